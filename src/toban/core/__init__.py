@@ -1,0 +1,1 @@
+"""The ground: the shared nouns, the seams, and a few tools."""

@@ -1,0 +1,51 @@
+"""What can go wrong, by whose trouble it is."""
+
+
+class TobanError(Exception):
+    """
+    Expected trouble: it is reported in a line and costs its cause one turn.
+
+    A message names the thing, what was tried and what came back:
+    ``redis shop: PING: connection refused``.
+    """
+
+
+class SettingsError(TobanError):
+    """The configuration asks for something impossible."""
+
+
+class StateError(TobanError):
+    """State can't be read or written just now."""
+
+
+class StoreError(TobanError):
+    """Samples can't be read or written just now."""
+
+
+class CollectError(TobanError):
+    """A target could not be read."""
+
+
+class QueryError(TobanError):
+    """A query is wrong, too large, too slow, or was given up."""
+
+    kind: str = "execution"
+    """The word Prometheus' HTTP API uses for this trouble (its ``errorType``)."""
+
+
+class BadQueryError(QueryError):
+    """The query itself is wrong: no data could make it right."""
+
+    kind = "bad_data"
+
+
+class QueryTimeoutError(QueryError):
+    """The query was still running at its deadline."""
+
+    kind = "timeout"
+
+
+class QueryCanceledError(QueryError):
+    """Nobody waits for the answer any more."""
+
+    kind = "canceled"

@@ -1,0 +1,66 @@
+"""The names of a series."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NoReturn
+
+NAME: Final = "__name__"
+"""The label that holds a series' metric name."""
+
+METRIC_NAME: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+"""A metric name that needs no quotes (Prometheus' data model)."""
+
+LABEL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+"""A label name that needs no quotes (Prometheus' data model)."""
+
+
+class Labels(dict[str, str]):
+    """
+    The labels of one series, its metric name among them under ``__name__``.
+
+    Sorted by name, without empty values (to Prometheus an empty label is no label), hashable and never changed:
+    two series are the same series exactly when their labels are equal.
+    """
+
+    __slots__ = ("_hash",)
+    _hash: int
+
+    def __init__(self, labels: Mapping[str, str] | Iterable[tuple[str, str]] = (), /, **more: str) -> None:
+        pairs = labels.items() if isinstance(labels, Mapping) else labels
+        super().__init__(sorted((name, value) for name, value in [*pairs, *more.items()] if value))
+
+    def __hash__(self) -> int:  # type: ignore[override]  # a dict is unhashable because it changes; this one doesn't
+        try:
+            return self._hash
+        except AttributeError:
+            self._hash = hash(tuple(self.items()))
+            return self._hash
+
+    @property
+    def name(self) -> str:
+        """The metric's name, or nothing where an expression took it away."""
+        return self.get(NAME, "")
+
+    def drop(self, *names: str) -> "Labels":
+        """Return these labels without the given names."""
+        return Labels((name, value) for name, value in self.items() if name not in names)
+
+    def keep(self, *names: str) -> "Labels":
+        """Return only the given names of these labels."""
+        return Labels((name, value) for name, value in self.items() if name in names)
+
+    def __str__(self) -> str:
+        """Write the series as PromQL would."""
+        inside = ", ".join(f"{name}={quote(value)}" for name, value in self.items() if name != NAME)
+        return f"{self.name}{{{inside}}}" if inside or not self.name else self.name
+
+    def _immutable(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("labels are never changed: make new ones")
+
+    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _immutable
+
+
+def quote(value: str) -> str:
+    """Return a label's value in double quotes, escaped as the text formats and PromQL do."""
+    escaped = value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return f'"{escaped}"'

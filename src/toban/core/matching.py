@@ -1,0 +1,62 @@
+"""Choosing series by their labels."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import re2
+
+from toban.core.errors import BadQueryError
+
+
+class Match(StrEnum):
+    """How a label is compared, written as in PromQL."""
+
+    EQUAL = "="
+    NOT_EQUAL = "!="
+    REGEX = "=~"
+    NOT_REGEX = "!~"
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """
+    One condition on a label; a label that is not there counts as empty.
+
+    Expressions are RE2, anchored at both ends, and ``.`` takes a newline too (Prometheus 3).
+    Raises ``BadQueryError`` when one is wrong.
+    """
+
+    name: str
+    match: Match
+    value: str
+    accepts: Callable[[str], bool] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "accepts", _test(self.match, self.value))
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Tell whether a series meets this condition."""
+        return self.accepts(labels.get(self.name, ""))
+
+    def __str__(self) -> str:
+        return f"{self.name}{self.match}{self.value!r}"
+
+
+def matches(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
+    """Tell whether a series meets all conditions."""
+    return all(matcher.matches(labels) for matcher in matchers)
+
+
+def _test(match: Match, value: str) -> Callable[[str], bool]:
+    if match is Match.EQUAL:
+        return lambda text: text == value
+    if match is Match.NOT_EQUAL:
+        return lambda text: text != value
+    try:
+        expression = re2.compile(f"(?s:{value})")
+    except re2.error as error:
+        raise BadQueryError(f"{value!r} is no regular expression: {error}") from error
+    if match is Match.REGEX:
+        return lambda text: expression.fullmatch(text) is not None
+    return lambda text: expression.fullmatch(text) is None

@@ -1,0 +1,101 @@
+"""The seams: where one package meets another without knowing it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from toban.core.answers import Answer
+from toban.core.labels import Labels
+from toban.core.matching import Matcher
+from toban.core.samples import Batch, Family, Group
+
+
+class Clock(Protocol):
+    """Tells the time, and waits."""
+
+    def now(self) -> datetime:
+        """Return the time of day, aware, in UTC: for what is stored and shown."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds on a clock that never jumps: for lengths."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class SampleSink(Protocol):
+    """Takes numbers."""
+
+    async def append(self, batches: Sequence[Batch]) -> None:
+        """
+        Keep what one look brought, all or nothing; return when it will survive a crash.
+
+        Raises ``StoreError`` when it can't be made durable now.
+        """
+        ...
+
+
+class SeriesSource(Protocol):
+    """Finds numbers again. Synchronous: it is called in the query thread."""
+
+    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> Sequence[Group]:
+        """
+        Return the samples of all series that meet the conditions, ``start`` and ``end`` included (milliseconds).
+
+        A series stands in exactly one group; groups and series come in no promised order.
+        Raises ``StoreError``.
+        """
+        ...
+
+    def series(self, matchers: Sequence[Matcher], start: int, end: int) -> Sequence[Labels]:
+        """Return the labels alone of what ``select`` would find, perhaps of a little more at the edges of time."""
+        ...
+
+    def families(self) -> Mapping[str, Family]:
+        """Return what is known of each metric, by name."""
+        ...
+
+
+class QueryEngine(Protocol):
+    """Answers questions about numbers, off the event loop."""
+
+    async def instant(self, query: str, at: int, *, patience: timedelta | None = None) -> Answer:
+        """
+        Return what the query comes to at one time (milliseconds).
+
+        ``patience`` shortens the engine's own time limit. Raises ``QueryError`` or ``StoreError``.
+        """
+        ...
+
+    async def range(self, query: str, start: int, end: int, step: int, *, patience: timedelta | None = None) -> Answer:
+        """Return a matrix over start, start + step, … up to end (milliseconds). Raises like ``instant``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How a part of toban itself is: well or not, and a sentence that says so."""
+
+    ok: bool
+    says: str
+
+
+class Service(Protocol):
+    """Something that goes on until it is cancelled."""
+
+    @property
+    def name(self) -> str:
+        """The word for it in logs and on ``/-/healthy``."""
+        ...
+
+    async def run(self) -> None:
+        """Work until cancelled; return or raise only when it can't go on."""
+        ...
+
+    def health(self) -> Condition:
+        """Tell how it is, from memory: this never waits."""
+        ...

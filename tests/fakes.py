@@ -1,0 +1,42 @@
+"""Stand-ins for the seams. Each is held to the same contract as the real thing."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from toban.core.samples import Batch
+
+
+class FakeClock:
+    """A clock that stands still until somebody sleeps or moves it: then it jumps, so that no test waits."""
+
+    def __init__(self, at: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
+        self._at = at
+        self._seconds = 0.0
+
+    def now(self) -> datetime:
+        return self._at
+
+    def monotonic(self) -> float:
+        return self._seconds
+
+    def advance(self, seconds: float) -> None:
+        self._at += timedelta(seconds=seconds)
+        self._seconds += seconds
+
+    async def sleep(self, seconds: float) -> None:
+        self.advance(seconds)
+        await asyncio.sleep(0)
+
+
+class ListSink:
+    """Keeps what it is given; raises ``trouble`` instead when there is some."""
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+        self.trouble: Exception | None = None
+
+    async def append(self, batches: Sequence[Batch]) -> None:
+        if self.trouble:
+            raise self.trouble
+        self.batches.extend(batches)
