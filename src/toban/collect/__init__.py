@@ -1,0 +1,1 @@
+"""Reads numbers from the shop and what it stands on."""

@@ -1,0 +1,195 @@
+"""The service that looks."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+import numpy as np
+import structlog
+
+from toban.collect.collector import Collector, Look
+from toban.collect.tools import Tools
+from toban.core.beat import beat
+from toban.core.errors import CollectError, StoreError
+from toban.core.fence import Fence
+from toban.core.labels import NAME, Labels
+from toban.core.ports import Condition, SampleSink
+from toban.core.samples import STALE, Batch, Layout, Sample, gauge, layout_of, milliseconds
+
+log = structlog.get_logger("toban.collect")
+
+UP: Final = gauge("up", "Whether the target could be read and is well (1) or not (0).")
+SECONDS: Final = gauge("scrape_duration_seconds", "How long the look took.", "seconds")
+SAMPLES: Final = gauge("scrape_samples_scraped", "How many numbers the look brought.")
+ABOUT: Final = (UP, SECONDS, SAMPLES)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is known of one collector's target after its newest look."""
+
+    name: str
+    kind: str
+    labels: dict[str, str]
+    every: float
+    at: datetime | None = None
+    seconds: float = 0.0
+    samples: int = 0
+    up: bool = False
+    trouble: str = ""
+
+
+class Watch:
+    """One collector at its work: looks, adds `up`, ends what has vanished, hands over."""
+
+    def __init__(self, collector: Collector, sink: SampleSink, tools: Tools) -> None:
+        self.collector = collector
+        self.fence = Fence("collect", collector.name, tools.meters)
+        self.seen = Target(collector.name, collector.kind, collector.target, collector.every.total_seconds())
+        self.newest: tuple[Batch, ...] = ()
+        self._sink = sink
+        self._tools = tools
+        self._layouts: tuple[Layout, ...] = ()
+        self._drawn: tuple[tuple[object, ...], Layout] | None = None
+        self._about = Layout([Labels({**collector.target, NAME: family.name}) for family in ABOUT], ABOUT)
+
+    async def look(self) -> None:
+        """
+        Look once.
+
+        1. Read the target, inside the fence.
+        2. Put its numbers in batches; garbage and floods count as a failed look.
+        3. Mark as stale what was there at the last look and is not now.
+        4. Hand over everything with `up` as one append.
+        """
+        began, at = self._tools.clock.monotonic(), self._tools.clock.now()
+        look, batches = Look(), list[Batch]()
+        with self.fence:
+            found = await self.collector.collect(self._tools)
+            look = found if isinstance(found, Look) else Look(tuple(found))
+            batches = self._batches(look, at)
+        trouble = self.fence.trouble or look.trouble
+        await self._hand_over(batches, at, self._tools.clock.monotonic() - began, trouble)
+
+    async def overran(self) -> None:
+        """Note a look that was cut off because it took longer than the interval."""
+        with self.fence:
+            raise CollectError(f"{self.collector.name}: no end of the look after {self.seen.every:g} s")
+        await self._hand_over([], self._tools.clock.now(), self.seen.every, self.fence.trouble)
+
+    async def _hand_over(self, batches: Sequence[Batch], at: datetime, seconds: float, trouble: str) -> None:
+        now = milliseconds(at)
+        count = sum(int(np.count_nonzero(~np.isnan(batch.values))) for batch in batches)
+        about = Batch(self._about, now, np.array([not trouble, seconds, count], np.float64))
+        ended = self._ended(batches, now)
+        self.seen = replace(self.seen, at=at, seconds=seconds, samples=count, up=not trouble, trouble=trouble)
+        self.newest = (about, *batches)
+        self._layouts = tuple({id(batch.layout): batch.layout for batch in batches}.values())
+        await self._sink.append([about, *batches, *ended])
+
+    def _batches(self, look: Look, at: datetime) -> list[Batch]:
+        """Return a look's numbers as batches. Raises ``CollectError`` when they can't be."""
+        try:
+            batches = [*look.batches, *self._drawn_up(look.samples, at)]
+        except (ValueError, TypeError, AttributeError) as error:
+            raise CollectError(f"{self.collector.name}: {error}") from error
+        count = sum(len(batch.layout) for batch in batches)
+        if count > self.collector.limit:
+            raise CollectError(
+                f"{self.collector.name}: {count} series in one look, more than its limit of {self.collector.limit}:"
+                " raise `limit` if they are wanted"
+            )
+        return batches
+
+    def _drawn_up(self, samples: Iterable[Sample], at: datetime) -> list[Batch]:
+        """Turn samples into one batch for each of their times; a layout is used again while nothing changes."""
+        by_time: dict[int, list[Sample]] = {}
+        for sample in samples:
+            by_time.setdefault(milliseconds(sample.at or at), []).append(sample)
+        return [
+            Batch(self._layout(group), time, np.array([sample.value for sample in group], np.float64))
+            for time, group in by_time.items()
+        ]
+
+    def _layout(self, samples: Sequence[Sample]) -> Layout:
+        drawing = tuple((sample.family, sample.suffix, tuple(sample.labels.items())) for sample in samples)
+        if self._drawn is None or self._drawn[0] != drawing:
+            self._drawn = drawing, layout_of(samples, self.collector.target)
+        return self._drawn[1]
+
+    def _ended(self, batches: Sequence[Batch], now: int) -> list[Batch]:
+        """Return staleness markers for the series that were there at the last look and are not now."""
+        layouts = {id(batch.layout) for batch in batches}
+        gone = [layout for layout in self._layouts if id(layout) not in layouts]
+        if not gone:
+            return []
+        here = {labels for batch in batches for labels in batch.layout.series}
+        ended = list(dict.fromkeys(labels for layout in gone for labels in layout.series if labels not in here))
+        return [Batch(Layout(ended), now, np.full(len(ended), STALE))] if ended else []
+
+
+class Collecting:
+    """Looks at every target on its own beat; one that hangs, fails or floods costs its own turn only."""
+
+    name = "collect"
+
+    def __init__(self, collectors: Sequence[Collector], sink: SampleSink, tools: Tools) -> None:
+        self._watches = [Watch(collector, _Forgiving(sink), tools) for collector in collectors if collector.enabled]
+        self._tools = tools
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for watch in self._watches:
+                group.create_task(
+                    beat(
+                        f"collect {watch.collector.name}",
+                        watch.collector.every,
+                        watch.look,
+                        clock=self._tools.clock,
+                        meters=self._tools.meters,
+                        overrun=watch.overran,
+                    ),
+                    name=f"collect {watch.collector.name}",
+                )
+
+    def health(self) -> Condition:
+        """Say whether looks still take place; what they find is another question."""
+        now = self._tools.clock.now()
+        late = [
+            watch.seen.name
+            for watch in self._watches
+            if watch.seen.at and (now - watch.seen.at).total_seconds() > 3 * watch.seen.every
+        ]
+        if late:
+            return Condition(False, f"no look for three intervals: {', '.join(late)}")
+        return Condition(True, f"{len(self._watches)} targets watched")
+
+    def targets(self) -> list[Target]:
+        """Return what is known of each target."""
+        return [watch.seen for watch in self._watches]
+
+    def newest(self) -> list[Batch]:
+        """Return the newest look of every collector whose numbers are toban's own."""
+        return [batch for watch in self._watches if watch.collector.exposes for batch in watch.newest]
+
+
+class _Forgiving:
+    """A sink for which a store in trouble is a line in the log: looking goes on, the store says how it is."""
+
+    def __init__(self, sink: SampleSink) -> None:
+        self._sink = sink
+        self._trouble = ""
+
+    async def append(self, batches: Sequence[Batch]) -> None:
+        """Hand on; report a failure once while it lasts."""
+        try:
+            await self._sink.append(batches)
+        except StoreError as error:
+            if str(error) != self._trouble:
+                log.warning("numbers are kept in memory only", error=str(error))
+            self._trouble = str(error)
+        else:
+            self._trouble = ""

@@ -1,0 +1,74 @@
+"""What reads numbers from one target."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import ClassVar, Final
+
+from toban.collect.tools import Tools
+from toban.core.kinds import Kind, Kinds
+from toban.core.samples import Batch, Sample
+from toban.core.section import Duration
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """
+    What one look at a target brought, where samples alone don't tell.
+
+    ``trouble`` says in a few words why the target is not well although it could be looked at: it is then down
+    (``up`` is 0) and its samples are kept all the same.
+    """
+
+    samples: Sequence[Sample] = ()
+    batches: Sequence[Batch] = ()
+    trouble: str = ""
+
+
+class Collector(Kind, ABC):
+    """
+    Reads one target every so often.
+
+    It keeps nothing that matters between two looks: a cache may be thrown away at any time.
+    It reports counters rather than rates, since PromQL knows how to subtract.
+    """
+
+    exposes: ClassVar[bool] = True
+    """Whether its numbers are toban's own to show at ``/metrics`` (what it scraped from others is not)."""
+
+    every: Duration = timedelta(seconds=30)
+    """How often to look. A look that takes longer is cut off and counts as down."""
+
+    job: str = ""
+    """The label `job` of its series; its name unless set."""
+
+    instance: str = ""
+    """The label `instance` of its series; what it looks at unless set."""
+
+    limit: int = 10_000
+    """The most series one look may bring; more, and the look counts as failed."""
+
+    enabled: bool = True
+    """Set to false to leave it out."""
+
+    @property
+    def target(self) -> dict[str, str]:
+        """The labels that every series of this collector carries."""
+        return {"job": self.job or self.name, "instance": self.instance or self.looks_at}
+
+    @property
+    def looks_at(self) -> str:
+        """What it looks at, in a word without secrets: an address, a path, this machine."""
+        return self.name
+
+    @abstractmethod
+    async def collect(self, tools: Tools) -> Iterable[Sample] | Look:
+        """
+        Look once.
+
+        Batches must already carry `target`'s labels. Raises ``CollectError`` when the target can't be read.
+        """
+
+
+COLLECTORS: Final = Kinds("toban.collect.collectors", Collector, "collector")  # type: ignore[type-abstract]  # the root of the family is never made itself

@@ -1,0 +1,40 @@
+"""toban looks at itself."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Final, Literal
+
+import psutil
+
+from toban.collect.collector import Collector
+from toban.collect.tools import Tools
+from toban.core.samples import Sample, counter, gauge
+from toban.core.section import Duration
+
+CPU: Final = counter("process_cpu_seconds_total", "Processor time that toban has used.", "seconds")
+RESIDENT: Final = gauge("process_resident_memory_bytes", "Memory that toban holds.", "bytes")
+THREADS: Final = gauge("process_threads", "Threads that toban runs.")
+OPEN: Final = gauge("process_open_fds", "Files and sockets that toban has open.")
+STARTED: Final = gauge("process_start_time_seconds", "When toban was started, since the epoch.", "seconds")
+
+
+class Toban(Collector):
+    """Read toban's own process and everything it counts about itself."""
+
+    kind: Literal["toban"] = "toban"
+
+    every: Duration = timedelta(seconds=15)
+
+    async def collect(self, tools: Tools) -> Iterable[Sample]:
+        """Return the process's figures and toban's own counters."""
+        process = psutil.Process()
+        with process.oneshot():
+            used = process.cpu_times()
+            return [
+                CPU.sample(used.user + used.system),
+                RESIDENT.sample(process.memory_info().rss),
+                THREADS.sample(process.num_threads()),
+                OPEN.sample(process.num_fds()),
+                STARTED.sample(process.create_time()),
+                *tools.meters.samples(),
+            ]

@@ -1,0 +1,25 @@
+"""What collectors are lent."""
+
+from dataclasses import dataclass
+
+import httpx2
+
+from toban.core.meters import Meters
+from toban.core.ports import Clock
+from toban.shop.lending import Shop
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every collector may use, opened and closed by the daemon."""
+
+    http: httpx2.AsyncClient
+    """The one client: it follows no redirects, and says who is asking."""
+
+    clock: Clock
+
+    meters: Meters
+    """toban's own numbers."""
+
+    shop: Shop
+    """The shop's database and Redis, lent from one budget."""

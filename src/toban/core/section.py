@@ -1,0 +1,138 @@
+"""What every part of `toban.yaml` is made of."""
+
+import os
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    SecretStr,
+    ValidationInfo,
+    WithJsonSchema,
+)
+
+UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
+SIZES: Final = {
+    "B": 1,
+    "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
+}  # fmt: skip  # one row a system reads better than one line a unit
+
+
+class Section(BaseModel):
+    """
+    One part of the configuration, declared beside the code that it is for.
+
+    Its docstrings are its manual: they become the descriptions of the JSON Schema. It never changes once read.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        validate_default=True,
+        hide_input_in_errors=True,
+    )
+
+
+def duration(text: object) -> timedelta:
+    """
+    Read a length of time as Prometheus writes it: ``15s``, ``1h30m``, ``90d``.
+
+    Raises ``ValueError`` for anything else, a bare number included.
+    """
+    if isinstance(text, timedelta):
+        return text
+    if isinstance(text, str) and re.fullmatch(r"(\d+(ms|[smhdwy]))+", text):
+        parts = re.findall(r"(\d+)(ms|[smhdwy])", text)
+        seconds = sum(int(number) * UNITS[unit] for number, unit in parts)
+        if 0 < seconds <= 200 * UNITS["y"]:
+            return timedelta(seconds=seconds)
+    raise ValueError(f"{text!r} is no length of time: write it like 15s, 5m, 1h30m or 90d")
+
+
+def written(length: timedelta) -> str:
+    """Write a length of time as `duration` reads it."""
+    rest = round(length / timedelta(milliseconds=1))
+    parts = []
+    for unit in ("d", "h", "m", "s", "ms"):
+        many, rest = divmod(rest, round(UNITS[unit] * 1000))
+        if many:
+            parts.append(f"{many}{unit}")
+    return "".join(parts) or "0s"
+
+
+def size(text: object) -> int:
+    """
+    Read an amount of bytes: ``2GB``, ``512MiB``.
+
+    Raises ``ValueError`` for anything else.
+    """
+    if isinstance(text, int) and not isinstance(text, bool) and text > 0:
+        return text
+    if isinstance(text, str) and (found := re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]i?B|B)", text)):
+        amount = int(float(found[1]) * SIZES[found[2]])
+        if amount:
+            return amount
+    raise ValueError(f"{text!r} is no size: write it like 512MB or 2GiB")
+
+
+def from_environment(value: object, info: ValidationInfo) -> object:
+    """
+    Put the environment's values where ``${NAME}`` stands.
+
+    Raises ``ValueError`` naming the variable that is not set.
+    """
+    if not isinstance(value, str):
+        return value
+    environment = (info.context or {}).get("environment", os.environ)
+
+    def known(found: re.Match[str]) -> str:
+        if found[1] not in environment:
+            raise ValueError(f"${{{found[1]}}} is not set in the environment: set it, or write the value here")
+        return str(environment[found[1]])
+
+    return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", known, value)
+
+
+def _web_address(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"{value!r} is no address: write it like https://shop.example/")
+    if parts.username or parts.password:
+        raise ValueError("a user or password in an address ends up in labels and logs: use headers")
+    _ = parts.port  # raises ValueError when it is out of range
+    return value
+
+
+def _schema(example: str, description: str) -> Any:
+    return WithJsonSchema({"type": "string", "examples": [example], "description": description})
+
+
+Duration = Annotated[
+    timedelta, BeforeValidator(duration), PlainSerializer(written), _schema("15s", "A length of time: 15s, 5m, 90d.")
+]
+"""A length of time, written like ``15s``."""
+
+Size = Annotated[int, BeforeValidator(size), _schema("2GB", "An amount of bytes: 512MB, 2GiB.")]
+"""An amount of bytes, written like ``2GB``."""
+
+Secret = Annotated[SecretStr, BeforeValidator(from_environment)]
+"""Something that must never be shown; ``${NAME}`` takes it from the environment."""
+
+Text = Annotated[str, BeforeValidator(from_environment)]
+"""A text in which ``${NAME}`` is taken from the environment."""
+
+Address = Annotated[
+    str,
+    BeforeValidator(from_environment),
+    AfterValidator(_web_address),
+    _schema("https://shop.example/", "An address."),
+]
+"""An http or https address without credentials; ``${NAME}`` is taken from the environment."""

@@ -1,0 +1,37 @@
+"""The shop's connections, lent from one budget to whoever looks."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from toban.shop.settings import ShopSettings
+
+if TYPE_CHECKING:
+    from toban.shop.database import Database
+    from toban.shop.redis import Redis
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """The parts of the shop that need a connection; a part that is not configured is None."""
+
+    database: "Database | None" = None
+    redis: "Redis | None" = None
+
+
+@asynccontextmanager
+async def lent(settings: ShopSettings) -> AsyncIterator[Shop]:
+    """Lend the shop's connections until the block ends. Nothing is connected before somebody looks."""
+    async with AsyncExitStack() as stack:
+        database = redis = None
+        # The drivers cost some 20 MB each: they are imported when a shop has such a part.
+        if settings.database:
+            from toban.shop.database import Database
+
+            database = await stack.enter_async_context(Database(settings.database))
+        if settings.redis:
+            from toban.shop.redis import Redis
+
+            redis = await stack.enter_async_context(Redis(settings.redis))
+        yield Shop(database, redis)
