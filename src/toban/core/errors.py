@@ -49,3 +49,16 @@ class QueryCanceledError(QueryError):
     """Nobody waits for the answer any more."""
 
     kind = "canceled"
+
+
+class DeliveryError(TobanError):
+    """
+    Something could not be delivered.
+
+    ``permanent`` says that another try would end the same; ``after`` is how many seconds the receiver asked to wait.
+    """
+
+    def __init__(self, message: str, *, permanent: bool = False, after: float | None = None) -> None:
+        super().__init__(message)
+        self.permanent = permanent
+        self.after = after

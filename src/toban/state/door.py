@@ -1,0 +1,114 @@
+"""The one door to state."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import structlog
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from toban.core.beat import beat
+from toban.core.errors import StateError
+from toban.core.meters import Meters
+from toban.core.ports import Clock, Condition
+from toban.core.samples import counter
+from toban.state import feed, journal
+from toban.state.databases import Database
+
+log = structlog.get_logger("toban.state")
+T = TypeVar("T")
+
+TRANSACTIONS: Final = counter("toban_state_transactions_total", "Transactions with state, by how they ended.")
+LOOK_EVERY: Final = timedelta(seconds=15)
+FEED_KEPT: Final = timedelta(days=30)
+JOURNAL_KEPT: Final = timedelta(days=400)
+TRIES: Final = 5
+
+
+class State:
+    """
+    Everything but samples that must survive a restart, behind one door and on one thread.
+
+    State in trouble does not stop toban: each transaction raises ``StateError``, `health` says why, and the first
+    transaction that works again is the recovery.
+    """
+
+    name = "state"
+
+    def __init__(self, database: Database, clock: Clock, meters: Meters) -> None:
+        self._database = database
+        self._clock = clock
+        self._meters = meters
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="toban-state")
+        self._trouble = ""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, sort: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._thread.submit(self._database.close)
+        # What has begun is finished; what waits has a waiter that is gone.
+        await asyncio.to_thread(self._thread.shutdown, wait=True)
+
+    async def transaction(self, work: Callable[[Connection], T]) -> T:
+        """
+        Do some work as one transaction and return what it returns: all of it, or nothing of it.
+
+        ``work`` is a plain function of a connection. It may be called again when another copy of toban got in between,
+        so it changes nothing but state. Raises ``StateError`` when state can't be read or written just now.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
+
+    def _transact(self, work: Callable[[Connection], T]) -> T:
+        for attempt in range(1, TRIES + 1):
+            try:
+                with self._database.begin() as connection:
+                    result = work(connection)
+            except (OperationalError, InterfaceError, StateError) as error:
+                if attempt < TRIES and isinstance(error, OperationalError) and self._database.collided(error):
+                    continue
+                self._failed(error)
+                raise StateError(self._trouble) from error
+            self._well()
+            return result
+        raise AssertionError("the last attempt returns or raises")
+
+    def _failed(self, error: Exception) -> None:
+        reason = str(error.orig) if isinstance(error, DBAPIError) else str(error)
+        trouble = f"state {self._database.address}: {reason.strip().splitlines()[0]}"
+        self._meters.add(TRANSACTIONS, outcome="failed")
+        if trouble != self._trouble:
+            log.warning("failed", error=trouble)
+        self._trouble = trouble
+
+    def _well(self) -> None:
+        self._meters.add(TRANSACTIONS, outcome="done")
+        if self._trouble:
+            log.info("recovered", state=self._database.address)
+        self._trouble = ""
+
+    async def run(self) -> None:
+        """Look after state until cancelled: find trouble and its end early, and let go of what is old."""
+        await beat("state", LOOK_EVERY, self._look, clock=self._clock, meters=self._meters)
+
+    async def _look(self) -> None:
+        now = self._clock.now()
+
+        def tidy(connection: Connection) -> None:
+            feed.prune(connection, now - FEED_KEPT)
+            journal.prune(connection, now - JOURNAL_KEPT)
+
+        try:
+            await self.transaction(tidy)
+        except StateError:
+            return  # told and remembered where it was met
+
+    def health(self) -> Condition:
+        """Tell whether the newest transaction worked."""
+        return Condition(not self._trouble, self._trouble or f"{self._database.address}: well")

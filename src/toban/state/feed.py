@@ -1,0 +1,90 @@
+"""
+The feed: what changed, in order, read by cursor.
+
+A change is told in the transaction that makes it, and a reader's cursor moves in the transaction that does something
+about it: nothing falls between two stools, and nothing is done twice.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import JSON, Column, Connection, String, Table, delete, func, insert, select, update
+
+from toban.state.tables import Id, Moment, metadata
+
+FEED: Final = Table(
+    "feed",
+    metadata,
+    Column("position", Id, primary_key=True, autoincrement=False),
+    Column("at", Moment, nullable=False),
+    Column("topic", String(100), nullable=False),
+    Column("body", JSON, nullable=False),
+)
+CURSOR: Final = Table(
+    "feed_cursor",
+    metadata,
+    Column("reader", String(100), primary_key=True),
+    Column("position", Id, nullable=False),
+)
+END: Final = Table(
+    "feed_end",
+    metadata,
+    Column("one", Id, primary_key=True, autoincrement=False),
+    Column("position", Id, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that changed."""
+
+    position: int
+    at: datetime
+    topic: str
+    body: Mapping[str, Any]
+
+
+def tell(connection: Connection, topic: str, body: Mapping[str, Any], at: datetime) -> int:
+    """Add a change and return its position."""
+    # Not a sequence: its numbers can become visible out of order, and a reader would pass over the late one.
+    position = connection.execute(
+        update(END).where(END.c.one == 1).values(position=END.c.position + 1).returning(END.c.position)
+    ).scalar()
+    if position is None:
+        position = 1
+        connection.execute(insert(END).values(one=1, position=position))
+    connection.execute(insert(FEED).values(position=position, at=at, topic=topic, body=dict(body)))
+    return int(position)
+
+
+def subscribe(connection: Connection, reader: str) -> None:
+    """Make a reader known: a new one begins at the end, one that is known goes on where it was."""
+    if connection.execute(select(CURSOR.c.reader).where(CURSOR.c.reader == reader)).first() is None:
+        connection.execute(insert(CURSOR).values(reader=reader, position=end(connection)))
+
+
+def end(connection: Connection) -> int:
+    """Return the position of the newest change, 0 when there was none ever."""
+    return int(connection.execute(select(END.c.position)).scalar() or 0)
+
+
+def unread(connection: Connection, reader: str, limit: int = 100) -> list[Change]:
+    """Return the next changes for a reader, oldest first. Raises ``LookupError`` for one that never subscribed."""
+    position = connection.execute(select(CURSOR.c.position).where(CURSOR.c.reader == reader)).scalar()
+    if position is None:
+        raise LookupError(f"{reader} never subscribed to the feed")
+    rows = connection.execute(select(FEED).where(FEED.c.position > position).order_by(FEED.c.position).limit(limit))
+    return [Change(row.position, row.at, row.topic, row.body) for row in rows]
+
+
+def advance(connection: Connection, reader: str, position: int) -> None:
+    """Note that a reader is done with everything up to a position."""
+    connection.execute(update(CURSOR).where(CURSOR.c.reader == reader).values(position=position))
+
+
+def prune(connection: Connection, before: datetime) -> int:
+    """Remove what is older than ``before`` and read by every reader; return how many."""
+    passed = select(func.coalesce(func.min(CURSOR.c.position), end(connection))).scalar_subquery()
+    return connection.execute(delete(FEED).where(FEED.c.at < before, FEED.c.position <= passed)).rowcount

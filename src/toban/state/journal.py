@@ -1,0 +1,49 @@
+"""The journal: who did what, and when."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import JSON, Column, Connection, Index, String, Table, delete, insert, select
+
+from toban.state.tables import Id, Moment, metadata
+
+JOURNAL: Final = Table(
+    "journal",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("at", Moment, nullable=False),
+    Column("who", String(200), nullable=False),
+    Column("what", String(200), nullable=False),
+    Column("facts", JSON, nullable=False),
+    Index("journal_what", "what", "id"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the journal."""
+
+    id: int
+    at: datetime
+    who: str
+    what: str
+    facts: Mapping[str, Any]
+
+
+def note(connection: Connection, who: str, what: str, at: datetime, **facts: Any) -> None:
+    """Write a line. Automation does this before the act, so that an act without a line can't be."""
+    connection.execute(insert(JOURNAL).values(at=at, who=who, what=what, facts=facts))
+
+
+def newest(connection: Connection, limit: int = 50, what: str = "") -> list[Entry]:
+    """Return the newest lines, newest first; only of one sort when ``what`` is given."""
+    query = select(JOURNAL).order_by(JOURNAL.c.id.desc()).limit(limit)
+    rows = connection.execute(query.where(JOURNAL.c.what == what) if what else query)
+    return [Entry(row.id, row.at, row.who, row.what, row.facts) for row in rows]
+
+
+def prune(connection: Connection, before: datetime) -> int:
+    """Remove what is older than ``before``; return how many."""
+    return connection.execute(delete(JOURNAL).where(JOURNAL.c.at < before)).rowcount

@@ -1,0 +1,174 @@
+"""
+The spool: the one way to send with retry.
+
+A parcel is put in the transaction that decides on it, claimed by lease, sent, and marked: a crash between sending and
+marking costs a repetition under the same key, never a loss. In = out + dropped (with a reason) + waiting, always.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final
+
+from sqlalchemy import JSON, Column, Connection, Index, Integer, String, Table, delete, func, insert, select, update
+
+from toban.core.errors import DeliveryError
+from toban.core.ports import Clock
+from toban.state.door import State
+from toban.state.tables import Id, Moment, metadata
+
+SPOOL: Final = Table(
+    "spool",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("lane", String(200), nullable=False),
+    Column("key", String(200), nullable=False),
+    Column("body", JSON, nullable=False),
+    Column("put", Moment, nullable=False),
+    Column("due", Moment, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("trouble", String(1000), nullable=False),
+    Index("spool_due", "lane", "due", "id"),
+)
+ENDED: Final = Table(
+    "spool_ended",
+    metadata,
+    Column("lane", String(200), primary_key=True),
+    Column("outcome", String(200), primary_key=True),
+    Column("many", Id, nullable=False),
+)
+SENT: Final = "sent"
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """Something on its way. ``key`` stays the same over all tries, so that its receiver can tell a repetition."""
+
+    id: int
+    lane: str
+    key: str
+    body: Any
+    put: datetime
+    due: datetime
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What became of a lane's parcels: ``taken`` = ``sent`` + ``dropped`` + ``waiting``."""
+
+    sent: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    waiting: int = 0
+
+    @property
+    def taken(self) -> int:
+        """How many were ever put."""
+        return self.sent + sum(self.dropped.values()) + self.waiting
+
+
+def put(connection: Connection, lane: str, key: str, body: Any, now: datetime) -> None:
+    """Take something to be sent."""
+    connection.execute(insert(SPOOL).values(lane=lane, key=key, body=body, put=now, due=now, tries=0, trouble=""))
+
+
+def claim(connection: Connection, lane: str, now: datetime, lease: timedelta, limit: int = 1) -> list[Parcel]:
+    """Lend the oldest parcels that are due; who does not mark them within the lease loses them to the next."""
+    due = select(SPOOL).where(SPOOL.c.lane == lane, SPOOL.c.due <= now).order_by(SPOOL.c.id).limit(limit)
+    parcels = [
+        Parcel(row.id, row.lane, row.key, row.body, row.put, now + lease, row.tries + 1)
+        for row in connection.execute(due.with_for_update(skip_locked=True))
+    ]
+    for parcel in parcels:
+        connection.execute(update(SPOOL).where(SPOOL.c.id == parcel.id).values(due=parcel.due, tries=parcel.tries))
+    return parcels
+
+
+def mark_sent(connection: Connection, parcel: Parcel) -> None:
+    """Note that the receiver has it."""
+    _end(connection, parcel, SENT)
+
+
+def drop(connection: Connection, parcel: Parcel, reason: str) -> None:
+    """Give up on it; the reason is counted, so it comes from a short list."""
+    _end(connection, parcel, f"dropped: {reason}")
+
+
+def postpone(connection: Connection, parcel: Parcel, until: datetime, trouble: str) -> None:
+    """Try again later."""
+    connection.execute(update(SPOOL).where(SPOOL.c.id == parcel.id).values(due=until, trouble=trouble[:1000]))
+
+
+def tally(connection: Connection, lane: str) -> Tally:
+    """Count what became of a lane's parcels."""
+    ended = {
+        row.outcome: row.many
+        for row in connection.execute(select(ENDED.c.outcome, ENDED.c.many).where(ENDED.c.lane == lane))
+    }
+    waiting = connection.execute(select(func.count()).where(SPOOL.c.lane == lane)).scalar_one()
+    sent = ended.pop(SENT, 0)
+    return Tally(sent, {outcome.removeprefix("dropped: "): many for outcome, many in ended.items()}, waiting)
+
+
+def _end(connection: Connection, parcel: Parcel, outcome: str) -> None:
+    # Only who removes it counts it: a lease that ran out may let two senders mark the same parcel.
+    if connection.execute(delete(SPOOL).where(SPOOL.c.id == parcel.id)).rowcount == 0:
+        return
+    row = (ENDED.c.lane == parcel.lane) & (ENDED.c.outcome == outcome)
+    if connection.execute(update(ENDED).where(row).values(many=ENDED.c.many + 1)).rowcount == 0:
+        connection.execute(insert(ENDED).values(lane=parcel.lane, outcome=outcome, many=1))
+
+
+def pause(tries: int, asked: float | None, chance: float) -> timedelta:
+    """
+    Return how long to wait before the next try.
+
+    One second, doubled with each try up to five minutes, of which up to a quarter is left to ``chance`` (0 to 1) so
+    that many senders don't come back at once; never sooner than the receiver asked, but no later than an hour.
+    """
+    usual = min(2.0 ** min(tries - 1, 20), 300.0) * (0.75 + 0.25 * chance)
+    return timedelta(seconds=min(max(usual, asked or 0.0), 3600.0))
+
+
+async def work_off(
+    state: State,
+    lane: str,
+    send: Callable[[Parcel], Awaitable[None]],
+    *,
+    clock: Clock,
+    lease: timedelta = timedelta(minutes=1),
+) -> int:
+    """
+    Send what is due on a lane, one after the other; return how many tries that took.
+
+    ``send`` raises ``DeliveryError`` when it did not work: permanent ones are dropped, others tried again later.
+    Raises ``StateError`` when state is away.
+    """
+    tries = 0
+    while claimed := await state.transaction(partial(claim, lane=lane, now=clock.now(), lease=lease)):
+        for parcel in claimed:
+            tries += 1
+            await state.transaction(await _tried(parcel, send, lease, clock))
+    return tries
+
+
+async def _tried(
+    parcel: Parcel, send: Callable[[Parcel], Awaitable[None]], lease: timedelta, clock: Clock
+) -> Callable[[Connection], None]:
+    """Try to send a parcel and return how to mark it."""
+    try:
+        async with asyncio.timeout(lease.total_seconds()):
+            await send(parcel)
+    except DeliveryError as error:
+        if error.permanent:
+            return partial(drop, parcel=parcel, reason="refused")
+        # Spreading retries is no secret: ordinary chance will do.
+        wait = pause(parcel.tries, error.after, random.random())  # noqa: S311
+        return partial(postpone, parcel=parcel, until=clock.now() + wait, trouble=str(error))
+    except TimeoutError:
+        wait = pause(parcel.tries, None, random.random())  # noqa: S311  # as above
+        return partial(postpone, parcel=parcel, until=clock.now() + wait, trouble=f"no end after {lease}")
+    return partial(mark_sent, parcel=parcel)

@@ -1,0 +1,186 @@
+"""Feed, spool and journal."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fakes import FakeClock
+from toban.core.errors import DeliveryError
+from toban.core.meters import Meters
+from toban.state import feed, journal, spool
+from toban.state.databases import Sqlite
+from toban.state.door import State
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def state(tmp_path: Path, clock: FakeClock):
+    async with State(Sqlite(tmp_path / "toban.db"), clock, Meters()) as state:
+        yield state
+
+
+async def test_a_reader_of_the_feed_sees_each_change_once_and_in_order(state, clock):
+    """
+    It begins at the end when it is new, and goes on where it was.
+    """
+
+    def story(connection):
+        feed.tell(connection, "alert", {"n": 0}, clock.now())
+        feed.subscribe(connection, "notify")
+        for n in (1, 2, 3):
+            feed.tell(connection, "alert", {"n": n}, clock.now())
+        first = feed.unread(connection, "notify", limit=2)
+        feed.advance(connection, "notify", first[-1].position)
+        feed.subscribe(connection, "notify")
+        return [change.body["n"] for change in first], [c.body["n"] for c in feed.unread(connection, "notify")]
+
+    assert await state.transaction(story) == ([1, 2], [3])
+
+
+async def test_the_feed_lets_go_only_of_what_everybody_has_read(state, clock):
+    """
+    A reader that is away for long finds what it has missed.
+    """
+
+    def story(connection):
+        feed.subscribe(connection, "slow")
+        feed.subscribe(connection, "quick")
+        for n in (1, 2):
+            feed.tell(connection, "alert", {"n": n}, clock.now())
+        feed.advance(connection, "quick", 2)
+        feed.advance(connection, "slow", 1)
+        later = clock.now() + timedelta(days=60)
+        return feed.prune(connection, later), [c.body["n"] for c in feed.unread(connection, "slow")]
+
+    assert await state.transaction(story) == (1, [2])
+
+
+async def test_the_journal_tells_who_did_what_newest_first(state, clock):
+    """
+    Facts come back as they were given.
+    """
+
+    def story(connection):
+        journal.note(connection, "toban", "started", clock.now(), version="1")
+        journal.note(connection, "ann", "silenced", clock.now(), alert="disk")
+        return journal.newest(connection), journal.newest(connection, what="started")
+
+    entries, starts = await state.transaction(story)
+    assert [(entry.who, entry.what) for entry in entries] == [("ann", "silenced"), ("toban", "started")]
+    assert starts[0].facts == {"version": "1"}
+    assert starts[0].at == clock.now()
+
+
+async def put(state, clock, *keys):
+    for key in keys:
+        await state.transaction(
+            lambda connection, key=key: spool.put(connection, "ops", key, {"key": key}, clock.now())
+        )
+
+
+async def tally(state):
+    return await state.transaction(lambda connection: spool.tally(connection, "ops"))
+
+
+async def test_what_was_sent_is_sent_once(state, clock):
+    """
+    In = out + dropped + waiting.
+    """
+    await put(state, clock, "a", "b")
+    sent = []
+
+    async def send(parcel):
+        sent.append(parcel.key)
+
+    assert await spool.work_off(state, "ops", send, clock=clock) == 2
+    assert await spool.work_off(state, "ops", send, clock=clock) == 0
+    assert sent == ["a", "b"]
+    assert await tally(state) == spool.Tally(sent=2)
+
+
+async def test_a_failure_is_tried_again_later_and_holds_nobody_up(state, clock):
+    """
+    The parcel behind it goes out at once; it follows under the same key when the receiver is back.
+    """
+    await put(state, clock, "a", "b")
+    sent = []
+
+    async def send(parcel):
+        if parcel.key == "a" and parcel.tries < 3:
+            raise DeliveryError("ops: answered 503", after=30)
+        sent.append((parcel.key, parcel.tries))
+
+    await spool.work_off(state, "ops", send, clock=clock)
+    assert sent == [("b", 1)]
+    assert (await tally(state)).waiting == 1
+    for _ in range(2):
+        clock.advance(30)
+        await spool.work_off(state, "ops", send, clock=clock)
+    assert sent == [("b", 1), ("a", 3)]
+
+
+async def test_a_permanent_failure_is_dropped_and_counted(state, clock):
+    """
+    Nothing disappears without a reason.
+    """
+    await put(state, clock, "a")
+
+    async def send(parcel):
+        raise DeliveryError("ops: answered 404", permanent=True)
+
+    await spool.work_off(state, "ops", send, clock=clock)
+    counted = await tally(state)
+    assert counted == spool.Tally(dropped={"refused": 1})
+    assert counted.taken == 1
+
+
+async def test_a_parcel_whose_sender_died_goes_to_the_next(state, clock):
+    """
+    Claimed and never marked: after the lease it is sent again.
+    """
+    await put(state, clock, "a")
+    lease = timedelta(minutes=1)
+
+    def claim(connection):
+        return spool.claim(connection, "ops", clock.now(), lease)
+
+    [lost] = await state.transaction(claim)
+    assert await state.transaction(claim) == []
+    clock.advance(61)
+    [again] = await state.transaction(claim)
+    assert (again.key, again.tries) == ("a", 2)
+    await state.transaction(lambda connection: spool.mark_sent(connection, lost))
+    await state.transaction(lambda connection: spool.mark_sent(connection, again))
+    assert await tally(state) == spool.Tally(sent=1)
+
+
+async def test_a_send_that_hangs_ends_with_its_lease(state, clock):
+    """
+    It counts as a failed try.
+    """
+    await put(state, clock, "a")
+
+    async def send(parcel):
+        await asyncio.Event().wait()
+
+    await spool.work_off(state, "ops", send, clock=clock, lease=timedelta(milliseconds=10))
+    assert (await tally(state)).waiting == 1
+
+
+@given(st.integers(1, 10_000), st.none() | st.floats(0, 1e9), st.floats(0, 1))
+def test_the_pause_grows_and_has_an_end(tries, asked, chance):
+    """
+    Never under 0.75 s, never over an hour, and never sooner than asked within that hour.
+    """
+    pause = spool.pause(tries, asked, chance).total_seconds()
+
+    assert 0.75 <= pause <= 3600
+    assert pause >= min(asked or 0, 3600)
