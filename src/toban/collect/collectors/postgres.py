@@ -1,0 +1,170 @@
+"""The shop's PostgreSQL."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from psycopg import AsyncCursor
+from psycopg.rows import TupleRow
+from pydantic import PrivateAttr
+
+from toban.collect.collector import Collector, Look
+from toban.collect.queries import Query, chosen, read, samples_of
+from toban.collect.told import Told
+from toban.collect.tools import Tools
+from toban.core.errors import CollectError
+from toban.core.ports import Clock
+from toban.core.samples import Sample, gauge
+from toban.shop.database import Database, DatabaseError, Reason
+
+FAILED: Final = gauge(
+    "postgres_connection_failed",
+    "Why the database could not be looked at: 1 for the reason, 0 for all others.",
+)
+QUERIES: Final = read(Path(__file__).with_suffix(".sql").read_text("utf-8"))
+FAMILIES: Final = tuple(dict.fromkeys([FAILED, *(family for query in QUERIES for family in query.families)]))
+
+OLDEST: Final = 14
+"""The oldest major version that the queries are written for."""
+
+# The extension may live in a schema of its own: for this transaction it is looked for there as well.
+SERVER: Final = """
+SELECT current_setting('server_version_num')::int / 10000, pg_is_in_recovery(), current_user,
+    pg_has_role('pg_read_all_stats', 'usage'),
+    EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()),
+    (SELECT set_config('search_path', 'pg_catalog, ' || quote_ident(nspname), true)
+        FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace
+        WHERE extname = 'pg_stat_statements') IS NOT NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What must be known of a server before it is asked: its major version, and what it has of what queries need."""
+
+    version: int
+    has: frozenset[str]
+    role: str
+    sees_all: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a query brought, and when it was asked (monotonic seconds)."""
+
+    at: float
+    samples: tuple[Sample, ...] = ()
+
+
+class Postgres(Collector):
+    """
+    Read how the shop's PostgreSQL (14 or newer) is: connections, transactions, locks, tables, replication, statements.
+
+    It looks at `shop.database`, best as a role of its own: `CREATE ROLE toban LOGIN PASSWORD '…'; GRANT pg_monitor TO
+    toban;`. Without pg_monitor it can't see what other roles' sessions do; without the extension pg_stat_statements
+    it can't tell which statements cost most. All else works, and the log says what is missing.
+    """
+
+    kind: Literal["postgres"] = "postgres"
+
+    _answers: dict[str, Answered] = PrivateAttr(default_factory=dict)
+    _told: Told = PrivateAttr(default_factory=Told)
+
+    async def collect(self, tools: Tools) -> Look:
+        """Return the numbers that are due, and the newest of those that are read less often."""
+        if tools.shop.database is None:
+            raise CollectError(f"{self.name}: there is no shop.database to look at")
+        patience = self.every.total_seconds() / 2
+        try:
+            async with asyncio.timeout(patience):
+                samples = await self._asked(tools.shop.database, tools.clock)
+        except DatabaseError as error:
+            return self._failed(error.reason, str(error))
+        except TimeoutError:
+            return self._failed(
+                Reason.TIMED_OUT, f"database {tools.shop.database.address}: no end of the look after {patience:g} s"
+            )
+        return Look([*samples, *reasons(None)])
+
+    def _failed(self, reason: Reason, trouble: str) -> Look:
+        self._answers.clear()
+        return Look(list(reasons(reason)), trouble=trouble)
+
+    async def _asked(self, database: Database, clock: Clock) -> list[Sample]:
+        """
+        Return what all queries that suit the server have brought.
+
+        They share one transaction. One that fails ends it: it is left out, and the rest goes on in another.
+        """
+        suiting: list[Query] | None = None
+        left: list[Query] = []
+        while suiting is None or left:
+            asking: Query | None = None
+            try:
+                async with database.looking() as cursor:
+                    server = await known(cursor)
+                    if suiting is None:
+                        self._tell(server)
+                        suiting = chosen(QUERIES, server.version, server.has)
+                        left = [query for query in suiting if self._is_due(query, clock.monotonic())]
+                    while left:
+                        asking = left.pop(0)
+                        self._answers[asking.name] = Answered(clock.monotonic(), await answer(cursor, asking))
+                        self._told.note(self.name, asking.name)
+                    asking = None
+            except DatabaseError as error:
+                if error.lost or asking is None:
+                    raise
+                self._answers[asking.name] = Answered(clock.monotonic())
+                self._told.note(self.name, asking.name, str(error))
+        return [sample for query in suiting for sample in self._answers[query.name].samples]
+
+    def _is_due(self, query: Query, now: float) -> bool:
+        answered = self._answers.get(query.name)
+        # Half a beat of slack: what is due every minute is asked at every second look of 30 s, not at every third.
+        return answered is None or now - answered.at >= (query.every - self.every / 2).total_seconds()
+
+    def _tell(self, server: Server) -> None:
+        for what, trouble in missing(server).items():
+            self._told.note(self.name, what, trouble)
+
+
+def missing(server: Server) -> dict[str, str]:
+    """Say what can't be seen on a server and what would show it; nothing, where it can."""
+    sessions = f"what other roles' sessions do is hidden: GRANT pg_monitor TO {server.role} shows it"
+    statements = "the costliest statements can't be told: CREATE EXTENSION pg_stat_statements shows them"
+    version = f"PostgreSQL {server.version} is older than {OLDEST}: some numbers will be missing"
+    return {
+        "sessions": "" if server.sees_all else sessions,
+        "statements": "" if "pg_stat_statements" in server.has else statements,
+        "version": "" if server.version >= OLDEST else version,
+    }
+
+
+async def known(cursor: AsyncCursor[TupleRow]) -> Server:
+    """Ask a server what it is."""
+    await cursor.execute(SERVER)
+    row = await cursor.fetchone()
+    assert row is not None  # noqa: S101  # a SELECT without FROM has exactly one row
+    version, standby, role, sees_all, waiting, statements = row
+    has = {
+        "standby" if standby else "primary": True,
+        "waiting": waiting,
+        "pg_stat_statements": statements,
+    }
+    return Server(version, frozenset(word for word, there in has.items() if there), role, sees_all)
+
+
+async def answer(cursor: AsyncCursor[TupleRow], query: Query) -> tuple[Sample, ...]:
+    """Ask one query."""
+    await cursor.execute(query.sql)
+    columns = [column.name for column in cursor.description or ()]
+    families = dict(zip(query.columns, query.families, strict=True))
+    return tuple(samples_of(families, columns, await cursor.fetchall()))
+
+
+def reasons(failed: Reason | None) -> Iterator[Sample]:
+    """Say for each reason whether it is the one, so that an alert can tell them apart and sees each end."""
+    return (FAILED.sample(reason is failed, reason=reason.value) for reason in Reason)

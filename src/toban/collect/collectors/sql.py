@@ -1,0 +1,135 @@
+"""A shop's own numbers, read by SQL from its database."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import Field, PrivateAttr, field_validator
+
+from toban.collect.collector import Collector, Look
+from toban.collect.queries import LABEL, family_of, samples_of
+from toban.collect.told import Told
+from toban.collect.tools import Tools
+from toban.core.errors import CollectError
+from toban.core.labels import METRIC_NAME
+from toban.core.samples import Sample
+from toban.core.section import Duration, Section
+from toban.shop.database import Database, DatabaseError
+
+
+class Metric(Section):
+    """A number of the shop's own: what it is called, what it means, and the query that brings it."""
+
+    name: str
+    """What it is called. What ends in `_total` only grows (a counter), all else goes up and down (a gauge)."""
+
+    help: Annotated[str, Field(min_length=1)]
+    """One sentence that says what it is."""
+
+    query: Annotated[str, Field(min_length=1)]
+    """A SELECT. Columns called `label_…` become labels; `value` is the number itself; any other column is a number
+    called by the metric's name and its own."""
+
+    every: Duration = timedelta(minutes=5)
+    """How often to ask."""
+
+    limit: Annotated[int, Field(gt=0, le=10_000)] = 1000
+    """The most rows it may bring; more, and it counts as failed."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        if not METRIC_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no metric name: use letters, digits and _")
+        return name
+
+    @property
+    def bounded(self) -> str:
+        """
+        The query, and no more rows than show that there are too many.
+
+        Inside brackets nothing but a SELECT is possible, and only one.
+        """
+        query = self.query.strip().removesuffix(";")
+        return f"SELECT * FROM (\n{query}\n) AS metric LIMIT {self.limit + 1}"  # noqa: S608  # the configuration's own query
+
+    def samples(self, columns: list[str], rows: list[tuple[object, ...]]) -> tuple[Sample, ...]:
+        """Return the numbers of an answer. Raises ``CollectError`` when they can't be this metric's."""
+        if len(rows) > self.limit:
+            raise CollectError(f"more than {self.limit} rows: group them, or raise `limit` if they are wanted")
+        numbers = [column for column in columns if not column.startswith(LABEL)]
+        if not numbers:
+            raise CollectError("no column holds a number: call it value")
+        return tuple(samples_of({column: family_of(self.name, column, self.help) for column in numbers}, columns, rows))
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a metric's query brought, when it was asked (monotonic seconds), and what was wrong."""
+
+    at: float
+    samples: tuple[Sample, ...] = ()
+    trouble: str = ""
+
+
+class Sql(Collector):
+    """
+    Read numbers of the shop's own from its database: rebates, campaigns, whatever a SELECT can tell.
+
+    Each query is a read-only transaction of its own that takes at most 5 s; one that fails costs its own numbers only,
+    and the target is down while it does.
+    """
+
+    kind: Literal["sql"] = "sql"
+
+    metrics: Annotated[list[Metric], Field(min_length=1)]
+    """What to read."""
+
+    _answers: dict[str, Answered] = PrivateAttr(default_factory=dict)
+    _told: Told = PrivateAttr(default_factory=Told)
+
+    @field_validator("metrics")
+    @classmethod
+    def _are_told_apart(cls, metrics: list[Metric]) -> list[Metric]:
+        names = [metric.name for metric in metrics]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"{twice} is there twice")
+        return metrics
+
+    async def collect(self, tools: Tools) -> Look:
+        """Ask what is due; return the newest numbers of all metrics."""
+        if tools.shop.database is None:
+            raise CollectError(f"{self.name}: there is no shop.database to look at")
+        patience = self.every.total_seconds() / 2
+        try:
+            async with asyncio.timeout(patience):
+                for metric in self.metrics:
+                    if self._is_due(metric, tools.clock.monotonic()):
+                        await self._ask(metric, tools.shop.database, tools.clock.monotonic())
+        except TimeoutError as error:
+            raise CollectError(f"{self.name}: {metric.name}: no end of the look after {patience:g} s") from error
+        answers = [self._answers[metric.name] for metric in self.metrics]
+        return Look(
+            [sample for answered in answers for sample in answered.samples],
+            trouble="; ".join(answered.trouble for answered in answers if answered.trouble),
+        )
+
+    def _is_due(self, metric: Metric, now: float) -> bool:
+        answered = self._answers.get(metric.name)
+        return answered is None or now - answered.at >= (metric.every - self.every / 2).total_seconds()
+
+    async def _ask(self, metric: Metric, database: Database, now: float) -> None:
+        """Ask for one metric. Raises ``DatabaseError`` when there is no database to ask."""
+        try:
+            async with database.looking() as cursor:
+                await cursor.execute(metric.bounded)
+                columns, rows = [column.name for column in cursor.description or ()], await cursor.fetchall()
+            answered = Answered(now, metric.samples(columns, rows))
+        except CollectError as error:
+            if isinstance(error, DatabaseError) and error.lost:
+                self._answers.clear()
+                raise
+            answered = Answered(now, trouble=f"{metric.name}: {error}")
+        self._answers[metric.name] = answered
+        self._told.note(self.name, metric.name, answered.trouble)

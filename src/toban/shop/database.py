@@ -1,0 +1,231 @@
+"""The shop's PostgreSQL, lent for looking."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Final, Self
+
+from psycopg import AsyncConnection, AsyncCursor, Error, OperationalError, ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
+from psycopg.rows import TupleRow, tuple_row
+from pydantic import SecretStr
+
+from toban.core.errors import CollectError, SettingsError
+
+CONNECTIONS: Final = 2
+"""How many connections all of toban looks through."""
+
+# One message to the server. Nothing is set on the session: behind PgBouncer it would stick to a connection that the
+# shop gets next.
+BEGIN: Final = "BEGIN READ ONLY; SET LOCAL statement_timeout = '5s'; SET LOCAL lock_timeout = '1s'"
+
+PARAMETERS: Final = {
+    "application_name": "toban",
+    "connect_timeout": "5",
+    # Startup options would be a session SET in disguise, and PgBouncer refuses them. Empty, they also hide PGOPTIONS.
+    "options": "",
+}
+
+
+ENCODE: Final = "special characters in the password must be percent-encoded (@ is %40, / is %2F)"
+
+
+class Reason(StrEnum):
+    """Why the shop's database could not be looked at."""
+
+    TOO_MANY_CONNECTIONS = "too_many_connections"
+    WRONG_PASSWORD = "wrong_password"  # noqa: S105  # the name of a trouble, not a password
+    NO_DATABASE = "no_database"
+    STARTING = "starting"
+    STOPPING = "stopping"
+    UNREACHABLE = "unreachable"
+    TIMED_OUT = "timed_out"
+    NO_PRIVILEGE = "no_privilege"
+    OTHER = "other"
+
+
+class DatabaseError(CollectError):
+    """
+    The shop's database could not be looked at, and why.
+
+    ``sqlstate`` is PostgreSQL's code, or nothing where it gave none. ``lost`` tells that there is no connection
+    (any more): otherwise a single statement failed, and the next look may well succeed.
+    """
+
+    def __init__(self, message: str, reason: Reason, sqlstate: str = "", *, lost: bool) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.sqlstate = sqlstate
+        self.lost = lost
+
+
+BY_STATE: Final = {
+    "53300": Reason.TOO_MANY_CONNECTIONS,
+    "28P01": Reason.WRONG_PASSWORD,
+    "28000": Reason.WRONG_PASSWORD,
+    "3D000": Reason.NO_DATABASE,
+    "57P03": Reason.STARTING,
+    "57P01": Reason.STOPPING,
+    "57P02": Reason.STOPPING,
+    "57014": Reason.TIMED_OUT,
+    "55P03": Reason.TIMED_OUT,
+    "42501": Reason.NO_PRIVILEGE,
+}
+
+# While it connects, libpq keeps the code to itself: there, only the words tell (PostgreSQL's and PgBouncer's).
+BY_WORDS: Final = (
+    (
+        r"too many (clients|connections)|remaining connection slots|no more connections allowed|query_wait_timeout",
+        Reason.TOO_MANY_CONNECTIONS,
+    ),
+    (
+        r"authentication failed|no password supplied|no pg_hba\.conf entry|role .* does not exist|no such user"
+        r"|not permitted to log in",
+        Reason.WRONG_PASSWORD,
+    ),
+    (r"database .* does not exist|no such database|not currently accepting connections", Reason.NO_DATABASE),
+    (r"starting up|not yet accepting connections|in recovery mode", Reason.STARTING),
+    (r"shutting down|terminating connection", Reason.STOPPING),
+    (r"permission denied", Reason.NO_PRIVILEGE),
+    (
+        r"[Cc]onnection refused|timeout expired|timed out|could not translate|[Nn]ame or service|failed to resolve"
+        r"|No such file|unreachable|[Nn]o route|server closed the connection|closed unexpectedly"
+        r"|connection is closed|[Cc]onnection reset|connection is lost|consuming input failed|server_login_retry",
+        Reason.UNREACHABLE,
+    ),
+)
+
+ADVICE: Final = {
+    Reason.TOO_MANY_CONNECTIONS: "the server is full",
+    Reason.WRONG_PASSWORD: "it does not let this role in: see shop.database",
+    Reason.NO_DATABASE: "there is no such database: see shop.database",
+    Reason.STARTING: "it is starting up",
+    Reason.STOPPING: "it is shutting down",
+    Reason.UNREACHABLE: "it can't be reached",
+    Reason.TIMED_OUT: "it took too long",
+    Reason.NO_PRIVILEGE: "this role may not",
+    Reason.OTHER: "it failed",
+}
+
+
+def reason_of(sqlstate: str, words: str) -> Reason:
+    """Tell why from PostgreSQL's code, and from its words where there is none."""
+    known = BY_STATE.get(sqlstate) if sqlstate else None
+    return known or next((reason for pattern, reason in BY_WORDS if re.search(pattern, words)), Reason.OTHER)
+
+
+class Database:
+    """
+    Lends the shop's database for looking, through at most two connections for all of toban.
+
+    A connection is made when somebody looks, and used again while it is sound: one that broke, or whose look was
+    cut off, is thrown away. Raises ``SettingsError`` when the address can't be read; no message shows its password.
+    """
+
+    def __init__(self, address: SecretStr, connections: int = CONNECTIONS) -> None:
+        self._parameters = _parameters(address.get_secret_value())
+        self.address = _shown(self._parameters)
+        """Host, port and database, without anything secret."""
+        self._free = asyncio.Semaphore(connections)
+        self._idle: list[AsyncConnection[TupleRow]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, sort: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        while self._idle:
+            await self._idle.pop().close()
+
+    @asynccontextmanager
+    async def looking(self) -> AsyncIterator[AsyncCursor[TupleRow]]:
+        """
+        Lend a cursor inside one read-only transaction of its own, in which a statement takes at most 5 s and waits
+        at most 1 s for a lock; waits until a connection is free.
+
+        Raises ``DatabaseError``, also for what fails inside the block.
+        """
+        async with self._free:
+            connection = None
+            try:
+                connection, cursor = await self._begun()
+                yield cursor
+                await cursor.execute("COMMIT")
+            except Error as error:
+                trouble = self._trouble(error, lost=connection is None or connection.broken or connection.closed)
+                if not trouble.lost and connection is not None:
+                    await self._ended(connection)
+                raise trouble from error
+            finally:
+                if connection is not None:
+                    await self._put_back(connection)
+
+    async def _begun(self) -> tuple[AsyncConnection[TupleRow], AsyncCursor[TupleRow]]:
+        """Return a connection with an open transaction; one that the server has closed meanwhile is replaced."""
+        while self._idle:
+            connection = self._idle.pop()
+            try:
+                return connection, await connection.execute(BEGIN)
+            except OperationalError:
+                # The server was restarted, or the pooler let go: only a fresh connection tells how things are.
+                await connection.close()
+            except BaseException:
+                await connection.close()
+                raise
+        # Without prepared statements: behind PgBouncer the next one might run on another server connection.
+        connection = await AsyncConnection.connect(
+            autocommit=True,
+            prepare_threshold=None,
+            row_factory=tuple_row,
+            **self._parameters,
+        )
+        try:
+            return connection, await connection.execute(BEGIN)
+        except BaseException:
+            await connection.close()
+            raise
+
+    async def _ended(self, connection: AsyncConnection[TupleRow]) -> None:
+        """End a transaction that failed; where even that fails, the connection is of no more use."""
+        try:
+            await connection.execute("ROLLBACK")
+        except Error:
+            await connection.close()
+
+    async def _put_back(self, connection: AsyncConnection[TupleRow]) -> None:
+        if connection.info.transaction_status is TransactionStatus.IDLE:
+            self._idle.append(connection)
+        else:
+            await connection.close()
+
+    def _trouble(self, error: Error, *, lost: bool) -> DatabaseError:
+        sqlstate = error.sqlstate or ""
+        words = " ".join(str(error).split())
+        reason = reason_of(sqlstate, words)
+        code = f" ({sqlstate})" if sqlstate else ""
+        return DatabaseError(f"database {self.address}: {ADVICE[reason]}: {words}{code}", reason, sqlstate, lost=lost)
+
+
+def _parameters(address: str) -> dict[str, Any]:
+    try:
+        given = conninfo_to_dict(address)
+    except ProgrammingError as error:
+        # libpq's words may repeat a piece of the password; the name of a parameter it doesn't know is safe to tell.
+        unknown = re.search(r'invalid URI query parameter: "(\w+)"', str(error))
+        remedy = f"PostgreSQL knows no parameter {unknown[1]!r}: leave it out" if unknown else ENCODE
+        raise SettingsError(f"shop.database can't be read: {remedy}") from None
+    return {**given, **PARAMETERS}
+
+
+def _shown(parameters: dict[str, Any]) -> str:
+    host, port = parameters.get("host") or "localhost", parameters.get("port") or "5432"
+    name = parameters.get("dbname") or parameters.get("user") or "postgres"
+    # A character that was not encoded makes a piece of the password look like a host, a port or a database.
+    if not re.fullmatch(r"[\w.:/,%-]+", host) or not re.fullmatch(r"[\d,]+", port) or "@" in name:
+        raise SettingsError(f"shop.database can't be read: {ENCODE}")
+    return f"{f'[{host}]' if ':' in host else host}:{port}/{name}"
