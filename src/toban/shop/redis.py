@@ -1,0 +1,167 @@
+"""The shop's Redis, lent for looking."""
+
+import asyncio
+import contextlib
+import re
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+from redis import exceptions
+from redis.asyncio.connection import Connection, parse_url
+
+from toban.core.errors import CollectError, SettingsError
+
+PATIENCE: Final = 5.0
+"""Seconds that a connection, and an answer, may take."""
+
+
+class Reason(StrEnum):
+    """Why the shop's Redis could not be looked at."""
+
+    TOO_MANY_CLIENTS = "too_many_clients"
+    WRONG_PASSWORD = "wrong_password"  # noqa: S105  # the name of a trouble, not a password
+    QUOTA_EXCEEDED = "quota_exceeded"
+    LOADING = "loading"
+    UNREACHABLE = "unreachable"
+    TIMED_OUT = "timed_out"
+    NO_PRIVILEGE = "no_privilege"
+    OTHER = "other"
+
+
+BY_WORDS: Final = (
+    (r"max number of clients|max concurrent connections", Reason.TOO_MANY_CLIENTS),
+    (
+        r"WRONGPASS|NOAUTH|invalid (username-password|password)|without any password configured"
+        r"|[Aa]uthentication required|wrong number of arguments for 'auth'",
+        Reason.WRONG_PASSWORD,
+    ),
+    (r"(limit|quota) exceeded", Reason.QUOTA_EXCEEDED),
+    (r"LOADING|loading the dataset", Reason.LOADING),
+    (r"NOPERM|no permissions?", Reason.NO_PRIVILEGE),
+)
+
+ADVICE: Final = {
+    Reason.TOO_MANY_CLIENTS: "it has as many clients as it allows",
+    Reason.WRONG_PASSWORD: "it does not let this user in: see shop.redis",
+    Reason.QUOTA_EXCEEDED: "its plan's quota is used up",
+    Reason.LOADING: "it is reading its data from disk",
+    Reason.UNREACHABLE: "it can't be reached",
+    Reason.TIMED_OUT: "it took too long",
+    Reason.NO_PRIVILEGE: "this user may not",
+    Reason.OTHER: "it failed",
+}
+
+
+class RedisError(CollectError):
+    """The shop's Redis could not be looked at, and why."""
+
+    def __init__(self, message: str, reason: Reason) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def reason_of(error: exceptions.RedisError) -> Reason:
+    """Tell why from what Redis said, and from what happened where it said nothing."""
+    named = next((reason for pattern, reason in BY_WORDS if re.search(pattern, str(error))), None)
+    if named:
+        return named
+    if isinstance(error, exceptions.AuthenticationError):
+        return Reason.WRONG_PASSWORD
+    if isinstance(error, exceptions.TimeoutError):
+        return Reason.TIMED_OUT
+    return Reason.UNREACHABLE if isinstance(error, exceptions.ConnectionError) else Reason.OTHER
+
+
+class Redis:
+    """
+    Lends the shop's Redis for looking: one connection, one command after the other, each counted.
+
+    It connects when somebody asks. TLS is used when the address says rediss://, never otherwise.
+    Raises ``SettingsError`` when the address can't be read; no message shows its password.
+    """
+
+    def __init__(self, address: SecretStr) -> None:
+        self._connection = _connection(address.get_secret_value())
+        self.address = urlsplit(address.get_secret_value()).netloc.rpartition("@")[2]
+        """Host and port, without anything secret."""
+        self.commands = 0
+        """How many commands were sent to it: at Upstash each is billed."""
+        self._turn = asyncio.Lock()
+
+    @property
+    def database(self) -> str:
+        """The database of the address, as INFO calls it."""
+        return f"db{self._connection.db}"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, sort: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._disconnect()
+
+    async def ask(self, *command: str) -> Any:
+        """
+        Send one command and return its reply, text as bytes; wait for one's turn, and at most 5 s for the answer.
+
+        Raises ``RedisError``.
+        """
+        async with self._turn:
+            used_before = self._connection.is_connected
+            try:
+                try:
+                    return await self._asked(command)
+                except exceptions.ConnectionError:
+                    # A server closes connections that were idle (Upstash soon does): a fresh one tells how things are.
+                    if not used_before:
+                        raise
+                    await self._disconnect()
+                    return await self._asked(command)
+            except exceptions.RedisError as error:
+                if not isinstance(error, exceptions.ResponseError):
+                    await self._disconnect()
+                reason = reason_of(error)
+                raise RedisError(
+                    f"redis {self.address}: {command[0]}: {ADVICE[reason]}: {str(error).rstrip('.')}", reason
+                ) from error
+            except BaseException:
+                # Cut off halfway: the next reply on this connection would be the answer to another question.
+                await self._disconnect()
+                raise
+
+    async def _asked(self, command: tuple[str, ...]) -> Any:
+        if not self._connection.is_connected:
+            # Connecting sends AUTH and SELECT where the address asks for them.
+            user = self._connection.username or self._connection.password
+            self.commands += bool(user) + bool(self._connection.db)
+            await self._connection.connect()  # type: ignore[no-untyped-call]  # redis-py left it untyped
+        self.commands += 1
+        await self._connection.send_command(*command)
+        return await self._connection.read_response()
+
+    async def _disconnect(self) -> None:
+        # It may be broken in any way, and is of no more use.
+        with contextlib.suppress(exceptions.RedisError, OSError):
+            await self._connection.disconnect(nowait=True)
+
+
+def _connection(address: str) -> Connection:
+    try:
+        parameters: dict[str, Any] = dict(parse_url(address))
+    except ValueError:
+        raise SettingsError(
+            "shop.redis can't be read: special characters in the password must be percent-encoded (@ is %40, / is %2F)"
+        ) from None
+    sort = parameters.pop("connection_class", Connection)
+    ours = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE, "protocol": 2, "driver_info": None}
+    try:
+        made: Connection = sort(**{**parameters, **ours})
+    except TypeError as error:
+        unknown = re.search(r"keyword argument '(\w+)'", str(error))
+        remedy = f"Redis knows no parameter {unknown[1]!r}: leave it out" if unknown else "its parameters are wrong"
+        raise SettingsError(f"shop.redis can't be read: {remedy}") from None
+    return made
