@@ -1,0 +1,1 @@
+"""Keeps samples and finds them again."""

@@ -1,0 +1,121 @@
+"""Which series there are, and which of them meet a condition."""
+
+from array import array
+from collections.abc import Iterable, Sequence
+from sys import intern
+from threading import Lock
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from toban.core.labels import Labels
+from toban.core.matching import Match, Matcher
+from toban.tsdb.merging import Numbers
+
+
+def line_of(labels: Labels) -> bytes:
+    """Return a series as one line of bytes. Raises ``TypeError`` when a label is no valid text."""
+    return orjson.dumps(labels)
+
+
+class Index:
+    """
+    Every series that the store holds, by number and by label.
+
+    A number is never used for another series while toban runs. All methods may be called from any thread.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._labels: list[Labels | None] = []
+        self._ids: dict[Labels, int] = {}
+        self._postings: dict[str, dict[str, array[int]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @property
+    def size(self) -> int:
+        """One more than the highest number given out."""
+        return len(self._labels)
+
+    def unknown(self, series: Iterable[Labels]) -> int:
+        """Return how many of some series are new. Raises ``TypeError`` when a label of one is no valid text."""
+        new = [labels for labels in series if labels not in self._ids]
+        for labels in new:
+            line_of(labels)
+        return len(new)
+
+    def add(self, series: Iterable[Labels]) -> Numbers:
+        """Return the numbers of some series; what is new gets one."""
+        with self._lock:
+            return np.array([self._number(labels) for labels in series], np.int64)
+
+    def labels(self, number: int) -> Labels:
+        """Return the labels of a series that the store holds."""
+        labels = self._labels[number]
+        if labels is None:
+            raise KeyError(number)
+        return labels
+
+    def find(self, matchers: Sequence[Matcher]) -> dict[int, Labels]:
+        """Return the series that meet all conditions, by number."""
+        with self._lock:
+            found = np.array([labels is not None for labels in self._labels], np.bool_)
+        # An equality is a look-up and leaves little; expressions go last. Each distinct value is tried once.
+        for matcher in sorted(matchers, key=lambda matcher: matcher.match is not Match.EQUAL):
+            with self._lock:
+                values = list(self._postings.get(matcher.name, {}))
+            without = matcher.accepts("")
+            if matcher.match is Match.EQUAL and not without:
+                values = [matcher.value]
+            # Series without the label have no posting: where they are accepted, the others are struck out.
+            chosen = self._flags(matcher.name, [value for value in values if matcher.accepts(value) != without])
+            found &= ~chosen[: len(found)] if without else chosen[: len(found)]
+        numbers = np.flatnonzero(found).tolist()
+        return {number: labels for number in numbers if (labels := self._labels[number]) is not None}
+
+    def forget(self, dead: Numbers) -> None:
+        """Forget series that nothing holds any more."""
+        gone = np.zeros(len(self._labels), np.bool_)
+        gone[dead] = True
+        touched: set[tuple[str, str]] = set()
+        with self._lock:
+            for number in dead.tolist():
+                labels = self._labels[number]
+                if labels is not None:
+                    del self._ids[labels]
+                    self._labels[number] = None
+                    touched.update(labels.items())
+        for name, value in touched:
+            with self._lock:
+                here = np.array(self._postings[name][value], np.int64)
+                # Series that came since then have numbers beyond the flags.
+                keep = here[~((here < len(gone)) & gone[np.minimum(here, len(gone) - 1)])]
+                if len(keep):
+                    self._postings[name][value] = array("q", keep.tobytes())
+                else:
+                    del self._postings[name][value]
+
+    def _number(self, labels: Labels) -> int:
+        number = self._ids.get(labels)
+        if number is None:
+            number = len(self._labels)
+            # Each look parses its texts anew: kept once, they cost half the memory.
+            own = Labels((intern(name), intern(value)) for name, value in labels.items())
+            self._labels.append(own)
+            self._ids[own] = number
+            for name, value in own.items():
+                self._postings.setdefault(name, {}).setdefault(value, array("q")).append(number)
+        return number
+
+    def _flags(self, name: str, values: Sequence[str]) -> NDArray[np.bool_]:
+        with self._lock:
+            flags = np.zeros(len(self._labels), np.bool_)
+            postings = self._postings.get(name, {})
+            # Copied: an array that lends out its memory could not grow.
+            found = [np.array(postings[value], np.int64) for value in values if value in postings]
+            if found:
+                flags[np.concatenate(found)] = True
+            return flags

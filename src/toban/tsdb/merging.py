@@ -1,0 +1,203 @@
+"""
+Putting together what lies in many places: each series in exactly one group, of two numbers the one written later.
+
+Select, flush and compaction all read through this, so they agree on what the numbers are.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toban.core.samples import ABSENT, is_absent
+
+SPARSE: Final = 4
+"""How many times larger than its numbers a joined group may be before it is taken apart again."""
+
+Numbers = NDArray[np.int64]
+Values = NDArray[np.float64]
+Read = Callable[[NDArray[np.intp], int, int], Values]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """
+    Some series over one array of times, in one place.
+
+    ``ranks`` tell for each time how late it was written. ``read(rows, first, last)`` brings the values of some of
+    the series between two columns.
+    """
+
+    ids: Numbers
+    times: Numbers
+    ranks: Numbers
+    read: Read
+
+    def between(self, start: int, end: int) -> "Piece | None":
+        """Return the part from ``start`` to ``end``, both included, or nothing if there is none."""
+        first, last = np.searchsorted(self.times, [start, end + 1]).tolist()
+        if first == last:
+            return None
+        if (first, last) == (0, len(self.times)):
+            return self
+        read = self.read
+        return replace(
+            self,
+            times=self.times[first:last],
+            ranks=self.ranks[first:last],
+            read=lambda rows, low, high: read(rows, first + low, first + high),
+        )
+
+    def only(self, wanted: NDArray[np.bool_]) -> "Piece | None":
+        """Return the part that holds the wanted series (a flag for each id), or nothing if there is none."""
+        rows = np.flatnonzero(wanted[self.ids])
+        if not len(rows):
+            return None
+        if len(rows) == len(self.ids):
+            return self
+        read = self.read
+        return replace(self, ids=self.ids[rows], read=lambda some, low, high: read(rows[some], low, high))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Joined:
+    """The pieces of some series over all their times; the values are brought tile by tile, or at once."""
+
+    ids: Numbers
+    times: Numbers
+    pieces: Sequence[Piece]
+    _twice: NDArray[np.bool_]
+    _orders: list[NDArray[np.intp]] = field(default_factory=list)
+
+    def values(self, ids: Numbers, first: int, last: int) -> Values:
+        """Return the values of some of the series between two columns, ``ABSENT`` where nothing was written."""
+        if len(self.pieces) == 1:
+            return self.pieces[0].read(self._rows(0, ids)[0], first, last)
+        values = np.full((len(ids), last - first), ABSENT)
+        doubtful: list[tuple[int, int, NDArray[np.intp], Values]] = []
+        for number, piece in enumerate(self.pieces):
+            low, high = np.searchsorted(piece.times, [self.times[first], self.times[last - 1] + 1]).tolist()
+            if low == high:
+                continue
+            rows, here = self._rows(number, ids)
+            if not len(rows):
+                continue
+            found = piece.read(rows, low, high)
+            columns = np.searchsorted(self.times[first:last], piece.times[low:high])
+            self._place(values, found, here, columns)
+            twice = np.flatnonzero(self._twice[first + columns]).tolist()
+            doubtful += [(int(piece.ranks[low + at]), int(columns[at]), here, found[:, at]) for at in twice]
+        for _, column, here, numbers in sorted(doubtful, key=lambda one: one[0]):
+            there = ~is_absent(numbers)
+            values[here[there], column] = numbers[there]
+        return values
+
+    def _rows(self, number: int, ids: Numbers) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return which rows of a piece are wanted, and which of the wanted they are."""
+        piece, order = self.pieces[number], self._orders[number]
+        places = np.searchsorted(piece.ids, ids, sorter=order)
+        rows = order[np.minimum(places, len(order) - 1)]
+        here = np.flatnonzero(piece.ids[rows] == ids)
+        return rows[here], here
+
+    def _place(self, values: Values, found: Values, here: NDArray[np.intp], columns: NDArray[np.intp]) -> None:
+        low, high = int(columns[0]), int(columns[-1]) + 1
+        if high - low == len(columns) and len(here) == len(values):
+            values[:, low:high] = found  # the way nearly everything goes: a slice, not two indexes
+        else:
+            values[np.ix_(here, columns)] = found
+
+
+def joined(pieces: Sequence[Piece]) -> Iterator[Joined]:
+    """
+    Sort pieces into groups in which each series stands once.
+
+    Pieces that share a series come together, so that one source over time is one group whatever came and went.
+    Where that would be mostly gaps, only series that stand in the same pieces stay together.
+    """
+    for ids, some in _connected(pieces):
+        if len(some) == 1:
+            yield _join(ids, some)
+            continue
+        whole = _join(ids, some)
+        if len(ids) * len(whole.times) <= SPARSE * sum(len(piece.ids) * len(piece.times) for piece in some):
+            yield whole
+        else:
+            yield from _apart(ids, some)
+
+
+def _connected(pieces: Sequence[Piece]) -> Iterator[tuple[Numbers, list[Piece]]]:
+    """Return pieces that are connected by shared series, with their series."""
+    # A layout used again and again is one set of series: it is compared once.
+    alike: dict[bytes, list[Piece]] = {}
+    for piece in pieces:
+        alike.setdefault(piece.ids.tobytes(), []).append(piece)
+    clusters = list(alike.values())
+    if len(clusters) == 1:
+        yield clusters[0][0].ids, clusters[0]
+        return
+    root = list(range(len(clusters)))
+
+    def find(cluster: int) -> int:
+        while root[cluster] != cluster:
+            root[cluster] = root[root[cluster]]
+            cluster = root[cluster]
+        return cluster
+
+    owner = np.full(1 + max((int(cluster[0].ids.max()) for cluster in clusters), default=0), -1)
+    for number, cluster in enumerate(clusters):
+        owners = owner[cluster[0].ids]
+        for other in np.unique(owners[owners >= 0]).tolist():
+            root[find(other)] = find(number)
+        owner[cluster[0].ids] = number
+    together: dict[int, list[Piece]] = {}
+    for number, cluster in enumerate(clusters):
+        together.setdefault(find(number), []).extend(cluster)
+    for some in together.values():
+        yield _ids(some), some
+
+
+def _join(ids: Numbers, pieces: Sequence[Piece]) -> Joined:
+    orders = [np.argsort(piece.ids, kind="stable") for piece in pieces]
+    if len(pieces) == 1:
+        return Joined(ids, pieces[0].times, pieces, np.zeros(0, np.bool_), orders)
+    in_time = sorted(pieces, key=lambda piece: int(piece.times[0]))
+    everything = np.concatenate([piece.times for piece in in_time])
+    if all(before.times[-1] < after.times[0] for before, after in pairwise(in_time)):
+        return Joined(ids, everything, pieces, np.zeros(len(everything), np.bool_), orders)
+    times, counts = np.unique(everything, return_counts=True)
+    return Joined(ids, times, pieces, counts > 1, orders)
+
+
+def _apart(ids: Numbers, pieces: Sequence[Piece]) -> Iterator[Joined]:
+    """Return groups of the series that stand in exactly the same pieces."""
+    stands = np.zeros((len(ids), len(pieces)), np.bool_)
+    places = np.argsort(ids)
+    for number, piece in enumerate(pieces):
+        stands[places[np.searchsorted(ids, piece.ids, sorter=places)], number] = True
+    signatures, which = np.unique(np.packbits(stands, axis=1), axis=0, return_inverse=True)
+    for number in range(len(signatures)):
+        rows = np.flatnonzero(which.reshape(-1) == number)
+        wanted = np.zeros(1 + int(ids.max()), np.bool_)
+        wanted[ids[rows]] = True
+        some = [
+            pieces[column].only(_reaching(wanted, pieces[column]))
+            for column in np.flatnonzero(stands[rows[0]]).tolist()
+        ]
+        yield _join(ids[rows], [piece for piece in some if piece is not None])
+
+
+def _reaching(wanted: NDArray[np.bool_], piece: Piece) -> NDArray[np.bool_]:
+    """Return the flags long enough for every series of a piece."""
+    missing = 1 + int(piece.ids.max()) - len(wanted)
+    return np.append(wanted, np.zeros(missing, np.bool_)) if missing > 0 else wanted
+
+
+def _ids(pieces: Iterable[Piece]) -> Numbers:
+    """Return all series of some pieces, in the order in which they were first met."""
+    everything = np.concatenate([piece.ids for piece in pieces])
+    _, first = np.unique(everything, return_index=True)
+    return everything[np.sort(first)]

@@ -1,0 +1,297 @@
+"""The store: takes numbers and finds them again."""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Final, NoReturn, Self
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from toban.core.beat import beat
+from toban.core.errors import StoreError
+from toban.core.labels import Labels
+from toban.core.matching import Matcher
+from toban.core.meters import Meters
+from toban.core.ports import Clock, Condition
+from toban.core.samples import Batch, Family, Group, counter, gauge, is_absent, milliseconds
+from toban.tsdb.blocks import Cache
+from toban.tsdb.compaction import Calendar
+from toban.tsdb.damage import DamageError
+from toban.tsdb.head import Head
+from toban.tsdb.index import Index
+from toban.tsdb.merging import joined
+from toban.tsdb.replaying import replayed
+from toban.tsdb.settings import TsdbSettings
+from toban.tsdb.shelf import Shelf
+from toban.tsdb.tending import Tending
+from toban.tsdb.writing import Writer
+
+log = structlog.get_logger("toban.tsdb")
+
+APPENDED: Final = counter("toban_tsdb_samples_appended_total", "Numbers taken in and made durable.")
+FAILURES: Final = counter("toban_tsdb_append_failures_total", "Appends that could not be made durable at once.")
+REFUSED: Final = counter(
+    "toban_tsdb_samples_refused_total", "Numbers refused, because they are too old or of the future."
+)
+LOST: Final = counter(
+    "toban_tsdb_batches_lost_total", "Batches let go because the disk did not take them for too long."
+)
+CORRUPTIONS: Final = counter("toban_tsdb_corruptions_total", "Damage found on disk.")
+BLOCKS: Final = gauge("toban_tsdb_blocks", "Sealed blocks.")
+BYTES: Final = gauge("toban_tsdb_disk_bytes", "What the numbers take on disk.", "bytes")
+SERIES: Final = gauge("toban_tsdb_series", "Series that the store knows.")
+HEAD_SERIES: Final = gauge("toban_tsdb_head_series", "Series that the head knows.")
+UNSAVED: Final = gauge("toban_tsdb_unsaved_bytes", "Numbers that wait in memory for the disk.", "bytes")
+
+ROUND: Final = timedelta(minutes=1)
+AHEAD: Final = timedelta(hours=1)
+"""How far a time may lie in the future: clocks differ, but not by more."""
+
+DECODED: Final = 8 * 2**20
+"""Bytes of decoded tiles that are kept for the next question."""
+
+PATIENCE: Final = 1.0
+"""Seconds that closing waits for a thread that a disk holds up."""
+
+
+class Store:
+    """
+    Keeps samples in a folder: a sink, a source, a service, and a context manager that opens and closes it.
+
+    Numbers up to the retention old are taken in any order; of two for one series at one time the later append counts.
+    What is older, or lies in the future, is refused and counted. Opening raises ``StoreError``, when another toban
+    has the folder open for one. ``health`` is not well while numbers can't be written; damage that was found and set
+    aside is named there too, but the store is well with what is left.
+    """
+
+    name = "tsdb"
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: TsdbSettings,
+        clock: Clock,
+        meters: Meters,
+        *,
+        window: timedelta = timedelta(hours=2),
+    ) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._clock = clock
+        self._meters = meters
+        length = window // timedelta(milliseconds=1)
+        self._index = Index()
+        self._families: dict[str, Family] = {}
+        self._head = Head(self._index, length)
+        self._shelf = Shelf(folder, self._index, self._damaged)
+        full = settings.synchronous == "full"
+        self._path = folder / "head.db"
+        self._writer = Writer(self._path, self._head, self._index, self._families, full=full)
+        calendar = Calendar(length, 12 * length)
+        self._tending = Tending(self._head, self._shelf, self._writer, self._index, self._families, calendar)
+        self._cache = Cache(DECODED)
+        self._trouble = ""
+        self._damage: list[str] = []
+        self._lost = 0
+        self._lock: int | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._lock = self._locked()
+            self._shelf.open()
+            for block in self._shelf.blocks:
+                self._families.update(block.families)
+            full = self._settings.synchronous == "full"
+            file = replayed(self._path, self._head, self._index, self._families, self._damaged, full=full)
+        except (OSError, StoreError) as error:
+            self._unlock()
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(f"tsdb: opening {self._folder}: {error}") from error
+        self._opened = milliseconds(self._clock.now()), self._clock.monotonic()
+        self._writer.start(file)
+        self._report()
+        return self
+
+    def __exit__(
+        self, sort: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._tending.stop(PATIENCE)
+        self._writer.stop(PATIENCE)
+        self._shelf.close()
+        self._unlock()
+
+    async def append(self, batches: Sequence[Batch]) -> None:
+        """
+        Keep what one look brought, all or nothing; return when it will survive a crash.
+
+        Raises ``StoreError`` when it can't be made durable now: it can be read nevertheless, and is written as soon
+        as the disk takes it. Also when there would be too many series: then nothing is kept.
+        """
+        try:
+            fitting = [batch for batch in batches if len(batch.layout) and self._is_in_time(batch)]
+            declared = self._welcome(fitting)
+            rows = self._head.put(fitting)
+            if rows:
+                await self._writer.write(rows, declared)
+        except StoreError:
+            self._meters.add(FAILURES)
+            raise
+        self._meters.add(APPENDED, sum(int(np.count_nonzero(~is_absent(batch.values))) for batch in fitting))
+
+    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> list[Group]:
+        """
+        Return the samples of all series that meet the conditions, ``start`` and ``end`` included (milliseconds).
+
+        One source over time is one group, also where its series came and went. What is damaged is left out.
+        Raises ``StoreError``.
+        """
+        # The head before the blocks before the index: what is sealed in between is then seen twice, never not at all.
+        taken, blocks = self._head.taken(start, end), self._shelf.blocks
+        found = self._index.find(matchers)
+        wanted = self._flags(found)
+        pieces = [
+            part
+            for ids, rows in taken
+            if wanted[ids].any() and (piece := rows.piece(ids).between(start, end)) and (part := piece.only(wanted))
+        ]
+        for block in blocks:
+            pieces += block.pieces(start, end, wanted, self._cache)
+        groups = []
+        for group in joined(pieces):
+            values = group.values(group.ids, 0, len(group.times))
+            there = ~is_absent(values).all(axis=1)
+            if not there.all():
+                values = values[there]
+            series = tuple(found[number] for number in group.ids[there].tolist())
+            if series:
+                groups.append(Group(series, group.times, values))
+        return groups
+
+    def series(self, matchers: Sequence[Matcher], start: int, end: int) -> list[Labels]:
+        """Return the labels alone of what ``select`` would find, perhaps of a little more at the edges of time."""
+        taken, blocks = self._head.taken(start, end), self._shelf.blocks
+        found = self._index.find(matchers)
+        held = np.zeros(self._index.size, np.bool_)
+        for ids, _ in taken:
+            held[ids] = True
+        for block in blocks:
+            for sealed in block.groups:
+                if sealed.first <= end and sealed.last >= start:
+                    held[sealed.ids] = True
+        return [labels for number, labels in found.items() if held[number]]
+
+    def families(self) -> Mapping[str, Family]:
+        """Return what is known of each metric, by name."""
+        return dict(self._families)
+
+    async def run(self) -> NoReturn:
+        """Keep the store in order until cancelled."""
+        try:
+            await beat("tsdb", ROUND, self.tend, clock=self._clock, meters=self._meters)
+        finally:
+            self._tending.stop(0)
+
+    async def tend(self) -> None:
+        """Do one round: seal, compact, remove, check. Trouble with the disk shows in ``health`` until one is through."""
+        now = milliseconds(self._clock.now())
+        # A clock that jumps ahead must not age everything at once.
+        opened, since = self._opened
+        steady = min(now, opened + round((self._clock.monotonic() - since) * 1000))
+        oldest = steady - self._settings.retention // timedelta(milliseconds=1)
+        trouble = ""
+        try:
+            limit = self._settings.size - self._head_bytes()
+            await asyncio.to_thread(self._tending.round, now, oldest=oldest, limit=limit)
+        except (OSError, StoreError) as error:
+            trouble = f"tsdb: sealing: {error}"
+            if trouble != self._trouble:
+                log.warning("the store could not be kept in order", error=trouble)
+        self._trouble = trouble
+        self._report()
+
+    def health(self) -> Condition:
+        """Say whether numbers are durable, and what was found damaged since the start."""
+        if trouble := self._writer.trouble or self._trouble:
+            return Condition(False, f"{trouble}; {self._writer.unsaved} bytes of numbers are in memory only")
+        if self._damage:
+            return Condition(
+                True, f"numbers are durable; damage was found and set aside: {'; '.join(self._damage[-3:])}"
+            )
+        return Condition(True, f"{len(self._index)} series in {len(self._shelf.blocks)} blocks and the head")
+
+    def _is_in_time(self, batch: Batch) -> bool:
+        now = self._clock.now()
+        if batch.at < milliseconds(now - self._settings.retention):
+            reason = "old"
+        elif batch.at > milliseconds(now + AHEAD):
+            reason = "future"
+        else:
+            return True
+        self._meters.add(REFUSED, len(batch.layout), reason=reason)
+        return False
+
+    def _welcome(self, batches: Sequence[Batch]) -> list[Family]:
+        """Make new layouts known; return the families that are declared anew. Raises ``StoreError``."""
+        layouts = [batch.layout for batch in batches if not self._head.knows(batch.layout)]
+        if not layouts:
+            return []
+        try:
+            new = self._index.unknown({labels for layout in layouts for labels in layout.series})
+        except TypeError as error:
+            raise StoreError(f"tsdb: a label can't be stored: {error}") from error
+        if new and len(self._index) + new > self._settings.series:
+            raise StoreError(
+                f"tsdb: {new} new series would make {len(self._index) + new}, more than `tsdb.series`"
+                f" ({self._settings.series}) allows: see which labels grow, or raise it"
+            )
+        declared = [
+            family for layout in layouts for family in layout.families if self._families.get(family.name) != family
+        ]
+        self._families.update((family.name, family) for family in declared)
+        for layout in layouts:
+            self._head.source(layout)
+        return declared
+
+    def _flags(self, found: Mapping[int, Labels]) -> NDArray[np.bool_]:
+        flags = np.zeros(self._index.size, np.bool_)
+        flags[list(found)] = True
+        return flags
+
+    def _damaged(self, error: DamageError) -> None:
+        self._damage.append(str(error).removeprefix("tsdb: "))
+        self._meters.add(CORRUPTIONS)
+        log.error("damage on disk", error=str(error))
+
+    def _report(self) -> None:
+        self._meters.set(BLOCKS, len(self._shelf.blocks))
+        self._meters.set(BYTES, sum(self._shelf.sizes().values()) + self._head_bytes())
+        self._meters.set(SERIES, len(self._index))
+        self._meters.set(HEAD_SERIES, self._head.series())
+        self._meters.set(UNSAVED, self._writer.unsaved)
+        self._meters.add(LOST, self._writer.lost - self._lost)
+        self._lost = self._writer.lost
+
+    def _head_bytes(self) -> int:
+        return sum(path.stat().st_size for path in self._folder.glob("head.db*"))
+
+    def _locked(self) -> int:
+        handle = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(handle)
+            raise StoreError(f"tsdb: {self._folder} is in use by another toban") from error
+        return handle
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None

@@ -1,0 +1,238 @@
+"""The store keeps samples and finds them again."""
+
+import numpy as np
+import pytest
+
+from tests.unit.tsdb.conftest import HOUR, MINUTE, START, TEMPERATURE, batch, layout, samples
+from toban.core.errors import StoreError
+from toban.core.labels import Labels
+from toban.core.matching import Match, Matcher
+from toban.core.samples import ABSENT, STALE, Layout
+from toban.tsdb.store import APPENDED, BLOCKS, REFUSED
+
+ALL = [Matcher("__name__", Match.EQUAL, "temperature")]
+EVER = (START - 400 * 24 * HOUR, START + 400 * 24 * HOUR)
+
+
+async def test_what_is_appended_is_found(opened):
+    """
+    Series by label, samples by time, both ends included.
+    """
+    rooms = layout("hall", "cellar")
+    with opened() as store:
+        for minute in range(5):
+            await store.append([batch(rooms, START + minute * MINUTE, minute, 10 + minute)])
+
+        (group,) = store.select([*ALL, Matcher("place", Match.EQUAL, "cellar")], START + MINUTE, START + 3 * MINUTE)
+
+    assert [series["place"] for series in group.series] == ["cellar"]
+    assert group.times.tolist() == [START + MINUTE, START + 2 * MINUTE, START + 3 * MINUTE]
+    assert group.values.tolist() == [[11, 12, 13]]
+
+
+async def test_a_restart_loses_nothing(opened):
+    """
+    Samples, labels and what the families mean are there again; an equal layout goes on where it was.
+    """
+    with opened() as store:
+        await store.append([batch(layout("hall"), START, 1.5)])
+    with opened() as store:
+        await store.append([batch(layout("hall"), START + MINUTE, 2.5)])
+
+        assert samples(store.select(ALL, *EVER)) == {"hall": {0: 1.5, 1: 2.5}}
+        assert store.families() == {"temperature": TEMPERATURE}
+        assert len(store.select(ALL, *EVER)) == 1
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_sealed_and_new_numbers_are_one_answer(opened, clock, restarts):
+    """
+    Windows that are over become blocks, days that are over become one; nobody who asks can tell.
+    """
+    rooms = layout("hall", "cellar")
+    expected: dict[str, dict[float, float]] = {"hall": {}, "cellar": {}}
+    with opened() as store:
+        for minute in range(0, 30 * 60, 10):
+            await store.append([batch(rooms, START + minute * MINUTE, minute, ABSENT if minute % 30 else 0.1 * minute)])
+            expected["hall"][minute] = minute
+            if minute % 30 == 0:
+                expected["cellar"][minute] = 0.1 * minute
+            clock.advance(600)
+            await store.tend()
+        (group,) = store.select(ALL, *EVER)
+        assert samples([group]) == expected
+        assert [(block.name.end - block.name.start) // HOUR for block in store._shelf.blocks] == [24, 2, 2]
+    if restarts:
+        with opened() as store:
+            (group,) = store.select(ALL, *EVER)
+            assert samples([group]) == expected
+            assert store.families() == {"temperature": TEMPERATURE}
+
+
+async def test_one_source_stays_one_group_when_series_come_and_go(opened):
+    """
+    Layouts that share series are joined over the union of their times.
+    """
+    with opened() as store:
+        await store.append([batch(layout("hall", "cellar"), START, 1, 2)])
+        await store.append([batch(layout("hall", "cellar", "roof"), START + MINUTE, 3, 4, 5)])
+        await store.append([batch(layout("roof", "hall"), START + 2 * MINUTE, 6, 7)])
+        await store.append([batch(layout("cellar"), START + 2 * MINUTE, STALE)])
+
+        groups = store.select(ALL, *EVER)
+
+    assert len(groups) == 1
+    answer = samples(groups)
+    assert answer["hall"] == {0: 1, 1: 3, 2: 7}
+    assert answer["roof"] == {1: 5, 2: 6}
+    assert np.isnan(answer["cellar"].pop(2))
+    assert answer["cellar"] == {0: 2, 1: 4}
+
+
+async def test_late_numbers_find_their_place(opened, clock):
+    """
+    A first start brings history in any order; what is sealed already takes late numbers too.
+    """
+    rooms = layout("hall")
+    clock.advance(24 * 3600)
+    with opened() as store:
+        for minute in (600, 0, 300, 1400):
+            await store.append([batch(rooms, START + minute * MINUTE, minute)])
+        await store.tend()
+        await store.append([batch(rooms, START + 200 * MINUTE, 200)])
+
+        assert samples(store.select(ALL, *EVER)) == {"hall": {minute: minute for minute in (0, 200, 300, 600, 1400)}}
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("other", [layout("hall"), layout("hall", "cellar")])
+async def test_the_last_number_of_one_time_counts(opened, clock, sealed, other):
+    """
+    In the same layout or another, sealed or not, before and after a restart.
+    """
+    first = layout("hall")
+    with opened() as store:
+        await store.append([batch(first, START, 1)])
+        await store.append([batch(other, START, *[2] * len(other))])
+        await store.append([batch(first, START + MINUTE, 1)])
+        if sealed:
+            clock.advance(3 * 3600)
+            await store.tend()
+        await store.append([batch(other, START + MINUTE, *[2] * len(other))])
+        await store.append([batch(first, START + MINUTE, 3)])
+        before = samples(store.select(ALL, *EVER))["hall"]
+        if sealed:
+            clock.advance(36 * 3600)
+            await store.tend()
+            assert store._meters.value(BLOCKS) == 1
+    with opened() as store:
+        after = samples(store.select(ALL, *EVER))["hall"]
+
+    assert before == after == {0: 2, 1: 3}
+
+
+async def test_what_is_too_old_or_of_the_future_is_refused_and_counted(opened, meters):
+    """
+    The rest of the append is kept.
+    """
+    rooms = layout("hall", "cellar")
+    with opened(retention="10d") as store:
+        times = [START - 11 * 24 * HOUR, START, START + 2 * HOUR]
+        await store.append([batch(rooms, at, 1, 2) for at in times])
+
+        assert samples(store.select(ALL, *EVER)) == {"hall": {0: 1}, "cellar": {0: 2}}
+    assert meters.value(REFUSED, reason="old") == meters.value(REFUSED, reason="future") == 2
+    assert meters.value(APPENDED) == 2
+
+
+async def test_too_many_series_are_refused_by_name(opened):
+    """
+    Nothing of that append is kept, what is known goes on.
+    """
+    with opened(series=3) as store:
+        await store.append([batch(layout("hall", "cellar"), START, 1, 2)])
+        with pytest.raises(StoreError, match=r"2 new series would make 4, more than `tsdb.series` \(3\)"):
+            await store.append([batch(layout("a", "b"), START, 1, 2), batch(layout("hall"), START + 1, 3)])
+        await store.append([batch(layout("hall", "a"), START + MINUTE, 3, 4)])
+
+        assert samples(store.select(ALL, *EVER)) == {"hall": {0: 1, 1: 3}, "cellar": {0: 2}, "a": {1: 4}}
+
+
+async def test_retention_removes_the_oldest_and_never_the_newest(opened, clock):
+    """
+    By age whole blocks go, and their series are forgotten; by size all but the newest block.
+    """
+    with opened(retention="3d") as store:
+        for day in range(6):
+            await store.append([batch(layout(f"day {day}", "hall"), START + day * 24 * HOUR, day, day)])
+            clock.advance(24 * 3600)
+            await store.tend()
+        await store.tend()
+        answer = samples(store.select(ALL, *EVER))
+        assert sorted(answer) == ["day 3", "day 4", "day 5", "hall"]
+        assert len(store._index) == 4
+    with opened(size=1) as store:
+        await store.tend()
+
+        assert sorted(samples(store.select(ALL, *EVER))) == ["day 5", "hall"]
+
+
+async def test_a_clock_that_jumps_ahead_ages_nothing(opened, clock):
+    """
+    Retention goes by the clock that never jumps, counted from the start.
+    """
+    with opened(retention="3d") as store:
+        await store.append([batch(layout("hall"), START, 1)])
+        await store.append([batch(layout("hall"), START + 30 * MINUTE, 1)])
+        clock._at = clock._at.replace(year=2036)
+        await store.append([batch(layout("hall"), START + 3653 * 24 * HOUR, 2)])
+        clock._at = clock._at.replace(month=3)
+        await store.tend()
+        await store.tend()
+
+        assert samples(store.select(ALL, START, START + HOUR)) == {"hall": {0: 1, 30: 1}}
+
+
+async def test_series_are_listed_without_their_numbers(opened, clock):
+    """
+    From the head and from blocks, by the times they were there.
+    """
+    with opened() as store:
+        await store.append([batch(layout("hall"), START, 1)])
+        clock.advance(6 * 3600)
+        await store.tend()
+        await store.append([batch(layout("cellar"), START + 6 * HOUR, 1)])
+
+        assert [one["place"] for one in store.series(ALL, START, START + HOUR)] == ["hall"]
+        assert [one["place"] for one in store.series(ALL, START + 5 * HOUR, START + 7 * HOUR)] == ["cellar"]
+        assert len(store.series(ALL, *EVER)) == 2
+
+
+async def test_a_label_that_is_no_text_is_refused(opened):
+    """
+    It could not be read back, so it is not taken in.
+    """
+    with opened() as store:
+        with pytest.raises(StoreError, match="can't be stored"):
+            await store.append([batch(Layout([Labels(__name__="a", b="\udc80")]), START, 1)])
+        assert len(store._index) == 0
+
+
+async def test_a_folder_has_one_store(opened):
+    """
+    A second toban is told so and does no harm.
+    """
+    with opened() as store:
+        with pytest.raises(StoreError, match="in use by another toban"), opened():
+            pass
+        await store.append([batch(layout("hall"), START, 1)])
+
+
+async def test_a_closed_store_says_so(opened):
+    """
+    An append that comes too late is not taken for durable.
+    """
+    with opened() as store:
+        pass
+    with pytest.raises(StoreError, match="closed"):
+        await store.append([batch(layout("hall"), START, 1)])
