@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import re2
 
@@ -48,15 +49,23 @@ def matches(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
     return all(matcher.matches(labels) for matcher in matchers)
 
 
+def expression(pattern: str) -> Any:
+    """Return an RE2 expression in which ``.`` takes a newline too. Raises ``BadQueryError`` when it is wrong."""
+    # Otherwise RE2 writes a line of its own to standard error.
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return re2.compile(f"(?s:{pattern})", options)
+    except re2.error as error:
+        raise BadQueryError(f"{pattern!r} is no regular expression: {error}") from error
+
+
 def _test(match: Match, value: str) -> Callable[[str], bool]:
     if match is Match.EQUAL:
         return lambda text: text == value
     if match is Match.NOT_EQUAL:
         return lambda text: text != value
-    try:
-        expression = re2.compile(f"(?s:{value})")
-    except re2.error as error:
-        raise BadQueryError(f"{value!r} is no regular expression: {error}") from error
+    regex = expression(value)
     if match is Match.REGEX:
-        return lambda text: expression.fullmatch(text) is not None
-    return lambda text: expression.fullmatch(text) is None
+        return lambda text: regex.fullmatch(text) is not None
+    return lambda text: regex.fullmatch(text) is None

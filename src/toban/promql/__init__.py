@@ -1,0 +1,1 @@
+"""PromQL: answers questions about samples, as Prometheus 3 would."""

@@ -1,0 +1,171 @@
+"""Questions about samples, answered."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+
+from toban.core.answers import Answer, Points, Shape
+from toban.core.errors import BadQueryError
+from toban.core.labels import NAME
+from toban.core.ports import SeriesSource
+from toban.promql import syntax
+from toban.promql.evaluation import Evaluation
+from toban.promql.limits import Budget, Limits
+from toban.promql.nodes import Node, Query, Range, Subquery, Text, shape_of
+from toban.promql.syntax import ParseError
+from toban.promql.values import Floats, Grid, Vector, constant, without_names
+
+LOOKBACK: Final = timedelta(minutes=5)
+"""How old the newest sample of a series may be and still count, as in Prometheus."""
+
+_WORDS: Final = {Shape.MATRIX: "range vector", Shape.STRING: "string"}
+
+
+class Engine:
+    """
+    Answers PromQL over a source, as Prometheus 3 would; synchronous, and safe to use from several threads.
+
+    Everything raises ``QueryError`` (its subclass ``ParseError`` when the text is no query) or ``StoreError``.
+    """
+
+    def __init__(
+        self,
+        source: SeriesSource,
+        limits: Limits | None = None,
+        *,
+        lookback: timedelta = LOOKBACK,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.source = source
+        self.limits = limits or Limits()
+        self.lookback = lookback
+        self.now = now
+        self.parse: Callable[[str], Query] = lru_cache(maxsize=1024)(syntax.parse)
+
+    def instant(
+        self, text: str, at: int, *, deadline: float | None = None, canceled: threading.Event | None = None
+    ) -> Answer:
+        """
+        Return what a query comes to at one time (milliseconds).
+
+        ``deadline`` is on the monotonic clock and can only shorten the time limit; setting ``canceled`` ends the
+        query within a moment. The samples of a range keep their own times.
+        """
+        root = self.parse(text).root
+        if isinstance(root, Text):
+            return Answer(Shape.STRING, text=root.value, at=at)
+        with self._evaluation(deadline, canceled) as evaluation:
+            grid = Grid(np.array([at], np.int64), at, at)
+            shape = shape_of(root)
+            if isinstance(root, Range | Subquery):
+                series = _samples(evaluation, root, grid)
+            elif shape is Shape.SCALAR:
+                series = _scalar(evaluation, root, grid)
+            else:
+                vector = without_names(evaluation.vector(root, grid))
+                series = tuple(_points(vector, grid))
+                if not vector.ordered:
+                    series = _sorted(series)
+            return _answer(shape, series, at, evaluation.budget)
+
+    def range(
+        self,
+        text: str,
+        start: int,
+        end: int,
+        step: int,
+        *,
+        deadline: float | None = None,
+        canceled: threading.Event | None = None,
+    ) -> Answer:
+        """Return a matrix over start, start + step, … up to end (milliseconds). Otherwise like ``instant``."""
+        grid = self._grid(start, end, step)
+        root = self.parse(text).root
+        shape = shape_of(root)
+        if shape in _WORDS:
+            raise ParseError(
+                f'invalid expression type "{_WORDS[shape]}" for range query, must be Scalar or instant Vector'
+            )
+        with self._evaluation(deadline, canceled) as evaluation:
+            if shape is Shape.SCALAR:
+                series = _scalar(evaluation, root, grid)
+            else:
+                series = _sorted(_points(without_names(evaluation.vector(root, grid)), grid))
+            return _answer(Shape.MATRIX, series, end, evaluation.budget)
+
+    def _grid(self, start: int, end: int, step: int) -> Grid:
+        if step <= 0:
+            raise BadQueryError(
+                'invalid parameter "step": zero or negative query resolution step widths are not accepted. '
+                "Try a positive integer"
+            )
+        if end < start:
+            raise BadQueryError('invalid parameter "end": end timestamp must not be before start time')
+        if (end - start) // step > self.limits.steps:
+            raise BadQueryError(
+                f"exceeded maximum resolution of {self.limits.steps:,} points per timeseries. "
+                "Try decreasing the query resolution (?step=XX)"
+            )
+        return Grid(np.arange(start, end + 1, step, dtype=np.int64), start, end)
+
+    @contextmanager
+    def _evaluation(self, deadline: float | None, canceled: threading.Event | None) -> Iterator[Evaluation]:
+        latest = self.now() + self.limits.time.total_seconds()
+        budget = Budget(
+            self.limits,
+            latest if deadline is None else min(deadline, latest),
+            canceled or threading.Event(),
+            self.now,
+        )
+        budget.check()
+        # Division by nought and the like are answers here, not surprises.
+        with np.errstate(all="ignore"):
+            yield Evaluation(self.source, self.lookback // timedelta(milliseconds=1), budget)
+
+
+def _answer(shape: Shape, series: tuple[Points, ...], at: int, budget: Budget) -> Answer:
+    return Answer(
+        shape,
+        series,
+        at=at,
+        warnings=tuple(budget.warnings),
+        infos=tuple(budget.infos),
+        samples=budget.samples,
+    )
+
+
+def _scalar(evaluation: Evaluation, root: Node, grid: Grid) -> tuple[Points, ...]:
+    values: Floats = evaluation.scalars(root, grid)
+    return tuple(_points(constant(values), grid))
+
+
+def _points(vector: Vector, grid: Grid) -> Iterator[Points]:
+    for labels, values, present in zip(vector.series, vector.values, vector.present, strict=True):
+        if present.all():
+            yield Points(labels, grid.times, values)
+        elif present.any():
+            yield Points(labels, grid.times[present], values[present])
+
+
+def _samples(evaluation: Evaluation, root: Range | Subquery, grid: Grid) -> tuple[Points, ...]:
+    """Return the samples of a range as they are."""
+    found = []
+    for windows, nameless in evaluation.windows(root, grid):
+        for _, window in windows.each():
+            for row, named in enumerate(windows.series):
+                labels = named.drop(NAME) if nameless else named
+                inside = slice(None) if window.inside is None else window.inside[row]
+                times, values = window.times[row % len(window.times), inside], window.values[row, inside]
+                if len(times):
+                    found.append(Points(labels, times, values))
+    return _sorted(found)
+
+
+def _sorted(series: Iterator[Points] | list[Points] | tuple[Points, ...]) -> tuple[Points, ...]:
+    return tuple(sorted(series, key=lambda points: tuple(points.labels.items())))

@@ -1,0 +1,171 @@
+"""Evaluating a query's tree over all steps at once."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from toban.core.answers import Shape
+from toban.core.ports import SeriesSource
+from toban.core.samples import ABSENT, Group, is_absent, is_stale
+from toban.promql import binary, dates, elementwise, histograms, labelling, ranging
+from toban.promql.aggregating import aggregate
+from toban.promql.evaluator import Function
+from toban.promql.limits import Budget
+from toban.promql.nodes import (
+    Aggregation,
+    Anchor,
+    Binary,
+    Call,
+    Negation,
+    Node,
+    Number,
+    Range,
+    Selector,
+    Subquery,
+    shape_of,
+)
+from toban.promql.slabs import Slab, gather, slabs
+from toban.promql.values import Floats, Grid, Index, Times, Vector, constant, joined
+from toban.promql.windows import Windows, windows
+
+FUNCTIONS: Final[dict[str, Function]] = {
+    **elementwise.FUNCTIONS,
+    **dates.FUNCTIONS,
+    **histograms.FUNCTIONS,
+    **labelling.FUNCTIONS,
+    **ranging.FUNCTIONS,
+}
+"""All functions over vectors, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The evaluation of one query over one source; ``lookback`` in milliseconds."""
+
+    source: SeriesSource
+    lookback: int
+    budget: Budget
+
+    def blocks(self, node: Node, grid: Grid) -> Iterator[Vector]:
+        """Evaluate to some series at a time; a series is in one block."""
+        for block in self._blocks(node, grid):
+            self.budget.spend(block.values.size)
+            if len(block):
+                yield block
+
+    def _blocks(self, node: Node, grid: Grid) -> Iterator[Vector]:
+        if shape_of(node) is Shape.SCALAR:
+            return iter([constant(self.scalars(node, grid))])
+        match node:
+            case Selector():
+                return self._newest(node, grid, stamped=False)
+            case Negation(inner=inner):
+                return (block.unnamed(-block.values) for block in self.blocks(inner, grid))
+            case Binary():
+                return binary.vectors(self, node, grid)
+            case Call():
+                return iter(FUNCTIONS[node.name](self, node, grid))
+            case Aggregation():
+                return aggregate(self, node, grid)
+            case _:
+                raise TypeError(f"{type(node).__name__} is no vector")
+
+    def vector(self, node: Node, grid: Grid) -> Vector:
+        """Evaluate to all series at once."""
+        return joined(self.blocks(node, grid), grid.steps)
+
+    def scalars(self, node: Node, grid: Grid) -> Floats:
+        """Evaluate to one number for each step."""
+        match node:
+            case Number(value=value):
+                return np.full(grid.steps, value)
+            case Negation(inner=inner):
+                return -self.scalars(inner, grid)
+            case Binary():
+                return binary.scalars(self, node, grid)
+            case Call():
+                return elementwise.SCALARS[node.name](self, node, grid)
+            case _:
+                raise TypeError(f"{type(node).__name__} is no scalar")
+
+    def windows(self, node: Range | Subquery, grid: Grid) -> Iterator[tuple[Windows, bool]]:
+        """Lay windows over some series at a time, and tell whether these have lost their names."""
+        place = node.selector if isinstance(node, Range) else node
+        ends = _placed(place, grid)
+        starts = ends - node.span
+        for groups, nameless in self._ranged(node, starts, ends, grid):
+            for slab in slabs(groups, starts, ends):
+                self.budget.check()
+                yield windows(slab, ends, node.span, grid.times, self.budget.check), nameless
+
+    def _ranged(
+        self, node: Range | Subquery, starts: Times, ends: Times, grid: Grid
+    ) -> Iterator[tuple[Sequence[Group], bool]]:
+        first, last = int(starts.min()) + 1, int(ends.max())
+        if isinstance(node, Range):
+            yield self._select(node.selector, first, last), False
+            return
+        # The steps of a subquery are multiples of its step, wherever the query itself begins.
+        times = np.arange(-(-first // node.step) * node.step, last + 1, node.step, dtype=np.int64)
+        if not len(times):
+            return
+        for block in self.blocks(node.inner, grid.at(times)):
+            for nameless in (False, True):
+                some = block.take(block.nameless == nameless)
+                if len(some):
+                    yield [Group(some.series, times, np.where(some.present, some.values, ABSENT))], nameless
+
+    def stamps(self, node: Node, grid: Grid) -> Iterator[Vector]:
+        """Evaluate to the times of the samples, in seconds, instead of their values."""
+        if isinstance(node, Selector):
+            return self._newest(node, grid, stamped=True)
+        seconds = grid.times / 1000
+        return (block.unnamed(np.broadcast_to(seconds, block.values.shape)) for block in self.blocks(node, grid))
+
+    def _newest(self, node: Selector, grid: Grid, *, stamped: bool) -> Iterator[Vector]:
+        # With `@` all steps look at the same samples: one step is enough.
+        places = _placed(node, grid)
+        times = places if node.at is None else places[:1]
+        groups = self._select(node, int(times.min()) - self.lookback + 1, int(times.max()))
+        for slab in slabs(groups, times):
+            block = _newest(slab, times, self.lookback, stamped=stamped)
+            if times is not places:
+                shape = len(block), grid.steps
+                block = replace(
+                    block,
+                    values=np.broadcast_to(block.values, shape),
+                    present=np.broadcast_to(block.present, shape),
+                )
+            yield block
+
+    def _select(self, node: Selector, first: int, last: int) -> Sequence[Group]:
+        self.budget.check()
+        groups = self.source.select(node.matchers, first, last)
+        self.budget.spend(sum(group.values.size for group in groups))
+        return groups
+
+
+def _placed(node: Selector | Subquery, grid: Grid) -> Times:
+    """Return the times at which a selector looks: the steps, or what ``@`` says, less the offset."""
+    if node.at is None:
+        return grid.times - node.offset
+    at = {Anchor.START: grid.start, Anchor.END: grid.end}[node.at] if isinstance(node.at, Anchor) else node.at
+    return np.full(grid.steps, at - node.offset, np.int64)
+
+
+def _newest(slab: Slab, times: Times, lookback: int, *, stamped: bool) -> Vector:
+    """Find the newest sample of each series that is not older than ``lookback``, unless it says "ended"."""
+    index: Index = slab.upto[0] - 1
+    absent = is_absent(slab.values)
+    if absent.any():
+        filled = np.maximum.accumulate(np.where(absent, -1, np.arange(absent.shape[1])), axis=1)
+        index = np.where(index < 0, -1, gather(filled, np.maximum(index, 0)))
+    at = np.maximum(index, 0)
+    values, found = gather(slab.values, at), gather(slab.times, at)
+    fresh = (index >= 0) & (found > times - lookback)
+    present = np.broadcast_to(fresh, values.shape) & ~is_stale(values)
+    if stamped:
+        values = np.broadcast_to(found / 1000, values.shape)
+    return Vector(slab.series, values, present, np.full(len(slab.series), stamped))

@@ -1,0 +1,65 @@
+"""How much a query may cost, and what it has cost so far."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from toban.core.errors import QueryCanceledError, QueryError, QueryTimeoutError
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """
+    What one query may take.
+
+    ``samples`` counts those read and those made on the way, 8 bytes each; they are not all held at once.
+    ``steps`` is the longest range, in points.
+    """
+
+    samples: int = 50_000_000
+    steps: int = 11_000
+    time: timedelta = timedelta(seconds=30)
+
+
+@dataclass(slots=True)
+class Budget:
+    """
+    What one running query has left, and what it has to say besides its answer.
+
+    ``deadline`` is on the monotonic clock ``now``. The evaluator asks often; ``canceled`` may be set by any thread.
+    """
+
+    limits: Limits
+    deadline: float
+    canceled: threading.Event = field(default_factory=threading.Event)
+    now: Callable[[], float] = time.monotonic
+    samples: int = 0
+    warnings: dict[str, None] = field(default_factory=dict)
+    infos: dict[str, None] = field(default_factory=dict)
+
+    def spend(self, samples: int) -> None:
+        """Count samples touched. Raises ``QueryError`` when there are too many, or like ``check``."""
+        self.samples += samples
+        if self.samples > self.limits.samples:
+            raise QueryError(
+                "query processing would load too many samples into memory in query execution: "
+                f"more than {self.limits.samples:,}"
+            )
+        self.check()
+
+    def check(self) -> None:
+        """Raise ``QueryTimeoutError`` or ``QueryCanceledError`` when there is no use in going on."""
+        if self.canceled.is_set():
+            raise QueryCanceledError("query was canceled in expression evaluation")
+        if self.now() > self.deadline:
+            raise QueryTimeoutError("query timed out in expression evaluation")
+
+    def warn(self, text: str) -> None:
+        """Note what may be wrong with the answer; once."""
+        self.warnings[f"PromQL warning: {text}"] = None
+
+    def inform(self, text: str) -> None:
+        """Note what the asker may want to know; once."""
+        self.infos[f"PromQL info: {text}"] = None

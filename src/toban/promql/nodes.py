@@ -1,0 +1,145 @@
+"""A query as a tree."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from toban.core.answers import Shape
+from toban.core.matching import Matcher
+
+
+class Anchor(StrEnum):
+    """The ends of the whole query, for ``@ start()`` and ``@ end()``."""
+
+    START = "start"
+    END = "end"
+
+
+At: TypeAlias = Anchor | int | None
+"""What ``@`` says: an end of the query, milliseconds, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number, or a duration in seconds."""
+
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A string."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """The newest sample of each series that meets the conditions; ``offset`` in milliseconds."""
+
+    matchers: tuple[Matcher, ...]
+    offset: int = 0
+    at: At = None
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The samples of the last ``span`` milliseconds of each series."""
+
+    selector: Selector
+    span: int
+
+
+@dataclass(frozen=True, slots=True)
+class Subquery:
+    """A range made by asking again and again; milliseconds. Without ``step``, Prometheus' default of a minute."""
+
+    inner: "Node"
+    span: int
+    step: int
+    offset: int = 0
+    at: At = None
+
+
+@dataclass(frozen=True, slots=True)
+class Negation:
+    """Minus something."""
+
+    inner: "Node"
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """
+    How the series of two vectors find each other.
+
+    ``on`` says whether ``labels`` are the only ones that count or the only ones that don't. ``many`` names the side
+    that may have several series to one of the other (``left``, ``right``, or neither); it gets the labels ``include``
+    of the other side.
+    """
+
+    on: bool = False
+    labels: tuple[str, ...] = ()
+    many: str = ""
+    include: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """Two sides and an operator; ``bool`` makes a comparison answer 0 or 1."""
+
+    operator: str
+    left: "Node"
+    right: "Node"
+    matching: Matching
+    bool: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function and what it is given."""
+
+    name: str
+    arguments: tuple["Node", ...]
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregation:
+    """Many series made few: grouped by ``labels``, or by all but these (``without``)."""
+
+    operator: str
+    inner: "Node"
+    parameter: "Node | None" = None
+    labels: tuple[str, ...] = ()
+    without: bool = False
+
+
+Node: TypeAlias = Number | Text | Selector | Range | Subquery | Negation | Binary | Call | Aggregation
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What was asked, as text and as a tree."""
+
+    text: str
+    root: Node
+
+
+def shape_of(node: Node) -> Shape:
+    """Return the shape of what a node comes to."""
+    match node:
+        case Number():
+            return Shape.SCALAR
+        case Text():
+            return Shape.STRING
+        case Range() | Subquery():
+            return Shape.MATRIX
+        case Call(shape=shape):
+            return shape
+        case Negation(inner=inner):
+            return shape_of(inner)
+        case Binary(left=left, right=right):
+            return Shape.SCALAR if shape_of(left) is shape_of(right) is Shape.SCALAR else Shape.VECTOR
+        case _:
+            return Shape.VECTOR

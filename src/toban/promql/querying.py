@@ -1,0 +1,86 @@
+"""Questions asked from the event loop, answered in a thread."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from types import TracebackType
+from typing import Final, Self
+
+from toban.core.answers import Answer
+from toban.core.errors import QueryCanceledError, QueryError, QueryTimeoutError
+from toban.promql.engine import Engine
+
+WAITING: Final = 64
+"""How many queries may wait for their turn."""
+
+
+class Querying:
+    """
+    The embedded ``QueryEngine``: one thread for all queries, so that one after the other is answered.
+
+    Cancelling who waits cancels the query. Waiting counts against the time limit. Closing ends what runs and what
+    waits with ``QueryCanceledError``.
+    """
+
+    def __init__(self, engine: Engine, *, waiting: int = WAITING) -> None:
+        self.engine = engine
+        self._limit = waiting + 1
+        self._asked: set[threading.Event] = set()
+        self._closed = False
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="promql")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, sort: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End all queries and wait for the thread, which looks up several times a second."""
+        self._closed = True
+        for canceled in self._asked:
+            canceled.set()
+        await asyncio.to_thread(self._thread.shutdown)
+
+    async def instant(self, query: str, at: int, *, patience: timedelta | None = None) -> Answer:
+        """
+        Return what the query comes to at one time (milliseconds).
+
+        ``patience`` shortens the engine's own time limit. Raises ``QueryError`` or ``StoreError``.
+        """
+        return await self._ask(
+            lambda deadline, canceled: self.engine.instant(query, at, deadline=deadline, canceled=canceled), patience
+        )
+
+    async def range(self, query: str, start: int, end: int, step: int, *, patience: timedelta | None = None) -> Answer:
+        """Return a matrix over start, start + step, … up to end (milliseconds). Raises like ``instant``."""
+        return await self._ask(
+            lambda deadline, canceled: self.engine.range(query, start, end, step, deadline=deadline, canceled=canceled),
+            patience,
+        )
+
+    async def _ask(self, ask: Callable[[float, threading.Event], Answer], patience: timedelta | None) -> Answer:
+        if self._closed:
+            raise QueryCanceledError("the query engine is closed")
+        if len(self._asked) >= self._limit:
+            raise QueryError(f"{self._limit} queries are waiting already")
+        limit = self.engine.limits.time if patience is None else min(patience, self.engine.limits.time)
+        deadline = self.engine.now() + limit.total_seconds()
+        canceled = threading.Event()
+        self._asked.add(canceled)
+        answer = asyncio.get_running_loop().run_in_executor(self._thread, ask, deadline, canceled)
+        answer.add_done_callback(lambda _: self._asked.discard(canceled))
+        try:
+            async with asyncio.timeout(limit.total_seconds()):
+                # Shielded, so that the place in the queue is free only when the thread is done with the query.
+                return await asyncio.shield(answer)
+        except TimeoutError as error:
+            raise QueryTimeoutError("query timed out in query execution") from error
+        finally:
+            canceled.set()
+            # What the thread still says has nobody to hear it.
+            answer.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -1,0 +1,221 @@
+"""Reading a query. The only module that knows ``promql_parser``."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final, Protocol
+
+import promql_parser as parser
+
+from toban.core.answers import Shape
+from toban.core.errors import BadQueryError
+from toban.core.labels import NAME
+from toban.core.matching import Match, Matcher
+from toban.promql.nodes import (
+    Aggregation,
+    Anchor,
+    At,
+    Binary,
+    Call,
+    Matching,
+    Negation,
+    Node,
+    Number,
+    Query,
+    Range,
+    Selector,
+    Subquery,
+    Text,
+)
+
+MAX_DEPTH: Final = 100
+"""How deep a query may be nested: the evaluator recurses."""
+
+MAX_OPERATIONS: Final = 500
+"""How many brackets and operators a query may have: the parser's stack gives way at some thousands."""
+
+DEFAULT_STEP: Final = 60_000
+"""The step of a subquery that names none, in milliseconds: Prometheus' default evaluation interval."""
+
+_TOKEN = re.compile(
+    r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|\#[^\n]*"""
+    r"""|(?P<brace>[{}])|(?P<operation>[(\[]|==|!=|<=|>=|[-+*/%^<>]|\b(?:and|or|unless|atan2)\b)""",
+    re.IGNORECASE,
+)
+_SYSTEM_TIME = re.compile(r"SystemTime\s*\{\s*tv_sec:\s*(-?\d+),\s*tv_nsec:\s*(\d+)")
+_NATIVE = frozenset({"histogram_avg", "histogram_count", "histogram_stddev", "histogram_stdvar", "histogram_sum"})
+_EXPERIMENTAL = frozenset({"limitk", "limit_ratio"})
+_COMPARISONS = frozenset({"==", "!=", "<", "<=", ">", ">="})
+
+
+class ParseError(BadQueryError):
+    """
+    The text is no query.
+
+    Prometheus' API puts ``invalid parameter "query": `` before such a message.
+    """
+
+
+class UnsupportedError(ParseError):
+    """Prometheus has it, behind a feature flag or for native histograms; toban has not."""
+
+
+def parse(text: str) -> Query:
+    """Read a query. Raises ``ParseError``, or ``BadQueryError`` for a bad regular expression."""
+    _refuse_monsters(text)
+    try:
+        tree = parser.parse(text)
+    except ValueError as error:
+        raise ParseError(f"parse error: {error}") from error
+    return Query(text, _node(tree, 0))
+
+
+def _refuse_monsters(text: str) -> None:
+    # The parser recurses without a limit: a chain of some thousand operators ends the process, not the query.
+    operations, inside = 0, False
+    for token in _TOKEN.finditer(text):
+        if token["brace"]:
+            inside = token["brace"] == "{"
+        elif token["operation"] and not inside:
+            operations += 1
+    if operations > MAX_OPERATIONS:
+        raise ParseError(f"parse error: more than {MAX_OPERATIONS} operators and brackets")
+
+
+def _node(tree: Any, depth: int) -> Node:
+    if depth > MAX_DEPTH:
+        raise ParseError(f"parse error: nested more than {MAX_DEPTH} deep")
+    return _READERS[type(tree)](tree, depth + 1)
+
+
+class _Placed(Protocol):
+    """A part of the tree that may have an offset and an ``@``."""
+
+    offset: timedelta | None
+    at: Any
+
+
+def _milliseconds(length: timedelta) -> int:
+    return length // timedelta(milliseconds=1)
+
+
+def _offset(tree: _Placed) -> int:
+    return _milliseconds(tree.offset) if tree.offset else 0
+
+
+def _at(tree: _Placed) -> At:
+    if tree.at is None:
+        return None
+    if tree.at.type == parser.AtModifierType.Start:
+        return Anchor.START
+    if tree.at.type == parser.AtModifierType.End:
+        return Anchor.END
+    # `tree.at.at` panics for times before 1970; what the tree prints is right, and its own time comes last.
+    seconds, nanoseconds = _SYSTEM_TIME.findall(repr(tree))[-1]
+    return int(seconds) * 1000 + int(nanoseconds) // 1_000_000
+
+
+def _matcher(matcher: parser.Matcher) -> Matcher:
+    for op, match in (
+        (parser.MatchOp.Equal, Match.EQUAL),
+        (parser.MatchOp.NotEqual, Match.NOT_EQUAL),
+        (parser.MatchOp.Re, Match.REGEX),
+    ):
+        if matcher.op == op:
+            return Matcher(matcher.name, match, matcher.value)
+    return Matcher(matcher.name, Match.NOT_REGEX, matcher.value)
+
+
+def _number(tree: Any, _: int) -> Node:
+    return Number(tree.val)
+
+
+def _text(tree: Any, _: int) -> Node:
+    return Text(tree.val)
+
+
+def _paren(tree: Any, depth: int) -> Node:
+    return _node(tree.expr, depth)
+
+
+def _selector(tree: Any, _: int) -> Selector:
+    if tree.matchers.or_matchers:
+        raise ParseError('parse error: unexpected "or" in label matching, expected "," or "}"')
+    matchers = [_matcher(matcher) for matcher in tree.matchers.matchers]
+    if tree.name:
+        matchers.insert(0, Matcher(NAME, Match.EQUAL, tree.name))
+    if all(matcher.accepts("") for matcher in matchers):
+        raise ParseError("parse error: vector selector must contain at least one non-empty matcher")
+    return Selector(tuple(matchers), _offset(tree), _at(tree))
+
+
+def _range(tree: Any, depth: int) -> Node:
+    return Range(_selector(tree.vector_selector, depth), _milliseconds(tree.range))
+
+
+def _subquery(tree: Any, depth: int) -> Node:
+    step = max(1, _milliseconds(tree.step)) if tree.step else DEFAULT_STEP
+    return Subquery(_node(tree.expr, depth), _milliseconds(tree.range), step, _offset(tree), _at(tree))
+
+
+def _negation(tree: Any, depth: int) -> Node:
+    return Negation(_node(tree.expr, depth))
+
+
+def _matching(modifier: parser.BinModifier | None) -> Matching:
+    if modifier is None:
+        return Matching()
+    if modifier.fill_values.lhs is not None or modifier.fill_values.rhs is not None:
+        raise UnsupportedError("parse error: fill modifiers are experimental and not enabled")
+    many = ""
+    if modifier.card == parser.VectorMatchCardinality.ManyToOne:
+        many = "left"
+    elif modifier.card == parser.VectorMatchCardinality.OneToMany:
+        many = "right"
+    on = modifier.matching is not None and modifier.matching.type == parser.LabelModifierType.Include
+    labels = tuple(modifier.matching.labels) if modifier.matching is not None else ()
+    return Matching(on, labels, many, tuple(modifier.group_labels or ()))
+
+
+def _binary(tree: Any, depth: int) -> Node:
+    operator = str(tree.op)
+    returns_bool = operator in _COMPARISONS and tree.modifier is not None and tree.modifier.return_bool
+    left, right = _node(tree.lhs, depth), _node(tree.rhs, depth)
+    return Binary(operator, left, right, _matching(tree.modifier), returns_bool)
+
+
+_SHAPES = ((parser.ValueType.Scalar, Shape.SCALAR), (parser.ValueType.Vector, Shape.VECTOR))
+
+
+def _call(tree: Any, depth: int) -> Node:
+    name = tree.func.name
+    if tree.func.experimental:
+        raise UnsupportedError(f'parse error: function "{name}" is experimental and not enabled')
+    if name in _NATIVE:
+        raise UnsupportedError(f'parse error: function "{name}" is for native histograms, which toban does not have')
+    shape = next(shape for kind, shape in _SHAPES if kind == tree.func.return_type)
+    return Call(name, tuple(_node(argument, depth) for argument in tree.args), shape)
+
+
+def _aggregation(tree: Any, depth: int) -> Node:
+    operator = str(tree.op)
+    if operator in _EXPERIMENTAL:
+        raise UnsupportedError(f"parse error: {operator} is experimental and not enabled")
+    parameter = _node(tree.param, depth) if tree.param is not None else None
+    labels = tuple(tree.modifier.labels) if tree.modifier else ()
+    without = tree.modifier is not None and tree.modifier.type == parser.AggModifierType.Without
+    return Aggregation(operator, _node(tree.expr, depth), parameter, labels, without)
+
+
+_READERS: Final[dict[type, Callable[[Any, int], Node]]] = {
+    parser.NumberLiteral: _number,
+    parser.StringLiteral: _text,
+    parser.ParenExpr: _paren,
+    parser.VectorSelector: _selector,
+    parser.MatrixSelector: _range,
+    parser.SubqueryExpr: _subquery,
+    parser.UnaryExpr: _negation,
+    parser.BinaryExpr: _binary,
+    parser.Call: _call,
+    parser.AggregateExpr: _aggregation,
+}

@@ -1,0 +1,135 @@
+"""What expressions come to, over all steps at once."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toban.core.errors import QueryError
+from toban.core.labels import NAME, Labels
+
+Floats: TypeAlias = NDArray[np.float64]
+Bools: TypeAlias = NDArray[np.bool_]
+Times: TypeAlias = NDArray[np.int64]
+Index: TypeAlias = NDArray[np.intp]
+
+SAME_LABELS = "vector cannot contain metrics with the same labelset"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """The times at which an expression is asked (milliseconds), and the ends and step of the whole query."""
+
+    times: Times
+    start: int
+    end: int
+
+    @property
+    def steps(self) -> int:
+        """How many times there are."""
+        return len(self.times)
+
+    def at(self, times: Times) -> "Grid":
+        """Return other times of the same query."""
+        return replace(self, times=times)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Vector:
+    """
+    Some series, each with a value at some of the steps.
+
+    ``values[i, j]`` counts where ``present[i, j]``: NaN is a value like others. A series whose name an expression took
+    away is ``nameless``; it keeps the label to the end, as Prometheus does (delayed name removal). ``ordered`` says
+    that the order of the series means something.
+    """
+
+    series: tuple[Labels, ...]
+    values: Floats
+    present: Bools
+    nameless: Bools
+    ordered: bool = False
+
+    def __len__(self) -> int:
+        return len(self.series)
+
+    def take(self, rows: Sequence[int] | Index | Bools) -> "Vector":
+        """Return some of the series."""
+        index = np.asarray(rows)
+        if index.dtype == np.bool_:
+            index = np.flatnonzero(index)
+        index = index.astype(np.intp)
+        series = tuple(self.series[row] for row in index)
+        return Vector(series, self.values[index], self.present[index], self.nameless[index], self.ordered)
+
+    def unnamed(self, values: Floats, present: Bools | None = None) -> "Vector":
+        """Return the same series with other values and their names taken away."""
+        return replace(
+            self,
+            values=values,
+            present=self.present if present is None else present,
+            nameless=np.ones(len(self), np.bool_),
+        )
+
+
+def empty(steps: int) -> Vector:
+    """Return no series."""
+    nothing = np.zeros((0, steps))
+    return Vector((), nothing, nothing.astype(np.bool_), np.zeros(0, np.bool_))
+
+
+def constant(values: Floats, present: Bools | None = None, labels: Labels | None = None) -> Vector:
+    """Return one series."""
+    there = np.ones(len(values), np.bool_) if present is None else present
+    return Vector((labels or Labels(),), values[np.newaxis], there[np.newaxis], np.zeros(1, np.bool_))
+
+
+def joined(blocks: Iterable[Vector], steps: int) -> Vector:
+    """Return the series of several blocks as one vector, without those that are nowhere present."""
+    kept = []
+    for block in blocks:
+        some: Bools = np.any(block.present, axis=1)
+        if some.any():
+            kept.append(block if some.all() else block.take(some))
+    if len(kept) < 2:
+        return kept[0] if kept else empty(steps)
+    return Vector(
+        tuple(labels for block in kept for labels in block.series),
+        np.concatenate([block.values for block in kept]),
+        np.concatenate([block.present for block in kept]),
+        np.concatenate([block.nameless for block in kept]),
+        any(block.ordered for block in kept),
+    )
+
+
+def merged(vector: Vector) -> Vector:
+    """
+    Return the vector with series of the same labels made one.
+
+    Raises ``QueryError`` when two of them are present at the same step.
+    """
+    first: dict[Labels, int] = {}
+    target = np.array([first.setdefault(labels, len(first)) for labels in vector.series], np.intp)
+    if len(first) == len(vector):
+        return vector
+    values = np.zeros((len(first), vector.values.shape[1]))
+    present = np.zeros(values.shape, np.bool_)
+    nameless = np.zeros(len(first), np.bool_)
+    for row, into in enumerate(target):
+        here = vector.present[row]
+        if (present[into] & here).any():
+            raise QueryError(SAME_LABELS)
+        values[into, here] = vector.values[row, here]
+        present[into] |= here
+        nameless[into] |= vector.nameless[row]
+    return Vector(tuple(first), values, present, nameless, vector.ordered)
+
+
+def without_names(vector: Vector) -> Vector:
+    """Take away the names that were to go, at the end of the query. Raises like ``merged``."""
+    series = tuple(
+        labels.drop(NAME) if gone else labels for labels, gone in zip(vector.series, vector.nameless, strict=True)
+    )
+    return merged(replace(vector, series=series, nameless=np.zeros(len(vector), np.bool_)))
