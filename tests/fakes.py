@@ -1,7 +1,7 @@
 """Stand-ins for the seams. Each is held to the same contract as the real thing."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from toban.core.samples import Batch
@@ -35,8 +35,16 @@ class ListSink:
     def __init__(self) -> None:
         self.batches: list[Batch] = []
         self.trouble: Exception | None = None
+        self._given = asyncio.Condition()
+
+    async def has(self, many: int, and_so: Callable[[], bool] = lambda: True) -> None:
+        """Wait until so many batches have come, and something else is so."""
+        async with self._given:
+            await self._given.wait_for(lambda: len(self.batches) >= many and and_so())
 
     async def append(self, batches: Sequence[Batch]) -> None:
         if self.trouble:
             raise self.trouble
         self.batches.extend(batches)
+        async with self._given:
+            self._given.notify_all()

@@ -49,6 +49,7 @@ class Watch:
         self.fence = Fence("collect", collector.name, tools.meters)
         self.seen = Target(collector.name, collector.kind, collector.target, collector.every.total_seconds())
         self.newest: tuple[Batch, ...] = ()
+        self.looked = asyncio.Event()
         self._sink = sink
         self._tools = tools
         self._layouts: tuple[Layout, ...] = ()
@@ -73,6 +74,14 @@ class Watch:
         trouble = self.fence.trouble or look.trouble
         await self._hand_over(batches, at, self._tools.clock.monotonic() - began, trouble)
 
+    async def turn(self) -> None:
+        """Look once, for no longer than the interval."""
+        try:
+            async with asyncio.timeout(self.seen.every):
+                await self.look()
+        except TimeoutError:
+            await self.overran()
+
     async def overran(self) -> None:
         """Note a look that was cut off because it took longer than the interval."""
         with self.fence:
@@ -88,6 +97,7 @@ class Watch:
         self.newest = (about, *batches)
         self._layouts = tuple({id(batch.layout): batch.layout for batch in batches}.values())
         await self._sink.append([about, *batches, *ended])
+        self.looked.set()
 
     def _batches(self, look: Look, at: datetime) -> list[Batch]:
         """Return a look's numbers as batches. Raises ``CollectError`` when they can't be."""
@@ -154,6 +164,15 @@ class Collecting:
                     ),
                     name=f"collect {watch.collector.name}",
                 )
+
+    async def look_once(self) -> None:
+        """Look at every target, all at the same time, as `run` would begin."""
+        await asyncio.gather(*(watch.turn() for watch in self._watches))
+
+    async def first_look(self) -> None:
+        """Wait until every target was looked at once."""
+        for watch in self._watches:
+            await watch.looked.wait()
 
     def health(self) -> Condition:
         """Say whether looks still take place; what they find is another question."""

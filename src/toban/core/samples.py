@@ -152,16 +152,19 @@ def layout_of(samples: Sequence[Sample], extra: Mapping[str, str]) -> Layout:
     """
     Return the layout of a handful of samples, each given the ``extra`` labels.
 
-    Raises ``ValueError`` naming the metric when a name or a label can't be, or a series comes twice.
+    Raises ``ValueError`` or ``TypeError`` naming the metric when a name or a label can't be, or a series comes twice.
     """
     series = []
     for sample in samples:
         name = sample.family.name + sample.suffix
         if not METRIC_NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no metric name")
-        for label in sample.labels:
+        for label, value in sample.labels.items():
             if not LABEL_NAME.fullmatch(label) or label.startswith("__"):
                 raise ValueError(f"{name}: {label!r} is no label name")
+            if not isinstance(value, str):
+                raise TypeError(f"{name}: the label {label} is {value!r}, which is no text")
+            value.encode()  # half a character can't be written down: that is a ValueError too
         # What the configuration says of a target (job, instance) stands above what a look says.
         series.append(Labels({**sample.labels, **extra, NAME: name}))
     return Layout(series, dict.fromkeys(sample.family for sample in samples))

@@ -17,7 +17,7 @@ JOURNAL: Final = Table(
     Column("who", String(200), nullable=False),
     Column("what", String(200), nullable=False),
     Column("facts", JSON, nullable=False),
-    Index("journal_what", "what", "id"),
+    Index("journal_who", "who", "id"),
 )
 
 
@@ -37,10 +37,10 @@ def note(connection: Connection, who: str, what: str, at: datetime, **facts: Any
     connection.execute(insert(JOURNAL).values(at=at, who=who, what=what, facts=facts))
 
 
-def newest(connection: Connection, limit: int = 50, what: str = "") -> list[Entry]:
-    """Return the newest lines, newest first; only of one sort when ``what`` is given."""
+def newest(connection: Connection, limit: int = 50, who: str = "") -> list[Entry]:
+    """Return the newest lines, newest first; only what one did when ``who`` is given."""
     query = select(JOURNAL).order_by(JOURNAL.c.id.desc()).limit(limit)
-    rows = connection.execute(query.where(JOURNAL.c.what == what) if what else query)
+    rows = connection.execute(query.where(JOURNAL.c.who == who) if who else query)
     return [Entry(row.id, row.at, row.who, row.what, row.facts) for row in rows]
 
 

@@ -71,7 +71,7 @@ async def test_the_journal_tells_who_did_what_newest_first(state, clock):
     def story(connection):
         journal.note(connection, "toban", "started", clock.now(), version="1")
         journal.note(connection, "ann", "silenced", clock.now(), alert="disk")
-        return journal.newest(connection), journal.newest(connection, what="started")
+        return journal.newest(connection), journal.newest(connection, who="toban")
 
     entries, starts = await state.transaction(story)
     assert [(entry.who, entry.what) for entry in entries] == [("ann", "silenced"), ("toban", "started")]

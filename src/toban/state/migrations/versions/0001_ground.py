@@ -53,4 +53,4 @@ def upgrade() -> None:
         sa.Column("what", sa.String(200), nullable=False),
         sa.Column("facts", sa.JSON(), nullable=False),
     )
-    op.create_index("journal_what", "journal", ["what", "id"])
+    op.create_index("journal_who", "journal", ["who", "id"])

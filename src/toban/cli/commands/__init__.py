@@ -1,0 +1,1 @@
+"""The commands: one file each, named like the command; its docstring is its line in the help."""

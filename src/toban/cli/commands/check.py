@@ -1,0 +1,36 @@
+"""Check the configuration and try each connection."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import click
+
+from toban.cli.asking import config_option
+from toban.cli.telling import columns
+from toban.daemon import tried
+from toban.settings import load
+
+
+@click.command
+@config_option
+def command(config: Path | None) -> int:
+    """Check the configuration exactly as `toban up` would read it, and look once at each target."""
+    settings = load(config, os.environ)
+    targets, unknown = asyncio.run(tried(settings))
+    click.echo("The configuration is in order.\n")
+    for line in columns(
+        (
+            "●" if target.up else "▲",
+            target.name,
+            target.labels["instance"],
+            target.trouble or f"{target.samples} numbers",
+        )
+        for target in targets
+    ):
+        click.echo(line)
+    if unknown:
+        click.echo("\nNot part of /health:")
+        for line in columns((it.name, it.reason) for it in unknown):
+            click.echo(line)
+    return 0 if all(target.up for target in targets) else 1

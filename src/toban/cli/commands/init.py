@@ -1,0 +1,118 @@
+"""Look around, try each address, and write a toban.yaml."""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import click
+
+from toban.core.errors import SettingsError
+from toban.core.places import CONFIGURATION
+from toban.daemon import tried
+from toban.settings import settle
+from toban.shop.settings import ENVIRONMENT
+
+QUESTIONS: Final = {
+    "database": "The shop's PostgreSQL, as a role that only reads (postgresql://user:password@host:5432/name)",
+    "redis": "The shop's Redis, Valkey or Upstash (redis://... or rediss://...)",
+    "shop_api": "Vendure's Shop API (https://shop.example/shop-api)",
+    "storefront": "The page that customers open (https://shop.example/)",
+}
+
+
+@click.command
+@click.option("--yes", is_flag=True, help="Ask nothing: take what the environment tells.")
+@click.option("--force", is_flag=True, help="Write over a toban.yaml that is there.")
+@click.option("--output", type=click.Path(path_type=Path), default=CONFIGURATION, show_default=True)
+def command(yes: bool, force: bool, output: Path) -> int:
+    """Look around, try each address, and write a commented toban.yaml."""
+    if output.exists() and not force:
+        raise SettingsError(f"{output}: is there already: --force writes over it, --output writes elsewhere")
+    shop: dict[str, str] = {}
+    well = True
+    for part, question in QUESTIONS.items():
+        address = _given(part, question, ask=not yes)
+        if address:
+            well = _found(part, address) and well
+            shop[part] = address
+    text = written(shop)
+    output.touch(mode=0o600)
+    output.write_text(text, encoding="utf-8")
+    click.echo(f"\nWrote {output}. Now: toban up")
+    return 0 if well else 1
+
+
+def _given(part: str, question: str, *, ask: bool) -> str:
+    """Return an address as it will stand in the file: what the environment holds stays there."""
+    name = ENVIRONMENT[part]
+    if os.environ.get(name):
+        click.echo(f"{part}: taken from {name} in the environment.")
+        return f"${{{name}}}"
+    if not ask:
+        return ""
+    while True:
+        address: str = click.prompt(f"{question}; empty if there is none", default="", show_default=False).strip()
+        try:
+            if address:
+                settle({"shop": {part: address}}, os.environ, "that")
+        except SettingsError as error:
+            click.echo(f"  {error}")
+            continue
+        return address
+
+
+def _found(part: str, address: str) -> bool:
+    """Try an address and say what was found."""
+    settings = settle({"shop": {part: address}}, {**os.environ, **_without(part)}, "that")
+    targets, _ = asyncio.run(tried(settings))
+    well = True
+    for target in targets:
+        if target.kind not in {"host", "toban"}:
+            well = well and target.up
+            found = f"answers, {target.samples} numbers" if target.up else target.trouble
+            click.echo(f"  {'●' if target.up else '▲'} {target.name} at {target.labels['instance']}: {found}")
+    return well
+
+
+def _without(part: str) -> Mapping[str, str]:
+    """Return an environment in which only one part is named, so that each is tried once."""
+    return {name: "" for other, name in ENVIRONMENT.items() if other != part}
+
+
+def written(shop: Mapping[str, str]) -> str:
+    """Return the text of a configuration, with what else there is in comments."""
+    lines = [
+        "# What toban watches. `toban check` tries it, `toban schema` tells all there is.",
+        "# ${NAME} takes a value from the environment: good for everything secret.",
+        "",
+        "shop:" if shop else "# shop:",
+    ]
+    for part, question in QUESTIONS.items():
+        lines.append(f"  # {question}")
+        lines.append(f"  {part}: {_quoted(shop[part])}" if part in shop else f"  # {part}:")
+    lines += [
+        "",
+        "# What else to look at. This machine and the parts of the shop need no mention.",
+        "# collect:",
+        "#   - {kind: http, name: returns, url: https://shop.example/returns, every: 30s}",
+        "#   - {kind: tls, name: mail, url: https://mail.example/}",
+        "#   - {kind: scrape, name: node, url: http://127.0.0.1:9100/metrics}",
+        "#   - {kind: files, name: assets, path: /srv/vendure/static/assets}",
+        "",
+        "# web:",
+        "#   listen: 127.0.0.1:9119",
+        "#   token: ${TOBAN_TOKEN}   # needed to listen on any address that others reach",
+        "",
+        "# metrics:",
+        "#   retention: 90d",
+        "#   size: 2GB",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _quoted(text: str) -> str:
+    """Return a text as a YAML scalar."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,47 @@
+"""Ask a question in PromQL."""
+
+import json
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from toban.cli.asking import ask, data_option, json_option
+from toban.cli.telling import answer
+from toban.core.section import duration
+
+
+class Length(click.ParamType[timedelta]):
+    """A length of time like 6h."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Read it."""
+        try:
+            return duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.command
+@click.argument("expression", metavar="EXPR")
+@click.option("--range", "length", type=Length(), help="Show how it went over this long, like 6h.")
+@data_option
+@json_option
+def command(expression: str, length: timedelta | None, data: Path | None, as_json: bool) -> None:
+    """Ask a question in PromQL, like: toban query 'rate(process_cpu_seconds_total[5m])' --range 6h."""
+    if length is None:
+        found = ask("/api/v1/query", data, query=expression)
+    else:
+        now, seconds = time.time(), length.total_seconds()
+        found = ask(
+            "/api/v1/query_range",
+            data,
+            query=expression,
+            start=f"{now - seconds:.3f}",
+            end=f"{now:.3f}",
+            step=f"{max(1.0, seconds / 240):.3f}",
+        )
+    click.echo(json.dumps(found, ensure_ascii=False) if as_json else answer(found))

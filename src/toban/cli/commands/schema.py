@@ -1,0 +1,13 @@
+"""Print the JSON Schema of toban.yaml, for editors."""
+
+import json
+
+import click
+
+from toban.settings import Settings
+
+
+@click.command
+def command() -> None:
+    """Print the JSON Schema of toban.yaml, for editors."""
+    click.echo(json.dumps(Settings.model_json_schema(), indent=2, ensure_ascii=False))

@@ -1,0 +1,19 @@
+"""Show what is watched and how it is."""
+
+import json
+from pathlib import Path
+
+import click
+
+from toban.cli.asking import ask, data_option, json_option
+from toban.cli.telling import status
+
+
+@click.command
+@data_option
+@json_option
+def command(data: Path | None, as_json: bool) -> int:
+    """Show what is watched and how it is; exit code 1 when something is wrong."""
+    found = ask("/api/status", data)
+    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else status(found))
+    return 0 if found["well"] else 1

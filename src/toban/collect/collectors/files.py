@@ -1,0 +1,88 @@
+"""One folder of files."""
+
+import asyncio
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final, Literal
+
+from toban.collect.collector import Collector
+from toban.collect.tools import Tools
+from toban.core.errors import CollectError
+from toban.core.samples import Sample, gauge
+from toban.core.section import Duration
+
+BYTES: Final = gauge("files_size_bytes", "Space that the files' contents take.", "bytes")
+COUNT: Final = gauge("files_count", "Files there are.")
+NEWEST: Final = gauge("files_newest_seconds", "When the newest file was changed, since the epoch.", "seconds")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was found in a folder."""
+
+    bytes: int = 0
+    count: int = 0
+    newest: float = 0.0
+
+
+class Files(Collector):
+    """
+    Add up a folder: how many files, how large, how new the newest.
+
+    For asset storage (has it stopped growing, is it exploding?) and for folders of backups. Links are not followed.
+    """
+
+    kind: Literal["files"] = "files"
+
+    path: Path
+    """The folder."""
+
+    every: Duration = timedelta(minutes=2)
+
+    @property
+    def looks_at(self) -> str:
+        """The folder."""
+        return str(self.path)
+
+    async def collect(self, tools: Tools) -> Iterable[Sample]:
+        """Walk through the folder, in a thread: a disk may be slow."""
+        until = time.monotonic() + 0.8 * self.every.total_seconds()
+        try:
+            found = await asyncio.to_thread(tally, self.path, until)
+        except OSError as error:
+            raise CollectError(f"files {self.name}: {error.filename or self.path}: {error.strerror}") from error
+        samples = [BYTES.sample(found.bytes), COUNT.sample(found.count)]
+        return [*samples, NEWEST.sample(found.newest)] if found.count else samples
+
+
+def tally(folder: Path, until: float) -> Tally:
+    """
+    Add up a folder and all in it.
+
+    Raises ``OSError`` when it can't be read, and ``TimeoutError`` when it takes beyond ``until`` (monotonic seconds).
+    """
+    found, waiting = Tally(), [str(folder)]
+    while waiting:
+        if time.monotonic() > until:
+            raise TimeoutError(0, f"more files than can be counted in time ({found.count} so far): raise `every`")
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    _add(found, entry)
+    return found
+
+
+def _add(found: Tally, entry: os.DirEntry[str]) -> None:
+    try:
+        facts = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return  # removed since the folder was opened
+    found.bytes += facts.st_size
+    found.count += 1
+    found.newest = max(found.newest, facts.st_mtime)

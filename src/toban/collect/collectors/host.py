@@ -1,0 +1,118 @@
+"""The machine that toban stands on."""
+
+import asyncio
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final, Literal
+
+import psutil
+from pydantic import PrivateAttr
+
+from toban.collect.collector import Collector
+from toban.collect.tools import Tools
+from toban.core.samples import Sample, counter, gauge
+
+CPU: Final = gauge("system_cpu_usage_percent", "Share of the processors' time since the last look that was not idle.")
+MEMORY: Final = gauge("system_memory_usage_bytes", "Memory in use: total less what programs could still get.", "bytes")
+MEMORY_SIZE: Final = gauge("system_memory_size_bytes", "Memory there is.", "bytes")
+DISK: Final = gauge("system_disk_usage_bytes", "Space in use on a mounted file system.", "bytes")
+DISK_SIZE: Final = gauge("system_disk_size_bytes", "Space there is on a mounted file system.", "bytes")
+DISK_AVAILABLE: Final = gauge("system_disk_available_bytes", "Space that programs may still use.", "bytes")
+LOAD: Final = gauge("system_load_average", "Processes that ran or wanted to, on average over some minutes.")
+CPUS: Final = gauge("system_cpu_count", "Processors there are.")
+SWAP: Final = gauge("system_swap_usage_bytes", "Memory that was moved to disk.", "bytes")
+UPTIME: Final = gauge("system_boot_time_seconds", "When the machine was started, since the epoch.", "seconds")
+RECEIVED: Final = counter("system_network_receive_bytes_total", "What came in over the network.", "bytes")
+SENT: Final = counter("system_network_transmit_bytes_total", "What went out over the network.", "bytes")
+NETWORK_ERRORS: Final = counter("system_network_errors_total", "Packets that were lost or broken.")
+
+PSEUDO: Final = frozenset(
+    """
+    autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts devtmpfs efivarfs fuse.gvfsd-fuse fuse.lxcfs
+    fusectl hugetlbfs mqueue nsfs overlay proc pstore ramfs rpc_pipefs securityfs selinuxfs squashfs sysfs tmpfs tracefs
+    """.split()  # noqa: SIM905  # as a list they would fill a screen
+)
+"""File systems that lie on no disk of their own; `/` counts whatever it is."""
+
+FIRST: Final = 0.5
+"""Seconds over which the first look measures the processors: there is no earlier look to compare with."""
+
+
+class Host(Collector):
+    """Read the processors, memory, disks and network of this machine."""
+
+    kind: Literal["host"] = "host"
+
+    _busy: tuple[float, float] | None = PrivateAttr(default=None)
+
+    @property
+    def looks_at(self) -> str:
+        """The machine's name on Fly, else `local`."""
+        return os.environ.get("FLY_MACHINE_ID") or "local"
+
+    async def collect(self, tools: Tools) -> Iterable[Sample]:
+        """Return the machine's figures."""
+        before = self._busy
+        if before is None:
+            before = _processor_time()
+            await tools.clock.sleep(FIRST)
+        now = self._busy = _processor_time()
+        memory, swap = psutil.virtual_memory(), psutil.swap_memory()
+        return [
+            CPU.sample(share(before, now)),
+            CPUS.sample(psutil.cpu_count() or 1),
+            *(
+                LOAD.sample(load, minutes=minutes)
+                for load, minutes in zip(psutil.getloadavg(), ["1", "5", "15"], strict=True)
+            ),
+            MEMORY.sample(memory.total - memory.available),
+            MEMORY_SIZE.sample(memory.total),
+            SWAP.sample(swap.used),
+            UPTIME.sample(psutil.boot_time()),
+            *await asyncio.to_thread(lambda: list(_disks())),  # a disk that hangs must not hold the loop
+            *_network(),
+        ]
+
+
+def _processor_time() -> tuple[float, float]:
+    """Return the seconds that the processors were busy, and all their seconds."""
+    times = psutil.cpu_times()
+    # On Linux the guests' time is part of the user's, and waiting for a disk is idling.
+    whole = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+    return whole - times.idle - getattr(times, "iowait", 0.0), whole
+
+
+def share(before: tuple[float, float], now: tuple[float, float]) -> float:
+    """Return how busy the processors were between two readings, in percent."""
+    busy, whole = now[0] - before[0], now[1] - before[1]
+    return min(100.0, max(0.0, 100.0 * busy / whole)) if whole > 0 else 0.0
+
+
+def mounts() -> list[str]:
+    """Return where file systems of interest are mounted, each disk once, `/` always."""
+    found = {"/": "/"}
+    for part in psutil.disk_partitions(all=True):
+        # A bind mount of one file, as containers have them, is no disk.
+        if part.fstype not in PSEUDO and part.device.startswith("/") and Path(part.mountpoint).is_dir():
+            found.setdefault(part.device, part.mountpoint)
+    return sorted(set(found.values()))
+
+
+def _disks() -> Iterator[Sample]:
+    for mount in mounts():
+        try:
+            disk = os.statvfs(mount)
+        except OSError:
+            continue  # unmounted just now, or not ours to see: it has no numbers
+        yield DISK.sample((disk.f_blocks - disk.f_bfree) * disk.f_frsize, mount=mount)
+        yield DISK_SIZE.sample(disk.f_blocks * disk.f_frsize, mount=mount)
+        yield DISK_AVAILABLE.sample(disk.f_bavail * disk.f_frsize, mount=mount)
+
+
+def _network() -> Iterator[Sample]:
+    for device, seen in sorted(psutil.net_io_counters(pernic=True).items()):
+        if device != "lo":
+            yield RECEIVED.sample(seen.bytes_recv, device=device)
+            yield SENT.sample(seen.bytes_sent, device=device)
+            yield NETWORK_ERRORS.sample(seen.errin + seen.errout + seen.dropin + seen.dropout, device=device)

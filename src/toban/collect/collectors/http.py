@@ -1,0 +1,205 @@
+"""One page, asked for as a customer's browser would."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+import httpx2
+import re2
+from pydantic import AfterValidator, Field
+
+from toban.collect.collector import Collector, Look
+from toban.collect.tools import Tools
+from toban.core.errors import CollectError
+from toban.core.samples import gauge
+from toban.core.section import Address, Duration, Secret
+
+STATUS: Final = gauge("probe_http_status_code", "The status of the last answer.")
+DURATION: Final = gauge("probe_duration_seconds", "How long the whole answer took.", "seconds")
+PHASES: Final = gauge("probe_http_duration_seconds", "How long each phase of the answer took.", "seconds")
+LENGTH: Final = gauge("probe_http_content_length", "How long the body was, in bytes.")
+
+LONGEST: Final = 1_000_000
+"""How many bytes of a body are read."""
+
+EVENTS: Final = {
+    "connection.connect_tcp": "connect",
+    "connection.start_tls": "tls",
+    "http11.receive_response_headers": "processing",
+    "http11.receive_response_body": "transfer",
+}
+"""What the client tells of its progress, in the words of Prometheus' blackbox exporter."""
+
+
+def _expression(text: str) -> str:
+    try:
+        re2.compile(text)
+    except re2.error as error:
+        raise ValueError(f"{text!r} is no regular expression: {error}") from error
+    return text
+
+
+Expression = Annotated[str, AfterValidator(_expression)]
+
+
+class Http(Collector):
+    """
+    Ask for one page and measure the answer.
+
+    It is down when the status is not expected, or when the body does not hold what it should: a GraphQL API that
+    answers 200 with `errors` is down when `absent: errors` says so.
+    """
+
+    kind: Literal["http"] = "http"
+
+    url: Address
+    """The page to ask for."""
+
+    method: Literal["GET", "POST", "HEAD"] = "GET"
+
+    headers: Mapping[str, Secret] = {}
+    """Headers to send; `${NAME}` takes a value from the environment."""
+
+    body: str | dict[str, Any] | None = None
+    """What to send: a text as it is, names with values as JSON."""
+
+    status: frozenset[int] = frozenset()
+    """The statuses that are well; any from 200 to 299 unless set."""
+
+    redirects: bool = True
+    """Whether to go on to where a redirect leads."""
+
+    match: Expression | None = None
+    """A regular expression (RE2) that the body must contain."""
+
+    present: str | None = None
+    """A field that the body's JSON must have, like `data.product.id`."""
+
+    absent: str | None = None
+    """A field that the body's JSON must not have, like `errors`."""
+
+    timeout: Annotated[Duration, Field(gt=timedelta(0))] = timedelta(seconds=10)
+    """How long an answer may take."""
+
+    @property
+    def looks_at(self) -> str:
+        """The address without its query, which may hold what is nobody's business."""
+        return self.url.partition("?")[0].partition("#")[0]
+
+    async def collect(self, tools: Tools) -> Look:
+        """Return the status and how long each phase took."""
+        spent = Spent()
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(self.timeout.total_seconds()):
+                await self._resolve(spent)
+                status, body = await self._ask(tools.http, spent)
+        except (httpx2.HTTPError, OSError, UnicodeError) as error:
+            raise CollectError(f"{self._asked}: {_reason(error)}") from error
+        samples = [
+            STATUS.sample(status),
+            LENGTH.sample(len(body)),
+            DURATION.sample(time.perf_counter() - began),
+            *(PHASES.sample(seconds, phase=phase) for phase, seconds in spent.phases.items()),
+        ]
+        return Look(samples, trouble=self._trouble(status, body))
+
+    @property
+    def _asked(self) -> str:
+        return f"http {self.name}: {self.method} {self.looks_at}"
+
+    async def _resolve(self, spent: "Spent") -> None:
+        """Look the name up beforehand: the client counts that with the connecting."""
+        parts = urlsplit(self.url)
+        with spent.on("resolve"):
+            await asyncio.get_running_loop().getaddrinfo(parts.hostname, parts.port or parts.scheme)
+
+    async def _ask(self, client: httpx2.AsyncClient, spent: "Spent") -> tuple[int, bytes]:
+        # A new connection each time: an old one would hide what customers meet.
+        headers = {"connection": "close", **{name: value.get_secret_value() for name, value in self.headers.items()}}
+        sent: dict[str, Any] = {"json": self.body} if isinstance(self.body, dict) else {"content": self.body}
+        body = bytearray()
+        async with client.stream(
+            self.method,
+            self.url,
+            headers=headers,
+            follow_redirects=self.redirects,
+            timeout=self.timeout.total_seconds(),
+            extensions={"trace": spent.trace},
+            **sent,
+        ) as response:
+            async for piece in response.aiter_bytes():
+                body += piece
+                if len(body) >= LONGEST:
+                    break
+        return response.status_code, bytes(body)
+
+    def _trouble(self, status: int, body: bytes) -> str:
+        """Say what is not as it should be; what the body says stays out of it, for it may be a customer's."""
+        expected = status in self.status if self.status else 200 <= status < 300
+        if not expected:
+            return f"answered {status}"
+        if self.match and not re2.search(self.match, body.decode("utf-8", "replace")):
+            return f"answered {status}, but nothing in the body matches {self.match!r}"
+        if self.present is None and self.absent is None:
+            return ""
+        try:
+            found = json.loads(body)
+        except ValueError:
+            return f"answered {status}, but the body is no JSON"
+        if self.absent and has(found, self.absent):
+            return f"answered {status}, but with {self.absent!r}"
+        if self.present and not has(found, self.present):
+            return f"answered {status}, but without {self.present!r}"
+        return ""
+
+
+class Spent:
+    """How long each phase of an answer took, redirects added up."""
+
+    def __init__(self) -> None:
+        self.phases: dict[str, float] = {}
+        self._began: dict[str, float] = {}
+
+    @contextmanager
+    def on(self, phase: str) -> Iterator[None]:
+        """Measure a phase for as long as the block lasts."""
+        began = time.perf_counter()
+        yield
+        self.add(phase, time.perf_counter() - began)
+
+    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Take what the client tells: `connection.connect_tcp.started` and the like."""
+        what, _, how = event.rpartition(".")
+        phase = EVENTS.get(what)
+        if phase and how == "started":
+            self._began[phase] = time.perf_counter()
+        elif phase and phase in self._began:
+            self.add(phase, time.perf_counter() - self._began.pop(phase))
+
+    def add(self, phase: str, seconds: float) -> None:
+        """Add to a phase."""
+        self.phases[phase] = self.phases.get(phase, 0.0) + seconds
+
+
+def has(found: object, path: str) -> bool:
+    """Tell whether JSON has a field and it is not null; steps are separated by dots, a number steps into a list."""
+    for step in path.split("."):
+        if isinstance(found, dict) and step in found:
+            found = found[step]
+        elif isinstance(found, list) and step.isdecimal() and int(step) < len(found):
+            found = found[int(step)]
+        else:
+            return False
+    return found is not None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError | httpx2.TimeoutException):
+        return "no answer in time"
+    return str(error) or type(error).__name__

@@ -1,0 +1,45 @@
+"""What is watched without being asked for."""
+
+from collections.abc import Iterable
+
+from toban.collect.collector import COLLECTORS, Collector
+from toban.shop.settings import ShopSettings
+
+
+def collectors(configured: Iterable[Collector], shop: ShopSettings) -> list[Collector]:
+    """
+    Return what to watch: this machine, toban itself, and every part of the shop that is named.
+
+    What is configured under the same name takes a default's place.
+    """
+    by_name = {collector.name: collector for collector in [*_defaults(shop), *configured]}
+    return list(by_name.values())
+
+
+def _defaults(shop: ShopSettings) -> Iterable[Collector]:
+    yield _collector("toban")
+    yield _collector("host")
+    if shop.database:
+        yield _collector("postgres")
+    if shop.redis:
+        yield _collector("redis")
+    if shop.shop_api:
+        # Vendure answers 200 to nearly everything: only an answer without `errors` is one of a shop that works.
+        yield _collector(
+            "http",
+            name="vendure",
+            url=shop.shop_api,
+            method="POST",
+            body={"query": "{ __typename }"},
+            present="data.__typename",
+            absent="errors",
+        )
+    if shop.storefront:
+        yield _collector("http", name="storefront", url=shop.storefront)
+    for url in dict.fromkeys(filter(None, (shop.storefront, shop.shop_api))):
+        if url.startswith("https://"):
+            yield _collector("tls", name="tls" if url == shop.storefront else "tls-shop-api", url=url)
+
+
+def _collector(kind: str, **fields: object) -> Collector:
+    return COLLECTORS.load(kind).model_validate({"kind": kind, **fields})

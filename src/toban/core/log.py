@@ -1,0 +1,68 @@
+"""toban's own log: an event and its facts, on standard error."""
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable, MutableMapping
+from typing import Any, TextIO
+
+import orjson
+import structlog
+
+
+class _Named(structlog.PrintLogger):
+    """A logger that knows which part of toban it speaks for."""
+
+    def __init__(self, file: TextIO, name: str) -> None:
+        super().__init__(file)
+        self.name = name
+
+
+def configure(level: str, out: TextIO | None = None) -> None:
+    """
+    Write events of a level and above: in words for a person at a terminal, as JSON lines for machines.
+
+    Raises ``ValueError`` for a level that isn't one.
+    """
+    out = out or sys.stderr
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise ValueError(f"LOG_LEVEL: {level!r} is no level: debug, info, warning or error")
+    stream = out
+    last: list[Callable[..., Any]] = [_in_words] if out.isatty() else [structlog.processors.dict_tracebacks, _as_json]
+    shared: list[Any] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[structlog.stdlib.add_logger_name, *shared, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=lambda *names: _Named(stream, names[0] if names else "toban"),
+        cache_logger_on_first_use=True,
+    )
+    # Libraries speak through the standard library: their warnings come out in the same form.
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+
+
+def _as_json(logger: object, method: str, event: MutableMapping[str, Any]) -> str:
+    return orjson.dumps(dict(event), default=str).decode()
+
+
+def _in_words(logger: object, method: str, event: MutableMapping[str, Any]) -> str:
+    at, level, who = event.pop("timestamp", ""), event.pop("level", ""), event.pop("logger", "")
+    trouble = event.pop("exc_info", None)
+    told = event.pop("event", "")
+    facts = " ".join(f"{name}={value}" for name, value in event.items())
+    line = f"{at[11:19]} {level:<8}{who.removeprefix('toban.')}: {told}{'  ' + facts if facts else ''}"
+    if trouble:
+        error = trouble if isinstance(trouble, BaseException) else sys.exc_info()[1]
+        if error:
+            line += "\n" + "".join(traceback.format_exception(error))
+    return line

@@ -1,0 +1,192 @@
+"""Opens what is needed, builds the services, runs them together."""
+
+import asyncio
+import fcntl
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx2
+import structlog
+from sqlalchemy import Connection
+
+import toban
+from toban.collect import defaults
+from toban.collect.collecting import Collecting, Target
+from toban.collect.tools import Tools
+from toban.core.clock import SystemClock
+from toban.core.errors import SettingsError, StateError
+from toban.core.meters import Meters
+from toban.core.places import SOCKET
+from toban.core.ports import Clock, Service
+from toban.core.samples import Batch
+from toban.health.answering import Health
+from toban.health.checks import Unknown, checks
+from toban.promql.querying import Querying
+from toban.settings import Settings
+from toban.shop.lending import lent
+from toban.state import journal
+from toban.state.databases import Database, Postgres, Sqlite
+from toban.state.door import State
+from toban.tsdb.store import Store
+from toban.web import serving
+from toban.web.application import application
+from toban.web.own import About, Overview, Own
+
+log = structlog.get_logger("toban.daemon")
+
+AGENT: Final = f"toban/{toban.__version__}"
+"""How toban's own requests are known in the shop's logs."""
+
+FIRST_LOOK: Final = 5
+"""How many seconds the greeting waits for targets that are slow to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """Everything that runs, and what is asked of it at the start."""
+
+    services: Sequence[Service]
+    first_look: Callable[[], Awaitable[None]]
+    overview: Callable[[], Awaitable[Overview]]
+
+
+@asynccontextmanager
+async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]:
+    """
+    Open everything and build the services; close it in the opposite order.
+
+    Raises ``SettingsError`` when the data folder or the address to listen on can't be used.
+    """
+    meters = Meters()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(occupied(settings.data))
+        network = stack.enter_context(serving.network(settings.web))
+        local = stack.enter_context(serving.local(settings.data / SOCKET))
+        state = await stack.enter_async_context(State(_database(settings), clock, meters))
+        store = await stack.enter_async_context(Store(settings.data / "tsdb", settings.metrics, clock, meters))
+        engine = await stack.enter_async_context(Querying(store, meters=meters))
+        tools = await _tools(stack, settings, clock, meters)
+
+        collecting = Collecting(defaults.collectors(settings.collect, settings.shop), store, tools)
+        health = Health(*checks(settings.shop), engine, clock)
+        services: list[Service] = [state, store, collecting]
+        about = About(clock.now(), str(settings.data), serving.address_of(network))
+        own = Own(about, collecting.targets, health, services)
+        app = application(own, health, engine, store, collecting, services, clock)
+        services.append(serving.Serving(app, settings.web, network, local, clock))
+        await stack.enter_async_context(noted(state, clock))
+        yield Assembly(services, collecting.first_look, own.overview)
+
+
+async def _tools(stack: AsyncExitStack, settings: Settings, clock: Clock, meters: Meters) -> Tools:
+    shop = await stack.enter_async_context(lent(settings.shop))
+    http = await stack.enter_async_context(httpx2.AsyncClient(headers={"user-agent": AGENT}, timeout=10))
+    return Tools(http, clock, meters, shop)
+
+
+async def serve(settings: Settings, greet: Callable[[Overview], None]) -> None:
+    """
+    Run until SIGTERM or Ctrl-C, or until a service breaks.
+
+    ``greet`` is called once every target was looked at, or after five seconds.
+    """
+    stopping = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stopping.set)
+    async with assembled(settings, SystemClock()) as assembly, asyncio.TaskGroup() as group:
+        tasks = [group.create_task(service.run(), name=service.name) for service in assembly.services]
+        tasks.append(group.create_task(_greeted(assembly, greet), name="greeting"))
+        await stopping.wait()
+        log.info("stopping")
+        for task in tasks:
+            task.cancel()
+
+
+async def _greeted(assembly: Assembly, greet: Callable[[Overview], None]) -> None:
+    try:
+        async with asyncio.timeout(FIRST_LOOK):
+            await assembly.first_look()
+    except TimeoutError:
+        log.info("some targets are slow to answer")
+    greet(await assembly.overview())
+
+
+def _database(settings: Settings) -> Database:
+    if settings.state:
+        return Postgres(settings.state.get_secret_value())
+    return Sqlite(settings.data / "toban.db")
+
+
+@contextmanager
+def occupied(folder: Path) -> Iterator[None]:
+    """
+    Make the data folder and hold it for this process alone, as long as it lives.
+
+    Raises ``SettingsError`` when it can't be written or another toban holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(folder / "toban.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise SettingsError(f"data: {folder}: {error.strerror}: choose another folder: --data") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        other = os.read(lock, 20).decode(errors="replace").strip()
+        os.close(lock)
+        raise SettingsError(
+            f"data: {folder}: another toban works there (process {other}): stop it, or choose another folder: --data"
+        ) from error
+    try:
+        os.ftruncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(lock)
+
+
+@asynccontextmanager
+async def noted(state: State, clock: Clock) -> AsyncIterator[None]:
+    """Note in the journal that toban started and stopped, and say so when the last run ended otherwise."""
+    await _note(state, clock, "started")
+    try:
+        yield
+    finally:
+        await _note(state, clock, "stopped")
+
+
+async def _note(state: State, clock: Clock, what: str) -> None:
+    def work(connection: Connection) -> journal.Entry | None:
+        last = journal.newest(connection, 1, who="toban")
+        journal.note(connection, "toban", what, clock.now(), version=toban.__version__)
+        return last[0] if last else None
+
+    try:
+        last = await state.transaction(work)
+    except StateError:
+        return  # told and remembered where it was met; toban works without
+    if what == "started" and last and last.what == "started":
+        log.warning("the last run ended without a stop", started=last.at.isoformat())
+
+
+async def tried(settings: Settings) -> tuple[Sequence[Target], Sequence[Unknown]]:
+    """Look once at every target, keeping nothing; return what was found, and what health can't know."""
+    clock, meters = SystemClock(), Meters()
+    async with AsyncExitStack() as stack:
+        tools = await _tools(stack, settings, clock, meters)
+        watched = defaults.collectors(settings.collect, settings.shop)
+        collecting = Collecting(watched, Nowhere(), tools)
+        await collecting.look_once()
+    return collecting.targets(), checks(settings.shop)[1]
+
+
+class Nowhere:
+    """A sink that keeps nothing."""
+
+    async def append(self, batches: Sequence[Batch]) -> None:
+        """Let go of it."""

@@ -1,0 +1,1 @@
+"""A view of the newest samples: is it well?"""

@@ -1,0 +1,1 @@
+"""All HTTP: the pages, the APIs that others speak, health."""

@@ -1,0 +1,42 @@
+"""All routes together."""
+
+from collections.abc import Sequence
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from toban.collect.collecting import Collecting
+from toban.core.ports import Clock, QueryEngine, SeriesSource, Service
+from toban.health.answering import Health
+from toban.web import health as health_pages
+from toban.web.exposing import Exposing
+from toban.web.own import Own
+from toban.web.page import Page
+from toban.web.prometheus import Prometheus
+
+
+def application(
+    own: Own,
+    health: Health,
+    engine: QueryEngine,
+    source: SeriesSource,
+    collecting: Collecting,
+    services: Sequence[Service],
+    clock: Clock,
+) -> Starlette:
+    """Return what answers all requests."""
+    return Starlette(
+        routes=[
+            *Page(own).routes(),
+            *own.routes(),
+            *health_pages.routes(health, services),
+            *Exposing(collecting.newest, engine, source, clock).routes(),
+            *Prometheus(engine, source, collecting.targets, clock).routes(),
+        ],
+        exception_handlers={404: _not_found},
+    )
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    return PlainTextResponse("404 page not found\n", 404)

@@ -1,0 +1,92 @@
+"""The first page: what is watched, and how it is."""
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from html import escape
+from importlib.resources import files
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+import toban
+from toban.collect.collecting import Target
+from toban.core.section import written
+from toban.web.own import Overview, Own
+from toban.web.words import spoken, words
+
+POLICY: Final = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+LINKS: Final = {
+    "/health": "terminus",
+    "/metrics": "metrics",
+    "/api/v1/query?query=up": "query",
+    "/-/healthy": "own",
+}
+
+
+class Page:
+    """A page that needs no script: it says the same as the greeting in the terminal, and renews itself."""
+
+    def __init__(self, own: Own) -> None:
+        self._own = own
+        self._style = files("toban.web").joinpath("static", "toban.css").read_bytes()
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [Route("/", self.show), Route("/static/toban.css", self.style)]
+
+    async def show(self, request: Request) -> Response:
+        """Show how everything is, in the reader's language."""
+        language = spoken(request.headers.get("accept-language", ""))
+        html = "".join(_html(await self._own.overview(), words(language), language))
+        headers = {"content-security-policy": POLICY, "cache-control": "no-store", "vary": "accept-language"}
+        return Response(html, headers={**headers, "x-content-type-options": "nosniff"}, media_type="text/html")
+
+    async def style(self, request: Request) -> Response:
+        """Show how it looks."""
+        return Response(self._style, media_type="text/css", headers={"cache-control": "max-age=300"})
+
+
+def _html(overview: Overview, say: Mapping[str, str], language: str) -> Iterable[str]:
+    yield f'<!doctype html><html lang="{language}"><meta charset="utf-8"><title>{say["title"]}</title>'
+    yield '<meta name="viewport" content="width=device-width"><meta http-equiv="refresh" content="15">'
+    yield '<link rel="stylesheet" href="/static/toban.css">'
+    yield f"<header><h1>{say['title']}</h1>{_state(overview.well, say['well'], say['unwell'])}</header>"
+    yield f"<h2>{say['watched']}</h2><table><thead><tr>"
+    yield "".join(f"<th>{say[word]}" for word in ("target", "instance", "state", "looked", "took", "numbers"))
+    yield "</thead><tbody>"
+    for target in overview.targets:
+        yield from _row(target, say)
+    yield f"</tbody></table><h2>{say['health']}</h2><ul>"
+    for finding in overview.health:
+        reason = f": {escape(finding.message)}" if finding.message else ""
+        yield f"<li>{escape(finding.name)} {_state(finding.up, say['up'], say['down'] + reason)}"
+    yield f"</ul><h2>{say['unknown']}</h2><ul class=faint>"
+    yield "".join(f"<li>{escape(name)}: {escape(reason)}" for name, reason in overview.unknown)
+    yield f"</ul><h2>{say['toban']}</h2><ul>"
+    for name, ok, says in overview.services:
+        yield f"<li>{escape(name)} {_state(ok, escape(says), escape(says))}"
+    yield f"</ul><h2>{say['pages']}</h2><ul>"
+    yield "".join(f'<li><a href="{escape(path)}">{escape(path)}</a> {say[word]}' for path, word in LINKS.items())
+    about = overview.about
+    since = say["since"].format(
+        version=toban.__version__, since=about.started.strftime("%Y-%m-%d %H:%M UTC"), data=about.data
+    )
+    yield f"</ul><footer>{escape(since)}</footer></html>"
+
+
+def _state(well: bool, good: str, bad: str) -> str:
+    return f'<span class="{"well" if well else "unwell"}">{good if well else bad}</span>'
+
+
+def _row(target: Target, say: Mapping[str, str]) -> Iterable[str]:
+    yield f"<tr><td>{escape(target.name)}<td>{escape(target.labels['instance'])}<td>"
+    if target.at is None:
+        yield f"<span class=faint>{say['waiting']}</span><td><td><td></tr>"
+        return
+    trouble = f": {escape(target.trouble)}" if target.trouble else ""
+    yield _state(target.up, say["up"], say["down"] + trouble)
+    every = say["every"].format(every=written(timedelta(seconds=target.every)))
+    yield f"<td class=number>{target.at:%H:%M:%S} <span class=faint>{every}</span>"
+    yield f"<td class=number>{target.seconds * 1000:.0f} ms<td class=number>{target.samples}</tr>"

@@ -1,0 +1,251 @@
+"""The HTTP API of Prometheus: https://prometheus.io/docs/prometheus/latest/querying/api/."""
+
+import platform
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
+from itertools import islice
+from typing import Any, Final
+
+import numpy as np
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+import toban
+from toban.collect.collecting import Target
+from toban.core.answers import Answer, Points, Shape
+from toban.core.errors import BadQueryError, QueryError, StoreError, TobanError
+from toban.core.labels import Labels
+from toban.core.ports import Clock, QueryEngine, SeriesSource
+from toban.core.samples import milliseconds
+from toban.core.section import written
+from toban.promql.syntax import selector
+from toban.web.json import Json
+from toban.web.parameters import FIRST, LAST, Parameters
+
+CODES: Final = {"bad_data": 400, "execution": 422, "timeout": 503, "canceled": 499, "internal": 500, "not_found": 404}
+MOST_STEPS: Final = 11_000
+
+Answering = Callable[[Parameters], Awaitable[Response]]
+
+
+class Prometheus:
+    """Answers as Prometheus does, so that what speaks to Prometheus speaks to toban."""
+
+    def __init__(
+        self,
+        engine: QueryEngine,
+        source: SeriesSource,
+        targets: Callable[[], Sequence[Target]],
+        clock: Clock,
+    ) -> None:
+        self._engine = engine
+        self._source = source
+        self._targets = targets
+        self._clock = clock
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        both, get = ["GET", "POST"], ["GET"]
+        return [
+            Route("/api/v1/query", _answered(self.query), methods=both),
+            Route("/api/v1/query_range", _answered(self.query_range), methods=both),
+            Route("/api/v1/series", _answered(self.series), methods=both),
+            Route("/api/v1/labels", _answered(self.labels), methods=both),
+            Route("/api/v1/label/{label}/values", self.label_values, methods=get),
+            Route("/api/v1/metadata", _answered(self.metadata), methods=get),
+            Route("/api/v1/targets", _answered(self.targets), methods=get),
+            Route("/api/v1/status/buildinfo", _answered(self.build), methods=get),
+        ]
+
+    async def query(self, asked: Parameters) -> Response:
+        """Answer an expression at one time."""
+        at = asked.time("time", milliseconds(self._clock.now()))
+        answer = await self._engine.instant(asked.text("query"), at, patience=asked.length("timeout"))
+        return _streamed(answer, asked.limit())
+
+    async def query_range(self, asked: Parameters) -> Response:
+        """Answer an expression over a range of times."""
+        start, end = asked.time("start", FIRST), asked.time("end", FIRST)
+        for name, time in (("start", start), ("end", end)):
+            if time == FIRST:
+                raise BadQueryError(f'invalid parameter "{name}": cannot parse "" to a valid timestamp')
+        if end < start:
+            raise BadQueryError('invalid parameter "end": end timestamp must not be before start time')
+        step = asked.length("step")
+        if step is None:
+            raise BadQueryError('invalid parameter "step": cannot parse "" to a valid duration')
+        width = round(step / timedelta(milliseconds=1))
+        if width <= 0:
+            raise BadQueryError(
+                'invalid parameter "step": zero or negative query resolution step widths are not accepted.'
+                " Try a positive integer"
+            )
+        if (end - start) // width > MOST_STEPS:
+            raise BadQueryError(
+                "exceeded maximum resolution of 11,000 points per timeseries."
+                " Try decreasing the query resolution (?step=XX)"
+            )
+        answer = await self._engine.range(asked.text("query"), start, end, width, patience=asked.length("timeout"))
+        return _streamed(answer, asked.limit())
+
+    def _found(self, asked: Parameters) -> Sequence[Labels]:
+        """Return the series that any of the selectors chooses, in order."""
+        start, end = asked.time("start", FIRST), asked.time("end", LAST)
+        chosen = [selector(text) for text in asked.texts("match[]")] or [()]
+        found = {labels for matchers in chosen for labels in self._source.series(matchers, start, end)}
+        return sorted(found, key=lambda labels: tuple(labels.items()))
+
+    async def series(self, asked: Parameters) -> Response:
+        """Answer which series there are."""
+        if not asked.texts("match[]"):
+            raise BadQueryError("no match[] parameter provided")
+        return _limited([dict(labels) for labels in self._found(asked)], asked.limit())
+
+    async def labels(self, asked: Parameters) -> Response:
+        """Answer which label names there are."""
+        return _limited(sorted({name for labels in self._found(asked) for name in labels}), asked.limit())
+
+    async def label_values(self, request: Request) -> Response:
+        """Answer which values a label has."""
+        label = request.path_params["label"]
+
+        async def values(asked: Parameters) -> Response:
+            if not label.isidentifier() or not label.isascii():
+                raise BadQueryError(f'invalid label name: "{label}"')
+            found = {labels[label] for labels in self._found(asked) if label in labels}
+            return _limited(sorted(found), asked.limit())
+
+        return await _answered(values)(request)
+
+    async def metadata(self, asked: Parameters) -> Response:
+        """Answer what is known of the metrics."""
+        wanted = asked.text("metric")
+        found = {
+            name: [{"type": family.type.value, "help": family.help, "unit": family.unit}]
+            for name, family in sorted(self._source.families().items())
+            if wanted in ("", name)
+        }
+        return _well(dict(islice(found.items(), asked.limit() or None)))
+
+    async def targets(self, asked: Parameters) -> Response:
+        """Answer what is looked at, and how the newest look went."""
+        active = [] if asked.text("state") == "dropped" else [_target(target) for target in self._targets()]
+        return _well({"activeTargets": active, "droppedTargets": [], "droppedTargetCounts": {}})
+
+    async def build(self, asked: Parameters) -> Response:
+        """Answer which program this is."""
+        return _well(
+            {
+                "application": "toban",
+                "version": toban.__version__,
+                "revision": "",
+                "branch": "",
+                "buildUser": "",
+                "buildDate": "",
+                "goVersion": f"python{platform.python_version()}",
+            }
+        )
+
+
+def _answered(answer: Answering) -> Callable[[Request], Awaitable[Response]]:
+    """Wrap trouble as Prometheus does."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            return await answer(await Parameters.of(request))
+        except TobanError as error:
+            return refused(error)
+
+    return endpoint
+
+
+def refused(error: TobanError) -> Response:
+    """Return the answer to a question that could not be answered."""
+    kind = error.kind if isinstance(error, QueryError) else "internal" if isinstance(error, StoreError) else "execution"
+    return Json({"status": "error", "errorType": kind, "error": str(error)}, CODES[kind])
+
+
+def _well(data: Any, warnings: Sequence[str] = ()) -> Response:
+    return Json({"status": "success", "data": data} | ({"warnings": list(warnings)} if warnings else {}))
+
+
+def _limited(found: Sequence[Any], limit: int) -> Response:
+    if limit and len(found) > limit:
+        return _well(found[:limit], ["results truncated due to limit"])
+    return _well(found)
+
+
+def _target(target: Target) -> Mapping[str, Any]:
+    return {
+        "discoveredLabels": {},
+        "labels": target.labels,
+        "scrapePool": target.labels["job"],
+        "scrapeUrl": target.labels["instance"],
+        "globalUrl": target.labels["instance"],
+        "lastError": target.trouble,
+        "lastScrape": target.at.isoformat() if target.at else "0001-01-01T00:00:00Z",
+        "lastScrapeDuration": target.seconds,
+        "health": "unknown" if target.at is None else "up" if target.up else "down",
+        "scrapeInterval": written(timedelta(seconds=target.every)),
+        "scrapeTimeout": written(timedelta(seconds=target.every)),
+    }
+
+
+def text_of(value: float) -> str:
+    """Write a sample's value as Prometheus does in JSON: like a number in JavaScript, but as text."""
+    if value != value:  # only NaN differs from itself
+        return "NaN"
+    if value in (np.inf, -np.inf):
+        return "+Inf" if value > 0 else "-Inf"
+    size = abs(value)
+    if size != 0 and (size < 1e-6 or size >= 1e21):
+        mantissa, _, exponent = repr(value).partition("e")
+        if not exponent:
+            mantissa, _, exponent = np.format_float_scientific(value, trim="-").partition("e")
+        return f"{mantissa.removesuffix('.0')}e{exponent[0]}{exponent[1:].rjust(2, '0')}"
+    if value == int(value):
+        return str(int(value))
+    return np.format_float_positional(value, trim="-")
+
+
+def _time(at: int) -> float | int:
+    return at // 1000 if at % 1000 == 0 else at / 1000
+
+
+def _points(points: Points) -> list[tuple[float | int, str]]:
+    return [
+        (_time(at), text_of(value)) for at, value in zip(points.times.tolist(), points.values.tolist(), strict=True)
+    ]
+
+
+def _streamed(answer: Answer, limit: int) -> Response:
+    """Return an answer a series at a time: one large piece would hold the loop for as long as it takes to write."""
+    return StreamingResponse(_pieces(answer, limit), media_type="application/json")
+
+
+async def _pieces(answer: Answer, limit: int) -> AsyncIterator[bytes]:
+    warnings = list(answer.warnings)
+    yield b'{"status":"success","data":{"resultType":' + orjson.dumps(answer.shape.value) + b',"result":'
+    if answer.shape is Shape.STRING:
+        yield orjson.dumps((_time(answer.at), answer.text))
+    elif answer.shape is Shape.SCALAR:
+        yield orjson.dumps(_points(answer.series[0])[0])
+    else:
+        shown = answer.series
+        if limit and len(shown) > limit:
+            shown, warnings = shown[:limit], [*warnings, "results truncated due to limit"]
+        separator = b"["
+        for points in shown:
+            dated = _points(points)
+            series = {"value": dated[0]} if answer.shape is Shape.VECTOR else {"values": dated}
+            yield separator + orjson.dumps({"metric": points.labels, **series})
+            separator = b","
+        yield b"]" if shown else b"[]"
+    yield b"}"
+    if warnings:
+        yield b',"warnings":' + orjson.dumps(warnings)
+    if answer.infos:
+        yield b',"infos":' + orjson.dumps(list(answer.infos))
+    yield b"}"

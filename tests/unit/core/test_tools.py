@@ -1,0 +1,125 @@
+"""The beat, the fence, the meters."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from tests.fakes import FakeClock
+from toban.core.beat import BEATS, OVERRUNS, SKIPPED, beat
+from toban.core.errors import CollectError
+from toban.core.fence import FAILURES, Fence
+from toban.core.meters import Meters
+from toban.core.samples import counter, gauge
+
+EVERY = timedelta(seconds=15)
+
+
+class EnoughError(Exception):
+    pass
+
+
+async def rounds(job, clock, meters, **more):
+    with pytest.raises(EnoughError):
+        await beat("job", EVERY, job, clock=clock, meters=meters, **more)
+
+
+async def test_a_beat_keeps_to_its_grid():
+    """
+    However long the job takes, rounds begin every fifteen seconds.
+    """
+    clock, meters, began = FakeClock(), Meters(), []
+
+    async def job():
+        began.append(clock.monotonic())
+        clock.advance(len(began))
+        if len(began) == 4:
+            raise EnoughError
+
+    await rounds(job, clock, meters)
+    assert began == [0, 15, 30, 45]
+    assert meters.value(BEATS, job="job") == 4
+
+
+async def test_rounds_that_were_missed_are_counted_and_not_made_up_for():
+    """
+    After forty seconds away, the next round is the next on the grid.
+    """
+    clock, meters, began = FakeClock(), Meters(), []
+
+    async def job():
+        began.append(clock.monotonic())
+        clock.advance(40 if len(began) == 1 else 0)
+        if len(began) == 3:
+            raise EnoughError
+
+    await rounds(job, clock, meters)
+    assert began == [0, 40, 45]
+    assert meters.value(SKIPPED, job="job") == 1
+
+
+async def test_a_round_that_outlasts_the_interval_is_cut_off():
+    """
+    It is counted and told; the next one comes.
+    """
+    clock, meters, told = FakeClock(), Meters(), []
+
+    async def job():
+        if told:
+            raise EnoughError
+        await asyncio.Event().wait()
+
+    async def overrun():
+        told.append(True)
+
+    with pytest.raises(EnoughError):
+        await beat("job", timedelta(milliseconds=20), job, clock=clock, meters=meters, overrun=overrun)
+    assert meters.value(OVERRUNS, job="job") == 1
+
+
+async def test_a_timeout_of_the_jobs_own_is_not_the_beats():
+    """
+    It goes through like everything the job raises.
+    """
+
+    async def job():
+        raise TimeoutError("the job's own")
+
+    with pytest.raises(TimeoutError, match="own"):
+        await beat("job", EVERY, job, clock=FakeClock(), meters=Meters())
+
+
+def test_the_fence_keeps_trouble_in_and_remembers_it():
+    """
+    Expected or not, it costs one turn, and is forgotten with the next good one.
+    """
+    meters = Meters()
+    fence = Fence("collect", "shop", meters)
+    for error in (CollectError("shop: refused"), ZeroDivisionError("bug")):
+        with fence:
+            raise error
+    assert fence.trouble == "ZeroDivisionError: bug"
+    assert meters.value(FAILURES, floor="collect", name="shop") == 2
+    with fence:
+        pass
+    assert fence.trouble == ""
+
+
+def test_cancellation_passes_the_fence():
+    """
+    We stop by cancelling.
+    """
+    with pytest.raises(asyncio.CancelledError), Fence("collect", "shop", Meters()):
+        raise asyncio.CancelledError
+
+
+def test_a_new_counter_is_nought_once_before_its_first_value():
+    """
+    So that `increase` sees its first event; a gauge has no need.
+    """
+    meters, orders, heat = Meters(), counter("orders_total", ""), gauge("heat", "")
+    meters.add(orders, shop="a")
+    meters.set(heat, 7)
+
+    assert [sample.value for sample in meters.samples()] == [0, 7]
+    assert [sample.value for sample in meters.samples()] == [1, 7]
