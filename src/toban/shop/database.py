@@ -21,10 +21,17 @@ CONNECTIONS: Final = 2
 
 # One message to the server. Nothing is set on the session: behind PgBouncer it would stick to a connection that the
 # shop gets next.
-BEGIN: Final = "BEGIN READ ONLY; SET LOCAL statement_timeout = '5s'; SET LOCAL lock_timeout = '1s'"
+BEGIN: Final = (
+    "BEGIN READ ONLY; SET LOCAL statement_timeout = '5s'; SET LOCAL lock_timeout = '1s';"
+    " SET LOCAL application_name = 'toban'"
+)
+
+# A session of toban's own says so also when it is idle. One behind a pooler, where the process that the pooler tells
+# of is not the server's, must not: PgBouncer leaves the name on a connection that the shop gets next.
+NAME: Final = "SELECT set_config('application_name', 'toban', false) WHERE pg_backend_pid() = %d"
 
 PARAMETERS: Final = {
-    "application_name": "toban",
+    "application_name": "",
     "connect_timeout": "5",
     # Startup options would be a session SET in disguise, and PgBouncer refuses them. Empty, they also hide PGOPTIONS.
     "options": "",
@@ -185,6 +192,7 @@ class Database:
             **self._parameters,
         )
         try:
+            await connection.execute(NAME % connection.info.backend_pid)
             return connection, await connection.execute(BEGIN)
         except BaseException:
             await connection.close()

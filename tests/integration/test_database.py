@@ -1,0 +1,136 @@
+"""The lender of the shop's database against a real PostgreSQL."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from pydantic import SecretStr
+
+from tests import servers
+from toban.shop.database import Database, DatabaseError, Reason
+
+
+@pytest.fixture(scope="module")
+def server(postgres: servers.Postgres) -> Iterator[servers.Postgres]:
+    """A server with a table to write into."""
+    postgres.execute("CREATE DATABASE lending")
+    postgres.execute("CREATE TABLE goods (id int)", database="lending")
+    return postgres
+
+
+@pytest.fixture
+def address(server: servers.Postgres) -> SecretStr:
+    return SecretStr(server.address("lending"))
+
+
+def sessions(server: servers.Postgres) -> int:
+    with psycopg.connect(server.address()) as other:
+        row = other.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = 'lending' AND application_name = 'toban'"
+        ).fetchone()
+    assert row
+    return int(row[0])
+
+
+async def pid(database: Database) -> int:
+    async with database.looking() as cursor:
+        await cursor.execute("SELECT pg_backend_pid()")
+        row = await cursor.fetchone()
+    assert row
+    return int(row[0])
+
+
+async def test_two_connections_are_all_there_are(server: servers.Postgres, address: SecretStr) -> None:
+    """
+    Ten that want to look at once take turns over two connections, and all of them get one.
+    """
+    together, most = 0, 0
+
+    async def borrow(database: Database) -> None:
+        nonlocal together, most
+        async with database.looking() as cursor:
+            together += 1
+            most = max(most, together, sessions(server))
+            await cursor.execute("SELECT 1")
+            together -= 1
+
+    async with Database(address) as database:
+        await asyncio.gather(*(borrow(database) for _ in range(10)))
+        assert most == 2
+        assert sessions(server) == 2
+
+
+async def test_a_look_can_only_read_and_only_for_a_while(address: SecretStr) -> None:
+    """
+    A look can't write, its statements and locks are limited, and none of it stays on the connection, which is used
+    again.
+    """
+    async with Database(address) as database:
+        with pytest.raises(DatabaseError, match="read-only") as refused:
+            async with database.looking() as cursor:
+                await cursor.execute("INSERT INTO goods VALUES (1)")
+        assert not refused.value.lost
+        async with database.looking() as cursor:
+            await cursor.execute(
+                "SELECT pg_backend_pid(), current_setting('statement_timeout'), current_setting('lock_timeout')"
+            )
+            first = await cursor.fetchone()
+            await cursor.execute("SELECT count(*) FROM goods")
+            assert await cursor.fetchone() == (0,)
+        assert first is not None
+        assert first[1:] == ("5s", "1s")
+        assert await pid(database) == first[0]
+
+
+async def test_a_look_that_is_cut_off_takes_its_connection_with_it(
+    server: servers.Postgres, address: SecretStr
+) -> None:
+    """
+    Cancelled in the middle of a statement, it leaves no session behind and the next look gets a fresh one.
+    """
+    async with Database(address, connections=1) as database:
+        before = await pid(database)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05), database.looking() as cursor:
+                await cursor.execute("SELECT pg_sleep(60)")
+        assert await pid(database) != before
+        assert sessions(server) == 1
+
+
+async def test_a_session_that_was_ended_is_replaced(server: servers.Postgres, address: SecretStr) -> None:
+    """
+    An idle connection that the server has closed costs no look; one that is closed in the middle of one costs that one.
+    """
+    async with Database(address, connections=1) as database:
+        before = await pid(database)
+        server.execute(f"SELECT pg_terminate_backend({before}, 5000)")
+        after = await pid(database)
+        assert after != before
+        with pytest.raises(DatabaseError) as cut:
+            async with database.looking() as cursor:
+                server.execute(f"SELECT pg_terminate_backend({after}, 5000)")
+                await cursor.execute("SELECT 1")
+        assert cut.value.lost
+        assert cut.value.reason in {Reason.STOPPING, Reason.UNREACHABLE}
+        assert await pid(database) not in {before, after}
+
+
+@pytest.mark.soak
+async def test_a_server_that_hangs_ends_the_look_all_the_same() -> None:
+    """
+    A server that neither answers nor hangs up: whoever looks gets away, and looks again when it goes on.
+    """
+    with servers.postgres() as server:
+        async with Database(SecretStr(server.address())) as database:
+            hanging = await pid(database)
+            for process in (server.process.pid, hanging):
+                os.kill(process, signal.SIGSTOP)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1):
+                    await pid(database)
+            for process in (server.process.pid, hanging):
+                os.kill(process, signal.SIGCONT)
+            assert await pid(database) != hanging

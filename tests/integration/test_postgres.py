@@ -1,0 +1,379 @@
+"""The postgres collector against real PostgreSQL."""
+
+import subprocess
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import AsyncConnection
+from structlog.testing import capture_logs
+
+from tests import servers
+from tests.fakes import FakeClock, ListSink
+from tests.integration.looks import lent, look, until
+from toban.collect.collecting import Watch
+from toban.collect.collectors.postgres import FAMILIES, QUERIES, Postgres
+from toban.collect.queries import chosen
+from toban.collect.tools import Tools
+from toban.core.labels import NAME
+from toban.core.samples import is_stale
+
+# What a server has only when it is replicated, blocked, or archives its log.
+NOT_EVERYWHERE = {
+    "postgres_archiver_last_archived_time_seconds",
+    "postgres_archiver_last_failed_time_seconds",
+    "postgres_blocking_longest_seconds",
+    "postgres_blocking_sessions",
+    "postgres_database_checksum_failures_total",
+    "postgres_database_statistics_reset_time_seconds",
+    "postgres_replication_lag_bytes",
+    "postgres_replication_replay_lag_seconds",
+    "postgres_replication_slot_active",
+    "postgres_replication_slot_lost",
+    "postgres_replication_slot_retained_bytes",
+    "postgres_replication_slot_safe_bytes",
+    "postgres_replication_standbys",
+    "postgres_standby_lag_seconds",
+    "postgres_standby_receiving",
+}
+
+
+def advance(tools: Tools, seconds: float) -> None:
+    assert isinstance(tools.clock, FakeClock)
+    tools.clock.advance(seconds)
+
+
+@pytest.fixture(scope="module", params=sorted(servers.postgres_programs()) or [18])
+def each(request: pytest.FixtureRequest) -> Iterator[servers.Postgres]:
+    """Each version that this machine has."""
+    with servers.postgres(request.param, track_io_timing="on") as server:
+        server.execute("CREATE EXTENSION pg_stat_statements")
+        yield server
+
+
+@pytest.fixture
+def load(each: servers.Postgres) -> Iterator[servers.Postgres]:
+    """Four clients of pgbench, at work."""
+    each.run("pgbench", "--initialize", "--quiet", "--scale=1", "postgres")
+    command = [each.programs / "pgbench", "-h", "127.0.0.1", "-p", str(each.port), "-U", "postgres"]
+    with subprocess.Popen(
+        [*command, "--client=4", "--time=60", "--no-vacuum", "postgres"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as bench:
+        try:
+            yield each
+        finally:
+            bench.kill()
+
+
+async def test_every_number_is_there_and_true_under_load(load: servers.Postgres) -> None:
+    """
+    With four clients of pgbench at work, every metric that a single server can have is there and tells of them.
+    """
+    collector = Postgres()
+    async with lent(database=load.address()) as tools:
+        first = await until(
+            lambda: look(collector, tools), lambda seen: seen.one("postgres_connection_pool_size", state="total") == 4
+        )
+        advance(tools, 600)
+        seen = await until(
+            lambda: look(collector, tools),
+            lambda seen: (
+                seen.one("postgres_database_transactions_committed_total")
+                > first.one("postgres_database_transactions_committed_total") + 20
+            ),
+        )
+
+    assert not seen.trouble
+    assert {family.name for family in FAMILIES} - set(seen) <= NOT_EVERYWHERE
+    by_application = [
+        value for labels, value in seen["postgres_connections"].items() if ("application", "pgbench") in labels
+    ]
+    assert sum(by_application) == 4
+    assert seen.one("postgres_connections_used") == 5, "toban's own counts for how full the server is"
+    assert seen.one("postgres_connections_limit") == 97
+    assert 0 <= seen.one("postgres_active_connections") <= 4
+    assert 0.5 < seen.one("postgres_database_cache_hit_ratio") <= 1
+    assert seen.one("postgres_database_blocks_hit_total") > first.one("postgres_database_blocks_hit_total")
+    assert seen.one("postgres_database_rows_updated_total") > 60
+    assert seen.one("postgres_table_live_rows", schema="public", table="pgbench_accounts") == pytest.approx(1e5, 0.1)
+    assert seen.one("postgres_table_size_bytes", schema="public", table="pgbench_accounts") > 10_000_000
+    assert seen.one("postgres_database_size_bytes") > 10_000_000
+    assert len(seen["postgres_statement_calls_total"]) == 20
+    assert seen.one("postgres_setting_shared_buffers_bytes") == 16 * 2**20
+    assert seen.one("postgres_checkpoints_requested_total") >= 0
+    assert seen.one("postgres_log_bytes_total") > 1_000_000
+    assert 0 < seen.one("postgres_wraparound_transactions") < seen.one("postgres_wraparound_transactions_limit")
+    assert seen.reason == ""
+
+
+async def test_a_held_lock_and_who_waits_for_it_are_told(postgres: servers.Postgres) -> None:
+    """
+    A session that waits is counted, the application in its way is named; no look waits for the lock itself.
+    """
+    postgres.execute("CREATE DATABASE locked", "CREATE ROLE keeper LOGIN SUPERUSER")
+    postgres.execute("CREATE TABLE stock (id int)", "INSERT INTO stock VALUES (1)", database="locked")
+    keeper = await AsyncConnection.connect(
+        postgres.address("locked", "keeper"), application_name="importer", autocommit=False
+    )
+    waiter = psycopg.connect(postgres.address("locked"), application_name="shop")
+    async with keeper, lent(database=postgres.address("locked")) as tools:
+        await keeper.execute("LOCK TABLE stock IN ACCESS EXCLUSIVE MODE")
+        waiter.pgconn.send_query(b"SELECT * FROM stock")
+        seen = await until(lambda: look(Postgres(), tools), lambda seen: seen.one("postgres_blocked_sessions") == 1)
+
+        assert not seen.trouble
+        assert seen.one("postgres_locks_waiting", mode="AccessShareLock") == 1
+        assert seen.one("postgres_locks_held", mode="AccessExclusiveLock") == 1
+        assert seen.one("postgres_blocking_sessions", user="keeper", application="importer") == 1
+        assert seen.one("postgres_blocking_longest_seconds", user="keeper", application="importer") >= 0
+        assert "postgres_table_size_bytes" not in seen, "its size could only be had by waiting"
+        assert seen.one("postgres_table_live_rows", schema="public", table="stock") == 1
+
+        await keeper.rollback()
+        await until(lambda: look(Postgres(), tools), lambda seen: "postgres_blocking_sessions" not in seen)
+    waiter.close()
+
+
+async def test_a_transaction_that_is_left_open_is_told(postgres: servers.Postgres) -> None:
+    """
+    It is counted, and its age is known; it ends when the session does.
+    """
+    postgres.execute("CREATE DATABASE forgotten")
+    async with lent(database=postgres.address("forgotten")) as tools:
+        with psycopg.connect(postgres.address("forgotten"), application_name="forgetful") as session:
+            session.execute("SELECT 1")
+            seen = await look(Postgres(), tools)
+            labels = {"state": "idle in transaction", "application": "forgetful"}
+            assert seen.one("postgres_connections", **labels) == 1
+            assert seen.one("postgres_idle_in_transaction_sessions") >= 1
+            assert seen.one("postgres_longest_transaction_seconds") > 0
+            assert seen.one("postgres_longest_idle_in_transaction_seconds") >= 0
+
+
+async def test_numbers_that_cost_more_are_read_less_often_and_stay_there(postgres: servers.Postgres) -> None:
+    """
+    The size of the database is asked for every five minutes, and is among the numbers of every look in between.
+    """
+    postgres.execute("CREATE DATABASE growing")
+    collector = Postgres()
+    async with lent(database=postgres.address("growing")) as tools:
+        before = (await look(collector, tools)).one("postgres_database_size_bytes")
+        postgres.execute("CREATE TABLE big AS SELECT generate_series(1, 100000)", database="growing")
+        advance(tools, 270)
+        assert (await look(collector, tools)).one("postgres_database_size_bytes") == before
+        advance(tools, 30)
+        assert (await look(collector, tools)).one("postgres_database_size_bytes") > before
+
+
+async def test_a_full_server_is_a_finding() -> None:
+    """
+    Where no connection is left the look says so; one that toban already has still measures how full it is.
+    """
+    settings = {"max_connections": "8", "superuser_reserved_connections": "2"}
+    with servers.postgres(**settings) as server:
+        server.execute("CREATE ROLE toban LOGIN IN ROLE pg_monitor", "CREATE ROLE shop LOGIN")
+        collector = Postgres()
+        async with (
+            lent(database=server.address(role="toban")) as early,
+            lent(database=server.address(role="toban")) as late,
+        ):
+            assert (await look(collector, early)).one("postgres_connections_used") == 1
+            shop = [psycopg.connect(server.address(role="shop")) for _ in range(5)]
+
+            seen = await look(collector, early)
+            assert seen.one("postgres_connections_used") == seen.one("postgres_connections_limit") == 6
+            assert seen.one("postgres_connections_reserved") == 2
+            refused = await look(Postgres(), late)
+            assert refused.reason == "too_many_connections"
+            assert "the server is full" in refused.trouble
+            assert refused.one("postgres_connection_failed", reason="unreachable") == 0
+
+            for session in shop:
+                session.close()
+            await until(lambda: look(Postgres(), late), lambda seen: not seen.trouble)
+
+
+async def test_without_pg_monitor_less_is_seen_and_that_is_told_once(postgres: servers.Postgres) -> None:
+    """
+    What can't be known is absent rather than nought, the log says what would show it, and the rest is there.
+    """
+    postgres.execute("CREATE ROLE plain LOGIN", "CREATE DATABASE strangers")
+    postgres.execute("CREATE TABLE goods (id int)", database="strangers")
+    collector = Postgres()
+    with psycopg.connect(postgres.address("strangers"), application_name="shop"), capture_logs() as logs:
+        async with lent(database=postgres.address("strangers", "plain")) as tools:
+            seen = await look(collector, tools)
+            await look(collector, tools)
+
+    assert not seen.trouble
+    assert "postgres_active_connections" not in seen
+    assert seen.one("postgres_connections", state="hidden", application="shop") == 1
+    assert seen.one("postgres_connection_pool_size", state="total") == 1
+    assert ("state", "idle") not in {label for labels in seen["postgres_connection_pool_size"] for label in labels}
+    assert seen.one("postgres_hidden_sessions") >= 1
+    assert seen.one("postgres_table_live_rows", schema="public", table="goods") == 0
+    assert seen.one("postgres_database_size_bytes") > 0
+    told = [line["why"] for line in logs if line["event"] == "less can be seen"]
+    assert told == [
+        "what other roles' sessions do is hidden: GRANT pg_monitor TO plain shows it",
+        "the costliest statements can't be told: CREATE EXTENSION pg_stat_statements shows them",
+    ]
+
+
+async def test_a_query_that_may_not_be_asked_costs_its_own_numbers_only(postgres: servers.Postgres) -> None:
+    """
+    It is left out and told once; queries before and after it are there; it comes back when it may be asked again.
+    """
+    postgres.execute("CREATE ROLE curbed LOGIN IN ROLE pg_monitor", "CREATE DATABASE curbed")
+    postgres.execute(
+        "REVOKE SELECT ON pg_stat_wal FROM PUBLIC", "REVOKE pg_read_all_data FROM curbed", database="curbed"
+    )
+    collector = Postgres()
+    with capture_logs() as logs:
+        async with lent(database=postgres.address("curbed", "curbed")) as tools:
+            seen = await look(collector, tools)
+            advance(tools, 60)
+            await look(collector, tools)
+            postgres.execute("GRANT SELECT ON pg_stat_wal TO PUBLIC", database="curbed")
+            advance(tools, 60)
+            again = await look(collector, tools)
+
+    assert not seen.trouble
+    assert "postgres_log_bytes_total" not in seen
+    assert {"postgres_background_writer_blocks_written_total", "postgres_archiver_failed_total"} <= set(seen)
+    assert "postgres_log_bytes_total" in again
+    about = [(line["event"], line["what"]) for line in logs if line["what"] == "postgres_log"]
+    assert about == [("less can be seen", "postgres_log"), ("can be seen again", "postgres_log")]
+
+
+async def test_what_shuts_toban_out_is_told_apart(postgres: servers.Postgres) -> None:
+    """
+    A wrong password, a missing database and a closed port each have a reason of their own; no message has a password.
+    """
+    postgres.execute("CREATE ROLE guarded LOGIN PASSWORD 'right'")
+    addresses = {
+        "wrong_password": postgres.address(role="guarded", password="hunter2"),
+        "no_database": postgres.address("nowhere"),
+        "unreachable": f"postgresql://toban:hunter2@127.0.0.1:{servers.free_port()}/shop",
+    }
+    for reason, address in addresses.items():
+        async with lent(database=address) as tools:
+            seen = await look(Postgres(), tools)
+        assert seen.reason == reason
+        assert "hunter2" not in seen.trouble
+        assert sum(seen["postgres_connection_failed"].values()) == 1
+
+    async with lent(database=postgres.address(role="guarded", password="right")) as tools:
+        assert not (await look(Postgres(), tools)).trouble
+
+
+async def test_a_server_that_is_killed_is_down_and_up_again() -> None:
+    """
+    After kill -9 the target is down and its numbers end; when the server is back, so are they.
+    """
+    with servers.postgres() as server:
+        sink = ListSink()
+        async with lent(database=server.address()) as tools:
+            watch = Watch(Postgres(), sink, tools)
+            await watch.look()
+            assert watch.seen.up
+            server.kill()
+            await watch.look()
+            assert not watch.seen.up
+            ended = {
+                labels[NAME]
+                for batch in sink.batches
+                for labels, stale in zip(batch.layout.series, is_stale(batch.values), strict=True)
+                if stale
+            }
+            assert {"postgres_active_connections", "postgres_database_size_bytes"} <= ended
+            assert "postgres_connection_failed" not in ended
+            server.start()
+            await watch.look()
+            assert watch.seen.up, watch.seen.trouble
+            assert watch.fence.lost == 0
+
+
+async def test_both_sides_of_a_replication_are_told(tmp_path: object) -> None:
+    """
+    The primary names who follows and how far behind; the standby says that it is one, and that it receives.
+    """
+    with servers.postgres(wal_level="replica") as primary, servers.folder() as place:
+        primary.execute("SELECT pg_create_physical_replication_slot('spare', true)")
+        primary.run("pg_basebackup", "-D", place / "data", "-R", "--checkpoint=fast", cwd=place)
+        port = servers.free_port()
+        command = [word.replace(str(primary.folder), str(place)) for word in primary.command]
+        command[command.index(f"port={primary.port}")] = f"port={port}"
+        command[command.index(f"hba_file={place}/pg_hba.conf")] = f"hba_file={primary.folder}/pg_hba.conf"
+        standby = servers.Postgres(port, place, command, primary.stop_with, primary.programs)
+        with servers.running(standby):
+            async with lent(database=primary.address()) as at_primary, lent(database=standby.address()) as at_standby:
+                seen = await until(
+                    lambda: look(Postgres(), at_primary),
+                    lambda seen: (
+                        "postgres_replication_lag_bytes" in seen
+                        and seen.one("postgres_replication_lag_bytes", application="walreceiver") == 0
+                    ),
+                )
+                followed = await look(Postgres(), at_standby)
+
+    assert seen.one("postgres_replication_standbys", application="walreceiver") == 1
+    assert seen.one("postgres_standby") == 0
+    assert seen.one("postgres_replication_slot_active", slot="spare") == 0
+    assert seen.one("postgres_replication_slot_retained_bytes", slot="spare") >= 0
+    assert not followed.trouble
+    assert followed.one("postgres_standby") == 1
+    assert followed.one("postgres_standby_receiving") == 1
+    assert followed.one("postgres_standby_lag_seconds") >= 0
+    assert "postgres_replication_standbys" not in followed
+
+
+async def test_the_shop_behind_the_same_pooler_stays_untouched(postgres: servers.Postgres) -> None:
+    """
+    Through PgBouncer in transaction mode, over one and the same server connection: looks leave nothing behind, and
+    the shop goes on writing with its own settings.
+    """
+    postgres.execute("CREATE DATABASE pooled")
+    postgres.execute("CREATE TABLE orders (id int)", database="pooled")
+    with servers.pgbouncer(postgres, default_pool_size="1") as bouncer:
+        address = postgres.address("pooled").replace(f":{postgres.port}/", f":{bouncer.port}/")
+        with psycopg.connect(address, autocommit=True, prepare_threshold=None) as shop:
+            before = shop.execute("SHOW statement_timeout").fetchone(), shop.execute("SHOW lock_timeout").fetchone()
+            pid = shop.execute("SELECT pg_backend_pid()").fetchone()
+            async with lent(database=address) as tools:
+                for round_ in range(5):
+                    seen = await look(Postgres(), tools)
+                    assert not seen.trouble
+                    shop.execute("INSERT INTO orders VALUES (%s)", [round_])
+                    assert (
+                        shop.execute("SHOW statement_timeout").fetchone(),
+                        shop.execute("SHOW lock_timeout").fetchone(),
+                    ) == before
+                    assert shop.execute("SHOW default_transaction_read_only").fetchone() == ("off",)
+                    assert shop.execute("SELECT current_setting('application_name')").fetchone() != ("toban",)
+                    assert shop.execute("SELECT pg_backend_pid()").fetchone() == pid, "it is one server connection"
+            assert shop.execute("SELECT count(*) FROM orders").fetchone() == (5,)
+    assert seen.one("postgres_connection_pool_size", state="total") == 0, "toban's own session is left out"
+
+
+async def test_a_look_costs_the_shop_one_short_transaction() -> None:
+    """
+    A look is one read-only transaction over one connection: two statements to learn about the server and begin, one
+    for each query that is due, and one to end. Most looks ask no more than eight queries.
+    """
+    with servers.postgres(log_statement="all", log_line_prefix="%a|") as server:
+        collector = Postgres()
+        async with lent(database=server.address()) as tools:
+            costs = []
+            for _ in range(3):
+                before = server.log.read_text().count("toban|LOG:  statement:")
+                assert not (await look(collector, tools)).trouble
+                costs.append(server.log.read_text().count("toban|LOG:  statement:") - before)
+                advance(tools, 30)
+            assert server.log.read_text().count("toban|LOG:  statement: BEGIN READ ONLY") == 3
+    due = [query for query in chosen(QUERIES, 18, {"primary"}) if not query.every]
+    assert len(due) <= 8
+    assert costs[1] == len(due) + 3
+    assert costs[0] == len(chosen(QUERIES, 18, {"primary"})) + 3

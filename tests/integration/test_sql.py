@@ -1,0 +1,123 @@
+"""Numbers of a shop's own against a real PostgreSQL."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from structlog.testing import capture_logs
+
+from tests import servers
+from tests.fakes import FakeClock
+from tests.integration.looks import lent, look
+from toban.collect.collectors.sql import Sql
+from toban.core.errors import CollectError
+from toban.core.samples import Type
+
+
+@pytest.fixture(scope="module")
+def server(postgres: servers.Postgres) -> Iterator[servers.Postgres]:
+    """A shop with rebates."""
+    postgres.execute("CREATE DATABASE rebates")
+    postgres.execute(
+        "CREATE TABLE rebate (period text, customer text, amount numeric)",
+        "INSERT INTO rebate VALUES ('2026-01', 'a', 10.5), ('2026-01', 'b', 4.5), ('2026-02', 'a', 1)",
+        database="rebates",
+    )
+    return postgres
+
+
+REBATES = {
+    "name": "shop_rebates_yen",
+    "help": "Rebates by period.",
+    "query": "SELECT period AS label_period, sum(amount) AS value, count(*) AS rows FROM rebate GROUP BY 1; ",
+}
+
+
+async def test_labels_and_numbers_are_read_by_the_names_of_columns(server: servers.Postgres) -> None:
+    """
+    Columns called label_… are labels, `value` bears the metric's name, others add theirs; a name decides the type.
+    """
+    total = {
+        "name": "shop_rebates_total",
+        "help": "Rebates made.",
+        "query": "SELECT count(*) AS value FROM rebate -- all",
+    }
+    collector = Sql.model_validate({"kind": "sql", "metrics": [REBATES, total]})
+    async with lent(database=server.address("rebates")) as tools:
+        found = await collector.collect(tools)
+        seen = await look(collector, tools)
+    assert not seen.trouble
+    assert seen.one("shop_rebates_yen", period="2026-01") == 15
+    assert seen.one("shop_rebates_yen_rows", period="2026-01") == 2
+    assert seen.one("shop_rebates_total") == 3
+    assert {sample.family.name: sample.family.type for sample in found.samples} == {
+        "shop_rebates_yen": Type.GAUGE,
+        "shop_rebates_yen_rows": Type.GAUGE,
+        "shop_rebates_total": Type.COUNTER,
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "trouble"),
+    [
+        ("SELECT no_such FROM rebate", "no_such"),
+        ("SELECT customer AS value FROM rebate", "holds str, not a number"),
+        ("SELECT amount AS value FROM rebate", "two rows are labelled nothing"),
+        ("SELECT i AS label_i, 1 AS value FROM generate_series(1, 2000) AS i", "more than 1000 rows"),
+        ("SELECT period AS label_period FROM rebate", "no column holds a number"),
+        ("DELETE FROM rebate RETURNING 1 AS value", "syntax error"),
+        ("SELECT 1 AS value); DELETE FROM rebate; SELECT (1", "read-only"),
+        ("SELECT 1 AS value FROM pg_sleep(20)", "it took too long"),
+    ],
+)
+async def test_a_metric_that_fails_costs_its_own_numbers_only(
+    server: servers.Postgres, query: str, trouble: str
+) -> None:
+    """
+    The target is down and says which metric failed and why; the other metrics are there, and nothing was written.
+    """
+    bad = {"name": "shop_bad", "help": "Fails.", "query": query}
+    collector = Sql.model_validate({"kind": "sql", "metrics": [bad, REBATES]})
+    with capture_logs() as logs:
+        async with lent(database=server.address("rebates")) as tools:
+            seen = await look(collector, tools)
+            await look(collector, tools)
+    assert seen.trouble.startswith("shop_bad: ")
+    assert trouble in seen.trouble
+    assert "shop_bad" not in seen
+    assert seen.one("shop_rebates_yen", period="2026-02") == 1
+    assert [line["what"] for line in logs if line["log_level"] == "warning"] == ["shop_bad"]
+    with psycopg.connect(server.address("rebates")) as other:
+        assert other.execute("SELECT count(*) FROM rebate").fetchone() == (3,)
+
+
+async def test_each_metric_has_its_own_pace(server: servers.Postgres) -> None:
+    """
+    What is asked every five minutes keeps its number in between.
+    """
+    quick = {"name": "shop_now", "help": "Rows.", "query": "SELECT count(*) AS value FROM rebate", "every": "30s"}
+    slow = {**quick, "name": "shop_then", "every": "5m"}
+    collector = Sql.model_validate({"kind": "sql", "metrics": [quick, slow]})
+    async with lent(database=server.address("rebates")) as tools:
+        await look(collector, tools)
+        server.execute("INSERT INTO rebate VALUES ('2026-03', 'c', 1)", database="rebates")
+        try:
+            assert isinstance(tools.clock, FakeClock)
+            tools.clock.advance(30)
+            seen = await look(collector, tools)
+            assert (seen.one("shop_now"), seen.one("shop_then")) == (4, 3)
+            tools.clock.advance(270)
+            assert (await look(collector, tools)).one("shop_then") == 4
+        finally:
+            server.execute("DELETE FROM rebate WHERE period = '2026-03'", database="rebates")
+
+
+async def test_without_a_database_the_look_fails(server: servers.Postgres) -> None:
+    """
+    A server that is gone is the database's trouble, not a metric's.
+    """
+    collector = Sql.model_validate({"kind": "sql", "metrics": [REBATES]})
+    async with lent(database=f"postgresql://u:hunter2@127.0.0.1:{servers.free_port()}/db") as tools:
+        with pytest.raises(CollectError, match="it can't be reached") as error:
+            await collector.collect(tools)
+    assert "hunter2" not in str(error.value)
