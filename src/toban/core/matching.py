@@ -57,7 +57,8 @@ def expression(pattern: str) -> Any:
     try:
         return re2.compile(f"(?s:{pattern})", options)
     except re2.error as error:
-        raise BadQueryError(f"{pattern!r} is no regular expression: {error}") from error
+        reason = error.args[0].decode(errors="replace")
+        raise BadQueryError(f"{pattern!r} is no regular expression: {reason}") from error
 
 
 def _test(match: Match, value: str) -> Callable[[str], bool]:

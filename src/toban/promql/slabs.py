@@ -60,7 +60,8 @@ def slabs(groups: Iterable[Group], *probes: Times) -> Iterator[Slab]:
 def gather(array: NDArray[Number], index: Index) -> NDArray[Number]:
     """Return ``array[i, index[i, j]]``, where both may have one row for all series."""
     if len(index) == 1:
-        return np.take(array, index[0], axis=1)
+        shared: NDArray[Number] = np.take(array, index[0], axis=1)
+        return shared
     if len(array) == 1:
         return array.reshape(-1)[index]
     return np.take_along_axis(array, index, axis=1)

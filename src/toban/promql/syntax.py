@@ -70,6 +70,14 @@ def parse(text: str) -> Query:
     return Query(text, _node(tree, 0))
 
 
+def selector(text: str) -> tuple[Matcher, ...]:
+    """Read a selector alone, like ``up{job="shop"}``. Raises ``ParseError`` for any other query."""
+    root = parse(text).root
+    if not isinstance(root, Selector) or root.offset or root.at is not None:
+        raise ParseError(f"parse error: {text} is no plain selector of series")
+    return root.matchers
+
+
 def _refuse_monsters(text: str) -> None:
     # The parser recurses without a limit: a chain of some thousand operators ends the process, not the query.
     operations, inside = 0, False

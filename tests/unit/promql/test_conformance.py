@@ -1,0 +1,77 @@
+"""toban's PromQL, questioned in Prometheus' own test language."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from toban.promql.testing import MemorySource, Verdict, check, run
+
+OURS = sorted((Path(__file__).parents[3] / "tests" / "promql").glob("*.test"))
+REFERENCE = sorted((Path(__file__).parents[4] / "shared" / "data" / "promql").glob("*.test"))
+
+EXPECTED_TO_DIFFER: dict[tuple[str, str], str] = {}
+"""Evals of the reference that toban answers differently on purpose: script and query, and why."""
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["apart", "together"])
+@pytest.mark.parametrize("script", OURS, ids=lambda script: script.stem)
+def test_our_own_scripts_hold(script: Path, shared: bool):
+    """
+    What the reference scripts don't reach is true too, whether series stand apart or in one group with holes.
+    """
+    check(script.read_text(), source=MemorySource(shared=shared))
+
+
+@pytest.mark.skipif(not REFERENCE, reason="the reference scripts are not part of the repository")
+@pytest.mark.parametrize("shared", [False, True], ids=["apart", "together"])
+@pytest.mark.parametrize("script", REFERENCE, ids=lambda script: script.stem)
+def test_the_reference_scripts_hold(script: Path, shared: bool, record_property):
+    """
+    Prometheus' own expectations are met; only what toban doesn't have is left out, and counted.
+    """
+    outcomes = list(run(script.read_text(), source=MemorySource(shared=shared)))
+    failed = [
+        f"line {outcome.line}: {outcome.query}: {outcome.reason}"
+        for outcome in outcomes
+        if outcome.verdict is Verdict.FAILED and (script.name, outcome.query) not in EXPECTED_TO_DIFFER
+    ]
+    for verdict, count in Counter(outcome.verdict for outcome in outcomes).items():
+        record_property(str(verdict), count)
+
+    assert not failed, "\n".join(failed)
+    assert any(outcome.verdict is Verdict.PASSED for outcome in outcomes)
+    assert all(
+        outcome.reason == "native histograms"
+        or "experimental" in outcome.reason
+        or "flags" in outcome.reason
+        or "native" in outcome.reason
+        for outcome in outcomes
+        if outcome.verdict is Verdict.SKIPPED
+    )
+
+
+def test_a_wrong_expectation_is_found():
+    """
+    The runner notices a wrong value, a missing series, a wrong order and a failure that didn't happen.
+    """
+    script = """
+load 1m
+  x{a="1"} 1
+  x{a="2"} 2
+
+eval instant at 0 x{a="1"}
+  x{a="1"} 1.1
+
+eval instant at 0 x
+  x{a="1"} 1
+
+eval instant at 0 sort(x)
+  expect ordered
+  x{a="2"} 2
+  x{a="1"} 1
+
+eval instant at 0 x
+  expect fail
+"""
+    assert [outcome.verdict for outcome in run(script)] == [Verdict.FAILED] * 4

@@ -1,0 +1,120 @@
+"""What the engine promises besides right numbers: limits, shapes, order."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+
+from toban.core.answers import Shape
+from toban.core.errors import BadQueryError, QueryCanceledError, QueryError, QueryTimeoutError
+from toban.promql.engine import Engine
+from toban.promql.limits import Limits
+from toban.promql.syntax import ParseError
+from toban.promql.testing import MemorySource
+
+
+@pytest.fixture
+def source() -> MemorySource:
+    memory = MemorySource()
+    memory.load('load 15s\n  x{a="2"} 1+1x40\n  x{a="1"} 1+1x40\n  y 1 stale')
+    return memory
+
+
+def test_every_answer_has_its_shape(source: MemorySource):
+    """
+    Vector, scalar, string, and a range with the samples' own times, without the marker for "ended".
+    """
+    engine = Engine(source)
+    vector = engine.instant("x", 31_000)
+    assert vector.shape is Shape.VECTOR
+    assert [(str(points.labels), points.times.tolist(), points.last) for points in vector.series] == [
+        ('x{a="1"}', [31_000], 3.0),
+        ('x{a="2"}', [31_000], 3.0),
+    ]
+    scalar = engine.instant("1 + 1", 31_000)
+    assert (scalar.shape, scalar.series[0].last, scalar.series[0].times.tolist()) == (Shape.SCALAR, 2.0, [31_000])
+    assert engine.instant('"hello"', 0).text == "hello"
+
+    matrix = engine.instant("y[1m]", 31_000)
+    assert matrix.shape is Shape.MATRIX
+    assert [(points.times.tolist(), points.values.tolist()) for points in matrix.series] == [([0], [1.0])]
+
+
+def test_a_range_is_a_matrix_in_the_order_of_labels(source: MemorySource):
+    """
+    Both ends are in it, and a scalar is a series without labels.
+    """
+    engine = Engine(source)
+    answer = engine.range("topk(2, x)", 0, 60_000, 30_000)
+    assert answer.shape is Shape.MATRIX
+    assert [str(points.labels) for points in answer.series] == ['x{a="1"}', 'x{a="2"}']
+    assert answer.series[0].times.tolist() == [0, 30_000, 60_000]
+    assert engine.range("time()", 0, 60_000, 30_000).series[0].values.tolist() == [0.0, 30.0, 60.0]
+
+
+@pytest.mark.parametrize("query", ["x[5m]", "x[5m:1m]", '"hello"'])
+def test_a_range_over_ranges_is_refused(source: MemorySource, query: str):
+    """
+    In Prometheus' words.
+    """
+    with pytest.raises(ParseError, match="for range query, must be Scalar or instant Vector"):
+        Engine(source).range(query, 0, 60_000, 30_000)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "step", "message"),
+    [
+        (0, 11_001_000, 1_000, "exceeded maximum resolution of 11,000 points per timeseries"),
+        (0, 10, 0, "zero or negative query resolution step widths are not accepted"),
+        (10, 0, 1, "end timestamp must not be before start time"),
+    ],
+)
+def test_an_impossible_grid_is_refused(source: MemorySource, start: int, end: int, step: int, message: str):
+    """
+    Too many steps, no step, or an end before the start.
+    """
+    with pytest.raises(BadQueryError, match=message):
+        Engine(source).range("x", start, end, step)
+
+
+def test_too_many_samples_are_refused(source: MemorySource):
+    """
+    Those that are read count, and those that a subquery makes.
+    """
+    engine = Engine(source, Limits(samples=50))
+    assert engine.instant("x", 600_000).samples <= 50
+    with pytest.raises(QueryError, match="too many samples"):
+        engine.instant("rate(x[10m])", 600_000)
+    with pytest.raises(QueryError, match="too many samples"):
+        engine.instant("max_over_time(vector(1)[1h:1s])", 600_000)
+
+
+def test_a_query_stops_at_its_deadline(source: MemorySource):
+    """
+    Its own time limit or what the asker gave it, whichever is earlier.
+    """
+    ticks = iter(range(1000))
+    engine = Engine(source, Limits(time=timedelta(seconds=5)), now=lambda: float(next(ticks)))
+    with pytest.raises(QueryTimeoutError):
+        engine.range("sum(rate(x[5m])) / sum(rate(x[5m]))", 0, 600_000, 15_000)
+    with pytest.raises(QueryTimeoutError):
+        Engine(source).instant("x", 0, deadline=0.0)
+
+
+def test_a_canceled_query_stops(source: MemorySource):
+    """
+    Whoever set the flag, and whenever.
+    """
+    canceled = threading.Event()
+    canceled.set()
+    with pytest.raises(QueryCanceledError):
+        Engine(source).instant("x", 0, canceled=canceled)
+
+
+def test_the_lookback_can_be_another(source: MemorySource):
+    """
+    A sample as old as the lookback no longer counts.
+    """
+    engine = Engine(source, lookback=timedelta(seconds=30))
+    assert len(engine.instant("x", 600_000 + 29_999).series) == 2
+    assert not engine.instant("x", 600_000 + 30_000).series

@@ -1,0 +1,135 @@
+"""Reading queries."""
+
+import pytest
+
+from toban.core.errors import BadQueryError
+from toban.promql.nodes import Aggregation, Anchor, Binary, Matching, Number, Range, Subquery
+from toban.promql.syntax import MAX_DEPTH, MAX_OPERATIONS, ParseError, UnsupportedError, parse
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "sum(",
+        "x{a=}",
+        "{}",
+        '{a=""}',
+        '{a!="b"}',
+        '{a=~".*"}',
+        'x{a="b" or c="d"}',
+        "rate(x)",
+        "1 and 1",
+        "1 > 2",
+        "x[5m] + 1",
+        "foo(x)",
+        "holt_winters(x[5m], 0.5, 0.5)",
+        "a and on(x) group_left b",
+        "x offset 5m offset 5m",
+        'x{__name__="y"}',
+        "count_values(1, x)",
+    ],
+)
+def test_what_prometheus_refuses_is_refused(text: str):
+    """
+    Such a query is wrong whatever the data, and the error says that it could not be read.
+    """
+    with pytest.raises(ParseError, match=r"^parse error: "):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mad_over_time(x[5m])",
+        "limitk(2, x)",
+        "limit_ratio(0.5, x)",
+        "info(x)",
+        'sort_by_label(x, "a")',
+        "histogram_count(x)",
+        "histogram_avg(x)",
+        "a + fill(0) b",
+        "start()",
+    ],
+)
+def test_what_is_experimental_or_native_is_refused_by_name(text: str):
+    """
+    Prometheus needs a feature flag or native histograms for it; the error tells it from a mistake.
+    """
+    with pytest.raises(UnsupportedError):
+        parse(text)
+
+
+def test_a_bad_regular_expression_is_a_bad_query():
+    """
+    RE2 decides, not the parser's own engine.
+    """
+    with pytest.raises(BadQueryError):
+        parse('x{a=~"("}')
+
+
+def test_durations_offsets_and_times_become_milliseconds():
+    """
+    Signs, fractions, ``@`` before 1970 and the ends of the query are kept.
+    """
+    node = parse("x[1m30s] offset -5m @ -10.5").root
+    assert isinstance(node, Range)
+    assert (node.span, node.selector.offset, node.selector.at) == (90_000, -300_000, -10_500)
+
+    node = parse("(x @ -7)[1h:30s] @ end() offset 1m").root
+    assert isinstance(node, Subquery)
+    assert (node.span, node.step, node.offset, node.at) == (3_600_000, 30_000, 60_000, Anchor.END)
+
+
+def test_brackets_bind_and_powers_group_to_the_right():
+    """
+    The tree has the shape that Prometheus' precedence gives it.
+    """
+    node = parse("2 ^ 3 ^ 2").root
+    assert isinstance(node, Binary)
+    assert node.left == Number(2.0)
+    assert isinstance(node.right, Binary)
+
+    node = parse("(2 ^ 3) ^ 2").root
+    assert isinstance(node, Binary)
+    assert isinstance(node.left, Binary)
+
+
+def test_matching_and_grouping_are_read():
+    """
+    on, ignoring, group_left, by and without arrive with their labels.
+    """
+    node = parse("a + on (x) group_left (y) b").root
+    assert isinstance(node, Binary)
+    assert node.matching == Matching(on=True, labels=("x",), many="left", include=("y",))
+    node = parse("sum without (le) (a)").root
+    assert isinstance(node, Aggregation)
+    assert (node.labels, node.without) == (("le",), True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(" * 100_000 + "1" + ")" * 100_000,
+        "1" + "+1" * 100_000,
+        "-" * 100_000 + "1",
+        "x" + " or x" * 100_000,
+        "(" * (MAX_DEPTH + 2) + "1" + ")" * (MAX_DEPTH + 2),
+        "1" + "+1" * (MAX_OPERATIONS - 1),
+    ],
+    ids=["brackets", "sums", "signs", "sets", "deep", "long"],
+)
+def test_a_monster_is_refused_and_ends_nothing(text: str):
+    """
+    The parser would overflow its stack, and take the process with it.
+    """
+    with pytest.raises(ParseError):
+        parse(text)
+
+
+def test_operators_in_labels_and_strings_dont_count():
+    """
+    A long list of values in a regular expression is no monster.
+    """
+    names = "|".join(f"shop-{number}" for number in range(1000))
+    parse(f'sum(x{{name=~"{names}"}}) # {"-" * 1000}')
