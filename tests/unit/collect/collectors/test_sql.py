@@ -1,0 +1,35 @@
+"""Numbers of a shop's own: what may be written in the configuration."""
+
+import pytest
+from pydantic import ValidationError
+
+from toban.collect.collectors.sql import Metric, Sql
+
+GOOD = {"name": "shop_things", "help": "Things.", "query": "SELECT 1 AS value;"}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "mistake"),
+    [
+        ([], "at least 1"),
+        ([{**GOOD, "name": "shop things"}], "is no metric name"),
+        ([{**GOOD, "help": ""}], "at least 1"),
+        ([{**GOOD, "every": "often"}], "no length of time"),
+        ([GOOD, GOOD], "shop_things is there twice"),
+    ],
+)
+def test_a_mistake_is_said(metrics: list[dict[str, str]], mistake: str) -> None:
+    """
+    What can't be is refused before anything is asked.
+    """
+    with pytest.raises(ValidationError, match=mistake):
+        Sql.model_validate({"kind": "sql", "metrics": metrics})
+
+
+def test_a_query_is_bounded_whatever_it_says() -> None:
+    """
+    It is put in brackets, where only a SELECT can stand, a comment at its end notwithstanding.
+    """
+    metric = Metric.model_validate({**GOOD, "query": "SELECT 1 AS value -- one", "limit": 10})
+    assert metric.bounded == "SELECT * FROM (\nSELECT 1 AS value -- one\n) AS metric LIMIT 11"
+    assert Metric.model_validate(GOOD).bounded == "SELECT * FROM (\nSELECT 1 AS value\n) AS metric LIMIT 1001"

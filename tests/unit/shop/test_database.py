@@ -1,0 +1,100 @@
+"""The shop's database: its address, and what its words mean."""
+
+import pytest
+from pydantic import SecretStr
+
+from toban.core.errors import SettingsError
+from toban.shop.database import ADVICE, BEGIN, PARAMETERS, Database, Reason, reason_of
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://toban:hunter2@db.internal:5433/vendure?sslmode=require", "db.internal:5433/vendure"),
+        ("postgres://toban:hunter2@db.internal/vendure", "db.internal:5432/vendure"),
+        ("postgres://toban:hunter2@[fdaa::3]:5432/vendure", "[fdaa::3]:5432/vendure"),
+        ("postgres://toban:p%40ss%2Fword@db/vendure", "db:5432/vendure"),
+        ("postgres://toban@/vendure?host=/run/postgresql", "/run/postgresql:5432/vendure"),
+        ("postgres://toban:hunter2@db", "db:5432/toban"),
+    ],
+)
+def test_an_address_is_shown_without_its_user_and_password(address: str, shown: str) -> None:
+    """
+    The label `instance` and every message say where, never with what secret.
+    """
+    assert Database(SecretStr(address)).address == shown
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgres://toban:hunter@2@db/vendure",
+        "postgres://toban:hunter/2@db/vendure",
+        "postgres://toban:12/hunter2@db/vendure",
+        "postgres://toban:hunter%2@db/vendure",
+        "postgres://toban:hunter2@db:port/vendure",
+    ],
+)
+def test_a_password_that_is_not_encoded_is_refused_and_not_shown(address: str) -> None:
+    """
+    Libpq would take a piece of it for a host, a port or a database, and show it; the remedy is named instead.
+    """
+    with pytest.raises(SettingsError, match="percent-encoded") as error:
+        Database(SecretStr(address))
+    assert "hunter" not in str(error.value)
+
+
+def test_a_parameter_that_postgresql_does_not_know_is_named() -> None:
+    """
+    Addresses written for another library carry parameters of its own.
+    """
+    with pytest.raises(SettingsError, match="'schema'"):
+        Database(SecretStr("postgres://toban:hunter2@db/vendure?schema=public"))
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "words", "reason"),
+    [
+        ("53300", "", Reason.TOO_MANY_CONNECTIONS),
+        ("", "FATAL: sorry, too many clients already", Reason.TOO_MANY_CONNECTIONS),
+        ("", "FATAL: remaining connection slots are reserved for roles with SUPERUSER", Reason.TOO_MANY_CONNECTIONS),
+        ("", 'FATAL: too many connections for role "toban"', Reason.TOO_MANY_CONNECTIONS),
+        ("08P01", "FATAL: no more connections allowed (max_client_conn)", Reason.TOO_MANY_CONNECTIONS),
+        ("", 'FATAL: password authentication failed for user "toban"', Reason.WRONG_PASSWORD),
+        ("", "fe_sendauth: no password supplied", Reason.WRONG_PASSWORD),
+        ("", 'FATAL: database "shop" does not exist', Reason.NO_DATABASE),
+        ("", 'FATAL: role "toban" does not exist', Reason.WRONG_PASSWORD),
+        ("", "FATAL: the database system is starting up", Reason.STARTING),
+        ("57P01", "terminating connection due to administrator command", Reason.STOPPING),
+        ("", "FATAL: the database system is shutting down", Reason.STOPPING),
+        ("", "Connection refused Is the server running on that host", Reason.UNREACHABLE),
+        ("", "connection timeout expired", Reason.UNREACHABLE),
+        ("", "failed to resolve host 'db': Name or service not known", Reason.UNREACHABLE),
+        ("", "server closed the connection unexpectedly", Reason.UNREACHABLE),
+        ("42501", "permission denied for view pg_stat_wal", Reason.NO_PRIVILEGE),
+        ("57014", "canceling statement due to statement timeout", Reason.TIMED_OUT),
+        ("42703", "column does not exist", Reason.OTHER),
+        ("", "no words that we know", Reason.OTHER),
+    ],
+)
+def test_troubles_are_told_apart(sqlstate: str, words: str, reason: Reason) -> None:
+    """
+    By PostgreSQL's code where there is one, else by its words.
+    """
+    assert reason_of(sqlstate, words) is reason
+
+
+def test_each_reason_has_its_words() -> None:
+    """
+    No trouble goes without a sentence for people.
+    """
+    assert set(ADVICE) == set(Reason)
+
+
+def test_nothing_is_set_on_a_session() -> None:
+    """
+    Every SET is LOCAL, and no option hides in the startup message.
+    """
+    assert BEGIN.count("SET ") == BEGIN.count("SET LOCAL ") == 3
+    assert PARAMETERS["options"] == ""
+    assert PARAMETERS["application_name"] == ""

@@ -1,0 +1,73 @@
+"""The shop's Redis: its address, and what its words mean."""
+
+import pytest
+from pydantic import SecretStr
+from redis import exceptions
+
+from toban.core.errors import SettingsError
+from toban.shop.redis import ADVICE, Reason, Redis, reason_of
+
+
+@pytest.mark.parametrize(
+    ("address", "shown", "database"),
+    [
+        ("rediss://default:hunter2@name.upstash.io:6379", "name.upstash.io:6379", "db0"),
+        ("redis://:hunter2@127.0.0.1:6380/2", "127.0.0.1:6380", "db2"),
+        ("redis://[fdaa::3]:6379", "[fdaa::3]:6379", "db0"),
+    ],
+)
+async def test_an_address_is_shown_without_its_user_and_password(address: str, shown: str, database: str) -> None:
+    """
+    The label `instance` and every message say where, never with what secret.
+    """
+    redis = Redis(SecretStr(address))
+    assert (redis.address, redis.database) == (shown, database)
+
+
+@pytest.mark.parametrize("address", ["redis://:hunter/2@host:6379", "redis://default:hunter2@host:port"])
+async def test_an_address_that_cant_be_read_is_refused_and_not_shown(address: str) -> None:
+    """
+    The remedy is named, the password is not.
+    """
+    with pytest.raises(SettingsError, match="percent-encoded") as error:
+        Redis(SecretStr(address))
+    assert "hunter" not in str(error.value)
+
+
+async def test_a_parameter_that_redis_does_not_know_is_named() -> None:
+    """
+    Addresses written for another library carry parameters of its own.
+    """
+    with pytest.raises(SettingsError, match="'family'"):
+        Redis(SecretStr("redis://:hunter2@host:6379?family=6"))
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (exceptions.ResponseError("max number of clients reached"), Reason.TOO_MANY_CLIENTS),
+        (exceptions.ResponseError("ERR max concurrent connections exceeded"), Reason.TOO_MANY_CLIENTS),
+        (exceptions.AuthenticationError("invalid username-password pair or user is disabled."), Reason.WRONG_PASSWORD),
+        (exceptions.AuthenticationError("Client sent AUTH, but no password is set"), Reason.WRONG_PASSWORD),
+        (exceptions.ResponseError("max daily request limit exceeded. Limit: 1, Usage: 1."), Reason.QUOTA_EXCEEDED),
+        (exceptions.ResponseError("max requests limit exceeded"), Reason.QUOTA_EXCEEDED),
+        (exceptions.ResponseError("DB capacity quota exceeded"), Reason.QUOTA_EXCEEDED),
+        (exceptions.BusyLoadingError("Redis is loading the dataset in memory"), Reason.LOADING),
+        (exceptions.NoPermissionError("this user has no permissions to run the 'info' command"), Reason.NO_PRIVILEGE),
+        (exceptions.TimeoutError("Timeout reading from host:6379"), Reason.TIMED_OUT),
+        (exceptions.ConnectionError("Error 111 connecting to host:6379."), Reason.UNREACHABLE),
+        (exceptions.ResponseError("unknown command"), Reason.OTHER),
+    ],
+)
+def test_troubles_are_told_apart(error: exceptions.RedisError, reason: Reason) -> None:
+    """
+    By what Redis said, else by what happened.
+    """
+    assert reason_of(error) is reason
+
+
+def test_each_reason_has_its_words() -> None:
+    """
+    No trouble goes without a sentence for people.
+    """
+    assert set(ADVICE) == set(Reason)
