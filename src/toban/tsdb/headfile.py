@@ -19,6 +19,10 @@ from toban.tsdb.head import Row
 PATIENCE: Final = 0.5
 """Seconds to wait for somebody else's lock on the file."""
 
+PAGE: Final = 4096
+WAL_HEADER: Final = struct.Struct(">8I")
+WAL_FRAME: Final = struct.Struct(">6I")
+
 SCHEMA: Final = """
 create table if not exists layouts (number integer primary key, series blob not null, checksum integer not null);
 create table if not exists families (name text primary key, content blob not null, checksum integer not null);
@@ -42,6 +46,7 @@ class HeadFile:
         self._path = path
         self._connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
         try:
+            self._connection.execute(f"pragma page_size = {PAGE}")
             self._connection.execute("pragma journal_mode = wal")
             self._connection.execute(f"pragma synchronous = {'full' if full else 'normal'}")
             self._connection.execute("pragma cache_size = -1024")
@@ -71,6 +76,11 @@ class HeadFile:
         except sqlite3.DatabaseError as error:
             return str(error)
         return "" if found == "ok" else str(found)
+
+    def recovered(self) -> int:
+        """Return how many frames of the write-ahead log SQLite took for sound when it opened the file."""
+        _, frames, _ = self._connection.execute("pragma wal_checkpoint(passive)").fetchone()
+        return int(frames)
 
     def write(self, rows: Iterable[Row], layouts: Mapping[int, bytes], families: Iterable[Family]) -> None:
         """Store rows, and the layouts and families they need, all or nothing."""
@@ -170,6 +180,26 @@ class _Transaction:
             # A commit that fails leaves the transaction open.
             if self._connection.in_transaction:
                 self._connection.execute("rollback")
+
+
+def committed(log: bytes) -> int:
+    """
+    Return how many frames of a write-ahead log were written up to its last commit, sound or not.
+
+    SQLite ends at the first frame that is damaged and says nothing: what was committed behind it is told by this.
+    """
+    frames = (len(log) - WAL_HEADER.size) // (WAL_FRAME.size + PAGE)
+    found, salt = 0, None
+    for number in range(frames):
+        _, commit, *own, _, _ = WAL_FRAME.unpack_from(log, WAL_HEADER.size + number * (WAL_FRAME.size + PAGE))
+        salt = salt or own
+        if own != salt:
+            break  # left over from before the log began anew
+        if commit:
+            found = number + 1
+    # A log that began anew has the next salt in its header before its first frame: what follows is in the file.
+    began_anew = found and WAL_HEADER.unpack_from(log)[4] == (salt or [0])[0] + 1
+    return 0 if began_anew else found
 
 
 def packed(lines: Iterable[bytes]) -> bytes:

@@ -5,16 +5,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import structlog
-
 from toban.core.errors import StoreError
 from toban.core.samples import Family
-from toban.tsdb.damage import DamageError, set_aside
+from toban.tsdb.damage import DamageError, broken, set_aside, tell
 from toban.tsdb.head import Head
-from toban.tsdb.headfile import HeadFile
+from toban.tsdb.headfile import HeadFile, committed
 from toban.tsdb.index import Index
-
-log = structlog.get_logger("toban.tsdb")
 
 Report = Callable[[DamageError], None]
 
@@ -29,7 +25,9 @@ def replayed(
     both ends as far as it goes, set aside, and made anew from that by whoever writes next.
     Raises ``StoreError`` when there is no file to be had.
     """
+    wal = path.with_name(f"{path.name}-wal")
     try:
+        log_before = wal.read_bytes() if wal.exists() else b""
         try:
             file = HeadFile(path, full=full)
         except sqlite3.OperationalError:
@@ -37,6 +35,10 @@ def replayed(
         except sqlite3.DatabaseError as error:
             return _anew(path, str(error), report, full=full)
         try:
+            if committed(log_before) > file.recovered():
+                kept = broken(wal)
+                kept.write_bytes(log_before)
+                report(DamageError(f"tsdb: {wal.name}: damaged; what stood behind the damage is in {kept.name} only"))
             trouble = file.check()
             _replay(file, path, head, index, families, report, salvage=bool(trouble))
         except BaseException:
@@ -52,7 +54,7 @@ def replayed(
 
 def _anew(path: Path, trouble: str, report: Report, *, full: bool) -> HeadFile:
     report(DamageError(f"tsdb: {path.name}: {trouble}"))
-    log.error("the head's file is damaged and was set aside", file=str(set_aside(path)))
+    tell("the head's file is damaged and was set aside", file=str(set_aside(path)))
     for beside in ("-wal", "-shm"):
         with suppress(FileNotFoundError):  # SQLite removes them when it closes in order
             set_aside(path.with_name(path.name + beside))
@@ -62,7 +64,7 @@ def _anew(path: Path, trouble: str, report: Report, *, full: bool) -> HeadFile:
 def _replay(
     file: HeadFile, path: Path, head: Head, index: Index, families: dict[str, Family], report: Report, *, salvage: bool
 ) -> None:
-    broken: set[int] = set()
+    unsound: set[int] = set()
     lost = 0
     # A file with damaged pages is read as far as it goes, from the front and from the back; else errors go through.
     expected = (sqlite3.DatabaseError,) if salvage else ()
@@ -85,8 +87,8 @@ def _replay(
                 if backwards and row.turn <= seen:
                     break
                 if not sound or not head.replay(row):
-                    broken.add(row.turn)
-    if broken or lost:
-        report(DamageError(f"tsdb: {path.name}: {len(broken)} rows and {lost} layouts or families are damaged"))
-    if broken and not salvage:
-        file.set_aside(broken)
+                    unsound.add(row.turn)
+    if unsound or lost:
+        report(DamageError(f"tsdb: {path.name}: {len(unsound)} rows and {lost} layouts or families are damaged"))
+    if unsound and not salvage:
+        file.set_aside(unsound)

@@ -5,16 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import orjson
-import structlog
 
 from toban.core.labels import Labels
 from toban.tsdb.blocks import SUFFIX, Block, Name
-from toban.tsdb.damage import DamageError, set_aside, settle
+from toban.tsdb.damage import DamageError, set_aside, settle, tell
 from toban.tsdb.index import Index
 from toban.tsdb.merging import Numbers
 from toban.tsdb.sealing import UNFINISHED
-
-log = structlog.get_logger("toban.tsdb")
 
 
 class Shelf:
@@ -84,5 +81,5 @@ class Shelf:
             return Block(path, intern, self._report)
         except DamageError as error:
             self._report(error)
-            log.warning("a damaged block was set aside", file=str(set_aside(path)))
+            tell("a damaged block was set aside", file=str(set_aside(path)))
             return None

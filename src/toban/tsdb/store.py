@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Final, NoReturn, Self
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
 
 from toban.core.beat import beat
@@ -22,7 +21,7 @@ from toban.core.ports import Clock, Condition
 from toban.core.samples import Batch, Family, Group, counter, gauge, is_absent, milliseconds
 from toban.tsdb.blocks import Cache
 from toban.tsdb.compaction import Calendar
-from toban.tsdb.damage import DamageError
+from toban.tsdb.damage import DamageError, tell
 from toban.tsdb.head import Head
 from toban.tsdb.index import Index
 from toban.tsdb.merging import joined
@@ -31,8 +30,6 @@ from toban.tsdb.settings import TsdbSettings
 from toban.tsdb.shelf import Shelf
 from toban.tsdb.tending import Tending
 from toban.tsdb.writing import Writer
-
-log = structlog.get_logger("toban.tsdb")
 
 APPENDED: Final = counter("toban_tsdb_samples_appended_total", "Numbers taken in and made durable.")
 FAILURES: Final = counter("toban_tsdb_append_failures_total", "Appends that could not be made durable at once.")
@@ -200,7 +197,7 @@ class Store:
             self._tending.stop(0)
 
     async def tend(self) -> None:
-        """Do one round: seal, compact, remove, check. Trouble with the disk shows in ``health`` until one is through."""
+        """Do one round: seal, compact, remove, check. Trouble shows in ``health`` until one is through."""
         now = milliseconds(self._clock.now())
         # A clock that jumps ahead must not age everything at once.
         opened, since = self._opened
@@ -213,7 +210,7 @@ class Store:
         except (OSError, StoreError) as error:
             trouble = f"tsdb: sealing: {error}"
             if trouble != self._trouble:
-                log.warning("the store could not be kept in order", error=trouble)
+                tell("the store could not be kept in order", error=trouble)
         self._trouble = trouble
         self._report()
 
@@ -268,7 +265,7 @@ class Store:
     def _damaged(self, error: DamageError) -> None:
         self._damage.append(str(error).removeprefix("tsdb: "))
         self._meters.add(CORRUPTIONS)
-        log.error("damage on disk", error=str(error))
+        tell("damage on disk", error=str(error))
 
     def _report(self) -> None:
         self._meters.set(BLOCKS, len(self._shelf.blocks))

@@ -2,24 +2,22 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import Event, Lock
 from typing import Final
 
 import numpy as np
-import structlog
 
 from toban.core.samples import Family
 from toban.tsdb.blocks import Block, Cache, Name
 from toban.tsdb.compaction import Calendar, expired
-from toban.tsdb.damage import BROKEN
+from toban.tsdb.damage import broken, tell
 from toban.tsdb.head import Head
 from toban.tsdb.index import Index
 from toban.tsdb.sealing import seal
 from toban.tsdb.shelf import Shelf
 from toban.tsdb.writing import Writer
-
-log = structlog.get_logger("toban.tsdb")
 
 LATE: Final = 8 * 2**20
 """Bytes of late numbers that are sealed without waiting for the next window to end."""
@@ -85,13 +83,12 @@ class Tending:
         if not self._busy.acquire(blocking=False):
             return
         try:
-            self._repair()
-            self._flush(now)
-            self._compact(now)
-            self._expire(oldest, limit)
-            self._check()
-        except _StoppedError:
-            log.debug("stopped in the middle of a round")
+            with suppress(_StoppedError):
+                self._repair()
+                self._flush(now)
+                self._compact(now)
+                self._expire(oldest, limit)
+                self._check()
         finally:
             self._busy.release()
 
@@ -138,12 +135,11 @@ class Tending:
 
     def _repair(self) -> None:
         for block in [block for block in self._shelf.blocks if block.damaged]:
-            kept = block.path.with_name(block.path.name + BROKEN)
-            if not kept.exists():
-                os.link(block.path, kept)
+            kept = broken(block.path)
+            os.link(block.path, kept)
             path = self._rewritten(block.name, [block], list(block.sources))
             self._shelf.add(path, [block])
-            log.error("a damaged block was set aside; what is sound of it stays", file=str(kept))
+            tell("a damaged block was set aside; what is sound of it stays", file=str(kept))
 
     def _rewritten(self, name: Name, blocks: list[Block], sources: list[int]) -> Path:
         # A tile of the new block needs one or two of each old one; with these at hand each is decoded once.

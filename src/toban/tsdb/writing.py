@@ -10,16 +10,12 @@ from pathlib import Path
 from threading import Condition, Thread
 from typing import Final
 
-import structlog
-
 from toban.core.errors import StoreError
 from toban.core.samples import Family
-from toban.tsdb.damage import set_aside
+from toban.tsdb.damage import set_aside, tell
 from toban.tsdb.head import Head, Row
 from toban.tsdb.headfile import HeadFile, packed
 from toban.tsdb.index import Index, line_of
-
-log = structlog.get_logger("toban.tsdb")
 
 WAITING: Final = 16 * 2**20
 """Bytes of rows that wait in memory for a disk in trouble; beyond that the oldest are let go."""
@@ -110,7 +106,7 @@ class Writer:
             self._wake.notify()
         self._thread.join(patience)
         if self._bytes:
-            log.error("closed with numbers that are not on disk", bytes=self._bytes, trouble=self.trouble)
+            tell("closed with numbers that are not on disk", bytes=self._bytes, trouble=self.trouble)
 
     async def write(self, rows: Sequence[Row], families: Sequence[Family]) -> None:
         """Return when the rows are on disk. Raises ``StoreError`` when they can't be written now; they stay in wait."""
@@ -172,16 +168,16 @@ class Writer:
                 self._put_back(rows)
                 self._declared = {**declared, **self._declared}
         if trouble and trouble != self.trouble:
-            log.error("numbers are in memory only", error=trouble)
+            tell("numbers are in memory only", error=trouble)
         if self.trouble and not trouble:
-            log.info("numbers are on disk again")
+            tell("numbers are on disk again")
         self.trouble = trouble
         return trouble
 
     def _opened(self) -> HeadFile:
         """Return the file; one that is new gets everything the head has."""
         if self._file and self._file.is_moved():
-            log.error("the head's file is gone; it is made anew from memory", file=str(self._path))
+            tell("the head's file is gone; it is made anew from memory", file=str(self._path))
             self._file.close()
             self._file, self._anew = None, True
         if self._file is None:
@@ -222,7 +218,7 @@ class Writer:
             self._file = None
         if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
             with suppress(OSError):  # tried again with the next write
-                log.error("the head's file is damaged and was set aside", file=str(set_aside(self._path)))
+                tell("the head's file is damaged and was set aside", file=str(set_aside(self._path)))
                 set_aside(self._path.with_name(f"{self._path.name}-wal"))
 
     def _taken_out(self) -> list[Row]:

@@ -1,0 +1,294 @@
+"""Trouble with the disk is told, what is sound stays, no number is ever wrong, and all is well again by itself."""
+
+import random
+import resource
+import shutil
+import sqlite3
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.unit.tsdb.conftest import MINUTE, START, batch, layout, samples, told
+from toban.core.errors import StoreError
+from toban.core.matching import Match, Matcher
+from toban.tsdb import store as store_module
+from toban.tsdb import writing
+from toban.tsdb.store import CORRUPTIONS, FAILURES, LOST
+
+ALL = [Matcher("__name__", Match.EQUAL, "temperature")]
+EVER = (START - 1000 * MINUTE, START + 100_000 * MINUTE)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "tsdb"
+
+
+@contextmanager
+def locked(folder: Path):
+    """Hold the head's file as another program might."""
+    other = sqlite3.connect(folder / "head.db", isolation_level=None)
+    try:
+        other.execute("begin immediate")
+        yield
+        other.execute("rollback")
+    finally:
+        other.close()
+
+
+@contextmanager
+def full(size: int):
+    """Let no file grow beyond a size."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def settled(store, at: int) -> None:
+    """Append until it is durable again."""
+    for attempt in range(100):
+        try:
+            await store.append([batch(layout("settled"), at + attempt, 0)])
+        except StoreError:
+            continue
+        return
+    raise AssertionError("the store did not recover")
+
+
+async def test_numbers_wait_in_memory_while_the_file_is_locked(opened, folder, meters):
+    """
+    The append says what is wrong, the number can be read, and is on disk as soon as that is possible.
+    """
+    hall = layout("hall")
+    with opened() as store:
+        await store.append([batch(hall, START, 1)])
+        with locked(folder):
+            with pytest.raises(StoreError, match=r"tsdb: writing head\.db: database is locked"):
+                await store.append([batch(hall, START + MINUTE, 2)])
+            assert samples(store.select(ALL, *EVER)) == {"hall": {0: 1, 1: 2}}
+            assert not store.health().ok
+            assert "locked" in store.health().says
+        await store.append([batch(hall, START + 2 * MINUTE, 3)])
+        assert store.health().ok
+    assert meters.value(FAILURES) == 1
+    with opened() as store:
+        assert samples(store.select(ALL, *EVER)) == {"hall": {0: 1, 1: 2, 2: 3}}
+
+
+async def test_a_full_disk_is_told_and_caught_up_with(opened):
+    """
+    Neither appending nor sealing loses anything.
+    """
+    hall = layout("hall")
+    with opened() as store:
+        for minute in range(20):
+            await store.append([batch(hall, START + minute * MINUTE, minute)])
+        with full(4000):
+            for minute in range(20, 24):
+                with pytest.raises(StoreError, match=r"head\.db"):
+                    await store.append([batch(hall, START + minute * MINUTE, minute)])
+            assert not store.health().ok
+        await store.append([batch(hall, START + 24 * MINUTE, 24)])
+        assert store.health().ok
+    with opened() as store:
+        assert samples(store.select(ALL, *EVER)) == {"hall": {minute: minute for minute in range(25)}}
+
+
+async def test_sealing_on_a_full_disk_leaves_the_head_as_it_was(opened, folder, clock):
+    """
+    There is no half block, the trouble is told, and the next round seals.
+    """
+    with opened() as store:
+        await store.append([batch(layout(*(f"room {number}" for number in range(2000))), START, *range(2000))])
+        clock.advance(3 * 3600)
+        with full(4000):
+            await store.tend()
+        assert not store.health().ok
+        assert [path.name for path in folder.glob("*block*")] == []
+        assert len(samples(store.select(ALL, *EVER))) == 2000
+        await store.tend()
+        assert store.health().ok
+        assert len(list(folder.glob("*.block"))) == 1
+
+
+async def test_memory_is_bounded_while_the_disk_takes_nothing(opened, meters, monkeypatch):
+    """
+    The oldest numbers are let go and counted; the newest stay.
+    """
+    monkeypatch.setattr(writing, "WAITING", 80)
+    hall = layout("hall")
+    with opened() as store:
+        for minute in range(20):
+            await store.append([batch(hall, START + minute * MINUTE, minute)])
+        with full(4000):
+            for minute in range(20, 60):
+                with pytest.raises(StoreError):
+                    await store.append([batch(hall, START + minute * MINUTE, minute)])
+            kept = samples(store.select(ALL, *EVER))["hall"]
+        assert list(kept)[:20] == list(range(20))
+        assert kept[59] == 59
+        assert len(kept) <= 30
+        await store.append([batch(hall, START + 60 * MINUTE, 60)])
+        await store.tend()
+        assert meters.value(LOST) == 60 - len(kept)
+    with opened() as store:
+        assert samples(store.select(ALL, *EVER))["hall"] == {**kept, 60: 60}
+
+
+@pytest.mark.parametrize("damage", ["removed", "replaced"])
+async def test_a_head_file_that_is_gone_is_made_anew_from_memory(opened, folder, damage):
+    """
+    What was acknowledged before is durable again, too.
+    """
+    hall = layout("hall")
+    with opened() as store:
+        await store.append([batch(hall, START, 1)])
+        if damage == "removed":
+            for path in folder.glob("head.db*"):
+                path.unlink()
+        else:
+            (folder / "other").write_bytes(b"no database" * 1000)
+            (folder / "other").replace(folder / "head.db")
+        await settled(store, START + MINUTE)
+        assert store.health().ok
+        shutil.copytree(folder, folder.parent / "copy")
+    folder.rename(folder.parent / "old")
+    (folder.parent / "copy").rename(folder)
+    with opened() as store:
+        assert samples(store.select(ALL, *EVER))["hall"] == {0: 1}
+
+
+async def filled(opened, clock) -> dict[str, dict[int, int]]:
+    """Fill a store: some blocks, and a head that was killed rather than closed."""
+    rooms, more = layout("hall", "cellar"), layout("hall", "cellar", "roof")
+    with opened() as store:
+        for minute in range(0, 15 * 60, 5):
+            await store.append([batch(rooms, START + minute * MINUTE, minute, minute / 7)])
+            if minute % 15 == 0:
+                await store.append([batch(more, START + minute * MINUTE + 1, minute, minute / 3, -minute)])
+            clock.advance(300)
+            if minute % 60 == 0:
+                await store.tend()
+        # The writer removes what is sealed by and by; a second store on a copy sees all of it or some.
+        killed = store._folder.with_name("killed")
+        shutil.copytree(store._folder, killed)
+        answer = told(store.select(ALL, *EVER))
+    shutil.rmtree(store._folder)
+    killed.rename(store._folder)
+    return answer
+
+
+@pytest.mark.parametrize("seed", [pytest.param(seed, marks=[pytest.mark.soak] * (seed > 5)) for seed in range(60)])
+async def test_a_flipped_bit_is_found_and_never_makes_a_wrong_number(opened, clock, folder, meters, seed):
+    """
+    Wherever the bit is: what is answered was written, and what is missing has been told.
+    """
+    chance = random.Random(seed)
+    truth = await filled(opened, clock)
+    intact = folder.with_name("intact")
+    shutil.copytree(folder, intact)
+    for _ in range(8):
+        shutil.rmtree(folder)
+        shutil.copytree(intact, folder)
+        path = chance.choice([path for path in sorted(folder.iterdir()) if path.stat().st_size])
+        data = bytearray(path.read_bytes())
+        place = chance.randrange(len(data))
+        data[place] ^= 1 << chance.randrange(8)
+        path.write_bytes(data)
+        found_before = meters.value(CORRUPTIONS)
+
+        with opened() as store:
+            await store.tend()
+            await store.tend()
+            answer = told(store.select(ALL, *EVER))
+            families = store.families()
+
+        where = f"{path.name} at {place}"
+        for series, numbers in answer.items():
+            assert numbers.items() <= truth[series].items(), where
+        if answer != truth:
+            assert meters.value(CORRUPTIONS) > found_before, where
+        assert set(families) <= {"temperature"}, where
+        assert sum(map(len, answer.values())) > 0.4 * sum(map(len, truth.values())), where
+
+
+@pytest.mark.parametrize("cut", [1, 100, 0.5])
+async def test_a_block_that_is_cut_short_is_set_aside(opened, clock, folder, cut):
+    """
+    It keeps its bytes under another name; the other blocks and the head answer.
+    """
+    truth = await filled(opened, clock)
+    path = min(folder.glob("*.block"))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) - cut if cut >= 1 else len(data) // 2])
+
+    with opened() as store:
+        assert path.name in store.health().says
+        answer = told(store.select(ALL, *EVER))
+
+    assert path.with_name(path.name + ".broken").exists()
+    assert not path.exists()
+    assert answer != truth
+    assert all(numbers.items() <= truth[series].items() for series, numbers in answer.items())
+
+
+async def test_a_damaged_tile_costs_its_series_only(opened, clock, folder, meters):
+    """
+    It is left out of the answer, told, and at the next round the sound part becomes a block of its own.
+    """
+    many, one = layout(*(f"room {number:03}" for number in range(200))), layout("hall")
+    with opened() as store:
+        await store.append([batch(many, START, *range(200)), batch(one, START + 1, 7)])
+        clock.advance(3 * 3600)
+        await store.tend()
+        (block,) = store._shelf.blocks
+        wide = next(group for group in block.groups if len(group.ids) == 200)
+        offset, length, _ = wide.tiles[0].tolist()
+    data = bytearray(block.path.read_bytes())
+    data[offset + length // 2] ^= 1
+    block.path.write_bytes(data)
+    with opened() as store:
+        assert len(told(store.select(ALL, *EVER))) == 73
+        assert meters.value(CORRUPTIONS) == 1
+        await store.tend()
+        assert len(told(store.select(ALL, *EVER))) == 73
+        assert store.health().ok
+    with opened() as store:
+        assert len(told(store.select(ALL, *EVER))) == 73
+    assert meters.value(CORRUPTIONS) == 1
+    assert (folder / f"{block.path.name}.broken").read_bytes() == data
+
+
+async def test_a_crash_between_compaction_and_tidying_leaves_no_number_twice(opened, clock, folder):
+    """
+    Blocks that were replaced and are still there go at the next start; files that were never finished, too.
+    """
+    truth = await filled(opened, clock)
+    before = {path.name: path.read_bytes() for path in folder.glob("*.block")}
+    clock.advance(24 * 3600)
+    with opened() as store:
+        await store.tend()
+        assert len(store._shelf.blocks) == 1
+    for name, data in before.items():
+        (folder / name).write_bytes(data)
+    (folder / "0-1-1.block.tmp").write_bytes(b"half")
+
+    with opened() as store:
+        assert told(store.select(ALL, *EVER)) == truth
+        assert len(list(folder.glob("*.block*"))) == 1
+
+
+def test_a_folder_that_cannot_be_is_named(tmp_path, clock, meters):
+    """
+    Opening says what was tried.
+    """
+    (tmp_path / "tsdb").write_text("in the way")
+    with (
+        pytest.raises(StoreError, match=r"tsdb: opening .*tsdb"),
+        store_module.Store(tmp_path / "tsdb", store_module.TsdbSettings(), clock, meters),
+    ):
+        pass

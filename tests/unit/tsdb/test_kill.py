@@ -1,0 +1,78 @@
+"""kill -9 at any moment loses nothing that was acknowledged."""
+
+import random
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.fakes import FakeClock
+from tests.unit.tsdb.appending import WINDOW
+from tests.unit.tsdb.conftest import told
+from toban.core.matching import Match, Matcher
+from toban.core.meters import Meters
+from toban.core.samples import is_absent
+from toban.tsdb.settings import TsdbSettings
+from toban.tsdb.store import CORRUPTIONS, Store
+
+SEEDS = [pytest.param(seed, marks=[pytest.mark.soak] * (seed >= 4)) for seed in range(200)]
+LOAD = [Matcher("__name__", Match.EQUAL, "load")]
+
+ROOT = Path(__file__).parents[3]
+
+
+def killed(folder: Path, seed: int, lines: int) -> list[list[str]]:
+    """Let a store work until it has said so many lines, kill it, and return all it said."""
+    command = [sys.executable, "-m", "tests.unit.tsdb.appending", str(folder), str(seed)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout
+        said = [process.stdout.readline() for _ in range(lines)]
+        process.kill()
+        said += process.stdout.readlines()
+    return [line.split() for line in said if line.endswith("\n") and line.startswith(("begun ", "done "))]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_was_acknowledged_survives_kill(tmp_path, seed):
+    """
+    Two lives, both killed. Of each series at each time stands the number acknowledged last, or one whose append was
+    under way; nothing else is there, and nothing counts as damage.
+    """
+    chance = random.Random(seed)
+    begun: dict[tuple[int, int], dict[int, int]] = {}
+    done: set[int] = set()
+    for life in range(2):
+        for word, number, *rest in killed(tmp_path / "tsdb", 1 + life + 2 * seed, chance.randint(50, 3000)):
+            if word == "done":
+                done.add(int(number))
+                continue
+            at, places, data = rest
+            values = np.frombuffer(bytes.fromhex(data))
+            for place, bits, absent in zip(
+                places.split(","), values.view(np.int64).tolist(), is_absent(values), strict=True
+            ):
+                if not absent:
+                    begun.setdefault((int(place), int(at)), {})[int(number)] = bits
+
+    clock, meters = FakeClock(datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=30)), Meters()
+    began = time.perf_counter()
+    with Store(tmp_path / "tsdb", TsdbSettings(), clock, meters, window=WINDOW) as store:
+        groups = store.select(LOAD, 0, 2**52)
+        print(f"open to first answer: {(time.perf_counter() - began) * 1000:.0f} ms")
+    answer = {
+        (int(name.partition('place="')[2].removesuffix('"}')), at): bits
+        for name, numbers in told(groups).items()
+        for at, bits in numbers.items()
+    }
+
+    assert answer.keys() <= begun.keys()
+    for key, written in begun.items():
+        last = max((number for number in written if number in done), default=None)
+        allowed = {bits for number, bits in written.items() if last is None or number >= last}
+        assert key in answer or last is None
+        assert key not in answer or answer[key] in allowed
+    assert meters.value(CORRUPTIONS) == 0
