@@ -234,7 +234,14 @@ def redis(**settings: str) -> Iterator[Server]:
 def _redis_like(program: Path, settings: dict[str, str]) -> Iterator[Server]:
     with folder() as path:
         port = free_port()
-        given = {"port": str(port), "bind": "127.0.0.1", "dir": str(path), "save": "", **settings}
+        given = {
+            "port": str(port),
+            "bind": "127.0.0.1",
+            "dir": str(path),
+            "save": "",
+            "repl_diskless_sync_delay": "0",
+            **settings,
+        }
         options = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
         with running(Server(port, path, [str(program), *options])) as server:
             yield server

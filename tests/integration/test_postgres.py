@@ -273,12 +273,13 @@ async def test_a_server_that_is_killed_is_down_and_up_again() -> None:
     """
     After kill -9 the target is down and its numbers end; when the server is back, so are they.
     """
-    with servers.postgres() as server:
+    with servers.postgres() as server, capture_logs() as logs:
         sink = ListSink()
         async with lent(database=server.address()) as tools:
             watch = Watch(Postgres(), sink, tools)
             await watch.look()
             assert watch.seen.up
+            assert watch.seen.labels == {"job": "postgres", "instance": f"127.0.0.1:{server.port}/postgres"}
             server.kill()
             await watch.look()
             assert not watch.seen.up
@@ -293,7 +294,7 @@ async def test_a_server_that_is_killed_is_down_and_up_again() -> None:
             server.start()
             await watch.look()
             assert watch.seen.up, watch.seen.trouble
-            assert watch.fence.lost == 0
+    assert [line["event"] for line in logs if "what" not in line] == ["failed", "recovered"]
 
 
 async def test_both_sides_of_a_replication_are_told(tmp_path: object) -> None:

@@ -178,6 +178,7 @@ async def test_a_server_that_is_killed_is_down_and_up_again(server: servers.Serv
         await watch.look()
         ups.append(watch.seen.up)
     assert ups == [True, False, True]
+    assert watch.seen.labels == {"job": "redis", "instance": f"127.0.0.1:{server.port}"}
 
 
 async def test_a_replica_tells_of_its_link(server: servers.Server, kind: str) -> None:

@@ -45,7 +45,8 @@ class Watch:
     """One collector at its work: looks, adds `up`, ends what has vanished, hands over."""
 
     def __init__(self, collector: Collector, sink: SampleSink, tools: Tools) -> None:
-        self.collector = collector
+        address = "" if collector.instance else collector.address_in(tools.shop)
+        self.collector = collector = collector.model_copy(update={"instance": address}) if address else collector
         self.fence = Fence("collect", collector.name, tools.meters)
         self.seen = Target(collector.name, collector.kind, collector.target, collector.every.total_seconds())
         self.newest: tuple[Batch, ...] = ()
@@ -71,8 +72,10 @@ class Watch:
             found = await self.collector.collect(self._tools)
             look = found if isinstance(found, Look) else Look(tuple(found))
             batches = self._batches(look, at)
-        trouble = self.fence.trouble or look.trouble
-        await self._hand_over(batches, at, self._tools.clock.monotonic() - began, trouble)
+            if look.trouble:
+                # What was read is kept; the fence tells the trouble, and when it is over.
+                raise CollectError(look.trouble)
+        await self._hand_over(batches, at, self._tools.clock.monotonic() - began, self.fence.trouble)
 
     async def turn(self) -> None:
         """Look once, for no longer than the interval."""

@@ -10,6 +10,7 @@ from toban.collect.tools import Tools
 from toban.core.kinds import Kind, Kinds
 from toban.core.samples import Batch, Sample
 from toban.core.section import Duration
+from toban.shop.lending import Shop
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,10 @@ class Collector(Kind, ABC):
     def looks_at(self) -> str:
         """What it looks at, in a word without secrets: an address, a path, this machine."""
         return self.name
+
+    def address_in(self, shop: Shop) -> str:
+        """Return the address of the part of the shop that it looks at, which is then its instance; nothing if none."""
+        return ""
 
     @abstractmethod
     async def collect(self, tools: Tools) -> Iterable[Sample] | Look:

@@ -18,6 +18,7 @@ from toban.core.errors import CollectError
 from toban.core.ports import Clock
 from toban.core.samples import Sample, gauge
 from toban.shop.database import Database, DatabaseError, Reason
+from toban.shop.lending import Shop
 
 FAILED: Final = gauge(
     "postgres_connection_failed",
@@ -71,6 +72,10 @@ class Postgres(Collector):
 
     _answers: dict[str, Answered] = PrivateAttr(default_factory=dict)
     _told: Told = PrivateAttr(default_factory=Told)
+
+    def address_in(self, shop: Shop) -> str:
+        """Return where the database is."""
+        return shop.database.address if shop.database else ""
 
     async def collect(self, tools: Tools) -> Look:
         """Return the numbers that are due, and the newest of those that are read less often."""

@@ -1,5 +1,6 @@
 """The shop's Redis."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
@@ -13,6 +14,7 @@ from toban.collect.told import Told
 from toban.collect.tools import Tools
 from toban.core.errors import CollectError
 from toban.core.samples import Sample, counter, gauge
+from toban.shop.lending import Shop
 from toban.shop.redis import Reason, RedisError
 from toban.shop.redis import Redis as Connection
 
@@ -99,6 +101,10 @@ class Redis(Collector):
     _commands: set[str] = PrivateAttr(default_factory=set)
     _billed: tuple[float, Look] | None = PrivateAttr(default=None)
 
+    def address_in(self, shop: Shop) -> str:
+        """Return where the server is."""
+        return shop.redis.address if shop.redis else ""
+
     async def collect(self, tools: Tools) -> Look:
         """Return what one INFO tells."""
         redis = tools.shop.redis
@@ -108,9 +114,14 @@ class Redis(Collector):
         # A few seconds of slack: what is due each minute is asked at every second look of 30 s, not at every third.
         if self._billed and now - self._billed[0] < UPSTASH_SECONDS - 5:
             return self._billed[1]
+        patience = self.every.total_seconds() / 2
         billed = self._billed is not None or UPSTASH in redis.address
         try:
-            info = await self._info(redis)
+            async with asyncio.timeout(patience):
+                info = await self._info(redis)
+        except TimeoutError:
+            trouble = f"redis {redis.address}: no end of the look after {patience:g} s"
+            look = Look([*reasons(Reason.TIMED_OUT), OURS.sample(redis.commands)], trouble=trouble)
         except RedisError as error:
             billed = billed or error.reason is Reason.QUOTA_EXCEEDED
             look = Look([*reasons(error.reason), OURS.sample(redis.commands)], trouble=str(error))

@@ -16,6 +16,7 @@ from toban.core.labels import METRIC_NAME
 from toban.core.samples import Sample
 from toban.core.section import Duration, Section
 from toban.shop.database import Database, DatabaseError
+from toban.shop.lending import Shop
 
 
 class Metric(Section):
@@ -96,6 +97,10 @@ class Sql(Collector):
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"{twice} is there twice")
         return metrics
+
+    def address_in(self, shop: Shop) -> str:
+        """Return where the database is."""
+        return shop.database.address if shop.database else ""
 
     async def collect(self, tools: Tools) -> Look:
         """Ask what is due; return the newest numbers of all metrics."""
