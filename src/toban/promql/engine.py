@@ -12,17 +12,23 @@ import numpy as np
 
 from toban.core.answers import Answer, Points, Shape
 from toban.core.errors import BadQueryError
-from toban.core.labels import NAME
+from toban.core.labels import NAME, Labels
 from toban.core.ports import SeriesSource
 from toban.promql import syntax
 from toban.promql.evaluation import Evaluation
 from toban.promql.limits import Budget, Limits
-from toban.promql.nodes import Node, Query, Range, Subquery, Text, shape_of
+from toban.promql.nodes import Node, Query, Range, Subquery, Text, reach, shape_of
 from toban.promql.syntax import ParseError
-from toban.promql.values import Floats, Grid, Vector, constant, without_names
+from toban.promql.values import Floats, Grid, Times, Vector, constant, without_names
 
 LOOKBACK: Final = timedelta(minutes=5)
 """How old the newest sample of a series may be and still count, as in Prometheus."""
+
+_SLICE: Final = 6 * 3_600_000
+"""How much time a slice of a long range covers, in milliseconds, unless the query reaches further back."""
+
+_SLICE_STEPS: Final = 1_000
+"""How many steps it has at most, likewise."""
 
 _WORDS: Final = {Shape.MATRIX: "range vector", Shape.STRING: "string"}
 
@@ -96,7 +102,7 @@ class Engine:
             if shape is Shape.SCALAR:
                 series = _scalar(evaluation, root, grid)
             else:
-                series = _sorted(_points(without_names(evaluation.vector(root, grid)), grid))
+                series = _sorted(_by_slices(evaluation, root, grid))
             return _answer(Shape.MATRIX, series, end, evaluation.budget)
 
     def _grid(self, start: int, end: int, step: int) -> Grid:
@@ -143,6 +149,35 @@ def _answer(shape: Shape, series: tuple[Points, ...], at: int, budget: Budget) -
 def _scalar(evaluation: Evaluation, root: Node, grid: Grid) -> tuple[Points, ...]:
     values: Floats = evaluation.scalars(root, grid)
     return tuple(_points(constant(values), grid))
+
+
+def _by_slices(evaluation: Evaluation, root: Node, grid: Grid) -> Iterator[Points]:
+    """Evaluate some steps after the others, so that a long range needs no more memory than a short one."""
+    found: dict[Labels, list[Points]] = {}
+    kept = 0
+    for times in _slices(grid, reach(root, evaluation.lookback)):
+        piece = grid.at(times)
+        for points in _points(without_names(evaluation.vector(root, piece)), piece):
+            found.setdefault(points.labels, []).append(points)
+            kept += len(points.times)
+        evaluation.budget.release(kept)
+    for labels, parts in found.items():
+        if len(parts) == 1:
+            yield parts[0]
+        else:
+            times = np.concatenate([part.times for part in parts])
+            yield Points(labels, times, np.concatenate([part.values for part in parts]))
+
+
+def _slices(grid: Grid, reached: int) -> Iterator[Times]:
+    """Cut a grid where it pays: a slice reads again what its first step reaches back to."""
+    if grid.steps < 2:
+        yield grid.times
+        return
+    step = int(grid.times[1] - grid.times[0])
+    height = max(min(_SLICE_STEPS, _SLICE // step), reached // step, 1)
+    # Rather one slice half as large again than a tiny one after it.
+    yield from np.array_split(grid.times, max(1, round(grid.steps / height)))
 
 
 def _points(vector: Vector, grid: Grid) -> Iterator[Points]:

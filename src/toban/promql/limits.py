@@ -14,11 +14,11 @@ class Limits:
     """
     What one query may take.
 
-    ``samples`` counts those read and those made on the way, 8 bytes each; they are not all held at once.
-    ``steps`` is the longest range, in points.
+    ``samples`` counts those read and those made on the way, 8 bytes each; a long range is taken in slices, of which
+    each counts by itself on top of the answer so far. ``steps`` is the longest range, in points.
     """
 
-    samples: int = 50_000_000
+    samples: int = 20_000_000
     steps: int = 11_000
     time: timedelta = timedelta(seconds=30)
 
@@ -36,18 +36,24 @@ class Budget:
     canceled: threading.Event = field(default_factory=threading.Event)
     now: Callable[[], float] = time.monotonic
     samples: int = 0
+    held: int = 0
     warnings: dict[str, None] = field(default_factory=dict)
     infos: dict[str, None] = field(default_factory=dict)
 
     def spend(self, samples: int) -> None:
         """Count samples touched. Raises ``QueryError`` when there are too many, or like ``check``."""
         self.samples += samples
-        if self.samples > self.limits.samples:
+        self.held += samples
+        if self.held > self.limits.samples:
             raise QueryError(
                 "query processing would load too many samples into memory in query execution: "
                 f"more than {self.limits.samples:,}"
             )
         self.check()
+
+    def release(self, kept: int) -> None:
+        """Forget what was held, but for what an answer keeps."""
+        self.held = kept
 
     def check(self) -> None:
         """Raise ``QueryTimeoutError`` or ``QueryCanceledError`` when there is no use in going on."""

@@ -143,3 +143,33 @@ def shape_of(node: Node) -> Shape:
             return Shape.SCALAR if shape_of(left) is shape_of(right) is Shape.SCALAR else Shape.VECTOR
         case _:
             return Shape.VECTOR
+
+
+def children(node: Node) -> tuple[Node, ...]:
+    """Return what a node is made of."""
+    match node:
+        case Range(selector=selector):
+            return (selector,)
+        case Subquery(inner=inner) | Negation(inner=inner):
+            return (inner,)
+        case Binary(left=left, right=right):
+            return (left, right)
+        case Call(arguments=arguments):
+            return arguments
+        case Aggregation(inner=inner, parameter=parameter):
+            return (inner,) if parameter is None else (parameter, inner)
+        case _:
+            return ()
+
+
+def reach(node: Node, lookback: int) -> int:
+    """Return how much time before a step counts for it, in milliseconds, wherever offsets and ``@`` put that time."""
+    match node:
+        case Selector():
+            return lookback
+        case Range(span=span):
+            return span
+        case Subquery(inner=inner, span=span):
+            return span + reach(inner, lookback)
+        case _:
+            return max((reach(child, lookback) for child in children(node)), default=0)

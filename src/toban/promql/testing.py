@@ -19,7 +19,7 @@ from toban.core.matching import Matcher, matches
 from toban.core.ports import SeriesSource
 from toban.core.samples import ABSENT, Family, Group, is_absent
 from toban.promql.engine import Engine
-from toban.promql.nodes import Aggregation, Binary, Call, Negation, Node, Range, Selector, Subquery
+from toban.promql.nodes import Node, Selector, children
 from toban.promql.scripts import Clear, Eval, Load, milliseconds, read
 from toban.promql.syntax import UnsupportedError
 from toban.promql.values import Floats, Times
@@ -192,25 +192,11 @@ def _not_ours(case: Eval, engine: Engine, native: Sequence[Labels]) -> str:
     return ""
 
 
-def _selectors(node: Node | None) -> Iterator[Selector]:
-    match node:
-        case Selector():
-            yield node
-        case Range(selector=selector):
-            yield selector
-        case Subquery(inner=inner) | Negation(inner=inner):
-            yield from _selectors(inner)
-        case Binary(left=left, right=right):
-            yield from _selectors(left)
-            yield from _selectors(right)
-        case Call(arguments=arguments):
-            for argument in arguments:
-                yield from _selectors(argument)
-        case Aggregation(inner=inner, parameter=parameter):
-            yield from _selectors(parameter)
-            yield from _selectors(inner)
-        case _:
-            return
+def _selectors(node: Node) -> Iterator[Selector]:
+    if isinstance(node, Selector):
+        yield node
+    for child in children(node):
+        yield from _selectors(child)
 
 
 def _difference(case: Eval, answer: Answer) -> str:

@@ -118,3 +118,41 @@ def test_the_lookback_can_be_another(source: MemorySource):
     engine = Engine(source, lookback=timedelta(seconds=30))
     assert len(engine.instant("x", 600_000 + 29_999).series) == 2
     assert not engine.instant("x", 600_000 + 30_000).series
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "x",
+        "sum(rate(x[5m]))",
+        "x @ end()",
+        "max_over_time(rate(x[1m])[10m:45s])",
+        "topk(1, x)",
+        "x offset -1h",
+        "time()",
+    ],
+)
+def test_a_long_range_taken_in_slices_says_the_same(source: MemorySource, query: str, monkeypatch: pytest.MonkeyPatch):
+    """
+    Each step stands for itself, so where a range is cut shows nowhere.
+    """
+    whole = Engine(source).range(query, 0, 900_000, 5_000)
+    monkeypatch.setattr("toban.promql.engine._SLICE_STEPS", 7)
+    slices = Engine(source).range(query, 0, 900_000, 5_000)
+
+    assert [points.labels for points in slices.series] == [points.labels for points in whole.series]
+    for ours, theirs in zip(slices.series, whole.series, strict=True):
+        assert ours.times.tolist() == theirs.times.tolist()
+        assert ours.values.tolist() == theirs.values.tolist()
+
+
+def test_a_slice_counts_by_itself(source: MemorySource, monkeypatch: pytest.MonkeyPatch):
+    """
+    A range that is too large at once is answered piece by piece, if its answer is small enough.
+    """
+    monkeypatch.setattr("toban.promql.engine._SLICE_STEPS", 10)
+    engine = Engine(source, Limits(samples=800))
+    answer = engine.range("sum(x)", 0, 600_000, 2_000)
+    assert answer.samples > 800
+    with pytest.raises(QueryError, match="too many samples"):
+        engine.range("x + 1", 0, 600_000, 1_000)
