@@ -8,27 +8,68 @@ VENV := .venv
 RUN := $(VENV)/bin
 READY := $(VENV)/ready
 ARGS ?=
+WORKERS ?= 4
 
-.PHONY: help setup up test check bench soak lint floors lock debian
+# What only Debian brings: programs that the tests speak to.
+DEBIAN := prometheus redis-server pgbouncer
+
+.PHONY: help setup up test check lint floors bench soak lock debian
 
 help: ## List the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-setup: $(READY) ## Prepare .venv from requirements.lock
+setup: $(READY) ## Prepare .venv from requirements.lock, and nothing else
 
-# uv is taken from the same lock by pip, then installs the rest. Bytecode is
+# pip brings uv, uv brings the rest, both by the hashes of the lock. Bytecode is
 # compiled here because some environments forbid Python to write it later.
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys, venv, ensurepip; assert sys.version_info >= (3, 11), sys.version' 2>/dev/null || \
-	  { echo "toban needs Python 3.11 or newer with venv: on Debian, apt-get install python3-venv (or make setup PYTHON=...)" >&2; exit 1; }
-	$(PYTHON) -m venv --clear $(VENV)
-	awk '/^[^ ]/ {wanted = /^uv==/} wanted' requirements.lock > $(VENV)/uv.lock
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
-	$(RUN)/uv pip sync --quiet -p $(VENV) --require-hashes requirements.lock
-	$(RUN)/uv pip install --quiet -p $(VENV) --no-deps --no-build-isolation -e .
-	$(RUN)/python -m compileall -q -j 0 $(VENV)/lib src
+	@$(PYTHON) -c 'import sys, ensurepip; assert sys.version_info >= (3, 11)' 2>/dev/null || \
+	  { echo "toban needs Python 3.11 or newer with venv: on Debian, apt-get install python3 python3-venv" >&2; exit 2; }
+	@echo "Preparing $(VENV) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@awk '/^[^ ]/ {wanted = /^uv==/} wanted' requirements.lock > $(VENV)/uv.lock
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
+	@$(RUN)/uv pip sync --quiet -p $(VENV) --require-hashes requirements.lock
+	@$(RUN)/uv pip install --quiet -p $(VENV) --no-deps --no-build-isolation -e .
+	@$(RUN)/python -m compileall -q -j 0 $(VENV)/lib
 	@touch $@
 
 up: $(READY) ## Run toban (ARGS="--listen 127.0.0.1:9119 ...")
 	@$(RUN)/python -m compileall -q src
-	$(RUN)/toban up $(ARGS)
+	@exec $(RUN)/toban up $(ARGS)
+
+test: $(READY) debian ## Run the tests (ARGS="-k name ...")
+	@$(RUN)/python -m compileall -q src tests
+	@$(RUN)/pytest -n $(WORKERS) $(ARGS)
+
+lint: $(READY) ## Look over the code: ruff and mypy
+	@$(RUN)/ruff format --check .
+	@$(RUN)/ruff check .
+	@$(RUN)/mypy
+
+floors: $(READY) ## Hold the imports against the drawing of the house
+	@$(RUN)/lint-imports --no-logo
+
+check: lint floors test ## Everything that a change must pass
+
+bench: $(READY) ## Measure the hot paths beside their peers
+	@$(RUN)/python -m compileall -q src bench
+	@for file in bench/[a-z]*.py; do echo; echo "== $$file"; $(RUN)/python $$file; done
+
+soak: $(READY) debian ## Run the long forms of the tests: thousands of cases, hundreds of kills
+	@$(RUN)/python -m compileall -q src tests
+	@$(RUN)/pytest -n 2 -m soak --timeout 3600 $(ARGS)
+
+lock: ## Renew requirements.lock from pyproject.toml (needs uv on the PATH)
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate --upgrade --quiet --output-file requirements.lock
+
+# As root on Debian what is missing is installed; else the tests that need it are skipped by name.
+debian:
+	@missing=""; for package in $(DEBIAN); do dpkg -s $$package >/dev/null 2>&1 || missing="$$missing $$package"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing$$missing ..."; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	  else echo "Not here:$$missing (the tests that need them are skipped)"; fi; \
+	fi

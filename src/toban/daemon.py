@@ -26,6 +26,7 @@ from toban.core.ports import Clock, Service
 from toban.core.samples import Batch
 from toban.health.answering import Health
 from toban.health.checks import Unknown, checks
+from toban.promql.engine import Engine
 from toban.promql.querying import Querying
 from toban.settings import Settings
 from toban.shop.lending import lent
@@ -68,8 +69,8 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         network = stack.enter_context(serving.network(settings.web))
         local = stack.enter_context(serving.local(settings.data / SOCKET))
         state = await stack.enter_async_context(State(_database(settings), clock, meters))
-        store = await stack.enter_async_context(Store(settings.data / "tsdb", settings.metrics, clock, meters))
-        engine = await stack.enter_async_context(Querying(store, meters=meters))
+        store = stack.enter_context(Store(settings.data / "tsdb", settings.metrics, clock, meters))
+        engine = await stack.enter_async_context(Querying(Engine(store)))
         tools = await _tools(stack, settings, clock, meters)
 
         collecting = Collecting(defaults.collectors(settings.collect, settings.shop), store, tools)

@@ -33,7 +33,7 @@ async def beat(
     interval = every.total_seconds()
     due = clock.monotonic()
     while True:
-        meters.add(BEATS, job=name)
+        meters.add(BEATS, name=name)
         limit = asyncio.timeout(interval)
         try:
             async with limit:
@@ -41,13 +41,13 @@ async def beat(
         except TimeoutError:
             if not limit.expired():
                 raise
-            meters.add(OVERRUNS, job=name)
+            meters.add(OVERRUNS, name=name)
             if overrun:
                 await overrun()
         due += interval
         late = clock.monotonic() - due
         if late >= interval:
             missed = int(late // interval)
-            meters.add(SKIPPED, missed, job=name)
+            meters.add(SKIPPED, missed, name=name)
             due += missed * interval
         await clock.sleep(max(0.0, due - clock.monotonic()))

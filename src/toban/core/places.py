@@ -17,3 +17,8 @@ def data_folder(environment: Mapping[str, str]) -> Path:
         return Path(environment["TOBAN_DATA"])
     share = environment.get("XDG_DATA_HOME") or str(Path(environment.get("HOME", "/")) / ".local" / "share")
     return Path(share) / "toban"
+
+
+def this_machine(environment: Mapping[str, str]) -> str:
+    """Return what this machine is called in the label `instance`: its id on Fly, else `local`."""
+    return environment.get("FLY_MACHINE_ID") or "local"

@@ -164,7 +164,8 @@ def layout_of(samples: Sequence[Sample], extra: Mapping[str, str]) -> Layout:
                 raise ValueError(f"{name}: {label!r} is no label name")
             if not isinstance(value, str):
                 raise TypeError(f"{name}: the label {label} is {value!r}, which is no text")
+            if label in extra:
+                raise ValueError(f"{name}: the label {label} is the target's own")
             value.encode()  # half a character can't be written down: that is a ValueError too
-        # What the configuration says of a target (job, instance) stands above what a look says.
         series.append(Labels({**sample.labels, **extra, NAME: name}))
     return Layout(series, dict.fromkeys(sample.family for sample in samples))

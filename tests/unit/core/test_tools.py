@@ -38,7 +38,7 @@ async def test_a_beat_keeps_to_its_grid():
 
     await rounds(job, clock, meters)
     assert began == [0, 15, 30, 45]
-    assert meters.value(BEATS, job="job") == 4
+    assert meters.value(BEATS, name="job") == 4
 
 
 async def test_rounds_that_were_missed_are_counted_and_not_made_up_for():
@@ -55,7 +55,7 @@ async def test_rounds_that_were_missed_are_counted_and_not_made_up_for():
 
     await rounds(job, clock, meters)
     assert began == [0, 40, 45]
-    assert meters.value(SKIPPED, job="job") == 1
+    assert meters.value(SKIPPED, name="job") == 1
 
 
 async def test_a_round_that_outlasts_the_interval_is_cut_off():
@@ -74,7 +74,7 @@ async def test_a_round_that_outlasts_the_interval_is_cut_off():
 
     with pytest.raises(EnoughError):
         await beat("job", timedelta(milliseconds=20), job, clock=clock, meters=meters, overrun=overrun)
-    assert meters.value(OVERRUNS, job="job") == 1
+    assert meters.value(OVERRUNS, name="job") == 1
 
 
 async def test_a_timeout_of_the_jobs_own_is_not_the_beats():

@@ -11,6 +11,7 @@ from pydantic import PrivateAttr
 
 from toban.collect.collector import Collector
 from toban.collect.tools import Tools
+from toban.core.places import this_machine
 from toban.core.samples import Sample, counter, gauge
 
 CPU: Final = gauge("system_cpu_usage_percent", "Share of the processors' time since the last look that was not idle.")
@@ -48,8 +49,8 @@ class Host(Collector):
 
     @property
     def looks_at(self) -> str:
-        """The machine's name on Fly, else `local`."""
-        return os.environ.get("FLY_MACHINE_ID") or "local"
+        """The machine it runs on."""
+        return this_machine(os.environ)
 
     async def collect(self, tools: Tools) -> Iterable[Sample]:
         """Return the machine's figures."""

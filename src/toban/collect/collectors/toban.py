@@ -1,5 +1,6 @@
 """toban looks at itself."""
 
+import os
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final, Literal
@@ -8,6 +9,7 @@ import psutil
 
 from toban.collect.collector import Collector
 from toban.collect.tools import Tools
+from toban.core.places import this_machine
 from toban.core.samples import Sample, counter, gauge
 from toban.core.section import Duration
 
@@ -24,6 +26,11 @@ class Toban(Collector):
     kind: Literal["toban"] = "toban"
 
     every: Duration = timedelta(seconds=15)
+
+    @property
+    def looks_at(self) -> str:
+        """The machine it runs on."""
+        return this_machine(os.environ)
 
     async def collect(self, tools: Tools) -> Iterable[Sample]:
         """Return the process's figures and toban's own counters."""
