@@ -222,6 +222,19 @@ async def test_without_pg_monitor_less_is_seen_and_that_is_told_once(postgres: s
     ]
 
 
+async def test_with_the_shops_own_role_its_sessions_are_seen(postgres: servers.Postgres) -> None:
+    """
+    A role sees what its own sessions do: where toban looks as the shop itself, they are counted by state.
+    """
+    postgres.execute("CREATE ROLE itself LOGIN", "CREATE DATABASE itself OWNER itself")
+    with psycopg.connect(postgres.address("itself", "itself"), application_name="vendure", autocommit=True):
+        async with lent(database=postgres.address("itself", "itself")) as tools:
+            seen = await look(Postgres(), tools)
+    assert seen.one("postgres_connections", state="idle", application="vendure") == 1
+    assert seen.one("postgres_connection_pool_size", state="idle") == 1
+    assert seen.one("postgres_active_connections") == 0
+
+
 async def test_a_query_that_may_not_be_asked_costs_its_own_numbers_only(postgres: servers.Postgres) -> None:
     """
     It is left out and told once; queries before and after it are there; it comes back when it may be asked again.

@@ -30,13 +30,9 @@ BEGIN: Final = (
 # of is not the server's, must not: PgBouncer leaves the name on a connection that the shop gets next.
 NAME: Final = "SELECT set_config('application_name', 'toban', false) WHERE pg_backend_pid() = %d"
 
-PARAMETERS: Final = {
-    "application_name": "",
-    "connect_timeout": "5",
-    # Startup options would be a session SET in disguise, and PgBouncer refuses them. Empty, they also hide PGOPTIONS.
-    "options": "",
-}
-
+# What the address or the environment (PGOPTIONS, PGAPPNAME) says of these is left aside: at the start of a session
+# they are a SET in disguise, and PgBouncer refuses options.
+PARAMETERS: Final = {"connect_timeout": "5", "application_name": "", "options": ""}
 
 ENCODE: Final = "special characters in the password must be percent-encoded (@ is %40, / is %2F)"
 
