@@ -10,7 +10,7 @@ READY := $(VENV)/ready
 ARGS ?=
 WORKERS ?= 4
 
-# What only Debian brings: programs that the tests speak to.
+# What only Debian brings: programs that the tests speak to. Installing them starts none (RUNLEVEL=1).
 DEBIAN := prometheus redis-server pgbouncer
 
 .PHONY: help setup up test check lint floors bench soak lock debian
@@ -70,6 +70,7 @@ debian:
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "Installing$$missing ..."; \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	    apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+	      apt-get install -y -qq -o DPkg::Lock::Timeout=300 --no-install-recommends $$missing >/dev/null; \
 	  else echo "Not here:$$missing (the tests that need them are skipped)"; fi; \
 	fi

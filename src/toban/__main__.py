@@ -1,0 +1,5 @@
+"""`python -m toban`."""
+
+from toban.cli import main
+
+main()

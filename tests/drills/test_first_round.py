@@ -1,0 +1,148 @@
+"""The whole program with no configuration: it looks, remembers, answers, and ends."""
+
+import json
+import signal
+import socket
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.program import TOBAN, toban
+
+PROMISED_END = 5
+"""Seconds within which toban ends when it is asked to (issue and DESIGN): a promise, not a measurement."""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+def test_with_nothing_configured_it_watches_its_machine(data):
+    """
+    The pages answer, the numbers are there, and the terminal's views say the same.
+    """
+    with toban(data) as program:
+        program.until("is on duty")
+        assert program.get("/health/liveness") == (200, '{"status":"ok","info":{},"error":{},"details":{}}')
+        assert json.loads(program.get("/health")[1])["info"] == {"storage": {"status": "up"}}
+        assert program.get("/-/ready")[0] == 200
+        assert program.get("/-/healthy")[0] == 200
+        [cpu] = program.query("system_cpu_usage_percent")
+        assert cpu["metric"] == {"__name__": "system_cpu_usage_percent", "job": "host", "instance": "local"}
+        assert 0 < float(cpu["value"][1]) <= 100
+        assert [one["value"][1] for one in program.query("up")] == ["1", "1"]
+        assert 'system_disk_usage_bytes{instance="local",job="host",mount="/"}' in program.get("/metrics")[1]
+        assert 'up{instance="local",job="host"} 1 ' in program.get("/federate?match[]=up")[1]
+        assert "<title>" in program.get("/")[1]
+        assert "監視対象" in program.get("/", **{"Accept-Language": "ja,en;q=0.5"})[1]
+        assert program.get("/nope") == (404, "404 page not found\n")
+
+        status = program.run("status", "--json")
+        assert (status.returncode, json.loads(status.stdout)["well"]) == (0, True)
+        assert "system_memory_size_bytes" in program.run("query", "system_memory_size_bytes").stdout
+        assert "▁" in program.run("query", "up", "--range", "1m").stdout or program.run("query", "up").stdout
+        wrong = program.run("query", "rate(")
+        assert (wrong.returncode, "parse error" in wrong.stderr) == (1, True)
+        assert program.stop() == 0
+
+
+def test_it_ends_in_time_with_an_open_stream_and_a_running_query(data):
+    """
+    What is being answered gets two seconds; then everything is flushed and closed.
+    """
+    with toban(data) as program:
+        host, port = program.url.removeprefix("http://").split(":")
+        # One who asks for something large and never reads the answer, and one who asks for something slow.
+        stuck = socket.create_connection((host, int(port)))
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        names = "label_replace(vector(time()), 'n', '$1', '', '')"
+        stuck.sendall(
+            f"GET /api/v1/query_range?query={'%20or%20'.join([names.replace(' ', '%20')] * 1)}"
+            "&start=0&end=10999&step=1 HTTP/1.1\r\nhost: x\r\n\r\n".encode()
+        )
+        slow = "count_over_time(sum_over_time((sin(vector(time())))[4h:1s])[4h:10s])"
+        asking = threading.Thread(target=lambda: program.run("query", slow), daemon=True)
+        asking.start()
+        assert program.stop(within=PROMISED_END) == 0
+        asking.join(30)
+        stuck.close()
+
+
+@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
+def test_what_was_seen_is_there_after_a_restart(data, name):
+    """
+    Whichever way it is stopped; and it says nothing of a crash.
+    """
+    with toban(data) as program:
+        program.until("is on duty")
+        before = program.query("system_memory_size_bytes")
+        assert program.stop(name, within=PROMISED_END) == 0
+    with toban(data) as program:
+        program.until("is on duty")
+        [there] = program.query(f"system_memory_size_bytes @ {before[0]['value'][0]}")
+        assert there["value"][1] == before[0]["value"][1]
+        assert not any("without a stop" in line for line in program.logged)
+
+
+def test_a_crash_is_said_at_the_next_start(data):
+    """
+    The journal knows that nobody stopped it.
+    """
+    with toban(data) as program:
+        program.until("is on duty")
+        program.kill()
+    with toban(data) as program:
+        program.until("the last run ended without a stop")
+
+
+def test_a_second_toban_on_the_same_folder_is_told_so(data):
+    """
+    It ends with 2 and names the first.
+    """
+    with toban(data) as program:
+        program.until("is on duty")
+        second = program.run("up", "--listen", "127.0.0.1:0")
+        assert second.returncode == 2
+        assert f"another toban works there (process {program.process.pid})" in second.stderr
+
+
+def test_an_address_that_is_taken_is_told_so(data):
+    """
+    It ends with 2 and says what to do.
+    """
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with toban(data, "--listen", f"127.0.0.1:{other.getsockname()[1]}") as program:
+            assert program.process.wait(60) == 2
+            program.until("Choose another: --listen")
+
+
+def test_without_a_running_toban_commands_say_so(data):
+    """
+    Exit code 1, and what to do.
+    """
+    asked = subprocess.run(
+        [*TOBAN, "status", "--data", str(data)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert asked.returncode == 1
+    assert "is `toban up` running there?" in asked.stderr
+
+
+def test_other_machines_need_a_token(data):
+    """
+    Without it they learn names and states at /health, and nothing anywhere else.
+    """
+    with toban(data, "--listen", "0.0.0.0:0", TOBAN_TOKEN="hush") as program:
+        program.until("is on duty")
+        assert program.get("/metrics")[0] == 401
+        assert program.get("/api/v1/query?query=up")[0] == 401
+        assert program.get("/")[0] == 401
+        assert program.get("/health")[0] == 200
+        assert program.get("/-/healthy") == (200, "toban is well.\n")
+        assert program.get("/metrics", Authorization="Bearer wrong")[0] == 401
+        assert program.get("/metrics", Authorization="Bearer hush")[0] == 200
+        assert program.run("status").returncode == 0

@@ -1,0 +1,126 @@
+"""The whole program, as its user starts it."""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+TOBAN = [sys.executable, "-m", "toban"]
+PATIENCE = 60
+
+
+class Program:
+    """A running `toban up`."""
+
+    def __init__(self, data: Path, *arguments: str, **environment: str) -> None:
+        self.data = data
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONDONTWRITEBYTECODE") if name in os.environ}
+        self.environment = {**kept, "TOBAN_DATA": str(data), **environment}
+        self.process = subprocess.Popen(
+            [*TOBAN, "up", "--listen", "127.0.0.1:0", *arguments],
+            env=self.environment,
+            cwd=data.parent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.said: list[str] = []
+        self.logged: list[str] = []
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._readers = [
+            threading.Thread(target=self._read, args=(self.process.stdout, self.said), daemon=True),
+            threading.Thread(target=self._read, args=(self.process.stderr, self.logged), daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, stream: Any, into: list[str]) -> None:
+        for line in stream:
+            into.append(line.rstrip("\n"))
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def until(self, words: str) -> None:
+        """Wait until it has said or logged something."""
+        ended = 0
+        while not any(words in line for line in [*self.said, *self.logged]):
+            if self._lines.get(timeout=PATIENCE) is None:
+                ended += 1
+            if ended == len(self._readers):
+                raise AssertionError(f"it ended without {words!r}: {self.said} {self.logged}")
+
+    @property
+    def url(self) -> str:
+        """Where its pages are."""
+        self.until("Ctrl-C stops it")
+        return next(line.split()[1].removesuffix("/") for line in self.said if line.startswith("Pages"))
+
+    def get(self, path: str, **headers: str) -> tuple[int, str]:
+        """Ask for a page: its status and its text."""
+        request = urllib.request.Request(self.url + path, headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Ask a question in PromQL."""
+        status, body = self.get("/api/v1/query?" + urllib.parse.urlencode({"query": expression}))
+        assert status == 200, body
+        result: list[dict[str, Any]] = json.loads(body)["data"]["result"]
+        return result
+
+    def run(self, *arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
+        """Run another command of toban's beside it."""
+        return subprocess.run(
+            [*TOBAN, *arguments],
+            env=self.environment,
+            cwd=self.data.parent,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+            **options,
+        )
+
+    def stop(self, name: signal.Signals = signal.SIGTERM, within: float = PATIENCE) -> int:
+        """Ask it to end, and return its exit code."""
+        self.process.send_signal(name)
+        code = self.process.wait(within)
+        for reader in self._readers:
+            reader.join(PATIENCE)
+        return code
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.stop(signal.SIGKILL)
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        if self.process.poll() is None:
+            self.kill()
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream:
+                stream.close()
+
+
+@contextmanager
+def toban(data: Path, *arguments: str, **environment: str) -> Iterator[Program]:
+    """Run toban as long as the block lasts."""
+    program = Program(data, *arguments, **environment)
+    try:
+        yield program
+    finally:
+        program.close()
