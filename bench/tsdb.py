@@ -139,7 +139,7 @@ async def main(series: int, hours: int, folder: Path) -> None:
         await task
         percentiles("append while the head is sealed", during)
 
-        samples = sum(block.name.end - block.name.start for block in store._shelf.blocks) / 15_000 * series
+        samples = sum(len(group.ids) * group.count for block in store._shelf.blocks for group in block.groups)
         size = sum(store._shelf.sizes().values())
         say("bytes a sample, sealed", size / samples, "B")
         end = milliseconds(START + timedelta(hours=hours))

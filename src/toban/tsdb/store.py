@@ -213,11 +213,15 @@ class Store:
                 tell("the store could not be kept in order", error=trouble)
         self._trouble = trouble
         self._report()
+        if self._writer.bug:
+            raise self._writer.bug
 
     def health(self) -> Condition:
         """Say whether numbers are durable, and what was found damaged since the start."""
-        if trouble := self._writer.trouble or self._trouble:
+        if trouble := self._writer.trouble:
             return Condition(False, f"{trouble}; {self._writer.unsaved} bytes of numbers are in memory only")
+        if self._trouble:
+            return Condition(False, f"{self._trouble}; numbers are durable and wait in the head")
         if self._damage:
             return Condition(
                 True, f"numbers are durable; damage was found and set aside: {'; '.join(self._damage[-3:])}"

@@ -67,11 +67,13 @@ class Writer:
     Writes rows in their turn, many appends in one commit, and removes rows that are sealed.
 
     While the file can't be written the rows wait in memory, `trouble` says why, and each second it is tried again.
-    A file that is gone, or is no database any more, is made anew from what the head has in memory.
+    A file that is gone, or is no database any more, is made anew from what the head has in memory. ``bug`` is what
+    ended the thread, if something did that should not be.
     """
 
     def __init__(self, path: Path, head: Head, index: Index, families: dict[str, Family], *, full: bool) -> None:
         self.trouble = ""
+        self.bug: Exception | None = None
         self.lost = 0
         self._path = path
         self._head = head
@@ -85,6 +87,7 @@ class Writer:
         self._declared: dict[str, Family] = {}
         self._bytes = 0
         self._waiting: list[_Waiting] = []
+        self._settling: list[_Waiting] = []
         self._removals: deque[_Removal] = deque()
         self._stopping = False
         self._thread = Thread(target=self._work, name="tsdb writer", daemon=True)
@@ -134,6 +137,20 @@ class Writer:
             self._wake.notify()
 
     def _work(self) -> None:
+        try:
+            self._write_on()
+        except Exception as error:
+            # A bug: who waits must not wait for ever, and the service ends loudly.
+            self.bug = error
+            with self._wake:
+                self._stopping, waiting, self._waiting = True, [*self._waiting, *self._settling], []
+            for one in waiting:
+                one.settle(f"tsdb: the writer broke: {error!r}")
+        finally:
+            if self._file:
+                self._file.close()
+
+    def _write_on(self) -> None:
         while True:
             with self._wake:
                 busy = self._waiting or self._stopping or (self._removals and not self.trouble)
@@ -142,13 +159,12 @@ class Writer:
                 stopping, waiting, self._waiting = self._stopping, self._waiting, []
                 rows, declared = self._taken_out(), self._declared
                 self._declared = {}
+            self._settling = waiting
             trouble = self._written(rows, declared)
             for one in waiting:
                 one.settle(trouble)
             if stopping:
-                break
-        if self._file:
-            self._file.close()
+                return
 
     def _written(self, rows: Sequence[Row], declared: dict[str, Family]) -> str:
         """Write rows and remove one slice of others; return what is wrong, or nothing."""
@@ -192,11 +208,14 @@ class Writer:
     def _missing(self, file: HeadFile, rows: Iterable[Row]) -> dict[int, bytes]:
         """Return the layouts that rows need and the file has not."""
         wanted = {row.layout for row in rows} - file.layouts
-        # A layout that the head has let go of was sealed with its rows.
-        found = {number: ids for number in wanted if (ids := self._head.ids(number)) is not None}
-        return {
-            number: packed(line_of(self._index.labels(one)) for one in ids.tolist()) for number, ids in found.items()
-        }
+        found = {}
+        for number in wanted:
+            # A layout that the head has let go of, or even the index, was sealed with its rows.
+            ids = self._head.ids(number)
+            if ids is not None:
+                with suppress(KeyError):
+                    found[number] = packed([line_of(self._index.labels(one)) for one in ids.tolist()])
+        return found
 
     def _remove_some(self, file: HeadFile) -> None:
         if not self._removals:

@@ -98,6 +98,22 @@ async def test_a_full_disk_is_told_and_caught_up_with(opened):
         assert samples(store.select(ALL, *EVER)) == {"hall": {minute: minute for minute in range(25)}}
 
 
+async def test_a_bug_in_the_writer_is_loud(opened, monkeypatch):
+    """
+    Nobody waits for ever, and the service ends with what happened.
+    """
+    with opened() as store:
+
+        def broken(*_: object) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(store._writer, "_written", broken)
+        with pytest.raises(StoreError, match="ZeroDivisionError"):
+            await store.append([batch(layout("hall"), START, 1)])
+        with pytest.raises(ZeroDivisionError):
+            await store.run()
+
+
 async def test_sealing_on_a_full_disk_leaves_the_head_as_it_was(opened, folder, clock):
     """
     There is no half block, the trouble is told, and the next round seals.

@@ -1,5 +1,7 @@
 """The store keeps samples and finds them again."""
 
+import asyncio
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from toban.core.errors import StoreError
 from toban.core.labels import Labels
 from toban.core.matching import Match, Matcher
 from toban.core.samples import ABSENT, STALE, Layout
+from toban.tsdb import tending
 from toban.tsdb.store import APPENDED, BLOCKS, REFUSED
 
 ALL = [Matcher("__name__", Match.EQUAL, "temperature")]
@@ -191,6 +194,37 @@ async def test_a_clock_that_jumps_ahead_ages_nothing(opened, clock):
         await store.tend()
 
         assert samples(store.select(ALL, START, START + HOUR)) == {"hall": {0: 1, 30: 1}}
+
+
+async def test_a_full_head_is_sealed_before_its_window_is_over(opened, monkeypatch):
+    """
+    Memory stays bounded; the many blocks of one window become one by and by.
+    """
+    monkeypatch.setattr(tending, "FULL", 0)
+    with opened() as store:
+        for minute in range(10):
+            await store.append([batch(layout("hall"), START + minute * MINUTE, minute)])
+            await store.tend()
+            assert store._head.windows() == {}
+
+        assert samples(store.select(ALL, *EVER)) == {"hall": {minute: minute for minute in range(10)}}
+        assert len(store._shelf.blocks) < 4
+
+
+async def test_the_service_works_until_it_is_cancelled(opened, clock):
+    """
+    It seals at its first round, is well, and ends when it is told to.
+    """
+    with opened() as store:
+        await store.append([batch(layout("hall"), START, 1)])
+        clock.advance(3 * 3600)
+        service = asyncio.create_task(store.run())
+        while not store._shelf.blocks:  # noqa: ASYNC110  # nothing in the store tells of a block, and need not
+            await asyncio.sleep(0)
+        assert store.health().ok
+        service.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await service
 
 
 async def test_series_are_listed_without_their_numbers(opened, clock):
