@@ -18,7 +18,7 @@ def greeting(found: Mapping[str, Any]) -> str:
     lines = [f"toban {found['version']} is on duty.", "", *_targets(found["targets"]), ""]
     unreached = [target for target in found["targets"] if not target["up"]]
     if unreached:
-        lines += [f"Not reached: {it['name']}: {it['trouble'] or 'no answer yet'}" for it in unreached]
+        lines += [f"Not reached: {it['trouble'] or it['name'] + ': no answer yet'}" for it in unreached]
         lines.append("")
     lines += [
         f"Pages     {found['pages']}/",

@@ -72,6 +72,10 @@ STORAGE: Final = Check(
 )
 
 
+SOURCELESS: Final = ("memory_heap", "memory_rss", "business-logic")
+"""Checks of the original design that need the shop's telemetry, or its catalogue."""
+
+
 def checks(shop: ShopSettings) -> tuple[list[Check], list[Unknown]]:
     """Return what can be asked about this shop, and what can't."""
     known, unknown = [STORAGE], []
@@ -83,6 +87,5 @@ def checks(shop: ShopSettings) -> tuple[list[Check], list[Unknown]]:
         known.append(REDIS)
     else:
         unknown.append(Unknown("redis", "shop.redis is not set"))
-    for name in ("memory_heap", "memory_rss", "business-logic"):
-        unknown.append(Unknown(name, "this version of toban has no source for it"))
+    unknown += [Unknown(name, "this version of toban has no source for it") for name in SOURCELESS]
     return known, unknown

@@ -6,19 +6,15 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, ClassVar
 
-import httpx2
 import numpy as np
 import pytest
 
-from tests.fakes import FakeClock, ListSink
+from tests.fakes import ListSink
 from toban.collect.collecting import Collecting
 from toban.collect.collector import Collector, Look
-from toban.collect.tools import Tools
 from toban.core.errors import CollectError, StoreError
 from toban.core.labels import Labels
-from toban.core.meters import Meters
 from toban.core.samples import Batch, Layout, gauge, is_stale
-from toban.shop.lending import Shop
 
 HEAT = gauge("heat", "How warm it is.")
 
@@ -44,11 +40,6 @@ SCRIPTS: dict[str, list[Any]] = {}
 @pytest.fixture(autouse=True)
 def forget():
     SCRIPTS.clear()
-
-
-@pytest.fixture
-def tools():
-    return Tools(httpx2.AsyncClient(), FakeClock(), Meters(), Shop())
 
 
 @asynccontextmanager

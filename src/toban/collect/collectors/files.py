@@ -15,9 +15,11 @@ from toban.core.errors import CollectError
 from toban.core.samples import Sample, gauge
 from toban.core.section import Duration
 
-BYTES: Final = gauge("files_size_bytes", "Space that the files' contents take.", "bytes")
-COUNT: Final = gauge("files_count", "Files there are.")
-NEWEST: Final = gauge("files_newest_seconds", "When the newest file was changed, since the epoch.", "seconds")
+BYTES: Final = gauge("folder_size_bytes", "Space that the files' contents take.", "bytes")
+COUNT: Final = gauge("folder_files", "Files there are.")
+NEWEST: Final = gauge(
+    "folder_newest_timestamp_seconds", "When the newest file was changed, since the epoch.", "seconds"
+)
 
 
 @dataclass(slots=True)

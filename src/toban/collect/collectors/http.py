@@ -14,6 +14,7 @@ import re2
 from pydantic import AfterValidator, Field
 
 from toban.collect.collector import Collector, Look
+from toban.collect.reasons import reason
 from toban.collect.tools import Tools
 from toban.core.errors import CollectError
 from toban.core.samples import gauge
@@ -100,7 +101,7 @@ class Http(Collector):
                 await self._resolve(spent)
                 status, body = await self._ask(tools.http, spent)
         except (httpx2.HTTPError, OSError, UnicodeError) as error:
-            raise CollectError(f"{self._asked}: {_reason(error)}") from error
+            raise CollectError(f"{self._asked}: {reason(error)}") from error
         samples = [
             STATUS.sample(status),
             LENGTH.sample(len(body)),
@@ -197,9 +198,3 @@ def has(found: object, path: str) -> bool:
         else:
             return False
     return found is not None
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, TimeoutError | httpx2.TimeoutException):
-        return "no answer in time"
-    return str(error) or type(error).__name__

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import PrivateAttr
 
 from toban.collect.collector import Collector, Look
+from toban.collect.reasons import reason
 from toban.collect.tools import Tools
 from toban.core.errors import CollectError
 from toban.core.labels import Labels
@@ -77,10 +78,8 @@ class Scrape(Collector):
         try:
             async with asyncio.timeout(self.timeout.total_seconds()):
                 page, openmetrics = await self._page(tools.http)
-        except TimeoutError as error:
-            raise CollectError(f"scrape {self.name}: {self.url}: no answer in time") from error
         except (httpx2.HTTPError, OSError) as error:
-            raise CollectError(f"scrape {self.name}: {self.url}: {str(error) or type(error).__name__}") from error
+            raise CollectError(f"scrape {self.name}: {self.url}: {reason(error)}") from error
         try:
             # In a thread: a page of ten thousand series takes a tenth of a second when it is new.
             reading = await asyncio.to_thread(self._reader.read, page, openmetrics=openmetrics)
