@@ -1,6 +1,7 @@
 """Opens what is needed, builds the services, runs them together."""
 
 import asyncio
+import ctypes
 import fcntl
 import os
 import signal
@@ -47,6 +48,10 @@ FIRST_LOOK: Final = 5
 """How many seconds the greeting waits for targets that are slow to answer."""
 
 
+MMAP_THRESHOLD, TRIM_THRESHOLD, ARENA_MAX = -3, -1, -8
+"""What glibc's malloc.h calls M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_ARENA_MAX."""
+
+
 @dataclass(frozen=True, slots=True)
 class Assembly:
     """Everything that runs, and what is asked of it at the start."""
@@ -90,12 +95,26 @@ async def _tools(stack: AsyncExitStack, settings: Settings, clock: Clock, meters
     return Tools(http, clock, meters, shop)
 
 
+def spare_memory() -> None:
+    """
+    Ask glibc to give freed arrays back to the system at once, and to keep few pools.
+
+    Left alone it raises its thresholds after the first large query and keeps what that took: 124 MB instead of 81 for
+    2,000 series. Where there is no glibc there is nothing to ask.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        for what, value in ((MMAP_THRESHOLD, 131_072), (TRIM_THRESHOLD, 131_072), (ARENA_MAX, 2)):
+            libc.mallopt(what, value)
+
+
 async def serve(settings: Settings, greet: Callable[[Overview], None]) -> None:
     """
     Run until SIGTERM or Ctrl-C, or until a service breaks.
 
     ``greet`` is called once every target was looked at, or after five seconds.
     """
+    spare_memory()
     stopping = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopping.set)

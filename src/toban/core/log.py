@@ -1,5 +1,6 @@
 """toban's own log: an event and its facts, on standard error."""
 
+import contextlib
 import logging
 import sys
 import traceback
@@ -10,12 +11,20 @@ import orjson
 import structlog
 
 
-class _Named(structlog.PrintLogger):
-    """A logger that knows which part of toban it speaks for."""
+class _Named:
+    """Writes lines, and knows which part of toban it speaks for."""
 
     def __init__(self, file: TextIO, name: str) -> None:
-        super().__init__(file)
+        self._file = file
         self.name = name
+
+    def msg(self, line: str) -> None:
+        """Write a line; one that can't be written, on a full disk say, must not end the work it tells of."""
+        with contextlib.suppress(OSError):
+            self._file.write(line + "\n")
+            self._file.flush()
+
+    debug = info = warning = error = critical = exception = msg
 
 
 def configure(level: str, out: TextIO | None = None) -> None:

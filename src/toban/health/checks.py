@@ -40,10 +40,19 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A check that can't be made, and what would make it possible: it is left out rather than guessed."""
+    """
+    A check that can't be made: it is left out rather than guessed.
+
+    ``setting`` is what would make it possible; nothing would where it is empty.
+    """
 
     name: str
-    reason: str
+    setting: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Why it can't be made."""
+        return f"{self.setting} is not set" if self.setting else "this version of toban has no source for it"
 
 
 DATABASE: Final = Check(
@@ -82,10 +91,10 @@ def checks(shop: ShopSettings) -> tuple[list[Check], list[Unknown]]:
     if shop.database:
         known.append(DATABASE)
     else:
-        unknown.append(Unknown("database", "shop.database is not set"))
+        unknown.append(Unknown("database", "shop.database"))
     if shop.redis:
         known.append(REDIS)
     else:
-        unknown.append(Unknown("redis", "shop.redis is not set"))
-    unknown += [Unknown(name, "this version of toban has no source for it") for name in SOURCELESS]
+        unknown.append(Unknown("redis", "shop.redis"))
+    unknown += [Unknown(name) for name in SOURCELESS]
     return known, unknown

@@ -13,7 +13,7 @@ import toban
 from toban.collect.collecting import Target
 from toban.core.ports import Service
 from toban.health.answering import Finding, Health
-from toban.health.checks import Part
+from toban.health.checks import Part, Unknown
 from toban.web.json import Json
 
 
@@ -33,7 +33,7 @@ class Overview:
     about: About
     targets: Sequence[Target]
     health: Sequence[Finding]
-    unknown: Sequence[tuple[str, str]]
+    unknown: Sequence[Unknown]
     services: Sequence[tuple[str, bool, str]]
 
     @property
@@ -68,7 +68,7 @@ class Own:
             self._about,
             self._targets(),
             await self._health.findings(Part.HEALTH),
-            [(unknown.name, unknown.reason) for unknown in self._health.unknown],
+            self._health.unknown,
             [(name, condition.ok, condition.says) for name, condition in conditions],
         )
 
@@ -85,6 +85,6 @@ def as_json(overview: Overview) -> dict[str, Any]:
         "well": overview.well,
         "targets": [asdict(target) for target in overview.targets],
         "health": [asdict(finding) for finding in overview.health],
-        "unknown": [{"name": name, "reason": reason} for name, reason in overview.unknown],
+        "unknown": [{"name": unknown.name, "reason": unknown.reason} for unknown in overview.unknown],
         "toban": [{"name": name, "ok": ok, "says": says} for name, ok, says in overview.services],
     }

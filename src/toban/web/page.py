@@ -63,7 +63,9 @@ def _html(overview: Overview, say: Mapping[str, str], language: str) -> Iterable
         reason = f": {escape(finding.message)}" if finding.message else ""
         yield f"<li>{escape(finding.name)} {_state(finding.up, say['up'], say['down'] + reason)}"
     yield f"</ul><h2>{say['unknown']}</h2><ul class=faint>"
-    yield "".join(f"<li>{escape(name)}: {escape(reason)}" for name, reason in overview.unknown)
+    for missing in overview.unknown:
+        reason = say["unset"].format(setting=missing.setting) if missing.setting else say["sourceless"]
+        yield f"<li>{escape(missing.name)}: {escape(reason)}"
     yield f"</ul><h2>{say['toban']}</h2><ul>"
     for name, ok, says in overview.services:
         yield f"<li>{escape(name)} {_state(ok, escape(says), escape(says))}"
