@@ -37,6 +37,12 @@ MAX_OPERATIONS: Final = 500
 DEFAULT_STEP: Final = 60_000
 """The step of a subquery that names none, in milliseconds: Prometheus' default evaluation interval."""
 
+_LONGEST: Final = 2**63 // 1_000_000
+"""The longest duration in milliseconds: Go's, which counts nanoseconds."""
+
+_LATEST: Final = 2**62
+"""The latest time in milliseconds, with room to add durations."""
+
 _TOKEN = re.compile(
     r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|\#[^\n]*"""
     r"""|(?P<brace>[{}])|(?P<operation>[(\[]|==|!=|<=|>=|[-+*/%^<>]|\b(?:and|or|unless|atan2)\b)""",
@@ -61,13 +67,17 @@ class UnsupportedError(ParseError):
 
 
 def parse(text: str) -> Query:
-    """Read a query. Raises ``ParseError``, or ``BadQueryError`` for a bad regular expression."""
+    """Read a query. Raises ``ParseError``."""
     _refuse_monsters(text)
     try:
-        tree = parser.parse(text)
-    except ValueError as error:
+        return Query(text, _node(parser.parse(text), 0))
+    except (ValueError, OverflowError) as error:
         raise ParseError(f"parse error: {error}") from error
-    return Query(text, _node(tree, 0))
+    except BaseException as error:
+        # How Rust says that a number is no duration; the class can't be imported, and is no Exception.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ParseError("parse error: duration out of range") from error
 
 
 def selector(text: str) -> tuple[Matcher, ...]:
@@ -104,7 +114,10 @@ class _Placed(Protocol):
 
 
 def _milliseconds(length: timedelta) -> int:
-    return length // timedelta(milliseconds=1)
+    result = length // timedelta(milliseconds=1)
+    if abs(result) > _LONGEST:
+        raise ParseError("parse error: duration out of range")
+    return result
 
 
 def _offset(tree: _Placed) -> int:
@@ -120,7 +133,10 @@ def _at(tree: _Placed) -> At:
         return Anchor.END
     # `tree.at.at` panics for times before 1970; what the tree prints is right, and its own time comes last.
     seconds, nanoseconds = _SYSTEM_TIME.findall(repr(tree))[-1]
-    return int(seconds) * 1000 + int(nanoseconds) // 1_000_000
+    at = int(seconds) * 1000 + int(nanoseconds) // 1_000_000
+    if abs(at) > _LATEST:
+        raise ParseError(f"parse error: timestamp out of bounds for @ modifier: {at / 1000:f}")
+    return at
 
 
 def _matcher(matcher: parser.Matcher) -> Matcher:
@@ -130,8 +146,15 @@ def _matcher(matcher: parser.Matcher) -> Matcher:
         (parser.MatchOp.Re, Match.REGEX),
     ):
         if matcher.op == op:
-            return Matcher(matcher.name, match, matcher.value)
-    return Matcher(matcher.name, Match.NOT_REGEX, matcher.value)
+            return _made(matcher, match)
+    return _made(matcher, Match.NOT_REGEX)
+
+
+def _made(matcher: parser.Matcher, match: Match) -> Matcher:
+    try:
+        return Matcher(matcher.name, match, matcher.value)
+    except BadQueryError as error:
+        raise ParseError(f"parse error: {error}") from error
 
 
 def _number(tree: Any, _: int) -> Node:

@@ -102,7 +102,8 @@ def windows(slab: Slab, ends: Times, span: int, steps: Times, check: Callable[[]
     late[gone.all(axis=1)] = gone.shape[1]
     if (gone.sum(axis=1) == late).all():
         lo = np.maximum(lo, late[:, np.newaxis])
-        return Windows(slab.series, slab.times, slab.values, lo, np.maximum(hi, lo), ends, span, steps, check)
+        values = np.where(gone, 0.0, slab.values)
+        return Windows(slab.series, slab.times, values, lo, np.maximum(hi, lo), ends, span, steps, check)
     return _compacted(made, ~gone)
 
 

@@ -1,5 +1,6 @@
 """toban's PromQL, questioned in Prometheus' own test language."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -41,14 +42,9 @@ def test_the_reference_scripts_hold(script: Path, shared: bool, record_property)
 
     assert not failed, "\n".join(failed)
     assert any(outcome.verdict is Verdict.PASSED for outcome in outcomes)
-    assert all(
-        outcome.reason == "native histograms"
-        or "experimental" in outcome.reason
-        or "flags" in outcome.reason
-        or "native" in outcome.reason
-        for outcome in outcomes
-        if outcome.verdict is Verdict.SKIPPED
-    )
+    for outcome in outcomes:
+        if outcome.verdict is Verdict.SKIPPED:
+            assert re.search("native histograms|experimental|feature flags", outcome.reason)
 
 
 def test_a_wrong_expectation_is_found():

@@ -2,7 +2,6 @@
 
 import pytest
 
-from toban.core.errors import BadQueryError
 from toban.promql.nodes import Aggregation, Anchor, Binary, Matching, Number, Range, Subquery
 from toban.promql.syntax import MAX_DEPTH, MAX_OPERATIONS, ParseError, UnsupportedError, parse
 
@@ -64,7 +63,7 @@ def test_a_bad_regular_expression_is_a_bad_query():
     """
     RE2 decides, not the parser's own engine.
     """
-    with pytest.raises(BadQueryError):
+    with pytest.raises(ParseError):
         parse('x{a=~"("}')
 
 
@@ -122,6 +121,18 @@ def test_matching_and_grouping_are_read():
 def test_a_monster_is_refused_and_ends_nothing(text: str):
     """
     The parser would overflow its stack, and take the process with it.
+    """
+    with pytest.raises(ParseError):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x[1e300]", "x[41e18]", "x @ 1e300", "x @ 1e17", "x offset 1e18", "x[599999999y]", "x[300y]", "x[1m:1e30]"],
+)
+def test_a_time_beyond_all_calendars_is_refused(text: str):
+    """
+    However the parser itself takes it: by an error, by a panic, or not at all.
     """
     with pytest.raises(ParseError):
         parse(text)
