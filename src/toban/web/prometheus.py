@@ -1,12 +1,13 @@
 """The HTTP API of Prometheus: https://prometheus.io/docs/prometheus/latest/querying/api/."""
 
+import math
 import platform
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
+from decimal import Decimal
 from itertools import islice
 from typing import Any, Final
 
-import numpy as np
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -195,19 +196,12 @@ def _target(target: Target) -> Mapping[str, Any]:
 
 def text_of(value: float) -> str:
     """Write a sample's value as Prometheus does in JSON: like a number in JavaScript, but as text."""
-    if value != value:  # only NaN differs from itself
-        return "NaN"
-    if value in (np.inf, -np.inf):
-        return "+Inf" if value > 0 else "-Inf"
-    size = abs(value)
-    if size != 0 and (size < 1e-6 or size >= 1e21):
-        mantissa, _, exponent = repr(value).partition("e")
-        if not exponent:
-            mantissa, _, exponent = np.format_float_scientific(value, trim="-").partition("e")
-        return f"{mantissa.removesuffix('.0')}e{exponent[0]}{exponent[1:].rjust(2, '0')}"
-    if value == int(value):
-        return str(int(value))
-    return np.format_float_positional(value, trim="-")
+    if not math.isfinite(value):
+        return {math.inf: "+Inf", -math.inf: "-Inf"}.get(value, "NaN")
+    text = repr(value)
+    if "e" in text and 1e-6 <= abs(value) < 1e21:
+        return f"{Decimal(text):f}"
+    return text.removesuffix(".0")
 
 
 def _time(at: int) -> float | int:

@@ -1,0 +1,83 @@
+"""The pages over an engine in memory: what a browser or promtool would see, without a socket."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import httpx2
+import numpy as np
+import pytest
+
+from tests.fakes import FakeClock
+from toban.collect.collecting import Target
+from toban.core.labels import Labels
+from toban.core.ports import Condition
+from toban.core.samples import Batch, Layout, counter, gauge
+from toban.health.answering import Health
+from toban.health.checks import checks
+from toban.promql.engine import Engine
+from toban.promql.querying import Querying
+from toban.promql.testing import MemorySource
+from toban.shop.settings import ShopSettings
+from toban.web.access import Access
+from toban.web.application import application
+from toban.web.own import About, Own
+from toban.web.settings import WebSettings
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+AT = round(NOW.timestamp() * 1000)
+UP, DOWN = {"job": "host", "instance": "local"}, {"job": "postgres", "instance": "db:5432/shop"}
+
+
+class Pretend:
+    """Stands for the collecting service: two targets, one of them down."""
+
+    name = "collect"
+    condition = Condition(True, "2 targets watched")
+
+    def targets(self) -> list[Target]:
+        return [
+            Target("host", "host", UP, 30, NOW, 0.5, 3, True),
+            Target("postgres", "postgres", DOWN, 30, NOW, 0.1, 0, False, "<b>wrong password</b>"),
+            Target("late", "http", {"job": "late", "instance": "http://x/"}, 30),
+        ]
+
+    def newest(self) -> list[Batch]:
+        families = gauge("heat", 'How "warm" it is.'), counter("orders_total", "Orders.")
+        layout = Layout([Labels(__name__="heat", room="a\nb"), Labels(__name__="orders_total")], families)
+        return [Batch(layout, AT, np.array([20.5, 3.0]))]
+
+    def health(self) -> Condition:
+        return self.condition
+
+
+@pytest.fixture
+def collecting() -> Pretend:
+    return Pretend()
+
+
+@pytest.fixture
+def source() -> MemorySource:
+    """Three series over the last minutes: `up` of two targets, and a disk that is a tenth full."""
+    source = MemorySource()
+    times = [AT - 60_000, AT - 30_000, AT]
+    for labels, values in ((UP, (1, 1, 1)), (DOWN, (1, 1, 0))):
+        source.add({"__name__": "up", **labels}, zip(times, values, strict=True))
+    for name, value in (("system_disk_usage_bytes", 10), ("system_disk_available_bytes", 90)):
+        source.add({"__name__": name, "mount": "/", **UP}, [(time, value) for time in times])
+    return source
+
+
+@pytest.fixture
+async def client(request: pytest.FixtureRequest, source, collecting) -> AsyncIterator[httpx2.AsyncClient]:
+    """Asks the pages, as somebody on this machine; marked with `listening`, as somebody elsewhere."""
+    marked = request.node.get_closest_marker("listening")
+    settings = WebSettings(**marked.kwargs) if marked else WebSettings()
+    clock = FakeClock(NOW)
+    async with Querying(Engine(source)) as engine:
+        shop = ShopSettings(database="postgresql://db/shop")
+        health = Health(*checks(shop), engine, clock)
+        own = Own(About(NOW, "/data", "http://127.0.0.1:9119"), collecting.targets, health, [collecting])
+        app = application(own, health, engine, source, collecting, [collecting], clock)
+        transport = httpx2.ASGITransport(Access(app, settings))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://toban") as client:
+            yield client

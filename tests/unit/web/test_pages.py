@@ -1,0 +1,153 @@
+"""Health, /metrics, /federate, the first page, and who may see them."""
+
+import re
+
+import pytest
+
+from toban.core.ports import Condition
+from toban.web.words import LANGUAGES, spoken, words
+
+
+async def test_health_is_terminus_json(client):
+    """
+    503 with what is down under `error`, what is up under `info`, and both under `details`.
+    """
+    response = await client.get("/health")
+
+    assert response.status_code == 503
+    assert response.headers["cache-control"] == "no-cache, no-store, must-revalidate"
+    down = {"status": "down", "message": "the database does not answer"}
+    assert response.json() == {
+        "status": "error",
+        "info": {"storage": {"status": "up"}},
+        "error": {"database": down},
+        "details": {"storage": {"status": "up"}, "database": down},
+    }
+
+
+async def test_readiness_and_liveness_have_their_own_checks(client):
+    """
+    A database that is away never restarts anybody.
+    """
+    assert (await client.get("/health/readiness")).json()["status"] == "error"
+    assert (await client.get("/health/liveness")).status_code == 200
+
+
+async def test_no_sample_is_never_well(client, source):
+    """
+    Stale means down.
+    """
+    source.clear()
+    found = (await client.get("/health")).json()
+    assert found["error"]["storage"] == {"status": "down", "message": "no sample for 100 s"}
+
+
+async def test_tobans_own_health_names_each_part(client, collecting):
+    """
+    503 when one of them is not well.
+    """
+    assert (await client.get("/-/healthy")).text == "toban is well.\n[+] collect: 2 targets watched\n"
+    collecting.condition = Condition(False, "no look")
+    response = await client.get("/-/healthy")
+    assert (response.status_code, response.text) == (503, "toban is not well.\n[-] collect: no look\n")
+
+
+async def test_metrics_are_written_in_the_format_that_is_asked_for(client):
+    """
+    The plain one unless OpenMetrics is liked better.
+    """
+    plain = await client.get("/metrics")
+    assert plain.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert plain.text == (
+        '# HELP heat How "warm" it is.\n# TYPE heat gauge\nheat{room="a\\nb"} 20.5\n'
+        "# HELP orders_total Orders.\n# TYPE orders_total counter\norders_total 3\n"
+    )
+    accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
+    other = await client.get("/metrics", headers={"accept": accept})
+    assert other.headers["content-type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    assert "# TYPE orders counter\norders_total 3\n# EOF\n" in other.text
+
+
+async def test_federate_shows_what_is_chosen_with_its_time(client):
+    """
+    And refuses what chooses nothing.
+    """
+    found = await client.get("/federate", params={"match[]": 'up{job="host"}'})
+    assert found.text == '# TYPE up untyped\nup{instance="local",job="host"} 1 1767225600000\n'
+    assert (await client.get("/federate")).status_code == 400
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_the_first_page_speaks_the_readers_language(client, language):
+    """
+    What comes from outside can't become a part of the page.
+    """
+    response = await client.get("/", headers={"accept-language": f"{language},xx;q=0.3"})
+
+    assert words(language)["watched"] in response.text
+    assert f'<html lang="{language}">' in response.text
+    assert "&lt;b&gt;wrong password&lt;/b&gt;" in response.text
+    assert "script-src" not in response.headers["content-security-policy"]
+    assert response.headers["content-security-policy"].startswith("default-src 'none'")
+    assert not re.search(r'(src|href)="(https?:)?//', response.text)
+
+
+def test_every_language_says_everything():
+    """
+    The same keys, with the same places to fill in.
+    """
+
+    def places(language: str) -> dict[str, list[str]]:
+        return {key: sorted(re.findall(r"\{\w+\}", text)) for key, text in words(language).items()}
+
+    assert all(places(language) == places(LANGUAGES[0]) for language in LANGUAGES)
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [
+        ("", "en"),
+        ("ja", "ja"),
+        ("ja-JP,en;q=0.5", "ja"),
+        ("en,ja", "en"),
+        ("ja;q=0.2,en;q=0.9", "en"),
+        ("fr, ja;q=x", "en"),
+    ],
+)
+def test_the_best_liked_language_is_spoken(header, language):
+    """
+    English when none of them is there.
+    """
+    assert spoken(header) == language
+
+
+@pytest.mark.listening(listen="0.0.0.0:9119", token="hush")
+async def test_whoever_is_elsewhere_shows_the_token(client):
+    """
+    Without it there are states and names at the health pages, and nothing more.
+    """
+    assert (await client.get("/metrics")).status_code == 401
+    assert (await client.get("/")).status_code == 401
+    assert (await client.get("/health/nope")).status_code == 401
+    found = (await client.get("/health")).json()
+    assert found["error"] == {"database": {"status": "down"}}
+    assert (await client.get("/-/healthy")).text == "toban is well.\n"
+    for header, code in (
+        ("Bearer hush", 200),
+        ("bearer hush", 200),
+        ("Bearer hus", 401),
+        ("hush", 401),
+        ("Bearer ü", 401),
+    ):
+        headers = {"authorization": header.encode()}
+        assert (await client.get("/metrics", headers=headers)).status_code == code
+    assert "message" in (await client.get("/health", headers={"authorization": "Bearer hush"})).text
+
+
+async def test_what_is_not_there_is_not_found(client):
+    """
+    In Prometheus' words.
+    """
+    response = await client.get("/nope")
+    assert (response.status_code, response.text) == (404, "404 page not found\n")
+    assert (await client.post("/metrics")).status_code == 405
