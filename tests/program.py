@@ -1,5 +1,6 @@
 """The whole program, as its user starts it."""
 
+import http.client
 import json
 import os
 import queue
@@ -7,16 +8,35 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 TOBAN = [sys.executable, "-m", "toban"]
 PATIENCE = 60
+"""Seconds after which something that should happen counts as not happening."""
+
+T = TypeVar("T")
+
+
+def eventually(ask: Callable[[], T], well: Callable[[T], object] = bool) -> T:
+    """Ask again and again until the answer is as hoped, and return it; what is asked may refuse or break off."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            answer = ask()
+            if well(answer):
+                return answer
+            said = repr(answer)
+        except (OSError, http.client.HTTPException, LookupError, ValueError) as error:
+            said = repr(error)
+        assert time.monotonic() < deadline, f"still {said}"
+        time.sleep(0.02)
 
 
 class Program:
@@ -74,6 +94,25 @@ class Program:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
+
+    def json(self, path: str, /, **parameters: str) -> Any:
+        """Ask for JSON, whatever the status."""
+        return json.loads(self.get(f"{path}?{urllib.parse.urlencode(parameters)}")[1])
+
+    def health(self, part: str = "") -> tuple[int, dict[str, str]]:
+        """Ask how the shop is: the status, and the state of each part."""
+        code, body = self.get(f"/health{part}")
+        return code, {name: it["status"] for name, it in json.loads(body)["details"].items()}
+
+    def value(self, expression: str) -> float:
+        """Ask for one number. Raises ``ValueError`` when there are more or none."""
+        [one] = self.query(expression)
+        return float(one["value"][1])
+
+    def status(self) -> tuple[int, dict[str, Any]]:
+        """Ask with `toban status --json`: its exit code and what it says."""
+        done = self.run("status", "--json")
+        return done.returncode, json.loads(done.stdout)
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Ask a question in PromQL."""

@@ -1,0 +1,124 @@
+"""The whole program beside a shop: each of its pieces is broken, noticed, put right, and noticed again."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests import servers
+from tests.program import Program, eventually, toban
+from tests.shop import OFTEN, UNWELL, WELL, Shop, shop
+
+ALL_UP = {"storage": "up", "database": "up", "redis": "up"}
+
+
+@contextmanager
+def on_duty(place: Path, piece: Shop, configuration: str = "") -> Iterator[Program]:
+    """Run toban beside a shop until it has looked at everything."""
+    (place / "toban.yaml").write_text(configuration)
+    with toban(place / "data", **piece.environment) as program:
+        program.until("is on duty")
+        yield program
+
+
+@pytest.fixture(params=[servers.valkey, servers.redis], ids=["valkey", "redis"])
+def other_redis(request: pytest.FixtureRequest) -> Callable[[], object]:
+    return request.param  # type: ignore[no-any-return]  # pytest does not know
+
+
+def up(program: Program, job: str) -> float:
+    return program.value(f'up{{job="{job}"}}')
+
+
+def test_four_variables_are_enough_to_watch_a_shop(tmp_path, other_redis):
+    """
+    Every face tells the same: health, numbers, page, and the terminal.
+    """
+    with shop(other_redis) as piece, on_duty(tmp_path, piece) as program:
+        assert program.health() == (200, ALL_UP)
+        assert program.health("/readiness") == (200, {"database": "up", "redis": "up"})
+        jobs = {one["metric"]["job"]: one["value"][1] for one in program.query("up")}
+        assert jobs == dict.fromkeys(("toban", "host", "postgres", "redis", "vendure", "storefront"), "1")
+        metrics = program.get("/metrics")[1]
+        for job, instance in {
+            "postgres": f"127.0.0.1:{piece.bouncer.port}/postgres",
+            "redis": f"127.0.0.1:{piece.redis.port}",
+            "vendure": f"{piece.api.url}/shop-api",
+        }.items():
+            assert f'up{{instance="{instance}",job="{job}"}} 1\n' in metrics
+        code, said = program.status()
+        assert (code, said["well"]) == (0, True)
+        assert {it["name"]: it["up"] for it in said["targets"]} == dict.fromkeys(jobs, True)
+        assert all(asked.startswith("toban/") for asked in piece.api.asked + piece.storefront.asked)
+        assert program.stop() == 0
+
+
+def test_a_killed_database_is_noticed_and_its_return_too(tmp_path):
+    """
+    Health answers 503 with the database down, `up` is 0, the terminal says so; then it is up again by itself. What
+    else is watched stays up all the while.
+    """
+    with shop() as piece, on_duty(tmp_path, piece, OFTEN) as program:
+        assert program.health() == (200, ALL_UP)
+        piece.postgres.kill()
+        eventually(program.health, lambda found: found == (503, {**ALL_UP, "database": "down"}))
+        assert up(program, "postgres") == 0
+        code, said = program.status()
+        [target] = [it for it in said["targets"] if it["name"] == "postgres"]
+        assert (code, said["well"], target["up"]) == (1, False, False)
+        assert target["trouble"]
+        assert program.get("/health/readiness")[0] == 503
+        assert program.get("/-/healthy")[0] == 200
+        assert {up(program, job) for job in ("host", "toban", "redis", "vendure", "storefront")} == {1}
+
+        piece.postgres.start()
+        eventually(program.health, lambda found: found == (200, ALL_UP))
+        assert up(program, "postgres") == 1
+        eventually(lambda: any('"recovered"' in line and "postgres" in line for line in program.logged))
+        assert program.stop() == 0
+
+
+def test_a_killed_redis_is_noticed_and_its_return_too(tmp_path, other_redis):
+    """
+    The same for Redis and Valkey.
+    """
+    with shop(other_redis) as piece, on_duty(tmp_path, piece, OFTEN) as program:
+        piece.redis.kill()
+        eventually(program.health, lambda found: found == (503, {**ALL_UP, "redis": "down"}))
+        assert up(program, "redis") == 0
+        assert up(program, "postgres") == 1
+        piece.redis.start()
+        eventually(program.health, lambda found: found == (200, ALL_UP))
+        assert up(program, "redis") == 1
+
+
+def test_a_shop_that_answers_200_and_cannot_sell_is_down(tmp_path):
+    """
+    `errors` in the body, a status of 500 and an answer that does not come are each told, and so is the end of it; the
+    storefront is none the worse.
+    """
+    with shop() as piece, on_duty(tmp_path, piece, OFTEN) as program:
+        assert up(program, "vendure") == 1
+
+        def told(words: str) -> None:
+            eventually(lambda: up(program, "vendure"), lambda found: found == 0)
+            eventually(lambda: [it for it in program.status()[1]["targets"] if words in it["trouble"]])
+            assert up(program, "storefront") == 1
+
+        def well_again() -> None:
+            eventually(lambda: up(program, "vendure"), lambda found: found == 1)
+
+        piece.api.body = UNWELL
+        told("answered 200, but with 'errors'")
+        piece.api.body = WELL
+        well_again()
+        piece.api.status = 500
+        told("answered 500")
+        piece.api.status = 200
+        well_again()
+        piece.api.prompt.clear()
+        told("no end of the look after 1 s")
+        piece.api.prompt.set()
+        well_again()
+        assert program.stop() == 0
