@@ -13,10 +13,10 @@ WORKERS ?= 4
 # What only Debian brings: programs that the tests speak to. Installing them starts none (RUNLEVEL=1).
 DEBIAN := prometheus redis-server pgbouncer
 
-.PHONY: help setup up test check lint floors bench soak lock debian
+.PHONY: help setup up test check lint floors bench soak reference lock debian
 
 help: ## List the verbs
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(READY) ## Prepare .venv from requirements.lock, and nothing else
 
@@ -59,6 +59,9 @@ bench: $(READY) ## Measure the hot paths beside their peers
 soak: $(READY) debian ## Run the long forms of the tests: thousands of cases, hundreds of kills
 	@$(RUN)/python -m compileall -q src tests
 	@$(RUN)/pytest -n 2 -m soak --timeout 3600 $(ARGS)
+
+reference: $(READY) ## Write docs/reference anew from the code
+	@$(RUN)/python tools/reference.py
 
 lock: ## Renew requirements.lock from pyproject.toml (needs uv on the PATH)
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \

@@ -16,6 +16,7 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
 )
+from pydantic.json_schema import GenerateJsonSchema
 
 UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
 SIZES: Final = {
@@ -23,6 +24,14 @@ SIZES: Final = {
     "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
     "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
 }  # fmt: skip  # one row a system reads better than one line a unit
+
+
+class Schema(GenerateJsonSchema):
+    """Writes a schema in which defaults stand as they would in `toban.yaml`."""
+
+    def encode_default(self, dft: Any) -> Any:
+        """Write a default."""
+        return written(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
 
 
 class Section(BaseModel):
@@ -39,6 +48,11 @@ class Section(BaseModel):
         validate_default=True,
         hide_input_in_errors=True,
     )
+
+    @classmethod
+    def model_json_schema(cls, **options: Any) -> dict[str, Any]:  # type: ignore[override]  # only by name
+        """Return the JSON Schema of this part."""
+        return super().model_json_schema(**{"schema_generator": Schema, **options})
 
 
 def duration(text: object) -> timedelta:

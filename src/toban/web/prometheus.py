@@ -2,7 +2,8 @@
 
 import math
 import platform
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
 from itertools import islice
@@ -21,7 +22,7 @@ from toban.core.labels import Labels
 from toban.core.ports import Clock, QueryEngine, SeriesSource
 from toban.core.samples import milliseconds
 from toban.core.section import written
-from toban.promql.syntax import selector
+from toban.promql.syntax import ParseError, selector
 from toban.web.json import Json
 from toban.web.parameters import FIRST, LAST, Parameters
 
@@ -63,7 +64,8 @@ class Prometheus:
     async def query(self, asked: Parameters) -> Response:
         """Answer an expression at one time."""
         at = asked.time("time", milliseconds(self._clock.now()))
-        answer = await self._engine.instant(asked.text("query"), at, patience=asked.length("timeout"))
+        with _naming("query"):
+            answer = await self._engine.instant(asked.text("query"), at, patience=asked.length("timeout"))
         return _streamed(answer, asked.limit())
 
     async def query_range(self, asked: Parameters) -> Response:
@@ -88,13 +90,15 @@ class Prometheus:
                 "exceeded maximum resolution of 11,000 points per timeseries."
                 " Try decreasing the query resolution (?step=XX)"
             )
-        answer = await self._engine.range(asked.text("query"), start, end, width, patience=asked.length("timeout"))
+        with _naming("query"):
+            answer = await self._engine.range(asked.text("query"), start, end, width, patience=asked.length("timeout"))
         return _streamed(answer, asked.limit())
 
     def _found(self, asked: Parameters) -> Sequence[Labels]:
         """Return the series that any of the selectors chooses, in order."""
         start, end = asked.time("start", FIRST), asked.time("end", LAST)
-        chosen = [selector(text) for text in asked.texts("match[]")] or [()]
+        with _naming("match[]"):
+            chosen = [selector(text) for text in asked.texts("match[]")] or [()]
         found = {labels for matchers in chosen for labels in self._source.series(matchers, start, end)}
         return sorted(found, key=lambda labels: tuple(labels.items()))
 
@@ -148,6 +152,15 @@ class Prometheus:
                 "goVersion": f"python{platform.python_version()}",
             }
         )
+
+
+@contextmanager
+def _naming(parameter: str) -> Iterator[None]:
+    """Say which parameter it is that can't be read."""
+    try:
+        yield
+    except ParseError as error:
+        raise BadQueryError(f'invalid parameter "{parameter}": {error}') from error
 
 
 def _answered(answer: Answering) -> Callable[[Request], Awaitable[Response]]:

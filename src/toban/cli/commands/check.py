@@ -8,6 +8,7 @@ import click
 
 from toban.cli.asking import config_option
 from toban.cli.telling import columns
+from toban.core.log import configure
 from toban.daemon import tried
 from toban.settings import load
 
@@ -16,6 +17,7 @@ from toban.settings import load
 @config_option
 def command(config: Path | None) -> int:
     """Check the configuration exactly as `toban up` would read it, and look once at each target."""
+    configure("error")  # what a look finds is said below
     settings = load(config, os.environ)
     targets, unknown = asyncio.run(tried(settings))
     click.echo("The configuration is in order.\n")

@@ -9,6 +9,7 @@ from typing import Final
 import click
 
 from toban.core.errors import SettingsError
+from toban.core.log import configure
 from toban.core.places import CONFIGURATION
 from toban.daemon import tried
 from toban.settings import settle
@@ -30,6 +31,7 @@ def command(yes: bool, force: bool, output: Path) -> int:
     """Look around, try each address, and write a commented toban.yaml."""
     if output.exists() and not force:
         raise SettingsError(f"{output}: is there already: --force writes over it, --output writes elsewhere")
+    configure("error")  # what a look finds is said below
     shop: dict[str, str] = {}
     well = True
     for part, question in QUESTIONS.items():
@@ -56,7 +58,7 @@ def _given(part: str, question: str, *, ask: bool) -> str:
         address: str = click.prompt(f"{question}; empty if there is none", default="", show_default=False).strip()
         try:
             if address:
-                settle({"shop": {part: address}}, os.environ, "that")
+                settle({"shop": {part: address}}, os.environ, "the answer")
         except SettingsError as error:
             click.echo(f"  {error}")
             continue
@@ -65,7 +67,7 @@ def _given(part: str, question: str, *, ask: bool) -> str:
 
 def _found(part: str, address: str) -> bool:
     """Try an address and say what was found."""
-    settings = settle({"shop": {part: address}}, {**os.environ, **_without(part)}, "that")
+    settings = settle({"shop": {part: address}}, {**os.environ, **_without(part)}, "the answer")
     targets, _ = asyncio.run(tried(settings))
     well = True
     for target in targets:

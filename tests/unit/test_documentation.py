@@ -1,0 +1,58 @@
+"""Documentation says what is there today."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tools import reference
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", re.findall(r"`((?:src|tests)/\S+\.py)`", README))
+def test_the_readme_shows_files_as_they_are(path):
+    """
+    The collector that it shows is a real one.
+    """
+    assert (ROOT / path).read_text(encoding="utf-8").strip() in README
+
+
+def test_the_readme_names_every_command():
+    """
+    And none that is not there.
+    """
+    named = set(re.findall(r"`toban (\w+)[^`]*`", README))
+    there = {path.stem for path in (ROOT / "src/toban/cli/commands").glob("[a-z]*.py")}
+
+    assert named >= there
+    assert named <= there
+
+
+@pytest.mark.parametrize("page", ["metrics", "settings"])
+def test_the_reference_is_what_the_code_says(page):
+    """
+    `make reference` writes it anew.
+    """
+    written = (ROOT / "docs" / "reference" / f"{page}.md").read_text(encoding="utf-8")
+    assert written == getattr(reference, page)()
+
+
+def test_every_number_says_what_it_tells():
+    """
+    A help text that is missing is missing on `/metrics` too.
+    """
+    assert [family.name for _, family in reference.families() if not family.help] == []
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CHANGELOG.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+)
+def test_what_a_page_points_to_is_there(page):
+    """
+    Files and folders that it names in backquotes, or links to.
+    """
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:docs|src|tests|bench)/[\w./-]*)`", text) + re.findall(r"\]\(([\w./-]+)\)", text):
+        assert (ROOT / path).exists() or (ROOT / page).parent.joinpath(path).exists(), path

@@ -1,0 +1,120 @@
+"""Writes `docs/reference/` from the code: run it after changing a setting or a number."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import toban
+from toban.collect.collector import COLLECTORS
+from toban.core.samples import Family
+from toban.settings import Settings
+
+FOLDER = Path(__file__).parents[1] / "docs" / "reference"
+
+
+def families() -> list[tuple[str, Family]]:
+    """Return every metric that toban declares, with the module that does."""
+    found: dict[str, tuple[str, Family]] = {}
+    for module in pkgutil.walk_packages(toban.__path__, "toban."):
+        if module.name.endswith("__main__") or ".migrations" in module.name:
+            continue
+        for value in vars(importlib.import_module(module.name)).values():
+            for family in _in(value):
+                found.setdefault(family.name, (module.name, family))
+    return [found[name] for name in sorted(found)]
+
+
+def _in(value: object) -> Iterator[Family]:
+    if isinstance(value, Family):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (inner for inner in value.values() if isinstance(inner, Family))
+    elif isinstance(value, tuple | list | frozenset):
+        yield from (inner for inner in value if isinstance(inner, Family))
+
+
+def metrics() -> str:
+    """Return the page of metrics."""
+    lines = [
+        "# Numbers",
+        "",
+        "Every metric that toban declares. Each carries `job` and `instance`; what was scraped from an exporter keeps",
+        "its own names. `/metrics` shows these, `/federate` everything.",
+        "",
+        "| metric | type | what it tells |",
+        "|---|---|---|",
+    ]
+    lines += [f"| `{family.name}` | {family.type.value} | {family.help} |" for _, family in families()]
+    return "\n".join(lines) + "\n"
+
+
+def settings() -> str:
+    """Return the page of settings."""
+    schema = Settings.model_json_schema()
+    sections = schema["$defs"]
+    lines = ["# Settings", "", "What `toban.yaml` may say; `toban schema` prints the same for editors.", ""]
+    lines += _table(schema["properties"], sections, skip=("collect",))
+    for name, field in schema["properties"].items():
+        section = _section(field, sections)
+        if section:
+            lines += [
+                "",
+                f"## {name}",
+                "",
+                section.get("description", ""),
+                "",
+                *_table(section["properties"], sections),
+            ]
+    lines += ["", "## collect", "", "A list of things to look at, each with its `kind`. All kinds have:", ""]
+    shared = COLLECTORS.root.model_fields
+    kinds = {kind: COLLECTORS.load(kind).model_json_schema() for kind in COLLECTORS.names()}
+    common = next(iter(kinds.values()))["properties"]
+    lines += _table({name: common[name] for name in shared if name != "kind"}, sections)
+    for kind, found in kinds.items():
+        about = (found.get("description") or "").replace("\n", " ")
+        own = {
+            name: field
+            for name, field in found["properties"].items()
+            if name not in shared or _differs(field, common[name])
+        }
+        own.pop("kind", None)
+        lines += ["", f"### {kind}", "", about, "", *_table(own, found.get("$defs", {}))]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _differs(field: Mapping[str, Any], common: Mapping[str, Any]) -> bool:
+    return bool(field.get("default") != common.get("default"))
+
+
+def _section(field: Mapping[str, Any], sections: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    reference = field.get("$ref") or next((one["$ref"] for one in field.get("allOf", ()) if "$ref" in one), None)
+    return sections[reference.rpartition("/")[2]] if reference else None
+
+
+def _table(properties: Mapping[str, Any], sections: Mapping[str, Any], skip: Iterable[str] = ()) -> list[str]:
+    rows = [
+        f"| `{name}` | {_default(name, field)} | {(field.get('description') or '').replace(chr(10), ' ')} |"
+        for name, field in properties.items()
+        if name not in skip and not _section(field, sections)
+    ]
+    return ["| setting | unless set | what it is |", "|---|---|---|", *rows] if rows else []
+
+
+def _default(name: str, field: Mapping[str, Any]) -> str:
+    if name == "data":
+        return "`~/.local/share/toban`"
+    default = field.get("default", "")
+    return f"`{default}`" if default not in ("", None, [], {}) else ""
+
+
+def main() -> None:
+    """Write the pages."""
+    FOLDER.mkdir(exist_ok=True)
+    (FOLDER / "metrics.md").write_text(metrics(), encoding="utf-8")
+    (FOLDER / "settings.md").write_text(settings(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
