@@ -12,7 +12,9 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -213,6 +215,42 @@ def pgbouncer(behind: Postgres, **settings: str) -> Iterator[Server]:
             file.chmod(0o644)
         with running(Server(port, path, [str(program), str(written)], signal.SIGINT)) as server:
             yield server
+
+
+@contextmanager
+def prometheus(configuration: str = "{}", prepare: Callable[[Path], None] | None = None) -> Iterator[Server]:
+    """Run Debian's Prometheus; ``prepare`` may put blocks into `data` of its folder beforehand."""
+    program = need("prometheus", shutil.which("prometheus"))
+    with folder() as path:
+        (path / "prometheus.yml").write_text(configuration)
+        (path / "prometheus.yml").chmod(0o644)
+        if prepare:
+            prepare(path)
+            for file in path.rglob("*"):
+                shutil.chown(file, path.owner(), path.group())
+        port = free_port()
+        options = [
+            "--config.file=prometheus.yml",
+            "--storage.tsdb.path=data",
+            "--storage.tsdb.retention.time=100y",
+            f"--web.listen-address=127.0.0.1:{port}",
+        ]
+        with running(Server(port, path, [str(program), *options])) as server:
+            _ready(f"http://127.0.0.1:{port}/-/ready")
+            yield server
+
+
+def _ready(address: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            urllib.request.urlopen(address).close()
+            return
+        except urllib.error.HTTPError as error:
+            error.close()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 @contextmanager

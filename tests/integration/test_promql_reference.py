@@ -5,8 +5,6 @@ import math
 import random
 import shutil
 import subprocess
-import time
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -82,51 +80,19 @@ def data() -> Series:
 @pytest.fixture(scope="module")
 def prometheus(data: Series) -> Iterator[str]:
     """A Prometheus that holds the series, and nothing else."""
-    program, promtool = need("prometheus", shutil.which("prometheus")), need("promtool", shutil.which("promtool"))
-    with servers.folder() as folder:
+    promtool = need("promtool", shutil.which("promtool"))
+
+    def prepare(folder: Path) -> None:
         (folder / "data.om").write_text(openmetrics(data))
-        (folder / "prometheus.yml").write_text("{}")
         subprocess.run(
             [str(promtool), "tsdb", "create-blocks-from", "openmetrics", "data.om", "data"],
             cwd=folder,
             check=True,
             capture_output=True,
         )
-        _hand_over(folder)
-        port = servers.free_port()
-        server = servers.Server(
-            port,
-            folder,
-            [
-                str(program),
-                "--config.file=prometheus.yml",
-                "--storage.tsdb.path=data",
-                "--storage.tsdb.retention.time=100y",
-                f"--web.listen-address=127.0.0.1:{port}",
-            ],
-        )
-        with servers.running(server):
-            address = f"http://127.0.0.1:{port}"
-            _wait_until_ready(address)
-            yield address
 
-
-def _hand_over(folder: Path) -> None:
-    """Give what promtool wrote to whom the server runs as."""
-    owner = folder.owner(), folder.group()
-    for path in folder.rglob("*"):
-        shutil.chown(path, *owner)
-
-
-def _wait_until_ready(address: str) -> None:
-    deadline = time.monotonic() + servers.PATIENCE
-    while time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(f"{address}/-/ready").close()
-            return
-        except urllib.error.HTTPError:
-            time.sleep(0.02)
-    raise RuntimeError("Prometheus did not get ready")
+    with servers.prometheus(prepare=prepare) as server:
+        yield f"http://127.0.0.1:{server.port}"
 
 
 Table = dict[tuple[tuple[str, str], ...], dict[int, float]]
