@@ -26,9 +26,9 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys, ensurepip; assert sys.version_info >= (3, 11)' 2>/dev/null || \
 	  { echo "toban needs Python 3.11 or newer with venv: on Debian, apt-get install python3 python3-venv" >&2; exit 2; }
 	@echo "Preparing $(VENV) ..."
-	@$(PYTHON) -m venv --clear $(VENV)
-	@awk '/^[^ ]/ {wanted = /^uv==/} wanted' requirements.lock > $(VENV)/uv.lock
-	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock
+	@[ -x $(RUN)/uv ] || { $(PYTHON) -m venv --clear $(VENV); \
+	  awk '/^[^ ]/ {wanted = /^uv==/} wanted' requirements.lock > $(VENV)/uv.lock; \
+	  $(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock; }
 	@$(RUN)/uv pip sync --quiet -p $(VENV) --require-hashes requirements.lock
 	@$(RUN)/uv pip install --quiet -p $(VENV) --no-deps --no-build-isolation -e .
 	@$(RUN)/python -m compileall -q -j 0 $(VENV)/lib
