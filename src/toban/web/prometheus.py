@@ -217,6 +217,12 @@ def text_of(value: float) -> str:
     return text.removesuffix(".0")
 
 
+def plain(value: float) -> str:
+    """Write a scalar as Prometheus does: without an exponent, however long that gets."""
+    text = text_of(value)
+    return f"{Decimal(text):f}" if "e" in text else text
+
+
 def _time(at: int) -> float | int:
     return at // 1000 if at % 1000 == 0 else at / 1000
 
@@ -238,7 +244,7 @@ async def _pieces(answer: Answer, limit: int) -> AsyncIterator[bytes]:
     if answer.shape is Shape.STRING:
         yield orjson.dumps((_time(answer.at), answer.text))
     elif answer.shape is Shape.SCALAR:
-        yield orjson.dumps(_points(answer.series[0])[0])
+        yield orjson.dumps((_time(answer.at), plain(answer.series[0].last)))
     else:
         shown = answer.series
         if limit and len(shown) > limit:
