@@ -12,7 +12,7 @@ import structlog
 from toban.collect.collector import Collector, Look
 from toban.collect.tools import Tools
 from toban.core.beat import beat
-from toban.core.errors import CollectError, StoreError
+from toban.core.errors import CollectError, SeriesLimitError, StoreError
 from toban.core.fence import Fence
 from toban.core.labels import NAME, Labels
 from toban.core.ports import Condition, SampleSink
@@ -95,11 +95,17 @@ class Watch:
         now = milliseconds(at)
         count = sum(int(np.count_nonzero(~np.isnan(batch.values))) for batch in batches)
         about = Batch(self._about, now, np.array([not trouble, seconds, count], np.float64))
-        ended = self._ended(batches, now)
+        try:
+            await self._sink.append([about, *batches, *self._ended(batches, now)])
+        except SeriesLimitError as error:
+            with self.fence:
+                raise CollectError(f"{self.collector.name}: {error}") from error
+            if batches:
+                # Nothing was kept: what is said instead is that this target is down, and why.
+                return await self._hand_over([], at, seconds, self.fence.trouble)
         self.seen = replace(self.seen, at=at, seconds=seconds, samples=count, up=not trouble, trouble=trouble)
         self.newest = (about, *batches)
         self._layouts = tuple({id(batch.layout): batch.layout for batch in batches}.values())
-        await self._sink.append([about, *batches, *ended])
         self.looked.set()
 
     def _batches(self, look: Look, at: datetime) -> list[Batch]:
@@ -199,19 +205,16 @@ class Collecting:
 
 
 class _Forgiving:
-    """A sink for which a store in trouble is a line in the log: looking goes on, the store says how it is."""
+    """A sink whose store may be in trouble: looking goes on, and the store says how it is."""
 
     def __init__(self, sink: SampleSink) -> None:
         self._sink = sink
-        self._trouble = ""
 
     async def append(self, batches: Sequence[Batch]) -> None:
-        """Hand on; report a failure once while it lasts."""
+        """Hand on; what can't be written now stays in the store's memory until it can."""
         try:
             await self._sink.append(batches)
+        except SeriesLimitError:
+            raise
         except StoreError as error:
-            if str(error) != self._trouble:
-                log.warning("numbers are kept in memory only", error=str(error))
-            self._trouble = str(error)
-        else:
-            self._trouble = ""
+            log.debug("not durable yet", error=str(error))

@@ -22,6 +22,10 @@ class StoreError(TobanError):
     """Samples can't be read or written just now."""
 
 
+class SeriesLimitError(StoreError):
+    """There would be too many series: nothing of what was handed over is kept."""
+
+
 class CollectError(TobanError):
     """A target could not be read."""
 

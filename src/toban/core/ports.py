@@ -34,7 +34,8 @@ class SampleSink(Protocol):
         """
         Keep what one look brought, all or nothing; return when it will survive a crash.
 
-        Raises ``StoreError`` when it can't be made durable now.
+        Raises ``StoreError`` when it can't be made durable now; it may be readable all the same. Raises
+        ``SeriesLimitError`` when it would be too many series: then nothing is kept.
         """
         ...
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toban.core.beat import beat
-from toban.core.errors import StoreError
+from toban.core.errors import SeriesLimitError, StoreError
 from toban.core.labels import Labels
 from toban.core.matching import Matcher
 from toban.core.meters import Meters
@@ -249,8 +249,8 @@ class Store:
         except TypeError as error:
             raise StoreError(f"tsdb: a label can't be stored: {error}") from error
         if new and len(self._index) + new > self._settings.series:
-            raise StoreError(
-                f"tsdb: {new} new series would make {len(self._index) + new}, more than `tsdb.series`"
+            raise SeriesLimitError(
+                f"tsdb: {new} new series would make {len(self._index) + new}, more than `metrics.series`"
                 f" ({self._settings.series}) allows: see which labels grow, or raise it"
             )
         declared = [

@@ -12,7 +12,7 @@ import pytest
 from tests.fakes import ListSink
 from toban.collect.collecting import Collecting
 from toban.collect.collector import Collector, Look
-from toban.core.errors import CollectError, StoreError
+from toban.core.errors import CollectError, SeriesLimitError, StoreError
 from toban.core.labels import Labels
 from toban.core.samples import Batch, Layout, gauge, is_stale
 
@@ -184,6 +184,24 @@ async def test_a_store_in_trouble_does_not_end_the_looking(tools):
     sink.trouble = StoreError("disk full")
     _, collecting = await looks(tools, [HEAT.sample(1)], sink=sink)
 
+    assert collecting.targets()[0].up
+
+
+async def test_too_many_series_are_the_targets_trouble(tools):
+    """
+    The store keeps nothing of such a look: the target is down, and says why.
+    """
+
+    class Small(ListSink):
+        async def append(self, batches):
+            if sum(len(batch.layout) for batch in batches) > 4:
+                raise SeriesLimitError("2 new series are more than `metrics.series` allows")
+            await super().append(batches)
+
+    handed, collecting = await looks(
+        tools, [HEAT.sample(1)], [HEAT.sample(2), HEAT.sample(3, room="b")], [HEAT.sample(4)], sink=Small()
+    )
+    assert handed == [{UP: 1, AT % "": 1}, {UP: 0, AT % "": "stale"}, {UP: 1, AT % "": 4}]
     assert collecting.targets()[0].up
 
 

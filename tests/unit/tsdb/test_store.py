@@ -154,7 +154,7 @@ async def test_too_many_series_are_refused_by_name(opened):
     """
     with opened(series=3) as store:
         await store.append([batch(layout("hall", "cellar"), START, 1, 2)])
-        with pytest.raises(StoreError, match=r"2 new series would make 4, more than `tsdb.series` \(3\)"):
+        with pytest.raises(StoreError, match=r"2 new series would make 4, more than `metrics.series` \(3\)"):
             await store.append([batch(layout("a", "b"), START, 1, 2), batch(layout("hall"), START + 1, 3)])
         await store.append([batch(layout("hall", "a"), START + MINUTE, 3, 4)])
 
