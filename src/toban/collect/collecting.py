@@ -102,7 +102,8 @@ class Watch:
                 raise CollectError(f"{self.collector.name}: {error}") from error
             if batches:
                 # Nothing was kept: what is said instead is that this target is down, and why.
-                return await self._hand_over([], at, seconds, self.fence.trouble)
+                await self._hand_over([], at, seconds, self.fence.trouble)
+                return
         self.seen = replace(self.seen, at=at, seconds=seconds, samples=count, up=not trouble, trouble=trouble)
         self.newest = (about, *batches)
         self._layouts = tuple({id(batch.layout): batch.layout for batch in batches}.values())
