@@ -1,13 +1,13 @@
 """Writes pages in the text formats."""
 
+import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
-import numpy as np
-
-from toban.core.labels import NAME, Labels, quote
+from toban.core.labels import LABEL_NAME, METRIC_NAME, NAME, Labels, quote
 from toban.core.samples import Batch, Family, Type
 
 
@@ -18,7 +18,8 @@ class Format(Enum):
     OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
-SUFFIXES: Final = ("_bucket", "_sum", "_count")
+PARTS: Final = {Type.HISTOGRAM: ("_bucket", "_sum", "_count"), Type.SUMMARY: ("_sum", "_count")}
+"""What the series of a family are called beyond its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,13 @@ def page(found: Iterable[Line], known: Mapping[str, Family], format: Format) -> 
         grouped.setdefault(_family_of(line.labels.name, known), []).append(line)
     for name in sorted(grouped):
         family = known.get(name) or Family(name, Type.UNKNOWN, "")
-        shown = family.name
-        if format is Format.OPENMETRICS and family.type is Type.COUNTER:
-            shown = shown.removesuffix("_total")
-        yield from _head(shown, family, format)
+        stem = name.removesuffix("_total")
+        if format is Format.OPENMETRICS and family.type is Type.COUNTER and (stem == name or stem in grouped):
+            # OpenMetrics has no counter without _total, and no two families of one name.
+            family = replace(family, type=Type.UNKNOWN)
+        yield from _head(family, format)
+        if family.type in PARTS:
+            grouped[name].sort(key=_part)
         for line in grouped[name]:
             yield _written(line, format)
     if format is Format.OPENMETRICS:
@@ -66,24 +70,34 @@ def page(found: Iterable[Line], known: Mapping[str, Family], format: Format) -> 
 
 
 def _family_of(name: str, known: Mapping[str, Family]) -> str:
+    """Return the name of the family that a series belongs to."""
     if name not in known:
-        for suffix in SUFFIXES:
+        for suffix in ("_bucket", "_sum", "_count"):
             stem = name.removesuffix(suffix)
-            if stem != name and stem in known and known[stem].type in {Type.HISTOGRAM, Type.SUMMARY}:
+            if stem != name and stem in known and suffix in PARTS.get(known[stem].type, ()):
                 return stem
     return name
 
 
-def _head(shown: str, family: Family, format: Format) -> Iterator[str]:
+def _part(line: Line) -> tuple[list[tuple[str, str]], str, float]:
+    """Sort a histogram's or summary's series: those with the same labels together, its bounds in order."""
+    bound = line.labels.get("le") or line.labels.get("quantile") or "0"
+    try:
+        place = float(bound)
+    except ValueError:
+        place = math.inf
+    return list(line.labels.drop(NAME, "le", "quantile").items()), line.labels.name, place
+
+
+def _head(family: Family, format: Format) -> Iterator[str]:
+    shown, sort = _plain(family.name, METRIC_NAME), family.type.value
     meaning = family.help.replace("\\", r"\\").replace("\n", r"\n")
-    sort = family.type.value
     if format is Format.TEXT:
         sort = "untyped" if family.type is Type.UNKNOWN else sort
     else:
         meaning = meaning.replace('"', r"\"")
-        if family.type is Type.COUNTER and not family.name.endswith("_total"):
-            # OpenMetrics has no counter that is called anything else.
-            sort = "unknown"
+        if family.type is Type.COUNTER:
+            shown = shown.removesuffix("_total")
     if meaning:
         yield f"# HELP {shown} {meaning}\n"
     yield f"# TYPE {shown} {sort}\n"
@@ -92,23 +106,29 @@ def _head(shown: str, family: Family, format: Format) -> Iterator[str]:
 
 
 def _written(line: Line, format: Format) -> str:
-    inside = ",".join(f"{name}={quote(value)}" for name, value in line.labels.items() if name != NAME)
-    labels = f"{{{inside}}}" if inside else ""
+    pairs = [f"{_plain(name, LABEL_NAME)}={quote(value)}" for name, value in line.labels.items() if name != NAME]
+    labels = f"{{{','.join(pairs)}}}" if pairs else ""
     at = ""
     if line.at:
         at = f" {line.at / 1000:.3f}" if format is Format.OPENMETRICS else f" {line.at}"
-    return f"{line.labels.name}{labels} {number(line.value)}{at}\n"
+    return f"{_plain(line.labels.name, METRIC_NAME)}{labels} {number(line.value)}{at}\n"
+
+
+def _plain(name: str, pattern: re.Pattern[str]) -> str:
+    """Return a name as those read it who know no others: what was scraped may have signs of any script."""
+    if pattern.fullmatch(name):
+        return name
+    name = re.sub(r"[^a-zA-Z0-9_:]" if pattern is METRIC_NAME else r"[^a-zA-Z0-9_]", "_", name)
+    return name if pattern.fullmatch(name) else f"_{name}"
 
 
 def number(value: float) -> str:
     """Write a value so that it is read back to the last bit."""
-    if np.isnan(value):
+    if math.isnan(value):
         return "NaN"
-    if np.isinf(value):
+    if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
-    if value == int(value) and abs(value) < 1e15:
-        return str(int(value))
-    return repr(value)
+    return repr(value).removesuffix(".0")
 
 
 def accepted(accept: str) -> Format:
