@@ -1,5 +1,8 @@
 """Why a connection failed, in words that help."""
 
+import os
+import ssl
+
 import httpx2
 
 
@@ -11,9 +14,23 @@ def reason(error: BaseException) -> str:
     """
     if isinstance(error, TimeoutError | httpx2.TimeoutException):
         return "no answer in time"
-    found, deepest = error, str(error)
+    found, deepest = error, _words(error)
     while cause := found.__cause__ or found.__context__:
         found = cause
-        if isinstance(found, OSError) and found.strerror:
-            deepest = found.strerror
+        if isinstance(found, OSError):
+            deepest = _words(found) or deepest
     return deepest or type(error).__name__
+
+
+def _words(error: BaseException) -> str:
+    """Return what one error says, without numbers and places in somebody's source."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return f"TLS: {error.reason.replace('_', ' ').lower()}"
+    if isinstance(error, OSError) and error.errno and error.errno > 0:
+        # asyncio puts the address there instead of the reason.
+        return os.strerror(error.errno).lower()
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error)

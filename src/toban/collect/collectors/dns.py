@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final, Literal
 
 from toban.collect.collector import Collector
+from toban.collect.reasons import reason
 from toban.collect.tools import Tools
 from toban.core.errors import CollectError
 from toban.core.samples import Sample, gauge
@@ -33,6 +34,6 @@ class Dns(Collector):
         try:
             found = await asyncio.get_running_loop().getaddrinfo(self.host, None, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise CollectError(f"dns {self.name}: {self.host}: {error}") from error
+            raise CollectError(f"dns {self.name}: {self.host}: {reason(error)}") from error
         seconds = tools.clock.monotonic() - began
         return [ADDRESSES.sample(len({address for *_, address in found})), SECONDS.sample(seconds)]

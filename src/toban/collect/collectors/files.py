@@ -1,14 +1,18 @@
 """One folder of files."""
 
-import asyncio
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
+from pydantic import PrivateAttr
+
+from toban.collect.aside import Aside
 from toban.collect.collector import Collector
 from toban.collect.tools import Tools
 from toban.core.errors import CollectError
@@ -30,6 +34,12 @@ class Tally:
     count: int = 0
     newest: float = 0.0
 
+    def add(self, facts: os.stat_result) -> None:
+        """Add a file."""
+        self.bytes += facts.st_size
+        self.count += 1
+        self.newest = max(self.newest, facts.st_mtime)
+
 
 class Files(Collector):
     """
@@ -45,16 +55,18 @@ class Files(Collector):
 
     every: Duration = timedelta(minutes=2)
 
+    _aside: Aside = PrivateAttr(default_factory=Aside)
+
     @property
     def looks_at(self) -> str:
         """The folder."""
         return str(self.path)
 
     async def collect(self, tools: Tools) -> Iterable[Sample]:
-        """Walk through the folder, in a thread: a disk may be slow."""
+        """Walk through the folder, aside: a disk may be slow."""
         until = time.monotonic() + 0.8 * self.every.total_seconds()
         try:
-            found = await asyncio.to_thread(tally, self.path, until)
+            found = await self._aside.do(partial(tally, self.path, until))
         except OSError as error:
             raise CollectError(f"files {self.name}: {error.filename or self.path}: {error.strerror}") from error
         samples = [BYTES.sample(found.bytes), COUNT.sample(found.count)]
@@ -69,22 +81,15 @@ def tally(folder: Path, until: float) -> Tally:
     """
     found, waiting = Tally(), [str(folder)]
     while waiting:
-        if time.monotonic() > until:
-            raise TimeoutError(0, f"more files than can be counted in time ({found.count} so far): raise `every`")
-        with os.scandir(waiting.pop()) as entries:
+        inside = waiting.pop()
+        # What is removed while toban walks is no trouble; that the folder itself is missing is.
+        with suppress(*[FileNotFoundError] if inside != str(folder) else []), os.scandir(inside) as entries:
             for entry in entries:
+                if time.monotonic() > until:
+                    raise TimeoutError(0, f"{found.count} files counted when time was up: raise `every`")
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(entry.path)
                 elif entry.is_file(follow_symlinks=False):
-                    _add(found, entry)
+                    with suppress(FileNotFoundError):
+                        found.add(entry.stat(follow_symlinks=False))
     return found
-
-
-def _add(found: Tally, entry: os.DirEntry[str]) -> None:
-    try:
-        facts = entry.stat(follow_symlinks=False)
-    except FileNotFoundError:
-        return  # removed since the folder was opened
-    found.bytes += facts.st_size
-    found.count += 1
-    found.newest = max(found.newest, facts.st_mtime)

@@ -1,6 +1,5 @@
 """The machine that toban stands on."""
 
-import asyncio
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Final, Literal
 import psutil
 from pydantic import PrivateAttr
 
+from toban.collect.aside import Aside
 from toban.collect.collector import Collector
 from toban.collect.tools import Tools
 from toban.core.places import this_machine
@@ -23,18 +23,13 @@ DISK_AVAILABLE: Final = gauge("system_disk_available_bytes", "Space that program
 LOAD: Final = gauge("system_load_average", "Processes that ran or wanted to, on average over some minutes.")
 CPUS: Final = gauge("system_cpus", "Processors there are.")
 SWAP: Final = gauge("system_swap_usage_bytes", "Memory that was moved to disk.", "bytes")
-UPTIME: Final = gauge("system_boot_time_seconds", "When the machine was started, since the epoch.", "seconds")
+BOOTED: Final = gauge("system_boot_time_seconds", "When the machine was started, since the epoch.", "seconds")
 RECEIVED: Final = counter("system_network_receive_bytes_total", "What came in over the network.", "bytes")
 SENT: Final = counter("system_network_transmit_bytes_total", "What went out over the network.", "bytes")
 NETWORK_ERRORS: Final = counter("system_network_errors_total", "Packets that were lost or broken.")
 
-PSEUDO: Final = frozenset(
-    """
-    autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts devtmpfs efivarfs fuse.gvfsd-fuse fuse.lxcfs
-    fusectl hugetlbfs mqueue nsfs overlay proc pstore ramfs rpc_pipefs securityfs selinuxfs squashfs sysfs tmpfs tracefs
-    """.split()  # noqa: SIM905  # as a list they would fill a screen
-)
-"""File systems that lie on no disk of their own; `/` counts whatever it is."""
+FULL: Final = frozenset({"squashfs", "erofs", "iso9660"})
+"""File systems that are made full and never change."""
 
 FIRST: Final = 0.5
 """Seconds over which the first look measures the processors: there is no earlier look to compare with."""
@@ -45,6 +40,7 @@ class Host(Collector):
 
     kind: Literal["host"] = "host"
 
+    _aside: Aside = PrivateAttr(default_factory=Aside)
     _busy: tuple[float, float] | None = PrivateAttr(default=None)
 
     @property
@@ -70,8 +66,8 @@ class Host(Collector):
             MEMORY.sample(memory.total - memory.available),
             MEMORY_SIZE.sample(memory.total),
             SWAP.sample(swap.used),
-            UPTIME.sample(psutil.boot_time()),
-            *await asyncio.to_thread(lambda: list(_disks())),  # a disk that hangs must not hold the loop
+            BOOTED.sample(psutil.boot_time()),
+            *await self._aside.do(lambda: list(_disks())),
             *_network(),
         ]
 
@@ -91,13 +87,14 @@ def share(before: tuple[float, float], now: tuple[float, float]) -> float:
 
 
 def mounts() -> list[str]:
-    """Return where file systems of interest are mounted, each disk once, `/` always."""
-    found = {"/": "/"}
-    for part in psutil.disk_partitions(all=True):
+    """Return where disks are mounted, each disk once, and `/` always: in a container it lies on none of its own."""
+    found: dict[str, str] = {}
+    for part in psutil.disk_partitions():
         # A bind mount of one file, as containers have them, is no disk.
-        if part.fstype not in PSEUDO and part.device.startswith("/") and Path(part.mountpoint).is_dir():
-            found.setdefault(part.device, part.mountpoint)
-    return sorted(set(found.values()))
+        if part.fstype not in FULL and Path(part.mountpoint).is_dir():
+            kept = found.setdefault(part.device, part.mountpoint)
+            found[part.device] = min(kept, part.mountpoint, key=len)
+    return sorted({"/", *found.values()})
 
 
 def _disks() -> Iterator[Sample]:

@@ -1,8 +1,6 @@
 """One page, asked for as a customer's browser would."""
 
 import asyncio
-import json
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -10,20 +8,23 @@ from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import httpx2
-import re2
+import orjson
 from pydantic import AfterValidator, Field
 
 from toban.collect.collector import Collector, Look
 from toban.collect.reasons import reason
+from toban.collect.terminus import complaint
 from toban.collect.tools import Tools
-from toban.core.errors import CollectError
+from toban.core.errors import BadQueryError, CollectError
+from toban.core.matching import expression
+from toban.core.ports import Clock
 from toban.core.samples import gauge
 from toban.core.section import Address, Duration, Secret
 
 STATUS: Final = gauge("probe_http_status_code", "The status of the last answer.")
 DURATION: Final = gauge("probe_duration_seconds", "How long the whole answer took.", "seconds")
 PHASES: Final = gauge("probe_http_duration_seconds", "How long each phase of the answer took.", "seconds")
-LENGTH: Final = gauge("probe_http_content_length", "How long the body was, in bytes.")
+LENGTH: Final = gauge("probe_http_uncompressed_body_length", "How many bytes of the body were read, after inflation.")
 
 LONGEST: Final = 1_000_000
 """How many bytes of a body are read."""
@@ -39,9 +40,9 @@ EVENTS: Final = {
 
 def _expression(text: str) -> str:
     try:
-        re2.compile(text)
-    except re2.error as error:
-        raise ValueError(f"{text!r} is no regular expression: {error}") from error
+        expression(text)
+    except BadQueryError as error:
+        raise ValueError(str(error)) from error
     return text
 
 
@@ -53,7 +54,8 @@ class Http(Collector):
     Ask for one page and measure the answer.
 
     It is down when the status is not expected, or when the body does not hold what it should: a GraphQL API that
-    answers 200 with `errors` is down when `absent: errors` says so.
+    answers 200 with `errors` is down when `absent: errors` says so. When a health endpoint in Terminus' words
+    complains, as those of NestJS programs do, the message names what is down.
     """
 
     kind: Literal["http"] = "http"
@@ -94,18 +96,18 @@ class Http(Collector):
 
     async def collect(self, tools: Tools) -> Look:
         """Return the status and how long each phase took."""
-        spent = Spent()
-        began = time.perf_counter()
+        spent = Spent(tools.clock)
+        began = tools.clock.monotonic()
         try:
             async with asyncio.timeout(self.timeout.total_seconds()):
                 await self._resolve(spent)
                 status, body = await self._ask(tools.http, spent)
-        except (httpx2.HTTPError, OSError, UnicodeError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError) as error:
             raise CollectError(f"{self._asked}: {reason(error)}") from error
         samples = [
             STATUS.sample(status),
             LENGTH.sample(len(body)),
-            DURATION.sample(time.perf_counter() - began),
+            DURATION.sample(tools.clock.monotonic() - began),
             *(PHASES.sample(seconds, phase=phase) for phase, seconds in spent.phases.items()),
         ]
         return Look(samples, trouble=self._trouble(status, body))
@@ -138,21 +140,20 @@ class Http(Collector):
                 body += piece
                 if len(body) >= LONGEST:
                     break
-        return response.status_code, bytes(body)
+        return response.status_code, bytes(body[:LONGEST])
 
     def _trouble(self, status: int, body: bytes) -> str:
         """Say what is not as it should be; what the body says stays out of it, for it may be a customer's."""
-        expected = status in self.status if self.status else 200 <= status < 300
-        if not expected:
-            return f"answered {status}"
-        if self.match and not re2.search(self.match, body.decode("utf-8", "replace")):
+        if status not in self.status if self.status else not 200 <= status < 300:
+            said = complaint(_json(body))
+            return f"answered {status}: {said}" if said else f"answered {status}"
+        if self.match and not expression(self.match).search(body.decode("utf-8", "replace")):
             return f"answered {status}, but nothing in the body matches {self.match!r}"
         if self.present is None and self.absent is None:
             return ""
-        try:
-            found = json.loads(body)
-        except ValueError:
-            return f"answered {status}, but the body is no JSON"
+        found = _json(body)
+        if found is None:
+            return f"answered {status}, but the body is no JSON" + (" so far" if len(body) >= LONGEST else "")
         if self.absent and has(found, self.absent):
             return f"answered {status}, but with {self.absent!r}"
         if self.present and not has(found, self.present):
@@ -160,28 +161,38 @@ class Http(Collector):
         return ""
 
 
+def _json(body: bytes) -> object:
+    """Return what a body's JSON says, or nothing where it is none."""
+    try:
+        found: object = orjson.loads(body)
+    except ValueError:
+        return None
+    return found
+
+
 class Spent:
     """How long each phase of an answer took, redirects added up."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.phases: dict[str, float] = {}
+        self._clock = clock
         self._began: dict[str, float] = {}
 
     @contextmanager
     def on(self, phase: str) -> Iterator[None]:
         """Measure a phase for as long as the block lasts."""
-        began = time.perf_counter()
+        began = self._clock.monotonic()
         yield
-        self.add(phase, time.perf_counter() - began)
+        self.add(phase, self._clock.monotonic() - began)
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Take what the client tells: `connection.connect_tcp.started` and the like."""
         what, _, how = event.rpartition(".")
         phase = EVENTS.get(what)
         if phase and how == "started":
-            self._began[phase] = time.perf_counter()
+            self._began[phase] = self._clock.monotonic()
         elif phase and phase in self._began:
-            self.add(phase, time.perf_counter() - self._began.pop(phase))
+            self.add(phase, self._clock.monotonic() - self._began.pop(phase))
 
     def add(self, phase: str, seconds: float) -> None:
         """Add to a phase."""

@@ -3,18 +3,25 @@
 import asyncio
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
+from pydantic import AfterValidator
+
 from toban.collect.collector import Collector, Look
+from toban.collect.reasons import reason
 from toban.collect.tools import Tools
 from toban.core.errors import CollectError
 from toban.core.samples import gauge
 from toban.core.section import Address, Duration
 
-DAYS_LEFT: Final = gauge("tls_certificate_days_left", "Days until the certificate ends; below nought once it has.")
+EXPIRY: Final = gauge(
+    "probe_ssl_earliest_cert_expiry",
+    "When the certificate ends, since the epoch: days left are (this - time()) / 86400.",
+)
 TRUSTED: Final = gauge("tls_certificate_trusted", "Whether this machine trusts the certificate (1) or not (0).")
 NAME_MATCHES: Final = gauge("tls_certificate_name_matches", "Whether it is for the name that was asked (1) or not (0).")
 INFO: Final = gauge("tls_certificate_info", "Who issued the certificate; always 1.")
@@ -25,10 +32,26 @@ MISMATCH: Final = (62, 64)
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What is read of a certificate."""
+    """
+    What is read of a certificate: its end and who issued it.
+
+    Of one that is refused also the names and addresses that it is for.
+    """
 
     ends: datetime
     issuer: str
+    names: frozenset[str] = frozenset()
+
+    def is_for(self, host: str) -> bool:
+        """Tell whether it is for a name, with a wildcard in place of the first part, or for an address."""
+        host = host.lower()
+        return host in self.names or f"*.{host.partition('.')[2]}" in self.names
+
+
+def _https(address: str) -> str:
+    if not address.startswith("https://"):
+        raise ValueError(f"{address!r} shows no certificate: write it like https://shop.example/")
+    return address
 
 
 class Tls(Collector):
@@ -40,7 +63,7 @@ class Tls(Collector):
 
     kind: Literal["tls"] = "tls"
 
-    url: Address
+    url: Annotated[Address, AfterValidator(_https)]
     """Where the certificate is shown, like https://shop.example/."""
 
     every: Duration = timedelta(minutes=2)
@@ -52,35 +75,49 @@ class Tls(Collector):
     def looks_at(self) -> str:
         """Host and port."""
         parts = urlsplit(self.url)
-        return f"{parts.hostname}:{parts.port or 443}"
+        return parts.netloc if parts.port else f"{parts.netloc}:443"
 
     async def collect(self, tools: Tools) -> Look:
         """Greet the server as a browser would; where that fails, once more to see what it shows."""
-        refused: ssl.SSLCertVerificationError | None = None
         try:
             async with asyncio.timeout(self.timeout.total_seconds()):
-                try:
-                    certificate = _plain(await self._greet(ssl.create_default_context()))
-                except ssl.SSLCertVerificationError as error:
-                    refused = error
-                    certificate = _decoded(await self._greet(_trusting()))
-        except TimeoutError as error:
-            raise CollectError(f"tls {self.name}: {self.looks_at}: no answer in time") from error
-        except OSError as error:
-            raise CollectError(f"tls {self.name}: {self.looks_at}: {error}") from error
-        mismatch = refused is not None and refused.verify_code in MISMATCH
-        left = (certificate.ends - tools.clock.now()) / timedelta(days=1)
+                certificate, trouble, trusted = await self._looked()
+        except (OSError, UnicodeError) as error:
+            raise CollectError(f"tls {self.name}: {self.looks_at}: {reason(error)}") from error
         samples = [
-            DAYS_LEFT.sample(left),
-            NAME_MATCHES.sample(not mismatch),
-            TRUSTED.sample(refused is None or mismatch),
+            EXPIRY.sample(certificate.ends.timestamp()),
+            NAME_MATCHES.sample(not trouble or certificate.is_for(self._host)),
+            TRUSTED.sample(trusted),
             INFO.sample(1, issuer=certificate.issuer),
         ]
-        return Look(samples, trouble=refused.verify_message if refused else "")
+        return Look(samples, trouble=trouble)
+
+    async def _looked(self) -> tuple[Certificate, str, bool]:
+        """Return the certificate, why a browser would refuse it, and whether this machine trusts its issuer."""
+        strict = ssl.create_default_context()
+        try:
+            return _trusted(await self._greet(strict)), "", True
+        except ssl.SSLCertVerificationError as error:
+            refused = error
+        # The standard library shows nothing of what it does not trust: look without believing. Nothing is sent.
+        blind = ssl.create_default_context()
+        blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
+        certificate = _untrusted(await self._greet(blind))
+        trusted = False
+        if refused.verify_code in MISMATCH:
+            # OpenSSL tells a wrong name before it looks at dates and signatures: ask for those alone.
+            strict.check_hostname = False
+            with suppress(ssl.SSLCertVerificationError):
+                await self._greet(strict)
+                trusted = True
+        return certificate, refused.verify_message.removesuffix("."), trusted
+
+    @property
+    def _host(self) -> str:
+        return urlsplit(self.url).hostname or ""
 
     async def _greet(self, context: ssl.SSLContext) -> ssl.SSLObject:
-        parts = urlsplit(self.url)
-        _, writer = await asyncio.open_connection(parts.hostname, parts.port or 443, ssl=context)
+        _, writer = await asyncio.open_connection(self._host, urlsplit(self.url).port or 443, ssl=context)
         try:
             shown: ssl.SSLObject = writer.get_extra_info("ssl_object")
             return shown
@@ -89,29 +126,26 @@ class Tls(Collector):
             writer.transport.abort()
 
 
-def _trusting() -> ssl.SSLContext:
-    """Return a context that looks without believing: nothing is sent over it."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _plain(shown: ssl.SSLObject) -> Certificate:
+def _trusted(shown: ssl.SSLObject) -> Certificate:
     found: Mapping[str, Any] = shown.getpeercert() or {}
     ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(found["notAfter"]), UTC)
     issuer = {name: value for part in found["issuer"] for name, value in part}
     return Certificate(ends, issuer.get("organizationName") or issuer.get("commonName", ""))
 
 
-def _decoded(shown: ssl.SSLObject) -> Certificate:
+def _untrusted(shown: ssl.SSLObject) -> Certificate:
     # The standard library tells nothing of a certificate that it does not trust; this is rarely needed, and heavy.
     from cryptography import x509
     from cryptography.x509.oid import NameOID
 
     certificate = x509.load_der_x509_certificate(shown.getpeercert(binary_form=True) or b"")
-    names = [
+    issuers = [
         *certificate.issuer.get_attributes_for_oid(NameOID.ORGANIZATION_NAME),
         *certificate.issuer.get_attributes_for_oid(NameOID.COMMON_NAME),
     ]
-    return Certificate(certificate.not_valid_after_utc, str(names[0].value) if names else "")
+    names: set[str] = set()
+    with suppress(x509.ExtensionNotFound):
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names.update(name.lower() for name in found.get_values_for_type(x509.DNSName))
+        names.update(map(str, found.get_values_for_type(x509.IPAddress)))
+    return Certificate(certificate.not_valid_after_utc, str(issuers[0].value) if issuers else "", frozenset(names))
