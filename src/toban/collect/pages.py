@@ -7,7 +7,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from toban.core.labels import Labels
 from toban.core.samples import Batch, Family, Layout
 from toban.exposition.reading import UNTIMED, Reader, Reading
 
@@ -44,7 +43,7 @@ class Pages:
     def __init__(self, target: Mapping[str, str], limit: int, *, honor: bool = False) -> None:
         self._target = target
         self._honor = honor
-        self._reader = Reader(limit)
+        self._reader = Reader(limit, self._dressed)
         self._forms: dict[tuple[int, tuple[int, ...]], Form] = {}
 
     def read(self, page: str, at: int, *, openmetrics: bool = False) -> Found:
@@ -68,23 +67,25 @@ class Pages:
         return Found(batches, duplicates, ahead)
 
     def _form(self, ids: Sequence[int]) -> Form:
-        """Give series their labels; of one that is there twice the first counts, as with Prometheus."""
+        """Draw up a layout; of a series that is there twice the first counts, as with Prometheus."""
         families = self._reader.families
-        places: dict[Labels, int] = {}
+        places: dict[int, int] = {}
         for place, key in enumerate(ids):
-            places.setdefault(self._labels(self._reader.labels[key]), place)
-        return Form(families, Layout(places, families.values()), np.fromiter(places.values(), np.intp, len(places)))
+            places.setdefault(key, place)
+        layout = Layout([self._reader.labels[key] for key in places], families.values())
+        return Form(families, layout, np.fromiter(places.values(), np.intp, len(places)))
 
-    def _labels(self, labels: Labels) -> Labels:
+    def _dressed(self, labels: Mapping[str, str]) -> Mapping[str, str]:
+        """Give a series the target's labels."""
         if self._honor:
-            return Labels({**self._target, **labels})
+            return {**self._target, **labels}
         moved: dict[str, str] = {}
-        for name in self._target.keys() & labels.keys():
+        for name in sorted(self._target.keys() & labels.keys()):
             new = f"exported_{name}"
             while new in labels or new in self._target or new in moved:
                 new = f"exported_{new}"
             moved[new] = labels[name]
-        return Labels({**labels, **moved, **self._target})
+        return {**labels, **moved, **self._target}
 
 
 def _by_time(reading: Reading, at: int) -> Iterator[tuple[int, Sequence[int], NDArray[np.float64]]]:

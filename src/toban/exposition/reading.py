@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
@@ -86,11 +86,13 @@ class Reader:
 
     It remembers what each series' text meant: from one look to the next numbers change, and texts do not.
     A number in ``Reading.ids`` means the same for as long as ``generation`` stays. A page of more than ``limit``
-    series is refused as soon as that is seen, so that a flood takes no memory.
+    series is refused as soon as that is seen, so that a flood takes no memory. ``dressed`` changes the labels that
+    a page says, once a series.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, dressed: Callable[[Mapping[str, str]], Mapping[str, str]] = dict) -> None:
         self.limit = limit
+        self._dressed = dressed
         self.generation = 0
         self._size = 0
         self._forget()
@@ -155,7 +157,7 @@ class Reader:
         text = line[:end]
         key = self._ids.get(text)
         if key is None:
-            labels = _labels(found["name"] or "", found["labels"] or "")
+            labels = Labels(self._dressed(_labels(found["name"] or "", found["labels"] or "")))
             key = self._by_labels.setdefault(labels, len(self.labels))
             if key == len(self.labels):
                 self.labels.append(labels)
@@ -171,7 +173,7 @@ def _body(page: str) -> list[str]:
     return body.removesuffix("\n").split("\n") if body else []
 
 
-def _labels(name: str, inside: str) -> Labels:
+def _labels(name: str, inside: str) -> dict[str, str]:
     """Read what stands between the braces. Raises ``ValueError``."""
     pairs: dict[str, str] = {}
     place, inside = 0, inside.rstrip(" \t")
@@ -196,7 +198,7 @@ def _labels(name: str, inside: str) -> Labels:
         pairs["le"] = canonical(pairs["le"])
     if "quantile" in pairs:
         pairs["quantile"] = canonical(pairs["quantile"])
-    return Labels({NAME: name, **pairs})
+    return {NAME: name, **{label: value for label, value in pairs.items() if value}}
 
 
 def _plain(text: str, known: Mapping[str, str] = {"n": "\n", "\\": "\\", '"': '"'}) -> str:
