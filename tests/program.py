@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,14 +40,14 @@ def eventually(ask: Callable[[], T], well: Callable[[T], object] = bool) -> T:
 
 
 class Program:
-    """A running `toban up`."""
+    """A running `toban up`; ``under`` is a command that runs it otherwise than usual."""
 
-    def __init__(self, data: Path, *arguments: str, **environment: str) -> None:
+    def __init__(self, data: Path, *arguments: str, under: Sequence[str] = (), **environment: str) -> None:
         self.data = data
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONDONTWRITEBYTECODE") if name in os.environ}
         self.environment = {**kept, "TOBAN_DATA": str(data), **environment}
         self.process = subprocess.Popen(
-            [*TOBAN, "up", "--listen", "127.0.0.1:0", *arguments],
+            [*under, *TOBAN, "up", "--listen", "127.0.0.1:0", *arguments],
             env=self.environment,
             cwd=data.parent,
             stdout=subprocess.PIPE,
@@ -156,9 +156,9 @@ class Program:
 
 
 @contextmanager
-def toban(data: Path, *arguments: str, **environment: str) -> Iterator[Program]:
+def toban(data: Path, *arguments: str, under: Sequence[str] = (), **environment: str) -> Iterator[Program]:
     """Run toban as long as the block lasts."""
-    program = Program(data, *arguments, **environment)
+    program = Program(data, *arguments, under=under, **environment)
     try:
         yield program
     finally:

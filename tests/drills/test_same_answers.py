@@ -139,7 +139,12 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
 def prometheus(program: Program) -> Iterator[str]:
     """A Prometheus that scrapes it, so that both have something to tell."""
     target = program.url.removeprefix("http://")
-    scrape = {"job_name": "toban", "scrape_interval": "1s", "honor_labels": True, "static_configs": [{"targets": [target]}]}
+    scrape = {
+        "job_name": "toban",
+        "scrape_interval": "1s",
+        "honor_labels": True,
+        "static_configs": [{"targets": [target]}],
+    }
     with servers.prometheus(json.dumps({"scrape_configs": [scrape]})) as server:
         address = f"http://127.0.0.1:{server.port}"
         eventually(lambda: ask(address, "query", {"query": "up == 1"})[1]["data"]["result"])

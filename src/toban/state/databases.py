@@ -113,11 +113,14 @@ class Sqlite(Database):
         if self._engine is None:
             return
         try:
-            inode = self._path.stat().st_ino
+            there = self._path.stat()
         except FileNotFoundError:
             self._save()
             return
-        if inode != self._inode:
+        if there.st_ino != self._inode and there.st_size == 0:
+            # Somebody has looked for the deleted file, and SQLite has made an empty one.
+            self._save()
+        elif there.st_ino != self._inode:
             log.warning("the file was exchanged", path=str(self._path))
             self.close()
 

@@ -197,6 +197,7 @@ class Writer:
             self._file.close()
             self._file, self._anew = None, True
         if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)  # the whole folder may be gone
             self._file = HeadFile(self._path, full=self._full)
             self._anew = self._anew or self._file.is_new
         if self._anew:

@@ -20,5 +20,5 @@ async def test_a_name_that_cannot_be_looked_up_is_down(tools):
     """
     The message names it. This one fails before anybody is asked: its part is longer than 63 signs.
     """
-    with pytest.raises(CollectError, match="dns dns: x{64}: "):
+    with pytest.raises(CollectError, match=r"dns dns: x{64}: "):
         await Dns(host="x" * 64).collect(tools)

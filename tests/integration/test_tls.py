@@ -1,0 +1,182 @@
+"""The tls collector against real TLS servers with certificates of an authority that was made for the test."""
+
+import asyncio
+import ipaddress
+import ssl
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from tests.integration.looks import lent, look
+from tests.pretend import pretending, says, silent
+from tests.servers import free_port
+from toban.collect.collectors.tls import Tls
+from toban.core.errors import CollectError
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+DAY = timedelta(days=1)
+
+
+def subject(organization, name):
+    return x509.Name(
+        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization), x509.NameAttribute(NameOID.COMMON_NAME, name)]
+    )
+
+
+class Authority:
+    """A certificate authority that nobody knows."""
+
+    def __init__(self) -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.name = subject("Throw-away Trust", "test")
+        self.certificate = (
+            self._builder(self.name, self.key, NOW + 10 * DAY)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(x509.KeyUsage(False, False, False, False, False, True, True, False, False), critical=True)
+            .sign(self.key, hashes.SHA256())
+        )
+
+    def _builder(self, name, key, ends):
+        return (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(self.name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(NOW - 100 * DAY)
+            .not_valid_after(ends)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
+        )
+
+    def server(self, folder, *names, ends):
+        """Return what a server needs that shows a certificate for these names and addresses."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        found = [
+            x509.IPAddress(ipaddress.ip_address(name)) if name[0].isdigit() or ":" in name else x509.DNSName(name)
+            for name in names
+        ]
+        certificate = (
+            self._builder(subject("Shop", "shop"), key, ends)
+            .add_extension(x509.SubjectAlternativeName(found), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .sign(self.key, hashes.SHA256())
+        )
+        file = folder / "server.pem"
+        file.write_bytes(
+            certificate.public_bytes(serialization.Encoding.PEM)
+            + key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file)
+        return context
+
+
+@pytest.fixture
+def authority(tmp_path, monkeypatch):
+    """An authority that this machine trusts, as long as the test lasts: the way OpenSSL is told."""
+    made = Authority()
+    file = tmp_path / "authority.pem"
+    file.write_bytes(made.certificate.public_bytes(serialization.Encoding.PEM))
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    return made
+
+
+async def looked(context, host="127.0.0.1"):
+    async with pretending(says(), host, context) as server, lent() as tools:
+        place = f"[{host}]" if ":" in host else host
+        return await look(Tls(url=f"https://{place}:{server.port}/", timeout="5s"), tools)
+
+
+def found(numbers):
+    return (
+        numbers.one("tls_certificate_trusted"),
+        numbers.one("tls_certificate_name_matches"),
+        numbers.one("probe_ssl_earliest_cert_expiry"),
+        numbers.one("tls_certificate_info", issuer="Throw-away Trust"),
+    )
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+async def test_a_certificate_tells_its_end_and_its_issuer(authority, tmp_path, host):
+    """
+    For names and addresses alike.
+    """
+    ends = NOW + 5 * DAY
+    numbers = await looked(authority.server(tmp_path, "127.0.0.1", "::1", "localhost", ends=ends), host)
+
+    assert numbers.trouble == ""
+    assert found(numbers) == (1, 1, ends.timestamp(), 1)
+
+
+@pytest.mark.parametrize(
+    ("names", "days", "trusted", "matches", "trouble"),
+    [
+        (["127.0.0.1"], -3, 0, 1, "certificate has expired"),
+        (["127.0.0.2", "shop.example"], 5, 1, 0, "IP address mismatch, certificate is not valid for '127.0.0.1'"),
+        (["shop.example"], -3, 0, 0, "IP address mismatch, certificate is not valid for '127.0.0.1'"),
+    ],
+)
+async def test_what_a_browser_refuses_is_down_and_told_in_full(
+    authority, tmp_path, names, days, trusted, matches, trouble
+):
+    """
+    Each of its faults has a number of its own: OpenSSL stops at the first.
+    """
+    ends = NOW + days * DAY
+    numbers = await looked(authority.server(tmp_path, *names, ends=ends))
+
+    assert numbers.trouble == trouble
+    assert found(numbers) == (trusted, matches, ends.timestamp(), 1)
+
+
+@pytest.mark.parametrize(("names", "matches"), [(["localhost"], 1), (["shop.example"], 0)])
+async def test_a_certificate_of_an_unknown_issuer_is_down(tmp_path, names, matches):
+    """
+    Its end, its issuer and its name are told all the same.
+    """
+    ends = NOW + 5 * DAY
+    numbers = await looked(Authority().server(tmp_path, *names, ends=ends), "localhost")
+
+    assert "local issuer certificate" in numbers.trouble
+    assert found(numbers) == (0, matches, ends.timestamp(), 1)
+
+
+async def test_a_server_that_never_greets_is_down():
+    """
+    It costs its own time limit, no more.
+    """
+    async with silent() as port, lent() as tools:
+        with pytest.raises(CollectError, match=f"tls shop: 127.0.0.1:{port}: no answer in time"):
+            await look(Tls(name="shop", url=f"https://127.0.0.1:{port}/", timeout="200ms"), tools)
+
+
+@asynccontextmanager
+async def plain():
+    """A server that greets first, and not in TLS."""
+
+    async def greet(reader, writer):
+        writer.write(b"220 mail.example ESMTP\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_a_server_that_speaks_no_tls_and_none_at_all_are_told():
+    """
+    In words, not in OpenSSL's line numbers.
+    """
+    async with lent() as tools:
+        with pytest.raises(CollectError, match="connection refused"):
+            await look(Tls(url=f"https://127.0.0.1:{free_port()}/"), tools)
+        async with plain() as port:
+            with pytest.raises(CollectError, match="TLS: wrong version number"):
+                await look(Tls(url=f"https://127.0.0.1:{port}/"), tools)
