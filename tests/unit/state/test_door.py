@@ -1,6 +1,5 @@
-"""State's one door, on SQLite: PostgreSQL is in the integration tests."""
+"""State in a file: what can happen to one. What both databases promise is in tests/contracts."""
 
-import asyncio
 import sqlite3
 from pathlib import Path
 
@@ -35,27 +34,6 @@ def make_count(connection: Connection) -> None:
 
 def read_count(connection: Connection) -> int:
     return connection.execute(select(COUNT.c.n)).scalar_one()
-
-
-async def test_reading_and_then_writing_from_many_tasks_loses_nothing(state):
-    """
-    A hundred tasks that read and then write leave a hundred, though each saw what another was about to change.
-    """
-    await state.transaction(make_count)
-    await asyncio.gather(*(state.transaction(raise_count) for _ in range(100)))
-
-    assert await state.transaction(read_count) == 100
-
-
-async def test_two_copies_on_one_file_lose_nothing(state, tmp_path):
-    """
-    Each waits for its turn before it reads.
-    """
-    await state.transaction(make_count)
-    async with State(Sqlite(tmp_path / "toban.db"), FakeClock(), Meters()) as other:
-        await asyncio.gather(*(door.transaction(raise_count) for _ in range(30) for door in (state, other)))
-
-    assert await state.transaction(read_count) == 60
 
 
 async def test_an_exception_undoes_the_whole_transaction(state):

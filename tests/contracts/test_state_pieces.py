@@ -1,30 +1,13 @@
-"""Feed, spool and journal."""
+"""Feed, spool and journal, on SQLite and on PostgreSQL alike."""
 
 import asyncio
 from datetime import timedelta
-from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes import FakeClock
 from toban.core.errors import DeliveryError
-from toban.core.meters import Meters
 from toban.state import feed, journal, spool
-from toban.state.databases import Sqlite
-from toban.state.door import State
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-async def state(tmp_path: Path, clock: FakeClock):
-    async with State(Sqlite(tmp_path / "toban.db"), clock, Meters()) as state:
-        yield state
 
 
 async def test_a_reader_of_the_feed_sees_each_change_once_and_in_order(state, clock):

@@ -1,0 +1,38 @@
+"""State on both databases."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import FakeClock
+from tests.integration.conftest import postgres
+from toban.core.meters import Meters
+from toban.state.databases import Database, Postgres, Sqlite
+from toban.state.door import State
+
+__all__ = ["postgres"]
+
+Opening = Callable[[], Database]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Opening:
+    """Return what opens one new database, as often as there are copies of toban."""
+    if request.param == "sqlite":
+        return lambda: Sqlite(tmp_path / "toban.db")
+    server = request.getfixturevalue("postgres")
+    name = f"state_{abs(hash(str(tmp_path)))}"
+    server.execute(f"CREATE DATABASE {name}")
+    return lambda: Postgres(server.address(name))
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def state(opening: Opening, clock: FakeClock) -> AsyncIterator[State]:
+    async with State(opening(), clock, Meters()) as state:
+        yield state
