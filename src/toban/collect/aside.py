@@ -20,7 +20,7 @@ class Aside:
     """
 
     def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
+        self._busy = False
 
     async def do(self, work: Callable[[], T]) -> T:
         """
@@ -28,7 +28,7 @@ class Aside:
 
         Raises ``CollectError`` while what an earlier look began has not ended.
         """
-        if self._thread and self._thread.is_alive():
+        if self._busy:
             raise CollectError("what an earlier look began still hangs")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
@@ -47,10 +47,11 @@ class Aside:
                 result = work()
             except Exception as caught:  # it is raised where it is awaited
                 error = caught
+            self._busy = False
             # A loop that was closed meanwhile waits for nothing.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(tell, result, error)
 
-        self._thread = threading.Thread(target=run, name="aside", daemon=True)
-        self._thread.start()
+        self._busy = True
+        threading.Thread(target=run, name="aside", daemon=True).start()
         return await done

@@ -1,0 +1,156 @@
+"""The scrape collector against real answers."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from tests.fakes import ListSink
+from tests.integration.looks import lent
+from tests.pretend import nothing, pretending, says
+from toban.collect.collecting import Collecting
+from toban.collect.collectors.scrape import DUPLICATES, Scrape
+from toban.core.samples import is_stale, milliseconds
+
+PAGE = '# TYPE heat gauge\nheat{room="a"} 20\nheat{room="b"} 21\n'
+
+
+async def scraped(*pages, **fields):
+    """Look once for each answer, through the collecting service; return what was handed over each time."""
+    answers = list(pages)
+
+    async def answer(request, writer):
+        page = answers.pop(0)
+        await (page if callable(page) else says(page, content_type="text/plain; version=0.0.4"))(request, writer)
+
+    sink, handed = ListSink(), []
+    async with pretending(answer) as server, lent() as tools:
+        scrape = Scrape(name="x", job="x", instance="i", url=f"http://127.0.0.1:{server.port}/metrics", **fields)
+        collecting = Collecting([scrape], sink, tools)
+        for _ in pages:
+            before = len(sink.batches)
+            await collecting.look_once()
+            handed.append(told(sink.batches[before:]))
+        return handed, collecting.targets()[0], sink.batches, server.asked, tools
+
+
+def told(batches):
+    return {
+        str(labels): "stale" if stale else value
+        for batch in batches
+        for labels, value, stale in zip(
+            batch.layout.series, batch.values.tolist(), is_stale(batch.values).tolist(), strict=True
+        )
+        if not labels.name.startswith("scrape_")
+    }
+
+
+UP = 'up{instance="i", job="x"}'
+HEAT = 'heat{instance="i", job="x", room="%s"}'
+
+
+async def test_a_page_becomes_series_of_its_target():
+    """
+    Asked for as Prometheus asks.
+    """
+    [found], target, _, [asked], _ = await scraped(PAGE)
+
+    assert found == {UP: 1, HEAT % "a": 20, HEAT % "b": 21}
+    assert target.samples == 2
+    assert "application/openmetrics-text" in asked
+    assert "x-prometheus-scrape-timeout-seconds: 10" in asked.lower()
+
+
+async def test_a_series_that_vanishes_ends_and_the_rest_goes_on():
+    """
+    And a page that stays the same uses the same layout again.
+    """
+    one = 'heat{room="a"} 22\n'
+    handed, _, batches, _, _ = await scraped(PAGE, one, one)
+
+    assert handed[1] == {UP: 1, HEAT % "a": 22, HEAT % "b": "stale"}
+    assert handed[2] == {UP: 1, HEAT % "a": 22}
+    assert batches[3].layout is batches[6].layout
+
+
+async def test_a_page_in_gzip_and_openmetrics():
+    """
+    A counter keeps its `_total`, and a page that is cut off is no page.
+    """
+    page = "# TYPE orders counter\norders_total 3.0\n# EOF\n"
+    media = "application/openmetrics-text; version=1.0.0"
+    whole = says(gzip.compress(page.encode()), content_type=media, content_encoding="gzip")
+    half = says(page[:-6], content_type=media)
+    handed, target, _, _, _ = await scraped(whole, half)
+
+    orders = 'orders_total{instance="i", job="x"}'
+    assert handed == [{UP: 1, orders: 3}, {UP: 0, orders: "stale"}]
+    assert "# EOF" in target.trouble
+
+
+async def test_labels_of_the_page_are_renamed_or_honored():
+    """
+    As Prometheus does.
+    """
+    page = 'heat{job="their",instance="own"} 1\n'
+    [renamed], *_ = await scraped(page)
+    [honored], *_ = await scraped(page, honor_labels=True)
+
+    assert 'heat{exported_instance="own", exported_job="their", instance="i", job="x"}' in renamed
+    assert 'heat{instance="own", job="their"}' in honored
+
+
+async def test_samples_with_a_time_of_their_own_keep_it():
+    """
+    The others were taken at the time of the look.
+    """
+    *_, batches, _, tools = await scraped('heat{room="a"} 1 1767225590000\nheat{room="b"} 2\n')
+
+    now = milliseconds(tools.clock.now())
+    assert {str(batch.layout.series[0]): batch.at for batch in batches[1:]} == {
+        HEAT % "a": 1767225590000,
+        HEAT % "b": now,
+    }
+
+
+async def test_of_duplicates_the_first_counts():
+    """
+    The others are counted.
+    """
+    [found], _, _, _, tools = await scraped('heat{room="a"} 1\nheat{room="a"} 2\n')
+
+    assert found[HEAT % "a"] == 1
+    assert tools.meters.value(DUPLICATES, name="x") == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "fields", "words"),
+    [
+        (says("no", "503 Service Unavailable"), {}, "answered 503"),
+        ("heat 1\nnot a sample\n", {}, "line 2"),
+        ("".join(f'heat{{n="{n}"}} 1\n' for n in range(9)), {"limit": 5}, "limit"),
+        ("x" * 5000, {"size": 1000}, "more than 1000 bytes"),
+        (says(b"\xff\xfe", content_type="text/plain"), {}, "no UTF-8"),
+        (nothing, {"timeout": "50ms"}, "no answer in time"),
+    ],
+)
+async def test_what_is_no_page_is_down_and_says_why(answer, fields, words):
+    """
+    Nothing of it is kept.
+    """
+    [found], target, *_ = await scraped(answer, **fields)
+
+    assert found == {UP: 0}
+    assert words in target.trouble
+
+
+async def test_thousands_of_series_are_one_array():
+    """
+    Ten thousand of them, and one more is too many.
+    """
+    page = "".join(f'heat{{n="{n}"}} {n}\n' for n in range(10_000))
+    _, target, batches, _, _ = await scraped(page)
+    assert target.samples == 10_000
+    assert np.array_equal(batches[1].values, np.arange(10_000.0))
+    _, target, *_ = await scraped(page + "more 1\n")
+    assert not target.up

@@ -1,0 +1,55 @@
+"""One folder of files."""
+
+import os
+import time
+
+import pytest
+
+from toban.collect.collectors.files import Files, tally
+from toban.core.errors import CollectError
+
+
+async def looked(path, tools):
+    return {sample.family.name: sample.value for sample in await Files(path=path).collect(tools)}
+
+
+async def test_a_folder_is_added_up_with_all_in_it(tmp_path, tools):
+    """
+    Links are not followed: a circle of them would never end.
+    """
+    (tmp_path / "a").mkdir()
+    (tmp_path / "one").write_bytes(b"12345")
+    (tmp_path / "a" / "two").write_bytes(b"123")
+    (tmp_path / "a" / "circle").symlink_to(tmp_path)
+    os.utime(tmp_path / "one", (7, 7))
+    os.utime(tmp_path / "a" / "two", (9, 9))
+
+    assert await looked(tmp_path, tools) == {
+        "folder_size_bytes": 8,
+        "folder_files": 2,
+        "folder_newest_timestamp_seconds": 9,
+    }
+
+
+async def test_an_empty_folder_has_no_newest_file(tmp_path, tools):
+    """
+    Nought would be 1970.
+    """
+    assert await looked(tmp_path, tools) == {"folder_size_bytes": 0, "folder_files": 0}
+
+
+async def test_a_folder_that_is_missing_is_down(tmp_path, tools):
+    """
+    The message names it.
+    """
+    with pytest.raises(CollectError, match=r"files files: .*nope: No such file"):
+        await looked(tmp_path / "nope", tools)
+
+
+def test_a_folder_without_end_is_left_when_time_is_up(tmp_path):
+    """
+    With the remedy.
+    """
+    (tmp_path / "one").touch()
+    with pytest.raises(TimeoutError, match="raise `every`"):
+        tally(tmp_path, time.monotonic() - 1)

@@ -1,0 +1,62 @@
+"""The machine that toban stands on."""
+
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toban.collect.collectors.host import FIRST, Host, mounts, share
+
+seconds = st.floats(0, 1e9)
+
+
+async def looked(host, tools):
+    return {(s.family.name, s.labels.get("mount", "")): s.value for s in await host.collect(tools)}
+
+
+async def test_the_machines_figures_are_those_of_the_system(tools):
+    """
+    Memory and disks add up, and `/` is always among them.
+    """
+    found = await looked(Host(), tools)
+
+    assert found["system_memory_size_bytes", ""] == psutil.virtual_memory().total
+    assert 0 < found["system_memory_usage_bytes", ""] < found["system_memory_size_bytes", ""]
+    size, used, free = (found[f"system_disk_{part}_bytes", "/"] for part in ("size", "usage", "available"))
+    assert 0 < used + free <= size
+    assert 0 <= found["system_cpu_usage_percent", ""] <= 100
+
+
+async def test_the_first_look_measures_half_a_second(tools):
+    """
+    The second compares with the first and need not wait.
+    """
+    host = Host()
+    await host.collect(tools)
+    assert tools.clock.monotonic() == FIRST
+    await host.collect(tools)
+    assert tools.clock.monotonic() == FIRST
+
+
+def test_pseudo_file_systems_are_left_out():
+    """
+    What lies on no disk has no space.
+    """
+    assert "/" in mounts()
+    assert not {"/proc", "/sys", "/dev/shm"} & set(mounts())
+
+
+@given(seconds, seconds, seconds, seconds)
+def test_a_share_is_a_share(busy, idle, more_busy, more_idle):
+    """
+    From 0 to 100, also when a clock stands still or jumps back.
+    """
+    assert 0 <= share((busy, busy + idle), (more_busy, more_busy + more_idle)) <= 100
+
+
+@pytest.mark.parametrize(("now", "percent"), [((1.5, 12.0), 25.0), ((1.0, 12.0), 0.0), ((3.0, 12.0), 100.0)])
+def test_all_but_idle_counts(now, percent):
+    """
+    Against a first reading of one busy second in ten.
+    """
+    assert share((1.0, 10.0), now) == percent
