@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from toban.core.samples import Batch
+from toban.core.samples import Batch, is_stale
 
 
 class FakeClock:
@@ -48,3 +48,15 @@ class ListSink:
         self.batches.extend(batches)
         async with self._given:
             self._given.notify_all()
+
+
+def told(batches: Sequence[Batch]) -> dict[str, float | str]:
+    """Return what batches say, by series; without what each look says of itself."""
+    return {
+        str(labels): "stale" if stale else value
+        for batch in batches
+        for labels, value, stale in zip(
+            batch.layout.series, batch.values.tolist(), is_stale(batch.values).tolist(), strict=True
+        )
+        if not labels.name.startswith("scrape_")
+    }

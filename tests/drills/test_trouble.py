@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.needs import need
 from tests.program import Program, eventually, toban
 
 OFTEN = """
@@ -41,8 +42,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={FULL}", "tmpfs", str(place)], capture_output=True, text=True, check=False
     )
-    if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    need("a small file system of one's own", None if mounted.returncode else place)
     try:
         yield place
     finally:

@@ -5,12 +5,12 @@ import gzip
 import numpy as np
 import pytest
 
-from tests.fakes import ListSink
+from tests.fakes import ListSink, told
 from tests.integration.looks import lent
 from tests.pretend import nothing, pretending, says
 from toban.collect.collecting import Collecting
 from toban.collect.collectors.scrape import DUPLICATES, Scrape
-from toban.core.samples import is_stale, milliseconds
+from toban.core.samples import milliseconds
 
 PAGE = '# TYPE heat gauge\nheat{room="a"} 20\nheat{room="b"} 21\n'
 
@@ -32,17 +32,6 @@ async def scraped(*pages, **fields):
             await collecting.look_once()
             handed.append(told(sink.batches[before:]))
         return handed, collecting.targets()[0], sink.batches, server.asked, tools
-
-
-def told(batches):
-    return {
-        str(labels): "stale" if stale else value
-        for batch in batches
-        for labels, value, stale in zip(
-            batch.layout.series, batch.values.tolist(), is_stale(batch.values).tolist(), strict=True
-        )
-        if not labels.name.startswith("scrape_")
-    }
 
 
 UP = 'up{instance="i", job="x"}'

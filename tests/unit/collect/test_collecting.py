@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from tests.fakes import ListSink
+from tests.fakes import ListSink, told
 from toban.collect.collecting import Collecting
 from toban.collect.collector import Collector, Look
 from toban.core.errors import CollectError, SeriesLimitError, StoreError
 from toban.core.labels import Labels
-from toban.core.samples import Batch, Layout, gauge, is_stale
+from toban.core.samples import Batch, Layout, gauge
 
 HEAT = gauge("heat", "How warm it is.")
 
@@ -63,17 +63,6 @@ async def looks(tools, *script, sink=None, **fields):
         await collecting.look_once()
         handed.append(told(sink.batches[before:]))
     return handed, collecting
-
-
-def told(batches):
-    return {
-        str(labels): "stale" if stale else value
-        for batch in batches
-        for labels, value, stale in zip(
-            batch.layout.series, batch.values.tolist(), is_stale(batch.values).tolist(), strict=True
-        )
-        if not labels.name.startswith("scrape_")
-    }
 
 
 UP = 'up{instance="shop", job="shop"}'
