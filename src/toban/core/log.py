@@ -38,7 +38,9 @@ def configure(level: str, out: TextIO | None = None) -> None:
     if number is None:
         raise ValueError(f"LOG_LEVEL: {level!r} is no level: debug, info, warning or error")
     stream = out
-    last: list[Callable[..., Any]] = [_in_words] if out.isatty() else [structlog.processors.dict_tracebacks, _as_json]
+    # Without the values of variables: passwords and customers are among them.
+    traces = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+    last: list[Callable[..., Any]] = [_in_words] if out.isatty() else [traces, _as_json]
     shared: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -1,6 +1,7 @@
 """The service that answers."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -71,6 +72,14 @@ class Serving:
         """Tell whether both doors are open."""
         started = all(door.server and door.server.started and not door.server.should_exit for door in self._doors)
         return Condition(started, f"listening on {self.address}" if started else "not listening")
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Tell whether the server's complaint is one: that toban cut off an answer when it stopped is none."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
+logging.getLogger("uvicorn.error").addFilter(_is_news)
 
 
 class _Server(uvicorn.Server):
