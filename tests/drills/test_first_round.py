@@ -4,7 +4,6 @@ import json
 import signal
 import socket
 import subprocess
-import threading
 from pathlib import Path
 
 import pytest
@@ -47,28 +46,6 @@ def test_with_nothing_configured_it_watches_its_machine(data):
         wrong = program.run("query", "rate(")
         assert (wrong.returncode, "parse error" in wrong.stderr) == (1, True)
         assert program.stop() == 0
-
-
-def test_it_ends_in_time_with_an_open_stream_and_a_running_query(data):
-    """
-    What is being answered gets two seconds; then everything is flushed and closed.
-    """
-    with toban(data) as program:
-        host, port = program.url.removeprefix("http://").split(":")
-        # One who asks for something large and never reads the answer, and one who asks for something slow.
-        stuck = socket.create_connection((host, int(port)))
-        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        names = "label_replace(vector(time()), 'n', '$1', '', '')"
-        stuck.sendall(
-            f"GET /api/v1/query_range?query={'%20or%20'.join([names.replace(' ', '%20')] * 1)}"
-            "&start=0&end=10999&step=1 HTTP/1.1\r\nhost: x\r\n\r\n".encode()
-        )
-        slow = "count_over_time(sum_over_time((sin(vector(time())))[4h:1s])[4h:10s])"
-        asking = threading.Thread(target=lambda: program.run("query", slow), daemon=True)
-        asking.start()
-        assert program.stop(within=PROMISED_END) == 0
-        asking.join(30)
-        stuck.close()
 
 
 @pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
