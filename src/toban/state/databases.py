@@ -63,6 +63,10 @@ class Database(ABC):
             self._engine.dispose()
             self._engine = None
 
+    def after_trouble(self) -> None:
+        """Let go of a connection that met trouble: it may never see the end. SQLite's stays read-only for good."""
+        self.close()
+
 
 class Sqlite(Database):
     """
@@ -112,31 +116,37 @@ class Sqlite(Database):
     def _check(self) -> None:
         if self._engine is None:
             return
-        try:
-            there = self._path.stat()
-        except FileNotFoundError:
+        if self._is_deleted():
             self._save()
-            return
-        if there.st_ino != self._inode and there.st_size == 0:
-            # Somebody has looked for the deleted file, and SQLite has made an empty one.
-            self._save()
-        elif there.st_ino != self._inode:
+        elif self._path.stat().st_ino != self._inode:
             log.warning("the file was exchanged", path=str(self._path))
             self.close()
 
-    def _save(self) -> None:
-        """Write a deleted file anew from the connection that still holds it."""
-        log.warning("the file was deleted: writing it anew from memory", path=str(self._path))
-        fresh = self._path.with_suffix(".saving")
-        fresh.unlink(missing_ok=True)
+    def after_trouble(self) -> None:
+        """Let go as usual, but never of a deleted file's connection: nothing else holds what was in it."""
+        if not self._is_deleted():
+            self.close()
+
+    def _is_deleted(self) -> bool:
+        """Tell whether the file is gone; an empty one is what SQLite makes for somebody who looks for it."""
         try:
+            there = self._path.stat()
+        except FileNotFoundError:
+            return True
+        return there.st_ino != self._inode and there.st_size == 0
+
+    def _save(self) -> None:
+        """Write a deleted file anew from the connection that still holds it; where that fails, it can be tried again."""
+        fresh = self._path.with_suffix(".saving")
+        try:
+            fresh.unlink(missing_ok=True)
             with closing(sqlite3.connect(fresh)) as target, self._raw() as source:
                 source.backup(target)
             fresh.replace(self._path)
         except (OSError, sqlite3.Error) as error:
             raise StateError(f"deleted, and can't be written anew: {error}") from error
-        finally:
-            self.close()
+        log.warning("the file was deleted: it was written anew from memory", path=str(self._path))
+        self.close()
         for leftover in ("-wal", "-shm"):
             self._path.with_name(self._path.name + leftover).unlink(missing_ok=True)
 

@@ -74,8 +74,7 @@ class State:
                 if attempt < TRIES and isinstance(error, OperationalError) and self._database.collided(error):
                     continue
                 self._failed(error)
-                # A connection that met trouble may never see its end: SQLite's stays read-only for good.
-                self._database.close()
+                self._database.after_trouble()
                 raise StateError(self._trouble) from error
             self._well()
             return result

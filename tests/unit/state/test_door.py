@@ -103,6 +103,24 @@ async def test_a_deleted_file_is_written_anew_with_everything_in_it(state, tmp_p
         assert await other.transaction(read_count) == 2
 
 
+async def test_a_deleted_file_that_cannot_be_written_anew_yet_is_not_given_up(state, tmp_path):
+    """
+    While there is no way to write it, that is said; as soon as there is, everything is back.
+    """
+    await state.transaction(make_count)
+    await state.transaction(raise_count)
+    (tmp_path / "toban.db").unlink()
+    in_the_way = tmp_path / "toban.saving"
+    in_the_way.mkdir()
+    for _ in range(2):
+        with pytest.raises(StateError, match="deleted, and can't be written anew"):
+            await state.transaction(read_count)
+    in_the_way.rmdir()
+
+    assert await state.transaction(read_count) == 1
+    assert state.health().ok
+
+
 async def test_a_broken_file_is_set_aside_and_said(tmp_path):
     """
     Toban begins anew beside it; the broken file is kept.
