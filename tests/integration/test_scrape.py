@@ -77,6 +77,29 @@ async def test_a_page_in_gzip_and_openmetrics():
     assert "# EOF" in target.trouble
 
 
+async def test_a_page_in_pieces_and_behind_a_redirect():
+    """
+    However it comes, it is one page.
+    """
+
+    async def chunked(request, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-type: text/plain\r\n\r\n")
+        for piece in (PAGE[:25], PAGE[25:27], PAGE[27:], ""):
+            writer.write(f"{len(piece):x}\r\n{piece}\r\n".encode())
+
+    handed, *_ = await scraped(chunked)
+    assert handed == [{UP: 1, HEAT % "a": 20, HEAT % "b": 21}]
+
+    moved = says(status="301 Moved Permanently", location="/there")
+
+    async def answer(request, writer):
+        await (says(PAGE) if request.startswith("GET /there") else moved)(request, writer)
+
+    async with pretending(answer) as server, lent() as tools:
+        look = await Scrape(url=f"http://127.0.0.1:{server.port}/").collect(tools)
+    assert [len(batch.layout) for batch in look.batches] == [2]
+
+
 async def test_labels_of_the_page_are_renamed_or_honored():
     """
     As Prometheus does.
@@ -121,6 +144,14 @@ async def test_of_duplicates_the_first_counts():
         ("x" * 5000, {"size": 1000}, "more than 1000 bytes"),
         (says(b"\xff\xfe", content_type="text/plain"), {}, "no UTF-8"),
         (nothing, {"timeout": "50ms"}, "no answer in time"),
+        (
+            says("<html>", content_type="text/html; charset=utf-8"),
+            {},
+            "line 1: '<html>' is no sample (its type is text/html)",
+        ),
+        (says('{"a": 1}', content_type="application/json"), {}, "(its type is application/json)"),
+        (says(PAGE, content_type="text/plain", content_length="999"), {}, "expected 999"),
+        (says(gzip.compress(bytes(5_000_000)), content_encoding="gzip"), {"size": "1MB"}, "more than 1000000 bytes"),
     ],
 )
 async def test_what_is_no_page_is_down_and_says_why(answer, fields, words):

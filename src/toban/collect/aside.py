@@ -53,5 +53,9 @@ class Aside:
                 loop.call_soon_threadsafe(tell, result, error)
 
         self._busy = True
-        threading.Thread(target=run, name="aside", daemon=True).start()
+        try:
+            threading.Thread(target=run, name="aside", daemon=True).start()
+        except RuntimeError as error:
+            self._busy = False
+            raise CollectError(f"no thread to work in: {error}") from error
         return await done

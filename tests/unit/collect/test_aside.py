@@ -39,3 +39,18 @@ async def test_what_hangs_costs_only_its_own_turns():
     let_go.set()
     assert await hanging
     assert await aside.do(lambda: 1) == 1
+
+
+async def test_a_machine_without_threads_costs_one_turn(monkeypatch):
+    """
+    When there are some again, the work is done.
+    """
+
+    def none_left(thread):
+        raise RuntimeError("can't start new thread")
+
+    aside = Aside()
+    with monkeypatch.context() as now, pytest.raises(CollectError, match="no thread to work in"):
+        now.setattr(threading.Thread, "start", none_left)
+        await aside.do(lambda: 1)
+    assert await aside.do(lambda: 1) == 1
