@@ -83,7 +83,8 @@ def tally(folder: Path, until: float) -> Tally:
     while waiting:
         inside = waiting.pop()
         # What is removed while toban walks is no trouble; that the folder itself is missing is.
-        with suppress(*[FileNotFoundError] if inside != str(folder) else []), os.scandir(inside) as entries:
+        forgiven = () if inside == str(folder) else (FileNotFoundError,)
+        with suppress(*forgiven), os.scandir(inside) as entries:
             for entry in entries:
                 if time.monotonic() > until:
                     raise TimeoutError(0, f"{found.count} files counted when time was up: raise `every`")

@@ -53,3 +53,21 @@ def test_a_folder_without_end_is_left_when_time_is_up(tmp_path):
     (tmp_path / "one").touch()
     with pytest.raises(TimeoutError, match="raise `every`"):
         tally(tmp_path, time.monotonic() - 1)
+
+
+def test_what_is_removed_on_the_way_is_not_missed(tmp_path, monkeypatch):
+    """
+    A shop's cache changes while it is counted.
+    """
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "one").write_bytes(b"12345")
+    scandir = os.scandir
+
+    def late(folder):
+        if folder != str(tmp_path):
+            (tmp_path / "gone").rmdir()
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", late)
+    assert tally(tmp_path, time.monotonic() + 60).count == 1
+    assert not (tmp_path / "gone").exists()
