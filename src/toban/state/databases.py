@@ -136,7 +136,7 @@ class Sqlite(Database):
         return there.st_ino != self._inode and there.st_size == 0
 
     def _save(self) -> None:
-        """Write a deleted file anew from the connection that still holds it; where that fails, it can be tried again."""
+        """Write a deleted file anew from the connection that holds it; where that fails, it can be tried again."""
         fresh = self._path.with_suffix(".saving")
         try:
             fresh.unlink(missing_ok=True)
