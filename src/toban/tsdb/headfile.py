@@ -184,22 +184,27 @@ class _Transaction:
 
 def committed(log: bytes) -> int:
     """
-    Return how many frames of a write-ahead log were written up to its last commit, sound or not.
+    Return how many frames of a write-ahead log were certainly written up to its last commit, sound or not.
 
     SQLite ends at the first frame that is damaged and says nothing: what was committed behind it is told by this.
+    A last commit that stands over frames of an earlier log is not certain: its page is written after its header, and a
+    crash between the two leaves the old page there.
     """
     frames = (len(log) - WAL_HEADER.size) // (WAL_FRAME.size + PAGE)
-    found, salt = 0, None
+    commits, salt = [0], None
     for number in range(frames):
         _, commit, *own, _, _ = WAL_FRAME.unpack_from(log, WAL_HEADER.size + number * (WAL_FRAME.size + PAGE))
         salt = salt or own
         if own != salt:
-            break  # left over from before the log began anew
+            # Left over from before the log began anew.
+            if commits[-1] == number:
+                commits.pop()
+            break
         if commit:
-            found = number + 1
+            commits.append(number + 1)
     # A log that began anew has the next salt in its header before its first frame: what follows is in the file.
-    began_anew = found and WAL_HEADER.unpack_from(log)[4] == (salt or [0])[0] + 1
-    return 0 if began_anew else found
+    began_anew = salt and WAL_HEADER.unpack_from(log)[4] == (salt[0] + 1) % 2**32
+    return 0 if began_anew else commits[-1]
 
 
 def packed(lines: Iterable[bytes]) -> bytes:

@@ -1,0 +1,40 @@
+"""What a write-ahead log says was committed."""
+
+import pytest
+
+from toban.tsdb.headfile import PAGE, WAL_FRAME, WAL_HEADER, committed
+
+OLD, NEW = (7, 1), (8, 2)
+
+
+def log(header: tuple[int, int], *frames: tuple[tuple[int, int], int]) -> bytes:
+    """Return a log of frames: whose generation each is, and whether it commits."""
+    begun = WAL_HEADER.pack(0, 0, PAGE, 0, *header, 0, 0)
+    return begun + b"".join(WAL_FRAME.pack(1, commit, *salt, 0, 0) + bytes(PAGE) for salt, commit in frames)
+
+
+@pytest.mark.parametrize(
+    ("header", "frames", "found"),
+    [
+        (NEW, [], 0),
+        (NEW, [(NEW, 1), (NEW, 0), (NEW, 1)], 3),  # at the end of the file: a page is there as a whole or not at all
+        (NEW, [(NEW, 1), (NEW, 0)], 1),  # the second was never committed
+        (NEW, [(NEW, 1), (NEW, 1), (NEW, 0), (OLD, 1)], 2),  # something came after it: it was whole
+        (NEW, [(NEW, 1), (NEW, 0), (NEW, 1), (OLD, 0), (OLD, 1)], 1),  # over an old frame: its page may be the old one
+        (NEW, [(NEW, 1), (OLD, 1)], 0),
+        (NEW, [(OLD, 1), (OLD, 1)], 0),  # the log has begun anew, without a frame so far
+    ],
+)
+def test_only_what_was_certainly_committed_counts(header, frames, found):
+    """
+    SQLite writes a frame's header and then its page: a crash between the two, in a log that began anew, leaves a commit
+    over a page of the generation before. That is a write which nobody was told of, and no damage.
+    """
+    assert committed(log(header, *frames)) == found
+
+
+def test_a_frame_that_is_cut_short_is_none():
+    """
+    Where the file grows, a crash leaves less than a frame.
+    """
+    assert committed(log(NEW, (NEW, 1), (NEW, 1))[:-1]) == 1
