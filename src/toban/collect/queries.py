@@ -50,7 +50,7 @@ class Query:
         return self.since <= version <= self.until and self.needs.issubset(has)
 
 
-def family_of(name: str, column: str, help: str, type: Type | None = None) -> Family:
+def family_of(name: str, column: str, help: str) -> Family:
     """
     Return the metric of one column; what its name doesn't end in says otherwise, it is a gauge without a unit.
 
@@ -58,8 +58,7 @@ def family_of(name: str, column: str, help: str, type: Type | None = None) -> Fa
     """
     full = name if column == VALUE else f"{name}_{column}"
     unit = next((unit for unit in UNITS if full.removesuffix("_total").endswith(f"_{unit}")), "")
-    counts = Type.COUNTER if full.endswith("_total") else Type.GAUGE
-    return Family(full, type or counts, help, unit)
+    return Family(full, Type.COUNTER if full.endswith("_total") else Type.GAUGE, help, unit)
 
 
 def read(text: str) -> tuple[Query, ...]:
@@ -98,6 +97,15 @@ def _query(paragraph: str) -> Query:
 def chosen(queries: Iterable[Query], version: int, has: Collection[str]) -> list[Query]:
     """Return the queries that suit a server."""
     return [query for query in queries if query.suits(version, has)]
+
+
+def is_due(asked: float | None, every: timedelta, beat: timedelta, now: float) -> bool:
+    """
+    Tell whether a question that was last asked at a time (monotonic seconds) is to be asked again.
+
+    Half a beat of slack: what is due every minute is asked at every second look of 30 s, not at every third.
+    """
+    return asked is None or now - asked >= (every - beat / 2).total_seconds()
 
 
 def samples_of(

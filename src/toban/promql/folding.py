@@ -1,30 +1,12 @@
 """The aggregations that take series block by block, and keep one row for each group."""
 
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
 from toban.promql.grouping import Layers
 from toban.promql.sums import add, whole_numbers
 from toban.promql.values import Bools, Floats, Index, Vector
-
-
-class Fold(Protocol):
-    """What an aggregation has seen so far."""
-
-    present: Bools
-
-    def reserve(self, groups: int) -> None:
-        """Make room for so many groups."""
-        ...
-
-    def take(self, block: Vector, layers: Layers) -> None:
-        """Add some series."""
-        ...
-
-    def result(self) -> Floats:
-        """Return one row for each group."""
-        ...
 
 
 class _Rows:

@@ -165,10 +165,10 @@ async def _tried(
     except DeliveryError as error:
         if error.permanent:
             return partial(drop, parcel=parcel, reason="refused")
-        # Spreading retries is no secret: ordinary chance will do.
-        wait = pause(parcel.tries, error.after, random.random())  # noqa: S311
-        return partial(postpone, parcel=parcel, until=clock.now() + wait, trouble=str(error))
+        trouble, asked = str(error), error.after
     except TimeoutError:
-        wait = pause(parcel.tries, None, random.random())  # noqa: S311  # as above
-        return partial(postpone, parcel=parcel, until=clock.now() + wait, trouble=f"no end after {lease}")
-    return partial(mark_sent, parcel=parcel)
+        trouble, asked = f"no end after {lease}", None
+    else:
+        return partial(mark_sent, parcel=parcel)
+    wait = pause(parcel.tries, asked, random.random())  # noqa: S311  # spreading retries is no secret
+    return partial(postpone, parcel=parcel, until=clock.now() + wait, trouble=trouble)

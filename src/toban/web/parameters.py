@@ -35,18 +35,18 @@ class Parameters:
             pairs = parse_qsl(body, keep_blank_values=True) + pairs
         return cls(pairs)
 
-    def text(self, name: str, otherwise: str = "") -> str:
-        """Return the first value of a name."""
-        return next((value for key, value in self._pairs if key == name), otherwise)
+    def text(self, name: str) -> str:
+        """Return the first value of a name, nothing where it is not given."""
+        return next((value for key, value in self._pairs if key == name), "")
 
     def texts(self, name: str) -> list[str]:
         """Return all values of a name."""
         return [value for key, value in self._pairs if key == name]
 
-    def time(self, name: str, otherwise: int) -> int:
-        """Return a time in milliseconds: seconds since the epoch, or RFC 3339."""
+    def time(self, name: str, otherwise: int | None = None) -> int:
+        """Return a time in milliseconds, from seconds or RFC 3339; without ``otherwise`` it must be given."""
         text = self.text(name)
-        if not text:
+        if not text and otherwise is not None:
             return otherwise
         try:
             return round(float(text) * 1000)

@@ -61,7 +61,7 @@ class Serving:
             try:
                 await asyncio.shield(task)
                 log.error("stopped answering: starting again")
-            except Exception:
+            except Exception:  # a bug in the server: told, and the door opens anew
                 log.exception("stopped answering: starting again")
             finally:
                 server.should_exit = True

@@ -11,7 +11,7 @@ from psycopg.rows import TupleRow
 from pydantic import PrivateAttr
 
 from toban.collect.collector import Collector, Look
-from toban.collect.queries import Query, chosen, read, samples_of
+from toban.collect.queries import Query, chosen, is_due, read, samples_of
 from toban.collect.told import Told
 from toban.collect.tools import Tools
 from toban.core.errors import CollectError
@@ -128,8 +128,7 @@ class Postgres(Collector):
 
     def _is_due(self, query: Query, now: float) -> bool:
         answered = self._answers.get(query.name)
-        # Half a beat of slack: what is due every minute is asked at every second look of 30 s, not at every third.
-        return answered is None or now - answered.at >= (query.every - self.every / 2).total_seconds()
+        return is_due(answered.at if answered else None, query.every, self.every, now)
 
     def _tell(self, server: Server) -> None:
         for what, trouble in missing(server).items():

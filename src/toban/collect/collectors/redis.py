@@ -82,8 +82,8 @@ COMMANDS: Final = 150
 UPSTASH_SECONDS: Final = 60
 """Upstash bills each command: it is asked no more often than this."""
 
-
 UPSTASH: Final = ".upstash.io:"
+"""What tells its addresses, before it has answered for the first time."""
 
 
 class Redis(Collector):
