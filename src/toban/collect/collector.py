@@ -19,12 +19,14 @@ class Look:
     What one look at a target brought, where samples alone don't tell.
 
     ``trouble`` says in a few words why the target is not well although it could be looked at: it is then down
-    (``up`` is 0) and its samples are kept all the same.
+    (``up`` is 0) and its samples are kept all the same. ``notes`` are what `toban check` has to say of a target that
+    is up: what can't be seen, and what would show it.
     """
 
     samples: Sequence[Sample] = ()
     batches: Sequence[Batch] = ()
     trouble: str = ""
+    notes: Sequence[str] = ()
 
 
 class Collector(Kind, ABC):
@@ -74,6 +76,15 @@ class Collector(Kind, ABC):
 
         Batches must already carry `target`'s labels. Raises ``CollectError`` when the target can't be read.
         """
+
+    async def check(self, tools: Tools) -> Look:
+        """
+        Look once for `toban check`, keeping nothing: there is no state.
+
+        Raises ``CollectError`` when the target can't be read.
+        """
+        found = await self.collect(tools)
+        return found if isinstance(found, Look) else Look(tuple(found))
 
 
 COLLECTORS: Final = Kinds("toban.collect.collectors", Collector, "collector")  # type: ignore[type-abstract]  # the root of the family is never made itself

@@ -1,12 +1,13 @@
 """What collectors are lent."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx2
 
 from toban.core.meters import Meters
 from toban.core.ports import Clock
 from toban.shop.lending import Shop
+from toban.state.door import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,4 +23,10 @@ class Tools:
     """toban's own numbers."""
 
     shop: Shop
-    """The shop's database and Redis, lent from one budget."""
+    """The shop's database and Redis, lent from one budget, and its settings."""
+
+    pushed: Meters = field(default_factory=Meters)
+    """The numbers that the shop's telemetry told."""
+
+    state: State | None = None
+    """Where what must survive lies; there is none when `toban check` only tries."""

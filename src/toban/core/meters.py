@@ -1,39 +1,200 @@
-"""What toban counts about itself."""
+"""Numbers that are kept in memory and read by a collector."""
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 
-from toban.core.samples import Family, Sample, Type
+import numpy as np
+
+from toban.core.labels import NAME, Labels
+from toban.core.samples import Batch, Family, Layout, Type
+
+Key = tuple[Family, tuple[tuple[str, str], ...]]
+
+
+class Number:
+    """One series of a counter or a gauge."""
+
+    __slots__ = ("counted", "value")
+
+    def __init__(self) -> None:
+        self.value = 0.0
+        self.counted = False
+        """Whether it was counted here from nought on, rather than told by somebody who had counted before."""
+
+    def add(self, amount: float = 1) -> None:
+        """Count something that happened."""
+        self.value += amount
+        self.counted = True
+
+    def set(self, value: float) -> None:
+        """Note how something stands."""
+        self.value = float(value)
+
+    def parts(self, family: Family) -> Iterator[tuple[str, str]]:
+        """Return suffix and bucket bound of each of its series."""
+        yield "", ""
+
+    def values(self) -> list[float]:
+        """Return the number of each of its series, in the order of `parts`."""
+        return [self.value]
+
+    def restore(self, values: Sequence[float]) -> None:
+        """Take back what `values` said."""
+        (self.value,) = values
+
+
+class Histogram:
+    """The series of one histogram: how many values lay below each bound, their sum and their count."""
+
+    __slots__ = ("bounds", "counted", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0.0] * (len(bounds) + 1)
+        """How many lay in each bucket alone; the last is for what is above all bounds."""
+        self.total = 0.0
+        self.counted = False
+
+    def observe(self, value: float) -> None:
+        """Count one value; what equals a bound lies below it."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+        self.counted = True
+
+    def parts(self, family: Family) -> Iterator[tuple[str, str]]:
+        """Return suffix and bucket bound of each of its series."""
+        yield from (("_bucket", bound_text(bound)) for bound in self.bounds)
+        yield from (("_bucket", "+Inf"), ("_sum", ""), ("_count", ""))
+
+    def values(self) -> list[float]:
+        """Return the number of each of its series, in the order of `parts`: buckets add up, as Prometheus has them."""
+        below, found = 0.0, []
+        for count in self.counts:
+            below += count
+            found.append(below)
+        return [*found, self.total, below]
+
+    def restore(self, values: Sequence[float]) -> None:
+        """Take back what `values` said."""
+        *below, self.total, _ = values
+        self.counts = [here - before for before, here in zip([0.0, *below], below, strict=False)]
+
+
+def bound_text(bound: float) -> str:
+    """Write a bucket's bound as Prometheus' Go client does."""
+    short = format(bound, "g")
+    return short if float(short) == bound else repr(bound)
 
 
 class Meters:
     """
-    toban's own numbers, kept in memory and read by its own collector.
+    Numbers by family and labels: a `Recorder` in memory.
 
-    A counter that is new is shown as nought once before its first value, so that ``rate`` and ``increase``
-    see its first event: for them a series that is born at 1 never grew.
+    A series that begins to be counted here is written as nought just before its first value, so that ``rate`` and
+    ``increase`` see its first event: for them a series that is born at 1 never grew.
     """
 
     def __init__(self) -> None:
-        self._values: dict[tuple[Family, tuple[tuple[str, str], ...]], float] = {}
-        self._shown: set[tuple[Family, tuple[tuple[str, str], ...]]] = set()
+        self._cells: dict[Key, Number | Histogram] = {}
+        self._layouts: dict[tuple[tuple[str, str], ...], tuple[int, Layout]] = {}
+        self._changes = 0
+        self._read: set[Key] = set()
+        self._looked: int | None = None
 
     def add(self, family: Family, amount: float = 1, /, **labels: str) -> None:
         """Count something that happened."""
-        key = family, tuple(sorted(labels.items()))
-        self._values[key] = self._values.get(key, 0.0) + amount
+        self.number(family, **labels).add(amount)
 
     def set(self, family: Family, value: float, /, **labels: str) -> None:
         """Note how something stands."""
-        self._values[family, tuple(sorted(labels.items()))] = float(value)
+        self.number(family, **labels).set(value)
+
+    def observe(self, family: Family, value: float, /, **labels: str) -> None:
+        """Count a value in a histogram."""
+        self.histogram(family, **labels).observe(value)
+
+    def number(self, family: Family, /, **labels: str) -> Number:
+        """Return the series itself, for whoever counts thousands of things a second."""
+        found = self._cell(family, labels)
+        if not isinstance(found, Number):
+            raise TypeError(f"{family.name} is a histogram")
+        return found
+
+    def histogram(self, family: Family, /, **labels: str) -> Histogram:
+        """Return the histogram itself, for whoever counts thousands of things a second."""
+        found = self._cell(family, labels)
+        if not isinstance(found, Histogram):
+            raise TypeError(f"{family.name} is no histogram")
+        return found
 
     def value(self, family: Family, /, **labels: str) -> float:
-        """Return where a number stands, nought if it never moved."""
-        return self._values.get((family, tuple(sorted(labels.items()))), 0.0)
+        """Return where a number stands (a histogram's: how many values it counted), nought if it never moved."""
+        found = self._cells.get(_key(family, labels))
+        return found.values()[-1] if found else 0.0
 
-    def samples(self) -> Iterator[Sample]:
-        """Read all numbers."""
-        for key, value in list(self._values.items()):
-            family, labels = key
-            unseen = family.type is Type.COUNTER and key not in self._shown
-            self._shown.add(key)
-            yield Sample(family, 0.0 if unseen else value, dict(labels))
+    def remove(self, family: Family, /, **labels: str) -> None:
+        """Let go of a series: it ends."""
+        if self._cells.pop(key := _key(family, labels), None):
+            self._changes += 1
+            self._read.discard(key)
+
+    def restore(self, family: Family, values: Sequence[float], /, **labels: str) -> None:
+        """Take back a series with the numbers that `series` told: it is known already, and was nought long ago."""
+        self._cell(family, labels).restore(values)
+        self._read.add(_key(family, labels))
+
+    def series(self) -> Iterator[tuple[Family, dict[str, str], list[float]]]:
+        """Return each number or histogram: its family, its labels, and its values in the order of its parts."""
+        for (family, labels), cell in list(self._cells.items()):
+            yield family, dict(labels), cell.values()
+
+    def read(self, at: int, target: Mapping[str, str], since: int | None = None) -> list[Batch]:
+        """
+        Return all numbers as a batch, and before it one of noughts for what was not counted before.
+
+        ``at`` is in milliseconds, and so is ``since``, when the noughts were true: at the last reading unless said.
+        ``target`` is what every series is labelled with that has no such label of its own. The layout is used again
+        while nothing changes.
+        """
+        if since is None:
+            # At the first reading a moment before it: what an earlier process counted may be hardly older.
+            since = at - 1 if self._looked is None else self._looked
+        self._looked = at
+        cells = list(self._cells.items())
+        if not cells:
+            return []
+        key = tuple(target.items())
+        changes, layout = self._layouts.get(key, (-1, None))
+        if layout is None or changes != self._changes:
+            layout = _layout(cells, target)
+            self._layouts[key] = self._changes, layout
+        values = np.array([value for _, cell in cells for value in cell.values()], np.float64)
+        new = [(key, cell) for key, cell in cells if cell.counted and key not in self._read]
+        self._read.update(key for key, _ in cells)
+        born = [(key, cell) for key, cell in new if key[0].type is not Type.GAUGE]
+        if not born:
+            return [Batch(layout, at, values)]
+        noughts = _layout(born, target)
+        return [Batch(noughts, since, np.zeros(len(noughts))), Batch(layout, at, values)]
+
+    def _cell(self, family: Family, labels: Mapping[str, str]) -> Number | Histogram:
+        key = _key(family, labels)
+        found = self._cells.get(key)
+        if found is None:
+            found = Histogram(family.buckets) if family.type is Type.HISTOGRAM else Number()
+            self._cells[key] = found
+            self._changes += 1
+        return found
+
+
+def _key(family: Family, labels: Mapping[str, str]) -> Key:
+    return family, tuple(sorted(labels.items()))
+
+
+def _layout(cells: Sequence[tuple[Key, Number | Histogram]], target: Mapping[str, str]) -> Layout:
+    series = [
+        Labels({**target, **dict(labels), NAME: family.name + suffix, "le": bound})
+        for (family, labels), cell in cells
+        for suffix, bound in cell.parts(family)
+    ]
+    return Layout(series, dict.fromkeys(family for (family, _), _ in cells))

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from toban.core.answers import Answer
 from toban.core.labels import Labels
+from toban.core.lines import LogLine
 from toban.core.matching import Matcher
 from toban.core.samples import Batch, Family, Group
 
@@ -36,6 +37,46 @@ class SampleSink(Protocol):
 
         Raises ``StoreError`` when it can't be made durable now; it may be readable all the same. Raises
         ``SeriesLimitError`` when it would be too many series: then nothing is kept.
+        """
+        ...
+
+
+class Recorder(Protocol):
+    """
+    Is told what happened, number by number: in memory (`core.meters`), or as rows that survive (`state.tallies`).
+
+    What it is told becomes ``family`` with these labels; which values a label may take is the teller's to bound.
+    """
+
+    def add(self, family: Family, amount: float = 1, /, **labels: str) -> None:
+        """Count something that happened."""
+        ...
+
+    def set(self, family: Family, value: float, /, **labels: str) -> None:
+        """Note how something stands."""
+        ...
+
+    def observe(self, family: Family, value: float, /, **labels: str) -> None:
+        """Count a value in a histogram."""
+        ...
+
+
+class LineSink(Protocol):
+    """Takes log lines."""
+
+    def write(self, lines: Sequence[LogLine]) -> None:
+        """Keep them, redacted. This never waits and never fails: what can't be kept is counted."""
+        ...
+
+
+class Declines(Protocol):
+    """Is told of payments that failed without leaving a row in the shop's tables."""
+
+    async def declined(self, order: str, method: str, error: str, at: datetime) -> None:
+        """
+        Note that an attempt to pay for an order (its code) failed, by a provider's word. Told twice, it counts once.
+
+        ``error`` is in the provider's words, and ends up as a class from a fixed list. Raises ``StateError``.
         """
         ...
 

@@ -44,12 +44,14 @@ class Family:
     One metric: its name as it is written in a query, what sort of number it is, and what it means.
 
     A counter's name includes ``_total``. ``unit`` is a base unit (``seconds``, ``bytes``) or nothing.
+    ``buckets`` are a histogram's upper bounds, without the infinite one; whoever only reads it need not know them.
     """
 
     name: str
     type: Type
     help: str
     unit: str = ""
+    buckets: tuple[float, ...] = field(default=(), compare=False)
 
     def sample(self, value: float, /, **labels: str) -> "Sample":
         """Return one number of this family, taken now."""
@@ -64,6 +66,11 @@ def gauge(name: str, help: str, unit: str = "") -> Family:
 def counter(name: str, help: str, unit: str = "") -> Family:
     """Declare a number that only grows, and starts again at nought."""
     return Family(name, Type.COUNTER, help, unit)
+
+
+def histogram(name: str, help: str, buckets: Iterable[float], unit: str = "") -> Family:
+    """Declare how values are spread over buckets, by their upper bounds."""
+    return Family(name, Type.HISTOGRAM, help, unit, tuple(buckets))
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,13 +31,15 @@ class Line:
     at: int = 0
 
 
-def lines(batches: Iterable[Batch]) -> Iterator[Line]:
-    """Return the numbers of some looks, without what is absent or has ended."""
-    for batch in batches:
+def lines(batches: Iterable[Batch]) -> Iterable[Line]:
+    """Return the newest number of each series in some looks, without what is absent or has ended."""
+    newest: dict[Labels, Line] = {}
+    for batch in sorted(batches, key=lambda batch: batch.at):
         for labels, value in zip(batch.layout.series, batch.values.tolist(), strict=True):
             # A NaN that is a real measurement tells nothing on a page either.
             if value == value:
-                yield Line(labels, value)
+                newest[labels] = Line(labels, value)
+    return newest.values()
 
 
 def families(batches: Iterable[Batch]) -> dict[str, Family]:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from toban.shop.settings import ShopSettings
@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """The parts of the shop that need a connection; a part that is not configured is None."""
+    """The shop's settings, and its parts that need a connection; one that is not configured is None."""
 
     database: "Database | None" = None
     redis: "Redis | None" = None
+    settings: ShopSettings = field(default_factory=ShopSettings)
 
 
 @asynccontextmanager
@@ -34,4 +35,4 @@ async def lent(settings: ShopSettings) -> AsyncIterator[Shop]:
             from toban.shop.redis import Redis
 
             redis = await stack.enter_async_context(Redis(settings.redis))
-        yield Shop(database, redis)
+        yield Shop(database, redis, settings)

@@ -1,11 +1,12 @@
 """Where the shop's parts are."""
 
 from collections.abc import Mapping
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
-from toban.core.section import Address, Secret, Section
+from toban.core.section import Address, Secret, Section, Text
 
 ENVIRONMENT: Final = {
     "database": "DATABASE_URL",
@@ -25,6 +26,49 @@ def _of_scheme(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"{name!r} is no time zone: write it like UTC or Asia/Tokyo") from error
+    return name
+
+
+class Services(Section):
+    """Which of the programs that send telemetry is which, by their `service.name`."""
+
+    server: tuple[str, ...] = ("vendure-server", "vendure")
+    """Vendure's server processes: their requests are the shop's."""
+
+    worker: tuple[str, ...] = ("vendure-worker",)
+    """Vendure's worker processes."""
+
+    storefront: tuple[str, ...] = ("storefront",)
+    """The programs that make the pages; their requests become `storefront_…`."""
+
+
+class ShopCheck(Section):
+    """What is tried at the Shop API, as a customer would."""
+
+    search: Text = ""
+    """A word to search for; the first product of the catalogue unless set."""
+
+    product: Text = ""
+    """The slug of the product to look at and price; what the search found unless set."""
+
+    customer: Text = ""
+    """The e-mail address of a customer to ask as, where prices differ by customer."""
+
+    password: Secret | None = None
+    """That customer's password."""
+
+    cart: bool = False
+    """Whether to put the product in a cart and take it out again: one session and one order, used again and again."""
+
+    storefront: Text = ""
+    """A text that the storefront's page must hold."""
+
+
 class ShopSettings(Section):
     """The shop: what is named here is watched, by collectors of the same names."""
 
@@ -37,8 +81,33 @@ class ShopSettings(Section):
     shop_api: Address | None = None
     """Vendure's Shop API, like https://shop.example/shop-api."""
 
+    admin_api: Address | None = None
+    """Vendure's Admin API, like https://shop.example/admin-api; it tells in which precision money is kept."""
+
+    admin_api_key: Secret | None = None
+    """An API key for the Admin API, id:secret (Vendure 3.6 and newer)."""
+
     storefront: Address | None = None
     """The page that customers open."""
+
+    worker: Address | None = None
+    """The health address of Vendure's worker, like http://worker:3020/health."""
+
+    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    """The time zone in which the shop's processes write times (their TZ)."""
+
+    precision: Annotated[int, Field(ge=0, le=6)] | None = None
+    """With how many digits behind the point money is kept; asked of the Admin API unless set, else 2."""
+
+    tax: Literal["with", "without"] = "without"
+    """Whether amounts of orders are told with tax."""
+
+    customer_type: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] = "customerStatus"
+    """The custom field of a customer that tells what sort of customer it is."""
+
+    services: Services = Services()
+
+    check: ShopCheck = ShopCheck()
 
 
 def from_variables(environment: Mapping[str, str]) -> dict[str, str]:

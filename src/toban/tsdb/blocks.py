@@ -10,7 +10,7 @@ place, its times' checksum, the names of its series, and its values.
 import os
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, NamedTuple
@@ -23,9 +23,10 @@ import orjson
 from numpy.typing import NDArray
 
 from toban.core.errors import StoreError
-from toban.core.samples import ABSENT, Family, Type
+from toban.core.samples import ABSENT, Family
 from toban.tsdb.codec import unpack, unpack_times
 from toban.tsdb.damage import DamageError
+from toban.tsdb.declaring import family_of
 from toban.tsdb.merging import Numbers, Piece, Values
 
 MAGIC: Final = b"TOBANTS1"
@@ -249,9 +250,7 @@ class Block:
         if Name(*index["name"]) != self.name:
             raise DamageError(f"tsdb: {self.path.name}: was written as {Name(*index['name']).file}")
         self.sources: tuple[int, ...] = tuple(index["sources"])
-        self.families: Mapping[str, Family] = {
-            row[0]: Family(row[0], Type(row[1]), *row[2:]) for row in index["families"]
-        }
+        self.families: Mapping[str, Family] = {row[0]: family_of(row) for row in index["families"]}
         ids = intern(lines)
         self.groups: tuple[Sealed, ...] = tuple(self._groups(index["groups"], lines, ids))
 
@@ -270,8 +269,3 @@ class Block:
             found.append(group)
             at += series
         return found
-
-
-def family_row(family: Family) -> tuple[str, ...]:
-    """Return a family as it stands in an index."""
-    return astuple(family)

@@ -4,7 +4,6 @@ import os
 import sqlite3
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import astuple
 from pathlib import Path
 from typing import Final
 from zlib import crc32
@@ -13,7 +12,8 @@ import cramjam
 import orjson
 
 from toban.core.labels import Labels
-from toban.core.samples import Family, Type
+from toban.core.samples import Family
+from toban.tsdb.declaring import family_of, family_row
 from toban.tsdb.head import Row
 
 PATIENCE: Final = 0.5
@@ -91,7 +91,7 @@ class HeadFile:
             )
             self._connection.executemany(
                 "insert or replace into families values (?, ?, ?)",
-                [(family.name, content := orjson.dumps(astuple(family)), crc32(content)) for family in families],
+                [(family.name, content := orjson.dumps(family_row(family)), crc32(content)) for family in families],
             )
             self._connection.executemany(
                 "insert or replace into rows values (?, ?, ?, ?, ?)",
@@ -132,8 +132,7 @@ class HeadFile:
             if crc32(content) != checksum:
                 yield None
                 continue
-            name, sort, *about = orjson.loads(content)
-            yield Family(name, Type(sort), *about)
+            yield family_of(orjson.loads(content))
 
     def read_rows(self, *, backwards: bool = False) -> Iterator[tuple[Row, bool]]:
         """Bring each row, and whether it is sound."""

@@ -11,9 +11,10 @@ import numpy as np
 import orjson
 
 from toban.core.samples import Family
-from toban.tsdb.blocks import FOOTER, MAGIC, Extent, Name, family_row, tile_seed, tile_shape
+from toban.tsdb.blocks import FOOTER, MAGIC, Extent, Name, tile_seed, tile_shape
 from toban.tsdb.codec import pack, pack_times
 from toban.tsdb.damage import settle
+from toban.tsdb.declaring import family_row
 from toban.tsdb.index import Index, line_of
 from toban.tsdb.merging import Joined, Numbers, Piece, joined
 

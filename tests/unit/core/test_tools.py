@@ -10,7 +10,6 @@ from toban.core.beat import BEATS, OVERRUNS, SKIPPED, beat
 from toban.core.errors import CollectError
 from toban.core.fence import FAILURES, Fence
 from toban.core.meters import Meters
-from toban.core.samples import counter, gauge
 
 EVERY = timedelta(seconds=15)
 
@@ -111,15 +110,3 @@ def test_cancellation_passes_the_fence():
     """
     with pytest.raises(asyncio.CancelledError), Fence("collect", "shop", Meters()):
         raise asyncio.CancelledError
-
-
-def test_a_new_counter_is_nought_once_before_its_first_value():
-    """
-    So that `increase` sees its first event; a gauge has no need.
-    """
-    meters, orders, heat = Meters(), counter("orders_total", ""), gauge("heat", "")
-    meters.add(orders, shop="a")
-    meters.set(heat, 7)
-
-    assert [sample.value for sample in meters.samples()] == [0, 7]
-    assert [sample.value for sample in meters.samples()] == [1, 7]

@@ -1,16 +1,16 @@
 """toban looks at itself."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final, Literal
 
 import psutil
 
-from toban.collect.collector import Collector
+from toban.collect.collector import Collector, Look
 from toban.collect.tools import Tools
 from toban.core.places import this_machine
-from toban.core.samples import Sample, counter, gauge
+from toban.core.samples import Sample, counter, gauge, milliseconds
 from toban.core.section import Duration
 
 CPU: Final = counter("process_cpu_seconds_total", "Processor time that toban has used.", "seconds")
@@ -32,16 +32,19 @@ class Toban(Collector):
         """The machine it runs on."""
         return this_machine(os.environ)
 
-    async def collect(self, tools: Tools) -> Iterable[Sample]:
+    async def collect(self, tools: Tools) -> Look:
         """Return the process's figures and toban's own counters."""
-        process = psutil.Process()
-        with process.oneshot():
-            used = process.cpu_times()
-            return [
-                CPU.sample(used.user + used.system),
-                RESIDENT.sample(process.memory_info().rss),
-                THREADS.sample(process.num_threads()),
-                OPEN.sample(process.num_fds()),
-                STARTED.sample(process.create_time()),
-                *tools.meters.samples(),
-            ]
+        return Look(list(_process()), tools.meters.read(milliseconds(tools.clock.now()), self.target))
+
+
+def _process() -> Iterator[Sample]:
+    process = psutil.Process()
+    with process.oneshot():
+        used = process.cpu_times()
+        yield from (
+            CPU.sample(used.user + used.system),
+            RESIDENT.sample(process.memory_info().rss),
+            THREADS.sample(process.num_threads()),
+            OPEN.sample(process.num_fds()),
+            STARTED.sample(process.create_time()),
+        )

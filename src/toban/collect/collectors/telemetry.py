@@ -1,0 +1,33 @@
+"""What the shop itself tells."""
+
+import os
+from datetime import timedelta
+from typing import Literal
+
+from toban.collect.collector import Collector, Look
+from toban.collect.tools import Tools
+from toban.core.places import this_machine
+from toban.core.samples import milliseconds
+from toban.core.section import Duration
+
+
+class Telemetry(Collector):
+    """
+    Hand on the numbers that were made of the shop's telemetry: OTLP at `/v1/traces`, `/v1/metrics` and `/v1/logs`.
+
+    It looks at nothing: what is pushed is counted as it comes, and read here. A counter of requests is one for all
+    processes of the shop; what a process tells of itself bears its own `job` and `instance`.
+    """
+
+    kind: Literal["telemetry"] = "telemetry"
+
+    every: Duration = timedelta(seconds=15)
+
+    @property
+    def looks_at(self) -> str:
+        """The machine toban runs on: it is the one that counts."""
+        return this_machine(os.environ)
+
+    async def collect(self, tools: Tools) -> Look:
+        """Return where all numbers stand."""
+        return Look(batches=tools.pushed.read(milliseconds(tools.clock.now()), self.target))

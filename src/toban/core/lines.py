@@ -1,0 +1,37 @@
+"""Log lines, in winston's shape."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class Level(StrEnum):
+    """How much a line matters, in winston's words."""
+
+    ERROR = "error"
+    WARN = "warn"
+    INFO = "info"
+    VERBOSE = "verbose"
+    DEBUG = "debug"
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """
+    One line of a log, of whatever program.
+
+    ``context`` is the part of the program that speaks (Vendure's logger context), ``trace`` a stack trace,
+    ``category`` one of business, security and performance or nothing; ``facts`` is what else it says.
+    """
+
+    at: datetime
+    level: Level
+    message: str
+    context: str = ""
+    service: str = ""
+    environment: str = ""
+    instance: str = ""
+    category: str = ""
+    trace: str = ""
+    facts: Mapping[str, object] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+../../../../integrations/vendure/instrumentation.js

@@ -1,0 +1,1 @@
+"""The vocabulary of the shop: what is counted, by which name, and within which bounds."""

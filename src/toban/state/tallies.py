@@ -1,0 +1,56 @@
+"""
+Counters that must be exact: rows, raised in the transaction that moves the cursor that was read.
+
+A restart neither loses nor repeats what they count.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+import orjson
+from sqlalchemy import Column, Connection, String, Table, insert, select, update
+
+from toban.core.meters import Meters
+from toban.core.samples import Family
+from toban.state.tables import metadata
+
+TALLY: Final = Table(
+    "tally",
+    metadata,
+    Column("book", String(50), primary_key=True),
+    Column("family", String(200), primary_key=True),
+    Column("labels", String(1000), primary_key=True),
+    Column("numbers", String(1000), nullable=False),
+)
+
+
+def load(connection: Connection, book: str, families: Iterable[Family]) -> Meters:
+    """Return a book's numbers; those of a family that is not among these are left where they are."""
+    known = {family.name: family for family in families}
+    meters = Meters()
+    for row in connection.execute(select(TALLY).where(TALLY.c.book == book)):
+        if row.family in known:
+            meters.restore(known[row.family], orjson.loads(row.numbers), **orjson.loads(row.labels))
+    return meters
+
+
+def save(connection: Connection, book: str, meters: Meters) -> None:
+    """
+    Keep what has changed in a book's numbers since they were loaded.
+
+    Sums are kept to the millionth, so that amounts of money add up as on paper.
+    """
+    stored = {
+        (row.family, row.labels): row.numbers for row in connection.execute(select(TALLY).where(TALLY.c.book == book))
+    }
+    for family, labels, values in meters.series():
+        key = family.name, orjson.dumps(labels, option=orjson.OPT_SORT_KEYS).decode()
+        numbers = orjson.dumps([round(value, 6) for value in values]).decode()
+        if stored.get(key) == numbers:
+            continue
+        row = {"book": book, "family": key[0], "labels": key[1]}
+        if key in stored:
+            conditions = [TALLY.c[name] == value for name, value in row.items()]
+            connection.execute(update(TALLY).where(*conditions).values(numbers=numbers))
+        else:
+            connection.execute(insert(TALLY).values(**row, numbers=numbers))
