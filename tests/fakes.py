@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
+from toban.core.lines import LogLine
 from toban.core.samples import Batch, is_stale
 
 
@@ -60,3 +61,13 @@ def told(batches: Sequence[Batch]) -> dict[str, float | str]:
         )
         if not labels.name.startswith("scrape_")
     }
+
+
+class ListLines:
+    """Keeps the log lines that it is given."""
+
+    def __init__(self) -> None:
+        self.lines: list[LogLine] = []
+
+    def write(self, lines: Sequence[LogLine]) -> None:
+        self.lines.extend(lines)

@@ -1,11 +1,12 @@
 """Where state lies: a SQLite file, or a PostgreSQL database."""
 
 import sqlite3
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -16,6 +17,9 @@ from toban.core.errors import StateError
 from toban.state.schema import bring_up_to_date
 
 log = structlog.get_logger("toban.state")
+
+PATIENCE: Final = 2.0
+"""Seconds that one copy of toban waits for another to be done with a file."""
 
 
 class Database(ABC):
@@ -68,6 +72,19 @@ class Database(ABC):
         self.close()
 
 
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log. SQLite does not wait for another copy that is just doing the same: we do."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        time.sleep(0.01)
+
+
 class Sqlite(Database):
     """
     State in one file.
@@ -94,13 +111,13 @@ class Sqlite(Database):
         self._set_aside_if_broken()
         # One connection, kept open: the thread is one, and a deleted file can be saved through it.
         engine = create_engine(
-            self._url, poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": 2.0}
+            self._url, poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": PATIENCE}
         )
 
         @event.listens_for(engine, "connect")
         def prepare(connection: sqlite3.Connection, record: object) -> None:
             connection.isolation_level = None
-            connection.execute("PRAGMA journal_mode=WAL")
+            _write_ahead(connection)
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
 

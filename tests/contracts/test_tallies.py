@@ -1,0 +1,75 @@
+"""Counters that are rows, on SQLite and on PostgreSQL alike."""
+
+import pytest
+
+from tests.fakes import told
+from toban.core.samples import counter, gauge, histogram
+from toban.state import tallies
+
+ORDERS, HEAT, TOTALS = counter("orders_total", ""), gauge("heat", ""), histogram("amount", "", (10, 100))
+
+
+async def test_what_was_counted_is_there_again(state):
+    """
+    Numbers, labels and histograms; a book does not see another's.
+    """
+
+    def count(connection):
+        meters = tallies.load(connection, "shop", [ORDERS, HEAT, TOTALS])
+        meters.add(ORDERS, 2, channel="default")
+        meters.set(HEAT, 7)
+        meters.observe(TOTALS, 99.99)
+        tallies.save(connection, "shop", meters)
+        return meters
+
+    await state.transaction(count)
+    await state.transaction(count)
+    meters = await state.transaction(lambda connection: tallies.load(connection, "shop", [ORDERS, HEAT, TOTALS]))
+    other = await state.transaction(lambda connection: tallies.load(connection, "other", [ORDERS]))
+
+    assert told(meters.read(1, {})) == {
+        'orders_total{channel="default"}': 4,
+        "heat": 7,
+        'amount_bucket{le="10"}': 0,
+        'amount_bucket{le="100"}': 2,
+        'amount_bucket{le="+Inf"}': 2,
+        "amount_sum": 199.98,
+        "amount_count": 2,
+    }
+    assert list(other.series()) == []
+
+
+async def test_a_transaction_that_fails_counts_nothing(state):
+    """
+    The counter and the cursor that was read move together or not at all.
+    """
+
+    def fail(connection):
+        meters = tallies.load(connection, "shop", [ORDERS])
+        meters.add(ORDERS)
+        tallies.save(connection, "shop", meters)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await state.transaction(fail)
+    meters = await state.transaction(lambda connection: tallies.load(connection, "shop", [ORDERS]))
+
+    assert meters.value(ORDERS) == 0
+
+
+async def test_sums_of_money_add_up_as_on_paper(state):
+    """
+    A tenth, a hundred times, is ten.
+    """
+
+    def pay(connection):
+        meters = tallies.load(connection, "shop", [ORDERS])
+        for _ in range(10):
+            meters.add(ORDERS, 0.1)
+        tallies.save(connection, "shop", meters)
+
+    for _ in range(10):
+        await state.transaction(pay)
+    meters = await state.transaction(lambda connection: tallies.load(connection, "shop", [ORDERS]))
+
+    assert meters.value(ORDERS) == 10
