@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tests import servers
 from tests.pages import Page, serving
 
-WELL = '{"data": {"__typename": "Query"}}'
+WELL = '{"data": {"products": {"totalItems": 1, "items": [{"name": "Lamp", "slug": "lamp"}]}}}'
 UNWELL = '{"errors": [{"message": "database is gone", "path": ["search"]}], "data": null}'
 """What Vendure answers when it can't sell: with the status 200."""
 
@@ -18,14 +18,7 @@ collect:
   - {kind: postgres, every: 1s}
   - {kind: redis, every: 1s}
   - {kind: http, name: storefront, url: "${STOREFRONT_URL}", every: 1s}
-  - kind: http
-    name: vendure
-    url: ${SHOP_API_URL}
-    method: POST
-    body: {query: "{ __typename }"}
-    present: data.__typename
-    absent: errors
-    every: 1s
+  - {kind: shop_api, name: vendure, url: "${SHOP_API_URL}", every: 1s}
 """
 """The targets that the environment names, looked at each second."""
 

@@ -25,7 +25,7 @@ def test_nothing_at_all_is_a_configuration():
     found = settled("")
 
     assert found.data == Path("/home/ann/.local/share/toban")
-    assert [one.name for one in defaults.collectors(found.collect, found.shop)] == ["toban", "host"]
+    assert [one.name for one in defaults.collectors(found.collect, found.shop)] == ["toban", "host", "telemetry"]
 
 
 def test_the_environment_is_enough_to_watch_a_shop():
@@ -41,7 +41,7 @@ def test_the_environment_is_enough_to_watch_a_shop():
     )
 
     watched = {one.name: one for one in defaults.collectors(found.collect, found.shop)}
-    assert list(watched) == ["toban", "host", "postgres", "redis", "vendure", "storefront", "tls"]
+    assert list(watched) == ["toban", "host", "telemetry", "postgres", "redis", "vendure", "storefront", "tls"]
     assert found.shop.redis.get_secret_value() == "redis://other"
     assert watched["vendure"].target == {"job": "vendure", "instance": "http://shop/shop-api"}
     assert "secret" not in repr(found)
@@ -55,7 +55,7 @@ def test_what_is_configured_takes_a_defaults_place():
 
     watched = {one.name: one for one in defaults.collectors(found.collect, found.shop)}
     assert watched["host"].every.total_seconds() == 60
-    assert list(watched) == ["toban", "host", "assets"]
+    assert list(watched) == ["toban", "host", "telemetry", "assets"]
 
 
 def test_secrets_and_addresses_come_from_the_environment():

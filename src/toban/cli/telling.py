@@ -38,15 +38,32 @@ def status(found: Mapping[str, Any]) -> str:
         f"{_mark(found['well'])} {state}   toban {found['version']} at {found['pages']}/",
         "",
         *_targets(found["targets"]),
+        *_shop(found),
         "",
         "Health of the shop",
         *columns((_mark(it["up"]), it["name"], it["message"]) for it in found["health"]),
         *columns(("?", it["name"], f"not known: {it['reason']}") for it in found["unknown"]),
+        *_missing(found),
         "",
         "toban itself",
         *columns((_mark(it["ok"]), it["name"], it["says"]) for it in found["toban"]),
     ]
     return "\n".join(lines)
+
+
+def _shop(found: Mapping[str, Any]) -> list[str]:
+    """Return the shop in a few figures, as far as they are known."""
+    if not found["shop"]:
+        return []
+    rows = [(f"{it['what']}{' (' + it['of'] + ')' if it['of'] else ''}", it["text"]) for it in found["shop"]]
+    return ["", "The shop", *columns(rows)]
+
+
+def _missing(found: Mapping[str, Any]) -> list[str]:
+    """Return what is not known of a shop that tells something, and what would add it."""
+    if not found["shop"] or not found["missing"]:
+        return []
+    return ["", "Not known of the shop", *columns((it["what"], f"added by {it['remedy']}") for it in found["missing"])]
 
 
 def _targets(targets: Iterable[Mapping[str, Any]]) -> list[str]:

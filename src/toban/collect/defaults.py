@@ -1,5 +1,6 @@
 """What is watched without being asked for."""
 
+import re
 from collections.abc import Iterable
 
 from toban.collect.collector import COLLECTORS, Collector
@@ -19,23 +20,18 @@ def collectors(configured: Iterable[Collector], shop: ShopSettings) -> list[Coll
 def _defaults(shop: ShopSettings) -> Iterable[Collector]:
     yield _collector("toban")
     yield _collector("host")
+    yield _collector("telemetry")
     if shop.database:
         yield _collector("postgres")
     if shop.redis:
         yield _collector("redis")
     if shop.shop_api:
-        # Vendure answers 200 to nearly everything: only an answer without `errors` is one of a shop that works.
-        yield _collector(
-            "http",
-            name="vendure",
-            url=shop.shop_api,
-            method="POST",
-            body={"query": "{ __typename }"},
-            present="data.__typename",
-            absent="errors",
-        )
+        yield _collector("shop_api", name="vendure", url=shop.shop_api, shop_check=shop.check)
+    if shop.worker:
+        yield _collector("http", name="worker", url=shop.worker)
     if shop.storefront:
-        yield _collector("http", name="storefront", url=shop.storefront)
+        holds = {"match": re.escape(shop.check.storefront)} if shop.check.storefront else {}
+        yield _collector("http", name="storefront", url=shop.storefront, **holds)
     for url in dict.fromkeys(filter(None, (shop.storefront, shop.shop_api))):
         if url.startswith("https://"):
             yield _collector("tls", name="tls" if url == shop.storefront else "tls-shop-api", url=url)

@@ -1,10 +1,13 @@
 """What is asked to tell whether the shop is well."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Flag, auto
 from typing import Final
 
+from toban.core.labels import quote
 from toban.shop.settings import ShopSettings
 
 
@@ -23,6 +26,9 @@ class Check:
 
     It is up while the newest answer, no older than ``age``, is at most ``limit``. ``fault`` is what is said otherwise.
     In the question, ``$age`` stands for the greatest age.
+
+    What only the shop itself can tell is asked with ``since``: as long as there was no answer within that time, nobody
+    knows, and ``source`` says what would tell. Once there was one, silence is down.
     """
 
     name: str
@@ -31,6 +37,13 @@ class Check:
     fault: str
     parts: Part
     age: timedelta = timedelta(seconds=100)
+    since: timedelta = timedelta(0)
+    source: str = ""
+
+    @property
+    def ever(self) -> str:
+        """The question whether there was an answer lately."""
+        return self.question.replace("$age", f"{self.since.total_seconds():.0f}s")
 
     @property
     def query(self) -> str:
@@ -43,15 +56,18 @@ class Unknown:
     """
     A check that can't be made: it is left out rather than guessed.
 
-    ``setting`` is what would make it possible; nothing would where it is empty.
+    ``setting`` is what would make it possible, or ``source`` is; nothing would where both are empty.
     """
 
     name: str
     setting: str = ""
+    source: str = ""
 
     @property
     def reason(self) -> str:
         """Why it can't be made."""
+        if self.source:
+            return f"nothing has told it yet: {self.source} would"
         return f"{self.setting} is not set" if self.setting else "this version of toban has no source for it"
 
 
@@ -81,20 +97,50 @@ STORAGE: Final = Check(
 )
 
 
-SOURCELESS: Final = ("memory_heap", "memory_rss", "business-logic")
-"""Checks of the original design that need the shop's telemetry, or its catalogue."""
+BUSINESS: Final = Check(
+    "business-logic",
+    'max(1 - last_over_time(vendure_shop_check_up{job="vendure",step=~"search|product|price"}[$age]))',
+    0,
+    "a product can't be searched for, looked at or priced",
+    Part.HEALTH,
+)
+
+SOURCELESS: Final = ("memory_rss",)
+"""Checks of the original design that this version has no source for."""
+
+TELEMETRY: Final = "the shop's telemetry (see integrations/vendure)"
+
+
+def heap(servers: Iterable[str], limit: int, part: Part) -> Check:
+    """Return the check of the V8 heap of the shop's server processes, by their services' names; MiB."""
+    names = "|".join(map(re.escape, servers))
+    return Check(
+        "memory_heap",
+        f"max(sum by (job, instance) (last_over_time(v8js_memory_heap_used_bytes{{job=~{quote(names)}}}[$age])))",
+        limit * 2**20,
+        f"a server process of the shop holds more than {limit} MiB on its heap",
+        part,
+        age=timedelta(minutes=3),
+        since=timedelta(days=1),
+        source=TELEMETRY,
+    )
 
 
 def checks(shop: ShopSettings) -> tuple[list[Check], list[Unknown]]:
     """Return what can be asked about this shop, and what can't."""
     known, unknown = [STORAGE], []
-    if shop.database:
-        known.append(DATABASE)
+    for check, setting, there in (
+        (DATABASE, "shop.database", shop.database),
+        (REDIS, "shop.redis", shop.redis),
+        (BUSINESS, "shop.shop_api", shop.shop_api),
+    ):
+        if there:
+            known.append(check)
+        else:
+            unknown.append(Unknown(check.name, setting))
+    if shop.database or shop.redis or shop.shop_api:
+        known += [heap(shop.services.server, 250, Part.HEALTH), heap(shop.services.server, 500, Part.LIVENESS)]
     else:
-        unknown.append(Unknown("database", "shop.database"))
-    if shop.redis:
-        known.append(REDIS)
-    else:
-        unknown.append(Unknown("redis", "shop.redis"))
+        unknown.append(Unknown("memory_heap", source=TELEMETRY))
     unknown += [Unknown(name) for name in SOURCELESS]
     return known, unknown

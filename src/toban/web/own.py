@@ -1,6 +1,6 @@
 """toban's own API: what the commands and the first page show."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,10 @@ from toban.collect.collecting import Target
 from toban.core.ports import Service
 from toban.health.answering import Finding, Health
 from toban.health.checks import Part, Unknown
+from toban.health.figures import Value
+from toban.instruments.sources import Known
 from toban.web.json import Json
+from toban.web.words import words
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Overview:
     targets: Sequence[Target]
     health: Sequence[Finding]
     unknown: Sequence[Unknown]
+    figures: Sequence[Value]
+    missing: Sequence[Known]
     services: Sequence[tuple[str, bool, str]]
 
     @property
@@ -68,7 +73,9 @@ class Own:
             self._about,
             self._targets(),
             await self._health.findings(Part.HEALTH),
-            self._health.unknown,
+            await self._health.unknown(),
+            await self._health.figures(),
+            await self._health.missing(),
             [(name, condition.ok, condition.says) for name, condition in conditions],
         )
 
@@ -79,12 +86,20 @@ class Own:
 
 def as_json(overview: Overview) -> dict[str, Any]:
     """Return an overview as plain data."""
+    say = words("en")
     return {
         "version": toban.__version__,
         **asdict(overview.about),
         "well": overview.well,
         "targets": [asdict(target) for target in overview.targets],
         "health": [asdict(finding) for finding in overview.health],
+        "shop": [{"what": say[f"figure-{it.key}"], "text": it.text, **asdict(it)} for it in overview.figures],
+        "missing": [{"what": say[f"known-{it.key}"], "remedy": remedy(it, say)} for it in overview.missing],
         "unknown": [{"name": unknown.name, "reason": unknown.reason} for unknown in overview.unknown],
         "toban": [{"name": name, "ok": ok, "says": says} for name, ok, says in overview.services],
     }
+
+
+def remedy(known: Known, say: Mapping[str, str]) -> str:
+    """Say what would add something that is not known."""
+    return say["or"].join(say[f"source-{source.name.lower()}"] for source in known.sources)

@@ -13,7 +13,8 @@ from starlette.routing import Route
 import toban
 from toban.collect.collecting import Target
 from toban.core.section import written
-from toban.web.own import Overview, Own
+from toban.health.checks import Unknown
+from toban.web.own import Overview, Own, remedy
 from toban.web.words import spoken, words
 
 POLICY: Final = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -53,6 +54,7 @@ def _html(overview: Overview, say: Mapping[str, str], language: str) -> Iterable
     yield '<meta name="viewport" content="width=device-width"><meta http-equiv="refresh" content="15">'
     yield '<link rel="stylesheet" href="/static/toban.css">'
     yield f"<header><h1>{say['title']}</h1>{_state(overview.well, say['well'], say['unwell'])}</header>"
+    yield from _shop(overview, say)
     yield f"<h2>{say['watched']}</h2><table><thead><tr>"
     yield "".join(f"<th>{say[word]}" for word in ("target", "instance", "state", "looked", "took", "numbers"))
     yield "</thead><tbody>"
@@ -64,8 +66,9 @@ def _html(overview: Overview, say: Mapping[str, str], language: str) -> Iterable
         yield f"<li>{escape(finding.name)} {_state(finding.up, say['up'], say['down'] + reason)}"
     yield f"</ul><h2>{say['unknown']}</h2><ul class=faint>"
     for missing in overview.unknown:
-        reason = say["unset"].format(setting=missing.setting) if missing.setting else say["sourceless"]
-        yield f"<li>{escape(missing.name)}: {escape(reason)}"
+        yield f"<li>{escape(missing.name)}: {escape(_reason(missing, say))}"
+    for untold in overview.missing if overview.figures else ():
+        yield f"<li>{say[f'known-{untold.key}']}: {escape(say['added'].format(ways=remedy(untold, say)))}"
     yield f"</ul><h2>{say['toban']}</h2><ul>"
     for name, ok, says in overview.services:
         yield f"<li>{escape(name)} {_state(ok, escape(says), escape(says))}"
@@ -76,6 +79,23 @@ def _html(overview: Overview, say: Mapping[str, str], language: str) -> Iterable
         version=toban.__version__, since=about.started.strftime("%Y-%m-%d %H:%M UTC"), data=about.data
     )
     yield f"</ul><footer>{escape(since)}</footer></html>"
+
+
+def _shop(overview: Overview, say: Mapping[str, str]) -> Iterable[str]:
+    """Show the shop in a few figures, as far as they are known."""
+    if not overview.figures:
+        return
+    yield f"<h2>{say['shop']}</h2><dl>"
+    for figure in overview.figures:
+        of = f" <span class=faint>{escape(figure.of)}</span>" if figure.of else ""
+        yield f"<div><dt>{say[f'figure-{figure.key}']}{of}<dd>{figure.text}</div>"
+    yield "</dl>"
+
+
+def _reason(missing: Unknown, say: Mapping[str, str]) -> str:
+    if missing.source:
+        return say["untold"].format(source=say["source-plain"])
+    return say["unset"].format(setting=missing.setting) if missing.setting else say["sourceless"]
 
 
 def _state(well: bool, good: str, bad: str) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Final, Literal
 
 from toban.collect.collector import Collector
-from toban.collect.reasons import reason
 from toban.collect.tools import Tools
 from toban.core.errors import CollectError
+from toban.core.network import reason
 from toban.core.samples import Sample, gauge
 
 ADDRESSES: Final = gauge("dns_addresses", "Addresses that the name stands for.")

@@ -12,11 +12,11 @@ import orjson
 from pydantic import AfterValidator, Field
 
 from toban.collect.collector import Collector, Look
-from toban.collect.reasons import reason
 from toban.collect.terminus import complaint
 from toban.collect.tools import Tools
 from toban.core.errors import BadQueryError, CollectError
 from toban.core.matching import expression
+from toban.core.network import reason
 from toban.core.ports import Clock
 from toban.core.samples import gauge
 from toban.core.section import Address, Duration, Secret

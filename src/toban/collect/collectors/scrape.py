@@ -11,9 +11,9 @@ from pydantic import PrivateAttr
 from toban.collect.aside import Aside
 from toban.collect.collector import Collector, Look
 from toban.collect.pages import Pages
-from toban.collect.reasons import reason
 from toban.collect.tools import Tools
 from toban.core.errors import CollectError
+from toban.core.network import reason
 from toban.core.samples import counter, milliseconds
 from toban.core.section import Address, Duration, Secret, Size
 from toban.exposition.reading import ExpositionError

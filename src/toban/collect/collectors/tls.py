@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator
 
 from toban.collect.collector import Collector, Look
-from toban.collect.reasons import reason
 from toban.collect.tools import Tools
 from toban.core.errors import CollectError
+from toban.core.network import reason
 from toban.core.samples import gauge
 from toban.core.section import Address, Duration
 

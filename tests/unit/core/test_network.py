@@ -7,7 +7,7 @@ import ssl
 import httpx2
 import pytest
 
-from toban.collect.reasons import reason
+from toban.core.network import reason
 
 
 def caused(error: Exception, cause: Exception) -> Exception:

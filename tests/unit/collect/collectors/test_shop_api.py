@@ -1,0 +1,176 @@
+"""Vendure's Shop API, pretended answer by answer; the real one is asked in tests/integration."""
+
+import re
+from dataclasses import replace
+
+import httpx2
+import orjson
+import pytest
+
+from toban.collect.collectors.shop_api import ShopApi
+from toban.core.errors import CollectError
+from toban.shop.settings import ShopCheck
+
+WELL = {
+    "TobanCatalogue": {"products": {"totalItems": 54, "items": [{"name": "Lamp", "slug": "lamp"}]}},
+    "TobanSearch": {"search": {"totalItems": 1, "items": [{"slug": "lamp"}]}},
+    "TobanProduct": {"product": {"id": "1", "variants": [{"id": "7", "price": 100, "priceWithTax": 120}]}},
+    "TobanLogin": {"login": {"__typename": "CurrentUser"}},
+    "TobanAdd": {"addItemToOrder": {"__typename": "Order", "lines": [{"id": "1"}]}},
+    "TobanEmpty": {"removeAllOrderLines": {"__typename": "Order", "lines": []}},
+}
+
+
+class Api:
+    """A Shop API that says what a test wants, and remembers what it was asked."""
+
+    def __init__(self):
+        self.answers = dict(WELL)
+        self.asked = []
+
+    def __call__(self, request):
+        sent = orjson.loads(request.content)
+        operation = re.search(r"(?:query|mutation) (\w+)", sent["query"])[1]
+        self.asked.append((operation, sent["variables"], request.headers.get("authorization", "")))
+        answer = self.answers[operation]
+        if isinstance(answer, httpx2.Response):
+            return answer
+        said = {"errors": answer} if isinstance(answer, list) else {"data": answer}
+        return httpx2.Response(
+            200, json=said, headers={"vendure-auth-token": "s3ss"} if operation == "TobanLogin" else {}
+        )
+
+    def operations(self):
+        return [operation for operation, *_ in self.asked]
+
+
+@pytest.fixture
+def api():
+    return Api()
+
+
+@pytest.fixture
+async def tools(tools, api):
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(api)) as http:
+        yield replace(tools, http=http)
+
+
+def steps(look):
+    return {
+        sample.labels["step"]: bool(sample.value) for sample in look.samples if sample.family.name.endswith("check_up")
+    }
+
+
+def collector(**check):
+    return ShopApi(name="vendure", url="http://shop/shop-api?x=1", shop_check=ShopCheck(**check))
+
+
+async def test_a_shop_that_sells_is_up(tools, api):
+    """
+    The catalogue answers; what it offers is searched for, looked at and priced.
+    """
+    look = await collector().collect(tools)
+
+    assert look.samples[0].value == 54
+    assert steps(look) == {"search": True, "product": True, "price": True}
+    assert [variables for _, variables, _ in api.asked[1:]] == [{"term": "Lamp"}, {"slug": "lamp"}]
+
+
+async def test_an_answer_with_errors_is_a_shop_that_cannot_sell(tools, api):
+    """
+    With status 200: that is how Vendure says that its database is gone. No step is claimed to work.
+    """
+    shop = collector()
+    await shop.collect(tools)
+    api.answers["TobanCatalogue"] = [{"message": "connect ECONNREFUSED 127.0.0.1:5432", "path": ["products"]}]
+
+    with pytest.raises(CollectError, match=r"shop_api vendure: http://shop/shop-api: answered 200, but .*ECONNREFUSED"):
+        await shop.collect(tools)
+    api.answers = dict(WELL)
+    assert steps(await shop.collect(tools)) == {"search": True, "product": True, "price": True}
+
+
+async def test_steps_fail_one_by_one(tools, api):
+    """
+    A search that finds nothing, a product without price: the shop is up, the step is not.
+    """
+    api.answers["TobanSearch"] = {"search": {"totalItems": 0, "items": []}}
+    api.answers["TobanProduct"] = {"product": {"id": "1", "variants": [{"id": "7", "priceWithTax": None}]}}
+    assert steps(await collector(product="lamp").collect(tools)) == {"search": False, "product": True, "price": False}
+
+    api.answers["TobanProduct"] = {"product": None}
+    assert steps(await collector().collect(tools)) == {"search": False, "product": False, "price": False}
+
+    api.answers["TobanSearch"] = {"elsewhere": 1}
+    assert steps(await collector().collect(tools))["search"] is False
+
+
+async def test_steps_are_tried_less_often_than_the_shop_is_asked(tools, api):
+    """
+    Between two tries their newest result stands.
+    """
+    shop = collector()
+    looks = []
+    for _ in range(5):
+        looks.append(steps(await shop.collect(tools)))
+        tools.clock.advance(15)
+
+    assert looks == [{"search": True, "product": True, "price": True}] * 5
+    assert api.operations().count("TobanSearch") == 2
+
+
+async def test_a_customer_is_logged_in_once(tools, api):
+    """
+    Prices may be theirs alone. A session that has ended is replaced at the next round.
+    """
+    shop = collector(customer="b2b@example.com", password="p4ss")
+    await shop.collect(tools)
+    assert api.asked[1][1] == {"name": "b2b@example.com", "password": "p4ss"}
+    assert api.asked[2][2] == "Bearer s3ss"
+
+    api.answers["TobanProduct"] = [{"message": "no", "extensions": {"code": "FORBIDDEN"}}]
+    tools.clock.advance(60)
+    assert steps(await shop.collect(tools))["product"] is False
+    tools.clock.advance(60)
+    await shop.collect(tools)
+    assert api.operations().count("TobanLogin") == 2
+
+
+async def test_a_refused_login_is_a_step_of_its_own(tools, api):
+    """
+    Vendure says so with 200 and an ErrorResult.
+    """
+    api.answers["TobanLogin"] = {
+        "login": {"__typename": "InvalidCredentialsError", "errorCode": "INVALID_CREDENTIALS_ERROR"}
+    }
+    look = await collector(customer="b2b@example.com", password="wrong").collect(tools)
+
+    assert steps(look) == {"login": False, "search": True, "product": True, "price": True}
+
+
+async def test_the_cart_is_filled_and_emptied_when_that_is_asked_for(tools, api):
+    """
+    Otherwise no order is ever made.
+    """
+    await collector().collect(tools)
+    assert "TobanAdd" not in api.operations()
+
+    assert steps(await collector(cart=True).collect(tools))["cart"] is True
+    assert api.operations()[-2:] == ["TobanAdd", "TobanEmpty"]
+
+    api.answers["TobanAdd"] = {
+        "addItemToOrder": {"__typename": "InsufficientStockError", "errorCode": "INSUFFICIENT_STOCK_ERROR"}
+    }
+    assert steps(await collector(cart=True).collect(tools))["cart"] is False
+
+
+@pytest.mark.parametrize(
+    "garbage", [{"products": None}, {"products": {"items": []}}, {"products": {"totalItems": "?"}}]
+)
+async def test_garbage_is_no_catalogue(tools, api, garbage):
+    """
+    It is said, and nothing else happens.
+    """
+    api.answers["TobanCatalogue"] = garbage
+    with pytest.raises(CollectError, match="no catalogue of Vendure"):
+        await collector().collect(tools)

@@ -1,0 +1,58 @@
+"""Vendure's GraphQL, asked as toban asks."""
+
+import httpx2
+import orjson
+import pytest
+
+from toban.shop.graphql import GraphqlError, ask, data_of
+
+
+def body(**answer):
+    return orjson.dumps(answer)
+
+
+def test_an_answer_with_data_and_without_errors_is_well():
+    """
+    Whatever else stands in it.
+    """
+    assert data_of(200, body(data={"products": {"totalItems": 3}}, extensions={})) == {"products": {"totalItems": 3}}
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "words"),
+    [
+        (200, b"<html>", "answered 200, but that is no GraphQL"),
+        (502, b"Bad Gateway", "answered 502, but that is no GraphQL"),
+        (200, body(hello=1), "that is no GraphQL"),
+        (200, body(data=None), "answered 200 without data"),
+        (500, body(data={}), "answered 500 without data"),
+        (
+            200,
+            body(errors=[{"message": "connect ECONNREFUSED 127.0.0.1:5432", "path": ["products"]}], data=None),
+            "answered 200, but with the error ECONNREFUSED at products",
+        ),
+        (
+            200,
+            body(errors=[{"message": "ann@example.com has no rights", "extensions": {"code": "FORBIDDEN"}}]),
+            "FORBIDDEN$",
+        ),
+        (200, body(errors="?"), "the error of no code"),
+    ],
+)
+def test_what_is_not_well_is_said_without_anybody_s_data(status, content, words):
+    """
+    Vendure answers 200 with its database down: the errors tell, by their code and field alone.
+    """
+    with pytest.raises(GraphqlError, match=words) as refused:
+        data_of(status, content)
+    assert "example.com" not in str(refused.value)
+
+
+async def test_an_answer_without_end_is_cut_off():
+    """
+    It would fill the memory.
+    """
+    transport = httpx2.MockTransport(lambda request: httpx2.Response(200, content=b"x" * 1_000_001))
+    async with httpx2.AsyncClient(transport=transport) as client:
+        with pytest.raises(GraphqlError, match="more than 1000000 bytes"):
+            await ask(client, "http://shop/shop-api", "{ x }")
