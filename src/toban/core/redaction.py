@@ -1,0 +1,118 @@
+"""Leaving out secrets and customers' data, by the name of a field and by what it looks like."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+REDACTED: Final = "[redacted]"
+"""What stands where something was left out."""
+
+DEEPEST: Final = 30
+"""How many levels of a value are looked at; what lies deeper is left out as a whole."""
+
+SECRET_KEY: Final = re.compile(
+    r"pass(word|wd|phrase|code)|pwd|secret|token|apikey|(access|private|session|signing)key|authoriz|cookie"
+    r"|session(id|cache)|credential|cardn(umber|o)|creditcard|cv[cv]2?$|securitycode|^iban$"
+)
+"""What the name of a field with a secret holds, in lower case and without what stands between words."""
+
+_BETWEEN: Final = re.compile(r"[-_. ]+")
+
+_VALUE: Final = (
+    r'"(?:[^"\\]|\\.)*|'  # in quotes, which may be missing at the end where a text was cut off
+    r"'(?:[^'\\]|\\.)*|"
+    r'\\+"[^"]*|'  # JSON in JSON
+    r"\\+'[^']*|"
+    r"(?:(?:Bearer|Basic|Digest|Token)\s+)?[^\s,;&\"'\\)}\]\[]+"
+)
+_NAMED: Final = re.compile(
+    r"((?:pass(?:word|wd|phrase|code)|pwd|secret|token|api[_-]?key|(?:access|private|session|signing)[_-]?key"
+    r"|authorization|session[_-]?id|credentials?|card[_-]?number|cv[cv]2?)[\w-]{0,40}+"
+    r"\\*+[\"']?+\s{0,3}+(?::|=>?+)\s{0,3}+(?!\\*[\"']?\[redacted\]))(?:" + _VALUE + ")",
+    re.IGNORECASE,
+)
+_COOKIES: Final = re.compile(
+    r"((?:set-)?cookie\\*+[\"']?+\s{0,3}+[:=]\s{0,3}+\\*+[\"']?+)(?!\[redacted\])[^\"'\\\r\n]+", re.IGNORECASE
+)
+_SCHEME: Final = re.compile(r"\b(Bearer|Basic|Digest)(\s++)(?!\[redacted\])[\w.~+/=:-]{6,}", re.IGNORECASE)
+_USER: Final = re.compile(r"(://)(?!\[redacted\]@)[^\s/@\"'<>]{1,300}@")
+_JWT: Final = re.compile(r"\beyJ[\w-]{5,}\.[\w-]{2,}(?:\.[\w-]*)?")
+_PREFIXED: Final = re.compile(
+    r"\b(?:(?:sk|pk|rk)_(?:live|test)_|whsec_|gh[pousr]_|github_pat_|xox[a-z]-|glpat-|SG\.|re_)[\w.-]{8,}|\bAKIA[A-Z0-9]{16}\b"
+)
+_HEX: Final = re.compile(r"(?<![0-9A-Za-z])[0-9a-fA-F]{40,}(?![0-9A-Za-z])")
+_LONG: Final = re.compile(r"[\w+/-]{32,}={0,2}")
+_EMAIL: Final = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
+_CARD: Final = re.compile(r"(?<![\w.])[2-6](?:[ -]?\d){12,18}(?!\w)")
+
+
+def scrubbed(text: str) -> str:
+    """
+    Return a text without what looks like a secret or a customer's own: tokens, keys, cookies, cards, e-mail addresses.
+
+    What is left out is replaced as a whole; doing it twice changes nothing more. Ids of traces (32 hex digits), UUIDs
+    and times stay.
+    """
+    text = _JWT.sub(REDACTED, text)
+    text = _COOKIES.sub(rf"\1{REDACTED}", text)
+    text = _NAMED.sub(_unnamed, text)
+    text = _SCHEME.sub(rf"\1\2{REDACTED}", text)
+    if "@" in text:
+        text = _USER.sub(rf"\1{REDACTED}@", text)
+        text = _EMAIL.sub(REDACTED, text)
+    text = _PREFIXED.sub(REDACTED, text)
+    text = _HEX.sub(REDACTED, text)
+    text = _LONG.sub(_unless_words, text)
+    return _CARD.sub(_unless_no_card, text)
+
+
+def redacted(value: object) -> object:
+    """Return plain data without secrets: by the names of its fields, and in all its texts. Nothing is changed."""
+    return _redacted(value, DEEPEST)
+
+
+def is_secret(key: str) -> bool:
+    """Tell whether a field of this name holds a secret, however the name is spelled."""
+    return SECRET_KEY.search(_BETWEEN.sub("", key).lower()) is not None
+
+
+def _redacted(value: object, levels: int) -> object:
+    if isinstance(value, str):
+        return scrubbed(value)
+    if isinstance(value, bool | float) or value is None:
+        return value
+    if isinstance(value, int):
+        return value if -(10**12) < value < 10**12 or scrubbed(str(value)) == str(value) else REDACTED
+    if levels == 0:
+        return REDACTED
+    if isinstance(value, Mapping):
+        return {
+            scrubbed(str(key)): REDACTED if is_secret(str(key)) else _redacted(inner, levels - 1)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_redacted(inner, levels - 1) for inner in value]
+    if isinstance(value, bytes | bytearray):
+        return REDACTED
+    return scrubbed(str(value))
+
+
+def _unnamed(found: re.Match[str]) -> str:
+    value = found[0][len(found[1]) :]
+    opening = re.match(r"\\*[\"']", value)
+    return f"{found[1]}{opening[0] if opening else ''}{REDACTED}"
+
+
+def _unless_words(found: re.Match[str]) -> str:
+    """Leave words and paths: a token of base64 mixes digits and both cases, and paths have a dot or a slash often."""
+    text = found[0]
+    digits = sum(character.isdigit() for character in text)
+    upper = sum("A" <= character <= "Z" for character in text)
+    lower = sum("a" <= character <= "z" for character in text)
+    return REDACTED if digits >= 2 and upper >= 3 and lower >= 3 and text.count("/") * 12 <= len(text) else text
+
+
+def _unless_no_card(found: re.Match[str]) -> str:
+    digits = [int(character) for character in found[0] if character.isdigit()]
+    doubled = [sum(divmod(digit * 2, 10)) for digit in digits[-2::-2]]
+    return REDACTED if (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0 else found[0]

@@ -1,0 +1,163 @@
+"""Secrets and customers' data are left out, wherever they stand."""
+
+import json
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toban.core.redaction import REDACTED, redacted, scrubbed
+
+KEY = "0add3adc2a67363bdb8373b9427bfefccd11daf5ed5ff1ecaf1b07879f69600a"
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P"
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("Authorization: Bearer abcdef123456", "abcdef123456"),
+        ("authorization=Basic dXNlcjpwYXNz", "dXNlcjpwYXNz"),
+        ('{"authorization":"Bearer 9f8e7d6c5b4a"}', "9f8e7d6c5b4a"),
+        (r"{\"password\":\"my long one\"}", "my long one"),
+        ('{"password": "cut off he', "cut off he"),
+        ("password='it\\'s'", "it"),
+        ("PGPASSWORD=hunter2 psql", "hunter2"),
+        ("https://shop.example/?api_key=k123&x=1", "k123"),
+        ("postgres://toban:hunter2@db/vendure", "hunter2"),
+        (f"CacheService hit for key [vendure-session-cache:{KEY}]", KEY),
+        (f"token is {JWT}", JWT),
+        ("Cookie: session=abc; session.sig=def", "abc"),
+        ('"set-cookie":"session=abc; path=/"', "session=abc"),
+        ("paid with 4242 4242 4242 4242", "4242"),
+        ("paid with 378282246310005.", "378282246310005"),
+        ("from jane.doe+shop@mail.example.com", "jane.doe"),
+        ("using sk_live_4eC39HqLyjWDarjtT1zdp7dc", "4eC39HqLyj"),
+        ("got Zm9vYmFyYmF6cXV4MTIzNDU2Nzg5MGFiY2RlZg== back", "Zm9vYmFy"),
+    ],
+)
+def test_what_looks_like_a_secret_is_left_out(text, secret):
+    """
+    In headers, JSON, JSON in JSON, addresses and sentences alike.
+    """
+    found = scrubbed(text)
+
+    assert secret not in found
+    assert REDACTED in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Job 145 [apply-collection-filters] failed and will not retry.",
+        "connect ECONNREFUSED 127.0.0.1:55432",
+        "trace 0af7651916cd43dd8448eb211c80319c at 1795462702394000000",
+        "order 123e4567-e89b-12d3-a456-426614174000 of 2026-11-23T19:37:31.549Z",
+        "Blocking event handler order-service-remove-unassigned-shipping-method-from-active-orders took 0ms",
+        "Set key [MultiChannelStockLocationStrategy:StockLocationChannelIds:1] in CacheService",
+        "at new I18nError (/app/node_modules/@vendure/core/dist/i18n/i18n-error.js:21:9)",
+        "Slow query detected: AddItem took 2100ms",
+        "4242 4242 4242 4241 is no card",
+    ],
+)
+def test_what_is_no_secret_stays(text):
+    """
+    A log without its words, ids and times would help nobody.
+    """
+    assert scrubbed(text) == text
+
+
+def test_a_field_is_left_out_by_its_name_however_it_is_spelled():
+    """
+    At every depth, in lists too; the rest stays as it is.
+    """
+    value = {"apiKey": 5, "x": [{"PASS_WORD": "a", "Set-Cookie": ["b"], "sessionToken": {"deep": 1}, "count": 3}]}
+
+    assert redacted(value) == {
+        "apiKey": REDACTED,
+        "x": [{"PASS_WORD": REDACTED, "Set-Cookie": REDACTED, "sessionToken": REDACTED, "count": 3}],
+    }
+
+
+def test_what_is_nested_without_end_is_left_out():
+    """
+    A value that holds itself ends too.
+    """
+    value: dict[str, object] = {}
+    value["self"] = value
+
+    assert REDACTED in str(redacted(value))
+
+
+TOKENS = st.text("0123456789abcdef", min_size=40, max_size=80)
+PASSWORDS = st.text(string.ascii_letters + string.digits, min_size=8, max_size=30)
+AROUND = st.text(string.ascii_letters + " .:-/", max_size=30)
+
+
+@given(AROUND, TOKENS, AROUND)
+def test_a_long_token_is_never_seen(before, token, after):
+    """
+    Whatever stands around it.
+    """
+    assert token not in scrubbed(f"{before} {token} {after}")
+
+
+@given(st.sampled_from(["password", "apiKey", "access_token", "clientSecret"]), PASSWORDS, st.integers(0, 3))
+def test_a_named_secret_is_never_seen_however_often_it_was_written_as_json(name, password, times):
+    """
+    A job of BullMQ holds a request as JSON in JSON.
+    """
+    secret = f"qZ{password}9"
+    text: object = {name: secret, "other": 1}
+    for _ in range(times + 1):
+        text = json.dumps(text)
+
+    assert secret not in scrubbed(str(text))
+
+
+@given(st.text())
+def test_leaving_out_twice_changes_nothing_more(text):
+    """
+    What was redacted on the way in may be redacted again on the way out.
+    """
+    once = scrubbed(text)
+
+    assert scrubbed(once) == once
+
+
+@given(st.text(alphabet="pasword:=\"'\\ []{}@.Bearer0123456789abcdefABCDEF/+-_\n", max_size=300))
+def test_leaving_out_twice_changes_nothing_more_also_near_secrets(text):
+    """
+    Texts made of what the expressions look for.
+    """
+    once = scrubbed(text)
+
+    assert scrubbed(once) == once
+
+
+@given(st.text(string.digits, min_size=12, max_size=18), st.sampled_from("23456"), st.sampled_from(["", " ", "-"]))
+def test_a_card_number_is_never_seen(digits, first, between):
+    """
+    Its last digit makes it one (Luhn), however it is grouped.
+    """
+    digits = (first + digits)[:18]
+    doubled = [sum(divmod(int(digit) * 2, 10)) for digit in digits[::-2]]
+    last = -(sum(doubled) + sum(int(digit) for digit in digits[-2::-2])) % 10
+    number = between.join(f"{digits}{last}"[place : place + 4] for place in range(0, len(digits) + 1, 4))
+
+    assert number not in scrubbed(f"card {number} used")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(JSON)
+def test_any_plain_value_can_be_redacted_and_stays_plain(value):
+    """
+    It can still be written as JSON.
+    """
+    json.dumps(redacted(value))
