@@ -35,6 +35,7 @@ LIMITS: Final[Mapping[str, int]] = {
     "service_method": 150,
     "queue": 100,
     "context": 60,
+    "service": 30,
 }
 """How many values each label may take before `other` counts the rest."""
 

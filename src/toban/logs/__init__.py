@@ -1,0 +1,1 @@
+"""Keeps log lines, and finds them again."""
