@@ -57,6 +57,9 @@ class Mode:
     zone: str = "UTC"
     """The time zone of the shop's processes."""
 
+    database_zone: str = "UTC"
+    """The time zone of its sessions in the database."""
+
     customer_status: bool = True
     """Whether customers have the custom field `customerStatus`."""
 
@@ -233,7 +236,10 @@ def _database(place: Path, server: Postgres, mode: Mode, say: Say) -> str:
     template = populated(place, server, mode, say)
     number = len(server.query("SELECT FROM pg_database WHERE datname LIKE 'shop%'")) + 1
     name = f"shop{number}"
-    server.execute(f"CREATE DATABASE {name} OWNER {ROLE} TEMPLATE {template}")
+    server.execute(
+        f"CREATE DATABASE {name} OWNER {ROLE} TEMPLATE {template}",
+        f"ALTER DATABASE {name} SET TimeZone = '{mode.database_zone}'",
+    )
     if mode.jobs == "bullmq":
         # A shop that keeps its jobs in Redis has no such tables.
         server.execute("DROP TABLE job_record, job_record_buffer", database=name)

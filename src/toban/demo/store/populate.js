@@ -18,10 +18,10 @@ async function fill() {
     });
     const ctx = await app.get(core.RequestContextService).create({ apiType: 'admin', user: admin });
     await secondChannel(app, ctx);
-    for (const { customerStatus, ...customer } of data.customers) {
-        const customFields = process.env.CUSTOMER_STATUS === '1' ? { customerStatus } : undefined;
-        await app.get(core.CustomerService).create(ctx, { ...customer, customFields }, PASSWORD);
+    for (const account of data.accounts) {
+        await app.get(core.CustomerService).create(ctx, account, PASSWORD);
     }
+    await regulars(app, ctx);
     await app.get(core.PromotionService).createPromotion(ctx, {
         enabled: true,
         couponCode: 'SPRING10',
@@ -62,10 +62,23 @@ async function secondChannel(app, ctx) {
     await inIt(core.PaymentMethodService, 'assignPaymentMethodsToChannel', {
         paymentMethodIds: await ids(core.PaymentMethod),
     });
+    await inIt(core.StockLocationService, 'assignStockLocationsToChannel', {
+        stockLocationIds: await ids(core.StockLocation),
+    });
     // The superadmin may act in it.
     const roles = app.get(core.RoleService);
     const role = await roles.getSuperAdminRole(ctx);
     await roles.assignRoleToChannel(ctx, role.id, channelId);
+}
+
+/* Customers whom the shop knows by their address, and who have no account: they buy as guests. */
+async function regulars(app, ctx) {
+    const connection = app.get(core.TransactionalConnection);
+    const channels = await connection.getRepository(ctx, core.Channel).find();
+    for (const { customerStatus, ...customer } of data.regulars) {
+        const customFields = process.env.CUSTOMER_STATUS === '1' ? { customerStatus } : {};
+        await connection.getRepository(ctx, core.Customer).save(new core.Customer({ ...customer, customFields, channels }));
+    }
 }
 
 /* Do the work that a worker would do (the search index, the collections' contents), and leave no trace of it. */

@@ -1,0 +1,51 @@
+"""
+A real Vendure shop for tests: installed and populated once on a machine, cloned for each start.
+
+```python
+with receiving() as receiver, store(Mode(telemetry="enriched"), receiver.url) as shop:
+    ledger = await scripted(shop, seed=1, orders=50)
+```
+
+A start takes some five seconds and 400 MB: what can share a shop should. The first of all takes a minute more, so a
+test that starts one is marked ``SLOW``.
+"""
+
+import shutil
+from contextlib import AbstractContextManager
+
+import pytest
+
+from tests.needs import need
+from toban.demo import processes, servers
+from toban.demo.ledger import Ledger
+from toban.demo.processes import Mode, Store
+from toban.demo.servers import Postgres, Server
+from toban.demo.shopping import opened, performed
+from toban.demo.traffic import BUSY, Habits, script
+
+__all__ = ["SLOW", "Mode", "Store", "scripted", "store"]
+
+SLOW = [pytest.mark.timeout(600), pytest.mark.xdist_group("store")]
+"""For `pytestmark`: time for the first install, and one worker for all, so that shops are shared."""
+
+
+def store(
+    mode: Mode | None = None,
+    telemetry: str = "http://127.0.0.1:9",
+    *,
+    postgresql: Postgres | None = None,
+    redis: Server | None = None,
+    **environment: str,
+) -> AbstractContextManager[Store]:
+    """Run a shop in this mode; its telemetry goes to an address, by default to nobody."""
+    need("Node.js", shutil.which("node"))
+    need("npm", shutil.which("npm"))
+    need("PostgreSQL 18", servers.postgres_in_wheel())
+    need("valkey-server", servers.valkey_in_wheel())
+    return processes.store(mode or Mode(), telemetry, postgresql=postgresql, redis=redis, **environment)
+
+
+async def scripted(shop: Store, seed: int, orders: int = 50, habits: Habits = BUSY) -> Ledger:
+    """Let so many orders be placed, with all that happens on the way, and return the customers' books."""
+    async with opened(shop.shop_api, knows_status=shop.mode.customer_status) as door:
+        return await performed(door, script(seed, orders, habits))
