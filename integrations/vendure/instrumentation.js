@@ -47,10 +47,13 @@ const UNREAD = /\/instrumentation-(express|graphql|nestjs-core)$/;
  * Secrets and customers' data stay in the shop: a job's data holds the request that made it, with its session token;
  * so do Redis' arguments, a cache's key and a page's query.
  */
-function hide(attributes) {
+function hide({ attributes, events }) {
     delete attributes['job.data'];
     delete attributes['url.query'];
     cut(attributes, 'cache.key', ':');
+    for (const event of events) {
+        cut(event.attributes ?? {}, 'key', ':'); // of cache.hit and cache.miss
+    }
     for (const name of ['http.url', 'http.target', 'url.full']) {
         cut(attributes, name, '?');
     }
@@ -69,7 +72,7 @@ class Spans extends BatchSpanProcessor {
     onEnd(span) {
         const unread = env.TOBAN_TRACES === 'enriched' && UNREAD.test(span.instrumentationScope.name);
         if (!unread || span.status.code === ERROR) {
-            hide(span.attributes);
+            hide(span);
             super.onEnd(span);
         }
     }

@@ -17,7 +17,12 @@ PATIENCE: Final = 120
 
 ROLE: Final = "vendure"
 READER: Final = "toban"
-FILES: Final = tuple(sorted(file for file in STORE.rglob("*") if file.is_file()))
+PLANTED: Final = (
+    *(STORE / name for name in ("package-lock.json", "populate.js", "vendure-config.js")),
+    *sorted((STORE / "data").iterdir()),
+)
+"""What a populated database depends on."""
+
 READ: Final = (
     *("customer_group", "customer_groups_customer_group", "global_settings", "history_entry"),
     *("order_channels_channel", "order_line", "order_promotions_promotion", "product", "product_translation"),
@@ -146,7 +151,7 @@ def populated(place: Path, server: Postgres, mode: Mode, say: Say = quiet) -> st
     Populating takes some ten seconds, so it is done once on a machine and kept beside what was installed.
     """
     kind = "_".join(mode.schema.values())
-    template, dump = f"populated_{kind}", place / f"populated-{kind}-{fingerprint(*FILES)}.dump"
+    template, dump = f"populated_{kind}", place / f"populated-{kind}-{fingerprint(*PLANTED)}.dump"
     with alone(place / "populated.lock"):
         if not dump.exists():
             say("Filling the shelves (once) ...")

@@ -180,15 +180,17 @@ class Postgres(Server):
     def start(self) -> None:
         """Start it, and wait until it lets somebody in."""
         deadline = time.monotonic() + PATIENCE
+        self.launch()
         while True:
             try:
-                super().start()
+                listening(self.port, self.process, self.log)
                 psycopg.connect(self.address()).close()
             except (DemoError, psycopg.OperationalError):
                 # What a crash left behind (children that still end, a log to replay) is gone in a moment.
                 if time.monotonic() > deadline:
                     raise
-                self.stop()
+                if self.process.poll() is not None:
+                    self.launch()
                 time.sleep(0.05)
             else:
                 return
@@ -263,7 +265,7 @@ def run(*command: str | Path, **options: Any) -> None:
     given = {**unprivileged(), **with_us(), **options}
     done = subprocess.run(command, capture_output=True, text=True, check=False, **given)  # noqa: S603  # ours
     if done.returncode:
-        raise DemoError(f"{Path(command[0]).name}: {done.stderr[-2000:]}")
+        raise DemoError(f"{Path(command[0]).name}: {(done.stdout + done.stderr)[-2000:]}")
 
 
 def wait_until(ready: Callable[[], bool], patience: float, what: str) -> None:

@@ -56,6 +56,8 @@ exports.config = {
         username: env.DB_USER,
         database: env.DB_NAME,
         synchronize: env.DB_SYNC === '1',
+        uuidExtension: 'pgcrypto', // its gen_random_uuid() has become PostgreSQL's own
+        installExtensions: false,
         migrations: [],
     },
     entityOptions: {
