@@ -27,6 +27,10 @@ from toban.core.ports import Clock, Service
 from toban.core.samples import Batch
 from toban.health.answering import Health
 from toban.health.checks import Unknown, checks
+from toban.instruments.budgets import Budgets
+from toban.intake.events import Events
+from toban.intake.taking import Taking
+from toban.logs.recent import Recent
 from toban.promql.engine import Engine
 from toban.promql.querying import Querying
 from toban.settings import Settings
@@ -37,6 +41,8 @@ from toban.state.door import State
 from toban.tsdb.store import Store
 from toban.web import serving
 from toban.web.application import application
+from toban.web.doors import Doors
+from toban.web.lines import Lines
 from toban.web.own import About, Overview, Own
 
 log = structlog.get_logger("toban.daemon")
@@ -83,7 +89,12 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         services: list[Service] = [state, store, collecting]
         about = About(clock.now(), str(settings.data), serving.address_of(network))
         own = Own(about, collecting.targets, health, services)
-        app = application(own, health, engine, store, collecting, services, clock)
+        recent = Recent(tools.pushed, Budgets(meters))
+        taking = Taking(tools.pushed, settings.shop.services, recent, clock, meters)
+        services.append(taking)
+        doors = Doors(taking, Events(state, clock, meters), settings.web.body_limit)
+        pushed = [*doors.routes(), *Lines(recent).routes()]
+        app = application(own, health, engine, store, collecting, services, clock, pushed)
         services.append(serving.Serving(app, settings.web, network, local, clock))
         await stack.enter_async_context(noted(state, clock))
         yield Assembly(services, collecting.first_look, own.overview)

@@ -21,6 +21,7 @@ def _defaults(shop: ShopSettings) -> Iterable[Collector]:
     yield _collector("toban")
     yield _collector("host")
     yield _collector("telemetry")
+    yield _collector("events")
     if shop.database:
         yield _collector("postgres")
     if shop.redis:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from toban.collect.collecting import Collecting
 from toban.core.ports import Clock, QueryEngine, SeriesSource, Service
@@ -24,8 +25,9 @@ def application(
     collecting: Collecting,
     services: Sequence[Service],
     clock: Clock,
+    more: Sequence[Route] = (),
 ) -> Starlette:
-    """Return what answers all requests."""
+    """Return what answers all requests; ``more`` is what lets numbers and lines in, and shows lines."""
     return Starlette(
         routes=[
             *Page(own).routes(),
@@ -33,6 +35,7 @@ def application(
             *health_pages.routes(health, services),
             *Exposing(collecting.newest, engine, source, clock).routes(),
             *Prometheus(engine, source, collecting.targets, clock).routes(),
+            *more,
         ],
         exception_handlers={404: _not_found},
     )

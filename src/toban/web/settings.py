@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, model_validator
 
-from toban.core.section import Secret, Section
+from toban.core.section import Secret, Section, Size
 
 
 def split(address: str) -> tuple[str, int]:
@@ -47,6 +47,9 @@ class WebSettings(Section):
 
     token: Secret | None = None
     """What other machines must show, as `Authorization: Bearer …`; `/health` alone answers without."""
+
+    body_limit: Size = 4 * 2**20
+    """How long a body may be that is pushed (OTLP, events), inflated."""
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:

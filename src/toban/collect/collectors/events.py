@@ -1,0 +1,68 @@
+"""What was told by events."""
+
+import os
+from datetime import timedelta
+from typing import Final, Literal
+
+from pydantic import PrivateAttr
+
+from toban.collect.collector import Collector, Look
+from toban.collect.tools import Tools
+from toban.core.errors import CollectError, StateError
+from toban.core.meters import Key, Meters
+from toban.core.places import this_machine
+from toban.core.samples import Family, Type, milliseconds
+from toban.core.section import Duration
+from toban.instruments import families as vocabulary
+from toban.state import tallies
+
+BOOK: Final = "events"
+"""Whose numbers they are: `intake.events` keeps them."""
+
+FAMILIES: Final = tuple(found for found in vars(vocabulary).values() if isinstance(found, Family))
+
+
+class Events(Collector):
+    """
+    Hand on what was counted from business events: `POST /api/events`.
+
+    They are rows in toban's state: what was accepted is there after a restart.
+    """
+
+    kind: Literal["events"] = "events"
+
+    every: Duration = timedelta(seconds=15)
+
+    _meters: Meters = PrivateAttr(default_factory=Meters)
+    _known: set[Key] = PrivateAttr(default_factory=set)
+    _looked: bool = PrivateAttr(default=False)
+
+    @property
+    def looks_at(self) -> str:
+        """The machine toban runs on: it is the one that counts."""
+        return this_machine(os.environ)
+
+    async def collect(self, tools: Tools) -> Look:
+        """Return where all numbers stand. Raises ``CollectError`` when state can't be read."""
+        if tools.state is None:
+            return Look()
+        try:
+            kept = await tools.state.transaction(lambda connection: tallies.load(connection, BOOK, FAMILIES))
+        except StateError as error:
+            raise CollectError(f"{self.name}: {error}") from error
+        self._take(kept)
+        return Look(batches=self._meters.read(milliseconds(tools.clock.now()), self.target))
+
+    def _take(self, kept: Meters) -> None:
+        """Take over what was kept; a series that came since the last look began at nought then."""
+        for family, labels, values in kept.series():
+            key = family, tuple(sorted(labels.items()))
+            if self._looked and key not in self._known:
+                find = self._meters.histogram if family.type is Type.HISTOGRAM else self._meters.number
+                cell = find(family, **labels)
+                cell.restore(values)
+                cell.counted = True
+            else:
+                self._meters.restore(family, values, **labels)
+            self._known.add(key)
+        self._looked = True

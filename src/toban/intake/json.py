@@ -1,0 +1,206 @@
+"""OTLP in JSON, as JavaScript really writes it: ids in hex, integers as numbers or as texts, empty values."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
+from typing import Any, Final, TypeVar
+
+import orjson
+
+from toban.intake.nouns import (
+    DEEPEST,
+    LATEST,
+    DecodeError,
+    Group,
+    Happening,
+    MalformedError,
+    Metric,
+    Point,
+    Record,
+    Shape,
+    Span,
+    Value,
+)
+
+T = TypeVar("T")
+
+DELTA: Final = 1
+ERROR: Final = 2
+
+
+def spans(body: bytes) -> Iterator[Group[Span]]:
+    """Return the spans of a body. Raises ``DecodeError`` at once."""
+    return _groups(_parsed(body, "resourceSpans"), "scopeSpans", "spans", _span)
+
+
+def metrics(body: bytes) -> Iterator[Group[Metric]]:
+    """Return the metrics of a body. Raises ``DecodeError`` at once."""
+    return _groups(_parsed(body, "resourceMetrics"), "scopeMetrics", "metrics", _metric)
+
+
+def records(body: bytes) -> Iterator[Group[Record]]:
+    """Return the log records of a body. Raises ``DecodeError`` at once."""
+    return _groups(_parsed(body, "resourceLogs"), "scopeLogs", "logRecords", _record)
+
+
+def _parsed(body: bytes, name: str) -> list[Any]:
+    try:
+        found = orjson.loads(body)
+    except ValueError as error:
+        raise DecodeError(f"not JSON: {error}") from error
+    if not isinstance(found, dict) or not isinstance(found.get(name, []), list):
+        raise DecodeError(f"an object with a list {name} was expected")
+    parts: list[Any] = found.get(name, [])
+    return parts
+
+
+def _groups(parts: list[Any], scopes: str, items: str, read: Callable[[Any], T]) -> Iterator[Group[T]]:
+    """Return what is there; where a list or an object is expected and isn't, there is nothing."""
+
+    def careful(raw: Any) -> T:
+        try:
+            return read(raw)
+        except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+            raise MalformedError(f"something that is no {items} entry: {type(error).__name__}") from error
+
+    for part in parts:
+        resource = _attributes(_list(_dict(_dict(part).get("resource")).get("attributes")))
+        for scope in _list(_dict(part).get(scopes)):
+            name = _dict(_dict(scope).get("scope")).get("name")
+            yield Group(resource, name if isinstance(name, str) else "", _list(_dict(scope).get(items)), careful)
+
+
+class _Span(Span):
+    __slots__ = ()
+
+    @property
+    def trace(self) -> bytes:
+        return _id(self.raw.get("traceId"))
+
+    @property
+    def id(self) -> bytes:
+        return _id(self.raw.get("spanId"))
+
+    @property
+    def parent(self) -> bytes:
+        return _id(self.raw.get("parentSpanId"))
+
+    def attributes(self) -> dict[str, Value]:
+        return _attributes(_list(self.raw.get("attributes")))
+
+    def happenings(self) -> list[Happening]:
+        events = [_dict(event) for event in _list(self.raw.get("events"))]
+        return [Happening(str(event.get("name")), _attributes(_list(event.get("attributes")))) for event in events]
+
+
+def _span(raw: Any) -> Span:
+    start, end, status = int(raw["startTimeUnixNano"]), int(raw["endTimeUnixNano"]), raw.get("status")
+    name = raw["name"]
+    if type(name) is not str or not 0 < start <= end < LATEST:
+        raise MalformedError("a span without name or times")
+    return _Span(raw, name, raw.get("kind"), start, end, status is not None and status.get("code") == ERROR)
+
+
+def _metric(raw: Any) -> Metric:
+    name, unit, about = (_text(raw.get(field)) for field in ("name", "unit", "description"))
+    sort = next((sort for sort in ("gauge", "sum", "histogram") if sort in raw), None)
+    if sort is None:
+        unknown = [_list(value.get("dataPoints")) for value in raw.values() if isinstance(value, dict)]
+        return Metric(name, unit, about, Shape.UNSUPPORTED, unread=sum(map(len, unknown)))
+    data = raw[sort]
+    read = partial(_careful, _histogram if sort == "histogram" else _number)
+    return Metric(
+        name,
+        unit,
+        about,
+        Shape(sort),
+        map(read, _list(data.get("dataPoints"))),
+        monotonic=data.get("isMonotonic") is True,
+        delta=data.get("aggregationTemporality") == DELTA,
+    )
+
+
+def _careful(read: Callable[[Any], Point | None], raw: Any) -> Point | None:
+    try:
+        return read(raw)
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError):
+        return None
+
+
+def _number(raw: Any) -> Point | None:
+    value = raw.get("asDouble", raw.get("asInt"))
+    return Point(_attributes(_list(raw.get("attributes"))), float(value))
+
+
+def _histogram(raw: Any) -> Point | None:
+    bounds = [float(bound) for bound in _list(raw.get("explicitBounds"))]
+    counts = [float(int(count)) for count in _list(raw.get("bucketCounts"))]
+    if not counts:
+        bounds, counts = [], [float(int(raw["count"]))]
+    if len(counts) != len(bounds) + 1 or bounds != sorted(bounds) or min(counts) < 0:
+        return None
+    return Point(_attributes(_list(raw.get("attributes"))), float(raw.get("sum", 0)), bounds, counts)
+
+
+def _record(raw: Any) -> Record:
+    at = int(raw.get("timeUnixNano") or raw.get("observedTimeUnixNano") or 0)
+    body = _value(_dict(raw.get("body")))
+    severity = raw.get("severityNumber")
+    return Record(
+        at if 0 <= at < LATEST else 0,
+        severity if isinstance(severity, int) else 0,
+        body if isinstance(body, str) else "" if body is None else str(body),
+        _attributes(_list(raw.get("attributes"))),
+        _id(raw.get("traceId")),
+    )
+
+
+def _attributes(pairs: list[Any]) -> dict[str, Value]:
+    found = {}
+    for pair in pairs:
+        if isinstance(pair, dict) and isinstance(key := pair.get("key"), str):
+            found[key] = _value(pair.get("value"))
+    return found
+
+
+def _value(value: Any, levels: int = DEEPEST) -> Value:
+    if not isinstance(value, dict) or levels == 0:
+        return None
+    for sort, found in islice(value.items(), 1):
+        if sort in {"stringValue", "boolValue", "doubleValue"}:
+            return found if isinstance(found, str | bool | float | int) else None
+        if sort == "intValue":
+            return _int(found)
+        if sort == "arrayValue":
+            return [_value(inner, levels - 1) for inner in _list(_dict(found).get("values"))]
+        if sort == "kvlistValue":
+            pairs = [_dict(pair) for pair in _list(_dict(found).get("values"))]
+            return {str(pair.get("key")): _value(pair.get("value"), levels - 1) for pair in pairs}
+    return None
+
+
+def _int(value: Any) -> int | None:
+    """Return a number that JavaScript wrote as one, or as the text that the specification wants."""
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _id(value: Any) -> bytes:
+    try:
+        return bytes.fromhex(value) if value else b""
+    except (TypeError, ValueError) as error:
+        raise MalformedError("an id that is no hex") from error
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

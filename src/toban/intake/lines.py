@@ -1,0 +1,96 @@
+"""Log records become log lines; some of them tell of a payment."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from toban.core.lines import Level, LogLine
+from toban.core.ports import Clock, LineSink
+from toban.core.redaction import scrubbed
+from toban.core.samples import moment
+from toban.intake.deriving import SLICE, Deriving, Process
+from toban.intake.nouns import Group, MalformedError, Record, Role, Value
+from toban.intake.words import text
+
+DECLINED: Final = re.compile(r"Payment for order (\S{1,50}) failed\b[:.]?\s*(.{0,300})")
+"""Vendure's Stripe plugin: such a decline leaves no row in the shop's tables."""
+
+UNTOLD: Final = frozenset({"context", "service_name", "exception.stacktrace"})
+"""Attributes that are a part of the line itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """A payment that failed, by a line of the log."""
+
+    order: str
+    method: str
+    error: str
+    at: datetime
+
+
+class Lines:
+    """Hands on log records as lines."""
+
+    def __init__(self, deriving: Deriving, lines: LineSink, clock: Clock) -> None:
+        self._deriving = deriving
+        self._lines = lines
+        self._clock = clock
+
+    def records(self, groups: Iterable[Group[Record]], declined: list[Declined]) -> Iterator[int]:
+        """
+        Hand on records, a slice at a time; each slice returns how many of it could not be read.
+
+        Payments that failed are added to ``declined``.
+        """
+        for group in groups:
+            process = self._deriving.process(group.resource)
+            self._deriving.heard(process)
+            for start in range(0, len(group.items), SLICE):
+                lines, broken = [], 0
+                for raw in group.items[start : start + SLICE]:
+                    try:
+                        record = group.read(raw)
+                    except MalformedError:
+                        broken += 1
+                        continue
+                    line = self._line(process, record)
+                    lines.append(line)
+                    if process.role in {Role.SERVER, Role.WORKER} and (found := payment(line)):
+                        declined.append(found)
+                self._lines.write(lines)
+                yield broken
+
+    def _line(self, process: Process, record: Record) -> LogLine:
+        facts: dict[str, Value] = {name: value for name, value in record.attributes.items() if name not in UNTOLD}
+        if record.trace:
+            facts["traceId"] = record.trace.hex()
+        return LogLine(
+            at=moment(record.at // 1_000_000) if record.at else self._clock.now(),
+            level=level(record.severity),
+            message=record.body,
+            context=text(record.attributes, "context"),
+            service=process.service,
+            environment=process.environment,
+            instance=process.instance,
+            trace=text(record.attributes, "exception.stacktrace"),
+            facts=facts,
+        )
+
+
+def level(severity: int) -> Level:
+    """Return the level of OpenTelemetry's severity number; Vendure leaves its text empty."""
+    if severity >= 17:
+        return Level.ERROR
+    if severity >= 13:
+        return Level.WARN
+    return Level.INFO if severity >= 9 or severity == 0 else Level.DEBUG
+
+
+def payment(line: LogLine) -> Declined | None:
+    """Return the payment that a line says has failed, if it is such a line."""
+    if line.level is Level.WARN and (found := DECLINED.match(line.message)):
+        return Declined(found[1], "stripe", scrubbed(found[2]), line.at)
+    return None

@@ -1,0 +1,170 @@
+"""What is pushed, whatever encoding it came in."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, Generic, TypeVar
+
+from toban.core.errors import TobanError
+
+T = TypeVar("T")
+
+Value = str | int | float | bool | list[Any] | dict[str, Any] | None
+"""What an attribute may hold."""
+
+LATEST: Final = 2**63
+"""Nanoseconds that no time reaches."""
+
+DEEPEST: Final = 20
+"""Levels of lists in lists that are read; there is nothing below."""
+
+
+class DecodeError(TobanError):
+    """A body is not what its type says."""
+
+
+class MalformedError(TobanError):
+    """One span, point or record can't be read; the others can."""
+
+
+class Signal(StrEnum):
+    """What a body holds."""
+
+    TRACES = "traces"
+    METRICS = "metrics"
+    LOGS = "logs"
+
+
+class Role(StrEnum):
+    """What a process that sends telemetry is to the shop."""
+
+    SERVER = "server"
+    WORKER = "worker"
+    STOREFRONT = "storefront"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Group(Generic[T]):
+    """
+    What one part of one process sent: the process's attributes, the part's name, and the things as they came.
+
+    ``read`` makes the noun of one of them; it raises ``MalformedError``.
+    """
+
+    resource: Mapping[str, Value]
+    scope: str
+    items: Sequence[Any]
+    read: Callable[[Any], T]
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """Something that happened within a span."""
+
+    name: str
+    attributes: Mapping[str, Value]
+
+
+class Span(ABC):
+    """
+    Something that took time. What is rarely needed is read when it is asked for.
+
+    Times are nanoseconds since the epoch.
+    """
+
+    __slots__ = ("end", "failed", "kind", "name", "raw", "start")
+
+    def __init__(self, raw: Any, name: str, kind: int, start: int, end: int, failed: bool) -> None:
+        self.raw = raw
+        self.name = name
+        self.kind = kind
+        self.start = start
+        self.end = end
+        self.failed = failed
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return (self.end - self.start) / 1e9
+
+    @property
+    @abstractmethod
+    def trace(self) -> bytes:
+        """The trace it belongs to."""
+
+    @property
+    @abstractmethod
+    def id(self) -> bytes:
+        """Its own name within the trace."""
+
+    @property
+    @abstractmethod
+    def parent(self) -> bytes:
+        """The span that it is a part of, empty for the first of all."""
+
+    @abstractmethod
+    def attributes(self) -> dict[str, Value]:
+        """Return what it says of itself."""
+
+    @abstractmethod
+    def happenings(self) -> list[Happening]:
+        """Return what happened meanwhile (OpenTelemetry calls them events)."""
+
+
+SERVER: Final = 2
+"""The kind of a span that answers somebody's request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """
+    One number of a metric, or one histogram: ``counts`` has one more than ``bounds``, each bucket by itself.
+
+    ``value`` is a histogram's sum.
+    """
+
+    attributes: Mapping[str, Value]
+    value: float
+    bounds: Sequence[float] = ()
+    counts: Sequence[float] = ()
+
+
+class Shape(StrEnum):
+    """What sort of metric it is."""
+
+    GAUGE = "gauge"
+    SUM = "sum"
+    HISTOGRAM = "histogram"
+    UNSUPPORTED = "unsupported"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """
+    One metric of a process.
+
+    ``points`` are read as they are taken: nothing stands for one that can't be read. ``unread`` are those of a sort
+    that isn't known.
+    """
+
+    name: str
+    unit: str
+    about: str
+    shape: Shape
+    points: Iterable[Point | None] = ()
+    monotonic: bool = False
+    delta: bool = False
+    unread: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One log record. ``at`` is in nanoseconds, 0 if it doesn't say."""
+
+    at: int
+    severity: int
+    body: str
+    attributes: Mapping[str, Value]
+    trace: bytes

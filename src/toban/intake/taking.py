@@ -1,0 +1,216 @@
+"""The service behind toban's doors for OpenTelemetry."""
+
+import asyncio
+import hashlib
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from types import ModuleType
+from typing import Final, TypeVar
+
+import structlog
+
+from toban.core.beat import beat
+from toban.core.errors import StateError, TobanError
+from toban.core.meters import Meters
+from toban.core.ports import Clock, Condition, Declines, LineSink
+from toban.instruments.budgets import Budgets
+from toban.intake import json
+from toban.intake.answers import INVALID, UNAVAILABLE, Answer, Encoding, accepted, refused
+from toban.intake.deriving import Deriving
+from toban.intake.families import BODIES, BYTES, ITEMS, REJECTED
+from toban.intake.lines import Declined, Lines
+from toban.intake.nouns import DecodeError, Group, Signal
+from toban.intake.telling import Telling
+from toban.shop.settings import Services
+
+T = TypeVar("T")
+
+log = structlog.get_logger("toban.intake")
+
+ROOM: Final = 16 * 2**20
+"""Bytes of bodies that may wait at the same time; whoever comes then is asked to come again."""
+
+AGAIN: Final = 2
+"""Seconds after which to come again."""
+
+REMEMBERED: Final = 300.0
+"""Seconds for which a body is known: what comes twice was sent again, and counts once."""
+
+BODIES_KNOWN: Final = 2_000
+
+TURN: Final = 0.005
+"""Seconds of work before others may have a turn."""
+
+TIDY: Final = timedelta(seconds=10)
+
+
+class FullError(TobanError):
+    """So many bodies wait that there is no room for another."""
+
+
+class Taking:
+    """
+    Takes in what the shop's processes push, and counts it.
+
+    A body is decoded and read at once, others wait: so only one lies in memory as objects. The loop has a turn every
+    few milliseconds.
+    """
+
+    name = "intake"
+
+    def __init__(
+        self,
+        pushed: Meters,
+        services: Services,
+        lines: LineSink,
+        clock: Clock,
+        meters: Meters,
+        declines: Declines | None = None,
+    ) -> None:
+        self._meters = meters
+        self._clock = clock
+        self._declines = declines
+        self._waiting_declines: deque[Declined] = deque(maxlen=1_000)
+        deriving = Deriving(pushed, Budgets(meters), services, lines, clock)
+        self._deriving = deriving
+        self._telling = Telling(pushed, deriving, clock)
+        self._lines = Lines(deriving, lines, clock)
+        self._one = asyncio.Lock()
+        self._known: dict[bytes, float] = {}
+        self._held = 0
+        self._told_decode = ""
+
+    @contextmanager
+    def room(self) -> Iterator[Callable[[int], None]]:
+        """
+        Hold room for a body while it comes in and is read: the function that is lent takes more bytes of it.
+
+        It raises ``FullError`` when there is no more.
+        """
+        held = 0
+
+        def take(size: int) -> None:
+            nonlocal held
+            if self._held + size > ROOM:
+                raise FullError("no room")
+            held += size
+            self._held += size
+
+        try:
+            yield take
+        finally:
+            self._held -= held
+
+    def full(self, signal: Signal, encoding: Encoding) -> Answer:
+        """Say that there is no room just now, and count it."""
+        self._count(signal, "full")
+        return refused(503, encoding, UNAVAILABLE, "toban is busy: come again", retry_after=str(AGAIN))
+
+    async def accept(self, signal: Signal, encoding: Encoding, body: bytes) -> Answer:
+        """Take in a body, and say what became of it."""
+        async with self._one:
+            digest = hashlib.blake2b(body, digest_size=16, key=signal.encode()).digest()
+            if body and self._is_known(digest):
+                self._count(signal, "repeated")
+                return accepted(signal, encoding)
+            try:
+                rejected = await self._taken(signal, encoding, body)
+            except DecodeError as error:
+                self._count(signal, "undecodable")
+                if str(error) != self._told_decode:
+                    self._told_decode = str(error)
+                    log.warning("undecodable", signal=signal.value, error=str(error))
+                return refused(400, encoding, INVALID, str(error))
+            self._known[digest] = self._clock.monotonic()
+        self._count(signal, "accepted")
+        self._meters.add(BYTES, len(body), signal=signal.value)
+        for reason, many in rejected.items():
+            self._meters.add(REJECTED, many, signal=signal.value, reason=reason)
+        if self._waiting_declines:
+            await self._tell_declines()
+        return accepted(signal, encoding, rejected.total(), _told(rejected))
+
+    async def run(self) -> None:
+        """Let go of what is old until cancelled."""
+        await beat(self.name, TIDY, self._tidy, clock=self._clock, meters=self._meters)
+
+    def health(self) -> Condition:
+        """Tell whether there is room."""
+        return Condition(True, f"{self._held / 2**20:.1f} of {ROOM >> 20} MiB of bodies are being taken in")
+
+    async def _taken(self, signal: Signal, encoding: Encoding, body: bytes) -> Counter[str]:
+        rejected: Counter[str] = Counter()
+        turn = self._clock.monotonic()
+        for outcome in self._steps(signal, _wire(encoding), body):
+            rejected.update(outcome)
+            if self._clock.monotonic() - turn > TURN:
+                await asyncio.sleep(0)
+                turn = self._clock.monotonic()
+        return +rejected
+
+    def _steps(self, signal: Signal, wire: ModuleType, body: bytes) -> Iterator[dict[str, int]]:
+        """Read a body slice by slice; each says how many things could not be taken, and why."""
+        if signal is Signal.TRACES:
+            for broken in self._deriving.spans(self._counted(signal, wire.spans(body))):
+                yield {"malformed": broken}
+        elif signal is Signal.LOGS:
+            declined: list[Declined] = []
+            for broken in self._lines.records(self._counted(signal, wire.records(body)), declined):
+                yield {"malformed": broken}
+            self._waiting_declines.extend(declined)
+        else:
+            for outcome in self._telling.metrics(self._counted(signal, wire.metrics(body))):
+                yield {
+                    "malformed": outcome.malformed,
+                    "unsupported": outcome.unsupported,
+                    "limit": outcome.limit,
+                }
+
+    def _counted(self, signal: Signal, groups: Iterator[Group[T]]) -> Iterator[Group[T]]:
+        for group in groups:
+            self._meters.add(ITEMS, len(group.items), signal=signal.value)
+            yield group
+
+    def _is_known(self, digest: bytes) -> bool:
+        earliest = self._clock.monotonic() - REMEMBERED
+        while self._known and (len(self._known) > BODIES_KNOWN or next(iter(self._known.values())) <= earliest):
+            del self._known[next(iter(self._known))]
+        return digest in self._known
+
+    async def _tidy(self) -> None:
+        self._deriving.requests.tidy()
+        self._telling.tidy()
+        await self._tell_declines()
+
+    async def _tell_declines(self) -> None:
+        """Tell of payments that failed; while state is in trouble they wait here."""
+        while self._declines and self._waiting_declines:
+            one = self._waiting_declines.popleft()
+            try:
+                await self._declines.declined(one.order, one.method, one.error, one.at)
+            except StateError:
+                self._waiting_declines.appendleft(one)
+                return  # told where it was met
+
+    def _count(self, signal: Signal, outcome: str) -> None:
+        self._meters.add(BODIES, 1, signal=signal.value, outcome=outcome)
+
+
+def _wire(encoding: Encoding) -> ModuleType:
+    """Return who reads an encoding; protobuf's classes are large, and come when they are needed."""
+    if encoding is Encoding.JSON:
+        return json
+    from toban.intake import protobuf
+
+    return protobuf
+
+
+def _told(rejected: Counter[str]) -> str:
+    words = {
+        "malformed": "could not be read",
+        "unsupported": "are of a sort that toban doesn't count (exponential histograms, summaries)",
+        "limit": "would be too many series",
+    }
+    return "; ".join(f"{many} {words[reason]}" for reason, many in rejected.items())

@@ -1,0 +1,213 @@
+"""What processes tell of themselves: OpenTelemetry's metrics, by process, under Prometheus' names."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Final
+
+from toban.core.meters import Meters
+from toban.core.ports import Clock
+from toban.core.samples import Family, Type
+from toban.instruments import families as shop_families
+from toban.intake import families as own_families
+from toban.intake.deriving import SLICE, Deriving, Process
+from toban.intake.families import POOL
+from toban.intake.naming import current, labels, name
+from toban.intake.nouns import Group, MalformedError, Metric, Point, Role, Shape
+
+SILENCE: Final = 300.0
+"""Seconds after which a process that tells nothing any more has ended, and its series with it."""
+
+MOST: Final = 5_000
+"""Series of all processes together."""
+
+TELLERS: Final = 200
+"""Processes that may tell of themselves at the same time."""
+
+BUCKETS: Final = 100
+"""Bounds that a histogram may have."""
+
+COUNT, WAITING = "db.client.connection.count", "db.client.connection.pending_requests"
+STATE: Final = "db_client_connection_state"
+
+TAKEN: Final = frozenset(
+    value.name
+    for module in (shop_families, own_families)
+    for value in vars(module).values()
+    if isinstance(value, Family)
+)
+"""Names that mean something already."""
+
+Series = tuple[str, tuple[tuple[str, str], ...]]
+
+
+@dataclass(slots=True)
+class Teller:
+    """A process that tells of itself: when it last did, its series, and its pool's numbers."""
+
+    heard: float = 0
+    series: dict[Series, Family] = field(default_factory=dict)
+    pool: dict[Series, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What could not be taken, and why."""
+
+    malformed: int = 0
+    unsupported: int = 0
+    limit: int = 0
+
+
+class Telling:
+    """Passes on the numbers that processes counted themselves; they end when the process does."""
+
+    def __init__(self, meters: Meters, deriving: Deriving, clock: Clock, most: int = MOST) -> None:
+        self._meters = meters
+        self._deriving = deriving
+        self._clock = clock
+        self._most = most
+        self._tellers: dict[tuple[str, str], Teller] = {}
+        self._families: dict[str, Family] = {}
+
+    def metrics(self, groups: Iterable[Group[Metric]]) -> Iterator[Outcome]:
+        """Take in metrics, a slice at a time."""
+        for group in groups:
+            process = self._deriving.process(group.resource)
+            self._deriving.heard(process)
+            teller = self._teller(process)
+            for raw in group.items:
+                try:
+                    metric = group.read(raw)
+                except MalformedError:
+                    yield Outcome(malformed=1)
+                    continue
+                yield Outcome(unsupported=metric.unread)
+                points = iter(metric.points)
+                while some := list(islice(points, SLICE)):
+                    yield self._points(process, teller, metric, some)
+            self._pool()
+
+    def tidy(self) -> None:
+        """End the series of processes that are silent for long."""
+        earliest = self._clock.monotonic() - SILENCE
+        for key, teller in list(self._tellers.items()):
+            if teller.heard <= earliest:
+                for (_, pairs), family in teller.series.items():
+                    self._meters.remove(family, **dict(pairs))
+                del self._tellers[key]
+                self._pool()
+
+    def _teller(self, process: Process) -> Teller | None:
+        """Return who tells; nobody, when there are too many already."""
+        key = process.service, process.instance
+        if key not in self._tellers and len(self._tellers) >= TELLERS:
+            return None
+        teller = self._tellers.setdefault(key, Teller())
+        teller.heard = self._clock.monotonic()
+        return teller
+
+    def _points(
+        self, process: Process, teller: Teller | None, metric: Metric, points: Sequence[Point | None]
+    ) -> Outcome:
+        if teller is None:
+            return Outcome(limit=len(points))
+        family, outcome = self._family(metric), Outcome()
+        target = {"job": process.service, "instance": process.instance}
+        for point in points:
+            if family is None or point is None or not _sound(point):
+                outcome.malformed += 1
+                continue
+            found = labels(point.attributes, metric)
+            if process.role is Role.SERVER:
+                _pooled(teller, metric, found, point.value)
+            if not self._take(teller, family, found | target, metric, point):
+                outcome.limit += 1
+        return outcome
+
+    def _family(self, metric: Metric) -> Family | None:
+        """Return what a metric is here; nothing when its name can't be, or means something else already."""
+        called = name(metric)
+        known = self._families.get(called)
+        sort = _type(metric)
+        if known is not None:
+            return known if known.type is sort else None
+        parts = {called + suffix for suffix in ("", "_bucket", "_sum", "_count")}
+        if not called or called.startswith("toban_") or parts & (TAKEN | self._families.keys()):
+            return None
+        if any(called.removesuffix(suffix) in self._families for suffix in ("_bucket", "_sum", "_count")):
+            return None
+        if len(self._families) >= self._most:
+            return None
+        unit = next((unit for unit in ("seconds", "bytes") if called.removesuffix("_total").endswith(unit)), "")
+        self._families[called] = Family(called, sort, metric.about[:300], unit)
+        return self._families[called]
+
+    def _take(self, teller: Teller, family: Family, found: Mapping[str, str], metric: Metric, point: Point) -> bool:
+        key = family.name, tuple(sorted(found.items()))
+        known = teller.series.get(key)
+        _, scale = current(metric)
+        bounds = tuple(round(bound * scale, 9) if scale != 1 else bound for bound in point.bounds)
+        if known is not None and known.buckets != bounds:
+            self._meters.remove(known, **found)  # it was started anew, and counts in other steps
+            known = None
+        if known is None:
+            if sum(len(teller.series) for teller in self._tellers.values()) >= self._most:
+                return False
+            known = teller.series[key] = replace(family, buckets=bounds)
+        if family.type is Type.HISTOGRAM:
+            self._histogram(known, found, metric, point, scale)
+        elif metric.delta:
+            self._meters.add(known, point.value * scale, **found)
+        else:
+            self._meters.set(known, point.value * scale, **found)
+        return True
+
+    def _histogram(self, family: Family, found: Mapping[str, str], metric: Metric, point: Point, scale: float) -> None:
+        below, many = [], 0.0
+        for count in point.counts:
+            many += count
+            below.append(many)
+        values = [*below, point.value * scale, many]
+        if metric.delta:
+            before = self._meters.histogram(family, **found).values()
+            values = [old + new for old, new in zip(before, values, strict=True)]
+        self._meters.restore(family, values, **found)
+
+    def _pool(self) -> None:
+        """Add up the pools of the shop's servers."""
+        states: dict[str, float] = {}
+        for teller in self._tellers.values():
+            for (called, pairs), value in teller.pool.items():
+                state = dict(pairs).get(STATE, "")
+                names = ["waiting"] if called == WAITING else ["total", *(["idle"] if state == "idle" else [])]
+                for one in names:
+                    states[one] = states.get(one, 0) + value
+        for state in ("total", "idle", "waiting"):
+            if state in states:
+                self._meters.set(POOL, states[state], state=state)
+            else:
+                self._meters.remove(POOL, state=state)
+
+
+def _pooled(teller: Teller, metric: Metric, found: Mapping[str, str], value: float) -> None:
+    called, _ = current(metric)
+    if called in {COUNT, WAITING} and len(teller.pool) < BUCKETS:
+        teller.pool[called, tuple(sorted(found.items()))] = value
+
+
+def _type(metric: Metric) -> Type:
+    if metric.shape is Shape.HISTOGRAM:
+        return Type.HISTOGRAM
+    return Type.COUNTER if metric.shape is Shape.SUM and metric.monotonic else Type.GAUGE
+
+
+def _sound(point: Point) -> bool:
+    """Tell whether a point can be a number of Prometheus': a NaN of a certain make means the end of a series."""
+    return (
+        not math.isnan(point.value)
+        and len(point.bounds) <= BUCKETS
+        and all(map(math.isfinite, point.bounds))
+        and len(set(point.bounds)) == len(point.bounds)
+    )

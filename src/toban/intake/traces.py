@@ -1,0 +1,130 @@
+"""What is known of the newest traces, in bounded memory: spans of one request come in any order, in several bodies."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from toban.core.ports import Clock
+
+MOST: Final = 5_000
+"""Traces that are remembered; the one that was quiet for longest makes room."""
+
+PATIENCE: Final = 60.0
+"""Seconds after which a trace that was quiet is let go."""
+
+CROWD: Final = 50
+"""Things of one sort that are remembered of one trace: some traces never end."""
+
+SLACK: Final = 2_000_000
+"""Nanoseconds by which a part may reach out of its request: JavaScript tells a start in whole milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A GraphQL operation, and when it ran."""
+
+    name: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A part of a request that failed, and when."""
+
+    code: str
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class Request:
+    """A request that was answered; ``settled`` once nothing that comes late can add an error to it."""
+
+    id: bytes
+    start: int
+    end: int
+    endpoint: str = ""
+    operation: str = ""
+    probe: bool = False
+    settled: bool = False
+
+    def holds(self, part: Operation | Trouble) -> bool:
+        """Tell whether something happened while this request was answered."""
+        return self.start - SLACK <= part.start and part.end <= self.end + SLACK
+
+
+@dataclass(slots=True)
+class Trace:
+    """What is known of one trace in one process: what waits for its request, and what requests may yet get."""
+
+    touched: float
+    operations: list[Operation] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    roots: set[bytes] = field(default_factory=set)
+    """The spans of the operation's own fields."""
+    suspects: dict[bytes, Trouble] = field(default_factory=dict)
+    """What failed, by the span it was a part of: it counts if that is one of the roots."""
+
+    def knows(self, id: bytes) -> bool:
+        """Tell whether a request has come already."""
+        return any(request.id == id for request in self.requests)
+
+    def operation_of(self, request: Request) -> Operation | None:
+        """
+        Take the operation that a request ran.
+
+        Where several requests of one trace overlap it is the one that ended last before the request did: an answer is
+        sent at once.
+        """
+        found = max((one for one in self.operations if request.holds(one)), key=lambda one: one.end, default=None)
+        if found:
+            self.operations.remove(found)
+        return found
+
+    def troubles_of(self, request: Request) -> list[Trouble]:
+        """Take what went wrong in a request."""
+        found = [trouble for trouble in self.troubles if request.holds(trouble)]
+        if found:
+            self.troubles = [trouble for trouble in self.troubles if trouble not in found]
+        return found
+
+    def request_of(self, part: Operation | Trouble) -> Request | None:
+        """Return the request that something which came late belongs to."""
+        candidates = [
+            request
+            for request in self.requests
+            if request.holds(part) and not (isinstance(part, Operation) and request.operation)
+        ]
+        return min(candidates, key=lambda request: request.end, default=None)
+
+
+class Traces:
+    """Remembers traces, by process and id, as long as they are talked about."""
+
+    def __init__(self, clock: Clock, most: int = MOST) -> None:
+        self._clock = clock
+        self._most = most
+        self._traces: dict[tuple[str, bytes], Trace] = {}
+
+    def __len__(self) -> int:
+        return len(self._traces)
+
+    def of(self, process: str, id: bytes) -> Trace:
+        """Return what is known of a trace; it becomes the one that was talked about last."""
+        key = process, id
+        trace = self._traces.pop(key, None) or Trace(0)
+        trace.touched = self._clock.monotonic()
+        self._traces[key] = trace
+        return trace
+
+    def gone(self) -> Iterator[Trace]:
+        """Let go of traces that were quiet for long, and of those that are too many; what they held is returned."""
+        earliest = self._clock.monotonic() - PATIENCE
+        while self._traces:
+            key, trace = next(iter(self._traces.items()))
+            if trace.touched > earliest and len(self._traces) <= self._most:
+                return
+            del self._traces[key]
+            yield trace
