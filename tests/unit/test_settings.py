@@ -25,7 +25,12 @@ def test_nothing_at_all_is_a_configuration():
     found = settled("")
 
     assert found.data == Path("/home/ann/.local/share/toban")
-    assert [one.name for one in defaults.collectors(found.collect, found.shop)] == ["toban", "host", "telemetry"]
+    assert [one.name for one in defaults.collectors(found.collect, found.shop)] == [
+        "toban",
+        "host",
+        "telemetry",
+        "events",
+    ]
 
 
 def test_the_environment_is_enough_to_watch_a_shop():
@@ -41,7 +46,17 @@ def test_the_environment_is_enough_to_watch_a_shop():
     )
 
     watched = {one.name: one for one in defaults.collectors(found.collect, found.shop)}
-    assert list(watched) == ["toban", "host", "telemetry", "postgres", "redis", "vendure", "storefront", "tls"]
+    assert list(watched) == [
+        "toban",
+        "host",
+        "telemetry",
+        "events",
+        "postgres",
+        "redis",
+        "vendure",
+        "storefront",
+        "tls",
+    ]
     assert found.shop.redis.get_secret_value() == "redis://other"
     assert watched["vendure"].target == {"job": "vendure", "instance": "http://shop/shop-api"}
     assert "secret" not in repr(found)
@@ -55,7 +70,7 @@ def test_what_is_configured_takes_a_defaults_place():
 
     watched = {one.name: one for one in defaults.collectors(found.collect, found.shop)}
     assert watched["host"].every.total_seconds() == 60
-    assert list(watched) == ["toban", "host", "telemetry", "assets"]
+    assert list(watched) == ["toban", "host", "telemetry", "events", "assets"]
 
 
 def test_secrets_and_addresses_come_from_the_environment():
@@ -71,10 +86,10 @@ def test_secrets_and_addresses_come_from_the_environment():
     [
         ("wep: {}", "toban.yaml: wep: there is no setting 'wep' here: did you mean 'web'?"),
         ("web: {lisen: x}", "web.lisen: there is no setting 'lisen' here: did you mean 'listen'?"),
-        ("web: {q: 1}", "web.q: there is no setting 'q' here: there are listen, token"),
+        ("web: {q: 1}", "web.q: there is no setting 'q' here: there are body_limit, listen, token"),
         ("collect: [{kind: htp}]", "collect.0: 'htp' is no collector: did you mean http?"),
-        ("collect: [{kind: zzz}]", "collect.0: 'zzz' is no collector: there are dns, files, host"),
-        ("collect: [{name: x}]", "collect.0: it must say what it is, like `kind: dns, files"),
+        ("collect: [{kind: zzz}]", "collect.0: 'zzz' is no collector: there are dns, events, files, host"),
+        ("collect: [{name: x}]", "collect.0: it must say what it is, like `kind: dns, events, files"),
         ("collect: [{kind: host, evry: 5s}]", "collect.0.evry: there is no setting 'evry' here: did you mean 'every'?"),
         ("collect: [{kind: host, every: 5}]", "collect.0.every: 5 is no length of time: write it like 15s"),
         ("collect: [{kind: http}]", "collect.0.url: Field required"),

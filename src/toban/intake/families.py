@@ -39,9 +39,10 @@ RECEIVED: Final = gauge(
 """Labels: service."""
 POOL: Final = gauge(
     "postgres_connection_pool_size",
-    "Connections of the shop's pools: in all, idle, and requests that wait for one, as the shop itself counts them.",
+    "Connections of the shop's pools: all, those not at work, and who waits for one; as the shop counts them, else as "
+    "the server.",
 )
-"""Labels: state (total, idle, waiting)."""
+"""Labels: state (total, idle, waiting). `collect/collectors/postgres.sql` has the server's view, by the same words."""
 
 # The storefront
 STOREFRONT_SECONDS: Final = histogram(

@@ -1,7 +1,7 @@
 """The shop's PostgreSQL."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -15,6 +15,7 @@ from toban.collect.queries import Query, chosen, is_due, read, samples_of
 from toban.collect.told import Told
 from toban.collect.tools import Tools
 from toban.core.errors import CollectError
+from toban.core.meters import Meters
 from toban.core.ports import Clock
 from toban.core.samples import Sample, gauge
 from toban.shop.database import Database, DatabaseError, Reason
@@ -26,6 +27,9 @@ FAILED: Final = gauge(
 )
 QUERIES: Final = read(Path(__file__).with_suffix(".sql").read_text("utf-8"))
 FAMILIES: Final = tuple(dict.fromkeys([FAILED, *(family for query in QUERIES for family in query.families)]))
+
+POOL: Final = "postgres_connection_pool_size"
+"""What the shop's pools tell themselves, where its telemetry comes."""
 
 OLDEST: Final = 14
 """The oldest major version that the queries are written for."""
@@ -91,7 +95,7 @@ class Postgres(Collector):
             return self._failed(
                 Reason.TIMED_OUT, f"database {tools.shop.database.address}: no end of the look after {patience:g} s"
             )
-        return Look([*samples, *reasons(None)])
+        return Look([*untold(samples, tools.pushed), *reasons(None)])
 
     def _failed(self, reason: Reason, trouble: str) -> Look:
         self._answers.clear()
@@ -133,6 +137,12 @@ class Postgres(Collector):
     def _tell(self, server: Server) -> None:
         for what, trouble in missing(server).items():
             self._told.note(self.name, what, trouble)
+
+
+def untold(samples: Sequence[Sample], pushed: Meters) -> Iterator[Sample]:
+    """Return what the shop's own telemetry doesn't tell: it knows its pools better than the server does."""
+    told = any(family.name == POOL for family, _, _ in pushed.series())
+    return (sample for sample in samples if not (told and sample.family.name == POOL))
 
 
 def missing(server: Server) -> dict[str, str]:

@@ -52,7 +52,7 @@ FROM seen CROSS JOIN slots LEFT JOIN clients ON true
 GROUP BY seen.any, slots.all, slots.reserved;
 
 -- query: postgres_connection_pool_size
--- value: Connections that the shop's pools hold to this database, as the server sees them: all, and those not at work.
+-- value: Connections of the shop's pools: all, those not at work, and who waits for one; as the shop counts them, else as the server.
 WITH pool AS (
     SELECT state FROM pg_stat_activity
     WHERE datname = current_database() AND usename IS NOT NULL

@@ -1,0 +1,30 @@
+"""What the PostgreSQL collector decides without a server."""
+
+from toban.collect.collectors import postgres
+from toban.core.meters import Meters
+from toban.core.samples import gauge
+from toban.intake.families import POOL
+
+USED = gauge("postgres_connections_used", "")
+
+
+def test_the_pools_own_figures_take_the_place_of_the_servers_view():
+    """
+    As long as the shop's telemetry tells them; the same number never comes twice.
+    """
+    pushed = Meters()
+    samples = [USED.sample(3), POOL.sample(5, state="total")]
+    assert list(postgres.untold(samples, pushed)) == samples
+
+    pushed.set(POOL, 4, state="total")
+    assert list(postgres.untold(samples, pushed)) == samples[:1]
+
+    pushed.remove(POOL, state="total")
+    assert list(postgres.untold(samples, pushed)) == samples
+
+
+def test_both_views_of_the_pools_are_one_family():
+    """
+    One name, one meaning, one sentence.
+    """
+    assert POOL in postgres.FAMILIES
