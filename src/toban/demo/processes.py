@@ -128,10 +128,10 @@ class Store:
             listening(process.port, process.process, process.log, PATIENCE)
 
     def stop(self) -> None:
-        """End both."""
+        """End both. Without its Redis a process may wait for ever: then it is killed."""
         for process in (self.server, self.worker):
             if hasattr(process, "process"):
-                process.stop()
+                process.stop(patience=8)
 
 
 @contextmanager
@@ -254,7 +254,7 @@ def _database(place: Path, server: Postgres, mode: Mode, say: Say) -> str:
             f"ALTER ROLE {READER} SET default_transaction_read_only = on",
             f"GRANT pg_monitor TO {READER}",
         )
-    server.execute(*_grants(server, name), database=name)
+    server.execute("CREATE EXTENSION pg_stat_statements", *_grants(server, name), database=name)
     return name
 
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,12 +68,13 @@ def with_us() -> dict[str, Any]:
     """
     Return how to start what must end when we do, also when we are killed without a word.
 
-    The kernel looks at the thread that started it: that should be one that stays, best the main thread.
+    Ctrl-C reaches us alone, and we end the others in their order. The kernel looks at the thread that started them:
+    that should be one that stays, best the main thread.
     """
     if sys.platform != "linux":
-        return {}
+        return {"start_new_session": True}
     die_with_parent, library = 1, ctypes.CDLL(None)
-    return {"preexec_fn": lambda: library.prctl(die_with_parent, signal.SIGKILL)}
+    return {"start_new_session": True, "preexec_fn": lambda: library.prctl(die_with_parent, signal.SIGKILL)}
 
 
 @contextmanager
@@ -140,12 +141,12 @@ class Server:
                 **with_us(),
             )
 
-    def stop(self) -> None:
+    def stop(self, patience: float = PATIENCE) -> None:
         """Stop it as it likes to be stopped, and by force when it doesn't."""
         if self.process.poll() is None:
             self.process.send_signal(self.stop_with)
             try:
-                self.process.wait(PATIENCE)
+                self.process.wait(patience)
             except subprocess.TimeoutExpired:
                 self.kill()
 
@@ -266,12 +267,3 @@ def run(*command: str | Path, **options: Any) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, **given)  # noqa: S603  # ours
     if done.returncode:
         raise DemoError(f"{Path(command[0]).name}: {(done.stdout + done.stderr)[-2000:]}")
-
-
-def wait_until(ready: Callable[[], bool], patience: float, what: str) -> None:
-    """Ask again and again until something is so. Raises ``DemoError``."""
-    deadline = time.monotonic() + patience
-    while not ready():
-        if time.monotonic() > deadline:
-            raise DemoError(f"{what}: not within {patience:.0f} s")
-        time.sleep(0.02)

@@ -1,0 +1,41 @@
+"""Run a real Vendure shop with customers on this machine, and toban watching it."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from toban.demo.breaking import PARTS
+from toban.demo.running import Wishes, run
+
+
+@click.command
+@click.option("--break", "breaks", type=click.Choice(list(PARTS)), default="", help="Break this part after a while.")
+@click.option(
+    "--after", default=60.0, show_default=True, help="Seconds until it breaks; twice that until it is mended."
+)
+@click.option("--visitors", default=40.0, show_default=True, help="Customers each minute.")
+@click.option("--listen", metavar="HOST:PORT", default="", help="Where toban's pages are.  [default: 127.0.0.1:9119]")
+@click.option("--folder", type=click.Path(path_type=Path), help="Keep toban.yaml and toban's data there.")
+def command(breaks: str, after: float, visitors: float, listen: str, folder: Path | None) -> None:
+    """
+    Run a real Vendure shop with customers on this machine, and toban watching it.
+
+    Needs Node.js; the first start installs the shop, which takes about a minute. Ctrl-C leaves nothing running.
+    """
+    run(Wishes(listen, folder, breaks, after, visitors), click.echo, Progress())
+
+
+class Progress:
+    """Shows what is being done: in a terminal on one line, elsewhere a line for each thing."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, text: str) -> None:
+        """Show it."""
+        if sys.stdout.isatty():
+            click.echo(f"\r\x1b[K{text}", nl=False)
+        elif text and text.partition(":")[0] != self._last:
+            click.echo(text)
+        self._last = text.partition(":")[0]
