@@ -37,6 +37,9 @@ RECEIVED: Final = gauge(
     "seconds",
 )
 """Labels: service."""
+UNJOINED: Final = counter(
+    "vendure_operations_unjoined_total", "Operations whose request never came, or too late to tell how long it took."
+)
 POOL: Final = gauge(
     "postgres_connection_pool_size",
     "Connections of the shop's pools: all, those not at work, and who waits for one; as the shop counts them, else as "
@@ -61,6 +64,3 @@ REJECTED: Final = counter("toban_intake_rejected_total", "Spans, points, records
 """Labels: signal, reason (malformed, unsupported, limit)."""
 BYTES: Final = counter("toban_intake_received_bytes_total", "Bytes that were taken in, inflated.", "bytes")
 """Labels: signal."""
-UNJOINED: Final = counter(
-    "toban_intake_unjoined_total", "Operations whose request never came (or came too late) to tell how long it took."
-)

@@ -61,6 +61,7 @@ class Requests:
             return  # sent again
         attributes = span.attributes()
         request = Request(span.id, span.start, span.end, endpoint=endpoint(attributes))
+        request.told = "graphql.operation.type" in attributes
         _crowd(trace.requests, request)
         told = text(attributes, "graphql.operation.name")
         ran, troubles = trace.operation_of(request), trace.troubles_of(request)
@@ -74,7 +75,7 @@ class Requests:
             number(attributes, "http.response.status_code", "http.status_code"),
             span.seconds,
         )
-        if told or ran or "graphql.operation.type" in attributes:
+        if told or ran or request.told:
             self._ran(request, operation(told) if told or not ran else ran.name, span.trace)
         self._judge(request, attributes, troubles)
         for code in dict.fromkeys(texts(attributes, "vendure.error_result.codes")):
@@ -115,10 +116,13 @@ class Requests:
 
     def _operation(self, process: str, span: Span, name: str) -> None:
         trace, ran = self._traces.of(process, span.trace), Operation(name, span.start, span.end)
+        if trace.is_told(ran):
+            return
         request = trace.request_of(ran)
         if request is None:
-            if _crowd(trace.operations, ran):
-                self._recorder.add(UNJOINED, 1)
+            oldest = _crowd(trace.operations, ran)
+            if oldest:
+                self._recorder.add(UNJOINED)
         elif not request.probe:
             self._ran(request, name, span.trace)
 
@@ -147,7 +151,7 @@ class Requests:
 
     def _judge(self, request: Request, attributes: dict[str, Value], troubles: list[Trouble]) -> None:
         codes = texts(attributes, "graphql.error.codes")
-        enriched = bool(codes) or "graphql.operation.type" in attributes
+        enriched = bool(codes) or request.told
         if codes or (troubles and not enriched):
             told = [Trouble(error_code(code), request.start, request.end) for code in codes]
             # Vendure gives no code to what it did not expect; what failed below may have one.

@@ -46,6 +46,8 @@ class Request:
     end: int
     endpoint: str = ""
     operation: str = ""
+    told: bool = False
+    """Whether it said its operation itself: the operation's own span then adds nothing."""
     probe: bool = False
     settled: bool = False
 
@@ -89,6 +91,10 @@ class Trace:
         if found:
             self.troubles = [trouble for trouble in self.troubles if trouble not in found]
         return found
+
+    def is_told(self, operation: Operation) -> bool:
+        """Tell whether the request that ran an operation has said so itself."""
+        return any(request.told and request.holds(operation) for request in self.requests)
 
     def request_of(self, part: Operation | Trouble) -> Request | None:
         """Return the request that something which came late belongs to."""

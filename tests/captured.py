@@ -1,0 +1,62 @@
+"""What a real Vendure 3.7 store sent: bodies of OTLP requests, and what was counted of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from tests.fakes import FakeClock, ListLines
+from toban.core.meters import Meters
+from toban.core.ports import Declines
+from toban.intake.answers import Answer, Encoding
+from toban.intake.nouns import Signal
+from toban.intake.taking import Taking
+from toban.shop.settings import Services
+
+FOLDER: Final = Path(__file__).parent / "data" / "otlp"
+ENCODINGS: Final = {".pb": Encoding.PROTOBUF, ".json": Encoding.JSON}
+
+
+def files() -> list[Path]:
+    """Return all captured bodies."""
+    return sorted(path for path in FOLDER.glob("*/*") if path.suffix in ENCODINGS)
+
+
+def body(name: str) -> bytes:
+    """Return a body by the name of its file."""
+    return (FOLDER / ("json" if name.endswith(".json") else "proto") / name).read_bytes()
+
+
+class Intake:
+    """The service behind the doors, and everything that it tells."""
+
+    def __init__(self, declines: Declines | None = None) -> None:
+        self.clock = FakeClock()
+        self.pushed, self.meters, self.lines = Meters(), Meters(), ListLines()
+        self.taking = Taking(self.pushed, Services(), self.lines, self.clock, self.meters, declines)
+
+    async def push(self, name: str, content: bytes | None = None) -> Answer:
+        """Push a body as its file's name says: signal and encoding."""
+        signal = next(signal for signal in Signal if f".{signal.value}" in name)
+        return await self.taking.accept(
+            signal, ENCODINGS[Path(name).suffix], body(name) if content is None else content
+        )
+
+    async def pushed_all(self, *names: str) -> None:
+        """Push some files, one after the other."""
+        for name in names:
+            answer = await self.push(name)
+            assert (answer.status, answer.body) in {(200, b""), (200, b"{}")}, name
+
+    def numbers(self, *families: str) -> dict[str, float]:
+        """Return what is counted, by series; of histograms how many."""
+        return {
+            series: value
+            for series, value in self._numbers()
+            if not families or series.partition("{")[0].removesuffix("_count") in families
+        }
+
+    def _numbers(self) -> Iterator[tuple[str, float]]:
+        for family, labels, values in self.pushed.series():
+            suffix = "_count" if family.type.value == "histogram" else ""
+            inside = ",".join(f'{name}="{value}"' for name, value in sorted(labels.items()) if value)
+            yield f"{family.name}{suffix}{{{inside}}}", values[-1]
