@@ -34,13 +34,14 @@ _NAMED: Final = re.compile(
 _COOKIES: Final = re.compile(
     r"((?:set-)?cookie\\*+[\"']?+\s{0,3}+[:=]\s{0,3}+\\*+[\"']?+)(?!\[redacted\])[^\"'\\\r\n]+", re.IGNORECASE
 )
-_SCHEME: Final = re.compile(r"\b(Bearer|Basic|Digest)(\s++)(?!\[redacted\])[\w.~+/=:-]{6,}", re.IGNORECASE)
+_SCHEME: Final = re.compile(r"(Bearer|Basic|Digest)(\s++)(?!\[redacted\])[\w.~+/=:-]{6,}", re.IGNORECASE)
 _USER: Final = re.compile(r"(://)(?!\[redacted\]@)[^\s/@\"'<>]{1,300}@")
 _JWT: Final = re.compile(r"\beyJ[\w-]{5,}\.[\w-]{2,}(?:\.[\w-]*)?")
 _PREFIXED: Final = re.compile(
-    r"\b(?:(?:sk|pk|rk)_(?:live|test)_|whsec_|gh[pousr]_|github_pat_|xox[a-z]-|glpat-|SG\.|re_)[\w.-]{8,}|\bAKIA[A-Z0-9]{16}\b"
+    r"(?:(?:sk|pk|rk)_(?:live|test)_|whsec_|gh[pousr]_|github_pat_|xox[a-z]-|glpat-)[\w.-]{8,}"
+    r"|SG\.[\w-]{16,}\.[\w-]{16,}|AKIA[A-Z0-9]{16}"
 )
-_HEX: Final = re.compile(r"(?<![0-9A-Za-z])[0-9a-fA-F]{40,}(?![0-9A-Za-z])")
+_HEX: Final = re.compile(r"[0-9a-fA-F]{40,}")
 _LONG: Final = re.compile(r"[\w+/-]{32,}={0,2}")
 _EMAIL: Final = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
 _CARD: Final = re.compile(r"(?<![\w.])[2-6](?:[ -]?\d){12,18}(?!\w)")
