@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -173,6 +174,37 @@ def test_trouble_is_on_the_span_though_http_says_200(shop, receiver):
     bad = [it for it in receiver.requests() if it.attributes["http.status_code"] == 400]
     assert ["GRAPHQL_VALIDATION_FAILED"] in [it.attributes.get("graphql.error.codes") for it in bad]
     assert {span.status for span in receiver.requests()} == {0}
+
+
+HOSTILE = """
+const { context } = require('@opentelemetry/api');
+const { setRPCMetadata } = require('@opentelemetry/core');
+const { AsyncLocalStorageContextManager } = require('@opentelemetry/context-async-hooks');
+const { enrich } = require('./enrich');
+context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
+const broken = () => { throw new Error('broken'); };
+const span = new Proxy({ isRecording: () => true }, { get: (it, name) => it[name] || broken });
+(async () => {
+    console.log(await enrich.requestDidStart());
+    await context.with(setRPCMetadata(context.active(), { type: 'http', span }), async () => {
+        const hooks = await enrich.requestDidStart();
+        for (const response of [{}, { body: null }, { body: { kind: 'single', singleResult: { errors: [1] } } }]) {
+            console.log(await hooks.didResolveOperation(response), await hooks.executionDidStart(response));
+            console.log(await hooks.willSendResponse({ response }));
+        }
+    });
+})();
+"""
+
+
+def test_trouble_in_the_enrichment_never_reaches_the_shop(shop):
+    """
+    Whatever it is handed, and whatever the span does: no hook throws, and none changes anything.
+    """
+    done = subprocess.run(
+        [shop.server.command[0], "-e", HOSTILE], cwd=shop.server.folder, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout.split(), done.stderr) == (["undefined"] * 10, "")
 
 
 def test_server_and_worker_are_told_apart_and_tell_of_node(shop, receiver):

@@ -31,6 +31,9 @@ NEEDED: Final = (
 PATIENCE: Final = 900
 """Seconds that an install may take, on a slow line."""
 
+PAUSE: Final = 0.5
+"""Seconds between two looks at how far it has come."""
+
 Say = Callable[[str], None]
 
 
@@ -111,7 +114,7 @@ def _install(place: Path, say: Say) -> None:
             # npm makes the folders first and fills them later, so this is nearly there before the end.
             there = sum((place / name / "package.json").exists() for name in packages)
             say(f"Installing the shop (once): {there} of {len(packages)} packages")
-            time.sleep(0.5)
+            time.sleep(PAUSE)
     finally:
         process.kill()
         process.wait()

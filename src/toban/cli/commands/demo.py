@@ -10,20 +10,20 @@ from toban.demo.running import Wishes, run
 
 
 @click.command
-@click.option("--break", "breaks", type=click.Choice(list(PARTS)), default="", help="Break this part after a while.")
+@click.option("--break", "breaks", type=click.Choice(list(PARTS)), help="Break this part after a while.")
 @click.option(
     "--after", default=60.0, show_default=True, help="Seconds until it breaks; twice that until it is mended."
 )
 @click.option("--visitors", default=40.0, show_default=True, help="Customers each minute.")
 @click.option("--listen", metavar="HOST:PORT", default="", help="Where toban's pages are.  [default: 127.0.0.1:9119]")
 @click.option("--folder", type=click.Path(path_type=Path), help="Keep toban.yaml and toban's data there.")
-def command(breaks: str, after: float, visitors: float, listen: str, folder: Path | None) -> None:
+def command(breaks: str | None, after: float, visitors: float, listen: str, folder: Path | None) -> None:
     """
     Run a real Vendure shop with customers on this machine, and toban watching it.
 
     Needs Node.js; the first start installs the shop, which takes about a minute. Ctrl-C leaves nothing running.
     """
-    run(Wishes(listen, folder, breaks, after, visitors), click.echo, Progress())
+    run(Wishes(listen, folder, breaks or "", after, visitors), click.echo, Progress())
 
 
 class Progress:

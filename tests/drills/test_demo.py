@@ -1,0 +1,187 @@
+"""`toban demo`: opens, breaks, is mended, and leaves nothing running, however it ends."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests import servers
+from tests.program import PATIENCE, TOBAN, eventually
+from tests.store import SLOW, Mode, Store, store
+from toban.cli.commands.demo import Progress
+from toban.demo.breaking import PARTS
+from toban.demo.ledger import Ledger
+from toban.demo.running import configured, told
+from toban.demo.shopping import Traffic, Unanswered, Visitor, opened
+from toban.demo.traffic import NOBODY_CAN_PAY
+from toban.settings import settle
+
+pytestmark = SLOW
+
+SEARCH = 'query Look { search(input: {term: "tea"}) { totalItems } }'
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Store]:
+    """A shop as the demo runs it, but that nobody takes its telemetry: toban that is away costs the shop nothing."""
+    with store(Mode(jobs="bullmq", telemetry="enriched")) as it:
+        yield it
+
+
+@contextmanager
+def demo(place: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run `toban demo` while the block lasts."""
+    store()  # what it needs is missing: skip, by name
+    with servers.folder() as temporary, (place / "said").open("w") as out:
+        process = subprocess.Popen(
+            [*TOBAN, "demo", "--folder", str(place), "--listen", f"127.0.0.1:{servers.free_port()}", *arguments],
+            stdout=out,
+            stderr=out,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "TMPDIR": str(temporary)},
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def commands(processes: list[psutil.Process]) -> str:
+    """Return the command lines of processes that are still there."""
+    lines = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            lines += process.cmdline()
+    return " ".join(lines)
+
+
+def said(place: Path) -> str:
+    return (place / "said").read_text()
+
+
+def test_the_demo_opens_and_ctrl_c_leaves_nothing_running(tmp_path):
+    """
+    Shop, servers and toban are its children; after Ctrl-C all are gone, and it ends well. toban has seen the shop.
+    """
+    with demo(tmp_path, "--visitors", "600", "--break", "payments", "--after", "2") as process:
+        eventually(lambda: "toban is on duty" in said(tmp_path))
+        children = psutil.Process(process.pid).children(recursive=True)
+        for part in ("postgres", "valkey", "server.js", "worker.js", "toban up"):
+            assert part in commands(children), part
+        eventually(lambda: "Broken: The payment provider is down" in said(tmp_path))
+        eventually(lambda: "Mended: payments." in said(tmp_path))
+        asked = [*TOBAN, "query", 'up{job="vendure"}', "--data", str(tmp_path / "data")]
+        eventually(lambda: "  1\n" in subprocess.run(asked, capture_output=True, text=True, check=False).stdout)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert psutil.wait_procs(children, timeout=1)[1] == []
+        assert "Closing the shop ..." in said(tmp_path)
+        assert "Traceback" not in said(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent is gone")
+def test_a_demo_that_is_killed_leaves_nothing_running_either(tmp_path):
+    """
+    Without a word, while it is opening.
+    """
+    with demo(tmp_path) as process:
+
+        def children() -> list[psutil.Process]:
+            return psutil.Process(process.pid).children(recursive=True)
+
+        started = eventually(children, lambda found: "server.js" in commands(found))
+        process.kill()
+        process.wait()
+        assert psutil.wait_procs(started, timeout=10)[1] == []
+
+
+def test_without_node_the_demo_says_what_to_install(tmp_path):
+    """
+    In one line, with the exit code for something that is wrong; and an address that is none is refused before.
+    """
+    nothing = {"PATH": str(tmp_path), "HOME": str(tmp_path)}
+    for arguments, code, words in (
+        ([], 1, "the shop needs Node.js 20 or newer, with npm"),
+        (["--listen", "here"], 2, "--listen: 'here' is no HOST:PORT"),
+    ):
+        done = subprocess.run(
+            [*TOBAN, "demo", *arguments], env=nothing, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == code
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+async def takes(visitor: Visitor) -> float:
+    """Search as a customer would; return how many seconds it took. Raises ``Unanswered``."""
+    began = time.monotonic()
+    await visitor.ask(SEARCH)
+    return time.monotonic() - began
+
+
+async def test_each_part_that_breaks_is_broken_and_mended(shop):
+    """
+    One after the other, on one shop; and each says what it is.
+    """
+    async with opened(shop.shop_api) as door:
+        traffic = Traffic(door, 1, each_minute=1)
+        visitor = Visitor(door)
+        async with PARTS["database"](shop, traffic) as words:
+            assert "PostgreSQL was killed" in words
+            with pytest.raises(Unanswered):
+                await visitor.ask(SEARCH)
+        assert await visitor.ask(SEARCH)
+        assert door.ledger.statuses == {200: 2}
+        async with PARTS["redis"](shop, traffic):
+            assert shop.valkey
+            assert shop.valkey.process.poll() is not None
+        assert shop.valkey.process.poll() is None
+        async with PARTS["worker"](shop, traffic):
+            assert shop.worker.process.poll() is not None
+        assert shop.worker.process.poll() is None
+        async with PARTS["payments"](shop, traffic):
+            assert traffic.habits == NOBODY_CAN_PAY
+        assert traffic.habits != NOBODY_CAN_PAY
+        began = time.monotonic()
+        async with PARTS["slow"](shop, traffic):
+            while await takes(visitor) < 0.5:
+                assert time.monotonic() - began < PATIENCE
+        assert not shop.query("SELECT FROM pg_stat_activity WHERE application_name = 'migration'")
+
+
+def test_the_written_configuration_is_one_that_toban_takes(shop):
+    """
+    Every key of it is known.
+    """
+    import yaml
+
+    settled = settle(yaml.safe_load(configured(shop)), {}, "the demo's")
+    assert str(settled.shop.shop_api) == shop.shop_api
+
+
+def test_progress_is_a_line_for_each_thing_where_nobody_looks(capsys):
+    """
+    A log is not filled with the same words a hundred times.
+    """
+    progress = Progress()
+    for text in ("Installing: 1 of 2", "Installing: 2 of 2", "Opening", ""):
+        progress(text)
+    assert capsys.readouterr().out == "Installing: 1 of 2\nOpening\n"
+
+
+def test_the_books_are_told_in_a_line():
+    """
+    Also when nothing has happened yet.
+    """
+    assert told(Ledger()) == (
+        "The customers' books: 0 orders (nothing yet net), 0 attempts to pay failed, 0 products viewed."
+    )
