@@ -61,6 +61,7 @@ def scrubbed(text: str) -> str:
     if "@" in text:
         text = _USER.sub(rf"\1{REDACTED}@", text)
         text = _EMAIL.sub(REDACTED, text)
+        text = _USER.sub(rf"\1{REDACTED}@", text)
     text = _PREFIXED.sub(REDACTED, text)
     text = _HEX.sub(REDACTED, text)
     text = _LONG.sub(_unless_words, text)
