@@ -1,0 +1,205 @@
+"""Business events are counted durably and once, on SQLite and on PostgreSQL alike."""
+
+import asyncio
+import re
+from datetime import UTC, datetime, timedelta
+
+import orjson
+import pytest
+
+from tests.fakes import FakeClock, told
+from toban.collect.collectors.events import Events as Collector
+from toban.core.meters import Meters
+from toban.instruments.budgets import LIMITS, OVER
+from toban.intake.events import KEPT, Events, EventsError, parsed
+
+VIEW = {"type": "product_view", "product": "7"}
+
+
+class Declines:
+    """Is told of payments that failed."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str, str, datetime]] = []
+
+    async def declined(self, *facts: object) -> None:
+        self.told.append(facts)  # type: ignore[arg-type]  # four of them
+
+
+class Tools:
+    """What the collector is lent of the floor's tools."""
+
+    def __init__(self, state, clock) -> None:
+        self.state, self.clock = state, clock
+
+
+def lines(*events: dict[str, object]) -> bytes:
+    return b"\n".join(orjson.dumps(event) for event in events)
+
+
+async def numbers(state, clock, collector: Collector | None = None) -> dict[str, float | str]:
+    look = await (collector or Collector(instance="here")).collect(Tools(state, clock))
+    own = r'(, )?(instance="here"|job="events")'
+    return {re.sub(own, "", key).replace("{, ", "{"): one for key, one in told(look.batches).items()}
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def events(state, clock) -> Events:
+    return Events(state, clock, Meters())
+
+
+async def test_every_sort_of_event_is_counted(events, state, clock):
+    """
+    By the original's names and labels; an array or a line each.
+    """
+    several = lines(
+        {**VIEW, "customer": "3"},
+        {"type": "product_view", "productId": 8},
+        {"type": "activity", "customer": "3", "action": "login"},
+        {"type": "rebate", "customer": "3", "amount": 120.5, "period": "2026-01"},
+        {"type": "campaign", "campaign": "spring", "discount": 600},
+        {"type": "order", "total": 5000, "currency": "JPY", "channel": "b2b", "customer_type": "gold"},
+        {"type": "payment_failed", "order": "A", "method": "stripe", "error": "Your card was declined."},
+    )
+    assert await events.accept(several) == (7, 0)
+    assert await events.accept(orjson.dumps([VIEW, VIEW])) == (2, 0)
+    found = await numbers(state, clock)
+
+    assert {key: one for key, one in found.items() if "_bucket" not in key and "_sum" not in key} == {
+        'vendure_product_views_total{productId="7"}': 3,
+        'vendure_product_views_total{productId="8"}': 1,
+        'vendure_customer_activity_total{action="product_view", customerId="3"}': 1,
+        'vendure_customer_activity_total{action="login", customerId="3"}': 1,
+        'vendure_rebate_amount{customerId="3", period="2026-01"}': 120.5,
+        'vendure_rebate_calculations_total{period="2026-01"}': 1,
+        'vendure_campaign_usage_total{campaignId="spring"}': 1,
+        'vendure_campaign_discount_amount_count{campaignId="spring"}': 1,
+        'vendure_orders_created_total{channel="b2b", customerType="gold"}': 1,
+        'vendure_order_total_amount_count{status="PaymentSettled"}': 1,
+        'vendure_revenue_total{channel="b2b", currency="JPY"}': 5000,
+        'vendure_payments_failed_total{error="declined", method="stripe"}': 1,
+    }
+
+
+async def test_what_comes_twice_counts_once(events, state, clock):
+    """
+    By an id of its own, within a request and between requests, or by the key of the whole request; for a week.
+    """
+    named = {**VIEW, "id": "a"}
+    assert await events.accept(lines(named, named, VIEW)) == (2, 1)
+    assert await events.accept(lines(named)) == (0, 1)
+    assert await events.accept(lines(VIEW), "retry-1") == (1, 0)
+    assert await events.accept(lines(VIEW), "retry-1") == (0, 1)
+    assert await events.accept(lines({**VIEW, "id": "retry-1"})) == (1, 0)
+    assert sum(one for key, one in (await numbers(state, clock)).items() if "views" in key) == 4
+
+    clock.advance(KEPT.total_seconds() + 1)
+    assert await events.accept(lines(named), "retry-1") == (1, 0)
+
+
+async def test_a_mistake_anywhere_and_nothing_is_counted(events, state, clock):
+    """
+    Each is told with its line and its field.
+    """
+    with pytest.raises(EventsError) as caught:
+        await events.accept(lines(VIEW) + b"\n\nnot json\n" + lines({"type": "order", "total": -1, "currency": "yen"}))
+    assert [(mistake.line, mistake.field) for mistake in caught.value.mistakes] == [
+        (3, ""),
+        (4, "total"),
+        (4, "currency"),
+    ]
+    assert await numbers(state, clock) == {}
+
+
+@pytest.mark.parametrize(
+    ("event", "field"),
+    [
+        ({}, "type"),
+        ({"type": "party"}, "type"),
+        ({"type": "product_view"}, "product"),
+        ({"type": "product_view", "product": ""}, "product"),
+        ({"type": "product_view", "product": "x" * 121}, "product"),
+        ({"type": "activity", "customer": "1", "action": "a", "more": 1}, "more"),
+        ({"type": "rebate", "customer": "1", "amount": "much", "period": "p"}, "amount"),
+        ({"type": "campaign", "campaign": "c", "discount": -1}, "discount"),
+        ({"type": "payment_failed", "order": "A", "method": "m", "at": "2026-01-01T00:00:00"}, "at"),
+    ],
+)
+def test_a_mistake_names_its_field(event, field):
+    """
+    And what it should have been.
+    """
+    with pytest.raises(EventsError) as caught:
+        parsed(orjson.dumps(event))
+    assert [mistake.field for mistake in caught.value.mistakes] == [field]
+
+
+@pytest.mark.parametrize("body", [b"5", b'"x"', b"[5]", b"null", b"[[]]", b"\xff"])
+def test_what_is_no_event_is_refused(body):
+    """
+    Whatever else JSON may hold, and what is none.
+    """
+    with pytest.raises(EventsError):
+        parsed(body)
+
+
+async def test_a_failed_payment_is_told_to_whoever_keeps_orders(state, clock):
+    """
+    It is the order that fails or not: the attempt is counted there.
+    """
+    declines = Declines()
+    events = Events(state, clock, Meters(), declines)
+    at = "2026-01-01T10:00:00+09:00"
+    event = {"type": "payment_failed", "order": "A", "method": "stripe", "error": "no money", "at": at}
+    assert await events.accept(lines(event, VIEW)) == (2, 0)
+
+    assert declines.told == [("A", "stripe", "no money", datetime(2026, 1, 1, 1, tzinfo=UTC))]
+    assert not [key for key in await numbers(state, clock) if "payments" in key]
+
+
+async def test_labels_keep_to_their_budgets_after_a_restart_too(state, clock):
+    """
+    The same products stand for themselves as before.
+    """
+    limit = LIMITS["productId"]
+    meters = Meters()
+    await Events(state, clock, meters).accept(lines(*({**VIEW, "product": str(each)} for each in range(limit + 5))))
+    await Events(state, clock, meters).accept(lines({**VIEW, "product": "0"}, {**VIEW, "product": "new"}))
+    found = await numbers(state, clock)
+
+    assert len(found) == limit + 1
+    assert found['vendure_product_views_total{productId="other"}'] == 6
+    assert found['vendure_product_views_total{productId="0"}'] == 2
+    assert meters.value(OVER, label="productId") == 6
+
+
+async def test_the_first_event_of_a_series_is_seen_to_grow(events, state, clock):
+    """
+    A series that comes while toban runs was nought at the look before; one that was there already was not.
+    """
+    await events.accept(lines(VIEW))
+    collector = Collector(instance="here")
+    first = await collector.collect(Tools(state, clock))
+    await events.accept(lines({**VIEW, "product": "8"}))
+    clock.advance(15)
+    second = await collector.collect(Tools(state, clock))
+
+    assert [len(look.batches) for look in (first, second)] == [1, 2]
+    nought, now = second.batches
+    assert now.at - nought.at == timedelta(seconds=15) / timedelta(milliseconds=1)
+    assert nought.values.tolist() == [0]
+    assert now.values.tolist() == [1, 1]
+
+
+async def test_two_requests_at_once_lose_nothing(events, state, clock):
+    """
+    Each is one transaction.
+    """
+    await asyncio.gather(*(events.accept(lines(VIEW, VIEW)) for _ in range(20)))
+
+    assert list((await numbers(state, clock)).values()) == [40]

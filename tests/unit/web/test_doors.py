@@ -1,0 +1,222 @@
+"""The doors for what is pushed, as a sender sees them."""
+
+import asyncio
+import gzip
+import zlib
+from collections.abc import AsyncIterator, Iterator
+
+import httpx2
+import orjson
+import pytest
+from starlette.applications import Starlette
+
+from tests.captured import Intake, body
+from tests.telemetry import logs, request, traces
+from toban.core.errors import StateError
+from toban.instruments.budgets import Budgets
+from toban.intake.events import Events
+from toban.intake.families import BODIES
+from toban.intake.nouns import Signal
+from toban.intake.taking import ROOM
+from toban.logs.recent import Recent
+from toban.web.access import Access
+from toban.web.doors import Doors
+from toban.web.lines import Lines
+from toban.web.settings import WebSettings
+
+LIMIT = 100_000
+PROTOBUF = {"content-type": "application/x-protobuf"}
+JSON = {"content-type": "application/json; charset=utf-8"}
+
+
+class NoState:
+    """State that is in trouble."""
+
+    async def transaction(self, work: object) -> object:
+        raise StateError("state toban.db: database is locked")
+
+
+@pytest.fixture
+def intake() -> Intake:
+    return Intake()
+
+
+@pytest.fixture
+async def client(request: pytest.FixtureRequest, intake) -> AsyncIterator[httpx2.AsyncClient]:
+    marked = request.node.get_closest_marker("listening")
+    settings = WebSettings(**marked.kwargs) if marked else WebSettings()
+    events = Events(NoState(), intake.clock, intake.meters)
+    app = Starlette(routes=Doors(intake.taking, events, LIMIT).routes())
+    transport = httpx2.ASGITransport(Access(app, settings))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://toban") as client:
+        yield client
+
+
+async def pieces(content: bytes, size: int = 1000) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), size):
+        yield content[start : start + size]
+
+
+@pytest.mark.parametrize("packed", ["", "gzip", "deflate"])
+@pytest.mark.parametrize("name", ["pay-declined.traces.pb", "pay-declined.traces.json"])
+async def test_a_body_comes_chunked_and_packed_or_not(client, intake, name, packed):
+    """
+    As JavaScript sends it: without Content-Length. The answer is in the request's encoding.
+    """
+    content = body(name)
+    pack = {"gzip": gzip.compress, "deflate": zlib.compress}.get(packed, bytes)
+    headers = (JSON if name.endswith("json") else PROTOBUF) | ({"content-encoding": packed} if packed else {})
+    response = await client.post("/v1/traces", content=pieces(pack(content)), headers=headers)
+
+    assert response.status_code == 200
+    assert response.content == (b"{}" if name.endswith("json") else b"")
+    assert response.headers["content-type"] == headers["content-type"].partition(";")[0]
+    assert intake.numbers("vendure_api_requests_total")
+
+
+async def test_an_empty_request_is_a_success(client):
+    """
+    Some senders try the door before they have something to say.
+    """
+    assert (await client.post("/v1/traces", headers=PROTOBUF)).status_code == 200
+    assert (await client.post("/v1/metrics", content=b"{}", headers=JSON)).status_code == 200
+    empty = {"content-encoding": "gzip", **PROTOBUF}
+    assert (await client.post("/v1/logs", content=gzip.compress(b""), headers=empty)).status_code == 200
+
+
+async def test_a_type_that_is_not_known_is_refused(client):
+    """
+    415, by body and by packing.
+    """
+    for headers in ({"content-type": "text/plain"}, {}, {**JSON, "content-encoding": "br"}):
+        assert (await client.post("/v1/traces", content=b"{}", headers=headers)).status_code == 415
+
+
+async def test_garbage_is_refused(client, intake):
+    """
+    400 with a reason: in gzip, after gzip, cut off.
+    """
+    packed = {**JSON, "content-encoding": "gzip"}
+    for content, headers in (
+        (b"{", JSON),
+        (b"\xff\xff", PROTOBUF),
+        (b"no gzip", packed),
+        (gzip.compress(b"{}")[:-9], packed),
+        (gzip.compress(b"{"), packed),
+        (gzip.compress(b"{}") + b"more", packed),
+    ):
+        response = await client.post("/v1/traces", content=content, headers=headers)
+        assert response.status_code == 400
+        assert response.content
+    assert not intake.numbers()
+
+
+@pytest.mark.parametrize("signal", list(Signal))
+async def test_a_body_that_is_too_long_is_refused_before_it_takes_memory(client, signal):
+    """
+    413: by what it says of itself, by what comes, and by what comes of it. A bomb is let go at the limit.
+    """
+    read = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal read
+        while True:
+            read += 1
+            yield b" " * 10_000
+
+    def bomb() -> Iterator[bytes]:
+        packing = zlib.compressobj(9, wbits=31)
+        for _ in range(200):
+            yield packing.compress(b" " * 10**6)
+        yield packing.flush()
+
+    door = f"/v1/{signal.value}"
+    assert (await client.post(door, content=b" " * (LIMIT + 1), headers=JSON)).status_code == 413
+    lying = {**JSON, "content-length": "9" * 30}
+    assert (await client.post(door, content=b"{}", headers=lying)).status_code == 413
+    assert (await client.post(door, content=endless(), headers=JSON)).status_code == 413
+    assert read <= LIMIT / 10_000 + 2
+    packed = {**JSON, "content-encoding": "gzip"}
+    assert (await client.post(door, content=b"".join(bomb()), headers=packed)).status_code == 413
+    twice = gzip.compress(b" " * (LIMIT - 10)) + gzip.compress(b" " * 20)
+    assert (await client.post(door, content=twice, headers=packed)).status_code == 413
+    assert (
+        await client.post(door, content=gzip.compress(b"{}" + b" " * (LIMIT - 2)), headers=packed)
+    ).status_code == 200
+
+
+async def test_whoever_comes_when_there_is_no_room_is_asked_to_come_again(client, intake):
+    """
+    503 with Retry-After; when others are done there is room again.
+    """
+    with intake.taking.room() as take:
+        take(ROOM - 10)
+        response = await client.post("/v1/logs", content=logs((9, "x")), headers=JSON)
+        assert response.status_code == 503
+        assert response.headers["retry-after"] == "2"
+    assert (await client.post("/v1/logs", content=logs((9, "x")), headers=JSON)).status_code == 200
+    assert intake.meters.value(BODIES, signal="logs", outcome="full") == 1
+    assert intake.taking._held == 0
+
+
+async def test_bodies_that_come_together_are_all_counted(client, intake):
+    """
+    One after the other is read; none waits for ever.
+    """
+    bodies = [traces(request(trace=number)) for number in range(30)]
+    answers = await asyncio.gather(*(client.post("/v1/traces", content=one, headers=JSON) for one in bodies))
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert list(intake.numbers("vendure_api_requests_total").values()) == [30]
+
+
+@pytest.mark.listening(listen="0.0.0.0:9119", token="open sesame")
+async def test_where_others_can_knock_the_token_is_asked_for(client):
+    """
+    Also of those who push.
+    """
+    for door in ("/v1/traces", "/v1/metrics", "/v1/logs", "/api/events"):
+        assert (await client.post(door, content=b"{}", headers=JSON)).status_code == 401
+    shown = {**JSON, "authorization": "Bearer open sesame"}
+    assert (await client.post("/v1/traces", content=b"{}", headers=shown)).status_code == 200
+
+
+async def test_events_that_can_not_be_kept_are_not_accepted(client):
+    """
+    503: who pushed them still has them, and comes again. A mistake is told first.
+    """
+    event = {"type": "product_view", "product": "7"}
+    response = await client.post("/api/events", content=orjson.dumps(event), headers=JSON)
+    assert response.status_code == 503
+    assert "retry-after" in response.headers
+
+    response = await client.post("/api/events", content=b'{"type":"product_view"}\n{"type":', headers=JSON)
+    assert response.status_code == 422
+    assert [mistake["line"] for mistake in response.json()["errors"]] == [1, 2]
+    assert response.json()["errors"][0]["field"] == "product"
+    assert (await client.post("/api/events", content=b"{}", headers=PROTOBUF)).status_code == 415
+    assert (await client.post("/api/events", content=b" " * (LIMIT + 1), headers=JSON)).status_code == 413
+
+
+async def test_the_newest_lines_are_shown_and_chosen():
+    """
+    By level, context, service and text; what can't be asked for is said.
+    """
+    intake = Intake()
+    recent = Recent(intake.pushed, Budgets(intake.meters))
+    app = Starlette(routes=Lines(recent).routes())
+    await intake.push("x.logs.json", logs((9, "one"), (17, "two"), (13, "three")))
+    recent.write(intake.lines.lines)
+
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://toban") as client:
+
+        async def messages(**asked: str) -> list[str]:
+            response = await client.get("/api/logs", params=asked)
+            return [line["message"] for line in response.json()["lines"]]
+
+        assert await messages() == ["three", "two", "one"]
+        assert await messages(level="warn", limit="1") == ["three"]
+        assert await messages(text="ONE") == ["one"]
+        assert await messages(service="other") == []
+        for asked in ({"level": "loud"}, {"limit": "0"}, {"limit": "x"}, {"limit": "9" * 50}):
+            assert (await client.get("/api/logs", params=asked)).status_code == 400
