@@ -1,0 +1,30 @@
+"""How log lines look in a terminal."""
+
+from toban.cli.commands.logs import told
+
+
+def test_a_line_says_when_who_and_what():
+    """
+    Facts behind, a trace below; what is missing leaves no gap.
+    """
+    line = {
+        "timestamp": "2026-01-01T10:00:00.123+00:00",
+        "level": "warn",
+        "message": "boom",
+        "service": "vendure-server",
+    }
+
+    assert told(line) == "2026-01-01T10:00:00Z warn    vendure-server: boom"
+    assert told({**line, "context": "JobQueue", "facts": {"a": 1}, "trace": "at x"}) == (
+        "2026-01-01T10:00:00Z warn    vendure-server/JobQueue: boom  a=1\nat x"
+    )
+
+
+def test_a_line_does_not_steer_the_terminal():
+    """
+    It comes from outside.
+    """
+    line = {"timestamp": "2026-01-01T10:00:00.123+00:00", "level": "warn", "message": "\x1b[2Jgone\r\x07"}
+
+    assert "\x1b" not in told(line)
+    assert "\r" not in told(line)
