@@ -1,9 +1,32 @@
-"""What a run of the tests tells at its end: figures that tests have noted with ``record_property``."""
+"""What holds for a run of the tests as a whole: who runs what, and which figures are told at its end."""
 
 from collections import defaultdict
+from functools import cache
+from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+
+class Sharing(LoadScopeScheduling):
+    """Each test goes to whoever is free, but one worker runs all tests of a file that starts a store: they share it."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if _has_store(file) else nodeid
+
+
+@cache
+def _has_store(file: str) -> bool:
+    return "from tests.store import" in (Path(__file__).parents[1] / file).read_text(encoding="utf-8")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Sharing | None:
+    """Share stores, unless another way was asked for."""
+    return Sharing(config, log) if config.getvalue("dist") == "load" else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

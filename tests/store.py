@@ -6,8 +6,8 @@ with receiving() as receiver, store(Mode(telemetry="enriched"), receiver.url) as
     ledger = await scripted(shop, seed=1, orders=50)
 ```
 
-A start takes some five seconds and 400 MB: what can share a shop should. The first of all takes a minute more, so a
-test that starts one is marked ``SLOW``.
+A start takes some five seconds and 400 MB: tests of a file should share a shop, and one worker runs them all. The
+first of all takes a minute more, so a test that starts one is marked ``SLOW``.
 """
 
 import shutil
@@ -25,8 +25,8 @@ from toban.demo.traffic import BUSY, Habits, script
 
 __all__ = ["SLOW", "Mode", "Store", "scripted", "store"]
 
-SLOW = [pytest.mark.timeout(600), pytest.mark.xdist_group("store")]
-"""For `pytestmark`: time for the first install, and one worker for all, so that shops are shared."""
+SLOW = pytest.mark.timeout(600)
+"""For `pytestmark`: time for the first install."""
 
 
 def store(

@@ -108,13 +108,15 @@ def _install(place: Path, say: Say) -> None:
             command, cwd=place, stdin=subprocess.DEVNULL, stdout=out, stderr=out, **with_us()
         )
     try:
-        while process.poll() is None:
-            if time.monotonic() > deadline:
-                raise DemoError(f"npm install: no end after {PATIENCE} s")
+        ended = False
+        while not ended:
+            ended = process.poll() is not None
             # npm makes the folders first and fills them later, so this is nearly there before the end.
             there = sum((place / name / "package.json").exists() for name in packages)
             say(f"Installing the shop (once): {there} of {len(packages)} packages")
-            time.sleep(PAUSE)
+            if time.monotonic() > deadline:
+                raise DemoError(f"npm install: no end after {PATIENCE} s")
+            time.sleep(0 if ended else PAUSE)
     finally:
         process.kill()
         process.wait()
