@@ -32,7 +32,9 @@ def test_with_nothing_configured_it_watches_its_machine(data):
         [cpu] = program.query("system_cpu_usage_percent")
         assert cpu["metric"] == {"__name__": "system_cpu_usage_percent", "job": "host", "instance": "local"}
         assert 0 < float(cpu["value"][1]) <= 100
-        assert [one["value"][1] for one in program.query("up")] == ["1", "1"]
+        assert {one["metric"]["job"]: one["value"][1] for one in program.query("up")} == dict.fromkeys(
+            ("toban", "host", "telemetry", "events"), "1"
+        )
         assert 'system_disk_usage_bytes{instance="local",job="host",mount="/"}' in program.get("/metrics")[1]
         assert 'up{instance="local",job="host"} 1 ' in program.get("/federate?match[]=up")[1]
         assert "<title>" in program.get("/")[1]

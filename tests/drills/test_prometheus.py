@@ -99,7 +99,9 @@ def test_promtool_asks(program):
     series = promtool("query", "series", "--match", 'up{job="host"}', program.url)
     assert series.stdout == '{__name__="up", instance="local", job="host"}\n'
     labels = promtool("query", "labels", program.url, "job")
-    assert labels.stdout.split() == ["host", "postgres", "redis", "storefront", "toban", "vendure"]
+    assert labels.stdout.split() == [
+        *("events", "host", "postgres", "redis", "storefront", "telemetry", "toban", "vendure")
+    ]
     assert {instant.returncode, ranged.returncode, series.returncode, labels.returncode} == {0}
     wrong = promtool("query", "instant", program.url, "rate(up)")
     assert (wrong.returncode, "bad_data" in wrong.stderr) == (1, True)
