@@ -11,7 +11,7 @@ import pytest
     [
         ("import toban.cli.program", ["numpy", "pydantic", "sqlalchemy", "starlette", "structlog", "httpx2"]),
         ("import toban.cli.commands.status", ["numpy", "pydantic", "sqlalchemy", "starlette", "structlog", "httpx2"]),
-        ("import toban.daemon", ["psycopg", "redis", "alembic", "cryptography", "opentelemetry"]),
+        ("import toban.daemon", ["psycopg", "redis", "alembic", "cryptography", "opentelemetry", "google.protobuf"]),
     ],
 )
 def test_what_is_not_needed_is_not_imported(start, kept_out):

@@ -31,6 +31,10 @@ _NAMED: Final = re.compile(
     r"\\*+[\"']?+\s{0,3}+(?::|=>?+)\s{0,3}+(?!\\*[\"']?\[redacted\]))(?:" + _VALUE + ")",
     re.IGNORECASE,
 )
+_NAMES: Final = ("pass", "pwd", "secret", "token", "api", "key", "authorization", "session", "credential", "card", "cv")
+"""What must be in a text before it is worth looking for names: the look at every place costs the most."""
+
+_SCHEMES: Final = ("bearer", "basic", "digest")
 _COOKIES: Final = re.compile(
     r"((?:set-)?cookie\\*+[\"']?+\s{0,3}+[:=]\s{0,3}+\\*+[\"']?+)(?!\[redacted\])[^\"'\\\r\n]+", re.IGNORECASE
 )
@@ -41,9 +45,10 @@ _PREFIXED: Final = re.compile(
     r"(?:(?:sk|pk|rk)_(?:live|test)_|whsec_|gh[pousr]_|github_pat_|xox[a-z]-|glpat-)[\w.-]{8,}"
     r"|SG\.[\w-]{16,}\.[\w-]{16,}|AKIA[A-Z0-9]{16}"
 )
-_HEX: Final = re.compile(r"[0-9a-fA-F]{40,}")
-_LONG: Final = re.compile(r"[\w+/-]{32,}={0,2}")
-_EMAIL: Final = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
+_HEX: Final = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{40,}")
+_LONG: Final = re.compile(r"(?<![\w+/-])[\w+/-]{32,}={0,2}")
+_LOCAL: Final = r"[\w.!#$%&'*+/=?^`{|}~-]"
+_EMAIL: Final = re.compile(rf"(?<!{_LOCAL}){_LOCAL}++@[\w-]++(?:\.[\w-]++)++")
 _CARD: Final = re.compile(r"(?<![\w.])[2-6](?:[ -]?\d){12,18}(?!\w)")
 
 
@@ -54,10 +59,15 @@ def scrubbed(text: str) -> str:
     What is left out is replaced as a whole; doing it twice changes nothing more. Ids of traces (32 hex digits), UUIDs
     and times stay.
     """
-    text = _JWT.sub(REDACTED, text)
-    text = _COOKIES.sub(rf"\1{REDACTED}", text)
-    text = _NAMED.sub(_unnamed, text)
-    text = _SCHEME.sub(rf"\1\2{REDACTED}", text)
+    lower = text.lower()
+    if "eyj" in lower:
+        text = _JWT.sub(REDACTED, text)
+    if "cookie" in lower:
+        text = _COOKIES.sub(rf"\1{REDACTED}", text)
+    if any(word in lower for word in _NAMES):
+        text = _NAMED.sub(_unnamed, text)
+    if any(word in lower for word in _SCHEMES):
+        text = _SCHEME.sub(rf"\1\2{REDACTED}", text)
     if "@" in text:
         text = _USER.sub(rf"\1{REDACTED}@", text)
         text = _EMAIL.sub(REDACTED, text)

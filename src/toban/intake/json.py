@@ -218,7 +218,7 @@ def _int(value: Any) -> int | None:
 
 def _id(value: Any) -> bytes:
     try:
-        return bytes.fromhex(value) if value else b""
+        return bytes.fromhex(value[:32]) if value else b""
     except (TypeError, ValueError) as error:
         raise MalformedError("an id that is no hex") from error
 

@@ -21,6 +21,10 @@ UNTOLD: Final = frozenset({"context", "service_name", "exception.stacktrace"})
 """Attributes that are a part of the line itself."""
 
 
+LONGEST: Final = 20_000
+"""Characters of lines that are handed on before others may have a turn: each is looked at for secrets."""
+
+
 @dataclass(frozen=True, slots=True)
 class Declined:
     """A payment that failed, by a line of the log."""
@@ -48,20 +52,25 @@ class Lines:
         for group in groups:
             process = self._deriving.process(group.resource)
             self._deriving.heard(process)
-            for start in range(0, len(group.items), SLICE):
-                lines, broken = [], 0
-                for raw in group.items[start : start + SLICE]:
-                    try:
-                        record = group.read(raw)
-                    except MalformedError:
-                        broken += 1
-                        continue
-                    line = self._line(process, record)
-                    lines.append(line)
-                    if process.role in {Role.SERVER, Role.WORKER} and (found := payment(line)):
-                        declined.append(found)
-                self._lines.write(lines)
-                yield broken
+            lines: list[LogLine] = []
+            size, broken = 0, 0
+            for raw in group.items:
+                try:
+                    record = group.read(raw)
+                except MalformedError:
+                    broken += 1
+                    continue
+                line = self._line(process, record)
+                if process.role in {Role.SERVER, Role.WORKER} and (found := payment(line)):
+                    declined.append(found)
+                lines.append(line)
+                size += min(len(line.message), LONGEST) + min(len(line.trace), LONGEST)
+                if len(lines) == SLICE or size > LONGEST:
+                    self._lines.write(lines)
+                    yield broken
+                    lines, size, broken = [], 0, 0
+            self._lines.write(lines)
+            yield broken
 
     def _line(self, process: Process, record: Record) -> LogLine:
         facts: dict[str, Value] = {name: value for name, value in record.attributes.items() if name not in UNTOLD}

@@ -3,7 +3,7 @@
 from typing import Final
 
 from toban.core.meters import Histogram, Meters, Number
-from toban.instruments.budgets import OTHER, Budgets
+from toban.instruments.budgets import LONGEST, OTHER, Budgets
 from toban.instruments.errors import CONNECTION_CODES
 from toban.intake.families import CONNECTION_ERRORS, EVENTS, QUERY_SECONDS, REDIS_COMMANDS, SERVICE_SECONDS
 from toban.intake.nouns import Span
@@ -45,7 +45,7 @@ class Parts:
         if cell is None and name.startswith(QUERY):
             first = name.partition(":")[2].partition(" ")[0].upper()
             cell = self._meters.histogram(QUERY_SECONDS, operation=first if first in STATEMENTS else OTHER)
-            if len(self._queries) < KNOWN:
+            if len(self._queries) < KNOWN and len(name) <= LONGEST:
                 self._queries[name] = cell
         if cell is not None:
             cell.observe((span.end - span.start) / 1e9)

@@ -76,15 +76,15 @@ class _Span(Span):
 
     @property
     def trace(self) -> bytes:
-        return bytes(self.raw.trace_id)
+        return bytes(self.raw.trace_id[:16])
 
     @property
     def id(self) -> bytes:
-        return bytes(self.raw.span_id)
+        return bytes(self.raw.span_id[:8])
 
     @property
     def parent(self) -> bytes:
-        return bytes(self.raw.parent_span_id)
+        return bytes(self.raw.parent_span_id[:8])
 
     def attributes(self) -> dict[str, Value]:
         return _attributes(self.raw.attributes)
@@ -139,7 +139,7 @@ def _record(raw: Any) -> Record:
         raw.severity_number,
         body if isinstance(body, str) else "" if body is None else str(body),
         _attributes(raw.attributes),
-        bytes(raw.trace_id),
+        bytes(raw.trace_id[:16]),
     )
 
 

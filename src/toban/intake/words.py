@@ -18,9 +18,17 @@ OPERATION: Final = re.compile(r"[_A-Za-z]\w*", re.ASCII)
 METHODS: Final = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
 
 
-@lru_cache(2000)
+LONGEST: Final = 200
+"""Characters of a name that are looked at: a label takes less."""
+
+
 def word(text: str) -> str:
     """Return a name from outside as it may stand in a label: without secrets."""
+    return _scrubbed(text[:LONGEST])
+
+
+@lru_cache(2000)
+def _scrubbed(text: str) -> str:
     return scrubbed(text)
 
 
