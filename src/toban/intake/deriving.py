@@ -55,11 +55,11 @@ class Deriving:
 
     def process(self, resource: Mapping[str, Value]) -> Process:
         """Tell who sends."""
-        service = word(text(resource, "service.name")[:100]) or "unknown_service"
+        service = word(text(resource, "service.name"))[:100] or "unknown_service"
         host = f"{text(resource, 'host.name')}:{number(resource, 'process.pid') or ''}".strip(":")
-        instance = word((text(resource, "service.instance.id") or host)[:100]) or service
+        instance = word(text(resource, "service.instance.id") or host)[:100] or service
         environment = text(resource, "service.environment", "deployment.environment.name", "deployment.environment")
-        return Process(service, instance, role(service, self._services), word(environment[:100]))
+        return Process(service, instance, role(service, self._services), word(environment)[:100])
 
     def heard(self, process: Process) -> None:
         """Note that a service is alive."""

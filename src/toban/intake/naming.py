@@ -79,7 +79,7 @@ def labels(attributes: Mapping[str, Value], metric: Metric) -> dict[str, str]:
 def _said(value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return "" if value is None else word(str(value)[:LONGEST])
+    return "" if value is None else word(str(value))[:LONGEST]
 
 
 def _unit(text: str) -> str:

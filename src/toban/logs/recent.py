@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from toban.core.lines import Level, LogLine
 from toban.core.ports import Recorder
-from toban.core.redaction import redacted, scrubbed
+from toban.core.redaction import REDACTED, is_secret, redacted, scrubbed
 from toban.core.samples import counter
 from toban.instruments.budgets import Budgets
 
@@ -80,11 +80,12 @@ def clean(line: LogLine) -> LogLine:
     """Return a line without secrets, and no longer than is kept."""
     return replace(
         line,
-        message=scrubbed(_short(line.message)),
-        context=scrubbed(line.context[:200]),
-        service=scrubbed(line.service[:200]),
-        instance=scrubbed(line.instance[:200]),
-        trace=scrubbed(_short(line.trace)),
+        message=_scrubbed(line.message),
+        context=_scrubbed(line.context, 200),
+        service=_scrubbed(line.service, 200),
+        environment=_scrubbed(line.environment, 200),
+        instance=_scrubbed(line.instance, 200),
+        trace=_scrubbed(line.trace),
         facts=_facts(line.facts),
     )
 
@@ -106,18 +107,20 @@ def as_json(line: LogLine) -> dict[str, Any]:
     return {name: value for name, value in shown.items() if value}
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+def _scrubbed(text: str, longest: int = LONGEST) -> str:
+    # A little more is looked at than is kept: the half of a secret does not look like one.
+    found = scrubbed(text[: longest + 500])
+    return found if len(found) <= longest else f"{found[:longest]}…"
 
 
 def _facts(facts: Mapping[str, object]) -> Mapping[str, object]:
-    if not facts:
-        return facts
-    # A fact is a word or a number; a whole document is cut like a message.
-    found = redacted({name[:200]: _short(value) if isinstance(value, str) else value for name, value in facts.items()})
-    if not isinstance(found, dict):
-        raise TypeError("facts are names and values")
-    return {
-        name: value if isinstance(value, str | int | float) else _short(str(value))[:200]
-        for name, value in found.items()
-    }
+    """Return facts without secrets: a fact is a word or a number, and a whole document is cut."""
+    found: dict[str, object] = {}
+    for name, value in facts.items():
+        if is_secret(name):
+            found[name[:200]] = REDACTED
+        elif isinstance(value, bool | int | float):
+            found[_scrubbed(name, 200)] = redacted(value)
+        else:
+            found[_scrubbed(name, 200)] = _scrubbed(value if isinstance(value, str) else str(redacted(value)), 2_000)
+    return found
