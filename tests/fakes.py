@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
+from toban.collect.collecting import Collecting
 from toban.core.lines import LogLine
 from toban.core.samples import Batch, is_stale
 
@@ -71,3 +72,8 @@ class ListLines:
 
     def write(self, lines: Sequence[LogLine]) -> None:
         self.lines.extend(lines)
+
+
+async def look_once(collecting: Collecting) -> None:
+    """Let each target be looked at once, without the service's beat."""
+    await asyncio.gather(*(watch.look() for watch in collecting._watches))

@@ -1,5 +1,6 @@
 """A small shop that can be broken piece by piece: real servers, and pages that say what they are told to."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -7,7 +8,15 @@ from dataclasses import dataclass
 from tests import servers
 from tests.pages import Page, serving
 
-WELL = '{"data": {"products": {"totalItems": 1, "items": [{"name": "Lamp", "slug": "lamp"}]}}}'
+WELL = json.dumps(
+    {
+        "data": {
+            "products": {"totalItems": 1, "items": [{"name": "Lamp", "slug": "lamp"}]},
+            "search": {"totalItems": 1, "items": [{"slug": "lamp"}]},
+            "product": {"id": "1", "variants": [{"id": "1", "priceWithTax": 100}]},
+        }
+    }
+)
 UNWELL = '{"errors": [{"message": "database is gone", "path": ["search"]}], "data": null}'
 """What Vendure answers when it can't sell: with the status 200."""
 

@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -17,16 +17,16 @@ from sqlalchemy import Connection
 
 import toban
 from toban.collect import defaults
-from toban.collect.collecting import Collecting, Target
+from toban.collect.checking import Tried, tried_out
+from toban.collect.collecting import Collecting
 from toban.collect.tools import Tools
 from toban.core.clock import SystemClock
 from toban.core.errors import SettingsError, StateError
 from toban.core.meters import Meters
 from toban.core.places import SOCKET
 from toban.core.ports import Clock, Service
-from toban.core.samples import Batch
 from toban.health.answering import Health
-from toban.health.checks import Unknown, checks
+from toban.health.checks import Unknown, checks, untold
 from toban.instruments.budgets import Budgets
 from toban.intake.events import Events
 from toban.intake.taking import Taking
@@ -82,7 +82,7 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         state = await stack.enter_async_context(State(_database(settings), clock, meters))
         store = stack.enter_context(Store(settings.data / "tsdb", settings.metrics, clock, meters))
         engine = await stack.enter_async_context(Querying(Engine(store)))
-        tools = await _tools(stack, settings, clock, meters)
+        tools = replace(await _tools(stack, settings, clock, meters), state=state)
 
         collecting = Collecting(defaults.collectors(settings.collect, settings.shop), store, tools)
         health = Health(*checks(settings.shop), engine, clock)
@@ -205,19 +205,12 @@ async def _note(state: State, clock: Clock, what: str) -> None:
         log.warning("the last run ended without a stop", started=last.at.isoformat())
 
 
-async def tried(settings: Settings) -> tuple[Sequence[Target], Sequence[Unknown]]:
+async def tried(settings: Settings) -> tuple[Sequence[Tried], Sequence[Unknown]]:
     """Look once at every target, keeping nothing; return what was found, and what health can't know."""
     clock, meters = SystemClock(), Meters()
     async with AsyncExitStack() as stack:
         tools = await _tools(stack, settings, clock, meters)
-        watched = defaults.collectors(settings.collect, settings.shop)
-        collecting = Collecting(watched, Nowhere(), tools)
-        await collecting.look_once()
-    return collecting.targets(), checks(settings.shop)[1]
-
-
-class Nowhere:
-    """A sink that keeps nothing."""
-
-    async def append(self, batches: Sequence[Batch]) -> None:
-        """Let go of it."""
+        watched = [one for one in defaults.collectors(settings.collect, settings.shop) if one.enabled]
+        found = await asyncio.gather(*(tried_out(collector, tools) for collector in watched))
+    known, unknown = checks(settings.shop)
+    return found, [*unknown, *untold(known)]

@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
-from tests.fakes import ListSink, told
+from tests.fakes import ListSink, look_once, told
 from tests.integration.looks import lent
 from tests.pretend import nothing, pretending, says
 from toban.collect.collecting import Collecting
@@ -29,7 +29,7 @@ async def scraped(*pages, **fields):
         collecting = Collecting([scrape], sink, tools)
         for _ in pages:
             before = len(sink.batches)
-            await collecting.look_once()
+            await look_once(collecting)
             handed.append(told(sink.batches[before:]))
         return handed, collecting.targets()[0], sink.batches, server.asked, tools
 

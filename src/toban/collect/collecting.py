@@ -77,14 +77,6 @@ class Watch:
                 raise CollectError(look.trouble)
         await self._hand_over(batches, at, self._tools.clock.monotonic() - began, self.fence.trouble)
 
-    async def turn(self) -> None:
-        """Look once, for no longer than the interval."""
-        try:
-            async with asyncio.timeout(self.seen.every):
-                await self.look()
-        except TimeoutError:
-            await self.overran()
-
     async def overran(self) -> None:
         """Note a look that was cut off because it took longer than the interval."""
         with self.fence:
@@ -174,10 +166,6 @@ class Collecting:
                     ),
                     name=f"collect {watch.collector.name}",
                 )
-
-    async def look_once(self) -> None:
-        """Look at every target, all at the same time, as `run` would begin."""
-        await asyncio.gather(*(watch.turn() for watch in self._watches))
 
     async def first_look(self) -> None:
         """Wait until every target was looked at once."""

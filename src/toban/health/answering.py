@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from toban.core.errors import TobanError
 from toban.core.ports import Clock, QueryEngine
 from toban.core.samples import milliseconds
-from toban.health.checks import Check, Part, Unknown
+from toban.health.checks import Check, Part, Unknown, untold
 from toban.health.figures import Value, figures
 from toban.health.knowing import unknowns
 from toban.instruments.sources import Known
@@ -39,12 +39,7 @@ class Health:
 
     async def unknown(self) -> list[Unknown]:
         """Return the checks that can't be made, and why."""
-        untold = [
-            Unknown(check.name, source=check.source)
-            for check in self.checks
-            if Part.HEALTH in check.parts and check.since and await self._find(check) is None
-        ]
-        return [*self._unknown, *untold]
+        return [*self._unknown, *untold([check for check in self.checks if await self._find(check) is None])]
 
     async def figures(self) -> list[Value]:
         """Return the shop in a few figures; none while they can't be asked."""

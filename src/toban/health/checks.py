@@ -71,6 +71,11 @@ class Unknown:
         return f"{self.setting} is not set" if self.setting else "this version of toban has no source for it"
 
 
+def untold(checks: Iterable[Check]) -> list[Unknown]:
+    """Return those of some checks that only the shop itself can tell, as not known."""
+    return [Unknown(check.name, source=check.source) for check in checks if check.since and Part.HEALTH in check.parts]
+
+
 DATABASE: Final = Check(
     "database",
     'max(1 - last_over_time(up{job="postgres"}[$age]))',
@@ -99,7 +104,7 @@ STORAGE: Final = Check(
 
 BUSINESS: Final = Check(
     "business-logic",
-    'max(1 - last_over_time(vendure_shop_check_up{job="vendure",step=~"search|product|price"}[$age]))',
+    'max(1 - last_over_time({job="vendure",__name__=~"up|vendure_shop_check_up",step=~"|search|product|price"}[$age]))',
     0,
     "a product can't be searched for, looked at or priced",
     Part.HEALTH,

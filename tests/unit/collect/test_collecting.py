@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from tests.fakes import ListSink, told
+from tests.fakes import ListSink, look_once, told
 from toban.collect.collecting import Collecting
 from toban.collect.collector import Collector, Look
 from toban.core.errors import CollectError, SeriesLimitError, StoreError
@@ -60,7 +60,7 @@ async def looks(tools, *script, sink=None, **fields):
     handed = []
     for _ in script:
         before = len(sink.batches)
-        await collecting.look_once()
+        await look_once(collecting)
         handed.append(told(sink.batches[before:]))
     return handed, collecting
 
@@ -225,7 +225,7 @@ async def test_what_is_not_tobans_own_is_not_exposed(tools):
         exposes: ClassVar[bool] = False
 
     collecting = Collecting([Foreign(name="shop", script=([HEAT.sample(1)],))], ListSink(), tools)
-    await collecting.look_once()
+    await look_once(collecting)
     assert collecting.newest() == []
 
 
@@ -234,7 +234,7 @@ async def test_looks_that_stop_are_noticed(tools):
     Three intervals without a look are trouble of toban's own.
     """
     collecting = Collecting([Scripted(name="shop", script=([HEAT.sample(1)],))], ListSink(), tools)
-    await collecting.look_once()
+    await look_once(collecting)
     assert collecting.health().ok
     tools.clock.advance(timedelta(minutes=2).total_seconds())
     assert collecting.health().says == "no look for three intervals: shop"

@@ -25,12 +25,15 @@ def command(config: Path | None) -> int:
         (
             "●" if target.up else "▲",
             target.name,
-            target.labels["instance"],
+            target.instance,
             target.trouble or f"{target.samples} numbers",
         )
         for target in targets
     ):
         click.echo(line)
+    for target in targets:
+        for note in target.notes:
+            click.echo(f"\n{target.name}: {note}")
     if unknown:
         click.echo("\nNot part of /health:")
         for line in columns((it.name, it.reason) for it in unknown):

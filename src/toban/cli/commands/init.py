@@ -74,7 +74,7 @@ def _found(part: str, address: str) -> bool:
         if target.kind not in {"host", "toban"}:
             well = well and target.up
             found = f"answers, {target.samples} numbers" if target.up else target.trouble
-            click.echo(f"  {'●' if target.up else '▲'} {target.name} at {target.labels['instance']}: {found}")
+            click.echo(f"  {'●' if target.up else '▲'} {target.name} at {target.instance}: {found}")
     return well
 
 

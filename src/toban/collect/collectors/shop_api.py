@@ -1,6 +1,7 @@
 """Vendure's Shop API: can the shop sell?"""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -22,6 +23,9 @@ from toban.shop.settings import ShopCheck
 UP: Final = gauge("vendure_shop_check_up", "Whether a step of the shop check worked: search, product, price, …")
 SECONDS: Final = gauge("vendure_shop_check_seconds", "How long a step of the shop check took.", "seconds")
 PRODUCTS: Final = gauge("vendure_shop_products", "Products that the Shop API offers.")
+
+STEPS: Final = ("search", "product", "price")
+"""What is always tried."""
 
 # `{ __typename }` would not touch the database.
 CATALOGUE: Final = "query TobanCatalogue { products(options: {take: 1}) { totalItems items { name slug } } }"
@@ -84,9 +88,9 @@ class ShopApi(Collector):
             catalogue = (await self._ask(tools, CATALOGUE))["products"]
             first, many = (catalogue.get("items") or [{}])[0], float(catalogue["totalItems"])
         except GraphqlError as error:
-            self._steps.clear()
-            self._tried = None
-            raise CollectError(f"shop_api {self.name}: {self.looks_at}: {error}") from error
+            # A shop whose catalogue doesn't answer fails at every step; the steps are tried again once it does.
+            self._tried, self._steps = None, dict.fromkeys(STEPS, (False, math.nan))
+            return Look(self._samples(), trouble=f"shop_api {self.name}: {self.looks_at}: {error}")
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise CollectError(f"shop_api {self.name}: {self.looks_at}: that is no catalogue of Vendure") from error
         if is_due(self._tried, self.check_every, self.every, tools.clock.monotonic()):
@@ -100,6 +104,7 @@ class ShopApi(Collector):
             sample
             for step, (up, seconds) in self._steps.items()
             for sample in (UP.sample(up, step=step), SECONDS.sample(seconds, step=step))
+            if not math.isnan(sample.value)
         ]
 
     async def _try(self, tools: Tools, first: Mapping[str, Any]) -> None:
