@@ -24,6 +24,7 @@ def _defaults(shop: ShopSettings) -> Iterable[Collector]:
     yield _collector("events")
     if shop.database:
         yield _collector("postgres")
+        yield _collector("vendure_db")
     if shop.redis:
         yield _collector("redis")
     if shop.shop_api:

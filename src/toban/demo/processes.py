@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from toban.demo.installing import STORE, Say, alone, fingerprint, installed, node, quiet
 from toban.demo.servers import Postgres, Server, free_port, listening, postgres, run, valkey
+from toban.shop.grants import COLUMNS, custom_column, grants
 
 PATIENCE: Final = 120
 """Seconds that a process of the shop may take to start: some six on an idle machine."""
@@ -22,24 +23,6 @@ PLANTED: Final = (
     *sorted((STORE / "data").iterdir()),
 )
 """What a populated database depends on."""
-
-READ: Final = (
-    *("customer_group", "customer_groups_customer_group", "global_settings", "history_entry"),
-    *("order_channels_channel", "order_line", "order_promotions_promotion", "product", "product_translation"),
-    *("product_variant", "product_variant_price", "product_variant_translation", "promotion", "promotion_translation"),
-    *("refund", "scheduled_task_record", "search_index_item", "stock_level", "stock_location", "stock_movement"),
-)
-"""Tables that hold neither secrets nor anything about customers."""
-
-READ_WITHOUT: Final = {
-    "channel": {"token"},
-    "customer": {"firstName", "lastName", "emailAddress", "phoneNumber", "title"},
-    "job_record": {"data", "result"},
-    "order": {"shippingAddress", "billingAddress"},
-    "payment": {"metadata", "transactionId"},
-    "session": {"token"},
-}
-"""Tables that hold some, and in which columns."""
 
 OURS: Final = {"user": None, "group": None, "extra_groups": None}
 """Run as who we are: client programs don't mind root."""
@@ -260,18 +243,8 @@ def _database(place: Path, server: Postgres, mode: Mode, say: Say) -> str:
 
 def _grants(server: Postgres, database: str) -> list[str]:
     """Return what lets the reader see the shop's tables, without secrets and without customers' data."""
-    columns: dict[str, list[str]] = {}
-    for table, column in server.query(
-        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'",
-        database=database,
-    ):
-        if column not in READ_WITHOUT.get(table, ()):
-            columns.setdefault(table, []).append(f'"{column}"')
-    return [
-        f'GRANT SELECT ({", ".join(columns[table])}) ON "{table}" TO {READER}'
-        for table in (*READ, *READ_WITHOUT)
-        if table in columns
-    ]
+    columns = [(table, column) for table, column in server.query(COLUMNS, database=database)]
+    return grants(columns, READER, [custom_column("customerStatus")])
 
 
 def _telemetry(mode: Mode, address: str) -> dict[str, str]:

@@ -1,0 +1,109 @@
+-- What the shop's tables tell beside orders and payments, which are counted one by one (vendure_db.py).
+--
+-- Two clocks: times that Vendure's processes write (orderPlacedAt, startedAt, settledAt, expires, lastExecutedAt,
+-- lockedAt) are in their time zone, which is `toban.zone` here; createdAt and updatedAt are PostgreSQL's own now(), in
+-- its session's time zone. `toban.unit` is how many minor units make one of the currency. `needs` names tables.
+
+-- query: vendure_orders_stuck
+-- every: 2m
+-- needs: order payment
+-- value: Orders whose payment is authorised or settled, and which still wait in ArrangingPayment.
+SELECT count(DISTINCT o.id) AS value
+FROM "order" o JOIN payment p ON p."orderId" = o.id
+WHERE o."orderPlacedAt" IS NULL AND o.active AND o.state = 'ArrangingPayment'
+  AND p.state IN ('Authorized', 'Settled') AND p."createdAt" < localtimestamp - interval '1 minute';
+
+-- query: vendure_carts
+-- every: 5m
+-- needs: order order_line
+-- value: Carts with something in them.
+-- abandoned: Carts that nobody touched for a day.
+-- amount: What carts come to, in major units of their currency, without tax.
+SELECT o."currencyCode" AS label_currency, count(*) AS value,
+       count(*) FILTER (WHERE o."updatedAt" < localtimestamp - interval '1 day') AS abandoned,
+       sum(o."subTotal") / current_setting('toban.unit')::numeric AS amount
+FROM "order" o
+WHERE o."orderPlacedAt" IS NULL AND o.active AND o.state IN ('AddingItems', 'ArrangingPayment') AND o.type <> 'Seller'
+  AND EXISTS (SELECT FROM order_line l WHERE l."orderId" = o.id AND l.quantity > 0)
+GROUP BY 1;
+
+-- query: vendure_refunds
+-- every: 5m
+-- needs: refund
+-- value: Refunds by state; those that are pending or failed want somebody.
+-- oldest_seconds: How long ago the oldest of them was asked for.
+SELECT state AS label_state, count(*) AS value,
+       extract(epoch FROM localtimestamp - min("createdAt")) AS oldest_seconds
+FROM refund WHERE state IN ('Pending', 'Failed') GROUP BY 1;
+
+-- query: vendure_jobs
+-- needs: job_record
+-- waiting: Jobs that wait for a worker, by queue.
+-- running: Jobs that a worker has begun.
+-- retrying: Jobs that failed and will be tried again.
+-- failed: Failed jobs that the table still holds.
+-- completed: Completed jobs that the table still holds.
+-- oldest_waiting_seconds: How long the oldest job has waited.
+SELECT "queueName" AS label_queue,
+       count(*) FILTER (WHERE state = 'PENDING') AS waiting,
+       count(*) FILTER (WHERE state = 'RUNNING') AS running,
+       count(*) FILTER (WHERE state = 'RETRYING') AS retrying,
+       count(*) FILTER (WHERE state = 'FAILED') AS failed,
+       count(*) FILTER (WHERE state = 'COMPLETED') AS completed,
+       coalesce(extract(epoch FROM localtimestamp - min("createdAt") FILTER (WHERE state = 'PENDING')), 0)
+         AS oldest_waiting_seconds
+FROM job_record GROUP BY 1;
+
+-- query: vendure_scheduled_task
+-- every: 1m
+-- needs: scheduled_task_record
+-- enabled: Whether a scheduled task may run.
+-- locked_seconds: How long a task has been locked; nought while it isn't.
+-- last_executed_age_seconds: How long ago a task last ran.
+SELECT "taskId" AS label_task, enabled::int AS enabled,
+       coalesce(extract(epoch FROM now() - "lockedAt" AT TIME ZONE current_setting('toban.zone')), 0)
+         AS locked_seconds,
+       extract(epoch FROM now() - "lastExecutedAt" AT TIME ZONE current_setting('toban.zone'))
+         AS last_executed_age_seconds
+FROM scheduled_task_record;
+
+-- query: vendure_stock
+-- every: 5m
+-- needs: stock_level product_variant product global_settings
+-- low: Variants of which no more than five can be sold.
+-- out: Variants of which none can be sold.
+-- negative: Variants of which more were sold than there are.
+WITH stock AS (
+    SELECT sum(sl."stockOnHand" - sl."stockAllocated")
+           - CASE WHEN pv."useGlobalOutOfStockThreshold" THEN gs."outOfStockThreshold" ELSE pv."outOfStockThreshold" END
+           AS left_over, sum(sl."stockOnHand") AS on_hand
+    FROM stock_level sl
+    JOIN product_variant pv ON pv.id = sl."productVariantId"
+    JOIN product p ON p.id = pv."productId"
+    CROSS JOIN (SELECT "trackInventory", "outOfStockThreshold" FROM global_settings ORDER BY "createdAt" LIMIT 1) gs
+    WHERE pv."deletedAt" IS NULL AND p."deletedAt" IS NULL AND pv.enabled AND p.enabled
+      AND (pv."trackInventory" = 'TRUE' OR (pv."trackInventory" = 'INHERIT' AND gs."trackInventory"))
+    GROUP BY pv.id, gs."outOfStockThreshold"
+)
+SELECT count(*) FILTER (WHERE left_over <= 5) AS low, count(*) FILTER (WHERE left_over <= 0) AS out,
+       count(*) FILTER (WHERE on_hand < 0) AS negative
+FROM stock;
+
+-- query: vendure_sessions
+-- every: 10m
+-- needs: session
+-- value: Sessions that the table holds, by type.
+-- expired: Sessions that have expired and were not cleaned away.
+SELECT type AS label_type, count(*) AS value,
+       count(*) FILTER (WHERE expires < now() AT TIME ZONE current_setting('toban.zone')) AS expired
+FROM session GROUP BY 1;
+
+-- query: vendure_search_index
+-- every: 10m
+-- needs: search_index_item product_variant product
+-- variants: Variants that can be bought.
+-- missing: Variants that can be bought and are not in the search index.
+SELECT count(*) AS variants,
+       count(*) FILTER (WHERE NOT EXISTS (SELECT FROM search_index_item s WHERE s."productVariantId" = pv.id)) AS missing
+FROM product_variant pv JOIN product p ON p.id = pv."productId"
+WHERE pv."deletedAt" IS NULL AND p."deletedAt" IS NULL AND pv.enabled AND p.enabled;

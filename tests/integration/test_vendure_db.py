@@ -1,0 +1,211 @@
+"""The shop's tables, written by a real Vendure whose processes and whose database live in different time zones."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import psycopg
+import pytest
+
+from tests.fakes import FakeClock, told
+from tests.integration.looks import lent
+from tests.store import SLOW, Mode, Store, scripted, store
+from toban.collect.collectors.vendure_db import VendureDb
+from toban.collect.tools import Tools
+from toban.core.errors import CollectError
+from toban.core.meters import Meters
+from toban.core.samples import Batch, is_stale
+from toban.demo.ledger import Ledger
+from toban.shop.grants import COLUMNS, grants
+from toban.shop.settings import ShopSettings
+from toban.state.databases import Sqlite
+from toban.state.door import State
+
+pytestmark = SLOW
+
+ZONE = "Asia/Tokyo"
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Store]:
+    with store(Mode(zone=ZONE, database_zone="America/New_York")) as it:
+        yield it
+
+
+@dataclass
+class Watch:
+    """A look after the other, with toban's state in a file."""
+
+    tools: Tools
+    path: Path
+    collector: VendureDb
+    batches: list[Batch]
+
+    @property
+    def clock(self) -> FakeClock:
+        assert isinstance(self.tools.clock, FakeClock)
+        return self.tools.clock
+
+    async def look(self) -> dict[str, float]:
+        """Look once as after a start: state is opened anew, and nothing is remembered but what lies in it."""
+        async with State(Sqlite(self.path), self.clock, Meters()) as state:
+            found = await self.collector.model_copy().collect(replace(self.tools, state=state))
+        assert not found.trouble
+        self.batches += found.batches
+        self.samples = {str(sample.family.name): sample.value for sample in found.samples}
+        return {name: value for name, value in told(found.batches).items() if isinstance(value, float)}
+
+
+@pytest.fixture
+async def watch(shop: Store, tmp_path: Path) -> AsyncIterator[Watch]:
+    async with lent(database=shop.database_url) as tools:
+        settings = ShopSettings.model_validate({"timezone": ZONE, "precision": 2})
+        tools = replace(tools, clock=FakeClock(datetime.now(UTC)), shop=replace(tools.shop, settings=settings))
+        yield Watch(tools, tmp_path / "toban.db", VendureDb(instance="db"), [])
+
+
+def numbers(found: dict[str, float], name: str) -> dict[tuple[str, ...], float]:
+    """Return the series of a metric, by their labels' values."""
+    parts = {key: value for key, value in found.items() if key.startswith(name + "{")}
+    return {
+        tuple(
+            pair.split("=")[1].strip('"')
+            for pair in key.removeprefix(name + "{").rstrip("}").split(", ")
+            if not pair.startswith(("instance=", "job="))
+        ): value
+        for key, value in parts.items()
+        if value
+    }
+
+
+def amounts(ledger: Ledger, by: str) -> dict[tuple[str, ...], float]:
+    totals: Counter[tuple[str, ...]] = Counter()
+    for order in ledger.orders:
+        totals[(getattr(order, by), order.currency) if by == "channel" else (getattr(order, by),)] += order.net
+    return {key: round(total / 100, 6) for key, total in totals.items()}
+
+
+async def test_every_number_is_what_the_customers_books_say(shop: Store, watch: Watch):
+    """
+    Orders by channel and type, revenue by currency, states at placement, campaigns, payments that failed, and, a
+    quarter of an hour later, orders that did. A restart at each look changes nothing.
+    """
+    before = await watch.look()
+    ledger = await scripted(shop, seed=7, orders=30)
+    watch.clock.advance((datetime.now(UTC) - watch.clock.now()).total_seconds())
+    after = await watch.look()
+    assert before == {}
+
+    created = Counter((order.channel, order.customer_type) for order in ledger.orders)
+    assert numbers(after, "vendure_orders_created_total") == dict(created)
+    assert numbers(after, "vendure_revenue_total") == pytest.approx(amounts(ledger, "channel"))
+    assert numbers(after, "vendure_order_total_amount_sum") == pytest.approx(amounts(ledger, "state"))
+    classes = {"Declined": "declined", "Error": "error"}
+    failed = Counter(
+        (classes[state], method) for (method, state), many in ledger.failed_attempts.items() for _ in range(many)
+    )
+    assert {key[::-1][0]: 0 for key in numbers(after, "vendure_payments_failed_total")}.keys() == {m for _, m in failed}
+    assert sum(numbers(after, "vendure_payments_failed_total").values()) == sum(failed.values())
+    used = [order for order in ledger.orders if order.discount]
+    assert sum(numbers(after, "vendure_campaign_usage_total").values()) == len(used)
+    assert sum(numbers(after, "vendure_campaign_discount_amount_sum").values()) == pytest.approx(
+        sum(order.discount for order in used) / 100
+    )
+    assert numbers(after, "vendure_orders_failed_total") == {}
+
+    watch.clock.advance(timedelta(minutes=16).total_seconds())
+    late = await watch.look()
+    assert sum(numbers(late, "vendure_orders_failed_total").values()) == len(ledger.unpaid)
+    again = await watch.look()
+    assert {name: value for name, value in again.items() if late.get(name) != value} == {}
+
+
+async def test_history_is_told_at_its_own_time_and_downtime_is_no_spike(shop: Store, watch: Watch):
+    """
+    Orders of the last days, read at a first start, rise where they were placed; so do those of three hours away.
+    """
+    with psycopg.connect(shop.database_url.replace("toban@", "postgres@"), autocommit=True) as owner:
+        owner.execute(
+            """INSERT INTO "order" (type, code, state, active, "orderPlacedAt", "couponCodes", "shippingAddress",
+                 "billingAddress", "currencyCode", "subTotal", "subTotalWithTax", shipping, "shippingWithTax")
+               SELECT 'Regular', 'OLD' || n, 'Delivered', false,
+                 (now() - n * interval '1 minute') AT TIME ZONE %s, '', '{}', '{}', 'USD', 1000, 1200, 0, 0
+               FROM generate_series(60, 60 + 9999) n""",
+            [ZONE],
+        )
+    for _ in range(20):
+        await watch.look()
+        if watch.samples["vendure_db_behind_seconds"] == 0:
+            break
+    assert watch.samples["vendure_db_behind_seconds"] == 0
+
+    rises = Counter[int]()
+    last = 0.0
+    for batch in sorted(watch.batches, key=lambda batch: batch.at):
+        now = sum(
+            value
+            for labels, value in zip(batch.layout.series, batch.values.tolist(), strict=True)
+            if labels.name == "vendure_orders_created_total" and not is_stale(np.array([value]))[0]
+        )
+        if now > last:
+            rises[batch.at // 3_600_000] += int(now - last)
+            last = now
+    full = sorted(rises)[1:-3]
+    assert len(full) > 160
+    assert all(55 <= rises[hour] <= 65 for hour in full)
+    with psycopg.connect(shop.database_url.replace("toban@", "postgres@"), autocommit=True) as owner:
+        owner.execute("""DELETE FROM "order" WHERE code LIKE 'OLD%'""")
+
+
+async def test_an_order_that_becomes_visible_late_counts_once(shop: Store, watch: Watch):
+    """
+    Its own time lies before what was read already.
+    """
+    await watch.look()
+    count = 'INSERT INTO "order" (type, code, state, active, "orderPlacedAt", "couponCodes", "shippingAddress", "billingAddress", "currencyCode", "subTotal", "subTotalWithTax", shipping, "shippingWithTax") VALUES (%s, %s, \'PaymentSettled\', false, (now() - interval \'20 minutes\') AT TIME ZONE %s, \'\', \'{}\', \'{}\', \'USD\', 1000, 1200, 0, 0)'  # noqa: E501
+    watch.clock.advance(30)
+    was = sum(numbers(await watch.look(), "vendure_orders_created_total").values())
+    with psycopg.connect(shop.database_url.replace("toban@", "postgres@"), autocommit=True) as owner:
+        owner.execute(count, ["Regular", "LATE1", ZONE])
+        owner.execute(count, ["Seller", "LATE2", ZONE])
+        for _ in range(3):
+            watch.clock.advance(30)
+            now = sum(numbers(await watch.look(), "vendure_orders_created_total").values())
+        owner.execute("""DELETE FROM "order" WHERE code LIKE 'LATE%'""")
+
+    assert now == was + 1
+
+
+async def test_a_role_without_rights_is_told_what_it_lacks(shop: Store, watch: Watch):
+    """
+    And a database that is no Vendure's is none.
+    """
+    with psycopg.connect(shop.database_url.replace("toban@", "postgres@"), autocommit=True) as owner:
+        owner.execute("CREATE ROLE stranger LOGIN")
+        owner.execute('GRANT SELECT (id) ON "order" TO stranger')
+        async with lent(database=shop.database_url.replace("toban@", "stranger@")) as tools:
+            with pytest.raises(CollectError, match=r"vendure_db: may not read order_channels_channel, .*toban init"):
+                await VendureDb().collect(replace(tools, clock=watch.clock))
+            owner.execute('REVOKE SELECT (id) ON "order" FROM stranger')
+            found = await VendureDb().collect(replace(tools, clock=watch.clock))
+        columns = owner.execute(COLUMNS).fetchall()
+        owner.execute("DROP ROLE stranger")
+
+    assert found.samples == ()
+    granted = "\n".join(grants(columns, "toban"))
+    assert '"emailAddress"' not in granted
+    assert '"token"' not in granted.split('ON "session"')[0].rsplit("GRANT", 1)[1]
+
+
+async def test_a_wrong_time_zone_is_named(shop: Store, watch: Watch):
+    """
+    The newest order can't lie nine hours in the future.
+    """
+    await scripted(shop, seed=3, orders=1)
+    wrong = replace(watch.tools.shop, settings=ShopSettings())
+    found = await VendureDb().check(replace(watch.tools, shop=wrong))
+
+    assert any("9 h ahead of UTC: set shop.timezone" in note for note in found.notes)
