@@ -1,5 +1,6 @@
 """Where state lies: a SQLite file, or a PostgreSQL database."""
 
+import os
 import sqlite3
 import time
 from abc import ABC, abstractmethod
@@ -131,6 +132,9 @@ class Sqlite(Database):
         return engine
 
     def _check(self) -> None:
+        # SQLite would let a transaction begin that only reads: then the trouble would come and go.
+        if self._path.exists() and not os.access(self._path, os.W_OK):
+            raise StateError("attempt to write a readonly database")
         if self._engine is None:
             return
         if self._is_deleted():
