@@ -19,6 +19,7 @@ import toban
 from toban.collect import defaults
 from toban.collect.checking import Tried, tried_out
 from toban.collect.collecting import Collecting
+from toban.collect.declines import Declining
 from toban.collect.tools import Tools
 from toban.core.clock import SystemClock
 from toban.core.errors import SettingsError, StateError
@@ -28,6 +29,7 @@ from toban.core.ports import Clock, Service
 from toban.health.answering import Health
 from toban.health.checks import Unknown, checks, untold
 from toban.instruments.budgets import Budgets
+from toban.intake import events
 from toban.intake.events import Events
 from toban.intake.taking import Taking
 from toban.logs.recent import Recent
@@ -90,9 +92,10 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         about = About(clock.now(), str(settings.data), serving.address_of(network))
         own = Own(about, collecting.targets, health, services)
         recent = Recent(tools.pushed, Budgets(meters))
-        taking = Taking(tools.pushed, settings.shop.services, recent, clock, meters)
+        declines = Declining(state, clock, meters, events.BOOK)
+        taking = Taking(tools.pushed, settings.shop.services, recent, clock, meters, declines)
         services.append(taking)
-        doors = Doors(taking, Events(state, clock, meters), settings.web.body_limit)
+        doors = Doors(taking, Events(state, clock, meters, declines), settings.web.body_limit)
         pushed = [*doors.routes(), *Lines(recent).routes()]
         app = application(own, health, engine, store, collecting, services, clock, pushed)
         services.append(serving.Serving(app, settings.web, network, local, clock))

@@ -1,0 +1,118 @@
+"""A real shop and the whole program: every number is what the customers' own books say."""
+
+from collections import Counter
+from pathlib import Path
+
+from tests.program import Program, eventually, toban
+from tests.store import SLOW, Mode, Store, scripted, store
+from toban.demo.ledger import Ledger
+from toban.demo.servers import free_port
+from toban.instruments.errors import fault
+
+pytestmark = SLOW
+
+OFTEN = """
+shop: {check: {}, services: {}}
+collect:
+  - {kind: vendure_db, every: 1s}
+  - {kind: telemetry, every: 1s}
+  - {kind: shop_api, name: vendure, url: "%s", every: 1s}
+"""
+OURS = {"TobanCatalogue", "TobanSearch", "TobanProduct"}
+
+
+def watching(tmp_path: Path, shop: Store, port: int):
+    configuration = tmp_path / "toban.yaml"
+    configuration.write_text(OFTEN % shop.shop_api)
+    arguments = ("--listen", f"127.0.0.1:{port}", "--config", str(configuration))
+    return toban(tmp_path / "data", *arguments, DATABASE_URL=shop.database_url, SHOP_API_URL=shop.shop_api)
+
+
+def told(program: Program, metric: str, *labels: str) -> Counter[tuple[str, ...]]:
+    """Return a metric's numbers by some of its labels."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for series in program.query(metric):
+        found[tuple(series["metric"].get(label, "") for label in labels)] += round(float(series["value"][1]))
+    return found
+
+
+def counted(program: Program, ledger: Ledger) -> None:
+    """Wait until everything that was asked has been told, and hold it against the books."""
+    operations = Counter({(name or "(none)",): many for name, many in ledger.requests.items() if name})
+
+    def requests() -> Counter[tuple[str, ...]]:
+        found = told(program, "vendure_graphql_duration_seconds_count", "operation")
+        found.pop(("Catalogue",), None)
+        return found
+
+    eventually(requests, lambda found: found == operations)
+    statuses = told(program, 'vendure_api_requests_total{endpoint="/shop-api"}', "status")
+    catalogue = Counter({("200",): 1})
+    assert statuses == Counter({(str(status),): many for status, many in ledger.statuses.items()}) + catalogue
+
+    created = Counter((order.channel, order.customer_type) for order in ledger.orders)
+    eventually(
+        lambda: told(program, "vendure_orders_created_total", "channel", "customerType"), lambda it: it == created
+    )
+    revenue = Counter[tuple[str, ...]]()
+    for order in ledger.orders:
+        revenue[order.channel, order.currency] += order.net
+    assert told(program, "vendure_revenue_total * 100", "channel", "currency") == revenue
+    assert told(program, "sum(vendure_payments_failed_total)")[()] == sum(ledger.failed_attempts.values())
+
+
+async def test_enriched_telemetry_and_tables_are_what_the_books_say(tmp_path):
+    """
+    Fifty orders: requests by operation and status, errors and refusals by code, views, orders, revenue, payments.
+    """
+    port = free_port()
+    with (
+        store(Mode(telemetry="enriched"), f"http://127.0.0.1:{port}") as shop,
+        watching(tmp_path, shop, port) as program,
+    ):
+        assert program.url
+        ledger = await scripted(shop, seed=11, orders=50)
+        counted(program, ledger)
+
+        errors = Counter(
+            (name or "(none)", code, fault(code)) for (name, code), n in ledger.errors.items() for _ in range(n)
+        )
+        assert told(program, "vendure_graphql_errors_total", "operation", "code", "fault") == errors
+        refusals = Counter({(name, code): many for (name, code), many in ledger.refusals.items()})
+        assert told(program, "vendure_error_results_total", "operation", "code") == refusals
+        views = Counter({(product,): many for product, many in ledger.views.items()})
+        assert told(program, "vendure_product_views_total", "productId") == views
+        assert not OURS & {name for (name,) in told(program, "vendure_graphql_duration_seconds_count", "operation")}
+
+        # PostgreSQL stops under the running shop: HTTP goes on saying 200, toban does not.
+        shop.postgres.kill()
+        eventually(lambda: program.value('up{job="vendure"}'), lambda found: found == 0)
+        eventually(
+            lambda: program.query('vendure_graphql_errors_total{fault="shop"}') or program.health()[0] == 503, bool
+        )
+        shop.postgres.start()
+        eventually(lambda: program.value('up{job="vendure"}'), lambda found: found == 1)
+        assert program.stop() == 0
+
+
+async def test_plain_telemetry_and_a_kill_lose_no_order(tmp_path):
+    """
+    The plugin alone, ids that are no numbers, and toban killed while customers shop: what must be exact still is.
+    """
+    port = free_port()
+    with store(Mode(telemetry="plain", ids="uuid"), f"http://127.0.0.1:{port}") as shop:
+        with watching(tmp_path, shop, port) as program:
+            assert program.url
+            ledger = await scripted(shop, seed=12, orders=15)
+            counted(program, ledger)
+            program.kill()
+        away = await scripted(shop, seed=13, orders=5)
+        with watching(tmp_path, shop, port) as program:
+            created = Counter((one.channel, one.customer_type) for one in [*ledger.orders, *away.orders])
+            eventually(
+                lambda: told(program, "vendure_orders_created_total", "channel", "customerType"),
+                lambda found: found == created,
+            )
+            failed = sum((ledger.failed_attempts + away.failed_attempts).values())
+            assert told(program, "sum(vendure_payments_failed_total)")[()] == failed
+            assert program.stop() == 0
