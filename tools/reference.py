@@ -9,7 +9,9 @@ from typing import Any
 import toban
 from toban.collect.collector import COLLECTORS
 from toban.core.samples import Family
+from toban.instruments.sources import NUMBERS, Source
 from toban.settings import Settings
+from toban.web.words import words
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 
@@ -47,6 +49,26 @@ def metrics() -> str:
         "|---|---|---|",
     ]
     lines += [f"| `{family.name}` | {family.type.value} | {family.help} |" for _, family in families()]
+    return "\n".join(lines) + "\n"
+
+
+def sources() -> str:
+    """Return the page of what each way of reading the shop can tell."""
+    say = words("en")
+    lines = [
+        "# What tells what",
+        "",
+        "toban reads a shop in several ways, each useful alone. What each can tell, and how well:",
+        "",
+        "| what | metrics | " + " | ".join(source.value for source in Source) + " |",
+        "|---|---|" + "---|" * len(Source),
+    ]
+    for number in NUMBERS:
+        cells = [number.sources.get(source, "") for source in Source]
+        metrics = ", ".join(f"`{metric}`" for metric in number.metrics)
+        lines.append(f"| {say[f'known-{number.key}']} | {metrics} | {' | '.join(cells)} |")
+    lines += ["", "What makes each speak:", ""]
+    lines += [f"- **{source.value}**: {say[f'source-{source.name.lower()}']}" for source in Source]
     return "\n".join(lines) + "\n"
 
 
@@ -113,6 +135,7 @@ def main() -> None:
     """Write the pages."""
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / "metrics.md").write_text(metrics(), encoding="utf-8")
+    (FOLDER / "sources.md").write_text(sources(), encoding="utf-8")
     (FOLDER / "settings.md").write_text(settings(), encoding="utf-8")
 
 

@@ -22,7 +22,7 @@ from toban.collect.collecting import Collecting
 from toban.collect.declines import Declining
 from toban.collect.tools import Tools
 from toban.core.clock import SystemClock
-from toban.core.errors import SettingsError, StateError
+from toban.core.errors import CollectError, SettingsError, StateError
 from toban.core.meters import Meters
 from toban.core.places import SOCKET
 from toban.core.ports import Clock, Service
@@ -36,6 +36,7 @@ from toban.logs.recent import Recent
 from toban.promql.engine import Engine
 from toban.promql.querying import Querying
 from toban.settings import Settings
+from toban.shop.grants import lacking
 from toban.shop.lending import lent
 from toban.state import journal
 from toban.state.databases import Database, Postgres, Sqlite
@@ -217,3 +218,12 @@ async def tried(settings: Settings) -> tuple[Sequence[Tried], Sequence[Unknown]]
         found = await asyncio.gather(*(tried_out(collector, tools) for collector in watched))
     known, unknown = checks(settings.shop)
     return found, [*unknown, *untold(known)]
+
+
+async def lacks(settings: Settings) -> list[str]:
+    """Return the grants that toban's role lacks in the shop's database; none where nobody can ask."""
+    async with lent(settings.shop) as shop:
+        try:
+            return await lacking(shop.database, settings.shop.customer_type) if shop.database else []
+        except CollectError:
+            return []  # that it can't be looked at was said when it was tried

@@ -19,7 +19,7 @@ from toban.core.errors import CollectError
 from toban.core.meters import Meters
 from toban.core.samples import Batch, is_stale
 from toban.demo.ledger import Ledger
-from toban.shop.grants import COLUMNS, grants
+from toban.shop.grants import COLUMNS, grants, lacking
 from toban.shop.settings import ShopSettings
 from toban.state.databases import Sqlite
 from toban.state.door import State
@@ -191,10 +191,21 @@ async def test_a_role_without_rights_is_told_what_it_lacks(shop: Store, watch: W
                 await VendureDb().collect(replace(tools, clock=watch.clock))
             owner.execute('REVOKE SELECT (id) ON "order" FROM stranger')
             found = await VendureDb().collect(replace(tools, clock=watch.clock))
+            assert tools.shop.database
+            for statement in await lacking(tools.shop.database, "customerStatus"):
+                owner.execute(statement)
+            settings = ShopSettings.model_validate({"timezone": ZONE})
+            tried = await VendureDb().check(
+                replace(tools, clock=watch.clock, shop=replace(tools.shop, settings=settings))
+            )
+            assert await lacking(tools.shop.database, "customerStatus") == []
+            owner.execute("DROP OWNED BY stranger")
         columns = owner.execute(COLUMNS).fetchall()
         owner.execute("DROP ROLE stranger")
 
     assert found.samples == ()
+    assert {sample.family.name for sample in tried.samples} >= {"vendure_jobs_waiting", "vendure_stock_low"}
+    assert tried.notes == []
     granted = "\n".join(grants(columns, "toban"))
     assert '"emailAddress"' not in granted
     assert '"token"' not in granted.split('ON "session"')[0].rsplit("GRANT", 1)[1]

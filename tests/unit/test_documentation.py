@@ -29,7 +29,7 @@ def test_the_readme_names_every_command():
     assert named <= there
 
 
-@pytest.mark.parametrize("page", ["metrics", "settings"])
+@pytest.mark.parametrize("page", ["metrics", "settings", "sources"])
 def test_the_reference_is_what_the_code_says(page):
     """
     `make reference` writes it anew.

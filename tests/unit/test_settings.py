@@ -52,6 +52,7 @@ def test_the_environment_is_enough_to_watch_a_shop():
         "telemetry",
         "events",
         "postgres",
+        "vendure_db",
         "redis",
         "vendure",
         "storefront",

@@ -170,7 +170,11 @@ def _body(page: str) -> list[str]:
     body, end, after = page.rpartition("# EOF")
     if not end or after not in {"", "\n"} or (body and not body.endswith("\n")):
         raise ExpositionError("the page does not end with # EOF: it is cut off, or no OpenMetrics")
-    return body.removesuffix("\n").split("\n") if body else []
+    lines = body.removesuffix("\n").split("\n") if body else []
+    # Here and not where comments are read: those that are the same as on the page before are not read again.
+    if "# EOF" in lines:
+        raise ExpositionError("something stands after # EOF")
+    return lines
 
 
 def _labels(name: str, inside: str) -> dict[str, str]:
@@ -256,8 +260,6 @@ def _families(comments: list[str], *, openmetrics: bool) -> dict[str, Family]:
     """Return what the comments tell of the metrics."""
     told: dict[str, dict[str, str]] = {}
     for line in comments:
-        if openmetrics and line == "# EOF":
-            raise ExpositionError("something stands after # EOF")
         if found := COMMENT.fullmatch(line):
             name = found["name"]
             name = _plain(name[1:-1]) if name.startswith('"') else name

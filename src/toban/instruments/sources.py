@@ -13,7 +13,6 @@ class Source(StrEnum):
     ENRICHED = "enriched telemetry"
     TABLES = "tables"
     SHOP_API = "Shop API"
-    REDIS = "Redis"
     EVENTS = "events"
 
 
@@ -44,7 +43,7 @@ NUMBERS: Final = (
     Known(
         "errors",
         ("vendure_graphql_errors_total",),
-        {Source.PLAIN: "what was thrown in a service; not FORBIDDEN", Source.ENRICHED: "exactly"},
+        {Source.PLAIN: "what was thrown, and broken queries; not FORBIDDEN", Source.ENRICHED: "exactly"},
     ),
     Known("results", ("vendure_error_results_total",), {Source.ENRICHED: "exactly"}),
     Known(
@@ -80,7 +79,7 @@ NUMBERS: Final = (
     Known(
         "jobs",
         ("vendure_jobs_waiting", "vendure_jobs_running"),
-        {Source.TABLES: "DefaultJobQueuePlugin", Source.REDIS: "BullMQ"},
+        {Source.TABLES: "DefaultJobQueuePlugin; not BullMQ"},
     ),
     Known(
         "views",

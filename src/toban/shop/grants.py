@@ -1,7 +1,10 @@
 """What toban's role may read of the shop's tables: no secrets, and nothing about customers."""
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from toban.shop.database import Database
 
 READ: Final = (
     *("customer_group", "customer_groups_customer_group", "global_settings", "history_entry"),
@@ -52,12 +55,25 @@ def grants(columns: Iterable[tuple[str, str]], role: str, customer_fields: Itera
     ]
 
 
-def role(name: str, columns: Iterable[tuple[str, str]], customer_fields: Iterable[str] = ()) -> list[str]:
-    """Return the statements that make a role for toban; its password is the reader's to choose."""
-    return [
-        f"CREATE ROLE {name} LOGIN PASSWORD '...'",
-        f"ALTER ROLE {name} SET default_transaction_read_only = on",
-        f"GRANT pg_monitor TO {name}",
-        f"GRANT USAGE ON SCHEMA public TO {name}",
-        *grants(columns, name, customer_fields),
-    ]
+# The catalogue tells of all columns, also of those that may not be read.
+LACKING: Final = """
+SELECT c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
+  AND NOT has_column_privilege(c.oid, a.attnum, 'SELECT')
+ORDER BY 1, a.attnum
+"""
+
+
+async def lacking(database: "Database", customer_field: str) -> list[str]:
+    """
+    Return the statements, for the tables' owner to run, that let toban's role read what it can't read yet.
+
+    ``customer_field`` is the custom field that tells what sort of customer it is. Raises ``DatabaseError``.
+    """
+    async with database.looking() as cursor:
+        await cursor.execute(LACKING)
+        columns = await cursor.fetchall()
+        await cursor.execute("SELECT quote_ident(current_user)")
+        row = await cursor.fetchone()
+    reader = str(row[0]) if row else "toban"
+    return grants([(table, column) for table, column in columns], reader, [custom_column(customer_field)])

@@ -274,6 +274,7 @@ def with_trouble(reader: Reader, text: str, *, openmetrics: bool) -> object:
 
 @given(GARBAGE, GARBAGE, st.booleans())
 @example("a 1\n", "a 1\t5\n", False)
+@example("# EOF\n", "# EOF\n# EOF\n", True)
 def test_garbage_is_refused_by_name(before: str, text: str, openmetrics: bool):
     """
     Never a crash, never a hang, and never an answer that depends on what was read before.

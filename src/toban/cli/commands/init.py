@@ -11,7 +11,7 @@ import click
 from toban.core.errors import SettingsError
 from toban.core.log import configure
 from toban.core.places import CONFIGURATION
-from toban.daemon import tried
+from toban.daemon import lacks, tried
 from toban.settings import settle
 from toban.shop.settings import ENVIRONMENT
 
@@ -71,11 +71,22 @@ def _found(part: str, address: str) -> bool:
     targets, _ = asyncio.run(tried(settings))
     well = True
     for target in targets:
-        if target.kind not in {"host", "toban"}:
+        if target.kind not in {"host", "toban", "telemetry", "events"}:
             well = well and target.up
             found = f"answers, {target.samples} numbers" if target.up else target.trouble
             click.echo(f"  {'●' if target.up else '▲'} {target.name} at {target.instance}: {found}")
+    if settings.shop.database:
+        _tell_grants(asyncio.run(lacks(settings)))
     return well
+
+
+def _tell_grants(statements: list[str]) -> None:
+    """Print what would let the role see the shop's tables; no secret and nothing about customers is among it."""
+    if statements:
+        click.echo("\n  To see orders, jobs and stock, let the owner of Vendure's tables run this:\n")
+        for statement in statements:
+            click.echo(f"  {statement};")
+        click.echo("")
 
 
 def _without(part: str) -> Mapping[str, str]:
