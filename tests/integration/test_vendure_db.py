@@ -142,6 +142,8 @@ async def test_history_is_told_at_its_own_time_and_downtime_is_no_spike(shop: St
             break
     assert watch.samples["vendure_db_behind_seconds"] == 0
 
+    assert len({labels for batch in watch.batches for labels in batch.layout.series}) < watch.collector.limit
+
     rises = Counter[int]()
     last = 0.0
     for batch in sorted(watch.batches, key=lambda batch: batch.at):

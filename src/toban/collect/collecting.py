@@ -107,7 +107,10 @@ class Watch:
             batches = [*look.batches, *self._drawn_up(look.samples, at)]
         except (ValueError, TypeError, AttributeError) as error:
             raise CollectError(f"{self.collector.name}: {error}") from error
-        count = sum(len(batch.layout) for batch in batches)
+        count = sum(len(layout) for layout in {id(batch.layout): batch.layout for batch in batches}.values())
+        if count > self.collector.limit:
+            # What is told at many times at once has the same series in many layouts.
+            count = len({labels for batch in batches for labels in batch.layout.series})
         if count > self.collector.limit:
             raise CollectError(
                 f"{self.collector.name}: {count} series in one look, more than its limit of {self.collector.limit}:"

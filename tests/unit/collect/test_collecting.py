@@ -17,6 +17,7 @@ from toban.core.labels import Labels
 from toban.core.samples import Batch, Layout, gauge
 
 HEAT = gauge("heat", "How warm it is.")
+HISTORY = Labels(__name__="heat", job="shop", instance="shop")
 
 
 class Scripted(Collector):
@@ -227,6 +228,23 @@ async def test_what_is_not_tobans_own_is_not_exposed(tools):
     collecting = Collecting([Foreign(name="shop", script=([HEAT.sample(1)],))], ListSink(), tools)
     await look_once(collecting)
     assert collecting.newest() == []
+
+
+async def test_what_is_told_at_many_times_is_still_few_series(tools):
+    """
+    A history of a hundred steps, each with a layout of its own, is no flood.
+    """
+
+    class History(Scripted):
+        async def collect(self, tools):
+            return Look(batches=[Batch(Layout([HISTORY]), at, np.ones(1)) for at in range(100)])
+
+    sink = ListSink()
+    collecting = Collecting([History(name="shop", script=(), limit=1)], sink, tools)
+    await look_once(collecting)
+
+    assert collecting.targets()[0].trouble == ""
+    assert collecting.targets()[0].samples == 100
 
 
 async def test_looks_that_stop_are_noticed(tools):

@@ -236,6 +236,8 @@ class VendureDb(Collector):
         payments: list[orders.Payment] = []
         if until > known.began:
             payments, newest = await tables.payments(cursor, shape, max(since, known.began), until, known.payment)
+            if until < now:
+                newest = known.payment  # the next slices still have to read what came since
         candidates = orders.newest_attempts(attempts, payments)
         ends = await tables.placed_among(cursor, settings.timezone, list(candidates))
         return Slice(known.until, until, placed, payments, ends, newest)
