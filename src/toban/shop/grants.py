@@ -1,4 +1,4 @@
-"""What toban's role may read of the shop's tables: no secrets, and nothing about customers."""
+"""What toban's role may read of the shop's tables: no secrets, and of customers as little as can be."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
@@ -13,7 +13,11 @@ READ: Final = (
     *("refund", "scheduled_task_record", "search_index_item", "shipping_line", "stock_level", "stock_location"),
     "stock_movement",
 )
-"""Tables of Vendure that hold neither."""
+"""
+Tables of Vendure that are read whole. They hold neither secrets nor customers, but for `history_entry`: its `data`
+tells in which state an order was placed, and in a customer's own entries the address that was changed. toban asks for
+entries of orders alone.
+"""
 
 READ_WITHOUT: Final[Mapping[str, frozenset[str]]] = {
     "channel": frozenset({"token"}),
@@ -23,7 +27,9 @@ READ_WITHOUT: Final[Mapping[str, frozenset[str]]] = {
     "payment": frozenset({"metadata", "transactionId"}),
     "session": frozenset({"token"}),
 }
-"""Tables that hold some, and in which columns. Custom fields of a customer may be anything: see ``grants``."""
+"""
+Tables that hold secrets or customers, and in which columns. A customer's custom fields may be anything: see ``grants``.
+"""
 
 COLUMNS: Final = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
 """The question for the columns that there are, to be asked by the tables' owner."""

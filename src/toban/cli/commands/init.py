@@ -81,7 +81,7 @@ def _found(part: str, address: str) -> bool:
 
 
 def _tell_grants(statements: list[str]) -> None:
-    """Print what would let the role see the shop's tables; no secret and nothing about customers is among it."""
+    """Print what would let the role see the shop's tables (what that is, and isn't: `shop/grants.py`)."""
     if statements:
         click.echo("\n  To see orders, jobs and stock, let the owner of Vendure's tables run this:\n")
         for statement in statements:

@@ -1,0 +1,23 @@
+"""A provider's word about a payment, on both databases."""
+
+from datetime import timedelta
+
+from toban.collect import book
+from toban.collect.declines import Declining
+from toban.core.meters import Meters
+from toban.instruments.families import PAYMENTS_FAILED
+from toban.state import tallies
+
+
+async def test_a_provider_s_word_counts_once_and_leaves_the_order_open(state, clock):
+    """
+    Told again within its minute it is the same word; a later one is another attempt, and the newest.
+    """
+    declining, first = Declining(state, clock, Meters(), "events"), clock.now()
+    for at in (first, first, first + timedelta(minutes=5)):
+        await declining.declined("ABC", "stripe", "Your card was declined.", at)
+
+    counted = await state.transaction(lambda connection: tallies.load(connection, "events", [PAYMENTS_FAILED]))
+    open_ = await state.transaction(book.attempts)
+    assert counted.value(PAYMENTS_FAILED, method="stripe", error="declined") == 2
+    assert open_ == {"ABC": book.Attempt("ABC", "stripe", first + timedelta(minutes=5))}
