@@ -167,3 +167,55 @@ def test_the_pause_grows_and_has_an_end(tries, asked, chance):
 
     assert 0.75 <= pause <= 3600
     assert pause >= min(asked or 0, 3600)
+
+
+async def test_a_line_keeps_its_order_and_holds_up_nobody_else(state, clock):
+    """
+    What failed goes before what was put on its line after it; other lines and what stands on none pass.
+    """
+    arrived = []
+
+    async def send(parcel):
+        if parcel.key == "a1" and parcel.tries == 1:
+            raise DeliveryError("busy")
+        arrived.append(parcel.key)
+
+    def fill(connection):
+        for key, line in (("a1", "a"), ("a2", "a"), ("b1", "b"), ("free", "")):
+            spool.put(connection, "ops", key, {}, clock.now(), line)
+
+    await state.transaction(fill)
+    await spool.work_off(state, "ops", send, clock=clock)
+    assert arrived == ["b1", "free"]
+    clock.advance(60)
+    await spool.work_off(state, "ops", send, clock=clock)
+    assert arrived == ["b1", "free", "a1", "a2"]
+
+
+async def test_what_a_parcel_leaves_behind_is_written_with_its_mark(state, clock):
+    """
+    What the sender returns is done when it was sent; what its trouble causes, when it is postponed or dropped.
+    """
+    told = []
+
+    async def send(parcel):
+        if parcel.key == "bad":
+            raise DeliveryError("no such room", permanent=True)
+        return lambda connection: journal.note(connection, "ops", "sent", clock.now(), key=parcel.key)
+
+    def troubled(connection, parcel, error):
+        told.append((parcel.key, str(error), error.permanent))
+        spool.put(connection, "other", parcel.key, {}, clock.now())
+
+    def fill(connection):
+        for key in ("bad", "good"):
+            spool.put(connection, "ops", key, {}, clock.now())
+
+    def look(connection):
+        return [entry.facts["key"] for entry in journal.newest(connection)], spool.waiting(connection, "other").many
+
+    await state.transaction(fill)
+    await spool.work_off(state, "ops", send, clock=clock, troubled=troubled)
+    assert told == [("bad", "no such room", True)]
+    assert await state.transaction(look) == (["good"], 1)
+    assert await state.transaction(lambda connection: spool.next_due(connection, "ops")) is None

@@ -3,6 +3,7 @@ The spool: the one way to send with retry.
 
 A parcel is put in the transaction that decides on it, claimed by lease, sent, and marked: a crash between sending and
 marking costs a repetition under the same key, never a loss. In = out + dropped (with a reason) + waiting, always.
+Parcels of the same line leave in the order in which they were put: the end of a story never arrives before its start.
 """
 
 import asyncio
@@ -13,7 +14,21 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import JSON, Column, Connection, Index, Integer, String, Table, delete, func, insert, select, update
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    String,
+    Table,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from toban.core.errors import DeliveryError
 from toban.core.ports import Clock
@@ -31,7 +46,9 @@ SPOOL: Final = Table(
     Column("due", Moment, nullable=False),
     Column("tries", Integer, nullable=False),
     Column("trouble", String(1000), nullable=False),
+    Column("line", String(200), nullable=False, server_default=""),
     Index("spool_due", "lane", "due", "id"),
+    Index("spool_line", "lane", "line", "id"),
 )
 ENDED: Final = Table(
     "spool_ended",
@@ -54,6 +71,23 @@ class Parcel:
     put: datetime
     due: datetime
     tries: int
+    line: str = ""
+
+
+Finish = Callable[[Connection], None]
+"""What is to be written in the transaction that marks a parcel as sent."""
+
+Troubled = Callable[[Connection, Parcel, DeliveryError], None]
+"""What is to be written in the transaction that postpones a parcel or gives it up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits on a lane, and the last trouble with it."""
+
+    many: int = 0
+    since: datetime | None = None
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +104,23 @@ class Tally:
         return self.sent + sum(self.dropped.values()) + self.waiting
 
 
-def put(connection: Connection, lane: str, key: str, body: Any, now: datetime) -> None:
-    """Take something to be sent."""
-    connection.execute(insert(SPOOL).values(lane=lane, key=key, body=body, put=now, due=now, tries=0, trouble=""))
+def put(connection: Connection, lane: str, key: str, body: Any, now: datetime, line: str = "") -> None:
+    """Take something to be sent; after what was put on the same ``line`` of this lane before, if it names one."""
+    connection.execute(
+        insert(SPOOL).values(lane=lane, key=key, body=body, put=now, due=now, tries=0, trouble="", line=line)
+    )
 
 
 def claim(connection: Connection, lane: str, now: datetime, lease: timedelta, limit: int = 1) -> list[Parcel]:
     """Lend the oldest parcels that are due; who does not mark them within the lease loses them to the next."""
-    due = select(SPOOL).where(SPOOL.c.lane == lane, SPOOL.c.due <= now).order_by(SPOOL.c.id).limit(limit)
+    older = SPOOL.alias("older")
+    its_turn = (SPOOL.c.line == "") | ~exists().where(
+        older.c.lane == SPOOL.c.lane, older.c.line == SPOOL.c.line, older.c.id < SPOOL.c.id
+    )
+    due = select(SPOOL).where(SPOOL.c.lane == lane, SPOOL.c.due <= now, its_turn).order_by(SPOOL.c.id).limit(limit)
     parcels = [
-        Parcel(row.id, row.lane, row.key, row.body, row.put, now + lease, row.tries + 1)
-        for row in connection.execute(due.with_for_update(skip_locked=True))
+        Parcel(row.id, row.lane, row.key, row.body, row.put, now + lease, row.tries + 1, row.line)
+        for row in connection.execute(due.with_for_update(skip_locked=True, of=SPOOL))
     ]
     for parcel in parcels:
         connection.execute(update(SPOOL).where(SPOOL.c.id == parcel.id).values(due=parcel.due, tries=parcel.tries))
@@ -113,6 +153,20 @@ def tally(connection: Connection, lane: str) -> Tally:
     return Tally(sent, {outcome.removeprefix("dropped: "): many for outcome, many in ended.items()}, waiting)
 
 
+def waiting(connection: Connection, lane: str) -> Waiting:
+    """Return what waits on a lane, since when, and what the oldest of it last met."""
+    many = connection.execute(select(func.count()).where(SPOOL.c.lane == lane)).scalar_one()
+    oldest = connection.execute(
+        select(SPOOL.c.put, SPOOL.c.trouble).where(SPOOL.c.lane == lane).order_by(SPOOL.c.id).limit(1)
+    ).first()
+    return Waiting(many, oldest.put, oldest.trouble) if oldest else Waiting()
+
+
+def next_due(connection: Connection, lane: str) -> datetime | None:
+    """Return when the next parcel of a lane is due; nothing when none waits."""
+    return connection.execute(select(func.min(SPOOL.c.due)).where(SPOOL.c.lane == lane)).scalar()
+
+
 def _end(connection: Connection, parcel: Parcel, outcome: str) -> None:
     # Only who removes it counts it: a lease that ran out may let two senders mark the same parcel.
     if connection.execute(delete(SPOOL).where(SPOOL.c.id == parcel.id)).rowcount == 0:
@@ -136,39 +190,59 @@ def pause(tries: int, asked: float | None, chance: float) -> timedelta:
 async def work_off(
     state: State,
     lane: str,
-    send: Callable[[Parcel], Awaitable[None]],
+    send: Callable[[Parcel], Awaitable[Finish | None]],
     *,
     clock: Clock,
     lease: timedelta = timedelta(minutes=1),
+    troubled: Troubled | None = None,
 ) -> int:
     """
     Send what is due on a lane, one after the other; return how many tries that took.
 
-    ``send`` raises ``DeliveryError`` when it did not work: permanent ones are dropped, others tried again later.
-    Raises ``StateError`` when state is away.
+    ``send`` raises ``DeliveryError`` when it did not work: permanent ones are dropped, others tried again later; what
+    ``troubled`` writes is written with that. What ``send`` returns is done in the transaction that marks the parcel as
+    sent. Raises ``StateError`` when state is away.
     """
     tries = 0
     while claimed := await state.transaction(partial(claim, lane=lane, now=clock.now(), lease=lease)):
         for parcel in claimed:
             tries += 1
-            await state.transaction(await _tried(parcel, send, lease, clock))
+            await state.transaction(await _tried(parcel, send, lease, clock, troubled))
     return tries
 
 
 async def _tried(
-    parcel: Parcel, send: Callable[[Parcel], Awaitable[None]], lease: timedelta, clock: Clock
-) -> Callable[[Connection], None]:
+    parcel: Parcel,
+    send: Callable[[Parcel], Awaitable[Finish | None]],
+    lease: timedelta,
+    clock: Clock,
+    troubled: Troubled | None,
+) -> Finish:
     """Try to send a parcel and return how to mark it."""
     try:
         async with asyncio.timeout(lease.total_seconds()):
-            await send(parcel)
-    except DeliveryError as error:
-        if error.permanent:
-            return partial(drop, parcel=parcel, reason="refused")
-        trouble, asked = str(error), error.after
+            finish = await send(parcel)
+    except DeliveryError as caught:
+        error = caught
     except TimeoutError:
-        trouble, asked = f"no end after {lease}", None
+        error = DeliveryError(f"no end after {lease}")
     else:
-        return partial(mark_sent, parcel=parcel)
-    wait = pause(parcel.tries, asked, random.random())  # noqa: S311  # spreading retries is no secret
-    return partial(postpone, parcel=parcel, until=clock.now() + wait, trouble=trouble)
+        return _both(finish, partial(mark_sent, parcel=parcel))
+
+    def tell(connection: Connection) -> None:
+        if troubled:
+            troubled(connection, parcel, error)
+
+    if error.permanent:
+        return _both(tell, partial(drop, parcel=parcel, reason="refused"))
+    wait = pause(parcel.tries, error.after, random.random())  # noqa: S311  # spreading retries is no secret
+    return _both(tell, partial(postpone, parcel=parcel, until=clock.now() + wait, trouble=str(error)))
+
+
+def _both(first: Finish | None, second: Finish) -> Finish:
+    def work(connection: Connection) -> None:
+        if first:
+            first(connection)
+        second(connection)
+
+    return work

@@ -1,0 +1,1 @@
+"""Judges the numbers by rules."""

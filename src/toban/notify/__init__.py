@@ -1,0 +1,1 @@
+"""Decides who hears about it, and reaches them."""

@@ -1,0 +1,68 @@
+"""What reaches people in one way."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, ClassVar, Final
+
+import httpx2
+
+from toban.core.kinds import Kind, Kinds
+from toban.core.ports import Clock
+from toban.core.section import Duration
+from toban.notify.notification import Notification
+
+Handle = Mapping[str, Any]
+"""What a channel must remember of a thread, as plain data: the message that it began with, its key over there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every channel is lent."""
+
+    http: httpx2.AsyncClient
+    """The one client: it follows no redirects, and says who is asking."""
+
+    clock: Clock
+
+    address: str = ""
+    """Where people find toban's pages; nothing where they can't."""
+
+    environment: str = "unknown"
+    """The shop's environment: production, staging."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """How far a channel could be proved without sending: whether it failed, and a sentence that says how far."""
+
+    ok: bool
+    says: str
+
+
+class Channel(Kind, ABC):
+    """Reaches people in one way; it keeps nothing between two messages but what its handle says."""
+
+    pages: ClassVar[bool] = False
+    """Whether it wakes somebody: what stops the shop from selling goes there whatever its rule says."""
+
+    timeout: Duration = timedelta(seconds=10)
+    """How long one try may take."""
+
+    @abstractmethod
+    async def send(self, notification: Notification, handle: Handle, tools: Tools) -> Handle:
+        """
+        Deliver a message and return what to remember of its thread.
+
+        ``handle`` is what the last message of this thread returned, empty at its first. The same message may come
+        twice (the same ``key``), and is then made to look like one where the receiver allows it.
+        Raises ``DeliveryError``.
+        """
+
+    @abstractmethod
+    async def prove(self, tools: Tools) -> Proof:
+        """Try it as far as that goes without sending anything, for `toban check`. Raises nothing of its own."""
+
+
+CHANNELS: Final = Kinds("toban.notify.channels", Channel, "channel")  # type: ignore[type-abstract]  # the root of the family is never made itself

@@ -1,0 +1,50 @@
+"""Alerts, as everybody hears of them."""
+
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toban.core.alerts import Acknowledgement, Alert, Change, Status, fingerprint, priority
+from toban.core.labels import Labels
+
+MOMENTS = st.datetimes(timezones=st.just(UTC))
+NAMES = st.dictionaries(st.text(), st.text(), max_size=4)
+
+
+def test_a_fingerprint_is_the_one_that_alertmanager_computes():
+    """
+    The labels and the hash that a real Alertmanager 0.25 showed for them.
+    """
+    labels = {"alertname": "DbDown", "service": "shop", "severity": "warning"}
+    assert fingerprint(labels) == "e4aec3dd49d20ecc"
+
+
+@given(
+    st.builds(
+        Alert,
+        labels=NAMES.map(Labels),
+        annotations=NAMES,
+        status=st.sampled_from(Status),
+        starts=MOMENTS,
+        fired=st.none() | MOMENTS,
+        ends=st.none() | MOMENTS,
+        value=st.none() | st.floats(allow_nan=False),
+        acknowledged=st.none() | st.builds(Acknowledgement, st.text(), MOMENTS, st.text()),
+    )
+)
+def test_a_change_is_read_as_it_was_written(alert):
+    """
+    Whatever its labels, and also an infinite value.
+    """
+    change = Change(alert, datetime(2026, 1, 1, tzinfo=UTC), "because")
+    assert Change.read(change.body()) == change
+
+
+def test_what_stops_the_shop_from_selling_is_most_urgent():
+    """
+    A rule's own word stands above its severity, its severity above nothing.
+    """
+    assert priority({"alertname": "order_failure_rate", "severity": "warning"}) == "P1"
+    assert priority({"alertname": "x", "severity": "critical", "priority": "p4"}) == "P4"
+    assert [priority({"severity": it}) for it in ("critical", "warning", "info")] == ["P1", "P2", "P3"]
