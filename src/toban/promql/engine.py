@@ -17,7 +17,8 @@ from toban.core.ports import SeriesSource
 from toban.promql import syntax
 from toban.promql.evaluation import Evaluation
 from toban.promql.limits import Budget, Limits
-from toban.promql.nodes import Node, Query, Range, Subquery, Text, reach, shape_of
+from toban.promql.nodes import Node, Query, Range, Selector, Subquery, Text, reach, shape_of
+from toban.promql.presence import Presence, presence
 from toban.promql.syntax import ParseError
 from toban.promql.values import Floats, Grid, Times, Vector, constant, without_names
 
@@ -104,6 +105,16 @@ class Engine:
             else:
                 series = _sorted(_by_slices(evaluation, root, grid))
             return _answer(Shape.MATRIX, series, end, evaluation.budget)
+
+    def presence(self, text: str, at: int) -> Presence:
+        """Tell how much of what a query reads is there at a time (milliseconds)."""
+        lookback = self.lookback // timedelta(milliseconds=1)
+
+        def has(selector: Selector, span: int) -> bool:
+            end = (selector.at if isinstance(selector.at, int) else at) - selector.offset
+            return bool(self.source.series(selector.matchers, end - (span or lookback) + 1, end))
+
+        return presence(self.parse(text).root, has)
 
     def _grid(self, start: int, end: int, step: int) -> Grid:
         if step <= 0:

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from toban.core.answers import Answer
 from toban.core.errors import QueryCanceledError, QueryError, QueryTimeoutError
 from toban.promql.engine import Engine
+from toban.promql.presence import Presence
+
+T = TypeVar("T")
 
 WAITING: Final = 64
 """How many queries may wait for their turn."""
@@ -63,7 +66,11 @@ class Querying:
             patience,
         )
 
-    async def _ask(self, ask: Callable[[float, threading.Event], Answer], patience: timedelta | None) -> Answer:
+    async def presence(self, query: str, at: int) -> Presence:
+        """Tell how much of what a query reads is there at a time (milliseconds). Raises like ``instant``."""
+        return await self._ask(lambda deadline, canceled: self.engine.presence(query, at), None)
+
+    async def _ask(self, ask: Callable[[float, threading.Event], T], patience: timedelta | None) -> T:
         if self._closed:
             raise QueryCanceledError("the query engine is closed")
         if len(self._asked) >= self._limit:

@@ -1,0 +1,69 @@
+"""Where rules are judged, and how that went."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from toban.alerting import recording
+from toban.alerting.groups import AlertRule, Group, RecordingRule, Rule
+
+
+class Health(StrEnum):
+    """How it stands with a rule; the first three are well."""
+
+    UNKNOWN = "unknown"
+    """It was not judged yet."""
+    OK = "ok"
+    ASLEEP = "asleep"
+    """What it reads was never there: its source is not configured, or nothing of the sort ever happened."""
+    NO_DATA = "no data"
+    """What it reads was there and is gone: nobody knows."""
+    FAILED = "err"
+    """Its query can't be answered."""
+    LATE = "late"
+    """It was not judged in time."""
+
+    @property
+    def well(self) -> bool:
+        """Whether nothing is wrong with it."""
+        return self in {Health.UNKNOWN, Health.OK, Health.ASLEEP}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How the last judgement of a rule went."""
+
+    health: Health = Health.UNKNOWN
+    error: str = ""
+    at: datetime | None = None
+    seconds: float = 0.0
+
+
+class Seat:
+    """One rule where it is judged."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.seen = Seen()
+        self.series = recording.recorded(rule.name) if isinstance(rule, RecordingRule) else None
+
+    @property
+    def key(self) -> str:
+        """What its alerts are remembered under; nothing where it has none."""
+        return self.rule.key if isinstance(self.rule, AlertRule) else ""
+
+
+class Bench:
+    """One group of rules where it is judged, and how that went."""
+
+    def __init__(self, group: Group, every: timedelta) -> None:
+        self.group = group
+        self.every = group.every or every
+        self.seats = [Seat(rule) for rule in group.rules]
+        self.at: datetime | None = None
+        self.seconds = 0.0
+        self.series = recording.alerts()
+
+    def late(self, now: datetime) -> bool:
+        """Whether it was not judged for three intervals."""
+        return self.at is not None and now - self.at > 3 * self.every + timedelta(seconds=5)

@@ -1,0 +1,246 @@
+"""Rules, as Prometheus' rule files write them: https://prometheus.io/docs/prometheus/latest/configuration/recording_rules/."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Annotated, Any, Final, Literal
+
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError
+
+from toban.alerting.templating.template import Template
+from toban.alerting.templating.values import TemplateError
+from toban.core.alerts import ALERTNAME
+from toban.core.errors import SettingsError
+from toban.core.labels import LABEL_NAME, METRIC_NAME, NAME
+from toban.core.section import Section, duration
+from toban.promql import syntax
+from toban.promql.nodes import Query
+
+LARGEST: Final = 4_000_000
+"""Characters: what is longer is no rule file."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRule:
+    """
+    What fires an alert for each series that its query comes to.
+
+    ``hold`` is how long that must be so (``for``), ``keep`` how long it goes on firing when it no longer is.
+    """
+
+    name: str
+    query: Query
+    hold: timedelta = timedelta()
+    keep: timedelta = timedelta()
+    labels: Mapping[str, Template] = field(default_factory=dict)
+    annotations: Mapping[str, Template] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """
+        What its alerts are remembered under: its name and its labels as they are written.
+
+        So an edited query, limit or text goes on with the alerts it has, as in Prometheus; one that was renamed, or
+        whose labels were edited, resolves them and begins anew.
+        """
+        labels = ",".join(f"{name}={self.labels[name].source}" for name in sorted(self.labels))
+        return f"{self.name}{{{labels}}}"
+
+    @property
+    def severity(self) -> str:
+        """Its label ``severity``, as it is written."""
+        return self.labels["severity"].source if "severity" in self.labels else "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingRule:
+    """What writes down a query's answer as series of its own."""
+
+    name: str
+    query: Query
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+Rule = AlertRule | RecordingRule
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """
+    Rules that are judged one after the other, at the same time.
+
+    ``every`` is nothing where the file leaves it to the settings. ``limit`` is how many series or alerts one of its
+    rules may come to, 0 for no limit. ``file`` tells where it was read.
+    """
+
+    name: str
+    file: str
+    rules: Sequence[Rule]
+    every: timedelta | None = None
+    limit: int = 0
+
+    @property
+    def alerts(self) -> Iterator[AlertRule]:
+        """Those of its rules that fire alerts."""
+        return (rule for rule in self.rules if isinstance(rule, AlertRule))
+
+
+def _length(text: object) -> timedelta:
+    return timedelta() if text in ("0", "0s", 0) else duration(text)
+
+
+def _plain(value: object) -> str:
+    """Return what YAML read as a number or a truth as the text that Prometheus would read."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise ValueError(f"{value!r} is no text")
+
+
+_Length = Annotated[timedelta, BeforeValidator(_length)]
+_Text = Annotated[str, BeforeValidator(_plain)]
+
+
+class _Rule(Section):
+    """One rule in a file."""
+
+    record: str = ""
+    alert: str = ""
+    expr: _Text = ""
+    hold: _Length = Field(default=timedelta(), alias="for")
+    keep_firing_for: _Length = timedelta()
+    labels: dict[str, _Text] = Field(default_factory=dict)
+    annotations: dict[str, _Text] = Field(default_factory=dict)
+
+
+class _Group(Section):
+    """One group in a file."""
+
+    name: Annotated[str, Field(min_length=1)]
+    interval: _Length | None = None
+    limit: Annotated[int, Field(ge=0)] = 0
+    query_offset: Literal["0s"] | None = None
+    labels: dict[str, _Text] = Field(default_factory=dict)
+    rules: tuple[_Rule, ...] = ()
+
+
+class _File(Section):
+    """A rule file."""
+
+    groups: tuple[_Group, ...] = ()
+
+
+def read(text: str, where: str) -> list[Group]:
+    """
+    Read a rule file. Raises ``SettingsError`` that names every mistake with its place.
+
+    ``where`` is the file, for messages.
+    """
+    if len(text) > LARGEST:
+        raise SettingsError(f"{where}: longer than {LARGEST} characters: that is no rule file")
+    try:
+        raw = yaml.safe_load(text)
+        found = _File.model_validate(raw or {})
+    except yaml.MarkedYAMLError as error:
+        line = f" line {error.problem_mark.line + 1}:" if error.problem_mark else ""
+        raise SettingsError(f"{where}:{line} {error.problem or error.context}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if not isinstance(error, ValidationError):
+            raise SettingsError(f"{where}: {error}") from error
+        raise SettingsError("\n".join(f"{where}: {_told(one, raw)}" for one in error.errors())) from error
+    mistakes: list[str] = []
+    groups = [_group(one, where, mistakes) for one in found.groups]
+    names = [group.name for group in groups]
+    mistakes += [f"group {name!r} is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+    if mistakes:
+        raise SettingsError("\n".join(f"{where}: {mistake}" for mistake in mistakes))
+    return groups
+
+
+def _told(details: Any, raw: Any) -> str:
+    """Say a mistake of the file's form at its place, with the rule's name where it has one."""
+    place, here, named = "", raw, ""
+    for step in details["loc"]:
+        place += f"[{step}]" if isinstance(step, int) else f".{step}" if place else str(step)
+        here = here[step] if _has(here, step) else None
+        if isinstance(here, Mapping):
+            named = str(here.get("alert") or here.get("record") or here.get("name") or named)
+    said = "is no key of a rule file" if details["type"] == "extra_forbidden" else details["msg"]
+    return f"{place}{f' ({named})' if named else ''}: {said.removeprefix('Value error, ')}"
+
+
+def _has(here: Any, step: Any) -> bool:
+    return (isinstance(here, Mapping) and step in here) or (isinstance(here, Sequence) and isinstance(step, int))
+
+
+def _group(raw: _Group, where: str, mistakes: list[str]) -> Group:
+    rules = []
+    for place, one in enumerate(raw.rules, 1):
+        label = f"group {raw.name!r}, rule {place} ({one.alert or one.record or 'without a name'})"
+        said = list(_mistakes(one))
+        query = None
+        try:
+            query = syntax.parse(one.expr)
+        except syntax.ParseError as error:
+            said.append(f"expr: {error}")
+        labels = _templates({**raw.labels, **one.labels}, "labels", said)
+        annotations = _templates(one.annotations, "annotations", said)
+        mistakes += [f"{label}: {mistake}" for mistake in said]
+        if query and not said:
+            rules.append(_rule(one, query, labels, annotations))
+    interval = raw.interval or None
+    return Group(raw.name, where, tuple(rules), interval, raw.limit)
+
+
+def _rule(raw: _Rule, query: Query, labels: Mapping[str, Template], annotations: Mapping[str, Template]) -> Rule:
+    if raw.record:
+        return RecordingRule(raw.record, query, {name: label.source for name, label in labels.items()})
+    return AlertRule(raw.alert, query, raw.hold, raw.keep_firing_for, labels, annotations)
+
+
+def _mistakes(rule: _Rule) -> Iterator[str]:
+    if bool(rule.record) == bool(rule.alert):
+        yield "it must have either `alert` or `record`"
+    if not rule.expr:
+        yield "expr: is missing"
+    if rule.record:
+        if not METRIC_NAME.fullmatch(rule.record):
+            yield f"record: {rule.record!r} is no metric name"
+        if rule.hold or rule.keep_firing_for or rule.annotations:
+            yield "`for`, `keep_firing_for` and `annotations` are for alerts, not for `record`"
+    for name in rule.labels:
+        if not LABEL_NAME.fullmatch(name) or name in {NAME, ALERTNAME}:
+            yield f"labels: {name!r} can't be set"
+    for name in rule.annotations:
+        if not LABEL_NAME.fullmatch(name):
+            yield f"annotations: {name!r} is no name"
+
+
+def _templates(texts: Mapping[str, str], where: str, mistakes: list[str]) -> dict[str, Template]:
+    found = {}
+    for name, text in texts.items():
+        try:
+            found[name] = Template(text)
+        except TemplateError as error:
+            mistakes.append(f"{where}: {name}: {error}")
+    if where == "labels":
+        for name, text in texts.items():
+            if re.search(r"\$value\b|\.Value\b", text):
+                mistakes.append(f"labels: {name}: a value would make it another alert each time: use an annotation")
+    return found
+
+
+def together(shipped: Iterable[Group], own: Iterable[Group]) -> list[Group]:
+    """Return all groups; an alert of one's own takes the place of a shipped one of the same name."""
+    own = list(own)
+    names = {rule.name for group in own for rule in group.rules}
+    kept = [
+        Group(it.name, it.file, tuple(rule for rule in it.rules if rule.name not in names), it.every, it.limit)
+        for it in shipped
+    ]
+    return [*own, *(group for group in kept if group.rules)]

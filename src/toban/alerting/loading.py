@@ -1,0 +1,66 @@
+"""Finding rules: those that are shipped, and one's own."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from toban.alerting.groups import Group, read, together
+from toban.alerting.settings import AlertingSettings
+from toban.core.errors import SettingsError
+
+
+def load(settings: AlertingSettings, folder: Path) -> list[Group]:
+    """
+    Return all groups of rules; paths are seen from ``folder``.
+
+    Raises ``SettingsError`` that names each mistake.
+    """
+    own = own_rules(settings.rules, folder)
+    coming = shipped() if settings.shipped else []
+    known = [rule.name for group in coming for rule in group.rules]
+    for name in settings.without:
+        if settings.shipped and name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            remedy = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
+            raise SettingsError(f"alerting.without: {name!r} is no shipped rule: {remedy}")
+    return together(_without(coming, settings.without), own)
+
+
+def shipped() -> list[Group]:
+    """Return the rules that come with toban."""
+    rules = files("toban.alerting").joinpath("rules")
+    names = sorted(it.name for it in rules.iterdir() if it.name.endswith(".yaml"))
+    return [group for name in names for group in read(rules.joinpath(name).read_text(encoding="utf-8"), name)]
+
+
+def own_rules(patterns: Iterable[str], folder: Path) -> list[Group]:
+    """Return the rules of some files. Raises ``SettingsError`` for a file that is not there or is wrong."""
+    groups: list[Group] = []
+    for pattern in patterns:
+        found = sorted(_found(pattern, folder))
+        if not found:
+            raise SettingsError(f"alerting.rules: {pattern!r}: there is no such file in {folder}")
+        for path in found:
+            try:
+                groups += read(path.read_text(encoding="utf-8"), str(path))
+            except (OSError, UnicodeDecodeError) as error:
+                raise SettingsError(f"alerting.rules: {path}: can't be read: {error}") from error
+    return groups
+
+
+def _found(pattern: str, folder: Path) -> list[Path]:
+    path = Path(pattern)
+    if path.is_absolute():
+        folder, path = Path(path.anchor), path.relative_to(path.anchor)
+    try:
+        return [it for it in folder.glob(str(path)) if it.is_file()]
+    except (ValueError, NotImplementedError) as error:
+        raise SettingsError(f"alerting.rules: {pattern!r}: {error}") from error
+
+
+def _without(groups: Sequence[Group], names: Sequence[str]) -> list[Group]:
+    return [
+        Group(it.name, it.file, tuple(rule for rule in it.rules if rule.name not in names), it.every, it.limit)
+        for it in groups
+    ]

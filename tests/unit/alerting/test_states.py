@@ -1,0 +1,108 @@
+"""The alert machine."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toban.alerting import book
+from toban.alerting.states import REMEMBERED, Finding, ended, step
+from toban.core.alerts import Status
+from toban.core.labels import Labels
+
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+LABELS = [Labels(alertname="a", instance=it) for it in "xyz"]
+LENGTHS = st.sampled_from([timedelta(), timedelta(seconds=30), timedelta(minutes=2)])
+SIGHTS = st.lists(
+    st.tuples(st.integers(1, 90), st.sets(st.sampled_from(LABELS))).map(lambda it: (timedelta(seconds=it[0]), it[1])),
+    max_size=40,
+)
+
+
+def lived(sights, hold, keep, *, forgetful=False):
+    """Return the changes of a history; a forgetful one is written down and read again after each step."""
+    standings, now, told = {}, BEGAN, []
+    for after, found in sights:
+        now += after
+        done = step(standings, {labels: Finding(1.0, {}) for labels in found}, now, hold, keep)
+        standings = done.after
+        if forgetful:
+            standings = {labels: book.read(book.written(it)) for labels, it in standings.items()}
+        told += done.changes
+    return standings, told
+
+
+@given(SIGHTS, LENGTHS, LENGTHS)
+def test_each_alert_fires_and_ends_in_turn(sights, hold, keep):
+    """
+    Each firing is followed by at most one resolved before the next, and there is no resolved without a firing.
+    """
+    _, told = lived(sights, hold, keep)
+    for labels in LABELS:
+        words = [change.alert.status for change in told if change.alert.labels == labels]
+        assert words == [Status.FIRING, Status.RESOLVED] * (len(words) // 2) + [Status.FIRING] * (len(words) % 2)
+
+
+@given(SIGHTS, LENGTHS, LENGTHS)
+def test_an_alert_fires_only_after_its_time_and_ends_only_after_its_time(sights, hold, keep):
+    """
+    Found at every look for as long as ``for`` says before it fires; at none for as long as it is kept before it ends.
+    """
+    looks, now = [], BEGAN
+    for after, found in sights:
+        now += after
+        looks.append((now, found))
+    for change in lived(sights, hold, keep)[1]:
+        if change.alert.status is Status.FIRING:
+            span = [found for at, found in looks if change.alert.starts <= at <= change.at]
+            assert all(change.alert.labels in found for found in span)
+            assert change.at - change.alert.starts >= hold
+        else:
+            last = max((at for at, found in looks if at < change.at and change.alert.labels in found), default=None)
+            assert last is not None
+            # Time is counted from the first look that no longer found it.
+            first = min(at for at, _ in looks if at > last)
+            assert change.at - first >= keep
+
+
+@given(SIGHTS, LENGTHS, LENGTHS)
+def test_a_restart_changes_nothing(sights, hold, keep):
+    """
+    What is written down after each step and read again leads to the same changes.
+    """
+    assert lived(sights, hold, keep) == lived(sights, hold, keep, forgetful=True)
+
+
+def test_a_clock_that_was_set_back_does_not_make_an_alert_wait_again():
+    """
+    An alert that began in what is now the future counts from now on.
+    """
+    found = {LABELS[0]: Finding(1.0, {})}
+    hold = timedelta(minutes=1)
+    standings = step({}, found, BEGAN + timedelta(days=1), hold, timedelta()).after
+    standings = step(standings, found, BEGAN, hold, timedelta()).after
+    assert step(standings, found, BEGAN + hold, hold, timedelta()).changes[0].alert.status is Status.FIRING
+
+
+def test_what_is_over_is_remembered_for_a_while():
+    """
+    And found again within that time it begins anew.
+    """
+    found = {LABELS[0]: Finding(1.0, {})}
+    firing = step({}, found, BEGAN, timedelta(), timedelta()).after
+    over = step(firing, {}, BEGAN + timedelta(minutes=1), timedelta(), timedelta()).after
+    assert over[LABELS[0]].alert.status is Status.RESOLVED
+    again = step(over, found, BEGAN + timedelta(minutes=2), timedelta(minutes=5), timedelta()).after
+    assert again[LABELS[0]].alert.status is Status.PENDING
+    assert step(over, {}, BEGAN + timedelta(minutes=1) + REMEMBERED, timedelta(), timedelta()).after == {}
+
+
+def test_alerts_that_nobody_will_judge_again_are_ended():
+    """
+    Those that fire with a word why, the others without one.
+    """
+    found = {labels: Finding(1.0, {}) for labels in LABELS[:2]}
+    standings = step({}, found, BEGAN, timedelta(), timedelta()).after
+    done = ended(standings, BEGAN + timedelta(minutes=1), "its rule was removed")
+    assert {change.why for change in done.changes} == {"its rule was removed"}
+    assert [change.alert.status for change in done.changes] == [Status.RESOLVED] * 2
