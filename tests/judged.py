@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tests.fakes import FakeClock, ListSink
 from toban.alerting.evaluating import Evaluating
-from toban.alerting.ledger import Ledger
 from toban.alerting.groups import Group, read
+from toban.alerting.ledger import Ledger
 from toban.core.alerts import TOPIC, Change
 from toban.core.meters import Meters
 from toban.core.ports import Condition

@@ -12,9 +12,9 @@ from sqlalchemy import Connection
 
 from toban.alerting import book, judging, own, recording
 from toban.alerting.benches import Bench, Health, Seat, Seen
+from toban.alerting.groups import AlertRule, Group, RecordingRule
 from toban.alerting.judging import Engine
 from toban.alerting.ledger import Ledger
-from toban.alerting.groups import AlertRule, Group, RecordingRule
 from toban.alerting.states import Standings, Step, ended, step
 from toban.core.alerts import Acknowledgement, Change, Status
 from toban.core.beat import beat

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toban.alerting.loading import load, own_rules
 from toban.alerting.groups import AlertRule, RecordingRule, read, together
+from toban.alerting.loading import load, own_rules
 from toban.alerting.settings import AlertingSettings
 from toban.core.errors import SettingsError
 

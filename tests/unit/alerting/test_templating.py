@@ -47,16 +47,16 @@ SAID = {
     "{{ $labels.instance | stripDomain }} {{ stripDomain $labels.host }}": "10.0.0.1:9100 db:5432",
     '{{ reReplaceAll "^(.*):(\\\\d+)$" "$2 of ${1}" $labels.instance }}': "9100 of 10.0.0.1",
     '{{ if match "^10\\\\." $labels.instance }}inside{{ end }}': "inside",
-    '{{ query "sum by (job) (x)" | first | value }}': "1.234567e+06",
+    '{{ query "sum by (job) (x)" | sortByLabel "job" | first | value }}': "1.234567e+06",
     '{{ range query "sum by (job) (x)" | sortByLabel "job" }}{{ .Labels.job }}={{ .Value }};{{ end }}': (
         "shop=1.234567e+06;zoo=2;"
     ),
-    '{{ range $i, $it := query "sum by (job) (x)" }}{{ $i }}{{ $it.Labels.job }}{{ end }}': "0shop1zoo",
-    '{{ with query "sum by (job) (x)" }}{{ . | first | label "job" }}{{ end }}': "shop",
+    '{{ range $i, $it := query "sum by (job) (x)" | sortByLabel "job" }}{{ $i }}{{ $it.Labels.job }}{{ end }}': "0shop1zoo",
+    '{{ with query "sum by (job) (x)" | sortByLabel "job" }}{{ . | first | label "job" }}{{ end }}': "shop",
     '{{ range query "nothing" }}x{{ else }}silence{{ end }}': "silence",
     '{{ parseDuration "1h30m" }} {{ print 1 2 "a" 3 }}': "5400 1 2a3",
     '{{ `raw \\n` }}{{ "\\u3042\\t." }}': "raw \\nあ\t.",
-    "{{ (query `sum by (job) (x)` | first).Labels.job }}": "shop",
+    "{{ (query `sum by (job) (x)` | sortByLabel `job` | first).Labels.job }}": "shop",
 }
 VALUE = 1234567.5
 
