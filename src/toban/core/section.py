@@ -5,6 +5,7 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
@@ -125,6 +126,14 @@ def _web_address(value: str) -> str:
     return value
 
 
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"{name!r} is no time zone: write it like UTC or Asia/Tokyo") from error
+    return name
+
+
 def _schema(example: str, description: str) -> Any:
     return WithJsonSchema({"type": "string", "examples": [example], "description": description})
 
@@ -150,3 +159,6 @@ Address = Annotated[
     _schema("https://shop.example/", "An address."),
 ]
 """An http or https address without credentials; ``${NAME}`` is taken from the environment."""
+
+Zone = Annotated[str, AfterValidator(_zone)]
+"""The name of a time zone, written like ``Asia/Tokyo``."""

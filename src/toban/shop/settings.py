@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from toban.core.section import Address, Secret, Section, Text
+from toban.core.section import Address, Secret, Section, Text, Zone
 
 ENVIRONMENT: Final = {
     "database": "DATABASE_URL",
@@ -24,14 +23,6 @@ def _of_scheme(*schemes: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
-
-
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(f"{name!r} is no time zone: write it like UTC or Asia/Tokyo") from error
-    return name
 
 
 class Services(Section):
@@ -93,7 +84,7 @@ class ShopSettings(Section):
     worker: Address | None = None
     """The health address of Vendure's worker, like http://worker:3020/health."""
 
-    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    timezone: Zone = "UTC"
     """The time zone in which the shop's processes write times (their TZ)."""
 
     precision: Annotated[int, Field(ge=0, le=6)] | None = None

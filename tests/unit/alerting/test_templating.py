@@ -51,7 +51,9 @@ SAID = {
     '{{ range query "sum by (job) (x)" | sortByLabel "job" }}{{ .Labels.job }}={{ .Value }};{{ end }}': (
         "shop=1.234567e+06;zoo=2;"
     ),
-    '{{ range $i, $it := query "sum by (job) (x)" | sortByLabel "job" }}{{ $i }}{{ $it.Labels.job }}{{ end }}': "0shop1zoo",
+    '{{ range $i, $it := query "sum by (job) (x)" | sortByLabel "job" }}{{ $i }}{{ $it.Labels.job }}{{ end }}': (
+        "0shop1zoo"
+    ),
     '{{ with query "sum by (job) (x)" | sortByLabel "job" }}{{ . | first | label "job" }}{{ end }}': "shop",
     '{{ range query "nothing" }}x{{ else }}silence{{ end }}': "silence",
     '{{ parseDuration "1h30m" }} {{ print 1 2 "a" 3 }}': "5400 1 2a3",

@@ -1,0 +1,109 @@
+"""Alerts as notify has heard of them, and how steady they are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final, Self
+
+from toban.core.alerts import Alert, Change, Status
+from toban.notify.settings import Flapping
+
+WITHIN: Final = timedelta(minutes=15)
+"""The time in which an alert's comings and goings are counted."""
+
+FORGOTTEN: Final = timedelta(minutes=30)
+"""How long an alert that is over is remembered, so that its coming back is seen as that."""
+
+
+class Shown(StrEnum):
+    """How an alert is spoken of."""
+
+    FIRING = "firing"
+    ACKNOWLEDGED = "acknowledged"
+    UNSTABLE = "unstable"
+    OVER = "over"
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """
+    An alert, since when notify knows of this firing, and when it came and went of late.
+
+    ``fingerprint`` is kept beside it because it is asked for often.
+    """
+
+    alert: Alert
+    since: datetime
+    flips: tuple[datetime, ...] = ()
+    unstable: bool = False
+    fingerprint: str = ""
+
+    def body(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {
+            "alert": self.alert.body(),
+            "since": self.since.isoformat(),
+            "flips": [flip.isoformat() for flip in self.flips],
+            "unstable": self.unstable,
+        }
+
+    @classmethod
+    def read(cls, body: Mapping[str, Any]) -> Self:
+        """Return what `body` wrote down."""
+        alert = Alert.read(body["alert"])
+        flips = tuple(datetime.fromisoformat(flip) for flip in body["flips"])
+        return cls(alert, datetime.fromisoformat(body["since"]), flips, body["unstable"], alert.fingerprint)
+
+
+def hear(before: Heard | None, change: Change, flapping: Flapping) -> Heard:
+    """Take in a change: count it if the alert came or went, and call it unstable when it does that too often."""
+    alert = change.alert
+    if before is None:
+        return Heard(alert, change.at, fingerprint=alert.fingerprint)
+    came = before.alert.status is Status.RESOLVED and alert.status is Status.FIRING
+    went = before.alert.status is Status.FIRING and alert.status is Status.RESOLVED
+    if not came and not went:
+        return replace(before, alert=alert)
+    flips = (*(flip for flip in before.flips if change.at - flip < WITHIN), change.at)
+    unstable = before.unstable or len(flips) >= flapping.changes
+    return Heard(alert, change.at if came else before.since, flips, unstable, before.fingerprint)
+
+
+def calmed(heard: Heard, now: datetime, flapping: Flapping) -> Heard:
+    """Return an unstable alert as stable again once it has stayed as it is for long enough."""
+    if heard.unstable and now - heard.flips[-1] >= flapping.stable:
+        return replace(heard, unstable=False, flips=())
+    return heard
+
+
+def shown(heard: Heard, told: Shown | None, now: datetime, flapping: Flapping) -> Shown:
+    """
+    Tell how to speak of an alert that was last spoken of as ``told`` (never, if nothing).
+
+    What was told as firing is over only when it has been over for a while; what comes and goes too often is unstable
+    until it stays.
+    """
+    alert = heard.alert
+    if heard.unstable and told is not None:
+        return Shown.UNSTABLE
+    if alert.status is Status.RESOLVED:
+        settled = alert.ends is None or now - alert.ends >= flapping.settle
+        return Shown.OVER if settled or told is None else told
+    return Shown.ACKNOWLEDGED if alert.acknowledged else Shown.FIRING
+
+
+def next_look(heard: Heard, now: datetime, flapping: Flapping) -> datetime | None:
+    """Return when an alert may be spoken of otherwise without any change that is told."""
+    if heard.unstable:
+        return heard.flips[-1] + flapping.stable
+    if heard.alert.status is Status.RESOLVED and heard.alert.ends:
+        settled = heard.alert.ends + flapping.settle
+        return settled if settled > now else None
+    return None
+
+
+def forgotten(heard: Heard, now: datetime) -> bool:
+    """Tell whether an alert has been over for so long that nothing more will be said of it."""
+    ends = heard.alert.ends
+    return heard.alert.status is Status.RESOLVED and ends is not None and now - ends >= FORGOTTEN

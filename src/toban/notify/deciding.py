@@ -1,0 +1,323 @@
+"""
+What is told now: ``route, group, inhibit, mute, dedupe, send``.
+
+Pure: the picture and the time in, messages and the picture afterwards out. Each stage leaves a note for what it held
+back, so that `toban why` can answer.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from toban.core.alerts import Alert, Status
+from toban.core.matching import matches
+from toban.notify.damping import Heard, Shown, calmed, forgotten, next_look, shown
+from toban.notify.muting import Inhibiting, Silence, Windows
+from toban.notify.notification import Kind, Notification, worst
+from toban.notify.routing import Routing, Taken, Timing
+from toban.notify.settings import NotifySettings
+from toban.notify.threads import Thread, thread_id
+from toban.notify.wording import worded
+
+
+class Note(NamedTuple):
+    """Why an alert was or wasn't told: the stage, and a sentence."""
+
+    stage: str
+    says: str
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Everything that is decided from: alerts as heard, by fingerprint, and threads that are open, by id."""
+
+    heard: Mapping[str, Heard] = field(default_factory=dict)
+    threads: Mapping[str, Thread] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to send, the picture afterwards, notes by fingerprint, and when to decide again at the latest."""
+
+    messages: Sequence[Notification]
+    after: Picture
+    notes: Mapping[str, Sequence[Note]]
+    again: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The rules of the house: where alerts go, and what holds them back."""
+
+    settings: NotifySettings
+    routing: Routing
+    inhibiting: Inhibiting
+    windows: Windows
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone of times in messages."""
+        return ZoneInfo(self.settings.timezone)
+
+
+class _Deciding:
+    """One decision, stage by stage."""
+
+    def __init__(self, house: House, picture: Picture, silences: Iterable[Silence], now: datetime) -> None:
+        self.house = house
+        self.now = now
+        self.flapping = house.settings.flapping
+        self.silences = [silence for silence in silences if silence.active(now)]
+        self.heard = {name: calmed(it, now, self.flapping) for name, it in picture.heard.items()}
+        self.threads = dict(picture.threads)
+        self.timings: dict[str, Timing] = {}
+        self.notes: dict[str, list[Note]] = {}
+        self.held: dict[str, str] = {}
+        self.muted: set[str] = set()
+        self.messages: list[Notification] = []
+        self.wake: list[datetime] = []
+
+    def decide(self) -> Decision:
+        """Go through all stages."""
+        self.route_and_group()
+        self.inhibit()
+        self.mute()
+        for thread in list(self.threads.values()):
+            self.dedupe_and_send(thread)
+        self.forget()
+        return Decision(self.messages, Picture(self.heard, self.threads), self.notes, self.again())
+
+    def note(self, name: str, stage: str, says: str) -> None:
+        """Leave a note for an alert."""
+        self.notes.setdefault(name, []).append(Note(stage, says))
+
+    def route_and_group(self) -> None:
+        """Give each alert its threads: the one that spoke of it, or one with the same key, or a new one."""
+        by_key = {thread.key: thread.id for thread in self.threads.values()}
+        of_alert: dict[str, list[str]] = {}
+        for thread in self.threads.values():
+            for name in thread.members:
+                of_alert.setdefault(name, []).append(thread.id)
+        for name, heard in sorted(self.heard.items(), key=lambda it: (it[1].since, it[0])):
+            ways = self.house.routing.take(heard.alert.labels)
+            for way in ways:
+                self.note(name, "route", f"to {', '.join(way.channels) or 'nobody'} by {way.why}")
+            if name in of_alert:
+                for thread in of_alert[name]:
+                    self.timings.setdefault(thread, self._timing(thread, ways))
+                continue
+            if heard.alert.status is not Status.FIRING:
+                continue
+            for way in ways:
+                if way.channels:
+                    self._join(name, heard, way, by_key)
+
+    def _timing(self, thread: str, ways: Sequence[Taken]) -> Timing:
+        key = self.threads[thread].key
+        return next((way.timing for way in ways if way.key == key), ways[0].timing)
+
+    def _join(self, name: str, heard: Heard, way: Taken, by_key: dict[str, str]) -> None:
+        thread_name = by_key.get(way.key)
+        if thread_name is None:
+            thread_name = thread_id(way.key, name, heard.since)
+            self.threads[thread_name] = Thread(thread_name, way.key, way.channels, way.group, self.now)
+            by_key[way.key] = thread_name
+        thread = self.threads[thread_name]
+        self.threads[thread_name] = replace(thread, members=thread.members | {name})
+        self.timings[thread_name] = way.timing
+
+    def inhibit(self) -> None:
+        """Find what is explained by something else."""
+        self.held = self.house.inhibiting.held_back({name: heard.alert for name, heard in self.heard.items()})
+        for name, source in self.held.items():
+            self.note(name, "inhibit", f"held back while {self.heard[source].alert.name} fires")
+
+    def mute(self) -> None:
+        """Find what nobody wants to hear of now."""
+        opened = self.house.windows.open(self.now)
+        for name, heard in self.heard.items():
+            if heard.alert.status is not Status.FIRING:
+                continue
+            for silence in self.silences:
+                if matches(silence.matchers, heard.alert.labels):
+                    self.muted.add(name)
+                    says = f"silence {silence.id} by {silence.by} until {self._time(silence.ends)}: {silence.comment}"
+                    self.note(name, "mute", says)
+            for window in opened:
+                if matches(window.matchers, heard.alert.labels):
+                    self.muted.add(name)
+                    self.note(name, "mute", f"window {window.name!r} is open until {self._time(window.ends)}")
+        self.wake += [silence.ends for silence in self.silences]
+        if (change := self.house.windows.next_change(self.now)) is not None:
+            self.wake.append(change)
+
+    def dedupe_and_send(self, thread: Thread) -> None:
+        """Compare what there is to say of a thread with what was said, and say what is new when it is time."""
+        now, timing = self.now, self.timings.get(thread.id) or self._usual()
+        speak = {name: self._speak(thread, name) for name in thread.members}
+        current = {name: it for name, it in speak.items() if it is not None}
+        news = {name: it for name, it in current.items() if it is not thread.told.get(name)}
+        told = {**thread.told, **current}
+        ended = {name for name, it in told.items() if it is Shown.OVER}
+        live = set(told) - ended
+        if not thread.told and not live:
+            self._unsaid(thread, speak)
+            return
+        if not live:
+            kind = Kind.RESOLVED
+        elif news and all(it is Shown.ACKNOWLEDGED for it in news.values()):
+            kind = Kind.ACKNOWLEDGED
+        elif Shown.UNSTABLE in news.values():
+            kind = Kind.UNSTABLE
+        elif news:
+            kind = Kind.FIRING
+        else:
+            kind = Kind.REMINDER
+        due = self._due(thread, timing, kind, told)
+        if due is None:
+            self._say_nothing_new(thread, None)
+            return
+        if due > now:
+            self.wake.append(due)
+            self._say_nothing_new(thread, due)
+            return
+        self._send(thread, kind, told, news)
+
+    def _speak(self, thread: Thread, name: str) -> Shown | None:
+        """Return how to speak of an alert now; nothing when it isn't spoken of."""
+        heard = self.heard.get(name)
+        told = thread.told.get(name)
+        if heard is None:
+            # It was over for so long that it was forgotten; who heard of it must hear of its end.
+            return Shown.OVER if told else None
+        if (later := next_look(heard, self.now, self.flapping)) is not None:
+            self.wake.append(later)
+        now = shown(heard, told, self.now, self.flapping)
+        if told is None and (now is Shown.OVER or name in self.held or name in self.muted):
+            return None
+        if (name in self.held or name in self.muted) and now is not Shown.OVER:
+            # Known already, and nobody wants news of it; its end is told all the same.
+            return told
+        return now
+
+    def _due(self, thread: Thread, timing: Timing, kind: Kind, told: Mapping[str, Shown]) -> datetime | None:
+        """Return when a message of this kind may leave; nothing when none is wanted."""
+        if thread.spoken is None:
+            return thread.opened + timing.wait
+        if kind is Kind.ACKNOWLEDGED:
+            return self.now
+        if kind is not Kind.REMINDER:
+            return thread.spoken + timing.interval
+        unheard = [name for name, it in told.items() if it is Shown.FIRING and not self._quiet(name)]
+        return thread.spoken + timing.repeat if unheard else None
+
+    def _quiet(self, name: str) -> bool:
+        return name in self.held or name in self.muted
+
+    def _usual(self) -> Timing:
+        settings = self.house.settings
+        return Timing(settings.wait, settings.interval, settings.repeat)
+
+    def _unsaid(self, thread: Thread, speak: Mapping[str, Shown | None]) -> None:
+        """Keep a thread of which nothing was said while one of its alerts may yet be told, else let it go."""
+        waiting = [name for name in speak if (it := self.heard.get(name)) and it.alert.status is Status.FIRING]
+        for name in set(speak) - set(waiting):
+            self.note(name, "dedupe", "over before anybody was told")
+        if waiting:
+            # It begins to wait for others when it is first free to be told.
+            self.threads[thread.id] = replace(thread, members=frozenset(waiting), opened=self.now)
+        else:
+            del self.threads[thread.id]
+
+    def _say_nothing_new(self, thread: Thread, due: datetime | None) -> None:
+        for name in thread.members:
+            if self._quiet(name):
+                continue
+            if thread.spoken is None and due:
+                says = f"waits for others until {self._time(due)}"
+            elif due:
+                says = f"told at {self._time(thread.spoken)}; next at {self._time(due)}"
+            else:
+                says = f"told at {self._time(thread.spoken)}; nothing more to say until it changes"
+            self.note(name, "dedupe", says)
+
+    def _send(self, thread: Thread, kind: Kind, told: Mapping[str, Shown], news: Mapping[str, Shown]) -> None:
+        live = [name for name, it in told.items() if it is not Shown.OVER]
+        alerts = [self.heard[name].alert for name in [*live, *(set(news) - set(live))] if name in self.heard]
+        alerts.sort(key=lambda alert: (alert.status is Status.RESOLVED, alert.fired or alert.starts, alert.fingerprint))
+        severities = [self.heard[name].alert.severity for name in live if name in self.heard]
+        severity = worst([*severities, thread.severity] if thread.severity else severities)
+        held = [self.heard[name].alert for name, source in self.held.items() if source in live]
+        words = worded(
+            alerts,
+            kind,
+            language=self.house.settings.language,
+            zone=self.house.zone,
+            now=self.now,
+            since=thread.opened,
+            held_back=held,
+            group=thread.group,
+            title=thread.title,
+            address=self.house.settings.address or "",
+        )
+        for channel in thread.channels:
+            self.messages.append(
+                Notification(
+                    thread=thread.id,
+                    number=thread.number,
+                    key=f"{thread.id}.{thread.number}.{channel}",
+                    kind=kind,
+                    severity=severity,
+                    title=words.title,
+                    lines=words.lines,
+                    facts=words.facts,
+                    links=words.links,
+                    at=self.now,
+                    since=thread.opened,
+                    language=self.house.settings.language,
+                    alerts=tuple(alerts),
+                    group=thread.group,
+                    receiver=channel,
+                )
+            )
+        for name in {*live, *news}:
+            self.note(name, "send", f"{kind.value} to {', '.join(thread.channels)} at {self._time(self.now)}")
+        if kind is Kind.RESOLVED:
+            del self.threads[thread.id]
+            return
+        self.threads[thread.id] = replace(
+            thread,
+            told={name: it for name, it in told.items() if it is not Shown.OVER},
+            members=thread.members - {name for name, it in told.items() if it is Shown.OVER},
+            number=thread.number + 1,
+            spoken=self.now,
+            severity=severity,
+            title=words.title,
+        )
+
+    def forget(self) -> None:
+        """Let go of alerts that have been over for long and are spoken of nowhere."""
+        spoken_of = {name for thread in self.threads.values() for name in thread.members}
+        for name, heard in list(self.heard.items()):
+            if name not in spoken_of and forgotten(heard, self.now):
+                del self.heard[name]
+
+    def again(self) -> datetime | None:
+        """Return when to decide again at the latest."""
+        soon = self.now + timedelta(milliseconds=1)
+        return min((max(at, soon) for at in self.wake if at > self.now), default=None)
+
+    def _time(self, at: datetime | None) -> str:
+        return f"{at.astimezone(self.house.zone):%Y-%m-%d %H:%M:%S}" if at else "never"
+
+
+def decide(house: House, picture: Picture, silences: Iterable[Silence], now: datetime) -> Decision:
+    """Decide what is told now."""
+    return _Deciding(house, picture, silences, now).decide()
+
+
+def alerts_of(picture: Picture) -> Mapping[str, Alert]:
+    """Return the alerts that notify has heard of, by fingerprint."""
+    return {name: heard.alert for name, heard in picture.heard.items()}
