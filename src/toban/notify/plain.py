@@ -1,0 +1,61 @@
+"""Text from outside, made fit for a place that has room for so much."""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from typing import Final
+from urllib.parse import urlsplit
+
+ELLIPSIS: Final = "…"
+
+_LONGEST: Final = 2000
+"""How long an address may be that people are sent to."""
+
+_SPACES: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Kinds of characters that end lines, steer terminals, or can't be written (half of a pair)."""
+
+_NOTHING: Final = "Cf"
+"""Characters that nobody sees, among them those that turn the direction of reading round."""
+
+
+def one_line(text: str) -> str:
+    """Return a text on one line, without characters that nobody reads: what stands in a header or a title."""
+    kinds = ((unicodedata.category(each), each) for each in text)
+    return " ".join("".join(" " if kind in _SPACES else each for kind, each in kinds if kind != _NOTHING).split())
+
+
+def shortened(text: str, most: int, escaped: Callable[[str], str] = str) -> str:
+    """
+    Return a text of no more than `most` characters, as ``escaped`` writes it.
+
+    What is cut off shows as an ellipsis, and never in the middle of what one character was escaped to.
+    """
+    whole = escaped(text)
+    if len(whole) <= most:
+        return whole
+    room, kept = most - len(ELLIPSIS), []
+    for character in text:
+        piece = escaped(character)
+        room -= len(piece)
+        if room < 0:
+            break
+        kept.append(piece)
+    return "".join(kept).rstrip() + ELLIPSIS if most > 0 else ""
+
+
+def is_web(address: str) -> bool:
+    """Tell whether people can be sent there: a web address, not a script and nothing that breaks out of a link."""
+    try:
+        parts = urlsplit(address)
+        found = parts.hostname
+    except ValueError:
+        return False
+    fit = re.fullmatch(r"[!-~]+", address) and not re.search(r"[<>\"'`|\\^{}]", address)
+    return bool(parts.scheme in {"http", "https"} and found and fit and len(address) <= _LONGEST)
+
+
+def without(text: str, secrets: Iterable[str]) -> str:
+    """Return a text in which no secret is left, for messages about what came back."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, "[redacted]")
+    return text
