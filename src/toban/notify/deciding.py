@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from toban.core.alerts import Alert, Status
+from toban.core.alerts import Status
 from toban.core.matching import matches
 from toban.notify.damping import Heard, Shown, calmed, forgotten, next_look, shown
 from toban.notify.muting import Inhibiting, Silence, Windows
@@ -72,7 +72,7 @@ class _Deciding:
         self.silences = [silence for silence in silences if silence.active(now)]
         self.heard = {name: calmed(it, now, self.flapping) for name, it in picture.heard.items()}
         self.threads = dict(picture.threads)
-        self.timings: dict[str, Timing] = {}
+        self.ways: dict[str, list[Taken]] = {}
         self.notes: dict[str, list[Note]] = {}
         self.held: dict[str, str] = {}
         self.muted: set[str] = set()
@@ -81,9 +81,10 @@ class _Deciding:
 
     def decide(self) -> Decision:
         """Go through all stages."""
-        self.route_and_group()
+        self.route()
         self.inhibit()
         self.mute()
+        self.group()
         for thread in list(self.threads.values()):
             self.dedupe_and_send(thread)
         self.forget()
@@ -93,40 +94,41 @@ class _Deciding:
         """Leave a note for an alert."""
         self.notes.setdefault(name, []).append(Note(stage, says))
 
-    def route_and_group(self) -> None:
-        """Give each alert its threads: the one that spoke of it, or one with the same key, or a new one."""
-        by_key = {thread.key: thread.id for thread in self.threads.values()}
-        of_alert: dict[str, list[str]] = {}
-        for thread in self.threads.values():
-            for name in thread.members:
-                of_alert.setdefault(name, []).append(thread.id)
-        for name, heard in sorted(self.heard.items(), key=lambda it: (it[1].since, it[0])):
-            ways = self.house.routing.take(heard.alert.labels)
-            for way in ways:
+    def route(self) -> None:
+        """Find where each alert goes."""
+        for name, heard in self.heard.items():
+            self.ways[name] = self.house.routing.take(heard.alert.labels)
+            for way in self.ways[name]:
                 self.note(name, "route", f"to {', '.join(way.channels) or 'nobody'} by {way.why}")
-            if name in of_alert:
-                for thread in of_alert[name]:
-                    self.timings.setdefault(thread, self._timing(thread, ways))
-                continue
-            if heard.alert.status is not Status.FIRING:
-                continue
-            for way in ways:
-                if way.channels:
-                    self._join(name, heard, way, by_key)
 
-    def _timing(self, thread: str, ways: Sequence[Taken]) -> Timing:
-        key = self.threads[thread].key
-        return next((way.timing for way in ways if way.key == key), ways[0].timing)
+    def group(self) -> None:
+        """
+        Give each alert that may be told a thread: the one that speaks of it, one with the same key, or a new one.
 
-    def _join(self, name: str, heard: Heard, way: Taken, by_key: dict[str, str]) -> None:
-        thread_name = by_key.get(way.key)
-        if thread_name is None:
-            thread_name = thread_id(way.key, name, heard.since)
-            self.threads[thread_name] = Thread(thread_name, way.key, way.channels, way.group, self.now)
-            by_key[way.key] = thread_name
-        thread = self.threads[thread_name]
-        self.threads[thread_name] = replace(thread, members=thread.members | {name})
-        self.timings[thread_name] = way.timing
+        A thread is named after the first alert that could be told, so that it has the same name after a restart.
+        """
+        by_key = {thread.key: thread.id for thread in self.threads.values()}
+        spoken_of = {name for thread in self.threads.values() for name in thread.members}
+        for name, heard in sorted(self.heard.items(), key=lambda it: (it[1].since, it[0])):
+            if name in spoken_of or heard.alert.status is not Status.FIRING or self._quiet(name):
+                continue
+            for way in self.ways[name]:
+                if not way.channels:
+                    continue
+                if way.key not in by_key:
+                    new = Thread(thread_id(way.key, name, heard.since), way.key, way.channels, way.group, self.now)
+                    self.threads[new.id], by_key[way.key] = new, new.id
+                thread = self.threads[by_key[way.key]]
+                self.threads[thread.id] = replace(thread, members=thread.members | {name})
+
+    def _timing(self, thread: Thread) -> Timing:
+        """Return how patient a thread is: as the routes of its alerts say today."""
+        for name in sorted(thread.members):
+            for way in self.ways.get(name, []):
+                if way.key == thread.key:
+                    return way.timing
+        settings = self.house.settings
+        return Timing(settings.wait, settings.interval, settings.repeat)
 
     def inhibit(self) -> None:
         """Find what is explained by something else."""
@@ -155,7 +157,7 @@ class _Deciding:
 
     def dedupe_and_send(self, thread: Thread) -> None:
         """Compare what there is to say of a thread with what was said, and say what is new when it is time."""
-        now, timing = self.now, self.timings.get(thread.id) or self._usual()
+        now, timing = self.now, self._timing(thread)
         speak = {name: self._speak(thread, name) for name in thread.members}
         current = {name: it for name, it in speak.items() if it is not None}
         news = {name: it for name, it in current.items() if it is not thread.told.get(name)}
@@ -163,7 +165,9 @@ class _Deciding:
         ended = {name for name, it in told.items() if it is Shown.OVER}
         live = set(told) - ended
         if not thread.told and not live:
-            self._unsaid(thread, speak)
+            for name in thread.members - self.muted - set(self.held):
+                self.note(name, "dedupe", "over before anybody was told")
+            del self.threads[thread.id]
             return
         if not live:
             kind = Kind.RESOLVED
@@ -216,21 +220,6 @@ class _Deciding:
     def _quiet(self, name: str) -> bool:
         return name in self.held or name in self.muted
 
-    def _usual(self) -> Timing:
-        settings = self.house.settings
-        return Timing(settings.wait, settings.interval, settings.repeat)
-
-    def _unsaid(self, thread: Thread, speak: Mapping[str, Shown | None]) -> None:
-        """Keep a thread of which nothing was said while one of its alerts may yet be told, else let it go."""
-        waiting = [name for name in speak if (it := self.heard.get(name)) and it.alert.status is Status.FIRING]
-        for name in set(speak) - set(waiting):
-            self.note(name, "dedupe", "over before anybody was told")
-        if waiting:
-            # It begins to wait for others when it is first free to be told.
-            self.threads[thread.id] = replace(thread, members=frozenset(waiting), opened=self.now)
-        else:
-            del self.threads[thread.id]
-
     def _say_nothing_new(self, thread: Thread, due: datetime | None) -> None:
         for name in thread.members:
             if self._quiet(name):
@@ -258,6 +247,7 @@ class _Deciding:
             now=self.now,
             since=thread.opened,
             held_back=held,
+            acknowledged=next((alert.acknowledged for alert in alerts if alert.acknowledged), None),
             group=thread.group,
             title=thread.title,
             address=self.house.settings.address or "",
@@ -287,6 +277,8 @@ class _Deciding:
         if kind is Kind.RESOLVED:
             del self.threads[thread.id]
             return
+        if Shown.FIRING in told.values():
+            self.wake.append(self.now + self._timing(thread).repeat)
         self.threads[thread.id] = replace(
             thread,
             told={name: it for name, it in told.items() if it is not Shown.OVER},
@@ -316,8 +308,3 @@ class _Deciding:
 def decide(house: House, picture: Picture, silences: Iterable[Silence], now: datetime) -> Decision:
     """Decide what is told now."""
     return _Deciding(house, picture, silences, now).decide()
-
-
-def alerts_of(picture: Picture) -> Mapping[str, Alert]:
-    """Return the alerts that notify has heard of, by fingerprint."""
-    return {name: heard.alert for name, heard in picture.heard.items()}

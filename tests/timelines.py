@@ -1,0 +1,168 @@
+"""
+Virtual time for who hears about what: nobody sleeps.
+
+    line = Line()
+    line.at("0s").fires("disk")
+    for at in line.between("1m", "5m", "1m"):
+        at.fires("web", instance="b")
+    assert line.want("1h") == ["10s firing disk", "1m10s firing webb"]
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from toban.core.alerts import Acknowledgement, Alert, Change, Status
+from toban.core.labels import Labels
+from toban.core.section import duration, written
+from toban.notify.damping import Heard, hear
+from toban.notify.deciding import Decision, House, Picture, decide
+from toban.notify.matching import matchers
+from toban.notify.muting import Inhibiting, Silence, Windows
+from toban.notify.notification import Notification
+from toban.notify.routing import Routing
+from toban.notify.settings import NotifySettings
+from toban.notify.threads import Thread
+
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+CHANNELS = {"slack": False, "email": False, "pagerduty": True}
+
+Event = Callable[["Line"], None]
+
+
+def length(text: str) -> timedelta:
+    return timedelta() if text == "0s" else duration(text)
+
+
+def house(settings: Mapping[str, object], channels: Mapping[str, bool] = CHANNELS) -> House:
+    read = NotifySettings.model_validate(settings)
+    return House(read, Routing(read, channels), Inhibiting(read.inhibit), Windows(read))
+
+
+class At:
+    """What happens at one time of a line."""
+
+    def __init__(self, line: "Line", when: datetime) -> None:
+        self._line = line
+        self._when = when
+
+    def fires(self, name: str, **labels: str) -> "At":
+        return self._then(lambda line: line._change(name, labels, Status.FIRING, self._when))
+
+    def ends(self, name: str, **labels: str) -> "At":
+        return self._then(lambda line: line._change(name, labels, Status.RESOLVED, self._when))
+
+    def acknowledged(self, name: str, by: str = "ann", **labels: str) -> "At":
+        return self._then(lambda line: line._acknowledge(name, labels, by, self._when))
+
+    def silence(self, condition: str, lasts: str) -> "At":
+        ends = self._when + length(lasts)
+        silence = Silence("s1", tuple(matchers([condition])), self._when, ends, "ann", "tea", self._when)
+        return self._then(lambda line: line.silences.append(silence))
+
+    def nothing(self) -> "At":
+        """Something is decided, though nothing happened."""
+        return self._then(lambda line: None)
+
+    def _then(self, event: Event) -> "At":
+        self._line._events.append((self._when, event))
+        return self
+
+
+class Line:
+    """
+    One time line: what happens, and what was told when.
+
+    ``restarts`` writes the picture down and reads it again after every decision.
+    """
+
+    def __init__(
+        self,
+        channels: Mapping[str, bool] = CHANNELS,
+        *,
+        began: datetime = BEGAN,
+        restarts: Callable[[], bool] = lambda: False,
+        **settings: object,
+    ) -> None:
+        self.house = house(settings, channels)
+        self.began = began
+        self.picture = Picture()
+        self.silences: list[Silence] = []
+        self.messages: list[Notification] = []
+        self.decision: Decision | None = None
+        self._events: list[tuple[datetime, Event]] = []
+        self._restarts = restarts
+
+    def at(self, when: str) -> At:
+        return At(self, self.began + length(when))
+
+    def between(self, start: str, end: str, every: str) -> Iterator[At]:
+        """Return each time from a start to before an end."""
+        when = self.began + length(start)
+        while when < self.began + length(end):
+            yield At(self, when)
+            when += length(every)
+
+    def want(self, until: str) -> list[str]:
+        """Play the line and return what was told: when, of which kind, of what, to whom if not to slack alone."""
+        self.play(self.began + length(until))
+        found: dict[tuple[str, int], list[Notification]] = {}
+        for message in self.messages:
+            found.setdefault((message.thread, message.number), []).append(message)
+        return [self._shown(messages) for messages in found.values()]
+
+    def play(self, until: datetime) -> None:
+        events = sorted(self._events, key=lambda it: it[0])
+        now = self.began
+        while True:
+            while events and events[0][0] <= now:
+                events.pop(0)[1](self)
+            again = self._decide(now)
+            following = [at for at in (again, events[0][0] if events else None) if at is not None]
+            if not following or min(following) > until:
+                return
+            now = min(following)
+
+    def _decide(self, now: datetime) -> datetime | None:
+        self.decision = decide(self.house, self.picture, self.silences, now)
+        self.messages += self.decision.messages
+        self.picture = self.decision.after
+        if self._restarts():
+            self.picture = reread(self.picture)
+        return self.decision.again
+
+    def _change(self, name: str, labels: Mapping[str, str], status: Status, when: datetime) -> None:
+        alert = alert_of(name, labels, when)
+        before = self.picture.heard.get(alert.fingerprint)
+        if status is Status.RESOLVED:
+            alert = (before.alert if before else alert).resolved(when)
+        self.hear(Change(alert, when))
+
+    def _acknowledge(self, name: str, labels: Mapping[str, str], by: str, when: datetime) -> None:
+        before = self.picture.heard[alert_of(name, labels, when).fingerprint].alert
+        self.hear(Change(replace(before, acknowledged=Acknowledgement(by, when)), when))
+
+    def hear(self, change: Change) -> None:
+        name = change.alert.fingerprint
+        heard = hear(self.picture.heard.get(name), change, self.house.settings.flapping)
+        self.picture = replace(self.picture, heard={**self.picture.heard, name: heard})
+
+    def _shown(self, messages: list[Notification]) -> str:
+        first = messages[0]
+        names = sorted({alert.name + alert.labels.get("instance", "") for alert in first.alerts})
+        channels = [message.receiver for message in messages]
+        to = "" if channels == ["slack"] else f" to {','.join(channels)}"
+        return f"{written(first.at - self.began)} {first.kind.value} {','.join(names)}{to}"
+
+
+def alert_of(name: str, labels: Mapping[str, str], when: datetime) -> Alert:
+    given = Labels({"alertname": name, "severity": "warning", "channels": "slack", **labels})
+    return Alert(given, {"summary": f"{name} is wrong"}, Status.FIRING, when, fired=when, value=1.0)
+
+
+def reread(picture: Picture) -> Picture:
+    """Return a picture as it is read after it was written."""
+    return Picture(
+        {name: Heard.read(heard.body()) for name, heard in picture.heard.items()},
+        {name: Thread.read(thread.body()) for name, thread in picture.threads.items()},
+    )
