@@ -59,10 +59,14 @@ def tell(connection: Connection, topic: str, body: Mapping[str, Any], at: dateti
     return int(position)
 
 
-def subscribe(connection: Connection, reader: str) -> None:
-    """Make a reader known: a new one begins at the end, one that is known goes on where it was."""
+def subscribe(connection: Connection, reader: str, *, from_start: bool = False) -> None:
+    """
+    Make a reader known: one that is known goes on where it was.
+
+    A new one begins at the end; or ``from_start``, with the oldest change there is.
+    """
     if connection.execute(select(CURSOR.c.reader).where(CURSOR.c.reader == reader)).first() is None:
-        connection.execute(insert(CURSOR).values(reader=reader, position=end(connection)))
+        connection.execute(insert(CURSOR).values(reader=reader, position=0 if from_start else end(connection)))
 
 
 def end(connection: Connection) -> int:

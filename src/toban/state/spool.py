@@ -162,6 +162,12 @@ def waiting(connection: Connection, lane: str) -> Waiting:
     return Waiting(many, oldest.put, oldest.trouble) if oldest else Waiting()
 
 
+def lanes(connection: Connection, prefix: str) -> list[str]:
+    """Return the lanes on which something waits and whose names begin so."""
+    found = connection.execute(select(SPOOL.c.lane).where(SPOOL.c.lane.startswith(prefix, autoescape=True)).distinct())
+    return sorted(found.scalars())
+
+
 def next_due(connection: Connection, lane: str) -> datetime | None:
     """Return when the next parcel of a lane is due; nothing when none waits."""
     return connection.execute(select(func.min(SPOOL.c.due)).where(SPOOL.c.lane == lane)).scalar()

@@ -1,0 +1,225 @@
+"""What notify must remember: alerts as heard, threads, what channels keep of them, silences, and why."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    String,
+    Table,
+    delete,
+    insert,
+    select,
+    update,
+)
+
+from toban.notify.channel import Handle
+from toban.notify.damping import Heard
+from toban.notify.deciding import Note, Picture
+from toban.notify.matching import matchers, written
+from toban.notify.muting import Silence
+from toban.notify.threads import Thread
+from toban.state.tables import Id, Moment, metadata
+
+HEARD: Final = Table(
+    "notify_alert",
+    metadata,
+    Column("fingerprint", String(16), primary_key=True),
+    Column("body", JSON, nullable=False),
+)
+THREAD: Final = Table(
+    "notify_thread",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("body", JSON, nullable=False),
+)
+HANDLE: Final = Table(
+    "notify_handle",
+    metadata,
+    Column("thread", String(40), primary_key=True),
+    Column("channel", String(200), primary_key=True),
+    Column("body", JSON, nullable=False),
+    Column("touched", Moment, nullable=False),
+)
+SILENCE: Final = Table(
+    "notify_silence",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("matchers", JSON, nullable=False),
+    Column("starts", Moment, nullable=False),
+    Column("ends", Moment, nullable=False),
+    Column("by", String(200), nullable=False),
+    Column("comment", String(2000), nullable=False),
+    Column("updated", Moment, nullable=False),
+    Column("noticed", Boolean, nullable=False),
+)
+TROUBLE: Final = Table(
+    "notify_trouble",
+    metadata,
+    Column("channel", String(200), primary_key=True),
+    Column("since", Moment, nullable=False),
+    Column("says", String(1000), nullable=False),
+    Column("permanent", Boolean, nullable=False),
+)
+REROUTED: Final = Table(
+    "notify_rerouted",
+    metadata,
+    Column("key", String(300), primary_key=True),
+    Column("at", Moment, nullable=False),
+)
+NOTE: Final = Table(
+    "notify_note",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("fingerprint", String(16), nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("stage", String(20), nullable=False),
+    Column("says", String(1000), nullable=False),
+    Index("notify_note_alert", "fingerprint", "id"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """That a channel can't be reached: since when, why, and whether another try would end the same."""
+
+    channel: str
+    since: datetime
+    says: str
+    permanent: bool
+
+
+def load(connection: Connection) -> Picture:
+    """Return alerts as heard and open threads."""
+    heard = {row.fingerprint: Heard.read(row.body) for row in connection.execute(select(HEARD))}
+    threads = {row.id: Thread.read(row.body) for row in connection.execute(select(THREAD))}
+    return Picture(heard, threads)
+
+
+def save(connection: Connection, before: Picture, after: Picture) -> None:
+    """Write what differs between two pictures."""
+    _save(connection, HEARD, HEARD.c.fingerprint, before.heard, after.heard)
+    _save(connection, THREAD, THREAD.c.id, before.threads, after.threads)
+
+
+def _save(
+    connection: Connection, table: Table, key: Column[str], before: Mapping[str, Any], after: Mapping[str, Any]
+) -> None:
+    gone = [name for name in before if name not in after]
+    new = [{key.name: name, "body": it.body()} for name, it in after.items() if name not in before]
+    for name in gone:
+        connection.execute(delete(table).where(key == name))
+    if new:
+        connection.execute(insert(table), new)
+    for name, it in after.items():
+        if name in before and before[name] is not it and before[name] != it:
+            connection.execute(update(table).where(key == name).values(body=it.body()))
+
+
+def handle(connection: Connection, thread: str, channel: str) -> Handle:
+    """Return what a channel remembers of a thread; nothing at its beginning."""
+    row = (HANDLE.c.thread == thread) & (HANDLE.c.channel == channel)
+    return connection.execute(select(HANDLE.c.body).where(row)).scalar() or {}
+
+
+def keep_handle(connection: Connection, thread: str, channel: str, body: Handle, now: datetime) -> None:
+    """Keep what a channel wants to remember of a thread."""
+    connection.execute(delete(HANDLE).where(HANDLE.c.thread == thread, HANDLE.c.channel == channel))
+    connection.execute(insert(HANDLE).values(thread=thread, channel=channel, body=dict(body), touched=now))
+
+
+def silences(connection: Connection, now: datetime | None = None) -> list[Silence]:
+    """Return all silences, or those that have not ended."""
+    query = select(SILENCE).order_by(SILENCE.c.starts, SILENCE.c.id)
+    rows = connection.execute(query if now is None else query.where(SILENCE.c.ends > now))
+    return [
+        Silence(row.id, tuple(matchers(row.matchers)), row.starts, row.ends, row.by, row.comment, row.updated)
+        for row in rows
+    ]
+
+
+def keep_silence(connection: Connection, silence: Silence) -> None:
+    """Keep a silence, a new one or a changed one."""
+    connection.execute(delete(SILENCE).where(SILENCE.c.id == silence.id))
+    connection.execute(
+        insert(SILENCE).values(
+            id=silence.id,
+            matchers=[written(condition) for condition in silence.matchers],
+            starts=silence.starts,
+            ends=silence.ends,
+            by=silence.by,
+            comment=silence.comment,
+            updated=silence.updated,
+            noticed=False,
+        )
+    )
+
+
+def unnoticed(connection: Connection, before: datetime) -> set[str]:
+    """Return the silences that end before a time and whose end was not announced."""
+    rows = connection.execute(select(SILENCE.c.id).where(SILENCE.c.ends <= before, SILENCE.c.noticed.is_(False)))
+    return set(rows.scalars())
+
+
+def notice(connection: Connection, silence: str) -> None:
+    """Note that the end of a silence was announced."""
+    connection.execute(update(SILENCE).where(SILENCE.c.id == silence).values(noticed=True))
+
+
+def troubles(connection: Connection) -> dict[str, Trouble]:
+    """Return which channels can't be reached."""
+    return {
+        row.channel: Trouble(row.channel, row.since, row.says, row.permanent)
+        for row in connection.execute(select(TROUBLE))
+    }
+
+
+def note_trouble(connection: Connection, channel: str, says: str, now: datetime, *, permanent: bool) -> None:
+    """Note that a channel can't be reached; since when stays what it was."""
+    says = says[:1000]
+    changed = update(TROUBLE).where(TROUBLE.c.channel == channel).values(says=says, permanent=permanent)
+    if connection.execute(changed).rowcount == 0:
+        connection.execute(insert(TROUBLE).values(channel=channel, since=now, says=says, permanent=permanent))
+
+
+def note_well(connection: Connection, channel: str) -> None:
+    """Note that a channel was reached."""
+    connection.execute(delete(TROUBLE).where(TROUBLE.c.channel == channel))
+
+
+def reroute(connection: Connection, key: str, now: datetime) -> bool:
+    """Note that a message goes to another channel too; false when it was noted before."""
+    if connection.execute(select(REROUTED.c.key).where(REROUTED.c.key == key)).first():
+        return False
+    connection.execute(insert(REROUTED).values(key=key, at=now))
+    return True
+
+
+def keep_notes(connection: Connection, notes: Iterable[tuple[str, Note]], now: datetime) -> None:
+    """Keep notes of why alerts were or weren't told."""
+    rows = [{"fingerprint": name, "at": now, "stage": note.stage, "says": note.says[:1000]} for name, note in notes]
+    if rows:
+        connection.execute(insert(NOTE), rows)
+
+
+def notes(connection: Connection, fingerprint: str, limit: int = 100) -> Sequence[tuple[datetime, Note]]:
+    """Return the newest notes of an alert, oldest first."""
+    rows = connection.execute(
+        select(NOTE).where(NOTE.c.fingerprint == fingerprint).order_by(NOTE.c.id.desc()).limit(limit)
+    )
+    return [(row.at, Note(row.stage, row.says)) for row in rows][::-1]
+
+
+def prune(connection: Connection, before: datetime) -> None:
+    """Remove what nobody will ask for any more."""
+    connection.execute(delete(NOTE).where(NOTE.c.at < before))
+    connection.execute(delete(REROUTED).where(REROUTED.c.at < before))
+    connection.execute(delete(SILENCE).where(SILENCE.c.ends < before))
+    open_threads = select(THREAD.c.id)
+    connection.execute(delete(HANDLE).where(HANDLE.c.touched < before, HANDLE.c.thread.not_in(open_threads)))

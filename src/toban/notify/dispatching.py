@@ -1,0 +1,273 @@
+"""Hears of alerts, decides who is told, and sends."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+from sqlalchemy import Connection
+
+from toban.core.alerts import TOPIC, Change
+from toban.core.errors import StateError
+from toban.core.meters import Meters
+from toban.core.ports import Clock, Condition
+from toban.notify import book
+from toban.notify.channel import Channel, Tools
+from toban.notify.damping import hear
+from toban.notify.deciding import Decision, House, Note, Picture, decide
+from toban.notify.lanes import Lane, lane_of, reroute
+from toban.notify.muting import Silence
+from toban.notify.notices import silence_ends
+from toban.notify.notification import Notification
+from toban.state import feed, spool
+from toban.state.door import State
+
+log = structlog.get_logger("toban.notify")
+
+READER: Final = "notify"
+AT_ONCE: Final = 500
+"""How many changes are taken in by one transaction."""
+REST: Final = timedelta(seconds=30)
+"""How long is rested at most before looking for what another copy has told."""
+AWAY: Final = timedelta(seconds=2)
+"""How long is rested while state is away."""
+KEPT: Final = timedelta(days=30)
+"""How long notes and ended silences are kept."""
+PRUNE_EVERY: Final = timedelta(hours=1)
+STUCK: Final = timedelta(minutes=2)
+"""How long a message may wait before notify is not well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one transaction brought."""
+
+    decision: Decision
+    before: Picture
+    changes: int
+    silences: Sequence[Silence]
+
+
+class Dispatching:
+    """
+    Reads what alerting tells, decides, and lets each channel send on its own.
+
+    Cursor, picture and messages are one transaction: a crash repeats a message under the same key at worst. While
+    state is away it goes on from memory, with what it is told directly.
+    """
+
+    name = "notify"
+
+    def __init__(
+        self,
+        house: House,
+        channels: Mapping[str, Channel],
+        state: State,
+        tools: Tools,
+        clock: Clock,
+        meters: Meters,
+    ) -> None:
+        self.house = house
+        self.lanes = {
+            name: Lane(channel, fallback_of(name, channels, house.settings.fallback), state, tools, meters)
+            for name, channel in channels.items()
+        }
+        for lane in self.lanes.values():
+            lane.ring_fallback = self._ring
+        self._state = state
+        self._clock = clock
+        self._bell = asyncio.Event()
+        self._picture = Picture()
+        self._stored = Picture()
+        self._silences: Sequence[Silence] = ()
+        self._notes: dict[str, Sequence[Note]] = {}
+        self._opened = False
+        self._trouble = ""
+        self._pruned: datetime | None = None
+
+    async def open(self) -> None:
+        """Take up where the last run ended; the feed is read from its start by a reader that is new."""
+
+        def work(connection: Connection) -> Picture:
+            feed.subscribe(connection, READER, from_start=True)
+            for lane in _lanes_of_nobody(connection, self.lanes):
+                self._take_over(connection, lane)
+            return book.load(connection)
+
+        stored = await self._state.transaction(work)
+        # What was heard while state was away stands above what it holds.
+        self._picture = Picture({**stored.heard, **self._picture.heard}, {**stored.threads, **self._picture.threads})
+        self._stored, self._opened = stored, True
+
+    def _take_over(self, connection: Connection, lane: str) -> None:
+        """Send elsewhere what waits for a channel that is no longer there."""
+        channel, now = lane.removeprefix("channel:"), self._clock.now()
+        to = self.house.settings.fallback or next(iter(self.lanes), "")
+        for parcel in spool.claim(connection, lane, now + timedelta(days=3650), timedelta(), limit=1_000_000):
+            if to:
+                reroute(connection, parcel, channel, to, "this channel was removed from the configuration", now)
+            spool.drop(connection, parcel, "channel removed")
+
+    def ring(self) -> None:
+        """Say that alerting told something."""
+        self._bell.set()
+
+    def _ring(self) -> None:
+        for lane in self.lanes.values():
+            lane.ring()
+
+    async def run(self) -> None:
+        """Decide and send until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for lane in self.lanes.values():
+                tasks.create_task(lane.run(), name=f"channel {lane.name}")
+            while True:
+                self._bell.clear()
+                again = await self.decide()
+                await self._rest(again)
+
+    async def _rest(self, again: datetime) -> None:
+        seconds = max(0.0, (again - self._clock.now()).total_seconds())
+        ringing = asyncio.ensure_future(self._bell.wait())
+        resting = asyncio.ensure_future(self._clock.sleep(seconds))
+        try:
+            await asyncio.wait({ringing, resting}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ringing.cancel()
+            resting.cancel()
+
+    async def decide(self) -> datetime:
+        """Take in what there is, decide, hand over the messages; return when to decide again at the latest."""
+        now = self._clock.now()
+        try:
+            if not self._opened:
+                await self.open()
+            taken = await self._state.transaction(self._work)
+        except StateError as error:
+            if not self._trouble:
+                log.warning("going on from memory", error=str(error))
+            self._trouble = str(error)
+            return self._decide_from_memory(now)
+        self._trouble = ""
+        self._picture = self._stored = taken.decision.after
+        self._silences, self._notes = taken.silences, dict(taken.decision.notes)
+        for lane in self.lanes.values():
+            lane.direct.clear()
+        self._ring()
+        await self._prune(now)
+        if taken.changes == AT_ONCE:
+            return now
+        return min(taken.decision.again or now + REST, now + REST)
+
+    def _work(self, connection: Connection) -> Taken:
+        now = self._clock.now()
+        changes = feed.unread(connection, READER, AT_ONCE)
+        silences = book.silences(connection, now)
+        picture = self._picture
+        for change in changes:
+            if change.topic == TOPIC:
+                picture = heard(picture, Change.read(change.body), self.house)
+        decision = decide(self.house, picture, silences, now)
+        unsent = [message for lane in self.lanes.values() for message in lane.direct]
+        notices = self._notices(connection, silences, decision.after, now)
+        for message in [*unsent, *decision.messages, *notices]:
+            self._put(connection, message, now)
+        book.save(connection, self._stored, decision.after)
+        news = [
+            (name, note)
+            for name, notes in decision.notes.items()
+            for note in notes
+            if note not in self._notes.get(name, ())
+        ]
+        book.keep_notes(connection, news, now)
+        if changes:
+            feed.advance(connection, READER, changes[-1].position)
+        return Taken(decision, picture, len(changes), silences)
+
+    def _put(self, connection: Connection, message: Notification, now: datetime) -> None:
+        channel = message.receiver
+        if channel not in self.lanes:
+            # Its thread began when there was such a channel; the end of it must arrive somewhere.
+            channel = self.house.settings.fallback or next(iter(self.lanes), "")
+        if channel:
+            spool.put(connection, lane_of(channel), message.key, message.body(), now, message.thread)
+
+    def _notices(
+        self, connection: Connection, silences: Sequence[Silence], picture: Picture, now: datetime
+    ) -> list[Notification]:
+        notices = []
+        for silence, messages in silence_ends(self.house, silences, picture, now):
+            if silence.id in book.unnoticed(connection, silence.ends):
+                book.notice(connection, silence.id)
+                notices += messages
+        return notices
+
+    def _decide_from_memory(self, now: datetime) -> datetime:
+        decision = decide(self.house, self._picture, self._silences, now)
+        self._picture = decision.after
+        for message in decision.messages:
+            if message.receiver in self.lanes:
+                self.lanes[message.receiver].give(message)
+        return min(decision.again or now + AWAY, now + AWAY)
+
+    async def urgent(self, changes: Sequence[Change]) -> None:
+        """Hear of changes directly, while state is away; the feed tells them again when it is back."""
+        for change in changes:
+            self._picture = heard(self._picture, change, self.house)
+        self.ring()
+
+    async def _prune(self, now: datetime) -> None:
+        if self._pruned is None or now - self._pruned >= PRUNE_EVERY:
+            self._pruned = now
+            try:
+                await self._state.transaction(lambda connection: book.prune(connection, now - KEPT))
+            except StateError as error:
+                log.debug("not pruned", error=str(error))
+
+    def health(self) -> Condition:
+        """Say whether messages reach their channels."""
+        now = self._clock.now()
+        said = [
+            f"{lane.name}: {'refused' if lane.trouble.permanent else 'fails'}: {lane.trouble.says}"
+            for lane in self.lanes.values()
+            if lane.trouble and (lane.trouble.permanent or now - lane.trouble.since >= STUCK)
+        ]
+        if self._trouble:
+            said.append(f"messages are sent from memory: {self._trouble}")
+        if said:
+            return Condition(False, "; ".join(said))
+        if not self.lanes:
+            return Condition(True, "no channel is configured: nobody is told")
+        return Condition(True, f"{', '.join(self.lanes)} reached" if self.lanes else "")
+
+    @property
+    def leaving(self) -> bool:
+        """Whether messages leave, by one channel at least: what the heartbeat asks."""
+        now = self._clock.now()
+        stuck = [
+            lane.trouble is not None
+            or (lane.waiting.since is not None and now - lane.waiting.since > STUCK and lane.waiting.many > 0)
+            for lane in self.lanes.values()
+        ]
+        return not stuck or not all(stuck)
+
+
+def heard(picture: Picture, change: Change, house: House) -> Picture:
+    """Return the picture with a change taken in."""
+    name = change.alert.fingerprint
+    now = hear(picture.heard.get(name), change, house.settings.flapping)
+    return replace(picture, heard={**picture.heard, name: now})
+
+
+def fallback_of(name: str, channels: Mapping[str, Channel], chosen: str) -> str:
+    """Return the channel that is told what another one can't be: the chosen one, else one that wakes nobody."""
+    if chosen and chosen != name:
+        return chosen
+    others = sorted((channel.pages, other) for other, channel in channels.items() if other != name)
+    return others[0][1] if others else ""
+
+
+def _lanes_of_nobody(connection: Connection, lanes: Mapping[str, Lane]) -> list[str]:
+    return [lane for lane in spool.lanes(connection, "channel:") if lane.removeprefix("channel:") not in lanes]

@@ -1,0 +1,183 @@
+"""One channel's way out: what waits for it, is sent, fails, and goes elsewhere then."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+from sqlalchemy import Connection
+
+from toban.core.errors import DeliveryError, StateError
+from toban.core.meters import Meters
+from toban.core.samples import counter, gauge
+from toban.notify import book
+from toban.notify.book import Trouble
+from toban.notify.channel import Channel, Handle, Tools
+from toban.notify.notification import Notification
+from toban.notify.wording import words
+from toban.state import spool
+from toban.state.door import State
+from toban.state.spool import Finish, Parcel, Waiting
+
+log = structlog.get_logger("toban.notify")
+
+SENT: Final = counter("toban_notifications_total", "Messages by channel and how a try ended.")
+WAITING: Final = gauge("toban_notifications_waiting", "Messages that wait for a channel.")
+
+ELSEWHERE_AFTER: Final = timedelta(minutes=2)
+"""How long a message may fail before another channel is told too."""
+REST: Final = 30.0
+"""Seconds: how long a lane rests at most before it looks for what another copy has put."""
+AWAY: Final = 2.0
+"""Seconds: how long a lane rests while state is away."""
+KEPT_DIRECT: Final = 1_000
+"""How many messages are kept in memory while state is away; the oldest are let go, and counted."""
+
+
+def lane_of(channel: str) -> str:
+    """Return the spool's lane of a channel."""
+    return f"channel:{channel}"
+
+
+class Lane:
+    """
+    Sends what waits for one channel, one after the other; a channel that hangs delays no other.
+
+    While state is away, what is given directly is sent from memory.
+    """
+
+    def __init__(self, channel: Channel, fallback: str, state: State, tools: Tools, meters: Meters) -> None:
+        self.channel = channel
+        self.name = channel.name
+        self.trouble: Trouble | None = None
+        self.waiting = Waiting()
+        self.direct: deque[Notification] = deque()
+        self._fallback = fallback
+        self._state = state
+        self._tools = tools
+        self._meters = meters
+        self._bell = asyncio.Event()
+        self._handles: dict[str, Handle] = {}
+        self.ring_fallback: Callable[[], None] = lambda: None
+
+    def ring(self) -> None:
+        """Say that there is something to send."""
+        self._bell.set()
+
+    def give(self, notification: Notification) -> None:
+        """Take a message that can't be put in the spool, because state is away."""
+        if len(self.direct) >= KEPT_DIRECT:
+            self.direct.popleft()
+            self._meters.add(SENT, channel=self.name, outcome="let go")
+            log.error("a message was let go: too many wait while state is away", channel=self.name)
+        self.direct.append(notification)
+        self.ring()
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        while True:
+            self._bell.clear()
+            rest = AWAY
+            try:
+                rest = await self.work_off()
+            except StateError as error:
+                log.debug("state is away", channel=self.name, error=str(error))
+                await self.send_direct()
+            ringing = asyncio.ensure_future(self._bell.wait())
+            resting = asyncio.ensure_future(self._tools.clock.sleep(rest))
+            try:
+                await asyncio.wait({ringing, resting}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                ringing.cancel()
+                resting.cancel()
+
+    async def work_off(self) -> float:
+        """Send what is due; return how many seconds to rest. Raises ``StateError``."""
+        clock, lane = self._tools.clock, lane_of(self.name)
+        lease = max(timedelta(minutes=1), 2 * self.channel.timeout)
+        await spool.work_off(self._state, lane, self._send, clock=clock, lease=lease, troubled=self._troubled)
+
+        def look(connection: Connection) -> tuple[Waiting, datetime | None, dict[str, Trouble]]:
+            return spool.waiting(connection, lane), spool.next_due(connection, lane), book.troubles(connection)
+
+        self.waiting, due, troubles = await self._state.transaction(look)
+        self.trouble = troubles.get(self.name)
+        self._meters.set(WAITING, self.waiting.many, channel=self.name)
+        if self.trouble:
+            self.ring_fallback()
+        return min(REST, max(0.0, (due - clock.now()).total_seconds())) if due else REST
+
+    async def send_direct(self) -> None:
+        """Send what was given directly, while state is away; what fails stays."""
+        while self.direct:
+            notification = self.direct[0]
+            try:
+                await self._deliver(notification, self._handles.get(notification.thread, {}))
+            except DeliveryError as error:
+                self._failed(error)
+                self.trouble = Trouble(self.name, self._tools.clock.now(), str(error), error.permanent)
+                return
+            self.trouble = None
+            if self.direct and self.direct[0] is notification:
+                self.direct.popleft()
+
+    async def _send(self, parcel: Parcel) -> Finish:
+        notification = Notification.read(parcel.body)
+
+        def known(connection: Connection) -> Handle:
+            return book.handle(connection, notification.thread, self.name)
+
+        handle = await self._state.transaction(known) or self._handles.get(notification.thread, {})
+        kept = await self._deliver(notification, handle)
+        now = self._tools.clock.now()
+
+        def finish(connection: Connection) -> None:
+            book.keep_handle(connection, notification.thread, self.name, kept, now)
+            book.note_well(connection, self.name)
+
+        return finish
+
+    async def _deliver(self, notification: Notification, handle: Handle) -> Handle:
+        """Send one message. Raises ``DeliveryError``, whatever goes wrong."""
+        try:
+            async with asyncio.timeout(self.channel.timeout.total_seconds()):
+                kept = await self.channel.send(notification, handle, self._tools)
+        except DeliveryError:
+            raise
+        except TimeoutError as error:
+            raise DeliveryError(f"{self.name}: no answer within {self.channel.timeout}") from error
+        except Exception as error:
+            # A fault in a channel must not end the others; it is told like any other trouble.
+            log.exception("failed unexpectedly", channel=self.name)
+            raise DeliveryError(f"{self.name}: {type(error).__name__}: {error}") from error
+        self._meters.add(SENT, channel=self.name, outcome="sent")
+        self._handles[notification.thread] = kept
+        if notification.over:
+            self._handles.pop(notification.thread, None)
+        return kept
+
+    def _failed(self, error: DeliveryError) -> None:
+        self._meters.add(SENT, channel=self.name, outcome="refused" if error.permanent else "failed")
+        if self.trouble is None or self.trouble.says != str(error):
+            log.warning("not delivered", channel=self.name, error=str(error), permanent=error.permanent)
+
+    def _troubled(self, connection: Connection, parcel: Parcel, error: DeliveryError) -> None:
+        """Write down trouble; what fails for long, or for good, goes to another channel too."""
+        now = self._tools.clock.now()
+        self._failed(error)
+        book.note_trouble(connection, self.name, str(error), now, permanent=error.permanent)
+        if self._fallback and (error.permanent or now - parcel.put >= ELSEWHERE_AFTER):
+            reroute(connection, parcel, self.name, self._fallback, str(error), now)
+
+
+def reroute(connection: Connection, parcel: Parcel, channel: str, to: str, why: str, now: datetime) -> None:
+    """Put a message on another channel's lane too, once, with a word why; never one that came from elsewhere itself."""
+    told = Notification.read(parcel.body)
+    if told.receiver != channel or not book.reroute(connection, parcel.key, now):
+        return
+    say = words(told.language)["rerouted"].format(channel=channel, why=why)
+    copy = replace(told, lines=(*told.lines, say), key=f"{told.key}~{to}")
+    spool.put(connection, lane_of(to), copy.key, copy.body(), now, told.thread)

@@ -1,0 +1,62 @@
+"""Words of toban's own, that belong to no alert."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from toban.core.alerts import Status
+from toban.core.labels import Labels
+from toban.core.matching import matches
+from toban.notify.deciding import House, Picture
+from toban.notify.muting import Silence, ending
+from toban.notify.notification import Kind, Notification
+from toban.notify.wording import words
+
+NOTICE: Final = timedelta(minutes=15)
+"""How long before its end a silence that still holds something back is announced."""
+
+
+def silence_ends(
+    house: House, silences: Sequence[Silence], picture: Picture, now: datetime
+) -> Iterator[tuple[Silence, list[Notification]]]:
+    """Return the silences that will soon end although what they hold back still fires, and who is told."""
+    for silence in ending(silences, now, NOTICE):
+        held = [
+            heard.alert
+            for heard in picture.heard.values()
+            if heard.alert.status is Status.FIRING and matches(silence.matchers, heard.alert.labels)
+        ]
+        if not held:
+            continue
+        channels = dict.fromkeys(
+            channel for alert in held for way in house.routing.take(alert.labels) for channel in way.channels
+        )
+        say = words(house.settings.language)
+        title = say["silence-ends"].format(what=silence.says(), time=f"{silence.ends.astimezone(house.zone):%H:%M}")
+        lines = (
+            say["silence-still"].format(names=", ".join(sorted({alert.name for alert in held}))),
+            say["silence-by"].format(by=silence.by, comment=silence.comment),
+        )
+        yield silence, [notice(house, channel, f"silence-{silence.id}", title, lines, now) for channel in channels]
+
+
+def notice(
+    house: House, channel: str, name: str, title: str, lines: Sequence[str], now: datetime, severity: str = "info"
+) -> Notification:
+    """Return a word of toban's own for one channel; ``name`` tells it from others."""
+    return Notification(
+        thread=name,
+        number=0,
+        key=f"{name}.{channel}",
+        kind=Kind.NOTICE,
+        severity=severity,
+        title=title,
+        lines=tuple(lines),
+        facts=(),
+        links=(),
+        at=now,
+        since=now,
+        language=house.settings.language,
+        group=Labels(),
+        receiver=channel,
+    )
