@@ -16,6 +16,10 @@ import structlog
 from sqlalchemy import Connection
 
 import toban
+from toban.alerting import loading
+from toban.alerting.evaluating import Evaluating
+from toban.alerting.groups import Group
+from toban.alerting.ledger import Ledger
 from toban.collect import defaults
 from toban.collect.checking import Tried, tried_out
 from toban.collect.collecting import Collecting
@@ -25,7 +29,7 @@ from toban.core.clock import SystemClock
 from toban.core.errors import CollectError, SettingsError, StateError
 from toban.core.meters import Meters
 from toban.core.places import SOCKET
-from toban.core.ports import Clock, Service
+from toban.core.ports import Clock, Condition, Service
 from toban.health.answering import Health
 from toban.health.checks import Unknown, checks, untold
 from toban.instruments.budgets import Budgets
@@ -33,6 +37,12 @@ from toban.intake import events
 from toban.intake.events import Events
 from toban.intake.taking import Taking
 from toban.logs.recent import Recent
+from toban.notify.channel import Tools as NotifyTools
+from toban.notify.deciding import House
+from toban.notify.dispatching import Dispatching
+from toban.notify.muting import Inhibiting, Windows
+from toban.notify.routing import Routing
+from toban.notify.shipped import INHIBITIONS
 from toban.promql.engine import Engine
 from toban.promql.querying import Querying
 from toban.settings import Settings
@@ -87,6 +97,7 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         engine = await stack.enter_async_context(Querying(Engine(store)))
         tools = replace(await _tools(stack, settings, clock, meters), state=state)
 
+        groups = loading.load(settings.alerting)
         collecting = Collecting(defaults.collectors(settings.collect, settings.shop), store, tools)
         health = Health(*checks(settings.shop), engine, clock)
         services: list[Service] = [state, store, collecting]
@@ -96,12 +107,61 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         declines = Declining(state, clock, meters, events.BOOK)
         taking = Taking(tools.pushed, settings.shop.services, recent, clock, meters, declines)
         services.append(taking)
+        dispatching = _dispatching(settings, state, tools)
+        services.append(dispatching)
+        # Rules are judged in a thread of their own: a question that takes long delays no alert.
+        judge = await stack.enter_async_context(Querying(Engine(store)))
+        ledger = Ledger(state, settings.data, dispatching.ring, dispatching.urgent)
+        evaluating = _evaluating(settings, groups, ledger, judge, store, tools, collecting, services)
+        services.append(evaluating)
         doors = Doors(taking, Events(state, clock, meters, declines), settings.web.body_limit)
         pushed = [*doors.routes(), *Lines(recent).routes()]
         app = application(own, health, engine, store, collecting, services, clock, pushed)
         services.append(serving.Serving(app, settings.web, network, local, clock))
         await stack.enter_async_context(noted(state, clock))
         yield Assembly(services, collecting.first_look, own.overview)
+
+
+def _dispatching(settings: Settings, state: State, tools: Tools) -> Dispatching:
+    notify, channels = settings.notify, settings.channels
+    house = House(
+        notify,
+        Routing(notify, {name: channel.pages for name, channel in channels.items()}),
+        Inhibiting([*INHIBITIONS, *notify.inhibit]),
+        Windows(notify),
+    )
+    address, environment = notify.address or "", os.environ.get("NODE_ENV") or "unknown"
+    lent_to_channels = NotifyTools(tools.http, tools.clock, address, environment)
+    return Dispatching(house, channels, state, lent_to_channels, tools.clock, tools.meters)
+
+
+def _evaluating(
+    settings: Settings,
+    groups: Sequence[Group],
+    ledger: Ledger,
+    judge: Querying,
+    store: Store,
+    tools: Tools,
+    collecting: Collecting,
+    services: Sequence[Service],
+) -> Evaluating:
+    def conditions() -> list[tuple[str, Condition]]:
+        return [(service.name, service.health()) for service in services if service.name != Evaluating.name]
+
+    assert tools.state is not None  # noqa: S101  # the daemon has just opened it
+    return Evaluating(
+        groups,
+        settings.alerting.every,
+        ledger,
+        judge,
+        store,
+        tools.state,
+        tools.clock,
+        tools.meters,
+        conditions=conditions,
+        first_look=collecting.first_look,
+        targets=[target.name for target in collecting.targets()],
+    )
 
 
 async def _tools(stack: AsyncExitStack, settings: Settings, clock: Clock, meters: Meters) -> Tools:

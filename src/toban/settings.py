@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from toban.alerting.settings import AlertingSettings
 from toban.collect.collector import COLLECTORS, Collector
 from toban.core.errors import SettingsError
 from toban.core.kinds import Kinds
 from toban.core.places import CONFIGURATION, data_folder
 from toban.core.section import Secret, Section
+from toban.notify.channel import CHANNELS, Channel
+from toban.notify.routing import unknown
+from toban.notify.settings import NotifySettings
 from toban.shop.settings import ShopSettings, from_variables
 from toban.tsdb.settings import TsdbSettings
 from toban.web.settings import WebSettings
@@ -43,11 +47,35 @@ class Settings(Section):
 
     metrics: TsdbSettings = TsdbSettings()
 
+    alerting: AlertingSettings = AlertingSettings()
+
+    channels: dict[str, Annotated[Channel, CHANNELS]] = Field(default_factory=dict)
+    """The ways to reach people, by the names that rules and routes call them."""
+
+    notify: NotifySettings = NotifySettings()
+
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
         twice = [name for name, many in Counter(collector.name for collector in self.collect).items() if many > 1]
         if twice:
             raise ValueError(f"collect: {twice[0]!r} is there twice: give each a `name` of its own")
+        return self
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _channels_are_called_by_their_keys(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        return {
+            name: {"name": name, **channel} if isinstance(channel, Mapping) else channel
+            for name, channel in value.items()
+        }
+
+    @model_validator(mode="after")
+    def _channels_are_there(self) -> Self:
+        missing = unknown(self.notify, self.channels)
+        if missing:
+            raise ValueError(missing[0])
         return self
 
     @model_validator(mode="after")
@@ -69,11 +97,17 @@ def load(path: Path | None, environment: Mapping[str, str], **given: object) -> 
         path = Path(CONFIGURATION)
     where = str(path) if path else "the environment"
     raw = read(path) if path else {}
-    return settle(raw, environment, where, **given)
+    return settle(raw, environment, where, path.parent if path else None, **given)
 
 
-def settle(raw: dict[str, Any], environment: Mapping[str, str], where: str, **given: object) -> Settings:
-    """Return the settings that a mapping stands for. Raises ``SettingsError`` like `load`."""
+def settle(
+    raw: dict[str, Any], environment: Mapping[str, str], where: str, folder: Path | None = None, **given: object
+) -> Settings:
+    """
+    Return the settings that a mapping stands for; paths in it are seen from ``folder``, else from the current one.
+
+    Raises ``SettingsError`` like `load`.
+    """
     raw = {"data": str(data_folder(environment)), **raw}
     if isinstance(raw.get("shop", {}), dict):
         raw["shop"] = {**from_variables(environment), **(raw.get("shop") or {})}
@@ -84,7 +118,7 @@ def settle(raw: dict[str, Any], environment: Mapping[str, str], where: str, **gi
     if environment.get("TOBAN_TOKEN") and isinstance(raw.get("web", {}), dict):
         raw["web"] = {"token": environment["TOBAN_TOKEN"], **(raw.get("web") or {})}
     try:
-        return Settings.model_validate(raw, context={"environment": environment})
+        return Settings.model_validate(raw, context={"environment": environment, "folder": folder or Path.cwd()})
     except ValidationError as error:
         mistakes = [_told(details, raw) for details in error.errors(include_url=False)]
         raise SettingsError("\n".join(f"{where}: {mistake}" for mistake in mistakes)) from error
@@ -162,11 +196,18 @@ def _known(model: type[BaseModel], raw: object, path: Sequence[int | str]) -> It
     for inner in _models(field.annotation, field.metadata) if field else ():
         if isinstance(inner, Kinds):
             position, *deeper = rest
-            entry = written[position] if isinstance(written, list) and isinstance(position, int) else None
+            entry = _entry(written, position)
             if isinstance(entry, Mapping):
                 yield from _known(inner.load(str(entry["kind"])), entry, deeper)
         else:
             yield from _known(inner, written, [part for part in rest if not isinstance(part, int)])
+
+
+def _entry(written: object, position: int | str) -> object:
+    """Return one of several kinds: by its place in a list, or by its name."""
+    if isinstance(written, list) and isinstance(position, int):
+        return written[position]
+    return written.get(position) if isinstance(written, Mapping) else None
 
 
 def _models(annotation: object, metadata: Sequence[object] = ()) -> Iterator[Any]:
@@ -177,6 +218,8 @@ def _models(annotation: object, metadata: Sequence[object] = ()) -> Iterator[Any
     elif typing.get_origin(annotation) is Annotated:
         inner, *more = typing.get_args(annotation)
         yield from _models(inner, more)
+    elif typing.get_origin(annotation) is dict:
+        yield from _models(typing.get_args(annotation)[1])
     elif typing.get_origin(annotation) in {tuple, types.UnionType, typing.Union}:
         for inner in typing.get_args(annotation):
             yield from _models(inner)

@@ -10,13 +10,13 @@ from toban.alerting.settings import AlertingSettings
 from toban.core.errors import SettingsError
 
 
-def load(settings: AlertingSettings, folder: Path) -> list[Group]:
+def load(settings: AlertingSettings) -> list[Group]:
     """
-    Return all groups of rules; paths are seen from ``folder``.
+    Return all groups of rules.
 
     Raises ``SettingsError`` that names each mistake.
     """
-    own = own_rules(settings.rules, folder)
+    own = own_rules(settings.rules)
     coming = shipped() if settings.shipped else []
     known = [rule.name for group in coming for rule in group.rules]
     for name in settings.without:
@@ -34,13 +34,13 @@ def shipped() -> list[Group]:
     return [group for name in names for group in read(rules.joinpath(name).read_text(encoding="utf-8"), name)]
 
 
-def own_rules(patterns: Iterable[str], folder: Path) -> list[Group]:
+def own_rules(patterns: Iterable[str]) -> list[Group]:
     """Return the rules of some files. Raises ``SettingsError`` for a file that is not there or is wrong."""
     groups: list[Group] = []
     for pattern in patterns:
-        found = sorted(_found(pattern, folder))
+        found = sorted(_found(pattern))
         if not found:
-            raise SettingsError(f"alerting.rules: {pattern!r}: there is no such file in {folder}")
+            raise SettingsError(f"alerting.rules: {pattern!r}: there is no such file")
         for path in found:
             try:
                 groups += read(path.read_text(encoding="utf-8"), str(path))
@@ -49,12 +49,10 @@ def own_rules(patterns: Iterable[str], folder: Path) -> list[Group]:
     return groups
 
 
-def _found(pattern: str, folder: Path) -> list[Path]:
-    path = Path(pattern)
-    if path.is_absolute():
-        folder, path = Path(path.anchor), path.relative_to(path.anchor)
+def _found(pattern: str) -> list[Path]:
+    path = Path(pattern).absolute()
     try:
-        return [it for it in folder.glob(str(path)) if it.is_file()]
+        return [it for it in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if it.is_file()]
     except (ValueError, NotImplementedError) as error:
         raise SettingsError(f"alerting.rules: {pattern!r}: {error}") from error
 

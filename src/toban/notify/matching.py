@@ -1,7 +1,7 @@
 """Conditions on the labels of alerts, written as Alertmanager writes them."""
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator
 
@@ -10,7 +10,7 @@ from toban.core.labels import quote
 from toban.core.matching import Matcher
 from toban.promql.syntax import ParseError, selector
 
-_ANY = '__name__!="\\u0000"'
+_ANY: Final = '__name__="any"'
 
 
 def matcher(text: str) -> Matcher:
