@@ -101,6 +101,10 @@ class Lane:
         await spool.work_off(self._state, lane, self._send, clock=clock, lease=lease, troubled=self._troubled)
 
         def look(connection: Connection) -> tuple[Waiting, datetime | None, dict[str, Trouble]]:
+            for parcel, trouble in (
+                spool.late(connection, lane, clock.now() - ELSEWHERE_AFTER) if self._fallback else ()
+            ):
+                reroute(connection, parcel, self.name, self._fallback, trouble or "no answer", clock.now())
             return spool.waiting(connection, lane), spool.next_due(connection, lane), book.troubles(connection)
 
         self.waiting, due, troubles = await self._state.transaction(look)
@@ -108,7 +112,9 @@ class Lane:
         self._meters.set(WAITING, self.waiting.many, channel=self.name)
         if self.trouble:
             self.ring_fallback()
-        return min(REST, max(0.0, (due - clock.now()).total_seconds())) if due else REST
+        times = [due, self.waiting.since and self.waiting.since + ELSEWHERE_AFTER]
+        coming = [(at - clock.now()).total_seconds() for at in times if at is not None]
+        return min([REST, *(seconds for seconds in coming if seconds > 0)]) if due is None or due > clock.now() else 0.0
 
     async def send_direct(self) -> None:
         """Send what was given directly, while state is away; what fails stays."""
@@ -165,11 +171,11 @@ class Lane:
             log.warning("not delivered", channel=self.name, error=str(error), permanent=error.permanent)
 
     def _troubled(self, connection: Connection, parcel: Parcel, error: DeliveryError) -> None:
-        """Write down trouble; what fails for long, or for good, goes to another channel too."""
+        """Write down trouble; what is refused for good goes to another channel at once."""
         now = self._tools.clock.now()
         self._failed(error)
         book.note_trouble(connection, self.name, str(error), now, permanent=error.permanent)
-        if self._fallback and (error.permanent or now - parcel.put >= ELSEWHERE_AFTER):
+        if self._fallback and error.permanent:
             reroute(connection, parcel, self.name, self._fallback, str(error), now)
 
 

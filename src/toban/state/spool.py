@@ -17,6 +17,7 @@ from typing import Any, Final
 from sqlalchemy import (
     JSON,
     Column,
+    ColumnElement,
     Connection,
     Index,
     Integer,
@@ -113,11 +114,7 @@ def put(connection: Connection, lane: str, key: str, body: Any, now: datetime, l
 
 def claim(connection: Connection, lane: str, now: datetime, lease: timedelta, limit: int = 1) -> list[Parcel]:
     """Lend the oldest parcels that are due; who does not mark them within the lease loses them to the next."""
-    older = SPOOL.alias("older")
-    its_turn = (SPOOL.c.line == "") | ~exists().where(
-        older.c.lane == SPOOL.c.lane, older.c.line == SPOOL.c.line, older.c.id < SPOOL.c.id
-    )
-    due = select(SPOOL).where(SPOOL.c.lane == lane, SPOOL.c.due <= now, its_turn).order_by(SPOOL.c.id).limit(limit)
+    due = select(SPOOL).where(SPOOL.c.lane == lane, SPOOL.c.due <= now, _its_turn()).order_by(SPOOL.c.id).limit(limit)
     parcels = [
         Parcel(row.id, row.lane, row.key, row.body, row.put, now + lease, row.tries + 1, row.line)
         for row in connection.execute(due.with_for_update(skip_locked=True, of=SPOOL))
@@ -125,6 +122,14 @@ def claim(connection: Connection, lane: str, now: datetime, lease: timedelta, li
     for parcel in parcels:
         connection.execute(update(SPOOL).where(SPOOL.c.id == parcel.id).values(due=parcel.due, tries=parcel.tries))
     return parcels
+
+
+def _its_turn() -> ColumnElement[bool]:
+    """Return the condition that nothing older waits on a parcel's line."""
+    older = SPOOL.alias("older")
+    return (SPOOL.c.line == "") | ~exists().where(
+        older.c.lane == SPOOL.c.lane, older.c.line == SPOOL.c.line, older.c.id < SPOOL.c.id
+    )
 
 
 def mark_sent(connection: Connection, parcel: Parcel) -> None:
@@ -162,6 +167,17 @@ def waiting(connection: Connection, lane: str) -> Waiting:
     return Waiting(many, oldest.put, oldest.trouble) if oldest else Waiting()
 
 
+def late(connection: Connection, lane: str, before: datetime) -> list[tuple[Parcel, str]]:
+    """Return what was put before a time, was tried, and still waits, each with its last trouble."""
+    rows = connection.execute(
+        select(SPOOL).where(SPOOL.c.lane == lane, SPOOL.c.put <= before, SPOOL.c.tries > 0).order_by(SPOOL.c.id)
+    )
+    return [
+        (Parcel(row.id, row.lane, row.key, row.body, row.put, row.due, row.tries, row.line), row.trouble)
+        for row in rows
+    ]
+
+
 def lanes(connection: Connection, prefix: str) -> list[str]:
     """Return the lanes on which something waits and whose names begin so."""
     found = connection.execute(select(SPOOL.c.lane).where(SPOOL.c.lane.startswith(prefix, autoescape=True)).distinct())
@@ -170,7 +186,7 @@ def lanes(connection: Connection, prefix: str) -> list[str]:
 
 def next_due(connection: Connection, lane: str) -> datetime | None:
     """Return when the next parcel of a lane is due; nothing when none waits."""
-    return connection.execute(select(func.min(SPOOL.c.due)).where(SPOOL.c.lane == lane)).scalar()
+    return connection.execute(select(func.min(SPOOL.c.due)).where(SPOOL.c.lane == lane, _its_turn())).scalar()
 
 
 def _end(connection: Connection, parcel: Parcel, outcome: str) -> None:

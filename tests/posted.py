@@ -1,0 +1,162 @@
+"""Judging and telling together in virtual time, with a receiver that has bad days and a process that dies anywhere."""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx2
+
+from tests.fakes import FakeClock, ListSink
+from tests.judged import Asked
+from toban.alerting.evaluating import Evaluating
+from toban.alerting.groups import read
+from toban.alerting.ledger import Ledger
+from toban.core.errors import DeliveryError, StateError
+from toban.core.meters import Meters
+from toban.notify.channel import Channel, Handle, Proof, Tools
+from toban.notify.deciding import House
+from toban.notify.dispatching import Dispatching
+from toban.notify.muting import Inhibiting, Windows
+from toban.notify.notification import Kind, Notification
+from toban.notify.routing import Routing
+from toban.notify.settings import NotifySettings
+from toban.promql.testing import MemorySource
+from toban.state.databases import Sqlite
+from toban.state.door import State
+
+
+class Killed(BaseException):
+    """The process died here."""
+
+
+@dataclass
+class Receiver:
+    """Keeps what reached it; ``mood`` is asked for each message how it is answered."""
+
+    mood: Callable[[], str] = lambda: "ok"
+    got: list[tuple[datetime, Notification]] = field(default_factory=list)
+
+    def kinds(self, name: str) -> dict[str, list[str]]:
+        """Return the kinds of what arrived for a channel itself, by thread, without repetitions."""
+        found: dict[str, dict[str, str]] = {}
+        for _, it in self.got:
+            if it.receiver != name:
+                continue
+            found.setdefault(it.thread, {}).setdefault(it.key, it.kind.value)
+        return {thread: list(kinds.values()) for thread, kinds in found.items()}
+
+    def doubles(self) -> int:
+        """Return how many messages arrived more than once."""
+        return sum(many - 1 for many in Counter(it.key for _, it in self.got).values())
+
+
+class Pretend(Channel):
+    """A channel to a receiver in memory."""
+
+    kind: Literal["pretend"] = "pretend"
+
+    async def send(self, notification: Notification, handle: Handle, tools: Tools) -> Handle:
+        receiver = RECEIVERS[self.name]
+        mood = receiver.mood()
+        if mood == "refused":
+            raise DeliveryError(f"{self.name}: answered 404", permanent=True)
+        if mood == "busy":
+            raise DeliveryError(f"{self.name}: answered 429", after=7)
+        if mood == "broken":
+            raise DeliveryError(f"{self.name}: answered 500")
+        if mood == "dies before":
+            raise Killed
+        receiver.got.append((tools.clock.now(), notification))
+        if mood == "half":
+            raise DeliveryError(f"{self.name}: the answer broke off")
+        if mood == "dies after":
+            raise Killed
+        return {"messages": int(handle.get("messages", 0)) + 1}
+
+    async def prove(self, tools: Tools) -> Proof:
+        return Proof(ok=True, says="it is in memory")
+
+
+RECEIVERS: dict[str, Receiver] = {}
+"""The receivers of channels by name: channels are frozen settings."""
+
+
+class Life:
+    """One life of the process over a folder and a clock that outlive it."""
+
+    def __init__(
+        self,
+        rules: str,
+        source: MemorySource,
+        folder: Path,
+        clock: FakeClock,
+        channels: Sequence[str] = ("slack",),
+        **settings: Any,
+    ) -> None:
+        self.clock = clock
+        self.state = State(Sqlite(folder / "toban.db"), clock, Meters())
+        notify = NotifySettings.model_validate(settings)
+        made = {name: Pretend(name=name) for name in channels}
+        house = House(
+            notify,
+            Routing(notify, {name: name == "pagerduty" for name in made}),
+            Inhibiting(notify.inhibit),
+            Windows(notify),
+        )
+        tools = Tools(httpx2.AsyncClient(), clock)
+        self.dispatching = Dispatching(house, made, self.state, tools, clock, Meters())
+        self.ledger = Ledger(self.state, folder, self.dispatching.ring, self.dispatching.urgent)
+        self.evaluating = Evaluating(
+            read(rules, "rules.yaml"),
+            timedelta(seconds=15),
+            self.ledger,
+            Asked(source),
+            ListSink(),
+            self.state,
+            clock,
+            Meters(),
+        )
+        self._again = clock.now()
+        self._judge_at = clock.now()
+        self._opened = False
+
+    async def until(self, end: datetime, every: float = 15) -> None:
+        """Live until a time: judge, decide and send, each when it is due."""
+        if not self._opened:
+            await self.evaluating.open()
+            self._opened = True
+        while self.clock.now() < end:
+            if self.clock.now() >= self._judge_at:
+                for bench in self.evaluating.benches:
+                    await self.evaluating.judge(bench)
+                await self.evaluating.judge_itself()
+                self._judge_at = self.clock.now() + timedelta(seconds=every)
+            again = await self.dispatching.decide()
+            rests = [await self._sent(lane) for lane in self.dispatching.lanes.values()]
+            now = self.clock.now()
+            following = min([self._judge_at, again, *(now + timedelta(seconds=rest) for rest in rests)])
+            self.clock.advance(max(0.001, (following - now).total_seconds()))
+
+    async def _sent(self, lane: Any) -> float:
+        try:
+            return await lane.work_off()
+        except StateError:
+            await lane.send_direct()
+            return 2.0
+
+    async def close(self) -> None:
+        await self.state.__aexit__(None, None, None)
+
+
+def moods(seed: random.Random, weights: Mapping[str, float]) -> Callable[[], str]:
+    """Return a mood that changes by chance."""
+    return lambda: seed.choices(list(weights), list(weights.values()))[0]
+
+
+def is_over(kinds: Sequence[str]) -> bool:
+    """Tell whether a thread's messages begin and end as they must."""
+    return kinds[-1] == Kind.RESOLVED and Kind.RESOLVED not in kinds[:-1]

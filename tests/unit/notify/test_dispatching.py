@@ -1,0 +1,246 @@
+"""From a number that is wrong to a message that arrived, whatever happens between."""
+
+import random
+from datetime import timedelta
+
+import pytest
+
+from tests.fakes import FakeClock
+from tests.judged import BEGAN, loaded
+from tests.posted import RECEIVERS, Killed, Life, Receiver, is_over, moods
+from toban.core.errors import StateError
+from toban.notify import book
+from toban.notify.muting import Silence
+from toban.state import spool
+
+RULES = """
+groups:
+- name: shop
+  rules:
+  - alert: down
+    expr: up == 0
+    for: 1m
+    labels: {severity: critical}
+    annotations: {summary: "{{ $labels.job }} is down"}
+"""
+DAY = 86_400
+
+
+@pytest.fixture
+def receivers():
+    RECEIVERS.clear()
+    RECEIVERS.update({name: Receiver() for name in ("slack", "email", "pagerduty")})
+    yield RECEIVERS
+    RECEIVERS.clear()
+
+
+def at(seconds):
+    return BEGAN + timedelta(seconds=seconds)
+
+
+def when(receiver):
+    return [(round((at - BEGAN).total_seconds()), it.kind.value) for at, it in receiver.got]
+
+
+async def test_what_is_wrong_is_told_and_so_is_its_end(tmp_path, receivers):
+    """
+    To every channel, once.
+    """
+    life = Life(RULES, loaded('up{job="web"} 1x4 0x20 1x100'), tmp_path, FakeClock(), ["slack", "pagerduty"])
+    await life.until(at(1200))
+    await life.close()
+    for name in ("slack", "pagerduty"):
+        assert [kind for _, kind in when(receivers[name])] == ["firing", "resolved"]
+    assert receivers["slack"].got[0][1].title == "web is down"
+    assert life.dispatching.health().ok
+
+
+async def test_a_channel_that_fails_for_two_minutes_is_helped_out_by_another(tmp_path, receivers):
+    """
+    With a word why; it is told all the same when it comes back, after hours too, and in order.
+    """
+    clock = FakeClock()
+    receivers["slack"].mood = lambda: "broken" if clock.now() < at(3 * 3600) else "ok"
+    life = Life(RULES, loaded('up{job="web"} 0x40 1x1000', step="15s"), tmp_path, clock, ["slack", "email"])
+    life.dispatching.house.routing._channels = {"slack": False}
+    await life.until(at(900))
+    assert not life.dispatching.health().ok
+    (_, first), *_ = receivers["email"].got
+    assert (first.receiver, first.kind.value) == ("slack", "firing")
+    assert "slack could not be told: slack: answered 500" in first.lines
+    assert 60 + 120 <= when(receivers["email"])[0][0] <= 60 + 10 + 200
+    await life.until(at(4 * 3600))
+    await life.close()
+    assert [kind for _, kind in when(receivers["slack"])] == ["firing", "resolved"]
+    assert life.dispatching.health().ok
+
+
+async def test_a_refusal_is_told_at_once_by_another_channel(tmp_path, receivers):
+    """
+    And shows in toban's own health.
+    """
+    receivers["slack"].mood = lambda: "refused"
+    life = Life(RULES, loaded('up{job="web"} 0x100'), tmp_path, FakeClock(), ["slack", "email"])
+    await life.until(at(120))
+    await life.close()
+    assert when(receivers["email"])[-1][0] < 120
+    assert {told.receiver for _, told in receivers["email"].got} == {"slack", "email"}
+    assert life.dispatching.health().says == "slack: refused: slack: answered 404"
+
+
+async def test_a_channel_that_left_the_configuration_is_replaced(tmp_path, receivers):
+    """
+    What waited for it goes to another one, and so does the end of what it was told.
+    """
+    clock = FakeClock()
+    receivers["slack"].mood = lambda: "broken"
+    source = loaded('up{job="web"} 0x20 1x1000')
+    life = Life(RULES, source, tmp_path, clock, ["slack"])
+    await life.until(at(150))
+    await life.close()
+    life = Life(RULES, source, tmp_path, clock, ["email"])
+    await life.until(at(1200))
+    await life.close()
+    assert [kind for _, kind in when(receivers["email"])] == ["firing", "resolved"]
+    tally = await _tally(tmp_path, clock, "channel:slack")
+    assert tally.dropped == {"channel removed": 1}
+    assert tally.waiting == 0
+
+
+async def _tally(folder, clock, lane):
+    life = Life(RULES, loaded(""), folder, clock, ["email"])
+    found = await life.state.transaction(lambda connection: spool.tally(connection, lane))
+    await life.close()
+    return found
+
+
+async def test_while_state_is_away_messages_leave_from_memory(tmp_path, receivers, monkeypatch):
+    """
+    With the same keys: what is told again when state is back is seen to be the same.
+    """
+    clock = FakeClock()
+    life = Life(RULES, loaded('up{job="web"} 1x4 0x40 1x100'), tmp_path, clock)
+    await life.until(at(45))
+    there = life.state.transaction
+
+    async def away(work):
+        raise StateError("state: the disk is full")
+
+    monkeypatch.setattr(life.state, "transaction", away)
+    await life.until(at(300))
+    assert [kind for _, kind in when(receivers["slack"])] == ["firing"]
+    assert not life.dispatching.health().ok
+    monkeypatch.setattr(life.state, "transaction", there)
+    await life.until(at(1500))
+    assert receivers["slack"].kinds("slack").popitem()[1] == ["firing", "resolved"]
+    assert receivers["slack"].doubles() == 0
+    assert life.dispatching.health().ok
+    await life.close()
+
+
+async def test_a_process_that_died_while_state_was_away_tells_again_rather_than_never(tmp_path, receivers, monkeypatch):
+    """
+    Under the same key.
+    """
+    clock = FakeClock()
+    source = loaded('up{job="web"} 1x4 0x40 1x100')
+    life = Life(RULES, source, tmp_path, clock)
+    await life.until(at(45))
+    there = life.state.transaction
+
+    async def away(work):
+        raise StateError("state: the disk is full")
+
+    monkeypatch.setattr(life.state, "transaction", away)
+    await life.until(at(300))
+    monkeypatch.setattr(life.state, "transaction", there)
+    await life.close()
+    life = Life(RULES, source, tmp_path, clock)
+    await life.until(at(1500))
+    await life.close()
+    (kinds,) = receivers["slack"].kinds("slack").values()
+    assert kinds == ["firing", "resolved"]
+    assert receivers["slack"].doubles() == 1
+
+
+async def test_the_end_of_a_silence_that_still_holds_something_back_is_announced(tmp_path, receivers):
+    """
+    A quarter of an hour before, once.
+    """
+    clock = FakeClock()
+    life = Life(RULES, loaded('up{job="web"} 0x1000'), tmp_path, clock)
+    silence = Silence("1", (), at(0), at(7200), "ann", "deploy", at(0))
+    await life.state.transaction(lambda connection: book.keep_silence(connection, silence))
+    await life.until(at(7200))
+    await life.close()
+    told = [(kind, moment) for moment, kind in when(receivers["slack"])]
+    assert [kind for kind, _ in told] == ["notice"]
+    assert 6300 <= told[0][1] <= 6340
+    assert receivers["slack"].got[0][1].lines == ("It still holds back: down.", "ann made it: deploy")
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_it_dies_anywhere_and_everything_arrives(seed, tmp_path, receivers):
+    await dying(seed, tmp_path, receivers)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(6, 1006))
+async def test_it_dies_anywhere_and_everything_arrives_soak(seed, tmp_path, receivers):
+    await dying(seed, tmp_path, receivers)
+
+
+async def dying(seed, folder, receivers):
+    """
+    A channel with bad days, a process that dies in transactions, between them and while it sends: every firing and
+    every resolved arrives in order, and what arrives twice has the same key.
+    """
+    chance = random.Random(seed)
+    clock = FakeClock()
+    runs = " ".join(f"{chance.randint(0, 1)}x{chance.randint(1, 20)}" for _ in range(8))
+    source = loaded(f'up{{job="web"}} {runs} 1x400\nup{{job="worker"}} {runs[::-1].replace("x", " ")[:3]} 1x500')
+    calm = at(2400)
+    bad = {"ok": 5, "broken": 2, "busy": 1, "half": 2, "dies before": 1, "dies after": 1}
+    for receiver in receivers.values():
+        mood = moods(chance, bad)
+        receiver.mood = lambda mood=mood: mood() if clock.now() < calm else "ok"
+    deaths = 0
+    end = at(6000)
+    while clock.now() < end:
+        life = Life(RULES, source, folder, clock, ["slack", "email"], interval="1m")
+        _deadly(life, chance, clock, calm)
+        try:
+            await life.until(end)
+        except Killed:
+            deaths += 1
+            clock.advance(chance.choice([1, 5, 30]))
+        await life.close()
+    assert deaths > 0
+    for name in ("slack", "email"):
+        own = [it for _, it in receivers[name].got if it.receiver == name]
+        for kinds in receivers[name].kinds(name).values():
+            assert is_over(kinds), (name, kinds)
+        assert receivers[name].doubles() <= deaths + sum(1 for _ in own)
+        numbers = {}
+        for it in own:
+            assert it.number >= numbers.get(it.thread, 0)
+            numbers[it.thread] = it.number
+    assert {it.thread for _, it in receivers["slack"].got} == {it.thread for _, it in receivers["email"].got}
+
+
+def _deadly(life, chance, clock, calm):
+    """Let the process die before or after one of its transactions."""
+    there = life.state.transaction
+    left = [chance.randint(1, 120)]
+
+    async def transaction(work):
+        left[0] -= 1
+        dies = left[0] == 0 and clock.now() < calm
+        if dies and chance.random() < 0.5:
+            raise Killed
+        result = await there(work)
+        if dies:
+            raise Killed
+        return result
+
+    life.state.transaction = transaction
