@@ -171,11 +171,11 @@ class Lane:
             log.warning("not delivered", channel=self.name, error=str(error), permanent=error.permanent)
 
     def _troubled(self, connection: Connection, parcel: Parcel, error: DeliveryError) -> None:
-        """Write down trouble; what is refused for good goes to another channel at once."""
+        """Write down trouble; what is refused or fails for long goes to another channel too."""
         now = self._tools.clock.now()
         self._failed(error)
         book.note_trouble(connection, self.name, str(error), now, permanent=error.permanent)
-        if self._fallback and error.permanent:
+        if self._fallback and (error.permanent or now - parcel.put >= ELSEWHERE_AFTER):
             reroute(connection, parcel, self.name, self._fallback, str(error), now)
 
 

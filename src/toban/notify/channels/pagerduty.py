@@ -1,0 +1,127 @@
+"""PagerDuty, by its Events API v2: https://developer.pagerduty.com/docs/events-api-v2-overview."""
+
+import hashlib
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+import orjson
+from pydantic import AfterValidator, SecretStr
+
+from toban.core.alerts import Alert
+from toban.core.section import Address, Secret
+from toban.notify.channel import Channel, Handle, Proof, Tools
+from toban.notify.notification import Kind, Notification
+from toban.notify.outcomes import post, refused
+from toban.notify.plain import shortened
+from toban.notify.reaching import reached
+
+LARGEST: Final = 500_000
+"""Bytes: PagerDuty takes 512 KB."""
+_SUMMARY: Final = 1024
+
+
+def _key(secret: SecretStr) -> SecretStr:
+    if len(secret.get_secret_value()) != 32:
+        raise ValueError("an integration key has 32 characters: copy it from the service's Events API V2 integration")
+    return secret
+
+
+class Pagerduty(Channel):
+    """
+    Wake whoever is on duty at PagerDuty: an incident for each thread, acknowledged and resolved with it.
+
+    Words of toban's own become change events, which wake nobody.
+    """
+
+    kind: Literal["pagerduty"] = "pagerduty"
+
+    pages: ClassVar[bool] = True
+
+    key: Annotated[Secret, AfterValidator(_key)]
+    """The integration key of a service (Events API V2)."""
+
+    api: Address = "https://events.pagerduty.com"
+    """Where events go; https://events.eu.pagerduty.com for accounts in the EU."""
+
+    async def send(self, notification: Notification, handle: Handle, tools: Tools) -> Handle:
+        """
+        Trigger, acknowledge or resolve the incident of this thread.
+
+        PagerDuty drops an end that comes under another key than its beginning without a word. So when the key was
+        changed while a thread is open, the incident is opened anew under the new key before it ends there, and the
+        old one is left for somebody to close: this is said in the log of the receiver's summary.
+        """
+        key = self.key.get_secret_value()
+        mark = hashlib.sha256(key.encode()).hexdigest()[:12]
+        if notification.kind is Kind.NOTICE:
+            await self._post("/v2/change/enqueue", self._change(notification, tools), tools)
+            return handle
+        event: dict[str, Any] = {"routing_key": key, "dedup_key": f"toban-{notification.thread}"}
+        if notification.kind is Kind.RESOLVED:
+            event["event_action"] = "resolve"
+        elif notification.kind is Kind.ACKNOWLEDGED and handle.get("key") == mark:
+            event["event_action"] = "acknowledge"
+        else:
+            event = {**event, "event_action": "trigger", **self._trigger(notification, tools)}
+        await self._post("/v2/enqueue", event, tools)
+        if notification.kind is Kind.ACKNOWLEDGED and event["event_action"] == "trigger":
+            acknowledge = {name: event[name] for name in ("routing_key", "dedup_key")}
+            await self._post("/v2/enqueue", {**acknowledge, "event_action": "acknowledge"}, tools)
+        return {"key": mark}
+
+    def _trigger(self, notification: Notification, tools: Tools) -> dict[str, Any]:
+        first = notification.alerts[0].labels if notification.alerts else {}
+        severity = notification.severity if notification.severity in {"critical", "warning", "info"} else "error"
+        return {
+            "payload": {
+                "summary": shortened(notification.title, _SUMMARY) or "toban",
+                "source": first.get("instance") or first.get("job") or "toban",
+                "severity": severity,
+                "timestamp": notification.since.isoformat(),
+                "component": first.get("job", ""),
+                "group": tools.environment,
+                "class": first.get("alertname", ""),
+                "custom_details": _details(notification),
+            },
+            "client": "toban",
+            **({"client_url": tools.address} if tools.address else {}),
+            "links": [{"href": link.href, "text": link.text} for link in notification.links],
+        }
+
+    def _change(self, notification: Notification, tools: Tools) -> dict[str, Any]:
+        return {
+            "routing_key": self.key.get_secret_value(),
+            "payload": {
+                "summary": shortened(notification.title, _SUMMARY),
+                "source": "toban",
+                "timestamp": notification.at.isoformat(),
+                "custom_details": {"text": "\n".join(notification.lines)},
+            },
+        }
+
+    async def _post(self, path: str, event: dict[str, Any], tools: Tools) -> None:
+        body = orjson.dumps(event)
+        if len(body) > LARGEST:
+            event["payload"]["custom_details"] = {"error": "left out: the event would be too large"}
+            body = orjson.dumps(event)
+        key = self.key.get_secret_value()
+        headers = {"content-type": "application/json"}
+        url = self.api.rstrip("/") + path
+        response = await post(tools.http, url, body, headers, name=self.name, secrets=[key])
+        if response.status_code != 202:
+            raise refused(response, self.name, [key], tools.clock.now())
+
+    async def prove(self, tools: Tools) -> Proof:
+        """Connect."""
+        return await reached(self.api, "whether the key is right shows when a message is sent")
+
+
+def _details(notification: Notification) -> dict[str, Any]:
+    return {
+        "text": "\n".join(notification.lines),
+        **{fact.name: fact.value for fact in notification.facts},
+        "alerts": [_alert(alert) for alert in notification.alerts[:50]],
+    }
+
+
+def _alert(alert: Alert) -> dict[str, Any]:
+    return {"status": alert.status.value, "labels": dict(alert.labels), "since": alert.starts.isoformat()}

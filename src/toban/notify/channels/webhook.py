@@ -1,0 +1,110 @@
+"""Any program that understands Alertmanager's webhook."""
+
+import hashlib
+import hmac
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import orjson
+
+from toban.core.alerts import Alert, Status
+from toban.core.section import Address, Secret, Text
+from toban.notify.channel import Channel, Handle, Proof, Tools
+from toban.notify.notification import Notification
+from toban.notify.outcomes import post, refused
+from toban.notify.reaching import reached
+
+MOST: Final = 500
+"""How many alerts one body holds; how many more there were it says."""
+_NEVER: Final = "0001-01-01T00:00:00Z"
+
+
+class Webhook(Channel):
+    """
+    Post each message as JSON, in the form of Alertmanager's webhook (version 4), with toban's own words beside it.
+
+    With a `secret`, the header `X-Toban-Signature` holds `sha256=` and the hex HMAC-SHA256 of the body.
+    """
+
+    kind: Literal["webhook"] = "webhook"
+
+    url: Address
+    """Where to post."""
+
+    secret: Secret | None = None
+    """A secret that both sides know, to sign bodies with."""
+
+    token: Secret | None = None
+    """Shown as `Authorization: Bearer …`."""
+
+    headers: dict[str, Text] = {}
+    """More headers."""
+
+    async def send(self, notification: Notification, handle: Handle, tools: Tools) -> Handle:
+        """Post it."""
+        body = orjson.dumps(body_of(notification, tools.address))
+        headers = {**self.headers, "content-type": "application/json", "idempotency-key": notification.key}
+        secrets = []
+        if self.token:
+            secrets.append(self.token.get_secret_value())
+            headers["authorization"] = f"Bearer {secrets[0]}"
+        if self.secret:
+            key = self.secret.get_secret_value().encode()
+            headers["x-toban-signature"] = f"sha256={hmac.new(key, body, hashlib.sha256).hexdigest()}"
+        response = await post(tools.http, self.url, body, headers, name=self.name, secrets=secrets)
+        if not response.is_success:
+            raise refused(response, self.name, secrets, tools.clock.now())
+        return {}
+
+    async def prove(self, tools: Tools) -> Proof:
+        """Connect."""
+        return await reached(self.url, "whether it takes messages shows when one is sent")
+
+
+def body_of(notification: Notification, address: str) -> dict[str, Any]:
+    """Return a message in Alertmanager's form."""
+    alerts = notification.alerts
+    return {
+        "version": "4",
+        "groupKey": f"{{}}:{notification.group}",
+        "truncatedAlerts": max(0, len(alerts) - MOST),
+        "status": "resolved" if notification.over else "firing",
+        "receiver": notification.receiver,
+        "groupLabels": dict(notification.group),
+        "commonLabels": _common([alert.labels for alert in alerts]),
+        "commonAnnotations": _common([alert.annotations for alert in alerts]),
+        "externalURL": address,
+        "alerts": [_alert(alert) for alert in alerts[:MOST]],
+        "toban": {
+            "kind": notification.kind.value,
+            "thread": notification.thread,
+            "number": notification.number,
+            "severity": notification.severity,
+            "title": notification.title,
+            "lines": list(notification.lines),
+        },
+    }
+
+
+def _alert(alert: Alert) -> dict[str, Any]:
+    over = alert.status is Status.RESOLVED
+    return {
+        "status": "resolved" if over else "firing",
+        "labels": dict(alert.labels),
+        "annotations": dict(alert.annotations),
+        "startsAt": _written(alert.fired or alert.starts),
+        "endsAt": _written(alert.ends) if over and alert.ends else _NEVER,
+        "generatorURL": alert.link,
+        "fingerprint": alert.fingerprint,
+    }
+
+
+def _written(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _common(labels: list[Any]) -> dict[str, str]:
+    if not labels:
+        return {}
+    first, *others = labels
+    return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
