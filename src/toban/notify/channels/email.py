@@ -118,7 +118,7 @@ class Email(Channel):
             # Trying again would lock the account.
             said = f"the server does not accept the user and password ({error.code})"
             return DeliveryError(f"{self.name}: {said}", permanent=error.code >= 500)
-        if isinstance(error, SMTPNotSupported):
+        if isinstance(error, SMTPNotSupported) or "extension not supported" in str(error):
             return DeliveryError(f"{self.name}: the server offers no {self.tls.upper()}", permanent=True)
         if isinstance(error, ssl.SSLError):
             return DeliveryError(f"{self.name}: {reason(error)}")
@@ -178,11 +178,12 @@ async def _sent(
 ) -> Mapping[str, tuple[int, str]]:
     """Send to some recipients and return those who were refused, with the server's words."""
     try:
-        failed, _ = await client.send_message(message, sender=_bare(sender), recipients=[_bare(it) for it in to])
+        answers, _ = await client.send_message(message, sender=_bare(sender), recipients=[_bare(it) for it in to])
+        failed = {address: (answer.code, answer.message) for address, answer in answers.items()}
     except SMTPRecipientsRefused as error:
         failed = {it.recipient: (it.code, it.message) for it in error.recipients}
     by_address = {_bare(it): it for it in to}
-    return {by_address.get(address, address): (code, str(words_)) for address, (code, words_) in failed.items()}
+    return {by_address.get(address, address): (code, said) for address, (code, said) in failed.items()}
 
 
 def _bare(address: str) -> str:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import orjson
+from pydantic import Field
 
 from toban.core.alerts import Alert, Status
 from toban.core.section import Address, Secret, Text
@@ -37,7 +38,7 @@ class Webhook(Channel):
     token: Secret | None = None
     """Shown as `Authorization: Bearer …`."""
 
-    headers: dict[str, Text] = {}
+    headers: dict[str, Text] = Field(default_factory=dict)
     """More headers."""
 
     async def send(self, notification: Notification, handle: Handle, tools: Tools) -> Handle:

@@ -1,0 +1,461 @@
+"""Channels against servers: pretended ones that are as strict as the real, and a mail server that speaks SMTP."""
+
+import hashlib
+import hmac
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import httpx2
+import pytest
+from pydantic import ValidationError
+
+from tests.fake_http import Asked, FakeService, Reply, broken, busy, half, late, reset, says, unchanged
+from tests.fake_pagerduty import FakePagerDuty
+from tests.fake_slack import FakeSlack
+from tests.fake_smtp import FakeSmtp
+from tests.fakes import FakeClock
+from toban.core.alerts import Alert, Status
+from toban.core.errors import DeliveryError
+from toban.core.labels import Labels
+from toban.notify.channel import Tools
+from toban.notify.channels.email import Email
+from toban.notify.channels.pagerduty import Pagerduty
+from toban.notify.channels.slack import Slack
+from toban.notify.channels.webhook import Webhook
+from toban.notify.notification import Fact, Kind, Link, Notification
+
+AT = datetime(2026, 1, 1, 3, tzinfo=UTC)
+EVIL = "<!channel> & <https://evil|click>\r\nBcc: everybody@example.com"
+DOWN = Alert(
+    Labels(alertname="application_down", instance="https://shop.example", job="vendure", severity="critical"),
+    {"summary": "Vendure application is down"},
+    Status.FIRING,
+    AT - timedelta(minutes=2),
+    fired=AT,
+    value=0.0,
+)
+
+
+@pytest.fixture
+async def tools():
+    async with httpx2.AsyncClient(timeout=2) as http:
+        yield Tools(http, FakeClock(AT), "https://toban.example", "production")
+
+
+def message(kind=Kind.FIRING, number=0, **other):
+    fields = {
+        "thread": "4f1c",
+        "number": number,
+        "key": f"4f1c.{number}.ops",
+        "kind": kind,
+        "severity": "critical",
+        "title": "Vendure application is down",
+        "lines": ("Since 03:00 UTC.", "What to do: look at the logs."),
+        "facts": (Fact("Priority", "P1"),),
+        "links": (Link("Runbook", "https://wiki.example/down"),),
+        "at": AT + timedelta(minutes=number),
+        "since": AT,
+        "alerts": (DOWN if kind is not Kind.RESOLVED else DOWN.resolved(AT + timedelta(minutes=5)),),
+        "group": Labels(alertname="application_down"),
+        "receiver": "ops",
+    }
+    return Notification(**{**fields, **other})
+
+
+STORY = (Kind.FIRING, Kind.REMINDER, Kind.ACKNOWLEDGED, Kind.RESOLVED)
+
+
+async def told(channel, tools, kinds=STORY):
+    """Tell a whole thread, each message with what the one before left."""
+    handle = {}
+    for number, kind in enumerate(kinds):
+        handle = await channel.send(message(kind, number), handle, tools)
+    return handle
+
+
+# Slack
+
+
+async def test_a_webhook_of_slack_gets_the_originals_attachment(tools):
+    """
+    Colours, fields, name and channel of the original design; green when it is over.
+    """
+    async with FakeSlack() as slack:
+        await told(Slack(webhook=slack.webhook), tools, (Kind.FIRING, Kind.RESOLVED))
+        first, last = slack.messages
+    assert (first.body["channel"], first.body["username"]) == ("#vendure-alerts", "Vendure Monitor")
+    assert (first.attachment["color"], last.attachment["color"]) == ("#ff0000", "#36a64f")
+    assert first.attachment["ts"] == int(AT.timestamp())
+    assert first.attachment["fields"][:2] == [
+        {"title": "Severity", "value": "CRITICAL", "short": True},
+        {"title": "Environment", "value": "production", "short": True},
+    ]
+    assert "<https://wiki.example/down|Runbook>" in first.attachment["text"]
+
+
+async def test_a_bot_shows_one_message_that_changes(tools):
+    """
+    With a reply for each change; what is said again is seen by everybody.
+    """
+    async with FakeSlack() as slack:
+        await told(Slack(token=slack.token, api=slack.api), tools)
+        (only,) = slack.messages
+    assert only.attachment["color"] == "#36a64f"
+    assert [reply.body["reply_broadcast"] for reply in only.replies] == [True, False, False]
+    assert [reply.body["text"].partition(":")[0] for reply in only.replies] == [
+        "Still firing",
+        "Acknowledged",
+        "Resolved",
+    ]
+
+
+async def test_a_message_that_somebody_deleted_is_posted_anew(tools):
+    """
+    Rather than never.
+    """
+    async with FakeSlack() as slack:
+        channel = Slack(token=slack.token, api=slack.api)
+        handle = await channel.send(message(), {}, tools)
+        slack.lose()
+        await channel.send(message(Kind.RESOLVED, 1), handle, tools)
+        assert len(slack.messages) == 1
+
+
+async def test_nothing_from_outside_pings_anybody(tools):
+    """
+    Signs that mean something to Slack are written as themselves.
+    """
+    async with FakeSlack() as slack:
+        evil = message(title=EVIL, lines=(EVIL,), facts=(Fact(EVIL, EVIL),), links=(Link(EVIL, "javascript:alert(1)"),))
+        await Slack(webhook=slack.webhook).send(evil, {}, tools)
+        shown = str(slack.messages[0].body)
+    assert "<!" not in shown
+    assert "<https" not in shown
+    assert "<javascript" not in shown
+
+
+@pytest.mark.parametrize(
+    ("trouble", "permanent", "after"),
+    [
+        (busy(7), False, 7.0),
+        (broken, False, None),
+        (says(404, b"no_service"), True, None),
+        (says(403, b"action_prohibited"), True, None),
+        (says(400, b"invalid_payload"), True, None),
+        (says(200, b"<html>captive portal</html>"), False, None),
+        (reset, False, None),
+        (half, False, None),
+    ],
+)
+async def test_slacks_answers_are_understood(tools, trouble, permanent, after):
+    """
+    What may end otherwise is tried again, when Slack asks for it; the address is told to nobody.
+    """
+    async with FakeSlack() as slack:
+        slack.next(trouble)
+        with pytest.raises(DeliveryError) as caught:
+            await Slack(webhook=slack.webhook, name="ops").send(message(), {}, tools)
+        assert (caught.value.permanent, caught.value.after) == (permanent, after)
+        assert str(caught.value).startswith("ops: ")
+        assert slack.secret not in str(caught.value)
+
+
+async def test_an_answer_that_never_comes_is_given_up(tools):
+    """
+    The client's time is over; the message may have arrived.
+    """
+    async with FakeSlack() as slack:
+        slack.next(late)
+        quick = replace(tools, http=httpx2.AsyncClient(timeout=0.2))
+        with pytest.raises(DeliveryError, match="no answer in time"):
+            await Slack(webhook=slack.webhook).send(message(), {}, quick)
+        await quick.http.aclose()
+        assert len(slack.messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda slack: slack.archived.add("C0000000001"), "is_archived"),
+        (lambda slack: slack.channels.clear(), "channel_not_found: name a channel that there is"),
+        (lambda slack: slack.scopes.clear(), "missing_scope: give the app the scopes"),
+        (lambda slack: setattr(slack, "revoked", True), "token_revoked"),
+    ],
+)
+async def test_what_slack_says_with_status_200_is_heard(tools, spoil, said):
+    """
+    And ends the try for good, with a word of what to do.
+    """
+    async with FakeSlack() as slack:
+        spoil(slack)
+        with pytest.raises(DeliveryError, match=said) as caught:
+            await Slack(token=slack.token, api=slack.api).send(message(), {}, tools)
+        assert caught.value.permanent
+
+
+async def test_slack_is_proved_as_far_as_that_goes(tools):
+    """
+    A token by asking who it is; a webhook by connecting.
+    """
+    async with FakeSlack() as slack:
+        well = await Slack(token=slack.token, api=slack.api).prove(tools)
+        hook = await Slack(webhook=slack.webhook).prove(tools)
+        slack.revoked = True
+        ill = await Slack(token=slack.token, api=slack.api).prove(tools)
+        assert slack.messages == []
+    assert (well.ok, hook.ok, ill.ok) == (True, True, False)
+    assert "shows when it is used" in hook.says
+    gone = await Slack(webhook=slack.webhook).prove(tools)
+    assert (gone.ok, "connection refused" in gone.says) == (False, True)
+
+
+# PagerDuty
+
+
+async def test_pagerduty_shows_one_incident_from_firing_to_resolved(tools):
+    """
+    However often it is told; it pages once.
+    """
+    async with FakePagerDuty() as pagerduty:
+        channel = Pagerduty(key=pagerduty.key, api=pagerduty.url)
+        handle = {}
+        for number, kind in enumerate((Kind.FIRING, Kind.FIRING, Kind.REMINDER)):
+            handle = await channel.send(message(kind, number), handle, tools)
+        (incident,) = pagerduty.alerts.values()
+        assert (incident.status, incident.paged) == ("triggered", 1)
+        handle = await channel.send(message(Kind.ACKNOWLEDGED, 3), handle, tools)
+        assert incident.status == "acknowledged"
+        await channel.send(message(Kind.RESOLVED, 4), handle, tools)
+        assert incident.status == "resolved"
+        payload = incident.triggers[0]["payload"]
+        assert (payload["severity"], payload["source"]) == ("critical", "https://shop.example")
+        assert pagerduty.dropped == []
+
+
+async def test_an_acknowledgement_opens_what_pagerduty_does_not_know(tools):
+    """
+    It would be dropped without a word.
+    """
+    async with FakePagerDuty() as pagerduty:
+        await Pagerduty(key=pagerduty.key, api=pagerduty.url).send(message(Kind.ACKNOWLEDGED), {}, tools)
+        (incident,) = pagerduty.alerts.values()
+        assert incident.status == "acknowledged"
+
+
+async def test_a_word_of_tobans_own_wakes_nobody(tools):
+    """
+    It is a change event.
+    """
+    async with FakePagerDuty() as pagerduty:
+        await Pagerduty(key=pagerduty.key, api=pagerduty.url).send(message(Kind.NOTICE), {}, tools)
+        assert (len(pagerduty.changes), pagerduty.alerts) == (1, {})
+
+
+async def test_an_event_that_would_be_too_large_loses_its_details(tools):
+    """
+    Not its alert.
+    """
+    async with FakePagerDuty() as pagerduty:
+        await Pagerduty(key=pagerduty.key, api=pagerduty.url).send(message(lines=("x" * 600_000,)), {}, tools)
+        (incident,) = pagerduty.alerts.values()
+        assert "left out" in incident.triggers[0]["payload"]["custom_details"]["error"]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "permanent"),
+    [(busy(None), False), (broken, False), (says(400, b'{"status": "invalid event"}'), True), (reset, False)],
+)
+async def test_pagerdutys_answers_are_understood(tools, trouble, permanent):
+    """
+    The key is told to nobody.
+    """
+    async with FakePagerDuty() as pagerduty:
+        pagerduty.next(trouble)
+        with pytest.raises(DeliveryError) as caught:
+            await Pagerduty(key=pagerduty.key, api=pagerduty.url).send(message(), {}, tools)
+        assert caught.value.permanent is permanent
+        assert pagerduty.key not in str(caught.value)
+
+
+# Webhook
+
+
+class Listening(FakeService):
+    """Takes everything."""
+
+    def answer(self, asked: Asked) -> Reply:
+        return Reply(200)
+
+    pretended = answer
+
+
+async def test_a_webhook_gets_alertmanagers_body_signed(tools):
+    """
+    Whoever knows the secret can tell that it came from here.
+    """
+    async with Listening() as service:
+        channel = Webhook(url=service.url, secret="s3cret", token="t0ken", headers={"x-team": "shop"})
+        await channel.send(message(), {}, tools)
+        await channel.send(message(Kind.RESOLVED, 1), {}, tools)
+        first, last = service.asked
+    digest = hmac.new(b"s3cret", first.body, hashlib.sha256).hexdigest()
+    assert first.headers["x-toban-signature"] == f"sha256={digest}"
+    assert (first.headers["authorization"], first.headers["x-team"]) == ("Bearer t0ken", "shop")
+    assert first.json["version"] == "4"
+    assert (first.json["status"], last.json["status"]) == ("firing", "resolved")
+    (alert,) = first.json["alerts"]
+    assert (alert["endsAt"], alert["startsAt"]) == ("0001-01-01T00:00:00Z", "2026-01-01T03:00:00.000Z")
+    assert last.json["alerts"][0]["endsAt"] == "2026-01-01T03:05:00.000Z"
+    assert alert["fingerprint"] == DOWN.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("trouble", "permanent"),
+    [(busy(3), False), (broken, False), (says(503), False), (says(410), True), (says(302), True), (unchanged, None)],
+)
+async def test_a_webhooks_answers_are_understood(tools, trouble, permanent):
+    """
+    A redirection is not followed: what is posted would be lost on the way.
+    """
+    async with Listening() as service:
+        service.next(trouble)
+        if permanent is None:
+            await Webhook(url=service.url).send(message(), {}, tools)
+            return
+        with pytest.raises(DeliveryError) as caught:
+            await Webhook(url=service.url, token="t0ken").send(message(), {}, tools)
+        assert caught.value.permanent is permanent
+
+
+# E-mail
+
+
+def mailer(mail, **other):
+    fields = {
+        "host": "127.0.0.1",
+        "port": mail.port,
+        "ca": mail.ca,
+        "username": mail.user,
+        "password": mail.password,
+        "sender": "toban <alerts@example.com>",
+        "to": ("ann@example.com", "Bob <bob@example.com>"),
+        "timeout": timedelta(seconds=3),
+    }
+    return Email(**{**fields, **other})
+
+
+@pytest.mark.parametrize("mode", ["starttls", "tls"])
+async def test_a_thread_is_one_conversation_of_mails(tools, tmp_path, mode):
+    """
+    Text and HTML, over a verified line; each later mail refers to the first, and the subject stays.
+    """
+    async with FakeSmtp(tmp_path, mode=mode) as mail:
+        await told(mailer(mail, tls=mode), tools)
+    assert [it.to for it in mail.mails] == [["ann@example.com", "bob@example.com"]] * 4
+    first, *others = (it.message for it in mail.mails)
+    assert {it["Subject"] for it in (first, *others)} == {"[production] Vendure application is down"}
+    assert all(it["In-Reply-To"] == first["Message-ID"] for it in others)
+    assert len({it["Message-ID"] for it in (first, *others)}) == 4
+    assert first["Auto-Submitted"] == "auto-generated"
+    text, page = (part.get_content() for part in first.iter_parts())
+    assert "What to do: look at the logs." in text
+    assert '<a href="https://wiki.example/down">Runbook</a>' in page
+
+
+async def test_nothing_from_outside_gets_into_headers_or_html(tools, tmp_path):
+    """
+    A line break is a space there, and a sign of HTML is itself.
+    """
+    async with FakeSmtp(tmp_path) as mail:
+        evil = "<script>alert(1)</script>" + EVIL
+        await mailer(mail).send(message(title=evil, lines=(evil,)), {}, tools)
+    (only,) = mail.mails
+    assert only.message["Bcc"] is None
+    assert "<script>" not in list(only.message.iter_parts())[1].get_content()
+
+
+async def test_who_is_refused_costs_the_others_nothing(tools, tmp_path):
+    """
+    It is remembered who; all refused is a failure, for good when all say so.
+    """
+    async with FakeSmtp(tmp_path) as mail:
+        mail.refuse["bob@example.com"] = "550 5.1.1 unknown"
+        handle = await mailer(mail).send(message(), {}, tools)
+        assert handle["reached"] == ["ann@example.com"]
+        assert "550" in handle["refused"]["Bob <bob@example.com>"]
+        mail.refuse["ann@example.com"] = "550 5.1.1 unknown"
+        with pytest.raises(DeliveryError, match="no recipient was accepted") as caught:
+            await mailer(mail).send(message(Kind.RESOLVED, 1), handle, tools)
+        assert caught.value.permanent
+        mail.refuse["ann@example.com"] = "450 4.2.1 greylisted"
+        with pytest.raises(DeliveryError) as caught:
+            await mailer(mail).send(message(Kind.RESOLVED, 1), handle, tools)
+        assert not caught.value.permanent
+
+
+@pytest.mark.parametrize(
+    ("answer", "permanent"), [("451 4.3.0 try again", False), ("554 5.7.1 looks like spam", True), ("drop", False)]
+)
+async def test_a_mail_servers_answers_are_understood(tools, tmp_path, answer, permanent):
+    """
+    A mail whose answer was lost is sent again under the same Message-ID.
+    """
+    async with FakeSmtp(tmp_path) as mail:
+        mail.next(answer)
+        with pytest.raises(DeliveryError) as caught:
+            await mailer(mail).send(message(), {}, tools)
+        assert caught.value.permanent is permanent
+        if not permanent:
+            await mailer(mail).send(message(), {}, tools)
+            assert len({it.message["Message-ID"] for it in mail.mails}) == 1
+
+
+async def test_a_line_that_can_not_be_trusted_is_not_used(tools, tmp_path):
+    """
+    An unknown certificate, a server without STARTTLS, a wrong password: no secret leaves, and it says why.
+    """
+    async with FakeSmtp(tmp_path) as mail:
+        with pytest.raises(DeliveryError, match=r"self-signed|self signed|verify"):
+            await mailer(mail, ca=None).send(message(), {}, tools)
+        with pytest.raises(DeliveryError, match="does not accept the user and password") as caught:
+            await mailer(mail, password="wrong").send(message(), {}, tools)
+        assert caught.value.permanent
+        assert mail.mails == []
+    async with FakeSmtp(tmp_path, mode="plain", login=False) as mail:
+        with pytest.raises(DeliveryError, match="offers no STARTTLS") as caught:
+            await mailer(mail).send(message(), {}, tools)
+        assert caught.value.permanent
+        await mailer(mail, tls="none", username="").send(message(), {}, tools)
+        assert len(mail.mails) == 1
+
+
+async def test_a_mail_server_is_proved_up_to_the_log_in(tools, tmp_path):
+    """
+    Nothing is sent.
+    """
+    async with FakeSmtp(tmp_path) as mail:
+        assert (await mailer(mail).prove(tools)).ok
+        said = await mailer(mail, password="wrong").prove(tools)
+        assert (said.ok, "user and password" in said.says) == (False, True)
+        assert mail.tries == 0
+        gone = mailer(mail, port=9)
+    assert not (await gone.prove(tools)).ok
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Slack(), "needs either `webhook` or `token`"),
+        (lambda: Slack(webhook="https://x", token="xoxb"), "needs either `webhook` or `token`"),
+        (lambda: Pagerduty(key="short"), "has 32 characters"),
+        (lambda: Email(host="mail.example", sender="a@b.c", to=("a@b.c",), tls="none"), "on this machine only"),
+        (lambda: Email(host="mail.example", sender="a@b.c", to=()), "at least one recipient"),
+        (lambda: Email(host="mail.example", sender="nobody", to=("a@b.c",)), "'nobody' is no mail address"),
+    ],
+)
+def test_a_channel_that_can_not_work_is_refused(make, said):
+    """
+    With what to do.
+    """
+    with pytest.raises(ValidationError, match=said):
+        make()
