@@ -20,6 +20,7 @@ from toban.alerting import loading
 from toban.alerting.evaluating import Evaluating
 from toban.alerting.groups import Group
 from toban.alerting.ledger import Ledger
+from toban.alerting.outside import Outside
 from toban.collect import defaults
 from toban.collect.checking import Tried, tried_out
 from toban.collect.collecting import Collecting
@@ -53,10 +54,13 @@ from toban.state.databases import Database, Postgres, Sqlite
 from toban.state.door import State
 from toban.tsdb.store import Store
 from toban.web import serving
+from toban.web.alertmanager import Alertmanager
+from toban.web.alerts import Alerts
 from toban.web.application import application
 from toban.web.doors import Doors
 from toban.web.lines import Lines
 from toban.web.own import About, Overview, Own
+from toban.web.rules import Rules
 
 log = structlog.get_logger("toban.daemon")
 
@@ -113,9 +117,14 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         judge = await stack.enter_async_context(Querying(Engine(store)))
         ledger = Ledger(state, settings.data, dispatching.ring, dispatching.urgent)
         evaluating = _evaluating(settings, groups, ledger, judge, store, tools, collecting, services)
-        services.append(evaluating)
+        await evaluating.open()
+        outside = Outside(ledger, clock, meters)
+        services += [evaluating, outside]
         doors = Doors(taking, Events(state, clock, meters, declines), settings.web.body_limit)
+        alerts = Alerts(evaluating, dispatching, state, clock)
+        speaking = Alertmanager(evaluating, outside, dispatching, alerts, state, clock)
         pushed = [*doors.routes(), *Lines(recent).routes()]
+        pushed += [*Rules(evaluating).routes(), *alerts.routes(), *speaking.routes()]
         app = application(own, health, engine, store, collecting, services, clock, pushed)
         services.append(serving.Serving(app, settings.web, network, local, clock))
         await stack.enter_async_context(noted(state, clock))

@@ -19,6 +19,7 @@ from toban.core.errors import SettingsError
 from toban.core.kinds import Kinds
 from toban.core.places import CONFIGURATION, data_folder
 from toban.core.section import Secret, Section
+from toban.notify import defaults as notify_defaults
 from toban.notify.channel import CHANNELS, Channel
 from toban.notify.routing import unknown
 from toban.notify.settings import NotifySettings
@@ -73,7 +74,7 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _channels_are_there(self) -> Self:
-        missing = unknown(self.notify, self.channels)
+        missing = unknown(self.notify, self.channels) if self.channels or self.notify.routes else []
         if missing:
             raise ValueError(missing[0])
         return self
@@ -111,6 +112,9 @@ def settle(
     raw = {"data": str(data_folder(environment)), **raw}
     if isinstance(raw.get("shop", {}), dict):
         raw["shop"] = {**from_variables(environment), **(raw.get("shop") or {})}
+    channels = raw.get("channels") or {}
+    if isinstance(channels, dict) and (told := notify_defaults.from_variables(environment)):
+        raw["channels"] = {**told, **channels}
     if given.get("data"):
         raw["data"] = str(given["data"])
     if given.get("listen") and isinstance(raw.get("web", {}), dict):

@@ -86,8 +86,7 @@ class Evaluating:
         self._own_at: datetime | None = None
 
     async def run(self) -> None:
-        """Judge until cancelled."""
-        await self.open()
+        """Judge until cancelled; it was opened before."""
         if self._first_look:
             try:
                 async with asyncio.timeout(FIRST_LOOK):

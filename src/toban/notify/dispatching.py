@@ -226,6 +226,18 @@ class Dispatching:
             except StateError as error:
                 log.debug("not pruned", error=str(error))
 
+    @property
+    def picture(self) -> Picture:
+        """What is decided from."""
+        return self._picture
+
+    async def say(self, message: Notification) -> str:
+        """Send a word that belongs to no alert; return its key. Raises ``StateError``."""
+        now = self._clock.now()
+        await self._state.transaction(lambda connection: self._put(connection, message, now))
+        self._ring()
+        return message.key
+
     def health(self) -> Condition:
         """Say whether messages reach their channels."""
         now = self._clock.now()

@@ -60,3 +60,9 @@ def notice(
         group=Labels(),
         receiver=channel,
     )
+
+
+def drill(house: House, channel: str, name: str, now: datetime) -> Notification:
+    """Return a message that tries out a channel."""
+    say = words(house.settings.language)
+    return notice(house, channel, name, say["drill"], (say["drill-says"],), now)

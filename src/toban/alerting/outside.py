@@ -1,0 +1,103 @@
+"""Alerts that others judged: a Prometheus or an Alertmanager sends them here."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from toban.alerting.evaluating import OUTSIDE
+from toban.alerting.ledger import Ledger
+from toban.alerting.states import REMEMBERED, Standing, Step
+from toban.core.alerts import Alert, Change, Status
+from toban.core.beat import beat
+from toban.core.labels import Labels
+from toban.core.meters import Meters
+from toban.core.ports import Clock, Condition
+
+EVERY: Final = timedelta(seconds=5)
+"""How often is looked for alerts that nobody has sent again in time."""
+
+BELIEVED: Final = timedelta(minutes=5)
+"""How long an alert is believed that does not say when it ends (Alertmanager's `resolve_timeout`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """One alert as it was sent; without ``ends`` it is believed for a while."""
+
+    labels: Labels
+    annotations: Mapping[str, str]
+    starts: datetime | None = None
+    ends: datetime | None = None
+    link: str = ""
+
+
+class Outside:
+    """
+    Keeps alerts that others judged, as long as they send them again.
+
+    Each source has its own: what one sends says nothing of what another does. While such an alert fires, its ``ends``
+    is until when it is believed.
+    """
+
+    name = "alerts from outside"
+
+    def __init__(self, ledger: Ledger, clock: Clock, meters: Meters) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._meters = meters
+
+    async def run(self) -> None:
+        """End what nobody sends any more, until cancelled."""
+        await beat(self.name, EVERY, self.expire, clock=self._clock, meters=self._meters)
+
+    async def take(self, source: str, posted: Iterable[Posted]) -> None:
+        """Take in what a source sends; what is sent twice changes nothing but how long it is believed."""
+        now, key = self._clock.now(), OUTSIDE + source
+        after = dict(self._ledger.of(key))
+        changes: list[Change] = []
+        for one in posted:
+            before = after.get(one.labels)
+            taken = _taken(one, before.alert if before else None, source, now)
+            if taken is None:
+                continue
+            after[one.labels] = Standing(taken)
+            if before is None or before.alert.status is not taken.status:
+                changes.append(Change(taken, now))
+        await self._ledger.put(key, Step(after, tuple(changes)))
+
+    async def expire(self) -> None:
+        """End what was not sent again in time, and forget what has been over for long."""
+        now = self._clock.now()
+        for key in [rule for rule in self._ledger.rules() if rule.startswith(OUTSIDE)]:
+            after: dict[Labels, Standing] = {}
+            changes: list[Change] = []
+            for labels, standing in self._ledger.of(key).items():
+                alert = standing.alert
+                if alert.status is Status.FIRING and alert.ends and alert.ends <= now:
+                    alert = alert.resolved(now)
+                    changes.append(Change(alert, now, "it was not sent again"))
+                if alert.status is Status.FIRING or not alert.ends or now - alert.ends < REMEMBERED:
+                    after[labels] = Standing(alert)
+            if changes or len(after) != len(self._ledger.of(key)):
+                await self._ledger.put(key, Step(after, tuple(changes)))
+
+    def health(self) -> Condition:
+        """Say how many there are."""
+        many = sum(1 for rule, _ in self._ledger.all() if rule.startswith(OUTSIDE))
+        return Condition(True, f"{many} alerts from outside")
+
+
+def _taken(posted: Posted, before: Alert | None, source: str, now: datetime) -> Alert | None:
+    """Return what becomes of an alert when it is sent; nothing when it says that what never was is over."""
+    over = posted.ends is not None and posted.ends <= now
+    firing = before is not None and before.status is Status.FIRING
+    if over:
+        return before.resolved(posted.ends or now) if before and firing else None
+    ends = posted.ends or now + BELIEVED
+    if before and firing:
+        return replace(before, annotations=posted.annotations, ends=ends, link=posted.link or before.link)
+    starts = min(posted.starts or now, now)
+    return Alert(
+        posted.labels, posted.annotations, Status.FIRING, starts, now, ends=ends, source=source, link=posted.link
+    )
