@@ -87,7 +87,13 @@ class Program:
 
     def get(self, path: str, **headers: str) -> tuple[int, str]:
         """Ask for a page: its status and its text."""
-        request = urllib.request.Request(self.url + path, headers=headers)
+        return self._exchange(urllib.request.Request(self.url + path, headers=headers))
+
+    def post(self, path: str, body: bytes, kind: str = "application/json") -> tuple[int, str]:
+        """Post a body: the status and the text of the answer."""
+        return self._exchange(urllib.request.Request(self.url + path, body, {"content-type": kind}))
+
+    def _exchange(self, request: urllib.request.Request) -> tuple[int, str]:
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE) as response:
                 return response.status, response.read().decode()

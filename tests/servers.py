@@ -98,6 +98,25 @@ def prometheus(configuration: str = "{}", prepare: Callable[[Path], None] | None
             yield server
 
 
+@contextmanager
+def alertmanager(configuration: str) -> Iterator[Server]:
+    """Run Debian's Alertmanager."""
+    program = need("prometheus-alertmanager", shutil.which("prometheus-alertmanager"))
+    with folder() as path:
+        (path / "alertmanager.yml").write_text(configuration)
+        (path / "alertmanager.yml").chmod(0o644)
+        port = free_port()
+        options = [
+            "--config.file=alertmanager.yml",
+            "--storage.path=data",
+            f"--web.listen-address=127.0.0.1:{port}",
+            "--cluster.listen-address=",
+        ]
+        with running(Server(port, path, [str(program), *options])) as server:
+            _ready(f"http://127.0.0.1:{port}/-/ready")
+            yield server
+
+
 def _ready(address: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while True:

@@ -1,5 +1,6 @@
 """How commands talk to the running toban."""
 
+import getpass
 import http.client
 import json
 import os
@@ -44,11 +45,21 @@ def ask(path: str, data: Path | None, /, **parameters: str) -> Any:
     That is the one of the data folder, or ``TOBAN_URL`` (with ``TOBAN_TOKEN``) for one elsewhere.
     Raises ``TobanError`` when none answers, or with the reason it gives.
     """
-    target = f"{path}?{urlencode(parameters)}" if parameters else path
+    return _exchanged("GET", f"{path}?{urlencode(parameters)}" if parameters else path, data, None)
+
+
+def tell(path: str, data: Path | None, /, **body: Any) -> Any:
+    """Tell the running toban something and return its JSON. Raises like `ask`."""
+    return _exchanged("POST", path, data, json.dumps(body).encode())
+
+
+def _exchanged(method: str, target: str, data: Path | None, content: bytes | None) -> Any:
     connection, where = _connection(data)
     headers = {"authorization": f"Bearer {os.environ['TOBAN_TOKEN']}"} if os.environ.get("TOBAN_TOKEN") else {}
+    if content is not None:
+        headers["content-type"] = "application/json"
     try:
-        connection.request("GET", target, headers=headers)
+        connection.request(method, target, body=content, headers=headers)
         response = connection.getresponse()
         body = response.read()
     except (OSError, http.client.HTTPException) as error:
@@ -76,6 +87,19 @@ def _connection(data: Path | None) -> tuple[http.client.HTTPConnection, str]:
         return sort(parts.hostname, parts.port, timeout=PATIENCE), url
     socket_file = (data or _configured_data()) / SOCKET
     return _Local(socket_file), str(socket_file)
+
+
+def who() -> str:
+    """Return who types, for the journal."""
+    try:
+        return os.environ.get("TOBAN_USER") or getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return "somebody"
+
+
+def printable(text: str) -> str:
+    """Return a text from outside as it may be shown: nothing in it steers the terminal."""
+    return "".join(sign for sign in text if sign.isprintable() or sign in "\n\t")
 
 
 def _configured_data() -> Path:

@@ -1,5 +1,6 @@
 """Conditions on the labels of alerts, written as Alertmanager writes them."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Final
 
@@ -7,22 +8,35 @@ from pydantic import AfterValidator
 
 from toban.core.errors import BadQueryError
 from toban.core.labels import quote
-from toban.core.matching import Matcher
-from toban.promql.syntax import ParseError, selector
+from toban.core.matching import Match, Matcher
 
-_ANY: Final = '__name__="any"'
+_CONDITION: Final = re.compile(
+    r"\s*(?P<name>[a-zA-Z_][a-zA-Z0-9_]*)\s*(?P<match>=~|!~|!=|=)\s*"
+    r'(?:"(?P<quoted>(?:\\.|[^"\\])*)"|(?P<plain>[^"\s{},][^"{},]*?|))\s*',
+    re.DOTALL,
+)
+_ESCAPES: Final = {"n": "\n", '"': '"', "\\": "\\"}
 
 
 def matcher(text: str) -> Matcher:
-    """Read one condition: ``severity="critical"``, ``job=~"web.*"``. Raises ``ValueError``."""
+    """
+    Read one condition: ``severity="critical"``, ``job=~"web.*"``; simple values need no quotes.
+
+    Raises ``ValueError``.
+    """
+    found = _CONDITION.fullmatch(text)
+    if not found:
+        raise ValueError(f'{text!r} is no condition: write it like severity="critical"')
+    value = found["plain"] if found["quoted"] is None else re.sub(r"\\(.)", _unescaped, found["quoted"])
     try:
-        # A selector must name something that is not empty; the condition alone may accept nothing.
-        found = [it for it in selector(f"{{{_ANY}, {text}}}") if it.name != "__name__"]
-    except (ParseError, BadQueryError) as error:
-        raise ValueError(f'{text!r} is no condition ({error}): write it like severity="critical"') from error
-    if len(found) != 1:
-        raise ValueError(f'{text!r} is not one condition: write it like severity="critical"')
-    return found[0]
+        return Matcher(found["name"], Match(found["match"]), value)
+    except BadQueryError as error:
+        raise ValueError(f"{text!r} is no condition: {error}") from error
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    # Any other escape belongs to a regular expression.
+    return _ESCAPES.get(found[1], found[0])
 
 
 def matchers(texts: Iterable[str]) -> Sequence[Matcher]:

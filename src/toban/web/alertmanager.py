@@ -91,8 +91,8 @@ class Alertmanager:
                 raise _RefusedError("an alert must be an object")
             # One that fires names the zero time as its end; Alertmanager says itself when it is over.
             over = one.get("status") == "resolved"
-            ends = one.get("endsAt") if over else None
-            posted.append(_posted({**one, "endsAt": ends or (self._clock.now().isoformat() if over else NEVER)}))
+            ends = (one.get("endsAt") or self._clock.now().isoformat()) if over else HOOKED
+            posted.append(_posted({**one, "endsAt": ends}))
         await self._outside.take(f"alertmanager {str(body.get('receiver', ''))[:50]}".strip(), posted)
         return Response(status_code=200)
 
@@ -220,8 +220,8 @@ class Alertmanager:
         )
 
 
-NEVER: Final = "0001-01-01T00:00:00Z"
-"""Go's zero time: it stands for none."""
+HOOKED: Final = "9999-01-01T00:00:00Z"
+"""Until when an alert of a real Alertmanager is believed: it says itself when one is over."""
 
 
 class _RefusedError(ValueError):
@@ -284,12 +284,14 @@ def _texts(raw: Any, where: str) -> dict[str, str]:
 
 def _moment(text: Any, where: str) -> datetime | None:
     """Read a time; Go writes up to nine digits of a second, and the zero time for none."""
-    if not text or text == NEVER:
+    if not text:
         return None
     try:
         at = datetime.fromisoformat(str(text))
     except ValueError as error:
         raise _RefusedError(f"{where}: {str(text)[:50]!r} is no time (RFC 3339)", structured=True) from error
+    if at.year == 1:
+        return None
     return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from toban.cli.asking import ask, data_option, json_option
+from toban.cli.asking import ask, data_option, json_option, printable
 
 LEVELS = ("error", "warn", "info", "verbose", "debug")
 
@@ -38,7 +38,4 @@ def told(line: dict[str, Any]) -> str:
     facts = " ".join(f"{name}={value}" for name, value in line.get("facts", {}).items())
     shown = f"{line['timestamp'][:19]}Z {line['level']:<7} {who}: {line.get('message', '')}"
     trace = f"\n{line['trace']}" if line.get("trace") else ""
-    # A line from outside must not steer the terminal.
-    return "".join(
-        sign for sign in f"{shown}{'  ' + facts if facts else ''}{trace}" if sign.isprintable() or sign in "\n\t"
-    )
+    return printable(f"{shown}{'  ' + facts if facts else ''}{trace}")

@@ -1,0 +1,75 @@
+"""Show what is wrong; acknowledge it, or try a channel."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from toban.cli.asking import ask, data_option, json_option, printable, tell, who
+from toban.cli.telling import columns
+
+
+@click.group(invoke_without_command=True)
+@data_option
+@json_option
+@click.pass_context
+def command(context: click.Context, data: Path | None, as_json: bool) -> int:
+    """Show what fires, what is pending, which rules can't be judged, and how channels are; exit 1 when it fires."""
+    context.obj = data
+    if context.invoked_subcommand:
+        return 0
+    found = ask("/api/alerts", data)
+    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else printable(told(found)))
+    return 1 if any(alert["status"] == "firing" for alert in found["alerts"]) else 0
+
+
+@command.command("ack")
+@click.argument("alert")
+@click.option("--comment", default="", help="What you are doing about it.")
+@click.option("--back", is_flag=True, help="Take it back: you no longer look after it.")
+@click.pass_obj
+def acknowledge(data: Path | None, alert: str, comment: str, back: bool) -> None:
+    """Say that you look after ALERT (its name or fingerprint): it is not repeated, and others can see who does."""
+    found = tell("/api/alerts/acknowledge", data, alert=alert, by=who(), comment=comment, back=back)
+    click.echo(f"{found['acknowledged']} {'no longer ' if back else ''}acknowledged by {who()}")
+
+
+@command.command("test")
+@click.argument("channel")
+@click.pass_obj
+def test(data: Path | None, channel: str) -> None:
+    """Send a word through CHANNEL, on the way that alerts take."""
+    tell("/api/alerts/test", data, channel=channel)
+    click.echo(f"Sent to {channel}. If it does not arrive, `toban alerts` says what the channel answered.")
+
+
+def told(found: dict[str, Any]) -> str:
+    """Return what stands, for a terminal."""
+    marks = {"firing": "▲", "pending": "◌", "resolved": "●"}
+    rows = [
+        (
+            marks.get(it["status"], "?"),
+            it["priority"],
+            it["name"],
+            it["status"] + (f" (looked after by {it['acknowledged']['by']})" if it["acknowledged"] else ""),
+            it["starts"][:16].replace("T", " ") + "Z",
+            it["annotations"].get("summary", ""),
+        )
+        for it in found["alerts"]
+    ]
+    parts = ["\n".join(columns(rows)) if rows else "● nothing is wrong"]
+    if found["unjudged"]:
+        lines = columns(("?", it["rule"], it["health"], it["error"]) for it in found["unjudged"])
+        parts.append("Rules that can't be judged\n" + "\n".join(lines))
+    if found["asleep"]:
+        parts.append(f"Rules that sleep, because what they read was never there: {', '.join(found['asleep'])}")
+    if found["channels"]:
+        channels = (
+            ("▲" if it["trouble"] else "●", it["name"], it["kind"], f"{it['waiting']} waiting", it["trouble"])
+            for it in found["channels"]
+        )
+        parts.append("Channels\n" + "\n".join(columns(channels)))
+    else:
+        parts.append("No channel is configured: nobody is told. See docs/NOTIFYING.md.")
+    return "\n\n".join(parts)

@@ -1,0 +1,61 @@
+"""Hold messages back for a time: add, list, end."""
+
+import json
+from pathlib import Path
+
+import click
+
+from toban.cli.asking import ask, data_option, json_option, printable, tell, who
+from toban.cli.telling import columns
+
+
+@click.group
+@data_option
+@click.pass_context
+def command(context: click.Context, data: Path | None) -> None:
+    """Hold messages back for a time. What was told before still ends with a word."""
+    context.obj = data
+
+
+@command.command("add")
+@click.argument("match", nargs=-1, required=True)
+@click.option("--for", "lasts", default="1h", show_default=True, help="How long: 30m, 2h, 1d.")
+@click.option("--comment", required=True, help="Why.")
+@click.pass_obj
+def add(data: Path | None, match: tuple[str, ...], lasts: str, comment: str) -> None:
+    """Hold back alerts whose labels meet all of MATCH, like alertname="disk_usage_high"."""
+    body = {"match": list(match), "for": lasts, "by": who(), "comment": comment}
+    found = tell("/api/silences", data, **body)
+    click.echo(f"{found['id']} holds until {found['ends'][:16].replace('T', ' ')}Z")
+
+
+@command.command("list")
+@json_option
+@click.pass_obj
+def show(data: Path | None, as_json: bool) -> None:
+    """Show silences."""
+    found = ask("/api/silences", data)
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    rows = [
+        (
+            it["id"],
+            it["state"],
+            it["ends"][:16].replace("T", " ") + "Z",
+            ", ".join(it["match"]),
+            it["by"],
+            it["comment"],
+        )
+        for it in found["silences"]
+    ]
+    click.echo(printable("\n".join(columns(rows))) or "nothing is silenced")
+
+
+@command.command("end")
+@click.argument("silence")
+@click.pass_obj
+def end(data: Path | None, silence: str) -> None:
+    """End SILENCE (its id) now."""
+    tell("/api/silences/end", data, id=silence, by=who())
+    click.echo(f"{silence} has ended")

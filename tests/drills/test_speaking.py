@@ -1,0 +1,167 @@
+"""amtool, a real Prometheus and a real Alertmanager speak with the whole program."""
+
+import json
+import shutil
+import subprocess
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+import yaml
+
+from tests.needs import need
+from tests.program import eventually, toban
+from tests.servers import alertmanager, prometheus
+
+RULES = """
+groups:
+- name: mine
+  rules:
+  - alert: shop_away
+    expr: up{job="vendure"} == 0
+    for: 1s
+    labels: {severity: critical}
+    annotations: {summary: "{{ $labels.job }} is away"}
+"""
+
+
+class Hook:
+    """Keeps what a webhook is posted."""
+
+    def __init__(self):
+        self.got = []
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                hook.got.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def told(self, name):
+        return [it["toban"]["kind"] for it in self.got if it["groupLabels"].get("alertname") == name]
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def hook():
+    hook = Hook()
+    yield hook
+    hook.close()
+
+
+@pytest.fixture
+def shop(tmp_path, hook):
+    """A toban that judges every second and tells a webhook."""
+    (tmp_path / "rules.yaml").write_text(RULES)
+    settings = {
+        "alerting": {"rules": ["rules.yaml"], "every": "1s", "shipped": False},
+        "channels": {"hook": {"kind": "webhook", "url": hook.url}},
+        "notify": {"wait": "1s", "interval": "1s", "flapping": {"settle": "1s"}},
+    }
+    (tmp_path / "toban.yaml").write_text(yaml.safe_dump(settings))
+    with toban(tmp_path / "data", "--config", str(tmp_path / "toban.yaml")) as program:
+        yield program
+
+
+def run(*command, **options):
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_amtool_works_unmodified(shop, hook):
+    """
+    Alerts are added and asked for; silences are made, asked for and ended; what is silenced is told to nobody.
+    """
+    amtool = str(need("amtool", shutil.which("amtool")))
+
+    def am(*words):
+        return run(amtool, f"--alertmanager.url={shop.url}", *words)
+
+    am("alert", "add", "alertname=by_hand", "severity=warning", "node=a", "--annotation=summary=hello")
+    assert "by_hand" in am("alert", "query")
+    assert json.loads(am("alert", "query", "node=a", "-o", "json"))[0]["annotations"] == {"summary": "hello"}
+    assert "by_hand" not in am("alert", "query", "node=b")
+    eventually(lambda: hook.told("by_hand"))
+    silence = am("silence", "add", "alertname=hushed", "--comment=tea", "--author=ann", "--duration=1h").strip()
+    assert "tea" in am("silence", "query")
+    am("alert", "add", "alertname=hushed", "severity=warning")
+    assert "suppressed" in am("alert", "query", "--silenced", "-o", "extended")
+    am("silence", "expire", silence)
+    assert silence not in am("silence", "query")
+    eventually(lambda: hook.told("hushed"))
+    said = subprocess.run(
+        [amtool, f"--alertmanager.url={shop.url}", "silence", "add", "alertname=~.*", "--comment=x"],
+        capture_output=True,
+        text=True,
+    )
+    assert "at least one matcher must not match the empty string" in said.stderr
+
+
+def test_a_real_prometheus_sends_its_alerts_here(shop, hook):
+    """
+    Its Alertmanager is here: what it fires is told, and what is over too.
+    """
+    # It looks for whom to tell every five seconds, and sends again every minute: it must not fire sooner.
+    rule = {"alert": "theirs", "expr": f"vector(time()) > {time.time() + 9} < {time.time() + 15}"}
+    rules = {"groups": [{"name": "g", "interval": "1s", "rules": [rule]}]}
+    here = shop.url.removeprefix("http://")
+    settings = {
+        "rule_files": ["rules.yml"],
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [here]}]}]},
+    }
+
+    def prepare(path):
+        (path / "rules.yml").write_text(yaml.safe_dump(rules))
+
+    with prometheus(yaml.safe_dump(settings), prepare):
+        eventually(lambda: hook.told("theirs") == ["firing"])
+        eventually(lambda: hook.told("theirs") == ["firing", "resolved"])
+
+
+def test_a_real_alertmanager_hands_its_alerts_on(shop, hook):
+    """
+    By its webhook, unmodified; what it says is over is over.
+    """
+    amtool = str(need("amtool", shutil.which("amtool")))
+    settings = {
+        "route": {"receiver": "toban", "group_wait": "1s", "group_interval": "1s"},
+        "receivers": [{"name": "toban", "webhook_configs": [{"url": f"{shop.url}/hooks/alertmanager"}]}],
+    }
+    with alertmanager(yaml.safe_dump(settings)) as server:
+        address = f"--alertmanager.url=http://127.0.0.1:{server.port}"
+        run(amtool, address, "alert", "add", "alertname=handed", "severity=info")
+        eventually(lambda: hook.told("handed") == ["firing"])
+        ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        run(amtool, address, "alert", "add", "alertname=handed", "severity=info", f"--end={ended}")
+        eventually(lambda: hook.told("handed") == ["firing", "resolved"])
+
+
+def test_what_is_no_alert_is_refused_as_alertmanager_refuses_it(shop):
+    """
+    With its words; and what a flood or garbage costs is that request.
+    """
+    for body, kind, status, said in [
+        (b"{}", "application/json", 400, "must be an array"),
+        (b"[{}]", "application/json", 400, "object with labels"),
+        (b'[{"labels": {}}]', "application/json", 400, "at least one label pair required"),
+        (b'[{"labels": {"9bad": "x"}}]', "application/json", 400, 'invalid name \\"9bad\\"'),
+        (b"[", "application/json", 400, "because json"),
+        (b"[]", "text/plain", 415, "unsupported media type"),
+        (b'[{"labels": {"a": "b"}, "endsAt": "tomorrow"}]', "application/json", 400, "is no time"),
+        (b" " * 9_000_000, "application/json", 413, "larger than"),
+    ]:
+        answered, text = shop.post("/api/v2/alerts", body, kind)
+        assert (answered, said in text) == (status, True), text
