@@ -42,12 +42,15 @@ class MemorySource:
         self._shared = shared
         self._series: dict[Labels, dict[int, float]] = {}
         self._groups: list[Group] | None = None
+        self._made: dict[Labels, Group] = {}
 
     def add(self, labels: Mapping[str, str], samples: Iterable[tuple[int, float]]) -> None:
         """Add samples to a series: times in milliseconds, and values. A later one at the same time replaces."""
-        kept = self._series.setdefault(Labels(labels), {})
+        name = Labels(labels)
+        kept = self._series.setdefault(name, {})
         kept.update((at, value) for at, value in samples if not is_absent(np.array([value]))[0])
         self._groups = None
+        self._made.pop(name, None)
 
     def load(self, text: str, *, start: int = 0) -> None:
         """Add what a script's ``load`` command says, with nought at ``start`` (milliseconds)."""
@@ -63,6 +66,7 @@ class MemorySource:
     def clear(self) -> None:
         """Forget everything."""
         self._series.clear()
+        self._made.clear()
         self._groups = None
 
     def select(self, matchers: Sequence[Matcher], start: int, end: int) -> Sequence[Group]:
@@ -94,8 +98,12 @@ class MemorySource:
     def _all(self) -> list[Group]:
         if self._groups is None:
             series = sorted(self._series, key=lambda labels: tuple(labels.items()))
-            parts = [series] if self._shared and series else [[labels] for labels in series]
-            self._groups = [self._group(part) for part in parts]
+            if self._shared and series:
+                self._groups = [self._group(series)]
+            else:
+                # Only what has changed is made anew: rules add to their series at each judgement.
+                self._made.update({it: self._group([it]) for it in series if it not in self._made})
+                self._groups = [self._made[it] for it in series]
         return self._groups
 
     def _group(self, series: list[Labels]) -> Group:

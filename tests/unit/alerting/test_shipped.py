@@ -1,0 +1,101 @@
+"""The rules that come with toban."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.needs import need
+from toban.alerting import unit_testing
+from toban.alerting.groups import AlertRule
+from toban.alerting.loading import shipped
+
+RULES = Path(__file__).parents[3] / "src/toban/alerting/rules"
+TESTS = Path(__file__).parents[2] / "rules"
+FILES = sorted(TESTS.glob("*.test.yaml"))
+ORIGINAL = {
+    "application_down": ("2m", "critical", "slack,email,pagerduty", "Vendure application is down"),
+    "high_response_time": ("5m", "warning", "slack", "API response time is high (>2s)"),
+    "high_error_rate": ("3m", "critical", "slack,email", "High error rate detected (>5%)"),
+    "database_connection_high": ("5m", "warning", "slack", "High database connection count"),
+    "redis_memory_high": ("5m", "warning", "slack", "Redis memory usage is high"),
+    "disk_usage_high": ("10m", "warning", "slack", "Disk usage is high (>85%)"),
+    "order_failure_rate": ("5m", "critical", "slack,email,business_team", "Order failure rate is high (>10%)"),
+}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_the_rules_do_what_their_tests_say(path):
+    """
+    Judged by toban.
+    """
+    assert [str(failure) for failure in unit_testing.run(path)] == []
+
+
+def test_promtool_agrees():
+    """
+    On the rules, and on their tests.
+    """
+    promtool = str(need("promtool", shutil.which("promtool")))
+    for words in (["check", "rules", *map(str, sorted(RULES.glob("*.yaml")))], ["test", "rules", *map(str, FILES)]):
+        done = subprocess.run([promtool, *words], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_rule_has_a_test_that_fires_and_one_that_stays_quiet():
+    """
+    By their names.
+    """
+    names = {test["name"] for path in FILES for test in yaml.safe_load(path.read_text())["tests"]}
+    rules = {rule.name for group in shipped() for rule in group.rules}
+    assert names == {f"{rule} {how}" for rule in rules for how in ("fires", "stays quiet")}
+
+
+def test_every_rule_says_what_to_do_in_both_languages():
+    """
+    Whatever is said in one is said in the other; numbers and their limits go together.
+    """
+    for group in shipped():
+        for rule in group.rules:
+            assert isinstance(rule, AlertRule)
+            told = set(rule.annotations)
+            assert {"summary", "summary_ja", "action", "action_ja"} <= told, rule.name
+            assert ("description" in told) is ("description_ja" in told), rule.name
+            assert ("value" in told) is ("limit" in told), rule.name
+            assert rule.severity in {"critical", "warning", "info"}
+
+
+@pytest.mark.parametrize("name", ORIGINAL)
+def test_the_originals_rules_keep_their_names_times_and_words(name):
+    """
+    What had to be corrected is their condition alone.
+    """
+    (rule,) = (rule for group in shipped() for rule in group.rules if rule.name == name)
+    time, severity, channels, words = ORIGINAL[name]
+    assert f"{int(rule.hold.total_seconds() // 60)}m" == time
+    assert (rule.severity, rule.labels["channels"].source) == (severity, channels)
+    assert rule.annotations["summary"].source.startswith(words)
+
+
+def test_a_test_that_fails_says_what_was_expected_and_what_came(tmp_path):
+    """
+    And a file that is wrong is refused with its place.
+    """
+    (tmp_path / "r.yaml").write_text("groups: [{name: g, rules: [{alert: A, expr: up == 0}]}]")
+    test = {
+        "rule_files": ["r.yaml"],
+        "tests": [
+            {
+                "input_series": [{"series": 'up{job="x"}', "values": "0x5"}],
+                "alert_rule_test": [{"eval_time": "2m", "alertname": "A", "exp_alerts": []}],
+                "promql_expr_test": [{"expr": "up", "eval_time": "1m", "exp_samples": [{"labels": "up", "value": 1}]}],
+            }
+        ],
+    }
+    path = tmp_path / "t.yaml"
+    path.write_text(yaml.safe_dump(test))
+    expression, alert = sorted(unit_testing.run(path), key=lambda it: it.what, reverse=True)
+    assert (alert.expected, alert.got) == ("none", '{alertname="A", job="x"} {}')
+    assert expression.got == 'up{job="x"} 0.0'
