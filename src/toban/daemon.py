@@ -38,11 +38,12 @@ from toban.intake import events
 from toban.intake.events import Events
 from toban.intake.taking import Taking
 from toban.logs.recent import Recent
+from toban.notify.channel import Proof
 from toban.notify.channel import Tools as NotifyTools
 from toban.notify.deciding import House
 from toban.notify.dispatching import Dispatching
 from toban.notify.muting import Inhibiting, Windows
-from toban.notify.routing import Routing
+from toban.notify.routing import CHANNELS, Routing
 from toban.notify.shipped import INHIBITIONS
 from toban.promql.engine import Engine
 from toban.promql.querying import Querying
@@ -101,7 +102,7 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         engine = await stack.enter_async_context(Querying(Engine(store)))
         tools = replace(await _tools(stack, settings, clock, meters), state=state)
 
-        groups = loading.load(settings.alerting)
+        groups = rules(settings)
         collecting = Collecting(defaults.collectors(settings.collect, settings.shop), store, tools)
         health = Health(*checks(settings.shop), engine, clock)
         services: list[Service] = [state, store, collecting]
@@ -129,6 +130,33 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         services.append(serving.Serving(app, settings.web, network, local, clock))
         await stack.enter_async_context(noted(state, clock))
         yield Assembly(services, collecting.first_look, own.overview)
+
+
+def rules(settings: Settings) -> list[Group]:
+    """
+    Return the rules that judge.
+
+    Raises ``SettingsError`` when one can't be read, or one of your own names a channel that there is not.
+    """
+    groups = loading.load(settings.alerting)
+    shipped = {rule.name for group in loading.shipped() for rule in group.rules}
+    there = ", ".join(sorted(settings.channels)) or "none is configured"
+    for group in groups:
+        for rule in group.alerts:
+            named = rule.labels[CHANNELS].source.split(",") if CHANNELS in rule.labels else []
+            for name in map(str.strip, named):
+                if name and "{{" not in name and name not in settings.channels and rule.name not in shipped:
+                    raise SettingsError(f"{group.file}: {rule.name}: {name!r} is no channel: there are {there}")
+    return groups
+
+
+async def proved(settings: Settings) -> list[tuple[str, Proof]]:
+    """Try each channel as far as that goes without sending anything."""
+    async with AsyncExitStack() as stack:
+        tools = await _tools(stack, settings, SystemClock(), Meters())
+        lent = NotifyTools(tools.http, tools.clock)
+        proofs = await asyncio.gather(*(channel.prove(lent) for channel in settings.channels.values()))
+    return list(zip(settings.channels, proofs, strict=True))
 
 
 def _dispatching(settings: Settings, state: State, tools: Tools) -> Dispatching:

@@ -9,7 +9,7 @@ import click
 from toban.cli.asking import config_option
 from toban.cli.telling import columns
 from toban.core.log import configure
-from toban.daemon import tried
+from toban.daemon import proved, rules, tried
 from toban.settings import load
 
 
@@ -19,6 +19,7 @@ def command(config: Path | None) -> int:
     """Check the configuration exactly as `toban up` would read it, and look once at each target."""
     configure("error")  # what a look finds is said below
     settings = load(config, os.environ)
+    groups = rules(settings)
     targets, unknown = asyncio.run(tried(settings))
     click.echo("The configuration is in order.\n")
     for line in columns(
@@ -38,4 +39,12 @@ def command(config: Path | None) -> int:
         click.echo("\nNot part of /health:")
         for line in columns((it.name, it.reason) for it in unknown):
             click.echo(line)
-    return 0 if all(target.up for target in targets) else 1
+    proofs = asyncio.run(proved(settings))
+    click.echo(f"\n{sum(len(group.rules) for group in groups)} rules judge. {_told(len(proofs))}")
+    for line in columns(("●" if proof.ok else "▲", name, proof.says) for name, proof in proofs):
+        click.echo(line)
+    return 0 if all(target.up for target in targets) and all(proof.ok for _, proof in proofs) else 1
+
+
+def _told(channels: int) -> str:
+    return "Who hears of it:" if channels else "No channel is configured: nobody is told (docs/NOTIFYING.md)."

@@ -1,0 +1,82 @@
+"""Alerts at a terminal: the commands beside a running toban."""
+
+import pytest
+import yaml
+
+from tests.program import eventually, toban
+
+RULES = """
+groups:
+- name: mine
+  rules:
+  - alert: always
+    expr: up{job="host"} == 1
+    labels: {severity: info}
+    annotations: {summary: "It is up"}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "rules.yaml").write_text(RULES)
+    settings = {
+        "alerting": {"rules": ["rules.yaml"], "every": "1s"},
+        "channels": {"hook": {"kind": "webhook", "url": "http://127.0.0.1:9/x"}},
+        "notify": {"wait": "1s"},
+    }
+    (tmp_path / "toban.yaml").write_text(yaml.safe_dump(settings))
+    return tmp_path
+
+
+def test_what_fires_is_shown_explained_acknowledged_and_silenced(folder):
+    """
+    By the commands; an unknown name is said to be one.
+    """
+    with toban(folder / "data", "--config", str(folder / "toban.yaml")) as program:
+        said = eventually(lambda: program.run("alerts"), lambda done: "firing" in done.stdout)
+        assert (said.returncode, "It is up" in said.stdout) == (1, True)
+        why = eventually(lambda: program.run("why", "always").stdout, lambda text: "send" in text)
+        assert "to hook by its severity info" in why
+        eventually(lambda: program.run("alerts").stdout, lambda text: "connection refused" in text)
+        assert "acknowledged by" in program.run("alerts", "ack", "always", "--comment", "on it").stdout
+        assert "looked after by" in program.run("alerts").stdout
+        made = program.run("silence", "add", 'alertname="always"', "--for", "2h", "--comment", "tea").stdout
+        assert "tea" in program.run("silence", "list").stdout
+        assert "has ended" in program.run("silence", "end", made.split()[0]).stdout
+        wrong = program.run("silence", "add", "nonsense", "--comment", "x")
+        assert (wrong.returncode, "is no condition" in wrong.stderr) == (1, True)
+        assert "no alert 'other' stands" in program.run("why", "other").stderr
+        assert "'pager' is no channel: there are hook" in program.run("alerts", "test", "pager").stderr
+
+
+def test_check_proves_channels_and_refuses_rules_without_one(folder):
+    """
+    With the words that `up` uses.
+    """
+    with toban(folder / "data") as program:
+        program.until("Ctrl-C stops it")
+        done = program.run("check", "--config", str(folder / "toban.yaml"))
+        assert (done.returncode, "127.0.0.1 can't be reached" in done.stdout) == (1, True)
+        (folder / "rules.yaml").write_text(RULES.replace("severity: info", "channels: pager"))
+        done = program.run("check", "--config", str(folder / "toban.yaml"))
+        assert (done.returncode, "always: 'pager' is no channel: there are hook" in done.stderr) == (2, True)
+
+
+def test_rules_are_checked_and_tested(folder):
+    """
+    What is doubtful is said; what fails ends with 1.
+    """
+    test = {
+        "rule_files": ["rules.yaml"],
+        "tests": [
+            {
+                "input_series": [{"series": 'up{job="host"}', "values": "1x5"}],
+                "alert_rule_test": [{"eval_time": "1m", "alertname": "always", "exp_alerts": []}],
+            }
+        ],
+    }
+    (folder / "t.yaml").write_text(yaml.safe_dump(test))
+    with toban(folder / "data") as program:
+        assert "1 rules" in program.run("rules", "check", str(folder / "rules.yaml")).stdout
+        done = program.run("rules", "test", str(folder / "t.yaml"))
+        assert (done.returncode, "1 failed" in done.stdout) == (1, True)
