@@ -1,0 +1,106 @@
+"""The shipped rules beside a shop: each piece is broken, people hear of it once, it is mended, they hear of that."""
+
+import asyncio
+import re
+from importlib.resources import files
+
+import yaml
+
+from tests.fake_http import broken, busy
+from tests.fake_pagerduty import FakePagerDuty
+from tests.fake_slack import FakeSlack
+from tests.fake_smtp import FakeSmtp
+from tests.program import eventually, toban
+from tests.shop import OFTEN, UNWELL, WELL, shop
+
+
+def hurried(folder):
+    """Write the shipped rules down with times of seconds instead of minutes."""
+    for name in ("vendure.yaml", "stands_on.yaml"):
+        text = files("toban.alerting").joinpath("rules", name).read_text(encoding="utf-8")
+        (folder / name).write_text(re.sub(r"for: \d+m\n", "for: 3s\n", text))
+
+
+def configured(folder, slack, mail, pagerduty):
+    """Write a configuration with all three channels of the original."""
+    hurried(folder)
+    settings = yaml.safe_load(OFTEN) | {
+        "alerting": {"rules": ["vendure.yaml", "stands_on.yaml"], "every": "1s"},
+        "channels": {
+            "slack": {"kind": "slack", "token": slack.token, "api": slack.api},
+            "email": {
+                "kind": "email",
+                "host": "127.0.0.1",
+                "port": mail.port,
+                "ca": str(mail.ca),
+                "username": mail.user,
+                "password": mail.password,
+                "sender": "alerts@example.com",
+                "to": ["admin@example.com", "dev@example.com"],
+            },
+            "pagerduty": {"kind": "pagerduty", "key": pagerduty.key, "api": pagerduty.url},
+        },
+        "notify": {"wait": "1s", "interval": "1s", "flapping": {"settle": "1s"}},
+    }
+    (folder / "toban.yaml").write_text(yaml.safe_dump(settings))
+
+
+def states(slack):
+    """Return each message that people see: how it ended, and what it is about."""
+    return {
+        it.attachment["title"].partition(" (")[0]: it.attachment["footer"].removeprefix("toban · ")
+        for it in slack.messages
+    }
+
+
+async def soon(ask, well=bool):
+    """Wait until something is so; the servers of this test answer meanwhile."""
+    return await asyncio.to_thread(eventually, ask, well)
+
+
+async def test_each_piece_that_breaks_is_told_once_and_so_is_its_end(tmp_path):
+    """
+    Also when toban is killed between the two, and when a channel has bad days: one message in Slack, one incident at
+    PagerDuty, one conversation of mails.
+    """
+    async with FakeSlack() as slack, FakePagerDuty() as pagerduty, FakeSmtp(tmp_path) as mail:
+        configured(tmp_path, slack, mail, pagerduty)
+        with shop() as piece:
+
+            def start():
+                return toban(tmp_path / "data", **piece.environment, NODE_ENV="production")
+
+            with start() as program:
+                await asyncio.to_thread(program.until, "is on duty")
+                slack.next(busy(1), broken)
+                piece.api.body = UNWELL
+                await soon(lambda: states(slack), lambda it: it == {"Vendure application is down": "Firing"})
+                await soon(
+                    lambda: list(pagerduty.alerts.values()), lambda it: [each.status for each in it] == ["triggered"]
+                )
+                await soon(lambda: mail.mails)
+                await asyncio.to_thread(program.kill)
+            with start() as program:
+                await asyncio.to_thread(program.until, "is on duty")
+                piece.api.body = WELL
+                await soon(lambda: states(slack), lambda it: it == {"Vendure application is down": "Resolved"})
+                (incident,) = pagerduty.alerts.values()
+                await soon(lambda: incident.status == "resolved")
+                assert incident.paged == 1
+                await soon(lambda: len(mail.mails) >= 2)
+                assert mail.mails[-1].message["In-Reply-To"] == mail.mails[0].message["Message-ID"]
+                assert "[production] Vendure application is down" in mail.mails[0].message["Subject"]
+
+                piece.redis.kill()
+                await soon(lambda: states(slack).get("Redis can't be looked at") == "Firing")
+                piece.redis.start()
+                await soon(lambda: states(slack).get("Redis can't be looked at") == "Resolved")
+
+                piece.storefront.status = 503
+                await soon(lambda: states(slack).get("The storefront is down") == "Firing")
+                piece.storefront.status = 200
+                await soon(lambda: states(slack).get("The storefront is down") == "Resolved")
+                assert sorted(states(slack)) == sorted(
+                    it.attachment["title"].partition(" (")[0] for it in slack.messages
+                )
+                assert pagerduty.dropped == []
