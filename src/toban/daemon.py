@@ -42,6 +42,7 @@ from toban.notify.channel import Proof
 from toban.notify.channel import Tools as NotifyTools
 from toban.notify.deciding import House
 from toban.notify.dispatching import Dispatching
+from toban.notify.heartbeat import Beating
 from toban.notify.muting import Inhibiting, Windows
 from toban.notify.routing import CHANNELS, Routing
 from toban.notify.shipped import INHIBITIONS
@@ -121,6 +122,16 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         await evaluating.open()
         outside = Outside(ledger, clock, meters)
         services += [evaluating, outside]
+        if settings.notify.heartbeat:
+
+            def missing() -> str:
+                if not evaluating.judging:
+                    return "rules are not judged in time"
+                if not dispatching.leaving:
+                    return "messages do not leave"
+                return "" if state.health().ok else "state is away"
+
+            services.append(Beating(settings.notify.heartbeat, missing, tools.http, clock, meters))
         doors = Doors(taking, Events(state, clock, meters, declines), settings.web.body_limit)
         alerts = Alerts(evaluating, dispatching, state, clock)
         speaking = Alertmanager(evaluating, outside, dispatching, alerts, state, clock)

@@ -106,16 +106,6 @@ class Heartbeat(Section):
     """How often, while rules are judged, messages leave and beats are kept."""
 
 
-class Drill(Section):
-    """A message through the whole path, to see that it arrives."""
-
-    cron: Schedule = "0 10 * * 1"
-    """When; Mondays at ten unless set."""
-
-    channels: tuple[str, ...] = ()
-    """Through which channels; all that wake nobody unless set."""
-
-
 class NotifySettings(Section):
     """Who hears about what, in which words, and how often."""
 
@@ -123,7 +113,7 @@ class NotifySettings(Section):
     """The language of messages."""
 
     timezone: Zone = "UTC"
-    """The time zone of times in messages, and of windows and drills."""
+    """The time zone of times in messages, and of windows."""
 
     address: Address | None = None
     """Where people find toban's pages, for links in messages."""
@@ -155,5 +145,3 @@ class NotifySettings(Section):
     flapping: Flapping = Flapping()
 
     heartbeat: Heartbeat | None = None
-
-    drill: Drill = Drill()
