@@ -4,6 +4,7 @@ import hashlib
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import orjson
+import structlog
 from pydantic import AfterValidator, SecretStr
 
 from toban.core.alerts import Alert
@@ -13,6 +14,8 @@ from toban.notify.notification import Kind, Notification
 from toban.notify.outcomes import post, refused
 from toban.notify.plain import shortened
 from toban.notify.reaching import reached
+
+log = structlog.get_logger("toban.notify")
 
 LARGEST: Final = 500_000
 """Bytes: PagerDuty takes 512 KB."""
@@ -46,15 +49,16 @@ class Pagerduty(Channel):
         """
         Trigger, acknowledge or resolve the incident of this thread.
 
-        PagerDuty drops an end that comes under another key than its beginning without a word. So when the key was
-        changed while a thread is open, the incident is opened anew under the new key before it ends there, and the
-        old one is left for somebody to close: this is said in the log of the receiver's summary.
+        PagerDuty drops an end that comes under another key than its beginning without a word: when the key was changed
+        while an incident is open, somebody must close it there, and the log says so.
         """
         key = self.key.get_secret_value()
         mark = hashlib.sha256(key.encode()).hexdigest()[:12]
         if notification.kind is Kind.NOTICE:
             await self._post("/v2/change/enqueue", self._change(notification, tools), tools)
             return handle
+        if handle.get("key", mark) != mark:
+            log.warning("the key was changed: close the old incident at PagerDuty", channel=self.name)
         event: dict[str, Any] = {"routing_key": key, "dedup_key": f"toban-{notification.thread}"}
         if notification.kind is Kind.RESOLVED:
             event["event_action"] = "resolve"
