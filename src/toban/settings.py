@@ -74,7 +74,7 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _channels_are_there(self) -> Self:
-        missing = unknown(self.notify, self.channels) if self.channels or self.notify.routes else []
+        missing = unknown(self.notify, self.channels)
         if missing:
             raise ValueError(missing[0])
         return self

@@ -14,6 +14,7 @@ from toban.core.errors import StateError
 from toban.core.meters import Meters
 from toban.core.ports import Clock, Condition
 from toban.notify import book
+from toban.notify.bell import Bell
 from toban.notify.channel import Channel, Tools
 from toban.notify.damping import hear
 from toban.notify.deciding import Decision, House, Note, Picture, decide
@@ -33,6 +34,8 @@ REST: Final = timedelta(seconds=30)
 """How long is rested at most before looking for what another copy has told."""
 AWAY: Final = timedelta(seconds=2)
 """How long is rested while state is away."""
+FAR: Final = timedelta(days=3650)
+"""Beyond any time at which a parcel may be due."""
 KEPT: Final = timedelta(days=30)
 """How long notes and ended silences are kept."""
 PRUNE_EVERY: Final = timedelta(hours=1)
@@ -71,14 +74,12 @@ class Dispatching:
     ) -> None:
         self.house = house
         self.lanes = {
-            name: Lane(channel, fallback_of(name, channels, house.settings.fallback), state, tools, meters)
+            name: Lane(channel, fallback_of(name, channels, house.settings.fallback), state, tools, meters, self._wake)
             for name, channel in channels.items()
         }
-        for lane in self.lanes.values():
-            lane.ring_fallback = self._ring
         self._state = state
         self._clock = clock
-        self._bell = asyncio.Event()
+        self._bell = Bell(clock)
         self._picture = Picture()
         self._stored = Picture()
         self._silences: Sequence[Silence] = ()
@@ -105,14 +106,19 @@ class Dispatching:
         """Send elsewhere what waits for a channel that is no longer there."""
         channel, now = lane.removeprefix("channel:"), self._clock.now()
         to = self.house.settings.fallback or next(iter(self.lanes), "")
-        for parcel in spool.claim(connection, lane, now + timedelta(days=3650), timedelta(), limit=1_000_000):
-            if to:
-                reroute(connection, parcel, channel, to, "this channel was removed from the configuration", now)
-            spool.drop(connection, parcel, "channel removed")
+        # What stands behind another on its line can be claimed when that is gone.
+        while parcels := spool.claim(connection, lane, now + FAR, timedelta(), AT_ONCE):
+            for parcel in parcels:
+                if to:
+                    reroute(connection, parcel, channel, to, "this channel was removed from the configuration", now)
+                spool.drop(connection, parcel, "channel removed")
 
     def ring(self) -> None:
         """Say that alerting told something."""
-        self._bell.set()
+        self._bell.ring()
+
+    def _wake(self, lane: str) -> None:
+        self.lanes[lane].ring()
 
     def _ring(self) -> None:
         for lane in self.lanes.values():
@@ -124,19 +130,8 @@ class Dispatching:
             for lane in self.lanes.values():
                 tasks.create_task(lane.run(), name=f"channel {lane.name}")
             while True:
-                self._bell.clear()
                 again = await self.decide()
-                await self._rest(again)
-
-    async def _rest(self, again: datetime) -> None:
-        seconds = max(0.0, (again - self._clock.now()).total_seconds())
-        ringing = asyncio.ensure_future(self._bell.wait())
-        resting = asyncio.ensure_future(self._clock.sleep(seconds))
-        try:
-            await asyncio.wait({ringing, resting}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ringing.cancel()
-            resting.cancel()
+                await self._bell.rest(max(0.0, (again - self._clock.now()).total_seconds()))
 
     async def decide(self) -> datetime:
         """Take in what there is, decide, hand over the messages; return when to decide again at the latest."""
@@ -252,7 +247,7 @@ class Dispatching:
             return Condition(False, "; ".join(said))
         if not self.lanes:
             return Condition(True, "no channel is configured: nobody is told")
-        return Condition(True, f"{', '.join(self.lanes)} reached" if self.lanes else "")
+        return Condition(True, f"{', '.join(self.lanes)} reached")
 
     @property
     def leaving(self) -> bool:

@@ -14,6 +14,7 @@ from toban.core.errors import DeliveryError, StateError
 from toban.core.meters import Meters
 from toban.core.samples import counter, gauge
 from toban.notify import book
+from toban.notify.bell import Bell
 from toban.notify.book import Trouble
 from toban.notify.channel import Channel, Handle, Tools
 from toban.notify.notification import Notification
@@ -49,7 +50,15 @@ class Lane:
     While state is away, what is given directly is sent from memory.
     """
 
-    def __init__(self, channel: Channel, fallback: str, state: State, tools: Tools, meters: Meters) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        fallback: str,
+        state: State,
+        tools: Tools,
+        meters: Meters,
+        rerouted: Callable[[str], None],
+    ) -> None:
         self.channel = channel
         self.name = channel.name
         self.trouble: Trouble | None = None
@@ -59,13 +68,14 @@ class Lane:
         self._state = state
         self._tools = tools
         self._meters = meters
-        self._bell = asyncio.Event()
+        self._rerouted = rerouted
+        self._put_elsewhere = False
+        self._bell = Bell(tools.clock)
         self._handles: dict[str, Handle] = {}
-        self.ring_fallback: Callable[[], None] = lambda: None
 
     def ring(self) -> None:
         """Say that there is something to send."""
-        self._bell.set()
+        self._bell.ring()
 
     def give(self, notification: Notification) -> None:
         """Take a message that can't be put in the spool, because state is away."""
@@ -79,20 +89,13 @@ class Lane:
     async def run(self) -> None:
         """Send until cancelled."""
         while True:
-            self._bell.clear()
             rest = AWAY
             try:
                 rest = await self.work_off()
             except StateError as error:
                 log.debug("state is away", channel=self.name, error=str(error))
                 await self.send_direct()
-            ringing = asyncio.ensure_future(self._bell.wait())
-            resting = asyncio.ensure_future(self._tools.clock.sleep(rest))
-            try:
-                await asyncio.wait({ringing, resting}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                ringing.cancel()
-                resting.cancel()
+            await self._bell.rest(rest)
 
     async def work_off(self) -> float:
         """Send what is due; return how many seconds to rest. Raises ``StateError``."""
@@ -101,17 +104,17 @@ class Lane:
         await spool.work_off(self._state, lane, self._send, clock=clock, lease=lease, troubled=self._troubled)
 
         def look(connection: Connection) -> tuple[Waiting, datetime | None, dict[str, Trouble]]:
-            for parcel, trouble in (
-                spool.late(connection, lane, clock.now() - ELSEWHERE_AFTER) if self._fallback else ()
-            ):
-                reroute(connection, parcel, self.name, self._fallback, trouble or "no answer", clock.now())
+            for parcel, trouble in spool.late(connection, lane, clock.now() - ELSEWHERE_AFTER):
+                self._tell_another(connection, parcel, trouble or "no answer")
             return spool.waiting(connection, lane), spool.next_due(connection, lane), book.troubles(connection)
 
         self.waiting, due, troubles = await self._state.transaction(look)
         self.trouble = troubles.get(self.name)
         self._meters.set(WAITING, self.waiting.many, channel=self.name)
-        if self.trouble:
-            self.ring_fallback()
+        if self._put_elsewhere:
+            # Once for what was put there: lanes that woke each other for their trouble would never rest.
+            self._put_elsewhere = False
+            self._rerouted(self._fallback)
         times = [due, self.waiting.since and self.waiting.since + ELSEWHERE_AFTER]
         coming = [(at - clock.now()).total_seconds() for at in times if at is not None]
         return min([REST, *(seconds for seconds in coming if seconds > 0)]) if due is None or due > clock.now() else 0.0
@@ -175,15 +178,26 @@ class Lane:
         now = self._tools.clock.now()
         self._failed(error)
         book.note_trouble(connection, self.name, str(error), now, permanent=error.permanent)
-        if self._fallback and (error.permanent or now - parcel.put >= ELSEWHERE_AFTER):
-            reroute(connection, parcel, self.name, self._fallback, str(error), now)
+        if error.permanent or now - parcel.put >= ELSEWHERE_AFTER:
+            self._tell_another(connection, parcel, str(error))
+
+    def _tell_another(self, connection: Connection, parcel: Parcel, why: str) -> None:
+        """Put a message on another channel's lane too, if there is one."""
+        now = self._tools.clock.now()
+        if self._fallback and reroute(connection, parcel, self.name, self._fallback, why, now):
+            self._put_elsewhere = True
 
 
-def reroute(connection: Connection, parcel: Parcel, channel: str, to: str, why: str, now: datetime) -> None:
-    """Put a message on another channel's lane too, once, with a word why; never one that came from elsewhere itself."""
+def reroute(connection: Connection, parcel: Parcel, channel: str, to: str, why: str, now: datetime) -> bool:
+    """
+    Put a message on another channel's lane too, with a word why; return whether it was put there now.
+
+    That is done once, and never with one that came from elsewhere itself.
+    """
     told = Notification.read(parcel.body)
     if told.receiver != channel or not book.reroute(connection, parcel.key, now):
-        return
+        return False
     say = words(told.language)["rerouted"].format(channel=channel, why=why)
     copy = replace(told, lines=(*told.lines, say), key=f"{told.key}~{to}")
     spool.put(connection, lane_of(to), copy.key, copy.body(), now, told.thread)
+    return True

@@ -107,6 +107,45 @@ async def test_a_channel_that_left_the_configuration_is_replaced(tmp_path, recei
     assert tally.waiting == 0
 
 
+async def test_all_of_a_story_that_waited_for_a_removed_channel_is_told_elsewhere(tmp_path, receivers):
+    """
+    Its beginning, its news and its end stand behind each other on one line; none of them stays behind.
+    """
+    clock = FakeClock()
+    receivers["slack"].mood = lambda: "broken"
+    source = loaded('up{job="web"} 0x20 1x1000')
+    life = Life(RULES, source, tmp_path, clock, ["slack"])
+    await life.until(at(900))
+    await life.close()
+    life = Life(RULES, source, tmp_path, clock, ["email"])
+    await life.until(at(1200))
+    await life.close()
+    assert [kind for _, kind in when(receivers["email"])] == ["firing", "resolved"]
+    tally = await _tally(tmp_path, clock, "channel:slack")
+    assert (tally.dropped, tally.waiting) == ({"channel removed": 2}, 0)
+
+
+async def test_channels_in_trouble_rest_between_their_tries(tmp_path, receivers):
+    """
+    Each that fails lets its lane rest until its next try is due; two that help each other out don't keep each other up.
+    """
+    clock = FakeClock()
+    for name in ("slack", "email"):
+        receivers[name].mood = lambda: "broken"
+    life = Life(RULES, loaded('up{job="web"} 0x1000'), tmp_path, clock, ["slack", "email"])
+    await life.until(at(600))
+    rounds, lanes = 0, life.dispatching.lanes.values()
+    rung = []
+    for lane in lanes:
+        lane.ring = lambda name=lane.name: rung.append(name)
+    while clock.now() < at(1200):
+        rounds += 1
+        clock.advance(min([await lane.work_off() for lane in lanes]) or 0.001)
+    await life.close()
+    assert rung == []
+    assert rounds < 100
+
+
 async def _tally(folder, clock, lane):
     life = Life(RULES, loaded(""), folder, clock, ["email"])
     found = await life.state.transaction(lambda connection: spool.tally(connection, lane))
