@@ -20,6 +20,18 @@ from toban.state import feed
 from toban.state.databases import Sqlite
 from toban.state.door import State
 
+DOWN = """
+groups:
+- name: shop
+  rules:
+  - alert: down
+    expr: up == 0
+    for: 1m
+    labels: {severity: critical}
+    annotations: {summary: "{{ $labels.job }} is down"}
+"""
+"""One rule: what is down for a minute."""
+
 
 class Asked:
     """An engine that answers in the same breath; raises ``trouble`` instead when there is some."""

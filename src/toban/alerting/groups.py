@@ -88,7 +88,7 @@ class Group:
 
 
 def _length(text: object) -> timedelta:
-    return timedelta() if text in ("0", "0s", 0) else duration(text)
+    return timedelta() if text in ("0", "0s", "0m", 0) else duration(text)
 
 
 def _plain(value: object) -> str:
@@ -102,8 +102,10 @@ def _plain(value: object) -> str:
     raise ValueError(f"{value!r} is no text")
 
 
-_Length = Annotated[timedelta, BeforeValidator(_length)]
-_Text = Annotated[str, BeforeValidator(_plain)]
+Length = Annotated[timedelta, BeforeValidator(_length)]
+"""A length of time that may be nought."""
+Text = Annotated[str, BeforeValidator(_plain)]
+"""A text, also where YAML reads a number or a truth."""
 
 
 class _Rule(Section):
@@ -111,21 +113,21 @@ class _Rule(Section):
 
     record: str = ""
     alert: str = ""
-    expr: _Text = ""
-    hold: _Length = Field(default=timedelta(), alias="for")
-    keep_firing_for: _Length = timedelta()
-    labels: dict[str, _Text] = Field(default_factory=dict)
-    annotations: dict[str, _Text] = Field(default_factory=dict)
+    expr: Text = ""
+    hold: Length = Field(default=timedelta(), alias="for")
+    keep_firing_for: Length = timedelta()
+    labels: dict[str, Text] = Field(default_factory=dict)
+    annotations: dict[str, Text] = Field(default_factory=dict)
 
 
 class _Group(Section):
     """One group in a file."""
 
     name: Annotated[str, Field(min_length=1)]
-    interval: _Length | None = None
+    interval: Length | None = None
     limit: Annotated[int, Field(ge=0)] = 0
     query_offset: Literal["0s"] | None = None
-    labels: dict[str, _Text] = Field(default_factory=dict)
+    labels: dict[str, Text] = Field(default_factory=dict)
     rules: tuple[_Rule, ...] = ()
 
 

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from toban.alerting import judging
-from toban.alerting.groups import AlertRule, Group, RecordingRule, read
+from toban.alerting.groups import AlertRule, Group, Length, RecordingRule, Text, read
 from toban.alerting.recording import told
 from toban.alerting.states import Standings, step
 from toban.core.alerts import ALERTNAME, Status
@@ -23,7 +23,7 @@ from toban.core.answers import Answer
 from toban.core.errors import QueryError, SettingsError
 from toban.core.labels import Labels
 from toban.core.samples import STALE, moment
-from toban.core.section import Section, duration
+from toban.core.section import Section
 from toban.promql.engine import Engine
 from toban.promql.presence import Presence
 from toban.promql.scripts import ScriptError, labels_of, values_of
@@ -33,30 +33,18 @@ MOST_STEPS: Final = 200_000
 """How many times a test may judge its rules."""
 
 
-def _length(text: object) -> timedelta:
-    return timedelta() if text in (0, "0", "0s", "0m") else duration(text)
-
-
-def _plain(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
-
-
-_Length = Annotated[timedelta, BeforeValidator(_length)]
-_Text = Annotated[str, BeforeValidator(_plain)]
-
-
 class _Series(Section):
     series: str
     values: str
 
 
 class _Alert(Section):
-    exp_labels: dict[str, _Text] = Field(default_factory=dict)
-    exp_annotations: dict[str, _Text] = Field(default_factory=dict)
+    exp_labels: dict[str, Text] = Field(default_factory=dict)
+    exp_annotations: dict[str, Text] = Field(default_factory=dict)
 
 
 class _AlertTest(Section):
-    eval_time: _Length
+    eval_time: Length
     alertname: str
     exp_alerts: tuple[_Alert, ...] | None = ()
 
@@ -68,13 +56,13 @@ class _Sample(Section):
 
 class _ExprTest(Section):
     expr: str
-    eval_time: _Length
+    eval_time: Length
     exp_samples: tuple[_Sample, ...] | None = ()
 
 
 class _Test(Section):
     name: str = ""
-    interval: _Length = timedelta(minutes=1)
+    interval: Length = timedelta(minutes=1)
     input_series: tuple[_Series, ...] = ()
     alert_rule_test: tuple[_AlertTest, ...] = ()
     promql_expr_test: tuple[_ExprTest, ...] = ()
@@ -84,7 +72,7 @@ class _Test(Section):
 
 class _File(Section):
     rule_files: tuple[str, ...] = ()
-    evaluation_interval: _Length = timedelta(minutes=1)
+    evaluation_interval: Length = timedelta(minutes=1)
     group_eval_order: tuple[str, ...] = ()
     fuzzy_compare: bool = False
     tests: tuple[_Test, ...] = ()

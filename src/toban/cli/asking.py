@@ -97,11 +97,6 @@ def who() -> str:
         return "somebody"
 
 
-def printable(text: str) -> str:
-    """Return a text from outside as it may be shown: nothing in it steers the terminal."""
-    return "".join(sign for sign in text if sign.isprintable() or sign in "\n\t")
-
-
 def _configured_data() -> Path:
     """Return the data folder, read without the whole of the settings: they take longer than the answer."""
     path = Path(os.environ.get("TOBAN_CONFIG", CONFIGURATION))

@@ -146,3 +146,8 @@ def columns(rows: Iterable[Sequence[str]]) -> list[str]:
 def _width(text: str) -> int:
     """Return how many columns a text takes: Japanese takes two a sign."""
     return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
+
+
+def printable(text: str) -> str:
+    """Return a text from outside as it may be shown: nothing in it steers the terminal."""
+    return "".join(sign for sign in text if sign.isprintable() or sign in "\n\t")

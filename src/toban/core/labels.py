@@ -1,7 +1,7 @@
 """The names of a series."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 NAME: Final = "__name__"
@@ -64,3 +64,9 @@ def quote(value: str) -> str:
     """Return a label's value in double quotes, escaped as the text formats and PromQL do."""
     escaped = value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
     return f'"{escaped}"'
+
+
+def common(labels: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Return what several sets of labels have in common; nothing of none."""
+    first, *others = labels or [{}]
+    return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}

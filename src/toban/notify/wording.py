@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import Final, NamedTuple
 
 from toban.core.alerts import ALERTNAME, Acknowledgement, Alert, Status, priority
+from toban.core.labels import common
 from toban.notify.notification import SEVERITIES, Fact, Kind, Link, worst
 from toban.notify.plain import is_web, one_line, shortened
 
@@ -162,10 +163,10 @@ class _Teller:
         return self.said(alert, "action") or ("" if is_web(runbook) else runbook)
 
     def _listed(self, alerts: Sequence[Alert]) -> Iterator[str]:
-        common = _common(alerts)
+        shared = common([alert.labels for alert in alerts])
         for alert in alerts[:LISTED]:
             where = self.say("comma").join(
-                one_line(value) for name, value in alert.labels.items() if name not in _NO_FACT and name not in common
+                one_line(value) for name, value in alert.labels.items() if name not in _NO_FACT and name not in shared
             )
             what = self.say("place", what=self.summary(alert), where=where) if where else self.summary(alert)
             what = shortened(what, 300)
@@ -191,8 +192,9 @@ class _Teller:
         if not alerts:
             return []
         urgent = min(priority(alert.labels) for alert in alerts)
-        common = ((name, value) for name, value in _common(alerts).items() if name not in _NO_FACT)
-        told = [(self.say("priority"), urgent), *((one_line(name), one_line(value)) for name, value in common)]
+        shared = common([alert.labels for alert in alerts]).items()
+        chosen = ((name, value) for name, value in shared if name not in _NO_FACT)
+        told = [(self.say("priority"), urgent), *((one_line(name), one_line(value)) for name, value in chosen)]
         return [Fact(shortened(name, _NAME), shortened(value, _VALUE)) for name, value in told[:FACTS]]
 
     def links(self, alerts: Iterable[Alert], address: str) -> list[Link]:
@@ -226,15 +228,6 @@ class _Teller:
             self.say(key, many=many) for key, many in (("days", days), ("hours", hours), ("minutes", minutes)) if many
         ]
         return self.say("between").join(parts[:2]) or self.say("moment")
-
-
-def _common(alerts: Sequence[Alert]) -> Mapping[str, str]:
-    if not alerts:
-        return {}
-    first, *others = alerts
-    return {
-        name: value for name, value in first.labels.items() if all(other.labels.get(name) == value for other in others)
-    }
 
 
 def _local(at: datetime, zone: tzinfo) -> datetime:

@@ -3,23 +3,12 @@
 import pytest
 
 from tests.fakes import FakeClock
-from tests.judged import judged, loaded
+from tests.judged import DOWN, judged, loaded
 from toban.alerting.benches import Health
 from toban.core.alerts import Status
 from toban.core.errors import QueryError, StateError
 from toban.core.ports import Condition
 from toban.core.samples import is_stale
-
-DOWN = """
-groups:
-- name: shop
-  rules:
-  - alert: down
-    expr: up == 0
-    for: 1m
-    labels: {severity: critical}
-    annotations: {summary: "{{ $labels.job }} is down"}
-"""
 
 
 @pytest.fixture

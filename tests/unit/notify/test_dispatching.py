@@ -6,23 +6,13 @@ from datetime import timedelta
 import pytest
 
 from tests.fakes import FakeClock
-from tests.judged import BEGAN, loaded
+from tests.judged import BEGAN, DOWN, loaded
 from tests.posted import RECEIVERS, Killed, Life, Receiver, is_over, moods
 from toban.core.errors import StateError
 from toban.notify import book
 from toban.notify.muting import Silence
 from toban.state import spool
 
-RULES = """
-groups:
-- name: shop
-  rules:
-  - alert: down
-    expr: up == 0
-    for: 1m
-    labels: {severity: critical}
-    annotations: {summary: "{{ $labels.job }} is down"}
-"""
 DAY = 86_400
 
 
@@ -46,7 +36,7 @@ async def test_what_is_wrong_is_told_and_so_is_its_end(tmp_path, receivers):
     """
     To every channel, once.
     """
-    life = Life(RULES, loaded('up{job="web"} 1x4 0x20 1x100'), tmp_path, FakeClock(), ["slack", "pagerduty"])
+    life = Life(DOWN, loaded('up{job="web"} 1x4 0x20 1x100'), tmp_path, FakeClock(), ["slack", "pagerduty"])
     await life.until(at(1200))
     await life.close()
     for name in ("slack", "pagerduty"):
@@ -61,7 +51,7 @@ async def test_a_channel_that_fails_for_two_minutes_is_helped_out_by_another(tmp
     """
     clock = FakeClock()
     receivers["slack"].mood = lambda: "broken" if clock.now() < at(3 * 3600) else "ok"
-    life = Life(RULES, loaded('up{job="web"} 0x40 1x1000', step="15s"), tmp_path, clock, ["slack", "email"])
+    life = Life(DOWN, loaded('up{job="web"} 0x40 1x1000', step="15s"), tmp_path, clock, ["slack", "email"])
     life.dispatching.house.routing._channels = {"slack": False}
     await life.until(at(900))
     assert not life.dispatching.health().ok
@@ -80,7 +70,7 @@ async def test_a_refusal_is_told_at_once_by_another_channel(tmp_path, receivers)
     And shows in toban's own health.
     """
     receivers["slack"].mood = lambda: "refused"
-    life = Life(RULES, loaded('up{job="web"} 0x100'), tmp_path, FakeClock(), ["slack", "email"])
+    life = Life(DOWN, loaded('up{job="web"} 0x100'), tmp_path, FakeClock(), ["slack", "email"])
     await life.until(at(120))
     await life.close()
     assert when(receivers["email"])[-1][0] < 120
@@ -95,10 +85,10 @@ async def test_a_channel_that_left_the_configuration_is_replaced(tmp_path, recei
     clock = FakeClock()
     receivers["slack"].mood = lambda: "broken"
     source = loaded('up{job="web"} 0x20 1x1000')
-    life = Life(RULES, source, tmp_path, clock, ["slack"])
+    life = Life(DOWN, source, tmp_path, clock, ["slack"])
     await life.until(at(150))
     await life.close()
-    life = Life(RULES, source, tmp_path, clock, ["email"])
+    life = Life(DOWN, source, tmp_path, clock, ["email"])
     await life.until(at(1200))
     await life.close()
     assert [kind for _, kind in when(receivers["email"])] == ["firing", "resolved"]
@@ -114,10 +104,10 @@ async def test_all_of_a_story_that_waited_for_a_removed_channel_is_told_elsewher
     clock = FakeClock()
     receivers["slack"].mood = lambda: "broken"
     source = loaded('up{job="web"} 0x20 1x1000')
-    life = Life(RULES, source, tmp_path, clock, ["slack"])
+    life = Life(DOWN, source, tmp_path, clock, ["slack"])
     await life.until(at(900))
     await life.close()
-    life = Life(RULES, source, tmp_path, clock, ["email"])
+    life = Life(DOWN, source, tmp_path, clock, ["email"])
     await life.until(at(1200))
     await life.close()
     assert [kind for _, kind in when(receivers["email"])] == ["firing", "resolved"]
@@ -132,7 +122,7 @@ async def test_channels_in_trouble_rest_between_their_tries(tmp_path, receivers)
     clock = FakeClock()
     for name in ("slack", "email"):
         receivers[name].mood = lambda: "broken"
-    life = Life(RULES, loaded('up{job="web"} 0x1000'), tmp_path, clock, ["slack", "email"])
+    life = Life(DOWN, loaded('up{job="web"} 0x1000'), tmp_path, clock, ["slack", "email"])
     await life.until(at(600))
     rounds, lanes = 0, life.dispatching.lanes.values()
     rung = []
@@ -147,7 +137,7 @@ async def test_channels_in_trouble_rest_between_their_tries(tmp_path, receivers)
 
 
 async def _tally(folder, clock, lane):
-    life = Life(RULES, loaded(""), folder, clock, ["email"])
+    life = Life(DOWN, loaded(""), folder, clock, ["email"])
     found = await life.state.transaction(lambda connection: spool.tally(connection, lane))
     await life.close()
     return found
@@ -158,7 +148,7 @@ async def test_while_state_is_away_messages_leave_from_memory(tmp_path, receiver
     With the same keys: what is told again when state is back is seen to be the same.
     """
     clock = FakeClock()
-    life = Life(RULES, loaded('up{job="web"} 1x4 0x40 1x100'), tmp_path, clock)
+    life = Life(DOWN, loaded('up{job="web"} 1x4 0x40 1x100'), tmp_path, clock)
     await life.until(at(45))
     there = life.state.transaction
 
@@ -183,7 +173,7 @@ async def test_a_process_that_died_while_state_was_away_tells_again_rather_than_
     """
     clock = FakeClock()
     source = loaded('up{job="web"} 1x4 0x40 1x100')
-    life = Life(RULES, source, tmp_path, clock)
+    life = Life(DOWN, source, tmp_path, clock)
     await life.until(at(45))
     there = life.state.transaction
 
@@ -194,7 +184,7 @@ async def test_a_process_that_died_while_state_was_away_tells_again_rather_than_
     await life.until(at(300))
     monkeypatch.setattr(life.state, "transaction", there)
     await life.close()
-    life = Life(RULES, source, tmp_path, clock)
+    life = Life(DOWN, source, tmp_path, clock)
     await life.until(at(1500))
     await life.close()
     (kinds,) = receivers["slack"].kinds("slack").values()
@@ -207,7 +197,7 @@ async def test_the_end_of_a_silence_that_still_holds_something_back_is_announced
     A quarter of an hour before, once.
     """
     clock = FakeClock()
-    life = Life(RULES, loaded('up{job="web"} 0x1000'), tmp_path, clock)
+    life = Life(DOWN, loaded('up{job="web"} 0x1000'), tmp_path, clock)
     silence = Silence("1", (), at(0), at(7200), "ann", "deploy", at(0))
     await life.state.transaction(lambda connection: book.keep_silence(connection, silence))
     await life.until(at(7200))
@@ -246,7 +236,7 @@ async def dying(seed, folder, receivers):
     deaths = 0
     end = at(6000)
     while clock.now() < end:
-        life = Life(RULES, source, folder, clock, ["slack", "email"], interval="1m")
+        life = Life(DOWN, source, folder, clock, ["slack", "email"], interval="1m")
         _deadly(life, chance, clock, calm)
         try:
             await life.until(end)

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from toban.cli.asking import ask, data_option, json_option, printable, tell, who
-from toban.cli.telling import columns
+from toban.cli.asking import ask, data_option, json_option, tell, who
+from toban.cli.telling import columns, printable
 
 
 @click.group(invoke_without_command=True)

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from toban.cli.asking import ask, data_option, json_option, printable
+from toban.cli.asking import ask, data_option, json_option
+from toban.cli.telling import printable
 
 LEVELS = ("error", "warn", "info", "verbose", "debug")
 

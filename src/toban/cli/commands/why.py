@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from toban.cli.asking import ask, data_option, json_option, printable
-from toban.cli.telling import columns
+from toban.cli.asking import ask, data_option, json_option
+from toban.cli.telling import columns, printable
 
 
 @click.command

@@ -9,6 +9,7 @@ import orjson
 from pydantic import Field
 
 from toban.core.alerts import Alert, Status
+from toban.core.labels import common
 from toban.core.section import Address, Secret, Text
 from toban.notify.channel import Channel, Handle, Proof, Tools
 from toban.notify.notification import Notification
@@ -72,8 +73,8 @@ def body_of(notification: Notification, address: str) -> dict[str, Any]:
         "status": "resolved" if notification.over else "firing",
         "receiver": notification.receiver,
         "groupLabels": dict(notification.group),
-        "commonLabels": _common([alert.labels for alert in alerts]),
-        "commonAnnotations": _common([alert.annotations for alert in alerts]),
+        "commonLabels": common([alert.labels for alert in alerts]),
+        "commonAnnotations": common([alert.annotations for alert in alerts]),
         "externalURL": address,
         "alerts": [_alert(alert) for alert in alerts[:MOST]],
         "toban": {
@@ -102,10 +103,3 @@ def _alert(alert: Alert) -> dict[str, Any]:
 
 def _written(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _common(labels: list[Any]) -> dict[str, str]:
-    if not labels:
-        return {}
-    first, *others = labels
-    return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
