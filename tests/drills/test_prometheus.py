@@ -100,7 +100,7 @@ def test_promtool_asks(program):
     assert series.stdout == '{__name__="up", instance="local", job="host"}\n'
     labels = promtool("query", "labels", program.url, "job")
     assert labels.stdout.split() == [
-        *("events", "host", "postgres", "redis", "storefront", "telemetry", "toban", "vendure", "vendure_db")
+        *("bullmq", "events", "host", "postgres", "redis", "storefront", "telemetry", "toban", "vendure", "vendure_db")
     ]
     assert {instant.returncode, ranged.returncode, series.returncode, labels.returncode} == {0}
     wrong = promtool("query", "instant", program.url, "rate(up)")

@@ -14,6 +14,9 @@ from toban.instruments.families import PAYMENTS_FAILED
 from toban.state import tallies
 from toban.state.door import State
 
+SEEN: Final = "declines"
+"""The book of what providers said."""
+
 KEPT: Final = timedelta(days=2)
 SAME: Final = 60
 """Seconds within which the same word about the same order is taken for a repetition."""
@@ -38,13 +41,13 @@ class Declining:
         oldest = self._clock.now() - KEPT
 
         def work(connection: Connection) -> None:
-            if key in book.seen(connection, "decline"):
+            if key in book.seen(connection, SEEN):
                 return
             meters, budgets = tallies.load(connection, self._into, [PAYMENTS_FAILED]), Budgets(self._meters)
             budgets.learn(meters)
             BusinessMetrics(meters, budgets).track_failed_payment(method, payment_error("Declined", error))
             tallies.save(connection, self._into, meters)
             book.attempted(connection, book.Attempt(order[:100], method, at))
-            book.remember(connection, "decline", [(key, at)], oldest)
+            book.remember(connection, SEEN, {key: at}, oldest)
 
         await self._state.transaction(work)

@@ -27,6 +27,7 @@ def _defaults(shop: ShopSettings) -> Iterable[Collector]:
         yield _collector("vendure_db")
     if shop.redis:
         yield _collector("redis")
+        yield _collector("bullmq")
     if shop.shop_api:
         yield _collector("shop_api", name="vendure", url=shop.shop_api, shop_check=shop.check)
     if shop.worker:

@@ -1,24 +1,34 @@
-"""What happened in the shop, in order: pure decisions over what its tables said."""
+"""What happened in the shop: orders, attempts to pay, and orders that failed. Pure decisions over what tables said."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+import orjson
+
 from toban.collect.book import Attempt
+from toban.core.ports import Recorder
+from toban.instruments.budgets import Budgets
 from toban.instruments.business import BusinessMetrics, Order
+from toban.instruments.families import (
+    CAMPAIGN_DISCOUNT,
+    CAMPAIGN_USAGE,
+    ORDER_TOTAL,
+    ORDERS_CREATED,
+    ORDERS_FAILED,
+    PAYMENTS_FAILED,
+    REVENUE,
+)
+
+ORDERS: Final = (ORDER_TOTAL, ORDERS_CREATED, REVENUE, CAMPAIGN_USAGE, CAMPAIGN_DISCOUNT)
+PAYMENTS: Final = (PAYMENTS_FAILED, ORDERS_FAILED)
 
 FAILS_AFTER: Final = timedelta(minutes=15)
 """An order that isn't placed so long after a failed attempt to pay has failed."""
 
-MARGIN: Final = timedelta(hours=1)
-"""How far back is read again: an order may become visible later than its own time says."""
-
-FINE: Final = timedelta(minutes=1)
-"""The steps in which what happened within the newest day is told."""
-
-COARSE: Final = timedelta(minutes=5)
-"""The steps in which what is older is told."""
+GRACE: Final = timedelta(minutes=1)
+"""How much longer is waited before saying so: an order may become visible a little after it was placed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +38,14 @@ class Placed:
     id: str
     at: datetime
     order: Order
-    discounts: Mapping[str, float]
+    discounts: Mapping[str, float] = field(default_factory=dict)
+
+    def tell(self, recorder: Recorder, budgets: Budgets) -> None:
+        """Count it."""
+        business = BusinessMetrics(recorder, budgets)
+        business.track_order(self.order)
+        for campaign, discount in self.discounts.items():
+            business.track_campaign_usage(campaign, discount)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,29 +58,22 @@ class Payment:
     method: str
     error: str
 
+    def tell(self, recorder: Recorder, budgets: Budgets) -> None:
+        """Count it."""
+        BusinessMetrics(recorder, budgets).track_failed_payment(self.method, self.error)
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An order that failed, by the method that failed last."""
+    """An order (its code) that failed, by the method that failed last."""
 
-    order: str
+    id: str
     at: datetime
     method: str
 
-
-Event = Placed | Payment | Failure
-
-
-def tell(business: BusinessMetrics, event: Event) -> None:
-    """Count one thing that happened."""
-    if isinstance(event, Placed):
-        business.track_order(event.order)
-        for campaign, discount in event.discounts.items():
-            business.track_campaign_usage(campaign, discount)
-    elif isinstance(event, Payment):
-        business.track_failed_payment(event.method, event.error)
-    else:
-        business.track_failed_order(event.method)
+    def tell(self, recorder: Recorder, budgets: Budgets) -> None:
+        """Count it."""
+        BusinessMetrics(recorder, budgets).track_failed_order(self.method)
 
 
 def newest_attempts(known: Mapping[str, Attempt], payments: Iterable[Payment]) -> dict[str, Attempt]:
@@ -71,35 +81,63 @@ def newest_attempts(known: Mapping[str, Attempt], payments: Iterable[Payment]) -
     newest = dict(known)
     for payment in payments:
         before = newest.get(payment.order)
-        if before is None or before.at < payment.at:
+        if payment.order and (before is None or before.at < payment.at):
             newest[payment.order] = Attempt(payment.order, payment.method, payment.at)
     return newest
 
 
 def decided(
-    attempts: Iterable[Attempt], placed: Mapping[str, datetime], until: datetime
+    attempts: Iterable[Attempt], placed: Mapping[str, datetime | None], until: datetime
 ) -> tuple[list[Failure], list[str]]:
     """
-    Return the orders that have failed by ``until``, and all whose end is known.
+    Return the orders that have failed by ``until``, and those that need no more watching because they were placed.
 
-    ``placed`` holds when those of the orders were placed that were. One that is placed later than a quarter of an
-    hour after its last failed attempt has failed all the same: its customer went away and came back.
+    ``placed`` tells of each order that was looked up when it was placed, if it was; the others wait. One that is
+    placed later than a quarter of an hour after its last failed attempt has failed all the same: its customer went
+    away and came back.
     """
     failures, ended = [], []
     for attempt in attempts:
-        due, at = attempt.at + FAILS_AFTER, placed.get(attempt.order)
+        if attempt.order not in placed:
+            continue
+        due, at = attempt.at + FAILS_AFTER, placed[attempt.order]
         if at is not None and at <= due:
             ended.append(attempt.order)
-        elif due <= until:
+        elif due + GRACE <= until:
             failures.append(Failure(attempt.order, due, attempt.method))
-            ended.append(attempt.order)
     return failures, ended
 
 
-def steps(since: datetime, until: datetime, now: datetime) -> list[datetime]:
-    """Return the times at which what happened between two times is told; the last is ``until``."""
-    found, at = [], since
-    while at < until:
-        at = min(at + (FINE if now - at <= timedelta(days=1) else COARSE), until)
-        found.append(at)
+def discounts(
+    campaigns: Iterable[tuple[str, str]], lines: Iterable[tuple[str, str, str, bool]], unit: float, *, gross: bool
+) -> dict[str, dict[str, float]]:
+    """
+    Return what each campaign took off each order, in major units, as a positive amount.
+
+    ``campaigns`` are pairs of order and promotion; ``lines`` an order, its line's adjustments and tax rates as
+    Vendure writes them (JSON; amounts are of the whole line, and negative), and whether these amounts hold the tax.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for order, promotion in campaigns:
+        found.setdefault(order, {})[promotion] = 0.0
+    for order, adjustments, taxes, with_tax in lines:
+        factor = 1 + sum(float(tax.get("taxRate", 0)) for tax in _parsed(taxes)) / 100
+        for adjustment in _parsed(adjustments):
+            source, _, promotion = str(adjustment.get("adjustmentSource", "")).partition(":")
+            if source == "PROMOTION" and promotion in found.get(order, {}):
+                amount = -float(adjustment.get("amount", 0))
+                if with_tax and not gross:
+                    amount = round(amount / factor)
+                elif gross and not with_tax:
+                    amount = round(amount * factor)
+                found[order][promotion] += amount / unit
     return found
+
+
+def _parsed(text: str) -> list[dict[str, float]]:
+    """Return the objects in a piece of JSON; what is no such piece holds none."""
+    try:
+        found = orjson.loads(text or "[]")
+    except ValueError:
+        return []
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []

@@ -20,6 +20,8 @@ VALUE: Final = "value"
 
 UNITS: Final = ("seconds", "bytes")
 
+SHARE: Final = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -106,6 +108,16 @@ def is_due(asked: float | None, every: timedelta, beat: timedelta, now: float) -
     Half a beat of slack: what is due every minute is asked at every second look of 30 s, not at every third.
     """
     return asked is None or now - asked >= (every - beat / 2).total_seconds()
+
+
+def spared(every: timedelta, seconds: float) -> timedelta:
+    """
+    Return how long a question rests that took so many seconds.
+
+    It takes at most half a percent of the time of the server: what took a second is asked again after 200 at the
+    earliest.
+    """
+    return max(every, timedelta(seconds=seconds * SHARE))
 
 
 def samples_of(

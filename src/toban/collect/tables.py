@@ -1,91 +1,77 @@
-"""What the shop's tables say of orders and payments."""
+"""What the shop's tables say, and how far they were read by it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 from psycopg import AsyncCursor
 from psycopg.rows import TupleRow
-from psycopg.sql import SQL, Composed, Identifier
 
+from toban.collect import orders, queries
+from toban.collect.book import Attempt, Position
+from toban.collect.history import Book, Slice, again_from, reach
+from toban.collect.jobs import Ended
 from toban.collect.orders import Payment, Placed
 from toban.instruments.business import GENERAL, Order
 from toban.instruments.errors import payment_error
-from toban.shop.grants import custom_column
+from toban.shop.grants import ASK, NEEDED, Tables, custom_column, hidden, missing, tables_of
 
-REQUIRED: Final = ("order", "order_channels_channel", "channel", "payment", "history_entry", "customer")
-"""The tables without which orders can't be counted."""
+SQL: Final = {query.name: query.sql for query in queries.read(Path(__file__).with_name("shop.sql").read_text("utf-8"))}
 
-LOOKED: Final = """
-SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = current_schema()
-"""
+ROWS: Final = 2000
+"""How many rows are read at once."""
 
-# The channel in which an order is sold is the one that isn't the default, when there is one. Its state at placement is
-# what its history says; amounts are what they are now, which is the same until somebody cancels or modifies it.
-ORDERS: Final = """
-SELECT o.id::text, o."orderPlacedAt" AT TIME ZONE {zone}, o."currencyCode",
-    o."subTotal" + o.shipping, o."subTotalWithTax" + o."shippingWithTax", coalesce(ch.code, 'default'),
-    coalesce(h.state, o.state), {customer_type}, {discounts}
-FROM "order" o
-LEFT JOIN LATERAL (
-    SELECT c.code FROM order_channels_channel oc JOIN channel c ON c.id = oc."channelId"
-    WHERE oc."orderId" = o.id ORDER BY (c.code = '__default_channel__'), c.id LIMIT 1) ch ON true
-LEFT JOIN LATERAL (
-    SELECT e.data::json ->> 'to' AS state FROM history_entry e
-    WHERE e."orderId" = o.id AND e.type = 'ORDER_STATE_TRANSITION'
-      AND e.data::json ->> 'from' = 'ArrangingPayment' AND e.data::json ->> 'to' LIKE 'Payment%%'
-    ORDER BY e."createdAt" LIMIT 1) h ON true
-LEFT JOIN customer cu ON cu.id = o."customerId"
-WHERE o."orderPlacedAt" > %(since)s::timestamptz AT TIME ZONE {zone}
-  AND o."orderPlacedAt" <= %(until)s::timestamptz AT TIME ZONE {zone} AND o.type <> 'Seller'
-ORDER BY 2
-"""
+STEPS: Final = 1000
+"""How many steps of time are read at once."""
 
-DISCOUNTS: Final = """(
-    SELECT json_object_agg(d.promotion, d.amount) FROM (
-        SELECT split_part(a ->> 'adjustmentSource', ':', 2) AS promotion, -sum((a ->> 'amount')::numeric) AS amount
-        FROM (SELECT adjustments FROM order_line WHERE "orderId" = o.id
-              UNION ALL SELECT adjustments FROM shipping_line WHERE "orderId" = o.id) l,
-            json_array_elements(l.adjustments::json) a
-        WHERE a ->> 'adjustmentSource' LIKE 'PROMOTION:%%' GROUP BY 1) d)"""
-
-# By their number where ids are numbers: a look at the newest few, whatever the table holds. Ids of the other sort have
-# no order and createdAt has no index, so the whole table is looked through.
-PAYMENTS: Final = """
-SELECT p.id::text, p."createdAt" AT TIME ZONE current_setting('TimeZone'), o.code, p.method, p.state,
-    coalesce(p."errorMessage", '')
-FROM payment p JOIN "order" o ON o.id = p."orderId"
-WHERE p.state IN ('Declined', 'Error')
-  AND p."createdAt" > %(since)s::timestamptz AT TIME ZONE current_setting('TimeZone')
-  AND p."createdAt" <= %(until)s::timestamptz AT TIME ZONE current_setting('TimeZone') {newest}
-ORDER BY 2
-"""
-
-BEHIND: Final = 1000
-"""How many payments before the newest one known are read again: they become visible out of order."""
+NUMBERS: Final = frozenset({"smallint", "integer", "bigint"})
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What this shop's database has, as far as its reader may see it: columns by table."""
+    """
+    What this shop's database has and toban may read, and in which time zones it keeps its times.
 
-    columns: Mapping[str, Mapping[str, str]]
+    ``shop`` is the zone of Vendure's processes, ``database`` that of their sessions.
+    """
+
+    tables: Tables
+    role: str
+    shop: str
+    database: str
+    customer_type: str
+
+    @property
+    def has(self) -> set[str]:
+        """The tables that are there and can be read."""
+        return self.tables.keys() - self.hidden.keys()
+
+    @property
+    def hidden(self) -> Mapping[str, Sequence[str]]:
+        """The columns that are there and may not be read, by table."""
+        return hidden(self.tables, self.customer_type)
+
+    @property
+    def missing(self) -> list[str]:
+        """The grants that are missing."""
+        return missing(self.tables, self.role, self.customer_type)
+
+    @property
+    def id(self) -> str:
+        """The type of ids."""
+        return self.tables["order"]["id"].type
 
     @property
     def numbered(self) -> bool:
         """Whether ids are numbers that count up."""
-        return self.columns.get("payment", {}).get("id") in {"integer", "bigint"}
+        return self.tables["payment"]["id"].type in NUMBERS
 
     @property
-    def missing(self) -> list[str]:
-        """The tables without which orders can't be counted, and that are not there or not to be seen."""
-        return [table for table in REQUIRED if table not in self.columns]
-
-    @property
-    def is_vendure(self) -> bool:
-        """Whether any of them is there: otherwise this is some other database."""
-        return len(self.missing) < len(REQUIRED)
+    def knows_types(self) -> bool:
+        """Whether customers have the custom field that tells what sort they are."""
+        return custom_column(self.customer_type) in self.tables.get("customer", {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,67 +82,107 @@ class Money:
     taxed: bool
 
 
-async def shape_of(cursor: AsyncCursor[TupleRow]) -> Shape:
-    """Ask what the database has."""
-    await cursor.execute(LOOKED)
-    columns: dict[str, dict[str, str]] = {}
-    for table, column, sort in await cursor.fetchall():
-        columns.setdefault(table, {})[column] = sort
-    return Shape(columns)
+@dataclass(frozen=True, slots=True)
+class Paid(Slice):
+    """What was read of payments; ``ends`` tells of each order that was looked up when it was placed, if it was."""
+
+    ends: Mapping[str, datetime | None] = field(default_factory=dict)
 
 
-def orders_query(shape: Shape, zone: str, field: str) -> Composed:
-    """Return the question for the orders that were placed in a stretch of time."""
-    column = custom_column(field)
-    there = column in shape.columns.get("customer", {})
-    promotions = {"order_line", "shipping_line"} <= shape.columns.keys()
-    return SQL(ORDERS).format(
-        zone=zone,
-        customer_type=SQL("cu.{}::text").format(Identifier(column)) if there else SQL("NULL"),
-        discounts=SQL(DISCOUNTS) if promotions else SQL("NULL"),
-    )
+class Asking:
+    """Asks the shop's tables, within one transaction."""
+
+    def __init__(self, cursor: AsyncCursor[TupleRow], shape: Shape) -> None:
+        self._cursor = cursor
+        self._shape = shape
+
+    async def rows(self, name: str, **given: object) -> list[TupleRow]:
+        """Return the answer to one question of `shop.sql`."""
+        shape = self._shape
+        # A custom field's name has letters, digits and _ alone.
+        column = f'customer."{custom_column(shape.customer_type)}"::text' if shape.knows_types else "NULL::text"
+        query = SQL[name].replace("<customer type>", column)
+        query = query.replace("<id>", shape.id) if "<id>" in query else query
+        await self._cursor.execute(query, {**given, "shop": shape.shop, "database": shape.database})
+        return await self._cursor.fetchall()
+
+    async def orders(
+        self, book: Book, position: Position, seen: Mapping[str, datetime], now: datetime, money: Money
+    ) -> Slice:
+        """Return the orders that were placed since what was read before."""
+        until = reach(position.until, now, STEPS)
+        since = again_from(position, book.margin)
+        bound = None if until == now else until
+        rows = await self.rows("orders", since=since, until=bound, seen=list(seen), most=ROWS)
+        taken = await self._taken([row[0] for row in rows], money)
+        placed = [_placed(row, money, taken.get(row[0], {})) for row in rows]
+        return Slice(placed, until if len(rows) < ROWS else min(until, rows[-1][1]))
+
+    async def _taken(self, ids: Sequence[str], money: Money) -> dict[str, dict[str, float]]:
+        """Return what campaigns took off some orders."""
+        if not ids or not {"order_promotions_promotion", "order_line", "shipping_line"} <= self._shape.has:
+            return {}
+        campaigns = await self.rows("campaigns", ids=ids)
+        with_some = sorted({order for order, _ in campaigns})
+        lines = await self.rows("discounts", ids=with_some) if with_some else []
+        return orders.discounts(campaigns, lines, money.unit, gross=money.taxed)
+
+    async def payments(
+        self,
+        book: Book,
+        position: Position,
+        seen: Mapping[str, datetime],
+        now: datetime,
+        attempts: Mapping[str, Attempt],
+    ) -> Paid:
+        """Return the attempts to pay that failed since what was read before, and how the orders of all ended."""
+        until, top, floor = reach(position.until, now, STEPS), position.top, position.floor
+        since = again_from(position, book.margin)
+        if self._shape.numbered:
+            bound = None if until == now else until
+            ((many, top, newest),) = await self.rows("scanned", top=position.top, until=bound, most=ROWS)
+            if many == ROWS:
+                until = min(until, max(newest, position.until))
+            rows = await self.rows("numbered", floor=floor, top=top, since=position.began, seen=list(seen))
+            ((floor,),) = await self.rows("floor", floor=floor, top=top, before=until - book.margin)
+        else:
+            rows = await self.rows("unnumbered", since=since, seen=list(seen), most=ROWS)
+            if len(rows) == ROWS:
+                until = min(until, max(rows[-1][1], position.until))
+            # Those beyond this slice are read again with the next one.
+            rows = [row for row in rows if row[1] <= until or until == now]
+        found = [_payment(row) for row in rows]
+        candidates = orders.newest_attempts(attempts, found)
+        codes = [one.order for one in candidates.values() if one.at + orders.FAILS_AFTER <= until]
+        ends: dict[str, datetime | None] = dict.fromkeys(codes)
+        ends.update(await self.rows("ends", codes=codes) if codes else [])
+        return Paid(found, until, top, floor, ends)
+
+    async def jobs(self, book: Book, position: Position, seen: Mapping[str, datetime], now: datetime) -> Slice:
+        """Return the jobs that ended since what was read before."""
+        until, since = reach(position.until, now, STEPS), again_from(position, book.margin)
+        rows = await self.rows("jobs", since=since, seen=list(seen), most=ROWS)
+        if len(rows) == ROWS:
+            until = min(until, max(rows[-1][1], position.until))
+        ended = [Ended(*row) for row in rows if row[1] <= until or until == now]
+        return Slice(ended, until)
 
 
-def placed(row: Sequence[Any], money: Money) -> Placed:
-    """Return one order from its row."""
-    key, at, currency, net, gross, channel, state, customer_type, discounts = row
+async def shape_of(cursor: AsyncCursor[TupleRow], zone: str, customer_type: str) -> Shape:
+    """Ask what the database has; a table of Vendure's that isn't there is not among its tables."""
+    await cursor.execute(ASK, {"tables": list(NEEDED)})
+    found = tables_of(await cursor.fetchall())
+    await cursor.execute(SQL["zone"], {})
+    ((role, database),) = await cursor.fetchall()
+    return Shape(found, role, zone, database, customer_type)
+
+
+def _placed(row: Sequence[Any], money: Money, taken: Mapping[str, float]) -> Placed:
+    key, at, currency, net, gross, channel, state, customer_type = row
     total = float(gross if money.taxed else net) / money.unit
-    taken = {name: float(amount) / money.unit for name, amount in (discounts or {}).items()}
     return Placed(key, at, Order(total, state, currency, channel, customer_type or GENERAL), taken)
 
 
-async def payments(
-    cursor: AsyncCursor[TupleRow], shape: Shape, since: datetime, until: datetime, newest: int
-) -> tuple[list[Payment], int]:
-    """Return the attempts to pay that failed in a stretch of time, and the number of the newest payment there is."""
-    given = {"since": since, "until": until, "newest": newest - BEHIND}
-    query = SQL(PAYMENTS).format(newest=SQL("AND p.id > %(newest)s" if shape.numbered else ""))
-    await cursor.execute(query, given)
-    found = [
-        Payment(key, at, order, method, payment_error(state, message))
-        for key, at, order, method, state, message in await cursor.fetchall()
-    ]
-    if shape.numbered:
-        newest = await newest_payment(cursor, shape)
-    return found, newest
-
-
-async def newest_payment(cursor: AsyncCursor[TupleRow], shape: Shape) -> int:
-    """Return the number of the newest payment, nought where they have none."""
-    if not shape.numbered:
-        return 0
-    await cursor.execute("SELECT coalesce(max(id), 0) FROM payment")
-    row = await cursor.fetchone()
-    return int(row[0]) if row else 0
-
-
-async def placed_among(cursor: AsyncCursor[TupleRow], zone: str, codes: Sequence[str]) -> dict[str, datetime]:
-    """Return when those of some orders were placed that were."""
-    if not codes:
-        return {}
-    query = SQL(
-        'SELECT code, "orderPlacedAt" AT TIME ZONE {} FROM "order"'
-        ' WHERE code = ANY(%(codes)s) AND "orderPlacedAt" IS NOT NULL'
-    )
-    await cursor.execute(query.format(zone), {"codes": list(codes)})
-    return dict(await cursor.fetchall())
+def _payment(row: Sequence[Any]) -> Payment:
+    key, at, order, method, state, message = row
+    return Payment(key, at, order or "", method, payment_error(state, message))

@@ -12,6 +12,7 @@ class Source(StrEnum):
     PLAIN = "plain telemetry"
     ENRICHED = "enriched telemetry"
     TABLES = "tables"
+    REDIS = "Redis"
     SHOP_API = "Shop API"
     EVENTS = "events"
 
@@ -78,8 +79,8 @@ NUMBERS: Final = (
     ),
     Known(
         "jobs",
-        ("vendure_jobs_waiting", "vendure_jobs_running"),
-        {Source.TABLES: "DefaultJobQueuePlugin; not BullMQ"},
+        ("vendure_jobs_waiting", "vendure_jobs_completed_total", "vendure_jobs_failed_total"),
+        {Source.TABLES: "exactly, with DefaultJobQueuePlugin", Source.REDIS: "exactly, with BullMQ"},
     ),
     Known(
         "views",

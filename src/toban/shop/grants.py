@@ -1,7 +1,8 @@
 """What toban's role may read of the shop's tables: no secrets, and of customers as little as can be."""
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from toban.shop.database import Database
@@ -83,3 +84,87 @@ async def lacking(database: "Database", customer_field: str) -> list[str]:
         row = await cursor.fetchone()
     reader = str(row[0]) if row else "toban"
     return grants([(table, column) for table, column in columns], reader, [custom_column(customer_field)])
+
+
+NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
+    "channel": ("id", "code"),
+    "customer": ("id",),
+    "global_settings": ("createdAt", "trackInventory", "outOfStockThreshold"),
+    "history_entry": ("type", "data", "createdAt", "orderId"),
+    "job_record": ("id", "createdAt", "queueName", "state", "settledAt", "isSettled", "attempts"),
+    "order": (
+        *("id", "updatedAt", "type", "code", "state", "active", "orderPlacedAt", "currencyCode", "customerId"),
+        *("subTotal", "subTotalWithTax", "shipping", "shippingWithTax"),
+    ),
+    "order_channels_channel": ("orderId", "channelId"),
+    "order_line": ("orderId", "adjustments", "taxLines", "listPriceIncludesTax", "quantity"),
+    "order_promotions_promotion": ("orderId", "promotionId"),
+    "payment": ("id", "createdAt", "method", "state", "errorMessage", "orderId"),
+    "product": ("id", "deletedAt", "enabled"),
+    "product_variant": (
+        *("id", "deletedAt", "enabled", "sku", "productId", "trackInventory", "outOfStockThreshold"),
+        "useGlobalOutOfStockThreshold",
+    ),
+    "refund": ("state", "createdAt"),
+    "scheduled_task_record": ("taskId", "enabled", "lockedAt", "lastExecutedAt", "lastResult"),
+    "search_index_item": ("productVariantId",),
+    "session": ("type", "expires"),
+    "shipping_line": ("orderId", "adjustments", "taxLines", "listPriceIncludesTax"),
+    "stock_level": ("productVariantId", "stockOnHand", "stockAllocated"),
+}
+"""What toban's own numbers are made of, by table."""
+
+# What information_schema shows depends on what one may read: only the catalogue tells a column that is missing from
+# one that is hidden.
+ASK: Final = """
+SELECT tables.relname::text, columns.attname::text, format_type(columns.atttypid, NULL),
+    has_column_privilege(tables.oid, columns.attnum, 'SELECT')
+FROM unnest(%(tables)s::text[]) AS wanted (name)
+JOIN pg_class AS tables ON tables.oid = to_regclass(quote_ident(wanted.name))
+JOIN pg_attribute AS columns ON columns.attrelid = tables.oid AND columns.attnum > 0 AND NOT columns.attisdropped
+"""
+"""The question for the columns that there are, for anybody to ask; `NEEDED` names the tables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column that there is: its type, and whether this role may read it."""
+
+    type: str
+    readable: bool
+
+
+Tables = Mapping[str, Mapping[str, Column]]
+"""The columns that there are, by table."""
+
+
+def tables_of(rows: Iterable[Sequence[Any]]) -> Tables:
+    """Return what the answer to `ASK` says; nothing, where there is no Vendure."""
+    found: dict[str, dict[str, Column]] = {}
+    for table, column, type_, readable in rows:
+        found.setdefault(table, {})[column] = Column(type_, readable)
+    return found if "orderPlacedAt" in found.get("order", {}) else {}
+
+
+def hidden(tables: Tables, customer_type: str) -> dict[str, list[str]]:
+    """Return the columns that there are, that toban needs, and that this role may not read, by table."""
+    found: dict[str, list[str]] = {}
+    for table, needed in NEEDED.items():
+        more = (custom_column(customer_type),) if table == "customer" else ()
+        there = tables.get(table, {})
+        if missing := [name for name in (*needed, *more) if name in there and not there[name].readable]:
+            found[table] = missing
+    return found
+
+
+def missing(tables: Tables, role: str, customer_type: str) -> list[str]:
+    """Return the statements that let a role read what it needs and can't read yet; nothing, when all is well."""
+    return [
+        f'GRANT SELECT ({", ".join(map(quoted, columns))}) ON "{table}" TO {quoted(role)};'
+        for table, columns in hidden(tables, customer_type).items()
+    ]
+
+
+def quoted(name: str) -> str:
+    """Return a name as SQL takes it, whatever it is."""
+    return '"' + name.replace('"', '""') + '"'

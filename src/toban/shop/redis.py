@@ -40,7 +40,7 @@ BY_WORDS: Final = (
     ),
     (r"(limit|quota) exceeded", Reason.QUOTA_EXCEEDED),
     (r"LOADING|loading the dataset", Reason.LOADING),
-    (r"NOPERM|no permissions?", Reason.NO_PRIVILEGE),
+    (r"NOPERM|[Nn]o permissions?", Reason.NO_PRIVILEGE),
 )
 
 ADVICE: Final = {

@@ -44,11 +44,12 @@ def bring_up_to_date(engine: Engine) -> None:
         if inspect(connection).has_table(VERSION_TABLE):
             found = connection.execute(text("SELECT version_num FROM toban_schema")).scalar() or NOTHING
         if is_behind(found, known()):
-            _migrate(connection)
+            migrate(connection)
             log.info("migrated", found=found, now=known())
 
 
-def _migrate(connection: Connection) -> None:
+def migrate(connection: Connection, to: str = "head") -> None:
+    """Run the migrations that are missing, up to the newest or another one."""
     # Alembic costs 9 MB: it is imported when there is something to do.
     from alembic import command
     from alembic.config import Config
@@ -56,4 +57,4 @@ def _migrate(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)

@@ -2,7 +2,7 @@
 --
 -- Two clocks: times that Vendure's processes write (orderPlacedAt, startedAt, settledAt, expires, lastExecutedAt,
 -- lockedAt) are in their time zone, which is `toban.zone` here; createdAt and updatedAt are PostgreSQL's own now(), in
--- its session's time zone. `toban.unit` is how many minor units make one of the currency. `needs` names tables.
+-- the time zone of the shop's sessions, which is set for the transaction. `toban.unit` is how many minor units make one of the currency. `needs` names tables.
 
 -- query: vendure_orders_stuck
 -- every: 2m
@@ -15,7 +15,7 @@ WHERE o."orderPlacedAt" IS NULL AND o.active AND o.state = 'ArrangingPayment'
 
 -- query: vendure_carts
 -- every: 5m
--- needs: order order_line
+-- needs: order order_line money
 -- value: Carts with something in them.
 -- abandoned: Carts that nobody touched for a day.
 -- amount: What carts come to, in major units of their currency, without tax.
@@ -38,18 +38,14 @@ FROM refund WHERE state IN ('Pending', 'Failed') GROUP BY 1;
 
 -- query: vendure_jobs
 -- needs: job_record
--- waiting: Jobs that wait for a worker, by queue.
--- running: Jobs that a worker has begun.
--- retrying: Jobs that failed and will be tried again.
--- failed: Failed jobs that the table still holds.
--- completed: Completed jobs that the table still holds.
--- oldest_waiting_seconds: How long the oldest job has waited.
+-- waiting: Jobs that wait to be begun, by queue.
+-- oldest_waiting_seconds: How long the oldest job has been waiting to be begun, by queue.
+-- running: Jobs that are being done, by queue.
+-- retrying: Jobs that failed and wait to be tried again, by queue.
 SELECT "queueName" AS label_queue,
        count(*) FILTER (WHERE state = 'PENDING') AS waiting,
        count(*) FILTER (WHERE state = 'RUNNING') AS running,
        count(*) FILTER (WHERE state = 'RETRYING') AS retrying,
-       count(*) FILTER (WHERE state = 'FAILED') AS failed,
-       count(*) FILTER (WHERE state = 'COMPLETED') AS completed,
        coalesce(extract(epoch FROM localtimestamp - min("createdAt") FILTER (WHERE state = 'PENDING')), 0)
          AS oldest_waiting_seconds
 FROM job_record GROUP BY 1;
@@ -58,9 +54,11 @@ FROM job_record GROUP BY 1;
 -- every: 1m
 -- needs: scheduled_task_record
 -- enabled: Whether a scheduled task may run.
+-- failed: Whether its last run failed (1) or not (0).
 -- locked_seconds: How long a task has been locked; nought while it isn't.
 -- last_executed_age_seconds: How long ago a task last ran.
 SELECT "taskId" AS label_task, enabled::int AS enabled,
+       CASE WHEN json_typeof("lastResult") = 'object' AND "lastResult" ->> 'error' IS NOT NULL THEN 1 ELSE 0 END AS failed,
        coalesce(extract(epoch FROM now() - "lockedAt" AT TIME ZONE current_setting('toban.zone')), 0)
          AS locked_seconds,
        extract(epoch FROM now() - "lastExecutedAt" AT TIME ZONE current_setting('toban.zone'))
@@ -107,3 +105,25 @@ SELECT count(*) AS variants,
        count(*) FILTER (WHERE NOT EXISTS (SELECT FROM search_index_item s WHERE s."productVariantId" = pv.id)) AS missing
 FROM product_variant pv JOIN product p ON p.id = pv."productId"
 WHERE pv."deletedAt" IS NULL AND p."deletedAt" IS NULL AND pv.enabled AND p.enabled;
+
+-- query: vendure_stock_lowest
+-- every: 10m
+-- needs: stock_level product_variant product global_settings
+-- value: How many of a variant can be sold, of the ten with the least.
+SELECT pv.sku AS label_sku, pv.id::text AS label_variant, sum(sl."stockOnHand" - sl."stockAllocated")
+       - CASE WHEN pv."useGlobalOutOfStockThreshold" THEN gs."outOfStockThreshold" ELSE pv."outOfStockThreshold" END
+       AS value
+FROM stock_level sl
+JOIN product_variant pv ON pv.id = sl."productVariantId"
+JOIN product p ON p.id = pv."productId"
+CROSS JOIN (SELECT "trackInventory", "outOfStockThreshold" FROM global_settings ORDER BY "createdAt" LIMIT 1) gs
+WHERE pv."deletedAt" IS NULL AND p."deletedAt" IS NULL AND pv.enabled AND p.enabled
+  AND (pv."trackInventory" = 'TRUE' OR (pv."trackInventory" = 'INHERIT' AND gs."trackInventory"))
+GROUP BY pv.id, pv.sku, gs."outOfStockThreshold"
+ORDER BY 3, pv.sku LIMIT 10;
+
+-- query: vendure_newest_order
+-- needs: order
+-- age_seconds: How long ago the newest order was placed.
+SELECT extract(epoch FROM now() - max("orderPlacedAt") AT TIME ZONE current_setting('toban.zone')) AS age_seconds
+FROM "order";

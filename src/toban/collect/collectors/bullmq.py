@@ -1,0 +1,189 @@
+"""The shop's jobs, where they wait in Redis."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import PrivateAttr
+from sqlalchemy import Connection
+
+from toban.collect import book as books
+from toban.collect import history, jobs
+from toban.collect.book import Position
+from toban.collect.collector import Collector, Look
+from toban.collect.history import Slice, Steady, Told
+from toban.collect.jobs import Ended
+from toban.collect.queries import is_due
+from toban.collect.tools import Tools
+from toban.core.errors import CollectError, StateError
+from toban.core.samples import Batch, Sample, milliseconds, moment
+from toban.core.section import Duration
+from toban.instruments.budgets import OVER
+from toban.shop.lending import Shop
+from toban.shop.redis import Redis
+from toban.state.door import State
+
+SCRIPT: Final = Path(__file__).with_suffix(".lua").read_text("utf-8")
+
+BOOK: Final = jobs.jobs_in("bullmq")
+
+HISTORY: Final = timedelta(days=1)
+"""How far back jobs are counted at a first start."""
+
+APART: Final = 1000
+"""How many jobs of a state are looked at; the rest counts as `other`."""
+
+ENDED: Final = 2000
+"""How many jobs that were done, and how many that were given up, are read at once."""
+
+STEPS: Final = 1000
+
+ABSENT_EVERY: Final = timedelta(minutes=10)
+"""How often is asked for a queue that isn't there."""
+
+STATES: Final = ("waiting", "running", "retrying")
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """How many jobs of a queue are in a state, and when the oldest was added; nothing, where nobody knows."""
+
+    state: str
+    queue: str
+    count: int
+    oldest: datetime | None
+
+
+class Bullmq(Collector):
+    """
+    Read how many jobs wait, run and failed where Vendure keeps them in Redis (BullMQJobQueuePlugin).
+
+    The numbers are those of `vendure_db` for jobs that wait in the database. A look is one command, an EVAL of a script
+    that only reads, and never what jobs are about (their data); where there is no such queue, it is one in ten minutes.
+    A user of its own wants `+eval +exists +hmget +lrange +llen +zrange +zcard +zrangebyscore` and `%R~bull:*`.
+    """
+
+    kind: Literal["bullmq"] = "bullmq"
+
+    every: Duration = timedelta(minutes=1)
+
+    prefix: str = "bull"
+    """What the queue's keys begin with."""
+
+    queue: str = "vendure-job-queue"
+    """The name of the queue in Redis: Vendure has one for all of its own."""
+
+    _steady: Steady = PrivateAttr(default_factory=Steady)
+    _absent: float | None = PrivateAttr(default=None)
+
+    def address_in(self, shop: Shop) -> str:
+        """Return where the server is."""
+        return shop.redis.address if shop.redis else ""
+
+    async def collect(self, tools: Tools) -> Look:
+        """Return how the queues stand, and count the jobs that ended since the last look."""
+        redis = tools.shop.redis
+        if redis is None:
+            raise CollectError(f"{self.name}: there is no shop.redis to look at")
+        asked = tools.clock.monotonic()
+        if self._absent is not None and not is_due(self._absent, ABSENT_EVERY, self.every, asked):
+            return Look()
+        now, position, troubles = tools.clock.now(), None, list[str]()
+        if tools.state:
+            began = now - HISTORY
+            try:
+                position = await tools.state.transaction(lambda at: books.position(at, BOOK.name, began))
+            except StateError as error:
+                troubles.append(f"{self.name}: jobs wait to be counted: {error}")
+        found = await self._ask(redis, history.again_from(position, BOOK.margin) if position else now)
+        if found is None:
+            self._absent = asked
+            return Look(notes=["there is no queue of BullMQ: the shop's jobs wait elsewhere"])
+        self._absent = None
+        stands, ended = found
+        batches: Sequence[Batch] = ()
+        if tools.state and position:
+            try:
+                batches = await self._counted(tools, tools.state, position, ended, now)
+            except StateError as error:
+                troubles.append(f"{self.name}: jobs wait to be counted: {error}")
+        known = {labels["queue"] for batch in batches[-1:] for labels in map(dict, batch.layout.series)}
+        return Look(list(standing(stands, known, now)), self._steady.steadied(batches), trouble="; ".join(troubles))
+
+    async def check(self, tools: Tools) -> Look:
+        """Say whether there is a queue, counting nothing."""
+        if tools.shop.redis is None:
+            raise CollectError(f"{self.name}: there is no shop.redis to look at")
+        now = tools.clock.now()
+        found = await self._ask(tools.shop.redis, now)
+        if found is None:
+            return Look(notes=["there is no queue of BullMQ: the shop's jobs wait elsewhere"])
+        return Look(list(standing(found[0], set(), now)))
+
+    async def _ask(self, redis: Redis, since: datetime) -> tuple[list[Stand], list[Ended]] | None:
+        """Return how each queue stands, and the jobs that ended since a time; nothing, where there is no queue."""
+        key = f"{self.prefix}:{self.queue}:"
+        found = await redis.ask("EVAL", SCRIPT, "0", key, str(APART), str(milliseconds(since)), str(ENDED))
+        if found is None:
+            return None
+        stands, ended = found
+        return [_stand(row) for row in stands], [_ended(row) for row in ended]
+
+    async def _counted(
+        self, tools: Tools, state: State, position: Position, ended: Sequence[Ended], now: datetime
+    ) -> list[Batch]:
+        """Count the jobs that ended, slice by slice at their own times; what was not read yet is read next time."""
+        target = {**self.target, "instance": self.instance or self.address_in(tools.shop)}
+        began, batches, until, end = now - HISTORY, list[Batch](), position.until, read_until(ended, now)
+        while not batches or until < end:
+            until = min(history.reach(until, now, STEPS), max(end, until))
+            last = until == now
+            found = Slice([one for one in ended if one.at <= until or last], until)
+
+            def work(connection: Connection, found: Slice = found) -> Told:
+                return history.count(connection, BOOK, found, began, now, target)
+
+            told = await state.transaction(work)
+            batches += told.batches
+            for label, many in told.over:
+                tools.meters.add(OVER, many, label=label)
+            if last:
+                break
+        return batches
+
+
+def read_until(ended: Sequence[Ended], now: datetime) -> datetime:
+    """Return up to when all jobs that ended were read: the last of as many of a sort as are read at once, or now."""
+    ends = [now]
+    for failed in (False, True):
+        of_sort = [one.at for one in ended if one.failed is failed]
+        if len(of_sort) >= ENDED:
+            ends.append(max(of_sort))
+    return min(ends)
+
+
+def standing(stands: Sequence[Stand], known: set[str], now: datetime) -> Iterator[Sample]:
+    """Return how each queue stands: those that have jobs in a state, and those that are ``known`` to have had any."""
+    for queue in sorted({*known, *(stand.queue for stand in stands)}):
+        own = [stand for stand in stands if stand.queue == queue]
+        waiting, running, retrying = (sum(one.count for one in own if one.state == state) for state in STATES)
+        oldest = min((one.oldest for one in own if one.state == "waiting" and one.oldest), default=now)
+        numbers = (waiting, max(0.0, (now - oldest).total_seconds()), running, retrying)
+        for family, number in zip(jobs.STANDING, numbers, strict=True):
+            yield family.sample(number, queue=queue)
+
+
+def _stand(row: Sequence[Any]) -> Stand:
+    state, queue, count, oldest = row
+    return Stand(_text(state), _text(queue), int(count), moment(int(oldest)) if int(oldest) else None)
+
+
+def _ended(row: Sequence[Any]) -> Ended:
+    key, at, failed, tries, queue = row
+    return Ended(_text(key), moment(int(float(at))), _text(queue), bool(failed), int(tries))
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="replace")

@@ -1,0 +1,196 @@
+"""Jobs in Redis, against a real Valkey, and against the same jobs in the table."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from tests import servers
+from tests.fakes import FakeClock, ListSink, told
+from tests.integration.looks import lent
+from tests.vendure import vendure
+from toban.collect.collecting import Watch
+from toban.collect.collectors.bullmq import Bullmq
+from toban.collect.collectors.vendure_db import QUERIES, VendureDb
+from toban.collect.jobs import STANDING
+from toban.core.meters import Meters
+from toban.shop.settings import ShopSettings
+from toban.state.databases import Sqlite
+from toban.state.door import State
+
+KEY = "bull:vendure-job-queue"
+JOBS = (
+    ("mail", "COMPLETED", 1), ("mail", "COMPLETED", 3), ("mail", "FAILED", 4), ("index", "COMPLETED", 1),
+    ("mail", "PENDING", 0), ("mail", "PENDING", 0), ("index", "RUNNING", 1), ("index", "RETRYING", 2),
+)  # fmt: skip  # a job each
+PLACES = {"PENDING": "wait", "RUNNING": "active", "RETRYING": "delayed", "COMPLETED": "completed", "FAILED": "failed"}
+
+
+@pytest.fixture
+def server() -> Iterator[servers.Server]:
+    with servers.valkey() as it:
+        yield it
+
+
+def client(server: servers.Server) -> "Redis":
+    return Redis(port=server.port)
+
+
+def write(server: servers.Server, at: datetime) -> None:
+    """Write the jobs as BullMQ does."""
+    with client(server) as redis:
+        redis.hset(f"{KEY}:meta", "version", "bullmq:5.81.5")
+        for number, (queue, state, tries) in enumerate(JOBS, 1):
+            ended = {"finishedOn": stamp(at)} if state in {"COMPLETED", "FAILED"} else {}
+            fields = {
+                "name": queue,
+                "timestamp": stamp(at - timedelta(minutes=2)),
+                "data": "secret",
+                "atm": tries,
+                **ended,
+            }
+            redis.hset(f"{KEY}:{number}", mapping=fields)
+            place = f"{KEY}:{PLACES[state]}"
+            if state in {"PENDING", "RUNNING"}:
+                redis.lpush(place, number)
+            else:
+                redis.zadd(place, {str(number): stamp(at)})
+
+
+def stamp(at: datetime) -> int:
+    return round(at.timestamp() * 1000)
+
+
+@asynccontextmanager
+async def watching(
+    kind: object, path: Path, now: datetime, **parts: str
+) -> AsyncIterator[tuple[Watch, ListSink, FakeClock]]:
+    clock, sink = FakeClock(now), ListSink()
+    async with lent(**parts) as tools, State(Sqlite(path), clock, Meters()) as state:
+        settings = ShopSettings.model_validate({"precision": 2})
+        tools = replace(tools, clock=clock, state=state, shop=replace(tools.shop, settings=settings))
+        yield Watch(kind, sink, tools), sink, clock  # type: ignore[arg-type]  # a collector
+
+
+def numbers(sink: ListSink) -> dict[str, float | str]:
+    """Return the newest numbers of jobs, whatever collector told them; ages to the minute."""
+    found = {}
+    for series, value in told(sink.batches).items():
+        name, _, labels = series.partition("{")
+        if name.startswith("vendure_jobs_"):
+            queue = next(part for part in labels.rstrip("}").split(", ") if part.startswith("queue="))
+            found[f"{name} {queue}"] = round(float(value) / 60) if name.endswith("seconds") else value
+    return found
+
+
+async def test_the_same_jobs_give_the_same_numbers_wherever_they_wait(
+    server: servers.Server, postgres: servers.Postgres, tmp_path: Path
+):
+    """
+    By queue: waiting and since when, running, retrying; done, given up, tried again.
+    """
+    now = datetime.now(UTC).replace(microsecond=0)
+    at = now - timedelta(minutes=1)
+    write(server, at)
+    async with watching(Bullmq(), tmp_path / "r.db", now, redis=f"redis://127.0.0.1:{server.port}") as (watch, sink, _):
+        await watch.look()
+        assert watch.seen.up, watch.seen.trouble
+        in_redis = numbers(sink)
+    with vendure(postgres) as shop:
+        for queue, state, tries in JOBS:
+            ended = at if state in {"COMPLETED", "FAILED"} else None
+            shop.job(queue, state, at - timedelta(minutes=2), ended=ended, attempts=tries)
+        async with watching(VendureDb(), tmp_path / "p.db", now, database=shop.url) as (watch, sink, _):
+            await watch.look()
+            assert watch.seen.up, watch.seen.trouble
+            assert numbers(sink) == in_redis
+    mail = [in_redis[f'vendure_jobs_{name} queue="mail"'] for name in ("waiting", "completed_total", "failed_total")]
+    assert mail == [2, 2, 1]
+    assert in_redis['vendure_jobs_retried_total queue="mail"'] == 5
+    assert in_redis['vendure_jobs_oldest_waiting_seconds queue="mail"'] == 3
+
+
+async def test_a_look_is_one_command_and_reads_no_data(server: servers.Server, tmp_path: Path):
+    """
+    Where there is no queue it is one in ten minutes; jobs that ended count once, also for another process of toban's.
+    """
+    address, now = f"redis://127.0.0.1:{server.port}", datetime.now(UTC)
+    async with watching(Bullmq(), tmp_path / "s.db", now, redis=address) as (watch, sink, clock):
+        redis = watch._tools.shop.redis
+        assert redis
+        for _ in range(9):
+            await watch.look()
+            assert watch.seen.up
+            assert (watch.seen.samples, redis.commands) == (0, 1)
+            clock.advance(60)
+        write(server, clock.now() - timedelta(minutes=1))
+        clock.advance(60)
+        for commands in (2, 3):
+            await watch.look()
+            assert redis.commands == commands
+            assert numbers(sink)['vendure_jobs_completed_total queue="mail"'] == 2
+            clock.advance(60)
+    async with watching(Bullmq(), tmp_path / "s.db", now, redis=address) as (watch, sink, _):
+        await watch.look()
+        assert numbers(sink)['vendure_jobs_completed_total queue="mail"'] == 2
+    with client(server) as asked:
+        assert asked.info("commandstats").keys().isdisjoint({"cmdstat_hgetall", "cmdstat_hget"})
+
+
+async def test_a_user_with_the_printed_rights_is_enough(server: servers.Server, tmp_path: Path):
+    """
+    And one with fewer is told which are missing, by name.
+    """
+    with client(server) as owner:
+        rights = "+eval +exists +hmget +lrange +llen +zrange +zcard +zrangebyscore"
+        assert f"`{rights}`" in " ".join((Bullmq.__doc__ or "").split())
+        owner.execute_command("ACL", "SETUSER", "toban", "on", ">pw", "%R~bull:*", *rights.split())
+        owner.execute_command("ACL", "SETUSER", "poor", "on", ">pw", "%R~bull:*", "+eval")
+    now = datetime.now(UTC)
+    write(server, now - timedelta(minutes=1))
+    for user, path, trouble in (("toban", "a.db", ""), ("poor", "b.db", "exists")):
+        address = f"redis://{user}:pw@127.0.0.1:{server.port}"
+        async with watching(Bullmq(), tmp_path / path, now, redis=address) as (watch, _, _clock):
+            await watch.look()
+            assert watch.seen.up == (not trouble)
+            assert trouble in watch.seen.trouble
+
+
+async def test_more_jobs_than_are_told_apart_are_counted_all_the_same(server: servers.Server, tmp_path: Path):
+    """
+    Those that wait beyond the first thousand are `other`, the oldest is known; those that ended are read in turns.
+    """
+    now = datetime.now(UTC).replace(microsecond=0)
+    with client(server) as redis, redis.pipeline() as line:
+        line.hset(f"{KEY}:meta", "version", "bullmq:5.81.5")
+        for number in range(5000):
+            ended, at = number >= 1500, now - timedelta(seconds=5000 - number)
+            line.hset(f"{KEY}:{number}", mapping={"name": "mail", "timestamp": stamp(at), "atm": 1})
+            if ended:
+                line.zadd(f"{KEY}:completed", {str(number): stamp(at)})
+            else:
+                line.lpush(f"{KEY}:wait", number)
+        line.execute()
+    address = f"redis://127.0.0.1:{server.port}"
+    async with watching(Bullmq(), tmp_path / "m.db", now, redis=address) as (watch, sink, clock):
+        await watch.look()
+        found = numbers(sink)
+        assert found['vendure_jobs_waiting queue="mail"'] == 1000
+        assert found['vendure_jobs_waiting queue="other"'] == 500
+        assert found['vendure_jobs_oldest_waiting_seconds queue="mail"'] == round(5000 / 60)
+        for _ in range(2):
+            clock.advance(60)
+            await watch.look()
+        assert numbers(sink)['vendure_jobs_completed_total queue="mail"'] == 3500
+
+
+def test_both_collectors_say_the_same_of_a_queue():
+    """
+    Names and sentences, so that a dashboard needs one panel.
+    """
+    (query,) = (query for query in QUERIES if query.name == "vendure_jobs")
+    assert tuple(query.families) == STANDING

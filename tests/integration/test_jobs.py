@@ -1,0 +1,59 @@
+"""The same load on a real shop gives the same numbers of jobs, whether they wait in its database or in Redis."""
+
+import re
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from tests.fakes import FakeClock, ListSink, told
+from tests.integration.looks import lent
+from tests.store import SLOW, Mode, Store, scripted, store
+from toban.collect.collecting import Watch
+from toban.collect.collector import Collector
+from toban.collect.collectors.bullmq import Bullmq
+from toban.collect.collectors.vendure_db import VendureDb
+from toban.core.meters import Meters
+from toban.shop.settings import ShopSettings
+from toban.state.databases import Sqlite
+from toban.state.door import State
+
+pytestmark = SLOW
+
+WHERE: dict[Literal["sql", "bullmq"], type[Collector]] = {"sql": VendureDb, "bullmq": Bullmq}
+
+
+async def done(shop: Store, path: Path) -> dict[tuple[str, ...], float | str]:
+    """Look until no job waits or runs any more, and return how many were done, given up and tried again by queue."""
+    address = {"redis": shop.redis_url} if shop.mode.jobs == "bullmq" else {"database": shop.database_url}
+    clock, sink = FakeClock(datetime.now(UTC)), ListSink()
+    async with lent(**address) as tools, State(Sqlite(path), clock, Meters()) as state:
+        parts = {"clock": clock, "state": state, "shop": replace(tools.shop, settings=ShopSettings())}
+        watch = Watch(WHERE[shop.mode.jobs](), sink, replace(tools, **parts))
+        end = time.monotonic() + 60
+        while True:
+            await watch.look()
+            assert watch.seen.up, watch.seen.trouble
+            found = {series: value for series, value in told(sink.batches).items() if "vendure_jobs_" in series}
+            if found and not any(
+                value for series, value in found.items() if series.startswith(("vendure_jobs_w", "vendure_jobs_ru"))
+            ):
+                break
+            assert time.monotonic() < end, found
+            clock.advance((datetime.now(UTC) - clock.now()).total_seconds())
+    pattern = re.compile(r'vendure_jobs_(completed|failed|retried)_total{.*queue="(.*)"}')
+    return {match.groups(): value for series, value in found.items() if (match := pattern.fullmatch(series))}
+
+
+async def test_the_same_load_gives_the_same_numbers(tmp_path):
+    """
+    The index is brought up to date for the same six orders; what ran when the shop was populated is long gone.
+    """
+    found = {}
+    for jobs in WHERE:
+        with store(Mode(jobs=jobs)) as shop:
+            await scripted(shop, seed=5, orders=6)
+            found[jobs] = await done(shop, tmp_path / f"{jobs}.db")
+    assert found["sql"] == found["bullmq"]
+    assert found["sql"]["completed", "update-search-index"] == 6
