@@ -108,7 +108,6 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         health = Health(*checks(settings.shop), engine, clock)
         services: list[Service] = [state, store, collecting]
         about = About(clock.now(), str(settings.data), serving.address_of(network))
-        own = Own(about, collecting.targets, health, services)
         recent = Recent(tools.pushed, Budgets(meters))
         declines = Declining(state, clock, meters, events.BOOK)
         taking = Taking(tools.pushed, settings.shop.services, recent, clock, meters, declines)
@@ -120,6 +119,7 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         ledger = Ledger(state, settings.data, dispatching.ring, dispatching.urgent)
         evaluating = _evaluating(settings, groups, ledger, judge, store, tools, collecting, services)
         await evaluating.open()
+        own = Own(about, ledger.alerts, collecting.targets, health, services)
         outside = Outside(ledger, clock, meters)
         services += [evaluating, outside]
         if settings.notify.heartbeat:

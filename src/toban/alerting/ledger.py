@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from toban.alerting import book
 from toban.alerting.book import Entry
 from toban.alerting.states import Standing, Standings, Step
-from toban.core.alerts import Change
+from toban.core.alerts import Alert, Change, Status, priority
 from toban.core.errors import StateError
 from toban.core.labels import Labels
 from toban.core.ports import Condition
@@ -77,6 +77,11 @@ class Ledger:
         for rule, standings in list(self._alerts.items()):
             for standing in standings.values():
                 yield rule, standing
+
+    def alerts(self) -> list[Alert]:
+        """Return every alert: those that are over last, else what matters most first, then what is oldest."""
+        found = [standing.alert for _, standing in self.all()]
+        return sorted(found, key=lambda it: (it.status is Status.RESOLVED, priority(it.labels), it.starts))
 
     async def put(self, rule: str, step: Step) -> None:
         """Make a step: it stands from now on, survives, and its changes are told. This never fails."""

@@ -36,6 +36,7 @@ def status(found: Mapping[str, Any]) -> str:
     state = "all is well" if found["well"] else "something is wrong"
     lines = [
         f"{_mark(found['well'])} {state}   toban {found['version']} at {found['pages']}/",
+        *_alerts(found),
         "",
         *_targets(found["targets"]),
         *_shop(found),
@@ -49,6 +50,16 @@ def status(found: Mapping[str, Any]) -> str:
         *columns((_mark(it["ok"]), it["name"], it["says"]) for it in found["toban"]),
     ]
     return "\n".join(lines)
+
+
+def _alerts(found: Mapping[str, Any]) -> list[str]:
+    """Return what fires, and what soon may."""
+    marks = {"firing": "▲", "pending": "◌"}
+    rows = [
+        (marks[it["status"]], it["priority"], it["name"], printable(it["annotations"].get("summary", "")))
+        for it in found["alerts"]
+    ]
+    return ["", "What is wrong (`toban alerts` tells more)", *columns(rows)] if rows else []
 
 
 def _shop(found: Mapping[str, Any]) -> list[str]:

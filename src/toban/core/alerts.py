@@ -55,6 +55,10 @@ class Alert:
     link: str = ""
     acknowledged: Acknowledgement | None = None
 
+    def said(self, annotation: str, language: str) -> str:
+        """Return what an annotation says in a language, if it does (``summary_ja``), else in its own words."""
+        return self.annotations.get(f"{annotation}_{language}") or self.annotations.get(annotation, "")
+
     @property
     def name(self) -> str:
         """What it is called."""

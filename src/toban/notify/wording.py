@@ -103,8 +103,7 @@ class _Teller:
 
     def said(self, alert: Alert, annotation: str) -> str:
         """Return an annotation, in the reader's language where the rule has it."""
-        found = alert.annotations.get(f"{annotation}_{self._language}") or alert.annotations.get(annotation, "")
-        return one_line(found)
+        return one_line(alert.said(annotation, self._language))
 
     def summary(self, alert: Alert) -> str:
         return self.said(alert, "summary") or one_line(alert.name.replace("_", " ")) or self.say("untitled")

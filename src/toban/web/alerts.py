@@ -55,13 +55,11 @@ class Alerts:
     async def alerts(self, request: Request) -> Response:
         """Answer every alert that stands, every rule that can't be judged or sleeps, and how channels are."""
         now = self._clock.now()
-        alerts = [standing.alert for _, standing in self._evaluating.ledger.all()]
-        alerts.sort(key=lambda alert: (alert.status is Status.RESOLVED, priority(alert.labels), alert.starts))
         seats = [seat for bench in self._evaluating.benches for seat in bench.seats]
         return Json(
             {
                 "at": now.isoformat(),
-                "alerts": [as_json(alert) for alert in alerts],
+                "alerts": [as_json(alert) for alert in self._evaluating.ledger.alerts()],
                 "asleep": sorted({seat.rule.name for seat in seats if seat.seen.health is Health.ASLEEP}),
                 "unjudged": [
                     {"rule": seat.rule.name, "health": seat.seen.health.value, "error": seat.seen.error}

@@ -11,11 +11,13 @@ from starlette.routing import Route
 
 import toban
 from toban.collect.collecting import Target
+from toban.core.alerts import Alert, Status
 from toban.core.ports import Service
 from toban.health.answering import Finding, Health
 from toban.health.checks import Part, Unknown
 from toban.health.figures import Value
 from toban.instruments.sources import Known
+from toban.web.alerts import as_json as alert_as_json
 from toban.web.json import Json
 from toban.web.words import words
 
@@ -34,6 +36,7 @@ class Overview:
     """Everything that the first page and `toban status` tell."""
 
     about: About
+    alerts: Sequence[Alert]
     targets: Sequence[Target]
     health: Sequence[Finding]
     unknown: Sequence[Unknown]
@@ -43,9 +46,10 @@ class Overview:
 
     @property
     def well(self) -> bool:
-        """Whether there is nothing to worry about: each target up, each check up, toban itself well."""
+        """Whether there is nothing to worry about: nothing fires, each target up, each check up, toban itself well."""
         return (
-            all(target.up for target in self.targets)
+            not any(alert.status is Status.FIRING for alert in self.alerts)
+            and all(target.up for target in self.targets)
             and all(finding.up for finding in self.health)
             and all(ok for _, ok, _ in self.services)
         )
@@ -55,9 +59,15 @@ class Own:
     """Tells about toban and what it watches."""
 
     def __init__(
-        self, about: About, targets: Callable[[], Sequence[Target]], health: Health, services: Sequence[Service]
+        self,
+        about: About,
+        alerts: Callable[[], Sequence[Alert]],
+        targets: Callable[[], Sequence[Target]],
+        health: Health,
+        services: Sequence[Service],
     ) -> None:
         self._about = about
+        self._alerts = alerts
         self._targets = targets
         self._health = health
         self._services = services
@@ -71,6 +81,7 @@ class Own:
         conditions = [(service.name, service.health()) for service in self._services]
         return Overview(
             self._about,
+            [alert for alert in self._alerts() if alert.status is not Status.RESOLVED],
             self._targets(),
             await self._health.findings(Part.HEALTH),
             await self._health.unknown(),
@@ -91,6 +102,7 @@ def as_json(overview: Overview) -> dict[str, Any]:
         "version": toban.__version__,
         **asdict(overview.about),
         "well": overview.well,
+        "alerts": [alert_as_json(alert) for alert in overview.alerts],
         "targets": [asdict(target) for target in overview.targets],
         "health": [asdict(finding) for finding in overview.health],
         "shop": [{"what": say[f"figure-{it.key}"], "text": it.text, **asdict(it)} for it in overview.figures],

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 import toban
 from toban.collect.collecting import Target
+from toban.core.alerts import Alert, Status, priority
 from toban.core.section import written
 from toban.health.checks import Unknown
 from toban.web.own import Overview, Own, remedy
@@ -54,6 +55,7 @@ def _html(overview: Overview, say: Mapping[str, str], language: str) -> Iterable
     yield '<meta name="viewport" content="width=device-width"><meta http-equiv="refresh" content="15">'
     yield '<link rel="stylesheet" href="/static/toban.css">'
     yield f"<header><h1>{say['title']}</h1>{_state(overview.well, say['well'], say['unwell'])}</header>"
+    yield from _alerts(overview, say, language)
     yield from _shop(overview, say)
     yield f"<h2>{say['watched']}</h2><table><thead><tr>"
     yield "".join(f"<th>{say[word]}" for word in ("target", "instance", "state", "looked", "took", "numbers"))
@@ -79,6 +81,32 @@ def _html(overview: Overview, say: Mapping[str, str], language: str) -> Iterable
         version=toban.__version__, since=about.started.strftime("%Y-%m-%d %H:%M UTC"), data=about.data
     )
     yield f"</ul><footer>{escape(since)}</footer></html>"
+
+
+def _alerts(overview: Overview, say: Mapping[str, str], language: str) -> Iterable[str]:
+    """Show what fires, and what soon may."""
+    if not overview.alerts:
+        return
+    yield f"<h2>{say['alerts']}</h2><ul class=alerts>"
+    for alert in sorted(overview.alerts, key=lambda it: it.status is not Status.FIRING):
+        yield from _alert(alert, say, language)
+    yield "</ul>"
+
+
+def _alert(alert: Alert, say: Mapping[str, str], language: str) -> Iterable[str]:
+    summary = escape(alert.said("summary", language) or alert.name)
+    fires = alert.status is Status.FIRING
+    yield f"<li>{_state(False, '', f'<b>{summary}</b>') if fires else f'<span class=faint>◌ {summary}</span>'}"
+    since = say["fires-since" if fires else "pends-since"].format(since=f"{alert.starts:%m-%d %H:%M} UTC")
+    parts = [f"{priority(alert.labels)} {alert.name}", since]
+    if value := alert.said("value", language):
+        limit = alert.said("limit", language)
+        parts.append(say["of-limit"].format(value=value, limit=limit) if limit else value)
+    if alert.acknowledged:
+        parts.append(say["looked-after"].format(by=alert.acknowledged.by))
+    yield f"<div class=faint>{escape(' · '.join(parts))}</div>"
+    if fires and (action := alert.said("action", language)):
+        yield f"<div>{escape(action)}</div>"
 
 
 def _shop(overview: Overview, say: Mapping[str, str]) -> Iterable[str]:

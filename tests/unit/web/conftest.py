@@ -9,6 +9,7 @@ import pytest
 
 from tests.fakes import FakeClock
 from toban.collect.collecting import Target
+from toban.core.alerts import Alert
 from toban.core.labels import Labels
 from toban.core.ports import Condition
 from toban.core.samples import Batch, Layout, counter, gauge
@@ -68,7 +69,13 @@ def source() -> MemorySource:
 
 
 @pytest.fixture
-async def client(request: pytest.FixtureRequest, source, collecting) -> AsyncIterator[httpx2.AsyncClient]:
+def alerts() -> list[Alert]:
+    """What stands: nothing, until a test says otherwise."""
+    return []
+
+
+@pytest.fixture
+async def client(request: pytest.FixtureRequest, source, collecting, alerts) -> AsyncIterator[httpx2.AsyncClient]:
     """Asks the pages, as somebody on this machine; marked with `listening`, as somebody elsewhere."""
     marked = request.node.get_closest_marker("listening")
     settings = WebSettings(**marked.kwargs) if marked else WebSettings()
@@ -76,7 +83,7 @@ async def client(request: pytest.FixtureRequest, source, collecting) -> AsyncIte
     async with Querying(Engine(source)) as engine:
         shop = ShopSettings(database="postgresql://db/shop")
         health = Health(*checks(shop), engine, clock)
-        own = Own(About(NOW, "/data", "http://127.0.0.1:9119"), collecting.targets, health, [collecting])
+        own = Own(About(NOW, "/data", "http://127.0.0.1:9119"), alerts.copy, collecting.targets, health, [collecting])
         app = application(own, health, engine, source, collecting, [collecting], clock)
         transport = httpx2.ASGITransport(Access(app, settings))
         async with httpx2.AsyncClient(transport=transport, base_url="http://toban") as client:

@@ -4,6 +4,9 @@ import re
 
 import pytest
 
+from tests.unit.web.conftest import NOW
+from toban.core.alerts import Acknowledgement, Alert, Status
+from toban.core.labels import Labels
 from toban.core.ports import Condition
 from toban.web.words import LANGUAGES, spoken, words
 
@@ -142,6 +145,29 @@ async def test_whoever_is_elsewhere_shows_the_token(client):
         headers = {"authorization": header.encode()}
         assert (await client.get("/metrics", headers=headers)).status_code == code
     assert "message" in (await client.get("/health", headers={"authorization": "Bearer hush"})).text
+
+
+async def test_what_fires_stands_first_in_the_reader_s_language(client, alerts):
+    """
+    With its number, its limit and what to do; what only may fire soon is fainter, and text from outside is text.
+    """
+    labels = {"alertname": "disk_usage_high", "severity": "warning"}
+    says = {"summary": "Disk <full>", "summary_ja": "ディスク逼迫", "value": "91 %", "limit": "85 %", "action": "Look."}
+    alerts.append(Alert(Labels({**labels, "mount": "/"}), {"summary": "soon"}, Status.PENDING, NOW))
+    alerts.append(Alert(Labels(labels), says, Status.FIRING, NOW, acknowledged=Acknowledgement("ann", NOW)))
+    alerts.append(Alert(Labels({"alertname": "over"}), {"summary": "long over"}, Status.RESOLVED, NOW))
+    text = (await client.get("/")).text
+    japanese = (await client.get("/", headers={"accept-language": "ja"})).text
+    told = (await client.get("/api/status")).json()
+
+    assert '<span class="unwell"><b>Disk &lt;full&gt;</b></span>' in text
+    for phrase in ("P2 disk_usage_high · since 01-01 00:00 UTC · 91 % (limit 85 %) · ann looks after it", "Look."):
+        assert phrase in text
+    assert text.index("Disk &lt;full&gt;") < text.index("soon") < text.index("What is watched")
+    assert "long over" not in text
+    assert "ディスク逼迫" in japanese
+    assert [it["name"] for it in told["alerts"]] == ["disk_usage_high"] * 2
+    assert not told["well"]
 
 
 async def test_what_is_not_there_is_not_found(client):
