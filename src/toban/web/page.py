@@ -27,16 +27,21 @@ LINKS: Final = {
 }
 
 
+async def stylesheet(request: Request) -> Response:
+    """Answer how pages look."""
+    style = files("toban.web").joinpath("static", "toban.css").read_bytes()
+    return Response(style, media_type="text/css", headers={"cache-control": "max-age=300"})
+
+
 class Page:
     """A page that needs no script: it says the same as the greeting in the terminal, and renews itself."""
 
     def __init__(self, own: Own) -> None:
         self._own = own
-        self._style = files("toban.web").joinpath("static", "toban.css").read_bytes()
 
     def routes(self) -> list[Route]:
         """Return the routes."""
-        return [Route("/", self.show), Route("/static/toban.css", self.style)]
+        return [Route("/", self.show), Route("/static/toban.css", stylesheet)]
 
     async def show(self, request: Request) -> Response:
         """Show how everything is, in the reader's language."""
@@ -44,10 +49,6 @@ class Page:
         html = "".join(_html(await self._own.overview(), words(language), language))
         headers = {"content-security-policy": POLICY, "cache-control": "no-store", "vary": "accept-language"}
         return Response(html, headers={**headers, "x-content-type-options": "nosniff"}, media_type="text/html")
-
-    async def style(self, request: Request) -> Response:
-        """Show how it looks."""
-        return Response(self._style, media_type="text/css", headers={"cache-control": "max-age=300"})
 
 
 def _html(overview: Overview, say: Mapping[str, str], language: str) -> Iterable[str]:

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -11,19 +12,28 @@ from toban.demo.running import Wishes, run
 
 @click.command
 @click.option("--break", "breaks", type=click.Choice(list(PARTS)), help="Break this part after a while.")
-@click.option(
-    "--after", default=60.0, show_default=True, help="Seconds until it breaks; twice that until it is mended."
-)
+@click.option("--after", default=60.0, show_default=True, help="Seconds until it breaks.")
+@click.option("--for", "lasts", default=420.0, show_default=True, help="Seconds until it is mended again.")
 @click.option("--visitors", default=40.0, show_default=True, help="Customers each minute.")
+@click.option("--language", type=click.Choice(["en", "ja"]), default="en", help="The language of messages.")
 @click.option("--listen", metavar="HOST:PORT", default="", help="Where toban's pages are.  [default: 127.0.0.1:9119]")
 @click.option("--folder", type=click.Path(path_type=Path), help="Keep toban.yaml and toban's data there.")
-def command(breaks: str | None, after: float, visitors: float, listen: str, folder: Path | None) -> None:
+def command(
+    breaks: str | None,
+    after: float,
+    lasts: float,
+    visitors: float,
+    language: Literal["en", "ja"],
+    listen: str,
+    folder: Path | None,
+) -> None:
     """
     Run a real Vendure shop with customers on this machine, and toban watching it.
 
     Needs Node.js; the first start installs the shop, which takes about a minute. Ctrl-C leaves nothing running.
     """
-    run(Wishes(listen, folder, breaks or "", after, visitors), click.echo, Progress())
+    wishes = Wishes(listen, folder, breaks or "", after, lasts, visitors, language)
+    run(wishes, click.echo, Progress())
 
 
 class Progress:
