@@ -3,13 +3,12 @@
 import json
 import shutil
 import subprocess
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import yaml
 
+from tests.hook import Hook
 from tests.needs import need
 from tests.program import eventually, toban
 from tests.servers import alertmanager, prometheus
@@ -24,34 +23,6 @@ groups:
     labels: {severity: critical}
     annotations: {summary: "{{ $labels.job }} is away"}
 """
-
-
-class Hook:
-    """Keeps what a webhook is posted."""
-
-    def __init__(self):
-        self.got = []
-        hook = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                hook.got.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_):
-                pass
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def told(self, name):
-        return [it["toban"]["kind"] for it in self.got if it["groupLabels"].get("alertname") == name]
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
 
 
 @pytest.fixture

@@ -140,6 +140,10 @@ def fingerprint(labels: Mapping[str, str]) -> str:
     return f"{digest:016x}"
 
 
+PRIORITIES: Final = ("P1", "P2", "P3", "P4")
+"""How urgent an alert may be, most first."""
+
+
 def priority(labels: Mapping[str, str]) -> str:
     """
     Return how urgent an alert is: P1 to P4.
@@ -148,7 +152,7 @@ def priority(labels: Mapping[str, str]) -> str:
     P3 the rest.
     """
     said = labels.get("priority", "").upper()
-    if said in {"P1", "P2", "P3", "P4"}:
+    if said in PRIORITIES:
         return said
     severity = labels.get("severity", "warning")
     if labels.get(ALERTNAME) in P1_NAMES or severity == "critical":

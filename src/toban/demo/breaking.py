@@ -22,6 +22,7 @@ async def _database(store: Store, _: Traffic) -> AsyncIterator[str]:
     store.postgres.kill()
     yield "PostgreSQL was killed. The shop still answers 200, and its /health says ok."
     store.postgres.start()
+    _supervise(store)
 
 
 @asynccontextmanager
@@ -37,8 +38,14 @@ async def _redis(store: Store, _: Traffic) -> AsyncIterator[str]:
 async def _worker(store: Store, _: Traffic) -> AsyncIterator[str]:
     store.worker.kill()
     yield "The worker was killed. Nobody notices at once; jobs pile up."
-    store.worker.launch()
-    listening(store.worker.port, store.worker.process, store.worker.log, PATIENCE)
+    _supervise(store)
+
+
+def _supervise(store: Store) -> None:
+    """Start the worker again where it has ended, as its platform would: without a database it doesn't stay."""
+    if store.worker.process.poll() is not None:
+        store.worker.launch()
+        listening(store.worker.port, store.worker.process, store.worker.log, PATIENCE)
 
 
 @asynccontextmanager

@@ -214,7 +214,7 @@ class Postman:
         """Keep a mail: those of one conversation together."""
         mail = message_from_bytes(envelope.content, policy=policy.default)
         body = mail.get_body(("plain",))
-        title, text = str(mail["subject"]), body.get_content() if body else ""
+        title, text = str(mail["subject"]).strip(), body.get_content() if body else ""
         thread = str(mail["references"] or mail["message-id"]).split()[0]
         message = self._box.messages["email"].get(thread) or Message(title, text)
         message.title, message.text = title, text

@@ -1,12 +1,13 @@
 """What reaches people in one way."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar, Final
 
 import httpx2
+from pydantic import SecretStr
 
 from toban.core.kinds import Kind, Kinds
 from toban.core.ports import Clock
@@ -41,6 +42,23 @@ class Proof:
     says: str
 
 
+Sealed = Callable[[str, SecretStr], str]
+"""Puts a secret into a file of its own, by its name, and returns where it will be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """
+    What Alertmanager calls a channel: the list it stands in (`slack_configs`), its settings, and what is lost.
+
+    https://prometheus.io/docs/alerting/latest/configuration/#receiver-integration-settings
+    """
+
+    sort: str
+    settings: Mapping[str, Any]
+    lost: str = ""
+
+
 class Channel(Kind, ABC):
     """Reaches people in one way; it keeps nothing between two messages but what its handle says."""
 
@@ -63,6 +81,10 @@ class Channel(Kind, ABC):
     @abstractmethod
     async def prove(self, tools: Tools) -> Proof:
         """Try it as far as that goes without sending anything, for `toban check`. Raises nothing of its own."""
+
+    def receiver(self, sealed: Sealed) -> Receiver | None:
+        """Return how a real Alertmanager would reach the same people; nothing, where it can't."""
+        return None
 
 
 CHANNELS: Final = Kinds("toban.notify.channels", Channel, "channel")  # type: ignore[type-abstract]  # the root of the family is never made itself

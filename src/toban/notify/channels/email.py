@@ -27,7 +27,7 @@ from pydantic import model_validator
 from toban.core.errors import DeliveryError
 from toban.core.network import reason
 from toban.core.section import Secret, Text
-from toban.notify.channel import Channel, Handle, Proof, Tools
+from toban.notify.channel import Channel, Handle, Proof, Receiver, Sealed, Tools
 from toban.notify.notification import Notification
 from toban.notify.plain import is_web, one_line, shortened, without
 from toban.notify.wording import words
@@ -137,6 +137,22 @@ class Email(Channel):
             return Proof(ok=False, says=str(self._trouble(error)))
         how = "logged in at" if self.username else "connected to"
         return Proof(ok=True, says=f"{how} {self.host}; whether it takes mail to all recipients shows when one is sent")
+
+    def receiver(self, sealed: Sealed) -> Receiver:
+        """Return it as `email_configs`."""
+        parts: dict[str, object] = {
+            "to": ", ".join(self.to),
+            "from": self.sender,
+            "smarthost": f"{self.host}:{self.port}",
+            "require_tls": self.tls == "starttls",
+            "headers": {"subject": "[{{ .Status }}] {{ .CommonAnnotations.summary }}"},
+        }
+        if self.username and self.password:
+            parts |= {"auth_username": self.username, "auth_password_file": sealed(self.name, self.password)}
+        if self.ca:
+            parts["tls_config"] = {"ca_file": str(self.ca)}
+        lost = "TLS from the first byte, which Alertmanager speaks at port 465 alone"
+        return Receiver("email_configs", parts, lost if self.tls == "tls" and self.port != 465 else "")
 
 
 class _Connected:

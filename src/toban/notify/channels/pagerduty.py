@@ -9,7 +9,7 @@ from pydantic import AfterValidator, SecretStr
 
 from toban.core.alerts import Alert
 from toban.core.section import Address, Secret
-from toban.notify.channel import Channel, Handle, Proof, Tools
+from toban.notify.channel import Channel, Handle, Proof, Receiver, Sealed, Tools
 from toban.notify.notification import Kind, Notification
 from toban.notify.outcomes import post, refused
 from toban.notify.plain import shortened
@@ -117,6 +117,17 @@ class Pagerduty(Channel):
     async def prove(self, tools: Tools) -> Proof:
         """Connect."""
         return await reached(self.api, "whether the key is right shows when a message is sent")
+
+    def receiver(self, sealed: Sealed) -> Receiver:
+        """Return it as `pagerduty_configs`."""
+        severity = '{{ if eq .CommonLabels.severity "critical" }}critical{{ else }}warning{{ end }}'
+        parts = {
+            "routing_key_file": sealed(self.name, self.key),
+            "url": f"{self.api.rstrip('/')}/v2/enqueue",
+            "severity": severity,
+            "description": "{{ .CommonAnnotations.summary }}",
+        }
+        return Receiver("pagerduty_configs", parts, "that an alert was acknowledged")
 
 
 def _details(notification: Notification) -> dict[str, Any]:

@@ -4,11 +4,11 @@ from typing import Any, Final, Literal, Self
 
 import httpx2
 import orjson
-from pydantic import model_validator
+from pydantic import SecretStr, model_validator
 
 from toban.core.errors import DeliveryError
 from toban.core.section import Address, Secret, Text
-from toban.notify.channel import Channel, Handle, Proof, Tools
+from toban.notify.channel import Channel, Handle, Proof, Receiver, Sealed, Tools
 from toban.notify.notification import Kind, Link, Notification
 from toban.notify.outcomes import as_json, post, refused, retry_after
 from toban.notify.plain import is_web, shortened, without
@@ -25,6 +25,13 @@ AGAIN: Final = frozenset(
 
 LOST: Final = frozenset({"message_not_found", "thread_not_found", "cant_update_message", "edit_window_closed"})
 """Slack's words for a message that can't be changed any more: a new one takes its place."""
+
+_COLOR: Final = (
+    f'{{{{ if eq .Status "resolved" }}}}{COLORS["info"]}'
+    f'{{{{ else if eq .CommonLabels.severity "critical" }}}}{COLORS["critical"]}{{{{ else }}}}{COLORS["warning"]}'
+    "{{ end }}"
+)
+"""The colours in Alertmanager's words."""
 
 _TITLE: Final = 300
 _TEXT: Final = 2_900
@@ -141,6 +148,22 @@ class Slack(Channel):
             return Proof(ok=False, says=str(error))
         who = f"{said.get('user', 'a bot')} at {said.get('team', 'Slack')}"
         return Proof(ok=True, says=f"Slack knows the token ({who}); whether it may write to {self.channel} shows then")
+
+    def receiver(self, sealed: Sealed) -> Receiver:
+        """Return it as `slack_configs`; a bot posts each change as a message of its own there."""
+        dress = {
+            "channel": self.channel,
+            "username": self.username,
+            "color": _COLOR,
+            "title": "{{ .CommonAnnotations.summary }}",
+            "text": "{{ range .Alerts }}{{ .Annotations.summary }}\n{{ .Annotations.action }}\n{{ end }}",
+        }
+        if self.webhook:
+            return Receiver("slack_configs", {"api_url_file": sealed(self.name, self.webhook), **dress})
+        access = {"authorization": {"credentials_file": sealed(self.name, self.token or SecretStr(""))}}
+        url = f"{self.api.rstrip('/')}/chat.postMessage"
+        lost = "a message that changes; each change is one of its own"
+        return Receiver("slack_configs", {"api_url": url, "http_config": access, **dress}, lost)
 
 
 class _LostError(DeliveryError):

@@ -11,7 +11,7 @@ from pydantic import Field
 from toban.core.alerts import Alert, Status
 from toban.core.labels import common
 from toban.core.section import Address, Secret, Text
-from toban.notify.channel import Channel, Handle, Proof, Tools
+from toban.notify.channel import Channel, Handle, Proof, Receiver, Sealed, Tools
 from toban.notify.notification import Notification
 from toban.notify.outcomes import post, refused
 from toban.notify.reaching import reached
@@ -61,6 +61,13 @@ class Webhook(Channel):
     async def prove(self, tools: Tools) -> Proof:
         """Connect."""
         return await reached(self.url, "whether it takes messages shows when one is sent")
+
+    def receiver(self, sealed: Sealed) -> Receiver:
+        """Return it as `webhook_configs`."""
+        access = {"authorization": {"credentials_file": sealed(self.name, self.token)}} if self.token else {}
+        parts = {"url": self.url, **({"http_config": access} if access else {})}
+        lost = [word for word, has in (("the signature", self.secret), ("its headers", self.headers)) if has]
+        return Receiver("webhook_configs", parts, " and ".join(lost))
 
 
 def body_of(notification: Notification, address: str) -> dict[str, Any]:

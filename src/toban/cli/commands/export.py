@@ -1,0 +1,102 @@
+"""Write rules and routes for the programs that others run."""
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from toban.alerting import exporting as rules_out
+from toban.cli.asking import config_option
+from toban.collect import defaults
+from toban.core.errors import SettingsError
+from toban.core.section import written
+from toban.daemon import rules
+from toban.notify import exporting as routes_out
+from toban.notify.routing import CHANNELS
+from toban.settings import load
+
+FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+FORCE = click.option("--force", is_flag=True, help="Write over files that are there.")
+OWNER = stat.S_IRUSR | stat.S_IWUSR
+
+
+@click.group
+def command() -> None:
+    """Write configurations with which other programs do the same."""
+
+
+@command.command("prometheus")
+@FOLDER
+@config_option
+@click.option("--toban", metavar="HOST:PORT", default="", help="Where Prometheus finds toban; web.listen unless set.")
+@click.option("--alertmanager", metavar="HOST:PORT", default="localhost:9093", show_default=True)
+@FORCE
+def prometheus(folder: Path, config: Path | None, toban: str, alertmanager: str, force: bool) -> None:
+    """Write prometheus.yml and the rules into FOLDER: it scrapes toban, judges the same, and tells an Alertmanager."""
+    settings = load(config, os.environ)
+    judged = rules_out.rule_file(rules(settings))
+    collectors = defaults.collectors(settings.collect, settings.shop)
+    elsewhere = sorted({one.target["job"] for one in collectors if not one.exposes})
+    token = settings.web.token.get_secret_value() if settings.web.token else ""
+    every = written(settings.alerting.every)
+    where = toban or settings.web.listen
+    main = rules_out.prometheus(["rules.yml"], where, alertmanager, every, elsewhere, "secrets/toban" if token else "")
+    files = {"prometheus.yml": _yaml(main), "rules.yml": _yaml(judged)}
+    _write(folder, files, {"toban": token} if token else {}, force=force)
+    click.echo(f"promtool check config {folder / 'prometheus.yml'} reads it.")
+    click.echo("Not in it: what toban fires about itself (toban_unwell, rule_not_judged).")
+
+
+@command.command("alertmanager")
+@FOLDER
+@config_option
+@FORCE
+def alertmanager(folder: Path, config: Path | None, force: bool) -> None:
+    """Write alertmanager.yml into FOLDER: the same routes, inhibitions, windows and channels; secrets beside it."""
+    settings = load(config, os.environ)
+    labelled = {
+        rule.labels[CHANNELS].source for group in rules(settings) for rule in group.alerts if CHANNELS in rule.labels
+    }
+    found = routes_out.alertmanager(settings.notify, settings.channels, labelled)
+    _write(folder, {"alertmanager.yml": _yaml(found.settings)}, found.secrets, force=force)
+    click.echo(f"amtool check-config {folder / 'alertmanager.yml'} reads it.")
+    for lost in found.lost:
+        click.echo(f"Not in it: {lost}.")
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes what stands twice twice, for people."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _yaml(found: Mapping[str, Any]) -> str:
+    said = "# Written by `toban export`.\n"
+    return said + yaml.dump(found, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _write(folder: Path, files: Mapping[str, str], secrets: Mapping[str, str], *, force: bool) -> None:
+    """Write files; none, when one of them is there already."""
+    there = [name for name in files if (folder / name).exists()]
+    if there and not force:
+        raise SettingsError(f"{folder / there[0]} is there already: --force writes over it")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+            click.echo(f"Wrote {folder / name}.")
+        if secrets:
+            (folder / "secrets").mkdir(mode=0o700, exist_ok=True)
+        for name, secret in secrets.items():
+            path = folder / "secrets" / name
+            path.touch(mode=OWNER)
+            path.chmod(OWNER)
+            path.write_text(secret, encoding="utf-8")
+            click.echo(f"Wrote {path}, which only you can read.")
+    except OSError as error:
+        raise SettingsError(f"{folder}: can't be written: {error}") from error
