@@ -63,6 +63,7 @@ from toban.web.doors import Doors
 from toban.web.lines import Lines
 from toban.web.own import About, Overview, Own
 from toban.web.rules import Rules
+from toban.web.uptimerobot import Uptimerobot
 
 log = structlog.get_logger("toban.daemon")
 
@@ -137,6 +138,7 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         speaking = Alertmanager(evaluating, outside, dispatching, alerts, state, clock)
         pushed = [*doors.routes(), *Lines(recent).routes()]
         pushed += [*Rules(evaluating).routes(), *alerts.routes(), *speaking.routes()]
+        pushed += Uptimerobot(outside, clock).routes()
         app = application(own, health, engine, store, collecting, services, clock, pushed)
         services.append(serving.Serving(app, settings.web, network, local, clock))
         await stack.enter_async_context(noted(state, clock))

@@ -1,0 +1,152 @@
+"""UptimeRobot: its API against a strict stand-in, its webhook against the whole program."""
+
+import json
+from dataclasses import replace
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.fake_http import broken, busy, half, reset, says, unchanged
+from tests.fake_uptimerobot import FakeUptimeRobot
+from tests.fakes import FakeClock
+from tests.integration.looks import lent
+from tests.program import eventually, toban
+from toban.collect.collectors.uptimerobot import UP, Uptimerobot
+from toban.core.errors import CollectError
+from toban.shop.settings import ShopSettings
+
+HEALTH, FRONT = "https://toban.example/health", "https://shop.example/"
+
+
+@pytest.fixture
+async def robot():
+    async with FakeUptimeRobot() as robot:
+        yield robot
+
+
+@pytest.fixture
+async def tools():
+    async with lent() as tools:
+        settings = ShopSettings.model_validate({"storefront": FRONT, "check": {"storefront": "Buy"}})
+        yield replace(tools, clock=FakeClock(), shop=replace(tools.shop, settings=settings))
+
+
+def collector(robot, **fields):
+    given = {"key": robot.key, "api": f"{robot.url}/v3", "health": HEALTH, **fields}
+    return Uptimerobot.model_validate({"kind": "uptimerobot", "name": "uptimerobot", **given})
+
+
+async def test_monitors_that_are_missing_are_made_and_all_are_read(robot, tools):
+    """
+    Page by page, with their own names; what is there stays as it is.
+    """
+    robot.add("Tom & Jerry's", FRONT.rstrip("/"), sslExpiryDateTime="2026-12-31T00:00:00Z", currentStateDuration=60)
+    robot.add("Blog", "https://blog.example/?secret=1", "DOWN", lastDayUptimes={"histogram": [{"uptime": 50}]})
+    robot.add("Old", "https://old.example/", "PAUSED")
+    one = collector(robot)
+    tried = await one.check(tools)
+    assert tried.notes == [f"`toban up` lets UptimeRobot look at {HEALTH}"]
+    assert len(robot.monitors) == 3
+
+    assert not (await one.collect(tools)).trouble
+    found = await one.collect(tools)
+    assert robot.monitors[3]["type"] == "KEYWORD"
+    ups = {sample.labels["monitor"]: sample.value for sample in found.samples if sample.family == UP}
+    assert ups == {"Tom & Jerry's": 1, "Blog": 0}
+    assert {sample.labels["url"] for sample in found.samples} >= {"https://blog.example/"}
+    assert len(robot.monitors) == 4
+
+
+async def test_a_key_that_may_only_read_makes_none_and_says_so(robot, tools):
+    """
+    It is tried once an hour; numbers come all the same.
+    """
+    robot.add("Blog", "https://blog.example/")
+    one = collector(robot, key=robot.reading)
+    found = await one.collect(tools)
+    assert "toban: health: can't be made" in found.trouble
+    assert "use a main API key" in found.trouble
+    assert found.samples
+    assert (await one.collect(tools)).trouble == found.trouble
+    assert [asked.method for asked in robot.asked].count("POST") == 2
+
+
+async def test_a_success_that_changed_nothing_is_noticed(robot, tools):
+    """
+    It is said at the next look, and tried again an hour later.
+    """
+    one = collector(robot, storefront=False)
+    robot.next(says(200, b'{"data": [], "nextLink": null}'), unchanged)
+    assert not (await one.collect(tools)).trouble
+    assert not robot.monitors
+    assert "toban: health: it was made, and isn't there" in (await one.collect(tools)).trouble
+    tools.clock.advance(3600)
+    assert not (await one.collect(tools)).trouble
+    assert len(robot.monitors) == 1
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        (broken, "answered 500"),
+        (half, "GET "),
+        (reset, "GET "),
+        (says(200, b"[]"), "holds no list of monitors"),
+        (says(200, b"<html>"), "is no JSON"),
+        (says(200, b'{"data": [], "nextLink": "https://evil.example/x"}'), "not followed"),
+        (says(401), "use a main API key"),
+    ],
+)
+async def test_trouble_is_named_and_no_key_is_shown(robot, tools, trouble, words):
+    """
+    Whatever it answers.
+    """
+    robot.next(trouble)
+    with pytest.raises(CollectError, match=words) as told:
+        await collector(robot).collect(tools)
+    assert robot.key not in str(told.value)
+
+
+async def test_it_is_left_alone_for_as_long_as_it_asks(robot, tools):
+    """
+    429 with Retry-After: no request until then.
+    """
+    one = collector(robot)
+    robot.next(busy(90))
+    with pytest.raises(CollectError, match="answered 429"):
+        await one.collect(tools)
+    asked = len(robot.asked)
+    with pytest.raises(CollectError, match="a rest of 90 s more"):
+        await one.collect(tools)
+    assert len(robot.asked) == asked
+    tools.clock.advance(91)
+    assert not (await one.collect(tools)).trouble
+
+
+def test_its_webhook_begins_and_ends_an_alert_in_each_of_its_forms(tmp_path):
+    """
+    JSON by the template, JSON that a name broke, a form, a query; what says nothing is refused with the way out.
+    """
+    forms = {
+        "application/json": lambda said: json.dumps(said),
+        "text/plain": lambda said: json.dumps({**said, "monitorFriendlyName": "@"}).replace("@", 'the "shop"'),
+        "application/x-www-form-urlencoded": urlencode,
+    }
+    with toban(tmp_path / "data") as program:
+
+        def firing():
+            return {it["labels"]["monitor_id"] for it in program.json("/api/v1/alerts")["data"]["alerts"]}
+
+        for number, (kind, form) in enumerate(forms.items()):
+            said = {"monitorID": str(number), "monitorURL": FRONT, "monitorFriendlyName": "Shop", "alertType": "1"}
+            assert program.post("/hooks/uptimerobot", form(said).encode(), kind) == (200, "")
+            eventually(firing, lambda found, number=number: str(number) in found)
+            assert program.post("/hooks/uptimerobot", form({**said, "alertType": "2"}).encode(), kind) == (200, "")
+            eventually(firing, lambda found, number=number: str(number) not in found)
+        query = urlencode({"monitorID": "9", "alertType": "3", "monitorFriendlyName": "Shop"})
+        assert program.get(f"/hooks/uptimerobot?{query}")[0] == 200
+        eventually(firing, lambda found: found == {"9"})
+        for wrong in (b"", b"{", b'{"monitorID": "1"}', b"monitorID=1&alertType=7", b"\xff\xfe"):
+            code, text = program.post("/hooks/uptimerobot", wrong)
+            assert (code, "docs/NOTIFYING.md" in text) == (400, True)
+        assert program.post("/hooks/uptimerobot", b"x" * 200_000)[0] == 413
