@@ -59,7 +59,7 @@ def _alerts(found: Mapping[str, Any]) -> list[str]:
         (marks[it["status"]], it["priority"], it["name"], printable(it["annotations"].get("summary", "")))
         for it in found["alerts"]
     ]
-    return ["", "What is wrong (`toban alerts` tells more)", *columns(rows)] if rows else []
+    return ["", "Alerts (`toban alerts` tells more)", *columns(rows)] if rows else []
 
 
 def _shop(found: Mapping[str, Any]) -> list[str]:

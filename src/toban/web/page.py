@@ -88,7 +88,8 @@ def _alerts(overview: Overview, say: Mapping[str, str], language: str) -> Iterab
     """Show what fires, and what soon may."""
     if not overview.alerts:
         return
-    yield f"<h2>{say['alerts']}</h2><ul class=alerts>"
+    fire = any(alert.status is Status.FIRING for alert in overview.alerts)
+    yield f"<h2>{say['alerts' if fire else 'pending']}</h2><ul{' class=alerts' if fire else ''}>"
     for alert in sorted(overview.alerts, key=lambda it: it.status is not Status.FIRING):
         yield from _alert(alert, say, language)
     yield "</ul>"

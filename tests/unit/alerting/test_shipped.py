@@ -1,5 +1,6 @@
 """The rules that come with toban."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -62,6 +63,9 @@ def test_every_rule_says_what_to_do_in_both_languages():
             assert isinstance(rule, AlertRule)
             told = set(rule.annotations)
             assert {"summary", "summary_ja", "action", "action_ja"} <= told, rule.name
+            bare = {it: re.sub(r"{{.*?}}", "", rule.annotations[it].source) for it in told & {"value", "limit"}}
+            worded = {it for it, text in bare.items() if re.search(r"[a-z]{4}", text)}
+            assert {f"{it}_ja" for it in worded} == told & {"value_ja", "limit_ja"}, rule.name
             assert ("description" in told) is ("description_ja" in told), rule.name
             assert ("value" in told) is ("limit" in told), rule.name
             assert rule.severity in {"critical", "warning", "info"}
