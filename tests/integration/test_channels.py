@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -18,6 +19,7 @@ from toban.core.alerts import Alert, Status
 from toban.core.errors import DeliveryError
 from toban.core.labels import Labels
 from toban.notify.channel import Tools
+from toban.notify.channels.apprise import Apprise
 from toban.notify.channels.email import Email
 from toban.notify.channels.pagerduty import Pagerduty
 from toban.notify.channels.slack import Slack
@@ -459,3 +461,40 @@ def test_a_channel_that_can_not_work_is_refused(make, said):
     """
     with pytest.raises(ValidationError, match=said):
         make()
+
+
+async def test_whatever_apprise_reaches_gets_title_body_and_sort(tools):
+    """
+    An end is a success; what failed says why, without the address, and may be tried again.
+    """
+    async with Listening() as service:
+        place = service.url.removeprefix("http://")
+        channel = Apprise(name="line", url=f"json://user:s3cret@{place}/")
+        await told(channel, tools, (Kind.FIRING, Kind.RESOLVED))
+        first, last = (asked.json for asked in service.asked)
+        service.next(broken)
+        with pytest.raises(DeliveryError) as failed:
+            await channel.send(message(), {}, tools)
+        proof = await channel.prove(tools)
+    assert (first["type"], last["type"]) == ("failure", "success")
+    assert first["title"].endswith("Vendure application is down")
+    assert "What to do: look at the logs.\nPriority: P1\nRunbook: https://wiki.example/down" in first["message"]
+    assert not failed.value.permanent
+    assert "s3cret" not in str(failed.value)
+    assert proof.ok
+    assert "Apprise takes the address for" in proof.says
+
+
+async def test_an_address_that_apprise_does_not_know_is_refused_for_good(tools, monkeypatch):
+    """
+    And where Apprise is not installed, what to install is said.
+    """
+    channel = Apprise(name="line", url="nothing://x")
+    with pytest.raises(DeliveryError, match="can't read the address") as refused:
+        await channel.send(message(), {}, tools)
+    assert refused.value.permanent
+    assert not (await channel.prove(tools)).ok
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    with pytest.raises(DeliveryError, match=r"pip install 'toban\[apprise\]'"):
+        await channel.send(message(), {}, tools)
+    assert "pip install" in (await channel.prove(tools)).says

@@ -1,0 +1,99 @@
+"""Whatever Apprise reaches: LINE, Teams, Discord and a hundred more. https://appriseit.com/services/."""
+
+import asyncio
+from types import ModuleType
+from typing import Any, Final, Literal
+
+from toban.core.errors import DeliveryError
+from toban.core.section import Secret
+from toban.notify.channel import Channel, Handle, Proof, Tools
+from toban.notify.notification import Notification
+from toban.notify.plain import one_line, without
+from toban.notify.wording import words
+
+EXTRA: Final = "pip install 'toban[apprise]'"
+UNREAD: Final = "Apprise can't read the address: see its list of services"
+
+
+class Apprise(Channel):
+    """
+    Send to one of the services that Apprise knows, by its address in Apprise's form.
+
+    Each change of a thread is a message of its own: Apprise tells neither what a service answered nor how to change
+    what was sent. Needs the extra: `pip install 'toban[apprise]'`.
+    """
+
+    kind: Literal["apprise"] = "apprise"
+
+    url: Secret
+    """The service's address, like `discord://…/…` or `line://…`; it is a secret."""
+
+    async def send(self, notification: Notification, handle: Handle, tools: Tools) -> Handle:
+        """Send it; why it failed is what Apprise's log says."""
+        apprise = await asyncio.to_thread(_library)
+        if apprise is None:
+            raise DeliveryError(f"{self.name}: Apprise is not installed: {EXTRA}", permanent=True)
+        service = self._service(apprise)
+        if service is None:
+            raise DeliveryError(f"{self.name}: {UNREAD}", permanent=True)
+        say = words(notification.language)
+        state = say[f"kind-{notification.kind.value}"]
+        sort = "success" if notification.over else {"critical": "failure"}.get(notification.severity, "warning")
+        said: list[str] = []
+
+        def deliver() -> bool:
+            return bool(
+                service.notify(
+                    _body(notification),
+                    title=one_line(f"{state}: {notification.title}"),
+                    notify_type=sort,
+                    body_format="text",
+                    log_callback=lambda entry, _: said.append(str(entry.message)),
+                )
+            )
+
+        # Its plugins wait in `requests`, four seconds at a time.
+        if not await asyncio.to_thread(deliver):
+            why = without(one_line("; ".join(said))[:300], [self.url.get_secret_value()]) or "it does not say why"
+            raise DeliveryError(f"{self.name}: not delivered: {why}", permanent=False)
+        return {}
+
+    async def prove(self, tools: Tools) -> Proof:
+        """Let Apprise read the address; nothing is asked of the service."""
+        apprise = await asyncio.to_thread(_library)
+        if apprise is None:
+            return Proof(ok=False, says=f"Apprise is not installed: {EXTRA}")
+        service = self._service(apprise)
+        if service is None:
+            return Proof(ok=False, says=UNREAD)
+        name = next(iter(service)).service_name
+        return Proof(ok=True, says=f"Apprise takes the address for {name}; whether it is right shows when it is used")
+
+    def _service(self, apprise: ModuleType) -> Any:
+        """Return the service, nothing if the address is none of Apprise's."""
+        # Nothing is kept on disk; no pictures from a public address, no advertisement.
+        asset = apprise.AppriseAsset(
+            app_id="toban",
+            app_desc="toban",
+            app_url="",
+            image_url_mask=None,
+            storage_mode="memory",
+            secure_logging=True,
+        )
+        service = apprise.Apprise(asset=asset)
+        return service if service.add(self.url.get_secret_value()) else None
+
+
+def _library() -> ModuleType | None:
+    # Half a second, the first time: not in the loop.
+    try:
+        import apprise
+    except ImportError:
+        return None
+    return apprise
+
+
+def _body(notification: Notification) -> str:
+    facts = [f"{fact.name}: {fact.value}" for fact in notification.facts]
+    links = [f"{link.text}: {link.href}" for link in notification.links]
+    return "\n".join([*notification.lines, *facts, *links])
