@@ -1,40 +1,16 @@
 """Writes `docs/reference/` from the code: run it after changing a setting or a number."""
 
-import importlib
-import pkgutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import toban
+from toban.cli.declared import families
 from toban.collect.collector import COLLECTORS
-from toban.core.samples import Family
 from toban.instruments.sources import NUMBERS, Source
 from toban.settings import Settings
 from toban.web.words import words
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
-
-
-def families() -> list[tuple[str, Family]]:
-    """Return every metric that toban declares, with the module that does."""
-    found: dict[str, tuple[str, Family]] = {}
-    for module in pkgutil.walk_packages(toban.__path__, "toban."):
-        if module.name.endswith("__main__") or ".migrations" in module.name:
-            continue
-        for value in vars(importlib.import_module(module.name)).values():
-            for family in _in(value):
-                found.setdefault(family.name, (module.name, family))
-    return [found[name] for name in sorted(found)]
-
-
-def _in(value: object) -> Iterator[Family]:
-    if isinstance(value, Family):
-        yield value
-    elif isinstance(value, Mapping):
-        yield from (inner for inner in value.values() if isinstance(inner, Family))
-    elif isinstance(value, tuple | list | frozenset):
-        yield from (inner for inner in value if isinstance(inner, Family))
 
 
 def metrics() -> str:

@@ -1,12 +1,22 @@
 """Check rule files, and run their tests."""
 
+import os
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import click
 
-from toban.alerting.groups import AlertRule, read
+from toban.alerting import linting
+from toban.alerting.groups import read
+from toban.alerting.linting import Known
+from toban.alerting.loading import shipped
 from toban.alerting.unit_testing import run
-from toban.core.errors import SettingsError
+from toban.cli.asking import ask, config_option, data_option
+from toban.cli.declared import families
+from toban.core.errors import SettingsError, TobanError
+from toban.core.samples import Type
+from toban.settings import load
 
 FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 
@@ -18,22 +28,33 @@ def command() -> None:
 
 @command.command("check")
 @FILES
-def check(files: tuple[Path, ...]) -> int:
-    """Read rule FILES and say what is wrong with them, or doubtful."""
-    wrong = 0
+@config_option
+@data_option
+def check(files: tuple[Path, ...], config: Path | None, data: Path | None) -> int:
+    """
+    Read rule FILES and say what is wrong with them, or doubtful.
+
+    Doubtful is a metric that nobody knows, a condition that no series meets, a limit that looks as if it was meant in
+    another unit, and a channel that there is not. A toban that runs knows the metrics of exporters too.
+    """
+    wrong, groups = 0, {}
     for path in files:
         try:
-            groups = read(path.read_text(encoding="utf-8"), str(path))
+            groups[path] = read(path.read_text(encoding="utf-8"), str(path))
         except SettingsError as error:
             click.echo(str(error), err=True)
             wrong += 1
-            continue
-        rules = [rule for group in groups for rule in group.rules]
+    known, note = _known(config, data)
+    own = linting.recorded(group for found in [shipped(), *groups.values()] for group in found)
+    known = Known({*known.metrics, *own}, known.channels, known.series)
+    for path, found in groups.items():
+        rules = [rule for group in found for rule in group.rules]
         click.echo(f"{path}: {len(rules)} rules")
         for rule in rules:
-            if isinstance(rule, AlertRule):
-                for doubt in doubts(rule):
-                    click.echo(f"  {rule.name}: {doubt}")
+            for doubt in linting.doubts(rule, known):
+                click.echo(f"  {rule.name}: {doubt}")
+    if note:
+        click.echo(note)
     return 1 if wrong else 0
 
 
@@ -51,13 +72,22 @@ def test(files: tuple[Path, ...]) -> int:
     return 1 if failed else 0
 
 
-def doubts(rule: AlertRule) -> list[str]:
-    """Return what is allowed and probably not meant."""
-    found = []
-    if "severity" not in rule.labels:
-        found.append("it has no label `severity` and counts as a warning")
-    elif rule.severity not in {"critical", "warning", "info"}:
-        found.append(f"severity {rule.severity!r} counts as a warning: there are critical, warning, info")
-    if "summary" not in rule.annotations:
-        found.append("it has no annotation `summary`: its name is all that people read")
-    return found
+def _known(config: Path | None, data: Path | None) -> tuple[Known, str]:
+    """Return what rules may speak of, and what could not be asked."""
+    declared = set[str]()
+    for _, family in families():
+        parts = ("_bucket", "_sum", "_count") if family.type is Type.HISTOGRAM else ("",)
+        declared |= {f"{family.name}{part}" for part in parts}
+    # Where nobody is told yet, that a rule names whom to tell is no mistake.
+    channels = load(config, os.environ).channels or None
+    try:
+        stored = set(ask("/api/v1/label/__name__/values", data)["data"])
+    except TobanError:
+        note = "No toban runs here: whether series meet the conditions, and what exporters have, was not looked at."
+        return Known(declared, channels), note
+
+    @cache
+    def series(name: str) -> list[dict[str, Any]]:
+        return list(ask("/api/v1/series", data, **{"match[]": name})["data"])
+
+    return Known(declared | stored, channels, series), ""

@@ -1,0 +1,106 @@
+"""What is probably not meant in a rule."""
+
+import pytest
+
+from toban.alerting.groups import read
+from toban.alerting.linting import Known, doubts
+from toban.alerting.loading import shipped
+from toban.cli.declared import families
+
+METRICS = {
+    "up",
+    "vendure_api_duration_seconds_bucket",
+    "vendure_orders_created_total",
+    "cache_hit_ratio",
+    "system_cpu_usage_percent",
+    "probe_ssl_earliest_cert_expiry",
+    "process_start_time_seconds",
+}
+SERIES = {"vendure_orders_created_total": [{"channel": "default"}, {"channel": "b2b"}]}
+P95 = "histogram_quantile(0.95, sum by (le) (rate(vendure_api_duration_seconds_bucket[5m])))"
+
+
+def said(expr: str, labels: str = "severity: warning", known: Known | None = None) -> list[str]:
+    rule = f"{{alert: a, expr: '{expr}', labels: {{{labels}}}, annotations: {{summary: s}}}}"
+    [group] = read(f"groups: [{{name: g, rules: [{rule}]}}]", "mine.yaml")
+    return doubts(group.rules[0], known or Known(METRICS))
+
+
+@pytest.mark.parametrize(
+    ("expr", "words"),
+    [
+        (f"{P95} > 2000", "is it meant in milliseconds, 2?"),
+        (f"2000 < {P95}", "is it meant in milliseconds, 2?"),
+        ("cache_hit_ratio > 85", "is 0.85 meant?"),
+        ("max_over_time(cache_hit_ratio[5m]) >= 85", "is 0.85 meant?"),
+        ("avg by (instance) (system_cpu_usage_percent) > 0.9", "is 90 meant?"),
+        (
+            "sum(vendure_order_created_total) > 1",
+            "nothing is called vendure_order_created_total: did you mean vendure_or",
+        ),
+        ("absent(zzz)", "nothing is called zzz"),
+    ],
+)
+def test_what_is_doubtful_is_said_with_what_may_be_meant(expr, words):
+    """
+    Limits in another unit and metrics that nobody knows, wherever they stand.
+    """
+    [doubt] = said(expr)
+    assert words in doubt
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        f"{P95} > 2",
+        "cache_hit_ratio < 0.5",
+        "cache_hit_ratio > 1",
+        "count(cache_hit_ratio) > 85",
+        "sum(rate(vendure_api_duration_seconds_bucket[5m])) > 2000",
+        "(probe_ssl_earliest_cert_expiry - time()) / 86400 < 14",
+        "time() - process_start_time_seconds < 900",
+        "system_cpu_usage_percent > 90",
+        'ALERTS{alertstate="firing"} > 1000',
+        "vector(1) > 5000",
+    ],
+)
+def test_what_may_well_be_meant_is_left_alone(expr):
+    """
+    Counts and rates have no unit; times are no durations.
+    """
+    assert said(expr) == []
+
+
+def test_a_condition_that_no_series_meets_is_named_with_the_values_there_are():
+    """
+    Only conditions that want something; and only where series are known.
+    """
+    known = Known(METRICS, series=lambda name: SERIES.get(name, []))
+    [doubt] = said('vendure_orders_created_total{channel="b2c"} > 1', known=known)
+    assert doubt == "so far no series of vendure_orders_created_total has channel='b2c': there are b2b, default"
+    [other] = said('vendure_orders_created_total{shop=~"x.*"} > 1', known=known)
+    assert other.endswith("it has no such label")
+    for fine in ('{channel!="x"}', '{channel=~"b.*"}', '{shop=""}', '{shop=~".*"}'):
+        assert said(f"vendure_orders_created_total{fine} > 1", known=known) == []
+    assert said('up{job="nobody"} == 0', known=known) == []
+
+
+def test_channels_and_severities_are_those_there_are():
+    """
+    Where channels are known; a template may come to anything.
+    """
+    known = Known(METRICS, {"slack"})
+    [doubt] = said("up == 0", 'severity: warning, channels: "slack, sms"', known)
+    assert doubt == "'sms' is no channel: there are slack"
+    assert said("up == 0", 'severity: warning, channels: "{{ $labels.team }}"', known) == []
+    [doubt] = said("up == 0", "severity: urgent")
+    assert doubt == "severity 'urgent' counts as a warning: there are critical, warning, info"
+
+
+def test_nothing_is_doubtful_about_what_is_shipped():
+    """
+    Against the metrics that toban declares.
+    """
+    names = {f"{family.name}{part}" for _, family in families() for part in ("", "_bucket", "_sum", "_count")}
+    found = {rule.name: doubts(rule, Known(names)) for group in shipped() for rule in group.rules}
+    assert {name: said for name, said in found.items() if said} == {}
