@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import httpx2
 import structlog
@@ -42,6 +43,7 @@ from toban.notify.channel import Proof
 from toban.notify.channel import Tools as NotifyTools
 from toban.notify.deciding import House
 from toban.notify.dispatching import Dispatching
+from toban.notify.drilling import Drilling
 from toban.notify.heartbeat import Beating
 from toban.notify.muting import Inhibiting, Windows
 from toban.notify.routing import CHANNELS, Routing
@@ -133,8 +135,10 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
                 return "" if state.health().ok else "state is away"
 
             services.append(Beating(settings.notify.heartbeat, missing, tools.http, clock, meters))
+        drilling = _drilling(settings, dispatching, state, clock, meters)
+        services.append(drilling)
         doors = Doors(taking, Events(state, clock, meters, declines), settings.web.body_limit)
-        alerts = Alerts(evaluating, dispatching, state, clock)
+        alerts = Alerts(evaluating, dispatching, drilling, state, clock)
         speaking = Alertmanager(evaluating, outside, dispatching, alerts, state, clock)
         pushed = [*doors.routes(), *Lines(recent).routes()]
         pushed += [*Rules(evaluating).routes(), *alerts.routes(), *speaking.routes()]
@@ -170,6 +174,13 @@ async def proved(settings: Settings) -> list[tuple[str, Proof]]:
         lent = NotifyTools(tools.http, tools.clock)
         proofs = await asyncio.gather(*(channel.prove(lent) for channel in settings.channels.values()))
     return list(zip(settings.channels, proofs, strict=True))
+
+
+def _drilling(settings: Settings, dispatching: Dispatching, state: State, clock: Clock, meters: Meters) -> Drilling:
+    notify = settings.notify
+    quiet = [name for name, channel in settings.channels.items() if not channel.pages]
+    channels = notify.drill.channels or tuple(quiet)
+    return Drilling(notify.drill, channels, ZoneInfo(notify.timezone), dispatching.told, state, clock, meters)
 
 
 def _dispatching(settings: Settings, state: State, tools: Tools) -> Dispatching:

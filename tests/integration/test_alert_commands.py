@@ -1,8 +1,11 @@
 """Alerts at a terminal: the commands beside a running toban."""
 
+from contextlib import closing
+
 import pytest
 import yaml
 
+from tests.hook import Hook
 from tests.program import eventually, toban
 
 RULES = """
@@ -80,3 +83,23 @@ def test_rules_are_checked_and_tested(folder):
         assert "1 rules" in program.run("rules", "check", str(folder / "rules.yaml")).stdout
         done = program.run("rules", "test", str(folder / "t.yaml"))
         assert (done.returncode, "1 failed" in done.stdout) == (1, True)
+
+
+def test_a_drill_goes_the_whole_way_of_an_alert(tmp_path):
+    """
+    A number is read, stored, judged, decided about and sent; then the end of it is told too.
+    """
+    with closing(Hook()) as hook:
+        settings = {
+            "collect": [{"kind": "toban", "every": "1s"}],
+            "alerting": {"every": "1s"},
+            "channels": {"hook": {"kind": "webhook", "url": hook.url}},
+            "notify": {"wait": "1s", "interval": "1s", "drill": {"channels": ["hook"]}, "flapping": {"settle": "1s"}},
+        }
+        (tmp_path / "toban.yaml").write_text(yaml.safe_dump(settings))
+        with toban(tmp_path / "data", "--config", str(tmp_path / "toban.yaml")) as program:
+            program.until("Ctrl-C stops it")
+            assert "hook must hear of it" in program.run("alerts", "drill").stdout
+            eventually(lambda: hook.told("toban_drill") == ["firing", "resolved"])
+            eventually(lambda: "the last drill reached hook" in program.run("status").stdout)
+            assert program.value("toban_drill_ok") == 1

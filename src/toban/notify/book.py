@@ -134,6 +134,12 @@ def keep_handle(connection: Connection, thread: str, channel: str, body: Handle,
     connection.execute(insert(HANDLE).values(thread=thread, channel=channel, body=dict(body), touched=now))
 
 
+def reached(connection: Connection, threads: Sequence[str], channel: str, since: datetime) -> bool:
+    """Tell whether a channel took a message of one of some threads since a time."""
+    row = (HANDLE.c.thread.in_(threads)) & (HANDLE.c.channel == channel) & (HANDLE.c.touched >= since)
+    return connection.execute(select(HANDLE.c.thread).where(row).limit(1)).first() is not None
+
+
 def silences(connection: Connection, now: datetime | None = None) -> list[Silence]:
     """Return all silences, or those that have not ended."""
     query = select(SILENCE).order_by(SILENCE.c.starts, SILENCE.c.id)

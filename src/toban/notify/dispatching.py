@@ -233,6 +233,12 @@ class Dispatching:
         self._ring()
         return message.key
 
+    async def told(self, alert: str, channel: str, since: datetime) -> bool:
+        """Tell whether a channel took a message of alerts of this name since a time. Raises ``StateError``."""
+        wanted = {name for name, it in self._picture.heard.items() if it.alert.name == alert}
+        threads = [it.id for it in self._picture.threads.values() if channel in it.channels and wanted & it.members]
+        return await self._state.transaction(lambda connection: book.reached(connection, threads, channel, since))
+
     def health(self) -> Condition:
         """Say whether messages reach their channels."""
         now = self._clock.now()

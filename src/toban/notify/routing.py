@@ -110,5 +110,6 @@ def unknown(settings: NotifySettings, channels: Collection[str]) -> list[str]:
     said = [("notify.fallback", settings.fallback)] if settings.fallback else []
     for place, route in enumerate(settings.routes):
         said += [(f"notify.routes[{place}].channels", name) for name in route.channels]
+    said += [("notify.drill.channels", name) for name in settings.drill.channels]
     there = f"there are {', '.join(sorted(channels))}" if channels else "there is none"
     return [f"{where}: {name!r} is no channel: {there}" for where, name in said if name not in channels]

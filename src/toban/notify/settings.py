@@ -106,6 +106,19 @@ class Heartbeat(Section):
     """How often, while rules are judged, messages leave and beats are kept."""
 
 
+class Drill(Section):
+    """An alert on purpose, to see whether its message arrives."""
+
+    enabled: bool = True
+    """Whether there is one at set times; `toban alerts drill` starts one at any time."""
+
+    cron: Schedule = "0 10 * * 1"
+    """When: Mondays at ten, in the time zone of `notify`, unless set."""
+
+    channels: tuple[str, ...] = ()
+    """The channels that must hear of it; those that wake nobody unless set."""
+
+
 class NotifySettings(Section):
     """Who hears about what, in which words, and how often."""
 
@@ -145,3 +158,5 @@ class NotifySettings(Section):
     flapping: Flapping = Flapping()
 
     heartbeat: Heartbeat | None = None
+
+    drill: Drill = Drill()

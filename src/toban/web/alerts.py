@@ -20,6 +20,7 @@ from toban.core.ports import Clock
 from toban.core.section import duration
 from toban.notify import book
 from toban.notify.dispatching import Dispatching
+from toban.notify.drilling import Drilling
 from toban.notify.matching import matchers, written
 from toban.notify.muting import Silence
 from toban.notify.notices import drill
@@ -33,9 +34,12 @@ Answering = Callable[[Request], Coroutine[Any, Any, Response]]
 class Alerts:
     """Tells what stands, and takes what people say to it."""
 
-    def __init__(self, evaluating: Evaluating, dispatching: Dispatching, state: State, clock: Clock) -> None:
+    def __init__(
+        self, evaluating: Evaluating, dispatching: Dispatching, drilling: Drilling, state: State, clock: Clock
+    ) -> None:
         self._evaluating = evaluating
         self._dispatching = dispatching
+        self._drilling = drilling
         self._state = state
         self._clock = clock
 
@@ -47,6 +51,7 @@ class Alerts:
             Route("/api/alerts/acknowledge", _guarded(self.acknowledge), methods=post),
             Route("/api/alerts/why", _guarded(self.why)),
             Route("/api/alerts/test", _guarded(self.test), methods=post),
+            Route("/api/alerts/drill", _guarded(self.drill), methods=post),
             Route("/api/silences", _guarded(self.silences)),
             Route("/api/silences", _guarded(self.silence), methods=post),
             Route("/api/silences/end", _guarded(self.end), methods=post),
@@ -120,6 +125,13 @@ class Alerts:
         now = self._clock.now()
         key = await self._dispatching.say(drill(self._dispatching.house, name, f"test-{uuid.uuid4().hex[:12]}", now))
         return Json({"key": key, "channel": name})
+
+    async def drill(self, request: Request) -> Response:
+        """Let the drill's rule fire now, and answer which channels must hear of it."""
+        if not self._drilling.channels:
+            raise _NoSuchError("no channel is to hear of a drill: see channels, and notify.drill.channels")
+        self._drilling.start()
+        return Json({"channels": list(self._drilling.channels)})
 
     async def silences(self, request: Request) -> Response:
         """Answer all silences."""

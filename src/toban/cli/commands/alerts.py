@@ -44,6 +44,14 @@ def test(data: Path | None, channel: str) -> None:
     click.echo(f"Sent to {channel}. If it does not arrive, `toban alerts` says what the channel answered.")
 
 
+@command.command("drill")
+@click.pass_obj
+def drill(data: Path | None) -> None:
+    """Let something fire on purpose, to see whether its message arrives the whole way."""
+    found = tell("/api/alerts/drill", data)
+    click.echo(f"A drill runs: {', '.join(found['channels'])} must hear of it within ten minutes (`toban status`).")
+
+
 def told(found: dict[str, Any]) -> str:
     """Return what stands, for a terminal."""
     marks = {"firing": "▲", "pending": "◌", "resolved": "●"}
