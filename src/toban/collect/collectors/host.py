@@ -24,12 +24,16 @@ LOAD: Final = gauge("system_load_average", "Processes that ran or wanted to, on 
 CPUS: Final = gauge("system_cpus", "Processors there are.")
 SWAP: Final = gauge("system_swap_usage_bytes", "Memory that was moved to disk.", "bytes")
 BOOTED: Final = gauge("system_boot_time_seconds", "When the machine was started, since the epoch.", "seconds")
+KILLED: Final = counter("system_oom_kills_total", "Processes that the kernel ended because memory had run out.")
 RECEIVED: Final = counter("system_network_receive_bytes_total", "What came in over the network.", "bytes")
 SENT: Final = counter("system_network_transmit_bytes_total", "What went out over the network.", "bytes")
 NETWORK_ERRORS: Final = counter("system_network_errors_total", "Packets that were lost or broken.")
 
 FULL: Final = frozenset({"squashfs", "erofs", "iso9660"})
 """File systems that are made full and never change."""
+
+OOM: Final = ("/sys/fs/cgroup/memory.events", "/proc/vmstat")
+"""Where the kernel counts what it ended for want of memory: for this container, else for the machine."""
 
 FIRST: Final = 0.5
 """Seconds over which the first look measures the processors: there is no earlier look to compare with."""
@@ -66,6 +70,7 @@ class Host(Collector):
             MEMORY.sample(memory.total - memory.available),
             MEMORY_SIZE.sample(memory.total),
             SWAP.sample(swap.used),
+            *(KILLED.sample(many) for many in oom_kills(OOM)),
             BOOTED.sample(psutil.boot_time()),
             *await self._aside.do(lambda: list(_disks())),
             *_network(),
@@ -84,6 +89,17 @@ def share(before: tuple[float, float], now: tuple[float, float]) -> float:
     """Return how busy the processors were between two readings, in percent."""
     busy, whole = now[0] - before[0], now[1] - before[1]
     return min(100.0, max(0.0, 100.0 * busy / whole)) if whole > 0 else 0.0
+
+
+def oom_kills(places: Iterable[str]) -> Iterator[int]:
+    """Return how many processes the kernel ended for want of memory, by the first place that tells; or nothing."""
+    for place in places:
+        try:
+            found = dict(line.split() for line in Path(place).read_text("ascii").splitlines())
+            yield int(found["oom_kill"])
+        except (OSError, ValueError, KeyError):
+            continue
+        return
 
 
 def mounts() -> list[str]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toban.collect.collectors.host import FIRST, Host, mounts, share
+from toban.collect.collectors.host import FIRST, Host, mounts, oom_kills, share
 
 seconds = st.floats(0, 1e9)
 
@@ -60,3 +60,17 @@ def test_all_but_idle_counts(now, percent):
     Against a first reading of one busy second in ten.
     """
     assert share((1.0, 10.0), now) == percent
+
+
+def test_what_ran_out_of_memory_is_counted_for_the_container_where_there_is_one(tmp_path):
+    """
+    Else for the machine; where nothing tells, or something else, there is no number.
+    """
+    container, machine, other = (tmp_path / name for name in ("memory.events", "vmstat", "other"))
+    container.write_text("low 0\noom 3\noom_kill 2\n")
+    machine.write_text("nr_free_pages 1\noom_kill 7\n")
+    other.write_text("nonsense\n")
+    gone = str(tmp_path / "gone")
+    assert list(oom_kills([str(container), str(machine)])) == [2]
+    assert list(oom_kills([gone, str(machine)])) == [7]
+    assert list(oom_kills([str(other), gone])) == []
