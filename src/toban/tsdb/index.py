@@ -4,14 +4,18 @@ from array import array
 from collections.abc import Iterable, Sequence
 from sys import intern
 from threading import Lock
+from typing import Final
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from toban.core.labels import Labels
-from toban.core.matching import Match, Matcher
+from toban.core.matching import Match, Matcher, matches
 from toban.tsdb.merging import Numbers
+
+FEW: Final = 256
+"""How many series are looked at one by one rather than by what each value is listed under."""
 
 
 def line_of(labels: Labels) -> bytes:
@@ -61,6 +65,10 @@ class Index:
 
     def find(self, matchers: Sequence[Matcher]) -> dict[int, Labels]:
         """Return the series that meet all conditions, by number."""
+        few = self._few(matchers)
+        if few is not None:
+            series = ((number, self._labels[number]) for number in few)
+            return {number: labels for number, labels in series if labels is not None and matches(matchers, labels)}
         with self._lock:
             found = np.array([labels is not None for labels in self._labels], np.bool_)
         # An equality is a look-up and leaves little; expressions go last. Each distinct value is tried once.
@@ -75,6 +83,14 @@ class Index:
             found &= ~chosen[: len(found)] if without else chosen[: len(found)]
         numbers = np.flatnonzero(found).tolist()
         return {number: labels for number in numbers if (labels := self._labels[number]) is not None}
+
+    def _few(self, matchers: Sequence[Matcher]) -> list[int] | None:
+        """Return the series of the rarest value that is wanted, if they are few enough to be looked at one by one."""
+        with self._lock:
+            wanted = [it for it in matchers if it.match is Match.EQUAL and it.value]
+            listed = [self._postings.get(it.name, {}).get(it.value, ()) for it in wanted]
+            rarest = min(listed, key=len, default=None)
+            return None if rarest is None or len(rarest) > FEW else sorted(rarest)
 
     def forget(self, dead: Numbers) -> None:
         """Forget series that nothing holds any more."""
