@@ -5,7 +5,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Self
 
-from sqlalchemy import JSON, BigInteger, Column, Connection, Integer, String, Table, delete, insert, select, update
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    String,
+    Table,
+    bindparam,
+    delete,
+    insert,
+    select,
+    update,
+)
 
 from toban.alerting.states import Standing
 from toban.core.alerts import TOPIC, Alert, Change
@@ -87,16 +100,23 @@ def load(connection: Connection) -> dict[str, dict[Labels, Standing]]:
 
 def keep(connection: Connection, entries: Iterable[Entry]) -> None:
     """Write entries, and tell the feed of their changes."""
-    for entry in entries:
-        row = (ALERT.c.rule == entry.rule) & (ALERT.c.fingerprint == entry.fingerprint)
-        if entry.standing is None:
-            connection.execute(delete(ALERT).where(row))
-        elif connection.execute(update(ALERT).where(row).values(body=written(entry.standing))).rowcount == 0:
-            connection.execute(
-                insert(ALERT).values(rule=entry.rule, fingerprint=entry.fingerprint, body=written(entry.standing))
-            )
-        if entry.change:
-            feed.tell(connection, TOPIC, entry.change.body(), entry.change.at)
+    entries = list(entries)
+    # Of several entries for one alert the last counts; each change is told.
+    newest = {(entry.rule, entry.fingerprint): entry for entry in entries}
+    if not newest:
+        return
+    connection.execute(
+        delete(ALERT).where(ALERT.c.rule == bindparam("of"), ALERT.c.fingerprint == bindparam("named")),
+        [{"of": rule, "named": fingerprint} for rule, fingerprint in newest],
+    )
+    rows = [
+        {"rule": entry.rule, "fingerprint": entry.fingerprint, "body": written(entry.standing)}
+        for entry in newest.values()
+        if entry.standing
+    ]
+    if rows:
+        connection.execute(insert(ALERT), rows)
+    feed.tell_all(connection, TOPIC, [(it.change.body(), it.change.at) for it in entries if it.change])
 
 
 def caught_up(connection: Connection) -> int:

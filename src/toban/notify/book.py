@@ -13,6 +13,7 @@ from sqlalchemy import (
     Index,
     String,
     Table,
+    bindparam,
     delete,
     insert,
     select,
@@ -113,13 +114,17 @@ def _save(
 ) -> None:
     gone = [name for name in before if name not in after]
     new = [{key.name: name, "body": it.body()} for name, it in after.items() if name not in before]
-    for name in gone:
-        connection.execute(delete(table).where(key == name))
+    changed = [
+        {"name": name, "now": it.body()}
+        for name, it in after.items()
+        if name in before and before[name] is not it and before[name] != it
+    ]
+    if gone:
+        connection.execute(delete(table).where(key == bindparam("name")), [{"name": name} for name in gone])
     if new:
         connection.execute(insert(table), new)
-    for name, it in after.items():
-        if name in before and before[name] is not it and before[name] != it:
-            connection.execute(update(table).where(key == name).values(body=it.body()))
+    if changed:
+        connection.execute(update(table).where(key == bindparam("name")).values(body=bindparam("now")), changed)
 
 
 def handle(connection: Connection, thread: str, channel: str) -> Handle:

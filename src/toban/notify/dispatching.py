@@ -1,7 +1,7 @@
 """Hears of alerts, decides who is told, and sends."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -28,7 +28,7 @@ from toban.state.door import State
 log = structlog.get_logger("toban.notify")
 
 READER: Final = "notify"
-AT_ONCE: Final = 500
+AT_ONCE: Final = 2_000
 """How many changes are taken in by one transaction."""
 REST: Final = timedelta(seconds=30)
 """How long is rested at most before looking for what another copy has told."""
@@ -160,10 +160,8 @@ class Dispatching:
         now = self._clock.now()
         changes = feed.unread(connection, READER, AT_ONCE)
         silences = book.silences(connection, now)
-        picture = self._picture
-        for change in changes:
-            if change.topic == TOPIC:
-                picture = heard(picture, Change.read(change.body), self.house)
+        told = [Change.read(change.body) for change in changes if change.topic == TOPIC]
+        picture = heard(self._picture, told, self.house)
         decision = decide(self.house, picture, silences, now)
         unsent = [message for lane in self.lanes.values() for message in lane.direct]
         notices = self._notices(connection, silences, decision.after, now)
@@ -209,8 +207,7 @@ class Dispatching:
 
     async def urgent(self, changes: Sequence[Change]) -> None:
         """Hear of changes directly, while state is away; the feed tells them again when it is back."""
-        for change in changes:
-            self._picture = heard(self._picture, change, self.house)
+        self._picture = heard(self._picture, changes, self.house)
         self.ring()
 
     async def _prune(self, now: datetime) -> None:
@@ -267,11 +264,13 @@ class Dispatching:
         return not stuck or not all(stuck)
 
 
-def heard(picture: Picture, change: Change, house: House) -> Picture:
-    """Return the picture with a change taken in."""
-    name = change.alert.fingerprint
-    now = hear(picture.heard.get(name), change, house.settings.flapping)
-    return replace(picture, heard={**picture.heard, name: now})
+def heard(picture: Picture, changes: Iterable[Change], house: House) -> Picture:
+    """Return the picture with changes taken in, one after the other."""
+    found = dict(picture.heard)
+    for change in changes:
+        name = change.alert.fingerprint
+        found[name] = hear(found.get(name), change, house.settings.flapping)
+    return replace(picture, heard=found)
 
 
 def fallback_of(name: str, channels: Mapping[str, Channel], chosen: str) -> str:

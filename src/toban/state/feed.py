@@ -5,7 +5,7 @@ A change is told in the transaction that makes it, and a reader's cursor moves i
 about it: nothing falls between two stools, and nothing is done twice.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -48,15 +48,27 @@ class Change:
 
 def tell(connection: Connection, topic: str, body: Mapping[str, Any], at: datetime) -> int:
     """Add a change and return its position."""
+    return tell_all(connection, topic, [(body, at)])
+
+
+def tell_all(connection: Connection, topic: str, changes: Sequence[tuple[Mapping[str, Any], datetime]]) -> int:
+    """Add changes, each with its time, in this order; return the last one's position."""
     # Not a sequence: its numbers can become visible out of order, and a reader would pass over the late one.
-    position = connection.execute(
-        update(END).where(END.c.one == 1).values(position=END.c.position + 1).returning(END.c.position)
+    many = len(changes)
+    if not many:
+        return end(connection)
+    last = connection.execute(
+        update(END).where(END.c.one == 1).values(position=END.c.position + many).returning(END.c.position)
     ).scalar()
-    if position is None:
-        position = 1
-        connection.execute(insert(END).values(one=1, position=position))
-    connection.execute(insert(FEED).values(position=position, at=at, topic=topic, body=dict(body)))
-    return int(position)
+    if last is None:
+        last = many
+        connection.execute(insert(END).values(one=1, position=last))
+    rows = [
+        {"position": last - many + place, "at": at, "topic": topic, "body": dict(body)}
+        for place, (body, at) in enumerate(changes, 1)
+    ]
+    connection.execute(insert(FEED), rows)
+    return int(last)
 
 
 def subscribe(connection: Connection, reader: str, *, from_start: bool = False) -> None:
