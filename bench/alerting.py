@@ -180,9 +180,7 @@ def storm(page: str, folder: Path) -> None:
         while sum(alerts for _, alerts in TOLD) < STORM and time.monotonic() - began < 300:
             time.sleep(0.1)
         first, last = TOLD[0][0] - SEEN[0], TOLD[-1][0] - SEEN[0]
-        print(
-            f"{STORM:,} alerts at once: first told after {first:.1f} s, last after {last:.1f} s, in {len(TOLD)} messages"
-        )
+        print(f"{STORM:,} alerts at once: told after {first:.1f} to {last:.1f} s, in {len(TOLD)} messages")
         print(f"resident {before:.0f} MB before, {memory(process.pid, 'VmHWM'):.0f} MB at most")
 
 

@@ -1,6 +1,7 @@
 """Where the demo's messages go: what Slack, PagerDuty and a mail server would have got, kept and shown on a page."""
 
 import asyncio
+import html
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
@@ -8,7 +9,6 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
-from html import escape
 from typing import Any, Final
 
 import uvicorn
@@ -153,13 +153,14 @@ class Counter:
         name = str(said.get("ts") or said.get("thread_ts") or f"{datetime.now(UTC).timestamp():.6f}")
         if (said.get("ts") or said.get("thread_ts")) and name not in kept:
             return JSONResponse({"ok": False, "error": "message_not_found"})
-        text = str(said.get("text", ""))
+        # Slack shows what was escaped for it as it was.
+        text = html.unescape(str(said.get("text", "")))
         if said.get("thread_ts"):
             kept[name].step(text)
         else:
             message = kept.get(name) or Message("", "")
             first: dict[str, Any] = next(iter(said.get("attachments", ())), {})
-            message.title, message.text = text, str(first.get("text", ""))
+            message.title, message.text = text, html.unescape(str(first.get("text", "")))
             message.color = str(first.get("color", ""))
             self._box.put("slack", name, message, text)
         return JSONResponse({"ok": True, "channel": said.get("channel", ""), "ts": name})
@@ -191,9 +192,9 @@ class Counter:
     async def show(self, request: Request) -> Response:
         """Show what came, in the reader's language."""
         language = spoken(request.headers.get("accept-language", ""))
-        html = "".join(_html(self._box, words(language), language))
+        page = "".join(_html(self._box, words(language), language))
         headers = {"content-security-policy": POLICY, "cache-control": "no-store"}
-        return Response(html, headers=headers, media_type="text/html")
+        return Response(page, headers=headers, media_type="text/html")
 
 
 async def _body(request: Request) -> dict[str, Any]:
@@ -247,8 +248,8 @@ def _messages(messages: Sequence[Message], say: Mapping[str, str]) -> Iterable[s
     for message in sorted(messages, key=lambda one: one.steps[-1][0], reverse=True):
         sort = {"#36a64f": "ok", "#ff9900": "warning", "#ff0000": "critical"}.get(message.color, "")
         sort = sort or {"resolved": "ok", "triggered": "critical", "acknowledged": "warning"}.get(message.state, "")
-        state = f' <span class="faint">{escape(message.state)}</span>' if message.state else ""
-        yield f'<article class="{sort}"><b>{escape(message.title)}</b>{state}<pre>{escape(message.text)}</pre>'
+        state = f' <span class="faint">{html.escape(message.state)}</span>' if message.state else ""
+        yield f'<article class="{sort}"><b>{html.escape(message.title)}</b>{state}<pre>{html.escape(message.text)}</pre>'
         yield "<ul class=faint>"
-        yield "".join(f"<li>{at:%H:%M:%S} {escape(says)}" for at, says in reversed(message.steps))
+        yield "".join(f"<li>{at:%H:%M:%S} {html.escape(says)}" for at, says in reversed(message.steps))
         yield "</ul></article>"
