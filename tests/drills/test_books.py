@@ -1,7 +1,12 @@
 """A real shop and the whole program: every number is what the customers' own books say."""
 
+import asyncio
+import random
+import time
 from collections import Counter
 from pathlib import Path
+
+import pytest
 
 from tests.program import Program, eventually, toban
 from tests.store import SLOW, Mode, Store, scripted, store
@@ -15,17 +20,18 @@ OFTEN = """
 shop: {check: {}, services: {}}
 collect:
   - {kind: vendure_db, every: 1s}
+  - {kind: bullmq, every: 1s}
   - {kind: telemetry, every: 1s}
   - {kind: shop_api, name: vendure, url: "%s", every: 1s}
 """
 OURS = {"TobanCatalogue", "TobanSearch", "TobanProduct"}
 
 
-def watching(tmp_path: Path, shop: Store, port: int):
+def watching(tmp_path: Path, shop: Store, port: int, **more: str):
     configuration = tmp_path / "toban.yaml"
     configuration.write_text(OFTEN % shop.shop_api)
     arguments = ("--listen", f"127.0.0.1:{port}", "--config", str(configuration))
-    return toban(tmp_path / "data", *arguments, DATABASE_URL=shop.database_url, SHOP_API_URL=shop.shop_api)
+    return toban(tmp_path / "data", *arguments, DATABASE_URL=shop.database_url, SHOP_API_URL=shop.shop_api, **more)
 
 
 def told(program: Program, metric: str, *labels: str) -> Counter[tuple[str, ...]]:
@@ -119,4 +125,40 @@ async def test_plain_telemetry_and_a_kill_lose_no_order(tmp_path):
                 lambda found: found == created,
             )
             failed_is(program, sum((ledger.failed_attempts + away.failed_attempts).values()))
+            assert program.stop() == 0
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.soak)])
+async def test_however_often_it_is_killed_the_totals_are_what_the_books_say(tmp_path, kills, record_property):
+    """
+    At any moment while customers shop; each life goes on where the one before was cut off.
+    """
+    chance, ledgers = random.Random(kills), list[Ledger]()
+    with store(Mode(jobs="bullmq")) as shop:
+
+        def lives() -> None:
+            for _ in range(kills):
+                with watching(tmp_path, shop, free_port(), REDIS_URL=shop.redis_url or "") as program:
+                    time.sleep(chance.uniform(0.3, 4))
+                    program.kill()
+
+        killing = asyncio.get_running_loop().run_in_executor(None, lives)
+        while not killing.done():
+            ledgers.append(await scripted(shop, seed=len(ledgers), orders=3))
+        await killing
+        orders = [order for ledger in ledgers for order in ledger.orders]
+        record_property("killed while so many orders were placed", len(orders))
+        with watching(tmp_path, shop, free_port(), REDIS_URL=shop.redis_url or "") as program:
+            created = Counter((one.channel, one.customer_type) for one in orders)
+            eventually(
+                lambda: told(program, "vendure_orders_created_total", "channel", "customerType"),
+                lambda found: found == created,
+            )
+            revenue = Counter[tuple[str, ...]]()
+            for order in orders:
+                revenue[order.channel, order.currency] += order.net
+            assert told(program, "vendure_revenue_total * 100", "channel", "currency") == revenue
+            failed_is(program, sum(sum(ledger.failed_attempts.values()) for ledger in ledgers))
+            done = told(program, 'sum(vendure_jobs_completed_total{queue="update-search-index"})')
+            assert done[()] == len(orders)
             assert program.stop() == 0

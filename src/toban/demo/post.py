@@ -249,7 +249,8 @@ def _messages(messages: Sequence[Message], say: Mapping[str, str]) -> Iterable[s
         sort = {"#36a64f": "ok", "#ff9900": "warning", "#ff0000": "critical"}.get(message.color, "")
         sort = sort or {"resolved": "ok", "triggered": "critical", "acknowledged": "warning"}.get(message.state, "")
         state = f' <span class="faint">{html.escape(message.state)}</span>' if message.state else ""
-        yield f'<article class="{sort}"><b>{html.escape(message.title)}</b>{state}<pre>{html.escape(message.text)}</pre>'
+        title, text = html.escape(message.title), html.escape(message.text)
+        yield f'<article class="{sort}"><b>{title}</b>{state}<pre>{text}</pre>'
         yield "<ul class=faint>"
         yield "".join(f"<li>{at:%H:%M:%S} {html.escape(says)}" for at, says in reversed(message.steps))
         yield "</ul></article>"
