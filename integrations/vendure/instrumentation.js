@@ -31,6 +31,7 @@ env.OTEL_METRIC_EXPORT_TIMEOUT = String(
 );
 
 // These read the environment when they are loaded, so it is set above.
+const { metrics } = require('@opentelemetry/api');
 const { OTLPLogExporter } = require('@opentelemetry/exporter-logs-otlp-proto');
 const { OTLPTraceExporter } = require('@opentelemetry/exporter-trace-otlp-proto');
 const { resourceFromAttributes } = require('@opentelemetry/resources');
@@ -106,6 +107,12 @@ const sdk = new NodeSDK(
     }),
 );
 sdk.start();
+
+// Memory that the system gave the process: Node's own instrumentation tells of its heap alone.
+metrics
+    .getMeter('toban')
+    .createObservableUpDownCounter('process.memory.usage', { unit: 'By', description: 'Resident memory.' })
+    .addCallback(result => result.observe(process.memoryUsage.rss()));
 
 // `once`, never `on`: Vendure cleans up and sends itself the signal again; a handler that is still there would swallow
 // it, and the process never end.

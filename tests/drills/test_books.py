@@ -93,6 +93,8 @@ async def test_enriched_telemetry_and_tables_are_what_the_books_say(tmp_path):
         assert told(program, "vendure_error_results_total", "operation", "code") == refusals
         views = Counter({(product,): many for product, many in ledger.views.items()})
         assert told(program, "vendure_product_views_total", "productId") == views
+        # The process tells of its memory too, so all of the original's checks of health can be made.
+        eventually(lambda: program.health()[1], lambda found: found.get("memory_rss") == "up")
         assert not OURS & {name for (name,) in told(program, "vendure_graphql_duration_seconds_count", "operation")}
 
         # PostgreSQL stops under the running shop: HTTP goes on saying 200, toban does not.

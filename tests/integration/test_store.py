@@ -211,7 +211,12 @@ def test_server_and_worker_are_told_apart_and_tell_of_node(shop, receiver):
     """
     Heap, event loop and connection pool of each come as metrics, with toban's token, chunked as Node sends them.
     """
-    wanted = {"v8js.memory.heap.used", "nodejs.eventloop.utilization", "db.client.connection.count"}
+    wanted = {
+        "v8js.memory.heap.used",
+        "process.memory.usage",
+        "nodejs.eventloop.utilization",
+        "db.client.connection.count",
+    }
     services = {"vendure-server", "vendure-worker"}
     eventually(receiver.metrics, lambda found: found >= {(service, it) for service in services for it in wanted})
     eventually(lambda: {span.service for span in receiver.spans()}, lambda found: found == services)

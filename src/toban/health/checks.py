@@ -56,7 +56,7 @@ class Unknown:
     """
     A check that can't be made: it is left out rather than guessed.
 
-    ``setting`` is what would make it possible, or ``source`` is; nothing would where both are empty.
+    ``setting`` is what would make it possible, or ``source`` is.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Unknown:
         """Why it can't be made."""
         if self.source:
             return f"nothing has told it yet: {self.source} would"
-        return f"{self.setting} is not set" if self.setting else "this version of toban has no source for it"
+        return f"{self.setting} is not set"
 
 
 def untold(checks: Iterable[Check]) -> list[Unknown]:
@@ -110,20 +110,26 @@ BUSINESS: Final = Check(
     Part.HEALTH,
 )
 
-SOURCELESS: Final = ("memory_rss",)
-"""Checks of the original design that this version has no source for."""
-
 TELEMETRY: Final = "the shop's telemetry (see integrations/vendure)"
 
 
 def heap(servers: Iterable[str], limit: int, part: Part) -> Check:
     """Return the check of the V8 heap of the shop's server processes, by their services' names; MiB."""
+    return _memory("memory_heap", "v8js_memory_heap_used_bytes", servers, limit, "on its heap", part)
+
+
+def resident(servers: Iterable[str], limit: int) -> Check:
+    """Return the check of the memory that the system gave the shop's server processes; MiB."""
+    return _memory("memory_rss", "process_memory_usage_bytes", servers, limit, "of memory", Part.HEALTH)
+
+
+def _memory(name: str, metric: str, servers: Iterable[str], limit: int, what: str, part: Part) -> Check:
     names = "|".join(map(re.escape, servers))
     return Check(
-        "memory_heap",
-        f"max(sum by (job, instance) (last_over_time(v8js_memory_heap_used_bytes{{job=~{quote(names)}}}[$age])))",
+        name,
+        f"max(sum by (job, instance) (last_over_time({metric}{{job=~{quote(names)}}}[$age])))",
         limit * 2**20,
-        f"a server process of the shop holds more than {limit} MiB on its heap",
+        f"a server process of the shop holds more than {limit} MiB {what}",
         part,
         age=timedelta(minutes=3),
         since=timedelta(days=1),
@@ -144,8 +150,8 @@ def checks(shop: ShopSettings) -> tuple[list[Check], list[Unknown]]:
         else:
             unknown.append(Unknown(check.name, setting))
     if shop.database or shop.redis or shop.shop_api:
-        known += [heap(shop.services.server, 250, Part.HEALTH), heap(shop.services.server, 500, Part.LIVENESS)]
+        servers = shop.services.server
+        known += [heap(servers, 250, Part.HEALTH), heap(servers, 500, Part.LIVENESS), resident(servers, 500)]
     else:
-        unknown.append(Unknown("memory_heap", source=TELEMETRY))
-    unknown += [Unknown(name) for name in SOURCELESS]
+        unknown += [Unknown(name, source=TELEMETRY) for name in ("memory_heap", "memory_rss")]
     return known, unknown

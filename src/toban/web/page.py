@@ -125,7 +125,7 @@ def _shop(overview: Overview, say: Mapping[str, str]) -> Iterable[str]:
 def _reason(missing: Unknown, say: Mapping[str, str]) -> str:
     if missing.source:
         return say["untold"].format(source=say["source-plain"])
-    return say["unset"].format(setting=missing.setting) if missing.setting else say["sourceless"]
+    return say["unset"].format(setting=missing.setting)
 
 
 def _state(well: bool, good: str, bad: str) -> str:
