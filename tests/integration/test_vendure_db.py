@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx2
 import numpy as np
 import psycopg
 import pytest
@@ -222,3 +223,37 @@ async def test_a_wrong_time_zone_is_named(shop: Store, watch: Watch):
     found = await VendureDb().check(replace(watch.tools, shop=wrong))
 
     assert any("9 h ahead of UTC: set shop.timezone" in note for note in found.notes)
+
+
+async def test_money_without_a_smaller_unit_is_asked_of_the_admin_api(tmp_path: Path):
+    """
+    With an API key the shop itself says that its yen have none; with a wrong one orders wait rather than be guessed.
+    """
+    with store(Mode(precision=0)) as shop:
+        async with httpx2.AsyncClient() as http:
+            key = await api_key(http, shop)
+        ledger = await scripted(shop, seed=4, orders=5)
+        for secret, place in ((key, "right.db"), ("1:nonsense", "wrong.db")):
+            async with lent(database=shop.database_url) as tools:
+                settings = ShopSettings.model_validate({"admin_api": shop.admin_api, "admin_api_key": secret})
+                lent_shop = replace(tools.shop, settings=settings)
+                clock = FakeClock(datetime.now(UTC))
+                watch = Watch(replace(tools, clock=clock, shop=lent_shop), tmp_path / place, VendureDb(), [])
+                found = await watch.look()
+            told_sums = numbers(found, "vendure_revenue_total")
+            expected = Counter[tuple[str, ...]]()
+            for order in ledger.orders:
+                expected[order.channel, order.currency] += order.net
+            assert told_sums == (dict(expected) if secret == key else {})
+            assert any("vendure_jobs" in name or "vendure_payments" in name for name in found)
+
+
+async def api_key(http: httpx2.AsyncClient, shop: Store) -> str:
+    """Make a key for the Admin API, as its staff would."""
+    login = 'mutation { login(username: "superadmin", password: "superadmin") { __typename } }'
+    answered = await http.post(shop.admin_api, json={"query": login})
+    headers = {"authorization": f"Bearer {answered.headers['vendure-auth-token']}"}
+    make = """mutation { createApiKey(input: {roleIds: ["1"], translations: [{languageCode: en, name: "toban"}]}) {
+        ... on CreateApiKeyResult { apiKey } } }"""
+    made = await http.post(shop.admin_api, json={"query": make}, headers=headers)
+    return str(made.json()["data"]["createApiKey"]["apiKey"])
