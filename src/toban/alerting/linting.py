@@ -147,6 +147,16 @@ def metric_of(selector: Selector) -> str:
     return next((it.value for it in selector.matchers if it.name == NAME and it.match is Match.EQUAL), "")
 
 
+def reads(root: Node) -> list[str]:
+    """Return what an expression reads, by metric; whether something is up, by its job too."""
+    found = []
+    for selector in selectors(root):
+        name = metric_of(selector)
+        job = next((it.value for it in selector.matchers if it.name == "job" and it.match is Match.EQUAL), "")
+        found.append(f'{name}{{job="{job}"}}' if name == "up" and job else name)
+    return sorted(set(found))
+
+
 def selectors(root: Node) -> Iterator[Selector]:
     """Return all selectors in an expression."""
     return (node for node in nodes(root) if isinstance(node, Selector))

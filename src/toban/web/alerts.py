@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from toban.alerting.benches import Health
 from toban.alerting.evaluating import Evaluating
+from toban.alerting.linting import reads
 from toban.core.alerts import Alert, Status, priority
 from toban.core.errors import StateError
 from toban.core.ports import Clock
@@ -65,7 +66,11 @@ class Alerts:
             {
                 "at": now.isoformat(),
                 "alerts": [as_json(alert) for alert in self._evaluating.ledger.alerts()],
-                "asleep": sorted({seat.rule.name for seat in seats if seat.seen.health is Health.ASLEEP}),
+                "asleep": [
+                    {"rule": seat.rule.name, "reads": reads(seat.rule.query.root)}
+                    for seat in sorted(seats, key=lambda seat: seat.rule.name)
+                    if seat.seen.health is Health.ASLEEP
+                ],
                 "unjudged": [
                     {"rule": seat.rule.name, "health": seat.seen.health.value, "error": seat.seen.error}
                     for seat in seats

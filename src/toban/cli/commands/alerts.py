@@ -71,7 +71,8 @@ def told(found: dict[str, Any]) -> str:
         lines = columns(("?", it["rule"], it["health"], it["error"]) for it in found["unjudged"])
         parts.append("Rules that can't be judged\n" + "\n".join(lines))
     if found["asleep"]:
-        parts.append(f"Rules that sleep, because what they read was never there: {', '.join(found['asleep'])}")
+        lines = columns(("☾", it["rule"], ", ".join(it["reads"])) for it in found["asleep"])
+        parts.append("Rules that sleep until what they read is there\n" + "\n".join(lines))
     if found["channels"]:
         channels = (
             ("▲" if it["trouble"] else "●", it["name"], it["kind"], f"{it['waiting']} waiting", it["trouble"])
