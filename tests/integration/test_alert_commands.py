@@ -39,7 +39,8 @@ def test_what_fires_is_shown_explained_acknowledged_and_silenced(folder):
     with toban(folder / "data", "--config", str(folder / "toban.yaml")) as program:
         said = eventually(lambda: program.run("alerts"), lambda done: "firing" in done.stdout)
         assert (said.returncode, "It is up" in said.stdout) == (1, True)
-        assert re.search(r'storefront_down +up\{job="storefront"\}\n', said.stdout)
+        sleeps = re.compile(r'storefront_down +up\{job="storefront"\}\n')
+        eventually(lambda: program.run("alerts").stdout, sleeps.search)
         why = eventually(lambda: program.run("why", "always").stdout, lambda text: "send" in text)
         assert "to hook by its severity info" in why
         eventually(lambda: program.run("alerts").stdout, lambda text: "connection refused" in text)
