@@ -14,7 +14,7 @@ import yaml
 from tests.hook import Hook
 from tests.needs import need
 from tests.pages import Page, serving
-from tests.program import eventually, toban
+from tests.program import TOBAN, eventually, toban
 from tests.servers import alertmanager, free_port, prometheus
 from toban.core.labels import Labels
 from toban.notify.routing import Routing
@@ -68,7 +68,7 @@ def many(tmp_path: Path) -> Path:
 
 def export(configuration: Path, what: str, *more: str, code: int = 0) -> str:
     """Export beside the configuration and return what was said."""
-    arguments = ["toban", "export", what, str(configuration.parent / "out"), "--config", str(configuration), *more]
+    arguments = [*TOBAN, "export", what, str(configuration.parent / "out"), "--config", str(configuration), *more]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
     return done.stdout + done.stderr
