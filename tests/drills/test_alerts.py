@@ -1,12 +1,14 @@
 """The shipped rules beside a shop: each piece is broken, people hear of it once, it is mended, they hear of that."""
 
 import asyncio
+import random
 import re
 from importlib.resources import files
 
+import pytest
 import yaml
 
-from tests.fake_http import broken, busy
+from tests.fake_http import broken, busy, half, reset
 from tests.fake_pagerduty import FakePagerDuty
 from tests.fake_slack import FakeSlack
 from tests.fake_smtp import FakeSmtp
@@ -104,3 +106,47 @@ async def test_each_piece_that_breaks_is_told_once_and_so_is_its_end(tmp_path):
                     it.attachment["title"].partition(" (")[0] for it in slack.messages
                 )
                 assert pagerduty.dropped == []
+
+
+@pytest.mark.parametrize("seed", [pytest.param(seed, marks=[pytest.mark.soak] * (seed >= 2)) for seed in range(20)])
+async def test_killed_at_any_moment_everybody_hears_of_beginning_and_end(tmp_path, seed, record_property):
+    """
+    Between "it is wrong" and "it was told", and between "it is well" and "that was told": once each, whatever the
+    channels answer; a mail may come twice, and is counted.
+    """
+    chance = random.Random(seed)
+    async with FakeSlack() as slack, FakePagerDuty() as pagerduty, FakeSmtp(tmp_path) as mail:
+        configured(tmp_path, slack, mail, pagerduty)
+        with shop() as piece:
+
+            async def killed(body):
+                """Change how the shop is under a running toban, and kill that at any moment."""
+                slack.next(*chance.sample([busy(1), broken, reset], chance.randrange(3)))
+                pagerduty.next(*chance.sample([busy(1), broken, reset, half], chance.randrange(3)))
+                mail.next(*chance.sample(["451 4.3.0 try again", "250 2.0.0 queued"], chance.randrange(3)))
+                with toban(tmp_path / "data", **piece.environment, NODE_ENV="production") as program:
+                    await asyncio.to_thread(program.until, "is on duty")
+                    piece.api.body = body
+                    await asyncio.sleep(chance.uniform(0, 9))
+                    await asyncio.to_thread(program.kill)
+
+            async def settled(state, incident, mails):
+                with toban(tmp_path / "data", **piece.environment, NODE_ENV="production") as program:
+                    await soon(lambda: states(slack), lambda it: it == {"Vendure application is down": state})
+                    statuses = [incident]
+                    await soon(lambda: [it.status for it in pagerduty.alerts.values()], lambda it: it == statuses)
+                    await soon(lambda: kinds(mail), lambda it: it == mails)
+                    await asyncio.to_thread(program.kill)
+
+            await killed(UNWELL)
+            await settled("Firing", "triggered", {"firing"})
+            await killed(WELL)
+            await settled("Resolved", "resolved", {"firing", "resolved"})
+        assert len(slack.messages) == 1
+        assert [incident.paged for incident in pagerduty.alerts.values()] == [1]
+        record_property("mails that came twice", len(mail.mails) - 2)
+
+
+def kinds(mail):
+    """Return what mails told of."""
+    return {it.message["X-Toban-Kind"] for it in mail.mails}
