@@ -145,6 +145,7 @@ class Life:
         try:
             return await lane.work_off()
         except StateError:
+            await lane.send_unclaimed()
             await lane.send_direct()
             return 2.0
 

@@ -10,8 +10,11 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+import yaml
 
+from tests.hook import Hook
 from tests.needs import need
+from tests.pages import Page, serving
 from tests.program import Program, eventually, toban
 
 OFTEN = """
@@ -222,6 +225,36 @@ def test_a_full_disk(small_disk):
         there = program.query("system_memory_size_bytes[10m]")[0]["values"]
         assert all(sample in there for sample in held)
     assert starts(data) == ["started", "stopped", "started"]
+
+
+def test_what_breaks_while_the_disk_is_full_is_told_and_so_is_its_end(small_disk, tmp_path):
+    """
+    Numbers, alerts and messages go on from memory; what was told then is not told again when there is room.
+    """
+    rule = {"alert": "shop_away", "expr": 'up{job="vendure"} == 0', "labels": {"severity": "critical"}}
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "mine", "rules": [rule]}]}))
+    with serving(Page("{}")) as page, closing(Hook()) as hook:
+        settings = yaml.safe_load(OFTEN) | {
+            "alerting": {"rules": [str(tmp_path / "rules.yaml")], "shipped": False, "every": "1s"},
+            "channels": {"hook": {"kind": "webhook", "url": hook.url}},
+            "notify": {"wait": "1s", "interval": "1s", "flapping": {"settle": "1s"}},
+        }
+        settings["collect"] += [{"kind": "http", "name": "vendure", "url": page.url, "every": "1s"}]
+        (tmp_path / "toban.yaml").write_text(yaml.safe_dump(settings))
+        with toban(small_disk / "data", "--config", str(tmp_path / "toban.yaml")) as program:
+            program.until("is on duty")
+            eventually(lambda: program.query('up{job="vendure"} == 1'))
+            fill(small_disk)
+            eventually(lambda: "full" in program.get("/-/healthy")[1])
+            page.status = 503
+            eventually(lambda: hook.told("shop_away"), lambda found: found == ["firing"])
+            page.status = 200
+            eventually(lambda: hook.told("shop_away"), lambda found: found == ["firing", "resolved"])
+            (small_disk / "filling").unlink()
+            eventually(lambda: program.get("/-/healthy")[0] == 200)
+            page.status = 503
+            eventually(lambda: len(hook.told("shop_away")) >= 3)
+            assert hook.told("shop_away") == ["firing", "resolved", "firing"]
 
 
 def test_a_start_on_a_full_disk(small_disk):

@@ -85,6 +85,7 @@ class Dispatching:
         self._silences: Sequence[Silence] = ()
         self._notes: dict[str, Sequence[Note]] = {}
         self._opened = False
+        self._overheard = 0
         self._trouble = ""
         self._pruned: datetime | None = None
 
@@ -144,6 +145,7 @@ class Dispatching:
             if not self._trouble:
                 log.warning("going on from memory", error=str(error))
             self._trouble = str(error)
+            await self._overhear()
             return self._decide_from_memory(now)
         self._trouble = ""
         self._picture = self._stored = taken.decision.after
@@ -155,6 +157,19 @@ class Dispatching:
         if taken.changes == AT_ONCE:
             return now
         return min(taken.decision.again or now + REST, now + REST)
+
+    async def _overhear(self) -> None:
+        """Hear what the feed has to tell although nothing can be written, as on a full disk; it tells that again."""
+        if not self._opened:
+            return
+        try:
+            changes = await self._state.transaction(lambda connection: feed.unread(connection, READER, AT_ONCE))
+        except StateError as error:
+            log.debug("state can't be read either", error=str(error))
+            return
+        new = [it for it in changes if it.position > self._overheard and it.topic == TOPIC]
+        self._picture = heard(self._picture, [Change.read(it.body) for it in new], self.house)
+        self._overheard = max((it.position for it in changes), default=self._overheard)
 
     def _work(self, connection: Connection) -> Taken:
         now = self._clock.now()

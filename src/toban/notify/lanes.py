@@ -72,6 +72,8 @@ class Lane:
         self._put_elsewhere = False
         self._bell = Bell(tools.clock)
         self._handles: dict[str, Handle] = {}
+        self._unmarked: dict[str, Handle] = {}
+        """By its key, what the channel has taken and state does not know of yet."""
 
     def ring(self) -> None:
         """Say that there is something to send."""
@@ -94,14 +96,17 @@ class Lane:
                 rest = await self.work_off()
             except StateError as error:
                 log.debug("state is away", channel=self.name, error=str(error))
-                await self.send_direct()
-            await self._bell.rest(rest)
+                await self.send_unclaimed()
+            # Where the disk is full, state can be read all the same: what could not be put there leaves from here.
+            await self.send_direct()
+            await self._bell.rest(min(rest, AWAY) if self.direct else rest)
 
     async def work_off(self) -> float:
         """Send what is due; return how many seconds to rest. Raises ``StateError``."""
         clock, lane = self._tools.clock, lane_of(self.name)
         lease = max(timedelta(minutes=1), 2 * self.channel.timeout)
         await spool.work_off(self._state, lane, self._send, clock=clock, lease=lease, troubled=self._troubled)
+        self._unmarked.clear()
 
         def look(connection: Connection) -> tuple[Waiting, datetime | None, dict[str, Trouble]]:
             for parcel, trouble in spool.late(connection, lane, clock.now() - ELSEWHERE_AFTER):
@@ -133,14 +138,34 @@ class Lane:
             if self.direct and self.direct[0] is notification:
                 self.direct.popleft()
 
+    async def send_unclaimed(self) -> None:
+        """Send what waits in a state that can be read and not written; it is marked as sent when it can."""
+        lane, troubled = lane_of(self.name), set[str]()
+        try:
+            waiting = await self._state.transaction(lambda connection: spool.peek(connection, lane))
+            for parcel in waiting:
+                if parcel.key in self._unmarked or parcel.line in troubled:
+                    continue
+                try:
+                    await self._send(parcel)
+                except DeliveryError as error:
+                    self._failed(error)
+                    troubled.add(parcel.line)
+        except StateError as error:
+            log.debug("state can't be read either", channel=self.name, error=str(error))
+
     async def _send(self, parcel: Parcel) -> Finish:
         notification = Notification.read(parcel.body)
 
         def known(connection: Connection) -> Handle:
             return book.handle(connection, notification.thread, self.name)
 
-        handle = await self._state.transaction(known) or self._handles.get(notification.thread, {})
-        kept = await self._deliver(notification, handle)
+        if parcel.key not in self._unmarked:
+            remembered = self._handles.get(notification.thread, {})
+            # What was delivered and is not marked yet is not in state either.
+            handle = (remembered if self._unmarked else {}) or await self._state.transaction(known) or remembered
+            self._unmarked[parcel.key] = await self._deliver(notification, handle)
+        kept = self._unmarked[parcel.key]
         now = self._tools.clock.now()
 
         def finish(connection: Connection) -> None:

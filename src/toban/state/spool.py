@@ -178,6 +178,12 @@ def late(connection: Connection, lane: str, before: datetime) -> list[tuple[Parc
     ]
 
 
+def peek(connection: Connection, lane: str, limit: int = 100) -> list[Parcel]:
+    """Return the oldest parcels of a lane, due or not, without claiming them: for when nothing can be written."""
+    rows = connection.execute(select(SPOOL).where(SPOOL.c.lane == lane).order_by(SPOOL.c.id).limit(limit))
+    return [Parcel(row.id, row.lane, row.key, row.body, row.put, row.due, row.tries, row.line) for row in rows]
+
+
 def lanes(connection: Connection, prefix: str) -> list[str]:
     """Return the lanes on which something waits and whose names begin so."""
     found = connection.execute(select(SPOOL.c.lane).where(SPOOL.c.lane.startswith(prefix, autoescape=True)).distinct())

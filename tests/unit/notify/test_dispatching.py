@@ -167,6 +167,34 @@ async def test_while_state_is_away_messages_leave_from_memory(tmp_path, receiver
     await life.close()
 
 
+async def test_what_waits_in_a_state_that_can_not_be_written_is_sent_all_the_same(tmp_path, receivers, monkeypatch):
+    """
+    As on a full disk: once, in order, and it is marked when that is possible again.
+    """
+    clock = FakeClock()
+    claim = spool.claim
+
+    def claimed(connection, lane, now, lease, limit=1):
+        if at(30) < now < at(2400):
+            raise StateError("the disk is full")
+        return claim(connection, lane, now, lease, limit)
+
+    monkeypatch.setattr(spool, "claim", claimed)
+    receivers["slack"].mood = lambda: "broken" if clock.now() < at(200) else "ok"
+
+    def told():
+        """Return what was told of the site; toban tells of its own trouble too."""
+        return [it.kind.value for _, it in receivers["slack"].got if it.title == "web is down"]
+
+    life = Life(DOWN, loaded('up{job="web"} 1x4 0x20 1x100'), tmp_path, clock)
+    await life.until(at(2300))
+    assert told() == ["firing", "resolved"]
+    await life.until(at(3000))
+    assert told() == ["firing", "resolved"]
+    assert await life.state.transaction(lambda connection: spool.peek(connection, "channel:slack")) == []
+    await life.close()
+
+
 async def test_a_process_that_died_while_state_was_away_tells_again_rather_than_never(tmp_path, receivers, monkeypatch):
     """
     Under the same key.
