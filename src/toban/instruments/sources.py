@@ -15,6 +15,7 @@ class Source(StrEnum):
     REDIS = "Redis"
     SHOP_API = "Shop API"
     EVENTS = "events"
+    FILES = "files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ NUMBERS: Final = (
         ("vendure_shop_check_up",),
         {Source.SHOP_API: "each minute"},
     ),
+    Known("backups", ("backup_newest_timestamp_seconds",), {Source.FILES: "how old the newest file is"}),
 )
 """What there is to know of a shop."""
 

@@ -24,6 +24,10 @@ COUNT: Final = gauge("folder_files", "Files there are.")
 NEWEST: Final = gauge(
     "folder_newest_timestamp_seconds", "When the newest file was changed, since the epoch.", "seconds"
 )
+BACKUP: Final = gauge(
+    "backup_newest_timestamp_seconds", "When the newest backup was made, since the epoch; 0 for never.", "seconds"
+)
+LIMIT: Final = gauge("backup_age_limit_seconds", "How old the newest backup may be.", "seconds")
 
 
 @dataclass(slots=True)
@@ -45,13 +49,17 @@ class Files(Collector):
     """
     Add up a folder: how many files, how large, how new the newest.
 
-    For asset storage (has it stopped growing, is it exploding?) and for folders of backups. Links are not followed.
+    For asset storage (has it stopped growing, is it exploding?) and, with `backup`, for folders of backups. Links are
+    not followed.
     """
 
     kind: Literal["files"] = "files"
 
     path: Path
     """The folder."""
+
+    backup: Duration | None = None
+    """That these are backups, and how old the newest may be: `26h` for one a day."""
 
     every: Duration = timedelta(minutes=2)
 
@@ -70,6 +78,8 @@ class Files(Collector):
         except OSError as error:
             raise CollectError(f"files {self.name}: {error.filename or self.path}: {error.strerror}") from error
         samples = [BYTES.sample(found.bytes), COUNT.sample(found.count)]
+        if self.backup:
+            samples += [BACKUP.sample(found.newest), LIMIT.sample(self.backup.total_seconds())]
         return [*samples, NEWEST.sample(found.newest)] if found.count else samples
 
 

@@ -31,6 +31,21 @@ async def test_a_folder_is_added_up_with_all_in_it(tmp_path, tools):
     }
 
 
+@pytest.mark.parametrize("made", [(), (7, 9)])
+async def test_a_folder_of_backups_tells_how_old_the_newest_is(made, tmp_path, tools):
+    """
+    And how old it may be; without any, the newest is as old as can be.
+    """
+    for at in made:
+        (tmp_path / str(at)).touch()
+        os.utime(tmp_path / str(at), (at, at))
+
+    told = {it.family.name: it.value for it in await Files(path=tmp_path, backup="26h").collect(tools)}
+
+    assert told["backup_newest_timestamp_seconds"] == max(made, default=0)
+    assert told["backup_age_limit_seconds"] == 26 * 3600
+
+
 async def test_an_empty_folder_has_no_newest_file(tmp_path, tools):
     """
     Nought would be 1970.
