@@ -41,6 +41,31 @@ class SampleSink(Protocol):
         ...
 
 
+class SampleLog(Protocol):
+    """Every batch that was appended, in the order in which it came, for one reader who passes it on. For threads."""
+
+    @property
+    def overtaken(self) -> int:
+        """How many samples were let go of before they were passed on."""
+        ...
+
+    def waiting(self, samples: int) -> Sequence[tuple[int, Batch]]:
+        """
+        Return the oldest batches that were not passed on, with their turns: some ``samples``, and at least one batch.
+
+        Raises ``StoreError``.
+        """
+        ...
+
+    def pass_on(self, turn: int) -> None:
+        """
+        Note that all batches up to a turn were passed on.
+
+        It counts at once. Raises ``StoreError`` when it can't be written down: after a crash some come once more.
+        """
+        ...
+
+
 class Recorder(Protocol):
     """
     Is told what happened, number by number: in memory (`core.meters`), or as rows that survive (`state.tallies`).

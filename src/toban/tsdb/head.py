@@ -27,6 +27,7 @@ class Segment:
 
     def __init__(self, series: int) -> None:
         self.count = 0
+        self.newest = 0
         self.ordered = True
         self.times = np.empty(8, np.int64)
         self.turns = np.empty(8, np.int64)
@@ -42,6 +43,7 @@ class Segment:
         self.values[self.count] = values
         self.ordered = self.ordered and (self.count == 0 or at > self.times[self.count - 1])
         self.count += 1
+        self.newest = max(self.newest, turn)
 
     def keep(self, rows: Numbers) -> None:
         """Let go of all rows but these."""
@@ -85,11 +87,12 @@ class Taken:
 
 @dataclass(slots=True, eq=False)
 class Source:
-    """A layout that the head knows: its number, its series' numbers, and its rows by window."""
+    """A layout that the head knows: its number, its series' numbers, its rows by window; itself once asked for."""
 
     number: int
     ids: Numbers
     segments: dict[int, Segment]
+    layout: Layout | None = None
 
 
 class Head:
@@ -103,6 +106,8 @@ class Head:
     def __init__(self, index: Index, window: int) -> None:
         self.newest = 0
         self.turn = 0
+        self.gone = 0
+        """The highest turn of a row that the head let go of."""
         self._index = index
         self._window = window
         self._lock = Lock()
@@ -160,6 +165,33 @@ class Head:
                 if start // self._window <= window <= end // self._window
             ]
 
+    def after(self, turn: int, samples: int) -> list[tuple[int, Batch]]:
+        """Return the first batches after a turn, with theirs, until they hold so many samples."""
+        with self._lock:
+            taken = [
+                (source, segment.taken())
+                for source in self._sources.values()
+                for segment in source.segments.values()
+                if segment.count and segment.newest > turn
+            ]
+        turns = sorted(
+            (int(rows.turns[place]), number, int(place))
+            for number, (_, rows) in enumerate(taken)
+            for place in np.flatnonzero(rows.turns > turn)
+        )
+        found: list[tuple[int, Batch]] = []
+        for one, number, place in turns:
+            if samples <= 0:
+                break
+            source, rows = taken[number]
+            found.append((one, Batch(self._layout(source), int(rows.times[place]), rows.values[place])))
+            samples -= len(source.ids)
+        return found
+
+    def layout(self, number: int) -> Layout:
+        """Return a layout that the head knows, by its number."""
+        return self._layout(self._sources[number])
+
     def series(self) -> int:
         """Return how many series the layouts of the head name."""
         with self._lock:
@@ -181,7 +213,9 @@ class Head:
             for source in self._sources.values():
                 for window in [window for window in source.segments if start <= window * self._window < end]:
                     segment = source.segments[window]
-                    self._thin(source, window, np.flatnonzero(segment.turns[: segment.count] > turn))
+                    stays = segment.turns[: segment.count] > turn
+                    self.gone = max(self.gone, int(segment.turns[: segment.count].max(where=~stays, initial=0)))
+                    self._thin(source, window, np.flatnonzero(stays))
             used = {id(source) for source in self._known.values()}
             for source in [one for one in self._sources.values() if not one.segments and id(one) not in used]:
                 del self._sources[source.number]
@@ -197,13 +231,14 @@ class Head:
                 if source and segment:
                     self._thin(source, window, np.flatnonzero(~np.isin(segment.turns[: segment.count], turns)))
 
-    def rows(self) -> Iterator[Row]:
-        """Return all rows as they are to be stored, in their turn."""
+    def rows(self, start: int = -(2**62), end: int = 2**62) -> Iterator[Row]:
+        """Return all rows of the windows from ``start`` up to before ``end`` as they are to be stored, in turn."""
         with self._lock:
             taken = [
                 (source.number, segment.taken())
                 for source in self._sources.values()
-                for segment in source.segments.values()
+                for window, segment in source.segments.items()
+                if start <= window * self._window < end
             ]
         turns = [
             (int(turn), number, place)
@@ -231,6 +266,11 @@ class Head:
         self._sources[number] = self._alike[ids.tobytes()] = source
         self._last = max(self._last, number)
         return source
+
+    def _layout(self, source: Source) -> Layout:
+        if source.layout is None:
+            source.layout = Layout(self._index.labels(number) for number in source.ids.tolist())
+        return source.layout
 
     def _put(self, source: Source, turn: int, at: int, values: Values) -> None:
         window = at // self._window

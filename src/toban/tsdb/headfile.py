@@ -95,7 +95,7 @@ class HeadFile:
             )
             self._connection.executemany(
                 "insert or replace into rows values (?, ?, ?, ?, ?)",
-                [(row.turn, row.layout, row.at, _row_sum(row), row.values) for row in rows],
+                [(row.turn, row.layout, row.at, row_sum(row), row.values) for row in rows],
             )
         self.layouts.update(layouts)
 
@@ -142,7 +142,7 @@ class HeadFile:
         ):
             if isinstance(values, bytes) and isinstance(layout, int) and isinstance(at, int):
                 row = Row(turn, layout, at, values)
-                yield row, _row_sum(row) == checksum
+                yield row, row_sum(row) == checksum
             else:
                 yield Row(turn, 0, 0, b""), False
 
@@ -216,7 +216,8 @@ def unpacked(data: bytes) -> list[Labels]:
     return [Labels(orjson.loads(line)) for line in bytes(cramjam.zstd.decompress(data)).split(b"\n")]
 
 
-def _row_sum(row: Row) -> int:
+def row_sum(row: Row) -> int:
+    """Return the checksum of everything about a row."""
     return crc32(row.values, crc32(struct.pack("<qqq", row.turn, row.layout, row.at)))
 
 

@@ -25,6 +25,7 @@ from toban.tsdb.damage import DamageError, tell
 from toban.tsdb.head import Head
 from toban.tsdb.index import Index
 from toban.tsdb.merging import joined
+from toban.tsdb.passing import Passing
 from toban.tsdb.replaying import replayed
 from toban.tsdb.settings import TsdbSettings
 from toban.tsdb.shelf import Shelf
@@ -65,6 +66,8 @@ class Store:
     What is older, or lies in the future, is refused and counted. Opening raises ``StoreError``, when another toban
     has the folder open for one. ``health`` is not well while numbers can't be written; damage that was found and set
     aside is named there too, but the store is well with what is left.
+
+    With ``backlog``, what is appended can be passed on: ``passing`` is the cursor, and so many bytes may wait for it.
     """
 
     name = "tsdb"
@@ -77,6 +80,7 @@ class Store:
         meters: Meters,
         *,
         window: timedelta = timedelta(hours=2),
+        backlog: int | None = None,
     ) -> None:
         self._folder = folder
         self._settings = settings
@@ -91,7 +95,11 @@ class Store:
         self._path = folder / "head.db"
         self._writer = Writer(self._path, self._head, self._index, self._families, full=full)
         calendar = Calendar(length, 12 * length)
-        self._tending = Tending(self._head, self._shelf, self._writer, self._index, self._families, calendar)
+        self._backlog = folder / "backlog.db"
+        self.passing = None if backlog is None else Passing(self._head, self._backlog, backlog, self._damaged)
+        self._tending = Tending(
+            self._head, self._shelf, self._writer, self._index, self._families, calendar, self.passing
+        )
         self._cache = Cache(DECODED)
         self._trouble = ""
         self._damage: list[str] = []
@@ -107,6 +115,11 @@ class Store:
                 self._families.update(block.families)
             full = self._settings.synchronous == "full"
             file = replayed(self._path, self._head, self._index, self._families, self._damaged, full=full)
+            if self.passing:
+                self.passing.open()
+            else:
+                for path in self._folder.glob(f"{self._backlog.name}*"):
+                    path.unlink()
         except (OSError, StoreError) as error:
             self._unlock()
             if isinstance(error, StoreError):
@@ -122,6 +135,8 @@ class Store:
     ) -> None:
         self._tending.stop(PATIENCE)
         self._writer.stop(PATIENCE)
+        if self.passing:
+            self.passing.close()
         self._shelf.close()
         self._unlock()
 

@@ -15,6 +15,7 @@ from toban.tsdb.compaction import Calendar, expired
 from toban.tsdb.damage import broken, tell
 from toban.tsdb.head import Head
 from toban.tsdb.index import Index
+from toban.tsdb.passing import Passing
 from toban.tsdb.sealing import seal
 from toban.tsdb.shelf import Shelf
 from toban.tsdb.writing import Writer
@@ -52,6 +53,7 @@ class Tending:
         index: Index,
         families: Mapping[str, Family],
         calendar: Calendar,
+        passing: Passing | None = None,
     ) -> None:
         self._head = head
         self._shelf = shelf
@@ -59,6 +61,7 @@ class Tending:
         self._index = index
         self._families = families
         self._calendar = calendar
+        self._passing = passing
         self._sealed_before = -(2**63)
         self._checked: set[Block] = set()
         self._busy = Lock()
@@ -114,6 +117,8 @@ class Tending:
         at the head before the blocks, so they too see both rather than neither.
         """
         turn = self._head.turn
+        if self._passing:
+            self._passing.keep(start, end)
         pieces = [rows.piece(ids) for ids, rows in self._head.taken(start, end - 1)]
         name = Name(start, end, self._shelf.turn())
         path = seal(self._shelf.folder, name, pieces, self._index, self._families, breathe=self._breathe)
@@ -150,6 +155,8 @@ class Tending:
         )
 
     def _expire(self, oldest: int, limit: int) -> None:
+        if self._passing:
+            self._passing.shorten(oldest)
         names = expired(self._shelf.sizes(), before=oldest, limit=limit)
         if not names:
             return
