@@ -3,9 +3,6 @@
 import asyncio
 from datetime import timedelta
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from toban.core.errors import DeliveryError
 from toban.state import feed, journal, spool
 
@@ -156,17 +153,6 @@ async def test_a_send_that_hangs_ends_with_its_lease(state, clock):
 
     await spool.work_off(state, "ops", send, clock=clock, lease=timedelta(milliseconds=10))
     assert (await tally(state)).waiting == 1
-
-
-@given(st.integers(1, 10_000), st.none() | st.floats(0, 1e9), st.floats(0, 1))
-def test_the_pause_grows_and_has_an_end(tries, asked, chance):
-    """
-    Never under 0.75 s, never over an hour, and never sooner than asked within that hour.
-    """
-    pause = spool.pause(tries, asked, chance).total_seconds()
-
-    assert 0.75 <= pause <= 3600
-    assert pause >= min(asked or 0, 3600)
 
 
 async def test_a_line_keeps_its_order_and_holds_up_nobody_else(state, clock):

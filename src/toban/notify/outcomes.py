@@ -1,18 +1,15 @@
 """What an answer over HTTP means for a message: delivered, to be tried again, or refused for good."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from datetime import datetime
+from typing import Any
 
 import httpx2
 
 from toban.core.errors import DeliveryError
 from toban.core.network import reason
+from toban.core.retrying import AGAIN, retry_after
 from toban.notify.plain import one_line, shortened, without
-
-AGAIN: Final = frozenset({408, 425, 429})
-"""Statuses below 500 after which another try may end otherwise."""
 
 
 async def post(
@@ -46,20 +43,13 @@ def refused(
     told = without(shortened(one_line(words), 200), secrets)
     permanent = 300 <= status < 500 and status not in AGAIN
     return DeliveryError(
-        f"{name}: answered {status}{f': {told}' if told else ''}", permanent=permanent, after=retry_after(response, now)
+        f"{name}: answered {status}{f': {told}' if told else ''}", permanent=permanent, after=asked(response, now)
     )
 
 
-def retry_after(response: httpx2.Response, now: datetime) -> float | None:
-    """Return how many seconds the receiver asks to wait: it says so in seconds, or as a date."""
-    said = response.headers.get("retry-after", "").strip()
-    if said.isdecimal():
-        return float(said[:9])
-    try:
-        at = parsedate_to_datetime(said)
-    except (ValueError, TypeError):
-        return None
-    return max(0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds())
+def asked(response: httpx2.Response, now: datetime) -> float | None:
+    """Return how many seconds the receiver asks to wait."""
+    return retry_after(response.headers.get("retry-after", ""), now)
 
 
 def as_json(response: httpx2.Response) -> Any:

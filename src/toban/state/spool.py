@@ -33,6 +33,7 @@ from sqlalchemy import (
 
 from toban.core.errors import DeliveryError
 from toban.core.ports import Clock
+from toban.core.retrying import pause
 from toban.state.door import State
 from toban.state.tables import Id, Moment, metadata
 
@@ -202,17 +203,6 @@ def _end(connection: Connection, parcel: Parcel, outcome: str) -> None:
     row = (ENDED.c.lane == parcel.lane) & (ENDED.c.outcome == outcome)
     if connection.execute(update(ENDED).where(row).values(many=ENDED.c.many + 1)).rowcount == 0:
         connection.execute(insert(ENDED).values(lane=parcel.lane, outcome=outcome, many=1))
-
-
-def pause(tries: int, asked: float | None, chance: float) -> timedelta:
-    """
-    Return how long to wait before the next try.
-
-    One second, doubled with each try up to five minutes, of which up to a quarter is left to ``chance`` (0 to 1) so
-    that many senders don't come back at once; never sooner than the receiver asked, but no later than an hour.
-    """
-    usual = min(2.0 ** min(tries - 1, 20), 300.0) * (0.75 + 0.25 * chance)
-    return timedelta(seconds=min(max(usual, asked or 0.0), 3600.0))
 
 
 async def work_off(

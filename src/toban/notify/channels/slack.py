@@ -10,7 +10,7 @@ from toban.core.errors import DeliveryError
 from toban.core.section import Address, Secret, Text
 from toban.notify.channel import Channel, Handle, Proof, Receiver, Sealed, Tools
 from toban.notify.notification import Kind, Link, Notification
-from toban.notify.outcomes import as_json, post, refused, retry_after
+from toban.notify.outcomes import as_json, asked, post, refused
 from toban.notify.plain import is_web, shortened, without
 from toban.notify.reaching import reached
 from toban.notify.wording import words
@@ -135,7 +135,7 @@ class Slack(Channel):
         return DeliveryError(
             f"{self.name}: {method}: {word}{f': {remedy}' if remedy else ''}",
             permanent=word not in AGAIN,
-            after=retry_after(response, tools.clock.now()),
+            after=asked(response, tools.clock.now()),
         )
 
     async def prove(self, tools: Tools) -> Proof:
