@@ -32,6 +32,7 @@ __all__ = [
     "redis",
     "running",
     "valkey",
+    "victoria",
 ]
 
 
@@ -76,7 +77,9 @@ def pgbouncer(behind: Postgres, **settings: str) -> Iterator[Server]:
 
 
 @contextmanager
-def prometheus(configuration: str = "{}", prepare: Callable[[Path], None] | None = None) -> Iterator[Server]:
+def prometheus(
+    configuration: str = "{}", prepare: Callable[[Path], None] | None = None, *more: str
+) -> Iterator[Server]:
     """Run Debian's Prometheus; ``prepare`` may put blocks into `data` of its folder beforehand."""
     program = need("prometheus", shutil.which("prometheus"))
     with folder() as path:
@@ -92,9 +95,29 @@ def prometheus(configuration: str = "{}", prepare: Callable[[Path], None] | None
             "--storage.tsdb.path=data",
             "--storage.tsdb.retention.time=100y",
             f"--web.listen-address=127.0.0.1:{port}",
+            "--web.enable-remote-write-receiver",
+            *more,
         ]
         with running(Server(port, path, [str(program), *options])) as server:
             _ready(f"http://127.0.0.1:{port}/-/ready")
+            yield server
+
+
+@contextmanager
+def victoria() -> Iterator[Server]:
+    """Run Debian's VictoriaMetrics."""
+    program = need("victoria-metrics", shutil.which("victoria-metrics"))
+    with folder() as path:
+        port = free_port()
+        options = [
+            "-storageDataPath=data",
+            f"-httpListenAddr=127.0.0.1:{port}",
+            "-retentionPeriod=100y",
+            "-search.latencyOffset=0s",
+            "-search.disableCache",
+        ]
+        with running(Server(port, path, [str(program), *options])) as server:
+            _ready(f"http://127.0.0.1:{port}/health")
             yield server
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 import toban
 from toban.alerting import loading
+from toban.alerting.elsewhere import Elsewhere
 from toban.alerting.evaluating import Evaluating
 from toban.alerting.groups import Group
 from toban.alerting.ledger import Ledger
@@ -48,8 +49,11 @@ from toban.notify.heartbeat import Beating
 from toban.notify.muting import Inhibiting, Windows
 from toban.notify.routing import CHANNELS, Routing
 from toban.notify.shipped import INHIBITIONS
+from toban.promql.beyond import Beyond
 from toban.promql.engine import Engine
 from toban.promql.querying import Querying
+from toban.remote.asking import Asking
+from toban.remote.writing import Writing
 from toban.settings import Settings
 from toban.shop.grants import lacking
 from toban.shop.lending import lent
@@ -102,8 +106,10 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         network = stack.enter_context(serving.network(settings.web))
         local = stack.enter_context(serving.local(settings.data / SOCKET))
         state = await stack.enter_async_context(State(_database(settings), clock, meters))
-        store = stack.enter_context(Store(settings.data / "tsdb", settings.metrics, clock, meters))
-        engine = await stack.enter_async_context(Querying(Engine(store)))
+        metrics, remote = settings.metrics, settings.metrics.remote
+        backlog = remote.backlog if remote and remote.write_url else None
+        store = stack.enter_context(Store(settings.data / "tsdb", metrics, clock, meters, backlog=backlog))
+        engine = await stack.enter_async_context(Querying(Engine(store, lookback=metrics.lookback)))
         tools = replace(await _tools(stack, settings, clock, meters), state=state)
 
         groups = rules(settings)
@@ -118,9 +124,13 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         dispatching = _dispatching(settings, state, tools)
         services.append(dispatching)
         # Rules are judged in a thread of their own: a question that takes long delays no alert.
-        judge = await stack.enter_async_context(Querying(Engine(store)))
+        judge = await stack.enter_async_context(Querying(Engine(store, lookback=metrics.lookback)))
+        asking = Asking(remote, tools.http) if remote and remote.query_url else None
+        elsewhere = Elsewhere(asking, metrics.lookback) if asking else None
+        if remote and store.passing:
+            services.append(Writing(remote, store.passing, tools.http, clock, meters))
         ledger = Ledger(state, settings.data, dispatching.ring, dispatching.urgent)
-        evaluating = _evaluating(settings, groups, ledger, judge, store, tools, collecting, services)
+        evaluating = _evaluating(settings, groups, ledger, judge, elsewhere, store, tools, collecting, services)
         await evaluating.open()
         own = Own(about, ledger.alerts, collecting.targets, health, services)
         outside = Outside(ledger, clock, meters)
@@ -143,7 +153,8 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         pushed = [*doors.routes(), *Lines(recent).routes()]
         pushed += [*Rules(evaluating).routes(), *alerts.routes(), *speaking.routes()]
         pushed += Uptimerobot(outside, clock).routes()
-        app = application(own, health, engine, store, collecting, services, clock, pushed)
+        answering = Beyond(engine, asking, store.oldest) if asking else engine
+        app = application(own, health, engine, answering, store, collecting, services, clock, pushed)
         services.append(serving.Serving(app, settings.web, network, local, clock))
         await stack.enter_async_context(noted(state, clock))
         yield Assembly(services, collecting.first_look, own.overview)
@@ -159,6 +170,10 @@ def rules(settings: Settings) -> list[Group]:
     shipped = {rule.name for group in loading.shipped() for rule in group.rules}
     there = ", ".join(sorted(settings.channels)) or "none is configured"
     for group in groups:
+        if group.outside and not (settings.metrics.remote and settings.metrics.remote.query_url):
+            raise SettingsError(
+                f"{group.file}: group {group.name!r}: `engine: outside` wants `metrics.remote.query_url`"
+            )
         for rule in group.alerts:
             named = rule.labels[CHANNELS].source.split(",") if CHANNELS in rule.labels else []
             for name in map(str.strip, named):
@@ -201,6 +216,7 @@ def _evaluating(
     groups: Sequence[Group],
     ledger: Ledger,
     judge: Querying,
+    elsewhere: Elsewhere | None,
     store: Store,
     tools: Tools,
     collecting: Collecting,
@@ -220,6 +236,7 @@ def _evaluating(
         tools.clock,
         tools.meters,
         conditions=conditions,
+        outside=elsewhere,
         first_look=collecting.first_look,
         targets=[target.name for target in collecting.targets()],
     )

@@ -18,16 +18,28 @@ from toban.collect.collector import COLLECTORS, Collector
 from toban.core.errors import SettingsError
 from toban.core.kinds import Kinds
 from toban.core.places import CONFIGURATION, data_folder
-from toban.core.section import Secret, Section
+from toban.core.section import Duration, Secret, Section
 from toban.notify import defaults as notify_defaults
 from toban.notify.channel import CHANNELS, Channel
 from toban.notify.routing import unknown
 from toban.notify.settings import NotifySettings
+from toban.promql.engine import LOOKBACK
+from toban.remote.settings import RemoteSettings
 from toban.shop.settings import ShopSettings, from_variables
 from toban.tsdb.settings import TsdbSettings
 from toban.web.settings import WebSettings
 
 LARGEST: Final = 1_000_000
+
+
+class MetricsSettings(TsdbSettings):
+    """toban's own store of numbers, in the data folder under `tsdb/`, and an outside engine beside it."""
+
+    lookback: Duration = LOOKBACK
+    """How old a series' newest number may be and still count as its value."""
+
+    remote: RemoteSettings | None = None
+    """A Prometheus, VictoriaMetrics, Mimir or Thanos beside toban's own store."""
 
 
 class Settings(Section):
@@ -46,7 +58,7 @@ class Settings(Section):
     collect: tuple[Annotated[Collector, COLLECTORS], ...] = ()
     """What to look at, beside this machine and the parts of the shop."""
 
-    metrics: TsdbSettings = TsdbSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
     alerting: AlertingSettings = AlertingSettings()
 

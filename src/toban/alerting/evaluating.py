@@ -66,12 +66,14 @@ class Evaluating:
         meters: Meters,
         *,
         conditions: Callable[[], Iterable[tuple[str, Condition]]] = tuple,
+        outside: Engine | None = None,
         first_look: Callable[[], Awaitable[None]] | None = None,
         targets: Iterable[str] = (),
     ) -> None:
         self.benches = [Bench(group, every) for group in groups]
         self.ledger = ledger
         self._engine = engine
+        self._outside = outside or engine
         self._sink = sink
         self._state = state
         self._clock = clock
@@ -143,13 +145,14 @@ class Evaluating:
 
     async def _judged(self, seat: Seat, bench: Bench, now: datetime) -> Health:
         at = milliseconds(now)
+        engine = self._outside if bench.group.outside else self._engine
         if isinstance(seat.rule, RecordingRule):
-            values = await judging.recorded(seat.rule, self._engine, at, bench.group.limit)
+            values = await judging.recorded(seat.rule, engine, at, bench.group.limit)
             if seat.series:
                 await self._append(seat.series.batches(values, at))
             return Health.OK
-        found = await judging.findings(seat.rule, self._engine, at, bench.group.limit)
-        health = Health.OK if found else await self._health(seat.rule, now)
+        found = await judging.findings(seat.rule, engine, at, bench.group.limit)
+        health = Health.OK if found else await self._health(seat.rule, engine, now)
         before = self.ledger.of(seat.key)
         if found and seat.key not in self._seen:
             await self._note_seen(seat.key, now)
@@ -162,9 +165,9 @@ class Evaluating:
             await self.ledger.put(seat.key, step(before, found, now, seat.rule.hold, seat.rule.keep))
         return health
 
-    async def _health(self, rule: AlertRule, now: datetime) -> Health:
+    async def _health(self, rule: AlertRule, engine: Engine, now: datetime) -> Health:
         """Tell what an empty answer means."""
-        there = await self._engine.presence(rule.query.text, milliseconds(now))
+        there = await engine.presence(rule.query.text, milliseconds(now))
         settling = now - self._started < SETTLING
         if there is Presence.PRESENT:
             if rule.key not in self._seen:

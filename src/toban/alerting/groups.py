@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 
@@ -72,7 +72,8 @@ class Group:
     Rules that are judged one after the other, at the same time.
 
     ``every`` is nothing where the file leaves it to the settings. ``limit`` is how many series or alerts one of its
-    rules may come to, 0 for no limit. ``file`` tells where it was read.
+    rules may come to, 0 for no limit. ``file`` tells where it was read. ``outside`` says that the outside engine
+    answers its questions.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Group:
     rules: Sequence[Rule]
     every: timedelta | None = None
     limit: int = 0
+    outside: bool = False
 
     @property
     def alerts(self) -> Iterator[AlertRule]:
@@ -127,6 +129,7 @@ class _Group(Section):
     interval: Length | None = None
     limit: Annotated[int, Field(ge=0)] = 0
     query_offset: Literal["0s"] | None = None
+    engine: Literal["embedded", "outside"] = "embedded"
     labels: dict[str, Text] = Field(default_factory=dict)
     rules: tuple[_Rule, ...] = ()
 
@@ -196,7 +199,7 @@ def _group(raw: _Group, where: str, mistakes: list[str]) -> Group:
         if query and not said:
             rules.append(_rule(one, query, labels, annotations))
     interval = raw.interval or None
-    return Group(raw.name, where, tuple(rules), interval, raw.limit)
+    return Group(raw.name, where, tuple(rules), interval, raw.limit, raw.engine == "outside")
 
 
 def _rule(raw: _Rule, query: Query, labels: Mapping[str, Template], annotations: Mapping[str, Template]) -> Rule:
@@ -241,8 +244,5 @@ def together(shipped: Iterable[Group], own: Iterable[Group]) -> list[Group]:
     """Return all groups; an alert of one's own takes the place of a shipped one of the same name."""
     own = list(own)
     names = {rule.name for group in own for rule in group.rules}
-    kept = [
-        Group(it.name, it.file, tuple(rule for rule in it.rules if rule.name not in names), it.every, it.limit)
-        for it in shipped
-    ]
+    kept = [replace(it, rules=tuple(rule for rule in it.rules if rule.name not in names)) for it in shipped]
     return [*own, *(group for group in kept if group.rules)]

@@ -11,7 +11,7 @@ from toban.alerting.groups import AlertRule, Group, Rule
 from toban.core.labels import NAME
 from toban.core.matching import Match, Matcher
 from toban.core.section import written
-from toban.promql.nodes import Aggregation, Binary, Call, Node, Number, Selector, children
+from toban.promql.nodes import Aggregation, Binary, Call, Node, Number, Selector, selectors, walk
 
 ALWAYS: Final = frozenset({"up", "ALERTS", "ALERTS_FOR_STATE"})
 """Metrics that are there wherever rules are judged."""
@@ -100,7 +100,7 @@ def _unmet(name: str, matcher: Matcher, series: Collection[Mapping[str, str]]) -
 
 def _units(root: Node) -> Iterator[str]:
     """Say which limits look as if they were meant in another unit."""
-    for node in nodes(root):
+    for node in walk(root):
         if isinstance(node, Binary) and node.operator in COMPARISONS:
             left, right, operator = node.left, node.right, node.operator
             if isinstance(left, Number):
@@ -155,15 +155,3 @@ def reads(root: Node) -> list[str]:
         job = next((it.value for it in selector.matchers if it.name == "job" and it.match is Match.EQUAL), "")
         found.append(f'{name}{{job="{job}"}}' if name == "up" and job else name)
     return sorted(set(found))
-
-
-def selectors(root: Node) -> Iterator[Selector]:
-    """Return all selectors in an expression."""
-    return (node for node in nodes(root) if isinstance(node, Selector))
-
-
-def nodes(root: Node) -> Iterator[Node]:
-    """Return a tree's nodes, the root first."""
-    yield root
-    for child in children(root):
-        yield from nodes(child)

@@ -8,6 +8,7 @@ from typing import Any
 import re2
 
 from toban.core.errors import BadQueryError
+from toban.core.labels import LABEL_NAME, quote
 
 
 class Match(StrEnum):
@@ -41,7 +42,9 @@ class Matcher:
         return self.accepts(labels.get(self.name, ""))
 
     def __str__(self) -> str:
-        return f"{self.name}{self.match}{self.value!r}"
+        """Write the condition as PromQL would, and Alertmanager."""
+        name = self.name if LABEL_NAME.fullmatch(self.name) else quote(self.name)
+        return f"{name}{self.match}{quote(self.value)}"
 
 
 def matches(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:

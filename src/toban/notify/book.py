@@ -23,7 +23,7 @@ from sqlalchemy import (
 from toban.notify.channel import Handle
 from toban.notify.damping import Heard
 from toban.notify.deciding import Note, Picture
-from toban.notify.matching import matchers, written
+from toban.notify.matching import matchers
 from toban.notify.muting import Silence
 from toban.notify.threads import Thread
 from toban.state.tables import Id, Moment, metadata
@@ -161,7 +161,7 @@ def keep_silence(connection: Connection, silence: Silence) -> None:
     connection.execute(
         insert(SILENCE).values(
             id=silence.id,
-            matchers=[written(condition) for condition in silence.matchers],
+            matchers=[str(condition) for condition in silence.matchers],
             starts=silence.starts,
             ends=silence.ends,
             by=silence.by,

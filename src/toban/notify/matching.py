@@ -7,7 +7,6 @@ from typing import Annotated, Final
 from pydantic import AfterValidator
 
 from toban.core.errors import BadQueryError
-from toban.core.labels import quote
 from toban.core.matching import Match, Matcher
 
 _CONDITION: Final = re.compile(
@@ -42,11 +41,6 @@ def _unescaped(found: re.Match[str]) -> str:
 def matchers(texts: Iterable[str]) -> Sequence[Matcher]:
     """Read several conditions, all of which must be met."""
     return tuple(matcher(text) for text in texts)
-
-
-def written(condition: Matcher) -> str:
-    """Write a condition as `matcher` reads it."""
-    return f"{condition.name}{condition.match}{quote(condition.value)}"
 
 
 def _checked(text: str) -> str:

@@ -10,7 +10,7 @@ from cronsim import CronSim
 from toban.core.alerts import Alert, Status
 from toban.core.labels import Labels
 from toban.core.matching import Matcher, matches
-from toban.notify.matching import matchers, written
+from toban.notify.matching import matchers
 from toban.notify.settings import Inhibition, NotifySettings, Window
 
 
@@ -32,7 +32,7 @@ class Silence:
 
     def says(self) -> str:
         """Return it in words."""
-        return ", ".join(written(condition) for condition in self.matchers)
+        return ", ".join(map(str, self.matchers))
 
 
 @dataclass(frozen=True, slots=True)

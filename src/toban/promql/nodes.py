@@ -1,5 +1,6 @@
 """A query as a tree."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
@@ -160,6 +161,18 @@ def children(node: Node) -> tuple[Node, ...]:
             return (inner,) if parameter is None else (parameter, inner)
         case _:
             return ()
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """Return a node and all that it is made of."""
+    yield node
+    for child in children(node):
+        yield from walk(child)
+
+
+def selectors(node: Node) -> Iterator[Selector]:
+    """Return all selectors in a node."""
+    return (it for it in walk(node) if isinstance(it, Selector))
 
 
 def reach(node: Node, lookback: int) -> int:

@@ -19,7 +19,7 @@ from toban.core.matching import Matcher, matches
 from toban.core.ports import SeriesSource
 from toban.core.samples import ABSENT, Family, Group, is_absent
 from toban.promql.engine import Engine
-from toban.promql.nodes import Node, Selector, children
+from toban.promql.nodes import selectors
 from toban.promql.scripts import Clear, Eval, Load, milliseconds, read
 from toban.promql.syntax import UnsupportedError
 from toban.promql.values import Floats, Times
@@ -194,17 +194,10 @@ def _not_ours(case: Eval, engine: Engine, native: Sequence[Labels]) -> str:
         return str(error)
     except QueryError:
         return "modifiers behind feature flags" if _NOT_OURS.search(case.query) else ""
-    for selector in _selectors(root):
+    for selector in selectors(root):
         if any(matches(selector.matchers, labels) for labels in native):
             return "native histograms"
     return ""
-
-
-def _selectors(node: Node) -> Iterator[Selector]:
-    if isinstance(node, Selector):
-        yield node
-    for child in children(node):
-        yield from _selectors(child)
 
 
 def _difference(case: Eval, answer: Answer) -> str:

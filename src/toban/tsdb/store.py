@@ -200,6 +200,14 @@ class Store:
                     held[sealed.ids] = True
         return [labels for number, labels in found.items() if held[number]]
 
+    def oldest(self, matchers: Sequence[Matcher]) -> int | None:
+        """Return about when the oldest number was of the series that meet the conditions, nothing where none is."""
+        taken, blocks = self._head.taken(-(2**62), 2**62), self._shelf.blocks
+        wanted = self._flags(self._index.find(matchers))
+        found = [int(rows.times.min()) for ids, rows in taken if wanted[ids].any()]
+        found += [sealed.first for block in blocks for sealed in block.groups if wanted[sealed.ids].any()]
+        return min(found, default=None)
+
     def families(self) -> Mapping[str, Family]:
         """Return what is known of each metric, by name."""
         return dict(self._families)

@@ -22,7 +22,7 @@ from toban.core.section import duration
 from toban.notify import book
 from toban.notify.dispatching import Dispatching
 from toban.notify.drilling import Drilling
-from toban.notify.matching import matchers, written
+from toban.notify.matching import matchers
 from toban.notify.muting import Silence
 from toban.notify.notices import drill
 from toban.state import journal
@@ -253,7 +253,7 @@ def _silence(silence: Silence, now: datetime) -> dict[str, Any]:
     state = "active" if silence.active(now) else "pending" if now < silence.starts else "expired"
     return {
         "id": silence.id,
-        "match": [written(condition) for condition in silence.matchers],
+        "match": [str(condition) for condition in silence.matchers],
         "starts": silence.starts.isoformat(),
         "ends": silence.ends.isoformat(),
         "by": silence.by,

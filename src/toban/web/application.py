@@ -21,20 +21,25 @@ def application(
     own: Own,
     health: Health,
     engine: QueryEngine,
+    questions: QueryEngine,
     source: SeriesSource,
     collecting: Collecting,
     services: Sequence[Service],
     clock: Clock,
     more: Sequence[Route] = (),
 ) -> Starlette:
-    """Return what answers all requests; ``more`` is what lets numbers and lines in, and shows lines."""
+    """
+    Return what answers all requests; ``more`` is what lets numbers and lines in, and shows lines.
+
+    ``engine`` answers toban's own questions, ``questions`` those that are asked.
+    """
     return Starlette(
         routes=[
             *Page(own).routes(),
             *own.routes(),
             *health_pages.routes(health, services),
             *Exposing(collecting.newest, engine, source, clock).routes(),
-            *Prometheus(engine, source, collecting.targets, clock).routes(),
+            *Prometheus(questions, source, collecting.targets, clock).routes(),
             *more,
         ],
         exception_handlers={404: _not_found},

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toban.core.matching import Match, Matcher
-from toban.notify.matching import matcher, written
+from toban.notify.matching import matcher
 
 
 @pytest.mark.parametrize(
@@ -45,4 +45,4 @@ def test_a_condition_reads_back_as_it_was_written(name, match, value):
     Whatever its value.
     """
     condition = Matcher(name, match, value)
-    assert matcher(written(condition)) == condition
+    assert matcher(str(condition)) == condition

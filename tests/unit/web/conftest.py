@@ -84,7 +84,7 @@ async def client(request: pytest.FixtureRequest, source, collecting, alerts) -> 
         shop = ShopSettings(database="postgresql://db/shop")
         health = Health(*checks(shop), engine, clock)
         own = Own(About(NOW, "/data", "http://127.0.0.1:9119"), alerts.copy, collecting.targets, health, [collecting])
-        app = application(own, health, engine, source, collecting, [collecting], clock)
+        app = application(own, health, engine, engine, source, collecting, [collecting], clock)
         transport = httpx2.ASGITransport(Access(app, settings))
         async with httpx2.AsyncClient(transport=transport, base_url="http://toban") as client:
             yield client

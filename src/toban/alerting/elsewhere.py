@@ -1,0 +1,42 @@
+"""Rules that the outside engine answers."""
+
+from datetime import timedelta
+
+from toban.core.answers import Answer
+from toban.core.ports import QueryEngine
+from toban.promql import syntax
+from toban.promql.nodes import Range, Selector, walk
+from toban.promql.presence import Presence, presence
+
+
+class Elsewhere:
+    """
+    Answers the questions of rules by an engine that is somewhere else.
+
+    ``lookback`` is how old the newest sample of a series may be there. Raises ``QueryError`` or ``StoreError``.
+    """
+
+    def __init__(self, engine: QueryEngine, lookback: timedelta) -> None:
+        self._engine = engine
+        self._lookback = lookback // timedelta(milliseconds=1)
+
+    async def instant(self, query: str, at: int, *, patience: timedelta | None = None) -> Answer:
+        """Return what the query comes to at one time (milliseconds)."""
+        return await self._engine.instant(query, at, patience=patience)
+
+    async def presence(self, query: str, at: int) -> Presence:
+        """Tell how much of what a query reads is there: each of its selectors is asked for."""
+        root = syntax.parse(query).root
+        wanted = [(it.selector, it.span) if isinstance(it, Range) else (it, 0) for it in walk(root)]
+        there = {
+            (selector, span): await self._has(selector, span, at)
+            for selector, span in wanted
+            if isinstance(selector, Selector)
+        }
+        return presence(root, lambda selector, span: there[selector, span])
+
+    async def _has(self, selector: Selector, span: int, at: int) -> bool:
+        end = (selector.at if isinstance(selector.at, int) else at) - selector.offset
+        conditions = ",".join(map(str, selector.matchers))
+        query = f"count(last_over_time({{{conditions}}}[{span or self._lookback}ms]))"
+        return bool((await self._engine.instant(query, end)).series)

@@ -1,0 +1,1 @@
+"""An outside engine: remote write to it, questions to it."""

@@ -1,0 +1,60 @@
+"""
+A stand-in for an engine that takes remote write and answers questions, stricter than any real one.
+
+    async with FakeRemote() as engine:
+        engine.url                  # what `write_url` and `query_url` are made of
+        engine.samples              # what was taken: (series, time, value), in the order in which it came
+        engine.next(busy(3), late)  # what the next two requests meet
+
+A sample that comes twice is taken twice, so that it shows. Questions are answered by ``answers``, in order.
+"""
+
+import struct
+from collections import deque
+from urllib.parse import parse_qs
+
+from tests.fake_http import Asked, FakeService, Reply
+from toban.core.labels import Labels
+from toban.remote.wire import HEADERS, Decoder, WireError
+
+
+class FakeRemote(FakeService):
+    """An engine."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.samples: list[tuple[Labels, int, float]] = []
+        self.answers: deque[Reply] = deque()
+        self.questions: list[dict[str, str]] = []
+        self._decoder = Decoder()
+
+    def answer(self, asked: Asked) -> Reply:
+        """Take numbers, or answer a question."""
+        if asked.path.startswith("/api/v1/query"):
+            self.questions.append({name: value for name, (value,) in parse_qs(asked.body.decode()).items()})
+            return self.answers.popleft()
+        wrong = {name: value for name, value in HEADERS.items() if asked.headers.get(name) != value}
+        if asked.path != "/api/v1/write" or wrong:
+            self.mistakes.append(f"{asked.path}: {wrong}")
+            return Reply(400, b"bad")
+        try:
+            found = [(it.labels, it.at, it.value) for it in self._decoder.decode(asked.body, 2**26)]
+        except WireError as error:
+            self.mistakes.append(str(error))
+            return Reply(400, str(error).encode())
+        last: dict[Labels, int] = {}
+        for labels, at, _ in found:
+            if at <= last.get(labels, -1):
+                self.mistakes.append(f"{labels} at {at}: not in order of time")
+            last[labels] = at
+        self.samples += found
+        return Reply(204)
+
+    def pretended(self, asked: Asked) -> Reply:
+        """Say that it was taken."""
+        return Reply(204)
+
+
+def bits(value: float) -> bytes:
+    """Return a number so that a NaN can be compared."""
+    return struct.pack("<d", value)

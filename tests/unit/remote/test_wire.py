@@ -1,0 +1,93 @@
+"""Remote write on the wire."""
+
+from contextlib import suppress
+
+import cramjam
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fake_remote import bits
+from toban.core.labels import Labels
+from toban.core.samples import ABSENT, STALE, Batch, Layout
+from toban.remote.wire import Decoder, Encoder, WireError
+
+SERIES = [Labels(__name__="orders_total", shop="東京"), Labels(__name__="load"), Labels(__name__="x", a='"\\\n')]
+
+
+def batch(layout, at, *values):
+    return Batch(layout, at, np.array(values, np.float64))
+
+
+def sent(batches, **extra):
+    """Return what arrives, the numbers by their bits."""
+    body, many = Encoder(extra).encode(batches)
+    found = [(it.labels, it.at, bits(it.value)) for it in Decoder().decode(body, 2**20)]
+    assert len(found) == many
+    return found
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(-(2**50), 2**50),
+            st.lists(st.floats() | st.sampled_from([STALE, ABSENT]), min_size=3, max_size=3),
+        ),
+        unique_by=lambda it: it[0],
+    )
+)
+def test_what_is_sent_arrives(rows):
+    """
+    Bit by bit, without what is absent; the samples of a series in order of time.
+    """
+    layout = Layout(SERIES)
+    found = sent([batch(layout, at, *values) for at, values in rows])
+
+    assert found == [
+        (labels, at, bits(values[place]))
+        for place, labels in enumerate(SERIES)
+        for at, values in sorted(rows)
+        if bits(values[place]) != bits(ABSENT)
+    ]
+
+
+def test_labels_of_the_house_are_given_where_there_are_none():
+    """
+    A series' own stand.
+    """
+    found = sent([batch(Layout(SERIES[:2]), 1, 1, 2)], shop="mine")
+    assert [labels for labels, _, _ in found] == [SERIES[0], Labels(__name__="load", shop="mine")]
+
+
+def packed(data):
+    return bytes(cramjam.snappy.compress_raw(data))
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "corrupt"),
+        (b"\xff" * 40, "corrupt"),
+        (packed(b"\xff" * 40), "not a WriteRequest"),
+        (packed(b"\n\x08\n\x02\n\xff\x12\x02\x10\x01"), "a label is no text"),
+        (packed(b"\n\n\n\x04\x12\x02ab\x12\x02\x10\x01"), "without a metric name"),
+        (packed(b"\n\x02\x22\x00"), "native histograms"),
+        (packed(bytes(2**20 + 1)), "more than 1048576 bytes"),
+    ],
+)
+def test_what_is_no_request_is_refused(body, says):
+    """
+    With what is wrong.
+    """
+    with pytest.raises(WireError, match=says):
+        list(Decoder().decode(body, 2**20))
+
+
+@given(st.binary(max_size=200))
+def test_garbage_breaks_nothing(data):
+    """
+    It is refused, or happens to be a request.
+    """
+    with suppress(WireError):
+        list(Decoder().decode(packed(data), 2**20))
