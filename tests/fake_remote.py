@@ -38,7 +38,7 @@ class FakeRemote(FakeService):
             self.mistakes.append(f"{asked.path}: {wrong}")
             return Reply(400, b"bad")
         try:
-            found = [(it.labels, it.at, it.value) for it in self._decoder.decode(asked.body, 2**26)]
+            found = [(it.labels, it.at, it.value) for it in self._decoder.decode(asked.body, 2**26)[0]]
         except WireError as error:
             self.mistakes.append(str(error))
             return Reply(400, str(error).encode())

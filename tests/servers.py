@@ -78,7 +78,7 @@ def pgbouncer(behind: Postgres, **settings: str) -> Iterator[Server]:
 
 @contextmanager
 def prometheus(
-    configuration: str = "{}", prepare: Callable[[Path], None] | None = None, *more: str
+    configuration: str = "{}", prepare: Callable[[Path], None] | None = None, *, port: int = 0
 ) -> Iterator[Server]:
     """Run Debian's Prometheus; ``prepare`` may put blocks into `data` of its folder beforehand."""
     program = need("prometheus", shutil.which("prometheus"))
@@ -89,14 +89,13 @@ def prometheus(
             prepare(path)
             for file in path.rglob("*"):
                 shutil.chown(file, path.owner(), path.group())
-        port = free_port()
+        port = port or free_port()
         options = [
             "--config.file=prometheus.yml",
             "--storage.tsdb.path=data",
             "--storage.tsdb.retention.time=100y",
             f"--web.listen-address=127.0.0.1:{port}",
             "--web.enable-remote-write-receiver",
-            *more,
         ]
         with running(Server(port, path, [str(program), *options])) as server:
             _ready(f"http://127.0.0.1:{port}/-/ready")

@@ -39,6 +39,7 @@ from toban.instruments.budgets import Budgets
 from toban.intake import events
 from toban.intake.events import Events
 from toban.intake.taking import Taking
+from toban.intake.written import Written
 from toban.logs.recent import Recent
 from toban.notify.channel import Proof
 from toban.notify.channel import Tools as NotifyTools
@@ -147,7 +148,8 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
             services.append(Beating(settings.notify.heartbeat, missing, tools.http, clock, meters))
         drilling = _drilling(settings, dispatching, state, clock, meters)
         services.append(drilling)
-        doors = Doors(taking, Events(state, clock, meters, declines), settings.web.body_limit)
+        written = Written(store, metrics.retention, clock, meters)
+        doors = Doors(taking, Events(state, clock, meters, declines), written, settings.web.body_limit)
         alerts = Alerts(evaluating, dispatching, drilling, state, clock)
         speaking = Alertmanager(evaluating, outside, dispatching, alerts, state, clock)
         pushed = [*doors.routes(), *Lines(recent).routes()]

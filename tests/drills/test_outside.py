@@ -119,6 +119,28 @@ def test_what_toban_does_not_hold_is_asked_outside(name, tmp_path):
         assert values(program, "a_total", newest(program)) == ["1"]
 
 
+def test_a_real_prometheus_writes_to_toban(tmp_path):
+    """
+    By remote write: the same numbers in both, and what it knows of its metrics.
+    """
+    (tmp_path / "toban.yaml").write_text(yaml.safe_dump({"collect": [{"kind": "host", "enabled": False}]}))
+    with toban(tmp_path / "data", "--config", str(tmp_path / "toban.yaml")) as program:
+        program.until("is on duty")
+        port = servers.free_port()
+        scraped = {"job_name": "itself", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+        write = {"url": f"{program.url}/api/v1/write", "metadata_config": {"send_interval": "1s"}}
+        configuration = {"global": {"scrape_interval": "1s"}, "scrape_configs": [scraped], "remote_write": [write]}
+        with servers.prometheus(yaml.safe_dump(configuration), port=port) as engine:
+            query = '{job="itself"}[1m]'
+            eventually(lambda: program.query('count_over_time(up{job="itself"}[1m]) > 5'))
+            at = program.value('timestamp(up{job="itself"})')
+            held = samples(address(engine), query, at)
+            eventually(lambda: samples(program.url, query, at), lambda found: found == held)
+            assert len(held) > 300
+            told = eventually(lambda: ask(program.url, "metadata", {"metric": "go_goroutines"})[1]["data"])
+            assert told == ask(address(engine), "metadata", {"metric": "go_goroutines"})[1]["data"]
+
+
 def values(program, query, at):
     """Return what a question comes to."""
     _, told = ask(program.url, "query", {"query": query, "time": str(at)})

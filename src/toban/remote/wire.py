@@ -5,7 +5,7 @@ A label is left as bytes here (on the wire a message and bytes are the same): wh
 again and again recognises them without looking inside.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -15,14 +15,17 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from toban.core.errors import TobanError
-from toban.core.labels import NAME, Labels
-from toban.core.samples import Batch, Layout, is_absent
+from toban.core.labels import METRIC_NAME, NAME, Labels
+from toban.core.samples import Batch, Family, Layout, Type, is_absent
 
 HEADERS: Final = {
     "content-encoding": "snappy",
     "content-type": "application/x-protobuf",
     "x-prometheus-remote-write-version": "0.1.0",
 }
+
+TYPES: Final = {1: Type.COUNTER, 2: Type.GAUGE, 3: Type.HISTOGRAM, 5: Type.SUMMARY}
+"""What a metric is, by its number on the wire; what is not here reads like nothing in particular."""
 
 KNOWN: Final = 200_000
 """How many series a reader keeps at hand."""
@@ -51,7 +54,16 @@ def _messages() -> dict[str, Any]:
             ("samples", 2, field.TYPE_MESSAGE, "Sample"),
             ("histograms", 4, field.TYPE_BYTES, "*"),
         ),
-        "WriteRequest": (("timeseries", 1, field.TYPE_MESSAGE, "TimeSeries"),),
+        "Metadata": (
+            ("type", 1, field.TYPE_INT32, ""),
+            ("name", 2, field.TYPE_STRING, ""),
+            ("help", 4, field.TYPE_STRING, ""),
+            ("unit", 5, field.TYPE_STRING, ""),
+        ),
+        "WriteRequest": (
+            ("timeseries", 1, field.TYPE_MESSAGE, "TimeSeries"),
+            ("metadata", 3, field.TYPE_MESSAGE, "Metadata"),
+        ),
     }
     file = descriptor_pb2.FileDescriptorProto(name="toban/remote.proto", package="toban.remote", syntax="proto3")
     for name, members in fields.items():
@@ -115,11 +127,11 @@ class Decoder:
     def __init__(self) -> None:
         self._known: dict[tuple[bytes, ...], Labels] = {}
 
-    def decode(self, packed: bytes, limit: int) -> Iterator[Sample]:
+    def decode(self, packed: bytes, limit: int) -> tuple[list[Sample], list[Family]]:
         """
-        Return the samples of a body. Raises ``WireError`` at once when it is none, or longer than ``limit`` unpacked.
+        Return the samples of a body, and what it tells of metrics.
 
-        Native histograms are none: ``WireError``, when nothing but them came.
+        Raises ``WireError`` when it is none, longer than ``limit`` unpacked, or all native histograms.
         """
         try:
             if cramjam.snappy.decompress_raw_len(packed) > limit:
@@ -129,10 +141,14 @@ class Decoder:
             raise WireError("snappy: corrupt input") from error
         except DecodeError as error:
             raise WireError("not a WriteRequest in protobuf") from error
-        found = [(self._labels(series.labels), series.samples) for series in request.timeseries if series.samples]
+        found = []
+        for series in request.timeseries:
+            if series.samples:
+                labels = self._labels(series.labels)
+                found += [Sample(labels, sample.timestamp, sample.value) for sample in series.samples]
         if not found and any(series.histograms for series in request.timeseries):
             raise WireError("native histograms are not known here")
-        return (Sample(labels, sample.timestamp, sample.value) for labels, samples in found for sample in samples)
+        return found, [_family(told) for told in request.metadata if METRIC_NAME.fullmatch(told.name)]
 
     def _labels(self, raw: Sequence[bytes]) -> Labels:
         key = tuple(raw)
@@ -142,6 +158,10 @@ class Decoder:
                 self._known.clear()
             known = self._known[key] = _read(key)
         return known
+
+
+def _family(told: Any) -> Family:
+    return Family(told.name, TYPES.get(told.type, Type.UNKNOWN), told.help, told.unit)
 
 
 def _read(raw: Sequence[bytes]) -> Labels:

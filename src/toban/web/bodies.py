@@ -31,6 +31,15 @@ async def body_of(request: Request, limit: int, take: Callable[[int], None] = la
     coding = request.headers.get("content-encoding", "identity").strip().lower() or "identity"
     if coding not in {"identity", "gzip", "x-gzip", "deflate"}:
         raise BodyError(415, f"Content-Encoding {coding!r} is not known here: send gzip, or nothing")
+    return await _read(request, limit, take, coding)
+
+
+async def packed(request: Request, limit: int, take: Callable[[int], None] = lambda size: None) -> bytes:
+    """Read a request's body as it is, whatever it is packed with. Otherwise like `body_of`."""
+    return await _read(request, limit, take, "identity")
+
+
+async def _read(request: Request, limit: int, take: Callable[[int], None], coding: str) -> bytes:
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length[:20]) > limit:
         raise _too_long(limit)

@@ -3,22 +3,28 @@
 import asyncio
 import gzip
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import timedelta
 
 import httpx2
+import numpy as np
 import orjson
 import pytest
 from starlette.applications import Starlette
 
 from tests.captured import Intake, body
 from tests.telemetry import logs, request, traces
-from toban.core.errors import StateError
+from toban.core.errors import SeriesLimitError, StateError, StoreError
+from toban.core.labels import Labels
+from toban.core.samples import Batch, Layout, milliseconds
 from toban.instruments.budgets import Budgets
 from toban.intake.events import Events
 from toban.intake.families import BODIES
 from toban.intake.nouns import Signal
 from toban.intake.taking import ROOM
+from toban.intake.written import WRITTEN, Written
 from toban.logs.recent import Recent
+from toban.remote.wire import HEADERS, Encoder
 from toban.web.access import Access
 from toban.web.doors import Doors
 from toban.web.lines import Lines
@@ -41,12 +47,40 @@ def intake() -> Intake:
     return Intake()
 
 
+class Sink:
+    """A store that keeps what it is given in memory, up to so many series."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[Labels, int], float] = {}
+        self.trouble = ""
+        self.most = 10
+
+    async def append(self, batches: Sequence[Batch]) -> None:
+        if self.trouble:
+            raise StoreError(self.trouble)
+        found = {
+            (labels, batch.at): value
+            for batch in batches
+            for labels, value in zip(batch.layout.series, batch.values.tolist(), strict=True)
+            if value == value
+        }
+        if len({labels for labels, _ in [*self.kept, *found]}) > self.most:
+            raise SeriesLimitError("too many series")
+        self.kept |= found
+
+
 @pytest.fixture
-async def client(request: pytest.FixtureRequest, intake) -> AsyncIterator[httpx2.AsyncClient]:
+def sink() -> Sink:
+    return Sink()
+
+
+@pytest.fixture
+async def client(request: pytest.FixtureRequest, intake, sink) -> AsyncIterator[httpx2.AsyncClient]:
     marked = request.node.get_closest_marker("listening")
     settings = WebSettings(**marked.kwargs) if marked else WebSettings()
     events = Events(NoState(), intake.clock, intake.meters)
-    app = Starlette(routes=Doors(intake.taking, events, LIMIT).routes())
+    written = Written(sink, timedelta(days=90), intake.clock, intake.meters)
+    app = Starlette(routes=Doors(intake.taking, events, written, LIMIT).routes())
     transport = httpx2.ASGITransport(Access(app, settings))
     async with httpx2.AsyncClient(transport=transport, base_url="http://toban") as client:
         yield client
@@ -220,3 +254,84 @@ async def test_the_newest_lines_are_shown_and_chosen():
         assert await messages(service="other") == []
         for asked in ({"level": "loud"}, {"limit": "0"}, {"limit": "x"}, {"limit": "9" * 50}):
             assert (await client.get("/api/logs", params=asked)).status_code == 400
+
+
+def numbers(at: int, *names: str) -> bytes:
+    """Return a remote write request: each series' number is its place."""
+    layout = Layout(Labels(__name__=name, job="theirs") for name in names)
+    return Encoder({}).encode([Batch(layout, at, np.arange(len(names), dtype=np.float64))])[0]
+
+
+async def test_numbers_are_written(client, intake, sink):
+    """
+    At their own times, whatever else is there.
+    """
+    now = milliseconds(intake.clock.now())
+    for at in (now, now - 60_000):
+        response = await client.post("/api/v1/write", content=numbers(at, "a", "b"), headers=HEADERS)
+        assert (response.status_code, response.content) == (204, b"")
+
+    assert {(labels.name, at - now, value) for (labels, at), value in sink.kept.items()} == {
+        *(("a", at, 0.0) for at in (0, -60_000)),
+        *(("b", at, 1.0) for at in (0, -60_000)),
+    }
+    assert intake.meters.value(WRITTEN, outcome="kept") == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status", "says"),
+    [
+        (b"", {"content-type": "application/json"}, 415, "Content-Type must be application/x-protobuf"),
+        (b"", {"content-type": "application/x-protobuf;proto=io.prometheus.write.v2.Request"}, 415, "remote write 1.0"),
+        (b"", {"content-encoding": "gzip"}, 415, "must be snappy"),
+        (b"\xff" * 9, {}, 400, "corrupt input"),
+        (bytes(LIMIT + 1), {}, 413, "send less"),
+    ],
+)
+async def test_what_is_no_remote_write_is_refused(client, content, headers, status, says):
+    """
+    With what is wanted.
+    """
+    response = await client.post("/api/v1/write", content=content, headers=HEADERS | headers)
+    assert response.status_code == status
+    assert says in response.text
+
+
+@pytest.mark.parametrize("away", [timedelta(days=-91), timedelta(hours=2)])
+async def test_numbers_of_another_age_are_refused_and_the_others_kept(away, client, intake, sink):
+    """
+    As in Prometheus: the sender hears of it and does not send them again.
+    """
+    now = intake.clock.now()
+    layout = Layout([Labels(__name__="a")])
+    rows = [Batch(layout, milliseconds(at), np.array([1.0])) for at in (now, now + away)]
+    response = await client.post("/api/v1/write", content=Encoder({}).encode(rows)[0], headers=HEADERS)
+
+    assert (response.status_code, response.text) == (400, "1 samples: out of bounds\n")
+    assert [at for _, at in sink.kept] == [milliseconds(now)]
+
+
+async def test_series_that_are_too_many_are_refused_and_the_others_kept(client, intake, sink):
+    """
+    A sender that grows without end does not silence itself.
+    """
+    now = milliseconds(intake.clock.now())
+    sink.most = 2
+    assert (await client.post("/api/v1/write", content=numbers(now, "a", "b"), headers=HEADERS)).status_code == 204
+    response = await client.post("/api/v1/write", content=numbers(now + 1, "a", "b", "c"), headers=HEADERS)
+
+    assert (response.status_code, response.text) == (400, "1 samples: too many series\n")
+    assert sorted((labels.name, at - now) for labels, at in sink.kept) == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    assert intake.meters.value(WRITTEN, outcome="refused") == 1
+
+
+async def test_what_can_not_be_kept_now_is_to_come_again(client, intake, sink):
+    """
+    The sender waits.
+    """
+    sink.trouble = "disk full"
+    response = await client.post(
+        "/api/v1/write", content=numbers(milliseconds(intake.clock.now()), "a"), headers=HEADERS
+    )
+    assert (response.status_code, response.headers["retry-after"]) == (503, "2")
+    assert "disk full" in response.text

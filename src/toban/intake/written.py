@@ -1,0 +1,93 @@
+"""Numbers that others write here by remote write."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from toban.core.errors import SeriesLimitError, TobanError
+from toban.core.meters import Meters
+from toban.core.ports import Clock, SampleSink
+from toban.core.samples import Family, counter, milliseconds
+from toban.intake.places import Places
+from toban.remote.wire import Decoder, Sample, WireError
+from toban.tsdb.store import AHEAD
+
+log = structlog.get_logger("toban.intake")
+
+WRITTEN: Final = counter("toban_write_samples_total", "Numbers that others wrote here, by what became of them.")
+
+
+class RefusedError(TobanError):
+    """Some numbers of a request were not kept; the others were."""
+
+
+class Written:
+    """
+    Takes in remote write 1.0, in any order of time within the retention.
+
+    A body is decoded aside, one at a time.
+    """
+
+    def __init__(self, sink: SampleSink, retention: timedelta, clock: Clock, meters: Meters) -> None:
+        self._sink = sink
+        self._retention = retention
+        self._clock = clock
+        self._meters = meters
+        self._decoder = Decoder()
+        self._families: dict[str, Family] = {}
+        self._places = Places(clock)
+        self._one = asyncio.Lock()
+        self._told = ""
+
+    async def accept(self, body: bytes, limit: int) -> None:
+        """
+        Keep what a request holds; return when it will survive a crash.
+
+        Raises ``WireError`` when it is none (``limit`` is how long it may be unpacked), ``RefusedError`` when it holds
+        numbers that can't be kept, ``StoreError`` when it is to come again.
+        """
+        async with self._one:
+            try:
+                samples = await asyncio.to_thread(self._decoded, body, limit)
+            except WireError as error:
+                self._tell(str(error))
+                raise
+            fitting = self._in_time(samples)
+            refused = {"out of bounds": len(samples) - len(fitting)}
+            batches, new = await asyncio.to_thread(self._places.batches, fitting, self._families)
+            try:
+                await self._sink.append(batches)
+            except SeriesLimitError as error:
+                self._places.take_back(new)
+                known = [sample for sample in fitting if sample.labels in self._places]
+                refused[str(error)] = len(fitting) - len(known)
+                await self._sink.append(self._places.batches(known, self._families)[0])
+                fitting = known
+            self._meters.add(WRITTEN, len(fitting), outcome="kept")
+            many = sum(refused.values())
+            if many:
+                self._meters.add(WRITTEN, many, outcome="refused")
+                said = ", ".join(f"{count} samples: {why}" for why, count in refused.items() if count)
+                self._tell(said)
+                raise RefusedError(said)
+
+    def _decoded(self, body: bytes, limit: int) -> list[Sample]:
+        samples, families = self._decoder.decode(body, limit)
+        fresh = {family.name: family for family in families if self._families.get(family.name) != family}
+        if fresh:
+            self._families.update(fresh)
+            self._places.known_anew()
+        return samples
+
+    def _in_time(self, samples: Sequence[Sample]) -> list[Sample]:
+        now = self._clock.now()
+        first, last = milliseconds(now - self._retention), milliseconds(now + AHEAD)
+        return [sample for sample in samples if first <= sample.at <= last]
+
+    def _tell(self, trouble: str) -> None:
+        if trouble != self._told:
+            self._told = trouble
+            log.warning("numbers written here were not kept", why=trouble)

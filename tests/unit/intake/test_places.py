@@ -1,0 +1,102 @@
+"""Single numbers put together to batches."""
+
+import struct
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fakes import FakeClock
+from toban.core.labels import Labels
+from toban.core.samples import gauge, is_absent
+from toban.intake.places import UNUSED, WIDE, Places
+from toban.remote.wire import Sample
+
+SERIES = [Labels(__name__=f"m{number}", job="ab"[number % 2], instance=str(number % 3)) for number in range(12)]
+MANY = [Labels(__name__="many", job="x", instance="y", number=str(number)) for number in range(300)]
+
+
+def told(batches):
+    """Return what batches hold: of two for one series at one time the later."""
+    return {
+        (labels, batch.at): struct.pack("<d", value)
+        for batch in batches
+        for labels, value, absent in zip(
+            batch.layout.series, batch.values.tolist(), is_absent(batch.values).tolist(), strict=True
+        )
+        if not absent
+    }
+
+
+SAMPLES = st.lists(st.builds(Sample, st.sampled_from(SERIES), st.integers(0, 5), st.floats()))
+
+
+@given(st.lists(SAMPLES, max_size=6))
+def test_nothing_is_lost_and_nothing_made_up(requests):
+    """
+    However a sender cuts what it sends.
+    """
+    places = Places(FakeClock())
+    for request in requests:
+        batches, _ = places.batches(request, {})
+        assert told(batches) == {(it.labels, it.at): struct.pack("<d", it.value) for it in request}
+
+
+def test_the_same_series_make_the_same_layouts():
+    """
+    Also when they come in other pieces: known once, they cost the store nothing.
+    """
+    places = Places(FakeClock())
+    places.batches([Sample(labels, 0, 1) for labels in MANY], {})
+    first, new = places.batches([Sample(labels, 1, 1) for labels in MANY[:200]], {})
+    second, _ = places.batches([Sample(labels, 2, 1) for labels in MANY[200:]], {})
+
+    assert new == []
+    assert {len(batch.layout) for batch in first} == {WIDE}
+    assert {id(batch.layout) for batch in second} & {id(batch.layout) for batch in first}
+
+
+def test_a_few_of_many_are_written_without_the_gaps():
+    """
+    What shares no time with the others takes no room for them.
+    """
+    places = Places(FakeClock())
+    places.batches([Sample(labels, 0, 1) for labels in MANY], {})
+    (one,), _ = places.batches([Sample(MANY[7], 1, 5)], {})
+    (again,), _ = places.batches([Sample(MANY[7], 2, 5)], {})
+    assert (one.layout.series, again.layout) == ((MANY[7],), one.layout)
+
+
+def test_places_that_are_taken_back_are_free():
+    """
+    As if the series had never come.
+    """
+    places = Places(FakeClock())
+    places.batches([Sample(labels, 0, 1) for labels in SERIES[:6]], {})
+    _, new = places.batches([Sample(labels, 1, 1) for labels in SERIES], {})
+    places.take_back(new)
+
+    assert [labels for labels in SERIES if labels in places] == SERIES[:6]
+    batches, _ = places.batches([Sample(labels, 2, 1) for labels in SERIES[3:9]], {})
+    assert {labels for labels, _ in told(batches)} == set(SERIES[3:9])
+
+
+async def test_what_nobody_sends_any_more_loses_its_place():
+    """
+    Short-lived series do not pile up.
+    """
+    clock = FakeClock()
+    places = Places(clock)
+    places.batches([Sample(labels, 0, 1) for labels in MANY], {})
+    await clock.sleep(UNUSED + 1)
+    places.batches([Sample(SERIES[0], 0, 1)], {})
+    places.batches([Sample(SERIES[0], 1, 1)], {})
+    assert MANY[0] not in places
+
+
+def test_what_is_known_of_a_metric_comes_with_it():
+    """
+    Of a histogram by its parts.
+    """
+    families = {"took": gauge("took", "How long it took.")}
+    (batch,), _ = Places(FakeClock()).batches([Sample(Labels(__name__="took_sum"), 0, 1)], families)
+    assert batch.layout.families == (families["took"],)
