@@ -142,6 +142,26 @@ async def test_a_parcel_whose_sender_died_goes_to_the_next(state, clock):
     assert await tally(state) == spool.Tally(sent=1)
 
 
+async def test_who_is_alone_takes_back_what_a_crash_left_lent(state, clock):
+    """
+    At once, and not what only rests after trouble.
+    """
+    now = clock.now()
+
+    def lend(connection):
+        for key in ("lent", "rests"):
+            spool.put(connection, "ops", key, {}, now)
+        lent, rests = spool.claim(connection, "ops", now, timedelta(minutes=1), limit=2)
+        spool.postpone(connection, rests, now + timedelta(seconds=30), "busy")
+
+    def taken(connection):
+        spool.take_back(connection, "ops", now)
+        return [(it.key, it.tries) for it in spool.claim(connection, "ops", now, timedelta(minutes=1), limit=2)]
+
+    await state.transaction(lend)
+    assert await state.transaction(taken) == [("lent", 2)]
+
+
 async def test_a_send_that_hangs_ends_with_its_lease(state, clock):
     """
     It counts as a failed try.

@@ -70,6 +70,7 @@ class Lane:
         self._meters = meters
         self._rerouted = rerouted
         self._put_elsewhere = False
+        self._begun = False
         self._bell = Bell(tools.clock)
         self._handles: dict[str, Handle] = {}
         self._unmarked: dict[str, Handle] = {}
@@ -105,6 +106,10 @@ class Lane:
         """Send what is due; return how many seconds to rest. Raises ``StateError``."""
         clock, lane = self._tools.clock, lane_of(self.name)
         lease = max(timedelta(minutes=1), 2 * self.channel.timeout)
+        if not self._begun and self._state.alone:
+            # A crash between sending and marking must not make anybody wait until the lease has run out.
+            await self._state.transaction(lambda connection: spool.take_back(connection, lane, clock.now()))
+        self._begun = True
         await spool.work_off(self._state, lane, self._send, clock=clock, lease=lease, troubled=self._troubled)
         self._unmarked.clear()
 

@@ -24,7 +24,13 @@ PATIENCE: Final = 2.0
 
 
 class Database(ABC):
-    """A place for state. It is opened at its first transaction, and again after trouble; used by one thread."""
+    """
+    A place for state. It is opened at its first transaction, and again after trouble; used by one thread.
+
+    ``alone`` says that no other copy of toban can work with it.
+    """
+
+    alone = False
 
     def __init__(self, url: URL) -> None:
         self._url = url
@@ -88,11 +94,13 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 class Sqlite(Database):
     """
-    State in one file.
+    State in one file, in a data folder that one toban holds.
 
     A file that is deleted while toban runs is written anew from what is still open; one that is exchanged is opened;
     one that is broken is set aside, never deleted.
     """
+
+    alone = True
 
     def __init__(self, path: Path) -> None:
         super().__init__(URL.create("sqlite", database=str(path)))

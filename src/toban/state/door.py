@@ -46,6 +46,11 @@ class State:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="toban-state")
         self._trouble = ""
 
+    @property
+    def alone(self) -> bool:
+        """Whether nobody but this process works with it."""
+        return self._database.alone
+
     async def __aenter__(self) -> Self:
         return self
 

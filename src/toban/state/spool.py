@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
+    Boolean,
     Column,
     ColumnElement,
     Connection,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     Table,
     delete,
     exists,
+    false,
     func,
     insert,
     select,
@@ -49,6 +51,7 @@ SPOOL: Final = Table(
     Column("tries", Integer, nullable=False),
     Column("trouble", String(1000), nullable=False),
     Column("line", String(200), nullable=False, server_default=""),
+    Column("lent", Boolean, nullable=False, server_default=false()),
     Index("spool_due", "lane", "due", "id"),
     Index("spool_line", "lane", "line", "id"),
 )
@@ -121,8 +124,17 @@ def claim(connection: Connection, lane: str, now: datetime, lease: timedelta, li
         for row in connection.execute(due.with_for_update(skip_locked=True, of=SPOOL))
     ]
     for parcel in parcels:
-        connection.execute(update(SPOOL).where(SPOOL.c.id == parcel.id).values(due=parcel.due, tries=parcel.tries))
+        connection.execute(
+            update(SPOOL).where(SPOOL.c.id == parcel.id).values(due=parcel.due, tries=parcel.tries, lent=True)
+        )
     return parcels
+
+
+def take_back(connection: Connection, lane: str, now: datetime) -> None:
+    """Make due at once what is lent, for whoever knows that nobody has it: those who had it are dead."""
+    connection.execute(
+        update(SPOOL).where(SPOOL.c.lane == lane, SPOOL.c.lent, SPOOL.c.due > now).values(due=now, lent=False)
+    )
 
 
 def _its_turn() -> ColumnElement[bool]:
@@ -145,7 +157,9 @@ def drop(connection: Connection, parcel: Parcel, reason: str) -> None:
 
 def postpone(connection: Connection, parcel: Parcel, until: datetime, trouble: str) -> None:
     """Try again later."""
-    connection.execute(update(SPOOL).where(SPOOL.c.id == parcel.id).values(due=until, trouble=trouble[:1000]))
+    connection.execute(
+        update(SPOOL).where(SPOOL.c.id == parcel.id).values(due=until, trouble=trouble[:1000], lent=False)
+    )
 
 
 def tally(connection: Connection, lane: str) -> Tally:
