@@ -151,7 +151,7 @@ async def test_who_is_alone_takes_back_what_a_crash_left_lent(state, clock):
     def lend(connection):
         for key in ("lent", "rests"):
             spool.put(connection, "ops", key, {}, now)
-        lent, rests = spool.claim(connection, "ops", now, timedelta(minutes=1), limit=2)
+        _, rests = spool.claim(connection, "ops", now, timedelta(minutes=1), limit=2)
         spool.postpone(connection, rests, now + timedelta(seconds=30), "busy")
 
     def taken(connection):
