@@ -5,6 +5,8 @@ import http.client
 import json
 import os
 import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -17,6 +19,9 @@ from toban.core.places import CONFIGURATION, SOCKET, data_folder
 
 PATIENCE = 130
 """Seconds: a little more than the longest a query may take."""
+
+LARGE = 2**16
+"""Bytes of an answer that are read at once."""
 
 config_option = click.option(
     "--config", type=click.Path(path_type=Path), envvar="TOBAN_CONFIG", help="The configuration; ./toban.yaml if there."
@@ -53,28 +58,59 @@ def tell(path: str, data: Path | None, /, **body: Any) -> Any:
     return _exchanged("POST", path, data, json.dumps(body).encode())
 
 
+def push(path: str, data: Path | None, body: bytes, headers: Mapping[str, str]) -> str:
+    """
+    Send the running toban a body; return what it says of what it did not keep, nothing when it kept all.
+
+    Raises ``TobanError`` when none answers, or when it kept nothing.
+    """
+    with _answered("POST", path, data, body, headers) as (response, where):
+        said = response.read().decode(errors="replace")
+        if response.status not in {204, 400}:
+            raise TobanError(f"{where}: answered {response.status}: {said[:200].strip()}")
+        return said
+
+
+def fetch(path: str, data: Path | None, /, **parameters: str | Sequence[str]) -> Iterator[bytes]:
+    """Ask the running toban and return its answer in pieces. Raises like `ask`."""
+    with _answered("GET", f"{path}?{urlencode(parameters, doseq=True)}", data) as (response, where):
+        if response.status != 200:
+            _read(response.read(), response.status, where)
+        while piece := response.read(LARGE):
+            yield piece
+
+
 def _exchanged(method: str, target: str, data: Path | None, content: bytes | None) -> Any:
-    connection, where = _connection(data)
-    headers = {"authorization": f"Bearer {os.environ['TOBAN_TOKEN']}"} if os.environ.get("TOBAN_TOKEN") else {}
-    if content is not None:
-        headers["content-type"] = "application/json"
+    headers = {} if content is None else {"content-type": "application/json"}
+    with _answered(method, target, data, content, headers) as (response, where):
+        return _read(response.read(), response.status, where)
+
+
+def _read(body: bytes, status: int, where: str) -> Any:
     try:
-        connection.request(method, target, body=content, headers=headers)
-        response = connection.getresponse()
-        body = response.read()
+        answer = json.loads(body)
+    except ValueError:
+        raise TobanError(f"{where}: answered {status}: {body[:200].decode(errors='replace').strip()}") from None
+    if status >= 400:
+        raise TobanError(str(answer.get("error", answer)))
+    return answer
+
+
+@contextmanager
+def _answered(
+    method: str, target: str, data: Path | None, content: bytes | None = None, headers: Mapping[str, str] | None = None
+) -> Iterator[tuple[http.client.HTTPResponse, str]]:
+    """Lend an answer, and say where it comes from."""
+    connection, where = _connection(data)
+    token = os.environ.get("TOBAN_TOKEN")
+    shown = {"authorization": f"Bearer {token}"} if token else {}
+    try:
+        connection.request(method, target, body=content, headers=shown | dict(headers or {}))
+        yield connection.getresponse(), where
     except (OSError, http.client.HTTPException) as error:
         raise TobanError(f"no toban answers at {where} ({error}): is `toban up` running there?") from error
     finally:
         connection.close()
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        raise TobanError(
-            f"{where}: answered {response.status}: {body[:200].decode(errors='replace').strip()}"
-        ) from None
-    if response.status >= 400:
-        raise TobanError(str(answer.get("error", answer)))
-    return answer
 
 
 def _connection(data: Path | None) -> tuple[http.client.HTTPConnection, str]:

@@ -122,6 +122,10 @@ class SeriesSource(Protocol):
         """Return the labels alone of what ``select`` would find, perhaps of a little more at the edges of time."""
         ...
 
+    def oldest(self, matchers: Sequence[Matcher]) -> int | None:
+        """Return about when the oldest sample was of all series that meet the conditions, nothing where none is."""
+        ...
+
     def families(self) -> Mapping[str, Family]:
         """Return what is known of each metric, by name."""
         ...

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
@@ -55,23 +55,28 @@ def page(found: Iterable[Line], known: Mapping[str, Family], format: Format) -> 
     """
     grouped: dict[str, list[Line]] = {}
     for line in found:
-        grouped.setdefault(_family_of(line.labels.name, known), []).append(line)
+        grouped.setdefault(family_of(line.labels.name, known), []).append(line)
     for name in sorted(grouped):
-        family = known.get(name) or Family(name, Type.UNKNOWN, "")
-        stem = name.removesuffix("_total")
-        if format is Format.OPENMETRICS and family.type is Type.COUNTER and (stem == name or stem in grouped):
-            # OpenMetrics has no counter without _total, and no two families of one name.
-            family = replace(family, type=Type.UNKNOWN)
-        yield from _head(family, format)
-        if family.type in PARTS:
-            grouped[name].sort(key=_part)
+        yield from head(name, known, format, grouped)
+        if name in known and known[name].type in PARTS:
+            grouped[name].sort(key=order)
         for line in grouped[name]:
             yield _written(line, format)
     if format is Format.OPENMETRICS:
         yield "# EOF\n"
 
 
-def _family_of(name: str, known: Mapping[str, Family]) -> str:
+def head(name: str, known: Mapping[str, Family], format: Format, beside: Container[str] = ()) -> Iterator[str]:
+    """Write what stands before a family's samples; ``beside`` are the names of the other families of the page."""
+    family = known.get(name) or Family(name, Type.UNKNOWN, "")
+    stem = name.removesuffix("_total")
+    if format is Format.OPENMETRICS and family.type is Type.COUNTER and (stem == name or stem in beside):
+        # OpenMetrics has no counter without _total, and no two families of one name.
+        family = replace(family, type=Type.UNKNOWN)
+    yield from _head(family, format)
+
+
+def family_of(name: str, known: Mapping[str, Family]) -> str:
     """Return the name of the family that a series belongs to."""
     if name not in known:
         for suffix in ("_bucket", "_sum", "_count"):
@@ -81,7 +86,7 @@ def _family_of(name: str, known: Mapping[str, Family]) -> str:
     return name
 
 
-def _part(line: Line) -> tuple[list[tuple[str, str]], str, float]:
+def order(line: Line) -> tuple[list[tuple[str, str]], str, float]:
     """Sort a histogram's or summary's series: those with the same labels together, its bounds in order."""
     bound = line.labels.get("le") or line.labels.get("quantile") or "0"
     try:
@@ -107,13 +112,18 @@ def _head(family: Family, format: Format) -> Iterator[str]:
         yield f"# UNIT {shown} {family.unit}\n"
 
 
-def _written(line: Line, format: Format) -> str:
-    pairs = [f"{_plain(name, LABEL_NAME)}={quote(value)}" for name, value in line.labels.items() if name != NAME]
+def text_of(series: Labels) -> str:
+    """Write a series as it stands before its value."""
+    pairs = [f"{_plain(name, LABEL_NAME)}={quote(value)}" for name, value in series.items() if name != NAME]
     labels = f"{{{','.join(pairs)}}}" if pairs else ""
+    return f"{_plain(series.name, METRIC_NAME)}{labels}"
+
+
+def _written(line: Line, format: Format) -> str:
     at = ""
     if line.at:
         at = f" {line.at / 1000:.3f}" if format is Format.OPENMETRICS else f" {line.at}"
-    return f"{_plain(line.labels.name, METRIC_NAME)}{labels} {number(line.value)}{at}\n"
+    return f"{text_of(line.labels)} {number(line.value)}{at}\n"
 
 
 def _plain(name: str, pattern: re.Pattern[str]) -> str:

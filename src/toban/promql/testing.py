@@ -63,6 +63,11 @@ class MemorySource:
         for labels, values in load.series:
             self.add(labels, ((start + number * load.step, value) for number, value in enumerate(values)))
 
+    def oldest(self, matchers: Sequence[Matcher]) -> int | None:
+        """Return when the oldest sample was of all series that meet the conditions, nothing where none is."""
+        found = [samples for labels, samples in self._series.items() if samples and matches(matchers, labels)]
+        return min((min(samples) for samples in found), default=None)
+
     def clear(self) -> None:
         """Forget everything."""
         self._series.clear()

@@ -27,6 +27,8 @@ HEADERS: Final = {
 TYPES: Final = {1: Type.COUNTER, 2: Type.GAUGE, 3: Type.HISTOGRAM, 5: Type.SUMMARY}
 """What a metric is, by its number on the wire; what is not here reads like nothing in particular."""
 
+NUMBERS: Final = {sort: number for number, sort in TYPES.items()}
+
 KNOWN: Final = 200_000
 """How many series a reader keeps at hand."""
 
@@ -80,7 +82,9 @@ def _messages() -> dict[str, Any]:
 
 
 _MESSAGES: Final = _messages()
-_LABEL, _SAMPLE, _SERIES, _REQUEST = (_MESSAGES[name] for name in ("Label", "Sample", "TimeSeries", "WriteRequest"))
+_LABEL, _SAMPLE, _SERIES, _METADATA, _REQUEST = (
+    _MESSAGES[name] for name in ("Label", "Sample", "TimeSeries", "Metadata", "WriteRequest")
+)
 
 
 class Encoder:
@@ -111,14 +115,24 @@ class Encoder:
     def _labels(self, layout: Layout) -> list[list[bytes]]:
         known = self._known.get(layout)
         if known is None:
-            known = self._known[layout] = [
-                [
-                    _LABEL(name=name, value=value).SerializeToString()
-                    for name, value in Labels({**self._extra, **series}).items()
-                ]
-                for series in layout.series
-            ]
+            known = self._known[layout] = [_written(Labels({**self._extra, **series})) for series in layout.series]
         return known
+
+
+def encode(samples: Iterable[Sample], families: Iterable[Family] = ()) -> bytes:
+    """Return one body, packed, that holds some samples, and what is known of metrics."""
+    grouped: dict[Labels, list[Any]] = {}
+    for sample in samples:
+        grouped.setdefault(sample.labels, []).append(_SAMPLE(value=sample.value, timestamp=sample.at))
+    request = _REQUEST(
+        timeseries=[_SERIES(labels=_written(labels), samples=some) for labels, some in grouped.items()],
+        metadata=[_METADATA(type=NUMBERS.get(it.type, 0), name=it.name, help=it.help, unit=it.unit) for it in families],
+    )
+    return bytes(cramjam.snappy.compress_raw(request.SerializeToString()))
+
+
+def _written(labels: Labels) -> list[bytes]:
+    return [_LABEL(name=name, value=value).SerializeToString() for name, value in labels.items()]
 
 
 class Decoder:

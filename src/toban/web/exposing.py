@@ -1,19 +1,38 @@
-"""The pages that a Prometheus scrapes: `/metrics` and `/federate`."""
+"""Numbers in the text formats: `/metrics` and `/federate` for a Prometheus to scrape, and `/api/v1/export`."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from functools import partial
 from itertools import islice
+from typing import Final, TypeAlias
 
+import numpy as np
+import re2
+from numpy.typing import NDArray
+from starlette.concurrency import iterate_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from toban.core.errors import BadQueryError, TobanError
+from toban.core.labels import NAME, Labels, common
+from toban.core.matching import Match, Matcher
 from toban.core.ports import Clock, QueryEngine, SeriesSource
-from toban.core.samples import Batch, milliseconds
+from toban.core.samples import Batch, is_absent, is_stale, milliseconds
+from toban.exposition.archive import write
 from toban.exposition.writing import Format, Line, accepted, families, lines, page
 from toban.promql.syntax import selector
-from toban.web.parameters import Parameters
+from toban.web.parameters import FIRST, LAST, Parameters
 from toban.web.prometheus import refused
+
+STEP: Final = 15_000
+"""Milliseconds between two samples of most series: what an export's size is judged by."""
+
+HELD: Final = 2_000_000
+"""How many samples an export holds at once."""
+
+Times: TypeAlias = NDArray[np.int64]
+Values: TypeAlias = NDArray[np.float64]
 
 
 class Exposing:
@@ -22,6 +41,7 @@ class Exposing:
 
     `/metrics` has the families that toban declares, as its newest looks brought them: it needs neither store nor
     engine. `/federate` has whatever `match[]` chooses, scraped numbers included, with their times.
+    `/api/v1/export` has that over a long time, from `start` to `end`, in OpenMetrics.
     """
 
     def __init__(
@@ -34,7 +54,11 @@ class Exposing:
 
     def routes(self) -> list[Route]:
         """Return the routes."""
-        return [Route("/metrics", self.metrics), Route("/federate", self.federate)]
+        return [
+            Route("/metrics", self.metrics),
+            Route("/federate", self.federate),
+            Route("/api/v1/export", self.export),
+        ]
 
     async def metrics(self, request: Request) -> Response:
         """Show toban's own families."""
@@ -57,6 +81,40 @@ class Exposing:
         except TobanError as error:
             return refused(error)
         return _page(page(found.values(), self._source.families(), chosen), chosen)
+
+    async def export(self, request: Request) -> Response:
+        """Show what the selectors choose, or everything, with all its samples; where a series ended is not told."""
+        try:
+            asked = await Parameters.of(request)
+            start, end = asked.time("start", FIRST), asked.time("end", LAST)
+            chosen = [selector(text) for text in asked.texts("match[]")] or [()]
+            found = await asyncio.to_thread(self._found, chosen, start, end)
+        except TobanError as error:
+            return refused(error)
+        steps = (min(end, milliseconds(self._clock.now())) - max(start, self._since(chosen))) // STEP + 1
+        most = max(1, HELD // max(1, steps))
+        written = write(found, partial(self._held, start, end), self._source.families(), most)
+        return StreamingResponse(iterate_in_threadpool(written), headers={"content-type": Format.OPENMETRICS.value})
+
+    def _found(self, chosen: Sequence[Sequence[Matcher]], start: int, end: int) -> set[Labels]:
+        return {labels for matchers in chosen for labels in self._source.series(matchers, start, end)}
+
+    def _since(self, chosen: Sequence[Sequence[Matcher]]) -> int:
+        known = (self._source.oldest(matchers) for matchers in chosen)
+        return min((at for at in known if at is not None), default=0)
+
+    def _held(self, start: int, end: int, series: Sequence[Labels]) -> dict[Labels, tuple[Times, Values]]:
+        """Return the samples of some series, without what marks their ends."""
+        names = "|".join(re2.escape(name) for name in sorted({labels.name for labels in series}))
+        same = [(name, value) for name, value in common(series).items() if name != NAME]
+        matchers = [Matcher(NAME, Match.REGEX, names), *(Matcher(name, Match.EQUAL, value) for name, value in same)]
+        wanted, found = set(series), dict[Labels, tuple[Times, Values]]()
+        for group in self._source.select(matchers, start, end):
+            left = ~(is_absent(group.values) | is_stale(group.values))
+            for labels, values, there in zip(group.series, group.values, left, strict=True):
+                if labels in wanted and there.any():
+                    found[labels] = group.times[there], values[there]
+        return found
 
     async def _samples(self, text: str) -> list[Line]:
         """Return the newest sample of each series with its own time."""

@@ -1,16 +1,19 @@
-"""Write rules and routes for the programs that others run."""
+"""Write rules, routes and numbers for the programs that others run."""
 
 import os
 import stat
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 import yaml
 
 from toban.alerting import exporting as rules_out
-from toban.cli.asking import config_option
+from toban.cli.asking import config_option, data_option, fetch
+from toban.cli.lengths import Length
 from toban.collect import defaults
 from toban.core.errors import SettingsError
 from toban.core.section import written
@@ -26,7 +29,7 @@ OWNER = stat.S_IRUSR | stat.S_IWUSR
 
 @click.group
 def command() -> None:
-    """Write configurations with which other programs do the same."""
+    """Write configurations with which other programs do the same, and numbers that they read."""
 
 
 @command.command("prometheus")
@@ -66,6 +69,23 @@ def alertmanager(folder: Path, config: Path | None, force: bool) -> None:
     click.echo(f"amtool check-config {folder / 'alertmanager.yml'} reads it.")
     for lost in found.lost:
         click.echo(f"Not in it: {lost}.")
+
+
+@command.command("openmetrics")
+@click.argument("file", type=click.File("wb", lazy=True), default="-")
+@click.option("--match", multiple=True, metavar="SELECTOR", help="Only these series; may be given several times.")
+@click.option("--last", type=Length(), help="Only the last hours or days, like 30d; everything unless set.")
+@data_option
+def openmetrics(file: BinaryIO, match: Sequence[str], last: timedelta | None, data: Path | None) -> None:
+    """
+    Write numbers with their times into FILE, or to standard output.
+
+    `toban import` and `promtool tsdb create-blocks-from openmetrics` read it.
+    """
+    asked: dict[str, str | Sequence[str]] = {"match[]": match}
+    if last:
+        asked["start"] = f"{time.time() - last.total_seconds():.3f}"
+    file.writelines(fetch("/api/v1/export", data, **asked))
 
 
 class _Plain(yaml.SafeDumper):

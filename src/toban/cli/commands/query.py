@@ -8,21 +8,8 @@ from pathlib import Path
 import click
 
 from toban.cli.asking import ask, data_option, json_option
+from toban.cli.lengths import Length
 from toban.cli.telling import answer
-from toban.core.section import duration
-
-
-class Length(click.ParamType[timedelta]):
-    """A length of time like 6h."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Read it."""
-        try:
-            return duration(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 @click.command

@@ -1,0 +1,132 @@
+"""Numbers that move from one toban to another, and to a real Prometheus."""
+
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from tests import servers
+from tests.asking import ask
+from tests.needs import need
+from tests.program import eventually, toban
+
+HOURS = 5
+
+
+@pytest.fixture(scope="module")
+def archived(tmp_path_factory):
+    """An archive of some hours: a counter, a histogram, and a gauge that came and went."""
+    folder, end = tmp_path_factory.mktemp("archive"), int(time.time()) - 600
+    times = range(end - HOURS * 3600, end, 15)
+    lines = ["# HELP seen What was seen.", "# TYPE seen counter"]
+    for shop in ("東京", "berlin"):
+        lines += [f'seen_total{{shop="{shop}"}} {number * 2.5} {at}.123' for number, at in enumerate(times)]
+    lines += ["# TYPE took_seconds histogram", "# UNIT took_seconds seconds"]
+    for bound, factor in (("0.1", 1), ("+Inf", 2)):
+        lines += [f'took_seconds_bucket{{le="{bound}"}} {number * factor} {at}' for number, at in enumerate(times)]
+    lines += [
+        "# TYPE load gauge",
+        *(f"load {number % 7} {at}" for number, at in enumerate(times) if number % 400 < 200),
+    ]
+    file = folder / "numbers.txt"
+    file.write_text("\n".join([*lines, "# EOF", ""]))
+    return file, end
+
+
+QUESTIONS = [
+    "seen_total",
+    "sum by (shop) (rate(seen_total[5m]))",
+    "histogram_quantile(0.3, rate(took_seconds_bucket[10m]))",
+    "max_over_time(load[20m])",
+    "count({__name__!=''})",
+]
+
+
+def answers(url, end):
+    window = {"start": str(end - HOURS * 3600), "end": str(end), "step": "60"}
+    told = [ask(url, "query_range", {"query": query, **window})[1]["data"]["result"] for query in QUESTIONS[:-1]]
+    return [sorted(one, key=lambda it: sorted(it["metric"].items())) for one in told]
+
+
+def test_an_archive_moves_to_another_toban_and_to_a_prometheus(archived, tmp_path):
+    """
+    Imported, exported, imported: the same answers, and those that a Prometheus gives which was fed the first file.
+    """
+    file, end = archived
+    promtool = need("promtool", shutil.which("promtool"))
+
+    def fill(folder):
+        command = [promtool, "tsdb", "create-blocks-from", "openmetrics", file, folder / "data"]
+        subprocess.run(command, check=True, capture_output=True)
+
+    with servers.prometheus(prepare=fill) as prometheus:
+        expected = answers(f"http://127.0.0.1:{prometheus.port}", end)
+    assert all(expected)
+    second = tmp_path / "second.txt"
+    with toban(tmp_path / "one") as program:
+        program.until("is on duty")
+        done = program.run("import", str(file))
+        assert (done.returncode, done.stdout.splitlines()[-1][-22:]) == (0, "samples were taken in."), done
+        assert answers(program.url, end) == expected
+        chosen = [f"--match={name}" for name in ("seen_total", "load", '{__name__=~"took_seconds.*"}')]
+        assert program.run("export", "openmetrics", str(second), *chosen).returncode == 0
+        assert program.run("export", "openmetrics", "--match=load").stdout.startswith("# TYPE load gauge\nload 0 ")
+    with toban(tmp_path / "two") as program:
+        program.until("is on duty")
+        assert program.run("import", str(second)).returncode == 0
+        assert answers(program.url, end) == expected
+    checked = tmp_path / "blocks"
+    subprocess.run([promtool, "tsdb", "create-blocks-from", "openmetrics", second, checked], check=True)
+
+
+def test_an_import_that_was_killed_is_done_again(archived, tmp_path):
+    """
+    What came twice counts once; and toban killed meanwhile has what it had taken in.
+    """
+    file, end = archived
+    with toban(tmp_path / "data") as program:
+        program.until("is on duty")
+        assert program.run("import", str(file)).returncode == 0
+        program.kill()
+    with toban(tmp_path / "data") as program:
+        program.until("is on duty")
+        before = answers(program.url, end)
+        assert all(before)
+        assert program.run("import", str(file)).returncode == 0
+        assert answers(program.url, end) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "says", "code"),
+    [
+        ("load 1 {old}\nload 2 {now}\n# EOF\n", "1 samples were taken in, 1 refused", 0),
+        ("load 1 {now}\nload x {now}\n# EOF\n", "line 2: 'x' is no number; 0 samples were taken in before", 1),
+        ("load 1 {now}\n", "does not end with # EOF: it is cut off, or no OpenMetrics; 1 samples were taken in", 1),
+    ],
+)
+def test_what_can_not_be_taken_in_is_told(text, says, code, tmp_path):
+    """
+    With the line, and with what was taken in before.
+    """
+    now = int(time.time())
+    file = tmp_path / "numbers.txt"
+    file.write_text(text.format(now=now, old=now - 91 * 86_400))
+    with toban(tmp_path / "data") as program:
+        program.until("is on duty")
+        done = program.run("import", str(file))
+        assert (says in done.stdout + done.stderr, done.returncode) == (True, code), done
+        eventually(lambda: program.get("/-/healthy")[0] == 200)
+
+
+def test_nobody_to_import_to_is_told(tmp_path):
+    """
+    With what to do.
+    """
+    file = tmp_path / "numbers.txt"
+    file.write_text("# EOF\n")
+    with toban(tmp_path / "data") as program:
+        program.until("is on duty")
+        program.kill()
+        done = program.run("export", "openmetrics")
+        assert (done.returncode, "is `toban up` running there?" in done.stderr) == (1, True)
