@@ -15,7 +15,8 @@ from urllib.parse import parse_qs
 
 from tests.fake_http import Asked, FakeService, Reply
 from toban.core.labels import Labels
-from toban.remote.wire import HEADERS, Decoder, WireError
+from toban.remote.protobuf import Decoder
+from toban.remote.wire import HEADERS, WireError
 
 
 class FakeRemote(FakeService):

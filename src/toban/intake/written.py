@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -12,8 +12,11 @@ from toban.core.meters import Meters
 from toban.core.ports import Clock, SampleSink
 from toban.core.samples import Family, counter, milliseconds
 from toban.intake.places import Places
-from toban.remote.wire import Decoder, Sample, WireError
+from toban.remote.wire import Sample, WireError
 from toban.tsdb.store import AHEAD
+
+if TYPE_CHECKING:
+    from toban.remote.protobuf import Decoder
 
 log = structlog.get_logger("toban.intake")
 
@@ -36,7 +39,7 @@ class Written:
         self._retention = retention
         self._clock = clock
         self._meters = meters
-        self._decoder = Decoder()
+        self._decoder: Decoder | None = None
         self._families: dict[str, Family] = {}
         self._places = Places(clock)
         self._one = asyncio.Lock()
@@ -75,6 +78,10 @@ class Written:
                 raise RefusedError(said)
 
     def _decoded(self, body: bytes, limit: int) -> list[Sample]:
+        if self._decoder is None:
+            from toban.remote.protobuf import Decoder
+
+            self._decoder = Decoder()
         samples, families = self._decoder.decode(body, limit)
         fresh = {family.name: family for family in families if self._families.get(family.name) != family}
         if fresh:

@@ -16,7 +16,7 @@ from toban.core.ports import Clock, Condition, SampleLog
 from toban.core.retrying import AGAIN, pause, retry_after
 from toban.core.samples import Batch, counter, gauge, moment
 from toban.remote.settings import RemoteSettings
-from toban.remote.wire import HEADERS, Encoder
+from toban.remote.wire import HEADERS
 
 log = structlog.get_logger("toban.remote")
 
@@ -62,6 +62,8 @@ class Writing:
         self._http = http
         self._clock = clock
         self._meters = meters
+        from toban.remote.protobuf import Encoder
+
         self._encoder = Encoder(settings.labels)
         self._trouble = ""
         self._refusal = ""

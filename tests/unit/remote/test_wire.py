@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tests.fake_remote import bits
 from toban.core.labels import Labels
 from toban.core.samples import ABSENT, STALE, Batch, Layout
-from toban.remote.wire import Decoder, Encoder, WireError
+from toban.remote.protobuf import Decoder, Encoder
+from toban.remote.wire import WireError
 
 SERIES = [Labels(__name__="orders_total", shop="東京"), Labels(__name__="load"), Labels(__name__="x", a='"\\\n')]
 

@@ -24,7 +24,8 @@ from toban.intake.nouns import Signal
 from toban.intake.taking import ROOM
 from toban.intake.written import WRITTEN, Written
 from toban.logs.recent import Recent
-from toban.remote.wire import HEADERS, Encoder
+from toban.remote.protobuf import Encoder
+from toban.remote.wire import HEADERS
 from toban.web.access import Access
 from toban.web.doors import Doors
 from toban.web.lines import Lines

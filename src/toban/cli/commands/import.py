@@ -9,7 +9,8 @@ import click
 from toban.cli.asking import data_option, push
 from toban.core.errors import TobanError
 from toban.exposition import archive
-from toban.remote.wire import HEADERS, Sample, encode
+from toban.remote.protobuf import encode
+from toban.remote.wire import HEADERS, Sample
 
 
 @click.command

@@ -1,0 +1,175 @@
+"""
+Remote write 1.0 on the wire: https://prometheus.io/docs/specs/prw/remote_write_spec/.
+
+The classes that read and write it are large: this module is imported when the first request comes or goes.
+
+A label is left as bytes here (on the wire a message and bytes are the same): whoever reads and writes the same series
+again and again recognises them without looking inside.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import cramjam
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+
+from toban.core.labels import METRIC_NAME, NAME, Labels
+from toban.core.samples import Batch, Family, Layout, Type, is_absent
+from toban.remote.wire import Sample, WireError
+
+TYPES: Final = {1: Type.COUNTER, 2: Type.GAUGE, 3: Type.HISTOGRAM, 5: Type.SUMMARY}
+"""What a metric is, by its number on the wire; what is not here reads like nothing in particular."""
+
+NUMBERS: Final = {sort: number for number, sort in TYPES.items()}
+
+KNOWN: Final = 200_000
+"""How many series a reader keeps at hand."""
+
+
+def _messages() -> dict[str, Any]:
+    field = descriptor_pb2.FieldDescriptorProto
+    fields: dict[str, Sequence[tuple[str, int, int, str]]] = {
+        "Label": (("name", 1, field.TYPE_STRING, ""), ("value", 2, field.TYPE_STRING, "")),
+        "Sample": (("value", 1, field.TYPE_DOUBLE, ""), ("timestamp", 2, field.TYPE_INT64, "")),
+        "TimeSeries": (
+            ("labels", 1, field.TYPE_BYTES, "*"),
+            ("samples", 2, field.TYPE_MESSAGE, "Sample"),
+            ("histograms", 4, field.TYPE_BYTES, "*"),
+        ),
+        "Metadata": (
+            ("type", 1, field.TYPE_INT32, ""),
+            ("name", 2, field.TYPE_STRING, ""),
+            ("help", 4, field.TYPE_STRING, ""),
+            ("unit", 5, field.TYPE_STRING, ""),
+        ),
+        "WriteRequest": (
+            ("timeseries", 1, field.TYPE_MESSAGE, "TimeSeries"),
+            ("metadata", 3, field.TYPE_MESSAGE, "Metadata"),
+        ),
+    }
+    file = descriptor_pb2.FileDescriptorProto(name="toban/remote.proto", package="toban.remote", syntax="proto3")
+    for name, members in fields.items():
+        message = file.message_type.add(name=name)
+        for member, number, sort, of in members:
+            label = field.LABEL_REPEATED if of else field.LABEL_OPTIONAL
+            one = message.field.add(name=member, number=number, type=sort, label=label)
+            if sort == field.TYPE_MESSAGE:
+                one.type_name = f".toban.remote.{of}"
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    found = pool.FindFileByName(file.name)
+    return {name: message_factory.GetMessageClass(found.message_types_by_name[name]) for name in fields}
+
+
+_MESSAGES: Final = _messages()
+_LABEL, _SAMPLE, _SERIES, _METADATA, _REQUEST = (
+    _MESSAGES[name] for name in ("Label", "Sample", "TimeSeries", "Metadata", "WriteRequest")
+)
+
+
+class Encoder:
+    """Writes batches as requests; ``extra`` labels are given to every series that has not got them."""
+
+    def __init__(self, extra: dict[str, str]) -> None:
+        self._extra = extra
+        self._known: WeakKeyDictionary[Layout, list[list[bytes]]] = WeakKeyDictionary()
+
+    def encode(self, batches: Iterable[Batch]) -> tuple[bytes, int]:
+        """Return one body, packed, and how many samples it holds; a series' samples stand in order of time."""
+        grouped: dict[Layout, list[Batch]] = {}
+        for batch in batches:
+            grouped.setdefault(batch.layout, []).append(batch)
+        request, many = _REQUEST(), 0
+        for layout, group in grouped.items():
+            group.sort(key=lambda batch: batch.at)
+            rows = [(batch.at, batch.values.tolist(), is_absent(batch.values).tolist()) for batch in group]
+            for place, labels in enumerate(self._labels(layout)):
+                samples = [
+                    _SAMPLE(value=values[place], timestamp=at) for at, values, absent in rows if not absent[place]
+                ]
+                if samples:
+                    request.timeseries.append(_SERIES(labels=labels, samples=samples))
+                    many += len(samples)
+        return bytes(cramjam.snappy.compress_raw(request.SerializeToString())), many
+
+    def _labels(self, layout: Layout) -> list[list[bytes]]:
+        known = self._known.get(layout)
+        if known is None:
+            known = self._known[layout] = [_written(Labels({**self._extra, **series})) for series in layout.series]
+        return known
+
+
+def encode(samples: Iterable[Sample], families: Iterable[Family] = ()) -> bytes:
+    """Return one body, packed, that holds some samples, and what is known of metrics."""
+    grouped: dict[Labels, list[Any]] = {}
+    for sample in samples:
+        grouped.setdefault(sample.labels, []).append(_SAMPLE(value=sample.value, timestamp=sample.at))
+    request = _REQUEST(
+        timeseries=[_SERIES(labels=_written(labels), samples=some) for labels, some in grouped.items()],
+        metadata=[_METADATA(type=NUMBERS.get(it.type, 0), name=it.name, help=it.help, unit=it.unit) for it in families],
+    )
+    return bytes(cramjam.snappy.compress_raw(request.SerializeToString()))
+
+
+def _written(labels: Labels) -> list[bytes]:
+    return [_LABEL(name=name, value=value).SerializeToString() for name, value in labels.items()]
+
+
+class Decoder:
+    """Reads requests; each series' labels are parsed once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[bytes, ...], Labels] = {}
+
+    def decode(self, packed: bytes, limit: int) -> tuple[list[Sample], list[Family]]:
+        """
+        Return the samples of a body, and what it tells of metrics.
+
+        Raises ``WireError`` when it is none, longer than ``limit`` unpacked, or all native histograms.
+        """
+        try:
+            if cramjam.snappy.decompress_raw_len(packed) > limit:
+                raise WireError(f"more than {limit} bytes: send less at a time")
+            request = _REQUEST.FromString(bytes(cramjam.snappy.decompress_raw(packed)))
+        except cramjam.DecompressionError as error:
+            raise WireError("snappy: corrupt input") from error
+        except DecodeError as error:
+            raise WireError("not a WriteRequest in protobuf") from error
+        found = []
+        for series in request.timeseries:
+            if series.samples:
+                labels = self._labels(series.labels)
+                found += [Sample(labels, sample.timestamp, sample.value) for sample in series.samples]
+        if not found and any(series.histograms for series in request.timeseries):
+            raise WireError("native histograms are not known here")
+        return found, [_family(told) for told in request.metadata if METRIC_NAME.fullmatch(told.name)]
+
+    def _labels(self, raw: Sequence[bytes]) -> Labels:
+        key = tuple(raw)
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= KNOWN:
+                self._known.clear()
+            known = self._known[key] = _read(key)
+        return known
+
+
+def _family(told: Any) -> Family:
+    return Family(told.name, TYPES.get(told.type, Type.UNKNOWN), told.help, told.unit)
+
+
+def _read(raw: Sequence[bytes]) -> Labels:
+    try:
+        pairs = [(label.name, label.value) for label in map(_LABEL.FromString, raw)]
+    except DecodeError as error:
+        raise WireError("a label is no text") from error
+    names = [name for name, _ in pairs]
+    if len(set(names)) != len(names):
+        raise WireError(f"a series with a label twice: {', '.join(sorted(names))}")
+    if not dict(pairs).get(NAME):
+        raise WireError("a series without a metric name")
+    if "" in names:
+        raise WireError("a label without a name")
+    return Labels(pairs)
