@@ -33,6 +33,7 @@ from toban.core.errors import CollectError, SettingsError, StateError
 from toban.core.meters import Meters
 from toban.core.places import SOCKET
 from toban.core.ports import Clock, Condition, Service
+from toban.core.section import written
 from toban.health.answering import Health
 from toban.health.checks import Unknown, checks, untold
 from toban.instruments.budgets import Budgets
@@ -70,6 +71,7 @@ from toban.web.doors import Doors
 from toban.web.lines import Lines
 from toban.web.own import About, Overview, Own
 from toban.web.rules import Rules
+from toban.web.runtime import Runtime
 from toban.web.uptimerobot import Uptimerobot
 
 log = structlog.get_logger("toban.daemon")
@@ -156,10 +158,25 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         pushed += [*Rules(evaluating).routes(), *alerts.routes(), *speaking.routes()]
         pushed += Uptimerobot(outside, clock).routes()
         answering = Beyond(engine, asking, store.oldest) if asking else engine
-        app = application(own, health, engine, answering, store, collecting, services, clock, pushed)
+        runtime = Runtime(about.started, _flags(settings, engine.engine), store, clock)
+        app = application(own, health, engine, answering, store, collecting, services, clock, runtime, pushed)
         services.append(serving.Serving(app, settings.web, network, local, clock))
         await stack.enter_async_context(noted(state, clock))
         yield Assembly(services, collecting.first_look, own.overview)
+
+
+def _flags(settings: Settings, engine: Engine) -> dict[str, str]:
+    """Return the settings that are flags to Prometheus, by its names for them."""
+    return {
+        "evaluation_interval": written(settings.alerting.every),
+        "query.lookback-delta": written(engine.lookback),
+        "query.max-samples": str(engine.limits.samples),
+        "query.timeout": written(engine.limits.time),
+        "storage.tsdb.path": str(settings.data / "tsdb"),
+        "storage.tsdb.retention.time": written(settings.metrics.retention),
+        "storage.tsdb.retention.size": f"{settings.metrics.size}B",
+        "web.listen-address": settings.web.listen,
+    }
 
 
 def rules(settings: Settings) -> list[Group]:

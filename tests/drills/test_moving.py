@@ -1,14 +1,12 @@
 """Numbers that move from one toban to another, and to a real Prometheus."""
 
-import shutil
-import subprocess
 import time
 
 import pytest
 
 from tests import servers
+from tests.archives import archive, fed
 from tests.asking import ask
-from tests.needs import need
 from tests.program import eventually, toban
 
 HOURS = 5
@@ -16,22 +14,7 @@ HOURS = 5
 
 @pytest.fixture(scope="module")
 def archived(tmp_path_factory):
-    """An archive of some hours: a counter, a histogram, and a gauge that came and went."""
-    folder, end = tmp_path_factory.mktemp("archive"), int(time.time()) - 600
-    times = range(end - HOURS * 3600, end, 15)
-    lines = ["# HELP seen What was seen.", "# TYPE seen counter"]
-    for shop in ("東京", "berlin"):
-        lines += [f'seen_total{{shop="{shop}"}} {number * 2.5} {at}.123' for number, at in enumerate(times)]
-    lines += ["# TYPE took_seconds histogram", "# UNIT took_seconds seconds"]
-    for bound, factor in (("0.1", 1), ("+Inf", 2)):
-        lines += [f'took_seconds_bucket{{le="{bound}"}} {number * factor} {at}' for number, at in enumerate(times)]
-    lines += [
-        "# TYPE load gauge",
-        *(f"load {number % 7} {at}" for number, at in enumerate(times) if number % 400 < 200),
-    ]
-    file = folder / "numbers.txt"
-    file.write_text("\n".join([*lines, "# EOF", ""]))
-    return file, end
+    return archive(tmp_path_factory.mktemp("archive"), HOURS)
 
 
 QUESTIONS = [
@@ -54,13 +37,7 @@ def test_an_archive_moves_to_another_toban_and_to_a_prometheus(archived, tmp_pat
     Imported, exported, imported: the same answers, and those that a Prometheus gives which was fed the first file.
     """
     file, end = archived
-    promtool = need("promtool", shutil.which("promtool"))
-
-    def fill(folder):
-        command = [promtool, "tsdb", "create-blocks-from", "openmetrics", file, folder / "data"]
-        subprocess.run(command, check=True, capture_output=True)
-
-    with servers.prometheus(prepare=fill) as prometheus:
+    with servers.prometheus(prepare=fed(file)) as prometheus:
         expected = answers(f"http://127.0.0.1:{prometheus.port}", end)
     assert all(expected)
     second = tmp_path / "second.txt"
@@ -76,8 +53,7 @@ def test_an_archive_moves_to_another_toban_and_to_a_prometheus(archived, tmp_pat
         program.until("is on duty")
         assert program.run("import", str(second)).returncode == 0
         assert answers(program.url, end) == expected
-    checked = tmp_path / "blocks"
-    subprocess.run([promtool, "tsdb", "create-blocks-from", "openmetrics", second, checked], check=True)
+    fed(second)(tmp_path)
 
 
 def test_an_import_that_was_killed_is_done_again(archived, tmp_path):

@@ -62,6 +62,14 @@ WELL: list[tuple[str, dict[str, Any]]] = [
     ("targets", {"state": "active"}),
     ("targets", {"state": "dropped"}),
     ("status/buildinfo", {}),
+    ("status/runtimeinfo", {}),
+    ("status/config", {}),
+    ("status/tsdb", {}),
+    ("query_exemplars", {"query": "up", "start": "0", "end": "1"}),
+    ("query_exemplars", {"query": "up{", "start": "0", "end": "1"}),
+    ("query_exemplars", {"query": "up"}),
+    ("format_query", {"query": 'sum by(job)(rate(x{a=~"b"}[5m] offset 1m))'}),
+    ("format_query", {"query": "sum("}),
 ]
 
 WRONG: list[tuple[str, dict[str, Any]]] = [

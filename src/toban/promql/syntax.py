@@ -80,6 +80,12 @@ def parse(text: str) -> Query:
         raise ParseError("parse error: duration out of range") from error
 
 
+def pretty(text: str) -> str:
+    """Write a query as Prometheus formats it, on several lines where it is long. Raises ``ParseError``."""
+    parse(text)
+    return str(parser.parse(text).prettify())
+
+
 def selector(text: str) -> tuple[Matcher, ...]:
     """Read a selector alone, like ``up{job="shop"}``. Raises ``ParseError`` for any other query."""
     root = parse(text).root

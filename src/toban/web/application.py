@@ -15,6 +15,7 @@ from toban.web.exposing import Exposing
 from toban.web.own import Own
 from toban.web.page import Page
 from toban.web.prometheus import Prometheus
+from toban.web.runtime import Runtime
 
 
 def application(
@@ -26,6 +27,7 @@ def application(
     collecting: Collecting,
     services: Sequence[Service],
     clock: Clock,
+    runtime: Runtime,
     more: Sequence[Route] = (),
 ) -> Starlette:
     """
@@ -39,6 +41,7 @@ def application(
             *own.routes(),
             *health_pages.routes(health, services),
             *Exposing(collecting.newest, engine, source, clock).routes(),
+            *runtime.routes(),
             *Prometheus(questions, source, collecting.targets, clock).routes(),
             *more,
         ],

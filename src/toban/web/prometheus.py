@@ -1,7 +1,6 @@
 """The HTTP API of Prometheus: https://prometheus.io/docs/prometheus/latest/querying/api/."""
 
 import math
-import platform
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-import toban
 from toban.collect.collecting import Target
 from toban.core.answers import Answer, Points, Shape
 from toban.core.errors import BadQueryError, QueryError, StoreError, TobanError
@@ -22,7 +20,7 @@ from toban.core.labels import Labels
 from toban.core.ports import Clock, QueryEngine, SeriesSource
 from toban.core.samples import milliseconds
 from toban.core.section import written
-from toban.promql.syntax import ParseError, selector
+from toban.promql.syntax import ParseError, parse, pretty, selector
 from toban.web.json import Json
 from toban.web.parameters import FIRST, LAST, Parameters
 
@@ -50,14 +48,15 @@ class Prometheus:
         """Return the routes."""
         both, get = ["GET", "POST"], ["GET"]
         return [
-            Route("/api/v1/query", _answered(self.query), methods=both),
-            Route("/api/v1/query_range", _answered(self.query_range), methods=both),
-            Route("/api/v1/series", _answered(self.series), methods=both),
-            Route("/api/v1/labels", _answered(self.labels), methods=both),
+            Route("/api/v1/query", answered(self.query), methods=both),
+            Route("/api/v1/query_range", answered(self.query_range), methods=both),
+            Route("/api/v1/series", answered(self.series), methods=both),
+            Route("/api/v1/labels", answered(self.labels), methods=both),
             Route("/api/v1/label/{label}/values", self.label_values, methods=get),
-            Route("/api/v1/metadata", _answered(self.metadata), methods=get),
-            Route("/api/v1/targets", _answered(self.targets), methods=get),
-            Route("/api/v1/status/buildinfo", _answered(self.build), methods=get),
+            Route("/api/v1/metadata", answered(self.metadata), methods=get),
+            Route("/api/v1/targets", answered(self.targets), methods=get),
+            Route("/api/v1/query_exemplars", answered(self.exemplars), methods=both),
+            Route("/api/v1/format_query", answered(self.format_query), methods=both),
         ]
 
     async def query(self, asked: Parameters) -> Response:
@@ -105,7 +104,7 @@ class Prometheus:
             found = {labels[label] for labels in self._found(asked) if label in labels}
             return _limited(sorted(found), asked.limit())
 
-        return await _answered(values)(request)
+        return await answered(values)(request)
 
     async def metadata(self, asked: Parameters) -> Response:
         """Answer what is known of the metrics."""
@@ -115,26 +114,24 @@ class Prometheus:
             for name, family in sorted(self._source.families().items())
             if wanted in ("", name)
         }
-        return _well(dict(islice(found.items(), asked.limit() or None)))
+        return well(dict(islice(found.items(), asked.limit() or None)))
 
     async def targets(self, asked: Parameters) -> Response:
         """Answer what is looked at, and how the newest look went."""
         active = [] if asked.text("state") == "dropped" else [_target(target) for target in self._targets()]
-        return _well({"activeTargets": active, "droppedTargets": [], "droppedTargetCounts": {}})
+        return well({"activeTargets": active, "droppedTargets": [], "droppedTargetCounts": {}})
 
-    async def build(self, asked: Parameters) -> Response:
-        """Answer which program this is."""
-        return _well(
-            {
-                "application": "toban",
-                "version": toban.__version__,
-                "revision": "",
-                "branch": "",
-                "buildUser": "",
-                "buildDate": "",
-                "goVersion": f"python{platform.python_version()}",
-            }
-        )
+    async def exemplars(self, asked: Parameters) -> Response:
+        """Answer no exemplars: toban keeps none. What is asked must be a query all the same."""
+        asked.time("start", FIRST), asked.time("end", LAST)
+        with _naming("query"):
+            parse(asked.text("query"))
+        return well([])
+
+    async def format_query(self, asked: Parameters) -> Response:
+        """Answer a query as it is best read."""
+        with _naming("query"):
+            return well(pretty(asked.text("query")))
 
 
 @contextmanager
@@ -146,8 +143,8 @@ def _naming(parameter: str) -> Iterator[None]:
         raise BadQueryError(f'invalid parameter "{parameter}": {error}') from error
 
 
-def _answered(answer: Answering) -> Callable[[Request], Awaitable[Response]]:
-    """Wrap trouble as Prometheus does."""
+def answered(answer: Answering) -> Callable[[Request], Awaitable[Response]]:
+    """Return an endpoint that tells of trouble as Prometheus does."""
 
     async def endpoint(request: Request) -> Response:
         try:
@@ -164,14 +161,15 @@ def refused(error: TobanError) -> Response:
     return Json({"status": "error", "errorType": kind, "error": str(error)}, CODES[kind])
 
 
-def _well(data: Any, warnings: Sequence[str] = ()) -> Response:
+def well(data: Any, warnings: Sequence[str] = ()) -> Response:
+    """Return an answer that is well."""
     return Json({"status": "success", "data": data} | ({"warnings": list(warnings)} if warnings else {}))
 
 
 def _limited(found: Sequence[Any], limit: int) -> Response:
     if limit and len(found) > limit:
-        return _well(found[:limit], ["results truncated due to limit"])
-    return _well(found)
+        return well(found[:limit], ["results truncated due to limit"])
+    return well(found)
 
 
 def _target(target: Target) -> Mapping[str, Any]:

@@ -22,6 +22,7 @@ from toban.shop.settings import ShopSettings
 from toban.web.access import Access
 from toban.web.application import application
 from toban.web.own import About, Own
+from toban.web.runtime import Runtime
 from toban.web.settings import WebSettings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -74,6 +75,9 @@ def alerts() -> list[Alert]:
     return []
 
 
+FLAGS = {"evaluation_interval": "15s", "storage.tsdb.retention.time": "90d"}
+
+
 @pytest.fixture
 async def client(request: pytest.FixtureRequest, source, collecting, alerts) -> AsyncIterator[httpx2.AsyncClient]:
     """Asks the pages, as somebody on this machine; marked with `listening`, as somebody elsewhere."""
@@ -84,7 +88,9 @@ async def client(request: pytest.FixtureRequest, source, collecting, alerts) -> 
         shop = ShopSettings(database="postgresql://db/shop")
         health = Health(*checks(shop), engine, clock)
         own = Own(About(NOW, "/data", "http://127.0.0.1:9119"), alerts.copy, collecting.targets, health, [collecting])
-        app = application(own, health, engine, engine, source, collecting, [collecting], clock)
+        app = application(
+            own, health, engine, engine, source, collecting, [collecting], clock, Runtime(NOW, FLAGS, source, clock)
+        )
         transport = httpx2.ASGITransport(Access(app, settings))
         async with httpx2.AsyncClient(transport=transport, base_url="http://toban") as client:
             yield client

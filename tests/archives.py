@@ -1,0 +1,39 @@
+"""Numbers of some hours, for toban and for a real Prometheus."""
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.needs import need
+
+
+def archive(folder: Path, hours: int) -> tuple[Path, int]:
+    """Write an archive: counters, a histogram, and a gauge that came and went; return it and the time of its end."""
+    end = int(time.time()) - 600
+    times = range(end - hours * 3600, end, 15)
+    lines = ["# HELP seen What was seen.", "# TYPE seen counter"]
+    for shop in ("東京", "berlin"):
+        lines += [f'seen_total{{shop="{shop}"}} {number * 2.5} {at}.123' for number, at in enumerate(times)]
+    lines += ["# TYPE took_seconds histogram", "# UNIT took_seconds seconds"]
+    for bound, factor in (("0.1", 1), ("+Inf", 2)):
+        lines += [f'took_seconds_bucket{{le="{bound}"}} {number * factor} {at}' for number, at in enumerate(times)]
+    lines += [
+        "# TYPE load gauge",
+        *(f"load {number % 7} {at}" for number, at in enumerate(times) if number % 400 < 200),
+    ]
+    file = folder / "numbers.txt"
+    file.write_text("\n".join([*lines, "# EOF", ""]))
+    return file, end
+
+
+def fed(file: Path) -> Callable[[Path], None]:
+    """Return what puts an archive into the folder of a Prometheus, as blocks."""
+    promtool = need("promtool", shutil.which("promtool"))
+
+    def fill(folder: Path) -> None:
+        command = [promtool, "tsdb", "create-blocks-from", "openmetrics", file, folder / "data"]
+        subprocess.run(command, check=True, capture_output=True)
+
+    return fill

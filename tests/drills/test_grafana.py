@@ -1,0 +1,89 @@
+"""Each call that Grafana's Prometheus data source makes, answered by toban as a real Prometheus answers it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests import servers
+from tests.archives import archive, fed
+from tests.asking import ask
+from tests.program import toban
+
+Pair = tuple[str, str, int]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """A toban and a Prometheus that hold the same numbers, and the time of their end."""
+    folder = tmp_path_factory.mktemp("grafana")
+    file, end = archive(folder, 2)
+    nothing = folder / "toban.yaml"
+    nothing.write_text("collect: [{kind: host, enabled: false}, {kind: toban, enabled: false}]\n")
+    with servers.prometheus(prepare=fed(file)) as prometheus, toban(folder / "d", "--config", str(nothing)) as program:
+        program.until("is on duty")
+        assert program.run("import", str(file)).returncode == 0
+        yield program.url, f"http://127.0.0.1:{prometheus.port}", end
+
+
+PANELS = [
+    "seen_total",
+    "sum by (shop) (rate(seen_total[1m]))",
+    "sum(increase(seen_total[1h]))",
+    "histogram_quantile(0.95, sum by (le) (rate(took_seconds_bucket[5m])))",
+    "avg_over_time(load[10m]) > 2",
+    "topk(1, seen_total) or load",
+    "clamp_min(load, 3) / 2",
+    'label_replace(seen_total, "s", "$1", "shop", "(.).*")',
+    "time()",
+    "absent(nothing)",
+]
+CALLS = [
+    ("POST", "query", {"query": "1+1", "time": "4"}),
+    *(("POST", "query_range", {"query": query, "start": "{start}", "end": "{end}", "step": "15"}) for query in PANELS),
+    *(
+        ("POST", "query_range", {"query": query, "start": "{start}.5", "end": "{end}", "step": "47.3"})
+        for query in PANELS
+    ),
+    *(("POST", "query", {"query": query, "time": "{end}"}) for query in PANELS),
+    ("GET", "label/shop/values", {"start": "{start}", "end": "{end}"}),
+    ("GET", "label/le/values", {"match[]": "took_seconds_bucket", "start": "{start}", "end": "{end}"}),
+    ("GET", "label/__name__/values", {"match[]": ['{shop=~".+"}', "load"], "start": "{start}", "end": "{end}"}),
+    ("POST", "labels", {"match[]": "seen_total", "start": "{start}", "end": "{end}"}),
+    ("POST", "series", {"match[]": 'seen_total{shop!="berlin"}', "start": "{start}", "end": "{end}"}),
+    ("POST", "query_exemplars", {"query": "rate(took_seconds_bucket[5m])", "start": "{start}", "end": "{end}"}),
+    ("POST", "format_query", {"query": "sum(rate(seen_total[5m]))by(shop)"}),
+    ("POST", "query", {"query": "seen_total{", "time": "{end}"}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "parameters"), CALLS)
+def test_the_answer_is_the_same(pair, method, path, parameters):
+    """
+    To the letter, but for the words of a mistake.
+    """
+    ours, theirs, end = pair
+
+    def told(url):
+        return ask(url, path, filled, method)
+
+    filled = {
+        name: [it.format(start=end - 5400, end=end - 60) if "{start}" in it or "{end}" in it else it for it in given]
+        for name, given in ((name, [value] if isinstance(value, str) else value) for name, value in parameters.items())
+    }
+    (code, found), (wanted, expected) = told(ours), told(theirs)
+    for said in (found, expected):
+        said.pop("error", None)
+        said.pop("infos", None)
+        if path == "query_range":
+            said["data"]["result"].sort(key=lambda it: sorted(it["metric"].items()))
+    assert (code, found) == (wanted, expected)
+
+
+@pytest.mark.parametrize("path", ["metadata", "rules", "alerts", "status/buildinfo", "targets"])
+def test_what_it_asks_with_get_alone_is_there(pair, path):
+    """
+    About the programs themselves the two tell different things, in the same form.
+    """
+    (code, found), (wanted, expected) = ask(pair[0], path), ask(pair[1], path)
+    assert (code, found["status"], type(found["data"])) == (wanted, expected["status"], type(expected["data"]))
+    assert ask(pair[0], path, {}, "POST")[0] == ask(pair[1], path, {}, "POST")[0] == 405
