@@ -30,7 +30,7 @@ PANELS = [
     "sum by (shop) (rate(seen_total[1m]))",
     "sum(increase(seen_total[1h]))",
     "histogram_quantile(0.95, sum by (le) (rate(took_seconds_bucket[5m])))",
-    "avg_over_time(load[10m]) > 2",
+    "sum_over_time(load[10m]) > 2",
     "topk(1, seen_total) or load",
     "clamp_min(load, 3) / 2",
     'label_replace(seen_total, "s", "$1", "shop", "(.).*")',
@@ -70,7 +70,7 @@ def test_the_answer_is_the_same(pair, method, path, parameters):
     for said in (found, expected):
         said.pop("error", None)
         said.pop("infos", None)
-        if path == "query_range":
+        if path in {"query", "query_range"} and said.get("data", {}).get("resultType") in {"vector", "matrix"}:
             said["data"]["result"].sort(key=lambda it: sorted(it["metric"].items()))
     assert (code, found) == (wanted, expected)
 

@@ -72,7 +72,9 @@ def _extremes(evaluator: Evaluator, node: Aggregation, grid: Grid) -> Iterator[V
 def _best(vector: Vector, target: Index, sign: float, wanted: Floats) -> Bools:
     best = np.zeros(vector.present.shape, np.bool_)
     for group in range(int(target.max(initial=-1)) + 1):
-        rows = np.flatnonzero(target == group)
+        # Of equals the first by its labels, wherever the store has it: a chart must not change when numbers are sealed.
+        found = np.flatnonzero(target == group).tolist()
+        rows = np.array(sorted(found, key=lambda row: tuple(vector.series[row].items())), np.intp)
         present = vector.present[rows]
         order = _order(vector.values[rows], present, sign)
         chosen = np.zeros(present.shape, np.bool_)

@@ -131,17 +131,17 @@ def _matched(node: Binary, left: Vector, right: Vector) -> Vector:
 
     present = many.present[rows] & one.present[matches]
     series = tuple(_labels(node, many.series[row], one.series[match]) for row, match in pairs)
-    _refuse_ambiguity(matching, of_many[rows], series, present, count)
-
     sides = many.values[rows], one.values[matches]
     here, there = sides[::-1] if swapped else sides
-    nameless = many.nameless[rows] | node.bool
     if node.operator in ARITHMETIC:
-        return Vector(series, ARITHMETIC[node.operator](here, there), present, nameless)
-    kept = COMPARISONS[node.operator](here, there)
-    if node.bool:
-        return Vector(series, kept.astype(np.float64), present, nameless)
-    return Vector(series, here, present & kept, nameless)
+        values = ARITHMETIC[node.operator](here, there)
+    else:
+        kept = COMPARISONS[node.operator](here, there)
+        values = kept.astype(np.float64) if node.bool else here
+        # What a comparison leaves out is nobody's second match.
+        present = present if node.bool else present & kept
+    _refuse_ambiguity(matching, of_many[rows], series, present)
+    return Vector(series, values, present, many.nameless[rows] | node.bool)
 
 
 def _labels(node: Binary, many: Labels, one: Labels) -> Labels:
@@ -193,17 +193,14 @@ def _in_full(labels: Labels) -> str:
     return "{" + ", ".join(f"{name}={quote(value)}" for name, value in labels.items()) + "}"
 
 
-def _refuse_ambiguity(
-    matching: Matching, numbers: Index, series: tuple[Labels, ...], present: Bools, count: int
-) -> None:
+def _refuse_ambiguity(matching: Matching, numbers: Index, series: tuple[Labels, ...], present: Bools) -> None:
     """Refuse two results for one signature at the same step; with grouping only if they are called the same."""
-    keys: dict[object, int] = {}
+    taken: dict[object, Bools] = {}
     for row, number in enumerate(numbers.tolist()):
         key = (number, series[row]) if matching.many else number
-        first = keys.setdefault(key, row)
-        if first == row:
-            continue
-        if (present[first] & present[row]).any():
+        before = taken.get(key)
+        taken[key] = present[row] if before is None else before | present[row]
+        if before is not None and (before & present[row]).any():
             if matching.many:
                 raise QueryError("multiple matches for labels: grouping labels must ensure unique matches")
             raise QueryError(

@@ -106,25 +106,25 @@ def joined(blocks: Iterable[Vector], steps: int) -> Vector:
 
 def merged(vector: Vector) -> Vector:
     """
-    Return the vector with series of the same labels made one.
+    Return the vector with series of the same labels made one; a name that is to go is another than one that stays.
 
     Raises ``QueryError`` when two of them are present at the same step.
     """
-    first: dict[Labels, int] = {}
-    target = np.array([first.setdefault(labels, len(first)) for labels in vector.series], np.intp)
+    first: dict[tuple[Labels, bool], int] = {}
+    keys = zip(vector.series, vector.nameless.tolist(), strict=True)
+    target = np.array([first.setdefault(key, len(first)) for key in keys], np.intp)
     if len(first) == len(vector):
         return vector
     values = np.zeros((len(first), vector.values.shape[1]))
     present = np.zeros(values.shape, np.bool_)
-    nameless = np.zeros(len(first), np.bool_)
     for row, into in enumerate(target):
         here = vector.present[row]
         if (present[into] & here).any():
             raise QueryError(SAME_LABELS)
         values[into, here] = vector.values[row, here]
         present[into] |= here
-        nameless[into] |= vector.nameless[row]
-    return Vector(tuple(first), values, present, nameless, vector.ordered)
+    series = tuple(labels for labels, _ in first)
+    return Vector(series, values, present, np.array([gone for _, gone in first], np.bool_), vector.ordered)
 
 
 def without_names(vector: Vector) -> Vector:
