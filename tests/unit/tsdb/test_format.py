@@ -1,0 +1,65 @@
+"""Data that an earlier toban wrote opens in this one."""
+
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.fakes import FakeClock
+from tests.unit.tsdb.conftest import START, told
+from toban.core.labels import Labels
+from toban.core.meters import Meters
+from toban.core.samples import ABSENT, STALE, Batch, Layout, counter, gauge
+from toban.tsdb.settings import TsdbSettings
+from toban.tsdb.store import Store
+
+FOLDERS = sorted((Path(__file__).parents[2] / "data" / "tsdb").iterdir())
+SERIES = [Labels(__name__=name, place=place) for name in ("seen_total", "load") for place in ("東京", 'a"b\\c')]
+FAMILIES = [counter("seen_total", "What was seen."), gauge("load", "How it bears.")]
+WINDOW = timedelta(minutes=10)
+
+
+def batches():
+    """Return what each folder holds: looks of an hour, some late, some ended, some with gaps."""
+    layout = Layout(SERIES, FAMILIES)
+    for number in range(240):
+        values = [number * 1.0, number * 0.1, number % 7, -1e300 if number % 50 else np.inf]
+        if number % 11 == 0:
+            values[number % 4] = ABSENT
+        if number == 200:
+            values[3] = STALE
+        late = 300_000 if number % 40 == 39 else 0
+        yield Batch(layout, START + number * 15_000 - late + number % 2, np.array(values))
+
+
+async def write(folder: Path) -> None:
+    """Write a folder: some of it sealed and compacted, some in the head. How those in `tests/data/tsdb` were made."""
+    clock = FakeClock()
+    with Store(folder, TsdbSettings(), clock, Meters(), window=WINDOW, backlog=10_000) as store:
+        for batch in batches():
+            await store.append([batch])
+            await clock.sleep(15)
+            await store.tend()
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+async def test_what_was_written_is_read(folder, tmp_path):
+    """
+    Every number, to the last bit; and it goes on from there.
+    """
+    shutil.copytree(folder, tmp_path / "tsdb")
+    await write(tmp_path / "expected")
+    clock = FakeClock()
+    await clock.sleep(3600)
+    opened = []
+    for name in ("tsdb", "expected"):
+        with Store(tmp_path / name, TsdbSettings(), clock, Meters(), window=WINDOW, backlog=10_000) as store:
+            await store.append([Batch(Layout(SERIES[:1]), START + 3_600_000, np.array([7.0]))])
+            assert store.health().ok
+            assert "damage" not in store.health().says
+            assert set(FAMILIES) <= set(store.families().values())
+            opened.append((told(store.select((), START, START + 4_000_000)), len(store.passing.waiting(10_000))))
+    assert opened[0] == opened[1]
+    assert len(opened[0][0]) == len(SERIES)
