@@ -1,6 +1,7 @@
 """Quantiles and fractions of classic histograms, from their ``le`` buckets."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -16,18 +17,27 @@ _TOLERANCE: Final = 1e-12
 
 _LE = "le"
 
+TOGETHER: Final = 64
+"""How many histograms are looked at together."""
+
+Name = Callable[[int], str]
+"""Tells the metric's name of a column."""
+
+Of = Callable[[Floats, Floats, Index, Name], Floats]
+"""Comes to one number for each column: of ascending bounds, the counts under them, each column's step, and its name."""
+
 
 def _histogram_quantile(evaluator: Evaluator, call: Call, grid: Grid) -> Iterator[Vector]:
     ranks = evaluator.scalars(call.arguments[0], grid)
     doubt_ranks(evaluator, ranks)
 
-    def quantile(bounds: Floats, counts: Floats, steps: Index, labels: Labels) -> Floats:
+    def quantile(bounds: Floats, counts: Floats, steps: Index, name: Name) -> Floats:
         values, forced = bucket_quantile(bounds, counts, ranks[steps])
-        if forced:
+        for metric in dict.fromkeys(name(column) for column in forced.tolist()):
             evaluator.budget.inform(
                 "input to histogram_quantile needed to be fixed for monotonicity (see "
                 "https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile) "
-                f'for metric name "{labels.name}"'
+                f'for metric name "{metric}"'
             )
         return values
 
@@ -37,29 +47,44 @@ def _histogram_quantile(evaluator: Evaluator, call: Call, grid: Grid) -> Iterato
 def _histogram_fraction(evaluator: Evaluator, call: Call, grid: Grid) -> Iterator[Vector]:
     lower, upper = (evaluator.scalars(argument, grid) for argument in call.arguments[:2])
 
-    def fraction(bounds: Floats, counts: Floats, steps: Index, _: Labels) -> Floats:
+    def fraction(bounds: Floats, counts: Floats, steps: Index, _: Name) -> Floats:
         return bucket_fraction(bounds, counts, lower[steps], upper[steps])
 
     yield _of_buckets(evaluator, call.arguments[2], grid, fraction)
 
 
-def _of_buckets(
-    evaluator: Evaluator, node: Node, grid: Grid, of: Callable[[Floats, Floats, Index, Labels], Floats]
-) -> Vector:
+def _of_buckets(evaluator: Evaluator, node: Node, grid: Grid, of: Of) -> Vector:
     """Make one series of the buckets of each histogram; a histogram may lack some at some steps."""
     vector = evaluator.vector(node, grid)
     histograms = _gathered(evaluator, vector)
     values = np.zeros((len(histograms), grid.steps))
     present = np.zeros(values.shape, np.bool_)
-    for into, (labels, buckets) in enumerate(histograms.items()):
-        evaluator.budget.check()
-        rows = np.array([row for _, row in sorted(buckets)], np.intp)
-        bounds = np.array([bound for bound, _ in sorted(buckets)])
-        there, counts = vector.present[rows], vector.values[rows]
-        present[into] = there.any(axis=0)
-        for pattern, steps in _patterns(there):
-            values[into, steps] = of(*_coalesced(bounds[pattern], counts[np.ix_(pattern, steps)]), steps, labels)
+    alike: dict[tuple[float, ...], list[tuple[int, list[int]]]] = {}
+    for into, each in enumerate(histograms.values()):
+        in_order = sorted(each)
+        bounds = tuple(bound for bound, _ in in_order)
+        alike.setdefault(bounds, []).append((into, [row for _, row in in_order]))
+    for bounds, some in alike.items():
+        # Those with the same bounds lie side by side, as if they were one histogram with more steps.
+        for first in range(0, len(some), TOGETHER):
+            evaluator.budget.check()
+            part = some[first : first + TOGETHER]
+            target = np.array([into for into, _ in part])
+            table = np.array([rows for _, rows in part], np.intp).T
+            there = vector.present[table].reshape(len(bounds), -1)
+            counts = vector.values[table].reshape(len(bounds), -1)
+            found = np.zeros(there.shape[1])
+            for pattern, columns in _patterns(there):
+                name = partial(_name, vector, table[0, columns // grid.steps])
+                buckets = _coalesced(np.array(bounds)[pattern], counts[np.ix_(pattern, columns)])
+                found[columns] = of(*buckets, columns % grid.steps, name)
+            values[target] = found.reshape(len(part), -1)
+            present[target] = there.any(axis=0).reshape(len(part), -1)
     return Vector(tuple(histograms), values, present, np.ones(len(histograms), np.bool_))
+
+
+def _name(vector: Vector, rows: Index, column: int) -> str:
+    return vector.series[int(rows[column])].name
 
 
 def _gathered(evaluator: Evaluator, vector: Vector) -> dict[Labels, list[tuple[float, int]]]:
@@ -80,15 +105,18 @@ def _gathered(evaluator: Evaluator, vector: Vector) -> dict[Labels, list[tuple[f
 
 
 def _patterns(there: Bools) -> Iterator[tuple[Index, Index]]:
-    """Go through the sets of buckets that are present together: their rows, and the steps at which they are."""
-    if there.all():
-        yield np.arange(there.shape[0]), np.arange(there.shape[1])
+    """Go through the sets of buckets that are present together: their rows, and the columns at which they are."""
+    full = there.all(axis=0)
+    if full.any():
+        yield np.arange(there.shape[0]), np.flatnonzero(full)
+    rest = np.flatnonzero(~full & there.any(axis=0))
+    if not len(rest):
         return
-    patterns, which = np.unique(there, axis=1, return_inverse=True)
-    for number in range(patterns.shape[1]):
-        rows = np.flatnonzero(patterns[:, number])
-        if len(rows):
-            yield rows, np.flatnonzero(which.reshape(-1) == number)
+    packed = np.ascontiguousarray(np.packbits(there[:, rest], axis=0).T)
+    patterns, which = np.unique(packed.view(f"V{packed.shape[1]}").ravel(), return_inverse=True)
+    for number in range(len(patterns)):
+        columns = rest[which == number]
+        yield np.flatnonzero(there[:, columns[0]]), columns
 
 
 def _coalesced(bounds: Floats, counts: Floats) -> tuple[Floats, Floats]:
@@ -97,15 +125,15 @@ def _coalesced(bounds: Floats, counts: Floats) -> tuple[Floats, Floats]:
     return bounds[distinct], np.add.reduceat(counts, distinct, axis=0)
 
 
-def bucket_quantile(bounds: Floats, counts: Floats, ranks: Floats) -> tuple[Floats, bool]:
+def bucket_quantile(bounds: Floats, counts: Floats, ranks: Floats) -> tuple[Floats, Index]:
     """
     Return the quantile of each column of cumulative ``counts`` under ascending ``bounds``.
 
     Linear within a bucket; the lowest begins at 0 if its bound is positive. NaN without a bucket up to +Inf, with no
-    other, or without observations. Also tells whether counts that fell had to be lifted.
+    other, or without observations. Also tells in which columns counts that fell had to be lifted.
     """
     result = np.full(len(ranks), np.nan)
-    forced = False
+    forced = np.zeros(0, np.intp)
     if np.isposinf(bounds[-1]) and len(bounds) > 1:
         counts, forced = _monotonic(counts)
         observations = counts[-1]
@@ -123,16 +151,16 @@ def bucket_quantile(bounds: Floats, counts: Floats, ranks: Floats) -> tuple[Floa
     return np.where(np.isnan(ranks), np.nan, result), forced
 
 
-def _monotonic(counts: Floats) -> tuple[Floats, bool]:
-    """Lift counts that fell, and even out those that differ by rounding."""
-    fixed, forced = counts.copy(), False
+def _monotonic(counts: Floats) -> tuple[Floats, Index]:
+    """Lift counts that fell, and even out those that differ by rounding; tell the columns where some fell."""
+    fixed, forced = counts.copy(), np.zeros(counts.shape[1], np.bool_)
     for row in range(1, len(fixed)):
         before, here = fixed[row - 1], fixed[row]
         alike = np.abs(here - before) < _TOLERANCE * (np.abs(here) + np.abs(before))
         fell = (here < before) & ~alike
-        forced = forced or bool(fell.any())
+        forced |= fell
         fixed[row] = np.where(fell | alike, before, here)
-    return fixed, forced
+    return fixed, np.flatnonzero(forced)
 
 
 def bucket_fraction(bounds: Floats, counts: Floats, lower: Floats, upper: Floats) -> Floats:

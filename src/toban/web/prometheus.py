@@ -1,10 +1,9 @@
 """The HTTP API of Prometheus: https://prometheus.io/docs/prometheus/latest/querying/api/."""
 
-import math
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from decimal import Decimal
 from itertools import islice
 from typing import Any, Final
 
@@ -14,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from toban.collect.collecting import Target
-from toban.core.answers import Answer, Points, Shape
+from toban.core.answers import Answer, Shape
 from toban.core.errors import BadQueryError, QueryError, StoreError, TobanError
 from toban.core.labels import Labels
 from toban.core.ports import Clock, QueryEngine, SeriesSource
@@ -23,6 +22,7 @@ from toban.core.section import written
 from toban.promql.syntax import ParseError, parse, pretty, selector
 from toban.web.json import Json
 from toban.web.parameters import FIRST, LAST, Parameters
+from toban.web.points import pieces, plain, seconds
 
 CODES: Final = {"bad_data": 400, "execution": 422, "timeout": 503, "canceled": 499, "internal": 500, "not_found": 404}
 
@@ -188,34 +188,8 @@ def _target(target: Target) -> Mapping[str, Any]:
     }
 
 
-def text_of(value: float) -> str:
-    """Write a sample's value as Prometheus does in JSON: like a number in JavaScript, but as text."""
-    if not math.isfinite(value):
-        return {math.inf: "+Inf", -math.inf: "-Inf"}.get(value, "NaN")
-    text = repr(value)
-    if "e" in text and 1e-6 <= abs(value) < 1e21:
-        return f"{Decimal(text):f}"
-    return text.removesuffix(".0")
-
-
-def plain(value: float) -> str:
-    """Write a scalar as Prometheus does: without an exponent, however long that gets."""
-    text = text_of(value)
-    return f"{Decimal(text):f}" if "e" in text else text
-
-
-def _time(at: int) -> float | int:
-    return at // 1000 if at % 1000 == 0 else at / 1000
-
-
-def _points(points: Points) -> list[tuple[float | int, str]]:
-    return [
-        (_time(at), text_of(value)) for at, value in zip(points.times.tolist(), points.values.tolist(), strict=True)
-    ]
-
-
 def _streamed(answer: Answer, limit: int) -> Response:
-    """Return an answer a series at a time: one large piece would hold the loop for as long as it takes to write."""
+    """Return an answer piece by piece."""
     return StreamingResponse(_pieces(answer, limit), media_type="application/json")
 
 
@@ -223,20 +197,16 @@ async def _pieces(answer: Answer, limit: int) -> AsyncIterator[bytes]:
     warnings = list(answer.warnings)
     yield b'{"status":"success","data":{"resultType":' + orjson.dumps(answer.shape.value) + b',"result":'
     if answer.shape is Shape.STRING:
-        yield orjson.dumps((_time(answer.at), answer.text))
+        yield orjson.dumps((seconds(answer.at), answer.text))
     elif answer.shape is Shape.SCALAR:
-        yield orjson.dumps((_time(answer.at), plain(answer.series[0].last)))
+        yield orjson.dumps((seconds(answer.at), plain(answer.series[0].last)))
     else:
         shown = answer.series
         if limit and len(shown) > limit:
             shown, warnings = shown[:limit], [*warnings, "results truncated due to limit"]
-        separator = b"["
-        for points in shown:
-            dated = _points(points)
-            series = {"value": dated[0]} if answer.shape is Shape.VECTOR else {"values": dated}
-            yield separator + orjson.dumps({"metric": points.labels, **series})
-            separator = b","
-        yield b"]" if shown else b"[]"
+        for piece in pieces(shown, single=answer.shape is Shape.VECTOR):
+            yield piece
+            await asyncio.sleep(0)  # a fast reader would never make the loop turn
     yield b"}"
     if warnings:
         yield b',"warnings":' + orjson.dumps(warnings)

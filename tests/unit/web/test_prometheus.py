@@ -5,7 +5,7 @@ import math
 import pytest
 
 from tests.unit.web.conftest import AT, DOWN, UP
-from toban.web.prometheus import text_of
+from toban.web.points import text_of
 
 SECONDS = AT // 1000
 
