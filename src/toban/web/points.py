@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from toban.core.answers import Points
 
-PIECE: Final = 2**16
+PIECE: Final = 2**18
 """Bytes of an answer that are sent at once: one large piece would hold the loop for as long as it takes to write."""
 
 
@@ -47,18 +47,21 @@ def texts_of(values: NDArray[np.float64]) -> list[bytes]:
     return texts
 
 
-class _Times:
-    """Writes times; the series of an answer mostly share theirs."""
+class _Times(dict[int, bytes]):
+    """Writes times; the series of an answer mostly share theirs, so each is written once."""
 
     def __init__(self) -> None:
-        self._times: NDArray[np.int64] | None = None
+        self._last: NDArray[np.int64] = np.empty(0, np.int64)
         self._written: list[bytes] = []
 
+    def __missing__(self, at: int) -> bytes:
+        text = self[at] = b'"],[%s,"' % repr(seconds(at)).encode()
+        return text
+
     def written(self, times: NDArray[np.int64]) -> list[bytes]:
-        """Return what stands before each value."""
-        if times is not self._times:
-            self._times = times
-            self._written = [b'[%s,"' % repr(seconds(at)).encode() for at in times.tolist()]
+        """Return what stands before each value: the end of the last pair, and the beginning of this one."""
+        if not np.array_equal(times, self._last):
+            self._last, self._written = times, list(map(self.__getitem__, times.tolist()))
         return self._written
 
 
@@ -67,7 +70,9 @@ def pieces(series: Sequence[Points], *, single: bool) -> Iterator[bytes]:
     times, waiting, size = _Times(), [b"["], 1
     separator = b""
     for points in series:
-        pairs = b'"],'.join(map(bytes.__add__, times.written(points.times), texts_of(points.values))) + b'"]'
+        parts = [b""] * (2 * len(points.times))
+        parts[::2], parts[1::2] = times.written(points.times), texts_of(points.values)
+        pairs = b"".join([*parts, b'"]'])[len(b'"],') :]
         kind = b',"value":%s}' if single else b',"values":[%s]}'
         waiting += [separator, b'{"metric":', orjson.dumps(points.labels), kind % pairs]
         size += len(pairs)

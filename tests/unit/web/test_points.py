@@ -60,7 +60,7 @@ def test_a_large_answer_comes_in_pieces():
     """
     None is large.
     """
-    points = [Points(Labels(n=str(n)), np.arange(1000), np.arange(1000.0)) for n in range(100)]
+    points = [Points(Labels(n=str(n)), np.arange(1000), np.arange(1000.0)) for n in range(300)]
     found = list(pieces(points, single=False))
-    assert max(map(len, found)) < 100_000
-    assert len(json.loads(b"".join(found))) == 100
+    assert max(map(len, found)) < 400_000
+    assert len(json.loads(b"".join(found))) == 300
