@@ -1,7 +1,7 @@
 """Answers written as Prometheus' HTTP API writes them, much at a time."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -65,19 +65,27 @@ class _Times(dict[int, bytes]):
         return self._written
 
 
-def pieces(series: Sequence[Points], *, single: bool) -> Iterator[bytes]:
-    """Write the series of a vector (``single``) or a matrix as an array of JSON, some at a time."""
-    times, waiting, size = _Times(), [b"["], 1
-    separator = b""
+def array(series: Sequence[Points], *, single: bool) -> Iterator[bytes]:
+    """Write the series of a vector (``single``) or a matrix as an array of JSON, one after the other."""
+    times, separator = _Times(), b"["
     for points in series:
         parts = [b""] * (2 * len(points.times))
         parts[::2], parts[1::2] = times.written(points.times), texts_of(points.values)
         pairs = b"".join([*parts, b'"]'])[len(b'"],') :]
         kind = b',"value":%s}' if single else b',"values":[%s]}'
-        waiting += [separator, b'{"metric":', orjson.dumps(points.labels), kind % pairs]
-        size += len(pairs)
+        yield b"".join([separator, b'{"metric":', orjson.dumps(points.labels), kind % pairs])
         separator = b","
+    yield b"]" if series else b"[]"
+
+
+def large(written: Iterable[bytes]) -> Iterator[bytes]:
+    """Put small pieces together to large ones."""
+    waiting, size = list[bytes](), 0
+    for piece in written:
+        waiting.append(piece)
+        size += len(piece)
         if size > PIECE:
             yield b"".join(waiting)
             waiting, size = [], 0
-    yield b"".join([*waiting, b"]"])
+    if waiting:
+        yield b"".join(waiting)

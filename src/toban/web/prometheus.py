@@ -1,10 +1,10 @@
 """The HTTP API of Prometheus: https://prometheus.io/docs/prometheus/latest/querying/api/."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final
 
 import orjson
@@ -22,7 +22,7 @@ from toban.core.section import written
 from toban.promql.syntax import ParseError, parse, pretty, selector
 from toban.web.json import Json
 from toban.web.parameters import FIRST, LAST, Parameters
-from toban.web.points import pieces, plain, seconds
+from toban.web.points import array, large, plain, seconds
 
 CODES: Final = {"bad_data": 400, "execution": 422, "timeout": 503, "canceled": 499, "internal": 500, "not_found": 404}
 
@@ -189,11 +189,21 @@ def _target(target: Target) -> Mapping[str, Any]:
 
 
 def _streamed(answer: Answer, limit: int) -> Response:
-    """Return an answer piece by piece."""
-    return StreamingResponse(_pieces(answer, limit), media_type="application/json")
+    """Return an answer: at once where it is small, else piece by piece."""
+    written = large(_written(answer, limit))
+    first, second = next(written), next(written, None)
+    if second is None:
+        return Response(first, media_type="application/json")
+    return StreamingResponse(_with_pauses(chain([first, second], written)), media_type="application/json")
 
 
-async def _pieces(answer: Answer, limit: int) -> AsyncIterator[bytes]:
+async def _with_pauses(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+        await asyncio.sleep(0)  # a fast reader would never make the loop turn
+
+
+def _written(answer: Answer, limit: int) -> Iterator[bytes]:
     warnings = list(answer.warnings)
     yield b'{"status":"success","data":{"resultType":' + orjson.dumps(answer.shape.value) + b',"result":'
     if answer.shape is Shape.STRING:
@@ -204,9 +214,7 @@ async def _pieces(answer: Answer, limit: int) -> AsyncIterator[bytes]:
         shown = answer.series
         if limit and len(shown) > limit:
             shown, warnings = shown[:limit], [*warnings, "results truncated due to limit"]
-        for piece in pieces(shown, single=answer.shape is Shape.VECTOR):
-            yield piece
-            await asyncio.sleep(0)  # a fast reader would never make the loop turn
+        yield from array(shown, single=answer.shape is Shape.VECTOR)
     yield b"}"
     if warnings:
         yield b',"warnings":' + orjson.dumps(warnings)

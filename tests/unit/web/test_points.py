@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from toban.core.answers import Points
 from toban.core.labels import Labels
-from toban.web.points import pieces, seconds, text_of, texts_of
+from toban.web.points import array, large, seconds, text_of, texts_of
 
 VALUES = st.one_of(
     st.floats(),
@@ -39,7 +39,7 @@ def test_series_are_an_array_of_json(series):
         )
         for number, samples in enumerate(series)
     ]
-    assert json.loads(b"".join(pieces(given_points, single=False))) == [
+    assert json.loads(b"".join(array(given_points, single=False))) == [
         {
             "metric": {"__name__": '"当番"', "n": str(number)},
             "values": [[seconds(at), text_of(value)] for at, value in samples],
@@ -53,7 +53,7 @@ def test_a_vector_has_one_value_each():
     Not a list of them.
     """
     points = Points(Labels(a="b"), np.array([1500]), np.array([2.0]))
-    assert json.loads(b"".join(pieces([points], single=True))) == [{"metric": {"a": "b"}, "value": [1.5, "2"]}]
+    assert json.loads(b"".join(array([points], single=True))) == [{"metric": {"a": "b"}, "value": [1.5, "2"]}]
 
 
 def test_a_large_answer_comes_in_pieces():
@@ -61,6 +61,7 @@ def test_a_large_answer_comes_in_pieces():
     None is large.
     """
     points = [Points(Labels(n=str(n)), np.arange(1000), np.arange(1000.0)) for n in range(300)]
-    found = list(pieces(points, single=False))
+    found = list(large(array(points, single=False)))
+    assert len(found) > 3
     assert max(map(len, found)) < 400_000
     assert len(json.loads(b"".join(found))) == 300
