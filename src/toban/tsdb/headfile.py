@@ -20,6 +20,10 @@ PATIENCE: Final = 0.5
 """Seconds to wait for somebody else's lock on the file."""
 
 PAGE: Final = 4096
+SPARE: Final = 8 * 2**20
+"""Bytes of room that the file may keep for rows to come."""
+GIVEN: Final = 2**20
+"""Bytes of room that are given back at once."""
 WAL_HEADER: Final = struct.Struct(">8I")
 WAL_FRAME: Final = struct.Struct(">6I")
 
@@ -47,6 +51,7 @@ class HeadFile:
         self._connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
         try:
             self._connection.execute(f"pragma page_size = {PAGE}")
+            self._connection.execute("pragma auto_vacuum = incremental")
             self._connection.execute("pragma journal_mode = wal")
             self._connection.execute(f"pragma synchronous = {'full' if full else 'normal'}")
             self._connection.execute("pragma cache_size = -1024")
@@ -113,6 +118,14 @@ class HeadFile:
             ).fetchall()
             self._connection.executemany("delete from rows where turn = ?", turns)
         return turns[-1][0] if turns else None
+
+    def shrink(self) -> bool:
+        """Give some of the room that removed rows left back to the disk; tell whether there is more than usual."""
+        (free,) = self._connection.execute("pragma freelist_count").fetchone()
+        if free <= SPARE // PAGE:
+            return False
+        self._connection.execute(f"pragma incremental_vacuum({GIVEN // PAGE})").fetchall()
+        return True
 
     def sweep(self) -> None:
         """Remove layouts that no row stands on."""

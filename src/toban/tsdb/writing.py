@@ -82,6 +82,7 @@ class Writer:
         self._full = full
         self._file: HeadFile | None = None
         self._anew = False
+        self._roomy = False
         self._wake = Condition()
         self._rows: deque[Row] = deque()
         self._declared: dict[str, Family] = {}
@@ -153,7 +154,7 @@ class Writer:
     def _write_on(self) -> None:
         while True:
             with self._wake:
-                busy = self._waiting or self._stopping or (self._removals and not self.trouble)
+                busy = self._waiting or self._stopping or ((self._removals or self._roomy) and not self.trouble)
                 if not busy:
                     self._wake.wait(PAUSE)
                 stopping, waiting, self._waiting = self._stopping, self._waiting, []
@@ -220,11 +221,13 @@ class Writer:
 
     def _remove_some(self, file: HeadFile) -> None:
         if not self._removals:
+            self._roomy = self._roomy and file.shrink()
             return
         removal = self._removals[0]
         last = file.remove(removal.start, removal.end, removal.upto, removal.after, SLICE)
         if last is None:
             self._removals.popleft()
+            self._roomy = True
             if not self._removals:
                 file.sweep()
         else:

@@ -270,3 +270,21 @@ async def test_a_closed_store_says_so(opened):
         pass
     with pytest.raises(StoreError, match="closed"):
         await store.append([batch(layout("hall"), START, 1)])
+
+
+async def test_room_goes_back_to_the_disk(opened, clock, tmp_path):
+    """
+    After a flood of the past, like an import, the head's file is small again.
+    """
+    wide = layout(*map(str, range(2000)))
+    with opened() as store:
+        for step in range(2000):
+            await store.append([batch(wide, START - step * 1000, *[step * 0.1] * 2000)])
+        file = tmp_path / "tsdb" / "head.db"
+        before = file.stat().st_size
+        clock.advance(3 * 3600)
+        await store.tend()
+        async with asyncio.timeout(30):
+            while file.stat().st_size > before / 2:
+                await asyncio.sleep(0.01)
+        await store.append([batch(wide, START + 3 * HOUR, *[1.0] * 2000)])
