@@ -14,6 +14,7 @@
  */
 const { hostname } = require('node:os');
 const { basename } = require('node:path');
+const { getHeapStatistics } = require('node:v8');
 
 const env = process.env;
 if (!env.OTEL_EXPORTER_OTLP_ENDPOINT) {
@@ -108,11 +109,14 @@ const sdk = new NodeSDK(
 );
 sdk.start();
 
-// Memory that the system gave the process: Node's own instrumentation tells of its heap alone.
-metrics
-    .getMeter('toban')
+// Memory that the system gave the process, and how far its heap may grow: Node's own instrumentation tells neither.
+const meter = metrics.getMeter('toban');
+meter
     .createObservableUpDownCounter('process.memory.usage', { unit: 'By', description: 'Resident memory.' })
     .addCallback(result => result.observe(process.memoryUsage.rss()));
+meter
+    .createObservableUpDownCounter('nodejs.heap.limit', { unit: 'By', description: 'The most the heap may grow to.' })
+    .addCallback(result => result.observe(getHeapStatistics().heap_size_limit));
 
 // `once`, never `on`: Vendure cleans up and sends itself the signal again; a handler that is still there would swallow
 // it, and the process never end.

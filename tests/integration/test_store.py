@@ -214,6 +214,7 @@ def test_server_and_worker_are_told_apart_and_tell_of_node(shop, receiver):
     wanted = {
         "v8js.memory.heap.used",
         "process.memory.usage",
+        "nodejs.heap.limit",
         "nodejs.eventloop.utilization",
         "db.client.connection.count",
     }
