@@ -55,7 +55,7 @@ from toban.promql.beyond import Beyond
 from toban.promql.engine import Engine
 from toban.promql.querying import Querying
 from toban.remote.asking import Asking
-from toban.remote.writing import Writing
+from toban.remote.writing import Nothing, Writing
 from toban.settings import Settings
 from toban.shop.grants import lacking
 from toban.shop.lending import lent
@@ -211,6 +211,20 @@ async def proved(settings: Settings) -> list[tuple[str, Proof]]:
         lent = NotifyTools(tools.http, tools.clock)
         proofs = await asyncio.gather(*(channel.prove(lent) for channel in settings.channels.values()))
     return list(zip(settings.channels, proofs, strict=True))
+
+
+async def remote_tried(settings: Settings) -> list[tuple[str, str]]:
+    """Try the outside engine, storing nothing there; return what is wrong with each address, or nothing."""
+    remote, clock, found = settings.metrics.remote, SystemClock(), list[tuple[str, str]]()
+    if not remote:
+        return found
+    async with AsyncExitStack() as stack:
+        http = (await _tools(stack, settings, clock, Meters())).http
+        if remote.write_url:
+            found.append((remote.write_url, await Writing(remote, Nothing(), http, clock, Meters()).prove()))
+        if remote.query_url:
+            found.append((remote.query_url, await Asking(remote, http).prove()))
+    return found
 
 
 def _drilling(settings: Settings, dispatching: Dispatching, state: State, clock: Clock, meters: Meters) -> Drilling:

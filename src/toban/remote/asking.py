@@ -46,6 +46,14 @@ class Asking:
         form = {"query": query, "start": _seconds(start), "end": _seconds(end), "step": _seconds(step)}
         return await self._asked("query_range", form, end, patience)
 
+    async def prove(self) -> str:
+        """Ask something that needs no numbers; return what is wrong, or nothing."""
+        try:
+            await self.instant("1", 0)
+        except (QueryError, StoreError) as error:
+            return str(error)
+        return ""
+
     async def _asked(self, path: str, form: dict[str, str], at: int, patience: timedelta | None) -> Answer:
         limit = min(patience or PATIENCE, PATIENCE)
         form["timeout"] = f"{limit.total_seconds():g}"

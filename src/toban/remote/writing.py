@@ -43,6 +43,19 @@ LATE: Final = 120
 """Seconds after which waiting numbers are no longer usual."""
 
 
+class Nothing:
+    """A ``SampleLog`` in which nothing waits."""
+
+    overtaken = 0
+
+    def waiting(self, samples: int) -> list[tuple[int, Batch]]:
+        """Return nothing."""
+        return []
+
+    def pass_on(self, turn: int) -> None:
+        """Nothing was passed on."""
+
+
 class Writing:
     """
     Sends what is appended by remote write, in order, from a cursor in the store.
@@ -85,7 +98,7 @@ class Writing:
                 return IDLE
             body, many = await asyncio.to_thread(self._encoder.encode, [batch for _, batch in waiting])
             if many:
-                await self._sent(body, many)
+                self._count(await self.send(body), many)
             await asyncio.to_thread(self._source.pass_on, waiting[-1][0])
         except StoreError as error:
             # What was sent counts as sent; the store says how it is.
@@ -114,28 +127,39 @@ class Writing:
             return Condition(True, f"numbers leave; some were refused: {self._refusal}")
         return Condition(True, "numbers leave as they come")
 
-    async def _sent(self, body: bytes, many: int) -> None:
-        """Send a request; what is refused for good is counted. Raises ``DeliveryError`` when it may work later."""
+    async def send(self, body: bytes) -> str:
+        """
+        Send a request; return what the engine says when it refuses it for good, nothing when it took it.
+
+        Raises ``DeliveryError`` when it may work later.
+        """
         try:
             async with asyncio.timeout(PATIENCE):
                 response = await self._http.post(self._url, content=body, headers=self._headers, timeout=PATIENCE)
         except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError) as error:
             raise DeliveryError(f"remote write: {self._url}: {reason(error)}") from error
-        status = response.status_code
         if response.is_success:
-            self._meters.add(SENT, many)
-            self._refusal = ""
-            return
-        said = " ".join(response.text[:SAID].split())
+            return ""
+        status, said = response.status_code, " ".join(response.text[:SAID].split())
         trouble = f"{self._url} answered {status}{f': {said}' if said else ''}"
         # A wrong address or key is no fault of these numbers: they wait until somebody mends it.
         if status >= 500 or status in AGAIN or 300 <= status < 400 or status in {401, 403, 404, 405}:
             after = retry_after(response.headers.get("retry-after", ""), self._clock.now())
             raise DeliveryError(f"remote write: {trouble}", after=after)
-        self._meters.add(REFUSED, many)
-        if not self._refusal:
-            log.warning("numbers were refused", error=trouble)
-        self._refusal = trouble
+        return trouble
+
+    async def prove(self) -> str:
+        """Send a request without numbers; return what is wrong, or nothing."""
+        try:
+            return await self.send(self._encoder.encode([])[0])
+        except DeliveryError as error:
+            return str(error)
+
+    def _count(self, refusal: str, many: int) -> None:
+        self._meters.add(REFUSED if refusal else SENT, many)
+        if refusal and not self._refusal:
+            log.warning("numbers were refused", error=refusal)
+        self._refusal = refusal
 
     def _note(self, waiting: Sequence[tuple[int, Batch]]) -> None:
         self._oldest = moment(min(batch.at for _, batch in waiting)) if waiting else None

@@ -217,3 +217,14 @@ def test_what_can_not_be_meant_is_refused(settings, says):
     """
     with pytest.raises(ValueError, match=says):
         RemoteSettings(**settings)
+
+
+async def test_it_can_be_tried_without_numbers(house):
+    """
+    Nothing is stored; what is wrong is said.
+    """
+    assert await house.writing.prove() == ""
+    assert house.got == []
+    house.engine.next(says(401, b"who?"), says(400, b"not here"))
+    assert "answered 401: who?" in await house.writing.prove()
+    assert "answered 400: not here" in await house.writing.prove()

@@ -9,7 +9,7 @@ import click
 from toban.cli.asking import config_option
 from toban.cli.telling import columns
 from toban.core.log import configure
-from toban.daemon import proved, rules, tried
+from toban.daemon import proved, remote_tried, rules, tried
 from toban.settings import load
 
 
@@ -39,11 +39,17 @@ def command(config: Path | None) -> int:
         click.echo("\nNot part of /health:")
         for line in columns((it.name, it.reason) for it in unknown):
             click.echo(line)
+    outside = asyncio.run(remote_tried(settings))
+    if outside:
+        click.echo("\nThe outside engine:")
+    for line in columns(("▲" if trouble else "●", url, trouble or "takes it") for url, trouble in outside):
+        click.echo(line)
     proofs = asyncio.run(proved(settings))
     click.echo(f"\n{sum(len(group.rules) for group in groups)} rules judge. {_told(len(proofs))}")
     for line in columns(("●" if proof.ok else "▲", name, proof.says) for name, proof in proofs):
         click.echo(line)
-    return 0 if all(target.up for target in targets) and all(proof.ok for _, proof in proofs) else 1
+    well = [*(target.up for target in targets), *(proof.ok for _, proof in proofs), *(not it for _, it in outside)]
+    return 0 if all(well) else 1
 
 
 def _told(channels: int) -> str:

@@ -1,0 +1,113 @@
+"""A large exporter beside dashboards that are looked at all the time: no beat is missed, and memory stays."""
+
+import os
+import random
+import threading
+import time
+import urllib.parse
+import urllib.request
+from itertools import count
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.pages import Page, serving
+from tests.program import toban
+
+SERIES = 10_000
+BOUNDS = ("0.1", "0.3", "0.5", "0.7", "1.0", "3.0", "5.0", "7.0", "10.0", "+Inf")
+DASHBOARD = [
+    "histogram_quantile(0.95, sum by (le) (rate(vendure_api_duration_seconds_bucket[5m])))",
+    "histogram_quantile(0.50, sum by (le) (rate(vendure_api_duration_seconds_bucket[5m])))",
+    "sum by (status) (rate(vendure_api_requests_total[5m]))",
+    'sum(rate(vendure_api_requests_total{status=~"5.."}[5m])) / sum(rate(vendure_api_requests_total[5m])) * 100',
+    'load{place="7"}',
+    "avg(load)",
+    "max_over_time(load{place=~'1.'}[10m])",
+    "sum(rate(vendure_orders_created_total[1h])) * 3600",
+    "topk(5, rate(vendure_api_requests_total[5m]))",
+]
+
+
+def exporter():
+    """Return what writes the page of 10,000 series: each time it is read, they have gone on."""
+    looks, chance = count(1), random.Random(7)
+
+    def page():
+        look = next(looks)
+        lines = [
+            f'vendure_api_duration_seconds_bucket{{endpoint="/{endpoint}",le="{bound}"}} {look * (place + 1)}'
+            for endpoint in range(SERIES * 6 // 10 // len(BOUNDS))
+            for place, bound in enumerate(BOUNDS)
+        ]
+        for number in range(SERIES * 3 // 10):
+            labels = f'endpoint="/{number // 4}",status="{(200, 302, 404, 500)[number % 4]}"'
+            lines.append(f"vendure_api_requests_total{{{labels}}} {look * 3}")
+        lines += [f'vendure_orders_created_total{{channel="{number}"}} {look}' for number in range(10)]
+        lines += [f'load{{place="{number}"}} {chance.gauss(look, 9):.3f}' for number in range(SERIES - len(lines))]
+        return "\n".join([*lines, ""])
+
+    return page
+
+
+def viewer(url, stop, took):
+    """Look at each panel every five seconds, over six hours."""
+    while not stop.wait(5):
+        now = time.time()
+        for query in DASHBOARD:
+            form = {"query": query, "start": now - 6 * 3600, "end": now, "step": 60}
+            began = time.monotonic()
+            with urllib.request.urlopen(f"{url}/api/v1/query_range", urllib.parse.urlencode(form).encode()) as answer:
+                answer.read()
+            took.append(time.monotonic() - began)
+
+
+def resident(process):
+    """Return megabytes."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
+
+
+def processor(process):
+    """Return seconds."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize("minutes", [0.5, pytest.param(30, marks=[pytest.mark.soak, pytest.mark.timeout(3000)])])
+def test_no_beat_is_missed_beside_three_viewers(minutes, tmp_path, record_property):
+    """
+    And memory is flat once it has what it needs.
+    """
+    settings = {"alerting": {"every": "15s"}, "collect": []}
+    with serving(Page(exporter(), media="text/plain; version=0.0.4")) as page:
+        settings["collect"].append({"kind": "scrape", "name": "large", "url": page.url, "limit": 20_000})
+        (tmp_path / "toban.yaml").write_text(yaml.safe_dump(settings))
+        with toban(tmp_path / "data", "--config", str(tmp_path / "toban.yaml")) as program:
+            program.until("is on duty")
+            stop, took = threading.Event(), list[float]()
+            viewers = [threading.Thread(target=viewer, args=(program.url, stop, took)) for _ in range(3)]
+            for one in viewers:
+                one.start()
+            sizes, began, used = [], time.monotonic(), processor(program.process)
+            while time.monotonic() - began < minutes * 60:
+                stop.wait(min(15.0, minutes * 60 / 4))
+                sizes.append(resident(program.process))
+            stop.set()
+            for one in viewers:
+                one.join()
+            share = (processor(program.process) - used) / (time.monotonic() - began)
+            took.sort()
+            record_property("load", f"{sizes[len(sizes) // 3]:.0f} to {sizes[-1]:.0f} MB, most {max(sizes):.0f}")
+            print(f"\nresident {sizes[0]:.0f}, after a third {sizes[len(sizes) // 3]:.0f}, at the end {sizes[-1]:.0f},")
+            print(f"most {max(sizes):.0f} MB; {share:.0%} of a core; {len(took)} questions, the slowest of")
+            print(f"a hundred {took[len(took) * 99 // 100] * 1000:.0f} ms")
+            counted = {
+                name: program.value(f"sum({name} or vector(0))")
+                for name in ("toban_beats_skipped_total", "toban_beats_overrun_total")
+            }
+            assert counted == {"toban_beats_skipped_total": 0, "toban_beats_overrun_total": 0}
+            assert program.value('scrape_samples_scraped{job="large"}') == SERIES
+            assert program.value('min_over_time(up{job="large"}[30m])') == 1
+            assert sizes[-1] < 1.2 * sizes[len(sizes) // 3] + 15
