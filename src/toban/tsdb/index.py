@@ -11,7 +11,7 @@ import orjson
 from numpy.typing import NDArray
 
 from toban.core.labels import Labels
-from toban.core.matching import Match, Matcher, matches
+from toban.core.matching import Match, Matcher
 from toban.tsdb.merging import Numbers
 
 FEW: Final = 256
@@ -67,10 +67,12 @@ class Index:
         """Return the series that meet all conditions, by number."""
         few = self._few(matchers)
         if few is not None:
-            series = ((number, self._labels[number]) for number in few)
-            return {number: labels for number, labels in series if labels is not None and matches(matchers, labels)}
+            return self._chosen(few, matchers)
         with self._lock:
-            found = np.array([labels is not None for labels in self._labels], np.bool_)
+            # Without a gap nobody needs to be looked at.
+            gaps = len(self._ids) < len(self._labels)
+            held = [labels is not None for labels in self._labels] if gaps else np.ones(len(self._labels))
+            found = np.array(held, np.bool_)
         # An equality is a look-up and leaves little; expressions go last. Each distinct value is tried once.
         for matcher in sorted(matchers, key=lambda matcher: matcher.match is not Match.EQUAL):
             with self._lock:
@@ -83,6 +85,24 @@ class Index:
             found &= ~chosen[: len(found)] if without else chosen[: len(found)]
         numbers = np.flatnonzero(found).tolist()
         return {number: labels for number in numbers if (labels := self._labels[number]) is not None}
+
+    def _chosen(self, numbers: Iterable[int], matchers: Sequence[Matcher]) -> dict[int, Labels]:
+        """Return those of some series that meet all conditions; each distinct value is tried once."""
+        tried: list[tuple[Matcher, dict[str, bool]]] = [(matcher, {}) for matcher in matchers]
+        found = {}
+        for number in numbers:
+            labels = self._labels[number]
+            if labels is None:
+                continue
+            for matcher, known in tried:
+                value = labels.get(matcher.name, "")
+                if value not in known:
+                    known[value] = matcher.accepts(value)
+                if not known[value]:
+                    break
+            else:
+                found[number] = labels
+        return found
 
     def _few(self, matchers: Sequence[Matcher]) -> list[int] | None:
         """Return the series of the rarest value that is wanted, if they are few enough to be looked at one by one."""
