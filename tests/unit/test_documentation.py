@@ -55,3 +55,21 @@ def test_what_a_page_points_to_is_there(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     for path in re.findall(r"`((?:docs|src|tests|bench)/[\w./-]*)`", text) + re.findall(r"\]\(([\w./-]+)\)", text):
         assert (ROOT / path).exists() or (ROOT / page).parent.joinpath(path).exists(), path
+
+
+SNIPPETS = [
+    pytest.param(code, id=f"{page.name} {number}")
+    for page in sorted((ROOT / "docs").glob("*.md"))
+    for number, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
+    if "print(" in code
+]
+
+
+@pytest.mark.parametrize("code", SNIPPETS)
+def test_what_a_snippet_prints_is_what_stands_below_it(code, capsys):
+    """
+    As a comment.
+    """
+    exec(code, {})
+    expected = [line.removeprefix("# ") for line in code.splitlines() if line.startswith("# ")]
+    assert capsys.readouterr().out.splitlines() == expected
