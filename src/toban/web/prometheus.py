@@ -1,7 +1,7 @@
 """The HTTP API of Prometheus: https://prometheus.io/docs/prometheus/latest/querying/api/."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import chain, islice
@@ -21,12 +21,13 @@ from toban.core.samples import milliseconds
 from toban.core.section import written
 from toban.promql.syntax import ParseError, parse, pretty, selector
 from toban.web.json import Json
+from toban.web.leaving import while_there
 from toban.web.parameters import FIRST, LAST, Parameters
 from toban.web.points import array, large, plain, seconds
 
 CODES: Final = {"bad_data": 400, "execution": 422, "timeout": 503, "canceled": 499, "internal": 500, "not_found": 404}
 
-Answering = Callable[[Parameters], Awaitable[Response]]
+Answering = Callable[[Parameters], Coroutine[Any, Any, Response]]
 
 
 class Prometheus:
@@ -148,7 +149,8 @@ def answered(answer: Answering) -> Callable[[Request], Awaitable[Response]]:
 
     async def endpoint(request: Request) -> Response:
         try:
-            return await answer(await Parameters.of(request))
+            asked = await Parameters.of(request)
+            return await while_there(request, answer(asked))
         except TobanError as error:
             return refused(error)
 

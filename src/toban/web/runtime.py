@@ -5,7 +5,7 @@ import os
 import platform
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from itertools import islice
 from typing import Any, Final
@@ -20,7 +20,7 @@ from toban.core.labels import Labels
 from toban.core.ports import Clock, SeriesSource
 from toban.core.samples import milliseconds
 from toban.web.parameters import FIRST, LAST, Parameters
-from toban.web.prometheus import answered, well
+from toban.web.prometheus import Answering, answered, well
 
 TOP: Final = 10
 """How many rows each list of the store's statistics has, unless asked otherwise."""
@@ -37,7 +37,7 @@ class Runtime:
 
     def routes(self) -> list[Route]:
         """Return the routes."""
-        told: dict[str, Callable[[Parameters], Awaitable[Response]]] = {
+        told: dict[str, Answering] = {
             "buildinfo": self.build,
             "runtimeinfo": self.runtime,
             "flags": self.flags,

@@ -1,11 +1,16 @@
 """The HTTP API of Prometheus."""
 
+import asyncio
 import math
 
 import pytest
+from starlette.applications import Starlette
 
+from tests.fakes import FakeClock
 from tests.unit.web.conftest import AT, DOWN, UP
+from toban.promql.testing import MemorySource
 from toban.web.points import text_of
+from toban.web.prometheus import Prometheus
 
 SECONDS = AT // 1000
 
@@ -167,3 +172,33 @@ def test_values_are_written_as_prometheus_writes_them(value, text):
     Like a number in JavaScript, with Go's exponent of two digits.
     """
     assert text_of(value) == text
+
+
+async def test_a_query_ends_when_its_client_leaves():
+    """
+    What nobody waits for costs nothing.
+    """
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    class Slow:
+        async def instant(self, query, at, *, patience=None):
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+    app = Starlette(routes=Prometheus(Slow(), MemorySource(), list, FakeClock()).routes())
+    messages = asyncio.Queue()
+    messages.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+    scope = {"type": "http", "method": "GET", "path": "/api/v1/query", "query_string": b"query=up", "headers": []}
+
+    async def send(message):
+        """Nobody hears it."""
+
+    asking = asyncio.ensure_future(app(scope, messages.get, send))
+    await begun.wait()
+    assert not ended.is_set()
+    messages.put_nowait({"type": "http.disconnect"})
+    await ended.wait()
+    await asking
