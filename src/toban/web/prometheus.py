@@ -23,7 +23,7 @@ from toban.promql.syntax import ParseError, parse, pretty, selector
 from toban.web.json import Json
 from toban.web.leaving import while_there
 from toban.web.parameters import FIRST, LAST, Parameters
-from toban.web.points import array, large, plain, seconds
+from toban.web.points import array, large, listed, plain, seconds
 
 CODES: Final = {"bad_data": 400, "execution": 422, "timeout": 503, "canceled": 499, "internal": 500, "not_found": 404}
 
@@ -77,23 +77,15 @@ class Prometheus:
             answer = await self._engine.range(asked.text("query"), start, end, width, patience=asked.length("timeout"))
         return _streamed(answer, asked.limit())
 
-    def _found(self, asked: Parameters) -> Sequence[Labels]:
-        """Return the series that any of the selectors chooses, in order."""
-        start, end = asked.time("start", FIRST), asked.time("end", LAST)
-        with _naming("match[]"):
-            chosen = [selector(text) for text in asked.texts("match[]")] or [()]
-        found = {labels for matchers in chosen for labels in self._source.series(matchers, start, end)}
-        return sorted(found, key=lambda labels: tuple(labels.items()))
-
     async def series(self, asked: Parameters) -> Response:
         """Answer which series there are."""
         if not asked.texts("match[]"):
             raise BadQueryError("no match[] parameter provided")
-        return _limited([dict(labels) for labels in self._found(asked)], asked.limit())
+        return await self._listed(asked, lambda found: sorted(found, key=lambda labels: tuple(labels.items())))
 
     async def labels(self, asked: Parameters) -> Response:
         """Answer which label names there are."""
-        return _limited(sorted({name for labels in self._found(asked) for name in labels}), asked.limit())
+        return await self._listed(asked, lambda found: sorted({name for labels in found for name in labels}))
 
     async def label_values(self, request: Request) -> Response:
         """Answer which values a label has."""
@@ -102,10 +94,23 @@ class Prometheus:
         async def values(asked: Parameters) -> Response:
             if not label.isidentifier() or not label.isascii():
                 raise BadQueryError(f'invalid label name: "{label}"')
-            found = {labels[label] for labels in self._found(asked) if label in labels}
-            return _limited(sorted(found), asked.limit())
+            return await self._listed(asked, lambda found: sorted({it[label] for it in found if label in it}))
 
         return await answered(values)(request)
+
+    async def _listed(self, asked: Parameters, of: Callable[[set[Labels]], list[Any]]) -> Response:
+        """Answer what some series come to, that any of the selectors chooses. Aside: there may be very many."""
+        start, end = asked.time("start", FIRST), asked.time("end", LAST)
+        with _naming("match[]"):
+            chosen = [selector(text) for text in asked.texts("match[]")] or [()]
+        limit = asked.limit()
+
+        def written() -> bytes:
+            found = of({labels for matchers in chosen for labels in self._source.series(matchers, start, end)})
+            more = b',"warnings":["results truncated due to limit"]' if limit and len(found) > limit else b""
+            return b'{"status":"success","data":%s%s}' % (listed(found[: limit or None]), more)
+
+        return Response(await asyncio.to_thread(written), media_type="application/json")
 
     async def metadata(self, asked: Parameters) -> Response:
         """Answer what is known of the metrics."""
@@ -166,12 +171,6 @@ def refused(error: TobanError) -> Response:
 def well(data: Any, warnings: Sequence[str] = ()) -> Response:
     """Return an answer that is well."""
     return Json({"status": "success", "data": data} | ({"warnings": list(warnings)} if warnings else {}))
-
-
-def _limited(found: Sequence[Any], limit: int) -> Response:
-    if limit and len(found) > limit:
-        return well(found[:limit], ["results truncated due to limit"])
-    return well(found)
 
 
 def _target(target: Target) -> Mapping[str, Any]:

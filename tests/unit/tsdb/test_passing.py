@@ -9,8 +9,10 @@ import pytest
 
 from tests.fakes import FakeClock
 from tests.unit.tsdb.conftest import START, batch, layout
+from toban.core.errors import StoreError
 from toban.core.meters import Meters
 from toban.core.samples import ABSENT, milliseconds
+from toban.tsdb.backlog import Backlog
 from toban.tsdb.settings import TsdbSettings
 from toban.tsdb.store import Store
 
@@ -176,4 +178,27 @@ async def test_gaps_are_no_samples(tmp_path):
     await life.clock.sleep(300)
     await life.store.tend()
     assert life.store.passing.overtaken == 1
+    life.close()
+
+
+async def test_while_the_backlog_can_not_be_written_the_head_keeps_its_rows(tmp_path, monkeypatch):
+    """
+    As on a full disk: it says so, and nothing is lost when there is room again.
+    """
+    life = Life(tmp_path / "tsdb")
+    for _ in range(10):
+        await life.append(LAYOUTS[0])
+        await life.clock.sleep(60)
+
+    def full(*_):
+        raise StoreError("tsdb: backlog.db: database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Backlog, "put", full)
+        await life.store.tend()
+        assert (life.store.health().ok, "disk is full" in life.store.health().says) == (False, True)
+    await life.store.tend()
+    assert life.store.health().ok
+    life.drain()
+    assert life.got == life.put
     life.close()
