@@ -68,8 +68,9 @@ def newest(program):
     return program.value('timestamp(up{job="page"})')
 
 
+@pytest.mark.parametrize("away", [4, pytest.param(600, marks=[pytest.mark.soak, pytest.mark.timeout(1200)])])
 @pytest.mark.parametrize("name", ENGINES)
-def test_an_engine_that_was_away_has_every_number_once(name, tmp_path):
+def test_an_engine_that_was_away_has_every_number_once(name, away, tmp_path):
     """
     It is stopped in the middle and started again; toban is killed meanwhile.
     """
@@ -79,14 +80,15 @@ def test_an_engine_that_was_away_has_every_number_once(name, tmp_path):
             engine.stop()  # killed, VictoriaMetrics loses what it said it had taken
             eventually(lambda: "numbers wait since" in program.get("/-/healthy")[1])
             before = newest(program)
-            eventually(lambda: newest(program) > before + 4)
+            for seconds in (*range(30, away, 30), away):
+                eventually(lambda until=before + seconds: newest(program) > until)
             program.kill()
         with round_of(engine, tmp_path, page) as program:
             eventually(lambda: program.query("count_over_time(a_total[5m]) > 12"))
             engine.start()
             eventually(lambda: program.get("/-/healthy")[0] == 200)
             at = newest(program)
-            query = '{job="page", __name__=~"a_total|b|scrape_samples_scraped"}[2m]'
+            query = f'{{job="page", __name__=~"a_total|b|scrape_samples_scraped"}}[{away + 60}s]'
             held = samples(program.url, query, at)
             eventually(lambda: samples(address(engine), query, at), lambda found: found == held)
             assert all(len({at for at, _ in values}) == len(values) > 12 for values in held.values())

@@ -57,7 +57,7 @@ class Life:
             pass
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", [pytest.param(seed, marks=[pytest.mark.soak] * (seed > 5)) for seed in range(200)])
 async def test_everything_comes_once_and_in_order(seed, tmp_path):
     """
     However late it was, whatever was sealed meanwhile, and through restarts.
