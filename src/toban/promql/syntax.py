@@ -48,6 +48,11 @@ _TOKEN = re.compile(
     r"""|(?P<brace>[{}])|(?P<operation>[(\[]|==|!=|<=|>=|[-+*/%^<>]|\b(?:and|or|unless|atan2)\b)""",
     re.IGNORECASE,
 )
+_UNDERSCORED = re.compile(r"[0-9]_|[xX]_")
+_WORD = re.compile(
+    r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|\#[^\n]*|[a-zA-Z_:][a-zA-Z0-9_:]*"""
+    r"""|(?P<number>0[xX]_?[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*|[0-9]+(?:_[0-9]+)*)(?![0-9_])"""
+)
 _SYSTEM_TIME = re.compile(r"SystemTime\s*\{\s*tv_sec:\s*(-?\d+),\s*tv_nsec:\s*(\d+)")
 _NATIVE = frozenset({"histogram_avg", "histogram_count", "histogram_stddev", "histogram_stdvar", "histogram_sum"})
 _EXPERIMENTAL = frozenset({"limitk", "limit_ratio"})
@@ -70,7 +75,7 @@ def parse(text: str) -> Query:
     """Read a query. Raises ``ParseError``."""
     _refuse_monsters(text)
     try:
-        return Query(text, _node(parser.parse(text), 0))
+        return Query(text, _node(parser.parse(_without_underscores(text)), 0))
     except (ValueError, OverflowError) as error:
         raise ParseError(f"parse error: {error}") from error
     except BaseException as error:
@@ -83,7 +88,7 @@ def parse(text: str) -> Query:
 def pretty(text: str) -> str:
     """Write a query as Prometheus formats it, on several lines where it is long. Raises ``ParseError``."""
     parse(text)
-    return str(parser.parse(text).prettify())
+    return str(parser.parse(_without_underscores(text)).prettify())
 
 
 def selector(text: str) -> tuple[Matcher, ...]:
@@ -92,6 +97,13 @@ def selector(text: str) -> tuple[Matcher, ...]:
     if not isinstance(root, Selector) or root.offset or root.at is not None:
         raise ParseError(f"parse error: {text} is no plain selector of series")
     return root.matchers
+
+
+def _without_underscores(text: str) -> str:
+    """Take out what makes long numbers easier to read, like ``1_000_000``: the parser does not know it."""
+    if not _UNDERSCORED.search(text):
+        return text
+    return _WORD.sub(lambda word: word[0].replace("_", "") if word["number"] else word[0], text)
 
 
 def _refuse_monsters(text: str) -> None:

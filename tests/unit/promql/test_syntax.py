@@ -144,3 +144,31 @@ def test_operators_in_labels_and_strings_dont_count():
     """
     names = "|".join(f"shop-{number}" for number in range(1000))
     parse(f'sum(x{{name=~"{names}"}}) # {"-" * 1000}')
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1_000_000", 1e6), (".123_456", 0.123456), ("0x_53_AB", 0x53AB), ("1_0.2_5", 10.25), ("1_2e10", 12e10)],
+)
+def test_long_numbers_may_have_underscores(text, value):
+    """
+    As in Prometheus since 2.54.
+    """
+    assert parse(text).root == Number(value)
+
+
+@pytest.mark.parametrize("text", ["1__0", "1_", "_1 + 1_.5", "1_e3", "0x_", "1._5"])
+def test_underscores_stand_between_digits(text):
+    """
+    Nowhere else.
+    """
+    with pytest.raises(ParseError):
+        parse(text)
+
+
+def test_underscores_elsewhere_are_left_alone():
+    """
+    In names, texts and comments.
+    """
+    root = parse("x_1_0{a_1_2='1_0'} # 1_0").root
+    assert [str(matcher) for matcher in root.matchers] == ['__name__="x_1_0"', 'a_1_2="1_0"']
