@@ -5,7 +5,8 @@ import pkgutil
 from collections.abc import Iterator, Mapping
 
 import toban
-from toban.core.samples import Family
+from toban.core.samples import Family, Type
+from toban.instruments.sources import NUMBERS
 
 
 def families() -> list[tuple[str, Family]]:
@@ -18,6 +19,15 @@ def families() -> list[tuple[str, Family]]:
             for family in _in(value):
                 found.setdefault(family.name, (module.name, family))
     return [found[name] for name in sorted(found)]
+
+
+def metrics() -> set[str]:
+    """Return what series may be called that toban makes, or that the shop's telemetry brings under names of its own."""
+    found = {metric for number in NUMBERS for metric in number.metrics}
+    for _, family in families():
+        parts = ("_bucket", "_sum", "_count") if family.type is Type.HISTOGRAM else ("",)
+        found |= {f"{family.name}{part}" for part in parts}
+    return found
 
 
 def _in(value: object) -> Iterator[Family]:

@@ -60,7 +60,7 @@ NUMBERS: Final = (
     ),
     Known(
         "processes",
-        ("v8js_memory_heap_used_bytes", "nodejs_eventloop_utilization_ratio"),
+        ("v8js_memory_heap_used_bytes", "nodejs_heap_limit_bytes", "nodejs_eventloop_utilization_ratio"),
         {Source.PLAIN: "each minute", Source.ENRICHED: "each minute"},
     ),
     Known(

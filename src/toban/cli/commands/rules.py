@@ -13,9 +13,8 @@ from toban.alerting.linting import Known
 from toban.alerting.loading import shipped
 from toban.alerting.unit_testing import run
 from toban.cli.asking import ask, config_option, data_option
-from toban.cli.declared import families
+from toban.cli.declared import metrics
 from toban.core.errors import SettingsError, TobanError
-from toban.core.samples import Type
 from toban.settings import load
 
 FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
@@ -74,10 +73,7 @@ def test(files: tuple[Path, ...]) -> int:
 
 def _known(config: Path | None, data: Path | None) -> tuple[Known, str]:
     """Return what rules may speak of, and what could not be asked."""
-    declared = set[str]()
-    for _, family in families():
-        parts = ("_bucket", "_sum", "_count") if family.type is Type.HISTOGRAM else ("",)
-        declared |= {f"{family.name}{part}" for part in parts}
+    declared = metrics()
     # Where nobody is told yet, that a rule names whom to tell is no mistake.
     channels = load(config, os.environ).channels or None
     try:

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from pydantic import PrivateAttr
 
+from toban.collect import backups
 from toban.collect.aside import Aside
 from toban.collect.collector import Collector
 from toban.collect.tools import Tools
@@ -24,10 +25,6 @@ COUNT: Final = gauge("folder_files", "Files there are.")
 NEWEST: Final = gauge(
     "folder_newest_timestamp_seconds", "When the newest file was changed, since the epoch.", "seconds"
 )
-BACKUP: Final = gauge(
-    "backup_newest_timestamp_seconds", "When the newest backup was made, since the epoch; 0 for never.", "seconds"
-)
-LIMIT: Final = gauge("backup_age_limit_seconds", "How old the newest backup may be.", "seconds")
 
 
 @dataclass(slots=True)
@@ -79,7 +76,7 @@ class Files(Collector):
             raise CollectError(f"files {self.name}: {error.filename or self.path}: {error.strerror}") from error
         samples = [BYTES.sample(found.bytes), COUNT.sample(found.count)]
         if self.backup:
-            samples += [BACKUP.sample(found.newest), LIMIT.sample(self.backup.total_seconds())]
+            samples += [backups.NEWEST.sample(found.newest), backups.LIMIT.sample(self.backup.total_seconds())]
         return [*samples, NEWEST.sample(found.newest)] if found.count else samples
 
 

@@ -7,13 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 from urllib.parse import urljoin, urlsplit
 
-import httpx2
 from pydantic import PrivateAttr
 
+from toban.collect.apis import Api
 from toban.collect.collector import Collector, Look
 from toban.collect.tools import Tools
 from toban.core.errors import CollectError
-from toban.core.network import reason
 from toban.core.samples import Sample, gauge
 from toban.core.section import Address, Duration, Secret
 from toban.shop.settings import ShopSettings
@@ -27,7 +26,6 @@ CERTIFICATE: Final = gauge(
 )
 FAMILIES: Final = (UP, PAUSED, STATE, UPTIME, CERTIFICATE)
 
-PATIENCE: Final = 20.0
 PAGES: Final = 20
 """How many pages of monitors are read."""
 
@@ -73,7 +71,7 @@ class Uptimerobot(Collector):
     """Where its API is."""
 
     _asked: dict[str, tuple[float, str]] = PrivateAttr(default_factory=dict)
-    _rests: float = PrivateAttr(default=0.0)
+    _api: Api = PrivateAttr(default_factory=lambda: Api("UptimeRobot", "use a main API key"))
 
     @property
     def looks_at(self) -> str:
@@ -83,8 +81,6 @@ class Uptimerobot(Collector):
     async def collect(self, tools: Tools) -> Look:
         """Return how each monitor is, and make those that are missing."""
         now = tools.clock.monotonic()
-        if now < self._rests:
-            raise CollectError(f"{self.name}: UptimeRobot asked for a rest of {self._rests - now:.0f} s more")
         monitors = [one async for page in self._pages(tools) for one in page]
         troubles = []
         for wanted in self._missing(monitors, tools.shop.settings):
@@ -145,21 +141,7 @@ class Uptimerobot(Collector):
     async def _call(self, tools: Tools, method: str, url: str, body: Mapping[str, Any] | None = None) -> Any:
         headers = {"authorization": f"Bearer {self.key.get_secret_value()}"}
         asked = f"{self.name}: {method} {url.partition('?')[0]}"
-        try:
-            response = await tools.http.request(method, url, headers=headers, json=body, timeout=PATIENCE)
-        except (httpx2.HTTPError, OSError) as error:
-            raise CollectError(f"{asked}: {reason(error)}") from error
-        if response.status_code == 429:
-            rest = response.headers.get("retry-after", "")
-            self._rests = tools.clock.monotonic() + (float(rest) if rest.isdecimal() else 60.0)
-        if response.status_code in {401, 403}:
-            raise CollectError(f"{asked}: answered {response.status_code}: the key may not: use a main API key")
-        if not response.is_success:
-            raise CollectError(f"{asked}: answered {response.status_code}")
-        try:
-            return response.json()
-        except ValueError as error:
-            raise CollectError(f"{asked}: the answer is no JSON") from error
+        return await self._api.call(tools, asked, method, url, headers, body)
 
 
 def told(monitor: Mapping[str, Any]) -> Iterator[Sample]:

@@ -1,0 +1,59 @@
+"""Web APIs that are asked with a key, and that may ask for a rest."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import httpx2
+
+from toban.collect.tools import Tools
+from toban.core.errors import CollectError
+from toban.core.network import reason
+from toban.core.retrying import retry_after
+
+PATIENCE: Final = 20.0
+"""Seconds that an answer may take."""
+
+REST: Final = 60.0
+"""Seconds of rest where one is asked for without saying how long."""
+
+
+class Api:
+    """
+    One service as one collector asks it: nothing is asked while it wants a rest.
+
+    ``remedy`` says what to do where a key may not.
+    """
+
+    def __init__(self, service: str, remedy: str) -> None:
+        self._service = service
+        self._remedy = remedy
+        self._rests = 0.0
+
+    async def call(
+        self,
+        tools: Tools,
+        asked: str,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Return an answer's JSON. Raises ``CollectError``; ``asked`` says who wanted what."""
+        now = tools.clock.monotonic()
+        if now < self._rests:
+            raise CollectError(f"{asked}: {self._service} asked for a rest of {self._rests - now:.0f} s more")
+        try:
+            response = await tools.http.request(method, url, headers=dict(headers), json=body, timeout=PATIENCE)
+        except (httpx2.HTTPError, OSError) as error:
+            raise CollectError(f"{asked}: {reason(error)}") from error
+        if response.status_code == 429:
+            rest = retry_after(response.headers.get("retry-after", ""), tools.clock.now())
+            self._rests = now + (REST if rest is None else rest)
+        if response.status_code in {401, 403}:
+            raise CollectError(f"{asked}: answered {response.status_code}: the key may not: {self._remedy}")
+        if not response.is_success:
+            raise CollectError(f"{asked}: answered {response.status_code}")
+        try:
+            return response.json()
+        except ValueError as error:
+            raise CollectError(f"{asked}: the answer is no JSON") from error
