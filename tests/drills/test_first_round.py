@@ -125,3 +125,14 @@ def test_other_machines_need_a_token(data):
         assert program.get("/metrics", Authorization="Bearer wrong")[0] == 401
         assert program.get("/metrics", Authorization="Bearer hush")[0] == 200
         assert program.run("status").returncode == 0
+
+
+def test_it_listens_where_there_is_only_ipv6(tmp_path):
+    """
+    As on Fly's private network; and looks at itself there.
+    """
+    with toban(tmp_path / "data", "--listen", "[::1]:0") as program:
+        program.until("is on duty")
+        assert program.url.startswith("http://[::1]:")
+        assert program.get("/-/healthy")[0] == 200
+        assert program.query("up")
