@@ -153,7 +153,7 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
             services.append(Beating(settings.notify.heartbeat, missing, tools.http, clock, meters))
         drilling = _drilling(settings, dispatching, state, clock, meters)
         services.append(drilling)
-        written = Written(store, metrics.retention, clock, meters)
+        written = Written(store, metrics, clock, meters)
         doors = Doors(taking, Events(state, clock, meters, declines), written, settings.web.body_limit)
         alerts = Alerts(evaluating, dispatching, drilling, state, clock)
         speaking = Alertmanager(evaluating, outside, dispatching, alerts, state, clock)

@@ -1,5 +1,6 @@
 """Single numbers put together to batches."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -34,15 +35,27 @@ class Shelf:
     used: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Samples as batches; which of their series are new, and which samples found no place."""
+
+    batches: list[Batch]
+    new: list[Labels]
+    without: list[Sample]
+
+
 class Places:
     """
     Knows where each series stands, so that the same series make the same batches again and again.
 
-    A sender cuts what it sends wherever it likes: without places each request would be a layout of its own.
+    A sender cuts what it sends wherever it likes: without places each request would be a layout of its own. One target
+    (``job`` and ``instance``) has up to ``limit`` places.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, limit: int) -> None:
         self._clock = clock
+        self._limit = limit
+        self._many = Counter[tuple[str, str]]()
         self._places: dict[Labels, tuple[Shelf, int]] = {}
         self._open: dict[tuple[str, str], Shelf] = {}
         self._tidied = clock.monotonic()
@@ -50,25 +63,30 @@ class Places:
     def __contains__(self, labels: Labels) -> bool:
         return labels in self._places
 
-    def batches(self, samples: Iterable[Sample], families: Mapping[str, Family]) -> tuple[list[Batch], list[Labels]]:
-        """Return samples as batches, and which series are new. Of two for one series at one time the later counts."""
+    def put(self, samples: Iterable[Sample], families: Mapping[str, Family]) -> Put:
+        """Return samples as batches. Of two for one series at one time the later counts."""
         self._tidy()
         rows: dict[tuple[int, int], tuple[Shelf, dict[int, float]]] = {}
-        new: list[Labels] = []
+        new, without = list[Labels](), list[Sample]()
         for sample in samples:
             place = self._places.get(sample.labels)
             if place is None:
+                if self._many[_source(sample.labels)] >= self._limit:
+                    without.append(sample)
+                    continue
                 place = self._given(sample.labels)
                 new.append(sample.labels)
             shelf, where = place
             row = rows.setdefault((id(shelf), sample.at), (shelf, {}))
             row[1][where] = sample.value
-        return [self._batch(shelf, at, row, families) for (_, at), (shelf, row) in rows.items()], new
+        batches = [self._batch(shelf, at, row, families) for (_, at), (shelf, row) in rows.items()]
+        return Put(batches, new, without)
 
     def take_back(self, new: Iterable[Labels]) -> None:
         """Take the places of new series away again, newest first."""
         for labels in reversed(list(new)):
             shelf, where = self._places.pop(labels)
+            self._many[_source(labels)] -= 1
             del shelf.series[where:]
             shelf.layout = None
             shelf.parts.clear()
@@ -79,7 +97,8 @@ class Places:
             shelf.layout = None
 
     def _given(self, labels: Labels) -> tuple[Shelf, int]:
-        source = labels.get("job", ""), labels.get("instance", "")
+        source = _source(labels)
+        self._many[source] += 1
         shelf = self._open.get(source)
         if shelf is None or len(shelf.series) >= WIDE:
             shelf = self._open[source] = Shelf()
@@ -111,6 +130,11 @@ class Places:
         self._tidied = now
         self._open = {source: shelf for source, shelf in self._open.items() if now - shelf.used < UNUSED}
         self._places = {labels: place for labels, place in self._places.items() if now - place[0].used < UNUSED}
+        self._many = Counter(map(_source, self._places))
+
+
+def _source(labels: Labels) -> tuple[str, str]:
+    return labels.get("job", ""), labels.get("instance", "")
 
 
 def _layout(series: Iterable[Labels], families: Mapping[str, Family]) -> Layout:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -13,6 +12,7 @@ from toban.core.ports import Clock, SampleSink
 from toban.core.samples import Family, counter, milliseconds
 from toban.intake.places import Places
 from toban.remote.wire import Sample, WireError
+from toban.tsdb.settings import TsdbSettings
 from toban.tsdb.store import AHEAD
 
 if TYPE_CHECKING:
@@ -34,14 +34,14 @@ class Written:
     A body is decoded aside, one at a time.
     """
 
-    def __init__(self, sink: SampleSink, retention: timedelta, clock: Clock, meters: Meters) -> None:
+    def __init__(self, sink: SampleSink, settings: TsdbSettings, clock: Clock, meters: Meters) -> None:
         self._sink = sink
-        self._retention = retention
+        self._retention = settings.retention
         self._clock = clock
         self._meters = meters
         self._decoder: Decoder | None = None
         self._families: dict[str, Family] = {}
-        self._places = Places(clock)
+        self._places = Places(clock, settings.series_per_target)
         self._one = asyncio.Lock()
         self._told = ""
 
@@ -60,16 +60,16 @@ class Written:
                 raise
             fitting = self._in_time(samples)
             refused = {"out of bounds": len(samples) - len(fitting)}
-            batches, new = await asyncio.to_thread(self._places.batches, fitting, self._families)
+            put = await asyncio.to_thread(self._places.put, fitting, self._families)
+            refused["their target has more series than `metrics.series_per_target` allows"] = len(put.without)
             try:
-                await self._sink.append(batches)
+                await self._sink.append(put.batches)
             except SeriesLimitError as error:
-                self._places.take_back(new)
+                self._places.take_back(put.new)
                 known = [sample for sample in fitting if sample.labels in self._places]
-                refused[str(error)] = len(fitting) - len(known)
-                await self._sink.append(self._places.batches(known, self._families)[0])
-                fitting = known
-            self._meters.add(WRITTEN, len(fitting), outcome="kept")
+                refused[str(error)] = len(fitting) - len(put.without) - len(known)
+                await self._sink.append(self._places.put(known, self._families).batches)
+            self._meters.add(WRITTEN, len(samples) - sum(refused.values()), outcome="kept")
             many = sum(refused.values())
             if many:
                 self._meters.add(WRITTEN, many, outcome="refused")

@@ -20,5 +20,8 @@ class TsdbSettings(Section):
     series: Annotated[int, Field(gt=0)] = 200_000
     """How many series there may be in all. What would go beyond is refused."""
 
+    series_per_target: Annotated[int, Field(gt=0)] = 50_000
+    """How many series one target (`job` and `instance`) may have that others write here; a scraped one has `limit`."""
+
     synchronous: Literal["normal", "full"] = "normal"
     """`normal`: a crash of toban loses nothing, a power cut the last seconds at most. `full`: nor does a power cut."""

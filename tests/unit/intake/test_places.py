@@ -35,9 +35,9 @@ def test_nothing_is_lost_and_nothing_made_up(requests):
     """
     However a sender cuts what it sends.
     """
-    places = Places(FakeClock())
+    places = Places(FakeClock(), 1000)
     for request in requests:
-        batches, _ = places.batches(request, {})
+        batches = places.put(request, {}).batches
         assert told(batches) == {(it.labels, it.at): struct.pack("<d", it.value) for it in request}
 
 
@@ -45,12 +45,12 @@ def test_the_same_series_make_the_same_layouts():
     """
     Also when they come in other pieces: known once, they cost the store nothing.
     """
-    places = Places(FakeClock())
-    places.batches([Sample(labels, 0, 1) for labels in MANY], {})
-    first, new = places.batches([Sample(labels, 1, 1) for labels in MANY[:200]], {})
-    second, _ = places.batches([Sample(labels, 2, 1) for labels in MANY[200:]], {})
+    places = Places(FakeClock(), 1000)
+    places.put([Sample(labels, 0, 1) for labels in MANY], {})
+    put = places.put([Sample(labels, 1, 1) for labels in MANY[:200]], {})
+    first, second = put.batches, places.put([Sample(labels, 2, 1) for labels in MANY[200:]], {}).batches
 
-    assert new == []
+    assert put.new == []
     assert {len(batch.layout) for batch in first} == {WIDE}
     assert {id(batch.layout) for batch in second} & {id(batch.layout) for batch in first}
 
@@ -59,10 +59,10 @@ def test_a_few_of_many_are_written_without_the_gaps():
     """
     What shares no time with the others takes no room for them.
     """
-    places = Places(FakeClock())
-    places.batches([Sample(labels, 0, 1) for labels in MANY], {})
-    (one,), _ = places.batches([Sample(MANY[7], 1, 5)], {})
-    (again,), _ = places.batches([Sample(MANY[7], 2, 5)], {})
+    places = Places(FakeClock(), 1000)
+    places.put([Sample(labels, 0, 1) for labels in MANY], {})
+    (one,) = places.put([Sample(MANY[7], 1, 5)], {}).batches
+    (again,) = places.put([Sample(MANY[7], 2, 5)], {}).batches
     assert (one.layout.series, again.layout) == ((MANY[7],), one.layout)
 
 
@@ -70,13 +70,12 @@ def test_places_that_are_taken_back_are_free():
     """
     As if the series had never come.
     """
-    places = Places(FakeClock())
-    places.batches([Sample(labels, 0, 1) for labels in SERIES[:6]], {})
-    _, new = places.batches([Sample(labels, 1, 1) for labels in SERIES], {})
-    places.take_back(new)
+    places = Places(FakeClock(), 1000)
+    places.put([Sample(labels, 0, 1) for labels in SERIES[:6]], {})
+    places.take_back(places.put([Sample(labels, 1, 1) for labels in SERIES], {}).new)
 
     assert [labels for labels in SERIES if labels in places] == SERIES[:6]
-    batches, _ = places.batches([Sample(labels, 2, 1) for labels in SERIES[3:9]], {})
+    batches = places.put([Sample(labels, 2, 1) for labels in SERIES[3:9]], {}).batches
     assert {labels for labels, _ in told(batches)} == set(SERIES[3:9])
 
 
@@ -85,11 +84,11 @@ async def test_what_nobody_sends_any_more_loses_its_place():
     Short-lived series do not pile up.
     """
     clock = FakeClock()
-    places = Places(clock)
-    places.batches([Sample(labels, 0, 1) for labels in MANY], {})
+    places = Places(clock, 1000)
+    places.put([Sample(labels, 0, 1) for labels in MANY], {})
     await clock.sleep(UNUSED + 1)
-    places.batches([Sample(SERIES[0], 0, 1)], {})
-    places.batches([Sample(SERIES[0], 1, 1)], {})
+    places.put([Sample(SERIES[0], 0, 1)], {})
+    places.put([Sample(SERIES[0], 1, 1)], {})
     assert MANY[0] not in places
 
 
@@ -98,5 +97,20 @@ def test_what_is_known_of_a_metric_comes_with_it():
     Of a histogram by its parts.
     """
     families = {"took": gauge("took", "How long it took.")}
-    (batch,), _ = Places(FakeClock()).batches([Sample(Labels(__name__="took_sum"), 0, 1)], families)
+    (batch,) = Places(FakeClock(), 1000).put([Sample(Labels(__name__="took_sum"), 0, 1)], families).batches
     assert batch.layout.families == (families["took"],)
+
+
+async def test_a_target_has_so_many_places_and_no_more():
+    """
+    Another one has its own; and what is not sent any more makes room.
+    """
+    clock = FakeClock()
+    places = Places(clock, 10)
+    put = places.put([Sample(labels, 0, 1) for labels in [*MANY[:12], SERIES[0]]], {})
+    assert [sample.labels for sample in put.without] == MANY[10:12]
+    assert {labels for labels, _ in told(put.batches)} == {*MANY[:10], SERIES[0]}
+    assert places.put([Sample(MANY[0], 1, 1)], {}).without == []
+
+    await clock.sleep(UNUSED + 1)
+    assert places.put([Sample(MANY[11], 2, 1)], {}).without == []

@@ -26,6 +26,7 @@ from toban.intake.written import WRITTEN, Written
 from toban.logs.recent import Recent
 from toban.remote.protobuf import Encoder
 from toban.remote.wire import HEADERS
+from toban.tsdb.settings import TsdbSettings
 from toban.web.access import Access
 from toban.web.doors import Doors
 from toban.web.lines import Lines
@@ -80,7 +81,7 @@ async def client(request: pytest.FixtureRequest, intake, sink) -> AsyncIterator[
     marked = request.node.get_closest_marker("listening")
     settings = WebSettings(**marked.kwargs) if marked else WebSettings()
     events = Events(NoState(), intake.clock, intake.meters)
-    written = Written(sink, timedelta(days=90), intake.clock, intake.meters)
+    written = Written(sink, TsdbSettings(), intake.clock, intake.meters)
     app = Starlette(routes=Doors(intake.taking, events, written, LIMIT).routes())
     transport = httpx2.ASGITransport(Access(app, settings))
     async with httpx2.AsyncClient(transport=transport, base_url="http://toban") as client:
