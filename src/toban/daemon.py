@@ -66,7 +66,7 @@ from toban.tsdb.store import Store
 from toban.web import serving
 from toban.web.alertmanager import Alertmanager
 from toban.web.alerts import Alerts
-from toban.web.application import application
+from toban.web.application import application, metrics_alone
 from toban.web.doors import Doors
 from toban.web.lines import Lines
 from toban.web.own import About, Overview, Own
@@ -109,7 +109,7 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
     meters = Meters()
     async with AsyncExitStack() as stack:
         stack.enter_context(occupied(settings.data))
-        network = stack.enter_context(serving.network(settings.web))
+        network = stack.enter_context(serving.network(settings.web.listen))
         local = stack.enter_context(serving.local(settings.data / SOCKET))
         state = await stack.enter_async_context(State(_database(settings), clock, meters))
         metrics, remote = settings.metrics, settings.metrics.remote
@@ -163,7 +163,11 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         answering = Beyond(engine, asking, store.oldest) if asking else engine
         runtime = Runtime(about.started, _flags(settings, engine.engine), store, clock)
         app = application(own, health, engine, answering, store, collecting, services, clock, runtime, pushed)
-        services.append(serving.Serving(app, settings.web, network, local, clock))
+        others = []
+        if settings.web.metrics:
+            opened = stack.enter_context(serving.network(settings.web.metrics, "web.metrics"))
+            others.append(serving.Door(metrics_alone(collecting, engine, store, clock), opened))
+        services.append(serving.Serving(app, settings.web, network, local, clock, others))
         await stack.enter_async_context(noted(state, clock))
         yield Assembly(services, collecting.first_look, own.overview)
 

@@ -4,6 +4,8 @@ import json
 import signal
 import socket
 import subprocess
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -136,3 +138,22 @@ def test_it_listens_where_there_is_only_ipv6(tmp_path):
         assert program.url.startswith("http://[::1]:")
         assert program.get("/-/healthy")[0] == 200
         assert program.query("up")
+
+
+def test_metrics_alone_answer_where_others_show_no_token(tmp_path):
+    """
+    As Fly's Prometheus asks; everything else stays behind the token.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "toban.yaml").write_text(f"web: {{token: secret, metrics: '127.0.0.1:{port}'}}\n")
+    with toban(tmp_path / "data", "--config", str(tmp_path / "toban.yaml"), "--listen", "0.0.0.0:0") as program:
+        program.until("is on duty")
+        alone = f"http://127.0.0.1:{port}"
+        with urllib.request.urlopen(f"{alone}/metrics") as answer:
+            assert b"process_start_time_seconds" in answer.read()
+        for path in ("/", "/api/v1/query?query=up", "/federate", "/api/status", "/health"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(f"{alone}{path}")
+        assert "listening on" in program.run("status").stdout

@@ -49,5 +49,11 @@ def application(
     )
 
 
+def metrics_alone(collecting: Collecting, engine: QueryEngine, source: SeriesSource, clock: Clock) -> Starlette:
+    """Return what answers `/metrics` and nothing else."""
+    exposing = Exposing(collecting.newest, engine, source, clock)
+    return Starlette(routes=[Route("/metrics", exposing.metrics)], exception_handlers={404: _not_found})
+
+
 async def _not_found(request: Request, error: Exception) -> Response:
     return PlainTextResponse("404 page not found\n", 404)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,11 +39,17 @@ class Serving:
     name = "web"
 
     def __init__(
-        self, app: ASGIApp, settings: WebSettings, network: socket.socket, local: socket.socket, clock: Clock
+        self,
+        app: ASGIApp,
+        settings: WebSettings,
+        network: socket.socket,
+        local: socket.socket,
+        clock: Clock,
+        others: Iterable[Door] = (),
     ) -> None:
         self.address = address_of(network)
         # Who can open the socket in the data folder can read everything else there too.
-        self._doors = (Door(Access(app, settings), network), Door(Access(app, WebSettings()), local))
+        self._doors = (Door(Access(app, settings), network), Door(Access(app, WebSettings()), local), *others)
         self._clock = clock
 
     async def run(self) -> None:
@@ -69,7 +75,7 @@ class Serving:
             await self._clock.sleep(1)
 
     def health(self) -> Condition:
-        """Tell whether both doors are open."""
+        """Tell whether all doors are open."""
         started = all(door.server and door.server.started and not door.server.should_exit for door in self._doors)
         return Condition(started, f"listening on {self.address}" if started else "not listening")
 
@@ -107,21 +113,22 @@ def _config(app: ASGIApp) -> uvicorn.Config:
 
 
 @contextmanager
-def network(settings: WebSettings) -> Iterator[socket.socket]:
-    """Open the address to listen on. Raises ``SettingsError`` when it is taken or isn't this machine's."""
-    host, port = split(settings.listen)
+def network(listen: str, setting: str = "web.listen") -> Iterator[socket.socket]:
+    """Open an address to listen on. Raises ``SettingsError`` when it is taken or isn't this machine's."""
+    host, port = split(listen)
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         opened = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise SettingsError(f"web.listen: {settings.listen}: {error}") from error
+        raise SettingsError(f"{setting}: {listen}: {error}") from error
     with closing(opened):
         try:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             opened.bind(address)
         except OSError as error:
             raise SettingsError(
-                f"web.listen: {settings.listen}: {error.strerror}: is another program there? Choose another: --listen"
+                f"{setting}: {listen}: {error.strerror}: is another program there? Choose another"
+                + (": --listen" if setting == "web.listen" else "")
             ) from error
         yield opened
 

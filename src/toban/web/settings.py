@@ -48,6 +48,10 @@ class WebSettings(Section):
     token: Secret | None = None
     """What other machines must show, as `Authorization: Bearer …`; `/health` alone answers without."""
 
+    metrics: Annotated[str, AfterValidator(_address)] | None = None
+    """HOST:PORT where `/metrics` alone answers, to everybody: for a Prometheus that shows no token, like Fly's. Whoever
+    reaches it reads the shop's numbers."""
+
     body_limit: Size = 4 * 2**20
     """How long a body may be that is pushed (OTLP, events), inflated."""
 
