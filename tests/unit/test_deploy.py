@@ -1,0 +1,115 @@
+"""The files for Fly.io say what the program does."""
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from tools import running
+
+from toban.settings import load
+from toban.web.access import OPEN
+from toban.web.settings import split
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+FLY = tomllib.loads((DEPLOY / "fly.toml").read_text(encoding="utf-8"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+SECRETS = {"TOBAN_TOKEN": "t", "DATABASE_URL": "postgresql://a:b@c/d", "REDIS_URL": "redis://x:6379"}
+
+
+def image():
+    """Return what the image sets in its environment."""
+    return dict(pair.split("=", 1) for line in re.findall(r"(?m)^ENV (.*)$", DOCKERFILE) for pair in line.split())
+
+
+def settings():
+    return load(DEPLOY / "toban.yaml", {**image(), **SECRETS})
+
+
+def test_the_configuration_is_in_order_and_asks_for_no_other_secrets():
+    """
+    With what the document sets as secrets.
+    """
+    asked = set(re.findall(r"\$\{(\w+)\}", (DEPLOY / "toban.yaml").read_text(encoding="utf-8")))
+    document = (ROOT / "docs" / "on-fly.md").read_text(encoding="utf-8")
+    assert asked == set(SECRETS) <= set(re.findall(r"(?m)^  (\w+)=", document))
+    assert settings().shop.database
+
+
+def test_ports_and_paths_are_the_programs():
+    """
+    Where it listens, Fly looks; and what Fly looks at needs no token.
+    """
+    web, check = settings().web, FLY["checks"]["toban"]
+    assert (split(web.listen), split(web.metrics)) == (("::", check["port"]), ("::", FLY["metrics"]["port"]))
+    assert check["path"] in OPEN
+    assert FLY["metrics"]["path"] == "/metrics"
+    assert set(map(int, re.findall(r"(?m)^EXPOSE (.*)$", DOCKERFILE)[0].split())) == {9119, 9120}
+
+
+def test_all_that_must_stay_lies_on_the_volume():
+    """
+    A release takes the machine, never the volume.
+    """
+    (mount,) = FLY["mounts"]
+    (file,) = FLY["files"]
+    assert settings().data == Path(image()["TOBAN_DATA"])
+    assert settings().data.is_relative_to(mount["destination"])
+    assert file["guest_path"] == image()["TOBAN_CONFIG"]
+    assert (DEPLOY / file["local_path"]).exists()
+    assert (DEPLOY / FLY["build"]["dockerfile"]).exists()
+    assert "http_service" not in FLY
+
+
+def test_what_the_image_copies_is_there():
+    """
+    By its name in the project.
+    """
+    for line in re.findall(r"(?m)^COPY (?!--from)(.*) \S+$", DOCKERFILE):
+        for name in line.split():
+            assert (ROOT / name).exists(), name
+
+
+def test_the_image_holds_what_toban_needs_and_no_more():
+    """
+    By the same versions and hashes as everywhere.
+    """
+    names = running.needed("toban")
+    wanted = {canonicalize_name(Requirement(line).name) for line in PROJECT["project"]["dependencies"]}
+    lock = running.part((ROOT / "requirements.lock").read_text(encoding="utf-8"), names)
+    locked = {canonicalize_name(name) for name in re.findall(r"(?m)^([\w.-]+)==", lock)}
+
+    assert wanted <= names <= locked | {"uvloop"}
+    assert not names & {"pytest", "ruff", "mypy", "uv", "hypothesis", "pip"}
+    assert lock.count("--hash=sha256:") >= len(locked)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root becomes somebody else")
+def test_the_start_gives_the_volume_to_toban_and_runs_as_toban(tmp_path):
+    """
+    Tried with another name: there is no user toban here.
+    """
+    script = tmp_path / "start"
+    script.write_text((DEPLOY / "start").read_text(encoding="utf-8").replace("toban:toban", "nobody:nogroup"))
+    script.write_text(script.read_text().replace("uid=toban", "uid=nobody").replace("gid=toban", "gid=nogroup"))
+    script.chmod(0o755)
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    for folder in (volume, tmp_path, *(it for it in tmp_path.parents if it.name.startswith("pytest"))):
+        folder.chmod(0o755)
+    done = subprocess.run(
+        [str(script), "sh", "-c", "id -un; touch $TOBAN_DATA/file; cat /proc/self/status | grep NoNewPrivs"],
+        env={"PATH": "/usr/bin:/bin", "TOBAN_DATA": str(volume / "toban")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["nobody", "NoNewPrivs:", "1"]
+    assert (volume / "toban" / "file").owner() == "nobody"
