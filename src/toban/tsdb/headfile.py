@@ -51,7 +51,8 @@ class HeadFile:
         self._connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
         try:
             self._connection.execute(f"pragma page_size = {PAGE}")
-            self._connection.execute("pragma auto_vacuum = incremental")
+            if not self._connection.execute("pragma page_count").fetchone()[0]:
+                self._connection.execute("pragma auto_vacuum = incremental")
             self._connection.execute("pragma journal_mode = wal")
             self._connection.execute(f"pragma synchronous = {'full' if full else 'normal'}")
             self._connection.execute("pragma cache_size = -1024")
