@@ -5,7 +5,7 @@ from datetime import timedelta
 from toban.core.answers import Answer
 from toban.core.ports import QueryEngine
 from toban.promql import syntax
-from toban.promql.nodes import Range, Selector, walk
+from toban.promql.nodes import Selector
 from toban.promql.presence import Presence, presence
 
 
@@ -27,12 +27,9 @@ class Elsewhere:
     async def presence(self, query: str, at: int) -> Presence:
         """Tell how much of what a query reads is there: each of its selectors is asked for."""
         root = syntax.parse(query).root
-        wanted = [(it.selector, it.span) if isinstance(it, Range) else (it, 0) for it in walk(root)]
-        there = {
-            (selector, span): await self._has(selector, span, at)
-            for selector, span in wanted
-            if isinstance(selector, Selector)
-        }
+        wanted: dict[tuple[Selector, int], bool] = {}
+        presence(root, lambda selector, span: wanted.setdefault((selector, span), True))
+        there = {(selector, span): await self._has(selector, span, at) for selector, span in wanted}
         return presence(root, lambda selector, span: there[selector, span])
 
     async def _has(self, selector: Selector, span: int, at: int) -> bool:
