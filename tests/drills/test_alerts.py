@@ -15,7 +15,6 @@ from tests.fake_smtp import FakeSmtp
 from tests.program import eventually, toban
 from tests.shop import OFTEN, UNWELL, WELL, shop
 
-
 TOLD = (
     'toban_notifications_total{channel="slack", outcome="sent"} > 0'
     ' and on (channel) toban_notifications_waiting{channel="slack"} == 0'
