@@ -87,7 +87,7 @@ async def test_each_piece_that_breaks_is_told_once_and_so_is_its_end(tmp_path):
                     lambda: list(pagerduty.alerts.values()), lambda it: [each.status for each in it] == ["triggered"]
                 )
                 await soon(lambda: mail.mails)
-                # Killed between Slack's answer and its mark, toban would post again: Slack can't be asked for it.
+                # Killed between Slack's answer and its mark, toban posts again: it does not ask Slack what is there.
                 await soon(lambda: program.query(TOLD), len)
                 await asyncio.to_thread(program.kill)
             with start() as program:

@@ -27,6 +27,7 @@ class Elsewhere:
     async def presence(self, query: str, at: int) -> Presence:
         """Tell how much of what a query reads is there: each of its selectors is asked for."""
         root = syntax.parse(query).root
+        # Which selectors are looked at does not depend on what is there: the first round collects them.
         wanted: dict[tuple[Selector, int], bool] = {}
         presence(root, lambda selector, span: wanted.setdefault((selector, span), True))
         there = {(selector, span): await self._has(selector, span, at) for selector, span in wanted}
