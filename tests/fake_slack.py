@@ -12,8 +12,10 @@ It refuses what Slack refuses, with Slack's words; made from Slack's documentati
 import itertools
 import re
 import ssl
+import time
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 from tests.fake_http import Asked, FakeService, Reply
 
@@ -40,6 +42,12 @@ class Message:
     replies: list["Message"] = field(default_factory=list)
 
     @property
+    def marks(self) -> dict[str, Any]:
+        """Its metadata: what a change does not name stays."""
+        told = next((each for each in (self.body, *self.before[::-1]) if "metadata" in each), {})
+        return {"metadata": told["metadata"]} if told else {}
+
+    @property
     def attachment(self) -> dict[str, Any]:
         """Its only attachment."""
         (only,) = self.body["attachments"]
@@ -57,7 +65,8 @@ class FakeSlack(FakeService):
         self.messages: list[Message] = []
         self.channels = {"#vendure-alerts": "C0000000001"}
         self.archived: set[str] = set()
-        self.scopes = {"chat:write", "chat:write.customize"}
+        self.scopes = {"chat:write", "chat:write.customize", "channels:read", "channels:history"}
+        self.page = 200
         self.revoked = False
         self._ts = itertools.count(247)
 
@@ -83,7 +92,18 @@ class FakeSlack(FakeService):
         if self.revoked or asked.headers.get("authorization") != f"Bearer {self.token}":
             return _error("token_revoked" if self.revoked else "invalid_auth")
         if method == "auth.test":
-            return Reply.json({"ok": True, "url": "https://shop.slack.com/", "team": "Shop", "user": "toban"})
+            who = Reply.json({"ok": True, "url": "https://shop.slack.com/", "team": "Shop", "user": "toban"})
+            who.headers["x-oauth-scopes"] = ",".join(sorted(self.scopes))
+            return who
+        reading = {
+            "users.conversations": self._conversations,
+            "conversations.history": self._history,
+            "conversations.replies": self._replies,
+        }
+        if method in reading:
+            if asked.headers["content-type"] != "application/x-www-form-urlencoded":
+                self.mistakes.append(f"content-type {asked.headers['content-type']}")
+            return reading[method](dict(parse_qsl(asked.body.decode())))
         try:
             body = asked.json
         except ValueError:
@@ -151,12 +171,44 @@ class FakeSlack(FakeService):
         found.body = body
         return Reply.json({"ok": True, "channel": found.channel, "ts": found.ts, "text": body.get("text", "")})
 
+    def _conversations(self, form: dict[str, str]) -> Reply:
+        for sort in form.get("types", "public_channel").split(","):
+            scope = {"public_channel": "channels:read", "private_channel": "groups:read"}[sort]
+            if scope not in self.scopes:
+                return _error("missing_scope", needed=scope)
+        private = form.get("types") == "private_channel"
+        found = [{"id": known, "name": name.removeprefix("#")} for name, known in self.channels.items()]
+        return self._listed("channels", [] if private else found, form)
+
+    def _history(self, form: dict[str, str]) -> Reply:
+        found = [each for each in self.messages if float(each.ts) > float(form.get("oldest", 0))]
+        return self._read(form, found[::-1])
+
+    def _replies(self, form: dict[str, str]) -> Reply:
+        root = self._find(form.get("channel", ""), form.get("ts"))
+        return self._read(form, [root, *root.replies]) if root else _error("thread_not_found")
+
+    def _read(self, form: dict[str, str], found: list[Message]) -> Reply:
+        if "channels:history" not in self.scopes:
+            return _error("missing_scope", needed="channels:history")
+        if form.get("channel") not in self.channels.values():
+            return _error("channel_not_found")  # a name is not enough here
+        known = {"type", "ts", "text", *({"metadata"} if form.get("include_all_metadata") == "true" else ())}
+        shown = [{"type": "message", "ts": each.ts, **each.body, **each.marks} for each in found]
+        return self._listed("messages", [{name: each[name] for name in known & set(each)} for each in shown], form)
+
+    def _listed(self, part: str, found: list[dict[str, Any]], form: dict[str, str]) -> Reply:
+        first, many = int(form.get("cursor", "0")), min(int(form.get("limit", "100")), self.page)
+        more = str(first + many) if first + many < len(found) else ""
+        page = {part: found[first : first + many], "response_metadata": {"next_cursor": more}}
+        return Reply.json({"ok": True, **page})
+
     def _keep(self, channel: str, body: dict[str, Any]) -> Message:
         self.messages.append(self._made(channel, body))
         return self.messages[-1]
 
     def _made(self, channel: str, body: dict[str, Any]) -> Message:
-        return Message(channel, f"1503435956.{next(self._ts):06}", body, body.get("username", ""))
+        return Message(channel, f"{int(time.time())}.{next(self._ts):06}", body, body.get("username", ""))
 
     def _find(self, channel: str, ts: object) -> Message | None:
         if not isinstance(ts, str):
@@ -195,5 +247,5 @@ class FakeSlack(FakeService):
         return ""
 
 
-def _error(word: str) -> Reply:
-    return Reply.json({"ok": False, "error": word})
+def _error(word: str, **more: str) -> Reply:
+    return Reply.json({"ok": False, "error": word, **more})

@@ -123,6 +123,65 @@ async def test_a_message_that_somebody_deleted_is_posted_anew(tools):
         assert len(slack.messages) == 1
 
 
+@pytest.mark.parametrize("trouble", [late, half])
+@pytest.mark.parametrize("before", [0, 1])
+async def test_what_slack_took_without_a_word_is_found_again(tools, trouble, before):
+    """
+    The message, or the reply to it: neither stands there twice.
+    """
+    async with FakeSlack() as slack:
+        slack.page = 1
+        channel = Slack(token=slack.token, api=slack.api)
+        handle = await told(channel, tools, STORY[:before])
+        await channel.send(message(thread="another"), {}, tools)
+        quick = replace(tools, http=httpx2.AsyncClient(timeout=0.2))
+        story = message(STORY[before], before)
+        slack.next(trouble)
+        with pytest.raises(DeliveryError):
+            await channel.send(story, handle, quick)
+        await quick.http.aclose()
+        handle = await channel.send(replace(story, again=True), handle, tools)
+        await channel.send(message(Kind.RESOLVED, 2), handle, tools)
+        only, _ = sorted(slack.messages, key=lambda it: -len(it.replies))
+        assert (len(slack.messages), len(only.replies)) == (2, before + 1)
+        assert only.attachment["footer"] == "toban · Resolved"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "many"),
+    [
+        (lambda slack: slack.scopes.remove("channels:history"), 2),
+        (lambda slack: slack.scopes.remove("channels:read"), 2),
+        (lambda slack: slack.lose(), 1),
+        (lambda slack: None, 1),
+    ],
+)
+async def test_where_a_bot_may_not_look_a_message_rather_comes_twice(tools, spoil, many):
+    """
+    And once more when somebody deleted it.
+    """
+    async with FakeSlack() as slack:
+        channel = Slack(token=slack.token, api=slack.api)
+        await channel.send(message(), {}, tools)
+        spoil(slack)
+        await channel.send(message(again=True), {}, tools)
+        assert len(slack.messages) == many
+
+
+async def test_while_slack_cant_say_what_it_has_a_message_waits_but_not_for_long(tools):
+    """
+    Two minutes; then it is sent, whatever is there.
+    """
+    async with FakeSlack() as slack:
+        channel = Slack(token=slack.token, api=slack.api, channel="C0000000001")
+        await channel.send(message(), {}, tools)
+        slack.next(broken, broken)
+        with pytest.raises(DeliveryError):
+            await channel.send(message(again=True), {}, tools)
+        await channel.send(message(again=True, at=AT - timedelta(minutes=3)), {}, tools)
+        assert len(slack.messages) == 2
+
+
 async def test_nothing_from_outside_pings_anybody(tools):
     """
     Signs that mean something to Slack are written as themselves.
@@ -202,10 +261,14 @@ async def test_slack_is_proved_as_far_as_that_goes(tools):
     async with FakeSlack() as slack:
         well = await Slack(token=slack.token, api=slack.api).prove(tools)
         hook = await Slack(webhook=slack.webhook).prove(tools)
+        slack.scopes.remove("channels:history")
+        blind = await Slack(token=slack.token, api=slack.api).prove(tools)
         slack.revoked = True
         ill = await Slack(token=slack.token, api=slack.api).prove(tools)
         assert slack.messages == []
     assert (well.ok, hook.ok, ill.ok) == (True, True, False)
+    assert "twice" not in well.says
+    assert blind.says.endswith("after a crash a message may come twice: the app has no channels:history")
     assert "shows when it is used" in hook.says
     gone = await Slack(webhook=slack.webhook).prove(tools)
     assert (gone.ok, "connection refused" in gone.says) == (False, True)

@@ -75,6 +75,8 @@ class Lane:
         self._handles: dict[str, Handle] = {}
         self._unmarked: dict[str, Handle] = {}
         """By its key, what the channel has taken and state does not know of yet."""
+        self._tried = set[str]()
+        """The keys of what was tried and may have arrived without a word of that."""
 
     def ring(self) -> None:
         """Say that there is something to send."""
@@ -161,6 +163,8 @@ class Lane:
 
     async def _send(self, parcel: Parcel) -> Finish:
         notification = Notification.read(parcel.body)
+        if parcel.tries > 1:
+            self._tried.add(notification.key)
 
         def known(connection: Connection) -> Handle:
             return book.handle(connection, notification.thread, self.name)
@@ -181,6 +185,8 @@ class Lane:
 
     async def _deliver(self, notification: Notification, handle: Handle) -> Handle:
         """Send one message. Raises ``DeliveryError``, whatever goes wrong."""
+        notification = replace(notification, again=notification.key in self._tried)
+        self._tried.add(notification.key)
         try:
             async with asyncio.timeout(self.channel.timeout.total_seconds()):
                 kept = await self.channel.send(notification, handle, self._tools)
@@ -192,6 +198,7 @@ class Lane:
             # A fault in a channel must not end the others; it is told like any other trouble.
             log.exception("failed unexpectedly", channel=self.name)
             raise DeliveryError(f"{self.name}: {type(error).__name__}: {error}") from error
+        self._tried.discard(notification.key)
         self._meters.add(SENT, channel=self.name, outcome="sent")
         self._handles[notification.thread] = kept
         if notification.over:

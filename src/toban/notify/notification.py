@@ -73,6 +73,8 @@ class Notification:
     """The labels that its alerts were grouped by."""
     receiver: str = ""
     """The channel that it is for."""
+    again: bool = False
+    """Whether it was tried before: it may have arrived without a word of that. Belongs to a try, not to the message."""
 
     @property
     def over(self) -> bool:

@@ -1,30 +1,26 @@
 """Slack, by an incoming webhook or as a bot: https://api.slack.com/messaging."""
 
+from datetime import timedelta
 from typing import Any, Final, Literal, Self
 
-import httpx2
 import orjson
+import structlog
 from pydantic import SecretStr, model_validator
 
 from toban.core.errors import DeliveryError
 from toban.core.section import Address, Secret, Text
 from toban.notify.channel import Channel, Handle, Proof, Receiver, Sealed, Tools
+from toban.notify.channels.slack_api import LostError, WebApi, marked, missing
 from toban.notify.notification import Kind, Link, Notification
-from toban.notify.outcomes import as_json, asked, post, refused
-from toban.notify.plain import is_web, shortened, without
+from toban.notify.outcomes import post, refused
+from toban.notify.plain import is_web, shortened
 from toban.notify.reaching import reached
 from toban.notify.wording import words
 
+log = structlog.get_logger("toban.notify")
+
 COLORS: Final = {"info": "#36a64f", "warning": "#ff9900", "critical": "#ff0000"}
 """The original's: also what is over is green."""
-
-AGAIN: Final = frozenset(
-    {"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"}
-)
-"""Slack's words after which another try may end otherwise."""
-
-LOST: Final = frozenset({"message_not_found", "thread_not_found", "cant_update_message", "edit_window_closed"})
-"""Slack's words for a message that can't be changed any more: a new one takes its place."""
 
 _COLOR: Final = (
     f'{{{{ if eq .Status "resolved" }}}}{COLORS["info"]}'
@@ -32,6 +28,11 @@ _COLOR: Final = (
     "{{ end }}"
 )
 """The colours in Alertmanager's words."""
+
+LOOKED_FOR: Final = timedelta(minutes=2)
+"""For how long a message waits until Slack can say whether it has it; twice is better than late."""
+SKEW: Final = timedelta(minutes=10)
+"""How far Slack's clock may be from this machine's."""
 
 _TITLE: Final = 300
 _TEXT: Final = 2_900
@@ -53,7 +54,11 @@ class Slack(Channel):
     """The address of an incoming webhook; it is a secret."""
 
     token: Secret | None = None
-    """The token of a bot (xoxb-…) with the scopes chat:write and chat:write.customize, a member of the channel."""
+    """
+    The token of a bot (xoxb-…) that is a member of the channel, with the scopes chat:write and chat:write.customize.
+
+    With channels:read and channels:history too (groups:… for a private channel) it finds what it posted before a crash.
+    """
 
     channel: Text = "#vendure-alerts"
     """The channel to write to. The webhook of an app knows its own."""
@@ -71,37 +76,74 @@ class Slack(Channel):
         return self
 
     async def send(self, notification: Notification, handle: Handle, tools: Tools) -> Handle:
-        """Post it, or change the message of its thread and reply to it."""
+        """
+        Post it, or change the message of its thread and reply to it.
+
+        What was tried before may have arrived without a word of that: a bot that may read the channel looks first.
+        """
         body = dressed(notification, tools.environment)
         if self.webhook:
             await self._to_webhook({"channel": self.channel, "username": self.username, **body}, tools)
             return {}
+        api = self._api(tools)
+        body |= marked({"thread": notification.thread, "key": notification.key})
+        if notification.again:
+            handle = await self._looked(api, notification, handle, tools)
+        if handle.get("said") == notification.key:
+            return handle
+        try:
+            return await self._told(api, notification, handle, body)
+        except LostError:
+            return await self._told(api, notification, {}, body)
+
+    async def _told(self, api: WebApi, notification: Notification, handle: Handle, body: dict[str, Any]) -> Handle:
+        """Post it, or change what is there and reply. Raises ``DeliveryError``."""
         if not handle.get("ts"):
-            return await self._posted(body, notification, tools)
+            said = await api.post("chat.postMessage", {"channel": self.channel, "username": self.username, **body})
+            if not said.get("ts"):
+                raise DeliveryError(f"{self.name}: the answer names no message")
+            return _remembered(said.get("channel", self.channel), said["ts"], notification.key)
         where = {"channel": handle["channel"], "ts": handle["ts"]}
-        if notification.kind is not Kind.REMINDER and handle.get("shows") != notification.key:
-            try:
-                await self._call("chat.update", {**where, **body}, tools)
-            except _LostError:
-                return await self._posted(body, notification, tools)
+        if notification.kind is not Kind.REMINDER:
+            await api.post("chat.update", {**where, **body})
         reply = {
             "channel": handle["channel"],
             "thread_ts": handle["ts"],
             "username": self.username,
             "text": _reply(notification),
             "reply_broadcast": notification.kind is Kind.REMINDER,
+            "metadata": body["metadata"],
         }
-        try:
-            await self._call("chat.postMessage", reply, tools)
-        except _LostError:
-            return await self._posted(body, notification, tools)
-        return {**handle, "shows": notification.key}
+        await api.post("chat.postMessage", reply)
+        return _remembered(handle["channel"], handle["ts"], notification.key)
 
-    async def _posted(self, body: dict[str, Any], notification: Notification, tools: Tools) -> Handle:
-        said = await self._call("chat.postMessage", {"channel": self.channel, "username": self.username, **body}, tools)
-        if not said.get("ts"):
-            raise DeliveryError(f"{self.name}: the answer names no message")
-        return {"channel": said.get("channel", self.channel), "ts": said["ts"], "shows": notification.key}
+    async def _looked(self, api: WebApi, notification: Notification, handle: Handle, tools: Tools) -> Handle:
+        """
+        Return what the channel shows of a thread, when a try of a message ended without a word.
+
+        Raises ``DeliveryError`` while Slack can't say; for `LOOKED_FOR` at most, and not where the bot may not look.
+        """
+        try:
+            if handle.get("ts"):
+                there = await api.replies(handle["channel"], handle["ts"])
+                said = any(marks.get("key") == notification.key for _, marks in there)
+                return {**handle, "said": notification.key} if said else handle
+            where = await api.channel(self.channel)
+            there = await api.history(where, notification.since - SKEW)
+        except LostError:
+            return {}
+        except DeliveryError as error:
+            if not error.permanent and tools.clock.now() - notification.at < LOOKED_FOR:
+                raise
+            log.info("whether Slack has a message can't be seen, it is sent again", channel=self.name, why=str(error))
+            return handle
+        for ts, marks in there:
+            if marks.get("thread") == notification.thread:
+                return _remembered(where, ts, marks.get("key", ""))
+        return handle
+
+    def _api(self, tools: Tools) -> WebApi:
+        return WebApi(self.name, self.api, self.token or SecretStr(""), tools)
 
     async def _to_webhook(self, body: dict[str, Any], tools: Tools) -> None:
         url = self.webhook.get_secret_value() if self.webhook else ""
@@ -112,42 +154,18 @@ class Slack(Channel):
                 raise DeliveryError(f"{self.name}: answered 200, but not `ok`")
             raise refused(response, self.name, [url], tools.clock.now())
 
-    async def _call(self, method: str, body: dict[str, Any], tools: Tools) -> dict[str, Any]:
-        """Call a method of the Web API; Slack says what is wrong with status 200 too. Raises ``DeliveryError``."""
-        token = self.token.get_secret_value() if self.token else ""
-        headers = {"content-type": "application/json; charset=utf-8", "authorization": f"Bearer {token}"}
-        url = f"{self.api.rstrip('/')}/{method}"
-        response = await post(tools.http, url, orjson.dumps(body), headers, name=self.name, secrets=[token])
-        said = as_json(response)
-        if response.status_code != 200 or not isinstance(said, dict):
-            if response.is_success:
-                raise DeliveryError(f"{self.name}: {method}: the answer is no JSON")
-            raise refused(response, self.name, [token], tools.clock.now(), _error(said))
-        if said.get("ok") is not True:
-            raise self._trouble(method, said, response, tools)
-        return said
-
-    def _trouble(self, method: str, said: dict[str, Any], response: httpx2.Response, tools: Tools) -> DeliveryError:
-        word = without(_error(said) or "no word why", [self.token.get_secret_value() if self.token else ""])
-        if word in LOST:
-            return _LostError(f"{self.name}: {method}: {word}")
-        remedy = _REMEDIES.get(word, "")
-        return DeliveryError(
-            f"{self.name}: {method}: {word}{f': {remedy}' if remedy else ''}",
-            permanent=word not in AGAIN,
-            after=asked(response, tools.clock.now()),
-        )
-
     async def prove(self, tools: Tools) -> Proof:
         """Ask who the bot is; a webhook can only be connected to."""
         if self.webhook:
             return await reached(self.webhook.get_secret_value(), "whether the webhook is right shows when it is used")
         try:
-            said = await self._call("auth.test", {}, tools)
+            who, scopes = await self._api(tools).myself()
         except DeliveryError as error:
             return Proof(ok=False, says=str(error))
-        who = f"{said.get('user', 'a bot')} at {said.get('team', 'Slack')}"
-        return Proof(ok=True, says=f"Slack knows the token ({who}); whether it may write to {self.channel} shows then")
+        says = f"Slack knows the token ({who}); whether it may write to {self.channel} shows when it is used"
+        lacks = missing(scopes)
+        blind = f"; after a crash a message may come twice: the app has no {' and '.join(lacks)}" if lacks else ""
+        return Proof(ok=True, says=says + blind)
 
     def receiver(self, sealed: Sealed) -> Receiver:
         """Return it as `slack_configs`; a bot posts each change as a message of its own there."""
@@ -166,20 +184,9 @@ class Slack(Channel):
         return Receiver("slack_configs", {"api_url": url, "http_config": access, **dress}, lost)
 
 
-class _LostError(DeliveryError):
-    """The message that was to be changed is gone."""
-
-
-_REMEDIES: Final = {
-    "not_in_channel": "invite the bot to the channel",
-    "channel_not_found": "name a channel that there is, and invite the bot to it",
-    "missing_scope": "give the app the scopes chat:write and chat:write.customize",
-    "invalid_auth": "the token is not right",
-}
-
-
-def _error(said: Any) -> str:
-    return str(said.get("error", ""))[:200] if isinstance(said, dict) else ""
+def _remembered(channel: str, ts: str, key: str) -> Handle:
+    """Return a thread's handle: where its message is, and the key of what was said last."""
+    return {"channel": channel, "ts": ts, "said": key}
 
 
 def escaped(text: str) -> str:
