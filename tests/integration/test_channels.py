@@ -1,5 +1,6 @@
 """Channels against servers: pretended ones that are as strict as the real, and a mail server that speaks SMTP."""
 
+import gzip
 import hashlib
 import hmac
 import sys
@@ -204,6 +205,7 @@ async def test_nothing_from_outside_pings_anybody(tools):
         (says(403, b"action_prohibited"), True, None),
         (says(400, b"invalid_payload"), True, None),
         (says(200, b"<html>captive portal</html>"), False, None),
+        (says(200, gzip.compress(bytes(5_000_000)), content_encoding="gzip"), False, None),
         (reset, False, None),
         (half, False, None),
     ],

@@ -4,14 +4,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import httpx2
+import orjson
 
 from toban.collect.tools import Tools
-from toban.core.errors import CollectError
-from toban.core.network import reason
+from toban.core.errors import CollectError, LongAnswerError
+from toban.core.network import reason, whole
 from toban.core.retrying import retry_after
 
 PATIENCE: Final = 20.0
 """Seconds that an answer may take."""
+
+LONGEST: Final = 16 * 1024 * 1024
+"""Bytes that an answer may have."""
 
 REST: Final = 60.0
 """Seconds of rest where one is asked for without saying how long."""
@@ -43,8 +47,9 @@ class Api:
         if now < self._rests:
             raise CollectError(f"{asked}: {self._service} asked for a rest of {self._rests - now:.0f} s more")
         try:
-            response = await tools.http.request(method, url, headers=dict(headers), json=body, timeout=PATIENCE)
-        except (httpx2.HTTPError, OSError) as error:
+            async with tools.http.stream(method, url, headers=dict(headers), json=body, timeout=PATIENCE) as response:
+                said = await whole(response, LONGEST)
+        except (httpx2.HTTPError, OSError, LongAnswerError) as error:
             raise CollectError(f"{asked}: {reason(error)}") from error
         if response.status_code == 429:
             rest = retry_after(response.headers.get("retry-after", ""), tools.clock.now())
@@ -54,6 +59,6 @@ class Api:
         if not response.is_success:
             raise CollectError(f"{asked}: answered {response.status_code}")
         try:
-            return response.json()
+            return orjson.loads(said)
         except ValueError as error:
             raise CollectError(f"{asked}: the answer is no JSON") from error

@@ -55,6 +55,10 @@ class QueryCanceledError(QueryError):
     kind = "canceled"
 
 
+class LongAnswerError(TobanError):
+    """A service answered more than anybody wants to hold in memory."""
+
+
 class DeliveryError(TobanError):
     """
     Something could not be delivered.

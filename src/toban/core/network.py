@@ -1,9 +1,25 @@
-"""Why a connection failed, in words that help."""
+"""What the network brings: an answer that is not longer than it may be, or why there is none in words that help."""
 
 import os
 import ssl
 
 import httpx2
+
+from toban.core.errors import LongAnswerError
+
+
+async def whole(response: httpx2.Response, most: int) -> bytes:
+    """
+    Return the body of an answer that is streamed.
+
+    Raises ``LongAnswerError`` as soon as it has more than ``most`` bytes, inflated, and ``httpx2.HTTPError``.
+    """
+    body = bytearray()
+    async for piece in response.aiter_bytes():
+        body += piece
+        if len(body) > most:
+            raise LongAnswerError(f"the answer has more than {most} bytes")
+    return bytes(body)
 
 
 def reason(error: BaseException) -> str:

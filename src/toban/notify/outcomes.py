@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import httpx2
 
-from toban.core.errors import DeliveryError
-from toban.core.network import reason
+from toban.core.errors import DeliveryError, LongAnswerError
+from toban.core.network import reason, whole
 from toban.core.retrying import AGAIN, retry_after
 from toban.notify.plain import one_line, shortened, without
+
+LONGEST: Final = 4 * 1024 * 1024
+"""Bytes that an answer may have: two hundred messages of a Slack channel do."""
 
 
 async def post(
@@ -24,14 +27,18 @@ async def post(
     """
     Post a body and return the answer, whatever its status.
 
-    Raises ``DeliveryError`` when none came. Neither that nor anything else holds the address: it may be a secret.
+    Raises ``DeliveryError`` when none came, or more than `LONGEST` bytes. Neither that nor anything else holds the
+    address: it may be a secret.
     """
     try:
-        return await http.post(url, content=content, headers=dict(headers))
+        async with http.stream("POST", url, content=content, headers=dict(headers)) as response:
+            body = await whole(response, LONGEST)
     except httpx2.InvalidURL as error:
         raise DeliveryError(f"{name}: its address is none", permanent=True) from error
-    except httpx2.HTTPError as error:
+    except (httpx2.HTTPError, LongAnswerError) as error:
         raise DeliveryError(f"{name}: {without(reason(error), [url, *secrets])}") from None
+    told = {key: value for key, value in response.headers.items() if key not in {"content-encoding", "content-length"}}
+    return httpx2.Response(response.status_code, headers=told, content=body)
 
 
 def refused(

@@ -10,9 +10,16 @@ import numpy as np
 import orjson
 
 from toban.core.answers import Answer, Points, Shape
-from toban.core.errors import BadQueryError, QueryCanceledError, QueryError, QueryTimeoutError, StoreError
+from toban.core.errors import (
+    BadQueryError,
+    LongAnswerError,
+    QueryCanceledError,
+    QueryError,
+    QueryTimeoutError,
+    StoreError,
+)
 from toban.core.labels import Labels
-from toban.core.network import reason
+from toban.core.network import reason, whole
 from toban.remote.settings import RemoteSettings
 
 LARGEST: Final = 64 * 2**20
@@ -62,18 +69,16 @@ class Asking:
                 status, body = await self._posted(path, form)
         except TimeoutError as error:
             raise QueryTimeoutError(f"the outside engine did not answer within {limit.total_seconds():g} s") from error
+        except LongAnswerError as error:
+            raise QueryError(f"the outside engine at {self._url}: {error}") from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise StoreError(f"the outside engine at {self._url} can't be reached: {reason(error)}") from error
         return await asyncio.to_thread(read, status, body, at)
 
     async def _posted(self, path: str, form: dict[str, str]) -> tuple[int, bytes]:
-        url, found = f"{self._url}/api/v1/{path}", bytearray()
+        url = f"{self._url}/api/v1/{path}"
         async with self._http.stream("POST", url, data=form, headers=self._headers, timeout=None) as response:
-            async for piece in response.aiter_bytes():
-                found += piece
-                if len(found) > LARGEST:
-                    raise QueryError(f"the outside engine's answer is longer than {LARGEST} bytes")
-        return response.status_code, bytes(found)
+            return response.status_code, await whole(response, LARGEST)
 
 
 def read(status: int, body: bytes, at: int) -> Answer:

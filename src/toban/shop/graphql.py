@@ -7,8 +7,8 @@ from typing import Any, Final
 import httpx2
 import orjson
 
-from toban.core.errors import CollectError
-from toban.core.network import reason
+from toban.core.errors import CollectError, LongAnswerError
+from toban.core.network import reason, whole
 
 LONGEST: Final = 1_000_000
 """How many bytes an answer may have."""
@@ -50,13 +50,9 @@ async def ask(
     asked = {"query": query, "variables": dict(variables or {})}
     try:
         async with client.stream("POST", url, json=asked, headers=dict(headers or {})) as response:
-            body = b""
-            async for piece in response.aiter_bytes():
-                body += piece
-                if len(body) > LONGEST:
-                    raise GraphqlError(f"answered more than {LONGEST} bytes")
+            body = await whole(response, LONGEST)
             status, session = response.status_code, response.headers.get(SESSION, "")
-    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError, LongAnswerError) as error:
         raise GraphqlError(reason(error)) from error
     return Told(data_of(status, body), session)
 

@@ -12,8 +12,8 @@ from toban.collect.aside import Aside
 from toban.collect.collector import Collector, Look
 from toban.collect.pages import Pages
 from toban.collect.tools import Tools
-from toban.core.errors import CollectError
-from toban.core.network import reason
+from toban.core.errors import CollectError, LongAnswerError
+from toban.core.network import reason, whole
 from toban.core.samples import counter, milliseconds
 from toban.core.section import Address, Duration, Secret, Size
 from toban.exposition.reading import ExpositionError
@@ -95,16 +95,15 @@ class Scrape(Collector):
             "x-prometheus-scrape-timeout-seconds": f"{self.timeout.total_seconds():g}",
             **{name: value.get_secret_value() for name, value in self.headers.items()},
         }
-        body = bytearray()
         async with client.stream(
             "GET", self.url, headers=sent, timeout=self.timeout.total_seconds(), follow_redirects=True
         ) as response:
             if response.status_code != 200:
                 raise CollectError(f"{self._asked}: answered {response.status_code}")
-            async for piece in response.aiter_bytes():
-                body += piece
-                if len(body) > self.size:
-                    raise CollectError(f"{self._asked}: more than {self.size} bytes: raise `size` if they are wanted")
+            try:
+                body = await whole(response, self.size)
+            except LongAnswerError as error:
+                raise CollectError(f"{self._asked}: {error}: raise `size` if they are wanted") from error
         try:
             return body.decode(), response.headers.get("content-type", "").partition(";")[0].strip().lower()
         except UnicodeDecodeError as error:
