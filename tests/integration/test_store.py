@@ -150,6 +150,7 @@ def superadmin() -> str:
     return 'mutation { login(username: "superadmin", password: "superadmin") { __typename } }'
 
 
+@pytest.mark.trap(1, 3)
 def test_trouble_is_on_the_span_though_http_says_200(shop, receiver):
     """
     Refused, missing, forbidden: 200, and no span of a request says error. Only a broken query is 400.
@@ -207,6 +208,7 @@ def test_trouble_in_the_enrichment_never_reaches_the_shop(shop):
     assert (done.stdout.split(), done.stderr) == (["undefined"] * 10, "")
 
 
+@pytest.mark.trap(9)
 def test_server_and_worker_are_told_apart_and_tell_of_node(shop, receiver):
     """
     Heap, event loop and connection pool of each come as metrics, with toban's token, chunked as Node sends them.
@@ -231,6 +233,7 @@ def test_server_and_worker_are_told_apart_and_tell_of_node(shop, receiver):
         assert [re.fullmatch(r".+:\d+", one) is not None for one in instances] == [True]
 
 
+@pytest.mark.trap(8)
 async def test_secrets_and_customers_stay_in_the_shop(shop, receiver):
     """
     Session tokens, e-mail addresses and job data are in nothing that was sent. What toban does not read is not sent.
@@ -250,6 +253,7 @@ async def test_secrets_and_customers_stay_in_the_shop(shop, receiver):
     assert scopes == {"instrumentation-http", "instrumentation-pg", "core"}
 
 
+@pytest.mark.trap(3)
 def test_the_plugin_alone_tells_nothing_of_a_refusal(plain_shop, plain_receiver):
     """
     Traces come as JSON and logs as protobuf. Of a wrong password nothing is told: no code, no error, no span of ours.
@@ -266,6 +270,7 @@ def test_the_plugin_alone_tells_nothing_of_a_refusal(plain_shop, plain_receiver)
     assert {(post.path, post.is_json) for post in plain_receiver.posts} == {("/v1/traces", True), ("/v1/logs", False)}
 
 
+@pytest.mark.trap(8)
 def test_the_plugin_alone_lets_secrets_out(plain_shop, plain_receiver):
     """
     The trap that `instrumentation.js` closes: a job's data holds the request that made it, with the token of whoever
@@ -280,9 +285,10 @@ def test_the_plugin_alone_lets_secrets_out(plain_shop, plain_receiver):
     assert eventually(leaks, lambda found: "evalsha" in found)
 
 
+@pytest.mark.trap(4, 5)
 def test_tables_are_as_the_queries_expect_them(shop):
     """
-    No prefix, `order` is a reserved word, there is no total; an order of a second channel is in the default one too.
+    No prefix, `order` is a reserved word, and there is no total.
     """
     tables = {name for (name,) in shop.query("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
     assert {"session", "job_record", "order", "scheduled_task_record"} <= tables
@@ -293,6 +299,7 @@ def test_tables_are_as_the_queries_expect_them(shop):
     assert "total" not in names
 
 
+@pytest.mark.trap(6)
 async def test_what_was_placed_stands_in_the_tables(shop, receiver):
     """
     Orders, amounts, attempts to pay, kinds of customers and channels are those of the books.
@@ -316,6 +323,7 @@ async def test_what_was_placed_stands_in_the_tables(shop, receiver):
     assert Counter(payments) == Counter((it.order, it.method, it.state) for it in ledger.attempts)
 
 
+@pytest.mark.trap(7)
 async def test_two_clocks_write_the_times(shop, receiver):
     """
     `createdAt` and `updatedAt` are PostgreSQL's now(), the wall clock of the session's TimeZone; what else there is
@@ -358,6 +366,7 @@ async def test_two_clocks_write_the_times(shop, receiver):
     assert wall_clocks("scheduled_task_record")["lastExecutedAt"] == process
 
 
+@pytest.mark.trap(8)
 def test_the_reader_sees_no_secrets_and_changes_nothing(shop):
     """
     The role that toban looks with in the demo: orders yes, tokens and names no, and not a row can be written.
@@ -372,6 +381,7 @@ def test_the_reader_sees_no_secrets_and_changes_nothing(shop):
             connection.execute("DELETE FROM session")
 
 
+@pytest.mark.trap(1, 2, 3)
 def test_a_shop_whose_database_is_down_says_200_and_healthy(shop, receiver):
     """
     `/health` is ok, the Shop API answers 200 without a code, and the request's span is well but for what `enrich.js`

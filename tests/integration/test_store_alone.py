@@ -1,0 +1,86 @@
+"""A real Vendure with the telemetry plugin alone: when its Redis is away, and what it sends when nobody shops."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.fakes import FakeClock
+from tests.integration.looks import lent
+from tests.program import eventually
+from tests.receiver import receiving
+from tests.store import SLOW, Mode, Store, store
+from toban.collect.collectors.redis import Redis
+from toban.collect.collectors.shop_api import ShopApi
+
+pytestmark = SLOW
+
+ADD = 'mutation Add { addItemToOrder(productVariantId: "1", quantity: 1) { __typename } }'
+READ = "query Read { products(options: {take: 1}) { totalItems } }"
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Store]:
+    with store(Mode(jobs="bullmq")) as it:
+        yield it
+
+
+@pytest.mark.trap(12)
+async def test_without_redis_customers_can_look_and_not_buy(shop: Store):
+    """
+    Pages are read, `/health` is ok, and a cart waits for ever: the cart journey and Redis itself tell.
+    """
+    assert shop.valkey
+    given = {"kind": "shop_api", "name": "vendure", "url": shop.shop_api, "shop_check": {"cart": True}, "timeout": "2s"}
+    async with lent(redis=shop.redis_url) as tools:
+        at = replace(tools, clock=FakeClock())
+
+        async def looked() -> tuple[dict[str, float], str, str]:
+            """Look at both as a new toban would."""
+            sells, redis = await ShopApi.model_validate(given).collect(at), await Redis().collect(tools)
+            steps = {
+                str(it.labels["step"]): it.value for it in sells.samples if it.family.name == "vendure_shop_check_up"
+            }
+            return steps, sells.trouble, redis.trouble
+
+        assert await looked() == ({"search": 1, "product": 1, "price": 1, "cart": 1}, "", "")
+        shop.valkey.kill()
+        try:
+            async with httpx2.AsyncClient(timeout=5) as http:
+                read = await http.post(shop.shop_api, json={"query": READ})
+                assert read.json()["data"]["products"]["totalItems"] > 0
+                assert (await http.get(f"{shop.url}/health")).json() == {"status": "ok"}
+                with pytest.raises(httpx2.ReadTimeout):
+                    await http.post(shop.shop_api, json={"query": ADD}, timeout=3)
+            steps, sells, redis = await looked()
+        finally:
+            shop.valkey.start()
+    assert (steps, sells) == ({"search": 1, "product": 1, "price": 1, "cart": 0}, "")
+    assert "can't be reached" in redis
+
+
+@pytest.mark.trap(10)
+def test_an_idle_worker_tells_one_trace_that_never_ends():
+    """
+    Who waited for its end would wait for ever: numbers are made of spans as they come.
+    """
+    with receiving() as receiver, store(Mode(telemetry="plain"), receiver.url):
+
+        def longest() -> tuple[str, int]:
+            return Counter(it.trace for it in receiver.spans()).most_common(1)[0]
+
+        first, many = eventually(longest, lambda found: found[1] > 200)
+        assert eventually(longest, lambda found: found[1] > many + 200)[0] == first
+
+
+@pytest.mark.trap(11)
+def test_nothing_is_told_to_vendures_makers(shop: Store):
+    """
+    Neither by the server nor by the worker of a shop that toban starts.
+    """
+    for process in (shop.server, shop.worker):
+        environment = Path(f"/proc/{process.process.pid}/environ").read_bytes().split(b"\0")
+        assert b"VENDURE_DISABLE_TELEMETRY=true" in environment
