@@ -46,6 +46,7 @@ lint: $(READY) ## Look over the code: ruff and mypy
 	@$(RUN)/ruff format --check .
 	@$(RUN)/ruff check .
 	@$(RUN)/mypy
+	@$(RUN)/mypy bench
 
 floors: $(READY) ## Hold the imports against the drawing of the house
 	@$(RUN)/lint-imports --no-logo

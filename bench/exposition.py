@@ -49,13 +49,14 @@ def measure(series: int) -> None:
     layout = scraped.read(pages[0], 0).batches[0].layout
     figures: dict[str, list[float]] = {}
     for text in pages[1:]:  # everybody in each round, so that a slow moment of the machine meets all
-        for name, work in {
+        works: dict[str, Callable[[], object]] = {
             "toban, cold": partial(Reader(series).read, text),
             "toban, warm": partial(warm.read, text),
             "as a batch, cold": partial(Pages(TARGET, series).read, text, 0),
             "as a batch, warm": partial(scraped.read, text, 0),
             "prometheus-client": partial(theirs, text),
-        }.items():
+        }
+        for name, work in works.items():
             figures.setdefault(name, []).append(milliseconds(work))
     assert scraped.read(pages[0], 0).batches[0].layout is layout, "the layout is used again"
 

@@ -66,7 +66,7 @@ class Pace:
 def made() -> tuple[Taking, Starlette]:
     meters, pushed, clock = Meters(), Meters(), SystemClock()
     taking = Taking(pushed, Services(), Recent(pushed, Budgets(meters)), clock, meters)
-    return taking, Starlette(routes=Doors(taking, None, 4 * 2**20).routes())  # type: ignore[arg-type]  # no events here
+    return taking, Starlette(routes=Doors(taking, None, None, 4 * 2**20).routes())  # type: ignore[arg-type]  # nothing else comes
 
 
 @contextmanager
@@ -99,7 +99,7 @@ async def with_http(name: str, bodies: list[tuple[bytes, int]], type_: str) -> N
     server = uvicorn.Server(
         uvicorn.Config(Access(app, WebSettings()), lifespan="off", http="httptools", log_config=None, access_log=False)
     )
-    with network(WebSettings(listen="127.0.0.1:0")) as listening:
+    with network("127.0.0.1:0") as listening:
         listening.listen()  # whoever comes before the server is ready waits
         running = asyncio.create_task(server.serve([listening.dup()]))
         reader, writer = await asyncio.open_connection(*listening.getsockname())

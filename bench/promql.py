@@ -7,15 +7,15 @@ How long queries take over series in memory: 6 hours at 15 s, asked at every min
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from statistics import median
 
 import numpy as np
 
 from toban.core.labels import Labels
-from toban.core.matching import matches
-from toban.core.samples import Group
+from toban.core.matching import Matcher, matches
+from toban.core.samples import Family, Group
 from toban.promql.engine import Engine
 from toban.promql.limits import Limits
 
@@ -56,7 +56,7 @@ class Store:
             values = np.cumsum(random.poisson(3.0, (rows, len(times))), axis=1).astype(np.float64)
             self.groups.append(Group(labels, times, values))
 
-    def select(self, matchers, start, end):
+    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> list[Group]:
         found = []
         for group in self.groups:
             rows = [row for row, labels in enumerate(group.series) if matches(matchers, labels)]
@@ -65,10 +65,13 @@ class Store:
             found.append(Group(tuple(group.series[row] for row in rows), group.times[first:last], values))
         return found
 
-    def series(self, matchers, start, end):
+    def series(self, matchers: Sequence[Matcher], start: int, end: int) -> list[Labels]:
         return [labels for group in self.select(matchers, start, end) for labels in group.series]
 
-    def families(self):
+    def oldest(self, matchers: Sequence[Matcher]) -> int:
+        return int(self.groups[0].times[0])
+
+    def families(self) -> Mapping[str, Family]:
         return {}
 
 

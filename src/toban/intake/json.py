@@ -1,13 +1,11 @@
 """OTLP in JSON, as JavaScript really writes it: ids in hex, integers as numbers or as texts, empty values."""
 
-import gc
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from typing import Any, Final, TypeVar
 
-import orjson
-
+from toban.intake.cutting import Steps, read
 from toban.intake.nouns import (
     DEEPEST,
     LATEST,
@@ -28,52 +26,38 @@ T = TypeVar("T")
 DELTA: Final = 1
 ERROR: Final = 2
 
-LARGE: Final = 2**18
-"""Bytes of a body from which on it matters how it is read."""
 
-
-def spans(body: bytes) -> Iterator[Group[Span]]:
-    """Return the spans of a body. Raises ``DecodeError`` at once."""
-    return _groups(_parsed(body, "resourceSpans"), "scopeSpans", "spans", _span)
-
-
-def metrics(body: bytes) -> Iterator[Group[Metric]]:
-    """Return the metrics of a body. Raises ``DecodeError`` at once."""
-    return _groups(_parsed(body, "resourceMetrics"), "scopeMetrics", "metrics", _metric)
-
-
-def records(body: bytes) -> Iterator[Group[Record]]:
-    """Return the log records of a body. Raises ``DecodeError`` at once."""
-    return _groups(_parsed(body, "resourceLogs"), "scopeLogs", "logRecords", _record)
-
-
-def _parsed(body: bytes, name: str) -> list[Any]:
+def opened(body: bytes) -> Steps:
+    """Return what a body holds, an object, in steps between which others may have a turn. Raises ``DecodeError``."""
     try:
-        found = _loaded(body)
+        found = yield from read(body)
     except ValueError as error:
         raise DecodeError(f"not JSON: {error}") from error
-    if not isinstance(found, dict) or not isinstance(found.get(name, []), list):
+    if not isinstance(found, dict):
+        raise DecodeError("an object was expected")
+    return found
+
+
+def spans(message: dict[str, Any]) -> Iterator[Group[Span]]:
+    """Return the spans of what was opened. Raises ``DecodeError`` at once."""
+    return _groups(_parts(message, "resourceSpans"), "scopeSpans", "spans", _span)
+
+
+def metrics(message: dict[str, Any]) -> Iterator[Group[Metric]]:
+    """Return the metrics of what was opened. Raises ``DecodeError`` at once."""
+    return _groups(_parts(message, "resourceMetrics"), "scopeMetrics", "metrics", _metric)
+
+
+def records(message: dict[str, Any]) -> Iterator[Group[Record]]:
+    """Return the log records of what was opened. Raises ``DecodeError`` at once."""
+    return _groups(_parts(message, "resourceLogs"), "scopeLogs", "logRecords", _record)
+
+
+def _parts(message: dict[str, Any], name: str) -> list[Any]:
+    parts = message.get(name, [])
+    if not isinstance(parts, list):
         raise DecodeError(f"an object with a list {name} was expected")
-    parts: list[Any] = found.get(name, [])
     return parts
-
-
-def _loaded(body: bytes) -> Any:
-    """
-    Read JSON without holding the loop for longer than it takes.
-
-    A body of 4 MiB makes hundreds of thousands of objects, among which the collector of garbage would look for cycles
-    again and again: 50 ms instead of 25. There are none; frozen and thawed, they count as old, and are not looked at.
-    """
-    if len(body) < LARGE or not gc.isenabled():
-        return orjson.loads(body)
-    gc.disable()
-    try:
-        return orjson.loads(body)
-    finally:
-        gc.freeze()
-        gc.unfreeze()
-        gc.enable()
 
 
 def _groups(parts: list[Any], scopes: str, items: str, read: Callable[[Any], T]) -> Iterator[Group[T]]:

@@ -4,7 +4,7 @@ OTLP in protobuf.
 The generated classes are large: this module is imported when the first such body comes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError as ProtobufError
@@ -32,6 +32,12 @@ M = TypeVar("M", bound=Message)
 
 DELTA: Final = 1
 ERROR: Final = 2
+
+
+def opened(body: bytes) -> Generator[None, None, bytes]:
+    """Return the body as it came: its own reader takes 4 MiB in one go, some 20 ms."""
+    yield
+    return body
 
 
 def spans(body: bytes) -> Iterator[Group[Span]]:

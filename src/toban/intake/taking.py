@@ -3,11 +3,11 @@
 import asyncio
 import hashlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from types import ModuleType
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -152,16 +152,17 @@ class Taking:
 
     def _steps(self, signal: Signal, wire: ModuleType, body: bytes) -> Iterator[dict[str, int]]:
         """Read a body slice by slice; each says how many things could not be taken, and why."""
+        message = yield from _opened(wire, body)
         if signal is Signal.TRACES:
-            for broken in self._deriving.spans(self._counted(signal, wire.spans(body))):
+            for broken in self._deriving.spans(self._counted(signal, wire.spans(message))):
                 yield {"malformed": broken}
         elif signal is Signal.LOGS:
             declined: list[Declined] = []
-            for broken in self._lines.records(self._counted(signal, wire.records(body)), declined):
+            for broken in self._lines.records(self._counted(signal, wire.records(message)), declined):
                 yield {"malformed": broken}
             self._waiting_declines.extend(declined)
         else:
-            for outcome in self._telling.metrics(self._counted(signal, wire.metrics(body))):
+            for outcome in self._telling.metrics(self._counted(signal, wire.metrics(message))):
                 yield {
                     "malformed": outcome.malformed,
                     "unsupported": outcome.unsupported,
@@ -196,6 +197,17 @@ class Taking:
 
     def _count(self, signal: Signal, outcome: str) -> None:
         self._meters.add(BODIES, 1, signal=signal.value, outcome=outcome)
+
+
+def _opened(wire: ModuleType, body: bytes) -> Generator[dict[str, int], None, Any]:
+    """Return what a body holds, in steps of which none finds anything wrong. Raises ``DecodeError``."""
+    opening = wire.opened(body)
+    while True:
+        try:
+            next(opening)
+        except StopIteration as end:
+            return end.value
+        yield {}
 
 
 def _wire(encoding: Encoding) -> ModuleType:
