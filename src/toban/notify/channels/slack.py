@@ -10,11 +10,11 @@ from pydantic import SecretStr, model_validator
 from toban.core.errors import DeliveryError
 from toban.core.section import Address, Secret, Text
 from toban.notify.channel import Channel, Handle, Proof, Receiver, Sealed, Tools
-from toban.notify.channels.slack_api import LostError, WebApi, marked, missing
 from toban.notify.notification import Kind, Link, Notification
 from toban.notify.outcomes import post, refused
 from toban.notify.plain import is_web, shortened
 from toban.notify.reaching import reached
+from toban.notify.slack_api import LostError, WebApi, marked, missing
 from toban.notify.wording import words
 
 log = structlog.get_logger("toban.notify")
