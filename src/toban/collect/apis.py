@@ -41,8 +41,14 @@ class Api:
         url: str,
         headers: Mapping[str, str],
         body: Mapping[str, Any] | None = None,
+        *,
+        missing: Any = None,
     ) -> Any:
-        """Return an answer's JSON. Raises ``CollectError``; ``asked`` says who wanted what."""
+        """
+        Return an answer's JSON, ``missing`` for what is not there unless that is trouble.
+
+        Raises ``CollectError``; ``asked`` says who wanted what.
+        """
         now = tools.clock.monotonic()
         if now < self._rests:
             raise CollectError(f"{asked}: {self._service} asked for a rest of {self._rests - now:.0f} s more")
@@ -56,6 +62,8 @@ class Api:
             self._rests = now + (REST if rest is None else rest)
         if response.status_code in {401, 403}:
             raise CollectError(f"{asked}: answered {response.status_code}: the key may not: {self._remedy}")
+        if response.status_code == 404 and missing is not None:
+            return missing
         if not response.is_success:
             raise CollectError(f"{asked}: answered {response.status_code}")
         try:

@@ -131,7 +131,7 @@ class Watch:
     def _layout(self, samples: Sequence[Sample]) -> Layout:
         drawing = tuple((sample.family, sample.suffix, tuple(sample.labels.items())) for sample in samples)
         if self._drawn is None or self._drawn[0] != drawing:
-            self._drawn = drawing, layout_of(samples, self.collector.target)
+            self._drawn = drawing, layout_of(samples, self.collector.common)
         return self._drawn[1]
 
     def _ended(self, batches: Sequence[Batch], now: int) -> list[Batch]:

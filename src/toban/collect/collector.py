@@ -61,6 +61,11 @@ class Collector(Kind, ABC):
         return {"job": self.job or self.name, "instance": self.instance or self.looks_at}
 
     @property
+    def common(self) -> dict[str, str]:
+        """The labels that its samples get: those of `target`, unless each names an instance of its own."""
+        return self.target
+
+    @property
     def looks_at(self) -> str:
         """What it looks at, in a word without secrets: an address, a path, this machine."""
         return self.name

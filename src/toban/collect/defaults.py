@@ -1,5 +1,6 @@
 """What is watched without being asked for."""
 
+import os
 import re
 from collections.abc import Iterable
 
@@ -35,6 +36,8 @@ def _defaults(shop: ShopSettings) -> Iterable[Collector]:
     if shop.storefront:
         holds = {"match": re.escape(shop.check.storefront)} if shop.check.storefront else {}
         yield _collector("http", name="storefront", url=shop.storefront, **holds)
+    if shop.fly_token and (shop.fly_apps or shop.fly_org or os.environ.get("FLY_APP_NAME")):
+        yield _collector("fly", token=shop.fly_token, org=shop.fly_org, apps=shop.fly_apps)
     for url in dict.fromkeys(filter(None, (shop.storefront, shop.shop_api))):
         if url.startswith("https://"):
             yield _collector("tls", name="tls" if url == shop.storefront else "tls-shop-api", url=url)

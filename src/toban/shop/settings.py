@@ -12,6 +12,7 @@ ENVIRONMENT: Final = {
     "redis": "REDIS_URL",
     "shop_api": "SHOP_API_URL",
     "storefront": "STOREFRONT_URL",
+    "fly_token": "FLY_API_TOKEN",
 }
 """The variables that are enough to watch a shop without any configuration."""
 
@@ -71,6 +72,15 @@ class ShopSettings(Section):
 
     shop_api: Address | None = None
     """Vendure's Shop API, like https://shop.example/shop-api."""
+
+    fly_token: Secret | None = None
+    """A read-only token of Fly's, where the shop stands there: `fly tokens create readonly ORGANISATION`."""
+
+    fly_org: Text = ""
+    """The organisation's slug; that of the apps, or of the machine toban stands on, unless set."""
+
+    fly_apps: tuple[Text, ...] = ()
+    """The shop's apps; all of the organisation unless set."""
 
     admin_api: Address | None = None
     """Vendure's Admin API, like https://shop.example/admin-api; it tells in which precision money is kept."""

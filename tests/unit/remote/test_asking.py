@@ -141,5 +141,5 @@ async def test_an_answer_without_end_is_given_up(engine, ours, monkeypatch):
     """
     monkeypatch.setattr(asking, "LARGEST", 100)
     engine.answers.append(well("vector", [{"metric": {"x": "y" * 200}, "value": [1, "1"]}]))
-    with pytest.raises(QueryError, match="longer than 100 bytes"):
+    with pytest.raises(QueryError, match="more than 100 bytes"):
         await ours.instant("x", 0)
