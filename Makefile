@@ -11,7 +11,7 @@ ARGS ?=
 WORKERS ?= 4
 
 # What only Debian brings: programs that the tests speak to. Installing them starts none (RUNLEVEL=1).
-DEBIAN := prometheus prometheus-alertmanager victoria-metrics redis-server pgbouncer
+DEBIAN := prometheus prometheus-alertmanager victoria-metrics redis-server pgbouncer nats-server
 
 .PHONY: help setup up test check lint floors bench soak reference lock debian
 

@@ -1,7 +1,7 @@
 """Web APIs that are asked with a key, and that may ask for a rest."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import httpx2
 import orjson
@@ -21,6 +21,14 @@ REST: Final = 60.0
 """Seconds of rest where one is asked for without saying how long."""
 
 
+class Answered(NamedTuple):
+    """An answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class Api:
     """
     One service as one collector asks it: nothing is asked while it wants a rest.
@@ -32,6 +40,23 @@ class Api:
         self._service = service
         self._remedy = remedy
         self._rests = 0.0
+
+    async def fetch(
+        self, tools: Tools, asked: str, method: str, url: str, headers: Mapping[str, str], body: Any = None
+    ) -> Answered:
+        """Return an answer, whatever its status. Raises ``CollectError``; ``asked`` says who wanted what."""
+        now = tools.clock.monotonic()
+        if now < self._rests:
+            raise CollectError(f"{asked}: {self._service} asked for a rest of {self._rests - now:.0f} s more")
+        try:
+            async with tools.http.stream(method, url, headers=dict(headers), json=body, timeout=PATIENCE) as response:
+                said = await whole(response, LONGEST)
+        except (httpx2.HTTPError, OSError, LongAnswerError) as error:
+            raise CollectError(f"{asked}: {reason(error)}") from error
+        rest = retry_after(response.headers.get("retry-after", ""), tools.clock.now())
+        if response.status_code == 429 or (response.status_code == 503 and rest is not None):
+            self._rests = now + (REST if rest is None else rest)
+        return Answered(response.status_code, response.headers, said)
 
     async def call(
         self,
@@ -49,24 +74,14 @@ class Api:
 
         Raises ``CollectError``; ``asked`` says who wanted what.
         """
-        now = tools.clock.monotonic()
-        if now < self._rests:
-            raise CollectError(f"{asked}: {self._service} asked for a rest of {self._rests - now:.0f} s more")
-        try:
-            async with tools.http.stream(method, url, headers=dict(headers), json=body, timeout=PATIENCE) as response:
-                said = await whole(response, LONGEST)
-        except (httpx2.HTTPError, OSError, LongAnswerError) as error:
-            raise CollectError(f"{asked}: {reason(error)}") from error
-        if response.status_code == 429:
-            rest = retry_after(response.headers.get("retry-after", ""), tools.clock.now())
-            self._rests = now + (REST if rest is None else rest)
-        if response.status_code in {401, 403}:
-            raise CollectError(f"{asked}: answered {response.status_code}: the key may not: {self._remedy}")
-        if response.status_code == 404 and missing is not None:
+        answered = await self.fetch(tools, asked, method, url, headers, body)
+        if answered.status in {401, 403}:
+            raise CollectError(f"{asked}: answered {answered.status}: the key may not: {self._remedy}")
+        if answered.status == 404 and missing is not None:
             return missing
-        if not response.is_success:
-            raise CollectError(f"{asked}: answered {response.status_code}")
+        if not 200 <= answered.status < 300:
+            raise CollectError(f"{asked}: answered {answered.status}")
         try:
-            return orjson.loads(said)
+            return orjson.loads(answered.body)
         except ValueError as error:
             raise CollectError(f"{asked}: the answer is no JSON") from error

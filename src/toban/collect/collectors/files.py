@@ -1,20 +1,22 @@
-"""One folder of files."""
+"""One folder of files, or one bucket."""
 
 import os
 import time
-from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 
-from toban.collect import backups
+from toban.collect import backups, buckets
+from toban.collect.apis import Answered, Api
 from toban.collect.aside import Aside
-from toban.collect.collector import Collector
+from toban.collect.buckets import Bucket
+from toban.collect.collector import Collector, Look
+from toban.collect.queries import is_due
 from toban.collect.tools import Tools
 from toban.core.errors import CollectError
 from toban.core.samples import Sample, gauge
@@ -25,6 +27,8 @@ COUNT: Final = gauge("folder_files", "Files there are.")
 NEWEST: Final = gauge(
     "folder_newest_timestamp_seconds", "When the newest file was changed, since the epoch.", "seconds"
 )
+SAMPLE: Final = gauge("folder_sample_up", "Whether the sample object answers with the right type (1) or not (0).")
+SAMPLE_SECONDS: Final = gauge("folder_sample_seconds", "How long the sample object took to answer.", "seconds")
 
 
 @dataclass(slots=True)
@@ -35,49 +39,136 @@ class Tally:
     count: int = 0
     newest: float = 0.0
 
-    def add(self, facts: os.stat_result) -> None:
+    def add(self, size: int, changed: float) -> None:
         """Add a file."""
-        self.bytes += facts.st_size
+        self.bytes += size
         self.count += 1
-        self.newest = max(self.newest, facts.st_mtime)
+        self.newest = max(self.newest, changed)
+
+
+@dataclass(slots=True)
+class Walk:
+    """A listing of a bucket under way: what was found so far, and where it goes on."""
+
+    began: float
+    found: Tally = field(default_factory=Tally)
+    next: str = ""
 
 
 class Files(Collector):
     """
-    Add up a folder: how many files, how large, how new the newest.
+    Add up a folder or a bucket: how many files, how large, how new the newest.
 
-    For asset storage (has it stopped growing, is it exploding?) and, with `backup`, for folders of backups. Links are
-    not followed.
+    For asset storage (has it stopped growing, is it exploding?) and, with `backup`, for backups. Links are not
+    followed. A bucket is listed page by page, over several looks where it is large: its numbers are those of the last
+    listing that came to its end. An object that is named as its `sample` is asked for at each look.
     """
 
     kind: Literal["files"] = "files"
 
-    path: Path
+    path: Path | None = None
     """The folder."""
+
+    bucket: Bucket | None = None
+    """A bucket that speaks S3, in place of a folder."""
 
     backup: Duration | None = None
     """That these are backups, and how old the newest may be: `26h` for one a day."""
 
     every: Duration = timedelta(minutes=2)
 
+    list_every: Duration = timedelta(hours=1)
+    """How often a bucket is listed anew: each thousand objects are a request that costs."""
+
+    pages: int = Field(default=20, gt=0)
+    """How many such requests one look sends at most."""
+
     _aside: Aside = PrivateAttr(default_factory=Aside)
+    _api: Api = PrivateAttr(default_factory=lambda: Api("the storage", ""))
+    _walk: Walk | None = PrivateAttr(default=None)
+    _walked: Walk | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.path is None) is (self.bucket is None):
+            raise ValueError("it needs either `path` or `bucket`")
+        return self
 
     @property
     def looks_at(self) -> str:
-        """The folder."""
-        return str(self.path)
+        """The folder, or the bucket."""
+        return f"s3://{self.bucket.name}/{self.bucket.prefix}" if self.bucket else str(self.path)
 
-    async def collect(self, tools: Tools) -> Iterable[Sample]:
-        """Walk through the folder, aside: a disk may be slow."""
+    async def collect(self, tools: Tools) -> Look:
+        """Walk through the folder, aside: a disk may be slow; or go on with the bucket's listing."""
+        if self.bucket:
+            return await self._of_bucket(tools, self.bucket)
         until = time.monotonic() + 0.8 * self.every.total_seconds()
         try:
-            found = await self._aside.do(partial(tally, self.path, until))
+            found = await self._aside.do(partial(tally, self.path or Path(), until))
         except OSError as error:
             raise CollectError(f"files {self.name}: {error.filename or self.path}: {error.strerror}") from error
+        return Look(self._samples(found))
+
+    def _samples(self, found: Tally) -> list[Sample]:
         samples = [BYTES.sample(found.bytes), COUNT.sample(found.count)]
         if self.backup:
             samples += [backups.NEWEST.sample(found.newest), backups.LIMIT.sample(self.backup.total_seconds())]
         return [*samples, NEWEST.sample(found.newest)] if found.count else samples
+
+    async def _of_bucket(self, tools: Tools, bucket: Bucket) -> Look:
+        troubles = list[str]()
+        try:
+            await self._go_on(tools, bucket)
+        except CollectError as error:
+            troubles.append(str(error))
+        samples = self._samples(self._walked.found) if self._walked else []
+        if bucket.sample:
+            began = tools.clock.monotonic()
+            trouble = await self._sampled(tools, bucket)
+            samples.append(SAMPLE.sample(not trouble))
+            if trouble:
+                troubles.append(trouble)
+            else:
+                samples.append(SAMPLE_SECONDS.sample(tools.clock.monotonic() - began))
+        return Look(samples, trouble="; ".join(troubles))
+
+    async def _go_on(self, tools: Tools, bucket: Bucket) -> None:
+        """Go on with the listing, or begin a new one when it is time. Raises ``CollectError``."""
+        now = tools.clock.monotonic()
+        before = self._walked.began if self._walked else None
+        if self._walk is None and is_due(before, self.list_every, self.every, now):
+            self._walk = Walk(now)
+        for _ in range(self.pages):
+            if self._walk is None:
+                return
+            asked = f"files {self.name}: GET {self.looks_at}"
+            url = buckets.listing(bucket, self._walk.next)
+            answered = await self._fetch(tools, bucket, asked, "GET", url)
+            if answered.status != 200:
+                # A listing can't go on where it was for ever: it begins anew.
+                self._walk = None
+                raise CollectError(f"{asked}: {buckets.refusal(answered.status, answered.body)}")
+            page = buckets.page(answered.body, asked)
+            for one in page.objects:
+                self._walk.found.add(one.size, one.changed)
+            self._walk.next = page.next
+            if not page.next:
+                self._walked, self._walk = self._walk, None
+
+    async def _sampled(self, tools: Tools, bucket: Bucket) -> str:
+        """Return what is wrong with the sample; nothing where it is well."""
+        asked = f"files {self.name}: HEAD {bucket.sample}"
+        try:
+            url = buckets.of_object(bucket, bucket.sample)
+            answered = await self._fetch(tools, bucket, asked, "HEAD", url)
+        except CollectError as error:
+            return str(error)
+        wrong = buckets.misfit(bucket, answered.status, answered.headers)
+        return f"{asked}: {wrong}" if wrong else ""
+
+    async def _fetch(self, tools: Tools, bucket: Bucket, asked: str, method: str, url: str) -> Answered:
+        return await self._api.fetch(tools, asked, method, url, buckets.signed(bucket, method, url, tools.clock.now()))
 
 
 def tally(folder: Path, until: float) -> Tally:
@@ -99,5 +190,6 @@ def tally(folder: Path, until: float) -> Tally:
                     waiting.append(entry.path)
                 elif entry.is_file(follow_symlinks=False):
                     with suppress(FileNotFoundError):
-                        found.add(entry.stat(follow_symlinks=False))
+                        facts = entry.stat(follow_symlinks=False)
+                        found.add(facts.st_size, facts.st_mtime)
     return found

@@ -10,7 +10,7 @@ from toban.core.errors import CollectError
 
 
 async def looked(path, tools):
-    return {sample.family.name: sample.value for sample in await Files(path=path).collect(tools)}
+    return {sample.family.name: sample.value for sample in (await Files(path=path).collect(tools)).samples}
 
 
 async def test_a_folder_is_added_up_with_all_in_it(tmp_path, tools):
@@ -40,7 +40,7 @@ async def test_a_folder_of_backups_tells_how_old_the_newest_is(made, tmp_path, t
         (tmp_path / str(at)).touch()
         os.utime(tmp_path / str(at), (at, at))
 
-    told = {it.family.name: it.value for it in await Files(path=tmp_path, backup="26h").collect(tools)}
+    told = {it.family.name: it.value for it in (await Files(path=tmp_path, backup="26h").collect(tools)).samples}
 
     assert told["backup_newest_timestamp_seconds"] == max(made, default=0)
     assert told["backup_age_limit_seconds"] == 26 * 3600

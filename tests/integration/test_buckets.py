@@ -1,0 +1,242 @@
+"""Buckets at a server that speaks S3 and checks signatures with AWS's own library (moto)."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import boto3
+import httpx2
+import pytest
+from pydantic import ValidationError
+
+from tests.fake_http import Asked, FakeService, Reply, broken, busy, half, reset, says
+from tests.fakes import FakeClock
+from tests.integration.looks import lent
+from toban.collect import buckets
+from toban.collect.buckets import Bucket
+from toban.collect.collectors.files import Files
+from toban.core.errors import CollectError
+from toban.demo.servers import free_port, listening
+
+MANY = 1_203
+"""Objects beneath `assets/`: more than one page of a listing."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A server, and a key that may read."""
+
+    url: str
+    key: str
+    secret: str
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+    """A server with a bucket; who shows no right signature is refused."""
+    port, folder = free_port(), tmp_path_factory.mktemp("moto")
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    environment = {**os.environ, "INITIAL_NO_AUTH_ACTION_COUNT": "1000000"}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+    try:
+        listening(port, process, folder / "log")
+        shown = {"aws_access_key_id": "setup", "aws_secret_access_key": "setup", "region_name": "us-east-1"}
+        iam = boto3.client("iam", endpoint_url=url, **shown)
+        iam.create_user(UserName="toban")
+        allow = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}'
+        iam.put_user_policy(UserName="toban", PolicyName="read", PolicyDocument=allow)
+        key = iam.create_access_key(UserName="toban")["AccessKey"]
+        s3 = boto3.client("s3", endpoint_url=url, **shown)
+        s3.create_bucket(Bucket="shop-assets")
+        for number in range(MANY):
+            s3.put_object(
+                Bucket="shop-assets", Key=f"assets/{number:05} ä+&.jpg", Body=b"12345", ContentType="image/jpeg"
+            )
+        s3.put_object(Bucket="shop-assets", Key="other", Body=b"1", ContentType="text/html")
+        httpx2.post(f"{url}/moto-api/reset-auth", content="0").raise_for_status()
+        yield Storage(url, key["AccessKeyId"], key["SecretAccessKey"])
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+async def tools():
+    async with lent() as tools:
+        yield replace(tools, clock=FakeClock(datetime.now(UTC)))
+
+
+def collector(storage, *, every="2m", pages=20, list_every="1h", backup=None, **fields):
+    given = {
+        "name": "shop-assets",
+        "endpoint": storage.url,
+        "region": "us-east-1",
+        "key": storage.key,
+        "secret": storage.secret,
+        **fields,
+    }
+    return Files.model_validate(
+        {"kind": "files", "name": "assets", "bucket": given, "pages": pages, "list_every": list_every, "backup": backup}
+    )
+
+
+async def looked(one, tools):
+    found = await one.collect(tools)
+    return found.trouble, {sample.family.name: sample.value for sample in found.samples}
+
+
+async def test_a_bucket_is_added_up_page_by_page(storage, tools):
+    """
+    What lies beneath the prefix; the newest is of today.
+    """
+    trouble, found = await looked(collector(storage, prefix="assets/"), tools)
+    assert trouble == ""
+    assert (found["folder_files"], found["folder_size_bytes"]) == (MANY, 5 * MANY)
+    assert abs(found["folder_newest_timestamp_seconds"] - tools.clock.now().timestamp()) < 300
+
+
+async def test_a_large_bucket_takes_several_looks_and_rests_then(storage, tools):
+    """
+    No look sends more requests than it may; numbers are those of a whole listing.
+    """
+    one = collector(storage, pages=1)
+    assert await looked(one, tools) == ("", {})
+    tools.clock.advance(120)
+    first = await looked(one, tools)
+    assert first[1]["folder_files"] == MANY + 1
+    sent = []
+    tools.http.event_hooks["request"] = [lambda request: _noted(sent, request)]
+    tools.clock.advance(120)
+    assert await looked(one, tools) == first
+    assert sent == []
+    tools.clock.advance(3600)
+    assert await looked(one, tools) == first
+    assert len(sent) == 1
+
+
+async def _noted(sent, request):
+    sent.append(request)
+
+
+@pytest.mark.parametrize(
+    ("sample", "type", "said"),
+    [
+        ("assets/00007 ä+&.jpg", "image/", ""),
+        ("other", "image/", "HEAD other: is text/html, not image/"),
+        ("gone", "", "HEAD gone: answered 404"),
+    ],
+)
+async def test_a_sample_must_answer_with_the_right_type(storage, tools, sample, type, said):
+    """
+    A storage that hands out pages of errors as images is of no use to a shop.
+    """
+    trouble, found = await looked(collector(storage, sample=sample, type=type), tools)
+    assert trouble.endswith(said)
+    assert found["folder_sample_up"] == (not said)
+    assert ("folder_sample_seconds" in found) is not said
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"secret": "wrong"}, "answered 403: SignatureDoesNotMatch: the secret is not right"),
+        ({"key": "AKIANOBODY"}, "answered 403: InvalidAccessKeyId: there is no such key"),
+        ({"name": "nothing"}, "answered 404: NoSuchBucket: there is no bucket of this name"),
+    ],
+)
+async def test_who_is_refused_hears_why(storage, tools, fields, said):
+    """
+    With the remedy, and without the secret.
+    """
+    trouble, found = await looked(collector(storage, **fields), tools)
+    assert trouble == f"files assets: GET s3://{fields.get('name', 'shop-assets')}/: {said}"
+    assert found == {}
+
+
+class Strange(FakeService):
+    """A storage that answers what a test says."""
+
+    key, secret = "AKIA", "secret"
+    said = b""
+
+    def answer(self, asked: Asked) -> Reply:
+        return Reply(200, self.said, "application/xml")
+
+
+GOOD = """<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><IsTruncated>false</IsTruncated>
+<Contents><Key>a</Key><Size>7</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents></ListBucketResult>"""
+
+
+@pytest.mark.parametrize("trouble", [busy(60), broken, half, reset, says(503, b"<Error/>", retry_after="60")])
+async def test_trouble_is_told_and_the_last_listing_stays(tools, trouble):
+    """
+    It goes on where it was; while the storage wants a rest nothing is asked.
+    """
+    async with Strange() as strange:
+        strange.said = GOOD.encode()
+        one = collector(strange)
+        assert (await looked(one, tools))[1]["folder_size_bytes"] == 7
+        tools.clock.advance(3600)
+        strange.next(trouble)
+        said, found = await looked(one, tools)
+        assert said
+        assert found["folder_size_bytes"] == 7
+        tools.clock.advance(120)
+        assert (await looked(one, tools))[0] == ""
+
+
+NONE = (b"", b"<html>", b"<Other/>", *(GOOD.replace(*it).encode() for it in (("7", "many"), ("2026-01", "2026-13"))))
+
+
+@pytest.mark.parametrize("said", NONE)
+async def test_what_is_no_listing_is_said(tools, said):
+    """
+    A page for people, half of one, numbers that are none.
+    """
+    async with Strange() as strange:
+        strange.said = said
+        trouble, found = await looked(collector(strange), tools)
+        assert "the answer is no listing" in trouble
+        assert found == {}
+
+
+async def test_backups_may_lie_in_a_bucket(storage, tools):
+    """
+    The newest is as old as it may be.
+    """
+    _, found = await looked(collector(storage, backup="26h"), tools)
+    assert found["backup_age_limit_seconds"] == timedelta(hours=26).total_seconds()
+    assert found["backup_newest_timestamp_seconds"] == found["folder_newest_timestamp_seconds"]
+
+
+def test_it_is_a_folder_or_a_bucket():
+    """
+    Neither both nor none.
+    """
+    for fields in ({}, {"path": "/srv", "bucket": {"name": "a", "key": "b", "secret": "c"}}):
+        with pytest.raises(ValidationError, match="either `path` or `bucket`"):
+            Files.model_validate({"kind": "files", **fields})
+
+
+def test_amazons_own_example_is_signed_as_amazon_does():
+    """
+    https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html, "GET Bucket (List Objects)".
+    """
+    bucket = Bucket.model_validate(
+        {
+            "name": "x",
+            "region": "us-east-1",
+            "key": "AKIAIOSFODNN7EXAMPLE",
+            "secret": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        }
+    )
+    url = "https://examplebucket.s3.amazonaws.com/?max-keys=2&prefix=J"
+    found = buckets.signed(bucket, "GET", url, datetime(2013, 5, 24, tzinfo=UTC))
+    assert found["authorization"].endswith("Signature=34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7")
+    with pytest.raises(CollectError):
+        buckets.page(b"<", "x")
