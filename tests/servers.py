@@ -5,6 +5,7 @@ Each is a context manager that yields when the server answers and leaves nothing
 too are `toban.demo.servers`; here they are named when a machine lacks them.
 """
 
+import json
 import shutil
 import signal
 import time
@@ -25,6 +26,7 @@ __all__ = [
     "folder",
     "free_port",
     "in_wheel",
+    "nats",
     "pgbouncer",
     "postgres",
     "postgres_programs",
@@ -160,3 +162,17 @@ def valkey(**settings: str) -> AbstractContextManager[Server]:
 def redis(**settings: str) -> AbstractContextManager[Server]:
     """Run Debian's Redis 7."""
     return servers.valkey(need("redis-server", shutil.which("redis-server")), **settings)
+
+
+@contextmanager
+def nats(user: str, password: str, port: int = 0) -> Iterator[Server]:
+    """Run Debian's nats-server on ::1, for one user."""
+    program = need("nats-server", shutil.which("nats-server"))
+    with folder() as path:
+        port = port or free_port()
+        shown = f"user: {json.dumps(user)}, password: {json.dumps(password)}"
+        written = path / "nats.conf"
+        written.write_text(f'listen: "[::1]:{port}"\nauthorization {{ {shown} }}\n')
+        written.chmod(0o644)
+        with running(Server(port, path, [str(program), "-c", str(written)], host="::1")) as server:
+            yield server

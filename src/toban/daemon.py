@@ -32,7 +32,7 @@ from toban.core.clock import SystemClock
 from toban.core.errors import CollectError, SettingsError, StateError
 from toban.core.meters import Meters
 from toban.core.places import SOCKET
-from toban.core.ports import Clock, Condition, Service
+from toban.core.ports import Clock, Condition, LineSink, Service
 from toban.core.section import written
 from toban.health.answering import Health
 from toban.health.checks import Unknown, checks, untold
@@ -41,6 +41,7 @@ from toban.intake import events
 from toban.intake.events import Events
 from toban.intake.taking import Taking
 from toban.intake.written import Written
+from toban.logs.fly import FlyLogs
 from toban.logs.recent import Recent
 from toban.notify.channel import Proof
 from toban.notify.channel import Tools as NotifyTools
@@ -126,7 +127,7 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         recent = Recent(tools.pushed, Budgets(meters))
         declines = Declining(state, clock, meters, events.BOOK)
         taking = Taking(tools.pushed, settings.shop.services, recent, clock, meters, declines)
-        services.append(taking)
+        services += [taking, *_streams(settings, recent, clock, meters)]
         dispatching = _dispatching(settings, state, tools)
         services.append(dispatching)
         # Rules are judged in a thread of their own: a question that takes long delays no alert.
@@ -229,6 +230,15 @@ async def remote_tried(settings: Settings) -> list[tuple[str, str]]:
         if remote.query_url:
             found.append((remote.query_url, await Asking(remote, http).prove()))
     return found
+
+
+def _streams(settings: Settings, lines: LineSink, clock: Clock, meters: Meters) -> list[Service]:
+    """Return what brings log lines that nobody pushes."""
+    shop, here = settings.shop, os.environ.get("FLY_APP_NAME", "")
+    if not (shop.fly_token and shop.fly_org) or not (bool(here) if settings.logs.fly is None else settings.logs.fly):
+        return []
+    token = shop.fly_token.get_secret_value()
+    return [FlyLogs(settings.logs.fly_server, shop.fly_org, token, shop.fly_apps, here, lines, clock, meters)]
 
 
 def _drilling(settings: Settings, dispatching: Dispatching, state: State, clock: Clock, meters: Meters) -> Drilling:

@@ -19,6 +19,7 @@ from toban.core.errors import SettingsError
 from toban.core.kinds import Kinds
 from toban.core.places import CONFIGURATION, data_folder
 from toban.core.section import Duration, Secret, Section
+from toban.logs.settings import LogSettings
 from toban.notify import defaults as notify_defaults
 from toban.notify.channel import CHANNELS, Channel
 from toban.notify.routing import unknown
@@ -60,6 +61,8 @@ class Settings(Section):
 
     metrics: MetricsSettings = MetricsSettings()
 
+    logs: LogSettings = LogSettings()
+
     alerting: AlertingSettings = AlertingSettings()
 
     channels: dict[str, Annotated[Channel, CHANNELS]] = Field(default_factory=dict)
@@ -89,6 +92,12 @@ class Settings(Section):
         missing = unknown(self.notify, self.channels)
         if missing:
             raise ValueError(missing[0])
+        return self
+
+    @model_validator(mode="after")
+    def _logs_can_be_had(self) -> Self:
+        if self.logs.fly and not (self.shop.fly_token and self.shop.fly_org):
+            raise ValueError("logs.fly: it needs shop.fly_token and shop.fly_org")
         return self
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -90,15 +90,16 @@ def folder() -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def listening(port: int, process: "subprocess.Popen[bytes]", log: Path, patience: float = PATIENCE) -> None:
+def listening(
+    port: int, process: "subprocess.Popen[bytes]", log: Path, patience: float = PATIENCE, host: str = "127.0.0.1"
+) -> None:
     """Wait until a server accepts connections. Raises ``DemoError``."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise DemoError(f"the server ended: {log.read_text(errors='replace')[-2000:]}")
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+        with suppress(ConnectionError), socket.create_connection((host, port), patience):
+            return
         time.sleep(0.02)
     raise DemoError(f"nobody listens on port {port}: {log.read_text(errors='replace')[-2000:]}")
 
@@ -113,6 +114,7 @@ class Server:
     stop_with: signal.Signals = signal.SIGTERM
     name: str = field(default="server", kw_only=True)
     environment: Mapping[str, str] | None = field(default=None, kw_only=True)
+    host: str = field(default="127.0.0.1", kw_only=True)
     privileged: bool = field(default=False, kw_only=True)
     """Whether it runs as who we are, also when we are root."""
     process: "subprocess.Popen[bytes]" = field(init=False)
@@ -125,7 +127,7 @@ class Server:
     def start(self) -> None:
         """Start it, also again after it was stopped or killed."""
         self.launch()
-        listening(self.port, self.process, self.log)
+        listening(self.port, self.process, self.log, host=self.host)
 
     def launch(self) -> None:
         """Start it, and don't wait."""

@@ -1,0 +1,231 @@
+"""Fly's stream of logs, from a real nats-server."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import nats
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests import servers
+from tests.integration.looks import until
+from toban.core.clock import SystemClock
+from toban.core.lines import Level
+from toban.core.meters import Meters
+from toban.demo.servers import Server
+from toban.instruments.budgets import Budgets
+from toban.logs import fly
+from toban.logs.fly import CONNECTED, GAP_SECONDS, GAPS, MESSAGES, FlyLogs, line_of
+from toban.logs.recent import Recent
+
+ORG, TOKEN = "shop-gmbh", "FlyV1 fm2_lJPECAAAAAAAA"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def stream() -> Iterator[Server]:
+    with servers.nats(ORG, TOKEN) as server:
+        yield server
+
+
+def message(text, app="shop", machine="d896d7c609dd68", provider="app", level="info"):
+    """Write a message as Fly's stream holds it."""
+    told = {
+        "event": {"provider": provider},
+        "fly": {"app": {"instance": machine, "name": app}, "region": "fra"},
+        "host": "9f2a",
+        "log": {"level": level},
+        "message": text if isinstance(text, str) else json.dumps(text),
+        "timestamp": "2026-01-01T12:00:00.123456789Z",
+    }
+    return json.dumps(told).encode()
+
+
+class Life:
+    """What takes the stream, and what it took."""
+
+    def __init__(self, server, *, token=TOKEN, apps=(), own=""):
+        self.meters = Meters()
+        self.recent = Recent(self.meters, Budgets(self.meters))
+        url = f"nats://[::1]:{server.port}"
+        self.logs = FlyLogs(url, ORG, token, apps, own, self.recent, SystemClock(), self.meters)
+
+    def texts(self):
+        return [line.message for line in reversed(self.recent.newest())]
+
+    async def has(self, many):
+        return await until(self._texts, lambda found: len(found) >= many)
+
+    async def _texts(self):
+        return self.texts()
+
+    async def connected(self):
+        async def ask():
+            return self.meters.value(CONNECTED)
+
+        await until(ask, bool)
+
+
+@asynccontextmanager
+async def taking(server, **options) -> AsyncIterator[Life]:
+    life = Life(server, **options)
+    task = asyncio.create_task(life.logs.run())
+    try:
+        yield life
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def sending(server):
+    client = await nats.connect(f"nats://[::1]:{server.port}", user=ORG, password=TOKEN)
+
+    async def send(data, app="shop", machine="d896d7c609dd68"):
+        await client.publish(f"logs.{app}.fra.{machine}", data)
+        await client.flush()
+
+    try:
+        yield send
+    finally:
+        await client.close()
+
+
+async def test_lines_are_taken_as_they_come(stream):
+    """
+    Of the apps that are looked at, in their order; what toban itself writes is left out.
+    """
+    async with taking(stream, apps=["shop", "toban"], own="toban") as life, sending(stream) as send:
+        await life.connected()
+        await send(message("first"))
+        await send(message("of another"), app="other")
+        await send(message("own", app="toban"), app="toban")
+        await send(b"no JSON")
+        await send(message({"level": "error", "message": "second"}))
+        assert await life.has(2) == ["first", "second"]
+        assert life.meters.value(MESSAGES, outcome="taken") == 3
+        assert life.meters.value(MESSAGES, outcome="unreadable") == 1
+        assert life.logs.health().ok
+
+
+async def test_a_stream_that_breaks_off_is_found_again_and_the_gap_is_counted(monkeypatch):
+    """
+    With a growing pause between the tries: nobody is stormed.
+    """
+    tries, pauses = [], []
+    real = fly.pause
+
+    def quick(many, asked, chance):
+        tries.append(many)
+        pauses.append(real(many, asked, 1))
+        return real(many, asked, chance) / 20
+
+    monkeypatch.setattr(fly, "pause", quick)
+    with servers.nats(ORG, TOKEN) as server:
+        async with taking(server) as life:
+            await life.connected()
+            server.kill()
+
+            async def away():
+                return len(tries)
+
+            await until(away, lambda many: many >= 4)
+            assert life.meters.value(CONNECTED) == 0
+            assert "no log stream from nats://[::1]" in life.logs.health().says
+            assert "connection refused" in life.logs.health().says
+            server.start()
+            await life.connected()
+            async with sending(server) as send:
+                await send(message("back"))
+                assert await life.has(1) == ["back"]
+            assert life.meters.value(GAPS) == 1
+            assert life.meters.value(GAP_SECONDS) > 0
+    assert tries[1:] == sorted(tries[1:])
+    assert [it.total_seconds() for it in pauses[1:4]] == [1, 2, 4]
+
+
+async def test_a_wrong_token_is_said_without_it(stream):
+    """
+    And tried again, more and more slowly.
+    """
+    async with taking(stream, token="FlyV1 fm2_other") as life:
+
+        async def says():
+            return life.logs.health().says
+
+        said = await until(says, lambda told: "not right" in told)
+        assert "fm2" not in said
+
+
+async def test_more_than_can_be_read_is_dropped_and_counted(stream, monkeypatch):
+    """
+    Memory stays as it is.
+    """
+    monkeypatch.setattr(fly, "ROOM", 5)
+    life = Life(stream)
+    for number in range(8):
+        await life.logs._come(type("Message", (), {"data": message(f"{number}")}))
+    assert life.meters.value(MESSAGES, outcome="dropped") == 3
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (message("\x1b[32minfo\x1b[39m ready \n"), ("info ready", Level.INFO, "", "", "shop")),
+        (message("x", level="warn"), ("x", Level.WARN, "", "", "shop")),
+        (message("PU02", provider="proxy", level="error"), ("PU02", Level.ERROR, "fly proxy", "", "shop")),
+        (
+            message({"level": "error", "message": "no", "context": "Payment", "stack": "at x", "order": "A1"}),
+            ("no", Level.ERROR, "Payment", "at x", "shop"),
+        ),
+        (message({"level": 40, "msg": "pino"}), ("pino", Level.WARN, "", "", "shop")),
+        (message({"level": "error", "code": 5}), ('{"level": "error", "code": 5}', Level.ERROR, "", "", "shop")),
+        (message("{half of it"), ("{half of it", Level.INFO, "", "", "shop")),
+    ],
+)
+def test_a_line_is_read_also_where_it_is_json_in_json(data, expected):
+    """
+    Without the colours of a terminal.
+    """
+    line = line_of(data, NOW)
+    assert (line.message, line.level, line.context, line.trace, line.service) == expected
+    assert line.instance == "d896d7c609dd68"
+    assert line.at == datetime(2026, 1, 1, 12, 0, 0, 123456, UTC)
+
+
+def test_what_else_a_line_says_is_kept():
+    """
+    Its facts, and the region.
+    """
+    line = line_of(message({"message": "paid", "category": "business", "order": "A1"}), NOW)
+    assert (line.category, line.facts) == ("business", {"order": "A1", "region": "fra"})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = st.sampled_from(["message", "fly", "log", "event", "timestamp", "level", "msg", "context", "app"])
+
+
+@given(st.binary() | JSON.map(lambda it: json.dumps(it).encode()))
+def test_any_bytes_are_a_line_or_none(data):
+    """
+    Nothing breaks what reads them.
+    """
+    line_of(data, NOW)
+
+
+@given(st.dictionaries(FIELDS, JSON), st.dictionaries(FIELDS, JSON))
+def test_any_fields_may_come(outer, inner):
+    """
+    Within and without.
+    """
+    found = line_of(json.dumps({**outer, "message": json.dumps(inner)}).encode(), NOW)
+    assert found is not None
+    Recent(Meters(), Budgets(Meters())).write([found])
