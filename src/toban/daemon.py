@@ -24,18 +24,16 @@ from toban.alerting.groups import Group
 from toban.alerting.ledger import Ledger
 from toban.alerting.outside import Outside
 from toban.collect import defaults
-from toban.collect.checking import Tried, tried_out
 from toban.collect.collecting import Collecting
 from toban.collect.declines import Declining
 from toban.collect.tools import Tools
 from toban.core.clock import SystemClock
-from toban.core.errors import CollectError, SettingsError, StateError
+from toban.core.errors import SettingsError, StateError
 from toban.core.meters import Meters
 from toban.core.places import SOCKET
 from toban.core.ports import Clock, Condition, LineSink, Service
-from toban.core.section import written
 from toban.health.answering import Health
-from toban.health.checks import Unknown, checks, untold
+from toban.health.checks import checks
 from toban.instruments.budgets import Budgets
 from toban.intake import events
 from toban.intake.events import Events
@@ -43,7 +41,6 @@ from toban.intake.taking import Taking
 from toban.intake.written import Written
 from toban.logs.fly import FlyLogs
 from toban.logs.recent import Recent
-from toban.notify.channel import Proof
 from toban.notify.channel import Tools as NotifyTools
 from toban.notify.deciding import House
 from toban.notify.dispatching import Dispatching
@@ -56,9 +53,8 @@ from toban.promql.beyond import Beyond
 from toban.promql.engine import Engine
 from toban.promql.querying import Querying
 from toban.remote.asking import Asking
-from toban.remote.writing import Nothing, Writing
+from toban.remote.writing import Writing
 from toban.settings import Settings
-from toban.shop.grants import lacking
 from toban.shop.lending import lent
 from toban.state import journal
 from toban.state.databases import Database, Postgres, Sqlite
@@ -117,7 +113,7 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         backlog = remote.backlog if remote and remote.write_url else None
         store = stack.enter_context(Store(settings.data / "tsdb", metrics, clock, meters, backlog=backlog))
         engine = await stack.enter_async_context(Querying(Engine(store, lookback=metrics.lookback)))
-        tools = replace(await _tools(stack, settings, clock, meters), state=state)
+        tools = replace(await lent_tools(stack, settings, clock, meters), state=state)
 
         groups = rules(settings)
         collecting = Collecting(defaults.collectors(settings.collect, settings.shop), store, tools)
@@ -127,7 +123,7 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         recent = Recent(tools.pushed, Budgets(meters))
         declines = Declining(state, clock, meters, events.BOOK)
         taking = Taking(tools.pushed, settings.shop.services, recent, clock, meters, declines)
-        services += [taking, *_streams(settings, recent, clock, meters)]
+        services += [taking, *streams(settings, recent, clock, meters)]
         dispatching = _dispatching(settings, state, tools)
         services.append(dispatching)
         # Rules are judged in a thread of their own: a question that takes long delays no alert.
@@ -162,7 +158,7 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         pushed += [*Rules(evaluating).routes(), *alerts.routes(), *speaking.routes()]
         pushed += Uptimerobot(outside, clock).routes()
         answering = Beyond(engine, asking, store.oldest) if asking else engine
-        runtime = Runtime(about.started, _flags(settings, engine.engine), store, clock)
+        runtime = Runtime(about.started, settings.flags(engine.engine.limits), store, clock)
         app = application(own, health, engine, answering, store, collecting, services, clock, runtime, pushed)
         others = []
         if settings.web.metrics:
@@ -171,20 +167,6 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         services.append(serving.Serving(app, settings.web, network, local, clock, others))
         await stack.enter_async_context(noted(state, clock))
         yield Assembly(services, collecting.first_look, own.overview)
-
-
-def _flags(settings: Settings, engine: Engine) -> dict[str, str]:
-    """Return the settings that are flags to Prometheus, by its names for them."""
-    return {
-        "evaluation_interval": written(settings.alerting.every),
-        "query.lookback-delta": written(engine.lookback),
-        "query.max-samples": str(engine.limits.samples),
-        "query.timeout": written(engine.limits.time),
-        "storage.tsdb.path": str(settings.data / "tsdb"),
-        "storage.tsdb.retention.time": written(settings.metrics.retention),
-        "storage.tsdb.retention.size": f"{settings.metrics.size}B",
-        "web.listen-address": settings.web.listen,
-    }
 
 
 def rules(settings: Settings) -> list[Group]:
@@ -209,30 +191,7 @@ def rules(settings: Settings) -> list[Group]:
     return groups
 
 
-async def proved(settings: Settings) -> list[tuple[str, Proof]]:
-    """Try each channel as far as that goes without sending anything."""
-    async with AsyncExitStack() as stack:
-        tools = await _tools(stack, settings, SystemClock(), Meters())
-        lent = NotifyTools(tools.http, tools.clock)
-        proofs = await asyncio.gather(*(channel.prove(lent) for channel in settings.channels.values()))
-    return list(zip(settings.channels, proofs, strict=True))
-
-
-async def remote_tried(settings: Settings) -> list[tuple[str, str]]:
-    """Try the outside engine, storing nothing there; return what is wrong with each address, or nothing."""
-    remote, clock, found = settings.metrics.remote, SystemClock(), list[tuple[str, str]]()
-    if not remote:
-        return found
-    async with AsyncExitStack() as stack:
-        http = (await _tools(stack, settings, clock, Meters())).http
-        if remote.write_url:
-            found.append((remote.write_url, await Writing(remote, Nothing(), http, clock, Meters()).prove()))
-        if remote.query_url:
-            found.append((remote.query_url, await Asking(remote, http).prove()))
-    return found
-
-
-def _streams(settings: Settings, lines: LineSink, clock: Clock, meters: Meters) -> list[Service]:
+def streams(settings: Settings, lines: LineSink, clock: Clock, meters: Meters) -> list[FlyLogs]:
     """Return what brings log lines that nobody pushes."""
     shop, here = settings.shop, os.environ.get("FLY_APP_NAME", "")
     if not (shop.fly_token and shop.fly_org) or not (bool(here) if settings.logs.fly is None else settings.logs.fly):
@@ -292,7 +251,8 @@ def _evaluating(
     )
 
 
-async def _tools(stack: AsyncExitStack, settings: Settings, clock: Clock, meters: Meters) -> Tools:
+async def lent_tools(stack: AsyncExitStack, settings: Settings, clock: Clock, meters: Meters) -> Tools:
+    """Open what collectors are lent, without state."""
     shop = await stack.enter_async_context(lent(settings.shop))
     http = await stack.enter_async_context(httpx2.AsyncClient(headers={"user-agent": AGENT}, timeout=10))
     return Tools(http, clock, meters, shop)
@@ -396,23 +356,3 @@ async def _note(state: State, clock: Clock, what: str) -> None:
         return  # told and remembered where it was met; toban works without
     if what == "started" and last and last.what == "started":
         log.warning("the last run ended without a stop", started=last.at.isoformat())
-
-
-async def tried(settings: Settings) -> tuple[Sequence[Tried], Sequence[Unknown]]:
-    """Look once at every target, keeping nothing; return what was found, and what health can't know."""
-    clock, meters = SystemClock(), Meters()
-    async with AsyncExitStack() as stack:
-        tools = await _tools(stack, settings, clock, meters)
-        watched = [one for one in defaults.collectors(settings.collect, settings.shop) if one.enabled]
-        found = await asyncio.gather(*(tried_out(collector, tools) for collector in watched))
-    known, unknown = checks(settings.shop)
-    return found, [*unknown, *untold(known)]
-
-
-async def lacks(settings: Settings) -> list[str]:
-    """Return the grants that toban's role lacks in the shop's database; none where nobody can ask."""
-    async with lent(settings.shop) as shop:
-        try:
-            return await lacking(shop.database, settings.shop.customer_type) if shop.database else []
-        except CollectError:
-            return []  # that it can't be looked at was said when it was tried

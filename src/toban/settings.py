@@ -18,13 +18,14 @@ from toban.collect.collector import COLLECTORS, Collector
 from toban.core.errors import SettingsError
 from toban.core.kinds import Kinds
 from toban.core.places import CONFIGURATION, data_folder
-from toban.core.section import Duration, Secret, Section
+from toban.core.section import Duration, Secret, Section, written
 from toban.logs.settings import LogSettings
 from toban.notify import defaults as notify_defaults
 from toban.notify.channel import CHANNELS, Channel
 from toban.notify.routing import unknown
 from toban.notify.settings import NotifySettings
 from toban.promql.engine import LOOKBACK
+from toban.promql.limits import Limits
 from toban.remote.settings import RemoteSettings
 from toban.shop.settings import ShopSettings, from_variables
 from toban.tsdb.settings import TsdbSettings
@@ -69,6 +70,19 @@ class Settings(Section):
     """The ways to reach people, by the names that rules and routes call them."""
 
     notify: NotifySettings = NotifySettings()
+
+    def flags(self, limits: Limits) -> dict[str, str]:
+        """Return the settings that are flags to Prometheus, by its names for them."""
+        return {
+            "evaluation_interval": written(self.alerting.every),
+            "query.lookback-delta": written(self.metrics.lookback),
+            "query.max-samples": str(limits.samples),
+            "query.timeout": written(limits.time),
+            "storage.tsdb.path": str(self.data / "tsdb"),
+            "storage.tsdb.retention.time": written(self.metrics.retention),
+            "storage.tsdb.retention.size": f"{self.metrics.size}B",
+            "web.listen-address": self.web.listen,
+        }
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:

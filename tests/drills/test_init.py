@@ -32,7 +32,7 @@ def test_addresses_are_tried_and_written(run, tmp_path):
     """
     What can't be reached is said and written all the same: exit code 1. `check` then says it again.
     """
-    done = run("init", answers="\nredis://127.0.0.1:1\nftp://nope\nhttp://127.0.0.1:1/shop-api\n\n")
+    done = run("init", answers="\nredis://127.0.0.1:1\nftp://nope\nhttp://127.0.0.1:1/shop-api\n\n\n")
 
     assert done.returncode == 1, done.stderr
     assert "▲ redis at 127.0.0.1:1: redis 127.0.0.1:1" in done.stdout
@@ -55,6 +55,19 @@ def test_secrets_of_the_environment_stay_there(run, tmp_path):
 
     assert "hunter2" not in done.stdout + done.stderr + (tmp_path / "toban.yaml").read_text()
     assert yaml.safe_load((tmp_path / "toban.yaml").read_text()) == {"shop": {"redis": "${REDIS_URL}"}}
+
+
+def test_on_fly_it_knows_where_it_is(run, tmp_path):
+    """
+    It listens where the others of the private network are, and says what a token would add.
+    """
+    done = run("init", "--yes", FLY_APP_NAME="shop-toban", FLY_REGION="fra")
+
+    assert done.returncode == 0, done.stderr
+    assert "This is a machine of shop-toban on Fly.io, in fra." in done.stdout
+    assert "fly tokens create readonly" in done.stdout
+    web = {"listen": "[::]:9119", "metrics": "[::]:9120", "token": "${TOBAN_TOKEN}"}
+    assert yaml.safe_load((tmp_path / "toban.yaml").read_text()) == {"web": web}
 
 
 def test_a_file_that_is_there_is_kept(run, tmp_path):

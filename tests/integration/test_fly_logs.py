@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 
 import nats
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import servers
 from tests.integration.looks import until
+from tests.program import eventually, toban
 from toban.core.clock import SystemClock
 from toban.core.lines import Level
 from toban.core.meters import Meters
@@ -159,6 +161,40 @@ async def test_a_wrong_token_is_said_without_it(stream):
 
         said = await until(says, lambda told: "not right" in told)
         assert "fm2" not in said
+
+
+@pytest.mark.parametrize(
+    ("token", "said"), [(TOKEN, ""), ("FlyV1 fm2_other", "the organisation or its token is not right")]
+)
+async def test_the_stream_is_tried_without_taking_anything(stream, token, said):
+    """
+    For `toban check`.
+    """
+    assert await Life(stream, token=token).logs.prove() == said
+
+
+def test_the_running_toban_shows_the_lines(stream, tmp_path):
+    """
+    `toban check` tries the stream, `toban logs` shows what came by it.
+    """
+    settings = {
+        "shop": {"fly_token": TOKEN, "fly_org": ORG},
+        "logs": {"fly": True, "fly_server": f"nats://[::1]:{stream.port}"},
+        "collect": [{"kind": "fly", "token": TOKEN, "enabled": False}],
+    }
+    (tmp_path / "toban.yaml").write_text(yaml.safe_dump(settings))
+    with toban(tmp_path / "data", "--config", str(tmp_path / "toban.yaml")) as program:
+        program.until("log stream is there")
+
+        async def send():
+            async with sending(stream) as one:
+                await one(message({"level": "warn", "message": "out of paper", "context": "Printer"}))
+
+        asyncio.run(send())
+        lines = eventually(lambda: program.run("logs", "paper").stdout, lambda told: "paper" in told)
+        assert "out of paper" in lines
+        checked = program.run("check", "--config", str(tmp_path / "toban.yaml")).stdout
+        assert f"nats://[::1]:{stream.port}  is there" in checked
 
 
 async def test_more_than_can_be_read_is_dropped_and_counted(stream, monkeypatch):

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from tools import reference
 
+from toban.collect.collector import COLLECTORS
+from toban.notify.channel import CHANNELS
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -55,6 +58,23 @@ def test_what_a_page_points_to_is_there(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     for path in re.findall(r"`((?:docs|src|tests|bench)/[\w./-]*)`", text) + re.findall(r"\]\(([\w./-]+)\)", text):
         assert (ROOT / path).exists() or (ROOT / page).parent.joinpath(path).exists(), path
+
+
+TRIED = (ROOT / "docs" / "TRIED.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("title", "kinds"), [("Collectors", COLLECTORS), ("Channels", CHANNELS)])
+def test_each_kind_says_what_it_was_tried_against(title, kinds):
+    """
+    In a row of its own: with the real thing, a stand-in, or not at all.
+    """
+    section = TRIED.partition(f"## {title}\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"(?m)^\| (\w+) \| (real|stand-in|not at all) \| .+ \| `(\S+)` \|$", section)
+    assert sorted(kind for kind, *_ in rows) == sorted(kinds.names())
+    for kind, how, test in rows:
+        text = (ROOT / test).read_text(encoding="utf-8")
+        assert kind in text.lower()
+        assert how != "stand-in" or f"fake_{kind}" in text
 
 
 SNIPPETS = [

@@ -8,7 +8,7 @@ import asyncio
 import random
 import re
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +26,8 @@ from toban.core.samples import counter, gauge
 if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
+
+    Use = Callable[[Client, "asyncio.Future[None]"], Awaitable[None]]
 
 log = structlog.get_logger("toban.logs")
 
@@ -83,7 +85,7 @@ class FlyLogs:
         clock: Clock,
         meters: Meters,
     ) -> None:
-        self._server = server
+        self.server = server
         self._shown = (org, token)
         self._subjects = [f"logs.{app}.>" for app in apps] or ["logs.>"]
         self._own = own
@@ -104,7 +106,7 @@ class FlyLogs:
         while True:
             self._meters.set(CONNECTED, 0)
             self._tries += 1
-            trouble = await self._connected()
+            trouble = await self._connected(self._taking)
             if trouble != self._trouble:
                 log.warning("no log stream", why=trouble)
             self._trouble = trouble
@@ -113,12 +115,20 @@ class FlyLogs:
     def health(self) -> Condition:
         """Tell whether the stream is there; for a while it may be away."""
         if self._away is None:
-            return Condition(True, f"Fly's log stream at {self._server} is there")
+            return Condition(True, f"Fly's log stream at {self.server} is there")
         away = self._clock.monotonic() - self._away
-        return Condition(away < AWAY, f"no log stream from {self._server} for {away:.0f} s: {self._trouble}")
+        return Condition(away < AWAY, f"no log stream from {self.server} for {away:.0f} s: {self._trouble}")
 
-    async def _connected(self) -> str:
-        """Connect and take lines until the stream breaks off; return why it did."""
+    async def prove(self) -> str:
+        """Connect once and take nothing; return what is wrong, or nothing."""
+
+        async def enough(client: "Client", over: "asyncio.Future[None]") -> None:
+            await client.flush(PATIENCE)
+
+        return await self._connected(enough)
+
+    async def _connected(self, use: "Use") -> str:
+        """Connect and use the stream until it breaks off; return why it did, nothing when it was used up."""
         from nats.aio.client import Client  # as large as it is, it comes when it is needed
         from nats.errors import Error
 
@@ -139,7 +149,7 @@ class FlyLogs:
             async with asyncio.timeout(PATIENCE):
                 # It would try again by itself, every two seconds for ever.
                 await client.connect(
-                    self._server,
+                    self.server,
                     user=org,
                     password=token,
                     allow_reconnect=False,
@@ -152,12 +162,12 @@ class FlyLogs:
                     closed_cb=closed,
                     disconnected_cb=closed,
                 )
-            await self._taking(client, over)
+            await use(client, over)
+            return why if over.done() else ""
         except (OSError, TimeoutError, ValueError, Error) as error:
             return self._told(error) if why.startswith("the connection") else why
         finally:
             await client.close()
-        return why
 
     async def _taking(self, client: "Client", over: "asyncio.Future[None]") -> None:
         """Take lines until it is over."""
@@ -178,7 +188,7 @@ class FlyLogs:
         if self._heard and self._away is not None:
             self._meters.add(GAPS)
             self._meters.add(GAP_SECONDS, self._clock.monotonic() - self._away)
-        log.info("log stream is there", server=self._server, tries=self._tries)
+        log.info("log stream is there", server=self.server, tries=self._tries)
         self._heard = True
         self._away, self._tries, self._trouble = None, 0, ""
         self._meters.set(CONNECTED, 1)

@@ -9,8 +9,9 @@ import click
 from toban.cli.asking import config_option
 from toban.cli.telling import columns
 from toban.core.log import configure
-from toban.daemon import proved, remote_tried, rules, tried
+from toban.daemon import rules
 from toban.settings import load
+from toban.trying import proved, remote_tried, streams_tried, tried
 
 
 @click.command
@@ -44,12 +45,17 @@ def command(config: Path | None) -> int:
         click.echo("\nThe outside engine:")
     for line in columns(("▲" if trouble else "●", url, trouble or "takes it") for url, trouble in outside):
         click.echo(line)
+    logs = asyncio.run(streams_tried(settings))
+    if logs:
+        click.echo("\nFly's logs:")
+    for line in columns(("▲" if trouble else "●", url, trouble or "is there") for url, trouble in logs):
+        click.echo(line)
     proofs = asyncio.run(proved(settings))
     click.echo(f"\n{sum(len(group.rules) for group in groups)} rules judge. {_told(len(proofs))}")
     for line in columns(("●" if proof.ok else "▲", name, proof.says) for name, proof in proofs):
         click.echo(line)
-    well = [*(target.up for target in targets), *(proof.ok for _, proof in proofs), *(not it for _, it in outside)]
-    return 0 if all(well) else 1
+    well = [*(target.up for target in targets), *(proof.ok for _, proof in proofs)]
+    return 0 if all(well) and not any(trouble for _, trouble in [*outside, *logs]) else 1
 
 
 def _told(channels: int) -> str:

@@ -8,19 +8,28 @@ from typing import Final
 
 import click
 
+from toban.cli import around
+from toban.cli.around import Surroundings
 from toban.core.errors import SettingsError
 from toban.core.log import configure
 from toban.core.places import CONFIGURATION
-from toban.daemon import lacks, tried
 from toban.settings import settle
 from toban.shop.settings import ENVIRONMENT
+from toban.trying import lacks, tried
 
 QUESTIONS: Final = {
     "database": "The shop's PostgreSQL, as a role that only reads (postgresql://user:password@host:5432/name)",
     "redis": "The shop's Redis, Valkey or Upstash (redis://... or rediss://...)",
     "shop_api": "Vendure's Shop API (https://shop.example/shop-api)",
     "storefront": "The page that customers open (https://shop.example/)",
+    "worker": "The health address of Vendure's worker (http://worker.internal:3020/health)",
 }
+
+WEB: Final = (
+    "# web:",
+    "#   listen: 127.0.0.1:9119",
+    "#   token: ${TOBAN_TOKEN}   # needed to listen on any address that others reach",
+)
 
 
 @click.command
@@ -32,30 +41,34 @@ def command(yes: bool, force: bool, output: Path) -> int:
     if output.exists() and not force:
         raise SettingsError(f"{output}: is there already: --force writes over it, --output writes elsewhere")
     configure("error")  # what a look finds is said below
+    here = asyncio.run(around.look(os.environ)) or Surroundings(())
+    for sentence in here.says:
+        click.echo(sentence)
     shop: dict[str, str] = {}
     well = True
     for part, question in QUESTIONS.items():
-        address = _given(part, question, ask=not yes)
+        address = _given(part, question, here.proposed.get(part, ""), ask=not yes)
         if address:
             well = _found(part, address) and well
             shop[part] = address
-    text = written(shop)
+    text = written(shop, here)
     output.touch(mode=0o600)
     output.write_text(text, encoding="utf-8")
     click.echo(f"\nWrote {output}. Now: toban up")
     return 0 if well else 1
 
 
-def _given(part: str, question: str, *, ask: bool) -> str:
+def _given(part: str, question: str, proposed: str, *, ask: bool) -> str:
     """Return an address as it will stand in the file: what the environment holds stays there."""
-    name = ENVIRONMENT[part]
-    if os.environ.get(name):
+    name = ENVIRONMENT.get(part)
+    if name and os.environ.get(name):
         click.echo(f"{part}: taken from {name} in the environment.")
         return f"${{{name}}}"
     if not ask:
-        return ""
+        return proposed
+    empty = "" if proposed else "; empty if there is none"
     while True:
-        address: str = click.prompt(f"{question}; empty if there is none", default="", show_default=False).strip()
+        address: str = click.prompt(f"{question}{empty}", default=proposed, show_default=bool(proposed)).strip()
         try:
             if address:
                 settle({"shop": {part: address}}, os.environ, "the answer")
@@ -94,17 +107,20 @@ def _without(part: str) -> Mapping[str, str]:
     return {name: "" for other, name in ENVIRONMENT.items() if other != part}
 
 
-def written(shop: Mapping[str, str]) -> str:
+def written(shop: Mapping[str, str], here: Surroundings = Surroundings(())) -> str:  # noqa: B008  # frozen
     """Return the text of a configuration, with what else there is in comments."""
     lines = [
         "# What toban watches. `toban check` tries it, `toban schema` tells all there is.",
         "# ${NAME} takes a value from the environment: good for everything secret.",
         "",
-        "shop:" if shop else "# shop:",
+        "shop:" if shop or here.known else "# shop:",
     ]
     for part, question in QUESTIONS.items():
         lines.append(f"  # {question}")
         lines.append(f"  {part}: {_quoted(shop[part])}" if part in shop else f"  # {part}:")
+    for name, value in here.known.items():
+        text = _quoted(value) if isinstance(value, str) else f"[{', '.join(map(_quoted, value))}]"
+        lines.append(f"  {name}: {text}")
     lines += [
         "",
         "# What else to look at. This machine and the parts of the shop need no mention.",
@@ -114,9 +130,7 @@ def written(shop: Mapping[str, str]) -> str:
         "#   - {kind: scrape, name: node, url: http://127.0.0.1:9100/metrics}",
         "#   - {kind: files, name: assets, path: /srv/vendure/static/assets}",
         "",
-        "# web:",
-        "#   listen: 127.0.0.1:9119",
-        "#   token: ${TOBAN_TOKEN}   # needed to listen on any address that others reach",
+        *(_web(here.web) if here.web else WEB),
         "",
         "# metrics:",
         "#   retention: 90d",
@@ -124,6 +138,10 @@ def written(shop: Mapping[str, str]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _web(settings: Mapping[str, str]) -> list[str]:
+    return ["web:", *(f"  {name}: {_quoted(value)}" for name, value in settings.items())]
 
 
 def _quoted(text: str) -> str:

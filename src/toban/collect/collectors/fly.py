@@ -102,7 +102,7 @@ class Fly(Collector):
     async def collect(self, tools: Tools) -> Look:
         """Ask the Machines API for each app, then Fly's Prometheus for all; what one can't say the other can."""
         troubles: list[str] = []
-        org, apps, _ = await self._place(tools, troubles)
+        org, apps, _ = await self._placed(tools, troubles)
         machines, samples = list[Machine](), list[Sample]()
         for app in apps:
             try:
@@ -123,13 +123,16 @@ class Fly(Collector):
         batches = self._edge.counted.read(milliseconds(now), self.common)
         return Look(samples, [*batches, *await self._ends(tools, machines, troubles)], trouble=together(troubles))
 
-    async def _place(self, tools: Tools, troubles: list[str]) -> Place:
+    async def place(self, tools: Tools) -> Place:
+        """Ask for the organisation and its apps. Raises ``CollectError``."""
+        org = self.org or await self._org(tools)
+        return Place(org, self.apps or tuple(await self._apps_of(tools, org)), tools.clock.monotonic())
+
+    async def _placed(self, tools: Tools, troubles: list[str]) -> Place:
         """Return the organisation and its apps, as they were where that can't be asked. Raises ``CollectError``."""
-        now = tools.clock.monotonic()
-        if self._found is None or is_due(self._found.at, SLOWLY, self.every, now):
+        if self._found is None or is_due(self._found.at, SLOWLY, self.every, tools.clock.monotonic()):
             try:
-                org = self.org or await self._org(tools)
-                self._found = Place(org, self.apps or tuple(await self._apps_of(tools, org)), now)
+                self._found = await self.place(tools)
             except CollectError as error:
                 if self._found is None:
                     raise

@@ -1,0 +1,72 @@
+"""What `toban check` and `toban init` try: each connection once, keeping nothing."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+from toban.collect import defaults
+from toban.collect.checking import Tried, tried_out
+from toban.core.clock import SystemClock
+from toban.core.errors import CollectError
+from toban.core.meters import Meters
+from toban.daemon import lent_tools, streams
+from toban.health.checks import Unknown, checks, untold
+from toban.instruments.budgets import Budgets
+from toban.logs.recent import Recent
+from toban.notify.channel import Proof
+from toban.notify.channel import Tools as NotifyTools
+from toban.remote.asking import Asking
+from toban.remote.writing import Nothing, Writing
+from toban.settings import Settings
+from toban.shop.grants import lacking
+from toban.shop.lending import lent
+
+
+async def tried(settings: Settings) -> tuple[Sequence[Tried], Sequence[Unknown]]:
+    """Look once at every target, keeping nothing; return what was found, and what health can't know."""
+    clock, meters = SystemClock(), Meters()
+    async with AsyncExitStack() as stack:
+        tools = await lent_tools(stack, settings, clock, meters)
+        watched = [one for one in defaults.collectors(settings.collect, settings.shop) if one.enabled]
+        found = await asyncio.gather(*(tried_out(collector, tools) for collector in watched))
+    known, unknown = checks(settings.shop)
+    return found, [*unknown, *untold(known)]
+
+
+async def proved(settings: Settings) -> list[tuple[str, Proof]]:
+    """Try each channel as far as that goes without sending anything."""
+    async with AsyncExitStack() as stack:
+        tools = await lent_tools(stack, settings, SystemClock(), Meters())
+        given = NotifyTools(tools.http, tools.clock)
+        proofs = await asyncio.gather(*(channel.prove(given) for channel in settings.channels.values()))
+    return list(zip(settings.channels, proofs, strict=True))
+
+
+async def remote_tried(settings: Settings) -> list[tuple[str, str]]:
+    """Try the outside engine, storing nothing there; return what is wrong with each address, or nothing."""
+    remote, clock, found = settings.metrics.remote, SystemClock(), list[tuple[str, str]]()
+    if not remote:
+        return found
+    async with AsyncExitStack() as stack:
+        http = (await lent_tools(stack, settings, clock, Meters())).http
+        if remote.write_url:
+            found.append((remote.write_url, await Writing(remote, Nothing(), http, clock, Meters()).prove()))
+        if remote.query_url:
+            found.append((remote.query_url, await Asking(remote, http).prove()))
+    return found
+
+
+async def streams_tried(settings: Settings) -> list[tuple[str, str]]:
+    """Try each stream of log lines, taking none; return what is wrong with each, or nothing."""
+    clock, meters = SystemClock(), Meters()
+    found = streams(settings, Recent(meters, Budgets(meters)), clock, meters)
+    return [(one.server, await one.prove()) for one in found]
+
+
+async def lacks(settings: Settings) -> list[str]:
+    """Return the grants that toban's role lacks in the shop's database; none where nobody can ask."""
+    async with lent(settings.shop) as shop:
+        try:
+            return await lacking(shop.database, settings.shop.customer_type) if shop.database else []
+        except CollectError:
+            return []  # that it can't be looked at was said when it was tried
