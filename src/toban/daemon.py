@@ -59,7 +59,7 @@ from toban.shop.lending import lent
 from toban.state import journal
 from toban.state.databases import Database, Postgres, Sqlite
 from toban.state.door import State
-from toban.tsdb.store import Store
+from toban.tsdb.store import CORRUPTIONS, Store
 from toban.web import serving
 from toban.web.alertmanager import Alertmanager
 from toban.web.alerts import Alerts
@@ -158,7 +158,8 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         pushed += [*Rules(evaluating).routes(), *alerts.routes(), *speaking.routes()]
         pushed += Uptimerobot(outside, clock).routes()
         answering = Beyond(engine, asking, store.oldest) if asking else engine
-        runtime = Runtime(about.started, settings.flags(engine.engine.limits), store, clock)
+        flags = settings.flags(engine.engine.limits)
+        runtime = Runtime(about.started, flags, store, clock, lambda: meters.value(CORRUPTIONS))
         app = application(own, health, engine, answering, store, collecting, services, clock, runtime, pushed)
         others = []
         if settings.web.metrics:

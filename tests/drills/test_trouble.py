@@ -193,6 +193,21 @@ def test_numbers_that_are_deleted(tmp_path, gone):
         assert all(sample in there for sample in held)
 
 
+def test_numbers_that_are_damaged(tmp_path):
+    """
+    What can't be read is put aside and counted, and looking goes on.
+    """
+    data = tmp_path / "data"
+    with toban(data) as program:
+        program.until("is on duty")
+    (head,) = (data / "tsdb").glob("head.db")
+    head.write_bytes(b"no database" * 1000)
+    with toban(data) as program:
+        program.until("is on duty")
+        assert program.json("/api/v1/status/runtimeinfo")["data"]["corruptionCount"] == 1
+        assert eventually(lambda: program.value('up{job="host"}')) == 1
+
+
 def test_numbers_that_are_read_only(tmp_path):
     """
     Toban starts and works without them, and with them as soon as it may write.

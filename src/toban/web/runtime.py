@@ -5,7 +5,7 @@ import os
 import platform
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from itertools import islice
 from typing import Any, Final
@@ -29,7 +29,16 @@ TOP: Final = 10
 class Runtime:
     """Tells which program this is, since when it runs, with what settings, and how much it holds."""
 
-    def __init__(self, started: datetime, flags: Mapping[str, str], source: SeriesSource, clock: Clock) -> None:
+    def __init__(
+        self,
+        started: datetime,
+        flags: Mapping[str, str],
+        source: SeriesSource,
+        clock: Clock,
+        damages: Callable[[], float] = lambda: 0,
+    ) -> None:
+        """``damages`` tells how much damage was found on disk."""
+        self._damages = damages
         self._started = started
         self._flags = flags
         self._source = source
@@ -70,7 +79,7 @@ class Runtime:
                 "CWD": os.getcwd(),  # noqa: PTH109  # a Path would be written as text again
                 "reloadConfigSuccess": True,
                 "lastConfigTime": started,
-                "corruptionCount": 0,
+                "corruptionCount": int(self._damages()),
                 "goroutineCount": threading.active_count() + len(asyncio.all_tasks()),
                 "GOMAXPROCS": os.cpu_count() or 1,
                 "GOGC": "",
@@ -108,7 +117,7 @@ class Runtime:
             "headStats": {
                 "numSeries": many,
                 "numLabelPairs": len(pairs),
-                "chunkCount": many,
+                "chunkCount": many,  # the head keeps one column for each series
                 "minTime": 2**63 - 1 if oldest is None else oldest,
                 "maxTime": -(2**63) if oldest is None else milliseconds(self._clock.now()),
             },
