@@ -136,8 +136,8 @@ class Day:
         for status, value in edge.responses.items():
             yield line("fly_edge_http_responses_count", {**at, "status": status}, value, now)
         for bound, value in edge.below.items():
-            yield line("fly_edge_http_response_time_seconds_bucket", {**at, "le": bound}, value, now)
-        yield line("fly_edge_http_response_time_seconds_sum", at, edge.seconds, now)
+            yield line("fly_edge_http_response_time_seconds_bucket", {**at, "status": "200", "le": bound}, value, now)
+        yield line("fly_edge_http_response_time_seconds_sum", {**at, "status": "200"}, edge.seconds, now)
 
     def restart_proxies(self) -> None:
         """Let each proxy be replaced by one that counts from nought."""

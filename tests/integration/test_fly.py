@@ -11,7 +11,7 @@ import pytest
 
 from tests import servers
 from tests.fake_fly import FakeFly
-from tests.fake_http import broken, busy, half, reset, says
+from tests.fake_http import broken, busy, half, late, reset, says
 from tests.fakes import FakeClock
 from tests.fly_day import GIB, SCRAPE, Day, clock
 from tests.integration.looks import lent
@@ -19,6 +19,7 @@ from tests.judged import Judged
 from tests.store import SLOW
 from toban.alerting.groups import Group
 from toban.alerting.loading import shipped
+from toban.collect import apis
 from toban.collect.collecting import Watch
 from toban.collect.collectors.fly import Fly, authorization
 from toban.collect.tools import Tools
@@ -134,6 +135,8 @@ def quiet(life: Life, day: Day) -> None:
     }
     half = "histogram_quantile(0.5, sum by (le) (rate(fly_edge_http_response_time_seconds_bucket[5m])))"
     assert life.one(half) == pytest.approx(0.1, rel=0.01)
+    mean = "_sum[5m])) / sum(rate(fly_edge_http_response_time_seconds_count"
+    assert life.one(f'sum(rate(fly_edge_http_response_time_seconds{mean}{{status="200"}}[5m]))') == pytest.approx(0.2)
     assert life.one('up{job="fly"}') == 1
 
 
@@ -208,12 +211,15 @@ CHECKS = {
 
 
 @SLOW
-async def test_a_day_of_seven_machines(tmp_path: Path, record_property: Callable[[str, object], None]):
+async def test_a_day_of_seven_machines(
+    tmp_path: Path, record_property: Callable[[str, object], None], monkeypatch: pytest.MonkeyPatch
+):
     """
     Deploys, an autostop, memory running out, a crash loop, a host that is lost, a volume that fills, proxies that start
     anew, and an API that has a bad quarter of an hour: every number and every alert is right, and Fly is asked less
     than it allows.
     """
+    monkeypatch.setattr(apis, "PATIENCE", 2)
     with servers.victoria() as server:
         victoria = f"http://127.0.0.1:{server.port}"
         async with living(tmp_path, victoria) as (life, day):
@@ -225,7 +231,7 @@ async def test_a_day_of_seven_machines(tmp_path: Path, record_property: Callable
                     lines += day.move(life.clock.now())
                 scraped(victoria, lines)
                 if clock("16:00") <= minute < clock("16:15"):
-                    life.fly.next(*[(busy(60), broken, half, reset)[minute % 4]] * 3)
+                    life.fly.next(*[(busy(60), broken, half, reset, late)[minute % 5]] * 3)
                 await life.minute()
                 if minute in CHECKS:
                     CHECKS[minute](life, day)

@@ -1,5 +1,6 @@
 """What Fly's managed Prometheus knows of an organisation's machines: https://fly.io/docs/monitoring/metrics/."""
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -68,8 +69,8 @@ def edge_questions(apps: Sequence[str], seconds: int) -> dict[str, str]:
 
     return {
         "responses": added(RESPONSES.name, "app, region, status"),
-        "buckets": added(f"{LATENCY.name}_bucket", "app, le"),
-        "sum": added(f"{LATENCY.name}_sum", "app"),
+        "buckets": added(f"{LATENCY.name}_bucket", "app, status, le"),
+        "sum": added(f"{LATENCY.name}_sum", "app, status"),
     }
 
 
@@ -78,7 +79,10 @@ def vector(told: Any, asked: str) -> Series:
     try:
         if told["status"] != "success" or told["data"]["resultType"] != "vector":
             raise CollectError(f"{asked}: {str(told.get('error', 'no vector'))[:200]}")
-        return [(dict(one["metric"]), float(one["value"][1])) for one in told["data"]["result"]]
+        found = [(dict(one["metric"]), float(one["value"][1])) for one in told["data"]["result"]]
+        if any(not _is_bound(labels.get("le", "+Inf")) for labels, _ in found):
+            raise ValueError("a bucket without a bound")
+        return found
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise CollectError(f"{asked}: the answer is not what Prometheus' API says") from error
 
@@ -195,20 +199,26 @@ class Edge:
         """Add what was counted in a window."""
         for labels, value in answers["responses"]:
             self.counted.add(RESPONSES, max(value, 0.0), **labels)
-        buckets: dict[str, dict[float, float]] = {}
+        buckets: dict[tuple[str, str], dict[float, float]] = {}
         for labels, value in answers["buckets"]:
-            buckets.setdefault(labels.get("app", ""), {})[float(labels.get("le", "nan"))] = max(value, 0.0)
-        sums = {labels.get("app", ""): value for labels, value in answers["sum"]}
-        for app, below in buckets.items():
+            buckets.setdefault(_visit(labels), {})[float(labels.get("le", "nan"))] = max(value, 0.0)
+        sums = {_visit(labels): value for labels, value in answers["sum"]}
+        for visit, below in buckets.items():
+            app, status = visit
             bounds = sorted(below)
-            cell = self.counted.histogram(replace(LATENCY, buckets=tuple(bounds[:-1])), app=app)
+            cell = self.counted.histogram(replace(LATENCY, buckets=tuple(bounds[:-1])), app=app, status=status)
             # What Fly adds to its bounds later is counted up to those that it began with.
             before = 0.0
             for bound in bounds:
                 cell.counts[bisect_left(cell.bounds, bound)] += max(below[bound] - before, 0.0)
                 before = max(below[bound], before)
-            cell.total += max(sums.get(app, 0.0), 0.0)
+            cell.total += max(sums.get(visit, 0.0), 0.0)
             cell.counted = True
+
+
+def _is_bound(text: str) -> bool:
+    """Tell whether a bucket's bound is a number; raises ``ValueError`` when it is no number at all."""
+    return not math.isnan(float(text))
 
 
 def _of(apps: Sequence[str]) -> str:
@@ -217,3 +227,7 @@ def _of(apps: Sequence[str]) -> str:
 
 def _where(labels: Mapping[str, str]) -> dict[str, str]:
     return {"app": labels.get("app", ""), "region": labels.get("region", "")}
+
+
+def _visit(labels: Mapping[str, str]) -> tuple[str, str]:
+    return labels.get("app", ""), labels.get("status", "")
