@@ -19,8 +19,8 @@ from tests.judged import Judged
 from tests.store import SLOW
 from toban.alerting.groups import Group
 from toban.alerting.loading import shipped
-from toban.collect import apis
 from toban.collect.collecting import Watch
+from toban.collect.collectors import fly as fly_collector
 from toban.collect.collectors.fly import Fly, authorization
 from toban.collect.tools import Tools
 from toban.core.errors import CollectError
@@ -219,7 +219,7 @@ async def test_a_day_of_seven_machines(
     anew, and an API that has a bad quarter of an hour: every number and every alert is right, and Fly is asked less
     than it allows.
     """
-    monkeypatch.setattr(apis, "PATIENCE", 2)
+    monkeypatch.setattr(fly_collector, "PATIENCE", 1)
     with servers.victoria() as server:
         victoria = f"http://127.0.0.1:{server.port}"
         async with living(tmp_path, victoria) as (life, day):

@@ -36,9 +36,10 @@ class Api:
     ``remedy`` says what to do where a key may not.
     """
 
-    def __init__(self, service: str, remedy: str) -> None:
+    def __init__(self, service: str, remedy: str, patience: float = PATIENCE) -> None:
         self._service = service
         self._remedy = remedy
+        self._patience = patience
         self._rests = 0.0
 
     async def fetch(
@@ -49,7 +50,9 @@ class Api:
         if now < self._rests:
             raise CollectError(f"{asked}: {self._service} asked for a rest of {self._rests - now:.0f} s more")
         try:
-            async with tools.http.stream(method, url, headers=dict(headers), json=body, timeout=PATIENCE) as response:
+            async with tools.http.stream(
+                method, url, headers=dict(headers), json=body, timeout=self._patience
+            ) as response:
                 said = await whole(response, LONGEST)
         except (httpx2.HTTPError, OSError, LongAnswerError) as error:
             raise CollectError(f"{asked}: {reason(error)}") from error

@@ -201,7 +201,7 @@ class Edge:
             self.counted.add(RESPONSES, max(value, 0.0), **labels)
         buckets: dict[tuple[str, str], dict[float, float]] = {}
         for labels, value in answers["buckets"]:
-            buckets.setdefault(_visit(labels), {})[float(labels.get("le", "nan"))] = max(value, 0.0)
+            buckets.setdefault(_visit(labels), {})[float(labels.get("le", "+Inf"))] = max(value, 0.0)
         sums = {_visit(labels): value for labels, value in answers["sum"]}
         for visit, below in buckets.items():
             app, status = visit

@@ -1,10 +1,11 @@
 """The shop's machines on Fly.io."""
 
+import asyncio
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from pydantic import PrivateAttr
@@ -24,12 +25,16 @@ from toban.core.samples import Batch, Sample, milliseconds
 from toban.core.section import Address, Duration, Secret, Text
 from toban.state import tallies
 
+T = TypeVar("T")
+
 LAG: Final = timedelta(seconds=30)
 """How far behind the present Fly's numbers are asked for: they come every 15 seconds, and a little late."""
 LONGEST: Final = timedelta(minutes=15)
 """What visitors' requests are asked for at most, after a time in which nobody could ask."""
 SLOWLY: Final = timedelta(minutes=5)
 """How often is asked for what hardly changes: volumes, who holds a machine, which apps there are."""
+PATIENCE: Final = 5.0
+"""Seconds that an answer may take: a look in which nothing is answered ends in time all the same."""
 AT_ONCE: Final = 5
 """How many such questions one look asks."""
 REMEMBERED: Final = timedelta(days=2)
@@ -80,8 +85,8 @@ class Fly(Collector):
 
     every: Duration = timedelta(minutes=1)
 
-    _machines_api: Api = PrivateAttr(default_factory=lambda: Api("Fly's Machines API", REMEDY))
-    _metrics_api: Api = PrivateAttr(default_factory=lambda: Api("Fly's Prometheus", REMEDY))
+    _machines_api: Api = PrivateAttr(default_factory=lambda: Api("Fly's Machines API", REMEDY, PATIENCE))
+    _metrics_api: Api = PrivateAttr(default_factory=lambda: Api("Fly's Prometheus", REMEDY, PATIENCE))
     _readings: Readings = PrivateAttr(default_factory=Readings)
     _edge: Edge = PrivateAttr(default_factory=Edge)
     _slow: dict[str, Slow] = PrivateAttr(default_factory=dict)
@@ -104,11 +109,8 @@ class Fly(Collector):
         troubles: list[str] = []
         org, apps, _ = await self._placed(tools, troubles)
         machines, samples = list[Machine](), list[Sample]()
-        for app in apps:
-            try:
-                machines += await self._machines(tools, app)
-            except CollectError as error:
-                troubles.append(str(error))
+        for of in await self._each(troubles, [self._machines(tools, app) for app in apps]):
+            machines += of or []
         now = tools.clock.now()
         for machine in machines:
             samples += machine.samples(now)
@@ -172,16 +174,28 @@ class Fly(Collector):
         now = tools.clock.monotonic()
         known = {path: slow.at for path, slow in self._slow.items()}
         due = (path for path in asked if is_due(known.get(path), SLOWLY, self.every, now))
-        for path in islice(due, AT_ONCE):
-            app, machine = asked[path]
-            try:
-                found = await self._lease(tools, path, machine) if machine else await self._volumes(tools, path, app)
-            except CollectError as error:
-                troubles.append(str(error))
-                continue
-            self._slow[path] = Slow(now, tuple(found))
+        asking = {path: asked[path] for path in islice(due, AT_ONCE)}
+        answers = [
+            self._lease(tools, path, machine) if machine else self._volumes(tools, path, app)
+            for path, (app, machine) in asking.items()
+        ]
+        for path, found in zip(asking, await self._each(troubles, answers), strict=True):
+            if found is not None:
+                self._slow[path] = Slow(now, tuple(found))
         self._slow = {path: slow for path, slow in self._slow.items() if path in asked}
         return [sample for slow in self._slow.values() for sample in slow.samples]
+
+    async def _each(self, troubles: list[str], asked: Sequence[Awaitable[list[T]]]) -> list[list[T] | None]:
+        """Return the answers to questions that are asked at the same time; nothing for one that met trouble."""
+
+        async def one(question: Awaitable[list[T]]) -> list[T] | None:
+            try:
+                return await question
+            except CollectError as error:
+                troubles.append(str(error))
+                return None
+
+        return list(await asyncio.gather(*map(one, asked)))
 
     async def _volumes(self, tools: Tools, path: str, app: str) -> list[Sample]:
         return [sample for one in await self._listed(tools, path) for sample in fly_machines.volume_samples(app, one)]
