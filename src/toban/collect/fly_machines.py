@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Self
 
 from toban.core.errors import CollectError
+from toban.core.plain import mapping, sequence
 from toban.core.samples import Sample, counter, gauge, moment
 
 STATE: Final = gauge("fly_machine_state", "Always 1, for the state that a machine is in.")
@@ -79,9 +80,9 @@ class Machine:
         if not isinstance(told, dict) or not isinstance(told.get("id"), str) or not isinstance(told.get("state"), str):
             raise CollectError(f"{app}: something that is no machine")
         # Of a host that is not well only part of the configuration is known.
-        config = _dict(told.get("config") or told.get("incomplete_config"))
-        metadata, image = _dict(config.get("metadata")), _dict(told.get("image_ref"))
-        services = [_dict(service) for service in _list(config.get("services"))]
+        config = mapping(told.get("config") or told.get("incomplete_config"))
+        metadata, image = mapping(config.get("metadata")), mapping(told.get("image_ref"))
+        services = [mapping(service) for service in sequence(config.get("services"))]
         return cls(
             told["id"],
             app,
@@ -93,14 +94,14 @@ class Machine:
             str(told.get("host_status") or "ok"),
             told.get("cordoned") is True,
             any(service.get("autostop") in {True, "stop", "suspend"} for service in services),
-            bool(config.get("standbys")) or _dict(config.get("restart")).get("policy") == "no",
+            bool(config.get("standbys")) or mapping(config.get("restart")).get("policy") == "no",
             _time(told.get("updated_at")),
             {
                 str(check.get("name")): check.get("status") == "passing"
-                for check in map(_dict, _list(told.get("checks")))
+                for check in map(mapping, sequence(told.get("checks")))
                 if not str(check.get("name")).startswith(OF_DEPLOYS)
             },
-            tuple(_exits(_list(told.get("events")))),
+            tuple(_exits(sequence(told.get("events")))),
         )
 
     @property
@@ -163,7 +164,7 @@ def releases(machines: list[Machine]) -> Iterator[Sample]:
 
 def volume_samples(app: str, told: Any) -> Iterator[Sample]:
     """Return the numbers of a volume of the API; one that is going away has none."""
-    volume = _dict(told)
+    volume = mapping(told)
     size = volume.get("size_gb")
     if not isinstance(volume.get("id"), str) or volume.get("state") in {"destroyed", "pending_destroy"}:
         return
@@ -176,19 +177,19 @@ def volume_samples(app: str, told: Any) -> Iterator[Sample]:
 
 def lease_of(told: Any) -> float | None:
     """Return until when a machine is held, since the epoch; nothing where nobody holds it."""
-    until = _dict(_dict(told).get("data")).get("expires_at")
+    until = mapping(mapping(told).get("data")).get("expires_at")
     return float(until) if isinstance(until, int | float) else None
 
 
 def _exits(events: list[Any]) -> Iterator[Exit]:
     """Return what events tell of ends, as they come: the newest first."""
-    for event in map(_dict, events):
-        request = _dict(event.get("request"))
-        told = request.get("exit_event") or _dict(request.get("MonitorEvent")).get("exit_event")
+    for event in map(mapping, events):
+        request = mapping(event.get("request"))
+        told = request.get("exit_event") or mapping(request.get("MonitorEvent")).get("exit_event")
         at = event.get("timestamp")
         if event.get("type") != "exit" or not isinstance(at, int) or not 0 < at < 2**43:
             continue
-        ended = _dict(told)
+        ended = mapping(told)
         if ended.get("oom_killed") is True:
             reason = "oom"
         elif ended.get("requested_stop") is True:
@@ -205,11 +206,3 @@ def _time(told: Any) -> datetime | None:
     except ValueError:
         return None
     return at if at.tzinfo else None
-
-
-def _dict(found: Any) -> dict[str, Any]:
-    return found if isinstance(found, dict) else {}
-
-
-def _list(found: Any) -> list[Any]:
-    return found if isinstance(found, list) else []

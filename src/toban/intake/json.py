@@ -5,6 +5,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, Final, TypeVar
 
+from toban.core.plain import mapping, sequence
 from toban.intake.cutting import Steps, read
 from toban.intake.nouns import (
     DEEPEST,
@@ -70,10 +71,10 @@ def _groups(parts: list[Any], scopes: str, items: str, read: Callable[[Any], T])
             raise MalformedError(f"something that is no {items} entry: {type(error).__name__}") from error
 
     for part in _drained(parts):
-        resource = _attributes(_list(_dict(_dict(part).get("resource")).get("attributes")))
-        for scope in _drained(_list(_dict(part).get(scopes))):
-            name = _dict(_dict(scope).get("scope")).get("name")
-            yield Group(resource, name if isinstance(name, str) else "", _list(_dict(scope).get(items)), careful)
+        resource = _attributes(sequence(mapping(mapping(part).get("resource")).get("attributes")))
+        for scope in _drained(sequence(mapping(part).get(scopes))):
+            name = mapping(mapping(scope).get("scope")).get("name")
+            yield Group(resource, name if isinstance(name, str) else "", sequence(mapping(scope).get(items)), careful)
 
 
 def _drained(things: list[Any]) -> Iterator[Any]:
@@ -99,11 +100,11 @@ class _Span(Span):
         return _id(self.raw.get("parentSpanId"))
 
     def attributes(self) -> dict[str, Value]:
-        return _attributes(_list(self.raw.get("attributes")))
+        return _attributes(sequence(self.raw.get("attributes")))
 
     def happenings(self) -> list[Happening]:
-        events = [_dict(event) for event in _list(self.raw.get("events"))]
-        return [Happening(str(event.get("name")), _attributes(_list(event.get("attributes")))) for event in events]
+        events = [mapping(event) for event in sequence(self.raw.get("events"))]
+        return [Happening(str(event.get("name")), _attributes(sequence(event.get("attributes")))) for event in events]
 
 
 def _span(raw: Any) -> Span:
@@ -118,7 +119,7 @@ def _metric(raw: Any) -> Metric:
     name, unit, about = (_text(raw.get(field)) for field in ("name", "unit", "description"))
     sort = next((sort for sort in ("gauge", "sum", "histogram") if sort in raw), None)
     if sort is None:
-        unknown = [_list(value.get("dataPoints")) for value in raw.values() if isinstance(value, dict)]
+        unknown = [sequence(value.get("dataPoints")) for value in raw.values() if isinstance(value, dict)]
         return Metric(name, unit, about, Shape.UNSUPPORTED, unread=sum(map(len, unknown)))
     data = raw[sort]
     read = partial(_careful, _histogram if sort == "histogram" else _number)
@@ -127,7 +128,7 @@ def _metric(raw: Any) -> Metric:
         unit,
         about,
         Shape(sort),
-        map(read, _list(data.get("dataPoints"))),
+        map(read, sequence(data.get("dataPoints"))),
         monotonic=data.get("isMonotonic") is True,
         delta=data.get("aggregationTemporality") == DELTA,
     )
@@ -142,28 +143,28 @@ def _careful(read: Callable[[Any], Point | None], raw: Any) -> Point | None:
 
 def _number(raw: Any) -> Point | None:
     value = raw.get("asDouble", raw.get("asInt"))
-    return Point(_attributes(_list(raw.get("attributes"))), float(value))
+    return Point(_attributes(sequence(raw.get("attributes"))), float(value))
 
 
 def _histogram(raw: Any) -> Point | None:
-    bounds = [float(bound) for bound in _list(raw.get("explicitBounds"))]
-    counts = [float(int(count)) for count in _list(raw.get("bucketCounts"))]
+    bounds = [float(bound) for bound in sequence(raw.get("explicitBounds"))]
+    counts = [float(int(count)) for count in sequence(raw.get("bucketCounts"))]
     if not counts:
         bounds, counts = [], [float(int(raw["count"]))]
     if len(counts) != len(bounds) + 1 or bounds != sorted(bounds) or min(counts) < 0:
         return None
-    return Point(_attributes(_list(raw.get("attributes"))), float(raw.get("sum", 0)), bounds, counts)
+    return Point(_attributes(sequence(raw.get("attributes"))), float(raw.get("sum", 0)), bounds, counts)
 
 
 def _record(raw: Any) -> Record:
     at = int(raw.get("timeUnixNano") or raw.get("observedTimeUnixNano") or 0)
-    body = _value(_dict(raw.get("body")))
+    body = _value(mapping(raw.get("body")))
     severity = raw.get("severityNumber")
     return Record(
         at if 0 <= at < LATEST else 0,
         severity if isinstance(severity, int) else 0,
         body if isinstance(body, str) else "" if body is None else str(body),
-        _attributes(_list(raw.get("attributes"))),
+        _attributes(sequence(raw.get("attributes"))),
         _id(raw.get("traceId")),
     )
 
@@ -185,9 +186,9 @@ def _value(value: Any, levels: int = DEEPEST) -> Value:
         if sort == "intValue":
             return _int(found)
         if sort == "arrayValue":
-            return [_value(inner, levels - 1) for inner in _list(_dict(found).get("values"))]
+            return [_value(inner, levels - 1) for inner in sequence(mapping(found).get("values"))]
         if sort == "kvlistValue":
-            pairs = [_dict(pair) for pair in _list(_dict(found).get("values"))]
+            pairs = [mapping(pair) for pair in sequence(mapping(found).get("values"))]
             return {str(pair.get("key")): _value(pair.get("value"), levels - 1) for pair in pairs}
     return None
 
@@ -205,14 +206,6 @@ def _id(value: Any) -> bytes:
         return bytes.fromhex(value[:32]) if value else b""
     except (TypeError, ValueError) as error:
         raise MalformedError("an id that is no hex") from error
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _text(value: Any) -> str:

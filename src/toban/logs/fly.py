@@ -19,6 +19,7 @@ import structlog
 from toban.core.lines import Level, LogLine
 from toban.core.meters import Meters
 from toban.core.network import reason
+from toban.core.plain import mapping
 from toban.core.ports import Clock, Condition, LineSink
 from toban.core.retrying import pause
 from toban.core.samples import counter, gauge
@@ -249,13 +250,13 @@ def line_of(data: bytes, now: datetime) -> LogLine | None:
         return None
     if not isinstance(told, dict) or not isinstance(told.get("message"), str):
         return None
-    fly = _dict(told.get("fly"))
-    app = _dict(fly.get("app"))
-    provider = str(_dict(told.get("event")).get("provider") or "app")
+    fly = mapping(told.get("fly"))
+    app = mapping(fly.get("app"))
+    provider = str(mapping(told.get("event")).get("provider") or "app")
     spoken = _spoken(told["message"])
     return LogLine(
         at=_time(told.get("timestamp")) or now,
-        level=spoken.level or _level(_dict(told.get("log")).get("level")) or Level.INFO,
+        level=spoken.level or _level(mapping(told.get("log")).get("level")) or Level.INFO,
         message=spoken.message,
         # What Fly itself says of a machine has no context of the program's.
         context=spoken.context or ("" if provider == "app" else f"fly {provider}"),
@@ -302,7 +303,3 @@ def _time(told: Any) -> datetime | None:
     except ValueError:
         return None
     return at.astimezone(UTC) if at else None
-
-
-def _dict(found: Any) -> dict[str, Any]:
-    return found if isinstance(found, dict) else {}
