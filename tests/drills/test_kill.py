@@ -62,10 +62,10 @@ def seen_until_killed(program: Program, after: float) -> Seen:
 
 
 def acknowledged(seen: Seen) -> Seen:
-    """Return all but each target's newest look."""
+    """Return all but each target's newest look, whose samples may be a few milliseconds apart."""
     newest = {job: looks(seen, job)[-1] for job in {dict(series)["job"] for series in seen}}
     return {
-        series: {at: value for at, value in samples.items() if at < newest[dict(series)["job"]]}
+        series: {at: value for at, value in samples.items() if at < newest[dict(series)["job"]] - 0.1}
         for series, samples in seen.items()
     }
 
