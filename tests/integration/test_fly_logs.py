@@ -233,6 +233,25 @@ def test_a_line_is_read_also_where_it_is_json_in_json(data, expected):
     assert line.at == datetime(2026, 1, 1, 12, 0, 0, 123456, UTC)
 
 
+@pytest.mark.parametrize(
+    ("timestamp", "at"),
+    [
+        ("2026-01-01T14:00:00.1+02:00", datetime(2026, 1, 1, 12, 0, 0, 100000, UTC)),
+        ("0001-01-01T00:00:00+23:59", NOW),
+        ("2026-01-01T12:00:00", NOW),
+        ("soon", NOW),
+        (None, NOW),
+    ],
+)
+def test_a_lines_time_is_utcs_and_without_one_it_is_now(timestamp, at):
+    """
+    Also where it lies before all times.
+    """
+    told = json.loads(message("x")) | {"timestamp": timestamp}
+    line = line_of(json.dumps(told).encode(), NOW)
+    assert (line.at, line.at.tzinfo) == (at, UTC)
+
+
 def test_what_else_a_line_says_is_kept():
     """
     Its facts, and the region.

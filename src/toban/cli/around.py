@@ -78,8 +78,7 @@ async def _organisation(environment: Mapping[str, str]) -> tuple[str, list[str]]
 
 async def _proposed(apps: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     """Return addresses of parts of the shop on the private network, and what else was found there."""
-    names = list(apps)
-    wanted = [*product(names, (*SERVERS, WORKER, POSTGRES))]
+    wanted = [*product(apps, (*SERVERS, WORKER, POSTGRES))]
     there = dict(zip(wanted, await asyncio.gather(*(reached(_host(app), port) for app, port in wanted)), strict=True))
     proposed: dict[str, str] = {}
     says: list[str] = []

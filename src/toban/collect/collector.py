@@ -57,7 +57,7 @@ class Collector(Kind, ABC):
 
     @property
     def target(self) -> dict[str, str]:
-        """The labels that every series of this collector carries."""
+        """The labels of its target: every series carries them, unless `common` says otherwise."""
         return {"job": self.job or self.name, "instance": self.instance or self.looks_at}
 
     @property

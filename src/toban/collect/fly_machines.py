@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Self
 
 from toban.core.errors import CollectError
-from toban.core.plain import mapping, sequence
+from toban.core.plain import mapping, sequence, time_of
 from toban.core.samples import Sample, counter, gauge, moment
 
 STATE: Final = gauge("fly_machine_state", "Always 1, for the state that a machine is in.")
@@ -95,7 +95,7 @@ class Machine:
             told.get("cordoned") is True,
             any(service.get("autostop") in {True, "stop", "suspend"} for service in services),
             bool(config.get("standbys")) or mapping(config.get("restart")).get("policy") == "no",
-            _time(told.get("updated_at")),
+            time_of(told.get("updated_at")),
             {
                 str(check.get("name")): check.get("status") == "passing"
                 for check in map(mapping, sequence(told.get("checks")))
@@ -118,7 +118,8 @@ class Machine:
         """
         Return why it is not as it should be; nothing where it is.
 
-        A machine that rests is well when it was asked to, or when its program is done and it may rest. States: https://fly.io/docs/machines/machine-states/.
+        A machine that rests is well when it was asked to, or when its program is done and it may rest. States:
+        https://fly.io/docs/machines/machine-states/.
         """
         if self.host != "ok":
             return f"its host is {self.host}"
@@ -198,11 +199,3 @@ def _exits(events: list[Any]) -> Iterator[Exit]:
             reason = "crash" if ended.get("exit_code") or ended.get("guest_exit_code") else "done"
         restarts = request.get("restart_count")
         yield Exit(moment(at), reason, restarts if isinstance(restarts, int) else 0)
-
-
-def _time(told: Any) -> datetime | None:
-    try:
-        at = datetime.fromisoformat(str(told))
-    except ValueError:
-        return None
-    return at if at.tzinfo else None

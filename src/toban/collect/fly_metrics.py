@@ -38,7 +38,7 @@ CENTISECONDS: Final = 0.01
 IDLE: Final = frozenset({"idle", "iowait"})
 """What processors do when they have nothing to do: also waiting for a disk, as `host` has it."""
 
-GAUGES: Final = (
+ASKED: Final = (
     *("memory_mem_total", "memory_mem_available", "memory_mem_free", "memory_buffers", "memory_cached"),
     *("memory_swap_total", "memory_swap_free", "load_average", "cpu", "cpu_balance"),
     *("filesystem_blocks", "filesystem_block_size", "filesystem_blocks_free", "filesystem_blocks_avail"),
@@ -52,7 +52,7 @@ Series = Sequence[tuple[Mapping[str, str], float]]
 
 def machines_question(apps: Sequence[str]) -> str:
     """Return the one question for everything that each machine tells of itself, and each volume."""
-    names = "|".join([*(f"fly_instance_{name}" for name in GAUGES), "fly_volume_used_pct"])
+    names = "|".join([*(f"fly_instance_{name}" for name in ASKED), "fly_volume_used_pct"])
     return f'{{__name__=~"{names}",{_of(apps)}}}'
 
 
@@ -80,8 +80,8 @@ def vector(told: Any, asked: str) -> Series:
         if told["status"] != "success" or told["data"]["resultType"] != "vector":
             raise CollectError(f"{asked}: {str(told.get('error', 'no vector'))[:200]}")
         found = [(dict(one["metric"]), float(one["value"][1])) for one in told["data"]["result"]]
-        if any(not _is_bound(labels.get("le", "+Inf")) for labels, _ in found):
-            raise ValueError("a bucket without a bound")
+        for labels, _ in found:
+            _bound(labels)
         return found
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise CollectError(f"{asked}: the answer is not what Prometheus' API says") from error
@@ -201,7 +201,7 @@ class Edge:
             self.counted.add(RESPONSES, max(value, 0.0), **labels)
         buckets: dict[tuple[str, str], dict[float, float]] = {}
         for labels, value in answers["buckets"]:
-            buckets.setdefault(_visit(labels), {})[float(labels.get("le", "+Inf"))] = max(value, 0.0)
+            buckets.setdefault(_visit(labels), {})[_bound(labels)] = max(value, 0.0)
         sums = {_visit(labels): value for labels, value in answers["sum"]}
         for visit, below in buckets.items():
             app, status = visit
@@ -216,9 +216,12 @@ class Edge:
             cell.counted = True
 
 
-def _is_bound(text: str) -> bool:
-    """Tell whether a bucket's bound is a number; raises ``ValueError`` when it is no number at all."""
-    return not math.isnan(float(text))
+def _bound(labels: Mapping[str, str]) -> float:
+    """Return a bucket's bound. Raises ``ValueError`` when it is no number."""
+    bound = float(labels.get("le", "+Inf"))
+    if math.isnan(bound):
+        raise ValueError("a bucket without a bound")
+    return bound
 
 
 def _of(apps: Sequence[str]) -> str:

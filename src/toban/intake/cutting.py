@@ -85,8 +85,8 @@ class _Cut:
         self._body = body
         text = np.frombuffer(body, np.uint8)[places]
         opening = LEVEL[text] > 0
-        self._lists = {level: places[(levels == level) & (text == OPENS_LIST)] for level in (2, 4, 6)}
-        self._ends = {level: places[(levels == level) & ~opening] for level in range(1, 7)}
+        self._lists = {level: places[(levels == level) & (text == OPENS_LIST)] for level in range(2, DEEPEST + 1, 2)}
+        self._ends = {level: places[(levels == level) & ~opening] for level in range(1, DEEPEST + 1)}
 
     def value(self, first: int, last: int, level: int) -> Steps:
         """Return the value between two places; its lists at a level are cut."""

@@ -73,8 +73,8 @@ def _groups(parts: list[Any], scopes: str, items: str, read: Callable[[Any], T])
     for part in _drained(parts):
         resource = _attributes(sequence(mapping(mapping(part).get("resource")).get("attributes")))
         for scope in _drained(sequence(mapping(part).get(scopes))):
-            name = mapping(mapping(scope).get("scope")).get("name")
-            yield Group(resource, name if isinstance(name, str) else "", sequence(mapping(scope).get(items)), careful)
+            name = _text(mapping(mapping(scope).get("scope")).get("name"))
+            yield Group(resource, name, sequence(mapping(scope).get(items)), careful)
 
 
 def _drained(things: list[Any]) -> Iterator[Any]:

@@ -3,11 +3,11 @@
 import asyncio
 import hashlib
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from types import ModuleType
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
@@ -150,9 +150,9 @@ class Taking:
                 turn = self._clock.monotonic()
         return +rejected
 
-    def _steps(self, signal: Signal, wire: ModuleType, body: bytes) -> Iterator[dict[str, int]]:
-        """Read a body slice by slice; each says how many things could not be taken, and why."""
-        message = yield from _opened(wire, body)
+    def _steps(self, signal: Signal, wire: ModuleType, body: bytes) -> Iterator[dict[str, int] | None]:
+        """Read a body slice by slice; each says how many things could not be taken, and why, if any were read yet."""
+        message = yield from wire.opened(body)
         if signal is Signal.TRACES:
             for broken in self._deriving.spans(self._counted(signal, wire.spans(message))):
                 yield {"malformed": broken}
@@ -197,17 +197,6 @@ class Taking:
 
     def _count(self, signal: Signal, outcome: str) -> None:
         self._meters.add(BODIES, 1, signal=signal.value, outcome=outcome)
-
-
-def _opened(wire: ModuleType, body: bytes) -> Generator[dict[str, int], None, Any]:
-    """Return what a body holds, in steps of which none finds anything wrong. Raises ``DecodeError``."""
-    opening = wire.opened(body)
-    while True:
-        try:
-            next(opening)
-        except StopIteration as end:
-            return end.value
-        yield {}
 
 
 def _wire(encoding: Encoding) -> ModuleType:

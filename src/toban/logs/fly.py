@@ -10,7 +10,7 @@ import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -19,7 +19,7 @@ import structlog
 from toban.core.lines import Level, LogLine
 from toban.core.meters import Meters
 from toban.core.network import reason
-from toban.core.plain import mapping
+from toban.core.plain import mapping, time_of
 from toban.core.ports import Clock, Condition, LineSink
 from toban.core.retrying import pause
 from toban.core.samples import counter, gauge
@@ -49,8 +49,6 @@ AWAY: Final = 300.0
 """Seconds without the stream after which toban is not well."""
 
 ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
-TIME: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,6})?\d*(Z|[+-]\d\d:\d\d)")
-"""A time with any number of digits behind the seconds."""
 
 LEVELS: Final = {
     **{level.value: level for level in Level},
@@ -134,11 +132,10 @@ class FlyLogs:
         from nats.errors import Error
 
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        why = "the connection was closed"
+        troubles: list[str] = []
 
         async def troubled(error: Exception) -> None:
-            nonlocal why
-            why = self._told(error)
+            troubles.append(self._told(error))
 
         async def closed() -> None:
             if not over.done():
@@ -164,9 +161,9 @@ class FlyLogs:
                     disconnected_cb=closed,
                 )
             await use(client, over)
-            return why if over.done() else ""
+            return (troubles or ["the connection was closed"])[-1] if over.done() else ""
         except (OSError, TimeoutError, ValueError, Error) as error:
-            return self._told(error) if why.startswith("the connection") else why
+            return (troubles or [self._told(error)])[-1]
         finally:
             await client.close()
 
@@ -255,7 +252,7 @@ def line_of(data: bytes, now: datetime) -> LogLine | None:
     provider = str(mapping(told.get("event")).get("provider") or "app")
     spoken = _spoken(told["message"])
     return LogLine(
-        at=_time(told.get("timestamp")) or now,
+        at=time_of(told.get("timestamp")) or now,
         level=spoken.level or _level(mapping(told.get("log")).get("level")) or Level.INFO,
         message=spoken.message,
         # What Fly itself says of a machine has no context of the program's.
@@ -294,12 +291,3 @@ def _level(told: Any) -> Level | None:
     if isinstance(told, int):
         return next((level for least, level in PINO if told >= least), Level.DEBUG)
     return LEVELS.get(str(told).lower())
-
-
-def _time(told: Any) -> datetime | None:
-    found = TIME.fullmatch(str(told))
-    try:
-        at = datetime.fromisoformat(f"{found[1]}{found[2] or ''}{found[3]}") if found else None
-    except ValueError:
-        return None
-    return at.astimezone(UTC) if at else None

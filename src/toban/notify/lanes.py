@@ -190,7 +190,9 @@ class Lane:
         try:
             async with asyncio.timeout(self.channel.timeout.total_seconds()):
                 kept = await self.channel.send(notification, handle, self._tools)
-        except DeliveryError:
+        except DeliveryError as error:
+            if error.permanent:
+                self._tried.discard(notification.key)
             raise
         except TimeoutError as error:
             raise DeliveryError(f"{self.name}: no answer within {self.channel.timeout}") from error

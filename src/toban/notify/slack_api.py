@@ -10,6 +10,7 @@ import orjson
 from pydantic import SecretStr
 
 from toban.core.errors import DeliveryError
+from toban.core.plain import mapping
 from toban.notify.channel import Tools
 from toban.notify.outcomes import as_json, asked, post, refused
 from toban.notify.plain import without
@@ -33,7 +34,7 @@ _EVENT: Final = "toban_notification"
 _REMEDIES: Final = {
     "not_in_channel": "invite the bot to the channel",
     "channel_not_found": "name a channel that there is, and invite the bot to it",
-    "missing_scope": "give the app the scopes that docs/NOTIFYING.md names",
+    "missing_scope": "give the app the scopes chat:write, chat:write.customize, channels:read and channels:history",
     "invalid_auth": "the token is not right",
 }
 
@@ -145,4 +146,4 @@ class WebApi:
 
 
 def _error(said: Any) -> str:
-    return str(said.get("error", ""))[:200] if isinstance(said, dict) else ""
+    return str(mapping(said).get("error", ""))[:200]

@@ -35,7 +35,7 @@ class Runtime:
         flags: Mapping[str, str],
         source: SeriesSource,
         clock: Clock,
-        damages: Callable[[], float] = lambda: 0,
+        damages: Callable[[], float],
     ) -> None:
         """``damages`` tells how much damage was found on disk."""
         self._damages = damages

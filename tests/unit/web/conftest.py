@@ -89,7 +89,15 @@ async def client(request: pytest.FixtureRequest, source, collecting, alerts) -> 
         health = Health(*checks(shop), engine, clock)
         own = Own(About(NOW, "/data", "http://127.0.0.1:9119"), alerts.copy, collecting.targets, health, [collecting])
         app = application(
-            own, health, engine, engine, source, collecting, [collecting], clock, Runtime(NOW, FLAGS, source, clock)
+            own,
+            health,
+            engine,
+            engine,
+            source,
+            collecting,
+            [collecting],
+            clock,
+            Runtime(NOW, FLAGS, source, clock, lambda: 0),
         )
         transport = httpx2.ASGITransport(Access(app, settings))
         async with httpx2.AsyncClient(transport=transport, base_url="http://toban") as client:

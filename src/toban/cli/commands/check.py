@@ -41,21 +41,18 @@ def command(config: Path | None) -> int:
         for line in columns((it.name, it.reason) for it in unknown):
             click.echo(line)
     outside = asyncio.run(remote_tried(settings))
-    if outside:
-        click.echo("\nThe outside engine:")
-    for line in columns(("▲" if trouble else "●", url, trouble or "takes it") for url, trouble in outside):
-        click.echo(line)
     logs = asyncio.run(streams_tried(settings))
-    if logs:
-        click.echo("\nFly's logs:")
-    for line in columns(("▲" if trouble else "●", url, trouble or "is there") for url, trouble in logs):
-        click.echo(line)
+    for title, well, found in (("The outside engine:", "takes it", outside), ("Fly's logs:", "is there", logs)):
+        if found:
+            click.echo(f"\n{title}")
+        for line in columns(("▲" if trouble else "●", url, trouble or well) for url, trouble in found):
+            click.echo(line)
     proofs = asyncio.run(proved(settings))
     click.echo(f"\n{sum(len(group.rules) for group in groups)} rules judge. {_told(len(proofs))}")
     for line in columns(("●" if proof.ok else "▲", name, proof.says) for name, proof in proofs):
         click.echo(line)
-    well = [*(target.up for target in targets), *(proof.ok for _, proof in proofs)]
-    return 0 if all(well) and not any(trouble for _, trouble in [*outside, *logs]) else 1
+    all_well = all([*(target.up for target in targets), *(proof.ok for _, proof in proofs)])
+    return 0 if all_well and not any(trouble for _, trouble in [*outside, *logs]) else 1
 
 
 def _told(channels: int) -> str:

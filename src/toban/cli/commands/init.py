@@ -107,7 +107,7 @@ def _without(part: str) -> Mapping[str, str]:
     return {name: "" for other, name in ENVIRONMENT.items() if other != part}
 
 
-def written(shop: Mapping[str, str], here: Surroundings = Surroundings(())) -> str:  # noqa: B008  # frozen
+def written(shop: Mapping[str, str], here: Surroundings) -> str:
     """Return the text of a configuration, with what else there is in comments."""
     lines = [
         "# What toban watches. `toban check` tries it, `toban schema` tells all there is.",

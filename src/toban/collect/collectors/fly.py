@@ -27,6 +27,7 @@ from toban.state import tallies
 
 T = TypeVar("T")
 
+REMEDY: Final = "give it a read-only token of the organisation: fly tokens create readonly"
 LAG: Final = timedelta(seconds=30)
 """How far behind the present Fly's numbers are asked for: they come every 15 seconds, and a little late."""
 LONGEST: Final = timedelta(minutes=15)
@@ -253,9 +254,6 @@ class Fly(Collector):
     @property
     def _headers(self) -> dict[str, str]:
         return {"authorization": authorization(self.token.get_secret_value())}
-
-
-REMEDY: Final = "give it a read-only token of the organisation: fly tokens create readonly"
 
 
 def authorization(token: str) -> str:
