@@ -1,8 +1,9 @@
 """
 How fast and how small the store is: `python bench/tsdb.py [--series N] [--hours N]`.
 
-The data is what an exporter shows: 60 % histogram buckets, 20 % counters, 5 % sums with fractions, 15 % gauges, one
-look each 15 s with a few milliseconds of jitter. The clock is the bench's own, the disk is real.
+The data is what an exporter shows: 60 % histogram buckets, 20 % counters, 5 % sums with fractions, 15 % gauges, half
+of them with two decimal places, one look each 15 s with a few milliseconds of jitter. The clock is the bench's own, the
+disk is real.
 """
 
 import argparse
@@ -64,8 +65,8 @@ class Exporter:
         self.values += np.where(self.counts, self.random.poisson(self.rates * 3, size), 0)
         self.values += np.where(self.sums, self.random.exponential(0.3, size), 0)
         self.values += np.where(self.whole, self.random.integers(-1, 2, size), 0)
-        drift = np.round(self.random.normal(0, 1, size), 2)
-        self.values += np.where(self.gauges & ~self.whole, drift, 0)
+        drift = np.round(self.values + self.random.normal(0, 1, size), 2)
+        self.values = np.where(self.gauges & ~self.whole, drift, self.values)
         jitter = int(self.random.integers(-5, 6))
         return Batch(self.layout, milliseconds(at) + jitter, self.values.copy())
 

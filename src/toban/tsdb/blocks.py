@@ -29,7 +29,10 @@ from toban.tsdb.damage import DamageError
 from toban.tsdb.declaring import family_of
 from toban.tsdb.merging import Numbers, Piece, Values
 
-MAGIC: Final = b"TOBANTS1"
+MAGIC: Final = b"TOBANTS2"
+EARLIER: Final = (b"TOBANTS1",)
+"""Formats that are read too: the first had no rows of decimal places."""
+
 FOOTER: Final = struct.Struct("<QIII8s")
 WIDE: Final = 128
 LARGE: Final = 2**16
@@ -240,7 +243,7 @@ class Block:
         footer = os.pread(self._handle, FOOTER.size, max(0, self.size - FOOTER.size))
         offset, length, checksum, footer_sum, magic = FOOTER.unpack(footer)
         start = os.pread(self._handle, len(MAGIC), 0)
-        if (start, magic) != (MAGIC, MAGIC) or crc32(footer[: 8 + 4 + 4]) != footer_sum:
+        if start != magic or magic not in (MAGIC, *EARLIER) or crc32(footer[: 8 + 4 + 4]) != footer_sum:
             raise DamageError(f"tsdb: {self.path.name}: cut short, or no block")
         packed = os.pread(self._handle, length, offset)
         if crc32(packed) != checksum:

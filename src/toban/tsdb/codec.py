@@ -1,9 +1,10 @@
 """
 Values as few bytes, and back, bit for bit.
 
-A tile of values is written row by row as what changed: whole numbers as differences in as many bytes as the row needs,
-other numbers as the bits that differ from the one before. Markers (every NaN, whatever its bits) are lifted out first
-as runs, so that a gap costs its row nothing. The bytes of equal weight are laid side by side, then zstd packs them.
+A tile of values is written row by row as what changed. Whole numbers, and numbers of a few decimal places as so many of
+the last place, are differences in as many bytes as the row needs; other numbers are the bits that differ from the one
+before. Markers (every NaN, whatever its bits) are lifted out first as runs, so that a gap costs its row nothing. The
+bytes of equal weight are laid side by side, then zstd packs them.
 """
 
 from itertools import pairwise
@@ -18,6 +19,9 @@ LEVEL: Final = 3
 
 WHOLE: Final = (1, 2, 4, 8)
 """Bytes that a difference of whole numbers may take; a row that never changes takes none."""
+
+PLACES: Final = 6
+"""How many decimal places a row may have and not be written as bits; its kind is ten times these, and the bytes."""
 
 BITS: Final = 9
 """The kind of row that is written as changed bits."""
@@ -38,7 +42,7 @@ def pack(values: Values) -> bytes:
         kinds.tobytes(),
         _shuffled(firsts),
     ]
-    parts += [_shuffled(changes[kinds == width].astype(f"<u{width}")) for width in WHOLE]
+    parts += [_shuffled(changes[kinds % 10 == width].astype(f"<u{width}")) for width in WHOLE]
     parts.append(_shuffled(changes[kinds == BITS]))
     return bytes(cramjam.zstd.compress(b"".join(parts), level=LEVEL))
 
@@ -50,18 +54,21 @@ def unpack(data: bytes, rows: int, columns: int) -> Values:
     starts, lengths = source.take("<u4", count), source.take("<u4", count)
     markers = source.take("<u8", count)
     kinds = source.take("u1", rows)
+    widths, places = kinds % 10, kinds // 10
     firsts = source.planes(8, rows)
     values = np.empty((rows, columns), np.float64)
-    still = np.flatnonzero(kinds == 0)
+    still = np.flatnonzero(widths == 0)
     values[still] = firsts[still].view(np.int64).astype(np.float64)[:, None]
     for width in WHOLE:
-        here = np.flatnonzero(kinds == width)
+        here = np.flatnonzero(widths == width)
         if len(here):
-            steps = _unzigzag(source.planes(width, len(here) * (columns - 1)).astype(np.uint64))
+            steps = _unzigzag(source.planes(width, len(here) * (columns - 1)))
             whole = np.empty((len(here), columns), np.int64)
             whole[:, 0] = firsts[here].view(np.int64)
             whole[:, 1:] = steps.reshape(len(here), columns - 1)
             values[here] = np.cumsum(whole, axis=1, out=whole)
+    for place in set(places[places > 0].tolist()):
+        values[places == place] /= 10.0**place
     here = np.flatnonzero(kinds == BITS)
     if len(here):
         bits = np.empty((len(here), columns), np.uint64)
@@ -117,24 +124,44 @@ def _filled(values: Values) -> Values:
 def _changes(values: Values) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint64]]:
     """Return for each row its kind, its first number, and what changed from one number to the next."""
     bits = values.view(np.uint64)
-    with np.errstate(invalid="ignore"):
-        whole = values.astype(np.int64)
-    # Compared by bits, so that a negative nought is no whole number.
-    is_whole = (whole.astype(np.float64).view(np.uint64) == bits).all(axis=1) & (np.abs(values) < 2**53).all(axis=1)
+    whole, places = np.zeros(values.shape, np.int64), np.zeros(len(values), np.uint8)
+    is_whole = np.zeros(len(values), np.bool_)
+    for place in range(PLACES + 1):
+        others = np.flatnonzero(~is_whole)
+        # Most rows that are none show it at once.
+        others = others[_scaled(values[others, :4], place)[1]]
+        if len(others):
+            scaled, exact = _scaled(values[others], place)
+            fitting = others[exact]
+            whole[fitting], places[fitting], is_whole[fitting] = scaled[exact], place, True
     steps = np.diff(whole, axis=1)
     zigzag = ((steps << 1) ^ (steps >> 63)).view(np.uint64)
     largest = zigzag.max(axis=1, initial=0)
     kinds = np.zeros(len(values), np.uint8)
     for narrow, width in pairwise((0, *WHOLE)):
         kinds[largest >= np.uint64(1 << (8 * narrow))] = width
-    kinds[largest == 0] = 0
+    kinds += 10 * places
     kinds[~is_whole] = BITS
     changes = np.where(is_whole[:, None], zigzag, bits[:, 1:] ^ bits[:, :-1])
     return kinds, np.where(is_whole, whole[:, 0].view(np.uint64), bits[:, 0]), changes
 
 
-def _unzigzag(numbers: NDArray[np.uint64]) -> NDArray[np.int64]:
-    return (numbers >> np.uint64(1)).view(np.int64) ^ -(numbers & np.uint64(1)).view(np.int64)
+def _scaled(values: Values, places: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return values in units of so many decimal places, and which rows are whole numbers of these to the last bit."""
+    unit = 10.0**places
+    with np.errstate(invalid="ignore", over="ignore"):
+        near = np.rint(values * unit)
+        whole = near.astype(np.int64)
+    # Compared by bits, so that a negative nought is no whole number.
+    same = (whole / unit).view(np.uint64) == values.view(np.uint64)
+    return whole, (same & (np.abs(near) < 2**53)).all(axis=1)
+
+
+def _unzigzag(numbers: NDArray[Any]) -> NDArray[Any]:
+    """Return the differences; in as many bytes, since they fit."""
+    signed = np.dtype(f"i{numbers.itemsize}")
+    differences: NDArray[Any] = (numbers >> 1).view(signed) ^ -(numbers & 1).view(signed)
+    return differences
 
 
 def _shuffled(numbers: NDArray[Any]) -> bytes:
@@ -159,4 +186,7 @@ class _Source:
     def planes(self, width: int, count: int) -> NDArray[Any]:
         """Return the next numbers, their bytes laid side by side."""
         planes = self.take("u1", width * count).reshape(width, count)
-        return np.ascontiguousarray(planes.T).reshape(-1).view(f"<u{width}")
+        laid = np.empty((count, width), np.uint8)
+        for place, plane in enumerate(planes):
+            laid[:, place] = plane  # one after the other: numpy takes longer to turn them over at once
+        return laid.reshape(-1).view(f"<u{width}")

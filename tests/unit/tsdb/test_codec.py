@@ -13,6 +13,7 @@ NUMBERS = st.one_of(
     st.integers(-(2**53), 2**53).map(float),
     st.integers(0, 300).map(float),
     st.floats(width=64),
+    st.decimals(-(10**9), 10**9, places=2).map(float),
 )
 
 
@@ -36,6 +37,28 @@ def test_times_come_back(times):
     array = np.array(sorted(times), np.int64)
 
     assert (unpack_times(pack_times(array), len(array)) == array).all()
+
+
+@given(
+    arrays(np.int64, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(-(2**53), 2**53)),
+    st.integers(0, 8),
+)
+def test_decimals_come_back_with_their_bits(whole, places):
+    """
+    Numbers of few or many decimal places, large ones too, are what they were.
+    """
+    values = whole / 10.0**places
+
+    assert same(unpack(pack(values), *values.shape), values)
+
+
+def test_decimals_cost_as_little_as_what_they_are_parts_of():
+    """
+    A share that is measured to two places takes no more than its hundreds would as whole numbers, but for a few bytes.
+    """
+    hundreds = np.round(np.cumsum(np.random.default_rng(1).normal(0, 50, (8, 400)) + 1, axis=1)) + 0.0
+
+    assert len(pack(hundreds / 100)) < len(pack(hundreds)) + 20
 
 
 def test_a_gap_costs_a_row_of_whole_numbers_next_to_nothing():

@@ -21,11 +21,16 @@ FAMILIES = [counter("seen_total", "What was seen."), gauge("load", "How it bears
 WINDOW = timedelta(minutes=10)
 
 
-def batches():
-    """Return what each folder holds: looks of an hour, some late, some ended, some with gaps."""
+def batches(edition):
+    """Return what each folder holds: looks of an hour, some late, some ended, some with gaps; from 2 on, decimals."""
     layout = Layout(SERIES, FAMILIES)
     for number in range(240):
-        values = [number * 1.0, number * 0.1, number % 7, -1e300 if number % 50 else np.inf]
+        values = [
+            number * 1.0,
+            number * 0.1 if edition == "1" else number / 10,
+            number % 7,
+            -1e300 if number % 50 else np.inf,
+        ]
         if number % 11 == 0:
             values[number % 4] = ABSENT
         if number == 200:
@@ -34,11 +39,11 @@ def batches():
         yield Batch(layout, START + number * 15_000 - late + number % 2, np.array(values))
 
 
-async def write(folder: Path) -> None:
+async def write(folder: Path, edition: str) -> None:
     """Write a folder: some of it sealed and compacted, some in the head. How those in `tests/data/tsdb` were made."""
     clock = FakeClock()
     with Store(folder, TsdbSettings(), clock, Meters(), window=WINDOW, backlog=10_000) as store:
-        for batch in batches():
+        for batch in batches(edition):
             await store.append([batch])
             await clock.sleep(15)
             await store.tend()
@@ -50,7 +55,7 @@ async def test_what_was_written_is_read(folder, tmp_path):
     Every number, to the last bit; and it goes on from there.
     """
     shutil.copytree(folder, tmp_path / "tsdb")
-    await write(tmp_path / "expected")
+    await write(tmp_path / "expected", folder.name)
     clock = FakeClock()
     await clock.sleep(3600)
     opened = []
