@@ -77,7 +77,8 @@ class Joined:
         if len(self.pieces) == 1:
             return self.pieces[0].read(self._rows(0, ids)[0], first, last)
         values = np.full((len(ids), last - first), ABSENT)
-        doubtful: list[tuple[int, int, NDArray[np.intp], Values]] = []
+        twice = self._twice[first:last]
+        ranks = np.full(values.shape if twice.any() else 0, -(2**63))
         for number, piece in enumerate(self.pieces):
             low, high = np.searchsorted(piece.times, [self.times[first], self.times[last - 1] + 1]).tolist()
             if low == high:
@@ -87,12 +88,13 @@ class Joined:
                 continue
             found = piece.read(rows, low, high)
             columns = np.searchsorted(self.times[first:last], piece.times[low:high])
-            self._place(values, found, here, columns)
-            twice = np.flatnonzero(self._twice[first + columns]).tolist()
-            doubtful += [(int(piece.ranks[low + at]), int(columns[at]), here, found[:, at]) for at in twice]
-        for _, column, here, numbers in sorted(doubtful, key=lambda one: one[0]):
-            there = ~is_absent(numbers)
-            values[here[there], column] = numbers[there]
+            if twice[columns].any():
+                cells = np.ix_(here, columns)
+                later = ~is_absent(found) & (piece.ranks[low:high] >= ranks[cells])
+                values[cells] = np.where(later, found, values[cells])
+                ranks[cells] = np.where(later, piece.ranks[low:high], ranks[cells])
+            else:
+                self._place(values, found, here, columns)
         return values
 
     def _rows(self, number: int, ids: Numbers) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -38,6 +38,8 @@ def seconds(at: int) -> float | int:
 
 def texts_of(values: NDArray[np.float64]) -> list[bytes]:
     """Write many values as `text_of` writes each: all at once, but for those that need care."""
+    if (whole := _whole(values)) is not None:
+        return orjson.dumps(whole, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
     raw = orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)
     texts = raw[1:-1].replace(b".0,", b",").removesuffix(b".0").split(b",")
     if b"e" in raw or b"n" in raw:
@@ -47,31 +49,38 @@ def texts_of(values: NDArray[np.float64]) -> list[bytes]:
     return texts
 
 
-class _Times(dict[int, bytes]):
-    """Writes times; the series of an answer mostly share theirs, so each is written once."""
+def _whole(values: NDArray[np.float64]) -> NDArray[np.int64] | None:
+    """Return values as whole numbers if that is what they all are, to the last bit, and none needs an exponent."""
+    values = np.ascontiguousarray(values)
+    if not (np.abs(values) < 2**53).all():
+        return None
+    whole = values.astype(np.int64)
+    return whole if (whole.astype(np.float64).view(np.int64) == values.view(np.int64)).all() else None
+
+
+class _Times:
+    """Writes times; the series of an answer mostly share theirs, so they are written once."""
 
     def __init__(self) -> None:
         self._last: NDArray[np.int64] = np.empty(0, np.int64)
-        self._written: list[bytes] = []
+        self._pairs = b""
 
-    def __missing__(self, at: int) -> bytes:
-        text = self[at] = b'"],[%s,"' % repr(seconds(at)).encode()
-        return text
-
-    def written(self, times: NDArray[np.int64]) -> list[bytes]:
-        """Return what stands before each value: the end of the last pair, and the beginning of this one."""
+    def pairs(self, times: NDArray[np.int64]) -> bytes:
+        """Return the pairs of times and values, with a place for each value to be put in."""
         if not np.array_equal(times, self._last):
-            self._last, self._written = times, list(map(self.__getitem__, times.tolist()))
-        return self._written
+            if (times % 1000).any():
+                texts = [repr(seconds(at)).encode() for at in times.tolist()]
+            else:
+                texts = orjson.dumps(times // 1000, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
+            self._last, self._pairs = times, b'[%s,"%%b"]' % b',"%b"],['.join(texts)
+        return self._pairs
 
 
 def array(series: Sequence[Points], *, single: bool) -> Iterator[bytes]:
     """Write the series of a vector (``single``) or a matrix as an array of JSON, one after the other."""
     times, separator = _Times(), b"["
     for points in series:
-        parts = [b""] * (2 * len(points.times))
-        parts[::2], parts[1::2] = times.written(points.times), texts_of(points.values)
-        pairs = b"".join([*parts, b'"]'])[len(b'"],') :]
+        pairs = times.pairs(points.times) % tuple(texts_of(points.values))
         kind = b',"value":%s}' if single else b',"values":[%s]}'
         yield b"".join([separator, b'{"metric":', orjson.dumps(points.labels), kind % pairs])
         separator = b","
