@@ -14,7 +14,7 @@ from toban.core.meters import Meters
 from toban.core.ports import Condition
 from toban.core.samples import milliseconds
 from toban.promql.engine import Engine
-from toban.promql.presence import Presence
+from toban.promql.replies import Reply, replies
 from toban.promql.testing import MemorySource
 from toban.state import feed
 from toban.state.databases import Sqlite
@@ -45,10 +45,8 @@ class Asked:
             raise self.trouble
         return self.engine.instant(query, at)
 
-    async def presence(self, query: str, at: int) -> Presence:
-        if self.trouble:
-            raise self.trouble
-        return self.engine.presence(query, at)
+    async def replies(self, queries: Sequence[str], at: int) -> list[Reply]:
+        return [Reply(self.trouble)] if self.trouble else replies(self.engine, queries, at)
 
 
 class Judged:

@@ -1,5 +1,6 @@
 """Where rules are judged, and how that went."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -63,6 +64,16 @@ class Bench:
         self.at: datetime | None = None
         self.seconds = 0.0
         self.series = recording.alerts()
+
+    def runs(self) -> Iterator[list[Seat]]:
+        """Return the rules in runs whose queries may be asked together: what one writes down, the next can read."""
+        run: list[Seat] = []
+        for seat in self.seats:
+            run.append(seat)
+            if seat.series:
+                yield run
+                run = []
+        yield run
 
     def late(self, now: datetime) -> bool:
         """Whether it was not judged for three intervals."""

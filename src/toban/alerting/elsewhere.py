@@ -1,12 +1,16 @@
 """Rules that the outside engine answers."""
 
+import time
+from collections.abc import Sequence
 from datetime import timedelta
 
 from toban.core.answers import Answer
+from toban.core.errors import QueryError, StoreError
 from toban.core.ports import QueryEngine
 from toban.promql import syntax
 from toban.promql.nodes import Selector
 from toban.promql.presence import Presence, presence
+from toban.promql.replies import Reply
 
 
 class Elsewhere:
@@ -23,6 +27,19 @@ class Elsewhere:
     async def instant(self, query: str, at: int, *, patience: timedelta | None = None) -> Answer:
         """Return what the query comes to at one time (milliseconds)."""
         return await self._engine.instant(query, at, patience=patience)
+
+    async def replies(self, queries: Sequence[str], at: int) -> list[Reply]:
+        """Answer the first of some queries."""
+        began = time.monotonic()
+        presence = Presence.PRESENT
+        said: Answer | QueryError | StoreError
+        try:
+            said = await self.instant(queries[0], at)
+            if not said.series:
+                presence = await self.presence(queries[0], at)
+        except (QueryError, StoreError) as error:
+            said = error
+        return [Reply(said, presence, time.monotonic() - began)]
 
     async def presence(self, query: str, at: int) -> Presence:
         """Tell how much of what a query reads is there: each of its selectors is asked for."""

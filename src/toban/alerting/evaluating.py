@@ -23,6 +23,7 @@ from toban.core.meters import Meters
 from toban.core.ports import Clock, Condition, SampleSink
 from toban.core.samples import Batch, counter, gauge, milliseconds
 from toban.promql.presence import Presence
+from toban.promql.replies import Reply
 from toban.state.door import State
 
 log = structlog.get_logger("toban.alerting")
@@ -127,32 +128,39 @@ class Evaluating:
     async def judge(self, bench: Bench) -> None:
         """Judge a group's rules once, one after the other, all at the same time of day."""
         now, began = self._clock.now(), self._clock.monotonic()
-        for seat in bench.seats:
-            start = self._clock.monotonic()
-            try:
-                health, error = await self._judged(seat, bench, now), ""
-            except (QueryError, StoreError) as caught:
-                health, error = Health.FAILED, str(caught)
-                self._meters.add(FAILURES, group=bench.group.name)
-            if error and error != seat.seen.error:
-                log.warning("a rule can't be judged", rule=seat.rule.name, error=error)
-            seat.seen = Seen(health, error, now, self._clock.monotonic() - start)
+        engine, at = self._outside if bench.group.outside else self._engine, milliseconds(now)
+        for seats in bench.runs():
+            while seats:
+                replies = await engine.replies([seat.rule.query.text for seat in seats], at)
+                for seat, reply in zip(seats, replies, strict=False):
+                    await self._see(seat, bench, reply, engine, now)
+                seats = seats[len(replies) :]
         standings = [it for seat in bench.seats if seat.key for it in self.ledger.of(seat.key).values()]
         await self._append(bench.series.batches(recording.told(standings), milliseconds(now)))
         bench.at, bench.seconds = now, self._clock.monotonic() - began
         self._meters.add(EVALUATIONS, group=bench.group.name)
         self._meters.set(SECONDS, bench.seconds, group=bench.group.name)
 
-    async def _judged(self, seat: Seat, bench: Bench, now: datetime) -> Health:
+    async def _see(self, seat: Seat, bench: Bench, reply: Reply, engine: Engine, now: datetime) -> None:
+        start = self._clock.monotonic()
+        try:
+            health, error = await self._judged(seat, bench, reply, engine, now), ""
+        except (QueryError, StoreError) as caught:
+            health, error = Health.FAILED, str(caught)
+            self._meters.add(FAILURES, group=bench.group.name)
+        if error and error != seat.seen.error:
+            log.warning("a rule can't be judged", rule=seat.rule.name, error=error)
+        seat.seen = Seen(health, error, now, reply.seconds + self._clock.monotonic() - start)
+
+    async def _judged(self, seat: Seat, bench: Bench, reply: Reply, engine: Engine, now: datetime) -> Health:
         at = milliseconds(now)
-        engine = self._outside if bench.group.outside else self._engine
         if isinstance(seat.rule, RecordingRule):
-            values = await judging.recorded(seat.rule, engine, at, bench.group.limit)
+            values = judging.recorded(seat.rule, reply, bench.group.limit)
             if seat.series:
                 await self._append(seat.series.batches(values, at))
             return Health.OK
-        found = await judging.findings(seat.rule, engine, at, bench.group.limit)
-        health = Health.OK if found else await self._health(seat.rule, engine, now)
+        found = await judging.findings(seat.rule, reply, engine, at, bench.group.limit)
+        health = Health.OK if found else await self._health(seat.rule, reply.presence, now)
         before = self.ledger.of(seat.key)
         if found and seat.key not in self._seen:
             await self._note_seen(seat.key, now)
@@ -165,9 +173,8 @@ class Evaluating:
             await self.ledger.put(seat.key, step(before, found, now, seat.rule.hold, seat.rule.keep))
         return health
 
-    async def _health(self, rule: AlertRule, engine: Engine, now: datetime) -> Health:
+    async def _health(self, rule: AlertRule, there: Presence, now: datetime) -> Health:
         """Tell what an empty answer means."""
-        there = await engine.presence(rule.query.text, milliseconds(now))
         settling = now - self._started < SETTLING
         if there is Presence.PRESENT:
             if rule.key not in self._seen:

@@ -12,7 +12,7 @@ from toban.core.alerts import ALERTNAME
 from toban.core.answers import Answer, Shape
 from toban.core.errors import QueryError
 from toban.core.labels import NAME, Labels
-from toban.promql.presence import Presence
+from toban.promql.replies import Reply
 
 MOST_QUERIES: Final = 10
 """How many questions the texts of one alert may ask."""
@@ -25,21 +25,23 @@ class Engine(Protocol):
         """Return what the query comes to at one time (milliseconds). Raises ``QueryError`` or ``StoreError``."""
         ...
 
-    async def presence(self, query: str, at: int) -> Presence:
-        """Tell how much of what a query reads is there. Raises like ``instant``."""
+    async def replies(self, queries: Sequence[str], at: int) -> list[Reply]:
+        """Answer the first of some queries, and perhaps some after it. Raises nothing of that."""
         ...
 
 
-async def findings(rule: AlertRule, engine: Engine, at: int, limit: int = 0) -> dict[Labels, Finding]:
+async def findings(rule: AlertRule, reply: Reply, engine: Engine, at: int, limit: int = 0) -> dict[Labels, Finding]:
     """
     Return what a rule finds at a time (milliseconds), by the labels of the alerts that it stands for.
+
+    ``reply`` is what came of its query; what its texts ask, ``engine`` is asked.
 
     Raises ``QueryError`` or ``StoreError`` when its query can't be answered, comes to more than ``limit`` series
     (unless that is 0), or to two with the same labels.
     """
     found: dict[Labels, Finding] = {}
     answers: dict[str, Sequence[Found]] = {}
-    for series, value in _values(await engine.instant(rule.query.text, at), limit):
+    for series, value in _values(reply.answer, limit):
         given = series.drop(NAME)
         labels = {name: await _said(text, given, value, engine, at, answers) for name, text in rule.labels.items()}
         annotations = {
@@ -52,10 +54,10 @@ async def findings(rule: AlertRule, engine: Engine, at: int, limit: int = 0) -> 
     return found
 
 
-async def recorded(rule: RecordingRule, engine: Engine, at: int, limit: int = 0) -> dict[Labels, float]:
+def recorded(rule: RecordingRule, reply: Reply, limit: int = 0) -> dict[Labels, float]:
     """Return the series that a rule writes down. Raises like ``findings``."""
     found: dict[Labels, float] = {}
-    for series, value in _values(await engine.instant(rule.query.text, at), limit):
+    for series, value in _values(reply.answer, limit):
         labels = Labels({**series, **rule.labels, NAME: rule.name})
         if labels in found:
             raise QueryError("vector contains metrics with the same labelset after applying rule labels")

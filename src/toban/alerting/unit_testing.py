@@ -25,7 +25,7 @@ from toban.core.labels import Labels
 from toban.core.samples import STALE, moment
 from toban.core.section import Section
 from toban.promql.engine import Engine
-from toban.promql.presence import Presence
+from toban.promql.replies import Reply, replies
 from toban.promql.scripts import ScriptError, labels_of, values_of
 from toban.promql.testing import MemorySource
 
@@ -133,8 +133,8 @@ class _InMemory:
     async def instant(self, query: str, at: int, *, patience: timedelta | None = None) -> Answer:
         return self._engine.instant(query, at)
 
-    async def presence(self, query: str, at: int) -> Presence:
-        return self._engine.presence(query, at)
+    async def replies(self, queries: Sequence[str], at: int) -> list[Reply]:
+        return replies(self._engine, queries, at)
 
 
 class _Run:
@@ -176,16 +176,17 @@ class _Run:
     async def _judge(self, group: Group, now: timedelta) -> None:
         at = round(now / timedelta(milliseconds=1))
         for rule in group.rules:
+            (reply,) = await self.engine.replies([rule.query.text], at)
             try:
                 if isinstance(rule, RecordingRule):
-                    self._write(f"record {rule.name}", await judging.recorded(rule, self.engine, at, group.limit), at)
+                    self._write(f"record {rule.name}", judging.recorded(rule, reply, group.limit), at)
                 else:
-                    await self._judge_alert(rule, group, at)
+                    await self._judge_alert(rule, reply, group, at)
             except QueryError as error:
                 self.failures.append(Failure(self.name, f"rule {rule.name} at {now}", "an answer", str(error)))
 
-    async def _judge_alert(self, rule: AlertRule, group: Group, at: int) -> None:
-        found = await judging.findings(rule, self.engine, at, group.limit)
+    async def _judge_alert(self, rule: AlertRule, reply: Reply, group: Group, at: int) -> None:
+        found = await judging.findings(rule, reply, self.engine, at, group.limit)
         before = self.standings.get(rule.key, {})
         self.standings[rule.key] = step(before, found, moment(at), rule.hold, rule.keep).after
         self._write(f"alert {rule.key}", told(self.standings[rule.key].values()), at)

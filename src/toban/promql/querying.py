@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from types import TracebackType
@@ -11,7 +11,7 @@ from typing import Final, Self, TypeVar
 from toban.core.answers import Answer
 from toban.core.errors import QueryCanceledError, QueryError, QueryTimeoutError
 from toban.promql.engine import Engine
-from toban.promql.presence import Presence
+from toban.promql.replies import Reply, replies
 
 T = TypeVar("T")
 
@@ -66,9 +66,12 @@ class Querying:
             patience,
         )
 
-    async def presence(self, query: str, at: int) -> Presence:
-        """Tell how much of what a query reads is there at a time (milliseconds). Raises like ``instant``."""
-        return await self._ask(lambda deadline, canceled: self.engine.presence(query, at), None)
+    async def replies(self, queries: Sequence[str], at: int) -> list[Reply]:
+        """Answer the first of some queries at a time (milliseconds), and those after it as long as a moment lasts."""
+        try:
+            return await self._ask(lambda _, canceled: replies(self.engine, queries, at, canceled=canceled), None)
+        except QueryError as error:  # it got no turn, or took too long
+            return [Reply(error)]
 
     async def _ask(self, ask: Callable[[float, threading.Event], T], patience: timedelta | None) -> T:
         if self._closed:

@@ -42,7 +42,7 @@ async def test_what_is_looked_at_is_there_or_not(query):
     Selector by selector, with its offset and its range.
     """
     asked = Asked(loaded(SERIES))
-    ours = await asked.presence(query, AT)
+    ours = asked.engine.presence(query, AT)
     assert await Elsewhere(asked, LOOKBACK).presence(query, AT) == ours
 
 
