@@ -43,11 +43,11 @@ class Labels(dict[str, str]):
 
     def drop(self, *names: str) -> "Labels":
         """Return these labels without the given names."""
-        return Labels((name, value) for name, value in self.items() if name not in names)
+        return _in_order([pair for pair in self.items() if pair[0] not in names])
 
     def keep(self, *names: str) -> "Labels":
         """Return only the given names of these labels."""
-        return Labels((name, value) for name, value in self.items() if name in names)
+        return _in_order([pair for pair in self.items() if pair[0] in names])
 
     def __str__(self) -> str:
         """Write the series as PromQL would."""
@@ -58,6 +58,13 @@ class Labels(dict[str, str]):
         raise TypeError("labels are never changed: make new ones")
 
     __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _immutable
+
+
+def _in_order(pairs: Iterable[tuple[str, str]]) -> Labels:
+    """Return the labels of pairs that are sorted, and none of which is empty."""
+    labels = Labels.__new__(Labels)
+    dict.update(labels, pairs)
+    return labels
 
 
 def quote(value: str) -> str:

@@ -122,6 +122,8 @@ def _patterns(there: Bools) -> Iterator[tuple[Index, Index]]:
 def _coalesced(bounds: Floats, counts: Floats) -> tuple[Floats, Floats]:
     """Make one bucket of those with the same bound, written differently."""
     distinct = np.flatnonzero(np.diff(bounds, prepend=np.nan) != 0)
+    if len(distinct) == len(bounds):
+        return bounds, counts
     return bounds[distinct], np.add.reduceat(counts, distinct, axis=0)
 
 

@@ -85,11 +85,11 @@ class Querying:
         answer = asyncio.get_running_loop().run_in_executor(self._thread, ask, deadline, canceled)
         answer.add_done_callback(lambda _: self._asked.discard(canceled))
         try:
-            async with asyncio.timeout(limit.total_seconds()):
-                # Shielded, so that the place in the queue is free only when the thread is done with the query.
-                return await asyncio.shield(answer)
-        except TimeoutError as error:
-            raise QueryTimeoutError("query timed out in query execution") from error
+            # Never cancelled itself: the place in the queue is free only when the thread is done with the query.
+            await asyncio.wait([answer], timeout=limit.total_seconds())
+            if not answer.done():
+                raise QueryTimeoutError("query timed out in query execution")
+            return answer.result()
         finally:
             canceled.set()
             # What the thread still says has nobody to hear it.

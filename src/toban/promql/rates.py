@@ -5,6 +5,9 @@ import numpy as np
 from toban.promql.values import Bools, Floats
 from toban.promql.windows import Windows
 
+_CLOSE = 1 + 1e-9
+"""Allows for rounding where a comparison only has to be sure enough."""
+
 
 def extrapolated(windows: Windows, *, counter: bool, per_second: bool) -> tuple[Floats, Bools]:
     """
@@ -14,8 +17,8 @@ def extrapolated(windows: Windows, *, counter: bool, per_second: bool) -> tuple[
     """
     values = windows.values
     first, growth = windows.first(values), windows.last(values) - windows.first(values)
-    if counter:
-        growth = growth + _lost_to_resets(windows)
+    if counter and (lost := _lost_to_resets(windows)) is not None:
+        growth = growth + lost
     began, ended = windows.first(windows.times), windows.last(windows.times)
     sampled = (ended - began) / 1000
     between = sampled / (windows.counts - 1)
@@ -23,22 +26,27 @@ def extrapolated(windows: Windows, *, counter: bool, per_second: bool) -> tuple[
     to_start = np.where(to_start >= between * 1.1, between / 2, to_start)
     to_end = (windows.ends - ended) / 1000
     to_end = np.where(to_end >= between * 1.1, between / 2, to_end)
+    seconds = windows.span / 1000 if per_second else 1.0
+    result = growth * ((sampled + to_start + to_end) / sampled / seconds)
     if counter:
-        to_zero = np.where((growth > 0) & (first >= 0), sampled * (first / growth), to_start)
-        to_start = np.where(to_zero < to_start, to_zero, to_start)
-    factor = (sampled + to_start + to_end) / sampled
-    if per_second:
-        factor = factor / (windows.span / 1000)
-    return growth * factor, windows.present(2)
+        # Counters near their beginning are seldom: everywhere else one factor holds for all that share their times.
+        near = np.flatnonzero((first <= growth * (to_start / sampled * _CLOSE)).any(axis=0))
+        if len(near):
+            first, growth, sampled, to_start, to_end = (
+                each[:, near] for each in (first, growth, sampled, to_start, to_end)
+            )
+            to_zero = np.where((growth > 0) & (first >= 0), sampled * (first / growth), to_start)
+            to_start = np.where(to_zero < to_start, to_zero, to_start)
+            result[:, near] = growth * ((sampled + to_start + to_end) / sampled / seconds)
+    return result, windows.present(2)
 
 
-def _lost_to_resets(windows: Windows) -> Floats:
-    """Return what counters had reached before each reset inside a window, added up."""
+def _lost_to_resets(windows: Windows) -> Floats | None:
+    """Return what counters had reached before each reset inside a window, added up; nothing if there was none."""
     values = windows.values
     drops = values[:, 1:] < values[:, :-1]
-    resetting = drops.any(axis=1)
-    if not resetting.any():
-        return np.zeros((1, 1))
+    if not drops.any():
+        return None
     lost = np.zeros((len(values), values.shape[1]))
     np.cumsum(np.where(drops, values[:, :-1], 0.0), axis=1, out=lost[:, 1:])
     if np.isfinite(lost[:, -1]).all():

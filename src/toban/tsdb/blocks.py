@@ -27,7 +27,7 @@ from toban.core.samples import ABSENT, Family
 from toban.tsdb.codec import unpack, unpack_times
 from toban.tsdb.damage import DamageError
 from toban.tsdb.declaring import family_of
-from toban.tsdb.merging import Numbers, Piece, Values
+from toban.tsdb.merging import Numbers, Piece, Read, Values
 
 MAGIC: Final = b"TOBANTS2"
 EARLIER: Final = (b"TOBANTS1",)
@@ -173,7 +173,7 @@ class Block:
                 continue
             if wanted is not None and not wanted[group.ids].any():
                 continue
-            times = self._times(group)
+            times = self._times(number, cache)
             ranks = np.full(len(times), self.name.turn - 2**62)
             piece = Piece(group.ids, times, ranks, self._reader(number, cache)).between(start, end)
             piece = piece.only(wanted) if piece and wanted is not None else piece
@@ -183,17 +183,16 @@ class Block:
 
     def verify(self) -> None:
         """Read everything once; what is not what was written is reported."""
-        for group in self.groups:
-            if len(self._times(group)):
-                for number in range(len(group.tiles)):
-                    self._bytes(Extent(*group.tiles[number].tolist()), int(group.seeds[number]))
+        for number, group in enumerate(self.groups):
+            if len(self._times(number)):
+                for tile in range(len(group.tiles)):
+                    self._bytes(Extent(*group.tiles[tile].tolist()), int(group.seeds[tile]))
 
-    def _reader(self, number: int, cache: Cache) -> Callable[[NDArray[np.intp], int, int], Values]:
+    def _reader(self, number: int, cache: Cache) -> Read:
         group = self.groups[number]
 
-        def read(rows: NDArray[np.intp], first: int, last: int) -> Values:
+        def read(rows: NDArray[np.intp], first: int, last: int, into: Values) -> None:
             wide, long = tile_shape(len(group.ids))
-            values = np.empty((len(rows), last - first))
             for high in np.unique(rows // wide).tolist():
                 here = np.flatnonzero(rows // wide == high)
                 inside = rows[here] - high * wide
@@ -204,8 +203,7 @@ class Block:
                     # Nearly always all series of a tile are wanted, in order: then nothing needs picking.
                     whole = len(inside) == len(tile) and bool((np.diff(inside) == 1).all())
                     rows_out = slice(here[0], here[-1] + 1) if here[-1] - here[0] + 1 == len(here) else here
-                    values[rows_out, begin - first : end - first] = part if whole else part[inside]
-            return values
+                    into[rows_out, begin - first : end - first] = part if whole else part[inside]
 
         return read
 
@@ -222,9 +220,17 @@ class Block:
             cache.put(key, values)
         return values
 
-    def _times(self, group: Sealed) -> Numbers:
-        data = self._bytes(group.times)
-        return unpack_times(data, group.count) if data else np.empty(0, np.int64)
+    def _times(self, number: int, cache: Cache | None = None) -> Numbers:
+        key, group = (self.name.turn, number, -1), self.groups[number]
+        times = cache.get(key) if cache else None
+        if times is None:
+            data = self._bytes(group.times)
+            if not data:
+                return np.empty(0, np.int64)
+            times = unpack_times(data, group.count)
+            if cache:
+                cache.put(key, times)
+        return times
 
     def _bytes(self, extent: Extent, seed: int = 0) -> bytes:
         """Return sound bytes; what is damaged is reported once and comes as nothing."""

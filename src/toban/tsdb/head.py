@@ -6,6 +6,7 @@ from threading import Lock
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 
 from toban.core.samples import Batch, Layout, is_absent
 from toban.tsdb.index import Index
@@ -70,9 +71,11 @@ class Taken:
         """Return the rows in order of time, of two at one time the later number for each series."""
         rows = self if self.ordered else self._sorted()
         values = rows.values
-        return Piece(
-            ids, rows.times, rows.turns, lambda some, low, high: np.ascontiguousarray(values[low:high].T[some])
-        )
+
+        def read(some: NDArray[np.intp], low: int, high: int, into: Values) -> None:
+            into[:] = values[low:high].T[some]
+
+        return Piece(ids, rows.times, rows.turns, read)
 
     def _sorted(self) -> "Taken":
         order = np.lexsort((self.turns, self.times))

@@ -19,7 +19,7 @@ SPARSE: Final = 4
 
 Numbers = NDArray[np.int64]
 Values = NDArray[np.float64]
-Read = Callable[[NDArray[np.intp], int, int], Values]
+Read = Callable[[NDArray[np.intp], int, int, Values], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,8 +27,8 @@ class Piece:
     """
     Some series over one array of times, in one place.
 
-    ``ranks`` tell for each time how late it was written. ``read(rows, first, last)`` brings the values of some of
-    the series between two columns.
+    ``ranks`` tell for each time how late it was written. ``read(rows, first, last, into)`` brings the values of some
+    of the series between two columns.
     """
 
     ids: Numbers
@@ -48,7 +48,7 @@ class Piece:
             self,
             times=self.times[first:last],
             ranks=self.ranks[first:last],
-            read=lambda rows, low, high: read(rows, first + low, first + high),
+            read=lambda rows, low, high, into: read(rows, first + low, first + high, into),
         )
 
     def only(self, wanted: NDArray[np.bool_]) -> "Piece | None":
@@ -59,7 +59,7 @@ class Piece:
         if len(rows) == len(self.ids):
             return self
         read = self.read
-        return replace(self, ids=self.ids[rows], read=lambda some, low, high: read(rows[some], low, high))
+        return replace(self, ids=self.ids[rows], read=lambda some, low, high, into: read(rows[some], low, high, into))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,43 +74,73 @@ class Joined:
 
     def values(self, ids: Numbers, first: int, last: int) -> Values:
         """Return the values of some of the series between two columns, ``ABSENT`` where nothing was written."""
-        if len(self.pieces) == 1:
-            return self.pieces[0].read(self._rows(0, ids)[0], first, last)
-        values = np.full((len(ids), last - first), ABSENT)
-        twice = self._twice[first:last]
-        ranks = np.full(values.shape if twice.any() else 0, -(2**63))
-        for number, piece in enumerate(self.pieces):
-            low, high = np.searchsorted(piece.times, [self.times[first], self.times[last - 1] + 1]).tolist()
-            if low == high:
-                continue
-            rows, here = self._rows(number, ids)
-            if not len(rows):
-                continue
-            found = piece.read(rows, low, high)
-            columns = np.searchsorted(self.times[first:last], piece.times[low:high])
-            if twice[columns].any():
-                cells = np.ix_(here, columns)
-                later = ~is_absent(found) & (piece.ranks[low:high] >= ranks[cells])
-                values[cells] = np.where(later, found, values[cells])
-                ranks[cells] = np.where(later, piece.ranks[low:high], ranks[cells])
-            else:
-                self._place(values, found, here, columns)
+        places = [place for number in range(len(self.pieces)) if (place := self._place(number, ids, first, last))]
+        values = np.empty((len(ids), last - first))
+        whole = not self._twice[first:last].any() and sum(place.area for place in places) == values.size
+        if whole and all(place.is_slice for place in places):
+            # The way nearly everything goes: the pieces stand side by side, nothing is twice, and nothing is missing.
+            for place in places:
+                place.read(values[:, place.columns[0] : place.columns[-1] + 1])
+            return values
+        values[:] = ABSENT
+        ranks = np.full(values.shape, -(2**63))
+        for place in places:
+            found = np.empty((len(place.rows), len(place.columns)))
+            place.read(found)
+            cells = np.ix_(place.here, place.columns)
+            later = ~is_absent(found) & (place.ranks >= ranks[cells])
+            values[cells] = np.where(later, found, values[cells])
+            ranks[cells] = np.where(later, place.ranks, ranks[cells])
         return values
 
-    def _rows(self, number: int, ids: Numbers) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Return which rows of a piece are wanted, and which of the wanted they are."""
+    def _place(self, number: int, ids: Numbers, first: int, last: int) -> "_Place | None":
+        """Return where a piece stands between two columns, or nothing where it has none of the wanted series."""
         piece, order = self.pieces[number], self._orders[number]
-        places = np.searchsorted(piece.ids, ids, sorter=order)
-        rows = order[np.minimum(places, len(order) - 1)]
-        here = np.flatnonzero(piece.ids[rows] == ids)
-        return rows[here], here
-
-    def _place(self, values: Values, found: Values, here: NDArray[np.intp], columns: NDArray[np.intp]) -> None:
-        low, high = int(columns[0]), int(columns[-1]) + 1
-        if high - low == len(columns) and len(here) == len(values):
-            values[:, low:high] = found  # the way nearly everything goes: a slice, not two indexes
+        low, high = piece.times.searchsorted((self.times[first], self.times[last - 1] + 1)).tolist()
+        if low == high:
+            return None
+        if ids is piece.ids:
+            rows = here = np.arange(len(ids))
         else:
-            values[np.ix_(here, columns)] = found
+            places = np.searchsorted(piece.ids, ids, sorter=order)
+            rows = order[np.minimum(places, len(order) - 1)]
+            here = np.flatnonzero(piece.ids[rows] == ids)
+            rows = rows[here]
+        if not len(rows):
+            return None
+        columns = self.times[first:last].searchsorted(piece.times[low:high])
+        return _Place(piece, rows, low, high, here, columns)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    """Where a part of a piece stands among others: its rows and columns there, and here."""
+
+    piece: Piece
+    rows: NDArray[np.intp]
+    low: int
+    high: int
+    here: NDArray[np.intp]
+    columns: NDArray[np.intp]
+
+    @property
+    def area(self) -> int:
+        """How many values it has."""
+        return len(self.rows) * len(self.columns)
+
+    @property
+    def ranks(self) -> Numbers:
+        """How late each of the times was written."""
+        return self.piece.ranks[self.low : self.high]
+
+    @property
+    def is_slice(self) -> bool:
+        """Whether its columns stand side by side."""
+        return int(self.columns[-1] - self.columns[0]) + 1 == len(self.columns)
+
+    def read(self, into: Values) -> None:
+        """Bring the values."""
+        self.piece.read(self.rows, self.low, self.high, into)
 
 
 def joined(pieces: Sequence[Piece]) -> Iterator[Joined]:

@@ -179,8 +179,9 @@ class Store:
         groups = []
         for group in joined(pieces):
             values = group.values(group.ids, 0, len(group.times))
-            there = ~is_absent(values).all(axis=1)
-            if not there.all():
+            there = ~is_absent(values[:, -1])
+            if not there.all():  # those that have ended are there all the same; those that never were are not
+                there[~there] = ~is_absent(values[~there]).all(axis=1)
                 values = values[there]
             series = tuple(found[number] for number in group.ids[there].tolist())
             if series:
