@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from toban.promql.grouping import Layers
-from toban.promql.sums import add, whole_numbers
+from toban.promql.sums import add, continued, whole_numbers
 from toban.promql.values import Bools, Floats, Index, Vector
 
 
@@ -54,6 +54,9 @@ class Sum(_Rows):
         if whole_numbers(values):
             sums = np.add.reduceat(values[layers.order], layers.starts, axis=0)
             total[layers.groups], lost[layers.groups] = add(sums, total[layers.groups], lost[layers.groups])
+        elif layers.deep:
+            for group, rows in layers.each():
+                total[group], lost[group] = continued(values[rows].T, total[group], lost[group])
         else:
             for rows, groups in layers:
                 total[groups], lost[groups] = add(values[rows], total[groups], lost[groups])

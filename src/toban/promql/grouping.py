@@ -67,6 +67,16 @@ class Layers:
         self.groups, self.starts = np.unique(target[self.order], return_index=True)
         self._sizes = np.diff(self.starts, append=len(target))
 
+    @property
+    def deep(self) -> bool:
+        """Whether there are more layers than groups."""
+        return len(self.groups) < int(self._sizes.max(initial=0))
+
+    def each(self) -> Iterator[tuple[int, Index]]:
+        """Go through the groups: its number, and its rows of the block."""
+        for group, start, size in zip(self.groups.tolist(), self.starts.tolist(), self._sizes.tolist(), strict=True):
+            yield group, self.order[start : start + size]
+
     def __iter__(self) -> Iterator[tuple[Index, Index]]:
         """Go through the layers: rows of the block, and their groups."""
         for depth in range(int(self._sizes.max(initial=0))):

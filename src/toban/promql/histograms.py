@@ -89,19 +89,27 @@ def _name(vector: Vector, rows: Index, column: int) -> str:
 
 def _gathered(evaluator: Evaluator, vector: Vector) -> dict[Labels, list[tuple[float, int]]]:
     """Find the buckets of each histogram: bound and row."""
-    histograms: dict[Labels, list[tuple[float, int]]] = {}
+    histograms: dict[tuple[tuple[str, str], ...], list[tuple[float, int]]] = {}
+    bounds: dict[str, float | None] = {}
     for row, labels in enumerate(vector.series):
         text = labels.get(_LE, "")
-        try:
-            # Python would read digits with underscores and spaces around; Go doesn't.
-            bound = float(text) if text.strip("_ ") == text and "_" not in text else float("")
-        except ValueError:
+        bound = bounds[text] if text in bounds else bounds.setdefault(text, _bound(text))
+        if bound is None:
             evaluator.budget.warn(
                 f'bucket label "le" is missing or has a malformed value of "{text}" for metric name "{labels.name}"'
             )
             continue
-        histograms.setdefault(labels.drop(_LE), []).append((bound, row))
-    return histograms
+        key = tuple([pair for pair in labels.items() if pair[0] != _LE])
+        histograms.setdefault(key, []).append((bound, row))
+    return {Labels(key): rows for key, rows in histograms.items()}
+
+
+def _bound(text: str) -> float | None:
+    """Read a bucket's bound. Python would read digits with underscores and spaces around; Go doesn't."""
+    try:
+        return float(text) if text.strip("_ ") == text and "_" not in text else None
+    except ValueError:
+        return None
 
 
 def _patterns(there: Bools) -> Iterator[tuple[Index, Index]]:

@@ -28,6 +28,14 @@ def sums(rows: Floats) -> Floats:
     return np.where(np.isinf(total), total, total + lost)
 
 
+def continued(rows: Floats, total: Floats, lost: Floats) -> tuple[Floats, Floats]:
+    """Do a step of ``add`` for each column of ``rows``, one after the other, to totals that have a row each."""
+    totals, errors = _errors(np.column_stack([total, rows]))
+    errors[:, 0] = lost
+    total = totals[:, -1]
+    return total, np.where(np.isinf(total), 0.0, np.cumsum(errors, axis=1)[:, -1])
+
+
 def means(rows: Floats, counts: Floats, inside: Bools | None) -> Floats:
     """Return the mean of each row, whose fillers are nought. Where the sum overflows, the mean grows step by step."""
     totals, lost = _running(rows)
@@ -38,12 +46,16 @@ def means(rows: Floats, counts: Floats, inside: Bools | None) -> Floats:
 
 
 def _running(rows: Floats) -> tuple[Floats, Floats]:
+    totals, errors = _errors(rows)
+    return totals, np.cumsum(errors, axis=1)[:, -1]
+
+
+def _errors(rows: Floats) -> tuple[Floats, Floats]:
     totals = np.cumsum(rows, axis=1)
     before = np.zeros(totals.shape)
     before[:, 1:] = totals[:, :-1]
     bigger = np.abs(before) >= np.abs(rows)
-    errors = np.where(bigger, (before - totals) + rows, (rows - totals) + before)
-    return totals, np.cumsum(errors, axis=1)[:, -1]
+    return totals, np.where(bigger, (before - totals) + rows, (rows - totals) + before)
 
 
 def growing_mean(values: Iterable[float]) -> float:

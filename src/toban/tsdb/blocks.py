@@ -12,7 +12,6 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any, Final, NamedTuple
 from weakref import finalize
 from zlib import crc32
@@ -28,6 +27,7 @@ from toban.tsdb.codec import unpack, unpack_times
 from toban.tsdb.damage import DamageError
 from toban.tsdb.declaring import family_of
 from toban.tsdb.merging import Numbers, Piece, Read, Values
+from toban.tsdb.recent import Recent
 
 MAGIC: Final = b"TOBANTS2"
 EARLIER: Final = (b"TOBANTS1",)
@@ -103,32 +103,11 @@ class Sealed:
         return -(-self.count // tile_shape(len(self.ids))[1])
 
 
-class Cache:
+class Cache(Recent[tuple[int, int, int], NDArray[Any]]):
     """The tiles decoded last, up to some bytes."""
 
     def __init__(self, limit: int) -> None:
-        self._lock = Lock()
-        self._limit = limit
-        self._size = 0
-        self._held: dict[tuple[int, int, int], NDArray[Any]] = {}
-
-    def get(self, key: tuple[int, int, int]) -> NDArray[Any] | None:
-        """Return what is held, and note that it was wanted."""
-        with self._lock:
-            found = self._held.pop(key, None)
-            if found is not None:
-                self._held[key] = found
-            return found
-
-    def put(self, key: tuple[int, int, int], tile: NDArray[Any]) -> None:
-        """Hold a tile; those wanted longest ago make room."""
-        with self._lock:
-            if key not in self._held:
-                self._held[key] = tile
-                self._size += tile.nbytes
-            while self._size > self._limit:
-                oldest = next(iter(self._held))
-                self._size -= self._held.pop(oldest).nbytes
+        super().__init__(limit, lambda tile: tile.nbytes)
 
 
 class Block:

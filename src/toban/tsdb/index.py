@@ -1,7 +1,7 @@
 """Which series there are, and which of them meet a condition."""
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from sys import intern
 from threading import Lock
 from typing import Final
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from toban.core.labels import Labels
 from toban.core.matching import Match, Matcher
 from toban.tsdb.merging import Numbers
+from toban.tsdb.recent import Recent
 
 FEW: Final = 256
 """How many series are looked at one by one rather than by what each value is listed under."""
@@ -21,6 +22,10 @@ FEW: Final = 256
 def line_of(labels: Labels) -> bytes:
     """Return a series as one line of bytes. Raises ``TypeError`` when a label is no valid text."""
     return orjson.dumps(labels)
+
+
+SELECTED: Final = 32_768
+"""Series in all that the selections wanted last may hold: rules ask for the same ones again and again."""
 
 
 class Index:
@@ -35,6 +40,10 @@ class Index:
         self._labels: list[Labels | None] = []
         self._ids: dict[Labels, int] = {}
         self._postings: dict[str, dict[str, array[int]]] = {}
+        self._edition = 0
+        self._found = Recent[tuple[Matcher, ...], tuple[int, Mapping[int, Labels]]](
+            SELECTED, lambda found: 1 + len(found[1])
+        )
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -54,7 +63,11 @@ class Index:
     def add(self, series: Iterable[Labels]) -> Numbers:
         """Return the numbers of some series; what is new gets one."""
         with self._lock:
-            return np.array([self._number(labels) for labels in series], np.int64)
+            before = len(self._labels)
+            numbers = np.array([self._number(labels) for labels in series], np.int64)
+            # Counted last, so that no selection is held that was made before.
+            self._edition += len(self._labels) > before
+            return numbers
 
     def labels(self, number: int) -> Labels:
         """Return the labels of a series that the store holds."""
@@ -63,8 +76,17 @@ class Index:
             raise KeyError(number)
         return labels
 
-    def find(self, matchers: Sequence[Matcher]) -> dict[int, Labels]:
+    def find(self, matchers: Sequence[Matcher]) -> Mapping[int, Labels]:
         """Return the series that meet all conditions, by number."""
+        key, edition = tuple(matchers), self._edition
+        held = self._found.get(key)
+        if held and held[0] == edition:
+            return held[1]
+        found = self._find(matchers)
+        self._found.put(key, (edition, found))
+        return found
+
+    def _find(self, matchers: Sequence[Matcher]) -> dict[int, Labels]:
         few = self._few(matchers)
         if few is not None:
             return self._chosen(few, matchers)
@@ -124,6 +146,7 @@ class Index:
                     del self._ids[labels]
                     self._labels[number] = None
                     touched.update(labels.items())
+            self._edition += 1
         for name, value in touched:
             with self._lock:
                 here = np.array(self._postings[name][value], np.int64)
