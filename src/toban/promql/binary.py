@@ -1,7 +1,6 @@
 """Two sides and an operator."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -68,7 +67,7 @@ def _with_scalar(evaluator: Evaluator, node: Binary, grid: Grid, *, scalar_first
         if node.bool:
             yield block.unnamed(kept.astype(np.float64))
         else:
-            yield replace(block, present=block.present & kept)
+            yield block.only(block.present & kept)
 
 
 def _between(evaluator: Evaluator, node: Binary, grid: Grid) -> Vector:
@@ -102,9 +101,9 @@ def _set(node: Binary, left: Vector, right: Vector) -> Vector:
     there = np.zeros((count, left.values.shape[1]), np.bool_)
     np.logical_or.at(there, of_other, other.present)
     if node.operator == "and":
-        return replace(left, present=left.present & there[of_left])
+        return left.only(left.present & there[of_left])
     if node.operator == "unless":
-        return replace(left, present=left.present & ~there[of_left])
+        return left.only(left.present & ~there[of_left])
     return merged(
         Vector(
             left.series + right.series,

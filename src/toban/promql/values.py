@@ -1,7 +1,7 @@
 """What expressions come to, over all steps at once."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -33,7 +33,7 @@ class Grid:
 
     def at(self, times: Times) -> "Grid":
         """Return other times of the same query."""
-        return replace(self, times=times)
+        return Grid(times, self.start, self.end)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,12 +66,12 @@ class Vector:
 
     def unnamed(self, values: Floats, present: Bools | None = None) -> "Vector":
         """Return the same series with other values and their names taken away."""
-        return replace(
-            self,
-            values=values,
-            present=self.present if present is None else present,
-            nameless=np.ones(len(self), np.bool_),
-        )
+        there = self.present if present is None else present
+        return Vector(self.series, values, there, np.ones(len(self), np.bool_), self.ordered)
+
+    def only(self, present: Bools) -> "Vector":
+        """Return the same series at fewer steps."""
+        return Vector(self.series, self.values, present, self.nameless, self.ordered)
 
 
 def empty(steps: int) -> Vector:
@@ -132,4 +132,4 @@ def without_names(vector: Vector) -> Vector:
     series = tuple(
         labels.drop(NAME) if gone else labels for labels, gone in zip(vector.series, vector.nameless, strict=True)
     )
-    return merged(replace(vector, series=series, nameless=np.zeros(len(vector), np.bool_)))
+    return merged(Vector(series, vector.values, vector.present, np.zeros(len(series), np.bool_), vector.ordered))

@@ -5,7 +5,7 @@ Select, flush and compaction all read through this, so they agree on what the nu
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
@@ -38,17 +38,17 @@ class Piece:
 
     def between(self, start: int, end: int) -> "Piece | None":
         """Return the part from ``start`` to ``end``, both included, or nothing if there is none."""
-        first, last = np.searchsorted(self.times, [start, end + 1]).tolist()
-        if first == last:
+        first, last = self.times.searchsorted((start, end + 1)).tolist()
+        if first >= last:
             return None
         if (first, last) == (0, len(self.times)):
             return self
         read = self.read
-        return replace(
-            self,
-            times=self.times[first:last],
-            ranks=self.ranks[first:last],
-            read=lambda rows, low, high, into: read(rows, first + low, first + high, into),
+        return Piece(
+            self.ids,
+            self.times[first:last],
+            self.ranks[first:last],
+            lambda rows, low, high, into: read(rows, first + low, first + high, into),
         )
 
     def only(self, wanted: NDArray[np.bool_]) -> "Piece | None":
@@ -59,7 +59,12 @@ class Piece:
         if len(rows) == len(self.ids):
             return self
         read = self.read
-        return replace(self, ids=self.ids[rows], read=lambda some, low, high, into: read(rows[some], low, high, into))
+        return Piece(
+            self.ids[rows],
+            self.times,
+            self.ranks,
+            lambda some, low, high, into: read(rows[some], low, high, into),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

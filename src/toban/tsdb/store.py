@@ -172,7 +172,7 @@ class Store:
         pieces = [
             part
             for ids, rows in taken
-            if wanted[ids].any() and (piece := rows.piece(ids).between(start, end)) and (part := piece.only(wanted))
+            if wanted[ids].any() and (piece := rows.piece(ids).only(wanted)) and (part := piece.between(start, end))
         ]
         for block in blocks:
             pieces += block.pieces(start, end, wanted, self._cache)
