@@ -1,16 +1,19 @@
 """Single numbers put together to batches."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from toban.core.labels import Labels
 from toban.core.ports import Clock
 from toban.core.samples import ABSENT, Batch, Family, Layout
-from toban.remote.wire import Sample
+from toban.remote.wire import Samples
+
+Numbers = NDArray[np.int64]
 
 WIDE: Final = 128
 """How many series stand together at most."""
@@ -41,7 +44,7 @@ class Put:
 
     batches: list[Batch]
     new: list[Labels]
-    without: list[Sample]
+    without: Samples
 
 
 class Places:
@@ -63,24 +66,44 @@ class Places:
     def __contains__(self, labels: Labels) -> bool:
         return labels in self._places
 
-    def put(self, samples: Iterable[Sample], families: Mapping[str, Family]) -> Put:
+    def put(self, samples: Samples, families: Mapping[str, Family]) -> Put:
         """Return samples as batches. Of two for one series at one time the later counts."""
         self._tidy()
-        rows: dict[tuple[int, int], tuple[Shelf, dict[int, float]]] = {}
-        new, without = list[Labels](), list[Sample]()
-        for sample in samples:
-            place = self._places.get(sample.labels)
+        shelves, new = dict[Shelf, int](), list[Labels]()
+        rows = list[tuple[int, int]]()
+        for labels in samples.series:
+            place = self._places.get(labels)
             if place is None:
-                if self._many[_source(sample.labels)] >= self._limit:
-                    without.append(sample)
+                if self._many[_source(labels)] >= self._limit:
+                    rows.append((-1, -1))
                     continue
-                place = self._given(sample.labels)
-                new.append(sample.labels)
-            shelf, where = place
-            row = rows.setdefault((id(shelf), sample.at), (shelf, {}))
-            row[1][where] = sample.value
-        batches = [self._batch(shelf, at, row, families) for (_, at), (shelf, row) in rows.items()]
-        return Put(batches, new, without)
+                place = self._given(labels)
+                new.append(labels)
+            rows.append((shelves.setdefault(place[0], len(shelves)), place[1]))
+        table = np.array(rows, np.int64).reshape(-1, 2).T
+        has = table[0, samples.of] >= 0
+        batches = self._batches(list(shelves), table, samples.only(has), families)
+        return Put(batches, new, samples.only(~has))
+
+    def _batches(
+        self, shelves: Sequence[Shelf], table: Numbers, samples: Samples, families: Mapping[str, Family]
+    ) -> list[Batch]:
+        """Return samples as batches, of whose series the table tells shelf and place."""
+        shelf, place = table[:, samples.of]
+        # Of those at one place and time, which stand together then, the last.
+        order = np.lexsort((place, samples.times, shelf))
+        shelf, place, times, values = shelf[order], place[order], samples.times[order], samples.values[order]
+        together = (np.diff(shelf) == 0) & (np.diff(times) == 0)
+        last = np.append(~(together & (np.diff(place) == 0)), np.ones(min(1, len(order)), np.bool_))
+        ends = np.flatnonzero(~together) + 1
+        batches = []
+        for first, end in zip([0, *ends.tolist()], [*ends.tolist(), len(order)], strict=True):
+            here = np.flatnonzero(last[first:end]) + first
+            if len(here):
+                batches.append(
+                    self._batch(shelves[shelf[first]], int(times[first]), place[here], values[here], families)
+                )
+        return batches
 
     def take_back(self, new: Iterable[Labels]) -> None:
         """Take the places of new series away again, newest first."""
@@ -107,21 +130,25 @@ class Places:
         place = self._places[labels] = shelf, len(shelf.series) - 1
         return place
 
-    def _batch(self, shelf: Shelf, at: int, row: Mapping[int, float], families: Mapping[str, Family]) -> Batch:
+    def _batch(
+        self, shelf: Shelf, at: int, places: Numbers, values: NDArray[np.float64], families: Mapping[str, Family]
+    ) -> Batch:
         shelf.used = self._clock.monotonic()
-        if len(row) * THIN < len(shelf.series):
-            chosen = tuple(row)
+        if len(places) * THIN < len(shelf.series):
+            chosen = tuple(places.tolist())
             layout = shelf.parts.get(chosen)
             if layout is None:
                 if len(shelf.parts) >= PARTS:
                     shelf.parts.clear()
                 layout = shelf.parts[chosen] = _layout([shelf.series[place] for place in chosen], families)
-            return Batch(layout, at, np.array(list(row.values()), np.float64))
+            return Batch(layout, at, values)
         if shelf.layout is None:
             shelf.layout = _layout(shelf.series, families)
-        values = np.full(len(shelf.series), ABSENT)
-        values[list(row)] = list(row.values())
-        return Batch(shelf.layout, at, values)
+        if len(places) == len(shelf.series):
+            return Batch(shelf.layout, at, values)
+        row = np.full(len(shelf.series), ABSENT)
+        row[places] = values
+        return Batch(shelf.layout, at, row)
 
     def _tidy(self) -> None:
         now = self._clock.monotonic()

@@ -1,9 +1,9 @@
 """Numbers that others write here by remote write."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import structlog
 
 from toban.core.errors import SeriesLimitError, TobanError
@@ -11,7 +11,7 @@ from toban.core.meters import Meters
 from toban.core.ports import Clock, SampleSink
 from toban.core.samples import Family, counter, milliseconds
 from toban.intake.places import Places
-from toban.remote.wire import Sample, WireError
+from toban.remote.wire import Samples, WireError
 from toban.tsdb.settings import TsdbSettings
 from toban.tsdb.store import AHEAD
 
@@ -66,7 +66,8 @@ class Written:
                 await self._sink.append(put.batches)
             except SeriesLimitError as error:
                 self._places.take_back(put.new)
-                known = [sample for sample in fitting if sample.labels in self._places]
+                there = np.array([labels in self._places for labels in fitting.series], np.bool_)
+                known = fitting.only(there[fitting.of])
                 refused[str(error)] = len(fitting) - len(put.without) - len(known)
                 await self._sink.append(self._places.put(known, self._families).batches)
             self._meters.add(WRITTEN, len(samples) - sum(refused.values()), outcome="kept")
@@ -77,7 +78,7 @@ class Written:
                 self._tell(said)
                 raise RefusedError(said)
 
-    def _decoded(self, body: bytes, limit: int) -> list[Sample]:
+    def _decoded(self, body: bytes, limit: int) -> Samples:
         if self._decoder is None:
             from toban.remote.protobuf import Decoder
 
@@ -89,10 +90,10 @@ class Written:
             self._places.known_anew()
         return samples
 
-    def _in_time(self, samples: Sequence[Sample]) -> list[Sample]:
+    def _in_time(self, samples: Samples) -> Samples:
         now = self._clock.now()
         first, last = milliseconds(now - self._retention), milliseconds(now + AHEAD)
-        return [sample for sample in samples if first <= sample.at <= last]
+        return samples.only((samples.times >= first) & (samples.times <= last))
 
     def _tell(self, trouble: str) -> None:
         if trouble != self._told:

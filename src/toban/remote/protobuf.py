@@ -12,12 +12,13 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import cramjam
+import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from toban.core.labels import METRIC_NAME, NAME, Labels
 from toban.core.samples import Batch, Family, Layout, Type, is_absent
-from toban.remote.wire import Sample, WireError
+from toban.remote.wire import Sample, Samples, WireError
 
 TYPES: Final = {1: Type.COUNTER, 2: Type.GAUGE, 3: Type.HISTOGRAM, 5: Type.SUMMARY}
 """What a metric is, by its number on the wire; what is not here reads like nothing in particular."""
@@ -26,6 +27,12 @@ NUMBERS: Final = {sort: number for number, sort in TYPES.items()}
 
 KNOWN: Final = 200_000
 """How many series a reader keeps at hand."""
+
+_VALUED, _NOUGHT, _NOTHING = b"\x12\x10\x09", b"\x12\x07\x10", bytes(8)
+"""How a sample begins on the wire, with a value and a time of our days; and where the value is nought and left out."""
+
+_LONG, _SHORT = 18, 9
+"""How many bytes each of the two takes."""
 
 
 def _messages() -> dict[str, Any]:
@@ -48,6 +55,7 @@ def _messages() -> dict[str, Any]:
             ("timeseries", 1, field.TYPE_MESSAGE, "TimeSeries"),
             ("metadata", 3, field.TYPE_MESSAGE, "Metadata"),
         ),
+        "Unread": (("timeseries", 1, field.TYPE_BYTES, "*"), ("metadata", 3, field.TYPE_MESSAGE, "Metadata")),
     }
     file = descriptor_pb2.FileDescriptorProto(name="toban/remote.proto", package="toban.remote", syntax="proto3")
     for name, members in fields.items():
@@ -64,8 +72,8 @@ def _messages() -> dict[str, Any]:
 
 
 _MESSAGES: Final = _messages()
-_LABEL, _SAMPLE, _SERIES, _METADATA, _REQUEST = (
-    _MESSAGES[name] for name in ("Label", "Sample", "TimeSeries", "Metadata", "WriteRequest")
+_LABEL, _SAMPLE, _SERIES, _METADATA, _REQUEST, _UNREAD = (
+    _MESSAGES[name] for name in ("Label", "Sample", "TimeSeries", "Metadata", "WriteRequest", "Unread")
 )
 
 
@@ -118,12 +126,17 @@ def _written(labels: Labels) -> list[bytes]:
 
 
 class Decoder:
-    """Reads requests; each series' labels are parsed once."""
+    """
+    Reads requests; each series' labels are parsed once.
+
+    Samples stand behind the labels and nearly always take the same bytes: these are read all at once. A request in
+    which one is otherwise is read message by message.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[bytes, ...], Labels] = {}
+        self._known: dict[bytes, Labels] = {}
 
-    def decode(self, packed: bytes, limit: int) -> tuple[list[Sample], list[Family]]:
+    def decode(self, packed: bytes, limit: int) -> tuple[Samples, list[Family]]:
         """
         Return the samples of a body, and what it tells of metrics.
 
@@ -132,28 +145,82 @@ class Decoder:
         try:
             if cramjam.snappy.decompress_raw_len(packed) > limit:
                 raise WireError(f"more than {limit} bytes: send less at a time")
-            request = _REQUEST.FromString(bytes(cramjam.snappy.decompress_raw(packed)))
+            data = bytes(cramjam.snappy.decompress_raw(packed))
+            request = _UNREAD.FromString(data)
+            found = self._at_once(request.timeseries) or _one_by_one(_REQUEST.FromString(data))
         except cramjam.DecompressionError as error:
             raise WireError("snappy: corrupt input") from error
         except DecodeError as error:
             raise WireError("not a WriteRequest in protobuf") from error
-        found = []
-        for series in request.timeseries:
-            if series.samples:
-                labels = self._labels(series.labels)
-                found += [Sample(labels, sample.timestamp, sample.value) for sample in series.samples]
-        if not found and any(series.histograms for series in request.timeseries):
-            raise WireError("native histograms are not known here")
         return found, [_family(told) for told in request.metadata if METRIC_NAME.fullmatch(told.name)]
 
-    def _labels(self, raw: Sequence[bytes]) -> Labels:
-        key = tuple(raw)
-        known = self._known.get(key)
+    def _at_once(self, messages: Iterable[bytes]) -> Samples | None:
+        """Return the samples of some series, or nothing where one of them is written in another way."""
+        series, counts, pieces = list[Labels](), list[int](), list[bytes]()
+        for message in messages:
+            start = len(message) - _LONG
+            labels = self._known.get(message[:start]) if start > 0 and message.startswith(_VALUED, start) else None
+            some = [message[start:]]
+            if labels is None:
+                start, some = _parted(message)
+                labels = self._labels(message[:start]) if some else None
+            if labels is None:
+                return None
+            series.append(labels)
+            counts.append(len(some))
+            pieces += some
+        rows = np.frombuffer(b"".join(pieces), np.uint8).reshape(-1, _LONG)
+        time = rows[:, 12:]
+        if not ((rows[:, 11] == 0x10) & (time[:, :-1] >= 0x80).all(axis=1) & (time[:, -1] < 0x80)).all():
+            return None
+        times = ((time & 0x7F).astype(np.int64) << np.arange(0, 7 * time.shape[1], 7)).sum(axis=1)
+        values = np.ascontiguousarray(rows[:, 3:11]).view("<f8")[:, 0]
+        return Samples(series, np.repeat(np.arange(len(series)), counts), times, values)
+
+    def _labels(self, message: bytes) -> Labels | None:
+        """
+        Return the labels of a series without samples, or nothing where it is none.
+
+        Labels and nothing else: what stands behind them in a longer message is read as if it stood alone.
+        """
+        known = self._known.get(message)
         if known is None:
+            try:
+                read = _SERIES.FromString(message)
+            except DecodeError:
+                return None
+            if read.samples or read.histograms:
+                return None
             if len(self._known) >= KNOWN:
                 self._known.clear()
-            known = self._known[key] = _read(key)
+            known = self._known[message] = _read(read.labels)
         return known
+
+
+def _parted(message: bytes) -> tuple[int, list[bytes]]:
+    """Return where the samples at the end of a series begin, if they are written as usual, and these."""
+    start, pieces = len(message), list[bytes]()
+    while True:
+        if start > _LONG and message.startswith(_VALUED, start - _LONG):
+            start -= _LONG
+            pieces.append(message[start : start + _LONG])
+        elif start > _SHORT and message.startswith(_NOUGHT, start - _SHORT):
+            start -= _SHORT
+            pieces.append(_VALUED + _NOTHING + message[start + 2 : start + _SHORT])
+        else:
+            return start, pieces[::-1]
+
+
+def _one_by_one(request: Any) -> Samples:
+    """Return the samples of a request, however they are written."""
+    found = []
+    for series in request.timeseries:
+        if series.samples:
+            labels = _read(series.labels)
+            found += [Sample(labels, sample.timestamp, sample.value) for sample in series.samples]
+    if not found and any(series.histograms for series in request.timeseries):
+        raise WireError("native histograms are not known here")
+    return Samples.made(found)
 
 
 def _family(told: Any) -> Family:

@@ -1,7 +1,11 @@
 """What remote write 1.0 is made of: https://prometheus.io/docs/specs/prw/remote_write_spec/."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from toban.core.errors import TobanError
 from toban.core.labels import Labels
@@ -24,3 +28,36 @@ class Sample:
     labels: Labels
     at: int
     value: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Many numbers as they came, side by side: ``series[of[i]]`` is whose the number ``i`` is."""
+
+    series: Sequence[Labels]
+    of: NDArray[np.intp]
+    times: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+    @classmethod
+    def made(cls, samples: Iterable[Sample]) -> "Samples":
+        """Put single numbers side by side."""
+        some = list(samples)
+        return cls(
+            [sample.labels for sample in some],
+            np.arange(len(some)),
+            np.array([sample.at for sample in some], np.int64),
+            np.array([sample.value for sample in some], np.float64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.of)
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Go through them one by one."""
+        for series, at, value in zip(self.of.tolist(), self.times.tolist(), self.values.tolist(), strict=True):
+            yield Sample(self.series[series], at, value)
+
+    def only(self, kept: NDArray[np.bool_]) -> "Samples":
+        """Return some of them, of the same series."""
+        return self if kept.all() else Samples(self.series, self.of[kept], self.times[kept], self.values[kept])

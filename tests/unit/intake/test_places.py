@@ -9,7 +9,7 @@ from tests.fakes import FakeClock
 from toban.core.labels import Labels
 from toban.core.samples import gauge, is_absent
 from toban.intake.places import UNUSED, WIDE, Places
-from toban.remote.wire import Sample
+from toban.remote.wire import Sample, Samples
 
 SERIES = [Labels(__name__=f"m{number}", job="ab"[number % 2], instance=str(number % 3)) for number in range(12)]
 MANY = [Labels(__name__="many", job="x", instance="y", number=str(number)) for number in range(300)]
@@ -37,7 +37,7 @@ def test_nothing_is_lost_and_nothing_made_up(requests):
     """
     places = Places(FakeClock(), 1000)
     for request in requests:
-        batches = places.put(request, {}).batches
+        batches = places.put(Samples.made(request), {}).batches
         assert told(batches) == {(it.labels, it.at): struct.pack("<d", it.value) for it in request}
 
 
@@ -46,9 +46,9 @@ def test_the_same_series_make_the_same_layouts():
     Also when they come in other pieces: known once, they cost the store nothing.
     """
     places = Places(FakeClock(), 1000)
-    places.put([Sample(labels, 0, 1) for labels in MANY], {})
-    put = places.put([Sample(labels, 1, 1) for labels in MANY[:200]], {})
-    first, second = put.batches, places.put([Sample(labels, 2, 1) for labels in MANY[200:]], {}).batches
+    places.put(Samples.made([Sample(labels, 0, 1) for labels in MANY]), {})
+    put = places.put(Samples.made([Sample(labels, 1, 1) for labels in MANY[:200]]), {})
+    first, second = put.batches, places.put(Samples.made([Sample(labels, 2, 1) for labels in MANY[200:]]), {}).batches
 
     assert put.new == []
     assert {len(batch.layout) for batch in first} == {WIDE}
@@ -60,9 +60,9 @@ def test_a_few_of_many_are_written_without_the_gaps():
     What shares no time with the others takes no room for them.
     """
     places = Places(FakeClock(), 1000)
-    places.put([Sample(labels, 0, 1) for labels in MANY], {})
-    (one,) = places.put([Sample(MANY[7], 1, 5)], {}).batches
-    (again,) = places.put([Sample(MANY[7], 2, 5)], {}).batches
+    places.put(Samples.made([Sample(labels, 0, 1) for labels in MANY]), {})
+    (one,) = places.put(Samples.made([Sample(MANY[7], 1, 5)]), {}).batches
+    (again,) = places.put(Samples.made([Sample(MANY[7], 2, 5)]), {}).batches
     assert (one.layout.series, again.layout) == ((MANY[7],), one.layout)
 
 
@@ -71,11 +71,11 @@ def test_places_that_are_taken_back_are_free():
     As if the series had never come.
     """
     places = Places(FakeClock(), 1000)
-    places.put([Sample(labels, 0, 1) for labels in SERIES[:6]], {})
-    places.take_back(places.put([Sample(labels, 1, 1) for labels in SERIES], {}).new)
+    places.put(Samples.made([Sample(labels, 0, 1) for labels in SERIES[:6]]), {})
+    places.take_back(places.put(Samples.made([Sample(labels, 1, 1) for labels in SERIES]), {}).new)
 
     assert [labels for labels in SERIES if labels in places] == SERIES[:6]
-    batches = places.put([Sample(labels, 2, 1) for labels in SERIES[3:9]], {}).batches
+    batches = places.put(Samples.made([Sample(labels, 2, 1) for labels in SERIES[3:9]]), {}).batches
     assert {labels for labels, _ in told(batches)} == set(SERIES[3:9])
 
 
@@ -85,10 +85,10 @@ async def test_what_nobody_sends_any_more_loses_its_place():
     """
     clock = FakeClock()
     places = Places(clock, 1000)
-    places.put([Sample(labels, 0, 1) for labels in MANY], {})
+    places.put(Samples.made([Sample(labels, 0, 1) for labels in MANY]), {})
     await clock.sleep(UNUSED + 1)
-    places.put([Sample(SERIES[0], 0, 1)], {})
-    places.put([Sample(SERIES[0], 1, 1)], {})
+    places.put(Samples.made([Sample(SERIES[0], 0, 1)]), {})
+    places.put(Samples.made([Sample(SERIES[0], 1, 1)]), {})
     assert MANY[0] not in places
 
 
@@ -97,7 +97,9 @@ def test_what_is_known_of_a_metric_comes_with_it():
     Of a histogram by its parts.
     """
     families = {"took": gauge("took", "How long it took.")}
-    (batch,) = Places(FakeClock(), 1000).put([Sample(Labels(__name__="took_sum"), 0, 1)], families).batches
+    (batch,) = (
+        Places(FakeClock(), 1000).put(Samples.made([Sample(Labels(__name__="took_sum"), 0, 1)]), families).batches
+    )
     assert batch.layout.families == (families["took"],)
 
 
@@ -107,10 +109,10 @@ async def test_a_target_has_so_many_places_and_no_more():
     """
     clock = FakeClock()
     places = Places(clock, 10)
-    put = places.put([Sample(labels, 0, 1) for labels in [*MANY[:12], SERIES[0]]], {})
+    put = places.put(Samples.made([Sample(labels, 0, 1) for labels in [*MANY[:12], SERIES[0]]]), {})
     assert [sample.labels for sample in put.without] == MANY[10:12]
     assert {labels for labels, _ in told(put.batches)} == {*MANY[:10], SERIES[0]}
-    assert places.put([Sample(MANY[0], 1, 1)], {}).without == []
+    assert places.put(Samples.made([Sample(MANY[0], 1, 1)]), {}).without.of.size == 0
 
     await clock.sleep(UNUSED + 1)
-    assert places.put([Sample(MANY[11], 2, 1)], {}).without == []
+    assert places.put(Samples.made([Sample(MANY[11], 2, 1)]), {}).without.of.size == 0

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.fake_remote import bits
 from toban.core.labels import Labels
 from toban.core.samples import ABSENT, STALE, Batch, Layout
-from toban.remote.protobuf import Decoder, Encoder
-from toban.remote.wire import WireError
+from toban.remote.protobuf import Decoder, Encoder, encode
+from toban.remote.wire import Sample, WireError
 
 SERIES = [Labels(__name__="orders_total", shop="東京"), Labels(__name__="load"), Labels(__name__="x", a='"\\\n')]
 
@@ -51,6 +51,40 @@ def test_what_is_sent_arrives(rows):
         for at, values in sorted(rows)
         if bits(values[place]) != bits(ABSENT)
     ]
+
+
+NOW = 1_795_000_000_000
+WRITTEN = st.lists(
+    st.builds(
+        Sample,
+        st.sampled_from([*SERIES, Labels(__name__="y", a="\x12\x10\t12345678\x10123456", b="\x12\x07\x10345678")]),
+        st.integers(NOW, NOW + 5) | st.sampled_from([0, 1, -1, 2**35 - 1, 2**35, 2**42 - 1, 2**42, 2**62]),
+        st.sampled_from([0.0, -0.0, 1.0, STALE]) | st.floats(),
+    )
+)
+
+
+@given(WRITTEN, st.integers(0, 20), st.data())
+def test_all_at_once_is_as_one_by_one(samples, cut, data):
+    """
+    However long times are on the wire, with and without values, several to a series; and of broken messages neither
+    makes anything up.
+    """
+    request = bytearray(cramjam.snappy.decompress_raw(encode(samples)))
+    if cut == 0 and request:
+        request[data.draw(st.integers(0, len(request) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    body, decoder = packed(bytes(request)), Decoder()
+    said = []
+    for patched in (False, False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            if patched:
+                patch.setattr(decoder, "_at_once", lambda messages: None)
+            try:
+                said.append([(it.labels, it.at, bits(it.value)) for it in decoder.decode(body, 2**20)[0]])
+            except WireError as error:
+                said.append(str(error))
+
+    assert said[0] == said[1] == said[2]
 
 
 def test_labels_of_the_house_are_given_where_there_are_none():
