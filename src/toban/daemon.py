@@ -1,7 +1,6 @@
 """Opens what is needed, builds the services, runs them together."""
 
 import asyncio
-import ctypes
 import fcntl
 import os
 import signal
@@ -29,6 +28,7 @@ from toban.collect.declines import Declining
 from toban.collect.tools import Tools
 from toban.core.clock import SystemClock
 from toban.core.errors import SettingsError, StateError
+from toban.core.memory import spared
 from toban.core.meters import Meters
 from toban.core.places import SOCKET
 from toban.core.ports import Clock, Condition, LineSink, Service
@@ -78,13 +78,6 @@ AGENT: Final = f"toban/{toban.__version__}"
 
 FIRST_LOOK: Final = 5
 """How many seconds the greeting waits for targets that are slow to answer."""
-
-
-LARGE: Final = 4 * 2**20
-"""Bytes of an array that is given back at once, and of free memory that is kept."""
-
-MMAP_THRESHOLD, TRIM_THRESHOLD, ARENA_MAX = -3, -1, -8
-"""What glibc's malloc.h calls M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_ARENA_MAX."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,33 +252,19 @@ async def lent_tools(stack: AsyncExitStack, settings: Settings, clock: Clock, me
     return Tools(http, clock, meters, shop)
 
 
-def spare_memory() -> None:
-    """
-    Ask glibc to give large arrays back to the system at once, and to keep few pools.
-
-    Left alone it raises its thresholds after the first large query and keeps what that took. A lower threshold makes
-    queries slower: each array comes from the system anew (at 128 KiB a p95 took 50 ms instead of 18). Where there is no
-    glibc there is nothing to ask.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        for what, value in ((MMAP_THRESHOLD, LARGE), (TRIM_THRESHOLD, LARGE), (ARENA_MAX, 2)):
-            libc.mallopt(what, value)
-
-
 async def serve(settings: Settings, greet: Callable[[Overview], None]) -> None:
     """
     Run until SIGTERM or Ctrl-C, or until a service breaks.
 
     ``greet`` is called once every target was looked at, or after five seconds.
     """
-    spare_memory()
     stopping = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopping.set)
     async with assembled(settings, SystemClock()) as assembly, asyncio.TaskGroup() as group:
         tasks = [group.create_task(service.run(), name=service.name) for service in assembly.services]
         tasks.append(group.create_task(_greeted(assembly, greet), name="greeting"))
+        tasks.append(group.create_task(spared(SystemClock()), name="memory"))
         await stopping.wait()
         log.info("stopping")
         for task in tasks:
