@@ -37,12 +37,13 @@ def application(
     """
     return Starlette(
         routes=[
+            # First what is asked most: routes are tried one after the other.
+            *Prometheus(questions, source, collecting.targets, clock).routes(),
             *Page(own).routes(),
             *own.routes(),
             *health_pages.routes(health, services),
             *Exposing(collecting.newest, engine, source, clock).routes(),
             *runtime.routes(),
-            *Prometheus(questions, source, collecting.targets, clock).routes(),
             *more,
         ],
         exception_handlers={404: _not_found},
