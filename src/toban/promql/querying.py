@@ -11,7 +11,7 @@ from typing import Final, Self, TypeVar
 from toban.core.answers import Answer
 from toban.core.errors import QueryCanceledError, QueryError, QueryTimeoutError
 from toban.promql.engine import Engine
-from toban.promql.replies import Reply, replies
+from toban.promql.replies import MOMENT, Reply, replies
 
 T = TypeVar("T")
 
@@ -56,29 +56,34 @@ class Querying:
         ``patience`` shortens the engine's own time limit. Raises ``QueryError`` or ``StoreError``.
         """
         return await self._ask(
-            lambda deadline, canceled: self.engine.instant(query, at, deadline=deadline, canceled=canceled), patience
+            lambda deadline, canceled: self.engine.instant(query, at, deadline=deadline, canceled=canceled),
+            self._patience(patience),
         )
 
     async def range(self, query: str, start: int, end: int, step: int, *, patience: timedelta | None = None) -> Answer:
         """Return a matrix over start, start + step, … up to end (milliseconds). Raises like ``instant``."""
         return await self._ask(
             lambda deadline, canceled: self.engine.range(query, start, end, step, deadline=deadline, canceled=canceled),
-            patience,
+            self._patience(patience),
         )
 
     async def replies(self, queries: Sequence[str], at: int) -> list[Reply]:
         """Answer the first of some queries at a time (milliseconds), and those after it as long as a moment lasts."""
+        # Each has its own time limit, so that a slow one is not taken for the one that was asked with it.
+        limit = self._patience(None) + timedelta(seconds=2 * MOMENT)
         try:
-            return await self._ask(lambda _, canceled: replies(self.engine, queries, at, canceled=canceled), None)
-        except QueryError as error:  # it got no turn, or took too long
+            return await self._ask(lambda _, canceled: replies(self.engine, queries, at, canceled=canceled), limit)
+        except QueryError as error:  # the first of them got no turn
             return [Reply(error)]
 
-    async def _ask(self, ask: Callable[[float, threading.Event], T], patience: timedelta | None) -> T:
+    def _patience(self, wanted: timedelta | None) -> timedelta:
+        return self.engine.limits.time if wanted is None else min(wanted, self.engine.limits.time)
+
+    async def _ask(self, ask: Callable[[float, threading.Event], T], limit: timedelta) -> T:
         if self._closed:
             raise QueryCanceledError("the query engine is closed")
         if len(self._asked) >= self._limit:
             raise QueryError(f"{self._limit} queries are waiting already")
-        limit = self.engine.limits.time if patience is None else min(patience, self.engine.limits.time)
         deadline = self.engine.now() + limit.total_seconds()
         canceled = threading.Event()
         self._asked.add(canceled)
