@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from toban.promql.quantiles import quantiles
+from toban.promql.slabs import gather
 from toban.promql.sums import means, sums, whole_numbers
 from toban.promql.values import Bools, Floats
 from toban.promql.windows import Window, Windows
@@ -21,25 +22,49 @@ def reduced(windows: Windows, reduce: Callable[[Window], Floats]) -> tuple[Float
 def total(windows: Windows) -> tuple[Floats, Bools]:
     """Return the sum."""
     if whole_numbers(windows.values):
-        return reduced(windows, lambda window: window.filled(0.0).sum(axis=1))
+        return _whole(windows), windows.present()
     return reduced(windows, lambda window: sums(window.filled(0.0)))
 
 
 def mean(windows: Windows) -> tuple[Floats, Bools]:
     """Return the mean."""
     if whole_numbers(windows.values):
-        return reduced(windows, lambda window: window.filled(0.0).sum(axis=1) / window.counts)
+        return _whole(windows) / windows.counts, windows.present()
     return reduced(windows, lambda window: means(window.filled(0.0), window.counts, window.inside))
+
+
+def _whole(windows: Windows) -> Floats:
+    """Return the sums of whole numbers: these are exact, so a window's is the difference of two."""
+    upto = np.zeros((len(windows.values), windows.values.shape[1] + 1))
+    np.cumsum(windows.values, axis=1, out=upto[:, 1:])
+    inside: Floats = gather(upto, windows.hi) - gather(upto, windows.lo)
+    return inside
 
 
 def lowest(windows: Windows) -> tuple[Floats, Bools]:
     """Return the lowest value, NaN only where there is nothing else."""
-    return reduced(windows, lambda window: np.fmin.reduce(window.filled(np.nan), axis=1))
+    return _extreme(windows, np.fmin), windows.present()
 
 
 def highest(windows: Windows) -> tuple[Floats, Bools]:
     """Return the highest value, NaN only where there is nothing else."""
-    return reduced(windows, lambda window: np.fmax.reduce(window.filled(np.nan), axis=1))
+    return _extreme(windows, np.fmax), windows.present()
+
+
+def _extreme(windows: Windows, choose: np.ufunc) -> Floats:
+    """Return the best of each window: of two stretches in it that may overlap and are as long as a power of two."""
+    values = np.zeros((len(windows.series), len(windows.ends)))
+    powers = np.frexp(np.maximum(windows.counts, 1))[1] - 1
+    best, length = windows.values, 1
+    for power in range(int(powers.max(initial=0)) + 1):
+        windows.check()
+        here = np.flatnonzero((powers == power).any(axis=0))
+        if len(here):
+            lo, hi = np.minimum(windows.lo[:, here], best.shape[1] - 1), np.maximum(windows.hi[:, here] - length, 0)
+            found = choose(gather(best, lo), gather(best, np.minimum(hi, best.shape[1] - 1)))
+            values[:, here] = np.where(powers[:, here] == power, found, values[:, here])
+        best, length = choose(best[:, :-length], best[:, length:]), 2 * length
+    return values
 
 
 def variance(windows: Windows) -> tuple[Floats, Bools]:

@@ -14,7 +14,7 @@ from toban.promql.engine import Engine
 from toban.promql.querying import Querying
 from toban.promql.testing import MemorySource
 
-ENDLESS = "sum(max_over_time(vector(1)[11000s:1s]))"
+ENDLESS = "sum(stddev_over_time(vector(1)[11000s:1s]))"
 """Far more work than any test waits for: each of its steps looks at 11,000 samples."""
 
 
