@@ -6,7 +6,7 @@ from typing import Final, NoReturn
 
 from toban.core.ports import Clock
 
-LARGE: Final = 16 * 2**20
+LARGE: Final = 8 * 2**20
 """Bytes of an array above which it is never kept."""
 
 EVERY: Final = 30.0
