@@ -29,8 +29,9 @@ from toban.tsdb.declaring import family_of
 from toban.tsdb.merging import Numbers, Piece, Read, Values
 from toban.tsdb.recent import Recent
 
-MAGIC: Final = b"TOBANTS2"
-EARLIER: Final = (b"TOBANTS1",)
+SORT: Final = b"TOBANTS"
+MAGIC: Final = SORT + b"2"
+EARLIER: Final = (SORT + b"1",)
 """Formats that are read too: the first had no rows of decimal places."""
 
 FOOTER: Final = struct.Struct("<QIII8s")
@@ -115,8 +116,8 @@ class Block:
     One sealed file, open for reading.
 
     It stays readable for those who hold it after its file is removed. A file whose index is not what was written
-    raises ``DamageError`` at once. A damaged tile is reported when it is read and counts as absent; the block is then
-    ``damaged``.
+    raises ``DamageError`` at once, one of a newer toban ``StoreError``. A damaged tile is reported when it is read and
+    counts as absent; the block is then ``damaged``.
     """
 
     def __init__(self, path: Path, intern: Intern, report: Callable[[DamageError], None]) -> None:
@@ -132,7 +133,7 @@ class Block:
             raise DamageError(f"tsdb: {path.name}: {error}") from error
         try:
             self._read_index(intern)
-        except DamageError:
+        except StoreError:
             self.close()
             raise
         except (ValueError, KeyError, TypeError, struct.error, cramjam.DecompressionError) as error:
@@ -228,6 +229,8 @@ class Block:
         footer = os.pread(self._handle, FOOTER.size, max(0, self.size - FOOTER.size))
         offset, length, checksum, footer_sum, magic = FOOTER.unpack(footer)
         start = os.pread(self._handle, len(MAGIC), 0)
+        if start == magic and magic.startswith(SORT) and magic > MAGIC:
+            raise StoreError(f"tsdb: {self.path.name}: written by a newer toban: run that one or newer")
         if start != magic or magic not in (MAGIC, *EARLIER) or crc32(footer[: 8 + 4 + 4]) != footer_sum:
             raise DamageError(f"tsdb: {self.path.name}: cut short, or no block")
         packed = os.pread(self._handle, length, offset)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.fakes import FakeClock
 from tests.unit.tsdb.conftest import START, told
+from toban.core.errors import StoreError
 from toban.core.labels import Labels
 from toban.core.meters import Meters
 from toban.core.samples import ABSENT, STALE, Batch, Layout, counter, gauge
@@ -68,3 +69,21 @@ async def test_what_was_written_is_read(folder, tmp_path):
             opened.append((told(store.select((), START, START + 4_000_000)), len(store.passing.waiting(10_000))))
     assert opened[0] == opened[1]
     assert len(opened[0][0]) == len(SERIES)
+
+
+def test_what_a_newer_toban_wrote_is_left_alone(tmp_path):
+    """
+    It is no damage: toban says who can read it, and nothing is set aside.
+    """
+    shutil.copytree(FOLDERS[-1], tmp_path / "tsdb")
+    block = next((tmp_path / "tsdb").glob("*.block"))
+    data = block.read_bytes()
+    block.write_bytes(b"TOBANTS9" + data[8:-8] + b"TOBANTS9")
+
+    with (
+        pytest.raises(StoreError, match="written by a newer toban"),
+        Store(tmp_path / "tsdb", TsdbSettings(), FakeClock(), Meters(), window=WINDOW),
+    ):
+        pass
+    assert block.exists()
+    assert not list((tmp_path / "tsdb").glob("*.broken*"))
