@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Final, NoReturn, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from toban.core.beat import beat
 from toban.core.errors import SeriesLimitError, StoreError
@@ -19,13 +18,12 @@ from toban.core.matching import Matcher
 from toban.core.meters import Meters
 from toban.core.ports import Clock, Condition
 from toban.core.samples import Batch, Family, Group, counter, gauge, is_absent, milliseconds
-from toban.tsdb.blocks import Cache
 from toban.tsdb.compaction import Calendar
 from toban.tsdb.damage import DamageError, tell
 from toban.tsdb.head import Head
 from toban.tsdb.index import Index
-from toban.tsdb.merging import joined
 from toban.tsdb.passing import Passing
+from toban.tsdb.reading import Reading
 from toban.tsdb.replaying import replayed
 from toban.tsdb.settings import TsdbSettings
 from toban.tsdb.shelf import Shelf
@@ -50,9 +48,6 @@ UNSAVED: Final = gauge("toban_tsdb_unsaved_bytes", "Numbers that wait in memory 
 ROUND: Final = timedelta(minutes=1)
 AHEAD: Final = timedelta(hours=1)
 """How far a time may lie in the future: clocks differ, but not by more."""
-
-DECODED: Final = 8 * 2**20
-"""Bytes of decoded tiles that are kept for the next question."""
 
 PATIENCE: Final = 1.0
 """Seconds that closing waits for a thread that a disk holds up."""
@@ -100,7 +95,7 @@ class Store:
         self._tending = Tending(
             self._head, self._shelf, self._writer, self._index, self._families, calendar, self.passing
         )
-        self._cache = Cache(DECODED)
+        self._reading = Reading(self._head, self._shelf, self._index)
         self._trouble = ""
         self._damage: list[str] = []
         self._lost = 0
@@ -165,49 +160,15 @@ class Store:
         One source over time is one group, also where its series came and went. What is damaged is left out.
         Raises ``StoreError``.
         """
-        # The head before the blocks before the index: what is sealed in between is then seen twice, never not at all.
-        taken, blocks = self._head.taken(start, end), self._shelf.blocks
-        found = self._index.find(matchers)
-        wanted = self._flags(found)
-        pieces = [
-            part
-            for ids, rows in taken
-            if wanted[ids].any() and (piece := rows.piece(ids).only(wanted)) and (part := piece.between(start, end))
-        ]
-        for block in blocks:
-            pieces += block.pieces(start, end, wanted, self._cache)
-        groups = []
-        for group in joined(pieces):
-            values = group.values(group.ids, 0, len(group.times))
-            there = ~is_absent(values[:, -1])
-            if not there.all():  # those that have ended are there all the same; those that never were are not
-                there[~there] = ~is_absent(values[~there]).all(axis=1)
-                values = values[there]
-            series = tuple(found[number] for number in group.ids[there].tolist())
-            if series:
-                groups.append(Group(series, group.times, values))
-        return groups
+        return self._reading.select(matchers, start, end)
 
     def series(self, matchers: Sequence[Matcher], start: int, end: int) -> list[Labels]:
         """Return the labels alone of what ``select`` would find, perhaps of a little more at the edges of time."""
-        taken, blocks = self._head.taken(start, end), self._shelf.blocks
-        found = self._index.find(matchers)
-        held = np.zeros(self._index.size, np.bool_)
-        for ids, _ in taken:
-            held[ids] = True
-        for block in blocks:
-            for sealed in block.groups:
-                if sealed.first <= end and sealed.last >= start:
-                    held[sealed.ids] = True
-        return [labels for number, labels in found.items() if held[number]]
+        return self._reading.series(matchers, start, end)
 
     def oldest(self, matchers: Sequence[Matcher]) -> int | None:
         """Return about when the oldest number was of the series that meet the conditions, nothing where none is."""
-        taken, blocks = self._head.taken(-(2**62), 2**62), self._shelf.blocks
-        wanted = self._flags(self._index.find(matchers))
-        found = [int(rows.times.min()) for ids, rows in taken if wanted[ids].any()]
-        found += [sealed.first for block in blocks for sealed in block.groups if wanted[sealed.ids].any()]
-        return min(found, default=None)
+        return self._reading.oldest(matchers)
 
     def families(self) -> Mapping[str, Family]:
         """Return what is known of each metric, by name."""
@@ -284,11 +245,6 @@ class Store:
         for layout in layouts:
             self._head.source(layout)
         return declared
-
-    def _flags(self, found: Mapping[int, Labels]) -> NDArray[np.bool_]:
-        flags = np.zeros(self._index.size, np.bool_)
-        flags[list(found)] = True
-        return flags
 
     def _damaged(self, error: DamageError) -> None:
         self._damage.append(str(error).removeprefix("tsdb: "))
