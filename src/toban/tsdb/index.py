@@ -27,6 +27,9 @@ def line_of(labels: Labels) -> bytes:
 SELECTED: Final = 32_768
 """Series in all that the selections wanted last may hold: rules ask for the same ones again and again."""
 
+LEAST: Final = 16
+"""What a selection counts for at least, in series: its expressions take memory too."""
+
 
 class Index:
     """
@@ -42,7 +45,7 @@ class Index:
         self._postings: dict[str, dict[str, array[int]]] = {}
         self._edition = 0
         self._found = Recent[tuple[Matcher, ...], tuple[int, Mapping[int, Labels]]](
-            SELECTED, lambda found: 1 + len(found[1])
+            SELECTED, lambda found: max(LEAST, len(found[1]))
         )
 
     def __len__(self) -> int:
