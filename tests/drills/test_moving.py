@@ -49,6 +49,12 @@ def test_an_archive_moves_to_another_toban_and_to_a_prometheus(archived, tmp_pat
         chosen = [f"--match={name}" for name in ("seen_total", "load", '{__name__=~"took_seconds.*"}')]
         assert program.run("export", "openmetrics", str(second), *chosen).returncode == 0
         assert program.run("export", "openmetrics", "--match=load").stdout.startswith("# TYPE load gauge\nload 0 ")
+        named = tmp_path / "named.txt"
+        named.write_text(f'# TYPE "注文.数" gauge\n{{"注文.数","http.status"="200"}} 7 {end:.3f}\n# EOF\n')
+        assert program.run("import", str(named)).returncode == 0
+        chosen = ["--match", '{"注文.数"}']
+        assert program.run("export", "openmetrics", "--utf8", *chosen).stdout == named.read_text()
+        assert '___{http_status="200"} 7 ' in program.run("export", "openmetrics", *chosen).stdout
     with toban(tmp_path / "two") as program:
         program.until("is on duty")
         assert program.run("import", str(second)).returncode == 0

@@ -67,22 +67,27 @@ Samples = Callable[[Sequence[Labels]], Mapping[Labels, tuple[NDArray[np.int64], 
 """Brings the times and values of some series."""
 
 
-def write(series: Iterable[Labels], samples: Samples, known: Mapping[str, Family], most: int) -> Iterator[str]:
-    """Write series as an archive, family by family: one of up to ``most`` series at once, else series by series."""
+def write(
+    series: Iterable[Labels], samples: Samples, known: Mapping[str, Family], most: int, *, quoted: bool = False
+) -> Iterator[str]:
+    """
+    Write series as an archive, family by family: one of up to ``most`` series at once, else series by series.
+
+    Names that need it are ``quoted`` and stay what they are, or are written so that everybody reads them.
+    """
     named = sorted((family_of(labels.name, known), order(Line(labels, 0)), labels) for labels in series)
     for name, group in groupby(named, key=lambda one: one[0]):
-        yield from head(name, known, Format.OPENMETRICS)
+        yield from head(name, known, Format.OPENMETRICS, quoted=quoted)
         some = [labels for _, _, labels in group]
         for part in [some] if len(some) <= most else [[labels] for labels in some]:
             found = samples(part)
             for labels in part:
                 if labels in found:
-                    yield from _written(labels, *found[labels])
+                    yield from _written(text_of(labels, quoted=quoted), *found[labels])
     yield "# EOF\n"
 
 
-def _written(labels: Labels, times: NDArray[np.int64], values: NDArray[np.float64]) -> Iterator[str]:
-    shown = text_of(labels)
+def _written(shown: str, times: NDArray[np.int64], values: NDArray[np.float64]) -> Iterator[str]:
     for first in range(0, len(times), AT_ONCE):
         pairs = zip(times[first : first + AT_ONCE].tolist(), values[first : first + AT_ONCE].tolist(), strict=True)
         yield "".join(f"{shown} {number(value)} {at / 1000:.3f}\n" for at, value in pairs)

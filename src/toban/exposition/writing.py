@@ -66,14 +66,20 @@ def page(found: Iterable[Line], known: Mapping[str, Family], format: Format) -> 
         yield "# EOF\n"
 
 
-def head(name: str, known: Mapping[str, Family], format: Format, beside: Container[str] = ()) -> Iterator[str]:
-    """Write what stands before a family's samples; ``beside`` are the names of the other families of the page."""
+def head(
+    name: str, known: Mapping[str, Family], format: Format, beside: Container[str] = (), *, quoted: bool = False
+) -> Iterator[str]:
+    """
+    Write what stands before a family's samples; ``beside`` are the names of the other families of the page.
+
+    A name of other signs than are usual is ``quoted``, as Prometheus 3 has it, or gets `_` in their place.
+    """
     family = known.get(name) or Family(name, Type.UNKNOWN, "")
     stem = name.removesuffix("_total")
     if format is Format.OPENMETRICS and family.type is Type.COUNTER and (stem == name or stem in beside):
         # OpenMetrics has no counter without _total, and no two families of one name.
         family = replace(family, type=Type.UNKNOWN)
-    yield from _head(family, format)
+    yield from _head(family, format, quoted=quoted)
 
 
 def family_of(name: str, known: Mapping[str, Family]) -> str:
@@ -96,8 +102,8 @@ def order(line: Line) -> tuple[list[tuple[str, str]], str, float]:
     return list(line.labels.drop(NAME, "le", "quantile").items()), line.labels.name, place
 
 
-def _head(family: Family, format: Format) -> Iterator[str]:
-    shown, sort = _plain(family.name, METRIC_NAME), family.type.value
+def _head(family: Family, format: Format, *, quoted: bool) -> Iterator[str]:
+    shown, sort = family.name, family.type.value
     meaning = family.help.replace("\\", r"\\").replace("\n", r"\n")
     if format is Format.TEXT:
         sort = "untyped" if family.type is Type.UNKNOWN else sort
@@ -105,18 +111,24 @@ def _head(family: Family, format: Format) -> Iterator[str]:
         meaning = meaning.replace('"', r"\"")
         if family.type is Type.COUNTER:
             shown = shown.removesuffix("_total")
+    unit = family.unit if shown.endswith(f"_{family.unit}") else ""
+    shown = _shown(shown, METRIC_NAME, quoted=quoted)
     if meaning:
         yield f"# HELP {shown} {meaning}\n"
     yield f"# TYPE {shown} {sort}\n"
-    if format is Format.OPENMETRICS and family.unit and shown.endswith(f"_{family.unit}"):
-        yield f"# UNIT {shown} {family.unit}\n"
+    if format is Format.OPENMETRICS and unit:
+        yield f"# UNIT {shown} {unit}\n"
 
 
-def text_of(series: Labels) -> str:
-    """Write a series as it stands before its value."""
-    pairs = [f"{_plain(name, LABEL_NAME)}={quote(value)}" for name, value in series.items() if name != NAME]
-    labels = f"{{{','.join(pairs)}}}" if pairs else ""
-    return f"{_plain(series.name, METRIC_NAME)}{labels}"
+def text_of(series: Labels, *, quoted: bool = False) -> str:
+    """Write a series as it stands before its value; its name inside the braces where it is in quotes."""
+    pairs = [
+        f"{_shown(name, LABEL_NAME, quoted=quoted)}={quote(value)}" for name, value in series.items() if name != NAME
+    ]
+    name = _shown(series.name, METRIC_NAME, quoted=quoted)
+    if name.startswith('"'):
+        name, pairs = "", [name, *pairs]
+    return f"{name}{{{','.join(pairs)}}}" if pairs else name
 
 
 def _written(line: Line, format: Format) -> str:
@@ -126,10 +138,12 @@ def _written(line: Line, format: Format) -> str:
     return f"{text_of(line.labels)} {number(line.value)}{at}\n"
 
 
-def _plain(name: str, pattern: re.Pattern[str]) -> str:
-    """Return a name as those read it who know no others: what was scraped may have signs of any script."""
+def _shown(name: str, pattern: re.Pattern[str], *, quoted: bool) -> str:
+    """Return a name in quotes or as those read it who know no others: what was scraped may have signs of any script."""
     if pattern.fullmatch(name):
         return name
+    if quoted:
+        return quote(name)
     name = re.sub(r"[^a-zA-Z0-9_:]" if pattern is METRIC_NAME else r"[^a-zA-Z0-9_]", "_", name)
     return name if pattern.fullmatch(name) else f"_{name}"
 

@@ -16,7 +16,7 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
-from toban.core.labels import METRIC_NAME, NAME, Labels
+from toban.core.labels import NAME, Labels
 from toban.core.samples import Batch, Family, Layout, Type, is_absent
 from toban.remote.wire import Sample, Samples, WireError
 
@@ -152,7 +152,7 @@ class Decoder:
             raise WireError("snappy: corrupt input") from error
         except DecodeError as error:
             raise WireError("not a WriteRequest in protobuf") from error
-        return found, [_family(told) for told in request.metadata if METRIC_NAME.fullmatch(told.name)]
+        return found, [_family(told) for told in request.metadata if told.name]
 
     def _at_once(self, messages: Iterable[bytes]) -> Samples | None:
         """Return the samples of some series, or nothing where one of them is written in another way."""

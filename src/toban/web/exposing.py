@@ -83,17 +83,28 @@ class Exposing:
         return _page(page(found.values(), self._source.families(), chosen), chosen)
 
     async def export(self, request: Request) -> Response:
-        """Show what the selectors choose, or everything, with all its samples; where a series ended is not told."""
+        """
+        Show what the selectors choose, or everything, with all its samples; where a series ended is not told.
+
+        With `escaping=allow-utf-8`, Prometheus 3's word for it, names of any signs stay what they are.
+        """
         try:
             asked = await Parameters.of(request)
             start, end = asked.time("start", FIRST), asked.time("end", LAST)
             chosen = [selector(text) for text in asked.texts("match[]")] or [()]
+            escaping = asked.text("escaping") or "underscores"
+            if escaping not in {"underscores", "allow-utf-8"}:
+                raise BadQueryError(
+                    f'invalid parameter "escaping": {escaping!r} is neither underscores nor allow-utf-8'
+                )
             found = await asyncio.to_thread(self._found, chosen, start, end)
         except TobanError as error:
             return refused(error)
         steps = (min(end, milliseconds(self._clock.now())) - max(start, self._since(chosen))) // STEP + 1
         most = max(1, HELD // max(1, steps))
-        written = write(found, partial(self._held, start, end), self._source.families(), most)
+        written = write(
+            found, partial(self._held, start, end), self._source.families(), most, quoted=escaping == "allow-utf-8"
+        )
         return StreamingResponse(iterate_in_threadpool(written), headers={"content-type": Format.OPENMETRICS.value})
 
     def _found(self, chosen: Sequence[Sequence[Matcher]], start: int, end: int) -> set[Labels]:

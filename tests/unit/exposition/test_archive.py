@@ -36,7 +36,7 @@ def bits(value):
     return struct.pack("<d", value)
 
 
-def written(held, most=100):
+def written(held, most=100, *, quoted=False):
     """Return an archive of series: times and values of each."""
 
     def samples(series):
@@ -45,7 +45,7 @@ def written(held, most=100):
             for labels in series
         }
 
-    return "".join(archive.write(held, samples, KNOWN, most))
+    return "".join(archive.write(held, samples, KNOWN, most, quoted=quoted))
 
 
 def read(text):
@@ -56,13 +56,20 @@ def read(text):
     ]
 
 
-@given(st.dictionaries(st.sampled_from(SERIES), NUMBERS), st.integers(1, 9))
+OTHERS = [
+    Labels(__name__="注文.数_total", shop="東京"),
+    Labels({"__name__": 'a"b\\c', "http.status": "200", "x": "y"}),
+    Labels({"__name__": "plain", "{=,}\n#": ""}),
+]
+
+
+@given(st.dictionaries(st.sampled_from([*SERIES, *OTHERS]), NUMBERS), st.integers(1, 9))
 def test_what_is_written_is_read(held, most):
     """
-    To the last bit, whatever is held at once.
+    To the last bit, whatever is held at once, and whatever signs names are made of.
     """
     expected = {(labels, at, bits(value)) for labels, values in held.items() for at, value in values.items()}
-    found = read(written(held, most))
+    found = read(written(held, most, quoted=True))
     assert len(found) == len(expected)
     assert set(found) == expected
 
@@ -94,6 +101,29 @@ def test_it_looks_as_openmetrics_wants():
         "took_seconds_sum 2 2.000",
         "# EOF",
     ]
+
+
+@pytest.mark.parametrize("quoted", [False, True])
+def test_names_that_need_it_are_quoted_or_made_plain(quoted):
+    """
+    As who reads it knows them.
+    """
+    lines = written({OTHERS[0]: {0: 1.0}, OTHERS[1]: {0: 1.0}}, quoted=quoted).splitlines()
+    expected = [
+        "# TYPE a_b_c unknown",
+        'a_b_c{http_status="200",x="y"} 1 0.000',
+        "# TYPE _____total unknown",
+        '_____total{shop="東京"} 1 0.000',
+        "# EOF",
+    ]
+    if quoted:
+        expected[:4] = [
+            r'# TYPE "a\"b\\c" unknown',
+            r'{"a\"b\\c","http.status"="200",x="y"} 1 0.000',
+            '# TYPE "注文.数_total" unknown',
+            '{"注文.数_total",shop="東京"} 1 0.000',
+        ]
+    assert lines == expected
 
 
 def test_what_is_known_of_metrics_is_read():

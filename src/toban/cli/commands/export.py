@@ -75,14 +75,17 @@ def alertmanager(folder: Path, config: Path | None, force: bool) -> None:
 @click.argument("file", type=click.File("wb", lazy=True), default="-")
 @click.option("--match", multiple=True, metavar="SELECTOR", help="Only these series; may be given several times.")
 @click.option("--last", type=Length(), help="Only the last hours or days, like 30d; everything unless set.")
+@click.option("--utf8", is_flag=True, help="Names as they are, in quotes where they need them; else with `_`.")
 @data_option
-def openmetrics(file: BinaryIO, match: Sequence[str], last: timedelta | None, data: Path | None) -> None:
+def openmetrics(file: BinaryIO, match: Sequence[str], last: timedelta | None, utf8: bool, data: Path | None) -> None:
     """
     Write numbers with their times into FILE, or to standard output.
 
-    `toban import` and `promtool tsdb create-blocks-from openmetrics` read it.
+    `toban import` and `promtool tsdb create-blocks-from openmetrics` read it; with --utf8 a promtool of Prometheus 3.
     """
     asked: dict[str, str | Sequence[str]] = {"match[]": match}
+    if utf8:
+        asked["escaping"] = "allow-utf-8"
     if last:
         asked["start"] = f"{time.time() - last.total_seconds():.3f}"
     file.writelines(fetch("/api/v1/export", data, **asked))
