@@ -77,8 +77,8 @@ def unpack(data: bytes, rows: int, columns: int) -> Values:
         values[here] = np.bitwise_xor.accumulate(bits, axis=1, out=bits).view(np.float64)
     if count:
         ends = np.cumsum(lengths.astype(np.int64))
-        places = np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
-        values.reshape(-1).view(np.uint64)[places] = np.repeat(markers, lengths)
+        cells = np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
+        values.reshape(-1).view(np.uint64)[cells] = np.repeat(markers, lengths)
     return values
 
 
