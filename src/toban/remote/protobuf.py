@@ -154,22 +154,32 @@ class Decoder:
             raise WireError("not a WriteRequest in protobuf") from error
         return found, [_family(told) for told in request.metadata if told.name]
 
-    def _at_once(self, messages: Iterable[bytes]) -> Samples | None:
-        """Return the samples of some series, or nothing where one of them is written in another way."""
+    def _at_once(self, messages: Sequence[bytes], *, guess: bool = True) -> Samples | None:
+        """
+        Return the samples of some series, or nothing where one of them is written in another way.
+
+        The ``guess`` is that a series has as many as the one before: with labels that are known, that is seen at once.
+        """
         series, counts, pieces = list[Labels](), list[int](), list[bytes]()
+        many = 1
         for message in messages:
-            start = len(message) - _LONG
-            labels = self._known.get(message[:start]) if start > 0 and message.startswith(_VALUED, start) else None
-            some = [message[start:]]
-            if labels is None:
+            start = len(message) - _LONG * many
+            guessed = guess and start > 0 and message.startswith(_VALUED, start)
+            labels = self._known.get(message[:start]) if guessed else None
+            if labels is not None:
+                pieces.append(message[start:])
+            else:
                 start, some = _parted(message)
                 labels = self._labels(message[:start]) if some else None
-            if labels is None:
-                return None
+                if labels is None:
+                    return None
+                pieces += some
+                many = len(some)
             series.append(labels)
-            counts.append(len(some))
-            pieces += some
+            counts.append(many)
         rows = np.frombuffer(b"".join(pieces), np.uint8).reshape(-1, _LONG)
+        if not (rows[:, :3] == np.frombuffer(_VALUED, np.uint8)).all():
+            return self._at_once(messages, guess=False)
         time = rows[:, 12:]
         if not ((rows[:, 11] == 0x10) & (time[:, :-1] >= 0x80).all(axis=1) & (time[:, -1] < 0x80)).all():
             return None
