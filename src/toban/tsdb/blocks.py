@@ -7,6 +7,7 @@ series in a line of its own. Its checksum stands in the footer; a tile's checksu
 place, its times' checksum, the names of its series, and its values.
 """
 
+import itertools
 import os
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +39,8 @@ FOOTER: Final = struct.Struct("<QIII8s")
 WIDE: Final = 128
 LARGE: Final = 2**16
 SUFFIX: Final = ".block"
+
+_OPENED = itertools.count()
 
 Intern = Callable[[Sequence[bytes]], Numbers]
 
@@ -124,6 +127,8 @@ class Block:
         self.path = path
         self.damaged = False
         self._report = report
+        # Turns come again once the block with the highest is gone; what was decoded of another must not.
+        self._nth = next(_OPENED)
         self.name = Name.of(path)
         try:
             self._handle = os.open(path, os.O_RDONLY)
@@ -188,7 +193,7 @@ class Block:
         return read
 
     def _tile(self, number: int, tile: int, cache: Cache) -> Values:
-        key = self.name.turn, number, tile
+        key = self._nth, number, tile
         values = cache.get(key)
         if values is None:
             group = self.groups[number]
@@ -201,7 +206,7 @@ class Block:
         return values
 
     def _times(self, number: int, cache: Cache | None = None) -> Numbers:
-        key, group = (self.name.turn, number, -1), self.groups[number]
+        key, group = (self._nth, number, -1), self.groups[number]
         times = cache.get(key) if cache else None
         if times is None:
             data = self._bytes(group.times)

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from toban.core.samples import Batch, Layout, is_absent
+from toban.core.samples import Batch, Layout
 from toban.tsdb.index import Index
 from toban.tsdb.merging import Numbers, Piece, Values
 
@@ -67,25 +67,26 @@ class Taken:
     values: Values
     ordered: bool
 
-    def piece(self, ids: Numbers) -> Piece:
-        """Return the rows in order of time, of two at one time the later number for each series."""
-        rows = self if self.ordered else self._sorted()
-        values = rows.values
+    def pieces(self, ids: Numbers) -> list[Piece]:
+        """
+        Return the rows in order of time. Of several at one time the first stands in one piece, the second in the next.
 
-        def read(some: NDArray[np.intp], low: int, high: int, into: Values) -> None:
-            into[:] = values[low:high].T[some]
-
-        return Piece(ids, rows.times, rows.turns, read)
-
-    def _sorted(self) -> "Taken":
+        Rows are not made one here: what the later of two leaves absent may stand in yet another layout, between them.
+        """
+        if self.ordered:
+            return [_piece(ids, self.times, self.turns, self.values)]
         order = np.lexsort((self.turns, self.times))
-        times, turns, values = self.times[order], self.turns[order], self.values[order]
-        last = np.append(times[1:] != times[:-1], True)
-        for row in np.flatnonzero(~last).tolist():
-            # Oldest first: what the later row leaves absent it has from the one before.
-            gaps = is_absent(values[row + 1])
-            values[row + 1, gaps] = values[row, gaps]
-        return Taken(times[last], turns[last], values[last], True)
+        times, place = self.times[order], np.arange(len(order))
+        depth = place - np.maximum.accumulate(np.where(np.diff(times, prepend=times[0] - 1) > 0, place, 0))
+        layers = [order[depth == layer] for layer in range(int(depth.max()) + 1)]
+        return [_piece(ids, self.times[rows], self.turns[rows], self.values[rows]) for rows in layers]
+
+
+def _piece(ids: Numbers, times: Numbers, turns: Numbers, values: Values) -> Piece:
+    def read(some: NDArray[np.intp], low: int, high: int, into: Values) -> None:
+        into[:] = values[low:high].T[some]
+
+    return Piece(ids, times, turns, read)
 
 
 @dataclass(slots=True, eq=False)

@@ -45,7 +45,9 @@ class Reading:
         pieces = [
             part
             for ids, rows in taken
-            if wanted[ids].any() and (piece := rows.piece(ids).only(wanted)) and (part := piece.between(start, end))
+            if wanted[ids].any()
+            for one in rows.pieces(ids)
+            if (piece := one.only(wanted)) and (part := piece.between(start, end))
         ]
         for block in blocks:
             pieces += block.pieces(start, end, wanted, self._cache)

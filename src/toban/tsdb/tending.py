@@ -119,7 +119,7 @@ class Tending:
         turn = self._head.turn
         if self._passing:
             self._passing.keep(start, end)
-        pieces = [rows.piece(ids) for ids, rows in self._head.taken(start, end - 1)]
+        pieces = [piece for ids, rows in self._head.taken(start, end - 1) for piece in rows.pieces(ids)]
         name = Name(start, end, self._shelf.turn())
         path = seal(self._shelf.folder, name, pieces, self._index, self._families, breathe=self._breathe)
         self._shelf.add(path)

@@ -134,6 +134,23 @@ async def test_the_last_number_of_one_time_counts(opened, clock, sealed, other):
     assert before == after == {0: 2, 1: 3}
 
 
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_the_last_number_counts_also_between_two_sources_that_share_a_series(opened, clock, sealed):
+    """
+    What a later look of one leaves out does not bring its earlier number back over the other's.
+    """
+    one, other = layout("hall", "cellar"), layout("hall", "roof")
+    with opened() as store:
+        await store.append([batch(one, START, 1, 1)])
+        await store.append([batch(other, START, 2, 2)])
+        await store.append([batch(one, START, ABSENT, 3)])
+        if sealed:
+            clock.advance(6 * 3600)
+            await store.tend()
+            assert store._shelf.blocks
+        assert samples(store.select(ALL, *EVER)) == {"hall": {0: 2}, "cellar": {0: 3}, "roof": {0: 2}}
+
+
 async def test_what_is_too_old_or_of_the_future_is_refused_and_counted(opened, meters):
     """
     The rest of the append is kept.
