@@ -28,7 +28,7 @@ from toban.collect.declines import Declining
 from toban.collect.tools import Tools
 from toban.core.clock import SystemClock
 from toban.core.errors import SettingsError, StateError
-from toban.core.memory import spared
+from toban.core.memory import giving_back, spare
 from toban.core.meters import Meters
 from toban.core.places import SOCKET
 from toban.core.ports import Clock, Condition, LineSink, Service
@@ -258,13 +258,14 @@ async def serve(settings: Settings, greet: Callable[[Overview], None]) -> None:
 
     ``greet`` is called once every target was looked at, or after five seconds.
     """
+    spare()
     stopping = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopping.set)
     async with assembled(settings, SystemClock()) as assembly, asyncio.TaskGroup() as group:
         tasks = [group.create_task(service.run(), name=service.name) for service in assembly.services]
         tasks.append(group.create_task(_greeted(assembly, greet), name="greeting"))
-        tasks.append(group.create_task(spared(SystemClock()), name="memory"))
+        tasks.append(group.create_task(giving_back(SystemClock()), name="memory"))
         await stopping.wait()
         log.info("stopping")
         for task in tasks:

@@ -16,18 +16,23 @@ MMAP_THRESHOLD, TRIM_THRESHOLD, ARENA_MAX = -3, -1, -8
 """What glibc's malloc.h calls M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_ARENA_MAX."""
 
 
-async def spared(clock: Clock) -> NoReturn:
+def spare() -> None:
     """
-    Keep glibc from keeping what a large question took, until cancelled.
+    Keep glibc from raising its thresholds by itself, and from many pools: before any thread is there.
 
-    Left alone it raises its thresholds after the first one and keeps everything. Low thresholds make questions slow:
-    each array comes from the system anew, and is filled with noughts by it. So they are high, and what lies unused is
-    given back twice a minute. Where there is no glibc nothing is done.
+    Left alone it raises them after the first large question and keeps everything that took. Low ones make questions
+    slow: each array comes from the system anew, and is filled with noughts by it. So they are high, and what lies
+    unused is given back by and by. Where there is no glibc nothing is done.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         for what, value in ((MMAP_THRESHOLD, LARGE), (TRIM_THRESHOLD, LARGE), (ARENA_MAX, 2)):
             libc.mallopt(what, value)
+
+
+async def giving_back(clock: Clock) -> NoReturn:
+    """Give back what lies unused, twice a minute, until cancelled."""
+    libc = ctypes.CDLL(None)
     while True:
         await clock.sleep(EVERY)
         if hasattr(libc, "malloc_trim"):

@@ -207,13 +207,13 @@ class Block:
 
     def _times(self, number: int, cache: Cache | None = None) -> Numbers:
         key, group = (self._nth, number, -1), self.groups[number]
-        times = cache.get(key) if cache else None
+        times = None if cache is None else cache.get(key)
         if times is None:
             data = self._bytes(group.times)
             if not data:
                 return np.empty(0, np.int64)
             times = unpack_times(data, group.count)
-            if cache:
+            if cache is not None:
                 cache.put(key, times)
         return times
 

@@ -112,7 +112,7 @@ async def test_a_target_has_so_many_places_and_no_more():
     put = places.put(Samples.made([Sample(labels, 0, 1) for labels in [*MANY[:12], SERIES[0]]]), {})
     assert [sample.labels for sample in put.without] == MANY[10:12]
     assert {labels for labels, _ in told(put.batches)} == {*MANY[:10], SERIES[0]}
-    assert places.put(Samples.made([Sample(MANY[0], 1, 1)]), {}).without.of.size == 0
+    assert not places.put(Samples.made([Sample(MANY[0], 1, 1)]), {}).without
 
     await clock.sleep(UNUSED + 1)
-    assert places.put(Samples.made([Sample(MANY[11], 2, 1)]), {}).without.of.size == 0
+    assert not places.put(Samples.made([Sample(MANY[11], 2, 1)]), {}).without
