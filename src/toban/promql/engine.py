@@ -31,6 +31,9 @@ _SLICE: Final = 6 * 3_600_000
 _SLICE_STEPS: Final = 1_000
 """How many steps it has at most, likewise."""
 
+_USUAL_LENGTH: Final = 4_000
+"""How many characters a query has at most that is remembered when it was read."""
+
 _WORDS: Final = {Shape.MATRIX: "range vector", Shape.STRING: "string"}
 
 
@@ -53,7 +56,11 @@ class Engine:
         self.limits = limits or Limits()
         self.lookback = lookback
         self.now = now
-        self.parse: Callable[[str], Query] = lru_cache(maxsize=1024)(syntax.parse)
+        self._remembered: Callable[[str], Query] = lru_cache(maxsize=1024)(syntax.parse)
+
+    def parse(self, text: str) -> Query:
+        """Read a query; one of a usual length is remembered. Raises ``ParseError``."""
+        return self._remembered(text) if len(text) <= _USUAL_LENGTH else syntax.parse(text)
 
     def instant(
         self, text: str, at: int, *, deadline: float | None = None, canceled: threading.Event | None = None

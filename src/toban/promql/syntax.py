@@ -11,6 +11,8 @@ from toban.core.answers import Shape
 from toban.core.errors import BadQueryError
 from toban.core.labels import NAME
 from toban.core.matching import Match, Matcher
+from toban.promql import mistakes
+from toban.promql.lexer import LexerError, place, plain, tokens
 from toban.promql.nodes import (
     Aggregation,
     Anchor,
@@ -31,9 +33,6 @@ from toban.promql.nodes import (
 MAX_DEPTH: Final = 100
 """How deep a query may be nested: the evaluator recurses."""
 
-MAX_OPERATIONS: Final = 500
-"""How many brackets and operators a query may have: the parser's stack gives way at some thousands."""
-
 DEFAULT_STEP: Final = 60_000
 """The step of a subquery that names none, in milliseconds: Prometheus' default evaluation interval."""
 
@@ -43,16 +42,6 @@ _LONGEST: Final = 2**63 // 1_000_000
 _LATEST: Final = 2**62
 """The latest time in milliseconds, with room to add durations."""
 
-_TOKEN = re.compile(
-    r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|\#[^\n]*"""
-    r"""|(?P<brace>[{}])|(?P<operation>[(\[]|==|!=|<=|>=|[-+*/%^<>]|\b(?:and|or|unless|atan2)\b)""",
-    re.IGNORECASE,
-)
-_UNDERSCORED = re.compile(r"[0-9]_|[xX]_")
-_WORD = re.compile(
-    r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|\#[^\n]*|[a-zA-Z_:][a-zA-Z0-9_:]*"""
-    r"""|(?P<number>0[xX]_?[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*|[0-9]+(?:_[0-9]+)*)(?![0-9_])"""
-)
 _SYSTEM_TIME = re.compile(r"SystemTime\s*\{\s*tv_sec:\s*(-?\d+),\s*tv_nsec:\s*(\d+)")
 _NATIVE = frozenset({"histogram_avg", "histogram_count", "histogram_stddev", "histogram_stdvar", "histogram_sum"})
 _EXPERIMENTAL = frozenset({"limitk", "limit_ratio"})
@@ -72,11 +61,40 @@ class UnsupportedError(ParseError):
 
 
 def parse(text: str) -> Query:
-    """Read a query. Raises ``ParseError``."""
-    _refuse_monsters(text)
+    """Read a query. Raises ``ParseError``, which says where the mistake is where it has one place."""
+    tree = _tree(text)
     try:
-        return Query(text, _node(parser.parse(_without_underscores(text)), 0))
+        return Query(text, _node(tree, 0))
     except (ValueError, OverflowError) as error:
+        raise ParseError(f"parse error: {error}") from error
+
+
+def pretty(text: str) -> str:
+    """Write a query as Prometheus formats it, on several lines where it is long. Raises ``ParseError``."""
+    parse(text)
+    return str(_tree(text).prettify())
+
+
+def _tree(text: str) -> Any:
+    """Return the parser's tree of a text that can't make it recurse beyond its stack."""
+    try:
+        found = tokens(text)
+    except LexerError as error:
+        where = "" if error.offset is None else f"{place(text, error.offset)}: "
+        raise ParseError(f"{where}parse error: {error}") from error
+    try:
+        return _parsed(plain(found))
+    except ParseError:
+        raise
+    except ValueError as error:
+        offset, message = mistakes.located(found, str(error), _refusal)
+        raise ParseError(f"{place(text, offset)}: parse error: {message}") from error
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return parser.parse(text)
+    except OverflowError as error:
         raise ParseError(f"parse error: {error}") from error
     except BaseException as error:
         # How Rust says that a number is no duration; the class can't be imported, and is no Exception.
@@ -85,10 +103,13 @@ def parse(text: str) -> Query:
         raise ParseError("parse error: duration out of range") from error
 
 
-def pretty(text: str) -> str:
-    """Write a query as Prometheus formats it, on several lines where it is long. Raises ``ParseError``."""
-    parse(text)
-    return str(parser.parse(_without_underscores(text)).prettify())
+def _refusal(text: str) -> str:
+    """Return what the parser says to a part of a query that it was given before; nothing when it takes it."""
+    try:
+        _parsed(text)
+    except (ParseError, ValueError) as error:
+        return str(error)
+    return ""
 
 
 def selector(text: str) -> tuple[Matcher, ...]:
@@ -97,25 +118,6 @@ def selector(text: str) -> tuple[Matcher, ...]:
     if not isinstance(root, Selector) or root.offset or root.at is not None:
         raise ParseError(f"parse error: {text} is no plain selector of series")
     return root.matchers
-
-
-def _without_underscores(text: str) -> str:
-    """Take out what makes long numbers easier to read, like ``1_000_000``: the parser does not know it."""
-    if not _UNDERSCORED.search(text):
-        return text
-    return _WORD.sub(lambda word: word[0].replace("_", "") if word["number"] else word[0], text)
-
-
-def _refuse_monsters(text: str) -> None:
-    # The parser recurses without a limit: a chain of some thousand operators ends the process, not the query.
-    operations, inside = 0, False
-    for token in _TOKEN.finditer(text):
-        if token["brace"]:
-            inside = token["brace"] == "{"
-        elif token["operation"] and not inside:
-            operations += 1
-    if operations > MAX_OPERATIONS:
-        raise ParseError(f"parse error: more than {MAX_OPERATIONS} operators and brackets")
 
 
 def _node(tree: Any, depth: int) -> Node:

@@ -49,7 +49,7 @@ def test_a_rule_file_is_read():
 @pytest.mark.parametrize(
     ("rule", "said"),
     [
-        ("{alert: A, expr: 'up =='}", "rule 1 (A): expr: parse error"),
+        ("{alert: A, expr: 'up =='}", "rule 1 (A): expr: 1:6: parse error"),
         ("{expr: up}", "rule 1 (without a name): it must have either `alert` or `record`"),
         ("{alert: A, record: a, expr: up}", "it must have either `alert` or `record`"),
         ("{alert: A}", "rule 1 (A): expr: is missing"),

@@ -3,7 +3,8 @@
 import pytest
 
 from toban.promql.nodes import Aggregation, Anchor, Binary, Matching, Number, Range, Subquery
-from toban.promql.syntax import MAX_DEPTH, MAX_OPERATIONS, ParseError, UnsupportedError, parse
+from toban.promql.lexer import MAX_LENGTH, MAX_OPERATIONS
+from toban.promql.syntax import MAX_DEPTH, ParseError, UnsupportedError, parse
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_what_prometheus_refuses_is_refused(text: str):
     """
     Such a query is wrong whatever the data, and the error says that it could not be read.
     """
-    with pytest.raises(ParseError, match=r"^parse error: "):
+    with pytest.raises(ParseError, match=r"^(\d+:\d+: )?parse error: "):
         parse(text)
 
 
@@ -115,8 +116,11 @@ def test_matching_and_grouping_are_read():
         "x" + " or x" * 100_000,
         "(" * (MAX_DEPTH + 2) + "1" + ")" * (MAX_DEPTH + 2),
         "1" + "+1" * (MAX_OPERATIONS - 1),
+        "#\r1" + "+1" * 6_500,
+        "#\r`\n`" + "+1" * 6_500,
+        "x" * (MAX_LENGTH + 1),
     ],
-    ids=["brackets", "sums", "signs", "sets", "deep", "long"],
+    ids=["brackets", "sums", "signs", "sets", "deep", "long", "comment", "comment and string", "length"],
 )
 def test_a_monster_is_refused_and_ends_nothing(text: str):
     """
@@ -124,6 +128,40 @@ def test_a_monster_is_refused_and_ends_nothing(text: str):
     """
     with pytest.raises(ParseError):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("up{", "1:4: parse error: unexpected end of input inside braces"),
+        ("foo bar", '1:5: parse error: unexpected identifier "bar"'),
+        ("1 +* 2", "1:4: parse error: unexpected <op:*>"),
+        ("sum(x) +\n rate(y) +", "2:11: parse error: unexpected end of input"),
+        ("a + foo(1)", '1:5: parse error: unknown function with name "foo"'),
+        (
+            "rate(x[5m]) + rate(x)",
+            '1:15: parse error: expected type range vector in call to function "rate", got instant vector',
+        ),
+        ("sum(rate(x[5m]) by (a)", "1:4: parse error: unclosed left parenthesis"),
+        ('up{a="\\q"}', '1:6: parse error: unknown escape sequence "q"'),
+        ("up{job=}", '1:8: parse error: unexpected "}"'),
+        ("x[5m:1x]", "1:6: parse error: bad number or duration syntax: 1x"),
+        ('{a=~"("}', "1:5: parse error: illegal regex for ("),
+        ("sum by (a b) (x)", '1:11: parse error: unexpected identifier "b"'),
+        ("x offset foo", '1:10: parse error: unexpected identifier "foo"'),
+        ("x and on (a) bool y", '1:19: parse error: unexpected identifier "y"'),
+        ("up 'a", "1:4: parse error: unterminated quoted string"),
+        ("1_000 + 2 3", '1:11: parse error: unexpected number "3"'),
+    ],
+)
+def test_a_mistake_has_a_place(text: str, says: str):
+    """
+    Line and column, counted from 1, as Prometheus tells them.
+    """
+    with pytest.raises(ParseError) as caught:
+        parse(text)
+
+    assert str(caught.value) == says
 
 
 @pytest.mark.parametrize(

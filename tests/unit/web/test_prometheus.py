@@ -121,7 +121,7 @@ async def test_the_build_is_told(client):
 @pytest.mark.parametrize(
     ("path", "parameters", "code", "kind", "words"),
     [
-        ("query", {"query": "up{"}, 400, "bad_data", 'invalid parameter "query": parse error'),
+        ("query", {"query": "up{"}, 400, "bad_data", 'invalid parameter "query": 1:4: parse error'),
         ("query", {"query": ""}, 400, "bad_data", "parse error"),
         ("query", {"query": "up", "time": "abc"}, 400, "bad_data", 'cannot parse "abc" to a valid timestamp'),
         ("query", {"query": "up", "time": "2026-01-01"}, 400, "bad_data", "to a valid timestamp"),
