@@ -56,7 +56,7 @@ class Store:
             values = np.cumsum(random.poisson(3.0, (rows, len(times))), axis=1).astype(np.float64)
             self.groups.append(Group(labels, times, values))
 
-    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> list[Group]:
+    def select(self, matchers: Sequence[Matcher], start: int, end: int, most: int | None = None) -> list[Group]:
         found = []
         for group in self.groups:
             rows = [row for row, labels in enumerate(group.series) if matches(matchers, labels)]

@@ -43,6 +43,15 @@ class BadQueryError(QueryError):
     kind = "bad_data"
 
 
+class SampleLimitError(QueryError):
+    """A query would hold more samples in memory than it may."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"query processing would load too many samples into memory in query execution: more than {most:,}"
+        )
+
+
 class QueryTimeoutError(QueryError):
     """The query was still running at its deadline."""
 

@@ -109,12 +109,12 @@ class Declines(Protocol):
 class SeriesSource(Protocol):
     """Finds numbers again. Synchronous: it is called in the query thread."""
 
-    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> Sequence[Group]:
+    def select(self, matchers: Sequence[Matcher], start: int, end: int, most: int | None = None) -> Sequence[Group]:
         """
         Return the samples of all series that meet the conditions, ``start`` and ``end`` included (milliseconds).
 
         A series stands in exactly one group; groups and series come in no promised order.
-        Raises ``StoreError``.
+        Raises ``StoreError``, and ``SampleLimitError`` before more than ``most`` samples are in memory.
         """
         ...
 

@@ -16,6 +16,9 @@ from toban.promql.quantiles import quantiles
 from toban.promql.ranging import doubt_ranks
 from toban.promql.values import Bools, Floats, Grid, Index, Vector, empty, joined
 
+_SERIES_COST: Final = 100
+"""What the labels of a series count for, in samples."""
+
 
 def aggregate(evaluator: Evaluator, node: Aggregation, grid: Grid) -> Iterator[Vector]:
     """Evaluate an aggregation."""
@@ -26,6 +29,7 @@ def _folded(evaluator: Evaluator, node: Aggregation, grid: Grid) -> Iterator[Vec
     grouping, fold = Grouping.of(node), FOLDS[node.operator](grid.steps)
     for block in evaluator.blocks(node.inner, grid):
         layers = Layers(grouping.target(block))
+        evaluator.budget.spend((len(grouping) - fold.groups) * grid.steps * len(fold.fillers))
         fold.reserve(len(grouping))
         fold.take(block, layers)
     if len(grouping):
@@ -112,6 +116,7 @@ def _count_values(evaluator: Evaluator, node: Aggregation, grid: Grid) -> Iterat
             valued = tuple(Labels({**series, label: written(value)}) for value in found.tolist())
             stand_in = Vector(valued, *_nothing(len(valued)), np.full(len(valued), block.nameless[row]))
             target = grouping.target(stand_in)
+            evaluator.budget.spend((len(grouping) - len(counts)) * (grid.steps + _SERIES_COST))
             counts.extend(np.zeros(grid.steps) for _ in range(len(grouping) - len(counts)))
             for number, group in enumerate(target.tolist()):
                 counts[group][steps[which == number]] += 1

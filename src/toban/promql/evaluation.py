@@ -40,6 +40,10 @@ FUNCTIONS: Final[dict[str, Function]] = {
 """All functions over vectors, by name."""
 
 
+_STEP_COST: Final = 8
+"""What a step of a subquery counts for, in samples: its time, and the places of the samples around it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """The evaluation of one query over one source; ``lookback`` in milliseconds."""
@@ -78,6 +82,7 @@ class Evaluation:
 
     def scalars(self, node: Node, grid: Grid) -> Floats:
         """Evaluate to one number for each step."""
+        self.budget.spend(grid.steps)
         match node:
             case Number(value=value):
                 return np.full(grid.steps, value)
@@ -108,9 +113,11 @@ class Evaluation:
             yield self._select(node.selector, first, last), False
             return
         # The steps of a subquery are multiples of its step, wherever the query itself begins.
-        times = np.arange(-(-first // node.step) * node.step, last + 1, node.step, dtype=np.int64)
-        if not len(times):
+        begin = -(-first // node.step) * node.step
+        if begin > last:
             return
+        self.budget.spend(((last - begin) // node.step + 1) * _STEP_COST)
+        times = np.arange(begin, last + 1, node.step, dtype=np.int64)
         for block in self.blocks(node.inner, grid.at(times)):
             for nameless in (False, True):
                 some = block.take(block.nameless == nameless)
@@ -142,7 +149,7 @@ class Evaluation:
 
     def _select(self, node: Selector, first: int, last: int) -> Sequence[Group]:
         self.budget.check()
-        groups = self.source.select(node.matchers, first, last)
+        groups = self.source.select(node.matchers, first, last, self.budget.left)
         self.budget.spend(sum(group.values.size for group in groups))
         return groups
 

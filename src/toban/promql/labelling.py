@@ -12,6 +12,9 @@ from toban.promql.evaluator import Evaluator, Function
 from toban.promql.nodes import Call, Node, Text
 from toban.promql.values import Grid, Vector, merged
 
+_LONGEST: Final = 65_536
+"""How many characters a label's value may have: functions inside each other could double it each time."""
+
 _REFERENCE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})", re.ASCII)
 
 
@@ -49,6 +52,8 @@ def _relabelled(vector: Vector, target: str, value: Callable[[Labels], str | Non
         new = value(labels)
         if new is None:
             continue
+        if len(new) > _LONGEST:
+            raise QueryError(f"the value of label {target!r} would be longer than {_LONGEST:,} characters")
         series[row] = Labels({**labels, target: new})
         # A name given here is meant to stay.
         nameless[row] &= target != NAME

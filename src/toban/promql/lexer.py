@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from toban.core.matching import MAX_COST, cost
+
 MAX_LENGTH: Final = 100_000
 """How many characters a query may have."""
 
@@ -86,7 +88,19 @@ def tokens(text: str) -> list[Token]:
     found = list(_cut(text))
     if _operations(found) > MAX_OPERATIONS:
         raise LexerError(f"more than {MAX_OPERATIONS} operators and brackets")
+    if sum(map(cost, _expressions(found))) > MAX_COST:
+        raise LexerError("the regular expressions are too large together")
     return found
+
+
+def _expressions(found: Sequence[Token]) -> Iterator[str]:
+    """Return the texts that matchers compare with as regular expressions."""
+    compared = False
+    for token in found:
+        if token.kind is Kind.STRING and compared:
+            yield token.text[1:-1]
+        if token.kind not in {Kind.SPACE, Kind.COMMENT}:
+            compared = token.text in {"=~", "!~"}
 
 
 def _cut(text: str) -> Iterator[Token]:

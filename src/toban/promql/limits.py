@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from toban.core.errors import QueryCanceledError, QueryError, QueryTimeoutError
+from toban.core.errors import QueryCanceledError, QueryTimeoutError, SampleLimitError
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +41,21 @@ class Budget:
     infos: dict[str, None] = field(default_factory=dict)
 
     def spend(self, samples: int) -> None:
-        """Count samples touched. Raises ``QueryError`` when there are too many, or like ``check``."""
+        """
+        Count samples before memory is taken for them.
+
+        Raises ``SampleLimitError`` when there are too many, or like ``check``.
+        """
         self.samples += samples
         self.held += samples
         if self.held > self.limits.samples:
-            raise QueryError(
-                "query processing would load too many samples into memory in query execution: "
-                f"more than {self.limits.samples:,}"
-            )
+            raise SampleLimitError(self.limits.samples)
         self.check()
+
+    @property
+    def left(self) -> int:
+        """How many samples may still be held."""
+        return max(0, self.limits.samples - self.held)
 
     def release(self, kept: int) -> None:
         """Forget what was held, but for what an answer keeps."""

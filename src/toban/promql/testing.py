@@ -74,7 +74,7 @@ class MemorySource:
         self._made.clear()
         self._groups = None
 
-    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> Sequence[Group]:
+    def select(self, matchers: Sequence[Matcher], start: int, end: int, most: int | None = None) -> Sequence[Group]:
         """Return the samples of all series that meet the conditions."""
         found = []
         for group in self._all():

@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from toban.core.errors import SampleLimitError
 from toban.core.labels import Labels
 from toban.core.matching import Matcher
 from toban.core.samples import Group, is_absent
@@ -32,12 +33,12 @@ class Reading:
         self._index = index
         self._cache = Cache(DECODED)
 
-    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> list[Group]:
+    def select(self, matchers: Sequence[Matcher], start: int, end: int, most: int | None = None) -> list[Group]:
         """
         Return the samples of all series that meet the conditions, ``start`` and ``end`` included (milliseconds).
 
         One source over time is one group, also where its series came and went. What is damaged is left out.
-        Raises ``StoreError``.
+        Raises ``StoreError``, and ``SampleLimitError`` before more than ``most`` samples are in memory.
         """
         taken, blocks = self._head.taken(start, end), self._shelf.blocks
         found = self._index.find(matchers)
@@ -51,8 +52,11 @@ class Reading:
         ]
         for block in blocks:
             pieces += block.pieces(start, end, wanted, self._cache)
-        groups = []
+        groups, many = [], 0
         for group in joined(pieces):
+            many += len(group.ids) * len(group.times)
+            if most is not None and many > most:
+                raise SampleLimitError(most)
             values = group.values(group.ids, 0, len(group.times))
             there = ~is_absent(values[:, -1])
             if not there.all():  # those that have ended are there all the same; those that never were are not

@@ -153,14 +153,14 @@ class Store:
             raise
         self._meters.add(APPENDED, sum(int(np.count_nonzero(~is_absent(batch.values))) for batch in fitting))
 
-    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> list[Group]:
+    def select(self, matchers: Sequence[Matcher], start: int, end: int, most: int | None = None) -> list[Group]:
         """
         Return the samples of all series that meet the conditions, ``start`` and ``end`` included (milliseconds).
 
         One source over time is one group, also where its series came and went. What is damaged is left out.
-        Raises ``StoreError``.
+        Raises ``StoreError``, and ``SampleLimitError`` before more than ``most`` samples are in memory.
         """
-        return self._reading.select(matchers, start, end)
+        return self._reading.select(matchers, start, end, most)
 
     def series(self, matchers: Sequence[Matcher], start: int, end: int) -> list[Labels]:
         """Return the labels alone of what ``select`` would find, perhaps of a little more at the edges of time."""

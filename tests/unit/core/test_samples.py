@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from toban.core.errors import BadQueryError
 from toban.core.labels import NAME, Labels
-from toban.core.matching import Match, Matcher
+from toban.core.matching import Match, Matcher, cost
 from toban.core.samples import ABSENT, STALE, Batch, Layout, gauge, is_absent, is_stale, layout_of
 
 texts = st.dictionaries(st.text(min_size=1), st.text())
@@ -109,3 +109,29 @@ def test_a_broken_expression_is_named():
     """
     with pytest.raises(BadQueryError, match=r"'a\(' is no regular expression"):
         Matcher("x", Match.REGEX, "a(")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "parts"),
+    [
+        ("abc", 3),
+        ("(ab{3}){10}", 40),
+        ("[^x]{999}", 9_990),
+        (r"\d{3}|[]a]", 41),
+        (r"\{5}", 12),
+        ("((a{30}){30}){30}", 27_000),
+        ("[" * 50_000, 10),
+        ("(" * 50_000, 0),
+        ("{1" * 30_000, 60_000),
+    ],
+)
+def test_the_cost_of_an_expression_is_that_of_its_repeated_parts(pattern: str, parts: int):
+    """
+    What is short to write and long to compile is known before it is compiled.
+    """
+    assert cost(pattern) == 50 + parts
+
+
+def test_an_expression_that_takes_too_long_is_refused():
+    with pytest.raises(BadQueryError, match="too large for a regular expression"):
+        Matcher("x", Match.REGEX, "[^x]{999}" * 20)

@@ -1,12 +1,13 @@
 """What the engine promises besides right numbers: limits, shapes, order."""
 
 import threading
+import tracemalloc
 from datetime import timedelta
 
 import pytest
 
 from toban.core.answers import Shape
-from toban.core.errors import BadQueryError, QueryCanceledError, QueryError, QueryTimeoutError
+from toban.core.errors import BadQueryError, QueryCanceledError, QueryError, QueryTimeoutError, SampleLimitError
 from toban.promql.engine import Engine
 from toban.promql.limits import Limits
 from toban.promql.syntax import ParseError
@@ -151,8 +152,64 @@ def test_a_slice_counts_by_itself(source: MemorySource, monkeypatch: pytest.Monk
     A range that is too large at once is answered piece by piece, if its answer is small enough.
     """
     monkeypatch.setattr("toban.promql.engine._SLICE_STEPS", 10)
-    engine = Engine(source, Limits(samples=800))
+    engine = Engine(source, Limits(samples=1_200))
     answer = engine.range("sum(x)", 0, 600_000, 2_000)
-    assert answer.samples > 800
+    assert answer.samples > 1_200
     with pytest.raises(QueryError, match="too many samples"):
         engine.range("x + 1", 0, 600_000, 1_000)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "x[1y:100ms]",
+        "last_over_time(vector(1)[290y:1ms])",
+        "absent_over_time(z[1y:1s])",
+        "max_over_time(sum by (a) (x)[3y:15s])",
+        'last_over_time(count_values("v", x)[3y:15s])',
+    ],
+)
+def test_memory_is_asked_for_before_it_is_taken(source: MemorySource, query: str):
+    """
+    The steps of a subquery are made of nothing but the query: a handful of characters could ask for gigabytes.
+    """
+    tracemalloc.start()
+    try:
+        with pytest.raises(SampleLimitError, match="too many samples"):
+            Engine(source).instant(query, 31_000)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_values_that_become_labels_are_counted(source: MemorySource):
+    """
+    Each is a series of its own at every step.
+    """
+    with pytest.raises(SampleLimitError):
+        Engine(source, Limits(samples=3_000)).range('count_values("v", x)', 0, 600_000, 15_000)
+
+
+@pytest.mark.parametrize(
+    "function", ['label_join({}, "b", "", "b", "b", "a")', 'label_replace({}, "b", "${{1}}${{1}}x", "b", "(.*)")']
+)
+def test_a_label_that_doubles_is_refused(source: MemorySource, function: str):
+    """
+    Thirty functions inside each other would make a text of gigabytes.
+    """
+    query = "x"
+    for _ in range(40):
+        query = function.format(query)
+
+    with pytest.raises(QueryError, match="the value of label 'b' would be longer than"):
+        Engine(source).instant(query, 31_000)
+
+
+def test_a_long_query_is_not_remembered(source: MemorySource):
+    """
+    A thousand of them would be as much memory as the numbers.
+    """
+    engine = Engine(source)
+
+    assert engine.parse("x") is engine.parse("x")
+    assert engine.parse("x" * 5_000) is not engine.parse("x" * 5_000)

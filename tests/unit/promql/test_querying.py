@@ -25,7 +25,7 @@ class GatedSource(MemorySource):
         super().__init__()
         self.entered, self.gate = threading.Event(), threading.Event()
 
-    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> Sequence[Group]:
+    def select(self, matchers: Sequence[Matcher], start: int, end: int, most: int | None = None) -> Sequence[Group]:
         self.entered.set()
         self.gate.wait()
         return super().select(matchers, start, end)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from toban.promql.nodes import Aggregation, Anchor, Binary, Matching, Number, Range, Subquery
 from toban.promql.lexer import MAX_LENGTH, MAX_OPERATIONS
+from toban.promql.nodes import Aggregation, Anchor, Binary, Matching, Number, Range, Subquery
 from toban.promql.syntax import MAX_DEPTH, ParseError, UnsupportedError, parse
 
 
@@ -119,8 +119,9 @@ def test_matching_and_grouping_are_read():
         "#\r1" + "+1" * 6_500,
         "#\r`\n`" + "+1" * 6_500,
         "x" * (MAX_LENGTH + 1),
+        "{" + ",".join(['a=~"[^x]{999}"'] * 6_000) + "}",
     ],
-    ids=["brackets", "sums", "signs", "sets", "deep", "long", "comment", "comment and string", "length"],
+    ids=["brackets", "sums", "signs", "sets", "deep", "long", "comment", "comment and string", "length", "expressions"],
 )
 def test_a_monster_is_refused_and_ends_nothing(text: str):
     """
