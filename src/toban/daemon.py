@@ -22,6 +22,7 @@ from toban.alerting.evaluating import Evaluating
 from toban.alerting.groups import Group
 from toban.alerting.ledger import Ledger
 from toban.alerting.outside import Outside
+from toban.alerting.templating.template import External
 from toban.collect import defaults
 from toban.collect.collecting import Collecting
 from toban.collect.declines import Declining
@@ -242,6 +243,10 @@ def _evaluating(
         outside=elsewhere,
         first_look=collecting.first_look,
         targets=[target.name for target in collecting.targets()],
+        external=External(
+            (settings.notify.address or f"http://{settings.web.listen}").rstrip("/"),
+            settings.metrics.remote.labels if settings.metrics.remote else {},
+        ),
     )
 
 

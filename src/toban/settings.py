@@ -18,7 +18,7 @@ from toban.collect.collector import COLLECTORS, Collector
 from toban.core.errors import SettingsError
 from toban.core.kinds import Kinds
 from toban.core.places import CONFIGURATION, data_folder
-from toban.core.section import Duration, Secret, Section, written
+from toban.core.section import Duration, Secret, Section, worded, written
 from toban.logs.settings import LogSettings
 from toban.notify import defaults as notify_defaults
 from toban.notify.channel import CHANNELS, Channel
@@ -221,7 +221,7 @@ def _told(details: ErrorDetails, raw: object) -> str:
         near = difflib.get_close_matches(str(key), known, 1)
         remedy = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
         return f"{path}: there is no setting {str(key)!r} here: {remedy}"
-    return f"{path}: {details['msg'].removeprefix('Value error, ')}"
+    return f"{path}: {worded(details)}"
 
 
 def _known(model: type[BaseModel], raw: object, path: Sequence[int | str]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from toban.alerting.groups import AlertRule, Group, RecordingRule
 from toban.alerting.judging import Engine
 from toban.alerting.ledger import Ledger
 from toban.alerting.states import Standings, Step, ended, step
+from toban.alerting.templating.template import NOWHERE, External
 from toban.core.alerts import Acknowledgement, Change, Status
 from toban.core.beat import beat
 from toban.core.errors import QueryError, StateError, StoreError
@@ -70,6 +71,7 @@ class Evaluating:
         outside: Engine | None = None,
         first_look: Callable[[], Awaitable[None]] | None = None,
         targets: Iterable[str] = (),
+        external: External = NOWHERE,
     ) -> None:
         self.benches = [Bench(group, every) for group in groups]
         self.ledger = ledger
@@ -82,6 +84,7 @@ class Evaluating:
         self._conditions = conditions
         self._first_look = first_look
         self._targets = sorted(set(targets))
+        self._external = external
         self._seen: dict[str, datetime] = {}
         self._gone: set[str] = set()
         self._started = clock.now()
@@ -159,7 +162,7 @@ class Evaluating:
             if seat.series:
                 await self._append(seat.series.batches(values, at))
             return Health.OK
-        found = await judging.findings(seat.rule, reply, engine, at, bench.group.limit)
+        found = await judging.findings(seat.rule, reply, engine, at, bench.group.limit, self._external)
         health = Health.OK if found else await self._health(seat.rule, reply.presence, now)
         before = self.ledger.of(seat.key)
         if found and seat.key not in self._seen:

@@ -1,20 +1,19 @@
 """Rules, as Prometheus' rule files write them: https://prometheus.io/docs/prometheus/latest/configuration/recording_rules/."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
-import yaml
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from toban.alerting.templating.template import Template
 from toban.alerting.templating.values import TemplateError
-from toban.core.alerts import ALERTNAME
 from toban.core.errors import SettingsError
-from toban.core.labels import LABEL_NAME, METRIC_NAME, NAME
-from toban.core.section import Section, duration
+from toban.core.labels import NAME
+from toban.core.section import Section, duration, worded
+from toban.core.yaml_text import load
 from toban.promql import syntax
 from toban.promql.nodes import Query
 
@@ -89,28 +88,42 @@ class Group:
         return (rule for rule in self.rules if isinstance(rule, AlertRule))
 
 
-def _length(text: object) -> timedelta:
-    return timedelta() if text in ("0", "0s", "0m", 0) else duration(text)
+Length = Annotated[timedelta, BeforeValidator(partial(duration, zero=True))]
+"""A duration that may be zero."""
 
 
-def _plain(value: object) -> str:
-    """Return what YAML read as a number or a truth as the text that Prometheus would read."""
+def _text(value: object) -> str:
     if value is None:
         return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str | int | float):
-        return str(value)
+    if isinstance(value, str):
+        return value
     raise ValueError(f"{value!r} is no text")
 
 
-Length = Annotated[timedelta, BeforeValidator(_length)]
-"""A length of time that may be nought."""
-Text = Annotated[str, BeforeValidator(_plain)]
-"""A text, also where YAML reads a number or a truth."""
+Text = Annotated[str, BeforeValidator(_text)]
+"""A text, empty where nothing is written."""
 
 
-class _Rule(Section):
+class Part(Section):
+    """A part of a rule file; a key without a value is as if it were not there."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nothing(cls, written: Any) -> Any:
+        if written is None:
+            return {}
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        if isinstance(written, Mapping):
+            there = {key: value for key, value in written.items() if value is not None or key not in known}
+            return {key: _without_none(value) if key in {"groups", "rules"} else value for key, value in there.items()}
+        return written
+
+
+def _without_none(entries: Any) -> Any:
+    return [entry for entry in entries if entry is not None] if isinstance(entries, list) else entries
+
+
+class _Rule(Part):
     """One rule in a file."""
 
     record: str = ""
@@ -122,7 +135,7 @@ class _Rule(Section):
     annotations: dict[str, Text] = Field(default_factory=dict)
 
 
-class _Group(Section):
+class _Group(Part):
     """One group in a file."""
 
     name: Annotated[str, Field(min_length=1)]
@@ -134,7 +147,7 @@ class _Group(Section):
     rules: tuple[_Rule, ...] = ()
 
 
-class _File(Section):
+class _File(Part):
     """A rule file."""
 
     groups: tuple[_Group, ...] = ()
@@ -149,14 +162,12 @@ def read(text: str, where: str) -> list[Group]:
     if len(text) > LARGEST:
         raise SettingsError(f"{where}: longer than {LARGEST} characters: that is no rule file")
     try:
-        raw = yaml.safe_load(text)
-        found = _File.model_validate(raw or {})
-    except yaml.MarkedYAMLError as error:
-        line = f" line {error.problem_mark.line + 1}:" if error.problem_mark else ""
-        raise SettingsError(f"{where}:{line} {error.problem or error.context}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        if not isinstance(error, ValidationError):
-            raise SettingsError(f"{where}: {error}") from error
+        raw = load(text)
+    except ValueError as error:
+        raise SettingsError(f"{where}: {error}") from error
+    try:
+        found = _File.model_validate(raw)
+    except ValidationError as error:
         raise SettingsError("\n".join(f"{where}: {_told(one, raw)}" for one in error.errors())) from error
     mistakes: list[str] = []
     groups = [_group(one, where, mistakes) for one in found.groups]
@@ -175,8 +186,8 @@ def _told(details: Any, raw: Any) -> str:
         here = here[step] if _has(here, step) else None
         if isinstance(here, Mapping):
             named = str(here.get("alert") or here.get("record") or here.get("name") or named)
-    said = "is no key of a rule file" if details["type"] == "extra_forbidden" else details["msg"]
-    return f"{place}{f' ({named})' if named else ''}: {said.removeprefix('Value error, ')}"
+    said = "is no key of a rule file" if details["type"] == "extra_forbidden" else worded(details)
+    return f"{place}{f' ({named})' if named else ''}: {said}"
 
 
 def _has(here: Any, step: Any) -> bool:
@@ -213,17 +224,13 @@ def _mistakes(rule: _Rule) -> Iterator[str]:
         yield "it must have either `alert` or `record`"
     if not rule.expr:
         yield "expr: is missing"
-    if rule.record:
-        if not METRIC_NAME.fullmatch(rule.record):
-            yield f"record: {rule.record!r} is no metric name"
-        if rule.hold or rule.keep_firing_for or rule.annotations:
-            yield "`for`, `keep_firing_for` and `annotations` are for alerts, not for `record`"
+    if rule.record and (rule.hold or rule.keep_firing_for or rule.annotations):
+        yield "`for`, `keep_firing_for` and `annotations` are for alerts, not for `record`"
     for name in rule.labels:
-        if not LABEL_NAME.fullmatch(name) or name in {NAME, ALERTNAME}:
+        if name in {"", NAME}:
             yield f"labels: {name!r} can't be set"
-    for name in rule.annotations:
-        if not LABEL_NAME.fullmatch(name):
-            yield f"annotations: {name!r} is no name"
+    if "" in rule.annotations:
+        yield "annotations: a name is empty"
 
 
 def _templates(texts: Mapping[str, str], where: str, mistakes: list[str]) -> dict[str, Template]:
@@ -233,10 +240,6 @@ def _templates(texts: Mapping[str, str], where: str, mistakes: list[str]) -> dic
             found[name] = Template(text)
         except TemplateError as error:
             mistakes.append(f"{where}: {name}: {error}")
-    if where == "labels":
-        for name, text in texts.items():
-            if re.search(r"\$value\b|\.Value\b", text):
-                mistakes.append(f"labels: {name}: a value would make it another alert each time: use an annotation")
     return found
 
 

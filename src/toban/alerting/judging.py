@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Final, Protocol
 
 from toban.alerting.groups import AlertRule, RecordingRule
 from toban.alerting.states import Finding
-from toban.alerting.templating.template import Template, Wanted
+from toban.alerting.templating.template import NOWHERE, External, Template, Wanted
 from toban.alerting.templating.values import Found, TemplateError
 from toban.core.alerts import ALERTNAME
 from toban.core.answers import Answer, Shape
@@ -30,7 +31,9 @@ class Engine(Protocol):
         ...
 
 
-async def findings(rule: AlertRule, reply: Reply, engine: Engine, at: int, limit: int = 0) -> dict[Labels, Finding]:
+async def findings(
+    rule: AlertRule, reply: Reply, engine: Engine, at: int, limit: int = 0, external: External = NOWHERE
+) -> dict[Labels, Finding]:
     """
     Return what a rule finds at a time (milliseconds), by the labels of the alerts that it stands for.
 
@@ -43,10 +46,9 @@ async def findings(rule: AlertRule, reply: Reply, engine: Engine, at: int, limit
     answers: dict[str, Sequence[Found]] = {}
     for series, value in _values(reply.answer, limit):
         given = series.drop(NAME)
-        labels = {name: await _said(text, given, value, engine, at, answers) for name, text in rule.labels.items()}
-        annotations = {
-            name: await _said(text, given, value, engine, at, answers) for name, text in rule.annotations.items()
-        }
+        said = partial(_said, labels=given, value=value, engine=engine, at=at, answers=answers, external=external)
+        labels = {name: await said(text) for name, text in rule.labels.items()}
+        annotations = {name: await said(text) for name, text in rule.annotations.items()}
         whose = Labels({**given, **labels, ALERTNAME: rule.name})
         if whose in found:
             raise QueryError("vector contains metrics with the same labelset after applying alert labels")
@@ -80,11 +82,12 @@ async def _said(
     engine: Engine,
     at: int,
     answers: dict[str, Sequence[Found]],
+    external: External,
 ) -> str:
     """Render a text; what goes wrong becomes its text, as in Prometheus: an alert without its text is still one."""
     for _ in range(MOST_QUERIES + 1):
         try:
-            return text.render(labels, value, answers)
+            return text.render(labels, value, answers, external)
         except Wanted as wanted:
             try:
                 answer = await engine.instant(wanted.query, at)

@@ -61,6 +61,9 @@ def _told(rule: AlertRule) -> Iterator[str]:
         yield f"severity {rule.severity!r} counts as a warning: there are {', '.join(SEVERITIES)}"
     if "summary" not in rule.annotations:
         yield "it has no annotation `summary`: its name is all that people read"
+    for name, label in rule.labels.items():
+        if re.search(r"\$value\b|\.Value\b", label.source):
+            yield f"label {name!r} follows the value: when it changes, the alert ends and another begins"
 
 
 def _channels(rule: AlertRule, known: Known) -> Iterator[str]:

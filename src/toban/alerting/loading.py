@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -58,7 +59,4 @@ def _found(pattern: str) -> list[Path]:
 
 
 def _without(groups: Sequence[Group], names: Sequence[str]) -> list[Group]:
-    return [
-        Group(it.name, it.file, tuple(rule for rule in it.rules if rule.name not in names), it.every, it.limit)
-        for it in groups
-    ]
+    return [replace(it, rules=tuple(rule for rule in it.rules if rule.name not in names)) for it in groups]

@@ -5,25 +5,27 @@ https://prometheus.io/docs/prometheus/latest/configuration/unit_testing_rules/
 """
 
 import asyncio
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from toban.alerting import judging
-from toban.alerting.groups import AlertRule, Group, Length, RecordingRule, Text, read
+from toban.alerting.groups import AlertRule, Group, Length, Part, RecordingRule, Text, read
 from toban.alerting.recording import told
 from toban.alerting.states import Standings, step
+from toban.alerting.templating.template import External
 from toban.core.alerts import ALERTNAME, Status
 from toban.core.answers import Answer
 from toban.core.errors import QueryError, SettingsError
 from toban.core.labels import Labels
 from toban.core.samples import STALE, moment
-from toban.core.section import Section
+from toban.core.section import worded
+from toban.core.yaml_text import load
 from toban.promql.engine import Engine
 from toban.promql.replies import Reply, replies
 from toban.promql.scripts import ScriptError, labels_of, values_of
@@ -33,44 +35,49 @@ MOST_STEPS: Final = 200_000
 """How many times a test may judge its rules."""
 
 
-class _Series(Section):
+def _yaml_number(value: object) -> object:
+    """Return a number as Python reads it: YAML puts a dot before infinity."""
+    return re.sub(r"^([-+]?)\.(?=inf$|nan$)", r"\1", value, flags=re.IGNORECASE) if isinstance(value, str) else value
+
+
+class _Series(Part):
     series: str
     values: str
 
 
-class _Alert(Section):
+class _Alert(Part):
     exp_labels: dict[str, Text] = Field(default_factory=dict)
     exp_annotations: dict[str, Text] = Field(default_factory=dict)
 
 
-class _AlertTest(Section):
+class _AlertTest(Part):
     eval_time: Length
     alertname: str
     exp_alerts: tuple[_Alert, ...] | None = ()
 
 
-class _Sample(Section):
+class _Sample(Part):
     labels: str = "{}"
-    value: float
+    value: Annotated[float, BeforeValidator(_yaml_number)]
 
 
-class _ExprTest(Section):
+class _ExprTest(Part):
     expr: str
     eval_time: Length
     exp_samples: tuple[_Sample, ...] | None = ()
 
 
-class _Test(Section):
+class _Test(Part):
     name: str = ""
     interval: Length = timedelta(minutes=1)
     input_series: tuple[_Series, ...] = ()
     alert_rule_test: tuple[_AlertTest, ...] = ()
     promql_expr_test: tuple[_ExprTest, ...] = ()
-    external_labels: dict[str, str] = Field(default_factory=dict)
+    external_labels: dict[str, Text] = Field(default_factory=dict)
     external_url: str = ""
 
 
-class _File(Section):
+class _File(Part):
     rule_files: tuple[str, ...] = ()
     evaluation_interval: Length = timedelta(minutes=1)
     group_eval_order: tuple[str, ...] = ()
@@ -98,11 +105,13 @@ def run(path: Path) -> list[Failure]:
     Raises ``SettingsError`` when the file, or one of its rule files, can't be read.
     """
     try:
-        file = _File.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raw = load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise SettingsError(f"{path}: can't be read: {error}") from error
+    try:
+        file = _File.model_validate(raw)
     except ValidationError as error:
-        said = [f"{path}: {'.'.join(map(str, it['loc']))}: {it['msg']}" for it in error.errors()]
+        said = [f"{path}: {'.'.join(map(str, it['loc'])) or 'it'}: {worded(it)}" for it in error.errors()]
         raise SettingsError("\n".join(said)) from error
     groups = [group for pattern in file.rule_files for group in _rules(path.parent, pattern)]
     order = {name: place for place, name in enumerate(file.group_eval_order)}
@@ -186,7 +195,8 @@ class _Run:
                 self.failures.append(Failure(self.name, f"rule {rule.name} at {now}", "an answer", str(error)))
 
     async def _judge_alert(self, rule: AlertRule, reply: Reply, group: Group, at: int) -> None:
-        found = await judging.findings(rule, reply, self.engine, at, group.limit)
+        external = External(self.test.external_url, self.test.external_labels)
+        found = await judging.findings(rule, reply, self.engine, at, group.limit, external)
         before = self.standings.get(rule.key, {})
         self.standings[rule.key] = step(before, found, moment(at), rule.hold, rule.keep).after
         self._write(f"alert {rule.key}", told(self.standings[rule.key].values()), at)

@@ -102,6 +102,23 @@ def expression(pattern: str) -> Any:
         raise BadQueryError(f"{pattern!r} is no regular expression: {reason}") from error
 
 
+_REFERENCE: Final = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})", re.ASCII)
+
+
+def expanded(template: str, found: Any) -> str:
+    """Fill in ``$1``, ``${1}`` and ``${name}`` as Go's ``Expand`` does: what the expression doesn't have is empty."""
+    names = found.re.groupindex
+
+    def group(reference: re.Match[str]) -> str:
+        name = reference[1] or reference[2]
+        if name is None:
+            return "$"
+        key = int(name[:9]) if name.isdigit() else names.get(name)
+        return (found.group(key) or "") if key is not None and key <= found.re.groups else ""
+
+    return _REFERENCE.sub(group, template)
+
+
 def _test(match: Match, value: str) -> Callable[[str], bool]:
     if match is Match.EQUAL:
         return lambda text: text == value

@@ -18,6 +18,7 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import ErrorDetails
 
 UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
 SIZES: Final = {
@@ -56,18 +57,23 @@ class Section(BaseModel):
         return super().model_json_schema(**{"schema_generator": Schema, **options})
 
 
-def duration(text: object) -> timedelta:
+_DURATION: Final = re.compile("".join(rf"(?:(\d{{1,12}}){unit})?" for unit in ("y", "w", "d", "h", "m", "s", "ms")))
+
+
+def duration(text: object, *, zero: bool = False) -> timedelta:
     """
-    Read a length of time as Prometheus writes it: ``15s``, ``1h30m``, ``90d``.
+    Read a duration as Prometheus writes it: ``15s``, ``1h30m``, ``90d``; ``0``, ``0s`` and the like where ``zero``.
 
     Raises ``ValueError`` for anything else, a bare number included.
     """
     if isinstance(text, timedelta):
         return text
-    if isinstance(text, str) and re.fullmatch(r"(\d+(ms|[smhdwy]))+", text):
-        parts = re.findall(r"(\d+)(ms|[smhdwy])", text)
-        seconds = sum(int(number) * UNITS[unit] for number, unit in parts)
-        if 0 < seconds <= 200 * UNITS["y"]:
+    if zero and text in ("0", 0):
+        return timedelta()
+    if isinstance(text, str) and text and (found := _DURATION.fullmatch(text)):
+        parts = zip(("y", "w", "d", "h", "m", "s", "ms"), found.groups(), strict=True)
+        seconds = sum(int(number) * UNITS[unit] for unit, number in parts if number)
+        if (seconds > 0 or zero) and seconds <= 200 * UNITS["y"]:
             return timedelta(seconds=seconds)
     raise ValueError(f"{text!r} is no length of time: write it like 15s, 5m, 1h30m or 90d")
 
@@ -96,6 +102,46 @@ def size(text: object) -> int:
         if amount:
             return amount
     raise ValueError(f"{text!r} is no size: write it like 512MB or 2GiB")
+
+
+_WORDS: Final = {
+    "missing": "is missing",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be a text: put it in quotes",
+    "string_unicode": "must be valid Unicode",
+    "list_type": "must be a list, like [a, b]",
+    "tuple_type": "must be a list, like [a, b]",
+    "set_type": "must be a list, like [a, b]",
+    "frozen_set_type": "must be a list, like [a, b]",
+    "dict_type": "must be names with values, like {{name: value}}",
+    "model_type": "must be names with values, like {{name: value}}",
+    "model_attributes_type": "must be names with values, like {{name: value}}",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a smaller whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
+    "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
+}
+"""What pydantic's kinds of mistakes are for people."""
+
+
+def worded(details: ErrorDetails) -> str:
+    """Return a mistake that pydantic found in words for people."""
+    words = _WORDS.get(details["type"])
+    return words.format(**details.get("ctx", {})) if words else details["msg"].removeprefix("Value error, ")
 
 
 def from_environment(value: object, info: ValidationInfo) -> object:

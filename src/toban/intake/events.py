@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from toban.core.errors import TobanError
 from toban.core.meters import Meters
 from toban.core.ports import Clock, Declines
+from toban.core.section import worded
 from toban.instruments import business
 from toban.instruments import families as vocabulary
 from toban.instruments.budgets import Budgets
@@ -277,7 +278,7 @@ def _mistakes(line: int, error: ValidationError) -> Iterator[Mistake]:
     for details in error.errors(include_url=False, include_input=False):
         sort = next((part for part in details["loc"][:1] if isinstance(part, str)), "")
         field = ".".join(str(part) for part in details["loc"][1:]) or ("type" if "tag" in details["type"] else sort)
-        yield Mistake(line, field, details["msg"])
+        yield Mistake(line, field, worded(details))
 
 
 def _unknown(events: Sequence[Event], known: set[str]) -> Iterator[Event]:

@@ -1,21 +1,18 @@
 """The functions that change labels."""
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from toban.core.errors import BadQueryError, QueryError
 from toban.core.labels import NAME, Labels
-from toban.core.matching import expression
+from toban.core.matching import expanded, expression
 from toban.promql.evaluator import Evaluator, Function
 from toban.promql.nodes import Call, Node, Text
 from toban.promql.values import Grid, Vector, merged
 
 _LONGEST: Final = 65_536
 """How many characters a label's value may have: functions inside each other could double it each time."""
-
-_REFERENCE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})", re.ASCII)
 
 
 def _label_replace(evaluator: Evaluator, call: Call, grid: Grid) -> Iterator[Vector]:
@@ -28,7 +25,7 @@ def _label_replace(evaluator: Evaluator, call: Call, grid: Grid) -> Iterator[Vec
 
     def replaced(labels: Labels) -> str | None:
         found = regex.fullmatch(labels.get(source, ""))
-        return None if found is None else _expanded(replacement, found)
+        return None if found is None else expanded(replacement, found)
 
     yield _relabelled(evaluator.vector(call.arguments[0], grid), target, replaced)
 
@@ -58,20 +55,6 @@ def _relabelled(vector: Vector, target: str, value: Callable[[Labels], str | Non
         # A name given here is meant to stay.
         nameless[row] &= target != NAME
     return merged(replace(vector, series=tuple(series), nameless=nameless))
-
-
-def _expanded(template: str, found: Any) -> str:
-    """Fill in ``$1``, ``${1}`` and ``${name}`` as Go does: what the expression doesn't have is empty."""
-    names = found.re.groupindex
-
-    def group(reference: re.Match[str]) -> str:
-        name = reference[1] or reference[2]
-        if name is None:
-            return "$"
-        key = int(name) if name.isdigit() else names.get(name)
-        return (found.group(key) or "") if key is not None and key <= found.re.groups else ""
-
-    return _REFERENCE.sub(group, template)
 
 
 def _check(name: str, role: str, call: Call) -> None:

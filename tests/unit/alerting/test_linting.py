@@ -71,6 +71,11 @@ def test_what_may_well_be_meant_is_left_alone(expr):
     assert said(expr) == []
 
 
+def test_a_label_that_follows_the_value_is_doubtful():
+    [doubt] = said("up", "severity: warning, level: '{{ $value }}'")
+    assert "label 'level' follows the value" in doubt
+
+
 def test_a_condition_that_no_series_meets_is_named_with_the_values_there_are():
     """
     Only conditions that want something; and only where series are known.

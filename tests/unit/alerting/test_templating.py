@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.needs import need
-from toban.alerting.templating.template import Template, Wanted
+from toban.alerting.templating.template import External, Template, Wanted
 from toban.alerting.templating.values import Found, TemplateError, float_written
 
 LABELS = {"instance": "10.0.0.1:9100", "host": "db.shop.example:5432", "job": "shop", "path": "/a/b"}
@@ -57,10 +57,34 @@ SAID = {
     '{{ with query "sum by (job) (x)" | sortByLabel "job" }}{{ . | first | label "job" }}{{ end }}': "shop",
     '{{ range query "nothing" }}x{{ else }}silence{{ end }}': "silence",
     '{{ parseDuration "1h30m" }} {{ print 1 2 "a" 3 }}': "5400 1 2a3",
+    '{{ reReplaceAll "([a-z]+).*" "$1x" $labels.job }}|{{ reReplaceAll "o" "$$" "foo" }}': "|f$$",
+    '{{ reReplaceAll "(?P<host>[^.]+)[.].*" "${host}" $labels.host }}': "db",
+    '{{ reReplaceAll "(x)" "$2" "x" }}|{{ reReplaceAll "(f)(o)" "$2$1\\\\" "foo" }}': "|of\\o",
+    '{{ printf "%[2]s is %[1]d, %[2]q" 5 "a" }} {{ printf "%*d|%-*d|%.*f" 5 42 4 7 1 2.25 }}': (
+        'a is 5, "a"    42|7   |2.2'
+    ),
+    '{{ printf "%[3]d %d %[9]d" 1 2 }} {{ printf "%!" }} {{ printf "%" }}': (
+        "%!d(BADINDEX) 1 %!d(BADINDEX) %!!(MISSING) %!(NOVERB)"
+    ),
+    '{{ printf "%.3d %+.1e %x %X %o %b %c %U" 7 1234.5 "hi" 255 8 5 65 65 }}': "007 +1.2e+03 6869 FF 10 101 A U+0041",
+    '{{ printf "%#v %#v %#x %#q %T %T" "a\\n" 5 255 "b" 1.5 true }}': '"a\\n" 5 0xff `b` float64 bool',
+    '{{ printf "%d %s" 1 2 3 }}{{ printf "%5t|%v" true nil }}': "1 %!s(int=2)%!(EXTRA int=3) true|<nil>",
+    "{{ 0b11 }} {{ 0x1F }} {{ 0o17 }} {{ 017 }} {{ 1_000 }} {{ 'a' }} {{ 1e3 }} {{ 0x1p4 }} {{ .5 }} {{ '\\n' }}": (
+        "3 31 15 15 1000 97 1000 16 0.5 10"
+    ),
+    '{{ if or true (query "x" | first | value) }}early{{ end }}': "early",
+    '{{ if and false (query "x" | first | value) }}late{{ else }}early{{ end }}': "early",
+    '{{ and 1 0 }} {{ or "" "b" }} {{ and 1 2 }} {{ or 0 "" }} {{ 5 | and 1 }} {{ 5 | or 0 }}': "0 b 2  5 5",
+    "{{ $externalURL }}/d {{ .ExternalURL }} {{ $externalLabels.region }} {{ .ExternalLabels.region }}": (
+        "http://toban.example/x/d http://toban.example/x tokyo tokyo"
+    ),
+    '{{ urlquery "a b&c" }} {{ html "<a>\'" }} {{ println 1 "a" }}': "a+b%26c &lt;a&gt;&#39; 1 a\n",
+    '{{ parseDuration "0s" }} {{ parseDuration "1h0m" }}': "0 3600",
     '{{ `raw \\n` }}{{ "\\u3042\\t." }}': "raw \\nあ\t.",
     "{{ (query `sum by (job) (x)` | sortByLabel `job` | first).Labels.job }}": "shop",
 }
 VALUE = 1234567.5
+EXTERNAL = External("http://toban.example/x", {"region": "tokyo"})
 
 
 @pytest.mark.parametrize("template", SAID)
@@ -68,7 +92,7 @@ def test_a_template_says(template):
     """
     What is written down beside it.
     """
-    assert Template(template).render(LABELS, VALUE, ANSWERS) == SAID[template]
+    assert Template(template).render(LABELS, VALUE, ANSWERS, EXTERNAL) == SAID[template]
 
 
 def test_prometheus_says_the_same(tmp_path):
@@ -94,7 +118,15 @@ def test_prometheus_says_the_same(tmp_path):
         {"series": 'x{job="zoo"}', "values": "2 2 2"},
     ]
     test = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m"}
-    test["tests"] = [{"interval": "1m", "input_series": given, "alert_rule_test": expected}]
+    test["tests"] = [
+        {
+            "interval": "1m",
+            "input_series": given,
+            "alert_rule_test": expected,
+            "external_url": EXTERNAL.url,
+            "external_labels": dict(EXTERNAL.labels),
+        }
+    ]
     (tmp_path / "test.yaml").write_text(yaml.safe_dump(test))
     promtool = need("promtool", shutil.which("promtool"))
     done = subprocess.run([promtool, "test", "rules", "test.yaml"], cwd=tmp_path, capture_output=True, text=True)
@@ -152,6 +184,93 @@ def test_a_query_is_asked_for_by_whoever_renders():
     with pytest.raises(Wanted) as wanted:
         Template('{{ query "up" | first | value }}').render(LABELS, VALUE)
     assert wanted.value.query == "up"
+
+
+def test_links_lead_to_where_toban_is():
+    """
+    Promtool's tests know no address for these.
+    """
+    text = "{{ externalURL }} {{ pathPrefix }} {{ graphLink `up == 1` }} {{ tableLink `a` }}"
+
+    assert Template(text).render(LABELS, VALUE, ANSWERS, EXTERNAL) == (
+        "http://toban.example/x /x /graph?g0.expr=up+%3D%3D+1&g0.tab=0 /graph?g0.expr=a&g0.tab=1"
+    )
+
+
+def test_a_text_that_doubles_is_refused():
+    """
+    A hundred characters could ask for gigabytes.
+    """
+    text = "{{ $x := `a` }}" + "{{ $x = print $x $x }}" * 60
+
+    with pytest.raises(TemplateError, match="longer than"):
+        Template(text).render(LABELS, VALUE)
+
+
+PIECES = [
+    *[
+        "{{ ",
+        " }}",
+        "{{- ",
+        " -}}",
+        "if ",
+        "else",
+        "end",
+        "range ",
+        "with ",
+        "$labels.job ",
+        "$value ",
+        "| ",
+        "( ",
+        ") ",
+    ],
+    *[
+        "reReplaceAll ",
+        '"(x)" ',
+        '"$2" ',
+        '"${a" ',
+        '"%[2]*d" ',
+        "printf ",
+        "index ",
+        "$labels ",
+        "humanize ",
+        "1e308 ",
+    ],
+    *[
+        "humanizeTimestamp ",
+        "humanizeDuration ",
+        "title ",
+        "len ",
+        "slice ",
+        "-1 ",
+        "99999999999999999999 ",
+        "nil ",
+        "'x' ",
+    ],
+    *[
+        "and ",
+        "or ",
+        "eq ",
+        "lt ",
+        "query ",
+        '"up" ',
+        "first ",
+        "value ",
+        "sortByLabel ",
+        "stripPort ",
+        "parseDuration ",
+    ],
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join), st.floats())
+@settings(max_examples=500)
+def test_whatever_a_template_does_it_costs_its_own_text(text, value):
+    """
+    What `rules check` took may fail when the alert fires, and is no surprise then either.
+    """
+    with contextlib.suppress(TemplateError, Wanted):
+        Template(text).render(LABELS, value, ANSWERS)
 
 
 @given(st.text(alphabet='{}$-.|()"`\\ abifendrgquyl0123:=,/*', max_size=60))

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from urllib.parse import quote_plus, urlsplit
 
+from toban.alerting.templating.printf import formatted
 from toban.alerting.templating.values import (
     Found,
     TemplateError,
-    formatted,
     is_true,
     number,
     short,
@@ -18,7 +19,7 @@ from toban.alerting.templating.values import (
     written,
 )
 from toban.core.errors import BadQueryError
-from toban.core.matching import expression
+from toban.core.matching import expanded, expression
 from toban.core.section import duration
 
 _LARGE: Final = ("k", "M", "G", "T", "P", "E", "Z", "Y")
@@ -135,9 +136,8 @@ def _pattern(pattern: Any) -> Any:
 
 
 def _replaced(pattern: Any, by: Any, within: Any) -> str:
-    # Go writes a group as $1 or ${1}; a backslash means nothing there.
-    put = re.sub(r"\$(?:\{(\d+)\}|(\d+))", lambda it: f"\\{it[1] or it[2]}", text(by).replace("\\", r"\\"))
-    return str(_pattern(pattern).sub(put, text(within)))
+    template = text(by)
+    return str(_pattern(pattern).sub(lambda found: expanded(template, found), text(within)))
 
 
 def _comparable(left: Any, right: Any) -> None:
@@ -161,12 +161,8 @@ def _compared(test: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
     return compare
 
 
-def _either(first: Any, *others: Any) -> Any:
-    return next((value for value in (first, *others) if is_true(value)), (first, *others)[-1])
-
-
-def _all(first: Any, *others: Any) -> Any:
-    return next((value for value in (first, *others) if not is_true(value)), (first, *others)[-1])
+def _html(given: str) -> str:
+    return given.translate({34: "&#34;", 39: "&#39;", 38: "&amp;", 60: "&lt;", 62: "&gt;", 0: "\ufffd"})
 
 
 def _length(value: Any) -> int:
@@ -195,9 +191,21 @@ def _printed(*values: Any) -> str:
     return parts
 
 
+def _unreached(*_: Any) -> Any:
+    raise TemplateError("and, or: evaluated argument by argument")
+
+
+def _graph(query: Any, tab: int) -> str:
+    return f"/graph?g0.expr={quote_plus(text(query), safe='')}&g0.tab={tab}"
+
+
+def _path(address: str) -> str:
+    return urlsplit(address).path.rstrip("/")
+
+
 def _seconds(given: Any) -> float:
     try:
-        return duration(text(given)).total_seconds()
+        return duration(text(given), zero=True).total_seconds()
     except ValueError as error:
         raise TemplateError(str(error)) from error
 
@@ -253,7 +261,20 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "le": Function(_compared(lambda left, right: left <= right), 2, 2, "less or equal"),
     "gt": Function(_compared(lambda left, right: left > right), 2, 2, "greater than"),
     "ge": Function(_compared(lambda left, right: left >= right), 2, 2, "greater or equal"),
-    "and": Function(_all, 1, 50, "the first that is empty, else the last"),
-    "or": Function(_either, 1, 50, "the first that is not empty, else the last"),
+    "and": Function(_unreached, 1, 50, "the first that is empty, else the last"),
+    "or": Function(_unreached, 1, 50, "the first that is not empty, else the last"),
+    "externalURL": Function(lambda address: address, 0, 0, "the address of toban's pages (notify.address)"),
+    "pathPrefix": Function(_path, 0, 0, "the path of that address"),
+    "graphLink": Function(lambda query: _graph(query, 0), 1, 1, "the path of a query's chart"),
+    "tableLink": Function(lambda query: _graph(query, 1), 1, 1, "the path of a query's table"),
+    "urlquery": Function(lambda *values: quote_plus(_printed(*values), safe=""), 1, 50, "escaped for an address"),
+    "html": Function(lambda *values: _html(_printed(*values)), 1, 50, "escaped for HTML"),
+    "println": Function(lambda *values: " ".join(map(written, values)) + "\n", 0, 50, "Go's Sprintln"),
     "not": Function(lambda it: not is_true(it), 1, 1, "whether it is empty"),
 }
+
+SHORT: Final = frozenset({"and", "or"})
+"""The functions that evaluate no more of their arguments than they need."""
+
+ABOUT: Final = frozenset({"externalURL", "pathPrefix"})
+"""The functions that are given the address of toban's pages before their arguments."""

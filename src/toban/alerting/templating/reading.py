@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from toban.alerting.templating.functions import FUNCTIONS
 from toban.alerting.templating.nodes import Call, If, Literal, Operand, Part, Pipeline, Range, Taken, Variable, Words
@@ -13,7 +13,9 @@ GIVEN: Final = frozenset({"labels", "value", "externalLabels", "externalURL"})
 
 _ACTION: Final = re.compile(r"\{\{(?:-(?=\s))?(.*?)(?:(?<=\s)-)?\}\}", re.DOTALL)
 _TOKEN: Final = re.compile(
-    r"""\s*(?:(?P<string>"(?:\\.|[^"\\\n])*"|`[^`]*`)|(?P<number>[-+]?(?:0[xX][0-9a-fA-F]+|\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+))"""
+    r"""\s*(?:(?P<string>"(?:\\.|[^"\\\n])*"|`[^`]*`)|(?P<char>'(?:\\.[0-9a-fA-F]*|[^'\\\n])')"""
+    r"""|(?P<number>[-+]?(?:0[xX][0-9a-fA-F_]*\.?[0-9a-fA-F_]*(?:[pP][-+]?[\d_]+)?|0[bBoO][\d_]+"""
+    r"""|[\d_]*\.?[\d_]+(?:[eE][-+]?[\d_]+)?|\d[\d_]*\.(?:[eE][-+]?[\d_]+)?))"""
     r"""|(?P<variable>\$\w*)|(?P<field>\.\w*)|(?P<word>[A-Za-z_]\w*)|(?P<sign>:=|[|(),=]))"""
 )
 _ESCAPE: Final = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
@@ -205,6 +207,8 @@ class _Reader:
             return Literal(_unquoted(token.text))
         if token.sort == "number":
             return Literal(_number(token.text))
+        if token.sort == "char":
+            return Literal(_char(token.text))
         if token.sort == "variable":
             return Variable(self._variable(token.text[1:]), self._fields())
         if token.sort == "field":
@@ -259,10 +263,27 @@ def _tokens(text: str) -> list[_Token]:
     return tokens
 
 
-def _number(text: str) -> Any:
-    if re.fullmatch(r"[-+]?\d+", text):
-        return int(text)
-    return int(text, 16) if "x" in text.lower() else float(text)
+def _number(text: str) -> int | float:
+    """Read a number as Go's templates do: in other bases, with underscores, whole numbers apart from others."""
+    body = text.lstrip("-+").lower()
+    try:
+        if body.startswith("0x") and set(body) & set(".p"):
+            return float.fromhex(text.replace("_", ""))
+        if not body.startswith("0x") and set(body) & set(".e"):
+            return float(text.replace("_", ""))
+        if re.fullmatch(r"0[0-7_]+", body):
+            return int(body.replace("_", ""), 8) * (-1 if text[0] == "-" else 1)
+        return int(text, 10 if re.fullmatch(r"\d+", body) else 0)
+    except (ValueError, OverflowError) as error:
+        raise TemplateError(f"bad number syntax: {text!r}") from error
+
+
+def _char(text: str) -> int:
+    """Read a character between single quotes as the number that it is to Go."""
+    char = _unquoted(f'"{text[1:-1]}"' if text[1:-1] != '"' else r'"\""')
+    if len(char) != 1:
+        raise TemplateError(f"malformed character constant: {text}")
+    return ord(char)
 
 
 def _unquoted(text: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from toban.alerting.templating.functions import FUNCTIONS
+from toban.alerting.templating.functions import ABOUT, FUNCTIONS, SHORT
 from toban.alerting.templating.nodes import Call, If, Literal, Operand, Part, Pipeline, Range, Taken, Variable, Words
 from toban.alerting.templating.reading import read
 from toban.alerting.templating.values import Found, TemplateError, is_true, written
@@ -15,6 +15,18 @@ LONGEST: Final = 100_000
 
 MOST_STEPS: Final = 10_000
 """How many parts may be rendered: a ``range`` in a ``range`` would go on for long."""
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """What templates may say of where they are rendered: the address of toban's pages, and labels of all its alerts."""
+
+    url: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+NOWHERE: Final = External()
+"""Where nothing is known of that."""
 
 
 class Wanted(Exception):  # noqa: N818  # no trouble: the text is rendered again when the answer is there
@@ -36,16 +48,26 @@ class Template:
         object.__setattr__(self, "parts", read(self.source) if "{{" in self.source else (Words(self.source),))
 
     def render(
-        self, labels: Mapping[str, str], value: float, answers: Mapping[str, Sequence[Found]] | None = None
+        self,
+        labels: Mapping[str, str],
+        value: float,
+        answers: Mapping[str, Sequence[Found]] | None = None,
+        external: External = NOWHERE,
     ) -> str:
         """
         Return the text for an alert.
 
-        ``answers`` holds what queries came to. Raises ``Wanted`` when one is missing, and ``TemplateError``.
+        ``answers`` holds what queries came to. Raises ``Wanted`` when one is missing, and ``TemplateError`` for
+        anything that goes wrong.
         """
-        given = {"labels": labels, "value": value, "externalLabels": {}, "externalURL": ""}
-        dot = {"Labels": labels, "Value": value, "ExternalLabels": {}, "ExternalURL": ""}
-        return _Rendering(answers or {}, given, dot).text(self.parts)
+        given = {"labels": labels, "value": value, "externalLabels": external.labels, "externalURL": external.url}
+        dot = {"Labels": labels, "Value": value, "ExternalLabels": external.labels, "ExternalURL": external.url}
+        try:
+            return _Rendering(answers or {}, given, dot).text(self.parts)
+        except (TemplateError, Wanted):
+            raise
+        except Exception as error:  # a template is a text from a file: whatever it does, it costs its own text alone
+            raise TemplateError(f"{type(error).__name__}: {error}") from error
 
 
 class _Rendering:
@@ -136,7 +158,11 @@ class _Rendering:
         return value
 
     def _called(self, call: Call, *given: Any) -> Any:
+        if call.function in SHORT:
+            return self._first_that_decides(call, *given)
         values = [*(self._value(argument) for argument in call.arguments), *given]
+        if call.function in ABOUT:
+            values.insert(0, self._scopes[0]["externalURL"])
         if call.function == "query":
             query = values[0]
             if not isinstance(query, str):
@@ -144,4 +170,16 @@ class _Rendering:
             if query not in self._answers:
                 raise Wanted(query)
             return self._answers[query]
-        return FUNCTIONS[call.function].call(*values)
+        value = FUNCTIONS[call.function].call(*values)
+        if isinstance(value, str) and len(value) > LONGEST:
+            raise TemplateError(f"longer than {LONGEST} characters")
+        return value
+
+    def _first_that_decides(self, call: Call, *given: Any) -> Any:
+        """Evaluate ``and`` and ``or`` as Go does: no further than to the argument that decides."""
+        value: Any = None
+        for argument in call.arguments:
+            value = self._value(argument)
+            if is_true(value) is (call.function == "or"):
+                return value
+        return given[0] if given else value

@@ -1,16 +1,12 @@
 """Values as Go sees and writes them."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 from toban.core.errors import TobanError
-
-_VERB: Final = re.compile(r"%([-+# 0]*)(\d*)(?:\.(\d*))?([a-zA-Z%])")
-_WIDEST: Final = 1_000
 
 
 class TemplateError(TobanError):
@@ -76,7 +72,7 @@ def written(value: Any) -> str:
 def float_written(value: float) -> str:
     """Write a float as Go does: as few digits as tell it apart, an exponent below 1e-04 and from 1e+06 on."""
     if not math.isfinite(value):
-        return _not_finite(value)
+        return not_finite(value)
     sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
     if value == 0:
         return "-0" if sign else "0"
@@ -90,65 +86,15 @@ def float_written(value: float) -> str:
 
 def short(value: float) -> str:
     """Write a float with four digits that count, as Go's ``%.4g``."""
-    return f"{value:.4g}" if math.isfinite(value) else _not_finite(value)
+    return f"{value:.4g}" if math.isfinite(value) else not_finite(value)
 
 
-def _not_finite(value: float) -> str:
+def not_finite(value: float) -> str:
+    """Write what is no finite number as Go does."""
     return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
 
 
-def formatted(pattern: str, values: Sequence[Any]) -> str:
-    """Do what Go's ``Sprintf`` does: what does not fit is said in the text. Raises ``TemplateError`` when too wide."""
-    left = list(values)
-
-    def one(found: re.Match[str]) -> str:
-        flags, width, precision, verb = found.groups()
-        if verb == "%":
-            return "%"
-        if int(width or 0) > _WIDEST or int(precision or 0) > _WIDEST:
-            raise TemplateError(f"{found[0]}: wider than {_WIDEST}")
-        if not left:
-            return f"%!{verb}(MISSING)"
-        value = left.pop(0)
-        body = _verb(verb, value, precision, flags)
-        if body is None:
-            return f"%!{verb}({_go_type(value)}={written(value)})"
-        fill = "0" if "0" in flags and "-" not in flags and isinstance(value, int | float) else " "
-        if fill == "0" and body[:1] in "+-":
-            return body[0] + body[1:].rjust(int(width or 0) - 1, "0")
-        return body.ljust(int(width or 0)) if "-" in flags else body.rjust(int(width or 0), fill)
-
-    result = _VERB.sub(one, pattern)
-    if left:
-        result += f"%!(EXTRA {', '.join(f'{_go_type(value)}={written(value)}' for value in left)})"
-    return result
-
-
-def _verb(verb: str, value: Any, precision: str | None, flags: str) -> str | None:
-    """Return what one verb makes of a value; nothing when they don't fit."""
-    plus = "+" if "+" in flags else ""
-    if verb == "v":
-        return written(value)
-    if verb == "s" and not isinstance(value, int | float):
-        shown = written(value)
-        return shown if precision is None else shown[: int(precision or 0)]
-    if verb == "q" and isinstance(value, str):
-        return '"' + value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n").replace("\t", r"\t") + '"'
-    if verb == "t" and isinstance(value, bool):
-        return written(value)
-    if isinstance(value, bool):
-        return None
-    if verb in "dxXob" and isinstance(value, int):
-        return format(value, plus + verb)
-    if verb in "feEgGF" and isinstance(value, float):
-        if not math.isfinite(value):
-            return _not_finite(value)
-        if precision is None and verb in "gG":
-            return plus * (value >= 0) + float_written(value)
-        return format(value, f"{plus}.{int(precision or 0) if precision is not None else 6}{verb}")
-    return None
-
-
-def _go_type(value: Any) -> str:
+def go_type(value: Any) -> str:
+    """Return the name of a value's type in Go."""
     names = {bool: "bool", int: "int", float: "float64", str: "string", type(None): "<nil>"}
     return names.get(type(value), "map[string]string" if isinstance(value, Mapping) else "template.queryResult")
