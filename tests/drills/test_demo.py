@@ -1,5 +1,6 @@
 """`toban demo`: opens, breaks, is mended, and leaves nothing running, however it ends."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -8,21 +9,25 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+import httpx2
 import psutil
+import psycopg
 import pytest
 
 from tests import servers
 from tests.program import PATIENCE, TOBAN, eventually
 from tests.store import SLOW, Mode, Store, store
 from toban.cli.commands.demo import Progress
-from toban.demo import post
-from toban.demo.breaking import PARTS
+from toban.demo import post, storefront
+from toban.demo.breaking import PARTS, Scene
 from toban.demo.ledger import Ledger
 from toban.demo.running import configured, told
-from toban.demo.shopping import Traffic, Unanswered, Visitor, opened
-from toban.demo.traffic import NOBODY_CAN_PAY
+from toban.demo.shopping import ADD, Traffic, Unanswered, Visitor, opened, performed
+from toban.demo.storefront import Storefront
+from toban.demo.traffic import NOBODY_CAN_PAY, script
 from toban.settings import settle
 
 pytestmark = SLOW
@@ -122,6 +127,12 @@ def test_without_node_the_demo_says_what_to_install(tmp_path):
         assert "Traceback" not in done.stderr
 
 
+@pytest.fixture(scope="module")
+def page(shop: Store) -> Iterator[Storefront]:
+    with storefront.opened() as opened_page, opened_page.served(shop.shop_api):
+        yield opened_page
+
+
 async def takes(visitor: Visitor) -> float:
     """Search as a customer would; return how many seconds it took. Raises ``Unanswered``."""
     began = time.monotonic()
@@ -129,45 +140,95 @@ async def takes(visitor: Visitor) -> float:
     return time.monotonic() - began
 
 
-async def test_each_part_that_breaks_is_broken_and_mended(shop):
+async def test_each_part_that_breaks_is_broken_and_mended(shop, page):
     """
     One after the other, on one shop; and each says what it is.
     """
     async with opened(shop.shop_api) as door:
         traffic = Traffic(door, 1, each_minute=1)
+        scene = Scene(shop, traffic, page)
         visitor = Visitor(door)
-        async with PARTS["database"](shop, traffic) as words:
+        async with PARTS["database"](scene) as words:
             assert "PostgreSQL was killed" in words
             with pytest.raises(Unanswered):
                 await visitor.ask(SEARCH)
         assert await visitor.ask(SEARCH)
         assert door.ledger.statuses == {200: 2}
-        async with PARTS["redis"](shop, traffic):
+        async with PARTS["redis"](scene):
             assert shop.valkey
             assert shop.valkey.process.poll() is not None
         assert shop.valkey.process.poll() is None
-        async with PARTS["worker"](shop, traffic):
+        async with PARTS["worker"](scene):
             assert shop.worker.process.poll() is not None
         assert shop.worker.process.poll() is None
-        async with PARTS["payments"](shop, traffic):
+        async with PARTS["payments"](scene):
             assert traffic.habits == NOBODY_CAN_PAY
         assert traffic.habits != NOBODY_CAN_PAY
         began = time.monotonic()
-        async with PARTS["slow"](shop, traffic):
+        async with PARTS["slow"](scene):
             while await takes(visitor) < 0.5:
                 assert time.monotonic() - began < PATIENCE
         # PostgreSQL lists a session for a blink after its client has gone.
         eventually(lambda: not shop.query("SELECT FROM pg_stat_activity WHERE application_name = 'migration'"))
 
 
-def test_the_written_configuration_is_one_that_toban_takes(shop):
+async def test_a_server_that_hangs_or_waits_answers_again(shop, page):
+    """
+    A stopped process, a lock on a table, an event loop that has no time: customers wait, and then they don't.
+    """
+    async with opened(shop.shop_api) as door:
+        scene = Scene(shop, Traffic(door, 1, each_minute=1), page)
+        visitor = Visitor(door)
+        add = partial(visitor.ask, ADD, variant=door.catalogue["sencha"].variants[0], quantity=1)
+        for part, ask in (("hang", partial(visitor.ask, SEARCH)), ("locks", add)):
+            async with PARTS[part](scene):
+                asked = asyncio.create_task(ask())
+                assert not (await asyncio.wait([asked], timeout=0.5))[0], part
+            await asyncio.wait_for(asked, PATIENCE)
+        began = time.monotonic()
+        async with PARTS["loop"](scene):
+            while await takes(visitor) < 0.3:
+                assert time.monotonic() - began < PATIENCE
+
+
+async def test_what_breaks_without_an_error_is_there_to_see(shop, page):
+    """
+    A page without its goods, a checkout that refuses, a server without a connection to spare; then all is as before.
+    """
+
+    async def size() -> int:
+        async with httpx2.AsyncClient() as http:
+            return len((await http.get(page.url)).content)
+
+    async with opened(shop.shop_api) as door:
+        scene = Scene(shop, Traffic(door, 1, each_minute=1), page)
+        before = await size()
+        async with PARTS["storefront"](scene):
+            assert await size() < before / 10
+        assert await size() == before
+
+        async with PARTS["checkout"](scene):
+            await performed(door, script(3, 1))
+        assert door.ledger.refusals["Ship", "INELIGIBLE_SHIPPING_METHOD_ERROR"]
+        assert not door.ledger.orders
+        await performed(door, script(4, 1))
+        assert door.ledger.orders
+
+        async with PARTS["connections"](scene) as words:
+            assert "takes no more" in words
+            with pytest.raises(psycopg.OperationalError, match="connection slots are reserved"):
+                psycopg.connect(shop.postgres.address(shop.database, "vendure"))
+        eventually(lambda: not shop.query("SELECT FROM pg_stat_activity WHERE application_name = 'report'"))
+
+
+def test_the_written_configuration_is_one_that_toban_takes(shop, page):
     """
     Every key of it is known.
     """
     import yaml
 
     with post.opened() as letters:
-        settled = settle(yaml.safe_load(configured(shop, letters, "ja")), {}, "the demo's")
+        settled = settle(yaml.safe_load(configured(shop, page, letters, "ja")), {}, "the demo's")
     assert str(settled.shop.shop_api) == shop.shop_api
 
 

@@ -2,43 +2,61 @@
 
 import asyncio
 import contextlib
+import json
+import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
 import psycopg
 
-from toban.demo.processes import PATIENCE, Store
+from toban.demo.processes import PATIENCE, ROLE, Store
 from toban.demo.servers import DemoError, listening
 from toban.demo.shopping import Traffic
+from toban.demo.storefront import Storefront
 from toban.demo.traffic import NOBODY_CAN_PAY
+
+NEVER: Final = json.dumps(
+    {"code": "default-shipping-eligibility-checker", "args": [{"name": "orderMinimum", "value": "99999999"}]}
+)
+"""What makes a way to ship eligible for no order."""
 
 # A block that is left by an error, or because the demo ends, mends nothing: there is nobody to mend it for.
 
 
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """All that can be broken."""
+
+    store: Store
+    traffic: Traffic
+    storefront: Storefront
+
+
 @asynccontextmanager
-async def _database(store: Store, _: Traffic) -> AsyncIterator[str]:
-    store.postgres.kill()
+async def _database(scene: Scene) -> AsyncIterator[str]:
+    scene.store.postgres.kill()
     yield "PostgreSQL was killed. The shop still answers 200, and its /health says ok."
-    store.postgres.start()
-    _supervise(store)
+    scene.store.postgres.start()
+    _supervise(scene.store)
 
 
 @asynccontextmanager
-async def _redis(store: Store, _: Traffic) -> AsyncIterator[str]:
-    if not store.valkey:
+async def _redis(scene: Scene) -> AsyncIterator[str]:
+    if not scene.store.valkey:
         raise DemoError("this shop has no Redis")
-    store.valkey.kill()
+    scene.store.valkey.kill()
     yield "Redis was killed. Pages still come; who puts something into the cart waits."
-    store.valkey.start()
+    scene.store.valkey.start()
 
 
 @asynccontextmanager
-async def _worker(store: Store, _: Traffic) -> AsyncIterator[str]:
-    store.worker.kill()
+async def _worker(scene: Scene) -> AsyncIterator[str]:
+    scene.store.worker.kill()
     yield "The worker was killed. Nobody notices at once; jobs pile up."
-    _supervise(store)
+    _supervise(scene.store)
 
 
 def _supervise(store: Store) -> None:
@@ -49,15 +67,15 @@ def _supervise(store: Store) -> None:
 
 
 @asynccontextmanager
-async def _payments(_: Store, traffic: Traffic) -> AsyncIterator[str]:
-    before, traffic.habits = traffic.habits, NOBODY_CAN_PAY
+async def _payments(scene: Scene) -> AsyncIterator[str]:
+    before, scene.traffic.habits = scene.traffic.habits, NOBODY_CAN_PAY
     yield "The payment provider is down. All is well but that nobody can pay."
-    traffic.habits = before
+    scene.traffic.habits = before
 
 
 @asynccontextmanager
-async def _slow(store: Store, _: Traffic) -> AsyncIterator[str]:
-    holding = asyncio.create_task(_hold(store))
+async def _slow(scene: Scene) -> AsyncIterator[str]:
+    holding = asyncio.create_task(_hold(scene.store))
     try:
         yield "Somebody changes a large table, a few seconds at a time: the shop is slow."
     finally:
@@ -77,9 +95,80 @@ async def _hold(store: Store) -> None:
             await asyncio.sleep(0.3)
 
 
-Breaking = Callable[[Store, Traffic], AbstractAsyncContextManager[str]]
+@asynccontextmanager
+async def _hang(scene: Scene) -> AsyncIterator[str]:
+    process = scene.store.server.process
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield "The shop's server hangs: it accepts connections, and answers nothing."
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+@asynccontextmanager
+async def _locks(scene: Scene) -> AsyncIterator[str]:
+    address = scene.store.postgres.address(scene.store.database)
+    async with await psycopg.AsyncConnection.connect(address, application_name="stock-import") as connection:
+        await connection.execute("LOCK TABLE order_line IN ACCESS EXCLUSIVE MODE")
+        yield "A script holds a lock and was forgotten: whoever puts something into the cart waits for it."
+
+
+@asynccontextmanager
+async def _connections(scene: Scene) -> AsyncIterator[str]:
+    async with contextlib.AsyncExitStack() as stack:
+        address = scene.store.postgres.address(scene.store.database, ROLE)
+        opened = 0
+        with contextlib.suppress(psycopg.OperationalError):  # the server's limit
+            while True:
+                session = await psycopg.AsyncConnection.connect(address, application_name="report", connect_timeout=5)
+                await stack.enter_async_context(session)
+                opened += 1
+        yield f"A report leaks connections: {opened} of them, and PostgreSQL takes no more."
+
+
+@asynccontextmanager
+async def _storefront(scene: Scene) -> AsyncIterator[str]:
+    scene.storefront.empty = True
+    yield "The storefront was deployed without its catalogue: an empty page, and 200."
+    scene.storefront.empty = False
+
+
+@asynccontextmanager
+async def _checkout(scene: Scene) -> AsyncIterator[str]:
+    address = scene.store.postgres.address(scene.store.database)
+    async with await psycopg.AsyncConnection.connect(address, autocommit=True) as connection:
+        kept = await (await connection.execute("SELECT id, checker FROM shipping_method")).fetchall()
+        await connection.execute("UPDATE shipping_method SET checker = %s", (NEVER,))
+        yield "Somebody set the least order of every way to ship to a million: nobody gets to the till."
+        for number, checker in kept:
+            await connection.execute("UPDATE shipping_method SET checker = %s WHERE id = %s", (checker, number))
+
+
+@asynccontextmanager
+async def _loop(scene: Scene) -> AsyncIterator[str]:
+    process = scene.store.server.process
+    process.send_signal(signal.SIGWINCH)
+    try:
+        yield "An endless computation blocks the shop's event loop most of the time."
+    finally:
+        process.send_signal(signal.SIGWINCH)
+
+
+Breaking = Callable[[Scene], AbstractAsyncContextManager[str]]
 
 PARTS: Final[Mapping[str, Breaking]] = MappingProxyType(
-    {"database": _database, "redis": _redis, "worker": _worker, "payments": _payments, "slow": _slow}
+    {
+        "database": _database,
+        "redis": _redis,
+        "worker": _worker,
+        "payments": _payments,
+        "slow": _slow,
+        "hang": _hang,
+        "locks": _locks,
+        "connections": _connections,
+        "storefront": _storefront,
+        "checkout": _checkout,
+        "loop": _loop,
+    }
 )
 """What can be broken; each says what happened when it was."""

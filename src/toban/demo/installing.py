@@ -31,6 +31,12 @@ NEEDED: Final = (
 PATIENCE: Final = 900
 """Seconds that an install may take, on a slow line."""
 
+REACHED: Final = 12
+"""Seconds that npm's registry may take to answer."""
+
+SMALL: Final = "reflect-metadata"
+"""One of the shop's packages, to ask the registry for."""
+
 PAUSE: Final = 0.5
 """Seconds between two looks at how far it has come."""
 
@@ -95,11 +101,33 @@ def installed(say: Say = quiet) -> Path:
     return place
 
 
+def _reach(npm: str) -> None:
+    """Ask the registry for one of the packages. Raises ``DemoError`` soon where there is no network."""
+    command = [npm, "view", SMALL, "version", "--fetch-retries=0", f"--fetch-timeout={REACHED * 1000}"]
+    try:
+        done = subprocess.run(  # noqa: S603  # the command is ours
+            command, capture_output=True, text=True, check=False, timeout=REACHED + 5, stdin=subprocess.DEVNULL
+        )
+    except subprocess.TimeoutExpired:
+        said = f"npm: no end after {REACHED + 5} s"
+    else:
+        if done.returncode == 0:
+            return
+        lines = [line.removeprefix("npm error ") for line in done.stderr.splitlines()]
+        said = next((line for line in lines if "http" in line), done.stderr.strip()[-500:])
+    raise DemoError(
+        f"the npm registry does not answer ({said}): the shop is installed from there, once. "
+        "Connect to a network that reaches it, or set npm's registry or proxy (npm config)"
+    )
+
+
 def _install(place: Path, say: Say) -> None:
     for name in ("package.json", "package-lock.json"):
         shutil.copy(STORE / name, place)
     packages = [name for name in json.loads((STORE / "package-lock.json").read_text())["packages"] if name]
     npm = shutil.which("npm") or "npm"
+    say("Installing the shop (once): asking npm's registry")
+    _reach(npm)
     # `npm ci` fails on this lock file: it wants entries for machines of every other kind.
     command = [npm, "install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
     log, deadline = place / "npm.log", time.monotonic() + PATIENCE

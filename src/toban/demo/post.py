@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from typing import Any, Final
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from toban.demo.servers import EXTRA, DemoError
+from toban.demo.web import port_of, served
 from toban.web.page import POLICY, stylesheet
 from toban.web.words import spoken, words
 
@@ -73,11 +73,11 @@ class Post:
     @property
     def page(self) -> str:
         """Where it is shown what came."""
-        return f"http://127.0.0.1:{_port(self.web)}"
+        return f"http://127.0.0.1:{port_of(self.web)}"
 
     def channels(self) -> Mapping[str, Mapping[str, object]]:
         """Return what `channels` of a toban.yaml says for messages to come here."""
-        mail = {"host": "127.0.0.1", "port": _port(self.mail), "tls": "none"}
+        mail = {"host": "127.0.0.1", "port": port_of(self.mail), "tls": "none"}
         return {
             "slack": {"kind": "slack", "token": "xoxb-demo", "api": f"{self.page}/slack"},
             "email": {"kind": "email", **mail, "sender": "toban <toban@example.com>", "to": ["owner@example.com"]},
@@ -88,16 +88,12 @@ class Post:
     async def served(self, say: Say) -> AsyncIterator[Box]:
         """Take what comes while the block lasts; ``say`` hears a line for each. Raises ``DemoError``."""
         box = Box(say)
-        config = uvicorn.Config(Starlette(routes=Counter(box).routes()), log_config=None, access_log=False)
-        server = _Server(config)
         mail = await _mail(self.mail, box)
-        task = asyncio.create_task(server.serve([self.web.dup()]))
         try:
-            yield box
+            async with served(Starlette(routes=Counter(box).routes()), self.web):
+                yield box
         finally:
             mail.close()
-            server.should_exit = True
-            await task
 
 
 @contextmanager
@@ -108,18 +104,6 @@ def opened() -> Iterator[Post]:
             door.bind(("127.0.0.1", 0))
             door.listen()
         yield Post(web, mail)
-
-
-def _port(door: socket.socket) -> int:
-    return int(door.getsockname()[1])
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves signals to the demo."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 class Counter:

@@ -16,14 +16,15 @@ from typing import Final
 
 from toban.core.errors import SettingsError
 from toban.core.places import CONFIGURATION
-from toban.demo import post
-from toban.demo.breaking import PARTS
+from toban.demo import post, storefront
+from toban.demo.breaking import PARTS, Scene
 from toban.demo.installing import Say
 from toban.demo.ledger import Ledger
 from toban.demo.post import Post
 from toban.demo.processes import Mode, Store, store
 from toban.demo.servers import DemoError, Server, free_port, running
 from toban.demo.shopping import Traffic, opened
+from toban.demo.storefront import Storefront
 from toban.web.settings import split
 
 USUAL: Final = ("127.0.0.1", 9119)
@@ -78,11 +79,13 @@ def run(wishes: Wishes, say: Say, progress: Say) -> None:
         mode = Mode(jobs="bullmq", telemetry="enriched")
         shop = stack.enter_context(store(mode, pages, say=progress))
         progress("Putting toban on duty ...")
-        toban = stack.enter_context(_on_duty(folder, listen, configured(shop, letters, wishes.language)))
+        page = stack.enter_context(storefront.opened())
+        stack.enter_context(page.served(shop.shop_api))
+        toban = stack.enter_context(_on_duty(folder, listen, configured(shop, page, letters, wishes.language)))
         progress("")
         say(opening(shop, pages, letters, folder, wishes))
         try:
-            asyncio.run(_open_hours(shop, toban, letters, wishes, say))
+            asyncio.run(_open_hours(shop, page, toban, letters, wishes, say))
         except* DemoError as group:
             raise group.exceptions[0] from None
         say("Closing the shop ...")
@@ -115,7 +118,7 @@ def _on_duty(folder: Path, listen: str, says: str) -> Iterator[Server]:
         yield server
 
 
-def configured(shop: Store, letters: Post, language: str) -> str:
+def configured(shop: Store, page: Storefront, letters: Post, language: str) -> str:
     """Return the toban.yaml for a shop."""
     return f"""\
 # Written by `toban demo`: the shop that it runs.
@@ -123,6 +126,7 @@ shop:
   database: {shop.database_url}
   redis: {shop.redis_url}
   shop_api: {shop.shop_api}
+  storefront: {page.url}
   worker: {shop.worker_health}
   precision: {shop.mode.precision}
   check: {{search: tea, product: sencha}}
@@ -151,7 +155,7 @@ def opening(shop: Store, pages: str, letters: Post, folder: Path, wishes: Wishes
     return "\n".join([*lines, ""])
 
 
-async def _open_hours(shop: Store, toban: Server, letters: Post, wishes: Wishes, say: Say) -> None:
+async def _open_hours(shop: Store, page: Storefront, toban: Server, letters: Post, wishes: Wishes, say: Say) -> None:
     """Let customers in until somebody says stop. Raises ``DemoError``, in a group, when a part ends by itself."""
     stop = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
@@ -162,7 +166,11 @@ async def _open_hours(shop: Store, toban: Server, letters: Post, wishes: Wishes,
     def heard(line: str) -> None:
         say(f"{broken.ago()}{line}")
 
-    async with letters.served(heard), opened(shop.shop_api, ledger) as door, asyncio.TaskGroup() as group:
+    async with (
+        letters.served(heard),
+        opened(shop.shop_api, ledger) as door,
+        asyncio.TaskGroup() as group,
+    ):
         traffic = Traffic(door, SEED, each_minute=wishes.each_minute)
         tasks = [
             group.create_task(traffic.run()),
@@ -170,7 +178,8 @@ async def _open_hours(shop: Store, toban: Server, letters: Post, wishes: Wishes,
             group.create_task(_tell(ledger, say)),
         ]
         if wishes.breaks:
-            tasks.append(group.create_task(_break(shop, traffic, broken, wishes, say)))
+            scene = Scene(shop, traffic, page)
+            tasks.append(group.create_task(_break(scene, broken, wishes, say)))
         await stop.wait()
         for task in tasks:
             task.cancel()
@@ -194,10 +203,10 @@ class Broken:
         return f"{time.monotonic() - self.since:4.0f} s after it was {self.state}   "
 
 
-async def _break(shop: Store, traffic: Traffic, broken: Broken, wishes: Wishes, say: Say) -> None:
+async def _break(scene: Scene, broken: Broken, wishes: Wishes, say: Say) -> None:
     await asyncio.sleep(wishes.after)
     broken.now("broken")
-    async with PARTS[wishes.breaks](shop, traffic) as what:
+    async with PARTS[wishes.breaks](scene) as what:
         say(f"Broken: {what}")
         await asyncio.sleep(wishes.lasts)
     broken.now("mended")

@@ -49,22 +49,38 @@ def test_an_install_that_fails_leaves_nothing_and_the_next_one_is_whole(programs
     """
     cache = cache_folder(os.environ)
     put(programs / "node", "echo v22.0.0")
-    put(programs / "npm", "echo 'no such host' >&2; exit 1")
-    with pytest.raises(DemoError, match="npm install failed: no such host"):
+    put(programs / "npm", "[ $1 = view ] || { echo 'disk is full' >&2; exit 1; }")
+    with pytest.raises(DemoError, match="npm install failed: disk is full"):
         installed()
     assert [it.name for it in cache.iterdir()] == ["store.lock"]
 
     (cache / "installing-of-one-that-was-killed").mkdir()
-    put(programs / "npm", "echo $* > asked")
+    put(programs / "npm", "[ $1 = view ] || echo $* > asked")
     heard: list[str] = []
     place = installed(heard.append)
     assert (place / "asked").read_text().split()[:2] == ["install", "--no-save"]
     assert sorted(it.name for it in cache.iterdir()) == sorted(["store.lock", place.name])
     assert heard
-    assert heard[0].startswith("Installing the shop (once): 0 of ")
+    assert heard[1].startswith("Installing the shop (once): 0 of ")
 
     put(programs / "npm", "exit 1")
     assert installed() == place
+
+
+def test_without_a_network_one_is_told_before_npm_tries_for_minutes(programs):
+    """
+    With npm's own reason, and nothing is left.
+    """
+    put(programs / "node", "echo v22.0.0")
+    put(
+        programs / "npm",
+        "echo 'npm error code ENOTFOUND\nnpm error request to https://a.example failed, reason: ENOTFOUND' >&2;"
+        " exit 1",
+    )
+
+    with pytest.raises(DemoError, match=r"the npm registry does not answer \(request to https.*ENOTFOUND\): the shop"):
+        installed()
+    assert [it.name for it in cache_folder(os.environ).iterdir()] == ["store.lock"]
 
 
 def test_what_a_folder_is_called_depends_on_what_the_files_hold(tmp_path):
