@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from toban.alerting.templating.template import Template
 from toban.alerting.templating.values import TemplateError
 from toban.core.errors import SettingsError
-from toban.core.labels import NAME
+from toban.core.labels import NAME, is_label_name, is_metric_name
 from toban.core.section import Section, duration, worded
 from toban.core.yaml_text import load
 from toban.promql import syntax
@@ -224,13 +224,16 @@ def _mistakes(rule: _Rule) -> Iterator[str]:
         yield "it must have either `alert` or `record`"
     if not rule.expr:
         yield "expr: is missing"
+    if rule.record and not is_metric_name(rule.record):
+        yield f"record: {rule.record!r} is no metric name"
     if rule.record and (rule.hold or rule.keep_firing_for or rule.annotations):
         yield "`for`, `keep_firing_for` and `annotations` are for alerts, not for `record`"
     for name in rule.labels:
-        if name in {"", NAME}:
+        if not is_label_name(name) or name == NAME:
             yield f"labels: {name!r} can't be set"
-    if "" in rule.annotations:
-        yield "annotations: a name is empty"
+    for name in rule.annotations:
+        if not is_label_name(name):
+            yield f"annotations: {name!r} is no name"
 
 
 def _templates(texts: Mapping[str, str], where: str, mistakes: list[str]) -> dict[str, Template]:

@@ -14,6 +14,24 @@ LABEL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 """A label name that needs no quotes (Prometheus' data model)."""
 
 
+def is_label_name(name: str) -> bool:
+    """Tell whether a label may have this name: any text, as in Prometheus 3; in the text formats some are quoted."""
+    return bool(name) and _is_unicode(name)
+
+
+def is_metric_name(name: str) -> bool:
+    """Tell whether a metric may have this name: any text, as in Prometheus 3."""
+    return is_label_name(name)
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class Labels(dict[str, str]):
     """
     The labels of one series, its metric name among them under ``__name__``.
@@ -51,8 +69,12 @@ class Labels(dict[str, str]):
 
     def __str__(self) -> str:
         """Write the series as PromQL would."""
-        inside = ", ".join(f"{name}={quote(value)}" for name, value in self.items() if name != NAME)
-        return f"{self.name}{{{inside}}}" if inside or not self.name else self.name
+        plain = METRIC_NAME.fullmatch(self.name)
+        inside = [f"{quoted(name)}={quote(value)}" for name, value in self.items() if name != NAME]
+        if self.name and not plain:
+            inside.insert(0, quote(self.name))
+        name = self.name if plain else ""
+        return f"{name}{{{', '.join(inside)}}}" if inside or not name else name
 
     def _immutable(self, *_: Any, **__: Any) -> NoReturn:
         raise TypeError("labels are never changed: make new ones")
@@ -71,6 +93,11 @@ def quote(value: str) -> str:
     """Return a label's value in double quotes, escaped as the text formats and PromQL do."""
     escaped = value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
     return f'"{escaped}"'
+
+
+def quoted(name: str) -> str:
+    """Return a label's name as PromQL and Alertmanager write it: in quotes where it needs them."""
+    return name if LABEL_NAME.fullmatch(name) else quote(name)
 
 
 def common(labels: Sequence[Mapping[str, str]]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import re2
 
 from toban.core.errors import BadQueryError
-from toban.core.labels import LABEL_NAME, quote
+from toban.core.labels import quote, quoted
 
 
 class Match(StrEnum):
@@ -44,8 +44,7 @@ class Matcher:
 
     def __str__(self) -> str:
         """Write the condition as PromQL would, and Alertmanager."""
-        name = self.name if LABEL_NAME.fullmatch(self.name) else quote(self.name)
-        return f"{name}{self.match}{quote(self.value)}"
+        return f"{quoted(self.name)}{self.match}{quote(self.value)}"
 
 
 def matches(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:

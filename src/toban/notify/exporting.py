@@ -12,7 +12,7 @@ from toban.core.alerts import ALERTNAME, P1_NAMES, PRIORITIES
 from toban.core.labels import quote
 from toban.core.section import written as length
 from toban.notify.channel import Channel, Receiver, Sealed
-from toban.notify.matching import matcher
+from toban.notify.matching import matchers
 from toban.notify.routing import CHANNELS
 from toban.notify.settings import NotifySettings, Window
 from toban.notify.shipped import INHIBITIONS
@@ -98,8 +98,8 @@ def _receiver(names: Sequence[str], reached: Mapping[str, Receiver]) -> dict[str
 
 
 def _condition(text: str) -> str:
-    """Return a condition as Alertmanager of any age reads it: with its value in quotes."""
-    return str(matcher(text))
+    """Return what a text says as Alertmanager of any age reads it: with values in quotes."""
+    return ", ".join(map(str, matchers([text])))
 
 
 class _Tree:

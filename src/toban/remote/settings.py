@@ -5,12 +5,12 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from toban.core.labels import LABEL_NAME
+from toban.core.labels import is_label_name
 from toban.core.section import Address, Secret, Section, Size, Text
 
 
 def _label(name: str) -> str:
-    if not LABEL_NAME.fullmatch(name) or name.startswith("__"):
+    if not is_label_name(name) or name.startswith("__"):
         raise ValueError(f"{name!r} is no label name")
     return name
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toban.core.matching import Match, Matcher
-from toban.notify.matching import matcher
+from toban.notify.matching import matcher, matchers
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,12 @@ from toban.notify.matching import matcher
         ('empty=""', "empty", "=", ""),
         ("empty=", "empty", "=", ""),
         ('said="a \\"word\\" of 2,3 {4}"', "said", "=", 'a "word" of 2,3 {4}'),
+        ('"service.name"="shop"', "service.name", "=", "shop"),
+        ('"チーム"=~"倉庫.*"', "チーム", "=~", "倉庫.*"),
+        ('チーム="倉庫"', "チーム", "=", "倉庫"),
+        ("service.name!=shop", "service.name", "!=", "shop"),
+        ('"a \\"b\\" \\\\"=x', 'a "b" \\', "=", "x"),
+        ('"9x"=a', "9x", "=", "a"),
     ],
 )
 def test_a_condition_is_read_as_alertmanager_reads_it(text, name, match, value):
@@ -37,12 +43,36 @@ def test_what_is_no_condition_is_refused(text):
         matcher(text)
 
 
-@given(
-    st.from_regex(r"[a-z_][a-z0-9_]{0,9}", fullmatch=True), st.sampled_from([Match.EQUAL, Match.NOT_EQUAL]), st.text()
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"チーム"=~"a.*"}', ['"チーム"=~"a.*"']),
+        ('{a="1", "b.c"!="2"}', ['a="1"', '"b.c"!="2"']),
+        ("a=1,b=2,", ['a="1"', 'b="2"']),
+        ('a="1,2"', ['a="1,2"']),
+    ],
 )
+def test_one_text_may_hold_several_matchers(text, found):
+    """
+    With commas between, in braces or without, as Alertmanager has it.
+    """
+    assert [str(one) for one in matchers([text])] == found
+
+
+@pytest.mark.parametrize("text", ["", "{}", "a=1,,b=2", "{a=1", "a=1}", '"=x', '""=x', '"\ud800"=x', "a=\ud800"])
+def test_what_holds_no_matchers_is_refused(text):
+    """
+    A name that is none, too.
+    """
+    with pytest.raises(ValueError, match="is no condition"):
+        matchers([text])
+
+
+@given(st.text(min_size=1), st.sampled_from([Match.EQUAL, Match.NOT_EQUAL]), st.text())
 def test_a_condition_reads_back_as_it_was_written(name, match, value):
     """
-    Whatever its value.
+    Whatever its name and its value: what one way in takes, state and every other way read.
     """
     condition = Matcher(name, match, value)
     assert matcher(str(condition)) == condition
+    assert matchers([f"{{{condition}, {condition}}}"]) == (condition, condition)
