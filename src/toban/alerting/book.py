@@ -6,12 +6,10 @@ from datetime import datetime
 from typing import Any, Final, Self
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Column,
     Connection,
     Integer,
-    String,
     Table,
     bindparam,
     delete,
@@ -24,22 +22,23 @@ from toban.alerting.states import Standing
 from toban.core.alerts import TOPIC, Alert, Change
 from toban.core.labels import Labels
 from toban.state import feed
-from toban.state.tables import Moment, metadata
+from toban.state.quarantine import readable
+from toban.state.tables import Json, Moment, SafeString, metadata
 
 ALERT: Final = Table(
     "alert",
     metadata,
-    Column("rule", String(2000), primary_key=True),
-    Column("fingerprint", String(16), primary_key=True),
-    Column("body", JSON, nullable=False),
+    Column("rule", SafeString(2000), primary_key=True),
+    Column("fingerprint", SafeString(16), primary_key=True),
+    Column("body", Json, nullable=False),
 )
 RULE: Final = Table(
     "alert_rule",
     metadata,
-    Column("rule", String(2000), primary_key=True),
+    Column("rule", SafeString(2000), primary_key=True),
     Column("seen", Moment, nullable=False),
 )
-TARGET: Final = Table("alert_target", metadata, Column("name", String(200), primary_key=True))
+TARGET: Final = Table("alert_target", metadata, Column("name", SafeString(200), primary_key=True))
 CAUGHT_UP: Final = Table(
     "alert_caught_up",
     metadata,
@@ -92,9 +91,9 @@ def read(body: Mapping[str, Any]) -> Standing:
 def load(connection: Connection) -> dict[str, dict[Labels, Standing]]:
     """Return all alerts, by rule."""
     found: dict[str, dict[Labels, Standing]] = {}
-    for row in connection.execute(select(ALERT)):
-        standing = read(row.body)
-        found.setdefault(row.rule, {})[standing.alert.labels] = standing
+    rows = connection.execute(select(ALERT))
+    for rule, standing in readable(connection, ALERT, rows, lambda row: (row.rule, read(row.body))):
+        found.setdefault(rule, {})[standing.alert.labels] = standing
     return found
 
 
@@ -132,7 +131,7 @@ def catch_up(connection: Connection, number: int) -> None:
 
 def seen(connection: Connection) -> dict[str, datetime]:
     """Return which rules ever had something to judge, and since when."""
-    return {row.rule: row.seen for row in connection.execute(select(RULE))}
+    return dict(readable(connection, RULE, connection.execute(select(RULE)), lambda row: (row.rule, row.seen)))
 
 
 def note_seen(connection: Connection, rule: str, at: datetime | None) -> None:

@@ -17,6 +17,7 @@ from toban.core.alerts import Alert, Change, Status, priority
 from toban.core.errors import StateError
 from toban.core.labels import Labels
 from toban.core.ports import Condition
+from toban.state import quarantine
 from toban.state.door import State
 
 log = structlog.get_logger("toban.alerting")
@@ -47,6 +48,8 @@ class Ledger:
         self._alerts: dict[str, Standings] = {}
         self._stored: dict[tuple[str, str], Standing] = {}
         self._waiting: list[tuple[int, Entry]] = []
+        self._broken: list[tuple[int, str, str]] = []
+        """Lines of the file that can't be read: which, what they hold, and why; they go into quarantine."""
         self._number = 0
         self._trouble = ""
         self._opened = False
@@ -106,7 +109,7 @@ class Ledger:
         """Take up what state holds and write there what waits, if state is back."""
         if not self._opened:
             await self._take_up()
-        if self._opened and self._waiting:
+        if self._opened and (self._waiting or self._broken):
             await self._write([])
 
     async def _take_up(self) -> None:
@@ -143,7 +146,7 @@ class Ledger:
         return stored is None or _what_matters(stored) != _what_matters(standing)
 
     async def _write(self, entries: Sequence[Entry]) -> None:
-        if not entries and not self._waiting:
+        if not entries and not self._waiting and not self._broken:
             return
         if not self._opened:
             await self._take_up()
@@ -156,16 +159,18 @@ class Ledger:
             return
         for entry in waiting:
             self._note_stored(entry)
-        if self._waiting:
+        if self._waiting or self._broken:
             log.info("state is back", changes=len(self._waiting))
             self._waiting.clear()
+            self._broken.clear()
             self._clear_file()
         self._trouble = ""
         if any(entry.change for entry in waiting):
             self._told()
 
-    @staticmethod
-    def _work(connection: Connection, entries: Sequence[Entry], upto: int) -> None:
+    def _work(self, connection: Connection, entries: Sequence[Entry], upto: int) -> None:
+        for line, content, error in self._broken:
+            quarantine.keep(connection, BESIDE, f"line {line}", content, error, self._state.now())
         book.keep(connection, entries)
         if upto > book.caught_up(connection):
             book.catch_up(connection, upto)
@@ -202,19 +207,21 @@ class Ledger:
 
     def _from_file(self) -> list[tuple[int, Entry]]:
         try:
-            lines = self._file.read_bytes().splitlines()
+            lines = self._file.read_bytes().splitlines(keepends=True)
         except FileNotFoundError:
             return []
         except OSError as error:
             log.warning("what was set aside can't be read", file=str(self._file), error=str(error))
             return []
         entries = []
-        for line in lines:
+        for number, line in enumerate(lines, 1):
             try:
                 told = orjson.loads(line)
                 entries.append((int(told["number"]), Entry.read(told)))
-            except (ValueError, KeyError, TypeError) as error:
+            except Exception as error:
                 log.warning("a line of what was set aside is broken", file=str(self._file), error=str(error))
+                if line.endswith(b"\n"):
+                    self._broken.append((number, line.decode(errors="replace"), f"{type(error).__name__}: {error}"))
         return entries
 
     def _to_file(self, entries: Sequence[tuple[int, Entry]]) -> None:

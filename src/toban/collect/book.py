@@ -5,14 +5,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, String, Table, delete, insert, select, update
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, Table, delete, insert, select, update
 
-from toban.state.tables import Moment, metadata
+from toban.state.quarantine import readable
+from toban.state.tables import Moment, SafeString, metadata
 
 READ: Final = Table(
     "shop_read",
     metadata,
-    Column("book", String(50), primary_key=True),
+    Column("book", SafeString(50), primary_key=True),
     Column("began", Moment, nullable=False),
     Column("until", Moment, nullable=False),
     Column("top", BigInteger(), nullable=False),
@@ -21,16 +22,16 @@ READ: Final = Table(
 SEEN: Final = Table(
     "shop_seen",
     metadata,
-    Column("book", String(50), primary_key=True),
-    Column("id", String(200), primary_key=True),
+    Column("book", SafeString(50), primary_key=True),
+    Column("id", SafeString(200), primary_key=True),
     Column("at", Moment, nullable=False),
     Index("shop_seen_at", "book", "at"),
 )
 ATTEMPT: Final = Table(
     "shop_attempt",
     metadata,
-    Column("order", String(100), primary_key=True),
-    Column("method", String(200), nullable=False),
+    Column("order", SafeString(100), primary_key=True),
+    Column("method", SafeString(200), nullable=False),
     Column("at", Moment, nullable=False),
     Column("failed", Boolean(), nullable=False),
 )
@@ -65,8 +66,9 @@ class Attempt:
 
 def position(connection: Connection, book: str, began: datetime) -> Position:
     """Return how far something was read: it begins at ``began``."""
-    row = connection.execute(select(READ).where(READ.c.book == book)).first()
-    return Position(row.began, row.until, row.top, row.floor) if row else Position(began, began)
+    rows = connection.execute(select(READ).where(READ.c.book == book))
+    found = readable(connection, READ, rows, lambda row: Position(row.began, row.until, row.top, row.floor))
+    return found[0] if found else Position(began, began)
 
 
 def is_open(connection: Connection) -> bool:
@@ -83,7 +85,8 @@ def note(connection: Connection, book: str, now: Position) -> None:
 
 def seen(connection: Connection, book: str) -> dict[str, datetime]:
     """Return what was counted lately, and when it happened."""
-    return {row.id: row.at for row in connection.execute(select(SEEN).where(SEEN.c.book == book))}
+    rows = connection.execute(select(SEEN).where(SEEN.c.book == book))
+    return dict(readable(connection, SEEN, rows, lambda row: (row.id, row.at)))
 
 
 def remember(connection: Connection, book: str, found: Mapping[str, datetime], before: datetime) -> None:
@@ -96,8 +99,9 @@ def remember(connection: Connection, book: str, found: Mapping[str, datetime], b
 
 def attempts(connection: Connection) -> dict[str, Attempt]:
     """Return the attempts of which it isn't known how their orders end, by order."""
-    chosen = select(ATTEMPT).where(ATTEMPT.c.failed.is_(False))
-    return {row.order: Attempt(row.order, row.method, row.at) for row in connection.execute(chosen)}
+    rows = connection.execute(select(ATTEMPT).where(ATTEMPT.c.failed.is_(False)))
+    found = readable(connection, ATTEMPT, rows, lambda row: Attempt(row.order, row.method, row.at))
+    return {attempt.order: attempt for attempt in found}
 
 
 def attempted(connection: Connection, attempt: Attempt) -> None:

@@ -6,12 +6,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
-    JSON,
     Boolean,
     Column,
     Connection,
     Index,
-    String,
     Table,
     bindparam,
     delete,
@@ -26,62 +24,63 @@ from toban.notify.deciding import Note, Picture
 from toban.notify.matching import matchers
 from toban.notify.muting import Silence
 from toban.notify.threads import Thread
-from toban.state.tables import Id, Moment, metadata
+from toban.state.quarantine import readable
+from toban.state.tables import Id, Json, Moment, SafeString, metadata
 
 HEARD: Final = Table(
     "notify_alert",
     metadata,
-    Column("fingerprint", String(16), primary_key=True),
-    Column("body", JSON, nullable=False),
+    Column("fingerprint", SafeString(16), primary_key=True),
+    Column("body", Json, nullable=False),
 )
 THREAD: Final = Table(
     "notify_thread",
     metadata,
-    Column("id", String(40), primary_key=True),
-    Column("body", JSON, nullable=False),
+    Column("id", SafeString(40), primary_key=True),
+    Column("body", Json, nullable=False),
 )
 HANDLE: Final = Table(
     "notify_handle",
     metadata,
-    Column("thread", String(40), primary_key=True),
-    Column("channel", String(200), primary_key=True),
-    Column("body", JSON, nullable=False),
+    Column("thread", SafeString(40), primary_key=True),
+    Column("channel", SafeString(200), primary_key=True),
+    Column("body", Json, nullable=False),
     Column("touched", Moment, nullable=False),
 )
 SILENCE: Final = Table(
     "notify_silence",
     metadata,
-    Column("id", String(36), primary_key=True),
-    Column("matchers", JSON, nullable=False),
+    Column("id", SafeString(36), primary_key=True),
+    Column("matchers", Json, nullable=False),
     Column("starts", Moment, nullable=False),
     Column("ends", Moment, nullable=False),
-    Column("by", String(200), nullable=False),
-    Column("comment", String(2000), nullable=False),
+    Column("by", SafeString(200), nullable=False),
+    Column("comment", SafeString(2000), nullable=False),
     Column("updated", Moment, nullable=False),
     Column("noticed", Boolean, nullable=False),
 )
 TROUBLE: Final = Table(
     "notify_trouble",
     metadata,
-    Column("channel", String(200), primary_key=True),
+    Column("channel", SafeString(200), primary_key=True),
     Column("since", Moment, nullable=False),
-    Column("says", String(1000), nullable=False),
+    Column("says", SafeString(1000), nullable=False),
     Column("permanent", Boolean, nullable=False),
 )
 REROUTED: Final = Table(
     "notify_rerouted",
     metadata,
-    Column("key", String(300), primary_key=True),
+    Column("key", SafeString(300), primary_key=True),
     Column("at", Moment, nullable=False),
 )
 NOTE: Final = Table(
     "notify_note",
     metadata,
     Column("id", Id, primary_key=True, autoincrement=True),
-    Column("fingerprint", String(16), nullable=False),
+    Column("fingerprint", SafeString(16), nullable=False),
     Column("at", Moment, nullable=False),
-    Column("stage", String(20), nullable=False),
-    Column("says", String(1000), nullable=False),
+    Column("stage", SafeString(20), nullable=False),
+    Column("says", SafeString(1000), nullable=False),
     Index("notify_note_alert", "fingerprint", "id"),
 )
 
@@ -98,9 +97,11 @@ class Trouble:
 
 def load(connection: Connection) -> Picture:
     """Return alerts as heard and open threads."""
-    heard = {row.fingerprint: Heard.read(row.body) for row in connection.execute(select(HEARD))}
-    threads = {row.id: Thread.read(row.body) for row in connection.execute(select(THREAD))}
-    return Picture(heard, threads)
+    alerts, threads = connection.execute(select(HEARD)), connection.execute(select(THREAD))
+    return Picture(
+        dict(readable(connection, HEARD, alerts, lambda row: (row.fingerprint, Heard.read(row.body)))),
+        dict(readable(connection, THREAD, threads, lambda row: (row.id, Thread.read(row.body)))),
+    )
 
 
 def save(connection: Connection, before: Picture, after: Picture) -> None:
@@ -130,7 +131,8 @@ def _save(
 def handle(connection: Connection, thread: str, channel: str) -> Handle:
     """Return what a channel remembers of a thread; nothing at its beginning."""
     row = (HANDLE.c.thread == thread) & (HANDLE.c.channel == channel)
-    return connection.execute(select(HANDLE.c.body).where(row)).scalar() or {}
+    found = readable(connection, HANDLE, connection.execute(select(HANDLE).where(row)), lambda row: dict(row.body))
+    return found[0] if found else {}
 
 
 def keep_handle(connection: Connection, thread: str, channel: str, body: Handle, now: datetime) -> None:
@@ -149,10 +151,14 @@ def silences(connection: Connection, now: datetime | None = None) -> list[Silenc
     """Return all silences, or those that have not ended."""
     query = select(SILENCE).order_by(SILENCE.c.starts, SILENCE.c.id)
     rows = connection.execute(query if now is None else query.where(SILENCE.c.ends > now))
-    return [
-        Silence(row.id, tuple(matchers(row.matchers)), row.starts, row.ends, row.by, row.comment, row.updated)
-        for row in rows
-    ]
+    return readable(
+        connection,
+        SILENCE,
+        rows,
+        lambda row: Silence(
+            row.id, tuple(matchers(row.matchers)), row.starts, row.ends, row.by, row.comment, row.updated
+        ),
+    )
 
 
 def keep_silence(connection: Connection, silence: Silence) -> None:
@@ -185,10 +191,9 @@ def notice(connection: Connection, silence: str) -> None:
 
 def troubles(connection: Connection) -> dict[str, Trouble]:
     """Return which channels can't be reached."""
-    return {
-        row.channel: Trouble(row.channel, row.since, row.says, row.permanent)
-        for row in connection.execute(select(TROUBLE))
-    }
+    rows = connection.execute(select(TROUBLE))
+    found = readable(connection, TROUBLE, rows, lambda row: Trouble(row.channel, row.since, row.says, row.permanent))
+    return {trouble.channel: trouble for trouble in found}
 
 
 def note_trouble(connection: Connection, channel: str, says: str, now: datetime, *, permanent: bool) -> None:
@@ -224,7 +229,7 @@ def notes(connection: Connection, fingerprint: str, limit: int = 100) -> Sequenc
     rows = connection.execute(
         select(NOTE).where(NOTE.c.fingerprint == fingerprint).order_by(NOTE.c.id.desc()).limit(limit)
     )
-    return [(row.at, Note(row.stage, row.says)) for row in rows][::-1]
+    return readable(connection, NOTE, rows, lambda row: (row.at, Note(row.stage, row.says)))[::-1]
 
 
 def prune(connection: Connection, before: datetime) -> None:

@@ -17,6 +17,7 @@ from toban.core.samples import gauge
 from toban.notify.settings import Drill
 from toban.state import journal
 from toban.state.door import State
+from toban.state.quarantine import readable
 
 log = structlog.get_logger("toban.notify")
 
@@ -143,9 +144,13 @@ class Drilling:
         journal.note(connection, self.name, "drilled", self._clock.now(), reached=outcome)
 
     def _restore(self, connection: Connection) -> None:
-        for entry in journal.newest(connection, 1, self.name):
-            reached = entry.facts.get("reached", {})
-            self._show({channel: reached[channel] for channel in self.channels if channel in reached})
+        def reached(entry: journal.Entry) -> dict[str, str]:
+            told = entry.facts.get("reached", {})
+            seconds = {channel: told[channel] for channel in self.channels if channel in told}
+            return {channel: f"{float(it):.0f}" if it else "" for channel, it in seconds.items()}
+
+        for outcome in readable(connection, journal.JOURNAL, journal.newest(connection, 1, self.name), reached):
+            self._show(outcome)
 
     def health(self) -> Condition:
         """Say what the last drill came to."""

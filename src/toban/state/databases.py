@@ -126,6 +126,8 @@ class Sqlite(Database):
         @event.listens_for(engine, "connect")
         def prepare(connection: sqlite3.Connection, record: object) -> None:
             connection.isolation_level = None
+            # A text with a flipped bit costs its own row (`quarantine`), not every query that meets it.
+            connection.text_factory = lambda text: text.decode("utf-8", "replace")
             _write_ahead(connection)
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")

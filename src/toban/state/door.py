@@ -1,9 +1,9 @@
 """The one door to state."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
@@ -13,11 +13,13 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from toban.core.beat import beat
 from toban.core.errors import StateError
+from toban.core.isolation import Failure
 from toban.core.meters import Meters
 from toban.core.ports import Clock, Condition
 from toban.core.samples import counter
-from toban.state import feed, journal
+from toban.state import feed, journal, quarantine
 from toban.state.databases import Database
+from toban.state.quarantine import Found, Quarantine
 
 log = structlog.get_logger("toban.state")
 T = TypeVar("T")
@@ -45,11 +47,17 @@ class State:
         self._meters = meters
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="toban-state")
         self._trouble = ""
+        self.quarantine = Quarantine(self.transaction, clock, meters)
+        """What of it can't be read, and what the parts of toban skip because processing it fails."""
 
     @property
     def alone(self) -> bool:
         """Whether nobody but this process works with it."""
         return self._database.alone
+
+    def now(self) -> datetime:
+        """Return the time of day, for what is written."""
+        return self._clock.now()
 
     async def __aenter__(self) -> Self:
         return self
@@ -74,7 +82,9 @@ class State:
         for attempt in range(1, TRIES + 1):
             try:
                 with self._database.begin() as connection:
+                    connection.info.pop(quarantine.FOUND, None)
                     result = work(connection)
+                    unreadable = connection.info.pop(quarantine.FOUND, ())
             except (OperationalError, InterfaceError, StateError) as error:
                 if attempt < TRIES and isinstance(error, OperationalError) and self._database.collided(error):
                     continue
@@ -82,8 +92,22 @@ class State:
                 self._database.after_trouble()
                 raise StateError(self._trouble) from error
             self._well()
+            if unreadable:
+                self._set_aside(unreadable)
             return result
         raise AssertionError("the last attempt returns or raises")
+
+    def _set_aside(self, unreadable: Sequence[Found]) -> None:
+        """Move what could not be read to the quarantine; where that can't be written, it stays and is left out."""
+        left = [Failure(it.table.name, it.name, it.error) for it in unreadable]
+        try:
+            with self._database.begin() as connection:
+                quarantine.move(connection, unreadable, self._clock.now())
+            left = []
+        except Exception as error:
+            log.warning("not put in quarantine", error=f"{type(error).__name__}: {error}".splitlines()[0])
+            self._database.after_trouble()
+        self.quarantine.report(self.name, left)
 
     def _failed(self, error: Exception) -> None:
         reason = str(error.orig) if isinstance(error, DBAPIError) else str(error)

@@ -10,22 +10,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import JSON, Column, Connection, String, Table, delete, func, insert, select, update
+from sqlalchemy import Column, Connection, Table, delete, func, insert, select, update
 
-from toban.state.tables import Id, Moment, metadata
+from toban.state.tables import Id, Json, Moment, SafeString, metadata
 
 FEED: Final = Table(
     "feed",
     metadata,
     Column("position", Id, primary_key=True, autoincrement=False),
     Column("at", Moment, nullable=False),
-    Column("topic", String(100), nullable=False),
-    Column("body", JSON, nullable=False),
+    Column("topic", SafeString(100), nullable=False),
+    Column("body", Json, nullable=False),
 )
 CURSOR: Final = Table(
     "feed_cursor",
     metadata,
-    Column("reader", String(100), primary_key=True),
+    Column("reader", SafeString(100), primary_key=True),
     Column("position", Id, nullable=False),
 )
 END: Final = Table(

@@ -5,18 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import JSON, Column, Connection, Index, String, Table, delete, insert, select
+from sqlalchemy import Column, Connection, Index, Table, delete, insert, select
 
-from toban.state.tables import Id, Moment, metadata
+from toban.state.quarantine import readable
+from toban.state.tables import Id, Json, Moment, SafeString, metadata
 
 JOURNAL: Final = Table(
     "journal",
     metadata,
     Column("id", Id, primary_key=True, autoincrement=True),
     Column("at", Moment, nullable=False),
-    Column("who", String(200), nullable=False),
-    Column("what", String(200), nullable=False),
-    Column("facts", JSON, nullable=False),
+    Column("who", SafeString(200), nullable=False),
+    Column("what", SafeString(200), nullable=False),
+    Column("facts", Json, nullable=False),
     Index("journal_who", "who", "id"),
 )
 
@@ -41,7 +42,7 @@ def newest(connection: Connection, limit: int = 50, who: str = "") -> list[Entry
     """Return the newest lines, newest first; only what one did when ``who`` is given."""
     query = select(JOURNAL).order_by(JOURNAL.c.id.desc()).limit(limit)
     rows = connection.execute(query.where(JOURNAL.c.who == who) if who else query)
-    return [Entry(row.id, row.at, row.who, row.what, row.facts) for row in rows]
+    return readable(connection, JOURNAL, rows, lambda row: Entry(row.id, row.at, row.who, row.what, row.facts))
 
 
 def prune(connection: Connection, before: datetime) -> int:

@@ -14,15 +14,14 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
+import structlog
 from sqlalchemy import (
-    JSON,
     Boolean,
     Column,
     ColumnElement,
     Connection,
     Index,
     Integer,
-    String,
     Table,
     delete,
     exists,
@@ -33,24 +32,27 @@ from sqlalchemy import (
     update,
 )
 
-from toban.core.errors import DeliveryError
+from toban.core.errors import DeliveryError, TobanError
 from toban.core.ports import Clock
 from toban.core.retrying import pause
+from toban.state import quarantine
 from toban.state.door import State
-from toban.state.tables import Id, Moment, metadata
+from toban.state.tables import Id, Json, Moment, SafeString, metadata
+
+log = structlog.get_logger("toban.state")
 
 SPOOL: Final = Table(
     "spool",
     metadata,
     Column("id", Id, primary_key=True, autoincrement=True),
-    Column("lane", String(200), nullable=False),
-    Column("key", String(200), nullable=False),
-    Column("body", JSON, nullable=False),
+    Column("lane", SafeString(200), nullable=False),
+    Column("key", SafeString(200), nullable=False),
+    Column("body", Json, nullable=False),
     Column("put", Moment, nullable=False),
     Column("due", Moment, nullable=False),
     Column("tries", Integer, nullable=False),
-    Column("trouble", String(1000), nullable=False),
-    Column("line", String(200), nullable=False, server_default=""),
+    Column("trouble", SafeString(1000), nullable=False),
+    Column("line", SafeString(200), nullable=False, server_default=""),
     Column("lent", Boolean, nullable=False, server_default=false()),
     Index("spool_due", "lane", "due", "id"),
     Index("spool_line", "lane", "line", "id"),
@@ -58,8 +60,8 @@ SPOOL: Final = Table(
 ENDED: Final = Table(
     "spool_ended",
     metadata,
-    Column("lane", String(200), primary_key=True),
-    Column("outcome", String(200), primary_key=True),
+    Column("lane", SafeString(200), primary_key=True),
+    Column("outcome", SafeString(200), primary_key=True),
     Column("many", Id, nullable=False),
 )
 SENT: Final = "sent"
@@ -77,6 +79,10 @@ class Parcel:
     due: datetime
     tries: int
     line: str = ""
+
+
+class UnreadableParcelError(TobanError):
+    """What a parcel holds can't be read: it is put in quarantine, and those behind it go on."""
 
 
 Finish = Callable[[Connection], None]
@@ -153,6 +159,12 @@ def mark_sent(connection: Connection, parcel: Parcel) -> None:
 def drop(connection: Connection, parcel: Parcel, reason: str) -> None:
     """Give up on it; the reason is counted, so it comes from a short list."""
     _end(connection, parcel, f"dropped: {reason}")
+
+
+def quarantined(connection: Connection, parcel: Parcel, error: Exception, now: datetime) -> None:
+    """Put a parcel that can't be read in quarantine."""
+    quarantine.keep(connection, SPOOL.name, f"{parcel.lane} {parcel.key}", parcel.body, error, now)
+    drop(connection, parcel, "unreadable")
 
 
 def postpone(connection: Connection, parcel: Parcel, until: datetime, trouble: str) -> None:
@@ -233,7 +245,8 @@ async def work_off(
 
     ``send`` raises ``DeliveryError`` when it did not work: permanent ones are dropped, others tried again later; what
     ``troubled`` writes is written with that. What ``send`` returns is done in the transaction that marks the parcel as
-    sent. Raises ``StateError`` when state is away.
+    sent. It raises `UnreadableParcelError` for a parcel that goes into quarantine. Raises ``StateError`` when state is
+    away.
     """
     tries = 0
     while claimed := await state.transaction(partial(claim, lane=lane, now=clock.now(), lease=lease)):
@@ -254,6 +267,9 @@ async def _tried(
     try:
         async with asyncio.timeout(lease.total_seconds()):
             finish = await send(parcel)
+    except UnreadableParcelError as caught:
+        log.exception("a parcel can't be read: it is put in quarantine", lane=parcel.lane)
+        return partial(quarantined, parcel=parcel, error=caught, now=clock.now())
     except DeliveryError as caught:
         error = caught
     except TimeoutError:

@@ -1,0 +1,220 @@
+"""What of state can't be read, on SQLite and on PostgreSQL alike."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Table, insert, select, text
+
+from tests.fakes import FakeClock
+from tests.notifications import alert, notification
+from toban.alerting import book as alerts
+from toban.alerting.book import Entry
+from toban.alerting.states import Standing
+from toban.collect import book as shop
+from toban.core.alerts import TOPIC, Acknowledgement, Change
+from toban.core.isolation import Failure
+from toban.core.matching import Match, Matcher
+from toban.core.meters import Meters
+from toban.notify import book
+from toban.notify.damping import Heard
+from toban.notify.deciding import Note, Picture
+from toban.notify.muting import Silence
+from toban.notify.threads import Thread
+from toban.state import feed, journal, quarantine, spool
+from toban.state.quarantine import ROWS, Quarantine
+
+AT = datetime(2026, 11, 25, tzinfo=UTC)
+NASTY = ["a\0b", '"', "\\", "チーム", "🏮", "{a,b}", "\n", "' OR 1=1 --", "\x85\u2028", "x" * 150]
+
+
+def silence(name: str, matcher: Matcher, word: str = "tea") -> Silence:
+    return Silence(name, (matcher,), AT, AT + timedelta(hours=1), word, word, AT)
+
+
+async def test_a_silence_on_a_label_of_any_name_is_read_as_it_was_kept(state):
+    """
+    One on `service.name` ended toban, and every start after it.
+    """
+    kept = [silence(f"s{n:02}", Matcher(name, Match.REGEX, "a.*")) for n, name in enumerate([*NASTY, "service.name"])]
+
+    def story(connection: Connection) -> list[Silence]:
+        for one in kept:
+            book.keep_silence(connection, one)
+        return book.silences(connection)
+
+    assert await state.transaction(story) == kept
+
+
+@pytest.mark.parametrize("word", NASTY)
+async def test_every_row_that_is_written_is_read_back(state, word):
+    """
+    Whatever stands in its texts; NUL and the like, which no database keeps, become U+FFFD where a text is searched for.
+    """
+    about = alert(
+        labels={word: word},
+        annotations={word: word},
+        acknowledged=Acknowledgement(word, AT, word),
+    )
+    heard = Heard(about, AT, (AT,), False, about.fingerprint)
+    thread = Thread("t", word, (word,), about.labels, AT, members=frozenset({about.fingerprint}))
+    told = notification(title=word, lines=(word,), alerts=(about,))
+    kept = word.replace("\0", "\ufffd")
+
+    def story(connection: Connection) -> None:
+        book.save(connection, Picture(), Picture({about.fingerprint: heard}, {"t": thread}))
+        alerts.keep(connection, [Entry(word, about.fingerprint, Standing(about), Change(about, AT, word))])
+        feed.subscribe(connection, "notify", from_start=True)
+        spool.put(connection, "channel:x", word, told.body(), AT, word)
+        journal.note(connection, word, word, AT, fact=word)
+        book.note_trouble(connection, word, word, AT, permanent=False)
+        book.keep_notes(connection, [("f", Note("route", word))], AT)
+        book.keep_handle(connection, "t", word, {word: word}, AT)
+        shop.attempted(connection, shop.Attempt(word[:90], word, AT))
+        shop.remember(connection, "b", {word: AT}, AT)
+
+        assert book.load(connection) == Picture({about.fingerprint: heard}, {"t": thread})
+        assert alerts.load(connection) == {kept: {about.labels: Standing(about)}}
+        assert Change.read(feed.unread(connection, "notify")[0].body) == Change(about, AT, word)
+        (parcel,) = spool.claim(connection, "channel:x", AT, timedelta(minutes=1))
+        assert type(told).read(parcel.body) == told
+        assert [(entry.who, entry.facts) for entry in journal.newest(connection)] == [(kept, {"fact": word})]
+        assert book.troubles(connection)[kept].says == kept
+        assert book.notes(connection, "f") == [(AT, Note("route", kept))]
+        assert book.handle(connection, "t", word) == {word: word}
+        assert shop.attempts(connection)[kept[:90]].method == kept
+        assert shop.seen(connection, "b") == {kept: AT}
+
+    await state.transaction(story)
+    assert await state.transaction(quarantine.counts) == {}
+
+
+SILENCE = {"starts": AT, "ends": AT, "by": "", "comment": "", "updated": AT, "noticed": False}
+Reader = Callable[[Connection], Any]
+PLANTED: list[tuple[Table, dict[str, Any], Reader, Any]] = [
+    (book.HEARD, {"fingerprint": "f", "body": {"alert": {}}}, lambda it: book.load(it).heard, {}),
+    (book.HEARD, {"fingerprint": "f", "body": None}, lambda it: book.load(it).heard, {}),
+    (book.THREAD, {"id": "t", "body": {"id": 5, "told": []}}, lambda it: book.load(it).threads, {}),
+    (book.HANDLE, {"thread": "t", "channel": "x", "body": 5, "touched": AT}, lambda it: book.handle(it, "t", "x"), {}),
+    (book.SILENCE, {"id": "s", "matchers": ['""="x"'], **SILENCE}, book.silences, []),
+    (book.SILENCE, {"id": "s", "matchers": 5, **SILENCE}, book.silences, []),
+    (alerts.ALERT, {"rule": "r", "fingerprint": "f", "body": {"status": "on fire"}}, alerts.load, {}),
+]
+
+
+@pytest.mark.parametrize(("table", "row", "read", "rest"), PLANTED)
+async def test_a_row_that_can_not_be_read_is_kept_apart_and_told(state, clock, table, row, read, rest):
+    """
+    Readers go on without it; it stays in the database, is counted, and toban is not well until somebody has seen it.
+    """
+    await state.transaction(lambda connection: connection.execute(insert(table).values(**row)))
+    assert await state.transaction(read) == rest
+    assert await state.transaction(read) == rest
+
+    (kept,) = await state.transaction(quarantine.rows)
+    assert (kept.source, kept.at) == (table.name, clock.now())
+    assert all(str(value) in kept.content for value in row.values() if isinstance(value, str))
+    assert await state.transaction(lambda connection: connection.execute(select(table)).all()) == []
+    await state.quarantine.look()
+    assert (state.health().ok, state.quarantine.health().ok) == (True, False)
+    assert f"1 of {table.name}" in state.quarantine.health().says
+
+    assert await state.transaction(lambda connection: quarantine.forget(connection, kept.id))
+    await state.quarantine.look()
+    assert state.quarantine.health().ok
+
+
+async def test_the_good_rows_beside_a_bad_one_are_read(state):
+    """
+    In their order.
+    """
+    good = [silence(name, Matcher("a", Match.EQUAL, "b")) for name in ("s1", "s3")]
+
+    def plant(connection: Connection) -> None:
+        for one in [good[0], silence("s2", Matcher("a", Match.EQUAL, "b")), good[1]]:
+            book.keep_silence(connection, one)
+        connection.execute(text("UPDATE notify_silence SET matchers = '[\"{\"]' WHERE id = 's2'"))
+
+    await state.transaction(plant)
+    assert await state.transaction(book.silences) == good
+
+
+async def test_times_of_an_older_toban_are_read_within_the_range(state):
+    """
+    It took a silence that ended in the year 10000, and could not start any more.
+    """
+
+    def plant(connection: Connection) -> list[Silence]:
+        book.keep_silence(connection, silence("s", Matcher("a", Match.EQUAL, "b")))
+        connection.execute(text("UPDATE notify_silence SET ends = 253402300800000"))
+        return book.silences(connection, AT)
+
+    (found,) = await state.transaction(plant)
+    assert found.ends == datetime(2200, 1, 1, tzinfo=UTC)
+
+
+async def test_a_parcel_that_can_not_be_read_does_not_hold_up_those_behind_it(state, clock):
+    """
+    It counts as dropped, so that the books of the lane are right.
+    """
+    sent = []
+
+    async def send(parcel: spool.Parcel) -> None:
+        if not isinstance(parcel.body, dict):
+            raise spool.UnreadableParcelError("no message")
+        sent.append(parcel.key)
+
+    def put(connection: Connection) -> None:
+        for key, body in (("a", 5), ("b", {})):
+            spool.put(connection, "lane", key, body, clock.now(), "line")
+
+    await state.transaction(put)
+    await spool.work_off(state, "lane", send, clock=clock)
+    tally = await state.transaction(lambda connection: spool.tally(connection, "lane"))
+    assert sent == ["b"]
+    assert (tally.taken, tally.sent, tally.dropped) == (2, 1, {"unreadable": 1})
+    (kept,) = await state.transaction(quarantine.rows)
+    assert (kept.source, kept.key, kept.content) == ("spool", "lane a", "5")
+
+
+async def test_a_change_in_the_feed_that_can_not_be_read_is_passed_over(state, clock):
+    """
+    By what reads it, when it is moved; the cursor has gone on.
+    """
+
+    def story(connection: Connection) -> list[Change]:
+        feed.subscribe(connection, "notify", from_start=True)
+        feed.tell(connection, TOPIC, {"alert": 5}, clock.now())
+        feed.tell(connection, TOPIC, Change(alert(), AT).body(), clock.now())
+        changes = feed.unread(connection, "notify")
+        feed.advance(connection, "notify", changes[-1].position)
+        return quarantine.readable(connection, feed.FEED, changes, lambda it: Change.read(it.body))
+
+    assert await state.transaction(story) == [Change(alert(), AT)]
+    assert await state.transaction(quarantine.counts) == {"feed": 1}
+
+
+async def test_what_is_skipped_is_told_until_it_is_not_skipped_any_more():
+    """
+    And counted once, however often it fails; what nobody tries again is forgotten.
+    """
+    clock, meters = FakeClock(), Meters()
+
+    async def transaction(work: Callable[[Connection], Any]) -> dict[str, int]:
+        return {"feed": 3}
+
+    one = Quarantine(transaction, clock, meters)
+    failures = [Failure("alert", str(n), "ZeroDivisionError: x") for n in range(7)]
+    for _ in range(3):
+        one.report("notify", failures)
+    one.report("page", [Failure("page part", "shop", "KeyError: y")])
+    assert "alert 0 is skipped: ZeroDivisionError: x" in one.health().says
+    assert "3 more items are skipped" in one.health().says
+    assert meters.value(quarantine.SKIPPED, part="alert") == 7
+    one.report("notify", [])
+    assert one.health().says == "page part shop is skipped: KeyError: y"
+    clock.advance(timedelta(minutes=16).total_seconds())
+    assert one.health().ok
+    await one.look()
+    assert (one.health().ok, meters.value(ROWS, source="feed")) == (False, 3)

@@ -1,0 +1,80 @@
+"""Rows of a SQLite file that PostgreSQL would not hold: what an older toban wrote, and what a flipped bit leaves."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, text
+
+from tests.fakes import FakeClock
+from tests.notifications import alert
+from toban.alerting import book as alerts
+from toban.alerting.book import Entry
+from toban.alerting.states import Standing
+from toban.core.alerts import Acknowledgement
+from toban.core.meters import Meters
+from toban.notify import book
+from toban.state import quarantine
+from toban.state.databases import Sqlite
+from toban.state.door import State
+
+AT = datetime(2026, 11, 25, tzinfo=UTC)
+
+
+@pytest.fixture
+async def state(tmp_path: Path):
+    async with State(Sqlite(tmp_path / "toban.db"), FakeClock(), Meters()) as state:
+        yield state
+
+
+async def test_half_a_surrogate_pair_of_an_older_toban_is_repaired(state):
+    """
+    Pages could not be written any more.
+    """
+    about = alert(acknowledged=Acknowledgement("ann", AT))
+
+    def plant(connection: Connection) -> dict[str, Any]:
+        alerts.keep(connection, [Entry("r", about.fingerprint, Standing(about))])
+        connection.execute(text(r"""UPDATE alert SET body = REPLACE(body, '"ann"', '"\ud800"')"""))
+        return alerts.load(connection)
+
+    (found,) = (await state.transaction(plant))["r"].values()
+    assert found.alert.acknowledged.by == "\ufffd"
+
+
+async def test_what_is_no_json_and_no_utf8_is_kept_apart(state):
+    """
+    The other rows of the table are read.
+    """
+
+    def plant(connection: Connection) -> None:
+        connection.execute(text("INSERT INTO notify_alert VALUES ('f', '{\"alert\"')"))
+        connection.execute(text("INSERT INTO notify_alert VALUES ('g', CAST(x'7b22ff' AS TEXT))"))
+
+    await state.transaction(plant)
+    assert (await state.transaction(book.load)).heard == {}
+    kept = await state.transaction(quarantine.rows)
+    assert sorted(it.key for it in kept) == ["f", "g"]
+    assert '{\\"alert\\"' in kept[-1].content
+
+
+async def test_what_can_not_be_moved_is_left_out_all_the_same_and_told(state, monkeypatch):
+    """
+    As on a full disk; it is moved when that is possible.
+    """
+
+    def refuse(*_: object) -> None:
+        raise OSError("disk full")
+
+    def plant(connection: Connection) -> None:
+        connection.execute(text("INSERT INTO notify_alert VALUES ('f', '5')"))
+
+    await state.transaction(plant)
+    with monkeypatch.context() as patched:
+        patched.setattr("toban.state.quarantine.move", refuse)
+        assert (await state.transaction(book.load)).heard == {}
+    assert "notify_alert f is skipped" in state.quarantine.health().says
+    assert (await state.transaction(book.load)).heard == {}
+    assert state.quarantine.health().ok
+    assert await state.transaction(quarantine.counts) == {"notify_alert": 1}
