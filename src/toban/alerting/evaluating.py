@@ -19,7 +19,9 @@ from toban.alerting.states import Standings, Step, ended, step
 from toban.alerting.templating.template import NOWHERE, External
 from toban.core.alerts import Acknowledgement, Change, Status
 from toban.core.beat import beat
+from toban.core.bounds import repaired
 from toban.core.errors import QueryError, StateError, StoreError
+from toban.core.fence import Fence
 from toban.core.meters import Meters
 from toban.core.ports import Clock, Condition, SampleSink
 from toban.core.samples import Batch, counter, gauge, milliseconds
@@ -105,7 +107,14 @@ class Evaluating:
             tasks.create_task(self._beat("rules of its own", OWN_EVERY, self.judge_itself))
 
     async def _beat(self, name: str, every: timedelta, job: Callable[[], Awaitable[None]]) -> None:
-        await beat(name, every, job, clock=self._clock, meters=self._meters)
+        fence = Fence("alerting", name, self._meters)
+
+        async def fenced() -> None:
+            # A surprise costs a group one turn, and no other group any.
+            with fence:
+                await job()
+
+        await beat(name, every, fenced, clock=self._clock, meters=self._meters)
 
     async def open(self) -> None:
         """Take up where the last run ended; what belongs to rules that are gone ends."""
@@ -151,6 +160,10 @@ class Evaluating:
         except (QueryError, StoreError) as caught:
             health, error = Health.FAILED, str(caught)
             self._meters.add(FAILURES, group=bench.group.name)
+        except Exception as caught:
+            health, error = Health.FAILED, repaired(f"{type(caught).__name__}: {caught}")
+            self._meters.add(FAILURES, group=bench.group.name)
+            log.exception("a rule can't be judged", rule=seat.rule.name)
         if error and error != seat.seen.error:
             log.warning("a rule can't be judged", rule=seat.rule.name, error=error)
         seat.seen = Seen(health, error, now, reply.seconds + self._clock.monotonic() - start)

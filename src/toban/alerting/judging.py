@@ -5,15 +5,20 @@ from datetime import timedelta
 from functools import partial
 from typing import Final, Protocol
 
+import structlog
+
 from toban.alerting.groups import AlertRule, RecordingRule
 from toban.alerting.states import Finding
 from toban.alerting.templating.template import NOWHERE, External, Template, Wanted
 from toban.alerting.templating.values import Found, TemplateError
 from toban.core.alerts import ALERTNAME
 from toban.core.answers import Answer, Shape
+from toban.core.bounds import repaired
 from toban.core.errors import QueryError
 from toban.core.labels import NAME, Labels
 from toban.promql.replies import Reply
+
+log = structlog.get_logger("toban.alerting")
 
 MOST_QUERIES: Final = 10
 """How many questions the texts of one alert may ask."""
@@ -87,7 +92,7 @@ async def _said(
     """Render a text; what goes wrong becomes its text, as in Prometheus: an alert without its text is still one."""
     for _ in range(MOST_QUERIES + 1):
         try:
-            return text.render(labels, value, answers, external)
+            return repaired(text.render(labels, value, answers, external))
         except Wanted as wanted:
             try:
                 answer = await engine.instant(wanted.query, at)
@@ -96,4 +101,8 @@ async def _said(
             answers[wanted.query] = [Found(points.labels, points.last) for points in answer.series]
         except TemplateError as error:
             return f"<error expanding template: {error}>"
+        except Exception as error:
+            # Whatever a text does costs that text alone.
+            log.exception("a text of a rule can't be expanded", text=text.source)
+            return repaired(f"<error expanding template: {type(error).__name__}: {error}>")
     return f"<error expanding template: more than {MOST_QUERIES} queries>"

@@ -8,6 +8,7 @@ from typing import Final
 from toban.alerting.evaluating import OUTSIDE
 from toban.alerting.ledger import Ledger
 from toban.alerting.states import REMEMBERED, Standing, Step
+from toban.core import bounds
 from toban.core.alerts import Alert, Change, Status
 from toban.core.beat import beat
 from toban.core.labels import Labels
@@ -30,6 +31,15 @@ class Posted:
     starts: datetime | None = None
     ends: datetime | None = None
     link: str = ""
+
+
+def posted(
+    labels: object, annotations: object, starts: datetime | None = None, ends: datetime | None = None, link: str = ""
+) -> Posted:
+    """Return an alert as it was sent, within the limits of what is accepted. Raises ``ValueError``."""
+    if starts and ends and ends < starts:
+        raise ValueError("start time must be before end time")
+    return Posted(bounds.labels(labels), bounds.annotations(annotations), starts, ends, bounds.repaired(link)[:2000])
 
 
 class Outside:

@@ -4,14 +4,14 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Column, Connection, Index, String, Table, delete, insert, select
+from sqlalchemy import Column, Connection, Index, Table, delete, insert, select
 
-from toban.state.tables import Moment, metadata
+from toban.state.tables import Moment, SafeString, metadata
 
 KEYS: Final = Table(
     "event_key",
     metadata,
-    Column("key", String(64), primary_key=True),
+    Column("key", SafeString(64), primary_key=True),
     Column("at", Moment, nullable=False),
     Index("event_key_at", "at"),
 )

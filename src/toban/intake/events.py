@@ -8,10 +8,12 @@ from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from pydantic import AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from sqlalchemy import Connection
 
+from toban.core.bounds import Instant
 from toban.core.errors import TobanError
+from toban.core.isolation import NOT_ISOLATED, Failure, Isolation
 from toban.core.meters import Meters
 from toban.core.ports import Clock, Declines
 from toban.core.section import worded
@@ -140,7 +142,7 @@ class PaymentFailed(_Event):
     order: Name
     method: Name
     error: Annotated[str, Field(max_length=1000)] = ""
-    at: AwareDatetime | None = None
+    at: Instant | None = None
     """When it failed; now, if it isn't said."""
 
     def count(self, metrics: BusinessMetrics) -> None:
@@ -199,18 +201,20 @@ class Events:
         counted = [event for event in events if event not in told]
         request = [_digest("request", key)] if key else []
 
-        def work(connection: Connection) -> tuple[int, Meters]:
+        def work(connection: Connection) -> tuple[int, Meters, Sequence[Failure]]:
             book.prune(connection, now - KEPT)
             if book.known(connection, request):
-                return 0, Meters()
+                return 0, Meters(), ()
             known = book.known(connection, {_digest("event", event.id) for event in counted if event.id})
             new = list(_unknown(counted, known))
-            over = count(connection, new)
+            isolation = Isolation()
+            over = count(connection, new, isolation)
             fresh = {_digest("event", event.id) for event in new if event.id}
             book.remember(connection, [*request, *fresh], now)
-            return len(new), over
+            return len(new), over, isolation.failures
 
-        many, over = await self._state.transaction(work)
+        many, over, failures = await self._state.transaction(work)
+        self._state.quarantine.report("events", failures)
         for family, labels, values in over.series():
             self._meters.add(family, values[0], **labels)
         self._count("accepted")
@@ -242,14 +246,15 @@ def parsed(body: bytes) -> list[Event]:
     return events
 
 
-def count(connection: Connection, events: Sequence[Event]) -> Meters:
+def count(connection: Connection, events: Sequence[Event], isolation: Isolation = NOT_ISOLATED) -> Meters:
     """Add some events to the book; return what was over the budget of a label."""
     meters, over = tallies.load(connection, BOOK, FAMILIES), Meters()
     budgets = Budgets(over)
     budgets.learn(meters)
     metrics = BusinessMetrics(meters, budgets)
     for event in events:
-        event.count(metrics)
+        with isolation.item("event", event.id or event.type):
+            event.count(metrics)
     if events:
         tallies.save(connection, BOOK, meters)
     return over

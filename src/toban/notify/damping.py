@@ -39,6 +39,22 @@ class Heard:
     unstable: bool = False
     fingerprint: str = ""
 
+    def check(self, now: datetime) -> None:
+        """Look at all that deciding and writing need of it; what is wrong with it raises here."""
+        alert = self.alert
+        texts = [alert.source, alert.link, *alert.labels.keys(), *alert.labels.values()]
+        "".join([*texts, *alert.annotations.keys(), *alert.annotations.values()]).encode()
+        times = [self.since, *self.flips, alert.starts, alert.fired, alert.ends]
+        if acknowledged := alert.acknowledged:
+            times.append(acknowledged.at)
+            (acknowledged.by + acknowledged.comment).encode()
+        for at in times:
+            # Also raises for a time without a zone.
+            _ = at is not None and at <= now
+        if self.unstable and not self.flips:
+            raise ValueError("is unstable and never came or went")
+        Status(alert.status)
+
     def body(self) -> dict[str, Any]:
         """Return it as plain data."""
         return {

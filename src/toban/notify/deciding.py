@@ -2,16 +2,17 @@
 What is told now: ``route, group, inhibit, mute, dedupe, send``.
 
 Pure: the picture and the time in, messages and the picture afterwards out. Each stage leaves a note for what it held
-back, so that `toban why` can answer.
+back, so that `toban why` can answer. What fails with one alert, thread, silence or window is decided without that one.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
-from toban.core.alerts import Status
+from toban.core.alerts import Alert, Status
+from toban.core.isolation import Failure, Isolation
 from toban.core.matching import matches
 from toban.notify.damping import Heard, Shown, calmed, forgotten, next_look, shown
 from toban.notify.muting import Inhibiting, Silence, Windows
@@ -19,7 +20,9 @@ from toban.notify.notification import Kind, Notification, worst
 from toban.notify.routing import Routing, Taken, Timing
 from toban.notify.settings import NotifySettings
 from toban.notify.threads import Thread, thread_id
-from toban.notify.wording import worded
+from toban.notify.wording import Wording, local, unworded, worded
+
+T = TypeVar("T")
 
 
 class Note(NamedTuple):
@@ -39,12 +42,17 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to send, the picture afterwards, notes by fingerprint, and when to decide again at the latest."""
+    """
+    What to send, the picture afterwards, notes by fingerprint, and when to decide again at the latest.
+
+    ``failures`` are the items that were left out because deciding about them failed; they stay in the picture.
+    """
 
     messages: Sequence[Notification]
     after: Picture
     notes: Mapping[str, Sequence[Note]]
     again: datetime | None
+    failures: Sequence[Failure] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +73,32 @@ class House:
 class _Deciding:
     """One decision, stage by stage."""
 
-    def __init__(self, house: House, picture: Picture, silences: Iterable[Silence], now: datetime) -> None:
+    def __init__(
+        self, house: House, picture: Picture, silences: Iterable[Silence], now: datetime, isolation: Isolation
+    ) -> None:
         self.house = house
         self.now = now
+        self.isolation = isolation
         self.flapping = house.settings.flapping
-        self.silences = [silence for silence in silences if silence.active(now)]
-        self.heard = {name: calmed(it, now, self.flapping) for name, it in picture.heard.items()}
-        self.threads = dict(picture.threads)
+        self.before = picture
+        self.silences: list[Silence] = []
+        for silence in silences:
+            with isolation.item("silence", silence.id):
+                silence.check(now)
+                if silence.active(now) and not isolation.failed("silence", silence.id):
+                    self.silences.append(silence)
+        self.heard: dict[str, Heard] = {}
+        for name, heard in picture.heard.items():
+            with isolation.item("alert", name):
+                heard.check(now)
+                if not isolation.failed("alert", name):
+                    self.heard[name] = calmed(heard, now, self.flapping)
+        self.threads: dict[str, Thread] = {}
+        for name, thread in picture.threads.items():
+            with isolation.item("thread", name):
+                thread.check(now)
+                if not isolation.failed("thread", name):
+                    self.threads[name] = thread
         self.ways: dict[str, list[Taken]] = {}
         self.notes: dict[str, list[Note]] = {}
         self.held: dict[str, str] = {}
@@ -85,10 +112,20 @@ class _Deciding:
         self.inhibit()
         self.mute()
         self.group()
-        for thread in list(self.threads.values()):
-            self.dedupe_and_send(thread)
+        for name, thread in list(self.threads.items()):
+            with self.isolation.item("thread", name):
+                self.dedupe_and_send(thread)
         self.forget()
-        return Decision(self.messages, Picture(self.heard, self.threads), self.notes, self.again())
+        # What was left out is tried again the next time.
+        heard = {**self.left_out("alert", self.before.heard), **self.heard}
+        threads = {**self.left_out("thread", self.before.threads), **self.threads}
+        return Decision(
+            self.messages, Picture(heard, threads), self.notes, self.again(), failures=self.isolation.failures
+        )
+
+    def left_out(self, part: str, items: Mapping[str, T]) -> dict[str, T]:
+        """Return those of some items that failed."""
+        return {name: it for name, it in items.items() if self.isolation.failed(part, name)}
 
     def note(self, name: str, stage: str, says: str) -> None:
         """Leave a note for an alert."""
@@ -97,9 +134,10 @@ class _Deciding:
     def route(self) -> None:
         """Find where each alert goes."""
         for name, heard in self.heard.items():
-            self.ways[name] = self.house.routing.take(heard.alert.labels)
-            for way in self.ways[name]:
-                self.note(name, "route", f"to {', '.join(way.channels) or 'nobody'} by {way.why}")
+            with self.isolation.item("alert", name):
+                self.ways[name] = self.house.routing.take(heard.alert.labels)
+                for way in self.ways[name]:
+                    self.note(name, "route", f"to {', '.join(way.channels) or 'nobody'} by {way.why}")
 
     def group(self) -> None:
         """
@@ -112,7 +150,7 @@ class _Deciding:
         for name, heard in sorted(self.heard.items(), key=lambda it: (it[1].since, it[0])):
             if name in spoken_of or heard.alert.status is not Status.FIRING or self._quiet(name):
                 continue
-            for way in self.ways[name]:
+            for way in self.ways.get(name, ()):
                 if not way.channels:
                     continue
                 if way.key not in by_key:
@@ -132,28 +170,33 @@ class _Deciding:
 
     def inhibit(self) -> None:
         """Find what is explained by something else."""
-        self.held = self.house.inhibiting.held_back({name: heard.alert for name, heard in self.heard.items()})
+        alerts = {name: heard.alert for name, heard in self.heard.items()}
+        self.held = self.house.inhibiting.held_back(alerts, self.isolation)
         for name, source in self.held.items():
             self.note(name, "inhibit", f"held back while {self.heard[source].alert.name} fires")
 
     def mute(self) -> None:
         """Find what nobody wants to hear of now."""
-        opened = self.house.windows.open(self.now)
+        opened = self.house.windows.open(self.now, self.isolation)
         for name, heard in self.heard.items():
-            if heard.alert.status is not Status.FIRING:
-                continue
-            for silence in self.silences:
-                if matches(silence.matchers, heard.alert.labels):
-                    self.muted.add(name)
-                    says = f"silence {silence.id} by {silence.by} until {self._time(silence.ends)}: {silence.comment}"
-                    self.note(name, "mute", says)
-            for window in opened:
-                if matches(window.matchers, heard.alert.labels):
-                    self.muted.add(name)
-                    self.note(name, "mute", f"window {window.name!r} is open until {self._time(window.ends)}")
+            if heard.alert.status is Status.FIRING:
+                for silence in self.silences:
+                    with self.isolation.item("silence", silence.id):
+                        self._silence(name, heard, silence)
+                for window in opened:
+                    with self.isolation.item("window", window.name):
+                        if matches(window.matchers, heard.alert.labels):
+                            self.muted.add(name)
+                            self.note(name, "mute", f"window {window.name!r} is open until {self._time(window.ends)}")
         self.wake += [silence.ends for silence in self.silences]
-        if (change := self.house.windows.next_change(self.now)) is not None:
+        if (change := self.house.windows.next_change(self.now, self.isolation)) is not None:
             self.wake.append(change)
+
+    def _silence(self, name: str, heard: Heard, silence: Silence) -> None:
+        if matches(silence.matchers, heard.alert.labels):
+            self.muted.add(name)
+            says = f"silence {silence.id} by {silence.by} until {self._time(silence.ends)}: {silence.comment}"
+            self.note(name, "mute", says)
 
     def dedupe_and_send(self, thread: Thread) -> None:
         """Compare what there is to say of a thread with what was said, and say what is new when it is time."""
@@ -239,19 +282,7 @@ class _Deciding:
         severities = [self.heard[name].alert.severity for name in live if name in self.heard]
         severity = worst([*severities, thread.severity] if thread.severity else severities)
         held = [self.heard[name].alert for name, source in self.held.items() if source in live]
-        words = worded(
-            alerts,
-            kind,
-            language=self.house.settings.language,
-            zone=self.house.zone,
-            now=self.now,
-            since=thread.opened,
-            held_back=held,
-            acknowledged=next((alert.acknowledged for alert in alerts if alert.acknowledged), None),
-            group=thread.group,
-            title=thread.title,
-            address=self.house.settings.address or "",
-        )
+        words = self._worded(thread, kind, alerts, held)
         for channel in thread.channels:
             self.messages.append(
                 Notification(
@@ -289,12 +320,34 @@ class _Deciding:
             title=words.title,
         )
 
+    def _worded(self, thread: Thread, kind: Kind, alerts: Sequence[Alert], held: Sequence[Alert]) -> Wording:
+        settings = self.house.settings
+        try:
+            return worded(
+                alerts,
+                kind,
+                language=settings.language,
+                zone=self.house.zone,
+                now=self.now,
+                since=thread.opened,
+                held_back=held,
+                acknowledged=next((alert.acknowledged for alert in alerts if alert.acknowledged), None),
+                group=thread.group,
+                title=thread.title,
+                address=settings.address or "",
+            )
+        except Exception as error:
+            # Whoever should hear of the alerts still does.
+            self.isolation.note("message", thread.id, error)
+            return unworded(alerts, thread.title, settings.language)
+
     def forget(self) -> None:
         """Let go of alerts that have been over for long and are spoken of nowhere."""
         spoken_of = {name for thread in self.threads.values() for name in thread.members}
         for name, heard in list(self.heard.items()):
-            if name not in spoken_of and forgotten(heard, self.now):
-                del self.heard[name]
+            with self.isolation.item("alert", name):
+                if name not in spoken_of and forgotten(heard, self.now):
+                    del self.heard[name]
 
     def again(self) -> datetime | None:
         """Return when to decide again at the latest."""
@@ -302,9 +355,18 @@ class _Deciding:
         return min((max(at, soon) for at in self.wake if at > self.now), default=None)
 
     def _time(self, at: datetime | None) -> str:
-        return f"{at.astimezone(self.house.zone):%Y-%m-%d %H:%M:%S}" if at else "never"
+        return f"{local(at, self.house.zone):%Y-%m-%d %H:%M:%S}" if at else "never"
 
 
 def decide(house: House, picture: Picture, silences: Iterable[Silence], now: datetime) -> Decision:
-    """Decide what is told now."""
-    return _Deciding(house, picture, silences, now).decide()
+    """
+    Decide what is told now.
+
+    When an item fails, all is decided once more without it, so that the others are told as if it were not there.
+    """
+    isolation, silences = Isolation(), list(silences)
+    while True:
+        known = len(isolation.failures)
+        decision = _Deciding(house, picture, silences, now, isolation).decide()
+        if len(isolation.failures) == known:
+            return decision

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from toban.core.alerts import TOPIC, Change
 from toban.core.errors import StateError
+from toban.core.isolation import Failure, Isolation
 from toban.core.meters import Meters
 from toban.core.ports import Clock, Condition
 from toban.notify import book
@@ -24,6 +25,7 @@ from toban.notify.notices import silence_ends
 from toban.notify.notification import Notification
 from toban.state import feed, spool
 from toban.state.door import State
+from toban.state.quarantine import readable
 
 log = structlog.get_logger("toban.notify")
 
@@ -51,6 +53,7 @@ class Taken:
     before: Picture
     changes: int
     silences: Sequence[Silence]
+    failures: Sequence[Failure] = ()
 
 
 class Dispatching:
@@ -110,9 +113,13 @@ class Dispatching:
         # What stands behind another on its line can be claimed when that is gone.
         while parcels := spool.claim(connection, lane, now + FAR, timedelta(), AT_ONCE):
             for parcel in parcels:
-                if to:
-                    reroute(connection, parcel, channel, to, "this channel was removed from the configuration", now)
-                spool.drop(connection, parcel, "channel removed")
+                try:
+                    if to:
+                        reroute(connection, parcel, channel, to, "this channel was removed from the configuration", now)
+                except spool.UnreadableParcelError as error:
+                    spool.quarantined(connection, parcel, error, now)
+                else:
+                    spool.drop(connection, parcel, "channel removed")
 
     def ring(self) -> None:
         """Say that alerting told something."""
@@ -150,6 +157,7 @@ class Dispatching:
         self._trouble = ""
         self._picture = self._stored = taken.decision.after
         self._silences, self._notes = taken.silences, dict(taken.decision.notes)
+        self._state.quarantine.report(self.name, [*taken.failures, *taken.decision.failures])
         for lane in self.lanes.values():
             lane.direct.clear()
         self._ring()
@@ -167,19 +175,26 @@ class Dispatching:
         except StateError as error:
             log.debug("state can't be read either", error=str(error))
             return
-        new = [it for it in changes if it.position > self._overheard and it.topic == TOPIC]
-        self._picture = heard(self._picture, [Change.read(it.body) for it in new], self.house)
+        isolation, told = Isolation(), []
+        for it in changes:
+            if it.position > self._overheard and it.topic == TOPIC:
+                with isolation.item("change", str(it.position)):
+                    told.append(Change.read(it.body))
+        self._picture = heard(self._picture, told, self.house, isolation)
+        self._state.quarantine.report(f"{self.name} overheard", isolation.failures)
         self._overheard = max((it.position for it in changes), default=self._overheard)
 
     def _work(self, connection: Connection) -> Taken:
         now = self._clock.now()
         changes = feed.unread(connection, READER, AT_ONCE)
         silences = book.silences(connection, now)
-        told = [Change.read(change.body) for change in changes if change.topic == TOPIC]
-        picture = heard(self._picture, told, self.house)
+        alerts = [change for change in changes if change.topic == TOPIC]
+        told = readable(connection, feed.FEED, alerts, lambda change: Change.read(change.body))
+        isolation = Isolation()
+        picture = heard(self._picture, told, self.house, isolation)
         decision = decide(self.house, picture, silences, now)
         unsent = [message for lane in self.lanes.values() for message in lane.direct]
-        notices = self._notices(connection, silences, decision.after, now)
+        notices = self._notices(connection, silences, decision.after, now, isolation)
         for message in [*unsent, *decision.messages, *notices]:
             self._put(connection, message, now)
         book.save(connection, self._stored, decision.after)
@@ -192,7 +207,7 @@ class Dispatching:
         book.keep_notes(connection, news, now)
         if changes:
             feed.advance(connection, READER, changes[-1].position)
-        return Taken(decision, picture, len(changes), silences)
+        return Taken(decision, picture, len(changes), silences, isolation.failures)
 
     def _put(self, connection: Connection, message: Notification, now: datetime) -> None:
         channel = message.receiver
@@ -203,10 +218,15 @@ class Dispatching:
             spool.put(connection, lane_of(channel), message.key, message.body(), now, message.thread)
 
     def _notices(
-        self, connection: Connection, silences: Sequence[Silence], picture: Picture, now: datetime
+        self,
+        connection: Connection,
+        silences: Sequence[Silence],
+        picture: Picture,
+        now: datetime,
+        isolation: Isolation,
     ) -> list[Notification]:
         notices = []
-        for silence, messages in silence_ends(self.house, silences, picture, now):
+        for silence, messages in silence_ends(self.house, silences, picture, now, isolation):
             if silence.id in book.unnoticed(connection, silence.ends):
                 book.notice(connection, silence.id)
                 notices += messages
@@ -215,6 +235,7 @@ class Dispatching:
     def _decide_from_memory(self, now: datetime) -> datetime:
         decision = decide(self.house, self._picture, self._silences, now)
         self._picture = decision.after
+        self._state.quarantine.report(self.name, decision.failures)
         for message in decision.messages:
             if message.receiver in self.lanes:
                 self.lanes[message.receiver].give(message)
@@ -222,7 +243,9 @@ class Dispatching:
 
     async def urgent(self, changes: Sequence[Change]) -> None:
         """Hear of changes directly, while state is away; the feed tells them again when it is back."""
-        self._picture = heard(self._picture, changes, self.house)
+        isolation = Isolation()
+        self._picture = heard(self._picture, changes, self.house, isolation)
+        self._state.quarantine.report(f"{self.name} urgent", isolation.failures)
         self.ring()
 
     async def _prune(self, now: datetime) -> None:
@@ -279,12 +302,13 @@ class Dispatching:
         return not stuck or not all(stuck)
 
 
-def heard(picture: Picture, changes: Iterable[Change], house: House) -> Picture:
+def heard(picture: Picture, changes: Iterable[Change], house: House, isolation: Isolation) -> Picture:
     """Return the picture with changes taken in, one after the other."""
     found = dict(picture.heard)
     for change in changes:
-        name = change.alert.fingerprint
-        found[name] = hear(found.get(name), change, house.settings.flapping)
+        with isolation.item("change", change.alert.name):
+            name = change.alert.fingerprint
+            found[name] = hear(found.get(name), change, house.settings.flapping)
     return replace(picture, heard=found)
 
 

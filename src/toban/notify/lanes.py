@@ -155,6 +155,9 @@ class Lane:
                     continue
                 try:
                     await self._send(parcel)
+                except spool.UnreadableParcelError as error:
+                    # It is put in quarantine when state can be written.
+                    log.debug("left out", channel=self.name, error=str(error))
                 except DeliveryError as error:
                     self._failed(error)
                     troubled.add(parcel.line)
@@ -162,7 +165,7 @@ class Lane:
             log.debug("state can't be read either", channel=self.name, error=str(error))
 
     async def _send(self, parcel: Parcel) -> Finish:
-        notification = Notification.read(parcel.body)
+        notification = read(parcel)
         if parcel.tries > 1:
             self._tried.add(notification.key)
 
@@ -223,17 +226,28 @@ class Lane:
     def _tell_another(self, connection: Connection, parcel: Parcel, why: str) -> None:
         """Put a message on another channel's lane too, if there is one."""
         now = self._tools.clock.now()
-        if self._fallback and reroute(connection, parcel, self.name, self._fallback, why, now):
-            self._put_elsewhere = True
+        try:
+            if self._fallback and reroute(connection, parcel, self.name, self._fallback, why, now):
+                self._put_elsewhere = True
+        except spool.UnreadableParcelError as error:
+            spool.quarantined(connection, parcel, error, now)
+
+
+def read(parcel: Parcel) -> Notification:
+    """Return the message in a parcel. Raises ``UnreadableParcelError``."""
+    try:
+        return Notification.read(parcel.body)
+    except Exception as error:
+        raise spool.UnreadableParcelError(f"{type(error).__name__}: {error}") from error
 
 
 def reroute(connection: Connection, parcel: Parcel, channel: str, to: str, why: str, now: datetime) -> bool:
     """
     Put a message on another channel's lane too, with a word why; return whether it was put there now.
 
-    That is done once, and never with one that came from elsewhere itself.
+    That is done once, and never with one that came from elsewhere itself. Raises ``UnreadableParcelError``.
     """
-    told = Notification.read(parcel.body)
+    told = read(parcel)
     if told.receiver != channel or not book.reroute(connection, parcel.key, now):
         return False
     say = words(told.language)["rerouted"].format(channel=channel, why=why)

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim
 
 from toban.core.alerts import Alert, Status
+from toban.core.isolation import NOT_ISOLATED, Isolation
 from toban.core.labels import Labels
 from toban.core.matching import Matcher, matches
 from toban.notify.matching import matchers
@@ -29,6 +30,26 @@ class Silence:
     def active(self, now: datetime) -> bool:
         """Whether it holds now."""
         return self.starts <= now < self.ends
+
+    def check(self, now: datetime) -> None:
+        """Ask all that is ever asked of it; what is wrong with it raises here."""
+        self.active(now)
+        for condition in self.matchers:
+            condition.accepts("")
+        for text in (self.id, self.by, self.comment):
+            text.encode()
+
+    def may_become(self, changed: "Silence", now: datetime) -> bool:
+        """
+        Tell whether a change keeps its id, as in Alertmanager: the same matchers; the same start where it has begun.
+
+        https://github.com/prometheus/alertmanager/blob/main/silence/silence.go (canUpdate)
+        """
+        if self.matchers != changed.matchers or self.ends <= now:
+            return False
+        if self.active(now):
+            return int(self.starts.timestamp()) == int(changed.starts.timestamp())
+        return changed.starts >= now
 
     def says(self) -> str:
         """Return it in words."""
@@ -62,18 +83,22 @@ class Windows:
             (it, ZoneInfo(it.timezone or settings.timezone), matchers(it.match)) for it in settings.windows
         ]
 
-    def open(self, now: datetime) -> list[Opened]:
+    def open(self, now: datetime, isolation: Isolation = NOT_ISOLATED) -> list[Opened]:
         """Return the windows that are open."""
-        return [
-            Opened(window.name, starts, starts + window.lasts, conditions)
-            for window, zone, conditions in self._windows
-            if (starts := began(window, zone, now)) is not None
-        ]
+        found = []
+        for window, zone, conditions in self._windows:
+            with isolation.item("window", window.name):
+                starts = began(window, zone, now)
+                if starts is not None:
+                    found.append(Opened(window.name, starts, starts + window.lasts, conditions))
+        return found
 
-    def next_change(self, now: datetime) -> datetime | None:
+    def next_change(self, now: datetime, isolation: Isolation = NOT_ISOLATED) -> datetime | None:
         """Return when a window opens or closes next."""
-        times = [opened.ends for opened in self.open(now)]
-        times += [opens(window, zone, now) for window, zone, _ in self._windows]
+        times = [opened.ends for opened in self.open(now, isolation)]
+        for window, zone, _ in self._windows:
+            with isolation.item("window", window.name):
+                times.append(opens(window, zone, now))
         return min(times, default=None)
 
 
@@ -104,36 +129,37 @@ class Inhibiting:
     def __init__(self, rules: Iterable[Inhibition]) -> None:
         self._rules = [Rule(matchers(it.source), matchers(it.target), it.equal) for it in rules]
 
-    def held_back(self, alerts: Mapping[str, Alert]) -> dict[str, str]:
+    def held_back(self, alerts: Mapping[str, Alert], isolation: Isolation = NOT_ISOLATED) -> dict[str, str]:
         """
         Return which of the alerts that fire are held back, and by which: fingerprints.
 
         An alert that meets both sides of a rule is not held back by one that does so too, itself included.
         """
-        firing = {name: alert for name, alert in alerts.items() if alert.status is Status.FIRING}
+        firing = {name: alert.labels for name, alert in alerts.items() if alert.status is Status.FIRING}
         held: dict[str, str] = {}
         for rule in self._rules:
-            sources = [(name, alert.labels) for name, alert in firing.items() if matches(rule.source, alert.labels)]
-            if not sources:
-                continue
-            for name, alert in firing.items():
-                if name not in held and matches(rule.target, alert.labels):
-                    both = matches(rule.source, alert.labels)
-                    for source in _explaining(rule, sources, alert.labels, both=both):
-                        if source != name:
+            sources: dict[str, Labels] = {}
+            for name, labels in firing.items():
+                with isolation.item("alert", name):
+                    if matches(rule.source, labels):
+                        sources[name] = labels
+            for name, labels in firing.items() if sources else ():
+                with isolation.item("alert", name):
+                    if name not in held and matches(rule.target, labels):
+                        source = next(_explaining(rule, sources, name, labels), None)
+                        if source is not None:
                             held[name] = source
-                            break
         return held
 
 
-def _explaining(rule: Rule, sources: Iterable[tuple[str, Labels]], labels: Labels, *, both: bool) -> Iterator[str]:
-    for name, source in sources:
-        if both and matches(rule.target, source):
+def _explaining(rule: Rule, sources: Mapping[str, Labels], name: str, labels: Labels) -> Iterator[str]:
+    for other, source in sources.items():
+        if other == name or (name in sources and matches(rule.target, source)):
             continue
         if all(source.get(label, "") == labels.get(label, "") for label in rule.equal):
-            yield name
+            yield other
 
 
-def ending(silences: Iterable[Silence], now: datetime, notice: timedelta) -> list[Silence]:
-    """Return the silences that hold now and will soon end."""
-    return [silence for silence in silences if silence.active(now) and silence.ends - now <= notice]
+def ends_soon(silence: Silence, now: datetime, notice: timedelta) -> bool:
+    """Tell whether a silence holds now and will soon end."""
+    return silence.active(now) and silence.ends - now <= notice

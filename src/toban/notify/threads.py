@@ -32,6 +32,15 @@ class Thread:
     members: frozenset[str] = frozenset()
     """The fingerprints of its alerts, also of those that were not spoken of yet."""
 
+    def check(self, now: datetime) -> None:
+        """Look at all that deciding and writing need of it; what is wrong with it raises here."""
+        names = [*self.members, *self.told, *self.channels, *self.group.keys(), *self.group.values()]
+        "".join([self.id, self.key, self.severity, self.title, *names]).encode()
+        for shown in self.told.values():
+            Shown(shown)
+        # Also raises for a time without a zone.
+        _ = self.opened <= now and (self.spoken is None or self.spoken <= now)
+
     def body(self) -> dict[str, Any]:
         """Return it as plain data."""
         return {

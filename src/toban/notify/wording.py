@@ -84,6 +84,13 @@ def worded(
     )
 
 
+def unworded(alerts: Sequence[Alert], title: str, language: str) -> Wording:
+    """Return the least that can be said where `worded` fails: which alerts, and that there should be more."""
+    names = ", ".join(dict.fromkeys(alert.name for alert in alerts))
+    named = shortened(one_line(title) or one_line(names), TITLE)
+    return Wording(named, (shortened(one_line(names), LINE), words(language)["unworded"]), (), ())
+
+
 def _urgency(alert: Alert) -> tuple[bool, int, datetime, str]:
     over = alert.status is Status.RESOLVED
     return over, SEVERITIES.index(worst([alert.severity])), alert.starts, alert.fingerprint
@@ -215,7 +222,7 @@ class _Teller:
 
     def time(self, at: datetime) -> str:
         """Return a time as the team's clocks show it, with the day where it isn't today."""
-        here, today = _local(at, self._zone), _local(self._now, self._zone)
+        here, today = local(at, self._zone), local(self._now, self._zone)
         day = "" if here.date() == today.date() else f"{here:%Y-%m-%d} "
         return f"{day}{here:%H:%M} {here.tzname() or ''}".rstrip()
 
@@ -229,7 +236,8 @@ class _Teller:
         return self.say("between").join(parts[:2]) or self.say("moment")
 
 
-def _local(at: datetime, zone: tzinfo) -> datetime:
+def local(at: datetime, zone: tzinfo) -> datetime:
+    """Return a time as a zone's clocks show it."""
     try:
         return at.astimezone(zone)
     except (OverflowError, ValueError):

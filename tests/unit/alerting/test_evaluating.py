@@ -1,10 +1,15 @@
 """Rules over time: what is found, kept and told."""
 
+import asyncio
+from datetime import timedelta
+
 import pytest
 
 from tests.fakes import FakeClock
 from tests.judged import DOWN, judged, loaded
+from toban.alerting import judging
 from toban.alerting.benches import Health
+from toban.alerting.templating.template import Template
 from toban.core.alerts import Status
 from toban.core.errors import QueryError, StateError
 from toban.core.ports import Condition
@@ -232,3 +237,54 @@ async def test_a_part_of_toban_that_is_unwell_is_an_alert_after_five_minutes(tmp
         life.conditions = []
         await life.until(360)
         assert await life.told() == [("firing", "toban_unwell"), ("resolved", "toban_unwell")]
+
+
+async def test_what_one_rule_breaks_costs_that_rule_alone(tmp_path, clock, monkeypatch):
+    """
+    A surprise while it is judged is its failure; a text that raises is that text; the others fire as ever.
+    """
+    rules = """
+groups:
+- name: g
+  rules:
+  - {alert: texts, expr: up == 0, annotations: {good: "{{ $labels.job }}", bad: "{{ printf `%d` 1 }}"}}
+  - {alert: broken, expr: up == 0}
+  - {alert: other, expr: up == 0}
+"""
+    original, render = judging.findings, Template.render
+
+    async def findings(rule, *rest):
+        return 1 / 0 if rule.name == "broken" else await original(rule, *rest)
+
+    def raising(self, *rest):
+        return 1 / 0 if "printf" in self.source else render(self, *rest)
+
+    monkeypatch.setattr(judging, "findings", findings)
+    monkeypatch.setattr(Template, "render", raising)
+    async with judged(rules, loaded('up{job="web"} 0x20'), tmp_path, clock) as life:
+        await life.until(30)
+        found = {it.name: it for it in life.ledger.alerts()}
+        health = {seat.rule.name: seat.seen for bench in life.evaluating.benches for seat in bench.seats}
+    assert set(found) >= {"texts", "other"}
+    assert found["texts"].annotations["good"] == "web"
+    assert found["texts"].annotations["bad"] == "<error expanding template: ZeroDivisionError: division by zero>"
+    assert (health["broken"].health, health["broken"].error) == (Health.FAILED, "ZeroDivisionError: division by zero")
+
+
+async def test_a_group_that_raises_is_judged_the_next_time(tmp_path, clock):
+    """
+    And the others all the while.
+    """
+    async with judged(DOWN, loaded('up{job="web"} 0x20'), tmp_path, clock) as life:
+        turns = []
+
+        async def job() -> None:
+            turns.append(clock.now())
+            if len(turns) == 1:
+                raise ZeroDivisionError
+            if len(turns) == 3:
+                raise asyncio.CancelledError
+
+        with pytest.raises(asyncio.CancelledError):
+            await life.evaluating._beat("g", timedelta(seconds=15), job)
+    assert len(turns) == 3

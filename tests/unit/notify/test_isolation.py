@@ -1,0 +1,157 @@
+"""What one item breaks costs that item alone."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.timelines import BEGAN, alert_of, house
+from toban.core.labels import Labels
+from toban.notify import deciding
+from toban.notify.damping import Heard
+from toban.notify.deciding import Picture, decide
+from toban.notify.matching import matchers
+from toban.notify.muting import Silence
+from toban.notify.threads import Thread
+
+NOW = BEGAN + timedelta(hours=1)
+HOUSE = house(
+    {
+        "inhibit": [{"source": ['alertname="down"'], "target": ['alertname=~"slow.*"'], "equal": ["shop"]}],
+        "windows": [{"name": "nights", "cron": "0 3 * * *", "for": "1h", "match": ['alertname="quiet"']}],
+        "routes": [{"match": ['shop=~"b.*"'], "channels": ["email"], "group_by": ["shop", "alertname"]}],
+    }
+)
+NAMES = ("down", "slow", "slower", "disk", "quiet")
+
+
+class Raising(dict):
+    """Labels or annotations that can't be read."""
+
+    def get(self, *_):
+        raise ZeroDivisionError
+
+    __getitem__ = items = values = keys = get
+
+
+def heard(name: str, shop: str, **fields: object) -> Heard:
+    alert = replace(alert_of(name, {"shop": shop}, BEGAN), **fields)
+    return Heard(alert, BEGAN, fingerprint=alert.fingerprint)
+
+
+def silence(name: str, text: str, **fields: object) -> Silence:
+    made = Silence(name, tuple(matchers([text])), BEGAN, NOW + timedelta(hours=1), "ann", "tea", BEGAN)
+    return replace(made, **fields)
+
+
+def broken_alert(sound: Heard, how: int) -> Heard:
+    ways = [
+        {"labels": Raising(sound.alert.labels)},
+        {"labels": Labels({**sound.alert.labels, "bad": "\ud800"})},
+        {"annotations": {"summary": 5}},
+        {"annotations": Raising()},
+        {"starts": datetime(2026, 1, 1)},  # that is what is wrong with it
+        {"status": "on fire"},
+        {"ends": "tomorrow"},
+        {"acknowledged": "by ann"},
+    ]
+    return replace(sound, alert=replace(sound.alert, **ways[how % len(ways)]))
+
+
+class Refusing:
+    """A matcher that can't be asked."""
+
+    def accepts(self, _):
+        raise ZeroDivisionError
+
+    matches = accepts
+
+
+def broken_silence(sound: Silence, how: int) -> Silence:
+    ways = [{"matchers": (Refusing(),)}, {"matchers": None}, {"ends": None}, {"by": 5}, {"comment": "\ud800"}]
+    return replace(sound, **ways[how % len(ways)])
+
+
+def broken_thread(sound: Thread, how: int) -> Thread:
+    ways = [{"channels": None}, {"opened": None}, {"told": None}, {"members": None}, {"spoken": "never"}]
+    return replace(sound, **ways[how % len(ways)])
+
+
+def told(decision):
+    return sorted((it.key, it.title, it.lines, [a.fingerprint for a in it.alerts]) for it in decision.messages)
+
+
+ALERTS = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from("abc")), min_size=1, max_size=8, unique=True)
+SILENCES = st.lists(st.sampled_from(['shop="a"', 'alertname="disk"', 'shop=~"b|c"']), max_size=3, unique=True)
+
+
+@settings(max_examples=200)
+@given(ALERTS, SILENCES, st.integers(0, 20), st.integers(0, 20), st.sampled_from(["alert", "silence", "thread"]))
+def test_one_broken_item_changes_nothing_about_the_others(alerts, silences, which, how, part):
+    """
+    All other messages are as they are without it, it is reported, and it is tried again the next time.
+    """
+    found = {it.alert.fingerprint: it for it in (heard(name, shop) for name, shop in alerts)}
+    muting = [silence(f"s{n}", text) for n, text in enumerate(silences)]
+    first = decide(HOUSE, Picture(found), muting, NOW - timedelta(minutes=30))
+    picture = decide(HOUSE, first.after, muting, NOW - timedelta(minutes=29)).after
+    items = {"alert": sorted(found), "silence": [it.id for it in muting], "thread": sorted(picture.threads)}[part]
+    if not items:
+        return
+    name = items[which % len(items)]
+
+    without, broken = dict(picture.heard), dict(picture.heard)
+    threads, broken_threads = dict(picture.threads), dict(picture.threads)
+    muting_without, muting_broken = muting, muting
+    if part == "alert":
+        broken[name] = broken_alert(without.pop(name), how)
+    elif part == "thread":
+        broken_threads[name] = broken_thread(threads.pop(name), how)
+    else:
+        muting_without = [it for it in muting if it.id != name]
+        muting_broken = [broken_silence(it, how) if it.id == name else it for it in muting]
+    later = NOW + timedelta(hours=5)
+    expected = decide(HOUSE, Picture(without, threads), muting_without, later)
+    decision = decide(HOUSE, Picture(broken, broken_threads), muting_broken, later)
+
+    assert told(decision) == told(expected)
+    assert [(it.part, it.item) for it in decision.failures] == [(part, name)]
+    if part == "alert":
+        assert decision.after.heard[name] is broken[name]
+
+
+def test_a_window_that_fails_mutes_nothing_and_the_rest_is_told(monkeypatch):
+    """
+    And is named.
+    """
+    monkeypatch.setattr("toban.notify.muting.began", lambda *_: 1 / 0)
+    found = heard("quiet", "a")
+    decision = decide(HOUSE, Picture({found.alert.fingerprint: found}), [], NOW)
+    assert [(it.part, it.item) for it in decision.failures] == [("window", "nights")]
+    assert decide(HOUSE, decision.after, [], NOW + timedelta(minutes=1)).messages
+
+
+def test_a_message_whose_text_can_not_be_written_is_sent_all_the_same(monkeypatch):
+    """
+    With the names of its alerts and a word that there should be more.
+    """
+    monkeypatch.setattr(deciding, "worded", lambda *_, **__: 1 / 0)
+    found = heard("disk", "a")
+    decision = decide(HOUSE, Picture({found.alert.fingerprint: found}), [], NOW)
+    decision = decide(HOUSE, decision.after, [], NOW + timedelta(minutes=1))
+    assert {it.title for it in decision.messages} == {"disk"}
+    assert all("could not be written" in it.lines[1] for it in decision.messages)
+    assert [it.part for it in decision.failures] == ["message"]
+
+
+@pytest.mark.parametrize("value", ["\ud800", "a\0b", "🏮"])
+def test_a_silence_is_asked_of_labels_of_any_text(value):
+    """
+    Of what can't be written, too: it costs nobody else anything.
+    """
+    sound = heard("disk", "a")
+    found = replace(sound, alert=replace(sound.alert, labels=Labels({**sound.alert.labels, "shop": value})))
+    decision = decide(HOUSE, Picture({"f": found}), [silence("s", 'shop=~"x.*"')], NOW)
+    assert len(decision.failures) == (value == "\ud800")
