@@ -29,6 +29,7 @@ from toban.collect.declines import Declining
 from toban.collect.tools import Tools
 from toban.core.clock import SystemClock
 from toban.core.errors import SettingsError, StateError
+from toban.core.isolation import conditions
 from toban.core.memory import giving_back, spare
 from toban.core.meters import Meters
 from toban.core.places import SOCKET
@@ -68,6 +69,7 @@ from toban.web.application import application, metrics_alone
 from toban.web.doors import Doors
 from toban.web.lines import Lines
 from toban.web.own import About, Overview, Own
+from toban.web.quarantine import Quarantined
 from toban.web.rules import Rules
 from toban.web.runtime import Runtime
 from toban.web.uptimerobot import Uptimerobot
@@ -112,7 +114,7 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         groups = rules(settings)
         collecting = Collecting(defaults.collectors(settings.collect, settings.shop), store, tools)
         health = Health(*checks(settings.shop), engine, clock)
-        services: list[Service] = [state, store, collecting]
+        services: list[Service] = [state, state.quarantine, store, collecting]
         about = About(clock.now(), str(settings.data), serving.address_of(network))
         recent = Recent(tools.pushed, Budgets(meters))
         declines = Declining(state, clock, meters, events.BOOK)
@@ -129,7 +131,7 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         ledger = Ledger(state, settings.data, dispatching.ring, dispatching.urgent)
         evaluating = _evaluating(settings, groups, ledger, judge, elsewhere, store, tools, collecting, services)
         await evaluating.open()
-        own = Own(about, ledger.alerts, collecting.targets, health, services)
+        own = Own(about, ledger.alerts, collecting.targets, health, services, state.quarantine)
         outside = Outside(ledger, clock, meters)
         services += [evaluating, outside]
         if settings.notify.heartbeat:
@@ -150,7 +152,7 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         speaking = Alertmanager(evaluating, outside, dispatching, alerts, state, clock)
         pushed = [*doors.routes(), *Lines(recent).routes()]
         pushed += [*Rules(evaluating).routes(), *alerts.routes(), *speaking.routes()]
-        pushed += Uptimerobot(outside, clock).routes()
+        pushed += [*Uptimerobot(outside, clock).routes(), *Quarantined(state, clock).routes()]
         answering = Beyond(engine, asking, store.oldest) if asking else engine
         flags = settings.flags(engine.engine.limits)
         runtime = Runtime(about.started, flags, store, clock, lambda: meters.value(CORRUPTIONS))
@@ -226,8 +228,8 @@ def _evaluating(
     collecting: Collecting,
     services: Sequence[Service],
 ) -> Evaluating:
-    def conditions() -> list[tuple[str, Condition]]:
-        return [(service.name, service.health()) for service in services if service.name != Evaluating.name]
+    def others() -> list[tuple[str, Condition]]:
+        return conditions(service for service in services if service.name != Evaluating.name)
 
     assert tools.state is not None  # noqa: S101  # the daemon has just opened it
     return Evaluating(
@@ -239,7 +241,7 @@ def _evaluating(
         tools.state,
         tools.clock,
         tools.meters,
-        conditions=conditions,
+        conditions=others,
         outside=elsewhere,
         first_look=collecting.first_look,
         targets=[target.name for target in collecting.targets()],

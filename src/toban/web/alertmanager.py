@@ -4,10 +4,9 @@ The HTTP API of Alertmanager (version 2), so that `amtool` works and a Prometheu
 https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml
 """
 
-import uuid
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,9 +14,11 @@ from starlette.routing import Route
 
 import toban
 from toban.alerting.evaluating import Evaluating
-from toban.alerting.outside import Outside
+from toban.alerting.outside import Outside, Posted
 from toban.core.alerts import Alert, Status
+from toban.core.bounds import repaired
 from toban.core.errors import StateError
+from toban.core.isolation import Isolation
 from toban.core.labels import Labels
 from toban.core.matching import matches
 from toban.core.ports import Clock
@@ -26,21 +27,25 @@ from toban.notify.dispatching import Dispatching
 from toban.notify.muting import Silence
 from toban.state.door import State
 from toban.web.alertmanager_wire import (
-    HOOKED,
     RefusedError,
     body_of,
     concerns,
-    condition_in,
     filter_in,
-    moment_in,
+    hooked,
     pattern_in,
     posted_in,
+    silence_in,
     silence_out,
     source_of,
     time_out,
 )
 from toban.web.alerts import Alerts
 from toban.web.json import Json
+
+MOST: Final = 10_000
+"""Alerts in one request."""
+TOLD: Final = 20
+"""Mistakes of one request that are told."""
 
 Answering = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -85,8 +90,22 @@ class Alertmanager:
         body = await body_of(request)
         if not isinstance(body, list):
             raise RefusedError("parsing alerts body failed: it must be an array", structured=True)
-        posted = [posted_in(one) for one in body]
-        await self._outside.take(source_of(request), posted)
+        return await self._take(source_of(request), body)
+
+    async def _take(self, source: str, raw: Sequence[Any]) -> Response:
+        """Take the alerts that are right, and say what is wrong with the others, as Alertmanager does."""
+        if len(raw) > MOST:
+            raise RefusedError(f"{len(raw)} alerts: at most {MOST} are accepted in one request", status=413)
+        posted, wrong = list[Posted](), list[str]()
+        for one in raw:
+            try:
+                posted.append(posted_in(one))
+            except ValueError as error:
+                wrong.append(str(error))
+        await self._outside.take(source, posted)
+        if wrong:
+            more = [f"and {len(wrong) - TOLD} more"] if len(wrong) > TOLD else []
+            raise RefusedError("; ".join([*wrong[:TOLD], *more]))
         return Response(status_code=200)
 
     async def hook(self, request: Request) -> Response:
@@ -94,16 +113,9 @@ class Alertmanager:
         body = await body_of(request)
         if not isinstance(body, dict) or not isinstance(body.get("alerts"), list):
             raise RefusedError("the body must be a webhook notification, with `alerts`")
-        posted = []
-        for one in body["alerts"]:
-            if not isinstance(one, dict):
-                raise RefusedError("an alert must be an object")
-            # One that fires names the zero time as its end; Alertmanager says itself when it is over.
-            over = one.get("status") == "resolved"
-            ends = (one.get("endsAt") or self._clock.now().isoformat()) if over else HOOKED
-            posted.append(posted_in({**one, "endsAt": ends}))
-        await self._outside.take(f"alertmanager {str(body.get('receiver', ''))[:50]}".strip(), posted)
-        return Response(status_code=200)
+        now = self._clock.now()
+        raw = [hooked(one, now) for one in body["alerts"]]
+        return await self._take(f"alertmanager {repaired(str(body.get('receiver', '')))[:50]}".strip(), raw)
 
     async def alerts(self, request: Request) -> Response:
         """Answer alerts, by `filter`, `receiver`, and whether they are `active`, `silenced`, `inhibited`."""
@@ -127,22 +139,16 @@ class Alertmanager:
         now = self._clock.now()
         silences = await self._state.transaction(lambda connection: book.silences(connection, now))
         firing = [it.alert for _, it in self._evaluating.ledger.all() if it.alert.status is Status.FIRING]
-        held = self._dispatching.house.inhibiting.held_back({it.fingerprint: it for it in firing})
+        isolation = Isolation()
+        held = self._dispatching.house.inhibiting.held_back({it.fingerprint: it for it in firing}, isolation)
         found = []
         for alert in firing:
-            if not matches(filters, alert.labels):
-                continue
-            told = self._alert(alert, silences, held, now)
-            if receiver and not any(receiver.fullmatch(it["name"]) for it in told["receivers"]):
-                continue
-            status = told["status"]
-            wanted = (
-                _asked(asked, "silenced") if status["silencedBy"] else True,
-                _asked(asked, "inhibited") if status["inhibitedBy"] else True,
-                _asked(asked, "active") if status["state"] == "active" else True,
-            )
-            if all(wanted):
-                found.append(told)
+            with isolation.item("alert", alert.fingerprint):
+                if matches(filters, alert.labels):
+                    told = self._alert(alert, silences, held, now)
+                    if _is_wanted(told, asked, receiver):
+                        found.append(told)
+        self._state.quarantine.report("the Alertmanager API", isolation.failures)
         return sorted(found, key=lambda alert: alert["fingerprint"])
 
     def _alert(
@@ -191,26 +197,14 @@ class Alertmanager:
         return Response(status_code=200 if await self._alerts.expire(name, "the Alertmanager API") else 404)
 
     async def silence(self, request: Request) -> Response:
-        """Make a silence, or change one: a changed one has a new id, as at Alertmanager."""
+        """Make a silence, or change one: its id stays where Alertmanager keeps it (`Alerts.keep`)."""
         body = await body_of(request)
         if not isinstance(body, dict):
             raise RefusedError("the body must be an object", structured=True)
-        now = self._clock.now()
-        starts = max(moment_in(body.get("startsAt"), "startsAt") or now, now)
-        ends = moment_in(body.get("endsAt"), "endsAt")
-        if ends is None or ends <= now:
-            raise RefusedError("Failed to create silence: end time can't be in the past")
-        if ends <= starts:
-            raise RefusedError("Failed to create silence: start time must be before end time")
-        conditions = tuple(condition_in(it) for it in body.get("matchers") or [])
-        if all(condition.accepts("") for condition in conditions):
-            raise RefusedError("silence invalid: at least one matcher must not match the empty string")
-        by, comment = str(body.get("createdBy", ""))[:200], str(body.get("comment", ""))[:2000]
-        if body.get("id") and not await self._alerts.expire(str(body["id"]), by):
-            return Json(f"silence {body['id']} not found", 404)
-        silence = Silence(str(uuid.uuid4()), conditions, starts, ends, by, comment, now)
-        await self._alerts.keep(silence)
-        return Json({"silenceID": silence.id})
+        kept = await self._alerts.keep(silence_in(body, self._clock.now()), instead_of=str(body.get("id") or ""))
+        if kept is None:
+            return Json(f"silence {repaired(str(body['id']))[:100]} not found", 404)
+        return Json({"silenceID": kept})
 
     async def receivers(self, request: Request) -> Response:
         """Answer the channels."""
@@ -240,6 +234,18 @@ def _answered(answer: Answering) -> Answering:
             return Json(str(error), 503)
 
     return answered
+
+
+def _is_wanted(told: Mapping[str, Any], asked: Mapping[str, str], receiver: Any) -> bool:
+    """Tell whether an alert is among those that are asked for."""
+    if receiver and not any(receiver.fullmatch(it["name"]) for it in told["receivers"]):
+        return False
+    status = told["status"]
+    return (
+        (not status["silencedBy"] or _asked(asked, "silenced"))
+        and (not status["inhibitedBy"] or _asked(asked, "inhibited"))
+        and (status["state"] != "active" or _asked(asked, "active"))
+    )
 
 
 def _asked(asked: Mapping[str, str], name: str) -> bool:

@@ -1,23 +1,22 @@
 """What the HTTP API of Alertmanager says on the wire: alerts, silences and conditions, read and written."""
 
+import json
+import uuid
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
 from starlette.requests import Request
 
-from toban.alerting.outside import Posted
+from toban.alerting.outside import Posted, posted
+from toban.core.bounds import COMMENT_LENGTH, LATEST, MATCHERS, PERSON_LENGTH, instant, repaired, text
 from toban.core.errors import BadQueryError
-from toban.core.labels import LABEL_NAME, Labels
 from toban.core.matching import Match, Matcher, expression
-from toban.notify.matching import matcher
+from toban.notify.matching import made, matcher
 from toban.notify.muting import Silence
 
 LARGEST: Final = 8_000_000
 """Bytes that a body may have."""
-
-HOOKED: Final = "9999-01-01T00:00:00Z"
-"""Until when an alert of a real Alertmanager is believed: it says itself when one is over."""
 
 
 class RefusedError(ValueError):
@@ -41,43 +40,69 @@ async def body_of(request: Request) -> Any:
         if len(body) > LARGEST:
             raise RefusedError(f"the body is larger than {LARGEST} bytes", structured=True, status=413)
     try:
-        return orjson.loads(bytes(body))
-    except ValueError as error:
+        return _read(bytes(body))
+    except (ValueError, RecursionError) as error:
         raise RefusedError(f"parsing body failed, because json: {error}", structured=True) from error
 
 
+def _read(body: bytes) -> Any:
+    """Read JSON; a text that is no Unicode costs itself alone, as in Go. Raises ``ValueError``."""
+    try:
+        return orjson.loads(body)
+    except ValueError:
+        return json.loads(body.decode("utf-8", "replace"))
+
+
 def posted_in(raw: Any) -> Posted:
-    """Read one alert. Raises ``RefusedError``."""
+    """Read one alert. Raises ``ValueError``, in Alertmanager's words where it has some."""
     if not isinstance(raw, dict) or not isinstance(raw.get("labels"), dict):
-        raise RefusedError("parsing alerts body failed: each alert must be an object with labels", structured=True)
-    labels = _texts(raw["labels"], "labels")
-    if not labels:
-        raise RefusedError("at least one label pair required")
-    for name in labels:
-        if not LABEL_NAME.fullmatch(name):
-            raise RefusedError(f'invalid label set: invalid name "{name}"')
-    annotations = _texts(raw.get("annotations") or {}, "annotations")
+        raise ValueError("each alert must be an object with labels")  # noqa: TRY004  # a mistake like any other
     starts, ends = moment_in(raw.get("startsAt"), "startsAt"), moment_in(raw.get("endsAt"), "endsAt")
-    return Posted(Labels(labels), annotations, starts, ends, str(raw.get("generatorURL") or "")[:2000])
+    return posted(raw["labels"], raw.get("annotations"), starts, ends, str(raw.get("generatorURL") or ""))
 
 
-def _texts(raw: Any, where: str) -> dict[str, str]:
-    if not isinstance(raw, dict) or not all(isinstance(value, str) for value in raw.values()):
-        raise RefusedError(f"{where}: all values must be text", structured=True)
-    return dict(raw)
+def hooked(raw: Any, now: datetime) -> Any:
+    """
+    Return an alert of a notification as it would be posted.
+
+    One that fires names the zero time as its end; Alertmanager says itself when it is over.
+    """
+    if not isinstance(raw, dict):
+        return raw
+    over = raw.get("status") == "resolved"
+    return {**raw, "endsAt": (raw.get("endsAt") or now.isoformat()) if over else LATEST.isoformat()}
 
 
 def moment_in(text: Any, where: str) -> datetime | None:
-    """Read a time; Go writes up to nine digits of a second, and the zero time for none."""
-    if not text:
+    """Read a time; Go writes up to nine digits of a second, and the zero time for none. Raises ``ValueError``."""
+    if not text or str(text).startswith("0001-01-01T00:00:00"):
         return None
     try:
-        at = datetime.fromisoformat(str(text))
+        return instant(text)
     except ValueError as error:
-        raise RefusedError(f"{where}: {str(text)[:50]!r} is no time (RFC 3339)", structured=True) from error
-    if at.year == 1:
-        return None
-    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+        raise ValueError(f"{where}: {repaired(str(error))}") from error
+
+
+def silence_in(raw: Any, now: datetime) -> Silence:
+    """Read a silence, with a new id. Raises ``RefusedError``."""
+    try:
+        starts = moment_in(raw.get("startsAt"), "startsAt") or now
+        ends = moment_in(raw.get("endsAt"), "endsAt")
+        by = text(raw.get("createdBy") or "", PERSON_LENGTH)
+        comment = text(raw.get("comment") or "", COMMENT_LENGTH)
+    except ValueError as error:
+        raise RefusedError(f"silence invalid: {error}") from error
+    if ends is not None and ends <= starts:
+        raise RefusedError("Failed to create silence: start time must be before end time")
+    if ends is None or ends <= now:
+        raise RefusedError("Failed to create silence: end time can't be in the past")
+    found = raw.get("matchers") or []
+    if not isinstance(found, list) or len(found) > MATCHERS:
+        raise RefusedError(f"silence invalid: matchers must be an array of {MATCHERS} at most")
+    conditions = tuple(condition_in(it) for it in found)
+    if all(condition.accepts("") for condition in conditions):
+        raise RefusedError("silence invalid: at least one matcher must not match the empty string")
+    return Silence(str(uuid.uuid4()), conditions, starts, ends, by, comment, now)
 
 
 def condition_in(raw: Any) -> Matcher:
@@ -87,8 +112,8 @@ def condition_in(raw: Any) -> Matcher:
     regex, equal = bool(raw.get("isRegex")), raw.get("isEqual", True) is not False
     match = (Match.REGEX if equal else Match.NOT_REGEX) if regex else (Match.EQUAL if equal else Match.NOT_EQUAL)
     try:
-        return Matcher(raw["name"], match, raw["value"])
-    except BadQueryError as error:
+        return made(raw["name"], match, raw["value"])
+    except ValueError as error:
         raise RefusedError(f"silence invalid: {error}") from error
 
 
@@ -97,7 +122,7 @@ def filter_in(text: str) -> Matcher:
     try:
         return matcher(text)
     except ValueError as error:
-        raise RefusedError(f"bad matcher format: {text}") from error
+        raise RefusedError(f"bad matcher format: {repaired(text)[:200]}") from error
 
 
 def pattern_in(text: str) -> Any:

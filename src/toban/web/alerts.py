@@ -1,7 +1,7 @@
 """toban's own API of alerts: what stands, silences, acknowledgements, and why somebody was or wasn't told."""
 
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -15,8 +15,10 @@ from starlette.routing import Route
 from toban.alerting.benches import Health
 from toban.alerting.evaluating import Evaluating
 from toban.alerting.linting import reads
+from toban.core import bounds
 from toban.core.alerts import Alert, Status, priority
 from toban.core.errors import StateError
+from toban.core.matching import Matcher
 from toban.core.ports import Clock
 from toban.core.section import duration
 from toban.notify import book
@@ -48,14 +50,14 @@ class Alerts:
         """Return the routes."""
         post = ["POST"]
         return [
-            Route("/api/alerts", _guarded(self.alerts)),
-            Route("/api/alerts/acknowledge", _guarded(self.acknowledge), methods=post),
-            Route("/api/alerts/why", _guarded(self.why)),
-            Route("/api/alerts/test", _guarded(self.test), methods=post),
-            Route("/api/alerts/drill", _guarded(self.drill), methods=post),
-            Route("/api/silences", _guarded(self.silences)),
-            Route("/api/silences", _guarded(self.silence), methods=post),
-            Route("/api/silences/end", _guarded(self.end), methods=post),
+            Route("/api/alerts", guarded(self.alerts)),
+            Route("/api/alerts/acknowledge", guarded(self.acknowledge), methods=post),
+            Route("/api/alerts/why", guarded(self.why)),
+            Route("/api/alerts/test", guarded(self.test), methods=post),
+            Route("/api/alerts/drill", guarded(self.drill), methods=post),
+            Route("/api/silences", guarded(self.silences)),
+            Route("/api/silences", guarded(self.silence), methods=post),
+            Route("/api/silences/end", guarded(self.end), methods=post),
         ]
 
     async def alerts(self, request: Request) -> Response:
@@ -90,14 +92,16 @@ class Alerts:
 
     async def acknowledge(self, request: Request) -> Response:
         """Take somebody's word that they look after alerts: `alert` (name or fingerprint), `by`, `comment`."""
-        said = await _said(request, "alert", "by")
+        said = await said_in(
+            request, alert=bounds.LABEL_VALUE_LENGTH, by=bounds.PERSON_LENGTH, comment=-bounds.COMMENT_LENGTH
+        )
         named = [
             it.alert.fingerprint
             for _, it in self._evaluating.ledger.all()
             if it.alert.status is Status.FIRING and said["alert"] in (it.alert.name, it.alert.fingerprint)
         ]
         if not named:
-            raise _NoSuchError(f"no alert {said['alert']!r} fires")
+            raise NoSuchError(f"no alert {said['alert']!r} fires")
         for fingerprint in named:
             if said.get("back"):
                 await self._evaluating.take_back(fingerprint)
@@ -113,7 +117,7 @@ class Alerts:
         known |= {name: heard.alert for name, heard in self._dispatching.picture.heard.items()}
         found = [it for it in known.values() if wanted in (it.name, it.fingerprint)]
         if not found:
-            raise _NoSuchError(f"no alert {wanted!r} stands: `toban alerts` shows those that do")
+            raise NoSuchError(f"no alert {wanted!r} stands: `toban alerts` shows those that do")
         told = []
         for alert in found:
             notes = await self._state.transaction(partial(book.notes, fingerprint=alert.fingerprint))
@@ -123,10 +127,10 @@ class Alerts:
 
     async def test(self, request: Request) -> Response:
         """Send a word through a `channel`, on its usual way."""
-        name = (await _said(request, "channel"))["channel"]
+        name = (await said_in(request, channel=bounds.PERSON_LENGTH))["channel"]
         if name not in self._dispatching.lanes:
             there = ", ".join(self._dispatching.lanes) or "none is configured"
-            raise _NoSuchError(f"{name!r} is no channel: there are {there}")
+            raise NoSuchError(f"{name!r} is no channel: there are {there}")
         now = self._clock.now()
         key = await self._dispatching.say(drill(self._dispatching.house, name, f"test-{uuid.uuid4().hex[:12]}", now))
         return Json({"key": key, "channel": name})
@@ -134,7 +138,7 @@ class Alerts:
     async def drill(self, request: Request) -> Response:
         """Let the drill's rule fire now, and answer which channels must hear of it."""
         if not self._drilling.channels:
-            raise _NoSuchError("no channel is to hear of a drill: see channels, and notify.drill.channels")
+            raise NoSuchError("no channel is to hear of a drill: see channels, and notify.drill.channels")
         self._drilling.start()
         return Json({"channels": list(self._drilling.channels)})
 
@@ -146,38 +150,52 @@ class Alerts:
 
     async def silence(self, request: Request) -> Response:
         """Make a silence: `match` (conditions), `for` (a length) or `ends`, `by`, `comment`."""
-        said = await _said(request, "match", "by", "comment")
+        said = await said_in(request, by=bounds.PERSON_LENGTH, comment=bounds.COMMENT_LENGTH)
         now = self._clock.now()
-        try:
-            conditions = tuple(matchers([said["match"]] if isinstance(said["match"], str) else said["match"]))
-            ends = datetime.fromisoformat(said["ends"]) if said.get("ends") else now + duration(said.get("for", "1h"))
-        except (ValueError, TypeError) as error:
-            raise _WrongError(str(error)) from error
-        if ends.tzinfo is None or ends <= now:
-            raise _WrongError("ends: it must be in the future, with its time zone")
-        if all(condition.accepts("") for condition in conditions):
-            raise _WrongError("match: at least one condition must not be met by a label that is not there")
+        conditions = _matchers_in(said.get("match"))
+        ends = _end_in(said, now)
         silence = Silence(str(uuid.uuid4()), conditions, now, ends, said["by"], said["comment"], now)
         await self.keep(silence)
         return Json(_silence(silence, now))
 
-    async def keep(self, silence: Silence) -> None:
-        """Keep a silence, and note who made it."""
+    async def keep(self, silence: Silence, *, instead_of: str = "") -> str | None:
+        """
+        Keep a silence, and note who made it; return its id, nothing when there is none of the id that it changes.
+
+        What Alertmanager changes in place keeps its id: the end and the comment of one that has the same matchers and
+        start. Of another one that still holds or will, the old one ends, and the new one has a new id.
+        """
         now = self._clock.now()
 
-        def work(connection: Connection) -> None:
-            book.keep_silence(connection, silence)
-            facts = {"match": silence.says(), "ends": silence.ends.isoformat(), "comment": silence.comment}
-            journal.note(connection, silence.by or "somebody", "silenced", now, silence=silence.id, **facts)
+        def work(connection: Connection) -> str | None:
+            made = replace(silence, starts=max(silence.starts, now))
+            if instead_of:
+                old = next((it for it in book.silences(connection) if it.id == instead_of), None)
+                if old is None:
+                    return None
+                if old.may_become(silence, now):
+                    made = replace(silence, id=old.id, starts=old.starts if old.active(now) else silence.starts)
+                elif old.ends > now:
+                    self._end(connection, old, silence.by, now)
+            book.keep_silence(connection, made)
+            facts = {"match": made.says(), "ends": made.ends.isoformat(), "comment": made.comment}
+            journal.note(connection, made.by or "somebody", "silenced", now, silence=made.id, **facts)
+            return made.id
 
-        await self._state.transaction(work)
+        kept = await self._state.transaction(work)
         self._dispatching.ring()
+        return kept
+
+    @staticmethod
+    def _end(connection: Connection, silence: Silence, by: str, now: datetime) -> None:
+        book.keep_silence(connection, replace(silence, starts=min(silence.starts, now), ends=now, updated=now))
+        journal.note(connection, by or "somebody", "ended a silence", now, silence=silence.id)
 
     async def end(self, request: Request) -> Response:
         """End a silence now: `id`."""
-        said = await _said(request, "id")
-        if not await self.expire(said["id"], said.get("by", "somebody")):
-            raise _NoSuchError(f"there is no silence {said['id']!r} that still holds")
+        said = await said_in(request, id=bounds.PERSON_LENGTH, by=-bounds.PERSON_LENGTH)
+        if not await self.expire(said["id"], said.get("by") or "somebody"):
+            raise NoSuchError(f"there is no silence {said['id']!r} that still holds")
         return Json({"ended": said["id"]})
 
     async def expire(self, name: str, by: str) -> bool:
@@ -187,9 +205,7 @@ class Alerts:
         def work(connection: Connection) -> bool:
             for silence in book.silences(connection, now):
                 if silence.id == name:
-                    ended = replace(silence, starts=min(silence.starts, now), ends=now, updated=now)
-                    book.keep_silence(connection, ended)
-                    journal.note(connection, by, "ended a silence", now, silence=name)
+                    self._end(connection, silence, by, now)
                     return True
             return False
 
@@ -202,21 +218,23 @@ class Alerts:
         await self._state.transaction(lambda connection: journal.note(connection, who, what, now, **facts))
 
 
-class _WrongError(ValueError):
+class WrongError(ValueError):
     """What was asked can't be done."""
 
 
-class _NoSuchError(LookupError):
+class NoSuchError(LookupError):
     """There is nothing of that name."""
 
 
-def _guarded(answer: Answering) -> Answering:
+def guarded(answer: Answering) -> Answering:
+    """Return what answers with the status that each error stands for."""
+
     async def guarded(request: Request) -> Response:
         try:
             return await answer(request)
-        except _WrongError as error:
+        except WrongError as error:
             return Json({"error": str(error)}, 400)
-        except _NoSuchError as error:
+        except NoSuchError as error:
             return Json({"error": error.args[0]}, 404)
         except StateError as error:
             return Json({"error": str(error)}, 503)
@@ -224,18 +242,60 @@ def _guarded(answer: Answering) -> Answering:
     return guarded
 
 
-async def _said(request: Request, *needed: str) -> dict[str, Any]:
-    """Return a body that is an object and says what is needed."""
+async def said_in(request: Request, **longest: int) -> dict[str, Any]:
+    """
+    Return a body that is an object, with the texts that it must have, each no longer than it may be.
+
+    A text whose length is given as negative may be absent. Raises ``WrongError``.
+    """
     try:
         body = await request.json()
-    except ValueError as error:
-        raise _WrongError(f"the body is no JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise WrongError(f"the body is no JSON: {error}") from error
     if not isinstance(body, dict):
-        raise _WrongError("the body must be an object")
-    for name in needed:
-        if not body.get(name) or not isinstance(body[name], str | list):
-            raise _WrongError(f"{name}: is missing")
+        raise WrongError("the body must be an object")
+    for name, most in longest.items():
+        if not body.get(name):
+            if most > 0:
+                raise WrongError(f"{name}: is missing")
+            continue
+        try:
+            bounds.text(body[name], abs(most))
+        except ValueError as error:
+            raise WrongError(f"{name}: {error}") from error
     return body
+
+
+def _matchers_in(match: object) -> tuple[Matcher, ...]:
+    """Read the matchers of a silence."""
+    texts = [match] if isinstance(match, str) else match
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+        raise WrongError('match: is missing: write it like severity="critical"')
+    try:
+        conditions = tuple(matchers(texts))
+    except ValueError as error:
+        raise WrongError(bounds.repaired(str(error))) from error
+    if len(conditions) > bounds.MATCHERS:
+        raise WrongError(f"match: {len(conditions)} conditions: at most {bounds.MATCHERS} are accepted")
+    if all(condition.accepts("") for condition in conditions):
+        raise WrongError("match: at least one condition must not be met by a label that is not there")
+    return conditions
+
+
+def _end_in(said: Mapping[str, Any], now: datetime) -> datetime:
+    """Read when a silence ends: at a time, or after a length."""
+    try:
+        if not said.get("ends"):
+            return bounds.within(now + duration(said.get("for", "1h")))
+        ends = datetime.fromisoformat(said["ends"])
+        if ends.tzinfo is None:
+            raise ValueError("it must have its time zone")
+        ends = bounds.within(ends)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise WrongError(f"{'ends' if said.get('ends') else 'for'}: {error}") from error
+    if ends <= now:
+        raise WrongError("ends: it must be in the future, with its time zone")
+    return ends
 
 
 def as_json(alert: Alert) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from toban.core.isolation import conditions
 from toban.core.ports import Condition, Service
 from toban.health.answering import Finding, Health
 from toban.health.checks import Part
@@ -50,7 +51,7 @@ def routes(health: Health, services: Sequence[Service]) -> list[Route]:
         return answer
 
     async def healthy(request: Request) -> Response:
-        return own({service.name: service.health() for service in services}, detailed=is_trusted(request))
+        return own(dict(conditions(services)), detailed=is_trusted(request))
 
     async def ready(request: Request) -> Response:
         return PlainTextResponse("toban is ready.\n", headers=FRESH)
@@ -64,10 +65,10 @@ def routes(health: Health, services: Sequence[Service]) -> list[Route]:
     ]
 
 
-def own(conditions: dict[str, Condition], *, detailed: bool) -> Response:
+def own(parts: dict[str, Condition], *, detailed: bool) -> Response:
     """Return toban's own state, a line for each part of it."""
-    well = all(condition.ok for condition in conditions.values())
+    well = all(condition.ok for condition in parts.values())
     lines = ["toban is well." if well else "toban is not well."]
     if detailed:
-        lines += [f"[{'+' if it.ok else '-'}] {name}: {it.says}" for name, it in conditions.items()]
+        lines += [f"[{'+' if it.ok else '-'}] {name}: {it.says}" for name, it in parts.items()]
     return PlainTextResponse("\n".join(lines) + "\n", 200 if well else 503, FRESH)

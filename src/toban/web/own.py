@@ -1,9 +1,9 @@
 """toban's own API: what the commands and the first page show."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,14 +12,18 @@ from starlette.routing import Route
 import toban
 from toban.collect.collecting import Target
 from toban.core.alerts import Alert, Status
+from toban.core.isolation import Isolation, conditions
 from toban.core.ports import Service
 from toban.health.answering import Finding, Health
 from toban.health.checks import Part, Unknown
 from toban.health.figures import Value
 from toban.instruments.sources import Known
+from toban.state.quarantine import Quarantine
 from toban.web.alerts import as_json as alert_as_json
 from toban.web.json import Json
 from toban.web.words import words
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,30 +69,51 @@ class Own:
         targets: Callable[[], Sequence[Target]],
         health: Health,
         services: Sequence[Service],
+        quarantine: Quarantine | None = None,
     ) -> None:
         self._about = about
         self._alerts = alerts
         self._targets = targets
         self._health = health
         self._services = services
+        self._quarantine = quarantine
+
+    def report(self, owner: str, isolation: Isolation) -> None:
+        """Report what could not be shown."""
+        if self._quarantine:
+            self._quarantine.report(owner, isolation.failures)
 
     def routes(self) -> list[Route]:
         """Return the routes."""
         return [Route("/api/status", self.status)]
 
     async def overview(self) -> Overview:
-        """Return how everything is now."""
-        conditions = [(service.name, service.health()) for service in self._services]
-        return Overview(
+        """Return how everything is now; what can't be told is left out and reported."""
+        isolation = Isolation()
+
+        async def part(name: str, found: Awaitable[Sequence[T]]) -> Sequence[T]:
+            with isolation.item("overview", name):
+                return await found
+            return ()
+
+        async def alerts() -> Sequence[Alert]:
+            return [alert for alert in self._alerts() if alert.status is not Status.RESOLVED]
+
+        async def targets() -> Sequence[Target]:
+            return self._targets()
+
+        found = Overview(
             self._about,
-            [alert for alert in self._alerts() if alert.status is not Status.RESOLVED],
-            self._targets(),
-            await self._health.findings(Part.HEALTH),
-            await self._health.unknown(),
-            await self._health.figures(),
-            await self._health.missing(),
-            [(name, condition.ok, condition.says) for name, condition in conditions],
+            await part("alerts", alerts()),
+            await part("targets", targets()),
+            await part("health", self._health.findings(Part.HEALTH)),
+            await part("unknown", self._health.unknown()),
+            await part("figures", self._health.figures()),
+            await part("missing", self._health.missing()),
+            [(name, condition.ok, condition.says) for name, condition in conditions(self._services)],
         )
+        self.report("overview", isolation)
+        return found
 
     async def status(self, request: Request) -> Response:
         """Answer how everything is."""

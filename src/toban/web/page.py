@@ -13,7 +13,9 @@ from starlette.routing import Route
 import toban
 from toban.collect.collecting import Target
 from toban.core.alerts import Alert, Status, priority
+from toban.core.isolation import Isolation
 from toban.core.section import written
+from toban.health.answering import Finding
 from toban.health.checks import Unknown
 from toban.web.own import Overview, Own, remedy
 from toban.web.words import spoken, words
@@ -46,35 +48,49 @@ class Page:
     async def show(self, request: Request) -> Response:
         """Show how everything is, in the reader's language."""
         language = spoken(request.headers.get("accept-language", ""))
-        html = "".join(_html(await self._own.overview(), words(language), language))
+        parts = Parts(words(language)["unshown"])
+        html = "".join(_html(await self._own.overview(), words(language), language, parts))
+        self._own.report("page", parts)
         headers = {"content-security-policy": POLICY, "cache-control": "no-store", "vary": "accept-language"}
         return Response(html, headers={**headers, "x-content-type-options": "nosniff"}, media_type="text/html")
 
 
-def _html(overview: Overview, say: Mapping[str, str], language: str) -> Iterable[str]:
+class Parts(Isolation):
+    """Parts of a page: one that can't be written is a word that says so."""
+
+    def __init__(self, unshown: str) -> None:
+        super().__init__()
+        self._unshown = unshown
+
+    def part(self, name: str, written: Iterable[str]) -> str:
+        """Return what is written."""
+        with self.item("page part", name):
+            html = "".join(written)
+            html.encode()
+            return html
+        return f'<span class="unwell">{self._unshown}</span>'
+
+
+def _html(overview: Overview, say: Mapping[str, str], language: str, parts: Parts) -> Iterable[str]:
     yield f'<!doctype html><html lang="{language}"><meta charset="utf-8"><title>{say["title"]}</title>'
     yield '<meta name="viewport" content="width=device-width"><meta http-equiv="refresh" content="15">'
     yield '<link rel="stylesheet" href="/static/toban.css">'
     yield f"<header><h1>{say['title']}</h1>{_state(overview.well, say['well'], say['unwell'])}</header>"
-    yield from _alerts(overview, say, language)
-    yield from _shop(overview, say)
+    yield parts.part("alerts", _alerts(overview, say, language, parts))
+    yield parts.part("shop", _shop(overview, say))
     yield f"<h2>{say['watched']}</h2><table><thead><tr>"
     yield "".join(f"<th>{say[word]}" for word in ("target", "instance", "state", "looked", "took", "numbers"))
     yield "</thead><tbody>"
     for target in overview.targets:
-        yield from _row(target, say)
+        yield parts.part(f"target {target.name}", _row(target, say))
     yield f"</tbody></table><h2>{say['health']}</h2><ul>"
     for finding in overview.health:
-        reason = f": {escape(finding.message)}" if finding.message else ""
-        yield f"<li>{escape(finding.name)} {_state(finding.up, say['up'], say['down'] + reason)}"
+        yield parts.part(f"health {finding.name}", _finding(finding, say))
     yield f"</ul><h2>{say['unknown']}</h2><ul class=faint>"
-    for missing in overview.unknown:
-        yield f"<li>{escape(missing.name)}: {escape(_reason(missing, say))}"
-    for untold in overview.missing if overview.figures else ():
-        yield f"<li>{say[f'known-{untold.key}']}: {escape(say['added'].format(ways=remedy(untold, say)))}"
+    yield parts.part("unknown", _unknown(overview, say))
     yield f"</ul><h2>{say['toban']}</h2><ul>"
     for name, ok, says in overview.services:
-        yield f"<li>{escape(name)} {_state(ok, escape(says), escape(says))}"
+        yield parts.part(f"service {name}", [f"<li>{escape(name)} {_state(ok, escape(says), escape(says))}"])
     yield f"</ul><h2>{say['pages']}</h2><ul>"
     yield "".join(f'<li><a href="{escape(path)}">{escape(path)}</a> {say[word]}' for path, word in LINKS.items())
     about = overview.about
@@ -84,14 +100,27 @@ def _html(overview: Overview, say: Mapping[str, str], language: str) -> Iterable
     yield f"</ul><footer>{escape(since)}</footer></html>"
 
 
-def _alerts(overview: Overview, say: Mapping[str, str], language: str) -> Iterable[str]:
+def _finding(finding: Finding, say: Mapping[str, str]) -> Iterable[str]:
+    reason = f": {escape(finding.message)}" if finding.message else ""
+    yield f"<li>{escape(finding.name)} {_state(finding.up, say['up'], say['down'] + reason)}"
+
+
+def _unknown(overview: Overview, say: Mapping[str, str]) -> Iterable[str]:
+    """Show what nobody can tell, and what would add it."""
+    for missing in overview.unknown:
+        yield f"<li>{escape(missing.name)}: {escape(_reason(missing, say))}"
+    for untold in overview.missing if overview.figures else ():
+        yield f"<li>{say[f'known-{untold.key}']}: {escape(say['added'].format(ways=remedy(untold, say)))}"
+
+
+def _alerts(overview: Overview, say: Mapping[str, str], language: str, parts: Parts) -> Iterable[str]:
     """Show what fires, and what soon may."""
     if not overview.alerts:
         return
     fire = any(alert.status is Status.FIRING for alert in overview.alerts)
     yield f"<h2>{say['alerts' if fire else 'pending']}</h2><ul{' class=alerts' if fire else ''}>"
     for alert in sorted(overview.alerts, key=lambda it: it.status is not Status.FIRING):
-        yield from _alert(alert, say, language)
+        yield parts.part(f"alert {alert.name}", _alert(alert, say, language))
     yield "</ul>"
 
 

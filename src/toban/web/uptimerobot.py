@@ -11,8 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from toban.alerting.outside import Outside, Posted
-from toban.core.labels import Labels
+from toban.alerting.outside import Outside, Posted, posted
 from toban.core.ports import Clock
 from toban.web.bodies import BodyError, body_of
 from toban.web.json import Json
@@ -58,7 +57,10 @@ class Uptimerobot:
         except BodyError as error:
             return Json({"error": str(error)}, error.status)
         said = fields(body.decode("utf-8", "replace"), dict(request.query_params))
-        posted = alerts(said, self._clock.now())
+        try:
+            posted = alerts(said, self._clock.now())
+        except ValueError as error:
+            return Json({"error": str(error)}, 400)
         if not posted:
             wanted = "monitorID and alertType (1 down, 2 up, 3 certificate): see docs/NOTIFYING.md for the template"
             return Json({"error": f"the event says no {wanted}"}, 400)
@@ -78,7 +80,11 @@ def fields(body: str, query: Mapping[str, str]) -> dict[str, str]:
 
 
 def alerts(said: Mapping[str, str], now: datetime) -> list[Posted]:
-    """Return the alerts that an event begins or ends; none, when it names no monitor or is of an unknown sort."""
+    """
+    Return the alerts that an event begins or ends; none, when it names no monitor or is of an unknown sort.
+
+    Raises ``ValueError`` for what is longer than is accepted.
+    """
     sort, monitor = said.get("alertType", ""), said.get("monitorID", "")
     if not monitor or sort not in {DOWN, UP, CERTIFICATE}:
         return []
@@ -91,7 +97,7 @@ def alerts(said: Mapping[str, str], now: datetime) -> list[Posted]:
     if said.get("alertDetails"):
         annotations["description"] = said["alertDetails"][:500]
     ends = at if sort == UP else now + (LASTS if sort == DOWN else REMINDED)
-    return [Posted(Labels({key: value for key, value in labels.items() if value}), annotations, at, ends)]
+    return [posted(labels, annotations, min(at, ends), ends)]
 
 
 def _time(text: str, now: datetime) -> datetime:

@@ -1,6 +1,7 @@
 """Health, /metrics, /federate, the first page, and who may see them."""
 
 import re
+from collections.abc import Iterator
 
 import pytest
 
@@ -8,6 +9,7 @@ from tests.unit.web.conftest import NOW
 from toban.core.alerts import Acknowledgement, Alert, Status
 from toban.core.labels import Labels
 from toban.core.ports import Condition
+from toban.web import page
 from toban.web.words import LANGUAGES, spoken, words
 
 
@@ -168,6 +170,48 @@ async def test_what_fires_stands_first_in_the_reader_s_language(client, alerts):
     assert "ディスク逼迫" in japanese
     assert [it["name"] for it in told["alerts"]] == ["disk_usage_high"] * 2
     assert not told["well"]
+
+
+async def test_a_part_that_can_not_be_shown_costs_the_others_nothing(client, alerts, monkeypatch):
+    """
+    One alert, one target, one service, a whole part: there is a word in its place.
+    """
+    ann, nobody = Acknowledgement("ann", NOW), Acknowledgement("\ud800", NOW)
+    for name, acknowledged in (("good", ann), ("bad", nobody)):
+        labels = Labels({"alertname": name})
+        alerts.append(Alert(labels, {"summary": f"{name} one"}, Status.FIRING, NOW, acknowledged=acknowledged))
+    row = page._row
+
+    def broken(*_: object) -> Iterator[str]:
+        yield str(1 / 0)
+
+    monkeypatch.setattr(page, "_row", lambda target, say: (broken if target.name == "late" else row)(target, say))
+    monkeypatch.setattr(page, "_shop", broken)
+    answer = await client.get("/")
+    assert answer.status_code == 200
+    for shown in ("good one", "ann looks after it", "<td>host<td>local<td>", "toban itself", "</html>"):
+        assert shown in answer.text
+    assert "bad one" not in answer.text
+    assert answer.text.count("this can't be shown") == 3
+
+
+async def test_what_can_not_be_told_is_left_out_of_the_overview(client, collecting, monkeypatch):
+    """
+    A service that can't say how it is is not well; the rest is told.
+    """
+
+    async def figures(_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(collecting, "health", lambda: 1 / 0)
+    monkeypatch.setattr("toban.health.answering.Health.figures", figures)
+    told = (await client.get("/api/status")).json()
+    assert [it["name"] for it in told["targets"]] == ["host", "postgres", "late"]
+    assert told["toban"] == [
+        {"name": "collect", "ok": False, "says": "can't tell how it is: ZeroDivisionError: division by zero"}
+    ]
+    assert (await client.get("/-/healthy")).status_code == 503
+    assert (await client.get("/")).status_code == 200
 
 
 async def test_what_is_not_there_is_not_found(client):

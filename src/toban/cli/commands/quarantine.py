@@ -1,0 +1,43 @@
+"""Rows of state that can't be read: list, forget."""
+
+import json
+from pathlib import Path
+
+import click
+
+from toban.cli.asking import ask, data_option, json_option, tell, who
+from toban.cli.telling import printable
+
+
+@click.group
+@data_option
+@click.pass_context
+def command(context: click.Context, data: Path | None) -> None:
+    """Show rows of state that can't be read. They are kept until you forget them; toban goes on without them."""
+    context.obj = data
+
+
+@command.command("list")
+@json_option
+@click.pass_obj
+def show(data: Path | None, as_json: bool) -> None:
+    """Show each row: where it was, what it holds, and why it can't be read."""
+    found = ask("/api/quarantine", data)
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    for row in found["rows"]:
+        at = row["at"][:16].replace("T", " ")
+        click.echo(
+            printable(f"{row['id']}  {at}Z  {row['source']}  {row['key']}\n    {row['error']}\n    {row['content']}")
+        )
+    click.echo(printable(found["says"]))
+
+
+@command.command("forget")
+@click.argument("row")
+@click.pass_obj
+def forget(data: Path | None, row: str) -> None:
+    """Delete ROW (its number) for good."""
+    tell("/api/quarantine/forget", data, id=row, by=who())
+    click.echo(f"row {row} is deleted")

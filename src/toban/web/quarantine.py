@@ -1,0 +1,52 @@
+"""What of state can't be read: shown, and forgotten when somebody has looked at it."""
+
+from dataclasses import asdict
+
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from toban.core import bounds
+from toban.core.ports import Clock
+from toban.state import journal, quarantine
+from toban.state.door import State
+from toban.web.alerts import NoSuchError, guarded, said_in
+from toban.web.json import Json
+
+
+class Quarantined:
+    """Shows the rows in quarantine."""
+
+    def __init__(self, state: State, clock: Clock) -> None:
+        self._state = state
+        self._clock = clock
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route("/api/quarantine", guarded(self.rows)),
+            Route("/api/quarantine/forget", guarded(self.forget), methods=["POST"]),
+        ]
+
+    async def rows(self, request: Request) -> Response:
+        """Answer the newest rows in quarantine, and what is skipped or can't be read in words."""
+        found = await self._state.transaction(quarantine.rows)
+        rows = [{**asdict(row), "at": row.at.isoformat()} for row in found]
+        return Json({"rows": rows, "says": self._state.quarantine.health().says})
+
+    async def forget(self, request: Request) -> Response:
+        """Delete a row that is in quarantine: `id`, and `by` whom."""
+        said = await said_in(request, id=20, by=bounds.PERSON_LENGTH)
+        now, number = self._clock.now(), int(said["id"]) if said["id"].isdecimal() else 0
+
+        def work(connection: Connection) -> bool:
+            there = quarantine.forget(connection, number)
+            if there:
+                journal.note(connection, said["by"], "deleted a row from quarantine", now, row=number)
+            return there
+
+        if not await self._state.transaction(work):
+            raise NoSuchError(f"there is no row {said['id']!r} in quarantine")
+        await self._state.quarantine.look()
+        return Json({"forgotten": number})
