@@ -257,3 +257,59 @@ async def api_key(http: httpx2.AsyncClient, shop: Store) -> str:
         ... on CreateApiKeyResult { apiKey } } }"""
     made = await http.post(shop.admin_api, json={"query": make}, headers=headers)
     return str(made.json()["data"]["createApiKey"]["apiKey"])
+
+
+async def test_how_attempts_to_pay_end_is_told_for_the_last_minutes(shop: Store, watch: Watch):
+    """
+    By method, how they ended and window, with zeros; orders in a row that failed; those who try again and again.
+    """
+    statement = """INSERT INTO payment (method, amount, state, "createdAt", "orderId", metadata)
+        SELECT %s, 4200, %s, localtimestamp - %s::interval,
+          (SELECT id FROM "order" ORDER BY id OFFSET %s LIMIT 1), '{}'"""
+    owner = shop.database_url.replace("toban@", "postgres@")
+    with psycopg.connect(owner, autocommit=True) as connection:
+        for order in ("FIRST", "SECOND"):
+            connection.execute(
+                """INSERT INTO "order" (type, code, state, active, "couponCodes", "shippingAddress", "billingAddress",
+                     "currencyCode", "subTotal", "subTotalWithTax", shipping, "shippingWithTax")
+                   VALUES ('Regular', %s, 'ArrangingPayment', true, '', '{}', '{}', 'USD', 4200, 4200, 0, 0)""",
+                [order],
+            )
+        last = connection.execute("""SELECT count(*) FROM "order" """).fetchone()[0] - 1
+        for state, age, place in (
+            ("Settled", "20 minutes", last),
+            ("Declined", "10 minutes", last),
+            *[("Error", "1 minute", last)] * 5,
+            ("Declined", "2 minutes", last - 1),
+            ("Created", "1 minute", last),
+        ):
+            connection.execute(statement, ["konbini", state, age, place])
+        try:
+            await watch.look()
+            found = await watch.collector.collect(watch.tools)
+        finally:
+            connection.execute("DELETE FROM payment WHERE method = 'konbini'")
+            connection.execute("""DELETE FROM "order" WHERE code IN ('FIRST', 'SECOND')""")
+
+    def of(name: str, **labels: str) -> dict[tuple[str, ...], float]:
+        return {
+            tuple(value for label, value in sample.labels.items() if label not in labels): sample.value
+            for sample in found.samples
+            if sample.family.name == name and labels.items() <= sample.labels.items()
+        }
+
+    assert of("vendure_payments_recent", method="konbini") == {
+        ("declined", "30m"): 2,
+        ("declined", "3m"): 1,
+        ("error", "30m"): 5,
+        ("error", "3m"): 5,
+        ("succeeded", "30m"): 1,
+        ("succeeded", "3m"): 0,
+    }
+    assert of("vendure_payments_failing_orders", method="konbini") == {(): 2}
+    assert of("vendure_payments_of_order_highest")[()] >= 6
+    assert of("vendure_payments_of_order_repeated")[()] >= 1
+    assert of("vendure_payment_attempts", order="SECOND") == {("USD",): 6}
+    assert of("vendure_payment_attempts_amount", order="SECOND") == {("USD",): 42}
+    assert of("vendure_refunds") == {("Failed",): 0, ("Pending",): 0}
+    assert of("vendure_variants_free") == {(): 0}

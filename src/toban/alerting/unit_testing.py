@@ -7,7 +7,8 @@ https://prometheus.io/docs/prometheus/latest/configuration/unit_testing_rules/
 import asyncio
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Final
@@ -16,20 +17,25 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from toban.alerting import judging
 from toban.alerting.groups import AlertRule, Group, Length, Part, RecordingRule, Text, read
-from toban.alerting.recording import told
+from toban.alerting.recording import ALERTS, FOR_STATE, told
 from toban.alerting.states import Standings, step
 from toban.alerting.templating.template import External
 from toban.core.alerts import ALERTNAME, Status
 from toban.core.answers import Answer
 from toban.core.errors import QueryError, SettingsError
-from toban.core.labels import Labels
+from toban.core.labels import NAME, Labels
+from toban.core.matching import Matcher
 from toban.core.samples import STALE, moment
 from toban.core.section import worded
 from toban.core.yaml_text import load
 from toban.promql.engine import Engine
+from toban.promql.nodes import Node, selectors
 from toban.promql.replies import Reply, replies
 from toban.promql.scripts import ScriptError, labels_of, values_of
+from toban.promql.syntax import ParseError, parse
 from toban.promql.testing import MemorySource
+
+SHOWN: Final = {ALERTS.name, FOR_STATE.name}
 
 MOST_STEPS: Final = 200_000
 """How many times a test may judge its rules."""
@@ -133,6 +139,28 @@ def _rules(folder: Path, pattern: str) -> Iterator[Group]:
         yield from read(path.read_text(encoding="utf-8"), str(path))
 
 
+def _asked_about(groups: Sequence[Group], test: _Test) -> list[Group]:
+    """
+    Return the rules on which a test depends: those that record, and the alerts that it names.
+
+    All of them where something reads what alerts write.
+    """
+    queries = [rule.query.root for group in groups for rule in group.rules]
+    with suppress(ParseError):  # the question itself says what is wrong with it
+        queries += [parse(one.expr).root for one in test.promql_expr_test]
+    if any(matcher.name == NAME and matcher.value in SHOWN for it in queries for matcher in _matchers(it)):
+        return list(groups)
+    named = {one.alertname for one in test.alert_rule_test}
+    return [
+        replace(group, rules=[rule for rule in group.rules if isinstance(rule, RecordingRule) or rule.name in named])
+        for group in groups
+    ]
+
+
+def _matchers(query: Node) -> Iterator[Matcher]:
+    return (matcher for selector in selectors(query) for matcher in selector.matchers)
+
+
 class _InMemory:
     """An engine that answers in the same breath."""
 
@@ -151,7 +179,7 @@ class _Run:
 
     def __init__(self, test: _Test, groups: Sequence[Group], every: timedelta, name: str) -> None:
         self.test = test
-        self.groups = groups
+        self.groups = _asked_about(groups, test)
         self.every = every
         self.name = name
         self.source = MemorySource()

@@ -60,7 +60,12 @@ NUMBERS: Final = (
     ),
     Known(
         "processes",
-        ("v8js_memory_heap_used_bytes", "nodejs_heap_limit_bytes", "nodejs_eventloop_utilization_ratio"),
+        (
+            "v8js_memory_heap_used_bytes",
+            "nodejs_heap_limit_bytes",
+            "nodejs_eventloop_utilization_ratio",
+            "nodejs_eventloop_delay_p99_seconds",
+        ),
         {Source.PLAIN: "each minute", Source.ENRICHED: "each minute"},
     ),
     Known(

@@ -91,7 +91,7 @@ NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     "customer": ("id",),
     "global_settings": ("createdAt", "trackInventory", "outOfStockThreshold"),
     "history_entry": ("type", "data", "createdAt", "orderId"),
-    "job_record": ("id", "createdAt", "queueName", "state", "settledAt", "isSettled", "attempts"),
+    "job_record": ("id", "createdAt", "queueName", "state", "startedAt", "settledAt", "isSettled", "attempts"),
     "order": (
         *("id", "updatedAt", "type", "code", "state", "active", "orderPlacedAt", "currencyCode", "customerId"),
         *("subTotal", "subTotalWithTax", "shipping", "shippingWithTax"),
@@ -99,12 +99,13 @@ NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     "order_channels_channel": ("orderId", "channelId"),
     "order_line": ("orderId", "adjustments", "taxLines", "listPriceIncludesTax", "quantity"),
     "order_promotions_promotion": ("orderId", "promotionId"),
-    "payment": ("id", "createdAt", "method", "state", "errorMessage", "orderId"),
+    "payment": ("id", "createdAt", "method", "state", "amount", "errorMessage", "orderId"),
     "product": ("id", "deletedAt", "enabled"),
     "product_variant": (
         *("id", "deletedAt", "enabled", "sku", "productId", "trackInventory", "outOfStockThreshold"),
         "useGlobalOutOfStockThreshold",
     ),
+    "product_variant_price": ("variantId", "price"),
     "refund": ("state", "createdAt"),
     "scheduled_task_record": ("taskId", "enabled", "lockedAt", "lastExecutedAt", "lastResult"),
     "search_index_item": ("productVariantId",),

@@ -10,8 +10,8 @@ import yaml
 
 from tests.needs import need
 from toban.alerting import unit_testing
-from toban.alerting.groups import AlertRule
 from toban.alerting.loading import shipped
+from toban.promql.nodes import Call, walk
 
 RULES = Path(__file__).parents[3] / "src/toban/alerting/rules"
 TESTS = Path(__file__).parents[2] / "rules"
@@ -50,8 +50,24 @@ def test_every_rule_has_a_test_that_fires_and_one_that_stays_quiet():
     By their names.
     """
     names = {test["name"] for path in FILES for test in yaml.safe_load(path.read_text())["tests"]}
-    rules = {rule.name for group in shipped() for rule in group.rules}
-    assert names == {f"{rule} {how}" for rule in rules for how in ("fires", "stays quiet")}
+    rules = {rule.name for group in shipped() for rule in group.alerts}
+    assert {f"{rule} {how}" for rule in rules for how in ("fires", "stays quiet")} <= names
+    assert {name.partition(" ")[0] for name in names} == rules
+
+
+def test_a_rule_over_rates_has_a_test_of_what_comes_after_the_mend():
+    """
+    Rates decay: a rule over them could fire for what is over.
+    """
+    names = {test["name"] for path in FILES for test in yaml.safe_load(path.read_text())["tests"]}
+    over_rates = {
+        rule.name
+        for group in shipped()
+        for rule in group.alerts
+        if any(call.name in {"rate", "increase"} for call in walk(rule.query.root) if isinstance(call, Call))
+    }
+    mended = {name.partition(" ")[0] for name in names if "after the mend" in name or "for what is over" in name}
+    assert over_rates - mended == set()
 
 
 def test_every_rule_says_what_to_do_in_both_languages():
@@ -59,8 +75,7 @@ def test_every_rule_says_what_to_do_in_both_languages():
     Whatever is said in one is said in the other; numbers and their limits go together.
     """
     for group in shipped():
-        for rule in group.rules:
-            assert isinstance(rule, AlertRule)
+        for rule in group.alerts:
             told = set(rule.annotations)
             assert {"summary", "summary_ja", "action", "action_ja"} <= told, rule.name
             bare = {it: re.sub(r"{{.*?}}", "", rule.annotations[it].source) for it in told & {"value", "limit"}}
@@ -76,7 +91,7 @@ def test_the_originals_rules_keep_their_names_times_and_words(name):
     """
     What had to be corrected is their condition alone.
     """
-    (rule,) = (rule for group in shipped() for rule in group.rules if rule.name == name)
+    (rule,) = (rule for group in shipped() for rule in group.alerts if rule.name == name)
     time, severity, channels, words = ORIGINAL[name]
     assert f"{int(rule.hold.total_seconds() // 60)}m" == time
     assert (rule.severity, rule.labels["channels"].source) == (severity, channels)

@@ -74,8 +74,7 @@ def test_without_a_network_one_is_told_before_npm_tries_for_minutes(programs):
     put(programs / "node", "echo v22.0.0")
     put(
         programs / "npm",
-        "echo 'npm error code ENOTFOUND\nnpm error request to https://a.example failed, reason: ENOTFOUND' >&2;"
-        " exit 1",
+        "echo 'npm error code ENOTFOUND\nnpm error request to https://a.example failed, reason: ENOTFOUND' >&2; exit 1",
     )
 
     with pytest.raises(DemoError, match=r"the npm registry does not answer \(request to https.*ENOTFOUND\): the shop"):

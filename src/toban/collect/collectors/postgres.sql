@@ -15,6 +15,7 @@
 -- longest_transaction_seconds: Age of the oldest transaction of a client.
 -- longest_statement_seconds: Age of the oldest statement that is still being executed for a client.
 -- blocked_sessions: Client sessions that wait for a lock.
+-- longest_lock_wait_seconds: Age of the oldest statement that waits for a lock.
 -- hidden_sessions: Client sessions whose state toban's role may not see.
 -- standby: Whether the server is a standby that follows another one (1) or not (0).
 -- start_time_seconds: When the server was started, since the epoch.
@@ -45,6 +46,8 @@ SELECT
     CASE WHEN seen.any THEN greatest(0, coalesce(extract(epoch FROM max(now() - query_start)
         FILTER (WHERE others AND state = 'active')), 0)) END AS longest_statement_seconds,
     CASE WHEN seen.any THEN count(*) FILTER (WHERE others AND wait_event_type = 'Lock') END AS blocked_sessions,
+    CASE WHEN seen.any THEN greatest(0, coalesce(extract(epoch FROM max(now() - query_start)
+        FILTER (WHERE others AND wait_event_type = 'Lock')), 0)) END AS longest_lock_wait_seconds,
     count(*) FILTER (WHERE others AND state IS NULL) AS hidden_sessions,
     pg_is_in_recovery()::int AS standby,
     extract(epoch FROM pg_postmaster_start_time()) AS start_time_seconds

@@ -64,6 +64,7 @@ PROCESSED: Final = counter(
     "redis_commands_processed_total", 'Commands processed, by name; "all" where the server does not tell them apart.'
 )
 FAULTS: Final = counter("redis_commands_failed_total", "Commands that were refused or failed, by name.")
+ERRORS: Final = counter("redis_errors_total", "Errors that commands were answered with, by their class.")
 SPENT: Final = counter("redis_command_seconds_total", "Time that commands took in the server, by name.", "seconds")
 ABOUT: Final = gauge("redis_info", "Which server it is; always 1.")
 FAILED: Final = gauge(
@@ -72,9 +73,17 @@ FAILED: Final = gauge(
 OURS: Final = counter("toban_redis_commands_total", "Commands that toban itself has sent to the shop's Redis.")
 
 FAMILIES: Final = (
-    *FIELDS.values(), *STATES.values(), LIMIT, SAVED, LINK, BEHIND, KEYS, EXPIRING, PROCESSED, FAULTS, SPENT, ABOUT,
-    FAILED, OURS,
+    *FIELDS.values(), *STATES.values(), LIMIT, SAVED, LINK, BEHIND, KEYS, EXPIRING, PROCESSED, FAULTS, ERRORS, SPENT,
+    ABOUT, FAILED, OURS,
 )  # fmt: skip  # one line a metric says no more
+
+REFUSED_WRITES: Final = ("OOM", "MISCONF", "READONLY", "NOREPLICAS")
+"""The errors by which a server refuses to write; told from the beginning, so that the first one is seen."""
+
+CLASSES: Final = frozenset(
+    (*REFUSED_WRITES, "ERR", "LOADING", "BUSY", "NOAUTH", "WRONGPASS", "NOPERM", "WRONGTYPE", "NOSCRIPT", "EXECABORT")
+) | {"CLUSTERDOWN", "MOVED", "ASK", "MASTERDOWN", "UNKILLABLE", "NOTREADY"}
+"""The errors that are told apart; a script may make up others."""
 
 COMMANDS: Final = 150
 """How many commands are told apart; what comes later is counted under ``other``."""
@@ -169,6 +178,7 @@ def said(info: Info, now: datetime, database: str) -> Iterator[Sample]:
     for (name, well), family in STATES.items():
         if (value := info.state(name, well)) is not None:
             yield family.sample(value)
+    yield from errors(info)
     # To Upstash memory is a cache in front of the disk: full is its ordinary state there.
     if info.product != "upstash" and (limit := info.number("maxmemory")):
         yield LIMIT.sample(limit)
@@ -199,6 +209,20 @@ def by_command(commands: Mapping[str, Mapping[str, str]], apart: set[str]) -> It
     for command, values in figures.items():
         for family, value in zip((PROCESSED, FAULTS, SPENT), values, strict=True):
             yield family.sample(value, command=command)
+
+
+def errors(info: Info) -> Iterator[Sample]:
+    """Return how often commands were answered with an error, by its class (Redis 6.2, Valkey)."""
+    if "total_error_replies" not in info.fields:
+        return
+    found = dict.fromkeys(REFUSED_WRITES, 0.0)
+    for name, held in info.fields.items():
+        if name.startswith("errorstat_"):
+            error = name.removeprefix("errorstat_")
+            error = error if error in CLASSES else "other"
+            found[error] = found.get(error, 0.0) + (number(held.removeprefix("count=")) or 0)
+    for error, many in found.items():
+        yield ERRORS.sample(many, error=error)
 
 
 def calls(held: Mapping[str, str]) -> float:

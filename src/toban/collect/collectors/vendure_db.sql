@@ -2,7 +2,9 @@
 --
 -- Two clocks: times that Vendure's processes write (orderPlacedAt, startedAt, settledAt, expires, lastExecutedAt,
 -- lockedAt) are in their time zone, which is `toban.zone` here; createdAt and updatedAt are PostgreSQL's own now(), in
--- the time zone of the shop's sessions, which is set for the transaction. `toban.unit` is how many minor units make one of the currency. `needs` names tables.
+-- the time zone of the shop's sessions, which is set for the transaction. `toban.unit` is how many minor units make one
+-- of the currency. `needs` names tables. `<newest payments>` leaves out old rows without an index on createdAt, where
+-- ids count up.
 
 -- query: vendure_orders_stuck
 -- every: 2m
@@ -12,6 +14,69 @@ SELECT count(DISTINCT o.id) AS value
 FROM "order" o JOIN payment p ON p."orderId" = o.id
 WHERE o."orderPlacedAt" IS NULL AND o.active AND o.state = 'ArrangingPayment'
   AND p.state IN ('Authorized', 'Settled') AND p."createdAt" < localtimestamp - interval '1 minute';
+
+-- query: vendure_order_stuck
+-- every: 1m
+-- needs: order payment
+-- seconds: How long such an order has been waiting, by its code, for the five that wait longest.
+SELECT o.code AS label_order, extract(epoch FROM localtimestamp - min(p."createdAt")) AS seconds
+FROM "order" o JOIN payment p ON p."orderId" = o.id
+WHERE o."orderPlacedAt" IS NULL AND o.active AND o.state = 'ArrangingPayment'
+  AND p.state IN ('Authorized', 'Settled') AND p."createdAt" < localtimestamp - interval '1 minute'
+GROUP BY 1 ORDER BY 2 DESC LIMIT 5;
+
+-- query: vendure_payments_recent
+-- needs: payment
+-- value: Attempts to pay of the last minutes (window), by method and how they ended: succeeded, declined, error.
+WITH newest AS (
+    SELECT method, "createdAt", CASE state WHEN 'Declined' THEN 'declined' WHEN 'Error' THEN 'error' ELSE 'succeeded' END AS outcome
+    FROM payment WHERE <newest payments> state <> 'Created'
+)
+SELECT methods.method AS label_method, outcomes.outcome AS label_outcome, windows.name AS label_window,
+       count(newest.method) AS value
+FROM (SELECT DISTINCT method FROM newest) methods
+CROSS JOIN (VALUES ('succeeded'), ('declined'), ('error')) outcomes (outcome)
+CROSS JOIN (VALUES ('3m', interval '3 minutes'), ('30m', interval '30 minutes')) windows (name, length)
+LEFT JOIN newest ON newest.method = methods.method AND newest.outcome = outcomes.outcome
+  AND newest."createdAt" > localtimestamp - windows.length
+GROUP BY 1, 2, 3;
+
+-- query: vendure_payments_failing
+-- needs: payment
+-- orders: Orders in a row for which paying by this method failed: those since the last attempt that succeeded.
+WITH newest AS (
+    SELECT method, "orderId", "createdAt", state IN ('Declined', 'Error') AS failed
+    FROM payment WHERE <newest payments> state <> 'Created'
+), succeeded AS (
+    SELECT method, max("createdAt") AS at FROM newest WHERE NOT failed GROUP BY 1
+)
+SELECT newest.method AS label_method,
+       count(DISTINCT newest."orderId") FILTER (
+           WHERE newest.failed AND newest."createdAt" > coalesce(succeeded.at, '-infinity')
+             AND newest."createdAt" > localtimestamp - interval '1 day'
+       ) AS orders
+FROM newest LEFT JOIN succeeded USING (method) GROUP BY 1;
+
+-- query: vendure_payments_of_order
+-- needs: payment
+-- highest: The most failed attempts to pay for one order within an hour: many are somebody who tries cards.
+-- repeated: Orders with five failed attempts or more within an hour.
+WITH tried AS (
+    SELECT count(*) AS attempts FROM payment
+    WHERE <newest payments> "createdAt" > localtimestamp - interval '1 hour' AND state IN ('Declined', 'Error')
+    GROUP BY "orderId"
+)
+SELECT coalesce(max(attempts), 0) AS highest, count(*) FILTER (WHERE attempts >= 5) AS repeated FROM tried;
+
+-- query: vendure_payment_attempts
+-- needs: payment order money
+-- value: Failed attempts to pay for an order within an hour, by its code, for the five with most of at least three.
+-- amount: What was to be paid with the last of them, in major units of its currency.
+SELECT o.code AS label_order, o."currencyCode" AS label_currency, count(*) AS value,
+       (array_agg(p.amount ORDER BY p.id DESC))[1] / current_setting('toban.unit')::numeric AS amount
+FROM payment p JOIN "order" o ON o.id = p."orderId"
+WHERE <newest payments> p."createdAt" > localtimestamp - interval '1 hour' AND p.state IN ('Declined', 'Error')
+GROUP BY 1, 2 HAVING count(*) >= 3 ORDER BY 3 DESC, 1 LIMIT 5;
 
 -- query: vendure_carts
 -- every: 5m
@@ -32,9 +97,9 @@ GROUP BY 1;
 -- needs: refund
 -- value: Refunds by state; those that are pending or failed want somebody.
 -- oldest_seconds: How long ago the oldest of them was asked for.
-SELECT state AS label_state, count(*) AS value,
-       extract(epoch FROM localtimestamp - min("createdAt")) AS oldest_seconds
-FROM refund WHERE state IN ('Pending', 'Failed') GROUP BY 1;
+SELECT states.state AS label_state, count(refund.state) AS value,
+       coalesce(extract(epoch FROM localtimestamp - min(refund."createdAt")), 0) AS oldest_seconds
+FROM (VALUES ('Pending'), ('Failed')) states (state) LEFT JOIN refund ON refund.state = states.state GROUP BY 1;
 
 -- query: vendure_jobs
 -- needs: job_record
@@ -42,12 +107,15 @@ FROM refund WHERE state IN ('Pending', 'Failed') GROUP BY 1;
 -- oldest_waiting_seconds: How long the oldest job has been waiting to be begun, by queue.
 -- running: Jobs that are being done, by queue.
 -- retrying: Jobs that failed and wait to be tried again, by queue.
+-- longest_running_seconds: How long the job has been running that was begun first, by queue.
 SELECT "queueName" AS label_queue,
        count(*) FILTER (WHERE state = 'PENDING') AS waiting,
        count(*) FILTER (WHERE state = 'RUNNING') AS running,
        count(*) FILTER (WHERE state = 'RETRYING') AS retrying,
        coalesce(extract(epoch FROM localtimestamp - min("createdAt") FILTER (WHERE state = 'PENDING')), 0)
-         AS oldest_waiting_seconds
+         AS oldest_waiting_seconds,
+       coalesce(extract(epoch FROM now() - min("startedAt" AT TIME ZONE current_setting('toban.zone'))
+         FILTER (WHERE state = 'RUNNING')), 0) AS longest_running_seconds
 FROM job_record GROUP BY 1;
 
 -- query: vendure_scheduled_task
@@ -86,6 +154,16 @@ WITH stock AS (
 SELECT count(*) FILTER (WHERE left_over <= 5) AS low, count(*) FILTER (WHERE left_over <= 0) AS out,
        count(*) FILTER (WHERE on_hand < 0) AS negative
 FROM stock;
+
+-- query: vendure_variants
+-- every: 5m
+-- needs: product_variant product product_variant_price
+-- free: Variants that can be bought for nothing in a channel.
+SELECT count(DISTINCT pv.id) AS free
+FROM product_variant_price price
+JOIN product_variant pv ON pv.id = price."variantId"
+JOIN product p ON p.id = pv."productId"
+WHERE price.price <= 0 AND pv."deletedAt" IS NULL AND p."deletedAt" IS NULL AND pv.enabled AND p.enabled;
 
 -- query: vendure_sessions
 -- every: 10m
