@@ -7,7 +7,12 @@ from statistics import median
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
+
+# A machine that has other things to do fails no test.
+settings.register_profile("toban", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("toban")
 
 
 class Sharing(LoadScopeScheduling):

@@ -156,8 +156,11 @@ class Line:
 
 
 def alert_of(name: str, labels: Mapping[str, str], when: datetime) -> Alert:
-    given = Labels({"alertname": name, "severity": "warning", "channels": "slack", **labels})
-    return Alert(given, {"summary": f"{name} is wrong"}, Status.FIRING, when, fired=when, value=1.0)
+    """Return an alert that fires; ``window`` among the labels is how far back its query looks."""
+    window = length(labels.get("window", "0s"))
+    own = {label: value for label, value in labels.items() if label != "window"}
+    given = Labels({"alertname": name, "severity": "warning", "channels": "slack", **own})
+    return Alert(given, {"summary": f"{name} is wrong"}, Status.FIRING, when, fired=when, value=1.0, window=window)
 
 
 def reread(picture: Picture) -> Picture:

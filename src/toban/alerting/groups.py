@@ -15,7 +15,10 @@ from toban.core.labels import NAME, is_label_name, is_metric_name
 from toban.core.section import Section, duration, worded
 from toban.core.yaml_text import load
 from toban.promql import syntax
-from toban.promql.nodes import Query
+from toban.promql.nodes import Query, Range, walk
+
+LONGEST_WINDOW: Final = timedelta(minutes=20)
+"""How long an alert is taken at most for what came of something that is over."""
 
 LARGEST: Final = 4_000_000
 """Characters: what is longer is no rule file."""
@@ -46,6 +49,12 @@ class AlertRule:
         """
         labels = ",".join(f"{name}={self.labels[name].source}" for name in sorted(self.labels))
         return f"{self.name}{{{labels}}}"
+
+    @property
+    def window(self) -> timedelta:
+        """The shortest range that its query reads: what is over may be seen in it for so long."""
+        spans = [node.span for node in walk(self.query.root) if isinstance(node, Range)]
+        return min(timedelta(milliseconds=min(spans, default=0)), LONGEST_WINDOW)
 
     @property
     def severity(self) -> str:

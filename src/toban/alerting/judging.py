@@ -57,7 +57,7 @@ async def findings(
         whose = Labels({**given, **labels, ALERTNAME: rule.name})
         if whose in found:
             raise QueryError("vector contains metrics with the same labelset after applying alert labels")
-        found[whose] = Finding(value, annotations)
+        found[whose] = Finding(value, annotations, window=rule.window)
     return found
 
 

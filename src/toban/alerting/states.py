@@ -31,6 +31,7 @@ class Finding:
     value: float
     annotations: Mapping[str, str]
     link: str = ""
+    window: timedelta = timedelta()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,10 @@ def step(before: Standings, found: Mapping[Labels, Finding], now: datetime, hold
     for labels, finding in found.items():
         standing = before.get(labels)
         if standing is None or standing.alert.status is Status.RESOLVED:
-            alert = Alert(labels, finding.annotations, Status.PENDING, now, value=finding.value, link=finding.link)
+            alert = Alert(labels, finding.annotations, Status.PENDING, now)
         else:
-            alert = replace(standing.alert, annotations=finding.annotations, value=finding.value, link=finding.link)
+            alert = replace(standing.alert, annotations=finding.annotations)
+        alert = replace(alert, value=finding.value, link=finding.link, window=finding.window)
         # A clock that was set back must not make it wait for that long again.
         alert = replace(alert, starts=min(alert.starts, now))
         if alert.status is Status.PENDING and now - alert.starts >= hold:

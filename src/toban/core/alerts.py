@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Self
 
@@ -41,7 +41,8 @@ class Alert:
     One thing that is wrong, told from others by its labels.
 
     ``starts`` is since when its condition was true, ``fired`` when it began to fire, ``ends`` when it was over.
-    ``source`` tells who judged: toban, or the name of who sent it. ``link`` leads to what it was judged by.
+    ``source`` tells who judged: toban, or the name of who sent it. ``link`` leads to what it was judged by. ``window``
+    is how far back its query looks: what is over can make it fire for so long.
     """
 
     labels: Labels
@@ -54,6 +55,7 @@ class Alert:
     source: str = "toban"
     link: str = ""
     acknowledged: Acknowledgement | None = None
+    window: timedelta = timedelta()
 
     def said(self, annotation: str, language: str) -> str:
         """Return what an annotation says in a language, if it does (``summary_ja``), else in its own words."""
@@ -92,6 +94,7 @@ class Alert:
             "source": self.source,
             "link": self.link,
             "acknowledged": _written(self.acknowledged) if self.acknowledged else None,
+            "window": self.window.total_seconds(),
         }
 
     @classmethod
@@ -109,6 +112,7 @@ class Alert:
             body.get("source", "toban"),
             body.get("link", ""),
             Acknowledgement(told["by"], datetime.fromisoformat(told["at"]), told["comment"]) if told else None,
+            timedelta(seconds=body.get("window", 0)),
         )
 
 

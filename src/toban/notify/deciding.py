@@ -8,14 +8,14 @@ back, so that `toban why` can answer. What fails with one alert, thread, silence
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 from toban.core.alerts import Alert, Status
-from toban.core.isolation import Failure, Isolation
+from toban.core.isolation import NOT_ISOLATED, Failure, Isolation
 from toban.core.matching import matches
 from toban.notify.damping import Heard, Shown, calmed, forgotten, next_look, shown
-from toban.notify.muting import Inhibiting, Silence, Windows
+from toban.notify.muting import Inhibited, Inhibiting, Silence, Windows
 from toban.notify.notification import Kind, Notification, worst
 from toban.notify.routing import Routing, Taken, Timing
 from toban.notify.settings import NotifySettings
@@ -23,6 +23,10 @@ from toban.notify.threads import Thread, thread_id
 from toban.notify.wording import Wording, local, unworded, worded
 
 T = TypeVar("T")
+
+
+SOON: Final = timedelta(milliseconds=1)
+"""When to decide again at the earliest."""
 
 
 class Note(NamedTuple):
@@ -170,10 +174,17 @@ class _Deciding:
 
     def inhibit(self) -> None:
         """Find what is explained by something else."""
-        alerts = {name: heard.alert for name, heard in self.heard.items()}
-        self.held = self.house.inhibiting.held_back(alerts, self.isolation)
-        for name, source in self.held.items():
-            self.note(name, "inhibit", f"held back while {self.heard[source].alert.name} fires")
+        for name, by in inhibited(self.house, Picture(self.heard, self.threads), self.now, self.isolation).items():
+            self.held[name] = by.source
+            source = self.heard[by.source].alert
+            if by.until is not None:
+                self.wake.append(by.until)
+                says = f"inhibited by {source.name}, which is over, until {self._time(by.until)}"
+            elif source.status is Status.RESOLVED:
+                says = f"inhibited by {source.name} until its end is sent"
+            else:
+                says = f"inhibited while {source.name} fires"
+            self.note(name, "inhibit", says)
 
     def mute(self) -> None:
         """Find what nobody wants to hear of now."""
@@ -306,6 +317,8 @@ class _Deciding:
         for name in {*live, *news}:
             self.note(name, "send", f"{kind.value} to {', '.join(thread.channels)} at {self._time(self.now)}")
         if kind is Kind.RESOLVED:
+            # What it inhibited may be told now.
+            self.wake.append(self.now + SOON)
             del self.threads[thread.id]
             return
         if Shown.FIRING in told.values():
@@ -331,6 +344,7 @@ class _Deciding:
                 now=self.now,
                 since=thread.opened,
                 held_back=held,
+                others=self._others(thread, alerts),
                 acknowledged=next((alert.acknowledged for alert in alerts if alert.acknowledged), None),
                 group=thread.group,
                 title=thread.title,
@@ -340,6 +354,12 @@ class _Deciding:
             # Whoever should hear of the alerts still does.
             self.isolation.note("message", thread.id, error)
             return unworded(alerts, thread.title, settings.language)
+
+    def _others(self, thread: Thread, alerts: Sequence[Alert]) -> list[Alert]:
+        """Return what else fires and is not inhibited: it may be the cause."""
+        known = {alert.fingerprint for alert in alerts} | thread.members | set(self.held)
+        found = [heard.alert for name, heard in self.heard.items() if name not in known]
+        return [it for it in found if it.status is Status.FIRING and it.severity != "info"]
 
     def forget(self) -> None:
         """Let go of alerts that have been over for long and are spoken of nowhere."""
@@ -351,11 +371,21 @@ class _Deciding:
 
     def again(self) -> datetime | None:
         """Return when to decide again at the latest."""
-        soon = self.now + timedelta(milliseconds=1)
+        soon = self.now + SOON
         return min((max(at, soon) for at in self.wake if at > self.now), default=None)
 
     def _time(self, at: datetime | None) -> str:
         return f"{local(at, self.house.zone):%Y-%m-%d %H:%M:%S}" if at else "never"
+
+
+def inhibited(
+    house: House, picture: Picture, now: datetime, isolation: Isolation = NOT_ISOLATED
+) -> dict[str, Inhibited]:
+    """Return which alerts are inhibited, by which, and until when where that is known: by fingerprint."""
+    alerts = {name: heard.alert for name, heard in picture.heard.items()}
+    told = {name for thread in picture.threads.values() for name in thread.told}
+    untold = frozenset(it for it in told if it in alerts and alerts[it].status is Status.RESOLVED)
+    return house.inhibiting.inhibited(alerts, now, untold, isolation)
 
 
 def decide(house: House, picture: Picture, silences: Iterable[Silence], now: datetime) -> Decision:

@@ -3,16 +3,19 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
 from toban.core.alerts import Alert, Status
 from toban.core.isolation import NOT_ISOLATED, Isolation
-from toban.core.labels import Labels
 from toban.core.matching import Matcher, matches
 from toban.notify.matching import matchers
 from toban.notify.settings import Inhibition, NotifySettings, Window
+
+LATE: Final = timedelta(minutes=1)
+"""How much later than a cause the last of its effects may be seen: an interval of collection, one of evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,14 @@ class Rule:
     equal: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Inhibited:
+    """By what an alert is inhibited (a fingerprint), and until when; nothing while that isn't known."""
+
+    source: str
+    until: datetime | None = None
+
+
 class Windows:
     """The times in which some alerts are not told, by a schedule in a time zone."""
 
@@ -129,34 +140,54 @@ class Inhibiting:
     def __init__(self, rules: Iterable[Inhibition]) -> None:
         self._rules = [Rule(matchers(it.source), matchers(it.target), it.equal) for it in rules]
 
-    def held_back(self, alerts: Mapping[str, Alert], isolation: Isolation = NOT_ISOLATED) -> dict[str, str]:
+    def inhibited(
+        self,
+        alerts: Mapping[str, Alert],
+        now: datetime,
+        untold: frozenset[str] = frozenset(),
+        isolation: Isolation = NOT_ISOLATED,
+    ) -> dict[str, Inhibited]:
         """
-        Return which of the alerts that fire are held back, and by which: fingerprints.
+        Return which of the alerts that fire are inhibited: by fingerprint.
 
-        An alert that meets both sides of a rule is not held back by one that does so too, itself included.
+        1. What fires inhibits, and so does what is over as long as nobody was told of its end (``untold``).
+        2. After that it inhibits what began before its end, for the length of that alert's own window: a rate over five
+           minutes is high for five minutes more.
+
+        An alert that meets both sides of a rule is not inhibited by one that does so too, itself included.
         """
-        firing = {name: alert.labels for name, alert in alerts.items() if alert.status is Status.FIRING}
-        held: dict[str, str] = {}
+        held: dict[str, Inhibited] = {}
         for rule in self._rules:
-            sources: dict[str, Labels] = {}
-            for name, labels in firing.items():
+            sources: dict[str, Alert] = {}
+            for name, alert in alerts.items():
                 with isolation.item("alert", name):
-                    if matches(rule.source, labels):
-                        sources[name] = labels
-            for name, labels in firing.items() if sources else ():
+                    if matches(rule.source, alert.labels):
+                        sources[name] = alert
+            for name, alert in alerts.items() if sources else ():
                 with isolation.item("alert", name):
-                    if name not in held and matches(rule.target, labels):
-                        source = next(_explaining(rule, sources, name, labels), None)
-                        if source is not None:
-                            held[name] = source
+                    if alert.status is Status.FIRING and name not in held and matches(rule.target, alert.labels):
+                        found = [
+                            Inhibited(source, _until(alerts[source], alert, untold=source in untold))
+                            for source in _explaining(rule, sources, name, alert)
+                        ]
+                        by = next((it for it in found if it.until is None or now < it.until), None)
+                        if by is not None:
+                            held[name] = by
         return held
 
 
-def _explaining(rule: Rule, sources: Mapping[str, Labels], name: str, labels: Labels) -> Iterator[str]:
+def _until(source: Alert, target: Alert, *, untold: bool) -> datetime | None:
+    if source.status is Status.FIRING or untold or source.ends is None:
+        return None
+    began_meanwhile = target.starts <= source.ends + LATE
+    return source.ends + target.window + LATE if began_meanwhile else source.ends
+
+
+def _explaining(rule: Rule, sources: Mapping[str, Alert], name: str, target: Alert) -> Iterator[str]:
     for other, source in sources.items():
-        if other == name or (name in sources and matches(rule.target, source)):
+        if other == name or (name in sources and matches(rule.target, source.labels)):
             continue
-        if all(source.get(label, "") == labels.get(label, "") for label in rule.equal):
+        if all(source.labels.get(label, "") == target.labels.get(label, "") for label in rule.equal):
             yield other
 
 

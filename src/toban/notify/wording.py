@@ -22,6 +22,8 @@ LINE: Final = 500
 """How many characters a line may have."""
 LISTED: Final = 10
 """How many alerts are listed; of more the number is told."""
+OTHERS: Final = 5
+"""How many other alerts are named."""
 FACTS: Final = 10
 """How many facts are told, the priority among them."""
 LINKS: Final = 6
@@ -60,6 +62,7 @@ def worded(
     now: datetime,
     since: datetime,
     held_back: Sequence[Alert] = (),
+    others: Sequence[Alert] = (),
     acknowledged: Acknowledgement | None = None,
     group: Mapping[str, str] | None = None,
     title: str = "",
@@ -69,13 +72,16 @@ def worded(
     Put into words what is wrong, how bad it is, since when, what to do, how many more there are, and where to look.
 
     ``title`` is what the thread was called before: it keeps that name whatever joins it. ``since`` is when the thread
-    began; ``held_back`` is what nobody is told of because of this; ``address`` is where people find toban's pages.
+    began; ``held_back`` is what nobody is told of because of this, ``others`` what else fires; ``address`` is where
+    people find toban's pages.
     Annotations with the language's name at their end (``summary_ja``) go before those without.
     """
     teller = _Teller(language, zone, now)
     chosen = sorted(alerts, key=_urgency)
     named = shortened(one_line(title), TITLE) or teller.title(chosen, group or {})
     lines = teller.lines(chosen, kind, since, acknowledged, named)
+    if others and kind in {Kind.FIRING, Kind.REMINDER}:
+        lines = [*lines, teller.also(sorted(others, key=_urgency))]
     if held_back:
         lines = [*lines, teller.held(held_back)]
     fit = [shortened(one_line(line), LINE) for line in lines]
@@ -121,8 +127,10 @@ class _Teller:
         where = self.say("comma").join(one_line(value) for name, value in group.items() if name not in _NO_FACT)
         if len(summaries) == 1:
             return shortened(summaries.pop(), TITLE)
-        what = one_line(group.get(ALERTNAME, "").replace("_", " ")) or self.say("several" if alerts else "untitled")
-        return shortened(self.say("place", what=what, where=where) if where else what, TITLE)
+        if not alerts:
+            what = one_line(group.get(ALERTNAME, "").replace("_", " ")) or self.say("untitled")
+            return shortened(self.say("place", what=what, where=where) if where else what, TITLE)
+        return self.say("and-others", what=shortened(self.summary(alerts[0]), TITLE - 40))
 
     def lines(
         self, alerts: Sequence[Alert], kind: Kind, since: datetime, told: Acknowledgement | None, title: str
@@ -153,7 +161,9 @@ class _Teller:
         return self.say("unstable") if kind is Kind.UNSTABLE else ""
 
     def _how_bad(self, alert: Alert, key: str) -> str:
-        value = self.said(alert, "value") or ("" if alert.value is None else _number(alert.value))
+        # Without words of its own a 0 or 1 says no more than that it fires.
+        bare = "" if alert.value is None or alert.value in {0, 1} else _number(alert.value)
+        value = self.said(alert, "value") or bare
         limit = self.said(alert, "limit")
         if not value:
             return ""
@@ -193,6 +203,14 @@ class _Teller:
         rest = len(names) - 4
         return self.say("held-more", names=told, many=rest) if rest > 0 else self.say("held", names=told)
 
+    def also(self, alerts: Sequence[Alert]) -> str:
+        """Return what else fires, and since when."""
+        names = {shortened(self.summary(alert), 80): self.time(alert.starts) for alert in reversed(alerts[:OTHERS])}
+        told = self.say("comma").join(
+            self.say("also-one", what=what, time=time) for what, time in reversed(names.items())
+        )
+        return self.say("also", names=told)
+
     def facts(self, alerts: Sequence[Alert]) -> list[Fact]:
         """Return how urgent it is, and where: the labels that all of it has."""
         if not alerts:
@@ -221,10 +239,9 @@ class _Teller:
         return [Link(self.say(key), href) for href, key in chosen]
 
     def time(self, at: datetime) -> str:
-        """Return a time as the team's clocks show it, with the day where it isn't today."""
-        here, today = local(at, self._zone), local(self._now, self._zone)
-        day = "" if here.date() == today.date() else f"{here:%Y-%m-%d} "
-        return f"{day}{here:%H:%M} {here.tzname() or ''}".rstrip()
+        """Return a time as the team's clocks show it."""
+        here = local(at, self._zone)
+        return f"{here:%Y-%m-%d %H:%M} {here.tzname() or ''}".rstrip()
 
     def length(self, length: timedelta) -> str:
         """Return a length of time in its two largest units."""

@@ -23,8 +23,9 @@ from toban.core.labels import Labels
 from toban.core.matching import matches
 from toban.core.ports import Clock
 from toban.notify import book
+from toban.notify.deciding import inhibited
 from toban.notify.dispatching import Dispatching
-from toban.notify.muting import Silence
+from toban.notify.muting import Inhibited, Silence
 from toban.state.door import State
 from toban.web.alertmanager_wire import (
     RefusedError,
@@ -140,7 +141,7 @@ class Alertmanager:
         silences = await self._state.transaction(lambda connection: book.silences(connection, now))
         firing = [it.alert for _, it in self._evaluating.ledger.all() if it.alert.status is Status.FIRING]
         isolation = Isolation()
-        held = self._dispatching.house.inhibiting.held_back({it.fingerprint: it for it in firing}, isolation)
+        held = inhibited(self._dispatching.house, self._dispatching.picture, now, isolation)
         found = []
         for alert in firing:
             with isolation.item("alert", alert.fingerprint):
@@ -152,10 +153,10 @@ class Alertmanager:
         return sorted(found, key=lambda alert: alert["fingerprint"])
 
     def _alert(
-        self, alert: Alert, silences: Iterable[Silence], held: Mapping[str, str], now: datetime
+        self, alert: Alert, silences: Iterable[Silence], held: Mapping[str, Inhibited], now: datetime
     ) -> dict[str, Any]:
         silenced = [it.id for it in silences if it.active(now) and matches(it.matchers, alert.labels)]
-        inhibited = [held[alert.fingerprint]] if alert.fingerprint in held else []
+        by = [held[alert.fingerprint].source] if alert.fingerprint in held else []
         taken = self._dispatching.house.routing.take(alert.labels)
         channels = dict.fromkeys(channel for way in taken for channel in way.channels)
         return {
@@ -168,9 +169,9 @@ class Alertmanager:
             "generatorURL": alert.link,
             "receivers": [{"name": name} for name in channels],
             "status": {
-                "state": "suppressed" if silenced or inhibited else "active",
+                "state": "suppressed" if silenced or by else "active",
                 "silencedBy": silenced,
-                "inhibitedBy": inhibited,
+                "inhibitedBy": by,
                 "mutedBy": [],
             },
         }

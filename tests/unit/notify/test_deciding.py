@@ -77,10 +77,46 @@ def test_what_is_explained_by_something_else_is_held_back():
     assert line.want("1h") == [
         "10s firing down",
         "10s firing disk",
-        "20m10s firing slow",
         "21m30s resolved down",
+        "21m40s1ms firing slow",
     ]
     assert any("Held back by this: slow is wrong" in text for text in line.messages[0].lines)
+    assert any(text.startswith("Also firing: disk is wrong (since ") for text in line.messages[0].lines)
+
+
+def test_what_a_cause_left_behind_in_a_window_is_not_told_after_the_mend():
+    """
+    A rate over five minutes is high for five minutes more, also where it begins to fire only then. What began later,
+    or outlasts its window, is told.
+    """
+    inhibit = [{"source": ['alertname="down"'], "target": ['alertname=~"slow|errors|late|real"']}]
+    line = Line(inhibit=inhibit, flapping={"settle": "15s"})
+    line.at("0s").fires("down")
+    line.at("2m").fires("slow", window="5m")
+    line.at("10m").ends("down")
+    line.at("10m30s").fires("errors", window="5m")
+    line.at("9m").fires("real", window="5m")
+    line.at("14m").ends("slow", window="5m").ends("errors", window="5m")
+    line.at("12m").fires("late", window="5m")
+    assert line.want("1h") == [
+        "10s firing down",
+        "10m15s resolved down",
+        "12m10s firing late",
+        "16m10s firing real",
+    ]
+
+
+def test_a_cause_inhibits_until_its_end_is_sent():
+    """
+    Also what begins between its end and that message, with no window of its own.
+    """
+    inhibit = [{"source": ['alertname="down"'], "target": ['alertname="slow"']}]
+    line = Line(inhibit=inhibit, flapping={"settle": "5m"})
+    line.at("0s").fires("down")
+    line.at("10m").ends("down")
+    line.at("12m").fires("slow")
+    line.at("14m").ends("slow")
+    assert line.want("1h") == ["10s firing down", "15m resolved down"]
 
 
 def test_a_silence_holds_back_until_it_ends():

@@ -1,6 +1,7 @@
 """What people read at three in the morning."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, timedelta
 from zoneinfo import ZoneInfo
 
@@ -64,7 +65,7 @@ def test_one_alert_says_how_bad_since_when_and_what_to_do():
     assert found.lines == (
         "Payments are declined.",
         "Now: 12.5 %, the limit is 10 %.",
-        "Since 03:12 JST, for 7 min.",
+        "Since 2026-03-02 03:12 JST, for 7 min.",
         "What to do: Look at the payment provider's page.",
     )
     assert found.facts == (("Priority", "P1"), ("instance", "shop-1"))
@@ -82,7 +83,12 @@ def test_a_team_that_speaks_japanese_reads_japanese():
     found = say(alert(annotations={"action_ja": "決済代行会社に連絡", "description": "Declined."}), language="ja")
 
     assert found.title == "注文が失敗しています"
-    assert found.lines == ("Declined.", "現在値: 0.125", "03:12 JST から 7分続いています。", "対応: 決済代行会社に連絡")
+    assert found.lines == (
+        "Declined.",
+        "現在値: 0.125",
+        "2026-03-02 03:12 JST から 7分続いています。",
+        "対応: 決済代行会社に連絡",
+    )
     assert found.facts[0] == ("優先度", "P1")
 
 
@@ -96,7 +102,7 @@ def test_many_alerts_are_listed_as_far_as_that_helps():
     assert found.title == "disk"
     listed = [line for line in found.lines if line.startswith("•")]
     assert len(listed) == 10
-    assert re.fullmatch(r"• disk \(/data\d\d\): 0\.125, since 03:12 JST", listed[0])
+    assert re.fullmatch(r"• disk \(/data\d\d\): 0\.125, since 2026-03-02 03:12 JST", listed[0])
     assert found.lines[-1] == "… and 4 more."
     assert ("instance", "shop-1") in found.facts
 
@@ -105,13 +111,37 @@ def test_a_thread_keeps_its_title():
     """
     Whatever joins it or leaves it.
     """
-    one, other = alert(), alert("redis", annotations={"summary": "Redis is away"})
+    one, other = (
+        alert(),
+        alert(
+            "redis", labels={"severity": "info"}, annotations={"summary": "Redis is away", "summary_ja": "Redis 停止"}
+        ),
+    )
     first = say(one)
     later = say(one, other, title=first.title)
 
     assert later.title == first.title
-    assert say(one, other).title == "Several alerts"
-    assert say(one, other, group={"job": "vendure"}).title == "Several alerts (vendure)"
+    assert say(one, other).title == "Orders fail, and others"
+    assert say(one, other, language="ja").title == "注文が失敗しています、ほか"
+
+
+def test_what_else_fires_is_named_with_its_time():
+    """
+    The cause may be among it; at the end nobody wants to know.
+    """
+    others = [alert("locks", annotations={"summary": f"Thing {n}"}) for n in range(7)]
+
+    said = "Also firing: " + ", ".join(f"Thing {n} (since 2026-03-02 03:12 JST)" for n in range(5)) + "."
+    assert say(alert(), others=others).lines[-1] == said
+    assert not any("Also firing" in line for line in say(alert(), others=others, kind=Kind.RESOLVED).lines)
+
+
+def test_a_bare_0_or_1_is_no_value():
+    """
+    That a target is down is what the title says.
+    """
+    assert not any("Now:" in line for line in say(replace(alert(), value=0.0)).lines)
+    assert not any("Now:" in line for line in say(replace(alert(), value=1.0)).lines)
 
 
 def test_what_is_over_leads_the_end_and_follows_the_rest():
@@ -120,11 +150,11 @@ def test_what_is_over_leads_the_end_and_follows_the_rest():
     """
     ended = alert("redis", annotations={"summary": "Redis is away"}).resolved(LATER)
     assert say(ended, alert()).lines[-2:] == (
-        "• Orders fail: 0.125, since 03:12 JST",
-        "• Redis is away: over since 03:19 JST",
+        "• Orders fail: 0.125, since 2026-03-02 03:12 JST",
+        "• Redis is away: over since 2026-03-02 03:19 JST",
     )
     done = say(ended, kind=Kind.RESOLVED, now=LATER + timedelta(hours=2))
-    assert done.lines == ("Over since 03:19 JST; it lasted 7 min.",)
+    assert done.lines == ("Over since 2026-03-02 03:19 JST; it lasted 7 min.",)
 
 
 def test_each_kind_of_word_opens_with_its_news():
@@ -135,7 +165,8 @@ def test_each_kind_of_word_opens_with_its_news():
     now = NIGHT + timedelta(days=1, hours=2)
 
     assert (
-        say(alert(), kind=Kind.ACKNOWLEDGED, acknowledged=told).lines[0] == "Yuki looks after it since 03:19 JST: on it"
+        say(alert(), kind=Kind.ACKNOWLEDGED, acknowledged=told).lines[0]
+        == "Yuki looks after it since 2026-03-02 03:19 JST: on it"
     )
     assert say(alert(), kind=Kind.REMINDER, now=now).lines[0] == "Still so after 1 d 2 h."
     assert "2026-03-02 03:12 JST" in say(alert(), kind=Kind.REMINDER, now=now).lines[2]
