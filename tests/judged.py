@@ -61,6 +61,8 @@ class Judged:
         self.sink = ListSink()
         self.urgent: list[Change] = []
         self.conditions: list[tuple[str, Condition]] = []
+        self.errors: dict[str, str] = {}
+        """What the last collection of a job failed with."""
         self.clock = clock
         self.state = state
 
@@ -78,6 +80,7 @@ class Judged:
             clock,
             Meters(),
             conditions=lambda: self.conditions,
+            last_error=lambda labels: self.errors.get(labels.get("job", ""), ""),
         )
 
     async def until(self, seconds: float, every: float = 15) -> None:

@@ -245,6 +245,7 @@ def _evaluating(
         outside=elsewhere,
         first_look=collecting.first_look,
         targets=[target.name for target in collecting.targets()],
+        last_error=collecting.last_error,
         external=External(
             (settings.notify.address or f"http://{settings.web.listen}").rstrip("/"),
             settings.metrics.remote.labels if settings.metrics.remote else {},

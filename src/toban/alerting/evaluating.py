@@ -15,13 +15,14 @@ from toban.alerting.benches import Bench, Health, Seat, Seen
 from toban.alerting.groups import AlertRule, Group, RecordingRule
 from toban.alerting.judging import Engine
 from toban.alerting.ledger import Ledger
-from toban.alerting.states import Standings, Step, ended, step
+from toban.alerting.states import Finding, Standings, Step, ended, step
 from toban.alerting.templating.template import NOWHERE, External
 from toban.core.alerts import Acknowledgement, Change, Status
 from toban.core.beat import beat
 from toban.core.bounds import repaired
 from toban.core.errors import QueryError, StateError, StoreError
 from toban.core.fence import Fence
+from toban.core.labels import Labels
 from toban.core.meters import Meters
 from toban.core.ports import Clock, Condition, SampleSink
 from toban.core.samples import Batch, counter, gauge, milliseconds
@@ -74,6 +75,7 @@ class Evaluating:
         first_look: Callable[[], Awaitable[None]] | None = None,
         targets: Iterable[str] = (),
         external: External = NOWHERE,
+        last_error: Callable[[Labels], str] = lambda labels: "",
     ) -> None:
         self.benches = [Bench(group, every) for group in groups]
         self.ledger = ledger
@@ -87,6 +89,7 @@ class Evaluating:
         self._first_look = first_look
         self._targets = sorted(set(targets))
         self._external = external
+        self._last_error = last_error
         self._seen: dict[str, datetime] = {}
         self._gone: set[str] = set()
         self._started = clock.now()
@@ -176,6 +179,8 @@ class Evaluating:
                 await self._append(seat.series.batches(values, at))
             return Health.OK
         found = await judging.findings(seat.rule, reply, engine, at, bench.group.limit, self._external)
+        if seat.rule.is_about_targets:
+            found = {labels: self._explained(labels, finding) for labels, finding in found.items()}
         health = Health.OK if found else await self._health(seat.rule, reply.presence, now)
         before = self.ledger.of(seat.key)
         if found and seat.key not in self._seen:
@@ -188,6 +193,11 @@ class Evaluating:
         else:
             await self.ledger.put(seat.key, step(before, found, now, seat.rule.hold, seat.rule.keep))
         return health
+
+    def _explained(self, labels: Labels, finding: Finding) -> Finding:
+        """Add what the last collection of an alert's target failed with."""
+        error = self._last_error(labels)
+        return replace(finding, annotations={**finding.annotations, "error": error}) if error else finding
 
     async def _health(self, rule: AlertRule, there: Presence, now: datetime) -> Health:
         """Tell what an empty answer means."""

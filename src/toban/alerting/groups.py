@@ -15,7 +15,7 @@ from toban.core.labels import NAME, is_label_name, is_metric_name
 from toban.core.section import Section, duration, worded
 from toban.core.yaml_text import load
 from toban.promql import syntax
-from toban.promql.nodes import Query, Range, walk
+from toban.promql.nodes import Query, Range, selectors, walk
 
 LONGEST_WINDOW: Final = timedelta(minutes=20)
 """How long an alert is taken at most for what came of something that is over."""
@@ -55,6 +55,12 @@ class AlertRule:
         """The shortest range that its query reads: what is over may be seen in it for so long."""
         spans = [node.span for node in walk(self.query.root) if isinstance(node, Range)]
         return min(timedelta(milliseconds=min(spans, default=0)), LONGEST_WINDOW)
+
+    @property
+    def is_about_targets(self) -> bool:
+        """Whether it tells that a target can't be collected: its query reads ``up``."""
+        selected = (matcher for it in selectors(self.query.root) for matcher in it.matchers)
+        return any(matcher.name == NAME and matcher.value == "up" for matcher in selected)
 
     @property
     def severity(self) -> str:

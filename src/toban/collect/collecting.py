@@ -1,7 +1,7 @@
 """The service that looks."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -186,6 +186,12 @@ class Collecting:
         if late:
             return Condition(False, f"no look for three intervals: {', '.join(late)}")
         return Condition(True, f"{len(self._watches)} targets watched")
+
+    def last_error(self, labels: Mapping[str, str]) -> str:
+        """Return what the newest collection of a target failed with, by its job and instance; nothing if it didn't."""
+        wanted = labels.get("job"), labels.get("instance")
+        found = (it for it in self.targets() if (it.labels.get("job"), it.labels.get("instance")) == wanted)
+        return next((target.trouble for target in found), "")
 
     def targets(self) -> list[Target]:
         """Return what is known of each target."""

@@ -142,7 +142,8 @@ class _Teller:
         lines = [self._state(kind, began, told)]
         if only:
             description = self.said(only, "description")
-            lines += ["" if description == title else description, "" if over else self._how_bad(only, "value")]
+            lines.append("" if description == title else description)
+            lines += [] if over else [self._error(only), self._how_bad(only, "value")]
         if over:
             ended = max((alert.ends for alert in alerts if alert.ends), default=self._now)
             lines.append(self.say("over", time=self.time(ended), length=self.length(ended - began)))
@@ -159,6 +160,10 @@ class _Teller:
         if kind is Kind.REMINDER:
             return self.say("reminder", length=self.length(self._now - since))
         return self.say("unstable") if kind is Kind.UNSTABLE else ""
+
+    def _error(self, alert: Alert) -> str:
+        error = self.said(alert, "error")
+        return self.say("error", error=error) if error else ""
 
     def _how_bad(self, alert: Alert, key: str) -> str:
         # Without words of its own a 0 or 1 says no more than that it fires.

@@ -42,6 +42,23 @@ async def test_an_alert_fires_after_its_time_and_ends_with_its_cause(tmp_path, c
     assert change.alert.labels == {"alertname": "down", "job": "web", "severity": "critical"}
 
 
+async def test_an_alert_about_a_target_says_what_its_collection_failed_with(tmp_path, clock):
+    """
+    The newest error, for as long as there is one; nothing is added to an alert about something else.
+    """
+    rules = DOWN + "  - {alert: slow, expr: seconds > 1}\n"
+    source = loaded('up{job="web"} 0x40\nseconds{job="web"} 2x40')
+    async with judged(rules, source, tmp_path, clock) as life:
+        life.errors["web"] = "answered 500"
+        await life.until(120)
+        standing = {it.alert.name: it.alert for _, it in life.ledger.all()}
+        assert standing["down"].annotations == {"summary": "web is down", "error": "answered 500"}
+        assert standing["slow"].annotations == {}
+        life.errors.clear()
+        await life.until(150)
+        assert "error" not in {it.alert.name: it.alert for _, it in life.ledger.all()}["down"].annotations
+
+
 @pytest.mark.parametrize("lives", [2, 9, 40])
 async def test_a_restart_at_any_time_changes_nothing(tmp_path, lives):
     """

@@ -136,6 +136,13 @@ def test_what_else_fires_is_named_with_its_time():
     assert not any("Also firing" in line for line in say(alert(), others=others, kind=Kind.RESOLVED).lines)
 
 
+def test_the_error_of_a_target_is_quoted_while_it_lasts():
+    down = alert(annotations={"error": "answered 500"})
+
+    assert "It says: answered 500" in say(down).lines
+    assert not any("500" in line for line in say(down.resolved(LATER), kind=Kind.RESOLVED).lines)
+
+
 def test_a_bare_0_or_1_is_no_value():
     """
     That a target is down is what the title says.
