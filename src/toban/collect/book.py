@@ -1,14 +1,15 @@
 """What is remembered of the shop's tables: how far they were read, what was counted lately, and what is still open."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, Table, delete, insert, select, update
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, Table, Text, delete, insert, select, update
 
+from toban.core.samples import Batch
 from toban.state.quarantine import readable
-from toban.state.tables import Moment, SafeString, metadata
+from toban.state.tables import Id, Moment, SafeString, metadata
 
 READ: Final = Table(
     "shop_read",
@@ -18,6 +19,7 @@ READ: Final = Table(
     Column("until", Moment, nullable=False),
     Column("top", BigInteger(), nullable=False),
     Column("floor", BigInteger(), nullable=False),
+    Column("read", Moment),
 )
 SEEN: Final = Table(
     "shop_seen",
@@ -35,6 +37,15 @@ ATTEMPT: Final = Table(
     Column("at", Moment, nullable=False),
     Column("failed", Boolean(), nullable=False),
 )
+PENDING: Final = Table(
+    "shop_pending",
+    metadata,
+    Column("id", Id, primary_key=True, autoincrement=True),
+    Column("book", SafeString(50), nullable=False, index=True),
+    Column("samples", Text, nullable=False),
+    sqlite_autoincrement=True,  # a number is never given twice: it is let go of by its number
+)
+"""Totals that were counted, and whose samples the store may not have yet."""
 
 FAILED_KEPT: Final = timedelta(days=90)
 """How long it is remembered that an order failed: it fails once."""
@@ -45,13 +56,15 @@ class Position:
     """
     How far something was read: since when and until when.
 
-    Where rows are found by number, those above ``top`` are new, and those from ``floor`` on are looked at again.
+    Where the clock was set back since, ``read`` is how far by the new time. Where rows are found by number, those
+    above ``top`` are new, and those from ``floor`` on are looked at again.
     """
 
     began: datetime
     until: datetime
     top: int = 0
     floor: int = 0
+    read: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +80,7 @@ class Attempt:
 def position(connection: Connection, book: str, began: datetime) -> Position:
     """Return how far something was read: it begins at ``began``."""
     rows = connection.execute(select(READ).where(READ.c.book == book))
-    found = readable(connection, READ, rows, lambda row: Position(row.began, row.until, row.top, row.floor))
+    found = readable(connection, READ, rows, lambda row: Position(row.began, row.until, row.top, row.floor, row.read))
     return found[0] if found else Position(began, began)
 
 
@@ -78,7 +91,7 @@ def is_open(connection: Connection) -> bool:
 
 def note(connection: Connection, book: str, now: Position) -> None:
     """Note how far something was read."""
-    values = {"began": now.began, "until": now.until, "top": now.top, "floor": now.floor}
+    values = {"began": now.began, "until": now.until, "top": now.top, "floor": now.floor, "read": now.read}
     if connection.execute(update(READ).where(READ.c.book == book).values(**values)).rowcount == 0:
         connection.execute(insert(READ).values(book=book, **values))
 
@@ -130,10 +143,26 @@ def settled(connection: Connection, orders: Iterable[str], before: datetime) -> 
 
 
 def moved(position: Position, until: datetime, top: int, floor: int) -> Position:
-    """Return a position further on: it never goes back."""
+    """Return a position further on: it never goes back, whatever the clock does."""
     return replace(
         position,
         until=max(position.until, until),
         top=max(position.top, top),
         floor=max(position.floor, floor),
+        read=until if until < position.until else None,
     )
+
+
+def hold(connection: Connection, book: str, samples: str) -> int:
+    """Keep samples that were counted until the store has them; return their number."""
+    found = connection.execute(insert(PENDING).values(book=book, samples=samples).returning(PENDING.c.id))
+    return int(found.scalar_one())
+
+
+def pending(
+    connection: Connection, book: str, stored: Collection[int], read: Callable[[str], Sequence[Batch]]
+) -> list[tuple[int, Sequence[Batch]]]:
+    """Let go of the samples that the store has, by their numbers; return the others."""
+    connection.execute(delete(PENDING).where(PENDING.c.id.in_(stored)))
+    rows = connection.execute(select(PENDING).where(PENDING.c.book == book).order_by(PENDING.c.id))
+    return readable(connection, PENDING, rows, lambda row: (row.id, read(row.samples)))

@@ -67,15 +67,19 @@ class Watch:
         4. Hand over everything with `up` as one append.
         """
         began, at = self._tools.clock.monotonic(), self._tools.clock.now()
-        look, batches = Look(), list[Batch]()
+        look, batches, read = Look(), list[Batch](), False
         with self.fence:
             found = await self.collector.collect(self._tools)
             look = found if isinstance(found, Look) else Look(tuple(found))
             batches = self._batches(look, at)
+            read = True
             if look.trouble:
                 # What was read is kept; the fence tells the trouble, and when it is over.
                 raise CollectError(look.trouble)
-        await self._hand_over(batches, at, self._tools.clock.monotonic() - began, self.fence.trouble)
+        seconds = self._tools.clock.monotonic() - began
+        taken = await self._hand_over(batches, at, seconds, self.fence.trouble, look.standing if read else ())
+        if taken and read and look.stored:
+            look.stored()
 
     async def overran(self) -> None:
         """Note a look that was cut off because it took longer than the interval."""
@@ -83,23 +87,29 @@ class Watch:
             raise CollectError(f"{self.collector.name}: no end of the look after {self.seen.every:g} s")
         await self._hand_over([], self._tools.clock.now(), self.seen.every, self.fence.trouble)
 
-    async def _hand_over(self, batches: Sequence[Batch], at: datetime, seconds: float, trouble: str) -> None:
+    async def _hand_over(
+        self, batches: Sequence[Batch], at: datetime, seconds: float, trouble: str, standing: Sequence[Batch] = ()
+    ) -> bool:
+        """Hand over, and tell whether it was taken: also where it isn't durable yet, which the store says itself."""
         now = milliseconds(at)
         count = sum(int(np.count_nonzero(~np.isnan(batch.values))) for batch in batches)
         about = Batch(self._about, now, np.array([not trouble, seconds, count], np.float64))
         try:
-            await self._sink.append([about, *batches, *self._ended(batches, now)])
+            await self._sink.append([about, *batches, *self._ended([*standing, *batches], now)])
         except SeriesLimitError as error:
             with self.fence:
                 raise CollectError(f"{self.collector.name}: {error}") from error
             if batches:
                 # Nothing was kept: what is said instead is that this target is down, and why.
                 await self._hand_over([], at, seconds, self.fence.trouble)
-                return
+                return False
+        except StoreError as error:
+            log.debug("not durable yet", error=str(error))
         self.seen = replace(self.seen, at=at, seconds=seconds, samples=count, up=not trouble, trouble=trouble)
-        self.newest = (about, *batches)
-        self._layouts = tuple({id(batch.layout): batch.layout for batch in batches}.values())
+        self.newest = (about, *standing, *batches)
+        self._layouts = tuple({id(batch.layout): batch.layout for batch in (*standing, *batches)}.values())
         self.looked.set()
+        return True
 
     def _batches(self, look: Look, at: datetime) -> list[Batch]:
         """Return a look's numbers as batches. Raises ``CollectError`` when they can't be."""
@@ -151,7 +161,7 @@ class Collecting:
     name = "collect"
 
     def __init__(self, collectors: Sequence[Collector], sink: SampleSink, tools: Tools) -> None:
-        self._watches = [Watch(collector, _Forgiving(sink), tools) for collector in collectors if collector.enabled]
+        self._watches = [Watch(collector, sink, tools) for collector in collectors if collector.enabled]
         self._tools = tools
 
     async def run(self) -> None:
@@ -200,19 +210,3 @@ class Collecting:
     def newest(self) -> list[Batch]:
         """Return the newest look of every collector whose numbers are toban's own."""
         return [batch for watch in self._watches if watch.collector.exposes for batch in watch.newest]
-
-
-class _Forgiving:
-    """A sink whose store may be in trouble: looking goes on, and the store says how it is."""
-
-    def __init__(self, sink: SampleSink) -> None:
-        self._sink = sink
-
-    async def append(self, batches: Sequence[Batch]) -> None:
-        """Hand on; what can't be written now stays in the store's memory until it can."""
-        try:
-            await self._sink.append(batches)
-        except SeriesLimitError:
-            raise
-        except StoreError as error:
-            log.debug("not durable yet", error=str(error))

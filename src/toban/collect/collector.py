@@ -1,7 +1,7 @@
 """What reads numbers from one target."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar, Final
@@ -21,12 +21,17 @@ class Look:
     ``trouble`` says in a few words why the target is not well although it could be looked at: it is then down
     (``up`` is 0) and its samples are kept all the same. ``notes`` are what `toban check` has to say of a target that
     is up: what can't be seen, and what would show it.
+
+    ``standing`` has series that are not told this time and go on all the same, as they were told last. ``stored`` is
+    called once the samples were handed to the store.
     """
 
     samples: Sequence[Sample] = ()
     batches: Sequence[Batch] = ()
     trouble: str = ""
     notes: Sequence[str] = ()
+    standing: Sequence[Batch] = ()
+    stored: Callable[[], None] | None = None
 
 
 class Collector(Kind, ABC):

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from sqlalchemy import Connection
@@ -16,9 +17,10 @@ from toban.collect.jobs import jobs_in
 from toban.collect.queries import is_due, spared
 from toban.collect.tables import Asking, Money, Paid, Shape
 from toban.collect.tools import Tools
-from toban.core.samples import Batch
+from toban.core.errors import CollectError, StateError, TobanError
+from toban.core.samples import Batch, milliseconds, moment
 from toban.instruments.budgets import OVER
-from toban.shop.database import Database
+from toban.shop.database import Database, DatabaseError
 from toban.state.door import State
 
 ORDERS: Final = Book("vendure_db", orders.ORDERS, timedelta(hours=1))
@@ -30,6 +32,9 @@ JOBS_HISTORY: Final = timedelta(days=1)
 
 MOST: Final = 2500
 """How many times one look tells at most: more would hold up the store."""
+
+LONGEST_REST: Final = timedelta(minutes=1)
+"""A stream rests no longer, whatever its question costs: rules over three minutes want two totals at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,73 +58,142 @@ class Stream:
     read: Read
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """
+    What a look counted: totals to be stored, and the newest of the streams that had nothing to tell.
+
+    ``stored`` is to be called once the store has the totals: until then they are told again. ``behind`` is how far the
+    counting lags. ``trouble`` is why a stream could not be read; the others were.
+    """
+
+    batches: Sequence[Batch]
+    standing: Sequence[Batch]
+    behind: timedelta
+    stored: Callable[[], None]
+    trouble: TobanError | None = None
+
+
 class Counting:
     """Counts streams slice by slice, for a while at a time, each up to now; the next look goes on from there."""
 
     def __init__(self) -> None:
         self._steady = Steady()
-        self._asked: dict[str, tuple[float, timedelta]] = {}
-        self._behind: set[str] = set()
+        self._rests: dict[str, tuple[float, timedelta]] = {}
+        self._newest: dict[str, Batch] = {}
+        self._stored: set[int] = set()
 
     async def count(
-        self, streams: Sequence[Stream], state: State, tools: Tools, target: dict[str, str], beat: timedelta
-    ) -> tuple[list[Batch], timedelta]:
+        self,
+        streams: Sequence[Stream],
+        state: State,
+        tools: Tools,
+        target: dict[str, str],
+        beat: timedelta,
+        now: datetime,
+    ) -> Counted:
         """
-        Count what has happened, for a third of the interval at most; return the totals and how far it is behind.
+        Count what has happened up to now, for a third of the interval at most.
 
-        What is behind has no totals of now: they would say that nothing has happened since. What isn't due has.
-        Raises ``DatabaseError`` or ``StateError``.
+        Nothing is told of a time that a stream was not read up to: what is found later would fall below it. A stream
+        whose question was slow rests, for so short a time that its series go on.
         """
-        began, now = tools.clock.monotonic(), tools.clock.now()
-        batches, behind = list[Batch](), timedelta(0)
-        waiting = []
-        for stream in streams:
-            if self._is_due(stream, began, beat):
-                waiting.append(stream)
-            else:
-                book = stream.book
-                batches += await state.transaction(lambda at, book=book: history.standing(at, book, now, target))  # type: ignore[misc]  # mypy can't infer a lambda with a default
+        clock, began = tools.clock, tools.clock.monotonic()
+        work = _Work(state, tools, target, moment(milliseconds(now)))
+        waiting = [stream for stream in streams if self._is_due(stream, began, beat)]
         while waiting:
             stream = waiting.pop(0)
-            asked = tools.clock.monotonic()
-            told, until = await self._slice(stream, state, tools, target, now)
-            batches += told
-            spent = tools.clock.monotonic() - asked
-            self._asked[stream.book.name] = asked, spared(timedelta(0), spent)
-            self._behind.discard(stream.book.name)
-            if until < now:
-                if len(batches) > MOST or tools.clock.monotonic() - began > beat.total_seconds() / 3:
-                    self._behind.add(stream.book.name)
-                    behind = max(behind, now - until)
-                else:
-                    waiting.append(stream)
+            asked = clock.monotonic()
+            try:
+                more = await self._slice(stream, work)
+            except (CollectError, StateError) as error:
+                work.trouble = work.trouble or error
+                self._newest.pop(stream.book.name, None)
+                if isinstance(error, DatabaseError) and error.lost:
+                    break
+                continue
+            if not more:
+                self._rests[stream.book.name] = asked, min(LONGEST_REST, spared(timedelta(0), work.cost))
+            elif work.many() <= MOST and clock.monotonic() - began <= beat.total_seconds() / 3:
+                waiting.append(stream)
             await asyncio.sleep(0)
-        return self._steady.steadied(batches), behind
+        told = {name: self._steady.steadied(batches) for name, batches in work.told.items()}
+        self._newest.update((name, batches[-1]) for name, batches in told.items() if batches)
+        standing = [batch for name, batch in self._newest.items() if not told.get(name)]
+        behind = max(work.behind.values(), default=timedelta(0))
+        stored = partial(self._stored.update, work.handed)
+        return Counted([one for batches in told.values() for one in batches], standing, behind, stored, work.trouble)
 
     def _is_due(self, stream: Stream, now: float, beat: timedelta) -> bool:
-        asked, rest = self._asked.get(stream.book.name, (None, timedelta(0)))
-        return stream.book.name in self._behind or is_due(asked, rest, beat, now)
+        asked, rest = self._rests.pop(stream.book.name, (None, timedelta(0)))
+        if is_due(asked, rest, beat, now):
+            return True
+        assert asked is not None  # noqa: S101  # or it is due
+        self._rests[stream.book.name] = asked, rest
+        return False
 
-    async def _slice(
-        self, stream: Stream, state: State, tools: Tools, target: dict[str, str], now: datetime
-    ) -> tuple[Sequence[Batch], datetime]:
-        """Count one slice: read what is known, then the shop, then raise the totals in one transaction."""
-        began, book = now - stream.history, stream.book
+    async def _slice(self, stream: Stream, work: "_Work") -> bool:
+        """
+        Count one slice, and tell whether there is more: read what is known, then the shop, then raise the totals.
 
-        def known(connection: Connection) -> Known:
-            position = books.position(connection, book.name, began)
-            return Known(position, books.seen(connection, book.name), books.attempts(connection))
+        What was counted before and is not in the store yet is told again: the look that brought it was cut off, or
+        toban was killed.
+        """
+        now, book = work.now, stream.book
+        began, stored = now - stream.history, frozenset(self._stored)
 
-        found = await stream.read(await state.transaction(known), now)
+        def known(connection: Connection) -> tuple[Known, list[tuple[int, Sequence[Batch]]]]:
+            pending = books.pending(connection, book.name, stored, history.read)
+            position = history.position(connection, book.name, began, now)
+            return Known(position, books.seen(connection, book.name), books.attempts(connection)), pending
+
+        before, pending = await work.state.transaction(known)
+        self._stored -= stored
+        for number, kept in pending:
+            if number not in work.handed:
+                work.tell(book, kept, number)
+        work.behind[book.name] = max(timedelta(0), now - before.position.until)
+        if work.many() > MOST:
+            return True
+        asked = work.tools.clock.monotonic()
+        found = await stream.read(before, now)
+        work.cost = work.tools.clock.monotonic() - asked
         more: More | None = None
         if isinstance(found, Paid):
             more = consequences(found, now)
-        told = await state.transaction(
-            lambda connection: history.count(connection, book, found, began, now, target, more)
+        told = await work.state.transaction(
+            lambda connection: history.count(connection, book, found, began, now, work.target, more)
         )
+        work.tell(book, told.batches, told.pending)
         for label, many in told.over:
-            tools.meters.add(OVER, many, label=label)
-        return told.batches, told.until
+            work.tools.meters.add(OVER, many, label=label)
+        work.behind[book.name] = max(timedelta(0), now - told.position.until)
+        return told.position.until < now and (told.new > 0 or told.position != before.position)
+
+
+@dataclass(slots=True)
+class _Work:
+    """One look at its work: what it needs, and what it has come to."""
+
+    state: State
+    tools: Tools
+    target: dict[str, str]
+    now: datetime
+    told: dict[str, list[Batch]] = field(default_factory=dict)
+    behind: dict[str, timedelta] = field(default_factory=dict)
+    handed: set[int] = field(default_factory=set)
+    cost: float = 0.0
+    trouble: TobanError | None = None
+
+    def tell(self, book: Book, batches: Sequence[Batch], pending: int | None) -> None:
+        """Take totals that the store is to have, and the number under which they are kept until it has."""
+        self.told.setdefault(book.name, []).extend(batches)
+        if pending is not None:
+            self.handed.add(pending)
+
+    def many(self) -> int:
+        """Return how many times were told."""
+        return sum(map(len, self.told.values()))
 
 
 def of_tables(database: Database, shape: Shape, money: Money | None, back: timedelta) -> list[Stream]:

@@ -22,7 +22,7 @@ from toban.collect.collectors.host import (
     share,
 )
 from toban.core.errors import CollectError
-from toban.core.meters import Meters
+from toban.core.meters import Meters, plus
 from toban.core.samples import Family, Sample, Type, gauge
 
 BURST: Final = gauge(
@@ -210,9 +210,10 @@ class Edge:
             # What Fly adds to its bounds later is counted up to those that it began with.
             before = 0.0
             for bound in bounds:
-                cell.counts[bisect_left(cell.bounds, bound)] += max(below[bound] - before, 0.0)
+                place = bisect_left(cell.bounds, bound)
+                cell.counts[place] = plus(cell.counts[place], max(below[bound] - before, 0.0))
                 before = max(below[bound], before)
-            cell.total += max(sums.get(visit, 0.0), 0.0)
+            cell.total = plus(cell.total, max(sums.get(visit, 0.0), 0.0))
             cell.counted = True
 
 

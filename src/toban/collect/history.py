@@ -6,14 +6,18 @@ read and what was seen in it, so that nothing is counted twice, in whatever orde
 is told as totals on a grid of times: `increase` shows what happened when it happened, and no spike where it was read.
 """
 
+import zlib
+from base64 import b64decode, b64encode
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final, Protocol
 
 import numpy as np
+import orjson
+import structlog
 from sqlalchemy import Connection
 
 from toban.collect import book as books
@@ -21,9 +25,11 @@ from toban.collect.book import Position
 from toban.core.labels import Labels
 from toban.core.meters import Meters
 from toban.core.ports import Recorder
-from toban.core.samples import Batch, Family, Layout, milliseconds
+from toban.core.samples import Batch, Family, Layout, Type, milliseconds
 from toban.instruments.budgets import OVER, Budgets
 from toban.state import tallies
+
+log = structlog.get_logger("toban.collect")
 
 FINE: Final = timedelta(minutes=1)
 COARSE: Final = timedelta(minutes=5)
@@ -33,6 +39,12 @@ NEWEST: Final = timedelta(days=1)
 
 FOLD: Final = timedelta(hours=2)
 """What was seen is remembered so much longer than it is read again: local times come twice when clocks go back."""
+
+LEAD: Final = timedelta(minutes=1)
+"""What lies so little ahead of now waits until its time has come: clocks differ. Further ahead it counts at once."""
+
+AHEAD: Final = timedelta(hours=1)
+"""How far what was read may lie ahead of now, after the clock was set back."""
 
 
 class Event(Protocol):
@@ -74,11 +86,18 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a slice came to: totals at times, how far they go, and how many labels were over budget, by label."""
+    """
+    What a slice came to: totals at times, how far it was read, and how many labels were over budget, by label.
+
+    ``pending`` is the number under which the totals are kept until the store has them, nothing where there are none;
+    ``new`` is how much happened that was not counted before.
+    """
 
     batches: Sequence[Batch]
-    until: datetime
+    position: Position
     over: Sequence[tuple[str, float]] = ()
+    pending: int | None = None
+    new: int = 0
 
 
 More = Callable[[Connection, Sequence[Event]], Sequence[Event]]
@@ -99,9 +118,29 @@ def reach(since: datetime, now: datetime, most: int) -> datetime:
     return last
 
 
-def again_from(position: Position, margin: timedelta) -> datetime:
-    """Return from when on is read: a little again of what was read before, but not from before the beginning."""
-    return max(position.began, position.until - margin)
+def again_from(position: Position, margin: timedelta, now: datetime) -> datetime:
+    """
+    Return from when on is read: a little again of what was read before, but not from before the beginning.
+
+    After the clock was set back, what was read may lie ahead of now.
+    """
+    return max(position.began, min(position.read or position.until, now) - margin)
+
+
+def position(connection: Connection, book: str, began: datetime, now: datetime) -> Position:
+    """
+    Return how far a book was read.
+
+    What was told lies before that; where the clock was set back a little, nothing is told until it has passed it. A
+    position that lies far ahead was noted while the clock was wrong: it begins anew from now on.
+    """
+    found = books.position(connection, book, began)
+    if found.until <= now + AHEAD:
+        return found
+    log.warning("the clock was set back", book=book, read_until=found.until.isoformat())
+    anew = replace(found, began=now, until=now, read=None)
+    books.note(connection, book, anew)
+    return anew
 
 
 def count(
@@ -116,30 +155,37 @@ def count(
     """
     Count a slice, and return its totals.
 
-    1. Leave out what was counted before.
-    2. Count the rest step by step, in the order of time, and write down how the totals stand at each step. What came
-       late counts at the first.
-    3. Keep the totals, how far was read, and what was seen.
+    1. Leave out what was counted before, and what happened after this slice: its time will come.
+    2. Count the rest step by step, in the order of time, and write down how the totals stand at each step.
+    3. Keep the totals, how far was read, what was seen, and what is to be told until the store has it.
+
+    Nothing is told of a time that was told before, so that no total ever falls. What comes late counts at the first
+    step after that; where there is none in this slice, it stands in the totals, and the next slice tells it.
     """
-    position = books.position(connection, book.name, began)
+    before = position(connection, book.name, began, now)
+    read_until = min(found.until, now)
+    read_until += timedelta(microseconds=-read_until.microsecond % 1000)  # state keeps milliseconds
+    until = max(before.until, read_until)
     known = books.seen(connection, book.name)
-    new = {event.id: event for event in found.events if event.id not in known}
+    new = {event.id: event for event in found.events if event.id not in known and not until < event.at <= now + LEAD}
     further = more(connection, list(new.values())) if more else ()
     waiting = deque(sorted([*new.values(), *further], key=lambda event: (event.at, event.id)))
     meters = tallies.load(connection, book.name, book.families)
     over = Meters()
     budgets = Budgets(over)
     budgets.learn(meters)
-    until = max(position.until, min(found.until, now))
-    times = list(steps(position.until, until, now)) or [until]
     batches: list[Batch] = []
-    before = position.until
-    for step in times:
-        while waiting and (waiting[0].at <= step or step is times[-1]):
+    last = before.until
+    for step in steps(before.until, until, now):
+        while waiting and (waiting[0].at <= step or step == until):
             waiting.popleft().tell(meters, budgets)
         at = milliseconds(step)
-        batches += meters.read(at, target, min(milliseconds(before), at - 1))
-        before = step
+        batches += meters.read(at, target, min(milliseconds(last), at - 1))
+        last = step
+    for event in waiting:
+        event.tell(meters, budgets)
+    if waiting:
+        batches += meters.noughts(milliseconds(last), target)
     tallies.save(connection, book.name, meters)
     books.remember(
         connection,
@@ -147,14 +193,38 @@ def count(
         {event.id: event.at for event in new.values()},
         until - book.margin - FOLD,
     )
-    books.note(connection, book.name, books.moved(position, until, found.top, found.floor))
-    told = [(labels["label"], values[0]) for family, labels, values in over.series() if family == OVER]
-    return Told(batches, until, told)
+    after = books.moved(before, read_until, found.top, found.floor)
+    books.note(connection, book.name, after)
+    pending = books.hold(connection, book.name, written(batches)) if batches else None
+    told = [(labels["label"], float(values[0])) for family, labels, values in over.series() if family == OVER]
+    return Told(batches, after, told, pending, len(new))
 
 
-def standing(connection: Connection, book: Book, now: datetime, target: dict[str, str]) -> list[Batch]:
-    """Return how the totals stand, where nothing new is asked for."""
-    return tallies.load(connection, book.name, book.families).read(milliseconds(now), target)
+def written(batches: Sequence[Batch]) -> str:
+    """Return batches as they are kept: each layout once, compressed."""
+    layouts = {id(batch.layout): batch.layout for batch in batches}
+    places = {key: place for place, key in enumerate(layouts)}
+    series = [[dict(labels) for labels in layout.series] for layout in layouts.values()]
+    families = [[_family(family) for family in layout.families] for layout in layouts.values()]
+    told = [[batch.at, places[id(batch.layout)], batch.values.tolist()] for batch in batches]
+    kept = orjson.dumps({"series": series, "families": families, "batches": told})
+    return b64encode(zlib.compress(kept, 1)).decode()
+
+
+def read(kept: str) -> list[Batch]:
+    """Return batches that were ``written``."""
+    found = orjson.loads(zlib.decompress(b64decode(kept)))
+    layouts = [
+        Layout(
+            [Labels(labels) for labels in series], [Family(name, Type(sort), *rest) for name, sort, *rest in families]
+        )
+        for series, families in zip(found["series"], found["families"], strict=True)
+    ]
+    return [Batch(layouts[place], at, np.array(values, np.float64)) for at, place, values in found["batches"]]
+
+
+def _family(family: Family) -> tuple[str, str, str, str]:
+    return family.name, family.type.value, family.help, family.unit
 
 
 class Steady:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Final
 
 import orjson
@@ -38,7 +39,7 @@ class Placed:
     id: str
     at: datetime
     order: Order
-    discounts: Mapping[str, float] = field(default_factory=dict)
+    discounts: Mapping[str, Decimal] = field(default_factory=dict)
 
     def tell(self, recorder: Recorder, budgets: Budgets) -> None:
         """Count it."""
@@ -109,17 +110,17 @@ def decided(
 
 
 def discounts(
-    campaigns: Iterable[tuple[str, str]], lines: Iterable[tuple[str, str, str, bool]], unit: float, *, gross: bool
-) -> dict[str, dict[str, float]]:
+    campaigns: Iterable[tuple[str, str]], lines: Iterable[tuple[str, str, str, bool]], unit: int, *, gross: bool
+) -> dict[str, dict[str, Decimal]]:
     """
     Return what each campaign took off each order, in major units, as a positive amount.
 
     ``campaigns`` are pairs of order and promotion; ``lines`` an order, its line's adjustments and tax rates as
     Vendure writes them (JSON; amounts are of the whole line, and negative), and whether these amounts hold the tax.
     """
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, Decimal]] = {}
     for order, promotion in campaigns:
-        found.setdefault(order, {})[promotion] = 0.0
+        found.setdefault(order, {})[promotion] = Decimal(0)
     for order, adjustments, taxes, with_tax in lines:
         factor = 1 + sum(float(tax.get("taxRate", 0)) for tax in _parsed(taxes)) / 100
         for adjustment in _parsed(adjustments):
@@ -130,7 +131,7 @@ def discounts(
                     amount = round(amount / factor)
                 elif gross and not with_tax:
                     amount = round(amount * factor)
-                found[order][promotion] += amount / unit
+                found[order][promotion] += Decimal(repr(amount)) / unit
     return found
 
 

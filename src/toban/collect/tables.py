@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -111,14 +112,14 @@ class Asking:
     ) -> Slice:
         """Return the orders that were placed since what was read before."""
         until = reach(position.until, now, STEPS)
-        since = again_from(position, book.margin)
+        since = again_from(position, book.margin, now)
         bound = None if until == now else until
         rows = await self.rows("orders", since=since, until=bound, seen=list(seen), most=ROWS)
         taken = await self._taken([row[0] for row in rows], money)
         placed = [_placed(row, money, taken.get(row[0], {})) for row in rows]
         return Slice(placed, until if len(rows) < ROWS else min(until, rows[-1][1]))
 
-    async def _taken(self, ids: Sequence[str], money: Money) -> dict[str, dict[str, float]]:
+    async def _taken(self, ids: Sequence[str], money: Money) -> dict[str, dict[str, Decimal]]:
         """Return what campaigns took off some orders."""
         if not ids or not {"order_promotions_promotion", "order_line", "shipping_line"} <= self._shape.has:
             return {}
@@ -137,14 +138,14 @@ class Asking:
     ) -> Paid:
         """Return the attempts to pay that failed since what was read before, and how the orders of all ended."""
         until, top, floor = reach(position.until, now, STEPS), position.top, position.floor
-        since = again_from(position, book.margin)
+        since = again_from(position, book.margin, now)
         if self._shape.numbered:
             bound = None if until == now else until
             ((many, top, newest),) = await self.rows("scanned", top=position.top, until=bound, most=ROWS)
             if many == ROWS:
                 until = min(until, max(newest, position.until))
             rows = await self.rows("numbered", floor=floor, top=top, since=position.began, seen=list(seen))
-            ((floor,),) = await self.rows("floor", floor=floor, top=top, before=until - book.margin)
+            ((floor,),) = await self.rows("floor", floor=floor, top=top, before=min(until, now) - book.margin)
         else:
             rows = await self.rows("unnumbered", since=since, seen=list(seen), most=ROWS)
             if len(rows) == ROWS:
@@ -160,7 +161,7 @@ class Asking:
 
     async def jobs(self, book: Book, position: Position, seen: Mapping[str, datetime], now: datetime) -> Slice:
         """Return the jobs that ended since what was read before."""
-        until, since = reach(position.until, now, STEPS), again_from(position, book.margin)
+        until, since = reach(position.until, now, STEPS), again_from(position, book.margin, now)
         rows = await self.rows("jobs", since=since, seen=list(seen), most=ROWS)
         if len(rows) == ROWS:
             until = min(until, max(rows[-1][1], position.until))
@@ -177,9 +178,9 @@ async def shape_of(cursor: AsyncCursor[TupleRow], zone: str, customer_type: str)
     return Shape(found, role, zone, database, customer_type)
 
 
-def _placed(row: Sequence[Any], money: Money, taken: Mapping[str, float]) -> Placed:
+def _placed(row: Sequence[Any], money: Money, taken: Mapping[str, Decimal]) -> Placed:
     key, at, currency, net, gross, channel, state, customer_type = row
-    total = float(gross if money.taxed else net) / money.unit
+    total = Decimal(gross if money.taxed else net) / money.unit
     return Placed(key, at, Order(total, state, currency, channel, customer_type or GENERAL), taken)
 
 

@@ -9,7 +9,7 @@ from toban.core.answers import Answer
 from toban.core.labels import Labels
 from toban.core.lines import LogLine
 from toban.core.matching import Matcher
-from toban.core.samples import Batch, Family, Group
+from toban.core.samples import Amount, Batch, Family, Group
 
 
 class Clock(Protocol):
@@ -73,7 +73,7 @@ class Recorder(Protocol):
     What it is told becomes ``family`` with these labels; which values a label may take is the teller's to bound.
     """
 
-    def add(self, family: Family, amount: float = 1, /, **labels: str) -> None:
+    def add(self, family: Family, amount: Amount = 1, /, **labels: str) -> None:
         """Count something that happened."""
         ...
 
@@ -81,7 +81,7 @@ class Recorder(Protocol):
         """Note how something stands."""
         ...
 
-    def observe(self, family: Family, value: float, /, **labels: str) -> None:
+    def observe(self, family: Family, value: Amount, /, **labels: str) -> None:
         """Count a value in a histogram."""
         ...
 

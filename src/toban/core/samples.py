@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,10 @@ def is_stale(values: NDArray[np.float64]) -> NDArray[np.bool_]:
 def is_absent(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Tell where there is no sample at all."""
     return np.equal(values.view(np.int64), 0x7FF0000000000003)
+
+
+Amount: TypeAlias = float | Decimal
+"""What is added to a counter: money is a ``Decimal``, so that its sum is exact and never falls by a rounding."""
 
 
 class Type(StrEnum):

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final
 
 from toban.core.ports import Recorder
+from toban.core.samples import Amount
 from toban.instruments.budgets import Budgets
 from toban.instruments.families import (
     CAMPAIGN_DISCOUNT,
@@ -27,15 +29,28 @@ DEFAULT: Final = "default"
 """What Vendure's channel `__default_channel__` is called."""
 
 
+MILLIONTH: Final = Decimal("0.000001")
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """An order that was placed: its total in major units of its currency, and its state at that moment."""
 
-    total: float
+    total: Amount
     state: str
     currency: str
     channel: str = DEFAULT
     customer_type: str = GENERAL
+
+
+def money(amount: Amount) -> Decimal:
+    """
+    Return an amount of money as it adds up on paper: a float as it was written, to the millionth.
+
+    What is less than nothing is nothing: a sum of money that was counted never falls.
+    """
+    exact = amount if isinstance(amount, Decimal) else Decimal(repr(amount)).quantize(MILLIONTH)
+    return max(exact, Decimal(0))
 
 
 def customer_type(custom_fields: Mapping[str, object] | None) -> str:
@@ -55,9 +70,10 @@ class BusinessMetrics:
         """Count an order that was placed."""
         fit = self._budgets.fit
         channel = fit("channel", DEFAULT if order.channel == "__default_channel__" else order.channel)
-        self._recorder.observe(ORDER_TOTAL, order.total, status=fit("status", order.state))
+        total = money(order.total)
+        self._recorder.observe(ORDER_TOTAL, total, status=fit("status", order.state))
         self._recorder.add(ORDERS_CREATED, 1, customerType=fit("customerType", order.customer_type), channel=channel)
-        self._recorder.add(REVENUE, order.total, channel=channel, currency=fit("currency", order.currency))
+        self._recorder.add(REVENUE, total, channel=channel, currency=fit("currency", order.currency))
 
     def track_failed_order(self, method: str) -> None:
         """Count an order that failed, by the method of payment that failed last."""
@@ -87,8 +103,8 @@ class BusinessMetrics:
             self._recorder.set(REBATE_AMOUNT, amount, customerId=customer, period=period)
         self._recorder.add(REBATE_CALCULATIONS, 1, period=self._budgets.fit("period", period))
 
-    def track_campaign_usage(self, campaign: str, discount: float) -> None:
+    def track_campaign_usage(self, campaign: str, discount: Amount) -> None:
         """Count an order that a campaign gave a discount, and how much (positive, in major units)."""
         name = self._budgets.fit("campaignId", campaign)
         self._recorder.add(CAMPAIGN_USAGE, 1, campaignId=name)
-        self._recorder.observe(CAMPAIGN_DISCOUNT, discount, campaignId=name)
+        self._recorder.observe(CAMPAIGN_DISCOUNT, money(discount), campaignId=name)

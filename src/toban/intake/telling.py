@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
 
-from toban.core.meters import Meters
+from toban.core.meters import Meters, plus
 from toban.core.ports import Clock
-from toban.core.samples import Family, Type
+from toban.core.samples import Amount, Family, Type
 from toban.instruments import families as shop_families
 from toban.intake import families as own_families
 from toban.intake.deriving import SLICE, Deriving, Process
@@ -165,14 +165,14 @@ class Telling:
         return True
 
     def _histogram(self, family: Family, found: Mapping[str, str], metric: Metric, point: Point, scale: float) -> None:
-        below, many = [], 0.0
+        below, many = list[Amount](), 0.0
         for count in point.counts:
             many += count
             below.append(many)
-        values = [*below, point.value * scale, many]
+        values: list[Amount] = [*below, point.value * scale, many]
         if metric.delta:
             before = self._meters.histogram(family, **found).values()
-            values = [old + new for old, new in zip(before, values, strict=True)]
+            values = [plus(old, new) for old, new in zip(before, values, strict=True)]
         self._meters.restore(family, values, **found)
 
     def _pool(self) -> None:

@@ -1,17 +1,20 @@
 """
 Counters that must be exact: rows, raised in the transaction that moves the cursor that was read.
 
-A restart neither loses nor repeats what they count.
+A restart neither loses nor repeats what they count. They are kept as they are counted, in whole numbers and decimals:
+what is told of them is the same before it was kept and after.
 """
 
+import json
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Final
 
 import orjson
 from sqlalchemy import Column, Connection, String, Table, insert, select, update
 
 from toban.core.meters import Meters
-from toban.core.samples import Family
+from toban.core.samples import Amount, Family
 from toban.state.tables import metadata
 
 TALLY: Final = Table(
@@ -27,25 +30,25 @@ TALLY: Final = Table(
 def load(connection: Connection, book: str, families: Iterable[Family]) -> Meters:
     """Return a book's numbers; those of a family that is not among these are left where they are."""
     known = {family.name: family for family in families}
-    meters = Meters()
+    meters = Meters(exact=True)
     for row in connection.execute(select(TALLY).where(TALLY.c.book == book)):
         if row.family in known:
-            meters.restore(known[row.family], orjson.loads(row.numbers), **orjson.loads(row.labels))
+            meters.restore(
+                known[row.family],
+                json.loads(row.numbers, parse_float=Decimal, parse_int=Decimal),
+                **orjson.loads(row.labels),
+            )
     return meters
 
 
 def save(connection: Connection, book: str, meters: Meters) -> None:
-    """
-    Keep what has changed in a book's numbers since they were loaded.
-
-    Sums are kept to the millionth, so that amounts of money add up as on paper.
-    """
+    """Keep what has changed in a book's numbers since they were loaded."""
     stored = {
         (row.family, row.labels): row.numbers for row in connection.execute(select(TALLY).where(TALLY.c.book == book))
     }
     for family, labels, values in meters.series():
         key = family.name, orjson.dumps(labels, option=orjson.OPT_SORT_KEYS).decode()
-        numbers = orjson.dumps([round(value, 6) for value in values]).decode()
+        numbers = f"[{','.join(map(_text, values))}]"
         if stored.get(key) == numbers:
             continue
         row = {"book": book, "family": key[0], "labels": key[1]}
@@ -54,3 +57,8 @@ def save(connection: Connection, book: str, meters: Meters) -> None:
             connection.execute(update(TALLY).where(*conditions).values(numbers=numbers))
         else:
             connection.execute(insert(TALLY).values(**row, numbers=numbers))
+
+
+def _text(value: Amount) -> str:
+    """Write a number as JSON, exactly."""
+    return format(value, "f") if isinstance(value, Decimal) else repr(value)

@@ -55,7 +55,7 @@ def test_a_position_never_goes_back(changes: list[tuple[timedelta, int, int]]):
         assert (after.until, after.top, after.floor) >= (position.until, position.top, position.floor)
         assert after.until >= position.until
         assert after.top >= position.top
-        assert again_from(after, timedelta(hours=1)) >= after.began
+        assert again_from(after, timedelta(hours=1), NOW) >= after.began
         position = after
 
 

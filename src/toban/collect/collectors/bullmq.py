@@ -7,23 +7,20 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import PrivateAttr
-from sqlalchemy import Connection
 
 from toban.collect import book as books
 from toban.collect import history, jobs
-from toban.collect.book import Position
 from toban.collect.collector import Collector, Look
-from toban.collect.history import Slice, Steady, Told
+from toban.collect.counting import Counting, Known, Stream
+from toban.collect.history import Slice
 from toban.collect.jobs import Ended
 from toban.collect.queries import is_due
 from toban.collect.tools import Tools
 from toban.core.errors import CollectError, StateError
-from toban.core.samples import Batch, Sample, milliseconds, moment
+from toban.core.samples import Sample, milliseconds, moment
 from toban.core.section import Duration
-from toban.instruments.budgets import OVER
 from toban.shop.lending import Shop
 from toban.shop.redis import Redis
-from toban.state.door import State
 
 SCRIPT: Final = Path(__file__).with_suffix(".lua").read_text("utf-8")
 
@@ -75,7 +72,7 @@ class Bullmq(Collector):
     queue: str = "vendure-job-queue"
     """The name of the queue in Redis: Vendure has one for all of its own."""
 
-    _steady: Steady = PrivateAttr(default_factory=Steady)
+    _counting: Counting = PrivateAttr(default_factory=Counting)
     _absent: float | None = PrivateAttr(default=None)
 
     def address_in(self, shop: Shop) -> str:
@@ -90,27 +87,34 @@ class Bullmq(Collector):
         asked = tools.clock.monotonic()
         if self._absent is not None and not is_due(self._absent, ABSENT_EVERY, self.every, asked):
             return Look()
-        now, position, troubles = tools.clock.now(), None, list[str]()
+        now, position, troubles = moment(milliseconds(tools.clock.now())), None, list[str]()
         if tools.state:
             began = now - HISTORY
             try:
                 position = await tools.state.transaction(lambda at: books.position(at, BOOK.name, began))
             except StateError as error:
                 troubles.append(f"{self.name}: jobs wait to be counted: {error}")
-        found = await self._ask(redis, history.again_from(position, BOOK.margin) if position else now)
+        found = await self._ask(redis, history.again_from(position, BOOK.margin, now) if position else now)
         if found is None:
             self._absent = asked
             return Look(notes=["there is no queue of BullMQ: the shop's jobs wait elsewhere"])
         self._absent = None
         stands, ended = found
-        batches: Sequence[Batch] = ()
-        if tools.state and position:
-            try:
-                batches = await self._counted(tools, tools.state, position, ended, now)
-            except StateError as error:
-                troubles.append(f"{self.name}: jobs wait to be counted: {error}")
-        known = {labels["queue"] for batch in batches[-1:] for labels in map(dict, batch.layout.series)}
-        return Look(list(standing(stands, known, now)), self._steady.steadied(batches), trouble="; ".join(troubles))
+        if not tools.state or not position:
+            return Look(list(standing(stands, set(), now)), trouble="; ".join(troubles))
+        target = {**self.target, "instance": self.instance or self.address_in(tools.shop)}
+        counted = await self._counting.count([stream(ended, now)], tools.state, tools, target, self.every, now)
+        if counted.trouble:
+            troubles.append(f"{self.name}: jobs wait to be counted: {counted.trouble}")
+        newest = [*counted.standing, *counted.batches][-1:]
+        known = {labels["queue"] for batch in newest for labels in map(dict, batch.layout.series)}
+        return Look(
+            list(standing(stands, known, now)),
+            counted.batches,
+            "; ".join(troubles),
+            standing=counted.standing,
+            stored=counted.stored,
+        )
 
     async def check(self, tools: Tools) -> Look:
         """Say whether there is a queue, counting nothing."""
@@ -131,27 +135,17 @@ class Bullmq(Collector):
         stands, ended = found
         return [_stand(row) for row in stands], [_ended(row) for row in ended]
 
-    async def _counted(
-        self, tools: Tools, state: State, position: Position, ended: Sequence[Ended], now: datetime
-    ) -> list[Batch]:
-        """Count the jobs that ended, slice by slice at their own times; what was not read yet is read next time."""
-        target = {**self.target, "instance": self.instance or self.address_in(tools.shop)}
-        began, batches, until, end = now - HISTORY, list[Batch](), position.until, read_until(ended, now)
-        while not batches or until < end:
-            until = min(history.reach(until, now, STEPS), max(end, until))
-            last = until == now
-            found = Slice([one for one in ended if one.at <= until or last], until)
 
-            def work(connection: Connection, found: Slice = found) -> Told:
-                return history.count(connection, BOOK, found, began, now, target)
+def stream(ended: Sequence[Ended], read_at: datetime) -> Stream:
+    """Return the stream of jobs that ended, as they were read at once; what was not read is read next time."""
+    end = read_until(ended, read_at)
 
-            told = await state.transaction(work)
-            batches += told.batches
-            for label, many in told.over:
-                tools.meters.add(OVER, many, label=label)
-            if last:
-                break
-        return batches
+    async def read(known: Known, now: datetime) -> Slice:
+        since = known.position.until
+        until = min(history.reach(since, now, STEPS), max(end, since))
+        return Slice([one for one in ended if one.at <= until or until == now], until)
+
+    return Stream(BOOK, HISTORY, read)
 
 
 def read_until(ended: Sequence[Ended], now: datetime) -> datetime:

@@ -1,11 +1,13 @@
 """What was told by events."""
 
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from pydantic import PrivateAttr
+from sqlalchemy import Connection
 
+from toban.collect import book, history
 from toban.collect.collector import Collector, Look
 from toban.collect.tools import Tools
 from toban.core.errors import CollectError, StateError
@@ -46,12 +48,13 @@ class Events(Collector):
         """Return where all numbers stand. Raises ``CollectError`` when state can't be read."""
         if tools.state is None:
             return Look()
+        now = tools.clock.now()
         try:
-            kept = await tools.state.transaction(lambda connection: tallies.load(connection, BOOK, FAMILIES))
+            kept, since = await tools.state.transaction(lambda connection: standing(connection, now))
         except StateError as error:
             raise CollectError(f"{self.name}: {error}") from error
         self._take(kept)
-        return Look(batches=self._meters.read(milliseconds(tools.clock.now()), self.target))
+        return Look(batches=self._meters.read(milliseconds(now), self.target, since))
 
     def _take(self, kept: Meters) -> None:
         """Take over what was kept; a series that came since the last look began at nought then."""
@@ -66,3 +69,10 @@ class Events(Collector):
                 self._meters.restore(family, values, **labels)
             self._known.add(key)
         self._looked = True
+
+
+def standing(connection: Connection, now: datetime) -> tuple[Meters, int]:
+    """Return how the counters stand, and when that was told last (milliseconds), also by an earlier process."""
+    position = history.position(connection, BOOK, now - timedelta(milliseconds=1), now)
+    book.note(connection, BOOK, book.moved(position, now, 0, 0))
+    return tallies.load(connection, BOOK, FAMILIES), milliseconds(position.until)

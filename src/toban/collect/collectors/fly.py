@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 from pydantic import PrivateAttr
 from sqlalchemy import Connection
 
-from toban.collect import book, fly_machines, fly_metrics
+from toban.collect import book, fly_machines, fly_metrics, history
 from toban.collect.apis import Api
 from toban.collect.collector import Collector, Look
 from toban.collect.collectors.host import KILLED
@@ -226,19 +226,18 @@ class Fly(Collector):
 
     async def _ends(self, tools: Tools, machines: Sequence[Machine], troubles: list[str]) -> list[Batch]:
         """Count how programs ended, each end once, also through toban's own restarts."""
+        now = tools.clock.now()
         if tools.state is not None:
             try:
-                self._exits = await tools.state.transaction(
-                    lambda connection: counted(connection, f"fly {self.name}"[:50], machines, tools.clock.now())
+                self._exits, self._counted_at = await tools.state.transaction(
+                    lambda connection: counted(connection, f"fly {self.name}"[:50], machines, now)
                 )
             except StateError as error:
                 troubles.append(f"{self.name}: ends of machines wait to be counted: {error}")
         if self._exits is None:
             return []
         # What came since the last look was nought then.
-        now, since = milliseconds(tools.clock.now()), self._counted_at
-        self._counted_at = now
-        return self._exits.read(now, self.common, since)
+        return self._exits.read(milliseconds(now), self.common, self._counted_at)
 
     async def _listed(self, tools: Tools, path: str) -> list[Any]:
         told = await self._machine_api(tools, path)
@@ -269,9 +268,13 @@ def together(troubles: Sequence[str]) -> str:
     return f"{first} (and {len(others)} more)" if others else first
 
 
-def counted(connection: Connection, name: str, machines: Sequence[Machine], now: datetime) -> Meters:
-    """Count the ends that were not counted yet, and return all that were; those before the first look are not."""
-    position = book.position(connection, name, now)
+def counted(connection: Connection, name: str, machines: Sequence[Machine], now: datetime) -> tuple[Meters, int | None]:
+    """
+    Count the ends that were not counted yet; those before the first look are not.
+
+    Return all that were, and when they were counted last (milliseconds): nothing, if they never were.
+    """
+    position = history.position(connection, name, now, now)
     seen = book.seen(connection, name)
     meters = tallies.load(connection, name, (EXITS, KILLED))
     new: dict[str, datetime] = {}
@@ -286,4 +289,4 @@ def counted(connection: Connection, name: str, machines: Sequence[Machine], now:
     book.remember(connection, name, new, now - REMEMBERED)
     book.note(connection, name, book.moved(position, now, 0, 0))
     tallies.save(connection, name, meters)
-    return meters
+    return meters, milliseconds(position.until) if position.until != now else None

@@ -17,8 +17,8 @@ from toban.collect.queries import Query, is_due, read, spared
 from toban.collect.tables import Asking, Money, Shape, shape_of
 from toban.collect.told import Told
 from toban.collect.tools import Tools
-from toban.core.errors import CollectError, StateError
-from toban.core.samples import Batch, Sample, gauge
+from toban.core.errors import CollectError
+from toban.core.samples import Sample, gauge
 from toban.core.section import Duration
 from toban.shop.database import Database, DatabaseError
 from toban.shop.graphql import GraphqlError, ask
@@ -108,17 +108,18 @@ class VendureDb(Collector):
         money = await self._money(tools)
         samples = await self._asked(tools, database, shape, money)
         troubles = [trouble for trouble in (refused(shape),) if trouble]
-        batches = list[Batch]()
-        if tools.state is not None:
-            try:
-                streams = of_tables(database, shape, money, self.history)
-                batches, behind = await self._counting.count(
-                    streams, tools.state, tools, self._labels(tools), self.every
-                )
-                samples.append(BEHIND.sample(behind.total_seconds()))
-            except StateError as error:
-                troubles.append(f"{self.name}: orders wait to be counted: {error}")
-        return Look(samples, batches, trouble="; ".join(troubles))
+        if tools.state is None:
+            return Look(samples, trouble="; ".join(troubles))
+        streams = of_tables(database, shape, money, self.history)
+        counted = await self._counting.count(
+            streams, tools.state, tools, self._labels(tools), self.every, tools.clock.now()
+        )
+        samples.append(BEHIND.sample(counted.behind.total_seconds()))
+        if counted.trouble:
+            troubles.append(f"{self.name}: what happened waits to be counted: {counted.trouble}")
+            # A table may be gone, a column new: it is asked anew what there is.
+            self._shape = None
+        return Look(samples, counted.batches, "; ".join(troubles), standing=counted.standing, stored=counted.stored)
 
     async def check(self, tools: Tools) -> Look:
         """Say what can be read, what can't and what would show it, and whether the time zone fits."""

@@ -1,4 +1,4 @@
-"""Rows that can't be read."""
+"""Rows that can't be read; samples of what was counted, which wait until the store has them."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -19,3 +19,12 @@ def upgrade() -> None:
         sa.Column("content", sa.Text(), nullable=False),
         sa.Column("error", sa.String(1000), nullable=False),
     )
+    op.create_table(
+        "shop_pending",
+        sa.Column("id", ID, primary_key=True, autoincrement=True),
+        sa.Column("book", sa.String(50), nullable=False),
+        sa.Column("samples", sa.Text(), nullable=False),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_shop_pending_book", "shop_pending", ["book"])
+    op.add_column("shop_read", sa.Column("read", sa.BigInteger(), nullable=True))
