@@ -55,6 +55,8 @@ class Watch:
         async with State(Sqlite(self.path), self.clock, Meters()) as state:
             found = await self.collector.model_copy().collect(replace(self.tools, state=state))
         assert not found.trouble
+        assert found.stored
+        found.stored()
         self.batches += found.batches
         self.samples = {str(sample.family.name): sample.value for sample in found.samples}
         return {name: value for name, value in told(found.batches).items() if isinstance(value, float)}

@@ -142,14 +142,14 @@ def settled(connection: Connection, orders: Iterable[str], before: datetime) -> 
     connection.execute(delete(ATTEMPT).where(ATTEMPT.c.failed.is_(True), ATTEMPT.c.at < before))
 
 
-def moved(position: Position, until: datetime, top: int, floor: int) -> Position:
+def moved(position: Position, until: datetime, top: int, floor: int, read: datetime | None = None) -> Position:
     """Return a position further on: it never goes back, whatever the clock does."""
     return replace(
         position,
         until=max(position.until, until),
         top=max(position.top, top),
         floor=max(position.floor, floor),
-        read=until if until < position.until else None,
+        read=read,
     )
 
 

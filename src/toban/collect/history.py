@@ -122,9 +122,11 @@ def again_from(position: Position, margin: timedelta, now: datetime) -> datetime
     """
     Return from when on is read: a little again of what was read before, but not from before the beginning.
 
-    After the clock was set back, what was read may lie ahead of now.
+    After the clock was set back, what was read may lie ahead of now. It is not read again from before what was seen is
+    remembered, or it would count twice.
     """
-    return max(position.began, min(position.read or position.until, now) - margin)
+    since = min(position.read or position.until, now) - margin
+    return max(position.began, since, position.until - margin - FOLD)
 
 
 def position(connection: Connection, book: str, began: datetime, now: datetime) -> Position:
@@ -155,7 +157,8 @@ def count(
     """
     Count a slice, and return its totals.
 
-    1. Leave out what was counted before, and what happened after this slice: its time will come.
+    1. Leave out what was counted before (what is so old that it is no longer remembered was: another look was quicker),
+       and what happened after this slice: its time will come.
     2. Count the rest step by step, in the order of time, and write down how the totals stand at each step.
     3. Keep the totals, how far was read, what was seen, and what is to be told until the store has it.
 
@@ -167,7 +170,12 @@ def count(
     read_until += timedelta(microseconds=-read_until.microsecond % 1000)  # state keeps milliseconds
     until = max(before.until, read_until)
     known = books.seen(connection, book.name)
-    new = {event.id: event for event in found.events if event.id not in known and not until < event.at <= now + LEAD}
+    forgotten = before.until - book.margin - FOLD
+    new = {
+        event.id: event
+        for event in found.events
+        if event.id not in known and event.at >= forgotten and not until < event.at <= now + LEAD
+    }
     further = more(connection, list(new.values())) if more else ()
     waiting = deque(sorted([*new.values(), *further], key=lambda event: (event.at, event.id)))
     meters = tallies.load(connection, book.name, book.families)
@@ -193,7 +201,7 @@ def count(
         {event.id: event.at for event in new.values()},
         until - book.margin - FOLD,
     )
-    after = books.moved(before, read_until, found.top, found.floor)
+    after = books.moved(before, until, found.top, found.floor, read_until if now < until else None)
     books.note(connection, book.name, after)
     pending = books.hold(connection, book.name, written(batches)) if batches else None
     told = [(labels["label"], float(values[0])) for family, labels, values in over.series() if family == OVER]
