@@ -201,7 +201,8 @@ def count(
         {event.id: event.at for event in new.values()},
         until - book.margin - FOLD,
     )
-    after = books.moved(before, until, found.top, found.floor, read_until if now < until else None)
+    read = read_until if now < until else before.read if until == before.until else None
+    after = books.moved(before, until, found.top, found.floor, read)
     books.note(connection, book.name, after)
     pending = books.hold(connection, book.name, written(batches)) if batches else None
     told = [(labels["label"], float(values[0])) for family, labels, values in over.series() if family == OVER]
