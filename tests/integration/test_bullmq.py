@@ -160,6 +160,32 @@ async def test_a_user_with_the_printed_rights_is_enough(server: servers.Server, 
             assert trouble in watch.seen.trouble
 
 
+async def test_a_user_with_info_alone_is_told_what_jobs_want_and_is_not_down(server: servers.Server, tmp_path: Path):
+    """
+    There may be no queue at all; a queue that was read before and can't be any more is down.
+    """
+    with client(server) as owner:
+        owner.execute_command("ACL", "SETUSER", "seer", "on", ">pw", "+info", "%R~bull:*")
+        now = datetime.now(UTC)
+        write(server, now - timedelta(minutes=1))
+        address = f"redis://seer:pw@127.0.0.1:{server.port}"
+        async with watching(Bullmq(), tmp_path / "a.db", now, redis=address) as (watch, _, clock):
+            await watch.look()
+            assert watch.seen.up
+            (note,) = (await watch.collector.check(watch._tools)).notes
+            assert "ACL SETUSER seer +eval" in note
+            assert "+zrangebyscore %R~bull:*" in note
+            owner.execute_command("ACL", "SETUSER", "seer", "+@all")
+            for _ in range(2):
+                clock.advance(60)
+                await watch.look()
+            assert watch.seen.samples
+            owner.execute_command("ACL", "SETUSER", "seer", "-@all", "+info")
+            clock.advance(60)
+            await watch.look()
+            assert not watch.seen.up
+
+
 async def test_more_jobs_than_are_told_apart_are_counted_all_the_same(server: servers.Server, tmp_path: Path):
     """
     Those that wait beyond the first thousand are `other`, the oldest is known; those that ended are read in turns.

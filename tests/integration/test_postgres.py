@@ -332,6 +332,10 @@ async def test_both_sides_of_a_replication_are_told(tmp_path: object) -> None:
                     ),
                 )
                 followed = await look(Postgres(), at_standby)
+                primary.kill()
+                cut_off = await until(
+                    lambda: look(Postgres(), at_standby), lambda seen: seen.one("postgres_standby_receiving") == 0
+                )
 
     assert seen.one("postgres_replication_standbys", application="walreceiver") == 1
     assert seen.one("postgres_standby") == 0
@@ -342,6 +346,7 @@ async def test_both_sides_of_a_replication_are_told(tmp_path: object) -> None:
     assert followed.one("postgres_standby_receiving") == 1
     assert followed.one("postgres_standby_lag_seconds") >= 0
     assert "postgres_replication_standbys" not in followed
+    assert cut_off.get("postgres_standby_lag_seconds") != {(): 0}
 
 
 async def test_the_shop_behind_the_same_pooler_stays_untouched(postgres: servers.Postgres) -> None:

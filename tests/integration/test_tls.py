@@ -29,16 +29,18 @@ def subject(organization, name):
 
 
 class Authority:
-    """A certificate authority that nobody knows."""
+    """A certificate authority that nobody knows, or one beneath another."""
 
-    def __init__(self) -> None:
+    def __init__(self, above: "Authority | None" = None, ends: datetime = NOW + 10 * DAY) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = subject("Throw-away Trust", "test")
+        self.name = subject("Throw-away Trust", "test" if above is None else "beneath")
+        self.above = above
+        of = above or self
         self.certificate = (
-            self._builder(self.name, self.key, NOW + 10 * DAY)
+            of._builder(self.name, self.key, ends)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(x509.KeyUsage(False, False, False, False, False, True, True, False, False), critical=True)
-            .sign(self.key, hashes.SHA256())
+            .sign(of.key, hashes.SHA256())
         )
 
     def _builder(self, name, key, ends):
@@ -54,22 +56,23 @@ class Authority:
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
         )
 
-    def server(self, folder, *names, ends):
+    def server(self, folder, *names, ends, alternative=True):
         """Return what a server needs that shows a certificate for these names and addresses."""
         key = ec.generate_private_key(ec.SECP256R1())
         found = [
             x509.IPAddress(ipaddress.ip_address(name)) if name[0].isdigit() or ":" in name else x509.DNSName(name)
             for name in names
         ]
-        certificate = (
-            self._builder(subject("Shop", "shop"), key, ends)
-            .add_extension(x509.SubjectAlternativeName(found), critical=False)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .sign(self.key, hashes.SHA256())
+        certificate = self._builder(subject("Shop", names[0]), key, ends).add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
         )
+        if alternative:
+            certificate = certificate.add_extension(x509.SubjectAlternativeName(found), critical=False)
+        certificate = certificate.sign(self.key, hashes.SHA256())
         file = folder / "server.pem"
         file.write_bytes(
             certificate.public_bytes(serialization.Encoding.PEM)
+            + (self.certificate.public_bytes(serialization.Encoding.PEM) if self.above else b"")
             + key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
@@ -147,6 +150,27 @@ async def test_a_certificate_of_an_unknown_issuer_is_down(tmp_path, names, match
 
     assert "local issuer certificate" in numbers.trouble
     assert found(numbers) == (0, matches, ends.timestamp(), 1)
+
+
+@pytest.mark.parametrize(("days", "trouble"), [(5, ""), (-1, "certificate has expired")])
+async def test_the_first_end_of_the_chain_is_told(authority, tmp_path, days, trouble):
+    """
+    The shop is refused when what signed its certificate ends, however long that one itself has left.
+    """
+    between = Authority(authority, NOW + days * DAY)
+    numbers = await looked(between.server(tmp_path, "127.0.0.1", ends=NOW + 9 * DAY))
+    assert numbers.trouble == trouble
+    assert numbers.one("probe_ssl_earliest_cert_expiry") == (NOW + days * DAY).timestamp()
+
+
+async def test_a_certificate_that_has_its_name_as_common_name_alone_is_refused(authority, tmp_path):
+    """
+    As browsers do; other programs still let it pass.
+    """
+    numbers = await looked(authority.server(tmp_path, "localhost", ends=NOW + 5 * DAY, alternative=False), "localhost")
+    assert "mismatch" in numbers.trouble.lower()
+    assert numbers.one("tls_certificate_name_matches") == 0
+    assert numbers.one("tls_certificate_trusted") == 1
 
 
 async def test_a_server_that_never_greets_is_down():

@@ -94,8 +94,9 @@ BY_WORDS: Final = (
     (r"starting up|not yet accepting connections|in recovery mode", Reason.STARTING),
     (r"shutting down|terminating connection", Reason.STOPPING),
     (r"permission denied", Reason.NO_PRIVILEGE),
+    (r"timeout expired|timed out", Reason.TIMED_OUT),
     (
-        r"[Cc]onnection refused|timeout expired|timed out|could not translate|[Nn]ame or service|failed to resolve"
+        r"[Cc]onnection refused|could not translate|[Nn]ame or service|failed to resolve"
         r"|No such file|unreachable|[Nn]o route|server closed the connection|closed unexpectedly"
         r"|connection is closed|[Cc]onnection reset|connection is lost|consuming input failed|server_login_retry",
         Reason.UNREACHABLE,

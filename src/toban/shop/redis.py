@@ -125,9 +125,8 @@ class Redis:
                 if not isinstance(error, exceptions.ResponseError):
                     await self._disconnect()
                 reason = reason_of(error)
-                raise RedisError(
-                    f"redis {self.address}: {command[0]}: {ADVICE[reason]}: {str(error).rstrip('.')}", reason
-                ) from error
+                said = f"{ADVICE[reason]}: {str(error).rstrip('.')}{self._remedy(error)}"
+                raise RedisError(f"redis {self.address}: {command[0]}: {said}", reason) from error
             except BaseException:
                 # Cut off halfway: the next reply on this connection would be the answer to another question.
                 await self._disconnect()
@@ -142,6 +141,11 @@ class Redis:
         self.commands += 1
         await self._connection.send_command(*command)
         return await self._connection.read_response()
+
+    def _remedy(self, error: exceptions.RedisError) -> str:
+        """Return what lets this user do what it may not; nothing, where that isn't the trouble."""
+        forbidden = re.search(r"run the '([\w|]+)' command", str(error))
+        return f": ACL SETUSER {self._connection.username or 'default'} +{forbidden[1]}" if forbidden else ""
 
     async def _disconnect(self) -> None:
         # It may be broken in any way, and is of no more use.

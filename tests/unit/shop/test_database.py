@@ -68,7 +68,7 @@ def test_a_parameter_that_postgresql_does_not_know_is_named() -> None:
         ("57P01", "terminating connection due to administrator command", Reason.STOPPING),
         ("", "FATAL: the database system is shutting down", Reason.STOPPING),
         ("", "Connection refused Is the server running on that host", Reason.UNREACHABLE),
-        ("", "connection timeout expired", Reason.UNREACHABLE),
+        ("", "connection timeout expired", Reason.TIMED_OUT),
         ("", "failed to resolve host 'db': Name or service not known", Reason.UNREACHABLE),
         ("", "server closed the connection unexpectedly", Reason.UNREACHABLE),
         ("42501", "permission denied for view pg_stat_wal", Reason.NO_PRIVILEGE),

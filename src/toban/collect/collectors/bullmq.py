@@ -1,5 +1,6 @@
 """The shop's jobs, where they wait in Redis."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,12 +16,16 @@ from toban.collect.counting import Counting, Known, Stream
 from toban.collect.history import Slice
 from toban.collect.jobs import Ended
 from toban.collect.queries import is_due
+from toban.collect.told import Told
 from toban.collect.tools import Tools
 from toban.core.errors import CollectError, StateError
 from toban.core.samples import Sample, milliseconds, moment
 from toban.core.section import Duration
 from toban.shop.lending import Shop
-from toban.shop.redis import Redis
+from toban.shop.redis import Reason, Redis, RedisError
+
+GRANTS: Final = "+eval +exists +hmget +lrange +llen +zrange +zcard +zrangebyscore"
+"""What a user wants to see jobs."""
 
 SCRIPT: Final = Path(__file__).with_suffix(".lua").read_text("utf-8")
 
@@ -73,6 +78,7 @@ class Bullmq(Collector):
     """The name of the queue in Redis: Vendure has one for all of its own."""
 
     _counting: Counting = PrivateAttr(default_factory=Counting)
+    _told: Told = PrivateAttr(default_factory=Told)
     _absent: float | None = PrivateAttr(default=None)
 
     def address_in(self, shop: Shop) -> str:
@@ -94,7 +100,15 @@ class Bullmq(Collector):
                 position = await tools.state.transaction(lambda at: books.position(at, BOOK.name, began))
             except StateError as error:
                 troubles.append(f"{self.name}: jobs wait to be counted: {error}")
-        found = await self._ask(redis, history.again_from(position, BOOK.margin, now) if position else now)
+        try:
+            found = await self._ask(redis, history.again_from(position, BOOK.margin, now) if position else now)
+        except RedisError as error:
+            # Who was never let in may have no queue there at all; `redis` says how the server is.
+            if not never_let_in(error) or (position and position.until > position.began):
+                raise
+            self._told.note(self.name, "jobs", unseen(error))
+            return Look()
+        self._told.note(self.name, "jobs")
         if found is None:
             self._absent = asked
             return Look(notes=["there is no queue of BullMQ: the shop's jobs wait elsewhere"])
@@ -121,7 +135,12 @@ class Bullmq(Collector):
         if tools.shop.redis is None:
             raise CollectError(f"{self.name}: there is no shop.redis to look at")
         now = tools.clock.now()
-        found = await self._ask(tools.shop.redis, now)
+        try:
+            found = await self._ask(tools.shop.redis, now)
+        except RedisError as error:
+            if not never_let_in(error):
+                raise
+            return Look(notes=[unseen(error)])
         if found is None:
             return Look(notes=["there is no queue of BullMQ: the shop's jobs wait elsewhere"])
         return Look(list(standing(found[0], set(), now)))
@@ -134,6 +153,16 @@ class Bullmq(Collector):
             return None
         stands, ended = found
         return [_stand(row) for row in stands], [_ended(row) for row in ended]
+
+
+def never_let_in(error: RedisError) -> bool:
+    """Tell whether this user has none of the rights that are wanted, rather than too few."""
+    return error.reason is Reason.NO_PRIVILEGE and re.search(r"'(eval|select)'", str(error)) is not None
+
+
+def unseen(error: RedisError) -> str:
+    """Say that jobs can't be seen, and what would show them."""
+    return f"jobs in Redis can't be seen: {error}; all that is wanted: {GRANTS} %R~bull:*"
 
 
 def stream(ended: Sequence[Ended], read_at: datetime) -> Stream:

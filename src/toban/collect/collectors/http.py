@@ -29,6 +29,8 @@ LENGTH: Final = gauge("probe_http_uncompressed_body_length", "How many bytes of 
 LONGEST: Final = 1_000_000
 """How many bytes of a body are read."""
 
+OK: Final = 200
+
 EVENTS: Final = {
     "connection.connect_tcp": "connect",
     "connection.start_tls": "tls",
@@ -85,6 +87,9 @@ class Http(Collector):
 
     absent: str | None = None
     """A field that the body's JSON must not have, like `errors`."""
+
+    empty: bool = False
+    """Whether a 200 without a body is well."""
 
     timeout: Annotated[Duration, Field(gt=timedelta(0))] = timedelta(seconds=10)
     """How long an answer may take."""
@@ -147,6 +152,8 @@ class Http(Collector):
         if status not in self.status if self.status else not 200 <= status < 300:
             said = complaint(_json(body))
             return f"answered {status}: {said}" if said else f"answered {status}"
+        if not body and not self.empty and self.method != "HEAD" and status == OK:
+            return f"answered {status} with an empty body: if that is meant, set `empty: true`"
         if self.match and not expression(self.match).search(body.decode("utf-8", "replace")):
             return f"answered {status}, but nothing in the body matches {self.match!r}"
         if self.present is None and self.absent is None:

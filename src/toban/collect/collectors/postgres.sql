@@ -174,12 +174,14 @@ FROM pg_stat_replication GROUP BY 1 ORDER BY 2 DESC LIMIT 20;
 
 -- query: postgres_standby
 -- needs: standby
--- lag_seconds: How far this standby is behind; nought when it has replayed all that it received.
+-- lag_seconds: How far this standby is behind: nought while it is connected and has replayed all that it received.
 -- receiving: Whether it is connected to the server that it follows (1) or not (0).
 SELECT
-    CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
+    CASE WHEN receiving > 0 AND pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0
+        -- Cut off, nobody knows what it lacks: at most what was written since its newest change.
         ELSE extract(epoch FROM now() - pg_last_xact_replay_timestamp()) END AS lag_seconds,
-    (SELECT count(*) FROM pg_stat_wal_receiver WHERE pid IS NOT NULL) AS receiving;
+    receiving
+FROM (SELECT count(*) AS receiving FROM pg_stat_wal_receiver WHERE pid IS NOT NULL) AS receivers;
 
 -- query: postgres_replication_slot
 -- active: Whether somebody reads from the slot (1) or not (0): a slot that nobody reads fills the disk.

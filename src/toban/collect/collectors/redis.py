@@ -10,7 +10,6 @@ from pydantic import PrivateAttr
 
 from toban.collect.collector import Collector, Look
 from toban.collect.info import Info, number, read
-from toban.collect.told import Told
 from toban.collect.tools import Tools
 from toban.core.errors import CollectError
 from toban.core.samples import Sample, counter, gauge
@@ -100,13 +99,13 @@ class Redis(Collector):
     Read how the shop's Redis, Valkey or Upstash is: clients, memory, keys, commands, persistence, replication.
 
     It looks at `shop.redis` with one INFO a look; Upstash, which bills each command, is asked at most once a minute.
-    A user of its own wants no more than INFO: `ACL SETUSER toban on >… +info`. Upstash keeps memory as a cache in
+    A user of its own wants no more than INFO: `ACL SETUSER toban on >… +info` (and `+select`, where the address names
+    a database); for the shop's jobs see `bullmq`. Upstash keeps memory as a cache in
     front of its disk: there, `redis_data_size_bytes` over `redis_data_size_limit_bytes` is what counts.
     """
 
     kind: Literal["redis"] = "redis"
 
-    _told: Told = PrivateAttr(default_factory=Told)
     _commands: set[str] = PrivateAttr(default_factory=set)
     _billed: tuple[float, Look] | None = PrivateAttr(default=None)
 
@@ -142,15 +141,8 @@ class Redis(Collector):
         return look
 
     async def _info(self, redis: Connection) -> Info:
-        """Ask for everything at once; a server that only forbids it is not down, just less can be seen."""
-        try:
-            text = await redis.ask("INFO", "all")
-        except RedisError as error:
-            if error.reason is not Reason.NO_PRIVILEGE:
-                raise
-            self._told.note(self.name, "info", f"{error}: ACL SETUSER … +info shows it")
-            return Info({})
-        self._told.note(self.name, "info")
+        """Ask for everything at once. Raises ``RedisError``, also where this user may see nothing."""
+        text = await redis.ask("INFO", "all")
         return read(text.decode(errors="replace"))
 
     def _by_command(self, info: Info) -> Iterable[Sample]:

@@ -97,7 +97,8 @@ class ShopApi(Collector):
             self._tried = tools.clock.monotonic()
             self._steps.clear()
             await self._try(tools, first)
-        return Look([PRODUCTS.sample(many), *self._samples()])
+        trouble = "" if many else f"shop_api {self.name}: {self.looks_at}: the catalogue is empty: it offers no product"
+        return Look([PRODUCTS.sample(many), *self._samples()], trouble=trouble)
 
     def _samples(self) -> list[Sample]:
         return [
@@ -137,6 +138,8 @@ class ShopApi(Collector):
                 raise StepError("there is no product to price")
             if not all(isinstance(variant["priceWithTax"], int | float) for variant in variants):
                 raise StepError("it has no price")
+            if any(variant["priceWithTax"] <= 0 for variant in variants):
+                raise StepError(f"the price of {slug!r} is 0: if that is meant, name another one in shop.check.product")
         if self.shop_check.cart and variants:
             async with self._step(tools, "cart"):
                 await self._fill_and_empty(tools, str(variants[0]["id"]))

@@ -2,11 +2,11 @@
 
 import asyncio
 import ssl
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Literal
+from ipaddress import ip_address
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator
@@ -20,7 +20,7 @@ from toban.core.section import Address, Duration
 
 EXPIRY: Final = gauge(
     "probe_ssl_earliest_cert_expiry",
-    "When the certificate ends, since the epoch: days left are (this - time()) / 86400.",
+    "When the first certificate of the chain ends, since the epoch: days left are (this - time()) / 86400.",
 )
 TRUSTED: Final = gauge("tls_certificate_trusted", "Whether this machine trusts the certificate (1) or not (0).")
 NAME_MATCHES: Final = gauge("tls_certificate_name_matches", "Whether it is for the name that was asked (1) or not (0).")
@@ -32,15 +32,11 @@ MISMATCH: Final = (62, 64)
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """
-    What is read of a certificate: its end and who issued it.
-
-    Of one that is refused also the names and addresses that it is for.
-    """
+    """What is read of a certificate: the first end of its chain, who issued it, the names and addresses it is for."""
 
     ends: datetime
     issuer: str
-    names: frozenset[str] = frozenset()
+    names: frozenset[str]
 
     def is_for(self, host: str) -> bool:
         """Tell whether it is for a name, with a wildcard in place of the first part, or for an address."""
@@ -95,14 +91,17 @@ class Tls(Collector):
     async def _looked(self) -> tuple[Certificate, str, bool]:
         """Return the certificate, why a browser would refuse it, and whether this machine trusts its issuer."""
         strict = ssl.create_default_context()
+        strict.hostname_checks_common_name = (
+            False  # as browsers: names that are no subject's alternative count for none
+        )
         try:
-            return _trusted(await self._greet(strict)), "", True
+            return _certificate(await self._greet(strict), believed=True), "", True
         except ssl.SSLCertVerificationError as error:
             refused = error
         # The standard library shows nothing of what it does not trust: look without believing. Nothing is sent.
         blind = ssl.create_default_context()
         blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
-        certificate = _untrusted(await self._greet(blind))
+        certificate = _certificate(await self._greet(blind), believed=False)
         trusted = False
         if refused.verify_code in MISMATCH:
             # OpenSSL tells a wrong name before it looks at dates and signatures: ask for those alone.
@@ -126,26 +125,20 @@ class Tls(Collector):
             writer.transport.abort()
 
 
-def _trusted(shown: ssl.SSLObject) -> Certificate:
-    found: Mapping[str, Any] = shown.getpeercert() or {}
-    ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(found["notAfter"]), UTC)
-    issuer = {name: value for part in found["issuer"] for name, value in part}
-    return Certificate(ends, issuer.get("organizationName") or issuer.get("commonName", ""))
+def _certificate(shown: ssl.SSLObject, *, believed: bool) -> Certificate:
+    """
+    Return what is told of the certificate, and the first end of the chain that it hangs on.
 
-
-def _untrusted(shown: ssl.SSLObject) -> Certificate:
-    # The standard library tells nothing of a certificate that it does not trust; this is rarely needed, and heavy.
-    from cryptography import x509
-    from cryptography.x509.oid import NameOID
-
-    certificate = x509.load_der_x509_certificate(shown.getpeercert(binary_form=True) or b"")
-    issuers = [
-        *certificate.issuer.get_attributes_for_oid(NameOID.ORGANIZATION_NAME),
-        *certificate.issuer.get_attributes_for_oid(NameOID.COMMON_NAME),
-    ]
-    names: set[str] = set()
-    with suppress(x509.ExtensionNotFound):
-        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        names.update(name.lower() for name in found.get_values_for_type(x509.DNSName))
-        names.update(map(str, found.get_values_for_type(x509.IPAddress)))
-    return Certificate(certificate.not_valid_after_utc, str(issuers[0].value) if issuers else "", frozenset(names))
+    Of a chain that this machine trusts that is the one it was trusted by, without its anchor, which ends with the
+    machine's list; of another one all that was sent.
+    """
+    # The standard library has had the chain since 3.10, and shows it since 3.13, but there without its dates.
+    inside = shown._sslobj  # type: ignore[attr-defined]  # noqa: SLF001  # see above
+    chain = inside.get_verified_chain()[:-1] if believed else ()
+    chain = [one.get_info() for one in chain or inside.get_unverified_chain()]
+    ends = min(ssl.cert_time_to_seconds(one["notAfter"]) for one in chain)
+    issuer = {name: value for part in chain[0]["issuer"] for name, value in part}
+    names = {value.lower() for kind, value in chain[0].get("subjectAltName", ()) if kind == "DNS"}
+    names |= {str(ip_address(value)) for kind, value in chain[0].get("subjectAltName", ()) if kind == "IP Address"}
+    ends_at = datetime.fromtimestamp(ends, UTC)
+    return Certificate(ends_at, issuer.get("organizationName") or issuer.get("commonName", ""), frozenset(names))
