@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from toban.core.labels import Labels
 from toban.core.samples import Batch, Group, is_absent, is_stale
@@ -11,6 +12,9 @@ from toban.core.samples import Batch, Group, is_absent, is_stale
 COUNTED = re.compile(r".+_(total|sum|count|bucket)")
 KEPT = frozenset({"vendure_db", "bullmq", "events"})
 """The jobs whose counters survive toban's restarts."""
+
+EVERYTHING = '{__name__=~".+_(total|sum|count|bucket)"}[1d]'
+"""Asks for all samples of all counters."""
 
 Points = Mapping[Labels, Sequence[tuple[int, float]]]
 
@@ -45,6 +49,14 @@ def selected(groups: Iterable[Group]) -> dict[Labels, list[tuple[int, float]]]:
         ):
             found[labels] = list(zip(group.times[~out].tolist(), values[~out].tolist(), strict=True))
     return found
+
+
+def answered(matrix: Iterable[Mapping[str, Any]]) -> dict[Labels, list[tuple[int, float]]]:
+    """Return the samples of a range in brackets, as `/api/v1/query` answers it."""
+    return {
+        Labels(series["metric"]): [(round(float(at) * 1000), float(value)) for at, value in series["values"]]
+        for series in matrix
+    }
 
 
 def falls(points: Points, restarts: Collection[int] = ()) -> list[Fall]:

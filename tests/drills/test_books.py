@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.counters import EVERYTHING, answered, falls
 from tests.program import Program, eventually, toban
 from tests.store import SLOW, Mode, Store, scripted, store
 from toban.demo.ledger import Ledger
@@ -97,6 +98,8 @@ async def test_enriched_telemetry_and_tables_are_what_the_books_say(tmp_path):
         eventually(lambda: program.health()[1], lambda found: found.get("memory_rss") == "up")
         assert not OURS & {name for (name,) in told(program, "vendure_graphql_duration_seconds_count", "operation")}
 
+        assert not falls(answered(program.query(EVERYTHING)))
+
         # PostgreSQL stops under the running shop: HTTP goes on saying 200, toban does not.
         shop.postgres.kill()
         eventually(lambda: program.value('up{job="vendure"}'), lambda found: found == 0)
@@ -119,6 +122,7 @@ async def test_plain_telemetry_and_a_kill_lose_no_order(tmp_path):
             ledger = await scripted(shop, seed=12, orders=15)
             counted(program, ledger)
             program.kill()
+        again = round(time.time() * 1000)
         away = await scripted(shop, seed=13, orders=5)
         with watching(tmp_path, shop, port) as program:
             created = Counter((one.channel, one.customer_type) for one in [*ledger.orders, *away.orders])
@@ -127,6 +131,7 @@ async def test_plain_telemetry_and_a_kill_lose_no_order(tmp_path):
                 lambda found: found == created,
             )
             failed_is(program, sum((ledger.failed_attempts + away.failed_attempts).values()))
+            assert not falls(answered(program.query(EVERYTHING)), [again])
             assert program.stop() == 0
 
 
@@ -135,11 +140,12 @@ async def test_however_often_it_is_killed_the_totals_are_what_the_books_say(tmp_
     """
     At any moment while customers shop; each life goes on where the one before was cut off.
     """
-    chance, ledgers = random.Random(kills), list[Ledger]()
+    chance, ledgers, begun = random.Random(kills), list[Ledger](), list[int]()
     with store(Mode(jobs="bullmq")) as shop:
 
         def lives() -> None:
             for _ in range(kills):
+                begun.append(round(time.time() * 1000))
                 with watching(tmp_path, shop, free_port(), REDIS_URL=shop.redis_url or "") as program:
                     time.sleep(chance.uniform(0.3, 4))
                     program.kill()
@@ -149,6 +155,7 @@ async def test_however_often_it_is_killed_the_totals_are_what_the_books_say(tmp_
             ledgers.append(await scripted(shop, seed=len(ledgers), orders=3))
         await killing
         orders = [order for ledger in ledgers for order in ledger.orders]
+        begun.append(round(time.time() * 1000))
         record_property("killed while so many orders were placed", len(orders))
         with watching(tmp_path, shop, free_port(), REDIS_URL=shop.redis_url or "") as program:
             created = Counter((one.channel, one.customer_type) for one in orders)
@@ -163,4 +170,5 @@ async def test_however_often_it_is_killed_the_totals_are_what_the_books_say(tmp_
             failed_is(program, sum(sum(ledger.failed_attempts.values()) for ledger in ledgers))
             done = told(program, 'sum(vendure_jobs_completed_total{queue="update-search-index"})')
             assert done[()] == len(orders)
+            assert not falls(answered(program.query(EVERYTHING)), begun)
             assert program.stop() == 0

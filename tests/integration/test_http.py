@@ -172,3 +172,20 @@ async def test_a_refused_connection_and_an_unknown_name_are_told():
             await look(Http(url=f"http://127.0.0.1:{free_port()}/"), tools)
         with pytest.raises(CollectError, match="http http: GET http://"):
             await look(Http(url=f"http://{'x' * 64}/"), tools)
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "well"),
+    [
+        ("200 OK", {}, False),
+        ("200 OK", {"empty": True}, True),
+        ("200 OK", {"method": "HEAD"}, True),
+        ("204 No Content", {}, True),
+    ],
+)
+async def test_an_empty_page_is_down_unless_it_is_meant(status, fields, well):
+    """
+    A storefront that answers 200 and nothing shows nothing to its customers.
+    """
+    numbers, _ = await looked(says("", status=status), **fields)
+    assert (numbers.trouble == "") is well

@@ -93,6 +93,11 @@ async def test_an_answer_with_errors_is_a_shop_that_cannot_sell(tools, api):
     assert steps(await shop.collect(tools)) == {"search": True, "product": True, "price": True}
 
 
+async def test_a_catalogue_without_products_can_t_sell(tools, api):
+    api.answers["TobanCatalogue"] = {"products": {"totalItems": 0, "items": []}}
+    assert "it offers no product" in (await collector().collect(tools)).trouble
+
+
 async def test_steps_fail_one_by_one(tools, api):
     """
     A search that finds nothing, a product without price: the shop is up, the step is not.
@@ -100,6 +105,10 @@ async def test_steps_fail_one_by_one(tools, api):
     api.answers["TobanSearch"] = {"search": {"totalItems": 0, "items": []}}
     api.answers["TobanProduct"] = {"product": {"id": "1", "variants": [{"id": "7", "priceWithTax": None}]}}
     assert steps(await collector(product="lamp").collect(tools)) == {"search": False, "product": True, "price": False}
+
+    for price in (0, -100):
+        api.answers["TobanProduct"] = {"product": {"id": "1", "variants": [{"id": "7", "priceWithTax": price}]}}
+        assert steps(await collector(product="lamp").collect(tools))["price"] is False
 
     api.answers["TobanProduct"] = {"product": None}
     assert steps(await collector().collect(tools)) == {"search": False, "product": False, "price": False}

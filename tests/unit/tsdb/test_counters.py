@@ -1,0 +1,44 @@
+"""What toban counts of itself never falls in the store, but by a restart of toban."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from tests.counters import falls, selected
+from tests.fakes import FakeClock
+from toban.collect.collecting import Watch
+from toban.collect.collectors.toban import Toban
+from toban.collect.tools import Tools
+from toban.core.matching import Match, Matcher
+from toban.core.meters import Meters
+from toban.core.samples import counter, histogram, milliseconds
+from toban.shop.lending import Shop
+from toban.tsdb.settings import TsdbSettings
+from toban.tsdb.store import Store
+
+DONE, SECONDS = counter("toban_done_total", ""), histogram("toban_seconds", "", (0.1, 1))
+ALL = [Matcher("__name__", Match.REGEX, "toban_.+")]
+
+
+async def test_counters_fall_by_a_restart_alone(tmp_path: Path):
+    """
+    Through three lives, and a clock that is set back in each of them.
+    """
+    clock, begun = FakeClock(), list[int]()
+    for life in range(3):
+        meters = Meters()
+        tools = Tools(None, clock, meters, Shop(None, None))  # type: ignore[arg-type]  # nothing is asked
+        with Store(tmp_path / "tsdb", TsdbSettings(), clock, meters) as store:
+            watch = Watch(Toban(), store, tools)
+            begun.append(milliseconds(clock.now()))
+            for turn in range(40):
+                clock.advance(15)
+                if turn == 20:
+                    clock._at -= timedelta(seconds=100)
+                meters.add(DONE, 3 - life)
+                meters.observe(SECONDS, 0.1 * turn)
+                await watch.look()
+            found = selected(store.select(ALL, 0, milliseconds(clock.now()) + 3_600_000))
+        clock.advance(60)
+    assert {labels.name for labels in found} >= {"toban_done_total", "toban_seconds_sum", "toban_seconds_bucket"}
+    assert not falls(found, begun)
+    assert falls(found), "they did begin anew"
