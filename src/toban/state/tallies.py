@@ -8,13 +8,14 @@ what is told of them is the same before it was kept and after.
 import json
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from sqlalchemy import Column, Connection, String, Table, insert, select, update
 
 from toban.core.meters import Meters
 from toban.core.samples import Amount, Family
+from toban.state.quarantine import readable
 from toban.state.tables import metadata
 
 TALLY: Final = Table(
@@ -31,13 +32,9 @@ def load(connection: Connection, book: str, families: Iterable[Family]) -> Meter
     """Return a book's numbers; those of a family that is not among these are left where they are."""
     known = {family.name: family for family in families}
     meters = Meters(exact=True)
-    for row in connection.execute(select(TALLY).where(TALLY.c.book == book)):
-        if row.family in known:
-            meters.restore(
-                known[row.family],
-                json.loads(row.numbers, parse_float=Decimal, parse_int=Decimal),
-                **orjson.loads(row.labels),
-            )
+    rows = connection.execute(select(TALLY).where(TALLY.c.book == book, TALLY.c.family.in_(known)))
+    for family, labels, numbers in readable(connection, TALLY, rows, _read):
+        meters.restore(known[family], numbers, **labels)
     return meters
 
 
@@ -57,6 +54,11 @@ def save(connection: Connection, book: str, meters: Meters) -> None:
             connection.execute(update(TALLY).where(*conditions).values(numbers=numbers))
         else:
             connection.execute(insert(TALLY).values(**row, numbers=numbers))
+
+
+def _read(row: Any) -> tuple[str, dict[str, str], list[Decimal]]:
+    numbers = json.loads(row.numbers, parse_float=Decimal, parse_int=Decimal)
+    return row.family, orjson.loads(row.labels), numbers
 
 
 def _text(value: Amount) -> str:
