@@ -1,9 +1,9 @@
 """The customers' own books: what they asked, and how it ended. toban's numbers are held against them."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 PLACED: Final = ("PaymentAuthorized", "PaymentSettled")
 
@@ -43,6 +43,9 @@ class Attempt:
     state: str
     """What the shop's table says: Settled, Authorized, Declined, Error."""
 
+    at: datetime
+    """When the customer was told."""
+
 
 @dataclass
 class Ledger:
@@ -76,6 +79,10 @@ class Ledger:
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
     """By operation: how long each answer took."""
+
+    def body(self) -> dict[str, Any]:
+        """Return the orders and the attempts to pay as plain data."""
+        return {"orders": [asdict(it) for it in self.orders], "attempts": [asdict(it) for it in self.attempts]}
 
     @property
     def unpaid(self) -> set[str]:

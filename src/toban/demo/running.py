@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import orjson
+
 from toban.core.errors import SettingsError
 from toban.core.places import CONFIGURATION
 from toban.demo import post, storefront
@@ -29,6 +31,9 @@ from toban.web.settings import split
 
 USUAL: Final = ("127.0.0.1", 9119)
 SEED: Final = 1
+BOOKS: Final = "books.json"
+"""Where the customers' orders and attempts to pay are written down, in the demo's folder."""
+
 EVERY: Final = 30.0
 """Seconds between two looks into the customers' books."""
 
@@ -85,7 +90,7 @@ def run(wishes: Wishes, say: Say, progress: Say) -> None:
         progress("")
         say(opening(shop, pages, letters, folder, wishes))
         try:
-            asyncio.run(_open_hours(shop, page, toban, letters, wishes, say))
+            asyncio.run(_open_hours(shop, page, toban, letters, folder, wishes, say))
         except* DemoError as group:
             raise group.exceptions[0] from None
         say("Closing the shop ...")
@@ -155,7 +160,9 @@ def opening(shop: Store, pages: str, letters: Post, folder: Path, wishes: Wishes
     return "\n".join([*lines, ""])
 
 
-async def _open_hours(shop: Store, page: Storefront, toban: Server, letters: Post, wishes: Wishes, say: Say) -> None:
+async def _open_hours(
+    shop: Store, page: Storefront, toban: Server, letters: Post, folder: Path, wishes: Wishes, say: Say
+) -> None:
     """Let customers in until somebody says stop. Raises ``DemoError``, in a group, when a part ends by itself."""
     stop = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
@@ -175,7 +182,7 @@ async def _open_hours(shop: Store, page: Storefront, toban: Server, letters: Pos
         tasks = [
             group.create_task(traffic.run()),
             group.create_task(_watch(shop, toban)),
-            group.create_task(_tell(ledger, say)),
+            group.create_task(_tell(ledger, say, folder / BOOKS)),
         ]
         if wishes.breaks:
             scene = Scene(shop, traffic, page)
@@ -213,11 +220,19 @@ async def _break(scene: Scene, broken: Broken, wishes: Wishes, say: Say) -> None
     say(f"Mended: {wishes.breaks}.")
 
 
-async def _tell(ledger: Ledger, say: Say) -> None:
-    """Say now and then what stands in the customers' books, to hold toban's numbers against."""
-    while True:
-        await asyncio.sleep(EVERY)
-        say(told(ledger))
+async def _tell(ledger: Ledger, say: Say, file: Path) -> None:
+    """Say now and then what stands in the customers' books, and write them down, to hold toban's metrics against."""
+    try:
+        while True:
+            await asyncio.sleep(EVERY)
+            say(told(ledger))
+            _write(ledger, file)
+    finally:
+        _write(ledger, file)
+
+
+def _write(ledger: Ledger, file: Path) -> None:
+    file.write_bytes(orjson.dumps(ledger.body()))
 
 
 def told(ledger: Ledger) -> str:

@@ -254,7 +254,7 @@ def _booked(shop: Shop, visit: Visit, code: str, paid: dict[str, Any]) -> None:
     tried = TRIED.get(paid["__typename"]) or paid.get("state", "").removeprefix("Payment")
     if not tried:
         return  # the order was not in a state to be paid: no attempt
-    shop.ledger.attempts.append(Attempt(code, visit.method, tried))
+    shop.ledger.attempts.append(Attempt(code, visit.method, tried, datetime.now(UTC)))
     if paid.get("state") in PLACED:
         status = visit.regular.status if visit.regular and shop.knows_status else ""
         shop.ledger.orders.append(

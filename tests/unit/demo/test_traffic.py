@@ -10,6 +10,8 @@ from toban.demo.ledger import Attempt, Ledger, Order
 from toban.demo.shopping import code_of
 from toban.demo.traffic import NOBODY_CAN_PAY, SOLD_OUT, Habits, Payment, next_visit, script
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
 
 def test_a_seed_tells_a_whole_script():
     """
@@ -103,12 +105,12 @@ def test_the_books_add_up():
     ledger = Ledger(
         orders=[order("A", "default", "USD", 1000), order("B", "default", "USD", 500), order("C", "b2b", "EUR", 70)],
         attempts=[
-            Attempt("A", "card", "Declined"),
-            Attempt("A", "card", "Settled"),
-            Attempt("B", "invoice", "Authorized"),
-            Attempt("C", "card", "Settled"),
-            Attempt("D", "card", "Error"),
-            Attempt("D", "card", "Declined"),
+            Attempt("A", "card", "Declined", NOW),
+            Attempt("A", "card", "Settled", NOW),
+            Attempt("B", "invoice", "Authorized", NOW),
+            Attempt("C", "card", "Settled", NOW),
+            Attempt("D", "card", "Error", NOW),
+            Attempt("D", "card", "Declined", NOW),
         ],
     )
     assert ledger.unpaid == {"D"}

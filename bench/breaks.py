@@ -1,0 +1,158 @@
+"""
+What `toban demo` hears of each thing that breaks: `python bench/breaks.py [PART ...] [--calm MINUTES]`.
+
+For each part a demo of its own: two minutes of shopping, the break, its mend, and ten minutes more. A row says when the
+first message came, with its severity and channel, when somebody was paged, how many incidents and messages there were
+while it was broken, what came after the mend that was no end of something, and when the last of it was resolved. Then
+the customers' books are held against every exact counter at each of its samples.
+"""
+
+import argparse
+import json
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from toban.demo.breaking import PARTS
+from toban.demo.servers import free_port
+
+BEFORE, BROKEN, AFTER = 120, 420, 600
+SLACK = 3.0
+"""Seconds between when the shop writes an order and when its customer hears of it, at most."""
+
+EXACT = '{__name__=~"vendure_(orders|payments|revenue|order_total|jobs|campaign).+(total|sum|count|bucket)"}'
+
+LINE = re.compile(r"^ *(\d+) s after it was (broken|mended) +(Slack|PagerDuty|Mail): (.*)$")
+
+
+def ask(address: str, query: str) -> Any:
+    with urllib.request.urlopen(f"{address}/api/v1/query?{urllib.parse.urlencode({'query': query})}", timeout=60) as it:
+        return json.load(it)["data"]["result"]
+
+
+def counted(address: str, name: str, times: list[float], amount: Callable[[int], float] = lambda n: float(n)) -> str:
+    """Hold a counter's samples against the times at which the books say that it rose."""
+    series = ask(address, f"{name}[2h]")
+    instants = sorted({float(at) for one in series for at, _ in one["values"]})
+    falls = sum(
+        later < earlier
+        for one in series
+        for (_, earlier), (_, later) in zip(one["values"], one["values"][1:], strict=False)
+        if float(later) < float(earlier)
+    )
+    wrong = 0
+    for at in instants:
+        total = sum(
+            next((float(value) for when, value in reversed(one["values"]) if float(when) <= at), 0.0) for one in series
+        )
+        low, high = (sum(time <= at + by for time in times) for by in (-60 - SLACK, SLACK))
+        wrong += not low <= total <= high
+    total = sum(float(one["values"][-1][1]) for one in series if one["values"])
+    return f"{name}: {len(instants)} samples, {falls} falls, {wrong} beside the books; {total:g} of {len(times)} in all"
+
+
+def books(folder: Path, address: str) -> list[str]:
+    told = json.loads((folder / "books.json").read_text())
+    at = [datetime.fromisoformat(order["at"]).timestamp() for order in told["orders"]]
+    failed = [
+        datetime.fromisoformat(one["at"]).timestamp()
+        for one in told["attempts"]
+        if one["state"] in {"Declined", "Error"}
+    ]
+    lines = [
+        counted(address, "vendure_orders_created_total", at),
+        counted(address, "vendure_payments_failed_total", failed),
+    ]
+    net = Counter[tuple[str, str]]()
+    for order in told["orders"]:
+        net[order["channel"], order["currency"]] += order["net"]
+    for one in ask(address, "vendure_revenue_total"):
+        key = one["metric"]["channel"], one["metric"]["currency"]
+        right = abs(float(one["value"][1]) * 100 - net[key]) < 1e-6
+        lines.append(f"revenue of {key[0]} in {key[1]}: {one['value'][1]}, {'as' if right else 'NOT as'} in the books")
+    minutes = ask(
+        address,
+        f"resets({EXACT}[2h]) > 0",
+    )
+    lines.append(f"exact counters that fell: {len(minutes)}")
+    return lines
+
+
+def row(part: str, said: list[str]) -> str:
+    events = [(int(m[1]), m[2], m[3], m[4]) for line in said if (m := LINE.match(line))]
+    broken = [it for it in events if it[1] == "broken"]
+    mended = [it for it in events if it[1] == "mended"]
+    first = broken[0] if broken else None
+    paged = next((it for it in broken if it[2] == "PagerDuty" and it[3].startswith("triggered")), None)
+    incidents = sum(it[2] == "PagerDuty" and it[3].startswith("triggered") for it in events)
+    ends = ("resolved", "Resolved", "RESOLVED", "復旧")
+    superfluous = [it for it in mended if not any(word in it[3] for word in ends)]
+    last = mended[-1][0] if mended else None
+    cells = [
+        part,
+        f"{first[0]} s: {first[3]} ({first[2]})" if first else "none",
+        f"{paged[0]} s" if paged else "no",
+        str(incidents),
+        str(len(broken)),
+        f"{len(superfluous)}" + (f" ({superfluous[0][3]})" if superfluous else ""),
+        f"{last} s" if last is not None else "none",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def day(part: str, calm: float) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder, port = Path(name), free_port()
+        given = ["--break", part, "--after", str(BEFORE), "--for", str(BROKEN)] if part else []
+        command = [
+            sys.executable,
+            "-u",
+            "-m",
+            "toban",
+            "demo",
+            "--folder",
+            name,
+            "--listen",
+            f"127.0.0.1:{port}",
+            *given,
+        ]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        said: list[str] = []
+        ends = None
+        for line in process.stdout or ():
+            said.append(line.rstrip("\n"))
+            if ends is None and "on duty" in line:
+                ends = time.monotonic() + (BEFORE + BROKEN + AFTER if part else calm * 60)
+            if ends and time.monotonic() > ends:
+                break
+        found = books(folder, f"http://127.0.0.1:{port}")
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    print(row(part or "none", said), flush=True)
+    for line in [*found, *(it for it in said if LINE.match(it) or it.startswith(("Slack", "Mail", "PagerDuty")))]:
+        print(f"    {line}", flush=True)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("parts", nargs="*", help=f"what breaks: {', '.join(PARTS)}; all unless named")
+    arguments.add_argument("--calm", type=float, default=0.0, help="minutes without a break, instead")
+    asked = arguments.parse_args()
+    print("| break | first message | paged | incidents | messages | after the mend | last resolved |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    for part in [""] if asked.calm else asked.parts or list(PARTS):
+        day(part, asked.calm)
+
+
+if __name__ == "__main__":
+    main()
