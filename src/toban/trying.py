@@ -9,6 +9,7 @@ from toban.collect.checking import Tried, tried_out
 from toban.core.clock import SystemClock
 from toban.core.errors import CollectError
 from toban.core.meters import Meters
+from toban.core.redaction import address_shown
 from toban.daemon import lent_tools, streams
 from toban.health.checks import Unknown, checks, untold
 from toban.instruments.budgets import Budgets
@@ -50,9 +51,11 @@ async def remote_tried(settings: Settings) -> list[tuple[str, str]]:
     async with AsyncExitStack() as stack:
         http = (await lent_tools(stack, settings, clock, Meters())).http
         if remote.write_url:
-            found.append((remote.write_url, await Writing(remote, Nothing(), http, clock, Meters()).prove()))
+            found.append(
+                (address_shown(remote.write_url), await Writing(remote, Nothing(), http, clock, Meters()).prove())
+            )
         if remote.query_url:
-            found.append((remote.query_url, await Asking(remote, http).prove()))
+            found.append((address_shown(remote.query_url), await Asking(remote, http).prove()))
     return found
 
 
@@ -60,7 +63,7 @@ async def streams_tried(settings: Settings) -> list[tuple[str, str]]:
     """Try each stream of log lines, taking none; return what is wrong with each, or nothing."""
     clock, meters = SystemClock(), Meters()
     found = streams(settings, Recent(meters, Budgets(meters)), clock, meters)
-    return [(one.server, await one.prove()) for one in found]
+    return [(address_shown(one.server), await one.prove()) for one in found]
 
 
 async def lacks(settings: Settings) -> list[str]:

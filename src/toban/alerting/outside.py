@@ -1,9 +1,12 @@
 """Alerts that others judged: a Prometheus or an Alertmanager sends them here."""
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
+
+import structlog
 
 from toban.alerting.evaluating import OUTSIDE
 from toban.alerting.ledger import Ledger
@@ -14,12 +17,25 @@ from toban.core.beat import beat
 from toban.core.labels import Labels
 from toban.core.meters import Meters
 from toban.core.ports import Clock, Condition
+from toban.core.redaction import redacted_texts, scrubbed
+from toban.core.samples import counter
 
 EVERY: Final = timedelta(seconds=5)
 """How often is looked for alerts that nobody has sent again in time."""
 
 BELIEVED: Final = timedelta(minutes=5)
 """How long an alert is believed that does not say when it ends (Alertmanager's `resolve_timeout`)."""
+
+
+MOST: Final = 5_000
+"""How many alerts from outside there may be."""
+
+SLICE: Final = 250
+"""How many are looked through before others have a turn."""
+
+REFUSED: Final = counter("toban_outside_alerts_refused_total", "Alerts that others sent and that were not taken.")
+
+log = structlog.get_logger("toban.alerting")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +72,47 @@ class Outside:
         self._ledger = ledger
         self._clock = clock
         self._meters = meters
+        self._refused = False
 
     async def run(self) -> None:
         """End what nobody sends any more, until cancelled."""
         await beat(self.name, EVERY, self.expire, clock=self._clock, meters=self._meters)
 
-    async def take(self, source: str, posted: Iterable[Posted]) -> None:
-        """Take in what a source sends; what is sent twice changes nothing but how long it is believed."""
+    async def take(self, source: str, posted: Sequence[Posted]) -> None:
+        """
+        Take in what a source sends; what is sent twice changes nothing but how long it is believed.
+
+        What looks like a secret is left out before anything is kept. Alerts beyond ``MOST`` are not taken, and counted.
+        """
+        told = list[Posted]()
+        for first in range(0, len(posted), SLICE):
+            told += map(_redacted, posted[first : first + SLICE])
+            await asyncio.sleep(0)  # others have a turn
         now, key = self._clock.now(), OUTSIDE + source
         after = dict(self._ledger.of(key))
+        left = MOST - sum(len(self._ledger.of(rule)) for rule in self._ledger.rules() if rule.startswith(OUTSIDE))
         changes: list[Change] = []
-        for one in posted:
+        for one in told:
             before = after.get(one.labels)
             taken = _taken(one, before.alert if before else None, source, now)
             if taken is None:
                 continue
-            after[one.labels] = Standing(taken)
+            if before is None:
+                left -= 1
+                if left < 0:
+                    self._refuse(source)
+                    continue
+            after[taken.labels] = Standing(taken)
             if before is None or before.alert.status is not taken.status:
                 changes.append(Change(taken, now))
         await self._ledger.put(key, Step(after, tuple(changes)))
+
+    def _refuse(self, source: str) -> None:
+        """Count an alert that is not taken; say so once."""
+        self._meters.add(REFUSED)
+        if not self._refused:
+            log.warning("alerts from outside are not taken: there are too many", most=MOST, source=source)
+        self._refused = True
 
     async def expire(self) -> None:
         """End what was not sent again in time, and forget what has been over for long."""
@@ -96,6 +134,16 @@ class Outside:
         """Say how many there are."""
         many = sum(1 for rule, _ in self._ledger.all() if rule.startswith(OUTSIDE))
         return Condition(True, f"{many} alerts from outside")
+
+
+def _redacted(posted: Posted) -> Posted:
+    """Return an alert without what looks like a secret or a customer's own."""
+    return replace(
+        posted,
+        labels=Labels(redacted_texts(posted.labels)),
+        annotations=redacted_texts(posted.annotations),
+        link=scrubbed(posted.link),
+    )
 
 
 def _taken(posted: Posted, before: Alert | None, source: str, now: datetime) -> Alert | None:

@@ -16,6 +16,7 @@ import yaml
 
 from toban.core.errors import SettingsError, TobanError
 from toban.core.places import CONFIGURATION, SOCKET, data_folder
+from toban.core.redaction import address_shown
 
 PATIENCE = 130
 """Seconds: a little more than the longest a query may take."""
@@ -116,11 +117,16 @@ def _answered(
 def _connection(data: Path | None) -> tuple[http.client.HTTPConnection, str]:
     url = os.environ.get("TOBAN_URL")
     if url and data is None:
-        parts = urlsplit(url)
+        wrong = f"TOBAN_URL: {address_shown(url)!r} is no address: write it like https://toban.example:9119"
+        try:
+            parts = urlsplit(url)
+            _ = parts.port
+        except ValueError:
+            raise SettingsError(wrong) from None
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise SettingsError(f"TOBAN_URL: {url!r} is no address: write it like https://toban.example:9119")
+            raise SettingsError(wrong)
         sort = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        return sort(parts.hostname, parts.port, timeout=PATIENCE), url
+        return sort(parts.hostname, parts.port, timeout=PATIENCE), address_shown(url)
     socket_file = (data or _configured_data()) / SOCKET
     return _Local(socket_file), str(socket_file)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final, Self
 
 from toban.core.labels import Labels
@@ -74,7 +75,7 @@ class Alert:
     @property
     def fingerprint(self) -> str:
         """The name by which machines know it: the same as Alertmanager's for the same labels."""
-        return fingerprint(self.labels)
+        return _fingerprint(self.labels)
 
     def resolved(self, at: datetime) -> Self:
         """Return it as over."""
@@ -133,6 +134,11 @@ class Change:
     def read(cls, body: Mapping[str, Any]) -> Self:
         """Return the change that `body` wrote down."""
         return cls(Alert.read(body["alert"]), datetime.fromisoformat(body["at"]), body.get("why", ""))
+
+
+@lru_cache(10_000)
+def _fingerprint(labels: Labels) -> str:
+    return fingerprint(labels)
 
 
 def fingerprint(labels: Mapping[str, str]) -> str:

@@ -7,6 +7,9 @@ from typing import Final
 REDACTED: Final = "[redacted]"
 """What stands where something was left out."""
 
+LARGEST: Final = 50_000
+"""How many characters of a value are looked at, names and all; what comes after them is left out."""
+
 DEEPEST: Final = 30
 """How many levels of a value are looked at; what lies deeper is left out as a whole."""
 
@@ -40,7 +43,10 @@ _COOKIES: Final = re.compile(
 )
 _SCHEME: Final = re.compile(r"(Bearer|Basic|Digest)(\s++)(?!\[redacted\])[\w.~+/=:-]{6,}", re.IGNORECASE)
 _USER: Final = re.compile(r"(://)(?!\[redacted\]@)[^\s/@\"'<>]{1,300}@")
-_JWT: Final = re.compile(r"\beyJ[\w-]{5,}\.[\w-]{2,}(?:\.[\w-]*)?")
+_DOTTED: Final = re.compile(r"(?<![\w.-])[\w-]*+(?:\.[\w-]*+)++")
+_JWT: Final = re.compile(r"(?:^|(?<=-))eyJ[\w-]{5}")
+"""How the first of a token's parts begins, which dots separate."""
+
 _PREFIXED: Final = re.compile(
     r"(?:(?:sk|pk|rk)_(?:live|test)_|whsec_|gh[pousr]_|github_pat_|xox[a-z]-|glpat-)[\w.-]{8,}"
     r"|SG\.[\w-]{16,}\.[\w-]{16,}|AKIA[A-Z0-9]{16}"
@@ -61,7 +67,7 @@ def scrubbed(text: str) -> str:
     """
     lower = text.lower()
     if "eyj" in lower:
-        text = _JWT.sub(REDACTED, text)
+        text = _DOTTED.sub(_without_jwt, text)
     if "cookie" in lower:
         text = _COOKIES.sub(rf"\1{REDACTED}", text)
     if any(word in lower for word in _NAMES):
@@ -80,7 +86,23 @@ def scrubbed(text: str) -> str:
 
 def redacted(value: object) -> object:
     """Return plain data without secrets: by the names of its fields, and in all its texts. Nothing is changed."""
-    return _redacted(value, DEEPEST)
+    return _Redacting().redacted(value, DEEPEST)
+
+
+def redacted_texts(fields: Mapping[str, str]) -> dict[str, str]:
+    """Return texts by name without secrets, like `redacted`; names stay what they are."""
+    return {name: REDACTED if is_secret(name) else scrubbed(text) for name, text in fields.items()}
+
+
+def address_shown(address: str) -> str:
+    """
+    Return an address as it may be printed: without user, password, and secrets in its query.
+
+    Wrong ones too: a password with `/` or `@` in it is what makes most of them wrong.
+    """
+    scheme, separator, rest = address.partition("://") if "://" in address else ("", "", address)
+    before, _, host = rest.rpartition("@")
+    return scrubbed(f"{scheme}{separator}{f'{REDACTED}@' if before else ''}{host}")
 
 
 def is_secret(key: str) -> bool:
@@ -88,31 +110,53 @@ def is_secret(key: str) -> bool:
     return SECRET_KEY.search(_BETWEEN.sub("", key).lower()) is not None
 
 
-def _redacted(value: object, levels: int) -> object:
-    if isinstance(value, str):
-        return scrubbed(value)
-    if isinstance(value, bool | float) or value is None:
-        return value
-    if isinstance(value, int):
-        return value if -(10**12) < value < 10**12 or scrubbed(str(value)) == str(value) else REDACTED
-    if levels == 0:
-        return REDACTED
-    if isinstance(value, Mapping):
-        return {
-            scrubbed(str(key)): REDACTED if is_secret(str(key)) else _redacted(inner, levels - 1)
-            for key, inner in value.items()
-        }
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_redacted(inner, levels - 1) for inner in value]
-    if isinstance(value, bytes | bytearray):
-        return REDACTED
-    return scrubbed(str(value))
+class _Redacting:
+    """Goes through one value, as long as there is not too much of it."""
+
+    def __init__(self) -> None:
+        self._left = LARGEST
+
+    def redacted(self, value: object, levels: int) -> object:
+        self._left -= 8
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, bool | float) or value is None:
+            return value
+        if isinstance(value, int):
+            return value if -(10**12) < value < 10**12 or self._text(str(value)) == str(value) else REDACTED
+        if levels == 0 or self._left < 0:
+            return REDACTED
+        if isinstance(value, Mapping):
+            return {
+                self._text(str(key)): REDACTED if is_secret(str(key)) else self.redacted(inner, levels - 1)
+                for key, inner in value.items()
+            }
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self.redacted(inner, levels - 1) for inner in value]
+        if isinstance(value, bytes | bytearray):
+            return REDACTED
+        return self._text(str(value))
+
+    def _text(self, text: str) -> str:
+        self._left -= len(text)
+        return scrubbed(text) if self._left >= 0 else REDACTED
 
 
 def _unnamed(found: re.Match[str]) -> str:
     value = found[0][len(found[1]) :]
     opening = re.match(r"\\*[\"']", value)
     return f"{found[1]}{opening[0] if opening else ''}{REDACTED}"
+
+
+def _without_jwt(found: re.Match[str]) -> str:
+    """Leave tokens of two or three parts out. Part by part: an expression for all of it would look at some often."""
+    kept, parts = [], found[0].split(".")
+    place = 0
+    while place < len(parts):
+        begins = _JWT.search(parts[place]) if len("".join(parts[place + 1 : place + 2])) >= 2 else None
+        kept.append(parts[place][: begins.start()] + REDACTED if begins else parts[place])
+        place += 3 if begins else 1
+    return ".".join(kept)
 
 
 def _unless_words(found: re.Match[str]) -> str:

@@ -20,6 +20,8 @@ from pydantic import (
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import ErrorDetails
 
+from toban.core.redaction import address_shown
+
 UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
 SIZES: Final = {
     "B": 1,
@@ -163,12 +165,16 @@ def from_environment(value: object, info: ValidationInfo) -> object:
 
 
 def _web_address(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"{value!r} is no address: write it like https://shop.example/")
-    if parts.username or parts.password:
+    wrong = f"{address_shown(value)!r} is no address: write it like https://shop.example/"
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:  # whose words repeat a piece of it, which may be a password's
+        raise ValueError(wrong) from None
+    if "@" in parts.netloc:
         raise ValueError("a user or password in an address ends up in labels and logs: use headers")
-    _ = parts.port  # raises ValueError when it is out of range
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(wrong)
     return value
 
 

@@ -20,6 +20,7 @@ from toban.core.errors import (
 )
 from toban.core.labels import Labels
 from toban.core.network import reason, whole
+from toban.core.redaction import address_shown
 from toban.remote.settings import RemoteSettings
 
 LARGEST: Final = 64 * 2**20
@@ -41,6 +42,7 @@ class Asking:
 
     def __init__(self, settings: RemoteSettings, http: httpx2.AsyncClient) -> None:
         self._url = (settings.query_url or "").rstrip("/")
+        self._shown = address_shown(self._url)
         self._headers = settings.auth.shown()
         self._http = http
 
@@ -70,9 +72,9 @@ class Asking:
         except TimeoutError as error:
             raise QueryTimeoutError(f"the outside engine did not answer within {limit.total_seconds():g} s") from error
         except LongAnswerError as error:
-            raise QueryError(f"the outside engine at {self._url}: {error}") from error
+            raise QueryError(f"the outside engine at {self._shown}: {error}") from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise StoreError(f"the outside engine at {self._url} can't be reached: {reason(error)}") from error
+            raise StoreError(f"the outside engine at {self._shown} can't be reached: {reason(error)}") from error
         return await asyncio.to_thread(read, status, body, at)
 
     async def _posted(self, path: str, form: dict[str, str]) -> tuple[int, bytes]:

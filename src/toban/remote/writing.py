@@ -13,6 +13,7 @@ from toban.core.errors import DeliveryError, StoreError
 from toban.core.meters import Meters
 from toban.core.network import reason
 from toban.core.ports import Clock, Condition, SampleLog
+from toban.core.redaction import address_shown
 from toban.core.retrying import AGAIN, pause, retry_after
 from toban.core.samples import Batch, counter, gauge, moment
 from toban.remote.settings import RemoteSettings
@@ -70,6 +71,7 @@ class Writing:
         self, settings: RemoteSettings, source: SampleLog, http: httpx2.AsyncClient, clock: Clock, meters: Meters
     ) -> None:
         self._url = settings.write_url or ""
+        self._shown = address_shown(self._url)
         self._headers = HEADERS | settings.auth.shown()
         self._source = source
         self._http = http
@@ -137,11 +139,11 @@ class Writing:
             async with asyncio.timeout(PATIENCE):
                 response = await self._http.post(self._url, content=body, headers=self._headers, timeout=PATIENCE)
         except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError) as error:
-            raise DeliveryError(f"remote write: {self._url}: {reason(error)}") from error
+            raise DeliveryError(f"remote write: {self._shown}: {reason(error)}") from error
         if response.is_success:
             return ""
         status, said = response.status_code, " ".join(response.text[:SAID].split())
-        trouble = f"{self._url} answered {status}{f': {said}' if said else ''}"
+        trouble = f"{self._shown} answered {status}{f': {said}' if said else ''}"
         # A wrong address or key is no fault of these numbers: they wait until somebody mends it.
         if status >= 500 or status in AGAIN or 300 <= status < 400 or status in {401, 403, 404, 405}:
             after = retry_after(response.headers.get("retry-after", ""), self._clock.now())

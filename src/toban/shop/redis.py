@@ -155,6 +155,9 @@ class Redis:
 
 def _connection(address: str) -> Connection:
     try:
+        parts = urlsplit(address)
+        if "@" in f"{parts.path}{parts.query}{parts.fragment}":
+            raise ValueError  # a piece of the password would be taken for the host
         parameters: dict[str, Any] = dict(parse_url(address))
     except ValueError:
         raise SettingsError(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toban.core.redaction import REDACTED, redacted, scrubbed
+from toban.core.redaction import REDACTED, address_shown, redacted, scrubbed
 
 KEY = "0add3adc2a67363bdb8373b9427bfefccd11daf5ed5ff1ecaf1b07879f69600a"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P"
@@ -161,3 +161,22 @@ def test_any_plain_value_can_be_redacted_and_stays_plain(value):
     It can still be written as JSON.
     """
     json.dumps(redacted(value))
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://ann:hush@shop.example/x", "https://[redacted]@shop.example/x"),
+        ("https://ann:hu/sh@shop.example", "https://[redacted]@shop.example"),
+        ("https://ann:hu@sh@shop.example", "https://[redacted]@shop.example"),
+        ("ann:hush@shop.example:9119", "[redacted]@shop.example:9119"),
+        ("https://shop.example/?token=hushhush", "https://shop.example/?token=[redacted]"),
+        ("https://shop.example:1/x", "https://shop.example:1/x"),
+        ("", ""),
+    ],
+)
+def test_an_address_is_shown_without_its_password(address, shown):
+    """
+    Also one that is wrong because of it.
+    """
+    assert address_shown(address) == shown
