@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import io
 import pkgutil
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import click
 
 import toban
 from toban.cli import commands
+from toban.cli.telling import say
 from toban.core.errors import SettingsError, TobanError
 
 
@@ -59,15 +61,17 @@ def main() -> None:
     try:
         code = program(standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        say(shown.getvalue().rstrip("\n"), err=True)
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except SettingsError as error:
-        click.echo(str(error), err=True)
+        say(str(error), err=True)
         sys.exit(2)
     except TobanError as error:
-        click.echo(str(error), err=True)
+        say(str(error), err=True)
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(0)  # who read our output has seen enough

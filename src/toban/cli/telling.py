@@ -5,9 +5,12 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
+
+import click
 
 from toban.core.labels import Labels
+from toban.core.terminal import on_one_line, visible
 
 BLOCKS: Final = "▁▂▃▄▅▆▇█"
 WIDTH: Final = 60
@@ -18,7 +21,7 @@ def greeting(found: Mapping[str, Any]) -> str:
     lines = [f"toban {found['version']} is on duty.", "", *_targets(found["targets"]), ""]
     unreached = [target for target in found["targets"] if not target["up"]]
     if unreached:
-        lines += [f"Not reached: {it['trouble'] or it['name'] + ': no answer yet'}" for it in unreached]
+        lines += [on_one_line(f"Not reached: {it['trouble'] or it['name'] + ': no answer yet'}") for it in unreached]
         lines.append("")
     lines += [
         f"Pages     {found['pages']}/",
@@ -56,7 +59,7 @@ def _alerts(found: Mapping[str, Any]) -> list[str]:
     """Return what fires, and what soon may."""
     marks = {"firing": "▲", "pending": "◌"}
     rows = [
-        (marks[it["status"]], it["priority"], it["name"], printable(it["annotations"].get("summary", "")))
+        (marks[it["status"]], it["priority"], it["name"], it["annotations"].get("summary", ""))
         for it in found["alerts"]
     ]
     return ["", "Alerts (`toban alerts` tells more)", *columns(rows)] if rows else []
@@ -145,8 +148,8 @@ def _clock(at: float) -> str:
 
 
 def columns(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Set cells in columns."""
-    table = [tuple(row) for row in rows]
+    """Set cells in columns, each row on one line."""
+    table = [tuple(on_one_line(cell) for cell in row) for row in rows]
     widths = [max(map(_width, column)) for column in zip(*table, strict=True)]
     return [
         "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -159,6 +162,16 @@ def _width(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
 
 
-def printable(text: str) -> str:
-    """Return a text from outside as it may be shown: nothing in it steers the terminal."""
-    return "".join(sign for sign in text if sign.isprintable() or sign in "\n\t")
+def say(text: str, *, err: bool = False) -> None:
+    """Print a text. All output of commands goes through here: what comes from outside steers no terminal."""
+    click.echo(visible(text), err=err)
+
+
+def say_over(text: str) -> None:
+    """Print a text in place of the last line."""
+    click.echo(f"\r\x1b[K{on_one_line(text)}", nl=False)
+
+
+def say_bytes(pieces: Iterable[bytes], file: BinaryIO) -> None:
+    """Write bytes as they are into a file, and into a terminal as `say` does."""
+    file.writelines(visible(piece.decode(errors="replace")).encode() if file.isatty() else piece for piece in pieces)

@@ -1,6 +1,7 @@
 """toban's own log: an event and its facts, on standard error."""
 
 import contextlib
+import json
 import logging
 import sys
 import traceback
@@ -9,6 +10,8 @@ from typing import Any, TextIO
 
 import orjson
 import structlog
+
+from toban.core.terminal import on_one_line, visible
 
 
 class _Named:
@@ -63,7 +66,11 @@ def configure(level: str, out: TextIO | None = None) -> None:
 
 
 def _as_json(logger: object, method: str, event: MutableMapping[str, Any]) -> str:
-    return orjson.dumps(dict(event), default=str).decode()
+    try:
+        line = orjson.dumps(dict(event), default=str).decode()
+    except TypeError:  # half a character, which orjson does not write
+        line = json.dumps(dict(event), default=str)
+    return visible(line)
 
 
 def _in_words(logger: object, method: str, event: MutableMapping[str, Any]) -> str:
@@ -71,9 +78,9 @@ def _in_words(logger: object, method: str, event: MutableMapping[str, Any]) -> s
     trouble = event.pop("exc_info", None)
     told = event.pop("event", "")
     facts = " ".join(f"{name}={value}" for name, value in event.items())
-    line = f"{at[11:19]} {level:<8}{who.removeprefix('toban.')}: {told}{'  ' + facts if facts else ''}"
+    line = on_one_line(f"{at[11:19]} {level:<8}{who.removeprefix('toban.')}: {told}{'  ' + facts if facts else ''}")
     if trouble:
         error = trouble if isinstance(trouble, BaseException) else sys.exc_info()[1]
         if error:
-            line += "\n" + "".join(traceback.format_exception(error))
+            line += "\n" + visible("".join(traceback.format_exception(error)))
     return line

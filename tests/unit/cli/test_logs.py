@@ -16,7 +16,7 @@ def test_a_line_says_when_who_and_what():
 
     assert told(line) == "2026-01-01T10:00:00Z warn    vendure-server: boom"
     assert told({**line, "context": "JobQueue", "facts": {"a": 1}, "trace": "at x"}) == (
-        "2026-01-01T10:00:00Z warn    vendure-server/JobQueue: boom  a=1\nat x"
+        "2026-01-01T10:00:00Z warn    vendure-server/JobQueue: boom  a=1\n    at x"
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from toban.cli.asking import ask, data_option, json_option, tell, who
-from toban.cli.telling import columns, printable
+from toban.cli.telling import columns, say
 
 
 @click.group(invoke_without_command=True)
@@ -20,7 +20,7 @@ def command(context: click.Context, data: Path | None, as_json: bool) -> int:
     if context.invoked_subcommand:
         return 0
     found = ask("/api/alerts", data)
-    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else printable(told(found)))
+    say(json.dumps(found, indent=2, ensure_ascii=False) if as_json else told(found))
     return 1 if any(alert["status"] == "firing" for alert in found["alerts"]) else 0
 
 
@@ -32,7 +32,7 @@ def command(context: click.Context, data: Path | None, as_json: bool) -> int:
 def acknowledge(data: Path | None, alert: str, comment: str, back: bool) -> None:
     """Say that you look after ALERT (its name or fingerprint): it is not repeated, and others can see who does."""
     found = tell("/api/alerts/acknowledge", data, alert=alert, by=who(), comment=comment, back=back)
-    click.echo(f"{found['acknowledged']} {'no longer ' if back else ''}acknowledged by {who()}")
+    say(f"{found['acknowledged']} {'no longer ' if back else ''}acknowledged by {who()}")
 
 
 @command.command("test")
@@ -41,7 +41,7 @@ def acknowledge(data: Path | None, alert: str, comment: str, back: bool) -> None
 def test(data: Path | None, channel: str) -> None:
     """Send a word through CHANNEL, on the way that alerts take."""
     tell("/api/alerts/test", data, channel=channel)
-    click.echo(f"Sent to {channel}. If it does not arrive, `toban alerts` says what the channel answered.")
+    say(f"Sent to {channel}. If it does not arrive, `toban alerts` says what the channel answered.")
 
 
 @command.command("drill")
@@ -49,7 +49,7 @@ def test(data: Path | None, channel: str) -> None:
 def drill(data: Path | None) -> None:
     """Let something fire on purpose, to see whether its message arrives the whole way."""
     found = tell("/api/alerts/drill", data)
-    click.echo(f"A drill runs: {', '.join(found['channels'])} must hear of it within ten minutes (`toban status`).")
+    say(f"A drill runs: {', '.join(found['channels'])} must hear of it within ten minutes (`toban status`).")
 
 
 def told(found: dict[str, Any]) -> str:

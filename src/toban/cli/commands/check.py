@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from toban.cli.asking import config_option
-from toban.cli.telling import columns
+from toban.cli.telling import columns, say
 from toban.core.log import configure
 from toban.daemon import rules
 from toban.settings import load
@@ -22,7 +22,7 @@ def command(config: Path | None) -> int:
     settings = load(config, os.environ)
     groups = rules(settings)
     targets, unknown = asyncio.run(tried(settings))
-    click.echo("The configuration is in order.\n")
+    say("The configuration is in order.\n")
     for line in columns(
         (
             "●" if target.up else "▲",
@@ -32,25 +32,25 @@ def command(config: Path | None) -> int:
         )
         for target in targets
     ):
-        click.echo(line)
+        say(line)
     for target in targets:
         for note in target.notes:
-            click.echo(f"\n{target.name}: {note}")
+            say(f"\n{target.name}: {note}")
     if unknown:
-        click.echo("\nNot part of /health:")
+        say("\nNot part of /health:")
         for line in columns((it.name, it.reason) for it in unknown):
-            click.echo(line)
+            say(line)
     outside = asyncio.run(remote_tried(settings))
     logs = asyncio.run(streams_tried(settings))
     for title, well, found in (("The outside engine:", "takes it", outside), ("Fly's logs:", "is there", logs)):
         if found:
-            click.echo(f"\n{title}")
+            say(f"\n{title}")
         for line in columns(("▲" if trouble else "●", url, trouble or well) for url, trouble in found):
-            click.echo(line)
+            say(line)
     proofs = asyncio.run(proved(settings))
-    click.echo(f"\n{sum(len(group.rules) for group in groups)} rules judge. {_told(len(proofs))}")
+    say(f"\n{sum(len(group.rules) for group in groups)} rules judge. {_told(len(proofs))}")
     for line in columns(("●" if proof.ok else "▲", name, proof.says) for name, proof in proofs):
-        click.echo(line)
+        say(line)
     all_well = all([*(target.up for target in targets), *(proof.ok for _, proof in proofs)])
     return 0 if all_well and not any(trouble for _, trouble in [*outside, *logs]) else 1
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 import click
 
+from toban.cli.telling import say, say_over
 from toban.demo.breaking import PARTS
 from toban.demo.running import Wishes, run
 
@@ -33,7 +34,7 @@ def command(
     Needs Node.js; the first start installs the shop, which takes about a minute. Ctrl-C leaves nothing running.
     """
     wishes = Wishes(listen, folder, breaks or "", after, lasts, visitors, language)
-    run(wishes, click.echo, Progress())
+    run(wishes, say, Progress())
 
 
 class Progress:
@@ -45,7 +46,7 @@ class Progress:
     def __call__(self, text: str) -> None:
         """Show it."""
         if sys.stdout.isatty():
-            click.echo(f"\r\x1b[K{text}", nl=False)
+            say_over(text)
         elif text and text.partition(":")[0] != self._last:
-            click.echo(text)
+            say(text)
         self._last = text.partition(":")[0]

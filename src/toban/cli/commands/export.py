@@ -14,6 +14,7 @@ import yaml
 from toban.alerting import exporting as rules_out
 from toban.cli.asking import config_option, data_option, fetch
 from toban.cli.lengths import Length
+from toban.cli.telling import say, say_bytes
 from toban.collect import defaults
 from toban.core.errors import SettingsError
 from toban.core.section import written
@@ -50,8 +51,8 @@ def prometheus(folder: Path, config: Path | None, toban: str, alertmanager: str,
     main = rules_out.prometheus(["rules.yml"], where, alertmanager, every, elsewhere, "secrets/toban" if token else "")
     files = {"prometheus.yml": _yaml(main), "rules.yml": _yaml(judged)}
     _write(folder, files, {"toban": token} if token else {}, force=force)
-    click.echo(f"promtool check config {folder / 'prometheus.yml'} reads it.")
-    click.echo("Not in it: what toban fires about itself (toban_unwell, rule_not_judged).")
+    say(f"promtool check config {folder / 'prometheus.yml'} reads it.")
+    say("Not in it: what toban fires about itself (toban_unwell, rule_not_judged).")
 
 
 @command.command("alertmanager")
@@ -66,9 +67,9 @@ def alertmanager(folder: Path, config: Path | None, force: bool) -> None:
     }
     found = routes_out.alertmanager(settings.notify, settings.channels, labelled)
     _write(folder, {"alertmanager.yml": _yaml(found.settings)}, found.secrets, force=force)
-    click.echo(f"amtool check-config {folder / 'alertmanager.yml'} reads it.")
+    say(f"amtool check-config {folder / 'alertmanager.yml'} reads it.")
     for lost in found.lost:
-        click.echo(f"Not in it: {lost}.")
+        say(f"Not in it: {lost}.")
 
 
 @command.command("openmetrics")
@@ -88,7 +89,7 @@ def openmetrics(file: BinaryIO, match: Sequence[str], last: timedelta | None, ut
         asked["escaping"] = "allow-utf-8"
     if last:
         asked["start"] = f"{time.time() - last.total_seconds():.3f}"
-    file.writelines(fetch("/api/v1/export", data, **asked))
+    say_bytes(fetch("/api/v1/export", data, **asked), file)
 
 
 class _Plain(yaml.SafeDumper):
@@ -112,7 +113,7 @@ def _write(folder: Path, files: Mapping[str, str], secrets: Mapping[str, str], *
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8")
-            click.echo(f"Wrote {folder / name}.")
+            say(f"Wrote {folder / name}.")
         if secrets:
             (folder / "secrets").mkdir(mode=0o700, exist_ok=True)
         for name, secret in secrets.items():
@@ -120,6 +121,6 @@ def _write(folder: Path, files: Mapping[str, str], secrets: Mapping[str, str], *
             path.touch(mode=OWNER)
             path.chmod(OWNER)
             path.write_text(secret, encoding="utf-8")
-            click.echo(f"Wrote {path}, which only you can read.")
+            say(f"Wrote {path}, which only you can read.")
     except OSError as error:
         raise SettingsError(f"{folder}: can't be written: {error}") from error

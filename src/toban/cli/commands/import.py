@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from toban.cli.asking import data_option, push
+from toban.cli.telling import say
 from toban.core.errors import TobanError
 from toban.exposition import archive
 from toban.remote.protobuf import encode
@@ -42,4 +43,4 @@ def command(file: Path, data: Path | None) -> None:
                 kept, refused, why = kept + len(some.samples) - lost, refused + lost, said.strip() or why
         except (TobanError, UnicodeDecodeError) as error:
             raise TobanError(f"{file}: {error}; {kept:,} samples were taken in before") from error
-    click.echo(f"{kept:,} samples were taken in{f', {refused:,} refused (the last: {why})' if refused else ''}.")
+    say(f"{kept:,} samples were taken in{f', {refused:,} refused (the last: {why})' if refused else ''}.")

@@ -10,9 +10,11 @@ import click
 
 from toban.cli import around
 from toban.cli.around import Surroundings
+from toban.cli.telling import say
 from toban.core.errors import SettingsError
 from toban.core.log import configure
 from toban.core.places import CONFIGURATION
+from toban.core.terminal import visible
 from toban.settings import settle
 from toban.shop.settings import ENVIRONMENT
 from toban.trying import lacks, tried
@@ -43,7 +45,7 @@ def command(yes: bool, force: bool, output: Path) -> int:
     configure("error")  # what a look finds is said below
     here = asyncio.run(around.look(os.environ)) or Surroundings(())
     for sentence in here.says:
-        click.echo(sentence)
+        say(sentence)
     shop: dict[str, str] = {}
     well = True
     for part, question in QUESTIONS.items():
@@ -54,7 +56,7 @@ def command(yes: bool, force: bool, output: Path) -> int:
     text = written(shop, here)
     output.touch(mode=0o600)
     output.write_text(text, encoding="utf-8")
-    click.echo(f"\nWrote {output}. Now: toban up")
+    say(f"\nWrote {output}. Now: toban up")
     return 0 if well else 1
 
 
@@ -62,18 +64,20 @@ def _given(part: str, question: str, proposed: str, *, ask: bool) -> str:
     """Return an address as it will stand in the file: what the environment holds stays there."""
     name = ENVIRONMENT.get(part)
     if name and os.environ.get(name):
-        click.echo(f"{part}: taken from {name} in the environment.")
+        say(f"{part}: taken from {name} in the environment.")
         return f"${{{name}}}"
     if not ask:
         return proposed
     empty = "" if proposed else "; empty if there is none"
     while True:
-        address: str = click.prompt(f"{question}{empty}", default=proposed, show_default=bool(proposed)).strip()
+        address: str = click.prompt(
+            f"{question}{empty}", default=visible(proposed), show_default=bool(proposed)
+        ).strip()
         try:
             if address:
                 settle({"shop": {part: address}}, os.environ, "the answer")
         except SettingsError as error:
-            click.echo(f"  {error}")
+            say(f"  {error}")
             continue
         return address
 
@@ -87,7 +91,7 @@ def _found(part: str, address: str) -> bool:
         if target.kind not in {"host", "toban", "telemetry", "events"}:
             well = well and target.up
             found = f"answers, {target.samples} numbers" if target.up else target.trouble
-            click.echo(f"  {'●' if target.up else '▲'} {target.name} at {target.instance}: {found}")
+            say(f"  {'●' if target.up else '▲'} {target.name} at {target.instance}: {found}")
     if settings.shop.database:
         _tell_grants(asyncio.run(lacks(settings)))
     return well
@@ -96,10 +100,10 @@ def _found(part: str, address: str) -> bool:
 def _tell_grants(statements: list[str]) -> None:
     """Print what would let the role see the shop's tables (what that is, and isn't: `shop/grants.py`)."""
     if statements:
-        click.echo("\n  To see orders, jobs and stock, let the owner of Vendure's tables run this:\n")
+        say("\n  To see orders, jobs and stock, let the owner of Vendure's tables run this:\n")
         for statement in statements:
-            click.echo(f"  {statement};")
-        click.echo("")
+            say(f"  {statement};")
+        say("")
 
 
 def _without(part: str) -> Mapping[str, str]:

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from toban.cli.asking import ask, data_option, json_option
-from toban.cli.telling import printable
+from toban.cli.telling import say
+from toban.core.terminal import on_one_line
 
 LEVELS = ("error", "warn", "info", "verbose", "debug")
 
@@ -26,17 +27,16 @@ def command(text: str, level: str, context: str, service: str, limit: int, data:
     found = ask("/api/logs", data, **{name: value for name, value in asked.items() if value})
     lines = found["lines"][::-1]
     if as_json:
-        click.echo("\n".join(json.dumps(line, ensure_ascii=False) for line in lines))
+        say("\n".join(json.dumps(line, ensure_ascii=False) for line in lines))
     else:
-        click.echo(
-            "\n".join(told(line) for line in lines) or "no lines: nothing of that sort came since toban was started"
-        )
+        say("\n".join(told(line) for line in lines) or "no lines: nothing of that sort came since toban was started")
 
 
 def told(line: dict[str, Any]) -> str:
     """Return one line for a terminal."""
     who = "/".join(part for part in (line.get("service"), line.get("context")) if part)
     facts = " ".join(f"{name}={value}" for name, value in line.get("facts", {}).items())
-    shown = f"{line['timestamp'][:19]}Z {line['level']:<7} {who}: {line.get('message', '')}"
-    trace = f"\n{line['trace']}" if line.get("trace") else ""
-    return printable(f"{shown}{'  ' + facts if facts else ''}{trace}")
+    shown = on_one_line(f"{line['timestamp'][:19]}Z {line['level']:<7} {who}: {line.get('message', '')}")
+    # Lines of a trace are set in: none looks like a line of the log.
+    trace = [f"    {on_one_line(part)}" for part in line.get("trace", "").splitlines()]
+    return "\n".join([f"{shown}{'  ' + on_one_line(facts) if facts else ''}", *trace])

@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from toban.cli.asking import ask, data_option, json_option, tell, who
-from toban.cli.telling import printable
+from toban.cli.telling import say
+from toban.core.terminal import on_one_line
 
 
 @click.group
@@ -24,14 +25,16 @@ def show(data: Path | None, as_json: bool) -> None:
     """Show each row: where it was, what it holds, and why it can't be read."""
     found = ask("/api/quarantine", data)
     if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        say(json.dumps(found, indent=2, ensure_ascii=False))
         return
     for row in found["rows"]:
         at = row["at"][:16].replace("T", " ")
-        click.echo(
-            printable(f"{row['id']}  {at}Z  {row['source']}  {row['key']}\n    {row['error']}\n    {row['content']}")
+        say(
+            "\n    ".join(
+                map(on_one_line, (f"{row['id']}  {at}Z  {row['source']}  {row['key']}", row["error"], row["content"]))
+            )
         )
-    click.echo(printable(found["says"]))
+    say(found["says"])
 
 
 @command.command("forget")
@@ -40,4 +43,4 @@ def show(data: Path | None, as_json: bool) -> None:
 def forget(data: Path | None, row: str) -> None:
     """Delete ROW (its number) for good."""
     tell("/api/quarantine/forget", data, id=row, by=who())
-    click.echo(f"row {row} is deleted")
+    say(f"row {row} is deleted")

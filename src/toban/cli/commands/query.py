@@ -9,7 +9,7 @@ import click
 
 from toban.cli.asking import ask, data_option, json_option
 from toban.cli.lengths import Length
-from toban.cli.telling import answer
+from toban.cli.telling import answer, say
 
 
 @click.command
@@ -31,4 +31,4 @@ def command(expression: str, length: timedelta | None, data: Path | None, as_jso
             end=f"{now:.3f}",
             step=f"{max(1.0, seconds / 240):.3f}",
         )
-    click.echo(json.dumps(found, ensure_ascii=False) if as_json else answer(found))
+    say(json.dumps(found, ensure_ascii=False) if as_json else answer(found))

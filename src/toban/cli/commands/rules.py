@@ -14,6 +14,7 @@ from toban.alerting.loading import shipped
 from toban.alerting.unit_testing import run
 from toban.cli.asking import ask, config_option, data_option
 from toban.cli.declared import metrics
+from toban.cli.telling import say
 from toban.core.errors import SettingsError, TobanError
 from toban.settings import load
 
@@ -41,19 +42,19 @@ def check(files: tuple[Path, ...], config: Path | None, data: Path | None) -> in
         try:
             groups[path] = read(path.read_text(encoding="utf-8"), str(path))
         except SettingsError as error:
-            click.echo(str(error), err=True)
+            say(str(error), err=True)
             wrong += 1
     known, note = _known(config, data)
     own = linting.recorded(group for found in [shipped(), *groups.values()] for group in found)
     known = Known({*known.metrics, *own}, known.channels, known.series)
     for path, found in groups.items():
         rules = [rule for group in found for rule in group.rules]
-        click.echo(f"{path}: {len(rules)} rules")
+        say(f"{path}: {len(rules)} rules")
         for rule in rules:
             for doubt in linting.doubts(rule, known):
-                click.echo(f"  {rule.name}: {doubt}")
+                say(f"  {rule.name}: {doubt}")
     if note:
-        click.echo(note)
+        say(note)
     return 1 if wrong else 0
 
 
@@ -65,9 +66,9 @@ def test(files: tuple[Path, ...]) -> int:
     for path in files:
         failures = run(path)
         failed += len(failures)
-        click.echo(f"{path}: {f'{len(failures)} failed' if failures else 'well'}")
+        say(f"{path}: {f'{len(failures)} failed' if failures else 'well'}")
         for failure in failures:
-            click.echo(f"  {failure}")
+            say(f"  {failure}")
     return 1 if failed else 0
 
 

@@ -4,10 +4,11 @@ import json
 
 import click
 
+from toban.cli.telling import say
 from toban.settings import Settings
 
 
 @click.command
 def command() -> None:
     """Print the JSON Schema of toban.yaml, for editors."""
-    click.echo(json.dumps(Settings.model_json_schema(), indent=2, ensure_ascii=False))
+    say(json.dumps(Settings.model_json_schema(), indent=2, ensure_ascii=False))

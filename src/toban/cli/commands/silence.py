@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from toban.cli.asking import ask, data_option, json_option, tell, who
-from toban.cli.telling import columns, printable
+from toban.cli.telling import columns, say
 
 
 @click.group
@@ -26,7 +26,7 @@ def add(data: Path | None, match: tuple[str, ...], lasts: str, comment: str) -> 
     """Hold back alerts whose labels meet all of MATCH, like alertname="disk_usage_high"."""
     body = {"match": list(match), "for": lasts, "by": who(), "comment": comment}
     found = tell("/api/silences", data, **body)
-    click.echo(f"{found['id']} holds until {found['ends'][:16].replace('T', ' ')}Z")
+    say(f"{found['id']} holds until {found['ends'][:16].replace('T', ' ')}Z")
 
 
 @command.command("list")
@@ -36,7 +36,7 @@ def show(data: Path | None, as_json: bool) -> None:
     """Show silences."""
     found = ask("/api/silences", data)
     if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        say(json.dumps(found, indent=2, ensure_ascii=False))
         return
     rows = [
         (
@@ -49,7 +49,7 @@ def show(data: Path | None, as_json: bool) -> None:
         )
         for it in found["silences"]
     ]
-    click.echo(printable("\n".join(columns(rows))) or "nothing is silenced")
+    say("\n".join(columns(rows)) or "nothing is silenced")
 
 
 @command.command("end")
@@ -58,4 +58,4 @@ def show(data: Path | None, as_json: bool) -> None:
 def end(data: Path | None, silence: str) -> None:
     """End SILENCE (its id) now."""
     tell("/api/silences/end", data, id=silence, by=who())
-    click.echo(f"{silence} has ended")
+    say(f"{silence} has ended")

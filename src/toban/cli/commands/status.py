@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from toban.cli.asking import ask, data_option, json_option
-from toban.cli.telling import status
+from toban.cli.telling import say, status
 
 
 @click.command
@@ -15,5 +15,5 @@ from toban.cli.telling import status
 def command(data: Path | None, as_json: bool) -> int:
     """Show what is watched and how it is; exit code 1 when something is wrong."""
     found = ask("/api/status", data)
-    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else status(found))
+    say(json.dumps(found, indent=2, ensure_ascii=False) if as_json else status(found))
     return 0 if found["well"] else 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from toban.cli.asking import config_option
-from toban.cli.telling import greeting
+from toban.cli.telling import greeting, say
 from toban.core.errors import SettingsError
 from toban.core.log import configure
 from toban.daemon import serve
@@ -31,4 +31,4 @@ def command(config: Path | None, data: Path | None, listen: str | None) -> None:
     except ValueError as error:
         raise SettingsError(str(error)) from error
     settings = load(config, os.environ, data=data, listen=listen)
-    asyncio.run(serve(settings, lambda overview: click.echo(greeting(as_json(overview)))))
+    asyncio.run(serve(settings, lambda overview: say(greeting(as_json(overview)))))

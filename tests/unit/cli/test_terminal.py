@@ -1,0 +1,161 @@
+"""What commands print steers no terminal, whatever came from outside."""
+
+import ast
+import json
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toban.cli import telling
+from toban.cli.commands import alerts, logs
+from toban.cli.telling import columns, say, say_bytes
+from toban.core.log import _as_json, _in_words
+from toban.core.terminal import STEERING, on_one_line, visible
+
+COMMANDS = Path(telling.__file__).parent
+ODD = "\x1b[2J\x9b31m\x07\u202eabc\u2066\u200b\ud800\U000e0041\r\x00\u2028"
+TEXTS = st.text(st.one_of(st.characters(categories=["Cc", "Cf", "Cs", "Zl", "Zp"]), st.characters()))
+
+
+@given(TEXTS)
+def test_nothing_steers_the_terminal_or_hides(text):
+    r"""
+    Control characters, what turns the direction of writing, halves of characters: each is written like ``\u001b``.
+    """
+    shown = visible(text)
+
+    assert not STEERING.search(shown)
+    assert not any(sign < " " and sign not in "\n\t" for sign in shown)
+    shown.encode()  # raises nothing
+    assert visible(shown) == shown
+    assert len(on_one_line(text).splitlines()) <= 1
+
+
+@given(st.dictionaries(TEXTS, st.one_of(TEXTS, st.integers())))
+def test_json_stays_the_same_json(found):
+    """
+    What a machine reads has every character that was there.
+    """
+    assert json.loads(visible(json.dumps(found, ensure_ascii=False))) == json.loads(json.dumps(found))
+
+
+@given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=5))
+def test_a_row_of_a_table_is_one_line(rows):
+    """
+    A line break in a cell begins no row of its own.
+    """
+    assert len("\n".join(columns(rows)).splitlines()) <= len(rows)
+
+
+def test_japanese_and_emoji_are_shown_as_they_are():
+    """
+    The wide blank and what joins emoji too.
+    """
+    text = "注文\u3000合計 ¥1,200 👨\u200d👩\u200d👧 ñ"
+    assert on_one_line(text) == text
+
+
+def test_all_output_goes_through_one_place():
+    """
+    No command, now or later, prints by itself: what `say` does would be missing.
+    """
+    found = []
+    for path in COMMANDS.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
+            if called in {"click.echo", "click.secho", "print", "sys.stdout.write", "sys.stderr.write"}:
+                found.append((path.name, called))
+    assert found == [("telling.py", "click.echo")] * 2
+
+
+class Terminal(BytesIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_and_a_file_get_an_export():
+    """
+    The file as it is, the terminal so that nothing steers it.
+    """
+    file, terminal = BytesIO(), Terminal()
+    say_bytes([b'a{b="\x1b[2J"} 1\n'], file)
+    say_bytes([b'a{b="\x1b[2J"} 1\n'], terminal)
+    assert file.getvalue() == b'a{b="\x1b[2J"} 1\n'
+    assert terminal.getvalue() == b'a{b="\\u001b[2J"} 1\n'
+
+
+@pytest.mark.parametrize("shown", ["alerts", "logs", "status", "query", "greeting"])
+def test_what_commands_show_of_outside_texts(shown, capsys):
+    """
+    In every field that others can fill.
+    """
+    alert = {
+        "status": "firing",
+        "priority": "P1",
+        "name": ODD,
+        "acknowledged": {"by": ODD},
+        "starts": "2026-01-01T00:00:00",
+        "annotations": {"summary": ODD},
+    }
+    target = {
+        "up": False,
+        "name": ODD,
+        "labels": {"instance": ODD},
+        "samples": 1,
+        "seconds": 0.1,
+        "at": 1,
+        "trouble": ODD + "\nforged",
+    }
+    overview = {
+        "well": False,
+        "version": "1",
+        "pages": "http://x",
+        "data": ODD,
+        "alerts": [alert],
+        "targets": [target],
+        "shop": [{"what": ODD, "of": ODD, "text": ODD}],
+        "missing": [{"what": ODD, "remedy": ODD}],
+        "health": [{"up": False, "name": ODD, "message": ODD}],
+        "unknown": [{"name": ODD, "reason": ODD}],
+        "toban": [{"ok": False, "name": ODD, "says": ODD}],
+    }
+    channel = {"trouble": ODD, "name": ODD, "kind": ODD, "waiting": 1}
+    listed = {
+        "alerts": [alert],
+        "unjudged": [{"rule": ODD, "health": ODD, "error": ODD}],
+        "asleep": [{"rule": ODD, "reads": [ODD]}],
+        "channels": [channel],
+    }
+    line = {"timestamp": "2026-01-01T00:00:00", "level": "info", "message": ODD + "\nforged", "facts": {ODD: ODD}}
+    texts = {
+        "alerts": lambda: alerts.told(listed),
+        "logs": lambda: logs.told({**line, "trace": ODD, "service": ODD}),
+        "status": lambda: telling.status(overview),
+        "query": lambda: telling.answer(
+            {"data": {"resultType": "vector", "result": [{"metric": {"__name__": ODD, ODD: ODD}, "value": [0, ODD]}]}}
+        ),
+        "greeting": lambda: telling.greeting(overview),
+    }
+    say(texts[shown]())
+
+    printed = capsys.readouterr().out
+    assert "\\u001b" in printed
+    assert not STEERING.search(printed)
+    assert not any(part.startswith("forged") for part in printed.splitlines())
+
+
+def test_the_log_steers_no_terminal_either():
+    """
+    In words and as JSON; half a character ends nobody's work.
+    """
+    event = {"event": "x", "error": ODD + "\nforged"}
+    words, line = _in_words(None, "info", dict(event)), _as_json(None, "info", dict(event))
+
+    assert not STEERING.search(words + line)
+    assert "\n" not in words
+    assert json.loads(line)["error"] == event["error"]
