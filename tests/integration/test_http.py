@@ -189,3 +189,55 @@ async def test_an_empty_page_is_down_unless_it_is_meant(status, fields, well):
     """
     numbers, _ = await looked(says("", status=status), **fields)
     assert (numbers.trouble == "") is well
+
+
+def redirecting(status, to):
+    async def answer(request, writer):
+        await says("moved", status=status, location=to)(request, writer)
+
+    return answer
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("fields", [{}, {"method": "POST", "body": "card=4111"}])
+async def test_a_redirect_takes_no_credentials_to_another_host(status, fields):
+    """
+    Neither `Authorization` nor a header of one's own, nor what was posted; on the same host all go along.
+    """
+    headers = {"authorization": "Bearer hush", "X-Api-Key": "hush", "Cookie": "hush"}
+    async with (
+        pretending(says("here")) as other,
+        pretending(redirecting(status, f"http://127.0.0.1:{other.port}/there")) as first,
+        lent() as tools,
+    ):
+        page = Http(url=f"http://127.0.0.1:{first.port}/", headers=headers, **fields)
+        if fields and status in {307, 308}:
+            with pytest.raises(CollectError, match="another host"):
+                await look(page, tools)
+            assert other.asked == []
+            return
+        numbers = await look(page, tools)
+    assert numbers.one("probe_http_status_code") == 200
+    assert "hush" in first.asked[0]
+    [asked] = other.asked
+    assert asked.startswith("GET /there ")
+    assert "hush" not in asked
+    assert "4111" not in asked
+
+
+async def test_a_redirect_on_the_same_host_keeps_what_is_sent():
+    """
+    As far as there are not too many.
+    """
+
+    async def answer(request, writer):
+        if request.startswith("GET /a"):
+            await says("x")(request, writer)
+        else:
+            await redirecting(302, "/a" if "/b" in request.partition("\r\n")[0] else "/loop")(request, writer)
+
+    numbers, asked = await looked(answer, path="/b", headers={"X-Api-Key": "hush"})
+    assert numbers.one("probe_http_status_code") == 200
+    assert all("hush" in one for one in asked)
+    with pytest.raises(CollectError, match="redirects"):
+        await looked(answer, path="/loop")

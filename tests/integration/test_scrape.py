@@ -174,3 +174,31 @@ async def test_thousands_of_series_are_one_array():
     assert np.array_equal(batches[1].values, np.arange(10_000.0))
     _, target, *_ = await scraped(page + "more 1\n")
     assert not target.up
+
+
+@pytest.mark.parametrize(
+    ("fields", "page", "said"),
+    [
+        ({"label_limit": 3}, 'a{b="c"} 1\n', "label_limit exceeded (metric: a, number of labels: 4, limit: 3)"),
+        (
+            {"label_name_length_limit": 8},
+            'a{long_name="c"} 1\n',
+            "label_name_length_limit exceeded (metric: a, label name: long_name, length: 9, limit: 8)",
+        ),
+        (
+            {"label_value_length_limit": 8},
+            'a{b="123456789"} 1\n',
+            "label_value_length_limit exceeded (metric: a, label name: b, length: 9, limit: 8)",
+        ),
+        ({}, "a{" + ",".join(f'l{n}="x"' for n in range(98)) + "} 1\n", "label_limit exceeded"),
+    ],
+)
+async def test_a_page_whose_labels_are_too_many_or_too_long_is_refused(fields, page, said):
+    """
+    As by Prometheus, the target's own labels included; 0 is no limit.
+    """
+    [found], target, *_ = await scraped(page, **fields)
+    assert found == {UP: 0}
+    assert said in target.trouble
+    [found], *_ = await scraped(page, label_limit=0, label_name_length_limit=0, label_value_length_limit=0)
+    assert found[UP] == 1

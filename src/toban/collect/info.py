@@ -3,9 +3,6 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
-
-PAIR: Final = re.compile(r"([^=,]+)=([^,]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +63,15 @@ def read(text: str) -> Info:
         if not colon or name.startswith("#"):
             continue
         if re.fullmatch(r"db\d+", name):
-            databases[name] = dict(PAIR.findall(value))
+            databases[name] = dict(_pairs(value))
         elif name.startswith("cmdstat_"):
-            commands[name.removeprefix("cmdstat_").lower()] = dict(PAIR.findall(value))
+            commands[name.removeprefix("cmdstat_").lower()] = dict(_pairs(value))
         else:
             fields[name] = value
     return Info(fields, databases, commands if told_apart else None)
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """Read `name=value,name=value`."""
+    parts = (part.partition("=") for part in text.split(","))
+    return {name: value for name, equals, value in parts if name and equals}

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from toban.core.labels import LabelLimits
 from toban.core.samples import Batch, Family, Layout
 from toban.exposition.reading import UNTIMED, Reader, Reading
 
@@ -40,10 +41,17 @@ class Pages:
     series come in the same order, their layout is the same object.
     """
 
-    def __init__(self, target: Mapping[str, str], limit: int, *, honor: bool = False) -> None:
+    def __init__(
+        self,
+        target: Mapping[str, str],
+        limit: int,
+        labels: LabelLimits = LabelLimits(),  # noqa: B008  # it never changes
+        *,
+        honor: bool = False,
+    ) -> None:
         self._target = target
         self._honor = honor
-        self._reader = Reader(limit, self._dressed)
+        self._reader = Reader(limit, self._dressed, labels)
         self._forms: dict[tuple[int, tuple[int, ...]], Form] = {}
 
     def read(self, page: str, at: int, *, openmetrics: bool = False) -> Found:

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, AwareDatetime
 
-from toban.core.labels import Labels, is_label_name
+from toban.core.labels import LabelLimits, Labels, is_label_name
 
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
@@ -19,6 +19,9 @@ LABEL_NAME_LENGTH: Final = 1_000
 LABEL_VALUE_LENGTH: Final = 5_000
 ANNOTATION_LENGTH: Final = 20_000
 """Characters; a longer annotation is cut, so that its alert is not lost."""
+
+SERIES: Final = LabelLimits(LABELS, LABEL_NAME_LENGTH, LABEL_VALUE_LENGTH)
+"""The same for series that others push here."""
 
 PERSON_LENGTH: Final = 200
 COMMENT_LENGTH: Final = 2_000

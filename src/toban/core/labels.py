@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 NAME: Final = "__name__"
@@ -87,6 +88,28 @@ def _in_order(pairs: Iterable[tuple[str, str]]) -> Labels:
     labels = Labels.__new__(Labels)
     dict.update(labels, pairs)
     return labels
+
+
+@dataclass(frozen=True, slots=True)
+class LabelLimits:
+    """How many labels a series may have, and how many bytes their names and values; 0 is no limit (as Prometheus')."""
+
+    count: int = 0
+    name: int = 0
+    value: int = 0
+
+    def exceeded(self, labels: Mapping[str, str]) -> str:
+        """Say which limit is exceeded, in Prometheus' words; nothing when none is."""
+        of = f"metric: {labels.get(NAME, '')[:50]}"
+        if self.count and len(labels) > self.count:
+            return f"label_limit exceeded ({of}, number of labels: {len(labels)}, limit: {self.count})"
+        for name, value in labels.items():
+            where = f"{of}, label name: {name[:50]}"
+            if self.name and (long := len(name.encode())) > self.name:
+                return f"label_name_length_limit exceeded ({where}, length: {long}, limit: {self.name})"
+            if self.value and (long := len(value.encode())) > self.value:
+                return f"label_value_length_limit exceeded ({where}, length: {long}, limit: {self.value})"
+        return ""
 
 
 def quote(value: str) -> str:

@@ -2,10 +2,18 @@
 
 import os
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
 
 import httpx2
 
 from toban.core.errors import LongAnswerError
+
+REDIRECTS: Final = 10
+
+HARMLESS: Final = frozenset({"accept", "accept-encoding", "connection", "user-agent"})
+"""Headers that another host may see."""
 
 
 async def whole(response: httpx2.Response, most: int) -> bytes:
@@ -20,6 +28,36 @@ async def whole(response: httpx2.Response, most: int) -> bytes:
         if len(body) > most:
             raise LongAnswerError(f"the answer has more than {most} bytes")
     return bytes(body)
+
+
+@asynccontextmanager
+async def following(
+    client: httpx2.AsyncClient, method: str, url: str, *, redirects: bool = True, **sent: Any
+) -> AsyncIterator[httpx2.Response]:
+    """
+    Ask for a page and lend its answer as a stream, going on to where redirects lead unless they are not wanted.
+
+    Another host, port or scheme is told nothing but which page is wanted: what was sent along, headers and body, was
+    meant for the first. What an answer says beside its redirect is not read. Raises ``httpx2.HTTPError``.
+    """
+    request = client.build_request(method, url, **sent)
+    for _ in range(REDIRECTS + 1):
+        response = await client.send(request, stream=True, follow_redirects=False)
+        onward = response.next_request if redirects else None
+        if onward is None:
+            try:
+                yield response
+            finally:
+                await response.aclose()
+            return
+        await response.aclose()
+        if onward.url.origin != request.url.origin:
+            if onward.method not in {"GET", "HEAD"}:
+                raise httpx2.RequestError("it leads to another host, which must not get what was sent", request=request)
+            kept = {name: value for name, value in onward.headers.items() if name in HARMLESS}
+            onward = client.build_request(onward.method, onward.url, headers=kept, extensions=request.extensions)
+        request = onward
+    raise httpx2.TooManyRedirects(f"more than {REDIRECTS} redirects", request=request)
 
 
 def reason(error: BaseException) -> str:

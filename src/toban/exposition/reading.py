@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Final
 
 from toban.core.errors import TobanError
-from toban.core.labels import NAME, Labels
+from toban.core.labels import NAME, LabelLimits, Labels
 from toban.core.samples import Family, Type
 
 SERIES: Final = re.compile(
@@ -87,11 +87,17 @@ class Reader:
     It remembers what each series' text meant: from one look to the next numbers change, and texts do not.
     A number in ``Reading.ids`` means the same for as long as ``generation`` stays. A page of more than ``limit``
     series is refused as soon as that is seen, so that a flood takes no memory. ``dressed`` changes the labels that
-    a page says, once a series.
+    a page says, once a series; a page with a series that then exceeds ``labels`` is refused.
     """
 
-    def __init__(self, limit: int, dressed: Callable[[Mapping[str, str]], Mapping[str, str]] = dict) -> None:
+    def __init__(
+        self,
+        limit: int,
+        dressed: Callable[[Mapping[str, str]], Mapping[str, str]] = dict,
+        labels: LabelLimits = LabelLimits(),  # noqa: B008  # it never changes
+    ) -> None:
         self.limit = limit
+        self._label_limits = labels
         self._dressed = dressed
         self.generation = 0
         self._size = 0
@@ -158,6 +164,8 @@ class Reader:
         key = self._ids.get(text)
         if key is None:
             labels = Labels(self._dressed(_labels(found["name"] or "", found["labels"] or "")))
+            if exceeded := self._label_limits.exceeded(labels):
+                raise ValueError(exceeded)
             key = self._by_labels.setdefault(labels, len(self.labels))
             if key == len(self.labels):
                 self.labels.append(labels)

@@ -83,7 +83,7 @@ def _said(value: Value) -> str:
 
 
 def _unit(text: str) -> str:
-    text = re.sub(r"\{[^}]*\}", "", text)
+    text = re.sub(r"\{[^{}]*\}", "", text[:LONGEST])
     first, slash, second = text.partition("/")
     unit = UNITS.get(first, "" if first == "1" else first)
     if slash and second:

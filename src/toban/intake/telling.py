@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
 
+from toban.core import bounds
 from toban.core.meters import Meters, plus
 from toban.core.ports import Clock
 from toban.core.samples import Amount, Family, Type
@@ -120,6 +121,9 @@ class Telling:
                 outcome.malformed += 1
                 continue
             found = labels(point.attributes, metric)
+            if bounds.SERIES.exceeded(found):
+                outcome.limit += 1
+                continue
             if process.role is Role.SERVER:
                 _pooled(teller, metric, found, point.value)
             if not self._take(teller, family, found | target, metric, point):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import structlog
 
+from toban.core import bounds
 from toban.core.errors import SeriesLimitError, TobanError
 from toban.core.meters import Meters
 from toban.core.ports import Clock, SampleSink
@@ -60,6 +61,8 @@ class Written:
                 raise
             fitting = self._in_time(samples)
             refused = {"out of bounds": len(samples) - len(fitting)}
+            fitting, exceeded = await asyncio.to_thread(_within_limits, fitting)
+            refused |= exceeded
             put = await asyncio.to_thread(self._places.put, fitting, self._families)
             refused["their target has more series than `metrics.series_per_target` allows"] = len(put.without)
             try:
@@ -99,3 +102,17 @@ class Written:
         if trouble != self._told:
             self._told = trouble
             log.warning("numbers written here were not kept", why=trouble)
+
+
+def _within_limits(samples: Samples) -> tuple[Samples, dict[str, int]]:
+    """Return the samples whose labels are not too many or too long, and how many are left out, and why."""
+    exceeded = [bounds.SERIES.exceeded(labels) for labels in samples.series]
+    if not any(exceeded):
+        return samples, {}
+    fits = np.array([not it for it in exceeded], np.bool_)
+    kept = fits[samples.of]
+    # No place is to be kept for a series that is not.
+    series = [labels for labels, why in zip(samples.series, exceeded, strict=True) if not why]
+    places = (np.cumsum(fits) - 1)[samples.of[kept]]
+    left = Samples(series, places, samples.times[kept], samples.values[kept])
+    return left, {next(filter(None, exceeded)): len(samples) - len(left)}

@@ -16,7 +16,7 @@ from toban.collect.terminus import complaint
 from toban.collect.tools import Tools
 from toban.core.errors import BadQueryError, CollectError
 from toban.core.matching import expression
-from toban.core.network import reason
+from toban.core.network import following, reason
 from toban.core.ports import Clock
 from toban.core.samples import gauge
 from toban.core.section import Address, Duration, Secret
@@ -68,7 +68,7 @@ class Http(Collector):
     method: Literal["GET", "POST", "HEAD"] = "GET"
 
     headers: Mapping[str, Secret] = {}
-    """Headers to send; `${NAME}` takes a value from the environment."""
+    """Headers to send; `${NAME}` takes a value from the environment. A redirect takes none to another host."""
 
     body: str | dict[str, Any] | None = None
     """What to send: a text as it is, names with values as JSON."""
@@ -132,11 +132,12 @@ class Http(Collector):
         headers = {"connection": "close", **{name: value.get_secret_value() for name, value in self.headers.items()}}
         sent: dict[str, Any] = {"json": self.body} if isinstance(self.body, dict) else {"content": self.body}
         body = bytearray()
-        async with client.stream(
+        async with following(
+            client,
             self.method,
             self.url,
             headers=headers,
-            follow_redirects=self.redirects,
+            redirects=self.redirects,
             timeout=self.timeout.total_seconds(),
             extensions={"trace": spent.trace},
             **sent,

@@ -3,17 +3,18 @@
 import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 import httpx2
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from toban.collect.aside import Aside
 from toban.collect.collector import Collector, Look
 from toban.collect.pages import Pages
 from toban.collect.tools import Tools
 from toban.core.errors import CollectError, LongAnswerError
-from toban.core.network import reason, whole
+from toban.core.labels import LabelLimits
+from toban.core.network import following, reason, whole
 from toban.core.samples import counter, milliseconds
 from toban.core.section import Address, Duration, Secret, Size
 from toban.exposition.reading import ExpositionError
@@ -44,7 +45,7 @@ class Scrape(Collector):
     """The page, like http://127.0.0.1:9100/metrics."""
 
     headers: Mapping[str, Secret] = {}
-    """Headers to send; `${NAME}` takes a value from the environment."""
+    """Headers to send; `${NAME}` takes a value from the environment. A redirect takes none to another host."""
 
     honor_labels: bool = False
     """Whether the page's own `job` and `instance` stand above the target's, as for a federation or a push gateway."""
@@ -54,6 +55,16 @@ class Scrape(Collector):
 
     size: Size = 10_000_000
     """How many bytes the page may have, after inflation."""
+
+    label_limit: Annotated[int, Field(ge=0)] = 100
+    """How many labels a series may have, the target's own and its name included; 0 for any number. A page with more is
+    refused, as by Prometheus."""
+
+    label_name_length_limit: Annotated[int, Field(ge=0)] = 512
+    """How many bytes the name of a label may have; 0 for any number."""
+
+    label_value_length_limit: Annotated[int, Field(ge=0)] = 8_192
+    """How many bytes the value of a label may have; 0 for any number."""
 
     _aside: Aside = PrivateAttr(default_factory=Aside)
     _pages: Pages | None = PrivateAttr(default=None)
@@ -66,7 +77,7 @@ class Scrape(Collector):
     async def collect(self, tools: Tools) -> Look:
         """Return the page's numbers as batches: one for all, or one for each time that the page names."""
         at = milliseconds(tools.clock.now())
-        self._pages = pages = self._pages or Pages(self.target, self.limit, honor=self.honor_labels)
+        self._pages = pages = self._pages or Pages(self.target, self.limit, self._labels, honor=self.honor_labels)
         try:
             async with asyncio.timeout(self.timeout.total_seconds()):
                 page, media = await self._page(tools.http)
@@ -84,6 +95,10 @@ class Scrape(Collector):
         return Look(batches=found.batches)
 
     @property
+    def _labels(self) -> LabelLimits:
+        return LabelLimits(self.label_limit, self.label_name_length_limit, self.label_value_length_limit)
+
+    @property
     def _asked(self) -> str:
         return f"scrape {self.name}: {self.url.partition('?')[0]}"
 
@@ -95,9 +110,7 @@ class Scrape(Collector):
             "x-prometheus-scrape-timeout-seconds": f"{self.timeout.total_seconds():g}",
             **{name: value.get_secret_value() for name, value in self.headers.items()},
         }
-        async with client.stream(
-            "GET", self.url, headers=sent, timeout=self.timeout.total_seconds(), follow_redirects=True
-        ) as response:
+        async with following(client, "GET", self.url, headers=sent, timeout=self.timeout.total_seconds()) as response:
             if response.status_code != 200:
                 raise CollectError(f"{self._asked}: answered {response.status_code}")
             try:
