@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import httpx2
@@ -32,7 +33,7 @@ from toban.core.errors import SettingsError, StateError
 from toban.core.isolation import conditions
 from toban.core.memory import giving_back, spare
 from toban.core.meters import Meters
-from toban.core.places import SOCKET
+from toban.core.places import OTHERS, SOCKET, made_private, names_of_this_machine
 from toban.core.ports import Clock, Condition, LineSink, Service
 from toban.health.answering import Health
 from toban.health.checks import checks
@@ -68,6 +69,7 @@ from toban.web.alerts import Alerts
 from toban.web.application import application, metrics_alone
 from toban.web.doors import Doors
 from toban.web.lines import Lines
+from toban.web.listener import raise_descriptors
 from toban.web.own import About, Overview, Own
 from toban.web.quarantine import Quarantined
 from toban.web.rules import Rules
@@ -157,13 +159,19 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         flags = settings.flags(engine.engine.limits)
         runtime = Runtime(about.started, flags, store, clock, lambda: meters.value(CORRUPTIONS))
         app = application(own, health, engine, answering, store, collecting, services, clock, runtime, pushed)
-        others = []
+        alone = None
         if settings.web.metrics:
             opened = stack.enter_context(serving.network(settings.web.metrics, "web.metrics"))
-            others.append(serving.Door(metrics_alone(collecting, engine, store, clock), opened))
-        services.append(serving.Serving(app, settings.web, network, local, clock, others))
+            alone = metrics_alone(collecting, engine, store, clock), opened
+        services.append(serving.Serving(app, settings.web, network, local, clock, meters, hosts(settings), alone))
         await stack.enter_async_context(noted(state, clock))
         yield Assembly(services, collecting.first_look, own.overview)
+
+
+def hosts(settings: Settings) -> list[str]:
+    """Return the names under which toban is reached, beside those that the configuration lists."""
+    address = urlsplit(settings.notify.address or "").hostname
+    return [*names_of_this_machine(os.environ), *([address] if address else [])]
 
 
 def rules(settings: Settings) -> list[Group]:
@@ -267,6 +275,8 @@ async def serve(settings: Settings, greet: Callable[[Overview], None]) -> None:
     ``greet`` is called once every target was looked at, or after five seconds.
     """
     spare()
+    raise_descriptors()
+    os.umask(OTHERS)  # what toban writes is for its own user
     stopping = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopping.set)
@@ -315,6 +325,12 @@ def occupied(folder: Path) -> Iterator[None]:
         raise SettingsError(
             f"data: {folder}: another toban works there (process {other}): stop it, or choose another folder: --data"
         ) from error
+    if exposed := made_private(folder):
+        log.warning(
+            "others on this machine can read what toban keeps",
+            where=exposed[:5],
+            remedy=f"chmod -R go= {folder}, or give toban a folder of its own: --data",
+        )
     try:
         os.ftruncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode())

@@ -26,7 +26,7 @@ def begun(program: Program) -> socket.socket:
     asking.connect((host, int(port)))
     query = LARGE.replace(" ", "%20")
     asking.sendall(
-        f"GET /api/v1/query_range?query={query}&start=0&end=10999&step=1 HTTP/1.1\r\nhost: x\r\n\r\n".encode()
+        f"GET /api/v1/query_range?query={query}&start=0&end=10999&step=1 HTTP/1.1\r\nhost: localhost\r\n\r\n".encode()
     )
     assert asking.recv(12) == b"HTTP/1.1 200"
     return asking

@@ -125,11 +125,14 @@ async def test_it_is_left_alone_for_as_long_as_it_asks(robot, tools):
 
 def test_its_webhook_begins_and_ends_an_alert_in_each_of_its_forms(tmp_path):
     """
-    JSON by the template, JSON that a name broke, a form, a query; what says nothing is refused with the way out.
+    JSON by the template, JSON that a name broke, a form, a query; what says nothing is refused with the way out. By
+    GET nothing is taken: a picture on any page would do.
     """
     forms = {
         "application/json": lambda said: json.dumps(said),
-        "text/plain": lambda said: json.dumps({**said, "monitorFriendlyName": "@"}).replace("@", 'the "shop"'),
+        "application/json; charset=utf-8": lambda said: json.dumps({**said, "monitorFriendlyName": "@"}).replace(
+            "@", 'the "shop"'
+        ),
         "application/x-www-form-urlencoded": urlencode,
     }
     with toban(tmp_path / "data") as program:
@@ -144,11 +147,13 @@ def test_its_webhook_begins_and_ends_an_alert_in_each_of_its_forms(tmp_path):
             assert program.post("/hooks/uptimerobot", form({**said, "alertType": "2"}).encode(), kind) == (200, "")
             eventually(firing, lambda found, number=number: str(number) not in found)
         query = urlencode({"monitorID": "9", "alertType": "3", "monitorFriendlyName": "Shop"})
-        assert program.get(f"/hooks/uptimerobot?{query}")[0] == 200
+        assert program.get(f"/hooks/uptimerobot?{query}")[0] == 405
+        assert program.post(f"/hooks/uptimerobot?{query}", b"", "")[0] == 200
         eventually(firing, lambda found: found == {"9"})
         for wrong in (b"", b"{", b'{"monitorID": "1"}', b"monitorID=1&alertType=7", b"\xff\xfe"):
             code, text = program.post("/hooks/uptimerobot", wrong)
             assert (code, "docs/NOTIFYING.md" in text) == (400, True)
         code, text = program.post("/hooks/uptimerobot", b"monitorID=1&alertType=1&monitorFriendlyName=" + b"x" * 6_000)
         assert (code, "at most 5000 are accepted" in text) == (400, True)
+        assert program.post("/hooks/uptimerobot", b"x", "text/plain")[0] == 415
         assert program.post("/hooks/uptimerobot", b"x" * 200_000)[0] == 413

@@ -88,7 +88,7 @@ def test_secrets_and_addresses_come_from_the_environment():
     [
         ("wep: {}", "toban.yaml: wep: there is no setting 'wep' here: did you mean 'web'?"),
         ("web: {lisen: x}", "web.lisen: there is no setting 'lisen' here: did you mean 'listen'?"),
-        ("web: {q: 1}", "web.q: there is no setting 'q' here: there are body_limit, listen, metrics, token"),
+        ("web: {q: 1}", "web.q: there is no setting 'q' here: there are body_limit, hosts, listen, metrics, token"),
         ("collect: [{kind: htp}]", "collect.0: 'htp' is no collector: did you mean http?"),
         ("collect: [{kind: zzz}]", "collect.0: 'zzz' is no collector: there are bullmq, dns, events"),
         ("collect: [{name: x}]", "collect.0: it must say what it is, like `kind: bullmq, dns, events"),

@@ -3,8 +3,7 @@
 import asyncio
 import hashlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from types import ModuleType
 from typing import Final, TypeVar
@@ -12,7 +11,7 @@ from typing import Final, TypeVar
 import structlog
 
 from toban.core.beat import beat
-from toban.core.errors import StateError, TobanError
+from toban.core.errors import StateError
 from toban.core.meters import Meters
 from toban.core.ports import Clock, Condition, Declines, LineSink
 from toban.instruments.budgets import Budgets
@@ -29,12 +28,6 @@ T = TypeVar("T")
 
 log = structlog.get_logger("toban.intake")
 
-ROOM: Final = 16 * 2**20
-"""Bytes of bodies that may wait at the same time; whoever comes then is asked to come again."""
-
-AGAIN: Final = 2
-"""Seconds after which to come again."""
-
 REMEMBERED: Final = 300.0
 """Seconds for which a body is known: what comes twice was sent again, and counts once."""
 
@@ -44,10 +37,6 @@ TURN: Final = 0.005
 """Seconds of work before others may have a turn."""
 
 TIDY: Final = timedelta(seconds=10)
-
-
-class FullError(TobanError):
-    """So many bodies wait that there is no room for another."""
 
 
 class Taking:
@@ -79,34 +68,12 @@ class Taking:
         self._lines = Lines(deriving, lines, clock)
         self._one = asyncio.Lock()
         self._known: dict[bytes, float] = {}
-        self._held = 0
         self._told_decode = ""
 
-    @contextmanager
-    def room(self) -> Iterator[Callable[[int], None]]:
-        """
-        Hold room for a body while it comes in and is read: the function that is lent takes more bytes of it.
-
-        It raises ``FullError`` when there is no more.
-        """
-        held = 0
-
-        def take(size: int) -> None:
-            nonlocal held
-            if self._held + size > ROOM:
-                raise FullError("no room")
-            held += size
-            self._held += size
-
-        try:
-            yield take
-        finally:
-            self._held -= held
-
-    def full(self, signal: Signal, encoding: Encoding) -> Answer:
+    def full(self, signal: Signal, encoding: Encoding, why: str, headers: Mapping[str, str]) -> Answer:
         """Say that there is no room just now, and count it."""
         self._count(signal, "full")
-        return refused(503, encoding, UNAVAILABLE, "toban is busy: come again", retry_after=str(AGAIN))
+        return refused(503, encoding, UNAVAILABLE, why, **headers)
 
     async def accept(self, signal: Signal, encoding: Encoding, body: bytes) -> Answer:
         """Take in a body, and say what became of it."""
@@ -137,8 +104,8 @@ class Taking:
         await beat(self.name, TIDY, self._tidy, clock=self._clock, meters=self._meters)
 
     def health(self) -> Condition:
-        """Tell whether there is room."""
-        return Condition(True, f"{self._held / 2**20:.1f} of {ROOM >> 20} MiB of bodies are being taken in")
+        """Say how many bodies are known, so that none is counted twice."""
+        return Condition(True, f"{len(self._known)} bodies taken in lately")
 
     async def _taken(self, signal: Signal, encoding: Encoding, body: bytes) -> Counter[str]:
         rejected: Counter[str] = Counter()

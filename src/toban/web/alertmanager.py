@@ -4,13 +4,14 @@ The HTTP API of Alertmanager (version 2), so that `amtool` works and a Prometheu
 https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml
 """
 
+import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 import toban
 from toban.alerting.evaluating import Evaluating
@@ -28,6 +29,7 @@ from toban.notify.dispatching import Dispatching
 from toban.notify.muting import Inhibited, Silence
 from toban.state.door import State
 from toban.web.alertmanager_wire import (
+    LARGEST,
     RefusedError,
     body_of,
     concerns,
@@ -35,16 +37,20 @@ from toban.web.alertmanager_wire import (
     hooked,
     pattern_in,
     posted_in,
+    refused,
     silence_in,
     silence_out,
     source_of,
     time_out,
 )
 from toban.web.alerts import Alerts
+from toban.web.endpoint import JSON, Endpoint, Permission
 from toban.web.json import Json
 
 MOST: Final = 10_000
 """Alerts in one request."""
+TURN: Final = 250
+"""How many are read before others have a turn."""
 TOLD: Final = 20
 """Mistakes of one request that are told."""
 
@@ -71,19 +77,21 @@ class Alertmanager:
         self._clock = clock
         self._started = clock.now()
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Endpoint]:
         """Return the routes."""
+        read, push, act = Permission.READ, Permission.PUSH, Permission.ACT
+        post = partial(Endpoint, methods=["POST"], takes=JSON, largest=LARGEST, refuse=refused)
         return [
-            Route("/api/v2/alerts", _answered(self.post), methods=["POST"]),
-            Route("/api/v2/alerts", _answered(self.alerts)),
-            Route("/api/v2/alerts/groups", _answered(self.groups)),
-            Route("/api/v2/silences", _answered(self.silence), methods=["POST"]),
-            Route("/api/v2/silences", _answered(self.silences)),
-            Route("/api/v2/silence/{id}", _answered(self.one_silence)),
-            Route("/api/v2/silence/{id}", _answered(self.expire), methods=["DELETE"]),
-            Route("/api/v2/receivers", _answered(self.receivers)),
-            Route("/api/v2/status", _answered(self.status)),
-            Route("/hooks/alertmanager", _answered(self.hook), methods=["POST"]),
+            post("/api/v2/alerts", _answered(self.post), push),
+            Endpoint("/api/v2/alerts", _answered(self.alerts), read),
+            Endpoint("/api/v2/alerts/groups", _answered(self.groups), read),
+            post("/api/v2/silences", _answered(self.silence), act),
+            Endpoint("/api/v2/silences", _answered(self.silences), read),
+            Endpoint("/api/v2/silence/{id}", _answered(self.one_silence), read),
+            Endpoint("/api/v2/silence/{id}", _answered(self.expire), act, methods=["DELETE"]),
+            Endpoint("/api/v2/receivers", _answered(self.receivers), read),
+            Endpoint("/api/v2/status", _answered(self.status), read),
+            post("/hooks/alertmanager", _answered(self.hook), push),
         ]
 
     async def post(self, request: Request) -> Response:
@@ -98,7 +106,9 @@ class Alertmanager:
         if len(raw) > MOST:
             raise RefusedError(f"{len(raw)} alerts: at most {MOST} are accepted in one request", status=413)
         posted, wrong = list[Posted](), list[str]()
-        for one in raw:
+        for place, one in enumerate(raw):
+            if place % TURN == 0:
+                await asyncio.sleep(0)
             try:
                 posted.append(posted_in(one))
             except ValueError as error:

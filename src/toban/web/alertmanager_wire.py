@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import orjson
 from starlette.requests import Request
+from starlette.responses import Response
 
 from toban.alerting.outside import Posted, posted
 from toban.core.bounds import COMMENT_LENGTH, LATEST, MATCHERS, PERSON_LENGTH, instant, repaired, text
@@ -14,8 +15,9 @@ from toban.core.errors import BadQueryError
 from toban.core.matching import Match, Matcher, expression
 from toban.notify.matching import made, matcher
 from toban.notify.muting import Silence
+from toban.web.json import Json
 
-LARGEST: Final = 8_000_000
+LARGEST: Final = 2_000_000
 """Bytes that a body may have."""
 
 
@@ -28,19 +30,16 @@ class RefusedError(ValueError):
         self.status = status
 
 
+def refused(status: int, message: str) -> Response:
+    """Return the answer to a body that is not taken."""
+    said = f"unsupported media type: {message}" if status == 415 else message
+    return Json(RefusedError(said, structured=True, status=status).body, status)
+
+
 async def body_of(request: Request) -> Any:
     """Return a body's JSON. Raises ``RefusedError``."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip()
-    if kind != "application/json":
-        said = f'unsupported media type "{kind[:100]}", only [application/json] are allowed'
-        raise RefusedError(said, structured=True, status=415)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST:
-            raise RefusedError(f"the body is larger than {LARGEST} bytes", structured=True, status=413)
     try:
-        return _read(bytes(body))
+        return _read(await request.body())
     except (ValueError, RecursionError) as error:
         raise RefusedError(f"parsing body failed, because json: {error}", structured=True) from error
 

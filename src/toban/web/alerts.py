@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from toban.alerting.benches import Health
 from toban.alerting.evaluating import Evaluating
@@ -29,6 +28,7 @@ from toban.notify.muting import Silence
 from toban.notify.notices import drill
 from toban.state import journal
 from toban.state.door import State
+from toban.web.endpoint import JSON, Endpoint, Permission
 from toban.web.json import Json
 
 Answering = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -46,18 +46,18 @@ class Alerts:
         self._state = state
         self._clock = clock
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Endpoint]:
         """Return the routes."""
-        post = ["POST"]
+        read, act = Permission.READ, Permission.ACT
         return [
-            Route("/api/alerts", guarded(self.alerts)),
-            Route("/api/alerts/acknowledge", guarded(self.acknowledge), methods=post),
-            Route("/api/alerts/why", guarded(self.why)),
-            Route("/api/alerts/test", guarded(self.test), methods=post),
-            Route("/api/alerts/drill", guarded(self.drill), methods=post),
-            Route("/api/silences", guarded(self.silences)),
-            Route("/api/silences", guarded(self.silence), methods=post),
-            Route("/api/silences/end", guarded(self.end), methods=post),
+            Endpoint("/api/alerts", guarded(self.alerts), read),
+            Endpoint("/api/alerts/acknowledge", guarded(self.acknowledge), act, methods=["POST"], takes=JSON),
+            Endpoint("/api/alerts/why", guarded(self.why), read),
+            Endpoint("/api/alerts/test", guarded(self.test), act, methods=["POST"], takes=JSON),
+            Endpoint("/api/alerts/drill", guarded(self.drill), act, methods=["POST"], takes=JSON),
+            Endpoint("/api/silences", guarded(self.silences), read),
+            Endpoint("/api/silences", guarded(self.silence), act, methods=["POST"], takes=JSON),
+            Endpoint("/api/silences/end", guarded(self.end), act, methods=["POST"], takes=JSON),
         ]
 
     async def alerts(self, request: Request) -> Response:

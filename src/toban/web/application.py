@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute
 
 from toban.collect.collecting import Collecting
 from toban.core.ports import Clock, QueryEngine, SeriesSource, Service
 from toban.health.answering import Health
 from toban.web import health as health_pages
+from toban.web.endpoint import Endpoint, Permission, is_trusted, unauthorized
 from toban.web.exposing import Exposing
 from toban.web.own import Own
 from toban.web.page import Page
@@ -28,15 +29,15 @@ def application(
     services: Sequence[Service],
     clock: Clock,
     runtime: Runtime,
-    more: Sequence[Route] = (),
+    more: Sequence[Endpoint] = (),
 ) -> Starlette:
     """
     Return what answers all requests; ``more`` is what lets numbers and lines in, and shows lines.
 
     ``engine`` answers toban's own questions, ``questions`` those that are asked.
     """
-    return Starlette(
-        routes=[
+    return _answering(
+        [
             # First what is asked most: routes are tried one after the other.
             *Prometheus(questions, source, collecting.targets, clock).routes(),
             *Page(own).routes(),
@@ -45,16 +46,28 @@ def application(
             *Exposing(collecting.newest, engine, source, clock).routes(),
             *runtime.routes(),
             *more,
-        ],
-        exception_handlers={404: _not_found},
+        ]
     )
 
 
 def metrics_alone(collecting: Collecting, engine: QueryEngine, source: SeriesSource, clock: Clock) -> Starlette:
     """Return what answers `/metrics` and nothing else."""
     exposing = Exposing(collecting.newest, engine, source, clock)
-    return Starlette(routes=[Route("/metrics", exposing.metrics)], exception_handlers={404: _not_found})
+    return _answering([Endpoint("/metrics", exposing.metrics, Permission.PUBLIC)])
+
+
+def _answering(routes: Sequence[BaseRoute]) -> Starlette:
+    """Put routes together. Raises ``TypeError`` for one that does not say who may ask."""
+    for route in routes:
+        if not isinstance(route, Endpoint):
+            raise TypeError(f"{route!r} declares no permission: make it an Endpoint")
+    app = Starlette(routes=routes, exception_handlers={404: _not_found})
+    # An address with a slash too many is not found, like any other: what leads elsewhere needs no answer of its own.
+    app.router.redirect_slashes = False
+    return app
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
+    if not is_trusted(request):
+        return unauthorized()
     return PlainTextResponse("404 page not found\n", 404)

@@ -1,65 +1,192 @@
-"""Bodies of requests: read as they come, inflated as they come, never more than is allowed."""
+"""Bodies of requests: read as they come, inflated as they come, never more, nor for longer, than is allowed."""
 
+import asyncio
 import zlib
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
-
-from toban.core.errors import TobanError
+from starlette.types import Message, Receive, Scope
 
 GZIP: Final = 16 + zlib.MAX_WBITS
 DEFLATE: Final = zlib.MAX_WBITS
 
+ROOM: Final = 16 * 2**20
+"""Bytes of bodies that are held at the same time."""
 
-class BodyError(TobanError):
-    """A body that is not taken: with this status."""
+AGAIN: Final = 2
+"""Seconds after which to come again when there is no room."""
+
+SECONDS: Final = 10.0
+"""How long toban waits for a body in all; each kibibyte that has come adds `SECONDS_A_KIB`."""
+
+SECONDS_A_KIB: Final = 0.1
+"""Whoever sends more slowly than 10 KiB a second is given up."""
+
+STALLED: Final = 1.0
+"""Seconds of waiting after which a body gives its room up to those that come."""
+
+
+class BodyError(Exception):
+    """A body that is not taken: with this status. Its route says so in its own words (`endpoint.py`)."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What is said beside the message."""
+        return {"retry-after": str(AGAIN)} if self.status == 503 else {}
 
-async def body_of(request: Request, limit: int, take: Callable[[int], None] = lambda size: None) -> bytes:
+
+class Room:
+    """
+    The memory that bodies may take together.
+
+    Where there is no more, the body that toban has waited for the longest is given up, so that uploads that stall hold
+    nobody else up; when all are being worked on, whoever comes is asked to come again.
+    """
+
+    def __init__(self, size: int = ROOM) -> None:
+        self.size = size
+        self.held = 0
+        self._bodies: set[Body] = set()
+
+    @contextmanager
+    def body(self, receive: Receive, scope: Scope, limit: int) -> Iterator["Body"]:
+        """Lend a body that may hold ``limit`` bytes, for as long as its request lasts."""
+        body = Body(self, receive, limit, Headers(scope=scope).get("content-length", ""))
+        self._bodies.add(body)
+        scope.setdefault("state", {})["body"] = body
+        try:
+            yield body
+        finally:
+            self._bodies.discard(body)
+            body.release()
+
+    def make(self, size: int, asking: "Body") -> None:
+        """Make room for so many bytes more. Raises ``BodyError`` when there is none."""
+        while self.held + size > self.size:
+            stalled = [body for body in self._bodies if body.held and body is not asking and body.waited > STALLED]
+            if not stalled:
+                raise BodyError(503, "toban is busy: come again")
+            max(stalled, key=lambda body: body.waited).give_up()
+
+
+class Body:
+    """A request's body as it comes in: an ASGI ``receive`` that keeps to the limits."""
+
+    def __init__(self, room: Room, receive: Receive, limit: int, length: str = "") -> None:
+        """``length`` is what its sender says of it."""
+        self.held = 0
+        self.limit = limit
+        self._room = room
+        self._receive = receive
+        self._is_too_long = length.isdecimal() and int(length[:20]) > limit
+        self._came = 0
+        self._whole = False
+        self._spent = 0.0
+        self._since: float | None = None
+        self._timeout: asyncio.Timeout | None = None
+        self._given_up = False
+
+    @property
+    def waited(self) -> float:
+        """Seconds that toban has waited for its sender, as long as it waits; else nought."""
+        return 0.0 if self._since is None else self._spent + asyncio.get_running_loop().time() - self._since
+
+    async def __call__(self) -> Message:
+        """
+        Return the next piece.
+
+        Raises ``BodyError``: 413 when it is longer than allowed, 408 when it comes too slowly, 503 without room.
+        """
+        if self._whole:
+            return await self._receive()  # who waits for the sender to leave may do so
+        if self._is_too_long:
+            raise too_long(self.limit)
+        message = await self._next()
+        if message["type"] == "http.request":
+            self._came += len(message.get("body", b""))
+            self._whole = not message.get("more_body", False)
+            if self._came > self.limit:
+                raise too_long(self.limit)
+            self.take(len(message.get("body", b"")))
+        return message
+
+    def take(self, size: int) -> None:
+        """Hold so many bytes more. Raises ``BodyError`` when there is no room."""
+        if self._given_up:
+            raise BodyError(503, "the body came slowly, and others needed its room: come again")
+        self._room.make(size, self)
+        self.held += size
+        self._room.held += size
+
+    def release(self) -> None:
+        """Hold nothing any more."""
+        self._room.held -= self.held
+        self.held = 0
+
+    def give_up(self) -> None:
+        """Leave the room to others."""
+        self.release()
+        self._given_up = True
+        if self._timeout:
+            self._timeout.reschedule(asyncio.get_running_loop().time())
+
+    async def _next(self) -> Message:
+        now = asyncio.get_running_loop().time
+        left = SECONDS + self._came / 1024 * SECONDS_A_KIB - self._spent
+        self._since = now()
+        try:
+            async with asyncio.timeout(max(0.0, left)) as self._timeout:
+                return await self._receive()
+        except TimeoutError:
+            self.take(0)
+            raise BodyError(408, f"the body came too slowly: {self._came} bytes so far") from None
+        finally:
+            self._spent += now() - self._since
+            self._since = self._timeout = None
+
+
+async def body_of(request: Request) -> bytes:
     """
     Read a request's body, with or without Content-Length, in gzip, deflate or as it is.
 
-    ``take`` is told of the bytes that are held, before the next are read; what it raises goes through.
-    Raises ``BodyError``: 413 as soon as it is, or says that it is, longer than ``limit`` bytes inflated (so far no more
-    than that was held), 415 when it is packed otherwise, 400 when it can't be unpacked or was cut off.
+    Raises ``BodyError``: like `Body`, 413 also when it gets too long by being inflated (no more than allowed was held),
+    415 when it is packed otherwise, 400 when it can't be unpacked or was cut off.
     """
     coding = request.headers.get("content-encoding", "identity").strip().lower() or "identity"
     if coding not in {"identity", "gzip", "x-gzip", "deflate"}:
         raise BodyError(415, f"Content-Encoding {coding!r} is not known here: send gzip, or nothing")
-    return await _read(request, limit, take, coding)
-
-
-async def packed(request: Request, limit: int, take: Callable[[int], None] = lambda size: None) -> bytes:
-    """Read a request's body as it is, whatever it is packed with. Otherwise like `body_of`."""
-    return await _read(request, limit, take, "identity")
-
-
-async def _read(request: Request, limit: int, take: Callable[[int], None], coding: str) -> bytes:
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length[:20]) > limit:
-        raise _too_long(limit)
-    unpacking = None if coding == "identity" else _Unpacking(GZIP if coding.endswith("gzip") else DEFLATE, limit)
+    if coding == "identity":
+        return await packed(request)
+    limits: Body = request.scope["state"]["body"]
+    unpacking = _Unpacking(GZIP if coding.endswith("gzip") else DEFLATE, limits.limit)
     found, before = bytearray(), 0
     try:
         async for piece in request.stream():
-            if unpacking:
-                unpacking.feed(piece, found)
-            else:
-                found += piece
-            if len(found) > limit:
-                raise _too_long(limit)
-            take(len(found) - before)
+            unpacking.feed(piece, found)
+            if len(found) > limits.limit:
+                raise too_long(limits.limit)
+            limits.take(len(found) - before)
             before = len(found)
     except ClientDisconnect as error:
         raise BodyError(400, "the body was cut off") from error
-    if unpacking and not unpacking.ended:
+    if not unpacking.ended:
         raise BodyError(400, f"the body is no whole {coding}")
     return bytes(found)
+
+
+async def packed(request: Request) -> bytes:
+    """Read a request's body as it is, whatever it is packed with. Otherwise like `body_of`."""
+    try:
+        return await request.body()
+    except ClientDisconnect as error:
+        raise BodyError(400, "the body was cut off") from error
 
 
 class _Unpacking:
@@ -91,5 +218,6 @@ class _Unpacking:
             piece = self._stream.unconsumed_tail or self._stream.unused_data
 
 
-def _too_long(limit: int) -> BodyError:
+def too_long(limit: int) -> BodyError:
+    """Return the refusal of a body that is longer than allowed."""
     return BodyError(413, f"more than {limit} bytes: send less at a time")

@@ -1,23 +1,27 @@
 """The doors for what is pushed: OpenTelemetry at `/v1/…`, business events, and numbers by remote write."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
 from toban.core.errors import StateError, StoreError
 from toban.intake.answers import INVALID, Answer, Encoding, refused
 from toban.intake.events import Events, EventsError
 from toban.intake.nouns import Signal
-from toban.intake.taking import AGAIN, FullError, Taking
+from toban.intake.taking import Taking
 from toban.intake.written import RefusedError, Written
 from toban.remote.wire import WireError
-from toban.web.bodies import BodyError, body_of, packed
+from toban.web.bodies import AGAIN, BodyError, body_of, packed
+from toban.web.endpoint import Endpoint, Permission
 from toban.web.json import Json
 
 EVENTS: Final = frozenset({"application/json", "application/x-ndjson", "application/jsonl", "application/x-jsonlines"})
+
+
+REMOTE_WRITE: Final = frozenset({"application/x-protobuf"})
 
 
 class Doors:
@@ -29,13 +33,14 @@ class Doors:
         self._written = written
         self._limit = limit
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Endpoint]:
         """Return the routes."""
-        doors = [Route(f"/v1/{signal.value}", self._door(signal), methods=["POST"]) for signal in Signal]
+        otlp = frozenset(encoding.value for encoding in Encoding)
+        push = partial(Endpoint, permission=Permission.PUSH, methods=["POST"], largest=self._limit)
         return [
-            *doors,
-            Route("/api/events", self.events, methods=["POST"]),
-            Route("/api/v1/write", self.write, methods=["POST"]),
+            *(push(f"/v1/{it.value}", self._door(it), takes=otlp, refuse=_refused_otlp) for it in Signal),
+            push("/api/events", self.events, takes=EVENTS),
+            push("/api/v1/write", self.write, takes=REMOTE_WRITE, refuse=_refused_write),
         ]
 
     def _door(self, signal: Signal) -> Callable[[Request], Awaitable[Response]]:
@@ -46,54 +51,50 @@ class Doors:
         return answer
 
     async def _pushed(self, signal: Signal, request: Request) -> Answer:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if not kind:
+            raise BodyError(415, f"say in Content-Type what it is: {' or '.join(Encoding)}")
+        encoding = Encoding(kind)
         try:
-            encoding = Encoding(_type(request))
-        except ValueError:
-            message = f"Content-Type must be {' or '.join(Encoding)}"
-            return refused(415, Encoding.JSON, INVALID, message)
-        with self._taking.room() as take:
-            try:
-                body = await body_of(request, self._limit, take)
-            except BodyError as error:
-                return refused(error.status, encoding, INVALID, str(error))
-            except FullError:
-                return self._taking.full(signal, encoding)
-            return await self._taking.accept(signal, encoding, body)
+            body = await body_of(request)
+        except BodyError as error:
+            if error.status == 503:
+                return self._taking.full(signal, encoding, str(error), error.headers)
+            return refused(error.status, encoding, INVALID, str(error))
+        return await self._taking.accept(signal, encoding, body)
 
     async def events(self, request: Request) -> Response:
         """Take in business events: one object, an array, or a line each."""
-        if _type(request) not in EVENTS:
-            return Json({"error": f"Content-Type must be {' or '.join(sorted(EVENTS))}"}, 415)
         try:
-            with self._taking.room() as take:
-                body = await body_of(request, self._limit, take)
-                accepted, repeated = await self._events.accept(body, request.headers.get("idempotency-key", ""))
-        except BodyError as error:
-            return Json({"error": str(error)}, error.status)
+            accepted, repeated = await self._events.accept(
+                await body_of(request), request.headers.get("idempotency-key", "")
+            )
         except EventsError as error:
             mistakes = [{"line": it.line, "field": it.field, "message": it.message} for it in error.mistakes]
             return Json({"error": str(error), "errors": mistakes}, 422)
-        except (StateError, FullError) as error:
+        except StateError as error:
             return Json({"error": f"not kept: {error}"}, 503, {"retry-after": str(AGAIN)})
         return Json({"accepted": accepted, "repeated": repeated})
 
     async def write(self, request: Request) -> Response:
         """Take in numbers by remote write 1.0: https://prometheus.io/docs/specs/prw/remote_write_spec/."""
-        if _type(request) != "application/x-protobuf" or "proto=" in request.headers["content-type"]:
-            return PlainTextResponse("Content-Type must be application/x-protobuf: remote write 1.0\n", 415)
+        if "proto=" in request.headers.get("content-type", "proto="):
+            raise BodyError(415, "Content-Type must be application/x-protobuf: remote write 1.0")
         if request.headers.get("content-encoding", "").strip().lower() != "snappy":
-            return PlainTextResponse("Content-Encoding must be snappy\n", 415)
+            raise BodyError(415, "Content-Encoding must be snappy")
         try:
-            with self._taking.room() as take:
-                await self._written.accept(await packed(request, self._limit, take), self._limit)
-        except BodyError as error:
-            return PlainTextResponse(f"{error}\n", error.status)
+            await self._written.accept(await packed(request), self._limit)
         except (WireError, RefusedError) as error:
             return PlainTextResponse(f"{error}\n", 400)
-        except (StoreError, FullError) as error:
+        except StoreError as error:
             return PlainTextResponse(f"not kept: {error}\n", 503, {"retry-after": str(AGAIN)})
         return Response(status_code=204)
 
 
-def _type(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+def _refused_otlp(status: int, message: str) -> Response:
+    told = refused(status, Encoding.JSON, INVALID, message)
+    return Response(told.body, status, media_type=told.type)
+
+
+def _refused_write(status: int, message: str) -> Response:
+    return PlainTextResponse(f"{message}\n", status)

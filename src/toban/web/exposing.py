@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from starlette.concurrency import iterate_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
 from toban.core.errors import BadQueryError, TobanError
 from toban.core.labels import NAME, Labels, common
@@ -22,6 +21,7 @@ from toban.core.samples import Batch, is_absent, is_stale, milliseconds
 from toban.exposition.archive import write
 from toban.exposition.writing import Format, Line, accepted, families, lines, page
 from toban.promql.syntax import selector
+from toban.web.endpoint import Endpoint, Permission
 from toban.web.parameters import FIRST, LAST, Parameters
 from toban.web.prometheus import refused
 
@@ -52,12 +52,12 @@ class Exposing:
         self._source = source
         self._clock = clock
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Endpoint]:
         """Return the routes."""
         return [
-            Route("/metrics", self.metrics),
-            Route("/federate", self.federate),
-            Route("/api/v1/export", self.export),
+            Endpoint("/metrics", self.metrics, Permission.READ),
+            Endpoint("/federate", self.federate, Permission.READ),
+            Endpoint("/api/v1/export", self.export, Permission.READ),
         ]
 
     async def metrics(self, request: Request) -> Response:

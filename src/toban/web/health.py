@@ -5,13 +5,12 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
 from toban.core.isolation import conditions
 from toban.core.ports import Condition, Service
 from toban.health.answering import Finding, Health
 from toban.health.checks import Part
-from toban.web.access import is_trusted
+from toban.web.endpoint import Endpoint, Permission, is_trusted
 from toban.web.json import Json
 
 FRESH = {"cache-control": "no-cache, no-store, must-revalidate"}
@@ -40,7 +39,7 @@ def terminus(findings: Sequence[Finding], *, detailed: bool) -> tuple[int, dict[
     }
 
 
-def routes(health: Health, services: Sequence[Service]) -> list[Route]:
+def routes(health: Health, services: Sequence[Service]) -> list[Endpoint]:
     """Return the routes for both."""
 
     def shop(part: Part) -> Callable[[Request], Awaitable[Response]]:
@@ -57,11 +56,11 @@ def routes(health: Health, services: Sequence[Service]) -> list[Route]:
         return PlainTextResponse("toban is ready.\n", headers=FRESH)
 
     return [
-        Route("/health", shop(Part.HEALTH)),
-        Route("/health/readiness", shop(Part.READINESS)),
-        Route("/health/liveness", shop(Part.LIVENESS)),
-        Route("/-/healthy", healthy),
-        Route("/-/ready", ready),
+        Endpoint("/health", shop(Part.HEALTH), Permission.PUBLIC),
+        Endpoint("/health/readiness", shop(Part.READINESS), Permission.PUBLIC),
+        Endpoint("/health/liveness", shop(Part.LIVENESS), Permission.PUBLIC),
+        Endpoint("/-/healthy", healthy, Permission.PUBLIC),
+        Endpoint("/-/ready", ready, Permission.PUBLIC),
     ]
 
 

@@ -2,10 +2,10 @@
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from toban.core.lines import Level
 from toban.logs.recent import Recent, as_json
+from toban.web.endpoint import Endpoint, Permission
 from toban.web.json import Json
 
 
@@ -15,9 +15,9 @@ class Lines:
     def __init__(self, recent: Recent) -> None:
         self._recent = recent
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Endpoint]:
         """Return the routes."""
-        return [Route("/api/logs", self.lines)]
+        return [Endpoint("/api/logs", self.lines, Permission.READ)]
 
     async def lines(self, request: Request) -> Response:
         """Answer lines of a `level` or worse, a `context`, a `service`, holding a `text`, at most `limit`."""

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 import toban
 from toban.collect.collecting import Target
@@ -20,6 +19,7 @@ from toban.health.figures import Value
 from toban.instruments.sources import Known
 from toban.state.quarantine import Quarantine
 from toban.web.alerts import as_json as alert_as_json
+from toban.web.endpoint import Endpoint, Permission
 from toban.web.json import Json
 from toban.web.words import words
 
@@ -83,9 +83,9 @@ class Own:
         if self._quarantine:
             self._quarantine.report(owner, isolation.failures)
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Endpoint]:
         """Return the routes."""
-        return [Route("/api/status", self.status)]
+        return [Endpoint("/api/status", self.status, Permission.READ)]
 
     async def overview(self) -> Overview:
         """Return how everything is now; what can't be told is left out and reported."""

@@ -8,7 +8,6 @@ from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 import toban
 from toban.collect.collecting import Target
@@ -17,6 +16,7 @@ from toban.core.isolation import Isolation
 from toban.core.section import written
 from toban.health.answering import Finding
 from toban.health.checks import Unknown
+from toban.web.endpoint import Endpoint, Permission
 from toban.web.own import Overview, Own, remedy
 from toban.web.words import spoken, words
 
@@ -41,9 +41,12 @@ class Page:
     def __init__(self, own: Own) -> None:
         self._own = own
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Endpoint]:
         """Return the routes."""
-        return [Route("/", self.show), Route("/static/toban.css", stylesheet)]
+        return [
+            Endpoint("/", self.show, Permission.READ),
+            Endpoint("/static/toban.css", stylesheet, Permission.READ),
+        ]
 
     async def show(self, request: Request) -> Response:
         """Show how everything is, in the reader's language."""

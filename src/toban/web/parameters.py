@@ -17,6 +17,10 @@ LAST: Final = 2**53
 """The ends of time for whoever names none."""
 
 
+FIELDS: Final = 10_000
+"""How many fields a form may have."""
+
+
 class Parameters:
     """The parameters of one request, of its address and its form. Raises ``BadQueryError`` as Prometheus does."""
 
@@ -31,8 +35,11 @@ class Parameters:
             "application/x-www-form-urlencoded"
         ):
             body = (await request.body()).decode("utf-8", "replace")
-            # What stands in the form comes first, as in Go.
-            pairs = parse_qsl(body, keep_blank_values=True) + pairs
+            try:
+                # What stands in the form comes first, as in Go.
+                pairs = parse_qsl(body, keep_blank_values=True, max_num_fields=FIELDS) + pairs
+            except ValueError:
+                raise BadQueryError(f"the form has more than {FIELDS} fields") from None
         return cls(pairs)
 
     def text(self, name: str) -> str:

@@ -10,7 +10,6 @@ from typing import Any, Final
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
 from toban.collect.collecting import Target
 from toban.core.answers import Answer, Shape
@@ -20,12 +19,16 @@ from toban.core.ports import Clock, QueryEngine, SeriesSource
 from toban.core.samples import milliseconds
 from toban.core.section import written
 from toban.promql.syntax import ParseError, parse, pretty, selector
+from toban.web.endpoint import FORM, NOTHING, Endpoint, Permission
 from toban.web.json import Json
 from toban.web.leaving import while_there
 from toban.web.parameters import FIRST, LAST, Parameters
 from toban.web.points import array, large, listed, plain, seconds
 
 CODES: Final = {"bad_data": 400, "execution": 422, "timeout": 503, "canceled": 499, "internal": 500, "not_found": 404}
+
+POSTED: Final = frozenset({"query", "query_range", "series", "labels", "query_exemplars", "format_query"})
+"""What may be asked by a form too, for what is too long for an address."""
 
 Answering = Callable[[Parameters], Coroutine[Any, Any, Response]]
 
@@ -45,19 +48,29 @@ class Prometheus:
         self._targets = targets
         self._clock = clock
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Endpoint]:
         """Return the routes."""
-        both, get = ["GET", "POST"], ["GET"]
+        asked = {
+            "query": answered(self.query),
+            "query_range": answered(self.query_range),
+            "series": answered(self.series),
+            "labels": answered(self.labels),
+            "label/{label}/values": self.label_values,
+            "metadata": answered(self.metadata),
+            "targets": answered(self.targets),
+            "query_exemplars": answered(self.exemplars),
+            "format_query": answered(self.format_query),
+        }
         return [
-            Route("/api/v1/query", answered(self.query), methods=both),
-            Route("/api/v1/query_range", answered(self.query_range), methods=both),
-            Route("/api/v1/series", answered(self.series), methods=both),
-            Route("/api/v1/labels", answered(self.labels), methods=both),
-            Route("/api/v1/label/{label}/values", self.label_values, methods=get),
-            Route("/api/v1/metadata", answered(self.metadata), methods=get),
-            Route("/api/v1/targets", answered(self.targets), methods=get),
-            Route("/api/v1/query_exemplars", answered(self.exemplars), methods=both),
-            Route("/api/v1/format_query", answered(self.format_query), methods=both),
+            Endpoint(
+                f"/api/v1/{path}",
+                answer,
+                Permission.READ,
+                methods=("GET", "POST") if path in POSTED else ("GET",),
+                takes=FORM if path in POSTED else NOTHING,
+                refuse=refused_body,
+            )
+            for path, answer in asked.items()
         ]
 
     async def query(self, asked: Parameters) -> Response:
@@ -166,6 +179,11 @@ def refused(error: TobanError) -> Response:
     """Return the answer to a question that could not be answered."""
     kind = error.kind if isinstance(error, QueryError) else "internal" if isinstance(error, StoreError) else "execution"
     return Json({"status": "error", "errorType": kind, "error": str(error)}, CODES[kind])
+
+
+def refused_body(status: int, message: str) -> Response:
+    """Return the answer to a question whose body is not taken."""
+    return Json({"status": "error", "errorType": "bad_data", "error": message}, status)
 
 
 def well(data: Any, warnings: Sequence[str] = ()) -> Response:

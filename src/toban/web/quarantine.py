@@ -5,13 +5,13 @@ from dataclasses import asdict
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from toban.core import bounds
 from toban.core.ports import Clock
 from toban.state import journal, quarantine
 from toban.state.door import State
 from toban.web.alerts import NoSuchError, guarded, said_in
+from toban.web.endpoint import JSON, Endpoint, Permission
 from toban.web.json import Json
 
 
@@ -22,11 +22,11 @@ class Quarantined:
         self._state = state
         self._clock = clock
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Endpoint]:
         """Return the routes."""
         return [
-            Route("/api/quarantine", guarded(self.rows)),
-            Route("/api/quarantine/forget", guarded(self.forget), methods=["POST"]),
+            Endpoint("/api/quarantine", guarded(self.rows), Permission.READ),
+            Endpoint("/api/quarantine/forget", guarded(self.forget), Permission.ACT, methods=["POST"], takes=JSON),
         ]
 
     async def rows(self, request: Request) -> Response:

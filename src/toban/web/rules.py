@@ -5,13 +5,13 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from toban.alerting.benches import Bench, Health, Seat
 from toban.alerting.evaluating import Evaluating
 from toban.alerting.groups import AlertRule
 from toban.alerting.states import Standing
 from toban.core.alerts import Status
+from toban.web.endpoint import Endpoint, Permission
 from toban.web.json import Json
 
 _HEALTH = {Health.OK: "ok", Health.ASLEEP: "ok", Health.NO_DATA: "ok", Health.FAILED: "err"}
@@ -24,9 +24,12 @@ class Rules:
     def __init__(self, evaluating: Evaluating) -> None:
         self._evaluating = evaluating
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Endpoint]:
         """Return the routes."""
-        return [Route("/api/v1/rules", self.rules), Route("/api/v1/alerts", self.alerts)]
+        return [
+            Endpoint("/api/v1/rules", self.rules, Permission.READ),
+            Endpoint("/api/v1/alerts", self.alerts, Permission.READ),
+        ]
 
     async def rules(self, request: Request) -> Response:
         """Answer all rules: by `type`, `rule_name[]`, `rule_group[]`, `file[]`; without alerts for `exclude_alerts`."""

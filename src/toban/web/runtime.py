@@ -13,12 +13,12 @@ from typing import Any, Final
 import yaml
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 import toban
 from toban.core.labels import Labels
 from toban.core.ports import Clock, SeriesSource
 from toban.core.samples import milliseconds
+from toban.web.endpoint import Endpoint, Permission
 from toban.web.parameters import FIRST, LAST, Parameters
 from toban.web.prometheus import Answering, answered, well
 
@@ -44,7 +44,7 @@ class Runtime:
         self._source = source
         self._clock = clock
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Endpoint]:
         """Return the routes."""
         told: dict[str, Answering] = {
             "buildinfo": self.build,
@@ -53,8 +53,10 @@ class Runtime:
             "config": self.configuration,
             "tsdb": self.tsdb,
         }
-        routes = [Route(f"/api/v1/status/{name}", answered(answer), methods=["GET"]) for name, answer in told.items()]
-        return [*routes, Route("/api/v1/alertmanagers", self.alertmanagers, methods=["GET"])]
+        routes = [
+            Endpoint(f"/api/v1/status/{name}", answered(answer), Permission.READ) for name, answer in told.items()
+        ]
+        return [*routes, Endpoint("/api/v1/alertmanagers", self.alertmanagers, Permission.READ)]
 
     async def build(self, asked: Parameters) -> Response:
         """Answer which program this is."""

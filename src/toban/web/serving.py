@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,14 +14,20 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from toban.core.errors import SettingsError
+from toban.core.meters import Meters
 from toban.core.ports import Clock, Condition
-from toban.web.access import Access
+from toban.web.access import Access, Trusted
+from toban.web.listener import Reserve, Server, most_connections
+from toban.web.protocol import Protocol
 from toban.web.settings import WebSettings, split
 
 log = structlog.get_logger("toban.web")
 
 GRACE: Final = 2
 """How many seconds an answer may still take when toban stops."""
+
+COMMANDS: Final = 64
+"""How many commands may ask at the same time."""
 
 
 @dataclass(slots=True)
@@ -30,11 +36,16 @@ class Door:
 
     app: ASGIApp
     listening: socket.socket
-    server: "_Server | None" = field(default=None, repr=False)
+    is_local: bool = False
+    server: Server | None = field(default=None, repr=False)
 
 
 class Serving:
-    """Answers on the network, and on the socket in the data folder for commands."""
+    """
+    Answers on the network, and on the socket in the data folder for commands.
+
+    Who may do what depends on the socket that accepted them: by nothing else is the local one known.
+    """
 
     name = "web"
 
@@ -45,25 +56,33 @@ class Serving:
         network: socket.socket,
         local: socket.socket,
         clock: Clock,
-        others: Iterable[Door] = (),
+        meters: Meters,
+        hosts: Sequence[str] = (),
+        metrics: tuple[ASGIApp, socket.socket] | None = None,
     ) -> None:
+        """``hosts`` are names under which toban is reached; ``metrics`` is what answers to everybody, and where."""
         self.address = address_of(network)
-        # Who can open the socket in the data folder can read everything else there too.
-        self._doors = (Door(Access(app, settings), network), Door(Access(app, WebSettings()), local), *others)
+        self._doors = [Door(Access(app, settings, meters, hosts), network), Door(Trusted(app), local, is_local=True)]
+        if metrics:
+            everybody = settings.model_copy(update={"token": None})
+            self._doors.append(Door(Access(metrics[0], everybody, meters, hosts), metrics[1]))
         self._clock = clock
+        self._meters = meters
+        self._reserve = Reserve()
 
     async def run(self) -> None:
         """Answer until cancelled; then let what is being answered end, for two seconds at most."""
-        async with asyncio.TaskGroup() as group:
-            for door in self._doors:
-                group.create_task(self._keep_open(door), name="web")
+        with self._reserve.kept():
+            async with asyncio.TaskGroup() as group:
+                for door in self._doors:
+                    group.create_task(self._keep_open(door), name="web")
 
     async def _keep_open(self, door: Door) -> None:
         """Serve at a door, again and again if need be: pages that die don't end the judging."""
         while True:
-            door.server = server = _Server(_config(door.app))
-            # The server closes what it is given: a copy, so that the door itself stays open.
-            task = asyncio.create_task(server.serve([door.listening.dup()]), name="web")
+            most, reserve = (COMMANDS, self._reserve) if door.is_local else (most_connections(), None)
+            door.server = server = Server(_config(door.app), door.listening, most, self._meters, reserve)
+            task = asyncio.create_task(server.serve(), name="web")
             try:
                 await asyncio.shield(task)
                 log.error("stopped answering: starting again")
@@ -76,24 +95,25 @@ class Serving:
 
     def health(self) -> Condition:
         """Tell whether all doors are open."""
-        started = all(door.server and door.server.started and not door.server.should_exit for door in self._doors)
-        return Condition(started, f"listening on {self.address}" if started else "not listening")
+        servers = [door.server for door in self._doors]
+        if not all(server and server.started and not server.should_exit for server in servers):
+            return Condition(False, "not listening")
+        trouble = next((server.trouble for server in servers if server and server.trouble), "")
+        return Condition(not trouble, trouble or f"listening on {self.address}")
+
+
+NOISE: Final = frozenset({"Invalid HTTP request received."})
+"""What everybody can make the server say as often as they like: it is counted instead."""
 
 
 def _is_news(record: logging.LogRecord) -> bool:
     """Tell whether the server's complaint is one: that toban cut off an answer when it stopped is none."""
+    if record.msg in NOISE:
+        return False
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 logging.getLogger("uvicorn.error").addFilter(_is_news)
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves signals to the daemon."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def _config(app: ASGIApp) -> uvicorn.Config:
@@ -101,14 +121,14 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         app,
         lifespan="off",
         loop="asyncio",
-        http="httptools",
+        http=Protocol,
+        ws="none",
         log_config=None,
         access_log=False,
         # What a header says of the sender is not believed: it decides who may ask.
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE,
-        limit_concurrency=500,
     )
 
 

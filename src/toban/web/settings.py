@@ -1,10 +1,12 @@
 """Where toban listens, and who may ask."""
 
 import ipaddress
+import re
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, SecretStr, field_validator, model_validator
 
+from toban.core.redaction import address_shown
 from toban.core.section import Secret, Section, Size
 
 
@@ -20,7 +22,7 @@ def split(address: str) -> tuple[str, int]:
     elif ":" in host:
         host = ""
     if not host or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f"{address!r} is no HOST:PORT: write it like 127.0.0.1:9119 or [::]:9119")
+        raise ValueError(f"{address_shown(address)!r} is no HOST:PORT: write it like 127.0.0.1:9119 or [::]:9119")
     return host, int(port)
 
 
@@ -39,14 +41,29 @@ def _address(value: str) -> str:
     return value
 
 
+def _host(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+", name):
+        raise ValueError(
+            f"{address_shown(name)!r} is no host name: write it like toban.example.com, without scheme and port"
+        )
+    return name.lower()
+
+
 class WebSettings(Section):
     """toban's own pages and APIs."""
 
     listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:9119"
     """HOST:PORT. On an address that other machines reach, a token is needed."""
 
+    hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = ()
+    """Names under which toban is reached, like toban.example.com: requests for other names are refused (421), so that
+    no web page can reach toban through a browser. `localhost`, the host of `notify.address`, this machine's own name
+    and addresses need no mention."""
+
     token: Secret | None = None
-    """What other machines must show, as `Authorization: Bearer …`; `/health` alone answers without."""
+    """What must be shown, as `Authorization: Bearer …`; `/health` and `/-/healthy` alone answer without. Needed where
+    other machines reach toban; once it is set it counts on this machine too. Commands go through a socket in the data
+    folder instead."""
 
     metrics: Annotated[str, AfterValidator(_address)] | None = None
     """HOST:PORT where `/metrics` alone answers, to everybody: for a Prometheus that shows no token, like Fly's. Whoever
@@ -55,10 +72,19 @@ class WebSettings(Section):
     body_limit: Size = 4 * 2**20
     """How long a body may be that is pushed (OTLP, events), inflated."""
 
+    @field_validator("token")
+    @classmethod
+    def _can_be_shown(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and not re.fullmatch(r"[!-~]([ -~]*[!-~])?", token.get_secret_value()):
+            raise ValueError(
+                "it is empty, begins or ends with a blank, or has a character that no header carries (a line break?)"
+            )
+        return token
+
     @model_validator(mode="after")
     def _guarded(self) -> Self:
         host, _ = split(self.listen)
-        if not is_loopback(host) and not (self.token and self.token.get_secret_value()):
+        if not is_loopback(host) and not self.token:
             raise ValueError(
                 f"listening on {self.listen} lets other machines in: set web.token, or listen on 127.0.0.1"
             )

@@ -1,19 +1,20 @@
 """UptimeRobot's webhook: what it saw from outside, as an alert."""
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Final
 from urllib.parse import parse_qsl
 
 import orjson
+import re2
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from toban.alerting.outside import Outside, Posted, posted
 from toban.core.ports import Clock
-from toban.web.bodies import BodyError, body_of
+from toban.web.bodies import body_of
+from toban.web.endpoint import FORM, JSON, Endpoint, Permission
 from toban.web.json import Json
 
 LARGEST: Final = 100_000
@@ -26,7 +27,10 @@ REMINDED: Final = timedelta(days=1)
 """How long a certificate's end is told: it reminds only now and then."""
 
 # Values are put into the template as they are: a quote in one of them makes the whole no JSON.
-_FIELD: Final = re.compile(r'"(\w+)"\s*:\s*"(.*?)"\s*(?=[,}]\s*(?:"\w+"\s*:|$|\}))', re.DOTALL)
+_OPENING: Final = re2.compile(r'[{,]\s*"(\w+)"\s*:\s*"')
+
+FIELDS: Final = 100
+"""How many fields an event may have."""
 
 TEXTS: Final = {
     DOWN: ("uptimerobot_down", "critical", "{name} can't be reached from outside", "{name} に外部から接続できません"),
@@ -40,22 +44,29 @@ TEXTS: Final = {
 
 
 class Uptimerobot:
-    """Takes what UptimeRobot posts, in each of its forms: JSON by the documented template, a form, or a query."""
+    """Takes what UptimeRobot posts: JSON by the documented template, a form, or a query."""
 
     def __init__(self, outside: Outside, clock: Clock) -> None:
         self._outside = outside
         self._clock = clock
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Endpoint]:
         """Return the routes."""
-        return [Route("/hooks/uptimerobot", self.hook, methods=["GET", "POST"])]
+        return [
+            # Never by GET, as UptimeRobot offers: a picture on any page would make alerts.
+            Endpoint(
+                "/hooks/uptimerobot",
+                self.hook,
+                Permission.PUSH,
+                methods=["POST"],
+                takes=JSON | FORM,
+                largest=LARGEST,
+            )
+        ]
 
     async def hook(self, request: Request) -> Response:
         """Take one event."""
-        try:
-            body = await body_of(request, LARGEST)
-        except BodyError as error:
-            return Json({"error": str(error)}, error.status)
+        body = await body_of(request)
         said = fields(body.decode("utf-8", "replace"), dict(request.query_params))
         try:
             posted = alerts(said, self._clock.now())
@@ -75,8 +86,19 @@ def fields(body: str, query: Mapping[str, str]) -> dict[str, str]:
         found = orjson.loads(body)
         said |= {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
     except ValueError:
-        said |= dict(_FIELD.findall(body) if body.lstrip().startswith("{") else parse_qsl(body))
+        pairs = body.split("&", FIELDS)[:FIELDS]
+        said |= _broken(body) if body.lstrip().startswith("{") else dict(parse_qsl("&".join(pairs)))
     return said
+
+
+def _broken(body: str) -> dict[str, str]:
+    """Read what was to be an object of texts: a value goes on until the next name."""
+    openings = list(islice(_OPENING.finditer(body), FIELDS))
+    if not openings:
+        return {}
+    ends = [opening.start() for opening in openings[1:]] + [len(body)]
+    values = (body[it.end() : end].rstrip().removesuffix("}").rstrip() for it, end in zip(openings, ends, strict=True))
+    return {it[1]: value.removesuffix('"') for it, value in zip(openings, values, strict=True)}
 
 
 def alerts(said: Mapping[str, str], now: datetime) -> list[Posted]:
@@ -102,4 +124,5 @@ def alerts(said: Mapping[str, str], now: datetime) -> list[Posted]:
 
 def _time(text: str, now: datetime) -> datetime:
     """Return a time in Unix seconds; now, where there is none or one of the future."""
-    return min(datetime.fromtimestamp(int(text), UTC), now) if re.fullmatch(r"\d{1,11}", text) else now
+    is_time = text.isascii() and text.isdecimal() and len(text) <= 11
+    return min(datetime.fromtimestamp(int(text), UTC), now) if is_time else now

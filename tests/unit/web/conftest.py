@@ -11,6 +11,7 @@ from tests.fakes import FakeClock
 from toban.collect.collecting import Target
 from toban.core.alerts import Alert
 from toban.core.labels import Labels
+from toban.core.meters import Meters
 from toban.core.ports import Condition
 from toban.core.samples import Batch, Layout, counter, gauge
 from toban.health.answering import Health
@@ -99,6 +100,6 @@ async def client(request: pytest.FixtureRequest, source, collecting, alerts) -> 
             clock,
             Runtime(NOW, FLAGS, source, clock, lambda: 0),
         )
-        transport = httpx2.ASGITransport(Access(app, settings))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://toban") as client:
+        transport = httpx2.ASGITransport(Access(app, settings, Meters()))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client

@@ -11,9 +11,11 @@ import numpy as np
 import orjson
 import pytest
 from starlette.applications import Starlette
+from starlette.types import Message
 
 from tests.captured import Intake, body
 from tests.telemetry import logs, request, traces
+from toban.core import bounds
 from toban.core.errors import SeriesLimitError, StateError, StoreError
 from toban.core.labels import Labels
 from toban.core.samples import Batch, Layout, milliseconds
@@ -21,13 +23,13 @@ from toban.instruments.budgets import Budgets
 from toban.intake.events import Events
 from toban.intake.families import BODIES
 from toban.intake.nouns import Signal
-from toban.intake.taking import ROOM
 from toban.intake.written import WRITTEN, Written
 from toban.logs.recent import Recent
 from toban.remote.protobuf import Encoder
 from toban.remote.wire import HEADERS
 from toban.tsdb.settings import TsdbSettings
-from toban.web.access import Access
+from toban.web.access import Access, Trusted
+from toban.web.bodies import ROOM, Room
 from toban.web.doors import Doors
 from toban.web.lines import Lines
 from toban.web.settings import WebSettings
@@ -77,14 +79,19 @@ def sink() -> Sink:
 
 
 @pytest.fixture
-async def client(request: pytest.FixtureRequest, intake, sink) -> AsyncIterator[httpx2.AsyncClient]:
+def room() -> Room:
+    return Room()
+
+
+@pytest.fixture
+async def client(request: pytest.FixtureRequest, intake, sink, room) -> AsyncIterator[httpx2.AsyncClient]:
     marked = request.node.get_closest_marker("listening")
     settings = WebSettings(**marked.kwargs) if marked else WebSettings()
     events = Events(NoState(), intake.clock, intake.meters)
     written = Written(sink, TsdbSettings(), intake.clock, intake.meters)
     app = Starlette(routes=Doors(intake.taking, events, written, LIMIT).routes())
-    transport = httpx2.ASGITransport(Access(app, settings))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://toban") as client:
+    transport = httpx2.ASGITransport(Access(app, settings, intake.meters, room=room))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
 
 
@@ -181,18 +188,22 @@ async def test_a_body_that_is_too_long_is_refused_before_it_takes_memory(client,
     ).status_code == 200
 
 
-async def test_whoever_comes_when_there_is_no_room_is_asked_to_come_again(client, intake):
+async def test_whoever_comes_when_there_is_no_room_is_asked_to_come_again(client, room, intake):
     """
     503 with Retry-After; when others are done there is room again.
     """
-    with intake.taking.room() as take:
-        take(ROOM - 10)
+
+    async def nothing() -> Message:
+        raise AssertionError
+
+    with room.body(nothing, {"headers": []}, ROOM) as other:
+        other.take(ROOM - 10)
         response = await client.post("/v1/logs", content=logs((9, "x")), headers=JSON)
         assert response.status_code == 503
         assert response.headers["retry-after"] == "2"
     assert (await client.post("/v1/logs", content=logs((9, "x")), headers=JSON)).status_code == 200
     assert intake.meters.value(BODIES, signal="logs", outcome="full") == 1
-    assert intake.taking._held == 0
+    assert room.held == 0
 
 
 async def test_bodies_that_come_together_are_all_counted(client, intake):
@@ -240,11 +251,11 @@ async def test_the_newest_lines_are_shown_and_chosen():
     """
     intake = Intake()
     recent = Recent(intake.pushed, Budgets(intake.meters))
-    app = Starlette(routes=Lines(recent).routes())
+    app = Trusted(Starlette(routes=Lines(recent).routes()))
     await intake.push("x.logs.json", logs((9, "one"), (17, "two"), (13, "three")))
     recent.write(intake.lines.lines)
 
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://toban") as client:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost") as client:
 
         async def messages(**asked: str) -> list[str]:
             response = await client.get("/api/logs", params=asked)
@@ -283,7 +294,7 @@ async def test_numbers_are_written(client, intake, sink):
 @pytest.mark.parametrize(
     ("content", "headers", "status", "says"),
     [
-        (b"", {"content-type": "application/json"}, 415, "Content-Type must be application/x-protobuf"),
+        (b"", {"content-type": "application/json"}, 415, "send application/x-protobuf"),
         (b"", {"content-type": "application/x-protobuf;proto=io.prometheus.write.v2.Request"}, 415, "remote write 1.0"),
         (b"", {"content-encoding": "gzip"}, 415, "must be snappy"),
         (b"\xff" * 9, {}, 400, "corrupt input"),
@@ -337,3 +348,19 @@ async def test_what_can_not_be_kept_now_is_to_come_again(client, intake, sink):
     )
     assert (response.status_code, response.headers["retry-after"]) == (503, "2")
     assert "disk full" in response.text
+
+
+async def test_series_with_too_many_or_too_long_labels_are_refused_and_the_others_kept(client, intake, sink):
+    """
+    400, which says why: the sender does not send them again.
+    """
+    now = milliseconds(intake.clock.now())
+    wide = Labels({"__name__": "wide", **{f"l{n}": "x" for n in range(bounds.LABELS)}})
+    long = Labels(__name__="long", a="x" * (bounds.LABEL_VALUE_LENGTH + 1))
+    layout = Layout([Labels(__name__="a"), wide, long, Labels(__name__="b")])
+    body = Encoder({}).encode([Batch(layout, now, np.arange(4.0))])[0]
+    response = await client.post("/api/v1/write", content=body, headers=HEADERS)
+
+    assert response.status_code == 400
+    assert response.text.startswith("2 samples: label_limit exceeded (metric: wide, ")
+    assert {(labels.name, value) for (labels, _), value in sink.kept.items()} == {("a", 0.0), ("b", 3.0)}

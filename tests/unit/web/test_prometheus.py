@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 from tests.fakes import FakeClock
 from tests.unit.web.conftest import AT, DOWN, UP
 from toban.promql.testing import MemorySource
+from toban.web.access import Trusted
 from toban.web.points import text_of
 from toban.web.prometheus import Prometheus
 
@@ -188,7 +189,7 @@ async def test_a_query_ends_when_its_client_leaves():
             finally:
                 ended.set()
 
-    app = Starlette(routes=Prometheus(Slow(), MemorySource(), list, FakeClock()).routes())
+    app = Trusted(Starlette(routes=Prometheus(Slow(), MemorySource(), list, FakeClock()).routes()))
     messages = asyncio.Queue()
     messages.put_nowait({"type": "http.request", "body": b"", "more_body": False})
     scope = {"type": "http", "method": "GET", "path": "/api/v1/query", "query_string": b"query=up", "headers": []}

@@ -1,0 +1,78 @@
+"""All routes of the whole program, by what they declare."""
+
+import asyncio
+
+import pytest
+from starlette.routing import Match
+
+from toban.core.clock import SystemClock
+from toban.daemon import assembled
+from toban.settings import settle
+from toban.web.endpoint import FORM, JSON, SAFE, Endpoint, Permission
+
+PUBLIC = {"/health", "/health/readiness", "/health/liveness", "/-/healthy", "/-/ready"}
+CHANGING = {
+    "/api/alerts/acknowledge",
+    "/api/alerts/test",
+    "/api/alerts/drill",
+    "/api/silences",
+    "/api/silences/end",
+    "/api/quarantine/forget",
+    "/api/v2/silences",
+    "/api/v2/silence/{id}",
+}
+PUSHED = {
+    "/v1/traces",
+    "/v1/metrics",
+    "/v1/logs",
+    "/api/events",
+    "/api/v1/write",
+    "/api/v2/alerts",
+    "/hooks/alertmanager",
+    "/hooks/uptimerobot",
+}
+
+
+@pytest.fixture(scope="module")
+def routes(tmp_path_factory):
+    """What answers, as the daemon puts it together."""
+    folder = tmp_path_factory.mktemp("routes")
+
+    async def found():
+        settings = settle({"web": {"listen": "127.0.0.1:0"}}, {"TOBAN_DATA": str(folder / "data")}, "a test")
+        async with assembled(settings, SystemClock()) as assembly:
+            web = next(service for service in assembly.services if service.name == "web")
+            return web._doors[0].app.app.routes
+
+    return asyncio.run(found())
+
+
+def test_every_route_says_who_may_ask_and_what_it_takes(routes):
+    """
+    What is public and what changes something stands here in full: adding to it is a decision.
+    """
+    assert all(isinstance(route, Endpoint) for route in routes)
+    assert {route.path for route in routes if route.permission is Permission.PUBLIC} == PUBLIC
+    assert {route.path for route in routes if route.permission is Permission.ACT} == CHANGING
+    assert {route.path for route in routes if route.permission is Permission.PUSH} == PUSHED
+    for route in routes:
+        unsafe = route.methods - SAFE
+        if route.permission in {Permission.PUBLIC, Permission.READ}:
+            # What is asked by POST only asks: by a form, as Prometheus has it.
+            assert not unsafe or (unsafe, route.takes) == ({"POST"}, FORM), route
+        else:
+            assert not route.methods & SAFE, route
+        if route.permission is Permission.ACT:
+            assert route.takes == (JSON if "POST" in unsafe else frozenset()), route
+
+
+def test_no_route_hides_another(routes):
+    """
+    Each is the first that fits its own address and method.
+    """
+    for route in routes:
+        for method in route.methods:
+            path = route.path.replace("{", "").replace("}", "")
+            scope = {"type": "http", "method": method, "path": path, "headers": []}
+            first = next(it for it in routes if it.matches(scope)[0] is Match.FULL)
+            assert first is route, (route.path, method)
