@@ -97,7 +97,9 @@ async def with_http(name: str, bodies: list[tuple[bytes, int]], type_: str) -> N
     """The sender's part is a socket and ready bytes, so that little but toban is measured."""
     _, app = made()
     server = uvicorn.Server(
-        uvicorn.Config(Access(app, WebSettings()), lifespan="off", http="httptools", log_config=None, access_log=False)
+        uvicorn.Config(
+            Access(app, WebSettings(), Meters()), lifespan="off", http="httptools", log_config=None, access_log=False
+        )
     )
     with network("127.0.0.1:0") as listening:
         listening.listen()  # whoever comes before the server is ready waits

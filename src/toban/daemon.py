@@ -133,7 +133,7 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         ledger = Ledger(state, settings.data, dispatching.ring, dispatching.urgent)
         evaluating = _evaluating(settings, groups, ledger, judge, elsewhere, store, tools, collecting, services)
         await evaluating.open()
-        own = Own(about, ledger.alerts, collecting.targets, health, services, state.quarantine)
+        own = Own(about, ledger.alerts, dispatching.suppressed, collecting.targets, health, services, state.quarantine)
         outside = Outside(ledger, clock, meters)
         services += [evaluating, outside]
         if settings.notify.heartbeat:

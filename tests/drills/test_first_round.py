@@ -44,7 +44,7 @@ def test_with_nothing_configured_it_watches_its_machine(data):
         assert program.get("/nope") == (404, "404 page not found\n")
 
         status = program.run("status", "--json")
-        assert (status.returncode, json.loads(status.stdout)["well"]) == (0, True)
+        assert (status.returncode, json.loads(status.stdout)["state"]) == (0, "not configured")
         assert "system_memory_size_bytes" in program.run("query", "system_memory_size_bytes").stdout
         assert "▁" in program.run("query", "up", "--range", "1m").stdout or program.run("query", "up").stdout
         wrong = program.run("query", "rate(")

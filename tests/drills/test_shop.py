@@ -49,7 +49,7 @@ def test_four_variables_are_enough_to_watch_a_shop(tmp_path, other_redis):
         }.items():
             assert f'up{{instance="{instance}",job="{job}"}} 1\n' in metrics
         code, said = program.status()
-        assert (code, said["well"]) == (0, True)
+        assert (code, said["state"]) == (0, "healthy")
         assert {it["name"]: it["up"] for it in said["targets"]} == dict.fromkeys(jobs, True)
         assert all(asked.startswith("toban/") for asked in piece.api.asked + piece.storefront.asked)
         assert program.stop() == 0
@@ -67,7 +67,7 @@ def test_a_killed_database_is_noticed_and_its_return_too(tmp_path):
         assert up(program, "postgres") == 0
         code, said = program.status()
         [target] = [it for it in said["targets"] if it["name"] == "postgres"]
-        assert (code, said["well"], target["up"]) == (1, False, False)
+        assert (code, said["state"], target["up"]) == (1, "unhealthy", False)
         assert target["trouble"]
         assert program.get("/health/readiness")[0] == 503
         assert program.get("/-/healthy")[0] == 200

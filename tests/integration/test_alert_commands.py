@@ -45,7 +45,7 @@ def test_what_fires_is_shown_explained_acknowledged_and_silenced(folder):
         assert "to hook by its severity info" in why
         eventually(lambda: program.run("alerts").stdout, lambda text: "connection refused" in text)
         assert "acknowledged by" in program.run("alerts", "ack", "always", "--comment", "on it").stdout
-        assert "looked after by" in program.run("alerts").stdout
+        assert "acknowledged by" in program.run("alerts").stdout
         made = program.run("silence", "add", 'alertname="always"', "--for", "2h", "--comment", "tea").stdout
         assert "tea" in program.run("silence", "list").stdout
         assert "has ended" in program.run("silence", "end", made.split()[0]).stdout

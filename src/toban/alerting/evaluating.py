@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from sqlalchemy import Connection
 
-from toban.alerting import book, judging, own, recording
+from toban.alerting import book, explaining, judging, own, recording
 from toban.alerting.benches import Bench, Health, Seat, Seen
 from toban.alerting.groups import AlertRule, Group, RecordingRule
 from toban.alerting.judging import Engine
@@ -139,6 +139,16 @@ class Evaluating:
             self._seen, self._gone = await self._state.transaction(work)
         except StateError:
             log.info("judging begins without what was remembered")
+
+    async def explained(self, name: str) -> list[dict[str, Any]]:
+        """Return what there is to know of the rules of a name."""
+        at = milliseconds(self._clock.now())
+        return [
+            await explaining.explained(seat, bench, self._outside if bench.group.outside else self._engine, at)
+            for bench in self.benches
+            for seat in bench.seats
+            if seat.rule.name == name
+        ]
 
     async def judge(self, bench: Bench) -> None:
         """Judge a group's rules once, one after the other, all at the same time of day."""

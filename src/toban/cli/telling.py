@@ -15,6 +15,16 @@ from toban.core.terminal import on_one_line, visible
 BLOCKS: Final = "▁▂▃▄▅▆▇█"
 WIDTH: Final = 60
 
+MARKS: Final = {"healthy": "●", "unhealthy": "▲", "not configured": "○", "no data yet": "◌"}
+"""How the states of things are marked."""
+
+OVERALL: Final = {
+    "healthy": "healthy",
+    "unhealthy": "something is wrong",
+    "not configured": "nothing of a shop is monitored: `toban init` sets it up",
+    "no data yet": "waiting for the first collection",
+}
+
 
 def greeting(found: Mapping[str, Any]) -> str:
     """Return what the start says: what is watched, where the pages are, and what could not be reached and why."""
@@ -36,9 +46,9 @@ def greeting(found: Mapping[str, Any]) -> str:
 
 def status(found: Mapping[str, Any]) -> str:
     """Return what is watched and how it is."""
-    state = "all is well" if found["well"] else "something is wrong"
     lines = [
-        f"{_mark(found['well'])} {state}   toban {found['version']} at {found['pages']}/",
+        f"{MARKS[found['state']]} {OVERALL[found['state']]}   toban {found['version']} at {found['pages']}/",
+        *([] if found["notified"] else [f"{MARKS['not configured']} no channel is configured: nobody is notified"]),
         *_alerts(found),
         "",
         *_targets(found["targets"]),
@@ -50,7 +60,7 @@ def status(found: Mapping[str, Any]) -> str:
         *_missing(found),
         "",
         "toban itself",
-        *columns((_mark(it["ok"]), it["name"], it["says"]) for it in found["toban"]),
+        *columns((MARKS[it["state"]], it["name"], it["says"]) for it in found["toban"]),
     ]
     return "\n".join(lines)
 
@@ -59,10 +69,22 @@ def _alerts(found: Mapping[str, Any]) -> list[str]:
     """Return what fires, and what soon may."""
     marks = {"firing": "▲", "pending": "◌"}
     rows = [
-        (marks[it["status"]], it["priority"], it["name"], it["annotations"].get("summary", ""))
+        (
+            marks[it["status"]],
+            it["priority"],
+            it["name"],
+            "; ".join([it["status"], *handled(it)]),
+            it["annotations"].get("summary", ""),
+        )
         for it in found["alerts"]
     ]
     return ["", "Alerts (`toban alerts` tells more)", *columns(rows)] if rows else []
+
+
+def handled(alert: Mapping[str, Any]) -> list[str]:
+    """Return who acknowledged an alert, and why nobody is notified of it."""
+    by = [f"acknowledged by {alert['acknowledged']['by']}"] if alert["acknowledged"] else []
+    return [*by, *alert["suppressed"]]
 
 
 def _shop(found: Mapping[str, Any]) -> list[str]:
@@ -83,7 +105,7 @@ def _missing(found: Mapping[str, Any]) -> list[str]:
 def _targets(targets: Iterable[Mapping[str, Any]]) -> list[str]:
     return columns(
         (
-            _mark(it["up"]),
+            MARKS[it["state"]],
             it["name"],
             it["labels"]["instance"],
             f"{it['samples']} numbers, {it['seconds'] * 1000:.0f} ms" if it["at"] else "not looked at yet",

@@ -15,7 +15,7 @@ from toban.core.beat import beat
 from toban.core.errors import CollectError, SeriesLimitError, StoreError
 from toban.core.fence import Fence
 from toban.core.labels import NAME, Labels
-from toban.core.ports import Condition, SampleSink
+from toban.core.ports import Condition, SampleSink, State
 from toban.core.samples import STALE, Batch, Layout, Sample, gauge, layout_of, milliseconds
 
 log = structlog.get_logger("toban.collect")
@@ -39,6 +39,13 @@ class Target:
     samples: int = 0
     up: bool = False
     trouble: str = ""
+
+    @property
+    def state(self) -> State:
+        """Its state; none is known before its first collection."""
+        if self.at is None and not self.trouble:
+            return State.NO_DATA
+        return State.HEALTHY if self.up else State.UNHEALTHY
 
 
 class Watch:

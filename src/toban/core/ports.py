@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Protocol
 
 from toban.core.answers import Answer
@@ -147,12 +148,29 @@ class QueryEngine(Protocol):
         ...
 
 
+class State(StrEnum):
+    """How something is. That nobody asked for it, and that nobody knows yet, is not the same as healthy."""
+
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    NOT_CONFIGURED = "not configured"
+    NO_DATA = "no data yet"
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How a part of toban itself is: well or not, and a sentence that says so."""
+    """How a part of toban itself is: healthy or not, and a sentence that says so."""
 
     ok: bool
     says: str
+    configured: bool = True
+
+    @property
+    def state(self) -> State:
+        """Its state: what nobody has configured is neither healthy nor unhealthy."""
+        if self.ok and not self.configured:
+            return State.NOT_CONFIGURED
+        return State.HEALTHY if self.ok else State.UNHEALTHY
 
 
 class Service(Protocol):

@@ -388,6 +388,26 @@ def inhibited(
     return house.inhibiting.inhibited(alerts, now, untold, isolation)
 
 
+def suppressed(house: House, picture: Picture, silences: Iterable[Silence], now: datetime) -> dict[str, list[str]]:
+    """Return why nobody is notified of alerts that fire, in words, by fingerprint: inhibited, silenced, in a window."""
+    found: dict[str, list[str]] = {}
+    for name, by in inhibited(house, picture, now).items():
+        found.setdefault(name, []).append(f"inhibited by {picture.heard[by.source].alert.name}")
+    opened = house.windows.open(now)
+    active = [silence for silence in silences if silence.active(now)]
+    for name, heard in picture.heard.items():
+        if heard.alert.status is Status.FIRING:
+            said = [
+                f"silenced by {it.by or 'somebody'} until {local(it.ends, house.zone):%Y-%m-%d %H:%M %Z}"
+                for it in active
+                if matches(it.matchers, heard.alert.labels)
+            ]
+            said += [f"in window {it.name}" for it in opened if matches(it.matchers, heard.alert.labels)]
+            if said:
+                found.setdefault(name, []).extend(said)
+    return found
+
+
 def decide(house: House, picture: Picture, silences: Iterable[Silence], now: datetime) -> Decision:
     """
     Decide what is told now.

@@ -18,7 +18,7 @@ from toban.notify import book
 from toban.notify.bell import Bell
 from toban.notify.channel import Channel, Tools
 from toban.notify.damping import hear
-from toban.notify.deciding import Decision, House, Note, Picture, decide
+from toban.notify.deciding import Decision, House, Note, Picture, decide, suppressed
 from toban.notify.lanes import Lane, lane_of, reroute
 from toban.notify.muting import Silence
 from toban.notify.notices import silence_ends
@@ -261,6 +261,10 @@ class Dispatching:
         """What is decided from."""
         return self._picture
 
+    def suppressed(self) -> dict[str, list[str]]:
+        """Return why nobody is notified of alerts that fire, by fingerprint."""
+        return suppressed(self.house, self._picture, self._silences, self._clock.now())
+
     async def say(self, message: Notification) -> str:
         """Send a word that belongs to no alert; return its key. Raises ``StateError``."""
         now = self._clock.now()
@@ -287,7 +291,7 @@ class Dispatching:
         if said:
             return Condition(False, "; ".join(said))
         if not self.lanes:
-            return Condition(True, "no channel is configured: nobody is told")
+            return Condition(True, "no channel is configured: nobody is notified (`toban init`, or channels)", False)
         return Condition(True, f"{', '.join(self.lanes)} reached")
 
     @property

@@ -159,4 +159,4 @@ class Drilling:
             return Condition(False, f"the last drill did not reach {', '.join(missed)}")
         if self._last:
             return Condition(True, f"the last drill reached {', '.join(sorted(self._last))}")
-        return Condition(True, "none yet" if self._settings.enabled else "none is planned")
+        return Condition(True, "none yet" if self._settings.enabled else "none is planned", self._settings.enabled)

@@ -25,7 +25,6 @@ CAUSES: Final = (
     ("worker_down", "worker_silent|worker_behind|queue_.*|job_.*|scheduled_task_.*", ()),
     ("worker_silent", "worker_behind|queue_.*|job_.*|scheduled_task_.*", ()),
     ("event_loop_blocked", "high_response_time", ()),
-    ("payments_down", "payments_failing|payments_declining|order_failure_rate|orders_stopped", ()),
     ("payments_failing", "payments_declining", ("method",)),
     ("payments_failing", "order_failure_rate|orders_stopped", ()),
     ("database_connections_full", "database_connection_high", ("instance",)),

@@ -1,7 +1,8 @@
 """Reading a query. The only module that knows ``promql_parser``."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Protocol
 
@@ -12,7 +13,7 @@ from toban.core.errors import BadQueryError
 from toban.core.labels import NAME
 from toban.core.matching import Match, Matcher
 from toban.promql import mistakes
-from toban.promql.lexer import LexerError, place, plain, tokens
+from toban.promql.lexer import SET_OPERATORS, LexerError, place, plain, tokens
 from toban.promql.nodes import (
     Aggregation,
     Anchor,
@@ -110,6 +111,56 @@ def _refusal(text: str) -> str:
     except (ParseError, ValueError) as error:
         return str(error)
     return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two sides of a comparison, as text."""
+
+    left: str
+    operator: str
+    right: str
+
+
+def comparisons(text: str) -> list[Comparison]:
+    """Return the comparisons that a query is made of, where ``and``, ``or`` and ``unless`` join them."""
+    return list(_comparisons(_tree(text)))
+
+
+def _comparisons(tree: Any) -> Iterator[Comparison]:
+    if isinstance(tree, parser.ParenExpr):
+        yield from _comparisons(tree.expr)
+    elif isinstance(tree, parser.BinaryExpr):
+        operator = str(tree.op)
+        if operator in _COMPARISONS:
+            yield Comparison(_one_line(tree.lhs), operator, _one_line(tree.rhs))
+        elif operator in SET_OPERATORS:
+            yield from _comparisons(tree.lhs)
+            yield from _comparisons(tree.rhs)
+
+
+def selections(text: str) -> list[str]:
+    """Return the selectors of a query, as text, each once."""
+    return list(dict.fromkeys(_selections(_tree(text))))
+
+
+def _selections(tree: Any) -> Iterator[str]:
+    if isinstance(tree, parser.VectorSelector):
+        yield _one_line(tree)
+    elif isinstance(tree, parser.MatrixSelector):
+        yield from _selections(tree.vector_selector)
+    elif isinstance(tree, parser.BinaryExpr):
+        yield from _selections(tree.lhs)
+        yield from _selections(tree.rhs)
+    elif isinstance(tree, parser.Call):
+        for argument in tree.args:
+            yield from _selections(argument)
+    elif hasattr(tree, "expr"):
+        yield from _selections(tree.expr)
+
+
+def _one_line(tree: Any) -> str:
+    return " ".join(str(tree.prettify()).split())
 
 
 def selector(text: str) -> tuple[Matcher, ...]:

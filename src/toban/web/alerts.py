@@ -1,7 +1,8 @@
 """toban's own API of alerts: what stands, silences, acknowledgements, and why somebody was or wasn't told."""
 
+import difflib
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -64,10 +65,13 @@ class Alerts:
         """Answer every alert that stands, every rule that can't be judged or sleeps, and how channels are."""
         now = self._clock.now()
         seats = [seat for bench in self._evaluating.benches for seat in bench.seats]
+        suppressed = self._dispatching.suppressed()
         return Json(
             {
                 "at": now.isoformat(),
-                "alerts": [as_json(alert) for alert in self._evaluating.ledger.alerts()],
+                "alerts": [
+                    as_json(alert, suppressed.get(alert.fingerprint, ())) for alert in self._evaluating.ledger.alerts()
+                ],
                 "asleep": [
                     {"rule": seat.rule.name, "reads": reads(seat.rule.query.root)}
                     for seat in sorted(seats, key=lambda seat: seat.rule.name)
@@ -111,19 +115,28 @@ class Alerts:
         return Json({"acknowledged": len(named)})
 
     async def why(self, request: Request) -> Response:
-        """Answer, stage by stage, why an alert was or wasn't told: `alert`, a name or a fingerprint."""
+        """
+        Answer why an alert was or wasn't sent, stage by stage, and how its rule stands: `alert`.
+
+        That is a name or a fingerprint, also the name of a rule that is quiet.
+        """
         wanted = request.query_params.get("alert", "")
         known = {it.alert.fingerprint: it.alert for _, it in self._evaluating.ledger.all()}
         known |= {name: heard.alert for name, heard in self._dispatching.picture.heard.items()}
         found = [it for it in known.values() if wanted in (it.name, it.fingerprint)]
-        if not found:
-            raise NoSuchError(f"no alert {wanted!r} stands: `toban alerts` shows those that do")
+        rules = await self._evaluating.explained(wanted)
+        if not found and not rules:
+            names = {seat.rule.name for bench in self._evaluating.benches for seat in bench.seats}
+            near = difflib.get_close_matches(wanted, sorted(names), 1)
+            remedy = f"did you mean {near[0]!r}?" if near else "`toban rules list` shows the rules"
+            raise NoSuchError(f"there is no alert and no rule {wanted!r}: {remedy}")
+        suppressed = self._dispatching.suppressed()
         told = []
         for alert in found:
             notes = await self._state.transaction(partial(book.notes, fingerprint=alert.fingerprint))
             story = [{"at": at.isoformat(), "stage": note.stage, "says": note.says} for at, note in notes]
-            told.append({**as_json(alert), "notes": story})
-        return Json({"alerts": told})
+            told.append({**as_json(alert, suppressed.get(alert.fingerprint, ())), "notes": story})
+        return Json({"alerts": told, "rules": rules})
 
     async def test(self, request: Request) -> Response:
         """Send a word through a `channel`, on its usual way."""
@@ -298,10 +311,11 @@ def _end_in(said: Mapping[str, Any], now: datetime) -> datetime:
     return ends
 
 
-def as_json(alert: Alert) -> dict[str, Any]:
-    """Return an alert as plain data."""
+def as_json(alert: Alert, suppressed: Sequence[str] = ()) -> dict[str, Any]:
+    """Return an alert as plain data; ``suppressed`` says why nobody is notified of it."""
     return {
         **alert.body(),
+        "suppressed": list(suppressed),
         "name": alert.name,
         "severity": alert.severity,
         "priority": priority(alert.labels),

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,7 +12,7 @@ import toban
 from toban.collect.collecting import Target
 from toban.core.alerts import Alert, Status
 from toban.core.isolation import Isolation, conditions
-from toban.core.ports import Service
+from toban.core.ports import Condition, Service, State
 from toban.health.answering import Finding, Health
 from toban.health.checks import Part, Unknown
 from toban.health.figures import Value
@@ -24,6 +24,12 @@ from toban.web.json import Json
 from toban.web.words import words
 
 T = TypeVar("T")
+
+ALWAYS: Final = frozenset({"toban", "host", "telemetry", "events"})
+"""The kinds of targets that are there with no configuration: they tell nothing of a shop."""
+
+DISPATCHING: Final = "notify"
+"""The name of the service that notifies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +47,40 @@ class Overview:
 
     about: About
     alerts: Sequence[Alert]
+    suppressed: Mapping[str, Sequence[str]]
     targets: Sequence[Target]
     health: Sequence[Finding]
     unknown: Sequence[Unknown]
     figures: Sequence[Value]
     missing: Sequence[Known]
-    services: Sequence[tuple[str, bool, str]]
+    services: Sequence[tuple[str, Condition]]
 
     @property
-    def well(self) -> bool:
-        """Whether there is nothing to worry about: nothing fires, each target up, each check up, toban itself well."""
-        return (
-            not any(alert.status is Status.FIRING for alert in self.alerts)
-            and all(target.up for target in self.targets)
-            and all(finding.up for finding in self.health)
-            and all(ok for _, ok, _ in self.services)
-        )
+    def state(self) -> State:
+        """
+        The state of everything together.
+
+        1. Unhealthy while anything fires, a target or a check is down, or a part of toban is unhealthy.
+        2. No data before the first collection of each target.
+        3. Not configured as long as nothing of a shop is monitored.
+        """
+        states = [target.state for target in self.targets]
+        if (
+            State.UNHEALTHY in states
+            or any(alert.status is Status.FIRING for alert in self.alerts)
+            or any(State.UNHEALTHY is condition.state for _, condition in self.services)
+            or (State.NO_DATA not in states and not all(finding.up for finding in self.health))
+        ):
+            return State.UNHEALTHY
+        if State.NO_DATA in states:
+            return State.NO_DATA
+        monitored = {target.kind for target in self.targets} - ALWAYS
+        return State.HEALTHY if monitored else State.NOT_CONFIGURED
+
+    @property
+    def notified(self) -> bool:
+        """Whether anybody is notified of what fires."""
+        return not any(name == DISPATCHING and not it.configured for name, it in self.services)
 
 
 class Own:
@@ -66,6 +90,7 @@ class Own:
         self,
         about: About,
         alerts: Callable[[], Sequence[Alert]],
+        suppressed: Callable[[], Mapping[str, Sequence[str]]],
         targets: Callable[[], Sequence[Target]],
         health: Health,
         services: Sequence[Service],
@@ -73,6 +98,7 @@ class Own:
     ) -> None:
         self._about = about
         self._alerts = alerts
+        self._suppressed = suppressed
         self._targets = targets
         self._health = health
         self._services = services
@@ -105,12 +131,13 @@ class Own:
         found = Overview(
             self._about,
             await part("alerts", alerts()),
+            self._suppressed(),
             await part("targets", targets()),
             await part("health", self._health.findings(Part.HEALTH)),
             await part("unknown", self._health.unknown()),
             await part("figures", self._health.figures()),
             await part("missing", self._health.missing()),
-            [(name, condition.ok, condition.says) for name, condition in conditions(self._services)],
+            conditions(self._services),
         )
         self.report("overview", isolation)
         return found
@@ -126,14 +153,15 @@ def as_json(overview: Overview) -> dict[str, Any]:
     return {
         "version": toban.__version__,
         **asdict(overview.about),
-        "well": overview.well,
-        "alerts": [alert_as_json(alert) for alert in overview.alerts],
-        "targets": [asdict(target) for target in overview.targets],
+        "state": overview.state,
+        "notified": overview.notified,
+        "alerts": [alert_as_json(alert, overview.suppressed.get(alert.fingerprint, ())) for alert in overview.alerts],
+        "targets": [{**asdict(target), "state": target.state} for target in overview.targets],
         "health": [asdict(finding) for finding in overview.health],
         "shop": [{"what": say[f"figure-{it.key}"], "text": it.text, **asdict(it)} for it in overview.figures],
         "missing": [{"what": say[f"known-{it.key}"], "remedy": remedy(it, say)} for it in overview.missing],
         "unknown": [{"name": unknown.name, "reason": unknown.reason} for unknown in overview.unknown],
-        "toban": [{"name": name, "ok": ok, "says": says} for name, ok, says in overview.services],
+        "toban": [{"name": name, "state": it.state, "says": it.says} for name, it in overview.services],
     }
 
 

@@ -1,6 +1,6 @@
 """The first page: what is watched, and how it is."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from html import escape
 from importlib.resources import files
@@ -13,6 +13,7 @@ import toban
 from toban.collect.collecting import Target
 from toban.core.alerts import Alert, Status, priority
 from toban.core.isolation import Isolation
+from toban.core.ports import State
 from toban.core.section import written
 from toban.health.answering import Finding
 from toban.health.checks import Unknown
@@ -71,14 +72,14 @@ class Parts(Isolation):
             html = "".join(written)
             html.encode()
             return html
-        return f'<span class="unwell">{self._unshown}</span>'
+        return f'<span class="unhealthy">{self._unshown}</span>'
 
 
 def _html(overview: Overview, say: Mapping[str, str], language: str, parts: Parts) -> Iterable[str]:
     yield f'<!doctype html><html lang="{language}"><meta charset="utf-8"><title>{say["title"]}</title>'
     yield '<meta name="viewport" content="width=device-width"><meta http-equiv="refresh" content="15">'
     yield '<link rel="stylesheet" href="/static/toban.css">'
-    yield f"<header><h1>{say['title']}</h1>{_state(overview.well, say['well'], say['unwell'])}</header>"
+    yield f"<header><h1>{say['title']}</h1>{_overall(overview, say)}</header>"
     yield parts.part("alerts", _alerts(overview, say, language, parts))
     yield parts.part("shop", _shop(overview, say))
     yield f"<h2>{say['watched']}</h2><table><thead><tr>"
@@ -92,8 +93,8 @@ def _html(overview: Overview, say: Mapping[str, str], language: str, parts: Part
     yield f"</ul><h2>{say['unknown']}</h2><ul class=faint>"
     yield parts.part("unknown", _unknown(overview, say))
     yield f"</ul><h2>{say['toban']}</h2><ul>"
-    for name, ok, says in overview.services:
-        yield parts.part(f"service {name}", [f"<li>{escape(name)} {_state(ok, escape(says), escape(says))}"])
+    for name, condition in overview.services:
+        yield parts.part(f"service {name}", [f"<li>{escape(name)} {_marked(condition.state, escape(condition.says))}"])
     yield f"</ul><h2>{say['pages']}</h2><ul>"
     yield "".join(f'<li><a href="{escape(path)}">{escape(path)}</a> {say[word]}' for path, word in LINKS.items())
     about = overview.about
@@ -123,11 +124,12 @@ def _alerts(overview: Overview, say: Mapping[str, str], language: str, parts: Pa
     fire = any(alert.status is Status.FIRING for alert in overview.alerts)
     yield f"<h2>{say['alerts' if fire else 'pending']}</h2><ul{' class=alerts' if fire else ''}>"
     for alert in sorted(overview.alerts, key=lambda it: it.status is not Status.FIRING):
-        yield parts.part(f"alert {alert.name}", _alert(alert, say, language))
+        suppressed = overview.suppressed.get(alert.fingerprint, ())
+        yield parts.part(f"alert {alert.name}", _alert(alert, suppressed, say, language))
     yield "</ul>"
 
 
-def _alert(alert: Alert, say: Mapping[str, str], language: str) -> Iterable[str]:
+def _alert(alert: Alert, suppressed: Sequence[str], say: Mapping[str, str], language: str) -> Iterable[str]:
     summary = escape(alert.said("summary", language) or alert.name)
     fires = alert.status is Status.FIRING
     yield f"<li>{_state(False, '', f'<b>{summary}</b>') if fires else f'<span class=faint>◌ {summary}</span>'}"
@@ -137,7 +139,8 @@ def _alert(alert: Alert, say: Mapping[str, str], language: str) -> Iterable[str]
         limit = alert.said("limit", language)
         parts.append(say["of-limit"].format(value=value, limit=limit) if limit else value)
     if alert.acknowledged:
-        parts.append(say["looked-after"].format(by=alert.acknowledged.by))
+        parts.append(say["acknowledged"].format(by=alert.acknowledged.by))
+    parts += suppressed
     yield f"<div class=faint>{escape(' · '.join(parts))}</div>"
     if fires and (action := alert.said("action", language)):
         yield f"<div>{escape(action)}</div>"
@@ -160,17 +163,27 @@ def _reason(missing: Unknown, say: Mapping[str, str]) -> str:
     return say["unset"].format(setting=missing.setting)
 
 
-def _state(well: bool, good: str, bad: str) -> str:
-    return f'<span class="{"well" if well else "unwell"}">{good if well else bad}</span>'
+def _overall(overview: Overview, say: Mapping[str, str]) -> str:
+    state = _marked(overview.state, say[f"state-{overview.state.replace(' ', '-')}"])
+    return state if overview.notified else f"{state} {_marked(State.NOT_CONFIGURED, say['nobody-notified'])}"
+
+
+def _marked(state: State, words: str) -> str:
+    """Return words with the mark of a state."""
+    return f'<span class="{state.replace(" ", "-")}">{words}</span>'
+
+
+def _state(up: bool, good: str, bad: str) -> str:
+    return _marked(State.HEALTHY, good) if up else _marked(State.UNHEALTHY, bad)
 
 
 def _row(target: Target, say: Mapping[str, str]) -> Iterable[str]:
     yield f"<tr><td>{escape(target.name)}<td>{escape(target.labels['instance'])}<td>"
-    if target.at is None:
-        yield f"<span class=faint>{say['waiting']}</span><td><td><td></tr>"
+    if target.state is State.NO_DATA:
+        yield f"{_marked(State.NO_DATA, say['waiting'])}<td><td><td></tr>"
         return
     trouble = f": {escape(target.trouble)}" if target.trouble else ""
     yield _state(target.up, say["up"], say["down"] + trouble)
     every = say["every"].format(every=written(timedelta(seconds=target.every)))
-    yield f"<td class=number>{target.at:%H:%M:%S} <span class=faint>{every}</span>"
+    yield f"<td class=number>{f'{target.at:%H:%M:%S}' if target.at else ''} <span class=faint>{every}</span>"
     yield f"<td class=number>{target.seconds * 1000:.0f} ms<td class=number>{target.samples}</tr>"

@@ -3,7 +3,7 @@
 import pytest
 
 from toban.alerting.groups import read
-from toban.alerting.linting import Known, doubts
+from toban.alerting.linting import Known, doubts, recorded
 from toban.alerting.loading import shipped
 from toban.cli.declared import metrics
 
@@ -104,7 +104,8 @@ def test_channels_and_severities_are_those_there_are():
 
 def test_nothing_is_doubtful_about_what_is_shipped():
     """
-    Against the metrics that toban declares.
+    Against the metrics that toban declares, and what its rules record.
     """
-    found = {rule.name: doubts(rule, Known(metrics())) for group in shipped() for rule in group.rules}
+    known = Known({*metrics(), *recorded(shipped())})
+    found = {rule.name: doubts(rule, known) for group in shipped() for rule in group.rules}
     assert {name: said for name, said in found.items() if said} == {}

@@ -99,11 +99,13 @@ def test_what_commands_show_of_outside_texts(shown, capsys):
         "priority": "P1",
         "name": ODD,
         "acknowledged": {"by": ODD},
+        "suppressed": [ODD],
         "starts": "2026-01-01T00:00:00",
         "annotations": {"summary": ODD},
     }
     target = {
         "up": False,
+        "state": "unhealthy",
         "name": ODD,
         "labels": {"instance": ODD},
         "samples": 1,
@@ -112,7 +114,8 @@ def test_what_commands_show_of_outside_texts(shown, capsys):
         "trouble": ODD + "\nforged",
     }
     overview = {
-        "well": False,
+        "state": "unhealthy",
+        "notified": False,
         "version": "1",
         "pages": "http://x",
         "data": ODD,
@@ -122,7 +125,7 @@ def test_what_commands_show_of_outside_texts(shown, capsys):
         "missing": [{"what": ODD, "remedy": ODD}],
         "health": [{"up": False, "name": ODD, "message": ODD}],
         "unknown": [{"name": ODD, "reason": ODD}],
-        "toban": [{"ok": False, "name": ODD, "says": ODD}],
+        "toban": [{"state": "unhealthy", "name": ODD, "says": ODD}],
     }
     channel = {"trouble": ODD, "name": ODD, "kind": ODD, "waiting": 1}
     listed = {

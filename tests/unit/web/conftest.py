@@ -88,7 +88,9 @@ async def client(request: pytest.FixtureRequest, source, collecting, alerts) -> 
     async with Querying(Engine(source)) as engine:
         shop = ShopSettings(database="postgresql://db/shop")
         health = Health(*checks(shop), engine, clock)
-        own = Own(About(NOW, "/data", "http://127.0.0.1:9119"), alerts.copy, collecting.targets, health, [collecting])
+        own = Own(
+            About(NOW, "/data", "http://127.0.0.1:9119"), alerts.copy, dict, collecting.targets, health, [collecting]
+        )
         app = application(
             own,
             health,

@@ -162,14 +162,14 @@ async def test_what_fires_stands_first_in_the_reader_s_language(client, alerts):
     japanese = (await client.get("/", headers={"accept-language": "ja"})).text
     told = (await client.get("/api/status")).json()
 
-    assert '<span class="unwell"><b>Disk &lt;full&gt;</b></span>' in text
-    for phrase in ("P2 disk_usage_high · since 01-01 00:00 UTC · 91 % (limit 85 %) · ann looks after it", "Look."):
+    assert '<span class="unhealthy"><b>Disk &lt;full&gt;</b></span>' in text
+    for phrase in ("P2 disk_usage_high · since 01-01 00:00 UTC · 91 % (limit 85 %) · acknowledged by ann", "Look."):
         assert phrase in text
     assert text.index("Disk &lt;full&gt;") < text.index("soon") < text.index("What is watched")
     assert "long over" not in text
     assert "ディスク逼迫" in japanese
     assert [it["name"] for it in told["alerts"]] == ["disk_usage_high"] * 2
-    assert not told["well"]
+    assert told["state"] == "unhealthy"
 
 
 async def test_a_part_that_can_not_be_shown_costs_the_others_nothing(client, alerts, monkeypatch):
@@ -189,7 +189,7 @@ async def test_a_part_that_can_not_be_shown_costs_the_others_nothing(client, ale
     monkeypatch.setattr(page, "_shop", broken)
     answer = await client.get("/")
     assert answer.status_code == 200
-    for shown in ("good one", "ann looks after it", "<td>host<td>local<td>", "toban itself", "</html>"):
+    for shown in ("good one", "acknowledged by ann", "<td>host<td>local<td>", "toban itself", "</html>"):
         assert shown in answer.text
     assert "bad one" not in answer.text
     assert answer.text.count("this can't be shown") == 3
@@ -208,7 +208,7 @@ async def test_what_can_not_be_told_is_left_out_of_the_overview(client, collecti
     told = (await client.get("/api/status")).json()
     assert [it["name"] for it in told["targets"]] == ["host", "postgres", "late"]
     assert told["toban"] == [
-        {"name": "collect", "ok": False, "says": "can't tell how it is: ZeroDivisionError: division by zero"}
+        {"name": "collect", "state": "unhealthy", "says": "can't tell how it is: ZeroDivisionError: division by zero"}
     ]
     assert (await client.get("/-/healthy")).status_code == 503
     assert (await client.get("/")).status_code == 200

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from toban.cli.asking import ask, data_option, json_option, tell, who
-from toban.cli.telling import columns, say
+from toban.cli.telling import columns, handled, say
 
 
 @click.group(invoke_without_command=True)
@@ -60,13 +60,13 @@ def told(found: dict[str, Any]) -> str:
             marks.get(it["status"], "?"),
             it["priority"],
             it["name"],
-            it["status"] + (f" (looked after by {it['acknowledged']['by']})" if it["acknowledged"] else ""),
+            "; ".join([it["status"], *handled(it)]),
             it["starts"][:16].replace("T", " ") + "Z",
             it["annotations"].get("summary", ""),
         )
         for it in found["alerts"]
     ]
-    parts = ["\n".join(columns(rows)) if rows else "● nothing is wrong"]
+    parts = ["\n".join(columns(rows)) if rows else "no alert is pending or firing"]
     if found["unjudged"]:
         lines = columns(("?", it["rule"], it["health"], it["error"]) for it in found["unjudged"])
         parts.append("Rules that can't be judged\n" + "\n".join(lines))

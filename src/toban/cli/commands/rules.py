@@ -1,5 +1,6 @@
 """Check rule files, and run their tests."""
 
+import json
 import os
 from functools import cache
 from pathlib import Path
@@ -12,9 +13,9 @@ from toban.alerting.groups import read
 from toban.alerting.linting import Known
 from toban.alerting.loading import shipped
 from toban.alerting.unit_testing import run
-from toban.cli.asking import ask, config_option, data_option
+from toban.cli.asking import ask, config_option, data_option, json_option
 from toban.cli.declared import metrics
-from toban.cli.telling import say
+from toban.cli.telling import columns, say
 from toban.core.errors import SettingsError, TobanError
 from toban.settings import load
 
@@ -56,6 +57,34 @@ def check(files: tuple[Path, ...], config: Path | None, data: Path | None) -> in
     if note:
         say(note)
     return 1 if wrong else 0
+
+
+@command.command("list")
+@data_option
+@json_option
+def listed(data: Path | None, as_json: bool) -> None:
+    """List the rules that a running toban evaluates: state, severity, when last, how it went, and what is missing."""
+    groups = ask("/api/v1/rules", data)["data"]["groups"]
+    if as_json:
+        say(json.dumps(groups, indent=2, ensure_ascii=False))
+        return
+    asleep = {it["rule"]: ", ".join(it["reads"]) for it in ask("/api/alerts", data)["asleep"]}
+    for group in groups:
+        say(f"{group['name']}   every {group['interval']:g} s   {group['file']}")
+        rows = [
+            (*_row(rule, rule["name"] in asleep), f"no data: {asleep[rule['name']]}" if rule["name"] in asleep else "")
+            for rule in group["rules"]
+        ]
+        for line in columns(rows) if rows else ():
+            say(f"  {line}")
+
+
+def _row(rule: dict[str, Any], asleep: bool) -> tuple[str, ...]:
+    marks = {"firing": "▲", "pending": "◌"}
+    state = rule.get("state", "recording")
+    error = rule.get("lastError", "")
+    mark = "?" if error else "○" if asleep else marks.get(state, "●")
+    return mark, rule["name"], rule.get("labels", {}).get("severity", ""), state, error
 
 
 @command.command("test")

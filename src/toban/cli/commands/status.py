@@ -16,4 +16,4 @@ def command(data: Path | None, as_json: bool) -> int:
     """Show what is watched and how it is; exit code 1 when something is wrong."""
     found = ask("/api/status", data)
     say(json.dumps(found, indent=2, ensure_ascii=False) if as_json else status(found))
-    return 0 if found["well"] else 1
+    return 1 if found["state"] == "unhealthy" else 0

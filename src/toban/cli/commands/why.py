@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,13 +16,53 @@ from toban.core.terminal import on_one_line
 @data_option
 @json_option
 def command(alert: str, data: Path | None, as_json: bool) -> None:
-    """Say for ALERT (a name or a fingerprint), stage by stage, why people were or weren't told of it."""
+    """
+    Say for ALERT (a name or a fingerprint), stage by stage, why people were or weren't notified of it.
+
+    For the name of a rule also what its expression comes to now, against which limit, and whether its data is there.
+    """
     found = ask("/api/alerts/why", data, alert=alert)
     if as_json:
         say(json.dumps(found, indent=2, ensure_ascii=False))
         return
+    for rule in found["rules"]:
+        say("\n".join(_rule(rule)))
     for one in found["alerts"]:
         labels = ", ".join(f"{name}={value}" for name, value in one["labels"].items() if name != "alertname")
         say(on_one_line(f"{one['name']} {one['fingerprint']} is {one['status']}   {labels}"))
+        for said in one["suppressed"]:
+            say(f"  {said}")
         for line in columns((it["at"][:19].replace("T", " ") + "Z", it["stage"], it["says"]) for it in one["notes"]):
             say(f"  {line}")
+
+
+def _rule(rule: dict[str, Any]) -> list[str]:
+    """Return how a rule stands."""
+    hold = f" for {rule['for']}" if rule["for"] != "0s" else ""
+    lines = [
+        f"rule {rule['rule']} ({rule['group']}, {rule['file']}): {rule['health']}",
+        f"  expr: {on_one_line(' '.join(rule['expr'].split()))}{hold}",
+    ]
+    if rule["error"]:
+        lines.append(f"  error: {rule['error']}")
+    for one in rule["comparisons"]:
+        limit = _values(one["limit"]) if one["limit"]["series"] else one["right"]
+        lines.append(f"  now: {_values(one['now'])}   {one['operator']} {limit}   ({on_one_line(one['left'])})")
+    for one in rule["reads"]:
+        there = one["error"] or (f"{one['series']} series" if one["series"] else "no data")
+        lines.append(f"  reads: {on_one_line(one['selector'])}: {there}")
+    return lines
+
+
+def _values(found: dict[str, Any]) -> str:
+    """Return the values of a side of a comparison."""
+    if found["error"]:
+        return str(found["error"])
+    shown = [f"{it['value']:.6g}{_labels(it['labels'])}" for it in found["series"]]
+    more = found["many"] - len(shown)
+    return ", ".join([*shown, *([f"{more} more"] if more > 0 else [])]) or "no data"
+
+
+def _labels(labels: dict[str, str]) -> str:
+    said = ", ".join(f"{name}={value}" for name, value in labels.items() if name != "__name__")
+    return f" ({on_one_line(said)})" if said else ""

@@ -57,6 +57,16 @@ SELECT newest.method AS label_method,
        ) AS orders
 FROM newest LEFT JOIN succeeded USING (method) GROUP BY 1;
 
+-- query: vendure_payments_newest
+-- needs: payment
+-- failed: Failed ones among the newest ten attempts to pay, by method.
+SELECT method AS label_method, count(*) FILTER (WHERE failed) AS failed
+FROM (
+    SELECT method, state IN ('Declined', 'Error') AS failed,
+           row_number() OVER (PARTITION BY method ORDER BY "createdAt" DESC, id DESC) AS place
+    FROM payment WHERE <newest payments> state <> 'Created'
+) ranked WHERE place <= 10 GROUP BY 1;
+
 -- query: vendure_payments_of_order
 -- needs: payment
 -- highest: The most failed attempts to pay for one order within an hour: many are somebody who tries cards.
