@@ -101,7 +101,7 @@ def test_names_may_be_of_any_script():
     """
     They stand in quotes among the labels.
     """
-    assert read('{"温度.now","部屋"="玄関",a="b"} 1\n') == {'温度.now{a="b", 部屋="玄関"}': ((1.0).hex(), None)}
+    assert read('{"温度.now","部屋"="玄関",a="b"} 1\n') == {'{"温度.now", a="b", "部屋"="玄関"}': ((1.0).hex(), None)}
 
 
 @pytest.mark.parametrize(
