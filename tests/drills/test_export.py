@@ -175,10 +175,13 @@ def test_the_real_programs_fire_and_tell_the_same(tmp_path):
 
 
 def firing(answer: object) -> set[tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]]:
-    """Return the alerts that fire, with what they say."""
+    """Return the alerts that fire, with what they say; what a collection failed with toban alone knows."""
     assert isinstance(answer, dict)
     return {
-        (tuple(sorted(it["labels"].items())), tuple(sorted(it["annotations"].items())))
+        (
+            tuple(sorted(it["labels"].items())),
+            tuple(sorted(pair for pair in it["annotations"].items() if pair[0] != "error")),
+        )
         for it in answer["data"]["alerts"]
         if it["state"] == "firing"
     }
