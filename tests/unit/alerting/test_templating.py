@@ -80,6 +80,7 @@ SAID = {
     ),
     '{{ urlquery "a b&c" }} {{ html "<a>\'" }} {{ println 1 "a" }}': "a+b%26c &lt;a&gt;&#39; 1 a\n",
     '{{ parseDuration "0s" }} {{ parseDuration "1h0m" }}': "0 3600",
+    'a {{ "}}" }} b {{/* not }} here */}}c {{- `}}` -}} d': "a }} b c}}d",
     '{{ `raw \\n` }}{{ "\\u3042\\t." }}': "raw \\nあ\t.",
     "{{ (query `sum by (job) (x)` | sortByLabel `job` | first).Labels.job }}": "shop",
 }
@@ -195,6 +196,15 @@ def test_links_lead_to_where_toban_is():
     assert Template(text).render(LABELS, VALUE, ANSWERS, EXTERNAL) == (
         "http://toban.example/x /x /graph?g0.expr=up+%3D%3D+1&g0.tab=0 /graph?g0.expr=a&g0.tab=1"
     )
+
+
+@pytest.mark.parametrize("part", ["{{ ", '{{ "', "{{/* ", "{{ ` ", " 1", ".", '"a" ', "-}} "])
+def test_a_template_of_any_length_is_read_in_one_go(part):
+    """
+    Reading again what was read before would take minutes for a text that a rule file may hold.
+    """
+    with contextlib.suppress(TemplateError):
+        Template("{{ " + part * 50_000)
 
 
 def test_a_text_that_doubles_is_refused():

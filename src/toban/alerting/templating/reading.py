@@ -11,7 +11,9 @@ from toban.alerting.templating.values import TemplateError
 GIVEN: Final = frozenset({"labels", "value", "externalLabels", "externalURL"})
 """The variables that every template of a rule may name."""
 
-_ACTION: Final = re.compile(r"\{\{(?:-(?=\s))?(.*?)(?:(?<=\s)-)?\}\}", re.DOTALL)
+_SPACE: Final = " \t\r\n"
+# Each piece is read once: what is not closed ends the reading.
+_PIECE: Final = re.compile(r""""(?:\\.|[^"\\\n])*"|`[^`]*`|(?P<end>\}\})|.""", re.DOTALL)
 _TOKEN: Final = re.compile(
     r"""\s*(?:(?P<string>"(?:\\.|[^"\\\n])*"|`[^`]*`)|(?P<char>'(?:\\.[0-9a-fA-F]*|[^'\\\n])')"""
     r"""|(?P<number>[-+]?(?:0[xX][0-9a-fA-F_]*\.?[0-9a-fA-F_]*(?:[pP][-+]?[\d_]+)?|0[bBoO][\d_]+"""
@@ -40,24 +42,34 @@ def _split(template: str) -> list[tuple[str, str]]:
     """Cut a template into words and actions; what ``{{-`` and ``-}}`` trim is gone."""
     pieces: list[tuple[str, str]] = []
     at, trim = 0, False
-    for found in _actions(template):
-        words = template[at : found.start()]
-        if trim:
-            words = words.lstrip(" \t\r\n")
-        if found[0].startswith("{{-") and found[0][3:4].isspace():
-            words = words.rstrip(" \t\r\n")
-        pieces += [("words", words), ("action", found[1])]
-        at, trim = found.end(), found[0].endswith("-}}") and found[0][-4:-3].isspace()
+    while (begin := template.find("{{", at)) >= 0:
+        words = template[at:begin]
+        inside = begin + 2
+        if template[inside : inside + 1] == "-" and template[inside + 1 : inside + 2].isspace():
+            inside += 1
+            words = words.rstrip(_SPACE)
+        end = _end(template, inside)
+        action = template[inside:end]
+        pieces.append(("words", words.lstrip(_SPACE) if trim else words))
+        trim = action.endswith("-") and action[-2:-1].isspace()
+        pieces.append(("action", action[:-1] if trim else action))
+        at = end + 2
     rest = template[at:]
-    return [*pieces, ("words", rest.lstrip(" \t\r\n") if trim else rest)]
+    return [*pieces, ("words", rest.lstrip(_SPACE) if trim else rest)]
 
 
-def _actions(template: str) -> Sequence[re.Match[str]]:
-    found = list(_ACTION.finditer(template))
-    outside = _ACTION.sub("", template)
-    if "{{" in outside:
-        raise TemplateError("unclosed action: {{ without }}")
-    return found
+def _end(template: str, inside: int) -> int:
+    """Return where the action ends whose inside begins there: not within a string or a comment."""
+    body = re.compile(r"\s*").match(template, inside)
+    start = body.end() if body else inside
+    if template.startswith("/*", start):
+        start = template.find("*/", start)
+        if start < 0:
+            raise TemplateError("unclosed comment")
+    for piece in _PIECE.finditer(template, start):
+        if piece["end"]:
+            return piece.start()
+    raise TemplateError("unclosed action: {{ without }}")
 
 
 class _Reader:
@@ -252,12 +264,11 @@ class _Reader:
 
 def _tokens(text: str) -> list[_Token]:
     tokens, at = [], 0
-    while text[at:].strip():
-        found = _TOKEN.match(text, at)
-        if not found or not found.lastgroup:
-            raise TemplateError(f"unexpected {text[at:].strip()[:20]!r} in action")
+    while (found := _TOKEN.match(text, at)) and found.lastgroup:
         tokens.append(_Token(found.lastgroup, found[found.lastgroup], found.start(found.lastgroup) > at))
         at = found.end()
+    if rest := text[at:].strip():
+        raise TemplateError(f"unexpected {rest[:20]!r} in action")
     if not tokens:
         raise TemplateError("missing value for command")
     return tokens
