@@ -332,8 +332,12 @@ def occupied(folder: Path) -> Iterator[None]:
             remedy=f"chmod -R go= {folder}, or give toban a folder of its own: --data",
         )
     try:
-        os.ftruncate(lock, 0)
-        os.write(lock, f"{os.getpid()}\n".encode())
+        try:
+            os.ftruncate(lock, 0)
+            os.write(lock, f"{os.getpid()}\n".encode())
+        except OSError as error:
+            # The lock holds without it: on a full disk nobody learns who holds it, and that is all.
+            log.warning("the lock can't name its process", file=str(folder / "toban.lock"), error=error.strerror)
         yield
     finally:
         os.close(lock)
