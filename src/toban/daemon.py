@@ -3,7 +3,6 @@
 import asyncio
 import fcntl
 import os
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
@@ -35,6 +34,7 @@ from toban.core.memory import giving_back, spare
 from toban.core.meters import Meters
 from toban.core.places import OTHERS, SOCKET, made_private, names_of_this_machine
 from toban.core.ports import Clock, Condition, LineSink, Service
+from toban.core.running import Resources, StoppedError, asked_to_stop, together, unless
 from toban.health.answering import Health
 from toban.health.checks import checks
 from toban.instruments.budgets import Budgets
@@ -102,7 +102,7 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
     Raises ``SettingsError`` when the data folder or the address to listen on can't be used.
     """
     meters = Meters()
-    async with AsyncExitStack() as stack:
+    async with Resources() as stack:
         stack.enter_context(occupied(settings.data))
         network = stack.enter_context(serving.network(settings.web.listen))
         local = stack.enter_context(serving.local(settings.data / SOCKET))
@@ -277,17 +277,16 @@ async def serve(settings: Settings, greet: Callable[[Overview], None]) -> None:
     spare()
     raise_descriptors()
     os.umask(OTHERS)  # what toban writes is for its own user
-    stopping = asyncio.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(name, stopping.set)
-    async with assembled(settings, SystemClock()) as assembly, asyncio.TaskGroup() as group:
-        tasks = [group.create_task(service.run(), name=service.name) for service in assembly.services]
-        tasks.append(group.create_task(_greeted(assembly, greet), name="greeting"))
-        tasks.append(group.create_task(giving_back(SystemClock()), name="memory"))
-        await stopping.wait()
-        log.info("stopping")
-        for task in tasks:
-            task.cancel()
+    stop = asked_to_stop()
+    async with AsyncExitStack() as stack:
+        try:
+            async with unless(stop):
+                assembly = await stack.enter_async_context(assembled(settings, SystemClock()))
+        except StoppedError:
+            return
+        jobs = [(service.name, service.run()) for service in assembly.services]
+        jobs += [("greeting", _greeted(assembly, greet)), ("memory", giving_back(SystemClock()))]
+        await together(jobs, stop)
 
 
 async def _greeted(assembly: Assembly, greet: Callable[[Overview], None]) -> None:

@@ -5,6 +5,7 @@ import importlib
 import io
 import pkgutil
 import sys
+import threading
 from pathlib import Path
 
 import click
@@ -57,22 +58,33 @@ def program() -> None:
 
 
 def main() -> None:
-    """Run the command that was typed."""
+    """Run the command that was typed, and end the process."""
+    code = _run()
+    if threading.active_count() > 1:
+        # Some of them may hang, and Python would wait for them.
+        from toban.core.running import leave
+
+        leave(code)
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command that was typed, and return its exit code."""
     try:
         code = program(standalone_mode=False)
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)
         say(shown.getvalue().rstrip("\n"), err=True)
-        sys.exit(2)
+        return 2
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        return 130
     except SettingsError as error:
         say(str(error), err=True)
-        sys.exit(2)
+        return 2
     except TobanError as error:
         say(str(error), err=True)
-        sys.exit(1)
+        return 1
     except BrokenPipeError:
-        sys.exit(0)  # who read our output has seen enough
-    sys.exit(code if isinstance(code, int) else 0)
+        return 0  # who read our output has seen enough
+    return code if isinstance(code, int) else 0

@@ -14,6 +14,17 @@ OVERRUNS = counter("toban_beats_overrun_total", "Rounds that were cut off becaus
 SKIPPED = counter("toban_beats_skipped_total", "Rounds that did not take place because toban was held up.")
 
 
+def obey() -> None:
+    """
+    End this task if it was cancelled and what it awaited dropped that, as `asyncio.wait_for` of Python 3.11 may.
+
+    Every loop that does not end by itself asks it once a round.
+    """
+    task = asyncio.current_task()
+    if task and task.cancelling():
+        raise asyncio.CancelledError
+
+
 async def beat(
     name: str,
     every: timedelta,
@@ -33,6 +44,7 @@ async def beat(
     interval = every.total_seconds()
     due = clock.monotonic()
     while True:
+        obey()
         meters.add(BEATS, name=name)
         limit = asyncio.timeout(interval)
         try:

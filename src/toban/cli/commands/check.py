@@ -1,6 +1,5 @@
 """Check the configuration and try each connection."""
 
-import asyncio
 import os
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import click
 from toban.cli.asking import config_option
 from toban.cli.telling import columns, say
 from toban.core.log import configure
+from toban.core.running import run
 from toban.daemon import rules
 from toban.settings import load
 from toban.trying import proved, remote_tried, streams_tried, tried
@@ -21,7 +21,7 @@ def command(config: Path | None) -> int:
     configure("error")  # what a look finds is said below
     settings = load(config, os.environ)
     groups = rules(settings)
-    targets, unknown = asyncio.run(tried(settings))
+    targets, unknown = run(tried(settings))
     say("The configuration is in order.\n")
     for line in columns(
         (
@@ -40,14 +40,14 @@ def command(config: Path | None) -> int:
         say("\nNot part of /health:")
         for line in columns((it.name, it.reason) for it in unknown):
             say(line)
-    outside = asyncio.run(remote_tried(settings))
-    logs = asyncio.run(streams_tried(settings))
+    outside = run(remote_tried(settings))
+    logs = run(streams_tried(settings))
     for title, well, found in (("The outside engine:", "takes it", outside), ("Fly's logs:", "is there", logs)):
         if found:
             say(f"\n{title}")
         for line in columns(("▲" if trouble else "●", url, trouble or well) for url, trouble in found):
             say(line)
-    proofs = asyncio.run(proved(settings))
+    proofs = run(proved(settings))
     say(f"\n{sum(len(group.rules) for group in groups)} rules judge. {_told(len(proofs))}")
     for line in columns(("●" if proof.ok else "▲", name, proof.says) for name, proof in proofs):
         say(line)

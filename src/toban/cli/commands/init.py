@@ -1,6 +1,5 @@
 """Look around, try each address, and write a toban.yaml."""
 
-import asyncio
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from toban.cli.telling import say
 from toban.core.errors import SettingsError
 from toban.core.log import configure
 from toban.core.places import CONFIGURATION
+from toban.core.running import run
 from toban.core.terminal import visible
 from toban.settings import settle
 from toban.shop.settings import ENVIRONMENT
@@ -43,7 +43,7 @@ def command(yes: bool, force: bool, output: Path) -> int:
     if output.exists() and not force:
         raise SettingsError(f"{output}: is there already: --force writes over it, --output writes elsewhere")
     configure("error")  # what a look finds is said below
-    here = asyncio.run(around.look(os.environ)) or Surroundings(())
+    here = run(around.look(os.environ)) or Surroundings(())
     for sentence in here.says:
         say(sentence)
     shop: dict[str, str] = {}
@@ -85,7 +85,7 @@ def _given(part: str, question: str, proposed: str, *, ask: bool) -> str:
 def _found(part: str, address: str) -> bool:
     """Try an address and say what was found."""
     settings = settle({"shop": {part: address}}, {**os.environ, **_without(part)}, "the answer")
-    targets, _ = asyncio.run(tried(settings))
+    targets, _ = run(tried(settings))
     well = True
     for target in targets:
         if target.kind not in {"host", "toban", "telemetry", "events"}:
@@ -93,7 +93,7 @@ def _found(part: str, address: str) -> bool:
             found = f"answers, {target.samples} numbers" if target.up else target.trouble
             say(f"  {'●' if target.up else '▲'} {target.name} at {target.instance}: {found}")
     if settings.shop.database:
-        _tell_grants(asyncio.run(lacks(settings)))
+        _tell_grants(run(lacks(settings)))
     return well
 
 
