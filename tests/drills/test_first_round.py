@@ -1,6 +1,7 @@
 """The whole program with no configuration: it looks, remembers, answers, and ends."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.program import TOBAN, toban
+from tests.program import TOBAN, eventually, toban
 
 PROMISED_END = 5
 """Seconds within which toban ends when it is asked to (issue and DESIGN): a promise, not a measurement."""
@@ -66,6 +67,49 @@ def test_what_was_seen_is_there_after_a_restart(data, name):
         [there] = program.query(f"system_memory_size_bytes @ {before[0]['value'][0]}")
         assert there["value"][1] == before[0]["value"][1]
         assert not any("without a stop" in line for line in program.logged)
+
+
+@pytest.mark.parametrize(("environment", "greets"), [({}, True), ({"LOG_FORMAT": "json"}, False)])
+def test_the_greeting_is_alone_on_standard_output(data, environment, greets):
+    """
+    And the log on standard error, a JSON object a line.
+    """
+    with toban(data, **environment) as program:
+        program.until("is on duty" if greets else '"on duty"')
+        assert program.stop() == 0
+    logged = [json.loads(line) for line in program.logged]
+    assert any(line["event"] == "stopping" for line in logged)
+    assert bool(program.said) is greets
+    if not greets:
+        (duty,) = (line for line in logged if line["event"] == "on duty")
+        assert duty["pages"].startswith("http://127.0.0.1:")
+        assert "host" in duty["targets"]
+
+
+def test_one_file_for_both_streams_holds_json_alone(data):
+    """
+    As with `toban up > log 2>&1`, and in the journal.
+    """
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    with (data.parent / "log").open("w+") as log:
+        command = [*TOBAN, "up", "--data", str(data), "--listen", "127.0.0.1:0"]
+        started = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=data.parent)
+        try:
+            eventually(lambda: '"on duty"' in Path(log.name).read_text())
+        finally:
+            started.terminate()
+            started.wait(60)
+        lines = [json.loads(line) for line in Path(log.name).read_text().splitlines()]
+    assert {"on duty", "stopping"} <= {line["event"] for line in lines}
+
+
+def test_a_log_format_that_is_none_is_told_so(data):
+    """
+    It ends with 2 and names those there are.
+    """
+    with toban(data, LOG_FORMAT="yaml") as program:
+        assert program.process.wait(60) == 2
+        program.until("LOG_FORMAT: 'yaml' is no format: auto, text, json")
 
 
 def test_a_crash_is_said_at_the_next_start(data):

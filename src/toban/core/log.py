@@ -3,15 +3,19 @@
 import contextlib
 import json
 import logging
+import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable, MutableMapping
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 import orjson
 import structlog
 
 from toban.core.terminal import on_one_line, visible
+
+FORMATS: Final = ("auto", "text", "json")
 
 
 class _Named:
@@ -30,20 +34,23 @@ class _Named:
     debug = info = warning = error = critical = exception = msg
 
 
-def configure(level: str, out: TextIO | None = None) -> None:
+def configure(level: str, out: TextIO | None = None, form: str = "auto") -> bool:
     """
-    Write events of a level and above: in words for a person at a terminal, as JSON lines for machines.
+    Write events of a level and above, as text or as JSON lines, and return whether they are JSON.
 
-    Raises ``ValueError`` for a level that isn't one.
+    ``auto`` is text at a terminal and JSON elsewhere. Raises ``ValueError`` for a level or a format that isn't one.
     """
     out = out or sys.stderr
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
         raise ValueError(f"LOG_LEVEL: {level!r} is no level: debug, info, warning or error")
+    if form not in FORMATS:
+        raise ValueError(f"LOG_FORMAT: {form!r} is no format: {', '.join(FORMATS)}")
     stream = out
     # Without the values of variables: passwords and customers are among them.
     traces = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
-    last: list[Callable[..., Any]] = [_in_words] if out.isatty() else [traces, _as_json]
+    is_json = form == "json" or (form == "auto" and not out.isatty())
+    last: list[Callable[..., Any]] = [traces, _as_json] if is_json else [_in_words]
     shared: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -63,6 +70,27 @@ def configure(level: str, out: TextIO | None = None) -> None:
         )
     )
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+    return is_json
+
+
+def everything_is_logged() -> None:
+    """Log what Python would print on standard error itself: warnings, and what ends a thread."""
+    logging.captureWarnings(True)
+    log = structlog.get_logger("toban")
+
+    def ended(told: threading.ExceptHookArgs) -> None:
+        if told.exc_value:
+            log.error("a thread ended by an error", thread=told.thread and told.thread.name, exc_info=told.exc_value)
+
+    threading.excepthook = ended
+
+
+def is_also_stdout(out: TextIO | None = None) -> bool:
+    """Tell whether the log goes where standard output goes: into one file, one pipe, or the journal."""
+    try:
+        return os.path.samestat(os.fstat((out or sys.stderr).fileno()), os.fstat(sys.stdout.fileno()))
+    except (OSError, ValueError):
+        return False  # one of them is closed, or no file
 
 
 def _as_json(logger: object, method: str, event: MutableMapping[str, Any]) -> str:

@@ -115,9 +115,8 @@ def _on_duty(folder: Path, listen: str, says: str) -> Iterator[Server]:
     given = ("--config", str(configuration), "--data", str(folder / "data"), "--listen", listen)
     command = [sys.executable, "-m", "toban", "up", *given]
     # What the environment says of another shop is not for this one.
-    kept = {
-        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LOG_LEVEL", "PYTHONPATH") if name in os.environ
-    }
+    passed = ("PATH", "HOME", "LANG", "LOG_LEVEL", "LOG_FORMAT", "PYTHONPATH")
+    kept = {name: os.environ[name] for name in passed if name in os.environ}
     server = Server(split(listen)[1], folder, command, name="toban", environment=kept, privileged=True)
     with running(server):
         yield server

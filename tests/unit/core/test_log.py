@@ -67,3 +67,26 @@ def test_a_level_that_is_none_is_named():
     """
     with pytest.raises(ValueError, match="'loud' is no level: debug, info"):
         configure("loud")
+
+
+@pytest.mark.parametrize(
+    ("form", "out", "is_json"),
+    [
+        ("auto", io.StringIO(), True),
+        ("auto", Terminal(), False),
+        ("json", Terminal(), True),
+        ("text", io.StringIO(), False),
+    ],
+)
+def test_the_format_follows_the_terminal_unless_it_is_chosen(form, out, is_json):
+    assert configure("info", out, form) is is_json
+    structlog.get_logger("toban.test").info("said")
+    assert out.getvalue().startswith("{") is is_json
+
+
+def test_a_format_that_is_none_is_named():
+    """
+    With those there are.
+    """
+    with pytest.raises(ValueError, match="LOG_FORMAT: 'yaml' is no format: auto, text, json"):
+        configure("info", io.StringIO(), "yaml")

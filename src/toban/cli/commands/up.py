@@ -1,34 +1,62 @@
 """Run everything: watch, remember, answer."""
 
-import asyncio
 import os
 from pathlib import Path
 
 import click
+import structlog
 
+from toban import __version__ as version
 from toban.cli.asking import config_option
 from toban.cli.telling import greeting, say
-from toban.core.errors import SettingsError
-from toban.core.log import configure
+from toban.core.errors import SettingsError, TobanError
+from toban.core.log import configure, everything_is_logged, is_also_stdout
+from toban.core.running import run
 from toban.daemon import serve
 from toban.settings import load
-from toban.web.own import as_json
+from toban.web.own import Overview, as_json
+
+log = structlog.get_logger("toban.daemon")
 
 
 @click.command
 @config_option
 @click.option("--data", type=click.Path(path_type=Path), help="The folder for everything that toban keeps.")
 @click.option("--listen", metavar="HOST:PORT", help="Where the pages are.  [default: 127.0.0.1:9119]")
-def command(config: Path | None, data: Path | None, listen: str | None) -> None:
+def command(config: Path | None, data: Path | None, listen: str | None) -> int:
     """
     Run everything: watch, remember, answer.
 
     Without a configuration toban watches the machine it stands on; DATABASE_URL, REDIS_URL, SHOP_API_URL and
     STOREFRONT_URL in the environment are enough to watch a shop. Ctrl-C stops it.
     """
+    form = os.environ.get("LOG_FORMAT") or "auto"
     try:
-        configure(os.environ.get("LOG_LEVEL") or "info")
+        is_json = configure(os.environ.get("LOG_LEVEL") or "info", form=form)
     except ValueError as error:
         raise SettingsError(str(error)) from error
+    everything_is_logged()
     settings = load(config, os.environ, data=data, listen=listen)
-    asyncio.run(serve(settings, lambda overview: say(greeting(as_json(overview)))))
+    # Between JSON lines a greeting for people would be a line that nothing can parse.
+    greet = _logged if is_json and (form == "json" or is_also_stdout()) else _printed
+    try:
+        run(serve(settings, greet))
+    except TobanError:
+        raise
+    except Exception:
+        log.critical("ended: a service broke", exc_info=True)
+        return 1
+    return 0
+
+
+def _printed(overview: Overview) -> None:
+    """Greet people, on standard output."""
+    say(greeting(as_json(overview)))
+
+
+def _logged(overview: Overview) -> None:
+    """Say the same in the log."""
+    about, targets = overview.about, overview.targets
+    unreached = {target.name: target.trouble or "no answer yet" for target in targets if not target.up}
+    names = [target.name for target in targets]
+    log.info("on duty", version=version, pages=about.pages, data=about.data, targets=names, unreached=unreached)
