@@ -1,5 +1,7 @@
 """When something that did not work is tried again."""
 
+import math
+import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -16,14 +18,15 @@ def pause(tries: int, asked: float | None, chance: float) -> timedelta:
     that many senders don't come back at once; never sooner than the receiver asked, but no later than an hour.
     """
     usual = min(2.0 ** min(tries - 1, 20), 300.0) * (0.75 + 0.25 * chance)
-    return timedelta(seconds=min(max(usual, asked or 0.0), 3600.0))
+    # Rounded up: a microsecond too soon is too soon.
+    return timedelta(microseconds=math.ceil(min(max(usual, asked or 0.0), 3600.0) * 1_000_000))
 
 
 def retry_after(said: str, now: datetime) -> float | None:
     """Return how many seconds a header ``Retry-After`` asks to wait: it says so in seconds, or as a date."""
     said = said.strip()
-    if said.isdecimal():
-        return float(said[:9])
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", said):  # a fraction is not allowed, and Discord sends one
+        return min(float(said[:20]), 1e9)
     try:
         at = parsedate_to_datetime(said)
     except (ValueError, TypeError):

@@ -18,7 +18,7 @@ from sqlalchemy import (
     update,
 )
 
-from toban.notify.channel import Handle
+from toban.notify.channel import Attempt, Handle
 from toban.notify.damping import Heard
 from toban.notify.deciding import Note, Picture
 from toban.notify.matching import matchers
@@ -141,6 +141,39 @@ def keep_handle(connection: Connection, thread: str, channel: str, body: Handle,
     connection.execute(insert(HANDLE).values(thread=thread, channel=channel, body=dict(body), touched=now))
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedRecipient:
+    """That one recipient of a channel is refused: since when, the receiver's words, and whether that is final."""
+
+    name: str
+    since: datetime
+    says: str
+    permanent: bool
+
+
+_RECIPIENTS: Final = ""
+"""Stands for the thread in what a channel keeps of its recipients, which belongs to no thread."""
+
+
+def refused_recipients(connection: Connection, channel: str) -> dict[str, RefusedRecipient]:
+    """Return which recipients of a channel were refused when it sent to them last."""
+    found = {}
+    for name, it in handle(connection, _RECIPIENTS, channel).items():
+        found[name] = RefusedRecipient(name, datetime.fromisoformat(it["since"]), it["says"], it["permanent"])
+    return found
+
+
+def note_recipients(connection: Connection, channel: str, attempt: Attempt, now: datetime) -> None:
+    """Note which recipients a try reached, and which were refused; since when stays what it was."""
+    before = handle(connection, _RECIPIENTS, channel)
+    after = {name: it for name, it in before.items() if name not in attempt.accepted}
+    for name, refusal in attempt.refused.items():
+        since = before.get(name, {}).get("since", now.isoformat())
+        after[name] = {"since": since, "says": refusal.says, "permanent": refusal.permanent}
+    if after != before:
+        keep_handle(connection, _RECIPIENTS, channel, after, now)
+
+
 def reached(connection: Connection, threads: Sequence[str], channel: str, since: datetime) -> bool:
     """Tell whether a channel took a message of one of some threads since a time."""
     row = (HANDLE.c.thread.in_(threads)) & (HANDLE.c.channel == channel) & (HANDLE.c.touched >= since)
@@ -238,4 +271,5 @@ def prune(connection: Connection, before: datetime) -> None:
     connection.execute(delete(REROUTED).where(REROUTED.c.at < before))
     connection.execute(delete(SILENCE).where(SILENCE.c.ends < before))
     open_threads = select(THREAD.c.id)
-    connection.execute(delete(HANDLE).where(HANDLE.c.touched < before, HANDLE.c.thread.not_in(open_threads)))
+    closed = HANDLE.c.thread.not_in(open_threads) & (HANDLE.c.thread != _RECIPIENTS)
+    connection.execute(delete(HANDLE).where(HANDLE.c.touched < before, closed))

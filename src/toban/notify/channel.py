@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, ClassVar, Final
 
@@ -19,6 +19,28 @@ Handle = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """That a recipient was refused, in the receiver's words; ``permanent``: another try would end the same."""
+
+    says: str
+    permanent: bool
+
+
+@dataclass(slots=True)
+class Attempt:
+    """How far one try of a message came: a channel writes it down as it goes, so that it is known however it ends."""
+
+    unanswered: bool = False
+    """Whether the message was handed over whole, and what became of it was not said."""
+
+    accepted: set[str] = field(default_factory=set)
+    """Who gets it, where a channel has several recipients."""
+
+    refused: dict[str, Refusal] = field(default_factory=dict)
+    """Who does not."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tools:
     """What every channel is lent."""
 
@@ -32,6 +54,9 @@ class Tools:
 
     environment: str = "unknown"
     """The shop's environment: production, staging."""
+
+    attempt: Attempt = field(default_factory=Attempt)
+    """Of this try alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +91,22 @@ class Channel(Kind, ABC):
     """Whether it wakes somebody: what stops the shop from selling goes there whatever its rule says."""
 
     timeout: Duration = timedelta(seconds=10)
-    """How long one try may take."""
+    """How long the receiver may take to answer."""
+
+    @property
+    def knows_repetitions(self) -> bool:
+        """Whether a message that comes again can be seen to be the same over there: it may be sent until accepted."""
+        return False
+
+    @property
+    def longest(self) -> timedelta:
+        """How long one try may take in all."""
+        return self.timeout
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Who gets its messages, where the receiver may refuse some of them alone."""
+        return ()
 
     @abstractmethod
     async def send(self, notification: Notification, handle: Handle, tools: Tools) -> Handle:
@@ -74,7 +114,8 @@ class Channel(Kind, ABC):
         Deliver a message and return what to remember of its thread.
 
         ``handle`` is what the last message of this thread returned, empty at its first. The same message may come
-        twice (the same ``key``), and is then made to look like one where the receiver allows it.
+        twice (the same ``key``), and is then made to look like one where the receiver allows it. Returning says that
+        it is delivered, to `Attempt.accepted` where there are several recipients.
         Raises ``DeliveryError``.
         """
 

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 from sqlalchemy import Connection
 
-from toban.core.alerts import TOPIC, Change
+from toban.core.alerts import TOPIC, Alert, Change, priority
 from toban.core.errors import StateError
 from toban.core.isolation import Failure, Isolation
 from toban.core.meters import Meters
@@ -19,10 +19,11 @@ from toban.notify.bell import Bell
 from toban.notify.channel import Channel, Tools
 from toban.notify.damping import hear
 from toban.notify.deciding import Decision, House, Note, Picture, decide, suppressed
-from toban.notify.lanes import Lane, lane_of, reroute
+from toban.notify.lanes import Lane
 from toban.notify.muting import Silence
 from toban.notify.notices import silence_ends
 from toban.notify.notification import Notification
+from toban.notify.parcels import lane_of, reroute
 from toban.state import feed, spool
 from toban.state.door import State
 from toban.state.quarantine import readable
@@ -50,7 +51,7 @@ class Taken:
     """What one transaction brought."""
 
     decision: Decision
-    before: Picture
+    told: Sequence[Change]
     changes: int
     silences: Sequence[Silence]
     failures: Sequence[Failure] = ()
@@ -155,6 +156,7 @@ class Dispatching:
             await self._overhear()
             return self._decide_from_memory(now)
         self._trouble = ""
+        log_changes(self._picture, taken.told)
         self._picture = self._stored = taken.decision.after
         self._silences, self._notes = taken.silences, dict(taken.decision.notes)
         self._state.quarantine.report(self.name, [*taken.failures, *taken.decision.failures])
@@ -180,6 +182,7 @@ class Dispatching:
             if it.position > self._overheard and it.topic == TOPIC:
                 with isolation.item("change", str(it.position)):
                     told.append(Change.read(it.body))
+        log_changes(self._picture, told)
         self._picture = heard(self._picture, told, self.house, isolation)
         self._state.quarantine.report(f"{self.name} overheard", isolation.failures)
         self._overheard = max((it.position for it in changes), default=self._overheard)
@@ -207,7 +210,7 @@ class Dispatching:
         book.keep_notes(connection, news, now)
         if changes:
             feed.advance(connection, READER, changes[-1].position)
-        return Taken(decision, picture, len(changes), silences, isolation.failures)
+        return Taken(decision, told, len(changes), silences, isolation.failures)
 
     def _put(self, connection: Connection, message: Notification, now: datetime) -> None:
         channel = message.receiver
@@ -244,6 +247,7 @@ class Dispatching:
     async def urgent(self, changes: Sequence[Change]) -> None:
         """Hear of changes directly, while state is away; the feed tells them again when it is back."""
         isolation = Isolation()
+        log_changes(self._picture, changes)
         self._picture = heard(self._picture, changes, self.house, isolation)
         self._state.quarantine.report(f"{self.name} urgent", isolation.failures)
         self.ring()
@@ -286,6 +290,12 @@ class Dispatching:
             for lane in self.lanes.values()
             if lane.trouble and (lane.trouble.permanent or now - lane.trouble.since >= STUCK)
         ]
+        said += [
+            f"{lane.name}: {it.name} is refused: {it.says}"
+            for lane in self.lanes.values()
+            for it in lane.refused.values()
+            if it.permanent or now - it.since >= STUCK
+        ]
         if self._trouble:
             said.append(f"messages are sent from memory: {self._trouble}")
         if said:
@@ -304,6 +314,23 @@ class Dispatching:
             for lane in self.lanes.values()
         ]
         return not stuck or not all(stuck)
+
+
+def log_changes(picture: Picture, changes: Sequence[Change]) -> None:
+    """Log each alert that fires, is acknowledged or resolves, once, however often that is told."""
+    states = {name: _state(it.alert) for name, it in picture.heard.items()}
+    for change in changes:
+        alert, state = change.alert, _state(change.alert)
+        if states.get(alert.fingerprint) != state:
+            states[alert.fingerprint] = state
+            what = {"alert": alert.name, "fingerprint": alert.fingerprint, "severity": alert.severity}
+            said = f"alert {state[0]}"
+            log.info(said, **what, priority=priority(alert.labels), at=change.at.isoformat())
+
+
+def _state(alert: Alert) -> tuple[str, datetime | None]:
+    """Return what an alert is, and since when it fires."""
+    return ("acknowledged" if alert.acknowledged else alert.status.value), alert.fired
 
 
 def heard(picture: Picture, changes: Iterable[Change], house: House, isolation: Isolation) -> Picture:

@@ -1,24 +1,27 @@
 """One channel's way out: what waits for it, is sent, fails, and goes elsewhere then."""
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
-from dataclasses import replace
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from sqlalchemy import Connection
 
+from toban.core.beat import obey
 from toban.core.errors import DeliveryError, StateError
 from toban.core.meters import Meters
+from toban.core.redaction import scrubbed
 from toban.core.samples import counter, gauge
-from toban.notify import book
+from toban.notify import book, parcels
 from toban.notify.bell import Bell
-from toban.notify.book import Trouble
-from toban.notify.channel import Channel, Handle, Tools
+from toban.notify.book import RefusedRecipient, Trouble
+from toban.notify.channel import Attempt, Channel, Handle, Tools
 from toban.notify.notification import Notification
-from toban.notify.wording import words
+from toban.notify.parcels import lane_of, read, reroute
 from toban.state import spool
 from toban.state.door import State
 from toban.state.spool import Finish, Parcel, Waiting
@@ -29,7 +32,16 @@ SENT: Final = counter("toban_notifications_total", "Messages by channel and how 
 WAITING: Final = gauge("toban_notifications_waiting", "Messages that wait for a channel.")
 
 ELSEWHERE_AFTER: Final = timedelta(minutes=2)
-"""How long a message may fail before another channel is told too."""
+"""How long a message may fail before another channel is told too; and how long one rests that may have arrived."""
+LEASE: Final = timedelta(minutes=1)
+"""How long a message is held back from other copies of toban when the one that sends it dies."""
+HELD_UP: Final = 10.0
+"""Seconds that a message may hold up those behind it; then it goes on beside them."""
+BESIDE: Final = 4
+"""How many messages of a channel may be under way beside each other."""
+UNSURE: Final = 2
+"""How often a message is sent that may have arrived, where the receiver can't tell a repetition."""
+MAY_HAVE_ARRIVED: Final = "it was sent twice and may have arrived: it is not sent again"
 REST: Final = 30.0
 """Seconds: how long a lane rests at most before it looks for what another copy has put."""
 AWAY: Final = 2.0
@@ -38,9 +50,14 @@ KEPT_DIRECT: Final = 1_000
 """How many messages are kept in memory while state is away; the oldest are let go, and counted."""
 
 
-def lane_of(channel: str) -> str:
-    """Return the spool's lane of a channel."""
-    return f"channel:{channel}"
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What a channel has taken: what to remember of the thread, what became of each recipient, and who waits."""
+
+    handle: Handle
+    attempt: Attempt = field(default_factory=Attempt)
+    behind: tuple[str, ...] = ()
+    """Recipients for whom an older message of the thread waits: they get this one after that."""
 
 
 class Lane:
@@ -62,6 +79,8 @@ class Lane:
         self.channel = channel
         self.name = channel.name
         self.trouble: Trouble | None = None
+        self.refused: Mapping[str, RefusedRecipient] = {}
+        """The recipients that were refused when something was sent to them last."""
         self.waiting = Waiting()
         self.direct: deque[Notification] = deque()
         self._fallback = fallback
@@ -73,10 +92,24 @@ class Lane:
         self._begun = False
         self._bell = Bell(tools.clock)
         self._handles: dict[str, Handle] = {}
-        self._unmarked: dict[str, Handle] = {}
+        self._unmarked: dict[str, Delivered] = {}
         """By its key, what the channel has taken and state does not know of yet."""
         self._tried = set[str]()
         """The keys of what was tried and may have arrived without a word of that."""
+        self._attempts: dict[str, Attempt] = {}
+        """By its key, what the newest try of a message came to that failed."""
+        self._unsure = Counter[str]()
+        """By its key, how many tries of a message ended without an answer."""
+        self._given_up = set[str]()
+        """The keys of what was refused for good while state is away."""
+        self._under_way = set[asyncio.Task[None]]()
+
+    @property
+    def says(self) -> str:
+        """What is wrong with the channel or with recipients of it; nothing when all is well."""
+        said = self.trouble.says if self.trouble else ""
+        others = [f"{it.name} is refused: {it.says}" for it in self.refused.values() if it.name not in said]
+        return "; ".join(filter(None, [said, *others]))
 
     def ring(self) -> None:
         """Say that there is something to send."""
@@ -93,35 +126,55 @@ class Lane:
 
     async def run(self) -> None:
         """Send until cancelled."""
-        while True:
-            rest = AWAY
-            try:
-                rest = await self.work_off()
-            except StateError as error:
-                log.debug("state is away", channel=self.name, error=str(error))
-                await self.send_unclaimed()
-            # Where the disk is full, state can be read all the same: what could not be put there leaves from here.
-            await self.send_direct()
-            await self._bell.rest(min(rest, AWAY) if self.direct else rest)
+        try:
+            while True:
+                obey()
+                rest = AWAY
+                try:
+                    rest = await self.work_off()
+                except StateError as error:
+                    log.debug("state is away", channel=self.name, error=str(error))
+                    await self.send_unclaimed()
+                # Where the disk is full, state can be read all the same: what could not be put there leaves from here.
+                await self.send_direct()
+                await self._bell.rest(min(rest, AWAY) if self.direct else rest)
+        finally:
+            for task in self._under_way:
+                task.cancel()
+            if self._under_way:
+                await asyncio.wait(self._under_way)
 
     async def work_off(self) -> float:
         """Send what is due; return how many seconds to rest. Raises ``StateError``."""
         clock, lane = self._tools.clock, lane_of(self.name)
-        lease = max(timedelta(minutes=1), 2 * self.channel.timeout)
         if not self._begun and self._state.alone:
             # A crash between sending and marking must not make anybody wait until the lease has run out.
             await self._state.transaction(lambda connection: spool.take_back(connection, lane, clock.now()))
         self._begun = True
-        await spool.work_off(self._state, lane, self._send, clock=clock, lease=lease, troubled=self._troubled)
-        self._unmarked.clear()
+        await spool.work_off(
+            self._state,
+            lane,
+            self._send,
+            clock=clock,
+            lease=LEASE,
+            limit=self.channel.longest + LEASE,
+            troubled=self._troubled,
+            treat=self._treat,
+        )
 
-        def look(connection: Connection) -> tuple[Waiting, datetime | None, dict[str, Trouble]]:
+        def look(
+            connection: Connection,
+        ) -> tuple[Waiting, datetime | None, dict[str, Trouble], dict[str, RefusedRecipient]]:
             for parcel, trouble in spool.late(connection, lane, clock.now() - ELSEWHERE_AFTER):
                 self._tell_another(connection, parcel, trouble or "no answer")
-            return spool.waiting(connection, lane), spool.next_due(connection, lane), book.troubles(connection)
+            refused = book.refused_recipients(connection, self.name)
+            return spool.waiting(connection, lane), spool.next_due(connection, lane), book.troubles(connection), refused
 
-        self.waiting, due, troubles = await self._state.transaction(look)
+        self.waiting, due, troubles, refused = await self._state.transaction(look)
         self.trouble = troubles.get(self.name)
+        # Who is no recipient any more is no trouble any more.
+        self.refused = {name: it for name, it in refused.items() if name in self.channel.recipients}
+        self._given_up.clear()
         self._meters.set(WAITING, self.waiting.many, channel=self.name)
         if self._put_elsewhere:
             # Once for what was put there: lanes that woke each other for their trouble would never rest.
@@ -131,19 +184,61 @@ class Lane:
         coming = [(at - clock.now()).total_seconds() for at in times if at is not None]
         return min([REST, *(seconds for seconds in coming if seconds > 0)]) if due is None or due > clock.now() else 0.0
 
+    async def _treat(self, parcel: Parcel, treatment: Coroutine[Any, Any, None]) -> None:
+        """Wait until a message is sent and marked; one that takes long goes on beside those behind it."""
+
+        async def treated() -> None:
+            await treatment
+            self._unmarked.pop(parcel.key, None)
+            self._unsure.pop(parcel.key, None)
+
+        task = asyncio.create_task(treated(), name=f"channel {self.name}: a message")
+        self._under_way.add(task)
+        try:
+            await asyncio.wait([task], timeout=HELD_UP)
+            while len(self._under_way) >= BESIDE and not task.done():
+                await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+                self._under_way = {it for it in self._under_way if not it.done()} | {task}
+        finally:
+            if task.done():
+                self._under_way.discard(task)
+            else:
+                task.add_done_callback(self._ended_late)
+        if task.done():
+            task.result()
+
+    def _ended_late(self, task: "asyncio.Task[None]") -> None:
+        self._under_way.discard(task)
+        if task.cancelled():
+            return
+        if isinstance(error := task.exception(), StateError):
+            log.debug("state is away", channel=self.name, error=str(error))
+        elif error:
+            log.error("failed unexpectedly", channel=self.name, exc_info=error)
+        self.ring()
+
     async def send_direct(self) -> None:
         """Send what was given directly, while state is away; what fails stays."""
-        while self.direct:
-            notification = self.direct[0]
+        for notification in [it for it in self.direct if it.key not in self._given_up]:
             try:
-                await self._deliver(notification, self._handles.get(notification.thread, {}))
+                handle = self._handles.get(notification.thread, {})
+                delivered = await self._deliver(notification, handle, self._unsure[notification.key] + 1)
             except DeliveryError as error:
-                self._failed(error)
+                self._attempts.pop(notification.key, None)
+                self._failed(notification, error, 1)
                 self.trouble = Trouble(self.name, self._tools.clock.now(), str(error), error.permanent)
-                return
+                if not error.permanent:
+                    return
+                # It goes to another channel when state is back.
+                self._given_up.add(notification.key)
+                continue
             self.trouble = None
-            if self.direct and self.direct[0] is notification:
-                self.direct.popleft()
+            self._unsure.pop(notification.key, None)
+            rest = tuple(name for name, refusal in delivered.attempt.refused.items() if not refusal.permanent)
+            # Whoever was refused for now is not forgotten with the others.
+            left = [replace(notification, only=rest, key=parcels.apart(notification, *rest))] if rest else []
+            self.direct = deque(each for it in self.direct for each in (left if it is notification else [it]))
+            obey()
 
     async def send_unclaimed(self) -> None:
         """Send what waits in a state that can be read and not written; it is marked as sent when it can."""
@@ -151,7 +246,7 @@ class Lane:
         try:
             waiting = await self._state.transaction(lambda connection: spool.peek(connection, lane))
             for parcel in waiting:
-                if parcel.key in self._unmarked or parcel.line in troubled:
+                if parcel.key in self._unmarked or parcel.key in self._given_up or parcel.line in troubled:
                     continue
                 try:
                     await self._send(parcel)
@@ -159,8 +254,12 @@ class Lane:
                     # It is put in quarantine when state can be written.
                     log.debug("left out", channel=self.name, error=str(error))
                 except DeliveryError as error:
-                    self._failed(error)
+                    self._attempts.pop(parcel.key, None)
+                    self._failed(read(parcel), error, parcel.tries + 1)
                     troubled.add(parcel.line)
+                    if error.permanent:
+                        self._given_up.add(parcel.key)
+                obey()
         except StateError as error:
             log.debug("state can't be read either", channel=self.name, error=str(error))
 
@@ -169,57 +268,122 @@ class Lane:
         if parcel.tries > 1:
             self._tried.add(notification.key)
 
-        def known(connection: Connection) -> Handle:
-            return book.handle(connection, notification.thread, self.name)
+        def known(connection: Connection) -> tuple[Handle, tuple[str, ...]]:
+            behind = () if notification.only else parcels.behind(connection, self.channel, notification)
+            return book.handle(connection, notification.thread, self.name), behind
 
         if parcel.key not in self._unmarked:
             remembered = self._handles.get(notification.thread, {})
+            stored, behind = await self._state.transaction(known)
             # What was delivered and is not marked yet is not in state either.
-            handle = (remembered if self._unmarked else {}) or await self._state.transaction(known) or remembered
-            self._unmarked[parcel.key] = await self._deliver(notification, handle)
-        kept = self._unmarked[parcel.key]
+            handle = (remembered if self._unmarked else {}) or stored or remembered
+            self._unmarked[parcel.key] = await self._sent(parcel, notification, handle, behind)
+        delivered = self._unmarked[parcel.key]
         now = self._tools.clock.now()
 
         def finish(connection: Connection) -> None:
-            book.keep_handle(connection, notification.thread, self.name, kept, now)
+            attempt = delivered.attempt
+            book.keep_handle(connection, notification.thread, self.name, delivered.handle, now)
             book.note_well(connection, self.name)
+            book.note_recipients(connection, self.name, attempt, now)
+            for_now = (name for name, refusal in attempt.refused.items() if not refusal.permanent)
+            for recipient in (*for_now, *delivered.behind):
+                parcels.put_apart(connection, self.name, notification, recipient, now)
 
         return finish
 
-    async def _deliver(self, notification: Notification, handle: Handle) -> Handle:
-        """Send one message. Raises ``DeliveryError``, whatever goes wrong."""
-        notification = replace(notification, again=notification.key in self._tried)
-        self._tried.add(notification.key)
+    async def _sent(
+        self, parcel: Parcel, notification: Notification, handle: Handle, behind: tuple[str, ...]
+    ) -> Delivered:
+        """Send a message to those who can have it now."""
+        if behind:
+            only = tuple(name for name in self.channel.recipients if name not in behind)
+            if not only:
+                return Delivered(handle, behind=behind)
+            notification = replace(notification, only=only)
         try:
-            async with asyncio.timeout(self.channel.timeout.total_seconds()):
-                kept = await self.channel.send(notification, handle, self._tools)
-        except DeliveryError as error:
-            if error.permanent:
-                self._tried.discard(notification.key)
+            return replace(await self._deliver(notification, handle, parcel.tries), behind=behind)
+        except asyncio.CancelledError:
+            if self._attempts.pop(notification.key, Attempt()).unanswered:
+                # toban stops: the next run must know that this one may have arrived.
+                unsure = replace(notification, only=read(parcel).only, unsure=self._unsure[notification.key])
+                with suppress(StateError):  # then it may come once more
+                    await self._state.transaction(lambda connection: spool.rewrite(connection, parcel, unsure.body()))
             raise
+
+    async def _deliver(self, notification: Notification, handle: Handle, number: int) -> Delivered:
+        """Send one message. Raises ``DeliveryError``, whatever goes wrong."""
+        key = notification.key
+        notification = replace(notification, again=key in self._tried)
+        self._tried.add(key)
+        self._unsure[key] = max(self._unsure[key], notification.unsure)
+        if self._unsure[key] >= UNSURE and not self.channel.knows_repetitions:
+            raise DeliveryError(
+                f"{self.name}: toban was stopped before the answer came: {MAY_HAVE_ARRIVED}", permanent=True
+            )
+        attempt = self._attempts[key] = Attempt()
+        try:
+            async with asyncio.timeout(self.channel.longest.total_seconds()):
+                kept = await self.channel.send(notification, handle, replace(self._tools, attempt=attempt))
+        except asyncio.CancelledError:
+            self._unsure[key] += attempt.unanswered
+            raise
+        except DeliveryError as error:
+            raise self._unless_unsure(key, attempt, error) from error
         except TimeoutError as error:
-            raise DeliveryError(f"{self.name}: no answer within {self.channel.timeout}") from error
+            late = DeliveryError(f"{self.name}: no answer within {self.channel.longest}")
+            raise self._unless_unsure(key, attempt, late) from error
         except Exception as error:
             # A fault in a channel must not end the others; it is told like any other trouble.
             log.exception("failed unexpectedly", channel=self.name)
             raise DeliveryError(f"{self.name}: {type(error).__name__}: {error}") from error
-        self._tried.discard(notification.key)
+        self._tried.discard(key)
+        self._attempts.pop(key, None)
         self._meters.add(SENT, channel=self.name, outcome="sent")
+        log.info("notification sent", **parcels.facts(self.name, notification, number))
+        for refusal in attempt.refused.values():
+            log.warning(
+                "a recipient was refused",
+                **parcels.facts(self.name, notification, number),
+                error=scrubbed(refusal.says),
+            )
         self._handles[notification.thread] = kept
         if notification.over:
             self._handles.pop(notification.thread, None)
-        return kept
+        return Delivered(kept, attempt)
 
-    def _failed(self, error: DeliveryError) -> None:
+    def _unless_unsure(self, key: str, attempt: Attempt, error: DeliveryError) -> DeliveryError:
+        """Return the error; one that ends the tries of what may have arrived as often as it may."""
+        if error.permanent:
+            self._tried.discard(key)
+        if not attempt.unanswered:
+            return error
+        self._unsure[key] += 1
+        if self.channel.knows_repetitions:
+            return error
+        if self._unsure[key] >= UNSURE:
+            self._tried.discard(key)
+            return DeliveryError(f"{error}: {MAY_HAVE_ARRIVED}", permanent=True)
+        return DeliveryError(str(error), after=max(error.after or 0.0, ELSEWHERE_AFTER.total_seconds()))
+
+    def _failed(self, notification: Notification, error: DeliveryError, number: int) -> None:
         self._meters.add(SENT, channel=self.name, outcome="refused" if error.permanent else "failed")
-        if self.trouble is None or self.trouble.says != str(error):
-            log.warning("not delivered", channel=self.name, error=str(error), permanent=error.permanent)
+        facts = {**parcels.facts(self.name, notification, number), "error": scrubbed(str(error))}
+        if error.permanent:
+            log.error("notification given up", **facts)
+        elif number <= 1 or self.trouble is None or self.trouble.says != str(error):
+            log.warning("notification failed", **facts)
+        else:
+            log.debug("notification failed again", **facts)
 
     def _troubled(self, connection: Connection, parcel: Parcel, error: DeliveryError) -> None:
         """Write down trouble; what is refused or fails for long goes to another channel too."""
-        now = self._tools.clock.now()
-        self._failed(error)
+        now, notification = self._tools.clock.now(), read(parcel)
+        attempt = self._attempts.pop(parcel.key, Attempt())
+        self._failed(notification, error, parcel.tries)
         book.note_trouble(connection, self.name, str(error), now, permanent=error.permanent)
+        book.note_recipients(connection, self.name, attempt, now)
+        parcels.rewrite(connection, parcel, self.channel, attempt, self._unsure[parcel.key])
         if error.permanent or now - parcel.put >= ELSEWHERE_AFTER:
             self._tell_another(connection, parcel, str(error))
 
@@ -231,26 +395,3 @@ class Lane:
                 self._put_elsewhere = True
         except spool.UnreadableParcelError as error:
             spool.quarantined(connection, parcel, error, now)
-
-
-def read(parcel: Parcel) -> Notification:
-    """Return the message in a parcel. Raises ``UnreadableParcelError``."""
-    try:
-        return Notification.read(parcel.body)
-    except Exception as error:
-        raise spool.UnreadableParcelError(f"{type(error).__name__}: {error}") from error
-
-
-def reroute(connection: Connection, parcel: Parcel, channel: str, to: str, why: str, now: datetime) -> bool:
-    """
-    Put a message on another channel's lane too, with a word why; return whether it was put there now.
-
-    That is done once, and never with one that came from elsewhere itself. Raises ``UnreadableParcelError``.
-    """
-    told = read(parcel)
-    if told.receiver != channel or not book.reroute(connection, parcel.key, now):
-        return False
-    say = words(told.language)["rerouted"].format(channel=channel, why=why)
-    copy = replace(told, lines=(*told.lines, say), key=f"{told.key}~{to}")
-    spool.put(connection, lane_of(to), copy.key, copy.body(), now, told.thread)
-    return True

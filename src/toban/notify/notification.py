@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from toban.core.alerts import Alert
 from toban.core.labels import Labels
@@ -41,6 +41,10 @@ class Fact(NamedTuple):
     value: str
 
 
+APART: Final = "~"
+"""Stands in a key between that of a message, and what tells a copy from it: another channel, or one recipient."""
+
+
 @dataclass(frozen=True, slots=True)
 class Notification:
     """
@@ -73,6 +77,10 @@ class Notification:
     """The labels that its alerts were grouped by."""
     receiver: str = ""
     """The channel that it is for."""
+    only: tuple[str, ...] = ()
+    """Those recipients of the channel that still have to get it; nobody named means all."""
+    unsure: int = 0
+    """How many tries ended without an answer after it was handed over whole: each of them may have arrived."""
     again: bool = False
     """Whether it was tried before: it may have arrived without a word of that. Belongs to a try, not to the message."""
 
@@ -80,6 +88,11 @@ class Notification:
     def over(self) -> bool:
         """Whether this ends its thread."""
         return self.kind is Kind.RESOLVED
+
+    @property
+    def message(self) -> str:
+        """The key that all copies of this message for some of the recipients share."""
+        return self.key.partition(APART)[0]
 
     def body(self) -> dict[str, Any]:
         """Return it as plain data, for the spool."""
@@ -99,6 +112,8 @@ class Notification:
             "alerts": [alert.body() for alert in self.alerts],
             "group": dict(self.group),
             "receiver": self.receiver,
+            "only": list(self.only),
+            "unsure": self.unsure,
         }
 
     @classmethod
@@ -120,6 +135,8 @@ class Notification:
             alerts=tuple(Alert.read(alert) for alert in body["alerts"]),
             group=Labels(body["group"]),
             receiver=body["receiver"],
+            only=tuple(body.get("only", ())),
+            unsure=body.get("unsure", 0),
         )
 
 

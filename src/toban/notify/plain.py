@@ -55,7 +55,16 @@ def is_web(address: str) -> bool:
 
 
 def without(text: str, secrets: Iterable[str]) -> str:
-    """Return a text in which no secret is left, for messages about what came back."""
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+    """
+    Return a text in which no secret is left, for messages about what came back.
+
+    One of less than four characters stays: it is part of every other word, and gaps in those would tell what it is.
+    """
+    for secret in sorted({it for it in secrets if len(it) >= 4}, key=len, reverse=True):
         text = text.replace(secret, "[redacted]")
     return text
+
+
+def told(text: str, secrets: Iterable[str], most: int = 300) -> str:
+    """Return what a receiver said, on one line, without secrets and not too long."""
+    return shortened(without(one_line(text), secrets), most)

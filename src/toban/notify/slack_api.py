@@ -12,13 +12,26 @@ from pydantic import SecretStr
 from toban.core.errors import DeliveryError
 from toban.core.plain import mapping
 from toban.notify.channel import Tools
-from toban.notify.outcomes import as_json, asked, post, refused
-from toban.notify.plain import without
+from toban.notify.outcomes import as_json, asked, post, refused, said, text
+from toban.notify.plain import told
 
 AGAIN: Final = frozenset(
-    {"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"}
+    {
+        *("ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"),
+        "rollup_error",
+    }
 )
 """Slack's words after which another try may end otherwise."""
+
+REFUSALS: Final = AGAIN | {
+    *("invalid_payload", "invalid_payload_format", "no_text", "too_many_attachments", "invalid_blocks"),
+    *("invalid_attachments", "invalid_blocks_format", "msg_too_long", "missing_text_or_fallback_or_attachments"),
+    *("user_not_found", "channel_not_found", "channel_is_archived", "is_archived", "not_in_channel"),
+    *("action_prohibited", "posting_to_general_channel_denied", "restricted_action", "message_limit_exceeded"),
+    *("invalid_token", "invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired"),
+    *("no_service", "no_service_id", "no_team", "team_disabled", "missing_scope", "no_active_hooks", "rollup_error"),
+}
+"""What an incoming webhook says when it did not take a message: a receiver that is like Slack may say so with 2xx."""
 
 LOST: Final = frozenset({"message_not_found", "thread_not_found", "cant_update_message", "edit_window_closed"})
 """Slack's words for a message that can't be changed any more: a new one takes its place."""
@@ -123,18 +136,18 @@ class WebApi:
     async def _call(self, method: str, content: bytes, kind: str) -> tuple[dict[str, Any], httpx2.Response]:
         headers = {"content-type": kind, "authorization": f"Bearer {self._token}"}
         url = f"{self._address}/{method}"
-        response = await post(self._tools.http, url, content, headers, name=self._name, secrets=[self._token])
-        said = as_json(response)
-        if response.status_code != 200 or not isinstance(said, dict):
-            if response.is_success:
-                raise DeliveryError(f"{self._name}: {method}: the answer is no JSON")
-            raise refused(response, self._name, [self._token], self._tools.clock.now(), _error(said))
-        if said.get("ok") is not True:
-            raise self._trouble(method, said, response)
-        return said, response
+        response = await post(self._tools, url, content, headers, name=self._name, secrets=[self._token])
+        fields = as_json(response)
+        if not response.is_success:
+            raise refused(response, self._name, [self._token], self._tools.clock.now(), _error(fields))
+        if not isinstance(fields, dict):
+            raise DeliveryError(f"{self._name}: {method}: the answer is no JSON")
+        if fields.get("ok") is not True:
+            raise self._trouble(method, fields, response)
+        return fields, response
 
-    def _trouble(self, method: str, said: dict[str, Any], response: httpx2.Response) -> DeliveryError:
-        word = without(_error(said) or "no word why", [self._token])
+    def _trouble(self, method: str, fields: dict[str, Any], response: httpx2.Response) -> DeliveryError:
+        word = told(_error(fields) or "no word why", [self._token])
         if word in LOST:
             return LostError(f"{self._name}: {method}: {word}")
         remedy = _REMEDIES.get(word, "")
@@ -145,5 +158,14 @@ class WebApi:
         )
 
 
-def _error(said: Any) -> str:
-    return str(mapping(said).get("error", ""))[:200]
+def refusal(response: httpx2.Response) -> str:
+    """Return the word with which a receiver like Slack refuses a message in an answer of 2xx; nothing if it took it."""
+    fields = mapping(as_json(response))
+    if fields.get("ok") is False or fields.get("success") is False:
+        return _error(fields) or said(response)
+    word = text(response).strip()
+    return word if word in REFUSALS else ""
+
+
+def _error(fields: Any) -> str:
+    return str(mapping(fields).get("error", ""))[:200]

@@ -8,7 +8,8 @@ Parcels of the same line leave in the order in which they were put: the end of a
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -32,7 +33,8 @@ from sqlalchemy import (
     update,
 )
 
-from toban.core.errors import DeliveryError, TobanError
+from toban.core.beat import obey
+from toban.core.errors import DeliveryError, StateError, TobanError
 from toban.core.ports import Clock
 from toban.core.retrying import pause
 from toban.state import quarantine
@@ -143,6 +145,11 @@ def take_back(connection: Connection, lane: str, now: datetime) -> None:
     )
 
 
+def rewrite(connection: Connection, parcel: Parcel, body: Any) -> None:
+    """Change what waits to be sent: what a try brought is known at the next one, also after a restart."""
+    connection.execute(update(SPOOL).where(SPOOL.c.id == parcel.id).values(body=body))
+
+
 def _its_turn() -> ColumnElement[bool]:
     """Return the condition that nothing older waits on a parcel's line."""
     older = SPOOL.alias("older")
@@ -205,6 +212,11 @@ def late(connection: Connection, lane: str, before: datetime) -> list[tuple[Parc
     ]
 
 
+def stands(connection: Connection, lane: str, line: str) -> bool:
+    """Tell whether something waits on a line of a lane."""
+    return connection.execute(select(SPOOL.c.id).where(SPOOL.c.lane == lane, SPOOL.c.line == line)).first() is not None
+
+
 def peek(connection: Connection, lane: str, limit: int = 100) -> list[Parcel]:
     """Return the oldest parcels of a lane, due or not, without claiming them: for when nothing can be written."""
     rows = connection.execute(select(SPOOL).where(SPOOL.c.lane == lane).order_by(SPOOL.c.id).limit(limit))
@@ -238,34 +250,80 @@ async def work_off(
     *,
     clock: Clock,
     lease: timedelta = timedelta(minutes=1),
+    limit: timedelta | None = None,
     troubled: Troubled | None = None,
+    treat: Callable[[Parcel, Coroutine[Any, Any, None]], Awaitable[None]] | None = None,
 ) -> int:
     """
     Send what is due on a lane, one after the other; return how many tries that took.
 
     ``send`` raises ``DeliveryError`` when it did not work: permanent ones are dropped, others tried again later; what
     ``troubled`` writes is written with that. What ``send`` returns is done in the transaction that marks the parcel as
-    sent. It raises `UnreadableParcelError` for a parcel that goes into quarantine. Raises ``StateError`` when state is
+    sent. It raises `UnreadableParcelError` for a parcel that goes into quarantine. A try ends after ``limit``, which
+    is the lease unless given; one that takes longer than its lease renews it. ``treat`` is given each parcel with
+    what is to be done with it, and may let that go on beside those that follow. Raises ``StateError`` when state is
     away.
     """
     tries = 0
     while claimed := await state.transaction(partial(claim, lane=lane, now=clock.now(), lease=lease)):
         for parcel in claimed:
             tries += 1
-            await state.transaction(await _tried(parcel, send, lease, clock, troubled))
+            treatment = _treated(state, parcel, send, lease, limit or lease, clock, troubled)
+            await (treat(parcel, treatment) if treat else treatment)
+            obey()
     return tries
+
+
+async def _treated(
+    state: State,
+    parcel: Parcel,
+    send: Callable[[Parcel], Awaitable[Finish | None]],
+    lease: timedelta,
+    limit: timedelta,
+    clock: Clock,
+    troubled: Troubled | None,
+) -> None:
+    """Try to send a parcel, and mark it."""
+    async with _held(state, parcel, lease, clock):
+        finish = await _tried(parcel, send, limit, clock, troubled)
+    await state.transaction(finish)
+
+
+@asynccontextmanager
+async def _held(state: State, parcel: Parcel, lease: timedelta, clock: Clock) -> AsyncIterator[None]:
+    """Renew a parcel's lease as long as the block lasts: nobody else sends it meanwhile, however long it takes."""
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(lease.total_seconds() / 3)
+            try:
+                await state.transaction(partial(_renew, parcel=parcel, due=clock.now() + lease))
+            except StateError as error:
+                log.debug("a lease was not renewed", lane=parcel.lane, error=str(error))
+
+    renewing = asyncio.create_task(renew(), name=f"lease {parcel.lane}")
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        # It may be in the middle of a transaction, which must not come after the one that marks the parcel.
+        await asyncio.wait([renewing])
+
+
+def _renew(connection: Connection, parcel: Parcel, due: datetime) -> None:
+    connection.execute(update(SPOOL).where(SPOOL.c.id == parcel.id, SPOOL.c.lent).values(due=due))
 
 
 async def _tried(
     parcel: Parcel,
     send: Callable[[Parcel], Awaitable[Finish | None]],
-    lease: timedelta,
+    limit: timedelta,
     clock: Clock,
     troubled: Troubled | None,
 ) -> Finish:
     """Try to send a parcel and return how to mark it."""
     try:
-        async with asyncio.timeout(lease.total_seconds()):
+        async with asyncio.timeout(limit.total_seconds()):
             finish = await send(parcel)
     except UnreadableParcelError as caught:
         log.exception("a parcel can't be read: it is put in quarantine", lane=parcel.lane)
@@ -273,7 +331,7 @@ async def _tried(
     except DeliveryError as caught:
         error = caught
     except TimeoutError:
-        error = DeliveryError(f"no end after {lease}")
+        error = DeliveryError(f"no end after {limit}")
     else:
         return _both(finish, partial(mark_sent, parcel=parcel))
 

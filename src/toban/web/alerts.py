@@ -87,7 +87,16 @@ class Alerts:
                         "name": lane.name,
                         "kind": lane.channel.kind,
                         "waiting": lane.waiting.many,
-                        "trouble": lane.trouble.says if lane.trouble else "",
+                        "trouble": lane.says,
+                        "recipients": [
+                            {
+                                "name": it.name,
+                                "trouble": it.says,
+                                "since": it.since.isoformat(),
+                                "permanent": it.permanent,
+                            }
+                            for it in lane.refused.values()
+                        ],
                     }
                     for lane in self._dispatching.lanes.values()
                 ],

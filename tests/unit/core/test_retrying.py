@@ -21,7 +21,17 @@ def test_the_pause_grows_and_has_an_end(tries, asked, chance):
 
 @pytest.mark.parametrize(
     ("said", "seconds"),
-    [("7", 7), ("", None), ("soon", None), ("Thu, 01 Jan 2026 00:00:30 GMT", 30), ("Wed, 31 Dec 2025 00:00:00 GMT", 0)],
+    [
+        ("7", 7),
+        ("1.5", 1.5),
+        ("0", 0),
+        ("-5", None),
+        ("9" * 30, 1e9),
+        ("", None),
+        ("soon", None),
+        ("Thu, 01 Jan 2026 00:00:30 GMT", 30),
+        ("Wed, 31 Dec 2025 00:00:00 GMT", 0),
+    ],
 )
 def test_a_receiver_asks_in_seconds_or_by_a_date(said, seconds):
     """

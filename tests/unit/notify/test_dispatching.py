@@ -4,6 +4,7 @@ import random
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.fakes import FakeClock
 from tests.judged import BEGAN, DOWN, loaded
@@ -134,6 +135,62 @@ async def test_channels_in_trouble_rest_between_their_tries(tmp_path, receivers)
     await life.close()
     assert rung == []
     assert rounds < 100
+
+
+async def test_the_log_has_a_line_for_each_alert_and_each_message(tmp_path, receivers):
+    """
+    What fires, is acknowledged and is over; what was sent, what failed and why, and what was given up.
+    """
+    clock = FakeClock()
+    moods = ["broken", "broken", "ok", "ok", "refused"]
+    receivers["slack"].mood = lambda: moods.pop(0) if moods else "ok"
+    life = Life(DOWN, loaded('up{job="web"} 1x4 0x40 1x100'), tmp_path, clock)
+    with capture_logs() as logged:
+        await life.until(at(600))
+        (alert,) = (it for it in life.ledger.alerts() if it.name == "down")
+        await life.evaluating.acknowledge(alert.fingerprint, "ann@example.com", "I look")
+        await life.until(at(1800))
+    await life.close()
+    about = [it for it in logged if it.get("alert") == "down"]
+    assert {it["fingerprint"] for it in about} == {alert.fingerprint}
+    assert [it["event"] for it in about if it["event"].startswith("alert ")] == [
+        "alert firing",
+        "alert acknowledged",
+        "alert resolved",
+    ]
+    assert [(it["event"], it["kind"], it["attempt"]) for it in about if it["event"].startswith("notification ")] == [
+        ("notification failed", "firing", 1),
+        ("notification failed again", "firing", 2),
+        ("notification sent", "firing", 3),
+        ("notification sent", "acknowledged", 1),
+        ("notification given up", "resolved", 1),
+    ]
+    assert [it["error"] for it in about if "error" in it] == ["slack: answered 500"] * 2 + ["slack: answered 404"]
+    assert {it["channel"] for it in about if "channel" in it} == {"slack"}
+    assert "ann@example.com" not in str(logged)
+
+
+async def test_an_alert_that_is_told_again_is_logged_once(tmp_path, receivers, monkeypatch):
+    """
+    As after state was away: the feed tells what was heard directly.
+    """
+    clock = FakeClock()
+    life = Life(DOWN, loaded('up{job="web"} 1x4 0x400'), tmp_path, clock)
+    await life.until(at(45))
+    there = life.state.transaction
+
+    async def away(work):
+        raise StateError("state: the disk is full")
+
+    with capture_logs() as logged:
+        monkeypatch.setattr(life.state, "transaction", away)
+        await life.until(at(300))
+        monkeypatch.setattr(life.state, "transaction", there)
+        await life.until(at(900))
+    await life.close()
+    assert [it["event"] for it in logged if it.get("alert") == "down" and it["event"].startswith("alert ")] == [
+        "alert firing"
+    ]
 
 
 async def _tally(folder, clock, lane):

@@ -1,14 +1,17 @@
 """Whatever Apprise reaches: LINE, Teams, Discord and a hundred more. https://appriseit.com/services/."""
 
 import asyncio
+import re
 from types import ModuleType
 from typing import Any, Final, Literal
 
 from toban.core.errors import DeliveryError
+from toban.core.retrying import AGAIN
 from toban.core.section import Secret
 from toban.notify.channel import Channel, Handle, Proof, Tools
 from toban.notify.notification import Notification
-from toban.notify.plain import one_line, without
+from toban.notify.outcomes import hidden
+from toban.notify.plain import one_line, told
 from toban.notify.wording import words
 
 EXTRA: Final = "pip install 'toban[apprise]'"
@@ -52,10 +55,13 @@ class Apprise(Channel):
                 )
             )
 
-        # Its plugins wait in `requests`, four seconds at a time.
-        if not await asyncio.to_thread(deliver):
-            why = without(one_line("; ".join(said))[:300], [self.url.get_secret_value()]) or "it does not say why"
-            raise DeliveryError(f"{self.name}: not delivered: {why}", permanent=False)
+        # Its plugins wait in `requests`, four seconds at a time; a thread that is given up goes on.
+        tools.attempt.unanswered = True
+        delivered = await asyncio.to_thread(deliver)
+        tools.attempt.unanswered = False
+        if not delivered:
+            why = told("; ".join(said), hidden(self.url.get_secret_value())) or "it does not say why"
+            raise DeliveryError(f"{self.name}: not delivered: {why}", permanent=_is_final(why))
         return {}
 
     async def prove(self, tools: Tools) -> Proof:
@@ -91,6 +97,12 @@ def _library() -> ModuleType | None:
     except ImportError:
         return None
     return apprise
+
+
+def _is_final(why: str) -> bool:
+    """Tell whether Apprise's log names a status of HTTP after which another try would end the same."""
+    found = re.search(r"\berror=(4\d\d)\b", why)
+    return found is not None and int(found[1]) not in AGAIN
 
 
 def _body(notification: Notification) -> str:

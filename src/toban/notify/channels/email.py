@@ -3,36 +3,22 @@
 import hashlib
 import html
 import ssl
-from collections.abc import Mapping
-from email import policy
+from collections.abc import Sequence
+from datetime import timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Final, Literal, Self
 
-import aiosmtplib
-import structlog
-from aiosmtplib.errors import (
-    SMTPAuthenticationError,
-    SMTPDataError,
-    SMTPException,
-    SMTPHeloError,
-    SMTPNotSupported,
-    SMTPRecipientsRefused,
-    SMTPResponseException,
-    SMTPSenderRefused,
-)
 from pydantic import model_validator
 
 from toban.core.errors import DeliveryError
-from toban.core.network import reason
-from toban.core.section import Secret, Text
+from toban.core.section import Duration, Secret, Text
 from toban.notify.channel import Channel, Handle, Proof, Receiver, Sealed, Tools
 from toban.notify.notification import Notification
-from toban.notify.plain import is_web, one_line, shortened, without
+from toban.notify.plain import is_web, one_line, shortened
+from toban.notify.smtp import WRITTEN, Conversation, Server, envelope
 from toban.notify.wording import words
-
-log = structlog.get_logger("toban.notify")
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _SUBJECT: Final = 180
@@ -71,6 +57,16 @@ class Email(Channel):
     to: tuple[Text, ...]
     """Who gets them."""
 
+    timeout: Duration = timedelta(seconds=30)
+    """How long the server may take to be connected to, and to answer each command."""
+
+    confirmation: Duration = timedelta(minutes=10)
+    """
+    How long the server may take to answer after a mail, which decides whether it took it.
+
+    RFC 5321 says ten minutes; other mails go out meanwhile.
+    """
+
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
         if self.tls == "none" and self.host not in LOOPBACK:
@@ -84,57 +80,53 @@ class Email(Channel):
                 raise ValueError(f"{address!r} is no mail address: write it like toban <alerts@example.com>")
         return self
 
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Each may be refused alone."""
+        return self.to
+
+    @property
+    def longest(self) -> timedelta:
+        """A dozen commands and one for each recipient, and the last answer."""
+        return (12 + len(self.to)) * self.timeout + self.confirmation
+
     async def send(self, notification: Notification, handle: Handle, tools: Tools) -> Handle:
         """
-        Send it to whoever has not got it yet.
+        Send it to its recipients, in one mail.
 
-        Who is refused for good is remembered and passed over; who is refused for now gets the same message later, and
-        nobody twice.
+        What the server answered after the mail decides: how the conversation ends then changes nothing.
         """
-        had = set(handle.get("reached", ())) if handle.get("key") == notification.key else set()
-        refused: dict[str, str] = dict(handle.get("refused", {}))
-        left = [address for address in self.to if address not in had]
-        message = dressed(notification, self.sender, self.to, tools.environment)
-        try:
-            async with _Connected(self) as client:
-                failed = await _sent(client, message, self.sender, left)
-        except DeliveryError:
-            raise
-        except (SMTPException, OSError, ValueError) as error:
-            raise self._trouble(error) from error
-        for address, (code, words_) in failed.items():
-            refused[address] = f"{code} {words_}"
-            log.warning("a recipient was refused", channel=self.name, to=address, code=code, says=words_[:200])
-        for address in set(left) - set(failed):
-            refused.pop(address, None)
-        if failed and len(failed) == len(left) and not had:
-            permanent = all(code >= 500 for code, _ in failed.values())
-            raise DeliveryError(f"{self.name}: no recipient was accepted: {_told(failed)}", permanent=permanent)
-        return {"key": notification.key, "reached": sorted((had | set(left)) - set(failed)), "refused": refused}
+        wanted = [address for address in self.to if not notification.only or address in notification.only]
+        if not wanted:
+            return handle  # who was to get it is no recipient any more
+        async with self._conversation() as conversation:
+            shown = self.to if conversation.takes_utf8 else [it for it in self.to if envelope(it).isascii()]
+            message = dressed(notification, self.sender, shown, tools.environment)
+            await conversation.send(self.sender, wanted, message, tools.attempt)
+        refused = {recipient: refusal.says for recipient, refusal in tools.attempt.refused.items()}
+        return {"key": notification.key, "reached": sorted(tools.attempt.accepted), "refused": refused}
 
-    def _trouble(self, error: Exception) -> DeliveryError:
-        secret = self.password.get_secret_value() if self.password else ""
-        if isinstance(error, SMTPAuthenticationError):
-            # Trying again would lock the account.
-            said = f"the server does not accept the user and password ({error.code})"
-            return DeliveryError(f"{self.name}: {said}", permanent=error.code >= 500)
-        if isinstance(error, SMTPNotSupported) or "extension not supported" in str(error):
-            return DeliveryError(f"{self.name}: the server offers no {self.tls.upper()}", permanent=True)
-        if isinstance(error, ssl.SSLError):
-            return DeliveryError(f"{self.name}: {reason(error)}")
-        if isinstance(error, SMTPResponseException):
-            final = isinstance(error, SMTPSenderRefused | SMTPDataError | SMTPHeloError)
-            told = without(shortened(one_line(error.message), 200), [secret])
-            return DeliveryError(f"{self.name}: {error.code} {told}", permanent=final and error.code >= 500)
-        return DeliveryError(f"{self.name}: {without(shortened(one_line(reason(error)), 200), [secret])}")
+    def _conversation(self) -> Conversation:
+        """Return a conversation to be begun. Raises ``DeliveryError``."""
+        context = ssl.create_default_context()
+        try:
+            if self.ca:
+                context.load_verify_locations(self.ca)
+        except (OSError, ssl.SSLError) as error:
+            raise DeliveryError(f"{self.name}: ca: {self.ca}: {error}") from error
+        password = self.password.get_secret_value() if self.password else ""
+        server = Server(
+            self.host, self.port, self.tls, context, self.username, password, self.timeout, self.confirmation
+        )
+        return Conversation(self.name, server)
 
     async def prove(self, tools: Tools) -> Proof:
         """Connect, encrypt, and log in."""
         try:
-            async with _Connected(self) as client:
-                await client.noop()
-        except (SMTPException, OSError, ValueError) as error:
-            return Proof(ok=False, says=str(self._trouble(error)))
+            async with self._conversation():
+                pass
+        except DeliveryError as error:
+            return Proof(ok=False, says=str(error))
         how = "logged in at" if self.username else "connected to"
         return Proof(ok=True, says=f"{how} {self.host}; whether it takes mail to all recipients shows when one is sent")
 
@@ -155,68 +147,12 @@ class Email(Channel):
         return Receiver("email_configs", parts, lost if self.tls == "tls" and self.port != 465 else "")
 
 
-class _Connected:
-    """A conversation with a mail server, as long as the block lasts."""
-
-    def __init__(self, channel: Email) -> None:
-        context = ssl.create_default_context()
-        if channel.ca:
-            context.load_verify_locations(channel.ca)
-        self._channel = channel
-        self._client = aiosmtplib.SMTP(
-            hostname=channel.host,
-            port=channel.port,
-            use_tls=channel.tls == "tls",
-            start_tls=channel.tls == "starttls",
-            tls_context=context,
-            timeout=channel.timeout.total_seconds(),
-            # Asking the system for its own name can take long.
-            local_hostname="toban.invalid",
-        )
-
-    async def __aenter__(self) -> aiosmtplib.SMTP:
-        await self._client.connect()
-        if self._channel.username:
-            password = self._channel.password.get_secret_value() if self._channel.password else ""
-            await self._client.login(self._channel.username, password)
-        return self._client
-
-    async def __aexit__(self, *_: object) -> None:
-        try:
-            if self._client.is_connected:
-                await self._client.quit()
-        except SMTPException:
-            self._client.close()  # what was to be sent is sent; how the server says good-bye is its affair
-
-
-async def _sent(
-    client: aiosmtplib.SMTP, message: EmailMessage, sender: str, to: list[str]
-) -> Mapping[str, tuple[int, str]]:
-    """Send to some recipients and return those who were refused, with the server's words."""
-    try:
-        answers, _ = await client.send_message(message, sender=_bare(sender), recipients=[_bare(it) for it in to])
-        failed = {address: (answer.code, answer.message) for address, answer in answers.items()}
-    except SMTPRecipientsRefused as error:
-        failed = {it.recipient: (it.code, it.message) for it in error.recipients}
-    by_address = {_bare(it): it for it in to}
-    return {by_address.get(address, address): (code, said) for address, (code, said) in failed.items()}
-
-
-def _bare(address: str) -> str:
-    """Return the address alone: `Ann <ann@example.com>` is ann@example.com."""
-    return address.rpartition("<")[2].rstrip("> ")
-
-
-def _told(failed: Mapping[str, tuple[int, str]]) -> str:
-    return shortened("; ".join(f"{address}: {code} {one_line(said)}" for address, (code, said) in failed.items()), 300)
-
-
-def dressed(notification: Notification, sender: str, to: tuple[str, ...], environment: str) -> EmailMessage:
+def dressed(notification: Notification, sender: str, to: Sequence[str], environment: str) -> EmailMessage:
     """Return a message as a mail: the subject stays the same over its thread, the state is its first line."""
-    domain = _bare(sender).rpartition("@")[2] or "toban.invalid"
+    domain = envelope(sender).rpartition("@")[2] or "toban.invalid"
     root = f"<toban-{_mark(notification.thread)}@{domain}>"
-    own = root if notification.number == 0 else f"<toban-{_mark(notification.key)}@{domain}>"
-    message = EmailMessage(policy=policy.SMTP.clone(cte_type="7bit"))
+    own = root if notification.number == 0 else f"<toban-{_mark(notification.message)}@{domain}>"
+    message = EmailMessage(policy=WRITTEN)
     message["Subject"] = shortened(f"[{environment}] {one_line(notification.title)}", _SUBJECT)
     message["From"] = sender
     message["To"] = ", ".join(to)

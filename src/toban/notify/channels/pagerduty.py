@@ -8,10 +8,12 @@ import structlog
 from pydantic import AfterValidator, SecretStr
 
 from toban.core.alerts import Alert
+from toban.core.errors import DeliveryError
+from toban.core.plain import mapping
 from toban.core.section import Address, Secret
 from toban.notify.channel import Channel, Handle, Proof, Receiver, Sealed, Tools
 from toban.notify.notification import Kind, Notification
-from toban.notify.outcomes import post, refused
+from toban.notify.outcomes import PAGE, as_json, is_page, post, refused, said
 from toban.notify.plain import shortened
 from toban.notify.reaching import reached
 
@@ -19,6 +21,8 @@ log = structlog.get_logger("toban.notify")
 
 LARGEST: Final = 500_000
 """Bytes: PagerDuty takes 512 KB."""
+REFUSALS: Final = {"invalid event": True, "unrecognized object": True, "throttle exceeded": False}
+"""PagerDuty's words, whatever the status that comes with them, and whether another try would end the same."""
 _SUMMARY: Final = 1024
 
 
@@ -44,6 +48,11 @@ class Pagerduty(Channel):
 
     api: Address = "https://events.pagerduty.com"
     """Where events go; https://events.eu.pagerduty.com for accounts in the EU."""
+
+    @property
+    def knows_repetitions(self) -> bool:
+        """It does, by the `dedup_key`."""
+        return True
 
     async def send(self, notification: Notification, handle: Handle, tools: Tools) -> Handle:
         """
@@ -110,9 +119,19 @@ class Pagerduty(Channel):
         key = self.key.get_secret_value()
         headers = {"content-type": "application/json"}
         url = self.api.rstrip("/") + path
-        response = await post(tools.http, url, body, headers, name=self.name, secrets=[key])
-        if response.status_code != 202:
-            raise refused(response, self.name, [key], tools.clock.now())
+        response = await post(tools, url, body, headers, name=self.name, secrets=[key])
+        if response.status_code == 202:
+            return
+        now = tools.clock.now()
+        if not response.is_success:
+            raise refused(response, self.name, [key], now)
+        if is_page(response):
+            raise DeliveryError(f"{self.name}: {PAGE.format(status=response.status_code, service='PagerDuty')}")
+        # A proxy may answer 200, and may pass on a refusal so.
+        status = str(mapping(as_json(response)).get("status", "")).lower()
+        if status in REFUSALS:
+            words = f"{status}: {said(response)}"
+            raise refused(response, self.name, [key], now, words, permanent=REFUSALS[status])
 
     async def prove(self, tools: Tools) -> Proof:
         """Connect."""

@@ -11,10 +11,10 @@ from toban.core.errors import DeliveryError
 from toban.core.section import Address, Secret, Text
 from toban.notify.channel import Channel, Handle, Proof, Receiver, Sealed, Tools
 from toban.notify.notification import Kind, Link, Notification
-from toban.notify.outcomes import post, refused
+from toban.notify.outcomes import PAGE, hidden, is_page, post, refused
 from toban.notify.plain import is_web, shortened
 from toban.notify.reaching import reached
-from toban.notify.slack_api import LostError, WebApi, marked, missing
+from toban.notify.slack_api import AGAIN, LostError, WebApi, marked, missing, refusal
 from toban.notify.wording import words
 
 log = structlog.get_logger("toban.notify")
@@ -74,6 +74,11 @@ class Slack(Channel):
         if (self.webhook is None) is (self.token is None):
             raise ValueError("it needs either `webhook` or `token`")
         return self
+
+    @property
+    def knows_repetitions(self) -> bool:
+        """A bot looks for what it posted; whoever is behind a webhook can't be asked."""
+        return self.token is not None
 
     async def send(self, notification: Notification, handle: Handle, tools: Tools) -> Handle:
         """
@@ -148,11 +153,16 @@ class Slack(Channel):
     async def _to_webhook(self, body: dict[str, Any], tools: Tools) -> None:
         url = self.webhook.get_secret_value() if self.webhook else ""
         headers = {"content-type": "application/json"}
-        response = await post(tools.http, url, orjson.dumps(body), headers, name=self.name, secrets=[url])
-        if response.status_code != 200 or response.text != "ok":
-            if response.is_success:
-                raise DeliveryError(f"{self.name}: answered 200, but not `ok`")
-            raise refused(response, self.name, [url], tools.clock.now())
+        response = await post(tools, url, orjson.dumps(body), headers, name=self.name, secrets=[])
+        now = tools.clock.now()
+        if not response.is_success:
+            raise refused(response, self.name, hidden(url), now)
+        if is_page(response):
+            # Some receiver may have the message all the same.
+            tools.attempt.unanswered = True
+            raise DeliveryError(f"{self.name}: {PAGE.format(status=response.status_code, service='Slack')}")
+        if word := refusal(response):
+            raise refused(response, self.name, hidden(url), now, word, permanent=word not in AGAIN)
 
     async def prove(self, tools: Tools) -> Proof:
         """Ask who the bot is; a webhook can only be connected to."""

@@ -13,7 +13,7 @@ from toban.core.labels import common
 from toban.core.section import Address, Secret, Text
 from toban.notify.channel import Channel, Handle, Proof, Receiver, Sealed, Tools
 from toban.notify.notification import Notification
-from toban.notify.outcomes import post, refused
+from toban.notify.outcomes import hidden, post, refused
 from toban.notify.reaching import reached
 
 MOST: Final = 500
@@ -42,18 +42,24 @@ class Webhook(Channel):
     headers: dict[str, Text] = Field(default_factory=dict)
     """More headers."""
 
+    @property
+    def knows_repetitions(self) -> bool:
+        """It can: by the header `Idempotency-Key`, or by Alertmanager's `groupKey`."""
+        return True
+
     async def send(self, notification: Notification, handle: Handle, tools: Tools) -> Handle:
         """Post it."""
         body = orjson.dumps(body_of(notification, tools.address))
         headers = {**self.headers, "content-type": "application/json", "idempotency-key": notification.key}
-        secrets = []
+        secrets = [*hidden(self.url), *self.headers.values()]
         if self.token:
-            secrets.append(self.token.get_secret_value())
-            headers["authorization"] = f"Bearer {secrets[0]}"
+            token = self.token.get_secret_value()
+            secrets.append(token)
+            headers["authorization"] = f"Bearer {token}"
         if self.secret:
             key = self.secret.get_secret_value().encode()
             headers["x-toban-signature"] = f"sha256={hmac.new(key, body, hashlib.sha256).hexdigest()}"
-        response = await post(tools.http, self.url, body, headers, name=self.name, secrets=secrets)
+        response = await post(tools, self.url, body, headers, name=self.name, secrets=secrets)
         if not response.is_success:
             raise refused(response, self.name, secrets, tools.clock.now())
         return {}

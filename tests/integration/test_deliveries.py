@@ -1,0 +1,483 @@
+"""What becomes of a message, from the outbox to its recipients, with mail servers and services of every mood."""
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+
+import httpx2
+import pytest
+from aiosmtplib.protocol import SMTPProtocol
+
+from tests.fake_http import FakeService, Reply, half, late, says
+from tests.fake_pagerduty import FakePagerDuty
+from tests.fake_slack import FakeSlack
+from tests.fake_smtp import ScriptedSmtp
+from tests.fakes import FakeClock
+from tests.integration.test_channels import AT, Listening, message
+from toban.core.errors import DeliveryError
+from toban.core.meters import Meters
+from toban.notify import lanes
+from toban.notify.channel import Tools
+from toban.notify.channels.apprise import Apprise
+from toban.notify.channels.email import Email
+from toban.notify.channels.pagerduty import Pagerduty
+from toban.notify.channels.slack import Slack
+from toban.notify.channels.webhook import Webhook
+from toban.notify.lanes import ELSEWHERE_AFTER, Lane
+from toban.notify.notification import Kind, Notification
+from toban.notify.parcels import lane_of
+from toban.state import spool
+from toban.state.databases import Sqlite
+from toban.state.door import State
+
+ANN, BOB = "ann@example.com", "bob@example.com"
+DAY = 86_400
+
+
+class Life:
+    """One life of a channel's lane over a folder and a clock that outlive it."""
+
+    def __init__(self, channel, folder, clock):
+        self.clock = clock
+        self.state = State(Sqlite(folder / "toban.db"), clock, Meters())
+        self.http = httpx2.AsyncClient(timeout=0.3)
+        self.lane = Lane(channel, "spare", self.state, Tools(self.http, clock), Meters(), lambda _: None)
+
+    async def put(self, *messages):
+        def work(connection):
+            for it in messages:
+                spool.put(connection, lane_of("ops"), it.key, it.body(), self.clock.now(), it.thread)
+
+        await self.state.transaction(work)
+
+    async def tries(self, many=1, seconds=3600):
+        """Let the lane send what is due, so many times with so much time between."""
+        for _ in range(many):
+            await self.lane.work_off()
+            self.clock.advance(seconds)
+        await self.lane.work_off()
+
+    async def elsewhere(self):
+        """Return what was put on the other channel's lane."""
+        waiting = await self.state.transaction(lambda connection: spool.peek(connection, lane_of("spare")))
+        return [Notification.read(it.body) for it in waiting]
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        await self.http.aclose()
+        await self.state.__aexit__(None, None, None)
+
+
+@pytest.fixture
+def clock():
+    return FakeClock(AT)
+
+
+def mailer(mail, *to, **other):
+    fields = {"host": "127.0.0.1", "port": mail.port, "tls": "none", "sender": "toban <t@example.com>", "name": "ops"}
+    return Email(**{**fields, "to": to or (ANN,), **other})
+
+
+# What decides whether a mail was taken
+
+
+@pytest.mark.parametrize("end", ["hang", "close", "trickle", "500 5.5.1 what?", "421 4.4.2 closing", "nonsense"])
+async def test_a_mail_that_was_accepted_is_sent_whatever_quit_does(tmp_path, clock, end, monkeypatch):
+    monkeypatch.setattr("toban.notify.smtp.QUIT", 0.05)
+    async with ScriptedSmtp({"QUIT": [end] * 9}) as mail, Life(mailer(mail), tmp_path, clock) as life:
+        await life.put(message())
+        await life.tries(3)
+        assert len(mail.mails) == 1
+        assert (life.lane.waiting.many, life.lane.says) == (0, "")
+
+
+async def test_a_late_answer_is_waited_for_and_others_go_on_meanwhile(tmp_path, clock, monkeypatch):
+    """
+    Another thread's message passes; one of the same thread waits for its turn.
+    """
+    monkeypatch.setattr(lanes, "HELD_UP", 0.02)
+    async with ScriptedSmtp({".": ["hang"]}) as mail, Life(mailer(mail), tmp_path, clock) as life:
+        await life.put(message(), message(Kind.RESOLVED, 1), message(thread="other", key="other.0.ops"))
+        running = asyncio.create_task(life.lane.run())
+        await mail.until(lambda: len(mail.mails) == 2)
+        assert mail.got(ANN) == ["firing", "firing"]
+        mail.go_on.set()
+        await mail.until(lambda: len(mail.mails) == 3)
+        assert mail.got(ANN)[2] == "resolved"
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+@pytest.mark.parametrize("end", ["hang", "close", "trickle", "nonsense"])
+async def test_a_mail_whose_answer_is_missing_comes_twice_at_most(tmp_path, clock, end):
+    """
+    However often it is tried, and then it is told elsewhere; the one after it is sent all the same.
+    """
+    script = {".": [end] * 2}
+    async with ScriptedSmtp(script) as mail:
+        channel = mailer(mail, confirmation=timedelta(milliseconds=150))
+        async with Life(channel, tmp_path, clock) as life:
+            await life.put(message())
+            await life.lane.work_off()
+            clock.advance(ELSEWHERE_AFTER.total_seconds() - 1)
+            await life.lane.work_off()
+            assert len(mail.mails) == 1
+        async with Life(channel, tmp_path, clock) as life:
+            await life.tries(5)
+            assert len(mail.mails) == 2
+            assert "it was sent twice and may have arrived" in life.lane.says
+            assert life.lane.waiting.many == 0
+            (told,) = await life.elsewhere()
+            assert "may have arrived" in told.lines[-1]
+            await life.put(message(Kind.RESOLVED, 1))
+            await life.tries()
+            assert mail.got(ANN) == ["firing", "firing", "resolved"]
+            assert life.lane.says == ""
+
+
+async def test_a_stop_while_the_answer_is_waited_for_counts_too(tmp_path, clock):
+    """
+    Three lives, each of which is stopped while the server keeps silent about the mail: two copies.
+    """
+    async with ScriptedSmtp({".": ["hang"] * 9}) as mail:
+        for _ in range(3):
+            async with Life(mailer(mail), tmp_path, clock) as life:
+                if not mail.mails:
+                    await life.put(message())
+                before = len(mail.mails)
+                running = asyncio.create_task(life.lane.run())
+                if before < 2:
+                    await mail.until(lambda before=before: len(mail.mails) > before)
+                running.cancel()
+                with suppress(asyncio.CancelledError):
+                    await running
+        async with Life(mailer(mail), tmp_path, clock) as life:
+            await life.tries(2)
+            assert len(mail.mails) == 2
+            assert life.lane.waiting.many == 0
+            assert len(await life.elsewhere()) == 1
+
+
+@pytest.mark.parametrize("nth", range(1, 9))
+async def test_a_stop_is_obeyed_that_comes_with_an_answer(tmp_path, clock, monkeypatch, nth):
+    """
+    `asyncio.wait_for` of Python 3.11 drops such a cancel, and the lane went on for ever.
+    """
+    received, told = SMTPProtocol.data_received, []
+
+    def data_received(self, data):
+        received(self, data)
+        told.append(data)
+        if len(told) == nth:
+            running.cancel()
+
+    monkeypatch.setattr(SMTPProtocol, "data_received", data_received)
+    async with ScriptedSmtp() as mail, Life(mailer(mail), tmp_path, clock) as life:
+        await life.put(message(), message(thread="other", key="other.0.ops"))
+        running = asyncio.create_task(life.lane.run())
+        await asyncio.wait([running], timeout=5)
+        ended = running.done()
+        while not running.done():
+            running.cancel()
+            await asyncio.wait([running], timeout=0.1)
+        assert ended
+
+
+@pytest.mark.parametrize(
+    ("step", "reply"),
+    [
+        ("GREETING", "421 4.3.2 not available"),
+        ("GREETING", "close"),
+        ("MAIL", "451 4.3.0 later"),
+        (f"RCPT {ANN}", "450 4.2.0 greylisted"),
+        (f"RCPT {ANN}", "421 4.7.0 closing"),
+        ("DATA", "421 4.4.2 timeout"),
+        ("DATA", "close"),
+        (".", "451 4.3.0 try again"),
+        (".", "452 4.3.1 no room"),
+    ],
+)
+async def test_what_is_refused_for_now_is_sent_once_later(tmp_path, clock, step, reply):
+    async with ScriptedSmtp({step: [reply]}) as mail, Life(mailer(mail), tmp_path, clock) as life:
+        await life.put(message())
+        await life.lane.work_off()
+        assert life.lane.waiting.many == 1
+        assert reply == "close" or reply.split(maxsplit=1)[1] in life.lane.says
+        await life.tries(2)
+        assert (life.lane.waiting.many, life.lane.says) == (0, "")
+        assert mail.got(ANN) == ["firing"] * (2 if step == "." else 1)  # the fake counts what it refused after the dot
+
+
+@pytest.mark.parametrize("step", ["GREETING", "MAIL", f"RCPT {ANN}", "DATA", "."])
+async def test_what_is_refused_for_good_is_tried_once_and_told_in_the_servers_words(tmp_path, clock, step):
+    async with ScriptedSmtp({step: ["554 5.7.1 your address is blocked"] * 9}) as mail:
+        async with Life(mailer(mail), tmp_path, clock) as life:
+            await life.put(message())
+            await life.tries(3)
+            assert "554 5.7.1 your address is blocked" in life.lane.says
+            assert life.lane.waiting.many == 0
+            assert len(await life.elsewhere()) == 1
+        assert mail.said("EHLO") <= 1
+
+
+# Each recipient's fate
+
+
+@pytest.mark.parametrize("reply", ["452 4.5.3 too many recipients", "450 4.2.0 greylisted", "451 4.7.1 try later"])
+async def test_who_is_refused_for_now_gets_it_later_and_nobody_twice(tmp_path, clock, reply):
+    """
+    Also through a restart; what comes meanwhile reaches the others at once, and everybody in order.
+    """
+    async with ScriptedSmtp({f"RCPT {BOB}": [reply] * 2}) as mail:
+        channel = mailer(mail, ANN, BOB)
+        async with Life(channel, tmp_path, clock) as life:
+            await life.put(message())
+            await life.lane.work_off()
+            assert (mail.got(ANN), mail.got(BOB)) == (["firing"], [])
+            assert f"{BOB}: {reply}" in life.lane.says
+            await life.put(message(Kind.RESOLVED, 1))
+            await life.lane.work_off()
+            assert (mail.got(ANN), mail.got(BOB)) == (["firing", "resolved"], [])
+        async with Life(channel, tmp_path, clock) as life:
+            await life.tries(2)
+            assert (mail.got(ANN), mail.got(BOB)) == (["firing", "resolved"], ["firing", "resolved"])
+            assert (life.lane.waiting.many, life.lane.says) == (0, "")
+        assert mail.said(f"RCPT TO:<{ANN}>") == 2
+        ids = {mail.message["Message-ID"] for mail in mail.mails}
+        assert len(ids) == 2
+
+
+async def test_a_recipient_who_is_refused_for_good_shows_until_it_is_accepted(tmp_path, clock):
+    """
+    In the server's words, and it is not tried again with the same message.
+    """
+    async with ScriptedSmtp({f"RCPT {BOB}": ["550 5.1.1 user unknown"]}) as mail:
+        channel = mailer(mail, ANN, BOB)
+        async with Life(channel, tmp_path, clock) as life:
+            await life.put(message())
+            await life.tries(3)
+            assert mail.said("MAIL") == 1
+        async with Life(channel, tmp_path, clock) as life:
+            await life.tries()
+            assert life.lane.says == f"{BOB} is refused: 550 5.1.1 user unknown"
+            assert life.lane.refused[BOB].permanent
+            await life.put(message(Kind.RESOLVED, 1))
+            await life.tries()
+            assert life.lane.says == ""
+        assert mail.got(BOB) == ["resolved"]
+
+
+async def test_of_recipients_who_are_all_refused_only_those_for_now_are_tried_again(tmp_path, clock):
+    script = {f"RCPT {ANN}": ["450 4.2.0 greylisted"], f"RCPT {BOB}": ["550 5.1.1 user unknown"] * 9}
+    async with ScriptedSmtp(script) as mail, Life(mailer(mail, ANN, BOB), tmp_path, clock) as life:
+        await life.put(message())
+        await life.tries(3)
+        assert mail.got(ANN) == ["firing"]
+        assert (mail.said(f"RCPT TO:<{ANN}>"), mail.said(f"RCPT TO:<{BOB}>")) == (2, 1)
+        assert life.lane.says == f"{BOB} is refused: 550 5.1.1 user unknown"
+
+
+async def test_addresses_beyond_ascii_need_a_server_that_takes_them(tmp_path, clock):
+    """
+    A domain is written in ASCII everywhere; a name before the @ needs SMTPUTF8, and costs nobody else the mail.
+    """
+    odd, abroad = "böb@example.com", "ann@münchen.example"
+    async with ScriptedSmtp() as mail, Life(mailer(mail, abroad, odd), tmp_path, clock) as life:
+        await life.put(message())
+        await life.tries()
+        assert mail.mails[0].to == ["ann@xn--mnchen-3ya.example"]
+        assert "no SMTPUTF8" in life.lane.refused[odd].says
+    (tmp_path / "toban.db").unlink()
+    async with (
+        ScriptedSmtp(None, "SMTPUTF8", "8BITMIME") as mail,
+        Life(mailer(mail, abroad, odd), tmp_path, clock) as life,
+    ):
+        await life.put(message())
+        await life.tries()
+        assert mail.mails[0].to == ["ann@xn--mnchen-3ya.example", odd]
+
+
+# Logging in
+
+
+@pytest.mark.parametrize(
+    ("reply", "permanent", "words"),
+    [
+        (
+            "534-5.7.9 Application-specific password required. Learn more at\r\n534 5.7.9  https://help.example - x",
+            True,
+            "534 5.7.9 Application-specific password required. Learn more at https://help.example - x",
+        ),
+        ("535 5.7.8 Username and Password not accepted: s3cr3t", True, "535 5.7.8 Username and Password not accepted"),
+        ("454 4.7.0 Temporary authentication failure", False, "454 4.7.0 Temporary authentication failure"),
+        ("421 4.7.0 Too many errors", False, "421 4.7.0 Too many errors"),
+    ],
+)
+async def test_a_refused_log_in_says_what_the_server_says(tmp_path, clock, reply, permanent, words):
+    """
+    After one try, and without the password.
+    """
+    async with ScriptedSmtp({"AUTH": [reply] * 9}, "AUTH PLAIN LOGIN CRAM-MD5") as mail:
+        channel = mailer(mail, username="u", password="s3cr3t")
+        async with Life(channel, tmp_path, clock) as life:
+            await life.put(message())
+            await life.lane.work_off()
+            assert mail.said("AUTH") == 1
+            assert words in life.lane.says
+            assert "s3cr3t" not in life.lane.says
+            assert life.lane.trouble.permanent is permanent
+            proof = await channel.prove(Tools(life.http, clock))
+        assert not proof.ok
+        assert words in proof.says
+
+
+async def test_a_way_to_log_in_that_is_not_there_is_passed_over(tmp_path, clock):
+    """
+    That a server offers what it does not have says nothing about the password.
+    """
+    script = {"AUTH": ["504 5.5.4 unrecognized", "334 UGFzc3dvcmQ6"]}
+    async with ScriptedSmtp(script, "AUTH PLAIN LOGIN") as mail:
+        channel = mailer(mail, username="u", password="s3cr3t")
+        async with Life(channel, tmp_path, clock) as life:
+            await life.put(message())
+            await life.lane.work_off()
+            assert mail.got(ANN) == ["firing"]
+
+
+async def test_a_server_without_a_log_in_that_toban_knows_is_told_once(tmp_path, clock):
+    async with ScriptedSmtp(None, "AUTH XOAUTH2") as mail:
+        channel = mailer(mail, username="u", password="s3cr3t")
+        async with Life(channel, tmp_path, clock) as life:
+            await life.put(message())
+            await life.tries(2)
+            assert "it offers XOAUTH2" in life.lane.says
+        assert mail.said("EHLO") == 1
+
+
+# Services
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Reply(200, b"ok"),
+        Reply(200, b"ok\n"),
+        Reply(200, b'{"success":true}', "application/json"),
+        Reply(200, b'{"ok":true}', "application/json"),
+        Reply(200, b"", "application/json"),
+        Reply(200, b"ok", "text/plain; charset=utf-16"),
+        Reply(200, b"ok", "text/plain; charset=none-such"),
+        Reply(201, b'{"id":"1"}', "application/json"),
+        Reply(202),
+        Reply(204),
+        Reply(200, b"posted to your channel"),
+    ],
+)
+async def test_a_receiver_like_slack_that_answers_2xx_has_the_message(tmp_path, clock, answer):
+    service = Always(answer)
+    async with service, Life(Slack(webhook=f"{service.url}/hooks/1", name="ops"), tmp_path, clock) as life:
+        await life.put(message())
+        await life.tries(3)
+        assert len(service.asked) == 1
+        assert life.lane.says == ""
+
+
+@pytest.mark.parametrize(
+    ("answer", "words", "permanent"),
+    [
+        (Reply(200, b"invalid_payload"), "answered 200: invalid_payload", True),
+        (Reply(200, b'{"ok":false,"error":"channel_not_found"}'), "answered 200: channel_not_found", True),
+        (Reply(200, b'{"success":false,"error":"unknown room"}'), "answered 200: unknown room", True),
+        (Reply(200, b"rate_limited"), "answered 200: rate_limited", False),
+        (Reply(404, b'{"id":"web.x","message":"Invalid webhook","status_code":404}'), "404: Invalid webhook", True),
+        (Reply(404, b"Cannot POST /services/abcdefghijkl"), "404: Cannot POST", True),
+        (Reply(500, b"server_error"), "answered 500: server_error", False),
+    ],
+)
+async def test_a_receiver_like_slack_that_refuses_is_told_in_its_words(tmp_path, clock, answer, words, permanent):
+    service = Always(answer)
+    async with service:
+        channel = Slack(webhook=f"{service.url}/services/abcdefghijkl", name="ops")
+        async with Life(channel, tmp_path, clock) as life:
+            await life.put(message())
+            await life.tries(2)
+            assert words in life.lane.says
+            assert "abcdefghijkl" not in life.lane.says
+            assert life.lane.trouble.permanent is permanent
+            assert len(service.asked) == (1 if permanent else 3)
+
+
+@pytest.mark.parametrize("trouble", [late, half, says(200, b"<!DOCTYPE html><title>Log in</title>")])
+async def test_what_a_webhook_of_slack_may_have_comes_twice_at_most(tmp_path, clock, trouble):
+    async with FakeSlack() as slack:
+        slack.next(*[trouble] * 9)
+        async with Life(Slack(webhook=slack.webhook, name="ops"), tmp_path, clock) as life:
+            await life.put(message())
+            await life.tries(4)
+            assert len(slack.asked) == 2
+            assert len(await life.elsewhere()) == 1
+
+
+@pytest.mark.parametrize("trouble", [late, half])
+async def test_who_knows_a_repetition_is_told_until_it_answers(tmp_path, clock, trouble):
+    """
+    PagerDuty by its key, a webhook by the header that says that it is the same.
+    """
+    async with FakePagerDuty() as pagerduty:
+        pagerduty.next(*[trouble] * 3)
+        async with Life(Pagerduty(key=pagerduty.key, api=pagerduty.url, name="ops"), tmp_path, clock) as life:
+            await life.put(message())
+            await life.tries(4)
+            assert (life.lane.waiting.many, len(pagerduty.asked), len(pagerduty.alerts)) == (0, 4, 1)
+    (tmp_path / "toban.db").unlink()
+    async with Listening() as service:
+        service.next(*[trouble] * 3)
+        async with Life(Webhook(url=service.url, name="ops"), tmp_path, clock) as life:
+            await life.put(message())
+            await life.tries(4)
+            assert {it.headers["idempotency-key"] for it in service.asked} == {message().key}
+            assert life.lane.waiting.many == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "posts", "words"),
+    [
+        (Reply(200, b'{"status":"success"}'), 1, ""),
+        (Reply(202, b'{"status":"success","warnings":["severity is deprecated"]}'), 1, ""),
+        (Reply(204), 1, ""),
+        (Reply(200, b'{"status":"invalid event","errors":["no payload"]}'), 1, "invalid event: no payload"),
+        (Reply(200, b"<html>log in first</html>"), 3, "which is not PagerDuty's"),
+        (Reply(400, b'{"message":"Event object is invalid","errors":["no payload"]}'), 1, "is invalid: no payload"),
+    ],
+)
+async def test_pagerduty_behind_a_proxy_has_what_it_answers_2xx(tmp_path, clock, answer, posts, words):
+    service = Always(answer)
+    async with service, Life(Pagerduty(key="0" * 32, api=service.url, name="ops"), tmp_path, clock) as life:
+        await life.put(message())
+        await life.tries(2)
+        assert len(service.asked) == posts
+        assert words in life.lane.says
+
+
+@pytest.mark.parametrize(("status", "permanent"), [(404, True), (429, False), (500, False)])
+async def test_what_apprise_logs_of_a_refusal_decides_whether_it_is_tried_again(clock, status, permanent):
+    service = Always(Reply(status))
+    async with service, httpx2.AsyncClient() as http:
+        channel = Apprise(name="line", url=f"json://{service.url.removeprefix('http://')}/")
+        with pytest.raises(DeliveryError, match=f"error={status}") as refused:
+            await channel.send(message(), {}, Tools(http, clock))
+    assert refused.value.permanent is permanent
+
+
+class Always(FakeService):
+    """Answers everything the same."""
+
+    def __init__(self, reply):
+        super().__init__()
+        self.reply = reply
+
+    def answer(self, asked):
+        return self.reply
