@@ -37,8 +37,8 @@ def test_what_fires_is_shown_explained_acknowledged_and_silenced(folder):
     By the commands; an unknown name is said to be one.
     """
     with toban(folder / "data", "--config", str(folder / "toban.yaml")) as program:
-        said = eventually(lambda: program.run("alerts"), lambda done: "firing" in done.stdout)
-        assert (said.returncode, "It is up" in said.stdout) == (1, True)
+        said = eventually(lambda: program.run("alerts"), lambda done: "It is up" in done.stdout)
+        assert (said.returncode, "firing" in said.stdout) == (1, True)
         sleeps = re.compile(r'storefront_down +up\{job="storefront"\}\n')
         eventually(lambda: program.run("alerts").stdout, sleeps.search)
         why = eventually(lambda: program.run("why", "always").stdout, lambda text: "send" in text)
@@ -51,7 +51,7 @@ def test_what_fires_is_shown_explained_acknowledged_and_silenced(folder):
         assert "has ended" in program.run("silence", "end", made.split()[0]).stdout
         wrong = program.run("silence", "add", "nonsense", "--comment", "x")
         assert (wrong.returncode, "is no condition" in wrong.stderr) == (1, True)
-        assert "no alert 'other' stands" in program.run("why", "other").stderr
+        assert "there is no alert and no rule 'other'" in program.run("why", "other").stderr
         assert "'pager' is no channel: there are hook" in program.run("alerts", "test", "pager").stderr
 
 
