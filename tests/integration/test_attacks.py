@@ -1,6 +1,7 @@
 """Attacks on the whole program: who is let in, and what ends or blocks it."""
 
 import gzip
+import http.client
 import json
 import os
 import re
@@ -227,6 +228,20 @@ def test_uploads_that_stall_hold_nobody_up(program):
         eventually(lambda: asked(program, "POST", "/v1/traces", b" " * (MIB - 2) + b"{}", **JSON)[0] == 200)
         assert program.run("status").returncode in {0, 1}
     goes_on(program)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"), [("/api/v2/alerts", JSON), ("/api/events", {"content_type": "text/html"}), ("/gone", JSON)]
+)
+def test_an_answer_before_the_body_was_read_says_that_the_connection_ends(program, path, headers):
+    """
+    Else whoever keeps it would send the next request where nobody reads.
+    """
+    with connect(program) as connection:
+        connection.sendall(written("POST", path, b"", **{**headers, "content_length": str(50 * MIB)}) + b"a" * 1_000)
+        answer = http.client.HTTPResponse(connection, method="POST")
+        answer.begin()
+    assert (answer.status >= 400, answer.getheader("connection")) == (True, "close")
 
 
 def test_alerts_without_number_are_taken_in_turns(program):

@@ -123,7 +123,16 @@ class Protocol(HttpToolsProtocol):
         self._undigested = 0
         self._since = self.loop.time()
         super().on_headers_complete()
-        self.cycle.transport = cast("asyncio.Transport", _Lingering(self))
+        cycle: RequestResponseCycle = self.cycle
+        cycle.transport = cast("asyncio.Transport", _Lingering(self))
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start" and cycle.more_body:
+                # `leave` follows: whoever sent the body may send no further request after it.
+                message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
+            await RequestResponseCycle.send(cycle, message)
+
+        cycle.send = send  # type: ignore[method-assign]  # what is run has not begun
 
     def on_body(self, body: bytes) -> None:
         """Hand on a piece of a body."""
