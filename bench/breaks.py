@@ -75,6 +75,16 @@ def books(folder: Path, address: str) -> list[str]:
     return lines
 
 
+def fired(address: str) -> list[str]:
+    """Return from when to when each alert fired, by the clock."""
+
+    def clock(at: float) -> str:
+        return f"{datetime.fromtimestamp(at):%H:%M:%S}"
+
+    found = ask(address, 'ALERTS{alertstate="firing"}[2h]')
+    return sorted(f"{clock(it['values'][0][0])} to {clock(it['values'][-1][0])} {it['metric']}" for it in found)
+
+
 def row(part: str, said: list[str]) -> str:
     events = [(int(m[1]), m[2], m[3], m[4]) for line in said if (m := LINE.match(line))]
     broken = [it for it in events if it[1] == "broken"]
@@ -122,7 +132,7 @@ def day(part: str, calm: float) -> None:
                 ends = time.monotonic() + (BEFORE + BROKEN + AFTER if part else calm * 60)
             if ends and time.monotonic() > ends:
                 break
-        found = books(folder, f"http://127.0.0.1:{port}")
+        found = [*books(folder, f"http://127.0.0.1:{port}"), *fired(f"http://127.0.0.1:{port}")]
         process.send_signal(signal.SIGINT)
         process.wait(60)
     print(row(part or "none", said), flush=True)
