@@ -220,8 +220,7 @@ def _dispatching(settings: Settings, state: State, tools: Tools) -> Dispatching:
         Inhibiting([*INHIBITIONS, *notify.inhibit]),
         Windows(notify),
     )
-    address, environment = notify.address or "", os.environ.get("NODE_ENV") or "unknown"
-    lent_to_channels = NotifyTools(tools.http, tools.clock, address, environment)
+    lent_to_channels = NotifyTools(tools.http, tools.clock, notify.address or "", settings.shop.title)
     return Dispatching(house, channels, state, lent_to_channels, tools.clock, tools.meters)
 
 

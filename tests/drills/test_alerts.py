@@ -70,7 +70,7 @@ async def test_each_piece_that_breaks_is_told_once_and_so_is_its_end(tmp_path):
         with shop() as piece:
 
             def start():
-                return toban(tmp_path / "data", **piece.environment, NODE_ENV="production")
+                return toban(tmp_path / "data", **piece.environment)
 
             with start() as program:
                 await asyncio.to_thread(program.until, "is on duty")
@@ -92,7 +92,7 @@ async def test_each_piece_that_breaks_is_told_once_and_so_is_its_end(tmp_path):
                 assert incident.paged == 1
                 await soon(lambda: len(mail.mails) >= 2)
                 assert mail.mails[-1].message["In-Reply-To"] == mail.mails[0].message["Message-ID"]
-                assert "[production] Vendure application is down" in mail.mails[0].message["Subject"]
+                assert "[FIRING critical] 127.0.0.1: Vendure application is down" in mail.mails[0].message["Subject"]
 
                 piece.redis.kill()
                 await soon(lambda: states(slack).get("Redis can't be looked at") == "Firing")
@@ -125,14 +125,14 @@ async def test_killed_at_any_moment_everybody_hears_of_beginning_and_end(tmp_pat
                 slack.next(*chance.sample([busy(1), broken, reset, half], chance.randrange(3)))
                 pagerduty.next(*chance.sample([busy(1), broken, reset, half], chance.randrange(3)))
                 mail.next(*chance.sample(["451 4.3.0 try again", "250 2.0.0 queued"], chance.randrange(3)))
-                with toban(tmp_path / "data", **piece.environment, NODE_ENV="production") as program:
+                with toban(tmp_path / "data", **piece.environment) as program:
                     await asyncio.to_thread(program.until, "is on duty")
                     piece.api.body = body
                     await asyncio.sleep(chance.uniform(0, 9))
                     await asyncio.to_thread(program.kill)
 
             async def settled(state, incident, mails, replies=0):
-                with toban(tmp_path / "data", **piece.environment, NODE_ENV="production") as program:
+                with toban(tmp_path / "data", **piece.environment) as program:
                     await soon(lambda: states(slack), lambda it: it == {"Vendure application is down": state})
                     await soon(lambda: len(slack.messages[0].replies), lambda it: it == replies)
                     statuses = [incident]

@@ -42,7 +42,7 @@ DOWN = Alert(
 @pytest.fixture
 async def tools():
     async with httpx2.AsyncClient(timeout=2) as http:
-        yield Tools(http, FakeClock(AT), "https://toban.example", "production")
+        yield Tools(http, FakeClock(AT), "https://toban.example", "shop.example (staging)")
 
 
 def message(kind=Kind.FIRING, number=0, **other):
@@ -91,7 +91,7 @@ async def test_a_webhook_of_slack_gets_the_originals_attachment(tools):
     assert first.attachment["ts"] == int(AT.timestamp())
     assert first.attachment["fields"][:2] == [
         {"title": "Severity", "value": "CRITICAL", "short": True},
-        {"title": "Environment", "value": "production", "short": True},
+        {"title": "Shop", "value": "shop.example (staging)", "short": True},
     ]
     assert "<https://wiki.example/down|Runbook>" in first.attachment["text"]
 
@@ -414,13 +414,15 @@ def mailer(mail, **other):
 @pytest.mark.parametrize("mode", ["starttls", "tls"])
 async def test_a_thread_is_one_conversation_of_mails(tools, tmp_path, mode):
     """
-    Text and HTML, over a verified line; each later mail refers to the first, and the subject stays.
+    Text and HTML, over a verified line; each later mail refers to the first; the subject says the state and the place.
     """
     async with FakeSmtp(tmp_path, mode=mode) as mail:
         await told(mailer(mail, tls=mode), tools)
     assert [it.to for it in mail.mails] == [["ann@example.com", "bob@example.com"]] * 4
     first, *others = (it.message for it in mail.mails)
-    assert {it["Subject"] for it in (first, *others)} == {"[production] Vendure application is down"}
+    title = "shop.example (staging): Vendure application is down"
+    states = ("FIRING", "FIRING", "ACKNOWLEDGED", "RESOLVED")
+    assert [it["Subject"].strip() for it in (first, *others)] == [f"[{state} critical] {title}" for state in states]
     assert all(it["In-Reply-To"] == first["Message-ID"] for it in others)
     assert len({it["Message-ID"] for it in (first, *others)}) == 4
     assert first["Auto-Submitted"] == "auto-generated"

@@ -26,7 +26,7 @@ async def test_what_channels_send_is_shown_as_the_services_would(http):
     with post.opened() as letters:
         channels: dict[str, Channel] = settle({"channels": letters.channels()}, {}, "the demo's").channels
         async with letters.served(said.append) as box:
-            tools = Tools(http, FakeClock(NIGHT), environment="demo")
+            tools = Tools(http, FakeClock(NIGHT), shop="Demo shop")
             for name, channel in channels.items():
                 assert (await channel.prove(tools)).ok, name
                 handle = {}

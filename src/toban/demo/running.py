@@ -129,6 +129,7 @@ def configured(shop: Store, page: Storefront, letters: Post, language: str) -> s
 shop:
   database: {shop.database_url}
   redis: {shop.redis_url}
+  name: Demo shop
   shop_api: {shop.shop_api}
   storefront: {page.url}
   worker: {shop.worker_health}

@@ -52,8 +52,8 @@ class Tools:
     address: str = ""
     """Where people find toban's pages; nothing where they can't."""
 
-    environment: str = "unknown"
-    """The shop's environment: production, staging."""
+    shop: str = ""
+    """What the shop is called, with its environment."""
 
     attempt: Attempt = field(default_factory=Attempt)
     """Of this try alone."""

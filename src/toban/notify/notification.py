@@ -35,7 +35,7 @@ class Link(NamedTuple):
 
 
 class Fact(NamedTuple):
-    """A name and what it is, like `Environment`: `production`."""
+    """A name and what it is, like `Priority`: `P1`."""
 
     name: str
     value: str
@@ -62,7 +62,7 @@ class Notification:
     severity: str
     """The worst of its alerts: of those that fire, or at the end of those that did."""
     title: str
-    """One line: what is wrong. It stays the same from firing to resolved, so that mail programs keep it together."""
+    """One line: what is wrong. It stays the same from firing to resolved."""
     lines: tuple[str, ...]
     facts: tuple[Fact, ...]
     links: tuple[Link, ...]

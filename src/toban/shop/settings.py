@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -64,6 +65,12 @@ class ShopCheck(Section):
 class ShopSettings(Section):
     """The shop: what is named here is watched, by collectors of the same names."""
 
+    name: Text = ""
+    """What the shop is called in messages; the host of its Shop API or storefront unless set."""
+
+    environment: Text = ""
+    """Which of its environments this is, for messages: production, staging."""
+
     database: Annotated[Secret, _of_scheme("postgres", "postgresql")] | None = None
     """The shop's PostgreSQL, as a role that only reads: postgresql://toban:…@host:5432/vendure."""
 
@@ -109,6 +116,13 @@ class ShopSettings(Section):
     services: Services = Services()
 
     check: ShopCheck = ShopCheck()
+
+    @property
+    def title(self) -> str:
+        """What the shop is called, with its environment; empty where nothing says it."""
+        address = self.shop_api or self.storefront or self.admin_api
+        called = self.name or (urlsplit(str(address)).hostname if address else "") or ""
+        return f"{called} ({self.environment})" if called and self.environment else called or self.environment
 
 
 def from_variables(environment: Mapping[str, str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from pydantic import model_validator
 from toban.core.errors import DeliveryError
 from toban.core.section import Duration, Secret, Text
 from toban.notify.channel import Channel, Handle, Proof, Receiver, Sealed, Tools
-from toban.notify.notification import Notification
+from toban.notify.notification import Kind, Notification
 from toban.notify.plain import is_web, one_line, shortened
 from toban.notify.smtp import WRITTEN, Conversation, Server, envelope
 from toban.notify.wording import words
@@ -101,7 +101,7 @@ class Email(Channel):
             return handle  # who was to get it is no recipient any more
         async with self._conversation() as conversation:
             shown = self.to if conversation.takes_utf8 else [it for it in self.to if envelope(it).isascii()]
-            message = dressed(notification, self.sender, shown, tools.environment)
+            message = dressed(notification, self.sender, shown, tools.shop)
             await conversation.send(self.sender, wanted, message, tools.attempt)
         refused = {recipient: refusal.says for recipient, refusal in tools.attempt.refused.items()}
         return {"key": notification.key, "reached": sorted(tools.attempt.accepted), "refused": refused}
@@ -147,13 +147,13 @@ class Email(Channel):
         return Receiver("email_configs", parts, lost if self.tls == "tls" and self.port != 465 else "")
 
 
-def dressed(notification: Notification, sender: str, to: Sequence[str], environment: str) -> EmailMessage:
-    """Return a message as a mail: the subject stays the same over its thread, the state is its first line."""
+def dressed(notification: Notification, sender: str, to: Sequence[str], shop: str) -> EmailMessage:
+    """Return a message as a mail: its subject says the state, how bad, and where; threads are made by references."""
     domain = envelope(sender).rpartition("@")[2] or "toban.invalid"
     root = f"<toban-{_mark(notification.thread)}@{domain}>"
     own = root if notification.number == 0 else f"<toban-{_mark(notification.message)}@{domain}>"
     message = EmailMessage(policy=WRITTEN)
-    message["Subject"] = shortened(f"[{environment}] {one_line(notification.title)}", _SUBJECT)
+    message["Subject"] = shortened(one_line(_subject(notification, shop)), _SUBJECT)
     message["From"] = sender
     message["To"] = ", ".join(to)
     message["Date"] = format_datetime(notification.at)
@@ -167,6 +167,13 @@ def dressed(notification: Notification, sender: str, to: Sequence[str], environm
     message.set_content(_text(notification))
     message.add_alternative(_html(notification), subtype="html")
     return message
+
+
+def _subject(notification: Notification, shop: str) -> str:
+    """Return its state, how bad it is, where and what: the state alike in every language, for filters."""
+    kind = Kind.FIRING if notification.kind is Kind.REMINDER else notification.kind
+    state = kind.upper() if kind is Kind.NOTICE else f"{kind.upper()} {notification.severity}"
+    return f"[{state}] {shop}: {notification.title}" if shop else f"[{state}] {notification.title}"
 
 
 def _mark(text: str) -> str:

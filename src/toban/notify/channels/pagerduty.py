@@ -91,7 +91,7 @@ class Pagerduty(Channel):
                 "severity": severity,
                 "timestamp": notification.since.isoformat(),
                 "component": first.get("job", ""),
-                "group": tools.environment,
+                "group": tools.shop,
                 "class": first.get("alertname", ""),
                 "custom_details": _details(notification),
             },

@@ -86,7 +86,7 @@ class Slack(Channel):
 
         What was tried before may have arrived without a word of that: a bot that may read the channel looks first.
         """
-        body = dressed(notification, tools.environment)
+        body = dressed(notification, tools.shop)
         if self.webhook:
             await self._to_webhook({"channel": self.channel, "username": self.username, **body}, tools)
             return {}
@@ -204,7 +204,7 @@ def escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def dressed(notification: Notification, environment: str) -> dict[str, Any]:
+def dressed(notification: Notification, shop: str) -> dict[str, Any]:
     """Return a message as Slack shows it: the original's attachment, with what to do in its text."""
     say = words(notification.language)
     state = say[f"kind-{notification.kind.value}"]
@@ -213,7 +213,7 @@ def dressed(notification: Notification, environment: str) -> dict[str, Any]:
     title = shortened(f"{state}: {notification.title}", _TITLE, escaped)
     fields = [
         (say["severity"], notification.severity.upper()),
-        (say["environment"], environment),
+        *([(say["shop"], shop)] if shop else []),
         *notification.facts,
     ]
     return {
