@@ -1,5 +1,6 @@
 """The names of a series."""
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ METRIC_NAME: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
 LABEL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 """A label name that needs no quotes (Prometheus' data model)."""
+
+VALUE_LENGTH: Final = 120
+"""Characters of a label's value that comes from outside; what is longer is shortened."""
 
 
 def is_label_name(name: str) -> bool:
@@ -110,6 +114,19 @@ class LabelLimits:
             if self.value and (long := len(value.encode())) > self.value:
                 return f"label_value_length_limit exceeded ({where}, length: {long}, limit: {self.value})"
         return ""
+
+
+def bounded(value: str, whole: str = "") -> str:
+    """
+    Return a value from outside that is no longer than such a value may be.
+
+    What is cut off is stood for by a hash of the whole, so that two values that differ stay two series. ``whole`` is
+    what the value was before something else was left out of it (docs/decisions/0013-values-that-are-cut-stay-apart.md).
+    """
+    if len(value) <= VALUE_LENGTH and not whole:
+        return value
+    mark = hashlib.blake2b((whole or value).encode("utf-8", "replace"), digest_size=6).hexdigest()
+    return f"{value[: VALUE_LENGTH - len(mark) - 1]}…{mark}"
 
 
 def quote(value: str) -> str:

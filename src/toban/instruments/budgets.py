@@ -3,15 +3,13 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from toban.core.labels import VALUE_LENGTH
 from toban.core.meters import Meters
 from toban.core.ports import Recorder
 from toban.core.samples import counter
 
 OTHER: Final = "other"
 """What counts the values that are over a label's budget."""
-
-LONGEST: Final = 120
-"""Characters of a label's value; what is longer is no name."""
 
 OVER: Final = counter(
     "toban_labels_over_budget_total", "Values counted under `other` (or dropped, gauges) because a label had too many."
@@ -64,7 +62,7 @@ class Budgets:
         known = self._known.setdefault(label, set())
         if value in known:
             return True
-        if len(known) < limit and len(value) <= LONGEST:
+        if len(known) < limit and len(value) <= VALUE_LENGTH:
             known.add(value)
             return True
         self._meters.add(OVER, label=label)

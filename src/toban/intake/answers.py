@@ -41,7 +41,7 @@ def accepted(signal: Signal, encoding: Encoding, rejected: int = 0, reason: str 
     if encoding is Encoding.JSON:
         partial = {"partialSuccess": {REJECTED[signal]: str(rejected), "errorMessage": reason}}
         return Answer(200, orjson.dumps(partial if rejected else {}), encoding.value)
-    partial_success = b"\x08" + _varint(rejected) + _text(2, reason)
+    partial_success = b"\x08" + varint(rejected) + _text(2, reason)
     return Answer(200, _field(1, partial_success) if rejected else b"", encoding.value)
 
 
@@ -50,7 +50,7 @@ def refused(status: int, encoding: Encoding, code: int, message: str, **headers:
     if encoding is Encoding.JSON:
         body = orjson.dumps({"code": code, "message": message})
     else:
-        body = b"\x08" + _varint(code) + _text(2, message)
+        body = b"\x08" + varint(code) + _text(2, message)
     return Answer(status, body, encoding.value, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
@@ -60,10 +60,11 @@ def _text(number: int, text: str) -> bytes:
 
 def _field(number: int, content: bytes) -> bytes:
     """Write a field of protobuf that has a length: these few don't need the generated classes."""
-    return bytes([number << 3 | 2]) + _varint(len(content)) + content
+    return bytes([number << 3 | 2]) + varint(len(content)) + content
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
+    """Write a number as protobuf does, seven bits a byte."""
     found = bytearray()
     while number > 127:
         found.append(number & 127 | 128)

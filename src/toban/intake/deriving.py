@@ -11,7 +11,7 @@ from toban.instruments.budgets import Budgets
 from toban.instruments.business import BusinessMetrics
 from toban.instruments.performance import PerformanceMonitor
 from toban.intake.families import RECEIVED, SPANS, STOREFRONT_REQUESTS, STOREFRONT_SECONDS
-from toban.intake.nouns import SERVER, Group, MalformedError, Role, Span, Value
+from toban.intake.nouns import ACCEPTED, MALFORMED, SERVER, Group, MalformedError, Outcome, Role, Span, Value
 from toban.intake.parts import Parts
 from toban.intake.requests import Requests, endpoint, probe
 from toban.intake.words import method, number, text, word
@@ -55,26 +55,26 @@ class Deriving:
 
     def process(self, resource: Mapping[str, Value]) -> Process:
         """Tell who sends."""
-        service = word(text(resource, "service.name"))[:100] or "unknown_service"
+        service = word(text(resource, "service.name")) or "unknown_service"
         host = f"{text(resource, 'host.name')}:{number(resource, 'process.pid') or ''}".strip(":")
-        instance = word(text(resource, "service.instance.id") or host)[:100] or service
+        instance = word(text(resource, "service.instance.id") or host) or service
         environment = text(resource, "service.environment", "deployment.environment.name", "deployment.environment")
-        return Process(service, instance, role(service, self._services), word(environment)[:100])
+        return Process(service, instance, role(service, self._services), word(environment))
 
     def heard(self, process: Process) -> None:
         """Note that a service is alive."""
         if self._budgets.admits("service", process.service):
             self._meters.set(RECEIVED, self._clock.now().timestamp(), service=process.service)
 
-    def spans(self, groups: Iterable[Group[Span]]) -> Iterator[int]:
-        """Count spans, a slice at a time; each slice returns how many of it could not be read."""
+    def spans(self, groups: Iterable[Group[Span]]) -> Iterator[Outcome]:
+        """Count spans, a slice at a time."""
         for group in groups:
             process = self.process(group.resource)
             self.heard(process)
             self._meters.add(SPANS, len(group.items), role=process.role.value)
             handle = self._handler(process, group.scope)
             if handle is None:
-                yield 0
+                yield Outcome({ACCEPTED: len(group.items)})
                 continue
             for start in range(0, len(group.items), SLICE):
                 yield _handled(handle, group, start)
@@ -130,11 +130,11 @@ def role(service: str, services: Services) -> Role:
     return Role.OTHER
 
 
-def _handled(handle: Handler, group: Group[Span], start: int) -> int:
-    broken, read = 0, group.read
-    for raw in group.items[start : start + SLICE]:
+def _handled(handle: Handler, group: Group[Span], start: int) -> Outcome:
+    broken, read, items = 0, group.read, group.items[start : start + SLICE]
+    for raw in items:
         try:
             handle(read(raw))
         except MalformedError:
             broken += 1
-    return broken
+    return Outcome({ACCEPTED: len(items) - broken, MALFORMED: broken})

@@ -23,7 +23,8 @@ from toban.instruments.budgets import Budgets
 from toban.instruments.business import BusinessMetrics
 from toban.instruments.errors import payment_error
 from toban.intake import book
-from toban.intake.families import BODIES, BYTES, ITEMS
+from toban.intake.bad_text import repaired_json, whole
+from toban.intake.families import BODIES, BYTES, ITEMS, REPAIRED
 from toban.intake.words import word
 from toban.state import tallies
 from toban.state.door import State
@@ -189,10 +190,12 @@ class Events:
         is a mistake anywhere, ``StateError`` when they can't be kept just now; then nothing is counted.
         """
         try:
-            events = parsed(body)
+            events, repaired = parsed(body)
         except EventsError:
             self._count("refused")
             raise
+        if repaired:
+            self._meters.add(REPAIRED, repaired, signal="events")
         now = self._clock.now()
         told = [event for event in events if isinstance(event, PaymentFailed) and self._declines]
         for one in told:
@@ -226,10 +229,15 @@ class Events:
         self._meters.add(BODIES, 1, signal="events", outcome=outcome)
 
 
-def parsed(body: bytes) -> list[Event]:
-    """Read one event, an array or a line each. Raises ``EventsError`` that names every mistake."""
-    events, mistakes = [], []
-    for line, raw in _raw(body):
+def parsed(body: bytes) -> tuple[list[Event], int]:
+    """
+    Read one event, an array or a line each; characters that are none are replaced, and counted.
+
+    Raises ``EventsError`` that names every mistake.
+    """
+    events, mistakes, repaired = [], [], 0
+    for line, raw, replaced in _raw(body):
+        repaired += replaced
         if isinstance(raw, Mistake):
             mistakes.append(raw)
         else:
@@ -243,7 +251,7 @@ def parsed(body: bytes) -> list[Event]:
         raise EventsError(mistakes[:TOLD])
     if len(events) > MOST:
         raise EventsError([Mistake(MOST + 1, "", f"more than {MOST} events: send them in several requests")])
-    return events
+    return events, repaired
 
 
 def count(connection: Connection, events: Sequence[Event], isolation: Isolation = NOT_ISOLATED) -> Meters:
@@ -260,23 +268,33 @@ def count(connection: Connection, events: Sequence[Event], isolation: Isolation 
     return over
 
 
-def _raw(body: bytes) -> Iterator[tuple[int, Any]]:
+def _json(text: bytes) -> tuple[Any, int]:
+    """Return what a text of JSON holds, and how many characters were replaced. Raises ``ValueError``."""
     try:
-        found = orjson.loads(body)
+        return orjson.loads(text), 0
     except ValueError:
-        found = None
-    if isinstance(found, list):
-        yield from enumerate(found, 1)
-        return
-    if found is not None:
-        yield 1, found
+        text, replaced = whole(repaired_json(text))
+        if not replaced:
+            raise
+        return orjson.loads(text), replaced
+
+
+def _raw(body: bytes) -> Iterator[tuple[int, Any, int]]:
+    """Return each event as it stands: in which line or at which place, and how many of its characters were replaced."""
+    try:
+        found, replaced = _json(body)
+    except ValueError:
+        pass  # a line each
+    else:
+        each = enumerate(found, 1) if isinstance(found, list) else [(1, found)]
+        yield from ((place, one, replaced if place == 1 else 0) for place, one in each)
         return
     for line, text in enumerate(body.splitlines(), 1):
         if text.strip():
             try:
-                yield line, orjson.loads(text)
+                yield line, *_json(text)
             except ValueError as error:
-                yield line, Mistake(line, "", f"line {line} is not JSON: {error}")
+                yield line, Mistake(line, "", f"line {line} is not JSON: {error}"), 0
 
 
 def _mistakes(line: int, error: ValidationError) -> Iterator[Mistake]:

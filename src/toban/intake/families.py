@@ -58,9 +58,14 @@ STOREFRONT_REQUESTS: Final = counter("storefront_requests_total", "Requests that
 # The doors themselves
 BODIES: Final = counter("toban_intake_requests_total", "Bodies that came to toban's doors, by how they were answered.")
 """Labels: signal (traces, metrics, logs, events), outcome."""
-ITEMS: Final = counter("toban_intake_items_total", "Spans, points, records and events that were taken in.")
+ITEMS: Final = counter("toban_intake_items_total", "Spans, points, records and events that were accepted.")
 """Labels: signal."""
-REJECTED: Final = counter("toban_intake_rejected_total", "Spans, points, records and events that were not, and why.")
-"""Labels: signal, reason (malformed, unsupported, limit)."""
+REJECTED: Final = counter("toban_intake_rejected_total", "Spans, points and records that were rejected, by reason.")
+"""Labels: signal, reason (malformed, unsupported, temporality, negative, collision, limit)."""
+REPAIRED: Final = counter(
+    "toban_intake_repaired_total",
+    "Characters that were none (half of a surrogate pair, no UTF-8) and were replaced by U+FFFD.",
+)
+"""Labels: signal."""
 BYTES: Final = counter("toban_intake_received_bytes_total", "Bytes that were taken in, inflated.", "bytes")
 """Labels: signal."""

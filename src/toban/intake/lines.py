@@ -11,7 +11,7 @@ from toban.core.ports import Clock, LineSink
 from toban.core.redaction import scrubbed
 from toban.core.samples import moment
 from toban.intake.deriving import SLICE, Deriving, Process
-from toban.intake.nouns import Group, MalformedError, Record, Role, Value
+from toban.intake.nouns import ACCEPTED, MALFORMED, Group, MalformedError, Outcome, Record, Role, Value
 from toban.intake.words import text
 
 DECLINED: Final = re.compile(r"Payment for order (\S{1,50}) failed\b[:.]?\s*(.{0,300})")
@@ -20,6 +20,16 @@ DECLINED: Final = re.compile(r"Payment for order (\S{1,50}) failed\b[:.]?\s*(.{0
 UNTOLD: Final = frozenset({"context", "service_name", "exception.stacktrace"})
 """Attributes that are a part of the line itself."""
 
+
+LEVELS: Final = {
+    **dict.fromkeys(("trace", "finest", "finer", "fine", "debug", "silly"), Level.DEBUG),
+    "verbose": Level.VERBOSE,
+    **dict.fromkeys(("warn", "warning"), Level.WARN),
+    **dict.fromkeys(
+        ("error", "err", "severe", "fatal", "critical", "crit", "alert", "emerg", "emergency", "panic"), Level.ERROR
+    ),
+}
+"""What loggers call their levels; anything else (info, notice, log) is of no special weight."""
 
 LONGEST: Final = 20_000
 """Characters of lines that are handed on before others may have a turn: each is looked at for secrets."""
@@ -43,9 +53,9 @@ class Lines:
         self._lines = lines
         self._clock = clock
 
-    def records(self, groups: Iterable[Group[Record]], declined: list[Declined]) -> Iterator[int]:
+    def records(self, groups: Iterable[Group[Record]], declined: list[Declined]) -> Iterator[Outcome]:
         """
-        Hand on records, a slice at a time; each slice returns how many of it could not be read.
+        Hand on records, a slice at a time.
 
         Payments that failed are added to ``declined``.
         """
@@ -67,18 +77,20 @@ class Lines:
                 size += min(len(line.message), LONGEST) + min(len(line.trace), LONGEST)
                 if len(lines) == SLICE or size > LONGEST:
                     self._lines.write(lines)
-                    yield broken
+                    yield Outcome({ACCEPTED: len(lines), MALFORMED: broken})
                     lines, size, broken = [], 0, 0
             self._lines.write(lines)
-            yield broken
+            yield Outcome({ACCEPTED: len(lines), MALFORMED: broken})
 
     def _line(self, process: Process, record: Record) -> LogLine:
         facts: dict[str, Value] = {name: value for name, value in record.attributes.items() if name not in UNTOLD}
         if record.trace:
             facts["traceId"] = record.trace.hex()
+        if not record.severity and record.severity_text:
+            facts["severityText"] = record.severity_text
         return LogLine(
             at=moment(record.at // 1_000_000) if record.at else self._clock.now(),
-            level=level(record.severity),
+            level=level(record.severity, record.severity_text),
             message=record.body,
             context=text(record.attributes, "context"),
             service=process.service,
@@ -89,13 +101,15 @@ class Lines:
         )
 
 
-def level(severity: int) -> Level:
-    """Return the level of OpenTelemetry's severity number; Vendure leaves its text empty."""
+def level(severity: int, severity_text: str = "") -> Level:
+    """Return the level of OpenTelemetry's severity number; where there is none, of what the source calls it."""
+    if severity == 0:
+        return LEVELS.get(severity_text.strip().lower().rstrip("1234"), Level.INFO)
     if severity >= 17:
         return Level.ERROR
     if severity >= 13:
         return Level.WARN
-    return Level.INFO if severity >= 9 or severity == 0 else Level.DEBUG
+    return Level.INFO if severity >= 9 else Level.DEBUG
 
 
 def payment(line: LogLine) -> Declined | None:

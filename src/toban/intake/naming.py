@@ -1,9 +1,11 @@
 """OpenTelemetry's names of metrics as Prometheus has them, by the rules that both publish."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Final
 
+from toban.core.labels import bounded
 from toban.intake.nouns import Metric, Shape, Value
 from toban.intake.words import word
 
@@ -42,7 +44,8 @@ OLD_LABELS: Final = {
 OWN: Final = frozenset({"job", "instance", "le", "quantile"})
 """Labels that mean something else to toban."""
 
-LONGEST: Final = 120
+LONGEST: Final = 200
+"""Characters of a metric's or an attribute's name."""
 
 
 def current(metric: Metric) -> tuple[str, float]:
@@ -65,21 +68,38 @@ def name(metric: Metric) -> str:
 
 
 def labels(attributes: Mapping[str, Value], metric: Metric) -> dict[str, str]:
-    """Return a point's attributes as labels, without secrets and without what is empty."""
+    """
+    Return a point's attributes as labels, without secrets and without what is empty.
+
+    Attributes whose names become the same share a label: their values are joined by `;`, in the order of their names,
+    as Prometheus' translation of OTLP has it.
+    """
     old = metric.name in OLD
-    found = {}
-    for key, value in attributes.items():
+    found: dict[str, str] = {}
+    for key, said in texts(attributes):
         label = _joined((OLD_LABELS.get(key, key) if old else key).lstrip("_")).lstrip("_")
-        said = _said(value)
-        if label and said:
-            found[f"exported_{label}" if label in OWN else label] = said
-    return found
+        if label:
+            label = f"exported_{label}" if label in OWN else label
+            found[label] = f"{found[label]};{word(said)}" if label in found else word(said)
+    return {label: bounded(said) for label, said in found.items()}
+
+
+def origin(attributes: Mapping[str, Value], metric: Metric) -> int:
+    """Return what tells a series from all others where it comes from: two of them may get the same labels here."""
+    return hash((metric.name, metric.unit, *texts(attributes)))
+
+
+def texts(attributes: Mapping[str, Value]) -> list[tuple[str, str]]:
+    """Return attributes that say something, in the order of their names, by what they say in full."""
+    return sorted((key, said) for key, value in attributes.items() if (said := _said(value)))
 
 
 def _said(value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return "" if value is None else word(str(value))[:LONGEST]
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return "" if value is None else str(value)
 
 
 def _unit(text: str) -> str:
@@ -92,6 +112,6 @@ def _unit(text: str) -> str:
 
 
 def _joined(text: str) -> str:
-    """Write a name with ``_`` for whatever Prometheus doesn't take."""
-    found = re.sub(r"_{2,}", "_", re.sub(r"[^a-zA-Z0-9_]", "_", text[:200]))
+    """Write a name with `_` for whatever isn't a letter, in any script, or a digit."""
+    found = re.sub(r"[\W_]+", "_", text[:LONGEST])
     return f"key_{found}" if found[:1].isdigit() else found

@@ -1,8 +1,9 @@
 """What is pushed, whatever encoding it came in."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Generic, TypeVar
 
@@ -26,6 +27,19 @@ class DecodeError(TobanError):
 
 class MalformedError(TobanError):
     """One span, point or record can't be read; the others can."""
+
+
+ACCEPTED: Final = "accepted"
+MALFORMED: Final = "malformed"
+UNSUPPORTED: Final = "unsupported"
+TEMPORALITY: Final = "temporality"
+NEGATIVE: Final = "negative"
+COLLISION: Final = "collision"
+LIMIT: Final = "limit"
+"""What becomes of a span, point or record: accepted, or the reason why it is rejected."""
+
+Outcome = Counter[str]
+"""How many spans, points or records were accepted, and how many were rejected, by reason."""
 
 
 class Signal(StrEnum):
@@ -122,13 +136,15 @@ class Point:
     """
     One number of a metric, or one histogram: ``counts`` has one more than ``bounds``, each bucket by itself.
 
-    ``value`` is a histogram's sum.
+    ``value`` is a histogram's sum; there is none where its process keeps none, and none where it says that nothing was
+    recorded: the series has ended, and the point is not ``recorded``.
     """
 
     attributes: Mapping[str, Value]
-    value: float
+    value: float | None
     bounds: Sequence[float] = ()
     counts: Sequence[float] = ()
+    recorded: bool = True
 
 
 class Shape(StrEnum):
@@ -145,8 +161,8 @@ class Metric:
     """
     One metric of a process.
 
-    ``points`` are read as they are taken: nothing stands for one that can't be read. ``unread`` are those of a sort
-    that isn't known.
+    ``points`` are read as they are taken: nothing stands for one that can't be read. ``rejected`` are those that are
+    not read at all.
     """
 
     name: str
@@ -156,15 +172,41 @@ class Metric:
     points: Iterable[Point | None] = ()
     monotonic: bool = False
     delta: bool = False
-    unread: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+
+
+def _enum(prefix: str, *words: str) -> Mapping[Any, int]:
+    """Return the numbers of an enumeration by all that stands for them: number, number as a text, word, or nothing."""
+    numbers = {each: number for number, word in enumerate(words) for each in (number, str(number), prefix + word)}
+    return {None: 0, **numbers}
+
+
+KINDS: Final = _enum("SPAN_KIND_", "UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
+STATUSES: Final = _enum("STATUS_CODE_", "UNSET", "OK", "ERROR")
+TEMPORALITIES: Final = _enum("AGGREGATION_TEMPORALITY_", "UNSPECIFIED", "DELTA", "CUMULATIVE")
+SEVERITIES: Final = _enum(
+    "SEVERITY_NUMBER_",
+    "UNSPECIFIED",
+    *(f"{word}{step}" for word in ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL") for step in ("", 2, 3, 4)),
+)
+ERROR: Final = 2
+DELTA: Final = 1
+CUMULATIVE: Final = 2
+NO_RECORDED_VALUE: Final = 1
+"""The flag of a point that says that there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One log record. ``at`` is in nanoseconds, 0 if it doesn't say."""
+    """
+    One log record. ``at`` is in nanoseconds, 0 if it doesn't say.
+
+    ``severity`` is OpenTelemetry's number, 0 if it doesn't say; ``severity_text`` is what the source calls it.
+    """
 
     at: int
     severity: int
+    severity_text: str
     body: str
     attributes: Mapping[str, Value]
     trace: bytes

@@ -2,8 +2,9 @@
 
 from typing import Final
 
+from toban.core.labels import VALUE_LENGTH
 from toban.core.meters import Histogram, Meters, Number
-from toban.instruments.budgets import LONGEST, OTHER, Budgets
+from toban.instruments.budgets import OTHER, Budgets
 from toban.instruments.errors import CONNECTION_CODES
 from toban.intake.families import CONNECTION_ERRORS, EVENTS, QUERY_SECONDS, REDIS_COMMANDS, SERVICE_SECONDS
 from toban.intake.nouns import Span
@@ -45,7 +46,7 @@ class Parts:
         if cell is None and name.startswith(QUERY):
             first = name.partition(":")[2].partition(" ")[0].upper()
             cell = self._meters.histogram(QUERY_SECONDS, operation=first if first in STATEMENTS else OTHER)
-            if len(self._queries) < KNOWN and len(name) <= LONGEST:
+            if len(self._queries) < KNOWN and len(name) <= VALUE_LENGTH:
                 self._queries[name] = cell
         if cell is not None:
             cell.observe((span.end - span.start) / 1e9)
@@ -57,7 +58,7 @@ class Parts:
         name = span.name
         cell = self._commands.get(name)
         if cell is None:
-            first = word(name.partition(" ")[0].lower().removeprefix("redis-")[:60])
+            first = word(name.partition(" ")[0].lower().removeprefix("redis-"))
             fitting = self._budgets.fit("command", first)
             cell = self._meters.number(REDIS_COMMANDS, command=fitting)
             if fitting != OTHER and len(self._commands) < KNOWN:

@@ -4,18 +4,31 @@ OTLP in protobuf.
 The generated classes are large: this module is imported when the first such body comes.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from base64 import b64encode
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError as ProtobufError
 from google.protobuf.message import Message
+from google.protobuf.unknown_fields import UnknownFieldSet
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import ScopeLogs
+from opentelemetry.proto.metrics.v1.metrics_pb2 import ScopeMetrics
+from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans
 
 from toban.intake.nouns import (
+    CUMULATIVE,
     DEEPEST,
+    DELTA,
+    ERROR,
+    KINDS,
     LATEST,
+    NO_RECORDED_VALUE,
+    STATUSES,
+    TEMPORALITY,
+    UNSUPPORTED,
     DecodeError,
     Group,
     Happening,
@@ -24,57 +37,87 @@ from toban.intake.nouns import (
     Point,
     Record,
     Shape,
+    Signal,
     Span,
     Value,
 )
+from toban.intake.protobuf_text import repaired
 
 M = TypeVar("M", bound=Message)
 
-DELTA: Final = 1
-ERROR: Final = 2
+SORTS: Final[dict[Signal, type[Message]]] = {
+    Signal.TRACES: ExportTraceServiceRequest,
+    Signal.METRICS: ExportMetricsServiceRequest,
+    Signal.LOGS: ExportLogsServiceRequest,
+}
+LIBRARIES: Final = 1000
+"""The field in which scopes stood from 0.15 to 0.18, when they were called instrumentation libraries."""
+LABELS: Final = 1
+"""The field in which a point had its labels before 0.9."""
 
 
-def opened(body: bytes) -> Generator[None, None, bytes]:
-    """Return the body as it came: its own reader takes 4 MiB in one go, some 20 ms."""
+def opened(signal: Signal, body: bytes) -> Generator[None, None, tuple[Message, int]]:
+    """
+    Return what a body holds; their own reader takes 4 MiB in one go, some 20 ms.
+
+    With it comes how many characters were none and were replaced. Raises ``DecodeError``.
+    """
     yield
-    return body
+    sort = SORTS[signal]
+    try:
+        try:
+            return sort.FromString(body), 0
+        except ProtobufError:
+            body, many = yield from repaired(sort.DESCRIPTOR, memoryview(body))
+            if not many:
+                raise
+            return sort.FromString(body), many
+    except (ProtobufError, ValueError, RecursionError, IndexError) as error:
+        raise DecodeError(f"not an {sort.__name__} in protobuf") from error
 
 
-def spans(body: bytes) -> Iterator[Group[Span]]:
-    """Return the spans of a body. Raises ``DecodeError`` at once."""
-    message = _parsed(ExportTraceServiceRequest, body)
+def spans(message: Any) -> Iterator[Group[Span]]:
+    """Return the spans of what was opened."""
     return (
         Group(_attributes(part.resource.attributes), scope.scope.name, scope.spans, _span)
         for part in message.resource_spans
-        for scope in part.scope_spans
+        for scope in _scopes(part, part.scope_spans, ScopeSpans)
     )
 
 
-def metrics(body: bytes) -> Iterator[Group[Metric]]:
-    """Return the metrics of a body. Raises ``DecodeError`` at once."""
-    message = _parsed(ExportMetricsServiceRequest, body)
+def metrics(message: Any) -> Iterator[Group[Metric]]:
+    """Return the metrics of what was opened."""
     return (
         Group(_attributes(part.resource.attributes), scope.scope.name, scope.metrics, _metric)
         for part in message.resource_metrics
-        for scope in part.scope_metrics
+        for scope in _scopes(part, part.scope_metrics, ScopeMetrics)
     )
 
 
-def records(body: bytes) -> Iterator[Group[Record]]:
-    """Return the log records of a body. Raises ``DecodeError`` at once."""
-    message = _parsed(ExportLogsServiceRequest, body)
+def records(message: Any) -> Iterator[Group[Record]]:
+    """Return the log records of what was opened."""
     return (
         Group(_attributes(part.resource.attributes), scope.scope.name, scope.log_records, _record)
         for part in message.resource_logs
-        for scope in part.scope_logs
+        for scope in _scopes(part, part.scope_logs, ScopeLogs)
     )
 
 
-def _parsed(sort: type[M], body: bytes) -> M:
-    try:
-        return sort.FromString(body)
-    except (ProtobufError, ValueError, RecursionError) as error:
-        raise DecodeError(f"not an {sort.__name__} in protobuf") from error
+def _scopes(part: Message, scopes: Iterable[M], sort: type[M]) -> Iterator[M]:
+    """Return the scopes of a resource, those under their old name too: they are written in the same way."""
+    yield from scopes
+    for number, data in _unknown(part):
+        if number == LIBRARIES and isinstance(data, bytes):
+            try:
+                yield sort.FromString(data)
+            except ProtobufError:
+                continue  # some other field that a later version gave this number
+
+
+def _unknown(message: Message) -> Iterator[tuple[int, object]]:
+    """Return the fields of a message that its class doesn't know, by their numbers."""
+    fields = UnknownFieldSet(message)
+    return ((fields[each].field_number, fields[each].data) for each in range(len(fields)))
 
 
 class _Span(Span):
@@ -101,40 +144,58 @@ class _Span(Span):
 
 def _span(raw: Any) -> Span:
     start, end = raw.start_time_unix_nano, raw.end_time_unix_nano
-    if not 0 < start <= end < LATEST:
-        raise MalformedError("a span without times")
+    if not 0 < start <= end < LATEST or raw.kind not in KINDS or raw.status.code not in STATUSES:
+        raise MalformedError("a span without times, or of a kind or status that isn't known")
     return _Span(raw, raw.name, raw.kind, start, end, raw.status.code == ERROR)
 
 
 def _metric(raw: Any) -> Metric:
     sort = raw.WhichOneof("data")
     if sort not in {"gauge", "sum", "histogram"}:
-        data = getattr(raw, sort) if sort else None
-        return Metric(raw.name, raw.unit, "", Shape.UNSUPPORTED, unread=len(data.data_points) if data else 0)
+        many = len(getattr(raw, sort).data_points) if sort else 0
+        return Metric(raw.name, raw.unit, "", Shape.UNSUPPORTED, rejected={UNSUPPORTED: many})
     data = getattr(raw, sort)
+    shape, temporality = Shape(sort), CUMULATIVE if sort == "gauge" else data.aggregation_temporality
+    if temporality not in {DELTA, CUMULATIVE}:
+        return Metric(raw.name, raw.unit, "", shape, rejected={TEMPORALITY: len(data.data_points)})
     return Metric(
         raw.name,
         raw.unit,
         raw.description,
-        Shape(sort),
+        shape,
         map(_histogram if sort == "histogram" else _number, data.data_points),
         monotonic=sort == "sum" and data.is_monotonic,
-        delta=sort != "gauge" and data.aggregation_temporality == DELTA,
+        delta=temporality == DELTA,
     )
 
 
 def _number(point: Any) -> Point | None:
-    sort = point.WhichOneof("value")
-    return Point(_attributes(point.attributes), float(getattr(point, sort))) if sort else None
+    attributes, sort = _point_attributes(point), point.WhichOneof("value")
+    if attributes is None:
+        return None
+    if point.flags & NO_RECORDED_VALUE:
+        return Point(attributes, None, recorded=False)
+    return Point(attributes, float(getattr(point, sort))) if sort else None
 
 
 def _histogram(point: Any) -> Point | None:
-    bounds, counts = list(point.explicit_bounds), list(point.bucket_counts)
+    attributes, bounds, counts = _point_attributes(point), list(point.explicit_bounds), list(point.bucket_counts)
+    if attributes is None:
+        return None
+    if point.flags & NO_RECORDED_VALUE:
+        return Point(attributes, None, recorded=False)
     if not counts:
         bounds, counts = [], [point.count]
     if len(counts) != len(bounds) + 1 or bounds != sorted(bounds):
         return None
-    return Point(_attributes(point.attributes), point.sum, bounds, counts)
+    return Point(attributes, point.sum if point.HasField("sum") else None, bounds, counts)
+
+
+def _point_attributes(point: Any) -> dict[str, Value] | None:
+    """Return a point's attributes; nothing, where it has labels from before 0.9 instead."""
+    if not point.attributes and any(number == LABELS for number, _ in _unknown(point)):
+        return None
+    return _attributes(point.attributes)
 
 
 def _record(raw: Any) -> Record:
@@ -143,6 +204,7 @@ def _record(raw: Any) -> Record:
     return Record(
         at if at < LATEST else 0,
         raw.severity_number,
+        raw.severity_text,
         body if isinstance(body, str) else "" if body is None else str(body),
         _attributes(raw.attributes),
         bytes(raw.trace_id[:16]),
@@ -163,5 +225,5 @@ def _value(value: Any, levels: int = DEEPEST) -> Value:
     if sort == "kvlist_value":
         return {pair.key: _value(pair.value, levels - 1) for pair in found.values}
     if sort == "bytes_value":
-        return None
+        return b64encode(found).decode()
     return found  # type: ignore[no-any-return]  # a text, a number or a truth

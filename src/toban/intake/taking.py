@@ -2,11 +2,11 @@
 
 import asyncio
 import hashlib
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from types import ModuleType
-from typing import Final, TypeVar
+from typing import Final
 
 import structlog
 
@@ -18,13 +18,22 @@ from toban.instruments.budgets import Budgets
 from toban.intake import json
 from toban.intake.answers import INVALID, UNAVAILABLE, Answer, Encoding, accepted, refused
 from toban.intake.deriving import Deriving
-from toban.intake.families import BODIES, BYTES, ITEMS, REJECTED
+from toban.intake.families import BODIES, BYTES, ITEMS, REJECTED, REPAIRED
 from toban.intake.lines import Declined, Lines
-from toban.intake.nouns import DecodeError, Group, Signal
+from toban.intake.nouns import (
+    ACCEPTED,
+    COLLISION,
+    LIMIT,
+    MALFORMED,
+    NEGATIVE,
+    TEMPORALITY,
+    UNSUPPORTED,
+    DecodeError,
+    Outcome,
+    Signal,
+)
 from toban.intake.telling import Telling
 from toban.shop.settings import Services
-
-T = TypeVar("T")
 
 log = structlog.get_logger("toban.intake")
 
@@ -37,6 +46,16 @@ TURN: Final = 0.005
 """Seconds of work before others may have a turn."""
 
 TIDY: Final = timedelta(seconds=10)
+
+
+WHY: Final = {
+    MALFORMED: "could not be read",
+    UNSUPPORTED: "are of a sort that toban doesn't count (exponential histograms, summaries)",
+    TEMPORALITY: "don't say whether they are totals or differences (aggregationTemporality)",
+    NEGATIVE: "are no differences of what only grows",
+    COLLISION: "have the name or the labels of other series, and would be counted as those",
+    LIMIT: "would be too many series",
+}
 
 
 class Taking:
@@ -93,8 +112,6 @@ class Taking:
             self._known[digest] = self._clock.monotonic()
         self._count(signal, "accepted")
         self._meters.add(BYTES, len(body), signal=signal.value)
-        for reason, many in rejected.items():
-            self._meters.add(REJECTED, many, signal=signal.value, reason=reason)
         if self._waiting_declines:
             await self._tell_declines()
         return accepted(signal, encoding, rejected.total(), _told(rejected))
@@ -107,39 +124,35 @@ class Taking:
         """Say how many bodies are known, so that none is counted twice."""
         return Condition(True, f"{len(self._known)} bodies taken in lately")
 
-    async def _taken(self, signal: Signal, encoding: Encoding, body: bytes) -> Counter[str]:
-        rejected: Counter[str] = Counter()
+    async def _taken(self, signal: Signal, encoding: Encoding, body: bytes) -> Outcome:
+        """Take in a body; return how much of it was rejected, and why."""
+        rejected = Outcome()
         turn = self._clock.monotonic()
         for outcome in self._steps(signal, _wire(encoding), body):
-            rejected.update(outcome)
+            for became, many in (outcome or {}).items():
+                if became == ACCEPTED:
+                    self._meters.add(ITEMS, many, signal=signal.value)
+                elif many:
+                    self._meters.add(REJECTED, many, signal=signal.value, reason=became)
+                    rejected[became] += many
             if self._clock.monotonic() - turn > TURN:
                 await asyncio.sleep(0)
                 turn = self._clock.monotonic()
-        return +rejected
+        return rejected
 
-    def _steps(self, signal: Signal, wire: ModuleType, body: bytes) -> Iterator[dict[str, int] | None]:
-        """Read a body slice by slice; each says how many things could not be taken, and why, if any were read yet."""
-        message = yield from wire.opened(body)
+    def _steps(self, signal: Signal, wire: ModuleType, body: bytes) -> Iterator[Outcome | None]:
+        """Read a body slice by slice; each says what became of its items, if any were read yet."""
+        message, repaired = yield from wire.opened(signal, body)
+        if repaired:
+            self._meters.add(REPAIRED, repaired, signal=signal.value)
         if signal is Signal.TRACES:
-            for broken in self._deriving.spans(self._counted(signal, wire.spans(message))):
-                yield {"malformed": broken}
-        elif signal is Signal.LOGS:
-            declined: list[Declined] = []
-            for broken in self._lines.records(self._counted(signal, wire.records(message)), declined):
-                yield {"malformed": broken}
-            self._waiting_declines.extend(declined)
+            yield from self._deriving.spans(wire.spans(message))
+        elif signal is Signal.METRICS:
+            yield from self._telling.metrics(wire.metrics(message))
         else:
-            for outcome in self._telling.metrics(self._counted(signal, wire.metrics(message))):
-                yield {
-                    "malformed": outcome.malformed,
-                    "unsupported": outcome.unsupported,
-                    "limit": outcome.limit,
-                }
-
-    def _counted(self, signal: Signal, groups: Iterator[Group[T]]) -> Iterator[Group[T]]:
-        for group in groups:
-            self._meters.add(ITEMS, len(group.items), signal=signal.value)
-            yield group
+            declined: list[Declined] = []
+            yield from self._lines.records(wire.records(message), declined)
+            self._waiting_declines.extend(declined)
 
     def _is_known(self, digest: bytes) -> bool:
         earliest = self._clock.monotonic() - REMEMBERED
@@ -175,10 +188,5 @@ def _wire(encoding: Encoding) -> ModuleType:
     return protobuf
 
 
-def _told(rejected: Counter[str]) -> str:
-    words = {
-        "malformed": "could not be read",
-        "unsupported": "are of a sort that toban doesn't count (exponential histograms, summaries)",
-        "limit": "would be too many series",
-    }
-    return "; ".join(f"{many} {words[reason]}" for reason, many in rejected.items())
+def _told(rejected: Outcome) -> str:
+    return "; ".join(f"{many} {WHY[reason]}" for reason, many in rejected.items())

@@ -9,16 +9,32 @@ from typing import Final
 from toban.core import bounds
 from toban.core.meters import Meters, plus
 from toban.core.ports import Clock
-from toban.core.samples import Amount, Family, Type
+from toban.core.samples import ABSENT, Amount, Family, Type
 from toban.instruments import families as shop_families
 from toban.intake import families as own_families
 from toban.intake.deriving import SLICE, Deriving, Process
 from toban.intake.families import POOL
-from toban.intake.naming import current, labels, name
-from toban.intake.nouns import Group, MalformedError, Metric, Point, Role, Shape
+from toban.intake.naming import current, labels, name, origin
+from toban.intake.nouns import (
+    ACCEPTED,
+    COLLISION,
+    LIMIT,
+    MALFORMED,
+    NEGATIVE,
+    Group,
+    MalformedError,
+    Metric,
+    Outcome,
+    Point,
+    Role,
+    Shape,
+)
 
 SILENCE: Final = 300.0
-"""Seconds after which a process that tells nothing any more has ended, and its series with it."""
+"""Seconds after which a process that tells nothing any more has ended, and its series with it.
+
+So long a series keeps its labels for itself, too.
+"""
 
 MOST: Final = 5_000
 """Series of all processes together."""
@@ -44,21 +60,21 @@ Series = tuple[str, tuple[tuple[str, str], ...]]
 
 
 @dataclass(slots=True)
+class Told:
+    """A series that a process tells: its family, where it comes from (`naming.origin`), and when it last came."""
+
+    family: Family
+    origin: int
+    heard: float
+
+
+@dataclass(slots=True)
 class Teller:
     """A process that tells of itself: when it last did, its series, and its pool's numbers."""
 
     heard: float = 0
-    series: dict[Series, Family] = field(default_factory=dict)
+    series: dict[Series, Told] = field(default_factory=dict)
     pool: dict[Series, float] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What could not be taken, and why."""
-
-    malformed: int = 0
-    unsupported: int = 0
-    limit: int = 0
 
 
 class Telling:
@@ -82,9 +98,9 @@ class Telling:
                 try:
                     metric = group.read(raw)
                 except MalformedError:
-                    yield Outcome(malformed=1)
+                    yield Outcome({MALFORMED: 1})
                     continue
-                yield Outcome(unsupported=metric.unread)
+                yield Outcome(metric.rejected)
                 points = iter(metric.points)
                 while some := list(islice(points, SLICE)):
                     yield self._points(process, teller, metric, some)
@@ -95,8 +111,8 @@ class Telling:
         earliest = self._clock.monotonic() - SILENCE
         for key, teller in list(self._tellers.items()):
             if teller.heard <= earliest:
-                for (_, pairs), family in teller.series.items():
-                    self._meters.remove(family, **dict(pairs))
+                for (_, pairs), told in teller.series.items():
+                    self._meters.remove(told.family, **dict(pairs))
                 del self._tellers[key]
                 self._pool()
 
@@ -113,70 +129,91 @@ class Telling:
         self, process: Process, teller: Teller | None, metric: Metric, points: Sequence[Point | None]
     ) -> Outcome:
         if teller is None:
-            return Outcome(limit=len(points))
-        family, outcome = self._family(metric), Outcome()
+            return Outcome({LIMIT: len(points)})
+        outcome = Outcome()
         target = {"job": process.service, "instance": process.instance}
+        family, why = self._family(metric)
         for point in points:
             if family is None or point is None or not _sound(point):
-                outcome.malformed += 1
+                outcome[why or MALFORMED] += 1
                 continue
             found = labels(point.attributes, metric)
-            if bounds.SERIES.exceeded(found):
-                outcome.limit += 1
-                continue
-            if process.role is Role.SERVER:
-                _pooled(teller, metric, found, point.value)
-            if not self._take(teller, family, found | target, metric, point):
-                outcome.limit += 1
+            became = self._take(teller, family, found | target, metric, point)
+            outcome[became] += 1
+            if became == ACCEPTED and process.role is Role.SERVER:
+                stands = self._meters.value(family, **found, **target) if point.recorded else None
+                _pooled(teller, metric, found, stands)
         return outcome
 
-    def _family(self, metric: Metric) -> Family | None:
-        """Return what a metric is here; nothing when its name can't be, or means something else already."""
+    def _family(self, metric: Metric) -> tuple[Family | None, str]:
+        """Return what a metric is here; nothing but the reason when its name can't be, or means something else."""
         called = name(metric)
         known = self._families.get(called)
         sort = _type(metric)
         if known is not None:
-            return known if known.type is sort else None
+            return (known, "") if known.type is sort else (None, COLLISION)
+        if not called or called.startswith("toban_"):
+            return None, MALFORMED
         parts = {called + suffix for suffix in ("", "_bucket", "_sum", "_count")}
-        if not called or called.startswith("toban_") or parts & (TAKEN | self._families.keys()):
-            return None
-        if any(called.removesuffix(suffix) in self._families for suffix in ("_bucket", "_sum", "_count")):
-            return None
+        stems = {called.removesuffix(suffix) for suffix in ("_bucket", "_sum", "_count")}
+        if parts & (TAKEN | self._families.keys()) or stems & self._families.keys():
+            return None, COLLISION
         if len(self._families) >= self._most:
-            return None
+            return None, LIMIT
         unit = next((unit for unit in ("seconds", "bytes") if called.removesuffix("_total").endswith(unit)), "")
         self._families[called] = Family(called, sort, metric.about[:300], unit)
-        return self._families[called]
+        return self._families[called], ""
 
-    def _take(self, teller: Teller, family: Family, found: Mapping[str, str], metric: Metric, point: Point) -> bool:
-        key = family.name, tuple(sorted(found.items()))
-        known = teller.series.get(key)
+    def _take(self, teller: Teller, family: Family, found: Mapping[str, str], metric: Metric, point: Point) -> str:
+        """Pass on a point, and say what became of it."""
+        if _falls(metric, point):
+            return NEGATIVE
+        if bounds.SERIES.exceeded(found):
+            return LIMIT
+        key, now = (family.name, tuple(sorted(found.items()))), self._clock.monotonic()
+        known, comes_from = teller.series.get(key), origin(point.attributes, metric)
+        if known and known.origin != comes_from and known.heard > now - SILENCE:
+            return COLLISION
         _, scale = current(metric)
-        bounds = tuple(round(bound * scale, 9) if scale != 1 else bound for bound in point.bounds)
-        if known is not None and known.buckets != bounds:
-            self._meters.remove(known, **found)  # it was started anew, and counts in other steps
+        steps = tuple(round(bound * scale, 9) if scale != 1 else bound for bound in point.bounds)
+        anew = known and (known.origin != comes_from or (point.recorded and known.family.buckets != steps))
+        if known and (anew or not point.recorded):
+            # It has ended, or was started anew and counts in other steps, or is another one from now on.
+            self._meters.remove(known.family, **found)
+            del teller.series[key]
             known = None
+        if not point.recorded:
+            return ACCEPTED
         if known is None:
             if sum(len(teller.series) for teller in self._tellers.values()) >= self._most:
-                return False
-            known = teller.series[key] = replace(family, buckets=bounds)
+                return LIMIT
+            known = teller.series[key] = Told(replace(family, buckets=steps), comes_from, now)
+        known.heard = now
+        self._put(known.family, found, metric, point, scale)
+        return ACCEPTED
+
+    def _put(self, family: Family, found: Mapping[str, str], metric: Metric, point: Point, scale: float) -> None:
         if family.type is Type.HISTOGRAM:
-            self._histogram(known, found, metric, point, scale)
-        elif metric.delta:
-            self._meters.add(known, point.value * scale, **found)
-        else:
-            self._meters.set(known, point.value * scale, **found)
-        return True
+            self._histogram(family, found, metric, point, scale)
+        elif point.value is not None and metric.delta:
+            self._meters.add(family, point.value * scale, **found)
+        elif point.value is not None:
+            self._meters.set(family, point.value * scale, **found)
 
     def _histogram(self, family: Family, found: Mapping[str, str], metric: Metric, point: Point, scale: float) -> None:
+        """Pass on a histogram. One that has no sum, or had none before, has none: its values have no mean."""
         below, many = list[Amount](), 0.0
         for count in point.counts:
             many += count
             below.append(many)
-        values: list[Amount] = [*below, point.value * scale, many]
+        total: Amount = ABSENT if point.value is None else point.value * scale
+        values: list[Amount] = [*below, total, many]
         if metric.delta:
             before = self._meters.histogram(family, **found).values()
-            values = [plus(old, new) for old, new in zip(before, values, strict=True)]
+            values = [
+                ABSENT if math.isnan(old) or math.isnan(new) else plus(old, new)
+                for old, new in zip(before, values, strict=True)
+            ]
         self._meters.restore(family, values, **found)
 
     def _pool(self) -> None:
@@ -195,10 +232,13 @@ class Telling:
                 self._meters.remove(POOL, state=state)
 
 
-def _pooled(teller: Teller, metric: Metric, found: Mapping[str, str], value: float) -> None:
+def _pooled(teller: Teller, metric: Metric, found: Mapping[str, str], value: float | None) -> None:
     called, _ = current(metric)
-    if called in {COUNT, WAITING} and len(teller.pool) < BUCKETS:
-        teller.pool[called, tuple(sorted(found.items()))] = value
+    key = called, tuple(sorted(found.items()))
+    if value is None:
+        teller.pool.pop(key, None)
+    elif called in {COUNT, WAITING} and len(teller.pool) < BUCKETS:
+        teller.pool[key] = value
 
 
 def _type(metric: Metric) -> Type:
@@ -207,10 +247,17 @@ def _type(metric: Metric) -> Type:
     return Type.COUNTER if metric.shape is Shape.SUM and metric.monotonic else Type.GAUGE
 
 
+def _falls(metric: Metric, point: Point) -> bool:
+    """Tell whether a point would let fall what only grows, or make it endless for good."""
+    if not metric.delta or point.value is None:
+        return False
+    return math.isinf(point.value) or (metric.shape is Shape.SUM and metric.monotonic and point.value < 0)
+
+
 def _sound(point: Point) -> bool:
     """Tell whether a point can be a number of Prometheus': a NaN of a certain make means the end of a series."""
     return (
-        not math.isnan(point.value)
+        (point.value is None or not math.isnan(point.value))
         and len(point.bounds) <= BUCKETS
         and all(map(math.isfinite, point.bounds))
         and len(set(point.bounds)) == len(point.bounds)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
+from toban.core.labels import VALUE_LENGTH, bounded
 from toban.core.redaction import scrubbed
 from toban.intake.nouns import Happening, Value
 
@@ -19,12 +20,13 @@ METHODS: Final = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATC
 
 
 LONGEST: Final = 200
-"""Characters of a name that are looked at: a label takes less."""
+"""Characters of a name that are looked at for secrets: a label takes less."""
 
 
 def word(text: str) -> str:
-    """Return a name from outside as it may stand in a label: without secrets."""
-    return _scrubbed(text[:LONGEST])
+    """Return a name from outside as it may stand in a label: without secrets, and not too long."""
+    seen = _scrubbed(text[:LONGEST])
+    return seen if len(text) <= LONGEST and len(seen) <= VALUE_LENGTH else bounded(seen, text)
 
 
 @lru_cache(2000)

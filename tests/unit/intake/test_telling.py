@@ -1,10 +1,17 @@
 """What processes tell of themselves, under Prometheus' names."""
 
+import re
+
 import pytest
+from google.protobuf.json_format import MessageToJson
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from tests.captured import Intake
 from tests.fakes import told
-from tests.telemetry import attributes, metrics
+from tests.telemetry import CORE, attributes, metrics, span, traces
+from toban.exposition.writing import lines
 from toban.intake.families import REJECTED
 from toban.intake.naming import name
 from toban.intake.nouns import Metric, Shape
@@ -13,6 +20,7 @@ from toban.intake.telling import SILENCE
 
 def number(metric: str, value: float, sort: str = "gauge", unit: str = "1", **options: object) -> dict[str, object]:
     extra = {key: options.pop(key) for key in ("isMonotonic", "aggregationTemporality") if key in options}
+    extra = {"aggregationTemporality": 2, **extra} if sort == "sum" else extra
     labels = attributes({key.replace("__", "."): one for key, one in options.items()})
     return {"name": metric, "unit": unit, sort: {**extra, "dataPoints": [{"attributes": labels, "asDouble": value}]}}
 
@@ -174,7 +182,7 @@ async def test_names_that_would_collide_are_refused():
     await taken(intake, number("y.seconds.sum", 1, unit=""))
     await taken(intake, histogram("y", [1, 1], [1], 1))
 
-    assert intake.meters.value(REJECTED, signal="metrics", reason="malformed") == 2
+    assert intake.meters.value(REJECTED, signal="metrics", reason="collision") == 2
     assert intake.pushed.read(1, {})
 
 
@@ -188,3 +196,201 @@ async def test_series_have_a_bound():
 
     assert b'"1000 would be too many series"' in answer.body
     assert len(intake.numbers("wide")) == 5000
+
+
+def point(value: float | None, **told: object) -> dict[str, object]:
+    """A point of a counter `m`, labelled by what is told; nothing recorded, where there is no value."""
+    labels = attributes({key.replace("__", "."): one for key, one in told.items()})
+    return {"attributes": labels, **({"flags": 1, "asDouble": 0} if value is None else {"asDouble": value})}
+
+
+def counts(*points: dict[str, object], name: str = "m", delta: bool = False) -> dict[str, object]:
+    return {
+        "name": name,
+        "sum": {"isMonotonic": True, "aggregationTemporality": 1 if delta else 2, "dataPoints": list(points)},
+    }
+
+
+async def test_values_that_differ_after_what_a_label_takes_are_two_series():
+    """
+    Whichever comes first: two counters that grow by 4 grow by 4 each, not by 222,804.
+    """
+    intake = Intake()
+    page = "https://shop.example/" + "p" * 150
+    for step in range(5):
+        points = [point(100_000 + step, url=page + "/A"), point(5 + step, url=page + "/B")]
+        await taken(intake, counts(*points[:: 1 if step % 2 else -1]))
+
+    found = intake.numbers("m_total")
+    assert sorted(found.values()) == [9, 100_004]
+    assert all(len(re.search('url="([^"]*)"', series)[1]) == 120 for series in found)  # type: ignore[index]  # each has one
+
+
+LONG = st.text("ab/.é日", min_size=110, max_size=260)
+
+
+@given(st.lists(LONG | LONG.map(lambda text: text + "x"), min_size=2, max_size=6, unique=True))
+@settings(deadline=None)
+async def test_texts_that_differ_are_never_one_label(texts):
+    """
+    However long, and whether they are labels of telemetry, names of services or of methods.
+    """
+    intake = Intake()
+    await taken(intake, counts(*(point(1, x=text) for text in texts)))
+    for text in texts:
+        await intake.push("x.metrics.json", metrics(number("heap", 1), service="s", **{"service.instance.id": text}))
+        await intake.push("x.traces.json", traces(span(text, CORE, trace=1)))
+
+    assert len(intake.numbers("m_total")) == len(texts)
+    assert len(intake.numbers("heap_ratio")) == len(texts)
+    assert len(intake.numbers("vendure_service_duration_seconds")) == len(texts)
+
+
+async def test_attributes_of_one_name_share_a_label():
+    """
+    As Prometheus' translation of OTLP has it: in the order of their names, a semicolon between.
+    """
+    intake = Intake()
+    await taken(intake, counts(point(1, a_b="y", a__b="x", job="z", exported_job="w")))
+
+    assert intake.numbers("m_total") == {
+        'm_total{a_b="x;y",exported_job="w;z",instance="m1",job="vendure"}': 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (counts(point(1), name="m.a"), counts(point(2), name="m_a")),
+        (counts(point(1, a__b="x")), counts(point(2, a_b="x"))),
+        (counts(point(1, key="token=one")), counts(point(2, key="token=two"))),
+    ],
+    ids=["metrics", "attributes", "secrets"],
+)
+async def test_two_series_that_would_be_one_are_kept_apart_by_refusing_the_second(first, second):
+    """
+    By count, and for as long as the first is told; its place is free when it is not any more.
+    """
+    intake = Intake()
+    for _ in range(2):
+        intake.clock.advance(1)
+        body = metrics(first, second, at=str(intake.clock.now()))
+        assert b'"rejectedDataPoints":"1"' in (await intake.push("x.metrics.json", body)).body
+        assert list(intake.numbers("m_total", "m_a_total").values()) == [1]
+    assert intake.meters.value(REJECTED, signal="metrics", reason="collision") == 2
+
+    intake.clock.advance(SILENCE - 1)
+    await intake.push("x.metrics.json", metrics(second))
+    assert list(intake.numbers("m_total", "m_a_total").values()) == [1]
+    intake.clock.advance(2)
+    await intake.push("x.metrics.json", metrics(second, again=True))
+    assert list(intake.numbers("m_total", "m_a_total").values()) == [2]
+
+
+async def test_names_of_another_script_stay_what_they_are():
+    """
+    `m.日本` and `m.中国` are two metrics.
+    """
+    intake = Intake()
+    await taken(intake, counts(point(1), name="m.日本"), counts(point(2, チーム="x"), name="m.中国"))
+
+    process = 'instance="m1",job="vendure"'
+    assert intake.numbers("m_日本_total", "m_中国_total") == {
+        f"m_日本_total{{{process}}}": 1,
+        f'm_中国_total{{{process},チーム="x"}}': 2,
+    }
+
+
+async def test_a_histogram_without_a_sum_has_none():
+    """
+    Nought would be a mean of nought; with a sum it has one again.
+    """
+    intake = Intake()
+    without = histogram("lag", [1, 2], [1], 0)
+    del without["histogram"]["dataPoints"][0]["sum"]  # type: ignore[index]  # JSON
+    await taken(intake, without)
+    found = {line.labels.name: line.value for line in lines(intake.pushed.read(2, {})) if "lag" in line.labels.name}
+    assert found == {"lag_seconds_bucket": 3, "lag_seconds_count": 3}
+
+    await taken(intake, histogram("lag", [1, 3], [1], 7))
+    assert ("lag_seconds_sum", 7) in {(line.labels.name, line.value) for line in lines(intake.pushed.read(3, {}))}
+
+
+@pytest.mark.parametrize("encoding", ["json", "pb"])
+async def test_differences_of_a_histogram_without_a_sum_have_none(encoding):
+    """
+    What was not told once can't be made up for.
+    """
+    intake = Intake()
+    for step, total in enumerate((None, 5.0)):
+        message = ExportMetricsServiceRequest()
+        data = message.resource_metrics.add().scope_metrics.add().metrics.add(name="lag").histogram
+        data.aggregation_temporality = 1
+        data.data_points.add(bucket_counts=[1, 1], explicit_bounds=[1], count=2, sum=total, time_unix_nano=step)
+        body = message.SerializeToString() if encoding == "pb" else MessageToJson(message).encode()
+        await intake.push(f"x.metrics.{encoding}", body)
+
+    found = {line.labels.name: line.value for line in lines(intake.pushed.read(1, {}))}
+    assert found["lag_count"] == 4
+    assert "lag_sum" not in found
+
+
+async def test_a_series_of_which_nothing_was_recorded_has_ended():
+    """
+    It is not nought.
+    """
+    intake = Intake()
+    pool = number("db.client.connection.count", 3, "sum", db__client__connection__state="idle")
+    await taken(intake, counts(point(7, k="v"), point(1)), histogram("lag", [1, 2], [1], 0), pool)
+    gone = histogram("lag", [1, 2], [1], 0)
+    for one in (gone["histogram"], pool["sum"]):
+        one["dataPoints"][0]["flags"] = 1  # type: ignore[index]  # JSON
+    found = await taken(intake, counts(point(None, k="v"), point(2)), gone, pool)
+
+    assert {series for series in found if "vendure_telemetry" not in series} == {
+        'm_total{instance="m1", job="vendure"}'
+    }
+    await taken(intake, counts(point(8, k="v")))
+    assert intake.numbers("m_total")['m_total{instance="m1",job="vendure",k="v"}'] == 8
+
+
+@pytest.mark.parametrize("amount", [-1, float("-inf"), float("inf")])
+async def test_a_difference_that_would_let_a_counter_fall_is_rejected(amount):
+    """
+    And one that would make it endless; what goes up and down may fall.
+    """
+    intake = Intake()
+    written = {"dataPoints": [point(3), {"asDouble": str(amount)}]}
+    body = metrics(
+        {"name": "m", "sum": {"isMonotonic": True, "aggregationTemporality": 1, **written}},
+        {"name": "n", "sum": {"aggregationTemporality": 1, "dataPoints": [point(3), point(-1)]}},
+    )
+    answer = await intake.push("x.metrics.json", body)
+
+    assert b'"rejectedDataPoints":"1"' in answer.body
+    assert intake.meters.value(REJECTED, signal="metrics", reason="negative") == 1
+    assert list(intake.numbers("m_total", "n").values()) == [3, 2]
+    assert intake.numbers("postgres_connection_pool_size") == {}
+
+
+async def test_a_pool_that_tells_differences_is_added_up():
+    """
+    5 connections, then 2 fewer: 3.
+    """
+    intake = Intake()
+    for amount in (5, -2):
+        count = number("db.client.connection.count", amount, "sum", aggregationTemporality=1, state="idle")
+        await taken(intake, count)
+    assert intake.numbers("postgres_connection_pool_size")['postgres_connection_pool_size{state="total"}'] == 3
+
+
+async def test_bytes_tell_series_apart():
+    """
+    As text in base64; lists as JSON.
+    """
+    intake = Intake()
+    values = [{"bytesValue": "AAE="}, {"bytesValue": "AAI="}, {"arrayValue": {"values": [{"intValue": 1}]}}]
+    points = [{"asInt": 1, "attributes": [{"key": "k", "value": value}]} for value in values]
+    await taken(intake, counts(*points))
+
+    assert sorted(re.findall('k="([^"]*)"', " ".join(intake.numbers("m_total")))) == ["AAE=", "AAI=", "[1]"]
