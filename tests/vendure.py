@@ -125,6 +125,7 @@ class Vendure:
         state: str,
         at: datetime,
         *,
+        started: datetime | None = None,
         ended: datetime | None = None,
         attempts: int = 1,
         retries: int = 0,
@@ -132,8 +133,17 @@ class Vendure:
         """Add a job."""
         self.execute(
             """INSERT INTO job_record ("queueName", state, progress, "isSettled", retries, attempts, "createdAt",
-                 "settledAt", data) VALUES (%s, %s, 0, %s, %s, %s, %s, %s, '"secret"')""",
-            [queue, state, ended is not None, retries, attempts, self.defaulted(at), ended and self.written(ended)],
+                 "startedAt", "settledAt", data) VALUES (%s, %s, 0, %s, %s, %s, %s, %s, %s, '"secret"')""",
+            [
+                queue,
+                state,
+                ended is not None,
+                retries,
+                attempts,
+                self.defaulted(at),
+                started and self.written(started),
+                ended and self.written(ended),
+            ],
         )
 
     def grant(self) -> None:

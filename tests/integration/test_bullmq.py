@@ -46,11 +46,13 @@ def write(server: servers.Server, at: datetime) -> None:
         redis.hset(f"{KEY}:meta", "version", "bullmq:5.81.5")
         for number, (queue, state, tries) in enumerate(JOBS, 1):
             ended = {"finishedOn": stamp(at)} if state in {"COMPLETED", "FAILED"} else {}
+            begun = {"processedOn": stamp(at - timedelta(minutes=1))} if tries else {}
             fields = {
                 "name": queue,
                 "timestamp": stamp(at - timedelta(minutes=2)),
                 "data": "secret",
                 "atm": tries,
+                **begun,
                 **ended,
             }
             redis.hset(f"{KEY}:{number}", mapping=fields)
@@ -103,7 +105,8 @@ async def test_the_same_jobs_give_the_same_numbers_wherever_they_wait(
     with vendure(postgres) as shop:
         for queue, state, tries in JOBS:
             ended = at if state in {"COMPLETED", "FAILED"} else None
-            shop.job(queue, state, at - timedelta(minutes=2), ended=ended, attempts=tries)
+            started = at - timedelta(minutes=1) if tries else None
+            shop.job(queue, state, at - timedelta(minutes=2), started=started, ended=ended, attempts=tries)
         async with watching(VendureDb(), tmp_path / "p.db", now, database=shop.url) as (watch, sink, _):
             await watch.look()
             assert watch.seen.up, watch.seen.trouble
@@ -112,6 +115,24 @@ async def test_the_same_jobs_give_the_same_numbers_wherever_they_wait(
     assert mail == [2, 2, 1]
     assert in_redis['vendure_jobs_retried_total queue="mail"'] == 5
     assert in_redis['vendure_jobs_oldest_waiting_seconds queue="mail"'] == 3
+    running = [in_redis[f'vendure_jobs_longest_running_seconds queue="{queue}"'] for queue in ("index", "mail")]
+    assert running == [2, 0]
+
+
+async def test_a_job_that_is_being_begun_this_moment_is_not_older_than_all(server: servers.Server, tmp_path: Path):
+    """
+    It is in the list of those that run before it has a time.
+    """
+    now = datetime.now(UTC).replace(microsecond=0)
+    write(server, now)
+    with client(server) as redis:
+        redis.hset(f"{KEY}:new", mapping={"name": "index", "timestamp": stamp(now)})
+        redis.lpush(f"{KEY}:active", "new")
+    address = f"redis://127.0.0.1:{server.port}"
+    async with watching(Bullmq(), tmp_path / "n.db", now, redis=address) as (watch, sink, _):
+        await watch.look()
+        assert numbers(sink)['vendure_jobs_longest_running_seconds queue="index"'] == 1
+        assert numbers(sink)['vendure_jobs_running queue="index"'] == 2
 
 
 async def test_a_look_is_one_command_and_reads_no_data(server: servers.Server, tmp_path: Path):

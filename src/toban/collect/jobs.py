@@ -15,13 +15,18 @@ OLDEST: Final = gauge(
 )
 RUNNING: Final = gauge("vendure_jobs_running", "Jobs that are being done, by queue.")
 RETRYING: Final = gauge("vendure_jobs_retrying", "Jobs that failed and wait to be tried again, by queue.")
+LONGEST_RUNNING: Final = gauge(
+    "vendure_jobs_longest_running_seconds",
+    "How long the job has been running that was begun first, by queue.",
+    "seconds",
+)
 FAILED: Final = counter("vendure_jobs_failed_total", "Jobs that were given up, by queue.")
 COMPLETED: Final = counter("vendure_jobs_completed_total", "Jobs that were done, by queue.")
 RETRIED: Final = counter(
     "vendure_jobs_retried_total", "Tries that failed and were followed by another, by queue; counted at a job's end."
 )
 
-STANDING: Final = (WAITING, OLDEST, RUNNING, RETRYING)
+STANDING: Final = (WAITING, OLDEST, RUNNING, RETRYING, LONGEST_RUNNING)
 """How a queue stands: in this order in a query's columns, and in what is read of Redis."""
 
 ENDED: Final = (COMPLETED, FAILED, RETRIED)

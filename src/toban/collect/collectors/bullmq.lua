@@ -4,7 +4,7 @@
 -- when jobs that ended are wanted (milliseconds) and how many of them at most.
 --
 -- Answers nothing where there is no such queue, else two lists: of each state and name "state name count oldest", the
--- oldest in milliseconds; of jobs that ended "id ended failed tries name", those that ended first first.
+-- oldest in milliseconds: when it was added, and of those that are running when it was begun; of jobs that ended "id ended failed tries name", those that ended first first.
 
 local key, most, since, many = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 if redis.call('EXISTS', key .. 'meta') == 0 then
@@ -13,10 +13,10 @@ end
 
 local standing = {}
 
-local function count(state, ids, beyond)
+local function count(state, since_when, ids, beyond)
     local found, order = {}, {}
     for _, id in ipairs(ids) do
-        local job = redis.call('HMGET', key .. id, 'name', 'timestamp')
+        local job = redis.call('HMGET', key .. id, 'name', since_when)
         local name, at = job[1] or 'other', tonumber(job[2]) or 0
         local known = found[name]
         if not known then
@@ -25,7 +25,10 @@ local function count(state, ids, beyond)
             order[#order + 1] = name
         end
         known[1] = known[1] + 1
-        known[2] = math.min(known[2], at)
+        -- A job that is being begun this moment has no time yet.
+        if at > 0 and (known[2] == 0 or at < known[2]) then
+            known[2] = at
+        end
     end
     for _, name in ipairs(order) do
         standing[#standing + 1] = {state, name, found[name][1], string.format('%.0f', found[name][2])}
@@ -36,15 +39,15 @@ local function count(state, ids, beyond)
 end
 
 -- Jobs come in at the left of a list and are taken from its right, where the oldest are.
-for _, list in ipairs({{'waiting', 'wait'}, {'waiting', 'paused'}, {'running', 'active'}}) do
+for _, list in ipairs({{'waiting', 'wait', 'timestamp'}, {'waiting', 'paused', 'timestamp'}, {'running', 'active', 'processedOn'}}) do
     local ids = redis.call('LRANGE', key .. list[2], -most, -1)
     local held = #ids < most and #ids or redis.call('LLEN', key .. list[2])
-    count(list[1], ids, held - #ids)
+    count(list[1], list[3], ids, held - #ids)
 end
 for _, set in ipairs({{'waiting', 'prioritized'}, {'retrying', 'delayed'}}) do
     local ids = redis.call('ZRANGE', key .. set[2], 0, most - 1)
     local held = #ids < most and #ids or redis.call('ZCARD', key .. set[2])
-    count(set[1], ids, held - #ids)
+    count(set[1], 'timestamp', ids, held - #ids)
 end
 
 local ended = {}

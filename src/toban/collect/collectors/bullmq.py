@@ -50,7 +50,11 @@ STATES: Final = ("waiting", "running", "retrying")
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """How many jobs of a queue are in a state, and when the oldest was added; nothing, where nobody knows."""
+    """
+    How many jobs of a queue are in a state, and since when the oldest is; nothing, where nobody knows.
+
+    A job that runs is as old as its run, any other as itself.
+    """
 
     state: str
     queue: str
@@ -192,8 +196,12 @@ def standing(stands: Sequence[Stand], known: set[str], now: datetime) -> Iterato
     for queue in sorted({*known, *(stand.queue for stand in stands)}):
         own = [stand for stand in stands if stand.queue == queue]
         waiting, running, retrying = (sum(one.count for one in own if one.state == state) for state in STATES)
-        oldest = min((one.oldest for one in own if one.state == "waiting" and one.oldest), default=now)
-        numbers = (waiting, max(0.0, (now - oldest).total_seconds()), running, retrying)
+        waits, runs = (
+            min((one.oldest for one in own if one.state == state and one.oldest), default=now)
+            for state in ("waiting", "running")
+        )
+        ages = [max(0.0, (now - since).total_seconds()) for since in (waits, runs)]
+        numbers = (waiting, ages[0], running, retrying, ages[1])
         for family, number in zip(jobs.STANDING, numbers, strict=True):
             yield family.sample(number, queue=queue)
 
