@@ -80,3 +80,20 @@ async def silent() -> AsyncIterator[int]:
     """A port that accepts connections and never says a word: not even its part of a TLS greeting."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield listening.getsockname()[1]
+
+
+@asynccontextmanager
+async def full() -> AsyncIterator[int]:
+    """A port whose queue is full: a connection to it is neither accepted nor refused."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listening:
+        port = listening.getsockname()[1]
+        waiting = []
+        try:
+            for _ in range(4):
+                waiting.append(one := socket.socket())
+                one.setblocking(False)
+                one.connect_ex(("127.0.0.1", port))
+            yield port
+        finally:
+            for one in waiting:
+                one.close()

@@ -147,8 +147,8 @@ async def slow(request, writer):
 @pytest.mark.parametrize(
     ("answer", "trouble"),
     [
-        (nothing, "no answer in time"),
-        (slow, "no answer in time"),
+        (nothing, "accepts connections but does not answer: it hangs"),
+        (slow, "the answer did not end in time"),
         (half, "complete message body"),
         (garbage, "."),
         (says(b"no gzip", content_encoding="gzip"), "."),

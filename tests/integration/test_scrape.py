@@ -143,7 +143,7 @@ async def test_of_duplicates_the_first_counts():
         ("".join(f'heat{{n="{n}"}} 1\n' for n in range(9)), {"limit": 5}, "limit"),
         ("x" * 5000, {"size": 1000}, "more than 1000 bytes"),
         (says(b"\xff\xfe", content_type="text/plain"), {}, "no UTF-8"),
-        (nothing, {"timeout": "50ms"}, "no answer in time"),
+        (nothing, {"timeout": "50ms"}, "accepts connections but does not answer: it hangs"),
         (
             says("<html>", content_type="text/html; charset=utf-8"),
             {},

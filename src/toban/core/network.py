@@ -1,14 +1,22 @@
 """What the network brings: an answer that is not longer than it may be, or why there is none in words that help."""
 
+import asyncio
 import os
+import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import httpx2
 
 from toban.core.errors import LongAnswerError
+
+NO_NAME: Final = "its name was not resolved in time"
+NO_CONNECTION: Final = "no connection in time"
+HANGS: Final = "accepts connections but does not answer: it hangs"
+NO_END: Final = "the answer did not end in time"
+"""What is said when time is up, by how far it came."""
 
 REDIRECTS: Final = 10
 
@@ -28,6 +36,58 @@ async def whole(response: httpx2.Response, most: int) -> bytes:
         if len(body) > most:
             raise LongAnswerError(f"the answer has more than {most} bytes")
     return bytes(body)
+
+
+class LateError(TimeoutError):
+    """There was no answer in time; the message says how far it came."""
+
+
+class Progress:
+    """How far a request has come: what is said of it when time is up."""
+
+    def __init__(self) -> None:
+        self.stage = NO_CONNECTION
+
+    async def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Take what the client tells of its progress: an extension of a request, `trace`."""
+        what, _, how = event.rpartition(".")
+        if ".connect_" in what:
+            self.stage = HANGS if how == "complete" else NO_CONNECTION
+        elif what.endswith("send_request_headers"):
+            self.stage = HANGS
+        elif what.endswith("receive_response_headers") and how == "complete":
+            self.stage = NO_END
+
+
+@asynccontextmanager
+async def in_time(seconds: float) -> AsyncIterator[Progress]:
+    """Limit how long a request takes in all. Raises ``LateError``, which says how far it came."""
+    progress = Progress()
+    try:
+        async with asyncio.timeout(seconds):
+            yield progress
+    except (TimeoutError, httpx2.TimeoutException) as error:
+        raise LateError(progress.stage) from error
+
+
+async def silence(host: str, port: int) -> str:
+    """
+    Say of a server that gave no answer in time whether it accepts a connection, for which it gets a second.
+
+    A ``host`` that is a path is a Unix socket.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(1):
+            family, address = int(socket.AF_UNIX), host
+            if not host.startswith("/"):
+                family, _, _, _, address = (await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]  # type: ignore[assignment]  # whatever the family wants
+            with socket.socket(family) as asking:
+                asking.setblocking(False)
+                await loop.sock_connect(asking, address)
+    except OSError:
+        return NO_CONNECTION
+    return HANGS
 
 
 @asynccontextmanager
@@ -66,6 +126,12 @@ def reason(error: BaseException) -> str:
 
     The client says "All connection attempts failed"; the system below it knows that the connection was refused.
     """
+    if isinstance(error, LateError):
+        return str(error)
+    if isinstance(error, httpx2.ConnectTimeout | httpx2.PoolTimeout):
+        return NO_CONNECTION
+    if isinstance(error, httpx2.ReadTimeout):
+        return HANGS
     if isinstance(error, TimeoutError | httpx2.TimeoutException):
         return "no answer in time"
     found, deepest = error, _words(error)

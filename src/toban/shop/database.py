@@ -1,23 +1,43 @@
 """The shop's PostgreSQL, lent for looking."""
 
 import asyncio
+import logging
+import os
 import re
-from collections.abc import AsyncIterator
+import select
+import time
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from psycopg import AsyncConnection, AsyncCursor, Error, OperationalError, ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import TransactionStatus
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.errors import ConnectionTimeout
+from psycopg.pq import PGconn, PollingStatus, TransactionStatus
 from psycopg.rows import TupleRow, tuple_row
 from pydantic import SecretStr
 
 from toban.core.errors import CollectError, SettingsError
+from toban.core.network import silence
+
+T = TypeVar("T")
+
+# It warns of each statement that is given up; whoever gave it up says so.
+logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 CONNECTIONS: Final = 2
 """How many connections all of toban looks through."""
+
+WAITS: Final = {PollingStatus.READING: select.POLLIN, PollingStatus.WRITING: select.POLLOUT}
+"""What libpq waits for while it connects."""
+
+PROMPT: Final = 5
+"""Seconds that a server has to let in, and to begin a transaction: one that takes longer hangs."""
+
+KNOWN_AFTER: Final = 7.0
+"""Seconds after which it is known why a server doesn't answer; nobody gives up earlier."""
 
 # One message to the server. Nothing is set on the session: behind PgBouncer it would stick to a connection that the
 # shop gets next.
@@ -32,7 +52,7 @@ NAME: Final = "SELECT set_config('application_name', 'toban', false) WHERE pg_ba
 
 # What the address or the environment (PGOPTIONS, PGAPPNAME) says of these is left aside: at the start of a session
 # they are a SET in disguise, and PgBouncer refuses options.
-PARAMETERS: Final = {"connect_timeout": "5", "application_name": "", "options": ""}
+PARAMETERS: Final = {"connect_timeout": str(PROMPT), "application_name": "", "options": ""}
 
 ENCODE: Final = "special characters in the password must be percent-encoded (@ is %40, / is %2F)"
 
@@ -79,7 +99,8 @@ BY_STATE: Final = {
     "42501": Reason.NO_PRIVILEGE,
 }
 
-# While it connects, libpq keeps the code to itself: there, only the words tell (PostgreSQL's and PgBouncer's).
+# While it connects, libpq keeps the code to itself: there, the words tell first (PostgreSQL's and PgBouncer's). Of a
+# server that speaks another language the code is asked for (`sqlstate_of`).
 BY_WORDS: Final = (
     (
         r"too many (clients|connections)|remaining connection slots|no more connections allowed|query_wait_timeout",
@@ -136,6 +157,8 @@ class Database:
         """Host, port and database, without anything secret."""
         self._free = asyncio.Semaphore(connections)
         self._idle: list[AsyncConnection[TupleRow]] = []
+        self._code = "", ""
+        """The words of the last refusal that told nothing, and the code that goes with them."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -161,7 +184,7 @@ class Database:
                 yield cursor
                 await cursor.execute("COMMIT")
             except Error as error:
-                trouble = self._trouble(error, lost=connection is None or connection.broken or connection.closed)
+                trouble = await self._trouble(error, lost=connection is None or connection.broken or connection.closed)
                 if not trouble.lost and connection is not None:
                     await self._ended(connection)
                 raise trouble from error
@@ -174,7 +197,10 @@ class Database:
         while self._idle:
             connection = self._idle.pop()
             try:
-                return connection, await connection.execute(BEGIN)
+                return connection, await _promptly(connection.execute(BEGIN))
+            except ConnectionTimeout:
+                await connection.close()
+                raise
             except OperationalError:
                 # The server was restarted, or the pooler let go: only a fresh connection tells how things are.
                 await connection.close()
@@ -189,8 +215,8 @@ class Database:
             **self._parameters,
         )
         try:
-            await connection.execute(NAME % connection.info.backend_pid)
-            return connection, await connection.execute(BEGIN)
+            await _promptly(connection.execute(NAME % connection.info.backend_pid))
+            return connection, await _promptly(connection.execute(BEGIN))
         except BaseException:
             await connection.close()
             raise
@@ -208,12 +234,67 @@ class Database:
         else:
             await connection.close()
 
-    def _trouble(self, error: Error, *, lost: bool) -> DatabaseError:
+    async def _trouble(self, error: Error, *, lost: bool) -> DatabaseError:
+        if isinstance(error, ConnectionTimeout):
+            said = await self._silence()
+            return DatabaseError(f"database {self.address}: {said}", Reason.TIMED_OUT, lost=lost)
         sqlstate = error.sqlstate or ""
         words = " ".join(str(error).split())
         reason = reason_of(sqlstate, words)
+        if reason is Reason.OTHER and not sqlstate and lost:
+            if words != self._code[0]:
+                self._code = words, await asyncio.to_thread(sqlstate_of, make_conninfo(**self._parameters))
+            sqlstate = self._code[1]
+            reason = reason_of(sqlstate, words)
         code = f" ({sqlstate})" if sqlstate else ""
         return DatabaseError(f"database {self.address}: {ADVICE[reason]}: {words}{code}", reason, sqlstate, lost=lost)
+
+    async def _silence(self) -> str:
+        given = self._parameters
+        host, port = (str(given.get(name) or usual).split(",")[0] for name, usual in (("host", ""), ("port", "5432")))
+        if host and not host.startswith("/"):
+            return await silence(given.get("hostaddr") or host, int(port))
+        return await silence(f"{host or '/var/run/postgresql'}/.s.PGSQL.{port}", 0)
+
+
+async def _promptly(work: Coroutine[Any, Any, T]) -> T:
+    """Return what a server answers at once. Raises ``ConnectionTimeout`` where it doesn't."""
+    task = asyncio.ensure_future(work)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=PROMPT)
+        if done:
+            return task.result()
+    finally:
+        # Cancelled once, psycopg waits for the server to cancel the statement; again, it lets go.
+        while not task.done():
+            task.cancel()
+            await asyncio.sleep(0)
+    await asyncio.gather(task, return_exceptions=True)
+    raise ConnectionTimeout("no answer")
+
+
+def sqlstate_of(address: str) -> str:
+    """
+    Return PostgreSQL's code for a session that it refuses; nothing, where it gives none. Blocks, for some seconds.
+
+    libpq knows the code and tells the words alone, in the server's language. Its trace of the connection has it, which
+    holds what toban sends too (proofs of its password): it is written to memory and thrown away.
+    """
+    if not hasattr(os, "memfd_create"):
+        return ""  # libpq traces on Linux alone
+    with open(os.memfd_create("trace"), "w+b") as trace:  # noqa: PTH123  # it has no path
+        connection = PGconn.connect_start(address.encode())
+        connection.trace(trace.fileno())
+        deadline = time.monotonic() + PROMPT
+        while (status := connection.connect_poll()) in WAITS and time.monotonic() < deadline:
+            waiting = select.poll()
+            waiting.register(connection.socket, WAITS[PollingStatus(status)])
+            waiting.poll(max(0.0, deadline - time.monotonic()) * 1000)
+        connection.untrace()
+        connection.finish()
+        trace.seek(0)
+        codes = re.findall(rb'\tErrorResponse\t S "[^"]*"(?: V "[^"]*")? C "(\w{5})"', trace.read())
+    return codes[-1].decode() if codes else ""
 
 
 def _parameters(address: str) -> dict[str, Any]:

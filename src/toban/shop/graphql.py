@@ -8,10 +8,13 @@ import httpx2
 import orjson
 
 from toban.core.errors import CollectError, LongAnswerError
-from toban.core.network import reason, whole
+from toban.core.network import in_time, reason, whole
 
 LONGEST: Final = 1_000_000
 """How many bytes an answer may have."""
+
+SECONDS: Final = 10.0
+"""How long an answer may take, unless said otherwise."""
 
 SESSION: Final = "vendure-auth-token"
 """The header in which Vendure hands out a session."""
@@ -40,16 +43,27 @@ async def ask(
     variables: Mapping[str, object] | None = None,
     *,
     headers: Mapping[str, str] | None = None,
+    seconds: float = SECONDS,
 ) -> Told:
     """
-    Ask one question.
+    Ask one question, which may take so many seconds.
 
     Raises ``GraphqlError`` when there is no answer, when it is no GraphQL, or when it holds `errors`; what these say
     may be about customers, so the message tells their code and the field alone.
     """
     asked = {"query": query, "variables": dict(variables or {})}
     try:
-        async with client.stream("POST", url, json=asked, headers=dict(headers or {})) as response:
+        async with (
+            in_time(seconds) as progress,
+            client.stream(
+                "POST",
+                url,
+                json=asked,
+                headers=dict(headers or {}),
+                timeout=seconds,
+                extensions={"trace": progress.trace},
+            ) as response,
+        ):
             body = await whole(response, LONGEST)
             status, session = response.status_code, response.headers.get(SESSION, "")
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError, LongAnswerError) as error:

@@ -13,9 +13,14 @@ from redis import exceptions
 from redis.asyncio.connection import Connection, parse_url
 
 from toban.core.errors import CollectError, SettingsError
+from toban.core.network import HANGS, NO_CONNECTION
+from toban.core.network import reason as why
 
 PATIENCE: Final = 5.0
 """Seconds that a connection, and an answer, may take."""
+
+KNOWN_AFTER: Final = 7.0
+"""Seconds after which it is known why a server doesn't answer; nobody gives up earlier."""
 
 
 class Reason(StrEnum):
@@ -40,7 +45,8 @@ BY_WORDS: Final = (
     ),
     (r"(limit|quota) exceeded", Reason.QUOTA_EXCEEDED),
     (r"LOADING|loading the dataset", Reason.LOADING),
-    (r"NOPERM|[Nn]o permissions?", Reason.NO_PRIVILEGE),
+    # A command that the configuration renamed or removed is one that nobody may.
+    (r"NOPERM|[Nn]o permissions?|[Uu]nknown command", Reason.NO_PRIVILEGE),
 )
 
 ADVICE: Final = {
@@ -125,8 +131,7 @@ class Redis:
                 if not isinstance(error, exceptions.ResponseError):
                     await self._disconnect()
                 reason = reason_of(error)
-                said = f"{ADVICE[reason]}: {str(error).rstrip('.')}{self._remedy(error)}"
-                raise RedisError(f"redis {self.address}: {command[0]}: {said}", reason) from error
+                raise RedisError(f"redis {self.address}: {command[0]}: {self._said(error, reason)}", reason) from error
             except BaseException:
                 # Cut off halfway: the next reply on this connection would be the answer to another question.
                 await self._disconnect()
@@ -142,10 +147,31 @@ class Redis:
         await self._connection.send_command(*command)
         return await self._connection.read_response()
 
+    def _said(self, error: exceptions.RedisError, reason: Reason) -> str:
+        """Say what Redis said, why, and what would help."""
+        if reason is Reason.TIMED_OUT:
+            # Who waits for an answer was let in: the server accepts, and hangs.
+            return NO_CONNECTION if "connecting" in str(error) else HANGS
+        words = why(error) if reason is Reason.UNREACHABLE else str(error)
+        return f"{ADVICE[reason]}: {words.rstrip('.')}{self._remedy(error)}"
+
     def _remedy(self, error: exceptions.RedisError) -> str:
-        """Return what lets this user do what it may not; nothing, where that isn't the trouble."""
-        forbidden = re.search(r"run the '([\w|]+)' command", str(error))
-        return f": ACL SETUSER {self._connection.username or 'default'} +{forbidden[1]}" if forbidden else ""
+        """Return what lets this user do what it may not, or what else would help; nothing, where nothing is known."""
+        words = str(error)
+        if forbidden := re.search(r"run the '([\w|]+)' command", words):
+            return f": ACL SETUSER {self._connection.username or 'default'} +{forbidden[1]}"
+        if unknown := re.search(r"[Uu]nknown command [`'\"]?(\w+)", words):
+            name = unknown[1].upper()
+            return (
+                f": its configuration renamed or removed {name}: take the line rename-command {name} out of redis.conf,"
+                " and limit users by ACL instead"
+            )
+        if "WRONGTYPE" in words:
+            return (
+                ": a key with the name of one of the queue's is no list, set or hash of BullMQ's: TYPE tells which of"
+                " them it is; see `prefix` and `queue` of the collector, or remove that key"
+            )
+        return ""
 
     async def _disconnect(self) -> None:
         # It may be broken in any way, and is of no more use.

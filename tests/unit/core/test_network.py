@@ -7,7 +7,7 @@ import ssl
 import httpx2
 import pytest
 
-from toban.core.network import reason
+from toban.core.network import LateError, reason
 
 
 def caused(error: Exception, cause: Exception) -> Exception:
@@ -24,7 +24,9 @@ WRONG.reason = "WRONG_VERSION_NUMBER"
     ("error", "wanted"),
     [
         (TimeoutError(), "no answer in time"),
-        (httpx2.ReadTimeout("read"), "no answer in time"),
+        (httpx2.ReadTimeout("read"), "accepts connections but does not answer: it hangs"),
+        (httpx2.ConnectTimeout("connect"), "no connection in time"),
+        (LateError("the answer did not end in time"), "the answer did not end in time"),
         (REFUSED, "connection refused"),
         (caused(httpx2.ConnectError("All connection attempts failed"), REFUSED), "connection refused"),
         (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "name or service not known"),

@@ -56,3 +56,13 @@ async def test_an_answer_without_end_is_cut_off():
     async with httpx2.AsyncClient(transport=transport) as client:
         with pytest.raises(GraphqlError, match="more than 1000000 bytes"):
             await ask(client, "http://shop/shop-api", "{ x }")
+
+
+@pytest.mark.parametrize("errors", [None, []])
+def test_errors_that_are_none_are_no_errors(errors):
+    """
+    Some servers always write the field.
+    """
+    assert data_of(200, body(errors=errors, data={"a": 1})) == {"a": 1}
+    with pytest.raises(GraphqlError, match="without data"):
+        data_of(200, body(errors=errors))

@@ -56,7 +56,8 @@ async def test_a_parameter_that_redis_does_not_know_is_named() -> None:
         (exceptions.NoPermissionError("this user has no permissions to run the 'info' command"), Reason.NO_PRIVILEGE),
         (exceptions.TimeoutError("Timeout reading from host:6379"), Reason.TIMED_OUT),
         (exceptions.ConnectionError("Error 111 connecting to host:6379."), Reason.UNREACHABLE),
-        (exceptions.ResponseError("unknown command"), Reason.OTHER),
+        (exceptions.ResponseError("unknown command 'INFO', with args beginning with: 'all'"), Reason.NO_PRIVILEGE),
+        (exceptions.ResponseError("DB index is out of range"), Reason.OTHER),
     ],
 )
 def test_troubles_are_told_apart(error: exceptions.RedisError, reason: Reason) -> None:

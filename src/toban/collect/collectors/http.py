@@ -16,7 +16,7 @@ from toban.collect.terminus import complaint
 from toban.collect.tools import Tools
 from toban.core.errors import BadQueryError, CollectError
 from toban.core.matching import expression
-from toban.core.network import following, reason
+from toban.core.network import NO_CONNECTION, NO_NAME, Progress, following, in_time, reason
 from toban.core.ports import Clock
 from toban.core.samples import gauge
 from toban.core.section import Address, Duration, Secret
@@ -101,10 +101,10 @@ class Http(Collector):
 
     async def collect(self, tools: Tools) -> Look:
         """Return the status and how long each phase took."""
-        spent = Spent(tools.clock)
         began = tools.clock.monotonic()
         try:
-            async with asyncio.timeout(self.timeout.total_seconds()):
+            async with in_time(self.timeout.total_seconds()) as progress:
+                spent = Spent(tools.clock, progress)
                 await self._resolve(spent)
                 status, body = await self._ask(tools.http, spent)
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError) as error:
@@ -124,8 +124,10 @@ class Http(Collector):
     async def _resolve(self, spent: "Spent") -> None:
         """Look the name up beforehand: the client counts that with the connecting."""
         parts = urlsplit(self.url)
+        spent.progress.stage = NO_NAME
         with spent.on("resolve"):
             await asyncio.get_running_loop().getaddrinfo(parts.hostname, parts.port or parts.scheme)
+        spent.progress.stage = NO_CONNECTION
 
     async def _ask(self, client: httpx2.AsyncClient, spent: "Spent") -> tuple[int, bytes]:
         # A new connection each time: an old one would hide what customers meet.
@@ -181,8 +183,9 @@ def _json(body: bytes) -> object:
 class Spent:
     """How long each phase of an answer took, redirects added up."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, progress: Progress) -> None:
         self.phases: dict[str, float] = {}
+        self.progress = progress
         self._clock = clock
         self._began: dict[str, float] = {}
 
@@ -195,6 +198,7 @@ class Spent:
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Take what the client tells: `connection.connect_tcp.started` and the like."""
+        await self.progress.trace(event, info)
         what, _, how = event.rpartition(".")
         phase = EVENTS.get(what)
         if phase and how == "started":

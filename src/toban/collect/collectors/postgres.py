@@ -18,7 +18,7 @@ from toban.core.errors import CollectError
 from toban.core.meters import Meters
 from toban.core.ports import Clock
 from toban.core.samples import Sample, gauge
-from toban.shop.database import Database, DatabaseError, Reason
+from toban.shop.database import KNOWN_AFTER, Database, DatabaseError, Reason
 from toban.shop.lending import Shop
 
 FAILED: Final = gauge(
@@ -85,7 +85,7 @@ class Postgres(Collector):
         """Return the numbers that are due, and the newest of those that are read less often."""
         if tools.shop.database is None:
             raise CollectError(f"{self.name}: there is no shop.database to look at")
-        patience = self.every.total_seconds() / 2
+        patience = max(self.every.total_seconds() / 2, KNOWN_AFTER)
         try:
             async with asyncio.timeout(patience):
                 samples = await self._asked(tools.shop.database, tools.clock)

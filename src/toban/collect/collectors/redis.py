@@ -14,7 +14,7 @@ from toban.collect.tools import Tools
 from toban.core.errors import CollectError
 from toban.core.samples import Sample, counter, gauge
 from toban.shop.lending import Shop
-from toban.shop.redis import Reason, RedisError
+from toban.shop.redis import KNOWN_AFTER, Reason, RedisError
 from toban.shop.redis import Redis as Connection
 
 FIELDS: Final = {
@@ -122,7 +122,7 @@ class Redis(Collector):
         # A few seconds of slack: what is due each minute is asked at every second look of 30 s, not at every third.
         if self._billed and now - self._billed[0] < UPSTASH_SECONDS - 5:
             return self._billed[1]
-        patience = self.every.total_seconds() / 2
+        patience = max(self.every.total_seconds() / 2, KNOWN_AFTER)
         billed = self._billed is not None or UPSTASH in redis.address
         try:
             async with asyncio.timeout(patience):

@@ -1,6 +1,5 @@
 """Any page of Prometheus' or OpenMetrics' text format."""
 
-import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, ClassVar, Final, Literal
@@ -14,7 +13,7 @@ from toban.collect.pages import Pages
 from toban.collect.tools import Tools
 from toban.core.errors import CollectError, LongAnswerError
 from toban.core.labels import LabelLimits
-from toban.core.network import following, reason, whole
+from toban.core.network import Progress, following, in_time, reason, whole
 from toban.core.samples import counter, milliseconds
 from toban.core.section import Address, Duration, Secret, Size
 from toban.exposition.reading import ExpositionError
@@ -79,8 +78,8 @@ class Scrape(Collector):
         at = milliseconds(tools.clock.now())
         self._pages = pages = self._pages or Pages(self.target, self.limit, self._labels, honor=self.honor_labels)
         try:
-            async with asyncio.timeout(self.timeout.total_seconds()):
-                page, media = await self._page(tools.http)
+            async with in_time(self.timeout.total_seconds()) as progress:
+                page, media = await self._page(tools.http, progress)
         except (httpx2.HTTPError, OSError) as error:
             raise CollectError(f"{self._asked}: {reason(error)}") from error
         try:
@@ -102,7 +101,7 @@ class Scrape(Collector):
     def _asked(self) -> str:
         return f"scrape {self.name}: {self.url.partition('?')[0]}"
 
-    async def _page(self, client: httpx2.AsyncClient) -> tuple[str, str]:
+    async def _page(self, client: httpx2.AsyncClient, progress: Progress) -> tuple[str, str]:
         """Return the page and its media type."""
         sent = {
             "accept": ACCEPT,
@@ -110,7 +109,10 @@ class Scrape(Collector):
             "x-prometheus-scrape-timeout-seconds": f"{self.timeout.total_seconds():g}",
             **{name: value.get_secret_value() for name, value in self.headers.items()},
         }
-        async with following(client, "GET", self.url, headers=sent, timeout=self.timeout.total_seconds()) as response:
+        extensions = {"trace": progress.trace}
+        async with following(
+            client, "GET", self.url, headers=sent, timeout=self.timeout.total_seconds(), extensions=extensions
+        ) as response:
             if response.status_code != 200:
                 raise CollectError(f"{self._asked}: answered {response.status_code}")
             try:

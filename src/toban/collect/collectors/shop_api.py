@@ -1,6 +1,5 @@
 """Vendure's Shop API: can the shop sell?"""
 
-import asyncio
 import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -177,11 +176,8 @@ class ShopApi(Collector):
 
     async def _ask(self, tools: Tools, query: str, **variables: object) -> Mapping[str, Any]:
         headers = {"authorization": f"Bearer {self._session}"} if self._session else {}
-        try:
-            async with asyncio.timeout(self.timeout.total_seconds()):
-                told = await graphql.ask(tools.http, self.url, query, variables, headers=headers)
-        except TimeoutError as error:
-            raise GraphqlError(f"no answer after {self.timeout.total_seconds():g} s") from error
+        seconds = self.timeout.total_seconds()
+        told = await graphql.ask(tools.http, self.url, query, variables, headers=headers, seconds=seconds)
         # The session that it hands out is kept, so that there is one session and one order for all carts.
         if told.session and (self.shop_check.cart or self.shop_check.customer):
             self._session = told.session

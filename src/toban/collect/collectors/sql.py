@@ -15,7 +15,7 @@ from toban.core.errors import CollectError
 from toban.core.labels import METRIC_NAME
 from toban.core.samples import Sample
 from toban.core.section import Duration, Section
-from toban.shop.database import Database, DatabaseError
+from toban.shop.database import KNOWN_AFTER, Database, DatabaseError
 from toban.shop.lending import Shop
 
 
@@ -107,7 +107,7 @@ class Sql(Collector):
         """Ask what is due; return the newest numbers of all metrics."""
         if tools.shop.database is None:
             raise CollectError(f"{self.name}: there is no shop.database to look at")
-        patience = self.every.total_seconds() / 2
+        patience = max(self.every.total_seconds() / 2, KNOWN_AFTER)
         try:
             async with asyncio.timeout(patience):
                 for metric in self.metrics:

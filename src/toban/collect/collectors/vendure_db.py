@@ -20,7 +20,7 @@ from toban.collect.tools import Tools
 from toban.core.errors import CollectError
 from toban.core.samples import Sample, gauge
 from toban.core.section import Duration
-from toban.shop.database import Database, DatabaseError
+from toban.shop.database import KNOWN_AFTER, Database, DatabaseError
 from toban.shop.graphql import GraphqlError, ask
 from toban.shop.lending import Shop
 
@@ -86,7 +86,7 @@ class VendureDb(Collector):
         """Ask what is due, and count what has happened since the last look."""
         if tools.shop.database is None:
             raise CollectError(f"{self.name}: there is no shop.database to look at")
-        patience = self.every.total_seconds() * 0.9
+        patience = max(self.every.total_seconds() * 0.9, KNOWN_AFTER)
         try:
             async with asyncio.timeout(patience):
                 return await self._looked(tools, tools.shop.database)

@@ -1,0 +1,133 @@
+"""Why there is no answer: refused, no connection, or accepted and never answered. An alert's message says which."""
+
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests import servers
+from tests.integration.looks import Numbers, lent, look
+from tests.pretend import full, silent
+from toban.collect.collector import Collector
+from toban.collect.collectors.http import Http
+from toban.collect.collectors.postgres import Postgres
+from toban.collect.collectors.redis import Redis
+from toban.collect.collectors.scrape import Scrape
+from toban.collect.collectors.shop_api import ShopApi
+from toban.collect.collectors.sql import Sql
+from toban.core.errors import CollectError
+from toban.shop import database, redis
+
+HANGS = "accepts connections but does not answer: it hangs"
+
+
+@asynccontextmanager
+async def refusing() -> AsyncIterator[int]:
+    yield servers.free_port()
+
+
+HTTP: dict[str, Callable[[int], Collector]] = {
+    "http": lambda port: Http(url=f"http://127.0.0.1:{port}/", timeout="300ms"),
+    "https": lambda port: Http(url=f"https://127.0.0.1:{port}/", timeout="300ms"),
+    "scrape": lambda port: Scrape(url=f"http://127.0.0.1:{port}/metrics", timeout="300ms"),
+    "shop_api": lambda port: ShopApi(url=f"http://127.0.0.1:{port}/shop-api", timeout="300ms"),
+}
+STATES = [(refusing, "connection refused"), (full, "no connection in time"), (silent, HANGS)]
+
+
+async def trouble(collector: Collector, **shop: str) -> str:
+    """Return why a look failed."""
+    async with lent(**shop) as tools:
+        try:
+            return (await look(collector, tools)).trouble
+        except CollectError as error:
+            return str(error)
+
+
+@pytest.mark.parametrize("kind", HTTP)
+@pytest.mark.parametrize(("server", "words"), STATES, ids=["refused", "full", "hangs"])
+async def test_a_request_says_how_far_it_came(kind, server, words):
+    """
+    The limit over the whole answer does not swallow it.
+    """
+    async with server() as port:
+        assert (await trouble(HTTP[kind](port))).endswith(words)
+
+
+@pytest.fixture
+def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less patience: a server has two seconds."""
+    monkeypatch.setattr(database, "PROMPT", 2)
+    monkeypatch.setitem(database.PARAMETERS, "connect_timeout", "2")
+    monkeypatch.setattr(redis, "PATIENCE", 0.5)  # less than the second after which a SYN is sent again
+
+
+@pytest.mark.parametrize("kind", ["postgres", "redis"])
+@pytest.mark.parametrize(("server", "words"), STATES, ids=["refused", "full", "hangs"])
+async def test_a_session_says_how_far_it_came(kind, server, words, prompt):
+    """
+    Of the shop's database and Redis.
+    """
+    async with server() as port:
+        if kind == "postgres":
+            found = await trouble(Postgres(), database=f"postgresql://u@127.0.0.1:{port}/shop")
+        else:
+            found = await trouble(Redis(), redis=f"redis://:pw@127.0.0.1:{port}/1")
+        assert words in found.lower() if words == "connection refused" else found.endswith(words)
+
+
+def processes(server: servers.Server) -> list[int]:
+    """Return a server's processes, its children first."""
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    return [*map(int, children), server.process.pid]
+
+
+def send(server: servers.Server, what: signal.Signals) -> None:
+    for process in processes(server):
+        os.kill(process, what)
+
+
+ONE = {"name": "one", "help": "One.", "query": "SELECT 1 AS value"}
+
+
+@pytest.mark.parametrize("kind", [Postgres, lambda: Sql(metrics=[ONE])], ids=["postgres", "sql"])
+async def test_a_real_database_that_is_stopped_hangs(kind, prompt):
+    """
+    Also for who was connected already; when it goes on, so do the looks.
+    """
+    with servers.postgres() as server:
+        async with lent(database=server.address()) as tools:
+            collector = kind()
+            assert not (await look(collector, tools)).trouble
+            send(server, signal.SIGSTOP)
+            for _ in range(2):
+                tools.clock.advance(600)
+                assert HANGS in await told(collector, tools)
+            send(server, signal.SIGCONT)
+            tools.clock.advance(600)
+            assert not (await look(collector, tools)).trouble
+
+
+async def test_a_real_redis_that_is_stopped_hangs(prompt):
+    """
+    The same of Redis.
+    """
+    with servers.valkey() as server:
+        async with lent(redis=f"redis://127.0.0.1:{server.port}") as tools:
+            assert not (await look(Redis(), tools)).trouble
+            send(server, signal.SIGSTOP)
+            for _ in range(2):
+                assert HANGS in await told(Redis(), tools)
+            send(server, signal.SIGCONT)
+            assert not (await look(Redis(), tools)).trouble
+
+
+async def told(collector: Collector, tools: object) -> str:
+    try:
+        found: Numbers = await look(collector, tools)  # type: ignore[arg-type]  # tools
+    except CollectError as error:
+        return str(error)
+    return found.trouble
