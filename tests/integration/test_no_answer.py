@@ -31,7 +31,7 @@ async def refusing() -> AsyncIterator[int]:
 
 HTTP: dict[str, Callable[[int], Collector]] = {
     "http": lambda port: Http(url=f"http://127.0.0.1:{port}/", timeout="300ms"),
-    "https": lambda port: Http(url=f"https://127.0.0.1:{port}/", timeout="300ms"),
+    "https": lambda port: Http(url=f"https://127.0.0.1:{port}/", timeout="1s"),
     "scrape": lambda port: Scrape(url=f"http://127.0.0.1:{port}/metrics", timeout="300ms"),
     "shop_api": lambda port: ShopApi(url=f"http://127.0.0.1:{port}/shop-api", timeout="300ms"),
 }

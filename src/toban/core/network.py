@@ -45,8 +45,10 @@ class LateError(TimeoutError):
 class Progress:
     """How far a request has come: what is said of it when time is up."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
         self.stage = NO_CONNECTION
+        # The client gives up connecting first: cut off from outside in a TLS handshake, it would leave its socket open.
+        self.timeout = httpx2.Timeout(seconds, connect=seconds * 0.9)
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Take what the client tells of its progress: an extension of a request, `trace`."""
@@ -62,7 +64,7 @@ class Progress:
 @asynccontextmanager
 async def in_time(seconds: float) -> AsyncIterator[Progress]:
     """Limit how long a request takes in all. Raises ``LateError``, which says how far it came."""
-    progress = Progress()
+    progress = Progress(seconds)
     try:
         async with asyncio.timeout(seconds):
             yield progress

@@ -60,7 +60,7 @@ async def ask(
                 url,
                 json=asked,
                 headers=dict(headers or {}),
-                timeout=seconds,
+                timeout=progress.timeout,
                 extensions={"trace": progress.trace},
             ) as response,
         ):

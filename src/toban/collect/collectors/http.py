@@ -140,7 +140,7 @@ class Http(Collector):
             self.url,
             headers=headers,
             redirects=self.redirects,
-            timeout=self.timeout.total_seconds(),
+            timeout=spent.progress.timeout,
             extensions={"trace": spent.trace},
             **sent,
         ) as response:

@@ -111,7 +111,7 @@ class Scrape(Collector):
         }
         extensions = {"trace": progress.trace}
         async with following(
-            client, "GET", self.url, headers=sent, timeout=self.timeout.total_seconds(), extensions=extensions
+            client, "GET", self.url, headers=sent, timeout=progress.timeout, extensions=extensions
         ) as response:
             if response.status_code != 200:
                 raise CollectError(f"{self._asked}: answered {response.status_code}")
