@@ -241,3 +241,52 @@ async def test_a_redirect_on_the_same_host_keeps_what_is_sent():
     assert all("hush" in one for one in asked)
     with pytest.raises(CollectError, match="redirects"):
         await looked(answer, path="/loop")
+
+
+@pytest.mark.parametrize("charset", ["Shift_JIS", "EUC-JP", "UTF-16"])
+async def test_a_word_is_found_on_a_page_of_another_charset(charset):
+    """
+    And one that isn't there is not.
+    """
+    page = says("<p>ご注文</p>".encode(charset), content_type=f"text/html; charset={charset}")
+    assert (await looked(page, match="ご注文"))[0].trouble == ""
+    assert "nothing in the body matches" in (await looked(page, match="売り切れ"))[0].trouble
+
+
+async def test_a_word_that_may_stand_where_nobody_read_is_told_so():
+    """
+    A megabyte is read.
+    """
+    numbers, _ = await looked(says("x" * LONGEST + "Returns"), match="Returns")
+    assert numbers.trouble == "answered 200, but nothing in the first 1,000,000 bytes of the body matches 'Returns'"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (gzip.compress(b"x" * 500)[:-9], "the body is cut off: its gzip does not end"),
+        (gzip.compress(b"x" * 500)[:12], "the body is cut off: its gzip does not end"),
+        (gzip.compress(b"x" * 500) + b"more", "the body is no gzip"),
+        (gzip.compress(b"x" * 200) + gzip.compress(b"x" * 300), ""),
+        (gzip.compress(b"x" * 500) + bytes(8), ""),
+    ],
+    ids=["almost", "head", "more", "two", "padded"],
+)
+async def test_gzip_that_does_not_end_is_down(body, words):
+    """
+    What came of it looks like a page; several in a row are one, and zeros after the last are nothing.
+    """
+    answer = says(body, content_encoding="gzip")
+    if words:
+        with pytest.raises(CollectError, match=words):
+            await looked(answer)
+    else:
+        assert (await looked(answer))[0].one("probe_http_uncompressed_body_length") == 500
+
+
+async def test_json_with_a_mark_before_it_is_json():
+    """
+    As browsers have it.
+    """
+    numbers, _ = await looked(says(b"\xef\xbb\xbf" + b'{"data": {"__typename": "Query"}}'), **GRAPHQL)
+    assert numbers.trouble == ""

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import ssl
+import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -18,10 +19,41 @@ HANGS: Final = "accepts connections but does not answer: it hangs"
 NO_END: Final = "the answer did not end in time"
 """What is said when time is up, by how far it came."""
 
+GZIP: Final = 16 + zlib.MAX_WBITS
+PIECE: Final = 2**16
+"""Bytes that are unpacked at once."""
+
 REDIRECTS: Final = 10
 
 HARMLESS: Final = frozenset({"accept", "accept-encoding", "connection", "user-agent"})
 """Headers that another host may see."""
+
+
+async def unpacked(response: httpx2.Response) -> AsyncIterator[bytes]:
+    """
+    Return the pieces of a body that is streamed, unpacked.
+
+    Raises ``httpx2.HTTPError``, also where gzip ends too early: the client takes that for the end of the body.
+    """
+    if response.headers.get("content-encoding", "").strip().lower() not in {"gzip", "x-gzip"}:
+        async for piece in response.aiter_bytes():
+            yield piece
+        return
+    unpacking, began = zlib.decompressobj(GZIP), False
+    async for packed in response.aiter_raw():
+        left = packed
+        while left:
+            if unpacking.eof:  # another one follows
+                unpacking = zlib.decompressobj(GZIP)
+            try:
+                piece = unpacking.decompress(left, PIECE)
+            except zlib.error as error:
+                raise httpx2.DecodingError(f"the body is no gzip: {error}", request=response.request) from error
+            began = True
+            yield piece
+            left = unpacking.unconsumed_tail or unpacking.unused_data.lstrip(b"\0")
+    if began and not unpacking.eof:
+        raise httpx2.DecodingError("the body is cut off: its gzip does not end", request=response.request)
 
 
 async def whole(response: httpx2.Response, most: int) -> bytes:
@@ -31,7 +63,7 @@ async def whole(response: httpx2.Response, most: int) -> bytes:
     Raises ``LongAnswerError`` as soon as it has more than ``most`` bytes, inflated, and ``httpx2.HTTPError``.
     """
     body = bytearray()
-    async for piece in response.aiter_bytes():
+    async for piece in unpacked(response):
         body += piece
         if len(body) > most:
             raise LongAnswerError(f"the answer has more than {most} bytes")

@@ -1,6 +1,7 @@
 """One page, asked for as a customer's browser would."""
 
 import asyncio
+import codecs
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,12 +12,13 @@ import httpx2
 import orjson
 from pydantic import AfterValidator, Field
 
+from toban.collect.charsets import text
 from toban.collect.collector import Collector, Look
 from toban.collect.terminus import complaint
 from toban.collect.tools import Tools
 from toban.core.errors import BadQueryError, CollectError
 from toban.core.matching import expression
-from toban.core.network import NO_CONNECTION, NO_NAME, Progress, following, in_time, reason
+from toban.core.network import NO_CONNECTION, NO_NAME, Progress, following, in_time, reason, unpacked
 from toban.core.ports import Clock
 from toban.core.samples import gauge
 from toban.core.section import Address, Duration, Secret
@@ -80,7 +82,8 @@ class Http(Collector):
     """Whether to go on to where a redirect leads."""
 
     match: Expression | None = None
-    """A regular expression (RE2) that the body must contain."""
+    """A regular expression (RE2) that the first megabyte of the body must contain, read in the charset that the page
+    declares."""
 
     present: str | None = None
     """A field that the body's JSON must have, like `data.product.id`."""
@@ -106,7 +109,7 @@ class Http(Collector):
             async with in_time(self.timeout.total_seconds()) as progress:
                 spent = Spent(tools.clock, progress)
                 await self._resolve(spent)
-                status, body = await self._ask(tools.http, spent)
+                status, body, media = await self._ask(tools.http, spent)
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError) as error:
             raise CollectError(f"{self._asked}: {reason(error)}") from error
         samples = [
@@ -115,7 +118,7 @@ class Http(Collector):
             DURATION.sample(tools.clock.monotonic() - began),
             *(PHASES.sample(seconds, phase=phase) for phase, seconds in spent.phases.items()),
         ]
-        return Look(samples, trouble=self._trouble(status, body))
+        return Look(samples, trouble=self._trouble(status, body, media))
 
     @property
     def _asked(self) -> str:
@@ -129,7 +132,7 @@ class Http(Collector):
             await asyncio.get_running_loop().getaddrinfo(parts.hostname, parts.port or parts.scheme)
         spent.progress.stage = NO_CONNECTION
 
-    async def _ask(self, client: httpx2.AsyncClient, spent: "Spent") -> tuple[int, bytes]:
+    async def _ask(self, client: httpx2.AsyncClient, spent: "Spent") -> tuple[int, bytes, str]:
         # A new connection each time: an old one would hide what customers meet.
         headers = {"connection": "close", **{name: value.get_secret_value() for name, value in self.headers.items()}}
         sent: dict[str, Any] = {"json": self.body} if isinstance(self.body, dict) else {"content": self.body}
@@ -144,21 +147,22 @@ class Http(Collector):
             extensions={"trace": spent.trace},
             **sent,
         ) as response:
-            async for piece in response.aiter_bytes():
+            async for piece in unpacked(response):
                 body += piece
                 if len(body) >= LONGEST:
                     break
-        return response.status_code, bytes(body[:LONGEST])
+        return response.status_code, bytes(body[:LONGEST]), response.headers.get("content-type", "")
 
-    def _trouble(self, status: int, body: bytes) -> str:
+    def _trouble(self, status: int, body: bytes, media: str) -> str:
         """Say what is not as it should be; what the body says stays out of it, for it may be a customer's."""
         if status not in self.status if self.status else not 200 <= status < 300:
             said = complaint(_json(body))
             return f"answered {status}: {said}" if said else f"answered {status}"
         if not body and not self.empty and self.method != "HEAD" and status == OK:
             return f"answered {status} with an empty body: if that is meant, set `empty: true`"
-        if self.match and not expression(self.match).search(body.decode("utf-8", "replace")):
-            return f"answered {status}, but nothing in the body matches {self.match!r}"
+        if self.match and not expression(self.match).search(text(body, media)):
+            where = f"the first {LONGEST:,} bytes of the body" if len(body) >= LONGEST else "the body"
+            return f"answered {status}, but nothing in {where} matches {self.match!r}"
         if self.present is None and self.absent is None:
             return ""
         found = _json(body)
@@ -174,7 +178,7 @@ class Http(Collector):
 def _json(body: bytes) -> object:
     """Return what a body's JSON says, or nothing where it is none."""
     try:
-        found: object = orjson.loads(body)
+        found: object = orjson.loads(body.removeprefix(codecs.BOM_UTF8))
     except ValueError:
         return None
     return found
