@@ -181,6 +181,25 @@ async def test_a_user_with_the_printed_rights_is_enough(server: servers.Server, 
             assert trouble in watch.seen.trouble
 
 
+async def test_a_key_that_is_something_else_says_the_remedy(server: servers.Server, tmp_path: Path):
+    """
+    Redis says WRONGTYPE, and not of what.
+    """
+    now = datetime.now(UTC)
+    write(server, now)
+    with client(server) as redis:
+        redis.delete(f"{KEY}:wait")
+        redis.set(f"{KEY}:wait", "odd")
+    async with watching(Bullmq(), tmp_path / "w.db", now, redis=f"redis://127.0.0.1:{server.port}") as (
+        watch,
+        _,
+        _clock,
+    ):
+        await watch.look()
+        assert "WRONGTYPE" in watch.seen.trouble
+        assert "TYPE tells which of them it is; see `prefix` and `queue`" in watch.seen.trouble
+
+
 async def test_a_user_with_info_alone_is_told_what_jobs_want_and_is_not_down(server: servers.Server, tmp_path: Path):
     """
     There may be no queue at all; a queue that was read before and can't be any more is down.

@@ -160,6 +160,18 @@ async def test_a_user_who_may_not_ask_is_not_well_and_is_told_the_remedy(server:
     assert "redis_connected_clients" in again
 
 
+@pytest.mark.parametrize("kind", sorted(KINDS))
+async def test_a_server_whose_info_is_renamed_says_the_remedy(kind: str) -> None:
+    """
+    It is there, and nobody may ask: that is no lost connection.
+    """
+    with KINDS[kind](rename_command="INFO hidden") as server:
+        async with lent(redis=address(server)) as tools:
+            seen = await look(Redis(), tools)
+    assert seen.reason == "no_privilege"
+    assert "take the line rename-command INFO out of redis.conf" in seen.trouble
+
+
 async def test_a_server_that_is_killed_is_down_and_up_again(server: servers.Server) -> None:
     """
     After kill -9 the target is down; when the server is back, so are its numbers.

@@ -259,7 +259,7 @@ def valkey(program: Path | None = None, **settings: str) -> Iterator[Server]:
             "repl_diskless_sync_delay": "0",
             **settings,
         }
-        options = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
+        options = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", *value.split(" "))]
         with running(Server(port, path, [str(program), *options], name="valkey")) as server:
             yield server
 
