@@ -24,7 +24,9 @@ def metrics() -> str:
         "| metric | type | what it tells |",
         "|---|---|---|",
     ]
-    lines += [f"| `{family.name}` | {family.type.value} | {family.help} |" for _, family in families()]
+    for _, family in families():
+        there = f" There {family.present}." if family.present else ""
+        lines.append(f"| `{family.name}` | {family.type.value} | {family.help}{there} |")
     return "\n".join(lines) + "\n"
 
 

@@ -18,24 +18,8 @@ from toban.collect.tools import Tools
 from toban.core.labels import NAME
 from toban.core.samples import is_stale
 
-# What a server has only when it is replicated, blocked, or archives its log.
-NOT_EVERYWHERE = {
-    "postgres_archiver_last_archived_time_seconds",
-    "postgres_archiver_last_failed_time_seconds",
-    "postgres_blocking_longest_seconds",
-    "postgres_blocking_sessions",
-    "postgres_database_checksum_failures_total",
-    "postgres_database_statistics_reset_time_seconds",
-    "postgres_replication_lag_bytes",
-    "postgres_replication_replay_lag_seconds",
-    "postgres_replication_slot_active",
-    "postgres_replication_slot_lost",
-    "postgres_replication_slot_retained_bytes",
-    "postgres_replication_slot_safe_bytes",
-    "postgres_replication_standbys",
-    "postgres_standby_lag_seconds",
-    "postgres_standby_receiving",
-}
+NOT_EVERYWHERE = {family.name for family in FAMILIES if family.present} | {"postgres_database_checksum_failures_total"}
+"""What a server has only when something happens on it, or when it was set up so."""
 
 
 def advance(tools: Tools, seconds: float) -> None:

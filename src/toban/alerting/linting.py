@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
@@ -11,7 +11,8 @@ from toban.alerting.groups import AlertRule, Group, Rule
 from toban.core.labels import NAME
 from toban.core.matching import Match, Matcher
 from toban.core.section import written
-from toban.promql.nodes import Aggregation, Binary, Call, Node, Number, Selector, selectors, walk
+from toban.promql.nodes import Aggregation, Binary, Call, Node, Number, Range, Selector, children, selectors, walk
+from toban.promql.presence import ABSENCE
 
 ALWAYS: Final = frozenset({"up", "ALERTS", "ALERTS_FOR_STATE"})
 """Metrics that are there wherever rules are judged."""
@@ -34,16 +35,21 @@ Found = Callable[[str], Collection[Mapping[str, str]]]
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What rules may speak of: metrics, channels (nothing where nobody knows them), and the series that there are."""
+    """
+    What rules may speak of: metrics, channels (nothing where nobody knows them), and the series that there are.
+
+    ``transient`` are the metrics that come and go, and when they are there.
+    """
 
     metrics: Collection[str]
     channels: Collection[str] | None = None
     series: Found | None = None
+    transient: Mapping[str, str] = field(default_factory=dict)
 
 
 def doubts(rule: Rule, known: Known) -> list[str]:
     """Return what is probably not meant in a rule."""
-    found = [*_named(rule.query.root, known), *_units(rule.query.root)]
+    found = [*_named(rule.query.root, known), *_gone(rule.query.root, known.transient), *_units(rule.query.root)]
     if isinstance(rule, AlertRule):
         found += [*_told(rule), *_channels(rule, known)]
     return list(dict.fromkeys(found))
@@ -88,6 +94,37 @@ def _named(root: Node, known: Known) -> Iterator[str]:
         elif known.series:
             there = known.series(name)
             yield from (_unmet(name, it, there) for it in selector.matchers if there and _is_unmet(it, there))
+
+
+def _gone(root: Node, transient: Mapping[str, str]) -> Iterator[str]:
+    """Say which metrics come and go where nothing says what they are while they are away."""
+    for name in sorted(unguarded(root, transient)):
+        yield (
+            f"{name} is there {transient[name]} alone, and while it isn't the rule counts as one that can't be"
+            f" evaluated: write `({name} or vector(0))` where that means 0"
+        )
+
+
+def unguarded(node: Node, transient: Collection[str]) -> set[str]:
+    """
+    Return the metrics that come and go and without which a query has nothing to tell (`promql.presence`).
+
+    One that stands on one side of an ``or`` is guarded by the other, if that is always there.
+    """
+    match node:
+        case Selector():
+            return {metric_of(node)} & set(transient)
+        case Range():
+            return set()
+        case Call(name) if name in ABSENCE:
+            return set()
+        case Binary("or", left, right):
+            one, other = unguarded(left, transient), unguarded(right, transient)
+            return one | other if one and other else set()
+        case Binary("unless", left, _):
+            return unguarded(left, transient)
+        case _:
+            return {name for child in children(node) for name in unguarded(child, transient)}
 
 
 def _is_unmet(matcher: Matcher, series: Collection[Mapping[str, str]]) -> bool:

@@ -30,6 +30,11 @@ def metrics() -> set[str]:
     return found
 
 
+def transient() -> dict[str, str]:
+    """Return the metrics that come and go, and when they are there."""
+    return {family.name: family.present for _, family in families() if family.is_transient}
+
+
 def _in(value: object) -> Iterator[Family]:
     if isinstance(value, Family):
         yield value

@@ -1,12 +1,13 @@
 """Jobs: the same numbers wherever they wait, in the table `job_record` or in Redis (BullMQ)."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from toban.collect.history import Book
 from toban.core.ports import Recorder
-from toban.core.samples import counter, gauge
+from toban.core.samples import Batch, Sample, counter, gauge
 from toban.instruments.budgets import Budgets
 
 WAITING: Final = gauge("vendure_jobs_waiting", "Jobs that wait to be begun, by queue.")
@@ -51,6 +52,17 @@ class Ended:
         # A queue that is known has all three numbers: nought is one too.
         recorder.add(COMPLETED if self.failed else FAILED, 0, queue=queue)
         recorder.add(RETRIED, max(0, self.tries - 1), queue=queue)
+
+
+def queues_of(batches: Iterable[Batch]) -> set[str]:
+    """Return the queues of which jobs were counted: they are known from then on, whether they hold jobs or not."""
+    layouts = {id(batch.layout): batch.layout for batch in batches}.values()
+    return {labels["queue"] for layout in layouts for labels in layout.series if "queue" in labels}
+
+
+def empty(queues: Iterable[str]) -> Iterator[Sample]:
+    """Return how queues stand that hold no job."""
+    return (family.sample(0, queue=queue) for queue in sorted(queues) for family in STANDING)
 
 
 def jobs_in(name: str) -> Book:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Final
@@ -22,6 +22,9 @@ UNITS: Final = ("seconds", "bytes")
 
 SHARE: Final = 200
 
+PRESENT: Final = r"$|(while|once) \w"
+"""What may be said of when a number is there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -30,8 +33,8 @@ class Query:
 
     Columns called ``label_…`` become labels. Every other column is a number: the metric's name is the query's name
     and the column's, except that ``value`` bears the query's own. An empty (NULL) number is no sample.
-    ``columns`` holds the sentence for each number. ``since`` and ``until`` are PostgreSQL's major versions,
-    both included; ``needs`` names what a server must have.
+    ``columns`` holds the sentence for each number; ``present`` says when those are there that aren't always. ``since``
+    and ``until`` are PostgreSQL's major versions, both included; ``needs`` names what a server must have.
     """
 
     name: str
@@ -41,11 +44,13 @@ class Query:
     since: int = 0
     until: int = 10_000
     needs: frozenset[str] = frozenset()
+    present: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def families(self) -> Iterator[Family]:
         """The metrics that this query may bring."""
-        return (family_of(self.name, column, sentence) for column, sentence in self.columns.items())
+        for column, sentence in self.columns.items():
+            yield replace(family_of(self.name, column, sentence), present=self.present.get(column, ""))
 
     def suits(self, version: int, has: Collection[str]) -> bool:
         """Tell whether it can be asked of a server of this major version that has these things."""
@@ -69,6 +74,8 @@ def read(text: str) -> tuple[Query, ...]:
 
     Each begins with ``-- query: its_name``; then come, in lines of the same form, ``every`` (a length of time),
     ``versions`` (``14-16``, ``17-``), ``needs`` (words) and one sentence for each column of numbers; then the SQL.
+    ``present: while somebody waits`` says that its numbers come and go, ``present: once somebody has waited`` that they
+    stay; ``present oldest: …`` says so of the column ``oldest`` alone.
     What stands above the first query is for people. Raises ``ValueError`` naming the query that can't be read.
     """
     _, *paragraphs = re.split(r"^-- query: *(?=\w)", text, flags=re.MULTILINE)
@@ -78,11 +85,15 @@ def read(text: str) -> tuple[Query, ...]:
 def _query(paragraph: str) -> Query:
     name, _, rest = paragraph.partition("\n")
     heading, sql = re.fullmatch(r"((?:--[^\n]*\n)*)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]  # it matches any text
-    said = dict(re.findall(r"^-- (\w+): (.+)$", heading, re.MULTILINE))
+    said: dict[str, str] = dict(re.findall(r"^-- (\w+): (.+)$", heading, re.MULTILINE))
+    of_all = said.pop("present", "")
+    present: dict[str, str] = dict(re.findall(r"^-- present (\w+): (.+)$", heading, re.MULTILINE))
     every, versions, needs = said.pop("every", ""), said.pop("versions", ""), said.pop("needs", "")
     since, dash, until = versions.partition("-")
     if not said or not sql.strip():
         raise ValueError(f"{name}: a query wants a sentence for each of its numbers, and SQL")
+    if present.keys() - said.keys() or any(not re.match(PRESENT, words) for words in (*present.values(), of_all)):
+        raise ValueError(f"{name}: write `present: while …` or `present: once …`, of all its numbers or of one of them")
     if versions and not dash:
         raise ValueError(f"{name}: write versions like 14-16 or 17-")
     return Query(
@@ -93,6 +104,7 @@ def _query(paragraph: str) -> Query:
         since=int(since or 0),
         until=int(until or 10_000),
         needs=frozenset(needs.split()),
+        present={**(dict.fromkeys(said, of_all) if of_all else {}), **present},
     )
 
 

@@ -50,6 +50,8 @@ class Family:
 
     A counter's name includes ``_total``. ``unit`` is a base unit (``seconds``, ``bytes``) or nothing.
     ``buckets`` are a histogram's upper bounds, without the infinite one; whoever only reads it need not know them.
+    ``present`` says of one that isn't always there when it is: ``while …`` for what comes and goes, ``once …`` for what
+    stays when it has come.
     """
 
     name: str
@@ -57,6 +59,12 @@ class Family:
     help: str
     unit: str = ""
     buckets: tuple[float, ...] = field(default=(), compare=False)
+    present: str = field(default="", compare=False)
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether it comes and goes: a rule that reads it must say what it is while it is away."""
+        return self.present.startswith("while ")
 
     def sample(self, value: float, /, **labels: str) -> "Sample":
         """Return one number of this family, taken now."""

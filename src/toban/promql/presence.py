@@ -9,7 +9,7 @@ from toban.promql.nodes import Aggregation, Binary, Call, Negation, Node, Range,
 Has = Callable[[Selector, int], bool]
 """Tells whether any series of a selector has samples within a reach (milliseconds; 0 is the usual lookback)."""
 
-_OF_ABSENCE: Final = frozenset({"absent", "absent_over_time"})
+ABSENCE: Final = frozenset({"absent", "absent_over_time"})
 
 
 class Presence(IntEnum):
@@ -42,7 +42,7 @@ def presence(node: Node, has: Has) -> Presence:
             return presence(left, has)
         case Binary(_, left, right):
             return min(presence(left, has), presence(right, has))
-        case Call(name, arguments) if name not in _OF_ABSENCE:
+        case Call(name, arguments) if name not in ABSENCE:
             return min((presence(argument, has) for argument in arguments), default=Presence.PRESENT)
         case _:
             return Presence.PRESENT

@@ -3,9 +3,9 @@
 import pytest
 
 from toban.alerting.groups import read
-from toban.alerting.linting import Known, doubts, recorded
+from toban.alerting.linting import Known, doubts, recorded, unguarded
 from toban.alerting.loading import shipped
-from toban.cli.declared import metrics
+from toban.cli.declared import metrics, transient
 
 METRICS = {
     "up",
@@ -106,6 +106,58 @@ def test_nothing_is_doubtful_about_what_is_shipped():
     """
     Against the metrics that toban declares, and what its rules record.
     """
-    known = Known({*metrics(), *recorded(shipped())})
+    known = Known({*metrics(), *recorded(shipped())}, transient=transient())
     found = {rule.name: doubts(rule, known) for group in shipped() for rule in group.rules}
     assert {name: said for name, said in found.items() if said} == {}
+
+
+GONE = {"waiting_seconds": "while somebody waits"}
+COMES_AND_GOES = Known({*METRICS, *GONE}, transient=GONE)
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        "waiting_seconds > 5",
+        "max by (who) (waiting_seconds) > 5",
+        "max_over_time(waiting_seconds[1h:1m]) > 5",
+        "up == 1 and on () waiting_seconds > 5",
+        "waiting_seconds > 5 or waiting_seconds < 1",
+        "waiting_seconds unless up",
+    ],
+)
+def test_a_rule_over_what_comes_and_goes_is_doubtful(expr):
+    """
+    An hour after it went, the rule can't be evaluated, and that is an alert of its own.
+    """
+    [doubt] = said(expr, known=COMES_AND_GOES)
+    assert "waiting_seconds is there while somebody waits alone" in doubt
+    assert "write `(waiting_seconds or vector(0))`" in doubt
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        "(waiting_seconds or vector(0)) > 5",
+        "max(waiting_seconds or vector(0)) > 5",
+        "waiting_seconds > 5 or 0 * up > 0",
+        "up == 0 unless on () waiting_seconds > 5",
+        "absent(waiting_seconds)",
+        "max_over_time(waiting_seconds[1h]) > 5",
+    ],
+)
+def test_a_rule_that_says_what_it_is_while_it_is_away_is_not(expr):
+    """
+    Something else is always there, or its absence is what is asked for.
+    """
+    assert said(expr, known=COMES_AND_GOES) == []
+
+
+def test_no_shipped_rule_reads_what_comes_and_goes():
+    """
+    Unless it says what it is while it is away.
+    """
+    assert {"postgres_blocking_sessions", "vendure_order_stuck_seconds", "vendure_stock_lowest"} <= transient().keys()
+    for group in shipped():
+        for rule in group.rules:
+            assert unguarded(rule.query.root, transient()) == set(), rule.name

@@ -28,6 +28,13 @@ SELECT 1 AS value; -- the end
 -- query: shop_others
 -- count: Others.
 SELECT 1 AS count;
+
+-- query: shop_waiting
+-- present: while somebody waits
+-- present oldest: once somebody has waited
+-- value: How many.
+-- oldest: Since when.
+SELECT 1 AS value, 2 AS oldest;
 """
 
 
@@ -35,7 +42,7 @@ def test_a_file_of_queries_is_read_as_it_is_written() -> None:
     """
     Name, pace, versions, needs, one sentence a number, and the SQL; notes are passed over.
     """
-    things, others = read(FILE)
+    things, others, waiting = read(FILE)
     assert things.name == "shop_things"
     assert things.every == timedelta(minutes=5)
     assert (things.since, things.until) == (14, 16)
@@ -43,12 +50,20 @@ def test_a_file_of_queries_is_read_as_it_is_written() -> None:
     assert things.columns == {"value": "Things there are.", "seconds_total": "Time they took: all of them."}
     assert things.sql.startswith("SELECT 1 AS value")
     assert [family.name for family in things.families] == ["shop_things", "shop_things_seconds_total"]
+    assert [family.present for family in waiting.families] == ["while somebody waits", "once somebody has waited"]
+    assert [family.is_transient for family in (*waiting.families, *others.families)] == [True, False, False]
     assert others == Query("shop_others", "SELECT 1 AS count", {"count": "Others."})
 
 
 @pytest.mark.parametrize(
     "text",
-    ["-- query: a\nSELECT 1", "-- query: a\n-- value: A.\n", "-- query: a\n-- versions: 14\n-- value: A.\nSELECT 1"],
+    [
+        "-- query: a\nSELECT 1",
+        "-- query: a\n-- value: A.\n",
+        "-- query: a\n-- versions: 14\n-- value: A.\nSELECT 1",
+        "-- query: a\n-- present: sometimes\n-- value: A.\nSELECT 1",
+        "-- query: a\n-- present b: once it was\n-- value: A.\nSELECT 1",
+    ],
 )
 def test_a_query_that_is_not_whole_is_named(text: str) -> None:
     """

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from toban.alerting.linting import Known
 from toban.alerting.loading import shipped
 from toban.alerting.unit_testing import run
 from toban.cli.asking import ask, config_option, data_option, json_option
-from toban.cli.declared import metrics
+from toban.cli.declared import metrics, transient
 from toban.cli.telling import columns, say
 from toban.core.errors import SettingsError, TobanError
 from toban.settings import load
@@ -36,7 +37,8 @@ def check(files: tuple[Path, ...], config: Path | None, data: Path | None) -> in
     Read rule FILES and say what is wrong with them, or doubtful.
 
     Doubtful is a metric that nobody knows, a condition that no series meets, a limit that looks as if it was meant in
-    another unit, and a channel that there is not. A toban that runs knows the metrics of exporters too.
+    another unit, a metric that comes and goes, and a channel that there is not. A toban that runs knows the metrics of
+    exporters too.
     """
     wrong, groups = 0, {}
     for path in files:
@@ -47,7 +49,7 @@ def check(files: tuple[Path, ...], config: Path | None, data: Path | None) -> in
             wrong += 1
     known, note = _known(config, data)
     own = linting.recorded(group for found in [shipped(), *groups.values()] for group in found)
-    known = Known({*known.metrics, *own}, known.channels, known.series)
+    known = replace(known, metrics={*known.metrics, *own})
     for path, found in groups.items():
         rules = [rule for group in found for rule in group.rules]
         say(f"{path}: {len(rules)} rules")
@@ -110,10 +112,10 @@ def _known(config: Path | None, data: Path | None) -> tuple[Known, str]:
         stored = set(ask("/api/v1/label/__name__/values", data)["data"])
     except TobanError:
         note = "No toban runs here: whether series meet the conditions, and what exporters have, was not looked at."
-        return Known(declared, channels), note
+        return Known(declared, channels, transient=transient()), note
 
     @cache
     def series(name: str) -> list[dict[str, Any]]:
         return list(ask("/api/v1/series", data, **{"match[]": name})["data"])
 
-    return Known(declared | stored, channels, series), ""
+    return Known(declared | stored, channels, series, transient()), ""

@@ -124,8 +124,7 @@ class Bullmq(Collector):
         counted = await self._counting.count([stream(ended, now)], tools.state, tools, target, self.every, now)
         if counted.trouble:
             troubles.append(f"{self.name}: jobs wait to be counted: {counted.trouble}")
-        newest = [*counted.standing, *counted.batches][-1:]
-        known = {labels["queue"] for batch in newest for labels in map(dict, batch.layout.series)}
+        known = jobs.queues_of([*counted.standing, *counted.batches][-1:])
         return Look(
             list(standing(stands, known, now)),
             counted.batches,

@@ -1,5 +1,5 @@
 -- What toban asks of PostgreSQL. The form is told in collect/queries.py: a name, how often (each look unless said),
--- for which major versions, what the server must have, a sentence for each number, and the query.
+-- for which major versions, what the server must have, a sentence for each number, when it is there if it isn't always, and the query.
 --
 -- Every query is cheap, bounded, and waits for no lock. toban's own sessions are left out of what it counts, except
 -- where the question is how full the server is. A session of another role is hidden (its state is NULL) unless
@@ -67,6 +67,7 @@ UNION ALL
 SELECT 'idle', CASE WHEN count(*) = 0 OR count(state) > 0 THEN count(*) FILTER (WHERE state = 'idle') END FROM pool;
 
 -- query: postgres_connections
+-- present: while a client is connected
 -- value: Client sessions by state and application; all but the 50 largest applications are called other.
 WITH clients AS (
     SELECT coalesce(state, 'hidden') AS state, coalesce(nullif(application_name, ''), 'unknown') AS application
@@ -81,6 +82,7 @@ FROM clients LEFT JOIN largest USING (application)
 GROUP BY 1, 2;
 
 -- query: postgres_database
+-- present statistics_reset_time_seconds: once they were reset
 -- transactions_committed_total: Transactions of this database that were committed.
 -- transactions_rolled_back_total: Transactions of this database that were rolled back.
 -- blocks_hit_total: Blocks that were found in the server's own cache.
@@ -144,6 +146,7 @@ LEFT JOIN (
 GROUP BY 1;
 
 -- query: postgres_blocking
+-- present: while a session waits for a lock
 -- needs: waiting
 -- sessions: Sessions that wait for a lock, by the user and the application whose sessions stand in their way.
 -- longest_seconds: How long the longest of them has been waiting.
@@ -162,6 +165,7 @@ FROM pairs LEFT JOIN pg_stat_activity AS activity ON activity.pid = blocker
 GROUP BY 1, 2 ORDER BY 3 DESC LIMIT 20;
 
 -- query: postgres_replication
+-- present: while a standby follows
 -- needs: primary
 -- standbys: Standbys and other receivers that follow this server, by application.
 -- lag_bytes: How much of the log the furthest behind of them has yet to replay.
@@ -173,6 +177,7 @@ SELECT coalesce(nullif(application_name, ''), 'unknown') AS label_application,
 FROM pg_stat_replication GROUP BY 1 ORDER BY 2 DESC LIMIT 20;
 
 -- query: postgres_standby
+-- present: while the server is a standby
 -- needs: standby
 -- lag_seconds: How far this standby is behind: nought while it is connected and has replayed all that it received.
 -- receiving: Whether it is connected to the server that it follows (1) or not (0).
@@ -184,6 +189,8 @@ SELECT
 FROM (SELECT count(*) AS receiving FROM pg_stat_wal_receiver WHERE pid IS NOT NULL) AS receivers;
 
 -- query: postgres_replication_slot
+-- present: while there is a slot
+-- present safe_bytes: while there is a slot that is given up at some size
 -- active: Whether somebody reads from the slot (1) or not (0): a slot that nobody reads fills the disk.
 -- retained_bytes: How much of the log the slot keeps from being deleted.
 -- safe_bytes: How much more may be written before the slot is given up; absent where it never is.
@@ -244,6 +251,8 @@ FROM pg_stat_bgwriter;
 SELECT wal_records AS records_total, wal_bytes AS bytes_total FROM pg_stat_wal;
 
 -- query: postgres_archiver
+-- present last_archived_time_seconds: once a file was archived
+-- present last_failed_time_seconds: once archiving a file has failed
 -- every: 1m
 -- archived_total: Files of the log that were archived.
 -- failed_total: Attempts to archive one that failed.
@@ -255,6 +264,7 @@ SELECT archived_count AS archived_total, failed_count AS failed_total,
 FROM pg_stat_archiver;
 
 -- query: postgres_statement
+-- present: once a statement was executed
 -- every: 1m
 -- needs: pg_stat_statements
 -- calls_total: Times that a statement was executed, for the 20 that took most time in all.
@@ -276,11 +286,14 @@ GROUP BY 1 ORDER BY sum(total_exec_time) DESC, 1 LIMIT 20;
 -- live_rows: Rows of all tables, as the server estimates them.
 -- dead_rows: Rows of all tables that are dead and not vacuumed away.
 -- invalid_indexes: Indexes that cost writes and answer nothing, such as a REINDEX CONCURRENTLY leaves when it fails.
-SELECT sum(n_live_tup) AS live_rows, sum(n_dead_tup) AS dead_rows,
+SELECT coalesce(sum(n_live_tup), 0) AS live_rows, coalesce(sum(n_dead_tup), 0) AS dead_rows,
     (SELECT count(*) FROM pg_index WHERE NOT indisvalid) AS invalid_indexes
 FROM pg_stat_user_tables;
 
 -- query: postgres_table
+-- present: once there is a table
+-- present last_vacuum_time_seconds: once the table was vacuumed
+-- present last_analyze_time_seconds: once the table was analyzed
 -- every: 5m
 -- live_rows: Rows of a table, as the server estimates them, for the 50 with most dead rows or of greatest size.
 -- dead_rows: Rows of it that are dead and not vacuumed away.
@@ -303,6 +316,7 @@ SELECT schemaname AS label_schema, relname AS label_table, n_live_tup AS live_ro
 FROM ranked ORDER BY rank, relid LIMIT 50;
 
 -- query: postgres_table_size
+-- present: once there is a table
 -- every: 5m
 -- bytes: Size of a table with its indexes, for the 50 largest; absent while somebody holds it exclusively.
 -- Asking for a size takes a lock that waits for an exclusive one: such tables are left out.

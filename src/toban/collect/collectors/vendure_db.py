@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from pydantic import PrivateAttr
 
-from toban.collect import book
+from toban.collect import book, jobs
 from toban.collect.collector import Collector, Look
 from toban.collect.collectors.postgres import answer
 from toban.collect.counting import Counting, of_tables
@@ -115,6 +115,9 @@ class VendureDb(Collector):
             streams, tools.state, tools, self._labels(tools), self.every, tools.clock.now()
         )
         samples.append(BEHIND.sample(counted.behind.total_seconds()))
+        if "job_record" in shape.has:
+            here = {sample.labels["queue"] for sample in samples if sample.family == jobs.WAITING}
+            samples += jobs.empty(jobs.queues_of([*counted.standing, *counted.batches]) - here)
         if counted.trouble:
             troubles.append(f"{self.name}: what happened waits to be counted: {counted.trouble}")
             # A table may be gone, a column new: it is asked anew what there is.

@@ -16,6 +16,7 @@ WHERE o."orderPlacedAt" IS NULL AND o.active AND o.state = 'ArrangingPayment'
   AND p.state IN ('Authorized', 'Settled') AND p."createdAt" < localtimestamp - interval '1 minute';
 
 -- query: vendure_order_stuck
+-- present: while such an order waits
 -- every: 1m
 -- needs: order payment
 -- seconds: How long such an order has been waiting, by its code, for the five that wait longest.
@@ -26,6 +27,7 @@ WHERE o."orderPlacedAt" IS NULL AND o.active AND o.state = 'ArrangingPayment'
 GROUP BY 1 ORDER BY 2 DESC LIMIT 5;
 
 -- query: vendure_payments_recent
+-- present: once somebody has tried to pay
 -- needs: payment
 -- value: Attempts to pay of the last minutes (window), by method and how they ended: succeeded, declined, error.
 WITH newest AS (
@@ -42,6 +44,7 @@ LEFT JOIN newest ON newest.method = methods.method AND newest.outcome = outcomes
 GROUP BY 1, 2, 3;
 
 -- query: vendure_payments_failing
+-- present: once somebody has tried to pay
 -- needs: payment
 -- orders: Orders in a row for which paying by this method failed: those since the last attempt that succeeded.
 WITH newest AS (
@@ -58,6 +61,7 @@ SELECT newest.method AS label_method,
 FROM newest LEFT JOIN succeeded USING (method) GROUP BY 1;
 
 -- query: vendure_payments_newest
+-- present: once somebody has tried to pay
 -- needs: payment
 -- failed: Failed ones among the newest ten attempts to pay, by method.
 SELECT method AS label_method, count(*) FILTER (WHERE failed) AS failed
@@ -79,6 +83,7 @@ WITH tried AS (
 SELECT coalesce(max(attempts), 0) AS highest, count(*) FILTER (WHERE attempts >= 5) AS repeated FROM tried;
 
 -- query: vendure_payment_attempts
+-- present: while somebody tries again and again
 -- needs: payment order money
 -- value: Failed attempts to pay for an order within an hour, by its code, for the five with most of at least three.
 -- amount: What was to be paid with the last of them, in major units of its currency.
@@ -89,6 +94,7 @@ WHERE <newest payments> p."createdAt" > localtimestamp - interval '1 hour' AND p
 GROUP BY 1, 2 HAVING count(*) >= 3 ORDER BY 3 DESC, 1 LIMIT 5;
 
 -- query: vendure_carts
+-- present: while there is a cart
 -- every: 5m
 -- needs: order order_line money
 -- value: Carts with something in them.
@@ -112,6 +118,7 @@ SELECT states.state AS label_state, count(refund.state) AS value,
 FROM (VALUES ('Pending'), ('Failed')) states (state) LEFT JOIN refund ON refund.state = states.state GROUP BY 1;
 
 -- query: vendure_jobs
+-- present: once there was a job
 -- needs: job_record
 -- waiting: Jobs that wait to be begun, by queue.
 -- oldest_waiting_seconds: How long the oldest job has been waiting to be begun, by queue.
@@ -129,6 +136,8 @@ SELECT "queueName" AS label_queue,
 FROM job_record GROUP BY 1;
 
 -- query: vendure_scheduled_task
+-- present: once a task is known
+-- present last_executed_age_seconds: once the task has run
 -- every: 1m
 -- needs: scheduled_task_record
 -- enabled: Whether a scheduled task may run.
@@ -180,9 +189,9 @@ WHERE price.price <= 0 AND pv."deletedAt" IS NULL AND p."deletedAt" IS NULL AND 
 -- needs: session
 -- value: Sessions that the table holds, by type.
 -- expired: Sessions that have expired and were not cleaned away.
-SELECT type AS label_type, count(*) AS value,
+SELECT type AS label_type, count(session.type) AS value,
        count(*) FILTER (WHERE expires < now() AT TIME ZONE current_setting('toban.zone')) AS expired
-FROM session GROUP BY 1;
+FROM (VALUES ('AuthenticatedSession'), ('AnonymousSession')) types (type) FULL JOIN session USING (type) GROUP BY 1;
 
 -- query: vendure_search_index
 -- every: 10m
@@ -195,6 +204,7 @@ FROM product_variant pv JOIN product p ON p.id = pv."productId"
 WHERE pv."deletedAt" IS NULL AND p."deletedAt" IS NULL AND pv.enabled AND p.enabled;
 
 -- query: vendure_stock_lowest
+-- present: while the stock of a variant is tracked
 -- every: 10m
 -- needs: stock_level product_variant product global_settings
 -- value: How many of a variant can be sold, of the ten with the least.
@@ -211,6 +221,7 @@ GROUP BY pv.id, pv.sku, gs."outOfStockThreshold"
 ORDER BY 3, pv.sku LIMIT 10;
 
 -- query: vendure_newest_order
+-- present: once an order was placed
 -- needs: order
 -- age_seconds: How long ago the newest order was placed.
 SELECT extract(epoch FROM now() - max("orderPlacedAt") AT TIME ZONE current_setting('toban.zone')) AS age_seconds
