@@ -37,7 +37,7 @@ class Declining:
 
     async def declined(self, order: str, method: str, error: str, at: datetime) -> None:
         """Count a failed attempt to pay for an order, once. Raises ``StateError``."""
-        key = f"{order[:60]} {int(at.timestamp()) // SAME}"
+        key = f"{order} {int(at.timestamp()) // SAME}"
         oldest = self._clock.now() - KEPT
 
         def work(connection: Connection) -> None:

@@ -144,9 +144,9 @@ class Machine:
         yield INFO.sample(1, **labels, group=self.group, image=self.image, release=self.release)
         for check, passes in self.checks.items():
             yield CHECK.sample(passes, **labels, check=check)
+        yield RESTARTS.sample(self.exits[0].restarts if self.exits else 0, **labels)
         if self.exits:
             yield EXITED.sample(self.exits[0].at.timestamp(), **labels)
-            yield RESTARTS.sample(self.exits[0].restarts, **labels)
         for one in self.exits:
             if one.reason == "oom":
                 yield OOM_AT.sample(one.at.timestamp(), **labels)
