@@ -16,7 +16,6 @@ import structlog
 from sqlalchemy import Connection
 
 import toban
-from toban.alerting import loading
 from toban.alerting.elsewhere import Elsewhere
 from toban.alerting.evaluating import Evaluating
 from toban.alerting.groups import Group
@@ -50,14 +49,14 @@ from toban.notify.dispatching import Dispatching
 from toban.notify.drilling import Drilling
 from toban.notify.heartbeat import Beating
 from toban.notify.muting import Inhibiting, Windows
-from toban.notify.routing import CHANNELS, Routing
+from toban.notify.routing import Routing
 from toban.notify.shipped import INHIBITIONS
 from toban.promql.beyond import Beyond
 from toban.promql.engine import Engine
 from toban.promql.querying import Querying
 from toban.remote.asking import Asking
 from toban.remote.writing import Writing
-from toban.settings import Settings
+from toban.settings import Settings, rules
 from toban.shop.lending import lent
 from toban.state import journal
 from toban.state.databases import Database, Postgres, Sqlite
@@ -172,28 +171,6 @@ def hosts(settings: Settings) -> list[str]:
     """Return the names under which toban is reached, beside those that the configuration lists."""
     address = urlsplit(settings.notify.address or "").hostname
     return [*names_of_this_machine(os.environ), *([address] if address else [])]
-
-
-def rules(settings: Settings) -> list[Group]:
-    """
-    Return the rules that judge.
-
-    Raises ``SettingsError`` when one can't be read, or one of your own names a channel that there is not.
-    """
-    groups = loading.load(settings.alerting)
-    shipped = {rule.name for group in loading.shipped() for rule in group.rules}
-    there = ", ".join(sorted(settings.channels)) or "none is configured"
-    for group in groups:
-        if group.outside and not (settings.metrics.remote and settings.metrics.remote.query_url):
-            raise SettingsError(
-                f"{group.file}: group {group.name!r}: `engine: outside` wants `metrics.remote.query_url`"
-            )
-        for rule in group.alerts:
-            named = rule.labels[CHANNELS].source.split(",") if CHANNELS in rule.labels else []
-            for name in map(str.strip, named):
-                if name and "{{" not in name and name not in settings.channels and rule.name not in shipped:
-                    raise SettingsError(f"{group.file}: {rule.name}: {name!r} is no channel: there are {there}")
-    return groups
 
 
 def streams(settings: Settings, lines: LineSink, clock: Clock, meters: Meters) -> list[FlyLogs]:

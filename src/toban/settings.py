@@ -5,33 +5,37 @@ import os
 import types
 import typing
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any
 
-import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
+from toban.alerting import loading
+from toban.alerting.groups import Group
 from toban.alerting.settings import AlertingSettings
 from toban.collect.collector import COLLECTORS, Collector
+from toban.core.addresses import for_libpq
+from toban.core.configuration import Document, Mistake, Place, expand, parse
 from toban.core.errors import SettingsError
 from toban.core.kinds import Kinds
-from toban.core.places import CONFIGURATION, data_folder
-from toban.core.section import Duration, Secret, Section, worded, written
+from toban.core.places import CONFIGURATION, data_folder, read_text
+from toban.core.section import Duration, Secret, Section, of_scheme, worded, written
 from toban.logs.settings import LogSettings
 from toban.notify import defaults as notify_defaults
 from toban.notify.channel import CHANNELS, Channel
+from toban.notify.routing import CHANNELS as CHANNELS_LABEL
 from toban.notify.routing import unknown
 from toban.notify.settings import NotifySettings
 from toban.promql.engine import LOOKBACK
 from toban.promql.limits import Limits
 from toban.remote.settings import RemoteSettings
-from toban.shop.settings import ShopSettings, from_variables
+from toban.shop.lending import unreadable
+from toban.shop.settings import ENVIRONMENT, ShopSettings, from_variables
 from toban.tsdb.settings import TsdbSettings
 from toban.web.settings import WebSettings
-
-LARGEST: Final = 1_000_000
 
 
 class MetricsSettings(TsdbSettings):
@@ -50,7 +54,7 @@ class Settings(Section):
     data: Path = Field(default_factory=lambda: data_folder(os.environ))
     """The folder where everything that toban keeps lies."""
 
-    state: Secret | None = None
+    state: Annotated[Secret, of_scheme("postgresql", "postgres"), AfterValidator(for_libpq)] | None = None
     """A PostgreSQL database for state, postgresql://…; a file in the data folder unless set."""
 
     web: WebSettings = WebSettings()
@@ -84,13 +88,6 @@ class Settings(Section):
             "web.listen-address": self.web.listen,
         }
 
-    @model_validator(mode="after")
-    def _names_are_unique(self) -> Self:
-        twice = [name for name, many in Counter(collector.name for collector in self.collect).items() if many > 1]
-        if twice:
-            raise ValueError(f"collect: {twice[0]!r} is there twice: give each a `name` of its own")
-        return self
-
     @field_validator("channels", mode="before")
     @classmethod
     def _channels_are_called_by_their_keys(cls, value: object) -> object:
@@ -101,29 +98,10 @@ class Settings(Section):
             for name, channel in value.items()
         }
 
-    @model_validator(mode="after")
-    def _channels_are_there(self) -> Self:
-        missing = unknown(self.notify, self.channels)
-        if missing:
-            raise ValueError(missing[0])
-        return self
-
-    @model_validator(mode="after")
-    def _logs_can_be_had(self) -> Self:
-        if self.logs.fly and not (self.shop.fly_token and self.shop.fly_org):
-            raise ValueError("logs.fly: it needs shop.fly_token and shop.fly_org")
-        return self
-
-    @model_validator(mode="after")
-    def _state_is_postgres(self) -> Self:
-        if self.state and not self.state.get_secret_value().startswith(("postgresql://", "postgres://")):
-            raise ValueError("state: the address must begin with postgresql:// (leave it out for a file)")
-        return self
-
 
 def load(path: Path | None, environment: Mapping[str, str], **given: object) -> Settings:
     """
-    Read the configuration.
+    Read the configuration, and all that it names: rule files, addresses.
 
     Without a path, `toban.yaml` in the current folder is read if it is there. What the command line gives (``data``,
     ``listen``) stands above the file, and the file above ``DATABASE_URL`` and its like in the environment.
@@ -131,97 +109,169 @@ def load(path: Path | None, environment: Mapping[str, str], **given: object) -> 
     """
     if path is None and Path(CONFIGURATION).is_file():
         path = Path(CONFIGURATION)
-    where = str(path) if path else "the environment"
-    raw = read(path) if path else {}
-    return settle(raw, environment, where, path.parent if path else None, **given)
+    if path is None:
+        return _settled(Document(), environment, "the environment", None, given, with_rules=True)
+    return _settled(parse(read_text(path)), environment, str(path), path.parent, given, with_rules=True)
 
 
 def settle(
-    raw: dict[str, Any], environment: Mapping[str, str], where: str, folder: Path | None = None, **given: object
+    written: Document | dict[str, Any],
+    environment: Mapping[str, str],
+    where: str,
+    folder: Path | None = None,
+    **given: object,
 ) -> Settings:
     """
-    Return the settings that a mapping stands for; paths in it are seen from ``folder``, else from the current one.
+    Return the settings that a document or its tree stands for; paths are seen from ``folder``, else the current one.
 
-    Raises ``SettingsError`` like `load`.
+    Rule files are not read. Raises ``SettingsError`` like `load`.
     """
-    raw = {"data": str(data_folder(environment)), **raw}
-    if isinstance(raw.get("shop", {}), dict):
-        raw["shop"] = {**from_variables(environment), **(raw.get("shop") or {})}
-    channels = raw.get("channels") or {}
-    if isinstance(channels, dict) and (told := notify_defaults.from_variables(environment)):
-        raw["channels"] = {**told, **channels}
-    if given.get("data"):
-        raw["data"] = str(given["data"])
-    if given.get("listen") and isinstance(raw.get("web", {}), dict):
-        raw["web"] = {**(raw.get("web") or {}), "listen": given["listen"]}
-    if environment.get("TOBAN_TOKEN") and isinstance(raw.get("web", {}), dict):
-        raw["web"] = {"token": environment["TOBAN_TOKEN"], **(raw.get("web") or {})}
-    try:
-        return Settings.model_validate(raw, context={"environment": environment, "folder": folder or Path.cwd()})
-    except ValidationError as error:
-        mistakes = [_told(details, raw) for details in error.errors(include_url=False)]
-        raise SettingsError("\n".join(f"{where}: {mistake}" for mistake in mistakes)) from error
+    document = written if isinstance(written, Document) else Document(written)
+    return _settled(document, environment, where, folder, given, with_rules=False)
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Read a YAML file. Raises ``SettingsError`` with the place of what is wrong."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: can't be read: {error}") from error
-    return parse(text, str(path))
+def rules(settings: Settings, channels: Collection[str] | None = None) -> list[Group]:
+    """
+    Return the rules that judge.
+
+    Raises ``SettingsError`` when some can't be read, or some of your own name a channel that there is not; ``channels``
+    are those there are, those of the settings unless given.
+    """
+    groups = loading.load(settings.alerting)
+    shipped = {rule.name for group in loading.shipped() for rule in group.rules}
+    known = settings.channels if channels is None else channels
+    there = ", ".join(sorted(known)) or "none is configured"
+    mistakes = []
+    for group in groups:
+        if group.outside and not (settings.metrics.remote and settings.metrics.remote.query_url):
+            mistakes.append(f"{group.file}: group {group.name!r}: `engine: outside` wants `metrics.remote.query_url`")
+        for rule in group.alerts:
+            named = rule.labels[CHANNELS_LABEL].source.split(",") if CHANNELS_LABEL in rule.labels else []
+            absent = [it for it in map(str.strip, named) if it and "{{" not in it and it not in known]
+            if rule.name not in shipped:
+                mistakes += [f"{group.file}: {rule.name}: {it!r} is no channel: there are {there}" for it in absent]
+    if mistakes:
+        raise SettingsError("\n".join(mistakes))
+    return groups
 
 
-def parse(text: str, where: str) -> dict[str, Any]:
-    """Read YAML. Raises ``SettingsError`` with the place of what is wrong."""
-    if len(text) > LARGEST:
-        raise SettingsError(f"{where}: longer than {LARGEST} characters: that is no configuration")
-    try:
-        found = yaml.load(text, _Loader)  # noqa: S506  # _Loader is a SafeLoader that also refuses aliases
-    except yaml.MarkedYAMLError as error:
-        line = f" line {error.problem_mark.line + 1}:" if error.problem_mark else ""
-        raise SettingsError(f"{where}:{line} {error.problem or error.context}") from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise SettingsError(f"{where}: {error}") from error
-    except RecursionError as error:
-        raise SettingsError(f"{where}: nested too deeply to be a configuration") from error
-    if found is None:
-        return {}
-    if not isinstance(found, dict):
-        raise SettingsError(f"{where}: must be names with values, like `web: {{listen: 127.0.0.1:9119}}`")
+def _settled(
+    document: Document,
+    environment: Mapping[str, str],
+    where: str,
+    folder: Path | None,
+    given: Mapping[str, object],
+    *,
+    with_rules: bool,
+) -> Settings:
+    values = {name: value.strip() for name, value in environment.items()}
+    expand(document, values)
+    raw, variables = _completed(document.tree, values, given)
+    context = {"folder": folder or Path.cwd()}
+    found, wrong = _validated(raw, context)
+    # What could not be had was noted before, and so was what depends on it.
+    faulty = [mistake.place for mistake in document.mistakes if mistake.place]
+    document.mistakes += [
+        Mistake(place, says, document.line(place))
+        for place, says in wrong
+        if not any(place[: len(it)] == it or it[: len(place)] == place for it in faulty)
+    ]
+    spoilt = {str(mistake.place[0]) for mistake in document.mistakes if mistake.place}
+    channels = list(raw["channels"]) if isinstance(raw.get("channels"), dict) else []
+    document.mistakes += [Mistake((), says) for says in _contradictions(found, channels, spoilt)]
+    told = [_from(mistake, variables, where) for mistake in document.mistakes]
+    if with_rules and "metrics" not in spoilt:
+        try:
+            rules(found, channels)
+        except SettingsError as error:
+            told.append(str(error))
+    if told:
+        raise SettingsError("\n".join(told))
     return found
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without its traps: a name given twice, and aliases that grow without bounds."""
+def _from(mistake: Mistake, variables: Mapping[Place, str], where: str) -> str:
+    """Say a mistake where people can mend it: a value that came from the environment is in no line of the file."""
+    for place, variable in variables.items():
+        if mistake.place[: len(place)] == place:
+            return replace(mistake, line=0).told(f"{variable} in the environment")
+    return mistake.told(where)
 
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # the stubs lack it
-            raise yaml.MarkedYAMLError(problem="aliases are not read here: write it out", problem_mark=mark)
-        return super().compose_node(parent, index)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set[str]()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
-                raise yaml.MarkedYAMLError(problem="a name must be a word (or in quotes)", problem_mark=key.start_mark)
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"{key.value!r} is there twice", problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
+def _completed(
+    tree: Mapping[str, Any], environment: Mapping[str, str], given: Mapping[str, object]
+) -> tuple[dict[str, Any], dict[Place, str]]:
+    """Add what the command line and the environment tell; return also which place has its value from which variable."""
+    raw, variables = dict(tree), dict[Place, str]()
+
+    def add(section: str, told: Mapping[str, Any], names: Mapping[str, str]) -> None:
+        written = raw.get(section)
+        if told and (written is None or isinstance(written, Mapping)):
+            there = {name: value for name, value in (written or {}).items() if value is not None}
+            raw[section] = {**told, **there}
+            variables.update({(section, name): names[name] for name in told if name not in there})
+
+    add("shop", from_variables(environment), ENVIRONMENT)
+    add("channels", notify_defaults.from_variables(environment), notify_defaults.VARIABLES)
+    token = environment.get("TOBAN_TOKEN")
+    add("web", {"token": token} if token else {}, {"token": "TOBAN_TOKEN"})
+    if raw.get("data") is None:
+        raw["data"] = str(data_folder(environment))
+    if given.get("data"):
+        raw["data"] = str(given["data"])
+    if given.get("listen") and isinstance(raw.get("web") or {}, Mapping):
+        raw["web"] = {**(raw.get("web") or {}), "listen": given["listen"]}
+    return raw, variables
+
+
+def _validated(raw: Mapping[str, Any], context: Mapping[str, Any]) -> tuple[Settings, list[tuple[Place, str]]]:
+    """Return the settings without what is wrong, and what that is: what comes after looks at the rest."""
+    wrong: list[tuple[Place, str]] = []
+    while True:
+        try:
+            return Settings.model_validate(raw, context=context), wrong
+        except ValidationError as error:
+            found = error.errors(include_url=False)
+            # What is missing only once a mistake was taken out is none of its own.
+            wrong = wrong or [(details["loc"], _told(details, raw)) for details in found]
+            raw = _without(raw, {details["loc"][:2] for details in found})
+
+
+def _without(raw: Mapping[str, Any], places: set[Place]) -> dict[str, Any]:
+    """Leave out what stands at places, each a section or an entry of one."""
+    kept: dict[str, Any] = {}
+    for name, section in raw.items():
+        if (name,) in places:
+            continue
+        if isinstance(section, Mapping):
+            kept[name] = {key: value for key, value in section.items() if (name, key) not in places}
+        elif isinstance(section, list):
+            kept[name] = [value for number, value in enumerate(section) if (name, number) not in places]
+        elif not any(place[0] == name for place in places):
+            kept[name] = section
+    return kept
+
+
+def _contradictions(settings: Settings, channels: Collection[str], spoilt: Collection[str]) -> Iterator[str]:
+    """Return what is wrong between settings each of which is right; of ``spoilt`` sections not all is there."""
+    for name, many in Counter(collector.name for collector in settings.collect).items():
+        if many > 1:
+            yield f"collect: {name!r} is there twice: give each a `name` of its own"
+    yield from unknown(settings.notify, channels)
+    if settings.logs.fly and not (settings.shop.fly_token and settings.shop.fly_org) and "shop" not in spoilt:
+        yield "logs.fly: it needs shop.fly_token and shop.fly_org"
+    yield from unreadable(settings.shop)
 
 
 def _told(details: ErrorDetails, raw: object) -> str:
-    """Say what is wrong, where, and what to do."""
-    path = ".".join(str(part) for part in details["loc"]) or "it"
+    """Say what is wrong, and what to do."""
     if details["type"] == "extra_forbidden":
         *parents, key = details["loc"]
         known = sorted(_known(Settings, raw, parents))
         near = difflib.get_close_matches(str(key), known, 1)
         remedy = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-        return f"{path}: there is no setting {str(key)!r} here: {remedy}"
-    return f"{path}: {worded(details)}"
+        return f"there is no setting {str(key)!r} here: {remedy}"
+    return worded(details)
 
 
 def _known(model: type[BaseModel], raw: object, path: Sequence[int | str]) -> Iterator[str]:

@@ -8,14 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toban.collect import defaults
+from toban.core.configuration import parse
 from toban.core.errors import SettingsError
-from toban.settings import Settings, load, parse, settle
+from toban.settings import Settings, load, settle
 
 ENVIRONMENT = {"HOME": "/home/ann"}
 
 
 def settled(text: str, **environment: str) -> Settings:
-    return settle(parse(text, "toban.yaml"), {**ENVIRONMENT, **environment}, "toban.yaml")
+    return settle(parse(text), {**ENVIRONMENT, **environment}, "toban.yaml")
 
 
 def test_nothing_at_all_is_a_configuration():
@@ -86,14 +87,14 @@ def test_secrets_and_addresses_come_from_the_environment():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("wep: {}", "toban.yaml: wep: there is no setting 'wep' here: did you mean 'web'?"),
+        ("wep: {}", "toban.yaml: line 1: wep: there is no setting 'wep' here: did you mean 'web'?"),
         ("web: {lisen: x}", "web.lisen: there is no setting 'lisen' here: did you mean 'listen'?"),
         ("web: {q: 1}", "web.q: there is no setting 'q' here: there are body_limit, hosts, listen, metrics, token"),
         ("collect: [{kind: htp}]", "collect.0: 'htp' is no collector: did you mean http?"),
         ("collect: [{kind: zzz}]", "collect.0: 'zzz' is no collector: there are bullmq, dns, events"),
         ("collect: [{name: x}]", "collect.0: it must say what it is, like `kind: bullmq, dns, events"),
         ("collect: [{kind: host, evry: 5s}]", "collect.0.evry: there is no setting 'evry' here: did you mean 'every'?"),
-        ("collect: [{kind: host, every: 5}]", "collect.0.every: 5 is no length of time: write it like 15s"),
+        ("collect: [{kind: host, every: 5}]", "collect.0.every: '5' is no length of time: write it like 15s"),
         ("collect: [{kind: http}]", "collect.0.url: is missing"),
         ("collect: [{kind: http, url: 'ftp://x'}]", "collect.0.url: 'ftp://x' is no address: write it like https://"),
         ("collect: [{kind: http, url: 'http://u:p@x/'}]", "ends up in labels and logs: use headers"),
@@ -101,7 +102,7 @@ def test_secrets_and_addresses_come_from_the_environment():
         ("collect: [{kind: files, path: /a}, {kind: files, path: /b}]", "'files' is there twice: give each a `name`"),
         ("shop: {database: 'mysql://x'}", "shop.database: the address must begin with postgres:// or postgresql://"),
         ("shop: {database: '${NOPE}'}", "shop.database: ${NOPE} is not set in the environment"),
-        ("web: {listen: 9119}", "web.listen: must be a text: put it in quotes"),
+        ("web: {listen: 9119}", "web.listen: '9119' is no HOST:PORT"),
         ("web: {listen: '9119'}", "web.listen: '9119' is no HOST:PORT: write it like 127.0.0.1:9119"),
         ("web: {listen: '0.0.0.0:9119'}", "lets other machines in: set web.token"),
         ("web: {listen: '[::]:9119'}", "lets other machines in: set web.token"),
@@ -112,7 +113,7 @@ def test_secrets_and_addresses_come_from_the_environment():
         ("a: b: c", "toban.yaml: line 1: mapping values are not allowed here"),
         ("web: {}\nweb: {}", "toban.yaml: line 2: 'web' is there twice"),
         ("a: &x 1\nb: *x", "toban.yaml: line 2: aliases are not read here"),
-        ("1: x", "toban.yaml: line 1: a name must be a word"),
+        ("[a]: x", "toban.yaml: line 1: a name must be a word"),
         ("[" * 5000, "nested too deeply|expected"),
     ],
 )
@@ -132,6 +133,159 @@ def test_every_mistake_is_named_at_once():
     with pytest.raises(SettingsError) as caught:
         settled("wep: 1\ncollect: [{kind: host, every: 5}, {kind: http, url: x}]\nmetrics: {size: x}")
     assert len(str(caught.value).splitlines()) == 4
+
+
+def test_mistakes_of_all_stages_are_named_at_once(tmp_path):
+    """
+    YAML, the environment, each setting, addresses, rule files, channels that rules and routes name.
+    """
+    group = "groups: [{name: g, rules: [{alert: A, expr: 'up == 0', labels: {channels: nobody}}]}]"
+    (tmp_path / "good.yaml").write_text(group)
+    (tmp_path / "bad.yaml").write_text("groups: [{name: h, rules: [{alert: B, expr: 'sum('}]}]")
+    path = tmp_path / "toban.yaml"
+    path.write_text(
+        "shop: {redis: 'redis://h/db', storefront: '${NOPE}'}\n"
+        "shop: {}\n"
+        "web: {listen: nowhere}\n"
+        "alerting: {every: often, rules: [good.yaml, bad.yaml, missing.yaml], without: [nothing]}\n"
+        "channels: {ops: {kind: slack, webhook: changeme}}\n"
+        "notify: {fallback: nobody, language: fr, routes: [{channels: [ops]}]}\n"
+    )
+    with pytest.raises(SettingsError) as caught:
+        load(path, {**ENVIRONMENT, "DATABASE_URL": "postgres://u:p@h/db?sslmod=x", "TOBAN_TOKEN": "a\nb"})
+    said = str(caught.value)
+    for words in (
+        "line 2: 'shop' is there twice",
+        "line 1: shop.storefront: ${NOPE} is not set",
+        "TOBAN_TOKEN in the environment: web.token: it holds a line break",
+        "line 3: web.listen: 'nowhere' is no HOST:PORT",
+        "line 4: alerting.every: 'often' is no length of time",
+        "line 5: channels.ops.webhook: this is no address",
+        "line 6: notify.language: must be 'en' or 'ja'",
+        "notify.fallback: 'nobody' is no channel: there are ops",
+        "no parameter 'sslmod' (did you mean sslmode?)",
+        "shop.redis can't be read: what follows the host must be the number of a database",
+        "bad.yaml: ",
+        "missing.yaml': there is no such file",
+        "'nothing' is no shipped rule",
+    ):
+        assert words in said, said
+    assert "'ops' is no channel" not in said
+
+
+def test_a_rule_that_names_a_channel_that_there_is_not_is_named_beside_other_mistakes(tmp_path):
+    """
+    A channel with a mistake in it is one that there is.
+    """
+    rule = "{{alert: {0}, expr: 'up == 0', labels: {{channels: {1}}}}}"
+    rules = f"{rule.format('A', 'ops')}, {rule.format('B', 'nobody')}"
+    (tmp_path / "rules.yaml").write_text(f"groups: [{{name: g, rules: [{rules}]}}]")
+    path = tmp_path / "toban.yaml"
+    path.write_text("alerting: {rules: [rules.yaml]}\nchannels: {ops: {kind: pagerduty, key: ''}}")
+    with pytest.raises(SettingsError) as caught:
+        load(path, ENVIRONMENT)
+    assert "B: 'nobody' is no channel: there are ops" in str(caught.value)
+    assert "A: 'ops'" not in str(caught.value)
+
+
+def test_what_depends_on_a_value_that_is_missing_is_no_mistake_of_its_own():
+    """
+    One cause, one mistake.
+    """
+    with pytest.raises(SettingsError) as caught:
+        settled("web: {listen: '0.0.0.0:1', token: '${T}'}\nlogs: {fly: true}\nshop: {fly_token: '${T}', fly_org: o}")
+    assert str(caught.value).count("\n") == 1
+
+
+@pytest.mark.parametrize("around", ["{}\n", " {} ", '"{}"', "'{}'\n"])
+def test_what_copying_left_round_a_variable_is_taken_away(around):
+    """
+    From files of secrets and of docker alike.
+    """
+    given_ = {
+        "DATABASE_URL": "PostgreSQL://u:p@db/shop?sslmode=no-verify",
+        "REDIS_URL": "redis://default:p@h:1?family=6",
+        "SHOP_API_URL": "http://shop/shop-api",
+        "SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/x",
+        "SMTP_HOST": "mail.example.com",
+        "SMTP_USER": "ann@example.com",
+        "SMTP_PASSWORD": "0123",
+        "PAGERDUTY_INTEGRATION_KEY": "0123456789abcdef0123456789abcdef",
+        "TOBAN_TOKEN": "abc",
+    }
+    quoted = {name: around.format(value) for name, value in given_.items() if name != "SMTP_USER"}
+    found = settled("", **quoted, SMTP_USER="ann@example.com\n")
+    assert found.shop.database.get_secret_value() == "postgresql://u:p@db/shop?sslmode=require"
+    assert found.shop.redis.get_secret_value() == "redis://default:p@h:1"
+    assert found.shop.shop_api == "http://shop/shop-api"
+    assert found.channels["slack"].webhook.get_secret_value() == "https://hooks.slack.com/services/x"
+    assert (found.channels["email"].host, found.channels["email"].to) == ("mail.example.com", ("ann@example.com",))
+    assert found.channels["email"].password.get_secret_value() == "0123"
+    assert found.channels["pagerduty"].key.get_secret_value() == given_["PAGERDUTY_INTEGRATION_KEY"]
+    assert found.web.token.get_secret_value() == "abc"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("SLACK_WEBHOOK_URL", "changeme", "channels.slack.webhook: this is no address"),
+        ("SLACK_WEBHOOK_URL", "https://hooks.slack.com/a\nb", "channels.slack.webhook: it holds a line break"),
+        ("SMTP_HOST", "mail.example.com:25", "channels.email.host: 'mail.example.com:25' is no host name"),
+        ("SMTP_HOST", "smtp://mail.example.com", "is no host name: write it like mail.example.com, without"),
+        ("REDIS_URL", "unix:///run/redis.sock", "shop.redis: the address must begin with redis:// or rediss://"),
+        ("SHOP_API_URL", "/shop-api", "shop.shop_api: '/shop-api' is no address"),
+    ],
+)
+def test_a_mistake_in_a_variable_names_the_variable(variable, value, words):
+    """
+    It is in no line of the file.
+    """
+    with pytest.raises(SettingsError) as caught:
+        settled("", **{variable: value})
+    assert str(caught.value).startswith(f"{variable} in the environment: ")
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("collect: [{kind: dns, name: '${V}', host: h}]", {"name": "v"}),
+        ("collect: [{kind: dns, job: '${V}', host: '${V}', every: '${E}'}]", {"job": "v", "host": "v"}),
+        ("collect: [{kind: http, url: 'http://h', body: '${V}'}]", {"body": "v"}),
+        (
+            "collect: [{kind: http, url: 'http://h', body: {a: '${V}', b: 1, c: '1', d: null}}]",
+            {"body": {"a": "v", "b": 1, "c": "1", "d": None}},
+        ),
+        ("collect: [{kind: files, path: '/srv/${V}'}]", {"path": Path("/srv/v")}),
+    ],
+)
+def test_the_environment_is_in_every_setting(text, values):
+    """
+    Whatever its type is.
+    """
+    [found] = settled(text, V="v\n", E="15s").collect
+    assert {name: getattr(found, name) for name in values} == values
+
+
+def test_the_environment_is_in_numbers_and_lists_too():
+    """
+    Recipients may stand in one text.
+    """
+    text = "channels: {m: {kind: email, host: h, port: '${P}', sender: a@b.c, to: '${TO}', password: 0123}}"
+    found = settled(text, P="25", TO='a@b.c, "Doe, Ann" <ann@b.c>').channels["m"]
+    assert (found.port, found.to) == (25, ("a@b.c", '"Doe, Ann" <ann@b.c>'))
+    assert found.password.get_secret_value() == "0123"
+
+
+def test_a_section_without_anything_is_as_if_it_were_not_there():
+    """
+    It stands there as a reminder.
+    """
+    found = settled(
+        "notify:\nweb:\nshop: {redis: }\nchannels:\ncollect:\nmetrics: {retention: }", REDIS_URL="redis://h"
+    )
+    assert found.notify == Settings().notify
+    assert found.shop.redis.get_secret_value() == "redis://h"
 
 
 def test_a_secret_never_stands_in_a_mistake():
@@ -173,11 +327,14 @@ def test_the_schema_describes_every_setting():
     assert schema["$defs"]["WebSettings"]["properties"]["listen"]["description"].startswith("HOST:PORT.")
 
 
-keys = st.sampled_from(
-    ["shop", "web", "collect", "metrics", "data", "state", "kind", "url", "every", "name", "host", "http"]
-)
+NAMES = """
+    shop web collect metrics data state kind url every name host http channels notify alerting routes body to logs fly
+    email slack webhook sender password token listen match rules remote redis database
+"""
+keys = st.sampled_from(NAMES.split())
+variables = st.sampled_from(["${HOME}", "${NOPE}", "${", "$${HOME}"])
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | keys | st.just("${HOME}"),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | keys | variables,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys | st.text(max_size=5), inner, max_size=4),
     max_leaves=12,
 )

@@ -120,17 +120,15 @@ Text = Annotated[str, BeforeValidator(_text)]
 
 
 class Part(Section):
-    """A part of a rule file; a key without a value is as if it were not there."""
+    """A part of a rule file; also an entry of a list without a value is as if it were not there."""
 
     @model_validator(mode="before")
     @classmethod
-    def _without_nothing(cls, written: Any) -> Any:
+    def _without_empty_entries(cls, written: Any) -> Any:
         if written is None:
             return {}
-        known = {field.alias or name for name, field in cls.model_fields.items()}
         if isinstance(written, Mapping):
-            there = {key: value for key, value in written.items() if value is not None or key not in known}
-            return {key: _without_none(value) if key in {"groups", "rules"} else value for key, value in there.items()}
+            return {key: _without_none(it) if key in {"groups", "rules"} else it for key, it in written.items()}
         return written
 
 

@@ -9,22 +9,30 @@ from pathlib import Path
 from toban.alerting.groups import Group, read, together
 from toban.alerting.settings import AlertingSettings
 from toban.core.errors import SettingsError
+from toban.core.places import read_text
 
 
 def load(settings: AlertingSettings) -> list[Group]:
     """
     Return all groups of rules.
 
-    Raises ``SettingsError`` that names each mistake.
+    Raises ``SettingsError`` that names every mistake.
     """
-    own = own_rules(settings.rules)
+    mistakes: list[str] = []
+    own: list[Group] = []
+    try:
+        own = own_rules(settings.rules)
+    except SettingsError as error:
+        mistakes.append(str(error))
     coming = shipped() if settings.shipped else []
     known = [rule.name for group in coming for rule in group.rules]
     for name in settings.without:
         if settings.shipped and name not in known:
             near = difflib.get_close_matches(name, known, 1)
             remedy = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
-            raise SettingsError(f"alerting.without: {name!r} is no shipped rule: {remedy}")
+            mistakes.append(f"alerting.without: {name!r} is no shipped rule: {remedy}")
+    if mistakes:
+        raise SettingsError("\n".join(mistakes))
     return together(_without(coming, settings.without), own)
 
 
@@ -36,17 +44,24 @@ def shipped() -> list[Group]:
 
 
 def own_rules(patterns: Iterable[str]) -> list[Group]:
-    """Return the rules of some files. Raises ``SettingsError`` for a file that is not there or is wrong."""
+    """Return the rules of some files. Raises ``SettingsError`` for all files that are not there or are wrong."""
     groups: list[Group] = []
+    mistakes: list[str] = []
     for pattern in patterns:
-        found = sorted(_found(pattern))
+        try:
+            found = sorted(_found(pattern))
+        except SettingsError as error:
+            mistakes.append(str(error))
+            continue
         if not found:
-            raise SettingsError(f"alerting.rules: {pattern!r}: there is no such file")
+            mistakes.append(f"alerting.rules: {pattern!r}: there is no such file")
         for path in found:
             try:
-                groups += read(path.read_text(encoding="utf-8"), str(path))
-            except (OSError, UnicodeDecodeError) as error:
-                raise SettingsError(f"alerting.rules: {path}: can't be read: {error}") from error
+                groups += read(read_text(path), str(path))
+            except SettingsError as error:
+                mistakes.append(str(error))
+    if mistakes:
+        raise SettingsError("\n".join(mistakes))
     return groups
 
 
@@ -54,7 +69,7 @@ def _found(pattern: str) -> list[Path]:
     path = Path(pattern).absolute()
     try:
         return [it for it in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if it.is_file()]
-    except (ValueError, NotImplementedError) as error:
+    except (OSError, ValueError, NotImplementedError) as error:
         raise SettingsError(f"alerting.rules: {pattern!r}: {error}") from error
 
 

@@ -25,6 +25,7 @@ from toban.core.answers import Answer
 from toban.core.errors import QueryError, SettingsError
 from toban.core.labels import NAME, Labels
 from toban.core.matching import Matcher
+from toban.core.places import read_text
 from toban.core.samples import STALE, moment
 from toban.core.section import worded
 from toban.core.yaml_text import load
@@ -111,13 +112,15 @@ def run(path: Path) -> list[Failure]:
     Raises ``SettingsError`` when the file, or one of its rule files, can't be read.
     """
     try:
-        raw = load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        raw = load(read_text(path))
+    except ValueError as error:
         raise SettingsError(f"{path}: can't be read: {error}") from error
     try:
         file = _File.model_validate(raw)
     except ValidationError as error:
-        said = [f"{path}: {'.'.join(map(str, it['loc'])) or 'it'}: {worded(it)}" for it in error.errors()]
+        said = [
+            ": ".join(filter(None, (str(path), ".".join(map(str, it["loc"])), worded(it)))) for it in error.errors()
+        ]
         raise SettingsError("\n".join(said)) from error
     groups = [group for pattern in file.rule_files for group in _rules(path.parent, pattern)]
     order = {name: place for place, name in enumerate(file.group_eval_order)}
@@ -136,7 +139,7 @@ def _rules(folder: Path, pattern: str) -> Iterator[Group]:
     if not found:
         raise SettingsError(f"{folder / pattern}: there is no such rule file")
     for path in found:
-        yield from read(path.read_text(encoding="utf-8"), str(path))
+        yield from read(read_text(path), str(path))
 
 
 def _asked_about(groups: Sequence[Group], test: _Test) -> list[Group]:

@@ -12,10 +12,10 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import click
-import yaml
 
+from toban.core.configuration import expand, parse, trimmed
 from toban.core.errors import SettingsError, TobanError
-from toban.core.places import CONFIGURATION, SOCKET, data_folder
+from toban.core.places import CONFIGURATION, SOCKET, data_folder, read_text
 from toban.core.redaction import address_shown
 
 PATIENCE = 130
@@ -103,7 +103,7 @@ def _answered(
 ) -> Iterator[tuple[http.client.HTTPResponse, str]]:
     """Lend an answer, and say where it comes from."""
     connection, where = _connection(data)
-    token = os.environ.get("TOBAN_TOKEN")
+    token = trimmed(os.environ.get("TOBAN_TOKEN", ""))
     shown = {"authorization": f"Bearer {token}"} if token else {}
     try:
         connection.request(method, target, body=content, headers=shown | dict(headers or {}))
@@ -115,7 +115,7 @@ def _answered(
 
 
 def _connection(data: Path | None) -> tuple[http.client.HTTPConnection, str]:
-    url = os.environ.get("TOBAN_URL")
+    url = trimmed(os.environ.get("TOBAN_URL", ""))
     if url and data is None:
         wrong = f"TOBAN_URL: {address_shown(url)!r} is no address: write it like https://toban.example:9119"
         try:
@@ -143,10 +143,11 @@ def _configured_data() -> Path:
     """Return the data folder, read without the whole of the settings: they take longer than the answer."""
     path = Path(os.environ.get("TOBAN_CONFIG", CONFIGURATION))
     if path.is_file():
-        try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise SettingsError(f"{path}: can't be read: {error}") from error
-        if isinstance(found, dict) and isinstance(found.get("data"), str):
-            return Path(found["data"])
+        document = parse(read_text(path))
+        expand(document, os.environ)
+        wrong = [mistake for mistake in document.mistakes if mistake.place in {(), ("data",)}]
+        if wrong:
+            raise SettingsError("\n".join(mistake.told(str(path)) for mistake in wrong))
+        if document.tree.get("data"):
+            return Path(str(document.tree["data"]))
     return data_folder(os.environ)

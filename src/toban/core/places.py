@@ -7,6 +7,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final
 
+from toban.core.errors import SettingsError
+
 CONFIGURATION: Final = "toban.yaml"
 """The file that is read when it stands in the current folder."""
 
@@ -19,6 +21,18 @@ KEPT: Final = ("toban.*", "alerts.jsonl", "tsdb", "logs", "lost+found")
 
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 """What a mode allows others."""
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file. Raises ``SettingsError`` that says why it can't be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"{path}: can't be read: byte {error.start + 1} is no UTF-8 text: is it another kind of file?"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: can't be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def data_folder(environment: Mapping[str, str]) -> Path:

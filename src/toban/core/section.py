@@ -1,7 +1,7 @@
 """What every part of `toban.yaml` is made of."""
 
-import os
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
@@ -13,13 +13,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     PlainSerializer,
+    PlainValidator,
     SecretStr,
-    ValidationInfo,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import ErrorDetails
 
+from toban.core.configuration import Plain, trimmed
 from toban.core.redaction import address_shown
 
 UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
@@ -52,6 +54,15 @@ class Section(BaseModel):
         validate_default=True,
         hide_input_in_errors=True,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nothing(cls, written: Any) -> Any:
+        """Leave out a setting that has no value: it is as if it were not there."""
+        if not isinstance(written, Mapping):
+            return written
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        return {key: value for key, value in written.items() if value is not None or key not in known}
 
     @classmethod
     def model_json_schema(cls, **options: Any) -> dict[str, Any]:  # type: ignore[override]  # only by name
@@ -99,7 +110,9 @@ def size(text: object) -> int:
     """
     if isinstance(text, int) and not isinstance(text, bool) and text > 0:
         return text
-    if isinstance(text, str) and (found := re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]i?B|B)", text)):
+    if isinstance(text, Plain) and re.fullmatch(r"[0-9]{1,18}", text):
+        text = f"{text} B"
+    if isinstance(text, str) and (found := re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?) ?([KMGT]i?B|B)", text)):
         amount = int(float(found[1]) * SIZES[found[2]])
         if amount:
             return amount
@@ -136,6 +149,10 @@ _WORDS: Final = {
     "too_long": "must have at most {max_length} entries",
     "literal_error": "must be {expected}",
     "enum": "must be {expected}",
+    "path_type": "must be a path",
+    "string_pattern_mismatch": "must be a name of letters, digits and `_`",
+    "invalid_key": "a name must be a word (or in quotes)",
+    "extra_forbidden": "there is no setting of this name here",
 }
 """What pydantic's kinds of mistakes are for people."""
 
@@ -146,36 +163,65 @@ def worded(details: ErrorDetails) -> str:
     return words.format(**details.get("ctx", {})) if words else details["msg"].removeprefix("Value error, ")
 
 
-def from_environment(value: object, info: ValidationInfo) -> object:
-    """
-    Put the environment's values where ``${NAME}`` stands.
+def _bare(value: object) -> object:
+    return trimmed(value) if isinstance(value, str) else value
 
-    Raises ``ValueError`` naming the variable that is not set.
-    """
-    if not isinstance(value, str):
-        return value
-    environment = (info.context or {}).get("environment", os.environ)
 
-    def known(found: re.Match[str]) -> str:
-        if found[1] not in environment:
-            raise ValueError(f"${{{found[1]}}} is not set in the environment: set it, or write the value here")
-        return str(environment[found[1]])
+def _on_one_line(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
 
-    return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", known, value)
+
+def _printable(value: SecretStr) -> SecretStr:
+    if re.search(r"[\x00-\x1f\x7f]", value.get_secret_value()):
+        raise ValueError("it holds a line break or another control character: was more copied than was meant?")
+    return value
 
 
 def _web_address(value: str) -> str:
     wrong = f"{address_shown(value)!r} is no address: write it like https://shop.example/"
-    try:
-        parts = urlsplit(value)
-        _ = parts.port
-    except ValueError:  # whose words repeat a piece of it, which may be a password's
-        raise ValueError(wrong) from None
-    if "@" in parts.netloc:
-        raise ValueError("a user or password in an address ends up in labels and logs: use headers")
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if not is_web_address(value):
         raise ValueError(wrong)
+    if "@" in urlsplit(value).netloc:
+        raise ValueError("a user or password in an address ends up in labels and logs: use headers")
     return value
+
+
+def _secret_web_address(value: SecretStr) -> SecretStr:
+    if not is_web_address(value.get_secret_value()):
+        raise ValueError("this is no address: it must begin with https://")
+    return value
+
+
+def is_web_address(text: str) -> bool:
+    """Tell whether a text is an address of http or https."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return False
+    # urlsplit passes over line breaks; a client does not.
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and not re.search(r"[\x00-\x20\x7f]", text)
+
+
+def of_scheme(*schemes: str) -> AfterValidator:
+    """Return what refuses a secret address that begins otherwise; the scheme may be in capitals."""
+
+    def check(value: SecretStr) -> SecretStr:
+        scheme, separator, rest = value.get_secret_value().partition("://")
+        if scheme.lower() not in schemes:
+            raise ValueError(f"the address must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return SecretStr(f"{scheme.lower()}{separator}{rest}")
+
+    return AfterValidator(check)
+
+
+def _host(value: str) -> str:
+    bare = value.removeprefix("[").removesuffix("]")
+    if not re.fullmatch(r"[\w.-]+|[0-9A-Fa-f:.]+(%\w+)?", bare):
+        raise ValueError(
+            f"{address_shown(value)!r} is no host name: write it like mail.example.com, without scheme and port"
+        )
+    return bare
 
 
 def _zone(name: str) -> str:
@@ -198,19 +244,60 @@ Duration = Annotated[
 Size = Annotated[int, BeforeValidator(size), _schema("2GB", "An amount of bytes: 512MB, 2GiB.")]
 """An amount of bytes, written like ``2GB``."""
 
-Secret = Annotated[SecretStr, BeforeValidator(from_environment)]
-"""Something that must never be shown; ``${NAME}`` takes it from the environment."""
+Secret = Annotated[SecretStr, BeforeValidator(_bare), AfterValidator(_printable)]
+"""Something that must never be shown; what copying left round it is taken away (`core.configuration.trimmed`)."""
 
-Text = Annotated[str, BeforeValidator(from_environment)]
-"""A text in which ``${NAME}`` is taken from the environment."""
+SecretAddress = Annotated[Secret, AfterValidator(_secret_web_address)]
+"""An http or https address that must never be shown: whoever knows it may post there."""
+
+Text = Annotated[str, BeforeValidator(_on_one_line)]
+"""A text without the blanks and line ends round it."""
+
+Host = Annotated[str, BeforeValidator(_bare), AfterValidator(_host)]
+"""The name or number of a host, without scheme and port."""
 
 Address = Annotated[
     str,
-    BeforeValidator(from_environment),
+    BeforeValidator(_bare),
     AfterValidator(_web_address),
     _schema("https://shop.example/", "An address."),
 ]
-"""An http or https address without credentials; ``${NAME}`` is taken from the environment."""
+"""An http or https address without credentials; what copying left round it is taken away."""
+
+
+def _body(value: object) -> object:
+    """Return a text as it is, and of names with values what YAML makes of each that stands without quotes."""
+    if isinstance(value, str):
+        return str(value)
+    if not isinstance(value, dict):
+        raise ValueError("must be a text, or names with values, like {name: value}")  # noqa: TRY004  # pydantic reports ValueError
+    return {name: _typed(inner) for name, inner in value.items()}
+
+
+def _typed(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _typed(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_typed(inner) for inner in value]
+    return _scalar(value) if isinstance(value, Plain) else value
+
+
+_NUMBER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+
+
+def _scalar(text: str) -> object:
+    if text in {"true", "false"}:
+        return text == "true"
+    found = _NUMBER.fullmatch(text)
+    if not found:
+        return str(text)
+    return float(text) if found[2] or found[3] else int(text)
+
+
+Body = Annotated[
+    str | dict[str, Any], PlainValidator(_body), WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}]})
+]
+"""A text, or names with any values, as JSON has them."""
 
 Zone = Annotated[str, AfterValidator(_zone)]
 """The name of a time zone, written like ``Asia/Tokyo``."""

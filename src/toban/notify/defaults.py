@@ -1,7 +1,10 @@
 """Channels that the environment alone makes, by the original design's variables."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+
+VARIABLES: Final = {"slack": "SLACK_WEBHOOK_URL", "email": "SMTP_HOST", "pagerduty": "PAGERDUTY_INTEGRATION_KEY"}
+"""The variable that makes each channel; those for mail have companions."""
 
 
 def from_variables(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:

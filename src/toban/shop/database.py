@@ -1,6 +1,7 @@
 """The shop's PostgreSQL, lent for looking."""
 
 import asyncio
+import difflib
 import logging
 import os
 import re
@@ -15,7 +16,7 @@ from typing import Any, Final, Self, TypeVar
 from psycopg import AsyncConnection, AsyncCursor, Error, OperationalError, ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.errors import ConnectionTimeout
-from psycopg.pq import PGconn, PollingStatus, TransactionStatus
+from psycopg.pq import Conninfo, PGconn, PollingStatus, TransactionStatus
 from psycopg.rows import TupleRow, tuple_row
 from pydantic import SecretStr
 
@@ -303,9 +304,14 @@ def _parameters(address: str) -> dict[str, Any]:
     except ProgrammingError as error:
         # libpq's words may repeat a piece of the password; the name of a parameter it doesn't know is safe to tell.
         unknown = re.search(r'invalid URI query parameter: "(\w+)"', str(error))
-        remedy = f"PostgreSQL knows no parameter {unknown[1]!r}: leave it out" if unknown else ENCODE
+        remedy = f"PostgreSQL knows no parameter {_meant(unknown[1])}: leave it out" if unknown else ENCODE
         raise SettingsError(f"shop.database can't be read: {remedy}") from None
     return {**given, **PARAMETERS}
+
+
+def _meant(name: str) -> str:
+    near = difflib.get_close_matches(name, [it.keyword.decode() for it in Conninfo.get_defaults()], 1)
+    return f"{name!r}{f' (did you mean {near[0]}?)' if near else ''}"
 
 
 def _shown(parameters: dict[str, Any]) -> str:

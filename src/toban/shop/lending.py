@@ -1,10 +1,11 @@
 """The shop's connections, lent from one budget to whoever looks."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from toban.core.errors import SettingsError
 from toban.shop.settings import ShopSettings
 
 if TYPE_CHECKING:
@@ -19,6 +20,24 @@ class Shop:
     database: "Database | None" = None
     redis: "Redis | None" = None
     settings: ShopSettings = field(default_factory=ShopSettings)
+
+
+def unreadable(settings: ShopSettings) -> Iterator[str]:
+    """Return what is wrong with the addresses, in the words of those who open them; nothing is connected."""
+    try:
+        if settings.database:
+            from toban.shop.database import Database
+
+            Database(settings.database)
+    except SettingsError as error:
+        yield str(error)
+    try:
+        if settings.redis:
+            from toban.shop.redis import Redis
+
+            Redis(settings.redis)
+    except SettingsError as error:
+        yield str(error)
 
 
 @asynccontextmanager

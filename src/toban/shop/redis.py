@@ -180,21 +180,35 @@ class Redis:
 
 
 def _connection(address: str) -> Connection:
+    parts = urlsplit(address)
     try:
-        parts = urlsplit(address)
+        _ = parts.port
         if "@" in f"{parts.path}{parts.query}{parts.fragment}":
             raise ValueError  # a piece of the password would be taken for the host
-        parameters: dict[str, Any] = dict(parse_url(address))
     except ValueError:
-        raise SettingsError(
-            "shop.redis can't be read: special characters in the password must be percent-encoded (@ is %40, / is %2F)"
+        several = "," in parts.netloc.rpartition("@")[2]
+        raise _unreadable(
+            "it must name one host"
+            if several
+            else "special characters in the password must be percent-encoded (@ is %40, / is %2F)"
         ) from None
-    sort = parameters.pop("connection_class", Connection)
-    ours = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE, "protocol": 2, "driver_info": None}
+    if not re.fullmatch(r"/?|/[0-9]+", parts.path):
+        raise _unreadable("what follows the host must be the number of a database, like /0")
     try:
+        parameters: dict[str, Any] = dict(parse_url(address))
+        sort = parameters.pop("connection_class", Connection)
+        ours = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE, "protocol": 2, "driver_info": None}
         made: Connection = sort(**{**parameters, **ours})
     except TypeError as error:
         unknown = re.search(r"keyword argument '(\w+)'", str(error))
-        remedy = f"Redis knows no parameter {unknown[1]!r}: leave it out" if unknown else "its parameters are wrong"
-        raise SettingsError(f"shop.redis can't be read: {remedy}") from None
+        raise _unreadable(
+            f"Redis knows no parameter {unknown[1]!r}: leave it out" if unknown else "its parameters are wrong"
+        ) from None
+    except (ValueError, exceptions.RedisError) as error:
+        named = re.search(r"value for '(\w+)'", str(error))
+        raise _unreadable(f"its parameter {named[1]!r} is wrong" if named else "its parameters are wrong") from None
     return made
+
+
+def _unreadable(why: str) -> SettingsError:
+    return SettingsError(f"shop.redis can't be read: {why}")

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field
 
-from toban.core.section import Address, Secret, Section, Text, Zone
+from toban.core import addresses
+from toban.core.section import Address, Secret, Section, Text, Zone, of_scheme
 
 ENVIRONMENT: Final = {
     "database": "DATABASE_URL",
@@ -16,15 +17,6 @@ ENVIRONMENT: Final = {
     "fly_token": "FLY_API_TOKEN",
 }
 """The variables that are enough to watch a shop without any configuration."""
-
-
-def _of_scheme(*schemes: str) -> AfterValidator:
-    def check(value: SecretStr) -> SecretStr:
-        if value.get_secret_value().partition("://")[0] not in schemes:
-            raise ValueError(f"the address must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
-        return value
-
-    return AfterValidator(check)
 
 
 class Services(Section):
@@ -71,10 +63,10 @@ class ShopSettings(Section):
     environment: Text = ""
     """Which of its environments this is, for messages: production, staging."""
 
-    database: Annotated[Secret, _of_scheme("postgres", "postgresql")] | None = None
+    database: Annotated[Secret, of_scheme("postgres", "postgresql"), AfterValidator(addresses.for_libpq)] | None = None
     """The shop's PostgreSQL, as a role that only reads: postgresql://toban:…@host:5432/vendure."""
 
-    redis: Annotated[Secret, _of_scheme("redis", "rediss")] | None = None
+    redis: Annotated[Secret, of_scheme("redis", "rediss"), AfterValidator(addresses.for_redis)] | None = None
     """The shop's Redis, Valkey or Upstash: redis://… or rediss://… (TLS)."""
 
     shop_api: Address | None = None

@@ -9,8 +9,7 @@ from toban.cli.asking import config_option
 from toban.cli.telling import columns, say
 from toban.core.log import configure
 from toban.core.running import run
-from toban.daemon import rules
-from toban.settings import load
+from toban.settings import load, rules
 from toban.trying import proved, remote_tried, streams_tried, tried
 
 

@@ -18,10 +18,9 @@ from toban.cli.telling import say, say_bytes
 from toban.collect import defaults
 from toban.core.errors import SettingsError
 from toban.core.section import written
-from toban.daemon import rules
 from toban.notify import exporting as routes_out
 from toban.notify.routing import CHANNELS
-from toban.settings import load
+from toban.settings import load, rules
 
 FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 FORCE = click.option("--force", is_flag=True, help="Write over files that are there.")

@@ -10,6 +10,7 @@ from toban.collect.tools import Tools
 from toban.core.errors import CollectError
 from toban.core.network import reason
 from toban.core.samples import Sample, gauge
+from toban.core.section import Host
 
 ADDRESSES: Final = gauge("dns_addresses", "Addresses that the name stands for.")
 SECONDS: Final = gauge("dns_lookup_seconds", "How long it took to find them.", "seconds")
@@ -20,7 +21,7 @@ class Dns(Collector):
 
     kind: Literal["dns"] = "dns"
 
-    host: str
+    host: Host
     """The name, like shop.example."""
 
     @property

@@ -21,7 +21,7 @@ from toban.core.matching import expression
 from toban.core.network import NO_CONNECTION, NO_NAME, Progress, following, in_time, reason, unpacked
 from toban.core.ports import Clock
 from toban.core.samples import gauge
-from toban.core.section import Address, Duration, Secret
+from toban.core.section import Address, Body, Duration, Secret
 
 STATUS: Final = gauge("probe_http_status_code", "The status of the last answer.")
 DURATION: Final = gauge("probe_duration_seconds", "How long the whole answer took.", "seconds")
@@ -72,7 +72,7 @@ class Http(Collector):
     headers: Mapping[str, Secret] = {}
     """Headers to send; `${NAME}` takes a value from the environment. A redirect takes none to another host."""
 
-    body: str | dict[str, Any] | None = None
+    body: Body | None = None
     """What to send: a text as it is, names with values as JSON."""
 
     status: frozenset[int] = frozenset()

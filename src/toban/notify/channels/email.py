@@ -2,18 +2,19 @@
 
 import hashlib
 import html
+import re
 import ssl
 from collections.abc import Sequence
 from datetime import timedelta
 from email.message import EmailMessage
 from email.utils import format_datetime
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import model_validator
+from pydantic import BeforeValidator, model_validator
 
 from toban.core.errors import DeliveryError
-from toban.core.section import Duration, Secret, Text
+from toban.core.section import Duration, Host, Secret, Text
 from toban.notify.channel import Channel, Handle, Proof, Receiver, Sealed, Tools
 from toban.notify.notification import Kind, Notification
 from toban.notify.plain import is_web, one_line, shortened
@@ -22,6 +23,19 @@ from toban.notify.wording import words
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _SUBJECT: Final = 180
+
+
+_LISTED: Final = re.compile(r'(?:"[^"]*+"?+|[^",])++')
+"""One of several addresses with commas between: `"Doe, Ann" <ann@example.com>` is one."""
+
+
+def _each(value: object) -> object:
+    """Return each address of its own, however they are listed."""
+    listed = [value] if isinstance(value, str) else value
+    if not isinstance(listed, list | tuple):
+        return value
+    parts = [_LISTED.findall(one) if isinstance(one, str) else [one] for one in listed]
+    return [one for some in parts for one in some if not isinstance(one, str) or one.strip()]
 
 
 class Email(Channel):
@@ -33,7 +47,7 @@ class Email(Channel):
 
     kind: Literal["email"] = "email"
 
-    host: Text
+    host: Host
     """The mail server."""
 
     port: int = 587
@@ -54,8 +68,8 @@ class Email(Channel):
     sender: Text
     """Whom the mails are from: `toban <alerts@example.com>`."""
 
-    to: tuple[Text, ...]
-    """Who gets them."""
+    to: Annotated[tuple[Text, ...], BeforeValidator(_each)]
+    """Who gets them: a list, or one text with commas between."""
 
     timeout: Duration = timedelta(seconds=30)
     """How long the server may take to be connected to, and to answer each command."""

@@ -8,7 +8,7 @@ import structlog
 from pydantic import SecretStr, model_validator
 
 from toban.core.errors import DeliveryError
-from toban.core.section import Address, Secret, Text
+from toban.core.section import Address, Secret, SecretAddress, Text
 from toban.notify.channel import Channel, Handle, Proof, Receiver, Sealed, Tools
 from toban.notify.notification import Kind, Link, Notification
 from toban.notify.outcomes import PAGE, hidden, is_page, post, refused
@@ -50,7 +50,7 @@ class Slack(Channel):
 
     kind: Literal["slack"] = "slack"
 
-    webhook: Secret | None = None
+    webhook: SecretAddress | None = None
     """The address of an incoming webhook; it is a secret."""
 
     token: Secret | None = None

@@ -1,0 +1,64 @@
+"""What a person reads of a mistake: never a validator's words."""
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from pydantic import ValidationError
+
+from toban.alerting import unit_testing
+from toban.collect.collector import COLLECTORS
+from toban.core.configuration import Faulty, Plain
+from toban.core.section import _WORDS, Section, worded
+from toban.notify.channel import CHANNELS
+from toban.settings import Settings
+
+WRONG: Final = [
+    *(None, True, 0, -1, 10**30, 1.5, float("nan"), float("inf"), b"x", object(), Faulty()),
+    *("", "x", "a b", "\ud800", "x" * 5000, "-1", "9" * 30, "nan", "inf", "[", "(", "\n", Plain("x"), Plain("1")),
+    *([], [1], ["x"], [None], [[]], [{}], [{"x": 1}], [object()]),
+    *({}, {"x": 1}, {"x": None}, {"x": "x"}, {"kind": "zzz"}, {"kind": [1]}, {"x": {"kind": "zzz"}}),
+]
+OURS: Final = {"value_error", "kind_missing", "kind_unknown"}
+"""Kinds of mistakes that come with words of our own."""
+FOREIGN: Final = ("input", "valid tuple", "frozenset", "instance", "pydantic", "class '", "str type", "dictionary")
+
+
+def sections(root: type[Section] = Section) -> Iterator[type[Section]]:
+    for section in root.__subclasses__():
+        if not inspect.isabstract(section) and section.__module__.startswith("toban."):
+            yield section
+        yield from sections(section)
+
+
+for _kinds in (COLLECTORS, CHANNELS):
+    for _kind in _kinds.names():
+        _kinds.load(_kind)
+EVERY: Final = sorted({Settings, *sections()}, key=lambda it: (it.__module__, it.__name__))
+
+
+def test_all_sections_are_looked_at():
+    """
+    Those of plugins and of rule files too.
+    """
+    assert len(EVERY) > 40
+    assert {COLLECTORS.load("http"), CHANNELS.load("email"), unit_testing._File} <= set(EVERY)
+
+
+@pytest.mark.parametrize("section", EVERY, ids=lambda it: it.__name__)
+def test_each_mistake_is_in_words_for_people(section):
+    """
+    For each setting, whatever is written in it.
+    """
+    fields = [field.alias or name for name, field in section.model_fields.items()]
+    for written in [*WRONG, *({field: wrong} for field in fields for wrong in WRONG)]:
+        try:
+            section.model_validate(written, context={"folder": Path("/")})
+        except ValidationError as error:
+            for details in error.errors(include_url=False):
+                said = worded(details)
+                assert details["type"] in {*_WORDS, *OURS}, details
+                assert not [word for word in FOREIGN if word in said.lower()], said
+                assert not [step for step in details["loc"] if set("[]()") & set(str(step))], details
