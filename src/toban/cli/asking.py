@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-import click
-
+from toban.cli.options import given, option
 from toban.core.configuration import expand, parse, trimmed
 from toban.core.errors import SettingsError, TobanError
 from toban.core.places import CONFIGURATION, SOCKET, data_folder, read_text
@@ -24,11 +23,9 @@ PATIENCE = 130
 LARGE = 2**16
 """Bytes of an answer that are read at once."""
 
-config_option = click.option(
-    "--config", type=click.Path(path_type=Path), envvar="TOBAN_CONFIG", help="The configuration; ./toban.yaml if there."
-)
-data_option = click.option("--data", type=click.Path(path_type=Path), help="The data folder of the running toban.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+config_option = option("config")
+data_option = option("data")
+json_option = option("as_json")
 
 
 class _Local(http.client.HTTPConnection):
@@ -141,8 +138,9 @@ def who() -> str:
 
 def _configured_data() -> Path:
     """Return the data folder, read without the whole of the settings: they take longer than the answer."""
-    path = Path(os.environ.get("TOBAN_CONFIG", CONFIGURATION))
-    if path.is_file():
+    named = given("config") or os.environ.get("TOBAN_CONFIG")
+    path = Path(named or CONFIGURATION)
+    if named or path.is_file():
         document = parse(read_text(path))
         expand(document, os.environ)
         wrong = [mistake for mistake in document.mistakes if mistake.place in {(), ("data",)}]

@@ -2,18 +2,16 @@
 
 import ast
 import importlib
-import io
 import pkgutil
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 import toban
-from toban.cli import commands
-from toban.cli.telling import say
-from toban.core.errors import SettingsError, TobanError
+from toban.cli import commands, options, trouble
 
 
 class Commands(click.Group):
@@ -32,7 +30,21 @@ class Commands(click.Group):
         if cmd_name not in self.list_commands(ctx):
             return None
         command: click.Command = importlib.import_module(f"{commands.__name__}.{cmd_name}").command
+        options.complete(command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is meant, and see that it takes the options that stand before it."""
+        name, *rest = args
+        command = self.get_command(ctx, name)
+        if command is None:
+            raise click.NoSuchCommand(name, possibilities=self.list_commands(ctx), ctx=ctx)
+        taken = options.complete(command)
+        for wrong in sorted(set(ctx.meta.get(options.SHARED, {})) - taken):
+            raise click.UsageError(f"`toban {name}` takes no --{wrong.removeprefix('as_')}.", ctx)
+        return name, command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write each command with what it does."""
@@ -47,6 +59,9 @@ def _about(name: str) -> str:
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(toban.__version__, prog_name="toban")
+@options.option("config", expose_value=False)
+@options.option("data", expose_value=False)
+@options.option("as_json", expose_value=False)
 def program() -> None:
     """
     toban, the one on duty for a Vendure webshop.
@@ -57,34 +72,29 @@ def program() -> None:
     """
 
 
+def run(arguments: Sequence[str]) -> int:
+    """Run a command and return its exit code; whatever goes wrong is said in a line."""
+    data: Path | None = None
+    try:
+        with program.make_context("toban", list(arguments)) as context:
+            try:
+                code = program.invoke(context)
+            finally:
+                given = context.meta.get(options.SHARED, {}).get("data")
+                data = Path(given) if given else None
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except (Exception, KeyboardInterrupt) as error:  # all of it ends here, in words
+        return trouble.told(error, arguments, data)
+    return code if isinstance(code, int) else trouble.WELL
+
+
 def main() -> None:
     """Run the command that was typed, and end the process."""
-    code = _run()
+    code = run(sys.argv[1:])
     if threading.active_count() > 1:
         # Some of them may hang, and Python would wait for them.
         from toban.core.running import leave
 
         leave(code)
-    sys.exit(code)
-
-
-def _run() -> int:
-    """Run the command that was typed, and return its exit code."""
-    try:
-        code = program(standalone_mode=False)
-    except click.ClickException as error:
-        shown = io.StringIO()
-        error.show(shown)
-        say(shown.getvalue().rstrip("\n"), err=True)
-        return 2
-    except (click.Abort, KeyboardInterrupt):
-        return 130
-    except SettingsError as error:
-        say(str(error), err=True)
-        return 2
-    except TobanError as error:
-        say(str(error), err=True)
-        return 1
-    except BrokenPipeError:
-        return 0  # who read our output has seen enough
-    return code if isinstance(code, int) else 0
+    trouble.end(code)

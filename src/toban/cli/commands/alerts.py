@@ -16,7 +16,6 @@ from toban.cli.telling import columns, handled, say
 @click.pass_context
 def command(context: click.Context, data: Path | None, as_json: bool) -> int:
     """Show what fires, what is pending, which rules can't be judged, and how channels are; exit 1 when it fires."""
-    context.obj = data
     if context.invoked_subcommand:
         return 0
     found = ask("/api/alerts", data)
@@ -28,7 +27,7 @@ def command(context: click.Context, data: Path | None, as_json: bool) -> int:
 @click.argument("alert")
 @click.option("--comment", default="", help="What you are doing about it.")
 @click.option("--back", is_flag=True, help="Take it back: you no longer look after it.")
-@click.pass_obj
+@data_option
 def acknowledge(data: Path | None, alert: str, comment: str, back: bool) -> None:
     """Say that you look after ALERT (its name or fingerprint): it is not repeated, and others can see who does."""
     found = tell("/api/alerts/acknowledge", data, alert=alert, by=who(), comment=comment, back=back)
@@ -37,7 +36,7 @@ def acknowledge(data: Path | None, alert: str, comment: str, back: bool) -> None
 
 @command.command("test")
 @click.argument("channel")
-@click.pass_obj
+@data_option
 def test(data: Path | None, channel: str) -> None:
     """Send a word through CHANNEL, on the way that alerts take."""
     tell("/api/alerts/test", data, channel=channel)
@@ -45,7 +44,7 @@ def test(data: Path | None, channel: str) -> None:
 
 
 @command.command("drill")
-@click.pass_obj
+@data_option
 def drill(data: Path | None) -> None:
     """Let something fire on purpose, to see whether its message arrives the whole way."""
     found = tell("/api/alerts/drill", data)

@@ -40,8 +40,7 @@ WEB: Final = (
 @click.option("--output", type=click.Path(path_type=Path), default=CONFIGURATION, show_default=True)
 def command(yes: bool, force: bool, output: Path) -> int:
     """Look around, try each address, and write a commented toban.yaml."""
-    if output.exists() and not force:
-        raise SettingsError(f"{output}: is there already: --force writes over it, --output writes elsewhere")
+    _check_place(output, force=force)
     configure("error")  # what a look finds is said below
     here = run(around.look(os.environ)) or Surroundings(())
     for sentence in here.says:
@@ -58,6 +57,18 @@ def command(yes: bool, force: bool, output: Path) -> int:
     output.write_text(text, encoding="utf-8")
     say(f"\nWrote {output}. Now: toban up")
     return 0 if well else 1
+
+
+def _check_place(output: Path, *, force: bool) -> None:
+    """See that the file can be written before anybody is asked anything. Raises ``SettingsError``."""
+    if output.is_dir():
+        raise SettingsError(f"{output}: is a folder: name a file in it")
+    if output.exists() and not force:
+        raise SettingsError(f"{output}: is there already: --force writes over it, --output writes elsewhere")
+    if not output.parent.is_dir():
+        raise SettingsError(f"{output.parent}: there is no such folder: make it first, or choose another")
+    if not os.access(output if output.exists() else output.parent, os.W_OK):
+        raise SettingsError(f"{output}: can't be written: choose another place with --output")
 
 
 def _given(part: str, question: str, proposed: str, *, ask: bool) -> str:

@@ -11,16 +11,13 @@ from toban.core.terminal import on_one_line
 
 
 @click.group
-@data_option
-@click.pass_context
-def command(context: click.Context, data: Path | None) -> None:
+def command() -> None:
     """Show rows of state that can't be read. They are kept until you forget them; toban goes on without them."""
-    context.obj = data
 
 
 @command.command("list")
 @json_option
-@click.pass_obj
+@data_option
 def show(data: Path | None, as_json: bool) -> None:
     """Show each row: where it was, what it holds, and why it can't be read."""
     found = ask("/api/quarantine", data)
@@ -39,7 +36,7 @@ def show(data: Path | None, as_json: bool) -> None:
 
 @command.command("forget")
 @click.argument("row")
-@click.pass_obj
+@data_option
 def forget(data: Path | None, row: str) -> None:
     """Delete ROW (its number) for good."""
     tell("/api/quarantine/forget", data, id=row, by=who())

@@ -18,6 +18,7 @@ from toban.cli.asking import ask, config_option, data_option, json_option
 from toban.cli.declared import metrics, transient
 from toban.cli.telling import columns, say
 from toban.core.errors import SettingsError, TobanError
+from toban.core.places import read_text
 from toban.settings import load
 
 FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
@@ -43,7 +44,7 @@ def check(files: tuple[Path, ...], config: Path | None, data: Path | None) -> in
     wrong, groups = 0, {}
     for path in files:
         try:
-            groups[path] = read(path.read_text(encoding="utf-8"), str(path))
+            groups[path] = read(read_text(path), str(path))
         except SettingsError as error:
             say(str(error), err=True)
             wrong += 1

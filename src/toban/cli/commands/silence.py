@@ -10,18 +10,15 @@ from toban.cli.telling import columns, say
 
 
 @click.group
-@data_option
-@click.pass_context
-def command(context: click.Context, data: Path | None) -> None:
+def command() -> None:
     """Hold messages back for a time. What was told before still ends with a word."""
-    context.obj = data
 
 
 @command.command("add")
 @click.argument("match", nargs=-1, required=True)
 @click.option("--for", "lasts", default="1h", show_default=True, help="How long: 30m, 2h, 1d.")
 @click.option("--comment", required=True, help="Why.")
-@click.pass_obj
+@data_option
 def add(data: Path | None, match: tuple[str, ...], lasts: str, comment: str) -> None:
     """Hold back alerts whose labels meet all of MATCH, like alertname="disk_usage_high"."""
     body = {"match": list(match), "for": lasts, "by": who(), "comment": comment}
@@ -31,7 +28,7 @@ def add(data: Path | None, match: tuple[str, ...], lasts: str, comment: str) -> 
 
 @command.command("list")
 @json_option
-@click.pass_obj
+@data_option
 def show(data: Path | None, as_json: bool) -> None:
     """Show silences."""
     found = ask("/api/silences", data)
@@ -54,7 +51,7 @@ def show(data: Path | None, as_json: bool) -> None:
 
 @command.command("end")
 @click.argument("silence")
-@click.pass_obj
+@data_option
 def end(data: Path | None, silence: str) -> None:
     """End SILENCE (its id) now."""
     tell("/api/silences/end", data, id=silence, by=who())

@@ -8,6 +8,7 @@ import structlog
 
 from toban import __version__ as version
 from toban.cli.asking import config_option
+from toban.cli.options import option
 from toban.cli.telling import greeting, say
 from toban.core.errors import SettingsError, TobanError
 from toban.core.log import configure, everything_is_logged, is_also_stdout
@@ -21,7 +22,7 @@ log = structlog.get_logger("toban.daemon")
 
 @click.command
 @config_option
-@click.option("--data", type=click.Path(path_type=Path), help="The folder for everything that toban keeps.")
+@option("data", help="The folder for everything that toban keeps.")
 @click.option("--listen", metavar="HOST:PORT", help="Where the pages are.  [default: 127.0.0.1:9119]")
 def command(config: Path | None, data: Path | None, listen: str | None) -> int:
     """

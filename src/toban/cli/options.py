@@ -1,0 +1,70 @@
+"""Options that many commands take, wherever they stand: before the sub-command or after it."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+from click.core import ParameterSource
+
+SHARED: Final = "toban.options"
+"""Where a run's context keeps what was given; all commands of one run see it."""
+
+
+class Shared(click.Option):
+    """An option that counts for the sub-command too when it stands before it."""
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, click.Parameter]) -> tuple[Any, ParameterSource]:
+        """Return what was given here, else what was given before."""
+        value, source = super().consume_value(ctx, opts)
+        given: dict[str, Any] = ctx.meta.setdefault(SHARED, {})
+        if source is ParameterSource.COMMANDLINE:
+            given[str(self.name)] = value
+        elif self.name in given:
+            return given[self.name], ParameterSource.COMMANDLINE
+        return value, source
+
+
+def given(name: str) -> Any:
+    """Return what was given for an option in this run; nothing where there is no run."""
+    context = click.get_current_context(silent=True)
+    return context.meta.get(SHARED, {}).get(name) if context else None
+
+
+_PATH: Final = click.Path(path_type=Path)
+_OPTIONS: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
+    "config": (
+        "--config",
+        {"type": _PATH, "envvar": "TOBAN_CONFIG", "help": "The configuration; ./toban.yaml if there."},
+    ),
+    "data": ("--data", {"type": _PATH, "help": "The data folder of the running toban."}),
+    "as_json": ("--json", {"is_flag": True, "help": "Print JSON for machines."}),
+}
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def option(name: str, **more: Any) -> Callable[[F], F]:
+    """Return a decorator that gives a command one of the shared options."""
+    flag, settings = _OPTIONS[name]
+    return click.option(flag, name, cls=Shared, **{**settings, **more})
+
+
+def complete(command: click.Command) -> set[str]:
+    """
+    Let a command take the shared options of its sub-commands too, and return the names of all that it takes.
+
+    Where the data folder of the running toban may be given, so may the configuration that names it.
+    """
+    there = {str(parameter.name) for parameter in command.params} & set(_OPTIONS)
+    taken = set(there)
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            taken |= complete(child)
+    if "data" in taken:
+        taken.add("config")
+    for name in sorted(taken - there):
+        flag, settings = _OPTIONS[name]
+        command.params.append(Shared([flag, name], expose_value=False, **settings))
+    return taken
