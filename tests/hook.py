@@ -18,6 +18,7 @@ class Hook:
                 hook.got.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
                 self.send_response(200)
                 self.end_headers()
+                self.wfile.write(b"ok")  # as Slack says it
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""

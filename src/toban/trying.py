@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from toban.collect import defaults
 from toban.collect.checking import Tried, tried_out
 from toban.core.clock import SystemClock
-from toban.core.errors import CollectError
+from toban.core.errors import CollectError, DeliveryError
 from toban.core.meters import Meters
 from toban.core.redaction import address_shown
 from toban.daemon import lent_tools, streams
@@ -16,6 +16,10 @@ from toban.instruments.budgets import Budgets
 from toban.logs.recent import Recent
 from toban.notify.channel import Proof
 from toban.notify.channel import Tools as NotifyTools
+from toban.notify.deciding import House
+from toban.notify.muting import Inhibiting, Windows
+from toban.notify.notices import drill
+from toban.notify.routing import Routing
 from toban.remote.asking import Asking
 from toban.remote.writing import Nothing, Writing
 from toban.settings import Settings
@@ -41,6 +45,26 @@ async def proved(settings: Settings) -> list[tuple[str, Proof]]:
         given = NotifyTools(tools.http, tools.clock)
         proofs = await asyncio.gather(*(channel.prove(given) for channel in settings.channels.values()))
     return list(zip(settings.channels, proofs, strict=True))
+
+
+async def sent(settings: Settings, name: str) -> Proof:
+    """Send a test message through a channel; return what came of it."""
+    channel, clock, notify = settings.channels[name], SystemClock(), settings.notify
+    house = House(notify, Routing(notify, {name: channel.pages}), Inhibiting([]), Windows(notify))
+    now = clock.now()
+    async with AsyncExitStack() as stack:
+        tools = await lent_tools(stack, settings, clock, Meters())
+        given = NotifyTools(tools.http, clock, notify.address or "")
+        try:
+            async with asyncio.timeout(channel.timeout.total_seconds()):
+                handle = await channel.send(drill(house, name, f"test-{now.isoformat()}", now), {}, given)
+        except TimeoutError:
+            return Proof(ok=False, says=f"no answer within {channel.timeout.total_seconds():g} s")
+        except DeliveryError as error:
+            return Proof(ok=False, says=str(error))
+    if handle.get("refused"):
+        return Proof(ok=False, says=f"refused for {', '.join(f'{it}: {why}' for it, why in handle['refused'].items())}")
+    return Proof(ok=True, says="the test message was accepted: look whether it is there")
 
 
 async def remote_tried(settings: Settings) -> list[tuple[str, str]]:

@@ -2,12 +2,15 @@
 
 import os
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.hook import Hook
 from tests.program import TOBAN
+from tests.servers import free_port
 
 
 @pytest.fixture
@@ -32,7 +35,7 @@ def test_addresses_are_tried_and_written(run, tmp_path):
     """
     What can't be reached is said and written all the same: exit code 1. `check` then says it again.
     """
-    done = run("init", answers="\nredis://127.0.0.1:1\nftp://nope\nhttp://127.0.0.1:1/shop-api\n\n\n")
+    done = run("init", answers="\nredis://127.0.0.1:1\n\nftp://nope\nhttp://127.0.0.1:1/shop-api\n\n\n\nnone\n")
 
     assert done.returncode == 1, done.stderr
     assert "▲ redis at 127.0.0.1:1: redis 127.0.0.1:1" in done.stdout
@@ -93,3 +96,48 @@ def test_a_mistake_in_the_file_ends_every_command_that_reads_it(run, tmp_path):
     for command in ("check", "up"):
         done = run(command)
         assert (done.returncode, done.stderr) == (2, words)
+
+
+def test_it_ends_with_a_channel_that_took_a_test_message(run, tmp_path):
+    """
+    After a mistake, and after a message that did not arrive, it asks again.
+    """
+    with closing(Hook()) as hook:
+        nowhere = f"http://127.0.0.1:{free_port()}/"
+        answers = f"fax\nwebhook\nnowhere\nwebhook\n{nowhere}\nagain\nwebhook\n{hook.url}\n"
+        done = run("init", answers="\n" * 5 + answers)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "'fax' is none of these" in done.stdout
+    assert "channels.webhook.url: 'nowhere' is no address" in done.stdout
+    assert "▲ webhook: webhook: " in done.stdout
+    assert "● webhook: the test message was accepted" in done.stdout
+    assert [body["toban"]["kind"] for body in hook.got] == ["notice"]
+    written = yaml.safe_load((tmp_path / "toban.yaml").read_text())
+    assert written == {"channels": {"webhook": {"kind": "webhook", "url": hook.url}}}
+
+
+def test_a_channel_of_the_environment_is_tried(run, tmp_path):
+    """
+    Its secret stays there; unattended nothing is sent.
+    """
+    with closing(Hook()) as hook:
+        done = run("init", answers="\n" * 5, SLACK_WEBHOOK_URL=f"{hook.url}\n")
+        assert "slack: taken from SLACK_WEBHOOK_URL in the environment." in done.stdout
+        assert "● slack: the test message was accepted" in done.stdout
+        assert len(hook.got) == 1
+
+        done = run("init", "--yes", "--force", SLACK_WEBHOOK_URL=hook.url)
+        assert "`toban alerts test slack` sends a test message" in done.stdout
+        assert len(hook.got) == 1
+    assert yaml.safe_load((tmp_path / "toban.yaml").read_text()) is None
+
+
+def test_answers_that_end_early_take_what_is_proposed(run, tmp_path):
+    """
+    As those of a script do: nobody is told then, and it says so.
+    """
+    done = run("init", answers="\nredis://127.0.0.1:1\n")
+    assert done.returncode == 1
+    assert "Nobody is told of anything yet" in done.stdout
+    assert yaml.safe_load((tmp_path / "toban.yaml").read_text()) == {"shop": {"redis": "redis://127.0.0.1:1"}}

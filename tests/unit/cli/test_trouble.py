@@ -123,6 +123,7 @@ def test_whatever_is_typed_is_answered_in_words(files, capsys, part):
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1800)
 def test_whatever_is_typed_is_answered_in_words_for_long(files, capsys):
     """
     The long form of the test above.

@@ -7,14 +7,13 @@ from typing import Final
 
 import click
 
-from toban.cli import around
+from toban.cli import around, channels
 from toban.cli.around import Surroundings
 from toban.cli.telling import say
 from toban.core.errors import SettingsError
 from toban.core.log import configure
 from toban.core.places import CONFIGURATION
 from toban.core.running import run
-from toban.core.terminal import visible
 from toban.settings import settle
 from toban.shop.settings import ENVIRONMENT
 from toban.trying import lacks, tried
@@ -33,6 +32,12 @@ WEB: Final = (
     "#   token: ${TOBAN_TOKEN}   # needed to listen on any address that others reach",
 )
 
+CHANNELS: Final = (
+    "# How people are told (docs/NOTIFYING.md). `toban alerts test NAME` sends a test message.",
+    "# channels:",
+    '#   slack: {kind: slack, webhook: "${SLACK_WEBHOOK_URL}"}',
+)
+
 
 @click.command
 @click.option("--yes", is_flag=True, help="Ask nothing: take what the environment tells.")
@@ -48,15 +53,34 @@ def command(yes: bool, force: bool, output: Path) -> int:
     shop: dict[str, str] = {}
     well = True
     for part, question in QUESTIONS.items():
-        address = _given(part, question, here.proposed.get(part, ""), ask=not yes)
+        address, found = _asked(part, question, here.proposed.get(part, ""), ask=not yes)
+        well = well and found
         if address:
-            well = _found(part, address) and well
             shop[part] = address
-    text = written(shop, here)
+    channel, reached = _channel(ask=not yes)
+    text = written(shop, here, channel)
     output.touch(mode=0o600)
     output.write_text(text, encoding="utf-8")
     say(f"\nWrote {output}. Now: toban up")
-    return 0 if well else 1
+    return 0 if well and reached else 1
+
+
+def _channel(*, ask: bool) -> tuple[dict[str, dict[str, str]], bool]:
+    """Return the channel that is to be written, none where the environment makes some; and whether all is well."""
+    say("")
+    there = channels.of_the_environment(os.environ)
+    if there and ask:
+        settings = settle({}, os.environ, "the environment")
+        reached = [channels.tested(settings, name) for name in there]  # each of them, whatever one says
+        return {}, all(reached)
+    if there:
+        say(f"`toban alerts test {there[0]}` sends a test message.")
+    if there or not ask:
+        return {}, True
+    name, channel, well = channels.asked()
+    if not name:
+        say("Nobody is told of anything yet: docs/NOTIFYING.md shows how.")
+    return {name: channel} if name else {}, well
 
 
 def _check_place(output: Path, *, force: bool) -> None:
@@ -71,26 +95,27 @@ def _check_place(output: Path, *, force: bool) -> None:
         raise SettingsError(f"{output}: can't be written: choose another place with --output")
 
 
-def _given(part: str, question: str, proposed: str, *, ask: bool) -> str:
-    """Return an address as it will stand in the file: what the environment holds stays there."""
+def _asked(part: str, question: str, proposed: str, *, ask: bool) -> tuple[str, bool]:
+    """Return an address as it will stand in the file, and whether all is well there; ask again after a mistake."""
     name = ENVIRONMENT.get(part)
     if name and os.environ.get(name):
         say(f"{part}: taken from {name} in the environment.")
-        return f"${{{name}}}"
+        return f"${{{name}}}", _found(part, f"${{{name}}}")
     if not ask:
-        return proposed
-    empty = "" if proposed else "; empty if there is none"
+        return proposed, not proposed or _found(part, proposed)
+    said, kept = f"{question}{'' if proposed else '; empty if there is none'}", ""
     while True:
-        address: str = click.prompt(
-            f"{question}{empty}", default=visible(proposed), show_default=bool(proposed)
-        ).strip()
+        address = channels.ask(said, kept or proposed)
+        if not address or address == kept:
+            return address or kept, not kept
         try:
-            if address:
-                settle({"shop": {part: address}}, os.environ, "the answer")
+            settle({"shop": {part: address}}, {**os.environ, **_without(part)}, "the answer")
         except SettingsError as error:
             say(f"  {error}")
             continue
-        return address
+        if _found(part, address):
+            return address, True
+        said, kept = "  Another address, or Enter to keep this one", address
 
 
 def _found(part: str, address: str) -> bool:
@@ -122,7 +147,7 @@ def _without(part: str) -> Mapping[str, str]:
     return {name: "" for other, name in ENVIRONMENT.items() if other != part}
 
 
-def written(shop: Mapping[str, str], here: Surroundings) -> str:
+def written(shop: Mapping[str, str], here: Surroundings, channel: Mapping[str, Mapping[str, str]] | None = None) -> str:
     """Return the text of a configuration, with what else there is in comments."""
     lines = [
         "# What toban watches. `toban check` tries it, `toban schema` tells all there is.",
@@ -147,6 +172,8 @@ def written(shop: Mapping[str, str], here: Surroundings) -> str:
         "",
         *(_web(here.web) if here.web else WEB),
         "",
+        *(_channels(channel) if channel else CHANNELS),
+        "",
         "# metrics:",
         "#   retention: 90d",
         "#   size: 2GB",
@@ -157,6 +184,13 @@ def written(shop: Mapping[str, str], here: Surroundings) -> str:
 
 def _web(settings: Mapping[str, str]) -> list[str]:
     return ["web:", *(f"  {name}: {_quoted(value)}" for name, value in settings.items())]
+
+
+def _channels(channels: Mapping[str, Mapping[str, str]]) -> list[str]:
+    lines = ["channels:"]
+    for name, settings in channels.items():
+        lines += [f"  {name}:", *(f"    {setting}: {_quoted(value)}" for setting, value in settings.items())]
+    return lines
 
 
 def _quoted(text: str) -> str:
