@@ -3,82 +3,49 @@
 import asyncio
 import fcntl
 import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
-import httpx2
 import structlog
 from sqlalchemy import Connection
 
 import toban
-from toban.alerting.elsewhere import Elsewhere
-from toban.alerting.evaluating import Evaluating
-from toban.alerting.groups import Group
 from toban.alerting.ledger import Ledger
 from toban.alerting.outside import Outside
-from toban.alerting.templating.template import External
-from toban.collect import defaults
-from toban.collect.collecting import Collecting
 from toban.collect.declines import Declining
 from toban.collect.tools import Tools
 from toban.core.clock import SystemClock
 from toban.core.errors import SettingsError, StateError
-from toban.core.isolation import conditions
 from toban.core.memory import giving_back, spare
 from toban.core.meters import Meters
-from toban.core.places import OTHERS, SOCKET, made_private, names_of_this_machine
-from toban.core.ports import Clock, Condition, LineSink, Service
+from toban.core.places import OTHERS, SOCKET, made_private
+from toban.core.ports import Clock, Service
 from toban.core.running import Resources, StoppedError, asked_to_stop, together, unless
-from toban.health.answering import Health
-from toban.health.checks import checks
+from toban.generations import Ground, client, hosts, house, tools_of_channels
 from toban.instruments.budgets import Budgets
 from toban.intake import events
-from toban.intake.events import Events
-from toban.intake.taking import Taking
-from toban.intake.written import Written
-from toban.logs.fly import FlyLogs
 from toban.logs.recent import Recent
-from toban.notify.channel import Tools as NotifyTools
-from toban.notify.deciding import House
 from toban.notify.dispatching import Dispatching
-from toban.notify.drilling import Drilling
-from toban.notify.heartbeat import Beating
-from toban.notify.muting import Inhibiting, Windows
-from toban.notify.routing import Routing
-from toban.notify.shipped import INHIBITIONS
-from toban.promql.beyond import Beyond
 from toban.promql.engine import Engine
 from toban.promql.querying import Querying
+from toban.reloading import Reloading
 from toban.remote.asking import Asking
 from toban.remote.writing import Writing
-from toban.settings import Settings, rules
-from toban.shop.lending import lent
+from toban.settings import Settings
+from toban.shop.lending import Shop
 from toban.state import journal
 from toban.state.databases import Database, Postgres, Sqlite
 from toban.state.door import State
-from toban.tsdb.store import CORRUPTIONS, Store
+from toban.tsdb.store import Store
 from toban.web import serving
-from toban.web.alertmanager import Alertmanager
-from toban.web.alerts import Alerts
-from toban.web.application import application, metrics_alone
-from toban.web.doors import Doors
-from toban.web.lines import Lines
 from toban.web.listener import raise_descriptors
-from toban.web.own import About, Overview, Own
-from toban.web.quarantine import Quarantined
-from toban.web.rules import Rules
-from toban.web.runtime import Runtime
-from toban.web.uptimerobot import Uptimerobot
+from toban.web.own import About, Overview
 
 log = structlog.get_logger("toban.daemon")
-
-AGENT: Final = f"toban/{toban.__version__}"
-"""How toban's own requests are known in the shop's logs."""
 
 FIRST_LOOK: Final = 5
 """How many seconds the greeting waits for targets that are slow to answer."""
@@ -91,13 +58,17 @@ class Assembly:
     services: Sequence[Service]
     first_look: Callable[[], Awaitable[None]]
     overview: Callable[[], Awaitable[Overview]]
+    reload: Callable[[], None]
 
 
 @asynccontextmanager
-async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]:
+async def assembled(
+    settings: Settings, clock: Clock, read: Callable[[], Settings] | None = None
+) -> AsyncIterator[Assembly]:
     """
     Open everything and build the services; close it in the opposite order.
 
+    ``read`` reads the settings again when somebody asks for that; without it they stay as they are.
     Raises ``SettingsError`` when the data folder or the address to listen on can't be used.
     """
     meters = Meters()
@@ -105,148 +76,62 @@ async def assembled(settings: Settings, clock: Clock) -> AsyncIterator[Assembly]
         stack.enter_context(occupied(settings.data))
         network = stack.enter_context(serving.network(settings.web.listen))
         local = stack.enter_context(serving.local(settings.data / SOCKET))
+        alone = None
+        if settings.web.metrics:
+            alone = stack.enter_context(serving.network(settings.web.metrics, "web.metrics"))
         state = await stack.enter_async_context(State(_database(settings), clock, meters))
         metrics, remote = settings.metrics, settings.metrics.remote
         backlog = remote.backlog if remote and remote.write_url else None
         store = stack.enter_context(Store(settings.data / "tsdb", metrics, clock, meters, backlog=backlog))
         engine = await stack.enter_async_context(Querying(Engine(store, lookback=metrics.lookback)))
-        tools = replace(await lent_tools(stack, settings, clock, meters), state=state)
-
-        groups = rules(settings)
-        collecting = Collecting(defaults.collectors(settings.collect, settings.shop), store, tools)
-        health = Health(*checks(settings.shop), engine, clock)
-        services: list[Service] = [state, state.quarantine, store, collecting]
-        about = About(clock.now(), str(settings.data), serving.address_of(network))
-        recent = Recent(tools.pushed, Budgets(meters))
-        declines = Declining(state, clock, meters, events.BOOK)
-        taking = Taking(tools.pushed, settings.shop.services, recent, clock, meters, declines)
-        services += [taking, *streams(settings, recent, clock, meters)]
-        dispatching = _dispatching(settings, state, tools)
-        services.append(dispatching)
         # Rules are judged in a thread of their own: a question that takes long delays no alert.
         judge = await stack.enter_async_context(Querying(Engine(store, lookback=metrics.lookback)))
-        asking = Asking(remote, tools.http) if remote and remote.query_url else None
-        elsewhere = Elsewhere(asking, metrics.lookback) if asking else None
-        if remote and store.passing:
-            services.append(Writing(remote, store.passing, tools.http, clock, meters))
+        http = await stack.enter_async_context(client())
+        tools = Tools(http, clock, meters, Shop(None, None), state=state)
+
+        recent = Recent(tools.pushed, Budgets(meters))
+        declines = Declining(state, clock, meters, events.BOOK)
+        lent = tools_of_channels(settings, tools)
+        dispatching = Dispatching(house(settings), settings.channels, state, lent, clock, meters)
+        asking = Asking(remote, http) if remote and remote.query_url else None
         ledger = Ledger(state, settings.data, dispatching.ring, dispatching.urgent)
-        evaluating = _evaluating(settings, groups, ledger, judge, elsewhere, store, tools, collecting, services)
-        await evaluating.open()
-        own = Own(about, ledger.alerts, dispatching.suppressed, collecting.targets, health, services, state.quarantine)
-        outside = Outside(ledger, clock, meters)
-        services += [evaluating, outside]
-        if settings.notify.heartbeat:
-
-            def missing() -> str:
-                if not evaluating.judging:
-                    return "rules are not judged in time"
-                if not dispatching.leaving:
-                    return "messages do not leave"
-                return "" if state.health().ok else "state is away"
-
-            services.append(Beating(settings.notify.heartbeat, missing, tools.http, clock, meters))
-        drilling = _drilling(settings, dispatching, state, clock, meters)
-        services.append(drilling)
-        written = Written(store, metrics, clock, meters)
-        doors = Doors(taking, Events(state, clock, meters, declines), written, settings.web.body_limit)
-        alerts = Alerts(evaluating, dispatching, drilling, state, clock)
-        speaking = Alertmanager(evaluating, outside, dispatching, alerts, state, clock)
-        pushed = [*doors.routes(), *Lines(recent).routes()]
-        pushed += [*Rules(evaluating).routes(), *alerts.routes(), *speaking.routes()]
-        pushed += [*Uptimerobot(outside, clock).routes(), *Quarantined(state, clock).routes()]
-        answering = Beyond(engine, asking, store.oldest) if asking else engine
-        flags = settings.flags(engine.engine.limits)
-        runtime = Runtime(about.started, flags, store, clock, lambda: meters.value(CORRUPTIONS))
-        app = application(own, health, engine, answering, store, collecting, services, clock, runtime, pushed)
-        alone = None
-        if settings.web.metrics:
-            opened = stack.enter_context(serving.network(settings.web.metrics, "web.metrics"))
-            alone = metrics_alone(collecting, engine, store, clock), opened
-        services.append(serving.Serving(app, settings.web, network, local, clock, meters, hosts(settings), alone))
+        ground = Ground(
+            About(clock.now(), str(settings.data), serving.address_of(network)),
+            *(tools, state, store, engine, judge, recent, declines, dispatching, ledger),
+            outside=Outside(ledger, clock, meters),
+            asking=asking,
+            has_metrics_alone=alone is not None,
+        )
+        reloading = Reloading(read or (lambda: settings), ground.build, ground.take_over, clock, meters)
+        ground.reload = reloading.reload
+        ground.services += [state, state.quarantine, store, dispatching, ground.outside, reloading]
+        if remote and store.passing:
+            ground.services.append(Writing(remote, store.passing, http, clock, meters))
+        first = await ground.build(settings, None)
+        stack.push_async_callback(reloading.close)
+        reloading.begin(first)
+        await first.evaluating.open()
+        ground.serving = serving.Serving(
+            first.app,
+            settings.web,
+            network,
+            local,
+            clock,
+            meters,
+            hosts(settings),
+            (first.metrics_app, alone) if first.metrics_app and alone else None,
+        )
+        ground.services.append(ground.serving)
+        first.known.append(ground.serving)
         await stack.enter_async_context(noted(state, clock))
-        yield Assembly(services, collecting.first_look, own.overview)
+        yield Assembly(ground.services, first.collecting.first_look, first.overview, reloading.request)
 
 
-def hosts(settings: Settings) -> list[str]:
-    """Return the names under which toban is reached, beside those that the configuration lists."""
-    address = urlsplit(settings.notify.address or "").hostname
-    return [*names_of_this_machine(os.environ), *([address] if address else [])]
-
-
-def streams(settings: Settings, lines: LineSink, clock: Clock, meters: Meters) -> list[FlyLogs]:
-    """Return what brings log lines that nobody pushes."""
-    shop, here = settings.shop, os.environ.get("FLY_APP_NAME", "")
-    if not (shop.fly_token and shop.fly_org) or not (bool(here) if settings.logs.fly is None else settings.logs.fly):
-        return []
-    token = shop.fly_token.get_secret_value()
-    return [FlyLogs(settings.logs.fly_server, shop.fly_org, token, shop.fly_apps, here, lines, clock, meters)]
-
-
-def _drilling(settings: Settings, dispatching: Dispatching, state: State, clock: Clock, meters: Meters) -> Drilling:
-    notify = settings.notify
-    quiet = [name for name, channel in settings.channels.items() if not channel.pages]
-    channels = notify.drill.channels or tuple(quiet)
-    return Drilling(notify.drill, channels, ZoneInfo(notify.timezone), dispatching.told, state, clock, meters)
-
-
-def _dispatching(settings: Settings, state: State, tools: Tools) -> Dispatching:
-    notify, channels = settings.notify, settings.channels
-    house = House(
-        notify,
-        Routing(notify, {name: channel.pages for name, channel in channels.items()}),
-        Inhibiting([*INHIBITIONS, *notify.inhibit]),
-        Windows(notify),
-    )
-    lent_to_channels = NotifyTools(tools.http, tools.clock, notify.address or "", settings.shop.title)
-    return Dispatching(house, channels, state, lent_to_channels, tools.clock, tools.meters)
-
-
-def _evaluating(
-    settings: Settings,
-    groups: Sequence[Group],
-    ledger: Ledger,
-    judge: Querying,
-    elsewhere: Elsewhere | None,
-    store: Store,
-    tools: Tools,
-    collecting: Collecting,
-    services: Sequence[Service],
-) -> Evaluating:
-    def others() -> list[tuple[str, Condition]]:
-        return conditions(service for service in services if service.name != Evaluating.name)
-
-    assert tools.state is not None  # noqa: S101  # the daemon has just opened it
-    return Evaluating(
-        groups,
-        settings.alerting.every,
-        ledger,
-        judge,
-        store,
-        tools.state,
-        tools.clock,
-        tools.meters,
-        conditions=others,
-        outside=elsewhere,
-        first_look=collecting.first_look,
-        targets=[target.name for target in collecting.targets()],
-        last_error=collecting.last_error,
-        external=External(
-            (settings.notify.address or f"http://{settings.web.listen}").rstrip("/"),
-            settings.metrics.remote.labels if settings.metrics.remote else {},
-        ),
-    )
-
-
-async def lent_tools(stack: AsyncExitStack, settings: Settings, clock: Clock, meters: Meters) -> Tools:
-    """Open what collectors are lent, without state."""
-    shop = await stack.enter_async_context(lent(settings.shop))
-    http = await stack.enter_async_context(httpx2.AsyncClient(headers={"user-agent": AGENT}, timeout=10))
-    return Tools(http, clock, meters, shop)
-
-
-async def serve(settings: Settings, greet: Callable[[Overview], None]) -> None:
+async def serve(
+    settings: Settings, greet: Callable[[Overview], None], read: Callable[[], Settings] | None = None
+) -> None:
     """
-    Run until SIGTERM or Ctrl-C, or until a service breaks.
+    Run until SIGTERM or Ctrl-C, or until a service breaks; SIGHUP reads the settings again, by ``read``.
 
     ``greet`` is called once every target was looked at, or after five seconds.
     """
@@ -257,9 +142,10 @@ async def serve(settings: Settings, greet: Callable[[Overview], None]) -> None:
     async with AsyncExitStack() as stack:
         try:
             async with unless(stop):
-                assembly = await stack.enter_async_context(assembled(settings, SystemClock()))
+                assembly = await stack.enter_async_context(assembled(settings, SystemClock(), read))
         except StoppedError:
             return
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, assembly.reload)
         jobs = [(service.name, service.run()) for service in assembly.services]
         jobs += [("greeting", _greeted(assembly, greet)), ("memory", giving_back(SystemClock()))]
         await together(jobs, stop)

@@ -10,7 +10,7 @@ from toban.core.clock import SystemClock
 from toban.core.errors import CollectError, DeliveryError
 from toban.core.meters import Meters
 from toban.core.redaction import address_shown
-from toban.daemon import lent_tools, streams
+from toban.generations import lent_tools, streams
 from toban.health.checks import Unknown, checks, untold
 from toban.instruments.budgets import Budgets
 from toban.logs.recent import Recent

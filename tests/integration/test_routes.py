@@ -12,6 +12,7 @@ from toban.web.endpoint import FORM, JSON, SAFE, Endpoint, Permission
 
 PUBLIC = {"/health", "/health/readiness", "/health/liveness", "/-/healthy", "/-/ready"}
 CHANGING = {
+    "/-/reload",
     "/api/alerts/acknowledge",
     "/api/alerts/test",
     "/api/alerts/drill",

@@ -75,6 +75,24 @@ class Bench:
                 run = []
         yield run
 
+    def after(self, before: "Bench | None") -> "Bench":
+        """Return what goes on with a group: the same bench when nothing changed, else this one with its series."""
+        if before is None:
+            return self
+        if (before.group, before.every) == (self.group, self.every):
+            return before
+        there = {seat.rule.name: seat.series for seat in before.seats if seat.series}
+        for seat in self.seats:
+            if seat.series:
+                seat.series = there.pop(seat.rule.name, seat.series)
+        self.series, self.at = before.series, before.at
+        return self
+
+    def writers(self) -> Iterator[recording.Series]:
+        """Return what writes its series."""
+        yield self.series
+        yield from (seat.series for seat in self.seats if seat.series)
+
     def late(self, now: datetime) -> bool:
         """Whether it was not judged for three intervals."""
         return self.at is not None and now - self.at > 3 * self.every + timedelta(seconds=5)

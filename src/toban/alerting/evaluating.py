@@ -45,6 +45,9 @@ OWN_EVERY: Final = timedelta(seconds=15)
 OUTSIDE: Final = "outside:"
 """How the keys of alerts begin that others judged and sent here."""
 
+FINISHING: Final = 5
+"""Seconds that a judgement may take to come to its end before it is broken off."""
+
 FIRST_LOOK: Final = 60
 """Seconds: how long the first judgement waits for the first look at targets that are slow to answer."""
 
@@ -95,6 +98,8 @@ class Evaluating:
         self._started = clock.now()
         self._own = recording.alerts()
         self._own_at: datetime | None = None
+        self._finishing = False
+        self._busy: set[asyncio.Future[None]] = set()
 
     async def run(self) -> None:
         """Judge until cancelled; it was opened before."""
@@ -109,27 +114,63 @@ class Evaluating:
                 tasks.create_task(self._beat(f"rules {bench.group.name}", bench.every, partial(self.judge, bench)))
             tasks.create_task(self._beat("rules of its own", OWN_EVERY, self.judge_itself))
 
+    async def finish(self) -> None:
+        """Begin nothing more, and wait until what is being judged has come to its end."""
+        self._finishing = True
+        try:
+            async with asyncio.timeout(FINISHING):
+                while self._busy:
+                    await asyncio.wait(self._busy)
+        except TimeoutError:
+            log.warning("what is being judged is broken off")
+
     async def _beat(self, name: str, every: timedelta, job: Callable[[], Awaitable[None]]) -> None:
         fence = Fence("alerting", name, self._meters)
 
         async def fenced() -> None:
             # A surprise costs a group one turn, and no other group any.
-            with fence:
-                await job()
+            if self._finishing:
+                return
+            turn = asyncio.get_running_loop().create_future()
+            self._busy.add(turn)
+            try:
+                with fence:
+                    await job()
+            finally:
+                self._busy.discard(turn)
+                turn.cancel()
 
         await beat(name, every, fenced, clock=self._clock, meters=self._meters)
 
-    async def open(self) -> None:
-        """Take up where the last run ended; what belongs to rules that are gone ends."""
-        self._started = self._clock.now()
-        await self.ledger.open()
-        await self._take_up()
+    async def open(self, before: "Evaluating | None" = None) -> None:
+        """
+        Take up where the last run ended, or the evaluation ``before`` in this one; what belongs to rules that are gone
+        ends.
+        """
+        if before:
+            await self._follow(before)
+        else:
+            await self.ledger.open()
+            await self._take_up()
         keys = {seat.key for bench in self.benches for seat in bench.seats}
         for rule in self.ledger.rules():
             if rule not in keys and rule not in own.KEYS and not rule.startswith(OUTSIDE):
                 await self.ledger.put(
                     rule, ended(self.ledger.of(rule), self._clock.now(), "its rule was removed or renamed")
                 )
+
+    async def _follow(self, before: "Evaluating") -> None:
+        """Go on with what another evaluation knows: groups that are the same, and the series that it wrote."""
+        self._started, self._seen, self._gone = before._started, before._seen, before._gone  # noqa: SLF001  # its like
+        self._own, self._own_at = before._own, before._own_at  # noqa: SLF001  # its like
+        there = {(bench.group.file, bench.group.name): bench for bench in before.benches}
+        self.benches = [bench.after(there.pop((bench.group.file, bench.group.name), None)) for bench in self.benches]
+        written = {id(series) for bench in self.benches for series in bench.writers()}
+        at = milliseconds(self._clock.now())
+        for bench in before.benches:
+            for series in bench.writers():
+                if id(series) not in written:
+                    await self._append(series.batches({}, at))
 
     async def _take_up(self) -> None:
         def work(connection: Connection) -> tuple[dict[str, datetime], set[str]]:

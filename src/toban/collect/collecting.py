@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 import structlog
+from pydantic import SecretStr
 
 from toban.collect.collector import Collector, Look
 from toban.collect.tools import Tools
@@ -94,6 +95,14 @@ class Watch:
             raise CollectError(f"{self.collector.name}: no end of the look after {self.seen.every:g} s")
         await self._hand_over([], self._tools.clock.now(), self.seen.every, self.fence.trouble)
 
+    async def leave(self) -> None:
+        """End all series: nobody will look any more."""
+        self._layouts = (*self._layouts, self._about)
+        try:
+            await self._sink.append(self._ended([], milliseconds(self._tools.clock.now())))
+        except StoreError as error:
+            log.debug("not durable yet", error=str(error))
+
     async def _hand_over(
         self, batches: Sequence[Batch], at: datetime, seconds: float, trouble: str, standing: Sequence[Batch] = ()
     ) -> bool:
@@ -167,14 +176,19 @@ class Collecting:
 
     name = "collect"
 
-    def __init__(self, collectors: Sequence[Collector], sink: SampleSink, tools: Tools) -> None:
-        self._watches = [Watch(collector, sink, tools) for collector in collectors if collector.enabled]
+    def __init__(
+        self, collectors: Sequence[Collector], sink: SampleSink, tools: Tools, before: "Collecting | None" = None
+    ) -> None:
+        """Collectors that ``before`` has with the same settings, and with the same tools, go on where they are."""
+        there = {_settings(watch): watch for watch in before.watches} if before else {}
+        made = [Watch(collector, sink, tools) for collector in collectors if collector.enabled]
+        self.watches: list[Watch] = [there.get(_settings(watch), watch) for watch in made]
         self._tools = tools
 
     async def run(self) -> None:
         """Look until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for watch in self._watches:
+            for watch in self.watches:
                 group.create_task(
                     beat(
                         f"collect {watch.collector.name}",
@@ -187,9 +201,15 @@ class Collecting:
                     name=f"collect {watch.collector.name}",
                 )
 
+    async def follow(self, before: "Collecting") -> None:
+        """End the series of what was looked at before and is no longer."""
+        for watch in before.watches:
+            if watch not in self.watches:
+                await watch.leave()
+
     async def first_look(self) -> None:
         """Wait until every target was looked at once."""
-        for watch in self._watches:
+        for watch in self.watches:
             await watch.looked.wait()
 
     def health(self) -> Condition:
@@ -197,12 +217,12 @@ class Collecting:
         now = self._tools.clock.now()
         late = [
             watch.seen.name
-            for watch in self._watches
+            for watch in self.watches
             if watch.seen.at and (now - watch.seen.at).total_seconds() > 3 * watch.seen.every
         ]
         if late:
             return Condition(False, f"no look for three intervals: {', '.join(late)}")
-        return Condition(True, f"{len(self._watches)} targets watched")
+        return Condition(True, f"{len(self.watches)} targets watched")
 
     def last_error(self, labels: Mapping[str, str]) -> str:
         """Return what the newest collection of a target failed with, by its job and instance; nothing if it didn't."""
@@ -212,8 +232,24 @@ class Collecting:
 
     def targets(self) -> list[Target]:
         """Return what is known of each target."""
-        return [watch.seen for watch in self._watches]
+        return [watch.seen for watch in self.watches]
 
     def newest(self) -> list[Batch]:
         """Return the newest look of every collector whose numbers are toban's own."""
-        return [batch for watch in self._watches if watch.collector.exposes for batch in watch.newest]
+        return [batch for watch in self.watches if watch.collector.exposes for batch in watch.newest]
+
+
+def _settings(watch: Watch) -> str:
+    """Return a collector's settings as a text that tells it from others."""
+    return f"{watch.collector.kind} {_plain(watch.collector.model_dump())!r}"
+
+
+def _plain(value: object) -> object:
+    """Return settings with their secrets."""
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(repr, value))
+    return value.get_secret_value() if isinstance(value, SecretStr) else value

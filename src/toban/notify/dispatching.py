@@ -42,6 +42,8 @@ FAR: Final = timedelta(days=3650)
 KEPT: Final = timedelta(days=30)
 """How long notes and ended silences are kept."""
 PRUNE_EVERY: Final = timedelta(hours=1)
+ENDING: Final = 5.0
+"""Seconds that a channel which was removed may take to end."""
 STUCK: Final = timedelta(minutes=2)
 """How long a message may wait before notify is not well."""
 
@@ -77,12 +79,17 @@ class Dispatching:
         meters: Meters,
     ) -> None:
         self.house = house
-        self.lanes = {
-            name: Lane(channel, fallback_of(name, channels, house.settings.fallback), state, tools, meters, self._wake)
-            for name, channel in channels.items()
-        }
+        self.lanes: dict[str, Lane] = {}
         self._state = state
         self._clock = clock
+        self._meters = meters
+        self._one = asyncio.Lock()
+        """Held while it is decided, and while it is configured anew."""
+        self._group: asyncio.TaskGroup | None = None
+        self._sending: dict[str, asyncio.Task[None]] = {}
+        self._left: list[Notification] = []
+        """What was given directly to channels that are no longer there."""
+        self._set_lanes(channels, tools)
         self._bell = Bell(clock)
         self._picture = Picture()
         self._stored = Picture()
@@ -92,6 +99,43 @@ class Dispatching:
         self._overheard = 0
         self._trouble = ""
         self._pruned: datetime | None = None
+
+    def _set_lanes(self, channels: Mapping[str, Channel], tools: Tools) -> None:
+        """Make a lane for each channel; one whose channel is as it was goes on."""
+        chosen, before = self.house.settings.fallback, self.lanes
+        self.lanes = {}
+        for name, channel in channels.items():
+            fallback, lane = fallback_of(name, channels, chosen), before.get(name)
+            if lane and lane.channel == channel:
+                lane.configure(fallback, tools)
+            else:
+                lane = Lane(channel, fallback, self._state, tools, self._meters, self._wake, lane)
+            self.lanes[name] = lane
+
+    async def configure(self, house: House, channels: Mapping[str, Channel], tools: Tools) -> None:
+        """
+        Go on with other routes and channels. Alerts, threads and messages stay; channels that are as they were are
+        not even interrupted, and what waits for one that is gone is sent elsewhere.
+        """
+        async with self._one:
+            ended = [name for name, lane in self.lanes.items() if channels.get(name) != lane.channel]
+            tasks = [self._sending.pop(name) for name in ended if name in self._sending]
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks, timeout=ENDING)
+            self._left += [it for name in ended if name not in channels for it in self.lanes[name].direct]
+            self.house = house
+            self._set_lanes(channels, tools)
+            # What waits in state for a channel that is gone is taken over as at a start.
+            self._opened = self._opened and all(name in channels for name in ended)
+            for name in self.lanes:
+                self._start(name)
+        self.ring()
+
+    def _start(self, name: str) -> None:
+        if self._group and name not in self._sending:
+            self._sending[name] = self._group.create_task(self.lanes[name].run(), name=f"channel {name}")
 
     async def open(self) -> None:
         """Take up where the last run ended; the feed is read from its start by a reader that is new."""
@@ -135,15 +179,19 @@ class Dispatching:
 
     async def run(self) -> None:
         """Decide and send until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            for lane in self.lanes.values():
-                tasks.create_task(lane.run(), name=f"channel {lane.name}")
+        async with asyncio.TaskGroup() as self._group:
+            for name in self.lanes:
+                self._start(name)
             while True:
                 again = await self.decide()
                 await self._bell.rest(max(0.0, (again - self._clock.now()).total_seconds()))
 
     async def decide(self) -> datetime:
         """Take in what there is, decide, hand over the messages; return when to decide again at the latest."""
+        async with self._one:
+            return await self._decide()
+
+    async def _decide(self) -> datetime:
         now = self._clock.now()
         try:
             if not self._opened:
@@ -162,6 +210,7 @@ class Dispatching:
         self._state.quarantine.report(self.name, [*taken.failures, *taken.decision.failures])
         for lane in self.lanes.values():
             lane.direct.clear()
+        self._left.clear()
         self._ring()
         await self._prune(now)
         if taken.changes == AT_ONCE:
@@ -196,7 +245,7 @@ class Dispatching:
         isolation = Isolation()
         picture = heard(self._picture, told, self.house, isolation)
         decision = decide(self.house, picture, silences, now)
-        unsent = [message for lane in self.lanes.values() for message in lane.direct]
+        unsent = [*self._left, *(message for lane in self.lanes.values() for message in lane.direct)]
         notices = self._notices(connection, silences, decision.after, now, isolation)
         for message in [*unsent, *decision.messages, *notices]:
             self._put(connection, message, now)

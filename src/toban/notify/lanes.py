@@ -75,7 +75,9 @@ class Lane:
         tools: Tools,
         meters: Meters,
         rerouted: Callable[[str], None],
+        before: "Lane | None" = None,
     ) -> None:
+        """``before`` is the lane of a channel of the same name, whose messages and threads this one goes on with."""
         self.channel = channel
         self.name = channel.name
         self.trouble: Trouble | None = None
@@ -103,6 +105,11 @@ class Lane:
         self._given_up = set[str]()
         """The keys of what was refused for good while state is away."""
         self._under_way = set[asyncio.Task[None]]()
+        if before:
+            self.direct, self.trouble = before.direct, before.trouble
+            self._tried, self._unsure = before._tried, before._unsure  # noqa: SLF001  # its like
+            if before.channel.kind == channel.kind:
+                self._handles, self._unmarked = before._handles, before._unmarked  # noqa: SLF001  # its like
 
     @property
     def says(self) -> str:
@@ -110,6 +117,10 @@ class Lane:
         said = self.trouble.says if self.trouble else ""
         others = [f"{it.name} is refused: {it.says}" for it in self.refused.values() if it.name not in said]
         return "; ".join(filter(None, [said, *others]))
+
+    def configure(self, fallback: str, tools: Tools) -> None:
+        """Go on with another fallback, and with what channels are lent now."""
+        self._fallback, self._tools = fallback, tools
 
     def ring(self) -> None:
         """Say that there is something to send."""

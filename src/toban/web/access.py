@@ -52,6 +52,10 @@ class Trusted:
         self.app = app
         self._room = Room()
 
+    def configure(self, app: ASGIApp, settings: WebSettings, hosts: Iterable[str] = ()) -> None:
+        """Pass requests on to another; who asks is nothing to it."""
+        self.app = app
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
         scope["state"] = {**scope.get("state", {}), "permissions": EVERYTHING, "room": self._room}
@@ -77,12 +81,16 @@ class Access:
         room: Room | None = None,
     ) -> None:
         """``hosts`` are names under which toban is reached, beside those of ``web.hosts``."""
+        self.configure(app, settings, hosts)
+        self._room = room or Room()
+        self._meters = meters
+
+    def configure(self, app: ASGIApp, settings: WebSettings, hosts: Iterable[str] = ()) -> None:
+        """Decide by other settings from now on, for what answers now."""
         self.app = app
         self._token = settings.token.get_secret_value().encode() if settings.token else b""
         self._further = frozenset(name.lower() for name in (*settings.hosts, *hosts))
         self._hosts = self._further | LOOPBACK | {split(settings.listen)[0].lower()}
-        self._room = room or Room()
-        self._meters = meters
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""

@@ -34,7 +34,7 @@ COMMANDS: Final = 64
 class Door:
     """One socket that is listened on, and what answers there."""
 
-    app: ASGIApp
+    app: Access | Trusted
     listening: socket.socket
     is_local: bool = False
     server: Server | None = field(default=None, repr=False)
@@ -64,11 +64,18 @@ class Serving:
         self.address = address_of(network)
         self._doors = [Door(Access(app, settings, meters, hosts), network), Door(Trusted(app), local, is_local=True)]
         if metrics:
-            everybody = settings.model_copy(update={"token": None})
-            self._doors.append(Door(Access(metrics[0], everybody, meters, hosts), metrics[1]))
+            self._doors.append(Door(Access(metrics[0], _public(settings), meters, hosts), metrics[1]))
         self._clock = clock
         self._meters = meters
         self._reserve = Reserve()
+
+    def configure(self, app: ASGIApp, settings: WebSettings, hosts: Sequence[str], metrics: ASGIApp | None) -> None:
+        """Answer otherwise from now on; what is being answered comes to its end as it began. Sockets stay."""
+        for door, answers, whose in zip(
+            self._doors, (app, app, metrics), (settings, settings, _public(settings)), strict=False
+        ):
+            if answers:
+                door.app.configure(answers, whose, hosts)
 
     async def run(self) -> None:
         """Answer until cancelled; then let what is being answered end, for two seconds at most."""
@@ -100,6 +107,11 @@ class Serving:
             return Condition(False, "not listening")
         trouble = next((server.trouble for server in servers if server and server.trouble), "")
         return Condition(not trouble, trouble or f"listening on {self.address}")
+
+
+def _public(settings: WebSettings) -> WebSettings:
+    """Return settings with which everybody may do everything."""
+    return settings.model_copy(update={"token": None})
 
 
 NOISE: Final = frozenset({"Invalid HTTP request received."})

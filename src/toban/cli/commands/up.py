@@ -14,7 +14,7 @@ from toban.core.errors import SettingsError, TobanError
 from toban.core.log import configure, everything_is_logged, is_also_stdout
 from toban.core.running import run
 from toban.daemon import serve
-from toban.settings import load
+from toban.settings import Settings, load
 from toban.web.own import Overview, as_json
 
 log = structlog.get_logger("toban.daemon")
@@ -29,7 +29,8 @@ def command(config: Path | None, data: Path | None, listen: str | None) -> int:
     Run everything: watch, remember, answer.
 
     Without a configuration toban watches the machine it stands on; DATABASE_URL, REDIS_URL, SHOP_API_URL and
-    STOREFRONT_URL in the environment are enough to watch a shop. Ctrl-C stops it.
+    STOREFRONT_URL in the environment are enough to watch a shop. Ctrl-C stops it; SIGHUP and `toban reload` let it read
+    the configuration again.
     """
     form = os.environ.get("LOG_FORMAT") or "auto"
     try:
@@ -37,14 +38,19 @@ def command(config: Path | None, data: Path | None, listen: str | None) -> int:
     except ValueError as error:
         raise SettingsError(str(error)) from error
     everything_is_logged()
-    settings = load(config, os.environ, data=data, listen=listen)
+
+    def read() -> Settings:
+        return load(config, os.environ, data=data, listen=listen)
+
     # Between JSON lines a greeting for people would be a line that nothing can parse.
     greet = _logged if is_json and (form == "json" or is_also_stdout()) else _printed
     try:
-        run(serve(settings, greet))
+        run(serve(read(), greet, read))
     except TobanError:
         raise
     except Exception:
+        if not is_json:
+            raise  # a person reads a line, and where the report is
         log.critical("ended: a service broke", exc_info=True)
         return 1
     return 0

@@ -1,0 +1,20 @@
+"""Read the configuration again, without a restart."""
+
+from pathlib import Path
+
+import click
+
+from toban.cli.asking import data_option, tell
+from toban.cli.telling import say
+
+
+@click.command
+@data_option
+def command(data: Path | None) -> None:
+    """
+    Let the running toban read its configuration again.
+
+    Nothing changes when there is a mistake in it: it is said as `toban check` says it.
+    """
+    tell("/-/reload", data)
+    say("The configuration was reloaded.")
