@@ -99,16 +99,9 @@ class Life:
     ) -> None:
         self.clock = clock
         self.state = State(Sqlite(folder / "toban.db"), clock, Meters())
-        notify = NotifySettings.model_validate(settings)
         made = {name: Pretend(name=name) for name in channels}
-        house = House(
-            notify,
-            Routing(notify, {name: name == "pagerduty" for name in made}),
-            Inhibiting(notify.inhibit),
-            Windows(notify),
-        )
-        tools = Tools(httpx2.AsyncClient(), clock)
-        self.dispatching = Dispatching(house, made, self.state, tools, clock, Meters())
+        self._tools = Tools(httpx2.AsyncClient(), clock)
+        self.dispatching = Dispatching(_house(made, settings), made, self.state, self._tools, clock, Meters())
         self.ledger = Ledger(self.state, folder, self.dispatching.ring, self.dispatching.urgent)
         self.evaluating = Evaluating(
             read(rules, "rules.yaml"),
@@ -123,6 +116,11 @@ class Life:
         self._again = clock.now()
         self._judge_at = clock.now()
         self._opened = False
+
+    async def reload(self, channels: Sequence[str], **settings: Any) -> None:
+        """Go on with other channels and settings of `notify`."""
+        made = {name: Pretend(name=name) for name in channels}
+        await self.dispatching.configure(_house(made, settings), made, self._tools)
 
     async def until(self, end: datetime, every: float = 15) -> None:
         """Live until a time: judge, decide and send, each when it is due."""
@@ -151,6 +149,12 @@ class Life:
 
     async def close(self) -> None:
         await self.state.__aexit__(None, None, None)
+
+
+def _house(channels: Mapping[str, Pretend], settings: Mapping[str, Any]) -> House:
+    notify = NotifySettings.model_validate(settings)
+    routing = Routing(notify, {name: name == "pagerduty" for name in channels})
+    return House(notify, routing, Inhibiting(notify.inhibit), Windows(notify))
 
 
 def moods(seed: random.Random, weights: Mapping[str, float]) -> Callable[[], str]:

@@ -1,5 +1,6 @@
 """Whatever is typed, a person reads a line and never a traceback."""
 
+import io
 import os
 import random
 from pathlib import Path
@@ -13,7 +14,7 @@ from toban.cli.trouble import REPORT
 from toban.core.errors import CollectError, SettingsError
 
 COMMANDS = {
-    "up": ["--config BAD"],
+    "up": ["--listen FILE", ""],
     "check": ["--config BAD", "--config FILE"],
     "demo": ["--break nothing", "--after x", "--visitors FILE"],
     "init": ["--yes --output FILE", "--output FILE", "--force --output BAD", "--yes"],
@@ -37,6 +38,8 @@ COMMANDS = {
     "silence end": ["FILE"],
     "quarantine list": [""],
     "quarantine forget": ["FILE"],
+    "rules list": [""],
+    "reload": ["", "FILE"],
 }
 ODD = [
     "",
@@ -59,6 +62,7 @@ ODD = [
 def files(tmp_path, monkeypatch):
     """Return names of files and folders of all sorts, and let commands run among them."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
     for name in [it for it in os.environ if it.startswith(("TOBAN", "SMTP", "FLY"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -99,7 +103,7 @@ def typed(rng: random.Random, files: list[str]) -> list[str]:
     filled = [rng.choice(files) if word == "FILE" else rng.choice(wrong) if word == "BAD" else word for word in words]
     before = rng.choice([[], [], ["--json"], ["--data", rng.choice(files)], ["--config", rng.choice(wrong)]])
     end = ["--config", rng.choice(wrong)] if name == "up" else ["--visitors", "none"] if name == "demo" else []
-    return [*before, *name.split(" "), *end, *(word for word in filled if word or rng.random() < 0.1)]
+    return [*before, *name.split(" "), *(word for word in filled if word or rng.random() < 0.1), *end]
 
 
 def tried(seed: int, files: list[str], capsys: pytest.CaptureFixture[str]) -> None:

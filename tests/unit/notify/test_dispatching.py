@@ -98,6 +98,39 @@ async def test_a_channel_that_left_the_configuration_is_replaced(tmp_path, recei
     assert tally.waiting == 0
 
 
+async def test_a_channel_that_is_removed_by_a_reload_is_replaced(tmp_path, receivers):
+    """
+    What waited for it goes to one that is there, and so does the end of what it was told; nothing is told twice.
+    """
+    clock = FakeClock()
+    receivers["slack"].mood = lambda: "broken"
+    life = Life(DOWN, loaded('up{job="web"} 0x20 1x1000'), tmp_path, clock, ["slack"])
+    await life.until(at(150))
+    await life.reload(["email"])
+    await life.until(at(1200))
+    await life.close()
+    assert [kind for _, kind in when(receivers["email"])] == ["firing", "resolved"]
+    tally = await _tally(tmp_path, clock, "channel:slack")
+    assert (tally.dropped, tally.waiting) == ({"channel removed": 1}, 0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_reloads_at_any_time_lose_nothing_and_repeat_nothing(tmp_path, receivers, seed):
+    """
+    Of channels that come, go and come again, with other settings each time: who stays hears of each thing once.
+    """
+    chance, clock = random.Random(seed), FakeClock()
+    life = Life(DOWN, loaded('up{job="web"} 1x4 0x20 1x40 0x20 1x1000'), tmp_path, clock, ["slack", "email"])
+    for _ in range(40):
+        await life.until(clock.now() + timedelta(seconds=chance.choice([1, 20, 61, 150])))
+        others = chance.sample(["email", "pagerduty"], chance.randint(0, 2))
+        await life.reload(["slack", *others], language=chance.choice(["en", "ja"]), repeat="90d")
+    await life.until(clock.now() + timedelta(seconds=7_200))
+    await life.close()
+    own = [it.kind.value for _, it in receivers["slack"].got if it.receiver == "slack"]
+    assert [kind for kind in own if kind != "unstable"] == ["firing", "resolved"] * 2
+
+
 async def test_all_of_a_story_that_waited_for_a_removed_channel_is_told_elsewhere(tmp_path, receivers):
     """
     Its beginning, its news and its end stand behind each other on one line; none of them stays behind.

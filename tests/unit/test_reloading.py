@@ -1,0 +1,157 @@
+"""One generation of services after the other."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.fakes import FakeClock
+from toban.core.errors import SettingsError
+from toban.core.meters import Meters
+from toban.core.ports import Condition
+from toban.reloading import SUCCESSFUL, Reloading, unchangeable
+from toban.settings import Settings, settle
+
+
+@dataclass
+class Once:
+    """A service that notes when it runs."""
+
+    name: str
+    log: list[str]
+
+    async def run(self) -> None:
+        self.log.append(f"{self.name} runs")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.log.append(f"{self.name} ends")
+
+    def health(self) -> Condition:
+        return Condition(True, "")
+
+
+@dataclass
+class Made:
+    """A generation of one service."""
+
+    settings: Settings
+    log: list[str]
+    services: list[Once] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.services = [Once(self.settings.notify.language, self.log)]
+
+    async def finish(self) -> None:
+        self.log.append(f"{self.services[0].name} finishes")
+
+    async def close(self) -> None:
+        self.log.append(f"{self.services[0].name} closes")
+
+
+def configured(**settings: object) -> Settings:
+    return settle(settings, {"HOME": "/home/ann"}, "a test")
+
+
+class Bench:
+    """A reloading whose settings are what the test says."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.read = 0
+        self.next: Settings | Exception = configured()
+        self.meters = Meters()
+        self.reloading = Reloading(self._read, self._build, self._take_over, FakeClock(), self.meters)
+        self.reloading.begin(Made(configured(), self.log))
+
+    def _read(self) -> Settings:
+        self.read += 1
+        if isinstance(self.next, Exception):
+            raise self.next
+        return self.next
+
+    async def _build(self, settings: Settings, before: object) -> Made:
+        return Made(settings, self.log)
+
+    async def _take_over(self, after: object, before: object) -> None:
+        self.log.append("taken over")
+
+
+@pytest.fixture
+async def bench():
+    bench = Bench()
+    task = asyncio.create_task(bench.reloading.run())
+    await asyncio.sleep(0)
+    yield bench
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_the_old_ends_before_the_new_begins(bench):
+    """
+    And is closed last.
+    """
+    bench.next = configured(notify={"language": "ja"})
+    assert await bench.reloading.reload() == ""
+    await asyncio.sleep(0)
+    assert bench.log == ["en runs", "en finishes", "en ends", "taken over", "en closes", "ja runs"]
+    assert bench.reloading.health().ok
+
+
+@pytest.mark.parametrize("error", [SettingsError("toban.yaml: web: wrong"), ZeroDivisionError("wrong")])
+async def test_a_mistake_leaves_all_as_it_is(bench, error):
+    """
+    Also a fault in reading.
+    """
+    bench.next = error
+    assert "wrong" in await bench.reloading.reload()
+    assert bench.log == ["en runs"]
+    assert not bench.reloading.health().ok
+    assert bench.meters.value(SUCCESSFUL) == 0
+    bench.next = configured()
+    assert await bench.reloading.reload() == ""
+    assert bench.meters.value(SUCCESSFUL) == 1
+
+
+async def test_requests_that_come_together_are_answered_together(bench):
+    """
+    By the reading that runs, at most, and one more.
+    """
+    for _ in range(1_000):
+        bench.reloading.request()
+    assert set(await asyncio.gather(*(bench.reloading.reload() for _ in range(50)))) == {""}
+    assert bench.read <= 2
+
+
+async def test_a_service_that_breaks_ends_the_whole(bench):
+    """
+    As without reloads: the next start finds everything in state.
+    """
+
+    class Broken(Once):
+        async def run(self) -> None:
+            raise ZeroDivisionError
+
+    generation = Made(configured(), bench.log)
+    generation.services = [Broken("broken", bench.log)]
+    reloading = Reloading(bench._read, bench._build, bench._take_over, FakeClock(), Meters())
+    reloading.begin(generation)
+    with pytest.raises(ExceptionGroup):
+        await reloading.run()
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"data": "/elsewhere"}, ["data"]),
+        ({"state": "postgresql://db/toban"}, ["state"]),
+        ({"web": {"listen": "127.0.0.1:1", "metrics": "127.0.0.1:2"}}, ["web.listen", "web.metrics"]),
+        ({"metrics": {"retention": "1d", "lookback": "1m"}}, ["metrics.lookback", "metrics.retention"]),
+        ({"web": {"token": "x"}, "shop": {"redis": "redis://h"}, "notify": {"language": "ja"}}, []),
+    ],
+)
+def test_what_can_not_be_changed_is_named(changed, named):
+    """
+    Files and sockets stay open.
+    """
+    assert sorted(unchangeable(configured(), configured(**changed))) == named
