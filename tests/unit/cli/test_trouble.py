@@ -69,7 +69,8 @@ def files(tmp_path, monkeypatch):
     monkeypatch.setenv("TOBAN_DATA", str(tmp_path / "data"))
     for name in ("check", "init", "up"):
         program.program.get_command(program.click.Context(program.program), name)
-        monkeypatch.setattr(f"toban.cli.commands.{name}.configure", lambda _: None)
+        monkeypatch.setattr(f"toban.cli.commands.{name}.configure", lambda *_, **__: False)
+    monkeypatch.setattr("toban.cli.commands.up.everything_is_logged", lambda: None)
     rng = random.Random(15)
     contents = {
         "binary": rng.randbytes(500),
