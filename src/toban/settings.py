@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import types
 import typing
 from collections import Counter
@@ -168,6 +169,11 @@ def _settled(
     expand(document, values)
     raw, variables = _completed(document.tree, values, given)
     context = {"folder": folder or Path.cwd()}
+    document.mistakes += [
+        Mistake(place, "`${NAME}` stands in the variable itself: it was not expanded where the variable is set")
+        for place in variables
+        if re.search(r"\$\{\w+\}", repr(raw[str(place[0])][place[1]]))
+    ]
     found, wrong = _validated(raw, context)
     # What could not be had was noted before, and so was what depends on it.
     faulty = [mistake.place for mistake in document.mistakes if mistake.place]
@@ -178,7 +184,9 @@ def _settled(
     ]
     spoilt = {str(mistake.place[0]) for mistake in document.mistakes if mistake.place}
     channels = list(raw["channels"]) if isinstance(raw.get("channels"), dict) else []
-    document.mistakes += [Mistake((), says) for says in _contradictions(found, channels, spoilt)]
+    document.mistakes += [
+        Mistake(place, says, document.line(place)) for place, says in _contradictions(found, channels, spoilt)
+    ]
     told = [_from(mistake, variables, where) for mistake in document.mistakes]
     if with_rules and "metrics" not in spoilt:
         try:
@@ -252,15 +260,19 @@ def _without(raw: Mapping[str, Any], places: set[Place]) -> dict[str, Any]:
     return kept
 
 
-def _contradictions(settings: Settings, channels: Collection[str], spoilt: Collection[str]) -> Iterator[str]:
+def _contradictions(
+    settings: Settings, channels: Collection[str], spoilt: Collection[str]
+) -> Iterator[tuple[Place, str]]:
     """Return what is wrong between settings each of which is right; of ``spoilt`` sections not all is there."""
     for name, many in Counter(collector.name for collector in settings.collect).items():
         if many > 1:
-            yield f"collect: {name!r} is there twice: give each a `name` of its own"
-    yield from unknown(settings.notify, channels)
+            yield ("collect",), f"{name!r} is there twice: give each a `name` of its own"
+    for says in unknown(settings.notify, channels):
+        yield (), says
     if settings.logs.fly and not (settings.shop.fly_token and settings.shop.fly_org) and "shop" not in spoilt:
-        yield "logs.fly: it needs shop.fly_token and shop.fly_org"
-    yield from unreadable(settings.shop)
+        yield ("logs", "fly"), "it needs shop.fly_token and shop.fly_org"
+    for part, says in unreadable(settings.shop):
+        yield ("shop", part), says
 
 
 def _told(details: ErrorDetails, raw: object) -> str:

@@ -22,22 +22,22 @@ class Shop:
     settings: ShopSettings = field(default_factory=ShopSettings)
 
 
-def unreadable(settings: ShopSettings) -> Iterator[str]:
-    """Return what is wrong with the addresses, in the words of those who open them; nothing is connected."""
+def unreadable(settings: ShopSettings) -> Iterator[tuple[str, str]]:
+    """Return which addresses are wrong and how, in the words of those who open them; nothing is connected."""
     try:
         if settings.database:
             from toban.shop.database import Database
 
             Database(settings.database)
     except SettingsError as error:
-        yield str(error)
+        yield "database", str(error).removeprefix("shop.database ")
     try:
         if settings.redis:
             from toban.shop.redis import Redis
 
             Redis(settings.redis)
     except SettingsError as error:
-        yield str(error)
+        yield "redis", str(error).removeprefix("shop.redis ")
 
 
 @asynccontextmanager
