@@ -180,7 +180,10 @@ class Redis:
 
 
 def _connection(address: str) -> Connection:
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # a bracket: an IPv6 address that does not end, or a password
+        raise _unreadable("a host of IPv6 stands in [brackets], and those of a password are %5B and %5D") from None
     try:
         _ = parts.port
         if "@" in f"{parts.path}{parts.query}{parts.fragment}":
