@@ -58,6 +58,30 @@ ODD = [
 ]
 
 
+CONTENTS = {
+    "binary": random.Random(15).randbytes(500),
+    "empty": b"",
+    "latin1": "groups: [{name: café}]".encode("latin-1"),
+    "utf16": "web: {}".encode("utf-16"),
+    "rules.yaml": b"groups: [{name: g, rules: [{alert: A, expr: up == 0}]}]",
+    "test.yaml": b"rule_files: [nowhere.yaml, binary]\ntests: [{}]",
+    "words": b"hello",
+    "list": b"- a\n- b",
+    "nul": b"a: \x00",
+    "numbers": b"a 1\n# EOF\n",
+    "deep": b"[" * 3000,
+    "bad.yaml": b"web: {listen: nowhere}\nshop: {redis: 'rediss://h?ssl_cert_reqs=x'}",
+    "\udcffname": b"x: 1",
+    "odd\x1b[2J\n": b"x: 1",
+}
+
+
+def written() -> None:
+    """Write the files, whatever a command made of them."""
+    for name, content in CONTENTS.items():
+        Path(name).write_bytes(content)
+
+
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     """Return names of files and folders of all sorts, and let commands run among them."""
@@ -71,28 +95,10 @@ def files(tmp_path, monkeypatch):
         program.program.get_command(program.click.Context(program.program), name)
         monkeypatch.setattr(f"toban.cli.commands.{name}.configure", lambda *_, **__: False)
     monkeypatch.setattr("toban.cli.commands.up.everything_is_logged", lambda: None)
-    rng = random.Random(15)
-    contents = {
-        "binary": rng.randbytes(500),
-        "empty": b"",
-        "latin1": "groups: [{name: café}]".encode("latin-1"),
-        "utf16": "web: {}".encode("utf-16"),
-        "rules.yaml": b"groups: [{name: g, rules: [{alert: A, expr: up == 0}]}]",
-        "test.yaml": b"rule_files: [nowhere.yaml, binary]\ntests: [{}]",
-        "words": b"hello",
-        "list": b"- a\n- b",
-        "nul": b"a: \x00",
-        "numbers": b"a 1\n# EOF\n",
-        "deep": b"[" * 3000,
-        "bad.yaml": b"web: {listen: nowhere}\nshop: {redis: 'rediss://h?ssl_cert_reqs=x'}",
-        "\udcffname": b"x: 1",
-        "odd\x1b[2J\n": b"x: 1",
-    }
-    for name, content in contents.items():
-        Path(name).write_bytes(content)
+    written()
     Path("folder").mkdir()
     Path("loop").symlink_to("loop")
-    return [*contents, "folder", "loop", "nowhere", "nowhere/at/all", "words/below", "x" * 300, "", "/", "/dev/null"]
+    return [*CONTENTS, "folder", "loop", "nowhere", "nowhere/at/all", "words/below", "x" * 300, "", "/", "/dev/null"]
 
 
 def typed(rng: random.Random, files: list[str]) -> list[str]:
@@ -108,6 +114,7 @@ def typed(rng: random.Random, files: list[str]) -> list[str]:
 
 
 def tried(seed: int, files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    written()
     arguments = typed(random.Random(seed), files)
     code = run(arguments)
     out, err = capsys.readouterr()
