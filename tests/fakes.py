@@ -76,4 +76,4 @@ class ListLines:
 
 async def look_once(collecting: Collecting) -> None:
     """Let each target be looked at once, without the service's beat."""
-    await asyncio.gather(*(watch.look() for watch in collecting._watches))
+    await asyncio.gather(*(watch.look() for watch in collecting.watches))

@@ -86,7 +86,7 @@ DATABASE: Final = Check(
 REDIS: Final = Check(
     "redis",
     # That toban may not look at it says nothing of Redis.
-    'max((1 - last_over_time(up{job="redis"}[$age])) * on (instance) group_left'
+    'max((1 - last_over_time(up{job="redis"}[$age])) * on (instance) group_left ()'
     ' (1 - last_over_time(redis_connection_failed{reason="no_privilege"}[$age]))'
     ' or 1 - last_over_time(up{job="redis"}[$age]))',
     0,

@@ -8,6 +8,7 @@ import pytest
 from tests.fakes import FakeClock
 from toban.core.answers import Answer, Points, Shape
 from toban.core.labels import Labels
+from toban.health import checks
 from toban.health.answering import Health
 from toban.health.checks import Part, Unknown, heap
 from toban.health.figures import FIGURES, Unit, Value
@@ -60,6 +61,15 @@ async def test_the_heap_has_a_limit_in_mebibytes(held, up):
     """
     (finding,) = await Health([HEAP], [], Answering(**{"[180s]": held}), FakeClock()).findings(Part.HEALTH)
     assert finding.up is up
+
+
+@pytest.mark.parametrize("check", [it for it in vars(checks).values() if isinstance(it, checks.Check)])
+def test_every_check_is_a_question(check):
+    """
+    One that can't be parsed would be down for ever.
+    """
+    assert parse(check.query)
+    assert not check.since or parse(check.ever)
 
 
 def test_what_is_not_set_is_named():
