@@ -84,9 +84,9 @@ def position(connection: Connection, book: str, began: datetime) -> Position:
     return found[0] if found else Position(began, began)
 
 
-def is_open(connection: Connection) -> bool:
-    """Tell whether anything of a shop was ever read."""
-    return connection.execute(select(READ.c.book).limit(1)).first() is not None
+def is_open(connection: Connection, name: str) -> bool:
+    """Tell whether anything was ever read for the books whose names begin so."""
+    return connection.execute(select(READ.c.book).where(READ.c.book.startswith(name)).limit(1)).first() is not None
 
 
 def note(connection: Connection, book: str, now: Position) -> None:

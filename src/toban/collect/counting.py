@@ -23,9 +23,11 @@ from toban.instruments.budgets import OVER
 from toban.shop.database import Database, DatabaseError
 from toban.state.door import State
 
-ORDERS: Final = Book("vendure_db", orders.ORDERS, timedelta(hours=1))
-PAYMENTS: Final = Book("vendure_db_payments", orders.PAYMENTS, timedelta(hours=1))
-JOBS: Final = jobs_in("vendure_db")
+BOOKS: Final = "vendure_db"
+"""How the names of the books of the shop's tables begin."""
+ORDERS: Final = Book(BOOKS, orders.ORDERS, timedelta(hours=1))
+PAYMENTS: Final = Book(f"{BOOKS}_payments", orders.PAYMENTS, timedelta(hours=1))
+JOBS: Final = jobs_in(BOOKS)
 
 JOBS_HISTORY: Final = timedelta(days=1)
 """How far back jobs are read at a first start: the table holds the newest few only."""

@@ -12,7 +12,7 @@ from pydantic import PrivateAttr
 from toban.collect import book, jobs
 from toban.collect.collector import Collector, Look
 from toban.collect.collectors.postgres import answer
-from toban.collect.counting import Counting, of_tables
+from toban.collect.counting import BOOKS, Counting, of_tables
 from toban.collect.queries import Query, is_due, read, spared
 from toban.collect.tables import Asking, Money, Shape, shape_of
 from toban.collect.told import Told
@@ -165,7 +165,10 @@ class VendureDb(Collector):
         """Say once that this is no shop's database; one whose tables were there is down."""
         self._told.note(self.name, "tables", "this database holds no tables of Vendure")
         self._answers.clear()
-        if tools.state is not None and await tools.state.transaction(book.is_open):
+        # Events, jobs in Redis and Fly's machines have books too.
+        if tools.state is not None and await tools.state.transaction(
+            lambda connection: book.is_open(connection, BOOKS)
+        ):
             raise CollectError(f"{self.name}: the tables of Vendure are gone")
         return Look()
 
