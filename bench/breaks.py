@@ -26,7 +26,7 @@ from toban.demo.breaking import PARTS
 from toban.demo.servers import free_port
 
 BEFORE, BROKEN, AFTER = 120, 420, 600
-SLACK = 3.0
+LATE = 3.0
 """Seconds between when the shop writes an order and when its customer hears of it, at most."""
 
 EXACT = '{__name__=~"vendure_(orders|payments|revenue|order_total|jobs|campaign).+(total|sum|count|bucket)"}'
@@ -48,14 +48,14 @@ def counted(address: str, name: str, rises: list[tuple[float, float]], until: fl
     for at in instants:
         total = sum(next((value for when, value in reversed(one) if when <= at), 0.0) for one in series)
         # What happened within the step before may be told with the next one.
-        low, high = (sum(amount for time, amount in rises if time <= at + by) for by in (-60 - SLACK, SLACK))
+        low, high = (sum(amount for time, amount in rises if time <= at + by) for by in (-60 - LATE, LATE))
         wrong += not low - 1e-6 <= total <= high + 1e-6
     return f"{name}: {len(instants)} samples, {falls} falls, {wrong} beside the books"
 
 
 def books(folder: Path, address: str) -> list[str]:
     file = folder / "books.json"
-    told, until = json.loads(file.read_bytes()), file.stat().st_mtime - SLACK
+    told, until = json.loads(file.read_bytes()), file.stat().st_mtime - LATE
     at = {id(one): datetime.fromisoformat(one["at"]).timestamp() for one in [*told["orders"], *told["attempts"]]}
     orders = [(at[id(one)], 1.0) for one in told["orders"]]
     failed = [(at[id(one)], 1.0) for one in told["attempts"] if one["state"] in {"Declined", "Error"}]

@@ -6,10 +6,18 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.program import Program
+
+QUIET = """
+alerting: {shipped: false}
+channels: {hook: {kind: webhook, url: "http://127.0.0.1:9/x"}}
+notify: {drill: {enabled: false, channels: [hook]}}
+"""
+"""A toban.yaml with nothing that speaks by itself."""
+PAGES = ["/", "/api/status", "/api/alerts", "/api/silences", "/api/v2/silences", "/api/v2/alerts", "/-/ready"]
+"""What shows all that was taken in: one odd thing in it must not take a page away."""
 
 SILENCE = json.dumps({"match": ['severity=~".+"'], "for": "30d", "by": "somebody", "comment": "x"}).encode()
 
@@ -45,6 +53,12 @@ def asked(program: Program, method: str, path: str, body: bytes = b"", **headers
         return answer.status, answer.read().decode()
 
 
+def answers(program: Program) -> None:
+    """Ask for every page."""
+    for page in PAGES:
+        assert program.get(page)[0] == 200, page
+
+
 def sent(connection: socket.socket, pieces: Iterator[bytes] | Sequence[bytes]) -> int:
     """Send until the other side has had enough; how many bytes it took."""
     many = 0
@@ -78,9 +92,3 @@ def held(program: Program, many: int, begun: bytes = b"") -> Iterator[list[socke
     finally:
         for connection in connections:
             connection.close()
-
-
-def peak(program: Program) -> int:
-    """The most memory that it has had so far, in bytes."""
-    status = Path(f"/proc/{program.process.pid}/status").read_text(encoding="ascii")
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))

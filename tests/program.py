@@ -127,6 +127,11 @@ class Program:
         result: list[dict[str, Any]] = json.loads(body)["data"]["result"]
         return result
 
+    def memory(self, line: str = "VmRSS") -> int:
+        """Return how many bytes it holds, or of another line of its status in /proc: VmHWM, the most it ever held."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return next(int(it.split()[1]) * 1024 for it in status.splitlines() if it.startswith(line))
+
     def run(self, *arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
         """Run another command of toban's beside it."""
         return subprocess.run(

@@ -97,7 +97,15 @@ async def assembled(
         ledger = Ledger(state, settings.data, dispatching.ring, dispatching.urgent)
         ground = Ground(
             About(clock.now(), str(settings.data), serving.address_of(network)),
-            *(tools, state, store, engine, judge, recent, declines, dispatching, ledger),
+            tools=tools,
+            state=state,
+            store=store,
+            engine=engine,
+            judge=judge,
+            recent=recent,
+            declines=declines,
+            dispatching=dispatching,
+            ledger=ledger,
             outside=Outside(ledger, clock, meters),
             asking=asking,
             has_metrics_alone=alone is not None,

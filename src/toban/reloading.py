@@ -9,6 +9,7 @@ import structlog
 from toban.core.errors import SettingsError
 from toban.core.meters import Meters
 from toban.core.ports import Clock, Condition, Service
+from toban.core.running import SERVICES
 from toban.core.samples import gauge
 from toban.settings import Settings
 
@@ -22,9 +23,6 @@ AT: Final = gauge(
     "When the configuration was read successfully for the last time, in seconds since the epoch.",
     "seconds",
 )
-
-ENDING: Final = 5.0
-"""Seconds that a service may take to end."""
 
 FIXED: Final = ("data", "state", "web.listen", "web.metrics", "metrics")
 """Settings of what stays open: files and sockets."""
@@ -142,7 +140,7 @@ class Reloading:
         for task in self._tasks:
             task.cancel()
         if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=ENDING)
+            _, late = await asyncio.wait(self._tasks, timeout=SERVICES)
             for task in late:
                 log.warning("a service does not end", service=task.get_name())
         await self._take_over(after, before)

@@ -63,12 +63,6 @@ def viewer(url, stop, took):
             took.append(time.monotonic() - began)
 
 
-def resident(process):
-    """Return megabytes."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
-
-
 def processor(process):
     """Return seconds."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -94,7 +88,7 @@ def test_no_beat_is_missed_beside_three_viewers(tmp_path):
             sizes, began, used = [], time.monotonic(), processor(program.process)
             while time.monotonic() - began < MINUTES * 60:
                 stop.wait(15)
-                sizes.append(resident(program.process))
+                sizes.append(program.memory() / 1024 / 1024)
             stop.set()
             for one in viewers:
                 one.join()

@@ -6,14 +6,9 @@ from contextlib import closing
 
 import pytest
 
+from tests.attacks import QUIET, answers
 from tests.program import eventually, toban
 
-SETTINGS = """
-alerting: {shipped: false}
-channels: {hook: {kind: webhook, url: "http://127.0.0.1:9/x"}}
-notify: {drill: {enabled: false, channels: [hook]}}
-"""
-PAGES = ["/", "/api/status", "/api/alerts", "/api/silences", "/api/v2/silences", "/api/v2/alerts", "/-/ready"]
 TIMES = ["9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59-14:00", "1900-01-01T00:00:00Z"]
 SILENCE = {"startsAt": "2026-01-01T00:00:00Z", "endsAt": "2099-01-02T00:00:00Z", "createdBy": "me", "comment": "c"}
 
@@ -39,17 +34,12 @@ def told(body):
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "toban.yaml").write_text(SETTINGS)
+    (tmp_path / "toban.yaml").write_text(QUIET)
     return tmp_path
 
 
 def opened(folder):
     return toban(folder / "data", "--config", str(folder / "toban.yaml"))
-
-
-def answers(program):
-    for page in PAGES:
-        assert program.get(page)[0] == 200, page
 
 
 def test_no_request_ends_toban_or_a_later_start(folder):

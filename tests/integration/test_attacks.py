@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks import SILENCE, asked, connect, held, peak, reset, said, sent, written
+from tests.attacks import SILENCE, asked, connect, held, reset, said, sent, written
 from tests.program import Program, eventually, toban
 from toban.alerting.outside import MOST
 
@@ -160,14 +160,14 @@ def test_a_body_without_end_takes_no_memory(program, path, kind):
     """
     100 MB are offered; the most that was ever held is a few.
     """
-    before = peak(program)
+    before = program.memory("VmHWM")
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Encoding: {_packed(path)}\r\n"
     with connect(program) as connection:
         connection.sendall(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n")
         sent(connection, (b"100000\r\n" + b"a" * MIB + b"\r\n" for _ in range(100)))
         answer = said(connection)
     assert not answer or b" 413 " in answer.partition(b"\r\n")[0]
-    assert peak(program) - before < 30 * MIB
+    assert program.memory("VmHWM") - before < 30 * MIB
     goes_on(program)
 
 
@@ -180,7 +180,7 @@ def test_headers_without_end_take_no_memory(program, where):
     """
     Nor what stands behind a body.
     """
-    before = peak(program)
+    before = program.memory("VmHWM")
     beginnings = {
         "line": b"GET /",
         "one header": b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ",
@@ -194,7 +194,7 @@ def test_headers_without_end_take_no_memory(program, where):
         answer = said(connection)
     # In the middle of a request the connection is broken off.
     assert answer.startswith(b"HTTP/1.1 431 ") or (where == "trailer" and not answer)
-    assert peak(program) - before < 30 * MIB
+    assert program.memory("VmHWM") - before < 30 * MIB
     goes_on(program)
 
 
@@ -202,10 +202,10 @@ def test_requests_ahead_of_their_answers_have_an_end(program):
     """
     Thousands in one piece.
     """
-    before = peak(program)
+    before = program.memory("VmHWM")
     with connect(program) as connection:
         sent(connection, [b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 5_000] * 20)
-    assert peak(program) - before < 30 * MIB
+    assert program.memory("VmHWM") - before < 30 * MIB
     goes_on(program)
 
 

@@ -93,7 +93,7 @@ def main() -> None:
     """Run the command that was typed, and end the process."""
     code = run(sys.argv[1:])
     if threading.active_count() > 1:
-        # Some of them may hang, and Python would wait for them.
+        # Some of them may hang, and Python would wait for them. Imported here: `--help` needs no event loop.
         from toban.core.running import leave
 
         leave(code)

@@ -14,6 +14,7 @@ from toban.core.errors import StateError
 from toban.core.isolation import Failure, Isolation
 from toban.core.meters import Meters
 from toban.core.ports import Clock, Condition
+from toban.core.running import SERVICES
 from toban.notify import book
 from toban.notify.bell import Bell
 from toban.notify.channel import Channel, Tools
@@ -42,8 +43,6 @@ FAR: Final = timedelta(days=3650)
 KEPT: Final = timedelta(days=30)
 """How long notes and ended silences are kept."""
 PRUNE_EVERY: Final = timedelta(hours=1)
-ENDING: Final = 5.0
-"""Seconds that a channel which was removed may take to end."""
 STUCK: Final = timedelta(minutes=2)
 """How long a message may wait before notify is not well."""
 
@@ -123,7 +122,7 @@ class Dispatching:
             for task in tasks:
                 task.cancel()
             if tasks:
-                await asyncio.wait(tasks, timeout=ENDING)
+                await asyncio.wait(tasks, timeout=SERVICES)
             self._left += [it for name in ended if name not in channels for it in self.lanes[name].direct]
             self.house = house
             self._set_lanes(channels, tools)

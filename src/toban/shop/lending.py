@@ -5,6 +5,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pydantic import SecretStr
+
 from toban.core.errors import SettingsError
 from toban.shop.settings import ShopSettings
 
@@ -26,16 +28,12 @@ def unreadable(settings: ShopSettings) -> Iterator[tuple[str, str]]:
     """Return which addresses are wrong and how, in the words of those who open them; nothing is connected."""
     try:
         if settings.database:
-            from toban.shop.database import Database
-
-            Database(settings.database)
+            _database(settings.database)
     except SettingsError as error:
         yield "database", str(error).removeprefix("shop.database ")
     try:
         if settings.redis:
-            from toban.shop.redis import Redis
-
-            Redis(settings.redis)
+            _redis(settings.redis)
     except SettingsError as error:
         yield "redis", str(error).removeprefix("shop.redis ")
 
@@ -45,13 +43,23 @@ async def lent(settings: ShopSettings) -> AsyncIterator[Shop]:
     """Lend the shop's connections until the block ends. Nothing is connected before somebody looks."""
     async with AsyncExitStack() as stack:
         database = redis = None
-        # The drivers cost some 20 MB each: they are imported when a shop has such a part.
         if settings.database:
-            from toban.shop.database import Database
-
-            database = await stack.enter_async_context(Database(settings.database))
+            database = await stack.enter_async_context(_database(settings.database))
         if settings.redis:
-            from toban.shop.redis import Redis
-
-            redis = await stack.enter_async_context(Redis(settings.redis))
+            redis = await stack.enter_async_context(_redis(settings.redis))
         yield Shop(database, redis, settings)
+
+
+# The drivers cost some 20 MB each: they are imported when a shop has such a part.
+
+
+def _database(address: SecretStr) -> "Database":
+    from toban.shop.database import Database
+
+    return Database(address)
+
+
+def _redis(address: SecretStr) -> "Redis":
+    from toban.shop.redis import Redis
+
+    return Redis(address)
