@@ -28,6 +28,9 @@ T = TypeVar("T")
 SOON: Final = timedelta(milliseconds=1)
 """When to decide again at the earliest."""
 
+PARTLY_OVER: Final = timedelta(minutes=5)
+"""How long the ends of some alerts of a thread wait for those of the others, so that one mend is one message."""
+
 
 class Note(NamedTuple):
     """Why an alert was or wasn't told: the stage, and a sentence."""
@@ -233,7 +236,7 @@ class _Deciding:
             kind = Kind.FIRING
         else:
             kind = Kind.REMINDER
-        due = self._due(thread, timing, kind, told)
+        due = self._due(thread, timing, kind, told, news)
         if due is None:
             self._say_nothing_new(thread, None)
             return
@@ -260,12 +263,17 @@ class _Deciding:
             return told
         return now
 
-    def _due(self, thread: Thread, timing: Timing, kind: Kind, told: Mapping[str, Shown]) -> datetime | None:
+    def _due(
+        self, thread: Thread, timing: Timing, kind: Kind, told: Mapping[str, Shown], news: Mapping[str, Shown]
+    ) -> datetime | None:
         """Return when a message of this kind may leave; nothing when none is wanted."""
         if thread.spoken is None:
             return thread.opened + timing.wait
         if kind is Kind.ACKNOWLEDGED:
             return self.now
+        if kind is Kind.FIRING and all(it is Shown.OVER for it in news.values()):
+            ends = [at for name in news if name in self.heard and (at := self.heard[name].alert.ends) is not None]
+            return max([thread.spoken + timing.interval, *(at + PARTLY_OVER for at in ends)])
         if kind is not Kind.REMINDER:
             return thread.spoken + timing.interval
         unheard = [name for name, it in told.items() if it is Shown.FIRING and not self._quiet(name)]

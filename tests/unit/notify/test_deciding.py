@@ -24,19 +24,21 @@ def test_one_alert_is_told_when_it_fires_and_when_it_is_over():
 
 def test_alerts_of_one_name_are_told_together():
     """
-    Those that join within the wait are in the first message; later ones make news after the interval.
+    Those that join within the wait are in the first message; later ones make news after the interval, and ends alone
+    when the others did not end too within five minutes.
     """
     line = Line()
     line.at("0s").fires("disk", instance="a")
     line.at("5s").fires("disk", instance="b")
     line.at("20s").fires("disk", instance="c")
     line.at("5m").ends("disk", instance="a")
-    line.at("8m").ends("disk", instance="b").ends("disk", instance="c")
+    line.at("13m").ends("disk", instance="b")
+    line.at("14m").ends("disk", instance="c")
     assert line.want("1h") == [
         "10s firing diska,diskb",
         "1m10s firing diska,diskb,diskc",
-        "6m30s firing diska,diskb,diskc",
-        "9m30s resolved diskb,diskc",
+        "10m firing diska,diskb,diskc",
+        "15m30s resolved diskb,diskc",
     ]
 
 
