@@ -159,8 +159,9 @@ class Counter:
             details = payload.get("custom_details", {})
             message = kept.get(name) or Message("", "")
             message.title, message.text = str(payload.get("summary", "")), str(details.get("text", ""))
+            word = "updated" if message.state == "triggered" else "triggered"
             message.state = "triggered"
-            self._box.put("pagerduty", name, message, f"triggered: {message.title}")
+            self._box.put("pagerduty", name, message, f"{word}: {message.title}")
         elif name in kept and action in {"acknowledge", "resolve"}:
             message = kept[name]
             message.state = f"{action.rstrip('e')}ed"
