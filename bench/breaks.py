@@ -4,7 +4,8 @@ What `toban demo` hears of each thing that breaks: `python bench/breaks.py [PART
 For each part a demo of its own: two minutes of shopping, the break, its mend, and ten minutes more. A row says when the
 first message came, with its severity and channel, when somebody was paged, how many incidents and messages there were
 while it was broken, what came after the mend that was no end of something, and when the last of it was resolved. Then
-the customers' books are held against every exact counter at each of its samples.
+the customers' books, with the orders that were placed without their hearing so, are held against every exact
+counter at each of its samples.
 """
 
 import argparse
@@ -17,10 +18,14 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import Collection
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+import psycopg
+import yaml
 
 from toban.demo.breaking import PARTS
 from toban.demo.servers import free_port
@@ -53,13 +58,33 @@ def counted(address: str, name: str, rises: list[tuple[float, float]], until: fl
     return f"{name}: {len(instants)} samples, {falls} falls, {wrong} beside the books"
 
 
+def unheard(folder: Path, known: Collection[str]) -> list[dict[str, Any]]:
+    """Return the orders that were placed although no customer heard so: the answer was lost in the break."""
+    settings = yaml.safe_load((folder / "toban.yaml").read_text())
+    with psycopg.connect(settings["shop"]["database"]) as connection:
+        rows = connection.execute(
+            """SELECT o.code, o."orderPlacedAt" AT TIME ZONE 'UTC', o."currencyCode", o."subTotal" + o.shipping,
+                   (SELECT channel.code FROM order_channels_channel link JOIN channel ON channel.id = link."channelId"
+                    WHERE link."orderId" = o.id ORDER BY channel.code = '__default_channel__' LIMIT 1)
+               FROM "order" o WHERE o."orderPlacedAt" IS NOT NULL AND o.type <> 'Seller'"""
+        ).fetchall()
+    return [
+        {"at": at.isoformat(), "currency": currency, "net": net, "channel": channel.strip("_").removesuffix("_channel")}
+        for code, at, currency, net, channel in rows
+        if code not in known
+    ]
+
+
 def books(folder: Path, address: str) -> list[str]:
     file = folder / "books.json"
     told, until = json.loads(file.read_bytes()), file.stat().st_mtime - LATE
+    lost = unheard(folder, {one["code"] for one in told["orders"]})
+    told["orders"] += lost
     at = {id(one): datetime.fromisoformat(one["at"]).timestamp() for one in [*told["orders"], *told["attempts"]]}
     orders = [(at[id(one)], 1.0) for one in told["orders"]]
     failed = [(at[id(one)], 1.0) for one in told["attempts"] if one["state"] in {"Declined", "Error"}]
     lines = [
+        f"orders in the customers' books: {len(orders) - len(lost)}, and {len(lost)} of which no customer heard",
         counted(address, "vendure_orders_created_total", orders, until),
         counted(address, "vendure_payments_failed_total", failed, until),
     ]

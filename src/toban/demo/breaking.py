@@ -115,15 +115,34 @@ async def _locks(scene: Scene) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def _connections(scene: Scene) -> AsyncIterator[str]:
+    address = scene.store.postgres.address(scene.store.database, ROLE)
     async with contextlib.AsyncExitStack() as stack:
-        address = scene.store.postgres.address(scene.store.database, ROLE)
-        opened = 0
-        with contextlib.suppress(psycopg.OperationalError):  # the server's limit
-            while True:
-                session = await psycopg.AsyncConnection.connect(address, application_name="report", connect_timeout=5)
-                await stack.enter_async_context(session)
-                opened += 1
+        opened = await _leak(address, stack)
+        leaking = asyncio.create_task(_leak_on(address, stack))
         yield f"A report leaks connections: {opened} of them, and PostgreSQL takes no more."
+        leaking.cancel()
+        await asyncio.wait({leaking})
+
+
+async def _leak(address: str, stack: contextlib.AsyncExitStack) -> int:
+    """Connect until the server refuses; return how many connections that were."""
+    opened = 0
+    while True:
+        try:
+            session = await psycopg.AsyncConnection.connect(address, application_name="report", connect_timeout=5)
+        except psycopg.errors.ConnectionTimeout:
+            continue
+        except psycopg.OperationalError:  # the server's limit
+            return opened
+        await stack.enter_async_context(session)
+        opened += 1
+
+
+async def _leak_on(address: str, stack: contextlib.AsyncExitStack) -> None:
+    """Take what others give back, too."""
+    while True:
+        await asyncio.sleep(1)
+        await _leak(address, stack)
 
 
 @asynccontextmanager
