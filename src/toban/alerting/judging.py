@@ -51,7 +51,8 @@ async def findings(
     answers: dict[str, Sequence[Found]] = {}
     for series, value in _values(reply.answer, limit):
         given = series.drop(NAME)
-        said = partial(_said, labels=given, value=value, engine=engine, at=at, answers=answers, external=external)
+        # The name is no label of an alert, and its texts may tell it all the same.
+        said = partial(_said, labels=series, value=value, engine=engine, at=at, answers=answers, external=external)
         labels = {name: await said(text) for name, text in rule.labels.items()}
         annotations = {name: await said(text) for name, text in rule.annotations.items()}
         whose = Labels({**given, **labels, ALERTNAME: rule.name})

@@ -288,6 +288,26 @@ groups:
     assert (health["broken"].health, health["broken"].error) == (Health.FAILED, "ZeroDivisionError: division by zero")
 
 
+async def test_a_text_may_tell_the_name_of_its_metric(tmp_path, clock):
+    """
+    As in Prometheus: the name is no label of the alert, and its texts see it.
+    """
+    rules = """
+groups:
+- name: g
+  rules:
+  - alert: probe
+    expr: '{__name__=~"up|probe_success"} == 0'
+    labels: {metric: "{{ $labels.__name__ }}"}
+    annotations: {summary: "{{ .Labels.__name__ }} {{ range $name, $value := $labels }}{{ $name }}={{ $value }};{{ end }}"}
+"""
+    async with judged(rules, loaded('up{job="web"} 0x20'), tmp_path, clock) as life:
+        await life.until(30)
+        (found,) = life.ledger.alerts()
+    assert dict(found.labels) == {"alertname": "probe", "job": "web", "metric": "up"}
+    assert found.annotations == {"summary": "up __name__=up;job=web;"}
+
+
 async def test_a_group_that_raises_is_judged_the_next_time(tmp_path, clock):
     """
     And the others all the while.

@@ -20,6 +20,7 @@ SAID = {
     "plain": "plain",
     "{{ $labels.instance }} of {{ .Labels.job }}": "10.0.0.1:9100 of shop",
     "{{ $labels.missing }}|": "|",
+    "{{ $labels.__name__ }}|{{ .Labels._a }}|{{ $labels._1 }} {{ 1. }} {{ .5e1 }} {{ 1_0.5 }}": "|| 1 5 10.5",
     "{{ $value }}": "1.2345675e+06",
     "{{ .Value }}": "1.2345675e+06",
     "{{ $value | humanize }}": "1.235M",
@@ -45,6 +46,14 @@ SAID = {
     "{{ with $labels.job }}{{ . }}!{{ end }}{{ with $labels.missing }}no{{ else }}none{{ end }}": "shop!none",
     "{{ $labels.instance | stripPort }} {{ stripPort $labels.host }}": "10.0.0.1 db.shop.example",
     "{{ $labels.instance | stripDomain }} {{ stripDomain $labels.host }}": "10.0.0.1:9100 db:5432",
+    '{{ stripPort "a:b" }} {{ stripPort "[::1]:80" }} {{ stripPort "::1" }} {{ stripPort "a:" }}': "a ::1 ::1 a",
+    '{{ stripPort "[a" }} {{ stripPort "a:1:2" }} {{ stripPort "[a]b:1" }}': "[a a:1:2 [a]b:1",
+    '{{ stripDomain "9.9.9.999:80" }} {{ stripDomain "a.b:" }} {{ stripDomain "a.b:1:2" }} {{ stripDomain "::1" }}': (
+        "9:80 a a ::1"
+    ),
+    '{{ stripDomain "[::1]:80" }} {{ stripDomain "[fe80::a.b]:80" }}': "[::1]:80 [fe80::a]:80",
+    '{{ toUpper "straße ŉ ᾀ ﬀ é" }} {{ toLower "İSTANBUL ΣΑΣ" }}': "STRAßE ŉ ᾈ ﬀ É istanbul σασ",
+    '{{ title "don\'t stop_me now-ok ßb 3rd、éa éa ǆ" }}': "Don'T Stop_me Now-Ok ßb 3rd、éa Éa ǅ",
     '{{ reReplaceAll "^(.*):(\\\\d+)$" "$2 of ${1}" $labels.instance }}': "9100 of 10.0.0.1",
     '{{ if match "^10\\\\." $labels.instance }}inside{{ end }}': "inside",
     '{{ query "sum by (job) (x)" | sortByLabel "job" | first | value }}': "1.234567e+06",

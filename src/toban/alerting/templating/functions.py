@@ -3,8 +3,10 @@
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import quote_plus, urlsplit
 
@@ -25,6 +27,10 @@ from toban.core.section import duration
 _LARGE: Final = ("k", "M", "G", "T", "P", "E", "Z", "Y")
 _BINARY: Final = ("ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi")
 _SMALL: Final = ("m", "u", "n", "p", "f", "a", "z", "y")
+
+# As Go's: after a blank or another sign of ASCII, but no sign beyond ASCII, begins a word.
+_BEGINS: Final = re.compile(r"(?<![^\x00-/:-@\[-^`{-\x7f\s]).", re.DOTALL)
+_ADDRESS: Final = re.compile(r"(?:\[(?P<inside>[^\[\]]*)\]|(?P<host>[^:\[\]]*)):(?P<port>[^:\[\]]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,21 +216,39 @@ def _seconds(given: Any) -> float:
         raise TemplateError(str(error)) from error
 
 
+def _one_by_one(given: Any, of: Callable[[str], str]) -> str:
+    """Change the case of characters as Go does, each into one: ß has no capital, for SS are two."""
+    return "".join(changed if len(changed := of(one)) == 1 else one for one in text(given))
+
+
+def _upper(one: str) -> str:
+    return capitals if len(capitals := one.upper()) == 1 else one.title()
+
+
 def _title(given: Any) -> str:
-    return re.sub(r"\b\w", lambda it: it[0].upper(), text(given))
+    return _BEGINS.sub(lambda it: _one_by_one(it[0], str.title), text(given))
+
+
+def _host_and_port(address: str) -> tuple[str, str] | None:
+    """Take an address apart as Go's ``SplitHostPort``; nothing, where it is none with a port."""
+    found = _ADDRESS.fullmatch(address)
+    return (found["inside"] or found["host"] or "", found["port"]) if found else None
 
 
 def _port_off(given: Any) -> str:
-    host = text(given)
-    found = re.fullmatch(r"(\[[^\]]*\]|[^:]*):\d*", host)
-    return found[1].strip("[]") if found else host
+    address = text(given)
+    apart = _host_and_port(address)
+    return apart[0] if apart else address
 
 
 def _domain_off(given: Any) -> str:
-    host, colon, port = text(given).partition(":")
-    if re.fullmatch(r"[\d.]+", host):
-        return text(given)
-    return host.partition(".")[0] + colon + port
+    address = text(given)
+    host, port = _host_and_port(address) or (address, "")
+    with suppress(ValueError):
+        ip_address(host)
+        return address
+    host = host.partition(".")[0]
+    return f"{f'[{host}]' if ':' in host else host}:{port}" if port else host
 
 
 FUNCTIONS: Final[Mapping[str, Function]] = {
@@ -242,8 +266,8 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "humanizePercentage": Function(humanize_percentage, 1, 1, "a share as per cent"),
     "humanizeTimestamp": Function(humanize_timestamp, 1, 1, "seconds since the epoch as a time in UTC"),
     "parseDuration": Function(_seconds, 1, 1, "5m as 300"),
-    "toUpper": Function(lambda it: text(it).upper(), 1, 1, "a text in capitals"),
-    "toLower": Function(lambda it: text(it).lower(), 1, 1, "a text without capitals"),
+    "toUpper": Function(lambda it: _one_by_one(it, _upper), 1, 1, "a text in capitals"),
+    "toLower": Function(lambda it: _one_by_one(it, lambda one: one.lower()[0]), 1, 1, "a text without capitals"),
     "title": Function(_title, 1, 1, "a text whose words begin with capitals"),
     "match": Function(
         lambda pattern, within: _pattern(pattern).search(text(within)) is not None, 2, 2, "whether a pattern is in it"
