@@ -1,6 +1,8 @@
 """Why there is no answer: refused, no connection, or accepted and never answered. An alert's message says which."""
 
+import asyncio
 import os
+import re
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,10 +20,12 @@ from toban.collect.collectors.redis import Redis
 from toban.collect.collectors.scrape import Scrape
 from toban.collect.collectors.shop_api import ShopApi
 from toban.collect.collectors.sql import Sql
+from toban.collect.collectors.tls import Tls
 from toban.core.errors import CollectError
 from toban.shop import database, redis
 
 HANGS = "accepts connections but does not answer: it hangs"
+NO_HANDSHAKE = "accepts connections but does not answer the TLS handshake"
 
 
 @asynccontextmanager
@@ -31,9 +35,14 @@ async def refusing() -> AsyncIterator[int]:
 
 HTTP: dict[str, Callable[[int], Collector]] = {
     "http": lambda port: Http(url=f"http://127.0.0.1:{port}/", timeout="300ms"),
-    "https": lambda port: Http(url=f"https://127.0.0.1:{port}/", timeout="1s"),
     "scrape": lambda port: Scrape(url=f"http://127.0.0.1:{port}/metrics", timeout="300ms"),
     "shop_api": lambda port: ShopApi(url=f"http://127.0.0.1:{port}/shop-api", timeout="300ms"),
+}
+TLS: dict[str, Callable[[int], Collector]] = {
+    "tls": lambda port: Tls(url=f"https://127.0.0.1:{port}/", timeout="1s"),
+    "https": lambda port: Http(url=f"https://127.0.0.1:{port}/", timeout="1s"),
+    "scrape": lambda port: Scrape(url=f"https://127.0.0.1:{port}/metrics", timeout="1s"),
+    "shop_api": lambda port: ShopApi(url=f"https://127.0.0.1:{port}/shop-api", timeout="1s"),
 }
 STATES = [(refusing, "connection refused"), (full, "no connection in time"), (silent, HANGS)]
 
@@ -55,6 +64,50 @@ async def test_a_request_says_how_far_it_came(kind, server, words):
     """
     async with server() as port:
         assert (await trouble(HTTP[kind](port))).endswith(words)
+
+
+@pytest.mark.parametrize("kind", TLS)
+@pytest.mark.parametrize(
+    ("server", "words"), [*STATES[:2], (silent, NO_HANDSHAKE)], ids=["refused", "full", "handshake"]
+)
+async def test_a_request_over_tls_says_whether_it_came_to_the_handshake(kind, server, words):
+    """
+    A port that is open says nothing of what stands behind it.
+    """
+    async with server() as port:
+        assert (await trouble(TLS[kind](port))).endswith(words)
+
+
+@asynccontextmanager
+async def ending(said: bytes = b"") -> AsyncIterator[int]:
+    """A server that reads a little, says something, and ends the connection."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        writer.write(said)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+ALERT = b"\x15\x03\x03\x00\x02\x02"
+TLS_SAID = {
+    b"": r"in the TLS handshake: the server ended the connection|TLS: the server ended the connection too early",
+    b"HTTP/1.1 400 Bad Request\r\n\r\n": "TLS: wrong version number: what listens there does not speak TLS",
+    ALERT + bytes([40]): "TLS: the server refuses the handshake",
+    ALERT + bytes([112]): "TLS: the server knows no host of that name",
+}
+
+
+@pytest.mark.parametrize("kind", TLS)
+@pytest.mark.parametrize("said", TLS_SAID, ids=["ends", "http", "refuses", "name"])
+async def test_what_a_server_answers_to_a_tls_handshake_is_told_in_words(kind, said):
+    """
+    Not with a class of Python's, nor with OpenSSL's abbreviations.
+    """
+    async with ending(said) as port:
+        assert re.search(TLS_SAID[said], await trouble(TLS[kind](port)))
 
 
 @pytest.fixture

@@ -206,6 +206,49 @@ async def test_without_pg_monitor_less_is_seen_and_that_is_told_once(postgres: s
     ]
 
 
+NEEDS = {
+    'REVOKE ALL ON SCHEMA "Extra Things" FROM PUBLIC': 'GRANT USAGE ON SCHEMA "Extra Things" TO "re-ader"',
+    'REVOKE EXECUTE ON FUNCTION "Extra Things".pg_stat_statements FROM PUBLIC': (
+        'GRANT EXECUTE ON FUNCTION "Extra Things".pg_stat_statements TO "re-ader"'
+    ),
+    "UPDATE pg_extension SET extversion = '1.7' WHERE extname = 'pg_stat_statements'": (
+        "ALTER EXTENSION pg_stat_statements UPDATE"
+    ),
+}
+
+
+@pytest.mark.parametrize("taken", NEEDS, ids=["schema", "function", "version"])
+async def test_statements_that_can_not_be_read_have_a_remedy(postgres: servers.Postgres, taken: str) -> None:
+    """
+    Where the extension stands in a schema of its own, and this role may not use it, or it is too old.
+
+    What is told can be done as it stands, and shows them.
+    """
+    name = f"apart_{list(NEEDS).index(taken)}"
+    postgres.execute(f"CREATE DATABASE {name}", 'DROP ROLE IF EXISTS "re-ader"', 'CREATE ROLE "re-ader" LOGIN')
+    postgres.execute(
+        'CREATE SCHEMA "Extra Things"',
+        'CREATE EXTENSION pg_stat_statements SCHEMA "Extra Things"',
+        'GRANT USAGE ON SCHEMA "Extra Things" TO PUBLIC',
+        taken,
+        database=name,
+    )
+    collector = Postgres()
+    with capture_logs() as logs:
+        async with lent(database=postgres.address(name, "re-ader")) as tools:
+            without = await look(collector, tools)
+            if not NEEDS[taken].startswith("ALTER"):
+                postgres.execute(NEEDS[taken], database=name)
+                advance(tools, 60)
+                seen = await look(collector, tools)
+                assert "postgres_statement_calls_total" in seen
+    assert not without.trouble
+    assert "postgres_statement_calls_total" not in without
+    told = [line["why"] for line in logs if line.get("what") == "statements" and line["event"] == "less can be seen"]
+    assert told == [f"the costliest statements can't be told: {NEEDS[taken]} shows them"]
+    postgres.execute(f"DROP DATABASE {name} (FORCE)", 'DROP ROLE "re-ader"')
+
+
 async def test_with_the_shops_own_role_its_sessions_are_seen(postgres: servers.Postgres) -> None:
     """
     A role sees what its own sessions do: where toban looks as the shop itself, they are counted by state.

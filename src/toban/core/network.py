@@ -15,9 +15,21 @@ from toban.core.errors import LongAnswerError
 
 NO_NAME: Final = "its name was not resolved in time"
 NO_CONNECTION: Final = "no connection in time"
+NO_HANDSHAKE: Final = "accepts connections but does not answer the TLS handshake"
 HANGS: Final = "accepts connections but does not answer: it hangs"
 NO_END: Final = "the answer did not end in time"
 """What is said when time is up, by how far it came."""
+
+TLS: Final[Mapping[str, str]] = {
+    "WRONG_VERSION_NUMBER": "wrong version number: what listens there does not speak TLS",
+    "UNEXPECTED_EOF_WHILE_READING": "the server ended the connection too early",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "the server refuses the handshake: it shares no version or cipher, or wants a"
+    " certificate of the client",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the server wants a certificate of the client",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "the server does not speak this version of TLS",
+    "TLSV1_UNRECOGNIZED_NAME": "the server knows no host of that name",
+}
+"""OpenSSL's reasons in words that help."""
 
 GZIP: Final = 16 + zlib.MAX_WBITS
 PIECE: Final = 2**16
@@ -87,6 +99,8 @@ class Progress:
         what, _, how = event.rpartition(".")
         if ".connect_" in what:
             self.stage = HANGS if how == "complete" else NO_CONNECTION
+        elif what.endswith("start_tls"):
+            self.stage = HANGS if how == "complete" else NO_HANDSHAKE
         elif what.endswith("send_request_headers"):
             self.stage = HANGS
         elif what.endswith("receive_response_headers") and how == "complete":
@@ -181,10 +195,12 @@ def _words(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
     if isinstance(error, ssl.SSLError) and error.reason:
-        return f"TLS: {error.reason.replace('_', ' ').lower()}"
+        return f"TLS: {TLS.get(error.reason, error.reason.replace('_', ' ').lower())}"
     if isinstance(error, OSError) and error.errno and error.errno > 0:
         # asyncio puts the address there instead of the reason.
         return os.strerror(error.errno).lower()
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
+    if isinstance(error, ConnectionError) and not str(error):
+        return "the server ended the connection"
     return str(error)

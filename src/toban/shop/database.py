@@ -37,6 +37,9 @@ WAITS: Final = {PollingStatus.READING: select.POLLIN, PollingStatus.WRITING: sel
 PROMPT: Final = 5
 """Seconds that a server has to let in, and to begin a transaction: one that takes longer hangs."""
 
+LET_GO: Final = 0.1
+"""Seconds that a statement which is cancelled gets to end, before it is cancelled again."""
+
 KNOWN_AFTER: Final = 7.0
 """Seconds after which it is known why a server doesn't answer; nobody gives up earlier."""
 
@@ -55,7 +58,7 @@ NAME: Final = "SELECT set_config('application_name', 'toban', false) WHERE pg_ba
 # they are a SET in disguise, and PgBouncer refuses options.
 PARAMETERS: Final = {"connect_timeout": str(PROMPT), "application_name": "", "options": ""}
 
-ENCODE: Final = "special characters in the password must be percent-encoded (@ is %40, / is %2F)"
+ENCODE: Final = "special characters in the password must be percent-encoded (@ is %40, / is %2F, % is %25)"
 
 
 class Reason(StrEnum):
@@ -269,7 +272,7 @@ async def _promptly(work: Coroutine[Any, Any, T]) -> T:
         # Cancelled once, psycopg waits for the server to cancel the statement; again, it lets go.
         while not task.done():
             task.cancel()
-            await asyncio.sleep(0)
+            await asyncio.wait({task}, timeout=LET_GO)
     await asyncio.gather(task, return_exceptions=True)
     raise ConnectionTimeout("no answer")
 
@@ -318,6 +321,8 @@ def _shown(parameters: dict[str, Any]) -> str:
     host, port = parameters.get("host") or "localhost", parameters.get("port") or "5432"
     name = parameters.get("dbname") or parameters.get("user") or "postgres"
     # A character that was not encoded makes a piece of the password look like a host, a port or a database.
-    if not re.fullmatch(r"[\w.:/,%-]+", host) or not re.fullmatch(r"[\d,]+", port) or "@" in name:
+    if not re.fullmatch(r"[\w.:/,%-]+", host) or "@" in name:
         raise SettingsError(f"shop.database can't be read: {ENCODE}")
+    if not re.fullmatch(r"[\d,]+", port):
+        raise SettingsError(f"shop.database can't be read: the port must be a number, and {ENCODE}")
     return f"{f'[{host}]' if ':' in host else host}:{port}/{name}"

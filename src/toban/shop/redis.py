@@ -23,6 +23,9 @@ KNOWN_AFTER: Final = 7.0
 """Seconds after which it is known why a server doesn't answer; nobody gives up earlier."""
 
 
+ENCODE: Final = "special characters in the password must be percent-encoded (@ is %40, / is %2F, # is %23)"
+
+
 class Reason(StrEnum):
     """Why the shop's Redis could not be looked at."""
 
@@ -186,15 +189,13 @@ def _connection(address: str) -> Connection:
         raise _unreadable("a host of IPv6 stands in [brackets], and those of a password are %5B and %5D") from None
     try:
         _ = parts.port
-        if "@" in f"{parts.path}{parts.query}{parts.fragment}":
-            raise ValueError  # a piece of the password would be taken for the host
     except ValueError:
         several = "," in parts.netloc.rpartition("@")[2]
         raise _unreadable(
-            "it must name one host"
-            if several
-            else "special characters in the password must be percent-encoded (@ is %40, / is %2F)"
+            "it must name one host" if several else f"the port must be a number below 65536, and {ENCODE}"
         ) from None
+    if "@" in f"{parts.path}{parts.query}{parts.fragment}":
+        raise _unreadable(ENCODE)  # a piece of the password would be taken for the host
     if not re.fullmatch(r"/?|/[0-9]+", parts.path):
         raise _unreadable("what follows the host must be the number of a database, like /0")
     try:

@@ -1,9 +1,14 @@
 """The shop's database: its address, and what its words mean."""
 
+import asyncio
+from contextlib import suppress
+
 import pytest
+from psycopg.errors import ConnectionTimeout
 from pydantic import SecretStr
 
 from toban.core.errors import SettingsError
+from toban.shop import database
 from toban.shop.database import ADVICE, BEGIN, PARAMETERS, Database, Reason, reason_of
 
 
@@ -42,6 +47,55 @@ def test_a_password_that_is_not_encoded_is_refused_and_not_shown(address: str) -
     with pytest.raises(SettingsError, match="percent-encoded") as error:
         Database(SecretStr(address))
     assert "hunter" not in str(error.value)
+
+
+def test_a_port_that_is_no_number_is_told() -> None:
+    """
+    It need not be the password.
+    """
+    with pytest.raises(SettingsError, match=r"the port must be a number, and special characters .* % is %25"):
+        Database(SecretStr("postgresql://u:p@db:abc/shop"))
+
+
+async def test_a_statement_that_is_cancelled_gets_a_moment_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The server is asked to cancel it: that takes some turns of the loop.
+    """
+    ended: list[str] = []
+
+    async def executed() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            ended.append("in order")
+            raise
+
+    monkeypatch.setattr(database, "PROMPT", 0.01)
+    monkeypatch.setattr(database, "LET_GO", 60)
+    with pytest.raises(ConnectionTimeout):
+        await database._promptly(executed())
+    assert ended == ["in order"]
+
+
+async def test_a_statement_that_does_not_end_then_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Until it lets go.
+    """
+    cancelled: list[int] = []
+
+    async def executed() -> None:
+        while len(cancelled) < 3:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            cancelled.append(len(cancelled))
+
+    monkeypatch.setattr(database, "PROMPT", 0.01)
+    monkeypatch.setattr(database, "LET_GO", 0.01)
+    with pytest.raises(ConnectionTimeout):
+        await database._promptly(executed())
+    assert len(cancelled) == 3
 
 
 def test_a_parameter_that_postgresql_does_not_know_is_named() -> None:

@@ -36,12 +36,17 @@ OLDEST: Final = 14
 
 # The extension may live in a schema of its own: for this transaction it is looked for there as well.
 SERVER: Final = """
-SELECT current_setting('server_version_num')::int / 10000, pg_is_in_recovery(), current_user,
+SELECT current_setting('server_version_num')::int / 10000, pg_is_in_recovery(), quote_ident(current_user),
     pg_has_role('pg_read_all_stats', 'usage'),
     EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()),
-    (SELECT set_config('search_path', 'pg_catalog, ' || quote_ident(nspname), true)
-        FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace
-        WHERE extname = 'pg_stat_statements') IS NOT NULL
+    quote_ident(nspname), has_schema_privilege(extnamespace, 'usage'),
+    (SELECT bool_and(has_function_privilege(pg_proc.oid, 'execute')) FROM pg_proc
+        WHERE pronamespace = extnamespace AND proname = 'pg_stat_statements'),
+    string_to_array(extversion, '.')::int[] >= '{1,8}',
+    CASE WHEN nspname IS NOT NULL THEN
+        set_config('search_path', 'pg_catalog, ' || quote_ident(nspname), true) END
+FROM (SELECT) AS always
+LEFT JOIN (pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace) ON extname = 'pg_stat_statements'
 """
 
 
@@ -53,6 +58,8 @@ class Server:
     has: frozenset[str]
     role: str
     sees_all: bool
+    statements: str = ""
+    """What would show the costliest statements; nothing, where they can be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +155,11 @@ def untold(samples: Sequence[Sample], pushed: Meters) -> Iterator[Sample]:
 def missing(server: Server) -> dict[str, str]:
     """Say what can't be seen on a server and what would show it; nothing, where it can."""
     sessions = f"what other roles' sessions do is hidden: GRANT pg_monitor TO {server.role} shows it"
-    statements = "the costliest statements can't be told: CREATE EXTENSION pg_stat_statements shows them"
+    statements = f"the costliest statements can't be told: {server.statements} shows them"
     version = f"PostgreSQL {server.version} is older than {OLDEST}: some numbers will be missing"
     return {
         "sessions": "" if server.sees_all else sessions,
-        "statements": "" if "pg_stat_statements" in server.has else statements,
+        "statements": statements if server.statements else "",
         "version": "" if server.version >= OLDEST else version,
     }
 
@@ -161,14 +168,22 @@ async def known(cursor: AsyncCursor[TupleRow]) -> Server:
     """Ask a server what it is."""
     await cursor.execute(SERVER)
     row = await cursor.fetchone()
-    assert row is not None  # noqa: S101  # a SELECT without FROM has exactly one row
-    version, standby, role, sees_all, waiting, statements = row
+    assert row is not None  # noqa: S101  # exactly one, whether the extension is there or not
+    version, standby, role, sees_all, waiting, schema, may_use, may_call, new_enough, _ = row
+    if schema is None:
+        statements = "CREATE EXTENSION pg_stat_statements"
+    elif not may_use:
+        statements = f"GRANT USAGE ON SCHEMA {schema} TO {role}"
+    elif not may_call:
+        statements = f"GRANT EXECUTE ON FUNCTION {schema}.pg_stat_statements TO {role}"
+    else:
+        statements = "" if new_enough else "ALTER EXTENSION pg_stat_statements UPDATE"
     has = {
         "standby" if standby else "primary": True,
         "waiting": waiting,
-        "pg_stat_statements": statements,
+        "pg_stat_statements": not statements,
     }
-    return Server(version, frozenset(word for word, there in has.items() if there), role, sees_all)
+    return Server(version, frozenset(word for word, there in has.items() if there), role, sees_all, statements)
 
 
 async def answer(cursor: AsyncCursor[TupleRow], query: Query) -> tuple[Sample, ...]:

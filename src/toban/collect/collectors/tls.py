@@ -9,12 +9,12 @@ from ipaddress import ip_address
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, PrivateAttr
 
 from toban.collect.collector import Collector, Look
 from toban.collect.tools import Tools
 from toban.core.errors import CollectError
-from toban.core.network import reason
+from toban.core.network import NO_CONNECTION, NO_HANDSHAKE, NO_NAME, reason
 from toban.core.samples import gauge
 from toban.core.section import Address, Duration
 
@@ -67,6 +67,9 @@ class Tls(Collector):
     timeout: Duration = timedelta(seconds=10)
     """How long the greeting may take."""
 
+    _stage: str = PrivateAttr(NO_NAME)
+    """What is said when time is up: how far the greeting has come."""
+
     @property
     def looks_at(self) -> str:
         """Host and port."""
@@ -79,7 +82,10 @@ class Tls(Collector):
             async with asyncio.timeout(self.timeout.total_seconds()):
                 certificate, trouble, trusted = await self._looked()
         except (OSError, UnicodeError) as error:
-            raise CollectError(f"tls {self.name}: {self.looks_at}: {reason(error)}") from error
+            said = self._stage if isinstance(error, TimeoutError) else reason(error)
+            if self._stage == NO_HANDSHAKE and isinstance(error, ConnectionError):
+                said = f"in the TLS handshake: {said}"
+            raise CollectError(f"tls {self.name}: {self.looks_at}: {said}") from error
         samples = [
             EXPIRY.sample(certificate.ends.timestamp()),
             NAME_MATCHES.sample(not trouble or certificate.is_for(self._host)),
@@ -116,8 +122,14 @@ class Tls(Collector):
         return urlsplit(self.url).hostname or ""
 
     async def _greet(self, context: ssl.SSLContext) -> ssl.SSLObject:
-        _, writer = await asyncio.open_connection(self._host, urlsplit(self.url).port or 443, ssl=context)
+        port = urlsplit(self.url).port or 443
+        self._stage = NO_NAME
+        await asyncio.get_running_loop().getaddrinfo(self._host, port)
+        self._stage = NO_CONNECTION
+        _, writer = await asyncio.open_connection(self._host, port)
         try:
+            self._stage = NO_HANDSHAKE
+            await writer.start_tls(context, server_hostname=self._host)
             shown: ssl.SSLObject = writer.get_extra_info("ssl_object")
             return shown
         finally:
