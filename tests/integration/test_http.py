@@ -136,7 +136,19 @@ async def half(request, writer):
 
 
 async def garbage(request, writer):
-    writer.write(b"220 mail.example ESMTP\r\n")
+    writer.write(b"220 mail.example ESMTP\r\n\r\n")
+
+
+async def nothing_at_all(request, writer):
+    pass
+
+
+async def long_headers(request, writer):
+    writer.write(b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 40_000)
+
+
+async def elsewhere(request, writer):
+    writer.write(b"HTTP/1.1 302 Found\r\nlocation: file:///etc/passwd\r\ncontent-length: 0\r\n\r\n")
 
 
 async def slow(request, writer):
@@ -150,13 +162,16 @@ async def slow(request, writer):
         (nothing, "accepts connections but does not answer: it hangs"),
         (slow, "the answer did not end in time"),
         (half, "complete message body"),
-        (garbage, "."),
+        (garbage, "illegal status line: '220 mail.example ESMTP'"),
+        (nothing_at_all, "the server ended the connection unanswered"),
+        (long_headers, "the head of its answer has more than 100 kB"),
+        (elsewhere, "it leads to file:, which is not of the web"),
         (says(b"no gzip", content_encoding="gzip"), "."),
     ],
 )
 async def test_no_answer_half_an_answer_and_garbage_are_down(answer, trouble):
     """
-    The message names who was asked, without the query, which may hold a secret.
+    The message names who was asked, without the query, which may hold a secret, and says why in no words of Python.
     """
     with pytest.raises(CollectError, match=f"http shop: GET http://127.0.0.1:[0-9]+/: .*{trouble}") as caught:
         await looked(answer, name="shop", path="/?token=secret", timeout="200ms")

@@ -56,11 +56,13 @@ class Authority:
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
         )
 
-    def server(self, folder, *names, ends, alternative=True):
-        """Return what a server needs that shows a certificate for these names and addresses."""
+    def server(self, folder, *names, ends, alternative=True, as_names=False):
+        """Return what a server needs that shows a certificate for these names and addresses (or all as names)."""
         key = ec.generate_private_key(ec.SECP256R1())
         found = [
-            x509.IPAddress(ipaddress.ip_address(name)) if name[0].isdigit() or ":" in name else x509.DNSName(name)
+            x509.IPAddress(ipaddress.ip_address(name))
+            if (name[0].isdigit() or ":" in name) and not as_names
+            else x509.DNSName(name)
             for name in names
         ]
         certificate = self._builder(subject("Shop", names[0]), key, ends).add_extension(
@@ -171,6 +173,15 @@ async def test_a_certificate_that_has_its_name_as_common_name_alone_is_refused(a
     assert "mismatch" in numbers.trouble.lower()
     assert numbers.one("tls_certificate_name_matches") == 0
     assert numbers.one("tls_certificate_trusted") == 1
+
+
+async def test_an_address_that_a_certificate_holds_as_a_name_counts_for_none(authority, tmp_path):
+    """
+    As browsers see it.
+    """
+    numbers = await looked(authority.server(tmp_path, "127.0.0.1", ends=NOW + 5 * DAY, as_names=True))
+    assert "mismatch" in numbers.trouble
+    assert numbers.one("tls_certificate_name_matches") == 0
 
 
 async def test_a_server_that_never_greets_is_down():

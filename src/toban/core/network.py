@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import socket
 import ssl
 import zlib
@@ -30,6 +31,20 @@ TLS: Final[Mapping[str, str]] = {
     "TLSV1_UNRECOGNIZED_NAME": "the server knows no host of that name",
 }
 """OpenSSL's reasons in words that help."""
+
+HTTP: Final = (
+    (re.compile("Receive buffer too long"), "the head of its answer has more than 100 kB"),
+    (
+        re.compile(r"Server disconnected without sending a response\."),
+        "the server ended the connection unanswered",
+    ),
+    (
+        re.compile(r"Request URL has an unsupported protocol '(\w+)://'\."),
+        r"it leads to \1:, which is not of the web",
+    ),
+    (re.compile(r"""bytearray\(b(['"])(.*)\1\)"""), r"'\2'"),
+)
+"""What the client says of an answer that is not in order, and the same in words that help."""
 
 GZIP: Final = 16 + zlib.MAX_WBITS
 PIECE: Final = 2**16
@@ -203,4 +218,7 @@ def _words(error: BaseException) -> str:
         return error.strerror.lower()
     if isinstance(error, ConnectionError) and not str(error):
         return "the server ended the connection"
-    return str(error)
+    words = str(error)
+    for said, better in HTTP:
+        words = said.sub(better, words)
+    return words

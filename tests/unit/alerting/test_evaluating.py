@@ -299,13 +299,13 @@ groups:
   - alert: probe
     expr: '{__name__=~"up|probe_success"} == 0'
     labels: {metric: "{{ $labels.__name__ }}"}
-    annotations: {summary: "{{ .Labels.__name__ }} {{ range $name, $value := $labels }}{{ $name }}={{ $value }};{{ end }}"}
+    annotations: {summary: "{{ .Labels.__name__ }}{{ range $name, $it := $labels }} {{ $name }}={{ $it }}{{ end }}"}
 """
     async with judged(rules, loaded('up{job="web"} 0x20'), tmp_path, clock) as life:
         await life.until(30)
         (found,) = life.ledger.alerts()
     assert dict(found.labels) == {"alertname": "probe", "job": "web", "metric": "up"}
-    assert found.annotations == {"summary": "up __name__=up;job=web;"}
+    assert found.annotations == {"summary": "up __name__=up job=web"}
 
 
 async def test_a_group_that_raises_is_judged_the_next_time(tmp_path, clock):

@@ -150,7 +150,17 @@ def _certificate(shown: ssl.SSLObject, *, believed: bool) -> Certificate:
     chain = [one.get_info() for one in chain or inside.get_unverified_chain()]
     ends = min(ssl.cert_time_to_seconds(one["notAfter"]) for one in chain)
     issuer = {name: value for part in chain[0]["issuer"] for name, value in part}
-    names = {value.lower() for kind, value in chain[0].get("subjectAltName", ()) if kind == "DNS"}
-    names |= {str(ip_address(value)) for kind, value in chain[0].get("subjectAltName", ()) if kind == "IP Address"}
+    told = chain[0].get("subjectAltName", ())
+    # An address that stands there as a name counts for none.
+    names = {value.lower() for kind, value in told if kind == "DNS" and not _is_address(value)}
+    names |= {str(ip_address(value)) for kind, value in told if kind == "IP Address"}
     ends_at = datetime.fromtimestamp(ends, UTC)
     return Certificate(ends_at, issuer.get("organizationName") or issuer.get("commonName", ""), frozenset(names))
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
