@@ -94,8 +94,9 @@ def expression(pattern: str) -> Any:
     # Otherwise RE2 writes a line of its own to standard error.
     options = re2.Options()
     options.log_errors = False
+    options.dot_nl = True
     try:
-        return re2.compile(f"(?s:{pattern})", options)
+        return re2.compile(pattern, options)
     except re2.error as error:
         reason = error.args[0].decode(errors="replace")
         raise BadQueryError(f"{pattern!r} is no regular expression: {reason}") from error

@@ -107,8 +107,17 @@ def test_a_broken_expression_is_named():
     """
     It is the query that is wrong.
     """
-    with pytest.raises(BadQueryError, match=r"'a\(' is no regular expression"):
+    with pytest.raises(BadQueryError, match=r"'a\(' is no regular expression: missing \): a\($"):
         Matcher("x", Match.REGEX, "a(")
+
+
+def test_a_bracket_that_closes_what_nobody_opened_is_refused():
+    """
+    As Prometheus does: it would close what toban puts round the expression.
+    """
+    with pytest.raises(BadQueryError, match=r"'a\)\(b' is no regular expression: unexpected \): a\)\(b$"):
+        Matcher("x", Match.REGEX, "a)(b")
+    assert Matcher("x", Match.REGEX, "a.b").matches({"x": "a\nb"})
 
 
 @pytest.mark.parametrize(

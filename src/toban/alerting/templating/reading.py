@@ -206,6 +206,8 @@ class _Reader:
         while self._tokens and self._tokens[0].text not in {"|", ")"}:
             arguments.append(self._operand())
         function = FUNCTIONS.get(name)
+        if name in GIVEN - FUNCTIONS.keys() or (name == "value" and not arguments and not given):
+            raise TemplateError(f"function {name!r} is not there: write ${name}")
         if function is None:
             raise TemplateError(f"function {name!r} is not supported: there are {', '.join(sorted(FUNCTIONS))}")
         many = len(arguments) + given
@@ -262,13 +264,21 @@ class _Reader:
             raise TemplateError(f"nested more than {_DEEPEST} deep")
 
 
+def _index(tokens: list[_Token], rest: str) -> str:
+    """Say how a label is written whose name is no name of Go's: `$labels.foo-bar`."""
+    before, more = tokens[-1:], re.match(r"\S+", rest)
+    if before and before[0].sort == "field" and more and before[0].text != ".":
+        return f": write index $labels \"{before[0].text[1:]}{more[0]}\""
+    return ""
+
+
 def _tokens(text: str) -> list[_Token]:
     tokens, at = [], 0
     while (found := _TOKEN.match(text, at)) and found.lastgroup:
         tokens.append(_Token(found.lastgroup, found[found.lastgroup], found.start(found.lastgroup) > at))
         at = found.end()
     if rest := text[at:].strip():
-        raise TemplateError(f"unexpected {rest[:20]!r} in action")
+        raise TemplateError(f"unexpected {rest[:20]!r} in action{_index(tokens, rest)}")
     if not tokens:
         raise TemplateError("missing value for command")
     return tokens
