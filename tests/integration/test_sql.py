@@ -61,7 +61,12 @@ async def test_labels_and_numbers_are_read_by_the_names_of_columns(server: serve
     ("query", "trouble"),
     [
         ("SELECT no_such FROM rebate", "no_such"),
-        ("SELECT customer AS value FROM rebate", "holds str, not a number"),
+        ("SELECT customer AS value FROM rebate", "holds text, not a number: cast it, like ::float8"),
+        ("SELECT now() AS value", "holds a time, not a number: write extract(epoch FROM …)"),
+        ("SELECT interval '90 s' AS value", "holds a time, not a number: write extract(epoch FROM …)"),
+        ("SELECT 1 AS value, 2 AS value", "two columns are called 'value': name them apart"),
+        ("SELECT 1", "column '?column?' makes no metric name: call it value"),
+        ('SELECT 1 AS "my value"', "column 'my value' makes no metric name: call it value"),
         ("SELECT amount AS value FROM rebate", "two rows are labelled nothing"),
         ("SELECT i AS label_i, 1 AS value FROM generate_series(1, 2000) AS i", "more than 1000 rows"),
         ("SELECT period AS label_period FROM rebate", "no column holds a number"),

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Final
 
@@ -139,16 +139,18 @@ def samples_of(
     Return the numbers in an answer: one for each row and each column that has a family.
 
     Raises ``CollectError`` naming the column that can't be a label or holds no number, or the labels that two rows
-    share.
+    share, or columns of one name.
     """
     for column in columns:
+        if columns.count(column) > 1:
+            raise CollectError(f"two columns are called {column!r}: name them apart")
         if column.startswith(LABEL) and not LABEL_NAME.fullmatch(column.removeprefix(LABEL)):
             raise CollectError(f"column {column!r} makes no label name")
     found: dict[tuple[Family, Labels], Sample] = {}
     for row in rows:
         fields = dict(zip(columns, row, strict=True))
         labels = Labels(
-            (column.removeprefix(LABEL), str(value))
+            (column.removeprefix(LABEL), str(value).lower() if isinstance(value, bool) else str(value))
             for column, value in fields.items()
             if column.startswith(LABEL) and value is not None
         )
@@ -157,9 +159,18 @@ def samples_of(
             if value is None:
                 continue
             if not isinstance(value, int | float | Decimal):
-                raise CollectError(f"column {column!r} holds {type(value).__name__}, not a number")
+                raise CollectError(f"column {column!r} holds {_what(value)}")
             if (family, labels) in found:
                 raise CollectError(f"two rows are labelled {labels or 'nothing'}: group them, or add a {LABEL}… column")
             found[family, labels] = Sample(family, float(value), labels)
     # In one order, whatever order the rows came in: the floor uses a layout again while nothing changes.
     return sorted(found.values(), key=lambda sample: (sample.family.name, *sample.labels.values()))
+
+
+def _what(value: object) -> str:
+    """Say of what is no number what it is, and how it becomes one."""
+    if isinstance(value, date | time | timedelta):
+        return "a time, not a number: write extract(epoch FROM …)"
+    if isinstance(value, str):
+        return "text, not a number: cast it, like ::float8 (money: ::numeric)"
+    return f"{type(value).__name__}, not a number"

@@ -42,6 +42,7 @@ HTTP: Final = (
         re.compile(r"Request URL has an unsupported protocol '(\w+)://'\."),
         r"it leads to \1:, which is not of the web",
     ),
+    (re.compile(r"InformationalResponse status_code should .* not (\d+)"), r"its status \1 is none of HTTP's"),
     (re.compile(r"""bytearray\(b(['"])(.*)\1\)"""), r"'\2'"),
 )
 """What the client says of an answer that is not in order, and the same in words that help."""

@@ -176,7 +176,9 @@ def test_the_order_of_rows_does_not_matter(rows: list[tuple[str, float]], random
     ("columns", "rows", "trouble"),
     [
         (["label_a-b", "value"], [("x", 1)], "'label_a-b' makes no label name"),
-        (["value"], [("text",)], "'value' holds str, not a number"),
+        (["value"], [("text",)], "'value' holds text, not a number"),
+        (["value"], [({},)], "'value' holds dict, not a number"),
+        (["label_a", "label_a", "value"], [("x", "y", 1)], "two columns are called 'label_a'"),
         (["value"], [(1,), (2,)], "two rows are labelled nothing"),
     ],
 )
@@ -195,7 +197,7 @@ def test_what_is_missing_on_a_server_is_said_with_its_remedy() -> None:
     Each lack has a sentence that says what would help; a server that has all is without.
     """
     assert not any(missing(Server(18, frozenset({"pg_stat_statements"}), "toban", True)).values())
-    lacking = missing(Server(13, frozenset(), "toban", False))
+    lacking = missing(Server(13, frozenset(), "toban", False, "CREATE EXTENSION pg_stat_statements"))
     assert "GRANT pg_monitor TO toban" in lacking["sessions"]
     assert "CREATE EXTENSION" in lacking["statements"]
     assert "older than 14" in lacking["version"]

@@ -268,7 +268,7 @@ def _index(tokens: list[_Token], rest: str) -> str:
     """Say how a label is written whose name is no name of Go's: `$labels.foo-bar`."""
     before, more = tokens[-1:], re.match(r"\S+", rest)
     if before and before[0].sort == "field" and more and before[0].text != ".":
-        return f": write index $labels \"{before[0].text[1:]}{more[0]}\""
+        return f': write index $labels "{before[0].text[1:]}{more[0]}"'
     return ""
 
 

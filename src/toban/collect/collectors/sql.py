@@ -63,7 +63,13 @@ class Metric(Section):
         numbers = [column for column in columns if not column.startswith(LABEL)]
         if not numbers:
             raise CollectError("no column holds a number: call it value")
-        return tuple(samples_of({column: family_of(self.name, column, self.help) for column in numbers}, columns, rows))
+        families = {column: family_of(self.name, column, self.help) for column in numbers}
+        for column, family in families.items():
+            if not METRIC_NAME.fullmatch(family.name):
+                raise CollectError(
+                    f"column {column!r} makes no metric name: call it value, or by letters, digits and _"
+                )
+        return tuple(samples_of(families, columns, rows))
 
 
 @dataclass(frozen=True, slots=True)
