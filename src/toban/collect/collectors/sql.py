@@ -67,7 +67,7 @@ class Metric(Section):
         for column, family in families.items():
             if not METRIC_NAME.fullmatch(family.name):
                 raise CollectError(
-                    f"column {column!r} makes no metric name: call it value, or by letters, digits and _"
+                    f"column {column!r} makes no metric name: call it value, or use letters and _"
                 )
         return tuple(samples_of(families, columns, rows))
 
