@@ -21,7 +21,7 @@ from toban.alerting.recording import ALERTS, FOR_STATE, told
 from toban.alerting.states import Standings, step
 from toban.alerting.templating.template import External
 from toban.core.alerts import ALERTNAME, Status
-from toban.core.answers import Answer
+from toban.core.answers import Answer, Shape
 from toban.core.errors import QueryError, SettingsError
 from toban.core.labels import NAME, Labels
 from toban.core.matching import Matcher
@@ -268,7 +268,10 @@ class _Run:
         try:
             answer = await self.engine.instant(wanted.expr, at)
         except QueryError as error:
-            self.failures.append(Failure(self.name, what, str(expected), str(error)))
+            self.failures.append(Failure(self.name, what, _numbers(expected), str(error)))
+            return
+        if answer.shape not in {Shape.VECTOR, Shape.SCALAR}:
+            self.failures.append(Failure(self.name, what, _numbers(expected), f"a {answer.shape}"))
             return
         got = {points.labels: points.last for points in answer.series}
         if set(got) != set(expected) or any(not _close(got[labels], expected[labels]) for labels in got):

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import yaml
 
-from toban.core.yaml_text import Loader
+from toban.core.yaml_text import Loader, explained
 
 LARGEST: Final = 1_000_000
 """Characters: what is longer is no configuration."""
@@ -87,7 +87,7 @@ def parse(text: str) -> Document:
 
 def _explained(error: yaml.MarkedYAMLError, text: str) -> str:
     """Return what YAML says is wrong, with what can't be seen in the line."""
-    says = error.problem or error.context or "this is no YAML"
+    says = explained(error)
     if error.problem_mark:
         line = "".join(text.split("\n")[error.problem_mark.line : error.problem_mark.line + 1])
         odd = sorted({f"U+{ord(sign):04X}" for sign in line if sign.isspace() and sign not in " \t\r"})

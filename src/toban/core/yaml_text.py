@@ -56,12 +56,19 @@ def load(text: str) -> Any:
         _size(found, {})
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise ValueError(f"{line}{error.problem or error.context}") from error
+        raise ValueError(f"{line}{explained(error)}") from error
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     return found
+
+
+def explained(error: yaml.MarkedYAMLError) -> str:
+    """Return what is wrong with a YAML."""
+    if error.problem == "but found another document":
+        return "a second document begins here: give it a file of its own"
+    return error.problem or error.context or "this is no YAML"
 
 
 def _size(value: Any, known: dict[int, int]) -> int:

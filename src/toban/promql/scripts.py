@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from toban.core.labels import NAME, Labels
+from toban.core.labels import METRIC_NAME, NAME, Labels
 from toban.core.samples import ABSENT, STALE
 
 NATIVE: Final = "{{"
@@ -122,12 +122,16 @@ def values_of(text: str) -> tuple[float, ...]:
 
 
 def labels_of(text: str) -> Labels:
-    """Read a series: ``name{label="value"}``."""
-    name, brace, inside = text.partition("{")
+    """Read a series: ``name{label="value"}``. Raises ``ScriptError`` for what is none."""
+    name, brace, inside = text.strip().partition("{")
     pairs = {NAME: name.strip()}
+    if not METRIC_NAME.fullmatch(pairs[NAME]) and (pairs[NAME] or not brace):
+        raise ScriptError(f"{text!r} is no series")
     if not brace:
         return Labels(pairs)
-    inside = inside.rstrip().removesuffix("}")
+    if not inside.endswith("}"):
+        raise ScriptError(f"{text!r} is no series: its braces are not closed")
+    inside = inside.removesuffix("}")
     at = 0
     while inside[at:].strip():
         pair = _PAIR.match(inside, at)

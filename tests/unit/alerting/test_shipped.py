@@ -11,6 +11,7 @@ import yaml
 from tests.needs import need
 from toban.alerting import unit_testing
 from toban.alerting.loading import shipped
+from toban.core.errors import SettingsError
 from toban.promql.nodes import Call, walk
 
 RULES = Path(__file__).parents[3] / "src/toban/alerting/rules"
@@ -118,3 +119,27 @@ def test_a_test_that_fails_says_what_was_expected_and_what_came(tmp_path):
     expression, alert = sorted(unit_testing.run(path), key=lambda it: it.what, reverse=True)
     assert (alert.expected, alert.got) == ("none", '{alertname="A", job="x"} {}')
     assert expression.got == 'up{job="x"} 0.0'
+
+
+@pytest.mark.parametrize("series", ["m{", 'm{a="b"', "m n", "1m", "m{}}", ""])
+def test_a_series_of_a_test_that_is_none_is_refused(tmp_path, series):
+    """
+    A test over something else would be well without having looked.
+    """
+    file = tmp_path / "broken.test.yaml"
+    file.write_text(
+        yaml.safe_dump({"tests": [{"interval": "1m", "input_series": [{"series": series, "values": "1"}]}]})
+    )
+    with pytest.raises(SettingsError, match="is no series"):
+        unit_testing.run(file)
+
+
+@pytest.mark.parametrize(("expr", "got"), [("'x'", "a string"), ("up[5m]", "a matrix")])
+def test_an_expression_of_a_test_that_comes_to_no_vector_fails(tmp_path, expr, got):
+    """
+    As with promtool: that nothing was expected does not make it well.
+    """
+    file = tmp_path / "string.test.yaml"
+    case = {"interval": "1m", "input_series": [], "promql_expr_test": [{"expr": expr, "eval_time": "0"}]}
+    file.write_text(yaml.safe_dump({"tests": [case]}))
+    assert [failure.got for failure in unit_testing.run(file)] == [got]

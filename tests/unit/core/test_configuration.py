@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toban.core.configuration import Faulty, expand, parse, trimmed
+from toban.core.yaml_text import load
 
 
 def read(text: str, **environment: str):
@@ -106,3 +107,12 @@ def test_a_variable_without_quotes_between_braces_is_explained():
     YAML takes its brace for another one.
     """
     assert "in quotes" in read("shop: {redis: ${REDIS}}").mistakes[0].says
+
+
+def test_a_second_document_is_said_to_be_one_too_many():
+    """
+    What stands behind `---` is not left out without a word, in `toban.yaml` and in rule files.
+    """
+    assert "a second document begins here" in read("web: {}\n---\nweb: {}").mistakes[0].says
+    with pytest.raises(ValueError, match="line 2: a second document begins here"):
+        load("a: b\n---\nc: d")

@@ -66,9 +66,7 @@ class Metric(Section):
         families = {column: family_of(self.name, column, self.help) for column in numbers}
         for column, family in families.items():
             if not METRIC_NAME.fullmatch(family.name):
-                raise CollectError(
-                    f"column {column!r} makes no metric name: call it value, or use letters and _"
-                )
+                raise CollectError(f"column {column!r} makes no metric name: call it value, or use letters and _")
         return tuple(samples_of(families, columns, rows))
 
 
