@@ -178,6 +178,8 @@ def read(text: str, where: str) -> list[Group]:
         raw = load(text)
     except ValueError as error:
         raise SettingsError(f"{where}: {error}") from error
+    if isinstance(raw, dict) and {"apiVersion", "kind", "spec"} <= raw.keys():
+        raise SettingsError(f"{where}: this is a resource of Kubernetes: a rule file is what stands under its `spec`")
     try:
         found = _File.model_validate(raw)
     except ValidationError as error:

@@ -191,6 +191,15 @@ def test_a_scalar_is_the_text_that_is_written(tmp_path):
     assert (done.returncode, run(tmp_path / "t.yaml")) == (0, []), done.stdout
 
 
+def test_a_resource_of_kubernetes_is_told_from_a_rule_file():
+    """
+    In one line that says what to do.
+    """
+    text = "{apiVersion: monitoring.coreos.com/v1, kind: PrometheusRule, metadata: {name: x}, spec: {groups: []}}"
+    with pytest.raises(SettingsError, match=r"^r.yaml: this is a resource of Kubernetes: .* under its `spec`$"):
+        read(text, "r.yaml")
+
+
 def test_names_of_any_script_are_taken():
     """
     As Prometheus 3 takes them.
