@@ -95,9 +95,9 @@ async def test_each_piece_that_breaks_is_told_once_and_so_is_its_end(tmp_path):
                 assert "[FIRING critical] 127.0.0.1: Vendure application is down" in mail.mails[0].message["Subject"]
 
                 piece.redis.kill()
-                await soon(lambda: states(slack).get("Redis can't be looked at") == "Firing")
+                await soon(lambda: states(slack).get("Redis connection failed") == "Firing")
                 piece.redis.start()
-                await soon(lambda: states(slack).get("Redis can't be looked at") == "Resolved")
+                await soon(lambda: states(slack).get("Redis connection failed") == "Resolved")
 
                 piece.storefront.status = 503
                 await soon(lambda: states(slack).get("The storefront is down") == "Firing")

@@ -1,5 +1,6 @@
 """The shop's tables, with what takes many rows or odd ones: history, downtime, lateness, zones, ids, rights."""
 
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -8,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
+import psycopg
 import pytest
+import yaml
 
 from tests import servers
 from tests.fakes import FakeClock, ListSink
@@ -483,3 +486,41 @@ async def test_layouts_are_used_again(shop: Vendure, state: Path):
             assert isinstance(found, Look)
             seen.append({id(batch.layout): batch for batch in found.batches})
         assert seen[1].keys() == seen[2].keys()
+
+
+async def test_attempts_to_pay_are_counted_over_all_methods_too(shop: Vendure, state: Path):
+    """
+    Eight orders, each by a method of its own, are eight in a row; one that succeeds ends that.
+    """
+    now = datetime.now(UTC)
+    placed = shop.order("PAID", at=now - timedelta(hours=2))
+    shop.payment(placed, now - timedelta(hours=2), state="Settled", method="card")
+    for place in range(8):
+        order = shop.order(f"A{place}", state="ArrangingPayment")
+        shop.payment(order, now - timedelta(minutes=40 - place), method=f"method-{place}")
+    async with on_duty(shop, state, at=now) as duty:
+        await duty.look()
+        assert duty.value("vendure_payments_failing_orders", method="method-3") == 1
+        assert duty.value("vendure_payments_overall_failing_orders") == 8
+        assert duty.value("vendure_payments_overall_newest_failed") == 8
+        shop.payment(order, now - timedelta(minutes=1), state="Settled", method="card")
+        await duty.look()
+        assert duty.value("vendure_payments_overall_failing_orders") == 0
+        assert duty.value("vendure_payments_overall_newest_failed") == 8
+
+
+async def test_the_countries_of_checkouts_can_be_had_as_the_docs_say(shop: Vendure):
+    """
+    By a view that shows the country alone: the reader still may not see an address.
+    """
+    text = (Path(__file__).parents[2] / "docs/NUMBERS.md").read_text("utf-8")
+    view, metric = re.search(r"```sql\n(.*?)```\s*```yaml\n(.*?)```", text, re.DOTALL).groups()  # type: ignore[union-attr]  # it is there
+    shop.order("A", state="ArrangingPayment")
+    shop.order("B", state="ArrangingPayment")
+    shop.execute("""UPDATE "order" SET "shippingAddress" = '{"fullName": "Somebody", "countryCode": "NO"}'""")
+    shop.execute(view.replace("TO toban;", f"TO {READER};"))
+    query = yaml.safe_load(metric)["collect"][0]["metrics"][0]["query"]
+    with psycopg.connect(shop.url) as reader:
+        assert reader.execute(query).fetchall() == [("NO", "shipping", 2)]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            reader.execute('SELECT "shippingAddress" FROM "order"')

@@ -63,6 +63,7 @@ NUMBERS: Final = (
         (
             "v8js_memory_heap_used_bytes",
             "nodejs_heap_limit_bytes",
+            "v8js_memory_heap_limit_bytes",
             "nodejs_eventloop_utilization_ratio",
             "nodejs_eventloop_delay_p99_seconds",
         ),

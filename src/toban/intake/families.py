@@ -40,6 +40,11 @@ RECEIVED: Final = gauge(
 UNJOINED: Final = counter(
     "vendure_operations_unjoined_total", "Operations whose request never came, or too late to tell how long it took."
 )
+PROCESS: Final = gauge(
+    "vendure_process_info",
+    "1 for each process that sends metrics of itself; `role` is what it is to the shop.",
+)
+"""Labels: job, instance, role (server, worker, storefront, other)."""
 POOL: Final = gauge(
     "postgres_connection_pool_size",
     "Connections of the shop's pools: all, those not at work, and who waits for one; as the shop counts them, else as "

@@ -13,7 +13,7 @@ from toban.core.samples import ABSENT, Amount, Family, Type
 from toban.instruments import families as shop_families
 from toban.intake import families as own_families
 from toban.intake.deriving import SLICE, Deriving, Process
-from toban.intake.families import POOL
+from toban.intake.families import POOL, PROCESS
 from toban.intake.naming import current, labels, name, origin
 from toban.intake.nouns import (
     ACCEPTED,
@@ -70,8 +70,9 @@ class Told:
 
 @dataclass(slots=True)
 class Teller:
-    """A process that tells of itself: when it last did, its series, and its pool's numbers."""
+    """A process that tells of itself: what it is to the shop, when it last did, its series, and its pool's numbers."""
 
+    role: Role
     heard: float = 0
     series: dict[Series, Told] = field(default_factory=dict)
     pool: dict[Series, float] = field(default_factory=dict)
@@ -113,6 +114,8 @@ class Telling:
             if teller.heard <= earliest:
                 for (_, pairs), told in teller.series.items():
                     self._meters.remove(told.family, **dict(pairs))
+                service, instance = key
+                self._meters.remove(PROCESS, job=service, instance=instance, role=teller.role.value)
                 del self._tellers[key]
                 self._pool()
 
@@ -121,8 +124,9 @@ class Telling:
         key = process.service, process.instance
         if key not in self._tellers and len(self._tellers) >= TELLERS:
             return None
-        teller = self._tellers.setdefault(key, Teller())
+        teller = self._tellers.setdefault(key, Teller(process.role))
         teller.heard = self._clock.monotonic()
+        self._meters.set(PROCESS, 1, job=process.service, instance=process.instance, role=process.role.value)
         return teller
 
     def _points(

@@ -151,8 +151,10 @@ class _Deciding:
         Give each alert that may be told a thread: the one that speaks of it, one with the same key, or a new one.
 
         A thread is named after the first alert that could be told, so that it has the same name after a restart.
+        What explains an alert that was told before it belongs to that one's thread: one cause is one incident, whichever
+        is seen first.
         """
-        by_key = {thread.key: thread.id for thread in self.threads.values()}
+        by_key = self._keys()
         spoken_of = {name for thread in self.threads.values() for name in thread.members}
         for name, heard in sorted(self.heard.items(), key=lambda it: (it[1].since, it[0])):
             if name in spoken_of or heard.alert.status is not Status.FIRING or self._quiet(name):
@@ -160,11 +162,32 @@ class _Deciding:
             for way in self.ways.get(name, ()):
                 if not way.channels:
                     continue
+                if way.key not in by_key and (effect := self._told_effect(name, way)):
+                    by_key[way.key] = effect
                 if way.key not in by_key:
                     new = Thread(thread_id(way.key, name, heard.since), way.key, way.channels, way.group, self.now)
                     self.threads[new.id], by_key[way.key] = new, new.id
                 thread = self.threads[by_key[way.key]]
                 self.threads[thread.id] = replace(thread, members=thread.members | {name})
+
+    def _keys(self) -> dict[str, str]:
+        """Return the threads by their keys, and by those of alerts that belong to another's thread."""
+        found = {thread.key: thread.id for thread in self.threads.values()}
+        for thread in self.threads.values():
+            for name in sorted(thread.members):
+                ways = self.ways.get(name, ())
+                if all(way.key != thread.key for way in ways):
+                    for way in ways:
+                        if set(way.channels) <= set(thread.channels):
+                            found.setdefault(way.key, thread.id)
+        return found
+
+    def _told_effect(self, name: str, way: Taken) -> str | None:
+        """Return the thread that told, to all who are to hear of an alert, of something that it explains."""
+        for thread in self.threads.values():
+            if set(way.channels) <= set(thread.channels) and any(self.held.get(it) == name for it in thread.told):
+                return thread.id
+        return None
 
     def _timing(self, thread: Thread) -> Timing:
         """Return how patient a thread is: as the routes of its alerts say today."""

@@ -18,7 +18,7 @@ BACKGROUND: Final = "worker_.*|queue_.*|job_.*|scheduled_task_.*|vendure_tables_
 CAUSES: Final = (
     # source, targets, labels in which both agree
     ("database_connection_failed", f"database_.*|{SELLING}|{BACKGROUND}", ()),
-    ("redis_connection_failed", f"redis_.*|{SELLING}|{BACKGROUND}", ()),
+    ("redis_connection_failed", f"redis_.*|upstash_suspended|{SELLING}|{BACKGROUND}", ()),
     ("redis_refuses_writes|redis_quota_exceeded|upstash_suspended", f"redis_memory_high|{SELLING}|{BACKGROUND}", ()),
     ("application_down", SELLING, ()),
     ("storefront_down", "page_nearly_empty|uptimerobot_down", ()),
@@ -27,10 +27,27 @@ CAUSES: Final = (
     ("event_loop_blocked", "high_response_time", ()),
     ("payments_failing", "payments_declining", ("method",)),
     ("payments_failing", "order_failure_rate|orders_stopped", ()),
+    ("database_standby_cut_off", "database_replication_behind", ()),
+    ("worker_behind", "queue_growing", ("queue",)),
+    ("scheduled_task_stuck", "scheduled_task_missed", ("task",)),
+    ("fly_machine_crash_loop", "fly_machine_not_as_wanted|fly_check_failing", ("instance",)),
+    ("fly_machine_not_as_wanted", "fly_check_failing", ("instance",)),
     ("database_connections_full", "database_connection_high", ("instance",)),
     ("disk_full", "disk_usage_high", ("instance", "mount")),
     ("certificate_ended", "certificate_ending", ("instance",)),
 )
+
+
+PAYMENTS: Final = (
+    # source, target
+    (['alertname="payments_failing"', 'method=""'], ['alertname=~"payments_failing|payments_declining"', 'method!=""']),
+    (['alertname="payments_failing"'], ['alertname="payments_declining"', 'method=""']),
+    (['alertname="payments_declining"', 'method=""'], ['alertname="payments_declining"', 'method!=""']),
+)
+"""
+The series without a method are of all methods together. They bear the name of those by method, so that both are one
+message whichever is first; that of all holds back the others, so that ten methods are not ten pieces of news.
+"""
 
 
 def _inhibitions() -> Iterator[Inhibition]:
@@ -38,6 +55,8 @@ def _inhibitions() -> Iterator[Inhibition]:
         # A rule never inhibits its own source: `database_.*` is also what explains.
         target = [f'alertname=~"{targets}"', f'alertname!~"{source}"']
         yield Inhibition.model_validate({"source": [f'alertname=~"{source}"'], "target": target, "equal": equal})
+    for source_matchers, target_matchers in PAYMENTS:
+        yield Inhibition.model_validate({"source": source_matchers, "target": target_matchers})
 
 
 INHIBITIONS: Final = tuple(_inhibitions())

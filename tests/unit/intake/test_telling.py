@@ -80,7 +80,7 @@ async def test_numbers_are_passed_on_as_they_stand():
         f'lag_seconds_bucket{{{process}, le="+Inf"}}': 6,
         f"lag_seconds_sum{{{process}}}": 9.5,
         f"lag_seconds_count{{{process}}}": 6,
-    } | {key: value for key, value in found.items() if key.startswith("vendure_telemetry")}
+    } | {key: value for key, value in found.items() if key.startswith("vendure_")}
 
 
 async def test_differences_are_added_up():
@@ -112,6 +112,10 @@ async def test_a_process_that_falls_silent_has_ended():
     await taken(intake, number("heap", 1), count, **{"service.instance.id": "m1"})
     intake.clock.advance(SILENCE - 1)
     await taken(intake, number("heap", 2), count, **{"service.instance.id": "m2"})
+    assert intake.numbers("vendure_process_info") == {
+        'vendure_process_info{instance="m1",job="vendure",role="server"}': 1,
+        'vendure_process_info{instance="m2",job="vendure",role="server"}': 1,
+    }
     assert intake.numbers("postgres_connection_pool_size", "heap_ratio") == {
         'heap_ratio{instance="m1",job="vendure"}': 1,
         'heap_ratio{instance="m2",job="vendure"}': 2,
@@ -121,6 +125,9 @@ async def test_a_process_that_falls_silent_has_ended():
 
     intake.clock.advance(2)
     await intake.taking._tidy()
+    assert list(intake.numbers("vendure_process_info")) == [
+        'vendure_process_info{instance="m2",job="vendure",role="server"}'
+    ]
     assert intake.numbers("postgres_connection_pool_size", "heap_ratio") == {
         'heap_ratio{instance="m2",job="vendure"}': 2,
         'postgres_connection_pool_size{state="total"}': 3,
@@ -347,7 +354,7 @@ async def test_a_series_of_which_nothing_was_recorded_has_ended():
         one["dataPoints"][0]["flags"] = 1  # type: ignore[index]  # JSON
     found = await taken(intake, counts(point(None, k="v"), point(2)), gone, pool)
 
-    assert {series for series in found if "vendure_telemetry" not in series} == {
+    assert {series for series in found if not series.startswith("vendure_")} == {
         'm_total{instance="m1", job="vendure"}'
     }
     await taken(intake, counts(point(8, k="v")))

@@ -71,6 +71,21 @@ FROM (
     FROM payment WHERE <newest payments> state <> 'Created'
 ) ranked WHERE place <= 10 GROUP BY 1;
 
+-- query: vendure_payments_overall
+-- needs: payment
+-- failing_orders: Orders in a row for which paying failed, by whatever method: those since the last attempt that succeeded.
+-- newest_failed: Failed ones among the newest ten attempts to pay, of all methods together.
+WITH newest AS (
+    SELECT id, "orderId", "createdAt", state IN ('Declined', 'Error') AS failed
+    FROM payment WHERE <newest payments> state <> 'Created'
+), succeeded AS (
+    SELECT coalesce(max("createdAt"), '-infinity') AS at FROM newest WHERE NOT failed
+)
+SELECT (SELECT count(DISTINCT "orderId") FROM newest, succeeded
+        WHERE failed AND "createdAt" > succeeded.at AND "createdAt" > localtimestamp - interval '1 day') AS failing_orders,
+       (SELECT count(*) FILTER (WHERE failed)
+        FROM (SELECT failed FROM newest ORDER BY "createdAt" DESC, id DESC LIMIT 10) latest) AS newest_failed;
+
 -- query: vendure_payments_of_order
 -- needs: payment
 -- highest: The most failed attempts to pay for one order within an hour: many are somebody who tries cards.
