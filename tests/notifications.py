@@ -31,7 +31,7 @@ def notification(kind: Kind = Kind.FIRING, number: int = 0, **fields: Any) -> No
         kind=kind,
         severity="critical",
         title="Orders fail",
-        lines=("Now: 12.5 %, the limit is 10 %.", "Since 03:12 JST, for 5 min."),
+        lines=("Now: 12.5 % (limit: 10 %).", "Since 03:12 JST, for 5 min."),
         facts=(Fact("Priority", "P1"),),
         links=(Link("Runbook", "https://wiki.example/orders"),),
         at=NIGHT + timedelta(minutes=5 + number),

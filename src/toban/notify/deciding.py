@@ -151,8 +151,8 @@ class _Deciding:
         Give each alert that may be told a thread: the one that speaks of it, one with the same key, or a new one.
 
         A thread is named after the first alert that could be told, so that it has the same name after a restart.
-        What explains an alert that was told before it belongs to that one's thread: one cause is one incident, whichever
-        is seen first.
+        What explains an alert that was told before it belongs to that one's thread: one cause is one incident,
+        whichever is seen first.
         """
         by_key = self._keys()
         spoken_of = {name for thread in self.threads.values() for name in thread.members}

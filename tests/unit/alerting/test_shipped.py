@@ -92,6 +92,17 @@ def test_every_rule_says_what_to_do_in_both_languages():
             assert rule.severity in {"critical", "warning", "info"}
 
 
+def test_a_value_is_told_in_words_unless_it_is_yes_or_no():
+    """
+    The bare result of an expression says nothing at night: a message leaves out 0 and 1 alone.
+    """
+    for group in shipped():
+        for rule in group.alerts:
+            query = re.sub(r"or 0 \* \w+ > 0", "", rule.query.text)
+            yes_or_no = re.search(r"== [01]\b", query) and not re.search(r"[<>]=? *[\d.]", query)
+            assert "value" in rule.annotations or yes_or_no or rule.name == "worker_silent", rule.name
+
+
 @pytest.mark.parametrize("name", ORIGINAL)
 def test_the_originals_rules_keep_their_names_times_and_words(name):
     """

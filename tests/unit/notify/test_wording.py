@@ -64,7 +64,7 @@ def test_one_alert_says_how_bad_since_when_and_what_to_do():
     assert found.title == "Orders fail"
     assert found.lines == (
         "Payments are declined.",
-        "Now: 12.5 %, the limit is 10 %.",
+        "Now: 12.5 % (limit: 10 %).",
         "Since 2026-03-02 03:12 JST, for 7 min.",
         "What to do: Look at the payment provider's page.",
     )
