@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -47,6 +48,9 @@ from toban.web.own import About, Overview
 
 log = structlog.get_logger("toban.daemon")
 
+SWITCHING: Final = 0.001
+"""Seconds after which a thread that only computes lets the others have a turn: the loop has the most to do in short."""
+
 FIRST_LOOK: Final = 5
 """How many seconds the greeting waits for targets that are slow to answer."""
 
@@ -86,6 +90,8 @@ async def assembled(
         engine = await stack.enter_async_context(Querying(Engine(store, lookback=metrics.lookback)))
         # Rules are judged in a thread of their own: a question that takes long delays no alert.
         judge = await stack.enter_async_context(Querying(Engine(store, lookback=metrics.lookback)))
+        # And so is how the shop is: it can be told whatever else is asked.
+        examiner = await stack.enter_async_context(Querying(Engine(store, lookback=metrics.lookback)))
         http = await stack.enter_async_context(client())
         tools = Tools(http, clock, meters, Shop(None, None), state=state)
 
@@ -102,6 +108,7 @@ async def assembled(
             store=store,
             engine=engine,
             judge=judge,
+            examiner=examiner,
             recent=recent,
             declines=declines,
             dispatching=dispatching,
@@ -144,6 +151,7 @@ async def serve(
     ``greet`` is called once every target was looked at, or after five seconds.
     """
     spare()
+    sys.setswitchinterval(SWITCHING)
     raise_descriptors()
     os.umask(OTHERS)  # what toban writes is for its own user
     stop = asked_to_stop()

@@ -59,6 +59,7 @@ from toban.web.reloading import Reload
 from toban.web.rules import Rules
 from toban.web.runtime import Runtime
 from toban.web.serving import Serving
+from toban.web.strict import StrictTransport
 from toban.web.uptimerobot import Uptimerobot
 
 AGENT: Final = f"toban/{toban.__version__}"
@@ -102,6 +103,7 @@ class Ground:
     store: Store
     engine: Querying
     judge: Querying
+    examiner: Querying
     recent: Recent
     declines: Declining
     dispatching: Dispatching
@@ -128,7 +130,7 @@ class Ground:
             tools = replace(self.tools, shop=await stack.enter_async_context(lent(settings.shop)))
         watched = before.collecting if before and before.tools is tools else None
         collecting = Collecting(defaults.collectors(settings.collect, settings.shop), self.store, tools, watched)
-        health = Health(*checks(settings.shop), self.engine, clock)
+        health = Health(*checks(settings.shop), self.examiner, clock)
         if before and before.settings.shop.services == settings.shop.services:
             taking = before.taking
         else:
@@ -188,7 +190,10 @@ class Ground:
         answering = Beyond(self.engine, self.asking, self.store.oldest) if self.asking else self.engine
         flags = settings.flags(self.engine.engine.limits)
         runtime = Runtime(self.about.started, flags, self.store, clock, lambda: meters.value(CORRUPTIONS))
-        app = application(own, health, self.engine, answering, self.store, collecting, known, clock, runtime, pushed)
+        app = StrictTransport(
+            application(own, health, self.engine, answering, self.store, collecting, known, clock, runtime, pushed),
+            settings.notify.address or "",
+        )
         alone = metrics_alone(collecting, self.engine, self.store, clock) if self.has_metrics_alone else None
         services = known[len(self.services) :]
         return Generation(

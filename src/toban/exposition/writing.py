@@ -49,13 +49,17 @@ def families(batches: Iterable[Batch]) -> dict[str, Family]:
 
 def page(found: Iterable[Line], known: Mapping[str, Family], format: Format) -> Iterator[str]:
     """
-    Write a page, family by family.
+    Write a page, family by family; what is on it is read at once, and written as far as it is asked for.
 
     https://prometheus.io/docs/instrumenting/exposition_formats/ and the OpenMetrics 1.0 specification.
     """
     grouped: dict[str, list[Line]] = {}
     for line in found:
         grouped.setdefault(family_of(line.labels.name, known), []).append(line)
+    return _page(grouped, known, format)
+
+
+def _page(grouped: Mapping[str, list[Line]], known: Mapping[str, Family], format: Format) -> Iterator[str]:
     for name in sorted(grouped):
         yield from head(name, known, format, grouped)
         if name in known and known[name].type in PARTS:

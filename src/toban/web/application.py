@@ -17,6 +17,7 @@ from toban.web.own import Own
 from toban.web.page import Page
 from toban.web.prometheus import Prometheus
 from toban.web.runtime import Runtime
+from toban.web.turns import Turns
 
 
 def application(
@@ -36,14 +37,15 @@ def application(
 
     ``engine`` answers toban's own questions, ``questions`` those that are asked.
     """
+    turns = Turns()
     return _answering(
         [
             # First what is asked most: routes are tried one after the other.
-            *Prometheus(questions, source, collecting.targets, clock).routes(),
+            *Prometheus(questions, source, collecting.targets, clock, turns).routes(),
             *Page(own).routes(),
             *own.routes(),
             *health_pages.routes(health, services),
-            *Exposing(collecting.newest, engine, source, clock).routes(),
+            *Exposing(collecting.newest, engine, source, clock, turns).routes(),
             *runtime.routes(),
             *more,
         ]
@@ -52,7 +54,7 @@ def application(
 
 def metrics_alone(collecting: Collecting, engine: QueryEngine, source: SeriesSource, clock: Clock) -> Starlette:
     """Return what answers `/metrics` and nothing else."""
-    exposing = Exposing(collecting.newest, engine, source, clock)
+    exposing = Exposing(collecting.newest, engine, source, clock, Turns())
     return _answering([Endpoint("/metrics", exposing.metrics, Permission.PUBLIC)])
 
 

@@ -1,7 +1,7 @@
 """Numbers in the text formats: `/metrics` and `/federate` for a Prometheus to scrape, and `/api/v1/export`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Final, TypeAlias
@@ -13,23 +13,32 @@ from starlette.concurrency import iterate_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from toban.core.answers import Answer
 from toban.core.errors import BadQueryError, TobanError
 from toban.core.labels import NAME, Labels, common
 from toban.core.matching import Match, Matcher
 from toban.core.ports import Clock, QueryEngine, SeriesSource
 from toban.core.samples import Batch, is_absent, is_stale, milliseconds
+from toban.core.sharing import Shared
 from toban.exposition.archive import write
 from toban.exposition.writing import Format, Line, accepted, families, lines, page
 from toban.promql.syntax import selector
 from toban.web.endpoint import Endpoint, Permission
 from toban.web.parameters import FIRST, LAST, Parameters
 from toban.web.prometheus import refused
+from toban.web.turns import Turns
 
 STEP: Final = 15_000
 """Milliseconds between two samples of most series: what an export's size is judged by."""
 
 HELD: Final = 2_000_000
 """How many samples an export holds at once."""
+
+LINES: Final = 200
+"""Lines of a page that are written in one go."""
+
+SENT: Final = 2**16
+"""Bytes of a page that are sent in one go."""
 
 Times: TypeAlias = NDArray[np.int64]
 Values: TypeAlias = NDArray[np.float64]
@@ -45,12 +54,21 @@ class Exposing:
     """
 
     def __init__(
-        self, newest: Callable[[], Sequence[Batch]], engine: QueryEngine, source: SeriesSource, clock: Clock
+        self,
+        newest: Callable[[], Sequence[Batch]],
+        engine: QueryEngine,
+        source: SeriesSource,
+        clock: Clock,
+        turns: Turns,
     ) -> None:
         self._newest = newest
         self._engine = engine
         self._source = source
         self._clock = clock
+        self._turns = turns
+        self._choosing = asyncio.Lock()
+        self._shared = {chosen: Shared(partial(self._rendered, chosen)) for chosen in Format}
+        self._pages: dict[Format, tuple[Sequence[Batch], bytes]] = {}
 
     def routes(self) -> list[Endpoint]:
         """Return the routes."""
@@ -61,10 +79,12 @@ class Exposing:
         ]
 
     async def metrics(self, request: Request) -> Response:
-        """Show toban's own families."""
-        newest = self._newest()
+        """Show toban's own families; the page is written once after each collection, however many ask."""
         chosen = accepted(request.headers.get("accept", ""))
-        return _page(page(lines(newest), families(newest), chosen), chosen)
+        body = await self._shared[chosen].get()
+        pieces = (body[first : first + SENT] for first in range(0, len(body), SENT))
+        headers = {"content-type": chosen.value, "content-length": str(len(body))}
+        return StreamingResponse(self._turns.pieces(pieces), headers=headers)
 
     async def federate(self, request: Request) -> Response:
         """Show what the selectors choose, each series with its newest sample of the last five minutes."""
@@ -73,14 +93,15 @@ class Exposing:
             asked = await Parameters.of(request)
             if not asked.texts("match[]"):
                 raise BadQueryError("no match[] parameter provided")
-            found: dict[object, Line] = {}
             for text in asked.texts("match[]"):
                 selector(text)  # an expression is no selector
-                for line in await self._samples(text):
-                    found[line.labels] = line
+            async with self._choosing:  # one after the other: all at once they would take all the time there is
+                answers = [await self._newest_of(text) for text in asked.texts("match[]")]
+                written = await asyncio.to_thread(self._federated, answers, chosen)
         except TobanError as error:
             return refused(error)
-        return _page(page(found.values(), self._source.families(), chosen), chosen)
+        pieces = self._turns.pieces(_together(written))
+        return StreamingResponse(pieces, headers={"content-type": chosen.value})
 
     async def export(self, request: Request) -> Response:
         """
@@ -127,19 +148,32 @@ class Exposing:
                     found[labels] = group.times[there], values[there]
         return found
 
-    async def _samples(self, text: str) -> list[Line]:
-        """Return the newest sample of each series with its own time."""
-        at = milliseconds(self._clock.now())
-        answer = await self._engine.instant(f"{text}[5m]", at)
-        return [Line(points.labels, points.last, int(points.times[-1])) for points in answer.series]
+    async def _newest_of(self, text: str) -> Answer:
+        """Return the samples of the last five minutes of what a selector chooses."""
+        return await self._engine.instant(f"{text}[5m]", milliseconds(self._clock.now()))
+
+    def _federated(self, answers: Iterable[Answer], chosen: Format) -> Iterator[str]:
+        """Begin a page of the newest sample of each series, with its own time."""
+        found = {
+            points.labels: Line(points.labels, points.last, int(points.times[-1]))
+            for answer in answers
+            for points in answer.series
+        }
+        return page(found.values(), self._source.families(), chosen)
+
+    async def _rendered(self, chosen: Format) -> bytes:
+        """Write the page of toban's own families, unless nothing was collected since it was written last."""
+        newest = tuple(self._newest())
+        known, body = self._pages.get(chosen, ((), b""))
+        if known != newest or not body:
+            written = await asyncio.to_thread(lambda: page(lines(newest), families(newest), chosen))
+            body = "".join([piece async for piece in self._turns.pieces(_together(written))]).encode()
+            self._pages[chosen] = newest, body
+        return body
 
 
-def _page(written: Iterable[str], chosen: Format) -> Response:
-    return StreamingResponse(_pieces(written), headers={"content-type": chosen.value})
-
-
-async def _pieces(written: Iterable[str]) -> AsyncIterator[str]:
+def _together(written: Iterable[str]) -> Iterator[str]:
     """Return a page some lines at a time: in one piece, a large one would hold the loop."""
     rest = iter(written)
-    while piece := "".join(islice(rest, 200)):
+    while piece := "".join(islice(rest, LINES)):
         yield piece

@@ -1,7 +1,7 @@
 """The HTTP API of Prometheus: https://prometheus.io/docs/prometheus/latest/querying/api/."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import chain, islice
@@ -24,6 +24,7 @@ from toban.web.json import Json
 from toban.web.leaving import while_there
 from toban.web.parameters import FIRST, LAST, Parameters
 from toban.web.points import array, large, listed, plain, seconds
+from toban.web.turns import Turns
 
 CODES: Final = {"bad_data": 400, "execution": 422, "timeout": 503, "canceled": 499, "internal": 500, "not_found": 404}
 
@@ -42,11 +43,13 @@ class Prometheus:
         source: SeriesSource,
         targets: Callable[[], Sequence[Target]],
         clock: Clock,
+        turns: Turns,
     ) -> None:
         self._engine = engine
         self._source = source
         self._targets = targets
         self._clock = clock
+        self._turns = turns
 
     def routes(self) -> list[Endpoint]:
         """Return the routes."""
@@ -78,7 +81,7 @@ class Prometheus:
         at = asked.time("time", milliseconds(self._clock.now()))
         with _naming("query"):
             answer = await self._engine.instant(asked.text("query"), at, patience=asked.length("timeout"))
-        return _streamed(answer, asked.limit())
+        return self._streamed(answer, asked.limit())
 
     async def query_range(self, asked: Parameters) -> Response:
         """Answer an expression over a range of times."""
@@ -88,7 +91,7 @@ class Prometheus:
         width = round(step / timedelta(milliseconds=1))
         with _naming("query"):
             answer = await self._engine.range(asked.text("query"), start, end, width, patience=asked.length("timeout"))
-        return _streamed(answer, asked.limit())
+        return self._streamed(answer, asked.limit())
 
     async def series(self, asked: Parameters) -> Response:
         """Answer which series there are."""
@@ -152,6 +155,15 @@ class Prometheus:
         with _naming("query"):
             return well(pretty(asked.text("query")))
 
+    def _streamed(self, answer: Answer, limit: int) -> Response:
+        """Return an answer: at once where it is small, else piece by piece."""
+        written = large(_written(answer, limit))
+        first, second = next(written), next(written, None)
+        if second is None:
+            return Response(first, media_type="application/json")
+        pieces = self._turns.pieces(chain([first, second], written))
+        return StreamingResponse(pieces, media_type="application/json")
+
 
 @contextmanager
 def _naming(parameter: str) -> Iterator[None]:
@@ -205,21 +217,6 @@ def _target(target: Target) -> Mapping[str, Any]:
         "scrapeInterval": written(timedelta(seconds=target.every)),
         "scrapeTimeout": written(timedelta(seconds=target.every)),
     }
-
-
-def _streamed(answer: Answer, limit: int) -> Response:
-    """Return an answer: at once where it is small, else piece by piece."""
-    written = large(_written(answer, limit))
-    first, second = next(written), next(written, None)
-    if second is None:
-        return Response(first, media_type="application/json")
-    return StreamingResponse(_with_pauses(chain([first, second], written)), media_type="application/json")
-
-
-async def _with_pauses(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
-    for piece in pieces:
-        yield piece
-        await asyncio.sleep(0)  # a fast reader would never make the loop turn
 
 
 def _written(answer: Answer, limit: int) -> Iterator[bytes]:

@@ -13,6 +13,7 @@ from toban.health.answering import Health
 from toban.health.checks import Part, Unknown, heap
 from toban.health.figures import FIGURES, Unit, Value
 from toban.instruments.sources import NUMBERS, missing
+from toban.promql.replies import Reply
 from toban.promql.syntax import parse
 from toban.web.words import LANGUAGES, words
 
@@ -27,6 +28,9 @@ class Answering:
         value = next((value for part, value in self.answers.items() if part in query), None)
         series = () if value is None else (Points(Labels(), np.array([at]), np.array([float(value)])),)
         return Answer(Shape.VECTOR, series)
+
+    async def replies(self, queries, at):
+        return [Reply(await self.instant(queries[0], at))]
 
 
 HEAP = heap(["vendure-server"], 250, Part.HEALTH)

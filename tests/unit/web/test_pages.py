@@ -1,15 +1,21 @@
 """Health, /metrics, /federate, the first page, and who may see them."""
 
+import asyncio
 import re
 from collections.abc import Iterator
 
+import httpx2
 import pytest
+from starlette.responses import PlainTextResponse
 
 from tests.unit.web.conftest import NOW
 from toban.core.alerts import Acknowledgement, Alert, Status
 from toban.core.labels import Labels
 from toban.core.ports import Condition
-from toban.web import page
+from toban.exposition import writing
+from toban.exposition.writing import Format
+from toban.web import exposing, page
+from toban.web.strict import StrictTransport
 from toban.web.words import LANGUAGES, spoken, words
 
 
@@ -221,3 +227,37 @@ async def test_what_is_not_there_is_not_found(client):
     response = await client.get("/nope")
     assert (response.status_code, response.text) == (404, "404 page not found\n")
     assert (await client.post("/metrics")).status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "strict"),
+    [
+        ("https://toban.example", "toban.example", True),
+        ("https://toban.example:8443/x", "TOBAN.example:8443", True),
+        ("https://toban.example", "127.0.0.1:9119", False),
+        ("http://toban.example", "toban.example", False),
+        ("", "localhost", False),
+    ],
+)
+async def test_a_public_name_of_https_is_asked_by_https_alone(address, host, strict):
+    async def app(scope, receive, send):
+        await PlainTextResponse("well")(scope, receive, send)
+
+    transport = httpx2.ASGITransport(StrictTransport(app, address))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as asking:
+        found = await asking.get("/", headers={"host": host})
+    assert found.headers.get("strict-transport-security") == ("max-age=31536000" if strict else None)
+
+
+async def test_metrics_are_written_once_for_each_collection(client, monkeypatch):
+    """
+    However many ask, and in both formats.
+    """
+    written = []
+    monkeypatch.setattr(exposing, "page", lambda *given: written.append(given[-1]) or writing.page(*given))
+    openmetrics = {"accept": "application/openmetrics-text"}
+    found = await asyncio.gather(*(client.get("/metrics") for _ in range(20)))
+    found += await asyncio.gather(*(client.get("/metrics", headers=openmetrics) for _ in range(20)))
+    assert len({it.text for it in found}) == 2
+    assert all(int(it.headers["content-length"]) == len(it.content) for it in found)
+    assert written == [Format.TEXT, Format.OPENMETRICS]

@@ -12,6 +12,7 @@ from toban.promql.testing import MemorySource
 from toban.web.access import Trusted
 from toban.web.points import text_of
 from toban.web.prometheus import Prometheus
+from toban.web.turns import Turns
 
 SECONDS = AT // 1000
 
@@ -189,7 +190,7 @@ async def test_a_query_ends_when_its_client_leaves():
             finally:
                 ended.set()
 
-    app = Trusted(Starlette(routes=Prometheus(Slow(), MemorySource(), list, FakeClock()).routes()))
+    app = Trusted(Starlette(routes=Prometheus(Slow(), MemorySource(), list, FakeClock(), Turns()).routes()))
     messages = asyncio.Queue()
     messages.put_nowait({"type": "http.request", "body": b"", "more_body": False})
     scope = {"type": "http", "method": "GET", "path": "/api/v1/query", "query_string": b"query=up", "headers": []}
