@@ -20,6 +20,9 @@ from toban.core.redaction import address_shown
 PATIENCE = 130
 """Seconds: a little more than the longest a query may take."""
 
+LARGEST = 256 * 2**20
+"""Bytes that an answer may have which is read as a whole."""
+
 LARGE = 2**16
 """Bytes of an answer that are read at once."""
 
@@ -63,7 +66,7 @@ def push(path: str, data: Path | None, body: bytes, headers: Mapping[str, str]) 
     Raises ``TobanError`` when none answers, or when it kept nothing.
     """
     with _answered("POST", path, data, body, headers) as (response, where):
-        said = response.read().decode(errors="replace")
+        said = _whole(response, where).decode(errors="replace")
         if response.status not in {204, 400}:
             raise TobanError(f"{where}: answered {response.status}: {said[:200].strip()}")
         return said
@@ -73,7 +76,7 @@ def fetch(path: str, data: Path | None, /, **parameters: str | Sequence[str]) ->
     """Ask the running toban and return its answer in pieces. Raises like `ask`."""
     with _answered("GET", f"{path}?{urlencode(parameters, doseq=True)}", data) as (response, where):
         if response.status != 200:
-            _read(response.read(), response.status, where)
+            _read(_whole(response, where), response.status, where)
         while piece := response.read(LARGE):
             yield piece
 
@@ -81,7 +84,14 @@ def fetch(path: str, data: Path | None, /, **parameters: str | Sequence[str]) ->
 def _exchanged(method: str, target: str, data: Path | None, content: bytes | None) -> Any:
     headers = {} if content is None else {"content-type": "application/json"}
     with _answered(method, target, data, content, headers) as (response, where):
-        return _read(response.read(), response.status, where)
+        return _read(_whole(response, where), response.status, where)
+
+
+def _whole(response: http.client.HTTPResponse, where: str) -> bytes:
+    body = response.read(LARGEST + 1)
+    if len(body) > LARGEST:
+        raise TobanError(f"{where}: the answer has more than {LARGEST} bytes")
+    return body
 
 
 def _read(body: bytes, status: int, where: str) -> Any:

@@ -1,6 +1,7 @@
 """What the network brings: an answer that is not longer than it may be, or why there is none in words that help."""
 
 import asyncio
+import ipaddress
 import os
 import re
 import socket
@@ -8,7 +9,7 @@ import ssl
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import httpx2
 
@@ -98,6 +99,20 @@ async def whole(response: httpx2.Response, most: int) -> bytes:
     return bytes(body)
 
 
+async def beginning(response: httpx2.Response, most: int) -> bytes:
+    """
+    Return the first bytes of the body of an answer that is streamed; the rest is not read.
+
+    Raises ``httpx2.HTTPError``.
+    """
+    body = bytearray()
+    async for piece in unpacked(response):
+        body += piece
+        if len(body) >= most:
+            break
+    return bytes(body[:most])
+
+
 class LateError(TimeoutError):
     """There was no answer in time; the message says how far it came."""
 
@@ -154,6 +169,65 @@ async def silence(host: str, port: int) -> str:
     return HANGS
 
 
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+METADATA: Final = frozenset(
+    {
+        ipaddress.ip_address("fd00:ec2::254"),  # AWS
+        ipaddress.ip_address("fd20:ce::254"),  # Google Cloud
+        ipaddress.ip_address("100.100.100.200"),  # Alibaba Cloud
+        ipaddress.ip_address("192.0.0.192"),  # Oracle Cloud
+    }
+)
+"""Where machines in a cloud learn their own keys, beside the link-local addresses."""
+
+NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+
+
+def is_of_the_machine(text: str) -> bool:
+    """Tell whether an address is link-local or a cloud's metadata service: what concerns one machine alone."""
+    try:
+        found: Address = ipaddress.ip_address(text.strip("[]").partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(found, ipaddress.IPv6Address):
+        inner = found.ipv4_mapped or found.sixtofour
+        if found in NAT64:
+            inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        found = inner or found
+    return found.is_link_local or found in METADATA
+
+
+def _refuse_machine(address: str, request: httpx2.Request) -> None:
+    """Raise ``httpx2.RequestError`` for an address to which no redirect may lead."""
+    if is_of_the_machine(address):
+        raise httpx2.RequestError(
+            f"it leads to {request.url.host}"
+            f"{'' if request.url.host == address.strip('[]') else f' at {address}'}, a link-local or metadata address, "
+            "which no redirect may name",
+            request=request,
+        )
+
+
+def _checking(request: httpx2.Request) -> None:
+    """Have a request that follows a redirect look at the address that it is connected to, before it is sent."""
+    tell = request.extensions.get("trace")
+
+    async def trace(event: str, info: Mapping[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            stream = info["return_value"]
+            peer = stream.get_extra_info("server_addr")
+            try:
+                _refuse_machine(str(peer[0]) if peer else "", request)
+            except httpx2.RequestError:
+                await stream.aclose()
+                raise
+        if tell:
+            await tell(event, info)
+
+    request.extensions = {**request.extensions, "trace": trace}
+
+
 @asynccontextmanager
 async def following(
     client: httpx2.AsyncClient, method: str, url: str, *, redirects: bool = True, **sent: Any
@@ -162,9 +236,12 @@ async def following(
     Ask for a page and lend its answer as a stream, going on to where redirects lead unless they are not wanted.
 
     Another host, port or scheme is told nothing but which page is wanted: what was sent along, headers and body, was
-    meant for the first. What an answer says beside its redirect is not read. Raises ``httpx2.HTTPError``.
+    meant for the first. No redirect leads to a link-local address or a cloud's metadata service, by whatever name: who
+    answers a probe could look there through toban. What an answer says beside its redirect is not read.
+    Raises ``httpx2.HTTPError``.
     """
     request = client.build_request(method, url, **sent)
+    extensions = request.extensions
     for _ in range(REDIRECTS + 1):
         response = await client.send(request, stream=True, follow_redirects=False)
         onward = response.next_request if redirects else None
@@ -179,7 +256,9 @@ async def following(
             if onward.method not in {"GET", "HEAD"}:
                 raise httpx2.RequestError("it leads to another host, which must not get what was sent", request=request)
             kept = {name: value for name, value in onward.headers.items() if name in HARMLESS}
-            onward = client.build_request(onward.method, onward.url, headers=kept, extensions=request.extensions)
+            onward = client.build_request(onward.method, onward.url, headers=kept, extensions=extensions)
+            _refuse_machine(onward.url.host, onward)
+            _checking(onward)
         request = onward
     raise httpx2.TooManyRedirects(f"more than {REDIRECTS} redirects", request=request)
 

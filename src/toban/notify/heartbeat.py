@@ -9,12 +9,15 @@ import structlog
 
 from toban.core.beat import beat
 from toban.core.meters import Meters
-from toban.core.network import reason
+from toban.core.network import in_time, reason
 from toban.core.ports import Clock, Condition
 from toban.core.samples import counter
 from toban.notify.settings import Heartbeat
 
 log = structlog.get_logger("toban.notify")
+
+PATIENCE: Final = 10.0
+"""Seconds in which it must answer."""
 
 BEATS: Final = counter("toban_heartbeats_total", "Heartbeats by how they ended.")
 
@@ -61,8 +64,15 @@ class Beating:
 
     async def _asked(self) -> tuple[str, str]:
         try:
-            response = await self._http.get(self._settings.url)
-        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            # What it says beside its status is not read.
+            async with (
+                in_time(PATIENCE) as progress,
+                self._http.stream(
+                    "GET", self._settings.url, timeout=progress.timeout, extensions={"trace": progress.trace}
+                ) as response,
+            ):
+                pass
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             return "failed", reason(error)
         if not response.is_success:
             return "failed", f"answered {response.status_code}"

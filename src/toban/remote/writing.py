@@ -11,7 +11,7 @@ import structlog
 
 from toban.core.errors import DeliveryError, StoreError
 from toban.core.meters import Meters
-from toban.core.network import reason
+from toban.core.network import beginning, reason
 from toban.core.ports import Clock, Condition, SampleLog
 from toban.core.redaction import address_shown
 from toban.core.retrying import AGAIN, pause, retry_after
@@ -38,7 +38,7 @@ PATIENCE: Final = 30.0
 """Seconds that a request may take."""
 
 SAID: Final = 200
-"""How many characters of an answer are told."""
+"""How many bytes of a refusal are read and told."""
 
 LATE: Final = 120
 """Seconds after which waiting numbers are no longer usual."""
@@ -136,13 +136,16 @@ class Writing:
         Raises ``DeliveryError`` when it may work later.
         """
         try:
-            async with asyncio.timeout(PATIENCE):
-                response = await self._http.post(self._url, content=body, headers=self._headers, timeout=PATIENCE)
+            async with (
+                asyncio.timeout(PATIENCE),
+                self._http.stream("POST", self._url, content=body, headers=self._headers, timeout=PATIENCE) as response,
+            ):
+                if response.is_success:
+                    return ""
+                words = (await beginning(response, SAID)).decode(errors="replace")
         except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError) as error:
             raise DeliveryError(f"remote write: {self._shown}: {reason(error)}") from error
-        if response.is_success:
-            return ""
-        status, said = response.status_code, " ".join(response.text[:SAID].split())
+        status, said = response.status_code, " ".join(words.split())
         trouble = f"{self._shown} answered {status}{f': {said}' if said else ''}"
         # A wrong address or key is no fault of these numbers: they wait until somebody mends it.
         if status >= 500 or status in AGAIN or 300 <= status < 400 or status in {401, 403, 404, 405}:

@@ -18,7 +18,7 @@ from toban.collect.terminus import complaint
 from toban.collect.tools import Tools
 from toban.core.errors import BadQueryError, CollectError
 from toban.core.matching import expression
-from toban.core.network import NO_CONNECTION, NO_NAME, Progress, following, in_time, reason, unpacked
+from toban.core.network import NO_CONNECTION, NO_NAME, Progress, beginning, following, in_time, reason
 from toban.core.ports import Clock
 from toban.core.samples import gauge
 from toban.core.section import Address, Body, Duration, Secret
@@ -136,7 +136,6 @@ class Http(Collector):
         # A new connection each time: an old one would hide what customers meet.
         headers = {"connection": "close", **{name: value.get_secret_value() for name, value in self.headers.items()}}
         sent: dict[str, Any] = {"json": self.body} if isinstance(self.body, dict) else {"content": self.body}
-        body = bytearray()
         async with following(
             client,
             self.method,
@@ -147,11 +146,8 @@ class Http(Collector):
             extensions={"trace": spent.trace},
             **sent,
         ) as response:
-            async for piece in unpacked(response):
-                body += piece
-                if len(body) >= LONGEST:
-                    break
-        return response.status_code, bytes(body[:LONGEST]), response.headers.get("content-type", "")
+            body = await beginning(response, LONGEST)
+        return response.status_code, body, response.headers.get("content-type", "")
 
     def _trouble(self, status: int, body: bytes, media: str) -> str:
         """Say what is not as it should be; what the body says stays out of it, for it may be a customer's."""

@@ -77,7 +77,8 @@ class Apprise(Channel):
 
     def _service(self, apprise: ModuleType) -> Any:
         """Return the service, nothing if the address is none of Apprise's."""
-        # Nothing is kept on disk; no pictures from a public address, no advertisement.
+        # Nothing is kept on disk; no pictures from a public address, no advertisement. What a message carries, keys
+        # among it, goes to the service that was named, and to no other that it names.
         asset = apprise.AppriseAsset(
             app_id="toban",
             app_desc="toban",
@@ -85,6 +86,7 @@ class Apprise(Channel):
             image_url_mask=None,
             storage_mode="memory",
             secure_logging=True,
+            http_redirects=False,
         )
         service = apprise.Apprise(asset=asset)
         return service if service.add(self.url.get_secret_value()) else None

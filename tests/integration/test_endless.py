@@ -1,0 +1,212 @@
+"""Answers without an end, and redirects to where nobody is sent: what servers of others can do to toban."""
+
+import ast
+import asyncio
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import httpx2
+import pytest
+
+import toban
+from tests.fakes import FakeClock
+from tests.integration.looks import lent, look
+from tests.notifications import notification
+from tests.pretend import Pretend, pretending, says
+from toban.cli import asking
+from toban.collect.collectors.http import LONGEST, Http
+from toban.collect.collectors.scrape import Scrape
+from toban.collect.collectors.uptimerobot import Uptimerobot
+from toban.core.errors import CollectError, DeliveryError, TobanError
+from toban.core.meters import Meters
+from toban.core.network import following, is_of_the_machine
+from toban.notify.channel import Tools as NotifyTools
+from toban.notify.channels.apprise import Apprise
+from toban.notify.channels.webhook import Webhook
+from toban.notify.heartbeat import Beating
+from toban.notify.settings import Heartbeat
+from toban.remote.settings import RemoteSettings
+from toban.remote.writing import SAID, Nothing, Writing
+from toban.shop.graphql import GraphqlError, ask
+
+MIB = 2**20
+SECRET = {"authorization": "Bearer hush", "x-key": "hush"}
+
+
+def endless(status: str = "200 OK", *, head: bool = False):
+    """Answer without an end: in the body, or already in the headers."""
+
+    async def answer(request: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 {status}\r\n".encode() + (b"" if head else b"\r\n"))
+        line = b"x-more: " + b"x" * 4_000 + b"\r\n"
+        while True:
+            writer.write(line * 16)
+            await writer.drain()
+
+    return answer
+
+
+@contextmanager
+def at_most(size: int) -> Iterator[None]:
+    """Hold the block to so many bytes of memory at once."""
+    tracemalloc.start()
+    try:
+        yield
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < size, most
+
+
+def beating(server: Pretend, http: httpx2.AsyncClient) -> Beating:
+    settings = Heartbeat(url=f"http://127.0.0.1:{server.port}/ping", every=timedelta(minutes=1))
+    return Beating(settings, lambda: "", http, FakeClock(), Meters())
+
+
+def writing(server: Pretend, http: httpx2.AsyncClient) -> Writing:
+    settings = RemoteSettings(write_url=f"http://127.0.0.1:{server.port}/api/v1/write")
+    return Writing(settings, Nothing(), http, FakeClock(), Meters())
+
+
+@pytest.mark.parametrize("head", [False, True])
+async def test_a_heartbeat_is_no_longer_than_its_status(head):
+    async with pretending(endless(head=head)) as server, httpx2.AsyncClient() as http:
+        one = beating(server, http)
+        with at_most(2 * MIB):
+            await one.once()
+        assert one.health().ok is not head
+
+
+@pytest.mark.parametrize(("status", "wanted"), [("200 OK", ""), ("400 Bad Request", "answered 400: x-more:")])
+async def test_of_remote_writes_answer_as_much_is_read_as_is_told(status, wanted):
+    async with pretending(endless(status)) as server, httpx2.AsyncClient() as http:
+        with at_most(2 * MIB):
+            said = await writing(server, http).send(b"")
+        assert wanted in said
+        assert len(said) < SAID + 100
+
+
+async def test_a_heartbeat_and_remote_write_go_nowhere_else():
+    """
+    Neither follows a redirect: what they carry is meant for the address that was given.
+    """
+    async with pretending(says("", "302 Found", location="/elsewhere")) as server, httpx2.AsyncClient() as http:
+        one = beating(server, http)
+        await one.once()
+        assert one.health().says == "no heartbeat leaves: answered 302"
+        with pytest.raises(DeliveryError, match="answered 302"):
+            await writing(server, http).send(b"")
+        assert len(server.asked) == 2
+
+
+async def test_whatever_a_collector_or_a_channel_asks_is_read_within_bounds():
+    """
+    A page's first megabyte, an exporter's page up to its limit, an API's and the Shop API's answer up to theirs.
+    """
+    async with pretending(endless()) as server, lent() as tools:
+        url = f"http://127.0.0.1:{server.port}/"
+        with at_most(80 * MIB):
+            assert (await look(Http(url=url), tools)).one("probe_http_uncompressed_body_length") == LONGEST
+            with pytest.raises(CollectError, match="more than"):
+                await look(Scrape(url=url), tools)
+            with pytest.raises(CollectError, match="more than"):
+                await look(Uptimerobot(key="hush", api=url), tools)
+            with pytest.raises(GraphqlError, match="more than"):
+                await ask(tools.http, url, "{ x }")
+            with pytest.raises(DeliveryError, match="more than"):
+                await Webhook(name="hook", url=url).send(notification(), {}, NotifyTools(tools.http, tools.clock))
+
+
+async def test_a_command_reads_no_more_than_it_can_show(monkeypatch, tmp_path):
+    async with pretending(endless()) as server:
+        monkeypatch.setenv("TOBAN_URL", f"http://127.0.0.1:{server.port}")
+        monkeypatch.setattr(asking, "LARGEST", MIB)
+        with pytest.raises(TobanError, match="the answer has more than 1048576 bytes"):
+            await asyncio.to_thread(asking.ask, "/api/status", None)
+
+
+WHOLE = {"get", "post", "put", "patch", "delete", "request", "send", "aread", "read", "json", "text", "content"}
+
+
+def test_no_answer_is_read_but_through_what_bounds_it():
+    """
+    Of the shared client only `stream` is used: it reads nothing by itself.
+    """
+    found = []
+    for path in sorted(Path(toban.__file__).parent.rglob("*.py")):
+        if path.parent.name == "demo" or path.match("core/network.py"):
+            continue  # the demo speaks with its own shop
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr in WHOLE:
+                owner = node.value
+                name = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
+                if name in {"http", "_http", "client"}:
+                    found.append(f"{path.name}:{node.lineno}: {ast.unparse(node)}")
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("address", "yes"),
+    [
+        *[(it, True) for it in ("169.254.169.254", "169.254.0.1", "fe80::1", "[fe80::1%eth0]", "fd00:ec2::254")],
+        *[(it, True) for it in ("::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1")],
+        *[(it, True) for it in ("100.100.100.200", "192.0.0.192", "fd20:ce::254")],
+        *[
+            (it, False)
+            for it in ("127.0.0.1", "::1", "10.0.0.1", "fdaa::3", "192.0.2.1", "shop.example", "", "2851995648")
+        ],
+    ],
+)
+def test_what_concerns_one_machine_alone(address, yes):
+    assert is_of_the_machine(address) is yes
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "[fe80::1]", "[fd00:ec2::254]", "[::ffff:169.254.169.254]"])
+async def test_no_redirect_leads_to_a_metadata_service(host):
+    async with (
+        pretending(says("", "302 Found", location=f"http://{host}/latest/meta-data/")) as server,
+        lent() as tools,
+    ):
+        url = f"http://127.0.0.1:{server.port}/"
+        for collector in (Http(url=url), Scrape(url=url)):
+            with pytest.raises(CollectError, match="a link-local or metadata address, which no redirect may name"):
+                await look(collector, tools)
+
+
+async def test_no_redirect_leads_there_by_another_name(monkeypatch):
+    """
+    Where a name leads shows when it is connected to: before the request is sent.
+    """
+    monkeypatch.setattr("toban.core.network.is_of_the_machine", lambda text: text == "127.0.0.1")
+    async with pretending(says("secret")) as inner:
+        onward = says("", "302 Found", location=f"http://localhost:{inner.port}/")
+        async with pretending(onward) as server, httpx2.AsyncClient() as http:
+            with pytest.raises(httpx2.RequestError, match=r"it leads to localhost at 127\.0\.0\.1"):
+                async with following(http, "GET", f"http://127.0.0.1:{server.port}/"):
+                    pass
+        assert inner.asked == []
+
+
+@pytest.mark.parametrize("kind", [Http, Scrape])
+async def test_another_host_gets_no_credentials(kind):
+    async with pretending(says("")) as other:
+        onward = says("", "302 Found", location=f"http://localhost:{other.port}/")
+        async with pretending(onward) as server, lent() as tools:
+            given = {"empty": True} if kind is Http else {}
+            await look(kind(url=f"http://127.0.0.1:{server.port}/", headers=SECRET, **given), tools)
+        assert "hush" in server.asked[0]
+        assert "hush" not in other.asked[0]
+
+
+async def test_apprise_follows_nobody_to_another_host():
+    pytest.importorskip("apprise")
+    async with pretending(says("")) as other:
+        onward = says("", "307 Temporary Redirect", location=f"http://localhost:{other.port}/")
+        async with pretending(onward) as server, lent() as tools:
+            channel = Apprise(name="more", url=f"json://127.0.0.1:{server.port}/?+x-key=hush")
+            with pytest.raises(DeliveryError, match="not delivered"):
+                await channel.send(notification(), {}, NotifyTools(tools.http, tools.clock))
+        assert (len(server.asked), other.asked) == (1, [])
