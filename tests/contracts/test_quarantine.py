@@ -180,7 +180,7 @@ async def test_a_parcel_that_can_not_be_read_does_not_hold_up_those_behind_it(st
 
 async def test_a_change_in_the_feed_that_can_not_be_read_is_passed_over(state, clock):
     """
-    By what reads it, when it is moved; the cursor has gone on.
+    By what reads it, in the transaction in which the cursor goes on.
     """
 
     def story(connection: Connection) -> list[Change]:
@@ -218,3 +218,44 @@ async def test_what_is_skipped_is_told_until_it_is_not_skipped_any_more():
     assert one.health().ok
     await one.look()
     assert (one.health().ok, meters.value(ROWS, source="feed")) == (False, 3)
+
+
+async def test_a_row_is_moved_in_the_transaction_that_could_not_read_it(state):
+    """
+    A crash between the two would have left a change behind the cursor for good, told by nobody.
+    """
+
+    def passed_over(connection: Connection) -> int:
+        feed.subscribe(connection, "notify", from_start=True)
+        feed.tell(connection, TOPIC, {"alert": 5}, AT)
+        changes = feed.unread(connection, "notify")
+        quarantine.readable(connection, feed.FEED, changes, lambda it: Change.read(it.body))
+        feed.advance(connection, "notify", changes[-1].position)
+        return sum(quarantine.counts(connection).values())
+
+    def fails(connection: Connection) -> None:
+        passed_over(connection)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await state.transaction(fails)
+    assert await state.transaction(quarantine.counts) == {}
+    assert await state.transaction(passed_over) == 1
+    assert await state.transaction(quarantine.counts) == {"feed": 1}
+
+
+async def test_what_is_kept_in_the_place_of_a_row_that_can_not_be_read_stays(state):
+    """
+    The old row is in quarantine, not the new one.
+    """
+    bad = {"thread": "t", "channel": "x", "body": 5, "touched": AT}
+    await state.transaction(lambda connection: connection.execute(insert(book.HANDLE).values(**bad)))
+
+    def instead(connection: Connection) -> None:
+        assert book.handle(connection, "t", "x") == {}
+        book.keep_handle(connection, "t", "x", {"ts": "1.2"}, AT)
+
+    await state.transaction(instead)
+    assert await state.transaction(lambda connection: book.handle(connection, "t", "x")) == {"ts": "1.2"}
+    (kept,) = await state.transaction(quarantine.rows)
+    assert '"body": "5"' in kept.content

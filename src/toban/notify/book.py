@@ -18,13 +18,14 @@ from sqlalchemy import (
     update,
 )
 
+from toban.core.isolation import Failure
 from toban.notify.channel import Attempt, Handle
 from toban.notify.damping import Heard
 from toban.notify.deciding import Note, Picture
 from toban.notify.matching import matchers
 from toban.notify.muting import Silence
 from toban.notify.threads import Thread
-from toban.state.quarantine import readable
+from toban.state.quarantine import Found, is_kept, move, readable
 from toban.state.tables import Id, Json, Moment, SafeString, metadata
 
 HEARD: Final = Table(
@@ -108,6 +109,15 @@ def save(connection: Connection, before: Picture, after: Picture) -> None:
     """Write what differs between two pictures."""
     _save(connection, HEARD, HEARD.c.fingerprint, before.heard, after.heard)
     _save(connection, THREAD, THREAD.c.id, before.threads, after.threads)
+
+
+def set_aside(connection: Connection, failures: Iterable[Failure], now: datetime) -> None:
+    """Move threads that can't be decided about to the quarantine; one that is there by its name only ends."""
+    for it in failures:
+        if is_kept(connection, THREAD.name, it.item):
+            connection.execute(delete(THREAD).where(THREAD.c.id == it.item))
+        else:
+            move(connection, [Found(THREAD, {"id": it.item}, it.error)], now)
 
 
 def _save(

@@ -8,7 +8,7 @@ back, so that `toban why` can answer. What fails with one alert, thread, silence
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from toban.core.alerts import Alert, Status
@@ -21,9 +21,6 @@ from toban.notify.routing import Routing, Taken, Timing
 from toban.notify.settings import NotifySettings
 from toban.notify.threads import Thread, thread_id
 from toban.notify.wording import Wording, local, unworded, worded
-
-T = TypeVar("T")
-
 
 SOON: Final = timedelta(milliseconds=1)
 """When to decide again at the earliest."""
@@ -46,6 +43,11 @@ class Picture:
     heard: Mapping[str, Heard] = field(default_factory=dict)
     threads: Mapping[str, Thread] = field(default_factory=dict)
 
+    def without(self, threads: Iterable[str]) -> "Picture":
+        """Return it without some threads."""
+        gone = set(threads)
+        return replace(self, threads={name: it for name, it in self.threads.items() if name not in gone})
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -53,6 +55,7 @@ class Decision:
     What to send, the picture afterwards, notes by fingerprint, and when to decide again at the latest.
 
     ``failures`` are the items that were left out because deciding about them failed; they stay in the picture.
+    ``unreadable`` are threads among them that can't be read at all: they do not stay, and their alerts begin anew.
     """
 
     messages: Sequence[Notification]
@@ -60,6 +63,7 @@ class Decision:
     notes: Mapping[str, Sequence[Note]]
     again: datetime | None
     failures: Sequence[Failure] = ()
+    unreadable: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +105,14 @@ class _Deciding:
                 if not isolation.failed("alert", name):
                     self.heard[name] = calmed(heard, now, self.flapping)
         self.threads: dict[str, Thread] = {}
+        self.left_out: dict[str, Thread] = {}
+        self.unreadable = set(picture.threads)
         for name, thread in picture.threads.items():
             with isolation.item("thread", name):
                 thread.check(now)
-                if not isolation.failed("thread", name):
-                    self.threads[name] = thread
+                self.unreadable.remove(name)
+                # What fails stays as it is, and so do its alerts.
+                (self.left_out if isolation.failed("thread", name) else self.threads)[name] = thread
         self.ways: dict[str, list[Taken]] = {}
         self.notes: dict[str, list[Note]] = {}
         self.held: dict[str, str] = {}
@@ -124,15 +131,21 @@ class _Deciding:
                 self.dedupe_and_send(thread)
         self.forget()
         # What was left out is tried again the next time.
-        heard = {**self.left_out("alert", self.before.heard), **self.heard}
-        threads = {**self.left_out("thread", self.before.threads), **self.threads}
+        failed = {name: it for name, it in self.before.heard.items() if self.isolation.failed("alert", name)}
         return Decision(
-            self.messages, Picture(heard, threads), self.notes, self.again(), failures=self.isolation.failures
+            self.messages,
+            Picture({**failed, **self.heard}, {**self.left_out, **self.threads}),
+            self.notes,
+            self.again(),
+            failures=self.isolation.failures,
+            unreadable=frozenset(self.unreadable),
         )
 
-    def left_out(self, part: str, items: Mapping[str, T]) -> dict[str, T]:
-        """Return those of some items that failed."""
-        return {name: it for name, it in items.items() if self.isolation.failed(part, name)}
+    @property
+    def spoken_of(self) -> set[str]:
+        """The alerts that belong to a thread already."""
+        threads = [*self.threads.values(), *self.left_out.values()]
+        return {name for thread in threads for name in thread.members}
 
     def note(self, name: str, stage: str, says: str) -> None:
         """Leave a note for an alert."""
@@ -155,7 +168,7 @@ class _Deciding:
         whichever is seen first.
         """
         by_key = self._keys()
-        spoken_of = {name for thread in self.threads.values() for name in thread.members}
+        spoken_of = self.spoken_of
         for name, heard in sorted(self.heard.items(), key=lambda it: (it[1].since, it[0])):
             if name in spoken_of or heard.alert.status is not Status.FIRING or self._quiet(name):
                 continue
@@ -394,7 +407,7 @@ class _Deciding:
 
     def forget(self) -> None:
         """Let go of alerts that have been over for long and are spoken of nowhere."""
-        spoken_of = {name for thread in self.threads.values() for name in thread.members}
+        spoken_of = self.spoken_of
         for name, heard in list(self.heard.items()):
             with self.isolation.item("alert", name):
                 if name not in spoken_of and forgotten(heard, self.now):

@@ -21,11 +21,12 @@ from toban.notify.channel import Channel, Tools
 from toban.notify.damping import hear
 from toban.notify.deciding import Decision, House, Note, Picture, decide, suppressed
 from toban.notify.lanes import Lane
+from toban.notify.lasting import PART, LastingFailures
 from toban.notify.muting import Silence
 from toban.notify.notices import silence_ends
 from toban.notify.notification import Notification
 from toban.notify.parcels import lane_of, reroute
-from toban.state import feed, spool
+from toban.state import feed, quarantine, spool
 from toban.state.door import State
 from toban.state.quarantine import readable
 
@@ -98,6 +99,7 @@ class Dispatching:
         self._overheard = 0
         self._trouble = ""
         self._pruned: datetime | None = None
+        self._lasting = LastingFailures()
 
     def _set_lanes(self, channels: Mapping[str, Channel], tools: Tools) -> None:
         """Make a lane for each channel; one whose channel is as it was goes on."""
@@ -207,6 +209,7 @@ class Dispatching:
         self._picture = self._stored = taken.decision.after
         self._silences, self._notes = taken.silences, dict(taken.decision.notes)
         self._state.quarantine.report(self.name, [*taken.failures, *taken.decision.failures])
+        self._lasting.note(taken.decision.failures, now)
         for lane in self.lanes.values():
             lane.direct.clear()
         self._left.clear()
@@ -243,12 +246,22 @@ class Dispatching:
         told = readable(connection, feed.FEED, alerts, lambda change: Change.read(change.body))
         isolation = Isolation()
         picture = heard(self._picture, told, self.house, isolation)
+        errors = {it.item: it.error for it in isolation.failures}
+        for change in told:
+            if error := errors.get(name := _name(change)):
+                quarantine.keep(connection, feed.FEED.name, name, change.body(), error, now)
         decision = decide(self.house, picture, silences, now)
+        unreadable = [it for it in decision.failures if it.part == PART and it.item in decision.unreadable]
+        lasting = self._lasting.lasting(decision.failures, now)
+        book.set_aside(connection, [*unreadable, *lasting], now)
+        # What could not be read may have begun anew under the same name.
+        stored = self._stored.without(it.item for it in (*unreadable, *lasting))
+        decision = replace(decision, after=decision.after.without(it.item for it in lasting))
         unsent = [*self._left, *(message for lane in self.lanes.values() for message in lane.direct)]
         notices = self._notices(connection, silences, decision.after, now, isolation)
         for message in [*unsent, *decision.messages, *notices]:
             self._put(connection, message, now)
-        book.save(connection, self._stored, decision.after)
+        book.save(connection, stored, decision.after)
         news = [
             (name, note)
             for name, notes in decision.notes.items()
@@ -285,7 +298,9 @@ class Dispatching:
 
     def _decide_from_memory(self, now: datetime) -> datetime:
         decision = decide(self.house, self._picture, self._silences, now)
-        self._picture = decision.after
+        # Set aside they are when state is back.
+        kept = {name: self._picture.threads[name] for name in decision.unreadable}
+        self._picture = replace(decision.after, threads={**kept, **decision.after.threads})
         self._state.quarantine.report(self.name, decision.failures)
         for message in decision.messages:
             if message.receiver in self.lanes:
@@ -385,10 +400,14 @@ def heard(picture: Picture, changes: Iterable[Change], house: House, isolation: 
     """Return the picture with changes taken in, one after the other."""
     found = dict(picture.heard)
     for change in changes:
-        with isolation.item("change", change.alert.name):
+        with isolation.item("change", _name(change)):
             name = change.alert.fingerprint
             found[name] = hear(found.get(name), change, house.settings.flapping)
     return replace(picture, heard=found)
+
+
+def _name(change: Change) -> str:
+    return f"{change.alert.name} {change.alert.fingerprint} {change.at.isoformat()}"
 
 
 def fallback_of(name: str, channels: Mapping[str, Channel], chosen: str) -> str:

@@ -79,34 +79,38 @@ class State:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
 
     def _transact(self, work: Callable[[Connection], T]) -> T:
-        for attempt in range(1, TRIES + 1):
+        attempt, moves = 1, True
+        while True:
+            unreadable: list[Found] = []
             try:
                 with self._database.begin() as connection:
-                    connection.info.pop(quarantine.FOUND, None)
+                    connection.info[quarantine.FOUND] = unreadable
+                    connection.info[quarantine.MOVED] = self._clock.now() if moves else None
                     result = work(connection)
-                    unreadable = connection.info.pop(quarantine.FOUND, ())
             except (OperationalError, InterfaceError, StateError) as error:
                 if attempt < TRIES and isinstance(error, OperationalError) and self._database.collided(error):
+                    attempt += 1
+                    continue
+                if unreadable and moves:
+                    # It may be readable all the same, as on a full disk: what can't be read stays and is left out.
+                    log.warning("not put in quarantine", error=str(error).splitlines()[0])
+                    self._database.after_trouble()
+                    moves = False
                     continue
                 self._failed(error)
                 self._database.after_trouble()
                 raise StateError(self._trouble) from error
             self._well()
             if unreadable:
-                self._set_aside(unreadable)
+                self._report(unreadable, moved=moves)
             return result
-        raise AssertionError("the last attempt returns or raises")
 
-    def _set_aside(self, unreadable: Sequence[Found]) -> None:
-        """Move what could not be read to the quarantine; where that can't be written, it stays and is left out."""
-        left = [Failure(it.table.name, it.name, it.error) for it in unreadable]
-        try:
-            with self._database.begin() as connection:
-                quarantine.move(connection, unreadable, self._clock.now())
-            left = []
-        except Exception as error:
-            log.warning("not put in quarantine", error=f"{type(error).__name__}: {error}".splitlines()[0])
-            self._database.after_trouble()
+    def _report(self, unreadable: Sequence[Found], *, moved: bool) -> None:
+        if moved:
+            for it in unreadable:
+                what = {"table": it.table.name, "row": it.name, "error": it.error}
+                log.error("a row can't be read: it is put in quarantine", **what)
+        left = [] if moved else [Failure(it.table.name, it.name, it.error) for it in unreadable]
         self.quarantine.report(self.name, left)
 
     def _failed(self, error: Exception) -> None:

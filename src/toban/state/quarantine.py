@@ -1,7 +1,7 @@
 """
 The quarantine: rows of state that can't be read, and items that are skipped because processing them fails.
 
-A reader goes through `readable`. A row that it can't read is left out; after the transaction it is moved to the table
+A reader goes through `readable`. A row that it can't read is left out, and in the same transaction moved to the table
 ``quarantine`` as it is, counted and reported: one row never ends the process, and nothing is deleted. Where state can't
 be written the row stays where it is, and is left out again.
 """
@@ -43,6 +43,8 @@ SKIPPED: Final = counter("toban_skipped_items_total", "Items that were skipped b
 
 FOUND: Final = "toban.unreadable"
 """Under what the rows that a transaction could not read are noted in ``connection.info``."""
+MOVED: Final = "toban.moved"
+"""Under what stands there when they are moved; nothing where they stay."""
 
 LOOK_EVERY: Final = timedelta(seconds=15)
 REMEMBERED: Final = timedelta(minutes=15)
@@ -67,6 +69,10 @@ class Found:
         return " ".join(str(value) for value in self.key.values())
 
 
+class NotMovedError(StateError):
+    """A row that can't be read could not be moved either."""
+
+
 @dataclass(frozen=True, slots=True)
 class Quarantined:
     """A row in quarantine: where it was, its content as text, and why it could not be read."""
@@ -83,9 +89,11 @@ def readable(connection: Connection, table: Table, rows: Iterable[R], read: Call
     """
     Return what ``read`` makes of each row; leave out those of which it makes nothing but an exception.
 
-    ``rows`` have the fields of the table's primary key. ``read`` only reads: it has no effects.
+    ``rows`` have the fields of the table's primary key. ``read`` only reads: it has no effects. Raises
+    ``NotMovedError``: the transaction begins anew then, and leaves such rows where they are.
     """
     found: list[T] = []
+    unreadable: list[Found] = []
     for row in rows:
         try:
             if isinstance(row, tuple):
@@ -93,7 +101,14 @@ def readable(connection: Connection, table: Table, rows: Iterable[R], read: Call
             found.append(read(row))
         except Exception as error:
             key = {column.name: getattr(row, column.name) for column in table.primary_key}
-            connection.info.setdefault(FOUND, []).append(Found(table, key, _says(error)))
+            unreadable.append(Found(table, key, _says(error)))
+    if unreadable:
+        connection.info.setdefault(FOUND, []).extend(unreadable)
+        if (now := connection.info.get(MOVED)) is not None:
+            try:
+                move(connection, unreadable, now)
+            except Exception as error:
+                raise NotMovedError(_says(error)) from error
     return found
 
 
@@ -118,11 +133,14 @@ def move(connection: Connection, found: Iterable[Found], now: datetime) -> None:
         raw = [cast(column, Text).label(column.name) for column in one.table.columns]
         row = connection.execute(select(*raw).where(*chosen)).mappings().first()
         if row is not None:
-            log.error(
-                "a row can't be read: it is put in quarantine", table=one.table.name, row=one.name, error=one.error
-            )
             keep(connection, one.table.name, one.name, dict(row), one.error, now)
             connection.execute(delete(one.table).where(*chosen))
+
+
+def is_kept(connection: Connection, source: str, key: str) -> bool:
+    """Tell whether something is in quarantine already, by where it was and its key."""
+    query = select(QUARANTINE.c.id).where(QUARANTINE.c.source == source, QUARANTINE.c.key == key)
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def rows(connection: Connection, limit: int = 100) -> Sequence[Quarantined]:

@@ -4,15 +4,16 @@ import random
 from datetime import timedelta
 
 import pytest
+import sqlalchemy
 from structlog.testing import capture_logs
 
 from tests.fakes import FakeClock
 from tests.judged import BEGAN, DOWN, loaded
 from tests.posted import RECEIVERS, Killed, Life, Receiver, is_over, moods
 from toban.core.errors import StateError
-from toban.notify import book
+from toban.notify import book, deciding, dispatching
 from toban.notify.muting import Silence
-from toban.state import spool
+from toban.state import quarantine, spool
 
 DAY = 86_400
 
@@ -391,3 +392,96 @@ def _deadly(life, chance, clock, calm):
         return result
 
     life.state.transaction = transaction
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """The threads about which can't be decided while they are in this set."""
+    found, sound = set(), deciding._Deciding.dedupe_and_send
+
+    def refuse(self, thread):
+        if thread.id in found:
+            raise ZeroDivisionError
+        sound(self, thread)
+
+    monkeypatch.setattr(deciding._Deciding, "dedupe_and_send", refuse)
+    return found
+
+
+async def test_a_group_that_fails_at_every_decision_is_set_aside_and_its_alerts_begin_anew(
+    tmp_path, receivers, failing
+):
+    """
+    After five minutes in which it is reported, tried again, and stays as it was; then it is in quarantine, and that is
+    reported until somebody has looked. Again and again it is kept there once.
+    """
+    life = Life(DOWN, loaded('up{job="web"} 1x4 0x2000', step="15s"), tmp_path, FakeClock())
+    await life.until(at(180))
+    (before,) = life.dispatching.picture.threads.values()
+    failing.add(before.id)
+    await life.until(at(180 + 240))
+    assert list(life.dispatching.picture.threads.values()) == [before]
+    assert f"thread {before.id} is skipped: ZeroDivisionError" in life.state.quarantine.health().says
+    await life.until(at(180 + 1200))
+    await life.state.quarantine.look()
+    assert "(1 of notify_thread)" in life.state.quarantine.health().says
+    (kept,) = await life.state.transaction(quarantine.rows)
+    assert (kept.key, kept.error) == (before.id, "ZeroDivisionError: ")
+    assert before.title in kept.content
+    failing.clear()
+    await life.until(at(180 + 1500))
+    assert [it.kind.value for _, it in receivers["slack"].got] == ["firing", "firing"]
+    await life.close()
+
+
+async def test_a_group_that_fails_for_a_while_goes_on(tmp_path, receivers, failing):
+    life = Life(DOWN, loaded('up{job="web"} 1x4 0x30 1x2000', step="15s"), tmp_path, FakeClock())
+    await life.until(at(180))
+    (one,) = life.dispatching.picture.threads
+    for end in (400, 650):
+        failing.add(one)
+        await life.until(at(end))
+        failing.clear()
+        await life.until(at(end + 30))
+    await life.until(at(1500))
+    assert {it.thread for _, it in receivers["slack"].got} == {one}
+    assert is_over([it.kind.value for _, it in receivers["slack"].got])
+    assert await life.state.transaction(quarantine.counts) == {}
+    await life.close()
+
+
+async def test_a_group_that_can_not_be_read_is_set_aside_at_once(tmp_path, receivers):
+    """
+    Its alerts are told in a new one; what stood in its place is kept.
+    """
+    clock = FakeClock()
+    life = Life(DOWN, loaded('up{job="web"} 1x4 0x2000', step="15s"), tmp_path, clock)
+    await life.until(at(180))
+    await life.close()
+
+    def spoil(connection):
+        connection.execute(
+            sqlalchemy.text("""UPDATE notify_thread SET body = REPLACE(body, '"channels": [', '"channels": [5,')""")
+        )
+
+    life = Life(DOWN, loaded('up{job="web"} 1x4 0x2000', step="15s"), tmp_path, clock)
+    await life.state.transaction(spoil)
+    await life.until(at(300))
+    (kept,) = await life.state.transaction(quarantine.rows)
+    assert (kept.source, "[5," in kept.content) == ("notify_thread", True)
+    assert [it.kind.value for _, it in receivers["slack"].got] == ["firing", "firing"]
+    assert len(life.dispatching.picture.threads) == 1
+    await life.close()
+
+
+async def test_a_change_that_can_not_be_taken_in_is_kept(tmp_path, receivers, monkeypatch):
+    """
+    The cursor passes over it: in the same transaction it is put in quarantine.
+    """
+    life = Life(DOWN, loaded('up{job="web"} 0x100', step="15s"), tmp_path, FakeClock())
+    monkeypatch.setattr(dispatching, "hear", lambda *_: 1 / 0)
+    await life.until(at(120))
+    (kept, *_) = await life.state.transaction(quarantine.rows)
+    assert (kept.source, kept.error) == ("feed", "ZeroDivisionError: division by zero")
+    assert "web is down" in kept.content
+    await life.close()
