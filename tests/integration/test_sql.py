@@ -71,8 +71,20 @@ async def test_labels_and_numbers_are_read_by_the_names_of_columns(server: serve
         ("SELECT i AS label_i, 1 AS value FROM generate_series(1, 2000) AS i", "more than 1000 rows"),
         ("SELECT period AS label_period FROM rebate", "no column holds a number"),
         ("DELETE FROM rebate RETURNING 1 AS value", "syntax error"),
-        ("SELECT 1 AS value); DELETE FROM rebate; SELECT (1", "read-only"),
+        ("SELECT 1 AS value); DELETE FROM rebate; SELECT (1", "multiple commands"),
+        ("SELECT 1 AS value); COMMIT; DELETE FROM rebate; SELECT (1", "multiple commands"),
+        ("WITH gone AS (DELETE FROM rebate RETURNING 1 AS value) SELECT value FROM gone", "top level"),
         ("SELECT 1 AS value FROM pg_sleep(20)", "it took too long"),
+        ("WITH RECURSIVE a(n) AS (SELECT 1 UNION ALL SELECT n FROM a) SELECT count(*) AS value FROM a", "too long"),
+        ("SELECT i AS label_i, 1 AS value FROM generate_series(1, 1000000) AS i", "more than 1000 rows"),
+        ("SELECT repeat('x', 10000000) AS label_x, 1 AS value", "a row has more than 8192 bytes"),
+        ("SELECT i AS label_i, repeat('%', 9000) AS label_x FROM generate_series(1, 900) AS i", "more than 8192 bytes"),
+        ("SELECT 'a' AS label_x, 'b' AS label_x, 2 AS value", "two columns are called 'label_x'"),
+        ('SELECT 1 AS "値"', "column '値' makes no metric name"),
+        ("SELECT 1 AS value, 'x' AS \"label_チーム\"", "column 'label_チーム' makes no label name"),
+        ("SELECT 1 AS value, 'x' AS label_instance", "the label instance is the target's own"),
+        ("SELECT 1 AS value, 'x' AS label_", "column 'label_' makes no label name"),
+        ("SELECT 1 AS value, 'x' AS label___name__", "column 'label___name__' makes no label name"),
     ],
 )
 async def test_a_metric_that_fails_costs_its_own_numbers_only(
@@ -94,6 +106,27 @@ async def test_a_metric_that_fails_costs_its_own_numbers_only(
     assert [line["what"] for line in logs if line["log_level"] == "warning"] == ["shop_bad"]
     with psycopg.connect(server.address("rebates")) as other:
         assert other.execute("SELECT count(*) FROM rebate").fetchone() == (3,)
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        ("'NaN'::float", "nan"),
+        ("'-Infinity'::numeric", "-inf"),
+        ("1e400::numeric", "inf"),
+        ("NULL::int", ""),
+        ("5 % 3", "2"),
+    ],
+)
+async def test_odd_numbers_are_read_as_they_are(server: servers.Postgres, value: str, number: str) -> None:
+    """
+    What is not known is left out.
+    """
+    metric = {"name": "shop_odd", "help": "Odd.", "query": f"SELECT {value} AS value"}
+    async with lent(database=server.address("rebates")) as tools:
+        seen = await look(Sql.model_validate({"kind": "sql", "metrics": [metric, REBATES]}), tools)
+    assert seen.trouble == ""
+    assert [f"{it:g}" for it in seen.get("shop_odd", {}).values()] == ([number] if number else [])
 
 
 async def test_each_metric_has_its_own_pace(server: servers.Postgres) -> None:

@@ -144,7 +144,8 @@ def samples_of(
     for column in columns:
         if columns.count(column) > 1:
             raise CollectError(f"two columns are called {column!r}: name them apart")
-        if column.startswith(LABEL) and not LABEL_NAME.fullmatch(column.removeprefix(LABEL)):
+        label = column.removeprefix(LABEL)
+        if column.startswith(LABEL) and (not LABEL_NAME.fullmatch(label) or label.startswith("__")):
             raise CollectError(f"column {column!r} makes no label name")
     found: dict[tuple[Family, Labels], Sample] = {}
     for row in rows:

@@ -1,9 +1,10 @@
 """A shop's own numbers, read by SQL from its database."""
 
 import asyncio
+from collections.abc import Container
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, PrivateAttr, field_validator
 
@@ -17,6 +18,11 @@ from toban.core.samples import Sample
 from toban.core.section import Duration, Section
 from toban.shop.database import KNOWN_AFTER, Database, DatabaseError
 from toban.shop.lending import Shop
+
+ROW_BYTES: Final = 8_192
+"""Bytes of a row's text: labels and numbers are short."""
+
+TOO_LONG: Final = f"a row has more than {ROW_BYTES} bytes: labels are short, and numbers shorter"
 
 
 class Metric(Section):
@@ -48,16 +54,26 @@ class Metric(Section):
     @property
     def bounded(self) -> str:
         """
-        The query, and no more rows than show that there are too many.
+        The query, whose parameter is how many rows it may bring; rows longer than numbers need make it fail.
 
-        The brackets keep what is no SELECT out by mistake; whoever writes the configuration could still close them.
-        What guards the shop is the role, which only reads.
+        The brackets keep what is no SELECT out by mistake. With a parameter it is one statement, whoever closes them:
+        nothing ends the transaction, which only reads. What guards the shop is the role, which only reads too.
         """
-        query = self.query.strip().removesuffix(";")
-        return f"SELECT * FROM (\n{query}\n) AS metric LIMIT {self.limit + 1}"  # noqa: S608  # the configuration's own query
+        query = self.query.strip().removesuffix(";").replace("%", "%%")
+        # Not a constant: PostgreSQL would work it out, and fail, before it sees a row.
+        refused = f"('{TOO_LONG}' || left(metric::text, 0))::int = 0"
+        long = f"pg_column_size(metric) > {ROW_BYTES} OR octet_length(metric::text) > {ROW_BYTES}"
+        fits = f"CASE WHEN {long} THEN {refused} ELSE true END"
+        return f"SELECT * FROM (\n{query}\n) AS metric WHERE {fits} LIMIT %s"  # noqa: S608  # the configuration's own query
 
-    def samples(self, columns: list[str], rows: list[tuple[object, ...]]) -> tuple[Sample, ...]:
-        """Return the numbers of an answer. Raises ``CollectError`` when they can't be this metric's."""
+    def samples(self, columns: list[str], rows: list[tuple[object, ...]], target: Container[str]) -> tuple[Sample, ...]:
+        """
+        Return the numbers of an answer. Raises ``CollectError`` when they can't be this metric's.
+
+        ``target`` are the labels that all numbers of this target have already.
+        """
+        if own := next((it for it in columns if it.startswith(LABEL) and it.removeprefix(LABEL) in target), None):
+            raise CollectError(f"column {own!r}: the label {own.removeprefix(LABEL)} is the target's own")
         if len(rows) > self.limit:
             raise CollectError(f"more than {self.limit} rows: group them, or raise `limit` if they are wanted")
         numbers = [column for column in columns if not column.startswith(LABEL)]
@@ -133,13 +149,14 @@ class Sql(Collector):
         """Ask for one metric. Raises ``DatabaseError`` when there is no database to ask."""
         try:
             async with database.looking() as cursor:
-                await cursor.execute(metric.bounded)
+                await cursor.execute(metric.bounded, (metric.limit + 1,))
                 columns, rows = [column.name for column in cursor.description or ()], await cursor.fetchall()
-            answered = Answered(now, metric.samples(columns, rows))
+            answered = Answered(now, metric.samples(columns, rows, self.target))
         except CollectError as error:
             if isinstance(error, DatabaseError) and error.lost:
                 self._answers.clear()
                 raise
-            answered = Answered(now, trouble=f"{metric.name}: {error}")
+            said = TOO_LONG if TOO_LONG in str(error) else str(error)
+            answered = Answered(now, trouble=f"{metric.name}: {said}")
         self._answers[metric.name] = answered
         self._told.note(self.name, metric.name, answered.trouble)
