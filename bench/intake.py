@@ -105,7 +105,7 @@ async def with_http(name: str, bodies: list[tuple[bytes, int]], type_: str) -> N
         listening.listen()  # whoever comes before the server is ready waits
         running = asyncio.create_task(server.serve([listening.dup()]))
         reader, writer = await asyncio.open_connection(*listening.getsockname())
-    head = f"POST /v1/traces HTTP/1.1\r\nHost: toban\r\nContent-Type: {type_}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = f"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: {type_}\r\nTransfer-Encoding: chunked\r\n\r\n"
     pace = Pace()
     pacing = asyncio.create_task(pace.run())
     lengths = []

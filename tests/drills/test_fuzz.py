@@ -74,7 +74,15 @@ KNOWN: dict[str, list[bytes]] = {
         b"\n\n{}\n",
     ],
     "traces": [b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x0b" * 5_000, b"\x0a\x7f" * 2_000],
-    "query": [("query=" + quote("#\r1" + "+1" * 6_500)).encode(), b"query=up[1y:100ms]", b"query=%FF&time=%00"],
+    "query": [
+        ("query=" + quote("#\r1" + "+1" * 6_500)).encode(),
+        b"query=up[1y:100ms]",
+        b"query=%FF&time=%00",
+        b"query=up&time=9223372036854775808",
+        b"query=up&limit=" + b"9" * 5_000,
+    ],
+    "query_range": [b"query=up&start=0&end=1e300&step=15", b"query=up&start=-9223372036854775809&end=0&step=15"],
+    "series": [b"match[]=up&start=1e300"],
 }
 """What ended toban, made it answer 500, or could have."""
 

@@ -28,6 +28,8 @@ COMMENT_LENGTH: Final = 2_000
 """Characters of who says something, and of what they say."""
 MATCHERS: Final = 100
 """How many matchers a silence may have."""
+SILENCES: Final = 1_000
+"""How many silences there may be that have not ended: each is looked at in each decision."""
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     bindparam,
     delete,
+    func,
     insert,
     select,
     update,
@@ -219,6 +220,11 @@ def keep_silence(connection: Connection, silence: Silence) -> None:
             noticed=False,
         )
     )
+
+
+def many_silences(connection: Connection, now: datetime) -> int:
+    """Return how many silences have not ended."""
+    return int(connection.execute(select(func.count()).where(SILENCE.c.ends > now)).scalar_one())
 
 
 def unnoticed(connection: Connection, before: datetime) -> set[str]:

@@ -43,7 +43,7 @@ from toban.web.alertmanager_wire import (
     source_of,
     time_out,
 )
-from toban.web.alerts import Alerts
+from toban.web.alerts import Alerts, WrongError
 from toban.web.endpoint import JSON, Endpoint, Permission
 from toban.web.json import Json
 
@@ -212,7 +212,11 @@ class Alertmanager:
         body = await body_of(request)
         if not isinstance(body, dict):
             raise RefusedError("the body must be an object", structured=True)
-        kept = await self._alerts.keep(silence_in(body, self._clock.now()), instead_of=str(body.get("id") or ""))
+        made = silence_in(body, self._clock.now())
+        try:
+            kept = await self._alerts.keep(made, instead_of=str(body.get("id") or ""))
+        except WrongError as error:
+            raise RefusedError(str(error)) from error
         if kept is None:
             return Json(f"silence {repaired(str(body['id']))[:100]} not found", 404)
         return Json({"silenceID": kept})

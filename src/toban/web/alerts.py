@@ -185,7 +185,8 @@ class Alerts:
         Keep a silence, and note who made it; return its id, nothing when there is none of the id that it changes.
 
         What Alertmanager changes in place keeps its id: the end and the comment of one that has the same matchers and
-        start. Of another one that still holds or will, the old one ends, and the new one has a new id.
+        start. Of another one that still holds or will, the old one ends, and the new one has a new id. Raises
+        ``WrongError`` where there are too many.
         """
         now = self._clock.now()
 
@@ -199,6 +200,8 @@ class Alerts:
                     made = replace(silence, id=old.id, starts=old.starts if old.active(now) else silence.starts)
                 elif old.ends > now:
                     self._end(connection, old, silence.by, now)
+            if made.id == silence.id and book.many_silences(connection, now) >= bounds.SILENCES:
+                raise WrongError(f"there are {bounds.SILENCES} silences that have not ended: end some of them first")
             book.keep_silence(connection, made)
             facts = {"match": made.says(), "ends": made.ends.isoformat(), "comment": made.comment}
             journal.note(connection, made.by or "somebody", "silenced", now, silence=made.id, **facts)

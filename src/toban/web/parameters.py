@@ -14,8 +14,10 @@ from toban.core.section import duration
 
 FIRST: Final = -(2**53)
 LAST: Final = 2**53
-"""The ends of time for whoever names none."""
+"""The ends of time: for whoever names none, and of what is taken."""
 
+DIGITS: Final = 18
+"""How many a limit may have."""
 
 FIELDS: Final = 10_000
 """How many fields a form may have."""
@@ -55,19 +57,10 @@ class Parameters:
         text = self.text(name)
         if not text and otherwise is not None:
             return otherwise
-        try:
-            return round(float(text) * 1000)
-        except (ValueError, OverflowError):
-            pass  # then it is a date
-        try:
-            at = datetime.fromisoformat(text)
-        except ValueError:
-            at = None
-        if at is None or at.tzinfo is None:
-            raise BadQueryError(
-                f"invalid parameter {_quoted(name)}: cannot parse {_quoted(text)} to a valid timestamp"
-            ) from None
-        return milliseconds(at)
+        at = _time(text)
+        if at is None or not FIRST <= at <= LAST:
+            raise BadQueryError(f"invalid parameter {_quoted(name)}: cannot parse {_quoted(text)} to a valid timestamp")
+        return at
 
     def length(self, name: str) -> timedelta | None:
         """Return a length of time: seconds, or as in PromQL."""
@@ -88,9 +81,22 @@ class Parameters:
         text = self.text("limit")
         if not text:
             return 0
-        if not text.isdecimal():
+        if not text.isdecimal() or len(text) > DIGITS:
             raise BadQueryError('invalid parameter "limit": limit must be a non-negative number')
         return int(text)
+
+
+def _time(text: str) -> int | None:
+    """Return a time in milliseconds; nothing where it is none."""
+    try:
+        return round(float(text) * 1000)
+    except (ValueError, OverflowError):
+        pass  # then it is a date
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return milliseconds(at) if at.tzinfo else None
 
 
 def _quoted(text: str) -> str:
