@@ -26,6 +26,10 @@ class FakeClock:
         self._at += timedelta(seconds=seconds)
         self._seconds += seconds
 
+    def set(self, at: datetime) -> None:
+        """Set the time of day, as somebody sets a machine's clock: no time passes."""
+        self._at = at
+
     async def sleep(self, seconds: float) -> None:
         self.advance(seconds)
         await asyncio.sleep(0)

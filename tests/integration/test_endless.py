@@ -17,6 +17,7 @@ from tests.integration.looks import lent, look
 from tests.notifications import notification
 from tests.pretend import Pretend, pretending, says
 from toban.cli import asking
+from toban.collect.apis import Api
 from toban.collect.collectors.http import LONGEST, Http
 from toban.collect.collectors.scrape import Scrape
 from toban.collect.collectors.uptimerobot import Uptimerobot
@@ -118,6 +119,25 @@ async def test_whatever_a_collector_or_a_channel_asks_is_read_within_bounds():
                 await ask(tools.http, url, "{ x }")
             with pytest.raises(DeliveryError, match="more than"):
                 await Webhook(name="hook", url=url).send(notification(), {}, NotifyTools(tools.http, tools.clock))
+
+
+@pytest.mark.parametrize("head", [False, True])
+async def test_an_api_that_answers_byte_by_byte_is_given_up(head):
+    """
+    Each byte came in time; the answer as a whole did not.
+    """
+
+    async def trickling(request: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n" + (b"" if head else b"\r\n"))
+        while True:
+            writer.write(b"x-a: 1\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+    async with pretending(trickling) as server, lent() as tools:
+        api = Api("Some", "", patience=0.3)
+        with pytest.raises(CollectError, match="it hangs" if head else "the answer did not end in time"):
+            await api.fetch(tools, "asked", "GET", f"http://127.0.0.1:{server.port}/", {})
 
 
 async def test_a_command_reads_no_more_than_it_can_show(monkeypatch, tmp_path):

@@ -8,11 +8,11 @@ import orjson
 
 from toban.collect.tools import Tools
 from toban.core.errors import CollectError, LongAnswerError
-from toban.core.network import reason, whole
+from toban.core.network import in_time, reason, whole
 from toban.core.retrying import retry_after
 
 PATIENCE: Final = 20.0
-"""Seconds that an answer may take."""
+"""Seconds that an answer may take in all."""
 
 LONGEST: Final = 16 * 1024 * 1024
 """Bytes that an answer may have."""
@@ -50,9 +50,17 @@ class Api:
         if now < self._rests:
             raise CollectError(f"{asked}: {self._service} asked for a rest of {self._rests - now:.0f} s more")
         try:
-            async with tools.http.stream(
-                method, url, headers=dict(headers), json=body, timeout=self._patience
-            ) as response:
+            async with (
+                in_time(self._patience) as progress,
+                tools.http.stream(
+                    method,
+                    url,
+                    headers=dict(headers),
+                    json=body,
+                    timeout=progress.timeout,
+                    extensions={"trace": progress.trace},
+                ) as response,
+            ):
                 said = await whole(response, LONGEST)
         except (httpx2.HTTPError, OSError, LongAnswerError) as error:
             raise CollectError(f"{asked}: {reason(error)}") from error

@@ -59,6 +59,8 @@ class Watch:
         self.seen = Target(collector.name, collector.kind, collector.target, collector.every.total_seconds())
         self.newest: tuple[Batch, ...] = ()
         self.looked = asyncio.Event()
+        self.looked_at: float | None = None
+        """When it looked last, on the clock that never jumps."""
         self._sink = sink
         self._tools = tools
         self._layouts: tuple[Layout, ...] = ()
@@ -122,6 +124,7 @@ class Watch:
         except StoreError as error:
             log.debug("not durable yet", error=str(error))
         self.seen = replace(self.seen, at=at, seconds=seconds, samples=count, up=not trouble, trouble=trouble)
+        self.looked_at = self._tools.clock.monotonic()
         self.newest = (about, *standing, *batches)
         self._layouts = tuple({id(batch.layout): batch.layout for batch in (*standing, *batches)}.values())
         self.looked.set()
@@ -214,11 +217,11 @@ class Collecting:
 
     def health(self) -> Condition:
         """Say whether looks still take place; what they find is another question."""
-        now = self._tools.clock.now()
+        now = self._tools.clock.monotonic()
         late = [
             watch.seen.name
             for watch in self.watches
-            if watch.seen.at and (now - watch.seen.at).total_seconds() > 3 * watch.seen.every
+            if watch.looked_at is not None and now - watch.looked_at > 3 * watch.seen.every
         ]
         if late:
             return Condition(False, f"no look for three intervals: {', '.join(late)}")

@@ -55,6 +55,16 @@ class Heard:
             raise ValueError("is unstable and never came or went")
         Status(alert.status)
 
+    def no_later(self, now: datetime) -> Self:
+        """Return it with no time that is still to come: what a clock said that was set back since, was now."""
+        alert = self.alert
+        if alert.status is Status.RESOLVED and alert.ends is not None and alert.ends > now:
+            alert = replace(alert, ends=now)
+        if alert is self.alert and all(at <= now for at in (self.since, *self.flips)):
+            return self
+        flips = tuple(min(flip, now) for flip in self.flips)
+        return replace(self, alert=alert, since=min(self.since, now), flips=flips)
+
     def body(self) -> dict[str, Any]:
         """Return it as plain data."""
         return {

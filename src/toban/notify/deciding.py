@@ -103,7 +103,7 @@ class _Deciding:
             with isolation.item("alert", name):
                 heard.check(now)
                 if not isolation.failed("alert", name):
-                    self.heard[name] = calmed(heard, now, self.flapping)
+                    self.heard[name] = calmed(heard.no_later(now), now, self.flapping)
         self.threads: dict[str, Thread] = {}
         self.left_out: dict[str, Thread] = {}
         self.unreadable = set(picture.threads)
@@ -112,7 +112,7 @@ class _Deciding:
                 thread.check(now)
                 self.unreadable.remove(name)
                 # What fails stays as it is, and so do its alerts.
-                (self.left_out if isolation.failed("thread", name) else self.threads)[name] = thread
+                (self.left_out if isolation.failed("thread", name) else self.threads)[name] = thread.no_later(now)
         self.ways: dict[str, list[Taken]] = {}
         self.notes: dict[str, list[Note]] = {}
         self.held: dict[str, str] = {}

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Self
 
@@ -40,6 +40,12 @@ class Thread:
             Shown(shown)
         # Also raises for a time without a zone.
         _ = self.opened <= now and (self.spoken is None or self.spoken <= now)
+
+    def no_later(self, now: datetime) -> Self:
+        """Return it with no time that is still to come: what a clock said that was set back since, was now."""
+        if self.opened <= now and (self.spoken is None or self.spoken <= now):
+            return self
+        return replace(self, opened=min(self.opened, now), spoken=self.spoken and min(self.spoken, now))
 
     def body(self) -> dict[str, Any]:
         """Return it as plain data."""

@@ -125,7 +125,13 @@ def put(connection: Connection, lane: str, key: str, body: Any, now: datetime, l
 
 
 def claim(connection: Connection, lane: str, now: datetime, lease: timedelta, limit: int = 1) -> list[Parcel]:
-    """Lend the oldest parcels that are due; who does not mark them within the lease loses them to the next."""
+    """
+    Lend the oldest parcels that are due; who does not mark them within the lease loses them to the next.
+
+    What was put by a clock that was set back since is due at once.
+    """
+    ahead = (SPOOL.c.lane == lane) & (SPOOL.c.put > now) & SPOOL.c.lent.is_(False)
+    connection.execute(update(SPOOL).where(ahead).values(put=now, due=now))
     due = select(SPOOL).where(SPOOL.c.lane == lane, SPOOL.c.due <= now, _its_turn()).order_by(SPOOL.c.id).limit(limit)
     parcels = [
         Parcel(row.id, row.lane, row.key, row.body, row.put, now + lease, row.tries + 1, row.line)

@@ -256,3 +256,14 @@ async def test_looks_that_stop_are_noticed(tools):
     assert collecting.health().ok
     tools.clock.advance(timedelta(minutes=2).total_seconds())
     assert collecting.health().says == "no look for three intervals: shop"
+
+
+async def test_a_clock_that_jumps_is_no_look_that_is_missing(tools):
+    """
+    Hours ahead or back: what counts is the clock that never jumps.
+    """
+    collecting = Collecting([Scripted(name="shop", script=([HEAT.sample(1)],))], ListSink(), tools)
+    await look_once(collecting)
+    for hours in (3, -6):
+        tools.clock.set(tools.clock.now() + timedelta(hours=hours))
+        assert collecting.health().ok

@@ -1,6 +1,7 @@
 """From a number that is wrong to a message that arrived, whatever happens between."""
 
 import random
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,10 +10,14 @@ from structlog.testing import capture_logs
 
 from tests.fakes import FakeClock
 from tests.judged import BEGAN, DOWN, loaded
+from tests.notifications import alert, notification
 from tests.posted import RECEIVERS, Killed, Life, Receiver, is_over, moods
 from toban.core.errors import StateError
 from toban.notify import book, deciding, dispatching
+from toban.notify.damping import Heard, Shown
+from toban.notify.deciding import Picture
 from toban.notify.muting import Silence
+from toban.notify.threads import Thread
 from toban.state import quarantine, spool
 
 DAY = 86_400
@@ -485,3 +490,30 @@ async def test_a_change_that_can_not_be_taken_in_is_kept(tmp_path, receivers, mo
     assert (kept.source, kept.error) == ("feed", "ZeroDivisionError: division by zero")
     assert "web is down" in kept.content
     await life.close()
+
+
+async def test_a_clock_that_is_set_back_delays_no_message(tmp_path, receivers):
+    """
+    What was told, put and resolved by a clock that ran ahead lies in the future then; nothing waits for that.
+    """
+    clock = FakeClock()
+    ahead = timedelta(hours=3)
+    life = Life(DOWN, loaded('up{job="web"} 1x800'), tmp_path, clock)
+    await life.until(at(60))
+    now = clock.now()
+    about = alert(starts=now + ahead, fired=now + ahead)
+    thread = Thread("t", "k", ("slack",), about.labels, now + ahead, {about.fingerprint: Shown.FIRING}, 1, now + ahead)
+    over = Heard(about.resolved(now + ahead), now + ahead, (now + ahead,), False, about.fingerprint)
+    picture = Picture({about.fingerprint: over}, {"t": replace(thread, members=frozenset({about.fingerprint}))})
+    waiting = notification(number=0)
+
+    def plant(connection):
+        book.save(connection, Picture(), picture)
+        spool.put(connection, "channel:slack", waiting.key, waiting.body(), now + ahead, waiting.thread)
+
+    await life.state.transaction(plant)
+    await life.close()
+    life = Life(DOWN, loaded('up{job="web"} 1x800'), tmp_path, clock)
+    await life.until(now + timedelta(minutes=10))
+    await life.close()
+    assert [it.kind.value for _, it in receivers["slack"].got] == ["firing", "resolved"]
