@@ -59,7 +59,6 @@ from toban.web.reloading import Reload
 from toban.web.rules import Rules
 from toban.web.runtime import Runtime
 from toban.web.serving import Serving
-from toban.web.strict import StrictTransport
 from toban.web.uptimerobot import Uptimerobot
 
 AGENT: Final = f"toban/{toban.__version__}"
@@ -190,9 +189,9 @@ class Ground:
         answering = Beyond(self.engine, self.asking, self.store.oldest) if self.asking else self.engine
         flags = settings.flags(self.engine.engine.limits)
         runtime = Runtime(self.about.started, flags, self.store, clock, lambda: meters.value(CORRUPTIONS))
-        app = StrictTransport(
-            application(own, health, self.engine, answering, self.store, collecting, known, clock, runtime, pushed),
-            settings.notify.address or "",
+        address = settings.notify.address or ""
+        app = application(
+            own, health, self.engine, answering, self.store, collecting, known, clock, runtime, pushed, address
         )
         alone = metrics_alone(collecting, self.engine, self.store, clock) if self.has_metrics_alone else None
         services = known[len(self.services) :]

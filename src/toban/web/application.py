@@ -17,6 +17,7 @@ from toban.web.own import Own
 from toban.web.page import Page
 from toban.web.prometheus import Prometheus
 from toban.web.runtime import Runtime
+from toban.web.strict import StrictTransport
 from toban.web.turns import Turns
 
 
@@ -31,14 +32,15 @@ def application(
     clock: Clock,
     runtime: Runtime,
     more: Sequence[Endpoint] = (),
+    address: str = "",
 ) -> Starlette:
     """
     Return what answers all requests; ``more`` is what lets numbers and lines in, and shows lines.
 
-    ``engine`` answers toban's own questions, ``questions`` those that are asked.
+    ``engine`` answers toban's own questions, ``questions`` those that are asked. ``address`` is where people reach it.
     """
     turns = Turns()
-    return _answering(
+    app = _answering(
         [
             # First what is asked most: routes are tried one after the other.
             *Prometheus(questions, source, collecting.targets, clock, turns).routes(),
@@ -50,6 +52,8 @@ def application(
             *more,
         ]
     )
+    app.add_middleware(StrictTransport, address=address)
+    return app
 
 
 def metrics_alone(collecting: Collecting, engine: QueryEngine, source: SeriesSource, clock: Clock) -> Starlette:
