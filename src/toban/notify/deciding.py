@@ -307,7 +307,12 @@ class _Deciding:
             return thread.opened + timing.wait
         if kind is Kind.ACKNOWLEDGED:
             return self.now
-        if kind is Kind.FIRING and all(it is Shown.OVER for it in news.values()):
+        if (
+            kind is Kind.FIRING
+            and all(it is Shown.OVER for it in news.values())
+            # What is held back until an end is told does not wait.
+            and not any(source in news for source in self.held.values())
+        ):
             ends = [at for name in news if name in self.heard and (at := self.heard[name].alert.ends) is not None]
             return max([thread.spoken + timing.interval, *(at + PARTLY_OVER for at in ends)])
         if kind is not Kind.REMINDER:
@@ -360,9 +365,10 @@ class _Deciding:
             )
         for name in {*live, *news}:
             self.note(name, "send", f"{kind.value} to {', '.join(thread.channels)} at {self._time(self.now)}")
-        if kind is Kind.RESOLVED:
+        if Shown.OVER in told.values():
             # What it inhibited may be told now.
             self.wake.append(self.now + SOON)
+        if kind is Kind.RESOLVED:
             del self.threads[thread.id]
             return
         if Shown.FIRING in told.values():

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.timelines import BEGAN, Line, alert_of
@@ -284,6 +284,7 @@ def test_looking_more_often_changes_no_message(steps, looks):
     assert played(steps)[0].messages == played(steps, looks=looks)[0].messages
 
 
+@example([(0, "fires", "a"), (0, "fires", "b"), (0, "fires", "c"), (0, "ack", "c"), (11, "ends", "a")])
 @given(STEPS)
 def test_each_thread_that_was_told_of_is_told_its_end(steps):
     """
