@@ -27,7 +27,7 @@ from typing import Any
 import psycopg
 import yaml
 
-from toban.demo.breaking import PARTS
+from toban.demo.faults import PARTS
 from toban.demo.servers import free_port
 
 BEFORE, BROKEN, AFTER = 120, 420, 600

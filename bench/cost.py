@@ -21,10 +21,10 @@ from typing import Literal
 
 import numpy as np
 
-from toban.demo.processes import Mode, Store, store
+from toban.demo.customers import opened, performed
 from toban.demo.servers import free_port
-from toban.demo.shopping import opened, performed
-from toban.demo.traffic import BUSY, script
+from toban.demo.shop_processes import Mode, Store, store
+from toban.demo.traffic_model import BUSY, script
 
 ORDERS = int(sys.argv[1]) if len(sys.argv) > 1 else 200
 BROWSING = {"Catalogue", "Search", "ShowProduct"}

@@ -24,8 +24,8 @@ import numpy as np
 from toban.core.labels import Labels
 from toban.core.samples import Batch, Layout
 from toban.demo.servers import Server, folder, free_port, running
-from toban.remote.protobuf import Encoder
-from toban.remote.wire import HEADERS
+from toban.remote.remote_write_model import HEADERS
+from toban.remote.remote_write_protobuf import Encoder
 
 HOURS, EVERY, STEP = 6, 15_000, 60
 END = time.time_ns() // 1_000_000 // EVERY * EVERY - 60_000

@@ -13,8 +13,8 @@ from statistics import median
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from toban.collect.pages import Pages
-from toban.exposition.reading import Reader
+from toban.collect.exposition_batches import Pages
+from toban.exposition.parser import Reader
 
 TARGET = {"job": "shop", "instance": "127.0.0.1:9100"}
 

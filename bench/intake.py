@@ -13,15 +13,15 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from starlette.applications import Starlette
 
 from toban.core.clock import SystemClock
-from toban.core.meters import Meters
-from toban.instruments.budgets import Budgets
-from toban.intake.nouns import Signal
-from toban.intake.taking import Taking
-from toban.logs.recent import Recent
+from toban.core.metric_registry import Meters
+from toban.ingest.otlp_model import Signal
+from toban.ingest.otlp_receiver import Taking
+from toban.instruments.cardinality import Budgets
+from toban.logs.recent_lines import Recent
 from toban.shop.settings import Services
-from toban.web.access import Access
-from toban.web.doors import Doors
-from toban.web.serving import network
+from toban.web.auth import Access
+from toban.web.http_server import network
+from toban.web.ingest import Doors
 from toban.web.settings import WebSettings
 
 DATA = Path(__file__).parents[1] / "tests" / "data" / "otlp"
@@ -85,7 +85,7 @@ def memory(what: str) -> float:
 
 
 async def without_http(name: str, bodies: list[tuple[bytes, int]], type_: str) -> None:
-    from toban.intake.answers import Encoding
+    from toban.ingest.otlp_response import Encoding
 
     taking, _ = made()
     with counted(f"{name}, without HTTP", sum(many for _, many in bodies)):

@@ -14,10 +14,10 @@ from statistics import median
 import numpy as np
 
 from toban.core.labels import Labels
-from toban.core.matching import Matcher, matches
+from toban.core.matchers import Matcher, matches
 from toban.core.samples import Family, Group
 from toban.promql.engine import Engine
-from toban.promql.limits import Limits
+from toban.promql.query_limits import Limits
 
 HOURS, SCRAPE, STEP = 6, 15_000, 60_000
 END = 1_800_000_000_000

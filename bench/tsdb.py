@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from toban.core.labels import Labels
-from toban.core.matching import Match, Matcher
-from toban.core.meters import Meters
+from toban.core.matchers import Match, Matcher
+from toban.core.metric_registry import Meters
 from toban.core.samples import Batch, Layout, milliseconds
 from toban.tsdb.settings import TsdbSettings
 from toban.tsdb.store import Store

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Final
 
 from tests.fakes import FakeClock, ListLines
-from toban.core.meters import Meters
+from toban.core.metric_registry import Meters
 from toban.core.ports import Declines
-from toban.intake.answers import Answer, Encoding
-from toban.intake.nouns import Signal
-from toban.intake.taking import Taking
+from toban.ingest.otlp_model import Signal
+from toban.ingest.otlp_receiver import Taking
+from toban.ingest.otlp_response import Answer, Encoding
 from toban.shop.settings import Services
 
 FOLDER: Final = Path(__file__).parent / "data" / "otlp"

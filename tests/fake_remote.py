@@ -15,8 +15,8 @@ from urllib.parse import parse_qs
 
 from tests.fake_http import Asked, FakeService, Reply
 from toban.core.labels import Labels
-from toban.remote.protobuf import Decoder
-from toban.remote.wire import HEADERS, WireError
+from toban.remote.remote_write_model import HEADERS, WireError
+from toban.remote.remote_write_protobuf import Decoder
 
 
 class FakeRemote(FakeService):

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from toban.collect.collecting import Collecting
-from toban.core.lines import LogLine
+from toban.collect.service import Collecting
+from toban.core.log_line import LogLine
 from toban.core.samples import Batch, is_stale
 
 

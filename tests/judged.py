@@ -6,19 +6,19 @@ from datetime import timedelta
 from pathlib import Path
 
 from tests.fakes import FakeClock, ListSink
-from toban.alerting.evaluating import Evaluating
-from toban.alerting.groups import Group, read
-from toban.alerting.ledger import Ledger
+from toban.alerting.alert_store import Ledger
+from toban.alerting.rule_file import Group, read
+from toban.alerting.service import Evaluating
 from toban.core.alerts import TOPIC, Change
-from toban.core.meters import Meters
+from toban.core.metric_registry import Meters
 from toban.core.ports import Condition
 from toban.core.samples import milliseconds
 from toban.promql.engine import Engine
-from toban.promql.replies import Reply, replies
-from toban.promql.testing import MemorySource
-from toban.state import feed
-from toban.state.databases import Sqlite
-from toban.state.door import State
+from toban.promql.query_batch import Reply, replies
+from toban.promql.test_runner import MemorySource
+from toban.state import event_log
+from toban.state.backends import Sqlite
+from toban.state.database import State
 
 DOWN = """
 groups:
@@ -106,7 +106,9 @@ BEGAN = FakeClock().now()
 
 
 def _all(connection) -> list[Change]:
-    rows = connection.execute(feed.select(feed.FEED).where(feed.FEED.c.topic == TOPIC).order_by(feed.FEED.c.position))
+    rows = connection.execute(
+        event_log.select(event_log.FEED).where(event_log.FEED.c.topic == TOPIC).order_by(event_log.FEED.c.position)
+    )
     return [Change.read(row.body) for row in rows]
 
 

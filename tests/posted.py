@@ -12,21 +12,21 @@ import httpx2
 
 from tests.fakes import FakeClock, ListSink
 from tests.judged import Asked
-from toban.alerting.evaluating import Evaluating
-from toban.alerting.groups import read
-from toban.alerting.ledger import Ledger
+from toban.alerting.alert_store import Ledger
+from toban.alerting.rule_file import read
+from toban.alerting.service import Evaluating
 from toban.core.errors import DeliveryError, StateError
-from toban.core.meters import Meters
+from toban.core.metric_registry import Meters
 from toban.notify.channel import Channel, Handle, Proof, Tools
-from toban.notify.deciding import House
-from toban.notify.dispatching import Dispatching
 from toban.notify.muting import Inhibiting, Windows
 from toban.notify.notification import Kind, Notification
+from toban.notify.pipeline import House
 from toban.notify.routing import Routing
+from toban.notify.service import Dispatching
 from toban.notify.settings import NotifySettings
-from toban.promql.testing import MemorySource
-from toban.state.databases import Sqlite
-from toban.state.door import State
+from toban.promql.test_runner import MemorySource
+from toban.state.backends import Sqlite
+from toban.state.database import State
 
 
 class Killed(BaseException):

@@ -16,12 +16,12 @@ from contextlib import AbstractContextManager
 import pytest
 
 from tests.needs import need
-from toban.demo import processes, servers
-from toban.demo.ledger import Ledger
-from toban.demo.processes import Mode, Store
+from toban.demo import servers, shop_processes
+from toban.demo.customers import opened, performed
+from toban.demo.ground_truth import Ledger
 from toban.demo.servers import Postgres, Server
-from toban.demo.shopping import opened, performed
-from toban.demo.traffic import BUSY, Habits, script
+from toban.demo.shop_processes import Mode, Store
+from toban.demo.traffic_model import BUSY, Habits, script
 
 __all__ = ["SLOW", "Mode", "Store", "scripted", "store"]
 
@@ -42,7 +42,7 @@ def store(
     need("npm", shutil.which("npm"))
     need("PostgreSQL 18", servers.postgres_in_wheel())
     need("valkey-server", servers.valkey_in_wheel())
-    return processes.store(mode or Mode(), telemetry, postgresql=postgresql, redis=redis, **environment)
+    return shop_processes.store(mode or Mode(), telemetry, postgresql=postgresql, redis=redis, **environment)
 
 
 async def scripted(shop: Store, seed: int, orders: int = 50, habits: Habits = BUSY) -> Ledger:

@@ -13,16 +13,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from toban.core.alerts import Acknowledgement, Alert, Change, Status
+from toban.core.config_types import duration, written
 from toban.core.labels import Labels
-from toban.core.section import duration, written
-from toban.notify.damping import Heard, hear
-from toban.notify.deciding import Decision, House, Picture, decide
-from toban.notify.matching import matchers
+from toban.notify.flap_detection import Heard, hear
+from toban.notify.matcher_syntax import matchers
 from toban.notify.muting import Inhibiting, Silence, Windows
 from toban.notify.notification import Notification
+from toban.notify.notification_group import Thread
+from toban.notify.pipeline import Decision, House, Picture, decide
 from toban.notify.routing import Routing
 from toban.notify.settings import NotifySettings
-from toban.notify.threads import Thread
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 CHANNELS = {"slack": False, "email": False, "pagerduty": True}

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from toban.cli.declared import families
+from toban.cli.metric_catalog import families
 from toban.collect.collector import COLLECTORS
-from toban.instruments.sources import NUMBERS, Source
+from toban.instruments.metric_sources import NUMBERS, Source
 from toban.settings import Settings
-from toban.web.words import words
+from toban.web.i18n import words
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 

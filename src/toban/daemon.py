@@ -15,36 +15,36 @@ import structlog
 from sqlalchemy import Connection
 
 import toban
-from toban.alerting.ledger import Ledger
-from toban.alerting.outside import Outside
-from toban.collect.declines import Declining
+from toban.alerting.alert_store import Ledger
+from toban.alerting.external_alerts import Outside
+from toban.collect.payment_declines import Declining
 from toban.collect.tools import Tools
 from toban.core.clock import SystemClock
 from toban.core.errors import SettingsError, StateError
-from toban.core.memory import giving_back, spare
-from toban.core.meters import Meters
-from toban.core.places import OTHERS, SOCKET, made_private
+from toban.core.lifecycle import Resources, StoppedError, asked_to_stop, together, unless
+from toban.core.malloc_trim import giving_back, spare
+from toban.core.metric_registry import Meters
+from toban.core.paths import OTHERS, SOCKET, made_private
 from toban.core.ports import Clock, Service
-from toban.core.running import Resources, StoppedError, asked_to_stop, together, unless
-from toban.generations import Ground, client, hosts, house, tools_of_channels
-from toban.instruments.budgets import Budgets
-from toban.intake import events
-from toban.logs.recent import Recent
-from toban.notify.dispatching import Dispatching
+from toban.generation import Ground, client, hosts, house, tools_of_channels
+from toban.ingest import business_events
+from toban.instruments.cardinality import Budgets
+from toban.logs.recent_lines import Recent
+from toban.notify.service import Dispatching
 from toban.promql.engine import Engine
-from toban.promql.querying import Querying
-from toban.reloading import Reloading
-from toban.remote.asking import Asking
-from toban.remote.writing import Writing
+from toban.promql.executor import Querying
+from toban.reload import Reloading
+from toban.remote.query_client import Asking
+from toban.remote.remote_write import Writing
 from toban.settings import Settings
-from toban.shop.lending import Shop
-from toban.state import journal
-from toban.state.databases import Database, Postgres, Sqlite
-from toban.state.door import State
+from toban.shop.connections import Shop
+from toban.state import audit_log
+from toban.state.backends import Database, Postgres, Sqlite
+from toban.state.database import State
 from toban.tsdb.store import Store
-from toban.web import serving
+from toban.web import http_server
 from toban.web.listener import raise_descriptors
-from toban.web.own import About, Overview
+from toban.web.status_api import About, Overview
 
 log = structlog.get_logger("toban.daemon")
 
@@ -78,11 +78,11 @@ async def assembled(
     meters = Meters()
     async with Resources() as stack:
         stack.enter_context(occupied(settings.data))
-        network = stack.enter_context(serving.network(settings.web.listen))
-        local = stack.enter_context(serving.local(settings.data / SOCKET))
+        network = stack.enter_context(http_server.network(settings.web.listen))
+        local = stack.enter_context(http_server.local(settings.data / SOCKET))
         alone = None
         if settings.web.metrics:
-            alone = stack.enter_context(serving.network(settings.web.metrics, "web.metrics"))
+            alone = stack.enter_context(http_server.network(settings.web.metrics, "web.metrics"))
         state = await stack.enter_async_context(State(_database(settings), clock, meters))
         metrics, remote = settings.metrics, settings.metrics.remote
         backlog = remote.backlog if remote and remote.write_url else None
@@ -96,13 +96,13 @@ async def assembled(
         tools = Tools(http, clock, meters, Shop(None, None), state=state)
 
         recent = Recent(tools.pushed, Budgets(meters))
-        declines = Declining(state, clock, meters, events.BOOK)
+        declines = Declining(state, clock, meters, business_events.BOOK)
         lent = tools_of_channels(settings, tools)
         dispatching = Dispatching(house(settings), settings.channels, state, lent, clock, meters)
         asking = Asking(remote, http) if remote and remote.query_url else None
         ledger = Ledger(state, settings.data, dispatching.ring, dispatching.urgent)
         ground = Ground(
-            About(clock.now(), str(settings.data), serving.address_of(network)),
+            About(clock.now(), str(settings.data), http_server.address_of(network)),
             tools=tools,
             state=state,
             store=store,
@@ -126,7 +126,7 @@ async def assembled(
         stack.push_async_callback(reloading.close)
         reloading.begin(first)
         await first.evaluating.open()
-        ground.serving = serving.Serving(
+        ground.serving = http_server.Serving(
             first.app,
             settings.web,
             network,
@@ -231,9 +231,9 @@ async def noted(state: State, clock: Clock) -> AsyncIterator[None]:
 
 
 async def _note(state: State, clock: Clock, what: str) -> None:
-    def work(connection: Connection) -> journal.Entry | None:
-        last = journal.newest(connection, 1, who="toban")
-        journal.note(connection, "toban", what, clock.now(), version=toban.__version__)
+    def work(connection: Connection) -> audit_log.Entry | None:
+        last = audit_log.newest(connection, 1, who="toban")
+        audit_log.note(connection, "toban", what, clock.now(), version=toban.__version__)
         return last[0] if last else None
 
     try:

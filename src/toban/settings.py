@@ -14,26 +14,26 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
-from toban.alerting import loading
-from toban.alerting.groups import Group
+from toban.alerting import rule_loader
+from toban.alerting.rule_file import Group
 from toban.alerting.settings import AlertingSettings
 from toban.collect.collector import COLLECTORS, Collector
-from toban.core.addresses import for_libpq
-from toban.core.configuration import Document, Mistake, Place, expand, parse
+from toban.core.config_file import Document, Mistake, Place, expand, parse
+from toban.core.config_types import Duration, Secret, Section, of_scheme, worded, written
+from toban.core.connection_urls import for_libpq
 from toban.core.errors import SettingsError
-from toban.core.kinds import Kinds
-from toban.core.places import CONFIGURATION, data_folder, read_text
-from toban.core.section import Duration, Secret, Section, of_scheme, worded, written
+from toban.core.paths import CONFIGURATION, data_folder, read_text
+from toban.core.plugins import Kinds
 from toban.logs.settings import LogSettings
-from toban.notify import defaults as notify_defaults
+from toban.notify import environment_channels as notify_defaults
 from toban.notify.channel import CHANNELS, Channel
 from toban.notify.routing import CHANNELS as CHANNELS_LABEL
 from toban.notify.routing import unknown
 from toban.notify.settings import NotifySettings
 from toban.promql.engine import LOOKBACK
-from toban.promql.limits import Limits
+from toban.promql.query_limits import Limits
 from toban.remote.settings import RemoteSettings
-from toban.shop.lending import unreadable
+from toban.shop.connections import unreadable
 from toban.shop.settings import ENVIRONMENT, ShopSettings, from_variables
 from toban.tsdb.settings import TsdbSettings
 from toban.web.settings import WebSettings
@@ -138,8 +138,8 @@ def rules(settings: Settings, channels: Collection[str] | None = None) -> list[G
     Raises ``SettingsError`` when some can't be read, or some of your own name a channel that there is not; ``channels``
     are those there are, those of the settings unless given.
     """
-    groups = loading.load(settings.alerting)
-    shipped = {rule.name for group in loading.shipped() for rule in group.rules}
+    groups = rule_loader.load(settings.alerting)
+    shipped = {rule.name for group in rule_loader.shipped() for rule in group.rules}
     known = settings.channels if channels is None else channels
     there = ", ".join(sorted(known)) or "none is configured"
     mistakes = []

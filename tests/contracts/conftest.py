@@ -7,9 +7,9 @@ import pytest
 
 from tests.fakes import FakeClock
 from tests.integration.conftest import postgres
-from toban.core.meters import Meters
-from toban.state.databases import Database, Postgres, Sqlite
-from toban.state.door import State
+from toban.core.metric_registry import Meters
+from toban.state.backends import Database, Postgres, Sqlite
+from toban.state.database import State
 
 __all__ = ["postgres"]
 

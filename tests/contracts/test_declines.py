@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 
-from toban.collect import book
-from toban.collect.declines import Declining
-from toban.core.meters import Meters
-from toban.instruments.families import PAYMENTS_FAILED
-from toban.state import tallies
+from toban.collect import repository
+from toban.collect.payment_declines import Declining
+from toban.core.metric_registry import Meters
+from toban.instruments.metric_families import PAYMENTS_FAILED
+from toban.state import durable_counters
 
 
 async def test_a_provider_s_word_counts_once_and_leaves_the_order_open(state, clock):
@@ -17,7 +17,7 @@ async def test_a_provider_s_word_counts_once_and_leaves_the_order_open(state, cl
     for at in (first, first, first + timedelta(minutes=5)):
         await declining.declined("ABC", "stripe", "Your card was declined.", at)
 
-    counted = await state.transaction(lambda connection: tallies.load(connection, "events", [PAYMENTS_FAILED]))
-    open_ = await state.transaction(book.attempts)
+    counted = await state.transaction(lambda connection: durable_counters.load(connection, "events", [PAYMENTS_FAILED]))
+    open_ = await state.transaction(repository.attempts)
     assert counted.value(PAYMENTS_FAILED, method="stripe", error="declined") == 2
-    assert open_ == {"ABC": book.Attempt("ABC", "stripe", first + timedelta(minutes=5))}
+    assert open_ == {"ABC": repository.Attempt("ABC", "stripe", first + timedelta(minutes=5))}

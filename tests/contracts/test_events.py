@@ -9,9 +9,9 @@ import pytest
 
 from tests.fakes import FakeClock, told
 from toban.collect.collectors.events import Events as Collector
-from toban.core.meters import Meters
-from toban.instruments.budgets import LIMITS, OVER
-from toban.intake.events import KEPT, Events, EventsError, parsed
+from toban.core.metric_registry import Meters
+from toban.ingest.business_events import KEPT, Events, EventsError, parsed
+from toban.instruments.cardinality import LIMITS, OVER
 
 VIEW = {"type": "product_view", "product": "7"}
 

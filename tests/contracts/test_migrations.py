@@ -5,14 +5,14 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import text
 
 from tests.fakes import FakeClock
-from toban.collect import book
-from toban.collect.book import Attempt
-from toban.collect.counting import ORDERS, PAYMENTS
-from toban.core.meters import Meters
-from toban.instruments.families import ORDERS_CREATED, ORDERS_FAILED, PAYMENTS_FAILED
-from toban.state import tallies
-from toban.state.door import State
-from toban.state.schema import migrate
+from toban.collect import repository
+from toban.collect.event_stream import ORDERS, PAYMENTS
+from toban.collect.repository import Attempt
+from toban.core.metric_registry import Meters
+from toban.instruments.metric_families import ORDERS_CREATED, ORDERS_FAILED, PAYMENTS_FAILED
+from toban.state import durable_counters
+from toban.state.database import State
+from toban.state.schema_version import migrate
 
 AT = datetime(2026, 11, 25, tzinfo=UTC)
 
@@ -41,24 +41,24 @@ async def test_what_was_counted_of_the_shop_goes_on_where_it_was(opening, monkey
             connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({values})").bindparams(**row))
 
     with monkeypatch.context() as patched:
-        patched.setattr("toban.state.databases.bring_up_to_date", lambda _: None)
+        patched.setattr("toban.state.backends.bring_up_to_date", lambda _: None)
         async with State(opening(), FakeClock(), Meters()) as state:
             await state.transaction(older)
 
     def newer(connection):
-        totals = {name: tallies.load(connection, name.name, name.families) for name in (ORDERS, PAYMENTS)}
+        totals = {name: durable_counters.load(connection, name.name, name.families) for name in (ORDERS, PAYMENTS)}
         assert totals[ORDERS].value(ORDERS_CREATED, channel="default", customerType="general") == 7
         assert totals[PAYMENTS].value(PAYMENTS_FAILED, method="card", error="declined") == 7
         assert totals[PAYMENTS].value(ORDERS_FAILED, method="card") == 7
         for of in (ORDERS, PAYMENTS):
-            assert book.position(connection, of.name, AT) == book.Position(
+            assert repository.position(connection, of.name, AT) == repository.Position(
                 AT - timedelta(seconds=9), AT, top=4321, floor=3321
             )
-            assert book.seen(connection, of.name) == {"ID": AT}
-        assert book.seen(connection, "declines") == {"ID": AT}
-        assert book.attempts(connection) == {"OPEN": Attempt("OPEN", "card", AT)}
-        book.attempted(connection, Attempt("ID", "card", AT + timedelta(hours=1)))
-        assert "ID" not in book.attempts(connection)  # it has failed, and fails once
+            assert repository.seen(connection, of.name) == {"ID": AT}
+        assert repository.seen(connection, "declines") == {"ID": AT}
+        assert repository.attempts(connection) == {"OPEN": Attempt("OPEN", "card", AT)}
+        repository.attempted(connection, Attempt("ID", "card", AT + timedelta(hours=1)))
+        assert "ID" not in repository.attempts(connection)  # it has failed, and fails once
 
     async with State(opening(), FakeClock(), Meters()) as state:
         await state.transaction(newer)

@@ -9,20 +9,20 @@ from sqlalchemy import Connection, Table, insert, select, text
 
 from tests.fakes import FakeClock
 from tests.notifications import alert, notification
-from toban.alerting import book as alerts
-from toban.alerting.book import Entry
+from toban.alerting import repository as alerts
+from toban.alerting.repository import Entry
 from toban.alerting.states import Standing
-from toban.collect import book as shop
+from toban.collect import repository as shop
 from toban.core.alerts import TOPIC, Acknowledgement, Change
-from toban.core.isolation import Failure
-from toban.core.matching import Match, Matcher
-from toban.core.meters import Meters
-from toban.notify import book
-from toban.notify.damping import Heard
-from toban.notify.deciding import Note, Picture
+from toban.core.item_isolation import Failure
+from toban.core.matchers import Match, Matcher
+from toban.core.metric_registry import Meters
+from toban.notify import repository
+from toban.notify.flap_detection import Heard
 from toban.notify.muting import Silence
-from toban.notify.threads import Thread
-from toban.state import feed, journal, quarantine, spool
+from toban.notify.notification_group import Thread
+from toban.notify.pipeline import Note, Picture
+from toban.state import audit_log, event_log, outbox, quarantine
 from toban.state.quarantine import ROWS, Quarantine
 
 AT = datetime(2026, 11, 25, tzinfo=UTC)
@@ -41,8 +41,8 @@ async def test_a_silence_on_a_label_of_any_name_is_read_as_it_was_kept(state):
 
     def story(connection: Connection) -> list[Silence]:
         for one in kept:
-            book.keep_silence(connection, one)
-        return book.silences(connection)
+            repository.keep_silence(connection, one)
+        return repository.silences(connection)
 
     assert await state.transaction(story) == kept
 
@@ -63,26 +63,26 @@ async def test_every_row_that_is_written_is_read_back(state, word):
     kept = word.replace("\0", "\ufffd")
 
     def story(connection: Connection) -> None:
-        book.save(connection, Picture(), Picture({about.fingerprint: heard}, {"t": thread}))
+        repository.save(connection, Picture(), Picture({about.fingerprint: heard}, {"t": thread}))
         alerts.keep(connection, [Entry(word, about.fingerprint, Standing(about), Change(about, AT, word))])
-        feed.subscribe(connection, "notify", from_start=True)
-        spool.put(connection, "channel:x", word, told.body(), AT, word)
-        journal.note(connection, word, word, AT, fact=word)
-        book.note_trouble(connection, word, word, AT, permanent=False)
-        book.keep_notes(connection, [("f", Note("route", word))], AT)
-        book.keep_handle(connection, "t", word, {word: word}, AT)
+        event_log.subscribe(connection, "notify", from_start=True)
+        outbox.put(connection, "channel:x", word, told.body(), AT, word)
+        audit_log.note(connection, word, word, AT, fact=word)
+        repository.note_trouble(connection, word, word, AT, permanent=False)
+        repository.keep_notes(connection, [("f", Note("route", word))], AT)
+        repository.keep_handle(connection, "t", word, {word: word}, AT)
         shop.attempted(connection, shop.Attempt(word[:90], word, AT))
         shop.remember(connection, "b", {word: AT}, AT)
 
-        assert book.load(connection) == Picture({about.fingerprint: heard}, {"t": thread})
+        assert repository.load(connection) == Picture({about.fingerprint: heard}, {"t": thread})
         assert alerts.load(connection) == {kept: {about.labels: Standing(about)}}
-        assert Change.read(feed.unread(connection, "notify")[0].body) == Change(about, AT, word)
-        (parcel,) = spool.claim(connection, "channel:x", AT, timedelta(minutes=1))
+        assert Change.read(event_log.unread(connection, "notify")[0].body) == Change(about, AT, word)
+        (parcel,) = outbox.claim(connection, "channel:x", AT, timedelta(minutes=1))
         assert type(told).read(parcel.body) == told
-        assert [(entry.who, entry.facts) for entry in journal.newest(connection)] == [(kept, {"fact": word})]
-        assert book.troubles(connection)[kept].says == kept
-        assert book.notes(connection, "f") == [(AT, Note("route", kept))]
-        assert book.handle(connection, "t", word) == {word: word}
+        assert [(entry.who, entry.facts) for entry in audit_log.newest(connection)] == [(kept, {"fact": word})]
+        assert repository.troubles(connection)[kept].says == kept
+        assert repository.notes(connection, "f") == [(AT, Note("route", kept))]
+        assert repository.handle(connection, "t", word) == {word: word}
         assert shop.attempts(connection)[kept[:90]].method == kept
         assert shop.seen(connection, "b") == {kept: AT}
 
@@ -93,12 +93,17 @@ async def test_every_row_that_is_written_is_read_back(state, word):
 SILENCE = {"starts": AT, "ends": AT, "by": "", "comment": "", "updated": AT, "noticed": False}
 Reader = Callable[[Connection], Any]
 PLANTED: list[tuple[Table, dict[str, Any], Reader, Any]] = [
-    (book.HEARD, {"fingerprint": "f", "body": {"alert": {}}}, lambda it: book.load(it).heard, {}),
-    (book.HEARD, {"fingerprint": "f", "body": None}, lambda it: book.load(it).heard, {}),
-    (book.THREAD, {"id": "t", "body": {"id": 5, "told": []}}, lambda it: book.load(it).threads, {}),
-    (book.HANDLE, {"thread": "t", "channel": "x", "body": 5, "touched": AT}, lambda it: book.handle(it, "t", "x"), {}),
-    (book.SILENCE, {"id": "s", "matchers": ['""="x"'], **SILENCE}, book.silences, []),
-    (book.SILENCE, {"id": "s", "matchers": 5, **SILENCE}, book.silences, []),
+    (repository.HEARD, {"fingerprint": "f", "body": {"alert": {}}}, lambda it: repository.load(it).heard, {}),
+    (repository.HEARD, {"fingerprint": "f", "body": None}, lambda it: repository.load(it).heard, {}),
+    (repository.THREAD, {"id": "t", "body": {"id": 5, "told": []}}, lambda it: repository.load(it).threads, {}),
+    (
+        repository.HANDLE,
+        {"thread": "t", "channel": "x", "body": 5, "touched": AT},
+        lambda it: repository.handle(it, "t", "x"),
+        {},
+    ),
+    (repository.SILENCE, {"id": "s", "matchers": ['""="x"'], **SILENCE}, repository.silences, []),
+    (repository.SILENCE, {"id": "s", "matchers": 5, **SILENCE}, repository.silences, []),
     (alerts.ALERT, {"rule": "r", "fingerprint": "f", "body": {"status": "on fire"}}, alerts.load, {}),
 ]
 
@@ -133,11 +138,11 @@ async def test_the_good_rows_beside_a_bad_one_are_read(state):
 
     def plant(connection: Connection) -> None:
         for one in [good[0], silence("s2", Matcher("a", Match.EQUAL, "b")), good[1]]:
-            book.keep_silence(connection, one)
+            repository.keep_silence(connection, one)
         connection.execute(text("UPDATE notify_silence SET matchers = '[\"{\"]' WHERE id = 's2'"))
 
     await state.transaction(plant)
-    assert await state.transaction(book.silences) == good
+    assert await state.transaction(repository.silences) == good
 
 
 async def test_times_of_an_older_toban_are_read_within_the_range(state):
@@ -146,9 +151,9 @@ async def test_times_of_an_older_toban_are_read_within_the_range(state):
     """
 
     def plant(connection: Connection) -> list[Silence]:
-        book.keep_silence(connection, silence("s", Matcher("a", Match.EQUAL, "b")))
+        repository.keep_silence(connection, silence("s", Matcher("a", Match.EQUAL, "b")))
         connection.execute(text("UPDATE notify_silence SET ends = 253402300800000"))
-        return book.silences(connection, AT)
+        return repository.silences(connection, AT)
 
     (found,) = await state.transaction(plant)
     assert found.ends == datetime(2200, 1, 1, tzinfo=UTC)
@@ -160,18 +165,18 @@ async def test_a_parcel_that_can_not_be_read_does_not_hold_up_those_behind_it(st
     """
     sent = []
 
-    async def send(parcel: spool.Parcel) -> None:
+    async def send(parcel: outbox.Parcel) -> None:
         if not isinstance(parcel.body, dict):
-            raise spool.UnreadableParcelError("no message")
+            raise outbox.UnreadableParcelError("no message")
         sent.append(parcel.key)
 
     def put(connection: Connection) -> None:
         for key, body in (("a", 5), ("b", {})):
-            spool.put(connection, "lane", key, body, clock.now(), "line")
+            outbox.put(connection, "lane", key, body, clock.now(), "line")
 
     await state.transaction(put)
-    await spool.work_off(state, "lane", send, clock=clock)
-    tally = await state.transaction(lambda connection: spool.tally(connection, "lane"))
+    await outbox.work_off(state, "lane", send, clock=clock)
+    tally = await state.transaction(lambda connection: outbox.tally(connection, "lane"))
     assert sent == ["b"]
     assert (tally.taken, tally.sent, tally.dropped) == (2, 1, {"unreadable": 1})
     (kept,) = await state.transaction(quarantine.rows)
@@ -184,12 +189,12 @@ async def test_a_change_in_the_feed_that_can_not_be_read_is_passed_over(state, c
     """
 
     def story(connection: Connection) -> list[Change]:
-        feed.subscribe(connection, "notify", from_start=True)
-        feed.tell(connection, TOPIC, {"alert": 5}, clock.now())
-        feed.tell(connection, TOPIC, Change(alert(), AT).body(), clock.now())
-        changes = feed.unread(connection, "notify")
-        feed.advance(connection, "notify", changes[-1].position)
-        return quarantine.readable(connection, feed.FEED, changes, lambda it: Change.read(it.body))
+        event_log.subscribe(connection, "notify", from_start=True)
+        event_log.tell(connection, TOPIC, {"alert": 5}, clock.now())
+        event_log.tell(connection, TOPIC, Change(alert(), AT).body(), clock.now())
+        changes = event_log.unread(connection, "notify")
+        event_log.advance(connection, "notify", changes[-1].position)
+        return quarantine.readable(connection, event_log.FEED, changes, lambda it: Change.read(it.body))
 
     assert await state.transaction(story) == [Change(alert(), AT)]
     assert await state.transaction(quarantine.counts) == {"feed": 1}
@@ -226,11 +231,11 @@ async def test_a_row_is_moved_in_the_transaction_that_could_not_read_it(state):
     """
 
     def passed_over(connection: Connection) -> int:
-        feed.subscribe(connection, "notify", from_start=True)
-        feed.tell(connection, TOPIC, {"alert": 5}, AT)
-        changes = feed.unread(connection, "notify")
-        quarantine.readable(connection, feed.FEED, changes, lambda it: Change.read(it.body))
-        feed.advance(connection, "notify", changes[-1].position)
+        event_log.subscribe(connection, "notify", from_start=True)
+        event_log.tell(connection, TOPIC, {"alert": 5}, AT)
+        changes = event_log.unread(connection, "notify")
+        quarantine.readable(connection, event_log.FEED, changes, lambda it: Change.read(it.body))
+        event_log.advance(connection, "notify", changes[-1].position)
         return sum(quarantine.counts(connection).values())
 
     def fails(connection: Connection) -> None:
@@ -249,13 +254,13 @@ async def test_what_is_kept_in_the_place_of_a_row_that_can_not_be_read_stays(sta
     The old row is in quarantine, not the new one.
     """
     bad = {"thread": "t", "channel": "x", "body": 5, "touched": AT}
-    await state.transaction(lambda connection: connection.execute(insert(book.HANDLE).values(**bad)))
+    await state.transaction(lambda connection: connection.execute(insert(repository.HANDLE).values(**bad)))
 
     def instead(connection: Connection) -> None:
-        assert book.handle(connection, "t", "x") == {}
-        book.keep_handle(connection, "t", "x", {"ts": "1.2"}, AT)
+        assert repository.handle(connection, "t", "x") == {}
+        repository.keep_handle(connection, "t", "x", {"ts": "1.2"}, AT)
 
     await state.transaction(instead)
-    assert await state.transaction(lambda connection: book.handle(connection, "t", "x")) == {"ts": "1.2"}
+    assert await state.transaction(lambda connection: repository.handle(connection, "t", "x")) == {"ts": "1.2"}
     (kept,) = await state.transaction(quarantine.rows)
     assert '"body": "5"' in kept.content

@@ -13,12 +13,12 @@ import toban
 from tests import servers
 from tests.fakes import FakeClock
 from toban.core.errors import StateError
-from toban.core.meters import Meters
-from toban.state import journal
-from toban.state.databases import Postgres
-from toban.state.door import State
-from toban.state.schema import VERSION_TABLE, known
-from toban.state.tables import metadata
+from toban.core.metric_registry import Meters
+from toban.state import audit_log
+from toban.state.backends import Postgres
+from toban.state.column_types import metadata
+from toban.state.database import State
+from toban.state.schema_version import VERSION_TABLE, known
 
 COUNT = Table("count", MetaData(), Column("id", Integer, primary_key=True), Column("n", Integer))
 
@@ -102,16 +102,16 @@ async def test_a_server_that_dies_is_said_and_found_again():
     with servers.postgres() as server:
         async with State(Postgres(server.address("postgres")), FakeClock(), Meters()) as state:
             now = FakeClock().now()
-            await state.transaction(lambda connection: journal.note(connection, "ann", "looked", now))
+            await state.transaction(lambda connection: audit_log.note(connection, "ann", "looked", now))
             server.kill()
             with pytest.raises(StateError, match=r"127\.0\.0\.1/postgres: "):
-                await state.transaction(journal.newest)
+                await state.transaction(audit_log.newest)
             assert not state.health().ok
             server.start()
             # PostgreSQL accepts connections a little before it answers, after a crash.
             while not state.health().ok:
                 try:
-                    found = await state.transaction(journal.newest)
+                    found = await state.transaction(audit_log.newest)
                 except StateError:
                     continue
             assert [entry.who for entry in found] == ["ann"]

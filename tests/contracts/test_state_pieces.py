@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 
 from toban.core.errors import DeliveryError
-from toban.state import feed, journal, spool
+from toban.state import audit_log, event_log, outbox
 
 
 async def test_a_reader_of_the_feed_sees_each_change_once_and_in_order(state, clock):
@@ -13,14 +13,14 @@ async def test_a_reader_of_the_feed_sees_each_change_once_and_in_order(state, cl
     """
 
     def story(connection):
-        feed.tell(connection, "alert", {"n": 0}, clock.now())
-        feed.subscribe(connection, "notify")
+        event_log.tell(connection, "alert", {"n": 0}, clock.now())
+        event_log.subscribe(connection, "notify")
         for n in (1, 2, 3):
-            feed.tell(connection, "alert", {"n": n}, clock.now())
-        first = feed.unread(connection, "notify", limit=2)
-        feed.advance(connection, "notify", first[-1].position)
-        feed.subscribe(connection, "notify")
-        return [change.body["n"] for change in first], [c.body["n"] for c in feed.unread(connection, "notify")]
+            event_log.tell(connection, "alert", {"n": n}, clock.now())
+        first = event_log.unread(connection, "notify", limit=2)
+        event_log.advance(connection, "notify", first[-1].position)
+        event_log.subscribe(connection, "notify")
+        return [change.body["n"] for change in first], [c.body["n"] for c in event_log.unread(connection, "notify")]
 
     assert await state.transaction(story) == ([1, 2], [3])
 
@@ -31,14 +31,14 @@ async def test_the_feed_lets_go_only_of_what_everybody_has_read(state, clock):
     """
 
     def story(connection):
-        feed.subscribe(connection, "slow")
-        feed.subscribe(connection, "quick")
+        event_log.subscribe(connection, "slow")
+        event_log.subscribe(connection, "quick")
         for n in (1, 2):
-            feed.tell(connection, "alert", {"n": n}, clock.now())
-        feed.advance(connection, "quick", 2)
-        feed.advance(connection, "slow", 1)
+            event_log.tell(connection, "alert", {"n": n}, clock.now())
+        event_log.advance(connection, "quick", 2)
+        event_log.advance(connection, "slow", 1)
         later = clock.now() + timedelta(days=60)
-        return feed.prune(connection, later), [c.body["n"] for c in feed.unread(connection, "slow")]
+        return event_log.prune(connection, later), [c.body["n"] for c in event_log.unread(connection, "slow")]
 
     assert await state.transaction(story) == (1, [2])
 
@@ -49,9 +49,9 @@ async def test_the_journal_tells_who_did_what_newest_first(state, clock):
     """
 
     def story(connection):
-        journal.note(connection, "toban", "started", clock.now(), version="1")
-        journal.note(connection, "ann", "silenced", clock.now(), alert="disk")
-        return journal.newest(connection), journal.newest(connection, who="toban")
+        audit_log.note(connection, "toban", "started", clock.now(), version="1")
+        audit_log.note(connection, "ann", "silenced", clock.now(), alert="disk")
+        return audit_log.newest(connection), audit_log.newest(connection, who="toban")
 
     entries, starts = await state.transaction(story)
     assert [(entry.who, entry.what) for entry in entries] == [("ann", "silenced"), ("toban", "started")]
@@ -62,12 +62,12 @@ async def test_the_journal_tells_who_did_what_newest_first(state, clock):
 async def put(state, clock, *keys):
     for key in keys:
         await state.transaction(
-            lambda connection, key=key: spool.put(connection, "ops", key, {"key": key}, clock.now())
+            lambda connection, key=key: outbox.put(connection, "ops", key, {"key": key}, clock.now())
         )
 
 
 async def tally(state):
-    return await state.transaction(lambda connection: spool.tally(connection, "ops"))
+    return await state.transaction(lambda connection: outbox.tally(connection, "ops"))
 
 
 async def test_what_was_sent_is_sent_once(state, clock):
@@ -80,10 +80,10 @@ async def test_what_was_sent_is_sent_once(state, clock):
     async def send(parcel):
         sent.append(parcel.key)
 
-    assert await spool.work_off(state, "ops", send, clock=clock) == 2
-    assert await spool.work_off(state, "ops", send, clock=clock) == 0
+    assert await outbox.work_off(state, "ops", send, clock=clock) == 2
+    assert await outbox.work_off(state, "ops", send, clock=clock) == 0
     assert sent == ["a", "b"]
-    assert await tally(state) == spool.Tally(sent=2)
+    assert await tally(state) == outbox.Tally(sent=2)
 
 
 async def test_a_failure_is_tried_again_later_and_holds_nobody_up(state, clock):
@@ -98,12 +98,12 @@ async def test_a_failure_is_tried_again_later_and_holds_nobody_up(state, clock):
             raise DeliveryError("ops: answered 503", after=30)
         sent.append((parcel.key, parcel.tries))
 
-    await spool.work_off(state, "ops", send, clock=clock)
+    await outbox.work_off(state, "ops", send, clock=clock)
     assert sent == [("b", 1)]
     assert (await tally(state)).waiting == 1
     for _ in range(2):
         clock.advance(30)
-        await spool.work_off(state, "ops", send, clock=clock)
+        await outbox.work_off(state, "ops", send, clock=clock)
     assert sent == [("b", 1), ("a", 3)]
 
 
@@ -116,9 +116,9 @@ async def test_a_permanent_failure_is_dropped_and_counted(state, clock):
     async def send(parcel):
         raise DeliveryError("ops: answered 404", permanent=True)
 
-    await spool.work_off(state, "ops", send, clock=clock)
+    await outbox.work_off(state, "ops", send, clock=clock)
     counted = await tally(state)
-    assert counted == spool.Tally(dropped={"refused": 1})
+    assert counted == outbox.Tally(dropped={"refused": 1})
     assert counted.taken == 1
 
 
@@ -130,16 +130,16 @@ async def test_a_parcel_whose_sender_died_goes_to_the_next(state, clock):
     lease = timedelta(minutes=1)
 
     def claim(connection):
-        return spool.claim(connection, "ops", clock.now(), lease)
+        return outbox.claim(connection, "ops", clock.now(), lease)
 
     [lost] = await state.transaction(claim)
     assert await state.transaction(claim) == []
     clock.advance(61)
     [again] = await state.transaction(claim)
     assert (again.key, again.tries) == ("a", 2)
-    await state.transaction(lambda connection: spool.mark_sent(connection, lost))
-    await state.transaction(lambda connection: spool.mark_sent(connection, again))
-    assert await tally(state) == spool.Tally(sent=1)
+    await state.transaction(lambda connection: outbox.mark_sent(connection, lost))
+    await state.transaction(lambda connection: outbox.mark_sent(connection, again))
+    assert await tally(state) == outbox.Tally(sent=1)
 
 
 async def test_who_is_alone_takes_back_what_a_crash_left_lent(state, clock):
@@ -150,13 +150,13 @@ async def test_who_is_alone_takes_back_what_a_crash_left_lent(state, clock):
 
     def lend(connection):
         for key in ("lent", "rests"):
-            spool.put(connection, "ops", key, {}, now)
-        _, rests = spool.claim(connection, "ops", now, timedelta(minutes=1), limit=2)
-        spool.postpone(connection, rests, now + timedelta(seconds=30), "busy")
+            outbox.put(connection, "ops", key, {}, now)
+        _, rests = outbox.claim(connection, "ops", now, timedelta(minutes=1), limit=2)
+        outbox.postpone(connection, rests, now + timedelta(seconds=30), "busy")
 
     def taken(connection):
-        spool.take_back(connection, "ops", now)
-        return [(it.key, it.tries) for it in spool.claim(connection, "ops", now, timedelta(minutes=1), limit=2)]
+        outbox.take_back(connection, "ops", now)
+        return [(it.key, it.tries) for it in outbox.claim(connection, "ops", now, timedelta(minutes=1), limit=2)]
 
     await state.transaction(lend)
     assert await state.transaction(taken) == [("lent", 2)]
@@ -171,7 +171,7 @@ async def test_a_send_that_hangs_ends_with_its_lease(state, clock):
     async def send(parcel):
         await asyncio.Event().wait()
 
-    await spool.work_off(state, "ops", send, clock=clock, lease=timedelta(milliseconds=10))
+    await outbox.work_off(state, "ops", send, clock=clock, lease=timedelta(milliseconds=10))
     assert (await tally(state)).waiting == 1
 
 
@@ -188,13 +188,13 @@ async def test_a_line_keeps_its_order_and_holds_up_nobody_else(state, clock):
 
     def fill(connection):
         for key, line in (("a1", "a"), ("a2", "a"), ("b1", "b"), ("free", "")):
-            spool.put(connection, "ops", key, {}, clock.now(), line)
+            outbox.put(connection, "ops", key, {}, clock.now(), line)
 
     await state.transaction(fill)
-    await spool.work_off(state, "ops", send, clock=clock)
+    await outbox.work_off(state, "ops", send, clock=clock)
     assert arrived == ["b1", "free"]
     clock.advance(60)
-    await spool.work_off(state, "ops", send, clock=clock)
+    await outbox.work_off(state, "ops", send, clock=clock)
     assert arrived == ["b1", "free", "a1", "a2"]
 
 
@@ -207,21 +207,21 @@ async def test_what_a_parcel_leaves_behind_is_written_with_its_mark(state, clock
     async def send(parcel):
         if parcel.key == "bad":
             raise DeliveryError("no such room", permanent=True)
-        return lambda connection: journal.note(connection, "ops", "sent", clock.now(), key=parcel.key)
+        return lambda connection: audit_log.note(connection, "ops", "sent", clock.now(), key=parcel.key)
 
     def troubled(connection, parcel, error):
         told.append((parcel.key, str(error), error.permanent))
-        spool.put(connection, "other", parcel.key, {}, clock.now())
+        outbox.put(connection, "other", parcel.key, {}, clock.now())
 
     def fill(connection):
         for key in ("bad", "good"):
-            spool.put(connection, "ops", key, {}, clock.now())
+            outbox.put(connection, "ops", key, {}, clock.now())
 
     def look(connection):
-        return [entry.facts["key"] for entry in journal.newest(connection)], spool.waiting(connection, "other").many
+        return [entry.facts["key"] for entry in audit_log.newest(connection)], outbox.waiting(connection, "other").many
 
     await state.transaction(fill)
-    await spool.work_off(state, "ops", send, clock=clock, troubled=troubled)
+    await outbox.work_off(state, "ops", send, clock=clock, troubled=troubled)
     assert told == [("bad", "no such room", True)]
     assert await state.transaction(look) == (["good"], 1)
-    assert await state.transaction(lambda connection: spool.next_due(connection, "ops")) is None
+    assert await state.transaction(lambda connection: outbox.next_due(connection, "ops")) is None

@@ -4,7 +4,7 @@ import pytest
 
 from tests.fakes import told
 from toban.core.samples import counter, gauge, histogram
-from toban.state import tallies
+from toban.state import durable_counters
 
 ORDERS, HEAT, TOTALS = counter("orders_total", ""), gauge("heat", ""), histogram("amount", "", (10, 100))
 
@@ -15,17 +15,19 @@ async def test_what_was_counted_is_there_again(state):
     """
 
     def count(connection):
-        meters = tallies.load(connection, "shop", [ORDERS, HEAT, TOTALS])
+        meters = durable_counters.load(connection, "shop", [ORDERS, HEAT, TOTALS])
         meters.add(ORDERS, 2, channel="default")
         meters.set(HEAT, 7)
         meters.observe(TOTALS, 99.99)
-        tallies.save(connection, "shop", meters)
+        durable_counters.save(connection, "shop", meters)
         return meters
 
     await state.transaction(count)
     await state.transaction(count)
-    meters = await state.transaction(lambda connection: tallies.load(connection, "shop", [ORDERS, HEAT, TOTALS]))
-    other = await state.transaction(lambda connection: tallies.load(connection, "other", [ORDERS]))
+    meters = await state.transaction(
+        lambda connection: durable_counters.load(connection, "shop", [ORDERS, HEAT, TOTALS])
+    )
+    other = await state.transaction(lambda connection: durable_counters.load(connection, "other", [ORDERS]))
 
     assert told(meters.read(1, {})) == {
         'orders_total{channel="default"}': 4,
@@ -45,14 +47,14 @@ async def test_a_transaction_that_fails_counts_nothing(state):
     """
 
     def fail(connection):
-        meters = tallies.load(connection, "shop", [ORDERS])
+        meters = durable_counters.load(connection, "shop", [ORDERS])
         meters.add(ORDERS)
-        tallies.save(connection, "shop", meters)
+        durable_counters.save(connection, "shop", meters)
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         await state.transaction(fail)
-    meters = await state.transaction(lambda connection: tallies.load(connection, "shop", [ORDERS]))
+    meters = await state.transaction(lambda connection: durable_counters.load(connection, "shop", [ORDERS]))
 
     assert meters.value(ORDERS) == 0
 
@@ -63,13 +65,13 @@ async def test_sums_of_money_add_up_as_on_paper(state):
     """
 
     def pay(connection):
-        meters = tallies.load(connection, "shop", [ORDERS])
+        meters = durable_counters.load(connection, "shop", [ORDERS])
         for _ in range(10):
             meters.add(ORDERS, 0.1)
-        tallies.save(connection, "shop", meters)
+        durable_counters.save(connection, "shop", meters)
 
     for _ in range(10):
         await state.transaction(pay)
-    meters = await state.transaction(lambda connection: tallies.load(connection, "shop", [ORDERS]))
+    meters = await state.transaction(lambda connection: durable_counters.load(connection, "shop", [ORDERS]))
 
     assert meters.value(ORDERS) == 10

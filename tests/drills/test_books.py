@@ -11,9 +11,9 @@ import pytest
 from tests.counters import EVERYTHING, answered, falls
 from tests.program import Program, eventually, toban
 from tests.store import SLOW, Mode, Store, scripted, store
-from toban.demo.ledger import Ledger
+from toban.demo.ground_truth import Ledger
 from toban.demo.servers import free_port
-from toban.instruments.errors import fault
+from toban.instruments.error_classes import fault
 
 pytestmark = SLOW
 

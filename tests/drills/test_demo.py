@@ -21,13 +21,13 @@ from tests import servers
 from tests.program import PATIENCE, TOBAN, eventually
 from tests.store import SLOW, Mode, Store, store
 from toban.cli.commands.demo import Progress
-from toban.demo import post, storefront
-from toban.demo.breaking import PARTS, Scene
-from toban.demo.ledger import Ledger
-from toban.demo.running import configured, told
-from toban.demo.shopping import ADD, Traffic, Unanswered, Visitor, opened, performed
+from toban.demo import message_inbox, storefront
+from toban.demo.customers import ADD, Traffic, Unanswered, Visitor, opened, performed
+from toban.demo.faults import PARTS, Scene
+from toban.demo.ground_truth import Ledger
+from toban.demo.run import configured, told
 from toban.demo.storefront import Storefront
-from toban.demo.traffic import NOBODY_CAN_PAY, script
+from toban.demo.traffic_model import NOBODY_CAN_PAY, script
 from toban.settings import settle
 
 pytestmark = SLOW
@@ -227,7 +227,7 @@ def test_the_written_configuration_is_one_that_toban_takes(shop, page):
     """
     import yaml
 
-    with post.opened() as letters:
+    with message_inbox.opened() as letters:
         settled = settle(yaml.safe_load(configured(shop, page, letters, "ja")), {}, "the demo's")
     assert str(settled.shop.shop_api) == shop.shop_api
 

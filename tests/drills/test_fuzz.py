@@ -23,8 +23,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tests.attacks import QUIET, answers
 from tests.program import Program, toban
 from toban.core.labels import Labels
-from toban.remote.protobuf import encode
-from toban.remote.wire import Sample
+from toban.remote.remote_write_model import Sample
+from toban.remote.remote_write_protobuf import encode
 
 MB = 1_000_000
 GROWTH = 30 * MB

@@ -24,7 +24,7 @@ from tools.running import needed, part
 
 from tests.program import eventually
 from tests.store import Mode, scripted, store
-from toban.demo.ledger import Ledger
+from toban.demo.ground_truth import Ledger
 
 MINUTES = int(os.environ.get("IMAGE_MINUTES", "60"))
 MEMORY = 256 * 2**20

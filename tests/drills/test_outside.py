@@ -14,8 +14,8 @@ from tests.pages import Page, serving
 from tests.program import eventually, toban
 from toban.core.labels import Labels
 from toban.core.samples import Batch, Layout
-from toban.remote.protobuf import Encoder
-from toban.remote.wire import HEADERS
+from toban.remote.remote_write_model import HEADERS
+from toban.remote.remote_write_protobuf import Encoder
 
 ENGINES = {"prometheus": servers.prometheus, "victoria": servers.victoria}
 

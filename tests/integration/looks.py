@@ -12,9 +12,9 @@ from pydantic import SecretStr
 from tests.fakes import FakeClock
 from toban.collect.collector import Collector, Look
 from toban.collect.tools import Tools
-from toban.core.meters import Meters
+from toban.core.metric_registry import Meters
+from toban.shop.connections import Shop
 from toban.shop.database import Database
-from toban.shop.lending import Shop
 from toban.shop.redis import Redis
 
 

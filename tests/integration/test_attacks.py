@@ -14,7 +14,7 @@ import pytest
 
 from tests.attacks import SILENCE, asked, connect, held, reset, said, sent, written
 from tests.program import Program, eventually, toban
-from toban.alerting.outside import MOST
+from toban.alerting.external_alerts import MOST
 
 JSON = {"content_type": "application/json"}
 MIB = 2**20

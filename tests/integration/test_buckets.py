@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from tests.fake_http import Asked, FakeService, Reply, broken, busy, half, reset, says
 from tests.fakes import FakeClock
 from tests.integration.looks import lent
-from toban.collect import buckets
-from toban.collect.buckets import Bucket
+from toban.collect import s3
 from toban.collect.collectors.files import Files
+from toban.collect.s3 import Bucket
 from toban.core.errors import CollectError
 from toban.demo.servers import free_port, listening
 
@@ -51,13 +51,13 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
         allow = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}'
         iam.put_user_policy(UserName="toban", PolicyName="read", PolicyDocument=allow)
         key = iam.create_access_key(UserName="toban")["AccessKey"]
-        s3 = boto3.client("s3", endpoint_url=url, **shown)
-        s3.create_bucket(Bucket="shop-assets")
+        storage = boto3.client("s3", endpoint_url=url, **shown)
+        storage.create_bucket(Bucket="shop-assets")
         for number in range(MANY):
-            s3.put_object(
+            storage.put_object(
                 Bucket="shop-assets", Key=f"assets/{number:05} ä+&.jpg", Body=b"12345", ContentType="image/jpeg"
             )
-        s3.put_object(Bucket="shop-assets", Key="other", Body=b"1", ContentType="text/html")
+        storage.put_object(Bucket="shop-assets", Key="other", Body=b"1", ContentType="text/html")
         httpx2.post(f"{url}/moto-api/reset-auth", content="0").raise_for_status()
         yield Storage(url, key["AccessKeyId"], key["SecretAccessKey"])
     finally:
@@ -236,7 +236,7 @@ def test_amazons_own_example_is_signed_as_amazon_does():
         }
     )
     url = "https://examplebucket.s3.amazonaws.com/?max-keys=2&prefix=J"
-    found = buckets.signed(bucket, "GET", url, datetime(2013, 5, 24, tzinfo=UTC))
+    found = s3.signed(bucket, "GET", url, datetime(2013, 5, 24, tzinfo=UTC))
     assert found["authorization"].endswith("Signature=34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7")
     with pytest.raises(CollectError):
-        buckets.page(b"<", "x")
+        s3.page(b"<", "x")

@@ -13,14 +13,14 @@ from tests import servers
 from tests.fakes import FakeClock, ListSink, told
 from tests.integration.looks import lent
 from tests.vendure import vendure
-from toban.collect.collecting import Watch
 from toban.collect.collectors.bullmq import Bullmq
 from toban.collect.collectors.vendure_db import QUERIES, VendureDb
-from toban.collect.jobs import STANDING
-from toban.core.meters import Meters
+from toban.collect.job_metrics import STANDING
+from toban.collect.service import Watch
+from toban.core.metric_registry import Meters
 from toban.shop.settings import ShopSettings
-from toban.state.databases import Sqlite
-from toban.state.door import State
+from toban.state.backends import Sqlite
+from toban.state.database import State
 
 KEY = "bull:vendure-job-queue"
 JOBS = (

@@ -15,20 +15,20 @@ from tests.fake_smtp import ScriptedSmtp
 from tests.fakes import FakeClock
 from tests.integration.test_channels import AT, Listening, message
 from toban.core.errors import DeliveryError
-from toban.core.meters import Meters
-from toban.notify import lanes
+from toban.core.metric_registry import Meters
+from toban.notify import channel_worker
 from toban.notify.channel import Tools
+from toban.notify.channel_worker import ELSEWHERE_AFTER, Lane
 from toban.notify.channels.apprise import Apprise
 from toban.notify.channels.email import Email
 from toban.notify.channels.pagerduty import Pagerduty
 from toban.notify.channels.slack import Slack
 from toban.notify.channels.webhook import Webhook
-from toban.notify.lanes import ELSEWHERE_AFTER, Lane
 from toban.notify.notification import Kind, Notification
-from toban.notify.parcels import lane_of
-from toban.state import spool
-from toban.state.databases import Sqlite
-from toban.state.door import State
+from toban.notify.queued_notifications import lane_of
+from toban.state import outbox
+from toban.state.backends import Sqlite
+from toban.state.database import State
 
 ANN, BOB = "ann@example.com", "bob@example.com"
 DAY = 86_400
@@ -46,7 +46,7 @@ class Life:
     async def put(self, *messages):
         def work(connection):
             for it in messages:
-                spool.put(connection, lane_of("ops"), it.key, it.body(), self.clock.now(), it.thread)
+                outbox.put(connection, lane_of("ops"), it.key, it.body(), self.clock.now(), it.thread)
 
         await self.state.transaction(work)
 
@@ -59,7 +59,7 @@ class Life:
 
     async def elsewhere(self):
         """Return what was put on the other channel's lane."""
-        waiting = await self.state.transaction(lambda connection: spool.peek(connection, lane_of("spare")))
+        waiting = await self.state.transaction(lambda connection: outbox.peek(connection, lane_of("spare")))
         return [Notification.read(it.body) for it in waiting]
 
     async def __aenter__(self):
@@ -97,7 +97,7 @@ async def test_a_late_answer_is_waited_for_and_others_go_on_meanwhile(tmp_path, 
     """
     Another thread's message passes; one of the same thread waits for its turn.
     """
-    monkeypatch.setattr(lanes, "HELD_UP", 0.02)
+    monkeypatch.setattr(channel_worker, "HELD_UP", 0.02)
     async with ScriptedSmtp({".": ["hang"]}) as mail, Life(mailer(mail), tmp_path, clock) as life:
         await life.put(message(), message(Kind.RESOLVED, 1), message(thread="other", key="other.0.ops"))
         running = asyncio.create_task(life.lane.run())

@@ -5,11 +5,11 @@ import pytest
 
 from tests.fakes import FakeClock
 from tests.notifications import NIGHT, notification
-from toban.demo import post
+from toban.demo import message_inbox
 from toban.notify.channel import Channel, Tools
 from toban.notify.notification import Kind
 from toban.settings import settle
-from toban.web.words import words
+from toban.web.i18n import words
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ async def test_what_channels_send_is_shown_as_the_services_would(http):
     One Slack message that changes, with replies; one incident, one conversation by mail, each from firing to resolved.
     """
     said: list[str] = []
-    with post.opened() as letters:
+    with message_inbox.opened() as letters:
         channels: dict[str, Channel] = settle({"channels": letters.channels()}, {}, "the demo's").channels
         async with letters.served(said.append) as box:
             tools = Tools(http, FakeClock(NIGHT), shop="Demo shop")
@@ -49,7 +49,7 @@ async def test_what_nobody_sent_before_can_not_be_changed(http):
     """
     And garbage is no message, though it is answered as the services answer.
     """
-    with post.opened() as letters:
+    with message_inbox.opened() as letters:
         async with letters.served(lambda _: None) as box:
             wrong = await http.post(f"{letters.page}/slack/chat.update", json={"ts": "1.0", "text": "x"})
             garbage = await http.post(f"{letters.page}/slack/chat.postMessage", content=b"\xff{")

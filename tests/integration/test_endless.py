@@ -16,21 +16,21 @@ from tests.fakes import FakeClock
 from tests.integration.looks import lent, look
 from tests.notifications import notification
 from tests.pretend import Pretend, pretending, says
-from toban.cli import asking
-from toban.collect.apis import Api
+from toban.cli import client
 from toban.collect.collectors.http import LONGEST, Http
 from toban.collect.collectors.scrape import Scrape
 from toban.collect.collectors.uptimerobot import Uptimerobot
+from toban.collect.rest_client import Api
 from toban.core.errors import CollectError, DeliveryError, TobanError
-from toban.core.meters import Meters
-from toban.core.network import following, is_of_the_machine
+from toban.core.http_client import following, is_of_the_machine
+from toban.core.metric_registry import Meters
 from toban.notify.channel import Tools as NotifyTools
 from toban.notify.channels.apprise import Apprise
 from toban.notify.channels.webhook import Webhook
 from toban.notify.heartbeat import Beating
 from toban.notify.settings import Heartbeat
+from toban.remote.remote_write import SAID, Nothing, Writing
 from toban.remote.settings import RemoteSettings
-from toban.remote.writing import SAID, Nothing, Writing
 from toban.shop.graphql import GraphqlError, ask
 
 MIB = 2**20
@@ -143,9 +143,9 @@ async def test_an_api_that_answers_byte_by_byte_is_given_up(head):
 async def test_a_command_reads_no_more_than_it_can_show(monkeypatch, tmp_path):
     async with pretending(endless()) as server:
         monkeypatch.setenv("TOBAN_URL", f"http://127.0.0.1:{server.port}")
-        monkeypatch.setattr(asking, "LARGEST", MIB)
+        monkeypatch.setattr(client, "LARGEST", MIB)
         with pytest.raises(TobanError, match="the answer has more than 1048576 bytes"):
-            await asyncio.to_thread(asking.ask, "/api/status", None)
+            await asyncio.to_thread(client.ask, "/api/status", None)
 
 
 WHOLE = {"get", "post", "put", "patch", "delete", "request", "send", "aread", "read", "json", "text", "content"}
@@ -157,7 +157,7 @@ def test_no_answer_is_read_but_through_what_bounds_it():
     """
     found = []
     for path in sorted(Path(toban.__file__).parent.rglob("*.py")):
-        if path.parent.name == "demo" or path.match("core/network.py"):
+        if path.parent.name == "demo" or path.match("core/http_client.py"):
             continue  # the demo speaks with its own shop
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and node.attr in WHOLE:
@@ -200,7 +200,7 @@ async def test_no_redirect_leads_there_by_another_name(monkeypatch):
     """
     Where a name leads shows when it is connected to: before the request is sent.
     """
-    monkeypatch.setattr("toban.core.network.is_of_the_machine", lambda text: text == "127.0.0.1")
+    monkeypatch.setattr("toban.core.http_client.is_of_the_machine", lambda text: text == "127.0.0.1")
     async with pretending(says("secret")) as inner:
         onward = says("", "302 Found", location=f"http://localhost:{inner.port}/")
         async with pretending(onward) as server, httpx2.AsyncClient() as http:

@@ -17,17 +17,17 @@ from tests.fly_day import GIB, SCRAPE, Day, clock
 from tests.integration.looks import lent
 from tests.judged import Judged
 from tests.store import SLOW
-from toban.alerting.groups import Group
-from toban.alerting.loading import shipped
-from toban.collect.collecting import Watch
+from toban.alerting.rule_file import Group
+from toban.alerting.rule_loader import shipped
 from toban.collect.collectors import fly as fly_collector
 from toban.collect.collectors.fly import Fly, authorization
+from toban.collect.service import Watch
 from toban.collect.tools import Tools
 from toban.core.errors import CollectError
-from toban.core.meters import Meters
+from toban.core.metric_registry import Meters
 from toban.core.samples import milliseconds
-from toban.state.databases import Sqlite
-from toban.state.door import State
+from toban.state.backends import Sqlite
+from toban.state.database import State
 from toban.tsdb.settings import TsdbSettings
 from toban.tsdb.store import Store
 

@@ -16,13 +16,13 @@ from tests import servers
 from tests.integration.looks import until
 from tests.program import eventually, toban
 from toban.core.clock import SystemClock
-from toban.core.lines import Level
-from toban.core.meters import Meters
+from toban.core.log_line import Level
+from toban.core.metric_registry import Meters
 from toban.demo.servers import Server
-from toban.instruments.budgets import Budgets
-from toban.logs import fly
-from toban.logs.fly import CONNECTED, GAP_SECONDS, GAPS, MESSAGES, FlyLogs, line_of
-from toban.logs.recent import Recent
+from toban.instruments.cardinality import Budgets
+from toban.logs import fly_log_stream
+from toban.logs.fly_log_stream import CONNECTED, GAP_SECONDS, GAPS, MESSAGES, FlyLogs, line_of
+from toban.logs.recent_lines import Recent
 
 ORG, TOKEN = "shop-gmbh", "FlyV1 fm2_lJPECAAAAAAAA"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -119,14 +119,14 @@ async def test_a_stream_that_breaks_off_is_found_again_and_the_gap_is_counted(mo
     With a growing pause between the tries: nobody is stormed.
     """
     tries, pauses = [], []
-    real = fly.pause
+    real = fly_log_stream.pause
 
     def quick(many, asked, chance):
         tries.append(many)
         pauses.append(real(many, asked, 1))
         return real(many, asked, chance) / 20
 
-    monkeypatch.setattr(fly, "pause", quick)
+    monkeypatch.setattr(fly_log_stream, "pause", quick)
     with servers.nats(ORG, TOKEN) as server:
         async with taking(server) as life:
             await life.connected()
@@ -201,7 +201,7 @@ async def test_more_than_can_be_read_is_dropped_and_counted(stream, monkeypatch)
     """
     Memory stays as it is.
     """
-    monkeypatch.setattr(fly, "ROOM", 5)
+    monkeypatch.setattr(fly_log_stream, "ROOM", 5)
     life = Life(stream)
     for number in range(8):
         await life.logs._come(type("Message", (), {"data": message(f"{number}")}))

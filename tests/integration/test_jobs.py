@@ -10,14 +10,14 @@ from typing import Literal
 from tests.fakes import FakeClock, ListSink, told
 from tests.integration.looks import lent
 from tests.store import SLOW, Mode, Store, scripted, store
-from toban.collect.collecting import Watch
 from toban.collect.collector import Collector
 from toban.collect.collectors.bullmq import Bullmq
 from toban.collect.collectors.vendure_db import VendureDb
-from toban.core.meters import Meters
+from toban.collect.service import Watch
+from toban.core.metric_registry import Meters
 from toban.shop.settings import ShopSettings
-from toban.state.databases import Sqlite
-from toban.state.door import State
+from toban.state.backends import Sqlite
+from toban.state.database import State
 
 pytestmark = SLOW
 

@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 from tests import servers
 from tests.fakes import FakeClock, ListSink
 from tests.integration.looks import lent, look, until
-from toban.collect.collecting import Watch
 from toban.collect.collectors.postgres import FAMILIES, QUERIES, Postgres
-from toban.collect.queries import chosen
+from toban.collect.service import Watch
+from toban.collect.sql_metrics import chosen
 from toban.collect.tools import Tools
 from toban.core.labels import NAME
 from toban.core.samples import is_stale

@@ -19,12 +19,12 @@ from tests.integration.looks import lent
 from tests.vendure import Vendure, vendure
 from toban.collect.collector import Collector
 from toban.collect.collectors import postgres, vendure_db
-from toban.collect.queries import Query, chosen
+from toban.collect.sql_metrics import Query, chosen
 from toban.collect.tools import Tools
-from toban.core.meters import Meters
+from toban.core.metric_registry import Meters
 from toban.shop.settings import ShopSettings
-from toban.state.databases import Sqlite
-from toban.state.door import State
+from toban.state.backends import Sqlite
+from toban.state.database import State
 
 AS_SET_UP = {"postgres_database_checksum_failures_total"}
 """What a server has or has not, whatever happens on it."""

@@ -28,12 +28,12 @@ from tests import servers
 from tests.fakes import FakeClock
 from toban.core.errors import QueryError
 from toban.core.labels import Labels
-from toban.core.meters import Meters
+from toban.core.metric_registry import Meters
 from toban.core.samples import ABSENT, STALE, Batch, Layout, milliseconds
 from toban.promql.engine import Engine
-from toban.promql.limits import Limits
-from toban.remote.protobuf import Encoder
-from toban.remote.wire import HEADERS
+from toban.promql.query_limits import Limits
+from toban.remote.remote_write_model import HEADERS
+from toban.remote.remote_write_protobuf import Encoder
 from toban.tsdb.settings import TsdbSettings
 from toban.tsdb.store import Store
 

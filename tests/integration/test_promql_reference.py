@@ -15,10 +15,10 @@ import pytest
 
 from tests import servers
 from tests.needs import need
-from toban.core.answers import Answer
 from toban.core.labels import Labels, quote
+from toban.core.query_result import Answer
 from toban.promql.engine import Engine
-from toban.promql.testing import MemorySource
+from toban.promql.test_runner import MemorySource
 
 # Prometheus 2 has windows closed on the left. Samples stand at quarters of a second, questions at halves: the edges of
 # windows and lookback never meet a sample, and both versions say the same.

@@ -18,8 +18,8 @@ from tests import servers
 from tests.fakes import FakeClock, ListSink
 from tests.integration.looks import lent, look, until
 from tests.upstash import QUOTA, upstash
-from toban.collect.collecting import Watch
 from toban.collect.collectors.redis import Redis
+from toban.collect.service import Watch
 from toban.collect.tools import Tools
 
 KINDS = {"redis": servers.redis, "valkey": servers.valkey}

@@ -8,8 +8,8 @@ import pytest
 from tests.fakes import ListSink, look_once, told
 from tests.integration.looks import lent
 from tests.pretend import nothing, pretending, says
-from toban.collect.collecting import Collecting
 from toban.collect.collectors.scrape import DUPLICATES, Scrape
+from toban.collect.service import Collecting
 from toban.core.samples import milliseconds
 
 PAGE = '# TYPE heat gauge\nheat{room="a"} 20\nheat{room="b"} 21\n'

@@ -19,8 +19,8 @@ import pytest
 from tests.program import eventually
 from tests.receiver import Receiver, Span, receiving
 from tests.store import SLOW, Mode, Store, scripted, store
-from toban.demo.installing import STORE
-from toban.demo.ledger import Ledger
+from toban.demo.ground_truth import Ledger
+from toban.demo.install import STORE
 
 pytestmark = SLOW
 

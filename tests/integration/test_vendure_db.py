@@ -17,13 +17,13 @@ from tests.store import SLOW, Mode, Store, scripted, store
 from toban.collect.collector import Look
 from toban.collect.collectors.vendure_db import VendureDb
 from toban.collect.tools import Tools
-from toban.core.meters import Meters
+from toban.core.metric_registry import Meters
 from toban.core.samples import Batch, is_stale
-from toban.demo.ledger import Ledger
+from toban.demo.ground_truth import Ledger
 from toban.shop.grants import COLUMNS, grants, lacking
 from toban.shop.settings import ShopSettings
-from toban.state.databases import Sqlite
-from toban.state.door import State
+from toban.state.backends import Sqlite
+from toban.state.database import State
 
 pytestmark = SLOW
 

@@ -17,16 +17,16 @@ from tests import servers
 from tests.fakes import FakeClock, ListSink
 from tests.integration.looks import lent
 from tests.vendure import READER, Vendure, vendure
-from toban.collect.collecting import Watch
 from toban.collect.collector import Look
 from toban.collect.collectors.vendure_db import VendureDb
-from toban.collect.declines import Declining
+from toban.collect.payment_declines import Declining
+from toban.collect.service import Watch
 from toban.collect.tools import Tools
-from toban.core.meters import Meters
+from toban.core.metric_registry import Meters
 from toban.core.samples import is_stale, milliseconds
 from toban.shop.settings import ShopSettings
-from toban.state.databases import Sqlite
-from toban.state.door import State
+from toban.state.backends import Sqlite
+from toban.state.database import State
 
 EVERY = timedelta(seconds=30)
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 from tools import running
 
 from toban.settings import load
-from toban.web import health
+from toban.web import health_api
 from toban.web.endpoint import Permission
 from toban.web.settings import split
 
@@ -51,7 +51,7 @@ def test_ports_and_paths_are_the_programs():
     """
     web, check = settings().web, FLY["checks"]["toban"]
     assert (split(web.listen), split(web.metrics)) == (("::", check["port"]), ("::", FLY["metrics"]["port"]))
-    assert check["path"] in {it.path for it in health.routes(None, []) if it.permission is Permission.PUBLIC}
+    assert check["path"] in {it.path for it in health_api.routes(None, []) if it.permission is Permission.PUBLIC}
     assert FLY["metrics"]["path"] == "/metrics"
     assert set(map(int, re.findall(r"(?m)^EXPOSE (.*)$", DOCKERFILE)[0].split())) == {9119, 9120}
 

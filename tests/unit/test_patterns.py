@@ -14,17 +14,17 @@ import pytest
 
 import toban
 from toban.core.redaction import redacted, scrubbed
-from toban.web.uptimerobot import fields
+from toban.web.uptimerobot_webhook import fields
 
 ROOT = Path(toban.__file__).parent
 USES = ("match", "fullmatch", "search", "sub", "split", "findall", "finditer")
 
 OURS = {
     "toban.alerting": "rule files and templates are the operator's own",
-    "toban.collect.queries": "SQL that toban ships",
-    "toban.core.section": "settings; lengths of time in requests are matched as a whole",
-    "toban.promql.scripts": "files of tests",
-    "toban.promql.testing": "files of tests",
+    "toban.collect.sql_metrics": "SQL that toban ships",
+    "toban.core.config_types": "settings; lengths of time in requests are matched as a whole",
+    "toban.promql.test_language": "files of tests",
+    "toban.promql.test_runner": "files of tests",
     "toban.demo": "what toban's own demo says",
     "toban.cli": "what toban itself answers",
     "toban.state": "names in toban's own code",
@@ -32,10 +32,10 @@ OURS = {
 """Where the text is not from outside."""
 
 NAMED = {
-    ("toban.promql.nodes", "search"),
+    ("toban.promql.syntax_tree", "search"),
     ("toban.shop.redis", "pattern"),
     ("toban.shop.database", "pattern"),
-    ("toban.instruments.errors", "words"),
+    ("toban.instruments.error_classes", "words"),
 }
 """Expressions that are chosen from a table of plain words: they are tried there."""
 

@@ -7,9 +7,9 @@ import pytest
 
 from tests.fakes import FakeClock
 from toban.core.errors import SettingsError
-from toban.core.meters import Meters
+from toban.core.metric_registry import Meters
 from toban.core.ports import Condition
-from toban.reloading import SUCCESSFUL, Reloading, unchangeable
+from toban.reload import SUCCESSFUL, Reloading, unchangeable
 from toban.settings import Settings, settle
 
 

@@ -7,8 +7,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toban.collect import defaults
-from toban.core.configuration import parse
+from toban.collect import default_collectors
+from toban.core.config_file import parse
 from toban.core.errors import SettingsError
 from toban.settings import Settings, load, settle
 
@@ -26,7 +26,7 @@ def test_nothing_at_all_is_a_configuration():
     found = settled("")
 
     assert found.data == Path("/home/ann/.local/share/toban")
-    assert [one.name for one in defaults.collectors(found.collect, found.shop)] == [
+    assert [one.name for one in default_collectors.collectors(found.collect, found.shop)] == [
         "toban",
         "host",
         "telemetry",
@@ -46,7 +46,7 @@ def test_the_environment_is_enough_to_watch_a_shop():
         STOREFRONT_URL="https://shop/",
     )
 
-    watched = {one.name: one for one in defaults.collectors(found.collect, found.shop)}
+    watched = {one.name: one for one in default_collectors.collectors(found.collect, found.shop)}
     assert list(watched) == [
         "toban",
         "host",
@@ -71,7 +71,7 @@ def test_what_is_configured_takes_a_defaults_place():
     """
     found = settled("collect: [{kind: host, every: 60s}, {kind: files, name: assets, path: /srv}]")
 
-    watched = {one.name: one for one in defaults.collectors(found.collect, found.shop)}
+    watched = {one.name: one for one in default_collectors.collectors(found.collect, found.shop)}
     assert watched["host"].every.total_seconds() == 60
     assert list(watched) == ["toban", "host", "telemetry", "events", "assets"]
 

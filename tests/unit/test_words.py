@@ -8,10 +8,10 @@ from typing import Final
 import pytest
 from pydantic import ValidationError
 
-from toban.alerting import unit_testing
+from toban.alerting import rule_unit_tests
 from toban.collect.collector import COLLECTORS
-from toban.core.configuration import Faulty, Plain
-from toban.core.section import _WORDS, Section, worded
+from toban.core.config_file import Faulty, Plain
+from toban.core.config_types import _WORDS, Section, worded
 from toban.notify.channel import CHANNELS
 from toban.settings import Settings
 
@@ -44,7 +44,7 @@ def test_all_sections_are_looked_at():
     Those of plugins and of rule files too.
     """
     assert len(EVERY) > 40
-    assert {COLLECTORS.load("http"), CHANNELS.load("email"), unit_testing._File} <= set(EVERY)
+    assert {COLLECTORS.load("http"), CHANNELS.load("email"), rule_unit_tests._File} <= set(EVERY)
 
 
 @pytest.mark.parametrize("section", EVERY, ids=lambda it: it.__name__)

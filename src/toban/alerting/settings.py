@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, ValidationInfo
 
-from toban.core.section import Duration, Section
+from toban.core.config_types import Duration, Section
 
 
 def _seen_from_the_folder(pattern: object, info: ValidationInfo) -> object:

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 import toban
-from toban.cli import commands, options, trouble
+from toban.cli import commands, error_reporting, options
 
 
 class Commands(click.Group):
@@ -85,8 +85,8 @@ def run(arguments: Sequence[str]) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except (Exception, KeyboardInterrupt) as error:  # all of it ends here, in words
-        return trouble.told(error, arguments, data)
-    return code if isinstance(code, int) else trouble.WELL
+        return error_reporting.told(error, arguments, data)
+    return code if isinstance(code, int) else error_reporting.WELL
 
 
 def main() -> None:
@@ -94,7 +94,7 @@ def main() -> None:
     code = run(sys.argv[1:])
     if threading.active_count() > 1:
         # Some of them may hang, and Python would wait for them. Imported here: `--help` needs no event loop.
-        from toban.core.running import leave
+        from toban.core.lifecycle import leave
 
         leave(code)
-    trouble.end(code)
+    error_reporting.end(code)

@@ -7,10 +7,10 @@ from datetime import timedelta
 from typing import ClassVar, Final
 
 from toban.collect.tools import Tools
-from toban.core.kinds import Kind, Kinds
+from toban.core.config_types import Duration
+from toban.core.plugins import Kind, Kinds
 from toban.core.samples import Batch, Sample
-from toban.core.section import Duration
-from toban.shop.lending import Shop
+from toban.shop.connections import Shop
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Self
 
 from toban.core.errors import CollectError
-from toban.core.plain import mapping, sequence, time_of
 from toban.core.samples import Sample, counter, gauge, moment
+from toban.core.untyped_json import mapping, sequence, time_of
 
 STATE: Final = gauge("fly_machine_state", "Always 1, for the state that a machine is in.")
 WANTED: Final = gauge(

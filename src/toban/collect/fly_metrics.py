@@ -22,7 +22,7 @@ from toban.collect.collectors.host import (
     share,
 )
 from toban.core.errors import CollectError
-from toban.core.meters import Meters, plus
+from toban.core.metric_registry import Meters, plus
 from toban.core.samples import Family, Sample, Type, gauge
 
 BURST: Final = gauge(

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 import httpx2
 
-from toban.core.meters import Meters
+from toban.core.metric_registry import Meters
 from toban.core.ports import Clock
-from toban.shop.lending import Shop
-from toban.state.door import State
+from toban.shop.connections import Shop
+from toban.state.database import State
 
 
 @dataclass(frozen=True, slots=True)

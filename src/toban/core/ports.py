@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
-from toban.core.answers import Answer
 from toban.core.labels import Labels
-from toban.core.lines import LogLine
-from toban.core.matching import Matcher
+from toban.core.log_line import LogLine
+from toban.core.matchers import Matcher
+from toban.core.query_result import Answer
 from toban.core.samples import Amount, Batch, Family, Group
 
 

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from toban.demo.web import QuietServer, port_of, settings
+from toban.demo.web_server import QuietServer, port_of, settings
 
 CATALOGUE: Final = "query Page { products(options: {take: 50}) { items { name description } } }"
 FRAME: Final = '<!doctype html><html lang="en"><head><title>Tea and paper</title></head><body>{}</body></html>'

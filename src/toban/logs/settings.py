@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from toban.core.section import Section
+from toban.core.config_types import Section
 
 
 def _nats(value: str) -> str:

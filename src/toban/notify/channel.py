@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Final
 import httpx2
 from pydantic import SecretStr
 
-from toban.core.kinds import Kind, Kinds
+from toban.core.config_types import Duration
+from toban.core.plugins import Kind, Kinds
 from toban.core.ports import Clock
-from toban.core.section import Duration
 from toban.notify.notification import Notification
 
 Handle = Mapping[str, Any]

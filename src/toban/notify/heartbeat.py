@@ -7,9 +7,9 @@ from typing import Final
 import httpx2
 import structlog
 
-from toban.core.beat import beat
-from toban.core.meters import Meters
-from toban.core.network import in_time, reason
+from toban.core.http_client import in_time, reason
+from toban.core.metric_registry import Meters
+from toban.core.periodic import beat
 from toban.core.ports import Clock, Condition
 from toban.core.samples import counter
 from toban.notify.settings import Heartbeat

@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim
 
 from toban.core.alerts import Alert, Status
-from toban.core.isolation import NOT_ISOLATED, Isolation
-from toban.core.matching import Matcher, matches
-from toban.notify.matching import matchers
+from toban.core.item_isolation import NOT_ISOLATED, Isolation
+from toban.core.matchers import Matcher, matches
+from toban.notify.matcher_syntax import matchers
 from toban.notify.settings import Inhibition, NotifySettings, Window
 
 LATE: Final = timedelta(minutes=1)

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from toban.core.alerts import priority
 from toban.core.labels import Labels, quote
-from toban.core.matching import Matcher, matches
-from toban.notify.matching import matchers
+from toban.core.matchers import Matcher, matches
+from toban.notify.matcher_syntax import matchers
 from toban.notify.settings import NotifySettings, Route
 
 CHANNELS = "channels"

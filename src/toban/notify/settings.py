@@ -6,8 +6,8 @@ from typing import Annotated, Final, Literal
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, Field
 
-from toban.core.section import Address, Duration, Section, Zone
-from toban.notify.matching import Condition
+from toban.core.config_types import Address, Duration, Section, Zone
+from toban.notify.matcher_syntax import Condition
 
 SIGNS: Final = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@weekly": "0 0 * * 0", "@monthly": "0 0 1 * *"}
 """Words for times that schedules often name."""

@@ -10,10 +10,10 @@ import orjson
 from pydantic import SecretStr
 
 from toban.core.errors import DeliveryError
-from toban.core.plain import mapping
+from toban.core.untyped_json import mapping
 from toban.notify.channel import Tools
-from toban.notify.outcomes import as_json, asked, post, refused, said, text
-from toban.notify.plain import told
+from toban.notify.http_delivery import as_json, asked, post, refused, said, text
+from toban.notify.text_limits import told
 
 AGAIN: Final = frozenset(
     {

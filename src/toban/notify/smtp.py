@@ -30,9 +30,9 @@ from aiosmtplib.errors import (
 from aiosmtplib.protocol import normalize_message_line_endings
 
 from toban.core.errors import DeliveryError
-from toban.core.network import reason
+from toban.core.http_client import reason
 from toban.notify.channel import Attempt, Refusal
-from toban.notify.plain import told
+from toban.notify.text_limits import told
 
 WRITTEN: Final = policy.SMTP.clone(cte_type="7bit")
 """How mails are written: also a server without 8BITMIME takes them."""

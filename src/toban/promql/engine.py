@@ -10,17 +10,17 @@ from typing import Final
 
 import numpy as np
 
-from toban.core.answers import Answer, Points, Shape
 from toban.core.errors import BadQueryError
 from toban.core.labels import NAME, Labels
 from toban.core.ports import SeriesSource
-from toban.promql import syntax
+from toban.core.query_result import Answer, Points, Shape
+from toban.promql import parser
+from toban.promql.data_presence import Presence, presence
 from toban.promql.evaluation import Evaluation
-from toban.promql.limits import Budget, Limits
-from toban.promql.nodes import Node, Query, Range, Selector, Subquery, Text, reach, shape_of
-from toban.promql.presence import Presence, presence
-from toban.promql.syntax import ParseError
-from toban.promql.values import Floats, Grid, Times, Vector, constant, without_names
+from toban.promql.parser import ParseError
+from toban.promql.query_limits import Budget, Limits
+from toban.promql.syntax_tree import Node, Query, Range, Selector, Subquery, Text, reach, shape_of
+from toban.promql.vectors import Floats, Grid, Times, Vector, constant, without_names
 
 LOOKBACK: Final = timedelta(minutes=5)
 """How old the newest sample of a series may be and still count, as in Prometheus."""
@@ -56,11 +56,11 @@ class Engine:
         self.limits = limits or Limits()
         self.lookback = lookback
         self.now = now
-        self._remembered: Callable[[str], Query] = lru_cache(maxsize=1024)(syntax.parse)
+        self._remembered: Callable[[str], Query] = lru_cache(maxsize=1024)(parser.parse)
 
     def parse(self, text: str) -> Query:
         """Read a query; one of a usual length is remembered. Raises ``ParseError``."""
-        return self._remembered(text) if len(text) <= _USUAL_LENGTH else syntax.parse(text)
+        return self._remembered(text) if len(text) <= _USUAL_LENGTH else parser.parse(text)
 
     def instant(
         self, text: str, at: int, *, deadline: float | None = None, canceled: threading.Event | None = None

@@ -6,14 +6,23 @@ from typing import Final
 
 import numpy as np
 
-from toban.core.answers import Shape
 from toban.core.ports import SeriesSource
+from toban.core.query_result import Shape
 from toban.core.samples import ABSENT, Group, is_absent, is_stale
-from toban.promql import binary, dates, elementwise, histograms, labelling, ranging
-from toban.promql.aggregating import aggregate
+from toban.promql import (
+    binary_operators,
+    date_functions,
+    elementwise_functions,
+    histogram_functions,
+    label_functions,
+    range_functions,
+)
+from toban.promql.aggregation import aggregate
 from toban.promql.evaluator import Function
-from toban.promql.limits import Budget
-from toban.promql.nodes import (
+from toban.promql.query_limits import Budget
+from toban.promql.range_windows import Windows, windows
+from toban.promql.series_chunks import Slab, gather, slabs
+from toban.promql.syntax_tree import (
     Aggregation,
     Anchor,
     Binary,
@@ -26,16 +35,14 @@ from toban.promql.nodes import (
     Subquery,
     shape_of,
 )
-from toban.promql.slabs import Slab, gather, slabs
-from toban.promql.values import Floats, Grid, Index, Times, Vector, constant, joined
-from toban.promql.windows import Windows, windows
+from toban.promql.vectors import Floats, Grid, Index, Times, Vector, constant, joined
 
 FUNCTIONS: Final[dict[str, Function]] = {
-    **elementwise.FUNCTIONS,
-    **dates.FUNCTIONS,
-    **histograms.FUNCTIONS,
-    **labelling.FUNCTIONS,
-    **ranging.FUNCTIONS,
+    **elementwise_functions.FUNCTIONS,
+    **date_functions.FUNCTIONS,
+    **histogram_functions.FUNCTIONS,
+    **label_functions.FUNCTIONS,
+    **range_functions.FUNCTIONS,
 }
 """All functions over vectors, by name."""
 
@@ -68,7 +75,7 @@ class Evaluation:
             case Negation(inner=inner):
                 return (block.unnamed(-block.values) for block in self.blocks(inner, grid))
             case Binary():
-                return binary.vectors(self, node, grid)
+                return binary_operators.vectors(self, node, grid)
             case Call():
                 return iter(FUNCTIONS[node.name](self, node, grid))
             case Aggregation():
@@ -89,9 +96,9 @@ class Evaluation:
             case Negation(inner=inner):
                 return -self.scalars(inner, grid)
             case Binary():
-                return binary.scalars(self, node, grid)
+                return binary_operators.scalars(self, node, grid)
             case Call():
-                return elementwise.SCALARS[node.name](self, node, grid)
+                return elementwise_functions.SCALARS[node.name](self, node, grid)
             case _:
                 raise TypeError(f"{type(node).__name__} is no scalar")
 

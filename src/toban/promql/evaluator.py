@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeAlias
 
-from toban.promql.limits import Budget
-from toban.promql.nodes import Call, Node, Range, Subquery
-from toban.promql.values import Floats, Grid, Vector
-from toban.promql.windows import Windows
+from toban.promql.query_limits import Budget
+from toban.promql.range_windows import Windows
+from toban.promql.syntax_tree import Call, Node, Range, Subquery
+from toban.promql.vectors import Floats, Grid, Vector
 
 
 class Evaluator(Protocol):

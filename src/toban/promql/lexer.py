@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from toban.core.matching import MAX_COST, cost
+from toban.core.matchers import MAX_COST, cost
 
 MAX_LENGTH: Final = 100_000
 """How many characters a query may have."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from toban.promql.values import Bools, Floats
+from toban.promql.vectors import Bools, Floats
 
 
 def quantiles(values: Floats, present: Bools, rank: Floats | np.float64) -> Floats:

@@ -5,8 +5,8 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from toban.core.config_types import Address, Secret, Section, Size, Text
 from toban.core.labels import is_label_name
-from toban.core.section import Address, Secret, Section, Size, Text
 
 
 def _label(name: str) -> str:

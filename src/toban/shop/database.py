@@ -21,7 +21,7 @@ from psycopg.rows import TupleRow, tuple_row
 from pydantic import SecretStr
 
 from toban.core.errors import CollectError, SettingsError
-from toban.core.network import silence
+from toban.core.http_client import silence
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ import httpx2
 import orjson
 
 from toban.core.errors import CollectError, LongAnswerError
-from toban.core.network import in_time, reason, whole
+from toban.core.http_client import in_time, reason, whole
 
 LONGEST: Final = 1_000_000
 """How many bytes an answer may have."""

@@ -13,8 +13,8 @@ from redis import exceptions
 from redis.asyncio.connection import Connection, parse_url
 
 from toban.core.errors import CollectError, SettingsError
-from toban.core.network import HANGS, NO_CONNECTION
-from toban.core.network import reason as why
+from toban.core.http_client import HANGS, NO_CONNECTION
+from toban.core.http_client import reason as why
 
 PATIENCE: Final = 5.0
 """Seconds that a connection, and an answer, may take."""

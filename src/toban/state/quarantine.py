@@ -15,14 +15,14 @@ from typing import Any, Final, TypeVar
 import structlog
 from sqlalchemy import Column, Connection, Table, Text, cast, delete, func, insert, select
 
-from toban.core.beat import beat
-from toban.core.bounds import repaired
 from toban.core.errors import StateError
-from toban.core.isolation import Failure
-from toban.core.meters import Meters
+from toban.core.input_limits import repaired
+from toban.core.item_isolation import Failure
+from toban.core.metric_registry import Meters
+from toban.core.periodic import beat
 from toban.core.ports import Clock, Condition
 from toban.core.samples import counter, gauge
-from toban.state.tables import Id, Moment, SafeString, Unreadable, metadata
+from toban.state.column_types import Id, Moment, SafeString, Unreadable, metadata
 
 log = structlog.get_logger("toban.state")
 R = TypeVar("R")

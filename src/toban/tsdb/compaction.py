@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from toban.tsdb.blocks import Name
+from toban.tsdb.block import Name
 
 CROWD: Final = 4
 """So many blocks of one window become one before their day is over."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toban.core.samples import Batch, Layout
-from toban.tsdb.index import Index
-from toban.tsdb.merging import Numbers, Piece, Values
+from toban.tsdb.series_index import Index
+from toban.tsdb.series_merge import Numbers, Piece, Values
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from toban.core.section import Duration, Section, Size
+from toban.core.config_types import Duration, Section, Size
 
 
 class TsdbSettings(Section):

@@ -11,24 +11,24 @@ from typing import Final, NoReturn, Self
 
 import numpy as np
 
-from toban.core.beat import beat
 from toban.core.errors import SeriesLimitError, StoreError
 from toban.core.labels import Labels
-from toban.core.matching import Matcher
-from toban.core.meters import Meters
+from toban.core.matchers import Matcher
+from toban.core.metric_registry import Meters
+from toban.core.periodic import beat
 from toban.core.ports import Clock, Condition
 from toban.core.samples import Batch, Family, Group, counter, gauge, is_absent, milliseconds
+from toban.tsdb.block_set import Shelf
 from toban.tsdb.compaction import Calendar
-from toban.tsdb.damage import DamageError, tell
+from toban.tsdb.corruption import DamageError, tell
 from toban.tsdb.head import Head
-from toban.tsdb.index import Index
-from toban.tsdb.passing import Passing
-from toban.tsdb.reading import Reading
-from toban.tsdb.replaying import replayed
+from toban.tsdb.head_recovery import replayed
+from toban.tsdb.head_writer import Writer
+from toban.tsdb.maintenance import Tending
+from toban.tsdb.querier import Reading
+from toban.tsdb.remote_cursor import Passing
+from toban.tsdb.series_index import Index
 from toban.tsdb.settings import TsdbSettings
-from toban.tsdb.shelf import Shelf
-from toban.tsdb.tending import Tending
-from toban.tsdb.writing import Writer
 
 APPENDED: Final = counter("toban_tsdb_samples_appended_total", "Numbers taken in and made durable.")
 FAILURES: Final = counter("toban_tsdb_append_failures_total", "Appends that could not be made durable at once.")

@@ -7,18 +7,18 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
 
-from toban.collect.collecting import Collecting
+from toban.collect.service import Collecting
 from toban.core.ports import Clock, QueryEngine, SeriesSource, Service
-from toban.health.answering import Health
-from toban.web import health as health_pages
+from toban.health.service import Health
+from toban.web import health_api as health_pages
 from toban.web.endpoint import Endpoint, Permission, is_trusted, unauthorized
-from toban.web.exposing import Exposing
-from toban.web.own import Own
-from toban.web.page import Page
-from toban.web.prometheus import Prometheus
-from toban.web.runtime import Runtime
-from toban.web.strict import StrictTransport
-from toban.web.turns import Turns
+from toban.web.fair_streaming import Turns
+from toban.web.metrics_pages import Exposing
+from toban.web.overview_page import Page
+from toban.web.prometheus_api import Prometheus
+from toban.web.prometheus_status import Runtime
+from toban.web.status_api import Own
+from toban.web.strict_transport import StrictTransport
 
 
 def application(

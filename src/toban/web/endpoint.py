@@ -10,8 +10,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from toban.web.bodies import BodyError
-from toban.web.json import Json
+from toban.web.json_response import Json
+from toban.web.request_bodies import BodyError
 
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """The methods that change nothing."""

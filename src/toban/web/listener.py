@@ -13,8 +13,8 @@ from typing import Any, Final, cast
 import structlog
 import uvicorn
 
-from toban.core.meters import Meters
-from toban.web.protocol import Protocol
+from toban.core.metric_registry import Meters
+from toban.web.http_protocol import Protocol
 
 log = structlog.get_logger("toban.web")
 

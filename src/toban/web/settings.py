@@ -6,8 +6,8 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, SecretStr, field_validator, model_validator
 
+from toban.core.config_types import Secret, Section, Size
 from toban.core.redaction import address_shown
-from toban.core.section import Secret, Section, Size
 
 
 def split(address: str) -> tuple[str, int]:

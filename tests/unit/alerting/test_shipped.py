@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from tests.needs import need
-from toban.alerting import unit_testing
-from toban.alerting.loading import shipped
+from toban.alerting import rule_unit_tests
+from toban.alerting.rule_loader import shipped
 from toban.core.errors import SettingsError
 
 RULES = Path(__file__).parents[3] / "src/toban/alerting/rules"
@@ -32,7 +32,7 @@ def test_the_rules_do_what_their_tests_say(path):
     """
     Judged by toban.
     """
-    assert [str(failure) for failure in unit_testing.run(path)] == []
+    assert [str(failure) for failure in rule_unit_tests.run(path)] == []
 
 
 def test_promtool_agrees():
@@ -132,7 +132,7 @@ def test_a_test_that_fails_says_what_was_expected_and_what_came(tmp_path):
     }
     path = tmp_path / "t.yaml"
     path.write_text(yaml.safe_dump(test))
-    expression, alert = sorted(unit_testing.run(path), key=lambda it: it.what, reverse=True)
+    expression, alert = sorted(rule_unit_tests.run(path), key=lambda it: it.what, reverse=True)
     assert (alert.expected, alert.got) == ("none", '{alertname="A", job="x"} {}')
     assert expression.got == 'up{job="x"} 0.0'
 
@@ -147,7 +147,7 @@ def test_a_series_of_a_test_that_is_none_is_refused(tmp_path, series):
         yaml.safe_dump({"tests": [{"interval": "1m", "input_series": [{"series": series, "values": "1"}]}]})
     )
     with pytest.raises(SettingsError, match="is no series"):
-        unit_testing.run(file)
+        rule_unit_tests.run(file)
 
 
 @pytest.mark.parametrize(("expr", "got"), [("'x'", "a string"), ("up[5m]", "a matrix")])
@@ -158,4 +158,4 @@ def test_an_expression_of_a_test_that_comes_to_no_vector_fails(tmp_path, expr, g
     file = tmp_path / "string.test.yaml"
     case = {"interval": "1m", "input_series": [], "promql_expr_test": [{"expr": expr, "eval_time": "0"}]}
     file.write_text(yaml.safe_dump({"tests": [case]}))
-    assert [failure.got for failure in unit_testing.run(file)] == [got]
+    assert [failure.got for failure in rule_unit_tests.run(file)] == [got]

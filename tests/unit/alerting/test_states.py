@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toban.alerting import book
+from toban.alerting import repository
 from toban.alerting.states import REMEMBERED, Finding, ended, step
 from toban.core.alerts import Status
 from toban.core.labels import Labels
@@ -27,7 +27,7 @@ def lived(sights, hold, keep, *, forgetful=False):
         done = step(standings, {labels: Finding(1.0, {}) for labels in found}, now, hold, keep)
         standings = done.after
         if forgetful:
-            standings = {labels: book.read(book.written(it)) for labels, it in standings.items()}
+            standings = {labels: repository.read(repository.written(it)) for labels, it in standings.items()}
         told += done.changes
     return standings, told
 

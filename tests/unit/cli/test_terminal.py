@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toban.cli import telling
+from toban.cli import formatting
 from toban.cli.commands import alerts, logs
-from toban.cli.telling import columns, say, say_bytes
-from toban.core.log import _as_json, _in_words
-from toban.core.terminal import STEERING, on_one_line, visible
+from toban.cli.formatting import columns, say, say_bytes
+from toban.core.log_setup import _as_json, _in_words
+from toban.core.terminal_escapes import STEERING, on_one_line, visible
 
-COMMANDS = Path(telling.__file__).parent
+COMMANDS = Path(formatting.__file__).parent
 ODD = "\x1b[2J\x9b31m\x07\u202eabc\u2066\u200b\ud800\U000e0041\r\x00\u2028"
 TEXTS = st.text(st.one_of(st.characters(categories=["Cc", "Cf", "Cs", "Zl", "Zp"]), st.characters()))
 
@@ -138,11 +138,11 @@ def test_what_commands_show_of_outside_texts(shown, capsys):
     texts = {
         "alerts": lambda: alerts.told(listed),
         "logs": lambda: logs.told({**line, "trace": ODD, "service": ODD}),
-        "status": lambda: telling.status(overview),
-        "query": lambda: telling.answer(
+        "status": lambda: formatting.status(overview),
+        "query": lambda: formatting.answer(
             {"data": {"resultType": "vector", "result": [{"metric": {"__name__": ODD, ODD: ODD}, "value": [0, ODD]}]}}
         ),
-        "greeting": lambda: telling.greeting(overview),
+        "greeting": lambda: formatting.greeting(overview),
     }
     say(texts[shown]())
 

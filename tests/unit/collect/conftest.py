@@ -5,8 +5,8 @@ import pytest
 
 from tests.fakes import FakeClock
 from toban.collect.tools import Tools
-from toban.core.meters import Meters
-from toban.shop.lending import Shop
+from toban.core.metric_registry import Meters
+from toban.shop.connections import Shop
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from toban.core.errors import BadQueryError
 from toban.core.labels import NAME, Labels
-from toban.core.matching import Match, Matcher, cost
+from toban.core.matchers import Match, Matcher, cost
 from toban.core.samples import ABSENT, STALE, Batch, Layout, gauge, is_absent, is_stale, layout_of
 
 texts = st.dictionaries(st.text(min_size=1), st.text())

@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 
 from tests.fakes import FakeClock
-from toban.core.beat import BEATS, OVERRUNS, SKIPPED, beat
 from toban.core.errors import CollectError
-from toban.core.fence import FAILURES, Fence
-from toban.core.meters import Meters
+from toban.core.metric_registry import Meters
+from toban.core.periodic import BEATS, OVERRUNS, SKIPPED, beat
+from toban.core.plugin_isolation import FAILURES, Fence
 
 EVERY = timedelta(seconds=15)
 

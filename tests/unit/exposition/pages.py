@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 
 from toban.core.labels import NAME, Labels
 from toban.core.samples import Family, Type
-from toban.exposition.reading import canonical
-from toban.exposition.writing import Line
+from toban.exposition.parser import canonical
+from toban.exposition.writer import Line
 
 NUMBERS = st.floats(allow_nan=True) | st.integers(-(10**6), 10**16).map(float)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=8)

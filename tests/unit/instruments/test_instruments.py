@@ -3,13 +3,13 @@
 import pytest
 
 from tests.fakes import FakeClock, ListLines
-from toban.core.lines import Level
-from toban.core.meters import Meters
-from toban.instruments import families
-from toban.instruments.budgets import OTHER, OVER, Budgets
-from toban.instruments.business import BusinessMetrics, Order, customer_type
-from toban.instruments.errors import error_code, fault, payment_error
-from toban.instruments.performance import PerformanceMonitor
+from toban.core.log_line import Level
+from toban.core.metric_registry import Meters
+from toban.instruments import metric_families
+from toban.instruments.business_metrics import BusinessMetrics, Order, customer_type
+from toban.instruments.cardinality import OTHER, OVER, Budgets
+from toban.instruments.error_classes import error_code, fault, payment_error
+from toban.instruments.performance_metrics import PerformanceMonitor
 
 
 @pytest.fixture
@@ -25,9 +25,9 @@ def test_a_request_is_counted_by_the_names_of_the_original(meters):
     monitor.track_api_endpoint("/shop-api", "POST", 200, 0.3)
     labels = {"endpoint": "/shop-api", "method": "POST", "status": "200"}
 
-    assert meters.value(families.API_REQUESTS, **labels) == 1
-    assert meters.histogram(families.API_SECONDS, **labels).counts == [0, 1, 0, 0, 0, 0, 0]
-    assert meters.histogram(families.API_LATENCY, endpoint="/shop-api", method="POST").total == 0.3
+    assert meters.value(metric_families.API_REQUESTS, **labels) == 1
+    assert meters.histogram(metric_families.API_SECONDS, **labels).counts == [0, 1, 0, 0, 0, 0, 0]
+    assert meters.histogram(metric_families.API_LATENCY, endpoint="/shop-api", method="POST").total == 0.3
 
 
 def test_a_slow_query_is_told_in_the_original_s_words(meters):
@@ -53,9 +53,9 @@ def test_an_order_is_counted_once_in_each_number(meters):
         Order(12000.5, "PaymentSettled", "JPY", "__default_channel__", "wholesale")
     )
 
-    assert meters.value(families.ORDERS_CREATED, customerType="wholesale", channel="default") == 1
-    assert meters.value(families.ORDER_TOTAL, status="PaymentSettled") == 1
-    assert meters.value(families.REVENUE, channel="default", currency="JPY") == 12000.5
+    assert meters.value(metric_families.ORDERS_CREATED, customerType="wholesale", channel="default") == 1
+    assert meters.value(metric_families.ORDER_TOTAL, status="PaymentSettled") == 1
+    assert meters.value(metric_families.REVENUE, channel="default", currency="JPY") == 12000.5
 
 
 def test_a_customer_s_type_is_its_status_else_general():
@@ -75,12 +75,12 @@ def test_a_view_by_somebody_known_is_activity_too(meters):
     business.track_rebate_calculation("7", 1500, "2026-11")
     business.track_campaign_usage("summer", 300)
 
-    assert meters.value(families.PRODUCT_VIEWS, productId="42") == 1
-    assert meters.value(families.CUSTOMER_ACTIVITY, customerId="7", action="product_view") == 1
-    assert meters.value(families.REBATE_AMOUNT, customerId="7", period="2026-11") == 1500
-    assert meters.value(families.REBATE_CALCULATIONS, period="2026-11") == 1
-    assert meters.value(families.CAMPAIGN_USAGE, campaignId="summer") == 1
-    assert meters.value(families.CAMPAIGN_DISCOUNT, campaignId="summer") == 1
+    assert meters.value(metric_families.PRODUCT_VIEWS, productId="42") == 1
+    assert meters.value(metric_families.CUSTOMER_ACTIVITY, customerId="7", action="product_view") == 1
+    assert meters.value(metric_families.REBATE_AMOUNT, customerId="7", period="2026-11") == 1500
+    assert meters.value(metric_families.REBATE_CALCULATIONS, period="2026-11") == 1
+    assert meters.value(metric_families.CAMPAIGN_USAGE, campaignId="summer") == 1
+    assert meters.value(metric_families.CAMPAIGN_DISCOUNT, campaignId="summer") == 1
 
 
 def test_what_is_over_a_label_s_budget_is_counted_as_other(meters):
@@ -93,9 +93,9 @@ def test_what_is_over_a_label_s_budget_is_counted_as_other(meters):
     business.track_rebate_calculation("a", 1, "p")
     business.track_rebate_calculation("b", 2, "p")
 
-    assert [meters.value(families.PRODUCT_VIEWS, productId=name) for name in ("1", "2", OTHER)] == [2, 1, 2]
-    assert meters.value(families.REBATE_AMOUNT, customerId="b", period="p") == 0
-    assert meters.value(families.REBATE_CALCULATIONS, period="p") == 2
+    assert [meters.value(metric_families.PRODUCT_VIEWS, productId=name) for name in ("1", "2", OTHER)] == [2, 1, 2]
+    assert meters.value(metric_families.REBATE_AMOUNT, customerId="b", period="p") == 0
+    assert meters.value(metric_families.REBATE_CALCULATIONS, period="p") == 2
     assert meters.value(OVER, label="productId") == 2
     assert meters.value(OVER, label="customerId") == 1
 
@@ -104,7 +104,7 @@ def test_values_that_were_counted_before_a_restart_stand_for_themselves(meters):
     """
     And text that is no name at all is never a label.
     """
-    meters.add(families.PRODUCT_VIEWS, 1, productId="9")
+    meters.add(metric_families.PRODUCT_VIEWS, 1, productId="9")
     budgets = Budgets(meters, {"productId": 1})
     budgets.learn(meters)
 

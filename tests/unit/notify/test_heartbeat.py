@@ -5,7 +5,7 @@ from datetime import timedelta
 import httpx2
 
 from tests.fakes import FakeClock
-from toban.core.meters import Meters
+from toban.core.metric_registry import Meters
 from toban.notify.heartbeat import BEATS, Beating
 from toban.notify.routing import unknown
 from toban.notify.settings import Heartbeat, NotifySettings

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from tests.timelines import BEGAN, alert_of, house
 from toban.core.labels import Labels
-from toban.notify import deciding
-from toban.notify.damping import Heard
-from toban.notify.deciding import Picture, decide
-from toban.notify.matching import matchers
+from toban.notify import pipeline
+from toban.notify.flap_detection import Heard
+from toban.notify.matcher_syntax import matchers
 from toban.notify.muting import Silence
-from toban.notify.threads import Thread
+from toban.notify.notification_group import Thread
+from toban.notify.pipeline import Picture, decide
 
 NOW = BEGAN + timedelta(hours=1)
 HOUSE = house(
@@ -137,7 +137,7 @@ def test_a_message_whose_text_can_not_be_written_is_sent_all_the_same(monkeypatc
     """
     With the names of its alerts and a word that there should be more.
     """
-    monkeypatch.setattr(deciding, "worded", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(pipeline, "worded", lambda *_, **__: 1 / 0)
     found = heard("disk", "a")
     decision = decide(HOUSE, Picture({found.alert.fingerprint: found}), [], NOW)
     decision = decide(HOUSE, decision.after, [], NOW + timedelta(minutes=1))

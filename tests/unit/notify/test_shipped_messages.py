@@ -12,7 +12,7 @@ import yaml
 from toban.core.alerts import Alert, Status
 from toban.core.labels import Labels
 from toban.notify.notification import Kind
-from toban.notify.wording import LANGUAGES, Wording, worded
+from toban.notify.rendering import LANGUAGES, Wording, worded
 
 TESTS = Path(__file__).parents[2] / "rules"
 NOW = datetime(2026, 11, 30, 3, 4, tzinfo=UTC)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from toban.promql.testing import MemorySource, Verdict, check, run
+from toban.promql.test_runner import MemorySource, Verdict, check, run
 
 OURS = sorted((Path(__file__).parents[3] / "tests" / "promql").glob("*.test"))
 REFERENCE = sorted((Path(__file__).parents[4] / "shared" / "data" / "promql").glob("*.test"))

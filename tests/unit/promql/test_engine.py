@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from toban.core.answers import Shape
 from toban.core.errors import BadQueryError, QueryCanceledError, QueryError, QueryTimeoutError, SampleLimitError
+from toban.core.query_result import Shape
 from toban.promql.engine import Engine
-from toban.promql.limits import Limits
-from toban.promql.syntax import ParseError
-from toban.promql.testing import MemorySource
+from toban.promql.parser import ParseError
+from toban.promql.query_limits import Limits
+from toban.promql.test_runner import MemorySource
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toban.core.answers import Answer
 from toban.core.labels import Labels
+from toban.core.query_result import Answer
 from toban.core.samples import STALE, is_stale
 from toban.promql.engine import Engine
-from toban.promql.testing import MemorySource
+from toban.promql.test_runner import MemorySource
 
 STEP, SPAN = 30_000, 120_000
 Samples = list[tuple[int, float]]

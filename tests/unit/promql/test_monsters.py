@@ -47,7 +47,7 @@ KNOWN = [
 ]
 READER = """
 import os, sys
-from toban.promql.syntax import ParseError, pretty
+from toban.promql.parser import ParseError, pretty
 for text in sys.stdin.buffer.read().split(b"\\x1e"):
     child = os.fork()
     if not child:

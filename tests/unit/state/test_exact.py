@@ -13,10 +13,10 @@ from sqlalchemy import Connection, create_engine, insert, select
 from tests.counters import falls, stored
 from tests.fakes import told
 from toban.core.samples import Batch, counter, histogram
-from toban.instruments.budgets import Budgets
-from toban.instruments.business import BusinessMetrics, Order, money
-from toban.instruments.families import CAMPAIGN_DISCOUNT, CAMPAIGN_USAGE, ORDER_TOTAL, ORDERS_CREATED, REVENUE
-from toban.state import tallies
+from toban.instruments.business_metrics import BusinessMetrics, Order, money
+from toban.instruments.cardinality import Budgets
+from toban.instruments.metric_families import CAMPAIGN_DISCOUNT, CAMPAIGN_USAGE, ORDER_TOTAL, ORDERS_CREATED, REVENUE
+from toban.state import durable_counters
 
 T = TypeVar("T")
 SUM, TOTALS = counter("sum_total", ""), histogram("amount", "", (10, 100))
@@ -27,7 +27,7 @@ BUSINESS = (ORDER_TOTAL, ORDERS_CREATED, REVENUE, CAMPAIGN_USAGE, CAMPAIGN_DISCO
 def kept() -> Callable[[Callable[[Connection], T]], T]:
     """Return what does some work on a new database."""
     engine = create_engine("sqlite://")
-    tallies.TALLY.create(engine)
+    durable_counters.TALLY.create(engine)
 
     def transact(work: Callable[[Connection], T]) -> T:
         with engine.begin() as connection:
@@ -45,13 +45,13 @@ def test_what_is_told_is_what_is_kept_and_never_falls(lives: list[list[Decimal |
     transact, batches = kept(), list[Batch]()
 
     def live(connection: Connection, amounts: list[Decimal | float], at: int) -> None:
-        meters = tallies.load(connection, "shop", [SUM, TOTALS])
+        meters = durable_counters.load(connection, "shop", [SUM, TOTALS])
         for amount in amounts:
             meters.add(SUM, amount)
             meters.observe(TOTALS, amount)
         batches.extend(meters.read(at, {}))
-        tallies.save(connection, "shop", meters)
-        batches.extend(tallies.load(connection, "shop", [SUM, TOTALS]).read(at + 1, {}))
+        durable_counters.save(connection, "shop", meters)
+        batches.extend(durable_counters.load(connection, "shop", [SUM, TOTALS]).read(at + 1, {}))
 
     for turn, amounts in enumerate(lives):
         transact(lambda connection: live(connection, amounts, 10 * turn + 10))  # noqa: B023  # it is called at once
@@ -70,12 +70,12 @@ def test_money_adds_up_in_the_minor_unit_of_the_shop(minor: list[int], precision
     transact, batches, sums = kept(), list[Batch](), list[float]()
 
     def order(connection: Connection, amount: int, at: int) -> None:
-        meters = tallies.load(connection, "shop", BUSINESS)
+        meters = durable_counters.load(connection, "shop", BUSINESS)
         business = BusinessMetrics(meters, Budgets(meters))
         business.track_order(Order(Decimal(amount).scaleb(-precision), "PaymentSettled", "USD"))
         business.track_campaign_usage("1", Decimal(amount).scaleb(-precision))
         batches.extend(meters.read(at, {}))
-        tallies.save(connection, "shop", meters)
+        durable_counters.save(connection, "shop", meters)
 
     for turn, amount in enumerate(minor, 1):
         transact(lambda connection: order(connection, amount, 10 * turn))  # noqa: B023  # it is called at once
@@ -105,13 +105,13 @@ def test_rows_of_an_earlier_toban_go_on(value: float):
 
     def older(connection: Connection) -> None:
         row = {"book": "shop", "family": "sum_total", "labels": "{}", "numbers": orjson.dumps([value]).decode()}
-        connection.execute(insert(tallies.TALLY).values(**row))
+        connection.execute(insert(durable_counters.TALLY).values(**row))
 
     def newer(connection: Connection) -> tuple[dict[str, float | str], str]:
-        meters = tallies.load(connection, "shop", [SUM])
+        meters = durable_counters.load(connection, "shop", [SUM])
         meters.add(SUM, Decimal("0.01"))
-        tallies.save(connection, "shop", meters)
-        return told(meters.read(1, {})), connection.execute(select(tallies.TALLY.c.numbers)).scalar_one()
+        durable_counters.save(connection, "shop", meters)
+        return told(meters.read(1, {})), connection.execute(select(durable_counters.TALLY.c.numbers)).scalar_one()
 
     transact(older)
     found, numbers = transact(newer)

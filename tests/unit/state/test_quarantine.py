@@ -9,15 +9,15 @@ from sqlalchemy import Connection, text
 
 from tests.fakes import FakeClock
 from tests.notifications import alert
-from toban.alerting import book as alerts
-from toban.alerting.book import Entry
+from toban.alerting import repository as alerts
+from toban.alerting.repository import Entry
 from toban.alerting.states import Standing
 from toban.core.alerts import Acknowledgement
-from toban.core.meters import Meters
-from toban.notify import book
+from toban.core.metric_registry import Meters
+from toban.notify import repository
 from toban.state import quarantine
-from toban.state.databases import Sqlite
-from toban.state.door import State
+from toban.state.backends import Sqlite
+from toban.state.database import State
 
 AT = datetime(2026, 11, 25, tzinfo=UTC)
 
@@ -53,7 +53,7 @@ async def test_what_is_no_json_and_no_utf8_is_kept_apart(state):
         connection.execute(text("INSERT INTO notify_alert VALUES ('g', CAST(x'7b22ff' AS TEXT))"))
 
     await state.transaction(plant)
-    assert (await state.transaction(book.load)).heard == {}
+    assert (await state.transaction(repository.load)).heard == {}
     kept = await state.transaction(quarantine.rows)
     assert sorted(it.key for it in kept) == ["f", "g"]
     assert '{\\"alert\\"' in kept[-1].content
@@ -73,8 +73,8 @@ async def test_what_can_not_be_moved_is_left_out_all_the_same_and_told(state, mo
     await state.transaction(plant)
     with monkeypatch.context() as patched:
         patched.setattr("toban.state.quarantine.move", refuse)
-        assert (await state.transaction(book.load)).heard == {}
+        assert (await state.transaction(repository.load)).heard == {}
     assert "notify_alert f is skipped" in state.quarantine.health().says
-    assert (await state.transaction(book.load)).heard == {}
+    assert (await state.transaction(repository.load)).heard == {}
     assert state.quarantine.health().ok
     assert await state.transaction(quarantine.counts) == {"notify_alert": 1}

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from toban.core.labels import Labels
-from toban.core.meters import Meters
+from toban.core.metric_registry import Meters
 from toban.core.samples import ABSENT, STALE, Batch, Layout, gauge, milliseconds
 from toban.tsdb.settings import TsdbSettings
 from toban.tsdb.store import Store

@@ -10,7 +10,7 @@ import pytest
 
 from tests.fakes import FakeClock
 from toban.core.labels import Labels
-from toban.core.meters import Meters
+from toban.core.metric_registry import Meters
 from toban.core.samples import Batch, Family, Group, Layout, gauge, is_absent, milliseconds
 from toban.tsdb.settings import TsdbSettings
 from toban.tsdb.store import Store

@@ -2,7 +2,7 @@
 
 import pytest
 
-from toban.tsdb.headfile import PAGE, WAL_FRAME, WAL_HEADER, committed
+from toban.tsdb.head_file import PAGE, WAL_FRAME, WAL_HEADER, committed
 
 OLD, NEW = (7, 1), (8, 2)
 

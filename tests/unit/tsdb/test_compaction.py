@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toban.tsdb.blocks import Name
+from toban.tsdb.block import Name
 from toban.tsdb.compaction import Calendar, expired
 
 CALENDAR = Calendar(window=10, day=120)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from tests.counters import falls, selected
 from tests.fakes import FakeClock
-from toban.collect.collecting import Watch
 from toban.collect.collectors.toban import Toban
+from toban.collect.service import Watch
 from toban.collect.tools import Tools
-from toban.core.matching import Match, Matcher
-from toban.core.meters import Meters
+from toban.core.matchers import Match, Matcher
+from toban.core.metric_registry import Meters
 from toban.core.samples import counter, histogram, milliseconds
-from toban.shop.lending import Shop
+from toban.shop.connections import Shop
 from toban.tsdb.settings import TsdbSettings
 from toban.tsdb.store import Store
 

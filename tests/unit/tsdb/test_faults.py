@@ -11,9 +11,9 @@ import pytest
 
 from tests.unit.tsdb.conftest import MINUTE, START, batch, layout, samples, told
 from toban.core.errors import StoreError
-from toban.core.matching import Match, Matcher
+from toban.core.matchers import Match, Matcher
+from toban.tsdb import head_writer
 from toban.tsdb import store as store_module
-from toban.tsdb import writing
 from toban.tsdb.store import CORRUPTIONS, FAILURES, LOST
 
 ALL = [Matcher("__name__", Match.EQUAL, "temperature")]
@@ -135,7 +135,7 @@ async def test_memory_is_bounded_while_the_disk_takes_nothing(opened, meters, mo
     """
     The oldest numbers are let go and counted; the newest stay.
     """
-    monkeypatch.setattr(writing, "WAITING", 80)
+    monkeypatch.setattr(head_writer, "WAITING", 80)
     hall = layout("hall")
     with opened() as store:
         for minute in range(20):

@@ -11,7 +11,7 @@ from tests.fakes import FakeClock
 from tests.unit.tsdb.conftest import START, told
 from toban.core.errors import StoreError
 from toban.core.labels import Labels
-from toban.core.meters import Meters
+from toban.core.metric_registry import Meters
 from toban.core.samples import ABSENT, STALE, Batch, Layout, counter, gauge
 from toban.tsdb.settings import TsdbSettings
 from toban.tsdb.store import Store

@@ -13,8 +13,8 @@ import pytest
 from tests.fakes import FakeClock
 from tests.unit.tsdb.appending import WINDOW
 from tests.unit.tsdb.conftest import told
-from toban.core.matching import Match, Matcher
-from toban.core.meters import Meters
+from toban.core.matchers import Match, Matcher
+from toban.core.metric_registry import Meters
 from toban.core.samples import is_absent
 from toban.tsdb.settings import TsdbSettings
 from toban.tsdb.store import CORRUPTIONS, Store

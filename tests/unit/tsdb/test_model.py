@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.fakes import FakeClock
 from tests.unit.tsdb.conftest import MINUTE, START, layout, told
-from toban.core.matching import Match, Matcher
-from toban.core.meters import Meters
+from toban.core.matchers import Match, Matcher
+from toban.core.metric_registry import Meters
 from toban.core.samples import ABSENT, STALE, Batch, is_absent
 from toban.tsdb.settings import TsdbSettings
 from toban.tsdb.store import Store

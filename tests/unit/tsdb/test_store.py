@@ -8,9 +8,9 @@ import pytest
 from tests.unit.tsdb.conftest import HOUR, MINUTE, START, TEMPERATURE, batch, layout, samples
 from toban.core.errors import StoreError
 from toban.core.labels import Labels
-from toban.core.matching import Match, Matcher
+from toban.core.matchers import Match, Matcher
 from toban.core.samples import ABSENT, STALE, Layout
-from toban.tsdb import tending
+from toban.tsdb import maintenance
 from toban.tsdb.store import APPENDED, BLOCKS, REFUSED
 
 ALL = [Matcher("__name__", Match.EQUAL, "temperature")]
@@ -217,7 +217,7 @@ async def test_a_full_head_is_sealed_before_its_window_is_over(opened, monkeypat
     """
     Memory stays bounded; the many blocks of one window become one by and by.
     """
-    monkeypatch.setattr(tending, "FULL", 0)
+    monkeypatch.setattr(maintenance, "FULL", 0)
     with opened() as store:
         for minute in range(10):
             await store.append([batch(layout("hall"), START + minute * MINUTE, minute)])

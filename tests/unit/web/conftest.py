@@ -8,23 +8,23 @@ import numpy as np
 import pytest
 
 from tests.fakes import FakeClock
-from toban.collect.collecting import Target
+from toban.collect.service import Target
 from toban.core.alerts import Alert
 from toban.core.labels import Labels
-from toban.core.meters import Meters
+from toban.core.metric_registry import Meters
 from toban.core.ports import Condition
 from toban.core.samples import Batch, Layout, counter, gauge
-from toban.health.answering import Health
 from toban.health.checks import checks
+from toban.health.service import Health
 from toban.promql.engine import Engine
-from toban.promql.querying import Querying
-from toban.promql.testing import MemorySource
+from toban.promql.executor import Querying
+from toban.promql.test_runner import MemorySource
 from toban.shop.settings import ShopSettings
-from toban.web.access import Access
 from toban.web.application import application
-from toban.web.own import About, Own
-from toban.web.runtime import Runtime
+from toban.web.auth import Access
+from toban.web.prometheus_status import Runtime
 from toban.web.settings import WebSettings
+from toban.web.status_api import About, Own
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 AT = round(NOW.timestamp() * 1000)

@@ -12,11 +12,11 @@ from tests.unit.web.conftest import NOW
 from toban.core.alerts import Acknowledgement, Alert, Status
 from toban.core.labels import Labels
 from toban.core.ports import Condition
-from toban.exposition import writing
-from toban.exposition.writing import Format
-from toban.web import exposing, page
-from toban.web.strict import StrictTransport
-from toban.web.words import LANGUAGES, spoken, words
+from toban.exposition import writer
+from toban.exposition.writer import Format
+from toban.web import metrics_pages, overview_page
+from toban.web.i18n import LANGUAGES, spoken, words
+from toban.web.strict_transport import StrictTransport
 
 
 async def test_health_is_terminus_json(client):
@@ -186,13 +186,15 @@ async def test_a_part_that_can_not_be_shown_costs_the_others_nothing(client, ale
     for name, acknowledged in (("good", ann), ("bad", nobody)):
         labels = Labels({"alertname": name})
         alerts.append(Alert(labels, {"summary": f"{name} one"}, Status.FIRING, NOW, acknowledged=acknowledged))
-    row = page._row
+    row = overview_page._row
 
     def broken(*_: object) -> Iterator[str]:
         yield str(1 / 0)
 
-    monkeypatch.setattr(page, "_row", lambda target, say: (broken if target.name == "late" else row)(target, say))
-    monkeypatch.setattr(page, "_shop", broken)
+    monkeypatch.setattr(
+        overview_page, "_row", lambda target, say: (broken if target.name == "late" else row)(target, say)
+    )
+    monkeypatch.setattr(overview_page, "_shop", broken)
     answer = await client.get("/")
     assert answer.status_code == 200
     for shown in ("good one", "acknowledged by ann", "<td>host<td>local<td>", "toban itself", "</html>"):
@@ -210,7 +212,7 @@ async def test_what_can_not_be_told_is_left_out_of_the_overview(client, collecti
         raise ZeroDivisionError
 
     monkeypatch.setattr(collecting, "health", lambda: 1 / 0)
-    monkeypatch.setattr("toban.health.answering.Health.figures", figures)
+    monkeypatch.setattr("toban.health.service.Health.figures", figures)
     told = (await client.get("/api/status")).json()
     assert [it["name"] for it in told["targets"]] == ["host", "postgres", "late"]
     assert told["toban"] == [
@@ -254,7 +256,7 @@ async def test_metrics_are_written_once_for_each_collection(client, monkeypatch)
     However many ask, and in both formats.
     """
     written = []
-    monkeypatch.setattr(exposing, "page", lambda *given: written.append(given[-1]) or writing.page(*given))
+    monkeypatch.setattr(metrics_pages, "page", lambda *given: written.append(given[-1]) or writer.page(*given))
     openmetrics = {"accept": "application/openmetrics-text"}
     found = await asyncio.gather(*(client.get("/metrics") for _ in range(20)))
     found += await asyncio.gather(*(client.get("/metrics", headers=openmetrics) for _ in range(20)))

@@ -6,21 +6,21 @@ from types import SimpleNamespace
 import pytest
 
 from tests.fakes import FakeClock
-from toban.core import bounds
-from toban.core.matching import Match, Matcher
-from toban.core.meters import Meters
-from toban.notify import book
+from toban.core import input_limits
+from toban.core.matchers import Match, Matcher
+from toban.core.metric_registry import Meters
+from toban.notify import repository
 from toban.notify.muting import Silence
-from toban.state.databases import Sqlite
-from toban.state.door import State
-from toban.web.alerts import Alerts, WrongError
+from toban.state.backends import Sqlite
+from toban.state.database import State
+from toban.web.alerts_api import Alerts, WrongError
 
 
 async def test_silences_that_have_not_ended_are_bounded(tmp_path, monkeypatch):
     """
     Each is looked at in each decision: 10,000 of them held everything up. One that is changed, or ended, is no further.
     """
-    monkeypatch.setattr(bounds, "SILENCES", 3)
+    monkeypatch.setattr(input_limits, "SILENCES", 3)
     clock = FakeClock()
 
     def silence(name, hours=1):
@@ -39,4 +39,4 @@ async def test_silences_that_have_not_ended_are_bounded(tmp_path, monkeypatch):
         assert await alerts.keep(silence("d")) == "d"
         clock.advance(timedelta(hours=3).total_seconds())
         assert await alerts.keep(silence("f")) == "f"
-        assert {it.id for it in await state.transaction(book.silences)} == {"a", "b", "c", "d", "f"}
+        assert {it.id for it in await state.transaction(repository.silences)} == {"a", "b", "c", "d", "f"}

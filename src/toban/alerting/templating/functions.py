@@ -20,9 +20,9 @@ from toban.alerting.templating.values import (
     text,
     written,
 )
+from toban.core.config_types import duration
 from toban.core.errors import BadQueryError
-from toban.core.matching import expanded, expression
-from toban.core.section import duration
+from toban.core.matchers import expanded, expression
 
 _LARGE: Final = ("k", "M", "G", "T", "P", "E", "Z", "Y")
 _BINARY: Final = ("ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi")

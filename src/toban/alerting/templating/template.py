@@ -5,8 +5,19 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from toban.alerting.templating.functions import ABOUT, FUNCTIONS, SHORT
-from toban.alerting.templating.nodes import Call, If, Literal, Operand, Part, Pipeline, Range, Taken, Variable, Words
-from toban.alerting.templating.reading import read
+from toban.alerting.templating.parser import read
+from toban.alerting.templating.syntax_tree import (
+    Call,
+    If,
+    Literal,
+    Operand,
+    Part,
+    Pipeline,
+    Range,
+    Taken,
+    Variable,
+    Words,
+)
 from toban.alerting.templating.values import Found, TemplateError, is_true, written
 from toban.alerting.templating.values import field as taken
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from toban.cli.asking import ask, data_option, json_option, tell, who
-from toban.cli.telling import columns, handled, say
+from toban.cli.client import ask, data_option, json_option, tell, who
+from toban.cli.formatting import columns, handled, say
 
 
 @click.group(invoke_without_command=True)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import click
 
-from toban.cli.asking import config_option
-from toban.cli.telling import columns, say
-from toban.core.log import configure
-from toban.core.running import run
+from toban.cli.client import config_option
+from toban.cli.formatting import columns, say
+from toban.core.lifecycle import run
+from toban.core.log_setup import configure
+from toban.preflight import proved, remote_tried, streams_tried, tried
 from toban.settings import load, rules
-from toban.trying import proved, remote_tried, streams_tried, tried
 
 
 @click.command

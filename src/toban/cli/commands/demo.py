@@ -6,9 +6,9 @@ from typing import Literal
 
 import click
 
-from toban.cli.telling import say, say_over
-from toban.demo.breaking import PARTS
-from toban.demo.running import Wishes, run
+from toban.cli.formatting import say, say_over
+from toban.demo.faults import PARTS
+from toban.demo.run import Wishes, run
 
 
 @click.command

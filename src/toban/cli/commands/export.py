@@ -11,14 +11,14 @@ from typing import Any, BinaryIO
 import click
 import yaml
 
-from toban.alerting import exporting as rules_out
-from toban.cli.asking import config_option, data_option, fetch
-from toban.cli.lengths import Length
-from toban.cli.telling import say, say_bytes
-from toban.collect import defaults
+from toban.alerting import prometheus_export as rules_out
+from toban.cli.client import config_option, data_option, fetch
+from toban.cli.formatting import say, say_bytes
+from toban.cli.param_types import Length
+from toban.collect import default_collectors
+from toban.core.config_types import written
 from toban.core.errors import SettingsError
-from toban.core.section import written
-from toban.notify import exporting as routes_out
+from toban.notify import alertmanager_export as routes_out
 from toban.notify.routing import CHANNELS
 from toban.settings import load, rules
 
@@ -42,7 +42,7 @@ def prometheus(folder: Path, config: Path | None, toban: str, alertmanager: str,
     """Write prometheus.yml and the rules into FOLDER: it scrapes toban, judges the same, and tells an Alertmanager."""
     settings = load(config, os.environ)
     judged = rules_out.rule_file(rules(settings))
-    collectors = defaults.collectors(settings.collect, settings.shop)
+    collectors = default_collectors.collectors(settings.collect, settings.shop)
     elsewhere = sorted({one.target["job"] for one in collectors if not one.exposes})
     token = settings.web.token.get_secret_value() if settings.web.token else ""
     every = written(settings.alerting.every)

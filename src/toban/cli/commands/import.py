@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from toban.cli.asking import data_option, push
-from toban.cli.telling import say
+from toban.cli.client import data_option, push
+from toban.cli.formatting import say
 from toban.core.errors import TobanError
-from toban.exposition import archive
-from toban.remote.protobuf import encode
-from toban.remote.wire import HEADERS, Sample
+from toban.exposition import openmetrics_dump
+from toban.remote.remote_write_model import HEADERS, Sample
+from toban.remote.remote_write_protobuf import encode
 
 
 @click.command
@@ -36,7 +36,7 @@ def command(file: Path, data: Path | None) -> None:
                 yield line
 
         try:
-            for some in archive.read(read()):
+            for some in openmetrics_dump.read(read()):
                 body = encode((Sample(labels, at, value) for labels, at, value in some.samples), some.families)
                 said = push("/api/v1/write", data, body, HEADERS)
                 lost = sum(map(int, re.findall(r"(\d+) samples:", said)))

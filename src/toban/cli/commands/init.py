@@ -7,16 +7,16 @@ from typing import Final
 
 import click
 
-from toban.cli import around, channels
-from toban.cli.around import Surroundings
-from toban.cli.telling import say
+from toban.cli import channel_setup, discovery
+from toban.cli.discovery import Surroundings
+from toban.cli.formatting import say
 from toban.core.errors import SettingsError
-from toban.core.log import configure
-from toban.core.places import CONFIGURATION
-from toban.core.running import run
+from toban.core.lifecycle import run
+from toban.core.log_setup import configure
+from toban.core.paths import CONFIGURATION
+from toban.preflight import lacks, tried
 from toban.settings import settle
 from toban.shop.settings import ENVIRONMENT
-from toban.trying import lacks, tried
 
 QUESTIONS: Final = {
     "database": "The shop's PostgreSQL, as a role that only reads (postgresql://user:password@host:5432/name)",
@@ -47,7 +47,7 @@ def command(yes: bool, force: bool, output: Path) -> int:
     """Look around, try each address, and write a commented toban.yaml."""
     _check_place(output, force=force)
     configure("error")  # what a look finds is said below
-    here = run(around.look(os.environ)) or Surroundings(())
+    here = run(discovery.look(os.environ)) or Surroundings(())
     for sentence in here.says:
         say(sentence)
     shop: dict[str, str] = {}
@@ -68,16 +68,16 @@ def command(yes: bool, force: bool, output: Path) -> int:
 def _channel(*, ask: bool) -> tuple[dict[str, dict[str, str]], bool]:
     """Return the channel that is to be written, none where the environment makes some; and whether all is well."""
     say("")
-    there = channels.of_the_environment(os.environ)
+    there = channel_setup.of_the_environment(os.environ)
     if there and ask:
         settings = settle({}, os.environ, "the environment")
-        reached = [channels.tested(settings, name) for name in there]  # each of them, whatever one says
+        reached = [channel_setup.tested(settings, name) for name in there]  # each of them, whatever one says
         return {}, all(reached)
     if there:
         say(f"`toban alerts test {there[0]}` sends a test message.")
     if there or not ask:
         return {}, True
-    name, channel, well = channels.asked()
+    name, channel, well = channel_setup.asked()
     if not name:
         say("Nobody is told of anything yet: docs/NOTIFYING.md shows how.")
     return {name: channel} if name else {}, well
@@ -105,7 +105,7 @@ def _asked(part: str, question: str, proposed: str, *, ask: bool) -> tuple[str, 
         return proposed, not proposed or _found(part, proposed)
     said, kept = f"{question}{'' if proposed else '; empty if there is none'}", ""
     while True:
-        address = channels.ask(said, kept or proposed)
+        address = channel_setup.ask(said, kept or proposed)
         if not address or address == kept:
             return address or kept, not kept
         try:

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from toban.cli.asking import ask, data_option, json_option
-from toban.cli.telling import say
-from toban.core.terminal import on_one_line
+from toban.cli.client import ask, data_option, json_option
+from toban.cli.formatting import say
+from toban.core.terminal_escapes import on_one_line
 
 LEVELS = ("error", "warn", "info", "verbose", "debug")
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from toban.cli.asking import ask, data_option, json_option, tell, who
-from toban.cli.telling import say
-from toban.core.terminal import on_one_line
+from toban.cli.client import ask, data_option, json_option, tell, who
+from toban.cli.formatting import say
+from toban.core.terminal_escapes import on_one_line
 
 
 @click.group

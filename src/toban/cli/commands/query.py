@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from toban.cli.asking import ask, data_option, json_option
-from toban.cli.lengths import Length
-from toban.cli.telling import answer, say
+from toban.cli.client import ask, data_option, json_option
+from toban.cli.formatting import answer, say
+from toban.cli.param_types import Length
 
 
 @click.command

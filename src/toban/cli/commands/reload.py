@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from toban.cli.asking import data_option, tell
-from toban.cli.telling import say
+from toban.cli.client import data_option, tell
+from toban.cli.formatting import say
 
 
 @click.command

@@ -9,16 +9,16 @@ from typing import Any
 
 import click
 
-from toban.alerting import linting
-from toban.alerting.groups import read
-from toban.alerting.linting import Known
-from toban.alerting.loading import shipped
-from toban.alerting.unit_testing import run
-from toban.cli.asking import ask, config_option, data_option, json_option
-from toban.cli.declared import metrics, transient
-from toban.cli.telling import columns, say
+from toban.alerting import rule_lint
+from toban.alerting.rule_file import read
+from toban.alerting.rule_lint import Known
+from toban.alerting.rule_loader import shipped
+from toban.alerting.rule_unit_tests import run
+from toban.cli.client import ask, config_option, data_option, json_option
+from toban.cli.formatting import columns, say
+from toban.cli.metric_catalog import metrics, transient
 from toban.core.errors import SettingsError, TobanError
-from toban.core.places import read_text
+from toban.core.paths import read_text
 from toban.settings import load
 
 FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
@@ -49,13 +49,13 @@ def check(files: tuple[Path, ...], config: Path | None, data: Path | None) -> in
             say(str(error), err=True)
             wrong += 1
     known, note = _known(config, data)
-    own = linting.recorded(group for found in [shipped(), *groups.values()] for group in found)
+    own = rule_lint.recorded(group for found in [shipped(), *groups.values()] for group in found)
     known = replace(known, metrics={*known.metrics, *own})
     for path, found in groups.items():
         rules = [rule for group in found for rule in group.rules]
         say(f"{path}: {len(rules)} rules")
         for rule in rules:
-            for doubt in linting.doubts(rule, known):
+            for doubt in rule_lint.doubts(rule, known):
                 say(f"  {rule.name}: {doubt}")
     if note:
         say(note)

@@ -4,7 +4,7 @@ import json
 
 import click
 
-from toban.cli.telling import say
+from toban.cli.formatting import say
 from toban.settings import Settings
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from toban.cli.asking import ask, data_option, json_option, tell, who
-from toban.cli.telling import columns, say
+from toban.cli.client import ask, data_option, json_option, tell, who
+from toban.cli.formatting import columns, say
 
 
 @click.group

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from toban.cli.asking import ask, data_option, json_option
-from toban.cli.telling import say, status
+from toban.cli.client import ask, data_option, json_option
+from toban.cli.formatting import say, status
 
 
 @click.command

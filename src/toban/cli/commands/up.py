@@ -7,15 +7,15 @@ import click
 import structlog
 
 from toban import __version__ as version
-from toban.cli.asking import config_option
+from toban.cli.client import config_option
+from toban.cli.formatting import greeting, say
 from toban.cli.options import option
-from toban.cli.telling import greeting, say
 from toban.core.errors import SettingsError, TobanError
-from toban.core.log import configure, everything_is_logged, is_also_stdout
-from toban.core.running import run
+from toban.core.lifecycle import run
+from toban.core.log_setup import configure, everything_is_logged, is_also_stdout
 from toban.daemon import serve
 from toban.settings import Settings, load
-from toban.web.own import Overview, as_json
+from toban.web.status_api import Overview, as_json
 
 log = structlog.get_logger("toban.daemon")
 

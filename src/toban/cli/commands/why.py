@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from toban.cli.asking import ask, data_option, json_option
-from toban.cli.telling import columns, say
-from toban.core.terminal import on_one_line
+from toban.cli.client import ask, data_option, json_option
+from toban.cli.formatting import columns, say
+from toban.core.terminal_escapes import on_one_line
 
 
 @click.command

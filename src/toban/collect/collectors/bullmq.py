@@ -9,19 +9,19 @@ from typing import Any, Final, Literal
 
 from pydantic import PrivateAttr
 
-from toban.collect import book as books
-from toban.collect import history, jobs
+from toban.collect import backfill, job_metrics
+from toban.collect import repository as books
+from toban.collect.backfill import Slice
 from toban.collect.collector import Collector, Look
-from toban.collect.counting import Counting, Known, Stream
-from toban.collect.history import Slice
-from toban.collect.jobs import Ended
-from toban.collect.queries import is_due
-from toban.collect.told import Told
+from toban.collect.event_stream import Counting, Known, Stream
+from toban.collect.job_metrics import Ended
+from toban.collect.log_once import Told
+from toban.collect.sql_metrics import is_due
 from toban.collect.tools import Tools
+from toban.core.config_types import Duration
 from toban.core.errors import CollectError, StateError
 from toban.core.samples import Sample, milliseconds, moment
-from toban.core.section import Duration
-from toban.shop.lending import Shop
+from toban.shop.connections import Shop
 from toban.shop.redis import Reason, Redis, RedisError
 
 GRANTS: Final = "+eval +exists +hmget +lrange +llen +zrange +zcard +zrangebyscore"
@@ -29,7 +29,7 @@ GRANTS: Final = "+eval +exists +hmget +lrange +llen +zrange +zcard +zrangebyscor
 
 SCRIPT: Final = Path(__file__).with_suffix(".lua").read_text("utf-8")
 
-BOOK: Final = jobs.jobs_in("bullmq")
+BOOK: Final = job_metrics.jobs_in("bullmq")
 
 HISTORY: Final = timedelta(days=1)
 """How far back jobs are counted at a first start."""
@@ -105,7 +105,7 @@ class Bullmq(Collector):
             except StateError as error:
                 troubles.append(f"{self.name}: jobs wait to be counted: {error}")
         try:
-            found = await self._ask(redis, history.again_from(position, BOOK.margin, now) if position else now)
+            found = await self._ask(redis, backfill.again_from(position, BOOK.margin, now) if position else now)
         except RedisError as error:
             # Who was never let in may have no queue there at all; `redis` says how the server is.
             if not never_let_in(error) or (position and position.until > position.began):
@@ -124,7 +124,7 @@ class Bullmq(Collector):
         counted = await self._counting.count([stream(ended, now)], tools.state, tools, target, self.every, now)
         if counted.trouble:
             troubles.append(f"{self.name}: jobs wait to be counted: {counted.trouble}")
-        known = jobs.queues_of([*counted.standing, *counted.batches][-1:])
+        known = job_metrics.queues_of([*counted.standing, *counted.batches][-1:])
         return Look(
             list(standing(stands, known, now)),
             counted.batches,
@@ -174,7 +174,7 @@ def stream(ended: Sequence[Ended], read_at: datetime) -> Stream:
 
     async def read(known: Known, now: datetime) -> Slice:
         since = known.position.until
-        until = min(history.reach(since, now, STEPS), max(end, since))
+        until = min(backfill.reach(since, now, STEPS), max(end, since))
         return Slice([one for one in ended if one.at <= until or until == now], until)
 
     return Stream(BOOK, HISTORY, read)
@@ -201,7 +201,7 @@ def standing(stands: Sequence[Stand], known: set[str], now: datetime) -> Iterato
         )
         ages = [max(0.0, (now - since).total_seconds()) for since in (waits, runs)]
         numbers = (waiting, ages[0], running, retrying, ages[1])
-        for family, number in zip(jobs.STANDING, numbers, strict=True):
+        for family, number in zip(job_metrics.STANDING, numbers, strict=True):
             yield family.sample(number, queue=queue)
 
 

@@ -7,10 +7,10 @@ from typing import Final, Literal
 
 from toban.collect.collector import Collector
 from toban.collect.tools import Tools
+from toban.core.config_types import Host
 from toban.core.errors import CollectError
-from toban.core.network import reason
+from toban.core.http_client import reason
 from toban.core.samples import Sample, gauge
-from toban.core.section import Host
 
 ADDRESSES: Final = gauge("dns_addresses", "Addresses that the name stands for.")
 SECONDS: Final = gauge("dns_lookup_seconds", "How long it took to find them.", "seconds")

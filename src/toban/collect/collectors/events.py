@@ -7,16 +7,16 @@ from typing import Final, Literal
 from pydantic import PrivateAttr
 from sqlalchemy import Connection
 
-from toban.collect import book, history
+from toban.collect import backfill, repository
 from toban.collect.collector import Collector, Look
 from toban.collect.tools import Tools
+from toban.core.config_types import Duration
 from toban.core.errors import CollectError, StateError
-from toban.core.meters import Key, Meters
-from toban.core.places import this_machine
+from toban.core.metric_registry import Key, Meters
+from toban.core.paths import this_machine
 from toban.core.samples import Family, Type, milliseconds
-from toban.core.section import Duration
-from toban.instruments import families as vocabulary
-from toban.state import tallies
+from toban.instruments import metric_families as vocabulary
+from toban.state import durable_counters
 
 BOOK: Final = "events"
 """Whose numbers they are: `intake.events` keeps them."""
@@ -73,6 +73,6 @@ class Events(Collector):
 
 def standing(connection: Connection, now: datetime) -> tuple[Meters, int]:
     """Return how the counters stand, and when that was told last (milliseconds), also by an earlier process."""
-    position = history.position(connection, BOOK, now - timedelta(milliseconds=1), now)
-    book.note(connection, BOOK, book.moved(position, now, 0, 0))
-    return tallies.load(connection, BOOK, FAMILIES), milliseconds(position.until)
+    position = backfill.position(connection, BOOK, now - timedelta(milliseconds=1), now)
+    repository.note(connection, BOOK, repository.moved(position, now, 0, 0))
+    return durable_counters.load(connection, BOOK, FAMILIES), milliseconds(position.until)

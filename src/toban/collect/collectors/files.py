@@ -11,16 +11,16 @@ from typing import Final, Literal, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from toban.collect import backups, buckets
-from toban.collect.apis import Answered, Api
-from toban.collect.aside import Aside
-from toban.collect.buckets import Bucket
+from toban.collect import backup_metrics, s3
 from toban.collect.collector import Collector, Look
-from toban.collect.queries import is_due
+from toban.collect.rest_client import Answered, Api
+from toban.collect.s3 import Bucket
+from toban.collect.sql_metrics import is_due
 from toban.collect.tools import Tools
+from toban.collect.worker_thread import Aside
+from toban.core.config_types import Duration
 from toban.core.errors import CollectError
 from toban.core.samples import Sample, gauge
-from toban.core.section import Duration
 
 BYTES: Final = gauge("folder_size_bytes", "Space that the files' contents take.", "bytes")
 COUNT: Final = gauge("folder_files", "Files there are.")
@@ -113,7 +113,10 @@ class Files(Collector):
     def _samples(self, found: Tally) -> list[Sample]:
         samples = [BYTES.sample(found.bytes), COUNT.sample(found.count)]
         if self.backup:
-            samples += [backups.NEWEST.sample(found.newest), backups.LIMIT.sample(self.backup.total_seconds())]
+            samples += [
+                backup_metrics.NEWEST.sample(found.newest),
+                backup_metrics.LIMIT.sample(self.backup.total_seconds()),
+            ]
         return [*samples, NEWEST.sample(found.newest)] if found.count else samples
 
     async def _of_bucket(self, tools: Tools, bucket: Bucket) -> Look:
@@ -143,13 +146,13 @@ class Files(Collector):
             if self._walk is None:
                 return
             asked = f"files {self.name}: GET {self.looks_at}"
-            url = buckets.listing(bucket, self._walk.next)
+            url = s3.listing(bucket, self._walk.next)
             answered = await self._fetch(tools, bucket, asked, "GET", url)
             if answered.status != 200:
                 # A listing can't go on where it was for ever: it begins anew.
                 self._walk = None
-                raise CollectError(f"{asked}: {buckets.refusal(answered.status, answered.body)}")
-            page = buckets.page(answered.body, asked)
+                raise CollectError(f"{asked}: {s3.refusal(answered.status, answered.body)}")
+            page = s3.page(answered.body, asked)
             for one in page.objects:
                 self._walk.found.add(one.size, one.changed)
             self._walk.next = page.next
@@ -160,15 +163,15 @@ class Files(Collector):
         """Return what is wrong with the sample; nothing where it is well."""
         asked = f"files {self.name}: HEAD {bucket.sample}"
         try:
-            url = buckets.of_object(bucket, bucket.sample)
+            url = s3.of_object(bucket, bucket.sample)
             answered = await self._fetch(tools, bucket, asked, "HEAD", url)
         except CollectError as error:
             return str(error)
-        wrong = buckets.misfit(bucket, answered.status, answered.headers)
+        wrong = s3.misfit(bucket, answered.status, answered.headers)
         return f"{asked}: {wrong}" if wrong else ""
 
     async def _fetch(self, tools: Tools, bucket: Bucket, asked: str, method: str, url: str) -> Answered:
-        return await self._api.fetch(tools, asked, method, url, buckets.signed(bucket, method, url, tools.clock.now()))
+        return await self._api.fetch(tools, asked, method, url, s3.signed(bucket, method, url, tools.clock.now()))
 
 
 def tally(folder: Path, until: float) -> Tally:

@@ -11,19 +11,19 @@ from urllib.parse import urlencode, urlsplit
 from pydantic import PrivateAttr
 from sqlalchemy import Connection
 
-from toban.collect import book, fly_machines, fly_metrics, history
-from toban.collect.apis import Api
+from toban.collect import backfill, fly_machines, fly_metrics, repository
 from toban.collect.collector import Collector, Look
 from toban.collect.collectors.host import KILLED
 from toban.collect.fly_machines import EXITS, LEASED, Machine
 from toban.collect.fly_metrics import Edge, Readings
-from toban.collect.queries import is_due
+from toban.collect.rest_client import Api
+from toban.collect.sql_metrics import is_due
 from toban.collect.tools import Tools
+from toban.core.config_types import Address, Duration, Secret, Text
 from toban.core.errors import CollectError, StateError
-from toban.core.meters import Meters
+from toban.core.metric_registry import Meters
 from toban.core.samples import Batch, Sample, milliseconds
-from toban.core.section import Address, Duration, Secret, Text
-from toban.state import tallies
+from toban.state import durable_counters
 
 T = TypeVar("T")
 
@@ -274,9 +274,9 @@ def counted(connection: Connection, name: str, machines: Sequence[Machine], now:
 
     Return all that were, and when they were counted last (milliseconds): nothing, if they never were.
     """
-    position = history.position(connection, name, now, now)
-    seen = book.seen(connection, name)
-    meters = tallies.load(connection, name, (EXITS, KILLED))
+    position = backfill.position(connection, name, now, now)
+    seen = repository.seen(connection, name)
+    meters = durable_counters.load(connection, name, (EXITS, KILLED))
     new: dict[str, datetime] = {}
     for machine in machines:
         for one in machine.exits:
@@ -286,7 +286,7 @@ def counted(connection: Connection, name: str, machines: Sequence[Machine], now:
                 meters.add(EXITS, **machine.labels, reason=one.reason)
                 if one.reason == "oom":
                     meters.add(KILLED, **machine.labels)
-    book.remember(connection, name, new, now - REMEMBERED)
-    book.note(connection, name, book.moved(position, now, 0, 0))
-    tallies.save(connection, name, meters)
+    repository.remember(connection, name, new, now - REMEMBERED)
+    repository.note(connection, name, repository.moved(position, now, 0, 0))
+    durable_counters.save(connection, name, meters)
     return meters, milliseconds(position.until) if position.until != now else None

@@ -8,10 +8,10 @@ from typing import Final, Literal
 import psutil
 from pydantic import PrivateAttr
 
-from toban.collect.aside import Aside
 from toban.collect.collector import Collector
 from toban.collect.tools import Tools
-from toban.core.places import this_machine
+from toban.collect.worker_thread import Aside
+from toban.core.paths import this_machine
 from toban.core.samples import Sample, counter, gauge
 
 CPU: Final = gauge("system_cpu_usage_percent", "Share of the processors' time since the last look that was not idle.")

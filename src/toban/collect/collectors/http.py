@@ -16,12 +16,12 @@ from toban.collect.charsets import text
 from toban.collect.collector import Collector, Look
 from toban.collect.terminus import complaint
 from toban.collect.tools import Tools
+from toban.core.config_types import Address, Body, Duration, Secret
 from toban.core.errors import BadQueryError, CollectError
-from toban.core.matching import expression
-from toban.core.network import NO_CONNECTION, NO_NAME, Progress, beginning, following, in_time, reason
+from toban.core.http_client import NO_CONNECTION, NO_NAME, Progress, beginning, following, in_time, reason
+from toban.core.matchers import expression
 from toban.core.ports import Clock
 from toban.core.samples import gauge
-from toban.core.section import Address, Body, Duration, Secret
 
 STATUS: Final = gauge("probe_http_status_code", "The status of the last answer.")
 DURATION: Final = gauge("probe_duration_seconds", "How long the whole answer took.", "seconds")

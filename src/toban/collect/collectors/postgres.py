@@ -11,15 +11,15 @@ from psycopg.rows import TupleRow
 from pydantic import PrivateAttr
 
 from toban.collect.collector import Collector, Look
-from toban.collect.queries import Query, chosen, is_due, read, samples_of
-from toban.collect.told import Told
+from toban.collect.log_once import Told
+from toban.collect.sql_metrics import Query, chosen, is_due, read, samples_of
 from toban.collect.tools import Tools
 from toban.core.errors import CollectError
-from toban.core.meters import Meters
+from toban.core.metric_registry import Meters
 from toban.core.ports import Clock
 from toban.core.samples import Sample, gauge
+from toban.shop.connections import Shop
 from toban.shop.database import KNOWN_AFTER, Database, DatabaseError, Reason
-from toban.shop.lending import Shop
 
 FAILED: Final = gauge(
     "postgres_connection_failed",

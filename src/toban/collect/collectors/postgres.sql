@@ -1,4 +1,4 @@
--- What toban asks of PostgreSQL. The form is told in collect/queries.py: a name, how often (each look unless said),
+-- What toban asks of PostgreSQL. The form is told in collect/sql_metrics.py: a name, how often (each look unless said),
 -- for which major versions, what the server must have, a sentence for each number, when it is there if it isn't always, and the query.
 --
 -- Every query is cheap, bounded, and waits for no lock. toban's own sessions are left out of what it counts, except

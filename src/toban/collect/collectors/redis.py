@@ -9,11 +9,11 @@ from typing import Final, Literal
 from pydantic import PrivateAttr
 
 from toban.collect.collector import Collector, Look
-from toban.collect.info import Info, number, read
+from toban.collect.redis_info import Info, number, read
 from toban.collect.tools import Tools
 from toban.core.errors import CollectError
 from toban.core.samples import Sample, counter, gauge
-from toban.shop.lending import Shop
+from toban.shop.connections import Shop
 from toban.shop.redis import KNOWN_AFTER, Reason, RedisError
 from toban.shop.redis import Redis as Connection
 

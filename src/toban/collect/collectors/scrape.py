@@ -7,16 +7,16 @@ from typing import Annotated, ClassVar, Final, Literal
 import httpx2
 from pydantic import Field, PrivateAttr
 
-from toban.collect.aside import Aside
 from toban.collect.collector import Collector, Look
-from toban.collect.pages import Pages
+from toban.collect.exposition_batches import Pages
 from toban.collect.tools import Tools
+from toban.collect.worker_thread import Aside
+from toban.core.config_types import Address, Duration, Secret, Size
 from toban.core.errors import CollectError, LongAnswerError
+from toban.core.http_client import Progress, following, in_time, reason, whole
 from toban.core.labels import LabelLimits
-from toban.core.network import Progress, following, in_time, reason, whole
 from toban.core.samples import counter, milliseconds
-from toban.core.section import Address, Duration, Secret, Size
-from toban.exposition.reading import ExpositionError
+from toban.exposition.parser import ExpositionError
 
 DUPLICATES: Final = counter("toban_scrape_duplicates_total", "Series that a page had more than once; the first counts.")
 AHEAD: Final = counter("toban_scrape_ahead_total", "Samples dropped because they name a time in the future.")

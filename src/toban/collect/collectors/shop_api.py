@@ -9,12 +9,12 @@ from typing import Any, Final, Literal
 from pydantic import PrivateAttr
 
 from toban.collect.collector import Collector, Look
-from toban.collect.queries import is_due
-from toban.collect.told import Told
+from toban.collect.log_once import Told
+from toban.collect.sql_metrics import is_due
 from toban.collect.tools import Tools
+from toban.core.config_types import Address, Duration
 from toban.core.errors import CollectError
 from toban.core.samples import Sample, gauge
-from toban.core.section import Address, Duration
 from toban.shop import graphql
 from toban.shop.graphql import GraphqlError
 from toban.shop.settings import ShopCheck

@@ -9,15 +9,15 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, PrivateAttr, field_validator
 
 from toban.collect.collector import Collector, Look
-from toban.collect.queries import LABEL, family_of, is_due, samples_of
-from toban.collect.told import Told
+from toban.collect.log_once import Told
+from toban.collect.sql_metrics import LABEL, family_of, is_due, samples_of
 from toban.collect.tools import Tools
+from toban.core.config_types import Duration, Section
 from toban.core.errors import CollectError
 from toban.core.labels import METRIC_NAME
 from toban.core.samples import Sample
-from toban.core.section import Duration, Section
+from toban.shop.connections import Shop
 from toban.shop.database import KNOWN_AFTER, Database, DatabaseError
-from toban.shop.lending import Shop
 
 ROW_BYTES: Final = 8_192
 """Bytes of a row's text: labels and numbers are short."""

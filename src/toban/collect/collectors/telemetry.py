@@ -6,9 +6,9 @@ from typing import Literal
 
 from toban.collect.collector import Collector, Look
 from toban.collect.tools import Tools
-from toban.core.places import this_machine
+from toban.core.config_types import Duration
+from toban.core.paths import this_machine
 from toban.core.samples import milliseconds
-from toban.core.section import Duration
 
 
 class Telemetry(Collector):

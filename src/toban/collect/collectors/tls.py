@@ -13,10 +13,10 @@ from pydantic import AfterValidator, PrivateAttr
 
 from toban.collect.collector import Collector, Look
 from toban.collect.tools import Tools
+from toban.core.config_types import Address, Duration
 from toban.core.errors import CollectError
-from toban.core.network import NO_CONNECTION, NO_HANDSHAKE, NO_NAME, reason
+from toban.core.http_client import NO_CONNECTION, NO_HANDSHAKE, NO_NAME, reason
 from toban.core.samples import gauge
-from toban.core.section import Address, Duration
 
 EXPIRY: Final = gauge(
     "probe_ssl_earliest_cert_expiry",

@@ -9,9 +9,9 @@ import psutil
 
 from toban.collect.collector import Collector, Look
 from toban.collect.tools import Tools
-from toban.core.places import this_machine
+from toban.core.config_types import Duration
+from toban.core.paths import this_machine
 from toban.core.samples import Sample, counter, gauge, milliseconds
-from toban.core.section import Duration
 
 CPU: Final = counter("process_cpu_seconds_total", "Processor time that toban has used.", "seconds")
 RESIDENT: Final = gauge("process_resident_memory_bytes", "Memory that toban holds.", "bytes")

@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 
 from pydantic import PrivateAttr
 
-from toban.collect import backups
-from toban.collect.apis import Api
+from toban.collect import backup_metrics
 from toban.collect.collector import Collector, Look
+from toban.collect.rest_client import Api
 from toban.collect.tools import Tools
+from toban.core.config_types import Address, Duration, Secret, Text
 from toban.core.errors import CollectError
 from toban.core.samples import Family, Sample, gauge
-from toban.core.section import Address, Duration, Secret, Text
 
 ACTIVE: Final = gauge("upstash_database_active", "Whether the database is active (1) or suspended (0).")
 TODAY: Final = gauge("upstash_commands_today", "Commands of this day, as Upstash counts them.")
@@ -105,7 +105,10 @@ class Upstash(Collector):
         samples = [*of_database(database), *of_stats(stats), *run_out(database, stats, tools.clock.now())]
         if self.backup:
             made = await self._asked(tools, f"list-backup/{self.database}", list)
-            samples += [backups.NEWEST.sample(newest_backup(made)), backups.LIMIT.sample(self.backup.total_seconds())]
+            samples += [
+                backup_metrics.NEWEST.sample(newest_backup(made)),
+                backup_metrics.LIMIT.sample(self.backup.total_seconds()),
+            ]
         return Look(samples)
 
     async def _asked(self, tools: Tools, path: str, sort: type = dict) -> Any:

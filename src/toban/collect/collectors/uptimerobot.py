@@ -9,12 +9,12 @@ from urllib.parse import urljoin, urlsplit
 
 from pydantic import PrivateAttr
 
-from toban.collect.apis import Api
 from toban.collect.collector import Collector, Look
+from toban.collect.rest_client import Api
 from toban.collect.tools import Tools
+from toban.core.config_types import Address, Duration, Secret
 from toban.core.errors import CollectError
 from toban.core.samples import Sample, gauge
-from toban.core.section import Address, Duration, Secret
 from toban.shop.settings import ShopSettings
 
 UP: Final = gauge("uptimerobot_monitor_up", "Whether UptimeRobot reaches it (1) or not (0); absent while it is paused.")

@@ -9,20 +9,20 @@ from typing import Final, Literal
 
 from pydantic import PrivateAttr
 
-from toban.collect import book, jobs
+from toban.collect import job_metrics, repository
 from toban.collect.collector import Collector, Look
 from toban.collect.collectors.postgres import answer
-from toban.collect.counting import BOOKS, Counting, of_tables
-from toban.collect.queries import Query, is_due, read, spared
-from toban.collect.tables import Asking, Money, Shape, shape_of
-from toban.collect.told import Told
+from toban.collect.event_stream import BOOKS, Counting, of_tables
+from toban.collect.log_once import Told
+from toban.collect.shop_queries import Asking, Money, Shape, shape_of
+from toban.collect.sql_metrics import Query, is_due, read, spared
 from toban.collect.tools import Tools
+from toban.core.config_types import Duration
 from toban.core.errors import CollectError
 from toban.core.samples import Sample, gauge
-from toban.core.section import Duration
+from toban.shop.connections import Shop
 from toban.shop.database import KNOWN_AFTER, Database, DatabaseError
 from toban.shop.graphql import GraphqlError, ask
-from toban.shop.lending import Shop
 
 BEHIND: Final = gauge("vendure_db_behind_seconds", "How far the counting of orders is behind the present.", "seconds")
 QUERIES: Final = read(Path(__file__).with_suffix(".sql").read_text("utf-8"))
@@ -116,8 +116,8 @@ class VendureDb(Collector):
         )
         samples.append(BEHIND.sample(counted.behind.total_seconds()))
         if "job_record" in shape.has:
-            here = {sample.labels["queue"] for sample in samples if sample.family == jobs.WAITING}
-            samples += jobs.empty(jobs.queues_of([*counted.standing, *counted.batches]) - here)
+            here = {sample.labels["queue"] for sample in samples if sample.family == job_metrics.WAITING}
+            samples += job_metrics.empty(job_metrics.queues_of([*counted.standing, *counted.batches]) - here)
         if counted.trouble:
             troubles.append(f"{self.name}: what happened waits to be counted: {counted.trouble}")
             # A table may be gone, a column new: it is asked anew what there is.
@@ -167,7 +167,7 @@ class VendureDb(Collector):
         self._answers.clear()
         # Events, jobs in Redis and Fly's machines have books too.
         if tools.state is not None and await tools.state.transaction(
-            lambda connection: book.is_open(connection, BOOKS)
+            lambda connection: repository.is_open(connection, BOOKS)
         ):
             raise CollectError(f"{self.name}: the tables of Vendure are gone")
         return Look()

@@ -1,5 +1,5 @@
 'use strict';
-/* A small real shop. What differs from one start to the next comes from the environment; demo/processes.py sets it. */
+/* A small real shop. What differs from one start to the next comes from the environment; demo/shop_processes.py sets it. */
 const {
     DefaultJobQueuePlugin,
     DefaultLogger,

@@ -5,14 +5,14 @@ import re
 from types import ModuleType
 from typing import Any, Final, Literal
 
+from toban.core.backoff import AGAIN
+from toban.core.config_types import Secret
 from toban.core.errors import DeliveryError
-from toban.core.retrying import AGAIN
-from toban.core.section import Secret
 from toban.notify.channel import Channel, Handle, Proof, Tools
+from toban.notify.http_delivery import hidden
 from toban.notify.notification import Notification
-from toban.notify.outcomes import hidden
-from toban.notify.plain import one_line, told
-from toban.notify.wording import words
+from toban.notify.rendering import words
+from toban.notify.text_limits import one_line, told
 
 EXTRA: Final = "pip install 'toban[apprise]'"
 UNREAD: Final = "Apprise can't read the address: see its list of services"

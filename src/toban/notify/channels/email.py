@@ -13,13 +13,13 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, model_validator
 
+from toban.core.config_types import Duration, Host, Secret, Text
 from toban.core.errors import DeliveryError
-from toban.core.section import Duration, Host, Secret, Text
 from toban.notify.channel import Channel, Handle, Proof, Receiver, Sealed, Tools
 from toban.notify.notification import Kind, Notification
-from toban.notify.plain import is_web, one_line, shortened
+from toban.notify.rendering import words
 from toban.notify.smtp import WRITTEN, Conversation, Server, envelope
-from toban.notify.wording import words
+from toban.notify.text_limits import is_web, one_line, shortened
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _SUBJECT: Final = 180

@@ -8,14 +8,14 @@ import structlog
 from pydantic import AfterValidator, SecretStr
 
 from toban.core.alerts import Alert
+from toban.core.config_types import Address, Secret
 from toban.core.errors import DeliveryError
-from toban.core.plain import mapping
-from toban.core.section import Address, Secret
+from toban.core.untyped_json import mapping
 from toban.notify.channel import Channel, Handle, Proof, Receiver, Sealed, Tools
+from toban.notify.connectivity import reached
+from toban.notify.http_delivery import PAGE, as_json, is_page, post, refused, said
 from toban.notify.notification import Kind, Notification
-from toban.notify.outcomes import PAGE, as_json, is_page, post, refused, said
-from toban.notify.plain import shortened
-from toban.notify.reaching import reached
+from toban.notify.text_limits import shortened
 
 log = structlog.get_logger("toban.notify")
 

@@ -7,15 +7,15 @@ import orjson
 import structlog
 from pydantic import SecretStr, model_validator
 
+from toban.core.config_types import Address, Secret, SecretAddress, Text
 from toban.core.errors import DeliveryError
-from toban.core.section import Address, Secret, SecretAddress, Text
 from toban.notify.channel import Channel, Handle, Proof, Receiver, Sealed, Tools
+from toban.notify.connectivity import reached
+from toban.notify.http_delivery import PAGE, hidden, is_page, post, refused
 from toban.notify.notification import Kind, Link, Notification
-from toban.notify.outcomes import PAGE, hidden, is_page, post, refused
-from toban.notify.plain import is_web, shortened
-from toban.notify.reaching import reached
+from toban.notify.rendering import words
 from toban.notify.slack_api import AGAIN, LostError, WebApi, marked, missing, refusal
-from toban.notify.wording import words
+from toban.notify.text_limits import is_web, shortened
 
 log = structlog.get_logger("toban.notify")
 

@@ -9,12 +9,12 @@ import orjson
 from pydantic import Field
 
 from toban.core.alerts import Alert, Status
+from toban.core.config_types import Address, Secret, Text
 from toban.core.labels import common
-from toban.core.section import Address, Secret, Text
 from toban.notify.channel import Channel, Handle, Proof, Receiver, Sealed, Tools
+from toban.notify.connectivity import reached
+from toban.notify.http_delivery import hidden, post, refused
 from toban.notify.notification import Notification
-from toban.notify.outcomes import hidden, post, refused
-from toban.notify.reaching import reached
 
 MOST: Final = 500
 """How many alerts one body holds; how many more there were it says."""

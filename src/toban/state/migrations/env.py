@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from toban.state.schema import VERSION_TABLE
+from toban.state.schema_version import VERSION_TABLE
 
 context.configure(connection=context.config.attributes["connection"], version_table=VERSION_TABLE)
 context.run_migrations()

@@ -1,9 +1,9 @@
 """What the PostgreSQL collector decides without a server."""
 
 from toban.collect.collectors import postgres
-from toban.core.meters import Meters
+from toban.core.metric_registry import Meters
 from toban.core.samples import gauge
-from toban.intake.families import POOL
+from toban.ingest.metric_families import POOL
 
 USED = gauge("postgres_connections_used", "")
 

@@ -1,0 +1,77 @@
+"""Finding rules: those that are shipped, and one's own."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+from toban.alerting.rule_file import Group, read, together
+from toban.alerting.settings import AlertingSettings
+from toban.core.errors import SettingsError
+from toban.core.paths import read_text
+
+
+def load(settings: AlertingSettings) -> list[Group]:
+    """
+    Return all groups of rules.
+
+    Raises ``SettingsError`` that names every mistake.
+    """
+    mistakes: list[str] = []
+    own: list[Group] = []
+    try:
+        own = own_rules(settings.rules)
+    except SettingsError as error:
+        mistakes.append(str(error))
+    coming = shipped() if settings.shipped else []
+    known = [rule.name for group in coming for rule in group.rules]
+    for name in settings.without:
+        if settings.shipped and name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            remedy = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
+            mistakes.append(f"alerting.without: {name!r} is no shipped rule: {remedy}")
+    if mistakes:
+        raise SettingsError("\n".join(mistakes))
+    return together(_without(coming, settings.without), own)
+
+
+def shipped() -> list[Group]:
+    """Return the rules that come with toban."""
+    rules = files("toban.alerting").joinpath("rules")
+    names = sorted(it.name for it in rules.iterdir() if it.name.endswith(".yaml"))
+    return [group for name in names for group in read(rules.joinpath(name).read_text(encoding="utf-8"), name)]
+
+
+def own_rules(patterns: Iterable[str]) -> list[Group]:
+    """Return the rules of some files. Raises ``SettingsError`` for all files that are not there or are wrong."""
+    groups: list[Group] = []
+    mistakes: list[str] = []
+    for pattern in patterns:
+        try:
+            found = sorted(_found(pattern))
+        except SettingsError as error:
+            mistakes.append(str(error))
+            continue
+        if not found:
+            mistakes.append(f"alerting.rules: {pattern!r}: there is no such file")
+        for path in found:
+            try:
+                groups += read(read_text(path), str(path))
+            except SettingsError as error:
+                mistakes.append(str(error))
+    if mistakes:
+        raise SettingsError("\n".join(mistakes))
+    return groups
+
+
+def _found(pattern: str) -> list[Path]:
+    path = Path(pattern).absolute()
+    try:
+        return [it for it in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if it.is_file()]
+    except (OSError, ValueError, NotImplementedError) as error:
+        raise SettingsError(f"alerting.rules: {pattern!r}: {error}") from error
+
+
+def _without(groups: Sequence[Group], names: Sequence[str]) -> list[Group]:
+    return [replace(it, rules=tuple(rule for rule in it.rules if rule.name not in names)) for it in groups]

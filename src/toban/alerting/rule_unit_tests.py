@@ -1,0 +1,290 @@
+"""
+promtool's unit tests of rules, run by toban.
+
+https://prometheus.io/docs/prometheus/latest/configuration/unit_testing_rules/
+"""
+
+import asyncio
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from toban.alerting import evaluation
+from toban.alerting.recorded_series import ALERTS, FOR_STATE, told
+from toban.alerting.rule_file import AlertRule, Group, Length, Part, RecordingRule, Text, read
+from toban.alerting.states import Standings, step
+from toban.alerting.templating.template import External
+from toban.core.alerts import ALERTNAME, Status
+from toban.core.config_types import worded
+from toban.core.errors import QueryError, SettingsError
+from toban.core.labels import NAME, Labels
+from toban.core.matchers import Matcher
+from toban.core.paths import read_text
+from toban.core.query_result import Answer, Shape
+from toban.core.samples import STALE, moment
+from toban.core.yaml_loader import load
+from toban.promql.engine import Engine
+from toban.promql.parser import ParseError, parse
+from toban.promql.query_batch import Reply, replies
+from toban.promql.syntax_tree import Node, selectors
+from toban.promql.test_language import ScriptError, labels_of, values_of
+from toban.promql.test_runner import MemorySource
+
+SHOWN: Final = {ALERTS.name, FOR_STATE.name}
+
+MOST_STEPS: Final = 200_000
+"""How many times a test may judge its rules."""
+
+
+def _yaml_number(value: object) -> object:
+    """Return a number as Python reads it: YAML puts a dot before infinity."""
+    return re.sub(r"^([-+]?)\.(?=inf$|nan$)", r"\1", value, flags=re.IGNORECASE) if isinstance(value, str) else value
+
+
+class _Series(Part):
+    series: str
+    values: str
+
+
+class _Alert(Part):
+    exp_labels: dict[str, Text] = Field(default_factory=dict)
+    exp_annotations: dict[str, Text] = Field(default_factory=dict)
+
+
+class _AlertTest(Part):
+    eval_time: Length
+    alertname: str
+    exp_alerts: tuple[_Alert, ...] | None = ()
+
+
+class _Sample(Part):
+    labels: str = "{}"
+    value: Annotated[float, BeforeValidator(_yaml_number)]
+
+
+class _ExprTest(Part):
+    expr: str
+    eval_time: Length
+    exp_samples: tuple[_Sample, ...] | None = ()
+
+
+class _Test(Part):
+    name: str = ""
+    interval: Length = timedelta(minutes=1)
+    input_series: tuple[_Series, ...] = ()
+    alert_rule_test: tuple[_AlertTest, ...] = ()
+    promql_expr_test: tuple[_ExprTest, ...] = ()
+    external_labels: dict[str, Text] = Field(default_factory=dict)
+    external_url: str = ""
+
+
+class _File(Part):
+    rule_files: tuple[str, ...] = ()
+    evaluation_interval: Length = timedelta(minutes=1)
+    group_eval_order: tuple[str, ...] = ()
+    fuzzy_compare: bool = False
+    tests: tuple[_Test, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One thing that came out otherwise than was expected."""
+
+    test: str
+    what: str
+    expected: str
+    got: str
+
+    def __str__(self) -> str:
+        return f"{self.test}: {self.what}\n    expected: {self.expected}\n    got:      {self.got}"
+
+
+def run(path: Path) -> list[Failure]:
+    """
+    Run a file of tests and return what came out otherwise.
+
+    Raises ``SettingsError`` when the file, or one of its rule files, can't be read.
+    """
+    try:
+        raw = load(read_text(path))
+    except ValueError as error:
+        raise SettingsError(f"{path}: can't be read: {error}") from error
+    try:
+        file = _File.model_validate(raw)
+    except ValidationError as error:
+        said = [
+            ": ".join(filter(None, (str(path), ".".join(map(str, it["loc"])), worded(it)))) for it in error.errors()
+        ]
+        raise SettingsError("\n".join(said)) from error
+    groups = [group for pattern in file.rule_files for group in _rules(path.parent, pattern)]
+    order = {name: place for place, name in enumerate(file.group_eval_order)}
+    groups.sort(key=lambda group: order.get(group.name, len(order)))
+    failures: list[Failure] = []
+    for number, test in enumerate(file.tests, 1):
+        try:
+            failures += asyncio.run(_Run(test, groups, file.evaluation_interval, test.name or f"test {number}").run())
+        except ScriptError as error:
+            raise SettingsError(f"{path}: test {number}: {error}") from error
+    return failures
+
+
+def _rules(folder: Path, pattern: str) -> Iterator[Group]:
+    found = sorted(folder.glob(pattern)) if not Path(pattern).is_absolute() else [Path(pattern)]
+    if not found:
+        raise SettingsError(f"{folder / pattern}: there is no such rule file")
+    for path in found:
+        yield from read(read_text(path), str(path))
+
+
+def _asked_about(groups: Sequence[Group], test: _Test) -> list[Group]:
+    """
+    Return the rules on which a test depends: those that record, and the alerts that it names.
+
+    All of them where something reads what alerts write.
+    """
+    queries = [rule.query.root for group in groups for rule in group.rules]
+    with suppress(ParseError):  # the question itself says what is wrong with it
+        queries += [parse(one.expr).root for one in test.promql_expr_test]
+    if any(matcher.name == NAME and matcher.value in SHOWN for it in queries for matcher in _matchers(it)):
+        return list(groups)
+    named = {one.alertname for one in test.alert_rule_test}
+    return [
+        replace(group, rules=[rule for rule in group.rules if isinstance(rule, RecordingRule) or rule.name in named])
+        for group in groups
+    ]
+
+
+def _matchers(query: Node) -> Iterator[Matcher]:
+    return (matcher for selector in selectors(query) for matcher in selector.matchers)
+
+
+class _InMemory:
+    """An engine that answers in the same breath."""
+
+    def __init__(self, source: MemorySource) -> None:
+        self._engine = Engine(source)
+
+    async def instant(self, query: str, at: int, *, patience: timedelta | None = None) -> Answer:
+        return self._engine.instant(query, at)
+
+    async def replies(self, queries: Sequence[str], at: int) -> list[Reply]:
+        return replies(self._engine, queries, at)
+
+
+class _Run:
+    """One test, from nought to its last question."""
+
+    def __init__(self, test: _Test, groups: Sequence[Group], every: timedelta, name: str) -> None:
+        self.test = test
+        self.groups = _asked_about(groups, test)
+        self.every = every
+        self.name = name
+        self.source = MemorySource()
+        self.engine = _InMemory(self.source)
+        self.standings: dict[str, Standings] = {}
+        self.written: dict[str, set[Labels]] = {}
+        self.failures: list[Failure] = []
+
+    async def run(self) -> list[Failure]:
+        for series in self.test.input_series:
+            step_ms = round(self.test.interval / timedelta(milliseconds=1))
+            values = values_of(series.values)
+            self.source.add(labels_of(series.series), ((place * step_ms, value) for place, value in enumerate(values)))
+        times = sorted(
+            {it.eval_time for it in self.test.alert_rule_test} | {it.eval_time for it in self.test.promql_expr_test}
+        )
+        last, now = (times or [timedelta()])[-1], timedelta()
+        if self.every <= timedelta() or last / self.every > MOST_STEPS:
+            raise SettingsError(f"{self.name}: evaluation_interval: {MOST_STEPS} judgements do not reach its end")
+        while now <= last:
+            for group in self.groups:
+                if not group.every or not (now % group.every):
+                    await self._judge(group, now)
+            for at in times:
+                # A question between two judgements sees what the one before left.
+                if now <= at < now + self.every:
+                    await self._ask(at)
+            now += self.every
+        return self.failures
+
+    async def _judge(self, group: Group, now: timedelta) -> None:
+        at = round(now / timedelta(milliseconds=1))
+        for rule in group.rules:
+            (reply,) = await self.engine.replies([rule.query.text], at)
+            try:
+                if isinstance(rule, RecordingRule):
+                    self._write(f"record {rule.name}", evaluation.recorded(rule, reply, group.limit), at)
+                else:
+                    await self._judge_alert(rule, reply, group, at)
+            except QueryError as error:
+                self.failures.append(Failure(self.name, f"rule {rule.name} at {now}", "an answer", str(error)))
+
+    async def _judge_alert(self, rule: AlertRule, reply: Reply, group: Group, at: int) -> None:
+        external = External(self.test.external_url, self.test.external_labels)
+        found = await evaluation.findings(rule, reply, self.engine, at, group.limit, external)
+        before = self.standings.get(rule.key, {})
+        self.standings[rule.key] = step(before, found, moment(at), rule.hold, rule.keep).after
+        self._write(f"alert {rule.key}", told(self.standings[rule.key].values()), at)
+
+    def _write(self, writer: str, values: Mapping[Labels, float], at: int) -> None:
+        for labels in self.written.get(writer, set()) - set(values):
+            self.source.add(labels, [(at, STALE)])
+        for labels, value in values.items():
+            self.source.add(labels, [(at, value)])
+        self.written[writer] = set(values)
+
+    async def _ask(self, at: timedelta) -> None:
+        for alerts in self.test.alert_rule_test:
+            if alerts.eval_time == at:
+                self._compare(alerts)
+        for expression in self.test.promql_expr_test:
+            if expression.eval_time == at:
+                await self._evaluate(expression)
+
+    def _compare(self, wanted: _AlertTest) -> None:
+        expected = sorted(
+            _shown({**it.exp_labels, ALERTNAME: wanted.alertname}, it.exp_annotations) for it in wanted.exp_alerts or ()
+        )
+        got = sorted(
+            _shown(it.alert.labels, it.alert.annotations)
+            for standings in self.standings.values()
+            for it in standings.values()
+            if it.alert.name == wanted.alertname and it.alert.status is Status.FIRING
+        )
+        if expected != got:
+            what = f"alert {wanted.alertname} at {wanted.eval_time}"
+            self.failures.append(Failure(self.name, what, "; ".join(expected) or "none", "; ".join(got) or "none"))
+
+    async def _evaluate(self, wanted: _ExprTest) -> None:
+        at = round(wanted.eval_time / timedelta(milliseconds=1))
+        what = f"{wanted.expr} at {wanted.eval_time}"
+        expected = {labels_of(it.labels): it.value for it in wanted.exp_samples or ()}
+        try:
+            answer = await self.engine.instant(wanted.expr, at)
+        except QueryError as error:
+            self.failures.append(Failure(self.name, what, _numbers(expected), str(error)))
+            return
+        if answer.shape not in {Shape.VECTOR, Shape.SCALAR}:
+            self.failures.append(Failure(self.name, what, _numbers(expected), f"a {answer.shape}"))
+            return
+        got = {points.labels: points.last for points in answer.series}
+        if set(got) != set(expected) or any(not _close(got[labels], expected[labels]) for labels in got):
+            self.failures.append(Failure(self.name, what, _numbers(expected), _numbers(got)))
+
+
+def _shown(labels: Mapping[str, str], annotations: Mapping[str, str]) -> str:
+    return f"{Labels(labels)} {dict(sorted(annotations.items()))}"
+
+
+def _numbers(found: Mapping[Labels, float]) -> str:
+    return "; ".join(sorted(f"{labels} {value!r}" for labels, value in found.items())) or "none"
+
+
+def _close(left: float, right: float) -> bool:
+    return left == right or (left != left and right != right) or abs(left - right) <= 1e-12 * max(abs(left), abs(right))

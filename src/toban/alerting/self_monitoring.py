@@ -1,0 +1,65 @@
+"""What toban finds wrong with itself, from memory: no number is asked for."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from toban.alerting.rule_state import Bench, Health, Seat
+from toban.alerting.states import Finding
+from toban.core.labels import Labels
+from toban.core.ports import Condition
+
+NOT_JUDGED: Final = "rule_not_judged"
+UNWELL: Final = "toban_unwell"
+KEYS: Final = (NOT_JUDGED, UNWELL)
+"""The alerts that toban fires about itself; they are remembered under their names."""
+
+HOLD: Final = timedelta(minutes=5)
+"""How long trouble of toban's own must last before it fires an alert."""
+
+
+def findings(
+    benches: Sequence[Bench], conditions: Iterable[tuple[str, Condition]], now: datetime
+) -> dict[str, Mapping[Labels, Finding]]:
+    """Return what is wrong with rules and with parts of toban, by the name of the alert."""
+    return {NOT_JUDGED: _not_judged(benches, now), UNWELL: _unwell(conditions)}
+
+
+def _not_judged(benches: Sequence[Bench], now: datetime) -> dict[Labels, Finding]:
+    found = {}
+    for bench in benches:
+        for seat in bench.seats:
+            health = Health.LATE if bench.late(now) else seat.seen.health
+            if not health.well:
+                labels = Labels(alertname=NOT_JUDGED, rule=seat.rule.name, reason=health.value, severity="warning")
+                found[labels] = Finding(1.0, _texts(seat, health))
+    return found
+
+
+def _unwell(conditions: Iterable[tuple[str, Condition]]) -> dict[Labels, Finding]:
+    return {
+        Labels(alertname=UNWELL, part=name, severity="warning"): Finding(
+            1.0,
+            {
+                "summary": f"toban itself is not well: {name}: {condition.says}",
+                "summary_ja": f"toban 自身に異常があります: {name}: {condition.says}",
+            },
+        )
+        for name, condition in conditions
+        if not condition.ok
+    }
+
+
+def _texts(seat: Seat, health: Health) -> dict[str, str]:
+    reasons = {
+        Health.NO_DATA: ("what it reads is no longer there", "読み取る値がなくなりました"),
+        Health.FAILED: (f"its query fails: {seat.seen.error}", f"クエリが失敗します: {seat.seen.error}"),
+        Health.LATE: ("it is not judged in time", "時間内に評価されていません"),
+    }
+    english, japanese = reasons[health]
+    return {
+        "summary": f"The rule {seat.rule.name} can't be judged: {english}",
+        "summary_ja": f"ルール {seat.rule.name} を評価できません: {japanese}",
+        "action": "While this lasts nobody knows whether all is well: see `toban alerts` and the target it reads.",
+        "action_ja": "その間は正常かどうか誰にもわかりません。`toban alerts` と対象の状態を確認してください。",
+    }

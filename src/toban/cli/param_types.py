@@ -1,0 +1,20 @@
+"""Lengths of time on the command line."""
+
+from datetime import timedelta
+
+import click
+
+from toban.core.config_types import duration
+
+
+class Length(click.ParamType[timedelta]):
+    """A length of time like 6h."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Read it."""
+        try:
+            return duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)

@@ -1,0 +1,177 @@
+"""Numbers read by SQL: a name, a sentence, how often, and a query."""
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, time, timedelta
+from decimal import Decimal
+from typing import Final
+
+from toban.core.config_types import duration
+from toban.core.errors import CollectError
+from toban.core.labels import LABEL_NAME, Labels
+from toban.core.samples import Family, Sample, Type
+
+LABEL: Final = "label_"
+"""What the name of a column begins with that is a label."""
+
+VALUE: Final = "value"
+"""The column whose number bears the name of the query itself."""
+
+UNITS: Final = ("seconds", "bytes")
+
+SHARE: Final = 200
+
+PRESENT: Final = r"$|(while|once) \w"
+"""What may be said of when a number is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """
+    One question to a database, and the metrics that its answer holds.
+
+    Columns called ``label_…`` become labels. Every other column is a number: the metric's name is the query's name
+    and the column's, except that ``value`` bears the query's own. An empty (NULL) number is no sample.
+    ``columns`` holds the sentence for each number; ``present`` says when those are there that aren't always. ``since``
+    and ``until`` are PostgreSQL's major versions, both included; ``needs`` names what a server must have.
+    """
+
+    name: str
+    sql: str
+    columns: Mapping[str, str]
+    every: timedelta = timedelta(0)
+    since: int = 0
+    until: int = 10_000
+    needs: frozenset[str] = frozenset()
+    present: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def families(self) -> Iterator[Family]:
+        """The metrics that this query may bring."""
+        for column, sentence in self.columns.items():
+            yield replace(family_of(self.name, column, sentence), present=self.present.get(column, ""))
+
+    def suits(self, version: int, has: Collection[str]) -> bool:
+        """Tell whether it can be asked of a server of this major version that has these things."""
+        return self.since <= version <= self.until and self.needs.issubset(has)
+
+
+def family_of(name: str, column: str, help: str) -> Family:
+    """
+    Return the metric of one column; what its name doesn't end in says otherwise, it is a gauge without a unit.
+
+    As Prometheus names them: a counter ends in ``_total``, and the unit stands last but for that.
+    """
+    full = name if column == VALUE else f"{name}_{column}"
+    unit = next((unit for unit in UNITS if full.removesuffix("_total").endswith(f"_{unit}")), "")
+    return Family(full, Type.COUNTER if full.endswith("_total") else Type.GAUGE, help, unit)
+
+
+def read(text: str) -> tuple[Query, ...]:
+    """
+    Read a file of queries.
+
+    Each begins with ``-- query: its_name``; then come, in lines of the same form, ``every`` (a length of time),
+    ``versions`` (``14-16``, ``17-``), ``needs`` (words) and one sentence for each column of numbers; then the SQL.
+    ``present: while somebody waits`` says that its numbers come and go, ``present: once somebody has waited`` that they
+    stay; ``present oldest: …`` says so of the column ``oldest`` alone.
+    What stands above the first query is for people. Raises ``ValueError`` naming the query that can't be read.
+    """
+    _, *paragraphs = re.split(r"^-- query: *(?=\w)", text, flags=re.MULTILINE)
+    return tuple(_query(paragraph) for paragraph in paragraphs)
+
+
+def _query(paragraph: str) -> Query:
+    name, _, rest = paragraph.partition("\n")
+    heading, sql = re.fullmatch(r"((?:--[^\n]*\n)*)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]  # it matches any text
+    said: dict[str, str] = dict(re.findall(r"^-- (\w+): (.+)$", heading, re.MULTILINE))
+    of_all = said.pop("present", "")
+    present: dict[str, str] = dict(re.findall(r"^-- present (\w+): (.+)$", heading, re.MULTILINE))
+    every, versions, needs = said.pop("every", ""), said.pop("versions", ""), said.pop("needs", "")
+    since, dash, until = versions.partition("-")
+    if not said or not sql.strip():
+        raise ValueError(f"{name}: a query wants a sentence for each of its numbers, and SQL")
+    if present.keys() - said.keys() or any(not re.match(PRESENT, words) for words in (*present.values(), of_all)):
+        raise ValueError(f"{name}: write `present: while …` or `present: once …`, of all its numbers or of one of them")
+    if versions and not dash:
+        raise ValueError(f"{name}: write versions like 14-16 or 17-")
+    return Query(
+        name=name.strip(),
+        sql=sql.strip().removesuffix(";"),
+        columns=said,
+        every=duration(every) if every else timedelta(0),
+        since=int(since or 0),
+        until=int(until or 10_000),
+        needs=frozenset(needs.split()),
+        present={**(dict.fromkeys(said, of_all) if of_all else {}), **present},
+    )
+
+
+def chosen(queries: Iterable[Query], version: int, has: Collection[str]) -> list[Query]:
+    """Return the queries that suit a server."""
+    return [query for query in queries if query.suits(version, has)]
+
+
+def is_due(asked: float | None, every: timedelta, beat: timedelta, now: float) -> bool:
+    """
+    Tell whether a question that was last asked at a time (monotonic seconds) is to be asked again.
+
+    Half a beat of slack: what is due every minute is asked at every second look of 30 s, not at every third.
+    """
+    return asked is None or now - asked >= (every - beat / 2).total_seconds()
+
+
+def spared(every: timedelta, seconds: float) -> timedelta:
+    """
+    Return how long a question rests that took so many seconds.
+
+    It takes at most half a percent of the time of the server: what took a second is asked again after 200 at the
+    earliest.
+    """
+    return max(every, timedelta(seconds=seconds * SHARE))
+
+
+def samples_of(
+    families: Mapping[str, Family], columns: Sequence[str], rows: Iterable[Sequence[object]]
+) -> list[Sample]:
+    """
+    Return the numbers in an answer: one for each row and each column that has a family.
+
+    Raises ``CollectError`` naming the column that can't be a label or holds no number, or the labels that two rows
+    share, or columns of one name.
+    """
+    for column in columns:
+        if columns.count(column) > 1:
+            raise CollectError(f"two columns are called {column!r}: name them apart")
+        label = column.removeprefix(LABEL)
+        if column.startswith(LABEL) and (not LABEL_NAME.fullmatch(label) or label.startswith("__")):
+            raise CollectError(f"column {column!r} makes no label name")
+    found: dict[tuple[Family, Labels], Sample] = {}
+    for row in rows:
+        fields = dict(zip(columns, row, strict=True))
+        labels = Labels(
+            (column.removeprefix(LABEL), str(value).lower() if isinstance(value, bool) else str(value))
+            for column, value in fields.items()
+            if column.startswith(LABEL) and value is not None
+        )
+        for column, family in families.items():
+            value = fields.get(column)
+            if value is None:
+                continue
+            if not isinstance(value, int | float | Decimal):
+                raise CollectError(f"column {column!r} holds {_what(value)}")
+            if (family, labels) in found:
+                raise CollectError(f"two rows are labelled {labels or 'nothing'}: group them, or add a {LABEL}… column")
+            found[family, labels] = Sample(family, float(value), labels)
+    # In one order, whatever order the rows came in: the floor uses a layout again while nothing changes.
+    return sorted(found.values(), key=lambda sample: (sample.family.name, *sample.labels.values()))
+
+
+def _what(value: object) -> str:
+    """Say of what is no number what it is, and how it becomes one."""
+    if isinstance(value, date | time | timedelta):
+        return "a time, not a number: write extract(epoch FROM …)"
+    if isinstance(value, str):
+        return "text, not a number: cast it, like ::float8 (money: ::numeric)"
+    return f"{type(value).__name__}, not a number"

@@ -1,0 +1,303 @@
+"""What every part of `toban.yaml` is made of."""
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    PlainValidator,
+    SecretStr,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import ErrorDetails
+
+from toban.core.config_file import Plain, trimmed
+from toban.core.redaction import address_shown
+
+UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
+SIZES: Final = {
+    "B": 1,
+    "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
+}  # fmt: skip  # one row a system reads better than one line a unit
+
+
+class Schema(GenerateJsonSchema):
+    """Writes a schema in which defaults stand as they would in `toban.yaml`."""
+
+    def encode_default(self, dft: Any) -> Any:
+        """Write a default."""
+        return written(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
+
+
+class Section(BaseModel):
+    """
+    One part of the configuration, declared beside the code that it is for.
+
+    Its docstrings are its manual: they become the descriptions of the JSON Schema. It never changes once read.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        validate_default=True,
+        hide_input_in_errors=True,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nothing(cls, written: Any) -> Any:
+        """Leave out a setting that has no value: it is as if it were not there."""
+        if not isinstance(written, Mapping):
+            return written
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        return {key: value for key, value in written.items() if value is not None or key not in known}
+
+    @classmethod
+    def model_json_schema(cls, **options: Any) -> dict[str, Any]:  # type: ignore[override]  # only by name
+        """Return the JSON Schema of this part."""
+        return super().model_json_schema(**{"schema_generator": Schema, **options})
+
+
+_DURATION: Final = re.compile("".join(rf"(?:(\d{{1,12}}){unit})?" for unit in ("y", "w", "d", "h", "m", "s", "ms")))
+
+
+def duration(text: object, *, zero: bool = False) -> timedelta:
+    """
+    Read a duration as Prometheus writes it: ``15s``, ``1h30m``, ``90d``; ``0``, ``0s`` and the like where ``zero``.
+
+    Raises ``ValueError`` for anything else, a bare number included.
+    """
+    if isinstance(text, timedelta):
+        return text
+    if zero and text in ("0", 0):
+        return timedelta()
+    if isinstance(text, str) and text and (found := _DURATION.fullmatch(text)):
+        parts = zip(("y", "w", "d", "h", "m", "s", "ms"), found.groups(), strict=True)
+        seconds = sum(int(number) * UNITS[unit] for unit, number in parts if number)
+        if (seconds > 0 or zero) and seconds <= 200 * UNITS["y"]:
+            return timedelta(seconds=seconds)
+    raise ValueError(f"{text!r} is no length of time: write it like 15s, 5m, 1h30m or 90d")
+
+
+def written(length: timedelta) -> str:
+    """Write a length of time as `duration` reads it."""
+    rest = round(length / timedelta(milliseconds=1))
+    parts = []
+    for unit in ("d", "h", "m", "s", "ms"):
+        many, rest = divmod(rest, round(UNITS[unit] * 1000))
+        if many:
+            parts.append(f"{many}{unit}")
+    return "".join(parts) or "0s"
+
+
+def size(text: object) -> int:
+    """
+    Read an amount of bytes: ``2GB``, ``512MiB``.
+
+    Raises ``ValueError`` for anything else.
+    """
+    if isinstance(text, int) and not isinstance(text, bool) and text > 0:
+        return text
+    if isinstance(text, Plain) and re.fullmatch(r"[0-9]{1,18}", text):
+        text = f"{text} B"
+    if isinstance(text, str) and (found := re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?) ?([KMGT]i?B|B)", text)):
+        amount = int(float(found[1]) * SIZES[found[2]])
+        if amount:
+            return amount
+    raise ValueError(f"{text!r} is no size: write it like 512MB or 2GiB")
+
+
+_WORDS: Final = {
+    "missing": "is missing",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be a text: put it in quotes",
+    "string_unicode": "must be valid Unicode",
+    "list_type": "must be a list, like [a, b]",
+    "tuple_type": "must be a list, like [a, b]",
+    "set_type": "must be a list, like [a, b]",
+    "frozen_set_type": "must be a list, like [a, b]",
+    "dict_type": "must be names with values, like {{name: value}}",
+    "model_type": "must be names with values, like {{name: value}}",
+    "model_attributes_type": "must be names with values, like {{name: value}}",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a smaller whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
+    "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
+    "path_type": "must be a path",
+    "string_pattern_mismatch": "must be a name of letters, digits and `_`",
+    "invalid_key": "a name must be a word (or in quotes)",
+    "extra_forbidden": "there is no setting of this name here",
+}
+"""What pydantic's kinds of mistakes are for people."""
+
+
+def worded(details: ErrorDetails) -> str:
+    """Return a mistake that pydantic found in words for people."""
+    words = _WORDS.get(details["type"])
+    return words.format(**details.get("ctx", {})) if words else details["msg"].removeprefix("Value error, ")
+
+
+def _bare(value: object) -> object:
+    return trimmed(value) if isinstance(value, str) else value
+
+
+def _on_one_line(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
+
+
+def _printable(value: SecretStr) -> SecretStr:
+    if re.search(r"[\x00-\x1f\x7f]", value.get_secret_value()):
+        raise ValueError("it holds a line break or another control character: was more copied than was meant?")
+    return value
+
+
+def _web_address(value: str) -> str:
+    wrong = f"{address_shown(value)!r} is no address: write it like https://shop.example/"
+    if not is_web_address(value):
+        raise ValueError(wrong)
+    if "@" in urlsplit(value).netloc:
+        raise ValueError("a user or password in an address ends up in labels and logs: use headers")
+    return value
+
+
+def _secret_web_address(value: SecretStr) -> SecretStr:
+    if not is_web_address(value.get_secret_value()):
+        raise ValueError("this is no address: it must begin with https://")
+    return value
+
+
+def is_web_address(text: str) -> bool:
+    """Tell whether a text is an address of http or https."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        return False
+    # urlsplit passes over line breaks; a client does not.
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and not re.search(r"[\x00-\x20\x7f]", text)
+
+
+def of_scheme(*schemes: str) -> AfterValidator:
+    """Return what refuses a secret address that begins otherwise; the scheme may be in capitals."""
+
+    def check(value: SecretStr) -> SecretStr:
+        scheme, separator, rest = value.get_secret_value().partition("://")
+        if scheme.lower() not in schemes:
+            raise ValueError(f"the address must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return SecretStr(f"{scheme.lower()}{separator}{rest}")
+
+    return AfterValidator(check)
+
+
+def _host(value: str) -> str:
+    bare = value.removeprefix("[").removesuffix("]")
+    if not re.fullmatch(r"[\w.-]+|[0-9A-Fa-f:.]+(%\w+)?", bare):
+        raise ValueError(
+            f"{address_shown(value)!r} is no host name: write it like mail.example.com, without scheme and port"
+        )
+    return bare
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"{name!r} is no time zone: write it like UTC or Asia/Tokyo") from error
+    return name
+
+
+def _schema(example: str, description: str) -> Any:
+    return WithJsonSchema({"type": "string", "examples": [example], "description": description})
+
+
+Duration = Annotated[
+    timedelta, BeforeValidator(duration), PlainSerializer(written), _schema("15s", "A length of time: 15s, 5m, 90d.")
+]
+"""A length of time, written like ``15s``."""
+
+Size = Annotated[int, BeforeValidator(size), _schema("2GB", "An amount of bytes: 512MB, 2GiB.")]
+"""An amount of bytes, written like ``2GB``."""
+
+Secret = Annotated[SecretStr, BeforeValidator(_bare), AfterValidator(_printable)]
+"""Something that must never be shown; what copying left round it is taken away (`core.configuration.trimmed`)."""
+
+SecretAddress = Annotated[Secret, AfterValidator(_secret_web_address)]
+"""An http or https address that must never be shown: whoever knows it may post there."""
+
+Text = Annotated[str, BeforeValidator(_on_one_line)]
+"""A text without the blanks and line ends round it."""
+
+Host = Annotated[str, BeforeValidator(_bare), AfterValidator(_host)]
+"""The name or number of a host, without scheme and port."""
+
+Address = Annotated[
+    str,
+    BeforeValidator(_bare),
+    AfterValidator(_web_address),
+    _schema("https://shop.example/", "An address."),
+]
+"""An http or https address without credentials; what copying left round it is taken away."""
+
+
+def _body(value: object) -> object:
+    """Return a text as it is, and of names with values what YAML makes of each that stands without quotes."""
+    if isinstance(value, str):
+        return str(value)
+    if not isinstance(value, dict):
+        raise ValueError("must be a text, or names with values, like {name: value}")  # noqa: TRY004  # pydantic reports ValueError
+    return {name: _typed(inner) for name, inner in value.items()}
+
+
+def _typed(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _typed(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_typed(inner) for inner in value]
+    return _scalar(value) if isinstance(value, Plain) else value
+
+
+_NUMBER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+
+
+def _scalar(text: str) -> object:
+    if text in {"true", "false"}:
+        return text == "true"
+    found = _NUMBER.fullmatch(text)
+    if not found:
+        return str(text)
+    return float(text) if found[2] or found[3] else int(text)
+
+
+Body = Annotated[
+    str | dict[str, Any], PlainValidator(_body), WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}]})
+]
+"""A text, or names with any values, as JSON has them."""
+
+Zone = Annotated[str, AfterValidator(_zone)]
+"""The name of a time zone, written like ``Asia/Tokyo``."""

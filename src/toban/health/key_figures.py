@@ -1,0 +1,145 @@
+"""The shop in a few figures: what its owner looks at first."""
+
+import math
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+
+from toban.core.labels import Labels
+from toban.core.ports import Clock, QueryEngine
+from toban.core.query_result import Points
+from toban.core.samples import Family, milliseconds
+from toban.instruments.metric_families import ORDERS_CREATED, ORDERS_FAILED, PAYMENTS_FAILED, REVENUE
+
+
+class Unit(StrEnum):
+    """How a figure is written."""
+
+    COUNT = "count"
+    MONEY = "money"
+    SECONDS = "seconds"
+    PERCENT = "percent"
+
+
+HOUR: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure: its word in translations, the question in PromQL, and how it is written."""
+
+    key: str
+    question: str
+    unit: Unit = Unit.COUNT
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """
+    A figure that says by how much a counter grew in the last hour, exactly: its word in translations, the counter, and
+    by which label where there are several; nought is then left out.
+
+    ``increase`` would stretch what it finds to the whole window: for a chart that is right, for a number of orders not.
+    """
+
+    key: str
+    counter: Family
+    by: str = ""
+    unit: Unit = Unit.COUNT
+
+    @property
+    def question(self) -> str:
+        """All samples of two hours: what counts may have rested when the last one began, or been away."""
+        return f"{self.counter.name}[{2 * HOUR // timedelta(seconds=1)}s]"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What a figure came to, and of what where there are several (a currency, a queue)."""
+
+    key: str
+    of: str
+    value: float
+    unit: Unit
+
+    @property
+    def text(self) -> str:
+        """The value for people."""
+        if self.unit is Unit.SECONDS:
+            return f"{self.value * 1000:,.0f} ms" if self.value < 2 else f"{self.value:,.0f} s"
+        if self.unit is Unit.PERCENT:
+            return f"{self.value:.1f} %"
+        return f"{self.value:,.2f}" if self.unit is Unit.MONEY else f"{self.value:,.0f}"
+
+
+FIGURES: Final = (
+    Counted("orders_hour", ORDERS_CREATED),
+    Counted("revenue_hour", REVENUE, "currency", Unit.MONEY),
+    Counted("orders_failed", ORDERS_FAILED),
+    Counted("payments_failed", PAYMENTS_FAILED, "method"),
+    Figure("requests_minute", "round(sum(rate(vendure_api_requests_total[5m])) * 60)"),
+    Figure(
+        "slowest",
+        "histogram_quantile(0.95, sum by (le) (rate(vendure_api_latency_seconds_bucket[5m])))",
+        Unit.SECONDS,
+    ),
+    Figure(
+        "faults",
+        '100 * sum(rate(vendure_graphql_errors_total{fault="shop"}[5m])) / sum(rate(vendure_api_requests_total[5m]))',
+        Unit.PERCENT,
+    ),
+    Figure("jobs_waiting", "sum by (queue) (vendure_jobs_waiting) > 0"),
+    Figure("oldest_job", "max(vendure_jobs_oldest_waiting_seconds) > 0", Unit.SECONDS),
+)
+"""The figures, in the order in which they are read."""
+
+
+async def figures(engine: QueryEngine, clock: Clock) -> list[Value]:
+    """Return the figures that have a value now. Raises ``QueryError`` or ``StoreError``."""
+    at = milliseconds(clock.now())
+    found: list[Value] = []
+    for figure in FIGURES:
+        if isinstance(figure, Counted):
+            found += await counted(figure, engine, at)
+            continue
+        answer = await engine.instant(figure.question, at)
+        found += [
+            Value(figure.key, _of(points.labels), points.last, figure.unit)
+            for points in answer.series
+            if not math.isnan(points.last)
+        ]
+    return found
+
+
+async def counted(figure: Counted, engine: QueryEngine, at: int) -> list[Value]:
+    """Return by how much a counter grew in the hour up to a time. Raises ``QueryError`` or ``StoreError``."""
+    answer = await engine.instant(figure.question, at)
+    sums: dict[str, float] = {}
+    for points in answer.series:
+        of = points.labels.get(figure.by, "") if figure.by else ""
+        sums[of] = sums.get(of, 0.0) + grown(points, at - HOUR // timedelta(milliseconds=1))
+    return [
+        Value(figure.key, of, round(value, 6), figure.unit)
+        for of, value in sorted(sums.items())
+        if value > 0 or not figure.by
+    ]
+
+
+def grown(points: Points, since: int) -> float:
+    """
+    Return by how much a counter grew from a time (milliseconds) on: what it came to, less where it stood then.
+
+    Where nothing is known of that time it is counted from its first number on: a counter that began meanwhile has a
+    nought there. After a fall it has begun again at nought.
+    """
+    before = int(np.searchsorted(points.times, since, "right")) - 1
+    values = points.values[max(before, 0) :]
+    steps = np.diff(values)
+    return float(np.where(steps < 0, values[1:], steps).sum())
+
+
+def _of(labels: Labels) -> str:
+    return ", ".join(labels.values())

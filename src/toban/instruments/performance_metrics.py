@@ -1,0 +1,46 @@
+"""How fast the shop is."""
+
+from datetime import timedelta
+from typing import Final
+
+from toban.core.log_line import Level, LogLine
+from toban.core.ports import Clock, LineSink, Recorder
+from toban.instruments.cardinality import Budgets
+from toban.instruments.metric_families import API_LATENCY, API_REQUESTS, API_SECONDS, GRAPHQL_LATENCY, GRAPHQL_SECONDS
+
+SLOW: Final = timedelta(seconds=2)
+"""What takes longer becomes a line in the log."""
+
+
+class PerformanceMonitor:
+    """Counts requests and how long they took; tells of slow ones."""
+
+    def __init__(self, recorder: Recorder, budgets: Budgets, lines: LineSink, clock: Clock) -> None:
+        self._recorder = recorder
+        self._budgets = budgets
+        self._lines = lines
+        self._clock = clock
+
+    def track_graphql_query(self, operation: str, seconds: float, **facts: object) -> None:
+        """Count one GraphQL operation; ``facts`` (endpoint, trace id) stand in the line if it was slow."""
+        name = self._budgets.fit("operation", operation)
+        self._recorder.observe(GRAPHQL_SECONDS, seconds, operation=name)
+        self._recorder.observe(GRAPHQL_LATENCY, seconds, operation=name)
+        if seconds > SLOW.total_seconds():
+            self._slow(f"Slow query detected: {operation} took {seconds * 1000:.0f}ms", seconds, operation, facts)
+
+    def track_api_endpoint(self, endpoint: str, method: str, status: int, seconds: float) -> None:
+        """Count one request by its route, method and HTTP status."""
+        labels = {
+            "endpoint": self._budgets.fit("endpoint", endpoint),
+            "method": self._budgets.fit("method", method),
+            "status": self._budgets.fit("status", str(status)),
+        }
+        self._recorder.observe(API_SECONDS, seconds, **labels)
+        self._recorder.add(API_REQUESTS, 1, **labels)
+        self._recorder.observe(API_LATENCY, seconds, endpoint=labels["endpoint"], method=labels["method"])
+
+    def _slow(self, message: str, seconds: float, operation: str, facts: dict[str, object]) -> None:
+        told = {"operation": operation, "duration": round(seconds * 1000), **facts}
+        line = LogLine(self._clock.now(), Level.WARN, message, "PerformanceMonitor", category="performance", facts=told)
+        self._lines.write([line])

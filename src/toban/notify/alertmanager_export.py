@@ -1,0 +1,209 @@
+"""Routes and channels as a real Alertmanager's configuration, as far as it has words for them."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from cronsim import CronSim
+from pydantic import SecretStr
+
+from toban.core.alerts import ALERTNAME, P1_NAMES, PRIORITIES
+from toban.core.config_types import written as length
+from toban.core.labels import quote
+from toban.notify.channel import Channel, Receiver, Sealed
+from toban.notify.default_inhibitions import INHIBITIONS
+from toban.notify.matcher_syntax import matchers
+from toban.notify.routing import CHANNELS
+from toban.notify.settings import NotifySettings, Window
+
+NOBODY: Final = "nobody"
+DAY: Final = timedelta(days=1)
+EVERY_DAY: Final = frozenset(range(1, 32))
+EVERY_MONTH: Final = frozenset(range(1, 13))
+EVERY_WEEKDAY: Final = frozenset(range(7))
+WEEKDAYS: Final = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
+
+# What `core.alerts.priority` says, as conditions, any of which makes an alert one of P1.
+_ANY: Final = "|".join(PRIORITIES)
+URGENT: Final = (
+    ('priority=~"(?i)P1"',),
+    (f'priority!~"(?i){_ANY}"', 'severity="critical"'),
+    (f'priority!~"(?i){_ANY}"', f'{ALERTNAME}=~"{"|".join(sorted(P1_NAMES))}"'),
+)
+
+
+@dataclass
+class Exported:
+    """A configuration, the files that hold its secrets, and what could not be said in it."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
+
+
+def alertmanager(
+    settings: NotifySettings, channels: Mapping[str, Channel], labelled: Collection[str], folder: str = "secrets"
+) -> Exported:
+    """
+    Return what makes an Alertmanager tell the same people.
+
+    ``labelled`` are the values that rules give their label ``channels``. Secrets go to files in ``folder``.
+    """
+    found = Exported(lost=["damping of alerts that come and go, and the fallback channel, are toban's own"])
+
+    def sealed(name: str, secret: SecretStr) -> str:
+        found.secrets[name] = secret.get_secret_value()
+        return f"{folder}/{name}"
+
+    reached = dict(_reached(channels, sealed, found))
+    tree = _Tree(settings, {name: channels[name].pages for name in reached})
+    for window in settings.windows:
+        tree.mute(window, found)
+    routes = list(tree.routes(sorted(labelled)))
+    found.settings = {
+        "route": {"receiver": NOBODY, **tree.told(settings.group_by), "routes": routes},
+        "receivers": [{"name": NOBODY}, *(_receiver(names, reached) for names in sorted(tree.used))],
+        "inhibit_rules": [
+            {
+                "source_matchers": [_condition(text) for text in rule.source],
+                "target_matchers": [_condition(text) for text in rule.target],
+                **({"equal": list(rule.equal)} if rule.equal else {}),
+            }
+            for rule in (*INHIBITIONS, *settings.inhibit)
+        ],
+    }
+    if tree.times:
+        found.settings["time_intervals"] = tree.times
+    return found
+
+
+def _reached(channels: Mapping[str, Channel], sealed: Sealed, found: Exported) -> Iterator[tuple[str, Receiver]]:
+    for name, channel in channels.items():
+        receiver = channel.receiver(sealed)
+        if receiver is None:
+            found.lost.append(f"{name}: Alertmanager has nothing like {channel.kind}")
+            continue
+        if receiver.lost:
+            found.lost.append(f"{name}: {receiver.lost}")
+        yield name, receiver
+
+
+def _receiver(names: Sequence[str], reached: Mapping[str, Receiver]) -> dict[str, Any]:
+    parts: dict[str, Any] = {"name": "+".join(names)}
+    for name in names:
+        receiver = reached[name]
+        parts.setdefault(receiver.sort, []).append({"send_resolved": True, **receiver.settings})
+    return parts
+
+
+def _condition(text: str) -> str:
+    """Return what a text says as Alertmanager of any age reads it: with values in quotes."""
+    return ", ".join(map(str, matchers([text])))
+
+
+class _Tree:
+    """Makes the routes that `routing.Routing` takes."""
+
+    def __init__(self, settings: NotifySettings, channels: Mapping[str, bool]) -> None:
+        self._settings = settings
+        self._channels = channels
+        self.used: set[tuple[str, ...]] = set()
+        self.times: list[dict[str, Any]] = []
+
+    def told(self, group_by: Sequence[str], route: Any = None) -> dict[str, Any]:
+        """Return what is told together, and how often."""
+        usual = self._settings
+        return {
+            "group_by": list(group_by),
+            "group_wait": length((route and route.wait) or usual.wait),
+            "group_interval": length((route and route.interval) or usual.interval),
+            "repeat_interval": length((route and route.repeat) or usual.repeat),
+        }
+
+    def mute(self, window: Window, found: Exported) -> None:
+        """Add a window, if it can be said as hours of days."""
+        zone = window.timezone or self._settings.timezone
+        times = None if window.match else intervals(window, zone)
+        if times is None:
+            why = "it holds for some alerts only" if window.match else "its times are no hours of days"
+            found.lost.append(f"window {window.name}: {why}")
+        else:
+            self.times.append({"name": window.name, "time_intervals": times})
+
+    def routes(self, labelled: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """Return all routes below the root, in the order in which they are tried."""
+        going_on = [route for route in self._settings.routes if route.goes_on]
+        for route in self._settings.routes:
+            more = {"continue": True} if route.goes_on else {}
+            yield self._route(route.match, route.channels, {**self.told(route.group_by, route), **more})
+        # Whoever was told by a route that goes on is not told by what is for those that no route takes.
+        for route in going_on:
+            yield self._with_matchers({"receiver": NOBODY}, route.match)
+        for value in labelled:
+            names = [name.strip() for name in value.split(",")]
+            if any(name in self._channels for name in names):
+                yield self._route([f"{CHANNELS}={quote(value)}"], names, {})
+        quiet = [name for name, pages in self._channels.items() if not pages] or list(self._channels)
+        yield self._route(['severity="critical"'], list(self._channels), {})
+        yield self._route([], quiet, {})
+
+    def _route(self, match: Sequence[str], channels: Iterable[str], more: Mapping[str, Any]) -> dict[str, Any]:
+        there = list(dict.fromkeys(name for name in channels if name in self._channels))
+        muted = {"mute_time_intervals": [it["name"] for it in self.times]} if self.times else {}
+        route = self._with_matchers({"receiver": self._named(there), **more, **muted}, match)
+        waking = [name for name, pages in self._channels.items() if pages and name not in there]
+        if there and waking:
+            urgent = self._named([*there, *waking])
+            route["routes"] = [self._with_matchers({"receiver": urgent, **muted}, conditions) for conditions in URGENT]
+        return route
+
+    def _with_matchers(self, route: dict[str, Any], match: Sequence[str]) -> dict[str, Any]:
+        return {**({"matchers": [_condition(text) for text in match]} if match else {}), **route}
+
+    def _named(self, channels: Sequence[str]) -> str:
+        if not channels:
+            return NOBODY
+        self.used.add(tuple(channels))
+        return "+".join(channels)
+
+
+def intervals(window: Window, zone: str) -> list[dict[str, Any]] | None:
+    """
+    Return a window as Alertmanager's time intervals; nothing, where it has no words for it.
+
+    It knows hours of days: a window that begins at one o'clock of every other hour, or lasts for days, is not among
+    them, and one over midnight only where it opens on days of the week.
+    """
+    cron = CronSim(window.cron, datetime(2026, 1, 1, tzinfo=UTC))
+    days = {weekday % 7 for weekday in cron.weekdays if isinstance(weekday, int)}
+    plain = cron.days <= EVERY_DAY and len(days) == len({*map(str, cron.weekdays)} - {"7"})
+    starts = [timedelta(hours=hour, minutes=minute) for hour in sorted(cron.hours) for minute in sorted(cron.minutes)]
+    over_midnight = any(start + window.lasts > DAY for start in starts)
+    by_date = cron.days != EVERY_DAY or cron.months != EVERY_MONTH
+    both = cron.days != EVERY_DAY and days != EVERY_WEEKDAY
+    if not plain or both or len(starts) > len(WEEKDAYS) or window.lasts > DAY or (over_midnight and by_date):
+        return None
+    found = []
+    for start in starts:
+        ends = start + window.lasts
+        found.append(_interval(cron, days, start, min(ends, DAY), zone))
+        if ends > DAY:
+            found.append(_interval(cron, {(day + 1) % 7 for day in days}, timedelta(), ends - DAY, zone))
+    return found
+
+
+def _interval(cron: CronSim, days: set[int], start: timedelta, end: timedelta, zone: str) -> dict[str, Any]:
+    parts: dict[str, Any] = {"times": [{"start_time": _clock(start), "end_time": _clock(end)}], "location": zone}
+    if days != EVERY_WEEKDAY:
+        parts["weekdays"] = [WEEKDAYS[day] for day in sorted(days)]
+    if cron.days != EVERY_DAY:
+        parts["days_of_month"] = [str(day) for day in sorted(cron.days)]
+    if cron.months != EVERY_MONTH:
+        parts["months"] = [str(month) for month in sorted(cron.months)]
+    return parts
+
+
+def _clock(at: timedelta) -> str:
+    hours, minutes = divmod(int(at.total_seconds()) // 60, 60)
+    return f"{hours:02}:{minutes:02}"

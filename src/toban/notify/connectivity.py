@@ -1,0 +1,27 @@
+"""Whether a web address can be reached, as far as that goes without sending anything."""
+
+import asyncio
+import ssl
+from urllib.parse import urlsplit
+
+from toban.core.http_client import reason
+from toban.notify.channel import Proof
+
+PATIENCE = 5
+"""Seconds."""
+
+
+async def reached(url: str, rest: str) -> Proof:
+    """Connect to an address's host, with TLS where it has it; ``rest`` says what that does not prove."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    context = ssl.create_default_context() if parts.scheme == "https" else None
+    try:
+        async with asyncio.timeout(PATIENCE):
+            _, writer = await asyncio.open_connection(host, port, ssl=context)
+            writer.close()
+    except TimeoutError:
+        return Proof(ok=False, says=f"{host} does not answer within {PATIENCE} s")
+    except OSError as error:
+        return Proof(ok=False, says=f"{host} can't be reached: {reason(error)}")
+    return Proof(ok=True, says=f"{host} can be reached{' with TLS' if context else ''}; {rest}")

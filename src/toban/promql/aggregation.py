@@ -1,0 +1,152 @@
+"""Many series made few."""
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Final
+
+import numpy as np
+
+from toban.core.errors import QueryError
+from toban.core.labels import Labels
+from toban.promql.aggregation_groups import Grouping, Layers
+from toban.promql.evaluator import Evaluator
+from toban.promql.quantiles import quantiles
+from toban.promql.range_functions import doubt_ranks
+from toban.promql.streaming_aggregations import FOLDS
+from toban.promql.syntax_tree import Aggregation, Text
+from toban.promql.vectors import Bools, Floats, Grid, Index, Vector, empty, joined
+
+_SERIES_COST: Final = 100
+"""What the labels of a series count for, in samples."""
+
+
+def aggregate(evaluator: Evaluator, node: Aggregation, grid: Grid) -> Iterator[Vector]:
+    """Evaluate an aggregation."""
+    return _OTHERS.get(node.operator, _folded)(evaluator, node, grid)
+
+
+def _folded(evaluator: Evaluator, node: Aggregation, grid: Grid) -> Iterator[Vector]:
+    grouping, fold = Grouping.of(node), FOLDS[node.operator](grid.steps)
+    for block in evaluator.blocks(node.inner, grid):
+        layers = Layers(grouping.target(block))
+        evaluator.budget.spend((len(grouping) - fold.groups) * grid.steps * len(fold.fillers))
+        fold.reserve(len(grouping))
+        fold.take(block, layers)
+    if len(grouping):
+        yield grouping.vector(fold.result(), fold.present)
+
+
+def _quantile(evaluator: Evaluator, node: Aggregation, grid: Grid) -> Iterator[Vector]:
+    ranks = _parameter(evaluator, node, grid)
+    doubt_ranks(evaluator, ranks)
+    vector = evaluator.vector(node.inner, grid)
+    grouping = Grouping.of(node)
+    target = grouping.target(vector)
+    values = np.zeros((len(grouping), grid.steps))
+    present = np.zeros(values.shape, np.bool_)
+    for group in range(len(grouping)):
+        evaluator.budget.check()
+        rows = np.flatnonzero(target == group)
+        here = vector.present[rows]
+        values[group] = quantiles(vector.values[rows].T, here.T, ranks)
+        present[group] = here.any(axis=0)
+    yield grouping.vector(values, present)
+
+
+def _extremes(evaluator: Evaluator, node: Aggregation, grid: Grid) -> Iterator[Vector]:
+    """Keep the k highest or lowest of each group at each step."""
+    wanted = _parameter(evaluator, node, grid)
+    if np.isnan(wanted).any():
+        raise QueryError("Parameter value is NaN")
+    for bad, word in ((wanted <= -(2.0**63), "underflows"), (wanted >= 2.0**63, "overflows")):
+        if bad.any():
+            raise QueryError(f"Scalar value {wanted[bad][0]:g} {word} int64")
+    wanted = np.trunc(wanted)
+    sign = -1.0 if node.operator == "topk" else 1.0
+    kept = empty(grid.steps)
+    # Whatever is not among the best of what came so far will not be among the best of all.
+    for block in evaluator.blocks(node.inner, grid):
+        both = joined([kept, block], grid.steps)
+        target = Grouping.of(node).target(both)
+        best = _best(both, target, sign, wanted)
+        kept = joined([Vector(both.series, both.values, best, both.nameless)], grid.steps)
+    yield kept if grid.steps > 1 else _in_order(kept, Grouping.of(node).target(kept), sign)
+
+
+def _best(vector: Vector, target: Index, sign: float, wanted: Floats) -> Bools:
+    best = np.zeros(vector.present.shape, np.bool_)
+    for group in range(int(target.max(initial=-1)) + 1):
+        # Of equals the first by its labels, wherever the store has it: a chart must not change when numbers are sealed.
+        found = np.flatnonzero(target == group).tolist()
+        rows = np.array(sorted(found, key=lambda row: tuple(vector.series[row].items())), np.intp)
+        present = vector.present[rows]
+        order = _order(vector.values[rows], present, sign)
+        chosen = np.zeros(present.shape, np.bool_)
+        places = np.broadcast_to(np.arange(len(rows))[:, np.newaxis] < wanted, present.shape)
+        np.put_along_axis(chosen, order, places, axis=0)
+        best[rows] = chosen & present
+    return best
+
+
+def _order(values: Floats, present: Bools, sign: float) -> Index:
+    """Sort each column: numbers first, the best leading; then NaN, then what is not there."""
+    nan = np.isnan(values)
+    return np.lexsort((np.where(nan, 0.0, sign * values), nan, ~present), axis=0)
+
+
+def _in_order(vector: Vector, target: Index, sign: float) -> Vector:
+    values = vector.values[:, 0]
+    nan = np.isnan(values)
+    ordered = vector.take(np.lexsort((np.where(nan, 0.0, sign * values), nan, target)))
+    return Vector(ordered.series, ordered.values, ordered.present, ordered.nameless, ordered=True)
+
+
+def _count_values(evaluator: Evaluator, node: Aggregation, grid: Grid) -> Iterator[Vector]:
+    label = node.parameter.value if isinstance(node.parameter, Text) else ""
+    if not label:
+        raise QueryError(f'invalid label name "{label}"')
+    labels = node.labels if node.without else (*node.labels, label)
+    grouping = Grouping(labels, without=node.without)
+    counts: list[Floats] = []
+    for block in evaluator.blocks(node.inner, grid):
+        for row, series in enumerate(block.series):
+            evaluator.budget.check()
+            found, which = np.unique(block.values[row, block.present[row]], return_inverse=True)
+            steps = np.flatnonzero(block.present[row])
+            valued = tuple(Labels({**series, label: written(value)}) for value in found.tolist())
+            stand_in = Vector(valued, *_nothing(len(valued)), np.full(len(valued), block.nameless[row]))
+            target = grouping.target(stand_in)
+            evaluator.budget.spend((len(grouping) - len(counts)) * (grid.steps + _SERIES_COST))
+            counts.extend(np.zeros(grid.steps) for _ in range(len(grouping) - len(counts)))
+            for number, group in enumerate(target.tolist()):
+                counts[group][steps[which == number]] += 1
+    if counts:
+        values = np.array(counts)
+        yield grouping.vector(values, values > 0)
+
+
+def _nothing(rows: int) -> tuple[Floats, Bools]:
+    return np.zeros((rows, 0)), np.zeros((rows, 0), np.bool_)
+
+
+def written(value: float) -> str:
+    """Write a number as short as possible and without an exponent, as Prometheus puts it into a label."""
+    if np.isnan(value):
+        return "NaN"
+    if np.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    return format(Decimal(repr(value)), "f").removesuffix(".0")
+
+
+def _parameter(evaluator: Evaluator, node: Aggregation, grid: Grid) -> Floats:
+    if node.parameter is None:
+        raise TypeError(f"the parser let {node.operator} go without its parameter")
+    return evaluator.scalars(node.parameter, grid)
+
+
+_OTHERS: Final[dict[str, Callable[[Evaluator, Aggregation, Grid], Iterator[Vector]]]] = {
+    "bottomk": _extremes,
+    "count_values": _count_values,
+    "quantile": _quantile,
+    "topk": _extremes,
+}

@@ -1,0 +1,84 @@
+"""Which series an aggregation takes together."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from toban.core.labels import NAME, Labels
+from toban.promql.syntax_tree import Aggregation
+from toban.promql.vectors import Floats, Index, Vector
+
+
+class Grouping:
+    """The groups of one aggregation, in order of appearance; they grow as series come."""
+
+    def __init__(self, labels: tuple[str, ...], *, without: bool) -> None:
+        self._labels = labels
+        self._left_out = frozenset(labels) | {NAME}
+        self._without = without
+        self._found: dict[tuple[object, ...], int] = {}
+        self.groups: list[Labels] = []
+        self.nameless: list[bool] = []
+
+    @classmethod
+    def of(cls, node: Aggregation) -> "Grouping":
+        """Return the groups that a query names."""
+        return cls(node.labels, without=node.without)
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def target(self, block: Vector) -> Index:
+        """Return the group of each series."""
+        found = self._found
+        result = np.empty(len(block), np.intp)
+        for row, labels in enumerate(block.series):
+            key = self._key(labels)
+            group = found.get(key)
+            if group is None:
+                group = found[key] = len(self.groups)
+                self.groups.append(labels.drop(*self._left_out) if self._without else labels.keep(*self._labels))
+                self.nameless.append(False)
+            result[row] = group
+        for group in set(result[block.nameless].tolist()):
+            self.nameless[group] = True
+        return result
+
+    def _key(self, labels: Labels) -> tuple[object, ...]:
+        if self._without:
+            left_out = self._left_out
+            return tuple([pair for pair in labels.items() if pair[0] not in left_out])
+        return tuple([labels.get(name) for name in self._labels])
+
+    def vector(self, values: Floats, present: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Vector:
+        """Return one series for each group."""
+        return Vector(tuple(self.groups), values, present, np.array(self.nameless, np.bool_))
+
+
+class Layers:
+    """
+    The series of a block, sorted by group, and taken in layers of one series from each.
+
+    ``groups`` are those that occur, ``starts`` where each begins in ``order``.
+    """
+
+    def __init__(self, target: Index) -> None:
+        self.order: Index = np.argsort(target, kind="stable")
+        self.groups, self.starts = np.unique(target[self.order], return_index=True)
+        self._sizes = np.diff(self.starts, append=len(target))
+
+    @property
+    def deep(self) -> bool:
+        """Whether there are more layers than groups."""
+        return len(self.groups) < int(self._sizes.max(initial=0))
+
+    def each(self) -> Iterator[tuple[int, Index]]:
+        """Go through the groups: its number, and its rows of the block."""
+        for group, start, size in zip(self.groups.tolist(), self.starts.tolist(), self._sizes.tolist(), strict=True):
+            yield group, self.order[start : start + size]
+
+    def __iter__(self) -> Iterator[tuple[Index, Index]]:
+        """Go through the layers: rows of the block, and their groups."""
+        for depth in range(int(self._sizes.max(initial=0))):
+            deep = self._sizes > depth
+            yield self.order[self.starts[deep] + depth], self.groups[deep]

@@ -1,0 +1,86 @@
+"""Adding up without losing digits."""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from toban.promql.vectors import Bools, Floats
+
+
+def whole_numbers(values: Floats) -> bool:
+    """Tell whether these add up exactly in any order: integers whose sum a float holds exactly."""
+    return bool((values == np.rint(values)).all()) and bool(np.abs(values).sum() < 2.0**53)
+
+
+def add(term: Floats, total: Floats, lost: Floats) -> tuple[Floats, Floats]:
+    """Do one step of Neumaier's summation: return the new total, and the digits lost so far."""
+    result = total + term
+    bigger = np.abs(total) >= np.abs(term)
+    error = np.where(bigger, (total - result) + term, (term - result) + total)
+    return result, np.where(np.isinf(result), 0.0, lost + error)
+
+
+def sums(rows: Floats) -> Floats:
+    """Add up each row from left to right by Neumaier's summation, which is ``add`` for a whole row at once."""
+    totals, lost = _running(rows)
+    total = totals[:, -1]
+    return np.where(np.isinf(total), total, total + lost)
+
+
+def continued(rows: Floats, total: Floats, lost: Floats) -> tuple[Floats, Floats]:
+    """Do a step of ``add`` for each column of ``rows``, one after the other, to totals that have a row each."""
+    totals, errors = _errors(np.column_stack([total, rows]))
+    errors[:, 0] = lost
+    total = totals[:, -1]
+    return total, np.where(np.isinf(total), 0.0, np.cumsum(errors, axis=1)[:, -1])
+
+
+def means(rows: Floats, counts: Floats, inside: Bools | None) -> Floats:
+    """Return the mean of each row, whose fillers are nought. Where the sum overflows, the mean grows step by step."""
+    totals, lost = _running(rows)
+    result = totals[:, -1] / counts + lost / counts
+    for row in np.flatnonzero(np.isinf(totals).any(axis=1)):
+        result[row] = growing_mean((rows[row] if inside is None else rows[row, inside[row]]).tolist())
+    return result
+
+
+def _running(rows: Floats) -> tuple[Floats, Floats]:
+    totals, errors = _errors(rows)
+    return totals, np.cumsum(errors, axis=1)[:, -1]
+
+
+def _errors(rows: Floats) -> tuple[Floats, Floats]:
+    totals = np.cumsum(rows, axis=1)
+    before = np.zeros(totals.shape)
+    before[:, 1:] = totals[:, :-1]
+    bigger = np.abs(before) >= np.abs(rows)
+    return totals, np.where(bigger, (before - totals) + rows, (rows - totals) + before)
+
+
+def growing_mean(values: Iterable[float]) -> float:
+    """Return a mean without ever holding the sum, from where that would overflow."""
+    total = lost = mean = 0.0
+    count, growing = 0, False
+    for count, value in enumerate(values, start=1):
+        if count == 1:
+            total = value
+            continue
+        if not growing:
+            result, error = _add(value, total, lost)
+            if not math.isinf(result):
+                total, lost = result, error
+                continue
+            growing, mean, lost = True, total / (count - 1), lost / (count - 1)
+        share = (count - 1) / count
+        mean, lost = _add(value / count, share * mean, share * lost)
+    return mean + lost if growing else total / count + lost / count
+
+
+def _add(term: float, total: float, lost: float) -> tuple[float, float]:
+    result = total + term
+    if math.isinf(result):
+        return result, 0.0
+    if abs(total) >= abs(term):
+        return result, lost + ((total - result) + term)
+    return result, lost + ((term - result) + total)

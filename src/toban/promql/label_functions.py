@@ -1,0 +1,72 @@
+"""The functions that change labels."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Final
+
+from toban.core.errors import BadQueryError, QueryError
+from toban.core.labels import NAME, Labels
+from toban.core.matchers import expanded, expression
+from toban.promql.evaluator import Evaluator, Function
+from toban.promql.syntax_tree import Call, Node, Text
+from toban.promql.vectors import Grid, Vector, merged
+
+_LONGEST: Final = 65_536
+"""How many characters a label's value may have: functions inside each other could double it each time."""
+
+
+def _label_replace(evaluator: Evaluator, call: Call, grid: Grid) -> Iterator[Vector]:
+    target, replacement, source, pattern = (_text(argument) for argument in call.arguments[1:])
+    try:
+        regex = expression(pattern)
+    except BadQueryError as error:
+        raise QueryError(f"invalid regular expression in label_replace(): {pattern}") from error
+    _check(target, "destination", call)
+
+    def replaced(labels: Labels) -> str | None:
+        found = regex.fullmatch(labels.get(source, ""))
+        return None if found is None else expanded(replacement, found)
+
+    yield _relabelled(evaluator.vector(call.arguments[0], grid), target, replaced)
+
+
+def _label_join(evaluator: Evaluator, call: Call, grid: Grid) -> Iterator[Vector]:
+    target, separator, *sources = (_text(argument) for argument in call.arguments[1:])
+    for source in sources:
+        _check(source, "source", call)
+    _check(target, "destination", call)
+
+    def join(labels: Labels) -> str:
+        return separator.join(labels.get(source, "") for source in sources)
+
+    yield _relabelled(evaluator.vector(call.arguments[0], grid), target, join)
+
+
+def _relabelled(vector: Vector, target: str, value: Callable[[Labels], str | None]) -> Vector:
+    """Give each series a label, or leave it alone where there is none to give."""
+    series, nameless = list(vector.series), vector.nameless.copy()
+    for row, labels in enumerate(vector.series):
+        new = value(labels)
+        if new is None:
+            continue
+        if len(new) > _LONGEST:
+            raise QueryError(f"the value of label {target!r} would be longer than {_LONGEST:,} characters")
+        series[row] = Labels({**labels, target: new})
+        # A name given here is meant to stay.
+        nameless[row] &= target != NAME
+    return merged(replace(vector, series=tuple(series), nameless=nameless))
+
+
+def _check(name: str, role: str, call: Call) -> None:
+    if not name:
+        raise QueryError(f"invalid {role} label name in {call.name}(): {name}")
+
+
+def _text(node: Node) -> str:
+    if not isinstance(node, Text):
+        raise TypeError(f"the parser let {type(node).__name__} stand for a string")
+    return node.value
+
+
+FUNCTIONS: Final[dict[str, Function]] = {"label_join": _label_join, "label_replace": _label_replace}
+"""The functions that change labels, by name."""

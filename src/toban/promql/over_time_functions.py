@@ -1,0 +1,92 @@
+"""What a range comes to: the ``_over_time`` functions."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from toban.promql.compensated_sums import means, sums, whole_numbers
+from toban.promql.quantiles import quantiles
+from toban.promql.range_windows import Window, Windows
+from toban.promql.series_chunks import gather
+from toban.promql.vectors import Bools, Floats
+
+
+def reduced(windows: Windows, reduce: Callable[[Window], Floats]) -> tuple[Floats, Bools]:
+    """Make one number of each window."""
+    values = np.zeros((len(windows.series), len(windows.ends)))
+    for step, window in windows.each():
+        values[:, step] = reduce(window)
+    return values, windows.present()
+
+
+def total(windows: Windows) -> tuple[Floats, Bools]:
+    """Return the sum."""
+    if whole_numbers(windows.values):
+        return _whole(windows), windows.present()
+    return reduced(windows, lambda window: sums(window.filled(0.0)))
+
+
+def mean(windows: Windows) -> tuple[Floats, Bools]:
+    """Return the mean."""
+    if whole_numbers(windows.values):
+        return _whole(windows) / windows.counts, windows.present()
+    return reduced(windows, lambda window: means(window.filled(0.0), window.counts, window.inside))
+
+
+def _whole(windows: Windows) -> Floats:
+    """Return the sums of whole numbers: these are exact, so a window's is the difference of two."""
+    upto = np.zeros((len(windows.values), windows.values.shape[1] + 1))
+    np.cumsum(windows.values, axis=1, out=upto[:, 1:])
+    inside: Floats = gather(upto, windows.hi) - gather(upto, windows.lo)
+    return inside
+
+
+def lowest(windows: Windows) -> tuple[Floats, Bools]:
+    """Return the lowest value, NaN only where there is nothing else."""
+    return _extreme(windows, np.fmin), windows.present()
+
+
+def highest(windows: Windows) -> tuple[Floats, Bools]:
+    """Return the highest value, NaN only where there is nothing else."""
+    return _extreme(windows, np.fmax), windows.present()
+
+
+def _extreme(windows: Windows, choose: np.ufunc) -> Floats:
+    """Return the best of each window: of two stretches in it that may overlap and are as long as a power of two."""
+    values = np.zeros((len(windows.series), len(windows.ends)))
+    powers = np.frexp(np.maximum(windows.counts, 1))[1] - 1
+    best, length = windows.values, 1
+    for power in range(int(powers.max(initial=0)) + 1):
+        windows.check()
+        here = np.flatnonzero((powers == power).any(axis=0))
+        if len(here):
+            lo, hi = np.minimum(windows.lo[:, here], best.shape[1] - 1), np.maximum(windows.hi[:, here] - length, 0)
+            found = choose(gather(best, lo), gather(best, np.minimum(hi, best.shape[1] - 1)))
+            values[:, here] = np.where(powers[:, here] == power, found, values[:, here])
+        best, length = choose(best[:, :-length], best[:, length:]), 2 * length
+    return values
+
+
+def variance(windows: Windows) -> tuple[Floats, Bools]:
+    """Return the population variance."""
+    return reduced(windows, _variance)
+
+
+def _variance(window: Window) -> Floats:
+    # Seen from the first sample, so that a constant has none, to the last digit.
+    apart = window.values - window.values[:, :1]
+    if window.inside is not None:
+        apart = np.where(window.inside, apart, 0.0)
+    off = apart - (apart.sum(axis=1) / window.counts)[:, np.newaxis]
+    if window.inside is not None:
+        off = np.where(window.inside, off, 0.0)
+    return np.asarray((off * off).sum(axis=1) / window.counts, np.float64)
+
+
+def quantile(windows: Windows, ranks: Floats) -> tuple[Floats, Bools]:
+    """Return the quantile that ``ranks`` asks for at each step."""
+    values = np.zeros((len(windows.series), len(windows.ends)))
+    for step, window in windows.each():
+        inside = np.ones(window.values.shape, np.bool_) if window.inside is None else window.inside
+        values[:, step] = quantiles(window.values, inside, ranks[step])
+    return values, windows.present()

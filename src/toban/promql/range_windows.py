@@ -1,0 +1,121 @@
+"""The samples of a range, for each series and step."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toban.core.labels import Labels
+from toban.core.samples import is_absent, is_stale
+from toban.promql.series_chunks import Number, Slab, gather
+from toban.promql.vectors import Bools, Floats, Index, Times
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """
+    For each series ``i`` and step ``j`` the samples ``lo[i, j]`` up to, without, ``hi[i, j]`` of its row.
+
+    ``times``, ``lo`` and ``hi`` have one row that all series share, or one for each. No window holds a staleness
+    marker or an absent sample. ``ends`` are the right ends of the windows and ``span`` is their length; ``steps`` are
+    the times of the evaluation, which differ from ``ends`` by offset and ``@``. Milliseconds throughout.
+    ``check`` is called between pieces of work and may raise.
+    """
+
+    series: tuple[Labels, ...]
+    times: Times
+    values: Floats
+    lo: Index
+    hi: Index
+    ends: Times
+    span: int
+    steps: Times
+    check: Callable[[], None]
+
+    @property
+    def counts(self) -> Index:
+        """How many samples each window holds; one row where that is the same for all series."""
+        return self.hi - self.lo
+
+    def present(self, least: int = 1) -> Bools:
+        """Tell which windows hold at least so many samples."""
+        return np.broadcast_to(self.counts >= least, (len(self.series), len(self.ends)))
+
+    def first(self, array: NDArray[Number]) -> NDArray[Number]:
+        """Return what stands where each window begins (anything where it is empty)."""
+        return gather(array, np.minimum(self.lo, array.shape[1] - 1))
+
+    def last(self, array: NDArray[Number], back: int = 1) -> NDArray[Number]:
+        """Return what stands where each window ends, or a little further ``back``."""
+        return gather(array, np.maximum(self.hi - back, 0))
+
+    def each(self) -> Iterator[tuple[int, "Window"]]:
+        """Go through the steps at which any series has samples."""
+        for step in range(len(self.ends)):
+            self.check()
+            if len(self.lo) == 1:
+                lo, hi = int(self.lo[0, step]), int(self.hi[0, step])
+                if lo < hi:
+                    yield step, Window(self.times[:, lo:hi], self.values[:, lo:hi], None)
+                continue
+            lows, highs = self.lo[:, step, np.newaxis], self.hi[:, step, np.newaxis]
+            width = int((highs - lows).max())
+            if width > 0:
+                index = lows + np.arange(width)
+                within = np.minimum(index, self.values.shape[1] - 1)
+                inside = index < highs
+                yield step, Window(gather(self.times, within), gather(self.values, within), inside)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """One step's samples of all series, side by side; ``inside`` tells which columns count for which series."""
+
+    times: Times
+    values: Floats
+    inside: Bools | None
+
+    def filled(self, filler: float) -> Floats:
+        """Return the values, with something harmless where a series has fewer."""
+        return self.values if self.inside is None else np.where(self.inside, self.values, filler)
+
+    @property
+    def counts(self) -> Floats:
+        """How many samples each series has here."""
+        if self.inside is None:
+            return np.full(len(self.values), float(self.values.shape[1]))
+        return np.asarray(self.inside.sum(axis=1), np.float64)
+
+
+def windows(slab: Slab, ends: Times, span: int, steps: Times, check: Callable[[], None]) -> Windows:
+    """Lay windows over a slab that was probed at their left and right ends."""
+    lo, hi = slab.upto
+    made = Windows(slab.series, slab.times, slab.values, lo, hi, ends, span, steps, check)
+    # One sum tells that no NaN is there at all, so neither marker.
+    if not np.isnan(slab.values.sum()):
+        return made
+    gone = is_absent(slab.values) | is_stale(slab.values)
+    if not gone.any():
+        return made
+    late = np.argmin(gone, axis=1)
+    late[gone.all(axis=1)] = gone.shape[1]
+    if (gone.sum(axis=1) == late).all():
+        lo = np.maximum(lo, late[:, np.newaxis])
+        values = np.where(gone, 0.0, slab.values)
+        return Windows(slab.series, slab.times, values, lo, np.maximum(hi, lo), ends, span, steps, check)
+    return _compacted(made, ~gone)
+
+
+def _compacted(made: Windows, kept: Bools) -> Windows:
+    """Move the samples that are there to the left of their rows, each row with times of its own."""
+    before = np.zeros((kept.shape[0], kept.shape[1] + 1), np.intp)
+    np.cumsum(kept, axis=1, out=before[:, 1:])
+    rows, columns = np.nonzero(kept)
+    places = before[rows, columns]
+    values = np.zeros(kept.shape)
+    values[rows, places] = made.values[rows, columns]
+    times = np.zeros(kept.shape, np.int64)
+    times[rows, places] = np.broadcast_to(made.times, kept.shape)[rows, columns]
+    lo, hi = gather(before, made.lo), gather(before, made.hi)
+    return Windows(made.series, times, values, lo, hi, made.ends, made.span, made.steps, made.check)

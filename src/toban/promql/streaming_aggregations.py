@@ -1,0 +1,210 @@
+"""The aggregations that take series block by block, and keep one row for each group."""
+
+from typing import Final
+
+import numpy as np
+
+from toban.promql.aggregation_groups import Layers
+from toban.promql.compensated_sums import add, continued, whole_numbers
+from toban.promql.vectors import Bools, Floats, Index, Vector
+
+
+class _Rows:
+    """Arrays with a row for each group, which grow by doubling."""
+
+    fillers: tuple[float, ...] = (0.0,)
+
+    def __init__(self, steps: int) -> None:
+        self.groups = 0
+        self.rows = [np.full((0, steps), filler) for filler in self.fillers]
+        self._present = np.zeros((0, steps), np.bool_)
+
+    @property
+    def present(self) -> Bools:
+        """Where each group has a value."""
+        return self._present[: self.groups]
+
+    def reserve(self, groups: int) -> None:
+        """Make room for so many groups."""
+        self.groups = groups
+        missing = groups - len(self._present)
+        if missing > 0:
+            more = max(missing, len(self._present))
+            steps = self._present.shape[1]
+            self._present = np.concatenate([self._present, np.zeros((more, steps), np.bool_)])
+            self.rows = [
+                np.concatenate([rows, np.full((more, steps), filler)])
+                for rows, filler in zip(self.rows, self.fillers, strict=True)
+            ]
+
+    def seen(self, block: Vector, layers: Layers) -> None:
+        """Note where the groups of a block are present."""
+        self._present[layers.groups] |= np.logical_or.reduceat(block.present[layers.order], layers.starts, axis=0)
+
+
+class Sum(_Rows):
+    """The sum, by Neumaier's summation: total and lost digits."""
+
+    fillers = (0.0, 0.0)
+
+    def take(self, block: Vector, layers: Layers) -> None:
+        """Add some series."""
+        total, lost = self.rows
+        values = np.where(block.present, block.values, 0.0)
+        if whole_numbers(values):
+            sums = np.add.reduceat(values[layers.order], layers.starts, axis=0)
+            total[layers.groups], lost[layers.groups] = add(sums, total[layers.groups], lost[layers.groups])
+        elif layers.deep:
+            for group, rows in layers.each():
+                total[group], lost[group] = continued(values[rows].T, total[group], lost[group])
+        else:
+            for rows, groups in layers:
+                total[groups], lost[groups] = add(values[rows], total[groups], lost[groups])
+        self.seen(block, layers)
+
+    def result(self) -> Floats:
+        """Return the sums."""
+        total, lost = (rows[: self.groups] for rows in self.rows)
+        return np.where(np.isinf(total), total, total + lost)
+
+
+class Mean(_Rows):
+    """The mean: total, lost digits and count; and the mean itself, where the total would overflow and it is growing."""
+
+    fillers = (0.0, 0.0, 0.0, 0.0, 0.0)
+
+    def take(self, block: Vector, layers: Layers) -> None:
+        """Add some series."""
+        values = np.where(block.present, block.values, 0.0)
+        if whole_numbers(values) and not self.rows[4][layers.groups].any():
+            total, lost, count, _, _ = self.rows
+            sums = np.add.reduceat(values[layers.order], layers.starts, axis=0)
+            total[layers.groups], lost[layers.groups] = add(sums, total[layers.groups], lost[layers.groups])
+            count[layers.groups] += np.add.reduceat(block.present[layers.order], layers.starts, axis=0, dtype=np.intp)
+        else:
+            for rows, groups in layers:
+                self._layer(values[rows], block.present[rows], groups)
+        self.seen(block, layers)
+
+    def _layer(self, values: Floats, present: Bools, groups: Index) -> None:
+        total, lost, count, mean, growing = (rows[groups] for rows in self.rows)
+        number = count + present
+        result, error = add(values, total, lost)
+        # The first value is simply taken; from the second on, an infinite total means growing the mean instead.
+        grow = present & ((growing > 0) | np.isinf(result) & (count > 0))
+        if grow.any():
+            fresh = growing == 0
+            share = count / number
+            mean, lost_mean = np.where(fresh, total / count, mean), np.where(fresh, lost / count, lost)
+            grown, grown_error = add(values / number, share * mean, share * lost_mean)
+            result, error = np.where(grow, total, result), np.where(grow, grown_error, error)
+            self.rows[3][groups] = np.where(grow, grown, mean)
+            self.rows[4][groups] = np.where(grow, 1.0, growing)
+        self.rows[0][groups] = np.where(present, result, total)
+        self.rows[1][groups] = np.where(present, error, lost)
+        self.rows[2][groups] = number
+
+    def result(self) -> Floats:
+        """Return the means."""
+        total, lost, count, mean, growing = (rows[: self.groups] for rows in self.rows)
+        return np.asarray(np.where(growing > 0, mean + lost, total / count + lost / count), np.float64)
+
+
+class Lowest(_Rows):
+    """The lowest value; NaN only where there is nothing else."""
+
+    fillers = (np.nan,)
+    choose: np.ufunc = np.fmin
+
+    def take(self, block: Vector, layers: Layers) -> None:
+        """Add some series."""
+        values = np.where(block.present, block.values, np.nan)
+        best = self.choose.reduceat(values[layers.order], layers.starts, axis=0)
+        self.rows[0][layers.groups] = self.choose(self.rows[0][layers.groups], best)
+        self.seen(block, layers)
+
+    def result(self) -> Floats:
+        """Return the values."""
+        return self.rows[0][: self.groups]
+
+
+class Highest(Lowest):
+    """The highest value; NaN only where there is nothing else."""
+
+    choose = np.fmax
+
+
+class Count(_Rows):
+    """How many there are."""
+
+    def take(self, block: Vector, layers: Layers) -> None:
+        """Add some series."""
+        counts = np.add.reduceat(block.present[layers.order], layers.starts, axis=0, dtype=np.intp)
+        self.rows[0][layers.groups] += counts
+        self.seen(block, layers)
+
+    def result(self) -> Floats:
+        """Return the counts."""
+        return self.rows[0][: self.groups]
+
+
+class Exists(_Rows):
+    """One, where there is anything."""
+
+    fillers = (1.0,)
+
+    def take(self, block: Vector, layers: Layers) -> None:
+        """Add some series."""
+        self.seen(block, layers)
+
+    def result(self) -> Floats:
+        """Return ones."""
+        return self.rows[0][: self.groups]
+
+
+class Variance(_Rows):
+    """The population variance, by Welford's method: count, mean, and the sum of squares around it."""
+
+    fillers = (0.0, 0.0, 0.0)
+
+    def take(self, block: Vector, layers: Layers) -> None:
+        """Add some series."""
+        for rows, groups in layers:
+            here, values = block.present[rows], block.values[rows]
+            count, mean, squares = (each[groups] for each in self.rows)
+            number = count + here
+            off = values - mean
+            # One value alone has no variance, and an infinite one has none that is known.
+            first = np.where(np.isfinite(values), 0.0, np.nan)
+            moved = np.where(count == 0, values, mean + off / number)
+            grown = np.where(count == 0, first, squares + off * (values - moved))
+            self.rows[0][groups] = number
+            self.rows[1][groups] = np.where(here, moved, mean)
+            self.rows[2][groups] = np.where(here, grown, squares)
+        self.seen(block, layers)
+
+    def result(self) -> Floats:
+        """Return the variances."""
+        count, _, squares = (rows[: self.groups] for rows in self.rows)
+        return np.asarray(squares / count, np.float64)
+
+
+class Deviation(Variance):
+    """The population standard deviation."""
+
+    def result(self) -> Floats:
+        """Return the deviations."""
+        return np.sqrt(super().result())
+
+
+FOLDS: Final[dict[str, type[Sum | Mean | Lowest | Count | Exists | Variance]]] = {
+    "avg": Mean,
+    "count": Count,
+    "group": Exists,
+    "max": Highest,
+    "min": Lowest,
+    "stddev": Deviation,
+    "stdvar": Variance,
+    "sum": Sum,
+}
+"""The aggregations that fold, by name."""

@@ -1,0 +1,280 @@
+"""
+Series in memory, and Prometheus' test language to question them in.
+
+``MemorySource`` stands for a store; ``run`` plays a script against an engine over one.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+
+from toban.core.errors import QueryError
+from toban.core.labels import Labels
+from toban.core.matchers import Matcher, matches
+from toban.core.ports import SeriesSource
+from toban.core.query_result import Answer, Points, Shape
+from toban.core.samples import ABSENT, Family, Group, is_absent
+from toban.promql.engine import Engine
+from toban.promql.parser import UnsupportedError
+from toban.promql.syntax_tree import selectors
+from toban.promql.test_language import Clear, Eval, Load, milliseconds, read
+from toban.promql.vectors import Floats, Times
+
+_TOLERANCE: Final = 1e-6
+_SMALLEST: Final = float(np.finfo(np.float64).tiny)
+_NOT_OURS = re.compile(r"\b(?:anchored|smoothed|fill|fill_left|fill_right)\b|</|>/|(?:\[|offset\s+)[^\]]*[-+*/^]\s*\d")
+_POSITION = re.compile(r"\s*\\?\(\[?\d[^()]*\\?\)$")
+
+
+class MemorySource:
+    """
+    A ``SeriesSource`` over series in memory, at any times, before 1970 too.
+
+    ``shared`` puts all series into one group, with holes where one has no sample at a time of another; otherwise each
+    series is a group. The answers must be the same.
+    """
+
+    def __init__(self, *, shared: bool = False) -> None:
+        self._shared = shared
+        self._series: dict[Labels, dict[int, float]] = {}
+        self._groups: list[Group] | None = None
+        self._made: dict[Labels, Group] = {}
+
+    def add(self, labels: Mapping[str, str], samples: Iterable[tuple[int, float]]) -> None:
+        """Add samples to a series: times in milliseconds, and values. A later one at the same time replaces."""
+        name = Labels(labels)
+        kept = self._series.setdefault(name, {})
+        kept.update((at, value) for at, value in samples if not is_absent(np.array([value]))[0])
+        self._groups = None
+        self._made.pop(name, None)
+
+    def load(self, text: str, *, start: int = 0) -> None:
+        """Add what a script's ``load`` command says, with nought at ``start`` (milliseconds)."""
+        for command in read(text):
+            if isinstance(command, Load):
+                self.add_load(command, start=start)
+
+    def add_load(self, load: Load, *, start: int = 0) -> None:
+        """Add the series of one ``load``."""
+        for labels, values in load.series:
+            self.add(labels, ((start + number * load.step, value) for number, value in enumerate(values)))
+
+    def oldest(self, matchers: Sequence[Matcher]) -> int | None:
+        """Return when the oldest sample was of all series that meet the conditions, nothing where none is."""
+        found = [samples for labels, samples in self._series.items() if samples and matches(matchers, labels)]
+        return min((min(samples) for samples in found), default=None)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._series.clear()
+        self._made.clear()
+        self._groups = None
+
+    def select(self, matchers: Sequence[Matcher], start: int, end: int, most: int | None = None) -> Sequence[Group]:
+        """Return the samples of all series that meet the conditions."""
+        found = []
+        for group in self._all():
+            rows = [row for row, labels in enumerate(group.series) if matches(matchers, labels)]
+            first, last = np.searchsorted(group.times, [start, end + 1])
+            if rows and first < last:
+                values = (
+                    group.values[rows, first:last] if len(rows) < len(group.series) else group.values[:, first:last]
+                )
+                found.append(Group(tuple(group.series[row] for row in rows), group.times[first:last], values))
+        return found
+
+    def series(self, matchers: Sequence[Matcher], start: int, end: int) -> Sequence[Labels]:
+        """Return the labels alone."""
+        return [
+            labels
+            for group in self.select(matchers, start, end)
+            for labels, values in zip(group.series, group.values, strict=True)
+            if not is_absent(values).all()
+        ]
+
+    def families(self) -> Mapping[str, Family]:
+        """Return nothing: memory knows no meanings."""
+        return {}
+
+    def _all(self) -> list[Group]:
+        if self._groups is None:
+            series = sorted(self._series, key=lambda labels: tuple(labels.items()))
+            if self._shared and series:
+                self._groups = [self._group(series)]
+            else:
+                # Only what has changed is made anew: rules add to their series at each judgement.
+                self._made.update({it: self._group([it]) for it in series if it not in self._made})
+                self._groups = [self._made[it] for it in series]
+        return self._groups
+
+    def _group(self, series: list[Labels]) -> Group:
+        times = sorted({at for labels in series for at in self._series[labels]})
+        values = [[self._series[labels].get(at, ABSENT) for at in times] for labels in series]
+        return Group(tuple(series), np.array(times, np.int64), np.array(values, np.float64).reshape(len(series), -1))
+
+
+class Verdict(StrEnum):
+    """How an eval came out."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one eval of a script came out, and why it failed or was skipped."""
+
+    line: int
+    query: str
+    verdict: Verdict
+    reason: str = ""
+
+
+def run(
+    script: str,
+    *,
+    source: MemorySource | None = None,
+    engine: Callable[[SeriesSource], Engine] = Engine,
+) -> Iterator[Outcome]:
+    """
+    Play a script and tell of each eval how it came out.
+
+    What toban doesn't have (native histograms, what Prometheus keeps behind feature flags) is skipped, and said so.
+    Positions at the end of expected messages are not compared. Raises ``ScriptError``.
+    """
+    source = source or MemorySource()
+    asked = engine(source)
+    native: list[Labels] = []
+    for command in read(script):
+        match command:
+            case Clear():
+                source.clear()
+                native.clear()
+            case Load():
+                source.add_load(command)
+                native.extend(command.native)
+            case Eval():
+                yield _play(command, asked, native)
+
+
+def check(script: str, *, source: MemorySource | None = None) -> None:
+    """Play a script. Raises ``AssertionError`` with all that failed or was skipped."""
+    troubles = [
+        f"line {outcome.line}: {outcome.query}: {outcome.verdict}: {outcome.reason}"
+        for outcome in run(script, source=source)
+        if outcome.verdict is not Verdict.PASSED
+    ]
+    if troubles:
+        raise AssertionError("\n".join(troubles))
+
+
+def _play(case: Eval, engine: Engine, native: Sequence[Labels]) -> Outcome:
+    reason = _not_ours(case, engine, native)
+    if reason:
+        return Outcome(case.line, case.query, Verdict.SKIPPED, reason)
+    expected = case.expects("fail")
+    try:
+        if case.step:
+            answer = engine.range(case.query, case.start, case.end, case.step)
+        else:
+            answer = engine.instant(case.query, case.start)
+    except QueryError as error:
+        reason = _mismatch([str(error)], expected.text, expected.pattern) if expected else f"it failed: {error}"
+    else:
+        reason = "it should have failed" if expected else _difference(case, answer)
+    return Outcome(case.line, case.query, Verdict.FAILED if reason else Verdict.PASSED, reason)
+
+
+def _not_ours(case: Eval, engine: Engine, native: Sequence[Labels]) -> str:
+    if case.native:
+        return "native histograms"
+    try:
+        root = engine.parse(case.query).root
+    except UnsupportedError as error:
+        return str(error)
+    except QueryError:
+        return "modifiers behind feature flags" if _NOT_OURS.search(case.query) else ""
+    for selector in selectors(root):
+        if any(matches(selector.matchers, labels) for labels in native):
+            return "native histograms"
+    return ""
+
+
+def _difference(case: Eval, answer: Answer) -> str:
+    """Tell how an answer differs from what was expected; nothing when it doesn't."""
+    for expectation in case.expectations:
+        said = answer.warnings if expectation.what.endswith("warn") else answer.infos
+        if expectation.what in {"no_warn", "no_info"} and said:
+            return f"it said {said}"
+        if expectation.what in {"warn", "info"}:
+            trouble = _mismatch(said, expectation.text, expectation.pattern)
+            if trouble:
+                return trouble
+        if expectation.what == "string" and answer.text != expectation.text:
+            return f"it said {answer.text!r}"
+    if answer.shape is Shape.STRING:
+        return ""
+    if case.scalar is not None:
+        value = answer.series[0].last if answer.shape is Shape.SCALAR else None
+        return "" if value is not None and _alike(value, case.scalar) else f"{value} is not {case.scalar}"
+    return _series_difference(case, answer)
+
+
+def _series_difference(case: Eval, answer: Answer) -> str:
+    found = {points.labels: points for points in answer.series}
+    expected = dict(case.series)
+    if len(found) != len(answer.series):
+        return "a series came twice"
+    if found.keys() != expected.keys():
+        return f"{[str(labels) for labels in found]} are not {[str(labels) for labels in expected]}"
+    if case.expects("ordered") and list(found) != list(expected):
+        return f"the order was {[str(labels) for labels in found]}"
+    for labels, values in expected.items():
+        times, wanted = _expected(case, values)
+        points = found[labels]
+        if not _same(points, times, wanted):
+            return f"{labels} at {points.times.tolist()} was {points.values.tolist()}, not {wanted.tolist()}"
+    return ""
+
+
+def _expected(case: Eval, values: Sequence[float]) -> tuple[Times, Floats]:
+    ranged = case.expects("range")
+    start, step = case.start, case.step
+    if ranged:
+        words = ranged.text.split()
+        start, step = milliseconds(words[2]), milliseconds(words[6])
+    wanted = np.array(values, np.float64)
+    times = start + step * np.arange(len(wanted), dtype=np.int64)
+    there = ~is_absent(wanted)
+    return times[there], wanted[there]
+
+
+def _same(points: Points, times: Times, values: Floats) -> bool:
+    return np.array_equal(points.times, times) and all(map(_alike, points.values.tolist(), values.tolist()))
+
+
+def _alike(found: float, wanted: float) -> bool:
+    """Compare as Prometheus' own runner does: relatively, and to nought exactly."""
+    if np.isnan(found) or np.isnan(wanted):
+        return bool(np.isnan(found) and np.isnan(wanted))
+    if found == wanted:
+        return True
+    size, apart = abs(found) + abs(wanted), abs(found - wanted)
+    if found == 0 or wanted == 0 or size < _SMALLEST:
+        return apart < _TOLERANCE * _SMALLEST
+    return apart / min(size, float(np.finfo(np.float64).max)) < _TOLERANCE
+
+
+def _mismatch(said: Sequence[str], text: str, pattern: str) -> str:
+    if not said:
+        return f"it said nothing, not {text or pattern or 'something'}"
+    if text and _POSITION.sub("", text) not in said:
+        return f"it said {said}, not {text!r}"
+    if pattern and not any(re.search(_POSITION.sub("", pattern), each) for each in said):
+        return f"it said {said}, not {pattern!r}"
+    return ""

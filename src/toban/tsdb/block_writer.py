@@ -1,0 +1,119 @@
+"""Writing a block."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+from zlib import crc32
+
+import cramjam
+import numpy as np
+import orjson
+
+from toban.core.samples import Family
+from toban.tsdb.block import FOOTER, MAGIC, Extent, Name, tile_seed, tile_shape
+from toban.tsdb.corruption import settle
+from toban.tsdb.family_codec import family_row
+from toban.tsdb.series_index import Index, line_of
+from toban.tsdb.series_merge import Joined, Numbers, Piece, joined
+from toban.tsdb.value_codec import pack, pack_times
+
+UNFINISHED: Final = ".tmp"
+"""How the name of a file ends that was never finished: it holds nothing that is not elsewhere."""
+
+
+def seal(
+    folder: Path,
+    name: Name,
+    pieces: Sequence[Piece],
+    index: Index,
+    families: Mapping[str, Family],
+    *,
+    sources: Sequence[int] = (),
+    breathe: Callable[[], None],
+) -> Path:
+    """
+    Write pieces as a block that survives a power cut, and return its file.
+
+    ``sources`` are the turns of the blocks it takes the place of. ``breathe`` is called between two tiles; what it
+    raises ends the writing. Raises ``OSError``, and what reading the pieces raises; then nothing is left behind.
+    """
+    path = folder / name.file
+    unfinished = path.with_name(path.name + UNFINISHED)
+    try:
+        with unfinished.open("wb") as file:
+            file.write(MAGIC)
+            writing = _Writing(file, name, index, breathe)
+            for group in joined(pieces):
+                writing.group(group)
+            writing.finish(families, sources)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    settle(folder)
+    return path
+
+
+class _Writing:
+    """A block on its way to disk."""
+
+    def __init__(self, file: Any, name: Name, index: Index, breathe: Callable[[], None]) -> None:
+        self._file = file
+        self._name = name
+        self._index = index
+        self._breathe = breathe
+        self._lines: list[bytes] = []
+        self._groups: list[Any] = []
+        self._metrics: set[str] = set()
+
+    def group(self, group: Joined) -> None:
+        """Write one group, tile by tile: never more of it than that is in memory."""
+        labels = {number: self._index.labels(number) for number in group.ids.tolist()}
+        # Alike next to alike: it packs better, and a question about one metric finds it in few tiles.
+        order = sorted(labels, key=lambda number: (labels[number].name, *labels[number].values()))
+        ids = np.array(order, np.int64)
+        lines = [line_of(labels[number]) for number in order]
+        times = self._put(pack_times(group.times), 0)
+        tiles = self._tiles(group, ids, times.checksum, lines)
+        first, last = int(group.times[0]), int(group.times[-1])
+        self._groups.append([len(ids), first, last, len(group.times), list(times), [list(tile) for tile in tiles]])
+        self._lines += lines
+        self._metrics.update(one.name for one in labels.values())
+
+    def finish(self, families: Mapping[str, Family], sources: Sequence[int]) -> None:
+        """Write the index and the footer."""
+        index = orjson.dumps(
+            {
+                "name": list(self._name),
+                "sources": sources,
+                "families": [family_row(family) for name, family in families.items() if self._holds(name)],
+                "groups": self._groups,
+            }
+        )
+        packed = cramjam.zstd.compress(b"\n".join([index, *self._lines]), level=3)
+        extent = self._put(bytes(packed), 0)
+        footer = FOOTER.pack(*extent, 0, MAGIC)
+        self._file.write(FOOTER.pack(*extent, crc32(footer[: 8 + 4 + 4]), MAGIC))
+
+    def _holds(self, family: str) -> bool:
+        return any(family + suffix in self._metrics for suffix in ("", "_bucket", "_sum", "_count"))
+
+    def _tiles(self, group: Joined, ids: Numbers, times: int, lines: Sequence[bytes]) -> list[Extent]:
+        wide, long = tile_shape(len(ids))
+        tiles: list[Extent] = []
+        for row in range(0, len(ids), wide):
+            for column in range(0, len(group.times), long):
+                self._breathe()
+                some = ids[row : row + wide]
+                values = group.values(some, column, min(column + long, len(group.times)))
+                seed = tile_seed(self._name, len(self._groups), len(tiles), times, lines[row : row + wide])
+                tiles.append(self._put(pack(values), seed))
+        return tiles
+
+    def _put(self, data: bytes, seed: int) -> Extent:
+        extent = Extent(self._file.tell(), len(data), crc32(data, seed))
+        self._file.write(data)
+        return extent

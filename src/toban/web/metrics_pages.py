@@ -1,0 +1,179 @@
+"""Numbers in the text formats: `/metrics` and `/federate` for a Prometheus to scrape, and `/api/v1/export`."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from typing import Final, TypeAlias
+
+import numpy as np
+import re2
+from numpy.typing import NDArray
+from starlette.concurrency import iterate_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from toban.core.errors import BadQueryError, TobanError
+from toban.core.labels import NAME, Labels, common
+from toban.core.matchers import Match, Matcher
+from toban.core.ports import Clock, QueryEngine, SeriesSource
+from toban.core.query_result import Answer
+from toban.core.samples import Batch, is_absent, is_stale, milliseconds
+from toban.core.single_flight import Shared
+from toban.exposition.openmetrics_dump import write
+from toban.exposition.writer import Format, Line, accepted, families, lines, page
+from toban.promql.parser import selector
+from toban.web.endpoint import Endpoint, Permission
+from toban.web.fair_streaming import Turns
+from toban.web.prometheus_api import refused
+from toban.web.query_parameters import FIRST, LAST, Parameters
+
+STEP: Final = 15_000
+"""Milliseconds between two samples of most series: what an export's size is judged by."""
+
+HELD: Final = 2_000_000
+"""How many samples an export holds at once."""
+
+LINES: Final = 200
+"""Lines of a page that are written in one go."""
+
+SENT: Final = 2**16
+"""Bytes of a page that are sent in one go."""
+
+Times: TypeAlias = NDArray[np.int64]
+Values: TypeAlias = NDArray[np.float64]
+
+
+class Exposing:
+    """
+    Shows numbers in the text formats.
+
+    `/metrics` has the families that toban declares, as its newest looks brought them: it needs neither store nor
+    engine. `/federate` has whatever `match[]` chooses, scraped numbers included, with their times.
+    `/api/v1/export` has that over a long time, from `start` to `end`, in OpenMetrics.
+    """
+
+    def __init__(
+        self,
+        newest: Callable[[], Sequence[Batch]],
+        engine: QueryEngine,
+        source: SeriesSource,
+        clock: Clock,
+        turns: Turns,
+    ) -> None:
+        self._newest = newest
+        self._engine = engine
+        self._source = source
+        self._clock = clock
+        self._turns = turns
+        self._choosing = asyncio.Lock()
+        self._shared = {chosen: Shared(partial(self._rendered, chosen)) for chosen in Format}
+        self._pages: dict[Format, tuple[Sequence[Batch], bytes]] = {}
+
+    def routes(self) -> list[Endpoint]:
+        """Return the routes."""
+        return [
+            Endpoint("/metrics", self.metrics, Permission.READ),
+            Endpoint("/federate", self.federate, Permission.READ),
+            Endpoint("/api/v1/export", self.export, Permission.READ),
+        ]
+
+    async def metrics(self, request: Request) -> Response:
+        """Show toban's own families; the page is written once after each collection, however many ask."""
+        chosen = accepted(request.headers.get("accept", ""))
+        body = await self._shared[chosen].get()
+        pieces = (body[first : first + SENT] for first in range(0, len(body), SENT))
+        headers = {"content-type": chosen.value, "content-length": str(len(body))}
+        return StreamingResponse(self._turns.pieces(pieces), headers=headers)
+
+    async def federate(self, request: Request) -> Response:
+        """Show what the selectors choose, each series with its newest sample of the last five minutes."""
+        chosen = accepted(request.headers.get("accept", ""))
+        try:
+            asked = await Parameters.of(request)
+            if not asked.texts("match[]"):
+                raise BadQueryError("no match[] parameter provided")
+            for text in asked.texts("match[]"):
+                selector(text)  # an expression is no selector
+            async with self._choosing:  # one after the other: all at once they would take all the time there is
+                answers = [await self._newest_of(text) for text in asked.texts("match[]")]
+                written = await asyncio.to_thread(self._federated, answers, chosen)
+        except TobanError as error:
+            return refused(error)
+        pieces = self._turns.pieces(_together(written))
+        return StreamingResponse(pieces, headers={"content-type": chosen.value})
+
+    async def export(self, request: Request) -> Response:
+        """
+        Show what the selectors choose, or everything, with all its samples; where a series ended is not told.
+
+        With `escaping=allow-utf-8`, Prometheus 3's word for it, names of any signs stay what they are.
+        """
+        try:
+            asked = await Parameters.of(request)
+            start, end = asked.time("start", FIRST), asked.time("end", LAST)
+            chosen = [selector(text) for text in asked.texts("match[]")] or [()]
+            escaping = asked.text("escaping") or "underscores"
+            if escaping not in {"underscores", "allow-utf-8"}:
+                raise BadQueryError(
+                    f'invalid parameter "escaping": {escaping!r} is neither underscores nor allow-utf-8'
+                )
+            found = await asyncio.to_thread(self._found, chosen, start, end)
+        except TobanError as error:
+            return refused(error)
+        steps = (min(end, milliseconds(self._clock.now())) - max(start, self._since(chosen))) // STEP + 1
+        most = max(1, HELD // max(1, steps))
+        written = write(
+            found, partial(self._held, start, end), self._source.families(), most, quoted=escaping == "allow-utf-8"
+        )
+        return StreamingResponse(iterate_in_threadpool(written), headers={"content-type": Format.OPENMETRICS.value})
+
+    def _found(self, chosen: Sequence[Sequence[Matcher]], start: int, end: int) -> set[Labels]:
+        return {labels for matchers in chosen for labels in self._source.series(matchers, start, end)}
+
+    def _since(self, chosen: Sequence[Sequence[Matcher]]) -> int:
+        known = (self._source.oldest(matchers) for matchers in chosen)
+        return min((at for at in known if at is not None), default=0)
+
+    def _held(self, start: int, end: int, series: Sequence[Labels]) -> dict[Labels, tuple[Times, Values]]:
+        """Return the samples of some series, without what marks their ends."""
+        names = "|".join(re2.escape(name) for name in sorted({labels.name for labels in series}))
+        same = [(name, value) for name, value in common(series).items() if name != NAME]
+        matchers = [Matcher(NAME, Match.REGEX, names), *(Matcher(name, Match.EQUAL, value) for name, value in same)]
+        wanted, found = set(series), dict[Labels, tuple[Times, Values]]()
+        for group in self._source.select(matchers, start, end):
+            left = ~(is_absent(group.values) | is_stale(group.values))
+            for labels, values, there in zip(group.series, group.values, left, strict=True):
+                if labels in wanted and there.any():
+                    found[labels] = group.times[there], values[there]
+        return found
+
+    async def _newest_of(self, text: str) -> Answer:
+        """Return the samples of the last five minutes of what a selector chooses."""
+        return await self._engine.instant(f"{text}[5m]", milliseconds(self._clock.now()))
+
+    def _federated(self, answers: Iterable[Answer], chosen: Format) -> Iterator[str]:
+        """Begin a page of the newest sample of each series, with its own time."""
+        found = {
+            points.labels: Line(points.labels, points.last, int(points.times[-1]))
+            for answer in answers
+            for points in answer.series
+        }
+        return page(found.values(), self._source.families(), chosen)
+
+    async def _rendered(self, chosen: Format) -> bytes:
+        """Write the page of toban's own families, unless nothing was collected since it was written last."""
+        newest = tuple(self._newest())
+        known, body = self._pages.get(chosen, ((), b""))
+        if known != newest or not body:
+            written = await asyncio.to_thread(lambda: page(lines(newest), families(newest), chosen))
+            body = "".join([piece async for piece in self._turns.pieces(_together(written))]).encode()
+            self._pages[chosen] = newest, body
+        return body
+
+
+def _together(written: Iterable[str]) -> Iterator[str]:
+    """Return a page some lines at a time: in one piece, a large one would hold the loop."""
+    rest = iter(written)
+    while piece := "".join(islice(rest, LINES)):
+        yield piece

@@ -1,0 +1,189 @@
+"""The first page: what is watched, and how it is."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from html import escape
+from importlib.resources import files
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+import toban
+from toban.collect.service import Target
+from toban.core.alerts import Alert, Status, priority
+from toban.core.config_types import written
+from toban.core.item_isolation import Isolation
+from toban.core.ports import State
+from toban.health.checks import Unknown
+from toban.health.service import Finding
+from toban.web.endpoint import Endpoint, Permission
+from toban.web.i18n import spoken, words
+from toban.web.status_api import Overview, Own, remedy
+
+POLICY: Final = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+LINKS: Final = {
+    "/health": "terminus",
+    "/metrics": "metrics",
+    "/api/v1/query?query=up": "query",
+    "/-/healthy": "own",
+}
+
+
+async def stylesheet(request: Request) -> Response:
+    """Answer how pages look."""
+    style = files("toban.web").joinpath("static", "toban.css").read_bytes()
+    return Response(style, media_type="text/css", headers={"cache-control": "max-age=300"})
+
+
+class Page:
+    """A page that needs no script: it says the same as the greeting in the terminal, and renews itself."""
+
+    def __init__(self, own: Own) -> None:
+        self._own = own
+
+    def routes(self) -> list[Endpoint]:
+        """Return the routes."""
+        return [
+            Endpoint("/", self.show, Permission.READ),
+            Endpoint("/static/toban.css", stylesheet, Permission.READ),
+        ]
+
+    async def show(self, request: Request) -> Response:
+        """Show how everything is, in the reader's language."""
+        language = spoken(request.headers.get("accept-language", ""))
+        parts = Parts(words(language)["unshown"])
+        html = "".join(_html(await self._own.overview(), words(language), language, parts))
+        self._own.report("page", parts)
+        headers = {"content-security-policy": POLICY, "cache-control": "no-store", "vary": "accept-language"}
+        return Response(html, headers={**headers, "x-content-type-options": "nosniff"}, media_type="text/html")
+
+
+class Parts(Isolation):
+    """Parts of a page: one that can't be written is a word that says so."""
+
+    def __init__(self, unshown: str) -> None:
+        super().__init__()
+        self._unshown = unshown
+
+    def part(self, name: str, written: Iterable[str]) -> str:
+        """Return what is written."""
+        with self.item("page part", name):
+            html = "".join(written)
+            html.encode()
+            return html
+        return f'<span class="unhealthy">{self._unshown}</span>'
+
+
+def _html(overview: Overview, say: Mapping[str, str], language: str, parts: Parts) -> Iterable[str]:
+    yield f'<!doctype html><html lang="{language}"><meta charset="utf-8"><title>{say["title"]}</title>'
+    yield '<meta name="viewport" content="width=device-width"><meta http-equiv="refresh" content="15">'
+    yield '<link rel="stylesheet" href="/static/toban.css">'
+    yield f"<header><h1>{say['title']}</h1>{_overall(overview, say)}</header>"
+    yield parts.part("alerts", _alerts(overview, say, language, parts))
+    yield parts.part("shop", _shop(overview, say))
+    yield f"<h2>{say['watched']}</h2><table><thead><tr>"
+    yield "".join(f"<th>{say[word]}" for word in ("target", "instance", "state", "looked", "took", "numbers"))
+    yield "</thead><tbody>"
+    for target in overview.targets:
+        yield parts.part(f"target {target.name}", _row(target, say))
+    yield f"</tbody></table><h2>{say['health']}</h2><ul>"
+    for finding in overview.health:
+        yield parts.part(f"health {finding.name}", _finding(finding, say))
+    yield f"</ul><h2>{say['unknown']}</h2><ul class=faint>"
+    yield parts.part("unknown", _unknown(overview, say))
+    yield f"</ul><h2>{say['toban']}</h2><ul>"
+    for name, condition in overview.services:
+        yield parts.part(f"service {name}", [f"<li>{escape(name)} {_marked(condition.state, escape(condition.says))}"])
+    yield f"</ul><h2>{say['pages']}</h2><ul>"
+    yield "".join(f'<li><a href="{escape(path)}">{escape(path)}</a> {say[word]}' for path, word in LINKS.items())
+    about = overview.about
+    since = say["since"].format(
+        version=toban.__version__, since=about.started.strftime("%Y-%m-%d %H:%M UTC"), data=about.data
+    )
+    yield f"</ul><footer>{escape(since)}</footer></html>"
+
+
+def _finding(finding: Finding, say: Mapping[str, str]) -> Iterable[str]:
+    reason = f": {escape(finding.message)}" if finding.message else ""
+    yield f"<li>{escape(finding.name)} {_state(finding.up, say['up'], say['down'] + reason)}"
+
+
+def _unknown(overview: Overview, say: Mapping[str, str]) -> Iterable[str]:
+    """Show what nobody can tell, and what would add it."""
+    for missing in overview.unknown:
+        yield f"<li>{escape(missing.name)}: {escape(_reason(missing, say))}"
+    for untold in overview.missing if overview.figures else ():
+        yield f"<li>{say[f'known-{untold.key}']}: {escape(say['added'].format(ways=remedy(untold, say)))}"
+
+
+def _alerts(overview: Overview, say: Mapping[str, str], language: str, parts: Parts) -> Iterable[str]:
+    """Show what fires, and what soon may."""
+    if not overview.alerts:
+        return
+    fire = any(alert.status is Status.FIRING for alert in overview.alerts)
+    yield f"<h2>{say['alerts' if fire else 'pending']}</h2><ul{' class=alerts' if fire else ''}>"
+    for alert in sorted(overview.alerts, key=lambda it: it.status is not Status.FIRING):
+        suppressed = overview.suppressed.get(alert.fingerprint, ())
+        yield parts.part(f"alert {alert.name}", _alert(alert, suppressed, say, language))
+    yield "</ul>"
+
+
+def _alert(alert: Alert, suppressed: Sequence[str], say: Mapping[str, str], language: str) -> Iterable[str]:
+    summary = escape(alert.said("summary", language) or alert.name)
+    fires = alert.status is Status.FIRING
+    yield f"<li>{_state(False, '', f'<b>{summary}</b>') if fires else f'<span class=faint>◌ {summary}</span>'}"
+    since = say["fires-since" if fires else "pends-since"].format(since=f"{alert.starts:%m-%d %H:%M} UTC")
+    parts = [f"{priority(alert.labels)} {alert.name}", since]
+    if value := alert.said("value", language):
+        limit = alert.said("limit", language)
+        parts.append(say["of-limit"].format(value=value, limit=limit) if limit else value)
+    if alert.acknowledged:
+        parts.append(say["acknowledged"].format(by=alert.acknowledged.by))
+    parts += suppressed
+    yield f"<div class=faint>{escape(' · '.join(parts))}</div>"
+    if fires and (action := alert.said("action", language)):
+        yield f"<div>{escape(action)}</div>"
+
+
+def _shop(overview: Overview, say: Mapping[str, str]) -> Iterable[str]:
+    """Show the shop in a few figures, as far as they are known."""
+    if not overview.figures:
+        return
+    yield f"<h2>{say['shop']}</h2><dl>"
+    for figure in overview.figures:
+        of = f" <span class=faint>{escape(figure.of)}</span>" if figure.of else ""
+        yield f"<div><dt>{say[f'figure-{figure.key}']}{of}<dd>{figure.text}</div>"
+    yield "</dl>"
+
+
+def _reason(missing: Unknown, say: Mapping[str, str]) -> str:
+    if missing.source:
+        return say["untold"].format(source=say["source-plain"])
+    return say["unset"].format(setting=missing.setting)
+
+
+def _overall(overview: Overview, say: Mapping[str, str]) -> str:
+    state = _marked(overview.state, say[f"state-{overview.state.replace(' ', '-')}"])
+    return state if overview.notified else f"{state} {_marked(State.NOT_CONFIGURED, say['nobody-notified'])}"
+
+
+def _marked(state: State, words: str) -> str:
+    """Return words with the mark of a state."""
+    return f'<span class="{state.replace(" ", "-")}">{words}</span>'
+
+
+def _state(up: bool, good: str, bad: str) -> str:
+    return _marked(State.HEALTHY, good) if up else _marked(State.UNHEALTHY, bad)
+
+
+def _row(target: Target, say: Mapping[str, str]) -> Iterable[str]:
+    yield f"<tr><td>{escape(target.name)}<td>{escape(target.labels['instance'])}<td>"
+    if target.state is State.NO_DATA:
+        yield f"{_marked(State.NO_DATA, say['waiting'])}<td><td><td></tr>"
+        return
+    trouble = f": {escape(target.trouble)}" if target.trouble else ""
+    yield _state(target.up, say["up"], say["down"] + trouble)
+    every = say["every"].format(every=written(timedelta(seconds=target.every)))
+    yield f"<td class=number>{f'{target.at:%H:%M:%S}' if target.at else ''} <span class=faint>{every}</span>"
+    yield f"<td class=number>{target.seconds * 1000:.0f} ms<td class=number>{target.samples}</tr>"

@@ -1,0 +1,106 @@
+"""Answers written as Prometheus' HTTP API writes them, much at a time."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
+from typing import Any, Final
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from toban.core.query_result import Points
+
+PIECE: Final = 2**18
+"""Bytes of an answer that are sent at once: one large piece would hold the loop for as long as it takes to write."""
+
+
+def text_of(value: float) -> str:
+    """Write a sample's value as Prometheus does in JSON: like a number in JavaScript, but as text."""
+    if not math.isfinite(value):
+        return {math.inf: "+Inf", -math.inf: "-Inf"}.get(value, "NaN")
+    text = repr(value)
+    if "e" in text and 1e-6 <= abs(value) < 1e21:
+        return f"{Decimal(text):f}"
+    return text.removesuffix(".0")
+
+
+def plain(value: float) -> str:
+    """Write a scalar as Prometheus does: without an exponent, however long that gets."""
+    text = text_of(value)
+    return f"{Decimal(text):f}" if "e" in text else text
+
+
+def seconds(at: int) -> float | int:
+    """Return a time in seconds, whole ones without a fraction."""
+    return at // 1000 if at % 1000 == 0 else at / 1000
+
+
+def texts_of(values: NDArray[np.float64]) -> list[bytes]:
+    """Write many values as `text_of` writes each: all at once, but for those that need care."""
+    if (whole := _whole(values)) is not None:
+        return orjson.dumps(whole, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
+    raw = orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)
+    texts = raw[1:-1].replace(b".0,", b",").removesuffix(b".0").split(b",")
+    if b"e" in raw or b"n" in raw:
+        for place, text in enumerate(texts):
+            if b"e" in text or text == b"null":
+                texts[place] = text_of(float(values[place])).encode()
+    return texts
+
+
+def _whole(values: NDArray[np.float64]) -> NDArray[np.int64] | None:
+    """Return values as whole numbers if that is what they all are, to the last bit, and none needs an exponent."""
+    values = np.ascontiguousarray(values)
+    if not (np.abs(values) < 2**53).all():
+        return None
+    whole = values.astype(np.int64)
+    return whole if (whole.astype(np.float64).view(np.int64) == values.view(np.int64)).all() else None
+
+
+class _Times:
+    """Writes times; the series of an answer mostly share theirs, so they are written once."""
+
+    def __init__(self) -> None:
+        self._last: NDArray[np.int64] = np.empty(0, np.int64)
+        self._pairs = b""
+
+    def pairs(self, times: NDArray[np.int64]) -> bytes:
+        """Return the pairs of times and values, with a place for each value to be put in."""
+        if not np.array_equal(times, self._last):
+            if (times % 1000).any():
+                texts = [repr(seconds(at)).encode() for at in times.tolist()]
+            else:
+                texts = orjson.dumps(times // 1000, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
+            self._last, self._pairs = times, b'[%s,"%%b"]' % b',"%b"],['.join(texts)
+        return self._pairs
+
+
+def array(series: Sequence[Points], *, single: bool) -> Iterator[bytes]:
+    """Write the series of a vector (``single``) or a matrix as an array of JSON, one after the other."""
+    times, separator = _Times(), b"["
+    for points in series:
+        pairs = times.pairs(points.times) % tuple(texts_of(points.values))
+        kind = b',"value":%s}' if single else b',"values":[%s]}'
+        yield b"".join([separator, b'{"metric":', orjson.dumps(points.labels), kind % pairs])
+        separator = b","
+    yield b"]" if series else b"[]"
+
+
+def listed(items: Sequence[Any]) -> bytes:
+    """Write a list as JSON, so that others have a turn meanwhile."""
+    slices = (items[first : first + 1000] for first in range(0, len(items), 1000))
+    return b"[%s]" % b",".join(orjson.dumps(some)[1:-1] for some in slices)
+
+
+def large(written: Iterable[bytes]) -> Iterator[bytes]:
+    """Put small pieces together to large ones."""
+    waiting, size = list[bytes](), 0
+    for piece in written:
+        waiting.append(piece)
+        size += len(piece)
+        if size > PIECE:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)

@@ -1,0 +1,141 @@
+"""What Prometheus' HTTP API tells of the program itself: https://prometheus.io/docs/prometheus/latest/querying/api/."""
+
+import asyncio
+import os
+import platform
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from itertools import islice
+from typing import Any, Final
+
+import yaml
+from starlette.requests import Request
+from starlette.responses import Response
+
+import toban
+from toban.core.labels import Labels
+from toban.core.ports import Clock, SeriesSource
+from toban.core.samples import milliseconds
+from toban.web.endpoint import Endpoint, Permission
+from toban.web.prometheus_api import Answering, answered, well
+from toban.web.query_parameters import FIRST, LAST, Parameters
+
+TOP: Final = 10
+"""How many rows each list of the store's statistics has, unless asked otherwise."""
+
+
+class Runtime:
+    """Tells which program this is, since when it runs, with what settings, and how much it holds."""
+
+    def __init__(
+        self,
+        started: datetime,
+        flags: Mapping[str, str],
+        source: SeriesSource,
+        clock: Clock,
+        damages: Callable[[], float],
+    ) -> None:
+        """``damages`` tells how much damage was found on disk."""
+        self._damages = damages
+        self._started = started
+        self._flags = flags
+        self._source = source
+        self._clock = clock
+
+    def routes(self) -> list[Endpoint]:
+        """Return the routes."""
+        told: dict[str, Answering] = {
+            "buildinfo": self.build,
+            "runtimeinfo": self.runtime,
+            "flags": self.flags,
+            "config": self.configuration,
+            "tsdb": self.tsdb,
+        }
+        routes = [
+            Endpoint(f"/api/v1/status/{name}", answered(answer), Permission.READ) for name, answer in told.items()
+        ]
+        return [*routes, Endpoint("/api/v1/alertmanagers", self.alertmanagers, Permission.READ)]
+
+    async def build(self, asked: Parameters) -> Response:
+        """Answer which program this is."""
+        return well(
+            {
+                "application": "toban",
+                "version": toban.__version__,
+                "revision": "",
+                "branch": "",
+                "buildUser": "",
+                "buildDate": "",
+                "goVersion": f"python{platform.python_version()}",
+            }
+        )
+
+    async def runtime(self, asked: Parameters) -> Response:
+        """Answer how it runs."""
+        started = self._started.isoformat().replace("+00:00", "Z")
+        return well(
+            {
+                "startTime": started,
+                "CWD": os.getcwd(),  # noqa: PTH109  # a Path would be written as text again
+                "reloadConfigSuccess": True,
+                "lastConfigTime": started,
+                "corruptionCount": int(self._damages()),
+                "goroutineCount": threading.active_count() + len(asyncio.all_tasks()),
+                "GOMAXPROCS": os.cpu_count() or 1,
+                "GOGC": "",
+                "GODEBUG": "",
+                "storageRetention": self._flags["storage.tsdb.retention.time"],
+            }
+        )
+
+    async def flags(self, asked: Parameters) -> Response:
+        """Answer the settings that Prometheus has as flags."""
+        return well(dict(self._flags))
+
+    async def configuration(self, asked: Parameters) -> Response:
+        """Answer what Prometheus would have in its file; the rest of `toban.yaml` may hold secrets."""
+        return well({"yaml": yaml.safe_dump({"global": {"evaluation_interval": self._flags["evaluation_interval"]}})})
+
+    async def tsdb(self, asked: Parameters) -> Response:
+        """Answer which metrics and labels have the most series."""
+        top = asked.limit() or TOP
+        series = await asyncio.to_thread(self._source.series, (), FIRST, LAST)
+        return well(await asyncio.to_thread(self._statistics, series, top))
+
+    def _statistics(self, series: Iterable[Labels], top: int) -> dict[str, Any]:
+        names, pairs, size = Counter[str](), Counter[tuple[str, str]](), Counter[str]()
+        many = 0
+        for labels in series:
+            many += 1
+            names[labels.name] += 1
+            pairs.update(labels.items())
+        for name, value in pairs:
+            size[name] += len(value.encode())
+        values = Counter(name for name, _ in pairs)
+        oldest = self._source.oldest(())
+        return {
+            "headStats": {
+                "numSeries": many,
+                "numLabelPairs": len(pairs),
+                "chunkCount": many,  # the head keeps one column for each series
+                "minTime": 2**63 - 1 if oldest is None else oldest,
+                "maxTime": -(2**63) if oldest is None else milliseconds(self._clock.now()),
+            },
+            "seriesCountByMetricName": _rows(names.most_common(), top),
+            "labelValueCountByLabelName": _rows(values.most_common(), top),
+            "memoryInBytesByLabelName": _rows(size.most_common(), top),
+            "seriesCountByLabelValuePair": _rows(
+                ((f"{name}={value}", count) for (name, value), count in pairs.most_common()), top
+            ),
+        }
+
+    async def alertmanagers(self, request: Request) -> Response:
+        """Answer who is told of alerts: toban is its own Alertmanager."""
+        url = f"{str(request.base_url).rstrip('/')}/api/v2/alerts"
+        return well({"activeAlertmanagers": [{"url": url}], "droppedAlertmanagers": []})
+
+
+def _rows(pairs: Iterable[tuple[str, int]], top: int) -> list[dict[str, Any]]:
+    return [{"name": name, "value": value} for name, value in islice(pairs, top)]

@@ -1,0 +1,58 @@
+"""What an outside engine has is seen as what one's own engine has."""
+
+from datetime import timedelta
+
+import pytest
+
+from tests.judged import BEGAN, Asked, loaded
+from toban.alerting.remote_engine import Elsewhere
+from toban.core.errors import StoreError
+from toban.core.samples import milliseconds
+from toban.promql.engine import LOOKBACK
+
+SERIES = """up{job="a"} 1x40
+up{job="b"} 1x8
+errors_total{job="a"} 0+1x40
+"""
+AT = milliseconds(BEGAN) + 600_000
+"""Ten minutes on: `up{job="b"}` has ended eight minutes before."""
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "up",
+        'up{job="b"}',
+        'up{job="b"} offset 5m',
+        'up{job="b"} @ 60 or up',
+        "nothing",
+        "nothing or up",
+        "up and nothing",
+        "absent(nothing)",
+        'rate(errors_total{job="a"}[5m]) > 3',
+        'rate(errors_total{job="b"}[5m])',
+        'sum(rate(errors_total[5m])) / sum(up) unless up{job="b"}',
+        "max_over_time(rate(errors_total[1m])[5m:1m])",
+        "vector(1)",
+        "1 > bool 0",
+    ],
+)
+async def test_what_is_looked_at_is_there_or_not(query):
+    """
+    Selector by selector, with its offset and its range.
+    """
+    asked = Asked(loaded(SERIES))
+    ours = asked.engine.presence(query, AT)
+    assert await Elsewhere(asked, LOOKBACK).presence(query, AT) == ours
+
+
+async def test_its_trouble_is_the_rules_trouble():
+    """
+    It is no answer, and no absence either.
+    """
+    asked = Asked(loaded(SERIES))
+    asked.trouble = StoreError("gone")
+    with pytest.raises(StoreError, match="gone"):
+        await Elsewhere(asked, timedelta(minutes=5)).presence("up", AT)
+    with pytest.raises(StoreError, match="gone"):
+        await Elsewhere(asked, timedelta(minutes=5)).instant("up", AT)

@@ -1,0 +1,163 @@
+"""What is probably not meant in a rule."""
+
+import pytest
+
+from toban.alerting.rule_file import read
+from toban.alerting.rule_lint import Known, doubts, recorded, unguarded
+from toban.alerting.rule_loader import shipped
+from toban.cli.metric_catalog import metrics, transient
+
+METRICS = {
+    "up",
+    "vendure_api_duration_seconds_bucket",
+    "vendure_orders_created_total",
+    "cache_hit_ratio",
+    "system_cpu_usage_percent",
+    "probe_ssl_earliest_cert_expiry",
+    "process_start_time_seconds",
+}
+SERIES = {"vendure_orders_created_total": [{"channel": "default"}, {"channel": "b2b"}]}
+P95 = "histogram_quantile(0.95, sum by (le) (rate(vendure_api_duration_seconds_bucket[5m])))"
+
+
+def said(expr: str, labels: str = "severity: warning", known: Known | None = None) -> list[str]:
+    rule = f"{{alert: a, expr: '{expr}', labels: {{{labels}}}, annotations: {{summary: s}}}}"
+    [group] = read(f"groups: [{{name: g, rules: [{rule}]}}]", "mine.yaml")
+    return doubts(group.rules[0], known or Known(METRICS))
+
+
+@pytest.mark.parametrize(
+    ("expr", "words"),
+    [
+        (f"{P95} > 2000", "is it meant in milliseconds, 2?"),
+        (f"2000 < {P95}", "is it meant in milliseconds, 2?"),
+        ("cache_hit_ratio > 85", "is 0.85 meant?"),
+        ("max_over_time(cache_hit_ratio[5m]) >= 85", "is 0.85 meant?"),
+        ("avg by (instance) (system_cpu_usage_percent) > 0.9", "is 90 meant?"),
+        (
+            "sum(vendure_order_created_total) > 1",
+            "nothing is called vendure_order_created_total: did you mean vendure_or",
+        ),
+        ("absent(zzz)", "nothing is called zzz"),
+    ],
+)
+def test_what_is_doubtful_is_said_with_what_may_be_meant(expr, words):
+    """
+    Limits in another unit and metrics that nobody knows, wherever they stand.
+    """
+    [doubt] = said(expr)
+    assert words in doubt
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        f"{P95} > 2",
+        "cache_hit_ratio < 0.5",
+        "cache_hit_ratio > 1",
+        "count(cache_hit_ratio) > 85",
+        "sum(rate(vendure_api_duration_seconds_bucket[5m])) > 2000",
+        "(probe_ssl_earliest_cert_expiry - time()) / 86400 < 14",
+        "time() - process_start_time_seconds < 900",
+        "system_cpu_usage_percent > 90",
+        'ALERTS{alertstate="firing"} > 1000',
+        "vector(1) > 5000",
+    ],
+)
+def test_what_may_well_be_meant_is_left_alone(expr):
+    """
+    Counts and rates have no unit; times are no durations.
+    """
+    assert said(expr) == []
+
+
+def test_a_label_that_follows_the_value_is_doubtful():
+    [doubt] = said("up", "severity: warning, level: '{{ $value }}'")
+    assert "label 'level' follows the value" in doubt
+
+
+def test_a_condition_that_no_series_meets_is_named_with_the_values_there_are():
+    """
+    Only conditions that want something; and only where series are known.
+    """
+    known = Known(METRICS, series=lambda name: SERIES.get(name, []))
+    [doubt] = said('vendure_orders_created_total{channel="b2c"} > 1', known=known)
+    assert doubt == "so far no series of vendure_orders_created_total has channel='b2c': there are b2b, default"
+    [other] = said('vendure_orders_created_total{shop=~"x.*"} > 1', known=known)
+    assert other.endswith("it has no such label")
+    for fine in ('{channel!="x"}', '{channel=~"b.*"}', '{shop=""}', '{shop=~".*"}'):
+        assert said(f"vendure_orders_created_total{fine} > 1", known=known) == []
+    assert said('up{job="nobody"} == 0', known=known) == []
+
+
+def test_channels_and_severities_are_those_there_are():
+    """
+    Where channels are known; a template may come to anything.
+    """
+    known = Known(METRICS, {"slack"})
+    [doubt] = said("up == 0", 'severity: warning, channels: "slack, sms"', known)
+    assert doubt == "'sms' is no channel: there are slack"
+    assert said("up == 0", 'severity: warning, channels: "{{ $labels.team }}"', known) == []
+    [doubt] = said("up == 0", "severity: urgent")
+    assert doubt == "severity 'urgent' counts as a warning: there are critical, warning, info"
+
+
+def test_nothing_is_doubtful_about_what_is_shipped():
+    """
+    Against the metrics that toban declares, and what its rules record.
+    """
+    known = Known({*metrics(), *recorded(shipped())}, transient=transient())
+    found = {rule.name: doubts(rule, known) for group in shipped() for rule in group.rules}
+    assert {name: said for name, said in found.items() if said} == {}
+
+
+GONE = {"waiting_seconds": "while somebody waits"}
+COMES_AND_GOES = Known({*METRICS, *GONE}, transient=GONE)
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        "waiting_seconds > 5",
+        "max by (who) (waiting_seconds) > 5",
+        "max_over_time(waiting_seconds[1h:1m]) > 5",
+        "up == 1 and on () waiting_seconds > 5",
+        "waiting_seconds > 5 or waiting_seconds < 1",
+        "waiting_seconds unless up",
+    ],
+)
+def test_a_rule_over_what_comes_and_goes_is_doubtful(expr):
+    """
+    An hour after it went, the rule can't be evaluated, and that is an alert of its own.
+    """
+    [doubt] = said(expr, known=COMES_AND_GOES)
+    assert "waiting_seconds is there while somebody waits alone" in doubt
+    assert "write `(waiting_seconds or vector(0))`" in doubt
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        "(waiting_seconds or vector(0)) > 5",
+        "max(waiting_seconds or vector(0)) > 5",
+        "waiting_seconds > 5 or 0 * up > 0",
+        "up == 0 unless on () waiting_seconds > 5",
+        "absent(waiting_seconds)",
+        "max_over_time(waiting_seconds[1h]) > 5",
+    ],
+)
+def test_a_rule_that_says_what_it_is_while_it_is_away_is_not(expr):
+    """
+    Something else is always there, or its absence is what is asked for.
+    """
+    assert said(expr, known=COMES_AND_GOES) == []
+
+
+def test_no_shipped_rule_reads_what_comes_and_goes():
+    """
+    Unless it says what it is while it is away.
+    """
+    assert {"postgres_blocking_sessions", "vendure_order_stuck_seconds", "vendure_stock_lowest"} <= transient().keys()
+    for group in shipped():
+        for rule in group.rules:
+            assert unguarded(rule.query.root, transient()) == set(), rule.name

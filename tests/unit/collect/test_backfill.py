@@ -1,0 +1,107 @@
+"""Counting once, and telling at its own time: the decisions."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toban.collect.backfill import COARSE, FINE, NEWEST, Steady, again_from, reach, steps
+from toban.collect.order_events import FAILS_AFTER, GRACE, decided, discounts
+from toban.collect.repository import Attempt, Position, moved
+from toban.collect.sql_metrics import spared
+from toban.core.labels import NAME, Labels
+from toban.core.samples import Batch, Layout
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+AGO = st.timedeltas(timedelta(0), timedelta(days=100))
+
+
+@given(AGO, AGO)
+def test_steps_rise_and_end_where_they_should(one: timedelta, other: timedelta):
+    """
+    Fine for the newest day, coarser before; every moment lies in one of them.
+    """
+    since, until = NOW - max(one, other), NOW - min(one, other)
+    found = list(steps(since, until, NOW))
+    assert bool(found) == (since < until)
+    before = since
+    for at in found:
+        assert timedelta(0) < at - before <= (FINE if NOW - before <= NEWEST else COARSE)
+        before = at
+    assert before == until
+
+
+@given(AGO, st.integers(1, 50))
+def test_slices_follow_each_other_up_to_now(ago: timedelta, most: int):
+    """
+    None is empty, none goes beyond now.
+    """
+    at = NOW - ago
+    end = reach(at, NOW, most)
+    assert at <= end <= NOW
+    assert (at == end) == (at == NOW)
+    assert len(list(steps(at, end, NOW))) <= most
+
+
+@given(st.lists(st.tuples(AGO, st.integers(0, 9), st.integers(0, 9)), max_size=9))
+def test_a_position_never_goes_back(changes: list[tuple[timedelta, int, int]]):
+    """
+    Whatever was read: also the number from which rows are looked at again.
+    """
+    position = Position(NOW - timedelta(days=100), NOW - timedelta(days=100))
+    for ago, top, floor in changes:
+        after = moved(position, NOW - ago, top, floor)
+        assert (after.until, after.top, after.floor) >= (position.until, position.top, position.floor)
+        assert after.until >= position.until
+        assert after.top >= position.top
+        assert again_from(after, timedelta(hours=1), NOW) >= after.began
+        position = after
+
+
+@given(st.dictionaries(st.text("AB", min_size=1), st.none() | AGO), AGO)
+def test_an_order_ends_in_one_way_or_waits(orders: dict[str, timedelta | None], ago: timedelta):
+    """
+    Placed in time, failed when its time is over, else nothing; one that was not looked up waits.
+    """
+    until = NOW - ago
+    at = NOW - timedelta(days=50)
+    placed = {order: None if away is None else NOW - away for order, away in orders.items()}
+    attempts = [Attempt(order, "card", at) for order in [*orders, "unknown"]]
+    failures, ended = decided(attempts, placed, until)
+    failed = {failure.id for failure in failures}
+    assert not failed & set(ended)
+    assert "unknown" not in failed | set(ended)
+    for order, when in placed.items():
+        in_time = when is not None and when <= at + FAILS_AFTER
+        assert (order in ended) == in_time
+        assert (order in failed) == (not in_time and at + FAILS_AFTER + GRACE <= until)
+
+
+def test_a_question_that_takes_long_rests_long():
+    """
+    Half a percent of the server's time at most, and never sooner than it is wanted.
+    """
+    minute = timedelta(minutes=1)
+    assert spared(minute, 0.01) == minute
+    assert spared(minute, 2) == timedelta(seconds=400)
+
+
+def test_the_same_series_in_another_order_are_the_same_layout():
+    """
+    Numbers stay with their series.
+    """
+    a, b = Labels({NAME: "a"}), Labels({NAME: "b"})
+    steady = Steady()
+    first = steady.steadied([Batch(Layout([a, b]), 1, np.array([1.0, 2.0]))])
+    again = steady.steadied([Batch(Layout([b, a]), 2, np.array([4.0, 3.0]))])
+    assert again[0].layout is first[0].layout
+    assert again[0].values.tolist() == [3.0, 4.0]
+
+
+def test_what_is_no_json_took_nothing_off():
+    """
+    A line that can't be read costs its own discount.
+    """
+    found = discounts([("1", "7")], [("1", "{", "[]", False), ("1", "7", "", True)], 100, gross=False)
+    assert found == {"1": {"7": 0.0}}

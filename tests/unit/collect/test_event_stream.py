@@ -1,0 +1,429 @@
+"""
+Exact counters: whatever befalls the reading, no total falls in the order of time, and each says what the books say.
+
+A schedule is a random life of toban beside a shop: what happens is seen at once or late, reads are slow, fail, are cut
+off or cross each other, state and store are in trouble, toban is killed and begins again, the clock is set.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Literal, TypeVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import PrivateAttr
+from sqlalchemy import Connection, Engine, StaticPool, create_engine
+
+from tests.counters import falls, stored
+from tests.fakes import FakeClock, ListSink
+from toban.collect import repository as books
+from toban.collect.backfill import Book, Slice, Told, again_from, reach
+from toban.collect.collector import Collector, Look
+from toban.collect.event_stream import ORDERS, Counting, Known, Stream
+from toban.collect.job_metrics import COMPLETED, FAILED, Ended, jobs_in
+from toban.collect.order_events import Placed
+from toban.collect.service import Watch
+from toban.collect.tools import Tools
+from toban.core.errors import CollectError, SeriesLimitError, StateError
+from toban.core.metric_registry import Meters
+from toban.core.samples import Batch, is_stale, milliseconds, moment
+from toban.instruments.business_metrics import Order
+from toban.instruments.metric_families import ORDERS_CREATED
+from toban.shop.connections import Shop
+from toban.state import durable_counters
+from toban.state.durable_counters import TALLY
+
+T = TypeVar("T")
+EVERY = timedelta(seconds=30)
+JOBS = jobs_in("jobs")
+TABLES = (books.READ, books.SEEN, books.ATTEMPT, books.PENDING, TALLY)
+
+
+class MemoryState:
+    """State in memory: each transaction all or nothing. ``trouble`` comes instead of the next ones."""
+
+    def __init__(self) -> None:
+        self.engine: Engine = create_engine("sqlite://", poolclass=StaticPool)
+        for table in TABLES:
+            table.create(self.engine)
+        self.trouble = 0
+        self.counted: Callable[[Told], None]
+
+    async def transaction(self, work: Callable[[Connection], T]) -> T:
+        await asyncio.sleep(0)
+        if self.trouble:
+            self.trouble -= 1
+            raise StateError("state is in trouble")
+        with self.engine.begin() as connection:
+            found = work(connection)
+        if isinstance(found, Told):
+            self.counted(found)
+        await asyncio.sleep(0)
+        return found
+
+
+@dataclass
+class Happened:
+    """Something that happened, and the turn of the world from which on it is seen."""
+
+    event: Placed | Ended
+    seen_from: float
+
+
+@dataclass
+class Books:
+    """The books of one stream: what happened, and what was read up to when."""
+
+    book: Book
+    events: list[Happened] = field(default_factory=list)
+    read: list[tuple[int, int, float]] = field(default_factory=list)
+    """From when, until when (milliseconds), and the turn of the world at which it was seen."""
+
+    def total(self, name: str, at: int) -> Decimal | None:
+        """Return what a counter is to say of a time; nothing where it was not read that far."""
+        turn = 0.0
+        for since, until, seen in self.read:
+            turn = max(turn, seen)
+            if since < at <= until:
+                break
+        else:
+            return None
+        told = (one.event for one in self.events if one.seen_from <= turn and one.event.at <= moment(at))
+        return sum((_worth(name, event) for event in told), Decimal(0))
+
+
+def _worth(name: str, event: Placed | Ended) -> Decimal:
+    if isinstance(event, Placed):
+        money = name in {"vendure_revenue_total", "vendure_order_total_amount_sum"}
+        return Decimal(event.order.total) if money else Decimal(name in {
+            "vendure_orders_created_total", "vendure_order_total_amount_count"
+        })  # fmt: skip
+    return Decimal({
+        "vendure_jobs_completed_total": not event.failed, "vendure_jobs_failed_total": event.failed,
+    }.get(name, event.tries - 1))  # fmt: skip
+
+
+class Counts(Collector):
+    """Counts the streams of a world."""
+
+    kind: Literal["counts"] = "counts"
+    every: timedelta = EVERY  # type: ignore[assignment]  # a length is one
+    _counting: Counting = PrivateAttr(default_factory=Counting)
+    _world: Any = PrivateAttr()
+
+    async def collect(self, tools: Tools) -> Look:
+        now = tools.clock.now()
+        streams = [Stream(one.book, timedelta(hours=6), self._world.reading(one)) for one in self._world.books]
+        counted = await self._counting.count(streams, tools.state, tools, self.target, self.every, now)  # type: ignore[arg-type]  # one in memory
+        trouble = str(counted.trouble or "")
+        return Look((), counted.batches, trouble, standing=counted.standing, stored=counted.stored)
+
+
+class World:
+    """A shop, toban beside it, and what befalls them."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+        self.clock = FakeClock()
+        self.state, self.sink = MemoryState(), ListSink()
+        self.books = [Books(ORDERS), Books(JOBS)]
+        self.turn = 0.0
+        self.slow = timedelta(0)
+        self.within: list[Callable[[Books], Any]] = []
+        """What happens while something is read, once each."""
+        self.told: list[Batch] = []
+        self.state.counted = self.counted
+        self.watch = self.begun()
+
+    def begun(self) -> Watch:
+        """Start a copy of toban: it knows nothing but its state."""
+        collector = Counts(name="counts", job="shop", instance="one")
+        collector._world = self
+        tools = Tools(None, self.clock, Meters(), Shop(None, None), state=self.state)  # type: ignore[arg-type]  # nothing is asked
+        return Watch(collector, self.sink, tools)
+
+    def happen(self, late: timedelta = timedelta(0)) -> None:
+        """Let something happen, some seconds ago or just now; it is seen from now on."""
+        of = self.chance.choice(self.books)
+        self.turn += 1
+        apart = timedelta(milliseconds=2 * len(of.events))  # one read may end at any of them
+        at, key = self.clock.now() - late - apart, f"{of.book.name} {len(of.events)}"
+        event: Placed | Ended
+        if of.book is ORDERS:
+            price = Decimal(self.chance.choice((10, 20, 1999, 33, 123456789))) / 100
+            event = Placed(key, at, Order(price, "PaymentSettled", "USD"))
+        else:
+            event = Ended(key, at, "mail", self.chance.random() < 0.2, self.chance.randint(1, 3))
+        of.events.append(Happened(event, self.turn))
+
+    def reading(self, of: Books) -> Callable[[Known, datetime], Any]:
+        """Return how a stream is read: in slices of some steps, some rows at most."""
+
+        async def read(known: Known, now: datetime) -> Slice:
+            self.turn += 1
+            turn, since = self.turn, again_from(known.position, of.book.margin, now)
+            until = reach(known.position.until, now, self.chance.choice((5, 100, 1000)))
+            found = sorted(
+                (
+                    one.event
+                    for one in of.events
+                    if one.seen_from <= turn and one.event.at >= since and one.event.id not in known.seen
+                    and (one.event.at <= until or until == now)
+                ),
+                key=lambda event: event.at,
+            )  # fmt: skip
+            rows = self.chance.choice((3, 100, 100))
+            found = found[:rows]
+            if len(found) == rows:
+                until = min(until, max(found[-1].at, known.position.until))
+            self.clock.advance(self.slow.total_seconds())
+            if self.within:
+                await self.within.pop()(of)
+            self.reads = of, turn, len(found) < rows
+            return Slice(found, until)
+
+        return read
+
+    async def look(self, watch: Watch | None = None) -> None:
+        """Look once; what a look is cut off by ends it."""
+        try:
+            await (watch or self.watch).look()
+        except asyncio.CancelledError:
+            await (watch or self.watch).overran()
+
+    def counted(self, told: Told) -> None:
+        """Note how far a slice went that was counted, and what it told."""
+        of, turn, whole = self.reads
+        since, until = of.read[-1][1] if of.read else 0, milliseconds(told.position.until)
+        if whole or since < until:
+            of.read.append((since, until, turn))
+        self.told.extend(told.batches)
+
+    async def killed(self) -> None:
+        """Be killed between counting and telling, and begin anew."""
+        with suppress(CollectError, asyncio.CancelledError):
+            await self.watch.collector.collect(self.watch._tools)
+        self.watch = self.begun()
+
+    async def befall(self) -> None:
+        """Let one thing befall."""
+        seconds = self.chance.uniform
+        match self.chance.choice(BEFALLS):
+            case "slow":
+                self.slow = timedelta(seconds=self.chance.choice((0, seconds(0.1, 5))))
+            case "killed":
+                await self.killed()
+            case "begun":
+                self.watch = self.begun()
+            case "state":
+                self.state.trouble = self.chance.randint(1, 3)
+            case "store":
+                self.sink.trouble = self.chance.choice((None, SeriesLimitError("too many")))
+            case "away":
+                self.clock.advance(seconds(300, 20_000))
+            case "clock":
+                await self.caught_up()
+                self.clock._at += timedelta(
+                    seconds=self.chance.choice((-seconds(0, self.set_back()), seconds(1, 4000)))
+                )
+            case reading:
+                self.within.append({"fails": self._fails, "cut off": self._cut_off, "crossed": self._crossed}.get(
+                    reading, self._late
+                ))  # fmt: skip
+
+    async def _fails(self, of: Books) -> None:
+        raise CollectError("the database is gone")
+
+    async def _cut_off(self, of: Books) -> None:
+        raise asyncio.CancelledError
+
+    async def _crossed(self, of: Books) -> None:
+        await self.begun().look()
+
+    async def _late(self, of: Books) -> None:
+        self.happen()
+
+    async def live(self, steps: int) -> None:
+        """Go through a schedule, and in the end read everything up to now."""
+        for _ in range(steps):
+            self.clock.advance(self.chance.choice((0.001, 5, 30, 30, 30, 61)))
+            for _ in range(self.chance.choice((0, 0, 1, 3))):
+                self.happen(timedelta(seconds=self.chance.choice((0, 0, 0.5, 20, 200))))
+            if self.chance.random() < 0.3:
+                await self.befall()
+            await self.look()
+        self.clock.advance(3600)
+        await self.caught_up()
+
+    def set_back(self) -> float:
+        """Return how far the clock may be set back, in seconds: what was told then lies an hour ahead at most."""
+        told = max(one.read[-1][1] for one in self.books)
+        return 3500 - max(0.0, (moment(told) - self.clock.now()).total_seconds())
+
+    def counted_of(self, of: Books) -> float:
+        """Return how many events of a stream stand in state."""
+        families = (ORDERS_CREATED, COMPLETED, FAILED)
+        with self.state.engine.begin() as connection:
+            meters = durable_counters.load(connection, of.book.name, families)
+        return sum(float(values[0]) for _, _, values in meters.series())
+
+    async def caught_up(self) -> None:
+        """Look until everything was read that has happened."""
+        self.slow, self.sink.trouble, self.state.trouble = timedelta(0), None, 0
+        self.within.clear()
+        for _ in range(500):
+            self.clock.advance(61)
+            await self.look()
+            if all(self.counted_of(of) == len(of.events) for of in self.books):
+                return
+        raise AssertionError("it never catches up")
+
+    def wrong(self) -> Iterator[str]:
+        """Say what is not as the books say."""
+        found = stored(self.sink.batches)
+        yield from map(str, falls(found))
+        for of in self.books:
+            names = {family.name + suffix for family in of.book.families for suffix in ("", "_sum", "_count")}
+            for labels, points in found.items():
+                if labels.name not in names:
+                    continue
+                for at, value in points:
+                    due = of.total(labels.name, at)
+                    if due is None or float(due) != value:
+                        yield f"{labels.name} at {at}: {value}, {due} in the books"
+        for batch in self.told:
+            for labels, value in zip(batch.layout.series, batch.values.tolist(), strict=True):
+                if dict(found.get(labels, ())).get(batch.at) != value:
+                    yield f"{labels.name} at {batch.at}: {value} is not in the store"
+
+
+BEFALLS = ("slow", "slow", "fails", "cut off", "crossed", "late", "killed", "begun", "state", "store", "away", "clock")
+
+
+async def lived(chance: random.Random, steps: int = 40) -> None:
+    world = World(chance)
+    await world.live(steps)
+    assert not list(world.wrong())[:5]
+    assert all(of.total(name, milliseconds(world.clock.now())) is not None for of, name in zip(
+        world.books, ("vendure_orders_created_total", "vendure_jobs_completed_total"), strict=True
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [pytest.param(seed, marks=[pytest.mark.soak] * (seed >= 40)) for seed in range(2000)])
+async def test_no_total_falls_and_each_is_what_the_books_say(seed: int):
+    await lived(random.Random(seed))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.randoms(use_true_random=False), st.integers(1, 12))
+def test_no_total_falls_in_any_short_life(chance: random.Random, steps: int):
+    asyncio.run(lived(chance, steps))
+
+
+def points(world: World, name: str = "vendure_orders_created_total") -> list[tuple[int, float]]:
+    return next((found for labels, found in stored(world.sink.batches).items() if labels.name == name), [])
+
+
+def placed(world: World, late: timedelta = timedelta(0)) -> None:
+    """Let an order be placed; it is seen from now on."""
+    world.turn += 1
+    orders = world.books[0].events
+    event = Placed(f"order {len(orders)}", world.clock.now() - late, Order(Decimal(1), "PaymentSettled", "USD"))
+    orders.append(Happened(event, world.turn))
+
+
+async def looked(world: World, *after: float) -> None:
+    for seconds in after:
+        world.clock.advance(seconds)
+        await world.look()
+
+
+@pytest.fixture
+def world() -> World:
+    return World(random.Random(1))
+
+
+async def test_a_stream_that_rests_tells_nothing_of_times_it_was_not_read_up_to(world: World):
+    """
+    It did, and what had happened meanwhile was then told of a time before: 1, 2, 1, 2.
+    """
+    placed(world)
+    await looked(world, 30, 30)
+    world.slow = timedelta(seconds=0.25)
+    await looked(world, 30)
+    read_at = points(world)[-1][0]
+    placed(world)
+    await looked(world, 30)
+    assert points(world)[-1][0] == read_at
+    newest = [batch for batch in world.watch.newest if ORDERS_CREATED in batch.layout.families]
+    assert newest, "/metrics shows it as it was told last"
+    gone = [batch for batch in world.sink.batches if is_stale(batch.values).any()]
+    assert not gone, "its series go on"
+    world.slow = timedelta(0)
+    await looked(world, 30, 30)
+    assert [value for _, value in points(world)][-1] == 2
+    assert not list(world.wrong())
+
+
+@pytest.mark.parametrize("cost", [0.3, 3, 20])
+async def test_whatever_a_question_costs_three_minutes_hold_two_totals(world: World, cost: float):
+    placed(world)
+    await looked(world, *[30] * 20)
+    world.slow = timedelta(seconds=cost)
+    since = milliseconds(world.clock.now())
+    await looked(world, *[30] * 40)
+    times = [at for at, _ in points(world) if at > since]
+    assert all(third - first <= 180_000 for first, third in zip(times, times[2:], strict=False))
+
+
+async def test_a_stream_that_can_t_be_read_costs_its_own_totals_only(world: World):
+    """
+    The others were counted, and lost with it.
+    """
+    placed(world)
+    await looked(world, 30)
+
+    async def fails(of: Books) -> None:
+        if of.book is not ORDERS:
+            raise CollectError("no rights on job_record")
+        world.within.append(fails)
+
+    world.within.append(fails)
+    placed(world)
+    await looked(world, 30)
+    assert not world.watch.seen.up
+    assert "no rights on job_record" in world.watch.seen.trouble
+    assert [value for _, value in points(world)][-1] == 2
+
+
+async def test_what_was_counted_and_not_stored_is_told_by_the_next_life(world: World):
+    """
+    At its own times: there was a hole, and what happened in it was told after it.
+    """
+    placed(world)
+    await looked(world, 30)
+    for _ in range(10):
+        world.clock.advance(60)
+        placed(world)
+    await world.killed()
+    placed(world)
+    await looked(world, 30)
+    assert [value for _, value in points(world)][-12:] == [*range(1, 12), 12]
+    assert not list(world.wrong())
+
+
+async def test_after_a_clock_that_was_a_year_ahead_counting_goes_on(world: World):
+    await looked(world, 30)
+    world.clock._at += timedelta(days=365)
+    await looked(world, *[30] * 60)
+    world.clock._at -= timedelta(days=365)
+    await looked(world, 30)
+    placed(world)
+    await looked(world, 30)
+    assert (milliseconds(world.clock.now()), 1) in points(world)

@@ -1,0 +1,269 @@
+"""The service that looks."""
+
+import asyncio
+import re
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from tests.fakes import ListSink, look_once, told
+from toban.collect.collector import Collector, Look
+from toban.collect.service import Collecting
+from toban.core.errors import CollectError, SeriesLimitError, StoreError
+from toban.core.labels import Labels
+from toban.core.samples import Batch, Layout, gauge
+
+HEAT = gauge("heat", "How warm it is.")
+HISTORY = Labels(__name__="heat", job="shop", instance="shop")
+
+
+class Scripted(Collector):
+    """Answers what its script says, look by look; at its end it waits for ever."""
+
+    kind: str = "scripted"
+    script: tuple[Any, ...]
+
+    async def collect(self, tools):
+        step = SCRIPTS[self.name].pop(0) if SCRIPTS.setdefault(self.name, list(self.script)) else None
+        if step is None:
+            await asyncio.Event().wait()
+        if isinstance(step, BaseException):
+            raise step
+        return step
+
+
+SCRIPTS: dict[str, list[Any]] = {}
+
+
+@pytest.fixture(autouse=True)
+def forget():
+    SCRIPTS.clear()
+
+
+@asynccontextmanager
+async def running(service):
+    task = asyncio.create_task(service.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled(), task.exception()
+
+
+async def looks(tools, *script, sink=None, **fields):
+    """Return what was handed over, look by look: series and values."""
+    sink = sink or ListSink()
+    collecting = Collecting([Scripted(name="shop", script=script, **fields)], sink, tools)
+    handed = []
+    for _ in script:
+        before = len(sink.batches)
+        await look_once(collecting)
+        handed.append(told(sink.batches[before:]))
+    return handed, collecting
+
+
+UP = 'up{instance="shop", job="shop"}'
+AT = 'heat{instance="shop", job="shop"%s}'
+
+
+async def test_a_look_brings_its_numbers_and_up(tools):
+    """
+    Each series carries the target's labels.
+    """
+    [handed], collecting = await looks(tools, [HEAT.sample(20, room="hall")])
+
+    assert handed == {UP: 1, AT % ', room="hall"': 20}
+    assert collecting.targets()[0].up
+    assert collecting.targets()[0].samples == 1
+
+
+async def test_a_target_that_is_down_costs_one_sample_per_look_and_ends_its_series(tools):
+    """
+    `up` is 0, what was there is marked stale once, and it all comes back.
+    """
+    handed, _ = await looks(
+        tools, [HEAT.sample(20)], CollectError("shop: refused"), CollectError("shop: refused"), [HEAT.sample(21)]
+    )
+
+    assert handed == [
+        {UP: 1, AT % "": 20},
+        {UP: 0, AT % "": "stale"},
+        {UP: 0},
+        {UP: 1, AT % "": 21},
+    ]
+
+
+async def test_a_series_that_vanishes_is_ended(tools):
+    """
+    And only that one.
+    """
+    handed, _ = await looks(
+        tools,
+        [HEAT.sample(1, room="a"), HEAT.sample(2, room="b")],
+        [HEAT.sample(3, room="b")],
+        [HEAT.sample(4, room="b")],
+    )
+
+    assert handed[1] == {UP: 1, AT % ', room="b"': 3, AT % ', room="a"': "stale"}
+    assert handed[2] == {UP: 1, AT % ', room="b"': 4}
+
+
+async def test_a_layout_is_used_again_while_nothing_changes(tools):
+    """
+    That is the store's fast path.
+    """
+    sink = ListSink()
+    await looks(tools, [HEAT.sample(1)], [HEAT.sample(2)], sink=sink)
+
+    assert sink.batches[1].layout is sink.batches[3].layout
+
+
+@pytest.mark.parametrize(
+    ("garbage", "words"),
+    [
+        ([HEAT.sample(1), HEAT.sample(2)], "is there twice"),
+        ([gauge("no name", "").sample(1)], "'no name' is no metric name"),
+        (["not a sample"], "no attribute"),
+        ([HEAT.sample(1, a=3)], "the label a is 3, which is no text"),
+        ([HEAT.sample(1, a="\ud800")], "surrogates"),
+        (7, "shop|int"),
+        ([HEAT.sample(1, n=str(n)) for n in range(20)], "20 series in one look, more than its limit of 10"),
+        (ZeroDivisionError("bug"), "ZeroDivisionError: bug"),
+    ],
+)
+async def test_garbage_and_floods_count_as_down(tools, garbage, words):
+    """
+    Nothing of it is kept, the reason is, and the next look is a fresh one.
+    """
+    handed, collecting = await looks(tools, garbage, limit=10)
+
+    assert handed == [{UP: 0}]
+    assert re.search(words, collecting.targets()[0].trouble)
+
+
+async def test_a_finding_keeps_its_numbers_though_the_target_is_down(tools):
+    """
+    An answer of 503 has a duration.
+    """
+    [handed], collecting = await looks(tools, Look([HEAT.sample(3)], trouble="answered 503"))
+
+    assert handed == {UP: 0, AT % "": 3}
+    assert collecting.targets()[0].trouble == "answered 503"
+
+
+async def test_a_batch_goes_through_as_it_is(tools):
+    """
+    Whoever reads thousands makes the array.
+    """
+    layout = Layout([Labels(__name__="x", job="shop", instance="shop")])
+    sink = ListSink()
+    await looks(tools, Look(batches=[Batch(layout, 7, np.array([1.5]))]), sink=sink)
+
+    assert sink.batches[1].layout is layout
+
+
+async def test_a_store_in_trouble_does_not_end_the_looking(tools):
+    """
+    The target is still seen as it is.
+    """
+    sink = ListSink()
+    sink.trouble = StoreError("disk full")
+    _, collecting = await looks(tools, [HEAT.sample(1)], sink=sink)
+
+    assert collecting.targets()[0].up
+
+
+async def test_too_many_series_are_the_targets_trouble(tools):
+    """
+    The store keeps nothing of such a look: the target is down, and says why.
+    """
+
+    class Small(ListSink):
+        async def append(self, batches):
+            if sum(len(batch.layout) for batch in batches) > 4:
+                raise SeriesLimitError("2 new series are more than `metrics.series` allows")
+            await super().append(batches)
+
+    handed, collecting = await looks(
+        tools, [HEAT.sample(1)], [HEAT.sample(2), HEAT.sample(3, room="b")], [HEAT.sample(4)], sink=Small()
+    )
+    assert handed == [{UP: 1, AT % "": 1}, {UP: 0, AT % "": "stale"}, {UP: 1, AT % "": 4}]
+    assert collecting.targets()[0].up
+
+
+async def test_one_that_hangs_holds_nobody_up(tools):
+    """
+    Its look is cut off and counts as down, while the others go on.
+    """
+    sink = ListSink()
+    hanging = Scripted(name="hangs", script=(None,), every="20ms")
+    other = Scripted(name="well", script=tuple([HEAT.sample(n)] for n in range(100)), every="20ms")
+    collecting = Collecting([hanging, other], sink, tools)
+    async with running(collecting), asyncio.timeout(10):
+        await sink.has(12, lambda: collecting.targets()[0].at is not None)
+    down, well = collecting.targets()
+    assert (down.up, "no end of the look" in down.trouble) == (False, True)
+    assert well.at is not None
+
+
+async def test_one_that_is_switched_off_is_left_out(tools):
+    """
+    It costs nothing.
+    """
+    assert Collecting([Scripted(name="shop", script=(), enabled=False)], ListSink(), tools).targets() == []
+
+
+async def test_what_is_not_tobans_own_is_not_exposed(tools):
+    """
+    What was scraped from others is at /federate.
+    """
+
+    class Foreign(Scripted):
+        exposes: ClassVar[bool] = False
+
+    collecting = Collecting([Foreign(name="shop", script=([HEAT.sample(1)],))], ListSink(), tools)
+    await look_once(collecting)
+    assert collecting.newest() == []
+
+
+async def test_what_is_told_at_many_times_is_still_few_series(tools):
+    """
+    A history of a hundred steps, each with a layout of its own, is no flood.
+    """
+
+    class History(Scripted):
+        async def collect(self, tools):
+            return Look(batches=[Batch(Layout([HISTORY]), at, np.ones(1)) for at in range(100)])
+
+    sink = ListSink()
+    collecting = Collecting([History(name="shop", script=(), limit=1)], sink, tools)
+    await look_once(collecting)
+
+    assert collecting.targets()[0].trouble == ""
+    assert collecting.targets()[0].samples == 100
+
+
+async def test_looks_that_stop_are_noticed(tools):
+    """
+    Three intervals without a look are trouble of toban's own.
+    """
+    collecting = Collecting([Scripted(name="shop", script=([HEAT.sample(1)],))], ListSink(), tools)
+    await look_once(collecting)
+    assert collecting.health().ok
+    tools.clock.advance(timedelta(minutes=2).total_seconds())
+    assert collecting.health().says == "no look for three intervals: shop"
+
+
+async def test_a_clock_that_jumps_is_no_look_that_is_missing(tools):
+    """
+    Hours ahead or back: what counts is the clock that never jumps.
+    """
+    collecting = Collecting([Scripted(name="shop", script=([HEAT.sample(1)],))], ListSink(), tools)
+    await look_once(collecting)
+    for hours in (3, -6):
+        tools.clock.set(tools.clock.now() + timedelta(hours=hours))
+        assert collecting.health().ok

@@ -1,0 +1,203 @@
+"""Queries: how the file is read, how the right ones are chosen, how an answer becomes numbers."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toban.collect.collectors.postgres import FAMILIES, QUERIES, Server, missing
+from toban.collect.sql_metrics import Query, chosen, family_of, read, samples_of
+from toban.core.errors import CollectError
+from toban.core.labels import METRIC_NAME
+from toban.core.samples import Type
+
+FILE = """\
+-- What stands above is for people.
+
+-- query: shop_things
+-- every: 5m
+-- versions: 14-16
+-- needs: primary waiting
+-- value: Things there are.
+-- seconds_total: Time they took: all of them.
+-- A note for people.
+SELECT 1 AS value; -- the end
+
+-- query: shop_others
+-- count: Others.
+SELECT 1 AS count;
+
+-- query: shop_waiting
+-- present: while somebody waits
+-- present oldest: once somebody has waited
+-- value: How many.
+-- oldest: Since when.
+SELECT 1 AS value, 2 AS oldest;
+"""
+
+
+def test_a_file_of_queries_is_read_as_it_is_written() -> None:
+    """
+    Name, pace, versions, needs, one sentence a number, and the SQL; notes are passed over.
+    """
+    things, others, waiting = read(FILE)
+    assert things.name == "shop_things"
+    assert things.every == timedelta(minutes=5)
+    assert (things.since, things.until) == (14, 16)
+    assert things.needs == {"primary", "waiting"}
+    assert things.columns == {"value": "Things there are.", "seconds_total": "Time they took: all of them."}
+    assert things.sql.startswith("SELECT 1 AS value")
+    assert [family.name for family in things.families] == ["shop_things", "shop_things_seconds_total"]
+    assert [family.present for family in waiting.families] == ["while somebody waits", "once somebody has waited"]
+    assert [family.is_transient for family in (*waiting.families, *others.families)] == [True, False, False]
+    assert others == Query("shop_others", "SELECT 1 AS count", {"count": "Others."})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-- query: a\nSELECT 1",
+        "-- query: a\n-- value: A.\n",
+        "-- query: a\n-- versions: 14\n-- value: A.\nSELECT 1",
+        "-- query: a\n-- present: sometimes\n-- value: A.\nSELECT 1",
+        "-- query: a\n-- present b: once it was\n-- value: A.\nSELECT 1",
+    ],
+)
+def test_a_query_that_is_not_whole_is_named(text: str) -> None:
+    """
+    Without a sentence, without SQL, or with versions that can be read in two ways, it is refused by name.
+    """
+    with pytest.raises(ValueError, match=r"^a: "):
+        read(text)
+
+
+@pytest.mark.parametrize("version", [14, 15, 16, 17, 18, 19])
+@pytest.mark.parametrize("has", [{"primary"}, {"standby"}, {"primary", "waiting", "pg_stat_statements"}])
+def test_each_server_is_asked_each_question_once(version: int, has: set[str]) -> None:
+    """
+    Whatever the version and the role, no two queries bring the same metric.
+    """
+    names = [family.name for query in chosen(QUERIES, version, has) for family in query.families]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("version", "view"),
+    [(14, "pg_stat_bgwriter"), (16, "pg_stat_bgwriter"), (17, "pg_stat_checkpointer"), (18, "pg_stat_checkpointer")],
+)
+def test_checkpoints_are_where_the_version_keeps_them(version: int, view: str) -> None:
+    """
+    Since 17 checkpoints have a view of their own.
+    """
+    (query,) = (query for query in chosen(QUERIES, version, {"primary"}) if query.name == "postgres_checkpoints")
+    assert f"FROM {view}" in query.sql
+
+
+def test_what_the_server_lacks_is_not_asked_for() -> None:
+    """
+    A standby is not asked what only a primary can tell, nor who blocks whom while nobody waits.
+    """
+    standby = {query.name for query in chosen(QUERIES, 18, {"standby"})}
+    primary = {query.name for query in chosen(QUERIES, 18, {"primary"})}
+    assert primary - standby == {"postgres_replication"}
+    assert standby - primary == {"postgres_standby"}
+    waiting = {query.name for query in chosen(QUERIES, 18, {"primary", "waiting"})}
+    assert waiting - primary == {"postgres_blocking"}
+
+
+def test_variants_of_a_query_mean_the_same() -> None:
+    """
+    A metric has one sentence, whichever version it is read from.
+    """
+    names = [family.name for family in FAMILIES]
+    assert len(set(names)) == len(names)
+    assert all(METRIC_NAME.fullmatch(name) for name in names)
+    assert all(family.help.endswith((".", "1.")) and family.help[0].isupper() for family in FAMILIES)
+
+
+def test_no_query_sets_anything_or_shows_text() -> None:
+    """
+    Nothing is set beyond the transaction, and no statement's text leaves the database.
+    """
+    for query in QUERIES:
+        words = query.sql.upper().split()
+        assert words[0] in {"SELECT", "WITH"}
+        assert not {"SET", "LOCK", "UPDATE", "DELETE", "INSERT"} & set(words)
+        assert ".QUERY" not in query.sql.upper()
+
+
+@pytest.mark.parametrize(
+    ("column", "name", "type", "unit"),
+    [
+        ("value", "shop", Type.GAUGE, ""),
+        ("orders_total", "shop_orders_total", Type.COUNTER, ""),
+        ("wait_seconds", "shop_wait_seconds", Type.GAUGE, "seconds"),
+        ("sent_bytes_total", "shop_sent_bytes_total", Type.COUNTER, "bytes"),
+    ],
+)
+def test_a_name_says_what_a_number_is(column: str, name: str, type: Type, unit: str) -> None:
+    """
+    The end of a metric's name decides its type and its unit.
+    """
+    family = family_of("shop", column, "Help.")
+    assert (family.name, family.type, family.unit) == (name, type, unit)
+
+
+FAMILIES_OF_TWO = {column: family_of("shop", column, "Help.") for column in ("value", "rows")}
+
+
+def test_an_answer_becomes_numbers_with_labels() -> None:
+    """
+    Each row brings one number a column; an empty one is none, an empty label is no label.
+    """
+    columns = ["label_b", "label_a", "value", "rows"]
+    found = samples_of(FAMILIES_OF_TWO, columns, [("y", "x", Decimal("1.5"), 2), (None, "z", True, None)])
+    assert [(sample.family.name, dict(sample.labels), sample.value) for sample in found] == [
+        ("shop", {"a": "x", "b": "y"}, 1.5),
+        ("shop", {"a": "z"}, 1.0),
+        ("shop_rows", {"a": "x", "b": "y"}, 2.0),
+    ]
+
+
+@given(st.lists(st.tuples(st.text(), st.floats(allow_nan=False)), unique_by=lambda row: row[0]), st.randoms())
+def test_the_order_of_rows_does_not_matter(rows: list[tuple[str, float]], random: object) -> None:
+    """
+    Whatever order rows come in, the numbers come in one: the store uses its layout again.
+    """
+    shuffled = list(rows)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]  # Hypothesis' Random
+    family = {"value": family_of("shop", "value", "Help.")}
+    assert samples_of(family, ["label_a", "value"], rows) == samples_of(family, ["label_a", "value"], shuffled)
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "trouble"),
+    [
+        (["label_a-b", "value"], [("x", 1)], "'label_a-b' makes no label name"),
+        (["value"], [("text",)], "'value' holds text, not a number"),
+        (["value"], [({},)], "'value' holds dict, not a number"),
+        (["label_a", "label_a", "value"], [("x", "y", 1)], "two columns are called 'label_a'"),
+        (["value"], [(1,), (2,)], "two rows are labelled nothing"),
+    ],
+)
+def test_an_answer_that_holds_no_numbers_is_refused(
+    columns: list[str], rows: list[tuple[object, ...]], trouble: str
+) -> None:
+    """
+    The message names the column, or what two rows share.
+    """
+    with pytest.raises(CollectError, match=trouble):
+        samples_of({"value": family_of("shop", "value", "Help.")}, columns, rows)
+
+
+def test_what_is_missing_on_a_server_is_said_with_its_remedy() -> None:
+    """
+    Each lack has a sentence that says what would help; a server that has all is without.
+    """
+    assert not any(missing(Server(18, frozenset({"pg_stat_statements"}), "toban", True)).values())
+    lacking = missing(Server(13, frozenset(), "toban", False, "CREATE EXTENSION pg_stat_statements"))
+    assert "GRANT pg_monitor TO toban" in lacking["sessions"]
+    assert "CREATE EXTENSION" in lacking["statements"]
+    assert "older than 14" in lacking["version"]

@@ -1,0 +1,56 @@
+"""Work that must not hold the loop."""
+
+import asyncio
+import threading
+
+import pytest
+
+from toban.collect.worker_thread import Aside
+from toban.core.errors import CollectError
+
+
+async def test_work_is_done_one_after_the_other():
+    """
+    As soon as one result is there the next may begin, however slowly the thread ends.
+    """
+    aside = Aside()
+    assert [await aside.do(lambda n=n: n) for n in range(200)] == list(range(200))
+
+
+async def test_what_goes_wrong_arrives():
+    """
+    And the next work is done all the same.
+    """
+    aside = Aside()
+    with pytest.raises(ZeroDivisionError):
+        await aside.do(lambda: 1 / 0)
+    assert await aside.do(lambda: 1) == 1
+
+
+async def test_what_hangs_costs_only_its_own_turns():
+    """
+    Until it ends, who asks is told so.
+    """
+    aside, let_go = Aside(), threading.Event()
+    hanging = asyncio.create_task(aside.do(lambda: let_go.wait(30)))
+    await asyncio.sleep(0)
+    with pytest.raises(CollectError, match="still hangs"):
+        await aside.do(lambda: 1)
+    let_go.set()
+    assert await hanging
+    assert await aside.do(lambda: 1) == 1
+
+
+async def test_a_machine_without_threads_costs_one_turn(monkeypatch):
+    """
+    When there are some again, the work is done.
+    """
+
+    def none_left(thread):
+        raise RuntimeError("can't start new thread")
+
+    aside = Aside()
+    with monkeypatch.context() as now, pytest.raises(CollectError, match="no thread to work in"):
+        now.setattr(threading.Thread, "start", none_left)
+        await aside.do(lambda: 1)
+    assert await aside.do(lambda: 1) == 1

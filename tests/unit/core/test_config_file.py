@@ -1,0 +1,118 @@
+"""The text of toban.yaml, before anybody knows what it means."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toban.core.config_file import Faulty, expand, parse, trimmed
+from toban.core.yaml_loader import load
+
+
+def read(text: str, **environment: str):
+    document = parse(text)
+    expand(document, environment)
+    return document
+
+
+@pytest.mark.parametrize("written", ["no", "on", "0123", "1.10", "12:30:45", "1e5", "2026-01-01", "0x1F", "1_000"])
+def test_a_scalar_stays_the_text_that_was_written(written):
+    """
+    A password of digits is no number, a name is no truth.
+    """
+    assert read(f"a: {written}\n{written}: b").tree == {"a": written, written: "b"}
+
+
+@pytest.mark.parametrize("text", ["a:", "a: ~", "a: null"])
+def test_what_has_no_value_is_nothing(text):
+    """
+    And no text.
+    """
+    assert read(text).tree == {"a": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("${X}", "x y"),
+        ("a${X}b${X}", "ax ybx y"),
+        ("'${X}'", "x y"),
+        ("$${X}", "${X}"),
+        ("a$${X}b ${X}", "a${X}b x y"),
+        ("$HOME $$ $", "$HOME $$ $"),
+        ("$${X:-y}", "${X:-y}"),
+    ],
+)
+def test_the_environment_stands_in_every_text(text, found):
+    """
+    At any depth, without the blanks and line ends round a value.
+    """
+    assert read(f"a:\n- b: {text}", X=" x y\n").tree == {"a": [{"b": found}]}
+
+
+@pytest.mark.parametrize("text", ["${NO}", "${X:-y}", "${", "${X", "${}", "${1}", "x ${X} ${NO}"])
+def test_what_can_not_be_expanded_is_a_mistake_with_its_place(text):
+    """
+    Never a text with `${` in it.
+    """
+    document = read(f"\na:\n  - b: '{text}'", X="x")
+    [mistake] = document.mistakes
+    assert (mistake.place, mistake.line) == (("a", 0, "b"), 3)
+    assert isinstance(document.tree["a"][0]["b"], Faulty)
+
+
+def test_all_that_is_wrong_with_a_text_is_said_at_once():
+    """
+    Names that are there twice, aliases, tags, names from the environment.
+    """
+    text = "a: &x 1\nb: *x\na: 2\nc: !!python/name:os.system x\n${D}: 1\n? [e]\n: 1\n<<: {f: 1}\ng: ${H}"
+    assert [mistake.line for mistake in read(text).mistakes] == [2, 3, 4, 5, 6, 8, 9]
+
+
+def test_a_blank_that_is_none_is_named():
+    """
+    Nobody sees it.
+    """
+    assert "U+00A0" in read('web:\u00a0{listen: "x"}').mistakes[0].says
+
+
+@pytest.mark.parametrize("around", ["{}", " {} ", "{}\n", '"{}"', "'{}'", " '{}'\n", "{}\r\n"])
+def test_what_copying_left_round_a_secret_is_taken_away(around):
+    """
+    Once: quotes within quotes belong to it.
+    """
+    assert trimmed(around.format("a b")) == "a b"
+    assert trimmed(around.format("'a b '")) in {"'a b '", "a b "}
+
+
+@given(
+    st.text(max_size=200) | st.lists(st.sampled_from(["a", ": ", "- ", "\n", "${X}", "${", "$", "'", " "])).map("".join)
+)
+def test_any_text_is_read(text):
+    """
+    As a tree whose scalars are texts, or as mistakes.
+    """
+    document = read(text, X="x")
+    assert all(isinstance(one, str | None | Faulty) for one in leaves(document.tree))
+    assert document.mistakes or "$${" in text or not any("${" in str(one) for one in leaves(document.tree))
+
+
+def leaves(value: object) -> list[object]:
+    """Return the scalars of a tree."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return [value] if inside is None else [leaf for one in inside for leaf in leaves(one)]
+
+
+def test_a_variable_without_quotes_between_braces_is_explained():
+    """
+    YAML takes its brace for another one.
+    """
+    assert "in quotes" in read("shop: {redis: ${REDIS}}").mistakes[0].says
+
+
+def test_a_second_document_is_said_to_be_one_too_many():
+    """
+    What stands behind `---` is not left out without a word, in `toban.yaml` and in rule files.
+    """
+    assert "a second document begins here" in read("web: {}\n---\nweb: {}").mistakes[0].says
+    with pytest.raises(ValueError, match="line 2: a second document begins here"):
+        load("a: b\n---\nc: d")

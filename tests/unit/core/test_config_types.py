@@ -1,0 +1,54 @@
+"""What the configuration is made of."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toban.core.config_types import duration, size, written
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("15s", 15), ("1h30m", 5400), ("90d", 90 * 86400), ("500ms", 0.5), ("1w", 604800)]
+)
+def test_lengths_of_time_read_as_prometheus_writes_them(text, seconds):
+    """
+    From milliseconds to years.
+    """
+    assert duration(text).total_seconds() == seconds
+
+
+@pytest.mark.parametrize("text", ["15", "", "s", "-1s", "1.5h", "0s", "1x", 15, None, "1s ", "9999y"])
+def test_what_is_no_length_of_time_is_refused_with_the_remedy(text):
+    """
+    A bare number could be anything.
+    """
+    with pytest.raises(ValueError, match="write it like 15s"):
+        duration(text)
+
+
+@given(st.integers(1, 10**12))
+def test_what_is_written_is_read_again(milliseconds):
+    """
+    For every length down to the millisecond.
+    """
+    length = timedelta(milliseconds=milliseconds)
+    assert duration(written(length)) == length
+
+
+@pytest.mark.parametrize(("text", "amount"), [("2GB", 2 * 10**9), ("1.5 KiB", 1536), ("7B", 7), (42, 42)])
+def test_sizes_are_read(text, amount):
+    """
+    In powers of ten and of two.
+    """
+    assert size(text) == amount
+
+
+@pytest.mark.parametrize("text", ["2", "2gb", "", "GB", 0, -1, True, "0B"])
+def test_what_is_no_size_is_refused_with_the_remedy(text):
+    """
+    Nought bytes are none.
+    """
+    with pytest.raises(ValueError, match="write it like 512MB"):
+        size(text)

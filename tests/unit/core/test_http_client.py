@@ -1,0 +1,43 @@
+"""Why a connection failed, in words that help."""
+
+import errno
+import socket
+import ssl
+
+import httpx2
+import pytest
+
+from toban.core.http_client import LateError, reason
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed ('127.0.0.1', 1)")
+WRONG = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:992)")
+WRONG.reason = "WRONG_VERSION_NUMBER"
+
+
+@pytest.mark.parametrize(
+    ("error", "wanted"),
+    [
+        (TimeoutError(), "no answer in time"),
+        (httpx2.ReadTimeout("read"), "accepts connections but does not answer: it hangs"),
+        (httpx2.ConnectTimeout("connect"), "no connection in time"),
+        (LateError("the answer did not end in time"), "the answer did not end in time"),
+        (REFUSED, "connection refused"),
+        (caused(httpx2.ConnectError("All connection attempts failed"), REFUSED), "connection refused"),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "name or service not known"),
+        (WRONG, "TLS: wrong version number: what listens there does not speak TLS"),
+        (ConnectionResetError(), "the server ended the connection"),
+        (httpx2.RemoteProtocolError("peer closed connection"), "peer closed connection"),
+        (caused(httpx2.ReadError(""), OSError()), "ReadError"),
+    ],
+)
+def test_the_bottom_of_an_error_is_told(error, wanted):
+    """
+    Without numbers, and without places in somebody's source.
+    """
+    assert reason(error) == wanted

@@ -1,0 +1,210 @@
+"""Ending in time, whatever hangs."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import textwrap
+from contextlib import suppress
+
+import pytest
+from structlog.testing import capture_logs
+
+from toban.core import lifecycle
+from toban.core.lifecycle import Resources, together
+from toban.core.periodic import obey
+
+PATIENCE = 60
+
+
+@pytest.fixture(autouse=True)
+def _hurried(monkeypatch):
+    for name in ("SERVICES", "AGAIN", "OFTEN", "CLOSING"):
+        monkeypatch.setattr(lifecycle, name, getattr(lifecycle, name) / 20)
+
+
+async def until_stopped(*jobs):
+    """Run jobs, and stop them when each has begun."""
+    stop, begun = asyncio.Event(), list[str]()
+
+    async def told(job):
+        begun.append(job.__name__)
+        if len(begun) == len(jobs):
+            stop.set()
+        await job()
+
+    with capture_logs() as logged:
+        await together([(job.__name__, told(job)) for job in jobs], stop)
+    return [line["service"] for line in logged if line["event"].startswith("abandoned")]
+
+
+async def test_a_service_that_swallows_its_cancel_is_cancelled_again():
+    """
+    Also a task of its own, which a group would not reach a second time.
+    """
+    swallowed = []
+
+    async def deaf():
+        while len(swallowed) < 3:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                swallowed.append(1)
+
+    async def lanes():
+        async with asyncio.TaskGroup() as group:
+            group.create_task(deaf())
+
+    assert await until_stopped(lanes) == []
+    assert len(swallowed) == 3
+
+
+async def test_a_service_that_never_ends_is_abandoned_by_its_name():
+    ended = []
+
+    async def endless():
+        while not ended:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    async def orderly():
+        await asyncio.Event().wait()
+
+    try:
+        assert await until_stopped(endless, orderly) == ["endless"]
+    finally:
+        ended.append(1)
+
+
+async def test_a_service_that_breaks_ends_the_others_and_says_why():
+    others = []
+
+    async def broken():
+        raise ValueError("a bug")
+
+    async def orderly():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            others.append("ended")
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await together([("broken", broken()), ("orderly", orderly())], asyncio.Event())
+    assert [str(error) for error in caught.value.exceptions] == ["a bug"]
+    assert others == ["ended"]
+
+
+async def test_a_loop_that_asks_obeys_a_cancel_that_was_swallowed():
+    """
+    As `asyncio.wait_for` of Python 3.11 does it: the answer is there, and the cancel is dropped.
+    """
+
+    async def lane():
+        while True:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            obey()
+
+    task = asyncio.create_task(lane())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task], timeout=PATIENCE)
+    assert task.cancelled()
+
+
+async def test_what_does_not_close_is_passed_over():
+    """
+    What was opened before it is closed all the same.
+    """
+    closed = []
+
+    class Orderly:
+        async def __aenter__(self):
+            return self
+
+        async def __aexit__(self, *_):
+            closed.append(type(self).__name__)
+
+    class Hung(Orderly):
+        async def __aexit__(self, *_):
+            await asyncio.Event().wait()
+
+    with capture_logs() as logged:
+        async with Resources() as stack:
+            await stack.enter_async_context(Orderly())
+            await stack.enter_async_context(Hung())
+    assert closed == ["Orderly"]
+    assert [line["resource"] for line in logged] == ["Hung"]
+
+
+def program(body, *, wait_for="ready"):
+    """Start a program that runs a body, and wait until it is ready."""
+    started = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(body)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    while wait_for not in started.stdout.readline():
+        assert started.poll() is None
+    return started
+
+
+HANGING = """
+    import asyncio, threading
+    from toban.core import running
+
+    def hang():
+        threading.Event().wait()
+
+    async def main():
+        asyncio.get_running_loop().run_in_executor(None, hang)
+        {rest}
+
+    running.run(main())
+    running.leave(3)
+"""
+
+
+def test_a_thread_that_hangs_does_not_keep_the_process():
+    """
+    As a look-up of a name does, whose server does not answer.
+    """
+    started = program(HANGING.format(rest="print('ready', flush=True)"))
+    said, _ = started.communicate(timeout=PATIENCE)
+    assert started.returncode == 3
+    assert "abandoned: a thread did not end in time" in said
+
+
+@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
+def test_the_second_signal_ends_at_once(name):
+    rest = """
+        stop = running.asked_to_stop()
+        print('ready', flush=True)
+        await stop.wait()
+        print('stopping', flush=True)
+        await asyncio.Event().wait()
+    """
+    started = program(HANGING.format(rest=textwrap.dedent(rest).strip().replace("\n", "\n        ")))
+    started.send_signal(name)
+    while "stopping" not in started.stdout.readline():
+        assert started.poll() is None
+    started.send_signal(name)
+    said, _ = started.communicate(timeout=PATIENCE)
+    assert started.returncode == 128 + name
+    assert "asked to stop for the second time" in said
+
+
+def test_a_blocked_loop_ends_all_the_same():
+    """
+    A disk that hangs holds the thread of the loop itself.
+    """
+    rest = """
+        running.WHOLE = 0.2
+        stop = running.asked_to_stop()
+        print('ready', flush=True)
+        await asyncio.sleep(0)
+        threading.Event().wait()
+    """
+    started = program(HANGING.format(rest=textwrap.dedent(rest).strip().replace("\n", "\n        ")))
+    started.send_signal(signal.SIGTERM)
+    said, _ = started.communicate(timeout=PATIENCE)
+    assert started.returncode == 1
+    assert "abandoned" in said

@@ -1,0 +1,92 @@
+"""toban's own log."""
+
+import io
+import json
+
+import pytest
+import structlog
+
+from toban.core.log_setup import configure
+
+
+@pytest.fixture(autouse=True)
+def restored():
+    yield
+    structlog.reset_defaults()
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("out", [io.StringIO(), Terminal()])
+def test_a_traceback_shows_no_values(out):
+    """
+    Neither for machines nor for people: passwords are among them.
+    """
+    configure("info", out)
+    password = f"hunter-{len('ab')}"
+    try:
+        [password][1]
+    except IndexError:
+        structlog.get_logger("toban.test").exception("failed", part="door")
+    assert "failed" in out.getvalue()
+    assert "IndexError" in out.getvalue()
+    assert "hunter-2" not in out.getvalue()
+
+
+def test_a_line_for_machines_is_json():
+    """
+    The event, its facts, who says it and when.
+    """
+    out = io.StringIO()
+    configure("warning", out)
+    structlog.get_logger("toban.test").info("not wanted")
+    structlog.get_logger("toban.test").warning("wanted", n=1)
+    line = json.loads(out.getvalue())
+    assert (line["event"], line["n"], line["logger"], line["level"]) == ("wanted", 1, "toban.test", "warning")
+
+
+def test_a_log_that_cannot_be_written_ends_nothing():
+    """
+    The disk may be full.
+    """
+
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+    configure("info", Full())
+    structlog.get_logger("toban.test").info("said to nobody")
+
+
+def test_a_level_that_is_none_is_named():
+    """
+    With those there are.
+    """
+    with pytest.raises(ValueError, match="'loud' is no level: debug, info"):
+        configure("loud")
+
+
+@pytest.mark.parametrize(
+    ("form", "out", "is_json"),
+    [
+        ("auto", io.StringIO(), True),
+        ("auto", Terminal(), False),
+        ("json", Terminal(), True),
+        ("text", io.StringIO(), False),
+    ],
+)
+def test_the_format_follows_the_terminal_unless_it_is_chosen(form, out, is_json):
+    assert configure("info", out, form) is is_json
+    structlog.get_logger("toban.test").info("said")
+    assert out.getvalue().startswith("{") is is_json
+
+
+def test_a_format_that_is_none_is_named():
+    """
+    With those there are.
+    """
+    with pytest.raises(ValueError, match="LOG_FORMAT: 'yaml' is no format: auto, text, json"):
+        configure("info", io.StringIO(), "yaml")

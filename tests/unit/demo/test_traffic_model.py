@@ -1,0 +1,119 @@
+"""What customers do, and their books."""
+
+from collections import Counter
+from datetime import UTC, datetime
+from random import Random
+
+import pytest
+
+from toban.demo.customers import code_of
+from toban.demo.ground_truth import Attempt, Ledger, Order
+from toban.demo.traffic_model import NOBODY_CAN_PAY, SOLD_OUT, Habits, Payment, next_visit, script
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_a_seed_tells_a_whole_script():
+    """
+    The same seed is the same day, another is another; each has as many orders as were asked for, the last one last.
+    """
+    for seed in range(20):
+        visits = script(seed, 50)
+        assert visits == script(seed, 50)
+        assert sum(visit.buys for visit in visits) == 50
+        assert visits[-1].buys
+    assert script(1, 50) != script(2, 50)
+
+
+def test_fifty_orders_bring_every_way_a_visit_can_end():
+    """
+    Declined, failed, tried again, given up, a cart left behind, wholesale, wrong password, sold out: over a few seeds.
+    """
+    visits = [visit for seed in range(5) for visit in script(seed, 50)]
+    for happens in (
+        [visit for visit in visits if visit.buys and len(visit.payments) > 1],
+        [visit for visit in visits if visit.payments and not visit.buys],
+        [visit for visit in visits if visit.cart and not visit.payments],
+        [visit for visit in visits if not visit.cart],
+        [visit for visit in visits if visit.wholesale and visit.buys],
+        [visit for visit in visits if visit.mistypes],
+        [visit for visit in visits if visit.sold_out],
+        [visit for visit in visits if visit.dead_link],
+        [visit for visit in visits if visit.coupon and visit.buys],
+        [visit for visit in visits if visit.method == "invoice" and visit.buys],
+        [visit for visit in visits if visit.regular and visit.regular.status == "gold" and visit.buys],
+    ):
+        assert happens
+
+
+def test_who_pays_has_something_in_the_cart_and_who_logs_in_has_not():
+    """
+    Two visits under one account at a time would share a cart, so those who log in only look.
+    """
+    chance = Random(7)
+    for number in range(2000):
+        visit = next_visit(chance, Habits(), number)
+        assert visit.cart or not visit.payments
+        assert not (visit.logs_in and visit.cart)
+        assert visit.logs_in or not visit.mistypes
+        assert set(visit.payments[:-1]) <= {Payment.DECLINED, Payment.FAILED}
+        assert SOLD_OUT not in {slug for slug, _, _ in visit.cart}
+
+
+def test_when_the_provider_is_down_nobody_can_pay():
+    """
+    People shop as ever, and try.
+    """
+    chance = Random(7)
+    visits = [next_visit(chance, NOBODY_CAN_PAY, number) for number in range(200)]
+
+    assert [visit for visit in visits if visit.payments]
+    assert not [visit for visit in visits if visit.buys]
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("PaymentDeclinedError", "PAYMENT_DECLINED_ERROR"), ("InvalidCredentialsError", "INVALID_CREDENTIALS_ERROR")],
+)
+def test_a_kind_of_error_has_its_code(name, code):
+    """
+    Vendure writes both; customers ask for the first.
+    """
+    assert code_of(name) == code
+
+
+def test_the_books_add_up():
+    """
+    Placed, unpaid, failed attempts, revenue: each from what was written down.
+    """
+
+    def order(code: str, channel: str, currency: str, net: int) -> Order:
+        return Order(
+            code,
+            channel,
+            currency,
+            net,
+            net,
+            "PaymentSettled",
+            "general",
+            "card",
+            "",
+            0,
+            datetime(2026, 1, 1, tzinfo=UTC),
+        )
+
+    ledger = Ledger(
+        orders=[order("A", "default", "USD", 1000), order("B", "default", "USD", 500), order("C", "b2b", "EUR", 70)],
+        attempts=[
+            Attempt("A", "card", "Declined", NOW),
+            Attempt("A", "card", "Settled", NOW),
+            Attempt("B", "invoice", "Authorized", NOW),
+            Attempt("C", "card", "Settled", NOW),
+            Attempt("D", "card", "Error", NOW),
+            Attempt("D", "card", "Declined", NOW),
+        ],
+    )
+    assert ledger.unpaid == {"D"}
+    assert ledger.failed_attempts == Counter({("card", "Declined"): 2, ("card", "Error"): 1})
+    assert ledger.created == Counter({("general", "default"): 2, ("general", "b2b"): 1})
+    assert ledger.revenue == Counter({("default", "USD"): 1500, ("b2b", "EUR"): 70})

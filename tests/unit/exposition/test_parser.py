@@ -1,0 +1,350 @@
+"""Pages in the text formats are read as Prometheus reads them."""
+
+import random
+import shutil
+import subprocess
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as their_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as their_text
+
+from tests.needs import need
+from tests.unit.exposition.pages import exposed
+from toban.core.labels import NAME, Labels
+from toban.core.samples import Family, Type
+from toban.exposition.parser import UNTIMED, ExpositionError, Reader, canonical
+from toban.exposition.writer import Format, page
+
+PAGE = """\
+# HELP http_requests_total The total number\\nof "requests" \\\\ \\".
+# TYPE http_requests_total counter
+http_requests_total{method="post",code="200"} 1027 1395066363000
+http_requests_total{method="post",code="400"}    3 1395066363000
+
+# Escaping in label values:
+msdos_file_access_time_seconds{path="C:\\\\DIR\\\\FILE.TXT",error="Cannot find file:\\n\\"FILE.TXT\\""} 1.458255915e9
+metric_without_timestamp_and_labels 12.47
+something_weird{problem="division by } zero"} +Inf -3982045
+# TYPE took histogram
+took_bucket{le="1"} 2
+took_bucket{le="+Inf"} NaN
+"""
+
+
+def read(text: str, *, openmetrics: bool = False) -> dict[str, tuple[str, int | None]]:
+    reader = Reader(1000)
+    return told(reader, text, openmetrics=openmetrics)
+
+
+def told(reader: Reader, text: str, *, openmetrics: bool = False) -> dict[str, tuple[str, int | None]]:
+    """A page's series, each with its value to the last bit and its time."""
+    reading = reader.read(text, openmetrics=openmetrics)
+    times = reading.times or [UNTIMED] * len(reading.ids)
+    return {
+        str(reader.labels[key]): (value.hex(), None if at == UNTIMED else at)
+        for key, value, at in zip(reading.ids, reading.values, times, strict=True)
+    }
+
+
+def test_a_page_is_read():
+    """
+    The example of Prometheus' own documentation, and its odd corners.
+    """
+    assert read(PAGE) == {
+        'http_requests_total{code="200", method="post"}': ((1027.0).hex(), 1395066363000),
+        'http_requests_total{code="400", method="post"}': ((3.0).hex(), 1395066363000),
+        'msdos_file_access_time_seconds{error="Cannot find file:\\n\\"FILE.TXT\\"", path="C:\\\\DIR\\\\FILE.TXT"}': (
+            (1.458255915e9).hex(),
+            None,
+        ),
+        "metric_without_timestamp_and_labels": ((12.47).hex(), None),
+        'something_weird{problem="division by } zero"}': ("inf", -3982045),
+        'took_bucket{le="1.0"}': ((2.0).hex(), None),
+        'took_bucket{le="+Inf"}': ("nan", None),
+    }
+
+
+def test_comments_tell_of_families():
+    """
+    In the text format a quote in a help text needs no escape; in OpenMetrics it has one.
+    """
+    reader = Reader(1000)
+    reader.read(PAGE)
+    assert reader.families["http_requests_total"] == Family(
+        "http_requests_total", Type.COUNTER, 'The total number\nof "requests" \\ \\".'
+    )
+    reader.read(
+        '# TYPE a_seconds counter\n# UNIT a_seconds seconds\n# HELP a_seconds A \\"b\\".\na_seconds_total 1\n'
+        "# TYPE build info\nbuild_info 1\n# EOF\n",
+        openmetrics=True,
+    )
+    assert reader.families == {
+        "a_seconds_total": Family("a_seconds_total", Type.COUNTER, 'A "b".', "seconds"),
+        "build_info": Family("build_info", Type.GAUGE, ""),
+    }
+
+
+def test_openmetrics_has_seconds_and_exemplars():
+    """
+    Times are milliseconds here; exemplars are left out.
+    """
+    text = '# TYPE a counter\na_total{b="c # {d"} 1 1.5 # {trace="x"} 0.5 1.2\na_total{b="e"} 2 # {} 1\n# EOF\n'
+    assert read(text, openmetrics=True) == {
+        'a_total{b="c # {d"}': ((1.0).hex(), 1500),
+        'a_total{b="e"}': ((2.0).hex(), None),
+    }
+
+
+def test_names_may_be_of_any_script():
+    """
+    They stand in quotes among the labels.
+    """
+    assert read('{"温度.now","部屋"="玄関",a="b"} 1\n') == {'{"温度.now", a="b", "部屋"="玄関"}': ((1.0).hex(), None)}
+
+
+@pytest.mark.parametrize(
+    ("text", "trouble"),
+    [
+        ("a 1\nb x\n", "line 2: 'x' is no number"),
+        ("\n# HELP a b\n\na 1_0\n", "line 4: '1_0' is no number"),
+        ("a １\n", "is no number"),
+        ("a +nan\n", "is no number"),
+        ("a 1e999\n", "is no number"),
+        ("a 0x10\n", "is no number"),
+        ("a 1\r\n", "is no number"),
+        ("a\n", "'a' is no sample"),
+        ("a 1 1.5\n", "'1.5' is no time"),
+        ("a 1 99999999999999999\n", "is no time"),
+        ("a 1 2 3\n", "is no sample"),
+        ('a{b="c} 1\n', "is no sample"),
+        ('a{b="c",b="d"} 1\n', "the label 'b' is there twice"),
+        ('a{__name__="c"} 1\n', "the label '__name__' is there twice"),
+        ('a{b="c" d="e"} 1\n', "is no label"),
+        ('a{,b="c"} 1\n', "is no label"),
+        ("a{b} 1\n", "the label 'b' has no value"),
+        ('a{"b"} 1\n', "the label 'b' has no value"),
+        ('{b="c"} 1\n', "a sample without a name"),
+        ("# TYPE a lots\na 1\n", "# TYPE 'a': 'lots' is no type of metric"),
+        ("<!DOCTYPE html>\n", "line 1: '<!DOCTYPE html>' is no sample"),
+        ("x" * 200 + "\n", "\\.\\.\\.' is no sample"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(text: str, trouble: str):
+    """
+    And with what stands there, shortened.
+    """
+    with pytest.raises(ExpositionError, match=trouble):
+        read(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "trouble"),
+    [
+        ("a 1\n", "does not end with # EOF"),
+        ("", "does not end with # EOF"),
+        ('a{b="# EOF', "does not end with # EOF"),
+        ("a 1\n# EOF\nb 2\n", "does not end with # EOF"),
+        ("a 1\n# EOF\nb 2\n# EOF\n", "after # EOF"),
+        ("a 1\n\nb 2\n# EOF\n", "an empty line"),
+        ("a 1 nan\n# EOF\n", "'nan' is no time"),
+        ("a 1 1e300\n# EOF\n", "'1e300' is no time"),
+    ],
+)
+def test_openmetrics_tells_when_it_is_cut(text: str, trouble: str):
+    """
+    Half a page must not pass for a whole one.
+    """
+    with pytest.raises(ExpositionError, match=trouble):
+        read(text, openmetrics=True)
+
+
+def test_a_flood_is_refused_before_it_is_remembered():
+    """
+    One series more than allowed, and reading ends.
+    """
+    reader = Reader(10)
+    reader.read("".join(f"a{number} 1\n" for number in range(10)))
+    with pytest.raises(ExpositionError, match="its limit of 10"):
+        reader.read("".join(f"b{number} 1\n" for number in range(1_000)))
+    assert len(reader.labels) <= 21
+
+
+def test_series_that_come_and_go_do_not_pile_up():
+    """
+    What is remembered stays in proportion to the page; a new generation says that numbers mean something else.
+    """
+    reader = Reader(1000)
+    for turn in range(100):
+        told(reader, "".join(f'a{{turn="{turn}",number="{number}"}} 1\n' for number in range(100)))
+        assert len(reader.labels) <= 1300
+    assert reader.generation > 1
+
+
+def test_the_quick_way_reads_what_the_slow_way_reads():
+    """
+    A tab, an exemplar or a time of its own may come to a series that was known without.
+    """
+    pages = ["a 1\nb 2\n", "a 1\t5\nb\t2\n", "a 1 5\nb 2 \n", " a  1\nb 2", "b NaN\na -0\n", 'a 1 # {x="y"} 2\nb 3\n']
+    reader = Reader(1000)
+    for text in [*pages, *pages]:
+        assert told(reader, text) == read(text), text
+
+
+@pytest.mark.parametrize(
+    ("written", "wanted"),
+    [
+        ("1", "1.0"), ("0.10", "0.1"), ("1e5", "100000.0"), ("1000000", "1e+06"), ("123456789", "1.23456789e+08"),
+        ("0.0001", "0.0001"), ("0.00001", "1e-05"), ("-0", "0.0"), ("inf", "+Inf"), ("-Inf", "-Inf"), ("nan", "NaN"),
+        ("1e100", "1e+100"), ("2.50", "2.5"), ("much", "much"), ("1_0", "1_0"),
+    ],
+)  # fmt: skip  # a table
+def test_bounds_are_written_as_prometheus_3_writes_them(written: str, wanted: str):
+    """
+    Go's shortest form, with a point.
+    """
+    assert canonical(written) == wanted
+
+
+# What differs from prometheus-client on purpose: there Prometheus decides, and toban reads as it does.
+DIFFERENCES = {
+    # Python's float reads these, Go's does not: promtool refuses them.
+    "a 1_0\n": (False, True),
+    "a １\n": (False, True),
+    # A time is a whole number of milliseconds.
+    "a 1 1.5\n": (False, True),
+    # Prometheus' server grants a last line without its end, promtool does not.
+    "a 1": (True, False),
+}
+
+
+@pytest.mark.parametrize("text", list(DIFFERENCES))
+def test_where_toban_differs_from_prometheus_client_prometheus_decides(text: str):
+    """
+    The list of what is known to differ: whether toban reads it, whether prometheus-client does.
+    """
+    toban, client = reads(lambda: read(text)), reads(lambda: list(their_text(text)))
+    program = need("promtool", shutil.which("promtool"))
+    done = subprocess.run([program, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    assert toban is DIFFERENCES[text][0]
+    if client != toban:
+        assert ("parsing error" not in done.stderr) is toban
+
+
+def reads(work) -> bool:
+    try:
+        work()
+    except (ExpositionError, ValueError):
+        return False
+    return True
+
+
+SNIPPETS = st.sampled_from(
+    ["a", "b_bucket", "{", "}", '"', "\\", ",", "=", ' le="1"', 'x="y"', " ", "\t", "\n", "#", "# TYPE a counter\n",
+     "# HELP a b\n", "# EOF\n", "1", "-2.5e3", "NaN", "+Inf", "1_0", "\r", "\x00", "é", "１", 'a{x="y"} 1\n', "b 2 3\n"]
+)  # fmt: skip  # pieces of a page
+GARBAGE = st.lists(SNIPPETS, max_size=30).map("".join) | st.text(max_size=60)
+
+
+def never_crashes(before: str, text: str, openmetrics: bool) -> None:
+    """A named error or a right answer, and the same whether the reader has seen pages before or not."""
+    reader = Reader(100)
+    answers: list[object] = []
+    for fresh in (False, True):
+        if fresh:
+            reader = Reader(100)
+        else:
+            with_trouble(reader, before, openmetrics=False)
+        answers.append(with_trouble(reader, text, openmetrics=openmetrics))
+    assert answers[0] == answers[1]
+
+
+def with_trouble(reader: Reader, text: str, *, openmetrics: bool) -> object:
+    try:
+        reading = reader.read(text, openmetrics=openmetrics)
+    except ExpositionError as error:
+        return str(error)
+    times = reading.times or [UNTIMED] * len(reading.ids)
+    return [
+        (str(reader.labels[key]), value.hex(), at)
+        for key, value, at in zip(reading.ids, reading.values, times, strict=True)
+    ]
+
+
+@given(GARBAGE, GARBAGE, st.booleans())
+@example("a 1\n", "a 1\t5\n", False)
+@example("# EOF\n", "# EOF\n# EOF\n", True)
+def test_garbage_is_refused_by_name(before: str, text: str, openmetrics: bool):
+    """
+    Never a crash, never a hang, and never an answer that depends on what was read before.
+    """
+    never_crashes(before, text, openmetrics)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@settings(max_examples=10_000, deadline=None)
+@given(GARBAGE, GARBAGE, st.booleans())
+def test_garbage_is_refused_by_name_ten_thousand_times(before: str, text: str, openmetrics: bool):
+    """
+    The long form.
+    """
+    never_crashes(before, text, openmetrics)
+
+
+def agrees(made, openmetrics: bool, seed: int) -> None:
+    """Toban reads a valid page as prometheus-client does, and a damaged one as itself or not at all."""
+    known, found = made
+    text = "".join(page(found, known, Format.OPENMETRICS if openmetrics else Format.TEXT))
+    theirs = {
+        (str(Labels({**sample.labels, NAME: sample.name})), (sample.value + 0.0).hex())
+        for family in (their_openmetrics if openmetrics else their_text)(text)
+        for sample in family.samples
+    }
+    # Adding nought takes the sign off -0, which prometheus-client reads as a whole number and Prometheus as it stands.
+    ours = {
+        (series, (float.fromhex(value) + 0.0).hex())
+        for series, (value, _) in read(text, openmetrics=openmetrics).items()
+    }
+    assert ours == theirs
+    if text:
+        chance = random.Random(seed)
+        place = chance.randrange(len(text))
+        damaged = text[:place] + chance.choice(["", '"', "\\", "}", " ", "\n", "1"]) + text[place + 1 :]
+        never_crashes(text, damaged, openmetrics)
+
+
+@given(exposed(), st.booleans(), st.integers(0, 2**32))
+def test_valid_pages_are_read_as_prometheus_client_reads_them(made, openmetrics: bool, seed: int):
+    """
+    The same series and values; one sign changed, and there is a named error or an answer that holds cold and warm.
+    """
+    agrees(made, openmetrics, seed)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@settings(max_examples=10_000, deadline=None)
+@given(exposed(), st.booleans(), st.integers(0, 2**32))
+def test_valid_pages_are_read_as_prometheus_client_reads_them_ten_thousand_times(made, openmetrics: bool, seed: int):
+    """
+    The long form.
+    """
+    agrees(made, openmetrics, seed)
+
+
+def test_long_lines_are_read_in_a_moment():
+    """
+    Nothing here grows with the square of a line: these would take hours.
+    """
+    for text in (
+        'a{b="' + "\\\\" * 500_000,
+        "a{" + 'b="c"' * 100_000 + "} 1",
+        "a{" + '"' * 500_001 + "} 1",
+        "a" * 10**6,
+    ):
+        with pytest.raises(ExpositionError):
+            read(text)
+    labels = ",".join(f'l{number}="x"' for number in range(20_000))
+    assert len(read(f"a{{{labels}}} 1")) == 1

@@ -1,0 +1,226 @@
+"""What a real store sent, decoded and counted."""
+
+import pytest
+
+from tests.captured import ENCODINGS, Intake, files
+from toban.core.log_line import Level
+from toban.ingest.metric_families import ITEMS, REJECTED
+from toban.ingest.otlp_model import Signal
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
+async def test_every_captured_body_is_taken_in_whole(path):
+    """
+    Protobuf and the JSON of JavaScript alike; nothing is rejected.
+    """
+    intake = Intake()
+    await intake.pushed_all(path.name)
+
+    signal = next(signal for signal in Signal if f".{signal.value}" in path.name)
+    assert intake.meters.value(ITEMS, signal=signal.value) > 0
+    assert not [family for family, _, _ in intake.meters.series() if family is REJECTED]
+    assert len(intake.lines.lines) == (intake.meters.value(ITEMS, signal="logs"))
+
+
+REQUEST = 'vendure_api_requests_total{endpoint="/shop-api",method="POST",status="%d"}'
+OPERATION = 'vendure_graphql_duration_seconds_count{operation="%s"}'
+ERROR = 'vendure_graphql_errors_total{code="%s",fault="%s",operation="%s"}'
+RESULT = 'vendure_error_results_total{code="%s",operation="%s"}'
+TELLING = (
+    "vendure_api_requests_total",
+    "vendure_graphql_duration_seconds",
+    "vendure_graphql_errors_total",
+    "vendure_error_results_total",
+    "vendure_connection_errors_total",
+    "vendure_probe_requests_total",
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["search.traces"], [REQUEST % 200, OPERATION % "Search"]),
+        (["product-detail.traces"], [REQUEST % 200, OPERATION % "ProductDetail"]),
+        (["newsemconv-product-detail.traces"], [REQUEST % 200, OPERATION % "ProductDetail"]),
+        (["add-item.traces"], [REQUEST % 200, OPERATION % "AddItem"]),
+        (["redis-newsemconv-add-item.traces"], [REQUEST % 200, OPERATION % "AddItem"]),
+        (["pay-declined.traces"], [REQUEST % 200, OPERATION % "Pay"]),
+        (["pay-error.traces"], [REQUEST % 200, OPERATION % "Pay"]),
+        (["pay-settled.traces"], [REQUEST % 200, OPERATION % "Pay"]),
+        (["login-failure.traces", "login-failure.traces.2"], [REQUEST % 200, OPERATION % "Login"]),
+        (["forbidden.traces"], [REQUEST % 200, OPERATION % "Me"]),
+        (["traceparent.traces"], [REQUEST % 200, OPERATION % "ActiveCustomer"]),
+        (["health.traces"], ['vendure_probe_requests_total{kind="health"}']),
+        (["not-found-404.traces"], ['vendure_api_requests_total{endpoint="/",method="GET",status="404"}']),
+        (["worker-idle.traces"], []),
+        (["bullmq-evalsha-leak.traces"], []),
+        (
+            ["graphql-resolver-error.traces"],
+            [REQUEST % 200, OPERATION % "AddMissing", ERROR % ("ENTITY_NOT_FOUND", "client", "AddMissing")],
+        ),
+        (
+            ["enriched-resolver-error.traces"],
+            [REQUEST % 200, OPERATION % "AddMissing", ERROR % ("ENTITY_NOT_FOUND", "client", "AddMissing")],
+        ),
+        (
+            ["graphql-validation-error.traces"],
+            [REQUEST % 400, ERROR % ("GRAPHQL_VALIDATION_FAILED", "client", "(anonymous)")],
+        ),
+        (
+            ["enriched-validation-error.traces"],
+            [REQUEST % 400, ERROR % ("GRAPHQL_VALIDATION_FAILED", "client", "(anonymous)")],
+        ),
+        (["graphql-parse-error.traces"], [REQUEST % 400, ERROR % ("GRAPHQL_PARSE_FAILED", "client", "(anonymous)")]),
+        (
+            ["enriched-error-result.traces"],
+            [REQUEST % 200, OPERATION % "Many", RESULT % ("ORDER_LIMIT_ERROR", "Many")],
+        ),
+        (
+            ["pg-down.traces"],
+            [
+                REQUEST % 200,
+                OPERATION % "P",
+                ERROR % ("ECONNREFUSED", "shop", "P"),
+                'vendure_connection_errors_total{system="postgresql"}',
+            ],
+        ),
+    ],
+    ids=lambda value: value[0] if value and ".traces" in value[0] else "",
+)
+async def test_each_step_of_the_store_is_told_as_it_was(names, told):
+    """
+    One request, one operation, at most one error; whichever encoding it came in, and in whichever order.
+    """
+    for encoding in ENCODINGS:
+        for ordered in (names, names[::-1]):
+            intake = Intake()
+            found = [f"{name}{encoding}" for name in ordered]
+            if not all(any(path.name == name for path in files()) for name in found):
+                continue
+            await intake.pushed_all(*found)
+            intake.clock.advance(100)
+            await intake.taking._tidy()
+
+            assert intake.numbers(*TELLING) == dict.fromkeys(told, 1)
+
+
+async def test_a_request_takes_as_long_as_its_server_span_says():
+    """
+    Also the operation: the customer waits for the whole of it.
+    """
+    intake = Intake()
+    await intake.pushed_all("login-failure.traces.pb", "login-failure.traces.2.pb")
+    sums = {family.name: values[-2] for family, _, values in intake.pushed.series() if family.buckets}
+
+    assert sums["vendure_graphql_duration_seconds"] == pytest.approx(0.572579451)
+    assert sums["vendure_api_duration_seconds"] == pytest.approx(0.572579451)
+    assert sums["vendure_graphql_latency_seconds"] == pytest.approx(0.572579451)
+
+
+async def test_what_stands_behind_the_shop_is_counted():
+    """
+    Statements by their first word, Redis' commands, Vendure's methods and events: of server and worker.
+    """
+    intake = Intake()
+    await intake.pushed_all("redis-newsemconv-add-item.traces.pb", "worker-idle.traces.pb", "pay-settled.traces.pb")
+    found = intake.numbers()
+
+    assert found['vendure_redis_commands_total{command="get"}'] == 2
+    assert found['vendure_redis_commands_total{command="sadd"}'] == 2
+    assert found['vendure_events_total{event="OrderPlacedEvent"}'] == 1
+    assert found['vendure_events_total{event="PaymentStateTransitionEvent"}'] == 1
+    assert found['vendure_spans_total{role="worker"}'] == 12
+    assert found['vendure_service_duration_seconds_count{service_method="EventBus.publish"}'] > 5
+    statements = {key: value for key, value in found.items() if key.startswith("postgres_query_duration")}
+    assert sum(statements.values()) > 100
+    assert set(statements) >= {
+        'postgres_query_duration_seconds_count{operation="SELECT"}',
+        'postgres_query_duration_seconds_count{operation="INSERT"}',
+        'postgres_query_duration_seconds_count{operation="COMMIT"}',
+    }
+
+
+async def test_both_encodings_tell_the_same():
+    """
+    The same steps, once in protobuf and once in JSON.
+    """
+    first, second = Intake(), Intake()
+    steps = ["pay-settled.traces", "graphql-resolver-error.traces", "graphql-resolver-error.logs", "server-boot.logs"]
+    await first.pushed_all(*(f"{step}.pb" for step in steps))
+    await second.pushed_all(*(f"{step}.json" for step in steps))
+    kinds = ("vendure_events_total", "vendure_api_requests_total", "vendure_graphql_errors_total")
+
+    assert first.numbers(*kinds) == second.numbers(*kinds)
+    assert {(line.level, line.context) for line in first.lines.lines} <= {
+        (line.level, line.context) for line in second.lines.lines
+    }
+
+
+async def test_node_tells_of_itself_under_prometheus_names():
+    """
+    By process; lengths of time in seconds, memory in bytes; old names and new ones are the same number.
+    """
+    old, new = Intake(), Intake()
+    await old.pushed_all("server.metrics.json")
+    await new.pushed_all("server.metrics.pb")
+
+    for intake in (old, new):
+        names = {family.name for family, _, _ in intake.pushed.series()}
+        assert names >= {
+            "nodejs_eventloop_utilization_ratio",
+            "nodejs_eventloop_delay_p99_seconds",
+            "nodejs_eventloop_time_seconds_total",
+            "v8js_memory_heap_used_bytes",
+            "v8js_memory_heap_limit_bytes",
+            "v8js_gc_duration_seconds",
+            "db_client_operation_duration_seconds",
+            "http_server_request_duration_seconds",
+        }
+        assert not [name for name in names if "http_server_duration" in name or "milliseconds" in name]
+        served = [
+            labels
+            for family, labels, _ in intake.pushed.series()
+            if family.name == "http_server_request_duration_seconds"
+        ]
+        assert {(labels["http_route"], labels["http_request_method"]) for labels in served} >= {("/shop-api", "POST")}
+        assert {(labels["job"], labels["instance"][:3]) for labels in served} == {("vendure", "vm:")}
+    total = {
+        labels["http_route"]: values
+        for family, labels, values in old.pushed.series()
+        if family.name == "http_server_request_duration_seconds"
+    }
+    assert total["/health"][-2] == pytest.approx(0.017073711)
+    assert total["/health"][-1] == 1
+
+
+async def test_the_shops_pool_is_told_by_itself():
+    """
+    In all, idle, and who waits: summed over the servers.
+    """
+    intake = Intake()
+    await intake.pushed_all("server.metrics.json")
+
+    assert intake.numbers("postgres_connection_pool_size") == {
+        'postgres_connection_pool_size{state="total"}': 1,
+        'postgres_connection_pool_size{state="idle"}': 0,
+        'postgres_connection_pool_size{state="waiting"}': 0,
+    }
+
+
+async def test_log_records_are_lines():
+    """
+    With a level by its number, a context where there is one, and the trace.
+    """
+    intake = Intake()
+    await intake.pushed_all("pg-down.logs.pb", "worker-job-failed.logs.pb")
+    lines = intake.lines.lines
+
+    assert [(line.level, line.context, line.service) for line in lines] == [
+        (Level.ERROR, "", "vendure"),
+        (Level.ERROR, "ExceptionsHandler", "vendure"),
+        (Level.DEBUG, "", "vendure-worker"),
+        (Level.WARN, "", "vendure-worker"),
+    ]
+    assert lines[0].message == "connect ECONNREFUSED 127.0.0.1:55432"
+    assert str(lines[0].facts["traceId"]).startswith("58338132")
+    assert lines[3].message == "Job 145 [apply-collection-filters] failed and will not retry."

@@ -1,0 +1,403 @@
+"""What processes tell of themselves, under Prometheus' names."""
+
+import re
+
+import pytest
+from google.protobuf.json_format import MessageToJson
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+from tests.captured import Intake
+from tests.fakes import told
+from tests.telemetry import CORE, attributes, metrics, span, traces
+from toban.exposition.writer import lines
+from toban.ingest.metric_families import REJECTED
+from toban.ingest.otlp_metrics import SILENCE
+from toban.ingest.otlp_model import Metric, Shape
+from toban.ingest.prometheus_names import name
+
+
+def number(metric: str, value: float, sort: str = "gauge", unit: str = "1", **options: object) -> dict[str, object]:
+    extra = {key: options.pop(key) for key in ("isMonotonic", "aggregationTemporality") if key in options}
+    extra = {"aggregationTemporality": 2, **extra} if sort == "sum" else extra
+    labels = attributes({key.replace("__", "."): one for key, one in options.items()})
+    return {"name": metric, "unit": unit, sort: {**extra, "dataPoints": [{"attributes": labels, "asDouble": value}]}}
+
+
+def histogram(
+    metric: str, counts: list[int], bounds: list[float], total: float, **options: object
+) -> dict[str, object]:
+    point = {"bucketCounts": counts, "explicitBounds": bounds, "count": sum(counts), "sum": total, "attributes": []}
+    told = {"aggregationTemporality": 2, "dataPoints": [point], **options}
+    return {"name": metric, "unit": "s", "histogram": told}
+
+
+async def taken(intake: Intake, *found: dict[str, object], **resource: object) -> dict[str, float | str]:
+    answer = await intake.push("x.metrics.json", metrics(*found, **resource))
+    assert answer.status == 200
+    return told(intake.pushed.read(1, {}))
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        (("v8js.memory.heap.used", "By", Shape.GAUGE, False), "v8js_memory_heap_used_bytes"),
+        (("nodejs.eventloop.utilization", "1", Shape.GAUGE, False), "nodejs_eventloop_utilization_ratio"),
+        (("nodejs.eventloop.time", "s", Shape.SUM, True), "nodejs_eventloop_time_seconds_total"),
+        (("db.client.connection.count", "{connection}", Shape.SUM, False), "db_client_connection_count"),
+        (("http.server.duration", "ms", Shape.HISTOGRAM, False), "http_server_request_duration_seconds"),
+        (("things.total", "", Shape.SUM, True), "things_total"),
+        (("speed", "By/s", Shape.GAUGE, False), "speed_bytes_per_second"),
+        (("ratio", "1", Shape.SUM, True), "ratio_total"),
+        (("2xx.of-all", "", Shape.GAUGE, False), "key_2xx_of_all"),
+    ],
+)
+def test_names_follow_the_rules_that_both_publish(metric, expected):
+    """
+    OpenTelemetry's compatibility with Prometheus: units, `_total`, what may stand in a name.
+    """
+    called, unit, shape, monotonic = metric
+
+    assert name(Metric(called, unit, "", shape, monotonic=monotonic)) == expected
+
+
+async def test_numbers_are_passed_on_as_they_stand():
+    """
+    By process; a label of toban's own makes room, one that is empty is none.
+    """
+    found = await taken(
+        Intake(),
+        number("jobs.done", 7, "sum", isMonotonic=True, aggregationTemporality=2, job="x", le="y", empty=""),
+        histogram("lag", [1, 2, 3], [0.1, 1], 9.5),
+    )
+    process = 'instance="m1", job="vendure"'
+
+    assert found == {
+        f'jobs_done_total{{exported_job="x", exported_le="y", {process}}}': 7,
+        f'lag_seconds_bucket{{{process}, le="0.1"}}': 1,
+        f'lag_seconds_bucket{{{process}, le="1"}}': 3,
+        f'lag_seconds_bucket{{{process}, le="+Inf"}}': 6,
+        f"lag_seconds_sum{{{process}}}": 9.5,
+        f"lag_seconds_count{{{process}}}": 6,
+    } | {key: value for key, value in found.items() if key.startswith("vendure_")}
+
+
+async def test_differences_are_added_up():
+    """
+    A process that only tells what is new since it last did.
+    """
+    intake = Intake()
+    for _ in range(3):
+        intake.clock.advance(1)
+        body = metrics(
+            number("done", 2, "sum", isMonotonic=True, aggregationTemporality=1),
+            histogram("lag", [1, 1], [1], 5, aggregationTemporality=1),
+            host=str(intake.clock.now()),
+        )
+        await intake.push("x.metrics.json", body)
+    found = told(intake.pushed.read(1, {"x": "y"}))
+
+    assert found['done_total{instance="m1", job="vendure", x="y"}'] == 6
+    assert found['lag_seconds_bucket{instance="m1", job="vendure", le="1", x="y"}'] == 3
+    assert found['lag_seconds_count{instance="m1", job="vendure", x="y"}'] == 6
+
+
+async def test_a_process_that_falls_silent_has_ended():
+    """
+    Its series end; those of others stay, and the pools are added up anew.
+    """
+    intake = Intake()
+    count = number("db.client.connection.count", 3, "sum", db__client__connection__state="idle")
+    await taken(intake, number("heap", 1), count, **{"service.instance.id": "m1"})
+    intake.clock.advance(SILENCE - 1)
+    await taken(intake, number("heap", 2), count, **{"service.instance.id": "m2"})
+    assert intake.numbers("vendure_process_info") == {
+        'vendure_process_info{instance="m1",job="vendure",role="server"}': 1,
+        'vendure_process_info{instance="m2",job="vendure",role="server"}': 1,
+    }
+    assert intake.numbers("postgres_connection_pool_size", "heap_ratio") == {
+        'heap_ratio{instance="m1",job="vendure"}': 1,
+        'heap_ratio{instance="m2",job="vendure"}': 2,
+        'postgres_connection_pool_size{state="total"}': 6,
+        'postgres_connection_pool_size{state="idle"}': 6,
+    }
+
+    intake.clock.advance(2)
+    await intake.taking._tidy()
+    assert list(intake.numbers("vendure_process_info")) == [
+        'vendure_process_info{instance="m2",job="vendure",role="server"}'
+    ]
+    assert intake.numbers("postgres_connection_pool_size", "heap_ratio") == {
+        'heap_ratio{instance="m2",job="vendure"}': 2,
+        'postgres_connection_pool_size{state="total"}': 3,
+        'postgres_connection_pool_size{state="idle"}': 3,
+    }
+
+    intake.clock.advance(SILENCE)
+    await intake.taking._tidy()
+    assert intake.numbers("postgres_connection_pool_size", "heap_ratio") == {}
+
+
+async def test_a_process_that_was_started_anew_may_count_in_other_steps():
+    """
+    Of a histogram: the old buckets end.
+    """
+    intake = Intake()
+    await taken(intake, histogram("lag", [1, 1], [1], 5))
+    found = await taken(intake, histogram("lag", [1, 1, 1], [2, 3], 6))
+
+    assert [key for key in found if "lag_seconds_bucket" in key] == [
+        'lag_seconds_bucket{instance="m1", job="vendure", le="2"}',
+        'lag_seconds_bucket{instance="m1", job="vendure", le="3"}',
+        'lag_seconds_bucket{instance="m1", job="vendure", le="+Inf"}',
+    ]
+
+
+async def test_what_is_not_counted_is_said():
+    """
+    Exponential histograms, numbers that are none, names that mean something else: a partial success that says so.
+    """
+    intake = Intake()
+    exponential = {"name": "x", "exponentialHistogram": {"dataPoints": [{}, {}]}}
+    body = metrics(
+        exponential,
+        number("vendure.spans.total", 1, "sum", isMonotonic=True),
+        number("broken", float("nan")) | {"gauge": {"dataPoints": [{"asDouble": "NaN"}, {"asDouble": "x"}, {}]}},
+        histogram("odd", [1], [1, 2], 5),
+        number("fine", 1),
+        number("fine", 1, "sum", isMonotonic=False),
+        histogram("fine.ratio", [1, 1], [1], 1),
+    )
+    answer = await intake.push("x.metrics.json", body)
+
+    assert answer.status == 200
+    assert b'"rejectedDataPoints":"7"' in answer.body
+    assert b"2 are of a sort that toban doesn't count" in answer.body
+    assert intake.meters.value(REJECTED, signal="metrics", reason="unsupported") == 2
+    assert intake.numbers("fine_ratio") == {'fine_ratio{instance="m1",job="vendure"}': 1}
+    assert intake.pushed.read(1, {}), "no two series are the same"
+
+
+async def test_names_that_would_collide_are_refused():
+    """
+    One page can't hold a gauge `x_count` and a histogram `x`: whichever came first stays.
+    """
+    intake = Intake()
+    await taken(intake, histogram("x", [1, 1], [1], 1))
+    await taken(intake, number("x.seconds.count", 1, unit=""))
+    await taken(intake, number("y.seconds.sum", 1, unit=""))
+    await taken(intake, histogram("y", [1, 1], [1], 1))
+
+    assert intake.meters.value(REJECTED, signal="metrics", reason="collision") == 2
+    assert intake.pushed.read(1, {})
+
+
+async def test_series_have_a_bound():
+    """
+    Whatever a process makes of a label.
+    """
+    intake = Intake()
+    points = [{"attributes": attributes({"id": str(each)}), "asInt": "1"} for each in range(6000)]
+    answer = await intake.push("x.metrics.json", metrics({"name": "wide", "gauge": {"dataPoints": points}}))
+
+    assert b'"1000 would be too many series"' in answer.body
+    assert len(intake.numbers("wide")) == 5000
+
+
+def point(value: float | None, **told: object) -> dict[str, object]:
+    """A point of a counter `m`, labelled by what is told; nothing recorded, where there is no value."""
+    labels = attributes({key.replace("__", "."): one for key, one in told.items()})
+    return {"attributes": labels, **({"flags": 1, "asDouble": 0} if value is None else {"asDouble": value})}
+
+
+def counts(*points: dict[str, object], name: str = "m", delta: bool = False) -> dict[str, object]:
+    return {
+        "name": name,
+        "sum": {"isMonotonic": True, "aggregationTemporality": 1 if delta else 2, "dataPoints": list(points)},
+    }
+
+
+async def test_values_that_differ_after_what_a_label_takes_are_two_series():
+    """
+    Whichever comes first: two counters that grow by 4 grow by 4 each, not by 222,804.
+    """
+    intake = Intake()
+    page = "https://shop.example/" + "p" * 150
+    for step in range(5):
+        points = [point(100_000 + step, url=page + "/A"), point(5 + step, url=page + "/B")]
+        await taken(intake, counts(*points[:: 1 if step % 2 else -1]))
+
+    found = intake.numbers("m_total")
+    assert sorted(found.values()) == [9, 100_004]
+    assert all(len(re.search('url="([^"]*)"', series)[1]) == 120 for series in found)  # type: ignore[index]  # each has one
+
+
+LONG = st.text("ab/.é日", min_size=110, max_size=260)
+
+
+@given(st.lists(LONG | LONG.map(lambda text: text + "x"), min_size=2, max_size=6, unique=True))
+@settings(deadline=None)
+async def test_texts_that_differ_are_never_one_label(texts):
+    """
+    However long, and whether they are labels of telemetry, names of services or of methods.
+    """
+    intake = Intake()
+    await taken(intake, counts(*(point(1, x=text) for text in texts)))
+    for text in texts:
+        await intake.push("x.metrics.json", metrics(number("heap", 1), service="s", **{"service.instance.id": text}))
+        await intake.push("x.traces.json", traces(span(text, CORE, trace=1)))
+
+    assert len(intake.numbers("m_total")) == len(texts)
+    assert len(intake.numbers("heap_ratio")) == len(texts)
+    assert len(intake.numbers("vendure_service_duration_seconds")) == len(texts)
+
+
+async def test_attributes_of_one_name_share_a_label():
+    """
+    As Prometheus' translation of OTLP has it: in the order of their names, a semicolon between.
+    """
+    intake = Intake()
+    await taken(intake, counts(point(1, a_b="y", a__b="x", job="z", exported_job="w")))
+
+    assert intake.numbers("m_total") == {
+        'm_total{a_b="x;y",exported_job="w;z",instance="m1",job="vendure"}': 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (counts(point(1), name="m.a"), counts(point(2), name="m_a")),
+        (counts(point(1, a__b="x")), counts(point(2, a_b="x"))),
+        (counts(point(1, key="token=one")), counts(point(2, key="token=two"))),
+    ],
+    ids=["metrics", "attributes", "secrets"],
+)
+async def test_two_series_that_would_be_one_are_kept_apart_by_refusing_the_second(first, second):
+    """
+    By count, and for as long as the first is told; its place is free when it is not any more.
+    """
+    intake = Intake()
+    for _ in range(2):
+        intake.clock.advance(1)
+        body = metrics(first, second, at=str(intake.clock.now()))
+        assert b'"rejectedDataPoints":"1"' in (await intake.push("x.metrics.json", body)).body
+        assert list(intake.numbers("m_total", "m_a_total").values()) == [1]
+    assert intake.meters.value(REJECTED, signal="metrics", reason="collision") == 2
+
+    intake.clock.advance(SILENCE - 1)
+    await intake.push("x.metrics.json", metrics(second))
+    assert list(intake.numbers("m_total", "m_a_total").values()) == [1]
+    intake.clock.advance(2)
+    await intake.push("x.metrics.json", metrics(second, again=True))
+    assert list(intake.numbers("m_total", "m_a_total").values()) == [2]
+
+
+async def test_names_of_another_script_stay_what_they_are():
+    """
+    `m.日本` and `m.中国` are two metrics.
+    """
+    intake = Intake()
+    await taken(intake, counts(point(1), name="m.日本"), counts(point(2, チーム="x"), name="m.中国"))
+
+    process = 'instance="m1",job="vendure"'
+    assert intake.numbers("m_日本_total", "m_中国_total") == {
+        f"m_日本_total{{{process}}}": 1,
+        f'm_中国_total{{{process},チーム="x"}}': 2,
+    }
+
+
+async def test_a_histogram_without_a_sum_has_none():
+    """
+    Nought would be a mean of nought; with a sum it has one again.
+    """
+    intake = Intake()
+    without = histogram("lag", [1, 2], [1], 0)
+    del without["histogram"]["dataPoints"][0]["sum"]  # type: ignore[index]  # JSON
+    await taken(intake, without)
+    found = {line.labels.name: line.value for line in lines(intake.pushed.read(2, {})) if "lag" in line.labels.name}
+    assert found == {"lag_seconds_bucket": 3, "lag_seconds_count": 3}
+
+    await taken(intake, histogram("lag", [1, 3], [1], 7))
+    assert ("lag_seconds_sum", 7) in {(line.labels.name, line.value) for line in lines(intake.pushed.read(3, {}))}
+
+
+@pytest.mark.parametrize("encoding", ["json", "pb"])
+async def test_differences_of_a_histogram_without_a_sum_have_none(encoding):
+    """
+    What was not told once can't be made up for.
+    """
+    intake = Intake()
+    for step, total in enumerate((None, 5.0)):
+        message = ExportMetricsServiceRequest()
+        data = message.resource_metrics.add().scope_metrics.add().metrics.add(name="lag").histogram
+        data.aggregation_temporality = 1
+        data.data_points.add(bucket_counts=[1, 1], explicit_bounds=[1], count=2, sum=total, time_unix_nano=step)
+        body = message.SerializeToString() if encoding == "pb" else MessageToJson(message).encode()
+        await intake.push(f"x.metrics.{encoding}", body)
+
+    found = {line.labels.name: line.value for line in lines(intake.pushed.read(1, {}))}
+    assert found["lag_count"] == 4
+    assert "lag_sum" not in found
+
+
+async def test_a_series_of_which_nothing_was_recorded_has_ended():
+    """
+    It is not nought.
+    """
+    intake = Intake()
+    pool = number("db.client.connection.count", 3, "sum", db__client__connection__state="idle")
+    await taken(intake, counts(point(7, k="v"), point(1)), histogram("lag", [1, 2], [1], 0), pool)
+    gone = histogram("lag", [1, 2], [1], 0)
+    for one in (gone["histogram"], pool["sum"]):
+        one["dataPoints"][0]["flags"] = 1  # type: ignore[index]  # JSON
+    found = await taken(intake, counts(point(None, k="v"), point(2)), gone, pool)
+
+    assert {series for series in found if not series.startswith("vendure_")} == {
+        'm_total{instance="m1", job="vendure"}'
+    }
+    await taken(intake, counts(point(8, k="v")))
+    assert intake.numbers("m_total")['m_total{instance="m1",job="vendure",k="v"}'] == 8
+
+
+@pytest.mark.parametrize("amount", [-1, float("-inf"), float("inf")])
+async def test_a_difference_that_would_let_a_counter_fall_is_rejected(amount):
+    """
+    And one that would make it endless; what goes up and down may fall.
+    """
+    intake = Intake()
+    written = {"dataPoints": [point(3), {"asDouble": str(amount)}]}
+    body = metrics(
+        {"name": "m", "sum": {"isMonotonic": True, "aggregationTemporality": 1, **written}},
+        {"name": "n", "sum": {"aggregationTemporality": 1, "dataPoints": [point(3), point(-1)]}},
+    )
+    answer = await intake.push("x.metrics.json", body)
+
+    assert b'"rejectedDataPoints":"1"' in answer.body
+    assert intake.meters.value(REJECTED, signal="metrics", reason="negative") == 1
+    assert list(intake.numbers("m_total", "n").values()) == [3, 2]
+    assert intake.numbers("postgres_connection_pool_size") == {}
+
+
+async def test_a_pool_that_tells_differences_is_added_up():
+    """
+    5 connections, then 2 fewer: 3.
+    """
+    intake = Intake()
+    for amount in (5, -2):
+        count = number("db.client.connection.count", amount, "sum", aggregationTemporality=1, state="idle")
+        await taken(intake, count)
+    assert intake.numbers("postgres_connection_pool_size")['postgres_connection_pool_size{state="total"}'] == 3
+
+
+async def test_bytes_tell_series_apart():
+    """
+    As text in base64; lists as JSON.
+    """
+    intake = Intake()
+    values = [{"bytesValue": "AAE="}, {"bytesValue": "AAI="}, {"arrayValue": {"values": [{"intValue": 1}]}}]
+    points = [{"asInt": 1, "attributes": [{"key": "k", "value": value}]} for value in values]
+    await taken(intake, counts(*points))
+
+    assert sorted(re.findall('k="([^"]*)"', " ".join(intake.numbers("m_total")))) == ["AAE=", "AAI=", "[1]"]

@@ -1,0 +1,89 @@
+"""The newest log lines are kept, redacted and found."""
+
+from datetime import UTC, datetime
+
+from toban.core.log_line import Level, LogLine
+from toban.core.metric_registry import Meters
+from toban.instruments.cardinality import Budgets
+from toban.logs.recent_lines import LINES, Recent, as_json
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def line(message: str, level: Level = Level.INFO, **fields: object) -> LogLine:
+    return LogLine(AT, level, message, **fields)
+
+
+def recent(**bounds: int) -> tuple[Recent, Meters]:
+    meters = Meters()
+    return Recent(meters, Budgets(meters), **bounds), meters
+
+
+def test_lines_come_back_newest_first():
+    """
+    As many as are asked for.
+    """
+    kept, _ = recent()
+    kept.write([line("one"), line("two"), line("three")])
+
+    assert [found.message for found in kept.newest(2)] == ["three", "two"]
+
+
+def test_lines_are_chosen_by_level_context_service_and_text():
+    """
+    A level means itself and what is worse; a text is found in any case.
+    """
+    kept, _ = recent()
+    kept.write(
+        [
+            line("Job failed", Level.WARN, context="JobQueue", service="worker"),
+            line("job done", context="JobQueue", service="worker"),
+            line("boom", Level.ERROR, service="server"),
+        ]
+    )
+
+    def messages(**chosen: object) -> list[str]:
+        return [found.message for found in kept.newest(**chosen)]
+
+    assert messages(level=Level.WARN) == ["boom", "Job failed"]
+    assert messages(context="JobQueue") == ["job done", "Job failed"]
+    assert messages(service="server") == ["boom"]
+    assert messages(text="JOB", level=Level.WARN) == ["Job failed"]
+
+
+def test_the_oldest_lines_make_room():
+    """
+    By number and by what they take; all were counted.
+    """
+    kept, meters = recent(most=3, size=2000)
+    kept.write([line(str(number)) for number in range(10)])
+    assert [found.message for found in kept.newest()] == ["9", "8", "7"]
+
+    kept.write([line("x" * 1400)])
+    assert [found.message[:1] for found in kept.newest()] == ["x"]
+    assert meters.value(LINES, level="info", context="", service="") == 11
+
+
+def test_secrets_never_get_in():
+    """
+    Neither in the message nor in facts, names included.
+    """
+    kept, meters = recent()
+    key = "0add3adc2a67363bdb8373b9427bfefccd11daf5ed5ff1ecaf1b07879f69600a"
+    kept.write(
+        [line(f"hit [{key}]", context=key, trace=f"at {key}", facts={"token": "t0p", "x": key, "deep": {"y": key}})]
+    )
+
+    shown = str([as_json(found) for found in kept.newest()]) + str(list(meters.series()))
+    assert key not in shown
+    assert "t0p" not in shown
+
+
+def test_a_message_without_end_is_cut():
+    """
+    One line can't push out all others.
+    """
+    kept, _ = recent()
+    kept.write([line("x " * 100_000)])
+
+    assert len(kept.newest()[0].message) < 20_000

@@ -1,0 +1,92 @@
+"""What the shipped inhibitions make of shipped rules: one cause is one incident, whichever is seen first."""
+
+import re
+
+import pytest
+
+from tests.timelines import Line
+from toban.alerting.rule_loader import shipped
+from toban.core.alerts import priority
+from toban.notify.default_inhibitions import CAUSES, INHIBITIONS
+from toban.notify.notification import Kind
+
+ALERTS = {rule.name: rule for group in shipped() for rule in group.alerts}
+SPECIFIC = {"method": "card", "queue": "mails", "task": "clean-sessions", "instance": "one", "mount": "/data"}
+
+
+def labels(name: str, equal: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return labels as a shipped rule gives them, of one thing."""
+    rule = ALERTS[name]
+    return {"severity": rule.severity, "channels": rule.labels["channels"].source, **{it: SPECIFIC[it] for it in equal}}
+
+
+def _pairs():
+    for source, targets, equal in CAUSES:
+        for cause in ALERTS:
+            for effect in ALERTS:
+                if re.fullmatch(source, cause) and re.fullmatch(targets, effect) and not re.fullmatch(source, effect):
+                    yield cause, effect, equal
+
+
+PAIRS = list(_pairs())
+
+
+def line() -> Line:
+    return Line({"slack": False, "email": False, "pagerduty": True, "business_team": False}, inhibit=list(INHIBITIONS))
+
+
+def test_each_inhibition_is_of_rules_that_there_are():
+    for source, targets, _ in CAUSES:
+        for name in (*source.split("|"), *targets.split("|")):
+            assert any(re.fullmatch(name, rule) for rule in ALERTS), name
+
+
+def test_no_two_rules_inhibit_each_other():
+    """Nobody would be notified of either."""
+    explained = {(cause, effect) for cause, effect, _ in PAIRS}
+    assert [pair for pair in explained if pair[::-1] in explained] == []
+
+
+@pytest.mark.parametrize(("cause", "effect", "equal"), PAIRS)
+def test_a_cause_that_is_first_is_the_only_incident(cause, effect, equal):
+    it = line()
+    it.at("0s").fires(cause, **labels(cause, equal))
+    it.at("30s").fires(effect, **labels(effect, equal))
+    it.at("10m").ends(effect, **labels(effect, equal))
+    it.at("11m").ends(cause, **labels(cause, equal))
+    it.want("1h")
+    assert {message.thread for message in it.messages} == {it.messages[0].thread}
+    assert {alert.name for message in it.messages for alert in message.alerts} == {cause}
+
+
+@pytest.mark.parametrize(("cause", "effect", "equal"), PAIRS)
+def test_a_cause_that_is_second_pages_nobody_again(cause, effect, equal):
+    """Whoever was paged for the effect finds the cause in the same incident; it ends once."""
+    it = line()
+    it.at("0s").fires(effect, **labels(effect, equal))
+    it.at("2m").fires(cause, **labels(cause, equal))
+    it.at("10m").ends(cause, **labels(cause, equal))
+    it.at("11m").ends(effect, **labels(effect, equal))
+    it.want("2h")
+    incidents = {message.thread for message in it.messages if message.receiver == "pagerduty"}
+    urgent = {priority({"alertname": name, **labels(name)}) for name in (cause, effect)}
+    assert len(incidents) == (1 if "P1" in urgent else 0)
+    slack = [message for message in it.messages if message.receiver == "slack"]
+    assert sum(message.kind is Kind.RESOLVED for message in slack) == len({message.thread for message in slack})
+
+
+@pytest.mark.parametrize("first", ["", "card"])
+def test_payments_that_fail_by_all_methods_are_one_incident(first):
+    """Whether one method or all of them together are seen first."""
+    it = line()
+    methods = ["card", "paypal", "invoice", ""]
+    methods.sort(key=lambda method: method != first)
+    given = labels("payments_failing")
+    for place, method in enumerate(methods):
+        it.at(f"{60 * place}s").fires("payments_failing", **given, **({"method": method} if method else {}))
+    for method in methods:
+        it.at("10m").ends("payments_failing", **given, **({"method": method} if method else {}))
+    it.want("1h")
+    told = [message for message in it.messages if message.receiver == "pagerduty"]
+    assert len({message.thread for message in told}) == 1
+    assert len(told) == (2 if first == "" else 5)

@@ -1,0 +1,122 @@
+"""The weekly drill."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tests.fakes import FakeClock
+from toban.core.errors import StateError
+from toban.core.metric_registry import Meters
+from toban.notify.drill import DUE, LIMIT, OK, TOOK, Drilling
+from toban.notify.settings import Drill
+from toban.state.backends import Sqlite
+from toban.state.database import State
+
+SUNDAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def clock():
+    return FakeClock(SUNDAY)
+
+
+@pytest.fixture
+async def state(tmp_path, clock):
+    async with State(Sqlite(tmp_path / "toban.db"), clock, Meters()) as state:
+        yield state
+
+
+class World:
+    """Who hears of a drill, and after how many seconds."""
+
+    def __init__(self, clock, meters, **after):
+        self.clock, self.meters, self.after = clock, meters, after
+        self.asked = []
+        self._asked = asyncio.Event()
+
+    async def until(self, many):
+        """Wait until it was asked so often whether somebody has heard."""
+        while len(self.asked) < many:
+            self._asked.clear()
+            await self._asked.wait()
+
+    async def told(self, alert, channel, since):
+        assert alert == "toban_drill"
+        assert self.meters.value(DUE, channel=channel) == 1
+        self.asked.append(since)
+        self._asked.set()
+        seconds = self.after.get(channel)
+        if seconds == "away":
+            raise StateError("away")
+        return seconds is not None and self.clock.now() - since >= timedelta(seconds=seconds)
+
+
+def drilling(clock, state, world, *channels, **settings):
+    return Drilling(Drill(**settings), channels, ZoneInfo("Asia/Tokyo"), world.told, state, clock, world.meters)
+
+
+@asynccontextmanager
+async def running(one):
+    """Let it run while the block lasts."""
+    task = asyncio.create_task(one.run())
+    yield one
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def test_who_hears_of_it_in_time_is_well_and_who_does_not_is_named(clock, state):
+    """
+    It waits no longer than it must; the rule's number is lowered in the end, and what came of it outlives the process.
+    """
+    world = World(clock, Meters(), slack=40, email=None)
+    one = drilling(clock, state, world, "slack", "email")
+    await one.once()
+    assert clock.now() - SUNDAY == LIMIT
+    assert [world.meters.value(OK, channel=name) for name in ("slack", "email")] == [1, 0]
+    assert world.meters.value(TOOK, channel="slack") == 40
+    assert [world.meters.value(DUE, channel=name) for name in ("slack", "email")] == [0, 0]
+    assert one.health().says == "the last drill did not reach email"
+
+    later = World(clock, Meters())
+    async with running(drilling(clock, state, later, "slack", "email", "new", enabled=False)) as again:
+        while not again.health().says.startswith("the last"):
+            await state.transaction(lambda _: None)
+        assert again.health().says == "the last drill did not reach email"
+    assert later.meters.value(OK, channel="slack") == 1
+
+
+async def test_it_is_held_at_its_time_in_its_zone(clock, state):
+    """
+    Mondays at ten in Tokyo, which is one in the night in UTC.
+    """
+    world = World(clock, Meters(), slack=0)
+    async with running(drilling(clock, state, world, "slack")):
+        await world.until(2)
+    assert world.asked[:2] == [datetime(2026, 3, 2, 1, tzinfo=UTC), datetime(2026, 3, 9, 1, tzinfo=UTC)]
+
+
+async def test_without_times_it_is_held_when_somebody_asks(clock, state):
+    """
+    And only then.
+    """
+    world = World(clock, Meters(), slack=0)
+    async with running(drilling(clock, state, world, "slack", enabled=False)) as one:
+        await state.transaction(lambda _: None)
+        assert (world.asked, one.health().says) == ([], "none is planned")
+        one.start()
+        await world.until(1)
+        await state.transaction(lambda _: None)
+        assert one.health().says == "the last drill reached slack"
+
+
+async def test_while_state_is_away_nobody_is_believed_to_have_heard(clock, state):
+    """
+    It fails, and says so.
+    """
+    world = World(clock, Meters(), slack="away")
+    one = drilling(clock, state, world, "slack")
+    await one.once()
+    assert not one.health().ok

@@ -1,0 +1,78 @@
+"""Conditions on labels."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toban.core.matchers import Match, Matcher
+from toban.notify.matcher_syntax import matcher, matchers
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "match", "value"),
+    [
+        ('severity="critical"', "severity", "=", "critical"),
+        ("node=a", "node", "=", "a"),
+        (' job =~ "web.*" ', "job", "=~", "web.*"),
+        ('path!="C:\\\\x"', "path", "!=", "C:\\x"),
+        ('re!~"a\\\\.b|\\d"', "re", "!~", "a\\.b|\\d"),
+        ('empty=""', "empty", "=", ""),
+        ("empty=", "empty", "=", ""),
+        ('said="a \\"word\\" of 2,3 {4}"', "said", "=", 'a "word" of 2,3 {4}'),
+        ('"service.name"="shop"', "service.name", "=", "shop"),
+        ('"チーム"=~"倉庫.*"', "チーム", "=~", "倉庫.*"),
+        ('チーム="倉庫"', "チーム", "=", "倉庫"),
+        ("service.name!=shop", "service.name", "!=", "shop"),
+        ('"a \\"b\\" \\\\"=x', 'a "b" \\', "=", "x"),
+        ('"9x"=a', "9x", "=", "a"),
+    ],
+)
+def test_a_condition_is_read_as_alertmanager_reads_it(text, name, match, value):
+    """
+    With quotes or without.
+    """
+    assert matcher(text) == Matcher(name, Match(match), value)
+
+
+@pytest.mark.parametrize("text", ["", "x", "9x=a", 'a="b', 'a="b" c="d"', "a=b,c=d", 'a=~"("', "{a=b}"])
+def test_what_is_no_condition_is_refused(text):
+    """
+    With an example of one.
+    """
+    with pytest.raises(ValueError, match="is no condition"):
+        matcher(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"チーム"=~"a.*"}', ['"チーム"=~"a.*"']),
+        ('{a="1", "b.c"!="2"}', ['a="1"', '"b.c"!="2"']),
+        ("a=1,b=2,", ['a="1"', 'b="2"']),
+        ('a="1,2"', ['a="1,2"']),
+    ],
+)
+def test_one_text_may_hold_several_matchers(text, found):
+    """
+    With commas between, in braces or without, as Alertmanager has it.
+    """
+    assert [str(one) for one in matchers([text])] == found
+
+
+@pytest.mark.parametrize("text", ["", "{}", "a=1,,b=2", "{a=1", "a=1}", '"=x', '""=x', '"\ud800"=x', "a=\ud800"])
+def test_what_holds_no_matchers_is_refused(text):
+    """
+    A name that is none, too.
+    """
+    with pytest.raises(ValueError, match="is no condition"):
+        matchers([text])
+
+
+@given(st.text(min_size=1), st.sampled_from([Match.EQUAL, Match.NOT_EQUAL]), st.text())
+def test_a_condition_reads_back_as_it_was_written(name, match, value):
+    """
+    Whatever its name and its value: what one way in takes, state and every other way read.
+    """
+    condition = Matcher(name, match, value)
+    assert matcher(str(condition)) == condition
+    assert matchers([f"{{{condition}, {condition}}}"]) == (condition, condition)

@@ -1,0 +1,519 @@
+"""From a number that is wrong to a message that arrived, whatever happens between."""
+
+import random
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+import sqlalchemy
+from structlog.testing import capture_logs
+
+from tests.fakes import FakeClock
+from tests.judged import BEGAN, DOWN, loaded
+from tests.notifications import alert, notification
+from tests.posted import RECEIVERS, Killed, Life, Receiver, is_over, moods
+from toban.core.errors import StateError
+from toban.notify import pipeline, repository, service
+from toban.notify.flap_detection import Heard, Shown
+from toban.notify.muting import Silence
+from toban.notify.notification_group import Thread
+from toban.notify.pipeline import Picture
+from toban.state import outbox, quarantine
+
+DAY = 86_400
+
+
+@pytest.fixture
+def receivers():
+    RECEIVERS.clear()
+    RECEIVERS.update({name: Receiver() for name in ("slack", "email", "pagerduty")})
+    yield RECEIVERS
+    RECEIVERS.clear()
+
+
+def at(seconds):
+    return BEGAN + timedelta(seconds=seconds)
+
+
+def when(receiver):
+    return [(round((at - BEGAN).total_seconds()), it.kind.value) for at, it in receiver.got]
+
+
+async def test_what_is_wrong_is_told_and_so_is_its_end(tmp_path, receivers):
+    """
+    To every channel, once.
+    """
+    life = Life(DOWN, loaded('up{job="web"} 1x4 0x20 1x100'), tmp_path, FakeClock(), ["slack", "pagerduty"])
+    await life.until(at(1200))
+    await life.close()
+    for name in ("slack", "pagerduty"):
+        assert [kind for _, kind in when(receivers[name])] == ["firing", "resolved"]
+    assert receivers["slack"].got[0][1].title == "web is down"
+    assert life.dispatching.health().ok
+
+
+async def test_a_channel_that_fails_for_two_minutes_is_helped_out_by_another(tmp_path, receivers):
+    """
+    With a word why; it is told all the same when it comes back, after hours too, and in order.
+    """
+    clock = FakeClock()
+    receivers["slack"].mood = lambda: "broken" if clock.now() < at(3 * 3600) else "ok"
+    life = Life(DOWN, loaded('up{job="web"} 0x40 1x1000', step="15s"), tmp_path, clock, ["slack", "email"])
+    life.dispatching.house.routing._channels = {"slack": False}
+    await life.until(at(900))
+    assert not life.dispatching.health().ok
+    (_, first), *_ = receivers["email"].got
+    assert (first.receiver, first.kind.value) == ("slack", "firing")
+    assert "slack could not be told: slack: answered 500" in first.lines
+    assert 60 + 120 <= when(receivers["email"])[0][0] <= 60 + 10 + 200
+    await life.until(at(4 * 3600))
+    await life.close()
+    assert [kind for _, kind in when(receivers["slack"])] == ["firing", "resolved"]
+    assert life.dispatching.health().ok
+
+
+async def test_a_refusal_is_told_at_once_by_another_channel(tmp_path, receivers):
+    """
+    And shows in toban's own health.
+    """
+    receivers["slack"].mood = lambda: "refused"
+    life = Life(DOWN, loaded('up{job="web"} 0x100'), tmp_path, FakeClock(), ["slack", "email"])
+    await life.until(at(120))
+    await life.close()
+    assert when(receivers["email"])[-1][0] < 120
+    assert {told.receiver for _, told in receivers["email"].got} == {"slack", "email"}
+    assert life.dispatching.health().says == "slack: refused: slack: answered 404"
+
+
+async def test_a_channel_that_left_the_configuration_is_replaced(tmp_path, receivers):
+    """
+    What waited for it goes to another one, and so does the end of what it was told.
+    """
+    clock = FakeClock()
+    receivers["slack"].mood = lambda: "broken"
+    source = loaded('up{job="web"} 0x20 1x1000')
+    life = Life(DOWN, source, tmp_path, clock, ["slack"])
+    await life.until(at(150))
+    await life.close()
+    life = Life(DOWN, source, tmp_path, clock, ["email"])
+    await life.until(at(1200))
+    await life.close()
+    assert [kind for _, kind in when(receivers["email"])] == ["firing", "resolved"]
+    tally = await _tally(tmp_path, clock, "channel:slack")
+    assert tally.dropped == {"channel removed": 1}
+    assert tally.waiting == 0
+
+
+async def test_a_channel_that_is_removed_by_a_reload_is_replaced(tmp_path, receivers):
+    """
+    What waited for it goes to one that is there, and so does the end of what it was told; nothing is told twice.
+    """
+    clock = FakeClock()
+    receivers["slack"].mood = lambda: "broken"
+    life = Life(DOWN, loaded('up{job="web"} 0x20 1x1000'), tmp_path, clock, ["slack"])
+    await life.until(at(150))
+    await life.reload(["email"])
+    await life.until(at(1200))
+    await life.close()
+    assert [kind for _, kind in when(receivers["email"])] == ["firing", "resolved"]
+    tally = await _tally(tmp_path, clock, "channel:slack")
+    assert (tally.dropped, tally.waiting) == ({"channel removed": 1}, 0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_reloads_at_any_time_lose_nothing_and_repeat_nothing(tmp_path, receivers, seed):
+    """
+    Of channels that come, go and come again, with other settings each time: who stays hears of each thing once.
+    """
+    chance, clock = random.Random(seed), FakeClock()
+    life = Life(DOWN, loaded('up{job="web"} 1x4 0x20 1x40 0x20 1x1000'), tmp_path, clock, ["slack", "email"])
+    for _ in range(40):
+        await life.until(clock.now() + timedelta(seconds=chance.choice([1, 20, 61, 150])))
+        others = chance.sample(["email", "pagerduty"], chance.randint(0, 2))
+        await life.reload(["slack", *others], language=chance.choice(["en", "ja"]), repeat="90d")
+    await life.until(clock.now() + timedelta(seconds=7_200))
+    await life.close()
+    own = [it.kind.value for _, it in receivers["slack"].got if it.receiver == "slack"]
+    assert [kind for kind in own if kind != "unstable"] == ["firing", "resolved"] * 2
+
+
+async def test_all_of_a_story_that_waited_for_a_removed_channel_is_told_elsewhere(tmp_path, receivers):
+    """
+    Its beginning, its news and its end stand behind each other on one line; none of them stays behind.
+    """
+    clock = FakeClock()
+    receivers["slack"].mood = lambda: "broken"
+    source = loaded('up{job="web"} 0x20 1x1000')
+    life = Life(DOWN, source, tmp_path, clock, ["slack"])
+    await life.until(at(900))
+    await life.close()
+    life = Life(DOWN, source, tmp_path, clock, ["email"])
+    await life.until(at(1200))
+    await life.close()
+    assert [kind for _, kind in when(receivers["email"])] == ["firing", "resolved"]
+    tally = await _tally(tmp_path, clock, "channel:slack")
+    assert (tally.dropped, tally.waiting) == ({"channel removed": 2}, 0)
+
+
+async def test_channels_in_trouble_rest_between_their_tries(tmp_path, receivers):
+    """
+    Each that fails lets its lane rest until its next try is due; two that help each other out don't keep each other up.
+    """
+    clock = FakeClock()
+    for name in ("slack", "email"):
+        receivers[name].mood = lambda: "broken"
+    life = Life(DOWN, loaded('up{job="web"} 0x1000'), tmp_path, clock, ["slack", "email"])
+    await life.until(at(600))
+    rounds, lanes = 0, life.dispatching.lanes.values()
+    rung = []
+    for lane in lanes:
+        lane.ring = lambda name=lane.name: rung.append(name)
+    while clock.now() < at(1200):
+        rounds += 1
+        clock.advance(min([await lane.work_off() for lane in lanes]) or 0.001)
+    await life.close()
+    assert rung == []
+    assert rounds < 100
+
+
+async def test_the_log_has_a_line_for_each_alert_and_each_message(tmp_path, receivers):
+    """
+    What fires, is acknowledged and is over; what was sent, what failed and why, and what was given up.
+    """
+    clock = FakeClock()
+    moods = ["broken", "broken", "ok", "ok", "refused"]
+    receivers["slack"].mood = lambda: moods.pop(0) if moods else "ok"
+    life = Life(DOWN, loaded('up{job="web"} 1x4 0x40 1x100'), tmp_path, clock)
+    with capture_logs() as logged:
+        await life.until(at(600))
+        (alert,) = (it for it in life.ledger.alerts() if it.name == "down")
+        await life.evaluating.acknowledge(alert.fingerprint, "ann@example.com", "I look")
+        await life.until(at(1800))
+    await life.close()
+    about = [it for it in logged if it.get("alert") == "down"]
+    assert {it["fingerprint"] for it in about} == {alert.fingerprint}
+    assert [it["event"] for it in about if it["event"].startswith("alert ")] == [
+        "alert firing",
+        "alert acknowledged",
+        "alert resolved",
+    ]
+    assert [(it["event"], it["kind"], it["attempt"]) for it in about if it["event"].startswith("notification ")] == [
+        ("notification failed", "firing", 1),
+        ("notification failed again", "firing", 2),
+        ("notification sent", "firing", 3),
+        ("notification sent", "acknowledged", 1),
+        ("notification given up", "resolved", 1),
+    ]
+    assert [it["error"] for it in about if "error" in it] == ["slack: answered 500"] * 2 + ["slack: answered 404"]
+    assert {it["channel"] for it in about if "channel" in it} == {"slack"}
+    assert "ann@example.com" not in str(logged)
+
+
+async def test_an_alert_that_is_told_again_is_logged_once(tmp_path, receivers, monkeypatch):
+    """
+    As after state was away: the feed tells what was heard directly.
+    """
+    clock = FakeClock()
+    life = Life(DOWN, loaded('up{job="web"} 1x4 0x400'), tmp_path, clock)
+    await life.until(at(45))
+    there = life.state.transaction
+
+    async def away(work):
+        raise StateError("state: the disk is full")
+
+    with capture_logs() as logged:
+        monkeypatch.setattr(life.state, "transaction", away)
+        await life.until(at(300))
+        monkeypatch.setattr(life.state, "transaction", there)
+        await life.until(at(900))
+    await life.close()
+    assert [it["event"] for it in logged if it.get("alert") == "down" and it["event"].startswith("alert ")] == [
+        "alert firing"
+    ]
+
+
+async def _tally(folder, clock, lane):
+    life = Life(DOWN, loaded(""), folder, clock, ["email"])
+    found = await life.state.transaction(lambda connection: outbox.tally(connection, lane))
+    await life.close()
+    return found
+
+
+async def test_while_state_is_away_messages_leave_from_memory(tmp_path, receivers, monkeypatch):
+    """
+    With the same keys: what is told again when state is back is seen to be the same.
+    """
+    clock = FakeClock()
+    life = Life(DOWN, loaded('up{job="web"} 1x4 0x40 1x100'), tmp_path, clock)
+    await life.until(at(45))
+    there = life.state.transaction
+
+    async def away(work):
+        raise StateError("state: the disk is full")
+
+    monkeypatch.setattr(life.state, "transaction", away)
+    await life.until(at(300))
+    assert [kind for _, kind in when(receivers["slack"])] == ["firing"]
+    assert not life.dispatching.health().ok
+    monkeypatch.setattr(life.state, "transaction", there)
+    await life.until(at(1500))
+    assert receivers["slack"].kinds("slack").popitem()[1] == ["firing", "resolved"]
+    assert receivers["slack"].doubles() == 0
+    assert life.dispatching.health().ok
+    await life.close()
+
+
+async def test_what_waits_in_a_state_that_can_not_be_written_is_sent_all_the_same(tmp_path, receivers, monkeypatch):
+    """
+    As on a full disk: once, in order, and it is marked when that is possible again.
+    """
+    clock = FakeClock()
+    claim = outbox.claim
+
+    def claimed(connection, lane, now, lease, limit=1):
+        if at(30) < now < at(2400):
+            raise StateError("the disk is full")
+        return claim(connection, lane, now, lease, limit)
+
+    monkeypatch.setattr(outbox, "claim", claimed)
+    receivers["slack"].mood = lambda: "broken" if clock.now() < at(200) else "ok"
+
+    def told():
+        """Return what was told of the site; toban tells of its own trouble too."""
+        return [it.kind.value for _, it in receivers["slack"].got if it.title == "web is down"]
+
+    life = Life(DOWN, loaded('up{job="web"} 1x4 0x20 1x100'), tmp_path, clock)
+    await life.until(at(2300))
+    assert told() == ["firing", "resolved"]
+    await life.until(at(3000))
+    assert told() == ["firing", "resolved"]
+    assert await life.state.transaction(lambda connection: outbox.peek(connection, "channel:slack")) == []
+    await life.close()
+
+
+async def test_a_process_that_died_while_state_was_away_tells_again_rather_than_never(tmp_path, receivers, monkeypatch):
+    """
+    Under the same key.
+    """
+    clock = FakeClock()
+    source = loaded('up{job="web"} 1x4 0x40 1x100')
+    life = Life(DOWN, source, tmp_path, clock)
+    await life.until(at(45))
+    there = life.state.transaction
+
+    async def away(work):
+        raise StateError("state: the disk is full")
+
+    monkeypatch.setattr(life.state, "transaction", away)
+    await life.until(at(300))
+    monkeypatch.setattr(life.state, "transaction", there)
+    await life.close()
+    life = Life(DOWN, source, tmp_path, clock)
+    await life.until(at(1500))
+    await life.close()
+    (kinds,) = receivers["slack"].kinds("slack").values()
+    assert kinds == ["firing", "resolved"]
+    assert receivers["slack"].doubles() == 1
+
+
+async def test_the_end_of_a_silence_that_still_holds_something_back_is_announced(tmp_path, receivers):
+    """
+    A quarter of an hour before, once.
+    """
+    clock = FakeClock()
+    life = Life(DOWN, loaded('up{job="web"} 0x1000'), tmp_path, clock)
+    silence = Silence("1", (), at(0), at(7200), "ann", "deploy", at(0))
+    await life.state.transaction(lambda connection: repository.keep_silence(connection, silence))
+    await life.until(at(7200))
+    await life.close()
+    told = [(kind, moment) for moment, kind in when(receivers["slack"])]
+    assert [kind for kind, _ in told] == ["notice"]
+    assert 6300 <= told[0][1] <= 6340
+    assert receivers["slack"].got[0][1].lines == ("It still holds back: down.", "ann made it: deploy")
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_it_dies_anywhere_and_everything_arrives(seed, tmp_path, receivers):
+    await dying(seed, tmp_path, receivers)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(6, 1006))
+async def test_it_dies_anywhere_and_everything_arrives_soak(seed, tmp_path, receivers):
+    await dying(seed, tmp_path, receivers)
+
+
+async def dying(seed, folder, receivers):
+    """
+    A channel with bad days, a process that dies in transactions, between them and while it sends: every firing and
+    every resolved arrives in order, and what arrives twice has the same key.
+    """
+    chance = random.Random(seed)
+    clock = FakeClock()
+    runs = " ".join(f"{chance.randint(0, 1)}x{chance.randint(1, 20)}" for _ in range(8))
+    source = loaded(f'up{{job="web"}} {runs} 1x400\nup{{job="worker"}} {runs[::-1].replace("x", " ")[:3]} 1x500')
+    calm = at(2400)
+    bad = {"ok": 5, "broken": 2, "busy": 1, "half": 2, "dies before": 1, "dies after": 1}
+    for receiver in receivers.values():
+        mood = moods(chance, bad)
+        receiver.mood = lambda mood=mood: mood() if clock.now() < calm else "ok"
+    deaths = 0
+    end = at(6000)
+    while clock.now() < end:
+        life = Life(DOWN, source, folder, clock, ["slack", "email"], interval="1m")
+        _deadly(life, chance, clock, calm)
+        try:
+            await life.until(end)
+        except Killed:
+            deaths += 1
+            clock.advance(chance.choice([1, 5, 30]))
+        await life.close()
+    assert deaths > 0
+    for name in ("slack", "email"):
+        own = [it for _, it in receivers[name].got if it.receiver == name]
+        for kinds in receivers[name].kinds(name).values():
+            assert is_over(kinds), (name, kinds)
+        assert receivers[name].doubles() <= deaths + sum(1 for _ in own)
+        numbers = {}
+        for it in own:
+            assert it.number >= numbers.get(it.thread, 0)
+            numbers[it.thread] = it.number
+    assert {it.thread for _, it in receivers["slack"].got} == {it.thread for _, it in receivers["email"].got}
+
+
+def _deadly(life, chance, clock, calm):
+    """Let the process die before or after one of its transactions."""
+    there = life.state.transaction
+    left = [chance.randint(1, 120)]
+
+    async def transaction(work):
+        left[0] -= 1
+        dies = left[0] == 0 and clock.now() < calm
+        if dies and chance.random() < 0.5:
+            raise Killed
+        result = await there(work)
+        if dies:
+            raise Killed
+        return result
+
+    life.state.transaction = transaction
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """The threads about which can't be decided while they are in this set."""
+    found, sound = set(), pipeline._Deciding.dedupe_and_send
+
+    def refuse(self, thread):
+        if thread.id in found:
+            raise ZeroDivisionError
+        sound(self, thread)
+
+    monkeypatch.setattr(pipeline._Deciding, "dedupe_and_send", refuse)
+    return found
+
+
+async def test_a_group_that_fails_at_every_decision_is_set_aside_and_its_alerts_begin_anew(
+    tmp_path, receivers, failing
+):
+    """
+    After five minutes in which it is reported, tried again, and stays as it was; then it is in quarantine, and that is
+    reported until somebody has looked. Again and again it is kept there once.
+    """
+    life = Life(DOWN, loaded('up{job="web"} 1x4 0x2000', step="15s"), tmp_path, FakeClock())
+    await life.until(at(180))
+    (before,) = life.dispatching.picture.threads.values()
+    failing.add(before.id)
+    await life.until(at(180 + 240))
+    assert list(life.dispatching.picture.threads.values()) == [before]
+    assert f"thread {before.id} is skipped: ZeroDivisionError" in life.state.quarantine.health().says
+    await life.until(at(180 + 1200))
+    await life.state.quarantine.look()
+    assert "(1 of notify_thread)" in life.state.quarantine.health().says
+    (kept,) = await life.state.transaction(quarantine.rows)
+    assert (kept.key, kept.error) == (before.id, "ZeroDivisionError: ")
+    assert before.title in kept.content
+    failing.clear()
+    await life.until(at(180 + 1500))
+    assert [it.kind.value for _, it in receivers["slack"].got] == ["firing", "firing"]
+    await life.close()
+
+
+async def test_a_group_that_fails_for_a_while_goes_on(tmp_path, receivers, failing):
+    life = Life(DOWN, loaded('up{job="web"} 1x4 0x30 1x2000', step="15s"), tmp_path, FakeClock())
+    await life.until(at(180))
+    (one,) = life.dispatching.picture.threads
+    for end in (400, 650):
+        failing.add(one)
+        await life.until(at(end))
+        failing.clear()
+        await life.until(at(end + 30))
+    await life.until(at(1500))
+    assert {it.thread for _, it in receivers["slack"].got} == {one}
+    assert is_over([it.kind.value for _, it in receivers["slack"].got])
+    assert await life.state.transaction(quarantine.counts) == {}
+    await life.close()
+
+
+async def test_a_group_that_can_not_be_read_is_set_aside_at_once(tmp_path, receivers):
+    """
+    Its alerts are told in a new one; what stood in its place is kept.
+    """
+    clock = FakeClock()
+    life = Life(DOWN, loaded('up{job="web"} 1x4 0x2000', step="15s"), tmp_path, clock)
+    await life.until(at(180))
+    await life.close()
+
+    def spoil(connection):
+        connection.execute(
+            sqlalchemy.text("""UPDATE notify_thread SET body = REPLACE(body, '"channels": [', '"channels": [5,')""")
+        )
+
+    life = Life(DOWN, loaded('up{job="web"} 1x4 0x2000', step="15s"), tmp_path, clock)
+    await life.state.transaction(spoil)
+    await life.until(at(300))
+    (kept,) = await life.state.transaction(quarantine.rows)
+    assert (kept.source, "[5," in kept.content) == ("notify_thread", True)
+    assert [it.kind.value for _, it in receivers["slack"].got] == ["firing", "firing"]
+    assert len(life.dispatching.picture.threads) == 1
+    await life.close()
+
+
+async def test_a_change_that_can_not_be_taken_in_is_kept(tmp_path, receivers, monkeypatch):
+    """
+    The cursor passes over it: in the same transaction it is put in quarantine.
+    """
+    life = Life(DOWN, loaded('up{job="web"} 0x100', step="15s"), tmp_path, FakeClock())
+    monkeypatch.setattr(service, "hear", lambda *_: 1 / 0)
+    await life.until(at(120))
+    (kept, *_) = await life.state.transaction(quarantine.rows)
+    assert (kept.source, kept.error) == ("feed", "ZeroDivisionError: division by zero")
+    assert "web is down" in kept.content
+    await life.close()
+
+
+async def test_a_clock_that_is_set_back_delays_no_message(tmp_path, receivers):
+    """
+    What was told, put and resolved by a clock that ran ahead lies in the future then; nothing waits for that.
+    """
+    clock = FakeClock()
+    ahead = timedelta(hours=3)
+    life = Life(DOWN, loaded('up{job="web"} 1x800'), tmp_path, clock)
+    await life.until(at(60))
+    now = clock.now()
+    about = alert(starts=now + ahead, fired=now + ahead)
+    thread = Thread("t", "k", ("slack",), about.labels, now + ahead, {about.fingerprint: Shown.FIRING}, 1, now + ahead)
+    over = Heard(about.resolved(now + ahead), now + ahead, (now + ahead,), False, about.fingerprint)
+    picture = Picture({about.fingerprint: over}, {"t": replace(thread, members=frozenset({about.fingerprint}))})
+    waiting = notification(number=0)
+
+    def plant(connection):
+        repository.save(connection, Picture(), picture)
+        outbox.put(connection, "channel:slack", waiting.key, waiting.body(), now + ahead, waiting.thread)
+
+    await life.state.transaction(plant)
+    await life.close()
+    life = Life(DOWN, loaded('up{job="web"} 1x800'), tmp_path, clock)
+    await life.until(now + timedelta(minutes=10))
+    await life.close()
+    assert [it.kind.value for _, it in receivers["slack"].got] == ["firing", "resolved"]

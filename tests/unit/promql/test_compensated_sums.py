@@ -1,0 +1,26 @@
+"""Adding up without losing digits."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from toban.promql.compensated_sums import add, continued
+
+TERMS = st.floats() | st.sampled_from([1e308, -1e308, 1e-300, 1.0, np.inf, -np.inf])
+
+
+@given(arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=8), elements=TERMS), st.integers(0, 8))
+def test_many_at_once_are_as_one_after_the_other(rows, at):
+    """
+    To the last bit, wherever the terms are cut in two, also where the sum overflows or is no number.
+    """
+    with np.errstate(all="ignore"):
+        expected = np.zeros(len(rows)), np.zeros(len(rows))
+        for term in rows.T:
+            expected = add(term, *expected)
+        half = continued(rows[:, :at], np.zeros(len(rows)), np.zeros(len(rows)))
+        total, lost = continued(rows[:, at:], *half)
+
+    assert np.array_equal(total, expected[0], equal_nan=True)
+    assert np.array_equal(lost, expected[1], equal_nan=True)

@@ -1,0 +1,119 @@
+"""Asking from the event loop."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+
+from toban.core.errors import BadQueryError, QueryCanceledError, QueryError, QueryTimeoutError
+from toban.core.matchers import Matcher
+from toban.core.samples import Group
+from toban.promql.engine import Engine
+from toban.promql.executor import Querying
+from toban.promql.test_runner import MemorySource
+
+ENDLESS = "sum(stddev_over_time(vector(1)[11000s:1s]))"
+"""Far more work than any test waits for: each of its steps looks at 11,000 samples."""
+
+
+class GatedSource(MemorySource):
+    """Holds every query until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.gate = threading.Event(), threading.Event()
+
+    def select(self, matchers: Sequence[Matcher], start: int, end: int, most: int | None = None) -> Sequence[Group]:
+        self.entered.set()
+        self.gate.wait()
+        return super().select(matchers, start, end)
+
+
+async def endless(querying: Querying, **more: timedelta) -> None:
+    await querying.range(ENDLESS, 0, 11_000_000, 1_000, **more)
+
+
+async def test_questions_are_answered_and_errors_arrive():
+    """
+    What the engine says or raises is what who waits gets.
+    """
+    memory = MemorySource()
+    memory.load("load 1m\n  x 1 2 3")
+    async with Querying(Engine(memory)) as querying:
+        assert (await querying.instant("x + 1", 60_000)).series[0].last == 3.0
+        assert (await querying.range("x", 0, 120_000, 60_000)).series[0].values.tolist() == [1.0, 2.0, 3.0]
+        with pytest.raises(BadQueryError):
+            await querying.instant("x +", 0)
+
+
+async def test_the_loop_is_free_while_a_query_runs():
+    """
+    Others go on while the thread calculates.
+    """
+    source = GatedSource()
+    async with Querying(Engine(source)) as querying:
+        asked = asyncio.create_task(querying.instant("x", 0))
+        await asyncio.to_thread(source.entered.wait)
+        assert not asked.done()
+        source.gate.set()
+        assert not (await asked).series
+
+
+async def test_canceling_who_waits_ends_the_query():
+    """
+    The thread gives up, and the next question is answered.
+    """
+    async with Querying(Engine(MemorySource())) as querying:
+        asked = asyncio.create_task(endless(querying))
+        await asyncio.sleep(0)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        assert (await querying.instant("1", 0)).series[0].last == 1.0
+
+
+async def test_patience_shortens_the_time_limit():
+    """
+    Waiting for a turn counts too.
+    """
+    source = GatedSource()
+    async with Querying(Engine(source)) as querying:
+        first = asyncio.create_task(querying.instant("x", 0))
+        await asyncio.to_thread(source.entered.wait)
+        with pytest.raises(QueryTimeoutError):
+            await querying.instant("1", 0, patience=timedelta(milliseconds=1))
+        source.gate.set()
+        await first
+        with pytest.raises(QueryTimeoutError):
+            await endless(querying, patience=timedelta(milliseconds=5))
+
+
+async def test_a_full_queue_refuses():
+    """
+    One runs, one waits, the third is told so; a place that is free again is given away.
+    """
+    source = GatedSource()
+    async with Querying(Engine(source), waiting=1) as querying:
+        asked = [asyncio.create_task(querying.instant("x", 0)) for _ in range(2)]
+        await asyncio.to_thread(source.entered.wait)
+        with pytest.raises(QueryError, match="waiting already"):
+            await querying.instant("1", 0)
+        source.gate.set()
+        await asyncio.gather(*asked)
+        await querying.instant("1", 0)
+
+
+async def test_closing_ends_what_runs_and_what_waits():
+    """
+    Who asked is told that the query was canceled, and so is who comes too late.
+    """
+    querying = Querying(Engine(MemorySource()))
+    asked = [asyncio.create_task(endless(querying)) for _ in range(3)]
+    await asyncio.sleep(0)
+    await querying.close()
+    for outcome in await asyncio.gather(*asked, return_exceptions=True):
+        assert isinstance(outcome, QueryCanceledError)
+    with pytest.raises(QueryCanceledError):
+        await querying.instant("1", 0)

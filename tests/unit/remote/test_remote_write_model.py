@@ -1,0 +1,128 @@
+"""Remote write on the wire."""
+
+from contextlib import suppress
+
+import cramjam
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fake_remote import bits
+from toban.core.labels import Labels
+from toban.core.samples import ABSENT, STALE, Batch, Layout
+from toban.remote.remote_write_model import Sample, WireError
+from toban.remote.remote_write_protobuf import Decoder, Encoder, encode
+
+SERIES = [Labels(__name__="orders_total", shop="東京"), Labels(__name__="load"), Labels(__name__="x", a='"\\\n')]
+
+
+def batch(layout, at, *values):
+    return Batch(layout, at, np.array(values, np.float64))
+
+
+def sent(batches, **extra):
+    """Return what arrives, the numbers by their bits."""
+    body, many = Encoder(extra).encode(batches)
+    found = [(it.labels, it.at, bits(it.value)) for it in Decoder().decode(body, 2**20)[0]]
+    assert len(found) == many
+    return found
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(-(2**50), 2**50),
+            st.lists(st.floats() | st.sampled_from([STALE, ABSENT]), min_size=3, max_size=3),
+        ),
+        unique_by=lambda it: it[0],
+    )
+)
+def test_what_is_sent_arrives(rows):
+    """
+    Bit by bit, without what is absent; the samples of a series in order of time.
+    """
+    layout = Layout(SERIES)
+    found = sent([batch(layout, at, *values) for at, values in rows])
+
+    assert found == [
+        (labels, at, bits(values[place]))
+        for place, labels in enumerate(SERIES)
+        for at, values in sorted(rows)
+        if bits(values[place]) != bits(ABSENT)
+    ]
+
+
+NOW = 1_795_000_000_000
+WRITTEN = st.lists(
+    st.builds(
+        Sample,
+        st.sampled_from([*SERIES, Labels(__name__="y", a="\x12\x10\t12345678\x10123456", b="\x12\x07\x10345678")]),
+        st.integers(NOW, NOW + 5) | st.sampled_from([0, 1, -1, 2**35 - 1, 2**35, 2**42 - 1, 2**42, 2**62]),
+        st.sampled_from([0.0, -0.0, 1.0, STALE]) | st.floats(),
+    )
+)
+
+
+@given(WRITTEN, st.integers(0, 20), st.data())
+def test_all_at_once_is_as_one_by_one(samples, cut, data):
+    """
+    However long times are on the wire, with and without values, several to a series; and of broken messages neither
+    makes anything up.
+    """
+    request = bytearray(cramjam.snappy.decompress_raw(encode(samples)))
+    if cut == 0 and request:
+        request[data.draw(st.integers(0, len(request) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    body, decoder = packed(bytes(request)), Decoder()
+    said = []
+    for patched in (False, False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            if patched:
+                patch.setattr(decoder, "_at_once", lambda messages: None)
+            try:
+                said.append([(it.labels, it.at, bits(it.value)) for it in decoder.decode(body, 2**20)[0]])
+            except WireError as error:
+                said.append(str(error))
+
+    assert said[0] == said[1] == said[2]
+
+
+def test_labels_of_the_house_are_given_where_there_are_none():
+    """
+    A series' own stand.
+    """
+    found = sent([batch(Layout(SERIES[:2]), 1, 1, 2)], shop="mine")
+    assert [labels for labels, _, _ in found] == [SERIES[0], Labels(__name__="load", shop="mine")]
+
+
+def packed(data):
+    return bytes(cramjam.snappy.compress_raw(data))
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "corrupt"),
+        (b"\xff" * 40, "corrupt"),
+        (packed(b"\xff" * 40), "not a WriteRequest"),
+        (packed(b"\n\x08\n\x02\n\xff\x12\x02\x10\x01"), "a label is no text"),
+        (packed(b"\n\n\n\x04\x12\x02ab\x12\x02\x10\x01"), "without a metric name"),
+        (packed(b"\n\x02\x22\x00"), "native histograms"),
+        (packed(bytes(2**20 + 1)), "more than 1048576 bytes"),
+    ],
+)
+def test_what_is_no_request_is_refused(body, says):
+    """
+    With what is wrong.
+    """
+    with pytest.raises(WireError, match=says):
+        Decoder().decode(body, 2**20)
+
+
+@given(st.binary(max_size=200))
+def test_garbage_breaks_nothing(data):
+    """
+    It is refused, or happens to be a request.
+    """
+    with suppress(WireError):
+        Decoder().decode(packed(data), 2**20)

@@ -1,0 +1,50 @@
+"""Blocks, and what is kept decoded of them, within bounds."""
+
+from functools import partial
+
+import numpy as np
+
+from toban.core.labels import Labels
+from toban.tsdb.block import Block, Cache, Name
+from toban.tsdb.block_writer import seal
+from toban.tsdb.series_index import Index
+from toban.tsdb.series_merge import Piece
+
+
+def test_what_was_wanted_longest_ago_makes_room():
+    """
+    The cache never holds more than its limit, and what is too large for it is not held.
+    """
+    cache = Cache(limit=24)
+    one, other = np.zeros(1), np.ones(2)
+    cache.put((1, 0, 0), one)
+    cache.put((2, 0, 0), other)
+    assert cache.get((1, 0, 0)) is one
+    cache.put((3, 0, 0), one)
+
+    assert cache.get((2, 0, 0)) is None
+    assert cache.get((1, 0, 0)) is cache.get((3, 0, 0)) is one
+    cache.put((4, 0, 0), np.zeros(9))
+    assert cache.get((4, 0, 0)) is None
+
+
+def test_a_block_that_has_anothers_name_is_another(tmp_path):
+    """
+    Turns come again once the block with the highest is gone; what was decoded of it does not.
+    """
+    cache, index, found = Cache(limit=1_000), Index(), []
+    ids = index.add([Labels(__name__="load")])
+    for number in (1.0, 2.0):
+        (folder := tmp_path / str(number)).mkdir()
+        piece = Piece(ids, np.array([int(number)]), np.array([1]), partial(_filled, number))
+        path = seal(folder, Name(0, 10, 1), [piece], index, {}, breathe=lambda: None)
+        block = Block(path, lambda lines: ids, found.append)
+        (read,) = block.pieces(0, 10, None, cache)
+        values = np.empty((1, 1))
+        read.read(np.array([0]), 0, 1, values)
+        assert (read.times.tolist(), values.tolist()) == ([number], [[number]])
+    assert found == []
+
+
+def _filled(number, rows, low, high, into) -> None:
+    into[:] = number

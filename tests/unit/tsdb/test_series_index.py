@@ -1,0 +1,50 @@
+"""The index finds the series that a look at each would find."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toban.core.labels import Labels
+from toban.core.matchers import Match, Matcher, matches
+from toban.tsdb.series_index import Index
+
+NAMES = st.sampled_from(["__name__", "a", "b"])
+TEXTS = st.sampled_from(["", "x", "y", "xy"])
+SERIES = st.lists(st.dictionaries(NAMES, TEXTS).map(Labels), unique=True, max_size=12)
+MATCHERS = st.lists(
+    st.builds(Matcher, NAMES, st.sampled_from(Match), st.sampled_from(["", "x", "y", "x|", "x.*", ".+", ".*"])),
+    max_size=3,
+)
+
+
+@given(SERIES, MATCHERS, st.data())
+def test_conditions_choose_the_same_series_as_a_look_at_each(series, matchers, data):
+    """
+    Also where a label is missing, and after some series are forgotten and others came; what was asked before too.
+    """
+    index = Index()
+    ids = index.add(series)
+    assert len(index.find(matchers)) == sum(matches(matchers, labels) for labels in series)
+    gone = data.draw(st.lists(st.sampled_from(series), unique=True)) if series else []
+    index.forget(ids[[labels in gone for labels in series]])
+    assert not [labels for labels in index.find(matchers).values() if labels in gone]
+    back = gone[: len(gone) // 2]
+    index.add(back)
+    left = [labels for labels in series if labels not in gone or labels in back]
+
+    assert sorted(map(str, index.find(matchers).values())) == sorted(
+        str(labels) for labels in left if matches(matchers, labels)
+    )
+    assert len(index) == len(left)
+
+
+def test_a_series_keeps_its_number():
+    """
+    Equal labels are one series; a number is not used again.
+    """
+    index = Index()
+    (one,) = index.add([Labels(a="x")])
+    assert index.add([Labels(a="x"), Labels(a="y")]).tolist() == [one, one + 1]
+    index.forget(np.array([one]))
+
+    assert index.add([Labels(a="x")]).tolist() == [one + 2]

@@ -1,0 +1,127 @@
+"""Each route says who may ask, and what it takes; bodies have an end in time too."""
+
+import asyncio
+
+import pytest
+from starlette.routing import Route
+
+from toban.web.application import _answering
+from toban.web.auth import Access, authority
+from toban.web.endpoint import Endpoint, Permission
+from toban.web.request_bodies import Body, BodyError, Room
+from toban.web.settings import WebSettings
+
+
+async def answer(request):
+    raise AssertionError
+
+
+def test_a_route_that_says_nothing_of_who_may_ask_ends_the_start():
+    """
+    Nobody is let in by oversight.
+    """
+    with pytest.raises(TypeError, match="declares no permission"):
+        _answering([Route("/x", answer)])
+    with pytest.raises(TypeError):
+        Endpoint("/x", answer)
+    with pytest.raises(TypeError, match="which types it takes"):
+        Endpoint("/x", answer, Permission.ACT, methods=["POST"])
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("toban.example", ("toban.example", 0)),
+        ("Toban.Example:80", ("toban.example", 80)),
+        ("[::1]:9119", ("::1", 9119)),
+        ("", ("", 0)),
+        ("a@b", ("", 0)),
+        ("a/b", ("", 0)),
+        ("a:x", ("", 0)),
+        ("[::1", ("", 0)),
+        ("a\n", ("", 0)),
+        ("a?b", ("", 0)),
+    ],
+)
+def test_a_host_is_read_as_a_browser_writes_it(written, read):
+    """
+    What else stands there is no name.
+    """
+    assert authority(written) == read
+
+
+@pytest.mark.parametrize(
+    ("listen", "server", "host", "fits"),
+    [
+        ("0.0.0.0:1", "192.0.2.7", "192.0.2.7:9119", True),
+        ("0.0.0.0:1", "192.0.2.7", "192.0.2.8:9119", False),
+        ("[::]:1", "fdaa::3", "[fdaa::3]:9119", True),
+        ("[::]:1", "::ffff:192.0.2.7", "192.0.2.7", True),
+        ("toban.lan:1", "192.0.2.7", "toban.lan", True),
+        ("0.0.0.0:1", "192.0.2.7", "toban.lan", False),
+        ("0.0.0.0:1", None, "192.0.2.7", False),
+    ],
+)
+def test_an_address_is_toban_s_where_the_connection_went_to_it(listen, server, host, fits):
+    """
+    Whatever addresses this machine has, and gets.
+    """
+    access = Access(answer, WebSettings(listen=listen, token="hush"), None)
+    assert access._is_ours(host, {"server": server and (server, 9119)}) is fits
+
+
+class Sender:
+    """Sends pieces, and then nothing any more."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self._pieces = list(pieces)
+        self.is_silent = asyncio.Event()
+
+    async def __call__(self):
+        if not self._pieces:
+            self.is_silent.set()
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": self._pieces.pop(0), "more_body": True}
+
+
+async def test_a_body_that_does_not_come_is_given_up(monkeypatch):
+    """
+    With 408, and its room is free.
+    """
+    monkeypatch.setattr("toban.web.request_bodies.SECONDS", 0.0)
+    room = Room(100)
+    with room.body(Sender(b"x" * 10), {"headers": []}, 100) as body:
+        with pytest.raises(BodyError) as refused:
+            while True:
+                await body()
+        assert refused.value.status == 408
+    assert room.held == 0
+
+
+async def test_a_body_that_stalls_gives_its_room_to_others():
+    """
+    The one that toban has waited for the longest; those that are worked on keep theirs.
+    """
+    room, scope, sender = Room(100), {"headers": []}, Sender(b"x" * 60)
+    with room.body(sender, scope, 100) as stalled, room.body(Sender(), scope, 100) as worked_on:
+        worked_on.take(30)
+        await stalled()
+        stalled._spent = 5.0
+        waiting = asyncio.create_task(stalled())
+        await sender.is_silent.wait()
+        with room.body(Sender(), scope, 100) as new:
+            new.take(70)
+            with pytest.raises(BodyError) as refused:
+                await waiting
+            assert (refused.value.status, refused.value.headers["retry-after"]) == (503, "2")
+            with pytest.raises(BodyError, match="busy"):
+                new.take(1)
+        assert worked_on.held == 30
+
+
+def test_a_body_says_how_long_it_is():
+    """
+    A number that is none, or larger than any memory, is no trouble.
+    """
+    for length, is_too_long in (("", False), ("x", False), ("10", False), ("11", True), ("9" * 5_000, True)):
+        assert Body(Room(), answer, 10, length)._is_too_long is is_too_long
