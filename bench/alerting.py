@@ -144,7 +144,7 @@ def beside(page: str, folder: Path) -> None:
     ours, address = toban(
         folder,
         19190,
-        collect=[{"kind": "scrape", "name": "shop", "url": f"{page}/metrics", "every": f"{EVERY}s"}],
+        collect=[{"kind": "scrape", "name": "shop", "url": f"{page}/metrics", "interval": f"{EVERY}s"}],
         alerting={"rules": ["rules.yaml"], "shipped": False},
     )
     with ExitStack() as stack:
@@ -168,7 +168,7 @@ def storm(page: str, folder: Path) -> None:
     command, address = toban(
         folder,
         19192,
-        collect=[{"kind": "scrape", "name": "storm", "url": f"{page}/storm", "every": "15s", "limit": 20_000}],
+        collect=[{"kind": "scrape", "name": "storm", "url": f"{page}/storm", "interval": "15s", "limit": 20_000}],
         alerting={"rules": ["storm.yaml"], "shipped": False},
         notify={"group_by": ["shard"]},
         channels={"hook": {"kind": "webhook", "url": page}},

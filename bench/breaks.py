@@ -27,7 +27,7 @@ from typing import Any
 import psycopg
 import yaml
 
-from toban.demo.faults import PARTS
+from toban.demo.faults import FAULTS
 from toban.demo.servers import free_port
 
 BEFORE, BROKEN, AFTER = 120, 420, 600
@@ -167,12 +167,12 @@ def day(part: str, calm: float) -> None:
 
 def main() -> None:
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("parts", nargs="*", help=f"what breaks: {', '.join(PARTS)}; all unless named")
+    arguments.add_argument("parts", nargs="*", help=f"what breaks: {', '.join(FAULTS)}; all unless named")
     arguments.add_argument("--calm", type=float, default=0.0, help="minutes without a break, instead")
     asked = arguments.parse_args()
     print("| break | first message | paged | incidents | messages | after the mend | last resolved |")
     print("|---|---|---|---|---|---|---|", flush=True)
-    for part in [""] if asked.calm else asked.parts or list(PARTS):
+    for part in [""] if asked.calm else asked.parts or list(FAULTS):
         day(part, asked.calm)
 
 

@@ -21,10 +21,10 @@ from typing import Literal
 
 import numpy as np
 
-from toban.demo.customers import opened, performed
+from toban.demo.customers import open_shop, run_visits
 from toban.demo.servers import free_port
-from toban.demo.shop_processes import Mode, Store, store
-from toban.demo.traffic_model import BUSY, script
+from toban.demo.shop_processes import ShopProcesses, ShopVariant, run_shop
+from toban.demo.traffic_model import BUSY, plan_visits
 
 ORDERS = int(sys.argv[1]) if len(sys.argv) > 1 else 200
 BROWSING = {"Catalogue", "Search", "ShowProduct"}
@@ -40,7 +40,7 @@ CASES: dict[str, tuple[Literal["off", "enriched"], bool]] = {
 
 
 @contextmanager
-def on_duty(shop: Store, port: int) -> Iterator[None]:
+def on_duty(shop: ShopProcesses, port: int) -> Iterator[None]:
     """Let toban watch while the block lasts."""
     with tempfile.TemporaryDirectory() as folder:
         given = {"DATABASE_URL": shop.database_url, "SHOP_API_URL": shop.shop_api, "REDIS_URL": shop.redis_url or ""}
@@ -61,10 +61,10 @@ def on_duty(shop: Store, port: int) -> Iterator[None]:
                 process.wait(30)
 
 
-async def shopped(shop: Store, seed: int, orders: int) -> list[float]:
+async def shopped(shop: ShopProcesses, seed: int, orders: int) -> list[float]:
     """Let so many orders be placed, and return how many seconds each answer of the checkout took."""
-    async with opened(shop.shop_api) as door:
-        ledger = await performed(door, script(seed, orders, BUSY))
+    async with open_shop(shop.shop_api) as door:
+        ledger = await run_visits(door, plan_visits(seed, orders, BUSY))
     return [each for name, seconds in ledger.seconds.items() if name not in BROWSING for each in seconds]
 
 
@@ -72,7 +72,7 @@ def run(telemetry: Literal["off", "enriched"], watched: bool) -> tuple[list[floa
     """Return the seconds of one case, toban's queries a minute, and their milliseconds a minute."""
     port = free_port()
     with (
-        store(Mode(jobs="bullmq", telemetry=telemetry), f"http://127.0.0.1:{port}") as shop,
+        run_shop(ShopVariant(jobs="bullmq", telemetry=telemetry), f"http://127.0.0.1:{port}") as shop,
         on_duty(shop, port) if watched else nullcontext(),
     ):
         asyncio.run(shopped(shop, 99, 30))

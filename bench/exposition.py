@@ -13,8 +13,8 @@ from statistics import median
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from toban.collect.exposition_batches import Pages
-from toban.exposition.parser import Reader
+from toban.collect.exposition_batches import PageReader
+from toban.exposition.parser import PageParser
 
 TARGET = {"job": "shop", "instance": "127.0.0.1:9100"}
 
@@ -43,16 +43,16 @@ def theirs(text: str) -> int:
 
 def measure(series: int) -> None:
     pages = [page(series, turn) for turn in range(8)]
-    warm = Reader(series)
+    warm = PageParser(series)
     warm.read(pages[0])
-    scraped = Pages(TARGET, series)
+    scraped = PageReader(TARGET, series)
     layout = scraped.read(pages[0], 0).batches[0].layout
     figures: dict[str, list[float]] = {}
     for text in pages[1:]:  # everybody in each round, so that a slow moment of the machine meets all
         works: dict[str, Callable[[], object]] = {
-            "toban, cold": partial(Reader(series).read, text),
+            "toban, cold": partial(PageParser(series).read, text),
             "toban, warm": partial(warm.read, text),
-            "as a batch, cold": partial(Pages(TARGET, series).read, text, 0),
+            "as a batch, cold": partial(PageReader(TARGET, series).read, text, 0),
             "as a batch, warm": partial(scraped.read, text, 0),
             "prometheus-client": partial(theirs, text),
         }
@@ -65,7 +65,7 @@ def measure(series: int) -> None:
     for name, taken in figures.items():
         print(f"  {name:18} {median(taken):8.1f} ms   {other / median(taken):6.1f} times as fast")
     tracemalloc.start()
-    kept = Pages(TARGET, series)
+    kept = PageReader(TARGET, series)
     kept.read(pages[0], 0)
     held, most = tracemalloc.get_traced_memory()
     tracemalloc.reset_peak()

@@ -83,7 +83,7 @@ def hammered(port: int, paths: list[str], seconds: float) -> Iterator["multiproc
 def main(seconds: float) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Exporter)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    scrape = f"collect: [{{kind: scrape, name: shop, url: 'http://127.0.0.1:{server.server_port}/', every: 15s}}]"
+    scrape = f"collect: [{{kind: scrape, name: shop, url: 'http://127.0.0.1:{server.server_port}/', interval: 15s}}]"
     with toban("health", scrape) as run:
         port = urlsplit(run.pages).port or 0
         views = "\n".join(json.dumps({"type": "product_view", "product": str(it)}) for it in range(PRODUCTS)).encode()

@@ -13,15 +13,15 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from starlette.applications import Starlette
 
 from toban.core.clock import SystemClock
-from toban.core.metric_registry import Meters
-from toban.ingest.otlp_model import Signal
-from toban.ingest.otlp_receiver import Taking
-from toban.instruments.cardinality import Budgets
-from toban.logs.recent_lines import Recent
+from toban.core.metric_registry import MetricRegistry
+from toban.ingest.otlp_model import OtlpSignal
+from toban.ingest.otlp_receiver import OtlpReceiver
+from toban.instruments.cardinality import CardinalityLimits
+from toban.logs.recent_lines import RecentLines
 from toban.shop.settings import Services
-from toban.web.auth import Access
+from toban.web.auth import NetworkAccess
 from toban.web.http_server import network
-from toban.web.ingest import Doors
+from toban.web.ingest import IngestApi
 from toban.web.settings import WebSettings
 
 DATA = Path(__file__).parents[1] / "tests" / "data" / "otlp"
@@ -63,10 +63,10 @@ class Pace:
             self.longest = max(self.longest, time.perf_counter() - before - 0.001)
 
 
-def made() -> tuple[Taking, Starlette]:
-    meters, pushed, clock = Meters(), Meters(), SystemClock()
-    taking = Taking(pushed, Services(), Recent(pushed, Budgets(meters)), clock, meters)
-    return taking, Starlette(routes=Doors(taking, None, None, 4 * 2**20).routes())  # type: ignore[arg-type]  # nothing else comes
+def made() -> tuple[OtlpReceiver, Starlette]:
+    meters, pushed, clock = MetricRegistry(), MetricRegistry(), SystemClock()
+    taking = OtlpReceiver(pushed, Services(), RecentLines(pushed, CardinalityLimits(meters)), clock, meters)
+    return taking, Starlette(routes=IngestApi(taking, None, None, 4 * 2**20).routes())  # type: ignore[arg-type]  # nothing else comes
 
 
 @contextmanager
@@ -90,7 +90,7 @@ async def without_http(name: str, bodies: list[tuple[bytes, int]], type_: str) -
     taking, _ = made()
     with counted(f"{name}, without HTTP", sum(many for _, many in bodies)):
         for body, _ in bodies:
-            await taking.accept(Signal.TRACES, Encoding(type_), body)
+            await taking.accept(OtlpSignal.TRACES, Encoding(type_), body)
 
 
 async def with_http(name: str, bodies: list[tuple[bytes, int]], type_: str) -> None:
@@ -98,7 +98,11 @@ async def with_http(name: str, bodies: list[tuple[bytes, int]], type_: str) -> N
     _, app = made()
     server = uvicorn.Server(
         uvicorn.Config(
-            Access(app, WebSettings(), Meters()), lifespan="off", http="httptools", log_config=None, access_log=False
+            NetworkAccess(app, WebSettings(), MetricRegistry()),
+            lifespan="off",
+            http="httptools",
+            log_config=None,
+            access_log=False,
         )
     )
     with network("127.0.0.1:0") as listening:

@@ -102,7 +102,7 @@ def toban(name: str, configuration: str) -> Iterator[Run]:
 def main(minutes: float) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Exporter)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    scrape = f"collect: [{{kind: scrape, name: shop, url: 'http://127.0.0.1:{server.server_port}/', every: 15s}}]"
+    scrape = f"collect: [{{kind: scrape, name: shop, url: 'http://127.0.0.1:{server.server_port}/', interval: 15s}}]"
     with ExitStack() as stack:
         plain, busy = AIMS
         runs = [stack.enter_context(toban(plain, "")), stack.enter_context(toban(busy, scrape))]

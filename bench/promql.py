@@ -14,10 +14,10 @@ from statistics import median
 import numpy as np
 
 from toban.core.labels import Labels
-from toban.core.matchers import Matcher, matches
-from toban.core.samples import Family, Group
-from toban.promql.engine import Engine
-from toban.promql.query_limits import Limits
+from toban.core.matchers import Matcher, matches_all
+from toban.core.samples import MetricFamily, SeriesBlock
+from toban.promql.engine import PromqlEngine
+from toban.promql.query_limits import QueryLimits
 
 HOURS, SCRAPE, STEP = 6, 15_000, 60_000
 END = 1_800_000_000_000
@@ -54,15 +54,15 @@ class Store:
                 for row in range(rows)
             )
             values = np.cumsum(random.poisson(3.0, (rows, len(times))), axis=1).astype(np.float64)
-            self.groups.append(Group(labels, times, values))
+            self.groups.append(SeriesBlock(labels, times, values))
 
-    def select(self, matchers: Sequence[Matcher], start: int, end: int, most: int | None = None) -> list[Group]:
+    def select(self, matchers: Sequence[Matcher], start: int, end: int, most: int | None = None) -> list[SeriesBlock]:
         found = []
         for group in self.groups:
-            rows = [row for row, labels in enumerate(group.series) if matches(matchers, labels)]
+            rows = [row for row, labels in enumerate(group.series) if matches_all(matchers, labels)]
             first, last = np.searchsorted(group.times, [start, end + 1])
             values = group.values[:, first:last] if len(rows) == len(group.series) else group.values[rows, first:last]
-            found.append(Group(tuple(group.series[row] for row in rows), group.times[first:last], values))
+            found.append(SeriesBlock(tuple(group.series[row] for row in rows), group.times[first:last], values))
         return found
 
     def series(self, matchers: Sequence[Matcher], start: int, end: int) -> list[Labels]:
@@ -71,7 +71,7 @@ class Store:
     def oldest(self, matchers: Sequence[Matcher]) -> int:
         return int(self.groups[0].times[0])
 
-    def families(self) -> Mapping[str, Family]:
+    def families(self) -> Mapping[str, MetricFamily]:
         return {}
 
 
@@ -88,7 +88,7 @@ def took(ask: Callable[[], object]) -> float:
 
 def main(sizes: list[int]) -> None:
     for size in sizes:
-        engine = Engine(Store(size), Limits(samples=500_000_000))
+        engine = PromqlEngine(Store(size), QueryLimits(samples=500_000_000))
         print(f"{size} series")
         for name, query in RANGES.items():
             print(f"  range   {name:40} {took(partial(engine.range, query, START, END, STEP)):8.1f} ms")

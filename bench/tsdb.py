@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from toban.core.labels import Labels
-from toban.core.matchers import Match, Matcher
-from toban.core.metric_registry import Meters
+from toban.core.matchers import Matcher, MatchOperator
+from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import Batch, Layout, milliseconds
 from toban.tsdb.settings import TsdbSettings
 from toban.tsdb.store import Store
@@ -97,7 +97,7 @@ async def main(series: int, hours: int, folder: Path) -> None:
     clock, settings = Clock(START), TsdbSettings()
     exporter = Exporter(series)
     say("resident before", resident(), "MiB")
-    with Store(folder, settings, clock, Meters()) as store:
+    with Store(folder, settings, clock, MetricRegistry()) as store:
         idle: list[float] = []
         for look in range(hours * 240):
             batch = exporter.look(clock.at)
@@ -106,15 +106,17 @@ async def main(series: int, hours: int, folder: Path) -> None:
             idle.append(time.perf_counter() - began)
             clock.at += timedelta(seconds=15)
             if look % 40 == 0 and look < (hours - 2) * 240:
-                await store.tend()
+                await store.maintain()
         percentiles(f"append of {series} series", idle)
         say("resident with two hours in the head", resident(), "MiB")
     clock.at = START + timedelta(hours=hours)
 
     began = time.perf_counter()
-    with Store(folder, settings, clock, Meters()) as store:
+    with Store(folder, settings, clock, MetricRegistry()) as store:
         opened = time.perf_counter() - began
-        store.select([Matcher("job", Match.EQUAL, "bench")], milliseconds(clock.at) - 300_000, milliseconds(clock.at))
+        store.select(
+            [Matcher("job", MatchOperator.EQUAL, "bench")], milliseconds(clock.at) - 300_000, milliseconds(clock.at)
+        )
         say("open with two hours in the head, to the first answer", (time.perf_counter() - began) * 1000, "ms")
         say("  of it opening", opened * 1000, "ms")
 
@@ -124,7 +126,7 @@ async def main(series: int, hours: int, folder: Path) -> None:
 
         async def seal() -> None:
             began = time.perf_counter()
-            await store.tend()
+            await store.maintain()
             say("sealing the head", (time.perf_counter() - began) * 1000, "ms")
             sealing.set()
 
@@ -144,8 +146,11 @@ async def main(series: int, hours: int, folder: Path) -> None:
         size = sum(store._shelf.sizes().values())
         say("bytes a sample, sealed", size / samples, "B")
         end = milliseconds(START + timedelta(hours=hours))
-        one = [Matcher("__name__", Match.EQUAL, "counts_total"), Matcher("id", Match.EQUAL, f"{series * 70 // 100:05}")]
-        everything = [Matcher("job", Match.EQUAL, "bench")]
+        one = [
+            Matcher("__name__", MatchOperator.EQUAL, "counts_total"),
+            Matcher("id", MatchOperator.EQUAL, f"{series * 70 // 100:05}"),
+        ]
+        everything = [Matcher("job", MatchOperator.EQUAL, "bench")]
         for back in (1, 6, 24):
             if back <= hours:
                 begin = end - back * 3_600_000

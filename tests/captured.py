@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Final
 
 from tests.fakes import FakeClock, ListLines
-from toban.core.metric_registry import Meters
-from toban.core.ports import Declines
-from toban.ingest.otlp_model import Signal
-from toban.ingest.otlp_receiver import Taking
-from toban.ingest.otlp_response import Answer, Encoding
+from toban.core.metric_registry import MetricRegistry
+from toban.core.ports import PaymentDeclines
+from toban.ingest.otlp_model import OtlpSignal
+from toban.ingest.otlp_receiver import OtlpReceiver
+from toban.ingest.otlp_response import Encoding, OtlpResponse
 from toban.shop.settings import Services
 
 FOLDER: Final = Path(__file__).parent / "data" / "otlp"
@@ -29,14 +29,14 @@ def body(name: str) -> bytes:
 class Intake:
     """The service behind the doors, and everything that it tells."""
 
-    def __init__(self, declines: Declines | None = None) -> None:
+    def __init__(self, declines: PaymentDeclines | None = None) -> None:
         self.clock = FakeClock()
-        self.pushed, self.meters, self.lines = Meters(), Meters(), ListLines()
-        self.taking = Taking(self.pushed, Services(), self.lines, self.clock, self.meters, declines)
+        self.pushed, self.meters, self.lines = MetricRegistry(), MetricRegistry(), ListLines()
+        self.taking = OtlpReceiver(self.pushed, Services(), self.lines, self.clock, self.meters, declines)
 
-    async def push(self, name: str, content: bytes | None = None) -> Answer:
+    async def push(self, name: str, content: bytes | None = None) -> OtlpResponse:
         """Push a body as its file's name says: signal and encoding."""
-        signal = next(signal for signal in Signal if f".{signal.value}" in name)
+        signal = next(signal for signal in OtlpSignal if f".{signal.value}" in name)
         return await self.taking.accept(
             signal, ENCODINGS[Path(name).suffix], body(name) if content is None else content
         )

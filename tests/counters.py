@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from toban.core.labels import Labels
-from toban.core.samples import Batch, Group, is_absent, is_stale
+from toban.core.samples import Batch, SeriesBlock, is_absent, is_stale
 
 COUNTED = re.compile(r".+_(total|sum|count|bucket)")
 KEPT = frozenset({"vendure_db", "bullmq", "events"})
@@ -40,7 +40,7 @@ def stored(batches: Iterable[Batch]) -> dict[Labels, list[tuple[int, float]]]:
     return {labels: sorted(points.items()) for labels, points in found.items()}
 
 
-def selected(groups: Iterable[Group]) -> dict[Labels, list[tuple[int, float]]]:
+def selected(groups: Iterable[SeriesBlock]) -> dict[Labels, list[tuple[int, float]]]:
     """Return what a store answered."""
     found = {}
     for group in groups:

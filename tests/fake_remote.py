@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 
 from tests.fake_http import Asked, FakeService, Reply
 from toban.core.labels import Labels
-from toban.remote.remote_write_model import HEADERS, WireError
+from toban.remote.remote_write_model import HEADERS, RemoteWriteDecodeError
 from toban.remote.remote_write_protobuf import Decoder
 
 
@@ -40,7 +40,7 @@ class FakeRemote(FakeService):
             return Reply(400, b"bad")
         try:
             found = [(it.labels, it.at, it.value) for it in self._decoder.decode(asked.body, 2**26)[0]]
-        except WireError as error:
+        except RemoteWriteDecodeError as error:
             self.mistakes.append(str(error))
             return Reply(400, str(error).encode())
         last: dict[Labels, int] = {}

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from toban.collect.service import Collecting
+from toban.collect.service import CollectionService
 from toban.core.log_line import LogLine
 from toban.core.samples import Batch, is_stale
 
@@ -78,6 +78,6 @@ class ListLines:
         self.lines.extend(lines)
 
 
-async def look_once(collecting: Collecting) -> None:
+async def look_once(collecting: CollectionService) -> None:
     """Let each target be looked at once, without the service's beat."""
-    await asyncio.gather(*(watch.look() for watch in collecting.watches))
+    await asyncio.gather(*(watch.collect() for watch in collecting.loops))

@@ -6,18 +6,18 @@ from datetime import timedelta
 from pathlib import Path
 
 from tests.fakes import FakeClock, ListSink
-from toban.alerting.alert_store import Ledger
-from toban.alerting.rule_file import Group, read
-from toban.alerting.service import Evaluating
-from toban.core.alerts import TOPIC, Change
-from toban.core.metric_registry import Meters
-from toban.core.ports import Condition
+from toban.alerting.alert_store import AlertStore
+from toban.alerting.rule_file import RuleGroup, parse_rule_file
+from toban.alerting.service import EvaluationService
+from toban.core.alerts import TOPIC, AlertChange
+from toban.core.metric_registry import MetricRegistry
+from toban.core.ports import HealthStatus
 from toban.core.samples import milliseconds
-from toban.promql.engine import Engine
-from toban.promql.query_batch import Reply, replies
+from toban.promql.engine import PromqlEngine
+from toban.promql.query_batch import BatchResult, run_batch
 from toban.promql.test_runner import MemorySource
 from toban.state import event_log
-from toban.state.backends import Sqlite
+from toban.state.backends import SqliteBackend
 from toban.state.database import State
 
 DOWN = """
@@ -37,7 +37,7 @@ class Asked:
     """An engine that answers in the same breath; raises ``trouble`` instead when there is some."""
 
     def __init__(self, source: MemorySource) -> None:
-        self.engine = Engine(source)
+        self.engine = PromqlEngine(source)
         self.trouble: Exception | None = None
 
     async def instant(self, query, at, *, patience=None):
@@ -45,8 +45,8 @@ class Asked:
             raise self.trouble
         return self.engine.instant(query, at)
 
-    async def replies(self, queries: Sequence[str], at: int) -> list[Reply]:
-        return [Reply(self.trouble)] if self.trouble else replies(self.engine, queries, at)
+    async def run_batch(self, queries: Sequence[str], at: int) -> list[BatchResult]:
+        return [BatchResult(self.trouble)] if self.trouble else run_batch(self.engine, queries, at)
 
 
 class Judged:
@@ -56,21 +56,21 @@ class Judged:
     ``urgent`` holds what was told while state was away.
     """
 
-    def __init__(self, groups: Sequence[Group], source: MemorySource, state: State, folder: Path, clock: FakeClock):
+    def __init__(self, groups: Sequence[RuleGroup], source: MemorySource, state: State, folder: Path, clock: FakeClock):
         self.engine = Asked(source)
         self.sink = ListSink()
-        self.urgent: list[Change] = []
-        self.conditions: list[tuple[str, Condition]] = []
+        self.urgent: list[AlertChange] = []
+        self.conditions: list[tuple[str, HealthStatus]] = []
         self.errors: dict[str, str] = {}
         """What the last collection of a job failed with."""
         self.clock = clock
         self.state = state
 
-        async def urgent(changes: Sequence[Change]) -> None:
+        async def urgent(changes: Sequence[AlertChange]) -> None:
             self.urgent.extend(changes)
 
-        self.ledger = Ledger(state, folder, lambda: None, urgent)
-        self.evaluating = Evaluating(
+        self.ledger = AlertStore(state, folder, lambda: None, urgent)
+        self.evaluating = EvaluationService(
             groups,
             timedelta(seconds=15),
             self.ledger,
@@ -78,7 +78,7 @@ class Judged:
             self.sink,
             state,
             clock,
-            Meters(),
+            MetricRegistry(),
             conditions=lambda: self.conditions,
             last_error=lambda labels: self.errors.get(labels.get("job", ""), ""),
         )
@@ -87,9 +87,9 @@ class Judged:
         """Judge every so often until so many seconds have passed since the epoch of the test."""
         end = BEGAN + timedelta(seconds=seconds)
         while self.clock.now() < end:
-            for bench in self.evaluating.benches:
-                await self.evaluating.judge(bench)
-            await self.evaluating.judge_itself()
+            for bench in self.evaluating.groups:
+                await self.evaluating.evaluate(bench)
+            await self.evaluating.evaluate_self()
             self.clock.advance(every)
 
     async def told(self) -> list[tuple[str, str]]:
@@ -97,7 +97,7 @@ class Judged:
         changes = await self.state.transaction(lambda connection: _all(connection))
         return [(change.alert.status.value, change.alert.name) for change in changes]
 
-    async def changes(self) -> list[Change]:
+    async def changes(self) -> list[AlertChange]:
         """Return every change that the feed holds."""
         return await self.state.transaction(lambda connection: _all(connection))
 
@@ -105,11 +105,13 @@ class Judged:
 BEGAN = FakeClock().now()
 
 
-def _all(connection) -> list[Change]:
+def _all(connection) -> list[AlertChange]:
     rows = connection.execute(
-        event_log.select(event_log.FEED).where(event_log.FEED.c.topic == TOPIC).order_by(event_log.FEED.c.position)
+        event_log.select(event_log.EVENTS)
+        .where(event_log.EVENTS.c.topic == TOPIC)
+        .order_by(event_log.EVENTS.c.position)
     )
-    return [Change.read(row.body) for row in rows]
+    return [AlertChange.from_dict(row.body) for row in rows]
 
 
 @asynccontextmanager
@@ -117,8 +119,8 @@ async def judged(
     rules: str, source: MemorySource, folder: Path, clock: FakeClock, targets: Iterable[str] = ()
 ) -> AsyncIterator[Judged]:
     """Start a life: state opens from the folder, and closes again."""
-    async with State(Sqlite(folder / "toban.db"), clock, Meters()) as state:
-        life = Judged(read(rules, "rules.yaml"), source, state, folder, clock)
+    async with State(SqliteBackend(folder / "toban.db"), clock, MetricRegistry()) as state:
+        life = Judged(parse_rule_file(rules, "rules.yaml"), source, state, folder, clock)
         life.evaluating._targets = sorted(targets)
         await life.evaluating.open()
         yield life

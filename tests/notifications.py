@@ -4,9 +4,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from toban.core.alerts import Alert, Status
+from toban.core.alerts import Alert, AlertStatus
 from toban.core.labels import Labels
-from toban.notify.notification import Fact, Kind, Link, Notification
+from toban.notify.notification import Fact, Link, Notification, NotificationKind
 
 NIGHT = datetime(2026, 3, 1, 18, 12, tzinfo=UTC)
 """Three in the morning in Tokyo, a little later."""
@@ -16,13 +16,13 @@ def alert(name: str = "order_failure_rate", **fields: Any) -> Alert:
     """An alert that fires; what is given takes the place of what it has."""
     labels = {"alertname": name, "severity": "critical", "instance": "shop-1", **fields.pop("labels", {})}
     told = {"summary": "Orders fail", "summary_ja": "注文が失敗しています", **fields.pop("annotations", {})}
-    made = Alert(Labels(labels), told, Status.FIRING, NIGHT, NIGHT + timedelta(minutes=5), value=0.125)
+    made = Alert(Labels(labels), told, AlertStatus.FIRING, NIGHT, NIGHT + timedelta(minutes=5), value=0.125)
     return replace(made, **fields)
 
 
-def notification(kind: Kind = Kind.FIRING, number: int = 0, **fields: Any) -> Notification:
+def notification(kind: NotificationKind = NotificationKind.FIRING, number: int = 0, **fields: Any) -> Notification:
     """A message of one thread; what is given takes the place of what it says."""
-    over = kind is Kind.RESOLVED
+    over = kind is NotificationKind.RESOLVED
     about = alert().resolved(NIGHT + timedelta(minutes=30)) if over else alert()
     made = Notification(
         thread="orders-1",

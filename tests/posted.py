@@ -12,20 +12,20 @@ import httpx2
 
 from tests.fakes import FakeClock, ListSink
 from tests.judged import Asked
-from toban.alerting.alert_store import Ledger
-from toban.alerting.rule_file import read
-from toban.alerting.service import Evaluating
+from toban.alerting.alert_store import AlertStore
+from toban.alerting.rule_file import parse_rule_file
+from toban.alerting.service import EvaluationService
 from toban.core.errors import DeliveryError, StateError
-from toban.core.metric_registry import Meters
-from toban.notify.channel import Channel, Handle, Proof, Tools
-from toban.notify.muting import Inhibiting, Windows
-from toban.notify.notification import Kind, Notification
-from toban.notify.pipeline import House
+from toban.core.metric_registry import MetricRegistry
+from toban.notify.channel import Channel, ChannelTools, ConnectionCheck, Handle
+from toban.notify.muting import Inhibitor, MaintenanceWindows
+from toban.notify.notification import Notification, NotificationKind
+from toban.notify.pipeline import Policy
 from toban.notify.routing import Routing
-from toban.notify.service import Dispatching
+from toban.notify.service import NotificationService
 from toban.notify.settings import NotifySettings
 from toban.promql.test_runner import MemorySource
-from toban.state.backends import Sqlite
+from toban.state.backends import SqliteBackend
 from toban.state.database import State
 
 
@@ -59,7 +59,7 @@ class Pretend(Channel):
 
     kind: Literal["pretend"] = "pretend"
 
-    async def send(self, notification: Notification, handle: Handle, tools: Tools) -> Handle:
+    async def send(self, notification: Notification, handle: Handle, tools: ChannelTools) -> Handle:
         receiver = RECEIVERS[self.name]
         mood = receiver.mood()
         if mood == "refused":
@@ -77,8 +77,8 @@ class Pretend(Channel):
             raise Killed
         return {"messages": int(handle.get("messages", 0)) + 1}
 
-    async def prove(self, tools: Tools) -> Proof:
-        return Proof(ok=True, says="it is in memory")
+    async def check_connection(self, tools: ChannelTools) -> ConnectionCheck:
+        return ConnectionCheck(ok=True, message="it is in memory")
 
 
 RECEIVERS: dict[str, Receiver] = {}
@@ -98,20 +98,22 @@ class Life:
         **settings: Any,
     ) -> None:
         self.clock = clock
-        self.state = State(Sqlite(folder / "toban.db"), clock, Meters())
+        self.state = State(SqliteBackend(folder / "toban.db"), clock, MetricRegistry())
         made = {name: Pretend(name=name) for name in channels}
-        self._tools = Tools(httpx2.AsyncClient(), clock)
-        self.dispatching = Dispatching(_house(made, settings), made, self.state, self._tools, clock, Meters())
-        self.ledger = Ledger(self.state, folder, self.dispatching.ring, self.dispatching.urgent)
-        self.evaluating = Evaluating(
-            read(rules, "rules.yaml"),
+        self._tools = ChannelTools(httpx2.AsyncClient(), clock)
+        self.dispatching = NotificationService(
+            _house(made, settings), made, self.state, self._tools, clock, MetricRegistry()
+        )
+        self.ledger = AlertStore(self.state, folder, self.dispatching.wake, self.dispatching.decide_without_state)
+        self.evaluating = EvaluationService(
+            parse_rule_file(rules, "rules.yaml"),
             timedelta(seconds=15),
             self.ledger,
             Asked(source),
             ListSink(),
             self.state,
             clock,
-            Meters(),
+            MetricRegistry(),
         )
         self._again = clock.now()
         self._judge_at = clock.now()
@@ -129,19 +131,19 @@ class Life:
             self._opened = True
         while self.clock.now() < end:
             if self.clock.now() >= self._judge_at:
-                for bench in self.evaluating.benches:
-                    await self.evaluating.judge(bench)
-                await self.evaluating.judge_itself()
+                for bench in self.evaluating.groups:
+                    await self.evaluating.evaluate(bench)
+                await self.evaluating.evaluate_self()
                 self._judge_at = self.clock.now() + timedelta(seconds=every)
             again = await self.dispatching.decide()
-            rests = [await self._sent(lane) for lane in self.dispatching.lanes.values()]
+            rests = [await self._sent(lane) for lane in self.dispatching.workers.values()]
             now = self.clock.now()
             following = min([self._judge_at, again, *(now + timedelta(seconds=rest) for rest in rests)])
             self.clock.advance(max(0.001, (following - now).total_seconds()))
 
     async def _sent(self, lane: Any) -> float:
         try:
-            return await lane.work_off()
+            return await lane.drain()
         except StateError:
             await lane.send_unclaimed()
             await lane.send_direct()
@@ -151,10 +153,10 @@ class Life:
         await self.state.__aexit__(None, None, None)
 
 
-def _house(channels: Mapping[str, Pretend], settings: Mapping[str, Any]) -> House:
+def _house(channels: Mapping[str, Pretend], settings: Mapping[str, Any]) -> Policy:
     notify = NotifySettings.model_validate(settings)
     routing = Routing(notify, {name: name == "pagerduty" for name in channels})
-    return House(notify, routing, Inhibiting(notify.inhibit), Windows(notify))
+    return Policy(notify, routing, Inhibitor(notify.inhibit), MaintenanceWindows(notify))
 
 
 def moods(seed: random.Random, weights: Mapping[str, float]) -> Callable[[], str]:
@@ -164,4 +166,4 @@ def moods(seed: random.Random, weights: Mapping[str, float]) -> Callable[[], str
 
 def is_over(kinds: Sequence[str]) -> bool:
     """Tell whether a thread's messages begin and end as they must."""
-    return kinds[-1] == Kind.RESOLVED and Kind.RESOLVED not in kinds[:-1]
+    return kinds[-1] == NotificationKind.RESOLVED and NotificationKind.RESOLVED not in kinds[:-1]

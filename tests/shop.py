@@ -22,12 +22,12 @@ UNWELL = '{"errors": [{"message": "database is gone", "path": ["search"]}], "dat
 
 OFTEN = """
 collect:
-  - {kind: toban, every: 1s}
-  - {kind: host, every: 1s}
-  - {kind: postgres, every: 1s}
-  - {kind: redis, every: 1s}
-  - {kind: http, name: storefront, url: "${STOREFRONT_URL}", every: 1s}
-  - {kind: shop_api, name: vendure, url: "${SHOP_API_URL}", every: 1s}
+  - {kind: toban, interval: 1s}
+  - {kind: host, interval: 1s}
+  - {kind: postgres, interval: 1s}
+  - {kind: redis, interval: 1s}
+  - {kind: http, name: storefront, url: "${STOREFRONT_URL}", interval: 1s}
+  - {kind: shop_api, name: vendure, url: "${SHOP_API_URL}", interval: 1s}
 """
 """The targets that the environment names, looked at each second."""
 

@@ -2,7 +2,7 @@
 A real Vendure shop for tests: installed and populated once on a machine, cloned for each start.
 
 ```python
-with receiving() as receiver, store(Mode(telemetry="enriched"), receiver.url) as shop:
+with receiving() as receiver, store(ShopVariant(telemetry="enriched"), receiver.url) as shop:
     ledger = await scripted(shop, seed=1, orders=50)
 ```
 
@@ -17,35 +17,35 @@ import pytest
 
 from tests.needs import need
 from toban.demo import servers, shop_processes
-from toban.demo.customers import opened, performed
-from toban.demo.ground_truth import Ledger
+from toban.demo.customers import open_shop, run_visits
+from toban.demo.ground_truth import GroundTruth
 from toban.demo.servers import Postgres, Server
-from toban.demo.shop_processes import Mode, Store
-from toban.demo.traffic_model import BUSY, Habits, script
+from toban.demo.shop_processes import ShopProcesses, ShopVariant
+from toban.demo.traffic_model import BUSY, CustomerHabits, plan_visits
 
-__all__ = ["SLOW", "Mode", "Store", "scripted", "store"]
+__all__ = ["SLOW", "ShopProcesses", "ShopVariant", "scripted", "store"]
 
 SLOW = pytest.mark.timeout(600)
 """For `pytestmark`: time for the first install."""
 
 
 def store(
-    mode: Mode | None = None,
+    mode: ShopVariant | None = None,
     telemetry: str = "http://127.0.0.1:9",
     *,
     postgresql: Postgres | None = None,
     redis: Server | None = None,
     **environment: str,
-) -> AbstractContextManager[Store]:
+) -> AbstractContextManager[ShopProcesses]:
     """Run a shop in this mode; its telemetry goes to an address, by default to nobody."""
     need("Node.js", shutil.which("node"))
     need("npm", shutil.which("npm"))
     need("PostgreSQL 18", servers.postgres_in_wheel())
     need("valkey-server", servers.valkey_in_wheel())
-    return shop_processes.store(mode or Mode(), telemetry, postgresql=postgresql, redis=redis, **environment)
+    return shop_processes.run_shop(mode or ShopVariant(), telemetry, postgresql=postgresql, redis=redis, **environment)
 
 
-async def scripted(shop: Store, seed: int, orders: int = 50, habits: Habits = BUSY) -> Ledger:
+async def scripted(shop: ShopProcesses, seed: int, orders: int = 50, habits: CustomerHabits = BUSY) -> GroundTruth:
     """Let so many orders be placed, with all that happens on the way, and return the customers' books."""
-    async with opened(shop.shop_api, knows_status=shop.mode.customer_status) as door:
-        return await performed(door, script(seed, orders, habits))
+    async with open_shop(shop.shop_api, knows_status=shop.mode.customer_status) as door:
+        return await run_visits(door, plan_visits(seed, orders, habits))

@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from toban.core.alerts import Acknowledgement, Alert, Change, Status
-from toban.core.config_types import duration, written
+from toban.core.alerts import Acknowledgement, Alert, AlertChange, AlertStatus
+from toban.core.config_types import format_duration, parse_duration
 from toban.core.labels import Labels
-from toban.notify.flap_detection import Heard, hear
-from toban.notify.matcher_syntax import matchers
-from toban.notify.muting import Inhibiting, Silence, Windows
+from toban.notify.flap_detection import TrackedAlert, track_change
+from toban.notify.matcher_syntax import parse_matchers
+from toban.notify.muting import Inhibitor, MaintenanceWindows, Silence
 from toban.notify.notification import Notification
-from toban.notify.notification_group import Thread
-from toban.notify.pipeline import Decision, House, Picture, decide
+from toban.notify.notification_group import NotificationGroup
+from toban.notify.pipeline import Decision, PipelineState, Policy, decide
 from toban.notify.routing import Routing
 from toban.notify.settings import NotifySettings
 
@@ -31,12 +31,12 @@ Event = Callable[["Line"], None]
 
 
 def length(text: str) -> timedelta:
-    return timedelta() if text == "0s" else duration(text)
+    return timedelta() if text == "0s" else parse_duration(text)
 
 
-def house(settings: Mapping[str, object], channels: Mapping[str, bool] = CHANNELS) -> House:
+def house(settings: Mapping[str, object], channels: Mapping[str, bool] = CHANNELS) -> Policy:
     read = NotifySettings.model_validate(settings)
-    return House(read, Routing(read, channels), Inhibiting(read.inhibit), Windows(read))
+    return Policy(read, Routing(read, channels), Inhibitor(read.inhibit), MaintenanceWindows(read))
 
 
 class At:
@@ -47,17 +47,17 @@ class At:
         self._when = when
 
     def fires(self, name: str, **labels: str) -> "At":
-        return self._then(lambda line: line._change(name, labels, Status.FIRING, self._when))
+        return self._then(lambda line: line._change(name, labels, AlertStatus.FIRING, self._when))
 
     def ends(self, name: str, **labels: str) -> "At":
-        return self._then(lambda line: line._change(name, labels, Status.RESOLVED, self._when))
+        return self._then(lambda line: line._change(name, labels, AlertStatus.RESOLVED, self._when))
 
     def acknowledged(self, name: str, by: str = "ann", **labels: str) -> "At":
         return self._then(lambda line: line._acknowledge(name, labels, by, self._when))
 
     def silence(self, condition: str, lasts: str) -> "At":
         ends = self._when + length(lasts)
-        silence = Silence("s1", tuple(matchers([condition])), self._when, ends, "ann", "tea", self._when)
+        silence = Silence("s1", tuple(parse_matchers([condition])), self._when, ends, "ann", "tea", self._when)
         return self._then(lambda line: line.silences.append(silence))
 
     def nothing(self) -> "At":
@@ -86,7 +86,7 @@ class Line:
     ) -> None:
         self.house = house(settings, channels)
         self.began = began
-        self.picture = Picture()
+        self.picture = PipelineState()
         self.silences: list[Silence] = []
         self.messages: list[Notification] = []
         self.decision: Decision | None = None
@@ -131,28 +131,28 @@ class Line:
             self.picture = reread(self.picture)
         return self.decision.again
 
-    def _change(self, name: str, labels: Mapping[str, str], status: Status, when: datetime) -> None:
+    def _change(self, name: str, labels: Mapping[str, str], status: AlertStatus, when: datetime) -> None:
         alert = alert_of(name, labels, when)
-        before = self.picture.heard.get(alert.fingerprint)
-        if status is Status.RESOLVED:
+        before = self.picture.alerts.get(alert.fingerprint)
+        if status is AlertStatus.RESOLVED:
             alert = (before.alert if before else alert).resolved(when)
-        self.hear(Change(alert, when))
+        self.hear(AlertChange(alert, when))
 
     def _acknowledge(self, name: str, labels: Mapping[str, str], by: str, when: datetime) -> None:
-        before = self.picture.heard[alert_of(name, labels, when).fingerprint].alert
-        self.hear(Change(replace(before, acknowledged=Acknowledgement(by, when)), when))
+        before = self.picture.alerts[alert_of(name, labels, when).fingerprint].alert
+        self.hear(AlertChange(replace(before, acknowledged=Acknowledgement(by, when)), when))
 
-    def hear(self, change: Change) -> None:
+    def hear(self, change: AlertChange) -> None:
         name = change.alert.fingerprint
-        heard = hear(self.picture.heard.get(name), change, self.house.settings.flapping)
-        self.picture = replace(self.picture, heard={**self.picture.heard, name: heard})
+        heard = track_change(self.picture.alerts.get(name), change, self.house.settings.flapping)
+        self.picture = replace(self.picture, alerts={**self.picture.alerts, name: heard})
 
     def _shown(self, messages: list[Notification]) -> str:
         first = messages[0]
         names = sorted({alert.name + alert.labels.get("instance", "") for alert in first.alerts})
         channels = [message.receiver for message in messages]
         to = "" if channels == ["slack"] else f" to {','.join(channels)}"
-        return f"{written(first.at - self.began)} {first.kind.value} {','.join(names)}{to}"
+        return f"{format_duration(first.at - self.began)} {first.kind.value} {','.join(names)}{to}"
 
 
 def alert_of(name: str, labels: Mapping[str, str], when: datetime) -> Alert:
@@ -160,12 +160,12 @@ def alert_of(name: str, labels: Mapping[str, str], when: datetime) -> Alert:
     window = length(labels.get("window", "0s"))
     own = {label: value for label, value in labels.items() if label != "window"}
     given = Labels({"alertname": name, "severity": "warning", "channels": "slack", **own})
-    return Alert(given, {"summary": f"{name} is wrong"}, Status.FIRING, when, fired=when, value=1.0, window=window)
+    return Alert(given, {"summary": f"{name} is wrong"}, AlertStatus.FIRING, when, fired=when, value=1.0, window=window)
 
 
-def reread(picture: Picture) -> Picture:
+def reread(picture: PipelineState) -> PipelineState:
     """Return a picture as it is read after it was written."""
-    return Picture(
-        {name: Heard.read(heard.body()) for name, heard in picture.heard.items()},
-        {name: Thread.read(thread.body()) for name, thread in picture.threads.items()},
+    return PipelineState(
+        {name: TrackedAlert.from_dict(heard.as_dict()) for name, heard in picture.alerts.items()},
+        {name: NotificationGroup.from_dict(thread.as_dict()) for name, thread in picture.groups.items()},
     )

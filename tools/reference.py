@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from toban.cli.metric_catalog import families
+from toban.cli.metric_catalog import declared_families
 from toban.collect.collector import COLLECTORS
-from toban.instruments.metric_sources import NUMBERS, Source
+from toban.instruments.metric_sources import NUMBERS, MetricSource
 from toban.settings import Settings
-from toban.web.i18n import words
+from toban.web.i18n import catalogue
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 
@@ -24,7 +24,7 @@ def metrics() -> str:
         "| metric | type | what it tells |",
         "|---|---|---|",
     ]
-    for _, family in families():
+    for _, family in declared_families():
         there = f" There {family.present}." if family.present else ""
         lines.append(f"| `{family.name}` | {family.type.value} | {family.help}{there} |")
     return "\n".join(lines) + "\n"
@@ -32,21 +32,21 @@ def metrics() -> str:
 
 def sources() -> str:
     """Return the page of what each way of reading the shop can tell."""
-    say = words("en")
+    say = catalogue("en")
     lines = [
         "# What tells what",
         "",
         "toban reads a shop in several ways, each useful alone. What each can tell, and how well:",
         "",
-        "| what | metrics | " + " | ".join(source.value for source in Source) + " |",
-        "|---|---|" + "---|" * len(Source),
+        "| what | metrics | " + " | ".join(source.value for source in MetricSource) + " |",
+        "|---|---|" + "---|" * len(MetricSource),
     ]
     for number in NUMBERS:
-        cells = [number.sources.get(source, "") for source in Source]
+        cells = [number.sources.get(source, "") for source in MetricSource]
         metrics = ", ".join(f"`{metric}`" for metric in number.metrics)
         lines.append(f"| {say[f'known-{number.key}']} | {metrics} | {' | '.join(cells)} |")
     lines += ["", "What makes each speak:", ""]
-    lines += [f"- **{source.value}**: {say[f'source-{source.name.lower()}']}" for source in Source]
+    lines += [f"- **{source.value}**: {say[f'source-{source.name.lower()}']}" for source in MetricSource]
     return "\n".join(lines) + "\n"
 
 

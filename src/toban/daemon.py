@@ -15,36 +15,36 @@ import structlog
 from sqlalchemy import Connection
 
 import toban
-from toban.alerting.alert_store import Ledger
-from toban.alerting.external_alerts import Outside
-from toban.collect.payment_declines import Declining
-from toban.collect.tools import Tools
+from toban.alerting.alert_store import AlertStore
+from toban.alerting.external_alerts import ExternalAlerts
+from toban.collect.payment_declines import PaymentDeclineCounter
+from toban.collect.tools import CollectorTools
 from toban.core.clock import SystemClock
 from toban.core.errors import SettingsError, StateError
-from toban.core.lifecycle import Resources, StoppedError, asked_to_stop, together, unless
-from toban.core.malloc_trim import giving_back, spare
-from toban.core.metric_registry import Meters
-from toban.core.paths import OTHERS, SOCKET, made_private
+from toban.core.lifecycle import ResourceStack, StoppedError, abort_on, run_services, stop_event
+from toban.core.malloc_trim import limit_arenas, trim_periodically
+from toban.core.metric_registry import MetricRegistry
+from toban.core.paths import OTHERS, SOCKET, make_private
 from toban.core.ports import Clock, Service
-from toban.generation import Ground, client, hosts, house, tools_of_channels
+from toban.generation import LongLived, allowed_hosts, channel_tools, notify_policy, open_http_client
 from toban.ingest import business_events
-from toban.instruments.cardinality import Budgets
-from toban.logs.recent_lines import Recent
-from toban.notify.service import Dispatching
-from toban.promql.engine import Engine
-from toban.promql.executor import Querying
-from toban.reload import Reloading
-from toban.remote.query_client import Asking
-from toban.remote.remote_write import Writing
+from toban.instruments.cardinality import CardinalityLimits
+from toban.logs.recent_lines import RecentLines
+from toban.notify.service import NotificationService
+from toban.promql.engine import PromqlEngine
+from toban.promql.executor import QueryExecutor
+from toban.reload import ReloadService
+from toban.remote.query_client import RemoteQueryClient
+from toban.remote.remote_write import RemoteWriteService
 from toban.settings import Settings
-from toban.shop.connections import Shop
+from toban.shop.connections import ShopConnections
 from toban.state import audit_log
-from toban.state.backends import Database, Postgres, Sqlite
+from toban.state.backends import PostgresBackend, SqliteBackend, StateBackend
 from toban.state.database import State
 from toban.tsdb.store import Store
 from toban.web import http_server
 from toban.web.listener import raise_descriptors
-from toban.web.status_api import About, Overview
+from toban.web.status_api import Overview, ProcessInfo
 
 log = structlog.get_logger("toban.daemon")
 
@@ -56,7 +56,7 @@ FIRST_LOOK: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Assembly:
+class Daemon:
     """Everything that runs, and what is asked of it at the start."""
 
     services: Sequence[Service]
@@ -66,18 +66,18 @@ class Assembly:
 
 
 @asynccontextmanager
-async def assembled(
+async def open_daemon(
     settings: Settings, clock: Clock, read: Callable[[], Settings] | None = None
-) -> AsyncIterator[Assembly]:
+) -> AsyncIterator[Daemon]:
     """
     Open everything and build the services; close it in the opposite order.
 
     ``read`` reads the settings again when somebody asks for that; without it they stay as they are.
     Raises ``SettingsError`` when the data folder or the address to listen on can't be used.
     """
-    meters = Meters()
-    async with Resources() as stack:
-        stack.enter_context(occupied(settings.data))
+    meters = MetricRegistry()
+    async with ResourceStack() as stack:
+        stack.enter_context(lock_data_folder(settings.data))
         network = stack.enter_context(http_server.network(settings.web.listen))
         local = stack.enter_context(http_server.local(settings.data / SOCKET))
         alone = None
@@ -87,22 +87,22 @@ async def assembled(
         metrics, remote = settings.metrics, settings.metrics.remote
         backlog = remote.backlog if remote and remote.write_url else None
         store = stack.enter_context(Store(settings.data / "tsdb", metrics, clock, meters, backlog=backlog))
-        engine = await stack.enter_async_context(Querying(Engine(store, lookback=metrics.lookback)))
+        engine = await stack.enter_async_context(QueryExecutor(PromqlEngine(store, lookback=metrics.lookback_delta)))
         # Rules are judged in a thread of their own: a question that takes long delays no alert.
-        judge = await stack.enter_async_context(Querying(Engine(store, lookback=metrics.lookback)))
+        judge = await stack.enter_async_context(QueryExecutor(PromqlEngine(store, lookback=metrics.lookback_delta)))
         # And so is how the shop is: it can be told whatever else is asked.
-        examiner = await stack.enter_async_context(Querying(Engine(store, lookback=metrics.lookback)))
-        http = await stack.enter_async_context(client())
-        tools = Tools(http, clock, meters, Shop(None, None), state=state)
+        examiner = await stack.enter_async_context(QueryExecutor(PromqlEngine(store, lookback=metrics.lookback_delta)))
+        http = await stack.enter_async_context(open_http_client())
+        tools = CollectorTools(http, clock, meters, ShopConnections(None, None), state=state)
 
-        recent = Recent(tools.pushed, Budgets(meters))
-        declines = Declining(state, clock, meters, business_events.BOOK)
-        lent = tools_of_channels(settings, tools)
-        dispatching = Dispatching(house(settings), settings.channels, state, lent, clock, meters)
-        asking = Asking(remote, http) if remote and remote.query_url else None
-        ledger = Ledger(state, settings.data, dispatching.ring, dispatching.urgent)
-        ground = Ground(
-            About(clock.now(), str(settings.data), http_server.address_of(network)),
+        recent = RecentLines(tools.pushed, CardinalityLimits(meters))
+        declines = PaymentDeclineCounter(state, clock, meters, business_events.BOOK)
+        lent = channel_tools(settings, tools)
+        dispatching = NotificationService(notify_policy(settings), settings.channels, state, lent, clock, meters)
+        asking = RemoteQueryClient(remote, http) if remote and remote.query_url else None
+        ledger = AlertStore(state, settings.data, dispatching.wake, dispatching.decide_without_state)
+        ground = LongLived(
+            ProcessInfo(clock.now(), str(settings.data), http_server.address_of(network)),
             tools=tools,
             state=state,
             store=store,
@@ -113,33 +113,33 @@ async def assembled(
             declines=declines,
             dispatching=dispatching,
             ledger=ledger,
-            outside=Outside(ledger, clock, meters),
+            outside=ExternalAlerts(ledger, clock, meters),
             asking=asking,
             has_metrics_alone=alone is not None,
         )
-        reloading = Reloading(read or (lambda: settings), ground.build, ground.take_over, clock, meters)
+        reloading = ReloadService(read or (lambda: settings), ground.build, ground.take_over, clock, meters)
         ground.reload = reloading.reload
         ground.services += [state, state.quarantine, store, dispatching, ground.outside, reloading]
-        if remote and store.passing:
-            ground.services.append(Writing(remote, store.passing, http, clock, meters))
+        if remote and store.remote_cursor:
+            ground.services.append(RemoteWriteService(remote, store.remote_cursor, http, clock, meters))
         first = await ground.build(settings, None)
         stack.push_async_callback(reloading.close)
         reloading.begin(first)
         await first.evaluating.open()
-        ground.serving = http_server.Serving(
+        ground.serving = http_server.HttpService(
             first.app,
             settings.web,
             network,
             local,
             clock,
             meters,
-            hosts(settings),
+            allowed_hosts(settings),
             (first.metrics_app, alone) if first.metrics_app and alone else None,
         )
         ground.services.append(ground.serving)
         first.known.append(ground.serving)
-        await stack.enter_async_context(noted(state, clock))
-        yield Assembly(ground.services, first.collecting.first_look, first.overview, reloading.request)
+        await stack.enter_async_context(record_start_and_stop(state, clock))
+        yield Daemon(ground.services, first.collecting.first_collection, first.overview, reloading.request)
 
 
 async def serve(
@@ -150,24 +150,24 @@ async def serve(
 
     ``greet`` is called once every target was looked at, or after five seconds.
     """
-    spare()
+    limit_arenas()
     sys.setswitchinterval(SWITCHING)
     raise_descriptors()
     os.umask(OTHERS)  # what toban writes is for its own user
-    stop = asked_to_stop()
+    stop = stop_event()
     async with AsyncExitStack() as stack:
         try:
-            async with unless(stop):
-                assembly = await stack.enter_async_context(assembled(settings, SystemClock(), read))
+            async with abort_on(stop):
+                assembly = await stack.enter_async_context(open_daemon(settings, SystemClock(), read))
         except StoppedError:
             return
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, assembly.reload)
         jobs = [(service.name, service.run()) for service in assembly.services]
-        jobs += [("greeting", _greeted(assembly, greet)), ("memory", giving_back(SystemClock()))]
-        await together(jobs, stop)
+        jobs += [("greeting", _greeted(assembly, greet)), ("memory", trim_periodically(SystemClock()))]
+        await run_services(jobs, stop)
 
 
-async def _greeted(assembly: Assembly, greet: Callable[[Overview], None]) -> None:
+async def _greeted(assembly: Daemon, greet: Callable[[Overview], None]) -> None:
     try:
         async with asyncio.timeout(FIRST_LOOK):
             await assembly.first_look()
@@ -176,14 +176,14 @@ async def _greeted(assembly: Assembly, greet: Callable[[Overview], None]) -> Non
     greet(await assembly.overview())
 
 
-def _database(settings: Settings) -> Database:
+def _database(settings: Settings) -> StateBackend:
     if settings.state:
-        return Postgres(settings.state.get_secret_value())
-    return Sqlite(settings.data / "toban.db")
+        return PostgresBackend(settings.state.get_secret_value())
+    return SqliteBackend(settings.data / "toban.db")
 
 
 @contextmanager
-def occupied(folder: Path) -> Iterator[None]:
+def lock_data_folder(folder: Path) -> Iterator[None]:
     """
     Make the data folder and hold it for this process alone, as long as it lives.
 
@@ -202,7 +202,7 @@ def occupied(folder: Path) -> Iterator[None]:
         raise SettingsError(
             f"data: {folder}: another toban works there (process {other}): stop it, or choose another folder: --data"
         ) from error
-    if exposed := made_private(folder):
+    if exposed := make_private(folder):
         log.warning(
             "others on this machine can read what toban keeps",
             where=exposed[:5],
@@ -221,7 +221,7 @@ def occupied(folder: Path) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def noted(state: State, clock: Clock) -> AsyncIterator[None]:
+async def record_start_and_stop(state: State, clock: Clock) -> AsyncIterator[None]:
     """Note in the journal that toban started and stopped, and say so when the last run ended otherwise."""
     await _note(state, clock, "started")
     try:
@@ -231,9 +231,9 @@ async def noted(state: State, clock: Clock) -> AsyncIterator[None]:
 
 
 async def _note(state: State, clock: Clock, what: str) -> None:
-    def work(connection: Connection) -> audit_log.Entry | None:
-        last = audit_log.newest(connection, 1, who="toban")
-        audit_log.note(connection, "toban", what, clock.now(), version=toban.__version__)
+    def work(connection: Connection) -> audit_log.AuditEntry | None:
+        last = audit_log.recent(connection, 1, who="toban")
+        audit_log.record(connection, "toban", what, clock.now(), version=toban.__version__)
         return last[0] if last else None
 
     try:

@@ -12,54 +12,54 @@ import httpx2
 from starlette.types import ASGIApp
 
 import toban
-from toban.alerting.alert_store import Ledger
-from toban.alerting.external_alerts import Outside
-from toban.alerting.remote_engine import Elsewhere
-from toban.alerting.service import Evaluating
+from toban.alerting.alert_store import AlertStore
+from toban.alerting.external_alerts import ExternalAlerts
+from toban.alerting.remote_engine import RemoteRuleEngine
+from toban.alerting.service import EvaluationService
 from toban.alerting.templating.template import External
 from toban.collect import default_collectors
-from toban.collect.payment_declines import Declining
-from toban.collect.service import Collecting
-from toban.collect.tools import Tools
-from toban.core.item_isolation import conditions
-from toban.core.lifecycle import Resources
-from toban.core.metric_registry import Meters
-from toban.core.paths import names_of_this_machine
+from toban.collect.payment_declines import PaymentDeclineCounter
+from toban.collect.service import CollectionService
+from toban.collect.tools import CollectorTools
+from toban.core.item_isolation import health_by_service
+from toban.core.lifecycle import ResourceStack
+from toban.core.metric_registry import MetricRegistry
+from toban.core.paths import host_names
 from toban.core.ports import Clock, LineSink, Service
 from toban.health.checks import checks
-from toban.health.service import Health
-from toban.ingest.business_events import Events
-from toban.ingest.otlp_receiver import Taking
-from toban.ingest.remote_write_receiver import Written
-from toban.logs.fly_log_stream import FlyLogs
-from toban.logs.recent_lines import Recent
-from toban.notify.channel import Tools as NotifyTools
+from toban.health.service import HealthService
+from toban.ingest.business_events import BusinessEventReceiver
+from toban.ingest.otlp_receiver import OtlpReceiver
+from toban.ingest.remote_write_receiver import RemoteWriteReceiver
+from toban.logs.fly_log_stream import FlyLogStream
+from toban.logs.recent_lines import RecentLines
+from toban.notify.channel import ChannelTools as NotifyTools
 from toban.notify.default_inhibitions import INHIBITIONS
-from toban.notify.drill import Drilling
-from toban.notify.heartbeat import Beating
-from toban.notify.muting import Inhibiting, Windows
-from toban.notify.pipeline import House
+from toban.notify.drill import DrillService
+from toban.notify.heartbeat import HeartbeatService
+from toban.notify.muting import Inhibitor, MaintenanceWindows
+from toban.notify.pipeline import Policy
 from toban.notify.routing import Routing
-from toban.notify.service import Dispatching
-from toban.promql.executor import Querying
-from toban.promql.tiered_engine import Beyond
-from toban.remote.query_client import Asking
-from toban.settings import Settings, rules
-from toban.shop.connections import lent
+from toban.notify.service import NotificationService
+from toban.promql.executor import QueryExecutor
+from toban.promql.tiered_engine import TieredEngine
+from toban.remote.query_client import RemoteQueryClient
+from toban.settings import Settings, load_rules
+from toban.shop.connections import open_connections
 from toban.state.database import State
 from toban.tsdb.store import CORRUPTIONS, Store
-from toban.web.alertmanager_api import Alertmanager
-from toban.web.alerts_api import Alerts
+from toban.web.alertmanager_api import AlertmanagerApi
+from toban.web.alerts_api import AlertsApi
 from toban.web.application import application, metrics_alone
-from toban.web.http_server import Serving
-from toban.web.ingest import Doors
-from toban.web.logs_api import Lines
-from toban.web.prometheus_rules import Rules
-from toban.web.prometheus_status import Runtime
-from toban.web.quarantine_api import Quarantined
-from toban.web.reload_api import Reload
-from toban.web.status_api import About, Overview, Own
-from toban.web.uptimerobot_webhook import Uptimerobot
+from toban.web.http_server import HttpService
+from toban.web.ingest import IngestApi
+from toban.web.logs_api import LogsApi
+from toban.web.prometheus_rules import PrometheusRulesApi
+from toban.web.prometheus_status import PrometheusStatusApi
+from toban.web.quarantine_api import QuarantineApi
+from toban.web.reload_api import ReloadApi
+from toban.web.status_api import Overview, ProcessInfo, StatusApi
+from toban.web.uptimerobot_webhook import UptimerobotWebhook
 
 AGENT: Final = f"toban/{toban.__version__}"
 """How toban's own requests are known in the shop's logs."""
@@ -73,10 +73,10 @@ class Generation:
     services: Sequence[Service]
     known: list[Service]
     """All that run while it does, for those who tell how they are."""
-    collecting: Collecting
-    evaluating: Evaluating
-    taking: Taking
-    tools: Tools
+    collecting: CollectionService
+    evaluating: EvaluationService
+    taking: OtlpReceiver
+    tools: CollectorTools
     shop: AsyncExitStack
     """Closes the connections to the shop; handed on while these stay the same."""
     app: ASGIApp
@@ -93,25 +93,25 @@ class Generation:
 
 
 @dataclass(slots=True)
-class Ground:
+class LongLived:
     """What stays open as long as toban runs: files, sockets, alerts, messages, and what was pushed lately."""
 
-    about: About
-    tools: Tools
+    about: ProcessInfo
+    tools: CollectorTools
     state: State
     store: Store
-    engine: Querying
-    judge: Querying
-    examiner: Querying
-    recent: Recent
-    declines: Declining
-    dispatching: Dispatching
-    ledger: Ledger
-    outside: Outside
-    asking: Asking | None
+    engine: QueryExecutor
+    judge: QueryExecutor
+    examiner: QueryExecutor
+    recent: RecentLines
+    declines: PaymentDeclineCounter
+    dispatching: NotificationService
+    ledger: AlertStore
+    outside: ExternalAlerts
+    asking: RemoteQueryClient | None
     has_metrics_alone: bool
     services: list[Service] = field(default_factory=list)
-    serving: Serving | None = None
+    serving: HttpService | None = None
     reload: Callable[[], Awaitable[str]] | None = None
 
     async def build(self, settings: Settings, before: Generation | None) -> Generation:
@@ -121,35 +121,35 @@ class Ground:
         Raises ``SettingsError``.
         """
         clock, meters, state, dispatching = self.tools.clock, self.tools.meters, self.state, self.dispatching
-        groups = rules(settings)
-        stack = Resources()
+        groups = load_rules(settings)
+        stack = ResourceStack()
         if before and before.settings.shop == settings.shop:
             tools = before.tools
         else:
-            tools = replace(self.tools, shop=await stack.enter_async_context(lent(settings.shop)))
+            tools = replace(self.tools, shop=await stack.enter_async_context(open_connections(settings.shop)))
         watched = before.collecting if before and before.tools is tools else None
-        collecting = Collecting(
-            default_collectors.collectors(settings.collect, settings.shop), self.store, tools, watched
+        collecting = CollectionService(
+            default_collectors.with_defaults(settings.collect, settings.shop), self.store, tools, watched
         )
-        health = Health(*checks(settings.shop), self.examiner, clock)
+        health = HealthService(*checks(settings.shop), self.examiner, clock)
         if before and before.settings.shop.services == settings.shop.services:
             taking = before.taking
         else:
-            taking = Taking(tools.pushed, settings.shop.services, self.recent, clock, meters, self.declines)
+            taking = OtlpReceiver(tools.pushed, settings.shop.services, self.recent, clock, meters, self.declines)
         known: list[Service] = [*self.services, collecting, taking]
-        known += streams(settings, self.recent, clock, meters)
-        evaluating = Evaluating(
+        known += log_streams(settings, self.recent, clock, meters)
+        evaluating = EvaluationService(
             groups,
-            settings.alerting.every,
+            settings.alerting.evaluation_interval,
             self.ledger,
             self.judge,
             self.store,
             state,
             clock,
             meters,
-            conditions=lambda: conditions(it for it in known if it.name != Evaluating.name),
-            outside=Elsewhere(self.asking, settings.metrics.lookback) if self.asking else None,
-            first_look=None if before else collecting.first_look,
+            conditions=lambda: health_by_service(it for it in known if it.name != EvaluationService.name),
+            outside=RemoteRuleEngine(self.asking, settings.metrics.lookback_delta) if self.asking else None,
+            first_look=None if before else collecting.first_collection,
             targets=[target.name for target in collecting.targets()],
             last_error=collecting.last_error,
             external=External(
@@ -161,16 +161,16 @@ class Ground:
         if settings.notify.heartbeat:
 
             def missing() -> str:
-                if not evaluating.judging:
+                if not evaluating.is_on_time:
                     return "rules are not judged in time"
-                if not dispatching.leaving:
+                if not dispatching.is_delivering:
                     return "messages do not leave"
                 return "" if state.health().ok else "state is away"
 
-            known.append(Beating(settings.notify.heartbeat, missing, tools.http, clock, meters))
+            known.append(HeartbeatService(settings.notify.heartbeat, missing, tools.http, clock, meters))
         drilling = _drilling(settings, dispatching, state, clock, meters)
         known.append(drilling)
-        own = Own(
+        own = StatusApi(
             self.about,
             self.ledger.alerts,
             dispatching.suppressed,
@@ -179,18 +179,20 @@ class Ground:
             known,
             state.quarantine,
         )
-        written = Written(self.store, settings.metrics, clock, meters)
-        doors = Doors(taking, Events(state, clock, meters, self.declines), written, settings.web.body_limit)
-        alerts = Alerts(evaluating, dispatching, drilling, state, clock)
-        speaking = Alertmanager(evaluating, self.outside, dispatching, alerts, state, clock)
-        pushed = [*doors.routes(), *Lines(self.recent).routes()]
-        pushed += [*Rules(evaluating).routes(), *alerts.routes(), *speaking.routes()]
-        pushed += [*Uptimerobot(self.outside, clock).routes(), *Quarantined(state, clock).routes()]
+        written = RemoteWriteReceiver(self.store, settings.metrics, clock, meters)
+        doors = IngestApi(
+            taking, BusinessEventReceiver(state, clock, meters, self.declines), written, settings.web.body_limit
+        )
+        alerts = AlertsApi(evaluating, dispatching, drilling, state, clock)
+        speaking = AlertmanagerApi(evaluating, self.outside, dispatching, alerts, state, clock)
+        pushed = [*doors.routes(), *LogsApi(self.recent).routes()]
+        pushed += [*PrometheusRulesApi(evaluating).routes(), *alerts.routes(), *speaking.routes()]
+        pushed += [*UptimerobotWebhook(self.outside, clock).routes(), *QuarantineApi(state, clock).routes()]
         if self.reload:
-            pushed += Reload(self.reload).routes()
-        answering = Beyond(self.engine, self.asking, self.store.oldest) if self.asking else self.engine
+            pushed += ReloadApi(self.reload).routes()
+        answering = TieredEngine(self.engine, self.asking, self.store.oldest) if self.asking else self.engine
         flags = settings.flags(self.engine.engine.limits)
-        runtime = Runtime(self.about.started, flags, self.store, clock, lambda: meters.value(CORRUPTIONS))
+        runtime = PrometheusStatusApi(self.about.started, flags, self.store, clock, lambda: meters.value(CORRUPTIONS))
         address = settings.notify.address or ""
         app = application(
             own, health, self.engine, answering, self.store, collecting, known, clock, runtime, pushed, address
@@ -206,57 +208,65 @@ class Ground:
         if after.tools is before.tools:
             after.shop, before.shop = before.shop, after.shop
         settings = after.settings
-        await self.dispatching.configure(house(settings), settings.channels, tools_of_channels(settings, after.tools))
+        await self.dispatching.configure(
+            notify_policy(settings), settings.channels, channel_tools(settings, after.tools)
+        )
         await after.evaluating.open(before.evaluating)
-        await after.collecting.follow(before.collecting)
+        await after.collecting.take_over(before.collecting)
         if self.serving:
-            self.serving.configure(after.app, settings.web, hosts(settings), after.metrics_app)
+            self.serving.configure(after.app, settings.web, allowed_hosts(settings), after.metrics_app)
 
 
-def hosts(settings: Settings) -> list[str]:
+def allowed_hosts(settings: Settings) -> list[str]:
     """Return the names under which toban is reached, beside those that the configuration lists."""
     address = urlsplit(settings.notify.address or "").hostname
-    return [*names_of_this_machine(os.environ), *([address] if address else [])]
+    return [*host_names(os.environ), *([address] if address else [])]
 
 
-def streams(settings: Settings, lines: LineSink, clock: Clock, meters: Meters) -> list[FlyLogs]:
+def log_streams(settings: Settings, lines: LineSink, clock: Clock, meters: MetricRegistry) -> list[FlyLogStream]:
     """Return what brings log lines that nobody pushes."""
     shop, here = settings.shop, os.environ.get("FLY_APP_NAME", "")
     if not (shop.fly_token and shop.fly_org) or not (bool(here) if settings.logs.fly is None else settings.logs.fly):
         return []
     token = shop.fly_token.get_secret_value()
-    return [FlyLogs(settings.logs.fly_server, shop.fly_org, token, shop.fly_apps, here, lines, clock, meters)]
+    return [FlyLogStream(settings.logs.fly_server, shop.fly_org, token, shop.fly_apps, here, lines, clock, meters)]
 
 
-def _drilling(settings: Settings, dispatching: Dispatching, state: State, clock: Clock, meters: Meters) -> Drilling:
+def _drilling(
+    settings: Settings, dispatching: NotificationService, state: State, clock: Clock, meters: MetricRegistry
+) -> DrillService:
     notify = settings.notify
     quiet = [name for name, channel in settings.channels.items() if not channel.pages]
     channels = notify.drill.channels or tuple(quiet)
-    return Drilling(notify.drill, channels, ZoneInfo(notify.timezone), dispatching.told, state, clock, meters)
-
-
-def house(settings: Settings) -> House:
-    """Return what decides who is told."""
-    notify = settings.notify
-    return House(
-        notify,
-        Routing(notify, {name: channel.pages for name, channel in settings.channels.items()}),
-        Inhibiting([*INHIBITIONS, *notify.inhibit]),
-        Windows(notify),
+    return DrillService(
+        notify.drill, channels, ZoneInfo(notify.timezone), dispatching.was_delivered, state, clock, meters
     )
 
 
-def tools_of_channels(settings: Settings, tools: Tools) -> NotifyTools:
+def notify_policy(settings: Settings) -> Policy:
+    """Return what decides who is told."""
+    notify = settings.notify
+    return Policy(
+        notify,
+        Routing(notify, {name: channel.pages for name, channel in settings.channels.items()}),
+        Inhibitor([*INHIBITIONS, *notify.inhibit]),
+        MaintenanceWindows(notify),
+    )
+
+
+def channel_tools(settings: Settings, tools: CollectorTools) -> NotifyTools:
     """Return what channels are lent."""
     return NotifyTools(tools.http, tools.clock, settings.notify.address or "", settings.shop.title)
 
 
-def client() -> httpx2.AsyncClient:
+def open_http_client() -> httpx2.AsyncClient:
     """Return the one HTTP client."""
     return httpx2.AsyncClient(headers={"user-agent": AGENT}, timeout=10)
 
 
-async def lent_tools(stack: AsyncExitStack, settings: Settings, clock: Clock, meters: Meters) -> Tools:
+async def open_collector_tools(
+    stack: AsyncExitStack, settings: Settings, clock: Clock, meters: MetricRegistry
+) -> CollectorTools:
     """Open what collectors are lent, without state."""
-    shop = await stack.enter_async_context(lent(settings.shop))
-    return Tools(await stack.enter_async_context(client()), clock, meters, shop)
+    shop = await stack.enter_async_context(open_connections(settings.shop))
+    return CollectorTools(await stack.enter_async_context(open_http_client()), clock, meters, shop)

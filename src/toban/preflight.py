@@ -5,94 +5,101 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from toban.collect import default_collectors
-from toban.collect.preflight import Tried, tried_out
+from toban.collect.preflight import ProbeResult, probe
 from toban.core.clock import SystemClock
 from toban.core.errors import CollectError, DeliveryError
-from toban.core.metric_registry import Meters
-from toban.core.redaction import address_shown
-from toban.generation import lent_tools, streams
-from toban.health.checks import Unknown, checks, untold
-from toban.instruments.cardinality import Budgets
-from toban.logs.recent_lines import Recent
-from toban.notify.channel import Proof
-from toban.notify.channel import Tools as NotifyTools
-from toban.notify.muting import Inhibiting, Windows
-from toban.notify.pipeline import House
+from toban.core.metric_registry import MetricRegistry
+from toban.core.redaction import redact_url
+from toban.generation import log_streams, open_collector_tools
+from toban.health.checks import UnavailableCheck, checks, unreported
+from toban.instruments.cardinality import CardinalityLimits
+from toban.logs.recent_lines import RecentLines
+from toban.notify.channel import ChannelTools as NotifyTools
+from toban.notify.channel import ConnectionCheck
+from toban.notify.muting import Inhibitor, MaintenanceWindows
+from toban.notify.pipeline import Policy
 from toban.notify.routing import Routing
 from toban.notify.system_notices import drill
-from toban.remote.query_client import Asking
-from toban.remote.remote_write import Nothing, Writing
+from toban.remote.query_client import RemoteQueryClient
+from toban.remote.remote_write import EmptySampleLog, RemoteWriteService
 from toban.settings import Settings
-from toban.shop.connections import lent
+from toban.shop.connections import open_connections
 from toban.shop.grants import lacking
 
 
-async def tried(settings: Settings) -> tuple[Sequence[Tried], Sequence[Unknown]]:
+async def probe_targets(settings: Settings) -> tuple[Sequence[ProbeResult], Sequence[UnavailableCheck]]:
     """Look once at every target, keeping nothing; return what was found, and what health can't know."""
-    clock, meters = SystemClock(), Meters()
+    clock, meters = SystemClock(), MetricRegistry()
     async with AsyncExitStack() as stack:
-        tools = await lent_tools(stack, settings, clock, meters)
-        watched = [one for one in default_collectors.collectors(settings.collect, settings.shop) if one.enabled]
-        found = await asyncio.gather(*(tried_out(collector, tools) for collector in watched))
+        tools = await open_collector_tools(stack, settings, clock, meters)
+        watched = [one for one in default_collectors.with_defaults(settings.collect, settings.shop) if one.enabled]
+        found = await asyncio.gather(*(probe(collector, tools) for collector in watched))
     known, unknown = checks(settings.shop)
-    return found, [*unknown, *untold(known)]
+    return found, [*unknown, *unreported(known)]
 
 
-async def proved(settings: Settings) -> list[tuple[str, Proof]]:
+async def check_channels(settings: Settings) -> list[tuple[str, ConnectionCheck]]:
     """Try each channel as far as that goes without sending anything."""
     async with AsyncExitStack() as stack:
-        tools = await lent_tools(stack, settings, SystemClock(), Meters())
+        tools = await open_collector_tools(stack, settings, SystemClock(), MetricRegistry())
         given = NotifyTools(tools.http, tools.clock)
-        proofs = await asyncio.gather(*(channel.prove(given) for channel in settings.channels.values()))
+        proofs = await asyncio.gather(*(channel.check_connection(given) for channel in settings.channels.values()))
     return list(zip(settings.channels, proofs, strict=True))
 
 
-async def sent(settings: Settings, name: str) -> Proof:
+async def send_test(settings: Settings, name: str) -> ConnectionCheck:
     """Send a test message through a channel; return what came of it."""
     channel, clock, notify = settings.channels[name], SystemClock(), settings.notify
-    house = House(notify, Routing(notify, {name: channel.pages}), Inhibiting([]), Windows(notify))
+    house = Policy(notify, Routing(notify, {name: channel.pages}), Inhibitor([]), MaintenanceWindows(notify))
     now = clock.now()
     async with AsyncExitStack() as stack:
-        tools = await lent_tools(stack, settings, clock, Meters())
+        tools = await open_collector_tools(stack, settings, clock, MetricRegistry())
         given = NotifyTools(tools.http, clock, notify.address or "")
         try:
             async with asyncio.timeout(channel.timeout.total_seconds()):
                 handle = await channel.send(drill(house, name, f"test-{now.isoformat()}", now), {}, given)
         except TimeoutError:
-            return Proof(ok=False, says=f"no answer within {channel.timeout.total_seconds():g} s")
+            return ConnectionCheck(ok=False, message=f"no answer within {channel.timeout.total_seconds():g} s")
         except DeliveryError as error:
-            return Proof(ok=False, says=str(error))
+            return ConnectionCheck(ok=False, message=str(error))
     if handle.get("refused"):
-        return Proof(ok=False, says=f"refused for {', '.join(f'{it}: {why}' for it, why in handle['refused'].items())}")
-    return Proof(ok=True, says="the test message was accepted: look whether it is there")
+        return ConnectionCheck(
+            ok=False, message=f"refused for {', '.join(f'{it}: {why}' for it, why in handle['refused'].items())}"
+        )
+    return ConnectionCheck(ok=True, message="the test message was accepted: look whether it is there")
 
 
-async def remote_tried(settings: Settings) -> list[tuple[str, str]]:
+async def check_remote(settings: Settings) -> list[tuple[str, str]]:
     """Try the outside engine, storing nothing there; return what is wrong with each address, or nothing."""
     remote, clock, found = settings.metrics.remote, SystemClock(), list[tuple[str, str]]()
     if not remote:
         return found
     async with AsyncExitStack() as stack:
-        http = (await lent_tools(stack, settings, clock, Meters())).http
+        http = (await open_collector_tools(stack, settings, clock, MetricRegistry())).http
         if remote.write_url:
             found.append(
-                (address_shown(remote.write_url), await Writing(remote, Nothing(), http, clock, Meters()).prove())
+                (
+                    redact_url(remote.write_url),
+                    await RemoteWriteService(
+                        remote, EmptySampleLog(), http, clock, MetricRegistry()
+                    ).check_connection(),
+                )
             )
         if remote.query_url:
-            found.append((address_shown(remote.query_url), await Asking(remote, http).prove()))
+            found.append((redact_url(remote.query_url), await RemoteQueryClient(remote, http).check_connection()))
     return found
 
 
-async def streams_tried(settings: Settings) -> list[tuple[str, str]]:
+async def check_streams(settings: Settings) -> list[tuple[str, str]]:
     """Try each stream of log lines, taking none; return what is wrong with each, or nothing."""
-    clock, meters = SystemClock(), Meters()
-    found = streams(settings, Recent(meters, Budgets(meters)), clock, meters)
-    return [(address_shown(one.server), await one.prove()) for one in found]
+    clock, meters = SystemClock(), MetricRegistry()
+    found = log_streams(settings, RecentLines(meters, CardinalityLimits(meters)), clock, meters)
+    return [(redact_url(one.server), await one.check_connection()) for one in found]
 
 
-async def lacks(settings: Settings) -> list[str]:
+async def missing_rights(settings: Settings) -> list[str]:
     """Return the grants that toban's role lacks in the shop's database; none where nobody can ask."""
-    async with lent(settings.shop) as shop:
+    async with open_connections(settings.shop) as shop:
         try:
             return await lacking(shop.database, settings.shop.customer_type) if shop.database else []
         except CollectError:

@@ -7,9 +7,9 @@ from typing import Any, Final, Protocol
 import structlog
 
 from toban.core.errors import SettingsError
-from toban.core.lifecycle import SERVICES
-from toban.core.metric_registry import Meters
-from toban.core.ports import Clock, Condition, Service
+from toban.core.lifecycle import SERVICE_STOP_SECONDS
+from toban.core.metric_registry import MetricRegistry
+from toban.core.ports import Clock, HealthStatus, Service
 from toban.core.samples import gauge
 from toban.settings import Settings
 
@@ -43,7 +43,7 @@ class Generation(Protocol):
         ...
 
 
-class Reloading:
+class ReloadService:
     """
     Runs one generation of services after the other.
 
@@ -59,7 +59,7 @@ class Reloading:
         build: Callable[[Settings, Any], Awaitable[Generation]],
         take_over: Callable[[Any, Any], Awaitable[None]],
         clock: Clock,
-        meters: Meters,
+        meters: MetricRegistry,
     ) -> None:
         """
         ``read`` reads and checks the settings; ``build`` makes a generation of them, beside the one before if there is
@@ -110,11 +110,11 @@ class Reloading:
                     if not answer.done():
                         answer.set_result(self._trouble)
 
-    def health(self) -> Condition:
+    def health(self) -> HealthStatus:
         """Say whether the configuration that is in force is the one in the file."""
         if self._trouble:
-            return Condition(False, f"the configuration was not reloaded: {self._trouble}")
-        return Condition(True, "the configuration is in force")
+            return HealthStatus(False, f"the configuration was not reloaded: {self._trouble}")
+        return HealthStatus(True, "the configuration is in force")
 
     def _start(self, group: asyncio.TaskGroup) -> None:
         services = self.generation.services if self.generation else ()
@@ -140,7 +140,7 @@ class Reloading:
         for task in self._tasks:
             task.cancel()
         if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=SERVICES)
+            _, late = await asyncio.wait(self._tasks, timeout=SERVICE_STOP_SECONDS)
             for task in late:
                 log.warning("a service does not end", service=task.get_name())
         await self._take_over(after, before)

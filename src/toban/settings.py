@@ -9,40 +9,61 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from types import MappingProxyType
+from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from toban.alerting import rule_loader
-from toban.alerting.rule_file import Group
+from toban.alerting.rule_file import RuleGroup
 from toban.alerting.settings import AlertingSettings
 from toban.collect.collector import COLLECTORS, Collector
-from toban.core.config_file import Document, Mistake, Place, expand, parse
-from toban.core.config_types import Duration, Secret, Section, of_scheme, worded, written
-from toban.core.connection_urls import for_libpq
+from toban.core.config_file import ConfigDocument, ConfigProblem, Place, expand_variables, parse
+from toban.core.config_types import Duration, Secret, Section, format_duration, readable_error, require_scheme
+from toban.core.connection_urls import libpq_url
 from toban.core.errors import SettingsError
 from toban.core.paths import CONFIGURATION, data_folder, read_text
-from toban.core.plugins import Kinds
+from toban.core.plugins import PluginRegistry
 from toban.logs.settings import LogSettings
 from toban.notify import environment_channels as notify_defaults
 from toban.notify.channel import CHANNELS, Channel
 from toban.notify.routing import CHANNELS as CHANNELS_LABEL
-from toban.notify.routing import unknown
+from toban.notify.routing import unknown_channels
 from toban.notify.settings import NotifySettings
 from toban.promql.engine import LOOKBACK
-from toban.promql.query_limits import Limits
+from toban.promql.query_limits import QueryLimits
 from toban.remote.settings import RemoteSettings
 from toban.shop.connections import unreadable
 from toban.shop.settings import ENVIRONMENT, ShopSettings, from_variables
 from toban.tsdb.settings import TsdbSettings
 from toban.web.settings import WebSettings
 
+RENAMED: Final = MappingProxyType(
+    {
+        "every": ("interval", "evaluation_interval"),
+        "list_every": ("list_interval",),
+        "check_every": ("check_interval",),
+        "wait": ("group_wait",),
+        "interval": ("group_interval", "monitor_interval"),
+        "repeat": ("repeat_interval",),
+        "windows": ("maintenance_windows",),
+        "match": ("matchers",),
+        "source": ("source_matchers",),
+        "target": ("target_matchers",),
+        "limit": ("sample_limit",),
+        "timeout": ("scrape_timeout",),
+        "size": ("body_size_limit",),
+        "lookback": ("lookback_delta",),
+    }
+)
+"""What settings were called before the first release, with what they may be called now, by where they stand."""
+
 
 class MetricsSettings(TsdbSettings):
     """toban's own store of numbers, in the data folder under `tsdb/`, and an outside engine beside it."""
 
-    lookback: Duration = LOOKBACK
+    lookback_delta: Duration = LOOKBACK
     """How old a series' newest number may be and still count as its value."""
 
     remote: RemoteSettings | None = None
@@ -55,7 +76,7 @@ class Settings(Section):
     data: Path = Field(default_factory=lambda: data_folder(os.environ))
     """The folder where everything that toban keeps lies."""
 
-    state: Annotated[Secret, of_scheme("postgresql", "postgres"), AfterValidator(for_libpq)] | None = None
+    state: Annotated[Secret, require_scheme("postgresql", "postgres"), AfterValidator(libpq_url)] | None = None
     """A PostgreSQL database for state, postgresql://…; a file in the data folder unless set."""
 
     web: WebSettings = WebSettings()
@@ -76,15 +97,15 @@ class Settings(Section):
 
     notify: NotifySettings = NotifySettings()
 
-    def flags(self, limits: Limits) -> dict[str, str]:
+    def flags(self, limits: QueryLimits) -> dict[str, str]:
         """Return the settings that are flags to Prometheus, by its names for them."""
         return {
-            "evaluation_interval": written(self.alerting.every),
-            "query.lookback-delta": written(self.metrics.lookback),
+            "evaluation_interval": format_duration(self.alerting.evaluation_interval),
+            "query.lookback-delta": format_duration(self.metrics.lookback_delta),
             "query.max-samples": str(limits.samples),
-            "query.timeout": written(limits.time),
+            "query.timeout": format_duration(limits.time),
             "storage.tsdb.path": str(self.data / "tsdb"),
-            "storage.tsdb.retention.time": written(self.metrics.retention),
+            "storage.tsdb.retention.time": format_duration(self.metrics.retention),
             "storage.tsdb.retention.size": f"{self.metrics.size}B",
             "web.listen-address": self.web.listen,
         }
@@ -100,7 +121,7 @@ class Settings(Section):
         }
 
 
-def load(path: Path | None, environment: Mapping[str, str], **given: object) -> Settings:
+def load_settings(path: Path | None, environment: Mapping[str, str], **given: object) -> Settings:
     """
     Read the configuration, and all that it names: rule files, addresses.
 
@@ -111,12 +132,12 @@ def load(path: Path | None, environment: Mapping[str, str], **given: object) -> 
     if path is None and Path(CONFIGURATION).is_file():
         path = Path(CONFIGURATION)
     if path is None:
-        return _settled(Document(), environment, "the environment", None, given, with_rules=True)
+        return _settled(ConfigDocument(), environment, "the environment", None, given, with_rules=True)
     return _settled(parse(read_text(path)), environment, str(path), path.parent, given, with_rules=True)
 
 
-def settle(
-    written: Document | dict[str, Any],
+def build_settings(
+    written: ConfigDocument | dict[str, Any],
     environment: Mapping[str, str],
     where: str,
     folder: Path | None = None,
@@ -127,19 +148,19 @@ def settle(
 
     Rule files are not read. Raises ``SettingsError`` like `load`.
     """
-    document = written if isinstance(written, Document) else Document(written)
+    document = written if isinstance(written, ConfigDocument) else ConfigDocument(written)
     return _settled(document, environment, where, folder, given, with_rules=False)
 
 
-def rules(settings: Settings, channels: Collection[str] | None = None) -> list[Group]:
+def load_rules(settings: Settings, channels: Collection[str] | None = None) -> list[RuleGroup]:
     """
     Return the rules that judge.
 
     Raises ``SettingsError`` when some can't be read, or some of your own name a channel that there is not; ``channels``
     are those there are, those of the settings unless given.
     """
-    groups = rule_loader.load(settings.alerting)
-    shipped = {rule.name for group in rule_loader.shipped() for rule in group.rules}
+    groups = rule_loader.load_groups(settings.alerting)
+    shipped = {rule.name for group in rule_loader.shipped_groups() for rule in group.rules}
     known = settings.channels if channels is None else channels
     there = ", ".join(sorted(known)) or "none is configured"
     mistakes = []
@@ -157,7 +178,7 @@ def rules(settings: Settings, channels: Collection[str] | None = None) -> list[G
 
 
 def _settled(
-    document: Document,
+    document: ConfigDocument,
     environment: Mapping[str, str],
     where: str,
     folder: Path | None,
@@ -166,31 +187,31 @@ def _settled(
     with_rules: bool,
 ) -> Settings:
     values = {name: value.strip() for name, value in environment.items()}
-    expand(document, values)
+    expand_variables(document, values)
     raw, variables = _completed(document.tree, values, given)
     context = {"folder": folder or Path.cwd()}
-    document.mistakes += [
-        Mistake(place, "`${NAME}` stands in the variable itself: it was not expanded where the variable is set")
+    document.problems += [
+        ConfigProblem(place, "`${NAME}` stands in the variable itself: it was not expanded where the variable is set")
         for place in variables
         if re.search(r"\$\{\w+\}", repr(raw[str(place[0])][place[1]]))
     ]
     found, wrong = _validated(raw, context)
     # What could not be had was noted before, and so was what depends on it.
-    faulty = [mistake.place for mistake in document.mistakes if mistake.place]
-    document.mistakes += [
-        Mistake(place, says, document.line(place))
+    faulty = [mistake.path for mistake in document.problems if mistake.path]
+    document.problems += [
+        ConfigProblem(place, says, document.line(place))
         for place, says in wrong
         if not any(place[: len(it)] == it or it[: len(place)] == place for it in faulty)
     ]
-    spoilt = {str(mistake.place[0]) for mistake in document.mistakes if mistake.place}
+    spoilt = {str(mistake.path[0]) for mistake in document.problems if mistake.path}
     channels = list(raw["channels"]) if isinstance(raw.get("channels"), dict) else []
-    document.mistakes += [
-        Mistake(place, says, document.line(place)) for place, says in _contradictions(found, channels, spoilt)
+    document.problems += [
+        ConfigProblem(place, says, document.line(place)) for place, says in _contradictions(found, channels, spoilt)
     ]
-    told = [_from(mistake, variables, where) for mistake in document.mistakes]
+    told = [_from(mistake, variables, where) for mistake in document.problems]
     if with_rules and "metrics" not in spoilt:
         try:
-            rules(found, channels)
+            load_rules(found, channels)
         except SettingsError as error:
             told.append(str(error))
     if told:
@@ -198,12 +219,12 @@ def _settled(
     return found
 
 
-def _from(mistake: Mistake, variables: Mapping[Place, str], where: str) -> str:
+def _from(mistake: ConfigProblem, variables: Mapping[Place, str], where: str) -> str:
     """Say a mistake where people can mend it: a value that came from the environment is in no line of the file."""
     for place, variable in variables.items():
-        if mistake.place[: len(place)] == place:
-            return replace(mistake, line=0).told(f"{variable} in the environment")
-    return mistake.told(where)
+        if mistake.path[: len(place)] == place:
+            return replace(mistake, line=0).as_line(f"{variable} in the environment")
+    return mistake.as_line(where)
 
 
 def _completed(
@@ -267,7 +288,7 @@ def _contradictions(
     for name, many in Counter(collector.name for collector in settings.collect).items():
         if many > 1:
             yield ("collect",), f"{name!r} is there twice: give each a `name` of its own"
-    for says in unknown(settings.notify, channels):
+    for says in unknown_channels(settings.notify, channels):
         yield (), says
     if settings.logs.fly and not (settings.shop.fly_token and settings.shop.fly_org) and "shop" not in spoilt:
         yield ("logs", "fly"), "it needs shop.fly_token and shop.fly_org"
@@ -280,10 +301,12 @@ def _told(details: ErrorDetails, raw: object) -> str:
     if details["type"] == "extra_forbidden":
         *parents, key = details["loc"]
         known = sorted(_known(Settings, raw, parents))
+        if now := next((name for name in RENAMED.get(str(key), ()) if name in known), ""):
+            return f"{str(key)!r} is called {now!r} now"
         near = difflib.get_close_matches(str(key), known, 1)
         remedy = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
         return f"there is no setting {str(key)!r} here: {remedy}"
-    return worded(details)
+    return readable_error(details)
 
 
 def _known(model: type[BaseModel], raw: object, path: Sequence[int | str]) -> Iterator[str]:
@@ -295,7 +318,7 @@ def _known(model: type[BaseModel], raw: object, path: Sequence[int | str]) -> It
     field = model.model_fields.get(str(step))
     written = raw.get(str(step)) if isinstance(raw, Mapping) else None
     for inner in _models(field.annotation, field.metadata) if field else ():
-        if isinstance(inner, Kinds):
+        if isinstance(inner, PluginRegistry):
             position, *deeper = rest
             entry = _entry(written, position)
             if isinstance(entry, Mapping):
@@ -313,7 +336,7 @@ def _entry(written: object, position: int | str) -> object:
 
 def _models(annotation: object, metadata: Sequence[object] = ()) -> Iterator[Any]:
     """Return the models and families of kinds that an annotation is made of."""
-    kinds = [part for part in metadata if isinstance(part, Kinds)]
+    kinds = [part for part in metadata if isinstance(part, PluginRegistry)]
     if kinds:
         yield from kinds
     elif typing.get_origin(annotation) is Annotated:

@@ -3,8 +3,8 @@
 from datetime import timedelta
 
 from toban.collect import repository
-from toban.collect.payment_declines import Declining
-from toban.core.metric_registry import Meters
+from toban.collect.payment_declines import PaymentDeclineCounter
+from toban.core.metric_registry import MetricRegistry
 from toban.instruments.metric_families import PAYMENTS_FAILED
 from toban.state import durable_counters
 
@@ -13,11 +13,11 @@ async def test_a_provider_s_word_counts_once_and_leaves_the_order_open(state, cl
     """
     Told again within its minute it is the same word; a later one is another attempt, and the newest.
     """
-    declining, first = Declining(state, clock, Meters(), "events"), clock.now()
+    declining, first = PaymentDeclineCounter(state, clock, MetricRegistry(), "events"), clock.now()
     for at in (first, first, first + timedelta(minutes=5)):
-        await declining.declined("ABC", "stripe", "Your card was declined.", at)
+        await declining.record("ABC", "stripe", "Your card was declined.", at)
 
     counted = await state.transaction(lambda connection: durable_counters.load(connection, "events", [PAYMENTS_FAILED]))
-    open_ = await state.transaction(repository.attempts)
+    open_ = await state.transaction(repository.open_attempts)
     assert counted.value(PAYMENTS_FAILED, method="stripe", error="declined") == 2
-    assert open_ == {"ABC": repository.Attempt("ABC", "stripe", first + timedelta(minutes=5))}
+    assert open_ == {"ABC": repository.FailedAttempt("ABC", "stripe", first + timedelta(minutes=5))}

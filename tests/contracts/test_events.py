@@ -9,8 +9,8 @@ import pytest
 
 from tests.fakes import FakeClock, told
 from toban.collect.collectors.events import Events as Collector
-from toban.core.metric_registry import Meters
-from toban.ingest.business_events import KEPT, Events, EventsError, parsed
+from toban.core.metric_registry import MetricRegistry
+from toban.ingest.business_events import KEPT, BusinessEventReceiver, EventsError, parse_events
 from toban.instruments.cardinality import LIMITS, OVER
 
 VIEW = {"type": "product_view", "product": "7"}
@@ -22,7 +22,7 @@ class Declines:
     def __init__(self) -> None:
         self.told: list[tuple[str, str, str, datetime]] = []
 
-    async def declined(self, *facts: object) -> None:
+    async def record(self, *facts: object) -> None:
         self.told.append(facts)  # type: ignore[arg-type]  # four of them
 
 
@@ -49,8 +49,8 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def events(state, clock) -> Events:
-    return Events(state, clock, Meters())
+def events(state, clock) -> BusinessEventReceiver:
+    return BusinessEventReceiver(state, clock, MetricRegistry())
 
 
 async def test_every_sort_of_event_is_counted(events, state, clock):
@@ -135,7 +135,7 @@ def test_a_mistake_names_its_field(event, field):
     And what it should have been.
     """
     with pytest.raises(EventsError) as caught:
-        parsed(orjson.dumps(event))
+        parse_events(orjson.dumps(event))
     assert [mistake.field for mistake in caught.value.mistakes] == [field]
 
 
@@ -145,7 +145,7 @@ def test_what_is_no_event_is_refused(body):
     Whatever else JSON may hold, and what is none.
     """
     with pytest.raises(EventsError):
-        parsed(body)
+        parse_events(body)
 
 
 async def test_a_failed_payment_is_told_to_whoever_keeps_orders(state, clock):
@@ -153,7 +153,7 @@ async def test_a_failed_payment_is_told_to_whoever_keeps_orders(state, clock):
     It is the order that fails or not: the attempt is counted there.
     """
     declines = Declines()
-    events = Events(state, clock, Meters(), declines)
+    events = BusinessEventReceiver(state, clock, MetricRegistry(), declines)
     at = "2026-01-01T10:00:00+09:00"
     event = {"type": "payment_failed", "order": "A", "method": "stripe", "error": "no money", "at": at}
     assert await events.accept(lines(event, VIEW)) == (2, 0)
@@ -167,9 +167,13 @@ async def test_labels_keep_to_their_budgets_after_a_restart_too(state, clock):
     The same products stand for themselves as before.
     """
     limit = LIMITS["productId"]
-    meters = Meters()
-    await Events(state, clock, meters).accept(lines(*({**VIEW, "product": str(each)} for each in range(limit + 5))))
-    await Events(state, clock, meters).accept(lines({**VIEW, "product": "0"}, {**VIEW, "product": "new"}))
+    meters = MetricRegistry()
+    await BusinessEventReceiver(state, clock, meters).accept(
+        lines(*({**VIEW, "product": str(each)} for each in range(limit + 5)))
+    )
+    await BusinessEventReceiver(state, clock, meters).accept(
+        lines({**VIEW, "product": "0"}, {**VIEW, "product": "new"})
+    )
     found = await numbers(state, clock)
 
     assert len(found) == limit + 1

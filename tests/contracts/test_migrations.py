@@ -7,8 +7,8 @@ from sqlalchemy import text
 from tests.fakes import FakeClock
 from toban.collect import repository
 from toban.collect.event_stream import ORDERS, PAYMENTS
-from toban.collect.repository import Attempt
-from toban.core.metric_registry import Meters
+from toban.collect.repository import FailedAttempt
+from toban.core.metric_registry import MetricRegistry
 from toban.instruments.metric_families import ORDERS_CREATED, ORDERS_FAILED, PAYMENTS_FAILED
 from toban.state import durable_counters
 from toban.state.database import State
@@ -41,8 +41,8 @@ async def test_what_was_counted_of_the_shop_goes_on_where_it_was(opening, monkey
             connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({values})").bindparams(**row))
 
     with monkeypatch.context() as patched:
-        patched.setattr("toban.state.backends.bring_up_to_date", lambda _: None)
-        async with State(opening(), FakeClock(), Meters()) as state:
+        patched.setattr("toban.state.backends.upgrade_schema", lambda _: None)
+        async with State(opening(), FakeClock(), MetricRegistry()) as state:
             await state.transaction(older)
 
     def newer(connection):
@@ -51,14 +51,14 @@ async def test_what_was_counted_of_the_shop_goes_on_where_it_was(opening, monkey
         assert totals[PAYMENTS].value(PAYMENTS_FAILED, method="card", error="declined") == 7
         assert totals[PAYMENTS].value(ORDERS_FAILED, method="card") == 7
         for of in (ORDERS, PAYMENTS):
-            assert repository.position(connection, of.name, AT) == repository.Position(
+            assert repository.position(connection, of.name, AT) == repository.ReadPosition(
                 AT - timedelta(seconds=9), AT, top=4321, floor=3321
             )
-            assert repository.seen(connection, of.name) == {"ID": AT}
-        assert repository.seen(connection, "declines") == {"ID": AT}
-        assert repository.attempts(connection) == {"OPEN": Attempt("OPEN", "card", AT)}
-        repository.attempted(connection, Attempt("ID", "card", AT + timedelta(hours=1)))
-        assert "ID" not in repository.attempts(connection)  # it has failed, and fails once
+            assert repository.recently_counted(connection, of.name) == {"ID": AT}
+        assert repository.recently_counted(connection, "declines") == {"ID": AT}
+        assert repository.open_attempts(connection) == {"OPEN": FailedAttempt("OPEN", "card", AT)}
+        repository.record_attempt(connection, FailedAttempt("ID", "card", AT + timedelta(hours=1)))
+        assert "ID" not in repository.open_attempts(connection)  # it has failed, and fails once
 
-    async with State(opening(), FakeClock(), Meters()) as state:
+    async with State(opening(), FakeClock(), MetricRegistry()) as state:
         await state.transaction(newer)

@@ -10,18 +10,18 @@ from sqlalchemy import Connection, Table, insert, select, text
 from tests.fakes import FakeClock
 from tests.notifications import alert, notification
 from toban.alerting import repository as alerts
-from toban.alerting.repository import Entry
-from toban.alerting.states import Standing
+from toban.alerting.repository import AlertRecord
+from toban.alerting.states import ActiveAlert
 from toban.collect import repository as shop
-from toban.core.alerts import TOPIC, Acknowledgement, Change
-from toban.core.item_isolation import Failure
-from toban.core.matchers import Match, Matcher
-from toban.core.metric_registry import Meters
+from toban.core.alerts import TOPIC, Acknowledgement, AlertChange
+from toban.core.item_isolation import ItemFailure
+from toban.core.matchers import Matcher, MatchOperator
+from toban.core.metric_registry import MetricRegistry
 from toban.notify import repository
-from toban.notify.flap_detection import Heard
+from toban.notify.flap_detection import TrackedAlert
 from toban.notify.muting import Silence
-from toban.notify.notification_group import Thread
-from toban.notify.pipeline import Note, Picture
+from toban.notify.notification_group import NotificationGroup
+from toban.notify.pipeline import PipelineState, StageNote
 from toban.state import audit_log, event_log, outbox, quarantine
 from toban.state.quarantine import ROWS, Quarantine
 
@@ -37,11 +37,14 @@ async def test_a_silence_on_a_label_of_any_name_is_read_as_it_was_kept(state):
     """
     One on `service.name` ended toban, and every start after it.
     """
-    kept = [silence(f"s{n:02}", Matcher(name, Match.REGEX, "a.*")) for n, name in enumerate([*NASTY, "service.name"])]
+    kept = [
+        silence(f"s{n:02}", Matcher(name, MatchOperator.REGEX, "a.*"))
+        for n, name in enumerate([*NASTY, "service.name"])
+    ]
 
     def story(connection: Connection) -> list[Silence]:
         for one in kept:
-            repository.keep_silence(connection, one)
+            repository.save_silence(connection, one)
         return repository.silences(connection)
 
     assert await state.transaction(story) == kept
@@ -57,34 +60,36 @@ async def test_every_row_that_is_written_is_read_back(state, word):
         annotations={word: word},
         acknowledged=Acknowledgement(word, AT, word),
     )
-    heard = Heard(about, AT, (AT,), False, about.fingerprint)
-    thread = Thread("t", word, (word,), about.labels, AT, members=frozenset({about.fingerprint}))
+    heard = TrackedAlert(about, AT, (AT,), False, about.fingerprint)
+    thread = NotificationGroup("t", word, (word,), about.labels, AT, members=frozenset({about.fingerprint}))
     told = notification(title=word, lines=(word,), alerts=(about,))
     kept = word.replace("\0", "\ufffd")
 
     def story(connection: Connection) -> None:
-        repository.save(connection, Picture(), Picture({about.fingerprint: heard}, {"t": thread}))
-        alerts.keep(connection, [Entry(word, about.fingerprint, Standing(about), Change(about, AT, word))])
+        repository.save(connection, PipelineState(), PipelineState({about.fingerprint: heard}, {"t": thread}))
+        alerts.save(
+            connection, [AlertRecord(word, about.fingerprint, ActiveAlert(about), AlertChange(about, AT, word))]
+        )
         event_log.subscribe(connection, "notify", from_start=True)
-        outbox.put(connection, "channel:x", word, told.body(), AT, word)
-        audit_log.note(connection, word, word, AT, fact=word)
-        repository.note_trouble(connection, word, word, AT, permanent=False)
-        repository.keep_notes(connection, [("f", Note("route", word))], AT)
-        repository.keep_handle(connection, "t", word, {word: word}, AT)
-        shop.attempted(connection, shop.Attempt(word[:90], word, AT))
-        shop.remember(connection, "b", {word: AT}, AT)
+        outbox.enqueue(connection, "channel:x", word, told.as_dict(), AT, word)
+        audit_log.record(connection, word, word, AT, fact=word)
+        repository.record_channel_failure(connection, word, word, AT, permanent=False)
+        repository.save_notes(connection, [("f", StageNote("route", word))], AT)
+        repository.save_handle(connection, "t", word, {word: word}, AT)
+        shop.record_attempt(connection, shop.FailedAttempt(word[:90], word, AT))
+        shop.record_counted(connection, "b", {word: AT}, AT)
 
-        assert repository.load(connection) == Picture({about.fingerprint: heard}, {"t": thread})
-        assert alerts.load(connection) == {kept: {about.labels: Standing(about)}}
-        assert Change.read(event_log.unread(connection, "notify")[0].body) == Change(about, AT, word)
+        assert repository.load(connection) == PipelineState({about.fingerprint: heard}, {"t": thread})
+        assert alerts.load(connection) == {kept: {about.labels: ActiveAlert(about)}}
+        assert AlertChange.from_dict(event_log.read(connection, "notify")[0].body) == AlertChange(about, AT, word)
         (parcel,) = outbox.claim(connection, "channel:x", AT, timedelta(minutes=1))
-        assert type(told).read(parcel.body) == told
-        assert [(entry.who, entry.facts) for entry in audit_log.newest(connection)] == [(kept, {"fact": word})]
-        assert repository.troubles(connection)[kept].says == kept
-        assert repository.notes(connection, "f") == [(AT, Note("route", kept))]
-        assert repository.handle(connection, "t", word) == {word: word}
-        assert shop.attempts(connection)[kept[:90]].method == kept
-        assert shop.seen(connection, "b") == {kept: AT}
+        assert type(told).from_dict(parcel.body) == told
+        assert [(entry.who, entry.facts) for entry in audit_log.recent(connection)] == [(kept, {"fact": word})]
+        assert repository.channel_failures(connection)[kept].message == kept
+        assert repository.notes(connection, "f") == [(AT, StageNote("route", kept))]
+        assert repository.load_handle(connection, "t", word) == {word: word}
+        assert shop.open_attempts(connection)[kept[:90]].method == kept
+        assert shop.recently_counted(connection, "b") == {kept: AT}
 
     await state.transaction(story)
     assert await state.transaction(quarantine.counts) == {}
@@ -93,13 +98,13 @@ async def test_every_row_that_is_written_is_read_back(state, word):
 SILENCE = {"starts": AT, "ends": AT, "by": "", "comment": "", "updated": AT, "noticed": False}
 Reader = Callable[[Connection], Any]
 PLANTED: list[tuple[Table, dict[str, Any], Reader, Any]] = [
-    (repository.HEARD, {"fingerprint": "f", "body": {"alert": {}}}, lambda it: repository.load(it).heard, {}),
-    (repository.HEARD, {"fingerprint": "f", "body": None}, lambda it: repository.load(it).heard, {}),
-    (repository.THREAD, {"id": "t", "body": {"id": 5, "told": []}}, lambda it: repository.load(it).threads, {}),
+    (repository.TRACKED_ALERTS, {"fingerprint": "f", "body": {"alert": {}}}, lambda it: repository.load(it).alerts, {}),
+    (repository.TRACKED_ALERTS, {"fingerprint": "f", "body": None}, lambda it: repository.load(it).alerts, {}),
+    (repository.GROUPS, {"id": "t", "body": {"id": 5, "told": []}}, lambda it: repository.load(it).groups, {}),
     (
         repository.HANDLE,
         {"thread": "t", "channel": "x", "body": 5, "touched": AT},
-        lambda it: repository.handle(it, "t", "x"),
+        lambda it: repository.load_handle(it, "t", "x"),
         {},
     ),
     (repository.SILENCE, {"id": "s", "matchers": ['""="x"'], **SILENCE}, repository.silences, []),
@@ -121,12 +126,12 @@ async def test_a_row_that_can_not_be_read_is_kept_apart_and_told(state, clock, t
     assert (kept.source, kept.at) == (table.name, clock.now())
     assert all(str(value) in kept.content for value in row.values() if isinstance(value, str))
     assert await state.transaction(lambda connection: connection.execute(select(table)).all()) == []
-    await state.quarantine.look()
+    await state.quarantine.refresh()
     assert (state.health().ok, state.quarantine.health().ok) == (True, False)
-    assert f"1 of {table.name}" in state.quarantine.health().says
+    assert f"1 of {table.name}" in state.quarantine.health().message
 
     assert await state.transaction(lambda connection: quarantine.forget(connection, kept.id))
-    await state.quarantine.look()
+    await state.quarantine.refresh()
     assert state.quarantine.health().ok
 
 
@@ -134,11 +139,11 @@ async def test_the_good_rows_beside_a_bad_one_are_read(state):
     """
     In their order.
     """
-    good = [silence(name, Matcher("a", Match.EQUAL, "b")) for name in ("s1", "s3")]
+    good = [silence(name, Matcher("a", MatchOperator.EQUAL, "b")) for name in ("s1", "s3")]
 
     def plant(connection: Connection) -> None:
-        for one in [good[0], silence("s2", Matcher("a", Match.EQUAL, "b")), good[1]]:
-            repository.keep_silence(connection, one)
+        for one in [good[0], silence("s2", Matcher("a", MatchOperator.EQUAL, "b")), good[1]]:
+            repository.save_silence(connection, one)
         connection.execute(text("UPDATE notify_silence SET matchers = '[\"{\"]' WHERE id = 's2'"))
 
     await state.transaction(plant)
@@ -151,7 +156,7 @@ async def test_times_of_an_older_toban_are_read_within_the_range(state):
     """
 
     def plant(connection: Connection) -> list[Silence]:
-        repository.keep_silence(connection, silence("s", Matcher("a", Match.EQUAL, "b")))
+        repository.save_silence(connection, silence("s", Matcher("a", MatchOperator.EQUAL, "b")))
         connection.execute(text("UPDATE notify_silence SET ends = 253402300800000"))
         return repository.silences(connection, AT)
 
@@ -165,20 +170,20 @@ async def test_a_parcel_that_can_not_be_read_does_not_hold_up_those_behind_it(st
     """
     sent = []
 
-    async def send(parcel: outbox.Parcel) -> None:
+    async def send(parcel: outbox.OutboxMessage) -> None:
         if not isinstance(parcel.body, dict):
-            raise outbox.UnreadableParcelError("no message")
+            raise outbox.UnreadableMessageError("no message")
         sent.append(parcel.key)
 
     def put(connection: Connection) -> None:
         for key, body in (("a", 5), ("b", {})):
-            outbox.put(connection, "lane", key, body, clock.now(), "line")
+            outbox.enqueue(connection, "lane", key, body, clock.now(), "line")
 
     await state.transaction(put)
-    await outbox.work_off(state, "lane", send, clock=clock)
-    tally = await state.transaction(lambda connection: outbox.tally(connection, "lane"))
+    await outbox.drain(state, "lane", send, clock=clock)
+    tally = await state.transaction(lambda connection: outbox.counts(connection, "lane"))
     assert sent == ["b"]
-    assert (tally.taken, tally.sent, tally.dropped) == (2, 1, {"unreadable": 1})
+    assert (tally.enqueued, tally.sent, tally.dropped) == (2, 1, {"unreadable": 1})
     (kept,) = await state.transaction(quarantine.rows)
     assert (kept.source, kept.key, kept.content) == ("spool", "lane a", "5")
 
@@ -188,15 +193,17 @@ async def test_a_change_in_the_feed_that_can_not_be_read_is_passed_over(state, c
     By what reads it, in the transaction in which the cursor goes on.
     """
 
-    def story(connection: Connection) -> list[Change]:
+    def story(connection: Connection) -> list[AlertChange]:
         event_log.subscribe(connection, "notify", from_start=True)
-        event_log.tell(connection, TOPIC, {"alert": 5}, clock.now())
-        event_log.tell(connection, TOPIC, Change(alert(), AT).body(), clock.now())
-        changes = event_log.unread(connection, "notify")
-        event_log.advance(connection, "notify", changes[-1].position)
-        return quarantine.readable(connection, event_log.FEED, changes, lambda it: Change.read(it.body))
+        event_log.append(connection, TOPIC, {"alert": 5}, clock.now())
+        event_log.append(connection, TOPIC, AlertChange(alert(), AT).as_dict(), clock.now())
+        changes = event_log.read(connection, "notify")
+        event_log.commit(connection, "notify", changes[-1].position)
+        return quarantine.readable_rows(
+            connection, event_log.EVENTS, changes, lambda it: AlertChange.from_dict(it.body)
+        )
 
-    assert await state.transaction(story) == [Change(alert(), AT)]
+    assert await state.transaction(story) == [AlertChange(alert(), AT)]
     assert await state.transaction(quarantine.counts) == {"feed": 1}
 
 
@@ -204,24 +211,24 @@ async def test_what_is_skipped_is_told_until_it_is_not_skipped_any_more():
     """
     And counted once, however often it fails; what nobody tries again is forgotten.
     """
-    clock, meters = FakeClock(), Meters()
+    clock, meters = FakeClock(), MetricRegistry()
 
     async def transaction(work: Callable[[Connection], Any]) -> dict[str, int]:
         return {"feed": 3}
 
     one = Quarantine(transaction, clock, meters)
-    failures = [Failure("alert", str(n), "ZeroDivisionError: x") for n in range(7)]
+    failures = [ItemFailure("alert", str(n), "ZeroDivisionError: x") for n in range(7)]
     for _ in range(3):
         one.report("notify", failures)
-    one.report("page", [Failure("page part", "shop", "KeyError: y")])
-    assert "alert 0 is skipped: ZeroDivisionError: x" in one.health().says
-    assert "3 more items are skipped" in one.health().says
+    one.report("page", [ItemFailure("page part", "shop", "KeyError: y")])
+    assert "alert 0 is skipped: ZeroDivisionError: x" in one.health().message
+    assert "3 more items are skipped" in one.health().message
     assert meters.value(quarantine.SKIPPED, part="alert") == 7
     one.report("notify", [])
-    assert one.health().says == "page part shop is skipped: KeyError: y"
+    assert one.health().message == "page part shop is skipped: KeyError: y"
     clock.advance(timedelta(minutes=16).total_seconds())
     assert one.health().ok
-    await one.look()
+    await one.refresh()
     assert (one.health().ok, meters.value(ROWS, source="feed")) == (False, 3)
 
 
@@ -232,10 +239,10 @@ async def test_a_row_is_moved_in_the_transaction_that_could_not_read_it(state):
 
     def passed_over(connection: Connection) -> int:
         event_log.subscribe(connection, "notify", from_start=True)
-        event_log.tell(connection, TOPIC, {"alert": 5}, AT)
-        changes = event_log.unread(connection, "notify")
-        quarantine.readable(connection, event_log.FEED, changes, lambda it: Change.read(it.body))
-        event_log.advance(connection, "notify", changes[-1].position)
+        event_log.append(connection, TOPIC, {"alert": 5}, AT)
+        changes = event_log.read(connection, "notify")
+        quarantine.readable_rows(connection, event_log.EVENTS, changes, lambda it: AlertChange.from_dict(it.body))
+        event_log.commit(connection, "notify", changes[-1].position)
         return sum(quarantine.counts(connection).values())
 
     def fails(connection: Connection) -> None:
@@ -257,10 +264,10 @@ async def test_what_is_kept_in_the_place_of_a_row_that_can_not_be_read_stays(sta
     await state.transaction(lambda connection: connection.execute(insert(repository.HANDLE).values(**bad)))
 
     def instead(connection: Connection) -> None:
-        assert repository.handle(connection, "t", "x") == {}
-        repository.keep_handle(connection, "t", "x", {"ts": "1.2"}, AT)
+        assert repository.load_handle(connection, "t", "x") == {}
+        repository.save_handle(connection, "t", "x", {"ts": "1.2"}, AT)
 
     await state.transaction(instead)
-    assert await state.transaction(lambda connection: repository.handle(connection, "t", "x")) == {"ts": "1.2"}
+    assert await state.transaction(lambda connection: repository.load_handle(connection, "t", "x")) == {"ts": "1.2"}
     (kept,) = await state.transaction(quarantine.rows)
     assert '"body": "5"' in kept.content

@@ -13,12 +13,12 @@ import toban
 from tests import servers
 from tests.fakes import FakeClock
 from toban.core.errors import StateError
-from toban.core.metric_registry import Meters
+from toban.core.metric_registry import MetricRegistry
 from toban.state import audit_log
-from toban.state.backends import Postgres
+from toban.state.backends import PostgresBackend
 from toban.state.column_types import metadata
 from toban.state.database import State
-from toban.state.schema_version import VERSION_TABLE, known
+from toban.state.schema_version import VERSION_TABLE, latest_revision
 
 COUNT = Table("count", MetaData(), Column("id", Integer, primary_key=True), Column("n", Integer))
 
@@ -60,7 +60,7 @@ async def test_two_copies_lose_nothing(state, opening):
             except StateError:
                 continue
 
-    async with State(opening(), FakeClock(), Meters()) as other:
+    async with State(opening(), FakeClock(), MetricRegistry()) as other:
         await asyncio.gather(*(until_done(door) for _ in range(30) for door in (state, other)))
 
     assert await state.transaction(read_count) == 60
@@ -74,8 +74,11 @@ async def test_two_copies_may_start_at_once(opening):
     def version(connection: Connection) -> str:
         return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one()
 
-    async with State(opening(), FakeClock(), Meters()) as one, State(opening(), FakeClock(), Meters()) as other:
-        assert await asyncio.gather(one.transaction(version), other.transaction(version)) == [known()] * 2
+    async with (
+        State(opening(), FakeClock(), MetricRegistry()) as one,
+        State(opening(), FakeClock(), MetricRegistry()) as other,
+    ):
+        assert await asyncio.gather(one.transaction(version), other.transaction(version)) == [latest_revision()] * 2
 
 
 async def test_the_migrations_make_the_tables_that_the_books_describe(state):
@@ -100,18 +103,18 @@ async def test_a_server_that_dies_is_said_and_found_again():
     `kill -9` under toban's hands: the next transaction fails with the reason, one after the restart works.
     """
     with servers.postgres() as server:
-        async with State(Postgres(server.address("postgres")), FakeClock(), Meters()) as state:
+        async with State(PostgresBackend(server.address("postgres")), FakeClock(), MetricRegistry()) as state:
             now = FakeClock().now()
-            await state.transaction(lambda connection: audit_log.note(connection, "ann", "looked", now))
+            await state.transaction(lambda connection: audit_log.record(connection, "ann", "looked", now))
             server.kill()
             with pytest.raises(StateError, match=r"127\.0\.0\.1/postgres: "):
-                await state.transaction(audit_log.newest)
+                await state.transaction(audit_log.recent)
             assert not state.health().ok
             server.start()
             # PostgreSQL accepts connections a little before it answers, after a crash.
             while not state.health().ok:
                 try:
-                    found = await state.transaction(audit_log.newest)
+                    found = await state.transaction(audit_log.recent)
                 except StateError:
                     continue
             assert [entry.who for entry in found] == ["ann"]

@@ -13,14 +13,14 @@ async def test_a_reader_of_the_feed_sees_each_change_once_and_in_order(state, cl
     """
 
     def story(connection):
-        event_log.tell(connection, "alert", {"n": 0}, clock.now())
+        event_log.append(connection, "alert", {"n": 0}, clock.now())
         event_log.subscribe(connection, "notify")
         for n in (1, 2, 3):
-            event_log.tell(connection, "alert", {"n": n}, clock.now())
-        first = event_log.unread(connection, "notify", limit=2)
-        event_log.advance(connection, "notify", first[-1].position)
+            event_log.append(connection, "alert", {"n": n}, clock.now())
+        first = event_log.read(connection, "notify", limit=2)
+        event_log.commit(connection, "notify", first[-1].position)
         event_log.subscribe(connection, "notify")
-        return [change.body["n"] for change in first], [c.body["n"] for c in event_log.unread(connection, "notify")]
+        return [change.body["n"] for change in first], [c.body["n"] for c in event_log.read(connection, "notify")]
 
     assert await state.transaction(story) == ([1, 2], [3])
 
@@ -34,11 +34,11 @@ async def test_the_feed_lets_go_only_of_what_everybody_has_read(state, clock):
         event_log.subscribe(connection, "slow")
         event_log.subscribe(connection, "quick")
         for n in (1, 2):
-            event_log.tell(connection, "alert", {"n": n}, clock.now())
-        event_log.advance(connection, "quick", 2)
-        event_log.advance(connection, "slow", 1)
+            event_log.append(connection, "alert", {"n": n}, clock.now())
+        event_log.commit(connection, "quick", 2)
+        event_log.commit(connection, "slow", 1)
         later = clock.now() + timedelta(days=60)
-        return event_log.prune(connection, later), [c.body["n"] for c in event_log.unread(connection, "slow")]
+        return event_log.prune(connection, later), [c.body["n"] for c in event_log.read(connection, "slow")]
 
     assert await state.transaction(story) == (1, [2])
 
@@ -49,9 +49,9 @@ async def test_the_journal_tells_who_did_what_newest_first(state, clock):
     """
 
     def story(connection):
-        audit_log.note(connection, "toban", "started", clock.now(), version="1")
-        audit_log.note(connection, "ann", "silenced", clock.now(), alert="disk")
-        return audit_log.newest(connection), audit_log.newest(connection, who="toban")
+        audit_log.record(connection, "toban", "started", clock.now(), version="1")
+        audit_log.record(connection, "ann", "silenced", clock.now(), alert="disk")
+        return audit_log.recent(connection), audit_log.recent(connection, who="toban")
 
     entries, starts = await state.transaction(story)
     assert [(entry.who, entry.what) for entry in entries] == [("ann", "silenced"), ("toban", "started")]
@@ -62,12 +62,12 @@ async def test_the_journal_tells_who_did_what_newest_first(state, clock):
 async def put(state, clock, *keys):
     for key in keys:
         await state.transaction(
-            lambda connection, key=key: outbox.put(connection, "ops", key, {"key": key}, clock.now())
+            lambda connection, key=key: outbox.enqueue(connection, "ops", key, {"key": key}, clock.now())
         )
 
 
 async def tally(state):
-    return await state.transaction(lambda connection: outbox.tally(connection, "ops"))
+    return await state.transaction(lambda connection: outbox.counts(connection, "ops"))
 
 
 async def test_what_was_sent_is_sent_once(state, clock):
@@ -80,10 +80,10 @@ async def test_what_was_sent_is_sent_once(state, clock):
     async def send(parcel):
         sent.append(parcel.key)
 
-    assert await outbox.work_off(state, "ops", send, clock=clock) == 2
-    assert await outbox.work_off(state, "ops", send, clock=clock) == 0
+    assert await outbox.drain(state, "ops", send, clock=clock) == 2
+    assert await outbox.drain(state, "ops", send, clock=clock) == 0
     assert sent == ["a", "b"]
-    assert await tally(state) == outbox.Tally(sent=2)
+    assert await tally(state) == outbox.QueueCounts(sent=2)
 
 
 async def test_a_failure_is_tried_again_later_and_holds_nobody_up(state, clock):
@@ -94,16 +94,16 @@ async def test_a_failure_is_tried_again_later_and_holds_nobody_up(state, clock):
     sent = []
 
     async def send(parcel):
-        if parcel.key == "a" and parcel.tries < 3:
+        if parcel.key == "a" and parcel.attempts < 3:
             raise DeliveryError("ops: answered 503", after=30)
-        sent.append((parcel.key, parcel.tries))
+        sent.append((parcel.key, parcel.attempts))
 
-    await outbox.work_off(state, "ops", send, clock=clock)
+    await outbox.drain(state, "ops", send, clock=clock)
     assert sent == [("b", 1)]
     assert (await tally(state)).waiting == 1
     for _ in range(2):
         clock.advance(30)
-        await outbox.work_off(state, "ops", send, clock=clock)
+        await outbox.drain(state, "ops", send, clock=clock)
     assert sent == [("b", 1), ("a", 3)]
 
 
@@ -116,10 +116,10 @@ async def test_a_permanent_failure_is_dropped_and_counted(state, clock):
     async def send(parcel):
         raise DeliveryError("ops: answered 404", permanent=True)
 
-    await outbox.work_off(state, "ops", send, clock=clock)
+    await outbox.drain(state, "ops", send, clock=clock)
     counted = await tally(state)
-    assert counted == outbox.Tally(dropped={"refused": 1})
-    assert counted.taken == 1
+    assert counted == outbox.QueueCounts(dropped={"refused": 1})
+    assert counted.enqueued == 1
 
 
 async def test_a_parcel_whose_sender_died_goes_to_the_next(state, clock):
@@ -136,10 +136,10 @@ async def test_a_parcel_whose_sender_died_goes_to_the_next(state, clock):
     assert await state.transaction(claim) == []
     clock.advance(61)
     [again] = await state.transaction(claim)
-    assert (again.key, again.tries) == ("a", 2)
-    await state.transaction(lambda connection: outbox.mark_sent(connection, lost))
-    await state.transaction(lambda connection: outbox.mark_sent(connection, again))
-    assert await tally(state) == outbox.Tally(sent=1)
+    assert (again.key, again.attempts) == ("a", 2)
+    await state.transaction(lambda connection: outbox.mark_delivered(connection, lost))
+    await state.transaction(lambda connection: outbox.mark_delivered(connection, again))
+    assert await tally(state) == outbox.QueueCounts(sent=1)
 
 
 async def test_who_is_alone_takes_back_what_a_crash_left_lent(state, clock):
@@ -150,13 +150,13 @@ async def test_who_is_alone_takes_back_what_a_crash_left_lent(state, clock):
 
     def lend(connection):
         for key in ("lent", "rests"):
-            outbox.put(connection, "ops", key, {}, now)
+            outbox.enqueue(connection, "ops", key, {}, now)
         _, rests = outbox.claim(connection, "ops", now, timedelta(minutes=1), limit=2)
         outbox.postpone(connection, rests, now + timedelta(seconds=30), "busy")
 
     def taken(connection):
-        outbox.take_back(connection, "ops", now)
-        return [(it.key, it.tries) for it in outbox.claim(connection, "ops", now, timedelta(minutes=1), limit=2)]
+        outbox.release_leases(connection, "ops", now)
+        return [(it.key, it.attempts) for it in outbox.claim(connection, "ops", now, timedelta(minutes=1), limit=2)]
 
     await state.transaction(lend)
     assert await state.transaction(taken) == [("lent", 2)]
@@ -171,7 +171,7 @@ async def test_a_send_that_hangs_ends_with_its_lease(state, clock):
     async def send(parcel):
         await asyncio.Event().wait()
 
-    await outbox.work_off(state, "ops", send, clock=clock, lease=timedelta(milliseconds=10))
+    await outbox.drain(state, "ops", send, clock=clock, lease=timedelta(milliseconds=10))
     assert (await tally(state)).waiting == 1
 
 
@@ -182,19 +182,19 @@ async def test_a_line_keeps_its_order_and_holds_up_nobody_else(state, clock):
     arrived = []
 
     async def send(parcel):
-        if parcel.key == "a1" and parcel.tries == 1:
+        if parcel.key == "a1" and parcel.attempts == 1:
             raise DeliveryError("busy")
         arrived.append(parcel.key)
 
     def fill(connection):
         for key, line in (("a1", "a"), ("a2", "a"), ("b1", "b"), ("free", "")):
-            outbox.put(connection, "ops", key, {}, clock.now(), line)
+            outbox.enqueue(connection, "ops", key, {}, clock.now(), line)
 
     await state.transaction(fill)
-    await outbox.work_off(state, "ops", send, clock=clock)
+    await outbox.drain(state, "ops", send, clock=clock)
     assert arrived == ["b1", "free"]
     clock.advance(60)
-    await outbox.work_off(state, "ops", send, clock=clock)
+    await outbox.drain(state, "ops", send, clock=clock)
     assert arrived == ["b1", "free", "a1", "a2"]
 
 
@@ -207,21 +207,21 @@ async def test_what_a_parcel_leaves_behind_is_written_with_its_mark(state, clock
     async def send(parcel):
         if parcel.key == "bad":
             raise DeliveryError("no such room", permanent=True)
-        return lambda connection: audit_log.note(connection, "ops", "sent", clock.now(), key=parcel.key)
+        return lambda connection: audit_log.record(connection, "ops", "sent", clock.now(), key=parcel.key)
 
     def troubled(connection, parcel, error):
         told.append((parcel.key, str(error), error.permanent))
-        outbox.put(connection, "other", parcel.key, {}, clock.now())
+        outbox.enqueue(connection, "other", parcel.key, {}, clock.now())
 
     def fill(connection):
         for key in ("bad", "good"):
-            outbox.put(connection, "ops", key, {}, clock.now())
+            outbox.enqueue(connection, "ops", key, {}, clock.now())
 
     def look(connection):
-        return [entry.facts["key"] for entry in audit_log.newest(connection)], outbox.waiting(connection, "other").many
+        return [entry.facts["key"] for entry in audit_log.recent(connection)], outbox.backlog(connection, "other").size
 
     await state.transaction(fill)
-    await outbox.work_off(state, "ops", send, clock=clock, troubled=troubled)
+    await outbox.drain(state, "ops", send, clock=clock, troubled=troubled)
     assert told == [("bad", "no such room", True)]
     assert await state.transaction(look) == (["good"], 1)
     assert await state.transaction(lambda connection: outbox.next_due(connection, "ops")) is None

@@ -10,25 +10,25 @@ import pytest
 
 from tests.counters import EVERYTHING, answered, falls
 from tests.program import Program, eventually, toban
-from tests.store import SLOW, Mode, Store, scripted, store
-from toban.demo.ground_truth import Ledger
+from tests.store import SLOW, ShopProcesses, ShopVariant, scripted, store
+from toban.demo.ground_truth import GroundTruth
 from toban.demo.servers import free_port
-from toban.instruments.error_classes import fault
+from toban.instruments.error_classes import responsible_party
 
 pytestmark = SLOW
 
 OFTEN = """
 shop: {check: {}, services: {}}
 collect:
-  - {kind: vendure_db, every: 1s}
-  - {kind: bullmq, every: 1s}
-  - {kind: telemetry, every: 1s}
-  - {kind: shop_api, name: vendure, url: "%s", every: 1s}
+  - {kind: vendure_db, interval: 1s}
+  - {kind: bullmq, interval: 1s}
+  - {kind: telemetry, interval: 1s}
+  - {kind: shop_api, name: vendure, url: "%s", interval: 1s}
 """
 OURS = {"TobanCatalogue", "TobanSearch", "TobanProduct"}
 
 
-def watching(tmp_path: Path, shop: Store, port: int, **more: str):
+def watching(tmp_path: Path, shop: ShopProcesses, port: int, **more: str):
     configuration = tmp_path / "toban.yaml"
     configuration.write_text(OFTEN % shop.shop_api)
     arguments = ("--listen", f"127.0.0.1:{port}", "--config", str(configuration))
@@ -43,7 +43,7 @@ def told(program: Program, metric: str, *labels: str) -> Counter[tuple[str, ...]
     return found
 
 
-def counted(program: Program, ledger: Ledger) -> None:
+def counted(program: Program, ledger: GroundTruth) -> None:
     """Wait until everything that was asked has been told, and hold it against the books."""
     operations = Counter({(name or "(none)",): many for name, many in ledger.requests.items() if name})
 
@@ -79,7 +79,7 @@ async def test_enriched_telemetry_and_tables_are_what_the_books_say(tmp_path):
     """
     port = free_port()
     with (
-        store(Mode(telemetry="enriched"), f"http://127.0.0.1:{port}") as shop,
+        store(ShopVariant(telemetry="enriched"), f"http://127.0.0.1:{port}") as shop,
         watching(tmp_path, shop, port) as program,
     ):
         assert program.url
@@ -87,7 +87,9 @@ async def test_enriched_telemetry_and_tables_are_what_the_books_say(tmp_path):
         counted(program, ledger)
 
         errors = Counter(
-            (name or "(none)", code, fault(code)) for (name, code), n in ledger.errors.items() for _ in range(n)
+            (name or "(none)", code, responsible_party(code))
+            for (name, code), n in ledger.errors.items()
+            for _ in range(n)
         )
         assert told(program, "vendure_graphql_errors_total", "operation", "code", "fault") == errors
         refusals = Counter({(name, code): many for (name, code), many in ledger.refusals.items()})
@@ -116,7 +118,7 @@ async def test_plain_telemetry_and_a_kill_lose_no_order(tmp_path):
     The plugin alone, ids that are no numbers, and toban killed while customers shop: what must be exact still is.
     """
     port = free_port()
-    with store(Mode(telemetry="plain", ids="uuid"), f"http://127.0.0.1:{port}") as shop:
+    with store(ShopVariant(telemetry="plain", ids="uuid"), f"http://127.0.0.1:{port}") as shop:
         with watching(tmp_path, shop, port) as program:
             assert program.url
             ledger = await scripted(shop, seed=12, orders=15)
@@ -140,8 +142,8 @@ async def test_however_often_it_is_killed_the_totals_are_what_the_books_say(tmp_
     """
     At any moment while customers shop; each life goes on where the one before was cut off.
     """
-    chance, ledgers, begun = random.Random(kills), list[Ledger](), list[int]()
-    with store(Mode(jobs="bullmq")) as shop:
+    chance, ledgers, begun = random.Random(kills), list[GroundTruth](), list[int]()
+    with store(ShopVariant(jobs="bullmq")) as shop:
 
         def lives() -> None:
             for _ in range(kills):

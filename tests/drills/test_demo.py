@@ -19,16 +19,16 @@ import pytest
 
 from tests import servers
 from tests.program import PATIENCE, TOBAN, eventually
-from tests.store import SLOW, Mode, Store, store
+from tests.store import SLOW, ShopProcesses, ShopVariant, store
 from toban.cli.commands.demo import Progress
 from toban.demo import message_inbox, storefront
-from toban.demo.customers import ADD, Traffic, Unanswered, Visitor, opened, performed
-from toban.demo.faults import PARTS, Scene
-from toban.demo.ground_truth import Ledger
-from toban.demo.run import configured, told
+from toban.demo.customers import ADD, CustomerTraffic, NoAnswerError, Visitor, open_shop, run_visits
+from toban.demo.faults import FAULTS, FaultTarget
+from toban.demo.ground_truth import GroundTruth
+from toban.demo.run import demo_config, traffic_summary
 from toban.demo.storefront import Storefront
-from toban.demo.traffic_model import NOBODY_CAN_PAY, script
-from toban.settings import settle
+from toban.demo.traffic_model import NOBODY_CAN_PAY, plan_visits
+from toban.settings import build_settings
 
 pytestmark = SLOW
 
@@ -36,9 +36,9 @@ SEARCH = 'query Look { search(input: {term: "tea"}) { totalItems } }'
 
 
 @pytest.fixture(scope="module")
-def shop() -> Iterator[Store]:
+def shop() -> Iterator[ShopProcesses]:
     """A shop as the demo runs it, but that nobody takes its telemetry: toban that is away costs the shop nothing."""
-    with store(Mode(jobs="bullmq", telemetry="enriched")) as it:
+    with store(ShopVariant(jobs="bullmq", telemetry="enriched")) as it:
         yield it
 
 
@@ -128,8 +128,8 @@ def test_without_node_the_demo_says_what_to_install(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def page(shop: Store) -> Iterator[Storefront]:
-    with storefront.opened() as opened_page, opened_page.served(shop.shop_api):
+def page(shop: ShopProcesses) -> Iterator[Storefront]:
+    with storefront.open_storefront() as opened_page, opened_page.served(shop.shop_api):
         yield opened_page
 
 
@@ -144,28 +144,28 @@ async def test_each_part_that_breaks_is_broken_and_mended(shop, page):
     """
     One after the other, on one shop; and each says what it is.
     """
-    async with opened(shop.shop_api) as door:
-        traffic = Traffic(door, 1, each_minute=1)
-        scene = Scene(shop, traffic, page)
+    async with open_shop(shop.shop_api) as door:
+        traffic = CustomerTraffic(door, 1, each_minute=1)
+        scene = FaultTarget(shop, traffic, page)
         visitor = Visitor(door)
-        async with PARTS["database"](scene) as words:
+        async with FAULTS["database"](scene) as words:
             assert "PostgreSQL was killed" in words
-            with pytest.raises(Unanswered):
+            with pytest.raises(NoAnswerError):
                 await visitor.ask(SEARCH)
         assert await visitor.ask(SEARCH)
         assert door.ledger.statuses == {200: 2}
-        async with PARTS["redis"](scene):
+        async with FAULTS["redis"](scene):
             assert shop.valkey
             assert shop.valkey.process.poll() is not None
         assert shop.valkey.process.poll() is None
-        async with PARTS["worker"](scene):
+        async with FAULTS["worker"](scene):
             assert shop.worker.process.poll() is not None
         assert shop.worker.process.poll() is None
-        async with PARTS["payments"](scene):
+        async with FAULTS["payments"](scene):
             assert traffic.habits == NOBODY_CAN_PAY
         assert traffic.habits != NOBODY_CAN_PAY
         began = time.monotonic()
-        async with PARTS["slow"](scene):
+        async with FAULTS["slow"](scene):
             while await takes(visitor) < 0.5:
                 assert time.monotonic() - began < PATIENCE
         # PostgreSQL lists a session for a blink after its client has gone.
@@ -176,17 +176,17 @@ async def test_a_server_that_hangs_or_waits_answers_again(shop, page):
     """
     A stopped process, a lock on a table, an event loop that has no time: customers wait, and then they don't.
     """
-    async with opened(shop.shop_api) as door:
-        scene = Scene(shop, Traffic(door, 1, each_minute=1), page)
+    async with open_shop(shop.shop_api) as door:
+        scene = FaultTarget(shop, CustomerTraffic(door, 1, each_minute=1), page)
         visitor = Visitor(door)
         add = partial(visitor.ask, ADD, variant=door.catalogue["sencha"].variants[0], quantity=1)
         for part, ask in (("hang", partial(visitor.ask, SEARCH)), ("locks", add)):
-            async with PARTS[part](scene):
+            async with FAULTS[part](scene):
                 asked = asyncio.create_task(ask())
                 assert not (await asyncio.wait([asked], timeout=0.5))[0], part
             await asyncio.wait_for(asked, PATIENCE)
         began = time.monotonic()
-        async with PARTS["loop"](scene):
+        async with FAULTS["loop"](scene):
             while await takes(visitor) < 0.3:
                 assert time.monotonic() - began < PATIENCE
 
@@ -200,21 +200,21 @@ async def test_what_breaks_without_an_error_is_there_to_see(shop, page):
         async with httpx2.AsyncClient() as http:
             return len((await http.get(page.url)).content)
 
-    async with opened(shop.shop_api) as door:
-        scene = Scene(shop, Traffic(door, 1, each_minute=1), page)
+    async with open_shop(shop.shop_api) as door:
+        scene = FaultTarget(shop, CustomerTraffic(door, 1, each_minute=1), page)
         before = await size()
-        async with PARTS["storefront"](scene):
+        async with FAULTS["storefront"](scene):
             assert await size() < before / 10
         assert await size() == before
 
-        async with PARTS["checkout"](scene):
-            await performed(door, script(3, 1))
+        async with FAULTS["checkout"](scene):
+            await run_visits(door, plan_visits(3, 1))
         assert door.ledger.refusals["Ship", "INELIGIBLE_SHIPPING_METHOD_ERROR"]
         assert not door.ledger.orders
-        await performed(door, script(4, 1))
+        await run_visits(door, plan_visits(4, 1))
         assert door.ledger.orders
 
-        async with PARTS["connections"](scene) as words:
+        async with FAULTS["connections"](scene) as words:
             assert "takes no more" in words
             with pytest.raises(psycopg.OperationalError, match="connection slots are reserved"):
                 psycopg.connect(shop.postgres.address(shop.database, "vendure"))
@@ -227,8 +227,8 @@ def test_the_written_configuration_is_one_that_toban_takes(shop, page):
     """
     import yaml
 
-    with message_inbox.opened() as letters:
-        settled = settle(yaml.safe_load(configured(shop, page, letters, "ja")), {}, "the demo's")
+    with message_inbox.open_inbox() as letters:
+        settled = build_settings(yaml.safe_load(demo_config(shop, page, letters, "ja")), {}, "the demo's")
     assert str(settled.shop.shop_api) == shop.shop_api
 
 
@@ -246,6 +246,6 @@ def test_the_books_are_told_in_a_line():
     """
     Also when nothing has happened yet.
     """
-    assert told(Ledger()) == (
+    assert traffic_summary(GroundTruth()) == (
         "The customers' books: 0 orders (nothing yet net), 0 attempts to pay failed, 0 products viewed."
     )

@@ -18,7 +18,7 @@ from tests.program import TOBAN, eventually, toban
 from tests.servers import alertmanager, free_port, prometheus
 from toban.core.labels import Labels
 from toban.notify.routing import Routing
-from toban.settings import load
+from toban.settings import load_settings
 
 RULES = """
 groups:
@@ -35,16 +35,16 @@ MANY = """
 web: {listen: "127.0.0.1:9119", token: hush}
 notify:
   timezone: Asia/Tokyo
-  inhibit: [{source: [alertname=a], target: [alertname=b], equal: [team]}]
+  inhibit: [{source_matchers: [alertname=a], target_matchers: [alertname=b], equal: [team]}]
   routes:
-    - {match: ['team="b"'], channels: [hook], group_by: [team], wait: 1m, continue: true}
-    - {match: ['team=~"b|c"', 'severity=warning'], channels: [email], repeat: 1d}
-    - {match: ['severity=info'], channels: []}
-  windows:
+    - {matchers: ['team="b"'], channels: [hook], group_by: [team], group_wait: 1m, continue: true}
+    - {matchers: ['team=~"b|c"', 'severity=warning'], channels: [email], repeat_interval: 1d}
+    - {matchers: ['severity=info'], channels: []}
+  maintenance_windows:
     - {name: nightly, cron: "30 23 * * 0", for: 2h}
     - {name: monthly, cron: "0 3,4 1 * *", for: 30m, timezone: Europe/Berlin}
     - {name: odd, cron: "0 3 L * *", for: 2h}
-    - {name: some, cron: "0 3 * * *", for: 2h, match: [team=c]}
+    - {name: some, cron: "0 3 * * *", for: 2h, matchers: [team=c]}
 channels:
   slack: {kind: slack, webhook: "https://hooks.slack.com/services/T/B/X"}
   bot: {kind: slack, token: "xoxb-1"}
@@ -91,7 +91,7 @@ def test_the_real_programs_read_what_is_written(many):
     assert {path.name: path.stat().st_mode & 0o777 for path in (out / "secrets").iterdir()} == dict.fromkeys(
         ("toban", "slack", "bot", "email", "pager"), 0o600
     )
-    for lost in ("hook: the signature", "window odd: ", "window some: ", "damping", "toban_unwell"):
+    for lost in ("hook: the signature", "window odd: ", "window some: ", "damping", "toban_component_unhealthy"):
         assert lost in said
     assert "is there already: --force writes over it" in export(many, "alertmanager", code=2)
     export(many, "alertmanager", "--force")
@@ -109,7 +109,7 @@ def test_both_take_the_same_routes(many):
     For alerts of all sorts: those that go on, nobody's, those with channels of their own, the most urgent.
     """
     export(many, "alertmanager")
-    settings = load(many, {})
+    settings = load_settings(many, {})
     routing = Routing(settings.notify, {name: channel.pages for name, channel in settings.channels.items()})
     sorts = {
         "alertname": ("application_down", "disk_usage_high"),
@@ -124,7 +124,7 @@ def test_both_take_the_same_routes(many):
         labels = Labels({name: value for name, value in zip(sorts, values, strict=True) if value})
         words = [f"{name}={value}" for name, value in labels.items()]
         theirs = subprocess.run([*asked, *words], capture_output=True, text=True, check=True).stdout.strip()
-        ours = sorted({name for taken in routing.take(labels) for name in taken.channels})
+        ours = sorted({name for taken in routing.route(labels) for name in taken.channels})
         if sorted({name for one in theirs.split(",") for name in one.split("+")} - {"nobody"}) != ours:
             different[tuple(words)] = (theirs, ours)
     assert different == {}
@@ -143,11 +143,16 @@ def test_the_real_programs_fire_and_tell_the_same(tmp_path):
             yaml.safe_dump(
                 {
                     "collect": [
-                        {"kind": "http", "name": "vendure", "url": f"http://127.0.0.1:{free_port()}/", "every": "1s"},
-                        {"kind": "scrape", "name": "load", "url": exporter.url, "every": "1s"},
+                        {
+                            "kind": "http",
+                            "name": "vendure",
+                            "url": f"http://127.0.0.1:{free_port()}/",
+                            "interval": "1s",
+                        },
+                        {"kind": "scrape", "name": "load", "url": exporter.url, "interval": "1s"},
                     ],
-                    "alerting": {"shipped": False, "rules": ["mine.yaml"], "every": "1s"},
-                    "notify": {"wait": "1s"},
+                    "alerting": {"shipped": False, "rules": ["mine.yaml"], "evaluation_interval": "1s"},
+                    "notify": {"group_wait": "1s"},
                     "channels": {"hook": {"kind": "webhook", "url": hook.url}},
                 }
             )

@@ -23,7 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tests.attacks import QUIET, answers
 from tests.program import Program, toban
 from toban.core.labels import Labels
-from toban.remote.remote_write_model import Sample
+from toban.remote.remote_write_model import RemoteSample
 from toban.remote.remote_write_protobuf import encode
 
 MB = 1_000_000
@@ -66,7 +66,7 @@ ODD: list[Any] = [
     *[[], {}, [[]], [None], {"a": {}}, [{}] * 100, {"": ""}, {"__name__": "x"}, {"a.b": "c", "a_b": "d"}],
 ]
 KNOWN: dict[str, list[bytes]] = {
-    "silence": [b'{"match": "a=b", "by": "\\ud800", "comment": "c", "for": "1h"}', b"[" * 50_000, b'{"a":' * 5_000],
+    "silence": [b'{"matchers": "a=b", "by": "\\ud800", "comment": "c", "for": "1h"}', b"[" * 50_000, b'{"a":' * 5_000],
     "silences": [b'{"matchers": [{"name": "service.name", "value": "x", "isRegex": false}], "startsAt": "x"}'],
     "alerts": [b'[{"labels": {"a": "\\ud800"}}]', b'[{"labels": {"\xff": "x"}}]', b"\xef\xbb\xbf[]"],
     "events": [
@@ -237,7 +237,9 @@ def matcher(chance: random.Random) -> Any:
 def written_numbers(chance: random.Random) -> bytes:
     now = time.time_ns() // 10**6
     samples = [
-        Sample(Labels({"__name__": f"fuzz_{chance.randrange(20)}", "a": str(chance.randrange(5))}), now + step, step)
+        RemoteSample(
+            Labels({"__name__": f"fuzz_{chance.randrange(20)}", "a": str(chance.randrange(5))}), now + step, step
+        )
         for step in range(chance.randrange(5))
     ]
     raw = bytes(cramjam.snappy.decompress_raw(encode(samples)))
@@ -308,7 +310,7 @@ DOORS = {
         },
     ),
     "silence": Door(
-        "/api/silences", JSON, lambda chance: {"match": ['a=~"x.*"'], "for": "1h", "by": "ann", "comment": "tea"}
+        "/api/silences", JSON, lambda chance: {"matchers": ['a=~"x.*"'], "for": "1h", "by": "ann", "comment": "tea"}
     ),
     "acknowledge": Door(
         "/api/alerts/acknowledge", JSON, lambda chance: {"alert": f"x{chance.randrange(50)}", "by": "ann"}

@@ -23,8 +23,8 @@ import pytest
 from tools.running import needed, part
 
 from tests.program import eventually
-from tests.store import Mode, scripted, store
-from toban.demo.ground_truth import Ledger
+from tests.store import ShopVariant, scripted, store
+from toban.demo.ground_truth import GroundTruth
 
 MINUTES = int(os.environ.get("IMAGE_MINUTES", "60"))
 MEMORY = 256 * 2**20
@@ -129,8 +129,8 @@ async def test_an_hour_in_the_image_and_a_new_release(tmp_path: Path):
     Its memory is enough, no beat is missed, every order is counted; a redeploy loses nothing.
     """
     readable(tmp_path)
-    ledger = Ledger()
-    mode = Mode(telemetry="enriched")
+    ledger = GroundTruth()
+    mode = ShopVariant(telemetry="enriched")
     log = tmp_path / "log"
     with limited(), store(mode, "http://127.0.0.1:9119", TOBAN_TOKEN=TOKEN) as shop:
         deployed = (ROOT / "deploy" / "toban.yaml").read_text(encoding="utf-8")
@@ -155,7 +155,7 @@ async def test_an_hour_in_the_image_and_a_new_release(tmp_path: Path):
         stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
         rss = int(stat["rss"])
         uid = user()
-        beats = asked("sum(toban_beats_skipped_total or vector(0)) + sum(toban_beats_overrun_total or vector(0))")
+        beats = asked("sum(toban_job_missed_runs_total or vector(0)) + sum(toban_job_timeouts_total or vector(0))")
         queries = asked("sum(increase(vendure_api_requests_total[1h]))")
 
         process.terminate()

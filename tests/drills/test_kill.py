@@ -19,9 +19,9 @@ LIVES = 2
 
 CONFIGURATION = """
 collect:
-  - {{kind: toban, every: 1s}}
-  - {{kind: host, every: 1s}}
-  - {{kind: scrape, name: load, url: "{url}", every: 200ms}}
+  - {{kind: toban, interval: 1s}}
+  - {{kind: host, interval: 1s}}
+  - {{kind: scrape, name: load, url: "{url}", interval: 200ms}}
 """
 EVERYTHING = '{__name__=~".+"}[10m]'
 

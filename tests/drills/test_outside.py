@@ -26,7 +26,7 @@ def round_of(engine, folder, page, **more):
     at = address(engine)
     settings = {
         "collect": [
-            {"kind": "scrape", "name": "page", "url": page.url, "every": "1s"},
+            {"kind": "scrape", "name": "page", "url": page.url, "interval": "1s"},
             *({"kind": kind, "enabled": False} for kind in ("host", "toban")),
         ],
         "metrics": {"remote": {"write_url": f"{at}/api/v1/write", "query_url": at, "labels": {"house": "mine"}}},

@@ -55,7 +55,7 @@ def test_no_request_ends_toban_or_a_later_start(folder):
         for at in TIMES:
             status, text = program.post("/api/v2/silences", told({**SILENCE, "matchers": [matcher], "endsAt": at}))
             assert (status, "accepted" in text) == (400, True), text
-            said = {"match": "a=b", "by": "me", "comment": "c", "ends": at}
+            said = {"matchers": "a=b", "by": "me", "comment": "c", "ends": at}
             assert program.post("/api/silences", told(said))[0] == 400
             failed = {"type": "payment_failed", "order": "A", "method": "card", "at": at}
             assert program.post("/api/events", told(failed))[0] == 422
@@ -64,9 +64,9 @@ def test_no_request_ends_toban_or_a_later_start(folder):
         for by in ("\ud800", "x\0", "y" * 300):
             status, text = program.post("/api/alerts/acknowledge", told({"alert": "x", "by": by}))
             assert (status, "by: " in text) == (400, True)
-            assert program.post("/api/silences", told({"match": "a=b", "by": by, "comment": "c"}))[0] == 400
+            assert program.post("/api/silences", told({"matchers": "a=b", "by": by, "comment": "c"}))[0] == 400
         for match in ("\ud800=x", 5, [5], [], {"a": 1}, ['a=~"("'], [f"a{n}=b" for n in range(200)]):
-            assert program.post("/api/silences", told({"match": match, "by": "me", "comment": "c"}))[0] == 400
+            assert program.post("/api/silences", told({"matchers": match, "by": "me", "comment": "c"}))[0] == 400
         answers(program)
         assert program.stop() == 0
     with opened(folder) as program:

@@ -17,10 +17,10 @@ from tests.shop import shop
 
 SELDOM = """
 collect:
-  - {kind: host, every: 1h}
-  - {kind: postgres, every: 1h}
-  - {kind: redis, every: 1h}
-  - {kind: toban, every: 1s}
+  - {kind: host, interval: 1h}
+  - {kind: postgres, interval: 1h}
+  - {kind: redis, interval: 1h}
+  - {kind: toban, interval: 1s}
 """
 """Numbers that stand still can be compared to the last digit."""
 

@@ -25,9 +25,9 @@ from tests.program import Program, eventually, toban
 TOKEN = "open sesame"
 CONFIG = """
 collect:
-  - {kind: telemetry, every: 1s}
-  - {kind: events, every: 1s}
-  - {kind: toban, every: 1s}
+  - {kind: telemetry, interval: 1s}
+  - {kind: events, interval: 1s}
+  - {kind: toban, interval: 1s}
 """
 
 

@@ -27,9 +27,9 @@ class House:
         self.rules = folder / "mine.yaml"
         self.rules.write_text(RULES)
         self.settings = {
-            "collect": [{"kind": "toban", "every": "1s"}],
-            "alerting": {"shipped": False, "rules": ["mine.yaml"], "every": "1s"},
-            "notify": {"wait": "1s", "interval": "1s", "flapping": {"settle": "1s"}},
+            "collect": [{"kind": "toban", "interval": "1s"}],
+            "alerting": {"shipped": False, "rules": ["mine.yaml"], "evaluation_interval": "1s"},
+            "notify": {"group_wait": "1s", "group_interval": "1s", "flapping": {"settle": "1s"}},
             "channels": {"hook": {"kind": "webhook", "url": hook.url}},
         }
         self.write()
@@ -167,7 +167,7 @@ def test_a_storm_of_reloads_loses_nothing(duty, house, hook):
         if number % 3 == 0:
             duty.process.send_signal(signal.SIGHUP)
         if number % 5 == 0:
-            house.write(notify={"wait": f"{number + 1}s"})
+            house.write(notify={"group_wait": f"{number + 1}s"})
         path = "/-/reload" if number % 2 else "/api/status"
         return duty.post(path, b"")[0] if number % 2 else duty.get(path)[0]
 

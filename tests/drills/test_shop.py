@@ -68,7 +68,7 @@ def test_a_killed_database_is_noticed_and_its_return_too(tmp_path):
         code, said = program.status()
         [target] = [it for it in said["targets"] if it["name"] == "postgres"]
         assert (code, said["state"], target["up"]) == (1, "unhealthy", False)
-        assert target["trouble"]
+        assert target["error"]
         assert program.get("/health/readiness")[0] == 503
         assert program.get("/-/healthy")[0] == 200
         assert {up(program, job) for job in ("host", "toban", "redis", "vendure", "storefront")} == {1}
@@ -104,7 +104,7 @@ def test_a_shop_that_answers_200_and_cannot_sell_is_down(tmp_path):
 
         def told(words: str) -> None:
             eventually(lambda: up(program, "vendure"), lambda found: found == 0)
-            eventually(lambda: [it for it in program.status()[1]["targets"] if words in it["trouble"]])
+            eventually(lambda: [it for it in program.status()[1]["targets"] if words in it["error"]])
             assert up(program, "storefront") == 1
 
         def well_again() -> None:

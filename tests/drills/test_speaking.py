@@ -37,9 +37,9 @@ def shop(tmp_path, hook):
     """A toban that judges every second and tells a webhook."""
     (tmp_path / "rules.yaml").write_text(RULES)
     settings = {
-        "alerting": {"rules": ["rules.yaml"], "every": "1s", "shipped": False},
+        "alerting": {"rules": ["rules.yaml"], "evaluation_interval": "1s", "shipped": False},
         "channels": {"hook": {"kind": "webhook", "url": hook.url}},
-        "notify": {"wait": "1s", "interval": "1s", "flapping": {"settle": "1s"}},
+        "notify": {"group_wait": "1s", "group_interval": "1s", "flapping": {"settle": "1s"}},
     }
     (tmp_path / "toban.yaml").write_text(yaml.safe_dump(settings))
     with toban(tmp_path / "data", "--config", str(tmp_path / "toban.yaml")) as program:

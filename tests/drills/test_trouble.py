@@ -19,8 +19,8 @@ from tests.program import Program, eventually, toban
 
 OFTEN = """
 collect:
-  - {kind: toban, every: 1s}
-  - {kind: host, every: 1s}
+  - {kind: toban, interval: 1s}
+  - {kind: host, interval: 1s}
 """
 FULL = "4m"
 """How large the disk is that gets full."""
@@ -54,7 +54,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def looks(program: Program) -> float:
     """Return how often toban has looked at its machine, by the page that needs neither state nor store."""
-    found = re.search(r'^toban_beats_total\{[^}]*name="collect host"\} (\S+)', program.get("/metrics")[1], re.MULTILINE)
+    found = re.search(
+        r'^toban_job_runs_total\{[^}]*name="collect host"\} (\S+)', program.get("/metrics")[1], re.MULTILINE
+    )
     return float(found[1]) if found else 0.0
 
 
@@ -250,11 +252,11 @@ def test_what_breaks_while_the_disk_is_full_is_told_and_so_is_its_end(small_disk
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "mine", "rules": [rule]}]}))
     with serving(Page("{}")) as page, closing(Hook()) as hook:
         settings = yaml.safe_load(OFTEN) | {
-            "alerting": {"rules": [str(tmp_path / "rules.yaml")], "shipped": False, "every": "1s"},
+            "alerting": {"rules": [str(tmp_path / "rules.yaml")], "shipped": False, "evaluation_interval": "1s"},
             "channels": {"hook": {"kind": "webhook", "url": hook.url}},
-            "notify": {"wait": "1s", "interval": "1s", "flapping": {"settle": "1s"}},
+            "notify": {"group_wait": "1s", "group_interval": "1s", "flapping": {"settle": "1s"}},
         }
-        settings["collect"] += [{"kind": "http", "name": "vendure", "url": page.url, "every": "1s"}]
+        settings["collect"] += [{"kind": "http", "name": "vendure", "url": page.url, "interval": "1s"}]
         (tmp_path / "toban.yaml").write_text(yaml.safe_dump(settings))
         with toban(small_disk / "data", "--config", str(tmp_path / "toban.yaml")) as program:
             program.until("is on duty")

@@ -10,32 +10,32 @@ import httpx2
 from pydantic import SecretStr
 
 from tests.fakes import FakeClock
-from toban.collect.collector import Collector, Look
-from toban.collect.tools import Tools
-from toban.core.metric_registry import Meters
-from toban.shop.connections import Shop
-from toban.shop.database import Database
-from toban.shop.redis import Redis
+from toban.collect.collector import Collector, ScrapeResult
+from toban.collect.tools import CollectorTools
+from toban.core.metric_registry import MetricRegistry
+from toban.shop.connections import ShopConnections
+from toban.shop.database import ShopDatabase
+from toban.shop.redis import ShopRedis
 
 
 @asynccontextmanager
-async def lent(*, database: str = "", redis: str = "") -> AsyncIterator[Tools]:
+async def lent(*, database: str = "", redis: str = "") -> AsyncIterator[CollectorTools]:
     """Lend a shop's connections to a collector, with a clock that stands still."""
     async with (
         httpx2.AsyncClient() as http,
-        Database(SecretStr(database or "postgresql://nobody@127.0.0.1:1/none")) as lent_database,
-        Redis(SecretStr(redis or "redis://127.0.0.1:1")) as lent_redis,
+        ShopDatabase(SecretStr(database or "postgresql://nobody@127.0.0.1:1/none")) as lent_database,
+        ShopRedis(SecretStr(redis or "redis://127.0.0.1:1")) as lent_redis,
     ):
-        shop = Shop(lent_database if database else None, lent_redis if redis else None)
-        yield Tools(http, FakeClock(), Meters(), shop)
+        shop = ShopConnections(lent_database if database else None, lent_redis if redis else None)
+        yield CollectorTools(http, FakeClock(), MetricRegistry(), shop)
 
 
 class Numbers(dict[str, dict[tuple[tuple[str, str], ...], float]]):
     """A look's numbers by name and labels."""
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: ScrapeResult) -> None:
         super().__init__()
-        self.trouble = look.trouble
+        self.trouble = look.error
         for sample in look.samples:
             self.setdefault(sample.family.name + sample.suffix, {})[tuple(sorted(sample.labels.items()))] = sample.value
 
@@ -50,10 +50,10 @@ class Numbers(dict[str, dict[tuple[tuple[str, str], ...], float]]):
         return "".join(dict(labels)["reason"] for labels, value in self[name].items() if value)
 
 
-async def look(collector: Collector, tools: Tools) -> Numbers:
+async def look(collector: Collector, tools: CollectorTools) -> Numbers:
     """Look once."""
     found = await collector.collect(tools)
-    assert isinstance(found, Look)
+    assert isinstance(found, ScrapeResult)
     return Numbers(found)
 
 

@@ -24,9 +24,9 @@ groups:
 def folder(tmp_path):
     (tmp_path / "rules.yaml").write_text(RULES)
     settings = {
-        "alerting": {"rules": ["rules.yaml"], "every": "1s"},
+        "alerting": {"rules": ["rules.yaml"], "evaluation_interval": "1s"},
         "channels": {"hook": {"kind": "webhook", "url": "http://127.0.0.1:9/x"}},
-        "notify": {"wait": "1s"},
+        "notify": {"group_wait": "1s"},
     }
     (tmp_path / "toban.yaml").write_text(yaml.safe_dump(settings))
     return tmp_path
@@ -94,10 +94,15 @@ def test_a_drill_goes_the_whole_way_of_an_alert(tmp_path):
     """
     with closing(Hook()) as hook:
         settings = {
-            "collect": [{"kind": "toban", "every": "1s"}],
-            "alerting": {"every": "1s"},
+            "collect": [{"kind": "toban", "interval": "1s"}],
+            "alerting": {"evaluation_interval": "1s"},
             "channels": {"hook": {"kind": "webhook", "url": hook.url}},
-            "notify": {"wait": "1s", "interval": "1s", "drill": {"channels": ["hook"]}, "flapping": {"settle": "1s"}},
+            "notify": {
+                "group_wait": "1s",
+                "group_interval": "1s",
+                "drill": {"channels": ["hook"]},
+                "flapping": {"settle": "1s"},
+            },
         }
         (tmp_path / "toban.yaml").write_text(yaml.safe_dump(settings))
         with toban(tmp_path / "data", "--config", str(tmp_path / "toban.yaml")) as program:

@@ -253,7 +253,7 @@ def test_alerts_without_number_are_taken_in_turns(program):
     assert asked(program, "POST", "/api/v2/alerts", json.dumps(many).encode(), **JSON)[0] == 200
 
     assert f"{MOST} alerts from outside" in program.get("/-/healthy")[1]
-    refused = r"^toban_outside_alerts_refused_total\S* 1000$"
+    refused = r"^toban_external_alerts_rejected_total\S* 1000$"
     eventually(lambda: re.search(refused, program.get("/metrics")[1], re.MULTILINE))
     goes_on(program)
 

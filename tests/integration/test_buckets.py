@@ -71,7 +71,7 @@ async def tools():
         yield replace(tools, clock=FakeClock(datetime.now(UTC)))
 
 
-def collector(storage, *, every="2m", pages=20, list_every="1h", backup=None, **fields):
+def collector(storage, *, every="2m", pages=20, list_interval="1h", backup=None, **fields):
     given = {
         "name": "shop-assets",
         "endpoint": storage.url,
@@ -81,13 +81,20 @@ def collector(storage, *, every="2m", pages=20, list_every="1h", backup=None, **
         **fields,
     }
     return Files.model_validate(
-        {"kind": "files", "name": "assets", "bucket": given, "pages": pages, "list_every": list_every, "backup": backup}
+        {
+            "kind": "files",
+            "name": "assets",
+            "bucket": given,
+            "pages": pages,
+            "list_interval": list_interval,
+            "backup": backup,
+        }
     )
 
 
 async def looked(one, tools):
     found = await one.collect(tools)
-    return found.trouble, {sample.family.name: sample.value for sample in found.samples}
+    return found.error, {sample.family.name: sample.value for sample in found.samples}
 
 
 async def test_a_bucket_is_added_up_page_by_page(storage, tools):
@@ -236,7 +243,7 @@ def test_amazons_own_example_is_signed_as_amazon_does():
         }
     )
     url = "https://examplebucket.s3.amazonaws.com/?max-keys=2&prefix=J"
-    found = s3.signed(bucket, "GET", url, datetime(2013, 5, 24, tzinfo=UTC))
+    found = s3.signed_headers(bucket, "GET", url, datetime(2013, 5, 24, tzinfo=UTC))
     assert found["authorization"].endswith("Signature=34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7")
     with pytest.raises(CollectError):
-        s3.page(b"<", "x")
+        s3.parse_listing(b"<", "x")

@@ -16,10 +16,10 @@ from tests.vendure import vendure
 from toban.collect.collectors.bullmq import Bullmq
 from toban.collect.collectors.vendure_db import QUERIES, VendureDb
 from toban.collect.job_metrics import STANDING
-from toban.collect.service import Watch
-from toban.core.metric_registry import Meters
+from toban.collect.service import ScrapeLoop
+from toban.core.metric_registry import MetricRegistry
 from toban.shop.settings import ShopSettings
-from toban.state.backends import Sqlite
+from toban.state.backends import SqliteBackend
 from toban.state.database import State
 
 KEY = "bull:vendure-job-queue"
@@ -70,12 +70,12 @@ def stamp(at: datetime) -> int:
 @asynccontextmanager
 async def watching(
     kind: object, path: Path, now: datetime, **parts: str
-) -> AsyncIterator[tuple[Watch, ListSink, FakeClock]]:
+) -> AsyncIterator[tuple[ScrapeLoop, ListSink, FakeClock]]:
     clock, sink = FakeClock(now), ListSink()
-    async with lent(**parts) as tools, State(Sqlite(path), clock, Meters()) as state:
+    async with lent(**parts) as tools, State(SqliteBackend(path), clock, MetricRegistry()) as state:
         settings = ShopSettings.model_validate({"precision": 2})
         tools = replace(tools, clock=clock, state=state, shop=replace(tools.shop, settings=settings))
-        yield Watch(kind, sink, tools), sink, clock  # type: ignore[arg-type]  # a collector
+        yield ScrapeLoop(kind, sink, tools), sink, clock  # type: ignore[arg-type]  # a collector
 
 
 def numbers(sink: ListSink) -> dict[str, float | str]:
@@ -99,8 +99,8 @@ async def test_the_same_jobs_give_the_same_numbers_wherever_they_wait(
     at = now - timedelta(minutes=1)
     write(server, at)
     async with watching(Bullmq(), tmp_path / "r.db", now, redis=f"redis://127.0.0.1:{server.port}") as (watch, sink, _):
-        await watch.look()
-        assert watch.seen.up, watch.seen.trouble
+        await watch.collect()
+        assert watch.seen.up, watch.seen.error
         in_redis = numbers(sink)
     with vendure(postgres) as shop:
         for queue, state, tries in JOBS:
@@ -108,8 +108,8 @@ async def test_the_same_jobs_give_the_same_numbers_wherever_they_wait(
             started = at - timedelta(minutes=1) if tries else None
             shop.job(queue, state, at - timedelta(minutes=2), started=started, ended=ended, attempts=tries)
         async with watching(VendureDb(), tmp_path / "p.db", now, database=shop.url) as (watch, sink, _):
-            await watch.look()
-            assert watch.seen.up, watch.seen.trouble
+            await watch.collect()
+            assert watch.seen.up, watch.seen.error
             assert numbers(sink) == in_redis
     mail = [in_redis[f'vendure_jobs_{name} queue="mail"'] for name in ("waiting", "completed_total", "failed_total")]
     assert mail == [2, 2, 1]
@@ -130,7 +130,7 @@ async def test_a_job_that_is_being_begun_this_moment_is_not_older_than_all(serve
         redis.lpush(f"{KEY}:active", "new")
     address = f"redis://127.0.0.1:{server.port}"
     async with watching(Bullmq(), tmp_path / "n.db", now, redis=address) as (watch, sink, _):
-        await watch.look()
+        await watch.collect()
         assert numbers(sink)['vendure_jobs_longest_running_seconds queue="index"'] == 1
         assert numbers(sink)['vendure_jobs_running queue="index"'] == 2
 
@@ -144,19 +144,19 @@ async def test_a_look_is_one_command_and_reads_no_data(server: servers.Server, t
         redis = watch._tools.shop.redis
         assert redis
         for _ in range(9):
-            await watch.look()
+            await watch.collect()
             assert watch.seen.up
             assert (watch.seen.samples, redis.commands) == (0, 1)
             clock.advance(60)
         write(server, clock.now() - timedelta(minutes=1))
         clock.advance(60)
         for commands in (2, 3):
-            await watch.look()
+            await watch.collect()
             assert redis.commands == commands
             assert numbers(sink)['vendure_jobs_completed_total queue="mail"'] == 2
             clock.advance(60)
     async with watching(Bullmq(), tmp_path / "s.db", now, redis=address) as (watch, sink, _):
-        await watch.look()
+        await watch.collect()
         assert numbers(sink)['vendure_jobs_completed_total queue="mail"'] == 2
     with client(server) as asked:
         assert asked.info("commandstats").keys().isdisjoint({"cmdstat_hgetall", "cmdstat_hget"})
@@ -176,9 +176,9 @@ async def test_a_user_with_the_printed_rights_is_enough(server: servers.Server, 
     for user, path, trouble in (("toban", "a.db", ""), ("poor", "b.db", "exists")):
         address = f"redis://{user}:pw@127.0.0.1:{server.port}"
         async with watching(Bullmq(), tmp_path / path, now, redis=address) as (watch, _, _clock):
-            await watch.look()
+            await watch.collect()
             assert watch.seen.up == (not trouble)
-            assert trouble in watch.seen.trouble
+            assert trouble in watch.seen.error
 
 
 async def test_a_key_that_is_something_else_says_the_remedy(server: servers.Server, tmp_path: Path):
@@ -195,9 +195,9 @@ async def test_a_key_that_is_something_else_says_the_remedy(server: servers.Serv
         _,
         _clock,
     ):
-        await watch.look()
-        assert "WRONGTYPE" in watch.seen.trouble
-        assert "TYPE tells which of them it is; see `prefix` and `queue`" in watch.seen.trouble
+        await watch.collect()
+        assert "WRONGTYPE" in watch.seen.error
+        assert "TYPE tells which of them it is; see `prefix` and `queue`" in watch.seen.error
 
 
 async def test_a_user_with_info_alone_is_told_what_jobs_want_and_is_not_down(server: servers.Server, tmp_path: Path):
@@ -210,7 +210,7 @@ async def test_a_user_with_info_alone_is_told_what_jobs_want_and_is_not_down(ser
         write(server, now - timedelta(minutes=1))
         address = f"redis://seer:pw@127.0.0.1:{server.port}"
         async with watching(Bullmq(), tmp_path / "a.db", now, redis=address) as (watch, _, clock):
-            await watch.look()
+            await watch.collect()
             assert watch.seen.up
             (note,) = (await watch.collector.check(watch._tools)).notes
             assert "ACL SETUSER seer +eval" in note
@@ -218,11 +218,11 @@ async def test_a_user_with_info_alone_is_told_what_jobs_want_and_is_not_down(ser
             owner.execute_command("ACL", "SETUSER", "seer", "+@all")
             for _ in range(2):
                 clock.advance(60)
-                await watch.look()
+                await watch.collect()
             assert watch.seen.samples
             owner.execute_command("ACL", "SETUSER", "seer", "-@all", "+info")
             clock.advance(60)
-            await watch.look()
+            await watch.collect()
             assert not watch.seen.up
 
 
@@ -243,14 +243,14 @@ async def test_more_jobs_than_are_told_apart_are_counted_all_the_same(server: se
         line.execute()
     address = f"redis://127.0.0.1:{server.port}"
     async with watching(Bullmq(), tmp_path / "m.db", now, redis=address) as (watch, sink, clock):
-        await watch.look()
+        await watch.collect()
         found = numbers(sink)
         assert found['vendure_jobs_waiting queue="mail"'] == 1000
         assert found['vendure_jobs_waiting queue="other"'] == 500
         assert found['vendure_jobs_oldest_waiting_seconds queue="mail"'] == round(5000 / 60)
         for _ in range(2):
             clock.advance(60)
-            await watch.look()
+            await watch.collect()
         assert numbers(sink)['vendure_jobs_completed_total queue="mail"'] == 3500
 
 

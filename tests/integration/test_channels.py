@@ -16,23 +16,23 @@ from tests.fake_pagerduty import FakePagerDuty
 from tests.fake_slack import FakeSlack
 from tests.fake_smtp import FakeSmtp
 from tests.fakes import FakeClock
-from toban.core.alerts import Alert, Status
+from toban.core.alerts import Alert, AlertStatus
 from toban.core.errors import DeliveryError
 from toban.core.labels import Labels
-from toban.notify.channel import Tools
+from toban.notify.channel import ChannelTools
 from toban.notify.channels.apprise import Apprise
 from toban.notify.channels.email import Email
 from toban.notify.channels.pagerduty import Pagerduty
 from toban.notify.channels.slack import Slack
 from toban.notify.channels.webhook import Webhook
-from toban.notify.notification import Fact, Kind, Link, Notification
+from toban.notify.notification import Fact, Link, Notification, NotificationKind
 
 AT = datetime(2026, 1, 1, 3, tzinfo=UTC)
 EVIL = "<!channel> & <https://evil|click>\r\nBcc: everybody@example.com"
 DOWN = Alert(
     Labels(alertname="application_down", instance="https://shop.example", job="vendure", severity="critical"),
     {"summary": "Vendure application is down"},
-    Status.FIRING,
+    AlertStatus.FIRING,
     AT - timedelta(minutes=2),
     fired=AT,
     value=0.0,
@@ -42,10 +42,10 @@ DOWN = Alert(
 @pytest.fixture
 async def tools():
     async with httpx2.AsyncClient(timeout=2) as http:
-        yield Tools(http, FakeClock(AT), "https://toban.example", "shop.example (staging)")
+        yield ChannelTools(http, FakeClock(AT), "https://toban.example", "shop.example (staging)")
 
 
-def message(kind=Kind.FIRING, number=0, **other):
+def message(kind=NotificationKind.FIRING, number=0, **other):
     fields = {
         "thread": "4f1c",
         "number": number,
@@ -58,14 +58,14 @@ def message(kind=Kind.FIRING, number=0, **other):
         "links": (Link("Runbook", "https://wiki.example/down"),),
         "at": AT + timedelta(minutes=number),
         "since": AT,
-        "alerts": (DOWN if kind is not Kind.RESOLVED else DOWN.resolved(AT + timedelta(minutes=5)),),
+        "alerts": (DOWN if kind is not NotificationKind.RESOLVED else DOWN.resolved(AT + timedelta(minutes=5)),),
         "group": Labels(alertname="application_down"),
         "receiver": "ops",
     }
     return Notification(**{**fields, **other})
 
 
-STORY = (Kind.FIRING, Kind.REMINDER, Kind.ACKNOWLEDGED, Kind.RESOLVED)
+STORY = (NotificationKind.FIRING, NotificationKind.REMINDER, NotificationKind.ACKNOWLEDGED, NotificationKind.RESOLVED)
 
 
 async def told(channel, tools, kinds=STORY):
@@ -84,7 +84,7 @@ async def test_a_webhook_of_slack_gets_the_originals_attachment(tools):
     Colours, fields, name and channel of the original design; green when it is over.
     """
     async with FakeSlack() as slack:
-        await told(Slack(webhook=slack.webhook), tools, (Kind.FIRING, Kind.RESOLVED))
+        await told(Slack(webhook=slack.webhook), tools, (NotificationKind.FIRING, NotificationKind.RESOLVED))
         first, last = slack.messages
     assert (first.body["channel"], first.body["username"]) == ("#vendure-alerts", "Vendure Monitor")
     assert (first.attachment["color"], last.attachment["color"]) == ("#ff0000", "#36a64f")
@@ -120,7 +120,7 @@ async def test_a_message_that_somebody_deleted_is_posted_anew(tools):
         channel = Slack(token=slack.token, api=slack.api)
         handle = await channel.send(message(), {}, tools)
         slack.lose()
-        await channel.send(message(Kind.RESOLVED, 1), handle, tools)
+        await channel.send(message(NotificationKind.RESOLVED, 1), handle, tools)
         assert len(slack.messages) == 1
 
 
@@ -142,7 +142,7 @@ async def test_what_slack_took_without_a_word_is_found_again(tools, trouble, bef
             await channel.send(story, handle, quick)
         await quick.http.aclose()
         handle = await channel.send(replace(story, again=True), handle, tools)
-        await channel.send(message(Kind.RESOLVED, 2), handle, tools)
+        await channel.send(message(NotificationKind.RESOLVED, 2), handle, tools)
         only, _ = sorted(slack.messages, key=lambda it: -len(it.replies))
         assert (len(slack.messages), len(only.replies)) == (2, before + 1)
         assert only.attachment["footer"] == "toban · Resolved"
@@ -261,19 +261,19 @@ async def test_slack_is_proved_as_far_as_that_goes(tools):
     A token by asking who it is; a webhook by connecting.
     """
     async with FakeSlack() as slack:
-        well = await Slack(token=slack.token, api=slack.api).prove(tools)
-        hook = await Slack(webhook=slack.webhook).prove(tools)
+        well = await Slack(token=slack.token, api=slack.api).check_connection(tools)
+        hook = await Slack(webhook=slack.webhook).check_connection(tools)
         slack.scopes.remove("channels:history")
-        blind = await Slack(token=slack.token, api=slack.api).prove(tools)
+        blind = await Slack(token=slack.token, api=slack.api).check_connection(tools)
         slack.revoked = True
-        ill = await Slack(token=slack.token, api=slack.api).prove(tools)
+        ill = await Slack(token=slack.token, api=slack.api).check_connection(tools)
         assert slack.messages == []
     assert (well.ok, hook.ok, ill.ok) == (True, True, False)
-    assert "twice" not in well.says
-    assert blind.says.endswith("after a crash a message may come twice: the app has no channels:history")
-    assert "shows when it is used" in hook.says
-    gone = await Slack(webhook=slack.webhook).prove(tools)
-    assert (gone.ok, "connection refused" in gone.says) == (False, True)
+    assert "twice" not in well.message
+    assert blind.message.endswith("after a crash a message may come twice: the app has no channels:history")
+    assert "shows when it is used" in hook.message
+    gone = await Slack(webhook=slack.webhook).check_connection(tools)
+    assert (gone.ok, "connection refused" in gone.message) == (False, True)
 
 
 # PagerDuty
@@ -286,13 +286,13 @@ async def test_pagerduty_shows_one_incident_from_firing_to_resolved(tools):
     async with FakePagerDuty() as pagerduty:
         channel = Pagerduty(key=pagerduty.key, api=pagerduty.url)
         handle = {}
-        for number, kind in enumerate((Kind.FIRING, Kind.FIRING, Kind.REMINDER)):
+        for number, kind in enumerate((NotificationKind.FIRING, NotificationKind.FIRING, NotificationKind.REMINDER)):
             handle = await channel.send(message(kind, number), handle, tools)
         (incident,) = pagerduty.alerts.values()
         assert (incident.status, incident.paged) == ("triggered", 1)
-        handle = await channel.send(message(Kind.ACKNOWLEDGED, 3), handle, tools)
+        handle = await channel.send(message(NotificationKind.ACKNOWLEDGED, 3), handle, tools)
         assert incident.status == "acknowledged"
-        await channel.send(message(Kind.RESOLVED, 4), handle, tools)
+        await channel.send(message(NotificationKind.RESOLVED, 4), handle, tools)
         assert incident.status == "resolved"
         payload = incident.triggers[0]["payload"]
         assert (payload["severity"], payload["source"]) == ("critical", "https://shop.example")
@@ -304,7 +304,7 @@ async def test_an_acknowledgement_opens_what_pagerduty_does_not_know(tools):
     It would be dropped without a word.
     """
     async with FakePagerDuty() as pagerduty:
-        await Pagerduty(key=pagerduty.key, api=pagerduty.url).send(message(Kind.ACKNOWLEDGED), {}, tools)
+        await Pagerduty(key=pagerduty.key, api=pagerduty.url).send(message(NotificationKind.ACKNOWLEDGED), {}, tools)
         (incident,) = pagerduty.alerts.values()
         assert incident.status == "acknowledged"
 
@@ -314,7 +314,7 @@ async def test_a_word_of_tobans_own_wakes_nobody(tools):
     It is a change event.
     """
     async with FakePagerDuty() as pagerduty:
-        await Pagerduty(key=pagerduty.key, api=pagerduty.url).send(message(Kind.NOTICE), {}, tools)
+        await Pagerduty(key=pagerduty.key, api=pagerduty.url).send(message(NotificationKind.NOTICE), {}, tools)
         assert (len(pagerduty.changes), pagerduty.alerts) == (1, {})
 
 
@@ -363,7 +363,7 @@ async def test_a_webhook_gets_alertmanagers_body_signed(tools):
     async with Listening() as service:
         channel = Webhook(url=service.url, secret="s3cret", token="t0ken", headers={"x-team": "shop"})
         await channel.send(message(), {}, tools)
-        await channel.send(message(Kind.RESOLVED, 1), {}, tools)
+        await channel.send(message(NotificationKind.RESOLVED, 1), {}, tools)
         first, last = service.asked
     digest = hmac.new(b"s3cret", first.body, hashlib.sha256).hexdigest()
     assert first.headers["x-toban-signature"] == f"sha256={digest}"
@@ -454,11 +454,11 @@ async def test_who_is_refused_costs_the_others_nothing(tools, tmp_path):
         assert "550" in handle["refused"]["Bob <bob@example.com>"]
         mail.refuse["ann@example.com"] = "550 5.1.1 unknown"
         with pytest.raises(DeliveryError, match="no recipient was accepted") as caught:
-            await mailer(mail).send(message(Kind.RESOLVED, 1), handle, tools)
+            await mailer(mail).send(message(NotificationKind.RESOLVED, 1), handle, tools)
         assert caught.value.permanent
         mail.refuse["ann@example.com"] = "450 4.2.1 greylisted"
         with pytest.raises(DeliveryError) as caught:
-            await mailer(mail).send(message(Kind.RESOLVED, 1), handle, tools)
+            await mailer(mail).send(message(NotificationKind.RESOLVED, 1), handle, tools)
         assert not caught.value.permanent
 
 
@@ -503,12 +503,12 @@ async def test_a_mail_server_is_proved_up_to_the_log_in(tools, tmp_path):
     Nothing is sent.
     """
     async with FakeSmtp(tmp_path) as mail:
-        assert (await mailer(mail).prove(tools)).ok
-        said = await mailer(mail, password="wrong").prove(tools)
-        assert (said.ok, "user and password" in said.says) == (False, True)
+        assert (await mailer(mail).check_connection(tools)).ok
+        said = await mailer(mail, password="wrong").check_connection(tools)
+        assert (said.ok, "user and password" in said.message) == (False, True)
         assert mail.tries == 0
         gone = mailer(mail, port=9)
-    assert not (await gone.prove(tools)).ok
+    assert not (await gone.check_connection(tools)).ok
 
 
 @pytest.mark.parametrize(
@@ -537,19 +537,19 @@ async def test_whatever_apprise_reaches_gets_title_body_and_sort(tools):
     async with Listening() as service:
         place = service.url.removeprefix("http://")
         channel = Apprise(name="line", url=f"json://user:s3cret@{place}/")
-        await told(channel, tools, (Kind.FIRING, Kind.RESOLVED))
+        await told(channel, tools, (NotificationKind.FIRING, NotificationKind.RESOLVED))
         first, last = (asked.json for asked in service.asked)
         service.next(broken)
         with pytest.raises(DeliveryError) as failed:
             await channel.send(message(), {}, tools)
-        proof = await channel.prove(tools)
+        proof = await channel.check_connection(tools)
     assert (first["type"], last["type"]) == ("failure", "success")
     assert first["title"].endswith("Vendure application is down")
     assert "What to do: look at the logs.\nPriority: P1\nRunbook: https://wiki.example/down" in first["message"]
     assert not failed.value.permanent
     assert "s3cret" not in str(failed.value)
     assert proof.ok
-    assert "Apprise takes the address for" in proof.says
+    assert "Apprise takes the address for" in proof.message
 
 
 async def test_an_address_that_apprise_does_not_know_is_refused_for_good(tools, monkeypatch):
@@ -560,8 +560,8 @@ async def test_an_address_that_apprise_does_not_know_is_refused_for_good(tools, 
     with pytest.raises(DeliveryError, match="can't read the address") as refused:
         await channel.send(message(), {}, tools)
     assert refused.value.permanent
-    assert not (await channel.prove(tools)).ok
+    assert not (await channel.check_connection(tools)).ok
     monkeypatch.setitem(sys.modules, "apprise", None)
     with pytest.raises(DeliveryError, match=r"pip install 'toban\[apprise\]'"):
         await channel.send(message(), {}, tools)
-    assert "pip install" in (await channel.prove(tools)).says
+    assert "pip install" in (await channel.check_connection(tools)).message

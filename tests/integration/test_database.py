@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests import servers
-from toban.shop.database import Database, DatabaseError, Reason
+from toban.shop.database import DatabaseError, DatabaseFailure, ShopDatabase
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def sessions(server: servers.Postgres) -> int:
     return int(row[0])
 
 
-async def pid(database: Database) -> int:
+async def pid(database: ShopDatabase) -> int:
     async with database.looking() as cursor:
         await cursor.execute("SELECT pg_backend_pid()")
         row = await cursor.fetchone()
@@ -49,7 +49,7 @@ async def test_two_connections_are_all_there_are(server: servers.Postgres, addre
     """
     together, most = 0, 0
 
-    async def borrow(database: Database) -> None:
+    async def borrow(database: ShopDatabase) -> None:
         nonlocal together, most
         async with database.looking() as cursor:
             together += 1
@@ -57,7 +57,7 @@ async def test_two_connections_are_all_there_are(server: servers.Postgres, addre
             await cursor.execute("SELECT 1")
             together -= 1
 
-    async with Database(address) as database:
+    async with ShopDatabase(address) as database:
         await asyncio.gather(*(borrow(database) for _ in range(10)))
         assert most == 2
         assert sessions(server) == 2
@@ -68,7 +68,7 @@ async def test_a_look_can_only_read_and_only_for_a_while(address: SecretStr) -> 
     A look can't write, its statements and locks are limited, and none of it stays on the connection, which is used
     again.
     """
-    async with Database(address) as database:
+    async with ShopDatabase(address) as database:
         with pytest.raises(DatabaseError, match="read-only") as refused:
             async with database.looking() as cursor:
                 await cursor.execute("INSERT INTO goods VALUES (1)")
@@ -91,7 +91,7 @@ async def test_a_look_that_is_cut_off_takes_its_connection_with_it(
     """
     Cancelled in the middle of a statement, it leaves no session behind and the next look gets a fresh one.
     """
-    async with Database(address, connections=1) as database:
+    async with ShopDatabase(address, connections=1) as database:
         before = await pid(database)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05), database.looking() as cursor:
@@ -104,7 +104,7 @@ async def test_a_session_that_was_ended_is_replaced(server: servers.Postgres, ad
     """
     An idle connection that the server has closed costs no look; one that is closed in the middle of one costs that one.
     """
-    async with Database(address, connections=1) as database:
+    async with ShopDatabase(address, connections=1) as database:
         before = await pid(database)
         server.execute(f"SELECT pg_terminate_backend({before}, 5000)")
         after = await pid(database)
@@ -114,7 +114,7 @@ async def test_a_session_that_was_ended_is_replaced(server: servers.Postgres, ad
                 server.execute(f"SELECT pg_terminate_backend({after}, 5000)")
                 await cursor.execute("SELECT 1")
         assert cut.value.lost
-        assert cut.value.reason in {Reason.STOPPING, Reason.UNREACHABLE}
+        assert cut.value.reason in {DatabaseFailure.STOPPING, DatabaseFailure.UNREACHABLE}
         assert await pid(database) not in {before, after}
 
 
@@ -124,7 +124,7 @@ async def test_a_server_that_hangs_ends_the_look_all_the_same() -> None:
     A server that neither answers nor hangs up: whoever looks gets away, and looks again when it goes on.
     """
     with servers.postgres() as server:
-        async with Database(SecretStr(server.address())) as database:
+        async with ShopDatabase(SecretStr(server.address())) as database:
             hanging = await pid(database)
             for process in (server.process.pid, hanging):
                 os.kill(process, signal.SIGSTOP)

@@ -6,10 +6,10 @@ import pytest
 from tests.fakes import FakeClock
 from tests.notifications import NIGHT, notification
 from toban.demo import message_inbox
-from toban.notify.channel import Channel, Tools
-from toban.notify.notification import Kind
-from toban.settings import settle
-from toban.web.i18n import words
+from toban.notify.channel import Channel, ChannelTools
+from toban.notify.notification import NotificationKind
+from toban.settings import build_settings
+from toban.web.i18n import catalogue
 
 
 @pytest.fixture
@@ -23,14 +23,16 @@ async def test_what_channels_send_is_shown_as_the_services_would(http):
     One Slack message that changes, with replies; one incident, one conversation by mail, each from firing to resolved.
     """
     said: list[str] = []
-    with message_inbox.opened() as letters:
-        channels: dict[str, Channel] = settle({"channels": letters.channels()}, {}, "the demo's").channels
+    with message_inbox.open_inbox() as letters:
+        channels: dict[str, Channel] = build_settings({"channels": letters.channels()}, {}, "the demo's").channels
         async with letters.served(said.append) as box:
-            tools = Tools(http, FakeClock(NIGHT), shop="Demo shop")
+            tools = ChannelTools(http, FakeClock(NIGHT), shop="Demo shop")
             for name, channel in channels.items():
-                assert (await channel.prove(tools)).ok, name
+                assert (await channel.check_connection(tools)).ok, name
                 handle = {}
-                for number, kind in enumerate((Kind.FIRING, Kind.ACKNOWLEDGED, Kind.RESOLVED)):
+                for number, kind in enumerate(
+                    (NotificationKind.FIRING, NotificationKind.ACKNOWLEDGED, NotificationKind.RESOLVED)
+                ):
                     handle |= await channel.send(notification(kind, number), handle, tools)
             kept = {service: list(messages.values()) for service, messages in box.messages.items()}
             page = (await http.get(letters.page)).text
@@ -42,14 +44,14 @@ async def test_what_channels_send_is_shown_as_the_services_would(http):
     assert all(len(messages[0].steps) >= 2 for messages in kept.values())
     assert {line.split(":")[0] for line in said} == {"Slack", "PagerDuty", "Mail"}
     assert "Orders fail" in page
-    assert words("ja")["post"] in japanese
+    assert catalogue("ja")["post"] in japanese
 
 
 async def test_what_nobody_sent_before_can_not_be_changed(http):
     """
     And garbage is no message, though it is answered as the services answer.
     """
-    with message_inbox.opened() as letters:
+    with message_inbox.open_inbox() as letters:
         async with letters.served(lambda _: None) as box:
             wrong = await http.post(f"{letters.page}/slack/chat.update", json={"ts": "1.0", "text": "x"})
             garbage = await http.post(f"{letters.page}/slack/chat.postMessage", content=b"\xff{")

@@ -20,18 +20,18 @@ from toban.cli import client
 from toban.collect.collectors.http import LONGEST, Http
 from toban.collect.collectors.scrape import Scrape
 from toban.collect.collectors.uptimerobot import Uptimerobot
-from toban.collect.rest_client import Api
+from toban.collect.rest_client import RestClient
 from toban.core.errors import CollectError, DeliveryError, TobanError
-from toban.core.http_client import following, is_of_the_machine
-from toban.core.metric_registry import Meters
-from toban.notify.channel import Tools as NotifyTools
+from toban.core.http_client import follow_redirects, is_of_the_machine
+from toban.core.metric_registry import MetricRegistry
+from toban.notify.channel import ChannelTools as NotifyTools
 from toban.notify.channels.apprise import Apprise
 from toban.notify.channels.webhook import Webhook
-from toban.notify.heartbeat import Beating
+from toban.notify.heartbeat import HeartbeatService
 from toban.notify.settings import Heartbeat
-from toban.remote.remote_write import SAID, Nothing, Writing
+from toban.remote.remote_write import SAID, EmptySampleLog, RemoteWriteService
 from toban.remote.settings import RemoteSettings
-from toban.shop.graphql import GraphqlError, ask
+from toban.shop.graphql import GraphqlError, execute
 
 MIB = 2**20
 SECRET = {"authorization": "Bearer hush", "x-key": "hush"}
@@ -62,14 +62,14 @@ def at_most(size: int) -> Iterator[None]:
     assert most < size, most
 
 
-def beating(server: Pretend, http: httpx2.AsyncClient) -> Beating:
-    settings = Heartbeat(url=f"http://127.0.0.1:{server.port}/ping", every=timedelta(minutes=1))
-    return Beating(settings, lambda: "", http, FakeClock(), Meters())
+def beating(server: Pretend, http: httpx2.AsyncClient) -> HeartbeatService:
+    settings = Heartbeat(url=f"http://127.0.0.1:{server.port}/ping", interval=timedelta(minutes=1))
+    return HeartbeatService(settings, lambda: "", http, FakeClock(), MetricRegistry())
 
 
-def writing(server: Pretend, http: httpx2.AsyncClient) -> Writing:
+def writing(server: Pretend, http: httpx2.AsyncClient) -> RemoteWriteService:
     settings = RemoteSettings(write_url=f"http://127.0.0.1:{server.port}/api/v1/write")
-    return Writing(settings, Nothing(), http, FakeClock(), Meters())
+    return RemoteWriteService(settings, EmptySampleLog(), http, FakeClock(), MetricRegistry())
 
 
 @pytest.mark.parametrize("head", [False, True])
@@ -97,7 +97,7 @@ async def test_a_heartbeat_and_remote_write_go_nowhere_else():
     async with pretending(says("", "302 Found", location="/elsewhere")) as server, httpx2.AsyncClient() as http:
         one = beating(server, http)
         await one.once()
-        assert one.health().says == "no heartbeat leaves: answered 302"
+        assert one.health().message == "no heartbeat leaves: answered 302"
         with pytest.raises(DeliveryError, match="answered 302"):
             await writing(server, http).send(b"")
         assert len(server.asked) == 2
@@ -116,7 +116,7 @@ async def test_whatever_a_collector_or_a_channel_asks_is_read_within_bounds():
             with pytest.raises(CollectError, match="more than"):
                 await look(Uptimerobot(key="hush", api=url), tools)
             with pytest.raises(GraphqlError, match="more than"):
-                await ask(tools.http, url, "{ x }")
+                await execute(tools.http, url, "{ x }")
             with pytest.raises(DeliveryError, match="more than"):
                 await Webhook(name="hook", url=url).send(notification(), {}, NotifyTools(tools.http, tools.clock))
 
@@ -135,7 +135,7 @@ async def test_an_api_that_answers_byte_by_byte_is_given_up(head):
             await asyncio.sleep(0.05)
 
     async with pretending(trickling) as server, lent() as tools:
-        api = Api("Some", "", patience=0.3)
+        api = RestClient("Some", "", patience=0.3)
         with pytest.raises(CollectError, match="it hangs" if head else "the answer did not end in time"):
             await api.fetch(tools, "asked", "GET", f"http://127.0.0.1:{server.port}/", {})
 
@@ -145,7 +145,7 @@ async def test_a_command_reads_no_more_than_it_can_show(monkeypatch, tmp_path):
         monkeypatch.setenv("TOBAN_URL", f"http://127.0.0.1:{server.port}")
         monkeypatch.setattr(client, "LARGEST", MIB)
         with pytest.raises(TobanError, match="the answer has more than 1048576 bytes"):
-            await asyncio.to_thread(client.ask, "/api/status", None)
+            await asyncio.to_thread(client.get, "/api/status", None)
 
 
 WHOLE = {"get", "post", "put", "patch", "delete", "request", "send", "aread", "read", "json", "text", "content"}
@@ -205,7 +205,7 @@ async def test_no_redirect_leads_there_by_another_name(monkeypatch):
         onward = says("", "302 Found", location=f"http://localhost:{inner.port}/")
         async with pretending(onward) as server, httpx2.AsyncClient() as http:
             with pytest.raises(httpx2.RequestError, match=r"it leads to localhost at 127\.0\.0\.1"):
-                async with following(http, "GET", f"http://127.0.0.1:{server.port}/"):
+                async with follow_redirects(http, "GET", f"http://127.0.0.1:{server.port}/"):
                     pass
         assert inner.asked == []
 

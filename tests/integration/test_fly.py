@@ -17,16 +17,16 @@ from tests.fly_day import GIB, SCRAPE, Day, clock
 from tests.integration.looks import lent
 from tests.judged import Judged
 from tests.store import SLOW
-from toban.alerting.rule_file import Group
-from toban.alerting.rule_loader import shipped
+from toban.alerting.rule_file import RuleGroup
+from toban.alerting.rule_loader import shipped_groups
 from toban.collect.collectors import fly as fly_collector
 from toban.collect.collectors.fly import Fly, authorization
-from toban.collect.service import Watch
-from toban.collect.tools import Tools
+from toban.collect.service import ScrapeLoop
+from toban.collect.tools import CollectorTools
 from toban.core.errors import CollectError
-from toban.core.metric_registry import Meters
+from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import milliseconds
-from toban.state.backends import Sqlite
+from toban.state.backends import SqliteBackend
 from toban.state.database import State
 from toban.tsdb.settings import TsdbSettings
 from toban.tsdb.store import Store
@@ -41,26 +41,30 @@ def collector(fly, **fields):
     return Fly.model_validate({"kind": "fly", "name": "fly", **given})
 
 
-def rules() -> list[Group]:
+def rules() -> list[RuleGroup]:
     """Return the shipped rules that Fly's numbers can fire."""
-    found = [replace(group, rules=tuple(rule for rule in group.rules if rule.name in RULES)) for group in shipped()]
+    found = [
+        replace(group, rules=tuple(rule for rule in group.rules if rule.name in RULES)) for group in shipped_groups()
+    ]
     return [group for group in found if group.rules]
 
 
 class Life:
     """A toban beside Fly: it looks every minute, keeps, and judges."""
 
-    def __init__(self, store: Store, state: State, tools: Tools, fly: FakeFly, clock: FakeClock, folder: Path) -> None:
+    def __init__(
+        self, store: Store, state: State, tools: CollectorTools, fly: FakeFly, clock: FakeClock, folder: Path
+    ) -> None:
         self.store, self.fly, self.clock = store, fly, clock
-        self.watch = Watch(collector(fly), store, replace(tools, clock=clock, state=state))
+        self.watch = ScrapeLoop(collector(fly), store, replace(tools, clock=clock, state=state))
         self.judged = Judged(rules(), store, state, folder, clock)
 
     async def minute(self) -> None:
-        await self.watch.look()
-        for bench in self.judged.evaluating.benches:
-            await self.judged.evaluating.judge(bench)
+        await self.watch.collect()
+        for bench in self.judged.evaluating.groups:
+            await self.judged.evaluating.evaluate(bench)
         if self.clock.now().minute == 0:
-            await self.store.tend()
+            await self.store.maintain()
 
     def told(self, query: str, *by: str) -> dict[tuple[str, ...], float]:
         """Ask PromQL, and return the values by some labels."""
@@ -76,11 +80,11 @@ class Life:
 @asynccontextmanager
 async def living(folder: Path, victoria: str) -> AsyncIterator[tuple[Life, Day]]:
     """Let a toban and a pretended Fly live on the same clock."""
-    clock, meters = FakeClock(BEGAN), Meters()
+    clock, meters = FakeClock(BEGAN), MetricRegistry()
     async with AsyncExitStack() as stack:
         fly = await stack.enter_async_context(FakeFly(clock, victoria))
         tools = await stack.enter_async_context(lent())
-        state = await stack.enter_async_context(State(Sqlite(folder / "toban.db"), clock, meters))
+        state = await stack.enter_async_context(State(SqliteBackend(folder / "toban.db"), clock, meters))
         store = stack.enter_context(Store(folder / "tsdb", TsdbSettings(), clock, meters))
         life = Life(store, state, tools, fly, clock, folder)
         await life.judged.evaluating.open()
@@ -273,7 +277,7 @@ async def test_the_machines_are_told_without_the_numbers(fly, tools):
     """
     fly.add("shop", "s1")
     found, numbers = await looked(collector(fly), tools)
-    assert "prometheus/shop-gmbh/api/v1/query: answered 422" in found.trouble
+    assert "prometheus/shop-gmbh/api/v1/query: answered 422" in found.error
     assert numbers["fly_machine_as_wanted", "s1"] == 1
     assert "in plain text" not in str(found)
 
@@ -284,7 +288,7 @@ async def test_one_app_that_is_gone_hides_no_other(fly, tools):
     """
     fly.add("shop", "s1")
     found, numbers = await looked(collector(fly, apps=["gone", "shop"]), tools)
-    assert found.trouble.startswith("fly: GET apps/gone/machines: answered 404")
+    assert found.error.startswith("fly: GET apps/gone/machines: answered 404")
     assert numbers["fly_machine_as_wanted", "s1"] == 1
 
 
@@ -294,7 +298,7 @@ async def test_the_organisation_is_that_of_the_first_app(fly, tools):
     """
     fly.add("shop", "s1")
     found, _ = await looked(collector(fly, org="", apps=["shop"]), tools)
-    assert "prometheus/shop-gmbh/" in found.trouble
+    assert "prometheus/shop-gmbh/" in found.error
     with pytest.raises(CollectError, match="neither `apps` nor `org` is set"):
         await collector(fly, org="").collect(tools)
 
@@ -320,7 +324,7 @@ async def test_what_is_not_flys_is_said(fly, tools, answer):
     fly.clock.advance(300)
     fly.next(*[says(200, answer)] * 8)
     found = await one.collect(tools)
-    assert found.trouble
+    assert found.error
     fly._troubles.clear()
     fly.clock.advance(60)
     assert (await looked(one, tools))[1]["fly_machine_as_wanted", "s1"] == 1
@@ -335,7 +339,7 @@ async def test_ends_are_counted_once_through_restarts(fly, tools, tmp_path):
     clock = fly.clock
 
     async def ends():
-        async with State(Sqlite(tmp_path / "toban.db"), clock, Meters()) as state:
+        async with State(SqliteBackend(tmp_path / "toban.db"), clock, MetricRegistry()) as state:
             one, found = collector(fly), []
             for _ in range(2):
                 clock.advance(60)

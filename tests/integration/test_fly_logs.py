@@ -16,13 +16,13 @@ from tests import servers
 from tests.integration.looks import until
 from tests.program import eventually, toban
 from toban.core.clock import SystemClock
-from toban.core.log_line import Level
-from toban.core.metric_registry import Meters
+from toban.core.log_line import LogLevel
+from toban.core.metric_registry import MetricRegistry
 from toban.demo.servers import Server
-from toban.instruments.cardinality import Budgets
+from toban.instruments.cardinality import CardinalityLimits
 from toban.logs import fly_log_stream
-from toban.logs.fly_log_stream import CONNECTED, GAP_SECONDS, GAPS, MESSAGES, FlyLogs, line_of
-from toban.logs.recent_lines import Recent
+from toban.logs.fly_log_stream import CONNECTED, GAP_SECONDS, GAPS, MESSAGES, FlyLogStream, parse_message
+from toban.logs.recent_lines import RecentLines
 
 ORG, TOKEN = "shop-gmbh", "FlyV1 fm2_lJPECAAAAAAAA"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -51,10 +51,10 @@ class Life:
     """What takes the stream, and what it took."""
 
     def __init__(self, server, *, token=TOKEN, apps=(), own=""):
-        self.meters = Meters()
-        self.recent = Recent(self.meters, Budgets(self.meters))
+        self.meters = MetricRegistry()
+        self.recent = RecentLines(self.meters, CardinalityLimits(self.meters))
         url = f"nats://[::1]:{server.port}"
-        self.logs = FlyLogs(url, ORG, token, apps, own, self.recent, SystemClock(), self.meters)
+        self.logs = FlyLogStream(url, ORG, token, apps, own, self.recent, SystemClock(), self.meters)
 
     def texts(self):
         return [line.message for line in reversed(self.recent.newest())]
@@ -119,14 +119,14 @@ async def test_a_stream_that_breaks_off_is_found_again_and_the_gap_is_counted(mo
     With a growing pause between the tries: nobody is stormed.
     """
     tries, pauses = [], []
-    real = fly_log_stream.pause
+    real = fly_log_stream.retry_delay
 
     def quick(many, asked, chance):
         tries.append(many)
         pauses.append(real(many, asked, 1))
         return real(many, asked, chance) / 20
 
-    monkeypatch.setattr(fly_log_stream, "pause", quick)
+    monkeypatch.setattr(fly_log_stream, "retry_delay", quick)
     with servers.nats(ORG, TOKEN) as server:
         async with taking(server) as life:
             await life.connected()
@@ -137,8 +137,8 @@ async def test_a_stream_that_breaks_off_is_found_again_and_the_gap_is_counted(mo
 
             await until(away, lambda many: many >= 4)
             assert life.meters.value(CONNECTED) == 0
-            assert "no log stream from nats://[::1]" in life.logs.health().says
-            assert "connection refused" in life.logs.health().says
+            assert "no log stream from nats://[::1]" in life.logs.health().message
+            assert "connection refused" in life.logs.health().message
             server.start()
             await life.connected()
             async with sending(server) as send:
@@ -157,7 +157,7 @@ async def test_a_wrong_token_is_said_without_it(stream):
     async with taking(stream, token="FlyV1 fm2_other") as life:
 
         async def says():
-            return life.logs.health().says
+            return life.logs.health().message
 
         said = await until(says, lambda told: "not right" in told)
         assert "fm2" not in said
@@ -170,7 +170,7 @@ async def test_the_stream_is_tried_without_taking_anything(stream, token, said):
     """
     For `toban check`.
     """
-    assert await Life(stream, token=token).logs.prove() == said
+    assert await Life(stream, token=token).logs.check_connection() == said
 
 
 def test_the_running_toban_shows_the_lines(stream, tmp_path):
@@ -211,23 +211,23 @@ async def test_more_than_can_be_read_is_dropped_and_counted(stream, monkeypatch)
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (message("\x1b[32minfo\x1b[39m ready \n"), ("info ready", Level.INFO, "", "", "shop")),
-        (message("x", level="warn"), ("x", Level.WARN, "", "", "shop")),
-        (message("PU02", provider="proxy", level="error"), ("PU02", Level.ERROR, "fly proxy", "", "shop")),
+        (message("\x1b[32minfo\x1b[39m ready \n"), ("info ready", LogLevel.INFO, "", "", "shop")),
+        (message("x", level="warn"), ("x", LogLevel.WARN, "", "", "shop")),
+        (message("PU02", provider="proxy", level="error"), ("PU02", LogLevel.ERROR, "fly proxy", "", "shop")),
         (
             message({"level": "error", "message": "no", "context": "Payment", "stack": "at x", "order": "A1"}),
-            ("no", Level.ERROR, "Payment", "at x", "shop"),
+            ("no", LogLevel.ERROR, "Payment", "at x", "shop"),
         ),
-        (message({"level": 40, "msg": "pino"}), ("pino", Level.WARN, "", "", "shop")),
-        (message({"level": "error", "code": 5}), ('{"level": "error", "code": 5}', Level.ERROR, "", "", "shop")),
-        (message("{half of it"), ("{half of it", Level.INFO, "", "", "shop")),
+        (message({"level": 40, "msg": "pino"}), ("pino", LogLevel.WARN, "", "", "shop")),
+        (message({"level": "error", "code": 5}), ('{"level": "error", "code": 5}', LogLevel.ERROR, "", "", "shop")),
+        (message("{half of it"), ("{half of it", LogLevel.INFO, "", "", "shop")),
     ],
 )
 def test_a_line_is_read_also_where_it_is_json_in_json(data, expected):
     """
     Without the colours of a terminal.
     """
-    line = line_of(data, NOW)
+    line = parse_message(data, NOW)
     assert (line.message, line.level, line.context, line.trace, line.service) == expected
     assert line.instance == "d896d7c609dd68"
     assert line.at == datetime(2026, 1, 1, 12, 0, 0, 123456, UTC)
@@ -248,7 +248,7 @@ def test_a_lines_time_is_utcs_and_without_one_it_is_now(timestamp, at):
     Also where it lies before all times.
     """
     told = json.loads(message("x")) | {"timestamp": timestamp}
-    line = line_of(json.dumps(told).encode(), NOW)
+    line = parse_message(json.dumps(told).encode(), NOW)
     assert (line.at, line.at.tzinfo) == (at, UTC)
 
 
@@ -256,7 +256,7 @@ def test_what_else_a_line_says_is_kept():
     """
     Its facts, and the region.
     """
-    line = line_of(message({"message": "paid", "category": "business", "order": "A1"}), NOW)
+    line = parse_message(message({"message": "paid", "category": "business", "order": "A1"}), NOW)
     assert (line.category, line.facts) == ("business", {"order": "A1", "region": "fra"})
 
 
@@ -273,7 +273,7 @@ def test_any_bytes_are_a_line_or_none(data):
     """
     Nothing breaks what reads them.
     """
-    line_of(data, NOW)
+    parse_message(data, NOW)
 
 
 @given(st.dictionaries(FIELDS, JSON), st.dictionaries(FIELDS, JSON))
@@ -281,6 +281,6 @@ def test_any_fields_may_come(outer, inner):
     """
     Within and without.
     """
-    found = line_of(json.dumps({**outer, "message": json.dumps(inner)}).encode(), NOW)
+    found = parse_message(json.dumps({**outer, "message": json.dumps(inner)}).encode(), NOW)
     assert found is not None
-    Recent(Meters(), Budgets(Meters())).write([found])
+    RecentLines(MetricRegistry(), CardinalityLimits(MetricRegistry())).write([found])

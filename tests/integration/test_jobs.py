@@ -9,14 +9,14 @@ from typing import Literal
 
 from tests.fakes import FakeClock, ListSink, told
 from tests.integration.looks import lent
-from tests.store import SLOW, Mode, Store, scripted, store
+from tests.store import SLOW, ShopProcesses, ShopVariant, scripted, store
 from toban.collect.collector import Collector
 from toban.collect.collectors.bullmq import Bullmq
 from toban.collect.collectors.vendure_db import VendureDb
-from toban.collect.service import Watch
-from toban.core.metric_registry import Meters
+from toban.collect.service import ScrapeLoop
+from toban.core.metric_registry import MetricRegistry
 from toban.shop.settings import ShopSettings
-from toban.state.backends import Sqlite
+from toban.state.backends import SqliteBackend
 from toban.state.database import State
 
 pytestmark = SLOW
@@ -24,18 +24,18 @@ pytestmark = SLOW
 WHERE: dict[Literal["sql", "bullmq"], type[Collector]] = {"sql": VendureDb, "bullmq": Bullmq}
 
 
-async def done(shop: Store, path: Path) -> dict[tuple[str, ...], float | str]:
+async def done(shop: ShopProcesses, path: Path) -> dict[tuple[str, ...], float | str]:
     """Look until no job waits or runs any more, and return how many were done, given up and tried again by queue."""
     address = {"redis": shop.redis_url} if shop.mode.jobs == "bullmq" else {"database": shop.database_url}
     clock, sink = FakeClock(datetime.now(UTC)), ListSink()
-    async with lent(**address) as tools, State(Sqlite(path), clock, Meters()) as state:
+    async with lent(**address) as tools, State(SqliteBackend(path), clock, MetricRegistry()) as state:
         parts = {"clock": clock, "state": state, "shop": replace(tools.shop, settings=ShopSettings())}
-        watch = Watch(WHERE[shop.mode.jobs](), sink, replace(tools, **parts))
+        watch = ScrapeLoop(WHERE[shop.mode.jobs](), sink, replace(tools, **parts))
         end = time.monotonic() + 60
         last = False
         while True:
-            await watch.look()
-            assert watch.seen.up, watch.seen.trouble
+            await watch.collect()
+            assert watch.seen.up, watch.seen.error
             found = {series: value for series, value in told(sink.batches).items() if "vendure_jobs_" in series}
             if found and not any(
                 value for series, value in found.items() if series.startswith(("vendure_jobs_w", "vendure_jobs_ru"))
@@ -55,7 +55,7 @@ async def test_the_same_load_gives_the_same_numbers(tmp_path):
     """
     found = {}
     for jobs in WHERE:
-        with store(Mode(jobs=jobs)) as shop:
+        with store(ShopVariant(jobs=jobs)) as shop:
             await scripted(shop, seed=5, orders=6)
             found[jobs] = await done(shop, tmp_path / f"{jobs}.db")
     assert found["sql"] == found["bullmq"]

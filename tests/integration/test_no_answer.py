@@ -35,13 +35,13 @@ async def refusing() -> AsyncIterator[int]:
 
 HTTP: dict[str, Callable[[int], Collector]] = {
     "http": lambda port: Http(url=f"http://127.0.0.1:{port}/", timeout="300ms"),
-    "scrape": lambda port: Scrape(url=f"http://127.0.0.1:{port}/metrics", timeout="300ms"),
+    "scrape": lambda port: Scrape(url=f"http://127.0.0.1:{port}/metrics", scrape_timeout="300ms"),
     "shop_api": lambda port: ShopApi(url=f"http://127.0.0.1:{port}/shop-api", timeout="300ms"),
 }
 TLS: dict[str, Callable[[int], Collector]] = {
     "tls": lambda port: Tls(url=f"https://127.0.0.1:{port}/", timeout="1s"),
     "https": lambda port: Http(url=f"https://127.0.0.1:{port}/", timeout="1s"),
-    "scrape": lambda port: Scrape(url=f"https://127.0.0.1:{port}/metrics", timeout="1s"),
+    "scrape": lambda port: Scrape(url=f"https://127.0.0.1:{port}/metrics", scrape_timeout="1s"),
     "shop_api": lambda port: ShopApi(url=f"https://127.0.0.1:{port}/shop-api", timeout="1s"),
 }
 STATES = [(refusing, "connection refused"), (full, "no connection in time"), (silent, HANGS)]

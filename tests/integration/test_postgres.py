@@ -12,9 +12,9 @@ from tests import servers
 from tests.fakes import FakeClock, ListSink
 from tests.integration.looks import lent, look, until
 from toban.collect.collectors.postgres import FAMILIES, QUERIES, Postgres
-from toban.collect.service import Watch
-from toban.collect.sql_metrics import chosen
-from toban.collect.tools import Tools
+from toban.collect.service import ScrapeLoop
+from toban.collect.sql_metrics import suitable_queries
+from toban.collect.tools import CollectorTools
 from toban.core.labels import NAME
 from toban.core.samples import is_stale
 
@@ -22,7 +22,7 @@ NOT_EVERYWHERE = {family.name for family in FAMILIES if family.present} | {"post
 """What a server has only when something happens on it, or when it was set up so."""
 
 
-def advance(tools: Tools, seconds: float) -> None:
+def advance(tools: CollectorTools, seconds: float) -> None:
     assert isinstance(tools.clock, FakeClock)
     tools.clock.advance(seconds)
 
@@ -316,12 +316,12 @@ async def test_a_server_that_is_killed_is_down_and_up_again() -> None:
     with servers.postgres() as server, capture_logs() as logs:
         sink = ListSink()
         async with lent(database=server.address()) as tools:
-            watch = Watch(Postgres(), sink, tools)
-            await watch.look()
+            watch = ScrapeLoop(Postgres(), sink, tools)
+            await watch.collect()
             assert watch.seen.up
             assert watch.seen.labels == {"job": "postgres", "instance": f"127.0.0.1:{server.port}/postgres"}
             server.kill()
-            await watch.look()
+            await watch.collect()
             assert not watch.seen.up
             ended = {
                 labels[NAME]
@@ -332,7 +332,7 @@ async def test_a_server_that_is_killed_is_down_and_up_again() -> None:
             assert {"postgres_active_connections", "postgres_database_size_bytes"} <= ended
             assert "postgres_connection_failed" not in ended
             server.start()
-            await watch.look()
+            await watch.collect()
             assert watch.seen.up, watch.seen.trouble
     assert [line["event"] for line in logs if "what" not in line] == ["failed", "recovered"]
 
@@ -419,7 +419,7 @@ async def test_a_look_costs_the_shop_one_short_transaction() -> None:
                 costs.append(server.log.read_text().count("toban|LOG:  statement:") - before)
                 advance(tools, 30)
             assert server.log.read_text().count("toban|LOG:  statement: BEGIN READ ONLY") == 3
-    due = [query for query in chosen(QUERIES, 18, {"primary"}) if not query.every]
+    due = [query for query in suitable_queries(QUERIES, 18, {"primary"}) if not query.interval]
     assert len(due) <= 8
     assert costs[1] == len(due) + 3
-    assert costs[0] == len(chosen(QUERIES, 18, {"primary"})) + 3
+    assert costs[0] == len(suitable_queries(QUERIES, 18, {"primary"})) + 3

@@ -19,24 +19,24 @@ from tests.integration.looks import lent
 from tests.vendure import Vendure, vendure
 from toban.collect.collector import Collector
 from toban.collect.collectors import postgres, vendure_db
-from toban.collect.sql_metrics import Query, chosen
-from toban.collect.tools import Tools
-from toban.core.metric_registry import Meters
+from toban.collect.sql_metrics import SqlQuery, suitable_queries
+from toban.collect.tools import CollectorTools
+from toban.core.metric_registry import MetricRegistry
 from toban.shop.settings import ShopSettings
-from toban.state.backends import Sqlite
+from toban.state.backends import SqliteBackend
 from toban.state.database import State
 
 AS_SET_UP = {"postgres_database_checksum_failures_total"}
 """What a server has or has not, whatever happens on it."""
 
 
-async def seen(collector: Collector, tools: Tools) -> set[str]:
+async def seen(collector: Collector, tools: CollectorTools) -> set[str]:
     found = await collector.collect(tools)
-    assert not getattr(found, "trouble", "")
+    assert not getattr(found, "error", "")
     return {sample.family.name for sample in found.samples}  # type: ignore[union-attr]  # a look
 
 
-def said(queries: Sequence[Query]) -> dict[str, str]:
+def said(queries: Sequence[SqlQuery]) -> dict[str, str]:
     """Return what queries say of when their numbers are there."""
     return {family.name: family.present for query in queries for family in query.families}
 
@@ -67,7 +67,7 @@ async def test_marks_of_the_shops_tables_are_true(postgres: servers.Postgres, tm
 
 
 async def of_shop(shop: Vendure, path: Path) -> set[str]:
-    async with lent(database=shop.url) as tools, State(Sqlite(path), FakeClock(), Meters()) as state:
+    async with lent(database=shop.url) as tools, State(SqliteBackend(path), FakeClock(), MetricRegistry()) as state:
         settings = ShopSettings.model_validate({"precision": 2})
         tools = replace(
             tools, clock=FakeClock(datetime.now(UTC)), state=state, shop=replace(tools.shop, settings=settings)
@@ -112,7 +112,7 @@ async def test_marks_of_the_server_are_true() -> None:
         )
         quiet = await of_server(server)
         busy = quiet | await _busied(server, stack)
-    declared = said(chosen(postgres.QUERIES, 18, {"primary", "waiting", "pg_stat_statements"}))
+    declared = said(suitable_queries(postgres.QUERIES, 18, {"primary", "waiting", "pg_stat_statements"}))
     elsewhere = {name for name in declared if name.startswith("postgres_replication_") and "slot" not in name}
     check(declared, quiet, busy, frozenset({"postgres_archiver_last_failed_time_seconds", *elsewhere}))
 

@@ -28,10 +28,10 @@ from tests import servers
 from tests.fakes import FakeClock
 from toban.core.errors import QueryError
 from toban.core.labels import Labels
-from toban.core.metric_registry import Meters
+from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import ABSENT, STALE, Batch, Layout, milliseconds
-from toban.promql.engine import Engine
-from toban.promql.query_limits import Limits
+from toban.promql.engine import PromqlEngine
+from toban.promql.query_limits import QueryLimits
 from toban.remote.remote_write_model import HEADERS
 from toban.remote.remote_write_protobuf import Encoder
 from toban.tsdb.settings import TsdbSettings
@@ -213,7 +213,7 @@ def engines(tmp_path_factory):
                 assert response.status == 204
         folder = tmp_path_factory.mktemp("store")
         window = timedelta(minutes=20)
-        with Store(folder, TsdbSettings(), clock, Meters(), window=window) as store:
+        with Store(folder, TsdbSettings(), clock, MetricRegistry(), window=window) as store:
             yield address, store, clock, batches
 
 
@@ -223,7 +223,7 @@ async def filled(store, clock, batches):
         await clock.sleep(max(0.0, behind))
         await store.append([batch])
         if number % 400 == 399:
-            await store.tend()
+            await store.maintain()
 
 
 def theirs(address, path, form):
@@ -281,7 +281,7 @@ async def test_toban_says_what_prometheus_says(engines, many):
     address, store, clock, batches = engines
     if milliseconds(clock.now()) < batches[-1].at:
         await filled(store, clock, batches)
-    engine = Engine(store, Limits(time=timedelta(minutes=5)))
+    engine = PromqlEngine(store, QueryLimits(time=timedelta(minutes=5)))
     different, empty = [], 0
     for seed in range(many):
         author = Author(seed)

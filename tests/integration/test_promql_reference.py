@@ -16,8 +16,8 @@ import pytest
 from tests import servers
 from tests.needs import need
 from toban.core.labels import Labels, quote
-from toban.core.query_result import Answer
-from toban.promql.engine import Engine
+from toban.core.query_result import QueryResult
+from toban.promql.engine import PromqlEngine
 from toban.promql.test_runner import MemorySource
 
 # Prometheus 2 has windows closed on the left. Samples stand at quarters of a second, questions at halves: the edges of
@@ -110,7 +110,7 @@ def theirs(address: str, query: str) -> Table:
     }
 
 
-def ours(answer: Answer) -> Table:
+def ours(answer: QueryResult) -> Table:
     return {
         tuple(points.labels.items()): dict(zip(points.times.tolist(), points.values.tolist(), strict=True))
         for points in answer.series
@@ -171,7 +171,7 @@ def test_toban_says_what_prometheus_says(prometheus: str, data: Series, query: s
     memory = MemorySource()
     for labels, samples in data.items():
         memory.add(labels, samples)
-    said, wanted = ours(Engine(memory).range(query, START, END, STEP)), theirs(prometheus, query)
+    said, wanted = ours(PromqlEngine(memory).range(query, START, END, STEP)), theirs(prometheus, query)
 
     assert said.keys() == wanted.keys()
     for labels, points in wanted.items():

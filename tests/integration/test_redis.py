@@ -19,8 +19,8 @@ from tests.fakes import FakeClock, ListSink
 from tests.integration.looks import lent, look, until
 from tests.upstash import QUOTA, upstash
 from toban.collect.collectors.redis import Redis
-from toban.collect.service import Watch
-from toban.collect.tools import Tools
+from toban.collect.service import ScrapeLoop
+from toban.collect.tools import CollectorTools
 
 KINDS = {"redis": servers.redis, "valkey": servers.valkey}
 
@@ -42,7 +42,7 @@ def address(server: servers.Server, user: str = "") -> str:
     return f"redis://{user}127.0.0.1:{server.port}"
 
 
-def advance(tools: Tools, seconds: float) -> None:
+def advance(tools: CollectorTools, seconds: float) -> None:
     assert isinstance(tools.clock, FakeClock)
     tools.clock.advance(seconds)
 
@@ -178,15 +178,15 @@ async def test_a_server_that_is_killed_is_down_and_up_again(server: servers.Serv
     """
     sink = ListSink()
     async with lent(redis=address(server)) as tools:
-        watch = Watch(Redis(), sink, tools)
+        watch = ScrapeLoop(Redis(), sink, tools)
         ups = []
-        await watch.look()
+        await watch.collect()
         ups.append(watch.seen.up)
         server.kill()
-        await watch.look()
+        await watch.collect()
         ups.append(watch.seen.up)
         server.start()
-        await watch.look()
+        await watch.collect()
         ups.append(watch.seen.up)
     assert ups == [True, False, True]
     assert watch.seen.labels == {"job": "redis", "instance": f"127.0.0.1:{server.port}"}

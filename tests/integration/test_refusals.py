@@ -9,20 +9,20 @@ from tests import servers
 from tests.fake_postgres import refusing
 from tests.integration.looks import lent, look
 from toban.collect.collectors.postgres import Postgres
-from toban.shop.database import Reason, sqlstate_of
+from toban.shop.database import DatabaseFailure, sqlstate_of
 
 
 @pytest.mark.parametrize(
     ("code", "words", "reason"),
     [
-        ("53300", "接続数が多すぎます", Reason.TOO_MANY_CONNECTIONS),
-        ("28P01", 'ユーザー"toban"のパスワード認証に失敗しました', Reason.WRONG_PASSWORD),
-        ("28000", "para el usuario no hay una línea en pg_hba.conf", Reason.WRONG_PASSWORD),
-        ("3D000", 'データベース"vendure"は存在しません', Reason.NO_DATABASE),
-        ("57P03", "das Datenbanksystem startet", Reason.STARTING),
-        ("57P01", "завершение подключения по команде администратора", Reason.STOPPING),
-        ("42501", "\ufffd\ufffd", Reason.NO_PRIVILEGE),
-        ("XX000", 'C "53300"', Reason.OTHER),
+        ("53300", "接続数が多すぎます", DatabaseFailure.TOO_MANY_CONNECTIONS),
+        ("28P01", 'ユーザー"toban"のパスワード認証に失敗しました', DatabaseFailure.WRONG_PASSWORD),
+        ("28000", "para el usuario no hay una línea en pg_hba.conf", DatabaseFailure.WRONG_PASSWORD),
+        ("3D000", 'データベース"vendure"は存在しません', DatabaseFailure.NO_DATABASE),
+        ("57P03", "das Datenbanksystem startet", DatabaseFailure.STARTING),
+        ("57P01", "завершение подключения по команде администратора", DatabaseFailure.STOPPING),
+        ("42501", "\ufffd\ufffd", DatabaseFailure.NO_PRIVILEGE),
+        ("XX000", 'C "53300"', DatabaseFailure.OTHER),
     ],
 )
 async def test_a_reason_is_told_by_its_code(code, words, reason):

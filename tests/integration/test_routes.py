@@ -6,8 +6,8 @@ import pytest
 from starlette.routing import Match
 
 from toban.core.clock import SystemClock
-from toban.daemon import assembled
-from toban.settings import settle
+from toban.daemon import open_daemon
+from toban.settings import build_settings
 from toban.web.endpoint import FORM, JSON, SAFE, Endpoint, Permission
 
 PUBLIC = {"/health", "/health/readiness", "/health/liveness", "/-/healthy", "/-/ready"}
@@ -40,8 +40,8 @@ def routes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("routes")
 
     async def found():
-        settings = settle({"web": {"listen": "127.0.0.1:0"}}, {"TOBAN_DATA": str(folder / "data")}, "a test")
-        async with assembled(settings, SystemClock()) as assembly:
+        settings = build_settings({"web": {"listen": "127.0.0.1:0"}}, {"TOBAN_DATA": str(folder / "data")}, "a test")
+        async with open_daemon(settings, SystemClock()) as assembly:
             web = next(service for service in assembly.services if service.name == "web")
             return web._doors[0].app.app.routes
 

@@ -9,7 +9,7 @@ from tests.fakes import ListSink, look_once, told
 from tests.integration.looks import lent
 from tests.pretend import nothing, pretending, says
 from toban.collect.collectors.scrape import DUPLICATES, Scrape
-from toban.collect.service import Collecting
+from toban.collect.service import CollectionService
 from toban.core.samples import milliseconds
 
 PAGE = '# TYPE heat gauge\nheat{room="a"} 20\nheat{room="b"} 21\n'
@@ -26,7 +26,7 @@ async def scraped(*pages, **fields):
     sink, handed = ListSink(), []
     async with pretending(answer) as server, lent() as tools:
         scrape = Scrape(name="x", job="x", instance="i", url=f"http://127.0.0.1:{server.port}/metrics", **fields)
-        collecting = Collecting([scrape], sink, tools)
+        collecting = CollectionService([scrape], sink, tools)
         for _ in pages:
             before = len(sink.batches)
             await look_once(collecting)
@@ -74,7 +74,7 @@ async def test_a_page_in_gzip_and_openmetrics():
 
     orders = 'orders_total{instance="i", job="x"}'
     assert handed == [{UP: 1, orders: 3}, {UP: 0, orders: "stale"}]
-    assert "# EOF" in target.trouble
+    assert "# EOF" in target.error
 
 
 async def test_a_page_in_pieces_and_behind_a_redirect():
@@ -140,10 +140,10 @@ async def test_of_duplicates_the_first_counts():
     [
         (says("no", "503 Service Unavailable"), {}, "answered 503"),
         ("heat 1\nnot a sample\n", {}, "line 2"),
-        ("".join(f'heat{{n="{n}"}} 1\n' for n in range(9)), {"limit": 5}, "limit"),
-        ("x" * 5000, {"size": 1000}, "more than 1000 bytes"),
+        ("".join(f'heat{{n="{n}"}} 1\n' for n in range(9)), {"sample_limit": 5}, "limit"),
+        ("x" * 5000, {"body_size_limit": 1000}, "more than 1000 bytes"),
         (says(b"\xff\xfe", content_type="text/plain"), {}, "no UTF-8"),
-        (nothing, {"timeout": "50ms"}, "accepts connections but does not answer: it hangs"),
+        (nothing, {"scrape_timeout": "50ms"}, "accepts connections but does not answer: it hangs"),
         (
             says("<html>", content_type="text/html; charset=utf-8"),
             {},
@@ -151,7 +151,11 @@ async def test_of_duplicates_the_first_counts():
         ),
         (says('{"a": 1}', content_type="application/json"), {}, "(its type is application/json)"),
         (says(PAGE, content_type="text/plain", content_length="999"), {}, "expected 999"),
-        (says(gzip.compress(bytes(5_000_000)), content_encoding="gzip"), {"size": "1MB"}, "more than 1000000 bytes"),
+        (
+            says(gzip.compress(bytes(5_000_000)), content_encoding="gzip"),
+            {"body_size_limit": "1MB"},
+            "more than 1000000 bytes",
+        ),
     ],
 )
 async def test_what_is_no_page_is_down_and_says_why(answer, fields, words):
@@ -161,7 +165,7 @@ async def test_what_is_no_page_is_down_and_says_why(answer, fields, words):
     [found], target, *_ = await scraped(answer, **fields)
 
     assert found == {UP: 0}
-    assert words in target.trouble
+    assert words in target.error
 
 
 async def test_thousands_of_series_are_one_array():
@@ -199,6 +203,6 @@ async def test_a_page_whose_labels_are_too_many_or_too_long_is_refused(fields, p
     """
     [found], target, *_ = await scraped(page, **fields)
     assert found == {UP: 0}
-    assert said in target.trouble
+    assert said in target.error
     [found], *_ = await scraped(page, label_limit=0, label_name_length_limit=0, label_value_length_limit=0)
     assert found[UP] == 1

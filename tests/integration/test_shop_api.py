@@ -8,9 +8,9 @@ import pytest
 
 from tests.fakes import FakeClock
 from tests.integration.looks import lent
-from tests.store import SLOW, Mode, Store, store
+from tests.store import SLOW, ShopProcesses, ShopVariant, store
 from toban.collect.collectors.shop_api import ShopApi
-from toban.collect.tools import Tools
+from toban.collect.tools import CollectorTools
 
 pytestmark = SLOW
 
@@ -21,13 +21,13 @@ REGISTER = """mutation Register($who: String!, $password: String!) {
 
 
 @pytest.fixture(scope="module")
-def shop() -> Iterator[Store]:
-    with store(Mode()) as it:
+def shop() -> Iterator[ShopProcesses]:
+    with store(ShopVariant()) as it:
         registered(it)
         yield it
 
 
-def registered(shop: Store) -> None:
+def registered(shop: ShopProcesses) -> None:
     """Let a customer register, who may log in at once."""
     variables = {"who": WHO, "password": PASSWORD}
     answer = httpx2.post(shop.shop_api, json={"query": REGISTER, "variables": variables})
@@ -35,21 +35,21 @@ def registered(shop: Store) -> None:
 
 
 @pytest.fixture
-async def tools() -> AsyncIterator[Tools]:
+async def tools() -> AsyncIterator[CollectorTools]:
     async with lent() as tools:
         yield replace(tools, clock=FakeClock())
 
 
-def collector(shop: Store, **check: object) -> ShopApi:
-    given = {"kind": "shop_api", "name": "vendure", "url": shop.shop_api, "shop_check": check, "check_every": "15s"}
+def collector(shop: ShopProcesses, **check: object) -> ShopApi:
+    given = {"kind": "shop_api", "name": "vendure", "url": shop.shop_api, "shop_check": check, "check_interval": "15s"}
     return ShopApi.model_validate(given)
 
 
-async def steps(one: ShopApi, tools: Tools, rounds: int = 1) -> dict[str, float]:
+async def steps(one: ShopApi, tools: CollectorTools, rounds: int = 1) -> dict[str, float]:
     """Look some times, a minute apart, and return how each step went the last time."""
     for _ in range(rounds):
         found = await one.collect(tools)
-        assert not found.trouble
+        assert not found.error
         tools.clock.advance(60)  # type: ignore[attr-defined]  # a pretended one
     return {
         str(sample.labels["step"]): sample.value

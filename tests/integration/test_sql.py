@@ -11,7 +11,7 @@ from tests.fakes import FakeClock
 from tests.integration.looks import lent, look
 from toban.collect.collectors.sql import Sql
 from toban.core.errors import CollectError
-from toban.core.samples import Type
+from toban.core.samples import MetricType
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +51,9 @@ async def test_labels_and_numbers_are_read_by_the_names_of_columns(server: serve
     assert seen.one("shop_rebates_yen_rows", period="2026-01") == 2
     assert seen.one("shop_rebates_total") == 3
     assert {sample.family.name: sample.family.type for sample in found.samples} == {
-        "shop_rebates_yen": Type.GAUGE,
-        "shop_rebates_yen_rows": Type.GAUGE,
-        "shop_rebates_total": Type.COUNTER,
+        "shop_rebates_yen": MetricType.GAUGE,
+        "shop_rebates_yen_rows": MetricType.GAUGE,
+        "shop_rebates_total": MetricType.COUNTER,
     }
 
 
@@ -133,8 +133,8 @@ async def test_each_metric_has_its_own_pace(server: servers.Postgres) -> None:
     """
     What is asked every five minutes keeps its number in between.
     """
-    quick = {"name": "shop_now", "help": "Rows.", "query": "SELECT count(*) AS value FROM rebate", "every": "30s"}
-    slow = {**quick, "name": "shop_then", "every": "5m"}
+    quick = {"name": "shop_now", "help": "Rows.", "query": "SELECT count(*) AS value FROM rebate", "interval": "30s"}
+    slow = {**quick, "name": "shop_then", "interval": "5m"}
     collector = Sql.model_validate({"kind": "sql", "metrics": [quick, slow]})
     async with lent(database=server.address("rebates")) as tools:
         await look(collector, tools)

@@ -18,8 +18,8 @@ import pytest
 
 from tests.program import eventually
 from tests.receiver import Receiver, Span, receiving
-from tests.store import SLOW, Mode, Store, scripted, store
-from toban.demo.ground_truth import Ledger
+from tests.store import SLOW, ShopProcesses, ShopVariant, scripted, store
+from toban.demo.ground_truth import GroundTruth
 from toban.demo.install import STORE
 
 pytestmark = SLOW
@@ -36,9 +36,9 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="module")
-def shop(receiver: Receiver) -> Iterator[Store]:
+def shop(receiver: Receiver) -> Iterator[ShopProcesses]:
     """A shop with both files, whose processes stand in Tokyo and whose database stands in New York."""
-    mode = Mode(telemetry="enriched", zone="Asia/Tokyo", database_zone="America/New_York")
+    mode = ShopVariant(telemetry="enriched", zone="Asia/Tokyo", database_zone="America/New_York")
     with store(mode, receiver.url, TOBAN_TOKEN=TOBAN_TOKEN, **OFTEN) as it:
         yield it
 
@@ -50,16 +50,16 @@ def plain_receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="module")
-def plain_shop(plain_receiver: Receiver) -> Iterator[Store]:
+def plain_shop(plain_receiver: Receiver) -> Iterator[ShopProcesses]:
     """A shop with the telemetry plugin alone, whose jobs and cache are in Redis."""
-    with store(Mode(jobs="bullmq", telemetry="plain", ids="uuid"), plain_receiver.url) as it:
+    with store(ShopVariant(jobs="bullmq", telemetry="plain", ids="uuid"), plain_receiver.url) as it:
         yield it
 
 
 class Asked:
     """What came of a request: HTTP's status, and what stood in the body."""
 
-    def __init__(self, shop: Store, document: str, *, raw: bytes = b"", api: str = "", token: str = "") -> None:
+    def __init__(self, shop: ShopProcesses, document: str, *, raw: bytes = b"", api: str = "", token: str = "") -> None:
         body = raw or json.dumps({"query": document}).encode()
         headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
         request = urllib.request.Request(api or shop.shop_api, body, headers)
@@ -87,7 +87,7 @@ def span_of(receiver: Receiver, operation: str) -> Span:
     return span
 
 
-async def booked(shop: Store, receiver: Receiver, seed: int, orders: int) -> tuple[Ledger, list[Span]]:
+async def booked(shop: ShopProcesses, receiver: Receiver, seed: int, orders: int) -> tuple[GroundTruth, list[Span]]:
     """Let customers shop; return their books, and the spans of their requests once all have come."""
 
     def theirs() -> list[Span]:
@@ -408,7 +408,7 @@ def test_the_shop_ends_within_seconds_and_its_last_words_arrive(which, request):
     """
     Also with connections to Redis open, where a signal handler that stays would keep it running for ever.
     """
-    shop: Store = request.getfixturevalue(which)
+    shop: ShopProcesses = request.getfixturevalue(which)
     receiver: Receiver = request.getfixturevalue("receiver" if which == "shop" else "plain_receiver")
     Asked(shop, "query LastWords { collections { totalItems } }")
     began = time.monotonic()

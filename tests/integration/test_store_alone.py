@@ -12,7 +12,7 @@ from tests.fakes import FakeClock
 from tests.integration.looks import lent
 from tests.program import eventually
 from tests.receiver import receiving
-from tests.store import SLOW, Mode, Store, store
+from tests.store import SLOW, ShopProcesses, ShopVariant, store
 from toban.collect.collectors.redis import Redis
 from toban.collect.collectors.shop_api import ShopApi
 
@@ -23,13 +23,13 @@ READ = "query Read { products(options: {take: 1}) { totalItems } }"
 
 
 @pytest.fixture(scope="module")
-def shop() -> Iterator[Store]:
-    with store(Mode(jobs="bullmq")) as it:
+def shop() -> Iterator[ShopProcesses]:
+    with store(ShopVariant(jobs="bullmq")) as it:
         yield it
 
 
 @pytest.mark.trap(12)
-async def test_without_redis_customers_can_look_and_not_buy(shop: Store):
+async def test_without_redis_customers_can_look_and_not_buy(shop: ShopProcesses):
     """
     Pages are read, `/health` is ok, and a cart waits for ever: the cart journey and Redis itself tell.
     """
@@ -44,7 +44,7 @@ async def test_without_redis_customers_can_look_and_not_buy(shop: Store):
             steps = {
                 str(it.labels["step"]): it.value for it in sells.samples if it.family.name == "vendure_shop_check_up"
             }
-            return steps, sells.trouble, redis.trouble
+            return steps, sells.error, redis.error
 
         assert await looked() == ({"search": 1, "product": 1, "price": 1, "cart": 1}, "", "")
         shop.valkey.kill()
@@ -67,7 +67,7 @@ def test_an_idle_worker_tells_one_trace_that_never_ends():
     """
     Who waited for its end would wait for ever: numbers are made of spans as they come.
     """
-    with receiving() as receiver, store(Mode(telemetry="plain"), receiver.url):
+    with receiving() as receiver, store(ShopVariant(telemetry="plain"), receiver.url):
 
         def longest() -> tuple[str, int]:
             return Counter(it.trace for it in receiver.spans()).most_common(1)[0]
@@ -77,7 +77,7 @@ def test_an_idle_worker_tells_one_trace_that_never_ends():
 
 
 @pytest.mark.trap(11)
-def test_nothing_is_told_to_vendures_makers(shop: Store):
+def test_nothing_is_told_to_vendures_makers(shop: ShopProcesses):
     """
     Neither by the server nor by the worker of a shop that toban starts.
     """

@@ -48,7 +48,7 @@ async def test_monitors_that_are_missing_are_made_and_all_are_read(robot, tools)
     assert tried.notes == [f"`toban up` lets UptimeRobot look at {HEALTH}"]
     assert len(robot.monitors) == 3
 
-    assert not (await one.collect(tools)).trouble
+    assert not (await one.collect(tools)).error
     found = await one.collect(tools)
     assert robot.monitors[3]["type"] == "KEYWORD"
     ups = {sample.labels["monitor"]: sample.value for sample in found.samples if sample.family == UP}
@@ -64,10 +64,10 @@ async def test_a_key_that_may_only_read_makes_none_and_says_so(robot, tools):
     robot.add("Blog", "https://blog.example/")
     one = collector(robot, key=robot.reading)
     found = await one.collect(tools)
-    assert "toban: health: can't be made" in found.trouble
-    assert "use a main API key" in found.trouble
+    assert "toban: health: can't be made" in found.error
+    assert "use a main API key" in found.error
     assert found.samples
-    assert (await one.collect(tools)).trouble == found.trouble
+    assert (await one.collect(tools)).error == found.error
     assert [asked.method for asked in robot.asked].count("POST") == 2
 
 
@@ -77,11 +77,11 @@ async def test_a_success_that_changed_nothing_is_noticed(robot, tools):
     """
     one = collector(robot, storefront=False)
     robot.next(says(200, b'{"data": [], "nextLink": null}'), unchanged)
-    assert not (await one.collect(tools)).trouble
+    assert not (await one.collect(tools)).error
     assert not robot.monitors
-    assert "toban: health: it was made, and isn't there" in (await one.collect(tools)).trouble
+    assert "toban: health: it was made, and isn't there" in (await one.collect(tools)).error
     tools.clock.advance(3600)
-    assert not (await one.collect(tools)).trouble
+    assert not (await one.collect(tools)).error
     assert len(robot.monitors) == 1
 
 
@@ -120,7 +120,7 @@ async def test_it_is_left_alone_for_as_long_as_it_asks(robot, tools):
         await one.collect(tools)
     assert len(robot.asked) == asked
     tools.clock.advance(91)
-    assert not (await one.collect(tools)).trouble
+    assert not (await one.collect(tools)).error
 
 
 def test_its_webhook_begins_and_ends_an_alert_in_each_of_its_forms(tmp_path):

@@ -13,16 +13,16 @@ import pytest
 
 from tests.fakes import FakeClock, told
 from tests.integration.looks import lent
-from tests.store import SLOW, Mode, Store, scripted, store
-from toban.collect.collector import Look
+from tests.store import SLOW, ShopProcesses, ShopVariant, scripted, store
+from toban.collect.collector import ScrapeResult
 from toban.collect.collectors.vendure_db import VendureDb
-from toban.collect.tools import Tools
-from toban.core.metric_registry import Meters
+from toban.collect.tools import CollectorTools
+from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import Batch, is_stale
-from toban.demo.ground_truth import Ledger
+from toban.demo.ground_truth import GroundTruth
 from toban.shop.grants import COLUMNS, grants, lacking
 from toban.shop.settings import ShopSettings
-from toban.state.backends import Sqlite
+from toban.state.backends import SqliteBackend
 from toban.state.database import State
 
 pytestmark = SLOW
@@ -31,8 +31,8 @@ ZONE = "Asia/Tokyo"
 
 
 @pytest.fixture(scope="module")
-def shop() -> Iterator[Store]:
-    with store(Mode(zone=ZONE, database_zone="America/New_York")) as it:
+def shop() -> Iterator[ShopProcesses]:
+    with store(ShopVariant(zone=ZONE, database_zone="America/New_York")) as it:
         yield it
 
 
@@ -40,7 +40,7 @@ def shop() -> Iterator[Store]:
 class Watch:
     """A look after the other, with toban's state in a file."""
 
-    tools: Tools
+    tools: CollectorTools
     path: Path
     collector: VendureDb
     batches: list[Batch]
@@ -52,9 +52,9 @@ class Watch:
 
     async def look(self) -> dict[str, float]:
         """Look once as after a start: state is opened anew, and nothing is remembered but what lies in it."""
-        async with State(Sqlite(self.path), self.clock, Meters()) as state:
+        async with State(SqliteBackend(self.path), self.clock, MetricRegistry()) as state:
             found = await self.collector.model_copy().collect(replace(self.tools, state=state))
-        assert not found.trouble
+        assert not found.error
         assert found.stored
         found.stored()
         self.batches += found.batches
@@ -63,7 +63,7 @@ class Watch:
 
 
 @pytest.fixture
-async def watch(shop: Store, tmp_path: Path) -> AsyncIterator[Watch]:
+async def watch(shop: ShopProcesses, tmp_path: Path) -> AsyncIterator[Watch]:
     async with lent(database=shop.database_url) as tools:
         settings = ShopSettings.model_validate({"timezone": ZONE, "precision": 2})
         tools = replace(tools, clock=FakeClock(datetime.now(UTC)), shop=replace(tools.shop, settings=settings))
@@ -84,14 +84,14 @@ def numbers(found: dict[str, float], name: str) -> dict[tuple[str, ...], float]:
     }
 
 
-def amounts(ledger: Ledger, by: str) -> dict[tuple[str, ...], float]:
+def amounts(ledger: GroundTruth, by: str) -> dict[tuple[str, ...], float]:
     totals: Counter[tuple[str, ...]] = Counter()
     for order in ledger.orders:
         totals[(getattr(order, by), order.currency) if by == "channel" else (getattr(order, by),)] += order.net
     return {key: round(total / 100, 6) for key, total in totals.items()}
 
 
-async def test_every_number_is_what_the_customers_books_say(shop: Store, watch: Watch):
+async def test_every_number_is_what_the_customers_books_say(shop: ShopProcesses, watch: Watch):
     """
     Orders by channel and type, revenue by currency, states at placement, campaigns, payments that failed, and, a
     quarter of an hour later, orders that did. A restart at each look changes nothing.
@@ -126,7 +126,7 @@ async def test_every_number_is_what_the_customers_books_say(shop: Store, watch: 
     assert {name: value for name, value in again.items() if late.get(name) != value} == {}
 
 
-async def test_history_is_told_at_its_own_time_and_downtime_is_no_spike(shop: Store, watch: Watch):
+async def test_history_is_told_at_its_own_time_and_downtime_is_no_spike(shop: ShopProcesses, watch: Watch):
     """
     Orders of the last days, read at a first start, rise where they were placed; so do those of three hours away.
     """
@@ -145,7 +145,7 @@ async def test_history_is_told_at_its_own_time_and_downtime_is_no_spike(shop: St
             break
     assert watch.samples["vendure_db_behind_seconds"] == 0
 
-    assert len({labels for batch in watch.batches for labels in batch.layout.series}) < watch.collector.limit
+    assert len({labels for batch in watch.batches for labels in batch.layout.series}) < watch.collector.sample_limit
 
     rises = Counter[int]()
     last = 0.0
@@ -165,7 +165,7 @@ async def test_history_is_told_at_its_own_time_and_downtime_is_no_spike(shop: St
         owner.execute("""DELETE FROM "order" WHERE code LIKE 'OLD%'""")
 
 
-async def test_an_order_that_becomes_visible_late_counts_once(shop: Store, watch: Watch):
+async def test_an_order_that_becomes_visible_late_counts_once(shop: ShopProcesses, watch: Watch):
     """
     Its own time lies before what was read already.
     """
@@ -184,7 +184,7 @@ async def test_an_order_that_becomes_visible_late_counts_once(shop: Store, watch
     assert now == was + 1
 
 
-async def test_a_role_without_rights_is_told_what_it_lacks(shop: Store, watch: Watch):
+async def test_a_role_without_rights_is_told_what_it_lacks(shop: ShopProcesses, watch: Watch):
     """
     Customers' data and secrets are not among it.
     """
@@ -206,9 +206,9 @@ async def test_a_role_without_rights_is_told_what_it_lacks(shop: Store, watch: W
         owner.execute("DROP OWNED BY stranger")
         owner.execute("DROP ROLE stranger")
 
-    assert isinstance(found, Look)
-    assert found.trouble.startswith("may not read channel (id, code), customer (id, customFieldsCustomerstatus), ")
-    assert "toban init" in found.trouble
+    assert isinstance(found, ScrapeResult)
+    assert found.error.startswith("may not read channel (id, code), customer (id, customFieldsCustomerstatus), ")
+    assert "toban init" in found.error
     assert {sample.family.name for sample in tried.samples} >= {"vendure_jobs_waiting", "vendure_stock_low"}
     assert tried.notes == []
     granted = "\n".join(grants(columns, "toban"))
@@ -216,7 +216,7 @@ async def test_a_role_without_rights_is_told_what_it_lacks(shop: Store, watch: W
     assert '"token"' not in granted.split('ON "session"')[0].rsplit("GRANT", 1)[1]
 
 
-async def test_a_wrong_time_zone_is_named(shop: Store, watch: Watch):
+async def test_a_wrong_time_zone_is_named(shop: ShopProcesses, watch: Watch):
     """
     The newest order can't lie nine hours in the future.
     """
@@ -231,7 +231,7 @@ async def test_money_without_a_smaller_unit_is_asked_of_the_admin_api(tmp_path: 
     """
     With an API key the shop itself says that its yen have none; with a wrong one orders wait rather than be guessed.
     """
-    with store(Mode(precision=0)) as shop:
+    with store(ShopVariant(precision=0)) as shop:
         async with httpx2.AsyncClient() as http:
             key = await api_key(http, shop)
         ledger = await scripted(shop, seed=4, orders=5)
@@ -250,7 +250,7 @@ async def test_money_without_a_smaller_unit_is_asked_of_the_admin_api(tmp_path: 
             assert any("vendure_jobs" in name or "vendure_payments" in name for name in found)
 
 
-async def api_key(http: httpx2.AsyncClient, shop: Store) -> str:
+async def api_key(http: httpx2.AsyncClient, shop: ShopProcesses) -> str:
     """Make a key for the Admin API, as its staff would."""
     login = 'mutation { login(username: "superadmin", password: "superadmin") { __typename } }'
     answered = await http.post(shop.admin_api, json={"query": login})
@@ -261,7 +261,7 @@ async def api_key(http: httpx2.AsyncClient, shop: Store) -> str:
     return str(made.json()["data"]["createApiKey"]["apiKey"])
 
 
-async def test_how_attempts_to_pay_end_is_told_for_the_last_minutes(shop: Store, watch: Watch):
+async def test_how_attempts_to_pay_end_is_told_for_the_last_minutes(shop: ShopProcesses, watch: Watch):
     """
     By method, how they ended and window, with zeros; orders in a row that failed; those who try again and again.
     """

@@ -17,15 +17,15 @@ from tests import servers
 from tests.fakes import FakeClock, ListSink
 from tests.integration.looks import lent
 from tests.vendure import READER, Vendure, vendure
-from toban.collect.collector import Look
+from toban.collect.collector import ScrapeResult
 from toban.collect.collectors.vendure_db import VendureDb
-from toban.collect.payment_declines import Declining
-from toban.collect.service import Watch
-from toban.collect.tools import Tools
-from toban.core.metric_registry import Meters
+from toban.collect.payment_declines import PaymentDeclineCounter
+from toban.collect.service import ScrapeLoop
+from toban.collect.tools import CollectorTools
+from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import is_stale, milliseconds
 from toban.shop.settings import ShopSettings
-from toban.state.backends import Sqlite
+from toban.state.backends import SqliteBackend
 from toban.state.database import State
 
 EVERY = timedelta(seconds=30)
@@ -43,8 +43,8 @@ def shop(postgres: servers.Postgres) -> Iterator[Vendure]:
 class Duty:
     """toban looking at a shop, with what it stored."""
 
-    tools: Tools
-    watch: Watch
+    tools: CollectorTools
+    watch: ScrapeLoop
     sink: ListSink
     collector: VendureDb
     _read: int = field(default=0)
@@ -61,14 +61,14 @@ class Duty:
     async def look(self, after: timedelta = EVERY) -> None:
         """Look once, a while later."""
         self.clock.advance(after.total_seconds())
-        await self.watch.look()
+        await self.watch.collect()
 
     async def catch_up(self) -> int:
         """Look until nothing is behind, and return how many looks it took."""
         looks = 1
         await self.look()
         while self.value("vendure_db_behind_seconds"):
-            assert self.watch.seen.up, self.watch.seen.trouble
+            assert self.watch.seen.up, self.watch.seen.error
             await self.look()
             looks += 1
         return looks
@@ -124,11 +124,11 @@ async def on_duty(
     """Look at a shop; with the same path toban was there before."""
     clock = FakeClock(at)
     given = ShopSettings.model_validate({"timezone": shop.zone, "precision": 2, **settings})
-    async with lent(database=url or shop.url) as tools, State(Sqlite(path), clock, Meters()) as state:
+    async with lent(database=url or shop.url) as tools, State(SqliteBackend(path), clock, MetricRegistry()) as state:
         tools = replace(tools, clock=clock, state=state, shop=replace(tools.shop, settings=given))
-        collector = VendureDb(every=EVERY)
+        collector = VendureDb(interval=EVERY)
         sink = sink or ListSink()
-        yield Duty(tools, Watch(collector, sink, tools), sink, collector)
+        yield Duty(tools, ScrapeLoop(collector, sink, tools), sink, collector)
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ async def test_a_first_start_beside_many_old_orders_tells_them_when_they_were_pl
     async with on_duty(shop, state) as duty:
         looks = await duty.catch_up()
         record_property("first start beside 100,000 orders: looks", looks)
-        assert duty.watch.seen.up, duty.watch.seen.trouble
+        assert duty.watch.seen.up, duty.watch.seen.error
         assert duty.value("vendure_orders_created_total", channel="default", customerType="general") == 100_000
         assert duty.value("vendure_revenue_total", currency="USD") == pytest.approx(100_000)
         found = rises(duty.points("vendure_orders_created_total"), timedelta(days=1))
@@ -321,9 +321,9 @@ async def test_the_order_of_a_providers_word_fails_like_any_other(shop: Vendure,
     async with on_duty(shop, state) as duty:
         await duty.catch_up()
         assert duty.tools.state
-        declining = Declining(duty.tools.state, duty.clock, Meters(), "events")
+        declining = PaymentDeclineCounter(duty.tools.state, duty.clock, MetricRegistry(), "events")
         for order in ("WORD", "WORD", "OTHER"):
-            await declining.declined(order, "stripe", "Your card was declined.", duty.now)
+            await declining.record(order, "stripe", "Your card was declined.", duty.now)
         for _ in range(40):
             await duty.look()
         assert duty.value("vendure_orders_failed_total", method="stripe") == 2
@@ -409,7 +409,7 @@ async def test_a_column_that_is_missing_means_general_and_one_that_is_hidden_is_
             await duty.look()
             grant = f'GRANT SELECT ("customFieldsCustomerstatus") ON "customer" TO "{READER}";'
             assert not duty.watch.seen.up
-            assert grant in duty.watch.seen.trouble
+            assert grant in duty.watch.seen.error
             assert duty.has_now("vendure_newest_order_age_seconds")
             assert not duty.has_now("vendure_orders_created_total")
             shop.execute(grant)
@@ -434,14 +434,14 @@ async def test_the_grants_that_are_printed_are_all_it_needs(postgres: servers.Po
         shop.order("G", NOON - timedelta(minutes=1))
         async with on_duty(shop, state) as duty:
             found = await VendureDb().check(replace(duty.tools, state=None))
-            assert "`toban init` prints all" in found.trouble
+            assert "`toban init` prints all" in found.error
             await duty.look()
             assert not duty.watch.seen.up
             shop.grant()
             await duty.catch_up()
-            assert duty.watch.seen.up, duty.watch.seen.trouble
+            assert duty.watch.seen.up, duty.watch.seen.error
             found = await VendureDb().check(replace(duty.tools, state=None))
-            assert not found.trouble
+            assert not found.error
             for column, table in (
                 ("data", "job_record"), ("token", "session"), ('"emailAddress"', "customer"), ("metadata", "payment"),
             ):  # fmt: skip  # what stays home
@@ -469,7 +469,7 @@ async def test_a_database_that_is_no_shops_has_no_numbers_and_one_that_was_is_do
             await duty.look(timedelta(minutes=10))
             await duty.look()
             assert not duty.watch.seen.up
-            assert "gone" in duty.watch.seen.trouble
+            assert "gone" in duty.watch.seen.error
 
 
 async def test_layouts_are_used_again(shop: Vendure, state: Path):
@@ -483,7 +483,7 @@ async def test_layouts_are_used_again(shop: Vendure, state: Path):
         for _ in range(3):
             duty.clock.advance(30)
             found = await duty.watch.collector.collect(duty.tools)
-            assert isinstance(found, Look)
+            assert isinstance(found, ScrapeResult)
             seen.append({id(batch.layout): batch for batch in found.batches})
         assert seen[1].keys() == seen[2].keys()
 

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from tools import running
 
-from toban.settings import load
+from toban.settings import load_settings
 from toban.web import health_api
 from toban.web.endpoint import Permission
 from toban.web.settings import split
@@ -32,7 +32,7 @@ def image():
 
 
 def settings():
-    return load(DEPLOY / "toban.yaml", {**image(), **SECRETS})
+    return load_settings(DEPLOY / "toban.yaml", {**image(), **SECRETS})
 
 
 def test_the_configuration_is_in_order_and_asks_for_no_other_secrets():

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import toban
-from toban.core.redaction import redacted, scrubbed
-from toban.web.uptimerobot_webhook import fields
+from toban.core.redaction import redact, redact_text
+from toban.web.uptimerobot_webhook import parse_fields
 
 ROOT = Path(toban.__file__).parent
 USES = ("match", "fullmatch", "search", "sub", "split", "findall", "finditer")
@@ -115,6 +115,6 @@ def test_redaction_and_hooks_read_their_text_once(piece):
     Several expressions, one after the other.
     """
     text = piece * (LONG // len(piece))
-    scrubbed(f"eyJ @ cookie token= {text}")
-    redacted({"a": [text] * 20})
-    fields(f'{{"a":"{text}', {})
+    redact_text(f"eyJ @ cookie token= {text}")
+    redact({"a": [text] * 20})
+    parse_fields(f'{{"a":"{text}', {})

@@ -7,10 +7,10 @@ import pytest
 
 from tests.fakes import FakeClock
 from toban.core.errors import SettingsError
-from toban.core.metric_registry import Meters
-from toban.core.ports import Condition
-from toban.reload import SUCCESSFUL, Reloading, unchangeable
-from toban.settings import Settings, settle
+from toban.core.metric_registry import MetricRegistry
+from toban.core.ports import HealthStatus
+from toban.reload import SUCCESSFUL, ReloadService, unchangeable
+from toban.settings import Settings, build_settings
 
 
 @dataclass
@@ -27,8 +27,8 @@ class Once:
         finally:
             self.log.append(f"{self.name} ends")
 
-    def health(self) -> Condition:
-        return Condition(True, "")
+    def health(self) -> HealthStatus:
+        return HealthStatus(True, "")
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Made:
 
 
 def configured(**settings: object) -> Settings:
-    return settle(settings, {"HOME": "/home/ann"}, "a test")
+    return build_settings(settings, {"HOME": "/home/ann"}, "a test")
 
 
 class Bench:
@@ -60,8 +60,8 @@ class Bench:
         self.log: list[str] = []
         self.read = 0
         self.next: Settings | Exception = configured()
-        self.meters = Meters()
-        self.reloading = Reloading(self._read, self._build, self._take_over, FakeClock(), self.meters)
+        self.meters = MetricRegistry()
+        self.reloading = ReloadService(self._read, self._build, self._take_over, FakeClock(), self.meters)
         self.reloading.begin(Made(configured(), self.log))
 
     def _read(self) -> Settings:
@@ -134,7 +134,7 @@ async def test_a_service_that_breaks_ends_the_whole(bench):
 
     generation = Made(configured(), bench.log)
     generation.services = [Broken("broken", bench.log)]
-    reloading = Reloading(bench._read, bench._build, bench._take_over, FakeClock(), Meters())
+    reloading = ReloadService(bench._read, bench._build, bench._take_over, FakeClock(), MetricRegistry())
     reloading.begin(generation)
     with pytest.raises(ExceptionGroup):
         await reloading.run()
@@ -146,7 +146,7 @@ async def test_a_service_that_breaks_ends_the_whole(bench):
         ({"data": "/elsewhere"}, ["data"]),
         ({"state": "postgresql://db/toban"}, ["state"]),
         ({"web": {"listen": "127.0.0.1:1", "metrics": "127.0.0.1:2"}}, ["web.listen", "web.metrics"]),
-        ({"metrics": {"retention": "1d", "lookback": "1m"}}, ["metrics.lookback", "metrics.retention"]),
+        ({"metrics": {"retention": "1d", "lookback_delta": "1m"}}, ["metrics.lookback_delta", "metrics.retention"]),
         ({"web": {"token": "x"}, "shop": {"redis": "redis://h"}, "notify": {"language": "ja"}}, []),
     ],
 )

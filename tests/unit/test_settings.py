@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from toban.collect import default_collectors
 from toban.core.config_file import parse
 from toban.core.errors import SettingsError
-from toban.settings import Settings, load, settle
+from toban.settings import Settings, build_settings, load_settings
 
 ENVIRONMENT = {"HOME": "/home/ann"}
 
 
 def settled(text: str, **environment: str) -> Settings:
-    return settle(parse(text), {**ENVIRONMENT, **environment}, "toban.yaml")
+    return build_settings(parse(text), {**ENVIRONMENT, **environment}, "toban.yaml")
 
 
 def test_nothing_at_all_is_a_configuration():
@@ -26,7 +26,7 @@ def test_nothing_at_all_is_a_configuration():
     found = settled("")
 
     assert found.data == Path("/home/ann/.local/share/toban")
-    assert [one.name for one in default_collectors.collectors(found.collect, found.shop)] == [
+    assert [one.name for one in default_collectors.with_defaults(found.collect, found.shop)] == [
         "toban",
         "host",
         "telemetry",
@@ -46,7 +46,7 @@ def test_the_environment_is_enough_to_watch_a_shop():
         STOREFRONT_URL="https://shop/",
     )
 
-    watched = {one.name: one for one in default_collectors.collectors(found.collect, found.shop)}
+    watched = {one.name: one for one in default_collectors.with_defaults(found.collect, found.shop)}
     assert list(watched) == [
         "toban",
         "host",
@@ -69,10 +69,10 @@ def test_what_is_configured_takes_a_defaults_place():
     """
     By its name.
     """
-    found = settled("collect: [{kind: host, every: 60s}, {kind: files, name: assets, path: /srv}]")
+    found = settled("collect: [{kind: host, interval: 60s}, {kind: files, name: assets, path: /srv}]")
 
-    watched = {one.name: one for one in default_collectors.collectors(found.collect, found.shop)}
-    assert watched["host"].every.total_seconds() == 60
+    watched = {one.name: one for one in default_collectors.with_defaults(found.collect, found.shop)}
+    assert watched["host"].interval.total_seconds() == 60
     assert list(watched) == ["toban", "host", "telemetry", "events", "assets"]
 
 
@@ -93,8 +93,11 @@ def test_secrets_and_addresses_come_from_the_environment():
         ("collect: [{kind: htp}]", "collect.0: 'htp' is no collector: did you mean http?"),
         ("collect: [{kind: zzz}]", "collect.0: 'zzz' is no collector: there are bullmq, dns, events"),
         ("collect: [{name: x}]", "collect.0: it must say what it is, like `kind: bullmq, dns, events"),
-        ("collect: [{kind: host, evry: 5s}]", "collect.0.evry: there is no setting 'evry' here: did you mean 'every'?"),
-        ("collect: [{kind: host, every: 5}]", "collect.0.every: '5' is no length of time: write it like 15s"),
+        ("collect: [{kind: host, evry: 5s}]", "collect.0.evry: there is no setting 'evry' here"),
+        ("collect: [{kind: host, every: 5s}]", "collect.0.every: 'every' is called 'interval' now"),
+        ("notify: {wait: 5s}", "notify.wait: 'wait' is called 'group_wait' now"),
+        ("alerting: {every: 5s}", "alerting.every: 'every' is called 'evaluation_interval' now"),
+        ("collect: [{kind: host, interval: 5}]", "collect.0.interval: '5' is no length of time: write it like 15s"),
         ("collect: [{kind: http}]", "collect.0.url: is missing"),
         ("collect: [{kind: http, url: 'ftp://x'}]", "collect.0.url: 'ftp://x' is no address: write it like https://"),
         ("collect: [{kind: http, url: 'http://u:p@x/'}]", "ends up in labels and logs: use headers"),
@@ -131,7 +134,7 @@ def test_every_mistake_is_named_at_once():
     Nobody wants to meet them one by one.
     """
     with pytest.raises(SettingsError) as caught:
-        settled("wep: 1\ncollect: [{kind: host, every: 5}, {kind: http, url: x}]\nmetrics: {size: x}")
+        settled("wep: 1\ncollect: [{kind: host, interval: 5}, {kind: http, url: x}]\nmetrics: {size: x}")
     assert len(str(caught.value).splitlines()) == 4
 
 
@@ -147,19 +150,19 @@ def test_mistakes_of_all_stages_are_named_at_once(tmp_path):
         "shop: {redis: 'redis://h/db', storefront: '${NOPE}'}\n"
         "shop: {}\n"
         "web: {listen: nowhere}\n"
-        "alerting: {every: often, rules: [good.yaml, bad.yaml, missing.yaml], without: [nothing]}\n"
+        "alerting: {evaluation_interval: often, rules: [good.yaml, bad.yaml, missing.yaml], without: [nothing]}\n"
         "channels: {ops: {kind: slack, webhook: changeme}}\n"
         "notify: {fallback: nobody, language: fr, routes: [{channels: [ops]}]}\n"
     )
     with pytest.raises(SettingsError) as caught:
-        load(path, {**ENVIRONMENT, "DATABASE_URL": "postgres://u:p@h/db?sslmod=x", "TOBAN_TOKEN": "a\nb"})
+        load_settings(path, {**ENVIRONMENT, "DATABASE_URL": "postgres://u:p@h/db?sslmod=x", "TOBAN_TOKEN": "a\nb"})
     said = str(caught.value)
     for words in (
         "line 2: 'shop' is there twice",
         "line 1: shop.storefront: ${NOPE} is not set",
         "TOBAN_TOKEN in the environment: web.token: it holds a line break",
         "line 3: web.listen: 'nowhere' is no HOST:PORT",
-        "line 4: alerting.every: 'often' is no length of time",
+        "line 4: alerting.evaluation_interval: 'often' is no length of time",
         "line 5: channels.ops.webhook: this is no address",
         "line 6: notify.language: must be 'en' or 'ja'",
         "notify.fallback: 'nobody' is no channel: there are ops",
@@ -183,7 +186,7 @@ def test_a_rule_that_names_a_channel_that_there_is_not_is_named_beside_other_mis
     path = tmp_path / "toban.yaml"
     path.write_text("alerting: {rules: [rules.yaml]}\nchannels: {ops: {kind: pagerduty, key: ''}}")
     with pytest.raises(SettingsError) as caught:
-        load(path, ENVIRONMENT)
+        load_settings(path, ENVIRONMENT)
     assert "B: 'nobody' is no channel: there are ops" in str(caught.value)
     assert "A: 'ops'" not in str(caught.value)
 
@@ -252,7 +255,7 @@ def test_a_mistake_in_a_variable_names_the_variable(variable, value, words):
     ("text", "values"),
     [
         ("collect: [{kind: dns, name: '${V}', host: h}]", {"name": "v"}),
-        ("collect: [{kind: dns, job: '${V}', host: '${V}', every: '${E}'}]", {"job": "v", "host": "v"}),
+        ("collect: [{kind: dns, job: '${V}', host: '${V}', interval: '${E}'}]", {"job": "v", "host": "v"}),
         ("collect: [{kind: http, url: 'http://h', body: '${V}'}]", {"body": "v"}),
         (
             "collect: [{kind: http, url: 'http://h', body: {a: '${V}', b: 1, c: '1', d: null}}]",
@@ -304,7 +307,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
     Only the one in the current folder may be missing.
     """
     with pytest.raises(SettingsError, match=r"nope\.yaml: can't be read"):
-        load(tmp_path / "nope.yaml", ENVIRONMENT)
+        load_settings(tmp_path / "nope.yaml", ENVIRONMENT)
 
 
 def test_the_command_line_stands_above_the_file(tmp_path):
@@ -313,7 +316,7 @@ def test_the_command_line_stands_above_the_file(tmp_path):
     """
     path = tmp_path / "toban.yaml"
     path.write_text("data: /a\nweb: {listen: '127.0.0.1:1', token: x}")
-    found = load(path, ENVIRONMENT, data=tmp_path, listen="127.0.0.1:2")
+    found = load_settings(path, ENVIRONMENT, data=tmp_path, listen="127.0.0.1:2")
 
     assert (found.data, found.web.listen, found.web.token.get_secret_value()) == (tmp_path, "127.0.0.1:2", "x")
 

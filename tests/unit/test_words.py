@@ -10,14 +10,29 @@ from pydantic import ValidationError
 
 from toban.alerting import rule_unit_tests
 from toban.collect.collector import COLLECTORS
-from toban.core.config_file import Faulty, Plain
-from toban.core.config_types import _WORDS, Section, worded
+from toban.core.config_file import InvalidValue, PlainScalar
+from toban.core.config_types import _WORDS, Section, readable_error
 from toban.notify.channel import CHANNELS
 from toban.settings import Settings
 
 WRONG: Final = [
-    *(None, True, 0, -1, 10**30, 1.5, float("nan"), float("inf"), b"x", object(), Faulty()),
-    *("", "x", "a b", "\ud800", "x" * 5000, "-1", "9" * 30, "nan", "inf", "[", "(", "\n", Plain("x"), Plain("1")),
+    *(None, True, 0, -1, 10**30, 1.5, float("nan"), float("inf"), b"x", object(), InvalidValue()),
+    *(
+        "",
+        "x",
+        "a b",
+        "\ud800",
+        "x" * 5000,
+        "-1",
+        "9" * 30,
+        "nan",
+        "inf",
+        "[",
+        "(",
+        "\n",
+        PlainScalar("x"),
+        PlainScalar("1"),
+    ),
     *([], [1], ["x"], [None], [[]], [{}], [{"x": 1}], [object()]),
     *({}, {"x": 1}, {"x": None}, {"x": "x"}, {"kind": "zzz"}, {"kind": [1]}, {"x": {"kind": "zzz"}}),
 ]
@@ -58,7 +73,7 @@ def test_each_mistake_is_in_words_for_people(section):
             section.model_validate(written, context={"folder": Path("/")})
         except ValidationError as error:
             for details in error.errors(include_url=False):
-                said = worded(details)
+                said = readable_error(details)
                 assert details["type"] in {*_WORDS, *OURS}, details
                 assert not [word for word in FOREIGN if word in said.lower()], said
                 assert not [step for step in details["loc"] if set("[]()") & set(str(step))], details

@@ -11,12 +11,12 @@ import structlog
 from sqlalchemy import Connection
 
 from toban.alerting import repository
-from toban.alerting.repository import Entry
-from toban.alerting.states import Standing, Standings, Step
-from toban.core.alerts import Alert, Change, Status, priority
+from toban.alerting.repository import AlertRecord
+from toban.alerting.states import ActiveAlert, ActiveAlerts, Step
+from toban.core.alerts import Alert, AlertChange, AlertStatus, priority
 from toban.core.errors import StateError
 from toban.core.labels import Labels
-from toban.core.ports import Condition
+from toban.core.ports import HealthStatus
 from toban.state import quarantine
 from toban.state.database import State
 
@@ -26,7 +26,7 @@ BESIDE: Final = "alerts.jsonl"
 """The file in the data folder that holds what could not be written to state yet."""
 
 
-class Ledger:
+class AlertStore:
     """
     Alerts by rule. What changes is written to state together with its line in the feed.
 
@@ -39,15 +39,15 @@ class Ledger:
         state: State,
         folder: Path,
         told: Callable[[], None],
-        urgent: Callable[[Sequence[Change]], Awaitable[None]],
+        urgent: Callable[[Sequence[AlertChange]], Awaitable[None]],
     ) -> None:
         self._state = state
         self._file = folder / BESIDE
         self._told = told
         self._urgent = urgent
-        self._alerts: dict[str, Standings] = {}
-        self._stored: dict[tuple[str, str], Standing] = {}
-        self._waiting: list[tuple[int, Entry]] = []
+        self._alerts: dict[str, ActiveAlerts] = {}
+        self._stored: dict[tuple[str, str], ActiveAlert] = {}
+        self._waiting: list[tuple[int, AlertRecord]] = []
         self._broken: list[tuple[int, str, str]] = []
         """Lines of the file that can't be read: which, what they hold, and why; they go into quarantine."""
         self._number = 0
@@ -71,11 +71,11 @@ class Ledger:
         """Return the keys under which there are alerts."""
         return iter(list(self._alerts))
 
-    def of(self, rule: str) -> Standings:
+    def of(self, rule: str) -> ActiveAlerts:
         """Return a rule's alerts."""
         return self._alerts.get(rule, {})
 
-    def all(self) -> Iterator[tuple[str, Standing]]:
+    def all(self) -> Iterator[tuple[str, ActiveAlert]]:
         """Return every alert with the key of its rule."""
         for rule, standings in list(self._alerts.items()):
             for standing in standings.values():
@@ -84,19 +84,19 @@ class Ledger:
     def alerts(self) -> list[Alert]:
         """Return every alert: those that are over last, else what matters most first, then what is oldest."""
         found = [standing.alert for _, standing in self.all()]
-        return sorted(found, key=lambda it: (it.status is Status.RESOLVED, priority(it.labels), it.starts))
+        return sorted(found, key=lambda it: (it.status is AlertStatus.RESOLVED, priority(it.labels), it.starts))
 
-    async def put(self, rule: str, step: Step) -> None:
+    async def apply(self, rule: str, step: Step) -> None:
         """Make a step: it stands from now on, survives, and its changes are told. This never fails."""
         changes = {change.alert.labels: change for change in step.changes}
         before = self.of(rule)
         entries = [
-            Entry(rule, standing.alert.fingerprint, standing, changes.get(labels))
+            AlertRecord(rule, standing.alert.fingerprint, standing, changes.get(labels))
             for labels, standing in step.after.items()
             if labels in changes or self._differs(rule, standing)
         ]
         entries += [
-            Entry(rule, standing.alert.fingerprint, None)
+            AlertRecord(rule, standing.alert.fingerprint, None)
             for labels, standing in before.items()
             if labels not in step.after and (rule, standing.alert.fingerprint) in self._stored
         ]
@@ -115,7 +115,7 @@ class Ledger:
     async def _take_up(self) -> None:
         """Read what state holds; what was learned since without it stands above that."""
 
-        def work(connection: Connection) -> tuple[dict[str, dict[Labels, Standing]], int]:
+        def work(connection: Connection) -> tuple[dict[str, dict[Labels, ActiveAlert]], int]:
             return repository.load(connection), repository.caught_up(connection)
 
         try:
@@ -134,18 +134,18 @@ class Ledger:
             for standing in old.values():
                 self._stored[rule, standing.alert.fingerprint] = standing
 
-    def health(self) -> Condition:
+    def health(self) -> HealthStatus:
         """Say whether alerts survive a restart just now."""
         if self._waiting:
-            return Condition(False, f"{len(self._waiting)} changes of alerts wait for state: {self._trouble}")
-        return Condition(True, "alerts are kept")
+            return HealthStatus(False, f"{len(self._waiting)} changes of alerts wait for state: {self._trouble}")
+        return HealthStatus(True, "alerts are kept")
 
-    def _differs(self, rule: str, standing: Standing) -> bool:
+    def _differs(self, rule: str, standing: ActiveAlert) -> bool:
         """Tell whether what is stored would not do after a restart: values and texts come anew with each judgement."""
         stored = self._stored.get((rule, standing.alert.fingerprint))
         return stored is None or _what_matters(stored) != _what_matters(standing)
 
-    async def _write(self, entries: Sequence[Entry]) -> None:
+    async def _write(self, entries: Sequence[AlertRecord]) -> None:
         if not entries and not self._waiting and not self._broken:
             return
         if not self._opened:
@@ -168,14 +168,14 @@ class Ledger:
         if any(entry.change for entry in waiting):
             self._told()
 
-    def _work(self, connection: Connection, entries: Sequence[Entry], upto: int) -> None:
+    def _work(self, connection: Connection, entries: Sequence[AlertRecord], upto: int) -> None:
         for line, content, error in self._broken:
             quarantine.keep(connection, BESIDE, f"line {line}", content, error, self._state.now())
-        repository.keep(connection, entries)
+        repository.save(connection, entries)
         if upto > repository.caught_up(connection):
             repository.catch_up(connection, upto)
 
-    async def _set_aside(self, entries: Sequence[Entry]) -> None:
+    async def _set_aside(self, entries: Sequence[AlertRecord]) -> None:
         if not entries:
             return
         numbered = [(self._number + place, entry) for place, entry in enumerate(entries, 1)]
@@ -189,13 +189,13 @@ class Ledger:
         if changes:
             await self._urgent(changes)
 
-    def _note_stored(self, entry: Entry) -> None:
+    def _note_stored(self, entry: AlertRecord) -> None:
         if entry.standing is None:
             self._stored.pop((entry.rule, entry.fingerprint), None)
         else:
             self._stored[entry.rule, entry.fingerprint] = entry.standing
 
-    def _apply(self, entry: Entry) -> None:
+    def _apply(self, entry: AlertRecord) -> None:
         standings = {
             labels: it
             for labels, it in self._alerts.get(entry.rule, {}).items()
@@ -205,7 +205,7 @@ class Ledger:
             standings[entry.standing.alert.labels] = entry.standing
         self._alerts[entry.rule] = standings
 
-    def _from_file(self) -> list[tuple[int, Entry]]:
+    def _from_file(self) -> list[tuple[int, AlertRecord]]:
         try:
             lines = self._file.read_bytes().splitlines(keepends=True)
         except FileNotFoundError:
@@ -217,14 +217,14 @@ class Ledger:
         for number, line in enumerate(lines, 1):
             try:
                 told = orjson.loads(line)
-                entries.append((int(told["number"]), Entry.read(told)))
+                entries.append((int(told["number"]), AlertRecord.read(told)))
             except Exception as error:
                 log.warning("a line of what was set aside is broken", file=str(self._file), error=str(error))
                 if line.endswith(b"\n"):
                     self._broken.append((number, line.decode(errors="replace"), f"{type(error).__name__}: {error}"))
         return entries
 
-    def _to_file(self, entries: Sequence[tuple[int, Entry]]) -> None:
+    def _to_file(self, entries: Sequence[tuple[int, AlertRecord]]) -> None:
         lines = [orjson.dumps({"number": number, **entry.line()}) + b"\n" for number, entry in entries]
         try:
             with self._file.open("ab") as file:
@@ -242,6 +242,6 @@ class Ledger:
             log.warning("what was set aside can't be removed", file=str(self._file), error=str(error))
 
 
-def _what_matters(standing: Standing) -> tuple[object, ...]:
+def _what_matters(standing: ActiveAlert) -> tuple[object, ...]:
     alert = standing.alert
-    return alert.status, alert.starts, alert.fired, alert.ends, alert.acknowledged, standing.quiet
+    return alert.status, alert.starts, alert.fired, alert.ends, alert.acknowledged, standing.unmet_since

@@ -8,15 +8,15 @@ from typing import Final, Protocol
 import structlog
 
 from toban.alerting.rule_file import AlertRule, RecordingRule
-from toban.alerting.states import Finding
+from toban.alerting.states import RuleResult
 from toban.alerting.templating.template import NOWHERE, External, Template, Wanted
 from toban.alerting.templating.values import Found, TemplateError
 from toban.core.alerts import ALERTNAME
 from toban.core.errors import QueryError
-from toban.core.input_limits import repaired
+from toban.core.input_limits import repair_surrogates
 from toban.core.labels import NAME, Labels
-from toban.core.query_result import Answer, Shape
-from toban.promql.query_batch import Reply
+from toban.core.query_result import QueryResult, ResultType
+from toban.promql.query_batch import BatchResult
 
 log = structlog.get_logger("toban.alerting")
 
@@ -24,21 +24,21 @@ MOST_QUERIES: Final = 10
 """How many questions the texts of one alert may ask."""
 
 
-class Engine(Protocol):
+class RuleQueryEngine(Protocol):
     """Answers the questions of rules."""
 
-    async def instant(self, query: str, at: int, *, patience: timedelta | None = None) -> Answer:
+    async def instant(self, query: str, at: int, *, patience: timedelta | None = None) -> QueryResult:
         """Return what the query comes to at one time (milliseconds). Raises ``QueryError`` or ``StoreError``."""
         ...
 
-    async def replies(self, queries: Sequence[str], at: int) -> list[Reply]:
+    async def run_batch(self, queries: Sequence[str], at: int) -> list[BatchResult]:
         """Answer the first of some queries, and perhaps some after it. Raises nothing of that."""
         ...
 
 
-async def findings(
-    rule: AlertRule, reply: Reply, engine: Engine, at: int, limit: int = 0, external: External = NOWHERE
-) -> dict[Labels, Finding]:
+async def evaluate_alert_rule(
+    rule: AlertRule, reply: BatchResult, engine: RuleQueryEngine, at: int, limit: int = 0, external: External = NOWHERE
+) -> dict[Labels, RuleResult]:
     """
     Return what a rule finds at a time (milliseconds), by the labels of the alerts that it stands for.
 
@@ -47,7 +47,7 @@ async def findings(
     Raises ``QueryError`` or ``StoreError`` when its query can't be answered, comes to more than ``limit`` series
     (unless that is 0), or to two with the same labels.
     """
-    found: dict[Labels, Finding] = {}
+    found: dict[Labels, RuleResult] = {}
     answers: dict[str, Sequence[Found]] = {}
     for series, value in _values(reply.answer, limit):
         given = series.drop(NAME)
@@ -58,11 +58,11 @@ async def findings(
         whose = Labels({**given, **labels, ALERTNAME: rule.name})
         if whose in found:
             raise QueryError("vector contains metrics with the same labelset after applying alert labels")
-        found[whose] = Finding(value, annotations, window=rule.window)
+        found[whose] = RuleResult(value, annotations, window=rule.window)
     return found
 
 
-def recorded(rule: RecordingRule, reply: Reply, limit: int = 0) -> dict[Labels, float]:
+def evaluate_recording_rule(rule: RecordingRule, reply: BatchResult, limit: int = 0) -> dict[Labels, float]:
     """Return the series that a rule writes down. Raises like ``findings``."""
     found: dict[Labels, float] = {}
     for series, value in _values(reply.answer, limit):
@@ -73,9 +73,9 @@ def recorded(rule: RecordingRule, reply: Reply, limit: int = 0) -> dict[Labels, 
     return found
 
 
-def _values(answer: Answer, limit: int) -> Iterable[tuple[Labels, float]]:
-    if answer.shape not in {Shape.VECTOR, Shape.SCALAR}:
-        raise QueryError(f"rule result is not a vector or scalar but a {answer.shape}")
+def _values(answer: QueryResult, limit: int) -> Iterable[tuple[Labels, float]]:
+    if answer.type not in {ResultType.VECTOR, ResultType.SCALAR}:
+        raise QueryError(f"rule result is not a vector or scalar but a {answer.type}")
     if limit and len(answer.series) > limit:
         raise QueryError(f"exceeded limit of {limit} with {len(answer.series)} series")
     return [(points.labels, points.last) for points in answer.series]
@@ -85,7 +85,7 @@ async def _said(
     text: Template,
     labels: Mapping[str, str],
     value: float,
-    engine: Engine,
+    engine: RuleQueryEngine,
     at: int,
     answers: dict[str, Sequence[Found]],
     external: External,
@@ -93,7 +93,7 @@ async def _said(
     """Render a text; what goes wrong becomes its text, as in Prometheus: an alert without its text is still one."""
     for _ in range(MOST_QUERIES + 1):
         try:
-            return repaired(text.render(labels, value, answers, external))
+            return repair_surrogates(text.render(labels, value, answers, external))
         except Wanted as wanted:
             try:
                 answer = await engine.instant(wanted.query, at)
@@ -105,5 +105,5 @@ async def _said(
         except Exception as error:
             # Whatever a text does costs that text alone.
             log.exception("a text of a rule can't be expanded", text=text.source)
-            return repaired(f"<error expanding template: {type(error).__name__}: {error}>")
+            return repair_surrogates(f"<error expanding template: {type(error).__name__}: {error}>")
     return f"<error expanding template: more than {MOST_QUERIES} queries>"

@@ -2,10 +2,10 @@
 
 from typing import Any, Final
 
-from toban.alerting.evaluation import Engine
+from toban.alerting.evaluation import RuleQueryEngine
 from toban.alerting.rule_file import AlertRule
-from toban.alerting.rule_state import Bench, Seat
-from toban.core.config_types import written
+from toban.alerting.rule_state import GroupState, RuleState
+from toban.core.config_types import format_duration
 from toban.core.errors import QueryError, StoreError
 from toban.promql import parser
 
@@ -13,7 +13,7 @@ SHOWN: Final = 5
 """How many series are shown of each side of a comparison."""
 
 
-async def explained(seat: Seat, bench: Bench, engine: Engine, at: int) -> dict[str, Any]:
+async def explain_rule(seat: RuleState, bench: GroupState, engine: RuleQueryEngine, at: int) -> dict[str, Any]:
     """Return what there is to know of a rule at a time (milliseconds), as plain data."""
     rule, text = seat.rule, seat.rule.query.text
     return {
@@ -21,14 +21,14 @@ async def explained(seat: Seat, bench: Bench, engine: Engine, at: int) -> dict[s
         "group": bench.group.name,
         "file": bench.group.file,
         "expr": text,
-        "for": written(rule.hold) if isinstance(rule, AlertRule) else "0s",
+        "for": format_duration(rule.for_) if isinstance(rule, AlertRule) else "0s",
         "severity": rule.severity if isinstance(rule, AlertRule) else "",
         "limit": rule.annotations["limit"].source
         if isinstance(rule, AlertRule) and "limit" in rule.annotations
         else "",
-        "health": seat.seen.health.value,
-        "error": seat.seen.error,
-        "evaluated": seat.seen.at.isoformat() if seat.seen.at else None,
+        "health": seat.last.health.value,
+        "error": seat.last.error,
+        "evaluated": seat.last.at.isoformat() if seat.last.at else None,
         "comparisons": [
             {
                 "left": one.left,
@@ -43,7 +43,7 @@ async def explained(seat: Seat, bench: Bench, engine: Engine, at: int) -> dict[s
     }
 
 
-async def _values(query: str, engine: Engine, at: int) -> dict[str, Any]:
+async def _values(query: str, engine: RuleQueryEngine, at: int) -> dict[str, Any]:
     """Return the first series of an answer and how many there are, or why there is none."""
     try:
         answer = await engine.instant(query, at)
@@ -53,6 +53,6 @@ async def _values(query: str, engine: Engine, at: int) -> dict[str, Any]:
     return {"series": series, "many": len(answer.series), "error": ""}
 
 
-async def _there(selector: str, engine: Engine, at: int) -> dict[str, Any]:
+async def _there(selector: str, engine: RuleQueryEngine, at: int) -> dict[str, Any]:
     found = await _values(selector, engine, at)
     return {"series": found["many"], "error": found["error"]}

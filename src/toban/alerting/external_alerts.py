@@ -8,16 +8,16 @@ from typing import Final
 
 import structlog
 
-from toban.alerting.alert_store import Ledger
+from toban.alerting.alert_store import AlertStore
 from toban.alerting.service import OUTSIDE
-from toban.alerting.states import REMEMBERED, Standing, Step
+from toban.alerting.states import REMEMBERED, ActiveAlert, Step
 from toban.core import input_limits
-from toban.core.alerts import Alert, Change, Status
+from toban.core.alerts import Alert, AlertChange, AlertStatus
 from toban.core.labels import Labels
-from toban.core.metric_registry import Meters
-from toban.core.periodic import beat
-from toban.core.ports import Clock, Condition
-from toban.core.redaction import redacted_texts, scrubbed
+from toban.core.metric_registry import MetricRegistry
+from toban.core.periodic import run_periodically
+from toban.core.ports import Clock, HealthStatus
+from toban.core.redaction import redact_text, redact_texts
 from toban.core.samples import counter
 
 EVERY: Final = timedelta(seconds=5)
@@ -33,13 +33,13 @@ MOST: Final = 5_000
 SLICE: Final = 250
 """How many are looked through before others have a turn."""
 
-REFUSED: Final = counter("toban_outside_alerts_refused_total", "Alerts that others sent and that were not taken.")
+REFUSED: Final = counter("toban_external_alerts_rejected_total", "Alerts that others sent and that were not taken.")
 
 log = structlog.get_logger("toban.alerting")
 
 
 @dataclass(frozen=True, slots=True)
-class Posted:
+class PostedAlert:
     """One alert as it was sent; without ``ends`` it is believed for a while."""
 
     labels: Labels
@@ -49,22 +49,22 @@ class Posted:
     link: str = ""
 
 
-def posted(
+def posted_alert(
     labels: object, annotations: object, starts: datetime | None = None, ends: datetime | None = None, link: str = ""
-) -> Posted:
+) -> PostedAlert:
     """Return an alert as it was sent, within the limits of what is accepted. Raises ``ValueError``."""
     if starts and ends and ends < starts:
         raise ValueError("start time must be before end time")
-    return Posted(
-        input_limits.labels(labels),
-        input_limits.annotations(annotations),
+    return PostedAlert(
+        input_limits.checked_labels(labels),
+        input_limits.checked_annotations(annotations),
         starts,
         ends,
-        input_limits.repaired(link)[:2000],
+        input_limits.repair_surrogates(link)[:2000],
     )
 
 
-class Outside:
+class ExternalAlerts:
     """
     Keeps alerts that others judged, as long as they send them again.
 
@@ -74,7 +74,7 @@ class Outside:
 
     name = "alerts from outside"
 
-    def __init__(self, ledger: Ledger, clock: Clock, meters: Meters) -> None:
+    def __init__(self, ledger: AlertStore, clock: Clock, meters: MetricRegistry) -> None:
         self._ledger = ledger
         self._clock = clock
         self._meters = meters
@@ -82,22 +82,22 @@ class Outside:
 
     async def run(self) -> None:
         """End what nobody sends any more, until cancelled."""
-        await beat(self.name, EVERY, self.expire, clock=self._clock, meters=self._meters)
+        await run_periodically(self.name, EVERY, self.expire, clock=self._clock, meters=self._meters)
 
-    async def take(self, source: str, posted: Sequence[Posted]) -> None:
+    async def receive(self, source: str, posted: Sequence[PostedAlert]) -> None:
         """
         Take in what a source sends; what is sent twice changes nothing but how long it is believed.
 
         What looks like a secret is left out before anything is kept. Alerts beyond ``MOST`` are not taken, and counted.
         """
-        told = list[Posted]()
+        told = list[PostedAlert]()
         for first in range(0, len(posted), SLICE):
             told += map(_redacted, posted[first : first + SLICE])
             await asyncio.sleep(0)  # others have a turn
         now, key = self._clock.now(), OUTSIDE + source
         after = dict(self._ledger.of(key))
         left = MOST - sum(len(self._ledger.of(rule)) for rule in self._ledger.rules() if rule.startswith(OUTSIDE))
-        changes: list[Change] = []
+        changes: list[AlertChange] = []
         for one in told:
             before = after.get(one.labels)
             taken = _taken(one, before.alert if before else None, source, now)
@@ -108,10 +108,10 @@ class Outside:
                 if left < 0:
                     self._refuse(source)
                     continue
-            after[taken.labels] = Standing(taken)
+            after[taken.labels] = ActiveAlert(taken)
             if before is None or before.alert.status is not taken.status:
-                changes.append(Change(taken, now))
-        await self._ledger.put(key, Step(after, tuple(changes)))
+                changes.append(AlertChange(taken, now))
+        await self._ledger.apply(key, Step(after, tuple(changes)))
 
     def _refuse(self, source: str) -> None:
         """Count an alert that is not taken; say so once."""
@@ -124,38 +124,38 @@ class Outside:
         """End what was not sent again in time, and forget what has been over for long."""
         now = self._clock.now()
         for key in [rule for rule in self._ledger.rules() if rule.startswith(OUTSIDE)]:
-            after: dict[Labels, Standing] = {}
-            changes: list[Change] = []
+            after: dict[Labels, ActiveAlert] = {}
+            changes: list[AlertChange] = []
             for labels, standing in self._ledger.of(key).items():
                 alert = standing.alert
-                if alert.status is Status.FIRING and alert.ends and alert.ends <= now:
+                if alert.status is AlertStatus.FIRING and alert.ends and alert.ends <= now:
                     alert = alert.resolved(now)
-                    changes.append(Change(alert, now, "it was not sent again"))
-                if alert.status is Status.FIRING or not alert.ends or now - alert.ends < REMEMBERED:
-                    after[labels] = Standing(alert)
+                    changes.append(AlertChange(alert, now, "it was not sent again"))
+                if alert.status is AlertStatus.FIRING or not alert.ends or now - alert.ends < REMEMBERED:
+                    after[labels] = ActiveAlert(alert)
             if changes or len(after) != len(self._ledger.of(key)):
-                await self._ledger.put(key, Step(after, tuple(changes)))
+                await self._ledger.apply(key, Step(after, tuple(changes)))
 
-    def health(self) -> Condition:
+    def health(self) -> HealthStatus:
         """Say how many there are."""
         many = sum(1 for rule, _ in self._ledger.all() if rule.startswith(OUTSIDE))
-        return Condition(True, f"{many} alerts from outside")
+        return HealthStatus(True, f"{many} alerts from outside")
 
 
-def _redacted(posted: Posted) -> Posted:
+def _redacted(posted: PostedAlert) -> PostedAlert:
     """Return an alert without what looks like a secret or a customer's own."""
     return replace(
         posted,
-        labels=Labels(redacted_texts(posted.labels)),
-        annotations=redacted_texts(posted.annotations),
-        link=scrubbed(posted.link),
+        labels=Labels(redact_texts(posted.labels)),
+        annotations=redact_texts(posted.annotations),
+        link=redact_text(posted.link),
     )
 
 
-def _taken(posted: Posted, before: Alert | None, source: str, now: datetime) -> Alert | None:
+def _taken(posted: PostedAlert, before: Alert | None, source: str, now: datetime) -> Alert | None:
     """Return what becomes of an alert when it is sent; nothing when it says that what never was is over."""
     over = posted.ends is not None and posted.ends <= now
-    firing = before is not None and before.status is Status.FIRING
+    firing = before is not None and before.status is AlertStatus.FIRING
     if over:
         return before.resolved(posted.ends or now) if before and firing else None
     ends = posted.ends or now + BELIEVED
@@ -163,5 +163,5 @@ def _taken(posted: Posted, before: Alert | None, source: str, now: datetime) -> 
         return replace(before, annotations=posted.annotations, ends=ends, link=posted.link or before.link)
     starts = min(posted.starts or now, now)
     return Alert(
-        posted.labels, posted.annotations, Status.FIRING, starts, now, ends=ends, source=source, link=posted.link
+        posted.labels, posted.annotations, AlertStatus.FIRING, starts, now, ends=ends, source=source, link=posted.link
     )

@@ -3,19 +3,19 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from toban.alerting.rule_file import AlertRule, Group, Rule
-from toban.core.config_types import written
+from toban.alerting.rule_file import AlertRule, Rule, RuleGroup
+from toban.core.config_types import format_duration
 
 
-def rule_file(groups: Iterable[Group]) -> dict[str, Any]:
+def rule_file(groups: Iterable[RuleGroup]) -> dict[str, Any]:
     """Return groups of rules as a rule file holds them."""
     return {"groups": [_group(group) for group in groups if group.rules]}
 
 
-def _group(group: Group) -> dict[str, Any]:
+def _group(group: RuleGroup) -> dict[str, Any]:
     parts = {
         "name": group.name,
-        "interval": written(group.every) if group.every else None,
+        "interval": format_duration(group.interval) if group.interval else None,
         "limit": group.limit,
         "rules": [_rule(rule) for rule in group.rules],
     }
@@ -29,8 +29,8 @@ def _rule(rule: Rule) -> dict[str, Any]:
         {
             "alert": rule.name,
             "expr": rule.query.text,
-            "for": written(rule.hold) if rule.hold else None,
-            "keep_firing_for": written(rule.keep) if rule.keep else None,
+            "for": format_duration(rule.for_) if rule.for_ else None,
+            "keep_firing_for": format_duration(rule.keep_firing_for) if rule.keep_firing_for else None,
             "labels": {name: text.source for name, text in rule.labels.items()},
             "annotations": {name: text.source for name, text in rule.annotations.items()},
         }

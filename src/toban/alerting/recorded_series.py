@@ -5,19 +5,19 @@ from typing import Final
 
 import numpy as np
 
-from toban.alerting.states import Standing
-from toban.core.alerts import Status
+from toban.alerting.states import ActiveAlert
+from toban.core.alerts import AlertStatus
 from toban.core.labels import NAME, Labels
-from toban.core.samples import STALE, Batch, Family, Layout, Type, gauge, milliseconds
+from toban.core.samples import STALE, Batch, Layout, MetricFamily, MetricType, gauge, milliseconds
 
 ALERTS: Final = gauge("ALERTS", "1 for each alert that is pending or firing, by its labels and `alertstate`.")
 FOR_STATE: Final = gauge("ALERTS_FOR_STATE", "Since when an alert's condition is met, in seconds since the epoch.")
 
 
-class Series:
+class SeriesWriter:
     """The series of one writer, in batches: what was there the last time and is not now ends."""
 
-    def __init__(self, *families: Family) -> None:
+    def __init__(self, *families: MetricFamily) -> None:
         self._families = families
         self._layout = Layout(())
 
@@ -31,22 +31,22 @@ class Series:
         return [*batches, Batch(Layout(ended), at, np.full(len(ended), STALE))] if ended else batches
 
 
-def recorded(name: str) -> Series:
+def recorded_metric_writer(name: str) -> SeriesWriter:
     """Return the series that a recording rule writes."""
-    return Series(Family(name, Type.UNKNOWN, "Recorded by a rule."))
+    return SeriesWriter(MetricFamily(name, MetricType.UNKNOWN, "Recorded by a rule."))
 
 
-def alerts() -> Series:
+def alerts_writer() -> SeriesWriter:
     """Return the series that tell of alerts."""
-    return Series(ALERTS, FOR_STATE)
+    return SeriesWriter(ALERTS, FOR_STATE)
 
 
-def told(standings: Iterable[Standing]) -> dict[Labels, float]:
+def alert_samples(standings: Iterable[ActiveAlert]) -> dict[Labels, float]:
     """Return the numbers that tell of alerts, as Prometheus writes them."""
     found: dict[Labels, float] = {}
     for standing in standings:
         alert = standing.alert
-        if alert.status is Status.RESOLVED:
+        if alert.status is AlertStatus.RESOLVED:
             continue
         found[Labels({**alert.labels, NAME: ALERTS.name, "alertstate": alert.status.value})] = 1.0
         found[Labels({**alert.labels, NAME: FOR_STATE.name})] = float(milliseconds(alert.starts) // 1000)

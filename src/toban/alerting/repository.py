@@ -18,12 +18,12 @@ from sqlalchemy import (
     update,
 )
 
-from toban.alerting.states import Standing
-from toban.core.alerts import TOPIC, Alert, Change
+from toban.alerting.states import ActiveAlert
+from toban.core.alerts import TOPIC, Alert, AlertChange
 from toban.core.labels import Labels
 from toban.state import event_log
-from toban.state.column_types import Json, Moment, SafeString, metadata
-from toban.state.quarantine import readable
+from toban.state.column_types import Json, SafeString, Timestamp, metadata
+from toban.state.quarantine import readable_rows
 
 ALERT: Final = Table(
     "alert",
@@ -36,7 +36,7 @@ RULE: Final = Table(
     "alert_rule",
     metadata,
     Column("rule", SafeString(2000), primary_key=True),
-    Column("seen", Moment, nullable=False),
+    Column("seen", Timestamp, nullable=False),
 )
 TARGET: Final = Table("alert_target", metadata, Column("name", SafeString(200), primary_key=True))
 CAUGHT_UP: Final = Table(
@@ -48,21 +48,21 @@ CAUGHT_UP: Final = Table(
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AlertRecord:
     """One line of what is to be written: an alert as it stands now (or no more), and the change to tell of it."""
 
     rule: str
     fingerprint: str
-    standing: Standing | None
-    change: Change | None = None
+    standing: ActiveAlert | None
+    change: AlertChange | None = None
 
     def line(self) -> dict[str, Any]:
         """Return it as plain data."""
         return {
             "rule": self.rule,
             "fingerprint": self.fingerprint,
-            "standing": written(self.standing) if self.standing else None,
-            "change": self.change.body() if self.change else None,
+            "standing": dump_alert(self.standing) if self.standing else None,
+            "change": self.change.as_dict() if self.change else None,
         }
 
     @classmethod
@@ -72,32 +72,32 @@ class Entry:
         return cls(
             line["rule"],
             line["fingerprint"],
-            read(standing) if standing else None,
-            Change.read(change) if change else None,
+            parse_alert(standing) if standing else None,
+            AlertChange.from_dict(change) if change else None,
         )
 
 
-def written(standing: Standing) -> dict[str, Any]:
+def dump_alert(standing: ActiveAlert) -> dict[str, Any]:
     """Return a standing as plain data."""
-    return {**standing.alert.body(), "quiet": standing.quiet.isoformat() if standing.quiet else None}
+    return {**standing.alert.as_dict(), "quiet": standing.unmet_since.isoformat() if standing.unmet_since else None}
 
 
-def read(body: Mapping[str, Any]) -> Standing:
+def parse_alert(body: Mapping[str, Any]) -> ActiveAlert:
     """Return the standing that `written` wrote down."""
     quiet = body.get("quiet")
-    return Standing(Alert.read(body), datetime.fromisoformat(quiet) if quiet else None)
+    return ActiveAlert(Alert.from_dict(body), datetime.fromisoformat(quiet) if quiet else None)
 
 
-def load(connection: Connection) -> dict[str, dict[Labels, Standing]]:
+def load(connection: Connection) -> dict[str, dict[Labels, ActiveAlert]]:
     """Return all alerts, by rule."""
-    found: dict[str, dict[Labels, Standing]] = {}
+    found: dict[str, dict[Labels, ActiveAlert]] = {}
     rows = connection.execute(select(ALERT))
-    for rule, standing in readable(connection, ALERT, rows, lambda row: (row.rule, read(row.body))):
+    for rule, standing in readable_rows(connection, ALERT, rows, lambda row: (row.rule, parse_alert(row.body))):
         found.setdefault(rule, {})[standing.alert.labels] = standing
     return found
 
 
-def keep(connection: Connection, entries: Iterable[Entry]) -> None:
+def save(connection: Connection, entries: Iterable[AlertRecord]) -> None:
     """Write entries, and tell the feed of their changes."""
     entries = list(entries)
     # Of several entries for one alert the last counts; each change is told.
@@ -109,13 +109,13 @@ def keep(connection: Connection, entries: Iterable[Entry]) -> None:
         [{"of": rule, "named": fingerprint} for rule, fingerprint in newest],
     )
     rows = [
-        {"rule": entry.rule, "fingerprint": entry.fingerprint, "body": written(entry.standing)}
+        {"rule": entry.rule, "fingerprint": entry.fingerprint, "body": dump_alert(entry.standing)}
         for entry in newest.values()
         if entry.standing
     ]
     if rows:
         connection.execute(insert(ALERT), rows)
-    event_log.tell_all(connection, TOPIC, [(it.change.body(), it.change.at) for it in entries if it.change])
+    event_log.append_all(connection, TOPIC, [(it.change.as_dict(), it.change.at) for it in entries if it.change])
 
 
 def caught_up(connection: Connection) -> int:
@@ -129,19 +129,19 @@ def catch_up(connection: Connection, number: int) -> None:
         connection.execute(insert(CAUGHT_UP).values(one=1, entry=number))
 
 
-def seen(connection: Connection) -> dict[str, datetime]:
+def rules_with_data(connection: Connection) -> dict[str, datetime]:
     """Return which rules ever had something to judge, and since when."""
-    return dict(readable(connection, RULE, connection.execute(select(RULE)), lambda row: (row.rule, row.seen)))
+    return dict(readable_rows(connection, RULE, connection.execute(select(RULE)), lambda row: (row.rule, row.seen)))
 
 
-def note_seen(connection: Connection, rule: str, at: datetime | None) -> None:
+def record_rule_with_data(connection: Connection, rule: str, at: datetime | None) -> None:
     """Note that a rule has something to judge from now on; or, without a time, that it never had."""
     connection.execute(delete(RULE).where(RULE.c.rule == rule))
     if at:
         connection.execute(insert(RULE).values(rule=rule, seen=at))
 
 
-def watch(connection: Connection, names: Iterable[str]) -> set[str]:
+def replace_targets(connection: Connection, names: Iterable[str]) -> set[str]:
     """Note what is watched now, and return what was watched before and is no longer."""
     before = set(connection.execute(select(TARGET.c.name)).scalars())
     now = set(names)

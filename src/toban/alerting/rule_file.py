@@ -10,12 +10,12 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from toban.alerting.templating.template import Template
 from toban.alerting.templating.values import TemplateError
-from toban.core.config_types import Section, duration, worded
+from toban.core.config_types import Section, parse_duration, readable_error
 from toban.core.errors import SettingsError
 from toban.core.labels import NAME, is_label_name, is_metric_name
-from toban.core.yaml_loader import load
+from toban.core.yaml_loader import load_yaml
 from toban.promql import parser
-from toban.promql.syntax_tree import Query, Range, selectors, walk
+from toban.promql.syntax_tree import ParsedQuery, Range, selectors, walk
 
 LONGEST_WINDOW: Final = timedelta(minutes=20)
 """How long an alert is taken at most for what came of something that is over."""
@@ -33,9 +33,9 @@ class AlertRule:
     """
 
     name: str
-    query: Query
-    hold: timedelta = timedelta()
-    keep: timedelta = timedelta()
+    query: ParsedQuery
+    for_: timedelta = timedelta()
+    keep_firing_for: timedelta = timedelta()
     labels: Mapping[str, Template] = field(default_factory=dict)
     annotations: Mapping[str, Template] = field(default_factory=dict)
 
@@ -73,7 +73,7 @@ class RecordingRule:
     """What writes down a query's answer as series of its own."""
 
     name: str
-    query: Query
+    query: ParsedQuery
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -81,7 +81,7 @@ Rule = AlertRule | RecordingRule
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class RuleGroup:
     """
     Rules that are judged one after the other, at the same time.
 
@@ -93,7 +93,7 @@ class Group:
     name: str
     file: str
     rules: Sequence[Rule]
-    every: timedelta | None = None
+    interval: timedelta | None = None
     limit: int = 0
     outside: bool = False
 
@@ -103,7 +103,7 @@ class Group:
         return (rule for rule in self.rules if isinstance(rule, AlertRule))
 
 
-Length = Annotated[timedelta, BeforeValidator(partial(duration, zero=True))]
+Length = Annotated[timedelta, BeforeValidator(partial(parse_duration, zero=True))]
 """A duration that may be zero."""
 
 
@@ -119,7 +119,7 @@ Text = Annotated[str, BeforeValidator(_text)]
 """A text, empty where nothing is written."""
 
 
-class Part(Section):
+class RuleFileSection(Section):
     """A part of a rule file; also an entry of a list without a value is as if it were not there."""
 
     @model_validator(mode="before")
@@ -136,7 +136,7 @@ def _without_none(entries: Any) -> Any:
     return [entry for entry in entries if entry is not None] if isinstance(entries, list) else entries
 
 
-class _Rule(Part):
+class _Rule(RuleFileSection):
     """One rule in a file."""
 
     record: str = ""
@@ -148,7 +148,7 @@ class _Rule(Part):
     annotations: dict[str, Text] = Field(default_factory=dict)
 
 
-class _Group(Part):
+class _Group(RuleFileSection):
     """One group in a file."""
 
     name: Annotated[str, Field(min_length=1)]
@@ -160,13 +160,13 @@ class _Group(Part):
     rules: tuple[_Rule, ...] = ()
 
 
-class _File(Part):
+class _File(RuleFileSection):
     """A rule file."""
 
     groups: tuple[_Group, ...] = ()
 
 
-def read(text: str, where: str) -> list[Group]:
+def parse_rule_file(text: str, where: str) -> list[RuleGroup]:
     """
     Read a rule file. Raises ``SettingsError`` that names every mistake with its place.
 
@@ -175,7 +175,7 @@ def read(text: str, where: str) -> list[Group]:
     if len(text) > LARGEST:
         raise SettingsError(f"{where}: longer than {LARGEST} characters: that is no rule file")
     try:
-        raw = load(text)
+        raw = load_yaml(text)
     except ValueError as error:
         raise SettingsError(f"{where}: {error}") from error
     if isinstance(raw, dict) and {"apiVersion", "kind", "spec"} <= raw.keys():
@@ -201,7 +201,7 @@ def _told(details: Any, raw: Any) -> str:
         here = here[step] if _has(here, step) else None
         if isinstance(here, Mapping):
             named = str(here.get("alert") or here.get("record") or here.get("name") or named)
-    said = "is no key of a rule file" if details["type"] == "extra_forbidden" else worded(details)
+    said = "is no key of a rule file" if details["type"] == "extra_forbidden" else readable_error(details)
     return f"{place}{f' ({named})' if named else ''}: {said}"
 
 
@@ -209,7 +209,7 @@ def _has(here: Any, step: Any) -> bool:
     return (isinstance(here, Mapping) and step in here) or (isinstance(here, Sequence) and isinstance(step, int))
 
 
-def _group(raw: _Group, where: str, mistakes: list[str]) -> Group:
+def _group(raw: _Group, where: str, mistakes: list[str]) -> RuleGroup:
     rules = []
     for place, one in enumerate(raw.rules, 1):
         label = f"group {raw.name!r}, rule {place} ({one.alert or one.record or 'without a name'})"
@@ -225,10 +225,10 @@ def _group(raw: _Group, where: str, mistakes: list[str]) -> Group:
         if query and not said:
             rules.append(_rule(one, query, labels, annotations))
     interval = raw.interval or None
-    return Group(raw.name, where, tuple(rules), interval, raw.limit, raw.engine == "outside")
+    return RuleGroup(raw.name, where, tuple(rules), interval, raw.limit, raw.engine == "outside")
 
 
-def _rule(raw: _Rule, query: Query, labels: Mapping[str, Template], annotations: Mapping[str, Template]) -> Rule:
+def _rule(raw: _Rule, query: ParsedQuery, labels: Mapping[str, Template], annotations: Mapping[str, Template]) -> Rule:
     if raw.record:
         return RecordingRule(raw.record, query, {name: label.source for name, label in labels.items()})
     return AlertRule(raw.alert, query, raw.hold, raw.keep_firing_for, labels, annotations)
@@ -261,7 +261,7 @@ def _templates(texts: Mapping[str, str], where: str, mistakes: list[str]) -> dic
     return found
 
 
-def together(shipped: Iterable[Group], own: Iterable[Group]) -> list[Group]:
+def merge_groups(shipped: Iterable[RuleGroup], own: Iterable[RuleGroup]) -> list[RuleGroup]:
     """Return all groups; an alert of one's own takes the place of a shipped one of the same name."""
     own = list(own)
     names = {rule.name for group in own for rule in group.rules}

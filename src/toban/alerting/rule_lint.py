@@ -7,12 +7,23 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from toban.alerting.rule_file import AlertRule, Group, Rule
-from toban.core.config_types import written
+from toban.alerting.rule_file import AlertRule, Rule, RuleGroup
+from toban.core.config_types import format_duration
 from toban.core.labels import NAME
-from toban.core.matchers import Match, Matcher
+from toban.core.matchers import Matcher, MatchOperator
 from toban.promql.data_presence import ABSENCE
-from toban.promql.syntax_tree import Aggregation, Binary, Call, Node, Number, Range, Selector, children, selectors, walk
+from toban.promql.syntax_tree import (
+    Aggregation,
+    BinaryExpression,
+    Call,
+    Node,
+    NumberLiteral,
+    Range,
+    Selector,
+    children,
+    selectors,
+    walk,
+)
 
 ALWAYS: Final = frozenset({"up", "ALERTS", "ALERTS_FOR_STATE"})
 """Metrics that are there wherever rules are judged."""
@@ -34,7 +45,7 @@ Found = Callable[[str], Collection[Mapping[str, str]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class LintContext:
     """
     What rules may speak of: metrics, channels (nothing where nobody knows them), and the series that there are.
 
@@ -47,7 +58,7 @@ class Known:
     transient: Mapping[str, str] = field(default_factory=dict)
 
 
-def doubts(rule: Rule, known: Known) -> list[str]:
+def lint_rule(rule: Rule, known: LintContext) -> list[str]:
     """Return what is probably not meant in a rule."""
     found = [*_named(rule.query.root, known), *_gone(rule.query.root, known.transient), *_units(rule.query.root)]
     if isinstance(rule, AlertRule):
@@ -55,7 +66,7 @@ def doubts(rule: Rule, known: Known) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def recorded(groups: Iterable[Group]) -> set[str]:
+def recorded_metrics(groups: Iterable[RuleGroup]) -> set[str]:
     """Return the metrics that rules themselves write."""
     return {rule.name for group in groups for rule in group.rules if not isinstance(rule, AlertRule)}
 
@@ -72,7 +83,7 @@ def _told(rule: AlertRule) -> Iterator[str]:
             yield f"label {name!r} follows the value: when it changes, the alert ends and another begins"
 
 
-def _channels(rule: AlertRule, known: Known) -> Iterator[str]:
+def _channels(rule: AlertRule, known: LintContext) -> Iterator[str]:
     said = rule.labels["channels"].source if "channels" in rule.labels else ""
     if known.channels is None or "{{" in said:
         return
@@ -82,7 +93,7 @@ def _channels(rule: AlertRule, known: Known) -> Iterator[str]:
             yield f"{name!r} is no channel: there are {there}"
 
 
-def _named(root: Node, known: Known) -> Iterator[str]:
+def _named(root: Node, known: LintContext) -> Iterator[str]:
     """Say which metrics nobody knows, and which conditions no series meets."""
     for selector in selectors(root):
         name = metric_of(selector)
@@ -118,40 +129,40 @@ def unguarded(node: Node, transient: Collection[str]) -> set[str]:
             return set()
         case Call(name) if name in ABSENCE:
             return set()
-        case Binary("or", left, right):
+        case BinaryExpression("or", left, right):
             one, other = unguarded(left, transient), unguarded(right, transient)
             return one | other if one and other else set()
-        case Binary("unless", left, _):
+        case BinaryExpression("unless", left, _):
             return unguarded(left, transient)
         case _:
             return {name for child in children(node) for name in unguarded(child, transient)}
 
 
 def _is_unmet(matcher: Matcher, series: Collection[Mapping[str, str]]) -> bool:
-    positive = matcher.match in {Match.EQUAL, Match.REGEX} and not matcher.accepts("")
+    positive = matcher.operator in {MatchOperator.EQUAL, MatchOperator.REGEX} and not matcher.accepts("")
     return positive and matcher.name != NAME and not any(matcher.matches(labels) for labels in series)
 
 
 def _unmet(name: str, matcher: Matcher, series: Collection[Mapping[str, str]]) -> str:
     values = sorted({labels[matcher.name] for labels in series if matcher.name in labels})
     shown = f"there are {', '.join(values[:8])}{' …' if len(values) > 8 else ''}" if values else "it has no such label"
-    return f"so far no series of {name} has {matcher.name}{matcher.match}{matcher.value!r}: {shown}"
+    return f"so far no series of {name} has {matcher.name}{matcher.operator}{matcher.value!r}: {shown}"
 
 
 def _units(root: Node) -> Iterator[str]:
     """Say which limits look as if they were meant in another unit."""
     for node in walk(root):
-        if isinstance(node, Binary) and node.operator in COMPARISONS:
+        if isinstance(node, BinaryExpression) and node.operator in COMPARISONS:
             left, right, operator = node.left, node.right, node.operator
-            if isinstance(left, Number):
+            if isinstance(left, NumberLiteral):
                 left, right, operator = right, left, MIRRORED.get(operator, operator)
-            if isinstance(right, Number) and (unit := unit_of(left)):
+            if isinstance(right, NumberLiteral) and (unit := unit_of(left)):
                 yield from _unlikely(unit, operator, right.value)
 
 
 def _unlikely(unit: str, operator: str, limit: float) -> Iterator[str]:
     if unit == "duration" and limit >= LONG:
-        length = written(timedelta(seconds=limit))
+        length = format_duration(timedelta(seconds=limit))
         yield f"the limit {limit:g} is in seconds, {length}: is it meant in milliseconds, {limit / 1000:g}?"
     if unit == "ratio" and operator in {">", ">="} and limit > 1:
         yield f"the limit {limit:g} is of a share from 0 to 1: it can't be reached; is {limit / 100:g} meant?"
@@ -184,14 +195,16 @@ def unit_of_inner(node: Node) -> str:
 
 def metric_of(selector: Selector) -> str:
     """Return a selector's metric, nothing where it names none."""
-    return next((it.value for it in selector.matchers if it.name == NAME and it.match is Match.EQUAL), "")
+    return next((it.value for it in selector.matchers if it.name == NAME and it.operator is MatchOperator.EQUAL), "")
 
 
-def reads(root: Node) -> list[str]:
+def metrics_read(root: Node) -> list[str]:
     """Return what an expression reads, by metric; whether something is up, by its job too."""
     found = []
     for selector in selectors(root):
         name = metric_of(selector)
-        job = next((it.value for it in selector.matchers if it.name == "job" and it.match is Match.EQUAL), "")
+        job = next(
+            (it.value for it in selector.matchers if it.name == "job" and it.operator is MatchOperator.EQUAL), ""
+        )
         found.append(f'{name}{{job="{job}"}}' if name == "up" and job else name)
     return sorted(set(found))

@@ -6,25 +6,25 @@ from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
-from toban.alerting.rule_file import Group, read, together
+from toban.alerting.rule_file import RuleGroup, merge_groups, parse_rule_file
 from toban.alerting.settings import AlertingSettings
 from toban.core.errors import SettingsError
 from toban.core.paths import read_text
 
 
-def load(settings: AlertingSettings) -> list[Group]:
+def load_groups(settings: AlertingSettings) -> list[RuleGroup]:
     """
     Return all groups of rules.
 
     Raises ``SettingsError`` that names every mistake.
     """
     mistakes: list[str] = []
-    own: list[Group] = []
+    own: list[RuleGroup] = []
     try:
-        own = own_rules(settings.rules)
+        own = load_rule_files(settings.rules)
     except SettingsError as error:
         mistakes.append(str(error))
-    coming = shipped() if settings.shipped else []
+    coming = shipped_groups() if settings.shipped else []
     known = [rule.name for group in coming for rule in group.rules]
     for name in settings.without:
         if settings.shipped and name not in known:
@@ -33,19 +33,21 @@ def load(settings: AlertingSettings) -> list[Group]:
             mistakes.append(f"alerting.without: {name!r} is no shipped rule: {remedy}")
     if mistakes:
         raise SettingsError("\n".join(mistakes))
-    return together(_without(coming, settings.without), own)
+    return merge_groups(_without(coming, settings.without), own)
 
 
-def shipped() -> list[Group]:
+def shipped_groups() -> list[RuleGroup]:
     """Return the rules that come with toban."""
     rules = files("toban.alerting").joinpath("rules")
     names = sorted(it.name for it in rules.iterdir() if it.name.endswith(".yaml"))
-    return [group for name in names for group in read(rules.joinpath(name).read_text(encoding="utf-8"), name)]
+    return [
+        group for name in names for group in parse_rule_file(rules.joinpath(name).read_text(encoding="utf-8"), name)
+    ]
 
 
-def own_rules(patterns: Iterable[str]) -> list[Group]:
+def load_rule_files(patterns: Iterable[str]) -> list[RuleGroup]:
     """Return the rules of some files. Raises ``SettingsError`` for all files that are not there or are wrong."""
-    groups: list[Group] = []
+    groups: list[RuleGroup] = []
     mistakes: list[str] = []
     for pattern in patterns:
         try:
@@ -57,7 +59,7 @@ def own_rules(patterns: Iterable[str]) -> list[Group]:
             mistakes.append(f"alerting.rules: {pattern!r}: there is no such file")
         for path in found:
             try:
-                groups += read(read_text(path), str(path))
+                groups += parse_rule_file(read_text(path), str(path))
             except SettingsError as error:
                 mistakes.append(str(error))
     if mistakes:
@@ -73,5 +75,5 @@ def _found(pattern: str) -> list[Path]:
         raise SettingsError(f"alerting.rules: {pattern!r}: {error}") from error
 
 
-def _without(groups: Sequence[Group], names: Sequence[str]) -> list[Group]:
+def _without(groups: Sequence[RuleGroup], names: Sequence[str]) -> list[RuleGroup]:
     return [replace(it, rules=tuple(rule for rule in it.rules if rule.name not in names)) for it in groups]

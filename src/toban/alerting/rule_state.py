@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from toban.alerting import recorded_series
-from toban.alerting.rule_file import AlertRule, Group, RecordingRule, Rule
+from toban.alerting.rule_file import AlertRule, RecordingRule, Rule, RuleGroup
 
 
-class Health(StrEnum):
+class RuleHealth(StrEnum):
     """How it stands with a rule; the first three are well."""
 
     UNKNOWN = "unknown"
@@ -25,28 +25,28 @@ class Health(StrEnum):
     """It was not judged in time."""
 
     @property
-    def well(self) -> bool:
+    def is_ok(self) -> bool:
         """Whether nothing is wrong with it."""
-        return self in {Health.UNKNOWN, Health.OK, Health.ASLEEP}
+        return self in {RuleHealth.UNKNOWN, RuleHealth.OK, RuleHealth.ASLEEP}
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class LastEvaluation:
     """How the last judgement of a rule went."""
 
-    health: Health = Health.UNKNOWN
+    health: RuleHealth = RuleHealth.UNKNOWN
     error: str = ""
     at: datetime | None = None
     seconds: float = 0.0
 
 
-class Seat:
+class RuleState:
     """One rule where it is judged."""
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
-        self.seen = Seen()
-        self.series = recorded_series.recorded(rule.name) if isinstance(rule, RecordingRule) else None
+        self.last = LastEvaluation()
+        self.series = recorded_series.recorded_metric_writer(rule.name) if isinstance(rule, RecordingRule) else None
 
     @property
     def key(self) -> str:
@@ -54,45 +54,45 @@ class Seat:
         return self.rule.key if isinstance(self.rule, AlertRule) else ""
 
 
-class Bench:
+class GroupState:
     """One group of rules where it is judged, and how that went."""
 
-    def __init__(self, group: Group, every: timedelta) -> None:
+    def __init__(self, group: RuleGroup, every: timedelta) -> None:
         self.group = group
-        self.every = group.every or every
-        self.seats = [Seat(rule) for rule in group.rules]
+        self.interval = group.interval or every
+        self.rules = [RuleState(rule) for rule in group.rules]
         self.at: datetime | None = None
         self.seconds = 0.0
-        self.series = recorded_series.alerts()
+        self.series = recorded_series.alerts_writer()
 
-    def runs(self) -> Iterator[list[Seat]]:
+    def batches(self) -> Iterator[list[RuleState]]:
         """Return the rules in runs whose queries may be asked together: what one writes down, the next can read."""
-        run: list[Seat] = []
-        for seat in self.seats:
+        run: list[RuleState] = []
+        for seat in self.rules:
             run.append(seat)
             if seat.series:
                 yield run
                 run = []
         yield run
 
-    def after(self, before: "Bench | None") -> "Bench":
+    def carry_over(self, before: "GroupState | None") -> "GroupState":
         """Return what goes on with a group: the same bench when nothing changed, else this one with its series."""
         if before is None:
             return self
-        if (before.group, before.every) == (self.group, self.every):
+        if (before.group, before.interval) == (self.group, self.interval):
             return before
-        there = {seat.rule.name: seat.series for seat in before.seats if seat.series}
-        for seat in self.seats:
+        there = {seat.rule.name: seat.series for seat in before.rules if seat.series}
+        for seat in self.rules:
             if seat.series:
                 seat.series = there.pop(seat.rule.name, seat.series)
         self.series, self.at = before.series, before.at
         return self
 
-    def writers(self) -> Iterator[recorded_series.Series]:
+    def series_writers(self) -> Iterator[recorded_series.SeriesWriter]:
         """Return what writes its series."""
         yield self.series
-        yield from (seat.series for seat in self.seats if seat.series)
+        yield from (seat.series for seat in self.rules if seat.series)
 
-    def late(self, now: datetime) -> bool:
+    def is_late(self, now: datetime) -> bool:
         """Whether it was not judged for three intervals."""
-        return self.at is not None and now - self.at > 3 * self.every + timedelta(seconds=5)
+        return self.at is not None and now - self.at > 3 * self.interval + timedelta(seconds=5)

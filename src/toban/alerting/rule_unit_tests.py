@@ -16,24 +16,24 @@ from typing import Annotated, Final
 from pydantic import BeforeValidator, Field, ValidationError
 
 from toban.alerting import evaluation
-from toban.alerting.recorded_series import ALERTS, FOR_STATE, told
-from toban.alerting.rule_file import AlertRule, Group, Length, Part, RecordingRule, Text, read
-from toban.alerting.states import Standings, step
+from toban.alerting.recorded_series import ALERTS, FOR_STATE, alert_samples
+from toban.alerting.rule_file import AlertRule, Length, RecordingRule, RuleFileSection, RuleGroup, Text, parse_rule_file
+from toban.alerting.states import ActiveAlerts, step
 from toban.alerting.templating.template import External
-from toban.core.alerts import ALERTNAME, Status
-from toban.core.config_types import worded
+from toban.core.alerts import ALERTNAME, AlertStatus
+from toban.core.config_types import readable_error
 from toban.core.errors import QueryError, SettingsError
 from toban.core.labels import NAME, Labels
 from toban.core.matchers import Matcher
 from toban.core.paths import read_text
-from toban.core.query_result import Answer, Shape
+from toban.core.query_result import QueryResult, ResultType
 from toban.core.samples import STALE, moment
-from toban.core.yaml_loader import load
-from toban.promql.engine import Engine
+from toban.core.yaml_loader import load_yaml
+from toban.promql.engine import PromqlEngine
 from toban.promql.parser import ParseError, parse
-from toban.promql.query_batch import Reply, replies
+from toban.promql.query_batch import BatchResult, run_batch
 from toban.promql.syntax_tree import Node, selectors
-from toban.promql.test_language import ScriptError, labels_of, values_of
+from toban.promql.test_language import TestScriptError, labels_of, values_of
 from toban.promql.test_runner import MemorySource
 
 SHOWN: Final = {ALERTS.name, FOR_STATE.name}
@@ -47,34 +47,34 @@ def _yaml_number(value: object) -> object:
     return re.sub(r"^([-+]?)\.(?=inf$|nan$)", r"\1", value, flags=re.IGNORECASE) if isinstance(value, str) else value
 
 
-class _Series(Part):
+class _Series(RuleFileSection):
     series: str
     values: str
 
 
-class _Alert(Part):
+class _Alert(RuleFileSection):
     exp_labels: dict[str, Text] = Field(default_factory=dict)
     exp_annotations: dict[str, Text] = Field(default_factory=dict)
 
 
-class _AlertTest(Part):
+class _AlertTest(RuleFileSection):
     eval_time: Length
     alertname: str
     exp_alerts: tuple[_Alert, ...] | None = ()
 
 
-class _Sample(Part):
+class _Sample(RuleFileSection):
     labels: str = "{}"
     value: Annotated[float, BeforeValidator(_yaml_number)]
 
 
-class _ExprTest(Part):
+class _ExprTest(RuleFileSection):
     expr: str
     eval_time: Length
     exp_samples: tuple[_Sample, ...] | None = ()
 
 
-class _Test(Part):
+class _Test(RuleFileSection):
     name: str = ""
     interval: Length = timedelta(minutes=1)
     input_series: tuple[_Series, ...] = ()
@@ -84,7 +84,7 @@ class _Test(Part):
     external_url: str = ""
 
 
-class _File(Part):
+class _File(RuleFileSection):
     rule_files: tuple[str, ...] = ()
     evaluation_interval: Length = timedelta(minutes=1)
     group_eval_order: tuple[str, ...] = ()
@@ -112,14 +112,15 @@ def run(path: Path) -> list[Failure]:
     Raises ``SettingsError`` when the file, or one of its rule files, can't be read.
     """
     try:
-        raw = load(read_text(path))
+        raw = load_yaml(read_text(path))
     except ValueError as error:
         raise SettingsError(f"{path}: can't be read: {error}") from error
     try:
         file = _File.model_validate(raw)
     except ValidationError as error:
         said = [
-            ": ".join(filter(None, (str(path), ".".join(map(str, it["loc"])), worded(it)))) for it in error.errors()
+            ": ".join(filter(None, (str(path), ".".join(map(str, it["loc"])), readable_error(it))))
+            for it in error.errors()
         ]
         raise SettingsError("\n".join(said)) from error
     groups = [group for pattern in file.rule_files for group in _rules(path.parent, pattern)]
@@ -129,20 +130,20 @@ def run(path: Path) -> list[Failure]:
     for number, test in enumerate(file.tests, 1):
         try:
             failures += asyncio.run(_Run(test, groups, file.evaluation_interval, test.name or f"test {number}").run())
-        except ScriptError as error:
+        except TestScriptError as error:
             raise SettingsError(f"{path}: test {number}: {error}") from error
     return failures
 
 
-def _rules(folder: Path, pattern: str) -> Iterator[Group]:
+def _rules(folder: Path, pattern: str) -> Iterator[RuleGroup]:
     found = sorted(folder.glob(pattern)) if not Path(pattern).is_absolute() else [Path(pattern)]
     if not found:
         raise SettingsError(f"{folder / pattern}: there is no such rule file")
     for path in found:
-        yield from read(read_text(path), str(path))
+        yield from parse_rule_file(read_text(path), str(path))
 
 
-def _asked_about(groups: Sequence[Group], test: _Test) -> list[Group]:
+def _asked_about(groups: Sequence[RuleGroup], test: _Test) -> list[RuleGroup]:
     """
     Return the rules on which a test depends: those that record, and the alerts that it names.
 
@@ -168,26 +169,26 @@ class _InMemory:
     """An engine that answers in the same breath."""
 
     def __init__(self, source: MemorySource) -> None:
-        self._engine = Engine(source)
+        self._engine = PromqlEngine(source)
 
-    async def instant(self, query: str, at: int, *, patience: timedelta | None = None) -> Answer:
+    async def instant(self, query: str, at: int, *, patience: timedelta | None = None) -> QueryResult:
         return self._engine.instant(query, at)
 
-    async def replies(self, queries: Sequence[str], at: int) -> list[Reply]:
-        return replies(self._engine, queries, at)
+    async def run_batch(self, queries: Sequence[str], at: int) -> list[BatchResult]:
+        return run_batch(self._engine, queries, at)
 
 
 class _Run:
     """One test, from nought to its last question."""
 
-    def __init__(self, test: _Test, groups: Sequence[Group], every: timedelta, name: str) -> None:
+    def __init__(self, test: _Test, groups: Sequence[RuleGroup], every: timedelta, name: str) -> None:
         self.test = test
         self.groups = _asked_about(groups, test)
         self.every = every
         self.name = name
         self.source = MemorySource()
         self.engine = _InMemory(self.source)
-        self.standings: dict[str, Standings] = {}
+        self.standings: dict[str, ActiveAlerts] = {}
         self.written: dict[str, set[Labels]] = {}
         self.failures: list[Failure] = []
 
@@ -204,7 +205,7 @@ class _Run:
             raise SettingsError(f"{self.name}: evaluation_interval: {MOST_STEPS} judgements do not reach its end")
         while now <= last:
             for group in self.groups:
-                if not group.every or not (now % group.every):
+                if not group.interval or not (now % group.interval):
                     await self._judge(group, now)
             for at in times:
                 # A question between two judgements sees what the one before left.
@@ -213,24 +214,24 @@ class _Run:
             now += self.every
         return self.failures
 
-    async def _judge(self, group: Group, now: timedelta) -> None:
+    async def _judge(self, group: RuleGroup, now: timedelta) -> None:
         at = round(now / timedelta(milliseconds=1))
         for rule in group.rules:
-            (reply,) = await self.engine.replies([rule.query.text], at)
+            (reply,) = await self.engine.run_batch([rule.query.text], at)
             try:
                 if isinstance(rule, RecordingRule):
-                    self._write(f"record {rule.name}", evaluation.recorded(rule, reply, group.limit), at)
+                    self._write(f"record {rule.name}", evaluation.evaluate_recording_rule(rule, reply, group.limit), at)
                 else:
                     await self._judge_alert(rule, reply, group, at)
             except QueryError as error:
                 self.failures.append(Failure(self.name, f"rule {rule.name} at {now}", "an answer", str(error)))
 
-    async def _judge_alert(self, rule: AlertRule, reply: Reply, group: Group, at: int) -> None:
+    async def _judge_alert(self, rule: AlertRule, reply: BatchResult, group: RuleGroup, at: int) -> None:
         external = External(self.test.external_url, self.test.external_labels)
-        found = await evaluation.findings(rule, reply, self.engine, at, group.limit, external)
+        found = await evaluation.evaluate_alert_rule(rule, reply, self.engine, at, group.limit, external)
         before = self.standings.get(rule.key, {})
-        self.standings[rule.key] = step(before, found, moment(at), rule.hold, rule.keep).after
-        self._write(f"alert {rule.key}", told(self.standings[rule.key].values()), at)
+        self.standings[rule.key] = step(before, found, moment(at), rule.for_, rule.keep_firing_for).after
+        self._write(f"alert {rule.key}", alert_samples(self.standings[rule.key].values()), at)
 
     def _write(self, writer: str, values: Mapping[Labels, float], at: int) -> None:
         for labels in self.written.get(writer, set()) - set(values):
@@ -255,7 +256,7 @@ class _Run:
             _shown(it.alert.labels, it.alert.annotations)
             for standings in self.standings.values()
             for it in standings.values()
-            if it.alert.name == wanted.alertname and it.alert.status is Status.FIRING
+            if it.alert.name == wanted.alertname and it.alert.status is AlertStatus.FIRING
         )
         if expected != got:
             what = f"alert {wanted.alertname} at {wanted.eval_time}"
@@ -270,8 +271,8 @@ class _Run:
         except QueryError as error:
             self.failures.append(Failure(self.name, what, _numbers(expected), str(error)))
             return
-        if answer.shape not in {Shape.VECTOR, Shape.SCALAR}:
-            self.failures.append(Failure(self.name, what, _numbers(expected), f"a {answer.shape}"))
+        if answer.type not in {ResultType.VECTOR, ResultType.SCALAR}:
+            self.failures.append(Failure(self.name, what, _numbers(expected), f"a {answer.type}"))
             return
         got = {points.labels: points.last for points in answer.series}
         if set(got) != set(expected) or any(not _close(got[labels], expected[labels]) for labels in got):

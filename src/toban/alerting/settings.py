@@ -28,5 +28,5 @@ class AlertingSettings(Section):
     without: tuple[str, ...] = ()
     """The names of shipped rules to leave out."""
 
-    every: Duration = timedelta(seconds=15)
+    evaluation_interval: Duration = timedelta(seconds=15)
     """How often a group of rules is judged that doesn't say so itself."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from toban.core.alerts import Alert, Change, Status
+from toban.core.alerts import Alert, AlertChange, AlertStatus
 from toban.core.labels import Labels
 
 REMEMBERED: Final = timedelta(minutes=15)
@@ -13,19 +13,19 @@ REMEMBERED: Final = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ActiveAlert:
     """An alert, and since when its condition is no longer met although it is kept firing."""
 
     alert: Alert
-    quiet: datetime | None = None
+    unmet_since: datetime | None = None
 
 
-Standings = Mapping[Labels, Standing]
+ActiveAlerts = Mapping[Labels, ActiveAlert]
 """A rule's alerts, by their labels."""
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class RuleResult:
     """What a rule's query says of one set of labels now."""
 
     value: float
@@ -38,11 +38,13 @@ class Finding:
 class Step:
     """A rule's alerts afterwards, and what there is to tell."""
 
-    after: Standings
-    changes: tuple[Change, ...] = ()
+    after: ActiveAlerts
+    changes: tuple[AlertChange, ...] = ()
 
 
-def step(before: Standings, found: Mapping[Labels, Finding], now: datetime, hold: timedelta, keep: timedelta) -> Step:
+def step(
+    before: ActiveAlerts, found: Mapping[Labels, RuleResult], now: datetime, hold: timedelta, keep: timedelta
+) -> Step:
     """
     Judge once more, as Prometheus does.
 
@@ -50,50 +52,50 @@ def step(before: Standings, found: Mapping[Labels, Finding], now: datetime, hold
     2. What is no longer found ends: pending without a word, firing as resolved, unless it is kept firing for ``keep``.
     3. What is over is remembered for a while; found again, it begins anew.
     """
-    after: dict[Labels, Standing] = {}
-    changes: list[Change] = []
+    after: dict[Labels, ActiveAlert] = {}
+    changes: list[AlertChange] = []
     for labels, finding in found.items():
         standing = before.get(labels)
-        if standing is None or standing.alert.status is Status.RESOLVED:
-            alert = Alert(labels, finding.annotations, Status.PENDING, now)
+        if standing is None or standing.alert.status is AlertStatus.RESOLVED:
+            alert = Alert(labels, finding.annotations, AlertStatus.PENDING, now)
         else:
             alert = replace(standing.alert, annotations=finding.annotations)
         alert = replace(alert, value=finding.value, link=finding.link, window=finding.window)
         # A clock that was set back must not make it wait for that long again.
         alert = replace(alert, starts=min(alert.starts, now))
-        if alert.status is Status.PENDING and now - alert.starts >= hold:
-            alert = replace(alert, status=Status.FIRING, fired=now)
-            changes.append(Change(alert, now))
-        after[labels] = Standing(alert)
+        if alert.status is AlertStatus.PENDING and now - alert.starts >= hold:
+            alert = replace(alert, status=AlertStatus.FIRING, fired=now)
+            changes.append(AlertChange(alert, now))
+        after[labels] = ActiveAlert(alert)
     for labels, standing in before.items():
         if labels not in found and (left := _left(standing, now, keep)):
             after[labels] = left
             if left.alert.status is not standing.alert.status:
-                changes.append(Change(left.alert, now))
+                changes.append(AlertChange(left.alert, now))
     return Step(after, tuple(changes))
 
 
-def _left(standing: Standing, now: datetime, keep: timedelta) -> Standing | None:
+def _left(standing: ActiveAlert, now: datetime, keep: timedelta) -> ActiveAlert | None:
     """Return what becomes of an alert that is no longer found."""
     alert = standing.alert
-    if alert.status is Status.PENDING:
+    if alert.status is AlertStatus.PENDING:
         return None
-    if alert.status is Status.RESOLVED:
+    if alert.status is AlertStatus.RESOLVED:
         return standing if alert.ends and now - alert.ends < REMEMBERED else None
-    quiet = min(standing.quiet or now, now)
+    quiet = min(standing.unmet_since or now, now)
     if now - quiet < keep:
-        return Standing(alert, quiet)
-    return Standing(alert.resolved(now))
+        return ActiveAlert(alert, quiet)
+    return ActiveAlert(alert.resolved(now))
 
 
-def ended(before: Standings, now: datetime, why: str) -> Step:
+def end_all(before: ActiveAlerts, now: datetime, why: str) -> Step:
     """End all of a rule's alerts, because there will be nobody to judge them."""
-    after, changes = dict[Labels, Standing](), list[Change]()
+    after, changes = dict[Labels, ActiveAlert](), list[AlertChange]()
     for labels, standing in before.items():
-        if standing.alert.status is Status.FIRING:
+        if standing.alert.status is AlertStatus.FIRING:
             over = standing.alert.resolved(now)
-            after[labels] = Standing(over)
-            changes.append(Change(over, now, why))
-        elif standing.alert.status is Status.RESOLVED and (left := _left(standing, now, timedelta())):
+            after[labels] = ActiveAlert(over)
+            changes.append(AlertChange(over, now, why))
+        elif standing.alert.status is AlertStatus.RESOLVED and (left := _left(standing, now, timedelta())):
             after[labels] = left
     return Step(after, tuple(changes))

@@ -7,13 +7,13 @@ from typing import Final
 
 import click
 
-from toban.cli.formatting import say
+from toban.cli.formatting import echo
 from toban.core.errors import SettingsError
 from toban.core.lifecycle import run
-from toban.core.terminal_escapes import visible
+from toban.core.terminal_escapes import escape_controls
 from toban.notify import environment_channels
-from toban.preflight import sent
-from toban.settings import Settings, settle
+from toban.preflight import send_test
+from toban.settings import Settings, build_settings
 
 NONE: Final = "none"
 
@@ -41,13 +41,13 @@ SECRET: Final = frozenset({"token", "password", "key"})
 """What is not shown while it is typed."""
 
 
-def ask(question: str, default: str = "", *, hidden: bool = False) -> str | None:
+def prompt(question: str, default: str = "", *, hidden: bool = False) -> str | None:
     """Ask a person; return nothing where the answers have ended, as those of a script do."""
     shown = bool(default)
     try:
         given: str = click.prompt(
             question,
-            default=visible(default),
+            default=escape_controls(default),
             show_default=shown,
             hide_input=hidden and sys.stdin.isatty(),
         )
@@ -58,49 +58,49 @@ def ask(question: str, default: str = "", *, hidden: bool = False) -> str | None
     return given.strip()
 
 
-def of_the_environment(environment: Mapping[str, str]) -> list[str]:
+def channels_from_environment(environment: Mapping[str, str]) -> list[str]:
     """Return the channels that variables make, and say which do."""
     found = list(environment_channels.from_variables(environment))
     for name in found:
-        say(f"{name}: taken from {environment_channels.VARIABLES[name]} in the environment.")
+        echo(f"{name}: taken from {environment_channels.VARIABLES[name]} in the environment.")
     return found
 
 
-def asked() -> tuple[str, dict[str, str], bool]:
+def prompt_for_channel() -> tuple[str, dict[str, str], bool]:
     """
     Ask for a channel until one takes a test message, or is wanted without, or none is.
 
     Return its name, its settings (none where there is none), and whether all is well.
     """
     while True:
-        which = ask(f"How are people told that something is wrong? ({', '.join([*QUESTIONS, NONE])})", NONE)
+        which = prompt(f"How are people told that something is wrong? ({', '.join([*QUESTIONS, NONE])})", NONE)
         if which in {None, "", NONE}:
             return "", {}, True
         if which not in QUESTIONS:
-            say(f"  {which!r} is none of these.")
+            echo(f"  {which!r} is none of these.")
             continue
         kind, questions = QUESTIONS[which]
-        answers = {name: ask(question, hidden=name in SECRET) for name, question in questions.items()}
+        answers = {name: prompt(question, hidden=name in SECRET) for name, question in questions.items()}
         channel = {"kind": kind, **{name: answer for name, answer in answers.items() if answer}}
         ended = None in answers.values()
         try:
-            settings = settle({"channels": {kind: dict(channel)}}, os.environ, "the answer")
+            settings = build_settings({"channels": {kind: dict(channel)}}, os.environ, "the answer")
         except SettingsError as error:
-            say("\n".join(f"  {line}" for line in str(error).splitlines()))
+            echo("\n".join(f"  {line}" for line in str(error).splitlines()))
             if ended:
                 return "", {}, False
             continue
-        well = tested(settings, kind)
+        well = try_channel(settings, kind)
         if well or ended or not _again():
             return kind, channel, well
 
 
-def tested(settings: Settings, name: str) -> bool:
+def try_channel(settings: Settings, name: str) -> bool:
     """Send a test message and say whether it arrived."""
-    found = run(sent(settings, name))
-    say(f"  {'●' if found.ok else '▲'} {name}: {found.says}")
+    found = run(send_test(settings, name))
+    echo(f"  {'●' if found.ok else '▲'} {name}: {found.message}")
     return found.ok
 
 
 def _again() -> bool:
-    return (ask("Try another answer, or keep this one? (again, keep)", "again") or "keep") != "keep"
+    return (prompt("Try another answer, or keep this one? (again, keep)", "again") or "keep") != "keep"

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from toban.cli.options import given, option
-from toban.core.config_file import expand, parse, trimmed
+from toban.cli.options import given_value, shared_option
+from toban.core.config_file import expand_variables, parse, strip_copied
 from toban.core.errors import SettingsError, TobanError
 from toban.core.paths import CONFIGURATION, SOCKET, data_folder, read_text
-from toban.core.redaction import address_shown
+from toban.core.redaction import redact_url
 
 PATIENCE = 130
 """Seconds: a little more than the longest a query may take."""
@@ -26,9 +26,9 @@ LARGEST = 256 * 2**20
 LARGE = 2**16
 """Bytes of an answer that are read at once."""
 
-config_option = option("config")
-data_option = option("data")
-json_option = option("as_json")
+config_option = shared_option("config")
+data_option = shared_option("data")
+json_option = shared_option("as_json")
 
 
 class _Local(http.client.HTTPConnection):
@@ -44,7 +44,7 @@ class _Local(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def ask(path: str, data: Path | None, /, **parameters: str) -> Any:
+def get(path: str, data: Path | None, /, **parameters: str) -> Any:
     """
     Ask the running toban and return its JSON.
 
@@ -54,12 +54,12 @@ def ask(path: str, data: Path | None, /, **parameters: str) -> Any:
     return _exchanged("GET", f"{path}?{urlencode(parameters)}" if parameters else path, data, None)
 
 
-def tell(path: str, data: Path | None, /, **body: Any) -> Any:
+def post(path: str, data: Path | None, /, **body: Any) -> Any:
     """Tell the running toban something and return its JSON. Raises like `ask`."""
     return _exchanged("POST", path, data, json.dumps(body).encode())
 
 
-def push(path: str, data: Path | None, body: bytes, headers: Mapping[str, str]) -> str:
+def upload(path: str, data: Path | None, body: bytes, headers: Mapping[str, str]) -> str:
     """
     Send the running toban a body; return what it says of what it did not keep, nothing when it kept all.
 
@@ -72,7 +72,7 @@ def push(path: str, data: Path | None, body: bytes, headers: Mapping[str, str]) 
         return said
 
 
-def fetch(path: str, data: Path | None, /, **parameters: str | Sequence[str]) -> Iterator[bytes]:
+def download(path: str, data: Path | None, /, **parameters: str | Sequence[str]) -> Iterator[bytes]:
     """Ask the running toban and return its answer in pieces. Raises like `ask`."""
     with _answered("GET", f"{path}?{urlencode(parameters, doseq=True)}", data) as (response, where):
         if response.status != 200:
@@ -110,7 +110,7 @@ def _answered(
 ) -> Iterator[tuple[http.client.HTTPResponse, str]]:
     """Lend an answer, and say where it comes from."""
     connection, where = _connection(data)
-    token = trimmed(os.environ.get("TOBAN_TOKEN", ""))
+    token = strip_copied(os.environ.get("TOBAN_TOKEN", ""))
     shown = {"authorization": f"Bearer {token}"} if token else {}
     try:
         connection.request(method, target, body=content, headers=shown | dict(headers or {}))
@@ -122,9 +122,9 @@ def _answered(
 
 
 def _connection(data: Path | None) -> tuple[http.client.HTTPConnection, str]:
-    url = trimmed(os.environ.get("TOBAN_URL", ""))
+    url = strip_copied(os.environ.get("TOBAN_URL", ""))
     if url and data is None:
-        wrong = f"TOBAN_URL: {address_shown(url)!r} is no address: write it like https://toban.example:9119"
+        wrong = f"TOBAN_URL: {redact_url(url)!r} is no address: write it like https://toban.example:9119"
         try:
             parts = urlsplit(url)
             _ = parts.port
@@ -133,12 +133,12 @@ def _connection(data: Path | None) -> tuple[http.client.HTTPConnection, str]:
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise SettingsError(wrong)
         sort = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        return sort(parts.hostname, parts.port, timeout=PATIENCE), address_shown(url)
+        return sort(parts.hostname, parts.port, timeout=PATIENCE), redact_url(url)
     socket_file = (data or _configured_data()) / SOCKET
     return _Local(socket_file), str(socket_file)
 
 
-def who() -> str:
+def current_user() -> str:
     """Return who types, for the journal."""
     try:
         return os.environ.get("TOBAN_USER") or getpass.getuser()
@@ -148,14 +148,14 @@ def who() -> str:
 
 def _configured_data() -> Path:
     """Return the data folder, read without the whole of the settings: they take longer than the answer."""
-    named = given("config") or os.environ.get("TOBAN_CONFIG")
+    named = given_value("config") or os.environ.get("TOBAN_CONFIG")
     path = Path(named or CONFIGURATION)
     if named or path.is_file():
         document = parse(read_text(path))
-        expand(document, os.environ)
-        wrong = [mistake for mistake in document.mistakes if mistake.place in {(), ("data",)}]
+        expand_variables(document, os.environ)
+        wrong = [mistake for mistake in document.problems if mistake.path in {(), ("data",)}]
         if wrong:
-            raise SettingsError("\n".join(mistake.told(str(path)) for mistake in wrong))
+            raise SettingsError("\n".join(mistake.as_line(str(path)) for mistake in wrong))
         if document.tree.get("data"):
             return Path(str(document.tree["data"]))
     return data_folder(os.environ)

@@ -9,11 +9,11 @@ from typing import Final
 import httpx2
 
 from toban.collect.collectors.fly import Fly
-from toban.collect.tools import Tools
+from toban.collect.tools import CollectorTools
 from toban.core.clock import SystemClock
 from toban.core.errors import CollectError
-from toban.core.metric_registry import Meters
-from toban.shop.connections import Shop
+from toban.core.metric_registry import MetricRegistry
+from toban.shop.connections import ShopConnections
 
 PATIENCE: Final = 2.0
 """Seconds that a machine of the same private network may take to accept a connection."""
@@ -28,7 +28,7 @@ COMMON: Final = ("", "-server", "-api", "-vendure", "-worker", "-db", "-postgres
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Discovery:
     """
     What was found: ``says`` in sentences, ``proposed`` addresses for parts of the shop, ``known`` settings of `shop`.
 
@@ -41,7 +41,7 @@ class Surroundings:
     web: Mapping[str, str] = field(default_factory=dict)
 
 
-async def look(environment: Mapping[str, str]) -> Surroundings | None:
+async def discover(environment: Mapping[str, str]) -> Discovery | None:
     """Return what can be found out where toban stands; nothing on a machine like any other."""
     app = environment.get("FLY_APP_NAME")
     if not app:
@@ -62,7 +62,7 @@ async def look(environment: Mapping[str, str]) -> Surroundings | None:
         says.append("With FLY_API_TOKEN (fly tokens create readonly ORG) its machines can be looked at too.")
     proposed, more = await _proposed(apps)
     web = {"listen": "[::]:9119", "metrics": "[::]:9120", "token": "${TOBAN_TOKEN}"}
-    return Surroundings((*says, *more), proposed, known, web)
+    return Discovery((*says, *more), proposed, known, web)
 
 
 async def _organisation(environment: Mapping[str, str]) -> tuple[str, list[str]]:
@@ -70,7 +70,7 @@ async def _organisation(environment: Mapping[str, str]) -> tuple[str, list[str]]
     address = environment.get("FLY_FLAPS_BASE_URL")
     given = {"kind": "fly", "token": environment["FLY_API_TOKEN"], **({"api": address} if address else {})}
     async with httpx2.AsyncClient() as http:
-        tools = Tools(http, SystemClock(), Meters(), Shop(None, None))
+        tools = CollectorTools(http, SystemClock(), MetricRegistry(), ShopConnections(None, None))
         own = await Fly.model_validate({**given, "apps": [environment["FLY_APP_NAME"]]}).place(tools)
         all_of = await Fly.model_validate({**given, "org": own.org}).place(tools)
     return own.org, list(all_of.apps)
@@ -79,7 +79,9 @@ async def _organisation(environment: Mapping[str, str]) -> tuple[str, list[str]]
 async def _proposed(apps: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     """Return addresses of parts of the shop on the private network, and what else was found there."""
     wanted = [*product(apps, (*SERVERS, WORKER, POSTGRES))]
-    there = dict(zip(wanted, await asyncio.gather(*(reached(_host(app), port) for app, port in wanted)), strict=True))
+    there = dict(
+        zip(wanted, await asyncio.gather(*(is_reachable(_host(app), port) for app, port in wanted)), strict=True)
+    )
     proposed: dict[str, str] = {}
     says: list[str] = []
     for (app, port), is_there in there.items():
@@ -94,7 +96,7 @@ async def _proposed(apps: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     return proposed, says
 
 
-async def reached(host: str, port: int) -> bool:
+async def is_reachable(host: str, port: int) -> bool:
     """Tell whether somebody accepts connections. Names ending in `.internal` are those of machines that run."""
     try:
         async with asyncio.timeout(PATIENCE):

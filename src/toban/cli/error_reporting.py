@@ -14,10 +14,10 @@ from typing import Final
 import click
 
 import toban
-from toban.cli.formatting import say
+from toban.cli.formatting import echo
 from toban.core.errors import SettingsError, TobanError
 from toban.core.paths import OTHERS, data_folder
-from toban.core.redaction import scrubbed
+from toban.core.redaction import redact_text
 
 WELL: Final = 0
 WRONG: Final = 1
@@ -31,28 +31,28 @@ LONGEST: Final = 100_000
 """Characters of a report."""
 
 
-def told(error: BaseException, arguments: Sequence[str], data: Path | None) -> int:
+def report_error(error: BaseException, arguments: Sequence[str], data: Path | None) -> int:
     """Say what went wrong, and return the exit code; ``data`` is the data folder where it was given."""
     if isinstance(error, click.Abort | KeyboardInterrupt):
-        say("Aborted.", err=True)
+        echo("Aborted.", err=True)
         return INTERRUPTED
     if isinstance(error, BrokenPipeError):
         return WELL  # who reads our output has seen enough
     if isinstance(error, click.ClickException):
         shown = io.StringIO()
         error.show(shown)
-        say(shown.getvalue().rstrip("\n"), err=True)
+        echo(shown.getvalue().rstrip("\n"), err=True)
         return IMPOSSIBLE
     several = list(_single(error))
     if all(isinstance(one, TobanError) for one in several):
-        say("\n".join(dict.fromkeys(map(str, several))), err=True)
+        echo("\n".join(dict.fromkeys(map(str, several))), err=True)
         return IMPOSSIBLE if any(isinstance(one, SettingsError) for one in several) else WRONG
     if isinstance(error, OSError) and error.strerror:
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
-        say(": ".join([*names, error.strerror]), err=True)
+        echo(": ".join([*names, error.strerror]), err=True)
         return IMPOSSIBLE if names else WRONG
     if isinstance(error, UnicodeError):
-        say(f"a text is no valid Unicode: {error.reason if hasattr(error, 'reason') else error}", err=True)
+        echo(f"a text is no valid Unicode: {error.reason if hasattr(error, 'reason') else error}", err=True)
         return IMPOSSIBLE
     _report(error, arguments, data)
     return WRONG
@@ -73,13 +73,13 @@ def _report(error: BaseException, arguments: Sequence[str], data: Path | None) -
     single = next(_single(error))
     frames = traceback.extract_tb(single.__traceback__)
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    say(scrubbed(f"toban has a fault: {type(single).__name__}: {str(single)[:500]}{place}"), err=True)
+    echo(redact_text(f"toban has a fault: {type(single).__name__}: {str(single)[:500]}{place}"), err=True)
     if os.environ.get("TOBAN_DEBUG"):
-        say(scrubbed(trace), err=True)
+        echo(redact_text(trace), err=True)
         return
     said = f"toban {toban.__version__}, Python {platform.python_version()}, {platform.platform()}\n"
     words = " ".join(arguments)[:500]
-    text = scrubbed(f"{said}toban {words}\n\n{trace}")[:LONGEST]
+    text = redact_text(f"{said}toban {words}\n\n{trace}")[:LONGEST]
     for folder in (data or data_folder(os.environ), Path(tempfile.gettempdir())):
         with suppress(OSError, ValueError):
             path = folder / REPORT
@@ -87,12 +87,12 @@ def _report(error: BaseException, arguments: Sequence[str], data: Path | None) -
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 & ~OTHERS)
             with os.fdopen(file, "w", encoding="utf-8", errors="backslashreplace") as out:
                 out.write(text)
-            say(f"Please send {path} to whoever maintains toban; TOBAN_DEBUG=1 shows it here.", err=True)
+            echo(f"Please send {path} to whoever maintains toban; TOBAN_DEBUG=1 shows it here.", err=True)
             return
-    say("It could not be written down: TOBAN_DEBUG=1 shows it here.", err=True)
+    echo("It could not be written down: TOBAN_DEBUG=1 shows it here.", err=True)
 
 
-def end(code: int) -> None:
+def exit_process(code: int) -> None:
     """End the process; what can't be printed any more is nobody's trouble."""
     with suppress(BrokenPipeError):
         sys.stdout.flush()

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Final
 import click
 
 from toban.core.labels import Labels
-from toban.core.terminal_escapes import on_one_line, visible
+from toban.core.terminal_escapes import escape_controls, escape_line
 
 BLOCKS: Final = "▁▂▃▄▅▆▇█"
 WIDTH: Final = 60
@@ -26,12 +26,12 @@ OVERALL: Final = {
 }
 
 
-def greeting(found: Mapping[str, Any]) -> str:
+def start_summary(found: Mapping[str, Any]) -> str:
     """Return what the start says: what is watched, where the pages are, and what could not be reached and why."""
     lines = [f"toban {found['version']} is on duty.", "", *_targets(found["targets"]), ""]
     unreached = [target for target in found["targets"] if not target["up"]]
     if unreached:
-        lines += [on_one_line(f"Not reached: {it['trouble'] or it['name'] + ': no answer yet'}") for it in unreached]
+        lines += [escape_line(f"Not reached: {it['error'] or it['name'] + ': no answer yet'}") for it in unreached]
         lines.append("")
     lines += [
         f"Pages     {found['pages']}/",
@@ -44,7 +44,7 @@ def greeting(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def status(found: Mapping[str, Any]) -> str:
+def format_status(found: Mapping[str, Any]) -> str:
     """Return what is watched and how it is."""
     lines = [
         f"{MARKS[found['state']]} {OVERALL[found['state']]}   toban {found['version']} at {found['pages']}/",
@@ -55,12 +55,12 @@ def status(found: Mapping[str, Any]) -> str:
         *_shop(found),
         "",
         "Health of the shop",
-        *columns((_mark(it["up"]), it["name"], it["message"]) for it in found["health"]),
-        *columns(("?", it["name"], f"not known: {it['reason']}") for it in found["unknown"]),
+        *align_columns((_mark(it["up"]), it["name"], it["message"]) for it in found["health"]),
+        *align_columns(("?", it["name"], f"not known: {it['reason']}") for it in found["unknown"]),
         *_missing(found),
         "",
         "toban itself",
-        *columns((MARKS[it["state"]], it["name"], it["says"]) for it in found["toban"]),
+        *align_columns((MARKS[it["state"]], it["name"], it["says"]) for it in found["toban"]),
     ]
     return "\n".join(lines)
 
@@ -73,15 +73,15 @@ def _alerts(found: Mapping[str, Any]) -> list[str]:
             marks[it["status"]],
             it["priority"],
             it["name"],
-            "; ".join([it["status"], *handled(it)]),
+            "; ".join([it["status"], *alert_handling(it)]),
             it["annotations"].get("summary", ""),
         )
         for it in found["alerts"]
     ]
-    return ["", "Alerts (`toban alerts` tells more)", *columns(rows)] if rows else []
+    return ["", "Alerts (`toban alerts` tells more)", *align_columns(rows)] if rows else []
 
 
-def handled(alert: Mapping[str, Any]) -> list[str]:
+def alert_handling(alert: Mapping[str, Any]) -> list[str]:
     """Return who acknowledged an alert, and why nobody is notified of it."""
     by = [f"acknowledged by {alert['acknowledged']['by']}"] if alert["acknowledged"] else []
     return [*by, *alert["suppressed"]]
@@ -92,30 +92,34 @@ def _shop(found: Mapping[str, Any]) -> list[str]:
     if not found["shop"]:
         return []
     rows = [(f"{it['what']}{' (' + it['of'] + ')' if it['of'] else ''}", it["text"]) for it in found["shop"]]
-    return ["", "The shop", *columns(rows)]
+    return ["", "The shop", *align_columns(rows)]
 
 
 def _missing(found: Mapping[str, Any]) -> list[str]:
     """Return what is not known of a shop that tells something, and what would add it."""
     if not found["shop"] or not found["missing"]:
         return []
-    return ["", "Not known of the shop", *columns((it["what"], f"added by {it['remedy']}") for it in found["missing"])]
+    return [
+        "",
+        "Not known of the shop",
+        *align_columns((it["what"], f"added by {it['remedy']}") for it in found["missing"]),
+    ]
 
 
 def _targets(targets: Iterable[Mapping[str, Any]]) -> list[str]:
-    return columns(
+    return align_columns(
         (
             MARKS[it["state"]],
             it["name"],
             it["labels"]["instance"],
             f"{it['samples']} numbers, {it['seconds'] * 1000:.0f} ms" if it["at"] else "not looked at yet",
-            it["trouble"],
+            it["error"],
         )
         for it in targets
     )
 
 
-def answer(found: Mapping[str, Any]) -> str:
+def format_result(found: Mapping[str, Any]) -> str:
     """Return what a query came to: a table, or a line of blocks for each series over time."""
     data = found["data"]
     notes = [f"note: {note}" for note in [*found.get("warnings", ()), *found.get("infos", ())]]
@@ -133,16 +137,16 @@ def answer(found: Mapping[str, Any]) -> str:
     if data["resultType"] == "matrix":
         times = [float(at) for series in data["result"] for at, _ in series["values"]]
         notes.insert(0, f"{_clock(min(times))} to {_clock(max(times))} UTC: curve, least, most, last")
-    return "\n".join([*columns(rows), *notes])
+    return "\n".join([*align_columns(rows), *notes])
 
 
 def _over_time(values: Sequence[tuple[float, str]]) -> tuple[str, str, str, str]:
     numbers = [float(value) for _, value in values]
     finite = [number for number in numbers if math.isfinite(number)] or [math.nan]
-    return curve(numbers), f"{min(finite):.6g}", f"{max(finite):.6g}", f"{numbers[-1]:.6g}"
+    return sparkline(numbers), f"{min(finite):.6g}", f"{max(finite):.6g}", f"{numbers[-1]:.6g}"
 
 
-def curve(numbers: Sequence[float], width: int = WIDTH) -> str:
+def sparkline(numbers: Sequence[float], width: int = WIDTH) -> str:
     """Draw numbers as blocks, the least as the lowest and the most as the highest; what is no number is a gap."""
     if len(numbers) > width:
         edges = [round(place * len(numbers) / width) for place in range(width + 1)]
@@ -169,9 +173,9 @@ def _clock(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%m-%d %H:%M")
 
 
-def columns(rows: Iterable[Sequence[str]]) -> list[str]:
+def align_columns(rows: Iterable[Sequence[str]]) -> list[str]:
     """Set cells in columns, each row on one line."""
-    table = [tuple(on_one_line(cell) for cell in row) for row in rows]
+    table = [tuple(escape_line(cell) for cell in row) for row in rows]
     widths = [max(map(_width, column)) for column in zip(*table, strict=True)]
     return [
         "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -184,16 +188,18 @@ def _width(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
 
 
-def say(text: str, *, err: bool = False) -> None:
+def echo(text: str, *, err: bool = False) -> None:
     """Print a text. All output of commands goes through here: what comes from outside steers no terminal."""
-    click.echo(visible(text), err=err)
+    click.echo(escape_controls(text), err=err)
 
 
-def say_over(text: str) -> None:
+def echo_over(text: str) -> None:
     """Print a text in place of the last line."""
-    click.echo(f"\r\x1b[K{on_one_line(text)}", nl=False)
+    click.echo(f"\r\x1b[K{escape_line(text)}", nl=False)
 
 
-def say_bytes(pieces: Iterable[bytes], file: BinaryIO) -> None:
+def echo_bytes(pieces: Iterable[bytes], file: BinaryIO) -> None:
     """Write bytes as they are into a file, and into a terminal as `say` does."""
-    file.writelines(visible(piece.decode(errors="replace")).encode() if file.isatty() else piece for piece in pieces)
+    file.writelines(
+        escape_controls(piece.decode(errors="replace")).encode() if file.isatty() else piece for piece in pieces
+    )

@@ -11,7 +11,7 @@ SHARED: Final = "toban.options"
 """Where a run's context keeps what was given; all commands of one run see it."""
 
 
-class Shared(click.Option):
+class SharedOption(click.Option):
     """An option that counts for the sub-command too when it stands before it."""
 
     def consume_value(self, ctx: click.Context, opts: Mapping[str, click.Parameter]) -> tuple[Any, ParameterSource]:
@@ -25,7 +25,7 @@ class Shared(click.Option):
         return value, source
 
 
-def given(name: str) -> Any:
+def given_value(name: str) -> Any:
     """Return what was given for an option in this run; nothing where there is no run."""
     context = click.get_current_context(silent=True)
     return context.meta.get(SHARED, {}).get(name) if context else None
@@ -45,13 +45,13 @@ _OPTIONS: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def option(name: str, **more: Any) -> Callable[[F], F]:
+def shared_option(name: str, **more: Any) -> Callable[[F], F]:
     """Return a decorator that gives a command one of the shared options."""
     flag, settings = _OPTIONS[name]
-    return click.option(flag, name, cls=Shared, **{**settings, **more})
+    return click.option(flag, name, cls=SharedOption, **{**settings, **more})
 
 
-def complete(command: click.Command) -> set[str]:
+def inherit_options(command: click.Command) -> set[str]:
     """
     Let a command take the shared options of its sub-commands too, and return the names of all that it takes.
 
@@ -61,10 +61,10 @@ def complete(command: click.Command) -> set[str]:
     taken = set(there)
     if isinstance(command, click.Group):
         for child in command.commands.values():
-            taken |= complete(child)
+            taken |= inherit_options(child)
     if "data" in taken:
         taken.add("config")
     for name in sorted(taken - there):
         flag, settings = _OPTIONS[name]
-        command.params.append(Shared([flag, name], expose_value=False, **settings))
+        command.params.append(SharedOption([flag, name], expose_value=False, **settings))
     return taken

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import click
 
-from toban.core.config_types import duration
+from toban.core.config_types import parse_duration
 
 
-class Length(click.ParamType[timedelta]):
+class DurationType(click.ParamType[timedelta]):
     """A length of time like 6h."""
 
     name = "duration"
@@ -15,6 +15,6 @@ class Length(click.ParamType[timedelta]):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         """Read it."""
         try:
-            return duration(value)
+            return parse_duration(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)

@@ -14,7 +14,7 @@ import toban
 from toban.cli import commands, error_reporting, options
 
 
-class Commands(click.Group):
+class CommandGroup(click.Group):
     """
     The commands, one file each.
 
@@ -30,7 +30,7 @@ class Commands(click.Group):
         if cmd_name not in self.list_commands(ctx):
             return None
         command: click.Command = importlib.import_module(f"{commands.__name__}.{cmd_name}").command
-        options.complete(command)
+        options.inherit_options(command)
         return command
 
     def resolve_command(
@@ -41,7 +41,7 @@ class Commands(click.Group):
         command = self.get_command(ctx, name)
         if command is None:
             raise click.NoSuchCommand(name, possibilities=self.list_commands(ctx), ctx=ctx)
-        taken = options.complete(command)
+        taken = options.inherit_options(command)
         for wrong in sorted(set(ctx.meta.get(options.SHARED, {})) - taken):
             raise click.UsageError(f"`toban {name}` takes no --{wrong.removeprefix('as_')}.", ctx)
         return name, command, rest
@@ -57,11 +57,11 @@ def _about(name: str) -> str:
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
-@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(toban.__version__, prog_name="toban")
-@options.option("config", expose_value=False)
-@options.option("data", expose_value=False)
-@options.option("as_json", expose_value=False)
+@options.shared_option("config", expose_value=False)
+@options.shared_option("data", expose_value=False)
+@options.shared_option("as_json", expose_value=False)
 def program() -> None:
     """
     toban, the one on duty for a Vendure webshop.
@@ -85,7 +85,7 @@ def run(arguments: Sequence[str]) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except (Exception, KeyboardInterrupt) as error:  # all of it ends here, in words
-        return error_reporting.told(error, arguments, data)
+        return error_reporting.report_error(error, arguments, data)
     return code if isinstance(code, int) else error_reporting.WELL
 
 
@@ -94,7 +94,7 @@ def main() -> None:
     code = run(sys.argv[1:])
     if threading.active_count() > 1:
         # Some of them may hang, and Python would wait for them. Imported here: `--help` needs no event loop.
-        from toban.core.lifecycle import leave
+        from toban.core.lifecycle import exit_now
 
-        leave(code)
-    error_reporting.end(code)
+        exit_now(code)
+    error_reporting.exit_process(code)

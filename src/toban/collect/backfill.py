@@ -21,12 +21,12 @@ import structlog
 from sqlalchemy import Connection
 
 from toban.collect import repository as books
-from toban.collect.repository import Position
+from toban.collect.repository import ReadPosition
 from toban.core.labels import Labels
-from toban.core.metric_registry import Meters
+from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Recorder
-from toban.core.samples import Batch, Family, Layout, Type, milliseconds
-from toban.instruments.cardinality import OVER, Budgets
+from toban.core.samples import Batch, Layout, MetricFamily, MetricType, milliseconds
+from toban.instruments.cardinality import OVER, CardinalityLimits
 from toban.state import durable_counters
 
 log = structlog.get_logger("toban.collect")
@@ -47,7 +47,7 @@ AHEAD: Final = timedelta(hours=1)
 """How far what was read may lie ahead of now, after the clock was set back."""
 
 
-class Event(Protocol):
+class CountedEvent(Protocol):
     """Something that happened, once."""
 
     @property
@@ -60,17 +60,17 @@ class Event(Protocol):
         """When it happened."""
         ...
 
-    def tell(self, recorder: Recorder, budgets: Budgets) -> None:
+    def count(self, recorder: Recorder, budgets: CardinalityLimits) -> None:
         """Count it."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Book:
+class EventBook:
     """What is counted together: its name, its numbers, and how far back is read again for what came late."""
 
     name: str
-    families: tuple[Family, ...]
+    families: tuple[MetricFamily, ...]
     margin: timedelta
 
 
@@ -78,14 +78,14 @@ class Book:
 class Slice:
     """What was read at once: what happened, and how far that goes."""
 
-    events: Sequence[Event]
+    events: Sequence[CountedEvent]
     until: datetime
     top: int = 0
     floor: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Totals:
     """
     What a slice came to: totals at times, how far it was read, and how many labels were over budget, by label.
 
@@ -94,17 +94,17 @@ class Told:
     """
 
     batches: Sequence[Batch]
-    position: Position
+    position: ReadPosition
     over: Sequence[tuple[str, float]] = ()
     pending: int | None = None
     new: int = 0
 
 
-More = Callable[[Connection, Sequence[Event]], Sequence[Event]]
+More = Callable[[Connection, Sequence[CountedEvent]], Sequence[CountedEvent]]
 """Returns what else happened, given what is new."""
 
 
-def steps(since: datetime, until: datetime, now: datetime) -> Iterator[datetime]:
+def sample_times(since: datetime, until: datetime, now: datetime) -> Iterator[datetime]:
     """Return the times at which what happened between two times is told; the last is ``until``."""
     at = since
     while at < until:
@@ -112,13 +112,13 @@ def steps(since: datetime, until: datetime, now: datetime) -> Iterator[datetime]
         yield at
 
 
-def reach(since: datetime, now: datetime, most: int) -> datetime:
+def slice_end(since: datetime, now: datetime, most: int) -> datetime:
     """Return how far one slice may go: so many steps, and not beyond now."""
-    *_, last = islice(steps(since, now, now), most) if since < now else [now]
+    *_, last = islice(sample_times(since, now, now), most) if since < now else [now]
     return last
 
 
-def again_from(position: Position, margin: timedelta, now: datetime) -> datetime:
+def reread_from(position: ReadPosition, margin: timedelta, now: datetime) -> datetime:
     """
     Return from when on is read: a little again of what was read before, but not from before the beginning.
 
@@ -129,7 +129,7 @@ def again_from(position: Position, margin: timedelta, now: datetime) -> datetime
     return max(position.began, since, position.until - margin - FOLD)
 
 
-def position(connection: Connection, book: str, began: datetime, now: datetime) -> Position:
+def position(connection: Connection, book: str, began: datetime, now: datetime) -> ReadPosition:
     """
     Return how far a book was read.
 
@@ -141,19 +141,19 @@ def position(connection: Connection, book: str, began: datetime, now: datetime) 
         return found
     log.warning("the clock was set back", book=book, read_until=found.until.isoformat())
     anew = replace(found, began=now, until=now, read=None)
-    books.note(connection, book, anew)
+    books.save_position(connection, book, anew)
     return anew
 
 
 def count(
     connection: Connection,
-    book: Book,
+    book: EventBook,
     found: Slice,
     began: datetime,
     now: datetime,
     target: dict[str, str],
     more: More | None = None,
-) -> Told:
+) -> Totals:
     """
     Count a slice, and return its totals.
 
@@ -169,7 +169,7 @@ def count(
     read_until = min(found.until, now)
     read_until += timedelta(microseconds=-read_until.microsecond % 1000)  # state keeps milliseconds
     until = max(before.until, read_until)
-    known = books.seen(connection, book.name)
+    known = books.recently_counted(connection, book.name)
     forgotten = before.until - book.margin - FOLD
     new = {
         event.id: event
@@ -179,37 +179,37 @@ def count(
     further = more(connection, list(new.values())) if more else ()
     waiting = deque(sorted([*new.values(), *further], key=lambda event: (event.at, event.id)))
     meters = durable_counters.load(connection, book.name, book.families)
-    over = Meters()
-    budgets = Budgets(over)
+    over = MetricRegistry()
+    budgets = CardinalityLimits(over)
     budgets.learn(meters)
     batches: list[Batch] = []
     last = before.until
-    for step in steps(before.until, until, now):
+    for step in sample_times(before.until, until, now):
         while waiting and (waiting[0].at <= step or step == until):
-            waiting.popleft().tell(meters, budgets)
+            waiting.popleft().count(meters, budgets)
         at = milliseconds(step)
         batches += meters.read(at, target, min(milliseconds(last), at - 1))
         last = step
     for event in waiting:
-        event.tell(meters, budgets)
+        event.count(meters, budgets)
     if waiting:
-        batches += meters.noughts(milliseconds(last), target)
+        batches += meters.zero_samples(milliseconds(last), target)
     durable_counters.save(connection, book.name, meters)
-    books.remember(
+    books.record_counted(
         connection,
         book.name,
         {event.id: event.at for event in new.values()},
         until - book.margin - FOLD,
     )
     read = read_until if now < until else before.read if until == before.until else None
-    after = books.moved(before, until, found.top, found.floor, read)
-    books.note(connection, book.name, after)
-    pending = books.hold(connection, book.name, written(batches)) if batches else None
+    after = books.moved_position(before, until, found.top, found.floor, read)
+    books.save_position(connection, book.name, after)
+    pending = books.save_samples(connection, book.name, dump_batches(batches)) if batches else None
     told = [(labels["label"], float(values[0])) for family, labels, values in over.series() if family == OVER]
-    return Told(batches, after, told, pending, len(new))
+    return Totals(batches, after, told, pending, len(new))
 
 
-def written(batches: Sequence[Batch]) -> str:
+def dump_batches(batches: Sequence[Batch]) -> str:
     """Return batches as they are kept: each layout once, compressed."""
     layouts = {id(batch.layout): batch.layout for batch in batches}
     places = {key: place for place, key in enumerate(layouts)}
@@ -220,23 +220,24 @@ def written(batches: Sequence[Batch]) -> str:
     return b64encode(zlib.compress(kept, 1)).decode()
 
 
-def read(kept: str) -> list[Batch]:
+def load_batches(kept: str) -> list[Batch]:
     """Return batches that were ``written``."""
     found = orjson.loads(zlib.decompress(b64decode(kept)))
     layouts = [
         Layout(
-            [Labels(labels) for labels in series], [Family(name, Type(sort), *rest) for name, sort, *rest in families]
+            [Labels(labels) for labels in series],
+            [MetricFamily(name, MetricType(sort), *rest) for name, sort, *rest in families],
         )
         for series, families in zip(found["series"], found["families"], strict=True)
     ]
     return [Batch(layouts[place], at, np.array(values, np.float64)) for at, place, values in found["batches"]]
 
 
-def _family(family: Family) -> tuple[str, str, str, str]:
+def _family(family: MetricFamily) -> tuple[str, str, str, str]:
     return family.name, family.type.value, family.help, family.unit
 
 
-class Steady:
+class StableLayouts:
     """
     Gives batches the layout that they had before where it holds the same series: the store knows it by identity.
 
@@ -247,7 +248,7 @@ class Steady:
         self._known: dict[frozenset[Labels], Layout] = {}
         self._most = most
 
-    def steadied(self, batches: Sequence[Batch]) -> list[Batch]:
+    def stabilize(self, batches: Sequence[Batch]) -> list[Batch]:
         """Return the batches over layouts that are known."""
         found: dict[int, tuple[Layout, list[int] | None]] = {}
         for batch in batches:

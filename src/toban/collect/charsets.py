@@ -32,7 +32,7 @@ _XML: Final = re.compile(rb"""^\s*<\?xml\b[^>]*?\bencoding\s*=\s*["']([\w.:-]+)"
 _HEADER: Final = re.compile(r"""charset\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
 
 
-def text(body: bytes, media: str) -> str:
+def decode_page(body: bytes, media: str) -> str:
     """
     Return a page as text: ``media`` is its Content-Type.
 

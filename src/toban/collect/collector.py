@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar, Final
 
-from toban.collect.tools import Tools
+from toban.collect.tools import CollectorTools
 from toban.core.config_types import Duration
-from toban.core.plugins import Kind, Kinds
+from toban.core.plugins import Plugin, PluginRegistry
 from toban.core.samples import Batch, Sample
-from toban.shop.connections import Shop
+from toban.shop.connections import ShopConnections
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ScrapeResult:
     """
     What one look at a target brought, where samples alone don't tell.
 
@@ -28,13 +28,13 @@ class Look:
 
     samples: Sequence[Sample] = ()
     batches: Sequence[Batch] = ()
-    trouble: str = ""
+    error: str = ""
     notes: Sequence[str] = ()
-    standing: Sequence[Batch] = ()
+    unchanged: Sequence[Batch] = ()
     stored: Callable[[], None] | None = None
 
 
-class Collector(Kind, ABC):
+class Collector(Plugin, ABC):
     """
     Reads one target every so often.
 
@@ -45,7 +45,7 @@ class Collector(Kind, ABC):
     exposes: ClassVar[bool] = True
     """Whether its numbers are toban's own to show at ``/metrics`` (what it scraped from others is not)."""
 
-    every: Duration = timedelta(seconds=30)
+    interval: Duration = timedelta(seconds=30)
     """How often to look. A look that takes longer is cut off and counts as down."""
 
     job: str = ""
@@ -54,7 +54,7 @@ class Collector(Kind, ABC):
     instance: str = ""
     """The label `instance` of its series; what it looks at unless set."""
 
-    limit: int = 10_000
+    sample_limit: int = 10_000
     """The most series one look may bring; more, and the look counts as failed."""
 
     enabled: bool = True
@@ -63,7 +63,7 @@ class Collector(Kind, ABC):
     @property
     def target(self) -> dict[str, str]:
         """The labels of its target: every series carries them, unless `common` says otherwise."""
-        return {"job": self.job or self.name, "instance": self.instance or self.looks_at}
+        return {"job": self.job or self.name, "instance": self.instance or self.default_instance}
 
     @property
     def common(self) -> dict[str, str]:
@@ -71,30 +71,30 @@ class Collector(Kind, ABC):
         return self.target
 
     @property
-    def looks_at(self) -> str:
+    def default_instance(self) -> str:
         """What it looks at, in a word without secrets: an address, a path, this machine."""
         return self.name
 
-    def address_in(self, shop: Shop) -> str:
+    def address_in(self, shop: ShopConnections) -> str:
         """Return the address of the part of the shop that it looks at, which is then its instance; nothing if none."""
         return ""
 
     @abstractmethod
-    async def collect(self, tools: Tools) -> Iterable[Sample] | Look:
+    async def collect(self, tools: CollectorTools) -> Iterable[Sample] | ScrapeResult:
         """
         Look once.
 
         Batches must already carry `target`'s labels. Raises ``CollectError`` when the target can't be read.
         """
 
-    async def check(self, tools: Tools) -> Look:
+    async def check(self, tools: CollectorTools) -> ScrapeResult:
         """
         Look once for `toban check`, keeping nothing: there is no state.
 
         Raises ``CollectError`` when the target can't be read.
         """
         found = await self.collect(tools)
-        return found if isinstance(found, Look) else Look(tuple(found))
+        return found if isinstance(found, ScrapeResult) else ScrapeResult(tuple(found))
 
 
-COLLECTORS: Final = Kinds("toban.collect.collectors", Collector, "collector")  # type: ignore[type-abstract]  # the root of the family is never made itself
+COLLECTORS: Final = PluginRegistry("toban.collect.collectors", Collector, "collector")  # type: ignore[type-abstract]  # the root of the family is never made itself

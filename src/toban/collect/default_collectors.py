@@ -8,7 +8,7 @@ from toban.collect.collector import COLLECTORS, Collector
 from toban.shop.settings import ShopSettings
 
 
-def collectors(configured: Iterable[Collector], shop: ShopSettings) -> list[Collector]:
+def with_defaults(configured: Iterable[Collector], shop: ShopSettings) -> list[Collector]:
     """
     Return what to watch: this machine, toban itself, and every part of the shop that is named.
 

@@ -8,24 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toban.core.labels import LabelLimits
-from toban.core.samples import Batch, Family, Layout
-from toban.exposition.parser import UNTIMED, Reader, Reading
+from toban.core.samples import Batch, Layout, MetricFamily
+from toban.exposition.parser import UNTIMED, PageParser, ParsedPage
 
 AHEAD: Final = 600_000
 """How many milliseconds a sample's own time may lie in the future: Prometheus grants as many."""
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class PageLayout:
     """What the series of a page come to: a layout, and which numbers of the page belong to it."""
 
-    families: Mapping[str, Family]
+    families: Mapping[str, MetricFamily]
     layout: Layout
     chosen: NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class PageBatches:
     """A page's numbers, one batch for each time; how many were there twice, and how many are of the future."""
 
     batches: list[Batch]
@@ -33,7 +33,7 @@ class Found:
     ahead: int
 
 
-class Pages:
+class PageReader:
     """
     Reads the pages of one target, one after the other, and gives their series the target's labels.
 
@@ -51,13 +51,13 @@ class Pages:
     ) -> None:
         self._target = target
         self._honor = honor
-        self._reader = Reader(limit, self._dressed, labels)
-        self._forms: dict[tuple[int, tuple[int, ...]], Form] = {}
+        self._reader = PageParser(limit, self._dressed, labels)
+        self._forms: dict[tuple[int, tuple[int, ...]], PageLayout] = {}
 
-    def read(self, page: str, at: int, *, openmetrics: bool = False) -> Found:
+    def read(self, page: str, at: int, *, openmetrics: bool = False) -> PageBatches:
         """Read a page at a time in milliseconds. Raises ``ExpositionError``."""
         reading = self._reader.read(page, openmetrics=openmetrics)
-        forms: dict[tuple[int, tuple[int, ...]], Form] = {}
+        forms: dict[tuple[int, tuple[int, ...]], PageLayout] = {}
         batches, duplicates, ahead = list[Batch](), 0, 0
         for time, ids, values in _by_time(reading, at):
             if time > at + AHEAD:
@@ -72,16 +72,16 @@ class Pages:
             batches.append(Batch(form.layout, time, values[form.chosen]))
         # What this page did not have is forgotten: what comes and goes must not pile up.
         self._forms = forms
-        return Found(batches, duplicates, ahead)
+        return PageBatches(batches, duplicates, ahead)
 
-    def _form(self, ids: Sequence[int]) -> Form:
+    def _form(self, ids: Sequence[int]) -> PageLayout:
         """Draw up a layout; of a series that is there twice the first counts, as with Prometheus."""
         families = self._reader.families
         places: dict[int, int] = {}
         for place, key in enumerate(ids):
             places.setdefault(key, place)
         layout = Layout([self._reader.labels[key] for key in places], families.values())
-        return Form(families, layout, np.fromiter(places.values(), np.intp, len(places)))
+        return PageLayout(families, layout, np.fromiter(places.values(), np.intp, len(places)))
 
     def _dressed(self, labels: Mapping[str, str]) -> Mapping[str, str]:
         """Give a series the target's labels."""
@@ -96,7 +96,7 @@ class Pages:
         return {**labels, **moved, **self._target}
 
 
-def _by_time(reading: Reading, at: int) -> Iterator[tuple[int, Sequence[int], NDArray[np.float64]]]:
+def _by_time(reading: ParsedPage, at: int) -> Iterator[tuple[int, Sequence[int], NDArray[np.float64]]]:
     """Return the numbers of a page grouped by their time, the oldest first; those without one were taken now."""
     values = np.array(reading.values, np.float64)
     if not reading.times:

@@ -7,7 +7,7 @@ from typing import Any, Final, Self
 
 from toban.core.errors import CollectError
 from toban.core.samples import Sample, counter, gauge, moment
-from toban.core.untyped_json import mapping, sequence, time_of
+from toban.core.untyped_json import as_list, as_mapping, as_time
 
 STATE: Final = gauge("fly_machine_state", "Always 1, for the state that a machine is in.")
 WANTED: Final = gauge(
@@ -80,9 +80,9 @@ class Machine:
         if not isinstance(told, dict) or not isinstance(told.get("id"), str) or not isinstance(told.get("state"), str):
             raise CollectError(f"{app}: something that is no machine")
         # Of a host that is not well only part of the configuration is known.
-        config = mapping(told.get("config") or told.get("incomplete_config"))
-        metadata, image = mapping(config.get("metadata")), mapping(told.get("image_ref"))
-        services = [mapping(service) for service in sequence(config.get("services"))]
+        config = as_mapping(told.get("config") or told.get("incomplete_config"))
+        metadata, image = as_mapping(config.get("metadata")), as_mapping(told.get("image_ref"))
+        services = [as_mapping(service) for service in as_list(config.get("services"))]
         return cls(
             told["id"],
             app,
@@ -94,14 +94,14 @@ class Machine:
             str(told.get("host_status") or "ok"),
             told.get("cordoned") is True,
             any(service.get("autostop") in {True, "stop", "suspend"} for service in services),
-            bool(config.get("standbys")) or mapping(config.get("restart")).get("policy") == "no",
-            time_of(told.get("updated_at")),
+            bool(config.get("standbys")) or as_mapping(config.get("restart")).get("policy") == "no",
+            as_time(told.get("updated_at")),
             {
                 str(check.get("name")): check.get("status") == "passing"
-                for check in map(mapping, sequence(told.get("checks")))
+                for check in map(as_mapping, as_list(told.get("checks")))
                 if not str(check.get("name")).startswith(OF_DEPLOYS)
             },
-            tuple(_exits(sequence(told.get("events")))),
+            tuple(_exits(as_list(told.get("events")))),
         )
 
     @property
@@ -165,7 +165,7 @@ def releases(machines: list[Machine]) -> Iterator[Sample]:
 
 def volume_samples(app: str, told: Any) -> Iterator[Sample]:
     """Return the numbers of a volume of the API; one that is going away has none."""
-    volume = mapping(told)
+    volume = as_mapping(told)
     size = volume.get("size_gb")
     if not isinstance(volume.get("id"), str) or volume.get("state") in {"destroyed", "pending_destroy"}:
         return
@@ -178,19 +178,19 @@ def volume_samples(app: str, told: Any) -> Iterator[Sample]:
 
 def lease_of(told: Any) -> float | None:
     """Return until when a machine is held, since the epoch; nothing where nobody holds it."""
-    until = mapping(mapping(told).get("data")).get("expires_at")
+    until = as_mapping(as_mapping(told).get("data")).get("expires_at")
     return float(until) if isinstance(until, int | float) else None
 
 
 def _exits(events: list[Any]) -> Iterator[Exit]:
     """Return what events tell of ends, as they come: the newest first."""
-    for event in map(mapping, events):
-        request = mapping(event.get("request"))
-        told = request.get("exit_event") or mapping(request.get("MonitorEvent")).get("exit_event")
+    for event in map(as_mapping, events):
+        request = as_mapping(event.get("request"))
+        told = request.get("exit_event") or as_mapping(request.get("MonitorEvent")).get("exit_event")
         at = event.get("timestamp")
         if event.get("type") != "exit" or not isinstance(at, int) or not 0 < at < 2**43:
             continue
-        ended = mapping(told)
+        ended = as_mapping(told)
         if ended.get("oom_killed") is True:
             reason = "oom"
         elif ended.get("requested_stop") is True:

@@ -22,16 +22,18 @@ from toban.collect.collectors.host import (
     share,
 )
 from toban.core.errors import CollectError
-from toban.core.metric_registry import Meters, plus
-from toban.core.samples import Family, Sample, Type, gauge
+from toban.core.metric_registry import MetricRegistry, plus
+from toban.core.samples import MetricFamily, MetricType, Sample, gauge
 
 BURST: Final = gauge(
     "fly_machine_cpu_burst_seconds", "Processor time above its share that a machine may take.", "seconds"
 )
 VOLUME_USED: Final = gauge("fly_volume_used_ratio", "The share of a volume that is in use.")
-RESPONSES: Final = Family("fly_edge_http_responses_count", Type.COUNTER, "Responses that visitors got from Fly's edge.")
-LATENCY: Final = Family(
-    "fly_edge_http_response_time_seconds", Type.HISTOGRAM, "How long visitors waited at Fly's edge.", "seconds"
+RESPONSES: Final = MetricFamily(
+    "fly_edge_http_responses_count", MetricType.COUNTER, "Responses that visitors got from Fly's edge."
+)
+LATENCY: Final = MetricFamily(
+    "fly_edge_http_response_time_seconds", MetricType.HISTOGRAM, "How long visitors waited at Fly's edge.", "seconds"
 )
 
 CENTISECONDS: Final = 0.01
@@ -193,7 +195,7 @@ class Edge:
     def __init__(self) -> None:
         self.until = 0
         """How far it was asked, in seconds since the epoch."""
-        self.counted = Meters()
+        self.counted = MetricRegistry()
 
     def add(self, answers: Mapping[str, Series]) -> None:
         """Add what was counted in a window."""

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from toban.collect.backfill import Book
+from toban.collect.backfill import EventBook
 from toban.core.ports import Recorder
 from toban.core.samples import Batch, Sample, counter, gauge
-from toban.instruments.cardinality import Budgets
+from toban.instruments.cardinality import CardinalityLimits
 
 WAITING: Final = gauge("vendure_jobs_waiting", "Jobs that wait to be begun, by queue.")
 OLDEST: Final = gauge(
@@ -36,7 +36,7 @@ MARGIN: Final = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class EndedJob:
     """A job that was done or given up, after so many tries."""
 
     id: str
@@ -45,26 +45,26 @@ class Ended:
     failed: bool
     tries: int
 
-    def tell(self, recorder: Recorder, budgets: Budgets) -> None:
+    def count(self, recorder: Recorder, budgets: CardinalityLimits) -> None:
         """Count it."""
-        queue = budgets.fit("queue", self.queue)
+        queue = budgets.limited("queue", self.queue)
         recorder.add(FAILED if self.failed else COMPLETED, 1, queue=queue)
         # A queue that is known has all three numbers: nought is one too.
         recorder.add(COMPLETED if self.failed else FAILED, 0, queue=queue)
         recorder.add(RETRIED, max(0, self.tries - 1), queue=queue)
 
 
-def queues_of(batches: Iterable[Batch]) -> set[str]:
+def counted_queues(batches: Iterable[Batch]) -> set[str]:
     """Return the queues of which jobs were counted: they are known from then on, whether they hold jobs or not."""
     layouts = {id(batch.layout): batch.layout for batch in batches}.values()
     return {labels["queue"] for layout in layouts for labels in layout.series if "queue" in labels}
 
 
-def empty(queues: Iterable[str]) -> Iterator[Sample]:
+def empty_queue_samples(queues: Iterable[str]) -> Iterator[Sample]:
     """Return how queues stand that hold no job."""
     return (family.sample(0, queue=queue) for queue in sorted(queues) for family in STANDING)
 
 
-def jobs_in(name: str) -> Book:
+def jobs_book(name: str) -> EventBook:
     """Return the book of jobs that are read by a collector of this kind."""
-    return Book(f"{name}_jobs", ENDED, MARGIN)
+    return EventBook(f"{name}_jobs", ENDED, MARGIN)

@@ -5,13 +5,13 @@ import structlog
 log = structlog.get_logger("toban.collect")
 
 
-class Told:
+class LogOnce:
     """Says once what a collector has to do without, and once when it is there again."""
 
     def __init__(self) -> None:
         self._troubles: dict[str, str] = {}
 
-    def note(self, collector: str, what: str, trouble: str = "") -> None:
+    def update(self, collector: str, what: str, trouble: str = "") -> None:
         """Note how something stands: nothing, when it is well."""
         before = self._troubles.get(what, "")
         self._troubles[what] = trouble

@@ -8,10 +8,10 @@ from typing import Final
 
 import orjson
 
-from toban.collect.repository import Attempt
+from toban.collect.repository import FailedAttempt
 from toban.core.ports import Recorder
 from toban.instruments.business_metrics import BusinessMetrics, Order
-from toban.instruments.cardinality import Budgets
+from toban.instruments.cardinality import CardinalityLimits
 from toban.instruments.metric_families import (
     CAMPAIGN_DISCOUNT,
     CAMPAIGN_USAGE,
@@ -33,7 +33,7 @@ GRACE: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PlacedOrder:
     """An order that was placed, and what campaigns took off it, in major units."""
 
     id: str
@@ -41,7 +41,7 @@ class Placed:
     order: Order
     discounts: Mapping[str, Decimal] = field(default_factory=dict)
 
-    def tell(self, recorder: Recorder, budgets: Budgets) -> None:
+    def count(self, recorder: Recorder, budgets: CardinalityLimits) -> None:
         """Count it."""
         business = BusinessMetrics(recorder, budgets)
         business.track_order(self.order)
@@ -50,7 +50,7 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
-class Payment:
+class FailedPayment:
     """An attempt to pay that failed; ``order`` is the order's code, ``error`` a class."""
 
     id: str
@@ -59,37 +59,37 @@ class Payment:
     method: str
     error: str
 
-    def tell(self, recorder: Recorder, budgets: Budgets) -> None:
+    def count(self, recorder: Recorder, budgets: CardinalityLimits) -> None:
         """Count it."""
         BusinessMetrics(recorder, budgets).track_failed_payment(self.method, self.error)
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedOrder:
     """An order (its code) that failed, by the method that failed last."""
 
     id: str
     at: datetime
     method: str
 
-    def tell(self, recorder: Recorder, budgets: Budgets) -> None:
+    def count(self, recorder: Recorder, budgets: CardinalityLimits) -> None:
         """Count it."""
         BusinessMetrics(recorder, budgets).track_failed_order(self.method)
 
 
-def newest_attempts(known: Mapping[str, Attempt], payments: Iterable[Payment]) -> dict[str, Attempt]:
+def newest_attempts(known: Mapping[str, FailedAttempt], payments: Iterable[FailedPayment]) -> dict[str, FailedAttempt]:
     """Return the newest failed attempt for each order."""
     newest = dict(known)
     for payment in payments:
         before = newest.get(payment.order)
         if payment.order and (before is None or before.at < payment.at):
-            newest[payment.order] = Attempt(payment.order, payment.method, payment.at)
+            newest[payment.order] = FailedAttempt(payment.order, payment.method, payment.at)
     return newest
 
 
-def decided(
-    attempts: Iterable[Attempt], placed: Mapping[str, datetime | None], until: datetime
-) -> tuple[list[Failure], list[str]]:
+def decide_failures(
+    attempts: Iterable[FailedAttempt], placed: Mapping[str, datetime | None], until: datetime
+) -> tuple[list[FailedOrder], list[str]]:
     """
     Return the orders that have failed by ``until``, and those that need no more watching because they were placed.
 
@@ -105,7 +105,7 @@ def decided(
         if at is not None and at <= due:
             ended.append(attempt.order)
         elif due + GRACE <= until:
-            failures.append(Failure(attempt.order, due, attempt.method))
+            failures.append(FailedOrder(attempt.order, due, attempt.method))
     return failures, ended
 
 

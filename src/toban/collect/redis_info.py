@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Info:
+class RedisInfo:
     """
     An INFO: its plain fields, the keys of its databases, and its commands' figures.
 
@@ -20,7 +20,7 @@ class Info:
 
     def number(self, name: str) -> float | None:
         """Return a field as a number, or nothing where it is missing or none."""
-        return number(self.fields.get(name))
+        return parse_number(self.fields.get(name))
 
     def state(self, name: str, well: str) -> float | None:
         """Return whether a field says this word (1) or another (0), or nothing where it is missing."""
@@ -45,7 +45,7 @@ class Info:
         return self.fields.get("redis_mode", self.fields.get("server_mode", ""))
 
 
-def number(text: str | None) -> float | None:
+def parse_number(text: str | None) -> float | None:
     """Read a number, or nothing."""
     try:
         return None if text is None else float(text)
@@ -53,7 +53,7 @@ def number(text: str | None) -> float | None:
         return None
 
 
-def read(text: str) -> Info:
+def parse_info(text: str) -> RedisInfo:
     """Read an INFO; lines that are no field are passed over."""
     fields, databases, commands = dict[str, str](), dict[str, dict[str, str]](), dict[str, dict[str, str]]()
     told_apart = False
@@ -68,7 +68,7 @@ def read(text: str) -> Info:
             commands[name.removeprefix("cmdstat_").lower()] = dict(_pairs(value))
         else:
             fields[name] = value
-    return Info(fields, databases, commands if told_apart else None)
+    return RedisInfo(fields, databases, commands if told_apart else None)
 
 
 def _pairs(text: str) -> dict[str, str]:

@@ -6,10 +6,10 @@ from typing import Any, Final, NamedTuple
 import httpx2
 import orjson
 
-from toban.collect.tools import Tools
+from toban.collect.tools import CollectorTools
 from toban.core.backoff import retry_after
-from toban.core.errors import CollectError, LongAnswerError
-from toban.core.http_client import in_time, reason, whole
+from toban.core.errors import CollectError, ResponseTooLargeError
+from toban.core.http_client import error_reason, read_body, within
 
 PATIENCE: Final = 20.0
 """Seconds that an answer may take in all."""
@@ -21,7 +21,7 @@ REST: Final = 60.0
 """Seconds of rest where one is asked for without saying how long."""
 
 
-class Answered(NamedTuple):
+class RestResponse(NamedTuple):
     """An answer."""
 
     status: int
@@ -29,7 +29,7 @@ class Answered(NamedTuple):
     body: bytes
 
 
-class Api:
+class RestClient:
     """
     One service as one collector asks it: nothing is asked while it wants a rest.
 
@@ -43,15 +43,15 @@ class Api:
         self._rests = 0.0
 
     async def fetch(
-        self, tools: Tools, asked: str, method: str, url: str, headers: Mapping[str, str], body: Any = None
-    ) -> Answered:
+        self, tools: CollectorTools, asked: str, method: str, url: str, headers: Mapping[str, str], body: Any = None
+    ) -> RestResponse:
         """Return an answer, whatever its status. Raises ``CollectError``; ``asked`` says who wanted what."""
         now = tools.clock.monotonic()
         if now < self._rests:
             raise CollectError(f"{asked}: {self._service} asked for a rest of {self._rests - now:.0f} s more")
         try:
             async with (
-                in_time(self._patience) as progress,
+                within(self._patience) as progress,
                 tools.http.stream(
                     method,
                     url,
@@ -61,17 +61,17 @@ class Api:
                     extensions={"trace": progress.trace},
                 ) as response,
             ):
-                said = await whole(response, LONGEST)
-        except (httpx2.HTTPError, OSError, LongAnswerError) as error:
-            raise CollectError(f"{asked}: {reason(error)}") from error
+                said = await read_body(response, LONGEST)
+        except (httpx2.HTTPError, OSError, ResponseTooLargeError) as error:
+            raise CollectError(f"{asked}: {error_reason(error)}") from error
         rest = retry_after(response.headers.get("retry-after", ""), tools.clock.now())
         if response.status_code == 429 or (response.status_code == 503 and rest is not None):
             self._rests = now + (REST if rest is None else rest)
-        return Answered(response.status_code, response.headers, said)
+        return RestResponse(response.status_code, response.headers, said)
 
     async def call(
         self,
-        tools: Tools,
+        tools: CollectorTools,
         asked: str,
         method: str,
         url: str,

@@ -44,7 +44,7 @@ class Bucket(Section):
     """What the sample's media type must begin with, like `image/`."""
 
 
-class Object(NamedTuple):
+class S3Object(NamedTuple):
     """What a listing tells of an object."""
 
     size: int
@@ -53,26 +53,26 @@ class Object(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ListingPage:
     """A part of a listing, and what asks for the next one."""
 
-    objects: tuple[Object, ...]
+    objects: tuple[S3Object, ...]
     next: str
 
 
-def listing(bucket: Bucket, token: str) -> str:
+def listing_url(bucket: Bucket, token: str) -> str:
     """Return the address of a page of a bucket's listing."""
     fields = {"list-type": "2", "max-keys": "1000", "prefix": bucket.prefix, "continuation-token": token}
     asked = urlencode(sorted((name, value) for name, value in fields.items() if value), quote_via=quote, safe="")
     return f"{bucket.endpoint.rstrip('/')}/{bucket.name}?{asked}"
 
 
-def of_object(bucket: Bucket, name: str) -> str:
+def object_url(bucket: Bucket, name: str) -> str:
     """Return the address of an object."""
     return f"{bucket.endpoint.rstrip('/')}/{bucket.name}/{quote(name, safe='/')}"
 
 
-def signed(bucket: Bucket, method: str, url: str, now: datetime) -> dict[str, str]:
+def signed_headers(bucket: Bucket, method: str, url: str, now: datetime) -> dict[str, str]:
     """
     Return the headers that sign a request without a body.
 
@@ -93,23 +93,25 @@ def signed(bucket: Bucket, method: str, url: str, now: datetime) -> dict[str, st
     return {**headers, "authorization": f"AWS4-HMAC-SHA256 {by}"}
 
 
-def page(body: bytes, asked: str) -> Page:
+def parse_listing(body: bytes, asked: str) -> ListingPage:
     """Read a page of a listing. Raises ``CollectError`` when it is none."""
     try:
         root = _plain(body)
         if root.tag != "ListBucketResult":
             raise CollectError(f"{asked}: the answer is no listing")
         objects = tuple(
-            Object(int(one.findtext("Size", "")), datetime.fromisoformat(one.findtext("LastModified", "")).timestamp())
+            S3Object(
+                int(one.findtext("Size", "")), datetime.fromisoformat(one.findtext("LastModified", "")).timestamp()
+            )
             for one in root.iter("Contents")
         )
     except (ET.ParseError, ValueError) as error:
         raise CollectError(f"{asked}: the answer is no listing: {error}") from error
     goes_on = root.findtext("IsTruncated") == "true"
-    return Page(objects, (root.findtext("NextContinuationToken") or "") if goes_on else "")
+    return ListingPage(objects, (root.findtext("NextContinuationToken") or "") if goes_on else "")
 
 
-def refusal(status: int, body: bytes) -> str:
+def error_text(status: int, body: bytes) -> str:
     """Return what an answer says that is no success."""
     try:
         code = _plain(body).findtext("Code") or ""
@@ -119,7 +121,7 @@ def refusal(status: int, body: bytes) -> str:
     return f"answered {status}{f': {code}' if code else ''}{f': {remedy}' if remedy else ''}"
 
 
-def misfit(bucket: Bucket, status: int, headers: Mapping[str, str]) -> str:
+def sample_problem(bucket: Bucket, status: int, headers: Mapping[str, str]) -> str:
     """Return what is wrong with the answer for the sample; nothing where it is right."""
     if not 200 <= status < 300:
         return f"answered {status}"

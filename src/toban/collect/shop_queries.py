@@ -11,16 +11,17 @@ from psycopg import AsyncCursor
 from psycopg.rows import TupleRow
 
 from toban.collect import order_events, sql_metrics
-from toban.collect.backfill import Book, Slice, again_from, reach
-from toban.collect.job_metrics import Ended
-from toban.collect.order_events import Payment, Placed
-from toban.collect.repository import Attempt, Position
+from toban.collect.backfill import EventBook, Slice, reread_from, slice_end
+from toban.collect.job_metrics import EndedJob
+from toban.collect.order_events import FailedPayment, PlacedOrder
+from toban.collect.repository import FailedAttempt, ReadPosition
 from toban.instruments.business_metrics import GENERAL, Order
 from toban.instruments.error_classes import payment_error
 from toban.shop.grants import ASK, NEEDED, Tables, custom_column, hidden, missing, tables_of
 
 SQL: Final = {
-    query.name: query.sql for query in sql_metrics.read(Path(__file__).with_name("shop.sql").read_text("utf-8"))
+    query.name: query.sql
+    for query in sql_metrics.parse_queries(Path(__file__).with_name("shop.sql").read_text("utf-8"))
 }
 
 ROWS: Final = 2000
@@ -33,7 +34,7 @@ NUMBERS: Final = frozenset({"smallint", "integer", "bigint"})
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ShopSchema:
     """
     What this shop's database has and toban may read, and in which time zones it keeps its times.
 
@@ -78,7 +79,7 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Money:
+class MoneyFormat:
     """How amounts are told: how many minor units make a major one, and whether with tax."""
 
     unit: int
@@ -86,16 +87,16 @@ class Money:
 
 
 @dataclass(frozen=True, slots=True)
-class Paid(Slice):
+class PaymentSlice(Slice):
     """What was read of payments; ``ends`` tells of each order that was looked up when it was placed, if it was."""
 
     ends: Mapping[str, datetime | None] = field(default_factory=dict)
 
 
-class Asking:
+class ShopReader:
     """Asks the shop's tables, within one transaction."""
 
-    def __init__(self, cursor: AsyncCursor[TupleRow], shape: Shape) -> None:
+    def __init__(self, cursor: AsyncCursor[TupleRow], shape: ShopSchema) -> None:
         self._cursor = cursor
         self._shape = shape
 
@@ -110,18 +111,18 @@ class Asking:
         return await self._cursor.fetchall()
 
     async def orders(
-        self, book: Book, position: Position, seen: Mapping[str, datetime], now: datetime, money: Money
+        self, book: EventBook, position: ReadPosition, seen: Mapping[str, datetime], now: datetime, money: MoneyFormat
     ) -> Slice:
         """Return the orders that were placed since what was read before."""
-        until = reach(position.until, now, STEPS)
-        since = again_from(position, book.margin, now)
+        until = slice_end(position.until, now, STEPS)
+        since = reread_from(position, book.margin, now)
         bound = None if until == now else until
         rows = await self.rows("orders", since=since, until=bound, seen=list(seen), most=ROWS)
         taken = await self._taken([row[0] for row in rows], money)
         placed = [_placed(row, money, taken.get(row[0], {})) for row in rows]
         return Slice(placed, until if len(rows) < ROWS else min(until, rows[-1][1]))
 
-    async def _taken(self, ids: Sequence[str], money: Money) -> dict[str, dict[str, Decimal]]:
+    async def _taken(self, ids: Sequence[str], money: MoneyFormat) -> dict[str, dict[str, Decimal]]:
         """Return what campaigns took off some orders."""
         if not ids or not {"order_promotions_promotion", "order_line", "shipping_line"} <= self._shape.has:
             return {}
@@ -132,15 +133,15 @@ class Asking:
 
     async def payments(
         self,
-        book: Book,
-        position: Position,
+        book: EventBook,
+        position: ReadPosition,
         seen: Mapping[str, datetime],
         now: datetime,
-        attempts: Mapping[str, Attempt],
-    ) -> Paid:
+        attempts: Mapping[str, FailedAttempt],
+    ) -> PaymentSlice:
         """Return the attempts to pay that failed since what was read before, and how the orders of all ended."""
-        until, top, floor = reach(position.until, now, STEPS), position.top, position.floor
-        since = again_from(position, book.margin, now)
+        until, top, floor = slice_end(position.until, now, STEPS), position.top, position.floor
+        since = reread_from(position, book.margin, now)
         if self._shape.numbered:
             bound = None if until == now else until
             ((many, top, newest),) = await self.rows("scanned", top=position.top, until=bound, most=ROWS)
@@ -159,33 +160,33 @@ class Asking:
         codes = [one.order for one in candidates.values() if one.at + order_events.FAILS_AFTER <= until]
         ends: dict[str, datetime | None] = dict.fromkeys(codes)
         ends.update(await self.rows("ends", codes=codes) if codes else [])
-        return Paid(found, until, top, floor, ends)
+        return PaymentSlice(found, until, top, floor, ends)
 
-    async def jobs(self, book: Book, position: Position, seen: Mapping[str, datetime], now: datetime) -> Slice:
+    async def jobs(self, book: EventBook, position: ReadPosition, seen: Mapping[str, datetime], now: datetime) -> Slice:
         """Return the jobs that ended since what was read before."""
-        until, since = reach(position.until, now, STEPS), again_from(position, book.margin, now)
+        until, since = slice_end(position.until, now, STEPS), reread_from(position, book.margin, now)
         rows = await self.rows("jobs", since=since, seen=list(seen), most=ROWS)
         if len(rows) == ROWS:
             until = min(until, max(rows[-1][1], position.until))
-        ended = [Ended(*row) for row in rows if row[1] <= until or until == now]
+        ended = [EndedJob(*row) for row in rows if row[1] <= until or until == now]
         return Slice(ended, until)
 
 
-async def shape_of(cursor: AsyncCursor[TupleRow], zone: str, customer_type: str) -> Shape:
+async def read_schema(cursor: AsyncCursor[TupleRow], zone: str, customer_type: str) -> ShopSchema:
     """Ask what the database has; a table of Vendure's that isn't there is not among its tables."""
     await cursor.execute(ASK, {"tables": list(NEEDED)})
     found = tables_of(await cursor.fetchall())
     await cursor.execute(SQL["zone"], {})
     ((role, database),) = await cursor.fetchall()
-    return Shape(found, role, zone, database, customer_type)
+    return ShopSchema(found, role, zone, database, customer_type)
 
 
-def _placed(row: Sequence[Any], money: Money, taken: Mapping[str, Decimal]) -> Placed:
+def _placed(row: Sequence[Any], money: MoneyFormat, taken: Mapping[str, Decimal]) -> PlacedOrder:
     key, at, currency, net, gross, channel, state, customer_type = row
     total = Decimal(gross if money.taxed else net) / money.unit
-    return Placed(key, at, Order(total, state, currency, channel, customer_type or GENERAL), taken)
+    return PlacedOrder(key, at, Order(total, state, currency, channel, customer_type or GENERAL), taken)
 
 
-def _payment(row: Sequence[Any]) -> Payment:
+def _payment(row: Sequence[Any]) -> FailedPayment:
     key, at, order, method, state, message = row
-    return Payment(key, at, order or "", method, payment_error(state, message))
+    return FailedPayment(key, at, order or "", method, payment_error(state, message))

@@ -7,10 +7,10 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Final
 
-from toban.core.config_types import duration
+from toban.core.config_types import parse_duration
 from toban.core.errors import CollectError
 from toban.core.labels import LABEL_NAME, Labels
-from toban.core.samples import Family, Sample, Type
+from toban.core.samples import MetricFamily, MetricType, Sample
 
 LABEL: Final = "label_"
 """What the name of a column begins with that is a label."""
@@ -27,7 +27,7 @@ PRESENT: Final = r"$|(while|once) \w"
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class SqlQuery:
     """
     One question to a database, and the metrics that its answer holds.
 
@@ -40,24 +40,24 @@ class Query:
     name: str
     sql: str
     columns: Mapping[str, str]
-    every: timedelta = timedelta(0)
+    interval: timedelta = timedelta(0)
     since: int = 0
     until: int = 10_000
     needs: frozenset[str] = frozenset()
     present: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def families(self) -> Iterator[Family]:
+    def families(self) -> Iterator[MetricFamily]:
         """The metrics that this query may bring."""
         for column, sentence in self.columns.items():
-            yield replace(family_of(self.name, column, sentence), present=self.present.get(column, ""))
+            yield replace(column_family(self.name, column, sentence), present=self.present.get(column, ""))
 
     def suits(self, version: int, has: Collection[str]) -> bool:
         """Tell whether it can be asked of a server of this major version that has these things."""
         return self.since <= version <= self.until and self.needs.issubset(has)
 
 
-def family_of(name: str, column: str, help: str) -> Family:
+def column_family(name: str, column: str, help: str) -> MetricFamily:
     """
     Return the metric of one column; what its name doesn't end in says otherwise, it is a gauge without a unit.
 
@@ -65,14 +65,14 @@ def family_of(name: str, column: str, help: str) -> Family:
     """
     full = name if column == VALUE else f"{name}_{column}"
     unit = next((unit for unit in UNITS if full.removesuffix("_total").endswith(f"_{unit}")), "")
-    return Family(full, Type.COUNTER if full.endswith("_total") else Type.GAUGE, help, unit)
+    return MetricFamily(full, MetricType.COUNTER if full.endswith("_total") else MetricType.GAUGE, help, unit)
 
 
-def read(text: str) -> tuple[Query, ...]:
+def parse_queries(text: str) -> tuple[SqlQuery, ...]:
     """
     Read a file of queries.
 
-    Each begins with ``-- query: its_name``; then come, in lines of the same form, ``every`` (a length of time),
+    Each begins with ``-- query: its_name``; then come, in lines of the same form, ``interval`` (a duration),
     ``versions`` (``14-16``, ``17-``), ``needs`` (words) and one sentence for each column of numbers; then the SQL.
     ``present: while somebody waits`` says that its numbers come and go, ``present: once somebody has waited`` that they
     stay; ``present oldest: …`` says so of the column ``oldest`` alone.
@@ -82,13 +82,13 @@ def read(text: str) -> tuple[Query, ...]:
     return tuple(_query(paragraph) for paragraph in paragraphs)
 
 
-def _query(paragraph: str) -> Query:
+def _query(paragraph: str) -> SqlQuery:
     name, _, rest = paragraph.partition("\n")
     heading, sql = re.fullmatch(r"((?:--[^\n]*\n)*)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]  # it matches any text
     said: dict[str, str] = dict(re.findall(r"^-- (\w+): (.+)$", heading, re.MULTILINE))
     of_all = said.pop("present", "")
     present: dict[str, str] = dict(re.findall(r"^-- present (\w+): (.+)$", heading, re.MULTILINE))
-    every, versions, needs = said.pop("every", ""), said.pop("versions", ""), said.pop("needs", "")
+    every, versions, needs = said.pop("interval", ""), said.pop("versions", ""), said.pop("needs", "")
     since, dash, until = versions.partition("-")
     if not said or not sql.strip():
         raise ValueError(f"{name}: a query wants a sentence for each of its numbers, and SQL")
@@ -96,11 +96,11 @@ def _query(paragraph: str) -> Query:
         raise ValueError(f"{name}: write `present: while …` or `present: once …`, of all its numbers or of one of them")
     if versions and not dash:
         raise ValueError(f"{name}: write versions like 14-16 or 17-")
-    return Query(
+    return SqlQuery(
         name=name.strip(),
         sql=sql.strip().removesuffix(";"),
         columns=said,
-        every=duration(every) if every else timedelta(0),
+        interval=parse_duration(every) if every else timedelta(0),
         since=int(since or 0),
         until=int(until or 10_000),
         needs=frozenset(needs.split()),
@@ -108,7 +108,7 @@ def _query(paragraph: str) -> Query:
     )
 
 
-def chosen(queries: Iterable[Query], version: int, has: Collection[str]) -> list[Query]:
+def suitable_queries(queries: Iterable[SqlQuery], version: int, has: Collection[str]) -> list[SqlQuery]:
     """Return the queries that suit a server."""
     return [query for query in queries if query.suits(version, has)]
 
@@ -122,7 +122,7 @@ def is_due(asked: float | None, every: timedelta, beat: timedelta, now: float) -
     return asked is None or now - asked >= (every - beat / 2).total_seconds()
 
 
-def spared(every: timedelta, seconds: float) -> timedelta:
+def rest_after(every: timedelta, seconds: float) -> timedelta:
     """
     Return how long a question rests that took so many seconds.
 
@@ -132,8 +132,8 @@ def spared(every: timedelta, seconds: float) -> timedelta:
     return max(every, timedelta(seconds=seconds * SHARE))
 
 
-def samples_of(
-    families: Mapping[str, Family], columns: Sequence[str], rows: Iterable[Sequence[object]]
+def row_samples(
+    families: Mapping[str, MetricFamily], columns: Sequence[str], rows: Iterable[Sequence[object]]
 ) -> list[Sample]:
     """
     Return the numbers in an answer: one for each row and each column that has a family.
@@ -147,7 +147,7 @@ def samples_of(
         label = column.removeprefix(LABEL)
         if column.startswith(LABEL) and (not LABEL_NAME.fullmatch(label) or label.startswith("__")):
             raise CollectError(f"column {column!r} makes no label name")
-    found: dict[tuple[Family, Labels], Sample] = {}
+    found: dict[tuple[MetricFamily, Labels], Sample] = {}
     for row in rows:
         fields = dict(zip(columns, row, strict=True))
         labels = Labels(

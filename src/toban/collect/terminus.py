@@ -1,7 +1,7 @@
 """Health in the words of Terminus, which Vendure and other NestJS programs speak."""
 
 
-def complaint(answer: object) -> str:
+def health_error(answer: object) -> str:
     """
     Return what a health endpoint's JSON complains of, or nothing when it is well or says something else.
 

@@ -4,14 +4,14 @@ from dataclasses import dataclass, field
 
 import httpx2
 
-from toban.core.metric_registry import Meters
+from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock
-from toban.shop.connections import Shop
+from toban.shop.connections import ShopConnections
 from toban.state.database import State
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class CollectorTools:
     """What every collector may use, opened and closed by the daemon."""
 
     http: httpx2.AsyncClient
@@ -19,13 +19,13 @@ class Tools:
 
     clock: Clock
 
-    meters: Meters
+    meters: MetricRegistry
     """toban's own numbers."""
 
-    shop: Shop
+    shop: ShopConnections
     """The shop's database and Redis, lent from one budget, and its settings."""
 
-    pushed: Meters = field(default_factory=Meters)
+    pushed: MetricRegistry = field(default_factory=MetricRegistry)
     """The numbers that the shop's telemetry told."""
 
     state: State | None = None

@@ -11,7 +11,7 @@ from toban.core.errors import CollectError
 T = TypeVar("T")
 
 
-class Aside:
+class WorkerThread:
     """
     Does one collector's slow work in a thread of its own, one at a time.
 
@@ -22,7 +22,7 @@ class Aside:
     def __init__(self) -> None:
         self._busy = False
 
-    async def do(self, work: Callable[[], T]) -> T:
+    async def run(self, work: Callable[[], T]) -> T:
         """
         Do the work, and return or raise what comes of it.
 

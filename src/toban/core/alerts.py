@@ -13,13 +13,13 @@ ALERTNAME: Final = "alertname"
 """The label that holds an alert's name."""
 
 TOPIC: Final = "alert"
-"""Where in the feed changes of alerts are told, as `Alert.body`."""
+"""Where in the feed changes of alerts are told, as `Alert.as_dict`."""
 
 P1_NAMES: Final = frozenset({"application_down", "database_connection_failed", "order_failure_rate"})
 """The alerts that stop the shop from selling, whatever their severity."""
 
 
-class Status(StrEnum):
+class AlertStatus(StrEnum):
     """Where an alert stands."""
 
     PENDING = "pending"
@@ -48,7 +48,7 @@ class Alert:
 
     labels: Labels
     annotations: Mapping[str, str]
-    status: Status
+    status: AlertStatus
     starts: datetime
     fired: datetime | None = None
     ends: datetime | None = None
@@ -58,7 +58,7 @@ class Alert:
     acknowledged: Acknowledgement | None = None
     window: timedelta = timedelta()
 
-    def said(self, annotation: str, language: str) -> str:
+    def annotation(self, annotation: str, language: str) -> str:
         """Return what an annotation says in a language, if it does (``summary_ja``), else in its own words."""
         return self.annotations.get(f"{annotation}_{language}") or self.annotations.get(annotation, "")
 
@@ -79,9 +79,9 @@ class Alert:
 
     def resolved(self, at: datetime) -> Self:
         """Return it as over."""
-        return replace(self, status=Status.RESOLVED, ends=at, acknowledged=None)
+        return replace(self, status=AlertStatus.RESOLVED, ends=at, acknowledged=None)
 
-    def body(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """Return it as plain data, for the feed and for books."""
         return {
             "labels": dict(self.labels),
@@ -99,13 +99,13 @@ class Alert:
         }
 
     @classmethod
-    def read(cls, body: Mapping[str, Any]) -> Self:
+    def from_dict(cls, body: Mapping[str, Any]) -> Self:
         """Return the alert that `body` wrote down."""
         told = body.get("acknowledged")
         return cls(
             Labels(body["labels"]),
             dict(body["annotations"]),
-            Status(body["status"]),
+            AlertStatus(body["status"]),
             datetime.fromisoformat(body["starts"]),
             _moment(body.get("fired")),
             _moment(body.get("ends")),
@@ -118,7 +118,7 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class AlertChange:
     """That an alert fired, was acknowledged, or is over; what alerting tells."""
 
     alert: Alert
@@ -126,14 +126,14 @@ class Change:
     why: str = ""
     """Why it changed, where that isn't its condition: its rule is gone, somebody acknowledged it."""
 
-    def body(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
-        return {"alert": self.alert.body(), "at": self.at.isoformat(), "why": self.why}
+        return {"alert": self.alert.as_dict(), "at": self.at.isoformat(), "why": self.why}
 
     @classmethod
-    def read(cls, body: Mapping[str, Any]) -> Self:
+    def from_dict(cls, body: Mapping[str, Any]) -> Self:
         """Return the change that `body` wrote down."""
-        return cls(Alert.read(body["alert"]), datetime.fromisoformat(body["at"]), body.get("why", ""))
+        return cls(Alert.from_dict(body["alert"]), datetime.fromisoformat(body["at"]), body.get("why", ""))
 
 
 @lru_cache(10_000)

@@ -10,7 +10,7 @@ AGAIN: Final = frozenset({408, 425, 429})
 """Statuses of HTTP below 500 after which another try may end otherwise."""
 
 
-def pause(tries: int, asked: float | None, chance: float) -> timedelta:
+def retry_delay(tries: int, asked: float | None, chance: float) -> timedelta:
     """
     Return how long to wait before the next try.
 

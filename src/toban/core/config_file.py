@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import yaml
 
-from toban.core.yaml_loader import Loader, explained
+from toban.core.yaml_loader import StrictLoader, explained
 
 LARGEST: Final = 1_000_000
 """Characters: what is longer is no configuration."""
@@ -16,49 +16,49 @@ Place = tuple[int | str, ...]
 """Where something stands: the names and numbers that lead to it."""
 
 
-class Plain(str):
+class PlainScalar(str):
     """A scalar that was written without quotes: where any value is allowed, YAML decides what it is."""
 
     __slots__ = ()
 
 
-class Faulty:
+class InvalidValue:
     """Stands where a value can't be had; the mistake was noted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
+class ConfigProblem:
     """What is wrong, and where; ``line`` is 0 where nobody knows."""
 
-    place: Place
-    says: str
+    path: Place
+    message: str
     line: int = 0
 
-    def told(self, where: str) -> str:
+    def as_line(self, where: str) -> str:
         """Return it as a line for people; ``where`` is what was read."""
         line = f"line {self.line}: " if self.line else ""
-        place = ".".join(map(str, self.place))
-        return f"{where}: {line}{place}{': ' if place else ''}{self.says}"
+        place = ".".join(map(str, self.path))
+        return f"{where}: {line}{place}{': ' if place else ''}{self.message}"
 
 
 @dataclass(slots=True)
-class Document:
+class ConfigDocument:
     """A configuration as it is written: its tree, the line of each place, and what is wrong with it so far."""
 
     tree: dict[str, Any] = field(default_factory=dict)
     lines: dict[Place, int] = field(default_factory=dict)
-    mistakes: list[Mistake] = field(default_factory=list)
+    problems: list[ConfigProblem] = field(default_factory=list)
 
     def line(self, place: Place) -> int:
         """Return the line of a place, or of the nearest one around it; 0 where there is none."""
         return next((self.lines[place[:size]] for size in range(len(place), 0, -1) if place[:size] in self.lines), 0)
 
 
-def parse(text: str) -> Document:
+def parse(text: str) -> ConfigDocument:
     """Read YAML. Never raises: what is wrong stands in the document's mistakes."""
-    document = Document()
+    document = ConfigDocument()
     if len(text) > LARGEST:
-        document.mistakes.append(Mistake((), f"longer than {LARGEST} characters: that is no configuration"))
+        document.problems.append(ConfigProblem((), f"longer than {LARGEST} characters: that is no configuration"))
         return document
     try:
         loader = _Loader(text)
@@ -66,22 +66,22 @@ def parse(text: str) -> Document:
             node = loader.get_single_node()
         finally:
             loader.dispose()
-        document.mistakes += loader.mistakes
+        document.problems += loader.mistakes
         found = _Reading(document).value(node, ()) if node else None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
-        document.mistakes.append(Mistake((), _explained(error, text), line))
+        document.problems.append(ConfigProblem((), _explained(error, text), line))
         return document
     except (yaml.YAMLError, ValueError) as error:
-        document.mistakes.append(Mistake((), " ".join(str(error).split())))
+        document.problems.append(ConfigProblem((), " ".join(str(error).split())))
         return document
     except RecursionError:
-        document.mistakes.append(Mistake((), "nested too deeply to be a configuration"))
+        document.problems.append(ConfigProblem((), "nested too deeply to be a configuration"))
         return document
     if isinstance(found, dict):
         document.tree = found
     elif found is not None:
-        document.mistakes.append(Mistake((), "must be names with values, like `web: {listen: 127.0.0.1:9119}`"))
+        document.problems.append(ConfigProblem((), "must be names with values, like `web: {listen: 127.0.0.1:9119}`"))
     return document
 
 
@@ -98,25 +98,25 @@ def _explained(error: yaml.MarkedYAMLError, text: str) -> str:
     return says
 
 
-class _Loader(Loader):
+class _Loader(StrictLoader):
     """YAML without aliases, which grow without bounds: each is noted and passed over."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.mistakes: list[Mistake] = []
+        self.mistakes: list[ConfigProblem] = []
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if not self.check_event(yaml.AliasEvent):
             return super().compose_node(parent, index)
         mark = self.get_event().start_mark  # type: ignore[no-untyped-call]  # the stubs lack it
-        self.mistakes.append(Mistake((), "aliases are not read here: write it out", mark.line + 1))
+        self.mistakes.append(ConfigProblem((), "aliases are not read here: write it out", mark.line + 1))
         return yaml.ScalarNode("tag:yaml.org,2002:null", "", mark, mark)
 
 
 class _Reading:
     """Turns nodes into a tree of texts; what is wrong is noted, and the rest is read."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: ConfigDocument) -> None:
         self._document = document
 
     def value(self, node: yaml.Node, place: Place) -> Any:
@@ -124,7 +124,7 @@ class _Reading:
         self._document.lines[place] = node.start_mark.line + 1
         if node.tag.startswith("!") or node.tag.startswith("tag:yaml.org,2002:python/"):
             self._wrong(node, place, f"the tag {node.tag.replace('tag:yaml.org,2002:', '!!')} is not read here")
-            return Faulty()
+            return InvalidValue()
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, place)
         if isinstance(node, yaml.SequenceNode):
@@ -132,7 +132,7 @@ class _Reading:
         if node.tag == "tag:yaml.org,2002:null":
             return None
         plain = isinstance(node, yaml.ScalarNode) and not node.style
-        return Plain(node.value) if plain else str(node.value)
+        return PlainScalar(node.value) if plain else str(node.value)
 
     def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -151,13 +151,13 @@ class _Reading:
         return found
 
     def _wrong(self, node: yaml.Node, place: Place, says: str) -> None:
-        self._document.mistakes.append(Mistake(place, says, node.start_mark.line + 1))
+        self._document.problems.append(ConfigProblem(place, says, node.start_mark.line + 1))
 
 
 _VARIABLE: Final = re.compile(r"\$(?P<escaped>\$)?\{(?:(?P<name>[A-Za-z_]\w*)\})?", re.ASCII)
 
 
-def expand(document: Document, environment: Mapping[str, str]) -> None:
+def expand_variables(document: ConfigDocument, environment: Mapping[str, str]) -> None:
     """
     Put the environment's values where ``${NAME}`` stands in any text; ``$${`` stands for ``${`` itself.
 
@@ -166,7 +166,7 @@ def expand(document: Document, environment: Mapping[str, str]) -> None:
     document.tree = _expanded(document.tree, environment, document, ())
 
 
-def _expanded(value: Any, environment: Mapping[str, str], document: Document, place: Place) -> Any:
+def _expanded(value: Any, environment: Mapping[str, str], document: ConfigDocument, place: Place) -> Any:
     if isinstance(value, dict):
         return {name: _expanded(inner, environment, document, (*place, name)) for name, inner in value.items()}
     if isinstance(value, list):
@@ -186,12 +186,12 @@ def _expanded(value: Any, environment: Mapping[str, str], document: Document, pl
 
     filled = _VARIABLE.sub(known, value)
     if missing:
-        document.mistakes += [Mistake(place, says, document.line(place)) for says in missing]
-        return Faulty()
+        document.problems += [ConfigProblem(place, says, document.line(place)) for says in missing]
+        return InvalidValue()
     return type(value)(filled)
 
 
-def trimmed(text: str) -> str:
+def strip_copied(text: str) -> str:
     """
     Return a secret or an address without what copying left round it: blanks, line ends, one pair of quotes.
 

@@ -21,8 +21,8 @@ from pydantic import (
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import ErrorDetails
 
-from toban.core.config_file import Plain, trimmed
-from toban.core.redaction import address_shown
+from toban.core.config_file import PlainScalar, strip_copied
+from toban.core.redaction import redact_url
 
 UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
 SIZES: Final = {
@@ -32,12 +32,12 @@ SIZES: Final = {
 }  # fmt: skip  # one row a system reads better than one line a unit
 
 
-class Schema(GenerateJsonSchema):
+class ConfigSchema(GenerateJsonSchema):
     """Writes a schema in which defaults stand as they would in `toban.yaml`."""
 
     def encode_default(self, dft: Any) -> Any:
         """Write a default."""
-        return written(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
+        return format_duration(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
 
 
 class Section(BaseModel):
@@ -67,13 +67,13 @@ class Section(BaseModel):
     @classmethod
     def model_json_schema(cls, **options: Any) -> dict[str, Any]:  # type: ignore[override]  # only by name
         """Return the JSON Schema of this part."""
-        return super().model_json_schema(**{"schema_generator": Schema, **options})
+        return super().model_json_schema(**{"schema_generator": ConfigSchema, **options})
 
 
 _DURATION: Final = re.compile("".join(rf"(?:(\d{{1,12}}){unit})?" for unit in ("y", "w", "d", "h", "m", "s", "ms")))
 
 
-def duration(text: object, *, zero: bool = False) -> timedelta:
+def parse_duration(text: object, *, zero: bool = False) -> timedelta:
     """
     Read a duration as Prometheus writes it: ``15s``, ``1h30m``, ``90d``; ``0``, ``0s`` and the like where ``zero``.
 
@@ -91,7 +91,7 @@ def duration(text: object, *, zero: bool = False) -> timedelta:
     raise ValueError(f"{text!r} is no length of time: write it like 15s, 5m, 1h30m or 90d")
 
 
-def written(length: timedelta) -> str:
+def format_duration(length: timedelta) -> str:
     """Write a length of time as `duration` reads it."""
     rest = round(length / timedelta(milliseconds=1))
     parts = []
@@ -102,7 +102,7 @@ def written(length: timedelta) -> str:
     return "".join(parts) or "0s"
 
 
-def size(text: object) -> int:
+def parse_size(text: object) -> int:
     """
     Read an amount of bytes: ``2GB``, ``512MiB``.
 
@@ -110,7 +110,7 @@ def size(text: object) -> int:
     """
     if isinstance(text, int) and not isinstance(text, bool) and text > 0:
         return text
-    if isinstance(text, Plain) and re.fullmatch(r"[0-9]{1,18}", text):
+    if isinstance(text, PlainScalar) and re.fullmatch(r"[0-9]{1,18}", text):
         text = f"{text} B"
     if isinstance(text, str) and (found := re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?) ?([KMGT]i?B|B)", text)):
         amount = int(float(found[1]) * SIZES[found[2]])
@@ -157,14 +157,14 @@ _WORDS: Final = {
 """What pydantic's kinds of mistakes are for people."""
 
 
-def worded(details: ErrorDetails) -> str:
+def readable_error(details: ErrorDetails) -> str:
     """Return a mistake that pydantic found in words for people."""
     words = _WORDS.get(details["type"])
     return words.format(**details.get("ctx", {})) if words else details["msg"].removeprefix("Value error, ")
 
 
 def _bare(value: object) -> object:
-    return trimmed(value) if isinstance(value, str) else value
+    return strip_copied(value) if isinstance(value, str) else value
 
 
 def _on_one_line(value: object) -> object:
@@ -178,7 +178,7 @@ def _printable(value: SecretStr) -> SecretStr:
 
 
 def _web_address(value: str) -> str:
-    wrong = f"{address_shown(value)!r} is no address: write it like https://shop.example/"
+    wrong = f"{redact_url(value)!r} is no address: write it like https://shop.example/"
     if not is_web_address(value):
         raise ValueError(wrong)
     if "@" in urlsplit(value).netloc:
@@ -203,7 +203,7 @@ def is_web_address(text: str) -> bool:
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and not re.search(r"[\x00-\x20\x7f]", text)
 
 
-def of_scheme(*schemes: str) -> AfterValidator:
+def require_scheme(*schemes: str) -> AfterValidator:
     """Return what refuses a secret address that begins otherwise; the scheme may be in capitals."""
 
     def check(value: SecretStr) -> SecretStr:
@@ -219,7 +219,7 @@ def _host(value: str) -> str:
     bare = value.removeprefix("[").removesuffix("]")
     if not re.fullmatch(r"[\w.-]+|[0-9A-Fa-f:.]+(%\w+)?", bare):
         raise ValueError(
-            f"{address_shown(value)!r} is no host name: write it like mail.example.com, without scheme and port"
+            f"{redact_url(value)!r} is no host name: write it like mail.example.com, without scheme and port"
         )
     return bare
 
@@ -237,15 +237,18 @@ def _schema(example: str, description: str) -> Any:
 
 
 Duration = Annotated[
-    timedelta, BeforeValidator(duration), PlainSerializer(written), _schema("15s", "A length of time: 15s, 5m, 90d.")
+    timedelta,
+    BeforeValidator(parse_duration),
+    PlainSerializer(format_duration),
+    _schema("15s", "A length of time: 15s, 5m, 90d."),
 ]
 """A length of time, written like ``15s``."""
 
-Size = Annotated[int, BeforeValidator(size), _schema("2GB", "An amount of bytes: 512MB, 2GiB.")]
+Size = Annotated[int, BeforeValidator(parse_size), _schema("2GB", "An amount of bytes: 512MB, 2GiB.")]
 """An amount of bytes, written like ``2GB``."""
 
 Secret = Annotated[SecretStr, BeforeValidator(_bare), AfterValidator(_printable)]
-"""Something that must never be shown; what copying left round it is taken away (`core.configuration.trimmed`)."""
+"""Something that must never be shown; what copying left round it is taken away (`core.config_file.strip_copied`)."""
 
 SecretAddress = Annotated[Secret, AfterValidator(_secret_web_address)]
 """An http or https address that must never be shown: whoever knows it may post there."""
@@ -279,7 +282,7 @@ def _typed(value: object) -> object:
         return {name: _typed(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [_typed(inner) for inner in value]
-    return _scalar(value) if isinstance(value, Plain) else value
+    return _scalar(value) if isinstance(value, PlainScalar) else value
 
 
 _NUMBER: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")

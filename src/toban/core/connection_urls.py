@@ -45,7 +45,7 @@ CERTIFICATES: Final = {
 _YES: Final = frozenset({"true", "1", "yes", "on"})
 
 
-def for_libpq(address: SecretStr) -> SecretStr:
+def libpq_url(address: SecretStr) -> SecretStr:
     """Return an address of PostgreSQL as libpq reads it. Raises ``ValueError`` that shows nothing of the password."""
     # A question mark before the @ belongs to the password, as libpq has it.
     found = re.match(r"[a-z]+://(?:[^@/]*@)?[^?]*", address.get_secret_value())
@@ -75,7 +75,7 @@ def _ssl(value: str) -> str:
     return "require"
 
 
-def for_redis(address: SecretStr) -> SecretStr:
+def redis_url(address: SecretStr) -> SecretStr:
     """Return an address of Redis as redis-py reads it. Raises ``ValueError`` that shows nothing of the password."""
     base, _, query = address.get_secret_value().partition("?")
     kept, asked = dict[str, str](), dict[str, str]()

@@ -64,7 +64,7 @@ class QueryCanceledError(QueryError):
     kind = "canceled"
 
 
-class LongAnswerError(TobanError):
+class ResponseTooLargeError(TobanError):
     """A service answered more than anybody wants to hold in memory."""
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 
 import httpx2
 
-from toban.core.errors import LongAnswerError
+from toban.core.errors import ResponseTooLargeError
 
 NO_NAME: Final = "its name was not resolved in time"
 NO_CONNECTION: Final = "no connection in time"
@@ -58,7 +58,7 @@ HARMLESS: Final = frozenset({"accept", "accept-encoding", "connection", "user-ag
 """Headers that another host may see."""
 
 
-async def unpacked(response: httpx2.Response) -> AsyncIterator[bytes]:
+async def decompressed_pieces(response: httpx2.Response) -> AsyncIterator[bytes]:
     """
     Return the pieces of a body that is streamed, unpacked.
 
@@ -85,17 +85,17 @@ async def unpacked(response: httpx2.Response) -> AsyncIterator[bytes]:
         raise httpx2.DecodingError("the body is cut off: its gzip does not end", request=response.request)
 
 
-async def whole(response: httpx2.Response, most: int) -> bytes:
+async def read_body(response: httpx2.Response, most: int) -> bytes:
     """
     Return the body of an answer that is streamed.
 
     Raises ``LongAnswerError`` as soon as it has more than ``most`` bytes, inflated, and ``httpx2.HTTPError``.
     """
     body = bytearray()
-    async for piece in unpacked(response):
+    async for piece in decompressed_pieces(response):
         body += piece
         if len(body) > most:
-            raise LongAnswerError(f"the answer has more than {most} bytes")
+            raise ResponseTooLargeError(f"the answer has more than {most} bytes")
     return bytes(body)
 
 
@@ -106,18 +106,18 @@ async def beginning(response: httpx2.Response, most: int) -> bytes:
     Raises ``httpx2.HTTPError``.
     """
     body = bytearray()
-    async for piece in unpacked(response):
+    async for piece in decompressed_pieces(response):
         body += piece
         if len(body) >= most:
             break
     return bytes(body[:most])
 
 
-class LateError(TimeoutError):
+class RequestTimeoutError(TimeoutError):
     """There was no answer in time; the message says how far it came."""
 
 
-class Progress:
+class RequestProgress:
     """How far a request has come: what is said of it when time is up."""
 
     def __init__(self, seconds: float) -> None:
@@ -139,17 +139,17 @@ class Progress:
 
 
 @asynccontextmanager
-async def in_time(seconds: float) -> AsyncIterator[Progress]:
+async def within(seconds: float) -> AsyncIterator[RequestProgress]:
     """Limit how long a request takes in all. Raises ``LateError``, which says how far it came."""
-    progress = Progress(seconds)
+    progress = RequestProgress(seconds)
     try:
         async with asyncio.timeout(seconds):
             yield progress
     except (TimeoutError, httpx2.TimeoutException) as error:
-        raise LateError(progress.stage) from error
+        raise RequestTimeoutError(progress.stage) from error
 
 
-async def silence(host: str, port: int) -> str:
+async def describe_silence(host: str, port: int) -> str:
     """
     Say of a server that gave no answer in time whether it accepts a connection, for which it gets a second.
 
@@ -229,7 +229,7 @@ def _checking(request: httpx2.Request) -> None:
 
 
 @asynccontextmanager
-async def following(
+async def follow_redirects(
     client: httpx2.AsyncClient, method: str, url: str, *, redirects: bool = True, **sent: Any
 ) -> AsyncIterator[httpx2.Response]:
     """
@@ -263,13 +263,13 @@ async def following(
     raise httpx2.TooManyRedirects(f"more than {REDIRECTS} redirects", request=request)
 
 
-def reason(error: BaseException) -> str:
+def error_reason(error: BaseException) -> str:
     """
     Return what lies at the bottom of an error of the network.
 
     The client says "All connection attempts failed"; the system below it knows that the connection was refused.
     """
-    if isinstance(error, LateError):
+    if isinstance(error, RequestTimeoutError):
         return str(error)
     if isinstance(error, httpx2.ConnectTimeout | httpx2.PoolTimeout):
         return NO_CONNECTION

@@ -34,7 +34,7 @@ SILENCES: Final = 1_000
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
-def text(value: object, longest: int) -> str:
+def checked_text(value: object, longest: int) -> str:
     """Return a text that can be stored and sent. Raises ``ValueError`` that says what is wrong with it."""
     if not isinstance(value, str):
         raise ValueError("must be a text")  # noqa: TRY004  # who asks for a text is told so like any other mistake
@@ -45,21 +45,21 @@ def text(value: object, longest: int) -> str:
     return value
 
 
-def repaired(value: str) -> str:
+def repair_surrogates(value: str) -> str:
     """Return a text with U+FFFD in place of halves of surrogate pairs, as Go's JSON decoder does."""
     return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
 
 
-def instant(value: object) -> datetime:
+def parse_time(value: object) -> datetime:
     """Read a time as RFC 3339 writes it; one without a zone is UTC. Raises ``ValueError``."""
     try:
         at = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     except ValueError as error:
         raise ValueError(f"{str(value)[:50]!r} is no time (RFC 3339)") from error
-    return within(at if at.tzinfo else at.replace(tzinfo=UTC))
+    return checked_time(at if at.tzinfo else at.replace(tzinfo=UTC))
 
 
-def within(at: datetime) -> datetime:
+def checked_time(at: datetime) -> datetime:
     """Return an aware time in UTC. Raises ``ValueError`` when it is out of range."""
     # Compared before it is converted: there is no year 10000 to convert to.
     if not EARLIEST <= at <= LATEST:
@@ -67,7 +67,7 @@ def within(at: datetime) -> datetime:
     return at.astimezone(UTC)
 
 
-def labels(raw: object) -> Labels:
+def checked_labels(raw: object) -> Labels:
     """
     Read a set of labels, without those that are empty. Raises ``ValueError`` in Alertmanager's words where it has some.
 
@@ -87,7 +87,7 @@ def labels(raw: object) -> Labels:
     return Labels(pairs)
 
 
-def annotations(raw: object) -> dict[str, str]:
+def checked_annotations(raw: object) -> dict[str, str]:
     """Read annotations; what is too long is cut. Raises ``ValueError``."""
     pairs = _pairs(raw or {}, "annotations")
     for name in pairs:
@@ -101,8 +101,8 @@ def _pairs(raw: object, what: str) -> dict[str, str]:
         raise ValueError(f"{what}: must be an object whose values are texts")
     if len(raw) > LABELS:
         raise ValueError(f"{what}: {len(raw)} of them: at most {LABELS} are accepted")
-    return {repaired(name): repaired(value) for name, value in raw.items()}
+    return {repair_surrogates(name): repair_surrogates(value) for name, value in raw.items()}
 
 
-Instant = Annotated[AwareDatetime, AfterValidator(within)]
+Timestamp = Annotated[AwareDatetime, AfterValidator(checked_time)]
 """A time in range, with its zone."""

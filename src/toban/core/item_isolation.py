@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final
 
-from toban.core.ports import Condition, Service
+from toban.core.ports import HealthStatus, Service
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class ItemFailure:
     """That an item was skipped: of which part (``alert``, ``silence``), which one, and why."""
 
     part: str
@@ -18,7 +18,7 @@ class Failure:
     cause: Exception | None = field(default=None, compare=False, repr=False)
 
 
-class Isolation:
+class ItemIsolation:
     """
     Runs the work on each item of a whole, and collects the items that failed instead of raising.
 
@@ -28,10 +28,10 @@ class Isolation:
     """
 
     def __init__(self) -> None:
-        self._failures: dict[tuple[str, str], Failure] = {}
+        self._failures: dict[tuple[str, str], ItemFailure] = {}
 
     @property
-    def failures(self) -> Sequence[Failure]:
+    def failures(self) -> Sequence[ItemFailure]:
         """What failed, each item once."""
         return tuple(self._failures.values())
 
@@ -43,21 +43,21 @@ class Isolation:
         """Return a block in which one item is worked on: an exception ends the block, not its caller."""
         return Item(self, part, item)
 
-    def note(self, part: str, item: str, error: Exception) -> None:
+    def record(self, part: str, item: str, error: Exception) -> None:
         """Note that an item failed."""
         says = f"{type(error).__name__}: {error}"[:500].encode("utf-8", "replace").decode()
-        self._failures.setdefault((part, item), Failure(part, item[:200], says, error))
+        self._failures.setdefault((part, item), ItemFailure(part, item[:200], says, error))
 
 
-class NoIsolation(Isolation):
+class NoItemIsolation(ItemIsolation):
     """For callers who have nobody to report to: what fails raises."""
 
-    def note(self, part: str, item: str, error: Exception) -> None:
+    def record(self, part: str, item: str, error: Exception) -> None:
         """Raise it."""
         raise error
 
 
-NOT_ISOLATED: Final = NoIsolation()
+NOT_ISOLATED: Final = NoItemIsolation()
 
 
 class Item:
@@ -65,7 +65,7 @@ class Item:
 
     __slots__ = ("_isolation", "_item", "_part")
 
-    def __init__(self, isolation: Isolation, part: str, item: str) -> None:
+    def __init__(self, isolation: ItemIsolation, part: str, item: str) -> None:
         self._isolation = isolation
         self._part = part
         self._item = item
@@ -78,14 +78,14 @@ class Item:
     ) -> bool:
         if not isinstance(error, Exception):
             return False
-        self._isolation.note(self._part, self._item, error)
+        self._isolation.record(self._part, self._item, error)
         return True
 
 
-def conditions(services: Iterable[Service]) -> list[tuple[str, Condition]]:
+def health_by_service(services: Iterable[Service]) -> list[tuple[str, HealthStatus]]:
     """Return the health of each service by its name; one that can't tell it is not well."""
-    isolation, found = Isolation(), []
+    isolation, found = ItemIsolation(), []
     for service in services:
         with isolation.item("health", service.name):
             found.append((service.name, service.health()))
-    return [*found, *((it.item, Condition(False, f"can't tell how it is: {it.error}")) for it in isolation.failures)]
+    return [*found, *((it.item, HealthStatus(False, f"can't tell how it is: {it.error}")) for it in isolation.failures)]

@@ -75,7 +75,7 @@ class Labels(dict[str, str]):
     def __str__(self) -> str:
         """Write the series as PromQL would."""
         plain = METRIC_NAME.fullmatch(self.name)
-        inside = [f"{quoted(name)}={quote(value)}" for name, value in self.items() if name != NAME]
+        inside = [f"{quoted_name(name)}={quote(value)}" for name, value in self.items() if name != NAME]
         if self.name and not plain:
             inside.insert(0, quote(self.name))
         name = self.name if plain else ""
@@ -116,7 +116,7 @@ class LabelLimits:
         return ""
 
 
-def bounded(value: str, whole: str = "") -> str:
+def bounded_value(value: str, whole: str = "") -> str:
     """
     Return a value from outside that is no longer than such a value may be.
 
@@ -135,12 +135,12 @@ def quote(value: str) -> str:
     return f'"{escaped}"'
 
 
-def quoted(name: str) -> str:
+def quoted_name(name: str) -> str:
     """Return a label's name as PromQL and Alertmanager write it: in quotes where it needs them."""
     return name if LABEL_NAME.fullmatch(name) else quote(name)
 
 
-def common(labels: Sequence[Mapping[str, str]]) -> dict[str, str]:
+def common_labels(labels: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """Return what several sets of labels have in common; nothing of none."""
     first, *others = labels or [{}]
     return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}

@@ -22,7 +22,7 @@ import structlog
 log = structlog.get_logger("toban.shutdown")
 T = TypeVar("T")
 
-SERVICES: Final = 5.0
+SERVICE_STOP_SECONDS: Final = 5.0
 """Seconds that services have to end."""
 AGAIN: Final = 3.0
 """Seconds after which whatever still runs is cancelled again: an ordered end takes less."""
@@ -69,7 +69,7 @@ class StoppedError(Exception):
 
 
 @asynccontextmanager
-async def unless(stop: asyncio.Event) -> AsyncIterator[None]:
+async def abort_on(stop: asyncio.Event) -> AsyncIterator[None]:
     """Give up what the block does when `stop` is set meanwhile: then it raises ``StoppedError``."""
     opening = asyncio.current_task()
     assert opening  # noqa: S101  # a coroutine runs in a task
@@ -91,7 +91,7 @@ async def unless(stop: asyncio.Event) -> AsyncIterator[None]:
         watching.cancel()
 
 
-async def together(jobs: Iterable[tuple[str, Coroutine[Any, Any, object]]], stop: asyncio.Event) -> None:
+async def run_services(jobs: Iterable[tuple[str, Coroutine[Any, Any, object]]], stop: asyncio.Event) -> None:
     """
     Run named jobs until `stop` is set or one of them breaks, and end them all.
 
@@ -127,7 +127,7 @@ async def _ended(tasks: Iterable["asyncio.Task[Any]"]) -> None:
     that still runs is cancelled again, those of a service's own too, which the service alone can't reach any more.
     """
     now = asyncio.get_running_loop().time
-    left, end, pause = {task for task in tasks if not task.done()}, now() + SERVICES, AGAIN
+    left, end, pause = {task for task in tasks if not task.done()}, now() + SERVICE_STOP_SECONDS, AGAIN
     for task in left:
         task.cancel()
     while left and now() < end:
@@ -147,7 +147,7 @@ def _where(task: "asyncio.Task[Any]") -> str:
     return "".join(f"{frame.f_code.co_filename}:{frame.f_lineno}" for frame in frames)
 
 
-class Resources(AsyncExitStack):
+class ResourceStack(AsyncExitStack):
     """
     Closes what was opened in the opposite order; what does not close in time is named and passed over.
 
@@ -183,7 +183,7 @@ async def _awaited(closing: Any) -> bool | None:
     return result
 
 
-def asked_to_stop() -> asyncio.Event:
+def stop_event() -> asyncio.Event:
     """
     Return an event that SIGTERM or Ctrl-C sets; the second one ends the process at once.
 
@@ -194,7 +194,7 @@ def asked_to_stop() -> asyncio.Event:
     def handle(number: int, frame: FrameType | None) -> None:
         if not first:
             first.append(time.monotonic())
-            ends_after(WHOLE)
+            exit_after(WHOLE)
             loop.call_soon_threadsafe(loop.call_later, TWICE, stop.set)
         elif time.monotonic() - first[0] > TWICE:
             # The log may be in the middle of a line.
@@ -207,16 +207,16 @@ def asked_to_stop() -> asyncio.Event:
     return stop
 
 
-def ends_after(seconds: float, code: int = 1) -> None:
+def exit_after(seconds: float, code: int = 1) -> None:
     """Let the process end after so many seconds, from a thread: also when the loop is blocked, or threads hang."""
     timer = threading.Timer(seconds, _end, (code,))
     timer.daemon = True
     timer.start()
 
 
-def leave(code: int) -> NoReturn:
+def exit_now(code: int) -> NoReturn:
     """End the process with an exit code; threads that hang are not waited for, as Python would."""
-    ends_after(LEFT_OVER, code)
+    exit_after(LEFT_OVER, code)
     sys.exit(code)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 
-class Level(StrEnum):
+class LogLevel(StrEnum):
     """How much a line matters, in winston's words."""
 
     ERROR = "error"
@@ -26,7 +26,7 @@ class LogLine:
     """
 
     at: datetime
-    level: Level
+    level: LogLevel
     message: str
     context: str = ""
     service: str = ""

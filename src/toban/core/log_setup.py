@@ -13,7 +13,7 @@ from typing import Any, Final, TextIO
 import orjson
 import structlog
 
-from toban.core.terminal_escapes import on_one_line, visible
+from toban.core.terminal_escapes import escape_controls, escape_line
 
 FORMATS: Final = ("auto", "text", "json")
 
@@ -34,7 +34,7 @@ class _Named:
     debug = info = warning = error = critical = exception = msg
 
 
-def configure(level: str, out: TextIO | None = None, form: str = "auto") -> bool:
+def configure_logging(level: str, out: TextIO | None = None, form: str = "auto") -> bool:
     """
     Write events of a level and above, as text or as JSON lines, and return whether they are JSON.
 
@@ -73,7 +73,7 @@ def configure(level: str, out: TextIO | None = None, form: str = "auto") -> bool
     return is_json
 
 
-def everything_is_logged() -> None:
+def capture_warnings_and_crashes() -> None:
     """Log what Python would print on standard error itself: warnings, and what ends a thread."""
     logging.captureWarnings(True)
     log = structlog.get_logger("toban")
@@ -85,7 +85,7 @@ def everything_is_logged() -> None:
     threading.excepthook = ended
 
 
-def is_also_stdout(out: TextIO | None = None) -> bool:
+def shares_stdout(out: TextIO | None = None) -> bool:
     """Tell whether the log goes where standard output goes: into one file, one pipe, or the journal."""
     try:
         return os.path.samestat(os.fstat((out or sys.stderr).fileno()), os.fstat(sys.stdout.fileno()))
@@ -98,7 +98,7 @@ def _as_json(logger: object, method: str, event: MutableMapping[str, Any]) -> st
         line = orjson.dumps(dict(event), default=str).decode()
     except TypeError:  # half a character, which orjson does not write
         line = json.dumps(dict(event), default=str)
-    return visible(line)
+    return escape_controls(line)
 
 
 def _in_words(logger: object, method: str, event: MutableMapping[str, Any]) -> str:
@@ -106,9 +106,9 @@ def _in_words(logger: object, method: str, event: MutableMapping[str, Any]) -> s
     trouble = event.pop("exc_info", None)
     told = event.pop("event", "")
     facts = " ".join(f"{name}={value}" for name, value in event.items())
-    line = on_one_line(f"{at[11:19]} {level:<8}{who.removeprefix('toban.')}: {told}{'  ' + facts if facts else ''}")
+    line = escape_line(f"{at[11:19]} {level:<8}{who.removeprefix('toban.')}: {told}{'  ' + facts if facts else ''}")
     if trouble:
         error = trouble if isinstance(trouble, BaseException) else sys.exc_info()[1]
         if error:
-            line += "\n" + visible("".join(traceback.format_exception(error)))
+            line += "\n" + escape_controls("".join(traceback.format_exception(error)))
     return line

@@ -16,7 +16,7 @@ MMAP_THRESHOLD, TRIM_THRESHOLD, ARENA_MAX = -3, -1, -8
 """What glibc's malloc.h calls M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_ARENA_MAX."""
 
 
-def spare() -> None:
+def limit_arenas() -> None:
     """
     Keep glibc from raising its thresholds by itself, and from many pools: before any thread is there.
 
@@ -30,7 +30,7 @@ def spare() -> None:
             libc.mallopt(what, value)
 
 
-async def giving_back(clock: Clock) -> NoReturn:
+async def trim_periodically(clock: Clock) -> NoReturn:
     """Give back what lies unused, twice a minute, until cancelled."""
     libc = ctypes.CDLL(None)
     while True:

@@ -9,10 +9,10 @@ from typing import Any, Final
 import re2
 
 from toban.core.errors import BadQueryError
-from toban.core.labels import quote, quoted
+from toban.core.labels import quote, quoted_name
 
 
-class Match(StrEnum):
+class MatchOperator(StrEnum):
     """How a label is compared, written as in PromQL."""
 
     EQUAL = "="
@@ -31,12 +31,12 @@ class Matcher:
     """
 
     name: str
-    match: Match
+    operator: MatchOperator
     value: str
     accepts: Callable[[str], bool] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "accepts", _test(self.match, self.value))
+        object.__setattr__(self, "accepts", _test(self.operator, self.value))
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Tell whether a series meets this condition."""
@@ -44,10 +44,10 @@ class Matcher:
 
     def __str__(self) -> str:
         """Write the condition as PromQL would, and Alertmanager."""
-        return f"{quoted(self.name)}{self.match}{quote(self.value)}"
+        return f"{quoted_name(self.name)}{self.operator}{quote(self.value)}"
 
 
-def matches(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
+def matches_all(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
     """Tell whether a series meets all conditions."""
     return all(matcher.matches(labels) for matcher in matchers)
 
@@ -60,7 +60,7 @@ _CLASS: Final = 10
 _PART: Final = re.compile(r"\\.|\[\^?\]?|\{(?P<least>\d{1,9})(?:,(?P<most>\d{0,9}))?\}|.", re.DOTALL)
 
 
-def cost(pattern: str) -> int:
+def regex_cost(pattern: str) -> int:
     """
     Estimate what it takes to compile an expression: its parts, as often as they are repeated.
 
@@ -87,9 +87,9 @@ def cost(pattern: str) -> int:
     return _EXPRESSION + sum(totals)
 
 
-def expression(pattern: str) -> Any:
+def compile_regex(pattern: str) -> Any:
     """Return an RE2 expression in which ``.`` takes a newline too. Raises ``BadQueryError`` when it is wrong."""
-    if cost(pattern) > MAX_COST:
+    if regex_cost(pattern) > MAX_COST:
         raise BadQueryError(f"{pattern[:50]!r}… is too large for a regular expression")
     # Otherwise RE2 writes a line of its own to standard error.
     options = re2.Options()
@@ -105,7 +105,7 @@ def expression(pattern: str) -> Any:
 _REFERENCE: Final = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})", re.ASCII)
 
 
-def expanded(template: str, found: Any) -> str:
+def expand_references(template: str, found: Any) -> str:
     """Fill in ``$1``, ``${1}`` and ``${name}`` as Go's ``Expand`` does: what the expression doesn't have is empty."""
     names = found.re.groupindex
 
@@ -119,12 +119,12 @@ def expanded(template: str, found: Any) -> str:
     return _REFERENCE.sub(group, template)
 
 
-def _test(match: Match, value: str) -> Callable[[str], bool]:
-    if match is Match.EQUAL:
+def _test(match: MatchOperator, value: str) -> Callable[[str], bool]:
+    if match is MatchOperator.EQUAL:
         return lambda text: text == value
-    if match is Match.NOT_EQUAL:
+    if match is MatchOperator.NOT_EQUAL:
         return lambda text: text != value
-    regex = expression(value)
-    if match is Match.REGEX:
+    regex = compile_regex(value)
+    if match is MatchOperator.REGEX:
         return lambda text: regex.fullmatch(text) is not None
     return lambda text: regex.fullmatch(text) is None

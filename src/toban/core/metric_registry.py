@@ -13,16 +13,16 @@ from typing import Final
 import numpy as np
 
 from toban.core.labels import NAME, Labels
-from toban.core.samples import ABSENT, Amount, Batch, Family, Layout, Type
+from toban.core.samples import ABSENT, Amount, Batch, Layout, MetricFamily, MetricType
 
-Key = tuple[Family, tuple[tuple[str, str], ...]]
+Key = tuple[MetricFamily, tuple[tuple[str, str], ...]]
 
 
 SET_BACK: Final = 3_600_000
 """Milliseconds by which a clock is set back at most: further, and what was told before was told by a wrong clock."""
 
 
-class Number:
+class ScalarMetric:
     """One series of a counter or a gauge."""
 
     __slots__ = ("counted", "value")
@@ -41,7 +41,7 @@ class Number:
         """Note how something stands."""
         self.value = float(value)
 
-    def parts(self, family: Family) -> Iterator[tuple[str, str]]:
+    def parts(self, family: MetricFamily) -> Iterator[tuple[str, str]]:
         """Return suffix and bucket bound of each of its series."""
         yield "", ""
 
@@ -72,7 +72,7 @@ class Histogram:
         self.total = plus(self.total, value)
         self.counted = True
 
-    def parts(self, family: Family) -> Iterator[tuple[str, str]]:
+    def parts(self, family: MetricFamily) -> Iterator[tuple[str, str]]:
         """Return suffix and bucket bound of each of its series."""
         yield from (("_bucket", bound_text(bound)) for bound in self.bounds)
         yield from (("_bucket", "+Inf"), ("_sum", ""), ("_count", ""))
@@ -105,7 +105,7 @@ def bound_text(bound: float) -> str:
     return short if float(short) == bound else repr(bound)
 
 
-class Meters:
+class MetricRegistry:
     """
     Numbers by family and labels: a `Recorder` in memory.
 
@@ -115,55 +115,55 @@ class Meters:
 
     def __init__(self, *, exact: bool = False) -> None:
         self._nought: Amount = Decimal(0) if exact else 0.0
-        self._cells: dict[Key, Number | Histogram] = {}
+        self._cells: dict[Key, ScalarMetric | Histogram] = {}
         self._layouts: dict[tuple[tuple[str, str], ...], tuple[int, Layout]] = {}
         self._changes = 0
         self._read: set[Key] = set()
         self._looked: int | None = None
 
-    def add(self, family: Family, amount: Amount = 1, /, **labels: str) -> None:
+    def add(self, family: MetricFamily, amount: Amount = 1, /, **labels: str) -> None:
         """Count something that happened."""
-        self.number(family, **labels).add(amount)
+        self.scalar(family, **labels).add(amount)
 
-    def set(self, family: Family, value: float, /, **labels: str) -> None:
+    def set(self, family: MetricFamily, value: float, /, **labels: str) -> None:
         """Note how something stands."""
-        self.number(family, **labels).set(value)
+        self.scalar(family, **labels).set(value)
 
-    def observe(self, family: Family, value: Amount, /, **labels: str) -> None:
+    def observe(self, family: MetricFamily, value: Amount, /, **labels: str) -> None:
         """Count a value in a histogram."""
         self.histogram(family, **labels).observe(value)
 
-    def number(self, family: Family, /, **labels: str) -> Number:
+    def scalar(self, family: MetricFamily, /, **labels: str) -> ScalarMetric:
         """Return the series itself, for whoever counts thousands of things a second."""
         found = self._cell(family, labels)
-        if not isinstance(found, Number):
+        if not isinstance(found, ScalarMetric):
             raise TypeError(f"{family.name} is a histogram")
         return found
 
-    def histogram(self, family: Family, /, **labels: str) -> Histogram:
+    def histogram(self, family: MetricFamily, /, **labels: str) -> Histogram:
         """Return the histogram itself, for whoever counts thousands of things a second."""
         found = self._cell(family, labels)
         if not isinstance(found, Histogram):
             raise TypeError(f"{family.name} is no histogram")
         return found
 
-    def value(self, family: Family, /, **labels: str) -> float:
+    def value(self, family: MetricFamily, /, **labels: str) -> float:
         """Return where a number stands (a histogram's: how many values it counted), nought if it never moved."""
         found = self._cells.get(_key(family, labels))
         return float(found.values()[-1]) if found else 0.0
 
-    def remove(self, family: Family, /, **labels: str) -> None:
+    def remove(self, family: MetricFamily, /, **labels: str) -> None:
         """Let go of a series: it ends."""
         if self._cells.pop(key := _key(family, labels), None):
             self._changes += 1
             self._read.discard(key)
 
-    def restore(self, family: Family, values: Sequence[Amount], /, **labels: str) -> None:
+    def restore(self, family: MetricFamily, values: Sequence[Amount], /, **labels: str) -> None:
         """Take back a series with the numbers that `series` told: it is known already, and was nought long ago."""
         self._cell(family, labels).restore(values)
         self._read.add(_key(family, labels))
 
-    def series(self) -> Iterator[tuple[Family, dict[str, str], list[Amount]]]:
+    def series(self) -> Iterator[tuple[MetricFamily, dict[str, str], list[Amount]]]:
         """Return each number or histogram: its family, its labels, and its values in the order of its parts."""
         for (family, labels), cell in list(self._cells.items()):
             yield family, dict(labels), cell.values()
@@ -194,37 +194,37 @@ class Meters:
             self._layouts[key] = self._changes, layout
         values = np.array([value for _, cell in cells for value in cell.values()], np.float64)
         if was_told:
-            counted = [family.type is not Type.GAUGE for (family, _), cell in cells for _ in cell.values()]
+            counted = [family.type is not MetricType.GAUGE for (family, _), cell in cells for _ in cell.values()]
             values[np.array(counted)] = ABSENT
             return [Batch(layout, at, values)]
-        return [*self.noughts(since, target), Batch(layout, at, values)]
+        return [*self.zero_samples(since, target), Batch(layout, at, values)]
 
-    def noughts(self, at: int, target: Mapping[str, str]) -> list[Batch]:
+    def zero_samples(self, at: int, target: Mapping[str, str]) -> list[Batch]:
         """Return a batch of noughts for what was not counted before and was not read yet; it is read by this."""
         new = [(key, cell) for key, cell in self._cells.items() if cell.counted and key not in self._read]
         self._read.update(self._cells)
-        born = [(key, cell) for key, cell in new if key[0].type is not Type.GAUGE]
+        born = [(key, cell) for key, cell in new if key[0].type is not MetricType.GAUGE]
         if not born:
             return []
         noughts = _layout(born, target)
         return [Batch(noughts, at, np.zeros(len(noughts)))]
 
-    def _cell(self, family: Family, labels: Mapping[str, str]) -> Number | Histogram:
+    def _cell(self, family: MetricFamily, labels: Mapping[str, str]) -> ScalarMetric | Histogram:
         key = _key(family, labels)
         found = self._cells.get(key)
         if found is None:
-            histogram = family.type is Type.HISTOGRAM
-            found = Histogram(family.buckets, self._nought) if histogram else Number(self._nought)
+            histogram = family.type is MetricType.HISTOGRAM
+            found = Histogram(family.buckets, self._nought) if histogram else ScalarMetric(self._nought)
             self._cells[key] = found
             self._changes += 1
         return found
 
 
-def _key(family: Family, labels: Mapping[str, str]) -> Key:
+def _key(family: MetricFamily, labels: Mapping[str, str]) -> Key:
     return family, tuple(sorted(labels.items()))
 
 
-def _layout(cells: Sequence[tuple[Key, Number | Histogram]], target: Mapping[str, str]) -> Layout:
+def _layout(cells: Sequence[tuple[Key, ScalarMetric | Histogram]], target: Mapping[str, str]) -> Layout:
     series = [
         Labels({**target, **dict(labels), NAME: family.name + suffix, "le": bound})
         for (family, labels), cell in cells

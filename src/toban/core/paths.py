@@ -43,7 +43,7 @@ def data_folder(environment: Mapping[str, str]) -> Path:
     return Path(share) / "toban"
 
 
-def made_private(folder: Path) -> list[str]:
+def make_private(folder: Path) -> list[str]:
     """
     Let nobody else into the data folder, nor read its files; return what could not be made so.
 
@@ -67,13 +67,13 @@ def made_private(folder: Path) -> list[str]:
     return open_to_others
 
 
-def names_of_this_machine(environment: Mapping[str, str]) -> tuple[str, ...]:
+def host_names(environment: Mapping[str, str]) -> tuple[str, ...]:
     """Return the names by which other machines know this one: its host name, and what Fly.io calls it."""
     app, machine = environment.get("FLY_APP_NAME"), environment.get("FLY_MACHINE_ID")
     on_fly = (f"{app}.internal", f"{app}.flycast", f"{app}.fly.dev", f"{machine}.vm.{app}.internal") if app else ()
     return (socket.gethostname(), *on_fly)
 
 
-def this_machine(environment: Mapping[str, str]) -> str:
+def instance_name(environment: Mapping[str, str]) -> str:
     """Return what this machine is called in the label `instance`: its id on Fly, else `local`."""
     return environment.get("FLY_MACHINE_ID") or "local"

@@ -5,16 +5,16 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import NoReturn
 
-from toban.core.metric_registry import Meters
+from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock
 from toban.core.samples import counter
 
-BEATS = counter("toban_beats_total", "Rounds of a regular job.")
-OVERRUNS = counter("toban_beats_overrun_total", "Rounds that were cut off because they took longer than the interval.")
-SKIPPED = counter("toban_beats_skipped_total", "Rounds that did not take place because toban was held up.")
+RUNS = counter("toban_job_runs_total", "Rounds of a regular job.")
+OVERRUNS = counter("toban_job_timeouts_total", "Rounds that were cut off because they took longer than the interval.")
+SKIPPED = counter("toban_job_missed_runs_total", "Rounds that did not take place because toban was held up.")
 
 
-def obey() -> None:
+def raise_if_cancelled() -> None:
     """
     End this task if it was cancelled and what it awaited dropped that, as `asyncio.wait_for` of Python 3.11 may.
 
@@ -25,13 +25,13 @@ def obey() -> None:
         raise asyncio.CancelledError
 
 
-async def beat(
+async def run_periodically(
     name: str,
     every: timedelta,
     job: Callable[[], Awaitable[None]],
     *,
     clock: Clock,
-    meters: Meters,
+    meters: MetricRegistry,
     overrun: Callable[[], Awaitable[None]] | None = None,
 ) -> NoReturn:
     """
@@ -44,8 +44,8 @@ async def beat(
     interval = every.total_seconds()
     due = clock.monotonic()
     while True:
-        obey()
-        meters.add(BEATS, name=name)
+        raise_if_cancelled()
+        meters.add(RUNS, name=name)
         limit = asyncio.timeout(interval)
         try:
             async with limit:

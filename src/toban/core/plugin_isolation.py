@@ -6,13 +6,13 @@ from typing import Self
 import structlog
 
 from toban.core.errors import TobanError
-from toban.core.metric_registry import Meters
+from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import counter
 
-FAILURES = counter("toban_failures_total", "Turns that a kind lost to trouble, expected or not.")
+FAILURES = counter("toban_plugin_failures_total", "Turns that a kind lost to trouble, expected or not.")
 
 
-class Fence:
+class PluginIsolation:
     """
     Stands around the turns of one kind: reports expected trouble in a line, a surprise with its traceback.
 
@@ -20,11 +20,11 @@ class Fence:
     in words for people, or nothing. Cancellation passes.
     """
 
-    def __init__(self, floor: str, name: str, meters: Meters) -> None:
-        self.floor = floor
+    def __init__(self, floor: str, name: str, meters: MetricRegistry) -> None:
+        self.package = floor
         self.name = name
-        self.trouble = ""
-        self.lost = 0
+        self.error = ""
+        self.failures = 0
         self._meters = meters
         self._log = structlog.get_logger(f"toban.{floor}")
 
@@ -45,16 +45,16 @@ class Fence:
     def _failed(self, error: Exception) -> None:
         known = isinstance(error, TobanError)
         trouble = str(error) if known else f"{type(error).__name__}: {error}"
-        self._meters.add(FAILURES, floor=self.floor, name=self.name)
-        self.lost += 1
-        if trouble != self.trouble:
+        self._meters.add(FAILURES, floor=self.package, name=self.name)
+        self.failures += 1
+        if trouble != self.error:
             if known:
                 self._log.warning("failed", name=self.name, error=trouble)
             else:
                 self._log.error("failed unexpectedly", name=self.name, error=trouble, exc_info=error)
-        self.trouble = trouble
+        self.error = trouble
 
     def _well(self) -> None:
-        if self.trouble:
-            self._log.info("recovered", name=self.name, turns_lost=self.lost)
-        self.trouble, self.lost = "", 0
+        if self.error:
+            self._log.info("recovered", name=self.name, turns_lost=self.failures)
+        self.error, self.failures = "", 0

@@ -13,7 +13,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from toban.core.config_types import Section
 
 
-class Kind(Section):
+class Plugin(Section):
     """
     One member of a family: its fields are its settings, its docstring is its manual.
 
@@ -33,10 +33,10 @@ class Kind(Section):
             object.__setattr__(self, "name", self.kind)
 
 
-K = TypeVar("K", bound=Kind)
+K = TypeVar("K", bound=Plugin)
 
 
-class Kinds(Generic[K]):
+class PluginRegistry(Generic[K]):
     """
     The members of one family: the modules of one folder.
 

@@ -9,8 +9,8 @@ from typing import Protocol
 from toban.core.labels import Labels
 from toban.core.log_line import LogLine
 from toban.core.matchers import Matcher
-from toban.core.query_result import Answer
-from toban.core.samples import Amount, Batch, Family, Group
+from toban.core.query_result import QueryResult
+from toban.core.samples import Amount, Batch, MetricFamily, SeriesBlock
 
 
 class Clock(Protocol):
@@ -46,11 +46,11 @@ class SampleLog(Protocol):
     """Every batch that was appended, in the order in which it came, for one reader who passes it on. For threads."""
 
     @property
-    def overtaken(self) -> int:
+    def dropped(self) -> int:
         """How many samples were let go of before they were passed on."""
         ...
 
-    def waiting(self, samples: int) -> Sequence[tuple[int, Batch]]:
+    def pending(self, samples: int) -> Sequence[tuple[int, Batch]]:
         """
         Return the oldest batches that were not passed on, with their turns: some ``samples``, and at least one batch.
 
@@ -58,7 +58,7 @@ class SampleLog(Protocol):
         """
         ...
 
-    def pass_on(self, turn: int) -> None:
+    def commit(self, turn: int) -> None:
         """
         Note that all batches up to a turn were passed on.
 
@@ -74,15 +74,15 @@ class Recorder(Protocol):
     What it is told becomes ``family`` with these labels; which values a label may take is the teller's to bound.
     """
 
-    def add(self, family: Family, amount: Amount = 1, /, **labels: str) -> None:
+    def add(self, family: MetricFamily, amount: Amount = 1, /, **labels: str) -> None:
         """Count something that happened."""
         ...
 
-    def set(self, family: Family, value: float, /, **labels: str) -> None:
+    def set(self, family: MetricFamily, value: float, /, **labels: str) -> None:
         """Note how something stands."""
         ...
 
-    def observe(self, family: Family, value: Amount, /, **labels: str) -> None:
+    def observe(self, family: MetricFamily, value: Amount, /, **labels: str) -> None:
         """Count a value in a histogram."""
         ...
 
@@ -95,10 +95,10 @@ class LineSink(Protocol):
         ...
 
 
-class Declines(Protocol):
+class PaymentDeclines(Protocol):
     """Is told of payments that failed without leaving a row in the shop's tables."""
 
-    async def declined(self, order: str, method: str, error: str, at: datetime) -> None:
+    async def record(self, order: str, method: str, error: str, at: datetime) -> None:
         """
         Note that an attempt to pay for an order (its code) failed, by a provider's word. Told twice, it counts once.
 
@@ -110,7 +110,9 @@ class Declines(Protocol):
 class SeriesSource(Protocol):
     """Finds numbers again. Synchronous: it is called in the query thread."""
 
-    def select(self, matchers: Sequence[Matcher], start: int, end: int, most: int | None = None) -> Sequence[Group]:
+    def select(
+        self, matchers: Sequence[Matcher], start: int, end: int, most: int | None = None
+    ) -> Sequence[SeriesBlock]:
         """
         Return the samples of all series that meet the conditions, ``start`` and ``end`` included (milliseconds).
 
@@ -127,7 +129,7 @@ class SeriesSource(Protocol):
         """Return about when the oldest sample was of all series that meet the conditions, nothing where none is."""
         ...
 
-    def families(self) -> Mapping[str, Family]:
+    def families(self) -> Mapping[str, MetricFamily]:
         """Return what is known of each metric, by name."""
         ...
 
@@ -135,7 +137,7 @@ class SeriesSource(Protocol):
 class QueryEngine(Protocol):
     """Answers questions about numbers, off the event loop."""
 
-    async def instant(self, query: str, at: int, *, patience: timedelta | None = None) -> Answer:
+    async def instant(self, query: str, at: int, *, patience: timedelta | None = None) -> QueryResult:
         """
         Return what the query comes to at one time (milliseconds).
 
@@ -143,12 +145,14 @@ class QueryEngine(Protocol):
         """
         ...
 
-    async def range(self, query: str, start: int, end: int, step: int, *, patience: timedelta | None = None) -> Answer:
+    async def range(
+        self, query: str, start: int, end: int, step: int, *, patience: timedelta | None = None
+    ) -> QueryResult:
         """Return a matrix over start, start + step, … up to end (milliseconds). Raises like ``instant``."""
         ...
 
 
-class State(StrEnum):
+class HealthState(StrEnum):
     """How something is. That nobody asked for it, and that nobody knows yet, is not the same as healthy."""
 
     HEALTHY = "healthy"
@@ -158,19 +162,19 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class HealthStatus:
     """How a part of toban itself is: healthy or not, and a sentence that says so."""
 
     ok: bool
-    says: str
+    message: str
     configured: bool = True
 
     @property
-    def state(self) -> State:
+    def state(self) -> HealthState:
         """Its state: what nobody has configured is neither healthy nor unhealthy."""
         if self.ok and not self.configured:
-            return State.NOT_CONFIGURED
-        return State.HEALTHY if self.ok else State.UNHEALTHY
+            return HealthState.NOT_CONFIGURED
+        return HealthState.HEALTHY if self.ok else HealthState.UNHEALTHY
 
 
 class Service(Protocol):
@@ -185,6 +189,6 @@ class Service(Protocol):
         """Work until cancelled; return or raise only when it can't go on."""
         ...
 
-    def health(self) -> Condition:
+    def health(self) -> HealthStatus:
         """Tell how it is, from memory: this never waits."""
         ...

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from toban.core.labels import Labels
 
 
-class Shape(StrEnum):
+class ResultType(StrEnum):
     """The shape of an answer, in the words of Prometheus' HTTP API (its ``resultType``)."""
 
     VECTOR = "vector"
@@ -19,7 +19,7 @@ class Shape(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Points:
+class ResultSeries:
     """One series of an answer: its labels, times in milliseconds, and as many values."""
 
     labels: Labels
@@ -33,7 +33,7 @@ class Points:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answer:
+class QueryResult:
     """
     What a query came to.
 
@@ -41,8 +41,8 @@ class Answer:
     a string has no series but ``text``. ``samples`` tells how many samples were touched on the way.
     """
 
-    shape: Shape
-    series: tuple[Points, ...] = ()
+    type: ResultType
+    series: tuple[ResultSeries, ...] = ()
     text: str = ""
     at: int = 0
     warnings: tuple[str, ...] = ()

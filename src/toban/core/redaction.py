@@ -58,7 +58,7 @@ _EMAIL: Final = re.compile(rf"(?<!{_LOCAL}){_LOCAL}++@[\w-]++(?:\.[\w-]++)++")
 _CARD: Final = re.compile(r"(?<![\w.])[2-6](?:[ -]?\d){12,18}(?!\w)")
 
 
-def scrubbed(text: str) -> str:
+def redact_text(text: str) -> str:
     """
     Return a text without what looks like a secret or a customer's own: tokens, keys, cookies, cards, e-mail addresses.
 
@@ -84,17 +84,17 @@ def scrubbed(text: str) -> str:
     return _CARD.sub(_unless_no_card, text)
 
 
-def redacted(value: object) -> object:
+def redact(value: object) -> object:
     """Return plain data without secrets: by the names of its fields, and in all its texts. Nothing is changed."""
     return _Redacting().redacted(value, DEEPEST)
 
 
-def redacted_texts(fields: Mapping[str, str]) -> dict[str, str]:
+def redact_texts(fields: Mapping[str, str]) -> dict[str, str]:
     """Return texts by name without secrets, like `redacted`; names stay what they are."""
-    return {name: REDACTED if is_secret(name) else scrubbed(text) for name, text in fields.items()}
+    return {name: REDACTED if is_secret(name) else redact_text(text) for name, text in fields.items()}
 
 
-def address_shown(address: str) -> str:
+def redact_url(address: str) -> str:
     """
     Return an address as it may be printed: without user, password, and secrets in its query.
 
@@ -102,7 +102,7 @@ def address_shown(address: str) -> str:
     """
     scheme, separator, rest = address.partition("://") if "://" in address else ("", "", address)
     before, _, host = rest.rpartition("@")
-    return scrubbed(f"{scheme}{separator}{f'{REDACTED}@' if before else ''}{host}")
+    return redact_text(f"{scheme}{separator}{f'{REDACTED}@' if before else ''}{host}")
 
 
 def is_secret(key: str) -> bool:
@@ -139,7 +139,7 @@ class _Redacting:
 
     def _text(self, text: str) -> str:
         self._left -= len(text)
-        return scrubbed(text) if self._left >= 0 else REDACTED
+        return redact_text(text) if self._left >= 0 else REDACTED
 
 
 def _unnamed(found: re.Match[str]) -> str:

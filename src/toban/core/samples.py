@@ -33,7 +33,7 @@ Amount: TypeAlias = float | Decimal
 """What is added to a counter: money is a ``Decimal``, so that its sum is exact and never falls by a rounding."""
 
 
-class Type(StrEnum):
+class MetricType(StrEnum):
     """What kind of number a family holds, in the words of the text format."""
 
     COUNTER = "counter"
@@ -44,7 +44,7 @@ class Type(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class MetricFamily:
     """
     One metric: its name as it is written in a query, what sort of number it is, and what it means.
 
@@ -55,7 +55,7 @@ class Family:
     """
 
     name: str
-    type: Type
+    type: MetricType
     help: str
     unit: str = ""
     buckets: tuple[float, ...] = field(default=(), compare=False)
@@ -71,19 +71,19 @@ class Family:
         return Sample(self, float(value), labels)
 
 
-def gauge(name: str, help: str, unit: str = "") -> Family:
+def gauge(name: str, help: str, unit: str = "") -> MetricFamily:
     """Declare a number that goes up and down."""
-    return Family(name, Type.GAUGE, help, unit)
+    return MetricFamily(name, MetricType.GAUGE, help, unit)
 
 
-def counter(name: str, help: str, unit: str = "") -> Family:
+def counter(name: str, help: str, unit: str = "") -> MetricFamily:
     """Declare a number that only grows, and starts again at nought."""
-    return Family(name, Type.COUNTER, help, unit)
+    return MetricFamily(name, MetricType.COUNTER, help, unit)
 
 
-def histogram(name: str, help: str, buckets: Iterable[float], unit: str = "") -> Family:
+def histogram(name: str, help: str, buckets: Iterable[float], unit: str = "") -> MetricFamily:
     """Declare how values are spread over buckets, by their upper bounds."""
-    return Family(name, Type.HISTOGRAM, help, unit, tuple(buckets))
+    return MetricFamily(name, MetricType.HISTOGRAM, help, unit, tuple(buckets))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Sample:
     Without ``at`` it was read at the time of the look.
     """
 
-    family: Family
+    family: MetricFamily
     value: float
     labels: Mapping[str, str] = field(default_factory=dict)
     at: datetime | None = None
@@ -112,9 +112,9 @@ class Layout:
 
     __slots__ = ("__weakref__", "families", "series")
 
-    def __init__(self, series: Iterable[Labels], families: Iterable[Family] = ()) -> None:
+    def __init__(self, series: Iterable[Labels], families: Iterable[MetricFamily] = ()) -> None:
         self.series: tuple[Labels, ...] = tuple(series)
-        self.families: tuple[Family, ...] = tuple(families)
+        self.families: tuple[MetricFamily, ...] = tuple(families)
         if len(set(self.series)) != len(self.series):
             seen: set[Labels] = set()
             twice = next(labels for labels in self.series if labels in seen or seen.add(labels))  # type: ignore[func-returns-value]  # add returns nothing, which is the point
@@ -145,7 +145,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Group:
+class SeriesBlock:
     """
     Some series over one array of times: what a store answers.
 

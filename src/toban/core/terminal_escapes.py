@@ -10,7 +10,7 @@ STEERING: Final = re.compile(
 )
 
 
-def visible(text: str) -> str:
+def escape_controls(text: str) -> str:
     r"""
     Return a text of which nothing steers the terminal or hides: what would is written like ``\u001b``.
 
@@ -19,9 +19,9 @@ def visible(text: str) -> str:
     return STEERING.sub(_escape, text)
 
 
-def on_one_line(text: str) -> str:
+def escape_line(text: str) -> str:
     r"""Return a text like `visible`, its line breaks and tabs written too: ``\n`` in it begins no line of its own."""
-    return visible(text.replace("\n", "\\n").replace("\t", "\\t"))
+    return escape_controls(text.replace("\n", "\\n").replace("\t", "\\t"))
 
 
 def _escape(found: re.Match[str]) -> str:

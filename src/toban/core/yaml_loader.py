@@ -11,7 +11,7 @@ MOST_NODES: Final = 1_000_000
 _TAG: Final = "tag:yaml.org,2002:"
 
 
-class Loader(yaml.SafeLoader):
+class StrictLoader(yaml.SafeLoader):
     """
     Reads as Go's ``yaml.v3`` reads into strings: only null is no text, and a key may stand once in a mapping.
 
@@ -32,27 +32,27 @@ class Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _text(loader: Loader, node: yaml.ScalarNode) -> str:
+def _text(loader: StrictLoader, node: yaml.ScalarNode) -> str:
     return str(loader.construct_scalar(node))
 
 
-Loader.yaml_implicit_resolvers = {
+StrictLoader.yaml_implicit_resolvers = {
     first: kept
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     if (kept := [it for it in resolvers if it[0] in {_TAG + "null", _TAG + "merge"}])
 }
 for _kind in ("bool", "int", "float", "timestamp"):
-    Loader.add_constructor(_TAG + _kind, _text)
+    StrictLoader.add_constructor(_TAG + _kind, _text)
 
 
-def load(text: str) -> Any:
+def load_yaml(text: str) -> Any:
     """
     Read one document. Raises ``ValueError``, with the line where there is one, for what is none.
 
     The same is raised for aliases that grow beyond reason, and for what is nested too deeply.
     """
     try:
-        found = yaml.load(text, Loader)  # noqa: S506  # a SafeLoader
+        found = yaml.load(text, StrictLoader)  # noqa: S506  # a SafeLoader
         _size(found, {})
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import httpx2
 
-from toban.demo.ground_truth import PLACED, Attempt, Ledger, Order
+from toban.demo.ground_truth import PLACED, GroundTruth, PaymentAttempt, PlacedOrder
 from toban.demo.servers import DemoError
-from toban.demo.traffic_model import PASSWORD, SOLD_OUT, Habits, Payment, Visit, next_visit
+from toban.demo.traffic_model import PASSWORD, SOLD_OUT, CustomerHabits, PaymentOutcome, PlannedVisit, next_visit
 
 WHOLESALE: Final = "b2b"
 """The channel's code, and its token."""
@@ -25,9 +25,9 @@ PATIENCE: Final = 15.0
 """Seconds after which a customer goes away."""
 
 METADATA: Final = {
-    Payment.TAKEN: {},
-    Payment.DECLINED: {"shouldDecline": True},
-    Payment.FAILED: {"shouldError": True},
+    PaymentOutcome.TAKEN: {},
+    PaymentOutcome.DECLINED: {"shouldDecline": True},
+    PaymentOutcome.FAILED: {"shouldError": True},
 }
 """What the dummy payment handler of Vendure takes for a wish."""
 
@@ -92,16 +92,16 @@ class Product:
     variants: tuple[str, ...]
 
 
-class Unanswered(Exception):  # noqa: N818  # what became of a request, not an error of ours
+class NoAnswerError(Exception):  # what became of a request, not an error of ours
     """Nobody answered, or the answer was of no use: the customer goes away."""
 
 
 @dataclass
-class Shop:
+class ShopClient:
     """The Shop API as customers see it, with their books."""
 
     http: httpx2.AsyncClient
-    ledger: Ledger
+    ledger: GroundTruth
     catalogue: dict[str, Product]
     """By slug."""
 
@@ -113,29 +113,31 @@ class Shop:
 
 
 @asynccontextmanager
-async def opened(shop_api: str, ledger: Ledger | None = None, *, knows_status: bool = True) -> AsyncIterator[Shop]:
+async def open_shop(
+    shop_api: str, ledger: GroundTruth | None = None, *, knows_status: bool = True
+) -> AsyncIterator[ShopClient]:
     """Open the shop's door and look through its catalogue, which the books don't hold. Raises ``DemoError``."""
     agent = {"User-Agent": "visitor/1.0"}
     # Each visitor has a session by a header of its own: a cookie that all share would make them one.
     no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
     async with httpx2.AsyncClient(base_url=shop_api, timeout=PATIENCE, headers=agent, cookies=no_cookies) as http:
-        shop = Shop(http, Ledger(), {}, knows_status)
+        shop = ShopClient(http, GroundTruth(), {}, knows_status)
         try:
             found = await Visitor(shop).ask(CATALOGUE)
-        except Unanswered as error:
+        except NoAnswerError as error:
             raise DemoError(f"{shop_api}: no catalogue: {error}") from error
         shop.catalogue = {
             item["slug"]: Product(item["id"], tuple(variant["id"] for variant in item["variants"]))
             for item in found["products"]["items"]
         }
-        shop.ledger = ledger or Ledger()
+        shop.ledger = ledger or GroundTruth()
         yield shop
 
 
 class Visitor:
     """One customer with one session."""
 
-    def __init__(self, shop: Shop, *, wholesale: bool = False) -> None:
+    def __init__(self, shop: ShopClient, *, wholesale: bool = False) -> None:
         self._shop = shop
         self._headers = {"vendure-token": WHOLESALE} if wholesale else {}
 
@@ -154,7 +156,7 @@ class Visitor:
             said = answer.json()
         except (httpx2.HTTPError, ValueError) as error:
             ledger.unanswered[operation] += 1
-            raise Unanswered(f"{operation}: {error!r}") from error
+            raise NoAnswerError(f"{operation}: {error!r}") from error
         ledger.requests[operation] += 1
         ledger.statuses[answer.status_code] += 1
         ledger.seconds.setdefault(operation, []).append(time.monotonic() - began)
@@ -163,7 +165,7 @@ class Visitor:
         if said.get("errors"):
             code = said["errors"][0].get("extensions", {}).get("code", "UNKNOWN")
             ledger.errors[operation, code] += 1
-            raise Unanswered(f"{operation}: {said['errors'][0]['message']}")
+            raise NoAnswerError(f"{operation}: {said['errors'][0]['message']}")
         data: dict[str, Any] = said["data"]
         for result in data.values():
             name = result.get("__typename", "") if isinstance(result, dict) else ""
@@ -177,15 +179,15 @@ def code_of(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper()
 
 
-async def visited(shop: Shop, visit: Visit, pause: Pause = at_once) -> None:
+async def visit_shop(shop: ShopClient, visit: PlannedVisit, pause: Pause = at_once) -> None:
     """Do what was decided. A shop that gives no answer ends the visit."""
     try:
         await _visited(shop, visit, Visitor(shop, wholesale=visit.wholesale), pause)
-    except Unanswered:
+    except NoAnswerError:
         return
 
 
-async def _visited(shop: Shop, visit: Visit, visitor: Visitor, pause: Pause) -> None:
+async def _visited(shop: ShopClient, visit: PlannedVisit, visitor: Visitor, pause: Pause) -> None:
     await _account(shop, visit, visitor, pause)
     for term in visit.searches:
         await visitor.ask(SEARCH, term=term)
@@ -211,7 +213,7 @@ async def _visited(shop: Shop, visit: Visit, visitor: Visitor, pause: Pause) -> 
         await visitor.ask(ADD, variant="999999", quantity=1)
 
 
-async def _account(shop: Shop, visit: Visit, visitor: Visitor, pause: Pause) -> None:
+async def _account(shop: ShopClient, visit: PlannedVisit, visitor: Visitor, pause: Pause) -> None:
     if visit.registers:
         name = {"firstName": "New", "lastName": str(visit.number)}
         email = f"new-{visit.number}-{time.time_ns()}@customer.example"
@@ -226,7 +228,7 @@ async def _account(shop: Shop, visit: Visit, visitor: Visitor, pause: Pause) -> 
         await visitor.ask(ACCOUNT)
 
 
-async def _checked_out(shop: Shop, visit: Visit, visitor: Visitor, code: str, pause: Pause) -> None:
+async def _checked_out(shop: ShopClient, visit: PlannedVisit, visitor: Visitor, code: str, pause: Pause) -> None:
     """Go from the cart to the till, and try to pay as often as was decided."""
     email = visit.regular.email if visit.regular else f"guest-{visit.number}-{time.time_ns()}@customer.example"
     await visitor.ask(CUSTOMER, input={"firstName": "A", "lastName": "Visitor", "emailAddress": email})
@@ -249,16 +251,16 @@ async def _checked_out(shop: Shop, visit: Visit, visitor: Visitor, code: str, pa
         _booked(shop, visit, code, paid)
 
 
-def _booked(shop: Shop, visit: Visit, code: str, paid: dict[str, Any]) -> None:
+def _booked(shop: ShopClient, visit: PlannedVisit, code: str, paid: dict[str, Any]) -> None:
     """Write an attempt to pay into the books, and the order when it was placed."""
     tried = TRIED.get(paid["__typename"]) or paid.get("state", "").removeprefix("Payment")
     if not tried:
         return  # the order was not in a state to be paid: no attempt
-    shop.ledger.attempts.append(Attempt(code, visit.method, tried, datetime.now(UTC)))
+    shop.ledger.attempts.append(PaymentAttempt(code, visit.method, tried, datetime.now(UTC)))
     if paid.get("state") in PLACED:
         status = visit.regular.status if visit.regular and shop.knows_status else ""
         shop.ledger.orders.append(
-            Order(
+            PlacedOrder(
                 code=code,
                 channel=WHOLESALE if visit.wholesale else "default",
                 currency=paid["currencyCode"],
@@ -274,13 +276,13 @@ def _booked(shop: Shop, visit: Visit, code: str, paid: dict[str, Any]) -> None:
         )
 
 
-async def performed(shop: Shop, visits: Iterable[Visit], at_a_time: int = 3) -> Ledger:
+async def run_visits(shop: ShopClient, visits: Iterable[PlannedVisit], at_a_time: int = 3) -> GroundTruth:
     """Let these visits happen, a few at a time and without pauses, and return the books."""
     waiting = iter(visits)
 
     async def one_after_the_other() -> None:
         for visit in waiting:
-            await visited(shop, visit)
+            await visit_shop(shop, visit)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(at_a_time):
@@ -288,14 +290,16 @@ async def performed(shop: Shop, visits: Iterable[Visit], at_a_time: int = 3) -> 
     return shop.ledger
 
 
-class Traffic:
+class CustomerTraffic:
     """Customers who come and go, as many a minute as one likes, until it is cancelled."""
 
     MOST: Final = 30
     """Visitors at a time: where the shop hangs, no more come in."""
 
-    def __init__(self, shop: Shop, seed: int, *, each_minute: float, habits: Habits | None = None) -> None:
-        self.habits = habits or Habits()
+    def __init__(
+        self, shop: ShopClient, seed: int, *, each_minute: float, habits: CustomerHabits | None = None
+    ) -> None:
+        self.habits = habits or CustomerHabits()
         """May be changed while they shop."""
         self._shop = shop
         self._chance = Random(seed)  # noqa: S311  # a day is to be the same each time
@@ -311,7 +315,7 @@ class Traffic:
                 if len(inside) < self.MOST:
                     visit = next_visit(self._chance, self.habits, number)
                     number += 1
-                    task = group.create_task(visited(self._shop, visit, self._hesitate))
+                    task = group.create_task(visit_shop(self._shop, visit, self._hesitate))
                     inside.add(task)
                     task.add_done_callback(inside.discard)
 

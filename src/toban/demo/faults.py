@@ -12,9 +12,9 @@ from typing import Final
 
 import psycopg
 
-from toban.demo.customers import Traffic
+from toban.demo.customers import CustomerTraffic
 from toban.demo.servers import DemoError, listening
-from toban.demo.shop_processes import PATIENCE, ROLE, Store
+from toban.demo.shop_processes import PATIENCE, ROLE, ShopProcesses
 from toban.demo.storefront import Storefront
 from toban.demo.traffic_model import NOBODY_CAN_PAY
 
@@ -27,16 +27,16 @@ NEVER: Final = json.dumps(
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class FaultTarget:
     """All that can be broken."""
 
-    store: Store
-    traffic: Traffic
+    store: ShopProcesses
+    traffic: CustomerTraffic
     storefront: Storefront
 
 
 @asynccontextmanager
-async def _database(scene: Scene) -> AsyncIterator[str]:
+async def _database(scene: FaultTarget) -> AsyncIterator[str]:
     scene.store.postgres.kill()
     yield "PostgreSQL was killed. The shop still answers 200, and its /health says ok."
     scene.store.postgres.start()
@@ -44,7 +44,7 @@ async def _database(scene: Scene) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def _redis(scene: Scene) -> AsyncIterator[str]:
+async def _redis(scene: FaultTarget) -> AsyncIterator[str]:
     if not scene.store.valkey:
         raise DemoError("this shop has no Redis")
     scene.store.valkey.kill()
@@ -53,13 +53,13 @@ async def _redis(scene: Scene) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def _worker(scene: Scene) -> AsyncIterator[str]:
+async def _worker(scene: FaultTarget) -> AsyncIterator[str]:
     scene.store.worker.kill()
     yield "The worker was killed. Nobody notices at once; jobs pile up."
     _supervise(scene.store)
 
 
-def _supervise(store: Store) -> None:
+def _supervise(store: ShopProcesses) -> None:
     """Start the worker again where it has ended, as its platform would: without a database it doesn't stay."""
     if store.worker.process.poll() is not None:
         store.worker.launch()
@@ -67,14 +67,14 @@ def _supervise(store: Store) -> None:
 
 
 @asynccontextmanager
-async def _payments(scene: Scene) -> AsyncIterator[str]:
+async def _payments(scene: FaultTarget) -> AsyncIterator[str]:
     before, scene.traffic.habits = scene.traffic.habits, NOBODY_CAN_PAY
     yield "The payment provider is down. All is well but that nobody can pay."
     scene.traffic.habits = before
 
 
 @asynccontextmanager
-async def _slow(scene: Scene) -> AsyncIterator[str]:
+async def _slow(scene: FaultTarget) -> AsyncIterator[str]:
     holding = asyncio.create_task(_hold(scene.store))
     try:
         yield "Somebody changes a large table, a few seconds at a time: the shop is slow."
@@ -84,7 +84,7 @@ async def _slow(scene: Scene) -> AsyncIterator[str]:
             await holding
 
 
-async def _hold(store: Store) -> None:
+async def _hold(store: ShopProcesses) -> None:
     """Hold what every product page needs, and let go of it now and then."""
     address = store.postgres.address(store.database)
     async with await psycopg.AsyncConnection.connect(address, application_name="migration") as connection:
@@ -96,7 +96,7 @@ async def _hold(store: Store) -> None:
 
 
 @asynccontextmanager
-async def _hang(scene: Scene) -> AsyncIterator[str]:
+async def _hang(scene: FaultTarget) -> AsyncIterator[str]:
     process = scene.store.server.process
     process.send_signal(signal.SIGSTOP)
     try:
@@ -106,7 +106,7 @@ async def _hang(scene: Scene) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def _locks(scene: Scene) -> AsyncIterator[str]:
+async def _locks(scene: FaultTarget) -> AsyncIterator[str]:
     address = scene.store.postgres.address(scene.store.database)
     async with await psycopg.AsyncConnection.connect(address, application_name="stock-import") as connection:
         await connection.execute("LOCK TABLE order_line IN ACCESS EXCLUSIVE MODE")
@@ -114,7 +114,7 @@ async def _locks(scene: Scene) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def _connections(scene: Scene) -> AsyncIterator[str]:
+async def _connections(scene: FaultTarget) -> AsyncIterator[str]:
     address = scene.store.postgres.address(scene.store.database, ROLE)
     async with contextlib.AsyncExitStack() as stack:
         opened = await _leak(address, stack)
@@ -146,14 +146,14 @@ async def _leak_on(address: str, stack: contextlib.AsyncExitStack) -> None:
 
 
 @asynccontextmanager
-async def _storefront(scene: Scene) -> AsyncIterator[str]:
+async def _storefront(scene: FaultTarget) -> AsyncIterator[str]:
     scene.storefront.empty = True
     yield "The storefront was deployed without its catalogue: an empty page, and 200."
     scene.storefront.empty = False
 
 
 @asynccontextmanager
-async def _checkout(scene: Scene) -> AsyncIterator[str]:
+async def _checkout(scene: FaultTarget) -> AsyncIterator[str]:
     address = scene.store.postgres.address(scene.store.database)
     async with await psycopg.AsyncConnection.connect(address, autocommit=True) as connection:
         kept = await (await connection.execute("SELECT id, checker FROM shipping_method")).fetchall()
@@ -164,7 +164,7 @@ async def _checkout(scene: Scene) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def _loop(scene: Scene) -> AsyncIterator[str]:
+async def _loop(scene: FaultTarget) -> AsyncIterator[str]:
     process = scene.store.server.process
     process.send_signal(signal.SIGWINCH)
     try:
@@ -173,9 +173,9 @@ async def _loop(scene: Scene) -> AsyncIterator[str]:
         process.send_signal(signal.SIGWINCH)
 
 
-Breaking = Callable[[Scene], AbstractAsyncContextManager[str]]
+Breaking = Callable[[FaultTarget], AbstractAsyncContextManager[str]]
 
-PARTS: Final[Mapping[str, Breaking]] = MappingProxyType(
+FAULTS: Final[Mapping[str, Breaking]] = MappingProxyType(
     {
         "database": _database,
         "redis": _redis,

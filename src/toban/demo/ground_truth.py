@@ -9,7 +9,7 @@ PLACED: Final = ("PaymentAuthorized", "PaymentSettled")
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class PlacedOrder:
     """An order that was placed. Amounts are as the shop keeps them: whole numbers of the smallest unit."""
 
     code: str
@@ -35,7 +35,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class PaymentAttempt:
     """An attempt to pay."""
 
     order: str
@@ -48,11 +48,11 @@ class Attempt:
 
 
 @dataclass
-class Ledger:
+class GroundTruth:
     """What all customers of one shop did. Only what was answered is in the counts, but for `unanswered`."""
 
-    orders: list[Order] = field(default_factory=list)
-    attempts: list[Attempt] = field(default_factory=list)
+    orders: list[PlacedOrder] = field(default_factory=list)
+    attempts: list[PaymentAttempt] = field(default_factory=list)
     carts: list[str] = field(default_factory=list)
     """Codes of orders that were left with something in them, and without an attempt to pay."""
 

@@ -66,7 +66,7 @@ def cache_folder(environment: Mapping[str, str]) -> Path:
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
+def exclusive(path: Path) -> Iterator[None]:
     """Let one process at a time through. The kernel lets go when its holder ends, however it ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
@@ -79,7 +79,7 @@ def fingerprint(*files: Path) -> str:
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
-def installed(say: Say = quiet) -> Path:
+def install_shop(say: Say = quiet) -> Path:
     """
     Return the folder whose `node_modules` the shop runs on, after installing it where it is missing.
 
@@ -88,7 +88,7 @@ def installed(say: Say = quiet) -> Path:
     node()
     cache = cache_folder(os.environ)
     place = cache / f"store-{fingerprint(STORE / 'package-lock.json')}"
-    with alone(cache / "store.lock"):
+    with exclusive(cache / "store.lock"):
         if not place.exists():
             for left in cache.glob("installing-*"):
                 shutil.rmtree(left, ignore_errors=True)  # of one that was cut off: nobody else is at it now

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from toban.demo.servers import EXTRA, DemoError
 from toban.demo.web_server import port_of, served
-from toban.web.i18n import spoken, words
+from toban.web.i18n import catalogue, negotiate_language
 from toban.web.overview_page import POLICY, stylesheet
 
 Say = Callable[[str], None]
@@ -30,7 +30,7 @@ NAMES: Final = {"slack": "Slack", "pagerduty": "PagerDuty", "email": "Mail"}
 
 
 @dataclass
-class Message:
+class InboxMessage:
     """What one message says now, and how it came to that: the newest last."""
 
     title: str
@@ -47,13 +47,13 @@ class Message:
 
 
 @dataclass
-class Box:
+class Inbox:
     """Everything that came, by the service and the name under which it can be changed."""
 
     say: Say
-    messages: dict[str, dict[str, Message]] = field(default_factory=lambda: {name: {} for name in NAMES})
+    messages: dict[str, dict[str, InboxMessage]] = field(default_factory=lambda: {name: {} for name in NAMES})
 
-    def put(self, service: str, name: str, message: Message, says: str) -> None:
+    def put(self, service: str, name: str, message: InboxMessage, says: str) -> None:
         """Keep a message, or what became of one."""
         kept = self.messages[service]
         kept[name] = message
@@ -64,7 +64,7 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class MessageInbox:
     """The open doors of the post office: a web service and a mail server on this machine."""
 
     web: socket.socket
@@ -85,31 +85,31 @@ class Post:
         }
 
     @asynccontextmanager
-    async def served(self, say: Say) -> AsyncIterator[Box]:
+    async def served(self, say: Say) -> AsyncIterator[Inbox]:
         """Take what comes while the block lasts; ``say`` hears a line for each. Raises ``DemoError``."""
-        box = Box(say)
+        box = Inbox(say)
         mail = await _mail(self.mail, box)
         try:
-            async with served(Starlette(routes=Counter(box).routes()), self.web):
+            async with served(Starlette(routes=InboxServer(box).routes()), self.web):
                 yield box
         finally:
             mail.close()
 
 
 @contextmanager
-def opened() -> Iterator[Post]:
+def open_inbox() -> Iterator[MessageInbox]:
     """Open the doors, on free ports: what comes before they are served waits."""
     with socket.socket() as web, socket.socket() as mail:
         for door in (web, mail):
             door.bind(("127.0.0.1", 0))
             door.listen()
-        yield Post(web, mail)
+        yield MessageInbox(web, mail)
 
 
-class Counter:
+class InboxServer:
     """Answers as Slack's Web API and PagerDuty's Events API do, and shows what came."""
 
-    def __init__(self, box: Box) -> None:
+    def __init__(self, box: Inbox) -> None:
         self._box = box
 
     def routes(self) -> list[Route]:
@@ -142,7 +142,7 @@ class Counter:
         if said.get("thread_ts"):
             kept[name].step(text)
         else:
-            message = kept.get(name) or Message("", "")
+            message = kept.get(name) or InboxMessage("", "")
             first: dict[str, Any] = next(iter(said.get("attachments", ())), {})
             message.title, message.text = text, html.unescape(str(first.get("text", "")))
             message.color = str(first.get("color", ""))
@@ -157,7 +157,7 @@ class Counter:
         if action == "trigger":
             payload = said.get("payload", {})
             details = payload.get("custom_details", {})
-            message = kept.get(name) or Message("", "")
+            message = kept.get(name) or InboxMessage("", "")
             message.title, message.text = str(payload.get("summary", "")), str(details.get("text", ""))
             word = "updated" if message.state == "triggered" else "triggered"
             message.state = "triggered"
@@ -171,13 +171,13 @@ class Counter:
     async def change(self, request: Request) -> Response:
         """Take what opens no incident."""
         title = str((await _body(request)).get("payload", {}).get("summary", ""))
-        self._box.put("pagerduty", secrets.token_hex(8), Message(title, "", state="change"), title)
+        self._box.put("pagerduty", secrets.token_hex(8), InboxMessage(title, "", state="change"), title)
         return JSONResponse({"status": "success", "message": "Change event processed"}, 202)
 
     async def show(self, request: Request) -> Response:
         """Show what came, in the reader's language."""
-        language = spoken(request.headers.get("accept-language", ""))
-        page = "".join(_html(self._box, words(language), language))
+        language = negotiate_language(request.headers.get("accept-language", ""))
+        page = "".join(_html(self._box, catalogue(language), language))
         headers = {"content-security-policy": POLICY, "cache-control": "no-store"}
         return Response(page, headers=headers, media_type="text/html")
 
@@ -190,10 +190,10 @@ async def _body(request: Request) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-class Postman:
+class InboxMailHandler:
     """Takes mail, as aiosmtpd hands it over."""
 
-    def __init__(self, box: Box) -> None:
+    def __init__(self, box: Inbox) -> None:
         self._box = box
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802  # aiosmtpd's name
@@ -202,22 +202,24 @@ class Postman:
         body = mail.get_body(("plain",))
         title, text = str(mail["subject"]).strip(), body.get_content() if body else ""
         thread = str(mail["references"] or mail["message-id"]).split()[0]
-        message = self._box.messages["email"].get(thread) or Message(title, text)
+        message = self._box.messages["email"].get(thread) or InboxMessage(title, text)
         message.title, message.text = title, text
         self._box.put("email", thread, message, f"{title} (to {', '.join(envelope.rcpt_tos)})")
         return "250 2.0.0 taken"
 
 
-async def _mail(door: socket.socket, box: Box) -> asyncio.Server:
+async def _mail(door: socket.socket, box: Inbox) -> asyncio.Server:
     try:
         from aiosmtpd.smtp import SMTP
     except ImportError as error:
         raise DemoError(f"a mail server is missing: {EXTRA}") from error
     loop = asyncio.get_running_loop()
-    return await loop.create_server(lambda: SMTP(Postman(box), hostname="127.0.0.1", loop=loop), sock=door.dup())
+    return await loop.create_server(
+        lambda: SMTP(InboxMailHandler(box), hostname="127.0.0.1", loop=loop), sock=door.dup()
+    )
 
 
-def _html(box: Box, say: Mapping[str, str], language: str) -> Iterable[str]:
+def _html(box: Inbox, say: Mapping[str, str], language: str) -> Iterable[str]:
     yield f'<!doctype html><html lang="{language}"><meta charset="utf-8"><title>{say["post"]}</title>'
     yield '<meta name="viewport" content="width=device-width"><meta http-equiv="refresh" content="5">'
     yield f'<link rel="stylesheet" href="/static/toban.css"><header><h1>{say["post"]}</h1></header>'
@@ -229,7 +231,7 @@ def _html(box: Box, say: Mapping[str, str], language: str) -> Iterable[str]:
     yield "</html>"
 
 
-def _messages(messages: Sequence[Message], say: Mapping[str, str]) -> Iterable[str]:
+def _messages(messages: Sequence[InboxMessage], say: Mapping[str, str]) -> Iterable[str]:
     for message in sorted(messages, key=lambda one: one.steps[-1][0], reverse=True):
         sort = {"#36a64f": "ok", "#ff9900": "warning", "#ff0000": "critical"}.get(message.color, "")
         sort = sort or {"resolved": "ok", "triggered": "critical", "acknowledged": "warning"}.get(message.state, "")

@@ -19,13 +19,13 @@ import orjson
 from toban.core.errors import SettingsError
 from toban.core.paths import CONFIGURATION
 from toban.demo import message_inbox, storefront
-from toban.demo.customers import Traffic, opened
-from toban.demo.faults import PARTS, Scene
-from toban.demo.ground_truth import Ledger
+from toban.demo.customers import CustomerTraffic, open_shop
+from toban.demo.faults import FAULTS, FaultTarget
+from toban.demo.ground_truth import GroundTruth
 from toban.demo.install import Say
-from toban.demo.message_inbox import Post
+from toban.demo.message_inbox import MessageInbox
 from toban.demo.servers import DemoError, Server, free_port, running
-from toban.demo.shop_processes import Mode, Store, store
+from toban.demo.shop_processes import ShopProcesses, ShopVariant, run_shop
 from toban.demo.storefront import Storefront
 from toban.web.settings import split
 
@@ -39,7 +39,7 @@ EVERY: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class DemoOptions:
     """What whoever started the demo asked for."""
 
     listen: str = ""
@@ -64,7 +64,7 @@ class Wishes:
     """The language of messages."""
 
 
-def run(wishes: Wishes, say: Say, progress: Say) -> None:
+def run(wishes: DemoOptions, say: Say, progress: Say) -> None:
     """
     Open the shop, and keep it open until we are asked to stop. Raises ``DemoError``.
 
@@ -80,15 +80,15 @@ def run(wishes: Wishes, say: Say, progress: Say) -> None:
         folder = wishes.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="toban-demo-")))
         listen = wishes.listen or f"{USUAL[0]}:{USUAL[1] if _is_free(*USUAL) else free_port()}"
         pages = f"http://{listen}"
-        letters = stack.enter_context(message_inbox.opened())
-        mode = Mode(jobs="bullmq", telemetry="enriched")
-        shop = stack.enter_context(store(mode, pages, say=progress))
+        letters = stack.enter_context(message_inbox.open_inbox())
+        mode = ShopVariant(jobs="bullmq", telemetry="enriched")
+        shop = stack.enter_context(run_shop(mode, pages, say=progress))
         progress("Putting toban on duty ...")
-        page = stack.enter_context(storefront.opened())
+        page = stack.enter_context(storefront.open_storefront())
         stack.enter_context(page.served(shop.shop_api))
-        toban = stack.enter_context(_on_duty(folder, listen, configured(shop, page, letters, wishes.language)))
+        toban = stack.enter_context(_on_duty(folder, listen, demo_config(shop, page, letters, wishes.language)))
         progress("")
-        say(opening(shop, pages, letters, folder, wishes))
+        say(opening_text(shop, pages, letters, folder, wishes))
         try:
             asyncio.run(_open_hours(shop, page, toban, letters, folder, wishes, say))
         except* DemoError as group:
@@ -122,7 +122,7 @@ def _on_duty(folder: Path, listen: str, says: str) -> Iterator[Server]:
         yield server
 
 
-def configured(shop: Store, page: Storefront, letters: Post, language: str) -> str:
+def demo_config(shop: ShopProcesses, page: Storefront, letters: MessageInbox, language: str) -> str:
     """Return the toban.yaml for a shop."""
     return f"""\
 # Written by `toban demo`: the shop that it runs.
@@ -141,7 +141,7 @@ channels: {json.dumps(letters.channels())}
 """
 
 
-def opening(shop: Store, pages: str, letters: Post, folder: Path, wishes: Wishes) -> str:
+def opening_text(shop: ShopProcesses, pages: str, letters: MessageInbox, folder: Path, wishes: DemoOptions) -> str:
     """Return what is said when the shop opens."""
     lines = [
         "The shop is open, and toban is on duty.",
@@ -161,31 +161,37 @@ def opening(shop: Store, pages: str, letters: Post, folder: Path, wishes: Wishes
 
 
 async def _open_hours(
-    shop: Store, page: Storefront, toban: Server, letters: Post, folder: Path, wishes: Wishes, say: Say
+    shop: ShopProcesses,
+    page: Storefront,
+    toban: Server,
+    letters: MessageInbox,
+    folder: Path,
+    wishes: DemoOptions,
+    say: Say,
 ) -> None:
     """Let customers in until somebody says stop. Raises ``DemoError``, in a group, when a part ends by itself."""
     stop = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    ledger = Ledger()
-    broken = Broken()
+    ledger = GroundTruth()
+    broken = FaultClock()
 
     def heard(line: str) -> None:
         say(f"{broken.ago()}{line}")
 
     async with (
         letters.served(heard),
-        opened(shop.shop_api, ledger) as door,
+        open_shop(shop.shop_api, ledger) as door,
         asyncio.TaskGroup() as group,
     ):
-        traffic = Traffic(door, SEED, each_minute=wishes.each_minute)
+        traffic = CustomerTraffic(door, SEED, each_minute=wishes.each_minute)
         tasks = [
             group.create_task(traffic.run()),
             group.create_task(_watch(shop, toban)),
             group.create_task(_tell(ledger, say, folder / BOOKS)),
         ]
         if wishes.breaks:
-            scene = Scene(shop, traffic, page)
+            scene = FaultTarget(shop, traffic, page)
             tasks.append(group.create_task(_break(scene, broken, wishes, say)))
         await stop.wait()
         for task in tasks:
@@ -193,7 +199,7 @@ async def _open_hours(
 
 
 @dataclass
-class Broken:
+class FaultClock:
     """Since when something is broken or mended, to tell how long the news of it took."""
 
     since: float | None = None
@@ -210,32 +216,32 @@ class Broken:
         return f"{time.monotonic() - self.since:4.0f} s after it was {self.state}   "
 
 
-async def _break(scene: Scene, broken: Broken, wishes: Wishes, say: Say) -> None:
+async def _break(scene: FaultTarget, broken: FaultClock, wishes: DemoOptions, say: Say) -> None:
     await asyncio.sleep(wishes.after)
     broken.now("broken")
-    async with PARTS[wishes.breaks](scene) as what:
+    async with FAULTS[wishes.breaks](scene) as what:
         say(f"Broken: {what}")
         await asyncio.sleep(wishes.lasts)
     broken.now("mended")
     say(f"Mended: {wishes.breaks}.")
 
 
-async def _tell(ledger: Ledger, say: Say, file: Path) -> None:
+async def _tell(ledger: GroundTruth, say: Say, file: Path) -> None:
     """Say now and then what stands in the customers' books, and write them down, to hold toban's metrics against."""
     try:
         while True:
             await asyncio.sleep(EVERY)
-            say(told(ledger))
+            say(traffic_summary(ledger))
             _write(ledger, file)
     finally:
         _write(ledger, file)
 
 
-def _write(ledger: Ledger, file: Path) -> None:
+def _write(ledger: GroundTruth, file: Path) -> None:
     file.write_bytes(orjson.dumps(ledger.body()))
 
 
-def told(ledger: Ledger) -> str:
+def traffic_summary(ledger: GroundTruth) -> str:
     """Return the customers' books in a line."""
     failed = sum(ledger.failed_attempts.values())
     sums = {currency: 0 for _, currency in ledger.revenue}
@@ -252,7 +258,7 @@ def told(ledger: Ledger) -> str:
     return "The customers' books: " + ", ".join(parts) + "."
 
 
-async def _watch(shop: Store, toban: Server) -> None:
+async def _watch(shop: ShopProcesses, toban: Server) -> None:
     """End the demo when toban or the shop's server ends by itself: neither is ever broken on purpose."""
     while True:
         await asyncio.sleep(0.5)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from toban.demo.install import STORE, Say, alone, fingerprint, installed, node, quiet
+from toban.demo.install import STORE, Say, exclusive, fingerprint, install_shop, node, quiet
 from toban.demo.servers import Postgres, Server, free_port, listening, postgres, run, valkey
 from toban.shop.grants import COLUMNS, custom_column, grants
 
@@ -29,7 +29,7 @@ OURS: Final = {"user": None, "group": None, "extra_groups": None}
 
 
 @dataclass(frozen=True, slots=True)
-class Mode:
+class ShopVariant:
     """What differs from one shop to another."""
 
     jobs: Literal["sql", "bullmq"] = "sql"
@@ -58,10 +58,10 @@ class Mode:
 
 
 @dataclass
-class Store:
+class ShopProcesses:
     """A running shop."""
 
-    mode: Mode
+    mode: ShopVariant
     postgres: Postgres
     valkey: Server | None
     database: str
@@ -118,7 +118,7 @@ class Store:
 
 
 @contextmanager
-def files(place: Path) -> Iterator[Path]:
+def shop_files(place: Path) -> Iterator[Path]:
     """A folder with the shop's files beside what was installed."""
     with tempfile.TemporaryDirectory(prefix="toban-store-") as name:
         folder = Path(name)
@@ -127,7 +127,7 @@ def files(place: Path) -> Iterator[Path]:
         yield folder
 
 
-def populated(place: Path, server: Postgres, mode: Mode, say: Say = quiet) -> str:
+def populate(place: Path, server: Postgres, mode: ShopVariant, say: Say = quiet) -> str:
     """
     Return the name of a database with the shop's catalogue, to be cloned with ``CREATE DATABASE … TEMPLATE``.
 
@@ -135,7 +135,7 @@ def populated(place: Path, server: Postgres, mode: Mode, say: Say = quiet) -> st
     """
     kind = "_".join(mode.schema.values())
     template, dump = f"populated_{kind}", place / f"populated-{kind}-{fingerprint(*PLANTED)}.dump"
-    with alone(place / "populated.lock"):
+    with exclusive(place / "populated.lock"):
         if not dump.exists():
             say("Filling the shelves (once) ...")
             new = dump.with_suffix(".new")
@@ -152,10 +152,10 @@ def populated(place: Path, server: Postgres, mode: Mode, say: Say = quiet) -> st
     return template
 
 
-def _populate(place: Path, server: Postgres, mode: Mode, dump: Path) -> None:
+def _populate(place: Path, server: Postgres, mode: ShopVariant, dump: Path) -> None:
     _role(server)
     server.execute(f"CREATE DATABASE populating OWNER {ROLE}")
-    with files(place) as folder:
+    with shop_files(place) as folder:
         given = {**_environment(server, "populating", mode, None), "DB_SYNC": "1", "POLL_INTERVAL": "20"}
         run(node(), "populate.js", cwd=folder, env={**given, "PORT": str(free_port()), "TELEMETRY": "off"}, **OURS)
     server.run("pg_dump", "-Fc", "-d", "populating", "-f", dump, **OURS)
@@ -166,7 +166,7 @@ def _role(server: Postgres) -> None:
         server.execute(f"CREATE ROLE {ROLE} LOGIN")
 
 
-def _environment(server: Postgres, database: str, mode: Mode, cache: Server | None) -> dict[str, str]:
+def _environment(server: Postgres, database: str, mode: ShopVariant, cache: Server | None) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"],
         "HOME": os.environ.get("HOME", "/"),
@@ -184,28 +184,28 @@ def _environment(server: Postgres, database: str, mode: Mode, cache: Server | No
 
 
 @contextmanager
-def store(
-    mode: Mode,
+def run_shop(
+    mode: ShopVariant,
     telemetry: str = "http://127.0.0.1:9119",
     *,
     postgresql: Postgres | None = None,
     redis: Server | None = None,
     say: Say = quiet,
     **environment: str,
-) -> Iterator[Store]:
+) -> Iterator[ShopProcesses]:
     """
     Run a shop that sends its telemetry to an address, with a PostgreSQL and a Valkey of its own unless given.
 
     ``environment`` holds variables for its processes. Raises ``DemoError``.
     """
-    place = installed(say)
+    place = install_shop(say)
     with ExitStack() as stack:
         server = postgresql or stack.enter_context(postgres())
         cache = redis or stack.enter_context(valkey()) if mode.jobs == "bullmq" else None
         database = _database(place, server, mode, say)
-        folder = stack.enter_context(files(place))
+        folder = stack.enter_context(shop_files(place))
         given = {**_environment(server, database, mode, cache), **_telemetry(mode, telemetry), **environment}
-        shop = Store(
+        shop = ShopProcesses(
             mode,
             server,
             cache,
@@ -219,9 +219,9 @@ def store(
         yield shop
 
 
-def _database(place: Path, server: Postgres, mode: Mode, say: Say) -> str:
+def _database(place: Path, server: Postgres, mode: ShopVariant, say: Say) -> str:
     """Clone the populated database, and let toban's role read it."""
-    template = populated(place, server, mode, say)
+    template = populate(place, server, mode, say)
     number = len(server.query("SELECT FROM pg_database WHERE datname LIKE 'shop%'")) + 1
     name = f"shop{number}"
     server.execute(
@@ -247,14 +247,14 @@ def _grants(server: Postgres, database: str) -> list[str]:
     return grants(columns, READER, [custom_column("customerStatus")])
 
 
-def _telemetry(mode: Mode, address: str) -> dict[str, str]:
+def _telemetry(mode: ShopVariant, address: str) -> dict[str, str]:
     if mode.telemetry == "plain":
         soon = {f"OTEL_{name}_SCHEDULE_DELAY": "500" for name in ("BSP", "BLRP")}
         return {"OTEL_EXPORTER_OTLP_ENDPOINT": address, **soon}
     return {"TOBAN_URL": address, "TOBAN_TRACES": "enriched"} if mode.telemetry == "enriched" else {}
 
 
-def _process(name: str, folder: Path, mode: Mode, environment: dict[str, str]) -> Server:
+def _process(name: str, folder: Path, mode: ShopVariant, environment: dict[str, str]) -> Server:
     first = {"off": [], "plain": ["--require", "./plain.js"], "enriched": ["--require", "./instrumentation.js"]}
     port = free_port()
     given = {**environment, "PORT": str(port)}

@@ -64,7 +64,7 @@ def _shown(item: dict[str, Any]) -> str:
 
 
 @contextmanager
-def opened() -> Iterator[Storefront]:
+def open_storefront() -> Iterator[Storefront]:
     """Listen on a free port: who comes before it is served waits."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

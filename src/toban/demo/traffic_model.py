@@ -16,7 +16,7 @@ SLUGS: Final = (
 SOLD_OUT: Final = "pencil-box"
 
 
-class Payment(StrEnum):
+class PaymentOutcome(StrEnum):
     """How an attempt to pay ends."""
 
     TAKEN = "taken"
@@ -25,7 +25,7 @@ class Payment(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Regular:
+class RegularCustomer:
     """Somebody whom the shop knows by e-mail address."""
 
     email: str
@@ -34,17 +34,17 @@ class Regular:
 
 
 REGULARS: Final = (
-    Regular("rika@customer.example", "gold"),
-    Regular("tom@customer.example", "gold"),
-    Regular("ula@customer.example", "silver"),
-    Regular("vic@customer.example"),
+    RegularCustomer("rika@customer.example", "gold"),
+    RegularCustomer("tom@customer.example", "gold"),
+    RegularCustomer("ula@customer.example", "silver"),
+    RegularCustomer("vic@customer.example"),
 )
 ACCOUNTS: Final = ("aiko@customer.example", "ben@customer.example")
 PASSWORD: Final = "demo"  # noqa: S105  # of customers who exist in a demo only
 
 
 @dataclass(frozen=True, slots=True)
-class Habits:
+class CustomerHabits:
     """How often, from 0 to 1, a visitor does something."""
 
     buys: float = 0.4
@@ -71,15 +71,15 @@ class Habits:
     follows_a_dead_link: float = 0.03
 
 
-BUSY: Final = Habits(buys=0.75, declined=0.2, failed=0.1, logs_in=0.04, registers=0.01)
+BUSY: Final = CustomerHabits(buys=0.75, declined=0.2, failed=0.1, logs_in=0.04, registers=0.01)
 """Few who only look: for a script that is to come to its orders soon."""
 
-NOBODY_CAN_PAY: Final = Habits(declined=0, failed=1, tries_again=0.5)
+NOBODY_CAN_PAY: Final = CustomerHabits(declined=0, failed=1, tries_again=0.5)
 """What it looks like when the payment provider is down."""
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class PlannedVisit:
     """What one visitor will do, in this order."""
 
     number: int
@@ -99,27 +99,27 @@ class Visit:
     """Slug, which variant (counted round), how many."""
 
     coupon: bool = False
-    regular: Regular | None = None
+    regular: RegularCustomer | None = None
     """Who buys; somebody new unless set."""
 
     method: str = "card"
-    payments: tuple[Payment, ...] = field(default=())
+    payments: tuple[PaymentOutcome, ...] = field(default=())
     """Attempts to pay; none leaves the cart behind."""
 
     @property
     def buys(self) -> bool:
         """Whether it ends with an order."""
-        return bool(self.payments) and self.payments[-1] is Payment.TAKEN
+        return bool(self.payments) and self.payments[-1] is PaymentOutcome.TAKEN
 
 
-def next_visit(chance: Random, habits: Habits, number: int) -> Visit:
+def next_visit(chance: Random, habits: CustomerHabits, number: int) -> PlannedVisit:
     """Return what the next visitor will do."""
     buys = chance.random() < habits.buys
     takes = buys or chance.random() < habits.abandons
     views = tuple(chance.choice(SLUGS) for _ in range(chance.randint(1, 4)))
     cart = tuple((slug, chance.randrange(6), chance.randint(1, 3)) for slug in dict.fromkeys(views[-2:]))
     logs_in = not takes and chance.random() < habits.logs_in / (1 - habits.buys)
-    return Visit(
+    return PlannedVisit(
         number,
         wholesale=chance.random() < habits.wholesale,
         logs_in=chance.choice(ACCOUNTS) if logs_in else "",
@@ -137,21 +137,21 @@ def next_visit(chance: Random, habits: Habits, number: int) -> Visit:
     )
 
 
-def _payments(chance: Random, habits: Habits) -> Iterator[Payment]:
+def _payments(chance: Random, habits: CustomerHabits) -> Iterator[PaymentOutcome]:
     for _ in range(3):
         fate = chance.random()
         if fate >= habits.declined + habits.failed:
-            yield Payment.TAKEN
+            yield PaymentOutcome.TAKEN
             return
-        yield Payment.DECLINED if fate < habits.declined else Payment.FAILED
+        yield PaymentOutcome.DECLINED if fate < habits.declined else PaymentOutcome.FAILED
         if chance.random() >= habits.tries_again:
             return
 
 
-def script(seed: int, orders: int, habits: Habits = BUSY) -> tuple[Visit, ...]:
+def plan_visits(seed: int, orders: int, habits: CustomerHabits = BUSY) -> tuple[PlannedVisit, ...]:
     """Return visits of which exactly so many end with an order; the last one does."""
     chance = Random(seed)  # noqa: S311  # a script is to be the same each time
-    visits: list[Visit] = []
+    visits: list[PlannedVisit] = []
     while sum(visit.buys for visit in visits) < orders:
         visits.append(next_visit(chance, habits, len(visits)))
     return tuple(visits)

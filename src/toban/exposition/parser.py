@@ -11,7 +11,7 @@ from typing import Final
 
 from toban.core.errors import TobanError
 from toban.core.labels import NAME, LabelLimits, Labels
-from toban.core.samples import Family, Type
+from toban.core.samples import MetricFamily, MetricType
 
 SERIES: Final = re.compile(
     r'(?P<name>[a-zA-Z_:][a-zA-Z0-9_:]*+)?(?:[ \t]*\{(?P<labels>(?:[^"}]++|"(?:[^"\\]++|\\.)*+")*+)\})?'
@@ -31,16 +31,16 @@ COMMENT: Final = re.compile(
 )
 
 TYPES: Final = {
-    "counter": Type.COUNTER,
-    "gauge": Type.GAUGE,
-    "histogram": Type.HISTOGRAM,
-    "summary": Type.SUMMARY,
-    "untyped": Type.UNKNOWN,
-    "unknown": Type.UNKNOWN,
+    "counter": MetricType.COUNTER,
+    "gauge": MetricType.GAUGE,
+    "histogram": MetricType.HISTOGRAM,
+    "summary": MetricType.SUMMARY,
+    "untyped": MetricType.UNKNOWN,
+    "unknown": MetricType.UNKNOWN,
     # What OpenMetrics adds reads like a gauge.
-    "info": Type.GAUGE,
-    "stateset": Type.GAUGE,
-    "gaugehistogram": Type.GAUGE,
+    "info": MetricType.GAUGE,
+    "stateset": MetricType.GAUGE,
+    "gaugehistogram": MetricType.GAUGE,
 }
 SUFFIXES: Final = {"counter": "_total", "info": "_info"}
 """What OpenMetrics leaves out where it names a family, and toban does not."""
@@ -67,7 +67,7 @@ class ExpositionError(TobanError):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ParsedPage:
     """
     What a page says.
 
@@ -80,7 +80,7 @@ class Reading:
     times: list[int]
 
 
-class Reader:
+class PageParser:
     """
     Reads the pages of one target, one after the other.
 
@@ -106,12 +106,12 @@ class Reader:
     def _forget(self) -> None:
         self.generation += 1
         self.labels: list[Labels] = []
-        self.families: dict[str, Family] = {}
+        self.families: dict[str, MetricFamily] = {}
         self._ids: dict[str, int] = {}
         self._by_labels: dict[Labels, int] = {}
         self._comments: list[str] = []
 
-    def read(self, page: str, *, openmetrics: bool = False) -> Reading:
+    def read(self, page: str, *, openmetrics: bool = False) -> ParsedPage:
         """Read a page. Raises ``ExpositionError``."""
         if len(self._ids) > 2 * self._size + 1000:
             # Series that come and go must not pile up.
@@ -151,7 +151,7 @@ class Reader:
         if comments != self._comments:
             self.families = _families(comments, openmetrics=openmetrics)
             self._comments = comments
-        return Reading(ids, values, [times.get(place, UNTIMED) for place in range(len(ids))] if times else [])
+        return ParsedPage(ids, values, [times.get(place, UNTIMED) for place in range(len(ids))] if times else [])
 
     def _line(self, line: str, *, openmetrics: bool) -> tuple[int, str, int | None]:
         """Return a line's series, its number as it is written, and its time. Raises ``ValueError``."""
@@ -207,9 +207,9 @@ def _labels(name: str, inside: str) -> dict[str, str]:
     if not name:
         raise ValueError("a sample without a name")
     if "le" in pairs and name.endswith("_bucket"):
-        pairs["le"] = canonical(pairs["le"])
+        pairs["le"] = canonical_bound(pairs["le"])
     if "quantile" in pairs:
-        pairs["quantile"] = canonical(pairs["quantile"])
+        pairs["quantile"] = canonical_bound(pairs["quantile"])
     return {NAME: name, **{label: value for label, value in pairs.items() if value}}
 
 
@@ -218,7 +218,7 @@ def _plain(text: str, known: Mapping[str, str] = {"n": "\n", "\\": "\\", '"': '"
     return ESCAPE.sub(lambda found: known.get(found[1], found[0]), text) if "\\" in text else text
 
 
-def canonical(bound: str) -> str:
+def canonical_bound(bound: str) -> str:
     """Write a bucket's bound as Prometheus 3 does, whatever the page wrote: 1 and 1.0 are one series."""
     if not NUMBER.fullmatch(bound):
         return bound
@@ -264,7 +264,7 @@ def _time(text: str, *, openmetrics: bool) -> int:
     raise ValueError(f"{_short(text)} is no time")
 
 
-def _families(comments: list[str], *, openmetrics: bool) -> dict[str, Family]:
+def _families(comments: list[str], *, openmetrics: bool) -> dict[str, MetricFamily]:
     """Return what the comments tell of the metrics."""
     told: dict[str, dict[str, str]] = {}
     for line in comments:
@@ -281,7 +281,7 @@ def _families(comments: list[str], *, openmetrics: bool) -> dict[str, Family]:
         full = name if name.endswith(suffix) else name + suffix
         meaning = words.get("HELP", "")
         meaning = _plain(meaning) if openmetrics else _plain(meaning, {"n": "\n", "\\": "\\"})
-        families[full] = Family(full, TYPES[sort], meaning, words.get("UNIT", ""))
+        families[full] = MetricFamily(full, TYPES[sort], meaning, words.get("UNIT", ""))
     return families
 
 

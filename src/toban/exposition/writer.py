@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Final
 
 from toban.core.labels import LABEL_NAME, METRIC_NAME, NAME, Labels, quote
-from toban.core.samples import Batch, Family, Type
+from toban.core.samples import Batch, MetricFamily, MetricType
 
 
 class Format(Enum):
@@ -18,12 +18,12 @@ class Format(Enum):
     OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
-PARTS: Final = {Type.HISTOGRAM: ("_bucket", "_sum", "_count"), Type.SUMMARY: ("_sum", "_count")}
+PARTS: Final = {MetricType.HISTOGRAM: ("_bucket", "_sum", "_count"), MetricType.SUMMARY: ("_sum", "_count")}
 """What the series of a family are called beyond its name."""
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class SampleLine:
     """One series of a page: its labels, its value, and when that was so in milliseconds (0: now)."""
 
     labels: Labels
@@ -31,62 +31,62 @@ class Line:
     at: int = 0
 
 
-def lines(batches: Iterable[Batch]) -> Iterable[Line]:
+def sample_lines(batches: Iterable[Batch]) -> Iterable[SampleLine]:
     """Return the newest number of each series in some looks, without what is absent or has ended."""
-    newest: dict[Labels, Line] = {}
+    newest: dict[Labels, SampleLine] = {}
     for batch in sorted(batches, key=lambda batch: batch.at):
         for labels, value in zip(batch.layout.series, batch.values.tolist(), strict=True):
             # A NaN that is a real measurement tells nothing on a page either.
             if value == value:
-                newest[labels] = Line(labels, value)
+                newest[labels] = SampleLine(labels, value)
     return newest.values()
 
 
-def families(batches: Iterable[Batch]) -> dict[str, Family]:
+def families(batches: Iterable[Batch]) -> dict[str, MetricFamily]:
     """Return what is known of the metrics in some looks, by name."""
     return {family.name: family for batch in batches for family in batch.layout.families}
 
 
-def page(found: Iterable[Line], known: Mapping[str, Family], format: Format) -> Iterator[str]:
+def write_page(found: Iterable[SampleLine], known: Mapping[str, MetricFamily], format: Format) -> Iterator[str]:
     """
     Write a page, family by family; what is on it is read at once, and written as far as it is asked for.
 
     https://prometheus.io/docs/instrumenting/exposition_formats/ and the OpenMetrics 1.0 specification.
     """
-    grouped: dict[str, list[Line]] = {}
+    grouped: dict[str, list[SampleLine]] = {}
     for line in found:
         grouped.setdefault(family_of(line.labels.name, known), []).append(line)
     return _page(grouped, known, format)
 
 
-def _page(grouped: Mapping[str, list[Line]], known: Mapping[str, Family], format: Format) -> Iterator[str]:
+def _page(grouped: Mapping[str, list[SampleLine]], known: Mapping[str, MetricFamily], format: Format) -> Iterator[str]:
     for name in sorted(grouped):
-        yield from head(name, known, format, grouped)
+        yield from family_header(name, known, format, grouped)
         if name in known and known[name].type in PARTS:
-            grouped[name].sort(key=order)
+            grouped[name].sort(key=sort_key)
         for line in grouped[name]:
             yield _written(line, format)
     if format is Format.OPENMETRICS:
         yield "# EOF\n"
 
 
-def head(
-    name: str, known: Mapping[str, Family], format: Format, beside: Container[str] = (), *, quoted: bool = False
+def family_header(
+    name: str, known: Mapping[str, MetricFamily], format: Format, beside: Container[str] = (), *, quoted: bool = False
 ) -> Iterator[str]:
     """
     Write what stands before a family's samples; ``beside`` are the names of the other families of the page.
 
     A name of other signs than are usual is ``quoted``, as Prometheus 3 has it, or gets `_` in their place.
     """
-    family = known.get(name) or Family(name, Type.UNKNOWN, "")
+    family = known.get(name) or MetricFamily(name, MetricType.UNKNOWN, "")
     stem = name.removesuffix("_total")
-    if format is Format.OPENMETRICS and family.type is Type.COUNTER and (stem == name or stem in beside):
+    if format is Format.OPENMETRICS and family.type is MetricType.COUNTER and (stem == name or stem in beside):
         # OpenMetrics has no counter without _total, and no two families of one name.
-        family = replace(family, type=Type.UNKNOWN)
+        family = replace(family, type=MetricType.UNKNOWN)
     yield from _head(family, format, quoted=quoted)
 
 
-def family_of(name: str, known: Mapping[str, Family]) -> str:
+def family_of(name: str, known: Mapping[str, MetricFamily]) -> str:
     """Return the name of the family that a series belongs to."""
     if name not in known:
         for suffix in ("_bucket", "_sum", "_count"):
@@ -96,7 +96,7 @@ def family_of(name: str, known: Mapping[str, Family]) -> str:
     return name
 
 
-def order(line: Line) -> tuple[list[tuple[str, str]], str, float]:
+def sort_key(line: SampleLine) -> tuple[list[tuple[str, str]], str, float]:
     """Sort a histogram's or summary's series: those with the same labels together, its bounds in order."""
     bound = line.labels.get("le") or line.labels.get("quantile") or "0"
     try:
@@ -106,14 +106,14 @@ def order(line: Line) -> tuple[list[tuple[str, str]], str, float]:
     return list(line.labels.drop(NAME, "le", "quantile").items()), line.labels.name, place
 
 
-def _head(family: Family, format: Format, *, quoted: bool) -> Iterator[str]:
+def _head(family: MetricFamily, format: Format, *, quoted: bool) -> Iterator[str]:
     shown, sort = family.name, family.type.value
     meaning = family.help.replace("\\", r"\\").replace("\n", r"\n")
     if format is Format.TEXT:
-        sort = "untyped" if family.type is Type.UNKNOWN else sort
+        sort = "untyped" if family.type is MetricType.UNKNOWN else sort
     else:
         meaning = meaning.replace('"', r"\"")
-        if family.type is Type.COUNTER:
+        if family.type is MetricType.COUNTER:
             shown = shown.removesuffix("_total")
     unit = family.unit if shown.endswith(f"_{family.unit}") else ""
     shown = _shown(shown, METRIC_NAME, quoted=quoted)
@@ -124,7 +124,7 @@ def _head(family: Family, format: Format, *, quoted: bool) -> Iterator[str]:
         yield f"# UNIT {shown} {unit}\n"
 
 
-def text_of(series: Labels, *, quoted: bool = False) -> str:
+def series_text(series: Labels, *, quoted: bool = False) -> str:
     """Write a series as it stands before its value; its name inside the braces where it is in quotes."""
     pairs = [
         f"{_shown(name, LABEL_NAME, quoted=quoted)}={quote(value)}" for name, value in series.items() if name != NAME
@@ -135,11 +135,11 @@ def text_of(series: Labels, *, quoted: bool = False) -> str:
     return f"{name}{{{','.join(pairs)}}}" if pairs else name
 
 
-def _written(line: Line, format: Format) -> str:
+def _written(line: SampleLine, format: Format) -> str:
     at = ""
     if line.at:
         at = f" {line.at / 1000:.3f}" if format is Format.OPENMETRICS else f" {line.at}"
-    return f"{text_of(line.labels)} {number(line.value)}{at}\n"
+    return f"{series_text(line.labels)} {format_value(line.value)}{at}\n"
 
 
 def _shown(name: str, pattern: re.Pattern[str], *, quoted: bool) -> str:
@@ -152,7 +152,7 @@ def _shown(name: str, pattern: re.Pattern[str], *, quoted: bool) -> str:
     return name if pattern.fullmatch(name) else f"_{name}"
 
 
-def number(value: float) -> str:
+def format_value(value: float) -> str:
     """Write a value so that it is read back to the last bit."""
     if math.isnan(value):
         return "NaN"
@@ -161,7 +161,7 @@ def number(value: float) -> str:
     return repr(value).removesuffix(".0")
 
 
-def accepted(accept: str) -> Format:
+def negotiate_format(accept: str) -> Format:
     """Choose the format that who asks likes best, by its Accept header; the plain one when in doubt."""
     weights: dict[Format, float] = {}
     for part in accept.split(","):

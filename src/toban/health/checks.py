@@ -11,7 +11,7 @@ from toban.core.labels import quote
 from toban.shop.settings import ShopSettings
 
 
-class Part(Flag):
+class Endpoints(Flag):
     """The endpoints of the original design that a check belongs to."""
 
     HEALTH = auto()
@@ -20,7 +20,7 @@ class Part(Flag):
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class HealthCheck:
     """
     A name, a question in PromQL, a limit and a greatest age.
 
@@ -32,10 +32,10 @@ class Check:
     """
 
     name: str
-    question: str
+    expression: str
     limit: float
     fault: str
-    parts: Part
+    parts: Endpoints
     age: timedelta = timedelta(seconds=100)
     since: timedelta = timedelta(0)
     source: str = ""
@@ -43,16 +43,16 @@ class Check:
     @property
     def ever(self) -> str:
         """The question whether there was an answer lately."""
-        return self.question.replace("$age", f"{self.since.total_seconds():.0f}s")
+        return self.expression.replace("$age", f"{self.since.total_seconds():.0f}s")
 
     @property
     def query(self) -> str:
         """The question with its age put in."""
-        return self.question.replace("$age", f"{self.age.total_seconds():.0f}s")
+        return self.expression.replace("$age", f"{self.age.total_seconds():.0f}s")
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
+class UnavailableCheck:
     """
     A check that can't be made: it is left out rather than guessed.
 
@@ -71,19 +71,23 @@ class Unknown:
         return f"{self.setting} is not set"
 
 
-def untold(checks: Iterable[Check]) -> list[Unknown]:
+def unreported(checks: Iterable[HealthCheck]) -> list[UnavailableCheck]:
     """Return those of some checks that only the shop itself can tell, as not known."""
-    return [Unknown(check.name, source=check.source) for check in checks if check.since and Part.HEALTH in check.parts]
+    return [
+        UnavailableCheck(check.name, source=check.source)
+        for check in checks
+        if check.since and Endpoints.HEALTH in check.parts
+    ]
 
 
-DATABASE: Final = Check(
+DATABASE: Final = HealthCheck(
     "database",
     'max(1 - last_over_time(up{job="postgres"}[$age]))',
     0,
     "the database does not answer",
-    Part.HEALTH | Part.READINESS,
+    Endpoints.HEALTH | Endpoints.READINESS,
 )
-REDIS: Final = Check(
+REDIS: Final = HealthCheck(
     "redis",
     # That toban may not look at it says nothing of Redis.
     'max((1 - last_over_time(up{job="redis"}[$age])) * on (instance) group_left ()'
@@ -91,44 +95,44 @@ REDIS: Final = Check(
     ' or 1 - last_over_time(up{job="redis"}[$age]))',
     0,
     "Redis does not answer",
-    Part.HEALTH | Part.READINESS,
+    Endpoints.HEALTH | Endpoints.READINESS,
     timedelta(seconds=190),
 )
-STORAGE: Final = Check(
+STORAGE: Final = HealthCheck(
     "storage",
     'max(last_over_time(system_disk_usage_bytes{job="host",mount="/"}[$age]) / ('
     'last_over_time(system_disk_usage_bytes{job="host",mount="/"}[$age])'
     ' + last_over_time(system_disk_available_bytes{job="host",mount="/"}[$age])))',
     0.85,
     "Used disk storage exceeded the set threshold",
-    Part.HEALTH,
+    Endpoints.HEALTH,
 )
 
 
-BUSINESS: Final = Check(
+BUSINESS: Final = HealthCheck(
     "business-logic",
     'max(1 - last_over_time({job="vendure",__name__=~"up|vendure_shop_check_up",step=~"|search|product|price"}[$age]))',
     0,
     "a product can't be searched for, looked at or priced",
-    Part.HEALTH,
+    Endpoints.HEALTH,
 )
 
 TELEMETRY: Final = "the shop's telemetry (see integrations/vendure)"
 
 
-def heap(servers: Iterable[str], limit: int, part: Part) -> Check:
+def heap(servers: Iterable[str], limit: int, part: Endpoints) -> HealthCheck:
     """Return the check of the V8 heap of the shop's server processes, by their services' names; MiB."""
     return _memory("memory_heap", "v8js_memory_heap_used_bytes", servers, limit, "on its heap", part)
 
 
-def resident(servers: Iterable[str], limit: int) -> Check:
+def resident(servers: Iterable[str], limit: int) -> HealthCheck:
     """Return the check of the memory that the system gave the shop's server processes; MiB."""
-    return _memory("memory_rss", "process_memory_usage_bytes", servers, limit, "of memory", Part.HEALTH)
+    return _memory("memory_rss", "process_memory_usage_bytes", servers, limit, "of memory", Endpoints.HEALTH)
 
 
-def _memory(name: str, metric: str, servers: Iterable[str], limit: int, what: str, part: Part) -> Check:
+def _memory(name: str, metric: str, servers: Iterable[str], limit: int, what: str, part: Endpoints) -> HealthCheck:
     names = "|".join(map(re.escape, servers))
-    return Check(
+    return HealthCheck(
         name,
         f"max(sum by (job, instance) (last_over_time({metric}{{job=~{quote(names)}}}[$age])))",
         limit * 2**20,
@@ -140,7 +144,7 @@ def _memory(name: str, metric: str, servers: Iterable[str], limit: int, what: st
     )
 
 
-def checks(shop: ShopSettings) -> tuple[list[Check], list[Unknown]]:
+def checks(shop: ShopSettings) -> tuple[list[HealthCheck], list[UnavailableCheck]]:
     """Return what can be asked about this shop, and what can't."""
     known, unknown = [STORAGE], []
     for check, setting, there in (
@@ -151,10 +155,10 @@ def checks(shop: ShopSettings) -> tuple[list[Check], list[Unknown]]:
         if there:
             known.append(check)
         else:
-            unknown.append(Unknown(check.name, setting))
+            unknown.append(UnavailableCheck(check.name, setting))
     if shop.database or shop.redis or shop.shop_api:
         servers = shop.services.server
-        known += [heap(servers, 250, Part.HEALTH), heap(servers, 500, Part.LIVENESS), resident(servers, 500)]
+        known += [heap(servers, 250, Endpoints.HEALTH), heap(servers, 500, Endpoints.LIVENESS), resident(servers, 500)]
     else:
-        unknown += [Unknown(name, source=TELEMETRY) for name in ("memory_heap", "memory_rss")]
+        unknown += [UnavailableCheck(name, source=TELEMETRY) for name in ("memory_heap", "memory_rss")]
     return known, unknown

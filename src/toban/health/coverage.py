@@ -5,7 +5,7 @@ from typing import Final
 from toban.core.labels import NAME, quote
 from toban.core.ports import Clock, QueryEngine
 from toban.core.samples import milliseconds
-from toban.instruments.metric_sources import NUMBERS, Known, missing
+from toban.instruments.metric_sources import NUMBERS, Coverage, missing_metrics
 
 SEEN: Final = (
     f"group by ({NAME}) (last_over_time({{{NAME}=~"
@@ -15,7 +15,7 @@ SEEN: Final = (
 """The question which of the shop's numbers there were within a day."""
 
 
-async def unknowns(engine: QueryEngine, clock: Clock) -> list[Known]:
+async def missing_coverage(engine: QueryEngine, clock: Clock) -> list[Coverage]:
     """Return what is not known of the shop. Raises ``QueryError`` or ``StoreError``."""
     answer = await engine.instant(SEEN, milliseconds(clock.now()))
-    return list(missing({points.labels.name for points in answer.series}))
+    return list(missing_metrics({points.labels.name for points in answer.series}))

@@ -10,8 +10,8 @@ import numpy as np
 
 from toban.core.labels import Labels
 from toban.core.ports import Clock, QueryEngine
-from toban.core.query_result import Points
-from toban.core.samples import Family, milliseconds
+from toban.core.query_result import ResultSeries
+from toban.core.samples import MetricFamily, milliseconds
 from toban.instruments.metric_families import ORDERS_CREATED, ORDERS_FAILED, PAYMENTS_FAILED, REVENUE
 
 
@@ -28,16 +28,16 @@ HOUR: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class KeyFigure:
     """One figure: its word in translations, the question in PromQL, and how it is written."""
 
     key: str
-    question: str
+    expression: str
     unit: Unit = Unit.COUNT
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class CounterFigure:
     """
     A figure that says by how much a counter grew in the last hour, exactly: its word in translations, the counter, and
     by which label where there are several; nought is then left out.
@@ -46,18 +46,18 @@ class Counted:
     """
 
     key: str
-    counter: Family
+    counter: MetricFamily
     by: str = ""
     unit: Unit = Unit.COUNT
 
     @property
-    def question(self) -> str:
+    def expression(self) -> str:
         """All samples of two hours: what counts may have rested when the last one began, or been away."""
         return f"{self.counter.name}[{2 * HOUR // timedelta(seconds=1)}s]"
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class FigureValue:
     """What a figure came to, and of what where there are several (a currency, a queue)."""
 
     key: str
@@ -76,59 +76,59 @@ class Value:
 
 
 FIGURES: Final = (
-    Counted("orders_hour", ORDERS_CREATED),
-    Counted("revenue_hour", REVENUE, "currency", Unit.MONEY),
-    Counted("orders_failed", ORDERS_FAILED),
-    Counted("payments_failed", PAYMENTS_FAILED, "method"),
-    Figure("requests_minute", "round(sum(rate(vendure_api_requests_total[5m])) * 60)"),
-    Figure(
+    CounterFigure("orders_hour", ORDERS_CREATED),
+    CounterFigure("revenue_hour", REVENUE, "currency", Unit.MONEY),
+    CounterFigure("orders_failed", ORDERS_FAILED),
+    CounterFigure("payments_failed", PAYMENTS_FAILED, "method"),
+    KeyFigure("requests_minute", "round(sum(rate(vendure_api_requests_total[5m])) * 60)"),
+    KeyFigure(
         "slowest",
         "histogram_quantile(0.95, sum by (le) (rate(vendure_api_latency_seconds_bucket[5m])))",
         Unit.SECONDS,
     ),
-    Figure(
+    KeyFigure(
         "faults",
         '100 * sum(rate(vendure_graphql_errors_total{fault="shop"}[5m])) / sum(rate(vendure_api_requests_total[5m]))',
         Unit.PERCENT,
     ),
-    Figure("jobs_waiting", "sum by (queue) (vendure_jobs_waiting) > 0"),
-    Figure("oldest_job", "max(vendure_jobs_oldest_waiting_seconds) > 0", Unit.SECONDS),
+    KeyFigure("jobs_waiting", "sum by (queue) (vendure_jobs_waiting) > 0"),
+    KeyFigure("oldest_job", "max(vendure_jobs_oldest_waiting_seconds) > 0", Unit.SECONDS),
 )
 """The figures, in the order in which they are read."""
 
 
-async def figures(engine: QueryEngine, clock: Clock) -> list[Value]:
+async def evaluate_figures(engine: QueryEngine, clock: Clock) -> list[FigureValue]:
     """Return the figures that have a value now. Raises ``QueryError`` or ``StoreError``."""
     at = milliseconds(clock.now())
-    found: list[Value] = []
+    found: list[FigureValue] = []
     for figure in FIGURES:
-        if isinstance(figure, Counted):
-            found += await counted(figure, engine, at)
+        if isinstance(figure, CounterFigure):
+            found += await increase_last_hour(figure, engine, at)
             continue
-        answer = await engine.instant(figure.question, at)
+        answer = await engine.instant(figure.expression, at)
         found += [
-            Value(figure.key, _of(points.labels), points.last, figure.unit)
+            FigureValue(figure.key, _of(points.labels), points.last, figure.unit)
             for points in answer.series
             if not math.isnan(points.last)
         ]
     return found
 
 
-async def counted(figure: Counted, engine: QueryEngine, at: int) -> list[Value]:
+async def increase_last_hour(figure: CounterFigure, engine: QueryEngine, at: int) -> list[FigureValue]:
     """Return by how much a counter grew in the hour up to a time. Raises ``QueryError`` or ``StoreError``."""
-    answer = await engine.instant(figure.question, at)
+    answer = await engine.instant(figure.expression, at)
     sums: dict[str, float] = {}
     for points in answer.series:
         of = points.labels.get(figure.by, "") if figure.by else ""
-        sums[of] = sums.get(of, 0.0) + grown(points, at - HOUR // timedelta(milliseconds=1))
+        sums[of] = sums.get(of, 0.0) + increase_since(points, at - HOUR // timedelta(milliseconds=1))
     return [
-        Value(figure.key, of, round(value, 6), figure.unit)
+        FigureValue(figure.key, of, round(value, 6), figure.unit)
         for of, value in sorted(sums.items())
         if value > 0 or not figure.by
     ]
 
 
-def grown(points: Points, since: int) -> float:
+def increase_since(points: ResultSeries, since: int) -> float:
     """
     Return by how much a counter grew from a time (milliseconds) on: what it came to, less where it stood then.
 

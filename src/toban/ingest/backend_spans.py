@@ -3,11 +3,11 @@
 from typing import Final
 
 from toban.core.labels import VALUE_LENGTH
-from toban.core.metric_registry import Histogram, Meters, Number
-from toban.ingest.label_values import exception, text, word
+from toban.core.metric_registry import Histogram, MetricRegistry, ScalarMetric
+from toban.ingest.label_values import exception, first_text, safe_label
 from toban.ingest.metric_families import CONNECTION_ERRORS, EVENTS, QUERY_SECONDS, REDIS_COMMANDS, SERVICE_SECONDS
 from toban.ingest.otlp_model import Span
-from toban.instruments.cardinality import OTHER, Budgets
+from toban.instruments.cardinality import OTHER, CardinalityLimits
 from toban.instruments.error_classes import CONNECTION_CODES
 
 STATEMENTS: Final = frozenset(
@@ -28,14 +28,14 @@ GAVE_UP: Final = frozenset({"MaxRetriesPerRequestError", "ConnectionTimeoutError
 """What clients of Redis call it when they can't reach it."""
 
 
-class Parts:
+class BackendSpans:
     """Counts spans of which there are many: each name is looked up once."""
 
-    def __init__(self, meters: Meters, budgets: Budgets) -> None:
+    def __init__(self, meters: MetricRegistry, budgets: CardinalityLimits) -> None:
         self._meters = meters
         self._budgets = budgets
         self._queries: dict[str, Histogram] = {}
-        self._commands: dict[str, Number] = {}
+        self._commands: dict[str, ScalarMetric] = {}
         self._methods: dict[str, Histogram] = {}
         self._attempts: dict[bytes, None] = {}
 
@@ -58,9 +58,9 @@ class Parts:
         name = span.name
         cell = self._commands.get(name)
         if cell is None:
-            first = word(name.partition(" ")[0].lower().removeprefix("redis-"))
-            fitting = self._budgets.fit("command", first)
-            cell = self._meters.number(REDIS_COMMANDS, command=fitting)
+            first = safe_label(name.partition(" ")[0].lower().removeprefix("redis-"))
+            fitting = self._budgets.limited("command", first)
+            cell = self._meters.scalar(REDIS_COMMANDS, command=fitting)
             if fitting != OTHER and len(self._commands) < KNOWN:
                 self._commands[name] = cell
         if not (span.failed and name == "connect"):
@@ -73,13 +73,13 @@ class Parts:
         name = span.name
         cell = self._methods.get(name)
         if cell is None:
-            fitting = self._budgets.fit("service_method", word(name))
+            fitting = self._budgets.limited("service_method", safe_label(name))
             cell = self._meters.histogram(SERVICE_SECONDS, service_method=fitting)
             if fitting != OTHER and len(self._methods) < KNOWN:
                 self._methods[name] = cell
         cell.observe((span.end - span.start) / 1e9)
-        if name == "EventBus.publish" and (event := text(span.attributes(), "event")):
-            self._meters.add(EVENTS, 1, event=self._budgets.fit("event", word(event)))
+        if name == "EventBus.publish" and (event := first_text(span.attributes(), "event")):
+            self._meters.add(EVENTS, 1, event=self._budgets.limited("event", safe_label(event)))
 
     def _unreachable(self, span: Span) -> None:
         """
@@ -102,5 +102,5 @@ class Parts:
 
 
 def _lost(span: Span) -> bool:
-    met = exception(span.happenings())
+    met = exception(span.events())
     return met is not None and (met[0] in CONNECTION_CODES or met[0] in GAVE_UP or "Connection is closed" in met[1])

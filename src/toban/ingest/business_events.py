@@ -11,20 +11,20 @@ import orjson
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from sqlalchemy import Connection
 
-from toban.core.config_types import worded
+from toban.core.config_types import readable_error
 from toban.core.errors import TobanError
-from toban.core.input_limits import Instant
-from toban.core.item_isolation import NOT_ISOLATED, Failure, Isolation
-from toban.core.metric_registry import Meters
-from toban.core.ports import Clock, Declines
+from toban.core.input_limits import Timestamp
+from toban.core.item_isolation import NOT_ISOLATED, ItemFailure, ItemIsolation
+from toban.core.metric_registry import MetricRegistry
+from toban.core.ports import Clock, PaymentDeclines
 from toban.ingest import idempotency_keys
-from toban.ingest.label_values import word
+from toban.ingest.label_values import safe_label
 from toban.ingest.metric_families import BODIES, BYTES, ITEMS, REPAIRED
-from toban.ingest.utf8_repair import repaired_json, whole
+from toban.ingest.utf8_repair import repair_at_once, repaired_json
 from toban.instruments import business_metrics
 from toban.instruments import metric_families as vocabulary
 from toban.instruments.business_metrics import BusinessMetrics
-from toban.instruments.cardinality import Budgets
+from toban.instruments.cardinality import CardinalityLimits
 from toban.instruments.error_classes import payment_error
 from toban.state import durable_counters
 from toban.state.database import State
@@ -80,10 +80,10 @@ class ProductView(_Event):
 
     def count(self, metrics: BusinessMetrics) -> None:
         """Count the view, and that the customer was there."""
-        metrics.track_product_view(word(self.product), word(self.customer or ""))
+        metrics.track_product_view(safe_label(self.product), safe_label(self.customer or ""))
 
 
-class Activity(_Event):
+class CustomerActivity(_Event):
     """A customer did something."""
 
     type: Literal["activity"]
@@ -92,10 +92,10 @@ class Activity(_Event):
 
     def count(self, metrics: BusinessMetrics) -> None:
         """Count the action."""
-        metrics.track_customer_activity(word(self.customer), word(self.action))
+        metrics.track_customer_activity(safe_label(self.customer), safe_label(self.action))
 
 
-class Rebate(_Event):
+class RebateCalculation(_Event):
     """A customer's rebate of a period was calculated."""
 
     type: Literal["rebate"]
@@ -105,10 +105,10 @@ class Rebate(_Event):
 
     def count(self, metrics: BusinessMetrics) -> None:
         """Note the amount."""
-        metrics.track_rebate_calculation(word(self.customer), self.amount, word(self.period))
+        metrics.track_rebate_calculation(safe_label(self.customer), self.amount, safe_label(self.period))
 
 
-class Campaign(_Event):
+class CampaignUsage(_Event):
     """An order was given a discount by a campaign, in major units."""
 
     type: Literal["campaign"]
@@ -117,10 +117,10 @@ class Campaign(_Event):
 
     def count(self, metrics: BusinessMetrics) -> None:
         """Count the usage."""
-        metrics.track_campaign_usage(word(self.campaign), self.discount)
+        metrics.track_campaign_usage(safe_label(self.campaign), self.discount)
 
 
-class Order(_Event):
+class OrderEvent(_Event):
     """An order was placed in a system that is not Vendure; its total is in major units."""
 
     type: Literal["order"]
@@ -134,7 +134,7 @@ class Order(_Event):
 
     def count(self, metrics: BusinessMetrics) -> None:
         """Count the order."""
-        told = (word(text) for text in (self.status, self.currency, self.channel, self.customer_type))
+        told = (safe_label(text) for text in (self.status, self.currency, self.channel, self.customer_type))
         metrics.track_order(business_metrics.Order(self.total, *told))
 
 
@@ -145,20 +145,20 @@ class PaymentFailed(_Event):
     order: Name
     method: Name
     error: Annotated[str, Field(max_length=1000)] = ""
-    at: Instant | None = None
+    at: Timestamp | None = None
     """When it failed; now, if it isn't said."""
 
     def count(self, metrics: BusinessMetrics) -> None:
         """Count the attempt."""
-        metrics.track_failed_payment(word(self.method), payment_error("Declined", self.error))
+        metrics.track_failed_payment(safe_label(self.method), payment_error("Declined", self.error))
 
 
-Event = ProductView | Activity | Rebate | Campaign | Order | PaymentFailed
+Event = ProductView | CustomerActivity | RebateCalculation | CampaignUsage | OrderEvent | PaymentFailed
 _ONE: Final[TypeAdapter[Event]] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
+class EventError:
     """What is wrong with an event: in which line (or at which place of the array), and in which field."""
 
     line: int
@@ -169,16 +169,18 @@ class Mistake:
 class EventsError(TobanError):
     """A request holds something that is no event: nothing of it is counted."""
 
-    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+    def __init__(self, mistakes: Sequence[EventError]) -> None:
         first = mistakes[0]
         super().__init__(f"line {first.line}: {first.field}: {first.message}" if first.field else first.message)
         self.mistakes = mistakes
 
 
-class Events:
+class BusinessEventReceiver:
     """Counts events: as rows in `state`, in the transaction that remembers their keys."""
 
-    def __init__(self, state: State, clock: Clock, meters: Meters, declines: Declines | None = None) -> None:
+    def __init__(
+        self, state: State, clock: Clock, meters: MetricRegistry, declines: PaymentDeclines | None = None
+    ) -> None:
         self._state = state
         self._clock = clock
         self._meters = meters
@@ -192,7 +194,7 @@ class Events:
         is a mistake anywhere, ``StateError`` when they can't be kept just now; then nothing is counted.
         """
         try:
-            events, repaired = parsed(body)
+            events, repaired = parse_events(body)
         except EventsError:
             self._count("refused")
             raise
@@ -202,20 +204,22 @@ class Events:
         told = [event for event in events if isinstance(event, PaymentFailed) and self._declines]
         for one in told:
             # Before all else: told twice, it counts once.
-            await self._declines.declined(one.order, one.method, one.error, one.at or now)  # type: ignore[union-attr]  # there is one, or nothing is told
+            await self._declines.record(one.order, one.method, one.error, one.at or now)  # type: ignore[union-attr]  # there is one, or nothing is told
         counted = [event for event in events if event not in told]
         request = [_digest("request", key)] if key else []
 
-        def work(connection: Connection) -> tuple[int, Meters, Sequence[Failure]]:
+        def work(connection: Connection) -> tuple[int, MetricRegistry, Sequence[ItemFailure]]:
             idempotency_keys.prune(connection, now - KEPT)
-            if idempotency_keys.known(connection, request):
-                return 0, Meters(), ()
-            known = idempotency_keys.known(connection, {_digest("event", event.id) for event in counted if event.id})
+            if idempotency_keys.known_keys(connection, request):
+                return 0, MetricRegistry(), ()
+            known = idempotency_keys.known_keys(
+                connection, {_digest("event", event.id) for event in counted if event.id}
+            )
             new = list(_unknown(counted, known))
-            isolation = Isolation()
+            isolation = ItemIsolation()
             over = count(connection, new, isolation)
             fresh = {_digest("event", event.id) for event in new if event.id}
-            idempotency_keys.remember(connection, [*request, *fresh], now)
+            idempotency_keys.record_keys(connection, [*request, *fresh], now)
             return len(new), over, isolation.failures
 
         many, over, failures = await self._state.transaction(work)
@@ -231,7 +235,7 @@ class Events:
         self._meters.add(BODIES, 1, signal="events", outcome=outcome)
 
 
-def parsed(body: bytes) -> tuple[list[Event], int]:
+def parse_events(body: bytes) -> tuple[list[Event], int]:
     """
     Read one event, an array or a line each; characters that are none are replaced, and counted.
 
@@ -240,7 +244,7 @@ def parsed(body: bytes) -> tuple[list[Event], int]:
     events, mistakes, repaired = [], [], 0
     for line, raw, replaced in _raw(body):
         repaired += replaced
-        if isinstance(raw, Mistake):
+        if isinstance(raw, EventError):
             mistakes.append(raw)
         else:
             try:
@@ -252,14 +256,14 @@ def parsed(body: bytes) -> tuple[list[Event], int]:
     if mistakes:
         raise EventsError(mistakes[:TOLD])
     if len(events) > MOST:
-        raise EventsError([Mistake(MOST + 1, "", f"more than {MOST} events: send them in several requests")])
+        raise EventsError([EventError(MOST + 1, "", f"more than {MOST} events: send them in several requests")])
     return events, repaired
 
 
-def count(connection: Connection, events: Sequence[Event], isolation: Isolation = NOT_ISOLATED) -> Meters:
+def count(connection: Connection, events: Sequence[Event], isolation: ItemIsolation = NOT_ISOLATED) -> MetricRegistry:
     """Add some events to the book; return what was over the budget of a label."""
-    meters, over = durable_counters.load(connection, BOOK, FAMILIES), Meters()
-    budgets = Budgets(over)
+    meters, over = durable_counters.load(connection, BOOK, FAMILIES), MetricRegistry()
+    budgets = CardinalityLimits(over)
     budgets.learn(meters)
     metrics = BusinessMetrics(meters, budgets)
     for event in events:
@@ -275,7 +279,7 @@ def _json(text: bytes) -> tuple[Any, int]:
     try:
         return orjson.loads(text), 0
     except ValueError:
-        text, replaced = whole(repaired_json(text))
+        text, replaced = repair_at_once(repaired_json(text))
         if not replaced:
             raise
         return orjson.loads(text), replaced
@@ -296,14 +300,14 @@ def _raw(body: bytes) -> Iterator[tuple[int, Any, int]]:
             try:
                 yield line, *_json(text)
             except ValueError as error:
-                yield line, Mistake(line, "", f"line {line} is not JSON: {error}"), 0
+                yield line, EventError(line, "", f"line {line} is not JSON: {error}"), 0
 
 
-def _mistakes(line: int, error: ValidationError) -> Iterator[Mistake]:
+def _mistakes(line: int, error: ValidationError) -> Iterator[EventError]:
     for details in error.errors(include_url=False, include_input=False):
         sort = next((part for part in details["loc"][:1] if isinstance(part, str)), "")
         field = ".".join(str(part) for part in details["loc"][1:]) or ("type" if "tag" in details["type"] else sort)
-        yield Mistake(line, field, worded(details))
+        yield EventError(line, field, readable_error(details))
 
 
 def _unknown(events: Sequence[Event], known: set[str]) -> Iterator[Event]:

@@ -6,13 +6,13 @@ from typing import Final
 
 from sqlalchemy import Column, Connection, Index, Table, delete, insert, select
 
-from toban.state.column_types import Moment, SafeString, metadata
+from toban.state.column_types import SafeString, Timestamp, metadata
 
 KEYS: Final = Table(
     "event_key",
     metadata,
     Column("key", SafeString(64), primary_key=True),
-    Column("at", Moment, nullable=False),
+    Column("at", Timestamp, nullable=False),
     Index("event_key_at", "at"),
 )
 
@@ -20,7 +20,7 @@ AT_ONCE: Final = 500
 """Keys that are asked for in one question: databases limit how many values it may hold."""
 
 
-def known(connection: Connection, keys: Collection[str]) -> set[str]:
+def known_keys(connection: Connection, keys: Collection[str]) -> set[str]:
     """Return which of some keys were remembered."""
     asked = sorted(keys)
     found: set[str] = set()
@@ -30,7 +30,7 @@ def known(connection: Connection, keys: Collection[str]) -> set[str]:
     return found
 
 
-def remember(connection: Connection, keys: Iterable[str], at: datetime) -> None:
+def record_keys(connection: Connection, keys: Iterable[str], at: datetime) -> None:
     """Keep some keys that are not known yet."""
     rows = [{"key": key, "at": at} for key in sorted(set(keys))]
     if rows:

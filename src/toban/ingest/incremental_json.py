@@ -34,7 +34,7 @@ Steps = Generator[None, None, Any]
 """What yields where others may have a turn, and returns what was read. Raises ``ValueError``."""
 
 
-def read(body: bytes) -> Steps:
+def read_json(body: bytes) -> Steps:
     """Return what `body` holds, as `orjson.loads` does."""
     if len(body) <= PIECE:
         return _read(body)

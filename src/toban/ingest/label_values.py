@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
-from toban.core.labels import VALUE_LENGTH, bounded
-from toban.core.redaction import scrubbed
-from toban.ingest.otlp_model import Happening, Value
+from toban.core.labels import VALUE_LENGTH, bounded_value
+from toban.core.redaction import redact_text
+from toban.ingest.otlp_model import SpanEvent, Value
 
 ANONYMOUS: Final = "(anonymous)"
 """What is called so has no name: an operation that the client didn't name."""
@@ -23,20 +23,20 @@ LONGEST: Final = 200
 """Characters of a name that are looked at for secrets: a label takes less."""
 
 
-def word(text: str) -> str:
+def safe_label(text: str) -> str:
     """Return a name from outside as it may stand in a label: without secrets, and not too long."""
     seen = _scrubbed(text[:LONGEST])
-    return seen if len(text) <= LONGEST and len(seen) <= VALUE_LENGTH else bounded(seen, text)
+    return seen if len(text) <= LONGEST and len(seen) <= VALUE_LENGTH else bounded_value(seen, text)
 
 
 @lru_cache(2000)
 def _scrubbed(text: str) -> str:
-    return scrubbed(text)
+    return redact_text(text)
 
 
 def operation(name: Value) -> str:
     """Return what a GraphQL operation is called; what the grammar doesn't know is no name."""
-    return word(name) if isinstance(name, str) and OPERATION.fullmatch(name) else ANONYMOUS
+    return safe_label(name) if isinstance(name, str) and OPERATION.fullmatch(name) else ANONYMOUS
 
 
 def method(name: Value) -> str:
@@ -44,12 +44,12 @@ def method(name: Value) -> str:
     return name if isinstance(name, str) and name in METHODS else "_OTHER"
 
 
-def text(attributes: Mapping[str, Value], *names: str) -> str:
+def first_text(attributes: Mapping[str, Value], *names: str) -> str:
     """Return the first of some attributes that is a text: conventions change their names."""
     return next((value for name in names if isinstance(value := attributes.get(name), str)), "")
 
 
-def number(attributes: Mapping[str, Value], *names: str) -> int:
+def first_integer(attributes: Mapping[str, Value], *names: str) -> int:
     """Return the first of some attributes that is a whole number, else nought."""
     return next((value for name in names if isinstance(value := attributes.get(name), int)), 0)
 
@@ -60,9 +60,11 @@ def texts(attributes: Mapping[str, Value], name: str) -> list[str]:
     return [value for value in found if isinstance(value, str)] if isinstance(found, list) else []
 
 
-def exception(happenings: list[Happening]) -> tuple[str, str] | None:
+def exception(happenings: list[SpanEvent]) -> tuple[str, str] | None:
     """Return class and message of the exception that a span met, if it met one."""
     for happening in happenings:
         if happening.name == "exception":
-            return text(happening.attributes, "exception.type"), text(happening.attributes, "exception.message")
+            return first_text(happening.attributes, "exception.type"), first_text(
+                happening.attributes, "exception.message"
+            )
     return None

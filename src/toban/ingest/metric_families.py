@@ -61,16 +61,16 @@ STOREFRONT_REQUESTS: Final = counter("storefront_requests_total", "Requests that
 """Labels: endpoint, method, status."""
 
 # The doors themselves
-BODIES: Final = counter("toban_intake_requests_total", "Bodies that came to toban's doors, by how they were answered.")
+BODIES: Final = counter("toban_ingest_requests_total", "Bodies that came to toban's doors, by how they were answered.")
 """Labels: signal (traces, metrics, logs, events), outcome."""
-ITEMS: Final = counter("toban_intake_items_total", "Spans, points, records and events that were accepted.")
+ITEMS: Final = counter("toban_ingest_items_total", "Spans, points, records and events that were accepted.")
 """Labels: signal."""
-REJECTED: Final = counter("toban_intake_rejected_total", "Spans, points and records that were rejected, by reason.")
+REJECTED: Final = counter("toban_ingest_rejected_total", "Spans, points and records that were rejected, by reason.")
 """Labels: signal, reason (malformed, unsupported, temporality, negative, collision, limit)."""
 REPAIRED: Final = counter(
-    "toban_intake_repaired_total",
+    "toban_ingest_repaired_texts_total",
     "Characters that were none (half of a surrogate pair, no UTF-8) and were replaced by U+FFFD.",
 )
 """Labels: signal."""
-BYTES: Final = counter("toban_intake_received_bytes_total", "Bytes that were taken in, inflated.", "bytes")
+BYTES: Final = counter("toban_ingest_received_bytes_total", "Bytes that were taken in, inflated.", "bytes")
 """Labels: signal."""

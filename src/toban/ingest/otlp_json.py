@@ -11,8 +11,8 @@ from functools import cache, partial
 from itertools import islice
 from typing import Any, Final, TypeVar
 
-from toban.core.untyped_json import mapping, sequence
-from toban.ingest.incremental_json import Steps, read
+from toban.core.untyped_json import as_list, as_mapping
+from toban.ingest.incremental_json import Steps, read_json
 from toban.ingest.otlp_model import (
     CUMULATIVE,
     DEEPEST,
@@ -28,22 +28,26 @@ from toban.ingest.otlp_model import (
     TEMPORALITY,
     UNSUPPORTED,
     DecodeError,
-    Group,
-    Happening,
+    LogRecord,
     MalformedError,
     Metric,
-    Point,
-    Record,
-    Shape,
-    Signal,
+    MetricPoint,
+    MetricShape,
+    OtlpSignal,
+    ScopeGroup,
     Span,
+    SpanEvent,
     Value,
 )
 from toban.ingest.utf8_repair import repaired_json
 
 T = TypeVar("T")
 
-PARTS: Final = {Signal.TRACES: "resourceSpans", Signal.METRICS: "resourceMetrics", Signal.LOGS: "resourceLogs"}
+PARTS: Final = {
+    OtlpSignal.TRACES: "resourceSpans",
+    OtlpSignal.METRICS: "resourceMetrics",
+    OtlpSignal.LOGS: "resourceLogs",
+}
 """What the list is called in which everything of a body is."""
 
 SORTS: Final = ("gauge", "sum", "histogram")
@@ -60,7 +64,7 @@ VALUES: Final = {
 }
 
 
-def opened(signal: Signal, body: bytes) -> Generator[None, None, tuple[dict[str, Any], int]]:
+def decode(signal: OtlpSignal, body: bytes) -> Generator[None, None, tuple[dict[str, Any], int]]:
     """
     Return what a body holds, an object, in steps between which others may have a turn.
 
@@ -68,7 +72,7 @@ def opened(signal: Signal, body: bytes) -> Generator[None, None, tuple[dict[str,
     """
     repaired = 0
     try:
-        found = yield from read(body)
+        found = yield from read_json(body)
     except ValueError as error:
         body, repaired = yield from repaired_json(body)
         found = yield from _read_again(body, error, repaired)
@@ -81,13 +85,13 @@ def opened(signal: Signal, body: bytes) -> Generator[None, None, tuple[dict[str,
 def _read_again(body: bytes, first: ValueError, repaired: int) -> Steps:
     if repaired:
         try:
-            return (yield from read(body))
+            return (yield from read_json(body))
         except ValueError:
             pass  # what was wrong at first tells more
     raise DecodeError(f"not JSON: {first}") from first
 
 
-def _check(signal: Signal, message: dict[str, Any]) -> None:
+def _check(signal: OtlpSignal, message: dict[str, Any]) -> None:
     """Raise ``DecodeError`` where nothing of a body would be read: a part of it may be unknown, not all of it."""
     wanted = PARTS[signal]
     if any(not isinstance(message.get(name, []), list | None) for name in (wanted, _snake(wanted))):
@@ -98,19 +102,19 @@ def _check(signal: Signal, message: dict[str, Any]) -> None:
         raise DecodeError(f"an object with a list {wanted} was expected{remedy}")
 
 
-def spans(message: dict[str, Any]) -> Iterator[Group[Span]]:
+def spans(message: dict[str, Any]) -> Iterator[ScopeGroup[Span]]:
     """Return the spans of what was opened."""
     scopes = "scopeSpans", "instrumentationLibrarySpans"
     return _groups(_list(message, "resourceSpans"), scopes, ("spans",), _span)
 
 
-def metrics(message: dict[str, Any]) -> Iterator[Group[Metric]]:
+def metrics(message: dict[str, Any]) -> Iterator[ScopeGroup[Metric]]:
     """Return the metrics of what was opened."""
     scopes = "scopeMetrics", "instrumentationLibraryMetrics"
     return _groups(_list(message, "resourceMetrics"), scopes, ("metrics",), _metric)
 
 
-def records(message: dict[str, Any]) -> Iterator[Group[Record]]:
+def records(message: dict[str, Any]) -> Iterator[ScopeGroup[LogRecord]]:
     """Return the log records of what was opened."""
     scopes = "scopeLogs", "instrumentationLibraryLogs"
     return _groups(_list(message, "resourceLogs"), scopes, ("logRecords", "logs"), _record)
@@ -129,15 +133,13 @@ def _field(raw: dict[str, Any], name: str) -> Any:
 
 def _list(raw: dict[str, Any], *names: str) -> list[Any]:
     """Return all that stands in a list, by whichever of its names; an empty one where something else stands."""
-    found = [
-        part for name in names for each in dict.fromkeys((name, _snake(name))) if (part := sequence(raw.get(each)))
-    ]
+    found = [part for name in names for each in dict.fromkeys((name, _snake(name))) if (part := as_list(raw.get(each)))]
     return found[0] if len(found) == 1 else [one for part in found for one in part]
 
 
 def _groups(
     parts: list[Any], scopes: tuple[str, ...], items: tuple[str, ...], read: Callable[[Any], T]
-) -> Iterator[Group[T]]:
+) -> Iterator[ScopeGroup[T]]:
     """Return what is there; where a list or an object is expected and isn't, there is nothing."""
 
     def careful(raw: Any) -> T:
@@ -147,10 +149,10 @@ def _groups(
             raise MalformedError(f"something that is no {items[0]} entry: {type(error).__name__}") from error
 
     for part in _drained(parts):
-        resource = _attributes(mapping(mapping(part).get("resource")))
-        for scope in _drained(_list(mapping(part), *scopes)):
-            named = _field(mapping(scope), "scope") or _field(mapping(scope), "instrumentationLibrary")
-            yield Group(resource, _text(mapping(named).get("name")), _list(mapping(scope), *items), careful)
+        resource = _attributes(as_mapping(as_mapping(part).get("resource")))
+        for scope in _drained(_list(as_mapping(part), *scopes)):
+            named = _field(as_mapping(scope), "scope") or _field(as_mapping(scope), "instrumentationLibrary")
+            yield ScopeGroup(resource, _text(as_mapping(named).get("name")), _list(as_mapping(scope), *items), careful)
 
 
 def _drained(things: list[Any]) -> Iterator[Any]:
@@ -178,9 +180,9 @@ class _Span(Span):
     def attributes(self) -> dict[str, Value]:
         return _attributes(self.raw)
 
-    def happenings(self) -> list[Happening]:
-        events = [mapping(event) for event in sequence(self.raw.get("events"))]
-        return [Happening(str(event.get("name")), _attributes(event)) for event in events]
+    def events(self) -> list[SpanEvent]:
+        events = [as_mapping(event) for event in as_list(self.raw.get("events"))]
+        return [SpanEvent(str(event.get("name")), _attributes(event)) for event in events]
 
 
 def _span(raw: Any) -> Span:
@@ -199,47 +201,47 @@ def _metric(raw: Any) -> Metric:
         # A sort that is none of these, or several of which one can't be meant: all their points are counted.
         many = sum(len(_list(data, "dataPoints")) for data in raw.values() if isinstance(data, dict))
         return Metric(
-            name, unit, about, Shape.UNSUPPORTED, rejected={MALFORMED if len(found) > 1 else UNSUPPORTED: many}
+            name, unit, about, MetricShape.UNSUPPORTED, rejected={MALFORMED if len(found) > 1 else UNSUPPORTED: many}
         )
     ((sort, data),) = found.items()
     if not isinstance(data, dict):
-        return Metric(name, unit, about, Shape.UNSUPPORTED, rejected={MALFORMED: 1})
+        return Metric(name, unit, about, MetricShape.UNSUPPORTED, rejected={MALFORMED: 1})
     points = _list(data, "dataPoints")
     told = _field(data, "aggregationTemporality")
     temporality = TEMPORALITIES.get(told) if isinstance(told, int | str) else 0
     if sort != "gauge" and temporality not in {DELTA, CUMULATIVE}:
-        return Metric(name, unit, about, Shape(sort), rejected={TEMPORALITY: len(points)})
+        return Metric(name, unit, about, MetricShape(sort), rejected={TEMPORALITY: len(points)})
     return Metric(
         name,
         unit,
         about,
-        Shape(sort),
+        MetricShape(sort),
         map(partial(_careful, _histogram if sort == "histogram" else _number), points),
         monotonic=_field(data, "isMonotonic") is True,
         delta=temporality == DELTA,
     )
 
 
-def _careful(read: Callable[[Any], Point | None], raw: Any) -> Point | None:
+def _careful(read: Callable[[Any], MetricPoint | None], raw: Any) -> MetricPoint | None:
     try:
         return _ended(raw) or read(raw)
     except (TypeError, ValueError, LookupError, AttributeError, OverflowError):
         return None
 
 
-def _ended(raw: Any) -> Point | None:
+def _ended(raw: Any) -> MetricPoint | None:
     """Return a point that says that nothing was recorded; nothing, where one was."""
     if not int(raw.get("flags") or 0) & NO_RECORDED_VALUE:
         return None
-    return Point(_point_attributes(raw), None, recorded=False)
+    return MetricPoint(_point_attributes(raw), None, recorded=False)
 
 
-def _number(raw: Any) -> Point:
+def _number(raw: Any) -> MetricPoint:
     value = _field(raw, "asDouble")
-    return Point(_point_attributes(raw), float(_field(raw, "asInt") if value is None else value))
+    return MetricPoint(_point_attributes(raw), float(_field(raw, "asInt") if value is None else value))
 
 
-def _histogram(raw: Any) -> Point | None:
+def _histogram(raw: Any) -> MetricPoint | None:
     bounds = [float(bound) for bound in _list(raw, "explicitBounds")]
     counts = [float(int(count)) for count in _list(raw, "bucketCounts")]
     if not counts:
@@ -247,7 +249,7 @@ def _histogram(raw: Any) -> Point | None:
     if len(counts) != len(bounds) + 1 or bounds != sorted(bounds) or min(counts) < 0:
         return None
     total = raw.get("sum")
-    return Point(_point_attributes(raw), None if total is None else float(total), bounds, counts)
+    return MetricPoint(_point_attributes(raw), None if total is None else float(total), bounds, counts)
 
 
 def _point_attributes(raw: Any) -> dict[str, Value]:
@@ -256,13 +258,13 @@ def _point_attributes(raw: Any) -> dict[str, Value]:
     return _attributes(raw)
 
 
-def _record(raw: Any) -> Record:
+def _record(raw: Any) -> LogRecord:
     at = int(_field(raw, "timeUnixNano") or _field(raw, "observedTimeUnixNano") or 0)
     body = raw.get("body")
-    body = body if isinstance(body, str) else _value(mapping(body))
+    body = body if isinstance(body, str) else _value(as_mapping(body))
     number = _field(raw, "severityNumber")
     severity = number if isinstance(number, int) else SEVERITIES.get(number if isinstance(number, str) else None, 0)
-    return Record(
+    return LogRecord(
         at if 0 <= at < LATEST else 0,
         severity,
         _text(_field(raw, "severityText")) or (_text(number) if not severity else ""),
@@ -274,7 +276,7 @@ def _record(raw: Any) -> Record:
 
 def _attributes(raw: dict[str, Any]) -> dict[str, Value]:
     found = {}
-    for pair in sequence(raw.get("attributes")):
+    for pair in as_list(raw.get("attributes")):
         if isinstance(pair, dict) and isinstance(key := pair.get("key"), str):
             found[key] = _value(pair.get("value"))
     return found
@@ -290,9 +292,9 @@ def _value(value: Any, levels: int = DEEPEST) -> Value:
         if sort == "intValue":
             return _int(found)
         if sort == "arrayValue":
-            return [_value(inner, levels - 1) for inner in sequence(mapping(found).get("values"))]
+            return [_value(inner, levels - 1) for inner in as_list(as_mapping(found).get("values"))]
         if sort == "kvlistValue":
-            pairs = [mapping(pair) for pair in sequence(mapping(found).get("values"))]
+            pairs = [as_mapping(pair) for pair in as_list(as_mapping(found).get("values"))]
             return {str(pair.get("key")): _value(pair.get("value"), levels - 1) for pair in pairs}
     return None
 

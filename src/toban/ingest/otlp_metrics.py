@@ -7,9 +7,9 @@ from itertools import islice
 from typing import Final
 
 from toban.core import input_limits
-from toban.core.metric_registry import Meters, plus
+from toban.core.metric_registry import MetricRegistry, plus
 from toban.core.ports import Clock
-from toban.core.samples import ABSENT, Amount, Family, Type
+from toban.core.samples import ABSENT, Amount, MetricFamily, MetricType
 from toban.ingest import metric_families as own_families
 from toban.ingest.metric_families import POOL, PROCESS
 from toban.ingest.otlp_model import (
@@ -18,16 +18,16 @@ from toban.ingest.otlp_model import (
     LIMIT,
     MALFORMED,
     NEGATIVE,
-    Group,
     MalformedError,
     Metric,
+    MetricPoint,
+    MetricShape,
     Outcome,
-    Point,
-    Role,
-    Shape,
+    ReporterRole,
+    ScopeGroup,
 )
-from toban.ingest.prometheus_names import current, labels, name, origin
-from toban.ingest.span_metrics import SLICE, Deriving, Process
+from toban.ingest.prometheus_names import current_convention, metric_name, point_labels, series_origin
+from toban.ingest.span_metrics import SLICE, Reporter, SpanMetrics
 from toban.instruments import metric_families as shop_families
 
 SILENCE: Final = 300.0
@@ -52,7 +52,7 @@ TAKEN: Final = frozenset(
     value.name
     for module in (shop_families, own_families)
     for value in vars(module).values()
-    if isinstance(value, Family)
+    if isinstance(value, MetricFamily)
 )
 """Names that mean something already."""
 
@@ -60,40 +60,40 @@ Series = tuple[str, tuple[tuple[str, str], ...]]
 
 
 @dataclass(slots=True)
-class Told:
-    """A series that a process tells: its family, where it comes from (`naming.origin`), and when it last came."""
+class ReportedSeries:
+    """A series that a process tells: its family, where it comes from (`series_origin`), and when it last came."""
 
-    family: Family
+    family: MetricFamily
     origin: int
-    heard: float
+    last_report: float
 
 
 @dataclass(slots=True)
-class Teller:
+class ReportingProcess:
     """A process that tells of itself: what it is to the shop, when it last did, its series, and its pool's numbers."""
 
-    role: Role
-    heard: float = 0
-    series: dict[Series, Told] = field(default_factory=dict)
+    role: ReporterRole
+    last_report: float = 0
+    series: dict[Series, ReportedSeries] = field(default_factory=dict)
     pool: dict[Series, float] = field(default_factory=dict)
 
 
-class Telling:
+class OtlpMetrics:
     """Passes on the numbers that processes counted themselves; they end when the process does."""
 
-    def __init__(self, meters: Meters, deriving: Deriving, clock: Clock, most: int = MOST) -> None:
+    def __init__(self, meters: MetricRegistry, deriving: SpanMetrics, clock: Clock, most: int = MOST) -> None:
         self._meters = meters
         self._deriving = deriving
         self._clock = clock
         self._most = most
-        self._tellers: dict[tuple[str, str], Teller] = {}
-        self._families: dict[str, Family] = {}
+        self._tellers: dict[tuple[str, str], ReportingProcess] = {}
+        self._families: dict[str, MetricFamily] = {}
 
-    def metrics(self, groups: Iterable[Group[Metric]]) -> Iterator[Outcome]:
+    def metrics(self, groups: Iterable[ScopeGroup[Metric]]) -> Iterator[Outcome]:
         """Take in metrics, a slice at a time."""
         for group in groups:
-            process = self._deriving.process(group.resource)
-            self._deriving.heard(process)
+            process = self._deriving.reporter_of(group.resource)
+            self._deriving.record_alive(process)
             teller = self._teller(process)
             for raw in group.items:
                 try:
@@ -107,11 +107,11 @@ class Telling:
                     yield self._points(process, teller, metric, some)
             self._pool()
 
-    def tidy(self) -> None:
+    def expire(self) -> None:
         """End the series of processes that are silent for long."""
         earliest = self._clock.monotonic() - SILENCE
         for key, teller in list(self._tellers.items()):
-            if teller.heard <= earliest:
+            if teller.last_report <= earliest:
                 for (_, pairs), told in teller.series.items():
                     self._meters.remove(told.family, **dict(pairs))
                 service, instance = key
@@ -119,18 +119,18 @@ class Telling:
                 del self._tellers[key]
                 self._pool()
 
-    def _teller(self, process: Process) -> Teller | None:
+    def _teller(self, process: Reporter) -> ReportingProcess | None:
         """Return who tells; nobody, when there are too many already."""
         key = process.service, process.instance
         if key not in self._tellers and len(self._tellers) >= TELLERS:
             return None
-        teller = self._tellers.setdefault(key, Teller(process.role))
-        teller.heard = self._clock.monotonic()
+        teller = self._tellers.setdefault(key, ReportingProcess(process.role))
+        teller.last_report = self._clock.monotonic()
         self._meters.set(PROCESS, 1, job=process.service, instance=process.instance, role=process.role.value)
         return teller
 
     def _points(
-        self, process: Process, teller: Teller | None, metric: Metric, points: Sequence[Point | None]
+        self, process: Reporter, teller: ReportingProcess | None, metric: Metric, points: Sequence[MetricPoint | None]
     ) -> Outcome:
         if teller is None:
             return Outcome({LIMIT: len(points)})
@@ -141,17 +141,17 @@ class Telling:
             if family is None or point is None or not _sound(point):
                 outcome[why or MALFORMED] += 1
                 continue
-            found = labels(point.attributes, metric)
+            found = point_labels(point.attributes, metric)
             became = self._take(teller, family, found | target, metric, point)
             outcome[became] += 1
-            if became == ACCEPTED and process.role is Role.SERVER:
+            if became == ACCEPTED and process.role is ReporterRole.SERVER:
                 stands = self._meters.value(family, **found, **target) if point.recorded else None
                 _pooled(teller, metric, found, stands)
         return outcome
 
-    def _family(self, metric: Metric) -> tuple[Family | None, str]:
+    def _family(self, metric: Metric) -> tuple[MetricFamily | None, str]:
         """Return what a metric is here; nothing but the reason when its name can't be, or means something else."""
-        called = name(metric)
+        called = metric_name(metric)
         known = self._families.get(called)
         sort = _type(metric)
         if known is not None:
@@ -165,20 +165,27 @@ class Telling:
         if len(self._families) >= self._most:
             return None, LIMIT
         unit = next((unit for unit in ("seconds", "bytes") if called.removesuffix("_total").endswith(unit)), "")
-        self._families[called] = Family(called, sort, metric.about[:300], unit)
+        self._families[called] = MetricFamily(called, sort, metric.about[:300], unit)
         return self._families[called], ""
 
-    def _take(self, teller: Teller, family: Family, found: Mapping[str, str], metric: Metric, point: Point) -> str:
+    def _take(
+        self,
+        teller: ReportingProcess,
+        family: MetricFamily,
+        found: Mapping[str, str],
+        metric: Metric,
+        point: MetricPoint,
+    ) -> str:
         """Pass on a point, and say what became of it."""
         if _falls(metric, point):
             return NEGATIVE
         if input_limits.SERIES.exceeded(found):
             return LIMIT
         key, now = (family.name, tuple(sorted(found.items()))), self._clock.monotonic()
-        known, comes_from = teller.series.get(key), origin(point.attributes, metric)
-        if known and known.origin != comes_from and known.heard > now - SILENCE:
+        known, comes_from = teller.series.get(key), series_origin(point.attributes, metric)
+        if known and known.origin != comes_from and known.last_report > now - SILENCE:
             return COLLISION
-        _, scale = current(metric)
+        _, scale = current_convention(metric)
         steps = tuple(round(bound * scale, 9) if scale != 1 else bound for bound in point.bounds)
         anew = known and (known.origin != comes_from or (point.recorded and known.family.buckets != steps))
         if known and (anew or not point.recorded):
@@ -191,20 +198,24 @@ class Telling:
         if known is None:
             if sum(len(teller.series) for teller in self._tellers.values()) >= self._most:
                 return LIMIT
-            known = teller.series[key] = Told(replace(family, buckets=steps), comes_from, now)
-        known.heard = now
+            known = teller.series[key] = ReportedSeries(replace(family, buckets=steps), comes_from, now)
+        known.last_report = now
         self._put(known.family, found, metric, point, scale)
         return ACCEPTED
 
-    def _put(self, family: Family, found: Mapping[str, str], metric: Metric, point: Point, scale: float) -> None:
-        if family.type is Type.HISTOGRAM:
+    def _put(
+        self, family: MetricFamily, found: Mapping[str, str], metric: Metric, point: MetricPoint, scale: float
+    ) -> None:
+        if family.type is MetricType.HISTOGRAM:
             self._histogram(family, found, metric, point, scale)
         elif point.value is not None and metric.delta:
             self._meters.add(family, point.value * scale, **found)
         elif point.value is not None:
             self._meters.set(family, point.value * scale, **found)
 
-    def _histogram(self, family: Family, found: Mapping[str, str], metric: Metric, point: Point, scale: float) -> None:
+    def _histogram(
+        self, family: MetricFamily, found: Mapping[str, str], metric: Metric, point: MetricPoint, scale: float
+    ) -> None:
         """Pass on a histogram. One that has no sum, or had none before, has none: its values have no mean."""
         below, many = list[Amount](), 0.0
         for count in point.counts:
@@ -236,8 +247,8 @@ class Telling:
                 self._meters.remove(POOL, state=state)
 
 
-def _pooled(teller: Teller, metric: Metric, found: Mapping[str, str], value: float | None) -> None:
-    called, _ = current(metric)
+def _pooled(teller: ReportingProcess, metric: Metric, found: Mapping[str, str], value: float | None) -> None:
+    called, _ = current_convention(metric)
     key = called, tuple(sorted(found.items()))
     if value is None:
         teller.pool.pop(key, None)
@@ -245,20 +256,20 @@ def _pooled(teller: Teller, metric: Metric, found: Mapping[str, str], value: flo
         teller.pool[key] = value
 
 
-def _type(metric: Metric) -> Type:
-    if metric.shape is Shape.HISTOGRAM:
-        return Type.HISTOGRAM
-    return Type.COUNTER if metric.shape is Shape.SUM and metric.monotonic else Type.GAUGE
+def _type(metric: Metric) -> MetricType:
+    if metric.shape is MetricShape.HISTOGRAM:
+        return MetricType.HISTOGRAM
+    return MetricType.COUNTER if metric.shape is MetricShape.SUM and metric.monotonic else MetricType.GAUGE
 
 
-def _falls(metric: Metric, point: Point) -> bool:
+def _falls(metric: Metric, point: MetricPoint) -> bool:
     """Tell whether a point would let fall what only grows, or make it endless for good."""
     if not metric.delta or point.value is None:
         return False
-    return math.isinf(point.value) or (metric.shape is Shape.SUM and metric.monotonic and point.value < 0)
+    return math.isinf(point.value) or (metric.shape is MetricShape.SUM and metric.monotonic and point.value < 0)
 
 
-def _sound(point: Point) -> bool:
+def _sound(point: MetricPoint) -> bool:
     """Tell whether a point can be a number of Prometheus': a NaN of a certain make means the end of a series."""
     return (
         (point.value is None or not math.isnan(point.value))

@@ -42,7 +42,7 @@ Outcome = Counter[str]
 """How many spans, points or records were accepted, and how many were rejected, by reason."""
 
 
-class Signal(StrEnum):
+class OtlpSignal(StrEnum):
     """What a body holds."""
 
     TRACES = "traces"
@@ -50,7 +50,7 @@ class Signal(StrEnum):
     LOGS = "logs"
 
 
-class Role(StrEnum):
+class ReporterRole(StrEnum):
     """What a process that sends telemetry is to the shop."""
 
     SERVER = "server"
@@ -60,7 +60,7 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Group(Generic[T]):
+class ScopeGroup(Generic[T]):
     """
     What one part of one process sent: the process's attributes, the part's name, and the things as they came.
 
@@ -74,7 +74,7 @@ class Group(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class SpanEvent:
     """Something that happened within a span."""
 
     name: str
@@ -123,7 +123,7 @@ class Span(ABC):
         """Return what it says of itself."""
 
     @abstractmethod
-    def happenings(self) -> list[Happening]:
+    def events(self) -> list[SpanEvent]:
         """Return what happened meanwhile (OpenTelemetry calls them events)."""
 
 
@@ -132,7 +132,7 @@ SERVER: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class MetricPoint:
     """
     One number of a metric, or one histogram: ``counts`` has one more than ``bounds``, each bucket by itself.
 
@@ -147,7 +147,7 @@ class Point:
     recorded: bool = True
 
 
-class Shape(StrEnum):
+class MetricShape(StrEnum):
     """What sort of metric it is."""
 
     GAUGE = "gauge"
@@ -168,8 +168,8 @@ class Metric:
     name: str
     unit: str
     about: str
-    shape: Shape
-    points: Iterable[Point | None] = ()
+    shape: MetricShape
+    points: Iterable[MetricPoint | None] = ()
     monotonic: bool = False
     delta: bool = False
     rejected: Mapping[str, int] = field(default_factory=dict)
@@ -197,7 +197,7 @@ NO_RECORDED_VALUE: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class LogRecord:
     """
     One log record. ``at`` is in nanoseconds, 0 if it doesn't say.
 

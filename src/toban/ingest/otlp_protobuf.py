@@ -30,25 +30,25 @@ from toban.ingest.otlp_model import (
     TEMPORALITY,
     UNSUPPORTED,
     DecodeError,
-    Group,
-    Happening,
+    LogRecord,
     MalformedError,
     Metric,
-    Point,
-    Record,
-    Shape,
-    Signal,
+    MetricPoint,
+    MetricShape,
+    OtlpSignal,
+    ScopeGroup,
     Span,
+    SpanEvent,
     Value,
 )
-from toban.ingest.protobuf_utf8_repair import repaired
+from toban.ingest.protobuf_utf8_repair import repair_message
 
 M = TypeVar("M", bound=Message)
 
-SORTS: Final[dict[Signal, type[Message]]] = {
-    Signal.TRACES: ExportTraceServiceRequest,
-    Signal.METRICS: ExportMetricsServiceRequest,
-    Signal.LOGS: ExportLogsServiceRequest,
+SORTS: Final[dict[OtlpSignal, type[Message]]] = {
+    OtlpSignal.TRACES: ExportTraceServiceRequest,
+    OtlpSignal.METRICS: ExportMetricsServiceRequest,
+    OtlpSignal.LOGS: ExportLogsServiceRequest,
 }
 LIBRARIES: Final = 1000
 """The field in which scopes stood from 0.15 to 0.18, when they were called instrumentation libraries."""
@@ -56,7 +56,7 @@ LABELS: Final = 1
 """The field in which a point had its labels before 0.9."""
 
 
-def opened(signal: Signal, body: bytes) -> Generator[None, None, tuple[Message, int]]:
+def decode(signal: OtlpSignal, body: bytes) -> Generator[None, None, tuple[Message, int]]:
     """
     Return what a body holds; their own reader takes 4 MiB in one go, some 20 ms.
 
@@ -68,7 +68,7 @@ def opened(signal: Signal, body: bytes) -> Generator[None, None, tuple[Message, 
         try:
             return sort.FromString(body), 0
         except ProtobufError:
-            body, many = yield from repaired(sort.DESCRIPTOR, memoryview(body))
+            body, many = yield from repair_message(sort.DESCRIPTOR, memoryview(body))
             if not many:
                 raise
             return sort.FromString(body), many
@@ -76,28 +76,28 @@ def opened(signal: Signal, body: bytes) -> Generator[None, None, tuple[Message, 
         raise DecodeError(f"not an {sort.__name__} in protobuf") from error
 
 
-def spans(message: Any) -> Iterator[Group[Span]]:
+def spans(message: Any) -> Iterator[ScopeGroup[Span]]:
     """Return the spans of what was opened."""
     return (
-        Group(_attributes(part.resource.attributes), scope.scope.name, scope.spans, _span)
+        ScopeGroup(_attributes(part.resource.attributes), scope.scope.name, scope.spans, _span)
         for part in message.resource_spans
         for scope in _scopes(part, part.scope_spans, ScopeSpans)
     )
 
 
-def metrics(message: Any) -> Iterator[Group[Metric]]:
+def metrics(message: Any) -> Iterator[ScopeGroup[Metric]]:
     """Return the metrics of what was opened."""
     return (
-        Group(_attributes(part.resource.attributes), scope.scope.name, scope.metrics, _metric)
+        ScopeGroup(_attributes(part.resource.attributes), scope.scope.name, scope.metrics, _metric)
         for part in message.resource_metrics
         for scope in _scopes(part, part.scope_metrics, ScopeMetrics)
     )
 
 
-def records(message: Any) -> Iterator[Group[Record]]:
+def records(message: Any) -> Iterator[ScopeGroup[LogRecord]]:
     """Return the log records of what was opened."""
     return (
-        Group(_attributes(part.resource.attributes), scope.scope.name, scope.log_records, _record)
+        ScopeGroup(_attributes(part.resource.attributes), scope.scope.name, scope.log_records, _record)
         for part in message.resource_logs
         for scope in _scopes(part, part.scope_logs, ScopeLogs)
     )
@@ -138,8 +138,8 @@ class _Span(Span):
     def attributes(self) -> dict[str, Value]:
         return _attributes(self.raw.attributes)
 
-    def happenings(self) -> list[Happening]:
-        return [Happening(event.name, _attributes(event.attributes)) for event in self.raw.events]
+    def events(self) -> list[SpanEvent]:
+        return [SpanEvent(event.name, _attributes(event.attributes)) for event in self.raw.events]
 
 
 def _span(raw: Any) -> Span:
@@ -153,9 +153,9 @@ def _metric(raw: Any) -> Metric:
     sort = raw.WhichOneof("data")
     if sort not in {"gauge", "sum", "histogram"}:
         many = len(getattr(raw, sort).data_points) if sort else 0
-        return Metric(raw.name, raw.unit, "", Shape.UNSUPPORTED, rejected={UNSUPPORTED: many})
+        return Metric(raw.name, raw.unit, "", MetricShape.UNSUPPORTED, rejected={UNSUPPORTED: many})
     data = getattr(raw, sort)
-    shape, temporality = Shape(sort), CUMULATIVE if sort == "gauge" else data.aggregation_temporality
+    shape, temporality = MetricShape(sort), CUMULATIVE if sort == "gauge" else data.aggregation_temporality
     if temporality not in {DELTA, CUMULATIVE}:
         return Metric(raw.name, raw.unit, "", shape, rejected={TEMPORALITY: len(data.data_points)})
     return Metric(
@@ -169,26 +169,26 @@ def _metric(raw: Any) -> Metric:
     )
 
 
-def _number(point: Any) -> Point | None:
+def _number(point: Any) -> MetricPoint | None:
     attributes, sort = _point_attributes(point), point.WhichOneof("value")
     if attributes is None:
         return None
     if point.flags & NO_RECORDED_VALUE:
-        return Point(attributes, None, recorded=False)
-    return Point(attributes, float(getattr(point, sort))) if sort else None
+        return MetricPoint(attributes, None, recorded=False)
+    return MetricPoint(attributes, float(getattr(point, sort))) if sort else None
 
 
-def _histogram(point: Any) -> Point | None:
+def _histogram(point: Any) -> MetricPoint | None:
     attributes, bounds, counts = _point_attributes(point), list(point.explicit_bounds), list(point.bucket_counts)
     if attributes is None:
         return None
     if point.flags & NO_RECORDED_VALUE:
-        return Point(attributes, None, recorded=False)
+        return MetricPoint(attributes, None, recorded=False)
     if not counts:
         bounds, counts = [], [point.count]
     if len(counts) != len(bounds) + 1 or bounds != sorted(bounds):
         return None
-    return Point(attributes, point.sum if point.HasField("sum") else None, bounds, counts)
+    return MetricPoint(attributes, point.sum if point.HasField("sum") else None, bounds, counts)
 
 
 def _point_attributes(point: Any) -> dict[str, Value] | None:
@@ -198,10 +198,10 @@ def _point_attributes(point: Any) -> dict[str, Value] | None:
     return _attributes(point.attributes)
 
 
-def _record(raw: Any) -> Record:
+def _record(raw: Any) -> LogRecord:
     at = raw.time_unix_nano or raw.observed_time_unix_nano
     body = _value(raw.body)
-    return Record(
+    return LogRecord(
         at if at < LATEST else 0,
         raw.severity_number,
         raw.severity_text,

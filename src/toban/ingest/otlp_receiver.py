@@ -11,13 +11,13 @@ from typing import Final
 import structlog
 
 from toban.core.errors import StateError
-from toban.core.metric_registry import Meters
-from toban.core.periodic import beat
-from toban.core.ports import Clock, Condition, Declines, LineSink
+from toban.core.metric_registry import MetricRegistry
+from toban.core.periodic import run_periodically
+from toban.core.ports import Clock, HealthStatus, LineSink, PaymentDeclines
 from toban.ingest import otlp_json
 from toban.ingest.metric_families import BODIES, BYTES, ITEMS, REJECTED, REPAIRED
-from toban.ingest.otlp_logs import Declined, Lines
-from toban.ingest.otlp_metrics import Telling
+from toban.ingest.otlp_logs import DeclinedPayment, LogRecordReader
+from toban.ingest.otlp_metrics import OtlpMetrics
 from toban.ingest.otlp_model import (
     ACCEPTED,
     COLLISION,
@@ -27,12 +27,12 @@ from toban.ingest.otlp_model import (
     TEMPORALITY,
     UNSUPPORTED,
     DecodeError,
+    OtlpSignal,
     Outcome,
-    Signal,
 )
-from toban.ingest.otlp_response import INVALID, UNAVAILABLE, Answer, Encoding, accepted, refused
-from toban.ingest.span_metrics import Deriving
-from toban.instruments.cardinality import Budgets
+from toban.ingest.otlp_response import INVALID, UNAVAILABLE, Encoding, OtlpResponse, error_response, success_response
+from toban.ingest.span_metrics import SpanMetrics
+from toban.instruments.cardinality import CardinalityLimits
 from toban.shop.settings import Services
 
 log = structlog.get_logger("toban.ingest")
@@ -58,7 +58,7 @@ WHY: Final = {
 }
 
 
-class Taking:
+class OtlpReceiver:
     """
     Takes in what the shop's processes push, and counts it.
 
@@ -70,37 +70,37 @@ class Taking:
 
     def __init__(
         self,
-        pushed: Meters,
+        pushed: MetricRegistry,
         services: Services,
         lines: LineSink,
         clock: Clock,
-        meters: Meters,
-        declines: Declines | None = None,
+        meters: MetricRegistry,
+        declines: PaymentDeclines | None = None,
     ) -> None:
         self._meters = meters
         self._clock = clock
         self._declines = declines
-        self._waiting_declines: deque[Declined] = deque(maxlen=1_000)
-        deriving = Deriving(pushed, Budgets(meters), services, lines, clock)
+        self._waiting_declines: deque[DeclinedPayment] = deque(maxlen=1_000)
+        deriving = SpanMetrics(pushed, CardinalityLimits(meters), services, lines, clock)
         self._deriving = deriving
-        self._telling = Telling(pushed, deriving, clock)
-        self._lines = Lines(deriving, lines, clock)
+        self._telling = OtlpMetrics(pushed, deriving, clock)
+        self._lines = LogRecordReader(deriving, lines, clock)
         self._one = asyncio.Lock()
         self._known: dict[bytes, float] = {}
         self._told_decode = ""
 
-    def full(self, signal: Signal, encoding: Encoding, why: str, headers: Mapping[str, str]) -> Answer:
+    def overloaded(self, signal: OtlpSignal, encoding: Encoding, why: str, headers: Mapping[str, str]) -> OtlpResponse:
         """Say that there is no room just now, and count it."""
         self._count(signal, "full")
-        return refused(503, encoding, UNAVAILABLE, why, **headers)
+        return error_response(503, encoding, UNAVAILABLE, why, **headers)
 
-    async def accept(self, signal: Signal, encoding: Encoding, body: bytes) -> Answer:
+    async def accept(self, signal: OtlpSignal, encoding: Encoding, body: bytes) -> OtlpResponse:
         """Take in a body, and say what became of it."""
         async with self._one:
             digest = hashlib.blake2b(body, digest_size=16, key=signal.encode()).digest()
             if body and self._is_known(digest):
                 self._count(signal, "repeated")
-                return accepted(signal, encoding)
+                return success_response(signal, encoding)
             try:
                 rejected = await self._taken(signal, encoding, body)
             except DecodeError as error:
@@ -108,23 +108,23 @@ class Taking:
                 if str(error) != self._told_decode:
                     self._told_decode = str(error)
                     log.warning("undecodable", signal=signal.value, error=str(error))
-                return refused(400, encoding, INVALID, str(error))
+                return error_response(400, encoding, INVALID, str(error))
             self._known[digest] = self._clock.monotonic()
         self._count(signal, "accepted")
         self._meters.add(BYTES, len(body), signal=signal.value)
         if self._waiting_declines:
             await self._tell_declines()
-        return accepted(signal, encoding, rejected.total(), _told(rejected))
+        return success_response(signal, encoding, rejected.total(), _told(rejected))
 
     async def run(self) -> None:
         """Let go of what is old until cancelled."""
-        await beat(self.name, TIDY, self._tidy, clock=self._clock, meters=self._meters)
+        await run_periodically(self.name, TIDY, self._tidy, clock=self._clock, meters=self._meters)
 
-    def health(self) -> Condition:
+    def health(self) -> HealthStatus:
         """Say how many bodies are known, so that none is counted twice."""
-        return Condition(True, f"{len(self._known)} bodies taken in lately")
+        return HealthStatus(True, f"{len(self._known)} bodies taken in lately")
 
-    async def _taken(self, signal: Signal, encoding: Encoding, body: bytes) -> Outcome:
+    async def _taken(self, signal: OtlpSignal, encoding: Encoding, body: bytes) -> Outcome:
         """Take in a body; return how much of it was rejected, and why."""
         rejected = Outcome()
         turn = self._clock.monotonic()
@@ -140,17 +140,17 @@ class Taking:
                 turn = self._clock.monotonic()
         return rejected
 
-    def _steps(self, signal: Signal, wire: ModuleType, body: bytes) -> Iterator[Outcome | None]:
+    def _steps(self, signal: OtlpSignal, wire: ModuleType, body: bytes) -> Iterator[Outcome | None]:
         """Read a body slice by slice; each says what became of its items, if any were read yet."""
-        message, repaired = yield from wire.opened(signal, body)
+        message, repaired = yield from wire.decode(signal, body)
         if repaired:
             self._meters.add(REPAIRED, repaired, signal=signal.value)
-        if signal is Signal.TRACES:
+        if signal is OtlpSignal.TRACES:
             yield from self._deriving.spans(wire.spans(message))
-        elif signal is Signal.METRICS:
+        elif signal is OtlpSignal.METRICS:
             yield from self._telling.metrics(wire.metrics(message))
         else:
-            declined: list[Declined] = []
+            declined: list[DeclinedPayment] = []
             yield from self._lines.records(wire.records(message), declined)
             self._waiting_declines.extend(declined)
 
@@ -161,8 +161,8 @@ class Taking:
         return digest in self._known
 
     async def _tidy(self) -> None:
-        self._deriving.requests.tidy()
-        self._telling.tidy()
+        self._deriving.requests.expire()
+        self._telling.expire()
         await self._tell_declines()
 
     async def _tell_declines(self) -> None:
@@ -170,12 +170,12 @@ class Taking:
         while self._declines and self._waiting_declines:
             one = self._waiting_declines.popleft()
             try:
-                await self._declines.declined(one.order, one.method, one.error, one.at)
+                await self._declines.record(one.order, one.method, one.error, one.at)
             except StateError:
                 self._waiting_declines.appendleft(one)
                 return  # told where it was met
 
-    def _count(self, signal: Signal, outcome: str) -> None:
+    def _count(self, signal: OtlpSignal, outcome: str) -> None:
         self._meters.add(BODIES, 1, signal=signal.value, outcome=outcome)
 
 

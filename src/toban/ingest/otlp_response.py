@@ -6,16 +6,16 @@ from typing import Final
 
 import orjson
 
-from toban.ingest.otlp_model import Signal
+from toban.ingest.otlp_model import OtlpSignal
 
 INVALID: Final = 3
 UNAVAILABLE: Final = 14
 """Codes of google.rpc.Status."""
 
 REJECTED: Final = {
-    Signal.TRACES: "rejectedSpans",
-    Signal.METRICS: "rejectedDataPoints",
-    Signal.LOGS: "rejectedLogRecords",
+    OtlpSignal.TRACES: "rejectedSpans",
+    OtlpSignal.METRICS: "rejectedDataPoints",
+    OtlpSignal.LOGS: "rejectedLogRecords",
 }
 
 
@@ -27,7 +27,7 @@ class Encoding(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class OtlpResponse:
     """What is said to whoever pushed."""
 
     status: int
@@ -36,22 +36,24 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def accepted(signal: Signal, encoding: Encoding, rejected: int = 0, reason: str = "") -> Answer:
+def success_response(signal: OtlpSignal, encoding: Encoding, rejected: int = 0, reason: str = "") -> OtlpResponse:
     """Say that a body was taken in, all but ``rejected`` of its things."""
     if encoding is Encoding.JSON:
         partial = {"partialSuccess": {REJECTED[signal]: str(rejected), "errorMessage": reason}}
-        return Answer(200, orjson.dumps(partial if rejected else {}), encoding.value)
+        return OtlpResponse(200, orjson.dumps(partial if rejected else {}), encoding.value)
     partial_success = b"\x08" + varint(rejected) + _text(2, reason)
-    return Answer(200, _field(1, partial_success) if rejected else b"", encoding.value)
+    return OtlpResponse(200, _field(1, partial_success) if rejected else b"", encoding.value)
 
 
-def refused(status: int, encoding: Encoding, code: int, message: str, **headers: str) -> Answer:
+def error_response(status: int, encoding: Encoding, code: int, message: str, **headers: str) -> OtlpResponse:
     """Say why a body was not taken in."""
     if encoding is Encoding.JSON:
         body = orjson.dumps({"code": code, "message": message})
     else:
         body = b"\x08" + varint(code) + _text(2, message)
-    return Answer(status, body, encoding.value, {name.replace("_", "-"): value for name, value in headers.items()})
+    return OtlpResponse(
+        status, body, encoding.value, {name.replace("_", "-"): value for name, value in headers.items()}
+    )
 
 
 def _text(number: int, text: str) -> bytes:

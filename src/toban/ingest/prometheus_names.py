@@ -5,9 +5,9 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from toban.core.labels import bounded
-from toban.ingest.label_values import word
-from toban.ingest.otlp_model import Metric, Shape, Value
+from toban.core.labels import bounded_value
+from toban.ingest.label_values import safe_label
+from toban.ingest.otlp_model import Metric, MetricShape, Value
 
 UNITS: Final = {
     "d": "days", "h": "hours", "min": "minutes", "s": "seconds", "ms": "milliseconds", "us": "microseconds",
@@ -48,26 +48,26 @@ LONGEST: Final = 200
 """Characters of a metric's or an attribute's name."""
 
 
-def current(metric: Metric) -> tuple[str, float]:
+def current_convention(metric: Metric) -> tuple[str, float]:
     """Return what a metric is called today, and what its numbers are to be multiplied by to be in base units."""
     scale = 0.001 if metric.unit == "ms" else 1.0
     return OLD.get(metric.name, metric.name), scale
 
 
-def name(metric: Metric) -> str:
+def metric_name(metric: Metric) -> str:
     """Return a metric's name in Prometheus, its unit and ``_total`` included; nothing if there can't be one."""
-    words = _joined(current(metric)[0])
+    words = _joined(current_convention(metric)[0])
     unit = _unit("s" if metric.unit == "ms" else metric.unit)
-    if metric.unit == "1" and metric.shape is Shape.GAUGE:
+    if metric.unit == "1" and metric.shape is MetricShape.GAUGE:
         unit = "ratio"
-    counts = metric.shape is Shape.SUM and metric.monotonic
+    counts = metric.shape is MetricShape.SUM and metric.monotonic
     words = words.removesuffix("_total") if counts else words
     if unit and not words.endswith(f"_{unit}"):
         words = f"{words}_{unit}"
     return f"{words}_total" if counts and words else words
 
 
-def labels(attributes: Mapping[str, Value], metric: Metric) -> dict[str, str]:
+def point_labels(attributes: Mapping[str, Value], metric: Metric) -> dict[str, str]:
     """
     Return a point's attributes as labels, without secrets and without what is empty.
 
@@ -80,11 +80,11 @@ def labels(attributes: Mapping[str, Value], metric: Metric) -> dict[str, str]:
         label = _joined((OLD_LABELS.get(key, key) if old else key).lstrip("_")).lstrip("_")
         if label:
             label = f"exported_{label}" if label in OWN else label
-            found[label] = f"{found[label]};{word(said)}" if label in found else word(said)
-    return {label: bounded(said) for label, said in found.items()}
+            found[label] = f"{found[label]};{safe_label(said)}" if label in found else safe_label(said)
+    return {label: bounded_value(said) for label, said in found.items()}
 
 
-def origin(attributes: Mapping[str, Value], metric: Metric) -> int:
+def series_origin(attributes: Mapping[str, Value], metric: Metric) -> int:
     """Return what tells a series from all others where it comes from: two of them may get the same labels here."""
     return hash((metric.name, metric.unit, *texts(attributes)))
 

@@ -16,7 +16,7 @@ SIZES: Final = {1: 8, 5: 4}
 """How many bytes a value has, by its wire type."""
 
 
-def repaired(sort: Any, body: memoryview, levels: int = DEEPEST) -> Repair:
+def repair_message(sort: Any, body: memoryview, levels: int = DEEPEST) -> Repair:
     """
     Return a message with U+FFFD in place of what is no UTF-8 in its texts, those of the messages within it too.
 
@@ -43,7 +43,7 @@ def repaired(sort: Any, body: memoryview, levels: int = DEEPEST) -> Repair:
         if field in texts:
             inside, replaced = repaired_utf8(bytes(body[first:at]))
         elif field in messages:
-            inside, replaced = yield from repaired(messages[field], body[first:at], levels - 1)
+            inside, replaced = yield from repair_message(messages[field], body[first:at], levels - 1)
         if replaced:
             parts += body[done:after], varint(len(inside)), inside
             many, done = many + replaced, at

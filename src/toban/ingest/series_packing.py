@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from toban.core.labels import Labels
 from toban.core.ports import Clock
-from toban.core.samples import ABSENT, Batch, Family, Layout
-from toban.remote.remote_write_model import Samples
+from toban.core.samples import ABSENT, Batch, Layout, MetricFamily
+from toban.remote.remote_write_model import RemoteSamples
 
 Numbers = NDArray[np.int64]
 
@@ -29,7 +29,7 @@ UNUSED: Final = 7200.0
 
 
 @dataclass(slots=True, eq=False)
-class Shelf:
+class SeriesSlots:
     """Some series of one source, each in its place for as long as it is sent."""
 
     series: list[Labels] = field(default_factory=list)
@@ -39,15 +39,15 @@ class Shelf:
 
 
 @dataclass(frozen=True, slots=True)
-class Put:
+class PackedSamples:
     """Samples as batches; which of their series are new, and which samples found no place."""
 
     batches: list[Batch]
     new: list[Labels]
-    without: Samples
+    without: RemoteSamples
 
 
-class Places:
+class SeriesPacker:
     """
     Knows where each series stands, so that the same series make the same batches again and again.
 
@@ -59,17 +59,17 @@ class Places:
         self._clock = clock
         self._limit = limit
         self._many = Counter[tuple[str, str]]()
-        self._places: dict[Labels, tuple[Shelf, int]] = {}
-        self._open: dict[tuple[str, str], Shelf] = {}
+        self._places: dict[Labels, tuple[SeriesSlots, int]] = {}
+        self._open: dict[tuple[str, str], SeriesSlots] = {}
         self._tidied = clock.monotonic()
 
     def __contains__(self, labels: Labels) -> bool:
         return labels in self._places
 
-    def put(self, samples: Samples, families: Mapping[str, Family]) -> Put:
+    def pack(self, samples: RemoteSamples, families: Mapping[str, MetricFamily]) -> PackedSamples:
         """Return samples as batches. Of two for one series at one time the later counts."""
         self._tidy()
-        shelves, new = dict[Shelf, int](), list[Labels]()
+        shelves, new = dict[SeriesSlots, int](), list[Labels]()
         rows = list[tuple[int, int]]()
         for labels in samples.series:
             place = self._places.get(labels)
@@ -83,10 +83,14 @@ class Places:
         table = np.array(rows, np.int64).reshape(-1, 2).T
         has = table[0, samples.of] >= 0
         batches = self._batches(list(shelves), table, samples.only(has), families)
-        return Put(batches, new, samples.only(~has))
+        return PackedSamples(batches, new, samples.only(~has))
 
     def _batches(
-        self, shelves: Sequence[Shelf], table: Numbers, samples: Samples, families: Mapping[str, Family]
+        self,
+        shelves: Sequence[SeriesSlots],
+        table: Numbers,
+        samples: RemoteSamples,
+        families: Mapping[str, MetricFamily],
     ) -> list[Batch]:
         """Return samples as batches, of whose series the table tells shelf and place."""
         shelf, place = table[:, samples.of]
@@ -105,7 +109,7 @@ class Places:
                 )
         return batches
 
-    def take_back(self, new: Iterable[Labels]) -> None:
+    def release(self, new: Iterable[Labels]) -> None:
         """Take the places of new series away again, newest first."""
         for labels in reversed(list(new)):
             shelf, where = self._places.pop(labels)
@@ -114,24 +118,29 @@ class Places:
             shelf.layout = None
             shelf.parts.clear()
 
-    def known_anew(self) -> None:
+    def resend_metadata(self) -> None:
         """Let the next batches tell what is known of their metrics."""
         for shelf, _ in self._places.values():
             shelf.layout = None
 
-    def _given(self, labels: Labels) -> tuple[Shelf, int]:
+    def _given(self, labels: Labels) -> tuple[SeriesSlots, int]:
         source = _source(labels)
         self._many[source] += 1
         shelf = self._open.get(source)
         if shelf is None or len(shelf.series) >= WIDE:
-            shelf = self._open[source] = Shelf()
+            shelf = self._open[source] = SeriesSlots()
         shelf.series.append(labels)
         shelf.layout = None
         place = self._places[labels] = shelf, len(shelf.series) - 1
         return place
 
     def _batch(
-        self, shelf: Shelf, at: int, places: Numbers, values: NDArray[np.float64], families: Mapping[str, Family]
+        self,
+        shelf: SeriesSlots,
+        at: int,
+        places: Numbers,
+        values: NDArray[np.float64],
+        families: Mapping[str, MetricFamily],
     ) -> Batch:
         shelf.used = self._clock.monotonic()
         if len(places) * THIN < len(shelf.series):
@@ -164,7 +173,7 @@ def _source(labels: Labels) -> tuple[str, str]:
     return labels.get("job", ""), labels.get("instance", "")
 
 
-def _layout(series: Iterable[Labels], families: Mapping[str, Family]) -> Layout:
+def _layout(series: Iterable[Labels], families: Mapping[str, MetricFamily]) -> Layout:
     series = list(series)
     names = dict.fromkeys(labels.name for labels in series)
     stems = (name.removesuffix(suffix) for name in names for suffix in ("", "_bucket", "_sum", "_count") if families)

@@ -5,15 +5,25 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from toban.core.metric_registry import Meters
+from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock, LineSink
-from toban.ingest.backend_spans import Parts
-from toban.ingest.label_values import method, number, text, word
+from toban.ingest.backend_spans import BackendSpans
+from toban.ingest.label_values import first_integer, first_text, method, safe_label
 from toban.ingest.metric_families import RECEIVED, SPANS, STOREFRONT_REQUESTS, STOREFRONT_SECONDS
-from toban.ingest.otlp_model import ACCEPTED, MALFORMED, SERVER, Group, MalformedError, Outcome, Role, Span, Value
-from toban.ingest.request_spans import Requests, endpoint, probe
+from toban.ingest.otlp_model import (
+    ACCEPTED,
+    MALFORMED,
+    SERVER,
+    MalformedError,
+    Outcome,
+    ReporterRole,
+    ScopeGroup,
+    Span,
+    Value,
+)
+from toban.ingest.request_spans import RequestSpans, endpoint, probe_kind
 from toban.instruments.business_metrics import BusinessMetrics
-from toban.instruments.cardinality import Budgets
+from toban.instruments.cardinality import CardinalityLimits
 from toban.instruments.performance_metrics import PerformanceMonitor
 from toban.shop.settings import Services
 
@@ -31,46 +41,50 @@ SLICE: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
+class Reporter:
     """Who sends: a service, one process of it, and what it is to the shop."""
 
     service: str
     instance: str
-    role: Role
+    role: ReporterRole
     environment: str = ""
 
 
-class Deriving:
+class SpanMetrics:
     """Counts what spans tell."""
 
-    def __init__(self, meters: Meters, budgets: Budgets, services: Services, lines: LineSink, clock: Clock) -> None:
+    def __init__(
+        self, meters: MetricRegistry, budgets: CardinalityLimits, services: Services, lines: LineSink, clock: Clock
+    ) -> None:
         self._meters = meters
         self._budgets = budgets
         self._services = services
         self._clock = clock
         performance = PerformanceMonitor(meters, budgets, lines, clock)
         business = BusinessMetrics(meters, budgets)
-        self.requests = Requests(performance, business, meters, budgets, clock)
-        self._parts = Parts(meters, budgets)
+        self.requests = RequestSpans(performance, business, meters, budgets, clock)
+        self._parts = BackendSpans(meters, budgets)
 
-    def process(self, resource: Mapping[str, Value]) -> Process:
+    def reporter_of(self, resource: Mapping[str, Value]) -> Reporter:
         """Tell who sends."""
-        service = word(text(resource, "service.name")) or "unknown_service"
-        host = f"{text(resource, 'host.name')}:{number(resource, 'process.pid') or ''}".strip(":")
-        instance = word(text(resource, "service.instance.id") or host) or service
-        environment = text(resource, "service.environment", "deployment.environment.name", "deployment.environment")
-        return Process(service, instance, role(service, self._services), word(environment))
+        service = safe_label(first_text(resource, "service.name")) or "unknown_service"
+        host = f"{first_text(resource, 'host.name')}:{first_integer(resource, 'process.pid') or ''}".strip(":")
+        instance = safe_label(first_text(resource, "service.instance.id") or host) or service
+        environment = first_text(
+            resource, "service.environment", "deployment.environment.name", "deployment.environment"
+        )
+        return Reporter(service, instance, role(service, self._services), safe_label(environment))
 
-    def heard(self, process: Process) -> None:
+    def record_alive(self, process: Reporter) -> None:
         """Note that a service is alive."""
         if self._budgets.admits("service", process.service):
             self._meters.set(RECEIVED, self._clock.now().timestamp(), service=process.service)
 
-    def spans(self, groups: Iterable[Group[Span]]) -> Iterator[Outcome]:
+    def spans(self, groups: Iterable[ScopeGroup[Span]]) -> Iterator[Outcome]:
         """Count spans, a slice at a time."""
         for group in groups:
-            process = self.process(group.resource)
-            self.heard(process)
+            process = self.reporter_of(group.resource)
+            self.record_alive(process)
             self._meters.add(SPANS, len(group.items), role=process.role.value)
             handle = self._handler(process, group.scope)
             if handle is None:
@@ -79,13 +93,13 @@ class Deriving:
             for start in range(0, len(group.items), SLICE):
                 yield _handled(handle, group, start)
 
-    def _handler(self, process: Process, scope: str) -> Handler | None:
+    def _handler(self, process: Reporter, scope: str) -> Handler | None:
         """Return who reads a part's spans."""
-        if scope in UNREAD or process.role is Role.OTHER:
+        if scope in UNREAD or process.role is ReporterRole.OTHER:
             return None
-        if process.role is Role.STOREFRONT:
+        if process.role is ReporterRole.STOREFRONT:
             return self._storefront
-        server = process.role is Role.SERVER
+        server = process.role is ReporterRole.SERVER
         part = scope.removeprefix(OPENTELEMETRY)
         if part == "pg":
             return self._parts.query
@@ -95,42 +109,44 @@ class Deriving:
             return partial(self._service, process.instance) if server else self._parts.method
         if not server:
             return None
-        return partial(self.requests.asked if part == "graphql" else self.requests.answered, process.instance)
+        return partial(
+            self.requests.record_operation if part == "graphql" else self.requests.record_request, process.instance
+        )
 
     def _service(self, process: str, span: Span) -> None:
         self._parts.method(span)
         if span.failed:
-            self.requests.suspect(process, span)
+            self.requests.record_failed_method(process, span)
 
     def _storefront(self, span: Span) -> None:
         if span.kind != SERVER:
             return
         attributes = span.attributes()
-        if probe(attributes):
+        if probe_kind(attributes):
             return
-        fit = self._budgets.fit
+        fit = self._budgets.limited
         labels = {
             "endpoint": fit("endpoint", endpoint(attributes)),
-            "method": fit("method", method(text(attributes, "http.request.method", "http.method"))),
-            "status": fit("status", str(number(attributes, "http.response.status_code", "http.status_code"))),
+            "method": fit("method", method(first_text(attributes, "http.request.method", "http.method"))),
+            "status": fit("status", str(first_integer(attributes, "http.response.status_code", "http.status_code"))),
         }
         self._meters.observe(STOREFRONT_SECONDS, span.seconds, **labels)
         self._meters.add(STOREFRONT_REQUESTS, 1, **labels)
 
 
-def role(service: str, services: Services) -> Role:
+def role(service: str, services: Services) -> ReporterRole:
     """Tell what a service is to the shop, by its name."""
     for found, names in (
-        (Role.SERVER, services.server),
-        (Role.WORKER, services.worker),
-        (Role.STOREFRONT, services.storefront),
+        (ReporterRole.SERVER, services.server),
+        (ReporterRole.WORKER, services.worker),
+        (ReporterRole.STOREFRONT, services.storefront),
     ):
         if service in names:
             return found
-    return Role.OTHER
+    return ReporterRole.OTHER
 
 
-def _handled(handle: Handler, group: Group[Span], start: int) -> Outcome:
+def _handled(handle: Handler, group: ScopeGroup[Span], start: int) -> Outcome:
     broken, read, items = 0, group.read, group.items[start : start + SLICE]
     for raw in items:
         try:

@@ -29,7 +29,7 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class RequestError:
     """A part of a request that failed, and when."""
 
     code: str
@@ -38,7 +38,7 @@ class Trouble:
 
 
 @dataclass(slots=True)
-class Request:
+class ServedRequest:
     """A request that was answered; ``settled`` once nothing that comes late can add an error to it."""
 
     id: bytes
@@ -46,34 +46,34 @@ class Request:
     end: int
     endpoint: str = ""
     operation: str = ""
-    told: bool = False
+    has_reported_operation: bool = False
     """Whether it said its operation itself: the operation's own span then adds nothing."""
     probe: bool = False
     settled: bool = False
 
-    def holds(self, part: Operation | Trouble) -> bool:
+    def holds(self, part: Operation | RequestError) -> bool:
         """Tell whether something happened while this request was answered."""
         return self.start - SLACK <= part.start and part.end <= self.end + SLACK
 
 
 @dataclass(slots=True)
-class Trace:
+class BufferedTrace:
     """What is known of one trace in one process: what waits for its request, and what requests may yet get."""
 
     touched: float
     operations: list[Operation] = field(default_factory=list)
-    troubles: list[Trouble] = field(default_factory=list)
-    requests: list[Request] = field(default_factory=list)
+    errors: list[RequestError] = field(default_factory=list)
+    requests: list[ServedRequest] = field(default_factory=list)
     roots: set[bytes] = field(default_factory=set)
     """The spans of the operation's own fields."""
-    suspects: dict[bytes, Trouble] = field(default_factory=dict)
+    suspects: dict[bytes, RequestError] = field(default_factory=dict)
     """What failed, by the span it was a part of: it counts if that is one of the roots."""
 
     def knows(self, id: bytes) -> bool:
         """Tell whether a request has come already."""
         return any(request.id == id for request in self.requests)
 
-    def operation_of(self, request: Request) -> Operation | None:
+    def operation_of(self, request: ServedRequest) -> Operation | None:
         """
         Take the operation that a request ran.
 
@@ -85,18 +85,18 @@ class Trace:
             self.operations.remove(found)
         return found
 
-    def troubles_of(self, request: Request) -> list[Trouble]:
+    def errors_of(self, request: ServedRequest) -> list[RequestError]:
         """Take what went wrong in a request."""
-        found = [trouble for trouble in self.troubles if request.holds(trouble)]
+        found = [trouble for trouble in self.errors if request.holds(trouble)]
         if found:
-            self.troubles = [trouble for trouble in self.troubles if trouble not in found]
+            self.errors = [trouble for trouble in self.errors if trouble not in found]
         return found
 
-    def is_told(self, operation: Operation) -> bool:
+    def is_reported(self, operation: Operation) -> bool:
         """Tell whether the request that ran an operation has said so itself."""
-        return any(request.told and request.holds(operation) for request in self.requests)
+        return any(request.has_reported_operation and request.holds(operation) for request in self.requests)
 
-    def request_of(self, part: Operation | Trouble) -> Request | None:
+    def request_of(self, part: Operation | RequestError) -> ServedRequest | None:
         """Return the request that something which came late belongs to."""
         candidates = [
             request
@@ -106,26 +106,26 @@ class Trace:
         return min(candidates, key=lambda request: request.end, default=None)
 
 
-class Traces:
+class TraceBuffer:
     """Remembers traces, by process and id, as long as they are talked about."""
 
     def __init__(self, clock: Clock, most: int = MOST) -> None:
         self._clock = clock
         self._most = most
-        self._traces: dict[tuple[str, bytes], Trace] = {}
+        self._traces: dict[tuple[str, bytes], BufferedTrace] = {}
 
     def __len__(self) -> int:
         return len(self._traces)
 
-    def of(self, process: str, id: bytes) -> Trace:
+    def trace(self, process: str, id: bytes) -> BufferedTrace:
         """Return what is known of a trace; it becomes the one that was talked about last."""
         key = process, id
-        trace = self._traces.pop(key, None) or Trace(0)
+        trace = self._traces.pop(key, None) or BufferedTrace(0)
         trace.touched = self._clock.monotonic()
         self._traces[key] = trace
         return trace
 
-    def gone(self) -> Iterator[Trace]:
+    def evict(self) -> Iterator[BufferedTrace]:
         """Let go of traces that were quiet for long, and of those that are too many; what they held is returned."""
         earliest = self._clock.monotonic() - PATIENCE
         while self._traces:

@@ -47,7 +47,7 @@ def repaired_json(body: bytes) -> Repair:
     return b"".join([*parts, body[done:]]), many
 
 
-def whole(repair: Repair) -> tuple[bytes, int]:
+def repair_at_once(repair: Repair) -> tuple[bytes, int]:
     """Repair without giving others a turn."""
     while True:
         try:

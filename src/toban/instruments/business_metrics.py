@@ -7,7 +7,7 @@ from typing import Final
 
 from toban.core.ports import Recorder
 from toban.core.samples import Amount
-from toban.instruments.cardinality import Budgets
+from toban.instruments.cardinality import CardinalityLimits
 from toban.instruments.metric_families import (
     CAMPAIGN_DISCOUNT,
     CAMPAIGN_USAGE,
@@ -62,13 +62,13 @@ def customer_type(custom_fields: Mapping[str, object] | None) -> str:
 class BusinessMetrics:
     """Counts orders, payments, views, rebates and campaigns."""
 
-    def __init__(self, recorder: Recorder, budgets: Budgets) -> None:
+    def __init__(self, recorder: Recorder, budgets: CardinalityLimits) -> None:
         self._recorder = recorder
         self._budgets = budgets
 
     def track_order(self, order: Order) -> None:
         """Count an order that was placed."""
-        fit = self._budgets.fit
+        fit = self._budgets.limited
         channel = fit("channel", DEFAULT if order.channel == "__default_channel__" else order.channel)
         total = money(order.total)
         self._recorder.observe(ORDER_TOTAL, total, status=fit("status", order.state))
@@ -77,23 +77,23 @@ class BusinessMetrics:
 
     def track_failed_order(self, method: str) -> None:
         """Count an order that failed, by the method of payment that failed last."""
-        self._recorder.add(ORDERS_FAILED, 1, method=self._budgets.fit("method", method))
+        self._recorder.add(ORDERS_FAILED, 1, method=self._budgets.limited("method", method))
 
     def track_failed_payment(self, method: str, error: str) -> None:
         """Count an attempt to pay that failed; ``error`` is a class from a fixed list (`errors.payment_error`)."""
-        self._recorder.add(PAYMENTS_FAILED, 1, method=self._budgets.fit("method", method), error=error)
+        self._recorder.add(PAYMENTS_FAILED, 1, method=self._budgets.limited("method", method), error=error)
 
     def track_product_view(self, product: str, customer: str = "") -> None:
         """Count a view of a product, and the customer's activity when it is known who looked."""
-        self._recorder.add(PRODUCT_VIEWS, 1, productId=self._budgets.fit("productId", product))
+        self._recorder.add(PRODUCT_VIEWS, 1, productId=self._budgets.limited("productId", product))
         if customer:
             self.track_customer_activity(customer, "product_view")
 
     def track_customer_activity(self, customer: str, action: str) -> None:
         """Count something that a customer did."""
         labels = {
-            "customerId": self._budgets.fit("customerId", customer),
-            "action": self._budgets.fit("action", action),
+            "customerId": self._budgets.limited("customerId", customer),
+            "action": self._budgets.limited("action", action),
         }
         self._recorder.add(CUSTOMER_ACTIVITY, 1, **labels)
 
@@ -101,10 +101,10 @@ class BusinessMetrics:
         """Note a customer's rebate of a period; over budget the amount is dropped, the calculation is counted."""
         if self._budgets.admits("customerId", customer) and self._budgets.admits("period", period):
             self._recorder.set(REBATE_AMOUNT, amount, customerId=customer, period=period)
-        self._recorder.add(REBATE_CALCULATIONS, 1, period=self._budgets.fit("period", period))
+        self._recorder.add(REBATE_CALCULATIONS, 1, period=self._budgets.limited("period", period))
 
     def track_campaign_usage(self, campaign: str, discount: Amount) -> None:
         """Count an order that a campaign gave a discount, and how much (positive, in major units)."""
-        name = self._budgets.fit("campaignId", campaign)
+        name = self._budgets.limited("campaignId", campaign)
         self._recorder.add(CAMPAIGN_USAGE, 1, campaignId=name)
         self._recorder.observe(CAMPAIGN_DISCOUNT, money(discount), campaignId=name)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from toban.core.labels import VALUE_LENGTH
-from toban.core.metric_registry import Meters
+from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Recorder
 from toban.core.samples import counter
 
@@ -12,7 +12,8 @@ OTHER: Final = "other"
 """What counts the values that are over a label's budget."""
 
 OVER: Final = counter(
-    "toban_labels_over_budget_total", "Values counted under `other` (or dropped, gauges) because a label had too many."
+    "toban_label_values_over_limit_total",
+    "Values counted under `other` (or dropped, gauges) because a label had too many.",
 )
 LIMITS: Final[Mapping[str, int]] = {
     "productId": 1000,
@@ -38,7 +39,7 @@ LIMITS: Final[Mapping[str, int]] = {
 """How many values each label may take before `other` counts the rest."""
 
 
-class Budgets:
+class CardinalityLimits:
     """
     Keeps the labels that come from outside within bounds, each label by itself, first come first served.
 
@@ -50,7 +51,7 @@ class Budgets:
         self._limits = limits
         self._known: dict[str, set[str]] = {}
 
-    def fit(self, label: str, value: str) -> str:
+    def limited(self, label: str, value: str) -> str:
         """Return a label's value: itself while there is room, `other` when there is none."""
         return value if self.admits(label, value) else OTHER
 
@@ -68,7 +69,7 @@ class Budgets:
         self._meters.add(OVER, label=label)
         return False
 
-    def learn(self, meters: Meters) -> None:
+    def learn(self, meters: MetricRegistry) -> None:
         """Take what is counted already as known: after a restart the same values stand for themselves."""
         for _, labels, _ in meters.series():
             self.remember(labels.items())

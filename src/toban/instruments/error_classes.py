@@ -36,7 +36,7 @@ def error_code(text: str) -> str:
     return text if CODE.fullmatch(text) else UNKNOWN
 
 
-def fault(code: str) -> str:
+def responsible_party(code: str) -> str:
     """Tell whose fault an error is: the `client`'s or the `shop`'s."""
     return "client" if code in CLIENT_CODES else "shop"
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 
-class Source(StrEnum):
+class MetricSource(StrEnum):
     """A way in which toban reads the shop; each is useful alone."""
 
     PLAIN = "plain telemetry"
@@ -19,7 +19,7 @@ class Source(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Coverage:
     """
     One thing to know of the shop: the metrics that tell it, and what each source knows of it.
 
@@ -28,37 +28,37 @@ class Known:
 
     key: str
     metrics: tuple[str, ...]
-    sources: Mapping[Source, str]
+    sources: Mapping[MetricSource, str]
 
 
 NUMBERS: Final = (
-    Known(
+    Coverage(
         "requests",
         ("vendure_api_requests_total", "vendure_api_duration_seconds", "vendure_api_latency_seconds"),
-        {Source.PLAIN: "exactly", Source.ENRICHED: "exactly"},
+        {MetricSource.PLAIN: "exactly", MetricSource.ENRICHED: "exactly"},
     ),
-    Known(
+    Coverage(
         "operations",
         ("vendure_graphql_duration_seconds", "vendure_graphql_latency_seconds"),
-        {Source.PLAIN: "exactly, if no span is sampled away", Source.ENRICHED: "exactly"},
+        {MetricSource.PLAIN: "exactly, if no span is sampled away", MetricSource.ENRICHED: "exactly"},
     ),
-    Known(
+    Coverage(
         "errors",
         ("vendure_graphql_errors_total",),
-        {Source.PLAIN: "what was thrown, and broken queries; not FORBIDDEN", Source.ENRICHED: "exactly"},
+        {MetricSource.PLAIN: "what was thrown, and broken queries; not FORBIDDEN", MetricSource.ENRICHED: "exactly"},
     ),
-    Known("results", ("vendure_error_results_total",), {Source.ENRICHED: "exactly"}),
-    Known(
+    Coverage("results", ("vendure_error_results_total",), {MetricSource.ENRICHED: "exactly"}),
+    Coverage(
         "connections",
         ("vendure_connection_errors_total",),
-        {Source.PLAIN: "exactly", Source.ENRICHED: "exactly"},
+        {MetricSource.PLAIN: "exactly", MetricSource.ENRICHED: "exactly"},
     ),
-    Known(
+    Coverage(
         "queries",
         ("postgres_query_duration_seconds", "vendure_redis_commands_total"),
-        {Source.PLAIN: "exactly", Source.ENRICHED: "exactly"},
+        {MetricSource.PLAIN: "exactly", MetricSource.ENRICHED: "exactly"},
     ),
-    Known(
+    Coverage(
         "processes",
         (
             "v8js_memory_heap_used_bytes",
@@ -67,49 +67,52 @@ NUMBERS: Final = (
             "nodejs_eventloop_utilization_ratio",
             "nodejs_eventloop_delay_p99_seconds",
         ),
-        {Source.PLAIN: "each minute", Source.ENRICHED: "each minute"},
+        {MetricSource.PLAIN: "each minute", MetricSource.ENRICHED: "each minute"},
     ),
-    Known(
+    Coverage(
         "orders",
         ("vendure_orders_created_total", "vendure_order_total_amount", "vendure_revenue_total"),
-        {Source.TABLES: "exactly", Source.EVENTS: "orders of other systems"},
+        {MetricSource.TABLES: "exactly", MetricSource.EVENTS: "orders of other systems"},
     ),
-    Known(
+    Coverage(
         "failures",
         ("vendure_payments_failed_total", "vendure_orders_failed_total"),
-        {Source.TABLES: "exactly, where the provider leaves a row", Source.EVENTS: "a provider's webhook"},
+        {MetricSource.TABLES: "exactly, where the provider leaves a row", MetricSource.EVENTS: "a provider's webhook"},
     ),
-    Known(
+    Coverage(
         "campaigns",
         ("vendure_campaign_usage_total", "vendure_campaign_discount_amount"),
-        {Source.TABLES: "Vendure's promotions", Source.EVENTS: "others"},
+        {MetricSource.TABLES: "Vendure's promotions", MetricSource.EVENTS: "others"},
     ),
-    Known(
+    Coverage(
         "jobs",
         ("vendure_jobs_waiting", "vendure_jobs_completed_total", "vendure_jobs_failed_total"),
-        {Source.TABLES: "exactly, with DefaultJobQueuePlugin", Source.REDIS: "exactly, with BullMQ"},
+        {MetricSource.TABLES: "exactly, with DefaultJobQueuePlugin", MetricSource.REDIS: "exactly, with BullMQ"},
     ),
-    Known(
+    Coverage(
         "views",
         ("vendure_product_views_total",),
-        {Source.ENRICHED: "a lower bound: cached pages ask nothing", Source.EVENTS: "exactly, from the storefront"},
+        {
+            MetricSource.ENRICHED: "a lower bound: cached pages ask nothing",
+            MetricSource.EVENTS: "exactly, from the storefront",
+        },
     ),
-    Known(
+    Coverage(
         "rebates",
         ("vendure_rebate_calculations_total", "vendure_customer_activity_total"),
-        {Source.EVENTS: "exactly"},
+        {MetricSource.EVENTS: "exactly"},
     ),
-    Known(
+    Coverage(
         "check",
         ("vendure_shop_check_up",),
-        {Source.SHOP_API: "each minute"},
+        {MetricSource.SHOP_API: "each minute"},
     ),
-    Known("backups", ("backup_newest_timestamp_seconds",), {Source.FILES: "how old the newest file is"}),
+    Coverage("backups", ("backup_newest_timestamp_seconds",), {MetricSource.FILES: "how old the newest file is"}),
 )
 """What there is to know of a shop."""
 
 
-def missing(seen: Collection[str]) -> Iterator[Known]:
+def missing_metrics(seen: Collection[str]) -> Iterator[Coverage]:
     """Return what is not known, where these metrics were seen: as stored, parts of histograms included."""
     stems = {name.removesuffix(suffix) for name in seen for suffix in ("", "_bucket", "_sum", "_count")}
     return (number for number in NUMBERS if not stems.intersection(number.metrics))

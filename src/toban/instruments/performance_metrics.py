@@ -3,9 +3,9 @@
 from datetime import timedelta
 from typing import Final
 
-from toban.core.log_line import Level, LogLine
+from toban.core.log_line import LogLevel, LogLine
 from toban.core.ports import Clock, LineSink, Recorder
-from toban.instruments.cardinality import Budgets
+from toban.instruments.cardinality import CardinalityLimits
 from toban.instruments.metric_families import API_LATENCY, API_REQUESTS, API_SECONDS, GRAPHQL_LATENCY, GRAPHQL_SECONDS
 
 SLOW: Final = timedelta(seconds=2)
@@ -15,7 +15,7 @@ SLOW: Final = timedelta(seconds=2)
 class PerformanceMonitor:
     """Counts requests and how long they took; tells of slow ones."""
 
-    def __init__(self, recorder: Recorder, budgets: Budgets, lines: LineSink, clock: Clock) -> None:
+    def __init__(self, recorder: Recorder, budgets: CardinalityLimits, lines: LineSink, clock: Clock) -> None:
         self._recorder = recorder
         self._budgets = budgets
         self._lines = lines
@@ -23,7 +23,7 @@ class PerformanceMonitor:
 
     def track_graphql_query(self, operation: str, seconds: float, **facts: object) -> None:
         """Count one GraphQL operation; ``facts`` (endpoint, trace id) stand in the line if it was slow."""
-        name = self._budgets.fit("operation", operation)
+        name = self._budgets.limited("operation", operation)
         self._recorder.observe(GRAPHQL_SECONDS, seconds, operation=name)
         self._recorder.observe(GRAPHQL_LATENCY, seconds, operation=name)
         if seconds > SLOW.total_seconds():
@@ -32,9 +32,9 @@ class PerformanceMonitor:
     def track_api_endpoint(self, endpoint: str, method: str, status: int, seconds: float) -> None:
         """Count one request by its route, method and HTTP status."""
         labels = {
-            "endpoint": self._budgets.fit("endpoint", endpoint),
-            "method": self._budgets.fit("method", method),
-            "status": self._budgets.fit("status", str(status)),
+            "endpoint": self._budgets.limited("endpoint", endpoint),
+            "method": self._budgets.limited("method", method),
+            "status": self._budgets.limited("status", str(status)),
         }
         self._recorder.observe(API_SECONDS, seconds, **labels)
         self._recorder.add(API_REQUESTS, 1, **labels)
@@ -42,5 +42,7 @@ class PerformanceMonitor:
 
     def _slow(self, message: str, seconds: float, operation: str, facts: dict[str, object]) -> None:
         told = {"operation": operation, "duration": round(seconds * 1000), **facts}
-        line = LogLine(self._clock.now(), Level.WARN, message, "PerformanceMonitor", category="performance", facts=told)
+        line = LogLine(
+            self._clock.now(), LogLevel.WARN, message, "PerformanceMonitor", category="performance", facts=told
+        )
         self._lines.write([line])

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 import structlog
 
-from toban.core.backoff import pause
-from toban.core.http_client import reason
-from toban.core.log_line import Level, LogLine
-from toban.core.metric_registry import Meters
-from toban.core.ports import Clock, Condition, LineSink
+from toban.core.backoff import retry_delay
+from toban.core.http_client import error_reason
+from toban.core.log_line import LogLevel, LogLine
+from toban.core.metric_registry import MetricRegistry
+from toban.core.ports import Clock, HealthStatus, LineSink
 from toban.core.samples import counter, gauge
-from toban.core.untyped_json import mapping, time_of
+from toban.core.untyped_json import as_mapping, as_time
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -51,20 +51,20 @@ AWAY: Final = 300.0
 ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
 LEVELS: Final = {
-    **{level.value: level for level in Level},
-    **dict.fromkeys(("fatal", "panic", "critical", "err"), Level.ERROR),
-    "warning": Level.WARN,
-    "notice": Level.INFO,
-    "trace": Level.DEBUG,
-    "silly": Level.DEBUG,
+    **{level.value: level for level in LogLevel},
+    **dict.fromkeys(("fatal", "panic", "critical", "err"), LogLevel.ERROR),
+    "warning": LogLevel.WARN,
+    "notice": LogLevel.INFO,
+    "trace": LogLevel.DEBUG,
+    "silly": LogLevel.DEBUG,
 }
-PINO: Final = ((50, Level.ERROR), (40, Level.WARN), (30, Level.INFO))
+PINO: Final = ((50, LogLevel.ERROR), (40, LogLevel.WARN), (30, LogLevel.INFO))
 """Pino writes its levels as numbers."""
 PARTS: Final = frozenset({"level", "message", "msg", "context", "stack", "trace", "timestamp", "time", "category"})
 """What of a program's own JSON is a part of the line itself."""
 
 
-class FlyLogs:
+class FlyLogStream:
     """
     Takes the lines of some apps while it runs, and connects again when the stream breaks off.
 
@@ -82,7 +82,7 @@ class FlyLogs:
         own: str,
         lines: LineSink,
         clock: Clock,
-        meters: Meters,
+        meters: MetricRegistry,
     ) -> None:
         self.server = server
         self._shown = (org, token)
@@ -109,16 +109,16 @@ class FlyLogs:
             if trouble != self._trouble:
                 log.warning("no log stream", why=trouble)
             self._trouble = trouble
-            await self._clock.sleep(pause(self._tries, None, random.random()).total_seconds())  # noqa: S311  # spreading tries is no secret
+            await self._clock.sleep(retry_delay(self._tries, None, random.random()).total_seconds())  # noqa: S311  # spreading tries is no secret
 
-    def health(self) -> Condition:
+    def health(self) -> HealthStatus:
         """Tell whether the stream is there; for a while it may be away."""
         if self._away is None:
-            return Condition(True, f"Fly's log stream at {self.server} is there")
+            return HealthStatus(True, f"Fly's log stream at {self.server} is there")
         away = self._clock.monotonic() - self._away
-        return Condition(away < AWAY, f"no log stream from {self.server} for {away:.0f} s: {self._trouble}")
+        return HealthStatus(away < AWAY, f"no log stream from {self.server} for {away:.0f} s: {self._trouble}")
 
-    async def prove(self) -> str:
+    async def check_connection(self) -> str:
         """Connect once and take nothing; return what is wrong, or nothing."""
 
         async def enough(client: "Client", over: "asyncio.Future[None]") -> None:
@@ -211,7 +211,7 @@ class FlyLogs:
     def _write(self, found: Sequence[bytes]) -> None:
         lines = list[LogLine]()
         for data in found:
-            line = line_of(data, self._clock.now())
+            line = parse_message(data, self._clock.now())
             self._meters.add(MESSAGES, outcome="taken" if line else "unreadable")
             if line and line.service != self._own:
                 lines.append(line)
@@ -219,7 +219,7 @@ class FlyLogs:
 
     def _told(self, error: BaseException) -> str:
         """Return what is wrong; what a server says may hold what it was shown."""
-        said = reason(error).strip("'\"")
+        said = error_reason(error).strip("'\"")
         return "the organisation or its token is not right" if "authorization" in said.lower() else said[:200]
 
 
@@ -228,14 +228,14 @@ class _Spoken:
     """What a program's own line says."""
 
     message: str
-    level: Level | None = None
+    level: LogLevel | None = None
     context: str = ""
     trace: str = ""
     category: str = ""
     facts: Mapping[str, object] | None = None
 
 
-def line_of(data: bytes, now: datetime) -> LogLine | None:
+def parse_message(data: bytes, now: datetime) -> LogLine | None:
     """
     Return the line that a message of the stream holds; nothing where it holds none.
 
@@ -247,13 +247,13 @@ def line_of(data: bytes, now: datetime) -> LogLine | None:
         return None
     if not isinstance(told, dict) or not isinstance(told.get("message"), str):
         return None
-    fly = mapping(told.get("fly"))
-    app = mapping(fly.get("app"))
-    provider = str(mapping(told.get("event")).get("provider") or "app")
+    fly = as_mapping(told.get("fly"))
+    app = as_mapping(fly.get("app"))
+    provider = str(as_mapping(told.get("event")).get("provider") or "app")
     spoken = _spoken(told["message"])
     return LogLine(
-        at=time_of(told.get("timestamp")) or now,
-        level=spoken.level or _level(mapping(told.get("log")).get("level")) or Level.INFO,
+        at=as_time(told.get("timestamp")) or now,
+        level=spoken.level or _level(as_mapping(told.get("log")).get("level")) or LogLevel.INFO,
         message=spoken.message,
         # What Fly itself says of a machine has no context of the program's.
         context=spoken.context or ("" if provider == "app" else f"fly {provider}"),
@@ -287,7 +287,7 @@ def _spoken(text: str) -> _Spoken:
     )
 
 
-def _level(told: Any) -> Level | None:
+def _level(told: Any) -> LogLevel | None:
     if isinstance(told, int):
-        return next((level for least, level in PINO if told >= least), Level.DEBUG)
+        return next((level for least, level in PINO if told >= least), LogLevel.DEBUG)
     return LEVELS.get(str(told).lower())

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from toban.core.log_line import Level, LogLine
+from toban.core.log_line import LogLevel, LogLine
 from toban.core.ports import Recorder
-from toban.core.redaction import REDACTED, is_secret, redacted, scrubbed
+from toban.core.redaction import REDACTED, is_secret, redact, redact_text
 from toban.core.samples import counter
-from toban.instruments.cardinality import Budgets
+from toban.instruments.cardinality import CardinalityLimits
 
 LINES: Final = counter("vendure_log_lines_total", "Log lines that the shop's processes sent, by level and context.")
 """Labels: level, context, service."""
@@ -17,18 +17,20 @@ LINES: Final = counter("vendure_log_lines_total", "Log lines that the shop's pro
 LONGEST: Final = 16_384
 """Characters of a message or a trace that are kept."""
 
-ORDER: Final = tuple(Level)
+ORDER: Final = tuple(LogLevel)
 """The levels, worst first."""
 
 
-class Recent:
+class RecentLines:
     """
     Keeps the newest lines, redacted, bounded by their number and by what they take.
 
     It counts every line, also those that have long made room for others.
     """
 
-    def __init__(self, recorder: Recorder, budgets: Budgets, most: int = 5_000, size: int = 4 * 2**20) -> None:
+    def __init__(
+        self, recorder: Recorder, budgets: CardinalityLimits, most: int = 5_000, size: int = 4 * 2**20
+    ) -> None:
         self._recorder = recorder
         self._budgets = budgets
         self._most = most
@@ -39,10 +41,10 @@ class Recent:
     def write(self, lines: Sequence[LogLine]) -> None:
         """Keep some lines, and let go of the oldest where there is no room."""
         for line in lines:
-            self._keep(clean(line))
+            self._keep(redacted_line(line))
 
     def newest(
-        self, limit: int = 100, level: Level = Level.DEBUG, context: str = "", service: str = "", text: str = ""
+        self, limit: int = 100, level: LogLevel = LogLevel.DEBUG, context: str = "", service: str = "", text: str = ""
     ) -> list[LogLine]:
         """
         Return lines, newest first: of a level or worse, of a context, of a service, holding a text (in any case).
@@ -65,7 +67,7 @@ class Recent:
         return found
 
     def _keep(self, line: LogLine) -> None:
-        fit = self._budgets.fit
+        fit = self._budgets.limited
         labels = {"context": fit("context", line.context), "service": fit("service", line.service)}
         self._recorder.add(LINES, 1, level=line.level.value, **labels)
         takes = 500 + len(line.message) + len(line.trace) + len(line.facts) * 200
@@ -76,7 +78,7 @@ class Recent:
             self._taken -= freed
 
 
-def clean(line: LogLine) -> LogLine:
+def redacted_line(line: LogLine) -> LogLine:
     """Return a line without secrets, and no longer than is kept."""
     return replace(
         line,
@@ -109,7 +111,7 @@ def as_json(line: LogLine) -> dict[str, Any]:
 
 def _scrubbed(text: str, longest: int = LONGEST) -> str:
     # A little more is looked at than is kept: the half of a secret does not look like one.
-    found = scrubbed(text[: longest + 500])
+    found = redact_text(text[: longest + 500])
     return found if len(found) <= longest else f"{found[:longest]}…"
 
 
@@ -120,7 +122,7 @@ def _facts(facts: Mapping[str, object]) -> Mapping[str, object]:
         if is_secret(name):
             found[name[:200]] = REDACTED
         elif isinstance(value, bool | int | float):
-            found[_scrubbed(name, 200)] = redacted(value)
+            found[_scrubbed(name, 200)] = redact(value)
         else:
-            found[_scrubbed(name, 200)] = _scrubbed(value if isinstance(value, str) else str(redacted(value)), 2_000)
+            found[_scrubbed(name, 200)] = _scrubbed(value if isinstance(value, str) else str(redact(value)), 2_000)
     return found

@@ -9,11 +9,11 @@ from cronsim import CronSim
 from pydantic import SecretStr
 
 from toban.core.alerts import ALERTNAME, P1_NAMES, PRIORITIES
-from toban.core.config_types import written as length
+from toban.core.config_types import format_duration as length
 from toban.core.labels import quote
-from toban.notify.channel import Channel, Receiver, Sealed
+from toban.notify.channel import AlertmanagerReceiver, Channel, Sealed
 from toban.notify.default_inhibitions import INHIBITIONS
-from toban.notify.matcher_syntax import matchers
+from toban.notify.matcher_syntax import parse_matchers
 from toban.notify.routing import CHANNELS
 from toban.notify.settings import NotifySettings, Window
 
@@ -34,7 +34,7 @@ URGENT: Final = (
 
 
 @dataclass
-class Exported:
+class AlertmanagerConfig:
     """A configuration, the files that hold its secrets, and what could not be said in it."""
 
     settings: dict[str, Any] = field(default_factory=dict)
@@ -44,13 +44,13 @@ class Exported:
 
 def alertmanager(
     settings: NotifySettings, channels: Mapping[str, Channel], labelled: Collection[str], folder: str = "secrets"
-) -> Exported:
+) -> AlertmanagerConfig:
     """
     Return what makes an Alertmanager tell the same people.
 
     ``labelled`` are the values that rules give their label ``channels``. Secrets go to files in ``folder``.
     """
-    found = Exported(lost=["damping of alerts that come and go, and the fallback channel, are toban's own"])
+    found = AlertmanagerConfig(lost=["damping of alerts that come and go, and the fallback channel, are toban's own"])
 
     def sealed(name: str, secret: SecretStr) -> str:
         found.secrets[name] = secret.get_secret_value()
@@ -58,7 +58,7 @@ def alertmanager(
 
     reached = dict(_reached(channels, sealed, found))
     tree = _Tree(settings, {name: channels[name].pages for name in reached})
-    for window in settings.windows:
+    for window in settings.maintenance_windows:
         tree.mute(window, found)
     routes = list(tree.routes(sorted(labelled)))
     found.settings = {
@@ -66,8 +66,8 @@ def alertmanager(
         "receivers": [{"name": NOBODY}, *(_receiver(names, reached) for names in sorted(tree.used))],
         "inhibit_rules": [
             {
-                "source_matchers": [_condition(text) for text in rule.source],
-                "target_matchers": [_condition(text) for text in rule.target],
+                "source_matchers": [_condition(text) for text in rule.source_matchers],
+                "target_matchers": [_condition(text) for text in rule.target_matchers],
                 **({"equal": list(rule.equal)} if rule.equal else {}),
             }
             for rule in (*INHIBITIONS, *settings.inhibit)
@@ -78,7 +78,9 @@ def alertmanager(
     return found
 
 
-def _reached(channels: Mapping[str, Channel], sealed: Sealed, found: Exported) -> Iterator[tuple[str, Receiver]]:
+def _reached(
+    channels: Mapping[str, Channel], sealed: Sealed, found: AlertmanagerConfig
+) -> Iterator[tuple[str, AlertmanagerReceiver]]:
     for name, channel in channels.items():
         receiver = channel.receiver(sealed)
         if receiver is None:
@@ -89,7 +91,7 @@ def _reached(channels: Mapping[str, Channel], sealed: Sealed, found: Exported) -
         yield name, receiver
 
 
-def _receiver(names: Sequence[str], reached: Mapping[str, Receiver]) -> dict[str, Any]:
+def _receiver(names: Sequence[str], reached: Mapping[str, AlertmanagerReceiver]) -> dict[str, Any]:
     parts: dict[str, Any] = {"name": "+".join(names)}
     for name in names:
         receiver = reached[name]
@@ -99,7 +101,7 @@ def _receiver(names: Sequence[str], reached: Mapping[str, Receiver]) -> dict[str
 
 def _condition(text: str) -> str:
     """Return what a text says as Alertmanager of any age reads it: with values in quotes."""
-    return ", ".join(map(str, matchers([text])))
+    return ", ".join(map(str, parse_matchers([text])))
 
 
 class _Tree:
@@ -116,17 +118,17 @@ class _Tree:
         usual = self._settings
         return {
             "group_by": list(group_by),
-            "group_wait": length((route and route.wait) or usual.wait),
-            "group_interval": length((route and route.interval) or usual.interval),
-            "repeat_interval": length((route and route.repeat) or usual.repeat),
+            "group_wait": length((route and route.group_wait) or usual.group_wait),
+            "group_interval": length((route and route.group_interval) or usual.group_interval),
+            "repeat_interval": length((route and route.repeat_interval) or usual.repeat_interval),
         }
 
-    def mute(self, window: Window, found: Exported) -> None:
+    def mute(self, window: Window, found: AlertmanagerConfig) -> None:
         """Add a window, if it can be said as hours of days."""
         zone = window.timezone or self._settings.timezone
-        times = None if window.match else intervals(window, zone)
+        times = None if window.matchers else intervals(window, zone)
         if times is None:
-            why = "it holds for some alerts only" if window.match else "its times are no hours of days"
+            why = "it holds for some alerts only" if window.matchers else "its times are no hours of days"
             found.lost.append(f"window {window.name}: {why}")
         else:
             self.times.append({"name": window.name, "time_intervals": times})
@@ -136,10 +138,10 @@ class _Tree:
         going_on = [route for route in self._settings.routes if route.goes_on]
         for route in self._settings.routes:
             more = {"continue": True} if route.goes_on else {}
-            yield self._route(route.match, route.channels, {**self.told(route.group_by, route), **more})
+            yield self._route(route.matchers, route.channels, {**self.told(route.group_by, route), **more})
         # Whoever was told by a route that goes on is not told by what is for those that no route takes.
         for route in going_on:
-            yield self._with_matchers({"receiver": NOBODY}, route.match)
+            yield self._with_matchers({"receiver": NOBODY}, route.matchers)
         for value in labelled:
             names = [name.strip() for name in value.split(",")]
             if any(name in self._channels for name in names):

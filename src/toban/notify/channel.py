@@ -10,7 +10,7 @@ import httpx2
 from pydantic import SecretStr
 
 from toban.core.config_types import Duration
-from toban.core.plugins import Kind, Kinds
+from toban.core.plugins import Plugin, PluginRegistry
 from toban.core.ports import Clock
 from toban.notify.notification import Notification
 
@@ -19,15 +19,15 @@ Handle = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RecipientRefusal:
     """That a recipient was refused, in the receiver's words; ``permanent``: another try would end the same."""
 
-    says: str
+    message: str
     permanent: bool
 
 
 @dataclass(slots=True)
-class Attempt:
+class DeliveryAttempt:
     """How far one try of a message came: a channel writes it down as it goes, so that it is known however it ends."""
 
     unanswered: bool = False
@@ -36,12 +36,12 @@ class Attempt:
     accepted: set[str] = field(default_factory=set)
     """Who gets it, where a channel has several recipients."""
 
-    refused: dict[str, Refusal] = field(default_factory=dict)
+    refused: dict[str, RecipientRefusal] = field(default_factory=dict)
     """Who does not."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class ChannelTools:
     """What every channel is lent."""
 
     http: httpx2.AsyncClient
@@ -55,16 +55,16 @@ class Tools:
     shop: str = ""
     """What the shop is called, with its environment."""
 
-    attempt: Attempt = field(default_factory=Attempt)
+    attempt: DeliveryAttempt = field(default_factory=DeliveryAttempt)
     """Of this try alone."""
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class ConnectionCheck:
     """How far a channel could be proved without sending: whether it failed, and a sentence that says how far."""
 
     ok: bool
-    says: str
+    message: str
 
 
 Sealed = Callable[[str, SecretStr], str]
@@ -72,7 +72,7 @@ Sealed = Callable[[str, SecretStr], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Receiver:
+class AlertmanagerReceiver:
     """
     What Alertmanager calls a channel: the list it stands in (`slack_configs`), its settings, and what is lost.
 
@@ -84,7 +84,7 @@ class Receiver:
     lost: str = ""
 
 
-class Channel(Kind, ABC):
+class Channel(Plugin, ABC):
     """Reaches people in one way; it keeps nothing between two messages but what its handle says."""
 
     pages: ClassVar[bool] = False
@@ -94,12 +94,12 @@ class Channel(Kind, ABC):
     """How long the receiver may take to answer."""
 
     @property
-    def knows_repetitions(self) -> bool:
+    def is_idempotent(self) -> bool:
         """Whether a message that comes again can be seen to be the same over there: it may be sent until accepted."""
         return False
 
     @property
-    def longest(self) -> timedelta:
+    def max_duration(self) -> timedelta:
         """How long one try may take in all."""
         return self.timeout
 
@@ -109,7 +109,7 @@ class Channel(Kind, ABC):
         return ()
 
     @abstractmethod
-    async def send(self, notification: Notification, handle: Handle, tools: Tools) -> Handle:
+    async def send(self, notification: Notification, handle: Handle, tools: ChannelTools) -> Handle:
         """
         Deliver a message and return what to remember of its thread.
 
@@ -120,12 +120,12 @@ class Channel(Kind, ABC):
         """
 
     @abstractmethod
-    async def prove(self, tools: Tools) -> Proof:
+    async def check_connection(self, tools: ChannelTools) -> ConnectionCheck:
         """Try it as far as that goes without sending anything, for `toban check`. Raises nothing of its own."""
 
-    def receiver(self, sealed: Sealed) -> Receiver | None:
+    def receiver(self, sealed: Sealed) -> AlertmanagerReceiver | None:
         """Return how a real Alertmanager would reach the same people; nothing, where it can't."""
         return None
 
 
-CHANNELS: Final = Kinds("toban.notify.channels", Channel, "channel")  # type: ignore[type-abstract]  # the root of the family is never made itself
+CHANNELS: Final = PluginRegistry("toban.notify.channels", Channel, "channel")  # type: ignore[type-abstract]  # the root of the family is never made itself

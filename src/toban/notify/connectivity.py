@@ -4,14 +4,14 @@ import asyncio
 import ssl
 from urllib.parse import urlsplit
 
-from toban.core.http_client import reason
-from toban.notify.channel import Proof
+from toban.core.http_client import error_reason
+from toban.notify.channel import ConnectionCheck
 
 PATIENCE = 5
 """Seconds."""
 
 
-async def reached(url: str, rest: str) -> Proof:
+async def check_reachable(url: str, rest: str) -> ConnectionCheck:
     """Connect to an address's host, with TLS where it has it; ``rest`` says what that does not prove."""
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
@@ -21,7 +21,7 @@ async def reached(url: str, rest: str) -> Proof:
             _, writer = await asyncio.open_connection(host, port, ssl=context)
             writer.close()
     except TimeoutError:
-        return Proof(ok=False, says=f"{host} does not answer within {PATIENCE} s")
+        return ConnectionCheck(ok=False, message=f"{host} does not answer within {PATIENCE} s")
     except OSError as error:
-        return Proof(ok=False, says=f"{host} can't be reached: {reason(error)}")
-    return Proof(ok=True, says=f"{host} can be reached{' with TLS' if context else ''}; {rest}")
+        return ConnectionCheck(ok=False, message=f"{host} can't be reached: {error_reason(error)}")
+    return ConnectionCheck(ok=True, message=f"{host} can be reached{' with TLS' if context else ''}; {rest}")

@@ -33,8 +33,9 @@ CAUSES: Final = (
     ("fly_machine_crash_loop", "fly_machine_not_as_wanted|fly_check_failing", ("instance",)),
     ("fly_machine_not_as_wanted", "fly_check_failing", ("instance",)),
     ("database_connections_full", "database_connection_high", ("instance",)),
+    ("database_connections_full", f"{SELLING}|{BACKGROUND}", ()),
     ("disk_full", "disk_usage_high", ("instance", "mount")),
-    ("certificate_ended", "certificate_ending", ("instance",)),
+    ("certificate_expired", "certificate_expiring", ("instance",)),
 )
 
 
@@ -54,9 +55,11 @@ def _inhibitions() -> Iterator[Inhibition]:
     for source, targets, equal in CAUSES:
         # A rule never inhibits its own source: `database_.*` is also what explains.
         target = [f'alertname=~"{targets}"', f'alertname!~"{source}"']
-        yield Inhibition.model_validate({"source": [f'alertname=~"{source}"'], "target": target, "equal": equal})
+        yield Inhibition.model_validate(
+            {"source_matchers": [f'alertname=~"{source}"'], "target_matchers": target, "equal": equal}
+        )
     for source_matchers, target_matchers in PAYMENTS:
-        yield Inhibition.model_validate({"source": source_matchers, "target": target_matchers})
+        yield Inhibition.model_validate({"source_matchers": source_matchers, "target_matchers": target_matchers})
 
 
 INHIBITIONS: Final = tuple(_inhibitions())

@@ -11,13 +11,13 @@ from cronsim import CronSim
 from sqlalchemy import Connection
 
 from toban.core.errors import StateError
-from toban.core.metric_registry import Meters
-from toban.core.ports import Clock, Condition
+from toban.core.metric_registry import MetricRegistry
+from toban.core.ports import Clock, HealthStatus
 from toban.core.samples import gauge
 from toban.notify.settings import Drill
 from toban.state import audit_log
 from toban.state.database import State
-from toban.state.quarantine import readable
+from toban.state.quarantine import readable_rows
 
 log = structlog.get_logger("toban.notify")
 
@@ -38,7 +38,7 @@ Told = Callable[[str, str, datetime], Awaitable[bool]]
 """Tells whether a channel took a message about an alert since a time."""
 
 
-class Drilling:
+class DrillService:
     """
     Lets a rule fire at set times, and looks whether its message arrives.
 
@@ -56,7 +56,7 @@ class Drilling:
         told: Told,
         state: State,
         clock: Clock,
-        meters: Meters,
+        meters: MetricRegistry,
     ) -> None:
         self.channels = channels
         """The channels that must hear of it."""
@@ -141,22 +141,24 @@ class Drilling:
                 self._meters.set(TOOK, float(seconds), channel=channel)
 
     def _keep(self, connection: Connection, outcome: dict[str, str]) -> None:
-        audit_log.note(connection, self.name, "drilled", self._clock.now(), reached=outcome)
+        audit_log.record(connection, self.name, "drilled", self._clock.now(), reached=outcome)
 
     def _restore(self, connection: Connection) -> None:
-        def reached(entry: audit_log.Entry) -> dict[str, str]:
+        def reached(entry: audit_log.AuditEntry) -> dict[str, str]:
             told = entry.facts.get("reached", {})
             seconds = {channel: told[channel] for channel in self.channels if channel in told}
             return {channel: f"{float(it):.0f}" if it else "" for channel, it in seconds.items()}
 
-        for outcome in readable(connection, audit_log.JOURNAL, audit_log.newest(connection, 1, self.name), reached):
+        for outcome in readable_rows(
+            connection, audit_log.AUDIT_LOG, audit_log.recent(connection, 1, self.name), reached
+        ):
             self._show(outcome)
 
-    def health(self) -> Condition:
+    def health(self) -> HealthStatus:
         """Say what the last drill came to."""
         missed = sorted(channel for channel, seconds in self._last.items() if not seconds)
         if missed:
-            return Condition(False, f"the last drill did not reach {', '.join(missed)}")
+            return HealthStatus(False, f"the last drill did not reach {', '.join(missed)}")
         if self._last:
-            return Condition(True, f"the last drill reached {', '.join(sorted(self._last))}")
-        return Condition(True, "none yet" if self._settings.enabled else "none is planned", self._settings.enabled)
+            return HealthStatus(True, f"the last drill reached {', '.join(sorted(self._last))}")
+        return HealthStatus(True, "none yet" if self._settings.enabled else "none is planned", self._settings.enabled)

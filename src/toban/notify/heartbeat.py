@@ -7,10 +7,10 @@ from typing import Final
 import httpx2
 import structlog
 
-from toban.core.http_client import in_time, reason
-from toban.core.metric_registry import Meters
-from toban.core.periodic import beat
-from toban.core.ports import Clock, Condition
+from toban.core.http_client import error_reason, within
+from toban.core.metric_registry import MetricRegistry
+from toban.core.periodic import run_periodically
+from toban.core.ports import Clock, HealthStatus
 from toban.core.samples import counter
 from toban.notify.settings import Heartbeat
 
@@ -22,7 +22,7 @@ PATIENCE: Final = 10.0
 BEATS: Final = counter("toban_heartbeats_total", "Heartbeats by how they ended.")
 
 
-class Beating:
+class HeartbeatService:
     """
     Asks an outside address regularly, but only while all is as it should be: ``missing`` names what is not.
 
@@ -37,7 +37,7 @@ class Beating:
         missing: Callable[[], str],
         http: httpx2.AsyncClient,
         clock: Clock,
-        meters: Meters,
+        meters: MetricRegistry,
     ) -> None:
         self._settings = settings
         self._missing = missing
@@ -49,7 +49,7 @@ class Beating:
 
     async def run(self) -> None:
         """Beat until cancelled."""
-        await beat(self.name, self._settings.every, self.once, clock=self._clock, meters=self._meters)
+        await run_periodically(self.name, self._settings.interval, self.once, clock=self._clock, meters=self._meters)
 
     async def once(self) -> None:
         """Beat once, or hold the beat back and say why."""
@@ -66,21 +66,21 @@ class Beating:
         try:
             # What it says beside its status is not read.
             async with (
-                in_time(PATIENCE) as progress,
+                within(PATIENCE) as progress,
                 self._http.stream(
                     "GET", self._settings.url, timeout=progress.timeout, extensions={"trace": progress.trace}
                 ) as response,
             ):
                 pass
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-            return "failed", reason(error)
+            return "failed", error_reason(error)
         if not response.is_success:
             return "failed", f"answered {response.status_code}"
         self._last = self._clock.now()
         return "sent", ""
 
-    def health(self) -> Condition:
+    def health(self) -> HealthStatus:
         """Say when it last left, or why it does not."""
         if self._trouble:
-            return Condition(False, f"no heartbeat leaves: {self._trouble}")
-        return Condition(True, f"left at {self._last:%H:%M:%S} UTC" if self._last else "not yet")
+            return HealthStatus(False, f"no heartbeat leaves: {self._trouble}")
+        return HealthStatus(True, f"left at {self._last:%H:%M:%S} UTC" if self._last else "not yet")

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 import httpx2
 
 from toban.core.backoff import AGAIN, retry_after
-from toban.core.errors import DeliveryError, LongAnswerError
-from toban.core.http_client import reason, whole
-from toban.core.untyped_json import mapping
-from toban.notify.channel import Tools
-from toban.notify.text_limits import told
+from toban.core.errors import DeliveryError, ResponseTooLargeError
+from toban.core.http_client import error_reason, read_body
+from toban.core.untyped_json import as_mapping
+from toban.notify.channel import ChannelTools
+from toban.notify.text_limits import safe_text
 
 LONGEST: Final = 4 * 1024 * 1024
 """Bytes that an answer may have: two hundred messages of a Slack channel do."""
@@ -31,7 +31,7 @@ _SAYING: Final = ("error", "message", "detail", "description", "errors")
 
 
 async def post(
-    tools: Tools,
+    tools: ChannelTools,
     url: str,
     content: bytes,
     headers: Mapping[str, str],
@@ -56,17 +56,17 @@ async def post(
     try:
         async with asking as response:
             tools.attempt.unanswered = response.is_success
-            body = await whole(response, LONGEST)
+            body = await read_body(response, LONGEST)
     except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
         raise DeliveryError(f"{name}: its address is none", permanent=True) from error
-    except (httpx2.HTTPError, LongAnswerError) as error:
-        raise DeliveryError(f"{name}: {told(reason(error), [*hidden(url), *secrets])}") from None
+    except (httpx2.HTTPError, ResponseTooLargeError) as error:
+        raise DeliveryError(f"{name}: {safe_text(error_reason(error), [*secret_parts(url), *secrets])}") from None
     tools.attempt.unanswered = False
     said = {key: value for key, value in response.headers.items() if key not in {"content-encoding", "content-length"}}
     return httpx2.Response(response.status_code, headers=said, content=body)
 
 
-def hidden(url: str) -> list[str]:
+def secret_parts(url: str) -> list[str]:
     """Return what must not be shown of an address that may be a secret: it, and what servers repeat of it."""
     try:
         parts = urlsplit(url)
@@ -76,7 +76,7 @@ def hidden(url: str) -> list[str]:
     return [url, *(part for part in (path, parts.path, parts.query, *parts.path.split("/")) if len(part) >= 9)]
 
 
-def refused(
+def delivery_error(
     response: httpx2.Response,
     name: str,
     secrets: Sequence[str],
@@ -91,15 +91,17 @@ def refused(
     ``says`` are its words, those of its body unless given; ``permanent`` is what its status says unless given.
     """
     status = response.status_code
-    words = told(says or said(response), secrets)
+    words = safe_text(says or error_text(response), secrets)
     if permanent is None:
         permanent = 300 <= status < 500 and status not in AGAIN
     return DeliveryError(
-        f"{name}: answered {status}{f': {words}' if words else ''}", permanent=permanent, after=asked(response, now)
+        f"{name}: answered {status}{f': {words}' if words else ''}",
+        permanent=permanent,
+        after=requested_delay(response, now),
     )
 
 
-def asked(response: httpx2.Response, now: datetime) -> float | None:
+def requested_delay(response: httpx2.Response, now: datetime) -> float | None:
     """Return how many seconds the receiver asks to wait."""
     return retry_after(response.headers.get("retry-after", ""), now)
 
@@ -125,11 +127,11 @@ def text(response: httpx2.Response) -> str:
         return response.content.decode("utf-8", "replace")
 
 
-def said(response: httpx2.Response) -> str:
+def error_text(response: httpx2.Response) -> str:
     """Return what an answer says, from JSON or a short text; a page for people says nothing here."""
     if is_page(response) or "html" in response.headers.get("content-type", ""):
         return ""
-    fields = mapping(as_json(response))
+    fields = as_mapping(as_json(response))
     words = [str(part) for field in _SAYING for part in _parts(fields.get(field))]
     return ": ".join(dict.fromkeys(words)) or text(response)[:1000]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from toban.core.item_isolation import Failure
+from toban.core.item_isolation import ItemFailure
 
 LASTING: Final = timedelta(minutes=5)
 """How long a group may fail before it is set aside: as long nobody hears of its alerts."""
@@ -18,10 +18,10 @@ class LastingFailures:
     def __init__(self) -> None:
         self._since: Mapping[str, datetime] = {}
 
-    def note(self, failures: Iterable[Failure], now: datetime) -> None:
+    def note(self, failures: Iterable[ItemFailure], now: datetime) -> None:
         """Note which groups a decision had to leave out; one that it had not begins anew."""
         self._since = {it.item: self._since.get(it.item, now) for it in failures if it.part == PART}
 
-    def lasting(self, failures: Iterable[Failure], now: datetime) -> list[Failure]:
+    def lasting(self, failures: Iterable[ItemFailure], now: datetime) -> list[ItemFailure]:
         """Return which of the groups that a decision left out have failed for long."""
         return [it for it in failures if it.part == PART and now - self._since.get(it.item, now) >= LASTING]

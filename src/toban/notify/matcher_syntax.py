@@ -14,7 +14,7 @@ from pydantic import AfterValidator
 from toban.core import input_limits
 from toban.core.errors import BadQueryError
 from toban.core.labels import is_label_name
-from toban.core.matchers import Match, Matcher
+from toban.core.matchers import Matcher, MatchOperator
 
 LONGEST: Final = 20_000
 """How many characters a text with matchers may have."""
@@ -32,7 +32,7 @@ _MATCHER: Final = re.compile(
 _ESCAPES: Final = {"n": "\n", '"': '"', "\\": "\\"}
 
 
-def matcher(text: str) -> Matcher:
+def parse_matcher(text: str) -> Matcher:
     """
     Read one matcher: ``severity="critical"``, ``job=~"web.*"``, ``"service.name"="shop"``.
 
@@ -44,16 +44,16 @@ def matcher(text: str) -> Matcher:
     return found
 
 
-def matchers(texts: Iterable[str]) -> Sequence[Matcher]:
+def parse_matchers(texts: Iterable[str]) -> Sequence[Matcher]:
     """Read several matchers, all of which must be met; each text may hold some, with commas between and in braces."""
     return tuple(found for text in texts for found in _several(text))
 
 
-def made(name: str, match: Match, value: str) -> Matcher:
+def make_matcher(name: str, match: MatchOperator, value: str) -> Matcher:
     """Return a matcher from its parts, as an API brings them. Raises ``ValueError``."""
     if not is_label_name(name) or len(name) > input_limits.LABEL_NAME_LENGTH:
-        raise ValueError(f'invalid label name "{input_limits.repaired(name)[:100]}"')
-    if len(value) > LONGEST or value != input_limits.repaired(value):
+        raise ValueError(f'invalid label name "{input_limits.repair_surrogates(name)[:100]}"')
+    if len(value) > LONGEST or value != input_limits.repair_surrogates(value):
         raise ValueError(f"invalid value of {name!r}: it must be valid Unicode, {LONGEST} characters at most")
     try:
         return Matcher(name, match, value)
@@ -89,7 +89,7 @@ def _one(text: str, start: int) -> tuple[Matcher, int]:
     name = found["name"] if found["quoted_name"] is None else _unescaped(found["quoted_name"])
     value = found["plain"].strip() if found["quoted"] is None else _unescaped(found["quoted"])
     try:
-        return made(name, Match(found["match"]), value), found.end()
+        return make_matcher(name, MatchOperator(found["match"]), value), found.end()
     except ValueError as error:
         raise ValueError(f"{text!r} is no condition: {error}") from error
 
@@ -108,5 +108,5 @@ def _checked(text: str) -> str:
     return text
 
 
-Condition = Annotated[str, AfterValidator(_checked)]
+MatcherText = Annotated[str, AfterValidator(_checked)]
 """One condition on a label, or several with commas between, as text."""

@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
-from toban.core.alerts import Alert, Status
-from toban.core.item_isolation import NOT_ISOLATED, Isolation
-from toban.core.matchers import Matcher, matches
-from toban.notify.matcher_syntax import matchers
+from toban.core.alerts import Alert, AlertStatus
+from toban.core.item_isolation import NOT_ISOLATED, ItemIsolation
+from toban.core.matchers import Matcher, matches_all
+from toban.notify.matcher_syntax import parse_matchers
 from toban.notify.settings import Inhibition, NotifySettings, Window
 
 LATE: Final = timedelta(minutes=1)
@@ -60,7 +60,7 @@ class Silence:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenWindow:
     """One time that a window is open."""
 
     name: str
@@ -70,7 +70,7 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class InhibitRule:
     """What holds what back, ready to be asked."""
 
     source: Sequence[Matcher]
@@ -86,34 +86,35 @@ class Inhibited:
     until: datetime | None = None
 
 
-class Windows:
+class MaintenanceWindows:
     """The times in which some alerts are not told, by a schedule in a time zone."""
 
     def __init__(self, settings: NotifySettings) -> None:
         self._windows = [
-            (it, ZoneInfo(it.timezone or settings.timezone), matchers(it.match)) for it in settings.windows
+            (it, ZoneInfo(it.timezone or settings.timezone), parse_matchers(it.matchers))
+            for it in settings.maintenance_windows
         ]
 
-    def open(self, now: datetime, isolation: Isolation = NOT_ISOLATED) -> list[Opened]:
+    def open(self, now: datetime, isolation: ItemIsolation = NOT_ISOLATED) -> list[OpenWindow]:
         """Return the windows that are open."""
         found = []
         for window, zone, conditions in self._windows:
             with isolation.item("window", window.name):
-                starts = began(window, zone, now)
+                starts = opened_at(window, zone, now)
                 if starts is not None:
-                    found.append(Opened(window.name, starts, starts + window.lasts, conditions))
+                    found.append(OpenWindow(window.name, starts, starts + window.lasts, conditions))
         return found
 
-    def next_change(self, now: datetime, isolation: Isolation = NOT_ISOLATED) -> datetime | None:
+    def next_change(self, now: datetime, isolation: ItemIsolation = NOT_ISOLATED) -> datetime | None:
         """Return when a window opens or closes next."""
         times = [opened.ends for opened in self.open(now, isolation)]
         for window, zone, _ in self._windows:
             with isolation.item("window", window.name):
-                times.append(opens(window, zone, now))
+                times.append(next_opening(window, zone, now))
         return min(times, default=None)
 
 
-def began(window: Window, zone: ZoneInfo, now: datetime) -> datetime | None:
+def opened_at(window: Window, zone: ZoneInfo, now: datetime) -> datetime | None:
     """
     Return when a window was opened that is open now; nothing when it is closed.
 
@@ -129,23 +130,26 @@ def began(window: Window, zone: ZoneInfo, now: datetime) -> datetime | None:
     return None
 
 
-def opens(window: Window, zone: ZoneInfo, now: datetime) -> datetime:
+def next_opening(window: Window, zone: ZoneInfo, now: datetime) -> datetime:
     """Return when a window is opened next."""
     return next(iter(CronSim(window.cron, now.astimezone(zone)))).astimezone(UTC)
 
 
-class Inhibiting:
+class Inhibitor:
     """Which alerts explain which others."""
 
     def __init__(self, rules: Iterable[Inhibition]) -> None:
-        self._rules = [Rule(matchers(it.source), matchers(it.target), it.equal) for it in rules]
+        self._rules = [
+            InhibitRule(parse_matchers(it.source_matchers), parse_matchers(it.target_matchers), it.equal)
+            for it in rules
+        ]
 
     def inhibited(
         self,
         alerts: Mapping[str, Alert],
         now: datetime,
         untold: frozenset[str] = frozenset(),
-        isolation: Isolation = NOT_ISOLATED,
+        isolation: ItemIsolation = NOT_ISOLATED,
     ) -> dict[str, Inhibited]:
         """
         Return which of the alerts that fire are inhibited: by fingerprint.
@@ -161,11 +165,15 @@ class Inhibiting:
             sources: dict[str, Alert] = {}
             for name, alert in alerts.items():
                 with isolation.item("alert", name):
-                    if matches(rule.source, alert.labels):
+                    if matches_all(rule.source, alert.labels):
                         sources[name] = alert
             for name, alert in alerts.items() if sources else ():
                 with isolation.item("alert", name):
-                    if alert.status is Status.FIRING and name not in held and matches(rule.target, alert.labels):
+                    if (
+                        alert.status is AlertStatus.FIRING
+                        and name not in held
+                        and matches_all(rule.target, alert.labels)
+                    ):
                         found = [
                             Inhibited(source, _until(alerts[source], alert, untold=source in untold))
                             for source in _explaining(rule, sources, name, alert)
@@ -177,15 +185,15 @@ class Inhibiting:
 
 
 def _until(source: Alert, target: Alert, *, untold: bool) -> datetime | None:
-    if source.status is Status.FIRING or untold or source.ends is None:
+    if source.status is AlertStatus.FIRING or untold or source.ends is None:
         return None
     began_meanwhile = target.starts <= source.ends + LATE
     return source.ends + target.window + LATE if began_meanwhile else source.ends
 
 
-def _explaining(rule: Rule, sources: Mapping[str, Alert], name: str, target: Alert) -> Iterator[str]:
+def _explaining(rule: InhibitRule, sources: Mapping[str, Alert], name: str, target: Alert) -> Iterator[str]:
     for other, source in sources.items():
-        if other == name or (name in sources and matches(rule.target, source.labels)):
+        if other == name or (name in sources and matches_all(rule.target, source.labels)):
             continue
         if all(source.labels.get(label, "") == target.labels.get(label, "") for label in rule.equal):
             yield other

@@ -10,7 +10,7 @@ from toban.core.alerts import Alert
 from toban.core.labels import Labels
 
 
-class Kind(StrEnum):
+class NotificationKind(StrEnum):
     """Why a notification is sent."""
 
     FIRING = "firing"
@@ -58,7 +58,7 @@ class Notification:
     thread: str
     number: int
     key: str
-    kind: Kind
+    kind: NotificationKind
     severity: str
     """The worst of its alerts: of those that fire, or at the end of those that did."""
     title: str
@@ -87,14 +87,14 @@ class Notification:
     @property
     def over(self) -> bool:
         """Whether this ends its thread."""
-        return self.kind is Kind.RESOLVED
+        return self.kind is NotificationKind.RESOLVED
 
     @property
     def message(self) -> str:
         """The key that all copies of this message for some of the recipients share."""
         return self.key.partition(APART)[0]
 
-    def body(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """Return it as plain data, for the spool."""
         return {
             "thread": self.thread,
@@ -109,7 +109,7 @@ class Notification:
             "at": self.at.isoformat(),
             "since": self.since.isoformat(),
             "language": self.language,
-            "alerts": [alert.body() for alert in self.alerts],
+            "alerts": [alert.as_dict() for alert in self.alerts],
             "group": dict(self.group),
             "receiver": self.receiver,
             "only": list(self.only),
@@ -117,13 +117,13 @@ class Notification:
         }
 
     @classmethod
-    def read(cls, body: Mapping[str, Any]) -> Self:
+    def from_dict(cls, body: Mapping[str, Any]) -> Self:
         """Return the notification that `body` wrote down."""
         return cls(
             thread=body["thread"],
             number=body["number"],
             key=body["key"],
-            kind=Kind(body["kind"]),
+            kind=NotificationKind(body["kind"]),
             severity=body["severity"],
             title=body["title"],
             lines=tuple(body["lines"]),
@@ -132,7 +132,7 @@ class Notification:
             at=datetime.fromisoformat(body["at"]),
             since=datetime.fromisoformat(body["since"]),
             language=body["language"],
-            alerts=tuple(Alert.read(alert) for alert in body["alerts"]),
+            alerts=tuple(Alert.from_dict(alert) for alert in body["alerts"]),
             group=Labels(body["group"]),
             receiver=body["receiver"],
             only=tuple(body.get("only", ())),

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any, Self
 
 from toban.core.labels import Labels
-from toban.notify.flap_detection import Shown
+from toban.notify.flap_detection import ReportedAs
 
 
 @dataclass(frozen=True, slots=True)
-class Thread:
+class NotificationGroup:
     """
     A group of alerts while it is spoken of, and what was said.
 
@@ -24,9 +24,9 @@ class Thread:
     channels: tuple[str, ...]
     group: Labels
     opened: datetime
-    told: Mapping[str, Shown] = field(default_factory=dict)
+    reported: Mapping[str, ReportedAs] = field(default_factory=dict)
     number: int = 0
-    spoken: datetime | None = None
+    notified: datetime | None = None
     severity: str = ""
     title: str = ""
     members: frozenset[str] = frozenset()
@@ -34,20 +34,20 @@ class Thread:
 
     def check(self, now: datetime) -> None:
         """Look at all that deciding and writing need of it; what is wrong with it raises here."""
-        names = [*self.members, *self.told, *self.channels, *self.group.keys(), *self.group.values()]
+        names = [*self.members, *self.reported, *self.channels, *self.group.keys(), *self.group.values()]
         "".join([self.id, self.key, self.severity, self.title, *names]).encode()
-        for shown in self.told.values():
-            Shown(shown)
+        for shown in self.reported.values():
+            ReportedAs(shown)
         # Also raises for a time without a zone.
-        _ = self.opened <= now and (self.spoken is None or self.spoken <= now)
+        _ = self.opened <= now and (self.notified is None or self.notified <= now)
 
     def no_later(self, now: datetime) -> Self:
         """Return it with no time that is still to come: what a clock said that was set back since, was now."""
-        if self.opened <= now and (self.spoken is None or self.spoken <= now):
+        if self.opened <= now and (self.notified is None or self.notified <= now):
             return self
-        return replace(self, opened=min(self.opened, now), spoken=self.spoken and min(self.spoken, now))
+        return replace(self, opened=min(self.opened, now), notified=self.notified and min(self.notified, now))
 
-    def body(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
         return {
             "id": self.id,
@@ -55,16 +55,16 @@ class Thread:
             "channels": list(self.channels),
             "group": dict(self.group),
             "opened": self.opened.isoformat(),
-            "told": {name: shown.value for name, shown in self.told.items()},
+            "told": {name: shown.value for name, shown in self.reported.items()},
             "number": self.number,
-            "spoken": self.spoken.isoformat() if self.spoken else None,
+            "spoken": self.notified.isoformat() if self.notified else None,
             "severity": self.severity,
             "title": self.title,
             "members": sorted(self.members),
         }
 
     @classmethod
-    def read(cls, body: Mapping[str, Any]) -> Self:
+    def from_dict(cls, body: Mapping[str, Any]) -> Self:
         """Return the thread that `body` wrote down."""
         return cls(
             body["id"],
@@ -72,7 +72,7 @@ class Thread:
             tuple(body["channels"]),
             Labels(body["group"]),
             datetime.fromisoformat(body["opened"]),
-            {name: Shown(shown) for name, shown in body["told"].items()},
+            {name: ReportedAs(shown) for name, shown in body["told"].items()},
             body["number"],
             datetime.fromisoformat(body["spoken"]) if body["spoken"] else None,
             body["severity"],
@@ -81,7 +81,7 @@ class Thread:
         )
 
 
-def thread_id(key: str, fingerprint: str, since: datetime) -> str:
+def group_id(key: str, fingerprint: str, since: datetime) -> str:
     """
     Return the name of a thread: the same whenever it is computed from the same beginning.
 

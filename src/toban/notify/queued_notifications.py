@@ -7,19 +7,19 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from toban.notify import repository
-from toban.notify.channel import Attempt, Channel
+from toban.notify.channel import Channel, DeliveryAttempt
 from toban.notify.notification import APART, Notification
-from toban.notify.rendering import words
+from toban.notify.rendering import catalogue
 from toban.state import outbox
-from toban.state.outbox import Parcel
+from toban.state.outbox import OutboxMessage
 
 
-def lane_of(channel: str) -> str:
+def queue_of(channel: str) -> str:
     """Return the spool's lane of a channel."""
     return f"channel:{channel}"
 
 
-def facts(channel: str, notification: Notification, number: int) -> dict[str, object]:
+def log_fields(channel: str, notification: Notification, number: int) -> dict[str, object]:
     """Return what the log says of a message at one try: nothing that somebody wrote."""
     alerts = notification.alerts
     return {
@@ -33,31 +33,35 @@ def facts(channel: str, notification: Notification, number: int) -> dict[str, ob
     }
 
 
-def behind(connection: Connection, channel: Channel, notification: Notification) -> tuple[str, ...]:
+def recipients_behind(connection: Connection, channel: Channel, notification: Notification) -> tuple[str, ...]:
     """Return the recipients of a channel for whom an older message of this thread waits."""
-    names, lane = channel.recipients, lane_of(channel.name)
-    return tuple(name for name in names if outbox.stands(connection, lane, _line(notification, name)))
+    names, lane = channel.recipients, queue_of(channel.name)
+    return tuple(name for name in names if outbox.is_pending(connection, lane, _line(notification, name)))
 
 
-def put_apart(connection: Connection, channel: str, notification: Notification, recipient: str, now: datetime) -> None:
+def enqueue_for_recipient(
+    connection: Connection, channel: str, notification: Notification, recipient: str, now: datetime
+) -> None:
     """Put a message on a channel's lane for one recipient alone: it waits for nobody, and nobody for it."""
-    key = apart(notification, recipient)
+    key = recipient_key(notification, recipient)
     copy = replace(notification, only=(recipient,), key=key, unsure=0)
-    outbox.put(connection, lane_of(channel), key, copy.body(), now, _line(notification, recipient))
+    outbox.enqueue(connection, queue_of(channel), key, copy.as_dict(), now, _line(notification, recipient))
 
 
-def rewrite(connection: Connection, parcel: Parcel, channel: Channel, attempt: Attempt, unsure: int) -> None:
+def record_attempt(
+    connection: Connection, parcel: OutboxMessage, channel: Channel, attempt: DeliveryAttempt, unsure: int
+) -> None:
     """Write down what the next try must know: who was refused for good, and how often it may have arrived."""
-    notification = read(parcel)
+    notification = parse_notification(parcel)
     only = notification.only
     lost = {name for name, refusal in attempt.refused.items() if refusal.permanent}
     if lost:
         only = tuple(name for name in only or channel.recipients if name not in lost)
     if (unsure, only) != (notification.unsure, notification.only):
-        outbox.rewrite(connection, parcel, replace(notification, unsure=unsure, only=only).body())
+        outbox.update_body(connection, parcel, replace(notification, unsure=unsure, only=only).as_dict())
 
 
-def apart(notification: Notification, *recipients: str) -> str:
+def recipient_key(notification: Notification, *recipients: str) -> str:
     """Return the key of a copy for some of the recipients; it does not show who they are."""
     return f"{notification.message}{APART}{_mark(*recipients)}"
 
@@ -71,24 +75,24 @@ def _mark(*names: str) -> str:
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
 
 
-def read(parcel: Parcel) -> Notification:
+def parse_notification(parcel: OutboxMessage) -> Notification:
     """Return the message in a parcel. Raises ``UnreadableParcelError``."""
     try:
-        return Notification.read(parcel.body)
+        return Notification.from_dict(parcel.body)
     except Exception as error:
-        raise outbox.UnreadableParcelError(f"{type(error).__name__}: {error}") from error
+        raise outbox.UnreadableMessageError(f"{type(error).__name__}: {error}") from error
 
 
-def reroute(connection: Connection, parcel: Parcel, channel: str, to: str, why: str, now: datetime) -> bool:
+def reroute(connection: Connection, parcel: OutboxMessage, channel: str, to: str, why: str, now: datetime) -> bool:
     """
     Put a message on another channel's lane too, with a word why; return whether it was put there now.
 
     That is done once, and never with one that came from elsewhere itself. Raises ``UnreadableParcelError``.
     """
-    told = read(parcel)
-    if told.receiver != channel or not repository.reroute(connection, parcel.key, now):
+    told = parse_notification(parcel)
+    if told.receiver != channel or not repository.claim_reroute(connection, parcel.key, now):
         return False
-    say = words(told.language)["rerouted"].format(channel=channel, why=why)
+    say = catalogue(told.language)["rerouted"].format(channel=channel, why=why)
     copy = replace(told, lines=(*told.lines, say), key=f"{told.key}{APART}{to}", only=(), unsure=0)
-    outbox.put(connection, lane_of(to), copy.key, copy.body(), now, told.thread)
+    outbox.enqueue(connection, queue_of(to), copy.key, copy.as_dict(), now, told.thread)
     return True

@@ -8,10 +8,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Final, NamedTuple
 
-from toban.core.alerts import ALERTNAME, Acknowledgement, Alert, Status, priority
-from toban.core.labels import common
-from toban.notify.notification import SEVERITIES, Fact, Kind, Link, worst
-from toban.notify.text_limits import is_web, one_line, shortened
+from toban.core.alerts import ALERTNAME, Acknowledgement, Alert, AlertStatus, priority
+from toban.core.labels import common_labels
+from toban.notify.notification import SEVERITIES, Fact, Link, NotificationKind, worst
+from toban.notify.text_limits import is_web, one_line, truncate
 
 LANGUAGES: Final = ("en", "ja")
 """The languages there are; the first is spoken where another is asked for."""
@@ -37,7 +37,7 @@ _NO_FACT: Final = frozenset({ALERTNAME, "severity", "priority", "channels", "env
 """Labels that are told elsewhere, or are nobody's concern at night."""
 
 
-class Wording(NamedTuple):
+class RenderedText(NamedTuple):
     """The parts of a notification that people read."""
 
     title: str
@@ -47,15 +47,15 @@ class Wording(NamedTuple):
 
 
 @cache
-def words(language: str) -> Mapping[str, str]:
+def catalogue(language: str) -> Mapping[str, str]:
     """Return the texts of one language, by key."""
     known = language if language in LANGUAGES else LANGUAGES[0]
     return tomllib.loads(files("toban.notify").joinpath("messages", f"{known}.toml").read_text(encoding="utf-8"))
 
 
-def worded(
+def render(
     alerts: Sequence[Alert],
-    kind: Kind,
+    kind: NotificationKind,
     *,
     language: str,
     zone: tzinfo,
@@ -67,7 +67,7 @@ def worded(
     group: Mapping[str, str] | None = None,
     title: str = "",
     address: str = "",
-) -> Wording:
+) -> RenderedText:
     """
     Put into words what is wrong, how bad it is, since when, what to do, how many more there are, and where to look.
 
@@ -78,27 +78,27 @@ def worded(
     """
     teller = _Teller(language, zone, now)
     chosen = sorted(alerts, key=_urgency)
-    named = shortened(one_line(title), TITLE) or teller.title(chosen, group or {})
+    named = truncate(one_line(title), TITLE) or teller.title(chosen, group or {})
     lines = teller.lines(chosen, kind, since, acknowledged, named)
-    if others and kind in {Kind.FIRING, Kind.REMINDER}:
+    if others and kind in {NotificationKind.FIRING, NotificationKind.REMINDER}:
         lines = [*lines, teller.also(sorted(others, key=_urgency))]
     if held_back:
         lines = [*lines, teller.held(held_back)]
-    fit = [shortened(one_line(line), LINE) for line in lines]
-    return Wording(
+    fit = [truncate(one_line(line), LINE) for line in lines]
+    return RenderedText(
         named, tuple(filter(None, fit))[:LINES], tuple(teller.facts(chosen)), tuple(teller.links(chosen, address))
     )
 
 
-def unworded(alerts: Sequence[Alert], title: str, language: str) -> Wording:
+def render_fallback(alerts: Sequence[Alert], title: str, language: str) -> RenderedText:
     """Return the least that can be said where `worded` fails: which alerts, and that there should be more."""
     names = ", ".join(dict.fromkeys(alert.name for alert in alerts))
-    named = shortened(one_line(title) or one_line(names), TITLE)
-    return Wording(named, (shortened(one_line(names), LINE), words(language)["unworded"]), (), ())
+    named = truncate(one_line(title) or one_line(names), TITLE)
+    return RenderedText(named, (truncate(one_line(names), LINE), catalogue(language)["unworded"]), (), ())
 
 
 def _urgency(alert: Alert) -> tuple[bool, int, datetime, str]:
-    over = alert.status is Status.RESOLVED
+    over = alert.status is AlertStatus.RESOLVED
     return over, SEVERITIES.index(worst([alert.severity])), alert.starts, alert.fingerprint
 
 
@@ -107,7 +107,7 @@ class _Teller:
 
     def __init__(self, language: str, zone: tzinfo, now: datetime) -> None:
         self._language = language
-        self._words = words(language)
+        self._words = catalogue(language)
         self._zone = zone
         self._now = now
 
@@ -116,7 +116,7 @@ class _Teller:
 
     def said(self, alert: Alert, annotation: str) -> str:
         """Return an annotation, in the reader's language where the rule has it."""
-        return one_line(alert.said(annotation, self._language))
+        return one_line(alert.annotation(annotation, self._language))
 
     def summary(self, alert: Alert) -> str:
         return self.said(alert, "summary") or one_line(alert.name.replace("_", " ")) or self.say("untitled")
@@ -126,17 +126,17 @@ class _Teller:
         summaries = {self.summary(alert) for alert in alerts}
         where = self.say("comma").join(one_line(value) for name, value in group.items() if name not in _NO_FACT)
         if len(summaries) == 1:
-            return shortened(summaries.pop(), TITLE)
+            return truncate(summaries.pop(), TITLE)
         if not alerts:
             what = one_line(group.get(ALERTNAME, "").replace("_", " ")) or self.say("untitled")
-            return shortened(self.say("place", what=what, where=where) if where else what, TITLE)
-        return self.say("and-others", what=shortened(self.summary(alerts[0]), TITLE - 40))
+            return truncate(self.say("place", what=what, where=where) if where else what, TITLE)
+        return self.say("and-others", what=truncate(self.summary(alerts[0]), TITLE - 40))
 
     def lines(
-        self, alerts: Sequence[Alert], kind: Kind, since: datetime, told: Acknowledgement | None, title: str
+        self, alerts: Sequence[Alert], kind: NotificationKind, since: datetime, told: Acknowledgement | None, title: str
     ) -> list[str]:
         """Return what there is to say, the most urgent first."""
-        over = kind is Kind.RESOLVED
+        over = kind is NotificationKind.RESOLVED
         only = alerts[0] if len(alerts) == 1 else None
         began = only.starts if only else since
         lines = [self._state(kind, began, told)]
@@ -152,14 +152,14 @@ class _Teller:
             lines += self._actions(alerts)
         return lines if len(alerts) < 2 else [*lines, *self._listed(alerts)]
 
-    def _state(self, kind: Kind, since: datetime, told: Acknowledgement | None) -> str:
-        if told and kind is not Kind.RESOLVED:
+    def _state(self, kind: NotificationKind, since: datetime, told: Acknowledgement | None) -> str:
+        if told and kind is not NotificationKind.RESOLVED:
             comment = one_line(told.comment)
             key = "acknowledged-comment" if comment else "acknowledged"
             return self.say(key, by=one_line(told.by), time=self.time(told.at), comment=comment)
-        if kind is Kind.REMINDER:
+        if kind is NotificationKind.REMINDER:
             return self.say("reminder", length=self.length(self._now - since))
-        return self.say("unstable") if kind is Kind.UNSTABLE else ""
+        return self.say("unstable") if kind is NotificationKind.UNSTABLE else ""
 
     def _error(self, alert: Alert) -> str:
         error = self.said(alert, "error")
@@ -175,7 +175,7 @@ class _Teller:
         return self.say(f"{key}-limit", value=value, limit=limit) if limit else self.say(key, value=value)
 
     def _actions(self, alerts: Iterable[Alert]) -> list[str]:
-        found = dict.fromkeys(self._action(alert) for alert in alerts if alert.status is not Status.RESOLVED)
+        found = dict.fromkeys(self._action(alert) for alert in alerts if alert.status is not AlertStatus.RESOLVED)
         return [self.say("action", action=action) for action in found if action][:3]
 
     def _action(self, alert: Alert) -> str:
@@ -184,17 +184,17 @@ class _Teller:
         return self.said(alert, "action") or ("" if is_web(runbook) else runbook)
 
     def _listed(self, alerts: Sequence[Alert]) -> Iterator[str]:
-        shared = common([alert.labels for alert in alerts])
+        shared = common_labels([alert.labels for alert in alerts])
         for alert in alerts[:LISTED]:
             where = self.say("comma").join(
                 one_line(value) for name, value in alert.labels.items() if name not in _NO_FACT and name not in shared
             )
             what = self.say("place", what=self.summary(alert), where=where) if where else self.summary(alert)
-            what = shortened(what, 300)
-            if alert.status is Status.RESOLVED:
+            what = truncate(what, 300)
+            if alert.status is AlertStatus.RESOLVED:
                 yield self.say("ended", what=what, time=self.time(alert.ends or self._now))
             else:
-                how = shortened(self._how_bad(alert, "at-value"), 100)
+                how = truncate(self._how_bad(alert, "at-value"), 100)
                 yield self.say(
                     "still", what=what, how=how + self.say("comma") if how else "", time=self.time(alert.starts)
                 )
@@ -203,14 +203,14 @@ class _Teller:
 
     def held(self, alerts: Sequence[Alert]) -> str:
         """Return what nobody is told of because of this."""
-        names = list(dict.fromkeys(shortened(self.summary(alert), 80) for alert in alerts))
+        names = list(dict.fromkeys(truncate(self.summary(alert), 80) for alert in alerts))
         told = self.say("comma").join(names[:4])
         rest = len(names) - 4
         return self.say("held-more", names=told, many=rest) if rest > 0 else self.say("held", names=told)
 
     def also(self, alerts: Sequence[Alert]) -> str:
         """Return what else fires, and since when."""
-        names = {shortened(self.summary(alert), 80): self.time(alert.starts) for alert in reversed(alerts[:OTHERS])}
+        names = {truncate(self.summary(alert), 80): self.time(alert.starts) for alert in reversed(alerts[:OTHERS])}
         told = self.say("comma").join(
             self.say("also-one", what=what, time=time) for what, time in reversed(names.items())
         )
@@ -221,10 +221,10 @@ class _Teller:
         if not alerts:
             return []
         urgent = min(priority(alert.labels) for alert in alerts)
-        shared = common([alert.labels for alert in alerts]).items()
+        shared = common_labels([alert.labels for alert in alerts]).items()
         chosen = ((name, value) for name, value in shared if name not in _NO_FACT)
         told = [(self.say("priority"), urgent), *((one_line(name), one_line(value)) for name, value in chosen)]
-        return [Fact(shortened(name, _NAME), shortened(value, _VALUE)) for name, value in told[:FACTS]]
+        return [Fact(truncate(name, _NAME), truncate(value, _VALUE)) for name, value in told[:FACTS]]
 
     def links(self, alerts: Iterable[Alert], address: str) -> list[Link]:
         """Return where to look: what to do first, toban last."""

@@ -19,23 +19,23 @@ from sqlalchemy import (
     update,
 )
 
-from toban.core.item_isolation import Failure
-from toban.notify.channel import Attempt, Handle
-from toban.notify.flap_detection import Heard
-from toban.notify.matcher_syntax import matchers
+from toban.core.item_isolation import ItemFailure
+from toban.notify.channel import DeliveryAttempt, Handle
+from toban.notify.flap_detection import TrackedAlert
+from toban.notify.matcher_syntax import parse_matchers
 from toban.notify.muting import Silence
-from toban.notify.notification_group import Thread
-from toban.notify.pipeline import Note, Picture
-from toban.state.column_types import Id, Json, Moment, SafeString, metadata
-from toban.state.quarantine import Found, is_kept, move, readable
+from toban.notify.notification_group import NotificationGroup
+from toban.notify.pipeline import PipelineState, StageNote
+from toban.state.column_types import Id, Json, SafeString, Timestamp, metadata
+from toban.state.quarantine import UnreadableRow, is_kept, move, readable_rows
 
-HEARD: Final = Table(
+TRACKED_ALERTS: Final = Table(
     "notify_alert",
     metadata,
     Column("fingerprint", SafeString(16), primary_key=True),
     Column("body", Json, nullable=False),
 )
-THREAD: Final = Table(
+GROUPS: Final = Table(
     "notify_thread",
     metadata,
     Column("id", SafeString(40), primary_key=True),
@@ -47,25 +47,25 @@ HANDLE: Final = Table(
     Column("thread", SafeString(40), primary_key=True),
     Column("channel", SafeString(200), primary_key=True),
     Column("body", Json, nullable=False),
-    Column("touched", Moment, nullable=False),
+    Column("touched", Timestamp, nullable=False),
 )
 SILENCE: Final = Table(
     "notify_silence",
     metadata,
     Column("id", SafeString(36), primary_key=True),
     Column("matchers", Json, nullable=False),
-    Column("starts", Moment, nullable=False),
-    Column("ends", Moment, nullable=False),
+    Column("starts", Timestamp, nullable=False),
+    Column("ends", Timestamp, nullable=False),
     Column("by", SafeString(200), nullable=False),
     Column("comment", SafeString(2000), nullable=False),
-    Column("updated", Moment, nullable=False),
+    Column("updated", Timestamp, nullable=False),
     Column("noticed", Boolean, nullable=False),
 )
-TROUBLE: Final = Table(
+CHANNEL_FAILURES: Final = Table(
     "notify_trouble",
     metadata,
     Column("channel", SafeString(200), primary_key=True),
-    Column("since", Moment, nullable=False),
+    Column("since", Timestamp, nullable=False),
     Column("says", SafeString(1000), nullable=False),
     Column("permanent", Boolean, nullable=False),
 )
@@ -73,14 +73,14 @@ REROUTED: Final = Table(
     "notify_rerouted",
     metadata,
     Column("key", SafeString(300), primary_key=True),
-    Column("at", Moment, nullable=False),
+    Column("at", Timestamp, nullable=False),
 )
 NOTE: Final = Table(
     "notify_note",
     metadata,
     Column("id", Id, primary_key=True, autoincrement=True),
     Column("fingerprint", SafeString(16), nullable=False),
-    Column("at", Moment, nullable=False),
+    Column("at", Timestamp, nullable=False),
     Column("stage", SafeString(20), nullable=False),
     Column("says", SafeString(1000), nullable=False),
     Index("notify_note_alert", "fingerprint", "id"),
@@ -88,46 +88,50 @@ NOTE: Final = Table(
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class ChannelFailure:
     """That a channel can't be reached: since when, why, and whether another try would end the same."""
 
     channel: str
     since: datetime
-    says: str
+    message: str
     permanent: bool
 
 
-def load(connection: Connection) -> Picture:
+def load(connection: Connection) -> PipelineState:
     """Return alerts as heard and open threads."""
-    alerts, threads = connection.execute(select(HEARD)), connection.execute(select(THREAD))
-    return Picture(
-        dict(readable(connection, HEARD, alerts, lambda row: (row.fingerprint, Heard.read(row.body)))),
-        dict(readable(connection, THREAD, threads, lambda row: (row.id, Thread.read(row.body)))),
+    alerts, threads = connection.execute(select(TRACKED_ALERTS)), connection.execute(select(GROUPS))
+    return PipelineState(
+        dict(
+            readable_rows(
+                connection, TRACKED_ALERTS, alerts, lambda row: (row.fingerprint, TrackedAlert.from_dict(row.body))
+            )
+        ),
+        dict(readable_rows(connection, GROUPS, threads, lambda row: (row.id, NotificationGroup.from_dict(row.body)))),
     )
 
 
-def save(connection: Connection, before: Picture, after: Picture) -> None:
+def save(connection: Connection, before: PipelineState, after: PipelineState) -> None:
     """Write what differs between two pictures."""
-    _save(connection, HEARD, HEARD.c.fingerprint, before.heard, after.heard)
-    _save(connection, THREAD, THREAD.c.id, before.threads, after.threads)
+    _save(connection, TRACKED_ALERTS, TRACKED_ALERTS.c.fingerprint, before.alerts, after.alerts)
+    _save(connection, GROUPS, GROUPS.c.id, before.groups, after.groups)
 
 
-def set_aside(connection: Connection, failures: Iterable[Failure], now: datetime) -> None:
+def set_aside(connection: Connection, failures: Iterable[ItemFailure], now: datetime) -> None:
     """Move threads that can't be decided about to the quarantine; one that is there by its name only ends."""
     for it in failures:
-        if is_kept(connection, THREAD.name, it.item):
-            connection.execute(delete(THREAD).where(THREAD.c.id == it.item))
+        if is_kept(connection, GROUPS.name, it.item):
+            connection.execute(delete(GROUPS).where(GROUPS.c.id == it.item))
         else:
-            move(connection, [Found(THREAD, {"id": it.item}, it.error)], now)
+            move(connection, [UnreadableRow(GROUPS, {"id": it.item}, it.error)], now)
 
 
 def _save(
     connection: Connection, table: Table, key: Column[str], before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> None:
     gone = [name for name in before if name not in after]
-    new = [{key.name: name, "body": it.body()} for name, it in after.items() if name not in before]
+    new = [{key.name: name, "body": it.as_dict()} for name, it in after.items() if name not in before]
     changed = [
-        {"name": name, "now": it.body()}
+        {"name": name, "now": it.as_dict()}
         for name, it in after.items()
         if name in before and before[name] is not it and before[name] != it
     ]
@@ -139,14 +143,14 @@ def _save(
         connection.execute(update(table).where(key == bindparam("name")).values(body=bindparam("now")), changed)
 
 
-def handle(connection: Connection, thread: str, channel: str) -> Handle:
+def load_handle(connection: Connection, thread: str, channel: str) -> Handle:
     """Return what a channel remembers of a thread; nothing at its beginning."""
     row = (HANDLE.c.thread == thread) & (HANDLE.c.channel == channel)
-    found = readable(connection, HANDLE, connection.execute(select(HANDLE).where(row)), lambda row: dict(row.body))
+    found = readable_rows(connection, HANDLE, connection.execute(select(HANDLE).where(row)), lambda row: dict(row.body))
     return found[0] if found else {}
 
 
-def keep_handle(connection: Connection, thread: str, channel: str, body: Handle, now: datetime) -> None:
+def save_handle(connection: Connection, thread: str, channel: str, body: Handle, now: datetime) -> None:
     """Keep what a channel wants to remember of a thread."""
     connection.execute(delete(HANDLE).where(HANDLE.c.thread == thread, HANDLE.c.channel == channel))
     connection.execute(insert(HANDLE).values(thread=thread, channel=channel, body=dict(body), touched=now))
@@ -158,7 +162,7 @@ class RefusedRecipient:
 
     name: str
     since: datetime
-    says: str
+    message: str
     permanent: bool
 
 
@@ -169,23 +173,23 @@ _RECIPIENTS: Final = ""
 def refused_recipients(connection: Connection, channel: str) -> dict[str, RefusedRecipient]:
     """Return which recipients of a channel were refused when it sent to them last."""
     found = {}
-    for name, it in handle(connection, _RECIPIENTS, channel).items():
+    for name, it in load_handle(connection, _RECIPIENTS, channel).items():
         found[name] = RefusedRecipient(name, datetime.fromisoformat(it["since"]), it["says"], it["permanent"])
     return found
 
 
-def note_recipients(connection: Connection, channel: str, attempt: Attempt, now: datetime) -> None:
+def record_recipients(connection: Connection, channel: str, attempt: DeliveryAttempt, now: datetime) -> None:
     """Note which recipients a try reached, and which were refused; since when stays what it was."""
-    before = handle(connection, _RECIPIENTS, channel)
+    before = load_handle(connection, _RECIPIENTS, channel)
     after = {name: it for name, it in before.items() if name not in attempt.accepted}
     for name, refusal in attempt.refused.items():
         since = before.get(name, {}).get("since", now.isoformat())
-        after[name] = {"since": since, "says": refusal.says, "permanent": refusal.permanent}
+        after[name] = {"since": since, "says": refusal.message, "permanent": refusal.permanent}
     if after != before:
-        keep_handle(connection, _RECIPIENTS, channel, after, now)
+        save_handle(connection, _RECIPIENTS, channel, after, now)
 
 
-def reached(connection: Connection, threads: Sequence[str], channel: str, since: datetime) -> bool:
+def was_delivered(connection: Connection, threads: Sequence[str], channel: str, since: datetime) -> bool:
     """Tell whether a channel took a message of one of some threads since a time."""
     row = (HANDLE.c.thread.in_(threads)) & (HANDLE.c.channel == channel) & (HANDLE.c.touched >= since)
     return connection.execute(select(HANDLE.c.thread).where(row).limit(1)).first() is not None
@@ -195,17 +199,17 @@ def silences(connection: Connection, now: datetime | None = None) -> list[Silenc
     """Return all silences, or those that have not ended."""
     query = select(SILENCE).order_by(SILENCE.c.starts, SILENCE.c.id)
     rows = connection.execute(query if now is None else query.where(SILENCE.c.ends > now))
-    return readable(
+    return readable_rows(
         connection,
         SILENCE,
         rows,
         lambda row: Silence(
-            row.id, tuple(matchers(row.matchers)), row.starts, row.ends, row.by, row.comment, row.updated
+            row.id, tuple(parse_matchers(row.matchers)), row.starts, row.ends, row.by, row.comment, row.updated
         ),
     )
 
 
-def keep_silence(connection: Connection, silence: Silence) -> None:
+def save_silence(connection: Connection, silence: Silence) -> None:
     """Keep a silence, a new one or a changed one."""
     connection.execute(delete(SILENCE).where(SILENCE.c.id == silence.id))
     connection.execute(
@@ -227,38 +231,42 @@ def many_silences(connection: Connection, now: datetime) -> int:
     return int(connection.execute(select(func.count()).where(SILENCE.c.ends > now)).scalar_one())
 
 
-def unnoticed(connection: Connection, before: datetime) -> set[str]:
+def unannounced_silences(connection: Connection, before: datetime) -> set[str]:
     """Return the silences that end before a time and whose end was not announced."""
     rows = connection.execute(select(SILENCE.c.id).where(SILENCE.c.ends <= before, SILENCE.c.noticed.is_(False)))
     return set(rows.scalars())
 
 
-def notice(connection: Connection, silence: str) -> None:
+def mark_announced(connection: Connection, silence: str) -> None:
     """Note that the end of a silence was announced."""
     connection.execute(update(SILENCE).where(SILENCE.c.id == silence).values(noticed=True))
 
 
-def troubles(connection: Connection) -> dict[str, Trouble]:
+def channel_failures(connection: Connection) -> dict[str, ChannelFailure]:
     """Return which channels can't be reached."""
-    rows = connection.execute(select(TROUBLE))
-    found = readable(connection, TROUBLE, rows, lambda row: Trouble(row.channel, row.since, row.says, row.permanent))
+    rows = connection.execute(select(CHANNEL_FAILURES))
+    found = readable_rows(
+        connection, CHANNEL_FAILURES, rows, lambda row: ChannelFailure(row.channel, row.since, row.says, row.permanent)
+    )
     return {trouble.channel: trouble for trouble in found}
 
 
-def note_trouble(connection: Connection, channel: str, says: str, now: datetime, *, permanent: bool) -> None:
+def record_channel_failure(connection: Connection, channel: str, says: str, now: datetime, *, permanent: bool) -> None:
     """Note that a channel can't be reached; since when stays what it was."""
     says = says[:1000]
-    changed = update(TROUBLE).where(TROUBLE.c.channel == channel).values(says=says, permanent=permanent)
+    changed = (
+        update(CHANNEL_FAILURES).where(CHANNEL_FAILURES.c.channel == channel).values(says=says, permanent=permanent)
+    )
     if connection.execute(changed).rowcount == 0:
-        connection.execute(insert(TROUBLE).values(channel=channel, since=now, says=says, permanent=permanent))
+        connection.execute(insert(CHANNEL_FAILURES).values(channel=channel, since=now, says=says, permanent=permanent))
 
 
-def note_well(connection: Connection, channel: str) -> None:
+def clear_channel_failure(connection: Connection, channel: str) -> None:
     """Note that a channel was reached."""
-    connection.execute(delete(TROUBLE).where(TROUBLE.c.channel == channel))
+    connection.execute(delete(CHANNEL_FAILURES).where(CHANNEL_FAILURES.c.channel == channel))
 
 
-def reroute(connection: Connection, key: str, now: datetime) -> bool:
+def claim_reroute(connection: Connection, key: str, now: datetime) -> bool:
     """Note that a message goes to another channel too; false when it was noted before."""
     if connection.execute(select(REROUTED.c.key).where(REROUTED.c.key == key)).first():
         return False
@@ -266,19 +274,19 @@ def reroute(connection: Connection, key: str, now: datetime) -> bool:
     return True
 
 
-def keep_notes(connection: Connection, notes: Iterable[tuple[str, Note]], now: datetime) -> None:
+def save_notes(connection: Connection, notes: Iterable[tuple[str, StageNote]], now: datetime) -> None:
     """Keep notes of why alerts were or weren't told."""
-    rows = [{"fingerprint": name, "at": now, "stage": note.stage, "says": note.says[:1000]} for name, note in notes]
+    rows = [{"fingerprint": name, "at": now, "stage": note.stage, "says": note.reason[:1000]} for name, note in notes]
     if rows:
         connection.execute(insert(NOTE), rows)
 
 
-def notes(connection: Connection, fingerprint: str, limit: int = 100) -> Sequence[tuple[datetime, Note]]:
+def notes(connection: Connection, fingerprint: str, limit: int = 100) -> Sequence[tuple[datetime, StageNote]]:
     """Return the newest notes of an alert, oldest first."""
     rows = connection.execute(
         select(NOTE).where(NOTE.c.fingerprint == fingerprint).order_by(NOTE.c.id.desc()).limit(limit)
     )
-    return readable(connection, NOTE, rows, lambda row: (row.at, Note(row.stage, row.says)))[::-1]
+    return readable_rows(connection, NOTE, rows, lambda row: (row.at, StageNote(row.stage, row.says)))[::-1]
 
 
 def prune(connection: Connection, before: datetime) -> None:
@@ -286,6 +294,6 @@ def prune(connection: Connection, before: datetime) -> None:
     connection.execute(delete(NOTE).where(NOTE.c.at < before))
     connection.execute(delete(REROUTED).where(REROUTED.c.at < before))
     connection.execute(delete(SILENCE).where(SILENCE.c.ends < before))
-    open_threads = select(THREAD.c.id)
+    open_threads = select(GROUPS.c.id)
     closed = HANDLE.c.thread.not_in(open_threads) & (HANDLE.c.thread != _RECIPIENTS)
     connection.execute(delete(HANDLE).where(HANDLE.c.touched < before, closed))

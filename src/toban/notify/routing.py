@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from toban.core.alerts import priority
 from toban.core.labels import Labels, quote
-from toban.core.matchers import Matcher, matches
-from toban.notify.matcher_syntax import matchers
+from toban.core.matchers import Matcher, matches_all
+from toban.notify.matcher_syntax import parse_matchers
 from toban.notify.settings import NotifySettings, Route
 
 CHANNELS = "channels"
@@ -15,33 +15,33 @@ CHANNELS = "channels"
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class GroupTiming:
     """How long a group waits before its first message, between news, and before it is told again."""
 
-    wait: timedelta
-    interval: timedelta
-    repeat: timedelta
+    group_wait: timedelta
+    group_interval: timedelta
+    repeat_interval: timedelta
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class CompiledRoute:
     """One route, ready to be taken."""
 
-    conditions: Sequence[Matcher]
+    matchers: Sequence[Matcher]
     channels: tuple[str, ...]
     group_by: tuple[str, ...]
-    timing: Timing
+    timing: GroupTiming
     goes_on: bool
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class Destination:
     """Where an alert goes: to some channels, together with those of the same key."""
 
     channels: tuple[str, ...]
     group: Labels
-    timing: Timing
+    timing: GroupTiming
     why: str
 
     @property
@@ -65,26 +65,32 @@ class Routing:
     def __init__(self, settings: NotifySettings, channels: Mapping[str, bool]) -> None:
         """``channels`` are those there are, each with whether it wakes somebody."""
         self._channels = channels
-        self._usual = Timing(settings.wait, settings.interval, settings.repeat)
+        self._usual = GroupTiming(settings.group_wait, settings.group_interval, settings.repeat_interval)
         self._group_by = settings.group_by
         self._ways = [self._way(route, place) for place, route in enumerate(settings.routes, 1)]
 
-    def _way(self, route: Route, place: int) -> Way:
+    def _way(self, route: Route, place: int) -> CompiledRoute:
         usual = self._usual
-        timing = Timing(route.wait or usual.wait, route.interval or usual.interval, route.repeat or usual.repeat)
-        return Way(matchers(route.match), route.channels, route.group_by, timing, route.goes_on, f"route {place}")
+        timing = GroupTiming(
+            route.group_wait or usual.group_wait,
+            route.group_interval or usual.group_interval,
+            route.repeat_interval or usual.repeat_interval,
+        )
+        return CompiledRoute(
+            parse_matchers(route.matchers), route.channels, route.group_by, timing, route.goes_on, f"route {place}"
+        )
 
-    def take(self, labels: Labels) -> list[Taken]:
+    def route(self, labels: Labels) -> list[Destination]:
         """Return where an alert with these labels goes; to one place or several."""
         taken = []
         for way in self._ways:
-            if matches(way.conditions, labels):
+            if matches_all(way.matchers, labels):
                 taken.append(self._taken(way.channels, way.group_by, way.timing, labels, way.name))
                 if not way.goes_on:
                     return taken
         return taken or [self._by_itself(labels)]
 
-    def _by_itself(self, labels: Labels) -> Taken:
+    def _by_itself(self, labels: Labels) -> Destination:
         named = tuple(filter(None, (name.strip() for name in labels.get(CHANNELS, "").split(","))))
         if any(name in self._channels for name in named):
             return self._taken(named, self._group_by, self._usual, labels, "its label `channels`")
@@ -96,16 +102,16 @@ class Routing:
         )
 
     def _taken(
-        self, channels: Collection[str], group_by: Sequence[str], timing: Timing, labels: Labels, why: str
-    ) -> Taken:
+        self, channels: Collection[str], group_by: Sequence[str], timing: GroupTiming, labels: Labels, why: str
+    ) -> Destination:
         there = [name for name in channels if name in self._channels]
         if there and priority(labels) == "P1":
             there += [name for name, pages in self._channels.items() if pages and name not in there]
         group = labels if "..." in group_by else labels.keep(*group_by)
-        return Taken(tuple(dict.fromkeys(there)), group, timing, why)
+        return Destination(tuple(dict.fromkeys(there)), group, timing, why)
 
 
-def unknown(settings: NotifySettings, channels: Collection[str]) -> list[str]:
+def unknown_channels(settings: NotifySettings, channels: Collection[str]) -> list[str]:
     """Return what settings say of channels that are not there."""
     said = [("notify.fallback", settings.fallback)] if settings.fallback else []
     for place, route in enumerate(settings.routes):

@@ -7,7 +7,7 @@ from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, Field
 
 from toban.core.config_types import Address, Duration, Section, Zone
-from toban.notify.matcher_syntax import Condition
+from toban.notify.matcher_syntax import MatcherText
 
 SIGNS: Final = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@weekly": "0 0 * * 0", "@monthly": "0 0 1 * *"}
 """Words for times that schedules often name."""
@@ -29,7 +29,7 @@ Schedule = Annotated[str, AfterValidator(_cron)]
 class Route(Section):
     """Where some alerts go."""
 
-    match: tuple[Condition, ...] = ()
+    matchers: tuple[MatcherText, ...] = ()
     """Conditions on labels, all of which must be met: `severity="critical"`. Without any it takes all alerts."""
 
     channels: tuple[str, ...] = ()
@@ -38,13 +38,13 @@ class Route(Section):
     group_by: tuple[str, ...] = ("alertname",)
     """The labels by which alerts are put together in one message."""
 
-    wait: Duration | None = None
+    group_wait: Duration | None = None
     """How long the first message of a group waits for others to join."""
 
-    interval: Duration | None = None
+    group_interval: Duration | None = None
     """How long after a message the next one of the same group may follow, if there is news."""
 
-    repeat: Duration | None = None
+    repeat_interval: Duration | None = None
     """How long after its last message a group is told again that nothing has changed."""
 
     goes_on: bool = Field(default=False, alias="continue")
@@ -54,10 +54,10 @@ class Route(Section):
 class Inhibition(Section):
     """What is not told while something else explains it."""
 
-    source: tuple[Condition, ...]
+    source_matchers: tuple[MatcherText, ...]
     """Conditions on the alert that explains."""
 
-    target: tuple[Condition, ...]
+    target_matchers: tuple[MatcherText, ...]
     """Conditions on the alerts that it holds back."""
 
     equal: tuple[str, ...] = ()
@@ -79,7 +79,7 @@ class Window(Section):
     timezone: Zone | None = None
     """The time zone of its clock; that of `notify` unless set."""
 
-    match: tuple[Condition, ...] = ()
+    matchers: tuple[MatcherText, ...] = ()
     """Conditions on the alerts that are muted; all of them without any."""
 
 
@@ -102,7 +102,7 @@ class Heartbeat(Section):
     url: Address
     """The address to ask, as Healthchecks, UptimeRobot or Dead Man's Snitch give it."""
 
-    every: Duration = timedelta(minutes=1)
+    interval: Duration = timedelta(minutes=1)
     """How often, while rules are judged, messages leave and beats are kept."""
 
 
@@ -137,13 +137,13 @@ class NotifySettings(Section):
     group_by: tuple[str, ...] = ("alertname",)
     """The labels by which alerts that no route takes are put together in one message."""
 
-    wait: Duration = timedelta(seconds=10)
+    group_wait: Duration = timedelta(seconds=10)
     """How long the first message of a group waits for others to join."""
 
-    interval: Duration = timedelta(minutes=1)
+    group_interval: Duration = timedelta(minutes=1)
     """How long after a message the next one of the same group may follow, if there is news."""
 
-    repeat: Duration = timedelta(hours=4)
+    repeat_interval: Duration = timedelta(hours=4)
     """How long after its last message a group is told again that nothing has changed."""
 
     fallback: str = ""
@@ -152,7 +152,7 @@ class NotifySettings(Section):
     inhibit: tuple[Inhibition, ...] = ()
     """What is not told while something else explains it, beside what is shipped."""
 
-    windows: tuple[Window, ...] = ()
+    maintenance_windows: tuple[Window, ...] = ()
     """Times in which some alerts are not told."""
 
     flapping: Flapping = Flapping()

@@ -10,10 +10,10 @@ import orjson
 from pydantic import SecretStr
 
 from toban.core.errors import DeliveryError
-from toban.core.untyped_json import mapping
-from toban.notify.channel import Tools
-from toban.notify.http_delivery import as_json, asked, post, refused, said, text
-from toban.notify.text_limits import told
+from toban.core.untyped_json import as_mapping
+from toban.notify.channel import ChannelTools
+from toban.notify.http_delivery import as_json, delivery_error, error_text, post, requested_delay, text
+from toban.notify.text_limits import safe_text
 
 AGAIN: Final = frozenset(
     {
@@ -76,7 +76,7 @@ class WebApi:
     Every method raises ``DeliveryError``; Slack says what is wrong with status 200 too.
     """
 
-    def __init__(self, name: str, address: str, token: SecretStr, tools: Tools) -> None:
+    def __init__(self, name: str, address: str, token: SecretStr, tools: ChannelTools) -> None:
         self._name = name
         self._address = address.rstrip("/")
         self._token = token.get_secret_value()
@@ -139,7 +139,7 @@ class WebApi:
         response = await post(self._tools, url, content, headers, name=self._name, secrets=[self._token])
         fields = as_json(response)
         if not response.is_success:
-            raise refused(response, self._name, [self._token], self._tools.clock.now(), _error(fields))
+            raise delivery_error(response, self._name, [self._token], self._tools.clock.now(), _error(fields))
         if not isinstance(fields, dict):
             raise DeliveryError(f"{self._name}: {method}: the answer is no JSON")
         if fields.get("ok") is not True:
@@ -147,25 +147,25 @@ class WebApi:
         return fields, response
 
     def _trouble(self, method: str, fields: dict[str, Any], response: httpx2.Response) -> DeliveryError:
-        word = told(_error(fields) or "no word why", [self._token])
+        word = safe_text(_error(fields) or "no word why", [self._token])
         if word in LOST:
             return LostError(f"{self._name}: {method}: {word}")
         remedy = _REMEDIES.get(word, "")
         return DeliveryError(
             f"{self._name}: {method}: {word}{f': {remedy}' if remedy else ''}",
             permanent=word not in AGAIN,
-            after=asked(response, self._tools.clock.now()),
+            after=requested_delay(response, self._tools.clock.now()),
         )
 
 
 def refusal(response: httpx2.Response) -> str:
     """Return the word with which a receiver like Slack refuses a message in an answer of 2xx; nothing if it took it."""
-    fields = mapping(as_json(response))
+    fields = as_mapping(as_json(response))
     if fields.get("ok") is False or fields.get("success") is False:
-        return _error(fields) or said(response)
+        return _error(fields) or error_text(response)
     word = text(response).strip()
     return word if word in REFUSALS else ""
 
 
 def _error(fields: Any) -> str:
-    return str(mapping(fields).get("error", ""))[:200]
+    return str(as_mapping(fields).get("error", ""))[:200]

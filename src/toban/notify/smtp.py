@@ -30,9 +30,9 @@ from aiosmtplib.errors import (
 from aiosmtplib.protocol import normalize_message_line_endings
 
 from toban.core.errors import DeliveryError
-from toban.core.http_client import reason
-from toban.notify.channel import Attempt, Refusal
-from toban.notify.text_limits import told
+from toban.core.http_client import error_reason
+from toban.notify.channel import DeliveryAttempt, RecipientRefusal
+from toban.notify.text_limits import safe_text
 
 WRITTEN: Final = policy.SMTP.clone(cte_type="7bit")
 """How mails are written: also a server without 8BITMIME takes them."""
@@ -116,7 +116,9 @@ class Conversation:
         """Whether the server takes addresses beyond ASCII."""
         return self._client.supports_extension("smtputf8")
 
-    async def send(self, sender: str, recipients: Sequence[str], message: EmailMessage, attempt: Attempt) -> None:
+    async def send(
+        self, sender: str, recipients: Sequence[str], message: EmailMessage, attempt: DeliveryAttempt
+    ) -> None:
         """
         Hand a message over for some recipients; ``attempt`` says afterwards who gets it.
 
@@ -128,7 +130,9 @@ class Conversation:
         utf8 = self.takes_utf8 and bool(beyond or not by.isascii())
         if not self.takes_utf8:
             for recipient in beyond:
-                attempt.refused[recipient] = Refusal("the server takes no address beyond ASCII (no SMTPUTF8)", True)
+                attempt.refused[recipient] = RecipientRefusal(
+                    "the server takes no address beyond ASCII (no SMTPUTF8)", True
+                )
                 del addresses[recipient]
         data = _transparent(message.as_bytes(policy=WRITTEN.clone(utf8=utf8)))
         options = [*(["SMTPUTF8"] if utf8 else []), *self._size(data)]
@@ -141,21 +145,21 @@ class Conversation:
                 await self._recipient(recipient, address, encoding, attempt)
         if len(attempt.refused) == len(recipients):
             refusals = attempt.refused.items()
-            words = "; ".join(f"{recipient}: {refusal.says}" for recipient, refusal in refusals)
+            words = "; ".join(f"{recipient}: {refusal.message}" for recipient, refusal in refusals)
             permanent = all(refusal.permanent for _, refusal in refusals)
             raise DeliveryError(f"{self._name}: no recipient was accepted: {words}", permanent=permanent)
         await self._data(data, attempt)
         attempt.accepted.update(set(recipients) - set(attempt.refused))
 
-    async def _recipient(self, recipient: str, address: str, encoding: str, attempt: Attempt) -> None:
+    async def _recipient(self, recipient: str, address: str, encoding: str, attempt: DeliveryAttempt) -> None:
         try:
             await self._client.rcpt(address, encoding=encoding)
         except SMTPRecipientRefused as error:
             if error.code == CLOSING:
                 raise
-            attempt.refused[recipient] = Refusal(self._says(error), error.code >= 500)
+            attempt.refused[recipient] = RecipientRefusal(self._says(error), error.code >= 500)
 
-    async def _data(self, data: bytes, attempt: Attempt) -> None:
+    async def _data(self, data: bytes, attempt: DeliveryAttempt) -> None:
         async with self._step("DATA"):
             reply = await self._client.execute_command(b"DATA")
             if reply.code != 354:
@@ -240,7 +244,7 @@ class Conversation:
         except SMTPResponseException as error:
             raise DeliveryError(f"{self._name}: {self._says(error)}", permanent=error.code >= 500) from error
         except (SMTPException, OSError, ValueError) as error:
-            raise DeliveryError(f"{self._name}: {doing}: {told(reason(error), self._secrets())}") from error
+            raise DeliveryError(f"{self._name}: {doing}: {safe_text(error_reason(error), self._secrets())}") from error
 
     def _refused_log_in(self, error: SMTPAuthenticationError) -> "_LogInError":
         can = "does not accept" if error.code >= 500 else "can't check"
@@ -251,7 +255,7 @@ class Conversation:
         code = f"{error.code} " if error.code > 0 else ""
         # Each line of a reply repeats the enhanced status code (RFC 2034).
         words = re.sub(r"\n\d\.\d+\.\d+(?=\s)", " ", error.message)
-        return f"{code}{told(words, self._secrets())}"
+        return f"{code}{safe_text(words, self._secrets())}"
 
     def _secrets(self) -> list[str]:
         """Return the password, also as it is written on the line."""

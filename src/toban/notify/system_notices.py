@@ -4,21 +4,21 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from toban.core.alerts import Alert, Status
-from toban.core.item_isolation import Isolation
+from toban.core.alerts import Alert, AlertStatus
+from toban.core.item_isolation import ItemIsolation
 from toban.core.labels import Labels
-from toban.core.matchers import matches
+from toban.core.matchers import matches_all
 from toban.notify.muting import Silence, ends_soon
-from toban.notify.notification import Kind, Notification
-from toban.notify.pipeline import House, Picture
-from toban.notify.rendering import words
+from toban.notify.notification import Notification, NotificationKind
+from toban.notify.pipeline import PipelineState, Policy
+from toban.notify.rendering import catalogue
 
 NOTICE: Final = timedelta(minutes=15)
 """How long before its end a silence that still holds something back is announced."""
 
 
 def silence_ends(
-    house: House, silences: Sequence[Silence], picture: Picture, now: datetime, isolation: Isolation
+    house: Policy, silences: Sequence[Silence], picture: PipelineState, now: datetime, isolation: ItemIsolation
 ) -> list[tuple[Silence, list[Notification]]]:
     """Return the silences that will soon end although what they hold back still fires, and who is told."""
     found = []
@@ -29,20 +29,20 @@ def silence_ends(
     return found
 
 
-def _held(silence: Silence, picture: Picture, isolation: Isolation) -> list[Alert]:
+def _held(silence: Silence, picture: PipelineState, isolation: ItemIsolation) -> list[Alert]:
     held = []
-    for name, heard in picture.heard.items():
+    for name, heard in picture.alerts.items():
         with isolation.item("alert", name):
-            if heard.alert.status is Status.FIRING and matches(silence.matchers, heard.alert.labels):
+            if heard.alert.status is AlertStatus.FIRING and matches_all(silence.matchers, heard.alert.labels):
                 held.append(heard.alert)
     return held
 
 
-def _ends(house: House, silence: Silence, held: Sequence[Alert], now: datetime) -> list[Notification]:
+def _ends(house: Policy, silence: Silence, held: Sequence[Alert], now: datetime) -> list[Notification]:
     channels = dict.fromkeys(
-        channel for alert in held for way in house.routing.take(alert.labels) for channel in way.channels
+        channel for alert in held for way in house.routing.route(alert.labels) for channel in way.channels
     )
-    say = words(house.settings.language)
+    say = catalogue(house.settings.language)
     title = say["silence-ends"].format(what=silence.says(), time=f"{silence.ends.astimezone(house.zone):%H:%M}")
     lines = (
         say["silence-still"].format(names=", ".join(sorted({alert.name for alert in held}))),
@@ -52,14 +52,14 @@ def _ends(house: House, silence: Silence, held: Sequence[Alert], now: datetime) 
 
 
 def notice(
-    house: House, channel: str, name: str, title: str, lines: Sequence[str], now: datetime, severity: str = "info"
+    house: Policy, channel: str, name: str, title: str, lines: Sequence[str], now: datetime, severity: str = "info"
 ) -> Notification:
     """Return a word of toban's own for one channel; ``name`` tells it from others."""
     return Notification(
         thread=name,
         number=0,
         key=f"{name}.{channel}",
-        kind=Kind.NOTICE,
+        kind=NotificationKind.NOTICE,
         severity=severity,
         title=title,
         lines=tuple(lines),
@@ -73,7 +73,7 @@ def notice(
     )
 
 
-def drill(house: House, channel: str, name: str, now: datetime) -> Notification:
+def drill(house: Policy, channel: str, name: str, now: datetime) -> Notification:
     """Return a message that tries out a channel."""
-    say = words(house.settings.language)
+    say = catalogue(house.settings.language)
     return notice(house, channel, name, say["drill"], (say["drill-says"],), now)

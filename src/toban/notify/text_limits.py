@@ -24,7 +24,7 @@ def one_line(text: str) -> str:
     return " ".join("".join(" " if kind in _SPACES else each for kind, each in kinds if kind != _NOTHING).split())
 
 
-def shortened(text: str, most: int, escaped: Callable[[str], str] = str) -> str:
+def truncate(text: str, most: int, escaped: Callable[[str], str] = str) -> str:
     """
     Return a text of no more than `most` characters, as ``escaped`` writes it.
 
@@ -54,7 +54,7 @@ def is_web(address: str) -> bool:
     return bool(parts.scheme in {"http", "https"} and found and fit and len(address) <= _LONGEST)
 
 
-def without(text: str, secrets: Iterable[str]) -> str:
+def without_secrets(text: str, secrets: Iterable[str]) -> str:
     """
     Return a text in which no secret is left, for messages about what came back.
 
@@ -65,6 +65,6 @@ def without(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
-def told(text: str, secrets: Iterable[str], most: int = 300) -> str:
+def safe_text(text: str, secrets: Iterable[str], most: int = 300) -> str:
     """Return what a receiver said, on one line, without secrets and not too long."""
-    return shortened(without(one_line(text), secrets), most)
+    return truncate(without_secrets(one_line(text), secrets), most)

@@ -5,18 +5,18 @@ import asyncio
 from toban.core.ports import Clock
 
 
-class Bell:
+class Wakeup:
     """Wakes whoever rests; rung while nobody rests, it is remembered until somebody does."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._rung = asyncio.Event()
 
-    def ring(self) -> None:
+    def set(self) -> None:
         """Say that there is something to do."""
         self._rung.set()
 
-    async def rest(self, seconds: float) -> None:
+    async def wait(self, seconds: float) -> None:
         """Rest for so long, or until it rings."""
         ringing = asyncio.ensure_future(self._rung.wait())
         resting = asyncio.ensure_future(self._clock.sleep(seconds))

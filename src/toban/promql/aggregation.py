@@ -8,27 +8,27 @@ import numpy as np
 
 from toban.core.errors import QueryError
 from toban.core.labels import Labels
-from toban.promql.aggregation_groups import Grouping, Layers
+from toban.promql.aggregation_groups import AggregationGroups, GroupLayers
 from toban.promql.evaluator import Evaluator
 from toban.promql.quantiles import quantiles
-from toban.promql.range_functions import doubt_ranks
-from toban.promql.streaming_aggregations import FOLDS
-from toban.promql.syntax_tree import Aggregation, Text
-from toban.promql.vectors import Bools, Floats, Grid, Index, Vector, empty, joined
+from toban.promql.range_functions import warn_of_ranks
+from toban.promql.streaming_aggregations import AGGREGATIONS
+from toban.promql.syntax_tree import Aggregation, StringLiteral
+from toban.promql.vectors import Bools, Floats, Index, InstantVector, StepGrid, empty, joined
 
 _SERIES_COST: Final = 100
 """What the labels of a series count for, in samples."""
 
 
-def aggregate(evaluator: Evaluator, node: Aggregation, grid: Grid) -> Iterator[Vector]:
+def aggregate(evaluator: Evaluator, node: Aggregation, grid: StepGrid) -> Iterator[InstantVector]:
     """Evaluate an aggregation."""
     return _OTHERS.get(node.operator, _folded)(evaluator, node, grid)
 
 
-def _folded(evaluator: Evaluator, node: Aggregation, grid: Grid) -> Iterator[Vector]:
-    grouping, fold = Grouping.of(node), FOLDS[node.operator](grid.steps)
+def _folded(evaluator: Evaluator, node: Aggregation, grid: StepGrid) -> Iterator[InstantVector]:
+    grouping, fold = AggregationGroups.of(node), AGGREGATIONS[node.operator](grid.steps)
     for block in evaluator.blocks(node.inner, grid):
-        layers = Layers(grouping.target(block))
+        layers = GroupLayers(grouping.target(block))
         evaluator.budget.spend((len(grouping) - fold.groups) * grid.steps * len(fold.fillers))
         fold.reserve(len(grouping))
         fold.take(block, layers)
@@ -36,11 +36,11 @@ def _folded(evaluator: Evaluator, node: Aggregation, grid: Grid) -> Iterator[Vec
         yield grouping.vector(fold.result(), fold.present)
 
 
-def _quantile(evaluator: Evaluator, node: Aggregation, grid: Grid) -> Iterator[Vector]:
+def _quantile(evaluator: Evaluator, node: Aggregation, grid: StepGrid) -> Iterator[InstantVector]:
     ranks = _parameter(evaluator, node, grid)
-    doubt_ranks(evaluator, ranks)
+    warn_of_ranks(evaluator, ranks)
     vector = evaluator.vector(node.inner, grid)
-    grouping = Grouping.of(node)
+    grouping = AggregationGroups.of(node)
     target = grouping.target(vector)
     values = np.zeros((len(grouping), grid.steps))
     present = np.zeros(values.shape, np.bool_)
@@ -53,7 +53,7 @@ def _quantile(evaluator: Evaluator, node: Aggregation, grid: Grid) -> Iterator[V
     yield grouping.vector(values, present)
 
 
-def _extremes(evaluator: Evaluator, node: Aggregation, grid: Grid) -> Iterator[Vector]:
+def _extremes(evaluator: Evaluator, node: Aggregation, grid: StepGrid) -> Iterator[InstantVector]:
     """Keep the k highest or lowest of each group at each step."""
     wanted = _parameter(evaluator, node, grid)
     if np.isnan(wanted).any():
@@ -67,13 +67,13 @@ def _extremes(evaluator: Evaluator, node: Aggregation, grid: Grid) -> Iterator[V
     # Whatever is not among the best of what came so far will not be among the best of all.
     for block in evaluator.blocks(node.inner, grid):
         both = joined([kept, block], grid.steps)
-        target = Grouping.of(node).target(both)
+        target = AggregationGroups.of(node).target(both)
         best = _best(both, target, sign, wanted)
-        kept = joined([Vector(both.series, both.values, best, both.nameless)], grid.steps)
-    yield kept if grid.steps > 1 else _in_order(kept, Grouping.of(node).target(kept), sign)
+        kept = joined([InstantVector(both.series, both.values, best, both.nameless)], grid.steps)
+    yield kept if grid.steps > 1 else _in_order(kept, AggregationGroups.of(node).target(kept), sign)
 
 
-def _best(vector: Vector, target: Index, sign: float, wanted: Floats) -> Bools:
+def _best(vector: InstantVector, target: Index, sign: float, wanted: Floats) -> Bools:
     best = np.zeros(vector.present.shape, np.bool_)
     for group in range(int(target.max(initial=-1)) + 1):
         # Of equals the first by its labels, wherever the store has it: a chart must not change when numbers are sealed.
@@ -94,19 +94,19 @@ def _order(values: Floats, present: Bools, sign: float) -> Index:
     return np.lexsort((np.where(nan, 0.0, sign * values), nan, ~present), axis=0)
 
 
-def _in_order(vector: Vector, target: Index, sign: float) -> Vector:
+def _in_order(vector: InstantVector, target: Index, sign: float) -> InstantVector:
     values = vector.values[:, 0]
     nan = np.isnan(values)
     ordered = vector.take(np.lexsort((np.where(nan, 0.0, sign * values), nan, target)))
-    return Vector(ordered.series, ordered.values, ordered.present, ordered.nameless, ordered=True)
+    return InstantVector(ordered.series, ordered.values, ordered.present, ordered.nameless, ordered=True)
 
 
-def _count_values(evaluator: Evaluator, node: Aggregation, grid: Grid) -> Iterator[Vector]:
-    label = node.parameter.value if isinstance(node.parameter, Text) else ""
+def _count_values(evaluator: Evaluator, node: Aggregation, grid: StepGrid) -> Iterator[InstantVector]:
+    label = node.parameter.value if isinstance(node.parameter, StringLiteral) else ""
     if not label:
         raise QueryError(f'invalid label name "{label}"')
     labels = node.labels if node.without else (*node.labels, label)
-    grouping = Grouping(labels, without=node.without)
+    grouping = AggregationGroups(labels, without=node.without)
     counts: list[Floats] = []
     for block in evaluator.blocks(node.inner, grid):
         for row, series in enumerate(block.series):
@@ -114,7 +114,7 @@ def _count_values(evaluator: Evaluator, node: Aggregation, grid: Grid) -> Iterat
             found, which = np.unique(block.values[row, block.present[row]], return_inverse=True)
             steps = np.flatnonzero(block.present[row])
             valued = tuple(Labels({**series, label: written(value)}) for value in found.tolist())
-            stand_in = Vector(valued, *_nothing(len(valued)), np.full(len(valued), block.nameless[row]))
+            stand_in = InstantVector(valued, *_nothing(len(valued)), np.full(len(valued), block.nameless[row]))
             target = grouping.target(stand_in)
             evaluator.budget.spend((len(grouping) - len(counts)) * (grid.steps + _SERIES_COST))
             counts.extend(np.zeros(grid.steps) for _ in range(len(grouping) - len(counts)))
@@ -138,13 +138,13 @@ def written(value: float) -> str:
     return format(Decimal(repr(value)), "f").removesuffix(".0")
 
 
-def _parameter(evaluator: Evaluator, node: Aggregation, grid: Grid) -> Floats:
+def _parameter(evaluator: Evaluator, node: Aggregation, grid: StepGrid) -> Floats:
     if node.parameter is None:
         raise TypeError(f"the parser let {node.operator} go without its parameter")
     return evaluator.scalars(node.parameter, grid)
 
 
-_OTHERS: Final[dict[str, Callable[[Evaluator, Aggregation, Grid], Iterator[Vector]]]] = {
+_OTHERS: Final[dict[str, Callable[[Evaluator, Aggregation, StepGrid], Iterator[InstantVector]]]] = {
     "bottomk": _extremes,
     "count_values": _count_values,
     "quantile": _quantile,

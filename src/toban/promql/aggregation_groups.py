@@ -6,10 +6,10 @@ import numpy as np
 
 from toban.core.labels import NAME, Labels
 from toban.promql.syntax_tree import Aggregation
-from toban.promql.vectors import Floats, Index, Vector
+from toban.promql.vectors import Floats, Index, InstantVector
 
 
-class Grouping:
+class AggregationGroups:
     """The groups of one aggregation, in order of appearance; they grow as series come."""
 
     def __init__(self, labels: tuple[str, ...], *, without: bool) -> None:
@@ -21,14 +21,14 @@ class Grouping:
         self.nameless: list[bool] = []
 
     @classmethod
-    def of(cls, node: Aggregation) -> "Grouping":
+    def of(cls, node: Aggregation) -> "AggregationGroups":
         """Return the groups that a query names."""
         return cls(node.labels, without=node.without)
 
     def __len__(self) -> int:
         return len(self.groups)
 
-    def target(self, block: Vector) -> Index:
+    def target(self, block: InstantVector) -> Index:
         """Return the group of each series."""
         found = self._found
         result = np.empty(len(block), np.intp)
@@ -50,12 +50,12 @@ class Grouping:
             return tuple([pair for pair in labels.items() if pair[0] not in left_out])
         return tuple([labels.get(name) for name in self._labels])
 
-    def vector(self, values: Floats, present: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Vector:
+    def vector(self, values: Floats, present: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> InstantVector:
         """Return one series for each group."""
-        return Vector(tuple(self.groups), values, present, np.array(self.nameless, np.bool_))
+        return InstantVector(tuple(self.groups), values, present, np.array(self.nameless, np.bool_))
 
 
-class Layers:
+class GroupLayers:
     """
     The series of a block, sorted by group, and taken in layers of one series from each.
 

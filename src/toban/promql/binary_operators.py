@@ -7,10 +7,10 @@ import numpy as np
 
 from toban.core.errors import QueryError
 from toban.core.labels import NAME, Labels, quote
-from toban.core.query_result import Shape
+from toban.core.query_result import ResultType
 from toban.promql.evaluator import Evaluator
-from toban.promql.syntax_tree import Binary, Matching, shape_of
-from toban.promql.vectors import Bools, Floats, Grid, Index, Vector, merged
+from toban.promql.syntax_tree import BinaryExpression, Matching, result_type_of
+from toban.promql.vectors import Bools, Floats, Index, InstantVector, StepGrid, merged
 
 Signature: TypeAlias = tuple[object, ...]
 
@@ -38,7 +38,7 @@ COMPARISONS: Final[dict[str, Callable[[Floats, Floats], Bools]]] = {
 _SETS = frozenset({"and", "or", "unless"})
 
 
-def scalars(evaluator: Evaluator, node: Binary, grid: Grid) -> Floats:
+def scalars(evaluator: Evaluator, node: BinaryExpression, grid: StepGrid) -> Floats:
     """Evaluate an operator between two scalars."""
     left, right = evaluator.scalars(node.left, grid), evaluator.scalars(node.right, grid)
     if node.operator in ARITHMETIC:
@@ -46,16 +46,18 @@ def scalars(evaluator: Evaluator, node: Binary, grid: Grid) -> Floats:
     return COMPARISONS[node.operator](left, right).astype(np.float64)
 
 
-def vectors(evaluator: Evaluator, node: Binary, grid: Grid) -> Iterator[Vector]:
+def vectors(evaluator: Evaluator, node: BinaryExpression, grid: StepGrid) -> Iterator[InstantVector]:
     """Evaluate an operator with a vector on at least one side."""
-    if shape_of(node.right) is Shape.SCALAR:
+    if result_type_of(node.right) is ResultType.SCALAR:
         return _with_scalar(evaluator, node, grid, scalar_first=False)
-    if shape_of(node.left) is Shape.SCALAR:
+    if result_type_of(node.left) is ResultType.SCALAR:
         return _with_scalar(evaluator, node, grid, scalar_first=True)
     return iter([_between(evaluator, node, grid)])
 
 
-def _with_scalar(evaluator: Evaluator, node: Binary, grid: Grid, *, scalar_first: bool) -> Iterator[Vector]:
+def _with_scalar(
+    evaluator: Evaluator, node: BinaryExpression, grid: StepGrid, *, scalar_first: bool
+) -> Iterator[InstantVector]:
     side, other = (node.right, node.left) if scalar_first else (node.left, node.right)
     scalar = evaluator.scalars(other, grid)
     for block in evaluator.blocks(side, grid):
@@ -70,7 +72,7 @@ def _with_scalar(evaluator: Evaluator, node: Binary, grid: Grid, *, scalar_first
             yield block.only(block.present & kept)
 
 
-def _between(evaluator: Evaluator, node: Binary, grid: Grid) -> Vector:
+def _between(evaluator: Evaluator, node: BinaryExpression, grid: StepGrid) -> InstantVector:
     left, right = evaluator.vector(node.left, grid), evaluator.vector(node.right, grid)
     if node.operator in _SETS:
         return _set(node, left, right)
@@ -85,7 +87,7 @@ def signature(labels: Labels, matching: Matching) -> Signature:
     return tuple([pair for pair in labels.items() if pair[0] != NAME and pair[0] not in ignored])
 
 
-def _signatures(matching: Matching, *sides: Vector) -> tuple[list[Index], int]:
+def _signatures(matching: Matching, *sides: InstantVector) -> tuple[list[Index], int]:
     """Number the signatures of both sides: one number for each series, and how many there are."""
     numbers: dict[Signature, int] = {}
     found = [
@@ -95,7 +97,7 @@ def _signatures(matching: Matching, *sides: Vector) -> tuple[list[Index], int]:
     return found, len(numbers)
 
 
-def _set(node: Binary, left: Vector, right: Vector) -> Vector:
+def _set(node: BinaryExpression, left: InstantVector, right: InstantVector) -> InstantVector:
     (of_left, of_right), count = _signatures(node.matching, left, right)
     other, of_other = (left, of_left) if node.operator == "or" else (right, of_right)
     there = np.zeros((count, left.values.shape[1]), np.bool_)
@@ -105,7 +107,7 @@ def _set(node: Binary, left: Vector, right: Vector) -> Vector:
     if node.operator == "unless":
         return left.only(left.present & ~there[of_left])
     return merged(
-        Vector(
+        InstantVector(
             left.series + right.series,
             np.concatenate([left.values, right.values]),
             np.concatenate([left.present, right.present & ~there[of_right]]),
@@ -114,7 +116,7 @@ def _set(node: Binary, left: Vector, right: Vector) -> Vector:
     )
 
 
-def _matched(node: Binary, left: Vector, right: Vector) -> Vector:
+def _matched(node: BinaryExpression, left: InstantVector, right: InstantVector) -> InstantVector:
     matching = node.matching
     swapped = matching.many == "right"
     many, one = (right, left) if swapped else (left, right)
@@ -140,10 +142,10 @@ def _matched(node: Binary, left: Vector, right: Vector) -> Vector:
         # What a comparison leaves out is nobody's second match.
         present = present if node.bool else present & kept
     _refuse_ambiguity(matching, of_many[rows], series, present)
-    return Vector(series, values, present, many.nameless[rows] | node.bool)
+    return InstantVector(series, values, present, many.nameless[rows] | node.bool)
 
 
-def _labels(node: Binary, many: Labels, one: Labels) -> Labels:
+def _labels(node: BinaryExpression, many: Labels, one: Labels) -> Labels:
     """Return what the result of a pair is called."""
     matching = node.matching
     labels = dict(many)
@@ -159,7 +161,7 @@ def _labels(node: Binary, many: Labels, one: Labels) -> Labels:
     return Labels(labels)
 
 
-def _refuse_duplicates(matching: Matching, many: Vector, one: Vector, of_one: Index, count: int) -> None:
+def _refuse_duplicates(matching: Matching, many: InstantVector, one: InstantVector, of_one: Index, count: int) -> None:
     """Refuse two series with one signature at the same step, on the side that may have but one."""
     if len(np.unique(of_one)) == len(one):
         return

@@ -13,7 +13,7 @@ def whole_numbers(values: Floats) -> bool:
     return bool((values == np.rint(values)).all()) and bool(np.abs(values).sum() < 2.0**53)
 
 
-def add(term: Floats, total: Floats, lost: Floats) -> tuple[Floats, Floats]:
+def compensated_add(term: Floats, total: Floats, lost: Floats) -> tuple[Floats, Floats]:
     """Do one step of Neumaier's summation: return the new total, and the digits lost so far."""
     result = total + term
     bigger = np.abs(total) >= np.abs(term)
@@ -21,14 +21,14 @@ def add(term: Floats, total: Floats, lost: Floats) -> tuple[Floats, Floats]:
     return result, np.where(np.isinf(result), 0.0, lost + error)
 
 
-def sums(rows: Floats) -> Floats:
+def row_sums(rows: Floats) -> Floats:
     """Add up each row from left to right by Neumaier's summation, which is ``add`` for a whole row at once."""
     totals, lost = _running(rows)
     total = totals[:, -1]
     return np.where(np.isinf(total), total, total + lost)
 
 
-def continued(rows: Floats, total: Floats, lost: Floats) -> tuple[Floats, Floats]:
+def continue_sums(rows: Floats, total: Floats, lost: Floats) -> tuple[Floats, Floats]:
     """Do a step of ``add`` for each column of ``rows``, one after the other, to totals that have a row each."""
     totals, errors = _errors(np.column_stack([total, rows]))
     errors[:, 0] = lost
@@ -36,7 +36,7 @@ def continued(rows: Floats, total: Floats, lost: Floats) -> tuple[Floats, Floats
     return total, np.where(np.isinf(total), 0.0, np.cumsum(errors, axis=1)[:, -1])
 
 
-def means(rows: Floats, counts: Floats, inside: Bools | None) -> Floats:
+def row_means(rows: Floats, counts: Floats, inside: Bools | None) -> Floats:
     """Return the mean of each row, whose fillers are nought. Where the sum overflows, the mean grows step by step."""
     totals, lost = _running(rows)
     result = totals[:, -1] / counts + lost / counts

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Final
 
-from toban.promql.syntax_tree import Aggregation, Binary, Call, Negation, Node, Range, Selector, Subquery
+from toban.promql.syntax_tree import Aggregation, BinaryExpression, Call, Negation, Node, Range, Selector, Subquery
 
 Has = Callable[[Selector, int], bool]
 """Tells whether any series of a selector has samples within a reach (milliseconds; 0 is the usual lookback)."""
@@ -12,7 +12,7 @@ Has = Callable[[Selector, int], bool]
 ABSENCE: Final = frozenset({"absent", "absent_over_time"})
 
 
-class Presence(IntEnum):
+class DataPresence(IntEnum):
     """How much of what a query reads is there."""
 
     MISSING = 0
@@ -22,7 +22,7 @@ class Presence(IntEnum):
     PRESENT = 2
 
 
-def presence(node: Node, has: Has) -> Presence:
+def data_presence(node: Node, has: Has) -> DataPresence:
     """
     Return how much of what a query reads is there.
 
@@ -31,18 +31,18 @@ def presence(node: Node, has: Has) -> Presence:
     """
     match node:
         case Selector():
-            return Presence.PRESENT if has(node, 0) else Presence.MISSING
+            return DataPresence.PRESENT if has(node, 0) else DataPresence.MISSING
         case Range(selector, span):
-            return Presence.PRESENT if has(selector, span) else Presence.QUIET
+            return DataPresence.PRESENT if has(selector, span) else DataPresence.QUIET
         case Subquery(inner) | Negation(inner) | Aggregation(_, inner):
-            return presence(inner, has)
-        case Binary("or", left, right):
-            return max(presence(left, has), presence(right, has))
-        case Binary("unless", left, _):
-            return presence(left, has)
-        case Binary(_, left, right):
-            return min(presence(left, has), presence(right, has))
+            return data_presence(inner, has)
+        case BinaryExpression("or", left, right):
+            return max(data_presence(left, has), data_presence(right, has))
+        case BinaryExpression("unless", left, _):
+            return data_presence(left, has)
+        case BinaryExpression(_, left, right):
+            return min(data_presence(left, has), data_presence(right, has))
         case Call(name, arguments) if name not in ABSENCE:
-            return min((presence(argument, has) for argument in arguments), default=Presence.PRESENT)
+            return min((data_presence(argument, has) for argument in arguments), default=DataPresence.PRESENT)
         case _:
-            return Presence.PRESENT
+            return DataPresence.PRESENT

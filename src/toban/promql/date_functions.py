@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from toban.promql.evaluator import Evaluator, Function
 from toban.promql.syntax_tree import Call
-from toban.promql.vectors import Floats, Grid, Vector, constant
+from toban.promql.vectors import Floats, InstantVector, StepGrid, constant
 
 _LATEST = float(2**53)
 """No calendar goes further; beyond it a float doesn't know its second anyway."""
@@ -38,7 +38,7 @@ _PARTS: Final[dict[str, Callable[[NDArray[np.datetime64]], Floats]]] = {
 }
 
 
-def _part(evaluator: Evaluator, call: Call, grid: Grid) -> Iterator[Vector]:
+def _part(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[InstantVector]:
     part = _PARTS[call.name]
     if not call.arguments:
         yield constant(part((grid.times // 1000).astype("datetime64[s]")))

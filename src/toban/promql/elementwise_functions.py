@@ -8,7 +8,7 @@ import numpy as np
 
 from toban.promql.evaluator import Evaluator, Function, ScalarFunction
 from toban.promql.syntax_tree import Call
-from toban.promql.vectors import Floats, Grid, Vector, constant
+from toban.promql.vectors import Floats, InstantVector, StepGrid, constant
 
 
 def _round(values: Floats, nearest: Floats | float = 1.0) -> Floats:
@@ -52,7 +52,7 @@ _PLAIN: Final[dict[str, Callable[..., Floats]]] = {
 }
 
 
-def _plain(evaluator: Evaluator, call: Call, grid: Grid) -> Iterator[Vector]:
+def _plain(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[InstantVector]:
     function = _PLAIN[call.name]
     scalars = [evaluator.scalars(argument, grid) for argument in call.arguments[1:]]
     # Between bounds that are the wrong way round there is nothing.
@@ -61,15 +61,15 @@ def _plain(evaluator: Evaluator, call: Call, grid: Grid) -> Iterator[Vector]:
         yield block.unnamed(function(block.values, *scalars), block.present & possible)
 
 
-def _timestamp(evaluator: Evaluator, call: Call, grid: Grid) -> Iterator[Vector]:
+def _timestamp(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[InstantVector]:
     return evaluator.stamps(call.arguments[0], grid)
 
 
-def _vector(evaluator: Evaluator, call: Call, grid: Grid) -> Iterator[Vector]:
+def _vector(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[InstantVector]:
     yield constant(evaluator.scalars(call.arguments[0], grid))
 
 
-def _sort(evaluator: Evaluator, call: Call, grid: Grid) -> Iterator[Vector]:
+def _sort(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[InstantVector]:
     vector = evaluator.vector(call.arguments[0], grid)
     if grid.steps != 1 or not len(vector):
         yield vector
@@ -80,7 +80,7 @@ def _sort(evaluator: Evaluator, call: Call, grid: Grid) -> Iterator[Vector]:
     yield replace(vector.take(np.lexsort((keys, np.isnan(values)))), ordered=True)
 
 
-def _scalar(evaluator: Evaluator, call: Call, grid: Grid) -> Floats:
+def _scalar(evaluator: Evaluator, call: Call, grid: StepGrid) -> Floats:
     found, values = np.zeros(grid.steps, np.intp), np.full(grid.steps, np.nan)
     for block in evaluator.blocks(call.arguments[0], grid):
         found += block.present.sum(axis=0)
@@ -89,11 +89,11 @@ def _scalar(evaluator: Evaluator, call: Call, grid: Grid) -> Floats:
     return np.where(found == 1, values, np.nan)
 
 
-def _time(evaluator: Evaluator, call: Call, grid: Grid) -> Floats:
+def _time(evaluator: Evaluator, call: Call, grid: StepGrid) -> Floats:
     return grid.times / 1000
 
 
-def _pi(evaluator: Evaluator, call: Call, grid: Grid) -> Floats:
+def _pi(evaluator: Evaluator, call: Call, grid: StepGrid) -> Floats:
     return np.full(grid.steps, np.pi)
 
 

@@ -13,14 +13,14 @@ import numpy as np
 from toban.core.errors import BadQueryError
 from toban.core.labels import NAME, Labels
 from toban.core.ports import SeriesSource
-from toban.core.query_result import Answer, Points, Shape
+from toban.core.query_result import QueryResult, ResultSeries, ResultType
 from toban.promql import parser
-from toban.promql.data_presence import Presence, presence
-from toban.promql.evaluation import Evaluation
+from toban.promql.data_presence import DataPresence, data_presence
+from toban.promql.evaluation import QueryEvaluation
 from toban.promql.parser import ParseError
-from toban.promql.query_limits import Budget, Limits
-from toban.promql.syntax_tree import Node, Query, Range, Selector, Subquery, Text, reach, shape_of
-from toban.promql.vectors import Floats, Grid, Times, Vector, constant, without_names
+from toban.promql.query_limits import QueryBudget, QueryLimits
+from toban.promql.syntax_tree import Node, ParsedQuery, Range, Selector, StringLiteral, Subquery, reach, result_type_of
+from toban.promql.vectors import Floats, InstantVector, StepGrid, Times, constant, without_names
 
 LOOKBACK: Final = timedelta(minutes=5)
 """How old the newest sample of a series may be and still count, as in Prometheus."""
@@ -34,10 +34,10 @@ _SLICE_STEPS: Final = 1_000
 _USUAL_LENGTH: Final = 4_000
 """How many characters a query has at most that is remembered when it was read."""
 
-_WORDS: Final = {Shape.MATRIX: "range vector", Shape.STRING: "string"}
+_WORDS: Final = {ResultType.MATRIX: "range vector", ResultType.STRING: "string"}
 
 
-class Engine:
+class PromqlEngine:
     """
     Answers PromQL over a source, as Prometheus 3 would; synchronous, and safe to use from several threads.
 
@@ -47,24 +47,24 @@ class Engine:
     def __init__(
         self,
         source: SeriesSource,
-        limits: Limits | None = None,
+        limits: QueryLimits | None = None,
         *,
         lookback: timedelta = LOOKBACK,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.source = source
-        self.limits = limits or Limits()
+        self.limits = limits or QueryLimits()
         self.lookback = lookback
         self.now = now
-        self._remembered: Callable[[str], Query] = lru_cache(maxsize=1024)(parser.parse)
+        self._remembered: Callable[[str], ParsedQuery] = lru_cache(maxsize=1024)(parser.parse)
 
-    def parse(self, text: str) -> Query:
+    def parse(self, text: str) -> ParsedQuery:
         """Read a query; one of a usual length is remembered. Raises ``ParseError``."""
         return self._remembered(text) if len(text) <= _USUAL_LENGTH else parser.parse(text)
 
     def instant(
         self, text: str, at: int, *, deadline: float | None = None, canceled: threading.Event | None = None
-    ) -> Answer:
+    ) -> QueryResult:
         """
         Return what a query comes to at one time (milliseconds).
 
@@ -72,14 +72,14 @@ class Engine:
         query within a moment. The samples of a range keep their own times.
         """
         root = self.parse(text).root
-        if isinstance(root, Text):
-            return Answer(Shape.STRING, text=root.value, at=at)
+        if isinstance(root, StringLiteral):
+            return QueryResult(ResultType.STRING, text=root.value, at=at)
         with self._evaluation(deadline, canceled) as evaluation:
-            grid = Grid(np.array([at], np.int64), at, at)
-            shape = shape_of(root)
+            grid = StepGrid(np.array([at], np.int64), at, at)
+            shape = result_type_of(root)
             if isinstance(root, Range | Subquery):
                 series = _samples(evaluation, root, grid)
-            elif shape is Shape.SCALAR:
+            elif shape is ResultType.SCALAR:
                 series = _scalar(evaluation, root, grid)
             else:
                 vector = without_names(evaluation.vector(root, grid))
@@ -97,23 +97,23 @@ class Engine:
         *,
         deadline: float | None = None,
         canceled: threading.Event | None = None,
-    ) -> Answer:
+    ) -> QueryResult:
         """Return a matrix over start, start + step, … up to end (milliseconds). Otherwise like ``instant``."""
         grid = self._grid(start, end, step)
         root = self.parse(text).root
-        shape = shape_of(root)
+        shape = result_type_of(root)
         if shape in _WORDS:
             raise ParseError(
                 f'invalid expression type "{_WORDS[shape]}" for range query, must be Scalar or instant Vector'
             )
         with self._evaluation(deadline, canceled) as evaluation:
-            if shape is Shape.SCALAR:
+            if shape is ResultType.SCALAR:
                 series = _scalar(evaluation, root, grid)
             else:
                 series = _sorted(_by_slices(evaluation, root, grid))
-            return _answer(Shape.MATRIX, series, end, evaluation.budget)
+            return _answer(ResultType.MATRIX, series, end, evaluation.budget)
 
-    def presence(self, text: str, at: int) -> Presence:
+    def presence(self, text: str, at: int) -> DataPresence:
         """Tell how much of what a query reads is there at a time (milliseconds)."""
         lookback = self.lookback // timedelta(milliseconds=1)
 
@@ -121,9 +121,9 @@ class Engine:
             end = (selector.at if isinstance(selector.at, int) else at) - selector.offset
             return bool(self.source.series(selector.matchers, end - (span or lookback) + 1, end))
 
-        return presence(self.parse(text).root, has)
+        return data_presence(self.parse(text).root, has)
 
-    def _grid(self, start: int, end: int, step: int) -> Grid:
+    def _grid(self, start: int, end: int, step: int) -> StepGrid:
         if step <= 0:
             raise BadQueryError(
                 'invalid parameter "step": zero or negative query resolution step widths are not accepted. '
@@ -136,12 +136,12 @@ class Engine:
                 f"exceeded maximum resolution of {self.limits.steps:,} points per timeseries. "
                 "Try decreasing the query resolution (?step=XX)"
             )
-        return Grid(np.arange(start, end + 1, step, dtype=np.int64), start, end)
+        return StepGrid(np.arange(start, end + 1, step, dtype=np.int64), start, end)
 
     @contextmanager
-    def _evaluation(self, deadline: float | None, canceled: threading.Event | None) -> Iterator[Evaluation]:
+    def _evaluation(self, deadline: float | None, canceled: threading.Event | None) -> Iterator[QueryEvaluation]:
         latest = self.now() + self.limits.time.total_seconds()
-        budget = Budget(
+        budget = QueryBudget(
             self.limits,
             latest if deadline is None else min(deadline, latest),
             canceled or threading.Event(),
@@ -150,11 +150,11 @@ class Engine:
         budget.check()
         # Division by nought and the like are answers here, not surprises.
         with np.errstate(all="ignore"):
-            yield Evaluation(self.source, self.lookback // timedelta(milliseconds=1), budget)
+            yield QueryEvaluation(self.source, self.lookback // timedelta(milliseconds=1), budget)
 
 
-def _answer(shape: Shape, series: tuple[Points, ...], at: int, budget: Budget) -> Answer:
-    return Answer(
+def _answer(shape: ResultType, series: tuple[ResultSeries, ...], at: int, budget: QueryBudget) -> QueryResult:
+    return QueryResult(
         shape,
         series,
         at=at,
@@ -164,14 +164,14 @@ def _answer(shape: Shape, series: tuple[Points, ...], at: int, budget: Budget) -
     )
 
 
-def _scalar(evaluation: Evaluation, root: Node, grid: Grid) -> tuple[Points, ...]:
+def _scalar(evaluation: QueryEvaluation, root: Node, grid: StepGrid) -> tuple[ResultSeries, ...]:
     values: Floats = evaluation.scalars(root, grid)
     return tuple(_points(constant(values), grid))
 
 
-def _by_slices(evaluation: Evaluation, root: Node, grid: Grid) -> Iterator[Points]:
+def _by_slices(evaluation: QueryEvaluation, root: Node, grid: StepGrid) -> Iterator[ResultSeries]:
     """Evaluate some steps after the others, so that a long range needs no more memory than a short one."""
-    found: dict[Labels, list[Points]] = {}
+    found: dict[Labels, list[ResultSeries]] = {}
     kept = 0
     for times in _slices(grid, reach(root, evaluation.lookback)):
         piece = grid.at(times)
@@ -184,10 +184,10 @@ def _by_slices(evaluation: Evaluation, root: Node, grid: Grid) -> Iterator[Point
             yield parts[0]
         else:
             times = np.concatenate([part.times for part in parts])
-            yield Points(labels, times, np.concatenate([part.values for part in parts]))
+            yield ResultSeries(labels, times, np.concatenate([part.values for part in parts]))
 
 
-def _slices(grid: Grid, reached: int) -> Iterator[Times]:
+def _slices(grid: StepGrid, reached: int) -> Iterator[Times]:
     """Cut a grid where it pays: a slice reads again what its first step reaches back to."""
     if grid.steps < 2:
         yield grid.times
@@ -198,15 +198,15 @@ def _slices(grid: Grid, reached: int) -> Iterator[Times]:
     yield from np.array_split(grid.times, max(1, round(grid.steps / height)))
 
 
-def _points(vector: Vector, grid: Grid) -> Iterator[Points]:
+def _points(vector: InstantVector, grid: StepGrid) -> Iterator[ResultSeries]:
     for labels, values, present in zip(vector.series, vector.values, vector.present, strict=True):
         if present.all():
-            yield Points(labels, grid.times, values)
+            yield ResultSeries(labels, grid.times, values)
         elif present.any():
-            yield Points(labels, grid.times[present], values[present])
+            yield ResultSeries(labels, grid.times[present], values[present])
 
 
-def _samples(evaluation: Evaluation, root: Range | Subquery, grid: Grid) -> tuple[Points, ...]:
+def _samples(evaluation: QueryEvaluation, root: Range | Subquery, grid: StepGrid) -> tuple[ResultSeries, ...]:
     """Return the samples of a range as they are."""
     found = []
     for windows, nameless in evaluation.windows(root, grid):
@@ -216,9 +216,9 @@ def _samples(evaluation: Evaluation, root: Range | Subquery, grid: Grid) -> tupl
                 inside = slice(None) if window.inside is None else window.inside[row]
                 times, values = window.times[row % len(window.times), inside], window.values[row, inside]
                 if len(times):
-                    found.append(Points(labels, times, values))
+                    found.append(ResultSeries(labels, times, values))
     return _sorted(found)
 
 
-def _sorted(series: Iterator[Points] | list[Points] | tuple[Points, ...]) -> tuple[Points, ...]:
+def _sorted(series: Iterator[ResultSeries] | list[ResultSeries] | tuple[ResultSeries, ...]) -> tuple[ResultSeries, ...]:
     return tuple(sorted(series, key=lambda points: tuple(points.labels.items())))

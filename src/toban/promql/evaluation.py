@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 
 from toban.core.ports import SeriesSource
-from toban.core.query_result import Shape
-from toban.core.samples import ABSENT, Group, is_absent, is_stale
+from toban.core.query_result import ResultType
+from toban.core.samples import ABSENT, SeriesBlock, is_absent, is_stale
 from toban.promql import (
     binary_operators,
     date_functions,
@@ -19,23 +19,23 @@ from toban.promql import (
 )
 from toban.promql.aggregation import aggregate
 from toban.promql.evaluator import Function
-from toban.promql.query_limits import Budget
-from toban.promql.range_windows import Windows, windows
-from toban.promql.series_chunks import Slab, gather, slabs
+from toban.promql.query_limits import QueryBudget
+from toban.promql.range_windows import RangeWindows, range_windows
+from toban.promql.series_chunks import SeriesChunk, gather, split_chunks
 from toban.promql.syntax_tree import (
     Aggregation,
     Anchor,
-    Binary,
+    BinaryExpression,
     Call,
     Negation,
     Node,
-    Number,
+    NumberLiteral,
     Range,
     Selector,
     Subquery,
-    shape_of,
+    result_type_of,
 )
-from toban.promql.vectors import Floats, Grid, Index, Times, Vector, constant, joined
+from toban.promql.vectors import Floats, Index, InstantVector, StepGrid, Times, constant, joined
 
 FUNCTIONS: Final[dict[str, Function]] = {
     **elementwise_functions.FUNCTIONS,
@@ -52,29 +52,29 @@ _STEP_COST: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class QueryEvaluation:
     """The evaluation of one query over one source; ``lookback`` in milliseconds."""
 
     source: SeriesSource
     lookback: int
-    budget: Budget
+    budget: QueryBudget
 
-    def blocks(self, node: Node, grid: Grid) -> Iterator[Vector]:
+    def blocks(self, node: Node, grid: StepGrid) -> Iterator[InstantVector]:
         """Evaluate to some series at a time; a series is in one block."""
         for block in self._blocks(node, grid):
             self.budget.spend(block.values.size)
             if len(block):
                 yield block
 
-    def _blocks(self, node: Node, grid: Grid) -> Iterator[Vector]:
-        if shape_of(node) is Shape.SCALAR:
+    def _blocks(self, node: Node, grid: StepGrid) -> Iterator[InstantVector]:
+        if result_type_of(node) is ResultType.SCALAR:
             return iter([constant(self.scalars(node, grid))])
         match node:
             case Selector():
                 return self._newest(node, grid, stamped=False)
             case Negation(inner=inner):
                 return (block.unnamed(-block.values) for block in self.blocks(inner, grid))
-            case Binary():
+            case BinaryExpression():
                 return binary_operators.vectors(self, node, grid)
             case Call():
                 return iter(FUNCTIONS[node.name](self, node, grid))
@@ -83,38 +83,38 @@ class Evaluation:
             case _:
                 raise TypeError(f"{type(node).__name__} is no vector")
 
-    def vector(self, node: Node, grid: Grid) -> Vector:
+    def vector(self, node: Node, grid: StepGrid) -> InstantVector:
         """Evaluate to all series at once."""
         return joined(self.blocks(node, grid), grid.steps)
 
-    def scalars(self, node: Node, grid: Grid) -> Floats:
+    def scalars(self, node: Node, grid: StepGrid) -> Floats:
         """Evaluate to one number for each step."""
         self.budget.spend(grid.steps)
         match node:
-            case Number(value=value):
+            case NumberLiteral(value=value):
                 return np.full(grid.steps, value)
             case Negation(inner=inner):
                 return -self.scalars(inner, grid)
-            case Binary():
+            case BinaryExpression():
                 return binary_operators.scalars(self, node, grid)
             case Call():
                 return elementwise_functions.SCALARS[node.name](self, node, grid)
             case _:
                 raise TypeError(f"{type(node).__name__} is no scalar")
 
-    def windows(self, node: Range | Subquery, grid: Grid) -> Iterator[tuple[Windows, bool]]:
+    def windows(self, node: Range | Subquery, grid: StepGrid) -> Iterator[tuple[RangeWindows, bool]]:
         """Lay windows over some series at a time, and tell whether these have lost their names."""
         place = node.selector if isinstance(node, Range) else node
         ends = _placed(place, grid)
         starts = ends - node.span
         for groups, nameless in self._ranged(node, starts, ends, grid):
-            for slab in slabs(groups, starts, ends):
+            for slab in split_chunks(groups, starts, ends):
                 self.budget.check()
-                yield windows(slab, ends, node.span, grid.times, self.budget.check), nameless
+                yield range_windows(slab, ends, node.span, grid.times, self.budget.check), nameless
 
     def _ranged(
-        self, node: Range | Subquery, starts: Times, ends: Times, grid: Grid
-    ) -> Iterator[tuple[Sequence[Group], bool]]:
+        self, node: Range | Subquery, starts: Times, ends: Times, grid: StepGrid
+    ) -> Iterator[tuple[Sequence[SeriesBlock], bool]]:
         first, last = int(starts.min()) + 1, int(ends.max())
         if isinstance(node, Range):
             yield self._select(node.selector, first, last), False
@@ -129,21 +129,21 @@ class Evaluation:
             for nameless in (False, True):
                 some = block.take(block.nameless == nameless)
                 if len(some):
-                    yield [Group(some.series, times, np.where(some.present, some.values, ABSENT))], nameless
+                    yield [SeriesBlock(some.series, times, np.where(some.present, some.values, ABSENT))], nameless
 
-    def stamps(self, node: Node, grid: Grid) -> Iterator[Vector]:
+    def stamps(self, node: Node, grid: StepGrid) -> Iterator[InstantVector]:
         """Evaluate to the times of the samples, in seconds, instead of their values."""
         if isinstance(node, Selector):
             return self._newest(node, grid, stamped=True)
         seconds = grid.times / 1000
         return (block.unnamed(np.broadcast_to(seconds, block.values.shape)) for block in self.blocks(node, grid))
 
-    def _newest(self, node: Selector, grid: Grid, *, stamped: bool) -> Iterator[Vector]:
+    def _newest(self, node: Selector, grid: StepGrid, *, stamped: bool) -> Iterator[InstantVector]:
         # With `@` all steps look at the same samples: one step is enough.
         places = _placed(node, grid)
         times = places if node.at is None else places[:1]
         groups = self._select(node, int(times.min()) - self.lookback + 1, int(times.max()))
-        for slab in slabs(groups, times):
+        for slab in split_chunks(groups, times):
             block = _newest(slab, times, self.lookback, stamped=stamped)
             if times is not places:
                 shape = len(block), grid.steps
@@ -154,14 +154,14 @@ class Evaluation:
                 )
             yield block
 
-    def _select(self, node: Selector, first: int, last: int) -> Sequence[Group]:
+    def _select(self, node: Selector, first: int, last: int) -> Sequence[SeriesBlock]:
         self.budget.check()
         groups = self.source.select(node.matchers, first, last, self.budget.left)
         self.budget.spend(sum(group.values.size for group in groups))
         return groups
 
 
-def _placed(node: Selector | Subquery, grid: Grid) -> Times:
+def _placed(node: Selector | Subquery, grid: StepGrid) -> Times:
     """Return the times at which a selector looks: the steps, or what ``@`` says, less the offset."""
     if node.at is None:
         return grid.times - node.offset
@@ -169,7 +169,7 @@ def _placed(node: Selector | Subquery, grid: Grid) -> Times:
     return np.full(grid.steps, at - node.offset, np.int64)
 
 
-def _newest(slab: Slab, times: Times, lookback: int, *, stamped: bool) -> Vector:
+def _newest(slab: SeriesChunk, times: Times, lookback: int, *, stamped: bool) -> InstantVector:
     """Find the newest sample of each series that is not older than ``lookback``, unless it says "ended"."""
     index: Index = slab.upto[0] - 1
     absent = is_absent(slab.values)
@@ -182,4 +182,4 @@ def _newest(slab: Slab, times: Times, lookback: int, *, stamped: bool) -> Vector
     present = np.broadcast_to(fresh, values.shape) & ~is_stale(values)
     if stamped:
         values = np.broadcast_to(found / 1000, values.shape)
-    return Vector(slab.series, values, present, np.full(len(slab.series), stamped))
+    return InstantVector(slab.series, values, present, np.full(len(slab.series), stamped))

@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from toban.core.errors import QueryCanceledError, QueryError, QueryTimeoutError
-from toban.core.query_result import Answer
-from toban.promql.engine import Engine
-from toban.promql.query_batch import MOMENT, Reply, replies
+from toban.core.query_result import QueryResult
+from toban.promql.engine import PromqlEngine
+from toban.promql.query_batch import MOMENT, BatchResult, run_batch
 
 T = TypeVar("T")
 
@@ -19,7 +19,7 @@ WAITING: Final = 64
 """How many queries may wait for their turn."""
 
 
-class Querying:
+class QueryExecutor:
     """
     The embedded ``QueryEngine``: one thread for all queries, so that one after the other is answered.
 
@@ -27,7 +27,7 @@ class Querying:
     waits with ``QueryCanceledError``.
     """
 
-    def __init__(self, engine: Engine, *, waiting: int = WAITING) -> None:
+    def __init__(self, engine: PromqlEngine, *, waiting: int = WAITING) -> None:
         self.engine = engine
         self._limit = waiting + 1
         self._asked: set[threading.Event] = set()
@@ -49,7 +49,7 @@ class Querying:
             canceled.set()
         await asyncio.to_thread(self._thread.shutdown)
 
-    async def instant(self, query: str, at: int, *, patience: timedelta | None = None) -> Answer:
+    async def instant(self, query: str, at: int, *, patience: timedelta | None = None) -> QueryResult:
         """
         Return what the query comes to at one time (milliseconds).
 
@@ -60,21 +60,23 @@ class Querying:
             self._patience(patience),
         )
 
-    async def range(self, query: str, start: int, end: int, step: int, *, patience: timedelta | None = None) -> Answer:
+    async def range(
+        self, query: str, start: int, end: int, step: int, *, patience: timedelta | None = None
+    ) -> QueryResult:
         """Return a matrix over start, start + step, … up to end (milliseconds). Raises like ``instant``."""
         return await self._ask(
             lambda deadline, canceled: self.engine.range(query, start, end, step, deadline=deadline, canceled=canceled),
             self._patience(patience),
         )
 
-    async def replies(self, queries: Sequence[str], at: int) -> list[Reply]:
+    async def run_batch(self, queries: Sequence[str], at: int) -> list[BatchResult]:
         """Answer the first of some queries at a time (milliseconds), and those after it as long as a moment lasts."""
         # Each has its own time limit, so that a slow one is not taken for the one that was asked with it.
         limit = self._patience(None) + timedelta(seconds=2 * MOMENT)
         try:
-            return await self._ask(lambda _, canceled: replies(self.engine, queries, at, canceled=canceled), limit)
+            return await self._ask(lambda _, canceled: run_batch(self.engine, queries, at, canceled=canceled), limit)
         except QueryError as error:  # the first of them got no turn
-            return [Reply(error)]
+            return [BatchResult(error)]
 
     def _patience(self, wanted: timedelta | None) -> timedelta:
         return self.engine.limits.time if wanted is None else min(wanted, self.engine.limits.time)

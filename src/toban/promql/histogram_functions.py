@@ -8,9 +8,9 @@ import numpy as np
 
 from toban.core.labels import Labels
 from toban.promql.evaluator import Evaluator, Function
-from toban.promql.range_functions import doubt_ranks
+from toban.promql.range_functions import warn_of_ranks
 from toban.promql.syntax_tree import Call, Node
-from toban.promql.vectors import Bools, Floats, Grid, Index, Vector
+from toban.promql.vectors import Bools, Floats, Index, InstantVector, StepGrid
 
 _TOLERANCE: Final = 1e-12
 """Counts that differ by less, relatively, differ by rounding alone."""
@@ -27,9 +27,9 @@ Of = Callable[[Floats, Floats, Index, Name], Floats]
 """Comes to one number for each column: of ascending bounds, the counts under them, each column's step, and its name."""
 
 
-def _histogram_quantile(evaluator: Evaluator, call: Call, grid: Grid) -> Iterator[Vector]:
+def _histogram_quantile(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[InstantVector]:
     ranks = evaluator.scalars(call.arguments[0], grid)
-    doubt_ranks(evaluator, ranks)
+    warn_of_ranks(evaluator, ranks)
 
     def quantile(bounds: Floats, counts: Floats, steps: Index, name: Name) -> Floats:
         values, forced = bucket_quantile(bounds, counts, ranks[steps])
@@ -44,7 +44,7 @@ def _histogram_quantile(evaluator: Evaluator, call: Call, grid: Grid) -> Iterato
     yield _of_buckets(evaluator, call.arguments[1], grid, quantile)
 
 
-def _histogram_fraction(evaluator: Evaluator, call: Call, grid: Grid) -> Iterator[Vector]:
+def _histogram_fraction(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[InstantVector]:
     lower, upper = (evaluator.scalars(argument, grid) for argument in call.arguments[:2])
 
     def fraction(bounds: Floats, counts: Floats, steps: Index, _: Name) -> Floats:
@@ -53,7 +53,7 @@ def _histogram_fraction(evaluator: Evaluator, call: Call, grid: Grid) -> Iterato
     yield _of_buckets(evaluator, call.arguments[2], grid, fraction)
 
 
-def _of_buckets(evaluator: Evaluator, node: Node, grid: Grid, of: Of) -> Vector:
+def _of_buckets(evaluator: Evaluator, node: Node, grid: StepGrid, of: Of) -> InstantVector:
     """Make one series of the buckets of each histogram; a histogram may lack some at some steps."""
     vector = evaluator.vector(node, grid)
     histograms = _gathered(evaluator, vector)
@@ -80,14 +80,14 @@ def _of_buckets(evaluator: Evaluator, node: Node, grid: Grid, of: Of) -> Vector:
                 found[columns] = of(*buckets, columns % grid.steps, name)
             values[target] = found.reshape(len(part), -1)
             present[target] = there.any(axis=0).reshape(len(part), -1)
-    return Vector(tuple(histograms), values, present, np.ones(len(histograms), np.bool_))
+    return InstantVector(tuple(histograms), values, present, np.ones(len(histograms), np.bool_))
 
 
-def _name(vector: Vector, rows: Index, column: int) -> str:
+def _name(vector: InstantVector, rows: Index, column: int) -> str:
     return vector.series[int(rows[column])].name
 
 
-def _gathered(evaluator: Evaluator, vector: Vector) -> dict[Labels, list[tuple[float, int]]]:
+def _gathered(evaluator: Evaluator, vector: InstantVector) -> dict[Labels, list[tuple[float, int]]]:
     """Find the buckets of each histogram: bound and row."""
     histograms: dict[tuple[tuple[str, str], ...], list[tuple[float, int]]] = {}
     bounds: dict[str, float | None] = {}

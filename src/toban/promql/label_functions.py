@@ -6,31 +6,31 @@ from typing import Final
 
 from toban.core.errors import BadQueryError, QueryError
 from toban.core.labels import NAME, Labels
-from toban.core.matchers import expanded, expression
+from toban.core.matchers import compile_regex, expand_references
 from toban.promql.evaluator import Evaluator, Function
-from toban.promql.syntax_tree import Call, Node, Text
-from toban.promql.vectors import Grid, Vector, merged
+from toban.promql.syntax_tree import Call, Node, StringLiteral
+from toban.promql.vectors import InstantVector, StepGrid, merged
 
 _LONGEST: Final = 65_536
 """How many characters a label's value may have: functions inside each other could double it each time."""
 
 
-def _label_replace(evaluator: Evaluator, call: Call, grid: Grid) -> Iterator[Vector]:
+def _label_replace(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[InstantVector]:
     target, replacement, source, pattern = (_text(argument) for argument in call.arguments[1:])
     try:
-        regex = expression(pattern)
+        regex = compile_regex(pattern)
     except BadQueryError as error:
         raise QueryError(f"invalid regular expression in label_replace(): {pattern}") from error
     _check(target, "destination", call)
 
     def replaced(labels: Labels) -> str | None:
         found = regex.fullmatch(labels.get(source, ""))
-        return None if found is None else expanded(replacement, found)
+        return None if found is None else expand_references(replacement, found)
 
     yield _relabelled(evaluator.vector(call.arguments[0], grid), target, replaced)
 
 
-def _label_join(evaluator: Evaluator, call: Call, grid: Grid) -> Iterator[Vector]:
+def _label_join(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[InstantVector]:
     target, separator, *sources = (_text(argument) for argument in call.arguments[1:])
     for source in sources:
         _check(source, "source", call)
@@ -42,7 +42,7 @@ def _label_join(evaluator: Evaluator, call: Call, grid: Grid) -> Iterator[Vector
     yield _relabelled(evaluator.vector(call.arguments[0], grid), target, join)
 
 
-def _relabelled(vector: Vector, target: str, value: Callable[[Labels], str | None]) -> Vector:
+def _relabelled(vector: InstantVector, target: str, value: Callable[[Labels], str | None]) -> InstantVector:
     """Give each series a label, or leave it alone where there is none to give."""
     series, nameless = list(vector.series), vector.nameless.copy()
     for row, labels in enumerate(vector.series):
@@ -63,7 +63,7 @@ def _check(name: str, role: str, call: Call) -> None:
 
 
 def _text(node: Node) -> str:
-    if not isinstance(node, Text):
+    if not isinstance(node, StringLiteral):
         raise TypeError(f"the parser let {type(node).__name__} stand for a string")
     return node.value
 

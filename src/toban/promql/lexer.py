@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from toban.core.matchers import MAX_COST, cost
+from toban.core.matchers import MAX_COST, regex_cost
 
 MAX_LENGTH: Final = 100_000
 """How many characters a query may have."""
@@ -18,7 +18,7 @@ SET_OPERATORS: Final = frozenset({"and", "or", "unless", "atan2"})
 """Words that stand between two operands."""
 
 
-class Kind(StrEnum):
+class TokenKind(StrEnum):
     """What a token is."""
 
     SPACE = "space"
@@ -35,7 +35,7 @@ class Kind(StrEnum):
 class Token:
     """A piece of the text, and the offset in characters at which it begins."""
 
-    kind: Kind
+    kind: TokenKind
     text: str
     start: int
 
@@ -47,7 +47,7 @@ class Token:
     @property
     def is_set_operator(self) -> bool:
         """Whether it is one of the operators that are written as words."""
-        return self.kind is Kind.WORD and self.text.lower() in SET_OPERATORS
+        return self.kind is TokenKind.WORD and self.text.lower() in SET_OPERATORS
 
 
 # No alternative can match the same text in two ways, so this is linear in the length of the text. A comment ends at
@@ -88,7 +88,7 @@ def tokens(text: str) -> list[Token]:
     found = list(_cut(text))
     if _operations(found) > MAX_OPERATIONS:
         raise LexerError(f"more than {MAX_OPERATIONS} operators and brackets")
-    if sum(map(cost, _expressions(found))) > MAX_COST:
+    if sum(map(regex_cost, _expressions(found))) > MAX_COST:
         raise LexerError("the regular expressions are too large together")
     return found
 
@@ -97,16 +97,16 @@ def _expressions(found: Sequence[Token]) -> Iterator[str]:
     """Return the texts that matchers compare with as regular expressions."""
     compared = False
     for token in found:
-        if token.kind is Kind.STRING and compared:
+        if token.kind is TokenKind.STRING and compared:
             yield token.text[1:-1]
-        if token.kind not in {Kind.SPACE, Kind.COMMENT}:
+        if token.kind not in {TokenKind.SPACE, TokenKind.COMMENT}:
             compared = token.text in {"=~", "!~"}
 
 
 def _cut(text: str) -> Iterator[Token]:
     for match in _TOKEN.finditer(text):
-        kind = Kind[match.lastgroup or "OTHER"]
-        if kind is Kind.OTHER and match[0] in _QUOTES:
+        kind = TokenKind[match.lastgroup or "OTHER"]
+        if kind is TokenKind.OTHER and match[0] in _QUOTES:
             raise LexerError("unterminated quoted string", match.start())
         yield Token(kind, match[0], match.start())
 
@@ -117,7 +117,7 @@ def _operations(found: Sequence[Token]) -> int:
     for token in found:
         if token.text in {"{", "}"}:
             inside = token.text == "{"
-        elif token.kind is Kind.OPERATOR:
+        elif token.kind is TokenKind.OPERATOR:
             many += token.text in _COUNTED or (token.text in _COMPARED and not inside)
         else:
             many += token.is_set_operator
@@ -135,14 +135,14 @@ def plain(found: Sequence[Token]) -> str:
 
 
 def _plain(token: Token) -> str:
-    if token.kind is Kind.COMMENT:
+    if token.kind is TokenKind.COMMENT:
         return " " * len(token.text)
-    if token.kind is Kind.NUMBER and "_" in token.text:
+    if token.kind is TokenKind.NUMBER and "_" in token.text:
         return _DIGITS.sub(lambda digits: digits[0].replace("_", ""), token.text)
     return token.text
 
 
-def place(text: str, offset: int) -> str:
+def line_and_column(text: str, offset: int) -> str:
     """Return where a character stands, as Prometheus tells it: line and column, counted from 1."""
     before = text[:offset]
     return f"{before.count(chr(10)) + 1}:{offset - (before.rfind(chr(10)) + 1) + 1}"

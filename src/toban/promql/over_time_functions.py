@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from toban.promql.compensated_sums import means, sums, whole_numbers
+from toban.promql.compensated_sums import row_means, row_sums, whole_numbers
 from toban.promql.quantiles import quantiles
-from toban.promql.range_windows import Window, Windows
+from toban.promql.range_windows import RangeWindow, RangeWindows
 from toban.promql.series_chunks import gather
 from toban.promql.vectors import Bools, Floats
 
 
-def reduced(windows: Windows, reduce: Callable[[Window], Floats]) -> tuple[Floats, Bools]:
+def reduce_windows(windows: RangeWindows, reduce: Callable[[RangeWindow], Floats]) -> tuple[Floats, Bools]:
     """Make one number of each window."""
     values = np.zeros((len(windows.series), len(windows.ends)))
     for step, window in windows.each():
@@ -19,21 +19,21 @@ def reduced(windows: Windows, reduce: Callable[[Window], Floats]) -> tuple[Float
     return values, windows.present()
 
 
-def total(windows: Windows) -> tuple[Floats, Bools]:
+def sum_over_time(windows: RangeWindows) -> tuple[Floats, Bools]:
     """Return the sum."""
     if whole_numbers(windows.values):
         return _whole(windows), windows.present()
-    return reduced(windows, lambda window: sums(window.filled(0.0)))
+    return reduce_windows(windows, lambda window: row_sums(window.filled(0.0)))
 
 
-def mean(windows: Windows) -> tuple[Floats, Bools]:
+def avg_over_time(windows: RangeWindows) -> tuple[Floats, Bools]:
     """Return the mean."""
     if whole_numbers(windows.values):
         return _whole(windows) / windows.counts, windows.present()
-    return reduced(windows, lambda window: means(window.filled(0.0), window.counts, window.inside))
+    return reduce_windows(windows, lambda window: row_means(window.filled(0.0), window.counts, window.inside))
 
 
-def _whole(windows: Windows) -> Floats:
+def _whole(windows: RangeWindows) -> Floats:
     """Return the sums of whole numbers: these are exact, so a window's is the difference of two."""
     upto = np.zeros((len(windows.values), windows.values.shape[1] + 1))
     np.cumsum(windows.values, axis=1, out=upto[:, 1:])
@@ -41,17 +41,17 @@ def _whole(windows: Windows) -> Floats:
     return inside
 
 
-def lowest(windows: Windows) -> tuple[Floats, Bools]:
+def min_over_time(windows: RangeWindows) -> tuple[Floats, Bools]:
     """Return the lowest value, NaN only where there is nothing else."""
     return _extreme(windows, np.fmin), windows.present()
 
 
-def highest(windows: Windows) -> tuple[Floats, Bools]:
+def max_over_time(windows: RangeWindows) -> tuple[Floats, Bools]:
     """Return the highest value, NaN only where there is nothing else."""
     return _extreme(windows, np.fmax), windows.present()
 
 
-def _extreme(windows: Windows, choose: np.ufunc) -> Floats:
+def _extreme(windows: RangeWindows, choose: np.ufunc) -> Floats:
     """Return the best of each window: of two stretches in it that may overlap and are as long as a power of two."""
     values = np.zeros((len(windows.series), len(windows.ends)))
     powers = np.frexp(np.maximum(windows.counts, 1))[1] - 1
@@ -67,12 +67,12 @@ def _extreme(windows: Windows, choose: np.ufunc) -> Floats:
     return values
 
 
-def variance(windows: Windows) -> tuple[Floats, Bools]:
+def variance(windows: RangeWindows) -> tuple[Floats, Bools]:
     """Return the population variance."""
-    return reduced(windows, _variance)
+    return reduce_windows(windows, _variance)
 
 
-def _variance(window: Window) -> Floats:
+def _variance(window: RangeWindow) -> Floats:
     # Seen from the first sample, so that a constant has none, to the last digit.
     apart = window.values - window.values[:, :1]
     if window.inside is not None:
@@ -83,7 +83,7 @@ def _variance(window: Window) -> Floats:
     return np.asarray((off * off).sum(axis=1) / window.counts, np.float64)
 
 
-def quantile(windows: Windows, ranks: Floats) -> tuple[Floats, Bools]:
+def quantile(windows: RangeWindows, ranks: Floats) -> tuple[Floats, Bools]:
     """Return the quantile that ``ranks`` asks for at each step."""
     values = np.zeros((len(windows.series), len(windows.ends)))
     for step, window in windows.each():

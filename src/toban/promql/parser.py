@@ -10,25 +10,25 @@ import promql_parser as parser
 
 from toban.core.errors import BadQueryError
 from toban.core.labels import NAME
-from toban.core.matchers import Match, Matcher
-from toban.core.query_result import Shape
+from toban.core.matchers import Matcher, MatchOperator
+from toban.core.query_result import ResultType
 from toban.promql import syntax_errors
-from toban.promql.lexer import SET_OPERATORS, LexerError, place, plain, tokens
+from toban.promql.lexer import SET_OPERATORS, LexerError, line_and_column, plain, tokens
 from toban.promql.syntax_tree import (
     Aggregation,
     Anchor,
     At,
-    Binary,
+    BinaryExpression,
     Call,
     Matching,
     Negation,
     Node,
-    Number,
-    Query,
+    NumberLiteral,
+    ParsedQuery,
     Range,
     Selector,
+    StringLiteral,
     Subquery,
-    Text,
 )
 
 MAX_DEPTH: Final = 100
@@ -61,16 +61,16 @@ class UnsupportedError(ParseError):
     """Prometheus has it, behind a feature flag or for native histograms; toban has not."""
 
 
-def parse(text: str) -> Query:
+def parse(text: str) -> ParsedQuery:
     """Read a query. Raises ``ParseError``, which says where the mistake is where it has one place."""
     tree = _tree(text)
     try:
-        return Query(text, _node(tree, 0))
+        return ParsedQuery(text, _node(tree, 0))
     except (ValueError, OverflowError) as error:
         raise ParseError(f"parse error: {error}") from error
 
 
-def pretty(text: str) -> str:
+def format_query(text: str) -> str:
     """Write a query as Prometheus formats it, on several lines where it is long. Raises ``ParseError``."""
     parse(text)
     return str(_tree(text).prettify())
@@ -81,15 +81,15 @@ def _tree(text: str) -> Any:
     try:
         found = tokens(text)
     except LexerError as error:
-        where = "" if error.offset is None else f"{place(text, error.offset)}: "
+        where = "" if error.offset is None else f"{line_and_column(text, error.offset)}: "
         raise ParseError(f"{where}parse error: {error}") from error
     try:
         return _parsed(plain(found))
     except ParseError:
         raise
     except ValueError as error:
-        offset, message = syntax_errors.located(found, str(error), _refusal)
-        raise ParseError(f"{place(text, offset)}: parse error: {message}") from error
+        offset, message = syntax_errors.locate_error(found, str(error), _refusal)
+        raise ParseError(f"{line_and_column(text, offset)}: parse error: {message}") from error
 
 
 def _parsed(text: str) -> Any:
@@ -212,16 +212,16 @@ def _at(tree: _Placed) -> At:
 
 def _matcher(matcher: parser.Matcher) -> Matcher:
     for op, match in (
-        (parser.MatchOp.Equal, Match.EQUAL),
-        (parser.MatchOp.NotEqual, Match.NOT_EQUAL),
-        (parser.MatchOp.Re, Match.REGEX),
+        (parser.MatchOp.Equal, MatchOperator.EQUAL),
+        (parser.MatchOp.NotEqual, MatchOperator.NOT_EQUAL),
+        (parser.MatchOp.Re, MatchOperator.REGEX),
     ):
         if matcher.op == op:
             return _made(matcher, match)
-    return _made(matcher, Match.NOT_REGEX)
+    return _made(matcher, MatchOperator.NOT_REGEX)
 
 
-def _made(matcher: parser.Matcher, match: Match) -> Matcher:
+def _made(matcher: parser.Matcher, match: MatchOperator) -> Matcher:
     try:
         return Matcher(matcher.name, match, matcher.value)
     except BadQueryError as error:
@@ -229,11 +229,11 @@ def _made(matcher: parser.Matcher, match: Match) -> Matcher:
 
 
 def _number(tree: Any, _: int) -> Node:
-    return Number(tree.val)
+    return NumberLiteral(tree.val)
 
 
 def _text(tree: Any, _: int) -> Node:
-    return Text(tree.val)
+    return StringLiteral(tree.val)
 
 
 def _paren(tree: Any, depth: int) -> Node:
@@ -245,7 +245,7 @@ def _selector(tree: Any, _: int) -> Selector:
         raise ParseError('parse error: unexpected "or" in label matching, expected "," or "}"')
     matchers = [_matcher(matcher) for matcher in tree.matchers.matchers]
     if tree.name:
-        matchers.insert(0, Matcher(NAME, Match.EQUAL, tree.name))
+        matchers.insert(0, Matcher(NAME, MatchOperator.EQUAL, tree.name))
     if all(matcher.accepts("") for matcher in matchers):
         raise ParseError("parse error: vector selector must contain at least one non-empty matcher")
     return Selector(tuple(matchers), _offset(tree), _at(tree))
@@ -283,10 +283,10 @@ def _binary(tree: Any, depth: int) -> Node:
     operator = str(tree.op)
     returns_bool = operator in _COMPARISONS and tree.modifier is not None and tree.modifier.return_bool
     left, right = _node(tree.lhs, depth), _node(tree.rhs, depth)
-    return Binary(operator, left, right, _matching(tree.modifier), returns_bool)
+    return BinaryExpression(operator, left, right, _matching(tree.modifier), returns_bool)
 
 
-_SHAPES = ((parser.ValueType.Scalar, Shape.SCALAR), (parser.ValueType.Vector, Shape.VECTOR))
+_SHAPES = ((parser.ValueType.Scalar, ResultType.SCALAR), (parser.ValueType.Vector, ResultType.VECTOR))
 
 
 def _call(tree: Any, depth: int) -> Node:

@@ -10,7 +10,7 @@ from toban.core.errors import QueryCanceledError, QueryTimeoutError, SampleLimit
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class QueryLimits:
     """
     What one query may take.
 
@@ -24,14 +24,14 @@ class Limits:
 
 
 @dataclass(slots=True)
-class Budget:
+class QueryBudget:
     """
     What one running query has left, and what it has to say besides its answer.
 
     ``deadline`` is on the monotonic clock ``now``. The evaluator asks often; ``canceled`` may be set by any thread.
     """
 
-    limits: Limits
+    limits: QueryLimits
     deadline: float
     canceled: threading.Event = field(default_factory=threading.Event)
     now: Callable[[], float] = time.monotonic

@@ -7,72 +7,72 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from toban.core.labels import NAME, Labels
-from toban.core.matchers import Match
+from toban.core.matchers import MatchOperator
 from toban.promql import over_time_functions, rate_functions
 from toban.promql.evaluator import Evaluator, Function
-from toban.promql.range_windows import Windows
+from toban.promql.range_windows import RangeWindows
 from toban.promql.syntax_tree import Call, Node, Range, Selector, Subquery
-from toban.promql.vectors import Bools, Floats, Grid, Vector, constant
+from toban.promql.vectors import Bools, Floats, InstantVector, StepGrid, constant
 
-Kernel: TypeAlias = Callable[[Windows], tuple[Floats, Bools]]
+Kernel: TypeAlias = Callable[[RangeWindows], tuple[Floats, Bools]]
 
 _COUNTER_ENDINGS = ("_total", "_sum", "_count", "_bucket")
 
 
-def _first(windows: Windows) -> tuple[Floats, Bools]:
+def _first(windows: RangeWindows) -> tuple[Floats, Bools]:
     return windows.first(windows.values), windows.present()
 
 
-def _last(windows: Windows) -> tuple[Floats, Bools]:
+def _last(windows: RangeWindows) -> tuple[Floats, Bools]:
     return windows.last(windows.values), windows.present()
 
 
-def _count(windows: Windows) -> tuple[Floats, Bools]:
+def _count(windows: RangeWindows) -> tuple[Floats, Bools]:
     present = windows.present()
     return np.broadcast_to(windows.counts.astype(np.float64), present.shape), present
 
 
-def _present(windows: Windows) -> tuple[Floats, Bools]:
+def _present(windows: RangeWindows) -> tuple[Floats, Bools]:
     present = windows.present()
     return np.ones(present.shape), present
 
 
-def _deriv(windows: Windows) -> tuple[Floats, Bools]:
-    slope, _, present = rate_functions.trend(windows, at_step=False)
+def _deriv(windows: RangeWindows) -> tuple[Floats, Bools]:
+    slope, _, present = rate_functions.linear_regression(windows, at_step=False)
     return slope, present
 
 
-def _stddev(windows: Windows) -> tuple[Floats, Bools]:
+def _stddev(windows: RangeWindows) -> tuple[Floats, Bools]:
     values, present = over_time_functions.variance(windows)
     return np.sqrt(values), present
 
 
 KERNELS: Final[dict[str, Kernel]] = {
-    "avg_over_time": over_time_functions.mean,
-    "changes": partial(rate_functions.steps_that, fall=False),
+    "avg_over_time": over_time_functions.avg_over_time,
+    "changes": partial(rate_functions.count_changes, fall=False),
     "count_over_time": _count,
-    "delta": partial(rate_functions.extrapolated, counter=False, per_second=False),
+    "delta": partial(rate_functions.extrapolated_rate, counter=False, per_second=False),
     "deriv": _deriv,
     "first_over_time": _first,
-    "idelta": partial(rate_functions.newest, counter=False),
-    "increase": partial(rate_functions.extrapolated, counter=True, per_second=False),
-    "irate": partial(rate_functions.newest, counter=True),
+    "idelta": partial(rate_functions.instant_rate, counter=False),
+    "increase": partial(rate_functions.extrapolated_rate, counter=True, per_second=False),
+    "irate": partial(rate_functions.instant_rate, counter=True),
     "last_over_time": _last,
-    "max_over_time": over_time_functions.highest,
-    "min_over_time": over_time_functions.lowest,
+    "max_over_time": over_time_functions.max_over_time,
+    "min_over_time": over_time_functions.min_over_time,
     "present_over_time": _present,
-    "rate": partial(rate_functions.extrapolated, counter=True, per_second=True),
-    "resets": partial(rate_functions.steps_that, fall=True),
+    "rate": partial(rate_functions.extrapolated_rate, counter=True, per_second=True),
+    "resets": partial(rate_functions.count_changes, fall=True),
     "stddev_over_time": _stddev,
     "stdvar_over_time": over_time_functions.variance,
-    "sum_over_time": over_time_functions.total,
+    "sum_over_time": over_time_functions.sum_over_time,
 }
 """Functions of a range and nothing else."""
 
 _KEEP_NAMES = frozenset({"first_over_time", "last_over_time"})
 
 
-def over_range(evaluator: Evaluator, call: Call, grid: Grid) -> Iterator[Vector]:
+def over_range(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[InstantVector]:
     """Evaluate one of the functions that need nothing but their range."""
     ranged = _range(call.arguments[0])
     kernel = KERNELS[call.name]
@@ -85,17 +85,17 @@ def over_range(evaluator: Evaluator, call: Call, grid: Grid) -> Iterator[Vector]
             _doubt_counters(evaluator, block)
         if same is not grid:
             shape = len(windows.series), grid.steps
-            block = Vector(
+            block = InstantVector(
                 block.series, np.broadcast_to(values, shape), np.broadcast_to(present, shape), block.nameless
             )
         yield block
 
 
-def _vector(windows: Windows, values: Floats, present: Bools, nameless: bool) -> Vector:
-    return Vector(windows.series, values, present, np.full(len(windows.series), nameless))
+def _vector(windows: RangeWindows, values: Floats, present: Bools, nameless: bool) -> InstantVector:
+    return InstantVector(windows.series, values, present, np.full(len(windows.series), nameless))
 
 
-def _doubt_counters(evaluator: Evaluator, block: Vector) -> None:
+def _doubt_counters(evaluator: Evaluator, block: InstantVector) -> None:
     some: Bools = np.any(block.present, axis=1)
     for name in {labels.name for labels, there in zip(block.series, some, strict=True) if there}:
         if name and not name.endswith(_COUNTER_ENDINGS):
@@ -104,37 +104,37 @@ def _doubt_counters(evaluator: Evaluator, block: Vector) -> None:
             )
 
 
-def _predict_linear(evaluator: Evaluator, call: Call, grid: Grid) -> Iterator[Vector]:
+def _predict_linear(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[InstantVector]:
     ahead = evaluator.scalars(call.arguments[1], grid)
     for windows, _ in evaluator.windows(_range(call.arguments[0]), grid):
-        slope, height, present = rate_functions.trend(windows, at_step=True)
+        slope, height, present = rate_functions.linear_regression(windows, at_step=True)
         yield _vector(windows, slope * ahead + height, present, True)
 
 
-def _quantile_over_time(evaluator: Evaluator, call: Call, grid: Grid) -> Iterator[Vector]:
+def _quantile_over_time(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[InstantVector]:
     ranks = evaluator.scalars(call.arguments[0], grid)
     for windows, _ in evaluator.windows(_range(call.arguments[1]), grid):
         if windows.present().any():
-            doubt_ranks(evaluator, ranks)
+            warn_of_ranks(evaluator, ranks)
         values, present = over_time_functions.quantile(windows, ranks)
         yield _vector(windows, values, present, True)
 
 
-def doubt_ranks(evaluator: Evaluator, ranks: Floats) -> None:
+def warn_of_ranks(evaluator: Evaluator, ranks: Floats) -> None:
     """Warn of a quantile that is none."""
     for rank in np.unique(ranks[~((ranks >= 0) & (ranks <= 1))]):
         text = "NaN" if np.isnan(rank) else f"{rank:g}".replace("inf", "Inf")
         evaluator.budget.warn(f"quantile value should be between 0 and 1, got {text}")
 
 
-def _absent(evaluator: Evaluator, call: Call, grid: Grid) -> Iterator[Vector]:
+def _absent(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[InstantVector]:
     missing = np.ones(grid.steps, np.bool_)
     for block in evaluator.blocks(call.arguments[0], grid):
         missing &= ~block.present.any(axis=0)
     yield constant(np.ones(grid.steps), missing, _sought(call.arguments[0]))
 
 
-def _absent_over_time(evaluator: Evaluator, call: Call, grid: Grid) -> Iterator[Vector]:
+def _absent_over_time(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[InstantVector]:
     missing = np.ones(grid.steps, np.bool_)
     for windows, _ in evaluator.windows(_range(call.arguments[0]), grid):
         missing &= ~windows.present().any(axis=0)
@@ -152,7 +152,7 @@ def _sought(node: Node) -> Labels:
     for matcher in node.matchers:
         if matcher.name == NAME:
             continue
-        if matcher.match is Match.EQUAL and matcher.name not in equal:
+        if matcher.operator is MatchOperator.EQUAL and matcher.name not in equal:
             known[matcher.name] = matcher.value
             equal.add(matcher.name)
         else:

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from toban.core.labels import Labels
 from toban.core.samples import is_absent, is_stale
-from toban.promql.series_chunks import Number, Slab, gather
+from toban.promql.series_chunks import Number, SeriesChunk, gather
 from toban.promql.vectors import Bools, Floats, Index, Times
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Windows:
+class RangeWindows:
     """
     For each series ``i`` and step ``j`` the samples ``lo[i, j]`` up to, without, ``hi[i, j]`` of its row.
 
@@ -50,14 +50,14 @@ class Windows:
         """Return what stands where each window ends, or a little further ``back``."""
         return gather(array, np.maximum(self.hi - back, 0))
 
-    def each(self) -> Iterator[tuple[int, "Window"]]:
+    def each(self) -> Iterator[tuple[int, "RangeWindow"]]:
         """Go through the steps at which any series has samples."""
         for step in range(len(self.ends)):
             self.check()
             if len(self.lo) == 1:
                 lo, hi = int(self.lo[0, step]), int(self.hi[0, step])
                 if lo < hi:
-                    yield step, Window(self.times[:, lo:hi], self.values[:, lo:hi], None)
+                    yield step, RangeWindow(self.times[:, lo:hi], self.values[:, lo:hi], None)
                 continue
             lows, highs = self.lo[:, step, np.newaxis], self.hi[:, step, np.newaxis]
             width = int((highs - lows).max())
@@ -65,11 +65,11 @@ class Windows:
                 index = lows + np.arange(width)
                 within = np.minimum(index, self.values.shape[1] - 1)
                 inside = index < highs
-                yield step, Window(gather(self.times, within), gather(self.values, within), inside)
+                yield step, RangeWindow(gather(self.times, within), gather(self.values, within), inside)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Window:
+class RangeWindow:
     """One step's samples of all series, side by side; ``inside`` tells which columns count for which series."""
 
     times: Times
@@ -88,10 +88,10 @@ class Window:
         return np.asarray(self.inside.sum(axis=1), np.float64)
 
 
-def windows(slab: Slab, ends: Times, span: int, steps: Times, check: Callable[[], None]) -> Windows:
+def range_windows(slab: SeriesChunk, ends: Times, span: int, steps: Times, check: Callable[[], None]) -> RangeWindows:
     """Lay windows over a slab that was probed at their left and right ends."""
     lo, hi = slab.upto
-    made = Windows(slab.series, slab.times, slab.values, lo, hi, ends, span, steps, check)
+    made = RangeWindows(slab.series, slab.times, slab.values, lo, hi, ends, span, steps, check)
     # One sum tells that no NaN is there at all, so neither marker.
     if not np.isnan(slab.values.sum()):
         return made
@@ -103,11 +103,11 @@ def windows(slab: Slab, ends: Times, span: int, steps: Times, check: Callable[[]
     if (gone.sum(axis=1) == late).all():
         lo = np.maximum(lo, late[:, np.newaxis])
         values = np.where(gone, 0.0, slab.values)
-        return Windows(slab.series, slab.times, values, lo, np.maximum(hi, lo), ends, span, steps, check)
+        return RangeWindows(slab.series, slab.times, values, lo, np.maximum(hi, lo), ends, span, steps, check)
     return _compacted(made, ~gone)
 
 
-def _compacted(made: Windows, kept: Bools) -> Windows:
+def _compacted(made: RangeWindows, kept: Bools) -> RangeWindows:
     """Move the samples that are there to the left of their rows, each row with times of its own."""
     before = np.zeros((kept.shape[0], kept.shape[1] + 1), np.intp)
     np.cumsum(kept, axis=1, out=before[:, 1:])
@@ -118,4 +118,4 @@ def _compacted(made: Windows, kept: Bools) -> Windows:
     times = np.zeros(kept.shape, np.int64)
     times[rows, places] = np.broadcast_to(made.times, kept.shape)[rows, columns]
     lo, hi = gather(before, made.lo), gather(before, made.hi)
-    return Windows(made.series, times, values, lo, hi, made.ends, made.span, made.steps, made.check)
+    return RangeWindows(made.series, times, values, lo, hi, made.ends, made.span, made.steps, made.check)

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from toban.promql.range_windows import Windows
+from toban.promql.range_windows import RangeWindows
 from toban.promql.vectors import Bools, Floats
 
 _CLOSE = 1 + 1e-9
 """Allows for rounding where a comparison only has to be sure enough."""
 
 
-def extrapolated(windows: Windows, *, counter: bool, per_second: bool) -> tuple[Floats, Bools]:
+def extrapolated_rate(windows: RangeWindows, *, counter: bool, per_second: bool) -> tuple[Floats, Bools]:
     """
     Return the growth over each window, extrapolated to its ends as Prometheus does.
 
@@ -41,7 +41,7 @@ def extrapolated(windows: Windows, *, counter: bool, per_second: bool) -> tuple[
     return result, windows.present(2)
 
 
-def _lost_to_resets(windows: Windows) -> Floats | None:
+def _lost_to_resets(windows: RangeWindows) -> Floats | None:
     """Return what counters had reached before each reset inside a window, added up; nothing if there was none."""
     values = windows.values
     drops = values[:, 1:] < values[:, :-1]
@@ -61,7 +61,7 @@ def _lost_to_resets(windows: Windows) -> Floats | None:
     return total
 
 
-def newest(windows: Windows, *, counter: bool) -> tuple[Floats, Bools]:
+def instant_rate(windows: RangeWindows, *, counter: bool) -> tuple[Floats, Bools]:
     """Return the difference of the last two samples; of a ``counter`` per second, and a reset counts from nought."""
     last, before = windows.last(windows.values), windows.last(windows.values, back=2)
     change = last - before
@@ -72,7 +72,7 @@ def newest(windows: Windows, *, counter: bool) -> tuple[Floats, Bools]:
     return change, windows.present(2)
 
 
-def steps_that(windows: Windows, *, fall: bool) -> tuple[Floats, Bools]:
+def count_changes(windows: RangeWindows, *, fall: bool) -> tuple[Floats, Bools]:
     """Count how often a value was followed by a lower one, or simply by another."""
     values = windows.values
     before, after = values[:, :-1], values[:, 1:]
@@ -82,7 +82,7 @@ def steps_that(windows: Windows, *, fall: bool) -> tuple[Floats, Bools]:
     return windows.last(upto) - windows.first(upto), windows.present()
 
 
-def trend(windows: Windows, *, at_step: bool) -> tuple[Floats, Floats, Bools]:
+def linear_regression(windows: RangeWindows, *, at_step: bool) -> tuple[Floats, Floats, Bools]:
     """
     Fit a line through each window: slope per second, and its height at the first sample or ``at_step``.
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toban.core.labels import Labels
-from toban.core.samples import ABSENT, Group
+from toban.core.samples import ABSENT, SeriesBlock
 from toban.promql.vectors import Floats, Index, Times
 
 Number = TypeVar("Number", bound=np.generic)
@@ -22,7 +22,7 @@ _SMALL: Final = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Slab:
+class SeriesChunk:
     """
     Series and their samples, with the answer to "how many samples up to this time?".
 
@@ -36,9 +36,9 @@ class Slab:
     upto: tuple[Index, ...]
 
 
-def slabs(groups: Iterable[Group], *probes: Times) -> Iterator[Slab]:
+def split_chunks(groups: Iterable[SeriesBlock], *probes: Times) -> Iterator[SeriesChunk]:
     """Cut groups into blocks; ``probes`` are the times to count samples up to, included, one array of steps each."""
-    small: list[Group] = []
+    small: list[SeriesBlock] = []
     rows = 0
     for group in groups:
         if not len(group.times):
@@ -71,15 +71,15 @@ def _height(columns: int, probes: tuple[Times, ...]) -> int:
     return max(1, min(_ROWS, _CELLS // max(columns, len(probes[0]), 1)))
 
 
-def _cut(group: Group, probes: tuple[Times, ...]) -> Iterator[Slab]:
+def _cut(group: SeriesBlock, probes: tuple[Times, ...]) -> Iterator[SeriesChunk]:
     upto = tuple(_upto(group.times, probe)[np.newaxis] for probe in probes)
     times = group.times[np.newaxis]
     height = _height(len(group.times), probes)
     for row in range(0, len(group.series), height):
-        yield Slab(group.series[row : row + height], times, group.values[row : row + height], upto)
+        yield SeriesChunk(group.series[row : row + height], times, group.values[row : row + height], upto)
 
 
-def _packed(groups: list[Group], probes: tuple[Times, ...]) -> Slab:
+def _packed(groups: list[SeriesBlock], probes: tuple[Times, ...]) -> SeriesChunk:
     """Put small groups below each other, each row with times of its own."""
     rows = [len(group.series) for group in groups]
     columns = max(len(group.times) for group in groups)
@@ -94,7 +94,7 @@ def _packed(groups: list[Group], probes: tuple[Times, ...]) -> Slab:
         for counts, probe in zip(upto, probes, strict=True):
             counts[here] = _upto(group.times, probe)
         top += height
-    return Slab(tuple(labels for group in groups for labels in group.series), times, values, upto)
+    return SeriesChunk(tuple(labels for group in groups for labels in group.series), times, values, upto)
 
 
 def _upto(times: Times, probe: Times) -> Index:

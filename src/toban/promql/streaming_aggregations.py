@@ -4,9 +4,9 @@ from typing import Final
 
 import numpy as np
 
-from toban.promql.aggregation_groups import Layers
-from toban.promql.compensated_sums import add, continued, whole_numbers
-from toban.promql.vectors import Bools, Floats, Index, Vector
+from toban.promql.aggregation_groups import GroupLayers
+from toban.promql.compensated_sums import compensated_add, continue_sums, whole_numbers
+from toban.promql.vectors import Bools, Floats, Index, InstantVector
 
 
 class _Rows:
@@ -37,29 +37,29 @@ class _Rows:
                 for rows, filler in zip(self.rows, self.fillers, strict=True)
             ]
 
-    def seen(self, block: Vector, layers: Layers) -> None:
+    def seen(self, block: InstantVector, layers: GroupLayers) -> None:
         """Note where the groups of a block are present."""
         self._present[layers.groups] |= np.logical_or.reduceat(block.present[layers.order], layers.starts, axis=0)
 
 
-class Sum(_Rows):
+class StreamingSum(_Rows):
     """The sum, by Neumaier's summation: total and lost digits."""
 
     fillers = (0.0, 0.0)
 
-    def take(self, block: Vector, layers: Layers) -> None:
+    def take(self, block: InstantVector, layers: GroupLayers) -> None:
         """Add some series."""
         total, lost = self.rows
         values = np.where(block.present, block.values, 0.0)
         if whole_numbers(values):
             sums = np.add.reduceat(values[layers.order], layers.starts, axis=0)
-            total[layers.groups], lost[layers.groups] = add(sums, total[layers.groups], lost[layers.groups])
+            total[layers.groups], lost[layers.groups] = compensated_add(sums, total[layers.groups], lost[layers.groups])
         elif layers.deep:
             for group, rows in layers.each():
-                total[group], lost[group] = continued(values[rows].T, total[group], lost[group])
+                total[group], lost[group] = continue_sums(values[rows].T, total[group], lost[group])
         else:
             for rows, groups in layers:
-                total[groups], lost[groups] = add(values[rows], total[groups], lost[groups])
+                total[groups], lost[groups] = compensated_add(values[rows], total[groups], lost[groups])
         self.seen(block, layers)
 
     def result(self) -> Floats:
@@ -68,18 +68,18 @@ class Sum(_Rows):
         return np.where(np.isinf(total), total, total + lost)
 
 
-class Mean(_Rows):
+class StreamingMean(_Rows):
     """The mean: total, lost digits and count; and the mean itself, where the total would overflow and it is growing."""
 
     fillers = (0.0, 0.0, 0.0, 0.0, 0.0)
 
-    def take(self, block: Vector, layers: Layers) -> None:
+    def take(self, block: InstantVector, layers: GroupLayers) -> None:
         """Add some series."""
         values = np.where(block.present, block.values, 0.0)
         if whole_numbers(values) and not self.rows[4][layers.groups].any():
             total, lost, count, _, _ = self.rows
             sums = np.add.reduceat(values[layers.order], layers.starts, axis=0)
-            total[layers.groups], lost[layers.groups] = add(sums, total[layers.groups], lost[layers.groups])
+            total[layers.groups], lost[layers.groups] = compensated_add(sums, total[layers.groups], lost[layers.groups])
             count[layers.groups] += np.add.reduceat(block.present[layers.order], layers.starts, axis=0, dtype=np.intp)
         else:
             for rows, groups in layers:
@@ -89,14 +89,14 @@ class Mean(_Rows):
     def _layer(self, values: Floats, present: Bools, groups: Index) -> None:
         total, lost, count, mean, growing = (rows[groups] for rows in self.rows)
         number = count + present
-        result, error = add(values, total, lost)
+        result, error = compensated_add(values, total, lost)
         # The first value is simply taken; from the second on, an infinite total means growing the mean instead.
         grow = present & ((growing > 0) | np.isinf(result) & (count > 0))
         if grow.any():
             fresh = growing == 0
             share = count / number
             mean, lost_mean = np.where(fresh, total / count, mean), np.where(fresh, lost / count, lost)
-            grown, grown_error = add(values / number, share * mean, share * lost_mean)
+            grown, grown_error = compensated_add(values / number, share * mean, share * lost_mean)
             result, error = np.where(grow, total, result), np.where(grow, grown_error, error)
             self.rows[3][groups] = np.where(grow, grown, mean)
             self.rows[4][groups] = np.where(grow, 1.0, growing)
@@ -110,13 +110,13 @@ class Mean(_Rows):
         return np.asarray(np.where(growing > 0, mean + lost, total / count + lost / count), np.float64)
 
 
-class Lowest(_Rows):
+class StreamingMin(_Rows):
     """The lowest value; NaN only where there is nothing else."""
 
     fillers = (np.nan,)
     choose: np.ufunc = np.fmin
 
-    def take(self, block: Vector, layers: Layers) -> None:
+    def take(self, block: InstantVector, layers: GroupLayers) -> None:
         """Add some series."""
         values = np.where(block.present, block.values, np.nan)
         best = self.choose.reduceat(values[layers.order], layers.starts, axis=0)
@@ -128,16 +128,16 @@ class Lowest(_Rows):
         return self.rows[0][: self.groups]
 
 
-class Highest(Lowest):
+class StreamingMax(StreamingMin):
     """The highest value; NaN only where there is nothing else."""
 
     choose = np.fmax
 
 
-class Count(_Rows):
+class StreamingCount(_Rows):
     """How many there are."""
 
-    def take(self, block: Vector, layers: Layers) -> None:
+    def take(self, block: InstantVector, layers: GroupLayers) -> None:
         """Add some series."""
         counts = np.add.reduceat(block.present[layers.order], layers.starts, axis=0, dtype=np.intp)
         self.rows[0][layers.groups] += counts
@@ -148,12 +148,12 @@ class Count(_Rows):
         return self.rows[0][: self.groups]
 
 
-class Exists(_Rows):
+class StreamingGroup(_Rows):
     """One, where there is anything."""
 
     fillers = (1.0,)
 
-    def take(self, block: Vector, layers: Layers) -> None:
+    def take(self, block: InstantVector, layers: GroupLayers) -> None:
         """Add some series."""
         self.seen(block, layers)
 
@@ -162,12 +162,12 @@ class Exists(_Rows):
         return self.rows[0][: self.groups]
 
 
-class Variance(_Rows):
+class StreamingVariance(_Rows):
     """The population variance, by Welford's method: count, mean, and the sum of squares around it."""
 
     fillers = (0.0, 0.0, 0.0)
 
-    def take(self, block: Vector, layers: Layers) -> None:
+    def take(self, block: InstantVector, layers: GroupLayers) -> None:
         """Add some series."""
         for rows, groups in layers:
             here, values = block.present[rows], block.values[rows]
@@ -189,7 +189,7 @@ class Variance(_Rows):
         return np.asarray(squares / count, np.float64)
 
 
-class Deviation(Variance):
+class StreamingDeviation(StreamingVariance):
     """The population standard deviation."""
 
     def result(self) -> Floats:
@@ -197,14 +197,16 @@ class Deviation(Variance):
         return np.sqrt(super().result())
 
 
-FOLDS: Final[dict[str, type[Sum | Mean | Lowest | Count | Exists | Variance]]] = {
-    "avg": Mean,
-    "count": Count,
-    "group": Exists,
-    "max": Highest,
-    "min": Lowest,
-    "stddev": Deviation,
-    "stdvar": Variance,
-    "sum": Sum,
+AGGREGATIONS: Final[
+    dict[str, type[StreamingSum | StreamingMean | StreamingMin | StreamingCount | StreamingGroup | StreamingVariance]]
+] = {
+    "avg": StreamingMean,
+    "count": StreamingCount,
+    "group": StreamingGroup,
+    "max": StreamingMax,
+    "min": StreamingMin,
+    "stddev": StreamingDeviation,
+    "stdvar": StreamingVariance,
+    "sum": StreamingSum,
 }
 """The aggregations that fold, by name."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from toban.core.labels import quote
-from toban.promql.lexer import Kind, Token
+from toban.promql.lexer import Token, TokenKind
 
 INVALID: Final = "invalid promql query"
 """What the parser says of tokens in a wrong order."""
@@ -22,32 +22,32 @@ Refusal = Callable[[str], str]
 """What the parser says to a text; nothing when it takes it."""
 
 
-def described(message: str) -> str:
+def describe_error(message: str) -> str:
     """Return what the parser says in Prometheus' words."""
     message = re.sub(r"\b(type|got) (matrix|vector)\b", lambda it: f"{it[1]} {_TYPES[it[2]]}", message)
     return re.sub(r"'([^']*)'", r'"\1"', message)
 
 
-def located(found: Sequence[Token], message: str, refusal: Refusal) -> tuple[int, str]:
+def locate_error(found: Sequence[Token], message: str, refusal: Refusal) -> tuple[int, str]:
     """Return the offset of a mistake, and the message for it."""
     text = "".join(token.text for token in found)
-    significant = [token for token in found if token.kind not in {Kind.SPACE, Kind.COMMENT}]
+    significant = [token for token in found if token.kind not in {TokenKind.SPACE, TokenKind.COMMENT}]
     if message == INVALID:
         unexpected = _Order(significant).unexpected()
         if unexpected is not None:
             return unexpected.start, f"unexpected {_shown(unexpected)}"
         return len(text.rstrip()), "unexpected end of input"
     if "end of input" in message:
-        return len(text.rstrip()), described(message)
+        return len(text.rstrip()), describe_error(message)
     if (wrong := _wrong(significant, text, message, refusal)) is not None:
-        return wrong.start, described(message)
-    return (significant[0].start if significant else 0), described(message)
+        return wrong.start, describe_error(message)
+    return (significant[0].start if significant else 0), describe_error(message)
 
 
 def _shown(token: Token) -> str:
-    if token.kind is Kind.OPERATOR and token.text in _ARITHMETIC:
+    if token.kind is TokenKind.OPERATOR and token.text in _ARITHMETIC:
         return f"<op:{token.text}>"
-    if token.kind in {Kind.OPERATOR, Kind.COLON, Kind.OTHER}:
+    if token.kind in {TokenKind.OPERATOR, TokenKind.COLON, TokenKind.OTHER}:
         return quote(token.text)
     return f"<op:{token.text}>" if token.is_set_operator else f"{token.kind} {quote(token.text[:50])}"
 
@@ -55,9 +55,9 @@ def _shown(token: Token) -> str:
 def _wrong(found: Sequence[Token], text: str, message: str, refusal: Refusal) -> Token | None:
     """Return the first token that is refused by itself in the same words, or with the call that it begins."""
     if "character" in message:
-        return next((token for token in found if token.kind is Kind.OTHER), None)
+        return next((token for token in found if token.kind is TokenKind.OTHER), None)
     for token in found:
-        if token.kind in {Kind.STRING, Kind.NUMBER} and refusal(token.text) == message:
+        if token.kind in {TokenKind.STRING, TokenKind.NUMBER} and refusal(token.text) == message:
             return token
     if (bracket := re.search(r"(?:unexpected right|unclosed left) (brace|bracket|parenthesis)", message)) is not None:
         return _unbalanced(found, {"brace": "{}", "bracket": "[]", "parenthesis": "()"}[bracket[1]])
@@ -65,7 +65,9 @@ def _wrong(found: Sequence[Token], text: str, message: str, refusal: Refusal) ->
         if refusal(text[begin.start : end.end]) == message:
             return begin
     if (pattern := re.fullmatch(r"illegal regex for (.+)", message, re.DOTALL)) is not None:
-        return next((token for token in found if token.kind is Kind.STRING and token.text[1:-1] == pattern[1]), None)
+        return next(
+            (token for token in found if token.kind is TokenKind.STRING and token.text[1:-1] == pattern[1]), None
+        )
     quoted = re.search(r"'([^']+)'", message)
     return next((token for token in found if quoted and token.text.lower() == quoted[1]), None)
 
@@ -89,7 +91,7 @@ def _calls(found: Sequence[Token]) -> Iterator[tuple[Token, Token]]:
     for place, token in enumerate(found):
         if token.text == "(":
             before = found[place - 1] if place else token
-            opened.append(before if before.kind is Kind.WORD else token)
+            opened.append(before if before.kind is TokenKind.WORD else token)
         elif token.text == ")" and opened and many < MOST:
             many += 1
             yield opened.pop(), token
@@ -132,10 +134,10 @@ class _Order:
             return True
         if token.text == "{":
             return False if self._braces() else None
-        if token.kind in {Kind.STRING, Kind.NUMBER}:
+        if token.kind in {TokenKind.STRING, TokenKind.NUMBER}:
             self._at += 1
             return False
-        if token.kind is not Kind.WORD or token.is_set_operator:
+        if token.kind is not TokenKind.WORD or token.is_set_operator:
             return None
         self._at += 1
         if self._text() in {"by", "without"} and not self._grouping():
@@ -186,7 +188,7 @@ class _Order:
         self._at += 1
         while self._text() != ")":
             token = self._token()
-            if token is None or token.kind not in {Kind.WORD, Kind.STRING}:
+            if token is None or token.kind not in {TokenKind.WORD, TokenKind.STRING}:
                 return False
             self._at += 1
             if self._text() == ",":
@@ -201,16 +203,16 @@ class _Order:
         self._at += 1
         while self._text() != "}":
             token = self._token()
-            if token is None or token.kind not in {Kind.WORD, Kind.STRING}:
+            if token is None or token.kind not in {TokenKind.WORD, TokenKind.STRING}:
                 return False
             self._at += 1
             if self._text() in _MATCHED:
                 self._at += 1
                 value = self._token()
-                if value is None or value.kind is not Kind.STRING:
+                if value is None or value.kind is not TokenKind.STRING:
                     return False
                 self._at += 1
-            elif token.kind is Kind.WORD:
+            elif token.kind is TokenKind.WORD:
                 return False
             if self._text() == ",":
                 self._at += 1
@@ -235,7 +237,7 @@ class _Order:
             self._at += 3
             return True
         token = self._token()
-        if token is None or token.kind is not Kind.NUMBER:
+        if token is None or token.kind is not TokenKind.NUMBER:
             return False
         self._at += 1
         return True

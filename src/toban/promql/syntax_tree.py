@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from toban.core.matchers import Matcher
-from toban.core.query_result import Shape
+from toban.core.query_result import ResultType
 
 
 class Anchor(StrEnum):
@@ -21,14 +21,14 @@ At: TypeAlias = Anchor | int | None
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
+class NumberLiteral:
     """A number, or a duration in seconds."""
 
     value: float
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class StringLiteral:
     """A string."""
 
     value: str
@@ -86,7 +86,7 @@ class Matching:
 
 
 @dataclass(frozen=True, slots=True)
-class Binary:
+class BinaryExpression:
     """Two sides and an operator; ``bool`` makes a comparison answer 0 or 1."""
 
     operator: str
@@ -102,7 +102,7 @@ class Call:
 
     name: str
     arguments: tuple["Node", ...]
-    shape: Shape
+    shape: ResultType
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,34 +116,40 @@ class Aggregation:
     without: bool = False
 
 
-Node: TypeAlias = Number | Text | Selector | Range | Subquery | Negation | Binary | Call | Aggregation
+Node: TypeAlias = (
+    NumberLiteral | StringLiteral | Selector | Range | Subquery | Negation | BinaryExpression | Call | Aggregation
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class ParsedQuery:
     """What was asked, as text and as a tree."""
 
     text: str
     root: Node
 
 
-def shape_of(node: Node) -> Shape:
+def result_type_of(node: Node) -> ResultType:
     """Return the shape of what a node comes to."""
     match node:
-        case Number():
-            return Shape.SCALAR
-        case Text():
-            return Shape.STRING
+        case NumberLiteral():
+            return ResultType.SCALAR
+        case StringLiteral():
+            return ResultType.STRING
         case Range() | Subquery():
-            return Shape.MATRIX
+            return ResultType.MATRIX
         case Call(shape=shape):
             return shape
         case Negation(inner=inner):
-            return shape_of(inner)
-        case Binary(left=left, right=right):
-            return Shape.SCALAR if shape_of(left) is shape_of(right) is Shape.SCALAR else Shape.VECTOR
+            return result_type_of(inner)
+        case BinaryExpression(left=left, right=right):
+            return (
+                ResultType.SCALAR
+                if result_type_of(left) is result_type_of(right) is ResultType.SCALAR
+                else ResultType.VECTOR
+            )
         case _:
-            return Shape.VECTOR
+            return ResultType.VECTOR
 
 
 def children(node: Node) -> tuple[Node, ...]:
@@ -153,7 +159,7 @@ def children(node: Node) -> tuple[Node, ...]:
             return (selector,)
         case Subquery(inner=inner) | Negation(inner=inner):
             return (inner,)
-        case Binary(left=left, right=right):
+        case BinaryExpression(left=left, right=right):
             return (left, right)
         case Call(arguments=arguments):
             return arguments

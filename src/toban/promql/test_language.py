@@ -27,7 +27,7 @@ _EVAL = re.compile(
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
 
-class ScriptError(ValueError):
+class TestScriptError(ValueError):
     """A line that is not in the language."""
 
 
@@ -87,13 +87,13 @@ class _Block:
     body: list[str] = field(default_factory=list)
 
 
-def read(text: str) -> Iterator[Load | Clear | Eval]:
+def parse_script(text: str) -> Iterator[Load | Clear | Eval]:
     """Read a script, command by command. Raises ``ScriptError`` with the line."""
     for block in _blocks(text):
         try:
             yield _command(block)
         except ValueError as error:
-            raise ScriptError(f"line {block.line}: {error}") from error
+            raise TestScriptError(f"line {block.line}: {error}") from error
 
 
 def milliseconds(text: str) -> int:
@@ -126,17 +126,17 @@ def labels_of(text: str) -> Labels:
     name, brace, inside = text.strip().partition("{")
     pairs = {NAME: name.strip()}
     if not METRIC_NAME.fullmatch(pairs[NAME]) and (pairs[NAME] or not brace):
-        raise ScriptError(f"{text!r} is no series")
+        raise TestScriptError(f"{text!r} is no series")
     if not brace:
         return Labels(pairs)
     if not inside.endswith("}"):
-        raise ScriptError(f"{text!r} is no series: its braces are not closed")
+        raise TestScriptError(f"{text!r} is no series: its braces are not closed")
     inside = inside.removesuffix("}")
     at = 0
     while inside[at:].strip():
         pair = _PAIR.match(inside, at)
         if not pair:
-            raise ScriptError(f"{text!r} is no series")
+            raise TestScriptError(f"{text!r} is no series")
         label = _unquoted(pair[1]) if pair[1] is not None else pair[2]
         if pair[3] is None:
             pairs[NAME] = label
@@ -174,7 +174,7 @@ def _command(block: _Block) -> Load | Clear | Eval:
         return _load(milliseconds(rest.strip()), block.body, nhcb=verb != "load")
     if verb.startswith("eval"):
         return _eval(block)
-    raise ScriptError(f"{verb!r} is no command")
+    raise TestScriptError(f"{verb!r} is no command")
 
 
 def _load(step: int, body: Sequence[str], *, nhcb: bool) -> Load:
@@ -193,7 +193,7 @@ def _load(step: int, body: Sequence[str], *, nhcb: bool) -> Load:
 def _eval(block: _Block) -> Eval:
     found = _EVAL.fullmatch(block.head)
     if not found:
-        raise ScriptError(f"{block.head!r} is no eval")
+        raise TestScriptError(f"{block.head!r} is no eval")
     verb, instant, at, start, end, step, query = found.groups()
     expectations = [Expectation(verb)] if verb else []
     series: list[tuple[Labels, tuple[float, ...]]] = []
@@ -235,7 +235,7 @@ def _split(line: str) -> tuple[Labels, str]:
     """Part a series from its values."""
     found = _SERIES.match(line)
     if not found:
-        raise ScriptError(f"{line!r} is no series")
+        raise TestScriptError(f"{line!r} is no series")
     return labels_of(found[1]), line[found.end() :].strip()
 
 
@@ -243,7 +243,7 @@ def _run(word: str) -> list[float]:
     """Read ``3``, ``3x4``, ``3+2x4``: a start, a growth, and how often."""
     found = _RUN.fullmatch(word)
     if not found:
-        raise ScriptError(f"{word!r} is no value")
+        raise TestScriptError(f"{word!r} is no value")
     start, sign, growth, times = found.groups()
     value, by = float(start), 0.0 if growth is None else float(f"{sign}1") * float(growth)
     result = [value]

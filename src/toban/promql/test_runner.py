@@ -14,14 +14,14 @@ import numpy as np
 
 from toban.core.errors import QueryError
 from toban.core.labels import Labels
-from toban.core.matchers import Matcher, matches
+from toban.core.matchers import Matcher, matches_all
 from toban.core.ports import SeriesSource
-from toban.core.query_result import Answer, Points, Shape
-from toban.core.samples import ABSENT, Family, Group, is_absent
-from toban.promql.engine import Engine
+from toban.core.query_result import QueryResult, ResultSeries, ResultType
+from toban.core.samples import ABSENT, MetricFamily, SeriesBlock, is_absent
+from toban.promql.engine import PromqlEngine
 from toban.promql.parser import UnsupportedError
 from toban.promql.syntax_tree import selectors
-from toban.promql.test_language import Clear, Eval, Load, milliseconds, read
+from toban.promql.test_language import Clear, Eval, Load, milliseconds, parse_script
 from toban.promql.vectors import Floats, Times
 
 _TOLERANCE: Final = 1e-6
@@ -41,8 +41,8 @@ class MemorySource:
     def __init__(self, *, shared: bool = False) -> None:
         self._shared = shared
         self._series: dict[Labels, dict[int, float]] = {}
-        self._groups: list[Group] | None = None
-        self._made: dict[Labels, Group] = {}
+        self._groups: list[SeriesBlock] | None = None
+        self._made: dict[Labels, SeriesBlock] = {}
 
     def add(self, labels: Mapping[str, str], samples: Iterable[tuple[int, float]]) -> None:
         """Add samples to a series: times in milliseconds, and values. A later one at the same time replaces."""
@@ -54,7 +54,7 @@ class MemorySource:
 
     def load(self, text: str, *, start: int = 0) -> None:
         """Add what a script's ``load`` command says, with nought at ``start`` (milliseconds)."""
-        for command in read(text):
+        for command in parse_script(text):
             if isinstance(command, Load):
                 self.add_load(command, start=start)
 
@@ -65,7 +65,7 @@ class MemorySource:
 
     def oldest(self, matchers: Sequence[Matcher]) -> int | None:
         """Return when the oldest sample was of all series that meet the conditions, nothing where none is."""
-        found = [samples for labels, samples in self._series.items() if samples and matches(matchers, labels)]
+        found = [samples for labels, samples in self._series.items() if samples and matches_all(matchers, labels)]
         return min((min(samples) for samples in found), default=None)
 
     def clear(self) -> None:
@@ -74,17 +74,19 @@ class MemorySource:
         self._made.clear()
         self._groups = None
 
-    def select(self, matchers: Sequence[Matcher], start: int, end: int, most: int | None = None) -> Sequence[Group]:
+    def select(
+        self, matchers: Sequence[Matcher], start: int, end: int, most: int | None = None
+    ) -> Sequence[SeriesBlock]:
         """Return the samples of all series that meet the conditions."""
         found = []
         for group in self._all():
-            rows = [row for row, labels in enumerate(group.series) if matches(matchers, labels)]
+            rows = [row for row, labels in enumerate(group.series) if matches_all(matchers, labels)]
             first, last = np.searchsorted(group.times, [start, end + 1])
             if rows and first < last:
                 values = (
                     group.values[rows, first:last] if len(rows) < len(group.series) else group.values[:, first:last]
                 )
-                found.append(Group(tuple(group.series[row] for row in rows), group.times[first:last], values))
+                found.append(SeriesBlock(tuple(group.series[row] for row in rows), group.times[first:last], values))
         return found
 
     def series(self, matchers: Sequence[Matcher], start: int, end: int) -> Sequence[Labels]:
@@ -96,11 +98,11 @@ class MemorySource:
             if not is_absent(values).all()
         ]
 
-    def families(self) -> Mapping[str, Family]:
+    def families(self) -> Mapping[str, MetricFamily]:
         """Return nothing: memory knows no meanings."""
         return {}
 
-    def _all(self) -> list[Group]:
+    def _all(self) -> list[SeriesBlock]:
         if self._groups is None:
             series = sorted(self._series, key=lambda labels: tuple(labels.items()))
             if self._shared and series:
@@ -111,10 +113,12 @@ class MemorySource:
                 self._groups = [self._made[it] for it in series]
         return self._groups
 
-    def _group(self, series: list[Labels]) -> Group:
+    def _group(self, series: list[Labels]) -> SeriesBlock:
         times = sorted({at for labels in series for at in self._series[labels]})
         values = [[self._series[labels].get(at, ABSENT) for at in times] for labels in series]
-        return Group(tuple(series), np.array(times, np.int64), np.array(values, np.float64).reshape(len(series), -1))
+        return SeriesBlock(
+            tuple(series), np.array(times, np.int64), np.array(values, np.float64).reshape(len(series), -1)
+        )
 
 
 class Verdict(StrEnum):
@@ -126,7 +130,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CaseResult:
     """How one eval of a script came out, and why it failed or was skipped."""
 
     line: int
@@ -135,12 +139,12 @@ class Outcome:
     reason: str = ""
 
 
-def run(
+def run_script(
     script: str,
     *,
     source: MemorySource | None = None,
-    engine: Callable[[SeriesSource], Engine] = Engine,
-) -> Iterator[Outcome]:
+    engine: Callable[[SeriesSource], PromqlEngine] = PromqlEngine,
+) -> Iterator[CaseResult]:
     """
     Play a script and tell of each eval how it came out.
 
@@ -150,7 +154,7 @@ def run(
     source = source or MemorySource()
     asked = engine(source)
     native: list[Labels] = []
-    for command in read(script):
+    for command in parse_script(script):
         match command:
             case Clear():
                 source.clear()
@@ -162,21 +166,21 @@ def run(
                 yield _play(command, asked, native)
 
 
-def check(script: str, *, source: MemorySource | None = None) -> None:
+def check_script(script: str, *, source: MemorySource | None = None) -> None:
     """Play a script. Raises ``AssertionError`` with all that failed or was skipped."""
     troubles = [
         f"line {outcome.line}: {outcome.query}: {outcome.verdict}: {outcome.reason}"
-        for outcome in run(script, source=source)
+        for outcome in run_script(script, source=source)
         if outcome.verdict is not Verdict.PASSED
     ]
     if troubles:
         raise AssertionError("\n".join(troubles))
 
 
-def _play(case: Eval, engine: Engine, native: Sequence[Labels]) -> Outcome:
+def _play(case: Eval, engine: PromqlEngine, native: Sequence[Labels]) -> CaseResult:
     reason = _not_ours(case, engine, native)
     if reason:
-        return Outcome(case.line, case.query, Verdict.SKIPPED, reason)
+        return CaseResult(case.line, case.query, Verdict.SKIPPED, reason)
     expected = case.expects("fail")
     try:
         if case.step:
@@ -187,10 +191,10 @@ def _play(case: Eval, engine: Engine, native: Sequence[Labels]) -> Outcome:
         reason = _mismatch([str(error)], expected.text, expected.pattern) if expected else f"it failed: {error}"
     else:
         reason = "it should have failed" if expected else _difference(case, answer)
-    return Outcome(case.line, case.query, Verdict.FAILED if reason else Verdict.PASSED, reason)
+    return CaseResult(case.line, case.query, Verdict.FAILED if reason else Verdict.PASSED, reason)
 
 
-def _not_ours(case: Eval, engine: Engine, native: Sequence[Labels]) -> str:
+def _not_ours(case: Eval, engine: PromqlEngine, native: Sequence[Labels]) -> str:
     if case.native:
         return "native histograms"
     try:
@@ -200,12 +204,12 @@ def _not_ours(case: Eval, engine: Engine, native: Sequence[Labels]) -> str:
     except QueryError:
         return "modifiers behind feature flags" if _NOT_OURS.search(case.query) else ""
     for selector in selectors(root):
-        if any(matches(selector.matchers, labels) for labels in native):
+        if any(matches_all(selector.matchers, labels) for labels in native):
             return "native histograms"
     return ""
 
 
-def _difference(case: Eval, answer: Answer) -> str:
+def _difference(case: Eval, answer: QueryResult) -> str:
     """Tell how an answer differs from what was expected; nothing when it doesn't."""
     for expectation in case.expectations:
         said = answer.warnings if expectation.what.endswith("warn") else answer.infos
@@ -217,15 +221,15 @@ def _difference(case: Eval, answer: Answer) -> str:
                 return trouble
         if expectation.what == "string" and answer.text != expectation.text:
             return f"it said {answer.text!r}"
-    if answer.shape is Shape.STRING:
+    if answer.type is ResultType.STRING:
         return ""
     if case.scalar is not None:
-        value = answer.series[0].last if answer.shape is Shape.SCALAR else None
+        value = answer.series[0].last if answer.type is ResultType.SCALAR else None
         return "" if value is not None and _alike(value, case.scalar) else f"{value} is not {case.scalar}"
     return _series_difference(case, answer)
 
 
-def _series_difference(case: Eval, answer: Answer) -> str:
+def _series_difference(case: Eval, answer: QueryResult) -> str:
     found = {points.labels: points for points in answer.series}
     expected = dict(case.series)
     if len(found) != len(answer.series):
@@ -254,7 +258,7 @@ def _expected(case: Eval, values: Sequence[float]) -> tuple[Times, Floats]:
     return times[there], wanted[there]
 
 
-def _same(points: Points, times: Times, values: Floats) -> bool:
+def _same(points: ResultSeries, times: Times, values: Floats) -> bool:
     return np.array_equal(points.times, times) and all(map(_alike, points.values.tolist(), values.tolist()))
 
 

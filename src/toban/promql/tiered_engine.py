@@ -8,8 +8,8 @@ from typing import Final
 from toban.core.errors import StoreError
 from toban.core.matchers import Matcher
 from toban.core.ports import QueryEngine
-from toban.core.query_result import Answer
-from toban.promql.executor import Querying
+from toban.core.query_result import QueryResult
+from toban.promql.executor import QueryExecutor
 from toban.promql.syntax_tree import Anchor, Node, Range, Selector, Subquery, children
 
 Oldest = Callable[[Sequence[Matcher]], int | None]
@@ -19,7 +19,7 @@ SLACK: Final = 5 * 60_000
 """Milliseconds that a question may reach further back than our numbers and still be ours: a lookback's length."""
 
 
-class Beyond:
+class TieredEngine:
     """
     A ``QueryEngine`` of two: the embedded one for what it holds, the outside one for what reaches further back.
 
@@ -27,12 +27,12 @@ class Beyond:
     with a warning that says so.
     """
 
-    def __init__(self, inside: Querying, outside: QueryEngine, oldest: Oldest) -> None:
+    def __init__(self, inside: QueryExecutor, outside: QueryEngine, oldest: Oldest) -> None:
         self._inside = inside
         self._outside = outside
         self._oldest = oldest
 
-    async def instant(self, query: str, at: int, *, patience: timedelta | None = None) -> Answer:
+    async def instant(self, query: str, at: int, *, patience: timedelta | None = None) -> QueryResult:
         """Return what the query comes to at one time (milliseconds). Raises ``QueryError`` or ``StoreError``."""
         if await asyncio.to_thread(self._is_ours, query, at, at):
             return await self._inside.instant(query, at, patience=patience)
@@ -41,7 +41,9 @@ class Beyond:
         except StoreError as error:
             return _partial(await self._inside.instant(query, at, patience=patience), error)
 
-    async def range(self, query: str, start: int, end: int, step: int, *, patience: timedelta | None = None) -> Answer:
+    async def range(
+        self, query: str, start: int, end: int, step: int, *, patience: timedelta | None = None
+    ) -> QueryResult:
         """Return a matrix over start, start + step, … up to end (milliseconds). Raises like ``instant``."""
         if await asyncio.to_thread(self._is_ours, query, start, end):
             return await self._inside.range(query, start, end, step, patience=patience)
@@ -53,14 +55,14 @@ class Beyond:
     def _is_ours(self, query: str, start: int, end: int) -> bool:
         engine = self._inside.engine
         lookback = engine.lookback // timedelta(milliseconds=1)
-        for selector, since in reached(engine.parse(query).root, start, start, end, lookback):
+        for selector, since in oldest_read(engine.parse(query).root, start, start, end, lookback):
             oldest = self._oldest(selector.matchers)
             if oldest is None or since < oldest - SLACK:
                 return False
         return True
 
 
-def reached(node: Node, first: int, start: int, end: int, lookback: int) -> Iterator[tuple[Selector, int]]:
+def oldest_read(node: Node, first: int, start: int, end: int, lookback: int) -> Iterator[tuple[Selector, int]]:
     """
     Return each selector of a query from ``start`` to ``end``, and the earliest time that it looks at (milliseconds).
 
@@ -72,10 +74,10 @@ def reached(node: Node, first: int, start: int, end: int, lookback: int) -> Iter
         case Range(selector=selector, span=span):
             yield selector, _placed(selector, first, start, end) - span
         case Subquery(inner=inner, span=span):
-            yield from reached(inner, _placed(node, first, start, end) - span, start, end, lookback)
+            yield from oldest_read(inner, _placed(node, first, start, end) - span, start, end, lookback)
         case _:
             for child in children(node):
-                yield from reached(child, first, start, end, lookback)
+                yield from oldest_read(child, first, start, end, lookback)
 
 
 def _placed(node: Selector | Subquery, first: int, start: int, end: int) -> int:
@@ -85,10 +87,10 @@ def _placed(node: Selector | Subquery, first: int, start: int, end: int) -> int:
     return at - node.offset
 
 
-def _partial(answer: Answer, error: StoreError) -> Answer:
+def _partial(answer: QueryResult, error: StoreError) -> QueryResult:
     said = f"{error}; what toban itself no longer holds is missing here"
-    return Answer(
-        answer.shape,
+    return QueryResult(
+        answer.type,
         answer.series,
         answer.text,
         answer.at,

@@ -19,7 +19,7 @@ SAME_LABELS = "vector cannot contain metrics with the same labelset"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Grid:
+class StepGrid:
     """The times at which an expression is asked (milliseconds), and the ends and step of the whole query."""
 
     times: Times
@@ -31,13 +31,13 @@ class Grid:
         """How many times there are."""
         return len(self.times)
 
-    def at(self, times: Times) -> "Grid":
+    def at(self, times: Times) -> "StepGrid":
         """Return other times of the same query."""
-        return Grid(times, self.start, self.end)
+        return StepGrid(times, self.start, self.end)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Vector:
+class InstantVector:
     """
     Some series, each with a value at some of the steps.
 
@@ -55,38 +55,38 @@ class Vector:
     def __len__(self) -> int:
         return len(self.series)
 
-    def take(self, rows: Sequence[int] | Index | Bools) -> "Vector":
+    def take(self, rows: Sequence[int] | Index | Bools) -> "InstantVector":
         """Return some of the series."""
         index = np.asarray(rows)
         if index.dtype == np.bool_:
             index = np.flatnonzero(index)
         index = index.astype(np.intp)
         series = tuple(self.series[row] for row in index)
-        return Vector(series, self.values[index], self.present[index], self.nameless[index], self.ordered)
+        return InstantVector(series, self.values[index], self.present[index], self.nameless[index], self.ordered)
 
-    def unnamed(self, values: Floats, present: Bools | None = None) -> "Vector":
+    def unnamed(self, values: Floats, present: Bools | None = None) -> "InstantVector":
         """Return the same series with other values and their names taken away."""
         there = self.present if present is None else present
-        return Vector(self.series, values, there, np.ones(len(self), np.bool_), self.ordered)
+        return InstantVector(self.series, values, there, np.ones(len(self), np.bool_), self.ordered)
 
-    def only(self, present: Bools) -> "Vector":
+    def only(self, present: Bools) -> "InstantVector":
         """Return the same series at fewer steps."""
-        return Vector(self.series, self.values, present, self.nameless, self.ordered)
+        return InstantVector(self.series, self.values, present, self.nameless, self.ordered)
 
 
-def empty(steps: int) -> Vector:
+def empty(steps: int) -> InstantVector:
     """Return no series."""
     nothing = np.zeros((0, steps))
-    return Vector((), nothing, nothing.astype(np.bool_), np.zeros(0, np.bool_))
+    return InstantVector((), nothing, nothing.astype(np.bool_), np.zeros(0, np.bool_))
 
 
-def constant(values: Floats, present: Bools | None = None, labels: Labels | None = None) -> Vector:
+def constant(values: Floats, present: Bools | None = None, labels: Labels | None = None) -> InstantVector:
     """Return one series."""
     there = np.ones(len(values), np.bool_) if present is None else present
-    return Vector((labels or Labels(),), values[np.newaxis], there[np.newaxis], np.zeros(1, np.bool_))
+    return InstantVector((labels or Labels(),), values[np.newaxis], there[np.newaxis], np.zeros(1, np.bool_))
 
 
-def joined(blocks: Iterable[Vector], steps: int) -> Vector:
+def joined(blocks: Iterable[InstantVector], steps: int) -> InstantVector:
     """Return the series of several blocks as one vector, without those that are nowhere present."""
     kept = []
     for block in blocks:
@@ -95,7 +95,7 @@ def joined(blocks: Iterable[Vector], steps: int) -> Vector:
             kept.append(block if some.all() else block.take(some))
     if len(kept) < 2:
         return kept[0] if kept else empty(steps)
-    return Vector(
+    return InstantVector(
         tuple(labels for block in kept for labels in block.series),
         np.concatenate([block.values for block in kept]),
         np.concatenate([block.present for block in kept]),
@@ -104,7 +104,7 @@ def joined(blocks: Iterable[Vector], steps: int) -> Vector:
     )
 
 
-def merged(vector: Vector) -> Vector:
+def merged(vector: InstantVector) -> InstantVector:
     """
     Return the vector with series of the same labels made one; a name that is to go is another than one that stays.
 
@@ -124,12 +124,12 @@ def merged(vector: Vector) -> Vector:
         values[into, here] = vector.values[row, here]
         present[into] |= here
     series = tuple(labels for labels, _ in first)
-    return Vector(series, values, present, np.array([gone for _, gone in first], np.bool_), vector.ordered)
+    return InstantVector(series, values, present, np.array([gone for _, gone in first], np.bool_), vector.ordered)
 
 
-def without_names(vector: Vector) -> Vector:
+def without_names(vector: InstantVector) -> InstantVector:
     """Take away the names that were to go, at the end of the query. Raises like ``merged``."""
     series = tuple(
         labels.drop(NAME) if gone else labels for labels, gone in zip(vector.series, vector.nameless, strict=True)
     )
-    return merged(Vector(series, vector.values, vector.present, np.zeros(len(series), np.bool_), vector.ordered))
+    return merged(InstantVector(series, vector.values, vector.present, np.zeros(len(series), np.bool_), vector.ordered))

@@ -11,16 +11,16 @@ import orjson
 
 from toban.core.errors import (
     BadQueryError,
-    LongAnswerError,
     QueryCanceledError,
     QueryError,
     QueryTimeoutError,
+    ResponseTooLargeError,
     StoreError,
 )
-from toban.core.http_client import reason, whole
+from toban.core.http_client import error_reason, read_body
 from toban.core.labels import Labels
-from toban.core.query_result import Answer, Points, Shape
-from toban.core.redaction import address_shown
+from toban.core.query_result import QueryResult, ResultSeries, ResultType
+from toban.core.redaction import redact_url
 from toban.remote.settings import RemoteSettings
 
 LARGEST: Final = 64 * 2**20
@@ -32,7 +32,7 @@ KINDS: Final = {it.kind: it for it in (BadQueryError, QueryTimeoutError, QueryCa
 """Prometheus' words for trouble, and ours."""
 
 
-class Asking:
+class RemoteQueryClient:
     """
     A ``QueryEngine`` somewhere else.
 
@@ -42,20 +42,22 @@ class Asking:
 
     def __init__(self, settings: RemoteSettings, http: httpx2.AsyncClient) -> None:
         self._url = (settings.query_url or "").rstrip("/")
-        self._shown = address_shown(self._url)
-        self._headers = settings.auth.shown()
+        self._shown = redact_url(self._url)
+        self._headers = settings.auth.headers_for_request()
         self._http = http
 
-    async def instant(self, query: str, at: int, *, patience: timedelta | None = None) -> Answer:
+    async def instant(self, query: str, at: int, *, patience: timedelta | None = None) -> QueryResult:
         """Return what the query comes to at one time (milliseconds). Raises ``QueryError`` or ``StoreError``."""
         return await self._asked("query", {"query": query, "time": _seconds(at)}, at, patience)
 
-    async def range(self, query: str, start: int, end: int, step: int, *, patience: timedelta | None = None) -> Answer:
+    async def range(
+        self, query: str, start: int, end: int, step: int, *, patience: timedelta | None = None
+    ) -> QueryResult:
         """Return a matrix over start, start + step, … up to end (milliseconds). Raises like ``instant``."""
         form = {"query": query, "start": _seconds(start), "end": _seconds(end), "step": _seconds(step)}
         return await self._asked("query_range", form, end, patience)
 
-    async def prove(self) -> str:
+    async def check_connection(self) -> str:
         """Ask something that needs no numbers; return what is wrong, or nothing."""
         try:
             await self.instant("1", 0)
@@ -63,7 +65,7 @@ class Asking:
             return str(error)
         return ""
 
-    async def _asked(self, path: str, form: dict[str, str], at: int, patience: timedelta | None) -> Answer:
+    async def _asked(self, path: str, form: dict[str, str], at: int, patience: timedelta | None) -> QueryResult:
         limit = min(patience or PATIENCE, PATIENCE)
         form["timeout"] = f"{limit.total_seconds():g}"
         try:
@@ -71,45 +73,45 @@ class Asking:
                 status, body = await self._posted(path, form)
         except TimeoutError as error:
             raise QueryTimeoutError(f"the outside engine did not answer within {limit.total_seconds():g} s") from error
-        except LongAnswerError as error:
+        except ResponseTooLargeError as error:
             raise QueryError(f"the outside engine at {self._shown}: {error}") from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise StoreError(f"the outside engine at {self._shown} can't be reached: {reason(error)}") from error
-        return await asyncio.to_thread(read, status, body, at)
+            raise StoreError(f"the outside engine at {self._shown} can't be reached: {error_reason(error)}") from error
+        return await asyncio.to_thread(parse_response, status, body, at)
 
     async def _posted(self, path: str, form: dict[str, str]) -> tuple[int, bytes]:
         url = f"{self._url}/api/v1/{path}"
         async with self._http.stream("POST", url, data=form, headers=self._headers, timeout=None) as response:
-            return response.status_code, await whole(response, LARGEST)
+            return response.status_code, await read_body(response, LARGEST)
 
 
-def read(status: int, body: bytes, at: int) -> Answer:
+def parse_response(status: int, body: bytes, at: int) -> QueryResult:
     """Return what an answer of Prometheus' HTTP API says. Raises ``QueryError`` or ``StoreError``."""
     try:
         told = orjson.loads(body)
         if told["status"] != "success":
             raise _refused(told["errorType"], str(told["error"]))
-        shape, result = Shape(told["data"]["resultType"]), told["data"]["result"]
+        shape, result = ResultType(told["data"]["resultType"]), told["data"]["result"]
         notes = tuple(told.get("warnings") or ()), tuple(told.get("infos") or ())
-        if shape is Shape.STRING:
-            return Answer(shape, text=str(result[1]), at=at, warnings=notes[0], infos=notes[1])
-        return Answer(shape, _series(shape, result), at=at, warnings=notes[0], infos=notes[1])
+        if shape is ResultType.STRING:
+            return QueryResult(shape, text=str(result[1]), at=at, warnings=notes[0], infos=notes[1])
+        return QueryResult(shape, _series(shape, result), at=at, warnings=notes[0], infos=notes[1])
     except (ValueError, KeyError, TypeError, IndexError) as error:
         words = " ".join(body[:200].decode(errors="replace").split())
         raise StoreError(f"the outside engine answered {status}, and not as Prometheus does: {words}") from error
 
 
-def _series(shape: Shape, result: Any) -> tuple[Points, ...]:
-    if shape is Shape.SCALAR:
+def _series(shape: ResultType, result: Any) -> tuple[ResultSeries, ...]:
+    if shape is ResultType.SCALAR:
         return (_points({}, [result]),)
-    if shape is Shape.VECTOR:
+    if shape is ResultType.VECTOR:
         return tuple(_points(one["metric"], [one["value"]]) for one in result)
     return tuple(_points(one["metric"], one["values"]) for one in result)
 
 
-def _points(metric: dict[str, str], pairs: Sequence[tuple[float, str]]) -> Points:
+def _points(metric: dict[str, str], pairs: Sequence[tuple[float, str]]) -> ResultSeries:
     times = np.array([round(at * 1000) for at, _ in pairs], np.int64)
-    return Points(Labels(metric), times, np.array([float(value) for _, value in pairs]))
+    return ResultSeries(Labels(metric), times, np.array([float(value) for _, value in pairs]))
 
 
 def _refused(kind: str, said: str) -> QueryError | StoreError:

@@ -9,24 +9,28 @@ from typing import Final
 import httpx2
 import structlog
 
-from toban.core.backoff import AGAIN, pause, retry_after
+from toban.core.backoff import AGAIN, retry_after, retry_delay
 from toban.core.errors import DeliveryError, StoreError
-from toban.core.http_client import beginning, reason
-from toban.core.metric_registry import Meters
-from toban.core.ports import Clock, Condition, SampleLog
-from toban.core.redaction import address_shown
+from toban.core.http_client import beginning, error_reason
+from toban.core.metric_registry import MetricRegistry
+from toban.core.ports import Clock, HealthStatus, SampleLog
+from toban.core.redaction import redact_url
 from toban.core.samples import Batch, counter, gauge, moment
 from toban.remote.remote_write_model import HEADERS
 from toban.remote.settings import RemoteSettings
 
 log = structlog.get_logger("toban.remote")
 
-SENT: Final = counter("toban_remote_samples_sent_total", "Numbers that the outside engine took.")
-REFUSED: Final = counter("toban_remote_samples_refused_total", "Numbers in requests that the outside engine refused.")
-OVERTAKEN: Final = counter(
-    "toban_remote_samples_overtaken_total", "Numbers that got too old or too many before they could be sent."
+SENT: Final = counter("toban_remote_write_samples_total", "Numbers that the outside engine took.")
+REFUSED: Final = counter(
+    "toban_remote_write_samples_failed_total", "Numbers in requests that the outside engine refused."
 )
-BEHIND: Final = gauge("toban_remote_behind_seconds", "How old the oldest number is that was not sent yet.", "seconds")
+OVERTAKEN: Final = counter(
+    "toban_remote_write_samples_dropped_total", "Numbers that got too old or too many before they could be sent."
+)
+BEHIND: Final = gauge(
+    "toban_remote_write_lag_seconds", "How old the oldest number is that was not sent yet.", "seconds"
+)
 
 AT_ONCE: Final = 10_000
 """How many samples go into one request, as a rule."""
@@ -44,20 +48,20 @@ LATE: Final = 120
 """Seconds after which waiting numbers are no longer usual."""
 
 
-class Nothing:
+class EmptySampleLog:
     """A ``SampleLog`` in which nothing waits."""
 
-    overtaken = 0
+    dropped = 0
 
-    def waiting(self, samples: int) -> list[tuple[int, Batch]]:
+    def pending(self, samples: int) -> list[tuple[int, Batch]]:
         """Return nothing."""
         return []
 
-    def pass_on(self, turn: int) -> None:
+    def commit(self, turn: int) -> None:
         """Nothing was passed on."""
 
 
-class Writing:
+class RemoteWriteService:
     """
     Sends what is appended by remote write, in order, from a cursor in the store.
 
@@ -68,11 +72,16 @@ class Writing:
     name = "remote"
 
     def __init__(
-        self, settings: RemoteSettings, source: SampleLog, http: httpx2.AsyncClient, clock: Clock, meters: Meters
+        self,
+        settings: RemoteSettings,
+        source: SampleLog,
+        http: httpx2.AsyncClient,
+        clock: Clock,
+        meters: MetricRegistry,
     ) -> None:
         self._url = settings.write_url or ""
-        self._shown = address_shown(self._url)
-        self._headers = HEADERS | settings.auth.shown()
+        self._shown = redact_url(self._url)
+        self._headers = HEADERS | settings.auth.headers_for_request()
         self._source = source
         self._http = http
         self._clock = clock
@@ -94,14 +103,14 @@ class Writing:
     async def once(self) -> float:
         """Send what waits, one request of it; return how many seconds to rest."""
         try:
-            waiting = await asyncio.to_thread(self._source.waiting, AT_ONCE)
+            waiting = await asyncio.to_thread(self._source.pending, AT_ONCE)
             self._note(waiting)
             if not waiting:
                 return IDLE
             body, many = await asyncio.to_thread(self._encoder.encode, [batch for _, batch in waiting])
             if many:
                 self._count(await self.send(body), many)
-            await asyncio.to_thread(self._source.pass_on, waiting[-1][0])
+            await asyncio.to_thread(self._source.commit, waiting[-1][0])
         except StoreError as error:
             # What was sent counts as sent; the store says how it is.
             log.debug("the cursor could not be read or written", error=str(error))
@@ -111,23 +120,23 @@ class Writing:
             if not self._trouble:
                 log.warning("numbers wait", error=str(error))
             self._trouble = str(error)
-            wait = pause(self._tries, error.after, random.random())  # noqa: S311  # spreading retries is no secret
+            wait = retry_delay(self._tries, error.after, random.random())  # noqa: S311  # spreading retries is no secret
             return min(wait.total_seconds(), 60.0) if error.after is None else wait.total_seconds()
         if self._trouble:
             log.info("numbers are taken again")
         self._trouble, self._tries = "", 0
         return 0.0
 
-    def health(self) -> Condition:
+    def health(self) -> HealthStatus:
         """Say whether numbers leave, and since when they wait."""
         since = f"numbers wait since {self._oldest:%Y-%m-%d %H:%M:%S} UTC" if self._oldest else ""
         if self._trouble:
-            return Condition(False, f"{self._trouble}; {since}")
+            return HealthStatus(False, f"{self._trouble}; {since}")
         if self._oldest and (self._clock.now() - self._oldest).total_seconds() > LATE:
-            return Condition(True, f"catching up: {since}")
+            return HealthStatus(True, f"catching up: {since}")
         if self._refusal:
-            return Condition(True, f"numbers leave; some were refused: {self._refusal}")
-        return Condition(True, "numbers leave as they come")
+            return HealthStatus(True, f"numbers leave; some were refused: {self._refusal}")
+        return HealthStatus(True, "numbers leave as they come")
 
     async def send(self, body: bytes) -> str:
         """
@@ -144,7 +153,7 @@ class Writing:
                     return ""
                 words = (await beginning(response, SAID)).decode(errors="replace")
         except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError) as error:
-            raise DeliveryError(f"remote write: {self._shown}: {reason(error)}") from error
+            raise DeliveryError(f"remote write: {self._shown}: {error_reason(error)}") from error
         status, said = response.status_code, " ".join(words.split())
         trouble = f"{self._shown} answered {status}{f': {said}' if said else ''}"
         # A wrong address or key is no fault of these numbers: they wait until somebody mends it.
@@ -153,7 +162,7 @@ class Writing:
             raise DeliveryError(f"remote write: {trouble}", after=after)
         return trouble
 
-    async def prove(self) -> str:
+    async def check_connection(self) -> str:
         """Send a request without numbers; return what is wrong, or nothing."""
         try:
             return await self.send(self._encoder.encode([])[0])
@@ -170,7 +179,7 @@ class Writing:
         self._oldest = moment(min(batch.at for _, batch in waiting)) if waiting else None
         behind = (self._clock.now() - self._oldest).total_seconds() if self._oldest else 0.0
         self._meters.set(BEHIND, max(0.0, behind))
-        overtaken = self._source.overtaken
+        overtaken = self._source.dropped
         self._meters.add(OVERTAKEN, overtaken - self._overtaken)
         if overtaken > self._overtaken:
             log.warning("numbers were let go of before they could be sent", samples=overtaken - self._overtaken)

@@ -17,12 +17,12 @@ HEADERS: Final = {
 }
 
 
-class WireError(TobanError):
+class RemoteWriteDecodeError(TobanError):
     """A body that is no remote write request."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class RemoteSample:
     """One number as it came: its series, its time in milliseconds."""
 
     labels: Labels
@@ -31,7 +31,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Samples:
+class RemoteSamples:
     """Many numbers as they came, side by side: ``series[of[i]]`` is whose the number ``i`` is."""
 
     series: Sequence[Labels]
@@ -40,7 +40,7 @@ class Samples:
     values: NDArray[np.float64]
 
     @classmethod
-    def made(cls, samples: Iterable[Sample]) -> "Samples":
+    def from_samples(cls, samples: Iterable[RemoteSample]) -> "RemoteSamples":
         """Put single numbers side by side."""
         some = list(samples)
         return cls(
@@ -53,11 +53,11 @@ class Samples:
     def __len__(self) -> int:
         return len(self.of)
 
-    def __iter__(self) -> Iterator[Sample]:
+    def __iter__(self) -> Iterator[RemoteSample]:
         """Go through them one by one."""
         for series, at, value in zip(self.of.tolist(), self.times.tolist(), self.values.tolist(), strict=True):
-            yield Sample(self.series[series], at, value)
+            yield RemoteSample(self.series[series], at, value)
 
-    def only(self, kept: NDArray[np.bool_]) -> "Samples":
+    def only(self, kept: NDArray[np.bool_]) -> "RemoteSamples":
         """Return some of them, of the same series."""
-        return self if kept.all() else Samples(self.series, self.of[kept], self.times[kept], self.values[kept])
+        return self if kept.all() else RemoteSamples(self.series, self.of[kept], self.times[kept], self.values[kept])

@@ -17,10 +17,10 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from toban.core.labels import NAME, Labels
-from toban.core.samples import Batch, Family, Layout, Type, is_absent
-from toban.remote.remote_write_model import Sample, Samples, WireError
+from toban.core.samples import Batch, Layout, MetricFamily, MetricType, is_absent
+from toban.remote.remote_write_model import RemoteSample, RemoteSamples, RemoteWriteDecodeError
 
-TYPES: Final = {1: Type.COUNTER, 2: Type.GAUGE, 3: Type.HISTOGRAM, 5: Type.SUMMARY}
+TYPES: Final = {1: MetricType.COUNTER, 2: MetricType.GAUGE, 3: MetricType.HISTOGRAM, 5: MetricType.SUMMARY}
 """What a metric is, by its number on the wire; what is not here reads like nothing in particular."""
 
 NUMBERS: Final = {sort: number for number, sort in TYPES.items()}
@@ -109,7 +109,7 @@ class Encoder:
         return known
 
 
-def encode(samples: Iterable[Sample], families: Iterable[Family] = ()) -> bytes:
+def encode(samples: Iterable[RemoteSample], families: Iterable[MetricFamily] = ()) -> bytes:
     """Return one body, packed, that holds some samples, and what is known of metrics."""
     grouped: dict[Labels, list[Any]] = {}
     for sample in samples:
@@ -136,7 +136,7 @@ class Decoder:
     def __init__(self) -> None:
         self._known: dict[bytes, Labels] = {}
 
-    def decode(self, packed: bytes, limit: int) -> tuple[Samples, list[Family]]:
+    def decode(self, packed: bytes, limit: int) -> tuple[RemoteSamples, list[MetricFamily]]:
         """
         Return the samples of a body, and what it tells of metrics.
 
@@ -144,17 +144,17 @@ class Decoder:
         """
         try:
             if cramjam.snappy.decompress_raw_len(packed) > limit:
-                raise WireError(f"more than {limit} bytes: send less at a time")
+                raise RemoteWriteDecodeError(f"more than {limit} bytes: send less at a time")
             data = bytes(cramjam.snappy.decompress_raw(packed))
             request = _UNREAD.FromString(data)
             found = self._at_once(request.timeseries) or _one_by_one(_REQUEST.FromString(data))
         except cramjam.DecompressionError as error:
-            raise WireError("snappy: corrupt input") from error
+            raise RemoteWriteDecodeError("snappy: corrupt input") from error
         except DecodeError as error:
-            raise WireError("not a WriteRequest in protobuf") from error
+            raise RemoteWriteDecodeError("not a WriteRequest in protobuf") from error
         return found, [_family(told) for told in request.metadata if told.name]
 
-    def _at_once(self, messages: Sequence[bytes], *, guess: bool = True) -> Samples | None:
+    def _at_once(self, messages: Sequence[bytes], *, guess: bool = True) -> RemoteSamples | None:
         """
         Return the samples of some series, or nothing where one of them is written in another way.
 
@@ -185,7 +185,7 @@ class Decoder:
             return None
         times = ((time & 0x7F).astype(np.int64) << np.arange(0, 7 * time.shape[1], 7)).sum(axis=1)
         values = np.ascontiguousarray(rows[:, 3:11]).view("<f8")[:, 0]
-        return Samples(series, np.repeat(np.arange(len(series)), counts), times, values)
+        return RemoteSamples(series, np.repeat(np.arange(len(series)), counts), times, values)
 
     def _labels(self, message: bytes) -> Labels | None:
         """
@@ -221,32 +221,32 @@ def _parted(message: bytes) -> tuple[int, list[bytes]]:
             return start, pieces[::-1]
 
 
-def _one_by_one(request: Any) -> Samples:
+def _one_by_one(request: Any) -> RemoteSamples:
     """Return the samples of a request, however they are written."""
     found = []
     for series in request.timeseries:
         if series.samples:
             labels = _read(series.labels)
-            found += [Sample(labels, sample.timestamp, sample.value) for sample in series.samples]
+            found += [RemoteSample(labels, sample.timestamp, sample.value) for sample in series.samples]
     if not found and any(series.histograms for series in request.timeseries):
-        raise WireError("native histograms are not known here")
-    return Samples.made(found)
+        raise RemoteWriteDecodeError("native histograms are not known here")
+    return RemoteSamples.from_samples(found)
 
 
-def _family(told: Any) -> Family:
-    return Family(told.name, TYPES.get(told.type, Type.UNKNOWN), told.help, told.unit)
+def _family(told: Any) -> MetricFamily:
+    return MetricFamily(told.name, TYPES.get(told.type, MetricType.UNKNOWN), told.help, told.unit)
 
 
 def _read(raw: Sequence[bytes]) -> Labels:
     try:
         pairs = [(label.name, label.value) for label in map(_LABEL.FromString, raw)]
     except DecodeError as error:
-        raise WireError("a label is no text") from error
+        raise RemoteWriteDecodeError("a label is no text") from error
     names = [name for name, _ in pairs]
     if len(set(names)) != len(names):
-        raise WireError(f"a series with a label twice: {', '.join(sorted(names))}")
+        raise RemoteWriteDecodeError(f"a series with a label twice: {', '.join(sorted(names))}")
     if not dict(pairs).get(NAME):
-        raise WireError("a series without a metric name")
+        raise RemoteWriteDecodeError("a series without a metric name")
     if "" in names:
-        raise WireError("a label without a name")
+        raise RemoteWriteDecodeError("a label without a name")
     return Labels(pairs)

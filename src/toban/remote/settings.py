@@ -15,7 +15,7 @@ def _label(name: str) -> str:
     return name
 
 
-class Auth(Section):
+class RemoteAuth(Section):
     """How toban shows the outside engine who it is."""
 
     token: Secret | None = None
@@ -37,7 +37,7 @@ class Auth(Section):
             raise ValueError("username and password go together")
         return self
 
-    def shown(self) -> dict[str, str]:
+    def headers_for_request(self) -> dict[str, str]:
         """Return the headers that stand for it."""
         found = {name: value.get_secret_value() for name, value in self.headers.items()}
         if self.token:
@@ -57,7 +57,7 @@ class RemoteSettings(Section):
     query_url: Address | None = None
     """Where questions go that reach further back than toban's own numbers: what `/api/v1/query` is put behind."""
 
-    auth: Auth = Auth()
+    auth: RemoteAuth = RemoteAuth()
 
     labels: dict[Annotated[str, AfterValidator(_label)], Text] = Field(default_factory=dict)
     """Labels that every series is sent with, unless it has them: `shop: mine`."""

@@ -11,16 +11,16 @@ from toban.core.errors import SettingsError
 from toban.shop.settings import ShopSettings
 
 if TYPE_CHECKING:
-    from toban.shop.database import Database
-    from toban.shop.redis import Redis
+    from toban.shop.database import ShopDatabase
+    from toban.shop.redis import ShopRedis
 
 
 @dataclass(frozen=True, slots=True)
-class Shop:
+class ShopConnections:
     """The shop's settings, and its parts that need a connection; one that is not configured is None."""
 
-    database: "Database | None" = None
-    redis: "Redis | None" = None
+    database: "ShopDatabase | None" = None
+    redis: "ShopRedis | None" = None
     settings: ShopSettings = field(default_factory=ShopSettings)
 
 
@@ -39,7 +39,7 @@ def unreadable(settings: ShopSettings) -> Iterator[tuple[str, str]]:
 
 
 @asynccontextmanager
-async def lent(settings: ShopSettings) -> AsyncIterator[Shop]:
+async def open_connections(settings: ShopSettings) -> AsyncIterator[ShopConnections]:
     """Lend the shop's connections until the block ends. Nothing is connected before somebody looks."""
     async with AsyncExitStack() as stack:
         database = redis = None
@@ -47,19 +47,19 @@ async def lent(settings: ShopSettings) -> AsyncIterator[Shop]:
             database = await stack.enter_async_context(_database(settings.database))
         if settings.redis:
             redis = await stack.enter_async_context(_redis(settings.redis))
-        yield Shop(database, redis, settings)
+        yield ShopConnections(database, redis, settings)
 
 
 # The drivers cost some 20 MB each: they are imported when a shop has such a part.
 
 
-def _database(address: SecretStr) -> "Database":
-    from toban.shop.database import Database
+def _database(address: SecretStr) -> "ShopDatabase":
+    from toban.shop.database import ShopDatabase
 
-    return Database(address)
+    return ShopDatabase(address)
 
 
-def _redis(address: SecretStr) -> "Redis":
-    from toban.shop.redis import Redis
+def _redis(address: SecretStr) -> "ShopRedis":
+    from toban.shop.redis import ShopRedis
 
-    return Redis(address)
+    return ShopRedis(address)

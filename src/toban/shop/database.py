@@ -21,7 +21,7 @@ from psycopg.rows import TupleRow, tuple_row
 from pydantic import SecretStr
 
 from toban.core.errors import CollectError, SettingsError
-from toban.core.http_client import silence
+from toban.core.http_client import describe_silence
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ PARAMETERS: Final = {"connect_timeout": str(PROMPT), "application_name": "", "op
 ENCODE: Final = "special characters in the password must be percent-encoded (@ is %40, / is %2F, % is %25)"
 
 
-class Reason(StrEnum):
+class DatabaseFailure(StrEnum):
     """Why the shop's database could not be looked at."""
 
     TOO_MANY_CONNECTIONS = "too_many_connections"
@@ -83,7 +83,7 @@ class DatabaseError(CollectError):
     (any more): otherwise a single statement failed, and the next look may well succeed.
     """
 
-    def __init__(self, message: str, reason: Reason, sqlstate: str = "", *, lost: bool) -> None:
+    def __init__(self, message: str, reason: DatabaseFailure, sqlstate: str = "", *, lost: bool) -> None:
         super().__init__(message)
         self.reason = reason
         self.sqlstate = sqlstate
@@ -91,16 +91,16 @@ class DatabaseError(CollectError):
 
 
 BY_STATE: Final = {
-    "53300": Reason.TOO_MANY_CONNECTIONS,
-    "28P01": Reason.WRONG_PASSWORD,
-    "28000": Reason.WRONG_PASSWORD,
-    "3D000": Reason.NO_DATABASE,
-    "57P03": Reason.STARTING,
-    "57P01": Reason.STOPPING,
-    "57P02": Reason.STOPPING,
-    "57014": Reason.TIMED_OUT,
-    "55P03": Reason.TIMED_OUT,
-    "42501": Reason.NO_PRIVILEGE,
+    "53300": DatabaseFailure.TOO_MANY_CONNECTIONS,
+    "28P01": DatabaseFailure.WRONG_PASSWORD,
+    "28000": DatabaseFailure.WRONG_PASSWORD,
+    "3D000": DatabaseFailure.NO_DATABASE,
+    "57P03": DatabaseFailure.STARTING,
+    "57P01": DatabaseFailure.STOPPING,
+    "57P02": DatabaseFailure.STOPPING,
+    "57014": DatabaseFailure.TIMED_OUT,
+    "55P03": DatabaseFailure.TIMED_OUT,
+    "42501": DatabaseFailure.NO_PRIVILEGE,
 }
 
 # While it connects, libpq keeps the code to itself: there, the words tell first (PostgreSQL's and PgBouncer's). Of a
@@ -108,46 +108,46 @@ BY_STATE: Final = {
 BY_WORDS: Final = (
     (
         r"too many (clients|connections)|remaining connection slots|no more connections allowed|query_wait_timeout",
-        Reason.TOO_MANY_CONNECTIONS,
+        DatabaseFailure.TOO_MANY_CONNECTIONS,
     ),
     (
         r"authentication failed|no password supplied|no pg_hba\.conf entry|role .* does not exist|no such user"
         r"|not permitted to log in",
-        Reason.WRONG_PASSWORD,
+        DatabaseFailure.WRONG_PASSWORD,
     ),
-    (r"database .* does not exist|no such database|not currently accepting connections", Reason.NO_DATABASE),
-    (r"starting up|not yet accepting connections|in recovery mode", Reason.STARTING),
-    (r"shutting down|terminating connection", Reason.STOPPING),
-    (r"permission denied", Reason.NO_PRIVILEGE),
-    (r"timeout expired|timed out", Reason.TIMED_OUT),
+    (r"database .* does not exist|no such database|not currently accepting connections", DatabaseFailure.NO_DATABASE),
+    (r"starting up|not yet accepting connections|in recovery mode", DatabaseFailure.STARTING),
+    (r"shutting down|terminating connection", DatabaseFailure.STOPPING),
+    (r"permission denied", DatabaseFailure.NO_PRIVILEGE),
+    (r"timeout expired|timed out", DatabaseFailure.TIMED_OUT),
     (
         r"[Cc]onnection refused|could not translate|[Nn]ame or service|failed to resolve"
         r"|No such file|unreachable|[Nn]o route|server closed the connection|closed unexpectedly"
         r"|connection is closed|[Cc]onnection reset|connection is lost|consuming input failed|server_login_retry",
-        Reason.UNREACHABLE,
+        DatabaseFailure.UNREACHABLE,
     ),
 )
 
 ADVICE: Final = {
-    Reason.TOO_MANY_CONNECTIONS: "the server is full",
-    Reason.WRONG_PASSWORD: "it does not let this role in: see shop.database",
-    Reason.NO_DATABASE: "there is no such database: see shop.database",
-    Reason.STARTING: "it is starting up",
-    Reason.STOPPING: "it is shutting down",
-    Reason.UNREACHABLE: "it can't be reached",
-    Reason.TIMED_OUT: "it took too long",
-    Reason.NO_PRIVILEGE: "this role may not",
-    Reason.OTHER: "it failed",
+    DatabaseFailure.TOO_MANY_CONNECTIONS: "the server is full",
+    DatabaseFailure.WRONG_PASSWORD: "it does not let this role in: see shop.database",
+    DatabaseFailure.NO_DATABASE: "there is no such database: see shop.database",
+    DatabaseFailure.STARTING: "it is starting up",
+    DatabaseFailure.STOPPING: "it is shutting down",
+    DatabaseFailure.UNREACHABLE: "it can't be reached",
+    DatabaseFailure.TIMED_OUT: "it took too long",
+    DatabaseFailure.NO_PRIVILEGE: "this role may not",
+    DatabaseFailure.OTHER: "it failed",
 }
 
 
-def reason_of(sqlstate: str, words: str) -> Reason:
+def reason_of(sqlstate: str, words: str) -> DatabaseFailure:
     """Tell why from PostgreSQL's code, and from its words where there is none."""
     known = BY_STATE.get(sqlstate) if sqlstate else None
-    return known or next((reason for pattern, reason in BY_WORDS if re.search(pattern, words)), Reason.OTHER)
+    return known or next((reason for pattern, reason in BY_WORDS if re.search(pattern, words)), DatabaseFailure.OTHER)
 
 
-class Database:
+class ShopDatabase:
     """
     Lends the shop's database for looking, through at most two connections for all of toban.
 
@@ -241,11 +241,11 @@ class Database:
     async def _trouble(self, error: Error, *, lost: bool) -> DatabaseError:
         if isinstance(error, ConnectionTimeout):
             said = await self._silence()
-            return DatabaseError(f"database {self.address}: {said}", Reason.TIMED_OUT, lost=lost)
+            return DatabaseError(f"database {self.address}: {said}", DatabaseFailure.TIMED_OUT, lost=lost)
         sqlstate = error.sqlstate or ""
         words = " ".join(str(error).split())
         reason = reason_of(sqlstate, words)
-        if reason is Reason.OTHER and not sqlstate and lost:
+        if reason is DatabaseFailure.OTHER and not sqlstate and lost:
             if words != self._code[0]:
                 self._code = words, await asyncio.to_thread(sqlstate_of, make_conninfo(**self._parameters))
             sqlstate = self._code[1]
@@ -257,8 +257,8 @@ class Database:
         given = self._parameters
         host, port = (str(given.get(name) or usual).split(",")[0] for name, usual in (("host", ""), ("port", "5432")))
         if host and not host.startswith("/"):
-            return await silence(given.get("hostaddr") or host, int(port))
-        return await silence(f"{host or '/var/run/postgresql'}/.s.PGSQL.{port}", 0)
+            return await describe_silence(given.get("hostaddr") or host, int(port))
+        return await describe_silence(f"{host or '/var/run/postgresql'}/.s.PGSQL.{port}", 0)
 
 
 async def _promptly(work: Coroutine[Any, Any, T]) -> T:

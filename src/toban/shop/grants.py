@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from toban.shop.database import Database
+    from toban.shop.database import ShopDatabase
 
 READ: Final = (
     *("customer_group", "customer_groups_customer_group", "global_settings", "history_entry"),
@@ -71,7 +71,7 @@ ORDER BY 1, a.attnum
 """
 
 
-async def lacking(database: "Database", customer_field: str) -> list[str]:
+async def lacking(database: "ShopDatabase", customer_field: str) -> list[str]:
     """
     Return the statements, for the tables' owner to run, that let toban's role read what it can't read yet.
 

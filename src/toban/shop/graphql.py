@@ -7,8 +7,8 @@ from typing import Any, Final
 import httpx2
 import orjson
 
-from toban.core.errors import CollectError, LongAnswerError
-from toban.core.http_client import in_time, reason, whole
+from toban.core.errors import CollectError, ResponseTooLargeError
+from toban.core.http_client import error_reason, read_body, within
 
 LONGEST: Final = 1_000_000
 """How many bytes an answer may have."""
@@ -29,14 +29,14 @@ class GraphqlError(CollectError):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class GraphqlResponse:
     """An answer without errors: its data, and the session it was given in."""
 
     data: Mapping[str, Any]
     session: str = ""
 
 
-async def ask(
+async def execute(
     client: httpx2.AsyncClient,
     url: str,
     query: str,
@@ -44,7 +44,7 @@ async def ask(
     *,
     headers: Mapping[str, str] | None = None,
     seconds: float = SECONDS,
-) -> Told:
+) -> GraphqlResponse:
     """
     Ask one question, which may take so many seconds.
 
@@ -54,7 +54,7 @@ async def ask(
     asked = {"query": query, "variables": dict(variables or {})}
     try:
         async with (
-            in_time(seconds) as progress,
+            within(seconds) as progress,
             client.stream(
                 "POST",
                 url,
@@ -64,11 +64,11 @@ async def ask(
                 extensions={"trace": progress.trace},
             ) as response,
         ):
-            body = await whole(response, LONGEST)
+            body = await read_body(response, LONGEST)
             status, session = response.status_code, response.headers.get(SESSION, "")
-    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError, LongAnswerError) as error:
-        raise GraphqlError(reason(error)) from error
-    return Told(data_of(status, body), session)
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError, ResponseTooLargeError) as error:
+        raise GraphqlError(error_reason(error)) from error
+    return GraphqlResponse(data_of(status, body), session)
 
 
 def data_of(status: int, body: bytes) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from redis.asyncio.connection import Connection, parse_url
 
 from toban.core.errors import CollectError, SettingsError
 from toban.core.http_client import HANGS, NO_CONNECTION
-from toban.core.http_client import reason as why
+from toban.core.http_client import error_reason as why
 
 PATIENCE: Final = 5.0
 """Seconds that a connection, and an answer, may take."""
@@ -26,7 +26,7 @@ KNOWN_AFTER: Final = 7.0
 ENCODE: Final = "special characters in the password must be percent-encoded (@ is %40, / is %2F, # is %23)"
 
 
-class Reason(StrEnum):
+class RedisFailure(StrEnum):
     """Why the shop's Redis could not be looked at."""
 
     TOO_MANY_CLIENTS = "too_many_clients"
@@ -40,51 +40,51 @@ class Reason(StrEnum):
 
 
 BY_WORDS: Final = (
-    (r"max number of clients|max concurrent connections", Reason.TOO_MANY_CLIENTS),
+    (r"max number of clients|max concurrent connections", RedisFailure.TOO_MANY_CLIENTS),
     (
         r"WRONGPASS|NOAUTH|invalid (username-password|password)|without any password configured"
         r"|[Aa]uthentication required|wrong number of arguments for 'auth'",
-        Reason.WRONG_PASSWORD,
+        RedisFailure.WRONG_PASSWORD,
     ),
-    (r"(limit|quota) exceeded", Reason.QUOTA_EXCEEDED),
-    (r"LOADING|loading the dataset", Reason.LOADING),
+    (r"(limit|quota) exceeded", RedisFailure.QUOTA_EXCEEDED),
+    (r"LOADING|loading the dataset", RedisFailure.LOADING),
     # A command that the configuration renamed or removed is one that nobody may.
-    (r"NOPERM|[Nn]o permissions?|[Uu]nknown command", Reason.NO_PRIVILEGE),
+    (r"NOPERM|[Nn]o permissions?|[Uu]nknown command", RedisFailure.NO_PRIVILEGE),
 )
 
 ADVICE: Final = {
-    Reason.TOO_MANY_CLIENTS: "it has as many clients as it allows",
-    Reason.WRONG_PASSWORD: "it does not let this user in: see shop.redis",
-    Reason.QUOTA_EXCEEDED: "its plan's quota is used up",
-    Reason.LOADING: "it is reading its data from disk",
-    Reason.UNREACHABLE: "it can't be reached",
-    Reason.TIMED_OUT: "it took too long",
-    Reason.NO_PRIVILEGE: "this user may not",
-    Reason.OTHER: "it failed",
+    RedisFailure.TOO_MANY_CLIENTS: "it has as many clients as it allows",
+    RedisFailure.WRONG_PASSWORD: "it does not let this user in: see shop.redis",
+    RedisFailure.QUOTA_EXCEEDED: "its plan's quota is used up",
+    RedisFailure.LOADING: "it is reading its data from disk",
+    RedisFailure.UNREACHABLE: "it can't be reached",
+    RedisFailure.TIMED_OUT: "it took too long",
+    RedisFailure.NO_PRIVILEGE: "this user may not",
+    RedisFailure.OTHER: "it failed",
 }
 
 
 class RedisError(CollectError):
     """The shop's Redis could not be looked at, and why."""
 
-    def __init__(self, message: str, reason: Reason) -> None:
+    def __init__(self, message: str, reason: RedisFailure) -> None:
         super().__init__(message)
         self.reason = reason
 
 
-def reason_of(error: exceptions.RedisError) -> Reason:
+def reason_of(error: exceptions.RedisError) -> RedisFailure:
     """Tell why from what Redis said, and from what happened where it said nothing."""
     named = next((reason for pattern, reason in BY_WORDS if re.search(pattern, str(error))), None)
     if named:
         return named
     if isinstance(error, exceptions.AuthenticationError):
-        return Reason.WRONG_PASSWORD
+        return RedisFailure.WRONG_PASSWORD
     if isinstance(error, exceptions.TimeoutError):
-        return Reason.TIMED_OUT
-    return Reason.UNREACHABLE if isinstance(error, exceptions.ConnectionError) else Reason.OTHER
+        return RedisFailure.TIMED_OUT
+    return RedisFailure.UNREACHABLE if isinstance(error, exceptions.ConnectionError) else RedisFailure.OTHER
 
 
-class Redis:
+class ShopRedis:
     """
     Lends the shop's Redis for looking: one connection, one command after the other, each counted.
 
@@ -150,12 +150,12 @@ class Redis:
         await self._connection.send_command(*command)
         return await self._connection.read_response()
 
-    def _said(self, error: exceptions.RedisError, reason: Reason) -> str:
+    def _said(self, error: exceptions.RedisError, reason: RedisFailure) -> str:
         """Say what Redis said, why, and what would help."""
-        if reason is Reason.TIMED_OUT:
+        if reason is RedisFailure.TIMED_OUT:
             # Who waits for an answer was let in: the server accepts, and hangs.
             return NO_CONNECTION if "connecting" in str(error) else HANGS
-        words = why(error) if reason is Reason.UNREACHABLE else str(error)
+        words = why(error) if reason is RedisFailure.UNREACHABLE else str(error)
         return f"{ADVICE[reason]}: {words.rstrip('.')}{self._remedy(error)}"
 
     def _remedy(self, error: exceptions.RedisError) -> str:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 
 from toban.core import connection_urls
-from toban.core.config_types import Address, Secret, Section, Text, Zone, of_scheme
+from toban.core.config_types import Address, Secret, Section, Text, Zone, require_scheme
 
 ENVIRONMENT: Final = {
     "database": "DATABASE_URL",
@@ -64,11 +64,11 @@ class ShopSettings(Section):
     """Which of its environments this is, for messages: production, staging."""
 
     database: (
-        Annotated[Secret, of_scheme("postgres", "postgresql"), AfterValidator(connection_urls.for_libpq)] | None
+        Annotated[Secret, require_scheme("postgres", "postgresql"), AfterValidator(connection_urls.libpq_url)] | None
     ) = None
     """The shop's PostgreSQL, as a role that only reads: postgresql://toban:…@host:5432/vendure."""
 
-    redis: Annotated[Secret, of_scheme("redis", "rediss"), AfterValidator(connection_urls.for_redis)] | None = None
+    redis: Annotated[Secret, require_scheme("redis", "rediss"), AfterValidator(connection_urls.redis_url)] | None = None
     """The shop's Redis, Valkey or Upstash: redis://… or rediss://… (TLS)."""
 
     shop_api: Address | None = None

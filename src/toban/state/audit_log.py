@@ -7,14 +7,14 @@ from typing import Any, Final
 
 from sqlalchemy import Column, Connection, Index, Table, delete, insert, select
 
-from toban.state.column_types import Id, Json, Moment, SafeString, metadata
-from toban.state.quarantine import readable
+from toban.state.column_types import Id, Json, SafeString, Timestamp, metadata
+from toban.state.quarantine import readable_rows
 
-JOURNAL: Final = Table(
+AUDIT_LOG: Final = Table(
     "journal",
     metadata,
     Column("id", Id, primary_key=True, autoincrement=True),
-    Column("at", Moment, nullable=False),
+    Column("at", Timestamp, nullable=False),
     Column("who", SafeString(200), nullable=False),
     Column("what", SafeString(200), nullable=False),
     Column("facts", Json, nullable=False),
@@ -23,7 +23,7 @@ JOURNAL: Final = Table(
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AuditEntry:
     """One line of the journal."""
 
     id: int
@@ -33,18 +33,20 @@ class Entry:
     facts: Mapping[str, Any]
 
 
-def note(connection: Connection, who: str, what: str, at: datetime, **facts: Any) -> None:
+def record(connection: Connection, who: str, what: str, at: datetime, **facts: Any) -> None:
     """Write a line. Automation does this before the act, so that an act without a line can't be."""
-    connection.execute(insert(JOURNAL).values(at=at, who=who, what=what, facts=facts))
+    connection.execute(insert(AUDIT_LOG).values(at=at, who=who, what=what, facts=facts))
 
 
-def newest(connection: Connection, limit: int = 50, who: str = "") -> list[Entry]:
+def recent(connection: Connection, limit: int = 50, who: str = "") -> list[AuditEntry]:
     """Return the newest lines, newest first; only what one did when ``who`` is given."""
-    query = select(JOURNAL).order_by(JOURNAL.c.id.desc()).limit(limit)
-    rows = connection.execute(query.where(JOURNAL.c.who == who) if who else query)
-    return readable(connection, JOURNAL, rows, lambda row: Entry(row.id, row.at, row.who, row.what, row.facts))
+    query = select(AUDIT_LOG).order_by(AUDIT_LOG.c.id.desc()).limit(limit)
+    rows = connection.execute(query.where(AUDIT_LOG.c.who == who) if who else query)
+    return readable_rows(
+        connection, AUDIT_LOG, rows, lambda row: AuditEntry(row.id, row.at, row.who, row.what, row.facts)
+    )
 
 
 def prune(connection: Connection, before: datetime) -> int:
     """Remove what is older than ``before``; return how many."""
-    return connection.execute(delete(JOURNAL).where(JOURNAL.c.at < before)).rowcount
+    return connection.execute(delete(AUDIT_LOG).where(AUDIT_LOG.c.at < before)).rowcount

@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import StaticPool
 
 from toban.core.errors import StateError
-from toban.state.schema_version import bring_up_to_date
+from toban.state.schema_version import upgrade_schema
 
 log = structlog.get_logger("toban.state")
 
@@ -23,7 +23,7 @@ PATIENCE: Final = 2.0
 """Seconds that one copy of toban waits for another to be done with a file."""
 
 
-class Database(ABC):
+class StateBackend(ABC):
     """
     A place for state. It is opened at its first transaction, and again after trouble; used by one thread.
 
@@ -42,7 +42,7 @@ class Database(ABC):
         """Where it is, without secrets."""
 
     @abstractmethod
-    def collided(self, error: OperationalError) -> bool:
+    def is_conflict(self, error: OperationalError) -> bool:
         """Tell whether a transaction failed only because another copy of toban got in between."""
 
     @abstractmethod
@@ -60,7 +60,7 @@ class Database(ABC):
         if self._engine is None:
             engine = self._open()
             try:
-                bring_up_to_date(engine)
+                upgrade_schema(engine)
             except BaseException:
                 engine.dispose()
                 raise
@@ -74,7 +74,7 @@ class Database(ABC):
             self._engine.dispose()
             self._engine = None
 
-    def after_trouble(self) -> None:
+    def reset(self) -> None:
         """Let go of a connection that met trouble: it may never see the end. SQLite's stays read-only for good."""
         self.close()
 
@@ -92,7 +92,7 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
         time.sleep(0.01)
 
 
-class Sqlite(Database):
+class SqliteBackend(StateBackend):
     """
     State in one file, in a data folder that one toban holds.
 
@@ -112,7 +112,7 @@ class Sqlite(Database):
         """The file's name."""
         return self._path.name
 
-    def collided(self, error: OperationalError) -> bool:
+    def is_conflict(self, error: OperationalError) -> bool:
         """Never: BEGIN IMMEDIATE waits for its turn."""
         return False
 
@@ -153,7 +153,7 @@ class Sqlite(Database):
             log.warning("the file was exchanged", path=str(self._path))
             self.close()
 
-    def after_trouble(self) -> None:
+    def reset(self) -> None:
         """Let go as usual, but never of a deleted file's connection: nothing else holds what was in it."""
         if not self._is_deleted():
             self.close()
@@ -207,7 +207,7 @@ class Sqlite(Database):
             self._path.rename(aside)
 
 
-class Postgres(Database):
+class PostgresBackend(StateBackend):
     """State in a PostgreSQL database, shared by several copies of toban."""
 
     def __init__(self, url: str) -> None:
@@ -218,7 +218,7 @@ class Postgres(Database):
         """Host and database."""
         return f"{self._url.host or 'local'}/{self._url.database}"
 
-    def collided(self, error: OperationalError) -> bool:
+    def is_conflict(self, error: OperationalError) -> bool:
         """Serialization failures and deadlocks: the next attempt sees what the other did."""
         return getattr(error.orig, "sqlstate", None) in {"40001", "40P01"}
 

@@ -8,7 +8,7 @@ from sqlalchemy import JSON, BigInteger, Integer, MetaData, String
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-from toban.core.input_limits import EARLIEST, LATEST, repaired
+from toban.core.input_limits import EARLIEST, LATEST, repair_surrogates
 from toban.core.samples import milliseconds, moment
 
 metadata: Final = MetaData()
@@ -22,8 +22,8 @@ EARLIEST_STORED: Final = milliseconds(EARLIEST)
 LATEST_STORED: Final = milliseconds(LATEST)
 
 
-class Unreadable:
-    """What stands for a stored value that can't be read: whoever uses it meets the reason (`quarantine.readable`)."""
+class UnreadableValue:
+    """What stands for a stored value that can't be read: whoever uses it meets the reason (`readable_rows`)."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -35,7 +35,7 @@ class Unreadable:
         raise self.error
 
 
-class Moment(TypeDecorator[datetime]):
+class Timestamp(TypeDecorator[datetime]):
     """
     An aware time, stored as milliseconds since the epoch: the same on SQLite and PostgreSQL.
 
@@ -60,7 +60,7 @@ class Moment(TypeDecorator[datetime]):
         try:
             return moment(min(max(value, EARLIEST_STORED), LATEST_STORED))
         except TypeError as error:
-            return Unreadable(error)  # type: ignore[return-value]  # it raises whatever is done with it
+            return UnreadableValue(error)  # type: ignore[return-value]  # it raises whatever is done with it
 
 
 class SafeString(TypeDecorator[str]):
@@ -71,7 +71,7 @@ class SafeString(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Write it."""
-        return None if value is None else repaired(value).replace("\0", "\ufffd")
+        return None if value is None else repair_surrogates(value).replace("\0", "\ufffd")
 
 
 class Json(TypeDecorator[Any]):
@@ -86,17 +86,17 @@ class Json(TypeDecorator[Any]):
 
         def process(value: Any) -> Any:
             try:
-                return whole(read(value) if read else value)
+                return repair_texts(read(value) if read else value)
             except (ValueError, TypeError, RecursionError) as error:
-                return Unreadable(error)
+                return UnreadableValue(error)
 
         return process
 
 
-def whole(value: Any) -> Any:
+def repair_texts(value: Any) -> Any:
     """Return plain data with each text repaired: an older toban stored halves of surrogate pairs."""
     if isinstance(value, str):
-        return repaired(value)
+        return repair_surrogates(value)
     if isinstance(value, dict):
-        return {repaired(name): whole(it) for name, it in value.items()}
-    return [whole(it) for it in value] if isinstance(value, list) else value
+        return {repair_surrogates(name): repair_texts(it) for name, it in value.items()}
+    return [repair_texts(it) for it in value] if isinstance(value, list) else value

@@ -12,14 +12,14 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from toban.core.errors import StateError
-from toban.core.item_isolation import Failure
-from toban.core.metric_registry import Meters
-from toban.core.periodic import beat
-from toban.core.ports import Clock, Condition
+from toban.core.item_isolation import ItemFailure
+from toban.core.metric_registry import MetricRegistry
+from toban.core.periodic import run_periodically
+from toban.core.ports import Clock, HealthStatus
 from toban.core.samples import counter
 from toban.state import audit_log, event_log, quarantine
-from toban.state.backends import Database
-from toban.state.quarantine import Found, Quarantine
+from toban.state.backends import StateBackend
+from toban.state.quarantine import Quarantine, UnreadableRow
 
 log = structlog.get_logger("toban.state")
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class State:
 
     name = "state"
 
-    def __init__(self, database: Database, clock: Clock, meters: Meters) -> None:
+    def __init__(self, database: StateBackend, clock: Clock, meters: MetricRegistry) -> None:
         self._database = database
         self._clock = clock
         self._meters = meters
@@ -51,7 +51,7 @@ class State:
         """What of it can't be read, and what the parts of toban skip because processing it fails."""
 
     @property
-    def alone(self) -> bool:
+    def is_exclusive(self) -> bool:
         """Whether nobody but this process works with it."""
         return self._database.alone
 
@@ -81,36 +81,36 @@ class State:
     def _transact(self, work: Callable[[Connection], T]) -> T:
         attempt, moves = 1, True
         while True:
-            unreadable: list[Found] = []
+            unreadable: list[UnreadableRow] = []
             try:
                 with self._database.begin() as connection:
                     connection.info[quarantine.FOUND] = unreadable
                     connection.info[quarantine.MOVED] = self._clock.now() if moves else None
                     result = work(connection)
             except (OperationalError, InterfaceError, StateError) as error:
-                if attempt < TRIES and isinstance(error, OperationalError) and self._database.collided(error):
+                if attempt < TRIES and isinstance(error, OperationalError) and self._database.is_conflict(error):
                     attempt += 1
                     continue
                 if unreadable and moves:
                     # It may be readable all the same, as on a full disk: what can't be read stays and is left out.
                     log.warning("not put in quarantine", error=str(error).splitlines()[0])
-                    self._database.after_trouble()
+                    self._database.reset()
                     moves = False
                     continue
                 self._failed(error)
-                self._database.after_trouble()
+                self._database.reset()
                 raise StateError(self._trouble) from error
             self._well()
             if unreadable:
                 self._report(unreadable, moved=moves)
             return result
 
-    def _report(self, unreadable: Sequence[Found], *, moved: bool) -> None:
+    def _report(self, unreadable: Sequence[UnreadableRow], *, moved: bool) -> None:
         if moved:
             for it in unreadable:
                 what = {"table": it.table.name, "row": it.name, "error": it.error}
                 log.error("a row can't be read: it is put in quarantine", **what)
-        left = [] if moved else [Failure(it.table.name, it.name, it.error) for it in unreadable]
+        left = [] if moved else [ItemFailure(it.table.name, it.name, it.error) for it in unreadable]
         self.quarantine.report(self.name, left)
 
     def _failed(self, error: Exception) -> None:
@@ -129,7 +129,7 @@ class State:
 
     async def run(self) -> None:
         """Look after state until cancelled: find trouble and its end early, and let go of what is old."""
-        await beat("state", LOOK_EVERY, self._look, clock=self._clock, meters=self._meters)
+        await run_periodically("state", LOOK_EVERY, self._look, clock=self._clock, meters=self._meters)
 
     async def _look(self) -> None:
         now = self._clock.now()
@@ -143,6 +143,6 @@ class State:
         except StateError:
             return  # told and remembered where it was met
 
-    def health(self) -> Condition:
+    def health(self) -> HealthStatus:
         """Tell whether the newest transaction worked."""
-        return Condition(not self._trouble, self._trouble or f"{self._database.address}: well")
+        return HealthStatus(not self._trouble, self._trouble or f"{self._database.address}: well")

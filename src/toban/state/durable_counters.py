@@ -13,12 +13,12 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import Column, Connection, String, Table, insert, select, update
 
-from toban.core.metric_registry import Meters
-from toban.core.samples import Amount, Family
+from toban.core.metric_registry import MetricRegistry
+from toban.core.samples import Amount, MetricFamily
 from toban.state.column_types import metadata
-from toban.state.quarantine import readable
+from toban.state.quarantine import readable_rows
 
-TALLY: Final = Table(
+COUNTERS: Final = Table(
     "tally",
     metadata,
     Column("book", String(50), primary_key=True),
@@ -28,20 +28,21 @@ TALLY: Final = Table(
 )
 
 
-def load(connection: Connection, book: str, families: Iterable[Family]) -> Meters:
+def load(connection: Connection, book: str, families: Iterable[MetricFamily]) -> MetricRegistry:
     """Return a book's numbers; those of a family that is not among these are left where they are."""
     known = {family.name: family for family in families}
-    meters = Meters(exact=True)
-    rows = connection.execute(select(TALLY).where(TALLY.c.book == book, TALLY.c.family.in_(known)))
-    for family, labels, numbers in readable(connection, TALLY, rows, _read):
+    meters = MetricRegistry(exact=True)
+    rows = connection.execute(select(COUNTERS).where(COUNTERS.c.book == book, COUNTERS.c.family.in_(known)))
+    for family, labels, numbers in readable_rows(connection, COUNTERS, rows, _read):
         meters.restore(known[family], numbers, **labels)
     return meters
 
 
-def save(connection: Connection, book: str, meters: Meters) -> None:
+def save(connection: Connection, book: str, meters: MetricRegistry) -> None:
     """Keep what has changed in a book's numbers since they were loaded."""
     stored = {
-        (row.family, row.labels): row.numbers for row in connection.execute(select(TALLY).where(TALLY.c.book == book))
+        (row.family, row.labels): row.numbers
+        for row in connection.execute(select(COUNTERS).where(COUNTERS.c.book == book))
     }
     for family, labels, values in meters.series():
         key = family.name, orjson.dumps(labels, option=orjson.OPT_SORT_KEYS).decode()
@@ -50,10 +51,10 @@ def save(connection: Connection, book: str, meters: Meters) -> None:
             continue
         row = {"book": book, "family": key[0], "labels": key[1]}
         if key in stored:
-            conditions = [TALLY.c[name] == value for name, value in row.items()]
-            connection.execute(update(TALLY).where(*conditions).values(numbers=numbers))
+            conditions = [COUNTERS.c[name] == value for name, value in row.items()]
+            connection.execute(update(COUNTERS).where(*conditions).values(numbers=numbers))
         else:
-            connection.execute(insert(TALLY).values(**row, numbers=numbers))
+            connection.execute(insert(COUNTERS).values(**row, numbers=numbers))
 
 
 def _read(row: Any) -> tuple[str, dict[str, str], list[Decimal]]:

@@ -12,17 +12,17 @@ from typing import Any, Final
 
 from sqlalchemy import Column, Connection, Table, delete, func, insert, select, update
 
-from toban.state.column_types import Id, Json, Moment, SafeString, metadata
+from toban.state.column_types import Id, Json, SafeString, Timestamp, metadata
 
-FEED: Final = Table(
+EVENTS: Final = Table(
     "feed",
     metadata,
     Column("position", Id, primary_key=True, autoincrement=False),
-    Column("at", Moment, nullable=False),
+    Column("at", Timestamp, nullable=False),
     Column("topic", SafeString(100), nullable=False),
     Column("body", Json, nullable=False),
 )
-CURSOR: Final = Table(
+OFFSETS: Final = Table(
     "feed_cursor",
     metadata,
     Column("reader", SafeString(100), primary_key=True),
@@ -37,7 +37,7 @@ END: Final = Table(
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class LoggedEvent:
     """One thing that changed."""
 
     position: int
@@ -46,17 +46,17 @@ class Change:
     body: Mapping[str, Any]
 
 
-def tell(connection: Connection, topic: str, body: Mapping[str, Any], at: datetime) -> int:
+def append(connection: Connection, topic: str, body: Mapping[str, Any], at: datetime) -> int:
     """Add a change and return its position."""
-    return tell_all(connection, topic, [(body, at)])
+    return append_all(connection, topic, [(body, at)])
 
 
-def tell_all(connection: Connection, topic: str, changes: Sequence[tuple[Mapping[str, Any], datetime]]) -> int:
+def append_all(connection: Connection, topic: str, changes: Sequence[tuple[Mapping[str, Any], datetime]]) -> int:
     """Add changes, each with its time, in this order; return the last one's position."""
     # Not a sequence: its numbers can become visible out of order, and a reader would pass over the late one.
     many = len(changes)
     if not many:
-        return end(connection)
+        return newest_position(connection)
     last = connection.execute(
         update(END).where(END.c.one == 1).values(position=END.c.position + many).returning(END.c.position)
     ).scalar()
@@ -67,7 +67,7 @@ def tell_all(connection: Connection, topic: str, changes: Sequence[tuple[Mapping
         {"position": last - many + place, "at": at, "topic": topic, "body": dict(body)}
         for place, (body, at) in enumerate(changes, 1)
     ]
-    connection.execute(insert(FEED), rows)
+    connection.execute(insert(EVENTS), rows)
     return int(last)
 
 
@@ -77,30 +77,34 @@ def subscribe(connection: Connection, reader: str, *, from_start: bool = False) 
 
     A new one begins at the end; or ``from_start``, with the oldest change there is.
     """
-    if connection.execute(select(CURSOR.c.reader).where(CURSOR.c.reader == reader)).first() is None:
-        connection.execute(insert(CURSOR).values(reader=reader, position=0 if from_start else end(connection)))
+    if connection.execute(select(OFFSETS.c.reader).where(OFFSETS.c.reader == reader)).first() is None:
+        connection.execute(
+            insert(OFFSETS).values(reader=reader, position=0 if from_start else newest_position(connection))
+        )
 
 
-def end(connection: Connection) -> int:
+def newest_position(connection: Connection) -> int:
     """Return the position of the newest change, 0 when there was none ever."""
     return int(connection.execute(select(END.c.position)).scalar() or 0)
 
 
-def unread(connection: Connection, reader: str, limit: int = 100) -> list[Change]:
+def read(connection: Connection, reader: str, limit: int = 100) -> list[LoggedEvent]:
     """Return the next changes for a reader, oldest first. Raises ``LookupError`` for one that never subscribed."""
-    position = connection.execute(select(CURSOR.c.position).where(CURSOR.c.reader == reader)).scalar()
+    position = connection.execute(select(OFFSETS.c.position).where(OFFSETS.c.reader == reader)).scalar()
     if position is None:
         raise LookupError(f"{reader} never subscribed to the feed")
-    rows = connection.execute(select(FEED).where(FEED.c.position > position).order_by(FEED.c.position).limit(limit))
-    return [Change(row.position, row.at, row.topic, row.body) for row in rows]
+    rows = connection.execute(
+        select(EVENTS).where(EVENTS.c.position > position).order_by(EVENTS.c.position).limit(limit)
+    )
+    return [LoggedEvent(row.position, row.at, row.topic, row.body) for row in rows]
 
 
-def advance(connection: Connection, reader: str, position: int) -> None:
+def commit(connection: Connection, reader: str, position: int) -> None:
     """Note that a reader is done with everything up to a position."""
-    connection.execute(update(CURSOR).where(CURSOR.c.reader == reader).values(position=position))
+    connection.execute(update(OFFSETS).where(OFFSETS.c.reader == reader).values(position=position))
 
 
 def prune(connection: Connection, before: datetime) -> int:
     """Remove what is older than ``before`` and read by every reader; return how many."""
-    passed = select(func.coalesce(func.min(CURSOR.c.position), end(connection))).scalar_subquery()
-    return connection.execute(delete(FEED).where(FEED.c.at < before, FEED.c.position <= passed)).rowcount
+    passed = select(func.coalesce(func.min(OFFSETS.c.position), newest_position(connection))).scalar_subquery()
+    return connection.execute(delete(EVENTS).where(EVENTS.c.at < before, EVENTS.c.position <= passed)).rowcount

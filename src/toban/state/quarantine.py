@@ -16,13 +16,13 @@ import structlog
 from sqlalchemy import Column, Connection, Table, Text, cast, delete, func, insert, select
 
 from toban.core.errors import StateError
-from toban.core.input_limits import repaired
-from toban.core.item_isolation import Failure
-from toban.core.metric_registry import Meters
-from toban.core.periodic import beat
-from toban.core.ports import Clock, Condition
+from toban.core.input_limits import repair_surrogates
+from toban.core.item_isolation import ItemFailure
+from toban.core.metric_registry import MetricRegistry
+from toban.core.periodic import run_periodically
+from toban.core.ports import Clock, HealthStatus
 from toban.core.samples import counter, gauge
-from toban.state.column_types import Id, Moment, SafeString, Unreadable, metadata
+from toban.state.column_types import Id, SafeString, Timestamp, UnreadableValue, metadata
 
 log = structlog.get_logger("toban.state")
 R = TypeVar("R")
@@ -32,7 +32,7 @@ QUARANTINE: Final = Table(
     "quarantine",
     metadata,
     Column("id", Id, primary_key=True, autoincrement=True),
-    Column("at", Moment, nullable=False),
+    Column("at", Timestamp, nullable=False),
     Column("source", SafeString(100), nullable=False),
     Column("key", SafeString(1000), nullable=False),
     Column("content", Text, nullable=False),
@@ -56,7 +56,7 @@ MOST: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class UnreadableRow:
     """A row that could not be read: its table, its primary key, and why."""
 
     table: Table
@@ -74,7 +74,7 @@ class NotMovedError(StateError):
 
 
 @dataclass(frozen=True, slots=True)
-class Quarantined:
+class QuarantinedRow:
     """A row in quarantine: where it was, its content as text, and why it could not be read."""
 
     id: int
@@ -85,7 +85,7 @@ class Quarantined:
     error: str
 
 
-def readable(connection: Connection, table: Table, rows: Iterable[R], read: Callable[[R], T]) -> list[T]:
+def readable_rows(connection: Connection, table: Table, rows: Iterable[R], read: Callable[[R], T]) -> list[T]:
     """
     Return what ``read`` makes of each row; leave out those of which it makes nothing but an exception.
 
@@ -93,7 +93,7 @@ def readable(connection: Connection, table: Table, rows: Iterable[R], read: Call
     ``NotMovedError``: the transaction begins anew then, and leaves such rows where they are.
     """
     found: list[T] = []
-    unreadable: list[Found] = []
+    unreadable: list[UnreadableRow] = []
     for row in rows:
         try:
             if isinstance(row, tuple):
@@ -101,7 +101,7 @@ def readable(connection: Connection, table: Table, rows: Iterable[R], read: Call
             found.append(read(row))
         except Exception as error:
             key = {column.name: getattr(row, column.name) for column in table.primary_key}
-            unreadable.append(Found(table, key, _says(error)))
+            unreadable.append(UnreadableRow(table, key, _says(error)))
     if unreadable:
         connection.info.setdefault(FOUND, []).extend(unreadable)
         if (now := connection.info.get(MOVED)) is not None:
@@ -114,7 +114,7 @@ def readable(connection: Connection, table: Table, rows: Iterable[R], read: Call
 
 def _whole(row: tuple[Any, ...]) -> None:
     for value in row:
-        if isinstance(value, Unreadable):
+        if isinstance(value, UnreadableValue):
             raise value.error
 
 
@@ -122,11 +122,11 @@ def keep(connection: Connection, source: str, key: str, content: object, error: 
     """Put something that can't be read in quarantine; who calls it removes it from where it was."""
     text = content if isinstance(content, str) else json.dumps(content, default=repr, ensure_ascii=False)
     said = error if isinstance(error, str) else _says(error)
-    row = {"source": source, "key": key[:1000], "content": repaired(text), "error": said[:1000]}
+    row = {"source": source, "key": key[:1000], "content": repair_surrogates(text), "error": said[:1000]}
     connection.execute(insert(QUARANTINE).values(at=now, **row))
 
 
-def move(connection: Connection, found: Iterable[Found], now: datetime) -> None:
+def move(connection: Connection, found: Iterable[UnreadableRow], now: datetime) -> None:
     """Move rows to the quarantine, as they are."""
     for one in found:
         chosen = [column == one.key[column.name] for column in one.table.primary_key]
@@ -143,10 +143,10 @@ def is_kept(connection: Connection, source: str, key: str) -> bool:
     return connection.execute(query.limit(1)).first() is not None
 
 
-def rows(connection: Connection, limit: int = 100) -> Sequence[Quarantined]:
+def rows(connection: Connection, limit: int = 100) -> Sequence[QuarantinedRow]:
     """Return the newest rows in quarantine, newest first."""
     found = connection.execute(select(QUARANTINE).order_by(QUARANTINE.c.id.desc()).limit(limit))
-    return [Quarantined(row.id, row.at, row.source, row.key, row.content, row.error) for row in found]
+    return [QuarantinedRow(row.id, row.at, row.source, row.key, row.content, row.error) for row in found]
 
 
 def forget(connection: Connection, number: int) -> bool:
@@ -161,7 +161,7 @@ def counts(connection: Connection) -> dict[str, int]:
 
 
 def _says(error: Exception) -> str:
-    return repaired(f"{type(error).__name__}: {error}")[:1000]
+    return repair_surrogates(f"{type(error).__name__}: {error}")[:1000]
 
 
 class Quarantine:
@@ -175,19 +175,19 @@ class Quarantine:
     name = "quarantine"
 
     def __init__(
-        self, transaction: Callable[[Callable[[Connection], Any]], Awaitable[Any]], clock: Clock, meters: Meters
+        self, transaction: Callable[[Callable[[Connection], Any]], Awaitable[Any]], clock: Clock, meters: MetricRegistry
     ) -> None:
         self._transaction = transaction
         self._clock = clock
         self._meters = meters
         self._rows: dict[str, int] = {}
-        self._skipped: dict[tuple[str, str, str], tuple[Failure, datetime]] = {}
+        self._skipped: dict[tuple[str, str, str], tuple[ItemFailure, datetime]] = {}
 
     async def run(self) -> None:
         """Count what is in quarantine, until cancelled."""
-        await beat(self.name, LOOK_EVERY, self.look, clock=self._clock, meters=self._meters)
+        await run_periodically(self.name, LOOK_EVERY, self.refresh, clock=self._clock, meters=self._meters)
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Count what is in quarantine now."""
         try:
             now = await self._transaction(counts)
@@ -199,7 +199,7 @@ class Quarantine:
             self._meters.set(ROWS, many, source=source)
         self._rows = now
 
-    def report(self, owner: str, failures: Iterable[Failure]) -> None:
+    def report(self, owner: str, failures: Iterable[ItemFailure]) -> None:
         """Note what one part of toban skips now: all of it, so that what it no longer skips is well again."""
         now, found = self._clock.now(), {(owner, it.part, it.item): it for it in failures}
         for key, failure in found.items():
@@ -212,7 +212,7 @@ class Quarantine:
             failure, _ = self._skipped.pop(key)
             log.info("no longer skipped", part=failure.part, item=failure.item)
 
-    def health(self) -> Condition:
+    def health(self) -> HealthStatus:
         """Say what is skipped and what is in quarantine."""
         oldest = self._clock.now() - REMEMBERED
         skipped = [failure for failure, at in list(self._skipped.values()) if at > oldest]
@@ -222,4 +222,4 @@ class Quarantine:
         if self._rows:
             where = ", ".join(f"{many} of {source}" for source, many in sorted(self._rows.items()))
             said.append(f"rows of state can't be read ({where}): see `toban quarantine`")
-        return Condition(not said, "; ".join(said) or "nothing is skipped, all of state can be read")
+        return HealthStatus(not said, "; ".join(said) or "nothing is skipped, all of state can be read")

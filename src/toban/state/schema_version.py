@@ -16,7 +16,7 @@ VERSION_TABLE: Final = "toban_schema"
 NOTHING: Final = "0000"
 
 
-def known() -> str:
+def latest_revision() -> str:
     """Return the newest revision this toban knows: its migrations are numbered by their files' names."""
     return max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
@@ -33,7 +33,7 @@ def is_behind(found: str, known: str) -> bool:
     return int(found) < int(known)
 
 
-def bring_up_to_date(engine: Engine) -> None:
+def upgrade_schema(engine: Engine) -> None:
     """Migrate the schema if it is behind. Raises ``StateError`` when it is too far ahead."""
     # Not SERIALIZABLE: of two copies that start at once, the second must see what the first did before it waited.
     level = "READ COMMITTED" if engine.dialect.name == "postgresql" else "SERIALIZABLE"
@@ -43,9 +43,9 @@ def bring_up_to_date(engine: Engine) -> None:
         found = NOTHING
         if inspect(connection).has_table(VERSION_TABLE):
             found = connection.execute(text("SELECT version_num FROM toban_schema")).scalar() or NOTHING
-        if is_behind(found, known()):
+        if is_behind(found, latest_revision()):
             migrate(connection)
-            log.info("migrated", found=found, now=known())
+            log.info("migrated", found=found, now=latest_revision())
 
 
 def migrate(connection: Connection, to: str = "head") -> None:

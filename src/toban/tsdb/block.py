@@ -23,11 +23,11 @@ import orjson
 from numpy.typing import NDArray
 
 from toban.core.errors import StoreError
-from toban.core.samples import ABSENT, Family
-from toban.tsdb.corruption import DamageError
-from toban.tsdb.family_codec import family_of
-from toban.tsdb.lru import Recent
-from toban.tsdb.series_merge import Numbers, Piece, Read, Values
+from toban.core.samples import ABSENT, MetricFamily
+from toban.tsdb.corruption import CorruptionError
+from toban.tsdb.family_codec import decode_family
+from toban.tsdb.lru import LruCache
+from toban.tsdb.series_merge import Numbers, Read, SeriesPiece, Values
 from toban.tsdb.value_codec import unpack, unpack_times
 
 SORT: Final = b"TOBANTS"
@@ -45,7 +45,7 @@ _OPENED = itertools.count()
 Intern = Callable[[Sequence[bytes]], Numbers]
 
 
-class Name(NamedTuple):
+class BlockName(NamedTuple):
     """
     What a block's file is called: the times it may hold, from ``start`` up to before ``end``, and its turn.
 
@@ -62,12 +62,12 @@ class Name(NamedTuple):
         return f"{self.start}-{self.end}-{self.turn}{SUFFIX}"
 
     @classmethod
-    def of(cls, path: Path) -> "Name":
+    def of(cls, path: Path) -> "BlockName":
         """Read a file's name. Raises ``DamageError``."""
         try:
             return cls(*(int(part) for part in path.name.removesuffix(SUFFIX).split("-")))
         except (ValueError, TypeError) as error:
-            raise DamageError(f"tsdb: {path.name}: no name of a block") from error
+            raise CorruptionError(f"tsdb: {path.name}: no name of a block") from error
 
 
 class Extent(NamedTuple):
@@ -84,13 +84,13 @@ def tile_shape(series: int) -> tuple[int, int]:
     return wide, LARGE // wide
 
 
-def tile_seed(name: Name, group: int, tile: int, times: int, lines: Sequence[bytes]) -> int:
+def tile_seed(name: BlockName, group: int, tile: int, times: int, lines: Sequence[bytes]) -> int:
     """Return the checksum of everything about a tile but its values."""
     return crc32(b"\n".join(lines), crc32(struct.pack("<qqqIII", *name, group, tile, times)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sealed:
+class BlockGroup:
     """One group of a block: series over one array of times, and where their tiles are."""
 
     ids: Numbers
@@ -107,7 +107,7 @@ class Sealed:
         return -(-self.count // tile_shape(len(self.ids))[1])
 
 
-class Cache(Recent[tuple[int, int, int], NDArray[Any]]):
+class TileCache(LruCache[tuple[int, int, int], NDArray[Any]]):
     """The tiles decoded last, up to some bytes."""
 
     def __init__(self, limit: int) -> None:
@@ -123,19 +123,19 @@ class Block:
     counts as absent; the block is then ``damaged``.
     """
 
-    def __init__(self, path: Path, intern: Intern, report: Callable[[DamageError], None]) -> None:
+    def __init__(self, path: Path, intern: Intern, report: Callable[[CorruptionError], None]) -> None:
         self.path = path
         self.damaged = False
         self._report = report
         # Turns come again once the block with the highest is gone; what was decoded of another must not.
         self._nth = next(_OPENED)
-        self.name = Name.of(path)
+        self.name = BlockName.of(path)
         try:
             self._handle = os.open(path, os.O_RDONLY)
             self.close = finalize(self, os.close, self._handle)
             self.size = os.fstat(self._handle).st_size
         except OSError as error:
-            raise DamageError(f"tsdb: {path.name}: {error}") from error
+            raise CorruptionError(f"tsdb: {path.name}: {error}") from error
         try:
             self._read_index(intern)
         except StoreError:
@@ -143,14 +143,14 @@ class Block:
             raise
         except (ValueError, KeyError, TypeError, struct.error, cramjam.DecompressionError) as error:
             self.close()
-            raise DamageError(f"tsdb: {path.name}: its index can't be read: {error}") from error
+            raise CorruptionError(f"tsdb: {path.name}: its index can't be read: {error}") from error
 
     @property
     def ids(self) -> Numbers:
         """All series in it."""
         return np.concatenate([group.ids for group in self.groups])
 
-    def pieces(self, start: int, end: int, wanted: NDArray[np.bool_] | None, cache: Cache) -> list[Piece]:
+    def pieces(self, start: int, end: int, wanted: NDArray[np.bool_] | None, cache: TileCache) -> list[SeriesPiece]:
         """Return the wanted series (a flag for each number; else all) between two times, both included."""
         found = []
         for number, group in enumerate(self.groups):
@@ -160,7 +160,7 @@ class Block:
                 continue
             times = self._times(number, cache)
             ranks = np.full(len(times), self.name.turn - 2**62)
-            piece = Piece(group.ids, times, ranks, self._reader(number, cache)).between(start, end)
+            piece = SeriesPiece(group.ids, times, ranks, self._reader(number, cache)).between(start, end)
             piece = piece.only(wanted) if piece and wanted is not None else piece
             if piece:
                 found.append(piece)
@@ -173,7 +173,7 @@ class Block:
                 for tile in range(len(group.tiles)):
                     self._bytes(Extent(*group.tiles[tile].tolist()), int(group.seeds[tile]))
 
-    def _reader(self, number: int, cache: Cache) -> Read:
+    def _reader(self, number: int, cache: TileCache) -> Read:
         group = self.groups[number]
 
         def read(rows: NDArray[np.intp], first: int, last: int, into: Values) -> None:
@@ -192,7 +192,7 @@ class Block:
 
         return read
 
-    def _tile(self, number: int, tile: int, cache: Cache) -> Values:
+    def _tile(self, number: int, tile: int, cache: TileCache) -> Values:
         key = self._nth, number, tile
         values = cache.get(key)
         if values is None:
@@ -205,7 +205,7 @@ class Block:
             cache.put(key, values)
         return values
 
-    def _times(self, number: int, cache: Cache | None = None) -> Numbers:
+    def _times(self, number: int, cache: TileCache | None = None) -> Numbers:
         key, group = (self._nth, number, -1), self.groups[number]
         times = None if cache is None else cache.get(key)
         if times is None:
@@ -227,7 +227,7 @@ class Block:
             return data
         if not self.damaged:
             self.damaged = True
-            self._report(DamageError(f"tsdb: {self.path.name}: damaged at byte {extent.offset}"))
+            self._report(CorruptionError(f"tsdb: {self.path.name}: damaged at byte {extent.offset}"))
         return b""
 
     def _read_index(self, intern: Intern) -> None:
@@ -237,25 +237,25 @@ class Block:
         if start == magic and magic.startswith(SORT) and magic > MAGIC:
             raise StoreError(f"tsdb: {self.path.name}: written by a newer toban: run that one or newer")
         if start != magic or magic not in (MAGIC, *EARLIER) or crc32(footer[: 8 + 4 + 4]) != footer_sum:
-            raise DamageError(f"tsdb: {self.path.name}: cut short, or no block")
+            raise CorruptionError(f"tsdb: {self.path.name}: cut short, or no block")
         packed = os.pread(self._handle, length, offset)
         if crc32(packed) != checksum:
-            raise DamageError(f"tsdb: {self.path.name}: its index is damaged")
+            raise CorruptionError(f"tsdb: {self.path.name}: its index is damaged")
         head, *lines = bytes(cramjam.zstd.decompress(packed)).split(b"\n")
         index = orjson.loads(head)
-        if Name(*index["name"]) != self.name:
-            raise DamageError(f"tsdb: {self.path.name}: was written as {Name(*index['name']).file}")
+        if BlockName(*index["name"]) != self.name:
+            raise CorruptionError(f"tsdb: {self.path.name}: was written as {BlockName(*index['name']).file}")
         self.sources: tuple[int, ...] = tuple(index["sources"])
-        self.families: Mapping[str, Family] = {row[0]: family_of(row) for row in index["families"]}
+        self.families: Mapping[str, MetricFamily] = {row[0]: decode_family(row) for row in index["families"]}
         ids = intern(lines)
-        self.groups: tuple[Sealed, ...] = tuple(self._groups(index["groups"], lines, ids))
+        self.groups: tuple[BlockGroup, ...] = tuple(self._groups(index["groups"], lines, ids))
 
-    def _groups(self, groups: Sequence[Any], lines: Sequence[bytes], ids: Numbers) -> list[Sealed]:
+    def _groups(self, groups: Sequence[Any], lines: Sequence[bytes], ids: Numbers) -> list[BlockGroup]:
         found, at = [], 0
         for number, (series, first, last, count, times, tiles) in enumerate(groups):
             wide, _ = tile_shape(series)
             table = np.array(tiles, np.int64).reshape(-1, 3)
-            group = Sealed(
+            group = BlockGroup(
                 ids[at : at + series], first, last, count, Extent(*times), table, np.empty(len(table), np.int64)
             )
             for tile in range(len(table)):

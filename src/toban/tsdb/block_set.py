@@ -7,21 +7,21 @@ import numpy as np
 import orjson
 
 from toban.core.labels import Labels
-from toban.tsdb.block import SUFFIX, Block, Name
+from toban.tsdb.block import SUFFIX, Block, BlockName
 from toban.tsdb.block_writer import UNFINISHED
-from toban.tsdb.corruption import DamageError, set_aside, settle, tell
-from toban.tsdb.series_index import Index
+from toban.tsdb.corruption import CorruptionError, fsync_folder, log_corruption, set_aside
+from toban.tsdb.series_index import SeriesIndex
 from toban.tsdb.series_merge import Numbers
 
 
-class Shelf:
+class BlockSet:
     """
     All blocks that are open. One thread changes it; any thread may read ``blocks``.
 
     What is damaged is reported. Opening and changing raise ``OSError``.
     """
 
-    def __init__(self, folder: Path, index: Index, report: Callable[[DamageError], None]) -> None:
+    def __init__(self, folder: Path, index: SeriesIndex, report: Callable[[CorruptionError], None]) -> None:
         self.folder = folder
         self.blocks: tuple[Block, ...] = ()
         self._index = index
@@ -63,9 +63,9 @@ class Shelf:
         for block in gone:
             block.path.unlink(missing_ok=True)
         if gone:
-            settle(self.folder)
+            fsync_folder(self.folder)
 
-    def sizes(self) -> dict[Name, int]:
+    def sizes(self) -> dict[BlockName, int]:
         """Return the blocks' names and how many bytes each takes."""
         return {block.name: block.size for block in self.blocks}
 
@@ -79,7 +79,7 @@ class Shelf:
 
         try:
             return Block(path, intern, self._report)
-        except DamageError as error:
+        except CorruptionError as error:
             self._report(error)
-            tell("a damaged block was set aside", file=str(set_aside(path)))
+            log_corruption("a damaged block was set aside", file=str(set_aside(path)))
             return None

@@ -10,24 +10,24 @@ import cramjam
 import numpy as np
 import orjson
 
-from toban.core.samples import Family
-from toban.tsdb.block import FOOTER, MAGIC, Extent, Name, tile_seed, tile_shape
-from toban.tsdb.corruption import settle
-from toban.tsdb.family_codec import family_row
-from toban.tsdb.series_index import Index, line_of
-from toban.tsdb.series_merge import Joined, Numbers, Piece, joined
+from toban.core.samples import MetricFamily
+from toban.tsdb.block import FOOTER, MAGIC, BlockName, Extent, tile_seed, tile_shape
+from toban.tsdb.corruption import fsync_folder
+from toban.tsdb.family_codec import encode_family
+from toban.tsdb.series_index import SeriesIndex, series_key
+from toban.tsdb.series_merge import MergedSeries, Numbers, SeriesPiece, merge
 from toban.tsdb.value_codec import pack, pack_times
 
 UNFINISHED: Final = ".tmp"
 """How the name of a file ends that was never finished: it holds nothing that is not elsewhere."""
 
 
-def seal(
+def write_block(
     folder: Path,
-    name: Name,
-    pieces: Sequence[Piece],
-    index: Index,
-    families: Mapping[str, Family],
+    name: BlockName,
+    pieces: Sequence[SeriesPiece],
+    index: SeriesIndex,
+    families: Mapping[str, MetricFamily],
     *,
     sources: Sequence[int] = (),
     breathe: Callable[[], None],
@@ -44,7 +44,7 @@ def seal(
         with unfinished.open("wb") as file:
             file.write(MAGIC)
             writing = _Writing(file, name, index, breathe)
-            for group in joined(pieces):
+            for group in merge(pieces):
                 writing.group(group)
             writing.finish(families, sources)
             file.flush()
@@ -53,14 +53,14 @@ def seal(
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
-    settle(folder)
+    fsync_folder(folder)
     return path
 
 
 class _Writing:
     """A block on its way to disk."""
 
-    def __init__(self, file: Any, name: Name, index: Index, breathe: Callable[[], None]) -> None:
+    def __init__(self, file: Any, name: BlockName, index: SeriesIndex, breathe: Callable[[], None]) -> None:
         self._file = file
         self._name = name
         self._index = index
@@ -69,13 +69,13 @@ class _Writing:
         self._groups: list[Any] = []
         self._metrics: set[str] = set()
 
-    def group(self, group: Joined) -> None:
+    def group(self, group: MergedSeries) -> None:
         """Write one group, tile by tile: never more of it than that is in memory."""
         labels = {number: self._index.labels(number) for number in group.ids.tolist()}
         # Alike next to alike: it packs better, and a question about one metric finds it in few tiles.
         order = sorted(labels, key=lambda number: (labels[number].name, *labels[number].values()))
         ids = np.array(order, np.int64)
-        lines = [line_of(labels[number]) for number in order]
+        lines = [series_key(labels[number]) for number in order]
         times = self._put(pack_times(group.times), 0)
         tiles = self._tiles(group, ids, times.checksum, lines)
         first, last = int(group.times[0]), int(group.times[-1])
@@ -83,13 +83,13 @@ class _Writing:
         self._lines += lines
         self._metrics.update(one.name for one in labels.values())
 
-    def finish(self, families: Mapping[str, Family], sources: Sequence[int]) -> None:
+    def finish(self, families: Mapping[str, MetricFamily], sources: Sequence[int]) -> None:
         """Write the index and the footer."""
         index = orjson.dumps(
             {
                 "name": list(self._name),
                 "sources": sources,
-                "families": [family_row(family) for name, family in families.items() if self._holds(name)],
+                "families": [encode_family(family) for name, family in families.items() if self._holds(name)],
                 "groups": self._groups,
             }
         )
@@ -101,7 +101,7 @@ class _Writing:
     def _holds(self, family: str) -> bool:
         return any(family + suffix in self._metrics for suffix in ("", "_bucket", "_sum", "_count"))
 
-    def _tiles(self, group: Joined, ids: Numbers, times: int, lines: Sequence[bytes]) -> list[Extent]:
+    def _tiles(self, group: MergedSeries, ids: Numbers, times: int, lines: Sequence[bytes]) -> list[Extent]:
         wide, long = tile_shape(len(ids))
         tiles: list[Extent] = []
         for row in range(0, len(ids), wide):

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from toban.tsdb.block import Name
+from toban.tsdb.block import BlockName
 
 CROWD: Final = 4
 """So many blocks of one window become one before their day is over."""
 
 
 @dataclass(frozen=True, slots=True)
-class Calendar:
+class BlockCalendar:
     """How time is cut, in milliseconds: windows while a day is young, days when it is over."""
 
     window: int
@@ -27,18 +27,20 @@ class Calendar:
         start = at // length * length
         return start, start + length
 
-    def compaction(self, names: Sequence[Name], cutoff: int) -> tuple[Name, list[Name]] | None:
+    def compaction(self, names: Sequence[BlockName], cutoff: int) -> tuple[BlockName, list[BlockName]] | None:
         """Return a block that is to be and those that it is to be made of, or nothing if all are well as they are."""
-        spans: dict[tuple[int, int], list[Name]] = {}
+        spans: dict[tuple[int, int], list[BlockName]] = {}
         for name in names:
             spans.setdefault(self.span(name.start, cutoff), []).append(name)
         for (start, end), some in sorted(spans.items()):
             if len(some) >= (2 if end - start == self.day else CROWD):
-                return Name(start, end, 1 + max(name.turn for name in names)), sorted(some, key=lambda name: name.turn)
+                return BlockName(start, end, 1 + max(name.turn for name in names)), sorted(
+                    some, key=lambda name: name.turn
+                )
         return None
 
 
-def expired(sizes: Mapping[Name, int], *, before: int, limit: int) -> list[Name]:
+def expired(sizes: Mapping[BlockName, int], *, before: int, limit: int) -> list[BlockName]:
     """
     Return the blocks that are to go: those that end before a time, then the oldest until the rest fits.
 

@@ -16,30 +16,30 @@ BROKEN: Final = ".broken"
 """How the name of a file ends that was set aside."""
 
 
-def tell(event: str, **facts: str | int) -> None:
+def log_corruption(event: str, **facts: str | int) -> None:
     """Log trouble; a log that stands on the same full disk does not add to it."""
     with suppress(OSError):
         log.warning(event, **facts)
 
 
-class DamageError(StoreError):
+class CorruptionError(StoreError):
     """Something on disk is not what was written."""
 
 
 def set_aside(path: Path) -> Path:
     """Rename a damaged file so that nobody reads it and nobody loses it; return its new name. Raises ``OSError``."""
-    free = broken(path)
+    free = quarantine_name(path)
     path.rename(free)
     return free
 
 
-def broken(path: Path) -> Path:
+def quarantine_name(path: Path) -> Path:
     """Return a free name for what is damaged of a file."""
     names = (path.with_name(f"{path.name}{BROKEN}{number or ''}") for number in count())
     return next(name for name in names if not name.exists())
 
 
-def settle(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
     """Make what was created, renamed or removed in a folder survive a power cut. Raises ``OSError``."""
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
-from toban.core.samples import Family, Type
+from toban.core.samples import MetricFamily, MetricType
 
 
-def family_row(family: Family) -> tuple[str, ...]:
+def encode_family(family: MetricFamily) -> tuple[str, ...]:
     """Return a family as it is stored; the buckets of a histogram are told by its series."""
     return family.name, family.type.value, family.help, family.unit
 
 
-def family_of(row: Sequence[str]) -> Family:
+def decode_family(row: Sequence[str]) -> MetricFamily:
     """Return a family from what was stored. Raises ``ValueError`` when that is none."""
     name, sort, sentence, unit = row
-    return Family(name, Type(sort), sentence, unit)
+    return MetricFamily(name, MetricType(sort), sentence, unit)

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toban.core.samples import Batch, Layout
-from toban.tsdb.series_index import Index
-from toban.tsdb.series_merge import Numbers, Piece, Values
+from toban.tsdb.series_index import SeriesIndex
+from toban.tsdb.series_merge import Numbers, SeriesPiece, Values
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class HeadRow:
     """One batch as it is stored: its turn among all rows, its layout's number, its time, its values as bytes."""
 
     turn: int
@@ -23,7 +23,7 @@ class Row:
     values: bytes
 
 
-class Segment:
+class HeadSegment:
     """The rows of one layout in one window: a matrix that grows, a row for each batch in the order of arrival."""
 
     def __init__(self, series: int) -> None:
@@ -52,14 +52,14 @@ class Segment:
         self.count = len(rows)
         self.ordered = bool((np.diff(self.times) > 0).all())
 
-    def taken(self) -> "Taken":
+    def taken(self) -> "SegmentSnapshot":
         """Return the rows that are there now; later ones don't show in it."""
         count = self.count
-        return Taken(self.times[:count], self.turns[:count], self.values[:count], self.ordered)
+        return SegmentSnapshot(self.times[:count], self.turns[:count], self.values[:count], self.ordered)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Taken:
+class SegmentSnapshot:
     """The rows of one segment as they stood when somebody looked."""
 
     times: Numbers
@@ -67,7 +67,7 @@ class Taken:
     values: Values
     ordered: bool
 
-    def pieces(self, ids: Numbers) -> list[Piece]:
+    def pieces(self, ids: Numbers) -> list[SeriesPiece]:
         """
         Return the rows in order of time. Of several at one time the first stands in one piece, the second in the next.
 
@@ -82,20 +82,20 @@ class Taken:
         return [_piece(ids, self.times[rows], self.turns[rows], self.values[rows]) for rows in layers]
 
 
-def _piece(ids: Numbers, times: Numbers, turns: Numbers, values: Values) -> Piece:
+def _piece(ids: Numbers, times: Numbers, turns: Numbers, values: Values) -> SeriesPiece:
     def read(some: NDArray[np.intp], low: int, high: int, into: Values) -> None:
         into[:] = values[low:high].T[some]
 
-    return Piece(ids, times, turns, read)
+    return SeriesPiece(ids, times, turns, read)
 
 
 @dataclass(slots=True, eq=False)
-class Source:
+class HeadLayout:
     """A layout that the head knows: its number, its series' numbers, its rows by window; itself once asked for."""
 
     number: int
     ids: Numbers
-    segments: dict[int, Segment]
+    segments: dict[int, HeadSegment]
     layout: Layout | None = None
 
 
@@ -107,7 +107,7 @@ class Head:
     divided by ``window`` (milliseconds).
     """
 
-    def __init__(self, index: Index, window: int) -> None:
+    def __init__(self, index: SeriesIndex, window: int) -> None:
         self.newest = 0
         self.turn = 0
         self.gone = 0
@@ -115,12 +115,12 @@ class Head:
         self._index = index
         self._window = window
         self._lock = Lock()
-        self._sources: dict[int, Source] = {}
-        self._alike: dict[bytes, Source] = {}
-        self._known: WeakKeyDictionary[Layout, Source] = WeakKeyDictionary()
+        self._sources: dict[int, HeadLayout] = {}
+        self._alike: dict[bytes, HeadLayout] = {}
+        self._known: WeakKeyDictionary[Layout, HeadLayout] = WeakKeyDictionary()
         self._last = 0
 
-    def source(self, layout: Layout) -> Source:
+    def source(self, layout: Layout) -> HeadLayout:
         """Return what a layout is to the head; equal ones are the same."""
         known = self._known.get(layout)
         if known is None:
@@ -139,7 +139,7 @@ class Head:
         with self._lock:
             self._new(number, ids)
 
-    def put(self, batches: Sequence[Batch]) -> list[Row]:
+    def append(self, batches: Sequence[Batch]) -> list[HeadRow]:
         """Add batches whose layouts are known, all of them before anybody looks; return them as rows to be stored."""
         rows = []
         with self._lock:
@@ -147,10 +147,10 @@ class Head:
                 source = self._known[batch.layout]
                 self.turn += 1
                 self._put(source, self.turn, batch.at, batch.values)
-                rows.append(Row(self.turn, source.number, batch.at, batch.values.tobytes()))
+                rows.append(HeadRow(self.turn, source.number, batch.at, batch.values.tobytes()))
         return rows
 
-    def replay(self, row: Row) -> bool:
+    def replay(self, row: HeadRow) -> bool:
         """Take back a stored row; tell whether its layout is known and has its width."""
         source = self._sources.get(row.layout)
         if source is None or len(row.values) != 8 * len(source.ids):
@@ -159,7 +159,7 @@ class Head:
         self._put(source, row.turn, row.at, np.frombuffer(row.values))
         return True
 
-    def taken(self, start: int, end: int) -> list[tuple[Numbers, Taken]]:
+    def taken(self, start: int, end: int) -> list[tuple[Numbers, SegmentSnapshot]]:
         """Return the series and rows of all windows between two times; what is appended later does not show in it."""
         with self._lock:
             return [
@@ -225,7 +225,7 @@ class Head:
                 del self._sources[source.number]
                 self._alike.pop(source.ids.tobytes(), None)
 
-    def forget(self, rows: Sequence[Row]) -> None:
+    def forget(self, rows: Sequence[HeadRow]) -> None:
         """Let go of some rows."""
         turns = np.array([row.turn for row in rows], np.int64)
         with self._lock:
@@ -235,7 +235,7 @@ class Head:
                 if source and segment:
                     self._thin(source, window, np.flatnonzero(~np.isin(segment.turns[: segment.count], turns)))
 
-    def rows(self, start: int = -(2**62), end: int = 2**62) -> Iterator[Row]:
+    def rows(self, start: int = -(2**62), end: int = 2**62) -> Iterator[HeadRow]:
         """Return all rows of the windows from ``start`` up to before ``end`` as they are to be stored, in turn."""
         with self._lock:
             taken = [
@@ -251,7 +251,7 @@ class Head:
         ]
         for turn, number, place in sorted(turns):
             layout, rows = taken[number]
-            yield Row(turn, layout, int(rows.times[place]), rows.values[place].tobytes())
+            yield HeadRow(turn, layout, int(rows.times[place]), rows.values[place].tobytes())
 
     def release(self, ids: Numbers) -> None:
         """Let the index forget those of some series that the head does not hold either."""
@@ -265,26 +265,26 @@ class Head:
         source = self._sources.get(layout)
         return source.ids if source else None
 
-    def _new(self, number: int, ids: Numbers) -> Source:
-        source = Source(number, ids, {})
+    def _new(self, number: int, ids: Numbers) -> HeadLayout:
+        source = HeadLayout(number, ids, {})
         self._sources[number] = self._alike[ids.tobytes()] = source
         self._last = max(self._last, number)
         return source
 
-    def _layout(self, source: Source) -> Layout:
+    def _layout(self, source: HeadLayout) -> Layout:
         if source.layout is None:
             source.layout = Layout(self._index.labels(number) for number in source.ids.tolist())
         return source.layout
 
-    def _put(self, source: Source, turn: int, at: int, values: Values) -> None:
+    def _put(self, source: HeadLayout, turn: int, at: int, values: Values) -> None:
         window = at // self._window
         segment = source.segments.get(window)
         if segment is None:
-            segment = source.segments[window] = Segment(len(source.ids))
+            segment = source.segments[window] = HeadSegment(len(source.ids))
         segment.put(turn, at, values)
         self.newest = max(self.newest, at)
 
-    def _thin(self, source: Source, window: int, keep: Numbers) -> None:
+    def _thin(self, source: HeadLayout, window: int, keep: Numbers) -> None:
         if len(keep):
             source.segments[window].keep(keep)
         else:

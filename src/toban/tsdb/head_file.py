@@ -12,9 +12,9 @@ import cramjam
 import orjson
 
 from toban.core.labels import Labels
-from toban.core.samples import Family
-from toban.tsdb.family_codec import family_of, family_row
-from toban.tsdb.head import Row
+from toban.core.samples import MetricFamily
+from toban.tsdb.family_codec import decode_family, encode_family
+from toban.tsdb.head import HeadRow
 
 PATIENCE: Final = 0.5
 """Seconds to wait for somebody else's lock on the file."""
@@ -88,7 +88,7 @@ class HeadFile:
         _, frames, _ = self._connection.execute("pragma wal_checkpoint(passive)").fetchone()
         return int(frames)
 
-    def write(self, rows: Iterable[Row], layouts: Mapping[int, bytes], families: Iterable[Family]) -> None:
+    def write(self, rows: Iterable[HeadRow], layouts: Mapping[int, bytes], families: Iterable[MetricFamily]) -> None:
         """Store rows, and the layouts and families they need, all or nothing."""
         with _Transaction(self._connection):
             self._connection.executemany(
@@ -97,11 +97,11 @@ class HeadFile:
             )
             self._connection.executemany(
                 "insert or replace into families values (?, ?, ?)",
-                [(family.name, content := orjson.dumps(family_row(family)), crc32(content)) for family in families],
+                [(family.name, content := orjson.dumps(encode_family(family)), crc32(content)) for family in families],
             )
             self._connection.executemany(
                 "insert or replace into rows values (?, ?, ?, ?, ?)",
-                [(row.turn, row.layout, row.at, row_sum(row), row.values) for row in rows],
+                [(row.turn, row.layout, row.at, row_checksum(row), row.values) for row in rows],
             )
         self.layouts.update(layouts)
 
@@ -138,27 +138,27 @@ class HeadFile:
         """Bring each layout's number and series, nothing for a layout that is damaged."""
         for number, packed, checksum in self._connection.execute("select number, series, checksum from layouts"):
             sound = _layout_sum(number, packed) == checksum
-            yield number, unpacked(packed) if sound else None
+            yield number, decode_layout(packed) if sound else None
 
-    def read_families(self) -> Iterator[Family | None]:
+    def read_families(self) -> Iterator[MetricFamily | None]:
         """Bring each family, nothing for one that is damaged."""
         for content, checksum in self._connection.execute("select content, checksum from families"):
             if crc32(content) != checksum:
                 yield None
                 continue
-            yield family_of(orjson.loads(content))
+            yield decode_family(orjson.loads(content))
 
-    def read_rows(self, *, backwards: bool = False) -> Iterator[tuple[Row, bool]]:
+    def read_rows(self, *, backwards: bool = False) -> Iterator[tuple[HeadRow, bool]]:
         """Bring each row, and whether it is sound."""
         order = "desc" if backwards else "asc"
         for turn, layout, at, checksum, values in self._connection.execute(
             f"select turn, layout, at, checksum, numbers from rows order by turn {order}"  # noqa: S608  # asc or desc
         ):
             if isinstance(values, bytes) and isinstance(layout, int) and isinstance(at, int):
-                row = Row(turn, layout, at, values)
-                yield row, row_sum(row) == checksum
+                row = HeadRow(turn, layout, at, values)
+                yield row, row_checksum(row) == checksum
             else:
-                yield Row(turn, 0, 0, b""), False
+                yield HeadRow(turn, 0, 0, b""), False
 
     def set_aside(self, turns: Iterable[int]) -> None:
         """Move rows to where nobody reads them and nobody loses them."""
@@ -195,7 +195,7 @@ class _Transaction:
                 self._connection.execute("rollback")
 
 
-def committed(log: bytes) -> int:
+def committed_frames(log: bytes) -> int:
     """
     Return how many frames of a write-ahead log were certainly written up to its last commit, sound or not.
 
@@ -220,17 +220,17 @@ def committed(log: bytes) -> int:
     return 0 if began_anew else commits[-1]
 
 
-def packed(lines: Iterable[bytes]) -> bytes:
+def encode_layout(lines: Iterable[bytes]) -> bytes:
     """Return a layout's series as they are stored."""
     return bytes(cramjam.zstd.compress(b"\n".join(lines), level=1))
 
 
-def unpacked(data: bytes) -> list[Labels]:
+def decode_layout(data: bytes) -> list[Labels]:
     """Return the series that `packed` was given."""
     return [Labels(orjson.loads(line)) for line in bytes(cramjam.zstd.decompress(data)).split(b"\n")]
 
 
-def row_sum(row: Row) -> int:
+def row_checksum(row: HeadRow) -> int:
     """Return the checksum of everything about a row."""
     return crc32(row.values, crc32(struct.pack("<qqq", row.turn, row.layout, row.at)))
 

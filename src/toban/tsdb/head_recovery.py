@@ -6,17 +6,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from toban.core.errors import StoreError
-from toban.core.samples import Family
-from toban.tsdb.corruption import DamageError, broken, set_aside, tell
+from toban.core.samples import MetricFamily
+from toban.tsdb.corruption import CorruptionError, log_corruption, quarantine_name, set_aside
 from toban.tsdb.head import Head
-from toban.tsdb.head_file import HeadFile, committed
-from toban.tsdb.series_index import Index
+from toban.tsdb.head_file import HeadFile, committed_frames
+from toban.tsdb.series_index import SeriesIndex
 
-Report = Callable[[DamageError], None]
+Report = Callable[[CorruptionError], None]
 
 
-def replayed(
-    path: Path, head: Head, index: Index, families: dict[str, Family], report: Report, *, full: bool
+def recover_head(
+    path: Path, head: Head, index: SeriesIndex, families: dict[str, MetricFamily], report: Report, *, full: bool
 ) -> HeadFile:
     """
     Open the head's file and fill the head from it.
@@ -35,10 +35,12 @@ def replayed(
         except sqlite3.DatabaseError as error:
             return _anew(path, str(error), report, full=full)
         try:
-            if committed(log_before) > file.recovered():
-                kept = broken(wal)
+            if committed_frames(log_before) > file.recovered():
+                kept = quarantine_name(wal)
                 kept.write_bytes(log_before)
-                report(DamageError(f"tsdb: {wal.name}: damaged; what stood behind the damage is in {kept.name} only"))
+                report(
+                    CorruptionError(f"tsdb: {wal.name}: damaged; what stood behind the damage is in {kept.name} only")
+                )
             trouble = file.check()
             _replay(file, path, head, index, families, report, salvage=bool(trouble))
         except BaseException:
@@ -53,8 +55,8 @@ def replayed(
 
 
 def _anew(path: Path, trouble: str, report: Report, *, full: bool) -> HeadFile:
-    report(DamageError(f"tsdb: {path.name}: {trouble}"))
-    tell("the head's file is damaged and was set aside", file=str(set_aside(path)))
+    report(CorruptionError(f"tsdb: {path.name}: {trouble}"))
+    log_corruption("the head's file is damaged and was set aside", file=str(set_aside(path)))
     for beside in ("-wal", "-shm"):
         with suppress(FileNotFoundError):  # SQLite removes them when it closes in order
             set_aside(path.with_name(path.name + beside))
@@ -62,7 +64,14 @@ def _anew(path: Path, trouble: str, report: Report, *, full: bool) -> HeadFile:
 
 
 def _replay(
-    file: HeadFile, path: Path, head: Head, index: Index, families: dict[str, Family], report: Report, *, salvage: bool
+    file: HeadFile,
+    path: Path,
+    head: Head,
+    index: SeriesIndex,
+    families: dict[str, MetricFamily],
+    report: Report,
+    *,
+    salvage: bool,
 ) -> None:
     unsound: set[int] = set()
     lost = 0
@@ -89,6 +98,6 @@ def _replay(
                 if not sound or not head.replay(row):
                     unsound.add(row.turn)
     if unsound or lost:
-        report(DamageError(f"tsdb: {path.name}: {len(unsound)} rows and {lost} layouts or families are damaged"))
+        report(CorruptionError(f"tsdb: {path.name}: {len(unsound)} rows and {lost} layouts or families are damaged"))
     if unsound and not salvage:
         file.set_aside(unsound)

@@ -11,11 +11,11 @@ from threading import Condition, Thread
 from typing import Final
 
 from toban.core.errors import StoreError
-from toban.core.samples import Family
-from toban.tsdb.corruption import set_aside, tell
-from toban.tsdb.head import Head, Row
-from toban.tsdb.head_file import HeadFile, packed
-from toban.tsdb.series_index import Index, line_of
+from toban.core.samples import MetricFamily
+from toban.tsdb.corruption import log_corruption, set_aside
+from toban.tsdb.head import Head, HeadRow
+from toban.tsdb.head_file import HeadFile, encode_layout
+from toban.tsdb.series_index import SeriesIndex, series_key
 
 WAITING: Final = 16 * 2**20
 """Bytes of rows that wait in memory for a disk in trouble; beyond that the oldest are let go."""
@@ -57,12 +57,12 @@ class _Removal:
     upto: int
     after: int = field(default=-1)
 
-    def covers(self, row: Row) -> bool:
+    def covers(self, row: HeadRow) -> bool:
         """Tell whether a row is one of them."""
         return row.turn <= self.upto and self.start <= row.at < self.end
 
 
-class Writer:
+class HeadWriter:
     """
     Writes rows in their turn, many appends in one commit, and removes rows that are sealed.
 
@@ -71,7 +71,9 @@ class Writer:
     ended the thread, if something did that should not be.
     """
 
-    def __init__(self, path: Path, head: Head, index: Index, families: dict[str, Family], *, full: bool) -> None:
+    def __init__(
+        self, path: Path, head: Head, index: SeriesIndex, families: dict[str, MetricFamily], *, full: bool
+    ) -> None:
         self.trouble = ""
         self.bug: Exception | None = None
         self.lost = 0
@@ -84,8 +86,8 @@ class Writer:
         self._anew = False
         self._roomy = False
         self._wake = Condition()
-        self._rows: deque[Row] = deque()
-        self._declared: dict[str, Family] = {}
+        self._rows: deque[HeadRow] = deque()
+        self._declared: dict[str, MetricFamily] = {}
         self._bytes = 0
         self._waiting: list[_Waiting] = []
         self._settling: list[_Waiting] = []
@@ -110,9 +112,9 @@ class Writer:
             self._wake.notify()
         self._thread.join(patience)
         if self._bytes:
-            tell("closed with numbers that are not on disk", bytes=self._bytes, trouble=self.trouble)
+            log_corruption("closed with numbers that are not on disk", bytes=self._bytes, trouble=self.trouble)
 
-    async def write(self, rows: Sequence[Row], families: Sequence[Family]) -> None:
+    async def write(self, rows: Sequence[HeadRow], families: Sequence[MetricFamily]) -> None:
         """Return when the rows are on disk. Raises ``StoreError`` when they can't be written now; they stay in wait."""
         loop = asyncio.get_running_loop()
         waiting = _Waiting(loop, loop.create_future())
@@ -167,7 +169,7 @@ class Writer:
             if stopping:
                 return
 
-    def _written(self, rows: Sequence[Row], declared: dict[str, Family]) -> str:
+    def _written(self, rows: Sequence[HeadRow], declared: dict[str, MetricFamily]) -> str:
         """Write rows and remove one slice of others; return what is wrong, or nothing."""
         trouble = ""
         try:
@@ -185,16 +187,16 @@ class Writer:
                 self._put_back(rows)
                 self._declared = {**declared, **self._declared}
         if trouble and trouble != self.trouble:
-            tell("numbers are in memory only", error=trouble)
+            log_corruption("numbers are in memory only", error=trouble)
         if self.trouble and not trouble:
-            tell("numbers are on disk again")
+            log_corruption("numbers are on disk again")
         self.trouble = trouble
         return trouble
 
     def _opened(self) -> HeadFile:
         """Return the file; one that is new gets everything the head has."""
         if self._file and self._file.is_moved():
-            tell("the head's file is gone; it is made anew from memory", file=str(self._path))
+            log_corruption("the head's file is gone; it is made anew from memory", file=str(self._path))
             self._file.close()
             self._file, self._anew = None, True
         if self._file is None:
@@ -207,7 +209,7 @@ class Writer:
             self._anew = False
         return self._file
 
-    def _missing(self, file: HeadFile, rows: Iterable[Row]) -> dict[int, bytes]:
+    def _missing(self, file: HeadFile, rows: Iterable[HeadRow]) -> dict[int, bytes]:
         """Return the layouts that rows need and the file has not."""
         wanted = {row.layout for row in rows} - file.layouts
         found = {}
@@ -216,7 +218,7 @@ class Writer:
             ids = self._head.ids(number)
             if ids is not None:
                 with suppress(KeyError):
-                    found[number] = packed([line_of(self._index.labels(one)) for one in ids.tolist()])
+                    found[number] = encode_layout([series_key(self._index.labels(one)) for one in ids.tolist()])
         return found
 
     def _remove_some(self, file: HeadFile) -> None:
@@ -241,23 +243,23 @@ class Writer:
             self._file = None
         if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
             with suppress(OSError):  # tried again with the next write
-                tell("the head's file is damaged and was set aside", file=str(set_aside(self._path)))
+                log_corruption("the head's file is damaged and was set aside", file=str(set_aside(self._path)))
                 set_aside(self._path.with_name(f"{self._path.name}-wal"))
 
-    def _taken_out(self) -> list[Row]:
+    def _taken_out(self) -> list[HeadRow]:
         rows = list(self._rows)
         self._rows.clear()
         return rows
 
-    def _put_back(self, rows: Sequence[Row]) -> None:
+    def _put_back(self, rows: Sequence[HeadRow]) -> None:
         """Let rows wait again, but for those that were sealed meanwhile."""
         wait = [row for row in rows if not any(removal.covers(row) for removal in self._removals)]
         self._rows.extendleft(reversed(wait))
         self._bytes -= sum(len(row.values) for row in rows) - sum(len(row.values) for row in wait)
 
-    def _overdue(self) -> list[Row]:
+    def _overdue(self) -> list[HeadRow]:
         """Take out the oldest rows when too much waits: a quarter, so that it is seldom."""
-        overdue: list[Row] = []
+        overdue: list[HeadRow] = []
         if self._bytes > WAITING:
             while self._rows and self._bytes > WAITING * 3 // 4:
                 overdue.append(self._rows.popleft())

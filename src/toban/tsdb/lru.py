@@ -8,7 +8,7 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
-class Recent(Generic[Key, Value]):
+class LruCache(Generic[Key, Value]):
     """The values wanted last, up to a size of all together. May be used from any thread."""
 
     def __init__(self, limit: int, size: Callable[[Value], int]) -> None:

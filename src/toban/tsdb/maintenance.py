@@ -9,16 +9,16 @@ from typing import Final
 
 import numpy as np
 
-from toban.core.samples import Family
-from toban.tsdb.block import Block, Cache, Name
-from toban.tsdb.block_set import Shelf
-from toban.tsdb.block_writer import seal
-from toban.tsdb.compaction import Calendar, expired
-from toban.tsdb.corruption import broken, tell
+from toban.core.samples import MetricFamily
+from toban.tsdb.block import Block, BlockName, TileCache
+from toban.tsdb.block_set import BlockSet
+from toban.tsdb.block_writer import write_block
+from toban.tsdb.compaction import BlockCalendar, expired
+from toban.tsdb.corruption import log_corruption, quarantine_name
 from toban.tsdb.head import Head
-from toban.tsdb.head_writer import Writer
-from toban.tsdb.remote_cursor import Passing
-from toban.tsdb.series_index import Index
+from toban.tsdb.head_writer import HeadWriter
+from toban.tsdb.remote_cursor import RemoteCursor
+from toban.tsdb.series_index import SeriesIndex
 
 LATE: Final = 8 * 2**20
 """Bytes of late numbers that are sealed without waiting for the next window to end."""
@@ -37,7 +37,7 @@ class _StoppedError(Exception):
     """The store is being closed."""
 
 
-class Tending:
+class StoreMaintenance:
     """
     The rounds that keep the store in order, in a thread of their own, one at a time.
 
@@ -48,12 +48,12 @@ class Tending:
     def __init__(
         self,
         head: Head,
-        shelf: Shelf,
-        writer: Writer,
-        index: Index,
-        families: Mapping[str, Family],
-        calendar: Calendar,
-        passing: Passing | None = None,
+        shelf: BlockSet,
+        writer: HeadWriter,
+        index: SeriesIndex,
+        families: Mapping[str, MetricFamily],
+        calendar: BlockCalendar,
+        passing: RemoteCursor | None = None,
     ) -> None:
         self._head = head
         self._shelf = shelf
@@ -73,7 +73,7 @@ class Tending:
         if self._busy.acquire(timeout=patience):
             self._busy.release()
 
-    def round(self, now: int, *, oldest: int, limit: int) -> None:
+    def run_once(self, now: int, *, oldest: int, limit: int) -> None:
         """
         Do what is due at a time: bring down no numbers older than ``oldest``, no more bytes of blocks than ``limit``.
 
@@ -120,8 +120,8 @@ class Tending:
         if self._passing:
             self._passing.keep(start, end)
         pieces = [piece for ids, rows in self._head.taken(start, end - 1) for piece in rows.pieces(ids)]
-        name = Name(start, end, self._shelf.turn())
-        path = seal(self._shelf.folder, name, pieces, self._index, self._families, breathe=self._breathe)
+        name = BlockName(start, end, self._shelf.turn())
+        path = write_block(self._shelf.folder, name, pieces, self._index, self._families, breathe=self._breathe)
         self._shelf.add(path)
         self._head.drop(start, end, turn)
         self._writer.remove(start, end, turn)
@@ -140,23 +140,23 @@ class Tending:
 
     def _repair(self) -> None:
         for block in [block for block in self._shelf.blocks if block.damaged]:
-            kept = broken(block.path)
+            kept = quarantine_name(block.path)
             os.link(block.path, kept)
             path = self._rewritten(block.name, [block], list(block.sources))
             self._shelf.add(path, [block])
-            tell("a damaged block was set aside; what is sound of it stays", file=str(kept))
+            log_corruption("a damaged block was set aside; what is sound of it stays", file=str(kept))
 
-    def _rewritten(self, name: Name, blocks: list[Block], sources: list[int]) -> Path:
+    def _rewritten(self, name: BlockName, blocks: list[Block], sources: list[int]) -> Path:
         # A tile of the new block needs one or two of each old one; with these at hand each is decoded once.
-        cache = Cache(len(blocks) * 2**20)
+        cache = TileCache(len(blocks) * 2**20)
         pieces = [piece for block in blocks for piece in block.pieces(-(2**62), 2**62, None, cache)]
-        return seal(
+        return write_block(
             self._shelf.folder, name, pieces, self._index, self._families, sources=sources, breathe=self._breathe
         )
 
     def _expire(self, oldest: int, limit: int) -> None:
         if self._passing:
-            self._passing.shorten(oldest)
+            self._passing.truncate(oldest)
         names = expired(self._shelf.sizes(), before=oldest, limit=limit)
         if not names:
             return

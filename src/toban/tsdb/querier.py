@@ -9,31 +9,31 @@ from numpy.typing import NDArray
 from toban.core.errors import SampleLimitError
 from toban.core.labels import Labels
 from toban.core.matchers import Matcher
-from toban.core.samples import Group, is_absent
-from toban.tsdb.block import Cache
-from toban.tsdb.block_set import Shelf
+from toban.core.samples import SeriesBlock, is_absent
+from toban.tsdb.block import TileCache
+from toban.tsdb.block_set import BlockSet
 from toban.tsdb.head import Head
-from toban.tsdb.series_index import Index
-from toban.tsdb.series_merge import joined
+from toban.tsdb.series_index import SeriesIndex
+from toban.tsdb.series_merge import merge
 
 DECODED: Final = 8 * 2**20
 """Bytes of decoded tiles that are kept for the next question."""
 
 
-class Reading:
+class Querier:
     """
     Reads what the head and the blocks hold, in any thread.
 
     Always the head before the blocks before the index: what is sealed in between is then seen twice, never not at all.
     """
 
-    def __init__(self, head: Head, shelf: Shelf, index: Index) -> None:
+    def __init__(self, head: Head, shelf: BlockSet, index: SeriesIndex) -> None:
         self._head = head
         self._shelf = shelf
         self._index = index
-        self._cache = Cache(DECODED)
+        self._cache = TileCache(DECODED)
 
-    def select(self, matchers: Sequence[Matcher], start: int, end: int, most: int | None = None) -> list[Group]:
+    def select(self, matchers: Sequence[Matcher], start: int, end: int, most: int | None = None) -> list[SeriesBlock]:
         """
         Return the samples of all series that meet the conditions, ``start`` and ``end`` included (milliseconds).
 
@@ -53,7 +53,7 @@ class Reading:
         for block in blocks:
             pieces += block.pieces(start, end, wanted, self._cache)
         groups, many = [], 0
-        for group in joined(pieces):
+        for group in merge(pieces):
             many += len(group.ids) * len(group.times)
             if most is not None and many > most:
                 raise SampleLimitError(most)
@@ -64,7 +64,7 @@ class Reading:
                 values = values[there]
             series = tuple(found[number] for number in group.ids[there].tolist())
             if series:
-                groups.append(Group(series, group.times, values))
+                groups.append(SeriesBlock(series, group.times, values))
         return groups
 
     def series(self, matchers: Sequence[Matcher], start: int, end: int) -> list[Labels]:

@@ -12,10 +12,10 @@ import numpy as np
 
 from toban.core.errors import StoreError
 from toban.core.samples import Batch, Layout, is_absent
-from toban.tsdb.corruption import DamageError, set_aside, tell
-from toban.tsdb.head import Row
-from toban.tsdb.head_file import packed, row_sum, unpacked
-from toban.tsdb.series_index import line_of
+from toban.tsdb.corruption import CorruptionError, log_corruption, set_aside
+from toban.tsdb.head import HeadRow
+from toban.tsdb.head_file import decode_layout, encode_layout, row_checksum
+from toban.tsdb.series_index import series_key
 
 KNOWN: Final = 256
 """How many layouts are kept at hand."""
@@ -34,7 +34,7 @@ create table if not exists passed (only integer primary key check (only = 1), tu
 """
 
 
-class Backlog:
+class RemoteBacklog:
     """
     A file of rows that wait, and how far their reader got.
 
@@ -42,7 +42,7 @@ class Backlog:
     database any more is reported, set aside and made anew.
     """
 
-    def __init__(self, path: Path, report: Callable[[DamageError], None]) -> None:
+    def __init__(self, path: Path, report: Callable[[CorruptionError], None]) -> None:
         self._path = path
         self._report = report
         self._lock = Lock()
@@ -55,7 +55,7 @@ class Backlog:
         with self._lock:
             self._let_go()
 
-    def passed(self) -> int:
+    def committed_turn(self) -> int:
         """Return up to which turn all rows were passed on: 0 where nobody ever said."""
         with self._opened() as file:
             found = file.execute("select turn from passed").fetchone()
@@ -66,7 +66,7 @@ class Backlog:
         with self._opened() as file:
             return int(file.execute("select coalesce(max(turn), 0) from rows").fetchone()[0])
 
-    def pass_on(self, turn: int) -> None:
+    def commit(self, turn: int) -> None:
         """Note that all rows up to a turn were passed on, and let go of them."""
         with self._opened() as file, _transaction(file):
             file.execute("insert or replace into passed values (1, ?)", (turn,))
@@ -74,18 +74,18 @@ class Backlog:
                 file.execute("delete from rows where turn <= ?", (turn,))
                 self._sweep(file)
 
-    def put(self, rows: Iterable[Row], layout: Callable[[int], Layout]) -> None:
+    def append(self, rows: Iterable[HeadRow], layout: Callable[[int], Layout]) -> None:
         """Keep rows; ``layout`` brings what a layout's number stands for. A row that is there already is no matter."""
         keys: dict[int, bytes] = {}
         with self._opened() as file, _transaction(file):
             for row in rows:
                 if row.layout not in keys:
-                    lines = [line_of(labels) for labels in layout(row.layout).series]
+                    lines = [series_key(labels) for labels in layout(row.layout).series]
                     keys[row.layout] = key = blake2b(b"\n".join(lines), digest_size=16).digest()
-                    file.execute("insert or ignore into layouts values (?, ?)", (key, packed(lines)))
+                    file.execute("insert or ignore into layouts values (?, ?)", (key, encode_layout(lines)))
                 file.execute(
                     "insert or ignore into rows values (?, ?, ?, ?, ?, ?)",
-                    (row.turn, keys[row.layout], row.layout, row.at, row_sum(row), row.values),
+                    (row.turn, keys[row.layout], row.layout, row.at, row_checksum(row), row.values),
                 )
             self._measure(file)
 
@@ -98,17 +98,17 @@ class Backlog:
                 " left join layouts on key = layout where turn > ? order by turn limit ?"
             )
             for number, layout, at, checksum, numbers, key, series in file.execute(question, (turn, limit)):
-                if row_sum(Row(number, layout, at, numbers)) != checksum or series is None:
-                    self._report(DamageError(f"tsdb: {self._path.name}: the row of turn {number} is damaged"))
+                if row_checksum(HeadRow(number, layout, at, numbers)) != checksum or series is None:
+                    self._report(CorruptionError(f"tsdb: {self._path.name}: the row of turn {number} is damaged"))
                     continue
                 if key not in self._layouts:
                     if len(self._layouts) >= KNOWN:
                         self._layouts.clear()
-                    self._layouts[key] = Layout(unpacked(series))
+                    self._layouts[key] = Layout(decode_layout(series))
                 found.append((number, Batch(self._layouts[key], at, np.frombuffer(numbers))))
         return found
 
-    def shorten(self, size: int, oldest: int) -> int:
+    def truncate(self, size: int, oldest: int) -> int:
         """Let go of rows before a time (milliseconds), and of the first ones beyond a size; return how many samples."""
         gone: list[tuple[int, bytes]] = []
         with self._opened() as file, _transaction(file):
@@ -149,8 +149,8 @@ class Backlog:
             except sqlite3.DatabaseError as error:
                 self._let_go()
                 with suppress(OSError):  # then it is tried again, and reported again
-                    tell("the backlog is damaged and was set aside", file=str(set_aside(self._path)))
-                self._report(DamageError(f"tsdb: {self._path.name}: {error}"))
+                    log_corruption("the backlog is damaged and was set aside", file=str(set_aside(self._path)))
+                self._report(CorruptionError(f"tsdb: {self._path.name}: {error}"))
                 raise StoreError(f"tsdb: {self._path.name}: {error}") from error
 
     def _let_go(self) -> None:

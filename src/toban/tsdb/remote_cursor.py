@@ -7,15 +7,15 @@ from typing import Final
 
 from toban.core.errors import StoreError
 from toban.core.samples import Batch
-from toban.tsdb.corruption import DamageError
+from toban.tsdb.corruption import CorruptionError
 from toban.tsdb.head import Head
-from toban.tsdb.remote_backlog import Backlog
+from toban.tsdb.remote_backlog import RemoteBacklog
 
 AT_ONCE: Final = 200
 """How many batches are brought from the file at once."""
 
 
-class Passing:
+class RemoteCursor:
     """
     A cursor over all batches: those of the head, and those that the head let go of before they were passed on.
 
@@ -23,18 +23,18 @@ class Passing:
     counted in samples as ``overtaken``.
     """
 
-    def __init__(self, head: Head, path: Path, size: int, report: Callable[[DamageError], None]) -> None:
-        self.overtaken = 0
+    def __init__(self, head: Head, path: Path, size: int, report: Callable[[CorruptionError], None]) -> None:
+        self.dropped = 0
         self._head = head
         self._size = size
-        self._backlog = Backlog(path, report)
+        self._backlog = RemoteBacklog(path, report)
         self._passed = 0
 
     def open(self) -> None:
         """Find out how far the reader got; turns go on from there. Raises ``StoreError``."""
         with suppress(StoreError):
-            self._backlog.passed()  # a file that is damaged is set aside now, and made anew below
-        self._passed, newest = self._backlog.passed(), self._backlog.newest()
+            self._backlog.committed_turn()  # a file that is damaged is set aside now, and made anew below
+        self._passed, newest = self._backlog.committed_turn(), self._backlog.newest()
         self._head.turn = max(self._head.turn, newest, self._passed)
         self._head.gone = max(self._head.gone, newest)
 
@@ -42,7 +42,7 @@ class Passing:
         """Close the file."""
         self._backlog.close()
 
-    def waiting(self, samples: int) -> list[tuple[int, Batch]]:
+    def pending(self, samples: int) -> list[tuple[int, Batch]]:
         """
         Return the oldest batches that were not passed on, with their turns: some ``samples``, and at least one batch.
 
@@ -66,21 +66,21 @@ class Passing:
             samples -= len(batches[turn].layout)
         return found
 
-    def pass_on(self, turn: int) -> None:
+    def commit(self, turn: int) -> None:
         """
         Note that all batches up to a turn were passed on.
 
         It counts at once. Raises ``StoreError`` when it can't be written down: after a crash some come once more.
         """
         self._passed = max(self._passed, turn)
-        self._backlog.pass_on(self._passed)
+        self._backlog.commit(self._passed)
 
     def keep(self, start: int, end: int) -> None:
         """Keep what the head has from ``start`` up to before ``end`` and was not passed on. Raises ``StoreError``."""
         wait = [row for row in self._head.rows(start, end) if row.turn > self._passed]
         if wait:
-            self._backlog.put(wait, self._head.layout)
+            self._backlog.append(wait, self._head.layout)
 
-    def shorten(self, oldest: int) -> None:
+    def truncate(self, oldest: int) -> None:
         """Let go of what is older than a time (milliseconds), or too much. Raises ``StoreError``."""
-        self.overtaken += self._backlog.shorten(self._size, oldest)
+        self.dropped += self._backlog.truncate(self._size, oldest)

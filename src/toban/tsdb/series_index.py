@@ -11,15 +11,15 @@ import orjson
 from numpy.typing import NDArray
 
 from toban.core.labels import Labels
-from toban.core.matchers import Match, Matcher
-from toban.tsdb.lru import Recent
+from toban.core.matchers import Matcher, MatchOperator
+from toban.tsdb.lru import LruCache
 from toban.tsdb.series_merge import Numbers
 
 FEW: Final = 256
 """How many series are looked at one by one rather than by what each value is listed under."""
 
 
-def line_of(labels: Labels) -> bytes:
+def series_key(labels: Labels) -> bytes:
     """Return a series as one line of bytes. Raises ``TypeError`` when a label is no valid text."""
     return orjson.dumps(labels)
 
@@ -31,7 +31,7 @@ LEAST: Final = 16
 """What a selection counts for at least, in series: its expressions take memory too."""
 
 
-class Index:
+class SeriesIndex:
     """
     Every series that the store holds, by number and by label.
 
@@ -44,7 +44,7 @@ class Index:
         self._ids: dict[Labels, int] = {}
         self._postings: dict[str, dict[str, array[int]]] = {}
         self._edition = 0
-        self._found = Recent[tuple[Matcher, ...], tuple[int, Mapping[int, Labels]]](
+        self._found = LruCache[tuple[Matcher, ...], tuple[int, Mapping[int, Labels]]](
             SELECTED, lambda found: max(LEAST, len(found[1]))
         )
 
@@ -60,7 +60,7 @@ class Index:
         """Return how many of some series are new. Raises ``TypeError`` when a label of one is no valid text."""
         new = [labels for labels in series if labels not in self._ids]
         for labels in new:
-            line_of(labels)
+            series_key(labels)
         return len(new)
 
     def add(self, series: Iterable[Labels]) -> Numbers:
@@ -99,11 +99,11 @@ class Index:
             held = [labels is not None for labels in self._labels] if gaps else np.ones(len(self._labels))
             found = np.array(held, np.bool_)
         # An equality is a look-up and leaves little; expressions go last. Each distinct value is tried once.
-        for matcher in sorted(matchers, key=lambda matcher: matcher.match is not Match.EQUAL):
+        for matcher in sorted(matchers, key=lambda matcher: matcher.operator is not MatchOperator.EQUAL):
             with self._lock:
                 values = list(self._postings.get(matcher.name, {}))
             without = matcher.accepts("")
-            if matcher.match is Match.EQUAL and not without:
+            if matcher.operator is MatchOperator.EQUAL and not without:
                 values = [matcher.value]
             # Series without the label have no posting: where they are accepted, the others are struck out.
             chosen = self._flags(matcher.name, [value for value in values if matcher.accepts(value) != without])
@@ -132,7 +132,7 @@ class Index:
     def _few(self, matchers: Sequence[Matcher]) -> list[int] | None:
         """Return the series of the rarest value that is wanted, if they are few enough to be looked at one by one."""
         with self._lock:
-            wanted = [it for it in matchers if it.match is Match.EQUAL and it.value]
+            wanted = [it for it in matchers if it.operator is MatchOperator.EQUAL and it.value]
             listed = [self._postings.get(it.name, {}).get(it.value, ()) for it in wanted]
             rarest = min(listed, key=len, default=None)
             return None if rarest is None or len(rarest) > FEW else sorted(rarest)

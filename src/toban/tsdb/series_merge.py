@@ -23,7 +23,7 @@ Read = Callable[[NDArray[np.intp], int, int, Values], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Piece:
+class SeriesPiece:
     """
     Some series over one array of times, in one place.
 
@@ -36,7 +36,7 @@ class Piece:
     ranks: Numbers
     read: Read
 
-    def between(self, start: int, end: int) -> "Piece | None":
+    def between(self, start: int, end: int) -> "SeriesPiece | None":
         """Return the part from ``start`` to ``end``, both included, or nothing if there is none."""
         first, last = self.times.searchsorted((start, end + 1)).tolist()
         if first >= last:
@@ -44,14 +44,14 @@ class Piece:
         if (first, last) == (0, len(self.times)):
             return self
         read = self.read
-        return Piece(
+        return SeriesPiece(
             self.ids,
             self.times[first:last],
             self.ranks[first:last],
             lambda rows, low, high, into: read(rows, first + low, first + high, into),
         )
 
-    def only(self, wanted: NDArray[np.bool_]) -> "Piece | None":
+    def only(self, wanted: NDArray[np.bool_]) -> "SeriesPiece | None":
         """Return the part that holds the wanted series (a flag for each id), or nothing if there is none."""
         rows = np.flatnonzero(wanted[self.ids])
         if not len(rows):
@@ -59,7 +59,7 @@ class Piece:
         if len(rows) == len(self.ids):
             return self
         read = self.read
-        return Piece(
+        return SeriesPiece(
             self.ids[rows],
             self.times,
             self.ranks,
@@ -68,12 +68,12 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Joined:
+class MergedSeries:
     """The pieces of some series over all their times; the values are brought tile by tile, or at once."""
 
     ids: Numbers
     times: Numbers
-    pieces: Sequence[Piece]
+    pieces: Sequence[SeriesPiece]
     _twice: NDArray[np.bool_]
     _orders: list[NDArray[np.intp]] = field(default_factory=list)
 
@@ -121,7 +121,7 @@ class Joined:
 class _Place:
     """Where a part of a piece stands among others: its rows and columns there, and here."""
 
-    piece: Piece
+    piece: SeriesPiece
     rows: NDArray[np.intp]
     low: int
     high: int
@@ -148,7 +148,7 @@ class _Place:
         self.piece.read(self.rows, self.low, self.high, into)
 
 
-def joined(pieces: Sequence[Piece]) -> Iterator[Joined]:
+def merge(pieces: Sequence[SeriesPiece]) -> Iterator[MergedSeries]:
     """
     Sort pieces into groups in which each series stands once.
 
@@ -166,10 +166,10 @@ def joined(pieces: Sequence[Piece]) -> Iterator[Joined]:
             yield from _apart(ids, some)
 
 
-def _connected(pieces: Sequence[Piece]) -> Iterator[tuple[Numbers, list[Piece]]]:
+def _connected(pieces: Sequence[SeriesPiece]) -> Iterator[tuple[Numbers, list[SeriesPiece]]]:
     """Return pieces that are connected by shared series, with their series."""
     # A layout used again and again is one set of series: it is compared once.
-    alike: dict[bytes, list[Piece]] = {}
+    alike: dict[bytes, list[SeriesPiece]] = {}
     for piece in pieces:
         alike.setdefault(piece.ids.tobytes(), []).append(piece)
     clusters = list(alike.values())
@@ -190,26 +190,26 @@ def _connected(pieces: Sequence[Piece]) -> Iterator[tuple[Numbers, list[Piece]]]
         for other in np.unique(owners[owners >= 0]).tolist():
             root[find(other)] = find(number)
         owner[cluster[0].ids] = number
-    together: dict[int, list[Piece]] = {}
+    together: dict[int, list[SeriesPiece]] = {}
     for number, cluster in enumerate(clusters):
         together.setdefault(find(number), []).extend(cluster)
     for some in together.values():
         yield _ids(some), some
 
 
-def _join(ids: Numbers, pieces: Sequence[Piece]) -> Joined:
+def _join(ids: Numbers, pieces: Sequence[SeriesPiece]) -> MergedSeries:
     orders = [np.argsort(piece.ids, kind="stable") for piece in pieces]
     if len(pieces) == 1:
-        return Joined(ids, pieces[0].times, pieces, np.zeros(0, np.bool_), orders)
+        return MergedSeries(ids, pieces[0].times, pieces, np.zeros(0, np.bool_), orders)
     in_time = sorted(pieces, key=lambda piece: int(piece.times[0]))
     everything = np.concatenate([piece.times for piece in in_time])
     if all(before.times[-1] < after.times[0] for before, after in pairwise(in_time)):
-        return Joined(ids, everything, pieces, np.zeros(len(everything), np.bool_), orders)
+        return MergedSeries(ids, everything, pieces, np.zeros(len(everything), np.bool_), orders)
     times, counts = np.unique(everything, return_counts=True)
-    return Joined(ids, times, pieces, counts > 1, orders)
+    return MergedSeries(ids, times, pieces, counts > 1, orders)
 
 
-def _apart(ids: Numbers, pieces: Sequence[Piece]) -> Iterator[Joined]:
+def _apart(ids: Numbers, pieces: Sequence[SeriesPiece]) -> Iterator[MergedSeries]:
     """Return groups of the series that stand in exactly the same pieces."""
     stands = np.zeros((len(ids), len(pieces)), np.bool_)
     places = np.argsort(ids)
@@ -227,13 +227,13 @@ def _apart(ids: Numbers, pieces: Sequence[Piece]) -> Iterator[Joined]:
         yield _join(ids[rows], [piece for piece in some if piece is not None])
 
 
-def _reaching(wanted: NDArray[np.bool_], piece: Piece) -> NDArray[np.bool_]:
+def _reaching(wanted: NDArray[np.bool_], piece: SeriesPiece) -> NDArray[np.bool_]:
     """Return the flags long enough for every series of a piece."""
     missing = 1 + int(piece.ids.max()) - len(wanted)
     return np.append(wanted, np.zeros(missing, np.bool_)) if missing > 0 else wanted
 
 
-def _ids(pieces: Iterable[Piece]) -> Numbers:
+def _ids(pieces: Iterable[SeriesPiece]) -> Numbers:
     """Return all series of some pieces, in the order in which they were first met."""
     everything = np.concatenate([piece.ids for piece in pieces])
     _, first = np.unique(everything, return_index=True)

@@ -14,26 +14,26 @@ import numpy as np
 from toban.core.errors import SeriesLimitError, StoreError
 from toban.core.labels import Labels
 from toban.core.matchers import Matcher
-from toban.core.metric_registry import Meters
-from toban.core.periodic import beat
-from toban.core.ports import Clock, Condition
-from toban.core.samples import Batch, Family, Group, counter, gauge, is_absent, milliseconds
-from toban.tsdb.block_set import Shelf
-from toban.tsdb.compaction import Calendar
-from toban.tsdb.corruption import DamageError, tell
+from toban.core.metric_registry import MetricRegistry
+from toban.core.periodic import run_periodically
+from toban.core.ports import Clock, HealthStatus
+from toban.core.samples import Batch, MetricFamily, SeriesBlock, counter, gauge, is_absent, milliseconds
+from toban.tsdb.block_set import BlockSet
+from toban.tsdb.compaction import BlockCalendar
+from toban.tsdb.corruption import CorruptionError, log_corruption
 from toban.tsdb.head import Head
-from toban.tsdb.head_recovery import replayed
-from toban.tsdb.head_writer import Writer
-from toban.tsdb.maintenance import Tending
-from toban.tsdb.querier import Reading
-from toban.tsdb.remote_cursor import Passing
-from toban.tsdb.series_index import Index
+from toban.tsdb.head_recovery import recover_head
+from toban.tsdb.head_writer import HeadWriter
+from toban.tsdb.maintenance import StoreMaintenance
+from toban.tsdb.querier import Querier
+from toban.tsdb.remote_cursor import RemoteCursor
+from toban.tsdb.series_index import SeriesIndex
 from toban.tsdb.settings import TsdbSettings
 
 APPENDED: Final = counter("toban_tsdb_samples_appended_total", "Numbers taken in and made durable.")
 FAILURES: Final = counter("toban_tsdb_append_failures_total", "Appends that could not be made durable at once.")
 REFUSED: Final = counter(
-    "toban_tsdb_samples_refused_total", "Numbers refused, because they are too old or of the future."
+    "toban_tsdb_samples_rejected_total", "Numbers refused, because they are too old or of the future."
 )
 LOST: Final = counter(
     "toban_tsdb_batches_lost_total", "Batches let go because the disk did not take them for too long."
@@ -43,7 +43,7 @@ BLOCKS: Final = gauge("toban_tsdb_blocks", "Sealed blocks.")
 BYTES: Final = gauge("toban_tsdb_disk_bytes", "What the numbers take on disk.", "bytes")
 SERIES: Final = gauge("toban_tsdb_series", "Series that the store knows.")
 HEAD_SERIES: Final = gauge("toban_tsdb_head_series", "Series that the head knows.")
-UNSAVED: Final = gauge("toban_tsdb_unsaved_bytes", "Numbers that wait in memory for the disk.", "bytes")
+UNSAVED: Final = gauge("toban_tsdb_unflushed_bytes", "Numbers that wait in memory for the disk.", "bytes")
 
 ROUND: Final = timedelta(minutes=1)
 AHEAD: Final = timedelta(hours=1)
@@ -72,7 +72,7 @@ class Store:
         folder: Path,
         settings: TsdbSettings,
         clock: Clock,
-        meters: Meters,
+        meters: MetricRegistry,
         *,
         window: timedelta = timedelta(hours=2),
         backlog: int | None = None,
@@ -82,20 +82,22 @@ class Store:
         self._clock = clock
         self._meters = meters
         length = window // timedelta(milliseconds=1)
-        self._index = Index()
-        self._families: dict[str, Family] = {}
+        self._index = SeriesIndex()
+        self._families: dict[str, MetricFamily] = {}
         self._head = Head(self._index, length)
-        self._shelf = Shelf(folder, self._index, self._damaged)
+        self._shelf = BlockSet(folder, self._index, self._damaged)
         full = settings.synchronous == "full"
         self._path = folder / "head.db"
-        self._writer = Writer(self._path, self._head, self._index, self._families, full=full)
-        calendar = Calendar(length, 12 * length)
+        self._writer = HeadWriter(self._path, self._head, self._index, self._families, full=full)
+        calendar = BlockCalendar(length, 12 * length)
         self._backlog = folder / "backlog.db"
-        self.passing = None if backlog is None else Passing(self._head, self._backlog, backlog, self._damaged)
-        self._tending = Tending(
-            self._head, self._shelf, self._writer, self._index, self._families, calendar, self.passing
+        self.remote_cursor = (
+            None if backlog is None else RemoteCursor(self._head, self._backlog, backlog, self._damaged)
         )
-        self._reading = Reading(self._head, self._shelf, self._index)
+        self._tending = StoreMaintenance(
+            self._head, self._shelf, self._writer, self._index, self._families, calendar, self.remote_cursor
+        )
+        self._reading = Querier(self._head, self._shelf, self._index)
         self._trouble = ""
         self._damage: list[str] = []
         self._lost = 0
@@ -109,9 +111,9 @@ class Store:
             for block in self._shelf.blocks:
                 self._families.update(block.families)
             full = self._settings.synchronous == "full"
-            file = replayed(self._path, self._head, self._index, self._families, self._damaged, full=full)
-            if self.passing:
-                self.passing.open()
+            file = recover_head(self._path, self._head, self._index, self._families, self._damaged, full=full)
+            if self.remote_cursor:
+                self.remote_cursor.open()
             else:
                 for path in self._folder.glob(f"{self._backlog.name}*"):
                     path.unlink()
@@ -130,8 +132,8 @@ class Store:
     ) -> None:
         self._tending.stop(PATIENCE)
         self._writer.stop(PATIENCE)
-        if self.passing:
-            self.passing.close()
+        if self.remote_cursor:
+            self.remote_cursor.close()
         self._shelf.close()
         self._unlock()
 
@@ -145,7 +147,7 @@ class Store:
         try:
             fitting = [batch for batch in batches if len(batch.layout) and self._is_in_time(batch)]
             declared = self._welcome(fitting)
-            rows = self._head.put(fitting)
+            rows = self._head.append(fitting)
             if rows:
                 await self._writer.write(rows, declared)
         except StoreError:
@@ -153,7 +155,7 @@ class Store:
             raise
         self._meters.add(APPENDED, sum(int(np.count_nonzero(~is_absent(batch.values))) for batch in fitting))
 
-    def select(self, matchers: Sequence[Matcher], start: int, end: int, most: int | None = None) -> list[Group]:
+    def select(self, matchers: Sequence[Matcher], start: int, end: int, most: int | None = None) -> list[SeriesBlock]:
         """
         Return the samples of all series that meet the conditions, ``start`` and ``end`` included (milliseconds).
 
@@ -170,18 +172,18 @@ class Store:
         """Return about when the oldest number was of the series that meet the conditions, nothing where none is."""
         return self._reading.oldest(matchers)
 
-    def families(self) -> Mapping[str, Family]:
+    def families(self) -> Mapping[str, MetricFamily]:
         """Return what is known of each metric, by name."""
         return dict(self._families)
 
     async def run(self) -> NoReturn:
         """Keep the store in order until cancelled."""
         try:
-            await beat("tsdb", ROUND, self.tend, clock=self._clock, meters=self._meters)
+            await run_periodically("tsdb", ROUND, self.maintain, clock=self._clock, meters=self._meters)
         finally:
             self._tending.stop(0)
 
-    async def tend(self) -> None:
+    async def maintain(self) -> None:
         """Do one round: seal, compact, remove, check. Trouble shows in ``health`` until one is through."""
         now = milliseconds(self._clock.now())
         # A clock that jumps ahead must not age everything at once.
@@ -191,27 +193,27 @@ class Store:
         trouble = ""
         try:
             limit = self._settings.size - self._head_bytes()
-            await asyncio.to_thread(self._tending.round, now, oldest=oldest, limit=limit)
+            await asyncio.to_thread(self._tending.run_once, now, oldest=oldest, limit=limit)
         except (OSError, StoreError) as error:
             trouble = f"tsdb: sealing: {error}"
             if trouble != self._trouble:
-                tell("the store could not be kept in order", error=trouble)
+                log_corruption("the store could not be kept in order", error=trouble)
         self._trouble = trouble
         self._report()
         if self._writer.bug:
             raise self._writer.bug
 
-    def health(self) -> Condition:
+    def health(self) -> HealthStatus:
         """Say whether numbers are durable, and what was found damaged since the start."""
         if trouble := self._writer.trouble:
-            return Condition(False, f"{trouble}; {self._writer.unsaved} bytes of numbers are in memory only")
+            return HealthStatus(False, f"{trouble}; {self._writer.unsaved} bytes of numbers are in memory only")
         if self._trouble:
-            return Condition(False, f"{self._trouble}; numbers are durable and wait in the head")
+            return HealthStatus(False, f"{self._trouble}; numbers are durable and wait in the head")
         if self._damage:
-            return Condition(
+            return HealthStatus(
                 True, f"numbers are durable; damage was found and set aside: {'; '.join(self._damage[-3:])}"
             )
-        return Condition(True, f"{len(self._index)} series in {len(self._shelf.blocks)} blocks and the head")
+        return HealthStatus(True, f"{len(self._index)} series in {len(self._shelf.blocks)} blocks and the head")
 
     def _is_in_time(self, batch: Batch) -> bool:
         now = self._clock.now()
@@ -224,7 +226,7 @@ class Store:
         self._meters.add(REFUSED, len(batch.layout), reason=reason)
         return False
 
-    def _welcome(self, batches: Sequence[Batch]) -> list[Family]:
+    def _welcome(self, batches: Sequence[Batch]) -> list[MetricFamily]:
         """Make new layouts known; return the families that are declared anew. Raises ``StoreError``."""
         layouts = [batch.layout for batch in batches if not self._head.knows(batch.layout)]
         if not layouts:
@@ -246,10 +248,10 @@ class Store:
             self._head.source(layout)
         return declared
 
-    def _damaged(self, error: DamageError) -> None:
+    def _damaged(self, error: CorruptionError) -> None:
         self._damage.append(str(error).removeprefix("tsdb: "))
         self._meters.add(CORRUPTIONS)
-        tell("damage on disk", error=str(error))
+        log_corruption("damage on disk", error=str(error))
 
     def _report(self) -> None:
         self._meters.set(BLOCKS, len(self._shelf.blocks))

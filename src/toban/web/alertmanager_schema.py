@@ -9,19 +9,27 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from toban.alerting.external_alerts import Posted, posted
+from toban.alerting.external_alerts import PostedAlert, posted_alert
 from toban.core.errors import BadQueryError
-from toban.core.input_limits import COMMENT_LENGTH, LATEST, MATCHERS, PERSON_LENGTH, instant, repaired, text
-from toban.core.matchers import Match, Matcher, expression
-from toban.notify.matcher_syntax import made, matcher
+from toban.core.input_limits import (
+    COMMENT_LENGTH,
+    LATEST,
+    MATCHERS,
+    PERSON_LENGTH,
+    checked_text,
+    parse_time,
+    repair_surrogates,
+)
+from toban.core.matchers import Matcher, MatchOperator, compile_regex
+from toban.notify.matcher_syntax import make_matcher, parse_matcher
 from toban.notify.muting import Silence
-from toban.web.json_response import Json
+from toban.web.json_response import JsonResponse
 
 LARGEST: Final = 2_000_000
 """Bytes that a body may have."""
 
 
-class RefusedError(ValueError):
+class RequestError(ValueError):
     """What was sent is wrong; Alertmanager says so as a text, or as an object."""
 
     def __init__(self, message: str, *, structured: bool = False, status: int = 400) -> None:
@@ -30,18 +38,18 @@ class RefusedError(ValueError):
         self.status = status
 
 
-def refused(status: int, message: str) -> Response:
+def error_response(status: int, message: str) -> Response:
     """Return the answer to a body that is not taken."""
     said = f"unsupported media type: {message}" if status == 415 else message
-    return Json(RefusedError(said, structured=True, status=status).body, status)
+    return JsonResponse(RequestError(said, structured=True, status=status).body, status)
 
 
-async def body_of(request: Request) -> Any:
+async def read_json(request: Request) -> Any:
     """Return a body's JSON. Raises ``RefusedError``."""
     try:
         return _read(await request.body())
     except (ValueError, RecursionError) as error:
-        raise RefusedError(f"parsing body failed, because json: {error}", structured=True) from error
+        raise RequestError(f"parsing body failed, because json: {error}", structured=True) from error
 
 
 def _read(body: bytes) -> Any:
@@ -52,15 +60,15 @@ def _read(body: bytes) -> Any:
         return json.loads(body.decode("utf-8", "replace"))
 
 
-def posted_in(raw: Any) -> Posted:
+def parse_alert(raw: Any) -> PostedAlert:
     """Read one alert. Raises ``ValueError``, in Alertmanager's words where it has some."""
     if not isinstance(raw, dict) or not isinstance(raw.get("labels"), dict):
         raise ValueError("each alert must be an object with labels")  # noqa: TRY004  # a mistake like any other
-    starts, ends = moment_in(raw.get("startsAt"), "startsAt"), moment_in(raw.get("endsAt"), "endsAt")
-    return posted(raw["labels"], raw.get("annotations"), starts, ends, str(raw.get("generatorURL") or ""))
+    starts, ends = parse_go_time(raw.get("startsAt"), "startsAt"), parse_go_time(raw.get("endsAt"), "endsAt")
+    return posted_alert(raw["labels"], raw.get("annotations"), starts, ends, str(raw.get("generatorURL") or ""))
 
 
-def hooked(raw: Any, now: datetime) -> Any:
+def parse_webhook_alert(raw: Any, now: datetime) -> Any:
     """
     Return an alert of a notification as it would be posted.
 
@@ -72,67 +80,71 @@ def hooked(raw: Any, now: datetime) -> Any:
     return {**raw, "endsAt": (raw.get("endsAt") or now.isoformat()) if over else LATEST.isoformat()}
 
 
-def moment_in(text: Any, where: str) -> datetime | None:
+def parse_go_time(text: Any, where: str) -> datetime | None:
     """Read a time; Go writes up to nine digits of a second, and the zero time for none. Raises ``ValueError``."""
     if not text or str(text).startswith("0001-01-01T00:00:00"):
         return None
     try:
-        return instant(text)
+        return parse_time(text)
     except ValueError as error:
-        raise ValueError(f"{where}: {repaired(str(error))}") from error
+        raise ValueError(f"{where}: {repair_surrogates(str(error))}") from error
 
 
-def silence_in(raw: Any, now: datetime) -> Silence:
+def parse_silence(raw: Any, now: datetime) -> Silence:
     """Read a silence, with a new id. Raises ``RefusedError``."""
     try:
-        starts = moment_in(raw.get("startsAt"), "startsAt") or now
-        ends = moment_in(raw.get("endsAt"), "endsAt")
-        by = text(raw.get("createdBy") or "", PERSON_LENGTH)
-        comment = text(raw.get("comment") or "", COMMENT_LENGTH)
+        starts = parse_go_time(raw.get("startsAt"), "startsAt") or now
+        ends = parse_go_time(raw.get("endsAt"), "endsAt")
+        by = checked_text(raw.get("createdBy") or "", PERSON_LENGTH)
+        comment = checked_text(raw.get("comment") or "", COMMENT_LENGTH)
     except ValueError as error:
-        raise RefusedError(f"silence invalid: {error}") from error
+        raise RequestError(f"silence invalid: {error}") from error
     if ends is not None and ends <= starts:
-        raise RefusedError("Failed to create silence: start time must be before end time")
+        raise RequestError("Failed to create silence: start time must be before end time")
     if ends is None or ends <= now:
-        raise RefusedError("Failed to create silence: end time can't be in the past")
+        raise RequestError("Failed to create silence: end time can't be in the past")
     found = raw.get("matchers") or []
     if not isinstance(found, list) or len(found) > MATCHERS:
-        raise RefusedError(f"silence invalid: matchers must be an array of {MATCHERS} at most")
-    conditions = tuple(condition_in(it) for it in found)
+        raise RequestError(f"silence invalid: matchers must be an array of {MATCHERS} at most")
+    conditions = tuple(parse_silence_matcher(it) for it in found)
     if all(condition.accepts("") for condition in conditions):
-        raise RefusedError("silence invalid: at least one matcher must not match the empty string")
+        raise RequestError("silence invalid: at least one matcher must not match the empty string")
     return Silence(str(uuid.uuid4()), conditions, starts, ends, by, comment, now)
 
 
-def condition_in(raw: Any) -> Matcher:
+def parse_silence_matcher(raw: Any) -> Matcher:
     """Read one matcher of a silence. Raises ``RefusedError``."""
     if not isinstance(raw, dict) or not isinstance(raw.get("name"), str) or not isinstance(raw.get("value"), str):
-        raise RefusedError("silence invalid: a matcher needs name and value")
+        raise RequestError("silence invalid: a matcher needs name and value")
     regex, equal = bool(raw.get("isRegex")), raw.get("isEqual", True) is not False
-    match = (Match.REGEX if equal else Match.NOT_REGEX) if regex else (Match.EQUAL if equal else Match.NOT_EQUAL)
+    match = (
+        (MatchOperator.REGEX if equal else MatchOperator.NOT_REGEX)
+        if regex
+        else (MatchOperator.EQUAL if equal else MatchOperator.NOT_EQUAL)
+    )
     try:
-        return made(raw["name"], match, raw["value"])
+        return make_matcher(raw["name"], match, raw["value"])
     except ValueError as error:
-        raise RefusedError(f"silence invalid: {error}") from error
+        raise RequestError(f"silence invalid: {error}") from error
 
 
-def filter_in(text: str) -> Matcher:
+def parse_filter(text: str) -> Matcher:
     """Read a condition that a question names. Raises ``RefusedError``."""
     try:
-        return matcher(text)
+        return parse_matcher(text)
     except ValueError as error:
-        raise RefusedError(f"bad matcher format: {repaired(text)[:200]}") from error
+        raise RequestError(f"bad matcher format: {repair_surrogates(text)[:200]}") from error
 
 
-def pattern_in(text: str) -> Any:
+def parse_receiver_pattern(text: str) -> Any:
     """Read a pattern of receivers; nothing when there is none. Raises ``RefusedError``."""
     try:
-        return expression(text) if text else None
+        return compile_regex(text) if text else None
     except BadQueryError as error:
-        raise RefusedError(f"failed to parse receiver param: {error}") from error
+        raise RequestError(f"failed to parse receiver param: {error}") from error
 
 
-def concerns(silence: Silence, condition: Matcher) -> bool:
+def is_silence_selected(silence: Silence, condition: Matcher) -> bool:
     """Tell whether a silence has a matcher of that name whose value meets the condition."""
     return any(it.name == condition.name and condition.accepts(it.value) for it in silence.matchers)
 
@@ -143,15 +155,15 @@ def source_of(request: Request) -> str:
     return agent[:50] or "somebody"
 
 
-def silence_out(silence: Silence, now: datetime) -> dict[str, Any]:
+def silence_json(silence: Silence, now: datetime) -> dict[str, Any]:
     """Write a silence."""
     state = "active" if silence.active(now) else "pending" if now < silence.starts else "expired"
     return {
         "id": silence.id,
         "status": {"state": state},
-        "updatedAt": time_out(silence.updated),
-        "startsAt": time_out(silence.starts),
-        "endsAt": time_out(silence.ends),
+        "updatedAt": format_time(silence.updated),
+        "startsAt": format_time(silence.starts),
+        "endsAt": format_time(silence.ends),
         "createdBy": silence.by,
         "comment": silence.comment,
         "matchers": [_matcher(it) for it in silence.matchers],
@@ -162,11 +174,11 @@ def _matcher(condition: Matcher) -> dict[str, Any]:
     return {
         "name": condition.name,
         "value": condition.value,
-        "isRegex": condition.match in {Match.REGEX, Match.NOT_REGEX},
-        "isEqual": condition.match in {Match.EQUAL, Match.REGEX},
+        "isRegex": condition.operator in {MatchOperator.REGEX, MatchOperator.NOT_REGEX},
+        "isEqual": condition.operator in {MatchOperator.EQUAL, MatchOperator.REGEX},
     }
 
 
-def time_out(at: datetime) -> str:
+def format_time(at: datetime) -> str:
     """Write a time."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -7,30 +7,30 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
 
-from toban.collect.service import Collecting
+from toban.collect.service import CollectionService
 from toban.core.ports import Clock, QueryEngine, SeriesSource, Service
-from toban.health.service import Health
+from toban.health.service import HealthService
 from toban.web import health_api as health_pages
 from toban.web.endpoint import Endpoint, Permission, is_trusted, unauthorized
-from toban.web.fair_streaming import Turns
-from toban.web.metrics_pages import Exposing
-from toban.web.overview_page import Page
-from toban.web.prometheus_api import Prometheus
-from toban.web.prometheus_status import Runtime
-from toban.web.status_api import Own
+from toban.web.fair_streaming import FairStreaming
+from toban.web.metrics_pages import MetricsPages
+from toban.web.overview_page import OverviewPage
+from toban.web.prometheus_api import PrometheusApi
+from toban.web.prometheus_status import PrometheusStatusApi
+from toban.web.status_api import StatusApi
 from toban.web.strict_transport import StrictTransport
 
 
 def application(
-    own: Own,
-    health: Health,
+    own: StatusApi,
+    health: HealthService,
     engine: QueryEngine,
     questions: QueryEngine,
     source: SeriesSource,
-    collecting: Collecting,
+    collecting: CollectionService,
     services: Sequence[Service],
     clock: Clock,
-    runtime: Runtime,
+    runtime: PrometheusStatusApi,
     more: Sequence[Endpoint] = (),
     address: str = "",
 ) -> Starlette:
@@ -39,15 +39,15 @@ def application(
 
     ``engine`` answers toban's own questions, ``questions`` those that are asked. ``address`` is where people reach it.
     """
-    turns = Turns()
+    turns = FairStreaming()
     app = _answering(
         [
             # First what is asked most: routes are tried one after the other.
-            *Prometheus(questions, source, collecting.targets, clock, turns).routes(),
-            *Page(own).routes(),
+            *PrometheusApi(questions, source, collecting.targets, clock, turns).routes(),
+            *OverviewPage(own).routes(),
             *own.routes(),
             *health_pages.routes(health, services),
-            *Exposing(collecting.newest, engine, source, clock, turns).routes(),
+            *MetricsPages(collecting.newest, engine, source, clock, turns).routes(),
             *runtime.routes(),
             *more,
         ]
@@ -56,9 +56,9 @@ def application(
     return app
 
 
-def metrics_alone(collecting: Collecting, engine: QueryEngine, source: SeriesSource, clock: Clock) -> Starlette:
+def metrics_alone(collecting: CollectionService, engine: QueryEngine, source: SeriesSource, clock: Clock) -> Starlette:
     """Return what answers `/metrics` and nothing else."""
-    exposing = Exposing(collecting.newest, engine, source, clock, Turns())
+    exposing = MetricsPages(collecting.newest, engine, source, clock, FairStreaming())
     return _answering([Endpoint("/metrics", exposing.metrics, Permission.PUBLIC)])
 
 

@@ -10,10 +10,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from toban.core.metric_registry import Meters
+from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import counter
 from toban.web.endpoint import SAFE, Permission
-from toban.web.request_bodies import Room
+from toban.web.request_bodies import BodyBuffer
 from toban.web.settings import WebSettings, split
 
 REJECTED: Final = counter("toban_http_requests_rejected_total", "HTTP requests that were refused, by reason.")
@@ -45,12 +45,12 @@ HEADERS: Final = {
 """What every answer says to a browser, unless its page says it otherwise."""
 
 
-class Trusted:
+class TrustedAccess:
     """Lets everybody do everything: who can open the socket in the data folder can read all that lies beside it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self._room = Room()
+        self._room = BodyBuffer()
 
     def configure(self, app: ASGIApp, settings: WebSettings, hosts: Iterable[str] = ()) -> None:
         """Pass requests on to another; who asks is nothing to it."""
@@ -62,7 +62,7 @@ class Trusted:
         await self.app(scope, receive, send)
 
 
-class Access:
+class NetworkAccess:
     """
     Decides what whoever comes over the network may do, and turns away what a page of somebody else's sends.
 
@@ -76,13 +76,13 @@ class Access:
         self,
         app: ASGIApp,
         settings: WebSettings,
-        meters: Meters,
+        meters: MetricRegistry,
         hosts: Iterable[str] = (),
-        room: Room | None = None,
+        room: BodyBuffer | None = None,
     ) -> None:
         """``hosts`` are names under which toban is reached, beside those of ``web.hosts``."""
         self.configure(app, settings, hosts)
-        self._room = room or Room()
+        self._room = room or BodyBuffer()
         self._meters = meters
 
     def configure(self, app: ASGIApp, settings: WebSettings, hosts: Iterable[str] = ()) -> None:
@@ -127,7 +127,7 @@ class Access:
         return None
 
     def _is_ours(self, host: str, scope: Scope) -> bool:
-        name, _ = authority(host)
+        name, _ = parse_authority(host)
         if name in self._hosts:
             return True
         # An address, not a name, leads where the connection went: to one of this machine's own.
@@ -146,11 +146,11 @@ class Access:
         # Behind a proxy the browser speaks TLS, and toban does not.
         if of not in {scheme, "https"}:
             return False
-        name, port = authority(rest)
+        name, port = parse_authority(rest)
         if name and name in self._further:
             return True
         default = 443 if of == "https" else 80
-        own, own_port = authority(host)
+        own, own_port = parse_authority(host)
         return bool(name) and (name, port or default) == (own, own_port or default)
 
     def _shows_token(self, headers: Headers) -> bool:
@@ -158,7 +158,7 @@ class Access:
         return scheme.lower() == "bearer" and hmac.compare_digest(shown.encode(), self._token)
 
 
-def authority(text: str) -> tuple[str, int]:
+def parse_authority(text: str) -> tuple[str, int]:
     """Read HOST or HOST:PORT as a browser writes it: the name in lower case, and 0 for no port; no name when wrong."""
     try:
         parts = urlsplit(f"//{text}")

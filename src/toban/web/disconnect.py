@@ -11,7 +11,7 @@ from toban.core.errors import QueryCanceledError
 T = TypeVar("T")
 
 
-async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
+async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """
     Do some work for a request whose body was read, and give it up when its sender leaves.
 

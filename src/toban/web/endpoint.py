@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from toban.web.json_response import Json
+from toban.web.json_response import JsonResponse
 from toban.web.request_bodies import BodyError
 
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -50,7 +50,7 @@ def is_trusted(connection: HTTPConnection) -> bool:
 
 def refuse_with_json(status: int, message: str) -> Response:
     """Return a refusal as toban's own API says it."""
-    return Json({"error": message}, status)
+    return JsonResponse({"error": message}, status)
 
 
 def unauthorized() -> Response:

@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Turns:
+class FairStreaming:
     """
     Lets long answers be written piece by piece, all of them together one piece at each turn of the loop.
 

@@ -5,11 +5,11 @@ from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from toban.core.metric_registry import Meters
+from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import counter
 
 CUT_OFF: Final = counter(
-    "toban_http_connections_cut_off_total", "HTTP connections that were ended because of their sender, by reason."
+    "toban_http_connections_aborted_total", "HTTP connections that were ended because of their sender, by reason."
 )
 
 HEAD_BYTES: Final = 65_536
@@ -33,7 +33,7 @@ READING_SECONDS: Final = 30.0
 class _Lingering:
     """What a request is answered through: closing waits for a body that still comes, so that the answer is read."""
 
-    def __init__(self, protocol: "Protocol") -> None:
+    def __init__(self, protocol: "HttpProtocol") -> None:
         self._protocol = protocol
         self._request = protocol.cycle
         self.write = protocol.transport.write
@@ -46,10 +46,10 @@ class _Lingering:
             self._protocol.transport.close()
 
 
-class Protocol(HttpToolsProtocol):
+class HttpProtocol(HttpToolsProtocol):
     """uvicorn's protocol, made to give up on senders that are too slow or send too much."""
 
-    def __init__(self, *given: Any, meters: Meters, **named: Any) -> None:
+    def __init__(self, *given: Any, meters: MetricRegistry, **named: Any) -> None:
         super().__init__(*given, **named)
         self._meters = meters
         self._since = self.loop.time()

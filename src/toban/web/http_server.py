@@ -14,11 +14,11 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from toban.core.errors import SettingsError
-from toban.core.metric_registry import Meters
-from toban.core.ports import Clock, Condition
-from toban.web.auth import Access, Trusted
-from toban.web.http_protocol import Protocol
-from toban.web.listener import Reserve, Server, most_connections
+from toban.core.metric_registry import MetricRegistry
+from toban.core.ports import Clock, HealthStatus
+from toban.web.auth import NetworkAccess, TrustedAccess
+from toban.web.http_protocol import HttpProtocol
+from toban.web.listener import DescriptorReserve, ListeningServer, most_connections
 from toban.web.settings import WebSettings, split
 
 log = structlog.get_logger("toban.web")
@@ -31,16 +31,16 @@ COMMANDS: Final = 64
 
 
 @dataclass(slots=True)
-class Door:
+class ServedSocket:
     """One socket that is listened on, and what answers there."""
 
-    app: Access | Trusted
+    app: NetworkAccess | TrustedAccess
     listening: socket.socket
     is_local: bool = False
-    server: Server | None = field(default=None, repr=False)
+    server: ListeningServer | None = field(default=None, repr=False)
 
 
-class Serving:
+class HttpService:
     """
     Answers on the network, and on the socket in the data folder for commands.
 
@@ -56,18 +56,21 @@ class Serving:
         network: socket.socket,
         local: socket.socket,
         clock: Clock,
-        meters: Meters,
+        meters: MetricRegistry,
         hosts: Sequence[str] = (),
         metrics: tuple[ASGIApp, socket.socket] | None = None,
     ) -> None:
         """``hosts`` are names under which toban is reached; ``metrics`` is what answers to everybody, and where."""
         self.address = address_of(network)
-        self._doors = [Door(Access(app, settings, meters, hosts), network), Door(Trusted(app), local, is_local=True)]
+        self._doors = [
+            ServedSocket(NetworkAccess(app, settings, meters, hosts), network),
+            ServedSocket(TrustedAccess(app), local, is_local=True),
+        ]
         if metrics:
-            self._doors.append(Door(Access(metrics[0], _public(settings), meters, hosts), metrics[1]))
+            self._doors.append(ServedSocket(NetworkAccess(metrics[0], _public(settings), meters, hosts), metrics[1]))
         self._clock = clock
         self._meters = meters
-        self._reserve = Reserve()
+        self._reserve = DescriptorReserve()
 
     def configure(self, app: ASGIApp, settings: WebSettings, hosts: Sequence[str], metrics: ASGIApp | None) -> None:
         """Answer otherwise from now on; what is being answered comes to its end as it began. Sockets stay."""
@@ -84,11 +87,11 @@ class Serving:
                 for door in self._doors:
                     group.create_task(self._keep_open(door), name="web")
 
-    async def _keep_open(self, door: Door) -> None:
+    async def _keep_open(self, door: ServedSocket) -> None:
         """Serve at a door, again and again if need be: pages that die don't end the judging."""
         while True:
             most, reserve = (COMMANDS, self._reserve) if door.is_local else (most_connections(), None)
-            door.server = server = Server(_config(door.app), door.listening, most, self._meters, reserve)
+            door.server = server = ListeningServer(_config(door.app), door.listening, most, self._meters, reserve)
             task = asyncio.create_task(server.serve(), name="web")
             try:
                 await asyncio.shield(task)
@@ -100,13 +103,13 @@ class Serving:
                 await asyncio.wait([task])
             await self._clock.sleep(1)
 
-    def health(self) -> Condition:
+    def health(self) -> HealthStatus:
         """Tell whether all doors are open."""
         servers = [door.server for door in self._doors]
         if not all(server and server.started and not server.should_exit for server in servers):
-            return Condition(False, "not listening")
+            return HealthStatus(False, "not listening")
         trouble = next((server.trouble for server in servers if server and server.trouble), "")
-        return Condition(not trouble, trouble or f"listening on {self.address}")
+        return HealthStatus(not trouble, trouble or f"listening on {self.address}")
 
 
 def _public(settings: WebSettings) -> WebSettings:
@@ -133,7 +136,7 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         app,
         lifespan="off",
         loop="asyncio",
-        http=Protocol,
+        http=HttpProtocol,
         ws="none",
         log_config=None,
         access_log=False,

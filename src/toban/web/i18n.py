@@ -11,12 +11,12 @@ LANGUAGES: Final = ("en", "ja")
 
 
 @cache
-def words(language: str) -> Mapping[str, str]:
+def catalogue(language: str) -> Mapping[str, str]:
     """Return the texts of one language, by key."""
     return tomllib.loads(files("toban.web").joinpath("messages", f"{language}.toml").read_text(encoding="utf-8"))
 
 
-def spoken(accept_language: str) -> str:
+def negotiate_language(accept_language: str) -> str:
     """Choose the language that the reader likes best, by the Accept-Language header."""
     wishes = []
     for place, part in enumerate(accept_language.split(",")):

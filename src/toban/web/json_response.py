@@ -6,7 +6,7 @@ import orjson
 from starlette.responses import Response
 
 
-class Json(Response):
+class JsonResponse(Response):
     """An answer in JSON."""
 
     media_type = "application/json"

@@ -13,8 +13,8 @@ from typing import Any, Final, cast
 import structlog
 import uvicorn
 
-from toban.core.metric_registry import Meters
-from toban.web.http_protocol import Protocol
+from toban.core.metric_registry import MetricRegistry
+from toban.web.http_protocol import HttpProtocol
 
 log = structlog.get_logger("toban.web")
 
@@ -60,7 +60,7 @@ def most_connections() -> int:
     return MOST if soft == resource.RLIM_INFINITY else max(8, min(MOST, (soft - ELSEWHERE) // 3))
 
 
-class Reserve:
+class DescriptorReserve:
     """File descriptors that are held back; ``lend`` gives one up when there are no others."""
 
     def __init__(self, many: int = RESERVED) -> None:
@@ -68,7 +68,7 @@ class Reserve:
         self._held: list[int] = []
 
     @contextmanager
-    def kept(self) -> Iterator["Reserve"]:
+    def kept(self) -> Iterator["DescriptorReserve"]:
         """Hold them as long as the block lasts."""
         self.refill()
         try:
@@ -91,7 +91,7 @@ class Reserve:
                 self._held.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
 
 
-class Server(uvicorn.Server):
+class ListeningServer(uvicorn.Server):
     """
     A uvicorn that accepts by itself.
 
@@ -104,8 +104,8 @@ class Server(uvicorn.Server):
         config: uvicorn.Config,
         listening: socket.socket,
         most: int,
-        meters: Meters,
-        reserve: Reserve | None = None,
+        meters: MetricRegistry,
+        reserve: DescriptorReserve | None = None,
     ) -> None:
         super().__init__(config)
         self._listening = listening
@@ -173,13 +173,13 @@ class Server(uvicorn.Server):
                 self._reserve.refill()
 
     def _protocol(self) -> asyncio.Protocol:
-        return Protocol(
+        return HttpProtocol(
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state, meters=self._meters
         )
 
     def _has_room(self) -> bool:
         """Make room for one connection more; tell whether that could be done."""
-        connections = cast("set[Protocol]", self.server_state.connections)
+        connections = cast("set[HttpProtocol]", self.server_state.connections)
         if len(connections) < self._most:
             return True
         of: dict[Any, int] = {}
@@ -197,12 +197,12 @@ class Server(uvicorn.Server):
             self._trouble = f"connections can't be accepted: {os.strerror(error.errno or 0).lower()}"
             log.warning(self._trouble)
         self._troubled = time.monotonic()
-        connections = cast("set[Protocol]", self.server_state.connections)
+        connections = cast("set[HttpProtocol]", self.server_state.connections)
         waiting = [(since, id(one), one) for one in connections if (since := one.waits_since) is not None]
         if waiting:
             min(waiting)[2].cut_off("out of file descriptors")
         await asyncio.sleep(PAUSE)
 
 
-def _client(connection: Protocol) -> str:
+def _client(connection: HttpProtocol) -> str:
     return connection.client[0] if connection.client else ""

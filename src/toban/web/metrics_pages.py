@@ -14,19 +14,19 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from toban.core.errors import BadQueryError, TobanError
-from toban.core.labels import NAME, Labels, common
-from toban.core.matchers import Match, Matcher
+from toban.core.labels import NAME, Labels, common_labels
+from toban.core.matchers import Matcher, MatchOperator
 from toban.core.ports import Clock, QueryEngine, SeriesSource
-from toban.core.query_result import Answer
+from toban.core.query_result import QueryResult
 from toban.core.samples import Batch, is_absent, is_stale, milliseconds
-from toban.core.single_flight import Shared
-from toban.exposition.openmetrics_dump import write
-from toban.exposition.writer import Format, Line, accepted, families, lines, page
+from toban.core.single_flight import SingleFlight
+from toban.exposition.openmetrics_dump import write_dump
+from toban.exposition.writer import Format, SampleLine, families, negotiate_format, sample_lines, write_page
 from toban.promql.parser import selector
 from toban.web.endpoint import Endpoint, Permission
-from toban.web.fair_streaming import Turns
-from toban.web.prometheus_api import refused
-from toban.web.query_parameters import FIRST, LAST, Parameters
+from toban.web.fair_streaming import FairStreaming
+from toban.web.prometheus_api import query_error
+from toban.web.query_parameters import FIRST, LAST, QueryParameters
 
 STEP: Final = 15_000
 """Milliseconds between two samples of most series: what an export's size is judged by."""
@@ -44,7 +44,7 @@ Times: TypeAlias = NDArray[np.int64]
 Values: TypeAlias = NDArray[np.float64]
 
 
-class Exposing:
+class MetricsPages:
     """
     Shows numbers in the text formats.
 
@@ -59,7 +59,7 @@ class Exposing:
         engine: QueryEngine,
         source: SeriesSource,
         clock: Clock,
-        turns: Turns,
+        turns: FairStreaming,
     ) -> None:
         self._newest = newest
         self._engine = engine
@@ -67,7 +67,7 @@ class Exposing:
         self._clock = clock
         self._turns = turns
         self._choosing = asyncio.Lock()
-        self._shared = {chosen: Shared(partial(self._rendered, chosen)) for chosen in Format}
+        self._shared = {chosen: SingleFlight(partial(self._rendered, chosen)) for chosen in Format}
         self._pages: dict[Format, tuple[Sequence[Batch], bytes]] = {}
 
     def routes(self) -> list[Endpoint]:
@@ -80,7 +80,7 @@ class Exposing:
 
     async def metrics(self, request: Request) -> Response:
         """Show toban's own families; the page is written once after each collection, however many ask."""
-        chosen = accepted(request.headers.get("accept", ""))
+        chosen = negotiate_format(request.headers.get("accept", ""))
         body = await self._shared[chosen].get()
         pieces = (body[first : first + SENT] for first in range(0, len(body), SENT))
         headers = {"content-type": chosen.value, "content-length": str(len(body))}
@@ -88,9 +88,9 @@ class Exposing:
 
     async def federate(self, request: Request) -> Response:
         """Show what the selectors choose, each series with its newest sample of the last five minutes."""
-        chosen = accepted(request.headers.get("accept", ""))
+        chosen = negotiate_format(request.headers.get("accept", ""))
         try:
-            asked = await Parameters.of(request)
+            asked = await QueryParameters.of(request)
             if not asked.texts("match[]"):
                 raise BadQueryError("no match[] parameter provided")
             for text in asked.texts("match[]"):
@@ -99,7 +99,7 @@ class Exposing:
                 answers = [await self._newest_of(text) for text in asked.texts("match[]")]
                 written = await asyncio.to_thread(self._federated, answers, chosen)
         except TobanError as error:
-            return refused(error)
+            return query_error(error)
         pieces = self._turns.pieces(_together(written))
         return StreamingResponse(pieces, headers={"content-type": chosen.value})
 
@@ -110,7 +110,7 @@ class Exposing:
         With `escaping=allow-utf-8`, Prometheus 3's word for it, names of any signs stay what they are.
         """
         try:
-            asked = await Parameters.of(request)
+            asked = await QueryParameters.of(request)
             start, end = asked.time("start", FIRST), asked.time("end", LAST)
             chosen = [selector(text) for text in asked.texts("match[]")] or [()]
             escaping = asked.text("escaping") or "underscores"
@@ -120,10 +120,10 @@ class Exposing:
                 )
             found = await asyncio.to_thread(self._found, chosen, start, end)
         except TobanError as error:
-            return refused(error)
+            return query_error(error)
         steps = (min(end, milliseconds(self._clock.now())) - max(start, self._since(chosen))) // STEP + 1
         most = max(1, HELD // max(1, steps))
-        written = write(
+        written = write_dump(
             found, partial(self._held, start, end), self._source.families(), most, quoted=escaping == "allow-utf-8"
         )
         return StreamingResponse(iterate_in_threadpool(written), headers={"content-type": Format.OPENMETRICS.value})
@@ -138,8 +138,11 @@ class Exposing:
     def _held(self, start: int, end: int, series: Sequence[Labels]) -> dict[Labels, tuple[Times, Values]]:
         """Return the samples of some series, without what marks their ends."""
         names = "|".join(re2.escape(name) for name in sorted({labels.name for labels in series}))
-        same = [(name, value) for name, value in common(series).items() if name != NAME]
-        matchers = [Matcher(NAME, Match.REGEX, names), *(Matcher(name, Match.EQUAL, value) for name, value in same)]
+        same = [(name, value) for name, value in common_labels(series).items() if name != NAME]
+        matchers = [
+            Matcher(NAME, MatchOperator.REGEX, names),
+            *(Matcher(name, MatchOperator.EQUAL, value) for name, value in same),
+        ]
         wanted, found = set(series), dict[Labels, tuple[Times, Values]]()
         for group in self._source.select(matchers, start, end):
             left = ~(is_absent(group.values) | is_stale(group.values))
@@ -148,25 +151,25 @@ class Exposing:
                     found[labels] = group.times[there], values[there]
         return found
 
-    async def _newest_of(self, text: str) -> Answer:
+    async def _newest_of(self, text: str) -> QueryResult:
         """Return the samples of the last five minutes of what a selector chooses."""
         return await self._engine.instant(f"{text}[5m]", milliseconds(self._clock.now()))
 
-    def _federated(self, answers: Iterable[Answer], chosen: Format) -> Iterator[str]:
+    def _federated(self, answers: Iterable[QueryResult], chosen: Format) -> Iterator[str]:
         """Begin a page of the newest sample of each series, with its own time."""
         found = {
-            points.labels: Line(points.labels, points.last, int(points.times[-1]))
+            points.labels: SampleLine(points.labels, points.last, int(points.times[-1]))
             for answer in answers
             for points in answer.series
         }
-        return page(found.values(), self._source.families(), chosen)
+        return write_page(found.values(), self._source.families(), chosen)
 
     async def _rendered(self, chosen: Format) -> bytes:
         """Write the page of toban's own families, unless nothing was collected since it was written last."""
         newest = tuple(self._newest())
         known, body = self._pages.get(chosen, ((), b""))
         if known != newest or not body:
-            written = await asyncio.to_thread(lambda: page(lines(newest), families(newest), chosen))
+            written = await asyncio.to_thread(lambda: write_page(sample_lines(newest), families(newest), chosen))
             body = "".join([piece async for piece in self._turns.pieces(_together(written))]).encode()
             self._pages[chosen] = newest, body
         return body

@@ -10,16 +10,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import toban
-from toban.collect.service import Target
-from toban.core.alerts import Alert, Status, priority
-from toban.core.config_types import written
-from toban.core.item_isolation import Isolation
-from toban.core.ports import State
-from toban.health.checks import Unknown
-from toban.health.service import Finding
+from toban.collect.service import TargetStatus
+from toban.core.alerts import Alert, AlertStatus, priority
+from toban.core.config_types import format_duration
+from toban.core.item_isolation import ItemIsolation
+from toban.core.ports import HealthState
+from toban.health.checks import UnavailableCheck
+from toban.health.service import CheckResult
 from toban.web.endpoint import Endpoint, Permission
-from toban.web.i18n import spoken, words
-from toban.web.status_api import Overview, Own, remedy
+from toban.web.i18n import catalogue, negotiate_language
+from toban.web.status_api import Overview, StatusApi, how_to_add
 
 POLICY: Final = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 LINKS: Final = {
@@ -36,10 +36,10 @@ async def stylesheet(request: Request) -> Response:
     return Response(style, media_type="text/css", headers={"cache-control": "max-age=300"})
 
 
-class Page:
+class OverviewPage:
     """A page that needs no script: it says the same as the greeting in the terminal, and renews itself."""
 
-    def __init__(self, own: Own) -> None:
+    def __init__(self, own: StatusApi) -> None:
         self._own = own
 
     def routes(self) -> list[Endpoint]:
@@ -51,15 +51,15 @@ class Page:
 
     async def show(self, request: Request) -> Response:
         """Show how everything is, in the reader's language."""
-        language = spoken(request.headers.get("accept-language", ""))
-        parts = Parts(words(language)["unshown"])
-        html = "".join(_html(await self._own.overview(), words(language), language, parts))
+        language = negotiate_language(request.headers.get("accept-language", ""))
+        parts = PageParts(catalogue(language)["unshown"])
+        html = "".join(_html(await self._own.overview(), catalogue(language), language, parts))
         self._own.report("page", parts)
         headers = {"content-security-policy": POLICY, "cache-control": "no-store", "vary": "accept-language"}
         return Response(html, headers={**headers, "x-content-type-options": "nosniff"}, media_type="text/html")
 
 
-class Parts(Isolation):
+class PageParts(ItemIsolation):
     """Parts of a page: one that can't be written is a word that says so."""
 
     def __init__(self, unshown: str) -> None:
@@ -75,7 +75,7 @@ class Parts(Isolation):
         return f'<span class="unhealthy">{self._unshown}</span>'
 
 
-def _html(overview: Overview, say: Mapping[str, str], language: str, parts: Parts) -> Iterable[str]:
+def _html(overview: Overview, say: Mapping[str, str], language: str, parts: PageParts) -> Iterable[str]:
     yield f'<!doctype html><html lang="{language}"><meta charset="utf-8"><title>{say["title"]}</title>'
     yield '<meta name="viewport" content="width=device-width"><meta http-equiv="refresh" content="15">'
     yield '<link rel="stylesheet" href="/static/toban.css">'
@@ -94,7 +94,9 @@ def _html(overview: Overview, say: Mapping[str, str], language: str, parts: Part
     yield parts.part("unknown", _unknown(overview, say))
     yield f"</ul><h2>{say['toban']}</h2><ul>"
     for name, condition in overview.services:
-        yield parts.part(f"service {name}", [f"<li>{escape(name)} {_marked(condition.state, escape(condition.says))}"])
+        yield parts.part(
+            f"service {name}", [f"<li>{escape(name)} {_marked(condition.state, escape(condition.message))}"]
+        )
     yield f"</ul><h2>{say['pages']}</h2><ul>"
     yield "".join(f'<li><a href="{escape(path)}">{escape(path)}</a> {say[word]}' for path, word in LINKS.items())
     about = overview.about
@@ -104,7 +106,7 @@ def _html(overview: Overview, say: Mapping[str, str], language: str, parts: Part
     yield f"</ul><footer>{escape(since)}</footer></html>"
 
 
-def _finding(finding: Finding, say: Mapping[str, str]) -> Iterable[str]:
+def _finding(finding: CheckResult, say: Mapping[str, str]) -> Iterable[str]:
     reason = f": {escape(finding.message)}" if finding.message else ""
     yield f"<li>{escape(finding.name)} {_state(finding.up, say['up'], say['down'] + reason)}"
 
@@ -114,35 +116,35 @@ def _unknown(overview: Overview, say: Mapping[str, str]) -> Iterable[str]:
     for missing in overview.unknown:
         yield f"<li>{escape(missing.name)}: {escape(_reason(missing, say))}"
     for untold in overview.missing if overview.figures else ():
-        yield f"<li>{say[f'known-{untold.key}']}: {escape(say['added'].format(ways=remedy(untold, say)))}"
+        yield f"<li>{say[f'known-{untold.key}']}: {escape(say['added'].format(ways=how_to_add(untold, say)))}"
 
 
-def _alerts(overview: Overview, say: Mapping[str, str], language: str, parts: Parts) -> Iterable[str]:
+def _alerts(overview: Overview, say: Mapping[str, str], language: str, parts: PageParts) -> Iterable[str]:
     """Show what fires, and what soon may."""
     if not overview.alerts:
         return
-    fire = any(alert.status is Status.FIRING for alert in overview.alerts)
+    fire = any(alert.status is AlertStatus.FIRING for alert in overview.alerts)
     yield f"<h2>{say['alerts' if fire else 'pending']}</h2><ul{' class=alerts' if fire else ''}>"
-    for alert in sorted(overview.alerts, key=lambda it: it.status is not Status.FIRING):
+    for alert in sorted(overview.alerts, key=lambda it: it.status is not AlertStatus.FIRING):
         suppressed = overview.suppressed.get(alert.fingerprint, ())
         yield parts.part(f"alert {alert.name}", _alert(alert, suppressed, say, language))
     yield "</ul>"
 
 
 def _alert(alert: Alert, suppressed: Sequence[str], say: Mapping[str, str], language: str) -> Iterable[str]:
-    summary = escape(alert.said("summary", language) or alert.name)
-    fires = alert.status is Status.FIRING
+    summary = escape(alert.annotation("summary", language) or alert.name)
+    fires = alert.status is AlertStatus.FIRING
     yield f"<li>{_state(False, '', f'<b>{summary}</b>') if fires else f'<span class=faint>◌ {summary}</span>'}"
     since = say["fires-since" if fires else "pends-since"].format(since=f"{alert.starts:%m-%d %H:%M} UTC")
     parts = [f"{priority(alert.labels)} {alert.name}", since]
-    if value := alert.said("value", language):
-        limit = alert.said("limit", language)
+    if value := alert.annotation("value", language):
+        limit = alert.annotation("limit", language)
         parts.append(say["of-limit"].format(value=value, limit=limit) if limit else value)
     if alert.acknowledged:
         parts.append(say["acknowledged"].format(by=alert.acknowledged.by))
     parts += suppressed
     yield f"<div class=faint>{escape(' · '.join(parts))}</div>"
-    if fires and (action := alert.said("action", language)):
+    if fires and (action := alert.annotation("action", language)):
         yield f"<div>{escape(action)}</div>"
 
 
@@ -157,7 +159,7 @@ def _shop(overview: Overview, say: Mapping[str, str]) -> Iterable[str]:
     yield "</dl>"
 
 
-def _reason(missing: Unknown, say: Mapping[str, str]) -> str:
+def _reason(missing: UnavailableCheck, say: Mapping[str, str]) -> str:
     if missing.source:
         return say["untold"].format(source=say["source-plain"])
     return say["unset"].format(setting=missing.setting)
@@ -165,25 +167,25 @@ def _reason(missing: Unknown, say: Mapping[str, str]) -> str:
 
 def _overall(overview: Overview, say: Mapping[str, str]) -> str:
     state = _marked(overview.state, say[f"state-{overview.state.replace(' ', '-')}"])
-    return state if overview.notified else f"{state} {_marked(State.NOT_CONFIGURED, say['nobody-notified'])}"
+    return state if overview.notified else f"{state} {_marked(HealthState.NOT_CONFIGURED, say['nobody-notified'])}"
 
 
-def _marked(state: State, words: str) -> str:
+def _marked(state: HealthState, words: str) -> str:
     """Return words with the mark of a state."""
     return f'<span class="{state.replace(" ", "-")}">{words}</span>'
 
 
 def _state(up: bool, good: str, bad: str) -> str:
-    return _marked(State.HEALTHY, good) if up else _marked(State.UNHEALTHY, bad)
+    return _marked(HealthState.HEALTHY, good) if up else _marked(HealthState.UNHEALTHY, bad)
 
 
-def _row(target: Target, say: Mapping[str, str]) -> Iterable[str]:
+def _row(target: TargetStatus, say: Mapping[str, str]) -> Iterable[str]:
     yield f"<tr><td>{escape(target.name)}<td>{escape(target.labels['instance'])}<td>"
-    if target.state is State.NO_DATA:
-        yield f"{_marked(State.NO_DATA, say['waiting'])}<td><td><td></tr>"
+    if target.state is HealthState.NO_DATA:
+        yield f"{_marked(HealthState.NO_DATA, say['waiting'])}<td><td><td></tr>"
         return
-    trouble = f": {escape(target.trouble)}" if target.trouble else ""
+    trouble = f": {escape(target.error)}" if target.error else ""
     yield _state(target.up, say["up"], say["down"] + trouble)
-    every = say["every"].format(every=written(timedelta(seconds=target.every)))
+    every = say["every"].format(every=format_duration(timedelta(seconds=target.interval)))
     yield f"<td class=number>{f'{target.at:%H:%M:%S}' if target.at else ''} <span class=faint>{every}</span>"
     yield f"<td class=number>{target.seconds * 1000:.0f} ms<td class=number>{target.samples}</tr>"

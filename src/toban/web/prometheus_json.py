@@ -9,13 +9,13 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from toban.core.query_result import Points
+from toban.core.query_result import ResultSeries
 
 PIECE: Final = 2**18
 """Bytes of an answer that are sent at once: one large piece would hold the loop for as long as it takes to write."""
 
 
-def text_of(value: float) -> str:
+def sample_text(value: float) -> str:
     """Write a sample's value as Prometheus does in JSON: like a number in JavaScript, but as text."""
     if not math.isfinite(value):
         return {math.inf: "+Inf", -math.inf: "-Inf"}.get(value, "NaN")
@@ -25,18 +25,18 @@ def text_of(value: float) -> str:
     return text.removesuffix(".0")
 
 
-def plain(value: float) -> str:
+def scalar_text(value: float) -> str:
     """Write a scalar as Prometheus does: without an exponent, however long that gets."""
-    text = text_of(value)
+    text = sample_text(value)
     return f"{Decimal(text):f}" if "e" in text else text
 
 
-def seconds(at: int) -> float | int:
+def timestamp_seconds(at: int) -> float | int:
     """Return a time in seconds, whole ones without a fraction."""
     return at // 1000 if at % 1000 == 0 else at / 1000
 
 
-def texts_of(values: NDArray[np.float64]) -> list[bytes]:
+def sample_texts(values: NDArray[np.float64]) -> list[bytes]:
     """Write many values as `text_of` writes each: all at once, but for those that need care."""
     if (whole := _whole(values)) is not None:
         return orjson.dumps(whole, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
@@ -45,7 +45,7 @@ def texts_of(values: NDArray[np.float64]) -> list[bytes]:
     if b"e" in raw or b"n" in raw:
         for place, text in enumerate(texts):
             if b"e" in text or text == b"null":
-                texts[place] = text_of(float(values[place])).encode()
+                texts[place] = sample_text(float(values[place])).encode()
     return texts
 
 
@@ -69,31 +69,31 @@ class _Times:
         """Return the pairs of times and values, with a place for each value to be put in."""
         if not np.array_equal(times, self._last):
             if (times % 1000).any():
-                texts = [repr(seconds(at)).encode() for at in times.tolist()]
+                texts = [repr(timestamp_seconds(at)).encode() for at in times.tolist()]
             else:
                 texts = orjson.dumps(times // 1000, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
             self._last, self._pairs = times, b'[%s,"%%b"]' % b',"%b"],['.join(texts)
         return self._pairs
 
 
-def array(series: Sequence[Points], *, single: bool) -> Iterator[bytes]:
+def series_array(series: Sequence[ResultSeries], *, single: bool) -> Iterator[bytes]:
     """Write the series of a vector (``single``) or a matrix as an array of JSON, one after the other."""
     times, separator = _Times(), b"["
     for points in series:
-        pairs = times.pairs(points.times) % tuple(texts_of(points.values))
+        pairs = times.pairs(points.times) % tuple(sample_texts(points.values))
         kind = b',"value":%s}' if single else b',"values":[%s]}'
         yield b"".join([separator, b'{"metric":', orjson.dumps(points.labels), kind % pairs])
         separator = b","
     yield b"]" if series else b"[]"
 
 
-def listed(items: Sequence[Any]) -> bytes:
+def json_list(items: Sequence[Any]) -> bytes:
     """Write a list as JSON, so that others have a turn meanwhile."""
     slices = (items[first : first + 1000] for first in range(0, len(items), 1000))
     return b"[%s]" % b",".join(orjson.dumps(some)[1:-1] for some in slices)
 
 
-def large(written: Iterable[bytes]) -> Iterator[bytes]:
+def join_pieces(written: Iterable[bytes]) -> Iterator[bytes]:
     """Put small pieces together to large ones."""
     waiting, size = list[bytes](), 0
     for piece in written:

@@ -7,21 +7,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from toban.alerting.rule_file import AlertRule
-from toban.alerting.rule_state import Bench, Health, Seat
-from toban.alerting.service import Evaluating
-from toban.alerting.states import Standing
-from toban.core.alerts import Status
+from toban.alerting.rule_state import GroupState, RuleHealth, RuleState
+from toban.alerting.service import EvaluationService
+from toban.alerting.states import ActiveAlert
+from toban.core.alerts import AlertStatus
 from toban.web.endpoint import Endpoint, Permission
-from toban.web.json_response import Json
+from toban.web.json_response import JsonResponse
 
-_HEALTH = {Health.OK: "ok", Health.ASLEEP: "ok", Health.NO_DATA: "ok", Health.FAILED: "err"}
-_ORDER = (Status.FIRING, Status.PENDING)
+_HEALTH = {RuleHealth.OK: "ok", RuleHealth.ASLEEP: "ok", RuleHealth.NO_DATA: "ok", RuleHealth.FAILED: "err"}
+_ORDER = (AlertStatus.FIRING, AlertStatus.PENDING)
 
 
-class Rules:
+class PrometheusRulesApi:
     """Shows rules and what they fire."""
 
-    def __init__(self, evaluating: Evaluating) -> None:
+    def __init__(self, evaluating: EvaluationService) -> None:
         self._evaluating = evaluating
 
     def routes(self) -> list[Endpoint]:
@@ -37,57 +37,59 @@ class Rules:
         kind, without = asked.get("type", ""), asked.get("exclude_alerts", "") == "true"
         if kind not in {"", "alert", "record"}:
             said = f'not supported value "{kind}"'
-            return Json({"status": "error", "errorType": "bad_data", "error": f'invalid parameter "type": {said}'}, 400)
+            return JsonResponse(
+                {"status": "error", "errorType": "bad_data", "error": f'invalid parameter "type": {said}'}, 400
+            )
         names, groups, files = (asked.getlist(name) for name in ("rule_name[]", "rule_group[]", "file[]"))
         told = []
-        for bench in self._evaluating.benches:
+        for bench in self._evaluating.groups:
             if (groups and bench.group.name not in groups) or (files and bench.group.file not in files):
                 continue
             seats = [
                 seat
-                for seat in bench.seats
+                for seat in bench.rules
                 if (not names or seat.rule.name in names) and (not kind or (kind == "alert") is bool(seat.key))
             ]
             if seats or not (names or kind):
                 told.append(self._group(bench, seats, without=without))
-        return Json({"status": "success", "data": {"groups": told}})
+        return JsonResponse({"status": "success", "data": {"groups": told}})
 
     async def alerts(self, request: Request) -> Response:
         """Answer all alerts that are pending or fire."""
-        standing = [it for _, it in self._evaluating.ledger.all()]
-        return Json({"status": "success", "data": {"alerts": _alerts(standing)}})
+        standing = [it for _, it in self._evaluating.store.all()]
+        return JsonResponse({"status": "success", "data": {"alerts": _alerts(standing)}})
 
-    def _group(self, bench: Bench, seats: Sequence[Seat], *, without: bool) -> dict[str, Any]:
+    def _group(self, bench: GroupState, seats: Sequence[RuleState], *, without: bool) -> dict[str, Any]:
         return {
             "name": bench.group.name,
             "file": bench.group.file,
-            "interval": bench.every.total_seconds(),
+            "interval": bench.interval.total_seconds(),
             "limit": bench.group.limit,
             "evaluationTime": bench.seconds,
             "lastEvaluation": _time(bench.at),
             "rules": [self._rule(seat, without=without) for seat in seats],
         }
 
-    def _rule(self, seat: Seat, *, without: bool) -> dict[str, Any]:
+    def _rule(self, seat: RuleState, *, without: bool) -> dict[str, Any]:
         rule = seat.rule
         told: dict[str, Any] = {
             "name": rule.name,
             "query": rule.query.text,
-            "health": _HEALTH.get(seat.seen.health, "unknown"),
-            "evaluationTime": seat.seen.seconds,
-            "lastEvaluation": _time(seat.seen.at),
+            "health": _HEALTH.get(seat.last.health, "unknown"),
+            "evaluationTime": seat.last.seconds,
+            "lastEvaluation": _time(seat.last.at),
         }
-        if seat.seen.error:
-            told["lastError"] = seat.seen.error
+        if seat.last.error:
+            told["lastError"] = seat.last.error
         if not isinstance(rule, AlertRule):
             return {**told, "labels": dict(rule.labels), "type": "recording"}
-        standing = list(self._evaluating.ledger.of(rule.key).values())
+        standing = list(self._evaluating.store.of(rule.key).values())
         states = {it.alert.status for it in standing}
         return {
             **told,
             "state": next((state.value for state in _ORDER if state in states), "inactive"),
-            "duration": rule.hold.total_seconds(),
-            "keepFiringFor": rule.keep.total_seconds(),
+            "duration": rule.for_.total_seconds(),
+            "keepFiringFor": rule.keep_firing_for.total_seconds(),
             "labels": {name: text.source for name, text in rule.labels.items()},
             "annotations": {name: text.source for name, text in rule.annotations.items()},
             "alerts": [] if without else _alerts(standing),
@@ -95,8 +97,8 @@ class Rules:
         }
 
 
-def _alerts(standing: Sequence[Standing]) -> list[dict[str, Any]]:
-    found = [it.alert for it in standing if it.alert.status is not Status.RESOLVED]
+def _alerts(standing: Sequence[ActiveAlert]) -> list[dict[str, Any]]:
+    found = [it.alert for it in standing if it.alert.status is not AlertStatus.RESOLVED]
     found.sort(key=lambda alert: (alert.starts, alert.fingerprint))
     return [
         {

@@ -19,14 +19,14 @@ from toban.core.labels import Labels
 from toban.core.ports import Clock, SeriesSource
 from toban.core.samples import milliseconds
 from toban.web.endpoint import Endpoint, Permission
-from toban.web.prometheus_api import Answering, answered, well
-from toban.web.query_parameters import FIRST, LAST, Parameters
+from toban.web.prometheus_api import Answering, success, with_prometheus_errors
+from toban.web.query_parameters import FIRST, LAST, QueryParameters
 
 TOP: Final = 10
 """How many rows each list of the store's statistics has, unless asked otherwise."""
 
 
-class Runtime:
+class PrometheusStatusApi:
     """Tells which program this is, since when it runs, with what settings, and how much it holds."""
 
     def __init__(
@@ -54,13 +54,14 @@ class Runtime:
             "tsdb": self.tsdb,
         }
         routes = [
-            Endpoint(f"/api/v1/status/{name}", answered(answer), Permission.READ) for name, answer in told.items()
+            Endpoint(f"/api/v1/status/{name}", with_prometheus_errors(answer), Permission.READ)
+            for name, answer in told.items()
         ]
         return [*routes, Endpoint("/api/v1/alertmanagers", self.alertmanagers, Permission.READ)]
 
-    async def build(self, asked: Parameters) -> Response:
+    async def build(self, asked: QueryParameters) -> Response:
         """Answer which program this is."""
-        return well(
+        return success(
             {
                 "application": "toban",
                 "version": toban.__version__,
@@ -72,10 +73,10 @@ class Runtime:
             }
         )
 
-    async def runtime(self, asked: Parameters) -> Response:
+    async def runtime(self, asked: QueryParameters) -> Response:
         """Answer how it runs."""
         started = self._started.isoformat().replace("+00:00", "Z")
-        return well(
+        return success(
             {
                 "startTime": started,
                 "CWD": os.getcwd(),  # noqa: PTH109  # a Path would be written as text again
@@ -90,19 +91,21 @@ class Runtime:
             }
         )
 
-    async def flags(self, asked: Parameters) -> Response:
+    async def flags(self, asked: QueryParameters) -> Response:
         """Answer the settings that Prometheus has as flags."""
-        return well(dict(self._flags))
+        return success(dict(self._flags))
 
-    async def configuration(self, asked: Parameters) -> Response:
+    async def configuration(self, asked: QueryParameters) -> Response:
         """Answer what Prometheus would have in its file; the rest of `toban.yaml` may hold secrets."""
-        return well({"yaml": yaml.safe_dump({"global": {"evaluation_interval": self._flags["evaluation_interval"]}})})
+        return success(
+            {"yaml": yaml.safe_dump({"global": {"evaluation_interval": self._flags["evaluation_interval"]}})}
+        )
 
-    async def tsdb(self, asked: Parameters) -> Response:
+    async def tsdb(self, asked: QueryParameters) -> Response:
         """Answer which metrics and labels have the most series."""
         top = asked.limit() or TOP
         series = await asyncio.to_thread(self._source.series, (), FIRST, LAST)
-        return well(await asyncio.to_thread(self._statistics, series, top))
+        return success(await asyncio.to_thread(self._statistics, series, top))
 
     def _statistics(self, series: Iterable[Labels], top: int) -> dict[str, Any]:
         names, pairs, size = Counter[str](), Counter[tuple[str, str]](), Counter[str]()
@@ -134,7 +137,7 @@ class Runtime:
     async def alertmanagers(self, request: Request) -> Response:
         """Answer who is told of alerts: toban is its own Alertmanager."""
         url = f"{str(request.base_url).rstrip('/')}/api/v2/alerts"
-        return well({"activeAlertmanagers": [{"url": url}], "droppedAlertmanagers": []})
+        return success({"activeAlertmanagers": [{"url": url}], "droppedAlertmanagers": []})
 
 
 def _rows(pairs: Iterable[tuple[str, int]], top: int) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
-from toban.core.config_types import duration
+from toban.core.config_types import parse_duration
 from toban.core.errors import BadQueryError
 from toban.core.samples import milliseconds
 
@@ -23,14 +23,14 @@ FIELDS: Final = 10_000
 """How many fields a form may have."""
 
 
-class Parameters:
+class QueryParameters:
     """The parameters of one request, of its address and its form. Raises ``BadQueryError`` as Prometheus does."""
 
     def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
         self._pairs = pairs
 
     @classmethod
-    async def of(cls, request: Request) -> "Parameters":
+    async def of(cls, request: Request) -> "QueryParameters":
         """Read them."""
         pairs = list(request.query_params.multi_items())
         if request.method == "POST" and request.headers.get("content-type", "").startswith(
@@ -62,7 +62,7 @@ class Parameters:
             raise BadQueryError(f"invalid parameter {_quoted(name)}: cannot parse {_quoted(text)} to a valid timestamp")
         return at
 
-    def length(self, name: str) -> timedelta | None:
+    def duration(self, name: str) -> timedelta | None:
         """Return a length of time: seconds, or as in PromQL."""
         text = self.text(name)
         if not text:
@@ -70,7 +70,7 @@ class Parameters:
         try:
             if re.fullmatch(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?", text):
                 return timedelta(seconds=float(text))
-            return duration(text)
+            return parse_duration(text)
         except (ValueError, OverflowError):
             raise BadQueryError(
                 f"invalid parameter {_quoted(name)}: cannot parse {_quoted(text)} to a valid duration"

@@ -6,10 +6,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from toban.web.endpoint import JSON, Endpoint, Permission
-from toban.web.json_response import Json
+from toban.web.json_response import JsonResponse
 
 
-class Reload:
+class ReloadApi:
     """Answers `POST /-/reload` as Prometheus does: when the settings are in force, or with what is wrong."""
 
     def __init__(self, reload: Callable[[], Awaitable[str]]) -> None:
@@ -23,4 +23,4 @@ class Reload:
     async def answer(self, request: Request) -> Response:
         """Read the configuration again, and say what came of it."""
         trouble = await self._reload()
-        return Json({"error": trouble}, 500) if trouble else Json({"reloaded": True})
+        return JsonResponse({"error": trouble}, 500) if trouble else JsonResponse({"reloaded": True})

@@ -42,7 +42,7 @@ class BodyError(Exception):
         return {"retry-after": str(AGAIN)} if self.status == 503 else {}
 
 
-class Room:
+class BodyBuffer:
     """
     The memory that bodies may take together.
 
@@ -53,12 +53,12 @@ class Room:
     def __init__(self, size: int = ROOM) -> None:
         self.size = size
         self.held = 0
-        self._bodies: set[Body] = set()
+        self._bodies: set[RequestBody] = set()
 
     @contextmanager
-    def body(self, receive: Receive, scope: Scope, limit: int) -> Iterator["Body"]:
+    def body(self, receive: Receive, scope: Scope, limit: int) -> Iterator["RequestBody"]:
         """Lend a body that may hold ``limit`` bytes, for as long as its request lasts."""
-        body = Body(self, receive, limit, Headers(scope=scope).get("content-length", ""))
+        body = RequestBody(self, receive, limit, Headers(scope=scope).get("content-length", ""))
         self._bodies.add(body)
         scope.setdefault("state", {})["body"] = body
         try:
@@ -67,7 +67,7 @@ class Room:
             self._bodies.discard(body)
             body.release()
 
-    def make(self, size: int, asking: "Body") -> None:
+    def reserve(self, size: int, asking: "RequestBody") -> None:
         """Make room for so many bytes more. Raises ``BodyError`` when there is none."""
         while self.held + size > self.size:
             stalled = [body for body in self._bodies if body.held and body is not asking and body.waited > STALLED]
@@ -76,10 +76,10 @@ class Room:
             max(stalled, key=lambda body: body.waited).give_up()
 
 
-class Body:
+class RequestBody:
     """A request's body as it comes in: an ASGI ``receive`` that keeps to the limits."""
 
-    def __init__(self, room: Room, receive: Receive, limit: int, length: str = "") -> None:
+    def __init__(self, room: BodyBuffer, receive: Receive, limit: int, length: str = "") -> None:
         """``length`` is what its sender says of it."""
         self.held = 0
         self.limit = limit
@@ -107,13 +107,13 @@ class Body:
         if self._whole:
             return await self._receive()  # who waits for the sender to leave may do so
         if self._is_too_long:
-            raise too_long(self.limit)
+            raise body_too_large(self.limit)
         message = await self._next()
         if message["type"] == "http.request":
             self._came += len(message.get("body", b""))
             self._whole = not message.get("more_body", False)
             if self._came > self.limit:
-                raise too_long(self.limit)
+                raise body_too_large(self.limit)
             self.take(len(message.get("body", b"")))
         return message
 
@@ -121,7 +121,7 @@ class Body:
         """Hold so many bytes more. Raises ``BodyError`` when there is no room."""
         if self._given_up:
             raise BodyError(503, "the body came slowly, and others needed its room: come again")
-        self._room.make(size, self)
+        self._room.reserve(size, self)
         self.held += size
         self._room.held += size
 
@@ -152,7 +152,7 @@ class Body:
             self._since = self._timeout = None
 
 
-async def body_of(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
     """
     Read a request's body, with or without Content-Length, in gzip, deflate or as it is.
 
@@ -163,15 +163,15 @@ async def body_of(request: Request) -> bytes:
     if coding not in {"identity", "gzip", "x-gzip", "deflate"}:
         raise BodyError(415, f"Content-Encoding {coding!r} is not known here: send gzip, or nothing")
     if coding == "identity":
-        return await packed(request)
-    limits: Body = request.scope["state"]["body"]
+        return await read_compressed(request)
+    limits: RequestBody = request.scope["state"]["body"]
     unpacking = _Unpacking(GZIP if coding.endswith("gzip") else DEFLATE, limits.limit)
     found, before = bytearray(), 0
     try:
         async for piece in request.stream():
             unpacking.feed(piece, found)
             if len(found) > limits.limit:
-                raise too_long(limits.limit)
+                raise body_too_large(limits.limit)
             limits.take(len(found) - before)
             before = len(found)
     except ClientDisconnect as error:
@@ -181,7 +181,7 @@ async def body_of(request: Request) -> bytes:
     return bytes(found)
 
 
-async def packed(request: Request) -> bytes:
+async def read_compressed(request: Request) -> bytes:
     """Read a request's body as it is, whatever it is packed with. Otherwise like `body_of`."""
     try:
         return await request.body()
@@ -218,6 +218,6 @@ class _Unpacking:
             piece = self._stream.unconsumed_tail or self._stream.unused_data
 
 
-def too_long(limit: int) -> BodyError:
+def body_too_large(limit: int) -> BodyError:
     """Return the refusal of a body that is longer than allowed."""
     return BodyError(413, f"more than {limit} bytes: send less at a time")

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, SecretStr, field_validator, model_validator
 
 from toban.core.config_types import Secret, Section, Size
-from toban.core.redaction import address_shown
+from toban.core.redaction import redact_url
 
 
 def split(address: str) -> tuple[str, int]:
@@ -22,7 +22,7 @@ def split(address: str) -> tuple[str, int]:
     elif ":" in host:
         host = ""
     if not host or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f"{address_shown(address)!r} is no HOST:PORT: write it like 127.0.0.1:9119 or [::]:9119")
+        raise ValueError(f"{redact_url(address)!r} is no HOST:PORT: write it like 127.0.0.1:9119 or [::]:9119")
     return host, int(port)
 
 
@@ -44,7 +44,7 @@ def _address(value: str) -> str:
 def _host(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+", name):
         raise ValueError(
-            f"{address_shown(name)!r} is no host name: write it like toban.example.com, without scheme and port"
+            f"{redact_url(name)!r} is no host name: write it like toban.example.com, without scheme and port"
         )
     return name.lower()
 

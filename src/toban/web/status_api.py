@@ -9,19 +9,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import toban
-from toban.collect.service import Target
-from toban.core.alerts import Alert, Status
-from toban.core.item_isolation import Isolation, conditions
-from toban.core.ports import Condition, Service, State
-from toban.health.checks import Part, Unknown
-from toban.health.key_figures import Value
-from toban.health.service import Finding, Health
-from toban.instruments.metric_sources import Known
+from toban.collect.service import TargetStatus
+from toban.core.alerts import Alert, AlertStatus
+from toban.core.item_isolation import ItemIsolation, health_by_service
+from toban.core.ports import HealthState, HealthStatus, Service
+from toban.health.checks import Endpoints, UnavailableCheck
+from toban.health.key_figures import FigureValue
+from toban.health.service import CheckResult, HealthService
+from toban.instruments.metric_sources import Coverage
 from toban.state.quarantine import Quarantine
-from toban.web.alerts_api import as_json as alert_as_json
+from toban.web.alerts_api import alert_json as alert_as_json
 from toban.web.endpoint import Endpoint, Permission
-from toban.web.i18n import words
-from toban.web.json_response import Json
+from toban.web.i18n import catalogue
+from toban.web.json_response import JsonResponse
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ DISPATCHING: Final = "notify"
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class ProcessInfo:
     """What doesn't change while toban runs."""
 
     started: datetime
@@ -45,18 +45,18 @@ class About:
 class Overview:
     """Everything that the first page and `toban status` tell."""
 
-    about: About
+    about: ProcessInfo
     alerts: Sequence[Alert]
     suppressed: Mapping[str, Sequence[str]]
-    targets: Sequence[Target]
-    health: Sequence[Finding]
-    unknown: Sequence[Unknown]
-    figures: Sequence[Value]
-    missing: Sequence[Known]
-    services: Sequence[tuple[str, Condition]]
+    targets: Sequence[TargetStatus]
+    health: Sequence[CheckResult]
+    unknown: Sequence[UnavailableCheck]
+    figures: Sequence[FigureValue]
+    missing: Sequence[Coverage]
+    services: Sequence[tuple[str, HealthStatus]]
 
     @property
-    def state(self) -> State:
+    def state(self) -> HealthState:
         """
         The state of everything together.
 
@@ -66,16 +66,16 @@ class Overview:
         """
         states = [target.state for target in self.targets]
         if (
-            State.UNHEALTHY in states
-            or any(alert.status is Status.FIRING for alert in self.alerts)
-            or any(State.UNHEALTHY is condition.state for _, condition in self.services)
-            or (State.NO_DATA not in states and not all(finding.up for finding in self.health))
+            HealthState.UNHEALTHY in states
+            or any(alert.status is AlertStatus.FIRING for alert in self.alerts)
+            or any(HealthState.UNHEALTHY is condition.state for _, condition in self.services)
+            or (HealthState.NO_DATA not in states and not all(finding.up for finding in self.health))
         ):
-            return State.UNHEALTHY
-        if State.NO_DATA in states:
-            return State.NO_DATA
+            return HealthState.UNHEALTHY
+        if HealthState.NO_DATA in states:
+            return HealthState.NO_DATA
         monitored = {target.kind for target in self.targets} - ALWAYS
-        return State.HEALTHY if monitored else State.NOT_CONFIGURED
+        return HealthState.HEALTHY if monitored else HealthState.NOT_CONFIGURED
 
     @property
     def notified(self) -> bool:
@@ -83,16 +83,16 @@ class Overview:
         return not any(name == DISPATCHING and not it.configured for name, it in self.services)
 
 
-class Own:
+class StatusApi:
     """Tells about toban and what it watches."""
 
     def __init__(
         self,
-        about: About,
+        about: ProcessInfo,
         alerts: Callable[[], Sequence[Alert]],
         suppressed: Callable[[], Mapping[str, Sequence[str]]],
-        targets: Callable[[], Sequence[Target]],
-        health: Health,
+        targets: Callable[[], Sequence[TargetStatus]],
+        health: HealthService,
         services: Sequence[Service],
         quarantine: Quarantine | None = None,
     ) -> None:
@@ -104,7 +104,7 @@ class Own:
         self._services = services
         self._quarantine = quarantine
 
-    def report(self, owner: str, isolation: Isolation) -> None:
+    def report(self, owner: str, isolation: ItemIsolation) -> None:
         """Report what could not be shown."""
         if self._quarantine:
             self._quarantine.report(owner, isolation.failures)
@@ -115,7 +115,7 @@ class Own:
 
     async def overview(self) -> Overview:
         """Return how everything is now; what can't be told is left out and reported."""
-        isolation = Isolation()
+        isolation = ItemIsolation()
 
         async def part(name: str, found: Awaitable[Sequence[T]]) -> Sequence[T]:
             with isolation.item("overview", name):
@@ -123,9 +123,9 @@ class Own:
             return ()
 
         async def alerts() -> Sequence[Alert]:
-            return [alert for alert in self._alerts() if alert.status is not Status.RESOLVED]
+            return [alert for alert in self._alerts() if alert.status is not AlertStatus.RESOLVED]
 
-        async def targets() -> Sequence[Target]:
+        async def targets() -> Sequence[TargetStatus]:
             return self._targets()
 
         found = Overview(
@@ -133,23 +133,23 @@ class Own:
             await part("alerts", alerts()),
             self._suppressed(),
             await part("targets", targets()),
-            await part("health", self._health.findings(Part.HEALTH)),
+            await part("health", self._health.results(Endpoints.HEALTH)),
             await part("unknown", self._health.unknown()),
             await part("figures", self._health.figures()),
             await part("missing", self._health.missing()),
-            conditions(self._services),
+            health_by_service(self._services),
         )
         self.report("overview", isolation)
         return found
 
     async def status(self, request: Request) -> Response:
         """Answer how everything is."""
-        return Json(as_json(await self.overview()))
+        return JsonResponse(overview_json(await self.overview()))
 
 
-def as_json(overview: Overview) -> dict[str, Any]:
+def overview_json(overview: Overview) -> dict[str, Any]:
     """Return an overview as plain data."""
-    say = words("en")
+    say = catalogue("en")
     return {
         "version": toban.__version__,
         **asdict(overview.about),
@@ -159,12 +159,12 @@ def as_json(overview: Overview) -> dict[str, Any]:
         "targets": [{**asdict(target), "state": target.state} for target in overview.targets],
         "health": [asdict(finding) for finding in overview.health],
         "shop": [{"what": say[f"figure-{it.key}"], "text": it.text, **asdict(it)} for it in overview.figures],
-        "missing": [{"what": say[f"known-{it.key}"], "remedy": remedy(it, say)} for it in overview.missing],
+        "missing": [{"what": say[f"known-{it.key}"], "remedy": how_to_add(it, say)} for it in overview.missing],
         "unknown": [{"name": unknown.name, "reason": unknown.reason} for unknown in overview.unknown],
-        "toban": [{"name": name, "state": it.state, "says": it.says} for name, it in overview.services],
+        "toban": [{"name": name, "state": it.state, "says": it.message} for name, it in overview.services],
     }
 
 
-def remedy(known: Known, say: Mapping[str, str]) -> str:
+def how_to_add(known: Coverage, say: Mapping[str, str]) -> str:
     """Say what would add something that is not known."""
     return say["or"].join(say[f"source-{source.name.lower()}"] for source in known.sources)

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from toban.web.auth import authority
+from toban.web.auth import parse_authority
 
 STRICT: Final = "max-age=31536000"
 """For a year, and for this name alone: what else its domain serves is not toban's."""
@@ -34,5 +34,5 @@ class StrictTransport:
                 MutableHeaders(scope=message)["strict-transport-security"] = STRICT
             await send(message)
 
-        name, _ = authority(Headers(scope=scope).get("host", ""))
+        name, _ = parse_authority(Headers(scope=scope).get("host", ""))
         await self._app(scope, receive, strict if self._name and name == self._name else send)

@@ -11,11 +11,11 @@ import re2
 from starlette.requests import Request
 from starlette.responses import Response
 
-from toban.alerting.external_alerts import Outside, Posted, posted
+from toban.alerting.external_alerts import ExternalAlerts, PostedAlert, posted_alert
 from toban.core.ports import Clock
 from toban.web.endpoint import FORM, JSON, Endpoint, Permission
-from toban.web.json_response import Json
-from toban.web.request_bodies import body_of
+from toban.web.json_response import JsonResponse
+from toban.web.request_bodies import read_body
 
 LARGEST: Final = 100_000
 DOWN, UP, CERTIFICATE = "1", "2", "3"
@@ -43,10 +43,10 @@ TEXTS: Final = {
 }
 
 
-class Uptimerobot:
+class UptimerobotWebhook:
     """Takes what UptimeRobot posts: JSON by the documented template, a form, or a query."""
 
-    def __init__(self, outside: Outside, clock: Clock) -> None:
+    def __init__(self, outside: ExternalAlerts, clock: Clock) -> None:
         self._outside = outside
         self._clock = clock
 
@@ -66,20 +66,20 @@ class Uptimerobot:
 
     async def hook(self, request: Request) -> Response:
         """Take one event."""
-        body = await body_of(request)
-        said = fields(body.decode("utf-8", "replace"), dict(request.query_params))
+        body = await read_body(request)
+        said = parse_fields(body.decode("utf-8", "replace"), dict(request.query_params))
         try:
             posted = alerts(said, self._clock.now())
         except ValueError as error:
-            return Json({"error": str(error)}, 400)
+            return JsonResponse({"error": str(error)}, 400)
         if not posted:
             wanted = "monitorID and alertType (1 down, 2 up, 3 certificate): see docs/NOTIFYING.md for the template"
-            return Json({"error": f"the event says no {wanted}"}, 400)
-        await self._outside.take("uptimerobot", posted)
+            return JsonResponse({"error": f"the event says no {wanted}"}, 400)
+        await self._outside.receive("uptimerobot", posted)
         return Response(status_code=200)
 
 
-def fields(body: str, query: Mapping[str, str]) -> dict[str, str]:
+def parse_fields(body: str, query: Mapping[str, str]) -> dict[str, str]:
     """Return what an event says, in whatever form it came, broken JSON too."""
     said = dict(query)
     try:
@@ -101,7 +101,7 @@ def _broken(body: str) -> dict[str, str]:
     return {it[1]: value.removesuffix('"') for it, value in zip(openings, values, strict=True)}
 
 
-def alerts(said: Mapping[str, str], now: datetime) -> list[Posted]:
+def alerts(said: Mapping[str, str], now: datetime) -> list[PostedAlert]:
     """
     Return the alerts that an event begins or ends; none, when it names no monitor or is of an unknown sort.
 
@@ -119,7 +119,7 @@ def alerts(said: Mapping[str, str], now: datetime) -> list[Posted]:
     if said.get("alertDetails"):
         annotations["description"] = said["alertDetails"][:500]
     ends = at if sort == UP else now + (LASTS if sort == DOWN else REMINDED)
-    return [posted(labels, annotations, min(at, ends), ends)]
+    return [posted_alert(labels, annotations, min(at, ends), ends)]
 
 
 def _time(text: str, now: datetime) -> datetime:

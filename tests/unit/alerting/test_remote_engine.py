@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from tests.judged import BEGAN, Asked, loaded
-from toban.alerting.remote_engine import Elsewhere
+from toban.alerting.remote_engine import RemoteRuleEngine
 from toban.core.errors import StoreError
 from toban.core.samples import milliseconds
 from toban.promql.engine import LOOKBACK
@@ -43,7 +43,7 @@ async def test_what_is_looked_at_is_there_or_not(query):
     """
     asked = Asked(loaded(SERIES))
     ours = asked.engine.presence(query, AT)
-    assert await Elsewhere(asked, LOOKBACK).presence(query, AT) == ours
+    assert await RemoteRuleEngine(asked, LOOKBACK).presence(query, AT) == ours
 
 
 async def test_its_trouble_is_the_rules_trouble():
@@ -53,6 +53,6 @@ async def test_its_trouble_is_the_rules_trouble():
     asked = Asked(loaded(SERIES))
     asked.trouble = StoreError("gone")
     with pytest.raises(StoreError, match="gone"):
-        await Elsewhere(asked, timedelta(minutes=5)).presence("up", AT)
+        await RemoteRuleEngine(asked, timedelta(minutes=5)).presence("up", AT)
     with pytest.raises(StoreError, match="gone"):
-        await Elsewhere(asked, timedelta(minutes=5)).instant("up", AT)
+        await RemoteRuleEngine(asked, timedelta(minutes=5)).instant("up", AT)

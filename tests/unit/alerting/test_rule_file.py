@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.needs import need
-from toban.alerting.rule_file import AlertRule, RecordingRule, read, together
-from toban.alerting.rule_loader import load, own_rules
+from toban.alerting.rule_file import AlertRule, RecordingRule, merge_groups, parse_rule_file
+from toban.alerting.rule_loader import load_groups, load_rule_files
 from toban.alerting.rule_unit_tests import run
 from toban.alerting.settings import AlertingSettings
 from toban.core.errors import SettingsError
@@ -38,12 +38,12 @@ def test_a_rule_file_is_read():
     """
     Group labels go to each rule; a number that YAML read is the text that was written.
     """
-    (group,) = read(RULES, "rules.yaml")
+    (group,) = parse_rule_file(RULES, "rules.yaml")
     recording, alert = group.rules
     assert isinstance(recording, RecordingRule)
     assert isinstance(alert, AlertRule)
-    assert (group.every, group.limit, recording.labels) == (timedelta(seconds=30), 5, {"team": "shop"})
-    assert (alert.hold, alert.keep) == (timedelta(minutes=5), timedelta(minutes=10))
+    assert (group.interval, group.limit, recording.labels) == (timedelta(seconds=30), 5, {"team": "shop"})
+    assert (alert.for_, alert.keep_firing_for) == (timedelta(minutes=5), timedelta(minutes=10))
     assert {name: it.source for name, it in alert.labels.items()} == {
         "severity": "critical",
         "level": "1",
@@ -60,7 +60,7 @@ def test_a_rule_file_is_read():
         ("{alert: A}", "rule 1 (A): expr: is missing"),
         ("{record: a, expr: up, for: 5m}", "are for alerts, not for `record`"),
         ("{alert: A, expr: up, for: 5}", "groups[0].rules[0].for (A): '5' is no length of time"),
-        ("{alert: A, expr: up, wait: 5m}", "groups[0].rules[0].wait (A): is no key of a rule file"),
+        ("{alert: A, expr: up, group_wait: 5m}", "groups[0].rules[0].group_wait (A): is no key of a rule file"),
         ("{alert: A, expr: up, labels: {__name__: x}}", "labels: '__name__' can't be set"),
         ("{alert: A, expr: up, labels: {'': x}}", "labels: '' can't be set"),
         ("{alert: A, expr: up, alert: B}", "line 1: key 'alert' is there twice"),
@@ -74,7 +74,7 @@ def test_a_mistake_names_its_place(rule, said):
     The file, the group, the rule and what is wrong with it.
     """
     with pytest.raises(SettingsError) as error:
-        read(f"groups: [{{name: shop, rules: [{rule}]}}]", "mine.yaml")
+        parse_rule_file(f"groups: [{{name: shop, rules: [{rule}]}}]", "mine.yaml")
     assert str(error.value).startswith("mine.yaml: ")
     assert said in str(error.value)
 
@@ -84,7 +84,9 @@ def test_every_mistake_is_named_at_once():
     Nobody likes to be told one after the other.
     """
     with pytest.raises(SettingsError) as error:
-        read("groups: [{name: a, rules: [{alert: A, expr: '('}, {alert: B, expr: ')'}]}, {name: a}]", "r.yaml")
+        parse_rule_file(
+            "groups: [{name: a, rules: [{alert: A, expr: '('}, {alert: B, expr: ')'}]}, {name: a}]", "r.yaml"
+        )
     assert len(str(error.value).splitlines()) == 3
 
 
@@ -130,7 +132,7 @@ def test_what_prometheus_takes_is_taken(what):
     """
     See the test with promtool for whether it does.
     """
-    read(TAKEN[what], "r.yaml")
+    parse_rule_file(TAKEN[what], "r.yaml")
 
 
 @pytest.mark.parametrize("what", REFUSED)
@@ -139,7 +141,7 @@ def test_what_prometheus_refuses_is_refused(what):
     With the file's name.
     """
     with pytest.raises(SettingsError, match=r"^r.yaml: "):
-        read(REFUSED[what], "r.yaml")
+        parse_rule_file(REFUSED[what], "r.yaml")
 
 
 def test_promtool_takes_and_refuses_the_same(tmp_path):
@@ -177,7 +179,7 @@ def test_a_scalar_is_the_text_that_is_written(tmp_path):
     To promtool, too; a label that is nothing is none.
     """
     rules = f"groups: [{{name: g, rules: [{{alert: A, expr: m == 0, labels: {SCALARS}}}]}}]"
-    [group] = read(rules, "r.yaml")
+    [group] = parse_rule_file(rules, "r.yaml")
     [rule] = group.rules
     assert {name: it.source for name, it in rule.labels.items()} == {**WRITTEN, "none": ""}
 
@@ -197,7 +199,7 @@ def test_a_resource_of_kubernetes_is_told_from_a_rule_file():
     """
     text = "{apiVersion: monitoring.coreos.com/v1, kind: PrometheusRule, metadata: {name: x}, spec: {groups: []}}"
     with pytest.raises(SettingsError, match=r"^r.yaml: this is a resource of Kubernetes: .* under its `spec`$"):
-        read(text, "r.yaml")
+        parse_rule_file(text, "r.yaml")
 
 
 def test_names_of_any_script_are_taken():
@@ -205,8 +207,10 @@ def test_names_of_any_script_are_taken():
     As Prometheus 3 takes them.
     """
     text = "groups: [{name: g, rules: [{alert: A, expr: up, labels: {service.name: x}, annotations: {メモ: y}}]}]"
-    assert [rule.labels["service.name"].source for group in read(text, "r.yaml") for rule in group.rules] == ["x"]
-    assert read("groups: [{name: g, rules: [{record: shop.orders, expr: up}]}]", "r.yaml")[0].rules[0].name
+    assert [
+        rule.labels["service.name"].source for group in parse_rule_file(text, "r.yaml") for rule in group.rules
+    ] == ["x"]
+    assert parse_rule_file("groups: [{name: g, rules: [{record: shop.orders, expr: up}]}]", "r.yaml")[0].rules[0].name
 
 
 @given(st.text(alphabet="groups:[]{}- namealertexpr\n'\"&*!|>1", max_size=80))
@@ -215,7 +219,7 @@ def test_garbage_is_refused(text):
     Or is a file without rules; nothing else ever comes out.
     """
     try:
-        assert all(group.name for group in read(text, "r.yaml"))
+        assert all(group.name for group in parse_rule_file(text, "r.yaml"))
     except SettingsError as error:
         assert str(error).startswith("r.yaml:")
 
@@ -224,8 +228,8 @@ def test_ones_own_rule_takes_the_place_of_a_shipped_one():
     """
     The others of its group stay.
     """
-    own = read("groups: [{name: own, rules: [{alert: Down, expr: up < 1}]}]", "own.yaml")
-    found = together(read(RULES, "shipped.yaml"), own)
+    own = parse_rule_file("groups: [{name: own, rules: [{alert: Down, expr: up < 1}]}]", "own.yaml")
+    found = merge_groups(parse_rule_file(RULES, "shipped.yaml"), own)
     assert [(group.name, rule.name) for group in found for rule in group.rules] == [
         ("own", "Down"),
         ("shop", "job:up:sum"),
@@ -238,10 +242,10 @@ def test_own_files_are_found_by_pattern(tmp_path):
     """
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules" / "shop.yaml").write_text(RULES)
-    assert [group.name for group in own_rules([f"{tmp_path}/rules/*.yaml"])] == ["shop"]
-    assert [group.name for group in own_rules([str(tmp_path / "rules/shop.yaml")])] == ["shop"]
+    assert [group.name for group in load_rule_files([f"{tmp_path}/rules/*.yaml"])] == ["shop"]
+    assert [group.name for group in load_rule_files([str(tmp_path / "rules/shop.yaml")])] == ["shop"]
     with pytest.raises(SettingsError, match=r"alerting.rules: '/nowhere/other.yaml': there is no such file"):
-        own_rules(["/nowhere/other.yaml"])
+        load_rule_files(["/nowhere/other.yaml"])
 
 
 def test_a_rule_that_is_left_out_must_exist():
@@ -249,4 +253,4 @@ def test_a_rule_that_is_left_out_must_exist():
     Else a misspelt word would go unnoticed.
     """
     with pytest.raises(SettingsError, match=r"alerting.without: 'disk_usage' is no shipped rule"):
-        load(AlertingSettings(without=("disk_usage",)))
+        load_groups(AlertingSettings(without=("disk_usage",)))

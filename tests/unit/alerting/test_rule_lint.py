@@ -2,10 +2,10 @@
 
 import pytest
 
-from toban.alerting.rule_file import read
-from toban.alerting.rule_lint import Known, doubts, recorded, unguarded
-from toban.alerting.rule_loader import shipped
-from toban.cli.metric_catalog import metrics, transient
+from toban.alerting.rule_file import parse_rule_file
+from toban.alerting.rule_lint import LintContext, lint_rule, recorded_metrics, unguarded
+from toban.alerting.rule_loader import shipped_groups
+from toban.cli.metric_catalog import declared_metrics, transient_metrics
 
 METRICS = {
     "up",
@@ -20,10 +20,10 @@ SERIES = {"vendure_orders_created_total": [{"channel": "default"}, {"channel": "
 P95 = "histogram_quantile(0.95, sum by (le) (rate(vendure_api_duration_seconds_bucket[5m])))"
 
 
-def said(expr: str, labels: str = "severity: warning", known: Known | None = None) -> list[str]:
+def said(expr: str, labels: str = "severity: warning", known: LintContext | None = None) -> list[str]:
     rule = f"{{alert: a, expr: '{expr}', labels: {{{labels}}}, annotations: {{summary: s}}}}"
-    [group] = read(f"groups: [{{name: g, rules: [{rule}]}}]", "mine.yaml")
-    return doubts(group.rules[0], known or Known(METRICS))
+    [group] = parse_rule_file(f"groups: [{{name: g, rules: [{rule}]}}]", "mine.yaml")
+    return lint_rule(group.rules[0], known or LintContext(METRICS))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_condition_that_no_series_meets_is_named_with_the_values_there_are():
     """
     Only conditions that want something; and only where series are known.
     """
-    known = Known(METRICS, series=lambda name: SERIES.get(name, []))
+    known = LintContext(METRICS, series=lambda name: SERIES.get(name, []))
     [doubt] = said('vendure_orders_created_total{channel="b2c"} > 1', known=known)
     assert doubt == "so far no series of vendure_orders_created_total has channel='b2c': there are b2b, default"
     [other] = said('vendure_orders_created_total{shop=~"x.*"} > 1', known=known)
@@ -94,7 +94,7 @@ def test_channels_and_severities_are_those_there_are():
     """
     Where channels are known; a template may come to anything.
     """
-    known = Known(METRICS, {"slack"})
+    known = LintContext(METRICS, {"slack"})
     [doubt] = said("up == 0", 'severity: warning, channels: "slack, sms"', known)
     assert doubt == "'sms' is no channel: there are slack"
     assert said("up == 0", 'severity: warning, channels: "{{ $labels.team }}"', known) == []
@@ -106,13 +106,13 @@ def test_nothing_is_doubtful_about_what_is_shipped():
     """
     Against the metrics that toban declares, and what its rules record.
     """
-    known = Known({*metrics(), *recorded(shipped())}, transient=transient())
-    found = {rule.name: doubts(rule, known) for group in shipped() for rule in group.rules}
+    known = LintContext({*declared_metrics(), *recorded_metrics(shipped_groups())}, transient=transient_metrics())
+    found = {rule.name: lint_rule(rule, known) for group in shipped_groups() for rule in group.rules}
     assert {name: said for name, said in found.items() if said} == {}
 
 
 GONE = {"waiting_seconds": "while somebody waits"}
-COMES_AND_GOES = Known({*METRICS, *GONE}, transient=GONE)
+COMES_AND_GOES = LintContext({*METRICS, *GONE}, transient=GONE)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,11 @@ def test_no_shipped_rule_reads_what_comes_and_goes():
     """
     Unless it says what it is while it is away.
     """
-    assert {"postgres_blocking_sessions", "vendure_order_stuck_seconds", "vendure_stock_lowest"} <= transient().keys()
-    for group in shipped():
+    assert {
+        "postgres_blocking_sessions",
+        "vendure_order_stuck_seconds",
+        "vendure_stock_lowest",
+    } <= transient_metrics().keys()
+    for group in shipped_groups():
         for rule in group.rules:
-            assert unguarded(rule.query.root, transient()) == set(), rule.name
+            assert unguarded(rule.query.root, transient_metrics()) == set(), rule.name

@@ -8,11 +8,11 @@ import pytest
 from tests.fakes import FakeClock
 from tests.judged import DOWN, judged, loaded
 from toban.alerting import evaluation
-from toban.alerting.rule_state import Health
+from toban.alerting.rule_state import RuleHealth
 from toban.alerting.templating.template import Template
-from toban.core.alerts import Status
+from toban.core.alerts import AlertStatus
 from toban.core.errors import QueryError, StateError
-from toban.core.ports import Condition
+from toban.core.ports import HealthStatus
 from toban.core.samples import is_stale
 
 
@@ -22,7 +22,7 @@ def clock():
 
 
 def health(life):
-    return [seat.seen.health for bench in life.evaluating.benches for seat in bench.seats]
+    return [seat.last.health for bench in life.evaluating.groups for seat in bench.rules]
 
 
 async def test_an_alert_fires_after_its_time_and_ends_with_its_cause(tmp_path, clock):
@@ -87,13 +87,13 @@ async def test_no_data_and_failing_queries_are_never_well(tmp_path, clock):
         await life.until(300)
         life.engine.trouble = QueryError("too many samples")
         await life.until(900)
-        assert health(life) == [Health.FAILED]
+        assert health(life) == [RuleHealth.FAILED]
         life.engine.trouble = None
         await life.until(1500)
-        assert health(life) == [Health.NO_DATA]
+        assert health(life) == [RuleHealth.NO_DATA]
         told = await life.told()
     assert ("resolved", "down") not in told
-    assert told[1] == ("firing", "rule_not_judged")
+    assert told[1] == ("firing", "rule_evaluation_failed")
 
 
 async def test_a_rule_whose_source_was_never_there_is_silent(tmp_path, clock):
@@ -102,7 +102,7 @@ async def test_a_rule_whose_source_was_never_there_is_silent(tmp_path, clock):
     """
     async with judged(DOWN, loaded('other{job="web"} 0x200'), tmp_path, clock) as life:
         await life.until(1200)
-        assert health(life) == [Health.ASLEEP]
+        assert health(life) == [RuleHealth.ASLEEP]
         assert await life.told() == []
 
 
@@ -113,7 +113,7 @@ async def test_a_counter_that_is_not_there_has_counted_nothing(tmp_path, clock):
     rules = "groups:\n- name: g\n  rules:\n  - alert: failing\n    expr: increase(failed_total[5m]) > 0\n"
     async with judged(rules, loaded("failed_total 0x19 5x20"), tmp_path, clock) as life:
         await life.until(1800)
-        assert health(life) == [Health.OK]
+        assert health(life) == [RuleHealth.OK]
         assert await life.told() == [("firing", "failing"), ("resolved", "failing")]
 
 
@@ -126,7 +126,7 @@ async def test_what_left_the_configuration_is_missed_by_nobody(tmp_path, clock):
         await life.until(300)
     async with judged(DOWN, source, tmp_path, clock, targets=["redis"]) as life:
         await life.until(900)
-        assert health(life) == [Health.ASLEEP]
+        assert health(life) == [RuleHealth.ASLEEP]
         assert (await life.changes())[-1].why == "what it looked at is no longer watched"
         assert await life.told() == [("firing", "down"), ("resolved", "down")]
 
@@ -168,7 +168,7 @@ async def test_while_state_is_away_alerts_are_judged_told_and_kept(tmp_path, clo
         monkeypatch.setattr(life.state, "transaction", away)
         await life.until(300)
         assert [change.alert.name for change in life.urgent] == ["down"]
-        assert life.evaluating.health() == Condition(
+        assert life.evaluating.health() == HealthStatus(
             False, "2 changes of alerts wait for state: state: the disk is gone"
         )
         monkeypatch.setattr(life.state, "transaction", there)
@@ -216,7 +216,7 @@ async def test_an_acknowledgement_lasts_as_long_as_its_alert(tmp_path, clock):
         assert (alert.acknowledged.by, alert.acknowledged.comment) == ("ann", "on it")
         await life.until(900)
         (alert,) = (it.alert for _, it in life.ledger.all())
-        assert (alert.status, alert.acknowledged) == (Status.FIRING, None)
+        assert (alert.status, alert.acknowledged) == (AlertStatus.FIRING, None)
         assert [change.why for change in await life.changes()] == ["", "acknowledged by ann", "", ""]
 
 
@@ -247,13 +247,13 @@ async def test_a_part_of_toban_that_is_unwell_is_an_alert_after_five_minutes(tmp
     It needs no numbers.
     """
     async with judged("groups: []", loaded(""), tmp_path, clock) as life:
-        life.conditions = [("store", Condition(False, "the disk is full"))]
+        life.conditions = [("store", HealthStatus(False, "the disk is full"))]
         await life.until(290)
         assert await life.told() == []
         await life.until(330)
         life.conditions = []
         await life.until(360)
-        assert await life.told() == [("firing", "toban_unwell"), ("resolved", "toban_unwell")]
+        assert await life.told() == [("firing", "toban_component_unhealthy"), ("resolved", "toban_component_unhealthy")]
 
 
 async def test_what_one_rule_breaks_costs_that_rule_alone(tmp_path, clock, monkeypatch):
@@ -268,7 +268,7 @@ groups:
   - {alert: broken, expr: up == 0}
   - {alert: other, expr: up == 0}
 """
-    original, render = evaluation.findings, Template.render
+    original, render = evaluation.evaluate_alert_rule, Template.render
 
     async def findings(rule, *rest):
         return 1 / 0 if rule.name == "broken" else await original(rule, *rest)
@@ -276,16 +276,19 @@ groups:
     def raising(self, *rest):
         return 1 / 0 if "printf" in self.source else render(self, *rest)
 
-    monkeypatch.setattr(evaluation, "findings", findings)
+    monkeypatch.setattr(evaluation, "evaluate_alert_rule", findings)
     monkeypatch.setattr(Template, "render", raising)
     async with judged(rules, loaded('up{job="web"} 0x20'), tmp_path, clock) as life:
         await life.until(30)
         found = {it.name: it for it in life.ledger.alerts()}
-        health = {seat.rule.name: seat.seen for bench in life.evaluating.benches for seat in bench.seats}
+        health = {seat.rule.name: seat.last for bench in life.evaluating.groups for seat in bench.rules}
     assert set(found) >= {"texts", "other"}
     assert found["texts"].annotations["good"] == "web"
     assert found["texts"].annotations["bad"] == "<error expanding template: ZeroDivisionError: division by zero>"
-    assert (health["broken"].health, health["broken"].error) == (Health.FAILED, "ZeroDivisionError: division by zero")
+    assert (health["broken"].health, health["broken"].error) == (
+        RuleHealth.FAILED,
+        "ZeroDivisionError: division by zero",
+    )
 
 
 async def test_a_text_may_tell_the_name_of_its_metric(tmp_path, clock):

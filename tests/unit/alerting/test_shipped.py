@@ -10,7 +10,7 @@ import yaml
 
 from tests.needs import need
 from toban.alerting import rule_unit_tests
-from toban.alerting.rule_loader import shipped
+from toban.alerting.rule_loader import shipped_groups
 from toban.core.errors import SettingsError
 
 RULES = Path(__file__).parents[3] / "src/toban/alerting/rules"
@@ -50,7 +50,7 @@ def test_every_rule_has_a_test_that_fires_and_one_that_stays_quiet():
     By their names.
     """
     names = {test["name"] for path in FILES for test in yaml.safe_load(path.read_text())["tests"]}
-    rules = {rule.name for group in shipped() for rule in group.alerts}
+    rules = {rule.name for group in shipped_groups() for rule in group.alerts}
     assert {f"{rule} {how}" for rule in rules for how in ("fires", "stays quiet")} <= names
     assert {name.partition(" ")[0] for name in names} == rules
 
@@ -60,7 +60,7 @@ def test_every_rule_has_a_test_of_what_comes_after_the_mend():
     What is read over a time decays: a rule could fire for what is over, or for ever.
     """
     names = {test["name"] for path in FILES for test in yaml.safe_load(path.read_text())["tests"]}
-    rules = {rule.name for group in shipped() for rule in group.alerts}
+    rules = {rule.name for group in shipped_groups() for rule in group.alerts}
     mended = {name.partition(" ")[0] for name in names if re.search("is over|after the mend|for what is over", name)}
     assert rules - mended == set()
 
@@ -71,7 +71,7 @@ def test_a_rule_that_counts_what_customers_and_jobs_do_has_a_test_at_low_traffic
     """
     names = {test["name"] for path in FILES for test in yaml.safe_load(path.read_text())["tests"]}
     rises = re.compile(r"(rate|increase)\((vendure_|fly_)|vendure:payments_")
-    counting = {rule.name for group in shipped() for rule in group.alerts if rises.search(rule.query.text)}
+    counting = {rule.name for group in shipped_groups() for rule in group.alerts if rises.search(rule.query.text)}
     assert {"high_error_rate", "queue_failing", "payments_failing"} <= counting
     assert counting - {name.partition(" ")[0] for name in names if "at low traffic" in name} == set()
 
@@ -80,7 +80,7 @@ def test_every_rule_says_what_to_do_in_both_languages():
     """
     Whatever is said in one is said in the other; numbers and their limits go together.
     """
-    for group in shipped():
+    for group in shipped_groups():
         for rule in group.alerts:
             told = set(rule.annotations)
             assert {"summary", "summary_ja", "action", "action_ja"} <= told, rule.name
@@ -96,7 +96,7 @@ def test_a_value_is_told_in_words_unless_it_is_yes_or_no():
     """
     The bare result of an expression says nothing at night: a message leaves out 0 and 1 alone.
     """
-    for group in shipped():
+    for group in shipped_groups():
         for rule in group.alerts:
             query = re.sub(r"or 0 \* \w+ > 0", "", rule.query.text)
             yes_or_no = re.search(r"== [01]\b", query) and not re.search(r"[<>]=? *[\d.]", query)
@@ -108,9 +108,9 @@ def test_the_originals_rules_keep_their_names_times_and_words(name):
     """
     What had to be corrected is their condition alone.
     """
-    (rule,) = (rule for group in shipped() for rule in group.alerts if rule.name == name)
+    (rule,) = (rule for group in shipped_groups() for rule in group.alerts if rule.name == name)
     time, severity, channels, words = ORIGINAL[name]
-    assert f"{int(rule.hold.total_seconds() // 60)}m" == time
+    assert f"{int(rule.for_.total_seconds() // 60)}m" == time
     assert (rule.severity, rule.labels["channels"].source) == (severity, channels)
     assert rule.annotations["summary"].source.startswith(words)
 

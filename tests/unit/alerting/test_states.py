@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toban.alerting import repository
-from toban.alerting.states import REMEMBERED, Finding, ended, step
-from toban.core.alerts import Status
+from toban.alerting.states import REMEMBERED, RuleResult, end_all, step
+from toban.core.alerts import AlertStatus
 from toban.core.labels import Labels
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -24,10 +24,10 @@ def lived(sights, hold, keep, *, forgetful=False):
     standings, now, told = {}, BEGAN, []
     for after, found in sights:
         now += after
-        done = step(standings, {labels: Finding(1.0, {}) for labels in found}, now, hold, keep)
+        done = step(standings, {labels: RuleResult(1.0, {}) for labels in found}, now, hold, keep)
         standings = done.after
         if forgetful:
-            standings = {labels: repository.read(repository.written(it)) for labels, it in standings.items()}
+            standings = {labels: repository.parse_alert(repository.dump_alert(it)) for labels, it in standings.items()}
         told += done.changes
     return standings, told
 
@@ -40,7 +40,9 @@ def test_each_alert_fires_and_ends_in_turn(sights, hold, keep):
     _, told = lived(sights, hold, keep)
     for labels in LABELS:
         words = [change.alert.status for change in told if change.alert.labels == labels]
-        assert words == [Status.FIRING, Status.RESOLVED] * (len(words) // 2) + [Status.FIRING] * (len(words) % 2)
+        assert words == [AlertStatus.FIRING, AlertStatus.RESOLVED] * (len(words) // 2) + [AlertStatus.FIRING] * (
+            len(words) % 2
+        )
 
 
 @given(SIGHTS, LENGTHS, LENGTHS)
@@ -53,7 +55,7 @@ def test_an_alert_fires_only_after_its_time_and_ends_only_after_its_time(sights,
         now += after
         looks.append((now, found))
     for change in lived(sights, hold, keep)[1]:
-        if change.alert.status is Status.FIRING:
+        if change.alert.status is AlertStatus.FIRING:
             span = [found for at, found in looks if change.alert.starts <= at <= change.at]
             assert all(change.alert.labels in found for found in span)
             assert change.at - change.alert.starts >= hold
@@ -77,23 +79,23 @@ def test_a_clock_that_was_set_back_does_not_make_an_alert_wait_again():
     """
     An alert that began in what is now the future counts from now on.
     """
-    found = {LABELS[0]: Finding(1.0, {})}
+    found = {LABELS[0]: RuleResult(1.0, {})}
     hold = timedelta(minutes=1)
     standings = step({}, found, BEGAN + timedelta(days=1), hold, timedelta()).after
     standings = step(standings, found, BEGAN, hold, timedelta()).after
-    assert step(standings, found, BEGAN + hold, hold, timedelta()).changes[0].alert.status is Status.FIRING
+    assert step(standings, found, BEGAN + hold, hold, timedelta()).changes[0].alert.status is AlertStatus.FIRING
 
 
 def test_what_is_over_is_remembered_for_a_while():
     """
     And found again within that time it begins anew.
     """
-    found = {LABELS[0]: Finding(1.0, {})}
+    found = {LABELS[0]: RuleResult(1.0, {})}
     firing = step({}, found, BEGAN, timedelta(), timedelta()).after
     over = step(firing, {}, BEGAN + timedelta(minutes=1), timedelta(), timedelta()).after
-    assert over[LABELS[0]].alert.status is Status.RESOLVED
+    assert over[LABELS[0]].alert.status is AlertStatus.RESOLVED
     again = step(over, found, BEGAN + timedelta(minutes=2), timedelta(minutes=5), timedelta()).after
-    assert again[LABELS[0]].alert.status is Status.PENDING
+    assert again[LABELS[0]].alert.status is AlertStatus.PENDING
     assert step(over, {}, BEGAN + timedelta(minutes=1) + REMEMBERED, timedelta(), timedelta()).after == {}
 
 
@@ -101,8 +103,8 @@ def test_alerts_that_nobody_will_judge_again_are_ended():
     """
     Those that fire with a word why, the others without one.
     """
-    found = {labels: Finding(1.0, {}) for labels in LABELS[:2]}
+    found = {labels: RuleResult(1.0, {}) for labels in LABELS[:2]}
     standings = step({}, found, BEGAN, timedelta(), timedelta()).after
-    done = ended(standings, BEGAN + timedelta(minutes=1), "its rule was removed")
+    done = end_all(standings, BEGAN + timedelta(minutes=1), "its rule was removed")
     assert {change.why for change in done.changes} == {"its rule was removed"}
-    assert [change.alert.status for change in done.changes] == [Status.RESOLVED] * 2
+    assert [change.alert.status for change in done.changes] == [AlertStatus.RESOLVED] * 2

@@ -7,7 +7,7 @@ from tests.fake_fly import FakeFly
 from tests.fakes import FakeClock
 from toban.cli import discovery
 from toban.cli.commands.init import written
-from toban.settings import settle
+from toban.settings import build_settings
 
 OPEN = {
     ("shop.internal", 3000),
@@ -24,7 +24,7 @@ def network(monkeypatch):
     async def reached(host, port):
         return (host, port) in OPEN
 
-    monkeypatch.setattr(discovery, "reached", reached)
+    monkeypatch.setattr(discovery, "is_reachable", reached)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ async def test_anywhere_else_there_is_nothing_to_find():
     """
     No variable of Fly's, no question to anybody.
     """
-    assert await discovery.look({}) is None
+    assert await discovery.discover({}) is None
 
 
 @pytest.mark.parametrize("token", ["", FakeFly.token, "FlyV1 fm2_of_somebody_else"])
@@ -47,7 +47,7 @@ async def test_on_fly_the_apps_are_found(fly, token):
     """
     By the token all of the organisation; without one, or with one that may not, those that are called alike.
     """
-    found = await discovery.look({**HERE, "FLY_API_TOKEN": token, "FLY_FLAPS_BASE_URL": fly.api})
+    found = await discovery.discover({**HERE, "FLY_API_TOKEN": token, "FLY_FLAPS_BASE_URL": fly.api})
     assert found.proposed == {
         "shop_api": "http://shop.internal:3000/shop-api",
         "worker": "http://shop-worker.internal:3020/health",
@@ -66,9 +66,9 @@ async def test_what_is_written_can_be_read(fly):
     """
     With the token's variable, not the token.
     """
-    here = await discovery.look({**HERE, "FLY_API_TOKEN": fly.token, "FLY_FLAPS_BASE_URL": fly.api})
+    here = await discovery.discover({**HERE, "FLY_API_TOKEN": fly.token, "FLY_FLAPS_BASE_URL": fly.api})
     text = written(here.proposed, here)
     assert "fm2_" not in text
-    settings = settle(yaml.safe_load(text), {"FLY_API_TOKEN": fly.token, "TOBAN_TOKEN": "t"}, "the file")
+    settings = build_settings(yaml.safe_load(text), {"FLY_API_TOKEN": fly.token, "TOBAN_TOKEN": "t"}, "the file")
     assert settings.shop.fly_apps == ("shop", "shop-db", "shop-worker")
     assert settings.web.listen == "[::]:9119"

@@ -93,8 +93,8 @@ def files(tmp_path, monkeypatch):
     monkeypatch.setenv("TOBAN_DATA", str(tmp_path / "data"))
     for name in ("check", "init", "up"):
         program.program.get_command(program.click.Context(program.program), name)
-        monkeypatch.setattr(f"toban.cli.commands.{name}.configure", lambda *_, **__: False)
-    monkeypatch.setattr("toban.cli.commands.up.everything_is_logged", lambda: None)
+        monkeypatch.setattr(f"toban.cli.commands.{name}.configure_logging", lambda *_, **__: False)
+    monkeypatch.setattr("toban.cli.commands.up.capture_warnings_and_crashes", lambda: None)
     written()
     Path("folder").mkdir()
     Path("loop").symlink_to("loop")
@@ -226,7 +226,7 @@ def test_a_fault_of_tobans_own_is_written_down(files, monkeypatch, capsys, tmp_p
     A line for the person, a file for the makers, without secrets; nobody else may read it.
     """
     (tmp_path / "data").mkdir()
-    monkeypatch.setattr(status, "ask", broken(ZeroDivisionError("at redis://:hunter2@host")))
+    monkeypatch.setattr(status, "get", broken(ZeroDivisionError("at redis://:hunter2@host")))
     assert run(["status"]) == 1
     out, err = capsys.readouterr()
     report = tmp_path / "data" / REPORT
@@ -243,7 +243,7 @@ def test_whoever_asks_for_it_sees_the_traceback(files, monkeypatch, capsys):
     Then nothing is written.
     """
     monkeypatch.setenv("TOBAN_DEBUG", "1")
-    monkeypatch.setattr(status, "ask", broken(ZeroDivisionError()))
+    monkeypatch.setattr(status, "get", broken(ZeroDivisionError()))
     assert run(["status"]) == 1
     assert "Traceback" in capsys.readouterr().err
     assert not Path(REPORT).exists()
@@ -254,7 +254,7 @@ def test_expected_trouble_of_several_services_is_said_together(files, monkeypatc
     As a task group hands it over.
     """
     several = ExceptionGroup("", [SettingsError("a"), ExceptionGroup("", [CollectError("b"), SettingsError("a")])])
-    monkeypatch.setattr(status, "ask", broken(several))
+    monkeypatch.setattr(status, "get", broken(several))
     assert run(["status"]) == 2
     assert capsys.readouterr().err == "a\nb\n"
 
@@ -263,6 +263,6 @@ def test_a_file_that_the_system_refuses_is_named(files, monkeypatch, capsys):
     """
     With the system's reason.
     """
-    monkeypatch.setattr(status, "ask", broken(OSError(28, "No space left on device", "/data/x")))
+    monkeypatch.setattr(status, "get", broken(OSError(28, "No space left on device", "/data/x")))
     assert run(["status"]) == 2
     assert capsys.readouterr().err == "/data/x: No space left on device\n"

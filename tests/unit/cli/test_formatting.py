@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toban.cli.formatting import BLOCKS, answer, columns, curve
+from toban.cli.formatting import BLOCKS, align_columns, format_result, sparkline
 
 
 @given(st.lists(st.floats(), max_size=300), st.integers(1, 80))
@@ -13,7 +13,7 @@ def test_a_curve_fits_its_width_whatever_the_numbers(numbers, width):
     """
     One sign a number, or as many as fit; only blocks and gaps.
     """
-    drawn = curve(numbers, width)
+    drawn = sparkline(numbers, width)
 
     assert len(drawn) == min(len(numbers), width)
     assert set(drawn) <= set(BLOCKS + " ")
@@ -23,27 +23,27 @@ def test_a_curve_goes_from_the_least_to_the_most():
     """
     What is no number is a gap, and a flat line is low.
     """
-    assert curve([0, math.nan, 8]) == "▁ █"
-    assert curve([5, 5]) == "▁▁"
+    assert sparkline([0, math.nan, 8]) == "▁ █"
+    assert sparkline([5, 5]) == "▁▁"
 
 
 def test_a_short_peak_survives_being_squeezed():
     """
     It is what one looks for.
     """
-    assert "█" in curve([0] * 500 + [9] + [0] * 500, 20)
+    assert "█" in sparkline([0] * 500 + [9] + [0] * 500, 20)
 
 
 def test_columns_line_up_in_japanese_too():
     """
     A sign of it takes two places.
     """
-    assert columns([("当番", "x"), ("a", "y")]) == ["当番  x", "a     y"]
-    assert columns([]) == []
+    assert align_columns([("当番", "x"), ("a", "y")]) == ["当番  x", "a     y"]
+    assert align_columns([]) == []
 
 
 def test_an_empty_answer_says_so():
     """
     Rather than nothing at all.
     """
-    assert answer({"data": {"resultType": "vector", "result": []}}).startswith("no series")
+    assert format_result({"data": {"resultType": "vector", "result": []}}).startswith("no series")

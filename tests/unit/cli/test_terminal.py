@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from toban.cli import formatting
 from toban.cli.commands import alerts, logs
-from toban.cli.formatting import columns, say, say_bytes
+from toban.cli.formatting import align_columns, echo, echo_bytes
 from toban.core.log_setup import _as_json, _in_words
-from toban.core.terminal_escapes import STEERING, on_one_line, visible
+from toban.core.terminal_escapes import STEERING, escape_controls, escape_line
 
 COMMANDS = Path(formatting.__file__).parent
 ODD = "\x1b[2J\x9b31m\x07\u202eabc\u2066\u200b\ud800\U000e0041\r\x00\u2028"
@@ -25,13 +25,13 @@ def test_nothing_steers_the_terminal_or_hides(text):
     r"""
     Control characters, what turns the direction of writing, halves of characters: each is written like ``\u001b``.
     """
-    shown = visible(text)
+    shown = escape_controls(text)
 
     assert not STEERING.search(shown)
     assert not any(sign < " " and sign not in "\n\t" for sign in shown)
     shown.encode()  # raises nothing
-    assert visible(shown) == shown
-    assert len(on_one_line(text).splitlines()) <= 1
+    assert escape_controls(shown) == shown
+    assert len(escape_line(text).splitlines()) <= 1
 
 
 @given(st.dictionaries(TEXTS, st.one_of(TEXTS, st.integers())))
@@ -39,7 +39,7 @@ def test_json_stays_the_same_json(found):
     """
     What a machine reads has every character that was there.
     """
-    assert json.loads(visible(json.dumps(found, ensure_ascii=False))) == json.loads(json.dumps(found))
+    assert json.loads(escape_controls(json.dumps(found, ensure_ascii=False))) == json.loads(json.dumps(found))
 
 
 @given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=5))
@@ -47,7 +47,7 @@ def test_a_row_of_a_table_is_one_line(rows):
     """
     A line break in a cell begins no row of its own.
     """
-    assert len("\n".join(columns(rows)).splitlines()) <= len(rows)
+    assert len("\n".join(align_columns(rows)).splitlines()) <= len(rows)
 
 
 def test_japanese_and_emoji_are_shown_as_they_are():
@@ -55,7 +55,7 @@ def test_japanese_and_emoji_are_shown_as_they_are():
     The wide blank and what joins emoji too.
     """
     text = "注文\u3000合計 ¥1,200 👨\u200d👩\u200d👧 ñ"
-    assert on_one_line(text) == text
+    assert escape_line(text) == text
 
 
 def test_all_output_goes_through_one_place():
@@ -70,7 +70,7 @@ def test_all_output_goes_through_one_place():
             called = ast.unparse(node.func)
             if called in {"click.echo", "click.secho", "print", "sys.stdout.write", "sys.stderr.write"}:
                 found.append((path.name, called))
-    assert found == [("telling.py", "click.echo")] * 2
+    assert found == [("formatting.py", "click.echo")] * 2
 
 
 class Terminal(BytesIO):
@@ -83,8 +83,8 @@ def test_a_terminal_and_a_file_get_an_export():
     The file as it is, the terminal so that nothing steers it.
     """
     file, terminal = BytesIO(), Terminal()
-    say_bytes([b'a{b="\x1b[2J"} 1\n'], file)
-    say_bytes([b'a{b="\x1b[2J"} 1\n'], terminal)
+    echo_bytes([b'a{b="\x1b[2J"} 1\n'], file)
+    echo_bytes([b'a{b="\x1b[2J"} 1\n'], terminal)
     assert file.getvalue() == b'a{b="\x1b[2J"} 1\n'
     assert terminal.getvalue() == b'a{b="\\u001b[2J"} 1\n'
 
@@ -111,7 +111,7 @@ def test_what_commands_show_of_outside_texts(shown, capsys):
         "samples": 1,
         "seconds": 0.1,
         "at": 1,
-        "trouble": ODD + "\nforged",
+        "error": ODD + "\nforged",
     }
     overview = {
         "state": "unhealthy",
@@ -138,13 +138,13 @@ def test_what_commands_show_of_outside_texts(shown, capsys):
     texts = {
         "alerts": lambda: alerts.told(listed),
         "logs": lambda: logs.told({**line, "trace": ODD, "service": ODD}),
-        "status": lambda: formatting.status(overview),
-        "query": lambda: formatting.answer(
+        "status": lambda: formatting.format_status(overview),
+        "query": lambda: formatting.format_result(
             {"data": {"resultType": "vector", "result": [{"metric": {"__name__": ODD, ODD: ODD}, "value": [0, ODD]}]}}
         ),
-        "greeting": lambda: formatting.greeting(overview),
+        "greeting": lambda: formatting.start_summary(overview),
     }
-    say(texts[shown]())
+    echo(texts[shown]())
 
     printed = capsys.readouterr().out
     assert "\\u001b" in printed

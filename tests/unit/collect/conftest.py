@@ -4,12 +4,12 @@ import httpx2
 import pytest
 
 from tests.fakes import FakeClock
-from toban.collect.tools import Tools
-from toban.core.metric_registry import Meters
-from toban.shop.connections import Shop
+from toban.collect.tools import CollectorTools
+from toban.core.metric_registry import MetricRegistry
+from toban.shop.connections import ShopConnections
 
 
 @pytest.fixture
 async def tools():
     async with httpx2.AsyncClient() as http:
-        yield Tools(http, FakeClock(), Meters(), Shop())
+        yield CollectorTools(http, FakeClock(), MetricRegistry(), ShopConnections())

@@ -6,10 +6,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toban.collect.backfill import COARSE, FINE, NEWEST, Steady, again_from, reach, steps
-from toban.collect.order_events import FAILS_AFTER, GRACE, decided, discounts
-from toban.collect.repository import Attempt, Position, moved
-from toban.collect.sql_metrics import spared
+from toban.collect.backfill import COARSE, FINE, NEWEST, StableLayouts, reread_from, sample_times, slice_end
+from toban.collect.order_events import FAILS_AFTER, GRACE, decide_failures, discounts
+from toban.collect.repository import FailedAttempt, ReadPosition, moved_position
+from toban.collect.sql_metrics import rest_after
 from toban.core.labels import NAME, Labels
 from toban.core.samples import Batch, Layout
 
@@ -23,7 +23,7 @@ def test_steps_rise_and_end_where_they_should(one: timedelta, other: timedelta):
     Fine for the newest day, coarser before; every moment lies in one of them.
     """
     since, until = NOW - max(one, other), NOW - min(one, other)
-    found = list(steps(since, until, NOW))
+    found = list(sample_times(since, until, NOW))
     assert bool(found) == (since < until)
     before = since
     for at in found:
@@ -38,10 +38,10 @@ def test_slices_follow_each_other_up_to_now(ago: timedelta, most: int):
     None is empty, none goes beyond now.
     """
     at = NOW - ago
-    end = reach(at, NOW, most)
+    end = slice_end(at, NOW, most)
     assert at <= end <= NOW
     assert (at == end) == (at == NOW)
-    assert len(list(steps(at, end, NOW))) <= most
+    assert len(list(sample_times(at, end, NOW))) <= most
 
 
 @given(st.lists(st.tuples(AGO, st.integers(0, 9), st.integers(0, 9)), max_size=9))
@@ -49,13 +49,13 @@ def test_a_position_never_goes_back(changes: list[tuple[timedelta, int, int]]):
     """
     Whatever was read: also the number from which rows are looked at again.
     """
-    position = Position(NOW - timedelta(days=100), NOW - timedelta(days=100))
+    position = ReadPosition(NOW - timedelta(days=100), NOW - timedelta(days=100))
     for ago, top, floor in changes:
-        after = moved(position, NOW - ago, top, floor)
+        after = moved_position(position, NOW - ago, top, floor)
         assert (after.until, after.top, after.floor) >= (position.until, position.top, position.floor)
         assert after.until >= position.until
         assert after.top >= position.top
-        assert again_from(after, timedelta(hours=1), NOW) >= after.began
+        assert reread_from(after, timedelta(hours=1), NOW) >= after.began
         position = after
 
 
@@ -67,8 +67,8 @@ def test_an_order_ends_in_one_way_or_waits(orders: dict[str, timedelta | None], 
     until = NOW - ago
     at = NOW - timedelta(days=50)
     placed = {order: None if away is None else NOW - away for order, away in orders.items()}
-    attempts = [Attempt(order, "card", at) for order in [*orders, "unknown"]]
-    failures, ended = decided(attempts, placed, until)
+    attempts = [FailedAttempt(order, "card", at) for order in [*orders, "unknown"]]
+    failures, ended = decide_failures(attempts, placed, until)
     failed = {failure.id for failure in failures}
     assert not failed & set(ended)
     assert "unknown" not in failed | set(ended)
@@ -83,8 +83,8 @@ def test_a_question_that_takes_long_rests_long():
     Half a percent of the server's time at most, and never sooner than it is wanted.
     """
     minute = timedelta(minutes=1)
-    assert spared(minute, 0.01) == minute
-    assert spared(minute, 2) == timedelta(seconds=400)
+    assert rest_after(minute, 0.01) == minute
+    assert rest_after(minute, 2) == timedelta(seconds=400)
 
 
 def test_the_same_series_in_another_order_are_the_same_layout():
@@ -92,9 +92,9 @@ def test_the_same_series_in_another_order_are_the_same_layout():
     Numbers stay with their series.
     """
     a, b = Labels({NAME: "a"}), Labels({NAME: "b"})
-    steady = Steady()
-    first = steady.steadied([Batch(Layout([a, b]), 1, np.array([1.0, 2.0]))])
-    again = steady.steadied([Batch(Layout([b, a]), 2, np.array([4.0, 3.0]))])
+    steady = StableLayouts()
+    first = steady.stabilize([Batch(Layout([a, b]), 1, np.array([1.0, 2.0]))])
+    again = steady.stabilize([Batch(Layout([b, a]), 2, np.array([4.0, 3.0]))])
     assert again[0].layout is first[0].layout
     assert again[0].values.tolist() == [3.0, 4.0]
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toban.collect.charsets import CHARSETS, text
+from toban.collect.charsets import CHARSETS, decode_page
 
 ORDER = "ご注文"
 
@@ -36,7 +36,7 @@ def test_a_page_is_read_in_the_charset_that_it_declares(codec, media, head):
     """
     Its first bytes say most, then its header, then itself; all else is UTF-8.
     """
-    assert ORDER in text(f"{head}<p>{ORDER}</p>".encode(codec), media)
+    assert ORDER in decode_page(f"{head}<p>{ORDER}</p>".encode(codec), media)
 
 
 @pytest.mark.parametrize("codec", sorted(set(CHARSETS.values())))
@@ -52,5 +52,5 @@ def test_any_page_is_text(body, media):
     """
     Whatever it declares.
     """
-    assert isinstance(text(body, media), str)
-    assert isinstance(text(body, f"text/html; charset={media}"), str)
+    assert isinstance(decode_page(body, media), str)
+    assert isinstance(decode_page(body, f"text/html; charset={media}"), str)

@@ -23,26 +23,26 @@ from sqlalchemy import Connection, Engine, StaticPool, create_engine
 from tests.counters import falls, stored
 from tests.fakes import FakeClock, ListSink
 from toban.collect import repository as books
-from toban.collect.backfill import Book, Slice, Told, again_from, reach
-from toban.collect.collector import Collector, Look
-from toban.collect.event_stream import ORDERS, Counting, Known, Stream
-from toban.collect.job_metrics import COMPLETED, FAILED, Ended, jobs_in
-from toban.collect.order_events import Placed
-from toban.collect.service import Watch
-from toban.collect.tools import Tools
+from toban.collect.backfill import EventBook, Slice, Totals, reread_from, slice_end
+from toban.collect.collector import Collector, ScrapeResult
+from toban.collect.event_stream import ORDERS, EventCounter, EventStream, ReadState
+from toban.collect.job_metrics import COMPLETED, FAILED, EndedJob, jobs_book
+from toban.collect.order_events import PlacedOrder
+from toban.collect.service import ScrapeLoop
+from toban.collect.tools import CollectorTools
 from toban.core.errors import CollectError, SeriesLimitError, StateError
-from toban.core.metric_registry import Meters
+from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import Batch, is_stale, milliseconds, moment
 from toban.instruments.business_metrics import Order
 from toban.instruments.metric_families import ORDERS_CREATED
-from toban.shop.connections import Shop
+from toban.shop.connections import ShopConnections
 from toban.state import durable_counters
-from toban.state.durable_counters import TALLY
+from toban.state.durable_counters import COUNTERS
 
 T = TypeVar("T")
 EVERY = timedelta(seconds=30)
-JOBS = jobs_in("jobs")
-TABLES = (books.READ, books.SEEN, books.ATTEMPT, books.PENDING, TALLY)
+JOBS = jobs_book("jobs")
+TABLES = (books.READ, books.SEEN, books.ATTEMPT, books.PENDING, COUNTERS)
 
 
 class MemoryState:
@@ -53,7 +53,7 @@ class MemoryState:
         for table in TABLES:
             table.create(self.engine)
         self.trouble = 0
-        self.counted: Callable[[Told], None]
+        self.counted: Callable[[Totals], None]
 
     async def transaction(self, work: Callable[[Connection], T]) -> T:
         await asyncio.sleep(0)
@@ -62,7 +62,7 @@ class MemoryState:
             raise StateError("state is in trouble")
         with self.engine.begin() as connection:
             found = work(connection)
-        if isinstance(found, Told):
+        if isinstance(found, Totals):
             self.counted(found)
         await asyncio.sleep(0)
         return found
@@ -72,7 +72,7 @@ class MemoryState:
 class Happened:
     """Something that happened, and the turn of the world from which on it is seen."""
 
-    event: Placed | Ended
+    event: PlacedOrder | EndedJob
     seen_from: float
 
 
@@ -80,7 +80,7 @@ class Happened:
 class Books:
     """The books of one stream: what happened, and what was read up to when."""
 
-    book: Book
+    book: EventBook
     events: list[Happened] = field(default_factory=list)
     read: list[tuple[int, int, float]] = field(default_factory=list)
     """From when, until when (milliseconds), and the turn of the world at which it was seen."""
@@ -98,8 +98,8 @@ class Books:
         return sum((_worth(name, event) for event in told), Decimal(0))
 
 
-def _worth(name: str, event: Placed | Ended) -> Decimal:
-    if isinstance(event, Placed):
+def _worth(name: str, event: PlacedOrder | EndedJob) -> Decimal:
+    if isinstance(event, PlacedOrder):
         money = name in {"vendure_revenue_total", "vendure_order_total_amount_sum"}
         return Decimal(event.order.total) if money else Decimal(name in {
             "vendure_orders_created_total", "vendure_order_total_amount_count"
@@ -113,16 +113,16 @@ class Counts(Collector):
     """Counts the streams of a world."""
 
     kind: Literal["counts"] = "counts"
-    every: timedelta = EVERY  # type: ignore[assignment]  # a length is one
-    _counting: Counting = PrivateAttr(default_factory=Counting)
+    interval: timedelta = EVERY  # type: ignore[assignment]  # a length is one
+    _counting: EventCounter = PrivateAttr(default_factory=EventCounter)
     _world: Any = PrivateAttr()
 
-    async def collect(self, tools: Tools) -> Look:
+    async def collect(self, tools: CollectorTools) -> ScrapeResult:
         now = tools.clock.now()
-        streams = [Stream(one.book, timedelta(hours=6), self._world.reading(one)) for one in self._world.books]
-        counted = await self._counting.count(streams, tools.state, tools, self.target, self.every, now)  # type: ignore[arg-type]  # one in memory
+        streams = [EventStream(one.book, timedelta(hours=6), self._world.reading(one)) for one in self._world.books]
+        counted = await self._counting.count(streams, tools.state, tools, self.target, self.interval, now)  # type: ignore[arg-type]  # one in memory
         trouble = str(counted.trouble or "")
-        return Look((), counted.batches, trouble, standing=counted.standing, stored=counted.stored)
+        return ScrapeResult((), counted.batches, trouble, unchanged=counted.standing, stored=counted.stored)
 
 
 class World:
@@ -141,12 +141,12 @@ class World:
         self.state.counted = self.counted
         self.watch = self.begun()
 
-    def begun(self) -> Watch:
+    def begun(self) -> ScrapeLoop:
         """Start a copy of toban: it knows nothing but its state."""
         collector = Counts(name="counts", job="shop", instance="one")
         collector._world = self
-        tools = Tools(None, self.clock, Meters(), Shop(None, None), state=self.state)  # type: ignore[arg-type]  # nothing is asked
-        return Watch(collector, self.sink, tools)
+        tools = CollectorTools(None, self.clock, MetricRegistry(), ShopConnections(None, None), state=self.state)  # type: ignore[arg-type]  # nothing is asked
+        return ScrapeLoop(collector, self.sink, tools)
 
     def happen(self, late: timedelta = timedelta(0)) -> None:
         """Let something happen, some seconds ago or just now; it is seen from now on."""
@@ -154,21 +154,21 @@ class World:
         self.turn += 1
         apart = timedelta(milliseconds=2 * len(of.events))  # one read may end at any of them
         at, key = self.clock.now() - late - apart, f"{of.book.name} {len(of.events)}"
-        event: Placed | Ended
+        event: PlacedOrder | EndedJob
         if of.book is ORDERS:
             price = Decimal(self.chance.choice((10, 20, 1999, 33, 123456789))) / 100
-            event = Placed(key, at, Order(price, "PaymentSettled", "USD"))
+            event = PlacedOrder(key, at, Order(price, "PaymentSettled", "USD"))
         else:
-            event = Ended(key, at, "mail", self.chance.random() < 0.2, self.chance.randint(1, 3))
+            event = EndedJob(key, at, "mail", self.chance.random() < 0.2, self.chance.randint(1, 3))
         of.events.append(Happened(event, self.turn))
 
-    def reading(self, of: Books) -> Callable[[Known, datetime], Any]:
+    def reading(self, of: Books) -> Callable[[ReadState, datetime], Any]:
         """Return how a stream is read: in slices of some steps, some rows at most."""
 
-        async def read(known: Known, now: datetime) -> Slice:
+        async def read(known: ReadState, now: datetime) -> Slice:
             self.turn += 1
-            turn, since = self.turn, again_from(known.position, of.book.margin, now)
-            until = reach(known.position.until, now, self.chance.choice((5, 100, 1000)))
+            turn, since = self.turn, reread_from(known.position, of.book.margin, now)
+            until = slice_end(known.position.until, now, self.chance.choice((5, 100, 1000)))
             found = sorted(
                 (
                     one.event
@@ -190,14 +190,14 @@ class World:
 
         return read
 
-    async def look(self, watch: Watch | None = None) -> None:
+    async def look(self, watch: ScrapeLoop | None = None) -> None:
         """Look once; what a look is cut off by ends it."""
         try:
-            await (watch or self.watch).look()
+            await (watch or self.watch).collect()
         except asyncio.CancelledError:
-            await (watch or self.watch).overran()
+            await (watch or self.watch).record_timeout()
 
-    def counted(self, told: Told) -> None:
+    def counted(self, told: Totals) -> None:
         """Note how far a slice went that was counted, and what it told."""
         of, turn, whole = self.reads
         since, until = of.read[-1][1] if of.read else 0, milliseconds(told.position.until)
@@ -244,7 +244,7 @@ class World:
         raise asyncio.CancelledError
 
     async def _crossed(self, of: Books) -> None:
-        await self.begun().look()
+        await self.begun().collect()
 
     async def _late(self, of: Books) -> None:
         self.happen()
@@ -334,7 +334,7 @@ def placed(world: World, late: timedelta = timedelta(0)) -> None:
     """Let an order be placed; it is seen from now on."""
     world.turn += 1
     orders = world.books[0].events
-    event = Placed(f"order {len(orders)}", world.clock.now() - late, Order(Decimal(1), "PaymentSettled", "USD"))
+    event = PlacedOrder(f"order {len(orders)}", world.clock.now() - late, Order(Decimal(1), "PaymentSettled", "USD"))
     orders.append(Happened(event, world.turn))
 
 
@@ -398,7 +398,7 @@ async def test_a_stream_that_can_t_be_read_costs_its_own_totals_only(world: Worl
     placed(world)
     await looked(world, 30)
     assert not world.watch.seen.up
-    assert "no rights on job_record" in world.watch.seen.trouble
+    assert "no rights on job_record" in world.watch.seen.error
     assert [value for _, value in points(world)][-1] == 2
 
 

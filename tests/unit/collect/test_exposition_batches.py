@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toban.collect.exposition_batches import AHEAD, Pages
-from toban.core.samples import Type
+from toban.collect.exposition_batches import AHEAD, PageReader
+from toban.core.samples import MetricType
 from toban.exposition.parser import ExpositionError
 
 TARGET = {"job": "shop", "instance": "local"}
@@ -25,7 +25,7 @@ def test_a_layout_is_used_again_while_the_same_series_come():
     """
     The store knows it by identity; a series less, and it is another.
     """
-    pages = Pages(TARGET, 10)
+    pages = PageReader(TARGET, 10)
     first, again, less = (pages.read(text, NOW).batches[0].layout for text in ("a 1\nb 2\n", "a 3\nb 4\n", "a 5\n"))
 
     assert first is again
@@ -36,11 +36,11 @@ def test_what_is_told_of_a_family_may_change():
     """
     The layout then says so too.
     """
-    pages = Pages(TARGET, 10)
+    pages = PageReader(TARGET, 10)
     unknown = pages.read("a 1\n", NOW).batches[0].layout.families
     known = pages.read("# TYPE a counter\na 1\n", NOW).batches[0].layout.families
 
-    assert (unknown, [family.type for family in known]) == ((), [Type.COUNTER])
+    assert (unknown, [family.type for family in known]) == ((), [MetricType.COUNTER])
 
 
 @pytest.mark.parametrize(
@@ -60,14 +60,14 @@ def test_labels_that_both_have_are_told_apart(page, honor, wanted):
     """
     As Prometheus does: no value of the page is lost.
     """
-    assert told(Pages(TARGET, 10, honor=honor).read(f"{page} 1\n", NOW)) == {(wanted, NOW): 1}
+    assert told(PageReader(TARGET, 10, honor=honor).read(f"{page} 1\n", NOW)) == {(wanted, NOW): 1}
 
 
 def test_of_a_series_that_is_there_twice_the_first_counts():
     """
     Also when it is written in two ways; at two times it is two samples.
     """
-    found = Pages({}, 10).read('a{b="c"} 1\na{b="c",} 2\nd 3 1000\nd 4 2000\n', NOW)
+    found = PageReader({}, 10).read('a{b="c"} 1\na{b="c",} 2\nd 3 1000\nd 4 2000\n', NOW)
 
     assert told(found) == {('a{b="c"}', NOW): 1, ("d", 1000): 3, ("d", 2000): 4}
     assert found.duplicates == 1
@@ -78,7 +78,7 @@ def test_samples_of_the_future_are_dropped_and_counted():
     """
     Ten minutes are granted: clocks differ.
     """
-    found = Pages({}, 10).read(f"a 1 {NOW + AHEAD}\nb 1 {NOW + AHEAD + 1}\n", NOW)
+    found = PageReader({}, 10).read(f"a 1 {NOW + AHEAD}\nb 1 {NOW + AHEAD + 1}\n", NOW)
 
     assert told(found) == {("a", NOW + AHEAD): 1}
     assert found.ahead == 1
@@ -88,7 +88,7 @@ def test_after_a_page_that_is_none_all_goes_on():
     """
     It costs its own turn.
     """
-    pages = Pages({}, 10)
+    pages = PageReader({}, 10)
     layout = pages.read("a 1\nb 2\n", NOW).batches[0].layout
     with pytest.raises(ExpositionError):
         pages.read("c 1\na 1\nno page at all\n", NOW)
@@ -107,8 +107,8 @@ def test_what_was_read_before_changes_nothing(written):
     """
     One reader for all pages says what a new reader says of each.
     """
-    pages = Pages(TARGET, 100)
+    pages = PageReader(TARGET, 100)
     for some in written:
         text = "".join(f"{name} {value}{at}\n" for name, value, at in some)
-        warm, cold = pages.read(text, NOW), Pages(TARGET, 100).read(text, NOW)
+        warm, cold = pages.read(text, NOW), PageReader(TARGET, 100).read(text, NOW)
         assert (told(warm), warm.duplicates, warm.ahead) == (told(cold), cold.duplicates, cold.ahead)

@@ -2,17 +2,17 @@
 
 from structlog.testing import capture_logs
 
-from toban.collect.log_once import Told
+from toban.collect.log_once import LogOnce
 
 
 def test_the_same_trouble_is_told_once_and_so_is_its_end() -> None:
     """
     A trouble that changes is told again; what was always well is never mentioned.
     """
-    told = Told()
+    told = LogOnce()
     with capture_logs() as logs:
         for trouble in ("", "no right", "no right", "no time", "", ""):
-            told.note("postgres", "sizes", trouble)
+            told.update("postgres", "sizes", trouble)
     assert [(line["event"], line.get("why")) for line in logs] == [
         ("less can be seen", "no right"),
         ("less can be seen", "no time"),

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from tests.upstash import INFO
 from toban.collect.collectors.redis import COMMANDS, Redis, by_command, said
-from toban.collect.redis_info import Info, read
+from toban.collect.redis_info import RedisInfo, parse_info
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def numbers(info: Info) -> dict[str, float]:
+def numbers(info: RedisInfo) -> dict[str, float]:
     return {sample.family.name: sample.value for sample in said(info, NOW, "db0")}
 
 
@@ -35,7 +35,7 @@ def test_whose_server_it_is_is_known(text: str, product: str, version: str, mode
     """
     Valkey and Upstash say which Redis they are compatible with: that is not what they are.
     """
-    info = read(text)
+    info = parse_info(text)
     assert (info.product, info.version, info.mode) == (product, version, mode)
 
 
@@ -43,7 +43,7 @@ def test_commands_and_databases_are_read() -> None:
     """
     Command names are lower case; the fields of a database and a command are told apart by their names.
     """
-    info = read(
+    info = parse_info(
         "# Commandstats\r\ncmdstat_GET:calls=2,usec=1500000,usec_per_call=1.5,rejected_calls=1,failed_calls=2\r\n"
         "cmdstat_config|get:calls=1,usec=5\r\n# Keyspace\r\ndb0:keys=3,expires=1,avg_ttl=0\r\n"
     )
@@ -80,7 +80,7 @@ def test_a_command_that_was_told_apart_stays_so() -> None:
     before = "".join(f"cmdstat_c{number}:calls={number}\n" for number in range(COMMANDS + 10))
     after = before + "cmdstat_busy:calls=1000000\n"
     first, second = (
-        {s.labels["command"]: s.value for s in collector._by_command(read(f"# Commandstats\n{text}"))}
+        {s.labels["command"]: s.value for s in collector._by_command(parse_info(f"# Commandstats\n{text}"))}
         for text in (before, after)
     )
     assert set(first) == set(second)
@@ -91,17 +91,17 @@ def test_what_is_not_said_is_absent() -> None:
     """
     Every field is optional; what is missing, none, or unlimited makes no number.
     """
-    assert numbers(read("")) == {}
-    assert "redis_memory_limit_bytes" not in numbers(read("maxmemory:0"))
-    assert numbers(read("maxmemory:1024"))["redis_memory_limit_bytes"] == 1024
-    assert "redis_memory_limit_bytes" not in numbers(read(INFO))
-    assert "redis_replica_last_contact_seconds" not in numbers(read("master_last_io_seconds_ago:-1"))
-    assert numbers(read("used_memory:much")) == {
+    assert numbers(parse_info("")) == {}
+    assert "redis_memory_limit_bytes" not in numbers(parse_info("maxmemory:0"))
+    assert numbers(parse_info("maxmemory:1024"))["redis_memory_limit_bytes"] == 1024
+    assert "redis_memory_limit_bytes" not in numbers(parse_info(INFO))
+    assert "redis_replica_last_contact_seconds" not in numbers(parse_info("master_last_io_seconds_ago:-1"))
+    assert numbers(parse_info("used_memory:much")) == {
         "redis_info": 1,
         "redis_keyspace_keys": 0,
         "redis_keyspace_expiring_keys": 0,
     }
-    assert numbers(read(f"rdb_last_save_time:{int(NOW.timestamp()) - 90}"))["redis_last_save_age_seconds"] == 90
+    assert numbers(parse_info(f"rdb_last_save_time:{int(NOW.timestamp()) - 90}"))["redis_last_save_age_seconds"] == 90
 
 
 @given(st.text())
@@ -109,4 +109,4 @@ def test_no_text_breaks_it(text: str) -> None:
     """
     Whatever a server says, there are numbers or none, but no surprise.
     """
-    numbers(read(text))
+    numbers(parse_info(text))

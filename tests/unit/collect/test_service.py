@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tests.fakes import ListSink, look_once, told
-from toban.collect.collector import Collector, Look
-from toban.collect.service import Collecting
+from toban.collect.collector import Collector, ScrapeResult
+from toban.collect.service import CollectionService
 from toban.core.errors import CollectError, SeriesLimitError, StoreError
 from toban.core.labels import Labels
 from toban.core.samples import Batch, Layout, gauge
@@ -57,7 +57,7 @@ async def running(service):
 async def looks(tools, *script, sink=None, **fields):
     """Return what was handed over, look by look: series and values."""
     sink = sink or ListSink()
-    collecting = Collecting([Scripted(name="shop", script=script, **fields)], sink, tools)
+    collecting = CollectionService([Scripted(name="shop", script=script, **fields)], sink, tools)
     handed = []
     for _ in script:
         before = len(sink.batches)
@@ -131,7 +131,10 @@ async def test_a_layout_is_used_again_while_nothing_changes(tools):
         ([HEAT.sample(1, a=3)], "the label a is 3, which is no text"),
         ([HEAT.sample(1, a="\ud800")], "surrogates"),
         (7, "shop|int"),
-        ([HEAT.sample(1, n=str(n)) for n in range(20)], "20 series in one look, more than its limit of 10"),
+        (
+            [HEAT.sample(1, n=str(n)) for n in range(20)],
+            "20 series in one collection, more than its sample_limit of 10",
+        ),
         (ZeroDivisionError("bug"), "ZeroDivisionError: bug"),
     ],
 )
@@ -139,20 +142,20 @@ async def test_garbage_and_floods_count_as_down(tools, garbage, words):
     """
     Nothing of it is kept, the reason is, and the next look is a fresh one.
     """
-    handed, collecting = await looks(tools, garbage, limit=10)
+    handed, collecting = await looks(tools, garbage, sample_limit=10)
 
     assert handed == [{UP: 0}]
-    assert re.search(words, collecting.targets()[0].trouble)
+    assert re.search(words, collecting.targets()[0].error)
 
 
 async def test_a_finding_keeps_its_numbers_though_the_target_is_down(tools):
     """
     An answer of 503 has a duration.
     """
-    [handed], collecting = await looks(tools, Look([HEAT.sample(3)], trouble="answered 503"))
+    [handed], collecting = await looks(tools, ScrapeResult([HEAT.sample(3)], error="answered 503"))
 
     assert handed == {UP: 0, AT % "": 3}
-    assert collecting.targets()[0].trouble == "answered 503"
+    assert collecting.targets()[0].error == "answered 503"
 
 
 async def test_a_batch_goes_through_as_it_is(tools):
@@ -161,7 +164,7 @@ async def test_a_batch_goes_through_as_it_is(tools):
     """
     layout = Layout([Labels(__name__="x", job="shop", instance="shop")])
     sink = ListSink()
-    await looks(tools, Look(batches=[Batch(layout, 7, np.array([1.5]))]), sink=sink)
+    await looks(tools, ScrapeResult(batches=[Batch(layout, 7, np.array([1.5]))]), sink=sink)
 
     assert sink.batches[1].layout is layout
 
@@ -200,13 +203,13 @@ async def test_one_that_hangs_holds_nobody_up(tools):
     Its look is cut off and counts as down, while the others go on.
     """
     sink = ListSink()
-    hanging = Scripted(name="hangs", script=(None,), every="20ms")
-    other = Scripted(name="well", script=tuple([HEAT.sample(n)] for n in range(100)), every="20ms")
-    collecting = Collecting([hanging, other], sink, tools)
+    hanging = Scripted(name="hangs", script=(None,), interval="20ms")
+    other = Scripted(name="well", script=tuple([HEAT.sample(n)] for n in range(100)), interval="20ms")
+    collecting = CollectionService([hanging, other], sink, tools)
     async with running(collecting), asyncio.timeout(10):
         await sink.has(12, lambda: collecting.targets()[0].at is not None)
     down, well = collecting.targets()
-    assert (down.up, "no end of the look" in down.trouble) == (False, True)
+    assert (down.up, "no end of the look" in down.error) == (False, True)
     assert well.at is not None
 
 
@@ -214,7 +217,7 @@ async def test_one_that_is_switched_off_is_left_out(tools):
     """
     It costs nothing.
     """
-    assert Collecting([Scripted(name="shop", script=(), enabled=False)], ListSink(), tools).targets() == []
+    assert CollectionService([Scripted(name="shop", script=(), enabled=False)], ListSink(), tools).targets() == []
 
 
 async def test_what_is_not_tobans_own_is_not_exposed(tools):
@@ -225,7 +228,7 @@ async def test_what_is_not_tobans_own_is_not_exposed(tools):
     class Foreign(Scripted):
         exposes: ClassVar[bool] = False
 
-    collecting = Collecting([Foreign(name="shop", script=([HEAT.sample(1)],))], ListSink(), tools)
+    collecting = CollectionService([Foreign(name="shop", script=([HEAT.sample(1)],))], ListSink(), tools)
     await look_once(collecting)
     assert collecting.newest() == []
 
@@ -237,13 +240,13 @@ async def test_what_is_told_at_many_times_is_still_few_series(tools):
 
     class History(Scripted):
         async def collect(self, tools):
-            return Look(batches=[Batch(Layout([HISTORY]), at, np.ones(1)) for at in range(100)])
+            return ScrapeResult(batches=[Batch(Layout([HISTORY]), at, np.ones(1)) for at in range(100)])
 
     sink = ListSink()
-    collecting = Collecting([History(name="shop", script=(), limit=1)], sink, tools)
+    collecting = CollectionService([History(name="shop", script=(), sample_limit=1)], sink, tools)
     await look_once(collecting)
 
-    assert collecting.targets()[0].trouble == ""
+    assert collecting.targets()[0].error == ""
     assert collecting.targets()[0].samples == 100
 
 
@@ -251,18 +254,18 @@ async def test_looks_that_stop_are_noticed(tools):
     """
     Three intervals without a look are trouble of toban's own.
     """
-    collecting = Collecting([Scripted(name="shop", script=([HEAT.sample(1)],))], ListSink(), tools)
+    collecting = CollectionService([Scripted(name="shop", script=([HEAT.sample(1)],))], ListSink(), tools)
     await look_once(collecting)
     assert collecting.health().ok
     tools.clock.advance(timedelta(minutes=2).total_seconds())
-    assert collecting.health().says == "no look for three intervals: shop"
+    assert collecting.health().message == "no look for three intervals: shop"
 
 
 async def test_a_clock_that_jumps_is_no_look_that_is_missing(tools):
     """
     Hours ahead or back: what counts is the clock that never jumps.
     """
-    collecting = Collecting([Scripted(name="shop", script=([HEAT.sample(1)],))], ListSink(), tools)
+    collecting = CollectionService([Scripted(name="shop", script=([HEAT.sample(1)],))], ListSink(), tools)
     await look_once(collecting)
     for hours in (3, -6):
         tools.clock.set(tools.clock.now() + timedelta(hours=hours))

@@ -8,16 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toban.collect.collectors.postgres import FAMILIES, QUERIES, Server, missing
-from toban.collect.sql_metrics import Query, chosen, family_of, read, samples_of
+from toban.collect.sql_metrics import SqlQuery, column_family, parse_queries, row_samples, suitable_queries
 from toban.core.errors import CollectError
 from toban.core.labels import METRIC_NAME
-from toban.core.samples import Type
+from toban.core.samples import MetricType
 
 FILE = """\
 -- What stands above is for people.
 
 -- query: shop_things
--- every: 5m
+-- interval: 5m
 -- versions: 14-16
 -- needs: primary waiting
 -- value: Things there are.
@@ -42,9 +42,9 @@ def test_a_file_of_queries_is_read_as_it_is_written() -> None:
     """
     Name, pace, versions, needs, one sentence a number, and the SQL; notes are passed over.
     """
-    things, others, waiting = read(FILE)
+    things, others, waiting = parse_queries(FILE)
     assert things.name == "shop_things"
-    assert things.every == timedelta(minutes=5)
+    assert things.interval == timedelta(minutes=5)
     assert (things.since, things.until) == (14, 16)
     assert things.needs == {"primary", "waiting"}
     assert things.columns == {"value": "Things there are.", "seconds_total": "Time they took: all of them."}
@@ -52,7 +52,7 @@ def test_a_file_of_queries_is_read_as_it_is_written() -> None:
     assert [family.name for family in things.families] == ["shop_things", "shop_things_seconds_total"]
     assert [family.present for family in waiting.families] == ["while somebody waits", "once somebody has waited"]
     assert [family.is_transient for family in (*waiting.families, *others.families)] == [True, False, False]
-    assert others == Query("shop_others", "SELECT 1 AS count", {"count": "Others."})
+    assert others == SqlQuery("shop_others", "SELECT 1 AS count", {"count": "Others."})
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_query_that_is_not_whole_is_named(text: str) -> None:
     Without a sentence, without SQL, or with versions that can be read in two ways, it is refused by name.
     """
     with pytest.raises(ValueError, match=r"^a: "):
-        read(text)
+        parse_queries(text)
 
 
 @pytest.mark.parametrize("version", [14, 15, 16, 17, 18, 19])
@@ -79,7 +79,7 @@ def test_each_server_is_asked_each_question_once(version: int, has: set[str]) ->
     """
     Whatever the version and the role, no two queries bring the same metric.
     """
-    names = [family.name for query in chosen(QUERIES, version, has) for family in query.families]
+    names = [family.name for query in suitable_queries(QUERIES, version, has) for family in query.families]
     assert len(set(names)) == len(names)
 
 
@@ -91,7 +91,9 @@ def test_checkpoints_are_where_the_version_keeps_them(version: int, view: str) -
     """
     Since 17 checkpoints have a view of their own.
     """
-    (query,) = (query for query in chosen(QUERIES, version, {"primary"}) if query.name == "postgres_checkpoints")
+    (query,) = (
+        query for query in suitable_queries(QUERIES, version, {"primary"}) if query.name == "postgres_checkpoints"
+    )
     assert f"FROM {view}" in query.sql
 
 
@@ -99,11 +101,11 @@ def test_what_the_server_lacks_is_not_asked_for() -> None:
     """
     A standby is not asked what only a primary can tell, nor who blocks whom while nobody waits.
     """
-    standby = {query.name for query in chosen(QUERIES, 18, {"standby"})}
-    primary = {query.name for query in chosen(QUERIES, 18, {"primary"})}
+    standby = {query.name for query in suitable_queries(QUERIES, 18, {"standby"})}
+    primary = {query.name for query in suitable_queries(QUERIES, 18, {"primary"})}
     assert primary - standby == {"postgres_replication"}
     assert standby - primary == {"postgres_standby"}
-    waiting = {query.name for query in chosen(QUERIES, 18, {"primary", "waiting"})}
+    waiting = {query.name for query in suitable_queries(QUERIES, 18, {"primary", "waiting"})}
     assert waiting - primary == {"postgres_blocking"}
 
 
@@ -131,21 +133,21 @@ def test_no_query_sets_anything_or_shows_text() -> None:
 @pytest.mark.parametrize(
     ("column", "name", "type", "unit"),
     [
-        ("value", "shop", Type.GAUGE, ""),
-        ("orders_total", "shop_orders_total", Type.COUNTER, ""),
-        ("wait_seconds", "shop_wait_seconds", Type.GAUGE, "seconds"),
-        ("sent_bytes_total", "shop_sent_bytes_total", Type.COUNTER, "bytes"),
+        ("value", "shop", MetricType.GAUGE, ""),
+        ("orders_total", "shop_orders_total", MetricType.COUNTER, ""),
+        ("wait_seconds", "shop_wait_seconds", MetricType.GAUGE, "seconds"),
+        ("sent_bytes_total", "shop_sent_bytes_total", MetricType.COUNTER, "bytes"),
     ],
 )
-def test_a_name_says_what_a_number_is(column: str, name: str, type: Type, unit: str) -> None:
+def test_a_name_says_what_a_number_is(column: str, name: str, type: MetricType, unit: str) -> None:
     """
     The end of a metric's name decides its type and its unit.
     """
-    family = family_of("shop", column, "Help.")
+    family = column_family("shop", column, "Help.")
     assert (family.name, family.type, family.unit) == (name, type, unit)
 
 
-FAMILIES_OF_TWO = {column: family_of("shop", column, "Help.") for column in ("value", "rows")}
+FAMILIES_OF_TWO = {column: column_family("shop", column, "Help.") for column in ("value", "rows")}
 
 
 def test_an_answer_becomes_numbers_with_labels() -> None:
@@ -153,7 +155,7 @@ def test_an_answer_becomes_numbers_with_labels() -> None:
     Each row brings one number a column; an empty one is none, an empty label is no label.
     """
     columns = ["label_b", "label_a", "value", "rows"]
-    found = samples_of(FAMILIES_OF_TWO, columns, [("y", "x", Decimal("1.5"), 2), (None, "z", True, None)])
+    found = row_samples(FAMILIES_OF_TWO, columns, [("y", "x", Decimal("1.5"), 2), (None, "z", True, None)])
     assert [(sample.family.name, dict(sample.labels), sample.value) for sample in found] == [
         ("shop", {"a": "x", "b": "y"}, 1.5),
         ("shop", {"a": "z"}, 1.0),
@@ -168,8 +170,8 @@ def test_the_order_of_rows_does_not_matter(rows: list[tuple[str, float]], random
     """
     shuffled = list(rows)
     random.shuffle(shuffled)  # type: ignore[attr-defined]  # Hypothesis' Random
-    family = {"value": family_of("shop", "value", "Help.")}
-    assert samples_of(family, ["label_a", "value"], rows) == samples_of(family, ["label_a", "value"], shuffled)
+    family = {"value": column_family("shop", "value", "Help.")}
+    assert row_samples(family, ["label_a", "value"], rows) == row_samples(family, ["label_a", "value"], shuffled)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +191,7 @@ def test_an_answer_that_holds_no_numbers_is_refused(
     The message names the column, or what two rows share.
     """
     with pytest.raises(CollectError, match=trouble):
-        samples_of({"value": family_of("shop", "value", "Help.")}, columns, rows)
+        row_samples({"value": column_family("shop", "value", "Help.")}, columns, rows)
 
 
 def test_what_is_missing_on_a_server_is_said_with_its_remedy() -> None:

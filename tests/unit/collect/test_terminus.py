@@ -2,7 +2,7 @@
 
 import pytest
 
-from toban.collect.terminus import complaint
+from toban.collect.terminus import health_error
 
 WELL = {"status": "ok", "info": {"database": {"status": "up"}}, "error": {}, "details": {"database": {"status": "up"}}}
 
@@ -25,11 +25,11 @@ def test_a_complaint_names_what_is_down(answer, wanted):
     """
     And what isn't said in Terminus' words is no complaint.
     """
-    assert complaint(answer) == wanted
+    assert health_error(answer) == wanted
 
 
 def test_a_complaint_is_short_however_long_the_answer():
     """
     It becomes a line in a log.
     """
-    assert len(complaint({"status": "error", "details": {}, "error": {f"{n}" * 99: {} for n in range(99)}})) < 500
+    assert len(health_error({"status": "error", "details": {}, "error": {f"{n}" * 99: {} for n in range(99)}})) < 500

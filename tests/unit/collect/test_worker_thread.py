@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from toban.collect.worker_thread import Aside
+from toban.collect.worker_thread import WorkerThread
 from toban.core.errors import CollectError
 
 
@@ -13,32 +13,32 @@ async def test_work_is_done_one_after_the_other():
     """
     As soon as one result is there the next may begin, however slowly the thread ends.
     """
-    aside = Aside()
-    assert [await aside.do(lambda n=n: n) for n in range(200)] == list(range(200))
+    aside = WorkerThread()
+    assert [await aside.run(lambda n=n: n) for n in range(200)] == list(range(200))
 
 
 async def test_what_goes_wrong_arrives():
     """
     And the next work is done all the same.
     """
-    aside = Aside()
+    aside = WorkerThread()
     with pytest.raises(ZeroDivisionError):
-        await aside.do(lambda: 1 / 0)
-    assert await aside.do(lambda: 1) == 1
+        await aside.run(lambda: 1 / 0)
+    assert await aside.run(lambda: 1) == 1
 
 
 async def test_what_hangs_costs_only_its_own_turns():
     """
     Until it ends, who asks is told so.
     """
-    aside, let_go = Aside(), threading.Event()
-    hanging = asyncio.create_task(aside.do(lambda: let_go.wait(30)))
+    aside, let_go = WorkerThread(), threading.Event()
+    hanging = asyncio.create_task(aside.run(lambda: let_go.wait(30)))
     await asyncio.sleep(0)
     with pytest.raises(CollectError, match="still hangs"):
-        await aside.do(lambda: 1)
+        await aside.run(lambda: 1)
     let_go.set()
     assert await hanging
-    assert await aside.do(lambda: 1) == 1
+    assert await aside.run(lambda: 1) == 1
 
 
 async def test_a_machine_without_threads_costs_one_turn(monkeypatch):
@@ -49,8 +49,8 @@ async def test_a_machine_without_threads_costs_one_turn(monkeypatch):
     def none_left(thread):
         raise RuntimeError("can't start new thread")
 
-    aside = Aside()
+    aside = WorkerThread()
     with monkeypatch.context() as now, pytest.raises(CollectError, match="no thread to work in"):
         now.setattr(threading.Thread, "start", none_left)
-        await aside.do(lambda: 1)
-    assert await aside.do(lambda: 1) == 1
+        await aside.run(lambda: 1)
+    assert await aside.run(lambda: 1) == 1

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toban.core.alerts import Acknowledgement, Alert, Change, Status, fingerprint, priority
+from toban.core.alerts import Acknowledgement, Alert, AlertChange, AlertStatus, fingerprint, priority
 from toban.core.labels import Labels
 
 MOMENTS = st.datetimes(timezones=st.just(UTC))
@@ -25,7 +25,7 @@ def test_a_fingerprint_is_the_one_that_alertmanager_computes():
         Alert,
         labels=NAMES.map(Labels),
         annotations=NAMES,
-        status=st.sampled_from(Status),
+        status=st.sampled_from(AlertStatus),
         starts=MOMENTS,
         fired=st.none() | MOMENTS,
         ends=st.none() | MOMENTS,
@@ -37,8 +37,8 @@ def test_a_change_is_read_as_it_was_written(alert):
     """
     Whatever its labels, and also an infinite value.
     """
-    change = Change(alert, datetime(2026, 1, 1, tzinfo=UTC), "because")
-    assert Change.read(change.body()) == change
+    change = AlertChange(alert, datetime(2026, 1, 1, tzinfo=UTC), "because")
+    assert AlertChange.from_dict(change.as_dict()) == change
 
 
 def test_what_stops_the_shop_from_selling_is_most_urgent():

@@ -13,7 +13,7 @@ def test_the_pause_grows_and_has_an_end(tries, asked, chance):
     """
     Never under 0.75 s, never over an hour, and never sooner than asked within that hour.
     """
-    pause = backoff.pause(tries, asked, chance).total_seconds()
+    pause = backoff.retry_delay(tries, asked, chance).total_seconds()
 
     assert 0.75 <= pause <= 3600
     assert pause >= min(asked or 0, 3600)

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toban.core.config_file import Faulty, expand, parse, trimmed
-from toban.core.yaml_loader import load
+from toban.core.config_file import InvalidValue, expand_variables, parse, strip_copied
+from toban.core.yaml_loader import load_yaml
 
 
 def read(text: str, **environment: str):
     document = parse(text)
-    expand(document, environment)
+    expand_variables(document, environment)
     return document
 
 
@@ -55,9 +55,9 @@ def test_what_can_not_be_expanded_is_a_mistake_with_its_place(text):
     Never a text with `${` in it.
     """
     document = read(f"\na:\n  - b: '{text}'", X="x")
-    [mistake] = document.mistakes
-    assert (mistake.place, mistake.line) == (("a", 0, "b"), 3)
-    assert isinstance(document.tree["a"][0]["b"], Faulty)
+    [mistake] = document.problems
+    assert (mistake.path, mistake.line) == (("a", 0, "b"), 3)
+    assert isinstance(document.tree["a"][0]["b"], InvalidValue)
 
 
 def test_all_that_is_wrong_with_a_text_is_said_at_once():
@@ -65,14 +65,14 @@ def test_all_that_is_wrong_with_a_text_is_said_at_once():
     Names that are there twice, aliases, tags, names from the environment.
     """
     text = "a: &x 1\nb: *x\na: 2\nc: !!python/name:os.system x\n${D}: 1\n? [e]\n: 1\n<<: {f: 1}\ng: ${H}"
-    assert [mistake.line for mistake in read(text).mistakes] == [2, 3, 4, 5, 6, 8, 9]
+    assert [mistake.line for mistake in read(text).problems] == [2, 3, 4, 5, 6, 8, 9]
 
 
 def test_a_blank_that_is_none_is_named():
     """
     Nobody sees it.
     """
-    assert "U+00A0" in read('web:\u00a0{listen: "x"}').mistakes[0].says
+    assert "U+00A0" in read('web:\u00a0{listen: "x"}').problems[0].message
 
 
 @pytest.mark.parametrize("around", ["{}", " {} ", "{}\n", '"{}"', "'{}'", " '{}'\n", "{}\r\n"])
@@ -80,8 +80,8 @@ def test_what_copying_left_round_a_secret_is_taken_away(around):
     """
     Once: quotes within quotes belong to it.
     """
-    assert trimmed(around.format("a b")) == "a b"
-    assert trimmed(around.format("'a b '")) in {"'a b '", "a b "}
+    assert strip_copied(around.format("a b")) == "a b"
+    assert strip_copied(around.format("'a b '")) in {"'a b '", "a b "}
 
 
 @given(
@@ -92,8 +92,8 @@ def test_any_text_is_read(text):
     As a tree whose scalars are texts, or as mistakes.
     """
     document = read(text, X="x")
-    assert all(isinstance(one, str | None | Faulty) for one in leaves(document.tree))
-    assert document.mistakes or "$${" in text or not any("${" in str(one) for one in leaves(document.tree))
+    assert all(isinstance(one, str | None | InvalidValue) for one in leaves(document.tree))
+    assert document.problems or "$${" in text or not any("${" in str(one) for one in leaves(document.tree))
 
 
 def leaves(value: object) -> list[object]:
@@ -106,13 +106,13 @@ def test_a_variable_without_quotes_between_braces_is_explained():
     """
     YAML takes its brace for another one.
     """
-    assert "in quotes" in read("shop: {redis: ${REDIS}}").mistakes[0].says
+    assert "in quotes" in read("shop: {redis: ${REDIS}}").problems[0].message
 
 
 def test_a_second_document_is_said_to_be_one_too_many():
     """
     What stands behind `---` is not left out without a word, in `toban.yaml` and in rule files.
     """
-    assert "a second document begins here" in read("web: {}\n---\nweb: {}").mistakes[0].says
+    assert "a second document begins here" in read("web: {}\n---\nweb: {}").problems[0].message
     with pytest.raises(ValueError, match="line 2: a second document begins here"):
-        load("a: b\n---\nc: d")
+        load_yaml("a: b\n---\nc: d")

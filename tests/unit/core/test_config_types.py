@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toban.core.config_types import duration, size, written
+from toban.core.config_types import format_duration, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ def test_lengths_of_time_read_as_prometheus_writes_them(text, seconds):
     """
     From milliseconds to years.
     """
-    assert duration(text).total_seconds() == seconds
+    assert parse_duration(text).total_seconds() == seconds
 
 
 @pytest.mark.parametrize("text", ["15", "", "s", "-1s", "1.5h", "0s", "1x", 15, None, "1s ", "9999y"])
@@ -25,7 +25,7 @@ def test_what_is_no_length_of_time_is_refused_with_the_remedy(text):
     A bare number could be anything.
     """
     with pytest.raises(ValueError, match="write it like 15s"):
-        duration(text)
+        parse_duration(text)
 
 
 @given(st.integers(1, 10**12))
@@ -34,7 +34,7 @@ def test_what_is_written_is_read_again(milliseconds):
     For every length down to the millisecond.
     """
     length = timedelta(milliseconds=milliseconds)
-    assert duration(written(length)) == length
+    assert parse_duration(format_duration(length)) == length
 
 
 @pytest.mark.parametrize(("text", "amount"), [("2GB", 2 * 10**9), ("1.5 KiB", 1536), ("7B", 7), (42, 42)])
@@ -42,7 +42,7 @@ def test_sizes_are_read(text, amount):
     """
     In powers of ten and of two.
     """
-    assert size(text) == amount
+    assert parse_size(text) == amount
 
 
 @pytest.mark.parametrize("text", ["2", "2gb", "", "GB", 0, -1, True, "0B"])
@@ -51,4 +51,4 @@ def test_what_is_no_size_is_refused_with_the_remedy(text):
     Nought bytes are none.
     """
     with pytest.raises(ValueError, match="write it like 512MB"):
-        size(text)
+        parse_size(text)

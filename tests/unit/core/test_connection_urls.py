@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from toban.core.connection_urls import for_libpq, for_redis
+from toban.core.connection_urls import libpq_url, redis_url
 from toban.core.errors import SettingsError
-from toban.shop.database import Database
-from toban.shop.redis import Redis
+from toban.shop.database import ShopDatabase
+from toban.shop.redis import ShopRedis
 
 DATABASE = "postgres://u:p@h:1/db"
 
@@ -33,9 +33,9 @@ def test_an_address_of_postgresql_means_what_node_means(query, meant):
     """
     And libpq reads it.
     """
-    address = for_libpq(SecretStr(DATABASE + query))
+    address = libpq_url(SecretStr(DATABASE + query))
     assert address.get_secret_value() == DATABASE + meant
-    assert Database(address).address == "h:1/db"
+    assert ShopDatabase(address).address == "h:1/db"
 
 
 def test_a_question_mark_in_a_password_belongs_to_it():
@@ -43,7 +43,7 @@ def test_a_question_mark_in_a_password_belongs_to_it():
     As libpq reads it.
     """
     address = "postgres://u:p?schema=x@h/db"
-    assert for_libpq(SecretStr(f"{address}?schema=y")).get_secret_value() == address
+    assert libpq_url(SecretStr(f"{address}?schema=y")).get_secret_value() == address
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,9 @@ def test_an_address_of_redis_means_what_node_means(address, meant):
     """
     And redis-py reads it.
     """
-    found = for_redis(SecretStr(address))
+    found = redis_url(SecretStr(address))
     assert found.get_secret_value() == meant
-    assert Redis(found).address.startswith("h")
+    assert ShopRedis(found).address.startswith("h")
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,9 @@ def test_what_nobody_understands_is_said_with_the_remedy(address, words):
 
 def opened(address: str) -> None:
     if address.startswith("postgres"):
-        Database(for_libpq(SecretStr(address)))
+        ShopDatabase(libpq_url(SecretStr(address)))
     else:
-        Redis(for_redis(SecretStr(address)))
+        ShopRedis(redis_url(SecretStr(address)))
 
 
 parameters = st.lists(

@@ -7,7 +7,7 @@ import ssl
 import httpx2
 import pytest
 
-from toban.core.http_client import LateError, reason
+from toban.core.http_client import RequestTimeoutError, error_reason
 
 
 def caused(error: Exception, cause: Exception) -> Exception:
@@ -26,7 +26,7 @@ WRONG.reason = "WRONG_VERSION_NUMBER"
         (TimeoutError(), "no answer in time"),
         (httpx2.ReadTimeout("read"), "accepts connections but does not answer: it hangs"),
         (httpx2.ConnectTimeout("connect"), "no connection in time"),
-        (LateError("the answer did not end in time"), "the answer did not end in time"),
+        (RequestTimeoutError("the answer did not end in time"), "the answer did not end in time"),
         (REFUSED, "connection refused"),
         (caused(httpx2.ConnectError("All connection attempts failed"), REFUSED), "connection refused"),
         (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "name or service not known"),
@@ -40,4 +40,4 @@ def test_the_bottom_of_an_error_is_told(error, wanted):
     """
     Without numbers, and without places in somebody's source.
     """
-    assert reason(error) == wanted
+    assert error_reason(error) == wanted

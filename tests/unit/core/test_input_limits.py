@@ -17,7 +17,7 @@ def test_a_time_out_of_range_is_refused_with_the_range(text):
     Also one that has no year in UTC.
     """
     with pytest.raises(ValueError, match="times from 1970 to 2200 are accepted"):
-        input_limits.instant(text)
+        input_limits.parse_time(text)
 
 
 @pytest.mark.parametrize("text", ["", "tomorrow", "2026-13-01", "10000-01-01T00:00:00Z", None, 5, [], "\ud800"])
@@ -26,7 +26,7 @@ def test_what_is_no_time_is_refused(text):
     Whatever it is.
     """
     with pytest.raises(ValueError, match="is no time"):
-        input_limits.instant(text)
+        input_limits.parse_time(text)
 
 
 @given(
@@ -38,7 +38,7 @@ def test_what_is_accepted_is_a_time_in_every_zone(at):
     And with a length added: nothing overflows afterwards.
     """
     try:
-        found = input_limits.instant(at)
+        found = input_limits.parse_time(at)
     except ValueError:
         return
     assert found.timestamp() == at.timestamp()
@@ -52,7 +52,7 @@ def test_a_text_that_can_not_be_stored_is_refused(text):
     Half a surrogate pair, NUL, too long, no text at all.
     """
     with pytest.raises(ValueError, match=r"character|text"):
-        input_limits.text(text, 10)
+        input_limits.checked_text(text, 10)
 
 
 @given(st.text(st.characters(codec=None)))
@@ -60,18 +60,18 @@ def test_a_repaired_text_can_be_written(text):
     """
     And is the same where nothing was wrong.
     """
-    repaired = input_limits.repaired(text)
+    repaired = input_limits.repair_surrogates(text)
     repaired.encode()
     assert len(repaired) == len(text)
-    assert input_limits.repaired(repaired) == repaired
+    assert input_limits.repair_surrogates(repaired) == repaired
 
 
 def test_labels_of_any_script_are_accepted_and_what_is_too_much_is_not():
     """
     As Prometheus 3 has it; an annotation is cut rather than its alert lost.
     """
-    assert input_limits.labels({"チーム": "倉庫", "a.b": "c", "empty": ""}) == {"チーム": "倉庫", "a.b": "c"}
-    assert len(input_limits.annotations({"a": "x" * 30_000})["a"]) == input_limits.ANNOTATION_LENGTH
+    assert input_limits.checked_labels({"チーム": "倉庫", "a.b": "c", "empty": ""}) == {"チーム": "倉庫", "a.b": "c"}
+    assert len(input_limits.checked_annotations({"a": "x" * 30_000})["a"]) == input_limits.ANNOTATION_LENGTH
     for wrong in ({}, {"": "x"}, {"a": ""}, {"a": 5}, [], {"a": "x" * 6_000}, {str(n): "x" for n in range(200)}):
         with pytest.raises(ValueError, match=r"label"):
-            input_limits.labels(wrong)
+            input_limits.checked_labels(wrong)

@@ -11,15 +11,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from toban.core import lifecycle
-from toban.core.lifecycle import Resources, together
-from toban.core.periodic import obey
+from toban.core.lifecycle import ResourceStack, run_services
+from toban.core.periodic import raise_if_cancelled
 
 PATIENCE = 60
 
 
 @pytest.fixture(autouse=True)
 def _hurried(monkeypatch):
-    for name in ("SERVICES", "AGAIN", "OFTEN", "CLOSING"):
+    for name in ("SERVICE_STOP_SECONDS", "AGAIN", "OFTEN", "CLOSING"):
         monkeypatch.setattr(lifecycle, name, getattr(lifecycle, name) / 20)
 
 
@@ -34,7 +34,7 @@ async def until_stopped(*jobs):
         await job()
 
     with capture_logs() as logged:
-        await together([(job.__name__, told(job)) for job in jobs], stop)
+        await run_services([(job.__name__, told(job)) for job in jobs], stop)
     return [line["service"] for line in logged if line["event"].startswith("abandoned")]
 
 
@@ -89,7 +89,7 @@ async def test_a_service_that_breaks_ends_the_others_and_says_why():
             others.append("ended")
 
     with pytest.raises(ExceptionGroup) as caught:
-        await together([("broken", broken()), ("orderly", orderly())], asyncio.Event())
+        await run_services([("broken", broken()), ("orderly", orderly())], asyncio.Event())
     assert [str(error) for error in caught.value.exceptions] == ["a bug"]
     assert others == ["ended"]
 
@@ -103,7 +103,7 @@ async def test_a_loop_that_asks_obeys_a_cancel_that_was_swallowed():
         while True:
             with suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
-            obey()
+            raise_if_cancelled()
 
     task = asyncio.create_task(lane())
     await asyncio.sleep(0)
@@ -130,7 +130,7 @@ async def test_what_does_not_close_is_passed_over():
             await asyncio.Event().wait()
 
     with capture_logs() as logged:
-        async with Resources() as stack:
+        async with ResourceStack() as stack:
             await stack.enter_async_context(Orderly())
             await stack.enter_async_context(Hung())
     assert closed == ["Orderly"]
@@ -149,7 +149,7 @@ def program(body, *, wait_for="ready"):
 
 HANGING = """
     import asyncio, threading
-    from toban.core import running
+    from toban.core import lifecycle
 
     def hang():
         threading.Event().wait()
@@ -158,8 +158,8 @@ HANGING = """
         asyncio.get_running_loop().run_in_executor(None, hang)
         {rest}
 
-    running.run(main())
-    running.leave(3)
+    lifecycle.run(main())
+    lifecycle.exit_now(3)
 """
 
 
@@ -176,7 +176,7 @@ def test_a_thread_that_hangs_does_not_keep_the_process():
 @pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
 def test_the_second_signal_ends_at_once(name):
     rest = """
-        stop = running.asked_to_stop()
+        stop = lifecycle.stop_event()
         print('ready', flush=True)
         await stop.wait()
         print('stopping', flush=True)
@@ -197,8 +197,8 @@ def test_a_blocked_loop_ends_all_the_same():
     A disk that hangs holds the thread of the loop itself.
     """
     rest = """
-        running.WHOLE = 0.2
-        stop = running.asked_to_stop()
+        lifecycle.WHOLE = 0.2
+        stop = lifecycle.stop_event()
         print('ready', flush=True)
         await asyncio.sleep(0)
         threading.Event().wait()

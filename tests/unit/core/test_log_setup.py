@@ -6,7 +6,7 @@ import json
 import pytest
 import structlog
 
-from toban.core.log_setup import configure
+from toban.core.log_setup import configure_logging
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def test_a_traceback_shows_no_values(out):
     """
     Neither for machines nor for people: passwords are among them.
     """
-    configure("info", out)
+    configure_logging("info", out)
     password = f"hunter-{len('ab')}"
     try:
         [password][1]
@@ -41,7 +41,7 @@ def test_a_line_for_machines_is_json():
     The event, its facts, who says it and when.
     """
     out = io.StringIO()
-    configure("warning", out)
+    configure_logging("warning", out)
     structlog.get_logger("toban.test").info("not wanted")
     structlog.get_logger("toban.test").warning("wanted", n=1)
     line = json.loads(out.getvalue())
@@ -57,7 +57,7 @@ def test_a_log_that_cannot_be_written_ends_nothing():
         def write(self, text):
             raise OSError(28, "No space left on device")
 
-    configure("info", Full())
+    configure_logging("info", Full())
     structlog.get_logger("toban.test").info("said to nobody")
 
 
@@ -66,7 +66,7 @@ def test_a_level_that_is_none_is_named():
     With those there are.
     """
     with pytest.raises(ValueError, match="'loud' is no level: debug, info"):
-        configure("loud")
+        configure_logging("loud")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_level_that_is_none_is_named():
     ],
 )
 def test_the_format_follows_the_terminal_unless_it_is_chosen(form, out, is_json):
-    assert configure("info", out, form) is is_json
+    assert configure_logging("info", out, form) is is_json
     structlog.get_logger("toban.test").info("said")
     assert out.getvalue().startswith("{") is is_json
 
@@ -89,4 +89,4 @@ def test_a_format_that_is_none_is_named():
     With those there are.
     """
     with pytest.raises(ValueError, match="LOG_FORMAT: 'yaml' is no format: auto, text, json"):
-        configure("info", io.StringIO(), "yaml")
+        configure_logging("info", io.StringIO(), "yaml")

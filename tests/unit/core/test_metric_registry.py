@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes import told
-from toban.core.metric_registry import Meters, bound_text
+from toban.core.metric_registry import MetricRegistry, bound_text
 from toban.core.samples import counter, gauge, histogram
 
 ORDERS = counter("orders_total", "")
@@ -18,7 +18,7 @@ def test_a_new_counter_is_nought_just_before_its_first_value():
     """
     So that `increase` sees its first event; a gauge has no need. The noughts stand where the last reading did.
     """
-    meters = Meters()
+    meters = MetricRegistry()
     meters.set(HEAT, 7)
     first = meters.read(1000, TARGET)
     meters.add(ORDERS, shop="a")
@@ -34,7 +34,7 @@ def test_what_was_told_as_a_total_was_never_nought():
     """
     A process that has counted for hours, or a row that was loaded, did not begin just now.
     """
-    meters = Meters()
+    meters = MetricRegistry()
     meters.set(ORDERS, 500, shop="a")
     meters.restore(ORDERS, [70], shop="b")
     meters.add(ORDERS, shop="b")
@@ -48,7 +48,7 @@ def test_a_layout_is_used_again_while_nothing_changes():
     """
     The store recognises it by identity.
     """
-    meters = Meters()
+    meters = MetricRegistry()
     meters.set(HEAT, 1)
     (first,), (second,) = meters.read(1, TARGET), meters.read(2, TARGET)
     meters.set(HEAT, 1, room="b")
@@ -65,7 +65,7 @@ def test_a_series_own_labels_stand_above_the_target_s():
     """
     What a process of the shop tells of itself bears its own job.
     """
-    meters = Meters()
+    meters = MetricRegistry()
     meters.set(HEAT, 1, job="vendure-worker")
 
     assert told(meters.read(1, {"job": "telemetry", "instance": "here"})) == {
@@ -77,7 +77,7 @@ def test_a_histogram_is_what_prometheus_has():
     """
     Buckets add up, a value on a bound lies below it, and the last bound is infinite.
     """
-    meters = Meters()
+    meters = MetricRegistry()
     for value in (0.1, 0.5, 7):
         meters.observe(SECONDS, value)
 
@@ -96,9 +96,9 @@ def test_a_family_is_what_it_is():
     To add to a histogram, or to observe a counter, is a mistake in the code.
     """
     with pytest.raises(TypeError, match="seconds is a histogram"):
-        Meters().add(SECONDS)
+        MetricRegistry().add(SECONDS)
     with pytest.raises(TypeError, match="orders_total is no histogram"):
-        Meters().observe(ORDERS, 1)
+        MetricRegistry().observe(ORDERS, 1)
 
 
 @given(st.lists(st.floats(0, 100), max_size=20))
@@ -106,7 +106,7 @@ def test_numbers_that_were_kept_are_taken_back_whole(values):
     """
     Whatever was observed, a histogram made of its numbers tells the same, and goes on from there.
     """
-    kept, again = Meters(), Meters()
+    kept, again = MetricRegistry(), MetricRegistry()
     for value in values:
         kept.observe(SECONDS, value)
     for family, labels, numbers in kept.series():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toban.core.redaction import REDACTED, address_shown, redacted, scrubbed
+from toban.core.redaction import REDACTED, redact, redact_text, redact_url
 
 KEY = "0add3adc2a67363bdb8373b9427bfefccd11daf5ed5ff1ecaf1b07879f69600a"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P"
@@ -40,7 +40,7 @@ def test_what_looks_like_a_secret_is_left_out(text, secret):
     """
     In headers, JSON, JSON in JSON, addresses and sentences alike.
     """
-    found = scrubbed(text)
+    found = redact_text(text)
 
     assert secret not in found
     assert REDACTED in found
@@ -64,7 +64,7 @@ def test_what_is_no_secret_stays(text):
     """
     A log without its words, ids and times would help nobody.
     """
-    assert scrubbed(text) == text
+    assert redact_text(text) == text
 
 
 def test_a_field_is_left_out_by_its_name_however_it_is_spelled():
@@ -73,7 +73,7 @@ def test_a_field_is_left_out_by_its_name_however_it_is_spelled():
     """
     value = {"apiKey": 5, "x": [{"PASS_WORD": "a", "Set-Cookie": ["b"], "sessionToken": {"deep": 1}, "count": 3}]}
 
-    assert redacted(value) == {
+    assert redact(value) == {
         "apiKey": REDACTED,
         "x": [{"PASS_WORD": REDACTED, "Set-Cookie": REDACTED, "sessionToken": REDACTED, "count": 3}],
     }
@@ -86,7 +86,7 @@ def test_what_is_nested_without_end_is_left_out():
     value: dict[str, object] = {}
     value["self"] = value
 
-    assert REDACTED in str(redacted(value))
+    assert REDACTED in str(redact(value))
 
 
 TOKENS = st.text("0123456789abcdef", min_size=40, max_size=80)
@@ -99,7 +99,7 @@ def test_a_long_token_is_never_seen(before, token, after):
     """
     Whatever stands around it.
     """
-    assert token not in scrubbed(f"{before}{token}{after}")
+    assert token not in redact_text(f"{before}{token}{after}")
 
 
 @given(st.sampled_from(["password", "apiKey", "access_token", "clientSecret"]), PASSWORDS, st.integers(0, 3))
@@ -112,7 +112,7 @@ def test_a_named_secret_is_never_seen_however_often_it_was_written_as_json(name,
     for _ in range(times + 1):
         text = json.dumps(text)
 
-    assert secret not in scrubbed(str(text))
+    assert secret not in redact_text(str(text))
 
 
 @given(st.text())
@@ -120,9 +120,9 @@ def test_leaving_out_twice_changes_nothing_more(text):
     """
     What was redacted on the way in may be redacted again on the way out.
     """
-    once = scrubbed(text)
+    once = redact_text(text)
 
-    assert scrubbed(once) == once
+    assert redact_text(once) == once
 
 
 @given(st.text(alphabet="pasword:=\"'\\ []{}@.Bearer0123456789abcdefABCDEF/+-_\n", max_size=300))
@@ -130,9 +130,9 @@ def test_leaving_out_twice_changes_nothing_more_also_near_secrets(text):
     """
     Texts made of what the expressions look for.
     """
-    once = scrubbed(text)
+    once = redact_text(text)
 
-    assert scrubbed(once) == once
+    assert redact_text(once) == once
 
 
 @given(st.text(string.digits, min_size=12, max_size=18), st.sampled_from("23456"), st.sampled_from(["", " ", "-"]))
@@ -145,7 +145,7 @@ def test_a_card_number_is_never_seen(digits, first, between):
     last = -(sum(doubled) + sum(int(digit) for digit in digits[-2::-2])) % 10
     number = between.join(f"{digits}{last}"[place : place + 4] for place in range(0, len(digits) + 1, 4))
 
-    assert number not in scrubbed(f"card {number} used")
+    assert number not in redact_text(f"card {number} used")
 
 
 JSON = st.recursive(
@@ -160,7 +160,7 @@ def test_any_plain_value_can_be_redacted_and_stays_plain(value):
     """
     It can still be written as JSON.
     """
-    json.dumps(redacted(value))
+    json.dumps(redact(value))
 
 
 @pytest.mark.parametrize(
@@ -179,4 +179,4 @@ def test_an_address_is_shown_without_its_password(address, shown):
     """
     Also one that is wrong because of it.
     """
-    assert address_shown(address) == shown
+    assert redact_url(address) == shown

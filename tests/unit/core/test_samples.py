@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from toban.core.errors import BadQueryError
 from toban.core.labels import NAME, Labels
-from toban.core.matchers import Match, Matcher, cost
+from toban.core.matchers import Matcher, MatchOperator, regex_cost
 from toban.core.samples import ABSENT, STALE, Batch, Layout, gauge, is_absent, is_stale, layout_of
 
 texts = st.dictionaries(st.text(min_size=1), st.text())
@@ -87,13 +87,13 @@ def test_names_that_cannot_be_are_refused(sample, words):
 @pytest.mark.parametrize(
     ("match", "value", "text", "met"),
     [
-        (Match.EQUAL, "a", "a", True),
-        (Match.NOT_EQUAL, "a", "", True),
-        (Match.REGEX, "a|b", "b", True),
-        (Match.REGEX, "a", "ab", False),
-        (Match.REGEX, "a.b", "a\nb", True),
-        (Match.REGEX, "(?i)A", "a", True),
-        (Match.NOT_REGEX, ".+", "", True),
+        (MatchOperator.EQUAL, "a", "a", True),
+        (MatchOperator.NOT_EQUAL, "a", "", True),
+        (MatchOperator.REGEX, "a|b", "b", True),
+        (MatchOperator.REGEX, "a", "ab", False),
+        (MatchOperator.REGEX, "a.b", "a\nb", True),
+        (MatchOperator.REGEX, "(?i)A", "a", True),
+        (MatchOperator.NOT_REGEX, ".+", "", True),
     ],
 )
 def test_matchers_compare_as_prometheus_does(match, value, text, met):
@@ -108,7 +108,7 @@ def test_a_broken_expression_is_named():
     It is the query that is wrong.
     """
     with pytest.raises(BadQueryError, match=r"'a\(' is no regular expression: missing \): a\($"):
-        Matcher("x", Match.REGEX, "a(")
+        Matcher("x", MatchOperator.REGEX, "a(")
 
 
 def test_a_bracket_that_closes_what_nobody_opened_is_refused():
@@ -116,8 +116,8 @@ def test_a_bracket_that_closes_what_nobody_opened_is_refused():
     As Prometheus does: it would close what toban puts round the expression.
     """
     with pytest.raises(BadQueryError, match=r"'a\)\(b' is no regular expression: unexpected \): a\)\(b$"):
-        Matcher("x", Match.REGEX, "a)(b")
-    assert Matcher("x", Match.REGEX, "a.b").matches({"x": "a\nb"})
+        Matcher("x", MatchOperator.REGEX, "a)(b")
+    assert Matcher("x", MatchOperator.REGEX, "a.b").matches({"x": "a\nb"})
 
 
 @pytest.mark.parametrize(
@@ -138,9 +138,9 @@ def test_the_cost_of_an_expression_is_that_of_its_repeated_parts(pattern: str, p
     """
     What is short to write and long to compile is known before it is compiled.
     """
-    assert cost(pattern) == 50 + parts
+    assert regex_cost(pattern) == 50 + parts
 
 
 def test_an_expression_that_takes_too_long_is_refused():
     with pytest.raises(BadQueryError, match="too large for a regular expression"):
-        Matcher("x", Match.REGEX, "[^x]{999}" * 20)
+        Matcher("x", MatchOperator.REGEX, "[^x]{999}" * 20)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from toban.core.single_flight import Shared
+from toban.core.single_flight import SingleFlight
 
 
 class Making:
@@ -25,7 +25,7 @@ class Making:
 
 async def test_no_answer_is_older_than_its_question_and_many_questions_make_two_at_most():
     making = Making()
-    shared = Shared(making)
+    shared = SingleFlight(making)
     first = [asyncio.create_task(shared.get()) for _ in range(20)]
     await making.beginning.wait()
     later = [asyncio.create_task(shared.get()) for _ in range(20)]
@@ -39,7 +39,7 @@ async def test_no_answer_is_older_than_its_question_and_many_questions_make_two_
 
 async def test_who_leaves_and_what_fails_leave_the_others_their_answer():
     making = Making()
-    shared = Shared(making)
+    shared = SingleFlight(making)
     leaving, staying = asyncio.create_task(shared.get()), asyncio.create_task(shared.get())
     await making.beginning.wait()
     leaving.cancel()

@@ -7,9 +7,9 @@ import pytest
 
 from tests.fakes import FakeClock
 from toban.core.errors import CollectError
-from toban.core.metric_registry import Meters
-from toban.core.periodic import BEATS, OVERRUNS, SKIPPED, beat
-from toban.core.plugin_isolation import FAILURES, Fence
+from toban.core.metric_registry import MetricRegistry
+from toban.core.periodic import OVERRUNS, RUNS, SKIPPED, run_periodically
+from toban.core.plugin_isolation import FAILURES, PluginIsolation
 
 EVERY = timedelta(seconds=15)
 
@@ -20,14 +20,14 @@ class EnoughError(Exception):
 
 async def rounds(job, clock, meters, **more):
     with pytest.raises(EnoughError):
-        await beat("job", EVERY, job, clock=clock, meters=meters, **more)
+        await run_periodically("job", EVERY, job, clock=clock, meters=meters, **more)
 
 
 async def test_a_beat_keeps_to_its_grid():
     """
     However long the job takes, rounds begin every fifteen seconds.
     """
-    clock, meters, began = FakeClock(), Meters(), []
+    clock, meters, began = FakeClock(), MetricRegistry(), []
 
     async def job():
         began.append(clock.monotonic())
@@ -37,14 +37,14 @@ async def test_a_beat_keeps_to_its_grid():
 
     await rounds(job, clock, meters)
     assert began == [0, 15, 30, 45]
-    assert meters.value(BEATS, name="job") == 4
+    assert meters.value(RUNS, name="job") == 4
 
 
 async def test_rounds_that_were_missed_are_counted_and_not_made_up_for():
     """
     After forty seconds away, the next round is the next on the grid.
     """
-    clock, meters, began = FakeClock(), Meters(), []
+    clock, meters, began = FakeClock(), MetricRegistry(), []
 
     async def job():
         began.append(clock.monotonic())
@@ -61,7 +61,7 @@ async def test_a_round_that_outlasts_the_interval_is_cut_off():
     """
     It is counted and told; the next one comes.
     """
-    clock, meters, told = FakeClock(), Meters(), []
+    clock, meters, told = FakeClock(), MetricRegistry(), []
 
     async def job():
         if told:
@@ -72,7 +72,7 @@ async def test_a_round_that_outlasts_the_interval_is_cut_off():
         told.append(True)
 
     with pytest.raises(EnoughError):
-        await beat("job", timedelta(milliseconds=20), job, clock=clock, meters=meters, overrun=overrun)
+        await run_periodically("job", timedelta(milliseconds=20), job, clock=clock, meters=meters, overrun=overrun)
     assert meters.value(OVERRUNS, name="job") == 1
 
 
@@ -85,28 +85,28 @@ async def test_a_timeout_of_the_jobs_own_is_not_the_beats():
         raise TimeoutError("the job's own")
 
     with pytest.raises(TimeoutError, match="own"):
-        await beat("job", EVERY, job, clock=FakeClock(), meters=Meters())
+        await run_periodically("job", EVERY, job, clock=FakeClock(), meters=MetricRegistry())
 
 
 def test_the_fence_keeps_trouble_in_and_remembers_it():
     """
     Expected or not, it costs one turn, and is forgotten with the next good one.
     """
-    meters = Meters()
-    fence = Fence("collect", "shop", meters)
+    meters = MetricRegistry()
+    fence = PluginIsolation("collect", "shop", meters)
     for error in (CollectError("shop: refused"), ZeroDivisionError("bug")):
         with fence:
             raise error
-    assert fence.trouble == "ZeroDivisionError: bug"
+    assert fence.error == "ZeroDivisionError: bug"
     assert meters.value(FAILURES, floor="collect", name="shop") == 2
     with fence:
         pass
-    assert fence.trouble == ""
+    assert fence.error == ""
 
 
 def test_cancellation_passes_the_fence():
     """
     We stop by cancelling.
     """
-    with pytest.raises(asyncio.CancelledError), Fence("collect", "shop", Meters()):
+    with pytest.raises(asyncio.CancelledError), PluginIsolation("collect", "shop", MetricRegistry()):
         raise asyncio.CancelledError

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from toban.demo import install
-from toban.demo.install import cache_folder, fingerprint, installed
+from toban.demo.install import cache_folder, fingerprint, install_shop
 from toban.demo.servers import DemoError
 
 
@@ -32,14 +32,14 @@ def test_without_node_one_is_told_what_to_install(programs):
     Before anything is installed or started.
     """
     with pytest.raises(DemoError, match=r"needs Node\.js 20 or newer, with npm .*: no node was found"):
-        installed()
+        install_shop()
     put(programs / "node", "echo v20.1.0")
     with pytest.raises(DemoError, match="no npm was found"):
-        installed()
+        install_shop()
     put(programs / "npm", "exit 0")
     put(programs / "node", "echo v18.19.0")
     with pytest.raises(DemoError, match=r"node is v18\.19\.0"):
-        installed()
+        install_shop()
     assert not cache_folder(os.environ).exists()
 
 
@@ -51,20 +51,20 @@ def test_an_install_that_fails_leaves_nothing_and_the_next_one_is_whole(programs
     put(programs / "node", "echo v22.0.0")
     put(programs / "npm", "[ $1 = view ] || { echo 'disk is full' >&2; exit 1; }")
     with pytest.raises(DemoError, match="npm install failed: disk is full"):
-        installed()
+        install_shop()
     assert [it.name for it in cache.iterdir()] == ["store.lock"]
 
     (cache / "installing-of-one-that-was-killed").mkdir()
     put(programs / "npm", "[ $1 = view ] || echo $* > asked")
     heard: list[str] = []
-    place = installed(heard.append)
+    place = install_shop(heard.append)
     assert (place / "asked").read_text().split()[:2] == ["install", "--no-save"]
     assert sorted(it.name for it in cache.iterdir()) == sorted(["store.lock", place.name])
     assert heard
     assert heard[1].startswith("Installing the shop (once): 0 of ")
 
     put(programs / "npm", "exit 1")
-    assert installed() == place
+    assert install_shop() == place
 
 
 def test_without_a_network_one_is_told_before_npm_tries_for_minutes(programs):
@@ -78,7 +78,7 @@ def test_without_a_network_one_is_told_before_npm_tries_for_minutes(programs):
     )
 
     with pytest.raises(DemoError, match=r"the npm registry does not answer \(request to https.*ENOTFOUND\): the shop"):
-        installed()
+        install_shop()
     assert [it.name for it in cache_folder(os.environ).iterdir()] == ["store.lock"]
 
 

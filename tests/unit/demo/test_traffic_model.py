@@ -7,8 +7,8 @@ from random import Random
 import pytest
 
 from toban.demo.customers import code_of
-from toban.demo.ground_truth import Attempt, Ledger, Order
-from toban.demo.traffic_model import NOBODY_CAN_PAY, SOLD_OUT, Habits, Payment, next_visit, script
+from toban.demo.ground_truth import GroundTruth, PaymentAttempt, PlacedOrder
+from toban.demo.traffic_model import NOBODY_CAN_PAY, SOLD_OUT, CustomerHabits, PaymentOutcome, next_visit, plan_visits
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -18,18 +18,18 @@ def test_a_seed_tells_a_whole_script():
     The same seed is the same day, another is another; each has as many orders as were asked for, the last one last.
     """
     for seed in range(20):
-        visits = script(seed, 50)
-        assert visits == script(seed, 50)
+        visits = plan_visits(seed, 50)
+        assert visits == plan_visits(seed, 50)
         assert sum(visit.buys for visit in visits) == 50
         assert visits[-1].buys
-    assert script(1, 50) != script(2, 50)
+    assert plan_visits(1, 50) != plan_visits(2, 50)
 
 
 def test_fifty_orders_bring_every_way_a_visit_can_end():
     """
     Declined, failed, tried again, given up, a cart left behind, wholesale, wrong password, sold out: over a few seeds.
     """
-    visits = [visit for seed in range(5) for visit in script(seed, 50)]
+    visits = [visit for seed in range(5) for visit in plan_visits(seed, 50)]
     for happens in (
         [visit for visit in visits if visit.buys and len(visit.payments) > 1],
         [visit for visit in visits if visit.payments and not visit.buys],
@@ -52,11 +52,11 @@ def test_who_pays_has_something_in_the_cart_and_who_logs_in_has_not():
     """
     chance = Random(7)
     for number in range(2000):
-        visit = next_visit(chance, Habits(), number)
+        visit = next_visit(chance, CustomerHabits(), number)
         assert visit.cart or not visit.payments
         assert not (visit.logs_in and visit.cart)
         assert visit.logs_in or not visit.mistypes
-        assert set(visit.payments[:-1]) <= {Payment.DECLINED, Payment.FAILED}
+        assert set(visit.payments[:-1]) <= {PaymentOutcome.DECLINED, PaymentOutcome.FAILED}
         assert SOLD_OUT not in {slug for slug, _, _ in visit.cart}
 
 
@@ -87,8 +87,8 @@ def test_the_books_add_up():
     Placed, unpaid, failed attempts, revenue: each from what was written down.
     """
 
-    def order(code: str, channel: str, currency: str, net: int) -> Order:
-        return Order(
+    def order(code: str, channel: str, currency: str, net: int) -> PlacedOrder:
+        return PlacedOrder(
             code,
             channel,
             currency,
@@ -102,15 +102,15 @@ def test_the_books_add_up():
             datetime(2026, 1, 1, tzinfo=UTC),
         )
 
-    ledger = Ledger(
+    ledger = GroundTruth(
         orders=[order("A", "default", "USD", 1000), order("B", "default", "USD", 500), order("C", "b2b", "EUR", 70)],
         attempts=[
-            Attempt("A", "card", "Declined", NOW),
-            Attempt("A", "card", "Settled", NOW),
-            Attempt("B", "invoice", "Authorized", NOW),
-            Attempt("C", "card", "Settled", NOW),
-            Attempt("D", "card", "Error", NOW),
-            Attempt("D", "card", "Declined", NOW),
+            PaymentAttempt("A", "card", "Declined", NOW),
+            PaymentAttempt("A", "card", "Settled", NOW),
+            PaymentAttempt("B", "invoice", "Authorized", NOW),
+            PaymentAttempt("C", "card", "Settled", NOW),
+            PaymentAttempt("D", "card", "Error", NOW),
+            PaymentAttempt("D", "card", "Declined", NOW),
         ],
     )
     assert ledger.unpaid == {"D"}

@@ -45,13 +45,13 @@ def written(held, most=100, *, quoted=False):
             for labels in series
         }
 
-    return "".join(openmetrics_dump.write(held, samples, KNOWN, most, quoted=quoted))
+    return "".join(openmetrics_dump.write_dump(held, samples, KNOWN, most, quoted=quoted))
 
 
 def read(text):
     return [
         (labels, at, bits(value))
-        for some in openmetrics_dump.read(text.splitlines(keepends=True))
+        for some in openmetrics_dump.read_dump(text.splitlines(keepends=True))
         for labels, at, value in some.samples
     ]
 
@@ -130,7 +130,7 @@ def test_what_is_known_of_metrics_is_read():
     """
     A counter by the name that questions use.
     """
-    (some,) = openmetrics_dump.read(written({SERIES[0]: {0: 1.0}}).splitlines(keepends=True))
+    (some,) = openmetrics_dump.read_dump(written({SERIES[0]: {0: 1.0}}).splitlines(keepends=True))
     assert list(some.families) == [KNOWN["seen_total"]]
 
 

@@ -13,9 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families as their_tex
 from tests.needs import need
 from tests.unit.exposition.pages import exposed
 from toban.core.labels import NAME, Labels
-from toban.core.samples import Family, Type
-from toban.exposition.parser import UNTIMED, ExpositionError, Reader, canonical
-from toban.exposition.writer import Format, page
+from toban.core.samples import MetricFamily, MetricType
+from toban.exposition.parser import UNTIMED, ExpositionError, PageParser, canonical_bound
+from toban.exposition.writer import Format, write_page
 
 PAGE = """\
 # HELP http_requests_total The total number\\nof "requests" \\\\ \\".
@@ -34,11 +34,11 @@ took_bucket{le="+Inf"} NaN
 
 
 def read(text: str, *, openmetrics: bool = False) -> dict[str, tuple[str, int | None]]:
-    reader = Reader(1000)
+    reader = PageParser(1000)
     return told(reader, text, openmetrics=openmetrics)
 
 
-def told(reader: Reader, text: str, *, openmetrics: bool = False) -> dict[str, tuple[str, int | None]]:
+def told(reader: PageParser, text: str, *, openmetrics: bool = False) -> dict[str, tuple[str, int | None]]:
     """A page's series, each with its value to the last bit and its time."""
     reading = reader.read(text, openmetrics=openmetrics)
     times = reading.times or [UNTIMED] * len(reading.ids)
@@ -70,10 +70,10 @@ def test_comments_tell_of_families():
     """
     In the text format a quote in a help text needs no escape; in OpenMetrics it has one.
     """
-    reader = Reader(1000)
+    reader = PageParser(1000)
     reader.read(PAGE)
-    assert reader.families["http_requests_total"] == Family(
-        "http_requests_total", Type.COUNTER, 'The total number\nof "requests" \\ \\".'
+    assert reader.families["http_requests_total"] == MetricFamily(
+        "http_requests_total", MetricType.COUNTER, 'The total number\nof "requests" \\ \\".'
     )
     reader.read(
         '# TYPE a_seconds counter\n# UNIT a_seconds seconds\n# HELP a_seconds A \\"b\\".\na_seconds_total 1\n'
@@ -81,8 +81,8 @@ def test_comments_tell_of_families():
         openmetrics=True,
     )
     assert reader.families == {
-        "a_seconds_total": Family("a_seconds_total", Type.COUNTER, 'A "b".', "seconds"),
-        "build_info": Family("build_info", Type.GAUGE, ""),
+        "a_seconds_total": MetricFamily("a_seconds_total", MetricType.COUNTER, 'A "b".', "seconds"),
+        "build_info": MetricFamily("build_info", MetricType.GAUGE, ""),
     }
 
 
@@ -164,7 +164,7 @@ def test_a_flood_is_refused_before_it_is_remembered():
     """
     One series more than allowed, and reading ends.
     """
-    reader = Reader(10)
+    reader = PageParser(10)
     reader.read("".join(f"a{number} 1\n" for number in range(10)))
     with pytest.raises(ExpositionError, match="its limit of 10"):
         reader.read("".join(f"b{number} 1\n" for number in range(1_000)))
@@ -175,7 +175,7 @@ def test_series_that_come_and_go_do_not_pile_up():
     """
     What is remembered stays in proportion to the page; a new generation says that numbers mean something else.
     """
-    reader = Reader(1000)
+    reader = PageParser(1000)
     for turn in range(100):
         told(reader, "".join(f'a{{turn="{turn}",number="{number}"}} 1\n' for number in range(100)))
         assert len(reader.labels) <= 1300
@@ -187,7 +187,7 @@ def test_the_quick_way_reads_what_the_slow_way_reads():
     A tab, an exemplar or a time of its own may come to a series that was known without.
     """
     pages = ["a 1\nb 2\n", "a 1\t5\nb\t2\n", "a 1 5\nb 2 \n", " a  1\nb 2", "b NaN\na -0\n", 'a 1 # {x="y"} 2\nb 3\n']
-    reader = Reader(1000)
+    reader = PageParser(1000)
     for text in [*pages, *pages]:
         assert told(reader, text) == read(text), text
 
@@ -204,7 +204,7 @@ def test_bounds_are_written_as_prometheus_3_writes_them(written: str, wanted: st
     """
     Go's shortest form, with a point.
     """
-    assert canonical(written) == wanted
+    assert canonical_bound(written) == wanted
 
 
 # What differs from prometheus-client on purpose: there Prometheus decides, and toban reads as it does.
@@ -249,18 +249,18 @@ GARBAGE = st.lists(SNIPPETS, max_size=30).map("".join) | st.text(max_size=60)
 
 def never_crashes(before: str, text: str, openmetrics: bool) -> None:
     """A named error or a right answer, and the same whether the reader has seen pages before or not."""
-    reader = Reader(100)
+    reader = PageParser(100)
     answers: list[object] = []
     for fresh in (False, True):
         if fresh:
-            reader = Reader(100)
+            reader = PageParser(100)
         else:
             with_trouble(reader, before, openmetrics=False)
         answers.append(with_trouble(reader, text, openmetrics=openmetrics))
     assert answers[0] == answers[1]
 
 
-def with_trouble(reader: Reader, text: str, *, openmetrics: bool) -> object:
+def with_trouble(reader: PageParser, text: str, *, openmetrics: bool) -> object:
     try:
         reading = reader.read(text, openmetrics=openmetrics)
     except ExpositionError as error:
@@ -296,7 +296,7 @@ def test_garbage_is_refused_by_name_ten_thousand_times(before: str, text: str, o
 def agrees(made, openmetrics: bool, seed: int) -> None:
     """Toban reads a valid page as prometheus-client does, and a damaged one as itself or not at all."""
     known, found = made
-    text = "".join(page(found, known, Format.OPENMETRICS if openmetrics else Format.TEXT))
+    text = "".join(write_page(found, known, Format.OPENMETRICS if openmetrics else Format.TEXT))
     theirs = {
         (str(Labels({**sample.labels, NAME: sample.name})), (sample.value + 0.0).hex())
         for family in (their_openmetrics if openmetrics else their_text)(text)

@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families as their_tex
 from tests.needs import need
 from tests.unit.exposition.pages import exposed
 from toban.core.labels import NAME, Labels
-from toban.core.samples import STALE, Batch, Family, Layout, counter, gauge
-from toban.exposition.parser import UNTIMED, Reader
-from toban.exposition.writer import Format, Line, accepted, families, lines, page
+from toban.core.samples import STALE, Batch, Layout, MetricFamily, counter, gauge
+from toban.exposition.parser import UNTIMED, PageParser
+from toban.exposition.writer import Format, SampleLine, families, negotiate_format, sample_lines, write_page
 
 FORMATS = pytest.mark.parametrize("format", list(Format))
 ABOUT = gauge("heat", 'How warm "it" is\\was,\nas felt.')
@@ -26,19 +26,19 @@ def told(labels: Iterable[tuple[str, str]], value: float, at: int) -> tuple[obje
     return tuple(sorted(labels)), "NaN" if math.isnan(value) else value.hex(), at
 
 
-def written(found: Iterable[Line], known: dict[str, Family], format: Format) -> str:
-    return "".join(page(found, known, format))
+def written(found: Iterable[SampleLine], known: dict[str, MetricFamily], format: Format) -> str:
+    return "".join(write_page(found, known, format))
 
 
 @FORMATS
 @given(made=exposed())
-def test_toban_reads_what_it_writes(format: Format, made: tuple[dict[str, Family], list[Line]]):
+def test_toban_reads_what_it_writes(format: Format, made: tuple[dict[str, MetricFamily], list[SampleLine]]):
     """
     Every label, every bit of a value, every time and every word of help.
     """
     known, found = made
     text = written(found, known, format)
-    reader = Reader(10_000)
+    reader = PageParser(10_000)
     reading = reader.read(text, openmetrics=format is Format.OPENMETRICS)
     times = reading.times or [UNTIMED] * len(reading.ids)
 
@@ -51,7 +51,9 @@ def test_toban_reads_what_it_writes(format: Format, made: tuple[dict[str, Family
 
 @FORMATS
 @given(made=exposed())
-def test_prometheus_client_reads_what_toban_writes(format: Format, made: tuple[dict[str, Family], list[Line]]):
+def test_prometheus_client_reads_what_toban_writes(
+    format: Format, made: tuple[dict[str, MetricFamily], list[SampleLine]]
+):
     """
     The same series, values, times, types and words of help.
     """
@@ -80,7 +82,7 @@ def test_promtool_has_nothing_to_say():
     """
     program = need("promtool", shutil.which("promtool"))
     known = {"up": gauge("up", "Whether it is well."), "seen_total": counter("seen_total", "What was seen.")}
-    text = written([Line(Labels(__name__=name, job="shop"), 1) for name in known], known, Format.TEXT)
+    text = written([SampleLine(Labels(__name__=name, job="shop"), 1) for name in known], known, Format.TEXT)
     done = subprocess.run([program, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -91,7 +93,7 @@ def test_a_counter_stands_in_openmetrics_without_its_ending():
     And one that has no such ending is unknown there, for OpenMetrics has no such counter.
     """
     known = {name: counter(name, "Seen.") for name in ("seen_total", "odd")}
-    text = written([Line(Labels(__name__=name), 1) for name in known], known, Format.OPENMETRICS)
+    text = written([SampleLine(Labels(__name__=name), 1) for name in known], known, Format.OPENMETRICS)
 
     assert text == (
         "# HELP odd Seen.\n# TYPE odd unknown\nodd 1\n# HELP seen Seen.\n# TYPE seen counter\nseen_total 1\n# EOF\n"
@@ -103,7 +105,7 @@ def test_a_counter_whose_stem_is_taken_keeps_its_ending():
     Two families of one name would spoil the page.
     """
     known = {"seen": gauge("seen", "In view."), "seen_total": counter("seen_total", "Ever.")}
-    text = written([Line(Labels(__name__=name), 1) for name in known], known, Format.OPENMETRICS)
+    text = written([SampleLine(Labels(__name__=name), 1) for name in known], known, Format.OPENMETRICS)
 
     assert {family.name for family in their_openmetrics(text)} == {"seen", "seen_total"}
 
@@ -112,7 +114,7 @@ def test_names_in_other_scripts_are_written_for_those_who_read_none():
     """
     A page with one such name would be refused as a whole by older readers.
     """
-    found = [Line(Labels({NAME: "温度.now", "部屋": "玄関", "1": "x"}), 1)]
+    found = [SampleLine(Labels({NAME: "温度.now", "部屋": "玄関", "1": "x"}), 1)]
 
     assert written(found, {}, Format.TEXT) == '# TYPE ___now untyped\n___now{_1="x",__="玄関"} 1\n'
 
@@ -124,7 +126,7 @@ def test_what_is_absent_or_ended_is_not_shown():
     layout = Layout([Labels(__name__="heat", room=room) for room in "abc"], [ABOUT])
     batch = Batch(layout, 0, np.array([1.0, STALE, math.nan]))
 
-    assert [line.labels["room"] for line in lines([batch])] == ["a"]
+    assert [line.labels["room"] for line in sample_lines([batch])] == ["a"]
     assert families([batch]) == {"heat": ABOUT}
 
 
@@ -152,4 +154,4 @@ def test_who_asks_gets_the_format_they_like_best(accept: str, wanted: Format):
     """
     The plain one when in doubt; the last of these is what Prometheus 3 sends.
     """
-    assert accepted(accept) is wanted
+    assert negotiate_format(accept) is wanted

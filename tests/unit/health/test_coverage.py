@@ -7,15 +7,15 @@ import pytest
 
 from tests.fakes import FakeClock
 from toban.core.labels import Labels
-from toban.core.query_result import Answer, Points, Shape
+from toban.core.query_result import QueryResult, ResultSeries, ResultType
 from toban.health import checks
-from toban.health.checks import Part, Unknown, heap
-from toban.health.key_figures import FIGURES, Unit, Value
-from toban.health.service import Health
-from toban.instruments.metric_sources import NUMBERS, missing
+from toban.health.checks import Endpoints, UnavailableCheck, heap
+from toban.health.key_figures import FIGURES, FigureValue, Unit
+from toban.health.service import HealthService
+from toban.instruments.metric_sources import NUMBERS, missing_metrics
 from toban.promql.parser import parse
-from toban.promql.query_batch import Reply
-from toban.web.i18n import LANGUAGES, words
+from toban.promql.query_batch import BatchResult
+from toban.web.i18n import LANGUAGES, catalogue
 
 
 class Answering:
@@ -26,23 +26,23 @@ class Answering:
 
     async def instant(self, query, at, *, patience=None):
         value = next((value for part, value in self.answers.items() if part in query), None)
-        series = () if value is None else (Points(Labels(), np.array([at]), np.array([float(value)])),)
-        return Answer(Shape.VECTOR, series)
+        series = () if value is None else (ResultSeries(Labels(), np.array([at]), np.array([float(value)])),)
+        return QueryResult(ResultType.VECTOR, series)
 
-    async def replies(self, queries, at):
-        return [Reply(await self.instant(queries[0], at))]
+    async def run_batch(self, queries, at):
+        return [BatchResult(await self.instant(queries[0], at))]
 
 
-HEAP = heap(["vendure-server"], 250, Part.HEALTH)
+HEAP = heap(["vendure-server"], 250, Endpoints.HEALTH)
 
 
 async def test_what_nobody_ever_told_is_left_out_and_named():
     """
     It is not guessed; and what would tell it is said.
     """
-    health = Health([HEAP], [], Answering(), FakeClock())
+    health = HealthService([HEAP], [], Answering(), FakeClock())
 
-    assert await health.findings(Part.HEALTH) == []
+    assert await health.results(Endpoints.HEALTH) == []
     (unknown,) = await health.unknown()
     assert unknown.reason == "nothing has told it yet: the shop's telemetry (see integrations/vendure) would"
 
@@ -51,9 +51,9 @@ async def test_what_was_told_and_is_silent_now_is_down():
     """
     No data is never well.
     """
-    health = Health([HEAP], [], Answering(**{"[86400s]": 1}), FakeClock())
+    health = HealthService([HEAP], [], Answering(**{"[86400s]": 1}), FakeClock())
 
-    (finding,) = await health.findings(Part.HEALTH)
+    (finding,) = await health.results(Endpoints.HEALTH)
     assert (finding.up, finding.message) == (False, "no sample for 180 s")
     assert await health.unknown() == []
 
@@ -63,11 +63,11 @@ async def test_the_heap_has_a_limit_in_mebibytes(held, up):
     """
     As in the original.
     """
-    (finding,) = await Health([HEAP], [], Answering(**{"[180s]": held}), FakeClock()).findings(Part.HEALTH)
+    (finding,) = await HealthService([HEAP], [], Answering(**{"[180s]": held}), FakeClock()).results(Endpoints.HEALTH)
     assert finding.up is up
 
 
-@pytest.mark.parametrize("check", [it for it in vars(checks).values() if isinstance(it, checks.Check)])
+@pytest.mark.parametrize("check", [it for it in vars(checks).values() if isinstance(it, checks.HealthCheck)])
 def test_every_check_is_a_question(check):
     """
     One that can't be parsed would be down for ever.
@@ -80,17 +80,17 @@ def test_what_is_not_set_is_named():
     """
     With what to do about it.
     """
-    assert Unknown("database", "shop.database").reason == "shop.database is not set"
+    assert UnavailableCheck("database", "shop.database").reason == "shop.database is not set"
 
 
 def test_a_number_is_known_when_one_of_its_metrics_was_seen():
     """
     A histogram is seen by its parts.
     """
-    keys = {number.key for number in missing({"vendure_api_duration_seconds_count", "vendure_jobs_waiting"})}
+    keys = {number.key for number in missing_metrics({"vendure_api_duration_seconds_count", "vendure_jobs_waiting"})}
 
     assert keys == {number.key for number in NUMBERS} - {"requests", "jobs"}
-    assert list(missing({name for number in NUMBERS for name in number.metrics})) == []
+    assert list(missing_metrics({name for number in NUMBERS for name in number.metrics})) == []
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -98,7 +98,7 @@ def test_every_figure_and_number_has_its_words(language):
     """
     In each language; and no words are left over.
     """
-    say = words(language)
+    say = catalogue(language)
     expected = {f"figure-{figure.key}" for figure in FIGURES} | {f"known-{number.key}" for number in NUMBERS}
     expected |= {f"source-{source.name.lower()}" for number in NUMBERS for source in number.sources}
 
@@ -110,7 +110,7 @@ def test_every_figure_is_a_question(figure):
     """
     In PromQL.
     """
-    assert parse(figure.question)
+    assert parse(figure.expression)
 
 
 @pytest.mark.parametrize(
@@ -127,4 +127,4 @@ def test_a_figure_is_written_for_people(value, unit, text):
     """
     Short times in milliseconds, money with two digits.
     """
-    assert Value("x", "", value, unit).text == text
+    assert FigureValue("x", "", value, unit).text == text

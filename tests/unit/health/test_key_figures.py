@@ -6,8 +6,8 @@ import pytest
 
 from tests.fakes import FakeClock
 from toban.core.samples import milliseconds
-from toban.health.key_figures import figures
-from toban.promql.engine import Engine
+from toban.health.key_figures import evaluate_figures
+from toban.promql.engine import PromqlEngine
 from toban.promql.test_runner import MemorySource
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -18,7 +18,7 @@ class Answering:
     """An engine that answers at once, not in a thread."""
 
     def __init__(self, source: MemorySource) -> None:
-        self._engine = Engine(source)
+        self._engine = PromqlEngine(source)
 
     async def instant(self, query: str, at: int, **_: object):
         return self._engine.instant(query, at)
@@ -27,7 +27,7 @@ class Answering:
 async def counted(series: str, start: int) -> dict[tuple[str, str], float]:
     source = MemorySource()
     source.load(series, start=milliseconds(NOW) - start)
-    return {(one.key, one.of): one.value for one in await figures(Answering(source), FakeClock(NOW))}  # type: ignore[arg-type]  # what is asked of it, it has
+    return {(one.key, one.of): one.value for one in await evaluate_figures(Answering(source), FakeClock(NOW))}  # type: ignore[arg-type]  # what is asked of it, it has
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.captured import Intake, body, files
 from tests.telemetry import logs, metrics, operation, request, traces
 from toban.ingest.metric_families import BODIES
-from toban.ingest.otlp_model import Signal
+from toban.ingest.otlp_model import OtlpSignal
 from toban.ingest.otlp_receiver import REMEMBERED
 
 SMALL = [path.name for path in files() if path.stat().st_size < 30_000]
@@ -122,7 +122,7 @@ JSON = st.recursive(
 )
 
 
-@given(st.sampled_from(list(Signal)), st.lists(JSON, max_size=3))
+@given(st.sampled_from(list(OtlpSignal)), st.lists(JSON, max_size=3))
 @settings(deadline=None)
 async def test_any_json_is_answered(signal, parts):
     """
@@ -132,7 +132,7 @@ async def test_any_json_is_answered(signal, parts):
     await answered(f"x.{signal.value}.json", orjson.dumps({name: parts}))
 
 
-@given(st.sampled_from(list(Signal)), st.sampled_from(["pb", "json"]), st.binary(max_size=200))
+@given(st.sampled_from(list(OtlpSignal)), st.sampled_from(["pb", "json"]), st.binary(max_size=200))
 @settings(deadline=None)
 async def test_any_bytes_are_answered(signal, encoding, content):
     """

@@ -3,9 +3,9 @@
 import pytest
 
 from tests.captured import ENCODINGS, Intake, files
-from toban.core.log_line import Level
+from toban.core.log_line import LogLevel
 from toban.ingest.metric_families import ITEMS, REJECTED
-from toban.ingest.otlp_model import Signal
+from toban.ingest.otlp_model import OtlpSignal
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
@@ -16,7 +16,7 @@ async def test_every_captured_body_is_taken_in_whole(path):
     intake = Intake()
     await intake.pushed_all(path.name)
 
-    signal = next(signal for signal in Signal if f".{signal.value}" in path.name)
+    signal = next(signal for signal in OtlpSignal if f".{signal.value}" in path.name)
     assert intake.meters.value(ITEMS, signal=signal.value) > 0
     assert not [family for family, _, _ in intake.meters.series() if family is REJECTED]
     assert len(intake.lines.lines) == (intake.meters.value(ITEMS, signal="logs"))
@@ -216,10 +216,10 @@ async def test_log_records_are_lines():
     lines = intake.lines.lines
 
     assert [(line.level, line.context, line.service) for line in lines] == [
-        (Level.ERROR, "", "vendure"),
-        (Level.ERROR, "ExceptionsHandler", "vendure"),
-        (Level.DEBUG, "", "vendure-worker"),
-        (Level.WARN, "", "vendure-worker"),
+        (LogLevel.ERROR, "", "vendure"),
+        (LogLevel.ERROR, "ExceptionsHandler", "vendure"),
+        (LogLevel.DEBUG, "", "vendure-worker"),
+        (LogLevel.WARN, "", "vendure-worker"),
     ]
     assert lines[0].message == "connect ECONNREFUSED 127.0.0.1:55432"
     assert str(lines[0].facts["traceId"]).startswith("58338132")

@@ -14,9 +14,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tests.captured import Intake, body, files
 from tests.telemetry import START, attributes, logs, metrics, operation, request, traces
-from toban.core.log_line import Level
+from toban.core.log_line import LogLevel
 from toban.ingest.metric_families import ITEMS, REJECTED
-from toban.ingest.otlp_model import Signal
+from toban.ingest.otlp_model import OtlpSignal
 
 JSONS = [path.name for path in files() if path.suffix == ".json"]
 
@@ -129,18 +129,18 @@ async def test_what_may_be_a_total_or_a_difference_is_rejected(sort, told):
 @pytest.mark.parametrize(
     ("told", "level"),
     [
-        ({"severityNumber": "SEVERITY_NUMBER_ERROR"}, Level.ERROR),
-        ({"severityNumber": "17"}, Level.ERROR),
-        ({"severityText": "ERROR"}, Level.ERROR),
-        ({"severityText": "Warning"}, Level.WARN),
-        ({"severityText": "FATAL3", "severityNumber": 0}, Level.ERROR),
-        ({"severity_text": "crit", "severity_number": "SEVERITY_NUMBER_UNSPECIFIED"}, Level.ERROR),
-        ({"severityText": "debug"}, Level.DEBUG),
-        ({"severityText": "verbose"}, Level.VERBOSE),
-        ({"severityText": "error", "severityNumber": 9}, Level.INFO),
-        ({"severityNumber": "error"}, Level.ERROR),
-        ({"severityText": "odd"}, Level.INFO),
-        ({}, Level.INFO),
+        ({"severityNumber": "SEVERITY_NUMBER_ERROR"}, LogLevel.ERROR),
+        ({"severityNumber": "17"}, LogLevel.ERROR),
+        ({"severityText": "ERROR"}, LogLevel.ERROR),
+        ({"severityText": "Warning"}, LogLevel.WARN),
+        ({"severityText": "FATAL3", "severityNumber": 0}, LogLevel.ERROR),
+        ({"severity_text": "crit", "severity_number": "SEVERITY_NUMBER_UNSPECIFIED"}, LogLevel.ERROR),
+        ({"severityText": "debug"}, LogLevel.DEBUG),
+        ({"severityText": "verbose"}, LogLevel.VERBOSE),
+        ({"severityText": "error", "severityNumber": 9}, LogLevel.INFO),
+        ({"severityNumber": "error"}, LogLevel.ERROR),
+        ({"severityText": "odd"}, LogLevel.INFO),
+        ({}, LogLevel.INFO),
     ],
 )
 async def test_a_severity_counts_as_number_as_word_and_as_text(told, level):
@@ -217,7 +217,7 @@ async def test_protobuf_of_an_old_sdk_is_read():
     assert intake.meters.value(REJECTED, signal="metrics", reason="malformed") == 1
 
 
-def items(signal: Signal, found: Any) -> int:
+def items(signal: OtlpSignal, found: Any) -> int:
     """Count what a body holds, by itself: spans, records, and points (a metric that can't be read is one)."""
     many = 0
     for part in found[{"traces": "resourceSpans", "metrics": "resourceMetrics", "logs": "resourceLogs"}[signal.value]]:
@@ -228,7 +228,7 @@ def items(signal: Signal, found: Any) -> int:
                 if isinstance(scope, dict)
                 else []
             )
-            many += sum(map(points, there)) if signal is Signal.METRICS else len(there)
+            many += sum(map(points, there)) if signal is OtlpSignal.METRICS else len(there)
     return many
 
 
@@ -267,7 +267,7 @@ def twisted(found: Any, chance: random.Random, deep: int) -> None:
         parent[key] = chance.choice(ODD)
 
 
-@given(st.sampled_from(list(Signal)), st.randoms(use_true_random=False))
+@given(st.sampled_from(list(OtlpSignal)), st.randoms(use_true_random=False))
 @settings(deadline=None, max_examples=200)
 async def test_what_comes_in_is_accepted_or_rejected(signal, chance):
     """
@@ -275,9 +275,9 @@ async def test_what_comes_in_is_accepted_or_rejected(signal, chance):
     """
     intake = Intake()
     made = {
-        Signal.TRACES: lambda: traces(request(), operation(), request(), service="vendure"),
-        Signal.LOGS: lambda: logs((9, "a"), (17, "b"), (0, "c")),
-        Signal.METRICS: lambda: metrics(
+        OtlpSignal.TRACES: lambda: traces(request(), operation(), request(), service="vendure"),
+        OtlpSignal.LOGS: lambda: logs((9, "a"), (17, "b"), (0, "c")),
+        OtlpSignal.METRICS: lambda: metrics(
             {"name": "a", "gauge": {"dataPoints": [{"asInt": 1}, {"asInt": 2, "attributes": attributes({"x": "y"})}]}},
             {
                 "name": "b",

@@ -44,7 +44,7 @@ def whole(body: bytes) -> Any:
 
 
 def cut(body: bytes) -> Any:
-    steps = incremental_json.read(body)
+    steps = incremental_json.read_json(body)
     while True:
         try:
             next(steps)
@@ -103,6 +103,6 @@ def test_reading_leaves_the_collector_of_garbage_its_work():
         for _ in range(100):
             left.add(Cycle())
         with pytest.raises(StopIteration):
-            next(incremental_json.read(b'{"a": [{}]}'))
+            next(incremental_json.read_json(b'{"a": [{}]}'))
     assert len(left) < 5_000
     assert gc.get_freeze_count() == 0

@@ -7,8 +7,8 @@ import pytest
 from tests.captured import Intake
 from tests.telemetry import logs
 from toban.core.errors import StateError
-from toban.core.log_line import Level
-from toban.ingest.otlp_logs import level
+from toban.core.log_line import LogLevel
+from toban.ingest.otlp_logs import log_level
 
 
 class Told:
@@ -18,7 +18,7 @@ class Told:
         self.of: list[tuple[str, str, str]] = []
         self.trouble = False
 
-    async def declined(self, order: str, method: str, error: str, at: datetime) -> None:
+    async def record(self, order: str, method: str, error: str, at: datetime) -> None:
         if self.trouble:
             raise StateError("state: locked")
         assert at.tzinfo is UTC
@@ -27,13 +27,20 @@ class Told:
 
 @pytest.mark.parametrize(
     ("severity", "expected"),
-    [(0, Level.INFO), (1, Level.DEBUG), (5, Level.DEBUG), (9, Level.INFO), (13, Level.WARN), (17, Level.ERROR)],
+    [
+        (0, LogLevel.INFO),
+        (1, LogLevel.DEBUG),
+        (5, LogLevel.DEBUG),
+        (9, LogLevel.INFO),
+        (13, LogLevel.WARN),
+        (17, LogLevel.ERROR),
+    ],
 )
 def test_a_severity_is_a_level(severity, expected):
     """
     Vendure sends numbers without words.
     """
-    assert level(severity) is expected
+    assert log_level(severity) is expected
 
 
 async def test_a_providers_decline_that_leaves_no_row_is_told():

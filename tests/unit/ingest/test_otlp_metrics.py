@@ -11,11 +11,11 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from tests.captured import Intake
 from tests.fakes import told
 from tests.telemetry import CORE, attributes, metrics, span, traces
-from toban.exposition.writer import lines
+from toban.exposition.writer import sample_lines
 from toban.ingest.metric_families import REJECTED
 from toban.ingest.otlp_metrics import SILENCE
-from toban.ingest.otlp_model import Metric, Shape
-from toban.ingest.prometheus_names import name
+from toban.ingest.otlp_model import Metric, MetricShape
+from toban.ingest.prometheus_names import metric_name
 
 
 def number(metric: str, value: float, sort: str = "gauge", unit: str = "1", **options: object) -> dict[str, object]:
@@ -42,15 +42,15 @@ async def taken(intake: Intake, *found: dict[str, object], **resource: object) -
 @pytest.mark.parametrize(
     ("metric", "expected"),
     [
-        (("v8js.memory.heap.used", "By", Shape.GAUGE, False), "v8js_memory_heap_used_bytes"),
-        (("nodejs.eventloop.utilization", "1", Shape.GAUGE, False), "nodejs_eventloop_utilization_ratio"),
-        (("nodejs.eventloop.time", "s", Shape.SUM, True), "nodejs_eventloop_time_seconds_total"),
-        (("db.client.connection.count", "{connection}", Shape.SUM, False), "db_client_connection_count"),
-        (("http.server.duration", "ms", Shape.HISTOGRAM, False), "http_server_request_duration_seconds"),
-        (("things.total", "", Shape.SUM, True), "things_total"),
-        (("speed", "By/s", Shape.GAUGE, False), "speed_bytes_per_second"),
-        (("ratio", "1", Shape.SUM, True), "ratio_total"),
-        (("2xx.of-all", "", Shape.GAUGE, False), "key_2xx_of_all"),
+        (("v8js.memory.heap.used", "By", MetricShape.GAUGE, False), "v8js_memory_heap_used_bytes"),
+        (("nodejs.eventloop.utilization", "1", MetricShape.GAUGE, False), "nodejs_eventloop_utilization_ratio"),
+        (("nodejs.eventloop.time", "s", MetricShape.SUM, True), "nodejs_eventloop_time_seconds_total"),
+        (("db.client.connection.count", "{connection}", MetricShape.SUM, False), "db_client_connection_count"),
+        (("http.server.duration", "ms", MetricShape.HISTOGRAM, False), "http_server_request_duration_seconds"),
+        (("things.total", "", MetricShape.SUM, True), "things_total"),
+        (("speed", "By/s", MetricShape.GAUGE, False), "speed_bytes_per_second"),
+        (("ratio", "1", MetricShape.SUM, True), "ratio_total"),
+        (("2xx.of-all", "", MetricShape.GAUGE, False), "key_2xx_of_all"),
     ],
 )
 def test_names_follow_the_rules_that_both_publish(metric, expected):
@@ -59,7 +59,7 @@ def test_names_follow_the_rules_that_both_publish(metric, expected):
     """
     called, unit, shape, monotonic = metric
 
-    assert name(Metric(called, unit, "", shape, monotonic=monotonic)) == expected
+    assert metric_name(Metric(called, unit, "", shape, monotonic=monotonic)) == expected
 
 
 async def test_numbers_are_passed_on_as_they_stand():
@@ -316,11 +316,15 @@ async def test_a_histogram_without_a_sum_has_none():
     without = histogram("lag", [1, 2], [1], 0)
     del without["histogram"]["dataPoints"][0]["sum"]  # type: ignore[index]  # JSON
     await taken(intake, without)
-    found = {line.labels.name: line.value for line in lines(intake.pushed.read(2, {})) if "lag" in line.labels.name}
+    found = {
+        line.labels.name: line.value for line in sample_lines(intake.pushed.read(2, {})) if "lag" in line.labels.name
+    }
     assert found == {"lag_seconds_bucket": 3, "lag_seconds_count": 3}
 
     await taken(intake, histogram("lag", [1, 3], [1], 7))
-    assert ("lag_seconds_sum", 7) in {(line.labels.name, line.value) for line in lines(intake.pushed.read(3, {}))}
+    assert ("lag_seconds_sum", 7) in {
+        (line.labels.name, line.value) for line in sample_lines(intake.pushed.read(3, {}))
+    }
 
 
 @pytest.mark.parametrize("encoding", ["json", "pb"])
@@ -337,7 +341,7 @@ async def test_differences_of_a_histogram_without_a_sum_have_none(encoding):
         body = message.SerializeToString() if encoding == "pb" else MessageToJson(message).encode()
         await intake.push(f"x.metrics.{encoding}", body)
 
-    found = {line.labels.name: line.value for line in lines(intake.pushed.read(1, {}))}
+    found = {line.labels.name: line.value for line in sample_lines(intake.pushed.read(1, {}))}
     assert found["lag_count"] == 4
     assert "lag_sum" not in found
 

@@ -7,9 +7,9 @@ import orjson
 
 from tests.captured import Intake, body, files
 from tests.telemetry import CORE, HTTP, IOREDIS, logs, metrics, operation, request, span, traces
-from toban.exposition.writer import Format, families, lines, page
-from toban.instruments.cardinality import Budgets
-from toban.logs.recent_lines import Recent, as_json
+from toban.exposition.writer import Format, families, sample_lines, write_page
+from toban.instruments.cardinality import CardinalityLimits
+from toban.logs.recent_lines import RecentLines, as_json
 
 LEAK = "bullmq-evalsha-leak.traces.pb"
 KEY = "0add3adc2a67363bdb8373b9427bfefccd11daf5ed5ff1ecaf1b07879f69600a"
@@ -17,10 +17,10 @@ KEY = "0add3adc2a67363bdb8373b9427bfefccd11daf5ed5ff1ecaf1b07879f69600a"
 
 def shown(intake: Intake) -> str:
     """Return everything that can be read back: the page of numbers with all labels, and all lines."""
-    recent = Recent(intake.meters, Budgets(intake.meters))
+    recent = RecentLines(intake.meters, CardinalityLimits(intake.meters))
     recent.write(intake.lines.lines)
     batches = [*intake.pushed.read(1, {}), *intake.meters.read(1, {})]
-    numbers = "".join(page(lines(batches), families(batches), Format.TEXT))
+    numbers = "".join(write_page(sample_lines(batches), families(batches), Format.TEXT))
     return numbers + orjson.dumps([as_json(line) for line in recent.newest(10_000)]).decode()
 
 

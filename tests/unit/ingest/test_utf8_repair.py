@@ -12,9 +12,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tests.captured import Intake
 from tests.telemetry import START, attributes, logs, metrics, request, traces
-from toban.ingest.business_events import parsed
+from toban.ingest.business_events import parse_events
 from toban.ingest.metric_families import ITEMS, REPAIRED
-from toban.ingest.utf8_repair import repaired_json, whole
+from toban.ingest.utf8_repair import repair_at_once, repaired_json
 
 CUT = "cut \ud83d"
 """What JavaScript's slice leaves of a text that ends in an emoji."""
@@ -106,7 +106,7 @@ def test_json_is_repaired_where_it_is_wrong_and_nowhere_else(scraps):
     """
     text = "".join(scraps)
     written = json.dumps([text]).encode()
-    repaired, many = whole(repaired_json(written))
+    repaired, many = repair_at_once(repaired_json(written))
 
     # As a reader joins halves that stand side by side, and replaces the others.
     expected = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -119,7 +119,7 @@ def test_a_backslash_is_told_from_an_escape_by_all_that_stand_before_it(many):
     """
     However many these are.
     """
-    repaired, replaced = whole(repaired_json(b'"' + b"\\" * many + rb'\ud83d"'))
+    repaired, replaced = repair_at_once(repaired_json(b'"' + b"\\" * many + rb'\ud83d"'))
 
     assert replaced == (many + 1) % 2
     assert orjson.loads(repaired).rstrip("\ufffd") == "\\" * (many // 2 + many % 2) + "ud83d" * (many % 2)
@@ -145,7 +145,7 @@ def test_half_an_emoji_in_an_event_leaves_the_others(form):
     good, bad = (b'{"type":"product_view","product":"%s"}' % product for product in (b"1", rb"cut \ud83d"))
     body = {"one": bad, "array": b"[" + good + b"," + bad + b"]", "lines": good + b"\n" + bad}[form]
 
-    events, repaired = parsed(body)
+    events, repaired = parse_events(body)
     assert [event.product for event in events] == ["1", "cut \ufffd"][form == "one" :]
     assert repaired == 1
 
@@ -155,7 +155,7 @@ def test_a_body_of_attributes_with_halves_is_read_as_json_dumps_writes_it():
     Keys as well as values.
     """
     body = json.dumps({"resourceLogs": [{"resource": {"attributes": attributes({CUT: CUT})}}]}).encode()
-    repaired, many = whole(repaired_json(body))
+    repaired, many = repair_at_once(repaired_json(body))
 
     assert many == 2
     assert orjson.loads(repaired)["resourceLogs"][0]["resource"]["attributes"][0]["key"] == "cut \ufffd"

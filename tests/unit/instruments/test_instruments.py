@@ -3,25 +3,25 @@
 import pytest
 
 from tests.fakes import FakeClock, ListLines
-from toban.core.log_line import Level
-from toban.core.metric_registry import Meters
+from toban.core.log_line import LogLevel
+from toban.core.metric_registry import MetricRegistry
 from toban.instruments import metric_families
 from toban.instruments.business_metrics import BusinessMetrics, Order, customer_type
-from toban.instruments.cardinality import OTHER, OVER, Budgets
-from toban.instruments.error_classes import error_code, fault, payment_error
+from toban.instruments.cardinality import OTHER, OVER, CardinalityLimits
+from toban.instruments.error_classes import error_code, payment_error, responsible_party
 from toban.instruments.performance_metrics import PerformanceMonitor
 
 
 @pytest.fixture
 def meters():
-    return Meters()
+    return MetricRegistry()
 
 
 def test_a_request_is_counted_by_the_names_of_the_original(meters):
     """
     In seconds, in the original's buckets, and in finer ones beside them.
     """
-    monitor = PerformanceMonitor(meters, Budgets(meters), ListLines(), FakeClock())
+    monitor = PerformanceMonitor(meters, CardinalityLimits(meters), ListLines(), FakeClock())
     monitor.track_api_endpoint("/shop-api", "POST", 200, 0.3)
     labels = {"endpoint": "/shop-api", "method": "POST", "status": "200"}
 
@@ -35,13 +35,13 @@ def test_a_slow_query_is_told_in_the_original_s_words(meters):
     Over two seconds, not at two.
     """
     lines = ListLines()
-    monitor = PerformanceMonitor(meters, Budgets(meters), lines, FakeClock())
+    monitor = PerformanceMonitor(meters, CardinalityLimits(meters), lines, FakeClock())
     monitor.track_graphql_query("Search", 2.0)
     monitor.track_graphql_query("Search", 2.345, endpoint="/shop-api", trace_id="ab12")
 
     (line,) = lines.lines
     assert line.message == "Slow query detected: Search took 2345ms"
-    assert (line.level, line.category) == (Level.WARN, "performance")
+    assert (line.level, line.category) == (LogLevel.WARN, "performance")
     assert line.facts == {"operation": "Search", "duration": 2345, "endpoint": "/shop-api", "trace_id": "ab12"}
 
 
@@ -49,7 +49,7 @@ def test_an_order_is_counted_once_in_each_number(meters):
     """
     Vendure's own name of the default channel is nobody's word for it.
     """
-    BusinessMetrics(meters, Budgets(meters)).track_order(
+    BusinessMetrics(meters, CardinalityLimits(meters)).track_order(
         Order(12000.5, "PaymentSettled", "JPY", "__default_channel__", "wholesale")
     )
 
@@ -70,7 +70,7 @@ def test_a_view_by_somebody_known_is_activity_too(meters):
     """
     A rebate is an amount and a calculation; a campaign a use and a discount.
     """
-    business = BusinessMetrics(meters, Budgets(meters))
+    business = BusinessMetrics(meters, CardinalityLimits(meters))
     business.track_product_view("42", "7")
     business.track_rebate_calculation("7", 1500, "2026-11")
     business.track_campaign_usage("summer", 300)
@@ -87,7 +87,7 @@ def test_what_is_over_a_label_s_budget_is_counted_as_other(meters):
     """
     A gauge has no other: it is dropped. How much it was is counted.
     """
-    business = BusinessMetrics(meters, Budgets(meters, {"productId": 2, "customerId": 1}))
+    business = BusinessMetrics(meters, CardinalityLimits(meters, {"productId": 2, "customerId": 1}))
     for product in ("1", "2", "3", "1", "4"):
         business.track_product_view(product)
     business.track_rebate_calculation("a", 1, "p")
@@ -105,12 +105,12 @@ def test_values_that_were_counted_before_a_restart_stand_for_themselves(meters):
     And text that is no name at all is never a label.
     """
     meters.add(metric_families.PRODUCT_VIEWS, 1, productId="9")
-    budgets = Budgets(meters, {"productId": 1})
+    budgets = CardinalityLimits(meters, {"productId": 1})
     budgets.learn(meters)
 
-    assert budgets.fit("productId", "9") == "9"
-    assert budgets.fit("productId", "8") == OTHER
-    assert Budgets(meters).fit("operation", "x" * 200) == OTHER
+    assert budgets.limited("productId", "9") == "9"
+    assert budgets.limited("productId", "8") == OTHER
+    assert CardinalityLimits(meters).limited("operation", "x" * 200) == OTHER
 
 
 @pytest.mark.parametrize(
@@ -135,6 +135,16 @@ def test_a_client_s_mistakes_are_told_from_the_shop_s_faults():
     """
     What has no code was not expected by Vendure either.
     """
-    assert fault("GRAPHQL_VALIDATION_FAILED") == fault("FORBIDDEN") == fault("ENTITY_NOT_FOUND") == "client"
-    assert fault("UNKNOWN") == fault("ECONNREFUSED") == fault("INTERNAL_SERVER_ERROR") == "shop"
+    assert (
+        responsible_party("GRAPHQL_VALIDATION_FAILED")
+        == responsible_party("FORBIDDEN")
+        == responsible_party("ENTITY_NOT_FOUND")
+        == "client"
+    )
+    assert (
+        responsible_party("UNKNOWN")
+        == responsible_party("ECONNREFUSED")
+        == responsible_party("INTERNAL_SERVER_ERROR")
+        == "shop"
+    )
     assert error_code("user 17 not found") == "UNKNOWN"

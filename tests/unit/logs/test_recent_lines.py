@@ -2,21 +2,21 @@
 
 from datetime import UTC, datetime
 
-from toban.core.log_line import Level, LogLine
-from toban.core.metric_registry import Meters
-from toban.instruments.cardinality import Budgets
-from toban.logs.recent_lines import LINES, Recent, as_json
+from toban.core.log_line import LogLevel, LogLine
+from toban.core.metric_registry import MetricRegistry
+from toban.instruments.cardinality import CardinalityLimits
+from toban.logs.recent_lines import LINES, RecentLines, as_json
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def line(message: str, level: Level = Level.INFO, **fields: object) -> LogLine:
+def line(message: str, level: LogLevel = LogLevel.INFO, **fields: object) -> LogLine:
     return LogLine(AT, level, message, **fields)
 
 
-def recent(**bounds: int) -> tuple[Recent, Meters]:
-    meters = Meters()
-    return Recent(meters, Budgets(meters), **bounds), meters
+def recent(**bounds: int) -> tuple[RecentLines, MetricRegistry]:
+    meters = MetricRegistry()
+    return RecentLines(meters, CardinalityLimits(meters), **bounds), meters
 
 
 def test_lines_come_back_newest_first():
@@ -36,19 +36,19 @@ def test_lines_are_chosen_by_level_context_service_and_text():
     kept, _ = recent()
     kept.write(
         [
-            line("Job failed", Level.WARN, context="JobQueue", service="worker"),
+            line("Job failed", LogLevel.WARN, context="JobQueue", service="worker"),
             line("job done", context="JobQueue", service="worker"),
-            line("boom", Level.ERROR, service="server"),
+            line("boom", LogLevel.ERROR, service="server"),
         ]
     )
 
     def messages(**chosen: object) -> list[str]:
         return [found.message for found in kept.newest(**chosen)]
 
-    assert messages(level=Level.WARN) == ["boom", "Job failed"]
+    assert messages(level=LogLevel.WARN) == ["boom", "Job failed"]
     assert messages(context="JobQueue") == ["job done", "Job failed"]
     assert messages(service="server") == ["boom"]
-    assert messages(text="JOB", level=Level.WARN) == ["Job failed"]
+    assert messages(text="JOB", level=LogLevel.WARN) == ["Job failed"]
 
 
 def test_the_oldest_lines_make_room():

@@ -5,12 +5,12 @@ import re
 import pytest
 
 from tests.timelines import Line
-from toban.alerting.rule_loader import shipped
+from toban.alerting.rule_loader import shipped_groups
 from toban.core.alerts import priority
 from toban.notify.default_inhibitions import CAUSES, INHIBITIONS
-from toban.notify.notification import Kind
+from toban.notify.notification import NotificationKind
 
-ALERTS = {rule.name: rule for group in shipped() for rule in group.alerts}
+ALERTS = {rule.name: rule for group in shipped_groups() for rule in group.alerts}
 SPECIFIC = {"method": "card", "queue": "mails", "task": "clean-sessions", "instance": "one", "mount": "/data"}
 
 
@@ -72,7 +72,9 @@ def test_a_cause_that_is_second_pages_nobody_again(cause, effect, equal):
     urgent = {priority({"alertname": name, **labels(name)}) for name in (cause, effect)}
     assert len(incidents) == (1 if "P1" in urgent else 0)
     slack = [message for message in it.messages if message.receiver == "slack"]
-    assert sum(message.kind is Kind.RESOLVED for message in slack) == len({message.thread for message in slack})
+    assert sum(message.kind is NotificationKind.RESOLVED for message in slack) == len(
+        {message.thread for message in slack}
+    )
 
 
 @pytest.mark.parametrize("first", ["", "card"])

@@ -9,10 +9,10 @@ import pytest
 
 from tests.fakes import FakeClock
 from toban.core.errors import StateError
-from toban.core.metric_registry import Meters
-from toban.notify.drill import DUE, LIMIT, OK, TOOK, Drilling
+from toban.core.metric_registry import MetricRegistry
+from toban.notify.drill import DUE, LIMIT, OK, TOOK, DrillService
 from toban.notify.settings import Drill
-from toban.state.backends import Sqlite
+from toban.state.backends import SqliteBackend
 from toban.state.database import State
 
 SUNDAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -25,7 +25,7 @@ def clock():
 
 @pytest.fixture
 async def state(tmp_path, clock):
-    async with State(Sqlite(tmp_path / "toban.db"), clock, Meters()) as state:
+    async with State(SqliteBackend(tmp_path / "toban.db"), clock, MetricRegistry()) as state:
         yield state
 
 
@@ -55,7 +55,7 @@ class World:
 
 
 def drilling(clock, state, world, *channels, **settings):
-    return Drilling(Drill(**settings), channels, ZoneInfo("Asia/Tokyo"), world.told, state, clock, world.meters)
+    return DrillService(Drill(**settings), channels, ZoneInfo("Asia/Tokyo"), world.told, state, clock, world.meters)
 
 
 @asynccontextmanager
@@ -71,20 +71,20 @@ async def test_who_hears_of_it_in_time_is_well_and_who_does_not_is_named(clock, 
     """
     It waits no longer than it must; the rule's number is lowered in the end, and what came of it outlives the process.
     """
-    world = World(clock, Meters(), slack=40, email=None)
+    world = World(clock, MetricRegistry(), slack=40, email=None)
     one = drilling(clock, state, world, "slack", "email")
     await one.once()
     assert clock.now() - SUNDAY == LIMIT
     assert [world.meters.value(OK, channel=name) for name in ("slack", "email")] == [1, 0]
     assert world.meters.value(TOOK, channel="slack") == 40
     assert [world.meters.value(DUE, channel=name) for name in ("slack", "email")] == [0, 0]
-    assert one.health().says == "the last drill did not reach email"
+    assert one.health().message == "the last drill did not reach email"
 
-    later = World(clock, Meters())
+    later = World(clock, MetricRegistry())
     async with running(drilling(clock, state, later, "slack", "email", "new", enabled=False)) as again:
-        while not again.health().says.startswith("the last"):
+        while not again.health().message.startswith("the last"):
             await state.transaction(lambda _: None)
-        assert again.health().says == "the last drill did not reach email"
+        assert again.health().message == "the last drill did not reach email"
     assert later.meters.value(OK, channel="slack") == 1
 
 
@@ -92,7 +92,7 @@ async def test_it_is_held_at_its_time_in_its_zone(clock, state):
     """
     Mondays at ten in Tokyo, which is one in the night in UTC.
     """
-    world = World(clock, Meters(), slack=0)
+    world = World(clock, MetricRegistry(), slack=0)
     async with running(drilling(clock, state, world, "slack")):
         await world.until(2)
     assert world.asked[:2] == [datetime(2026, 3, 2, 1, tzinfo=UTC), datetime(2026, 3, 9, 1, tzinfo=UTC)]
@@ -102,21 +102,21 @@ async def test_without_times_it_is_held_when_somebody_asks(clock, state):
     """
     And only then.
     """
-    world = World(clock, Meters(), slack=0)
+    world = World(clock, MetricRegistry(), slack=0)
     async with running(drilling(clock, state, world, "slack", enabled=False)) as one:
         await state.transaction(lambda _: None)
-        assert (world.asked, one.health().says) == ([], "none is planned")
+        assert (world.asked, one.health().message) == ([], "none is planned")
         one.start()
         await world.until(1)
         await state.transaction(lambda _: None)
-        assert one.health().says == "the last drill reached slack"
+        assert one.health().message == "the last drill reached slack"
 
 
 async def test_while_state_is_away_nobody_is_believed_to_have_heard(clock, state):
     """
     It fails, and says so.
     """
-    world = World(clock, Meters(), slack="away")
+    world = World(clock, MetricRegistry(), slack="away")
     one = drilling(clock, state, world, "slack")
     await one.once()
     assert not one.health().ok

@@ -5,9 +5,9 @@ from datetime import timedelta
 import httpx2
 
 from tests.fakes import FakeClock
-from toban.core.metric_registry import Meters
-from toban.notify.heartbeat import BEATS, Beating
-from toban.notify.routing import unknown
+from toban.core.metric_registry import MetricRegistry
+from toban.notify.heartbeat import BEATS, HeartbeatService
+from toban.notify.routing import unknown_channels
 from toban.notify.settings import Heartbeat, NotifySettings
 
 
@@ -21,17 +21,17 @@ async def test_a_heartbeat_is_held_back_while_something_is_missing():
         asked.append(str(request.url))
         return httpx2.Response(answers.pop(0))
 
-    meters = Meters()
+    meters = MetricRegistry()
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as http:
-        settings = Heartbeat(url="https://watch.example/ping", every=timedelta(minutes=1))
-        beating = Beating(settings, lambda: missing[0], http, FakeClock(), meters)
+        settings = Heartbeat(url="https://watch.example/ping", interval=timedelta(minutes=1))
+        beating = HeartbeatService(settings, lambda: missing[0], http, FakeClock(), meters)
         await beating.once()
-        assert (asked, beating.health().says) == ([], "no heartbeat leaves: messages do not leave")
+        assert (asked, beating.health().message) == ([], "no heartbeat leaves: messages do not leave")
         missing[0] = ""
         await beating.once()
         assert (asked, beating.health().ok) == (["https://watch.example/ping"], True)
         await beating.once()
-        assert beating.health().says == "no heartbeat leaves: answered 500"
+        assert beating.health().message == "no heartbeat leaves: answered 500"
     assert [meters.value(BEATS, outcome=it) for it in ("held back", "sent", "failed")] == [1, 1, 1]
 
 
@@ -40,7 +40,7 @@ def test_a_channel_that_is_not_there_is_named_with_its_place():
     Where it stands in the configuration, and which there are.
     """
     settings = NotifySettings.model_validate({"fallback": "mail", "routes": [{"channels": ["slack", "pager"]}]})
-    assert unknown(settings, ["slack", "email"]) == [
+    assert unknown_channels(settings, ["slack", "email"]) == [
         "notify.fallback: 'mail' is no channel: there are email, slack",
         "notify.routes[0].channels: 'pager' is no channel: there are email, slack",
     ]

@@ -10,18 +10,22 @@ from hypothesis import strategies as st
 from tests.timelines import BEGAN, alert_of, house
 from toban.core.labels import Labels
 from toban.notify import pipeline
-from toban.notify.flap_detection import Heard
-from toban.notify.matcher_syntax import matchers
+from toban.notify.flap_detection import TrackedAlert
+from toban.notify.matcher_syntax import parse_matchers
 from toban.notify.muting import Silence
-from toban.notify.notification_group import Thread
-from toban.notify.pipeline import Picture, decide
+from toban.notify.notification_group import NotificationGroup
+from toban.notify.pipeline import PipelineState, decide
 
 NOW = BEGAN + timedelta(hours=1)
 HOUSE = house(
     {
-        "inhibit": [{"source": ['alertname="down"'], "target": ['alertname=~"slow.*"'], "equal": ["shop"]}],
-        "windows": [{"name": "nights", "cron": "0 3 * * *", "for": "1h", "match": ['alertname="quiet"']}],
-        "routes": [{"match": ['shop=~"b.*"'], "channels": ["email"], "group_by": ["shop", "alertname"]}],
+        "inhibit": [
+            {"source_matchers": ['alertname="down"'], "target_matchers": ['alertname=~"slow.*"'], "equal": ["shop"]}
+        ],
+        "maintenance_windows": [
+            {"name": "nights", "cron": "0 3 * * *", "for": "1h", "matchers": ['alertname="quiet"']}
+        ],
+        "routes": [{"matchers": ['shop=~"b.*"'], "channels": ["email"], "group_by": ["shop", "alertname"]}],
     }
 )
 NAMES = ("down", "slow", "slower", "disk", "quiet")
@@ -36,17 +40,17 @@ class Raising(dict):
     __getitem__ = items = values = keys = get
 
 
-def heard(name: str, shop: str, **fields: object) -> Heard:
+def heard(name: str, shop: str, **fields: object) -> TrackedAlert:
     alert = replace(alert_of(name, {"shop": shop}, BEGAN), **fields)
-    return Heard(alert, BEGAN, fingerprint=alert.fingerprint)
+    return TrackedAlert(alert, BEGAN, fingerprint=alert.fingerprint)
 
 
 def silence(name: str, text: str, **fields: object) -> Silence:
-    made = Silence(name, tuple(matchers([text])), BEGAN, NOW + timedelta(hours=1), "ann", "tea", BEGAN)
+    made = Silence(name, tuple(parse_matchers([text])), BEGAN, NOW + timedelta(hours=1), "ann", "tea", BEGAN)
     return replace(made, **fields)
 
 
-def broken_alert(sound: Heard, how: int) -> Heard:
+def broken_alert(sound: TrackedAlert, how: int) -> TrackedAlert:
     ways = [
         {"labels": Raising(sound.alert.labels)},
         {"labels": Labels({**sound.alert.labels, "bad": "\ud800"})},
@@ -74,8 +78,8 @@ def broken_silence(sound: Silence, how: int) -> Silence:
     return replace(sound, **ways[how % len(ways)])
 
 
-def broken_thread(sound: Thread, how: int) -> Thread:
-    ways = [{"channels": None}, {"opened": None}, {"told": None}, {"members": None}, {"spoken": "never"}]
+def broken_thread(sound: NotificationGroup, how: int) -> NotificationGroup:
+    ways = [{"channels": None}, {"opened": None}, {"reported": None}, {"members": None}, {"notified": "never"}]
     return replace(sound, **ways[how % len(ways)])
 
 
@@ -95,15 +99,15 @@ def test_one_broken_item_changes_nothing_about_the_others(alerts, silences, whic
     """
     found = {it.alert.fingerprint: it for it in (heard(name, shop) for name, shop in alerts)}
     muting = [silence(f"s{n}", text) for n, text in enumerate(silences)]
-    first = decide(HOUSE, Picture(found), muting, NOW - timedelta(minutes=30))
+    first = decide(HOUSE, PipelineState(found), muting, NOW - timedelta(minutes=30))
     picture = decide(HOUSE, first.after, muting, NOW - timedelta(minutes=29)).after
-    items = {"alert": sorted(found), "silence": [it.id for it in muting], "thread": sorted(picture.threads)}[part]
+    items = {"alert": sorted(found), "silence": [it.id for it in muting], "thread": sorted(picture.groups)}[part]
     if not items:
         return
     name = items[which % len(items)]
 
-    without, broken = dict(picture.heard), dict(picture.heard)
-    threads, broken_threads = dict(picture.threads), dict(picture.threads)
+    without, broken = dict(picture.alerts), dict(picture.alerts)
+    threads, broken_threads = dict(picture.groups), dict(picture.groups)
     muting_without, muting_broken = muting, muting
     if part == "alert":
         broken[name] = broken_alert(without.pop(name), how)
@@ -113,22 +117,22 @@ def test_one_broken_item_changes_nothing_about_the_others(alerts, silences, whic
         muting_without = [it for it in muting if it.id != name]
         muting_broken = [broken_silence(it, how) if it.id == name else it for it in muting]
     later = NOW + timedelta(hours=5)
-    expected = decide(HOUSE, Picture(without, threads), muting_without, later)
-    decision = decide(HOUSE, Picture(broken, broken_threads), muting_broken, later)
+    expected = decide(HOUSE, PipelineState(without, threads), muting_without, later)
+    decision = decide(HOUSE, PipelineState(broken, broken_threads), muting_broken, later)
 
     assert told(decision) == told(expected)
     assert [(it.part, it.item) for it in decision.failures] == [(part, name)]
     if part == "alert":
-        assert decision.after.heard[name] is broken[name]
+        assert decision.after.alerts[name] is broken[name]
 
 
 def test_a_window_that_fails_mutes_nothing_and_the_rest_is_told(monkeypatch):
     """
     And is named.
     """
-    monkeypatch.setattr("toban.notify.muting.began", lambda *_: 1 / 0)
+    monkeypatch.setattr("toban.notify.muting.opened_at", lambda *_: 1 / 0)
     found = heard("quiet", "a")
-    decision = decide(HOUSE, Picture({found.alert.fingerprint: found}), [], NOW)
+    decision = decide(HOUSE, PipelineState({found.alert.fingerprint: found}), [], NOW)
     assert [(it.part, it.item) for it in decision.failures] == [("window", "nights")]
     assert decide(HOUSE, decision.after, [], NOW + timedelta(minutes=1)).messages
 
@@ -137,9 +141,9 @@ def test_a_message_whose_text_can_not_be_written_is_sent_all_the_same(monkeypatc
     """
     With the names of its alerts and a word that there should be more.
     """
-    monkeypatch.setattr(pipeline, "worded", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(pipeline, "render", lambda *_, **__: 1 / 0)
     found = heard("disk", "a")
-    decision = decide(HOUSE, Picture({found.alert.fingerprint: found}), [], NOW)
+    decision = decide(HOUSE, PipelineState({found.alert.fingerprint: found}), [], NOW)
     decision = decide(HOUSE, decision.after, [], NOW + timedelta(minutes=1))
     assert {it.title for it in decision.messages} == {"disk"}
     assert all("could not be written" in it.lines[1] for it in decision.messages)
@@ -153,5 +157,5 @@ def test_a_silence_is_asked_of_labels_of_any_text(value):
     """
     sound = heard("disk", "a")
     found = replace(sound, alert=replace(sound.alert, labels=Labels({**sound.alert.labels, "shop": value})))
-    decision = decide(HOUSE, Picture({"f": found}), [silence("s", 'shop=~"x.*"')], NOW)
+    decision = decide(HOUSE, PipelineState({"f": found}), [silence("s", 'shop=~"x.*"')], NOW)
     assert len(decision.failures) == (value == "\ud800")

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toban.core.matchers import Match, Matcher
-from toban.notify.matcher_syntax import matcher, matchers
+from toban.core.matchers import Matcher, MatchOperator
+from toban.notify.matcher_syntax import parse_matcher, parse_matchers
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_a_condition_is_read_as_alertmanager_reads_it(text, name, match, value):
     """
     With quotes or without.
     """
-    assert matcher(text) == Matcher(name, Match(match), value)
+    assert parse_matcher(text) == Matcher(name, MatchOperator(match), value)
 
 
 @pytest.mark.parametrize("text", ["", "x", "9x=a", 'a="b', 'a="b" c="d"', "a=b,c=d", 'a=~"("', "{a=b}"])
@@ -40,7 +40,7 @@ def test_what_is_no_condition_is_refused(text):
     With an example of one.
     """
     with pytest.raises(ValueError, match="is no condition"):
-        matcher(text)
+        parse_matcher(text)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_one_text_may_hold_several_matchers(text, found):
     """
     With commas between, in braces or without, as Alertmanager has it.
     """
-    assert [str(one) for one in matchers([text])] == found
+    assert [str(one) for one in parse_matchers([text])] == found
 
 
 @pytest.mark.parametrize("text", ["", "{}", "a=1,,b=2", "{a=1", "a=1}", '"=x', '""=x', '"\ud800"=x', "a=\ud800"])
@@ -65,14 +65,14 @@ def test_what_holds_no_matchers_is_refused(text):
     A name that is none, too.
     """
     with pytest.raises(ValueError, match="is no condition"):
-        matchers([text])
+        parse_matchers([text])
 
 
-@given(st.text(min_size=1), st.sampled_from([Match.EQUAL, Match.NOT_EQUAL]), st.text())
+@given(st.text(min_size=1), st.sampled_from([MatchOperator.EQUAL, MatchOperator.NOT_EQUAL]), st.text())
 def test_a_condition_reads_back_as_it_was_written(name, match, value):
     """
     Whatever its name and its value: what one way in takes, state and every other way read.
     """
     condition = Matcher(name, match, value)
-    assert matcher(str(condition)) == condition
-    assert matchers([f"{{{condition}, {condition}}}"]) == (condition, condition)
+    assert parse_matcher(str(condition)) == condition
+    assert parse_matchers([f"{{{condition}, {condition}}}"]) == (condition, condition)

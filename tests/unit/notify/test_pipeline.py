@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.timelines import BEGAN, Line, alert_of
-from toban.notify.notification import Kind
+from toban.notify.notification import NotificationKind
 from toban.notify.pipeline import decide
 
 
@@ -50,7 +50,7 @@ def test_what_is_over_before_anybody_was_told_is_not_told():
     line.at("0s").fires("disk")
     line.at("5s").ends("disk")
     assert line.want("1h") == []
-    assert line.picture.threads == {}
+    assert line.picture.groups == {}
 
 
 def test_the_same_again_is_told_every_four_hours():
@@ -72,7 +72,7 @@ def test_what_is_explained_by_something_else_is_held_back():
     """
     The message of what explains it lists it; when that is over and the rest is not, it is told.
     """
-    inhibit = [{"source": ['alertname="down"'], "target": ['alertname=~"slow|errors"']}]
+    inhibit = [{"source_matchers": ['alertname="down"'], "target_matchers": ['alertname=~"slow|errors"']}]
     line = Line(inhibit=inhibit)
     line.at("0s").fires("down").fires("slow").fires("disk")
     line.at("20m").ends("down")
@@ -91,7 +91,7 @@ def test_what_a_cause_left_behind_in_a_window_is_not_told_after_the_mend():
     A rate over five minutes is high for five minutes more, also where it begins to fire only then. What began later,
     or outlasts its window, is told.
     """
-    inhibit = [{"source": ['alertname="down"'], "target": ['alertname=~"slow|errors|late|real"']}]
+    inhibit = [{"source_matchers": ['alertname="down"'], "target_matchers": ['alertname=~"slow|errors|late|real"']}]
     line = Line(inhibit=inhibit, flapping={"settle": "15s"})
     line.at("0s").fires("down")
     line.at("2m").fires("slow", window="5m")
@@ -112,7 +112,7 @@ def test_a_cause_inhibits_until_its_end_is_sent():
     """
     Also what begins between its end and that message, with no window of its own.
     """
-    inhibit = [{"source": ['alertname="down"'], "target": ['alertname="slow"']}]
+    inhibit = [{"source_matchers": ['alertname="down"'], "target_matchers": ['alertname="slow"']}]
     line = Line(inhibit=inhibit, flapping={"settle": "5m"})
     line.at("0s").fires("down")
     line.at("10m").ends("down")
@@ -187,10 +187,10 @@ def test_an_alert_goes_by_route_else_by_its_own_word_else_by_its_severity(labels
     The first route that fits and those below it while it says so; an unknown channel is passed over.
     """
     routes = [
-        {"match": ['team="night"'], "channels": ["pagerduty"]},
-        {"match": ['team="nobody"'], "channels": []},
-        {"match": ['team="both"'], "channels": ["email"], "continue": True},
-        {"match": ['team="both"'], "channels": ["slack"]},
+        {"matchers": ['team="night"'], "channels": ["pagerduty"]},
+        {"matchers": ['team="nobody"'], "channels": []},
+        {"matchers": ['team="both"'], "channels": ["email"], "continue": True},
+        {"matchers": ['team="both"'], "channels": ["slack"]},
     ]
     line = Line(routes=routes)
     line.at("0s").fires("disk", **labels)
@@ -215,8 +215,8 @@ def test_a_window_opens_once_on_each_day_also_when_the_clocks_change(zone, day, 
     At half past two of its zone: at three where the clock jumps over it, once where it strikes twice; for an hour.
     """
     start = day.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
-    window = {"name": "vacuum", "cron": "30 2 * * *", "for": "1h", "timezone": zone, "match": ['alertname="disk"']}
-    line = Line(began=start, windows=[window])
+    window = {"name": "vacuum", "cron": "30 2 * * *", "for": "1h", "timezone": zone, "matchers": ['alertname="disk"']}
+    line = Line(began=start, maintenance_windows=[window])
     muted = []
     for minutes in range(0, 24 * 60, 10):
         at = start + timedelta(minutes=minutes)
@@ -231,7 +231,7 @@ def test_what_fires_in_a_window_is_told_when_it_closes():
     """
     If it still does.
     """
-    line = Line(windows=[{"name": "vacuum", "cron": "0 3 * * *", "for": "1h"}])
+    line = Line(maintenance_windows=[{"name": "vacuum", "cron": "0 3 * * *", "for": "1h"}])
     line.at("3h5m").fires("disk").fires("short")
     line.at("3h30m").ends("short")
     assert line.want("5h") == ["4h10s firing disk"]
@@ -239,7 +239,10 @@ def test_what_fires_in_a_window_is_told_when_it_closes():
 
 NAMES = st.sampled_from(["a", "b", "c"])
 STEPS = st.lists(st.tuples(st.integers(0, 400), st.sampled_from(["fires", "ends", "ack", "hush"]), NAMES), max_size=25)
-HOUSE = {"inhibit": [{"source": ['alertname="a"'], "target": ['alertname="b"']}], "group_by": ["severity"]}
+HOUSE = {
+    "inhibit": [{"source_matchers": ['alertname="a"'], "target_matchers": ['alertname="b"']}],
+    "group_by": ["severity"],
+}
 
 
 def played(steps, restarts=lambda: False, looks=()):
@@ -296,14 +299,16 @@ def test_each_thread_that_was_told_of_is_told_its_end(steps):
         threads.setdefault(message.thread, []).append(message)
     for messages in threads.values():
         kinds = [message.kind for message in messages]
-        assert kinds[0] is Kind.FIRING or kinds[0] is Kind.ACKNOWLEDGED
-        assert Kind.RESOLVED not in kinds[:-1]
+        assert kinds[0] is NotificationKind.FIRING or kinds[0] is NotificationKind.ACKNOWLEDGED
+        assert NotificationKind.RESOLVED not in kinds[:-1]
         assert [message.number for message in messages] == list(range(len(messages)))
         assert len({message.title for message in messages}) == 1
-        if kinds[-1] is not Kind.RESOLVED:
+        if kinds[-1] is not NotificationKind.RESOLVED:
             assert any(state.values())
     firing = {name for name, fires in state.items() if fires} - ({"b"} if state.get("a") else set())
-    spoken = {line.picture.heard[name].alert.name for thread in line.picture.threads.values() for name in thread.told}
+    spoken = {
+        line.picture.alerts[name].alert.name for thread in line.picture.groups.values() for name in thread.reported
+    }
     assert firing <= spoken
 
 
@@ -322,7 +327,7 @@ def test_every_alert_has_a_note_that_says_why():
     """
     From each stage that had something to say of it.
     """
-    line = Line(inhibit=[{"source": ['alertname="down"'], "target": ['alertname="slow"']}])
+    line = Line(inhibit=[{"source_matchers": ['alertname="down"'], "target_matchers": ['alertname="slow"']}])
     line.at("0s").fires("down").fires("slow").silence('alertname="disk"', "1h").fires("disk")
     line.want("5m")
     notes = {

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.notifications import NIGHT, alert
-from toban.core.alerts import Acknowledgement, Alert, Status
+from toban.core.alerts import Acknowledgement, Alert, AlertStatus
 from toban.core.labels import Labels
 from toban.notify import rendering
-from toban.notify.notification import Kind
-from toban.notify.rendering import LANGUAGES, worded, words
+from toban.notify.notification import NotificationKind
+from toban.notify.rendering import LANGUAGES, catalogue, render
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 LATER = NIGHT + timedelta(minutes=7)
@@ -29,7 +29,7 @@ ALERTS = st.lists(
         Alert,
         labels=st.dictionaries(st.sampled_from(["alertname", "severity", "priority", "job", "x"]), TEXTS).map(Labels),
         annotations=ANNOTATIONS,
-        status=st.sampled_from(Status),
+        status=st.sampled_from(AlertStatus),
         starts=MOMENTS,
         ends=st.none() | MOMENTS,
         value=st.none() | st.floats(),
@@ -39,8 +39,8 @@ ALERTS = st.lists(
 )
 
 
-def say(*alerts, kind=Kind.FIRING, language="en", now=LATER, since=NIGHT, **more):
-    return worded(alerts, kind, language=language, zone=TOKYO, now=now, since=since, **more)
+def say(*alerts, kind=NotificationKind.FIRING, language="en", now=LATER, since=NIGHT, **more):
+    return render(alerts, kind, language=language, zone=TOKYO, now=now, since=since, **more)
 
 
 def test_one_alert_says_how_bad_since_when_and_what_to_do():
@@ -133,14 +133,14 @@ def test_what_else_fires_is_named_with_its_time():
 
     said = "Also firing: " + ", ".join(f"Thing {n} (since 2026-03-02 03:12 JST)" for n in range(5)) + "."
     assert say(alert(), others=others).lines[-1] == said
-    assert not any("Also firing" in line for line in say(alert(), others=others, kind=Kind.RESOLVED).lines)
+    assert not any("Also firing" in line for line in say(alert(), others=others, kind=NotificationKind.RESOLVED).lines)
 
 
 def test_the_error_of_a_target_is_quoted_while_it_lasts():
     down = alert(annotations={"error": "answered 500"})
 
     assert "It says: answered 500" in say(down).lines
-    assert not any("500" in line for line in say(down.resolved(LATER), kind=Kind.RESOLVED).lines)
+    assert not any("500" in line for line in say(down.resolved(LATER), kind=NotificationKind.RESOLVED).lines)
 
 
 def test_a_bare_0_or_1_is_no_value():
@@ -160,7 +160,7 @@ def test_what_is_over_leads_the_end_and_follows_the_rest():
         "• Orders fail: 0.125, since 2026-03-02 03:12 JST",
         "• Redis is away: over since 2026-03-02 03:19 JST",
     )
-    done = say(ended, kind=Kind.RESOLVED, now=LATER + timedelta(hours=2))
+    done = say(ended, kind=NotificationKind.RESOLVED, now=LATER + timedelta(hours=2))
     assert done.lines == ("Over since 2026-03-02 03:19 JST; it lasted 7 min.",)
 
 
@@ -172,12 +172,12 @@ def test_each_kind_of_word_opens_with_its_news():
     now = NIGHT + timedelta(days=1, hours=2)
 
     assert (
-        say(alert(), kind=Kind.ACKNOWLEDGED, acknowledged=told).lines[0]
+        say(alert(), kind=NotificationKind.ACKNOWLEDGED, acknowledged=told).lines[0]
         == "Yuki looks after it since 2026-03-02 03:19 JST: on it"
     )
-    assert say(alert(), kind=Kind.REMINDER, now=now).lines[0] == "Still so after 1 d 2 h."
-    assert "2026-03-02 03:12 JST" in say(alert(), kind=Kind.REMINDER, now=now).lines[2]
-    assert say(alert(), kind=Kind.UNSTABLE).lines[0].startswith("It comes and goes")
+    assert say(alert(), kind=NotificationKind.REMINDER, now=now).lines[0] == "Still so after 1 d 2 h."
+    assert "2026-03-02 03:12 JST" in say(alert(), kind=NotificationKind.REMINDER, now=now).lines[2]
+    assert say(alert(), kind=NotificationKind.UNSTABLE).lines[0].startswith("It comes and goes")
     held = [alert(annotations={"summary": f"Thing {n}"}) for n in range(6)]
     assert say(alert(), held_back=held).lines[-1] == "Held back by this: Thing 0, Thing 1, Thing 2, Thing 3 and 2 more."
 
@@ -204,13 +204,20 @@ def test_only_what_is_an_address_becomes_a_link():
 
 
 @given(
-    ALERTS, st.sampled_from(Kind), st.sampled_from([*LANGUAGES, "fr"]), MOMENTS, MOMENTS, ALERTS, TEXTS, ACKNOWLEDGED
+    ALERTS,
+    st.sampled_from(NotificationKind),
+    st.sampled_from([*LANGUAGES, "fr"]),
+    MOMENTS,
+    MOMENTS,
+    ALERTS,
+    TEXTS,
+    ACKNOWLEDGED,
 )
 def test_whatever_is_told_fits(alerts, kind, language, now, since, held, text, acknowledged):
     """
     It never raises, is one line each, and never longer than it says.
     """
-    found = worded(
+    found = render(
         alerts,
         kind,
         language=language,
@@ -237,6 +244,6 @@ def test_every_language_says_everything():
     """
 
     def places(language: str) -> dict[str, list[str]]:
-        return {key: sorted(re.findall(r"\{\w+\}", text)) for key, text in words(language).items()}
+        return {key: sorted(re.findall(r"\{\w+\}", text)) for key, text in catalogue(language).items()}
 
     assert all(places(language) == places(LANGUAGES[0]) for language in LANGUAGES)

@@ -14,10 +14,10 @@ from tests.notifications import alert, notification
 from tests.posted import RECEIVERS, Killed, Life, Receiver, is_over, moods
 from toban.core.errors import StateError
 from toban.notify import pipeline, repository, service
-from toban.notify.flap_detection import Heard, Shown
+from toban.notify.flap_detection import ReportedAs, TrackedAlert
 from toban.notify.muting import Silence
-from toban.notify.notification_group import Thread
-from toban.notify.pipeline import Picture
+from toban.notify.notification_group import NotificationGroup
+from toban.notify.pipeline import PipelineState
 from toban.state import outbox, quarantine
 
 DAY = 86_400
@@ -59,7 +59,7 @@ async def test_a_channel_that_fails_for_two_minutes_is_helped_out_by_another(tmp
     clock = FakeClock()
     receivers["slack"].mood = lambda: "broken" if clock.now() < at(3 * 3600) else "ok"
     life = Life(DOWN, loaded('up{job="web"} 0x40 1x1000', step="15s"), tmp_path, clock, ["slack", "email"])
-    life.dispatching.house.routing._channels = {"slack": False}
+    life.dispatching.policy.routing._channels = {"slack": False}
     await life.until(at(900))
     assert not life.dispatching.health().ok
     (_, first), *_ = receivers["email"].got
@@ -82,7 +82,7 @@ async def test_a_refusal_is_told_at_once_by_another_channel(tmp_path, receivers)
     await life.close()
     assert when(receivers["email"])[-1][0] < 120
     assert {told.receiver for _, told in receivers["email"].got} == {"slack", "email"}
-    assert life.dispatching.health().says == "slack: refused: slack: answered 404"
+    assert life.dispatching.health().message == "slack: refused: slack: answered 404"
 
 
 async def test_a_channel_that_left_the_configuration_is_replaced(tmp_path, receivers):
@@ -130,7 +130,7 @@ async def test_reloads_at_any_time_lose_nothing_and_repeat_nothing(tmp_path, rec
     for _ in range(40):
         await life.until(clock.now() + timedelta(seconds=chance.choice([1, 20, 61, 150])))
         others = chance.sample(["email", "pagerduty"], chance.randint(0, 2))
-        await life.reload(["slack", *others], language=chance.choice(["en", "ja"]), repeat="90d")
+        await life.reload(["slack", *others], language=chance.choice(["en", "ja"]), repeat_interval="90d")
     await life.until(clock.now() + timedelta(seconds=7_200))
     await life.close()
     own = [it.kind.value for _, it in receivers["slack"].got if it.receiver == "slack"]
@@ -164,13 +164,13 @@ async def test_channels_in_trouble_rest_between_their_tries(tmp_path, receivers)
         receivers[name].mood = lambda: "broken"
     life = Life(DOWN, loaded('up{job="web"} 0x1000'), tmp_path, clock, ["slack", "email"])
     await life.until(at(600))
-    rounds, lanes = 0, life.dispatching.lanes.values()
+    rounds, lanes = 0, life.dispatching.workers.values()
     rung = []
     for lane in lanes:
-        lane.ring = lambda name=lane.name: rung.append(name)
+        lane.wake = lambda name=lane.name: rung.append(name)
     while clock.now() < at(1200):
         rounds += 1
-        clock.advance(min([await lane.work_off() for lane in lanes]) or 0.001)
+        clock.advance(min([await lane.drain() for lane in lanes]) or 0.001)
     await life.close()
     assert rung == []
     assert rounds < 100
@@ -234,7 +234,7 @@ async def test_an_alert_that_is_told_again_is_logged_once(tmp_path, receivers, m
 
 async def _tally(folder, clock, lane):
     life = Life(DOWN, loaded(""), folder, clock, ["email"])
-    found = await life.state.transaction(lambda connection: outbox.tally(connection, lane))
+    found = await life.state.transaction(lambda connection: outbox.counts(connection, lane))
     await life.close()
     return found
 
@@ -323,7 +323,7 @@ async def test_the_end_of_a_silence_that_still_holds_something_back_is_announced
     clock = FakeClock()
     life = Life(DOWN, loaded('up{job="web"} 0x1000'), tmp_path, clock)
     silence = Silence("1", (), at(0), at(7200), "ann", "deploy", at(0))
-    await life.state.transaction(lambda connection: repository.keep_silence(connection, silence))
+    await life.state.transaction(lambda connection: repository.save_silence(connection, silence))
     await life.until(at(7200))
     await life.close()
     told = [(kind, moment) for moment, kind in when(receivers["slack"])]
@@ -360,7 +360,7 @@ async def dying(seed, folder, receivers):
     deaths = 0
     end = at(6000)
     while clock.now() < end:
-        life = Life(DOWN, source, folder, clock, ["slack", "email"], interval="1m")
+        life = Life(DOWN, source, folder, clock, ["slack", "email"], group_interval="1m")
         _deadly(life, chance, clock, calm)
         try:
             await life.until(end)
@@ -422,14 +422,14 @@ async def test_a_group_that_fails_at_every_decision_is_set_aside_and_its_alerts_
     """
     life = Life(DOWN, loaded('up{job="web"} 1x4 0x2000', step="15s"), tmp_path, FakeClock())
     await life.until(at(180))
-    (before,) = life.dispatching.picture.threads.values()
+    (before,) = life.dispatching.state.groups.values()
     failing.add(before.id)
     await life.until(at(180 + 240))
-    assert list(life.dispatching.picture.threads.values()) == [before]
-    assert f"thread {before.id} is skipped: ZeroDivisionError" in life.state.quarantine.health().says
+    assert list(life.dispatching.state.groups.values()) == [before]
+    assert f"thread {before.id} is skipped: ZeroDivisionError" in life.state.quarantine.health().message
     await life.until(at(180 + 1200))
-    await life.state.quarantine.look()
-    assert "(1 of notify_thread)" in life.state.quarantine.health().says
+    await life.state.quarantine.refresh()
+    assert "(1 of notify_thread)" in life.state.quarantine.health().message
     (kept,) = await life.state.transaction(quarantine.rows)
     assert (kept.key, kept.error) == (before.id, "ZeroDivisionError: ")
     assert before.title in kept.content
@@ -442,7 +442,7 @@ async def test_a_group_that_fails_at_every_decision_is_set_aside_and_its_alerts_
 async def test_a_group_that_fails_for_a_while_goes_on(tmp_path, receivers, failing):
     life = Life(DOWN, loaded('up{job="web"} 1x4 0x30 1x2000', step="15s"), tmp_path, FakeClock())
     await life.until(at(180))
-    (one,) = life.dispatching.picture.threads
+    (one,) = life.dispatching.state.groups
     for end in (400, 650):
         failing.add(one)
         await life.until(at(end))
@@ -475,7 +475,7 @@ async def test_a_group_that_can_not_be_read_is_set_aside_at_once(tmp_path, recei
     (kept,) = await life.state.transaction(quarantine.rows)
     assert (kept.source, "[5," in kept.content) == ("notify_thread", True)
     assert [it.kind.value for _, it in receivers["slack"].got] == ["firing", "firing"]
-    assert len(life.dispatching.picture.threads) == 1
+    assert len(life.dispatching.state.groups) == 1
     await life.close()
 
 
@@ -484,7 +484,7 @@ async def test_a_change_that_can_not_be_taken_in_is_kept(tmp_path, receivers, mo
     The cursor passes over it: in the same transaction it is put in quarantine.
     """
     life = Life(DOWN, loaded('up{job="web"} 0x100', step="15s"), tmp_path, FakeClock())
-    monkeypatch.setattr(service, "hear", lambda *_: 1 / 0)
+    monkeypatch.setattr(service, "track_change", lambda *_: 1 / 0)
     await life.until(at(120))
     (kept, *_) = await life.state.transaction(quarantine.rows)
     assert (kept.source, kept.error) == ("feed", "ZeroDivisionError: division by zero")
@@ -502,14 +502,16 @@ async def test_a_clock_that_is_set_back_delays_no_message(tmp_path, receivers):
     await life.until(at(60))
     now = clock.now()
     about = alert(starts=now + ahead, fired=now + ahead)
-    thread = Thread("t", "k", ("slack",), about.labels, now + ahead, {about.fingerprint: Shown.FIRING}, 1, now + ahead)
-    over = Heard(about.resolved(now + ahead), now + ahead, (now + ahead,), False, about.fingerprint)
-    picture = Picture({about.fingerprint: over}, {"t": replace(thread, members=frozenset({about.fingerprint}))})
+    thread = NotificationGroup(
+        "t", "k", ("slack",), about.labels, now + ahead, {about.fingerprint: ReportedAs.FIRING}, 1, now + ahead
+    )
+    over = TrackedAlert(about.resolved(now + ahead), now + ahead, (now + ahead,), False, about.fingerprint)
+    picture = PipelineState({about.fingerprint: over}, {"t": replace(thread, members=frozenset({about.fingerprint}))})
     waiting = notification(number=0)
 
     def plant(connection):
-        repository.save(connection, Picture(), picture)
-        outbox.put(connection, "channel:slack", waiting.key, waiting.body(), now + ahead, waiting.thread)
+        repository.save(connection, PipelineState(), picture)
+        outbox.enqueue(connection, "channel:slack", waiting.key, waiting.as_dict(), now + ahead, waiting.thread)
 
     await life.state.transaction(plant)
     await life.close()

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from toban.core.alerts import Alert, Status
+from toban.core.alerts import Alert, AlertStatus
 from toban.core.labels import Labels
-from toban.notify.notification import Kind
-from toban.notify.rendering import LANGUAGES, Wording, worded
+from toban.notify.notification import NotificationKind
+from toban.notify.rendering import LANGUAGES, RenderedText, render
 
 TESTS = Path(__file__).parents[2] / "rules"
 NOW = datetime(2026, 11, 30, 3, 4, tzinfo=UTC)
@@ -28,15 +28,15 @@ def alerts() -> Iterator[Any]:
                 for place, expected in enumerate(asked["exp_alerts"]):
                     labels = Labels({"alertname": asked["alertname"], **expected["exp_labels"]})
                     began = NOW - timedelta(minutes=4)
-                    found = Alert(labels, expected["exp_annotations"], Status.FIRING, began, fired=NOW, value=0.0)
+                    found = Alert(labels, expected["exp_annotations"], AlertStatus.FIRING, began, fired=NOW, value=0.0)
                     yield pytest.param(found, id=f"{test['name']} {place}")
 
 
 ALERTS = list(alerts())
 
 
-def message(alert: Alert, language: str) -> Wording:
-    return worded([alert], Kind.FIRING, language=language, zone=UTC, now=NOW, since=alert.starts)
+def message(alert: Alert, language: str) -> RenderedText:
+    return render([alert], NotificationKind.FIRING, language=language, zone=UTC, now=NOW, since=alert.starts)
 
 
 @pytest.mark.parametrize("alert", ALERTS)
@@ -48,7 +48,7 @@ def test_a_message_says_all_and_nothing_else(alert):
         said = message(alert, language)
         text = "\n".join([said.title, *said.lines])
         assert "2026-11-30 03:00 UTC" in text
-        assert alert.said("action", language) in text
+        assert alert.annotation("action", language) in text
         assert not re.search(r"\[unknown\]|<no value>|None|\{\{|%!|NaN|\(\)|[:,;、:] *$|  ", text, re.MULTILINE), text
         assert not re.search(r"\d\.\d{4,}|\de[+-]\d", text), text
         assert alert.name not in text

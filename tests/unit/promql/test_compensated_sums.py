@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from toban.promql.compensated_sums import add, continued
+from toban.promql.compensated_sums import compensated_add, continue_sums
 
 TERMS = st.floats() | st.sampled_from([1e308, -1e308, 1e-300, 1.0, np.inf, -np.inf])
 
@@ -18,9 +18,9 @@ def test_many_at_once_are_as_one_after_the_other(rows, at):
     with np.errstate(all="ignore"):
         expected = np.zeros(len(rows)), np.zeros(len(rows))
         for term in rows.T:
-            expected = add(term, *expected)
-        half = continued(rows[:, :at], np.zeros(len(rows)), np.zeros(len(rows)))
-        total, lost = continued(rows[:, at:], *half)
+            expected = compensated_add(term, *expected)
+        half = continue_sums(rows[:, :at], np.zeros(len(rows)), np.zeros(len(rows)))
+        total, lost = continue_sums(rows[:, at:], *half)
 
     assert np.array_equal(total, expected[0], equal_nan=True)
     assert np.array_equal(lost, expected[1], equal_nan=True)

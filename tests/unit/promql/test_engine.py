@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 
 from toban.core.errors import BadQueryError, QueryCanceledError, QueryError, QueryTimeoutError, SampleLimitError
-from toban.core.query_result import Shape
-from toban.promql.engine import Engine
+from toban.core.query_result import ResultType
+from toban.promql.engine import PromqlEngine
 from toban.promql.parser import ParseError
-from toban.promql.query_limits import Limits
+from toban.promql.query_limits import QueryLimits
 from toban.promql.test_runner import MemorySource
 
 
@@ -25,19 +25,19 @@ def test_every_answer_has_its_shape(source: MemorySource):
     """
     Vector, scalar, string, and a range with the samples' own times, without the marker for "ended".
     """
-    engine = Engine(source)
+    engine = PromqlEngine(source)
     vector = engine.instant("x", 31_000)
-    assert vector.shape is Shape.VECTOR
+    assert vector.type is ResultType.VECTOR
     assert [(str(points.labels), points.times.tolist(), points.last) for points in vector.series] == [
         ('x{a="1"}', [31_000], 3.0),
         ('x{a="2"}', [31_000], 3.0),
     ]
     scalar = engine.instant("1 + 1", 31_000)
-    assert (scalar.shape, scalar.series[0].last, scalar.series[0].times.tolist()) == (Shape.SCALAR, 2.0, [31_000])
+    assert (scalar.type, scalar.series[0].last, scalar.series[0].times.tolist()) == (ResultType.SCALAR, 2.0, [31_000])
     assert engine.instant('"hello"', 0).text == "hello"
 
     matrix = engine.instant("y[1m]", 31_000)
-    assert matrix.shape is Shape.MATRIX
+    assert matrix.type is ResultType.MATRIX
     assert [(points.times.tolist(), points.values.tolist()) for points in matrix.series] == [([0], [1.0])]
 
 
@@ -45,9 +45,9 @@ def test_a_range_is_a_matrix_in_the_order_of_labels(source: MemorySource):
     """
     Both ends are in it, and a scalar is a series without labels.
     """
-    engine = Engine(source)
+    engine = PromqlEngine(source)
     answer = engine.range("topk(2, x)", 0, 60_000, 30_000)
-    assert answer.shape is Shape.MATRIX
+    assert answer.type is ResultType.MATRIX
     assert [str(points.labels) for points in answer.series] == ['x{a="1"}', 'x{a="2"}']
     assert answer.series[0].times.tolist() == [0, 30_000, 60_000]
     assert engine.range("time()", 0, 60_000, 30_000).series[0].values.tolist() == [0.0, 30.0, 60.0]
@@ -59,7 +59,7 @@ def test_a_range_over_ranges_is_refused(source: MemorySource, query: str):
     In Prometheus' words.
     """
     with pytest.raises(ParseError, match="for range query, must be Scalar or instant Vector"):
-        Engine(source).range(query, 0, 60_000, 30_000)
+        PromqlEngine(source).range(query, 0, 60_000, 30_000)
 
 
 @pytest.mark.parametrize(
@@ -75,14 +75,14 @@ def test_an_impossible_grid_is_refused(source: MemorySource, start: int, end: in
     Too many steps, no step, or an end before the start.
     """
     with pytest.raises(BadQueryError, match=message):
-        Engine(source).range("x", start, end, step)
+        PromqlEngine(source).range("x", start, end, step)
 
 
 def test_too_many_samples_are_refused(source: MemorySource):
     """
     Those that are read count, and those that a subquery makes.
     """
-    engine = Engine(source, Limits(samples=50))
+    engine = PromqlEngine(source, QueryLimits(samples=50))
     assert engine.instant("x", 600_000).samples <= 50
     with pytest.raises(QueryError, match="too many samples"):
         engine.instant("rate(x[10m])", 600_000)
@@ -95,11 +95,11 @@ def test_a_query_stops_at_its_deadline(source: MemorySource):
     Its own time limit or what the asker gave it, whichever is earlier.
     """
     ticks = iter(range(1000))
-    engine = Engine(source, Limits(time=timedelta(seconds=5)), now=lambda: float(next(ticks)))
+    engine = PromqlEngine(source, QueryLimits(time=timedelta(seconds=5)), now=lambda: float(next(ticks)))
     with pytest.raises(QueryTimeoutError):
         engine.range("sum(rate(x[5m])) / sum(rate(x[5m]))", 0, 600_000, 15_000)
     with pytest.raises(QueryTimeoutError):
-        Engine(source).instant("x", 0, deadline=0.0)
+        PromqlEngine(source).instant("x", 0, deadline=0.0)
 
 
 def test_a_canceled_query_stops(source: MemorySource):
@@ -109,14 +109,14 @@ def test_a_canceled_query_stops(source: MemorySource):
     canceled = threading.Event()
     canceled.set()
     with pytest.raises(QueryCanceledError):
-        Engine(source).instant("x", 0, canceled=canceled)
+        PromqlEngine(source).instant("x", 0, canceled=canceled)
 
 
 def test_the_lookback_can_be_another(source: MemorySource):
     """
     A sample as old as the lookback no longer counts.
     """
-    engine = Engine(source, lookback=timedelta(seconds=30))
+    engine = PromqlEngine(source, lookback=timedelta(seconds=30))
     assert len(engine.instant("x", 600_000 + 29_999).series) == 2
     assert not engine.instant("x", 600_000 + 30_000).series
 
@@ -137,9 +137,9 @@ def test_a_long_range_taken_in_slices_says_the_same(source: MemorySource, query:
     """
     Each step stands for itself, so where a range is cut shows nowhere.
     """
-    whole = Engine(source).range(query, 0, 900_000, 5_000)
+    whole = PromqlEngine(source).range(query, 0, 900_000, 5_000)
     monkeypatch.setattr("toban.promql.engine._SLICE_STEPS", 7)
-    slices = Engine(source).range(query, 0, 900_000, 5_000)
+    slices = PromqlEngine(source).range(query, 0, 900_000, 5_000)
 
     assert [points.labels for points in slices.series] == [points.labels for points in whole.series]
     for ours, theirs in zip(slices.series, whole.series, strict=True):
@@ -152,7 +152,7 @@ def test_a_slice_counts_by_itself(source: MemorySource, monkeypatch: pytest.Monk
     A range that is too large at once is answered piece by piece, if its answer is small enough.
     """
     monkeypatch.setattr("toban.promql.engine._SLICE_STEPS", 10)
-    engine = Engine(source, Limits(samples=1_200))
+    engine = PromqlEngine(source, QueryLimits(samples=1_200))
     answer = engine.range("sum(x)", 0, 600_000, 2_000)
     assert answer.samples > 1_200
     with pytest.raises(QueryError, match="too many samples"):
@@ -176,7 +176,7 @@ def test_memory_is_asked_for_before_it_is_taken(source: MemorySource, query: str
     tracemalloc.start()
     try:
         with pytest.raises(SampleLimitError, match="too many samples"):
-            Engine(source).instant(query, 31_000)
+            PromqlEngine(source).instant(query, 31_000)
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
         tracemalloc.stop()
@@ -187,7 +187,7 @@ def test_values_that_become_labels_are_counted(source: MemorySource):
     Each is a series of its own at every step.
     """
     with pytest.raises(SampleLimitError):
-        Engine(source, Limits(samples=3_000)).range('count_values("v", x)', 0, 600_000, 15_000)
+        PromqlEngine(source, QueryLimits(samples=3_000)).range('count_values("v", x)', 0, 600_000, 15_000)
 
 
 @pytest.mark.parametrize(
@@ -202,14 +202,14 @@ def test_a_label_that_doubles_is_refused(source: MemorySource, function: str):
         query = function.format(query)
 
     with pytest.raises(QueryError, match="the value of label 'b' would be longer than"):
-        Engine(source).instant(query, 31_000)
+        PromqlEngine(source).instant(query, 31_000)
 
 
 def test_a_long_query_is_not_remembered(source: MemorySource):
     """
     A thousand of them would be as much memory as the numbers.
     """
-    engine = Engine(source)
+    engine = PromqlEngine(source)
 
     assert engine.parse("x") is engine.parse("x")
     assert engine.parse("x" * 5_000) is not engine.parse("x" * 5_000)

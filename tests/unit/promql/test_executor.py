@@ -9,9 +9,9 @@ import pytest
 
 from toban.core.errors import BadQueryError, QueryCanceledError, QueryError, QueryTimeoutError
 from toban.core.matchers import Matcher
-from toban.core.samples import Group
-from toban.promql.engine import Engine
-from toban.promql.executor import Querying
+from toban.core.samples import SeriesBlock
+from toban.promql.engine import PromqlEngine
+from toban.promql.executor import QueryExecutor
 from toban.promql.test_runner import MemorySource
 
 ENDLESS = "sum(stddev_over_time(vector(1)[11000s:1s]))"
@@ -25,13 +25,15 @@ class GatedSource(MemorySource):
         super().__init__()
         self.entered, self.gate = threading.Event(), threading.Event()
 
-    def select(self, matchers: Sequence[Matcher], start: int, end: int, most: int | None = None) -> Sequence[Group]:
+    def select(
+        self, matchers: Sequence[Matcher], start: int, end: int, most: int | None = None
+    ) -> Sequence[SeriesBlock]:
         self.entered.set()
         self.gate.wait()
         return super().select(matchers, start, end)
 
 
-async def endless(querying: Querying, **more: timedelta) -> None:
+async def endless(querying: QueryExecutor, **more: timedelta) -> None:
     await querying.range(ENDLESS, 0, 11_000_000, 1_000, **more)
 
 
@@ -41,7 +43,7 @@ async def test_questions_are_answered_and_errors_arrive():
     """
     memory = MemorySource()
     memory.load("load 1m\n  x 1 2 3")
-    async with Querying(Engine(memory)) as querying:
+    async with QueryExecutor(PromqlEngine(memory)) as querying:
         assert (await querying.instant("x + 1", 60_000)).series[0].last == 3.0
         assert (await querying.range("x", 0, 120_000, 60_000)).series[0].values.tolist() == [1.0, 2.0, 3.0]
         with pytest.raises(BadQueryError):
@@ -53,7 +55,7 @@ async def test_the_loop_is_free_while_a_query_runs():
     Others go on while the thread calculates.
     """
     source = GatedSource()
-    async with Querying(Engine(source)) as querying:
+    async with QueryExecutor(PromqlEngine(source)) as querying:
         asked = asyncio.create_task(querying.instant("x", 0))
         await asyncio.to_thread(source.entered.wait)
         assert not asked.done()
@@ -65,7 +67,7 @@ async def test_canceling_who_waits_ends_the_query():
     """
     The thread gives up, and the next question is answered.
     """
-    async with Querying(Engine(MemorySource())) as querying:
+    async with QueryExecutor(PromqlEngine(MemorySource())) as querying:
         asked = asyncio.create_task(endless(querying))
         await asyncio.sleep(0)
         asked.cancel()
@@ -79,7 +81,7 @@ async def test_patience_shortens_the_time_limit():
     Waiting for a turn counts too.
     """
     source = GatedSource()
-    async with Querying(Engine(source)) as querying:
+    async with QueryExecutor(PromqlEngine(source)) as querying:
         first = asyncio.create_task(querying.instant("x", 0))
         await asyncio.to_thread(source.entered.wait)
         with pytest.raises(QueryTimeoutError):
@@ -95,7 +97,7 @@ async def test_a_full_queue_refuses():
     One runs, one waits, the third is told so; a place that is free again is given away.
     """
     source = GatedSource()
-    async with Querying(Engine(source), waiting=1) as querying:
+    async with QueryExecutor(PromqlEngine(source), waiting=1) as querying:
         asked = [asyncio.create_task(querying.instant("x", 0)) for _ in range(2)]
         await asyncio.to_thread(source.entered.wait)
         with pytest.raises(QueryError, match="waiting already"):
@@ -109,7 +111,7 @@ async def test_closing_ends_what_runs_and_what_waits():
     """
     Who asked is told that the query was canceled, and so is who comes too late.
     """
-    querying = Querying(Engine(MemorySource()))
+    querying = QueryExecutor(PromqlEngine(MemorySource()))
     asked = [asyncio.create_task(endless(querying)) for _ in range(3)]
     await asyncio.sleep(0)
     await querying.close()

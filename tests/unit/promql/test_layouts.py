@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toban.core.labels import Labels
-from toban.core.query_result import Answer
+from toban.core.query_result import QueryResult
 from toban.core.samples import STALE, is_stale
-from toban.promql.engine import Engine
+from toban.promql.engine import PromqlEngine
 from toban.promql.test_runner import MemorySource
 
 STEP, SPAN = 30_000, 120_000
@@ -35,7 +35,7 @@ def source(found: list[Samples], *, shared: bool) -> MemorySource:
     return memory
 
 
-def table(answer: Answer) -> dict[tuple[str, int], float]:
+def table(answer: QueryResult) -> dict[tuple[str, int], float]:
     return {
         (str(points.labels), at): value
         for points in answer.series
@@ -113,7 +113,7 @@ def test_a_function_over_ranges_is_what_a_plain_loop_says(
     """
     Whatever is missing, ends, resets or is infinite, and however the series are grouped.
     """
-    answer = Engine(source(found, shared=shared)).range(f"{function}(x_total[2m])", -120_000, 480_000, STEP)
+    answer = PromqlEngine(source(found, shared=shared)).range(f"{function}(x_total[2m])", -120_000, 480_000, STEP)
     said = {
         (points.labels["shop"], at): value
         for points in answer.series
@@ -163,8 +163,8 @@ def test_holes_in_a_group_are_as_good_as_groups_of_their_own(found: list[Samples
     """
     How a store groups its series changes no answer.
     """
-    apart = table(Engine(source(found, shared=False)).range(query, 0, 300_000, STEP))
-    together = table(Engine(source(found, shared=True)).range(query, 0, 300_000, STEP))
+    apart = table(PromqlEngine(source(found, shared=False)).range(query, 0, 300_000, STEP))
+    together = table(PromqlEngine(source(found, shared=True)).range(query, 0, 300_000, STEP))
 
     assert apart.keys() == together.keys()
     np.testing.assert_allclose(
@@ -180,7 +180,7 @@ def test_a_range_is_its_instants(found: list[Samples], query: str):
     Each step of a range says what the same question says at that time (``@ end()`` apart, which is another question).
     """
     query = query.replace("end()", "300")
-    engine = Engine(source(found, shared=True))
+    engine = PromqlEngine(source(found, shared=True))
     whole = table(engine.range(query, 0, 300_000, STEP))
     single = {}
     for at in range(0, 300_001, STEP):

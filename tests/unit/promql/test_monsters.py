@@ -47,12 +47,12 @@ KNOWN = [
 ]
 READER = """
 import os, sys
-from toban.promql.parser import ParseError, pretty
+from toban.promql.parser import ParseError, format_query
 for text in sys.stdin.buffer.read().split(b"\\x1e"):
     child = os.fork()
     if not child:
         try:
-            pretty(text.decode())
+            format_query(text.decode())
         except ParseError:
             pass
         except BaseException as error:

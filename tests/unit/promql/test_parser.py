@@ -4,7 +4,7 @@ import pytest
 
 from toban.promql.lexer import MAX_LENGTH, MAX_OPERATIONS
 from toban.promql.parser import MAX_DEPTH, ParseError, UnsupportedError, parse
-from toban.promql.syntax_tree import Aggregation, Anchor, Binary, Matching, Number, Range, Subquery
+from toban.promql.syntax_tree import Aggregation, Anchor, BinaryExpression, Matching, NumberLiteral, Range, Subquery
 
 
 @pytest.mark.parametrize(
@@ -86,13 +86,13 @@ def test_brackets_bind_and_powers_group_to_the_right():
     The tree has the shape that Prometheus' precedence gives it.
     """
     node = parse("2 ^ 3 ^ 2").root
-    assert isinstance(node, Binary)
-    assert node.left == Number(2.0)
-    assert isinstance(node.right, Binary)
+    assert isinstance(node, BinaryExpression)
+    assert node.left == NumberLiteral(2.0)
+    assert isinstance(node.right, BinaryExpression)
 
     node = parse("(2 ^ 3) ^ 2").root
-    assert isinstance(node, Binary)
-    assert isinstance(node.left, Binary)
+    assert isinstance(node, BinaryExpression)
+    assert isinstance(node.left, BinaryExpression)
 
 
 def test_matching_and_grouping_are_read():
@@ -100,7 +100,7 @@ def test_matching_and_grouping_are_read():
     on, ignoring, group_left, by and without arrive with their labels.
     """
     node = parse("a + on (x) group_left (y) b").root
-    assert isinstance(node, Binary)
+    assert isinstance(node, BinaryExpression)
     assert node.matching == Matching(on=True, labels=("x",), many="left", include=("y",))
     node = parse("sum without (le) (a)").root
     assert isinstance(node, Aggregation)
@@ -193,7 +193,7 @@ def test_long_numbers_may_have_underscores(text, value):
     """
     As in Prometheus since 2.54.
     """
-    assert parse(text).root == Number(value)
+    assert parse(text).root == NumberLiteral(value)
 
 
 @pytest.mark.parametrize("text", ["1__0", "1_", "_1 + 1_.5", "1_e3", "0x_", "1._5"])

@@ -3,9 +3,9 @@
 import pytest
 
 from toban.core.errors import QueryError
-from toban.promql.data_presence import Presence
-from toban.promql.engine import Engine
-from toban.promql.query_batch import MOMENT, replies
+from toban.promql.data_presence import DataPresence
+from toban.promql.engine import PromqlEngine
+from toban.promql.query_batch import MOMENT, run_batch
 from toban.promql.test_runner import MemorySource
 
 
@@ -20,13 +20,13 @@ def test_each_has_its_own_answer_or_trouble():
     """
     A query that is none does not keep the others from being answered; an empty answer says what is there.
     """
-    answered, empty, missing, broken, last = replies(
-        Engine(source()), ["up", "up > 1", "down > 1", "up +", "up + 1"], 60_000
+    answered, empty, missing, broken, last = run_batch(
+        PromqlEngine(source()), ["up", "up > 1", "down > 1", "up +", "up + 1"], 60_000
     )
 
     assert answered.answer.series[0].last == 1
-    assert (empty.answer.series, empty.presence) == ((), Presence.PRESENT)
-    assert (missing.answer.series, missing.presence) == ((), Presence.MISSING)
+    assert (empty.answer.series, empty.presence) == ((), DataPresence.PRESENT)
+    assert (missing.answer.series, missing.presence) == ((), DataPresence.MISSING)
     with pytest.raises(QueryError, match="parse error"):
         assert broken.answer
     assert last.answer.series[0].last == 2
@@ -43,7 +43,7 @@ def test_a_moment_is_long_enough_for_one():
         at[0] += MOMENT
         return at[0]
 
-    made = replies(Engine(source(), now=slow), ["up"] * 5, 60_000)
+    made = run_batch(PromqlEngine(source(), now=slow), ["up"] * 5, 60_000)
 
     assert len(made) == 1
     assert made[0].answer.series

@@ -8,9 +8,9 @@ import pytest
 from tests.fake_http import Reply, broken, half, late, reset
 from tests.fake_remote import FakeRemote
 from toban.core.errors import BadQueryError, QueryCanceledError, QueryError, QueryTimeoutError, StoreError
-from toban.core.query_result import Shape
+from toban.core.query_result import ResultType
 from toban.remote import query_client
-from toban.remote.query_client import Asking
+from toban.remote.query_client import RemoteQueryClient
 from toban.remote.settings import RemoteSettings
 
 
@@ -23,7 +23,7 @@ async def engine():
 @pytest.fixture
 async def ours(engine):
     async with httpx2.AsyncClient() as http:
-        yield Asking(RemoteSettings(query_url=f"{engine.url}/"), http)
+        yield RemoteQueryClient(RemoteSettings(query_url=f"{engine.url}/"), http)
 
 
 def well(kind, result, **notes):
@@ -44,7 +44,7 @@ async def test_an_answer_at_one_time(engine, ours):
     answer = await ours.instant("up", 4250)
 
     assert engine.questions == [{"query": "up", "time": "4.250", "timeout": "30"}]
-    assert (answer.shape, told(answer)) == (Shape.VECTOR, [({"__name__": "up"}, [4250], [float("inf")])])
+    assert (answer.type, told(answer)) == (ResultType.VECTOR, [({"__name__": "up"}, [4250], [float("inf")])])
     assert (answer.warnings, answer.infos) == (("careful",), ("by the way",))
 
 

@@ -9,10 +9,10 @@ from tests.fake_remote import FakeRemote
 from tests.fakes import FakeClock
 from toban.core.errors import StoreError
 from toban.core.labels import Labels
-from toban.core.metric_registry import Meters
+from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import Batch, Layout, milliseconds
 from toban.remote import remote_write
-from toban.remote.remote_write import Writing
+from toban.remote.remote_write import RemoteWriteService
 from toban.remote.settings import RemoteSettings
 
 LAYOUT = Layout([Labels(__name__="a"), Labels(__name__="b")])
@@ -22,17 +22,17 @@ class Source:
     """Batches that wait."""
 
     def __init__(self, clock):
-        self.clock, self.batches, self.overtaken, self.trouble = clock, [], 0, ""
+        self.clock, self.batches, self.dropped, self.trouble = clock, [], 0, ""
 
     def append(self, *values):
         self.batches.append(Batch(LAYOUT, milliseconds(self.clock.now()), np.array(values, np.float64)))
 
-    def waiting(self, samples):
+    def pending(self, samples):
         if self.trouble:
             raise StoreError(self.trouble)
         return list(enumerate(self.batches, 1))[: samples // 2]
 
-    def pass_on(self, turn):
+    def commit(self, turn):
         del self.batches[:turn]
 
 
@@ -40,10 +40,10 @@ class House:
     """What sends, and where to."""
 
     def __init__(self, engine, http, **settings):
-        self.clock, self.meters, self.engine = FakeClock(), Meters(), engine
+        self.clock, self.meters, self.engine = FakeClock(), MetricRegistry(), engine
         self.source = Source(self.clock)
         given = RemoteSettings(write_url=f"{engine.url}/api/v1/write", **settings)
-        self.writing = Writing(given, self.source, http, self.clock, self.meters)
+        self.writing = RemoteWriteService(given, self.source, http, self.clock, self.meters)
 
     @property
     def got(self):
@@ -68,7 +68,7 @@ async def test_what_waits_leaves_in_order(house):
     assert await house.writing.once() == 1
     assert sorted(house.got) == [1, 2, 3, 4]
     assert house.meters.value(remote_write.SENT) == 4
-    assert house.writing.health().says == "numbers leave as they come"
+    assert house.writing.health().message == "numbers leave as they come"
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ async def test_what_is_not_taken_now_waits(trouble, rest, house):
     assert 0.7 * rest <= await house.writing.once() <= rest
     condition = house.writing.health()
     assert not condition.ok
-    assert "numbers wait since 2026-01-01 00:00:00 UTC" in condition.says
-    assert house.engine.url in condition.says
+    assert "numbers wait since 2026-01-01 00:00:00 UTC" in condition.message
+    assert house.engine.url in condition.message
     assert await house.writing.once() == 0
     assert house.got == [1, 2]
     assert house.writing.health().ok
@@ -127,11 +127,11 @@ async def test_what_is_refused_for_good_is_passed_over_and_counted(house):
     assert await house.writing.once() == 0
     assert house.meters.value(remote_write.REFUSED) == 2
     assert house.writing.health().ok
-    assert "answered 400: out of order sample" in house.writing.health().says
+    assert "answered 400: out of order sample" in house.writing.health().message
     house.source.append(3, 4)
     await house.writing.once()
     assert house.got == [3, 4]
-    assert house.writing.health().says == "numbers leave as they come"
+    assert house.writing.health().message == "numbers leave as they come"
 
 
 async def test_pauses_grow_up_to_a_minute(house):
@@ -154,7 +154,7 @@ async def test_what_was_let_go_of_is_counted(house):
     """
     Once.
     """
-    house.source.overtaken = 5
+    house.source.dropped = 5
     await house.writing.once()
     await house.writing.once()
     assert house.meters.value(remote_write.OVERTAKEN) == 5
@@ -168,7 +168,7 @@ async def test_catching_up_is_told(house):
     await house.clock.sleep(3600)
     await house.writing.once()
     assert house.meters.value(remote_write.BEHIND) == 3600
-    assert house.writing.health().says == "catching up: numbers wait since 2026-01-01 00:00:00 UTC"
+    assert house.writing.health().message == "catching up: numbers wait since 2026-01-01 00:00:00 UTC"
 
 
 async def test_a_store_that_can_not_be_read_is_no_trouble_of_the_engine(house):
@@ -223,8 +223,8 @@ async def test_it_can_be_tried_without_numbers(house):
     """
     Nothing is stored; what is wrong is said.
     """
-    assert await house.writing.prove() == ""
+    assert await house.writing.check_connection() == ""
     assert house.got == []
     house.engine.next(says(401, b"who?"), says(400, b"not here"))
-    assert "answered 401: who?" in await house.writing.prove()
-    assert "answered 400: not here" in await house.writing.prove()
+    assert "answered 401: who?" in await house.writing.check_connection()
+    assert "answered 400: not here" in await house.writing.check_connection()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.fake_remote import bits
 from toban.core.labels import Labels
 from toban.core.samples import ABSENT, STALE, Batch, Layout
-from toban.remote.remote_write_model import Sample, WireError
+from toban.remote.remote_write_model import RemoteSample, RemoteWriteDecodeError
 from toban.remote.remote_write_protobuf import Decoder, Encoder, encode
 
 SERIES = [Labels(__name__="orders_total", shop="東京"), Labels(__name__="load"), Labels(__name__="x", a='"\\\n')]
@@ -56,7 +56,7 @@ def test_what_is_sent_arrives(rows):
 NOW = 1_795_000_000_000
 WRITTEN = st.lists(
     st.builds(
-        Sample,
+        RemoteSample,
         st.sampled_from([*SERIES, Labels(__name__="y", a="\x12\x10\t12345678\x10123456", b="\x12\x07\x10345678")]),
         st.integers(NOW, NOW + 5) | st.sampled_from([0, 1, -1, 2**35 - 1, 2**35, 2**42 - 1, 2**42, 2**62]),
         st.sampled_from([0.0, -0.0, 1.0, STALE]) | st.floats(),
@@ -81,7 +81,7 @@ def test_all_at_once_is_as_one_by_one(samples, cut, data):
                 patch.setattr(decoder, "_at_once", lambda messages: None)
             try:
                 said.append([(it.labels, it.at, bits(it.value)) for it in decoder.decode(body, 2**20)[0]])
-            except WireError as error:
+            except RemoteWriteDecodeError as error:
                 said.append(str(error))
 
     assert said[0] == said[1] == said[2]
@@ -115,7 +115,7 @@ def test_what_is_no_request_is_refused(body, says):
     """
     With what is wrong.
     """
-    with pytest.raises(WireError, match=says):
+    with pytest.raises(RemoteWriteDecodeError, match=says):
         Decoder().decode(body, 2**20)
 
 
@@ -124,5 +124,5 @@ def test_garbage_breaks_nothing(data):
     """
     It is refused, or happens to be a request.
     """
-    with suppress(WireError):
+    with suppress(RemoteWriteDecodeError):
         Decoder().decode(packed(data), 2**20)

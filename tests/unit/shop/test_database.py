@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from toban.core.errors import SettingsError
 from toban.shop import database
-from toban.shop.database import ADVICE, BEGIN, PARAMETERS, Database, Reason, reason_of
+from toban.shop.database import ADVICE, BEGIN, PARAMETERS, DatabaseFailure, ShopDatabase, reason_of
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_an_address_is_shown_without_its_user_and_password(address: str, shown: 
     """
     The label `instance` and every message say where, never with what secret.
     """
-    assert Database(SecretStr(address)).address == shown
+    assert ShopDatabase(SecretStr(address)).address == shown
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_password_that_is_not_encoded_is_refused_and_not_shown(address: str) -
     Libpq would take a piece of it for a host, a port or a database, and show it; the remedy is named instead.
     """
     with pytest.raises(SettingsError, match="percent-encoded") as error:
-        Database(SecretStr(address))
+        ShopDatabase(SecretStr(address))
     assert "hunter" not in str(error.value)
 
 
@@ -54,7 +54,7 @@ def test_a_port_that_is_no_number_is_told() -> None:
     It need not be the password.
     """
     with pytest.raises(SettingsError, match=r"the port must be a number, and special characters .* % is %25"):
-        Database(SecretStr("postgresql://u:p@db:abc/shop"))
+        ShopDatabase(SecretStr("postgresql://u:p@db:abc/shop"))
 
 
 async def test_a_statement_that_is_cancelled_gets_a_moment_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,35 +103,39 @@ def test_a_parameter_that_postgresql_does_not_know_is_named() -> None:
     Addresses written for another library carry parameters of its own.
     """
     with pytest.raises(SettingsError, match="'schema'"):
-        Database(SecretStr("postgres://toban:hunter2@db/vendure?schema=public"))
+        ShopDatabase(SecretStr("postgres://toban:hunter2@db/vendure?schema=public"))
 
 
 @pytest.mark.parametrize(
     ("sqlstate", "words", "reason"),
     [
-        ("53300", "", Reason.TOO_MANY_CONNECTIONS),
-        ("", "FATAL: sorry, too many clients already", Reason.TOO_MANY_CONNECTIONS),
-        ("", "FATAL: remaining connection slots are reserved for roles with SUPERUSER", Reason.TOO_MANY_CONNECTIONS),
-        ("", 'FATAL: too many connections for role "toban"', Reason.TOO_MANY_CONNECTIONS),
-        ("08P01", "FATAL: no more connections allowed (max_client_conn)", Reason.TOO_MANY_CONNECTIONS),
-        ("", 'FATAL: password authentication failed for user "toban"', Reason.WRONG_PASSWORD),
-        ("", "fe_sendauth: no password supplied", Reason.WRONG_PASSWORD),
-        ("", 'FATAL: database "shop" does not exist', Reason.NO_DATABASE),
-        ("", 'FATAL: role "toban" does not exist', Reason.WRONG_PASSWORD),
-        ("", "FATAL: the database system is starting up", Reason.STARTING),
-        ("57P01", "terminating connection due to administrator command", Reason.STOPPING),
-        ("", "FATAL: the database system is shutting down", Reason.STOPPING),
-        ("", "Connection refused Is the server running on that host", Reason.UNREACHABLE),
-        ("", "connection timeout expired", Reason.TIMED_OUT),
-        ("", "failed to resolve host 'db': Name or service not known", Reason.UNREACHABLE),
-        ("", "server closed the connection unexpectedly", Reason.UNREACHABLE),
-        ("42501", "permission denied for view pg_stat_wal", Reason.NO_PRIVILEGE),
-        ("57014", "canceling statement due to statement timeout", Reason.TIMED_OUT),
-        ("42703", "column does not exist", Reason.OTHER),
-        ("", "no words that we know", Reason.OTHER),
+        ("53300", "", DatabaseFailure.TOO_MANY_CONNECTIONS),
+        ("", "FATAL: sorry, too many clients already", DatabaseFailure.TOO_MANY_CONNECTIONS),
+        (
+            "",
+            "FATAL: remaining connection slots are reserved for roles with SUPERUSER",
+            DatabaseFailure.TOO_MANY_CONNECTIONS,
+        ),
+        ("", 'FATAL: too many connections for role "toban"', DatabaseFailure.TOO_MANY_CONNECTIONS),
+        ("08P01", "FATAL: no more connections allowed (max_client_conn)", DatabaseFailure.TOO_MANY_CONNECTIONS),
+        ("", 'FATAL: password authentication failed for user "toban"', DatabaseFailure.WRONG_PASSWORD),
+        ("", "fe_sendauth: no password supplied", DatabaseFailure.WRONG_PASSWORD),
+        ("", 'FATAL: database "shop" does not exist', DatabaseFailure.NO_DATABASE),
+        ("", 'FATAL: role "toban" does not exist', DatabaseFailure.WRONG_PASSWORD),
+        ("", "FATAL: the database system is starting up", DatabaseFailure.STARTING),
+        ("57P01", "terminating connection due to administrator command", DatabaseFailure.STOPPING),
+        ("", "FATAL: the database system is shutting down", DatabaseFailure.STOPPING),
+        ("", "Connection refused Is the server running on that host", DatabaseFailure.UNREACHABLE),
+        ("", "connection timeout expired", DatabaseFailure.TIMED_OUT),
+        ("", "failed to resolve host 'db': Name or service not known", DatabaseFailure.UNREACHABLE),
+        ("", "server closed the connection unexpectedly", DatabaseFailure.UNREACHABLE),
+        ("42501", "permission denied for view pg_stat_wal", DatabaseFailure.NO_PRIVILEGE),
+        ("57014", "canceling statement due to statement timeout", DatabaseFailure.TIMED_OUT),
+        ("42703", "column does not exist", DatabaseFailure.OTHER),
+        ("", "no words that we know", DatabaseFailure.OTHER),
     ],
 )
-def test_troubles_are_told_apart(sqlstate: str, words: str, reason: Reason) -> None:
+def test_troubles_are_told_apart(sqlstate: str, words: str, reason: DatabaseFailure) -> None:
     """
     By PostgreSQL's code where there is one, else by its words.
     """
@@ -142,7 +146,7 @@ def test_each_reason_has_its_words() -> None:
     """
     No trouble goes without a sentence for people.
     """
-    assert set(ADVICE) == set(Reason)
+    assert set(ADVICE) == set(DatabaseFailure)
 
 
 def test_nothing_is_set_on_a_session() -> None:

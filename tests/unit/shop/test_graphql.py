@@ -4,7 +4,7 @@ import httpx2
 import orjson
 import pytest
 
-from toban.shop.graphql import GraphqlError, ask, data_of
+from toban.shop.graphql import GraphqlError, data_of, execute
 
 
 def body(**answer):
@@ -55,7 +55,7 @@ async def test_an_answer_without_end_is_cut_off():
     transport = httpx2.MockTransport(lambda request: httpx2.Response(200, content=b"x" * 1_000_001))
     async with httpx2.AsyncClient(transport=transport) as client:
         with pytest.raises(GraphqlError, match="more than 1000000 bytes"):
-            await ask(client, "http://shop/shop-api", "{ x }")
+            await execute(client, "http://shop/shop-api", "{ x }")
 
 
 @pytest.mark.parametrize("errors", [None, []])

@@ -5,7 +5,7 @@ from pydantic import SecretStr
 from redis import exceptions
 
 from toban.core.errors import SettingsError
-from toban.shop.redis import ADVICE, Reason, Redis, reason_of
+from toban.shop.redis import ADVICE, RedisFailure, ShopRedis, reason_of
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ async def test_an_address_is_shown_without_its_user_and_password(address: str, s
     """
     The label `instance` and every message say where, never with what secret.
     """
-    redis = Redis(SecretStr(address))
+    redis = ShopRedis(SecretStr(address))
     assert (redis.address, redis.database) == (shown, database)
 
 
@@ -30,7 +30,7 @@ async def test_an_address_that_cant_be_read_is_refused_and_not_shown(address: st
     The remedy is named, the password is not.
     """
     with pytest.raises(SettingsError, match="percent-encoded") as error:
-        Redis(SecretStr(address))
+        ShopRedis(SecretStr(address))
     assert "hunter" not in str(error.value)
 
 
@@ -39,28 +39,40 @@ async def test_a_parameter_that_redis_does_not_know_is_named() -> None:
     Addresses written for another library carry parameters of its own.
     """
     with pytest.raises(SettingsError, match="'family'"):
-        Redis(SecretStr("redis://:hunter2@host:6379?family=6"))
+        ShopRedis(SecretStr("redis://:hunter2@host:6379?family=6"))
 
 
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (exceptions.ResponseError("max number of clients reached"), Reason.TOO_MANY_CLIENTS),
-        (exceptions.ResponseError("ERR max concurrent connections exceeded"), Reason.TOO_MANY_CLIENTS),
-        (exceptions.AuthenticationError("invalid username-password pair or user is disabled."), Reason.WRONG_PASSWORD),
-        (exceptions.AuthenticationError("Client sent AUTH, but no password is set"), Reason.WRONG_PASSWORD),
-        (exceptions.ResponseError("max daily request limit exceeded. Limit: 1, Usage: 1."), Reason.QUOTA_EXCEEDED),
-        (exceptions.ResponseError("max requests limit exceeded"), Reason.QUOTA_EXCEEDED),
-        (exceptions.ResponseError("DB capacity quota exceeded"), Reason.QUOTA_EXCEEDED),
-        (exceptions.BusyLoadingError("Redis is loading the dataset in memory"), Reason.LOADING),
-        (exceptions.NoPermissionError("this user has no permissions to run the 'info' command"), Reason.NO_PRIVILEGE),
-        (exceptions.TimeoutError("Timeout reading from host:6379"), Reason.TIMED_OUT),
-        (exceptions.ConnectionError("Error 111 connecting to host:6379."), Reason.UNREACHABLE),
-        (exceptions.ResponseError("unknown command 'INFO', with args beginning with: 'all'"), Reason.NO_PRIVILEGE),
-        (exceptions.ResponseError("DB index is out of range"), Reason.OTHER),
+        (exceptions.ResponseError("max number of clients reached"), RedisFailure.TOO_MANY_CLIENTS),
+        (exceptions.ResponseError("ERR max concurrent connections exceeded"), RedisFailure.TOO_MANY_CLIENTS),
+        (
+            exceptions.AuthenticationError("invalid username-password pair or user is disabled."),
+            RedisFailure.WRONG_PASSWORD,
+        ),
+        (exceptions.AuthenticationError("Client sent AUTH, but no password is set"), RedisFailure.WRONG_PASSWORD),
+        (
+            exceptions.ResponseError("max daily request limit exceeded. Limit: 1, Usage: 1."),
+            RedisFailure.QUOTA_EXCEEDED,
+        ),
+        (exceptions.ResponseError("max requests limit exceeded"), RedisFailure.QUOTA_EXCEEDED),
+        (exceptions.ResponseError("DB capacity quota exceeded"), RedisFailure.QUOTA_EXCEEDED),
+        (exceptions.BusyLoadingError("Redis is loading the dataset in memory"), RedisFailure.LOADING),
+        (
+            exceptions.NoPermissionError("this user has no permissions to run the 'info' command"),
+            RedisFailure.NO_PRIVILEGE,
+        ),
+        (exceptions.TimeoutError("Timeout reading from host:6379"), RedisFailure.TIMED_OUT),
+        (exceptions.ConnectionError("Error 111 connecting to host:6379."), RedisFailure.UNREACHABLE),
+        (
+            exceptions.ResponseError("unknown command 'INFO', with args beginning with: 'all'"),
+            RedisFailure.NO_PRIVILEGE,
+        ),
+        (exceptions.ResponseError("DB index is out of range"), RedisFailure.OTHER),
     ],
 )
-def test_troubles_are_told_apart(error: exceptions.RedisError, reason: Reason) -> None:
+def test_troubles_are_told_apart(error: exceptions.RedisError, reason: RedisFailure) -> None:
     """
     By what Redis said, else by what happened.
     """
@@ -71,4 +83,4 @@ def test_each_reason_has_its_words() -> None:
     """
     No trouble goes without a sentence for people.
     """
-    assert set(ADVICE) == set(Reason)
+    assert set(ADVICE) == set(RedisFailure)

@@ -8,9 +8,9 @@ from sqlalchemy import Column, Connection, Integer, MetaData, Table, insert, sel
 
 from tests.fakes import FakeClock
 from toban.core.errors import StateError
-from toban.core.metric_registry import Meters
+from toban.core.metric_registry import MetricRegistry
 from toban.state import audit_log
-from toban.state.backends import Sqlite
+from toban.state.backends import SqliteBackend
 from toban.state.database import State
 
 COUNT = Table("count", MetaData(), Column("n", Integer, primary_key=True))
@@ -18,7 +18,7 @@ COUNT = Table("count", MetaData(), Column("n", Integer, primary_key=True))
 
 @pytest.fixture
 async def state(tmp_path: Path):
-    async with State(Sqlite(tmp_path / "toban.db"), FakeClock(), Meters()) as state:
+    async with State(SqliteBackend(tmp_path / "toban.db"), FakeClock(), MetricRegistry()) as state:
         yield state
 
 
@@ -79,11 +79,11 @@ async def test_a_full_disk_is_said_and_recovers(state):
 
     def much(connection: Connection) -> None:
         raise_count(connection)
-        audit_log.note(connection, "test", "wrote", FakeClock().now(), much="x" * 100_000)
+        audit_log.record(connection, "test", "wrote", FakeClock().now(), much="x" * 100_000)
 
     with pytest.raises(StateError, match="full"):
         await state.transaction(much)
-    assert "full" in state.health().says
+    assert "full" in state.health().message
     await state.transaction(lambda connection: connection.execute(text("PRAGMA max_page_count=1000000")).all())
 
     await state.transaction(much)
@@ -99,7 +99,7 @@ async def test_a_deleted_file_is_written_anew_with_everything_in_it(state, tmp_p
     (tmp_path / "toban.db").unlink()
 
     await state.transaction(raise_count)
-    async with State(Sqlite(tmp_path / "toban.db"), FakeClock(), Meters()) as other:
+    async with State(SqliteBackend(tmp_path / "toban.db"), FakeClock(), MetricRegistry()) as other:
         assert await other.transaction(read_count) == 2
 
 
@@ -126,7 +126,7 @@ async def test_a_broken_file_is_set_aside_and_said(tmp_path):
     Toban begins anew beside it; the broken file is kept.
     """
     (tmp_path / "toban.db").write_bytes(b"not a database at all" * 1000)
-    async with State(Sqlite(tmp_path / "toban.db"), FakeClock(), Meters()) as state:
+    async with State(SqliteBackend(tmp_path / "toban.db"), FakeClock(), MetricRegistry()) as state:
         await state.transaction(make_count)
 
     assert (tmp_path / "toban.broken1").read_bytes().startswith(b"not a database")
@@ -136,7 +136,7 @@ async def test_a_missing_folder_is_trouble_and_not_the_end(tmp_path):
     """
     State that can't be opened raises at each transaction until it can.
     """
-    async with State(Sqlite(tmp_path / "later" / "toban.db"), FakeClock(), Meters()) as state:
+    async with State(SqliteBackend(tmp_path / "later" / "toban.db"), FakeClock(), MetricRegistry()) as state:
         with pytest.raises(StateError, match="unable to open"):
             await state.transaction(make_count)
         (tmp_path / "later").mkdir()
@@ -148,6 +148,6 @@ async def test_a_much_newer_schema_is_refused(state, tmp_path):
     State written by a toban two steps ahead is left alone, with the remedy in the message.
     """
     await state.transaction(lambda connection: connection.execute(text("UPDATE toban_schema SET version_num='0099'")))
-    async with State(Sqlite(tmp_path / "toban.db"), FakeClock(), Meters()) as other:
+    async with State(SqliteBackend(tmp_path / "toban.db"), FakeClock(), MetricRegistry()) as other:
         with pytest.raises(StateError, match="newer toban"):
             await other.transaction(read_count)

@@ -14,7 +14,7 @@ from tests.counters import falls, stored
 from tests.fakes import told
 from toban.core.samples import Batch, counter, histogram
 from toban.instruments.business_metrics import BusinessMetrics, Order, money
-from toban.instruments.cardinality import Budgets
+from toban.instruments.cardinality import CardinalityLimits
 from toban.instruments.metric_families import CAMPAIGN_DISCOUNT, CAMPAIGN_USAGE, ORDER_TOTAL, ORDERS_CREATED, REVENUE
 from toban.state import durable_counters
 
@@ -27,7 +27,7 @@ BUSINESS = (ORDER_TOTAL, ORDERS_CREATED, REVENUE, CAMPAIGN_USAGE, CAMPAIGN_DISCO
 def kept() -> Callable[[Callable[[Connection], T]], T]:
     """Return what does some work on a new database."""
     engine = create_engine("sqlite://")
-    durable_counters.TALLY.create(engine)
+    durable_counters.COUNTERS.create(engine)
 
     def transact(work: Callable[[Connection], T]) -> T:
         with engine.begin() as connection:
@@ -71,7 +71,7 @@ def test_money_adds_up_in_the_minor_unit_of_the_shop(minor: list[int], precision
 
     def order(connection: Connection, amount: int, at: int) -> None:
         meters = durable_counters.load(connection, "shop", BUSINESS)
-        business = BusinessMetrics(meters, Budgets(meters))
+        business = BusinessMetrics(meters, CardinalityLimits(meters))
         business.track_order(Order(Decimal(amount).scaleb(-precision), "PaymentSettled", "USD"))
         business.track_campaign_usage("1", Decimal(amount).scaleb(-precision))
         batches.extend(meters.read(at, {}))
@@ -105,13 +105,13 @@ def test_rows_of_an_earlier_toban_go_on(value: float):
 
     def older(connection: Connection) -> None:
         row = {"book": "shop", "family": "sum_total", "labels": "{}", "numbers": orjson.dumps([value]).decode()}
-        connection.execute(insert(durable_counters.TALLY).values(**row))
+        connection.execute(insert(durable_counters.COUNTERS).values(**row))
 
     def newer(connection: Connection) -> tuple[dict[str, float | str], str]:
         meters = durable_counters.load(connection, "shop", [SUM])
         meters.add(SUM, Decimal("0.01"))
         durable_counters.save(connection, "shop", meters)
-        return told(meters.read(1, {})), connection.execute(select(durable_counters.TALLY.c.numbers)).scalar_one()
+        return told(meters.read(1, {})), connection.execute(select(durable_counters.COUNTERS.c.numbers)).scalar_one()
 
     transact(older)
     found, numbers = transact(newer)

@@ -10,13 +10,13 @@ from sqlalchemy import Connection, text
 from tests.fakes import FakeClock
 from tests.notifications import alert
 from toban.alerting import repository as alerts
-from toban.alerting.repository import Entry
-from toban.alerting.states import Standing
+from toban.alerting.repository import AlertRecord
+from toban.alerting.states import ActiveAlert
 from toban.core.alerts import Acknowledgement
-from toban.core.metric_registry import Meters
+from toban.core.metric_registry import MetricRegistry
 from toban.notify import repository
 from toban.state import quarantine
-from toban.state.backends import Sqlite
+from toban.state.backends import SqliteBackend
 from toban.state.database import State
 
 AT = datetime(2026, 11, 25, tzinfo=UTC)
@@ -24,7 +24,7 @@ AT = datetime(2026, 11, 25, tzinfo=UTC)
 
 @pytest.fixture
 async def state(tmp_path: Path):
-    async with State(Sqlite(tmp_path / "toban.db"), FakeClock(), Meters()) as state:
+    async with State(SqliteBackend(tmp_path / "toban.db"), FakeClock(), MetricRegistry()) as state:
         yield state
 
 
@@ -35,7 +35,7 @@ async def test_half_a_surrogate_pair_of_an_older_toban_is_repaired(state):
     about = alert(acknowledged=Acknowledgement("ann", AT))
 
     def plant(connection: Connection) -> dict[str, Any]:
-        alerts.keep(connection, [Entry("r", about.fingerprint, Standing(about))])
+        alerts.save(connection, [AlertRecord("r", about.fingerprint, ActiveAlert(about))])
         connection.execute(text(r"""UPDATE alert SET body = REPLACE(body, '"ann"', '"\ud800"')"""))
         return alerts.load(connection)
 
@@ -53,7 +53,7 @@ async def test_what_is_no_json_and_no_utf8_is_kept_apart(state):
         connection.execute(text("INSERT INTO notify_alert VALUES ('g', CAST(x'7b22ff' AS TEXT))"))
 
     await state.transaction(plant)
-    assert (await state.transaction(repository.load)).heard == {}
+    assert (await state.transaction(repository.load)).alerts == {}
     kept = await state.transaction(quarantine.rows)
     assert sorted(it.key for it in kept) == ["f", "g"]
     assert '{\\"alert\\"' in kept[-1].content
@@ -73,8 +73,8 @@ async def test_what_can_not_be_moved_is_left_out_all_the_same_and_told(state, mo
     await state.transaction(plant)
     with monkeypatch.context() as patched:
         patched.setattr("toban.state.quarantine.move", refuse)
-        assert (await state.transaction(repository.load)).heard == {}
-    assert "notify_alert f is skipped" in state.quarantine.health().says
-    assert (await state.transaction(repository.load)).heard == {}
+        assert (await state.transaction(repository.load)).alerts == {}
+    assert "notify_alert f is skipped" in state.quarantine.health().message
+    assert (await state.transaction(repository.load)).alerts == {}
     assert state.quarantine.health().ok
     assert await state.transaction(quarantine.counts) == {"notify_alert": 1}

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from toban.core.labels import Labels
-from toban.core.metric_registry import Meters
+from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import ABSENT, STALE, Batch, Layout, gauge, milliseconds
 from toban.tsdb.settings import TsdbSettings
 from toban.tsdb.store import Store
@@ -73,7 +73,7 @@ async def appending(store: Store, clock: Clock, chance: random.Random, worker: i
 async def main(folder: Path, seed: int) -> None:
     chance, clock, turn = random.Random(seed), Clock(), [seed * 1_000_000]
     clock.at += timedelta(minutes=seed % 1000)
-    with Store(folder, TsdbSettings(), clock, Meters(), window=WINDOW) as store:
+    with Store(folder, TsdbSettings(), clock, MetricRegistry(), window=WINDOW) as store:
         async with asyncio.TaskGroup() as group:
             group.create_task(store.run())
             for worker in range(3):

@@ -10,8 +10,8 @@ import pytest
 
 from tests.fakes import FakeClock
 from toban.core.labels import Labels
-from toban.core.metric_registry import Meters
-from toban.core.samples import Batch, Family, Group, Layout, gauge, is_absent, milliseconds
+from toban.core.metric_registry import MetricRegistry
+from toban.core.samples import Batch, Layout, MetricFamily, SeriesBlock, gauge, is_absent, milliseconds
 from toban.tsdb.settings import TsdbSettings
 from toban.tsdb.store import Store
 
@@ -22,7 +22,7 @@ START = milliseconds(FakeClock().now())
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
-TEMPERATURE: Family = gauge("temperature", "How warm it is.", "celsius")
+TEMPERATURE: MetricFamily = gauge("temperature", "How warm it is.", "celsius")
 
 
 @pytest.fixture
@@ -31,12 +31,12 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def meters() -> Meters:
-    return Meters()
+def meters() -> MetricRegistry:
+    return MetricRegistry()
 
 
 @pytest.fixture
-def opened(tmp_path: Path, clock: FakeClock, meters: Meters) -> Opened:
+def opened(tmp_path: Path, clock: FakeClock, meters: MetricRegistry) -> Opened:
     """Open the store; opened again it is the next start."""
 
     @contextmanager
@@ -56,7 +56,7 @@ def batch(of: Layout, at: int, *values: float) -> Batch:
     return Batch(of, at, np.array(values, np.float64))
 
 
-def told(groups: Sequence[Group]) -> dict[str, dict[int, int]]:
+def told(groups: Sequence[SeriesBlock]) -> dict[str, dict[int, int]]:
     """Return an answer as each series' samples by time, the values by their bits; a series twice is an error."""
     answer: dict[str, dict[int, int]] = {}
     for group in groups:
@@ -69,7 +69,7 @@ def told(groups: Sequence[Group]) -> dict[str, dict[int, int]]:
     return answer
 
 
-def samples(groups: Sequence[Group]) -> dict[str, dict[int, float]]:
+def samples(groups: Sequence[SeriesBlock]) -> dict[str, dict[int, float]]:
     """Return an answer as each place's numbers by minutes since the start."""
     return {
         series["place"]: {

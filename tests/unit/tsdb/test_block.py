@@ -5,17 +5,17 @@ from functools import partial
 import numpy as np
 
 from toban.core.labels import Labels
-from toban.tsdb.block import Block, Cache, Name
-from toban.tsdb.block_writer import seal
-from toban.tsdb.series_index import Index
-from toban.tsdb.series_merge import Piece
+from toban.tsdb.block import Block, BlockName, TileCache
+from toban.tsdb.block_writer import write_block
+from toban.tsdb.series_index import SeriesIndex
+from toban.tsdb.series_merge import SeriesPiece
 
 
 def test_what_was_wanted_longest_ago_makes_room():
     """
     The cache never holds more than its limit, and what is too large for it is not held.
     """
-    cache = Cache(limit=24)
+    cache = TileCache(limit=24)
     one, other = np.zeros(1), np.ones(2)
     cache.put((1, 0, 0), one)
     cache.put((2, 0, 0), other)
@@ -32,12 +32,12 @@ def test_a_block_that_has_anothers_name_is_another(tmp_path):
     """
     Turns come again once the block with the highest is gone; what was decoded of it does not.
     """
-    cache, index, found = Cache(limit=1_000), Index(), []
+    cache, index, found = TileCache(limit=1_000), SeriesIndex(), []
     ids = index.add([Labels(__name__="load")])
     for number in (1.0, 2.0):
         (folder := tmp_path / str(number)).mkdir()
-        piece = Piece(ids, np.array([int(number)]), np.array([1]), partial(_filled, number))
-        path = seal(folder, Name(0, 10, 1), [piece], index, {}, breathe=lambda: None)
+        piece = SeriesPiece(ids, np.array([int(number)]), np.array([1]), partial(_filled, number))
+        path = write_block(folder, BlockName(0, 10, 1), [piece], index, {}, breathe=lambda: None)
         block = Block(path, lambda lines: ids, found.append)
         (read,) = block.pieces(0, 10, None, cache)
         values = np.empty((1, 1))

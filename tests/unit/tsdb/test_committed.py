@@ -2,7 +2,7 @@
 
 import pytest
 
-from toban.tsdb.head_file import PAGE, WAL_FRAME, WAL_HEADER, committed
+from toban.tsdb.head_file import PAGE, WAL_FRAME, WAL_HEADER, committed_frames
 
 OLD, NEW = (7, 1), (8, 2)
 
@@ -30,11 +30,11 @@ def test_only_what_was_certainly_committed_counts(header, frames, found):
     SQLite writes a frame's header and then its page: a crash between the two, in a log that began anew, leaves a commit
     over a page of the generation before. That is a write which nobody was told of, and no damage.
     """
-    assert committed(log(header, *frames)) == found
+    assert committed_frames(log(header, *frames)) == found
 
 
 def test_a_frame_that_is_cut_short_is_none():
     """
     Where the file grows, a crash leaves less than a frame.
     """
-    assert committed(log(NEW, (NEW, 1), (NEW, 1))[:-1]) == 1
+    assert committed_frames(log(NEW, (NEW, 1), (NEW, 1))[:-1]) == 1

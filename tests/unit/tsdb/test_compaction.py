@@ -3,12 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toban.tsdb.block import Name
-from toban.tsdb.compaction import Calendar, expired
+from toban.tsdb.block import BlockName
+from toban.tsdb.compaction import BlockCalendar, expired
 
-CALENDAR = Calendar(window=10, day=120)
+CALENDAR = BlockCalendar(window=10, day=120)
 NAMES = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 99)), unique_by=lambda one: one[1], max_size=20).map(
-    lambda some: [Name(window * 10, window * 10 + 10, turn) for window, turn in some]
+    lambda some: [BlockName(window * 10, window * 10 + 10, turn) for window, turn in some]
 )
 
 

@@ -11,12 +11,12 @@ import pytest
 
 from tests.unit.tsdb.conftest import MINUTE, START, batch, layout, samples, told
 from toban.core.errors import StoreError
-from toban.core.matchers import Match, Matcher
+from toban.core.matchers import Matcher, MatchOperator
 from toban.tsdb import head_writer
 from toban.tsdb import store as store_module
 from toban.tsdb.store import CORRUPTIONS, FAILURES, LOST
 
-ALL = [Matcher("__name__", Match.EQUAL, "temperature")]
+ALL = [Matcher("__name__", MatchOperator.EQUAL, "temperature")]
 EVER = (START - 1000 * MINUTE, START + 100_000 * MINUTE)
 
 
@@ -71,7 +71,7 @@ async def test_numbers_wait_in_memory_while_the_file_is_locked(opened, folder, m
                 await store.append([batch(hall, START + MINUTE, 2)])
             assert samples(store.select(ALL, *EVER)) == {"hall": {0: 1, 1: 2}}
             assert not store.health().ok
-            assert "locked" in store.health().says
+            assert "locked" in store.health().message
         await store.append([batch(hall, START + 2 * MINUTE, 3)])
         assert store.health().ok
     assert meters.value(FAILURES) == 1
@@ -122,11 +122,11 @@ async def test_sealing_on_a_full_disk_leaves_the_head_as_it_was(opened, folder, 
         await store.append([batch(layout(*(f"room {number}" for number in range(2000))), START, *range(2000))])
         clock.advance(3 * 3600)
         with full(4000):
-            await store.tend()
+            await store.maintain()
         assert not store.health().ok
         assert [path.name for path in folder.glob("*block*")] == []
         assert len(samples(store.select(ALL, *EVER))) == 2000
-        await store.tend()
+        await store.maintain()
         assert store.health().ok
         assert len(list(folder.glob("*.block"))) == 1
 
@@ -149,7 +149,7 @@ async def test_memory_is_bounded_while_the_disk_takes_nothing(opened, meters, mo
         assert kept[59] == 59
         assert len(kept) <= 30
         await store.append([batch(hall, START + 60 * MINUTE, 60)])
-        await store.tend()
+        await store.maintain()
         assert meters.value(LOST) == 60 - len(kept)
     with opened() as store:
         assert samples(store.select(ALL, *EVER))["hall"] == {**kept, 60: 60}
@@ -188,7 +188,7 @@ async def filled(opened, clock) -> dict[str, dict[int, int]]:
                 await store.append([batch(more, START + minute * MINUTE + 1, minute, minute / 3, -minute)])
             clock.advance(300)
             if minute % 60 == 0:
-                await store.tend()
+                await store.maintain()
         # The writer removes what is sealed by and by; a second store on a copy sees all of it or some.
         killed = store._folder.with_name("killed")
         shutil.copytree(store._folder, killed)
@@ -222,8 +222,8 @@ async def test_damage_is_found_and_never_makes_a_wrong_number(opened, clock, fol
         found_before = meters.value(CORRUPTIONS)
 
         with opened() as store:
-            await store.tend()
-            await store.tend()
+            await store.maintain()
+            await store.maintain()
             answer = told(store.select(ALL, *EVER))
             families = store.families()
 
@@ -247,7 +247,7 @@ async def test_a_block_that_is_cut_short_is_set_aside(opened, clock, folder, cut
     path.write_bytes(data[: len(data) - cut if cut >= 1 else len(data) // 2])
 
     with opened() as store:
-        assert path.name in store.health().says
+        assert path.name in store.health().message
         answer = told(store.select(ALL, *EVER))
 
     assert path.with_name(path.name + ".broken").exists()
@@ -264,7 +264,7 @@ async def test_a_damaged_tile_costs_its_series_only(opened, clock, folder, meter
     with opened() as store:
         await store.append([batch(many, START, *range(200)), batch(one, START + 1, 7)])
         clock.advance(3 * 3600)
-        await store.tend()
+        await store.maintain()
         (block,) = store._shelf.blocks
         wide = next(group for group in block.groups if len(group.ids) == 200)
         offset, length, _ = wide.tiles[0].tolist()
@@ -274,7 +274,7 @@ async def test_a_damaged_tile_costs_its_series_only(opened, clock, folder, meter
     with opened() as store:
         assert len(told(store.select(ALL, *EVER))) == 73
         assert meters.value(CORRUPTIONS) == 1
-        await store.tend()
+        await store.maintain()
         assert len(told(store.select(ALL, *EVER))) == 73
         assert store.health().ok
     with opened() as store:
@@ -291,7 +291,7 @@ async def test_a_crash_between_compaction_and_tidying_leaves_no_number_twice(ope
     before = {path.name: path.read_bytes() for path in folder.glob("*.block")}
     clock.advance(24 * 3600)
     with opened() as store:
-        await store.tend()
+        await store.maintain()
         assert len(store._shelf.blocks) == 1
     for name, data in before.items():
         (folder / name).write_bytes(data)

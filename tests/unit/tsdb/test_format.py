@@ -11,7 +11,7 @@ from tests.fakes import FakeClock
 from tests.unit.tsdb.conftest import START, told
 from toban.core.errors import StoreError
 from toban.core.labels import Labels
-from toban.core.metric_registry import Meters
+from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import ABSENT, STALE, Batch, Layout, counter, gauge
 from toban.tsdb.settings import TsdbSettings
 from toban.tsdb.store import Store
@@ -43,11 +43,11 @@ def batches(edition):
 async def write(folder: Path, edition: str) -> None:
     """Write a folder: some of it sealed and compacted, some in the head. How those in `tests/data/tsdb` were made."""
     clock = FakeClock()
-    with Store(folder, TsdbSettings(), clock, Meters(), window=WINDOW, backlog=10_000) as store:
+    with Store(folder, TsdbSettings(), clock, MetricRegistry(), window=WINDOW, backlog=10_000) as store:
         for batch in batches(edition):
             await store.append([batch])
             await clock.sleep(15)
-            await store.tend()
+            await store.maintain()
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -61,12 +61,12 @@ async def test_what_was_written_is_read(folder, tmp_path):
     await clock.sleep(3600)
     opened = []
     for name in ("tsdb", "expected"):
-        with Store(tmp_path / name, TsdbSettings(), clock, Meters(), window=WINDOW, backlog=10_000) as store:
+        with Store(tmp_path / name, TsdbSettings(), clock, MetricRegistry(), window=WINDOW, backlog=10_000) as store:
             await store.append([Batch(Layout(SERIES[:1]), START + 3_600_000, np.array([7.0]))])
             assert store.health().ok
-            assert "damage" not in store.health().says
+            assert "damage" not in store.health().message
             assert set(FAMILIES) <= set(store.families().values())
-            opened.append((told(store.select((), START, START + 4_000_000)), len(store.passing.waiting(10_000))))
+            opened.append((told(store.select((), START, START + 4_000_000)), len(store.remote_cursor.pending(10_000))))
     assert opened[0] == opened[1]
     assert len(opened[0][0]) == len(SERIES)
 
@@ -82,7 +82,7 @@ def test_what_a_newer_toban_wrote_is_left_alone(tmp_path):
 
     with (
         pytest.raises(StoreError, match="written by a newer toban"),
-        Store(tmp_path / "tsdb", TsdbSettings(), FakeClock(), Meters(), window=WINDOW),
+        Store(tmp_path / "tsdb", TsdbSettings(), FakeClock(), MetricRegistry(), window=WINDOW),
     ):
         pass
     assert block.exists()

@@ -13,14 +13,14 @@ import pytest
 from tests.fakes import FakeClock
 from tests.unit.tsdb.appending import WINDOW
 from tests.unit.tsdb.conftest import told
-from toban.core.matchers import Match, Matcher
-from toban.core.metric_registry import Meters
+from toban.core.matchers import Matcher, MatchOperator
+from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import is_absent
 from toban.tsdb.settings import TsdbSettings
 from toban.tsdb.store import CORRUPTIONS, Store
 
 SEEDS = [pytest.param(seed, marks=[pytest.mark.soak] * (seed >= 4)) for seed in range(200)]
-LOAD = [Matcher("__name__", Match.EQUAL, "load")]
+LOAD = [Matcher("__name__", MatchOperator.EQUAL, "load")]
 
 ROOT = Path(__file__).parents[3]
 
@@ -58,7 +58,7 @@ def test_what_was_acknowledged_survives_kill(tmp_path, seed):
                 if not absent:
                     begun.setdefault((int(place), int(at)), {})[int(number)] = bits
 
-    clock, meters = FakeClock(datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=30)), Meters()
+    clock, meters = FakeClock(datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=30)), MetricRegistry()
     began = time.perf_counter()
     with Store(tmp_path / "tsdb", TsdbSettings(), clock, meters, window=WINDOW) as store:
         groups = store.select(LOAD, 0, 2**52)

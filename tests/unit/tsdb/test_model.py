@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from tests.fakes import FakeClock
 from tests.unit.tsdb.conftest import MINUTE, START, layout, told
-from toban.core.matchers import Match, Matcher
-from toban.core.metric_registry import Meters
+from toban.core.matchers import Matcher, MatchOperator
+from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import ABSENT, STALE, Batch, is_absent
 from toban.tsdb.settings import TsdbSettings
 from toban.tsdb.store import Store
 
-ALL = [Matcher("__name__", Match.EQUAL, "temperature")]
+ALL = [Matcher("__name__", MatchOperator.EQUAL, "temperature")]
 PLACES = ["hall", "cellar", "roof", "garden"]
 APPEND = st.tuples(
     st.lists(st.sampled_from(PLACES), min_size=1, unique=True),
@@ -39,10 +39,10 @@ def test_the_store_is_a_dictionary(steps, start, end):
     layouts = {}
 
     async def live(folder: Path, left: list) -> None:
-        with Store(folder, TsdbSettings(), clock, Meters(), window=timedelta(minutes=5)) as store:
+        with Store(folder, TsdbSettings(), clock, MetricRegistry(), window=timedelta(minutes=5)) as store:
             while left and (step := left.pop()) != "restart":
                 if step == "tend":
-                    await store.tend()
+                    await store.maintain()
                 elif isinstance(step, str):
                     clock.advance({"hour": 3600, "day": 86400}[step])
                 else:
@@ -92,6 +92,6 @@ async def test_reading_goes_on_while_numbers_come_and_are_sealed(opened, clock):
         await store.append([Batch(rooms, START, np.zeros(4))])
         writing = asyncio.create_task(write())
         while not writing.done():
-            await asyncio.gather(asyncio.to_thread(read), store.tend())
+            await asyncio.gather(asyncio.to_thread(read), store.maintain())
         await writing
         assert len(store._shelf.blocks) > 1

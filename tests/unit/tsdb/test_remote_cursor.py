@@ -10,9 +10,9 @@ import pytest
 from tests.fakes import FakeClock
 from tests.unit.tsdb.conftest import START, batch, layout
 from toban.core.errors import StoreError
-from toban.core.metric_registry import Meters
+from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import ABSENT, milliseconds
-from toban.tsdb.remote_backlog import Backlog
+from toban.tsdb.remote_backlog import RemoteBacklog
 from toban.tsdb.settings import TsdbSettings
 from toban.tsdb.store import Store
 
@@ -24,7 +24,7 @@ class Life:
     """A store that is opened again and again, and what its reader got."""
 
     def __init__(self, folder, backlog=MEGABYTE):
-        self.folder, self.backlog, self.clock, self.meters = folder, backlog, FakeClock(), Meters()
+        self.folder, self.backlog, self.clock, self.meters = folder, backlog, FakeClock(), MetricRegistry()
         self.put, self.got = [], []
         self.open()
 
@@ -46,10 +46,10 @@ class Life:
 
     def pass_on(self, samples=5):
         """Take some and say so."""
-        found = self.store.passing.waiting(samples)
+        found = self.store.remote_cursor.pending(samples)
         self.got += [(one.layout.series, one.at, float(one.values[0])) for _, one in found]
         if found:
-            self.store.passing.pass_on(found[-1][0])
+            self.store.remote_cursor.commit(found[-1][0])
         return len(found)
 
     def drain(self):
@@ -72,13 +72,13 @@ async def test_everything_comes_once_and_in_order(seed, tmp_path):
             case "pass":
                 life.pass_on(chance.choice([1, 5, 40]))
             case "tend":
-                await life.store.tend()
+                await life.store.maintain()
             case "restart":
                 life.close()
                 life.open()
     life.drain()
     assert life.got == life.put
-    assert life.store.passing.overtaken == 0
+    assert life.store.remote_cursor.dropped == 0
     life.close()
 
 
@@ -90,10 +90,10 @@ async def test_what_is_too_much_goes_oldest_first_and_is_counted(tmp_path):
     for _ in range(100):
         await life.append(LAYOUTS[2])
         await life.clock.sleep(15)
-    await life.store.tend()
+    await life.store.maintain()
     life.drain()
     assert life.got == life.put[-len(life.got) :]
-    assert life.store.passing.overtaken == 3 * (100 - len(life.got)) > 0
+    assert life.store.remote_cursor.dropped == 3 * (100 - len(life.got)) > 0
     life.close()
 
 
@@ -104,10 +104,10 @@ async def test_what_gets_older_than_numbers_are_kept_goes_too(tmp_path):
     life = Life(tmp_path / "tsdb")
     await life.append(LAYOUTS[1])
     await life.clock.sleep(4 * 86_400)
-    await life.store.tend()
+    await life.store.maintain()
     await life.append(LAYOUTS[0])
     life.drain()
-    assert (life.got, life.store.passing.overtaken) == (life.put[1:], 2)
+    assert (life.got, life.store.remote_cursor.dropped) == (life.put[1:], 2)
     life.close()
 
 
@@ -119,7 +119,7 @@ async def test_a_damaged_row_is_left_out_and_told(tmp_path):
     for _ in range(3):
         await life.append(LAYOUTS[0])
         await life.clock.sleep(300)
-    await life.store.tend()
+    await life.store.maintain()
     life.close()
     file = tmp_path / "tsdb" / "backlog.db"
     data = bytearray(file.read_bytes())
@@ -130,7 +130,7 @@ async def test_a_damaged_row_is_left_out_and_told(tmp_path):
     life.open()
     life.drain()
     assert life.got == [life.put[0], life.put[2]]
-    assert "turn 2 is damaged" in life.store.health().says
+    assert "turn 2 is damaged" in life.store.health().message
     life.close()
 
 
@@ -149,7 +149,7 @@ async def test_a_file_that_is_no_database_is_set_aside(tmp_path):
     life.drain()
     assert life.got == [life.put[0], *life.put]
     assert (tmp_path / "tsdb" / "backlog.db.broken").exists()
-    assert "backlog.db" in life.store.health().says
+    assert "backlog.db" in life.store.health().message
     life.close()
 
 
@@ -160,7 +160,7 @@ async def test_a_store_that_passes_nothing_on_keeps_no_backlog(tmp_path):
     life = Life(tmp_path / "tsdb")
     await life.append(LAYOUTS[0])
     await life.clock.sleep(300)
-    await life.store.tend()
+    await life.store.maintain()
     life.close()
     assert (tmp_path / "tsdb" / "backlog.db").exists()
     life.backlog = None
@@ -176,8 +176,8 @@ async def test_gaps_are_no_samples(tmp_path):
     life = Life(tmp_path / "tsdb", backlog=0)
     await life.store.append([batch(LAYOUTS[1], START, 1, ABSENT)])
     await life.clock.sleep(300)
-    await life.store.tend()
-    assert life.store.passing.overtaken == 1
+    await life.store.maintain()
+    assert life.store.remote_cursor.dropped == 1
     life.close()
 
 
@@ -194,10 +194,10 @@ async def test_while_the_backlog_can_not_be_written_the_head_keeps_its_rows(tmp_
         raise StoreError("tsdb: backlog.db: database or disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Backlog, "put", full)
-        await life.store.tend()
-        assert (life.store.health().ok, "disk is full" in life.store.health().says) == (False, True)
-    await life.store.tend()
+        patch.setattr(RemoteBacklog, "append", full)
+        await life.store.maintain()
+        assert (life.store.health().ok, "disk is full" in life.store.health().message) == (False, True)
+    await life.store.maintain()
     assert life.store.health().ok
     life.drain()
     assert life.got == life.put

@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toban.core.labels import Labels
-from toban.core.matchers import Match, Matcher, matches
-from toban.tsdb.series_index import Index
+from toban.core.matchers import Matcher, MatchOperator, matches_all
+from toban.tsdb.series_index import SeriesIndex
 
 NAMES = st.sampled_from(["__name__", "a", "b"])
 TEXTS = st.sampled_from(["", "x", "y", "xy"])
 SERIES = st.lists(st.dictionaries(NAMES, TEXTS).map(Labels), unique=True, max_size=12)
 MATCHERS = st.lists(
-    st.builds(Matcher, NAMES, st.sampled_from(Match), st.sampled_from(["", "x", "y", "x|", "x.*", ".+", ".*"])),
+    st.builds(Matcher, NAMES, st.sampled_from(MatchOperator), st.sampled_from(["", "x", "y", "x|", "x.*", ".+", ".*"])),
     max_size=3,
 )
 
@@ -22,9 +22,9 @@ def test_conditions_choose_the_same_series_as_a_look_at_each(series, matchers, d
     """
     Also where a label is missing, and after some series are forgotten and others came; what was asked before too.
     """
-    index = Index()
+    index = SeriesIndex()
     ids = index.add(series)
-    assert len(index.find(matchers)) == sum(matches(matchers, labels) for labels in series)
+    assert len(index.find(matchers)) == sum(matches_all(matchers, labels) for labels in series)
     gone = data.draw(st.lists(st.sampled_from(series), unique=True)) if series else []
     index.forget(ids[[labels in gone for labels in series]])
     assert not [labels for labels in index.find(matchers).values() if labels in gone]
@@ -33,7 +33,7 @@ def test_conditions_choose_the_same_series_as_a_look_at_each(series, matchers, d
     left = [labels for labels in series if labels not in gone or labels in back]
 
     assert sorted(map(str, index.find(matchers).values())) == sorted(
-        str(labels) for labels in left if matches(matchers, labels)
+        str(labels) for labels in left if matches_all(matchers, labels)
     )
     assert len(index) == len(left)
 
@@ -42,7 +42,7 @@ def test_a_series_keeps_its_number():
     """
     Equal labels are one series; a number is not used again.
     """
-    index = Index()
+    index = SeriesIndex()
     (one,) = index.add([Labels(a="x")])
     assert index.add([Labels(a="x"), Labels(a="y")]).tolist() == [one, one + 1]
     index.forget(np.array([one]))

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from toban.core.samples import ABSENT, is_absent
 from toban.tsdb import series_merge
-from toban.tsdb.series_merge import Piece, joined
+from toban.tsdb.series_merge import SeriesPiece, merge
 
 CELL = st.one_of(st.just(ABSENT), st.integers(0, 99).map(float))
 
 
 @st.composite
-def pieces(draw) -> list[Piece]:
+def pieces(draw) -> list[SeriesPiece]:
     found, rank = [], 0
     for _ in range(draw(st.integers(1, 5))):
         ids = np.array(draw(st.lists(st.integers(0, 6), min_size=1, max_size=5, unique=True)), np.int64)
@@ -24,7 +24,7 @@ def pieces(draw) -> list[Piece]:
         values = np.array(cells).reshape(len(ids), len(times))
         ranks = np.array(draw(st.permutations(range(rank, rank + len(times)))), np.int64) * 7 % 101
         rank += len(times)
-        found.append(Piece(ids, times, ranks, partial(_copied, values)))
+        found.append(SeriesPiece(ids, times, ranks, partial(_copied, values)))
     return found
 
 
@@ -32,7 +32,7 @@ def _copied(values, rows, low, high, into) -> None:
     into[:] = values[rows, low:high]
 
 
-def expected(some: list[Piece]) -> dict[tuple[int, int], float]:
+def expected(some: list[SeriesPiece]) -> dict[tuple[int, int], float]:
     ranked: dict[tuple[int, int], tuple[int, float]] = {}
     for piece in some:
         values = np.empty((len(piece.ids), len(piece.times)))
@@ -55,7 +55,7 @@ def test_each_series_is_in_one_group_with_its_latest_numbers(sparse, some, tile)
     seen: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(series_merge, "SPARSE", sparse)
-        groups = list(joined(some))
+        groups = list(merge(some))
     for group in groups:
         seen += group.ids.tolist()
         assert (np.diff(group.times) > 0).all()
@@ -76,7 +76,7 @@ def test_pieces_without_common_series_stay_apart():
     Two sources are two groups.
     """
     read = partial(_copied, np.zeros((2, 2)))
-    one = Piece(np.array([1, 2]), np.array([1, 2]), np.array([1, 2]), read)
-    other = Piece(np.array([3]), np.array([1, 3]), np.array([1, 2]), read)
+    one = SeriesPiece(np.array([1, 2]), np.array([1, 2]), np.array([1, 2]), read)
+    other = SeriesPiece(np.array([3]), np.array([1, 3]), np.array([1, 2]), read)
 
-    assert [group.ids.tolist() for group in joined([one, other])] == [[1, 2], [3]]
+    assert [group.ids.tolist() for group in merge([one, other])] == [[1, 2], [3]]

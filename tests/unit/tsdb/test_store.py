@@ -8,12 +8,12 @@ import pytest
 from tests.unit.tsdb.conftest import HOUR, MINUTE, START, TEMPERATURE, batch, layout, samples
 from toban.core.errors import StoreError
 from toban.core.labels import Labels
-from toban.core.matchers import Match, Matcher
+from toban.core.matchers import Matcher, MatchOperator
 from toban.core.samples import ABSENT, STALE, Layout
 from toban.tsdb import maintenance
 from toban.tsdb.store import APPENDED, BLOCKS, REFUSED
 
-ALL = [Matcher("__name__", Match.EQUAL, "temperature")]
+ALL = [Matcher("__name__", MatchOperator.EQUAL, "temperature")]
 EVER = (START - 400 * 24 * HOUR, START + 400 * 24 * HOUR)
 
 
@@ -26,7 +26,9 @@ async def test_what_is_appended_is_found(opened):
         for minute in range(5):
             await store.append([batch(rooms, START + minute * MINUTE, minute, 10 + minute)])
 
-        (group,) = store.select([*ALL, Matcher("place", Match.EQUAL, "cellar")], START + MINUTE, START + 3 * MINUTE)
+        (group,) = store.select(
+            [*ALL, Matcher("place", MatchOperator.EQUAL, "cellar")], START + MINUTE, START + 3 * MINUTE
+        )
 
     assert [series["place"] for series in group.series] == ["cellar"]
     assert group.times.tolist() == [START + MINUTE, START + 2 * MINUTE, START + 3 * MINUTE]
@@ -61,7 +63,7 @@ async def test_sealed_and_new_numbers_are_one_answer(opened, clock, restarts):
             if minute % 30 == 0:
                 expected["cellar"][minute] = 0.1 * minute
             clock.advance(600)
-            await store.tend()
+            await store.maintain()
         (group,) = store.select(ALL, *EVER)
         assert samples([group]) == expected
         assert [(block.name.end - block.name.start) // HOUR for block in store._shelf.blocks] == [24, 2, 2]
@@ -101,7 +103,7 @@ async def test_late_numbers_find_their_place(opened, clock):
     with opened() as store:
         for minute in (600, 0, 300, 1400):
             await store.append([batch(rooms, START + minute * MINUTE, minute)])
-        await store.tend()
+        await store.maintain()
         await store.append([batch(rooms, START + 200 * MINUTE, 200)])
 
         assert samples(store.select(ALL, *EVER)) == {"hall": {minute: minute for minute in (0, 200, 300, 600, 1400)}}
@@ -120,13 +122,13 @@ async def test_the_last_number_of_one_time_counts(opened, clock, sealed, other):
         await store.append([batch(first, START + MINUTE, 1)])
         if sealed:
             clock.advance(3 * 3600)
-            await store.tend()
+            await store.maintain()
         await store.append([batch(other, START + MINUTE, *[2] * len(other))])
         await store.append([batch(first, START + MINUTE, 3)])
         before = samples(store.select(ALL, *EVER))["hall"]
         if sealed:
             clock.advance(36 * 3600)
-            await store.tend()
+            await store.maintain()
             assert store._meters.value(BLOCKS) == 1
     with opened() as store:
         after = samples(store.select(ALL, *EVER))["hall"]
@@ -146,7 +148,7 @@ async def test_the_last_number_counts_also_between_two_sources_that_share_a_seri
         await store.append([batch(one, START, ABSENT, 3)])
         if sealed:
             clock.advance(6 * 3600)
-            await store.tend()
+            await store.maintain()
             assert store._shelf.blocks
         assert samples(store.select(ALL, *EVER)) == {"hall": {0: 2}, "cellar": {0: 3}, "roof": {0: 2}}
 
@@ -186,13 +188,13 @@ async def test_retention_removes_the_oldest_and_never_the_newest(opened, clock):
         for day in range(6):
             await store.append([batch(layout(f"day {day}", "hall"), START + day * 24 * HOUR, day, day)])
             clock.advance(24 * 3600)
-            await store.tend()
-        await store.tend()
+            await store.maintain()
+        await store.maintain()
         answer = samples(store.select(ALL, *EVER))
         assert sorted(answer) == ["day 3", "day 4", "day 5", "hall"]
         assert len(store._index) == 4
     with opened(size=1) as store:
-        await store.tend()
+        await store.maintain()
 
         assert sorted(samples(store.select(ALL, *EVER))) == ["day 5", "hall"]
 
@@ -207,8 +209,8 @@ async def test_a_clock_that_jumps_ahead_ages_nothing(opened, clock):
         clock._at = clock._at.replace(year=2036)
         await store.append([batch(layout("hall"), START + 3653 * 24 * HOUR, 2)])
         clock._at = clock._at.replace(month=3)
-        await store.tend()
-        await store.tend()
+        await store.maintain()
+        await store.maintain()
 
         assert samples(store.select(ALL, START, START + HOUR)) == {"hall": {0: 1, 30: 1}}
 
@@ -221,7 +223,7 @@ async def test_a_full_head_is_sealed_before_its_window_is_over(opened, monkeypat
     with opened() as store:
         for minute in range(10):
             await store.append([batch(layout("hall"), START + minute * MINUTE, minute)])
-            await store.tend()
+            await store.maintain()
             assert store._head.windows() == {}
 
         assert samples(store.select(ALL, *EVER)) == {"hall": {minute: minute for minute in range(10)}}
@@ -251,7 +253,7 @@ async def test_series_are_listed_without_their_numbers(opened, clock):
     with opened() as store:
         await store.append([batch(layout("hall"), START, 1)])
         clock.advance(6 * 3600)
-        await store.tend()
+        await store.maintain()
         await store.append([batch(layout("cellar"), START + 6 * HOUR, 1)])
 
         assert [one["place"] for one in store.series(ALL, START, START + HOUR)] == ["hall"]
@@ -300,7 +302,7 @@ async def test_room_goes_back_to_the_disk(opened, clock, tmp_path):
         file = tmp_path / "tsdb" / "head.db"
         before = file.stat().st_size
         clock.advance(3 * 3600)
-        await store.tend()
+        await store.maintain()
         async with asyncio.timeout(30):
             while file.stat().st_size > before / 2:  # noqa: ASYNC110  # a file has no event
                 await asyncio.sleep(0.01)

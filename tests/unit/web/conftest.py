@@ -8,23 +8,23 @@ import numpy as np
 import pytest
 
 from tests.fakes import FakeClock
-from toban.collect.service import Target
+from toban.collect.service import TargetStatus
 from toban.core.alerts import Alert
 from toban.core.labels import Labels
-from toban.core.metric_registry import Meters
-from toban.core.ports import Condition
+from toban.core.metric_registry import MetricRegistry
+from toban.core.ports import HealthStatus
 from toban.core.samples import Batch, Layout, counter, gauge
 from toban.health.checks import checks
-from toban.health.service import Health
-from toban.promql.engine import Engine
-from toban.promql.executor import Querying
+from toban.health.service import HealthService
+from toban.promql.engine import PromqlEngine
+from toban.promql.executor import QueryExecutor
 from toban.promql.test_runner import MemorySource
 from toban.shop.settings import ShopSettings
 from toban.web.application import application
-from toban.web.auth import Access
-from toban.web.prometheus_status import Runtime
+from toban.web.auth import NetworkAccess
+from toban.web.prometheus_status import PrometheusStatusApi
 from toban.web.settings import WebSettings
-from toban.web.status_api import About, Own
+from toban.web.status_api import ProcessInfo, StatusApi
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 AT = round(NOW.timestamp() * 1000)
@@ -35,13 +35,13 @@ class Pretend:
     """Stands for the collecting service: two targets, one of them down."""
 
     name = "collect"
-    condition = Condition(True, "2 targets watched")
+    condition = HealthStatus(True, "2 targets watched")
 
-    def targets(self) -> list[Target]:
+    def targets(self) -> list[TargetStatus]:
         return [
-            Target("host", "host", UP, 30, NOW, 0.5, 3, True),
-            Target("postgres", "postgres", DOWN, 30, NOW, 0.1, 0, False, "<b>wrong password</b>"),
-            Target("late", "http", {"job": "late", "instance": "http://x/"}, 30),
+            TargetStatus("host", "host", UP, 30, NOW, 0.5, 3, True),
+            TargetStatus("postgres", "postgres", DOWN, 30, NOW, 0.1, 0, False, "<b>wrong password</b>"),
+            TargetStatus("late", "http", {"job": "late", "instance": "http://x/"}, 30),
         ]
 
     def newest(self) -> list[Batch]:
@@ -49,7 +49,7 @@ class Pretend:
         layout = Layout([Labels(__name__="heat", room="a\nb"), Labels(__name__="orders_total")], families)
         return [Batch(layout, AT, np.array([20.5, 3.0]))]
 
-    def health(self) -> Condition:
+    def health(self) -> HealthStatus:
         return self.condition
 
 
@@ -85,11 +85,16 @@ async def client(request: pytest.FixtureRequest, source, collecting, alerts) -> 
     marked = request.node.get_closest_marker("listening")
     settings = WebSettings(**marked.kwargs) if marked else WebSettings()
     clock = FakeClock(NOW)
-    async with Querying(Engine(source)) as engine:
+    async with QueryExecutor(PromqlEngine(source)) as engine:
         shop = ShopSettings(database="postgresql://db/shop")
-        health = Health(*checks(shop), engine, clock)
-        own = Own(
-            About(NOW, "/data", "http://127.0.0.1:9119"), alerts.copy, dict, collecting.targets, health, [collecting]
+        health = HealthService(*checks(shop), engine, clock)
+        own = StatusApi(
+            ProcessInfo(NOW, "/data", "http://127.0.0.1:9119"),
+            alerts.copy,
+            dict,
+            collecting.targets,
+            health,
+            [collecting],
         )
         app = application(
             own,
@@ -100,8 +105,8 @@ async def client(request: pytest.FixtureRequest, source, collecting, alerts) -> 
             collecting,
             [collecting],
             clock,
-            Runtime(NOW, FLAGS, source, clock, lambda: 0),
+            PrometheusStatusApi(NOW, FLAGS, source, clock, lambda: 0),
         )
-        transport = httpx2.ASGITransport(Access(app, settings, Meters()))
+        transport = httpx2.ASGITransport(NetworkAccess(app, settings, MetricRegistry()))
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client

@@ -6,9 +6,9 @@ import pytest
 from starlette.routing import Route
 
 from toban.web.application import _answering
-from toban.web.auth import Access, authority
+from toban.web.auth import NetworkAccess, parse_authority
 from toban.web.endpoint import Endpoint, Permission
-from toban.web.request_bodies import Body, BodyError, Room
+from toban.web.request_bodies import BodyBuffer, BodyError, RequestBody
 from toban.web.settings import WebSettings
 
 
@@ -47,7 +47,7 @@ def test_a_host_is_read_as_a_browser_writes_it(written, read):
     """
     What else stands there is no name.
     """
-    assert authority(written) == read
+    assert parse_authority(written) == read
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_an_address_is_toban_s_where_the_connection_went_to_it(listen, server, h
     """
     Whatever addresses this machine has, and gets.
     """
-    access = Access(answer, WebSettings(listen=listen, token="hush"), None)
+    access = NetworkAccess(answer, WebSettings(listen=listen, token="hush"), None)
     assert access._is_ours(host, {"server": server and (server, 9119)}) is fits
 
 
@@ -89,7 +89,7 @@ async def test_a_body_that_does_not_come_is_given_up(monkeypatch):
     With 408, and its room is free.
     """
     monkeypatch.setattr("toban.web.request_bodies.SECONDS", 0.0)
-    room = Room(100)
+    room = BodyBuffer(100)
     with room.body(Sender(b"x" * 10), {"headers": []}, 100) as body:
         with pytest.raises(BodyError) as refused:
             while True:
@@ -102,7 +102,7 @@ async def test_a_body_that_stalls_gives_its_room_to_others():
     """
     The one that toban has waited for the longest; those that are worked on keep theirs.
     """
-    room, scope, sender = Room(100), {"headers": []}, Sender(b"x" * 60)
+    room, scope, sender = BodyBuffer(100), {"headers": []}, Sender(b"x" * 60)
     with room.body(sender, scope, 100) as stalled, room.body(Sender(), scope, 100) as worked_on:
         worked_on.take(30)
         await stalled()
@@ -124,4 +124,4 @@ def test_a_body_says_how_long_it_is():
     A number that is none, or larger than any memory, is no trouble.
     """
     for length, is_too_long in (("", False), ("x", False), ("10", False), ("11", True), ("9" * 5_000, True)):
-        assert Body(Room(), answer, 10, length)._is_too_long is is_too_long
+        assert RequestBody(BodyBuffer(), answer, 10, length)._is_too_long is is_too_long

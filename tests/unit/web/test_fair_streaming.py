@@ -2,14 +2,14 @@
 
 import asyncio
 
-from toban.web.fair_streaming import Turns
+from toban.web.fair_streaming import FairStreaming
 
 
 async def test_of_many_long_answers_one_piece_is_written_at_each_turn_of_the_loop():
     """
     Twenty of them hold the loop no longer than one does; each comes to its end, in order.
     """
-    turns, written, most = Turns(), [0], [0]
+    turns, written, most = FairStreaming(), [0], [0]
 
     def pieces():
         for number in range(30):
@@ -29,7 +29,7 @@ async def test_of_many_long_answers_one_piece_is_written_at_each_turn_of_the_loo
 
 
 async def test_one_who_leaves_holds_nobody_up():
-    turns = Turns()
+    turns = FairStreaming()
     stuck = turns.pieces(iter("ab"))
     assert await anext(stuck) == "a"
     assert [piece async for piece in turns.pieces(iter("cd"))] == ["c", "d"]

@@ -19,19 +19,19 @@ from toban.core import input_limits
 from toban.core.errors import SeriesLimitError, StateError, StoreError
 from toban.core.labels import Labels
 from toban.core.samples import Batch, Layout, milliseconds
-from toban.ingest.business_events import Events
+from toban.ingest.business_events import BusinessEventReceiver
 from toban.ingest.metric_families import BODIES
-from toban.ingest.otlp_model import Signal
-from toban.ingest.remote_write_receiver import WRITTEN, Written
-from toban.instruments.cardinality import Budgets
-from toban.logs.recent_lines import Recent
+from toban.ingest.otlp_model import OtlpSignal
+from toban.ingest.remote_write_receiver import WRITTEN, RemoteWriteReceiver
+from toban.instruments.cardinality import CardinalityLimits
+from toban.logs.recent_lines import RecentLines
 from toban.remote.remote_write_model import HEADERS
 from toban.remote.remote_write_protobuf import Encoder
 from toban.tsdb.settings import TsdbSettings
-from toban.web.auth import Access, Trusted
-from toban.web.ingest import Doors
-from toban.web.logs_api import Lines
-from toban.web.request_bodies import ROOM, Room
+from toban.web.auth import NetworkAccess, TrustedAccess
+from toban.web.ingest import IngestApi
+from toban.web.logs_api import LogsApi
+from toban.web.request_bodies import ROOM, BodyBuffer
 from toban.web.settings import WebSettings
 
 LIMIT = 100_000
@@ -79,18 +79,18 @@ def sink() -> Sink:
 
 
 @pytest.fixture
-def room() -> Room:
-    return Room()
+def room() -> BodyBuffer:
+    return BodyBuffer()
 
 
 @pytest.fixture
 async def client(request: pytest.FixtureRequest, intake, sink, room) -> AsyncIterator[httpx2.AsyncClient]:
     marked = request.node.get_closest_marker("listening")
     settings = WebSettings(**marked.kwargs) if marked else WebSettings()
-    events = Events(NoState(), intake.clock, intake.meters)
-    written = Written(sink, TsdbSettings(), intake.clock, intake.meters)
-    app = Starlette(routes=Doors(intake.taking, events, written, LIMIT).routes())
-    transport = httpx2.ASGITransport(Access(app, settings, intake.meters, room=room))
+    events = BusinessEventReceiver(NoState(), intake.clock, intake.meters)
+    written = RemoteWriteReceiver(sink, TsdbSettings(), intake.clock, intake.meters)
+    app = Starlette(routes=IngestApi(intake.taking, events, written, LIMIT).routes())
+    transport = httpx2.ASGITransport(NetworkAccess(app, settings, intake.meters, room=room))
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
 
@@ -154,7 +154,7 @@ async def test_garbage_is_refused(client, intake):
     assert not intake.numbers()
 
 
-@pytest.mark.parametrize("signal", list(Signal))
+@pytest.mark.parametrize("signal", list(OtlpSignal))
 async def test_a_body_that_is_too_long_is_refused_before_it_takes_memory(client, signal):
     """
     413: by what it says of itself, by what comes, and by what comes of it. A bomb is let go at the limit.
@@ -250,8 +250,8 @@ async def test_the_newest_lines_are_shown_and_chosen():
     By level, context, service and text; what can't be asked for is said.
     """
     intake = Intake()
-    recent = Recent(intake.pushed, Budgets(intake.meters))
-    app = Trusted(Starlette(routes=Lines(recent).routes()))
+    recent = RecentLines(intake.pushed, CardinalityLimits(intake.meters))
+    app = TrustedAccess(Starlette(routes=LogsApi(recent).routes()))
     await intake.push("x.logs.json", logs((9, "one"), (17, "two"), (13, "three")))
     recent.write(intake.lines.lines)
 

@@ -9,13 +9,13 @@ import pytest
 from starlette.responses import PlainTextResponse
 
 from tests.unit.web.conftest import NOW
-from toban.core.alerts import Acknowledgement, Alert, Status
+from toban.core.alerts import Acknowledgement, Alert, AlertStatus
 from toban.core.labels import Labels
-from toban.core.ports import Condition
+from toban.core.ports import HealthStatus
 from toban.exposition import writer
 from toban.exposition.writer import Format
 from toban.web import metrics_pages, overview_page
-from toban.web.i18n import LANGUAGES, spoken, words
+from toban.web.i18n import LANGUAGES, catalogue, negotiate_language
 from toban.web.strict_transport import StrictTransport
 
 
@@ -58,7 +58,7 @@ async def test_tobans_own_health_names_each_part(client, collecting):
     503 when one of them is not well.
     """
     assert (await client.get("/-/healthy")).text == "toban is well.\n[+] collect: 2 targets watched\n"
-    collecting.condition = Condition(False, "no look")
+    collecting.condition = HealthStatus(False, "no look")
     response = await client.get("/-/healthy")
     assert (response.status_code, response.text) == (503, "toban is not well.\n[-] collect: no look\n")
 
@@ -95,7 +95,7 @@ async def test_the_first_page_speaks_the_readers_language(client, language):
     """
     response = await client.get("/", headers={"accept-language": f"{language},xx;q=0.3"})
 
-    assert words(language)["watched"] in response.text
+    assert catalogue(language)["watched"] in response.text
     assert f'<html lang="{language}">' in response.text
     assert "&lt;b&gt;wrong password&lt;/b&gt;" in response.text
     assert "script-src" not in response.headers["content-security-policy"]
@@ -109,7 +109,7 @@ def test_every_language_says_everything():
     """
 
     def places(language: str) -> dict[str, list[str]]:
-        return {key: sorted(re.findall(r"\{\w+\}", text)) for key, text in words(language).items()}
+        return {key: sorted(re.findall(r"\{\w+\}", text)) for key, text in catalogue(language).items()}
 
     assert all(places(language) == places(LANGUAGES[0]) for language in LANGUAGES)
 
@@ -129,7 +129,7 @@ def test_the_best_liked_language_is_spoken(header, language):
     """
     English when none of them is there.
     """
-    assert spoken(header) == language
+    assert negotiate_language(header) == language
 
 
 @pytest.mark.listening(listen="0.0.0.0:9119", token="hush")
@@ -161,9 +161,9 @@ async def test_what_fires_stands_first_in_the_reader_s_language(client, alerts):
     """
     labels = {"alertname": "disk_usage_high", "severity": "warning"}
     says = {"summary": "Disk <full>", "summary_ja": "ディスク逼迫", "value": "91 %", "limit": "85 %", "action": "Look."}
-    alerts.append(Alert(Labels({**labels, "mount": "/"}), {"summary": "soon"}, Status.PENDING, NOW))
-    alerts.append(Alert(Labels(labels), says, Status.FIRING, NOW, acknowledged=Acknowledgement("ann", NOW)))
-    alerts.append(Alert(Labels({"alertname": "over"}), {"summary": "long over"}, Status.RESOLVED, NOW))
+    alerts.append(Alert(Labels({**labels, "mount": "/"}), {"summary": "soon"}, AlertStatus.PENDING, NOW))
+    alerts.append(Alert(Labels(labels), says, AlertStatus.FIRING, NOW, acknowledged=Acknowledgement("ann", NOW)))
+    alerts.append(Alert(Labels({"alertname": "over"}), {"summary": "long over"}, AlertStatus.RESOLVED, NOW))
     text = (await client.get("/")).text
     japanese = (await client.get("/", headers={"accept-language": "ja"})).text
     told = (await client.get("/api/status")).json()
@@ -185,7 +185,7 @@ async def test_a_part_that_can_not_be_shown_costs_the_others_nothing(client, ale
     ann, nobody = Acknowledgement("ann", NOW), Acknowledgement("\ud800", NOW)
     for name, acknowledged in (("good", ann), ("bad", nobody)):
         labels = Labels({"alertname": name})
-        alerts.append(Alert(labels, {"summary": f"{name} one"}, Status.FIRING, NOW, acknowledged=acknowledged))
+        alerts.append(Alert(labels, {"summary": f"{name} one"}, AlertStatus.FIRING, NOW, acknowledged=acknowledged))
     row = overview_page._row
 
     def broken(*_: object) -> Iterator[str]:
@@ -212,7 +212,7 @@ async def test_what_can_not_be_told_is_left_out_of_the_overview(client, collecti
         raise ZeroDivisionError
 
     monkeypatch.setattr(collecting, "health", lambda: 1 / 0)
-    monkeypatch.setattr("toban.health.service.Health.figures", figures)
+    monkeypatch.setattr("toban.health.service.HealthService.figures", figures)
     told = (await client.get("/api/status")).json()
     assert [it["name"] for it in told["targets"]] == ["host", "postgres", "late"]
     assert told["toban"] == [
@@ -256,7 +256,9 @@ async def test_metrics_are_written_once_for_each_collection(client, monkeypatch)
     However many ask, and in both formats.
     """
     written = []
-    monkeypatch.setattr(metrics_pages, "page", lambda *given: written.append(given[-1]) or writer.page(*given))
+    monkeypatch.setattr(
+        metrics_pages, "write_page", lambda *given: written.append(given[-1]) or writer.write_page(*given)
+    )
     openmetrics = {"accept": "application/openmetrics-text"}
     found = await asyncio.gather(*(client.get("/metrics") for _ in range(20)))
     found += await asyncio.gather(*(client.get("/metrics", headers=openmetrics) for _ in range(20)))

@@ -9,10 +9,10 @@ from starlette.applications import Starlette
 from tests.fakes import FakeClock
 from tests.unit.web.conftest import AT, DOWN, UP
 from toban.promql.test_runner import MemorySource
-from toban.web.auth import Trusted
-from toban.web.fair_streaming import Turns
-from toban.web.prometheus_api import Prometheus
-from toban.web.prometheus_json import text_of
+from toban.web.auth import TrustedAccess
+from toban.web.fair_streaming import FairStreaming
+from toban.web.prometheus_api import PrometheusApi
+from toban.web.prometheus_json import sample_text
 
 SECONDS = AT // 1000
 
@@ -176,7 +176,7 @@ def test_values_are_written_as_prometheus_writes_them(value, text):
     """
     Like a number in JavaScript, with Go's exponent of two digits.
     """
-    assert text_of(value) == text
+    assert sample_text(value) == text
 
 
 async def test_a_query_ends_when_its_client_leaves():
@@ -193,7 +193,9 @@ async def test_a_query_ends_when_its_client_leaves():
             finally:
                 ended.set()
 
-    app = Trusted(Starlette(routes=Prometheus(Slow(), MemorySource(), list, FakeClock(), Turns()).routes()))
+    app = TrustedAccess(
+        Starlette(routes=PrometheusApi(Slow(), MemorySource(), list, FakeClock(), FairStreaming()).routes())
+    )
     messages = asyncio.Queue()
     messages.put_nowait({"type": "http.request", "body": b"", "more_body": False})
     scope = {"type": "http", "method": "GET", "path": "/api/v1/query", "query_string": b"query=up", "headers": []}

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toban.core.labels import Labels
-from toban.core.query_result import Points
-from toban.web.prometheus_json import array, large, seconds, text_of, texts_of
+from toban.core.query_result import ResultSeries
+from toban.web.prometheus_json import join_pieces, sample_text, sample_texts, series_array, timestamp_seconds
 
 VALUES = st.one_of(
     st.floats(),
@@ -23,7 +23,7 @@ def test_many_are_written_as_each_would_be(values):
     """
     To the letter.
     """
-    assert [text.decode() for text in texts_of(np.array(values))] == [text_of(value) for value in values]
+    assert [text.decode() for text in sample_texts(np.array(values))] == [sample_text(value) for value in values]
 
 
 @given(st.lists(SERIES, max_size=4))
@@ -32,17 +32,17 @@ def test_series_are_an_array_of_json(series):
     Each with its labels, its times in seconds, and its values as text.
     """
     given_points = [
-        Points(
+        ResultSeries(
             Labels(__name__='"当番"', n=str(number)),
             np.array([at for at, _ in samples]),
             np.array([value for _, value in samples]),
         )
         for number, samples in enumerate(series)
     ]
-    assert json.loads(b"".join(array(given_points, single=False))) == [
+    assert json.loads(b"".join(series_array(given_points, single=False))) == [
         {
             "metric": {"__name__": '"当番"', "n": str(number)},
-            "values": [[seconds(at), text_of(value)] for at, value in samples],
+            "values": [[timestamp_seconds(at), sample_text(value)] for at, value in samples],
         }
         for number, samples in enumerate(series)
     ]
@@ -52,16 +52,16 @@ def test_a_vector_has_one_value_each():
     """
     Not a list of them.
     """
-    points = Points(Labels(a="b"), np.array([1500]), np.array([2.0]))
-    assert json.loads(b"".join(array([points], single=True))) == [{"metric": {"a": "b"}, "value": [1.5, "2"]}]
+    points = ResultSeries(Labels(a="b"), np.array([1500]), np.array([2.0]))
+    assert json.loads(b"".join(series_array([points], single=True))) == [{"metric": {"a": "b"}, "value": [1.5, "2"]}]
 
 
 def test_a_large_answer_comes_in_pieces():
     """
     None is large.
     """
-    points = [Points(Labels(n=str(n)), np.arange(1000), np.arange(1000.0)) for n in range(300)]
-    found = list(large(array(points, single=False)))
+    points = [ResultSeries(Labels(n=str(n)), np.arange(1000), np.arange(1000.0)) for n in range(300)]
+    found = list(join_pieces(series_array(points, single=False)))
     assert len(found) > 3
     assert max(map(len, found)) < 400_000
     assert len(json.loads(b"".join(found))) == 300

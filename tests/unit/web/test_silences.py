@@ -7,13 +7,13 @@ import pytest
 
 from tests.fakes import FakeClock
 from toban.core import input_limits
-from toban.core.matchers import Match, Matcher
-from toban.core.metric_registry import Meters
+from toban.core.matchers import Matcher, MatchOperator
+from toban.core.metric_registry import MetricRegistry
 from toban.notify import repository
 from toban.notify.muting import Silence
-from toban.state.backends import Sqlite
+from toban.state.backends import SqliteBackend
 from toban.state.database import State
-from toban.web.alerts_api import Alerts, WrongError
+from toban.web.alerts_api import AlertsApi, InvalidRequestError
 
 
 async def test_silences_that_have_not_ended_are_bounded(tmp_path, monkeypatch):
@@ -25,14 +25,16 @@ async def test_silences_that_have_not_ended_are_bounded(tmp_path, monkeypatch):
 
     def silence(name, hours=1):
         now = clock.now()
-        matchers = (Matcher("severity", Match.EQUAL, "info"),)
+        matchers = (Matcher("severity", MatchOperator.EQUAL, "info"),)
         return Silence(name, matchers, now, now + timedelta(hours=hours), "ann", "tea", now)
 
-    async with State(Sqlite(tmp_path / "toban.db"), clock, Meters()) as state:
-        alerts = Alerts(None, SimpleNamespace(ring=lambda: None), None, state, clock)  # type: ignore[arg-type]  # nothing else is asked of them
+    async with State(SqliteBackend(tmp_path / "toban.db"), clock, MetricRegistry()) as state:
+        alerts = AlertsApi(None, SimpleNamespace(wake=lambda: None), None, state, clock)  # type: ignore[arg-type]  # nothing else is asked of them
         for name in "abc":
             await alerts.keep(silence(name))
-        with pytest.raises(WrongError, match="there are 3 silences that have not ended: end some of them first"):
+        with pytest.raises(
+            InvalidRequestError, match="there are 3 silences that have not ended: end some of them first"
+        ):
             await alerts.keep(silence("d"))
         assert await alerts.keep(silence("e", 2), instead_of="a") == "a"
         assert await alerts.expire("b", "ann")

@@ -20,9 +20,9 @@ from toban.alerting.templating.values import (
     text,
     written,
 )
-from toban.core.config_types import duration
+from toban.core.config_types import parse_duration
 from toban.core.errors import BadQueryError
-from toban.core.matchers import expanded, expression
+from toban.core.matchers import compile_regex, expand_references
 
 _LARGE: Final = ("k", "M", "G", "T", "P", "E", "Z", "Y")
 _BINARY: Final = ("ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi")
@@ -136,14 +136,14 @@ def _sorted(label: Any, found: Any) -> list[Found]:
 
 def _pattern(pattern: Any) -> Any:
     try:
-        return expression(text(pattern))
+        return compile_regex(text(pattern))
     except BadQueryError as error:
         raise TemplateError(str(error)) from error
 
 
 def _replaced(pattern: Any, by: Any, within: Any) -> str:
     template = text(by)
-    return str(_pattern(pattern).sub(lambda found: expanded(template, found), text(within)))
+    return str(_pattern(pattern).sub(lambda found: expand_references(template, found), text(within)))
 
 
 def _comparable(left: Any, right: Any) -> None:
@@ -211,7 +211,7 @@ def _path(address: str) -> str:
 
 def _seconds(given: Any) -> float:
     try:
-        return duration(text(given), zero=True).total_seconds()
+        return parse_duration(text(given), zero=True).total_seconds()
     except ValueError as error:
         raise TemplateError(str(error)) from error
 

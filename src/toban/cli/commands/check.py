@@ -6,50 +6,50 @@ from pathlib import Path
 import click
 
 from toban.cli.client import config_option
-from toban.cli.formatting import columns, say
+from toban.cli.formatting import align_columns, echo
 from toban.core.lifecycle import run
-from toban.core.log_setup import configure
-from toban.preflight import proved, remote_tried, streams_tried, tried
-from toban.settings import load, rules
+from toban.core.log_setup import configure_logging
+from toban.preflight import check_channels, check_remote, check_streams, probe_targets
+from toban.settings import load_rules, load_settings
 
 
 @click.command
 @config_option
 def command(config: Path | None) -> int:
     """Check the configuration exactly as `toban up` would read it, and look once at each target."""
-    configure("error")  # what a look finds is said below
-    settings = load(config, os.environ)
-    groups = rules(settings)
-    targets, unknown = run(tried(settings))
-    say("The configuration is in order.\n")
-    for line in columns(
+    configure_logging("error")  # what a look finds is said below
+    settings = load_settings(config, os.environ)
+    groups = load_rules(settings)
+    targets, unknown = run(probe_targets(settings))
+    echo("The configuration is in order.\n")
+    for line in align_columns(
         (
             "●" if target.up else "▲",
             target.name,
             target.instance,
-            target.trouble or f"{target.samples} numbers",
+            target.error or f"{target.samples} numbers",
         )
         for target in targets
     ):
-        say(line)
+        echo(line)
     for target in targets:
         for note in target.notes:
-            say(f"\n{target.name}: {note}")
+            echo(f"\n{target.name}: {note}")
     if unknown:
-        say("\nNot part of /health:")
-        for line in columns((it.name, it.reason) for it in unknown):
-            say(line)
-    outside = run(remote_tried(settings))
-    logs = run(streams_tried(settings))
+        echo("\nNot part of /health:")
+        for line in align_columns((it.name, it.reason) for it in unknown):
+            echo(line)
+    outside = run(check_remote(settings))
+    logs = run(check_streams(settings))
     for title, well, found in (("The outside engine:", "takes it", outside), ("Fly's logs:", "is there", logs)):
         if found:
-            say(f"\n{title}")
-        for line in columns(("▲" if trouble else "●", url, trouble or well) for url, trouble in found):
-            say(line)
-    proofs = run(proved(settings))
-    say(f"\n{sum(len(group.rules) for group in groups)} rules judge. {_told(len(proofs))}")
-    for line in columns(("●" if proof.ok else "▲", name, proof.says) for name, proof in proofs):
-        say(line)
+            echo(f"\n{title}")
+        for line in align_columns(("▲" if trouble else "●", url, trouble or well) for url, trouble in found):
+            echo(line)
+    proofs = run(check_channels(settings))
+    echo(f"\n{sum(len(group.rules) for group in groups)} rules judge. {_told(len(proofs))}")
+    for line in align_columns(("●" if proof.ok else "▲", name, proof.message) for name, proof in proofs):
+        echo(line)
     all_well = all([*(target.up for target in targets), *(proof.ok for _, proof in proofs)])
     return 0 if all_well and not any(trouble for _, trouble in [*outside, *logs]) else 1
 

@@ -6,13 +6,13 @@ from typing import Literal
 
 import click
 
-from toban.cli.formatting import say, say_over
-from toban.demo.faults import PARTS
-from toban.demo.run import Wishes, run
+from toban.cli.formatting import echo, echo_over
+from toban.demo.faults import FAULTS
+from toban.demo.run import DemoOptions, run
 
 
 @click.command
-@click.option("--break", "breaks", type=click.Choice(list(PARTS)), help="Break this part after a while.")
+@click.option("--break", "breaks", type=click.Choice(list(FAULTS)), help="Break this part after a while.")
 @click.option("--after", default=60.0, show_default=True, help="Seconds until it breaks.")
 @click.option("--for", "lasts", default=420.0, show_default=True, help="Seconds until it is mended again.")
 @click.option("--visitors", default=40.0, show_default=True, help="Customers each minute.")
@@ -33,8 +33,8 @@ def command(
 
     Needs Node.js; the first start installs the shop, which takes about a minute. Ctrl-C leaves nothing running.
     """
-    wishes = Wishes(listen, folder, breaks or "", after, lasts, visitors, language)
-    run(wishes, say, Progress())
+    wishes = DemoOptions(listen, folder, breaks or "", after, lasts, visitors, language)
+    run(wishes, echo, Progress())
 
 
 class Progress:
@@ -46,7 +46,7 @@ class Progress:
     def __call__(self, text: str) -> None:
         """Show it."""
         if sys.stdout.isatty():
-            say_over(text)
+            echo_over(text)
         elif text and text.partition(":")[0] != self._last:
-            say(text)
+            echo(text)
         self._last = text.partition(":")[0]

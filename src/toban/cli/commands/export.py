@@ -12,15 +12,15 @@ import click
 import yaml
 
 from toban.alerting import prometheus_export as rules_out
-from toban.cli.client import config_option, data_option, fetch
-from toban.cli.formatting import say, say_bytes
-from toban.cli.param_types import Length
+from toban.cli.client import config_option, data_option, download
+from toban.cli.formatting import echo, echo_bytes
+from toban.cli.param_types import DurationType
 from toban.collect import default_collectors
-from toban.core.config_types import written
+from toban.core.config_types import format_duration
 from toban.core.errors import SettingsError
 from toban.notify import alertmanager_export as routes_out
 from toban.notify.routing import CHANNELS
-from toban.settings import load, rules
+from toban.settings import load_rules, load_settings
 
 FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 FORCE = click.option("--force", is_flag=True, help="Write over files that are there.")
@@ -40,18 +40,18 @@ def command() -> None:
 @FORCE
 def prometheus(folder: Path, config: Path | None, toban: str, alertmanager: str, force: bool) -> None:
     """Write prometheus.yml and the rules into FOLDER: it scrapes toban, judges the same, and tells an Alertmanager."""
-    settings = load(config, os.environ)
-    judged = rules_out.rule_file(rules(settings))
-    collectors = default_collectors.collectors(settings.collect, settings.shop)
+    settings = load_settings(config, os.environ)
+    judged = rules_out.rule_file(load_rules(settings))
+    collectors = default_collectors.with_defaults(settings.collect, settings.shop)
     elsewhere = sorted({one.target["job"] for one in collectors if not one.exposes})
     token = settings.web.token.get_secret_value() if settings.web.token else ""
-    every = written(settings.alerting.every)
+    every = format_duration(settings.alerting.evaluation_interval)
     where = toban or settings.web.listen
     main = rules_out.prometheus(["rules.yml"], where, alertmanager, every, elsewhere, "secrets/toban" if token else "")
     files = {"prometheus.yml": _yaml(main), "rules.yml": _yaml(judged)}
     _write(folder, files, {"toban": token} if token else {}, force=force)
-    say(f"promtool check config {folder / 'prometheus.yml'} reads it.")
-    say("Not in it: what toban fires about itself (toban_unwell, rule_not_judged).")
+    echo(f"promtool check config {folder / 'prometheus.yml'} reads it.")
+    echo("Not in it: what toban fires about itself (toban_component_unhealthy, rule_evaluation_failed).")
 
 
 @command.command("alertmanager")
@@ -60,21 +60,24 @@ def prometheus(folder: Path, config: Path | None, toban: str, alertmanager: str,
 @FORCE
 def alertmanager(folder: Path, config: Path | None, force: bool) -> None:
     """Write alertmanager.yml into FOLDER: the same routes, inhibitions, windows and channels; secrets beside it."""
-    settings = load(config, os.environ)
+    settings = load_settings(config, os.environ)
     labelled = {
-        rule.labels[CHANNELS].source for group in rules(settings) for rule in group.alerts if CHANNELS in rule.labels
+        rule.labels[CHANNELS].source
+        for group in load_rules(settings)
+        for rule in group.alerts
+        if CHANNELS in rule.labels
     }
     found = routes_out.alertmanager(settings.notify, settings.channels, labelled)
     _write(folder, {"alertmanager.yml": _yaml(found.settings)}, found.secrets, force=force)
-    say(f"amtool check-config {folder / 'alertmanager.yml'} reads it.")
+    echo(f"amtool check-config {folder / 'alertmanager.yml'} reads it.")
     for lost in found.lost:
-        say(f"Not in it: {lost}.")
+        echo(f"Not in it: {lost}.")
 
 
 @command.command("openmetrics")
 @click.argument("file", type=click.File("wb", lazy=True), default="-")
 @click.option("--match", multiple=True, metavar="SELECTOR", help="Only these series; may be given several times.")
-@click.option("--last", type=Length(), help="Only the last hours or days, like 30d; everything unless set.")
+@click.option("--last", type=DurationType(), help="Only the last hours or days, like 30d; everything unless set.")
 @click.option("--utf8", is_flag=True, help="Names as they are, in quotes where they need them; else with `_`.")
 @data_option
 def openmetrics(file: BinaryIO, match: Sequence[str], last: timedelta | None, utf8: bool, data: Path | None) -> None:
@@ -88,7 +91,7 @@ def openmetrics(file: BinaryIO, match: Sequence[str], last: timedelta | None, ut
         asked["escaping"] = "allow-utf-8"
     if last:
         asked["start"] = f"{time.time() - last.total_seconds():.3f}"
-    say_bytes(fetch("/api/v1/export", data, **asked), file)
+    echo_bytes(download("/api/v1/export", data, **asked), file)
 
 
 class _Plain(yaml.SafeDumper):
@@ -112,7 +115,7 @@ def _write(folder: Path, files: Mapping[str, str], secrets: Mapping[str, str], *
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8")
-            say(f"Wrote {folder / name}.")
+            echo(f"Wrote {folder / name}.")
         if secrets:
             (folder / "secrets").mkdir(mode=0o700, exist_ok=True)
         for name, secret in secrets.items():
@@ -120,6 +123,6 @@ def _write(folder: Path, files: Mapping[str, str], secrets: Mapping[str, str], *
             path.touch(mode=OWNER)
             path.chmod(OWNER)
             path.write_text(secret, encoding="utf-8")
-            say(f"Wrote {path}, which only you can read.")
+            echo(f"Wrote {path}, which only you can read.")
     except OSError as error:
         raise SettingsError(f"{folder}: can't be written: {error}") from error

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from toban.cli.client import data_option, push
-from toban.cli.formatting import say
+from toban.cli.client import data_option, upload
+from toban.cli.formatting import echo
 from toban.core.errors import TobanError
 from toban.exposition import openmetrics_dump
-from toban.remote.remote_write_model import HEADERS, Sample
+from toban.remote.remote_write_model import HEADERS, RemoteSample
 from toban.remote.remote_write_protobuf import encode
 
 
@@ -36,11 +36,11 @@ def command(file: Path, data: Path | None) -> None:
                 yield line
 
         try:
-            for some in openmetrics_dump.read(read()):
-                body = encode((Sample(labels, at, value) for labels, at, value in some.samples), some.families)
-                said = push("/api/v1/write", data, body, HEADERS)
+            for some in openmetrics_dump.read_dump(read()):
+                body = encode((RemoteSample(labels, at, value) for labels, at, value in some.samples), some.families)
+                said = upload("/api/v1/write", data, body, HEADERS)
                 lost = sum(map(int, re.findall(r"(\d+) samples:", said)))
                 kept, refused, why = kept + len(some.samples) - lost, refused + lost, said.strip() or why
         except (TobanError, UnicodeDecodeError) as error:
             raise TobanError(f"{file}: {error}; {kept:,} samples were taken in before") from error
-    say(f"{kept:,} samples were taken in{f', {refused:,} refused (the last: {why})' if refused else ''}.")
+    echo(f"{kept:,} samples were taken in{f', {refused:,} refused (the last: {why})' if refused else ''}.")

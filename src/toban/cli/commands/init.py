@@ -8,14 +8,14 @@ from typing import Final
 import click
 
 from toban.cli import channel_setup, discovery
-from toban.cli.discovery import Surroundings
-from toban.cli.formatting import say
+from toban.cli.discovery import Discovery
+from toban.cli.formatting import echo
 from toban.core.errors import SettingsError
 from toban.core.lifecycle import run
-from toban.core.log_setup import configure
+from toban.core.log_setup import configure_logging
 from toban.core.paths import CONFIGURATION
-from toban.preflight import lacks, tried
-from toban.settings import settle
+from toban.preflight import missing_rights, probe_targets
+from toban.settings import build_settings
 from toban.shop.settings import ENVIRONMENT
 
 QUESTIONS: Final = {
@@ -46,10 +46,10 @@ CHANNELS: Final = (
 def command(yes: bool, force: bool, output: Path) -> int:
     """Look around, try each address, and write a commented toban.yaml."""
     _check_place(output, force=force)
-    configure("error")  # what a look finds is said below
-    here = run(discovery.look(os.environ)) or Surroundings(())
+    configure_logging("error")  # what a look finds is said below
+    here = run(discovery.discover(os.environ)) or Discovery(())
     for sentence in here.says:
-        say(sentence)
+        echo(sentence)
     shop: dict[str, str] = {}
     well = True
     for part, question in QUESTIONS.items():
@@ -61,25 +61,25 @@ def command(yes: bool, force: bool, output: Path) -> int:
     text = written(shop, here, channel)
     output.touch(mode=0o600)
     output.write_text(text, encoding="utf-8")
-    say(f"\nWrote {output}. Now: toban up")
+    echo(f"\nWrote {output}. Now: toban up")
     return 0 if well and reached else 1
 
 
 def _channel(*, ask: bool) -> tuple[dict[str, dict[str, str]], bool]:
     """Return the channel that is to be written, none where the environment makes some; and whether all is well."""
-    say("")
-    there = channel_setup.of_the_environment(os.environ)
+    echo("")
+    there = channel_setup.channels_from_environment(os.environ)
     if there and ask:
-        settings = settle({}, os.environ, "the environment")
-        reached = [channel_setup.tested(settings, name) for name in there]  # each of them, whatever one says
+        settings = build_settings({}, os.environ, "the environment")
+        reached = [channel_setup.try_channel(settings, name) for name in there]  # each of them, whatever one says
         return {}, all(reached)
     if there:
-        say(f"`toban alerts test {there[0]}` sends a test message.")
+        echo(f"`toban alerts test {there[0]}` sends a test message.")
     if there or not ask:
         return {}, True
-    name, channel, well = channel_setup.asked()
+    name, channel, well = channel_setup.prompt_for_channel()
     if not name:
-        say("Nobody is told of anything yet: docs/NOTIFYING.md shows how.")
+        echo("Nobody is told of anything yet: docs/NOTIFYING.md shows how.")
     return {name: channel} if name else {}, well
 
 
@@ -99,19 +99,19 @@ def _asked(part: str, question: str, proposed: str, *, ask: bool) -> tuple[str, 
     """Return an address as it will stand in the file, and whether all is well there; ask again after a mistake."""
     name = ENVIRONMENT.get(part)
     if name and os.environ.get(name):
-        say(f"{part}: taken from {name} in the environment.")
+        echo(f"{part}: taken from {name} in the environment.")
         return f"${{{name}}}", _found(part, f"${{{name}}}")
     if not ask:
         return proposed, not proposed or _found(part, proposed)
     said, kept = f"{question}{'' if proposed else '; empty if there is none'}", ""
     while True:
-        address = channel_setup.ask(said, kept or proposed)
+        address = channel_setup.prompt(said, kept or proposed)
         if not address or address == kept:
             return address or kept, not kept
         try:
-            settle({"shop": {part: address}}, {**os.environ, **_without(part)}, "the answer")
+            build_settings({"shop": {part: address}}, {**os.environ, **_without(part)}, "the answer")
         except SettingsError as error:
-            say(f"  {error}")
+            echo(f"  {error}")
             continue
         if _found(part, address):
             return address, True
@@ -120,26 +120,26 @@ def _asked(part: str, question: str, proposed: str, *, ask: bool) -> tuple[str, 
 
 def _found(part: str, address: str) -> bool:
     """Try an address and say what was found."""
-    settings = settle({"shop": {part: address}}, {**os.environ, **_without(part)}, "the answer")
-    targets, _ = run(tried(settings))
+    settings = build_settings({"shop": {part: address}}, {**os.environ, **_without(part)}, "the answer")
+    targets, _ = run(probe_targets(settings))
     well = True
     for target in targets:
         if target.kind not in {"host", "toban", "telemetry", "events"}:
             well = well and target.up
-            found = f"answers, {target.samples} numbers" if target.up else target.trouble
-            say(f"  {'●' if target.up else '▲'} {target.name} at {target.instance}: {found}")
+            found = f"answers, {target.samples} numbers" if target.up else target.error
+            echo(f"  {'●' if target.up else '▲'} {target.name} at {target.instance}: {found}")
     if settings.shop.database:
-        _tell_grants(run(lacks(settings)))
+        _tell_grants(run(missing_rights(settings)))
     return well
 
 
 def _tell_grants(statements: list[str]) -> None:
     """Print what would let the role see the shop's tables (what that is, and isn't: `shop/grants.py`)."""
     if statements:
-        say("\n  To see orders, jobs and stock, let the owner of Vendure's tables run this:\n")
+        echo("\n  To see orders, jobs and stock, let the owner of Vendure's tables run this:\n")
         for statement in statements:
-            say(f"  {statement};")
-        say("")
+            echo(f"  {statement};")
+        echo("")
 
 
 def _without(part: str) -> Mapping[str, str]:
@@ -147,7 +147,7 @@ def _without(part: str) -> Mapping[str, str]:
     return {name: "" for other, name in ENVIRONMENT.items() if other != part}
 
 
-def written(shop: Mapping[str, str], here: Surroundings, channel: Mapping[str, Mapping[str, str]] | None = None) -> str:
+def written(shop: Mapping[str, str], here: Discovery, channel: Mapping[str, Mapping[str, str]] | None = None) -> str:
     """Return the text of a configuration, with what else there is in comments."""
     lines = [
         "# What toban watches. `toban check` tries it, `toban schema` tells all there is.",
@@ -165,7 +165,7 @@ def written(shop: Mapping[str, str], here: Surroundings, channel: Mapping[str, M
         "",
         "# What else to look at. This machine and the parts of the shop need no mention.",
         "# collect:",
-        "#   - {kind: http, name: returns, url: https://shop.example/returns, every: 30s}",
+        "#   - {kind: http, name: returns, url: https://shop.example/returns, interval: 30s}",
         "#   - {kind: tls, name: mail, url: https://mail.example/}",
         "#   - {kind: scrape, name: node, url: http://127.0.0.1:9100/metrics}",
         "#   - {kind: files, name: assets, path: /srv/vendure/static/assets}",

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from toban.cli.client import ask, data_option, json_option
-from toban.cli.formatting import say
-from toban.core.terminal_escapes import on_one_line
+from toban.cli.client import data_option, get, json_option
+from toban.cli.formatting import echo
+from toban.core.terminal_escapes import escape_line
 
 LEVELS = ("error", "warn", "info", "verbose", "debug")
 
@@ -24,19 +24,19 @@ LEVELS = ("error", "warn", "info", "verbose", "debug")
 def command(text: str, level: str, context: str, service: str, limit: int, data: Path | None, as_json: bool) -> None:
     """Show the newest log lines of the shop, the newest last: all, or those that hold TEXT."""
     asked = {"text": text, "level": level, "context": context, "service": service, "limit": str(limit)}
-    found = ask("/api/logs", data, **{name: value for name, value in asked.items() if value})
+    found = get("/api/logs", data, **{name: value for name, value in asked.items() if value})
     lines = found["lines"][::-1]
     if as_json:
-        say("\n".join(json.dumps(line, ensure_ascii=False) for line in lines))
+        echo("\n".join(json.dumps(line, ensure_ascii=False) for line in lines))
     else:
-        say("\n".join(told(line) for line in lines) or "no lines: nothing of that sort came since toban was started")
+        echo("\n".join(told(line) for line in lines) or "no lines: nothing of that sort came since toban was started")
 
 
 def told(line: dict[str, Any]) -> str:
     """Return one line for a terminal."""
     who = "/".join(part for part in (line.get("service"), line.get("context")) if part)
     facts = " ".join(f"{name}={value}" for name, value in line.get("facts", {}).items())
-    shown = on_one_line(f"{line['timestamp'][:19]}Z {line['level']:<7} {who}: {line.get('message', '')}")
+    shown = escape_line(f"{line['timestamp'][:19]}Z {line['level']:<7} {who}: {line.get('message', '')}")
     # Lines of a trace are set in: none looks like a line of the log.
-    trace = [f"    {on_one_line(part)}" for part in line.get("trace", "").splitlines()]
-    return "\n".join([f"{shown}{'  ' + on_one_line(facts) if facts else ''}", *trace])
+    trace = [f"    {escape_line(part)}" for part in line.get("trace", "").splitlines()]
+    return "\n".join([f"{shown}{'  ' + escape_line(facts) if facts else ''}", *trace])

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from toban.cli.client import ask, data_option, json_option, tell, who
-from toban.cli.formatting import say
-from toban.core.terminal_escapes import on_one_line
+from toban.cli.client import current_user, data_option, get, json_option, post
+from toban.cli.formatting import echo
+from toban.core.terminal_escapes import escape_line
 
 
 @click.group
@@ -20,18 +20,18 @@ def command() -> None:
 @data_option
 def show(data: Path | None, as_json: bool) -> None:
     """Show each row: where it was, what it holds, and why it can't be read."""
-    found = ask("/api/quarantine", data)
+    found = get("/api/quarantine", data)
     if as_json:
-        say(json.dumps(found, indent=2, ensure_ascii=False))
+        echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
     for row in found["rows"]:
         at = row["at"][:16].replace("T", " ")
-        say(
+        echo(
             "\n    ".join(
-                map(on_one_line, (f"{row['id']}  {at}Z  {row['source']}  {row['key']}", row["error"], row["content"]))
+                map(escape_line, (f"{row['id']}  {at}Z  {row['source']}  {row['key']}", row["error"], row["content"]))
             )
         )
-    say(found["says"])
+    echo(found["says"])
 
 
 @command.command("forget")
@@ -39,5 +39,5 @@ def show(data: Path | None, as_json: bool) -> None:
 @data_option
 def forget(data: Path | None, row: str) -> None:
     """Delete ROW (its number) for good."""
-    tell("/api/quarantine/forget", data, id=row, by=who())
-    say(f"row {row} is deleted")
+    post("/api/quarantine/forget", data, id=row, by=current_user())
+    echo(f"row {row} is deleted")

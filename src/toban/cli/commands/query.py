@@ -7,23 +7,23 @@ from pathlib import Path
 
 import click
 
-from toban.cli.client import ask, data_option, json_option
-from toban.cli.formatting import answer, say
-from toban.cli.param_types import Length
+from toban.cli.client import data_option, get, json_option
+from toban.cli.formatting import echo, format_result
+from toban.cli.param_types import DurationType
 
 
 @click.command
 @click.argument("expression", metavar="EXPR")
-@click.option("--range", "length", type=Length(), help="Show how it went over this long, like 6h.")
+@click.option("--range", "length", type=DurationType(), help="Show how it went over this long, like 6h.")
 @data_option
 @json_option
 def command(expression: str, length: timedelta | None, data: Path | None, as_json: bool) -> None:
     """Ask a question in PromQL, like: toban query 'rate(process_cpu_seconds_total[5m])' --range 6h."""
     if length is None:
-        found = ask("/api/v1/query", data, query=expression)
+        found = get("/api/v1/query", data, query=expression)
     else:
         now, seconds = time.time(), length.total_seconds()
-        found = ask(
+        found = get(
             "/api/v1/query_range",
             data,
             query=expression,
@@ -31,4 +31,4 @@ def command(expression: str, length: timedelta | None, data: Path | None, as_jso
             end=f"{now:.3f}",
             step=f"{max(1.0, seconds / 240):.3f}",
         )
-    say(json.dumps(found, ensure_ascii=False) if as_json else answer(found))
+    echo(json.dumps(found, ensure_ascii=False) if as_json else format_result(found))

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from toban.cli.client import data_option, tell
-from toban.cli.formatting import say
+from toban.cli.client import data_option, post
+from toban.cli.formatting import echo
 
 
 @click.command
@@ -16,5 +16,5 @@ def command(data: Path | None) -> None:
 
     Nothing changes when there is a mistake in it: it is said as `toban check` says it.
     """
-    tell("/-/reload", data)
-    say("The configuration was reloaded.")
+    post("/-/reload", data)
+    echo("The configuration was reloaded.")

@@ -10,16 +10,16 @@ from typing import Any
 import click
 
 from toban.alerting import rule_lint
-from toban.alerting.rule_file import read
-from toban.alerting.rule_lint import Known
-from toban.alerting.rule_loader import shipped
+from toban.alerting.rule_file import parse_rule_file
+from toban.alerting.rule_lint import LintContext
+from toban.alerting.rule_loader import shipped_groups
 from toban.alerting.rule_unit_tests import run
-from toban.cli.client import ask, config_option, data_option, json_option
-from toban.cli.formatting import columns, say
-from toban.cli.metric_catalog import metrics, transient
+from toban.cli.client import config_option, data_option, get, json_option
+from toban.cli.formatting import align_columns, echo
+from toban.cli.metric_catalog import declared_metrics, transient_metrics
 from toban.core.errors import SettingsError, TobanError
 from toban.core.paths import read_text
-from toban.settings import load
+from toban.settings import load_settings
 
 FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 
@@ -44,21 +44,21 @@ def check(files: tuple[Path, ...], config: Path | None, data: Path | None) -> in
     wrong, groups = 0, {}
     for path in files:
         try:
-            groups[path] = read(read_text(path), str(path))
+            groups[path] = parse_rule_file(read_text(path), str(path))
         except SettingsError as error:
-            say(str(error), err=True)
+            echo(str(error), err=True)
             wrong += 1
     known, note = _known(config, data)
-    own = rule_lint.recorded(group for found in [shipped(), *groups.values()] for group in found)
+    own = rule_lint.recorded_metrics(group for found in [shipped_groups(), *groups.values()] for group in found)
     known = replace(known, metrics={*known.metrics, *own})
     for path, found in groups.items():
         rules = [rule for group in found for rule in group.rules]
-        say(f"{path}: {len(rules)} rules")
+        echo(f"{path}: {len(rules)} rules")
         for rule in rules:
-            for doubt in rule_lint.doubts(rule, known):
-                say(f"  {rule.name}: {doubt}")
+            for doubt in rule_lint.lint_rule(rule, known):
+                echo(f"  {rule.name}: {doubt}")
     if note:
-        say(note)
+        echo(note)
     return 1 if wrong else 0
 
 
@@ -67,19 +67,19 @@ def check(files: tuple[Path, ...], config: Path | None, data: Path | None) -> in
 @json_option
 def listed(data: Path | None, as_json: bool) -> None:
     """List the rules that a running toban evaluates: state, severity, when last, how it went, and what is missing."""
-    groups = ask("/api/v1/rules", data)["data"]["groups"]
+    groups = get("/api/v1/rules", data)["data"]["groups"]
     if as_json:
-        say(json.dumps(groups, indent=2, ensure_ascii=False))
+        echo(json.dumps(groups, indent=2, ensure_ascii=False))
         return
-    asleep = {it["rule"]: ", ".join(it["reads"]) for it in ask("/api/alerts", data)["asleep"]}
+    asleep = {it["rule"]: ", ".join(it["reads"]) for it in get("/api/alerts", data)["asleep"]}
     for group in groups:
-        say(f"{group['name']}   every {group['interval']:g} s   {group['file']}")
+        echo(f"{group['name']}   every {group['interval']:g} s   {group['file']}")
         rows = [
             (*_row(rule, rule["name"] in asleep), f"no data: {asleep[rule['name']]}" if rule["name"] in asleep else "")
             for rule in group["rules"]
         ]
-        for line in columns(rows) if rows else ():
-            say(f"  {line}")
+        for line in align_columns(rows) if rows else ():
+            echo(f"  {line}")
 
 
 def _row(rule: dict[str, Any], asleep: bool) -> tuple[str, ...]:
@@ -98,25 +98,25 @@ def test(files: tuple[Path, ...]) -> int:
     for path in files:
         failures = run(path)
         failed += len(failures)
-        say(f"{path}: {f'{len(failures)} failed' if failures else 'well'}")
+        echo(f"{path}: {f'{len(failures)} failed' if failures else 'well'}")
         for failure in failures:
-            say(f"  {failure}")
+            echo(f"  {failure}")
     return 1 if failed else 0
 
 
-def _known(config: Path | None, data: Path | None) -> tuple[Known, str]:
+def _known(config: Path | None, data: Path | None) -> tuple[LintContext, str]:
     """Return what rules may speak of, and what could not be asked."""
-    declared = metrics()
+    declared = declared_metrics()
     # Where nobody is told yet, that a rule names whom to tell is no mistake.
-    channels = load(config, os.environ).channels or None
+    channels = load_settings(config, os.environ).channels or None
     try:
-        stored = set(ask("/api/v1/label/__name__/values", data)["data"])
+        stored = set(get("/api/v1/label/__name__/values", data)["data"])
     except TobanError:
         note = "No toban runs here: whether series meet the conditions, and what exporters have, was not looked at."
-        return Known(declared, channels, transient=transient()), note
+        return LintContext(declared, channels, transient=transient_metrics()), note
 
     @cache
     def series(name: str) -> list[dict[str, Any]]:
-        return list(ask("/api/v1/series", data, **{"match[]": name})["data"])
+        return list(get("/api/v1/series", data, **{"match[]": name})["data"])
 
-    return Known(declared | stored, channels, series, transient()), ""
+    return LintContext(declared | stored, channels, series, transient_metrics()), ""

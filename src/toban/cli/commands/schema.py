@@ -4,11 +4,11 @@ import json
 
 import click
 
-from toban.cli.formatting import say
+from toban.cli.formatting import echo
 from toban.settings import Settings
 
 
 @click.command
 def command() -> None:
     """Print the JSON Schema of toban.yaml, for editors."""
-    say(json.dumps(Settings.model_json_schema(), indent=2, ensure_ascii=False))
+    echo(json.dumps(Settings.model_json_schema(), indent=2, ensure_ascii=False))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from toban.cli.client import ask, data_option, json_option, tell, who
-from toban.cli.formatting import columns, say
+from toban.cli.client import current_user, data_option, get, json_option, post
+from toban.cli.formatting import align_columns, echo
 
 
 @click.group
@@ -21,9 +21,9 @@ def command() -> None:
 @data_option
 def add(data: Path | None, match: tuple[str, ...], lasts: str, comment: str) -> None:
     """Hold back alerts whose labels meet all of MATCH, like alertname="disk_usage_high"."""
-    body = {"match": list(match), "for": lasts, "by": who(), "comment": comment}
-    found = tell("/api/silences", data, **body)
-    say(f"{found['id']} holds until {found['ends'][:16].replace('T', ' ')}Z")
+    body = {"matchers": list(match), "for": lasts, "by": current_user(), "comment": comment}
+    found = post("/api/silences", data, **body)
+    echo(f"{found['id']} holds until {found['ends'][:16].replace('T', ' ')}Z")
 
 
 @command.command("list")
@@ -31,22 +31,22 @@ def add(data: Path | None, match: tuple[str, ...], lasts: str, comment: str) -> 
 @data_option
 def show(data: Path | None, as_json: bool) -> None:
     """Show silences."""
-    found = ask("/api/silences", data)
+    found = get("/api/silences", data)
     if as_json:
-        say(json.dumps(found, indent=2, ensure_ascii=False))
+        echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
     rows = [
         (
             it["id"],
             it["state"],
             it["ends"][:16].replace("T", " ") + "Z",
-            ", ".join(it["match"]),
+            ", ".join(it["matchers"]),
             it["by"],
             it["comment"],
         )
         for it in found["silences"]
     ]
-    say("\n".join(columns(rows)) or "nothing is silenced")
+    echo("\n".join(align_columns(rows)) or "nothing is silenced")
 
 
 @command.command("end")
@@ -54,5 +54,5 @@ def show(data: Path | None, as_json: bool) -> None:
 @data_option
 def end(data: Path | None, silence: str) -> None:
     """End SILENCE (its id) now."""
-    tell("/api/silences/end", data, id=silence, by=who())
-    say(f"{silence} has ended")
+    post("/api/silences/end", data, id=silence, by=current_user())
+    echo(f"{silence} has ended")

@@ -8,21 +8,21 @@ import structlog
 
 from toban import __version__ as version
 from toban.cli.client import config_option
-from toban.cli.formatting import greeting, say
-from toban.cli.options import option
+from toban.cli.formatting import echo, start_summary
+from toban.cli.options import shared_option
 from toban.core.errors import SettingsError, TobanError
 from toban.core.lifecycle import run
-from toban.core.log_setup import configure, everything_is_logged, is_also_stdout
+from toban.core.log_setup import capture_warnings_and_crashes, configure_logging, shares_stdout
 from toban.daemon import serve
-from toban.settings import Settings, load
-from toban.web.status_api import Overview, as_json
+from toban.settings import Settings, load_settings
+from toban.web.status_api import Overview, overview_json
 
 log = structlog.get_logger("toban.daemon")
 
 
 @click.command
 @config_option
-@option("data", help="The folder for everything that toban keeps.")
+@shared_option("data", help="The folder for everything that toban keeps.")
 @click.option("--listen", metavar="HOST:PORT", help="Where the pages are.  [default: 127.0.0.1:9119]")
 def command(config: Path | None, data: Path | None, listen: str | None) -> int:
     """
@@ -34,16 +34,16 @@ def command(config: Path | None, data: Path | None, listen: str | None) -> int:
     """
     form = os.environ.get("LOG_FORMAT") or "auto"
     try:
-        is_json = configure(os.environ.get("LOG_LEVEL") or "info", form=form)
+        is_json = configure_logging(os.environ.get("LOG_LEVEL") or "info", form=form)
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    everything_is_logged()
+    capture_warnings_and_crashes()
 
     def read() -> Settings:
-        return load(config, os.environ, data=data, listen=listen)
+        return load_settings(config, os.environ, data=data, listen=listen)
 
     # Between JSON lines a greeting for people would be a line that nothing can parse.
-    greet = _logged if is_json and (form == "json" or is_also_stdout()) else _printed
+    greet = _logged if is_json and (form == "json" or shares_stdout()) else _printed
     try:
         run(serve(read(), greet, read))
     except TobanError:
@@ -58,12 +58,12 @@ def command(config: Path | None, data: Path | None, listen: str | None) -> int:
 
 def _printed(overview: Overview) -> None:
     """Greet people, on standard output."""
-    say(greeting(as_json(overview)))
+    echo(start_summary(overview_json(overview)))
 
 
 def _logged(overview: Overview) -> None:
     """Say the same in the log."""
     about, targets = overview.about, overview.targets
-    unreached = {target.name: target.trouble or "no answer yet" for target in targets if not target.up}
+    unreached = {target.name: target.error or "no answer yet" for target in targets if not target.up}
     names = [target.name for target in targets]
     log.info("on duty", version=version, pages=about.pages, data=about.data, targets=names, unreached=unreached)

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from toban.cli.client import ask, data_option, json_option
-from toban.cli.formatting import columns, say
-from toban.core.terminal_escapes import on_one_line
+from toban.cli.client import data_option, get, json_option
+from toban.cli.formatting import align_columns, echo
+from toban.core.terminal_escapes import escape_line
 
 
 @click.command
@@ -21,19 +21,21 @@ def command(alert: str, data: Path | None, as_json: bool) -> None:
 
     For the name of a rule also what its expression comes to now, against which limit, and whether its data is there.
     """
-    found = ask("/api/alerts/why", data, alert=alert)
+    found = get("/api/alerts/why", data, alert=alert)
     if as_json:
-        say(json.dumps(found, indent=2, ensure_ascii=False))
+        echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
     for rule in found["rules"]:
-        say("\n".join(_rule(rule)))
+        echo("\n".join(_rule(rule)))
     for one in found["alerts"]:
         labels = ", ".join(f"{name}={value}" for name, value in one["labels"].items() if name != "alertname")
-        say(on_one_line(f"{one['name']} {one['fingerprint']} is {one['status']}   {labels}"))
+        echo(escape_line(f"{one['name']} {one['fingerprint']} is {one['status']}   {labels}"))
         for said in one["suppressed"]:
-            say(f"  {said}")
-        for line in columns((it["at"][:19].replace("T", " ") + "Z", it["stage"], it["says"]) for it in one["notes"]):
-            say(f"  {line}")
+            echo(f"  {said}")
+        for line in align_columns(
+            (it["at"][:19].replace("T", " ") + "Z", it["stage"], it["says"]) for it in one["notes"]
+        ):
+            echo(f"  {line}")
 
 
 def _rule(rule: dict[str, Any]) -> list[str]:
@@ -41,16 +43,16 @@ def _rule(rule: dict[str, Any]) -> list[str]:
     hold = f" for {rule['for']}" if rule["for"] != "0s" else ""
     lines = [
         f"rule {rule['rule']} ({rule['group']}, {rule['file']}): {rule['health']}",
-        f"  expr: {on_one_line(' '.join(rule['expr'].split()))}{hold}",
+        f"  expr: {escape_line(' '.join(rule['expr'].split()))}{hold}",
     ]
     if rule["error"]:
         lines.append(f"  error: {rule['error']}")
     for one in rule["comparisons"]:
         limit = _values(one["limit"]) if one["limit"]["series"] else one["right"]
-        lines.append(f"  now: {_values(one['now'])}   {one['operator']} {limit}   ({on_one_line(one['left'])})")
+        lines.append(f"  now: {_values(one['now'])}   {one['operator']} {limit}   ({escape_line(one['left'])})")
     for one in rule["reads"]:
         there = one["error"] or (f"{one['series']} series" if one["series"] else "no data")
-        lines.append(f"  reads: {on_one_line(one['selector'])}: {there}")
+        lines.append(f"  reads: {escape_line(one['selector'])}: {there}")
     return lines
 
 
@@ -65,4 +67,4 @@ def _values(found: dict[str, Any]) -> str:
 
 def _labels(labels: dict[str, str]) -> str:
     said = ", ".join(f"{name}={value}" for name, value in labels.items() if name != "__name__")
-    return f" ({on_one_line(said)})" if said else ""
+    return f" ({escape_line(said)})" if said else ""

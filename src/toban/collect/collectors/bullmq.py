@@ -12,24 +12,24 @@ from pydantic import PrivateAttr
 from toban.collect import backfill, job_metrics
 from toban.collect import repository as books
 from toban.collect.backfill import Slice
-from toban.collect.collector import Collector, Look
-from toban.collect.event_stream import Counting, Known, Stream
-from toban.collect.job_metrics import Ended
-from toban.collect.log_once import Told
+from toban.collect.collector import Collector, ScrapeResult
+from toban.collect.event_stream import EventCounter, EventStream, ReadState
+from toban.collect.job_metrics import EndedJob
+from toban.collect.log_once import LogOnce
 from toban.collect.sql_metrics import is_due
-from toban.collect.tools import Tools
+from toban.collect.tools import CollectorTools
 from toban.core.config_types import Duration
 from toban.core.errors import CollectError, StateError
 from toban.core.samples import Sample, milliseconds, moment
-from toban.shop.connections import Shop
-from toban.shop.redis import Reason, Redis, RedisError
+from toban.shop.connections import ShopConnections
+from toban.shop.redis import RedisError, RedisFailure, ShopRedis
 
 GRANTS: Final = "+eval +exists +hmget +lrange +llen +zrange +zcard +zrangebyscore"
 """What a user wants to see jobs."""
 
 SCRIPT: Final = Path(__file__).with_suffix(".lua").read_text("utf-8")
 
-BOOK: Final = job_metrics.jobs_in("bullmq")
+BOOK: Final = job_metrics.jobs_book("bullmq")
 
 HISTORY: Final = timedelta(days=1)
 """How far back jobs are counted at a first start."""
@@ -73,7 +73,7 @@ class Bullmq(Collector):
 
     kind: Literal["bullmq"] = "bullmq"
 
-    every: Duration = timedelta(minutes=1)
+    interval: Duration = timedelta(minutes=1)
 
     prefix: str = "bull"
     """What the queue's keys begin with."""
@@ -81,22 +81,22 @@ class Bullmq(Collector):
     queue: str = "vendure-job-queue"
     """The name of the queue in Redis: Vendure has one for all of its own."""
 
-    _counting: Counting = PrivateAttr(default_factory=Counting)
-    _told: Told = PrivateAttr(default_factory=Told)
+    _counting: EventCounter = PrivateAttr(default_factory=EventCounter)
+    _told: LogOnce = PrivateAttr(default_factory=LogOnce)
     _absent: float | None = PrivateAttr(default=None)
 
-    def address_in(self, shop: Shop) -> str:
+    def address_in(self, shop: ShopConnections) -> str:
         """Return where the server is."""
         return shop.redis.address if shop.redis else ""
 
-    async def collect(self, tools: Tools) -> Look:
+    async def collect(self, tools: CollectorTools) -> ScrapeResult:
         """Return how the queues stand, and count the jobs that ended since the last look."""
         redis = tools.shop.redis
         if redis is None:
             raise CollectError(f"{self.name}: there is no shop.redis to look at")
         asked = tools.clock.monotonic()
-        if self._absent is not None and not is_due(self._absent, ABSENT_EVERY, self.every, asked):
-            return Look()
+        if self._absent is not None and not is_due(self._absent, ABSENT_EVERY, self.interval, asked):
+            return ScrapeResult()
         now, position, troubles = moment(milliseconds(tools.clock.now())), None, list[str]()
         if tools.state:
             began = now - HISTORY
@@ -105,35 +105,35 @@ class Bullmq(Collector):
             except StateError as error:
                 troubles.append(f"{self.name}: jobs wait to be counted: {error}")
         try:
-            found = await self._ask(redis, backfill.again_from(position, BOOK.margin, now) if position else now)
+            found = await self._ask(redis, backfill.reread_from(position, BOOK.margin, now) if position else now)
         except RedisError as error:
             # Who was never let in may have no queue there at all; `redis` says how the server is.
             if not never_let_in(error) or (position and position.until > position.began):
                 raise
-            self._told.note(self.name, "jobs", unseen(error))
-            return Look()
-        self._told.note(self.name, "jobs")
+            self._told.update(self.name, "jobs", unseen(error))
+            return ScrapeResult()
+        self._told.update(self.name, "jobs")
         if found is None:
             self._absent = asked
-            return Look(notes=["there is no queue of BullMQ: the shop's jobs wait elsewhere"])
+            return ScrapeResult(notes=["there is no queue of BullMQ: the shop's jobs wait elsewhere"])
         self._absent = None
         stands, ended = found
         if not tools.state or not position:
-            return Look(list(standing(stands, set(), now)), trouble="; ".join(troubles))
+            return ScrapeResult(list(standing(stands, set(), now)), error="; ".join(troubles))
         target = {**self.target, "instance": self.instance or self.address_in(tools.shop)}
-        counted = await self._counting.count([stream(ended, now)], tools.state, tools, target, self.every, now)
+        counted = await self._counting.count([stream(ended, now)], tools.state, tools, target, self.interval, now)
         if counted.trouble:
             troubles.append(f"{self.name}: jobs wait to be counted: {counted.trouble}")
-        known = job_metrics.queues_of([*counted.standing, *counted.batches][-1:])
-        return Look(
+        known = job_metrics.counted_queues([*counted.standing, *counted.batches][-1:])
+        return ScrapeResult(
             list(standing(stands, known, now)),
             counted.batches,
             "; ".join(troubles),
-            standing=counted.standing,
+            unchanged=counted.standing,
             stored=counted.stored,
         )
 
-    async def check(self, tools: Tools) -> Look:
+    async def check(self, tools: CollectorTools) -> ScrapeResult:
         """Say whether there is a queue, counting nothing."""
         if tools.shop.redis is None:
             raise CollectError(f"{self.name}: there is no shop.redis to look at")
@@ -143,12 +143,12 @@ class Bullmq(Collector):
         except RedisError as error:
             if not never_let_in(error):
                 raise
-            return Look(notes=[unseen(error)])
+            return ScrapeResult(notes=[unseen(error)])
         if found is None:
-            return Look(notes=["there is no queue of BullMQ: the shop's jobs wait elsewhere"])
-        return Look(list(standing(found[0], set(), now)))
+            return ScrapeResult(notes=["there is no queue of BullMQ: the shop's jobs wait elsewhere"])
+        return ScrapeResult(list(standing(found[0], set(), now)))
 
-    async def _ask(self, redis: Redis, since: datetime) -> tuple[list[Stand], list[Ended]] | None:
+    async def _ask(self, redis: ShopRedis, since: datetime) -> tuple[list[Stand], list[EndedJob]] | None:
         """Return how each queue stands, and the jobs that ended since a time; nothing, where there is no queue."""
         key = f"{self.prefix}:{self.queue}:"
         found = await redis.ask("EVAL", SCRIPT, "0", key, str(APART), str(milliseconds(since)), str(ENDED))
@@ -160,7 +160,7 @@ class Bullmq(Collector):
 
 def never_let_in(error: RedisError) -> bool:
     """Tell whether this user has none of the rights that are wanted, rather than too few."""
-    return error.reason is Reason.NO_PRIVILEGE and re.search(r"'(eval|select)'", str(error)) is not None
+    return error.reason is RedisFailure.NO_PRIVILEGE and re.search(r"'(eval|select)'", str(error)) is not None
 
 
 def unseen(error: RedisError) -> str:
@@ -168,19 +168,19 @@ def unseen(error: RedisError) -> str:
     return f"jobs in Redis can't be seen: {error}; all that is wanted: {GRANTS} %R~bull:*"
 
 
-def stream(ended: Sequence[Ended], read_at: datetime) -> Stream:
+def stream(ended: Sequence[EndedJob], read_at: datetime) -> EventStream:
     """Return the stream of jobs that ended, as they were read at once; what was not read is read next time."""
     end = read_until(ended, read_at)
 
-    async def read(known: Known, now: datetime) -> Slice:
+    async def read(known: ReadState, now: datetime) -> Slice:
         since = known.position.until
-        until = min(backfill.reach(since, now, STEPS), max(end, since))
+        until = min(backfill.slice_end(since, now, STEPS), max(end, since))
         return Slice([one for one in ended if one.at <= until or until == now], until)
 
-    return Stream(BOOK, HISTORY, read)
+    return EventStream(BOOK, HISTORY, read)
 
 
-def read_until(ended: Sequence[Ended], now: datetime) -> datetime:
+def read_until(ended: Sequence[EndedJob], now: datetime) -> datetime:
     """Return up to when all jobs that ended were read: the last of as many of a sort as are read at once, or now."""
     ends = [now]
     for failed in (False, True):
@@ -210,9 +210,9 @@ def _stand(row: Sequence[Any]) -> Stand:
     return Stand(_text(state), _text(queue), int(count), moment(int(oldest)) if int(oldest) else None)
 
 
-def _ended(row: Sequence[Any]) -> Ended:
+def _ended(row: Sequence[Any]) -> EndedJob:
     key, at, failed, tries, queue = row
-    return Ended(_text(key), moment(int(float(at))), _text(queue), bool(failed), int(tries))
+    return EndedJob(_text(key), moment(int(float(at))), _text(queue), bool(failed), int(tries))
 
 
 def _text(value: bytes) -> str:

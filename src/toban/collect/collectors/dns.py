@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import Final, Literal
 
 from toban.collect.collector import Collector
-from toban.collect.tools import Tools
+from toban.collect.tools import CollectorTools
 from toban.core.config_types import Host
 from toban.core.errors import CollectError
-from toban.core.http_client import reason
+from toban.core.http_client import error_reason
 from toban.core.samples import Sample, gauge
 
 ADDRESSES: Final = gauge("dns_addresses", "Addresses that the name stands for.")
@@ -25,16 +25,16 @@ class Dns(Collector):
     """The name, like shop.example."""
 
     @property
-    def looks_at(self) -> str:
+    def default_instance(self) -> str:
         """The name."""
         return self.host
 
-    async def collect(self, tools: Tools) -> Iterable[Sample]:
+    async def collect(self, tools: CollectorTools) -> Iterable[Sample]:
         """Ask as any program on this machine would."""
         began = tools.clock.monotonic()
         try:
             found = await asyncio.get_running_loop().getaddrinfo(self.host, None, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise CollectError(f"dns {self.name}: {self.host}: {reason(error)}") from error
+            raise CollectError(f"dns {self.name}: {self.host}: {error_reason(error)}") from error
         seconds = tools.clock.monotonic() - began
         return [ADDRESSES.sample(len({address for *_, address in found})), SECONDS.sample(seconds)]

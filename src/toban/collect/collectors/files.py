@@ -12,12 +12,12 @@ from typing import Final, Literal, Self
 from pydantic import Field, PrivateAttr, model_validator
 
 from toban.collect import backup_metrics, s3
-from toban.collect.collector import Collector, Look
-from toban.collect.rest_client import Answered, Api
+from toban.collect.collector import Collector, ScrapeResult
+from toban.collect.rest_client import RestClient, RestResponse
 from toban.collect.s3 import Bucket
 from toban.collect.sql_metrics import is_due
-from toban.collect.tools import Tools
-from toban.collect.worker_thread import Aside
+from toban.collect.tools import CollectorTools
+from toban.collect.worker_thread import WorkerThread
 from toban.core.config_types import Duration
 from toban.core.errors import CollectError
 from toban.core.samples import Sample, gauge
@@ -75,16 +75,16 @@ class Files(Collector):
     backup: Duration | None = None
     """That these are backups, and how old the newest may be: `26h` for one a day."""
 
-    every: Duration = timedelta(minutes=2)
+    interval: Duration = timedelta(minutes=2)
 
-    list_every: Duration = timedelta(hours=1)
+    list_interval: Duration = timedelta(hours=1)
     """How often a bucket is listed anew: each thousand objects are a request that costs."""
 
     pages: int = Field(default=20, gt=0)
     """How many such requests one look sends at most."""
 
-    _aside: Aside = PrivateAttr(default_factory=Aside)
-    _api: Api = PrivateAttr(default_factory=lambda: Api("the storage", ""))
+    _aside: WorkerThread = PrivateAttr(default_factory=WorkerThread)
+    _api: RestClient = PrivateAttr(default_factory=lambda: RestClient("the storage", ""))
     _walk: Walk | None = PrivateAttr(default=None)
     _walked: Walk | None = PrivateAttr(default=None)
 
@@ -95,20 +95,20 @@ class Files(Collector):
         return self
 
     @property
-    def looks_at(self) -> str:
+    def default_instance(self) -> str:
         """The folder, or the bucket."""
         return f"s3://{self.bucket.name}/{self.bucket.prefix}" if self.bucket else str(self.path)
 
-    async def collect(self, tools: Tools) -> Look:
+    async def collect(self, tools: CollectorTools) -> ScrapeResult:
         """Walk through the folder, aside: a disk may be slow; or go on with the bucket's listing."""
         if self.bucket:
             return await self._of_bucket(tools, self.bucket)
-        until = time.monotonic() + 0.8 * self.every.total_seconds()
+        until = time.monotonic() + 0.8 * self.interval.total_seconds()
         try:
-            found = await self._aside.do(partial(tally, self.path or Path(), until))
+            found = await self._aside.run(partial(tally, self.path or Path(), until))
         except OSError as error:
             raise CollectError(f"files {self.name}: {error.filename or self.path}: {error.strerror}") from error
-        return Look(self._samples(found))
+        return ScrapeResult(self._samples(found))
 
     def _samples(self, found: Tally) -> list[Sample]:
         samples = [BYTES.sample(found.bytes), COUNT.sample(found.count)]
@@ -119,7 +119,7 @@ class Files(Collector):
             ]
         return [*samples, NEWEST.sample(found.newest)] if found.count else samples
 
-    async def _of_bucket(self, tools: Tools, bucket: Bucket) -> Look:
+    async def _of_bucket(self, tools: CollectorTools, bucket: Bucket) -> ScrapeResult:
         troubles = list[str]()
         try:
             await self._go_on(tools, bucket)
@@ -134,44 +134,46 @@ class Files(Collector):
                 troubles.append(trouble)
             else:
                 samples.append(SAMPLE_SECONDS.sample(tools.clock.monotonic() - began))
-        return Look(samples, trouble="; ".join(troubles))
+        return ScrapeResult(samples, error="; ".join(troubles))
 
-    async def _go_on(self, tools: Tools, bucket: Bucket) -> None:
+    async def _go_on(self, tools: CollectorTools, bucket: Bucket) -> None:
         """Go on with the listing, or begin a new one when it is time. Raises ``CollectError``."""
         now = tools.clock.monotonic()
         before = self._walked.began if self._walked else None
-        if self._walk is None and is_due(before, self.list_every, self.every, now):
+        if self._walk is None and is_due(before, self.list_interval, self.interval, now):
             self._walk = Walk(now)
         for _ in range(self.pages):
             if self._walk is None:
                 return
-            asked = f"files {self.name}: GET {self.looks_at}"
-            url = s3.listing(bucket, self._walk.next)
+            asked = f"files {self.name}: GET {self.default_instance}"
+            url = s3.listing_url(bucket, self._walk.next)
             answered = await self._fetch(tools, bucket, asked, "GET", url)
             if answered.status != 200:
                 # A listing can't go on where it was for ever: it begins anew.
                 self._walk = None
-                raise CollectError(f"{asked}: {s3.refusal(answered.status, answered.body)}")
-            page = s3.page(answered.body, asked)
+                raise CollectError(f"{asked}: {s3.error_text(answered.status, answered.body)}")
+            page = s3.parse_listing(answered.body, asked)
             for one in page.objects:
                 self._walk.found.add(one.size, one.changed)
             self._walk.next = page.next
             if not page.next:
                 self._walked, self._walk = self._walk, None
 
-    async def _sampled(self, tools: Tools, bucket: Bucket) -> str:
+    async def _sampled(self, tools: CollectorTools, bucket: Bucket) -> str:
         """Return what is wrong with the sample; nothing where it is well."""
         asked = f"files {self.name}: HEAD {bucket.sample}"
         try:
-            url = s3.of_object(bucket, bucket.sample)
+            url = s3.object_url(bucket, bucket.sample)
             answered = await self._fetch(tools, bucket, asked, "HEAD", url)
         except CollectError as error:
             return str(error)
-        wrong = s3.misfit(bucket, answered.status, answered.headers)
+        wrong = s3.sample_problem(bucket, answered.status, answered.headers)
         return f"{asked}: {wrong}" if wrong else ""
 
-    async def _fetch(self, tools: Tools, bucket: Bucket, asked: str, method: str, url: str) -> Answered:
-        return await self._api.fetch(tools, asked, method, url, s3.signed(bucket, method, url, tools.clock.now()))
+    async def _fetch(self, tools: CollectorTools, bucket: Bucket, asked: str, method: str, url: str) -> RestResponse:
+        return await self._api.fetch(
+            tools, asked, method, url, s3.signed_headers(bucket, method, url, tools.clock.now())
+        )
 
 
 def tally(folder: Path, until: float) -> Tally:

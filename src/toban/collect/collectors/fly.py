@@ -12,16 +12,16 @@ from pydantic import PrivateAttr
 from sqlalchemy import Connection
 
 from toban.collect import backfill, fly_machines, fly_metrics, repository
-from toban.collect.collector import Collector, Look
+from toban.collect.collector import Collector, ScrapeResult
 from toban.collect.collectors.host import KILLED
 from toban.collect.fly_machines import EXITS, LEASED, Machine
 from toban.collect.fly_metrics import Edge, Readings
-from toban.collect.rest_client import Api
+from toban.collect.rest_client import RestClient
 from toban.collect.sql_metrics import is_due
-from toban.collect.tools import Tools
+from toban.collect.tools import CollectorTools
 from toban.core.config_types import Address, Duration, Secret, Text
 from toban.core.errors import CollectError, StateError
-from toban.core.metric_registry import Meters
+from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import Batch, Sample, milliseconds
 from toban.state import durable_counters
 
@@ -84,19 +84,19 @@ class Fly(Collector):
     metrics: Address = "https://api.fly.io/prometheus"
     """Where Fly's Prometheus is."""
 
-    every: Duration = timedelta(minutes=1)
+    interval: Duration = timedelta(minutes=1)
 
-    _machines_api: Api = PrivateAttr(default_factory=lambda: Api("Fly's Machines API", REMEDY, PATIENCE))
-    _metrics_api: Api = PrivateAttr(default_factory=lambda: Api("Fly's Prometheus", REMEDY, PATIENCE))
+    _machines_api: RestClient = PrivateAttr(default_factory=lambda: RestClient("Fly's Machines API", REMEDY, PATIENCE))
+    _metrics_api: RestClient = PrivateAttr(default_factory=lambda: RestClient("Fly's Prometheus", REMEDY, PATIENCE))
     _readings: Readings = PrivateAttr(default_factory=Readings)
     _edge: Edge = PrivateAttr(default_factory=Edge)
     _slow: dict[str, Slow] = PrivateAttr(default_factory=dict)
     _found: Place | None = PrivateAttr(default=None)
-    _exits: Meters | None = PrivateAttr(default=None)
+    _exits: MetricRegistry | None = PrivateAttr(default=None)
     _counted_at: int | None = PrivateAttr(default=None)
 
     @property
-    def looks_at(self) -> str:
+    def default_instance(self) -> str:
         """The API's host."""
         return urlsplit(self.api).netloc
 
@@ -105,7 +105,7 @@ class Fly(Collector):
         """The job alone: each machine is an instance of its own."""
         return {"job": self.job or self.name}
 
-    async def collect(self, tools: Tools) -> Look:
+    async def collect(self, tools: CollectorTools) -> ScrapeResult:
         """Ask the Machines API for each app, then Fly's Prometheus for all; what one can't say the other can."""
         troubles: list[str] = []
         org, apps, _ = await self._placed(tools, troubles)
@@ -124,16 +124,16 @@ class Fly(Collector):
         except CollectError as error:
             troubles.append(str(error))
         batches = self._edge.counted.read(milliseconds(now), self.common)
-        return Look(samples, [*batches, *await self._ends(tools, machines, troubles)], trouble=together(troubles))
+        return ScrapeResult(samples, [*batches, *await self._ends(tools, machines, troubles)], error=together(troubles))
 
-    async def place(self, tools: Tools) -> Place:
+    async def place(self, tools: CollectorTools) -> Place:
         """Ask for the organisation and its apps. Raises ``CollectError``."""
         org = self.org or await self._org(tools)
         return Place(org, self.apps or tuple(await self._apps_of(tools, org)), tools.clock.monotonic())
 
-    async def _placed(self, tools: Tools, troubles: list[str]) -> Place:
+    async def _placed(self, tools: CollectorTools, troubles: list[str]) -> Place:
         """Return the organisation and its apps, as they were where that can't be asked. Raises ``CollectError``."""
-        if self._found is None or is_due(self._found.at, SLOWLY, self.every, tools.clock.monotonic()):
+        if self._found is None or is_due(self._found.at, SLOWLY, self.interval, tools.clock.monotonic()):
             try:
                 self._found = await self.place(tools)
             except CollectError as error:
@@ -142,7 +142,7 @@ class Fly(Collector):
                 troubles.append(str(error))
         return self._found
 
-    async def _org(self, tools: Tools) -> str:
+    async def _org(self, tools: CollectorTools) -> str:
         near = self.apps[0] if self.apps else os.environ.get("FLY_APP_NAME")
         if not near:
             raise CollectError(f"{self.name}: neither `apps` nor `org` is set")
@@ -152,7 +152,7 @@ class Fly(Collector):
         except (KeyError, TypeError) as error:
             raise CollectError(f"{self.name}: GET apps/{near}: no organisation is told: set `org`") from error
 
-    async def _apps_of(self, tools: Tools, org: str) -> list[str]:
+    async def _apps_of(self, tools: CollectorTools, org: str) -> list[str]:
         told = await self._machine_api(tools, f"apps?{urlencode({'org_slug': org})}")
         apps = told.get("apps") if isinstance(told, dict) else None
         if not isinstance(apps, list):
@@ -162,19 +162,19 @@ class Fly(Collector):
             raise CollectError(f"{self.name}: GET apps of {org}: there are none, or the token may see none: {REMEDY}")
         return found
 
-    async def _machines(self, tools: Tools, app: str) -> list[Machine]:
+    async def _machines(self, tools: CollectorTools, app: str) -> list[Machine]:
         told = await self._listed(tools, f"apps/{app}/machines")
         return [machine for one in told if (machine := Machine.read(app, one)).there]
 
     async def _slowly(
-        self, tools: Tools, apps: Sequence[str], machines: Sequence[Machine], troubles: list[str]
+        self, tools: CollectorTools, apps: Sequence[str], machines: Sequence[Machine], troubles: list[str]
     ) -> list[Sample]:
         """Return what hardly changes: some of it is asked for when it is time, the rest is as it was."""
         asked: dict[str, tuple[str, Machine | None]] = {f"apps/{app}/volumes": (app, None) for app in apps}
         asked |= {f"apps/{one.app}/machines/{one.id}/lease": (one.app, one) for one in machines}
         now = tools.clock.monotonic()
         known = {path: slow.at for path, slow in self._slow.items()}
-        due = (path for path in asked if is_due(known.get(path), SLOWLY, self.every, now))
+        due = (path for path in asked if is_due(known.get(path), SLOWLY, self.interval, now))
         asking = {path: asked[path] for path in islice(due, AT_ONCE)}
         answers = [
             self._lease(tools, path, machine) if machine else self._volumes(tools, path, app)
@@ -198,19 +198,21 @@ class Fly(Collector):
 
         return list(await asyncio.gather(*map(one, asked)))
 
-    async def _volumes(self, tools: Tools, path: str, app: str) -> list[Sample]:
+    async def _volumes(self, tools: CollectorTools, path: str, app: str) -> list[Sample]:
         return [sample for one in await self._listed(tools, path) for sample in fly_machines.volume_samples(app, one)]
 
-    async def _lease(self, tools: Tools, path: str, machine: Machine) -> list[Sample]:
+    async def _lease(self, tools: CollectorTools, path: str, machine: Machine) -> list[Sample]:
         until = fly_machines.lease_of(await self._machine_api(tools, path, missing={}))
         return [LEASED.sample(until, **machine.labels)] if until else []
 
-    async def _numbers(self, tools: Tools, org: str, apps: Sequence[str], running: frozenset[str]) -> Iterable[Sample]:
+    async def _numbers(
+        self, tools: CollectorTools, org: str, apps: Sequence[str], running: frozenset[str]
+    ) -> Iterable[Sample]:
         at = tools.clock.now() - LAG
         series = await self._asked(tools, org, fly_metrics.machines_question(apps), int(at.timestamp()))
         return list(self._readings.samples(series, running))
 
-    async def _visitors(self, tools: Tools, org: str, apps: Sequence[str]) -> None:
+    async def _visitors(self, tools: CollectorTools, org: str, apps: Sequence[str]) -> None:
         """Add what the edge has counted since it was asked last. Raises ``CollectError``: more is asked next time."""
         until = int((tools.clock.now() - LAG).timestamp())
         since = max(self._edge.until or until, until - int(LONGEST.total_seconds()))
@@ -219,12 +221,12 @@ class Fly(Collector):
             self._edge.add({part: await self._asked(tools, org, query, until) for part, query in questions.items()})
         self._edge.until = until
 
-    async def _asked(self, tools: Tools, org: str, query: str, at: int) -> fly_metrics.Series:
+    async def _asked(self, tools: CollectorTools, org: str, query: str, at: int) -> fly_metrics.Series:
         asked = f"{self.name}: GET prometheus/{org}/api/v1/query"
         url = f"{self.metrics.rstrip('/')}/{org}/api/v1/query?{urlencode({'query': query, 'time': at})}"
         return fly_metrics.vector(await self._metrics_api.call(tools, asked, "GET", url, self._headers), asked)
 
-    async def _ends(self, tools: Tools, machines: Sequence[Machine], troubles: list[str]) -> list[Batch]:
+    async def _ends(self, tools: CollectorTools, machines: Sequence[Machine], troubles: list[str]) -> list[Batch]:
         """Count how programs ended, each end once, also through toban's own restarts."""
         now = tools.clock.now()
         if tools.state is not None:
@@ -239,13 +241,13 @@ class Fly(Collector):
         # What came since the last look was nought then.
         return self._exits.read(milliseconds(now), self.common, self._counted_at)
 
-    async def _listed(self, tools: Tools, path: str) -> list[Any]:
+    async def _listed(self, tools: CollectorTools, path: str) -> list[Any]:
         told = await self._machine_api(tools, path)
         if not isinstance(told, list):
             raise CollectError(f"{self.name}: GET {path}: the answer is no list")
         return told
 
-    async def _machine_api(self, tools: Tools, path: str, missing: Any = None) -> Any:
+    async def _machine_api(self, tools: CollectorTools, path: str, missing: Any = None) -> Any:
         url = f"{self.api.rstrip('/')}/v1/{path}"
         asked = f"{self.name}: GET {path}"
         return await self._machines_api.call(tools, asked, "GET", url, self._headers, missing=missing)
@@ -268,14 +270,16 @@ def together(troubles: Sequence[str]) -> str:
     return f"{first} (and {len(others)} more)" if others else first
 
 
-def counted(connection: Connection, name: str, machines: Sequence[Machine], now: datetime) -> tuple[Meters, int | None]:
+def counted(
+    connection: Connection, name: str, machines: Sequence[Machine], now: datetime
+) -> tuple[MetricRegistry, int | None]:
     """
     Count the ends that were not counted yet; those before the first look are not.
 
     Return all that were, and when they were counted last (milliseconds): nothing, if they never were.
     """
     position = backfill.position(connection, name, now, now)
-    seen = repository.seen(connection, name)
+    seen = repository.recently_counted(connection, name)
     meters = durable_counters.load(connection, name, (EXITS, KILLED))
     new: dict[str, datetime] = {}
     for machine in machines:
@@ -286,7 +290,7 @@ def counted(connection: Connection, name: str, machines: Sequence[Machine], now:
                 meters.add(EXITS, **machine.labels, reason=one.reason)
                 if one.reason == "oom":
                     meters.add(KILLED, **machine.labels)
-    repository.remember(connection, name, new, now - REMEMBERED)
-    repository.note(connection, name, repository.moved(position, now, 0, 0))
+    repository.record_counted(connection, name, new, now - REMEMBERED)
+    repository.save_position(connection, name, repository.moved_position(position, now, 0, 0))
     durable_counters.save(connection, name, meters)
     return meters, milliseconds(position.until) if position.until != now else None

@@ -9,9 +9,9 @@ import psutil
 from pydantic import PrivateAttr
 
 from toban.collect.collector import Collector
-from toban.collect.tools import Tools
-from toban.collect.worker_thread import Aside
-from toban.core.paths import this_machine
+from toban.collect.tools import CollectorTools
+from toban.collect.worker_thread import WorkerThread
+from toban.core.paths import instance_name
 from toban.core.samples import Sample, counter, gauge
 
 CPU: Final = gauge("system_cpu_usage_percent", "Share of the processors' time since the last look that was not idle.")
@@ -44,15 +44,15 @@ class Host(Collector):
 
     kind: Literal["host"] = "host"
 
-    _aside: Aside = PrivateAttr(default_factory=Aside)
+    _aside: WorkerThread = PrivateAttr(default_factory=WorkerThread)
     _busy: tuple[float, float] | None = PrivateAttr(default=None)
 
     @property
-    def looks_at(self) -> str:
+    def default_instance(self) -> str:
         """The machine it runs on."""
-        return this_machine(os.environ)
+        return instance_name(os.environ)
 
-    async def collect(self, tools: Tools) -> Iterable[Sample]:
+    async def collect(self, tools: CollectorTools) -> Iterable[Sample]:
         """Return the machine's figures."""
         before = self._busy
         if before is None:
@@ -72,7 +72,7 @@ class Host(Collector):
             SWAP.sample(swap.used),
             *(KILLED.sample(many) for many in oom_kills(OOM)),
             BOOTED.sample(psutil.boot_time()),
-            *await self._aside.do(lambda: list(_disks())),
+            *await self._aside.run(lambda: list(_disks())),
             *_network(),
         ]
 

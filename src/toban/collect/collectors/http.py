@@ -12,14 +12,22 @@ import httpx2
 import orjson
 from pydantic import AfterValidator, Field
 
-from toban.collect.charsets import text
-from toban.collect.collector import Collector, Look
-from toban.collect.terminus import complaint
-from toban.collect.tools import Tools
+from toban.collect.charsets import decode_page
+from toban.collect.collector import Collector, ScrapeResult
+from toban.collect.terminus import health_error
+from toban.collect.tools import CollectorTools
 from toban.core.config_types import Address, Body, Duration, Secret
 from toban.core.errors import BadQueryError, CollectError
-from toban.core.http_client import NO_CONNECTION, NO_NAME, Progress, beginning, following, in_time, reason
-from toban.core.matchers import expression
+from toban.core.http_client import (
+    NO_CONNECTION,
+    NO_NAME,
+    RequestProgress,
+    beginning,
+    error_reason,
+    follow_redirects,
+    within,
+)
+from toban.core.matchers import compile_regex
 from toban.core.ports import Clock
 from toban.core.samples import gauge
 
@@ -44,7 +52,7 @@ EVENTS: Final = {
 
 def _expression(text: str) -> str:
     try:
-        expression(text)
+        compile_regex(text)
     except BadQueryError as error:
         raise ValueError(str(error)) from error
     return text
@@ -98,31 +106,31 @@ class Http(Collector):
     """How long an answer may take."""
 
     @property
-    def looks_at(self) -> str:
+    def default_instance(self) -> str:
         """The address without its query, which may hold what is nobody's business."""
         return self.url.partition("?")[0].partition("#")[0]
 
-    async def collect(self, tools: Tools) -> Look:
+    async def collect(self, tools: CollectorTools) -> ScrapeResult:
         """Return the status and how long each phase took."""
         began = tools.clock.monotonic()
         try:
-            async with in_time(self.timeout.total_seconds()) as progress:
+            async with within(self.timeout.total_seconds()) as progress:
                 spent = Spent(tools.clock, progress)
                 await self._resolve(spent)
                 status, body, media = await self._ask(tools.http, spent)
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError) as error:
-            raise CollectError(f"{self._asked}: {reason(error)}") from error
+            raise CollectError(f"{self._asked}: {error_reason(error)}") from error
         samples = [
             STATUS.sample(status),
             LENGTH.sample(len(body)),
             DURATION.sample(tools.clock.monotonic() - began),
             *(PHASES.sample(seconds, phase=phase) for phase, seconds in spent.phases.items()),
         ]
-        return Look(samples, trouble=self._trouble(status, body, media))
+        return ScrapeResult(samples, error=self._trouble(status, body, media))
 
     @property
     def _asked(self) -> str:
-        return f"http {self.name}: {self.method} {self.looks_at}"
+        return f"http {self.name}: {self.method} {self.default_instance}"
 
     async def _resolve(self, spent: "Spent") -> None:
         """Look the name up beforehand: the client counts that with the connecting."""
@@ -136,7 +144,7 @@ class Http(Collector):
         # A new connection each time: an old one would hide what customers meet.
         headers = {"connection": "close", **{name: value.get_secret_value() for name, value in self.headers.items()}}
         sent: dict[str, Any] = {"json": self.body} if isinstance(self.body, dict) else {"content": self.body}
-        async with following(
+        async with follow_redirects(
             client,
             self.method,
             self.url,
@@ -152,11 +160,11 @@ class Http(Collector):
     def _trouble(self, status: int, body: bytes, media: str) -> str:
         """Say what is not as it should be; what the body says stays out of it, for it may be a customer's."""
         if status not in self.status if self.status else not 200 <= status < 300:
-            said = complaint(_json(body))
+            said = health_error(_json(body))
             return f"answered {status}: {said}" if said else f"answered {status}"
         if not body and not self.empty and self.method != "HEAD" and status == OK:
             return f"answered {status} with an empty body: if that is meant, set `empty: true`"
-        if self.match and not expression(self.match).search(text(body, media)):
+        if self.match and not compile_regex(self.match).search(decode_page(body, media)):
             where = f"the first {LONGEST:,} bytes of the body" if len(body) >= LONGEST else "the body"
             return f"answered {status}, but nothing in {where} matches {self.match!r}"
         if self.present is None and self.absent is None:
@@ -183,7 +191,7 @@ def _json(body: bytes) -> object:
 class Spent:
     """How long each phase of an answer took, redirects added up."""
 
-    def __init__(self, clock: Clock, progress: Progress) -> None:
+    def __init__(self, clock: Clock, progress: RequestProgress) -> None:
         self.phases: dict[str, float] = {}
         self.progress = progress
         self._clock = clock

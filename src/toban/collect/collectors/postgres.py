@@ -10,22 +10,22 @@ from psycopg import AsyncCursor
 from psycopg.rows import TupleRow
 from pydantic import PrivateAttr
 
-from toban.collect.collector import Collector, Look
-from toban.collect.log_once import Told
-from toban.collect.sql_metrics import Query, chosen, is_due, read, samples_of
-from toban.collect.tools import Tools
+from toban.collect.collector import Collector, ScrapeResult
+from toban.collect.log_once import LogOnce
+from toban.collect.sql_metrics import SqlQuery, is_due, parse_queries, row_samples, suitable_queries
+from toban.collect.tools import CollectorTools
 from toban.core.errors import CollectError
-from toban.core.metric_registry import Meters
+from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock
 from toban.core.samples import Sample, gauge
-from toban.shop.connections import Shop
-from toban.shop.database import KNOWN_AFTER, Database, DatabaseError, Reason
+from toban.shop.connections import ShopConnections
+from toban.shop.database import KNOWN_AFTER, DatabaseError, DatabaseFailure, ShopDatabase
 
 FAILED: Final = gauge(
     "postgres_connection_failed",
     "Why the database could not be looked at: 1 for the reason, 0 for all others.",
 )
-QUERIES: Final = read(Path(__file__).with_suffix(".sql").read_text("utf-8"))
+QUERIES: Final = parse_queries(Path(__file__).with_suffix(".sql").read_text("utf-8"))
 FAMILIES: Final = tuple(dict.fromkeys([FAILED, *(family for query in QUERIES for family in query.families)]))
 
 POOL: Final = "postgres_connection_pool_size"
@@ -82,17 +82,17 @@ class Postgres(Collector):
     kind: Literal["postgres"] = "postgres"
 
     _answers: dict[str, Answered] = PrivateAttr(default_factory=dict)
-    _told: Told = PrivateAttr(default_factory=Told)
+    _told: LogOnce = PrivateAttr(default_factory=LogOnce)
 
-    def address_in(self, shop: Shop) -> str:
+    def address_in(self, shop: ShopConnections) -> str:
         """Return where the database is."""
         return shop.database.address if shop.database else ""
 
-    async def collect(self, tools: Tools) -> Look:
+    async def collect(self, tools: CollectorTools) -> ScrapeResult:
         """Return the numbers that are due, and the newest of those that are read less often."""
         if tools.shop.database is None:
             raise CollectError(f"{self.name}: there is no shop.database to look at")
-        patience = max(self.every.total_seconds() / 2, KNOWN_AFTER)
+        patience = max(self.interval.total_seconds() / 2, KNOWN_AFTER)
         try:
             async with asyncio.timeout(patience):
                 samples = await self._asked(tools.shop.database, tools.clock)
@@ -100,53 +100,54 @@ class Postgres(Collector):
             return self._failed(error.reason, str(error))
         except TimeoutError:
             return self._failed(
-                Reason.TIMED_OUT, f"database {tools.shop.database.address}: no end of the look after {patience:g} s"
+                DatabaseFailure.TIMED_OUT,
+                f"database {tools.shop.database.address}: no end of the look after {patience:g} s",
             )
-        return Look([*untold(samples, tools.pushed), *reasons(None)])
+        return ScrapeResult([*untold(samples, tools.pushed), *reasons(None)])
 
-    def _failed(self, reason: Reason, trouble: str) -> Look:
+    def _failed(self, reason: DatabaseFailure, trouble: str) -> ScrapeResult:
         self._answers.clear()
-        return Look(list(reasons(reason)), trouble=trouble)
+        return ScrapeResult(list(reasons(reason)), error=trouble)
 
-    async def _asked(self, database: Database, clock: Clock) -> list[Sample]:
+    async def _asked(self, database: ShopDatabase, clock: Clock) -> list[Sample]:
         """
         Return what all queries that suit the server have brought.
 
         They share one transaction. One that fails ends it: it is left out, and the rest goes on in another.
         """
-        suiting: list[Query] | None = None
-        left: list[Query] = []
+        suiting: list[SqlQuery] | None = None
+        left: list[SqlQuery] = []
         while suiting is None or left:
-            asking: Query | None = None
+            asking: SqlQuery | None = None
             try:
                 async with database.looking() as cursor:
                     server = await known(cursor)
                     if suiting is None:
                         self._tell(server)
-                        suiting = chosen(QUERIES, server.version, server.has)
+                        suiting = suitable_queries(QUERIES, server.version, server.has)
                         left = [query for query in suiting if self._is_due(query, clock.monotonic())]
                     while left:
                         asking = left.pop(0)
                         self._answers[asking.name] = Answered(clock.monotonic(), await answer(cursor, asking))
-                        self._told.note(self.name, asking.name)
+                        self._told.update(self.name, asking.name)
                     asking = None
             except DatabaseError as error:
                 if error.lost or asking is None:
                     raise
                 self._answers[asking.name] = Answered(clock.monotonic())
-                self._told.note(self.name, asking.name, str(error))
+                self._told.update(self.name, asking.name, str(error))
         return [sample for query in suiting for sample in self._answers[query.name].samples]
 
-    def _is_due(self, query: Query, now: float) -> bool:
+    def _is_due(self, query: SqlQuery, now: float) -> bool:
         answered = self._answers.get(query.name)
-        return is_due(answered.at if answered else None, query.every, self.every, now)
+        return is_due(answered.at if answered else None, query.interval, self.interval, now)
 
     def _tell(self, server: Server) -> None:
         for what, trouble in missing(server).items():
-            self._told.note(self.name, what, trouble)
+            self._told.update(self.name, what, trouble)
 
 
-def untold(samples: Sequence[Sample], pushed: Meters) -> Iterator[Sample]:
+def untold(samples: Sequence[Sample], pushed: MetricRegistry) -> Iterator[Sample]:
     """Return what the shop's own telemetry doesn't tell: it knows its pools better than the server does."""
     told = any(family.name == POOL for family, _, _ in pushed.series())
     return (sample for sample in samples if not (told and sample.family.name == POOL))
@@ -186,14 +187,14 @@ async def known(cursor: AsyncCursor[TupleRow]) -> Server:
     return Server(version, frozenset(word for word, there in has.items() if there), role, sees_all, statements)
 
 
-async def answer(cursor: AsyncCursor[TupleRow], query: Query) -> tuple[Sample, ...]:
+async def answer(cursor: AsyncCursor[TupleRow], query: SqlQuery) -> tuple[Sample, ...]:
     """Ask one query."""
     await cursor.execute(query.sql)
     columns = [column.name for column in cursor.description or ()]
     families = dict(zip(query.columns, query.families, strict=True))
-    return tuple(samples_of(families, columns, await cursor.fetchall()))
+    return tuple(row_samples(families, columns, await cursor.fetchall()))
 
 
-def reasons(failed: Reason | None) -> Iterator[Sample]:
+def reasons(failed: DatabaseFailure | None) -> Iterator[Sample]:
     """Say for each reason whether it is the one, so that an alert can tell them apart and sees each end."""
-    return (FAILED.sample(reason is failed, reason=reason.value) for reason in Reason)
+    return (FAILED.sample(reason is failed, reason=reason.value) for reason in DatabaseFailure)

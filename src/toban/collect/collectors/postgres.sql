@@ -203,14 +203,14 @@ SELECT slot_name AS label_slot, active::int AS active,
 FROM pg_replication_slots ORDER BY 3 DESC NULLS LAST LIMIT 20;
 
 -- query: postgres_prepared_transactions
--- every: 1m
+-- interval: 1m
 -- value: Prepared transactions that are neither committed nor rolled back; each keeps its locks.
 -- oldest_seconds: Age of the oldest of them.
 SELECT count(*) AS value, greatest(0, coalesce(extract(epoch FROM max(now() - prepared)), 0)) AS oldest_seconds
 FROM pg_prepared_xacts;
 
 -- query: postgres_checkpoints
--- every: 1m
+-- interval: 1m
 -- versions: -16
 -- timed_total: Checkpoints that took place because it was time.
 -- requested_total: Checkpoints that took place because much had been written, or because somebody asked.
@@ -223,7 +223,7 @@ SELECT checkpoints_timed AS timed_total, checkpoints_req AS requested_total,
 FROM pg_stat_bgwriter;
 
 -- query: postgres_checkpoints
--- every: 1m
+-- interval: 1m
 -- versions: 17-
 -- timed_total: Checkpoints that took place because it was time.
 -- requested_total: Checkpoints that took place because much had been written, or because somebody asked.
@@ -236,7 +236,7 @@ SELECT num_timed AS timed_total, num_requested AS requested_total,
 FROM pg_stat_checkpointer;
 
 -- query: postgres_background_writer
--- every: 1m
+-- interval: 1m
 -- blocks_written_total: Blocks that the background writer wrote.
 -- stopped_early_total: Rounds that it ended early because it had written as much as it may.
 -- blocks_allocated_total: Blocks of the cache that were given to somebody.
@@ -245,7 +245,7 @@ SELECT buffers_clean AS blocks_written_total, maxwritten_clean AS stopped_early_
 FROM pg_stat_bgwriter;
 
 -- query: postgres_log
--- every: 1m
+-- interval: 1m
 -- records_total: Records written to the write-ahead log.
 -- bytes_total: Bytes written to the write-ahead log.
 SELECT wal_records AS records_total, wal_bytes AS bytes_total FROM pg_stat_wal;
@@ -253,7 +253,7 @@ SELECT wal_records AS records_total, wal_bytes AS bytes_total FROM pg_stat_wal;
 -- query: postgres_archiver
 -- present last_archived_time_seconds: once a file was archived
 -- present last_failed_time_seconds: once archiving a file has failed
--- every: 1m
+-- interval: 1m
 -- archived_total: Files of the log that were archived.
 -- failed_total: Attempts to archive one that failed.
 -- last_archived_time_seconds: When one was last archived, since the epoch.
@@ -265,7 +265,7 @@ FROM pg_stat_archiver;
 
 -- query: postgres_statement
 -- present: once a statement was executed
--- every: 1m
+-- interval: 1m
 -- needs: pg_stat_statements
 -- calls_total: Times that a statement was executed, for the 20 that took most time in all.
 -- seconds_total: Time that its executions took in all.
@@ -282,7 +282,7 @@ WHERE queryid IS NOT NULL AND dbid = (SELECT oid FROM pg_database WHERE datname 
 GROUP BY 1 ORDER BY sum(total_exec_time) DESC, 1 LIMIT 20;
 
 -- query: postgres_tables
--- every: 5m
+-- interval: 5m
 -- live_rows: Rows of all tables, as the server estimates them.
 -- dead_rows: Rows of all tables that are dead and not vacuumed away.
 -- invalid_indexes: Indexes that cost writes and answer nothing, such as a REINDEX CONCURRENTLY leaves when it fails.
@@ -294,7 +294,7 @@ FROM pg_stat_user_tables;
 -- present: once there is a table
 -- present last_vacuum_time_seconds: once the table was vacuumed
 -- present last_analyze_time_seconds: once the table was analyzed
--- every: 5m
+-- interval: 5m
 -- live_rows: Rows of a table, as the server estimates them, for the 50 with most dead rows or of greatest size.
 -- dead_rows: Rows of it that are dead and not vacuumed away.
 -- changed_rows: Rows of it that changed since it was last analyzed.
@@ -317,7 +317,7 @@ FROM ranked ORDER BY rank, relid LIMIT 50;
 
 -- query: postgres_table_size
 -- present: once there is a table
--- every: 5m
+-- interval: 5m
 -- bytes: Size of a table with its indexes, for the 50 largest; absent while somebody holds it exclusively.
 -- Asking for a size takes a lock that waits for an exclusive one: such tables are left out.
 WITH largest AS MATERIALIZED (
@@ -332,12 +332,12 @@ WITH largest AS MATERIALIZED (
 SELECT nspname AS label_schema, relname AS label_table, pg_total_relation_size(oid) AS bytes FROM largest;
 
 -- query: postgres_database_size
--- every: 5m
+-- interval: 5m
 -- bytes: Size of this database.
 SELECT pg_database_size(current_database()) AS bytes;
 
 -- query: postgres_wraparound
--- every: 5m
+-- interval: 5m
 -- transactions: Transactions since the oldest one that is not frozen, of the database furthest behind.
 -- multixacts: The same for multixacts, which are locks that several share.
 -- transactions_limit: Where the server begins to freeze without being asked; it stops writing at 2,000 million.
@@ -348,7 +348,7 @@ SELECT max(age(datfrozenxid)) AS transactions, max(mxid_age(datminmxid)) AS mult
 FROM pg_database WHERE datallowconn;
 
 -- query: postgres_setting
--- every: 5m
+-- interval: 5m
 -- autovacuum: Whether the server vacuums by itself (1) or not (0).
 -- track_io_timing: Whether it measures how long reads and writes take (1) or not (0).
 -- shared_buffers_bytes: Its own cache.
@@ -359,6 +359,6 @@ SELECT current_setting('autovacuum')::bool::int AS autovacuum,
     pg_size_bytes(current_setting('work_mem')) AS work_mem_bytes;
 
 -- query: postgres_info
--- every: 5m
+-- interval: 5m
 -- value: Which PostgreSQL it is; always 1.
 SELECT split_part(current_setting('server_version'), ' ', 1) AS label_version, 1 AS value;

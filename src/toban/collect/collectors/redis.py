@@ -8,14 +8,14 @@ from typing import Final, Literal
 
 from pydantic import PrivateAttr
 
-from toban.collect.collector import Collector, Look
-from toban.collect.redis_info import Info, number, read
-from toban.collect.tools import Tools
+from toban.collect.collector import Collector, ScrapeResult
+from toban.collect.redis_info import RedisInfo, parse_info, parse_number
+from toban.collect.tools import CollectorTools
 from toban.core.errors import CollectError
 from toban.core.samples import Sample, counter, gauge
-from toban.shop.connections import Shop
-from toban.shop.redis import KNOWN_AFTER, Reason, RedisError
-from toban.shop.redis import Redis as Connection
+from toban.shop.connections import ShopConnections
+from toban.shop.redis import KNOWN_AFTER, RedisError, RedisFailure
+from toban.shop.redis import ShopRedis as Connection
 
 FIELDS: Final = {
     "connected_clients": gauge("redis_connected_clients", "Clients that are connected, toban included."),
@@ -107,13 +107,13 @@ class Redis(Collector):
     kind: Literal["redis"] = "redis"
 
     _commands: set[str] = PrivateAttr(default_factory=set)
-    _billed: tuple[float, Look] | None = PrivateAttr(default=None)
+    _billed: tuple[float, ScrapeResult] | None = PrivateAttr(default=None)
 
-    def address_in(self, shop: Shop) -> str:
+    def address_in(self, shop: ShopConnections) -> str:
         """Return where the server is."""
         return shop.redis.address if shop.redis else ""
 
-    async def collect(self, tools: Tools) -> Look:
+    async def collect(self, tools: CollectorTools) -> ScrapeResult:
         """Return what one INFO tells."""
         redis = tools.shop.redis
         if redis is None:
@@ -122,30 +122,30 @@ class Redis(Collector):
         # A few seconds of slack: what is due each minute is asked at every second look of 30 s, not at every third.
         if self._billed and now - self._billed[0] < UPSTASH_SECONDS - 5:
             return self._billed[1]
-        patience = max(self.every.total_seconds() / 2, KNOWN_AFTER)
+        patience = max(self.interval.total_seconds() / 2, KNOWN_AFTER)
         billed = self._billed is not None or UPSTASH in redis.address
         try:
             async with asyncio.timeout(patience):
                 info = await self._info(redis)
         except TimeoutError:
             trouble = f"redis {redis.address}: no end of the look after {patience:g} s"
-            look = Look([*reasons(Reason.TIMED_OUT), OURS.sample(redis.commands)], trouble=trouble)
+            look = ScrapeResult([*reasons(RedisFailure.TIMED_OUT), OURS.sample(redis.commands)], error=trouble)
         except RedisError as error:
-            billed = billed or error.reason is Reason.QUOTA_EXCEEDED
-            look = Look([*reasons(error.reason), OURS.sample(redis.commands)], trouble=str(error))
+            billed = billed or error.reason is RedisFailure.QUOTA_EXCEEDED
+            look = ScrapeResult([*reasons(error.reason), OURS.sample(redis.commands)], error=str(error))
         else:
             billed = info.product == "upstash"
             samples = [*said(info, tools.clock.now(), redis.database), *self._by_command(info)]
-            look = Look([*samples, *reasons(None), OURS.sample(redis.commands)])
+            look = ScrapeResult([*samples, *reasons(None), OURS.sample(redis.commands)])
         self._billed = (now, look) if billed else None
         return look
 
-    async def _info(self, redis: Connection) -> Info:
+    async def _info(self, redis: Connection) -> RedisInfo:
         """Ask for everything at once. Raises ``RedisError``, also where this user may see nothing."""
         text = await redis.ask("INFO", "all")
-        return read(text.decode(errors="replace"))
+        return parse_info(text.decode(errors="replace"))
 
-    def _by_command(self, info: Info) -> Iterable[Sample]:
+    def _by_command(self, info: RedisInfo) -> Iterable[Sample]:
         """
         Return how often each command was processed.
 
@@ -162,7 +162,7 @@ class Redis(Collector):
         return by_command(commands, self._commands)
 
 
-def said(info: Info, now: datetime, database: str) -> Iterator[Sample]:
+def said(info: RedisInfo, now: datetime, database: str) -> Iterator[Sample]:
     """Return the numbers in an INFO, for which it is now and which is of a client of this database."""
     for name, family in FIELDS.items():
         if (value := info.number(name)) is not None:
@@ -186,16 +186,16 @@ def said(info: Info, now: datetime, database: str) -> Iterator[Sample]:
         yield ABOUT.sample(1, product=info.product, version=info.version, mode=info.mode)
         # A database without keys is not listed.
         for db, held in {database: {"keys": "0", "expires": "0"}, **info.databases}.items():
-            yield KEYS.sample(number(held.get("keys")) or 0, db=db)
-            yield EXPIRING.sample(number(held.get("expires")) or 0, db=db)
+            yield KEYS.sample(parse_number(held.get("keys")) or 0, db=db)
+            yield EXPIRING.sample(parse_number(held.get("expires")) or 0, db=db)
 
 
 def by_command(commands: Mapping[str, Mapping[str, str]], apart: set[str]) -> Iterator[Sample]:
     """Return the commands' figures; those that are not told apart are ``other``."""
     figures = defaultdict[str, list[float]](lambda: [0.0, 0.0, 0.0])
     for name, held in commands.items():
-        failed = (number(held.get("rejected_calls")) or 0) + (number(held.get("failed_calls")) or 0)
-        spent = (number(held.get("usec")) or 0) / 1e6
+        failed = (parse_number(held.get("rejected_calls")) or 0) + (parse_number(held.get("failed_calls")) or 0)
+        spent = (parse_number(held.get("usec")) or 0) / 1e6
         so_far = figures[name if name in apart else "other"]
         so_far[:] = [sum(pair) for pair in zip(so_far, (calls(held), failed, spent), strict=True)]
     for command, values in figures.items():
@@ -203,7 +203,7 @@ def by_command(commands: Mapping[str, Mapping[str, str]], apart: set[str]) -> It
             yield family.sample(value, command=command)
 
 
-def errors(info: Info) -> Iterator[Sample]:
+def errors(info: RedisInfo) -> Iterator[Sample]:
     """Return how often commands were answered with an error, by its class (Redis 6.2, Valkey)."""
     if "total_error_replies" not in info.fields:
         return
@@ -212,16 +212,16 @@ def errors(info: Info) -> Iterator[Sample]:
         if name.startswith("errorstat_"):
             error = name.removeprefix("errorstat_")
             error = error if error in CLASSES else "other"
-            found[error] = found.get(error, 0.0) + (number(held.removeprefix("count=")) or 0)
+            found[error] = found.get(error, 0.0) + (parse_number(held.removeprefix("count=")) or 0)
     for error, many in found.items():
         yield ERRORS.sample(many, error=error)
 
 
 def calls(held: Mapping[str, str]) -> float:
     """Return how often a command was processed."""
-    return number(held.get("calls")) or 0
+    return parse_number(held.get("calls")) or 0
 
 
-def reasons(failed: Reason | None) -> Iterator[Sample]:
+def reasons(failed: RedisFailure | None) -> Iterator[Sample]:
     """Say for each reason whether it is the one, so that an alert can tell them apart and sees each end."""
-    return (FAILED.sample(reason is failed, reason=reason.value) for reason in Reason)
+    return (FAILED.sample(reason is failed, reason=reason.value) for reason in RedisFailure)

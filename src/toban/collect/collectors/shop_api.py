@@ -8,10 +8,10 @@ from typing import Any, Final, Literal
 
 from pydantic import PrivateAttr
 
-from toban.collect.collector import Collector, Look
-from toban.collect.log_once import Told
+from toban.collect.collector import Collector, ScrapeResult
+from toban.collect.log_once import LogOnce
 from toban.collect.sql_metrics import is_due
-from toban.collect.tools import Tools
+from toban.collect.tools import CollectorTools
 from toban.core.config_types import Address, Duration
 from toban.core.errors import CollectError
 from toban.core.samples import Sample, gauge
@@ -63,10 +63,10 @@ class ShopApi(Collector):
     shop_check: ShopCheck = ShopCheck()
     """What to try; `shop.check` unless set here."""
 
-    check_every: Duration = timedelta(minutes=1)
+    check_interval: Duration = timedelta(minutes=1)
     """How often to try the shop step by step."""
 
-    every: Duration = timedelta(seconds=15)
+    interval: Duration = timedelta(seconds=15)
 
     timeout: Duration = timedelta(seconds=10)
     """How long one answer may take."""
@@ -74,14 +74,14 @@ class ShopApi(Collector):
     _steps: dict[str, tuple[bool, float]] = PrivateAttr(default_factory=dict)
     _tried: float | None = PrivateAttr(default=None)
     _session: str = PrivateAttr(default="")
-    _told: Told = PrivateAttr(default_factory=Told)
+    _told: LogOnce = PrivateAttr(default_factory=LogOnce)
 
     @property
-    def looks_at(self) -> str:
+    def default_instance(self) -> str:
         """The address without its query."""
         return self.url.partition("?")[0].partition("#")[0]
 
-    async def collect(self, tools: Tools) -> Look:
+    async def collect(self, tools: CollectorTools) -> ScrapeResult:
         """Ask for the catalogue; try the steps when it is time."""
         try:
             catalogue = (await self._ask(tools, CATALOGUE))["products"]
@@ -89,15 +89,21 @@ class ShopApi(Collector):
         except GraphqlError as error:
             # A shop whose catalogue doesn't answer fails at every step; the steps are tried again once it does.
             self._tried, self._steps = None, dict.fromkeys(STEPS, (False, math.nan))
-            return Look(self._samples(), trouble=f"shop_api {self.name}: {self.looks_at}: {error}")
+            return ScrapeResult(self._samples(), error=f"shop_api {self.name}: {self.default_instance}: {error}")
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise CollectError(f"shop_api {self.name}: {self.looks_at}: that is no catalogue of Vendure") from error
-        if is_due(self._tried, self.check_every, self.every, tools.clock.monotonic()):
+            raise CollectError(
+                f"shop_api {self.name}: {self.default_instance}: that is no catalogue of Vendure"
+            ) from error
+        if is_due(self._tried, self.check_interval, self.interval, tools.clock.monotonic()):
             self._tried = tools.clock.monotonic()
             self._steps.clear()
             await self._try(tools, first)
-        trouble = "" if many else f"shop_api {self.name}: {self.looks_at}: the catalogue is empty: it offers no product"
-        return Look([PRODUCTS.sample(many), *self._samples()], trouble=trouble)
+        trouble = (
+            ""
+            if many
+            else f"shop_api {self.name}: {self.default_instance}: the catalogue is empty: it offers no product"
+        )
+        return ScrapeResult([PRODUCTS.sample(many), *self._samples()], error=trouble)
 
     def _samples(self) -> list[Sample]:
         return [
@@ -107,7 +113,7 @@ class ShopApi(Collector):
             if not math.isnan(sample.value)
         ]
 
-    async def _try(self, tools: Tools, first: Mapping[str, Any]) -> None:
+    async def _try(self, tools: CollectorTools, first: Mapping[str, Any]) -> None:
         """
         Go through the shop, and note how each step went.
 
@@ -143,13 +149,13 @@ class ShopApi(Collector):
             async with self._step(tools, "cart"):
                 await self._fill_and_empty(tools, str(variants[0]["id"]))
 
-    async def _log_in(self, tools: Tools) -> None:
+    async def _log_in(self, tools: CollectorTools) -> None:
         password = self.shop_check.password.get_secret_value() if self.shop_check.password else ""
         answer = (await self._ask(tools, LOGIN, name=self.shop_check.customer, password=password))["login"]
         if answer["__typename"] != "CurrentUser":
             raise StepError(f"refused: {answer.get('errorCode', answer['__typename'])}")
 
-    async def _fill_and_empty(self, tools: Tools, variant: str) -> None:
+    async def _fill_and_empty(self, tools: CollectorTools, variant: str) -> None:
         added = (await self._ask(tools, ADD, variant=variant))["addItemToOrder"]
         if added["__typename"] != "Order":
             raise StepError(f"refused: {added.get('errorCode', added['__typename'])}")
@@ -158,7 +164,7 @@ class ShopApi(Collector):
             raise StepError("the cart could not be emptied")
 
     @asynccontextmanager
-    async def _step(self, tools: Tools, step: str) -> AsyncIterator[None]:
+    async def _step(self, tools: CollectorTools, step: str) -> AsyncIterator[None]:
         """Measure one step; what goes wrong in it is told once, and costs no other step."""
         began, trouble = tools.clock.monotonic(), ""
         try:
@@ -172,12 +178,12 @@ class ShopApi(Collector):
         except (KeyError, TypeError, IndexError, AttributeError) as error:
             trouble = f"the answer is not as Vendure's: {type(error).__name__}"
         self._steps[step] = not trouble, tools.clock.monotonic() - began
-        self._told.note(self.name, step, trouble)
+        self._told.update(self.name, step, trouble)
 
-    async def _ask(self, tools: Tools, query: str, **variables: object) -> Mapping[str, Any]:
+    async def _ask(self, tools: CollectorTools, query: str, **variables: object) -> Mapping[str, Any]:
         headers = {"authorization": f"Bearer {self._session}"} if self._session else {}
         seconds = self.timeout.total_seconds()
-        told = await graphql.ask(tools.http, self.url, query, variables, headers=headers, seconds=seconds)
+        told = await graphql.execute(tools.http, self.url, query, variables, headers=headers, seconds=seconds)
         # The session that it hands out is kept, so that there is one session and one order for all carts.
         if told.session and (self.shop_check.cart or self.shop_check.customer):
             self._session = told.session

@@ -8,16 +8,16 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, PrivateAttr, field_validator
 
-from toban.collect.collector import Collector, Look
-from toban.collect.log_once import Told
-from toban.collect.sql_metrics import LABEL, family_of, is_due, samples_of
-from toban.collect.tools import Tools
+from toban.collect.collector import Collector, ScrapeResult
+from toban.collect.log_once import LogOnce
+from toban.collect.sql_metrics import LABEL, column_family, is_due, row_samples
+from toban.collect.tools import CollectorTools
 from toban.core.config_types import Duration, Section
 from toban.core.errors import CollectError
 from toban.core.labels import METRIC_NAME
 from toban.core.samples import Sample
-from toban.shop.connections import Shop
-from toban.shop.database import KNOWN_AFTER, Database, DatabaseError
+from toban.shop.connections import ShopConnections
+from toban.shop.database import KNOWN_AFTER, DatabaseError, ShopDatabase
 
 ROW_BYTES: Final = 8_192
 """Bytes of a row's text: labels and numbers are short."""
@@ -38,7 +38,7 @@ class Metric(Section):
     """A SELECT. Columns called `label_…` become labels; `value` is the number itself; any other column is a number
     called by the metric's name and its own."""
 
-    every: Duration = timedelta(minutes=5)
+    interval: Duration = timedelta(minutes=5)
     """How often to ask."""
 
     limit: Annotated[int, Field(gt=0, le=10_000)] = 1000
@@ -79,11 +79,11 @@ class Metric(Section):
         numbers = [column for column in columns if not column.startswith(LABEL)]
         if not numbers:
             raise CollectError("no column holds a number: call it value")
-        families = {column: family_of(self.name, column, self.help) for column in numbers}
+        families = {column: column_family(self.name, column, self.help) for column in numbers}
         for column, family in families.items():
             if not METRIC_NAME.fullmatch(family.name):
                 raise CollectError(f"column {column!r} makes no metric name: call it value, or use letters and _")
-        return tuple(samples_of(families, columns, rows))
+        return tuple(row_samples(families, columns, rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class Sql(Collector):
     """What to read."""
 
     _answers: dict[str, Answered] = PrivateAttr(default_factory=dict)
-    _told: Told = PrivateAttr(default_factory=Told)
+    _told: LogOnce = PrivateAttr(default_factory=LogOnce)
 
     @field_validator("metrics")
     @classmethod
@@ -119,15 +119,15 @@ class Sql(Collector):
             raise ValueError(f"{twice} is there twice")
         return metrics
 
-    def address_in(self, shop: Shop) -> str:
+    def address_in(self, shop: ShopConnections) -> str:
         """Return where the database is."""
         return shop.database.address if shop.database else ""
 
-    async def collect(self, tools: Tools) -> Look:
+    async def collect(self, tools: CollectorTools) -> ScrapeResult:
         """Ask what is due; return the newest numbers of all metrics."""
         if tools.shop.database is None:
             raise CollectError(f"{self.name}: there is no shop.database to look at")
-        patience = max(self.every.total_seconds() / 2, KNOWN_AFTER)
+        patience = max(self.interval.total_seconds() / 2, KNOWN_AFTER)
         try:
             async with asyncio.timeout(patience):
                 for metric in self.metrics:
@@ -136,16 +136,16 @@ class Sql(Collector):
         except TimeoutError as error:
             raise CollectError(f"{self.name}: {metric.name}: no end of the look after {patience:g} s") from error
         answers = [self._answers[metric.name] for metric in self.metrics]
-        return Look(
+        return ScrapeResult(
             [sample for answered in answers for sample in answered.samples],
-            trouble="; ".join(answered.trouble for answered in answers if answered.trouble),
+            error="; ".join(answered.trouble for answered in answers if answered.trouble),
         )
 
     def _is_due(self, metric: Metric, now: float) -> bool:
         answered = self._answers.get(metric.name)
-        return is_due(answered.at if answered else None, metric.every, self.every, now)
+        return is_due(answered.at if answered else None, metric.interval, self.interval, now)
 
-    async def _ask(self, metric: Metric, database: Database, now: float) -> None:
+    async def _ask(self, metric: Metric, database: ShopDatabase, now: float) -> None:
         """Ask for one metric. Raises ``DatabaseError`` when there is no database to ask."""
         try:
             async with database.looking() as cursor:
@@ -159,4 +159,4 @@ class Sql(Collector):
             said = TOO_LONG if TOO_LONG in str(error) else str(error)
             answered = Answered(now, trouble=f"{metric.name}: {said}")
         self._answers[metric.name] = answered
-        self._told.note(self.name, metric.name, answered.trouble)
+        self._told.update(self.name, metric.name, answered.trouble)

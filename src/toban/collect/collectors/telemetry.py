@@ -4,10 +4,10 @@ import os
 from datetime import timedelta
 from typing import Literal
 
-from toban.collect.collector import Collector, Look
-from toban.collect.tools import Tools
+from toban.collect.collector import Collector, ScrapeResult
+from toban.collect.tools import CollectorTools
 from toban.core.config_types import Duration
-from toban.core.paths import this_machine
+from toban.core.paths import instance_name
 from toban.core.samples import milliseconds
 
 
@@ -21,13 +21,13 @@ class Telemetry(Collector):
 
     kind: Literal["telemetry"] = "telemetry"
 
-    every: Duration = timedelta(seconds=15)
+    interval: Duration = timedelta(seconds=15)
 
     @property
-    def looks_at(self) -> str:
+    def default_instance(self) -> str:
         """The machine toban runs on: it is the one that counts."""
-        return this_machine(os.environ)
+        return instance_name(os.environ)
 
-    async def collect(self, tools: Tools) -> Look:
+    async def collect(self, tools: CollectorTools) -> ScrapeResult:
         """Return where all numbers stand."""
-        return Look(batches=tools.pushed.read(milliseconds(tools.clock.now()), self.target))
+        return ScrapeResult(batches=tools.pushed.read(milliseconds(tools.clock.now()), self.target))

@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, PrivateAttr
 
-from toban.collect.collector import Collector, Look
-from toban.collect.tools import Tools
+from toban.collect.collector import Collector, ScrapeResult
+from toban.collect.tools import CollectorTools
 from toban.core.config_types import Address, Duration
 from toban.core.errors import CollectError
-from toban.core.http_client import NO_CONNECTION, NO_HANDSHAKE, NO_NAME, reason
+from toban.core.http_client import NO_CONNECTION, NO_HANDSHAKE, NO_NAME, error_reason
 from toban.core.samples import gauge
 
 EXPIRY: Final = gauge(
@@ -62,7 +62,7 @@ class Tls(Collector):
     url: Annotated[Address, AfterValidator(_https)]
     """Where the certificate is shown, like https://shop.example/."""
 
-    every: Duration = timedelta(minutes=2)
+    interval: Duration = timedelta(minutes=2)
 
     timeout: Duration = timedelta(seconds=10)
     """How long the greeting may take."""
@@ -71,28 +71,28 @@ class Tls(Collector):
     """What is said when time is up: how far the greeting has come."""
 
     @property
-    def looks_at(self) -> str:
+    def default_instance(self) -> str:
         """Host and port."""
         parts = urlsplit(self.url)
         return parts.netloc if parts.port else f"{parts.netloc}:443"
 
-    async def collect(self, tools: Tools) -> Look:
+    async def collect(self, tools: CollectorTools) -> ScrapeResult:
         """Greet the server as a browser would; where that fails, once more to see what it shows."""
         try:
             async with asyncio.timeout(self.timeout.total_seconds()):
                 certificate, trouble, trusted = await self._looked()
         except (OSError, UnicodeError) as error:
-            said = self._stage if isinstance(error, TimeoutError) else reason(error)
+            said = self._stage if isinstance(error, TimeoutError) else error_reason(error)
             if self._stage == NO_HANDSHAKE and isinstance(error, ConnectionError):
                 said = f"in the TLS handshake: {said}"
-            raise CollectError(f"tls {self.name}: {self.looks_at}: {said}") from error
+            raise CollectError(f"tls {self.name}: {self.default_instance}: {said}") from error
         samples = [
             EXPIRY.sample(certificate.ends.timestamp()),
             NAME_MATCHES.sample(not trouble or certificate.is_for(self._host)),
             TRUSTED.sample(trusted),
             INFO.sample(1, issuer=certificate.issuer),
         ]
-        return Look(samples, trouble=trouble)
+        return ScrapeResult(samples, error=trouble)
 
     async def _looked(self) -> tuple[Certificate, str, bool]:
         """Return the certificate, why a browser would refuse it, and whether this machine trusts its issuer."""

@@ -7,10 +7,10 @@ from typing import Final, Literal
 
 import psutil
 
-from toban.collect.collector import Collector, Look
-from toban.collect.tools import Tools
+from toban.collect.collector import Collector, ScrapeResult
+from toban.collect.tools import CollectorTools
 from toban.core.config_types import Duration
-from toban.core.paths import this_machine
+from toban.core.paths import instance_name
 from toban.core.samples import Sample, counter, gauge, milliseconds
 
 CPU: Final = counter("process_cpu_seconds_total", "Processor time that toban has used.", "seconds")
@@ -25,16 +25,16 @@ class Toban(Collector):
 
     kind: Literal["toban"] = "toban"
 
-    every: Duration = timedelta(seconds=15)
+    interval: Duration = timedelta(seconds=15)
 
     @property
-    def looks_at(self) -> str:
+    def default_instance(self) -> str:
         """The machine it runs on."""
-        return this_machine(os.environ)
+        return instance_name(os.environ)
 
-    async def collect(self, tools: Tools) -> Look:
+    async def collect(self, tools: CollectorTools) -> ScrapeResult:
         """Return the process's figures and toban's own counters."""
-        return Look(list(_process()), tools.meters.read(milliseconds(tools.clock.now()), self.target))
+        return ScrapeResult(list(_process()), tools.meters.read(milliseconds(tools.clock.now()), self.target))
 
 
 def _process() -> Iterator[Sample]:

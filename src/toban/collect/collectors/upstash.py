@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 from pydantic import PrivateAttr
 
 from toban.collect import backup_metrics
-from toban.collect.collector import Collector, Look
-from toban.collect.rest_client import Api
-from toban.collect.tools import Tools
+from toban.collect.collector import Collector, ScrapeResult
+from toban.collect.rest_client import RestClient
+from toban.collect.tools import CollectorTools
 from toban.core.config_types import Address, Duration, Secret, Text
 from toban.core.errors import CollectError
-from toban.core.samples import Family, Sample, gauge
+from toban.core.samples import MetricFamily, Sample, gauge
 
 ACTIVE: Final = gauge("upstash_database_active", "Whether the database is active (1) or suspended (0).")
 TODAY: Final = gauge("upstash_commands_today", "Commands of this day, as Upstash counts them.")
@@ -36,7 +36,7 @@ PACE_LIMIT: Final = gauge("upstash_commands_per_second_limit", "Commands a secon
 LATENCY: Final = gauge("upstash_latency_p99_seconds", "99 of 100 commands took no longer.", "seconds")
 BILLING: Final = gauge("upstash_billing_month_dollars", "What this month has cost so far.", "dollars")
 
-OF_STATS: Final[dict[str, Family]] = {
+OF_STATS: Final[dict[str, MetricFamily]] = {
     "daily_net_commands": TODAY,
     "total_monthly_requests": MONTH,
     "total_monthly_bandwidth": BANDWIDTH,
@@ -45,7 +45,7 @@ OF_STATS: Final[dict[str, Family]] = {
 }
 """What stands in the statistics as a number."""
 
-OF_DATABASE: Final[dict[str, Family]] = {
+OF_DATABASE: Final[dict[str, MetricFamily]] = {
     "db_request_limit": LIMIT,
     "db_disk_threshold": STORAGE_LIMIT,
     "db_max_clients": CONNECTION_LIMIT,
@@ -53,7 +53,7 @@ OF_DATABASE: Final[dict[str, Family]] = {
 }
 """What stands in the database's description as a limit; one that is not positive is none."""
 
-OF_SERIES: Final[dict[str, tuple[Family, float]]] = {
+OF_SERIES: Final[dict[str, tuple[MetricFamily, float]]] = {
     "connection_count": (CONNECTIONS, 1),
     "throughput": (PACE, 1),
     "latency_99": (LATENCY, 0.001),
@@ -74,7 +74,7 @@ class Upstash(Collector):
 
     kind: Literal["upstash"] = "upstash"
 
-    every: Duration = timedelta(minutes=2)
+    interval: Duration = timedelta(minutes=2)
 
     email: Text
     """The account's address."""
@@ -91,14 +91,16 @@ class Upstash(Collector):
     api: Address = "https://api.upstash.com/v2"
     """Where its API is."""
 
-    _api: Api = PrivateAttr(default_factory=lambda: Api("Upstash", "use a management API key of this account"))
+    _api: RestClient = PrivateAttr(
+        default_factory=lambda: RestClient("Upstash", "use a management API key of this account")
+    )
 
     @property
-    def looks_at(self) -> str:
+    def default_instance(self) -> str:
         """The API's host."""
         return urlsplit(self.api).netloc
 
-    async def collect(self, tools: Tools) -> Look:
+    async def collect(self, tools: CollectorTools) -> ScrapeResult:
         """Return what the account's books say."""
         database = await self._asked(tools, f"database/{self.database}?credentials=hide")
         stats = await self._asked(tools, f"stats/{self.database}")
@@ -109,9 +111,9 @@ class Upstash(Collector):
                 backup_metrics.NEWEST.sample(newest_backup(made)),
                 backup_metrics.LIMIT.sample(self.backup.total_seconds()),
             ]
-        return Look(samples)
+        return ScrapeResult(samples)
 
-    async def _asked(self, tools: Tools, path: str, sort: type = dict) -> Any:
+    async def _asked(self, tools: CollectorTools, path: str, sort: type = dict) -> Any:
         pair = b64encode(f"{self.email}:{self.key.get_secret_value()}".encode()).decode()
         asked = f"{self.name}: GET {path.partition('?')[0]}"
         url, headers = f"{self.api}/redis/{path}", {"authorization": f"Basic {pair}"}

@@ -9,9 +9,9 @@ from urllib.parse import urljoin, urlsplit
 
 from pydantic import PrivateAttr
 
-from toban.collect.collector import Collector, Look
-from toban.collect.rest_client import Api
-from toban.collect.tools import Tools
+from toban.collect.collector import Collector, ScrapeResult
+from toban.collect.rest_client import RestClient
+from toban.collect.tools import CollectorTools
 from toban.core.config_types import Address, Duration, Secret
 from toban.core.errors import CollectError
 from toban.core.samples import Sample, gauge
@@ -53,7 +53,7 @@ class Uptimerobot(Collector):
 
     kind: Literal["uptimerobot"] = "uptimerobot"
 
-    every: Duration = timedelta(minutes=2)
+    interval: Duration = timedelta(minutes=2)
 
     key: Secret
     """A main API key; with one that may only read, no monitor is made."""
@@ -64,21 +64,21 @@ class Uptimerobot(Collector):
     storefront: bool = True
     """Whether it is to look at shop.storefront too."""
 
-    interval: Duration = timedelta(minutes=5)
+    monitor_interval: Duration = timedelta(minutes=5)
     """How often it looks; less than five minutes wants a paid plan."""
 
     api: Address = "https://api.uptimerobot.com/v3"
     """Where its API is."""
 
     _asked: dict[str, tuple[float, str]] = PrivateAttr(default_factory=dict)
-    _api: Api = PrivateAttr(default_factory=lambda: Api("UptimeRobot", "use a main API key"))
+    _api: RestClient = PrivateAttr(default_factory=lambda: RestClient("UptimeRobot", "use a main API key"))
 
     @property
-    def looks_at(self) -> str:
+    def default_instance(self) -> str:
         """The API's host."""
         return urlsplit(self.api).netloc
 
-    async def collect(self, tools: Tools) -> Look:
+    async def collect(self, tools: CollectorTools) -> ScrapeResult:
         """Return how each monitor is, and make those that are missing."""
         now = tools.clock.monotonic()
         monitors = [one async for page in self._pages(tools) for one in page]
@@ -90,16 +90,16 @@ class Uptimerobot(Collector):
                 self._asked[wanted.url] = now, trouble or f"{wanted.name}: it was made, and isn't there"
             troubles += [trouble] if trouble else []
         samples = [sample for monitor in monitors for sample in told(monitor)]
-        return Look(samples, trouble="; ".join(troubles))
+        return ScrapeResult(samples, error="; ".join(troubles))
 
-    async def check(self, tools: Tools) -> Look:
+    async def check(self, tools: CollectorTools) -> ScrapeResult:
         """Say which monitors there are, and which would be made; make none."""
         monitors = [one async for page in self._pages(tools) for one in page]
         missing = self._missing(monitors, tools.shop.settings)
         notes = [f"`toban up` lets UptimeRobot look at {wanted.url}" for wanted in missing]
-        return Look([sample for monitor in monitors for sample in told(monitor)], notes=notes)
+        return ScrapeResult([sample for monitor in monitors for sample in told(monitor)], notes=notes)
 
-    async def _make(self, tools: Tools, wanted: Wanted) -> str:
+    async def _make(self, tools: CollectorTools, wanted: Wanted) -> str:
         """Make a monitor; return why not, if it can't be made."""
         try:
             await self._call(tools, "POST", f"{self.api}/monitors", self._body(wanted))
@@ -119,10 +119,10 @@ class Uptimerobot(Collector):
         if wanted.holds:
             # A keyword that exists is what alerts, in its words: down is when the text is not there.
             kind = {"type": "KEYWORD", "keywordType": "ALERT_NOT_EXISTS", "keywordValue": wanted.holds}
-        seconds = round(self.interval.total_seconds())
+        seconds = round(self.monitor_interval.total_seconds())
         return {"friendlyName": wanted.name, "url": wanted.url, "interval": seconds, "timeout": 30, **kind}
 
-    async def _pages(self, tools: Tools) -> AsyncIterator[list[dict[str, Any]]]:
+    async def _pages(self, tools: CollectorTools) -> AsyncIterator[list[dict[str, Any]]]:
         """Yield the monitors, page by page."""
         url = f"{self.api}/monitors"
         for _ in range(PAGES):
@@ -138,7 +138,7 @@ class Uptimerobot(Collector):
             if urlsplit(url).netloc != urlsplit(self.api).netloc:
                 raise CollectError(f"{self.name}: the next page is said to be at {urlsplit(url).netloc}: not followed")
 
-    async def _call(self, tools: Tools, method: str, url: str, body: Mapping[str, Any] | None = None) -> Any:
+    async def _call(self, tools: CollectorTools, method: str, url: str, body: Mapping[str, Any] | None = None) -> Any:
         headers = {"authorization": f"Bearer {self.key.get_secret_value()}"}
         asked = f"{self.name}: {method} {url.partition('?')[0]}"
         return await self._api.call(tools, asked, method, url, headers, body)

@@ -10,22 +10,22 @@ from typing import Final, Literal
 from pydantic import PrivateAttr
 
 from toban.collect import job_metrics, repository
-from toban.collect.collector import Collector, Look
+from toban.collect.collector import Collector, ScrapeResult
 from toban.collect.collectors.postgres import answer
-from toban.collect.event_stream import BOOKS, Counting, of_tables
-from toban.collect.log_once import Told
-from toban.collect.shop_queries import Asking, Money, Shape, shape_of
-from toban.collect.sql_metrics import Query, is_due, read, spared
-from toban.collect.tools import Tools
+from toban.collect.event_stream import BOOKS, EventCounter, table_streams
+from toban.collect.log_once import LogOnce
+from toban.collect.shop_queries import MoneyFormat, ShopReader, ShopSchema, read_schema
+from toban.collect.sql_metrics import SqlQuery, is_due, parse_queries, rest_after
+from toban.collect.tools import CollectorTools
 from toban.core.config_types import Duration
 from toban.core.errors import CollectError
 from toban.core.samples import Sample, gauge
-from toban.shop.connections import Shop
-from toban.shop.database import KNOWN_AFTER, Database, DatabaseError
-from toban.shop.graphql import GraphqlError, ask
+from toban.shop.connections import ShopConnections
+from toban.shop.database import KNOWN_AFTER, DatabaseError, ShopDatabase
+from toban.shop.graphql import GraphqlError, execute
 
 BEHIND: Final = gauge("vendure_db_behind_seconds", "How far the counting of orders is behind the present.", "seconds")
-QUERIES: Final = read(Path(__file__).with_suffix(".sql").read_text("utf-8"))
+QUERIES: Final = parse_queries(Path(__file__).with_suffix(".sql").read_text("utf-8"))
 FAMILIES: Final = tuple(dict.fromkeys([BEHIND, *(family for query in QUERIES for family in query.families)]))
 
 PRECISION: Final = "query TobanPrecision { globalSettings { serverConfig { moneyStrategyPrecision } } }"
@@ -69,24 +69,24 @@ class VendureDb(Collector):
     history: Duration = timedelta(days=90)
     """How far back orders are read at the first start."""
 
-    limit: int = 1_000_000
+    sample_limit: int = 1_000_000
     """The most series one look may bring, each time of history counted anew."""
 
-    _shape: tuple[float, Shape] | None = PrivateAttr(default=None)
+    _shape: tuple[float, ShopSchema] | None = PrivateAttr(default=None)
     _answers: dict[str, Answered] = PrivateAttr(default_factory=dict)
-    _counting: Counting = PrivateAttr(default_factory=Counting)
-    _told: Told = PrivateAttr(default_factory=Told)
+    _counting: EventCounter = PrivateAttr(default_factory=EventCounter)
+    _told: LogOnce = PrivateAttr(default_factory=LogOnce)
     _precision: int | None = PrivateAttr(default=None)
 
-    def address_in(self, shop: Shop) -> str:
+    def address_in(self, shop: ShopConnections) -> str:
         """Return where the database is."""
         return shop.database.address if shop.database else ""
 
-    async def collect(self, tools: Tools) -> Look:
+    async def collect(self, tools: CollectorTools) -> ScrapeResult:
         """Ask what is due, and count what has happened since the last look."""
         if tools.shop.database is None:
             raise CollectError(f"{self.name}: there is no shop.database to look at")
-        patience = max(self.every.total_seconds() * 0.9, KNOWN_AFTER)
+        patience = max(self.interval.total_seconds() * 0.9, KNOWN_AFTER)
         try:
             async with asyncio.timeout(patience):
                 return await self._looked(tools, tools.shop.database)
@@ -100,37 +100,41 @@ class VendureDb(Collector):
                 f"database {tools.shop.database.address}: no end of the look after {patience:g} s"
             ) from error
 
-    async def _looked(self, tools: Tools, database: Database) -> Look:
+    async def _looked(self, tools: CollectorTools, database: ShopDatabase) -> ScrapeResult:
         shape = await self._shaped(tools, database)
         if not shape.tables:
             return await self._without_tables(tools)
-        self._told.note(self.name, "tables")
+        self._told.update(self.name, "tables")
         money = await self._money(tools)
         samples = await self._asked(tools, database, shape, money)
         troubles = [trouble for trouble in (refused(shape),) if trouble]
         if tools.state is None:
-            return Look(samples, trouble="; ".join(troubles))
-        streams = of_tables(database, shape, money, self.history)
+            return ScrapeResult(samples, error="; ".join(troubles))
+        streams = table_streams(database, shape, money, self.history)
         counted = await self._counting.count(
-            streams, tools.state, tools, self._labels(tools), self.every, tools.clock.now()
+            streams, tools.state, tools, self._labels(tools), self.interval, tools.clock.now()
         )
         samples.append(BEHIND.sample(counted.behind.total_seconds()))
         if "job_record" in shape.has:
             here = {sample.labels["queue"] for sample in samples if sample.family == job_metrics.WAITING}
-            samples += job_metrics.empty(job_metrics.queues_of([*counted.standing, *counted.batches]) - here)
+            samples += job_metrics.empty_queue_samples(
+                job_metrics.counted_queues([*counted.standing, *counted.batches]) - here
+            )
         if counted.trouble:
             troubles.append(f"{self.name}: what happened waits to be counted: {counted.trouble}")
             # A table may be gone, a column new: it is asked anew what there is.
             self._shape = None
-        return Look(samples, counted.batches, "; ".join(troubles), standing=counted.standing, stored=counted.stored)
+        return ScrapeResult(
+            samples, counted.batches, "; ".join(troubles), unchanged=counted.standing, stored=counted.stored
+        )
 
-    async def check(self, tools: Tools) -> Look:
+    async def check(self, tools: CollectorTools) -> ScrapeResult:
         """Say what can be read, what can't and what would show it, and whether the time zone fits."""
         if tools.shop.database is None:
             raise CollectError(f"{self.name}: there is no shop.database to look at")
         shape = await self._shaped(tools, tools.shop.database)
         if not shape.tables:
-            return Look(notes=["this database holds no tables of Vendure: orders can't be counted"])
+            return ScrapeResult(notes=["this database holds no tables of Vendure: orders can't be counted"])
         notes = []
         if not shape.knows_types:
             notes.append(f"customers have no custom field {shape.customer_type}: all of them are `general`")
@@ -145,34 +149,34 @@ class VendureDb(Collector):
             notes.append("the Admin API does not tell the precision of money, and orders wait for it: shop.precision")
         if "order" in shape.has:
             async with tools.shop.database.looking() as cursor:
-                ((ahead,),) = await Asking(cursor, shape).rows("newest")
+                ((ahead,),) = await ShopReader(cursor, shape).rows("newest")
             notes += [note for note in (zone_note(ahead, shape.shop),) if note]
-        return Look(
-            await self._asked(tools, tools.shop.database, shape, money), trouble=refused(shape, all=True), notes=notes
+        return ScrapeResult(
+            await self._asked(tools, tools.shop.database, shape, money), error=refused(shape, all=True), notes=notes
         )
 
-    async def _shaped(self, tools: Tools, database: Database) -> Shape:
+    async def _shaped(self, tools: CollectorTools, database: ShopDatabase) -> ShopSchema:
         now = tools.clock.monotonic()
-        if self._shape and not self._shape[1].hidden and not is_due(self._shape[0], SHAPE_EVERY, self.every, now):
+        if self._shape and not self._shape[1].hidden and not is_due(self._shape[0], SHAPE_EVERY, self.interval, now):
             return self._shape[1]
         settings = tools.shop.settings
         async with database.looking() as cursor:
-            shape = await shape_of(cursor, settings.timezone, settings.customer_type)
+            shape = await read_schema(cursor, settings.timezone, settings.customer_type)
         self._shape = now, shape
         return shape
 
-    async def _without_tables(self, tools: Tools) -> Look:
+    async def _without_tables(self, tools: CollectorTools) -> ScrapeResult:
         """Say once that this is no shop's database; one whose tables were there is down."""
-        self._told.note(self.name, "tables", "this database holds no tables of Vendure")
+        self._told.update(self.name, "tables", "this database holds no tables of Vendure")
         self._answers.clear()
         # Events, jobs in Redis and Fly's machines have books too.
         if tools.state is not None and await tools.state.transaction(
-            lambda connection: repository.is_open(connection, BOOKS)
+            lambda connection: repository.was_read(connection, BOOKS)
         ):
             raise CollectError(f"{self.name}: the tables of Vendure are gone")
-        return Look()
+        return ScrapeResult()
 
-    async def _money(self, tools: Tools) -> Money | None:
+    async def _money(self, tools: CollectorTools) -> MoneyFormat | None:
         """Return how amounts are told; nothing while the shop, which was to say so, doesn't."""
         settings = tools.shop.settings
         if settings.precision is not None:
@@ -180,19 +184,21 @@ class VendureDb(Collector):
         elif self._precision is None and settings.admin_api and settings.admin_api_key:
             headers = {"vendure-api-key": settings.admin_api_key.get_secret_value()}
             try:
-                told = await ask(tools.http, settings.admin_api, PRECISION, headers=headers)
+                told = await execute(tools.http, settings.admin_api, PRECISION, headers=headers)
                 self._precision = int(told.data["globalSettings"]["serverConfig"]["moneyStrategyPrecision"])
             except (GraphqlError, KeyError, TypeError, ValueError) as error:
                 wait = f"orders wait to be counted: the Admin API does not tell the precision of money: {error}"
-                self._told.note(self.name, "precision", f"{wait}; shop.precision would")
+                self._told.update(self.name, "precision", f"{wait}; shop.precision would")
                 return None
-        self._told.note(self.name, "precision")
-        return Money(10 ** (USUAL if self._precision is None else self._precision), settings.tax == "with")
+        self._told.update(self.name, "precision")
+        return MoneyFormat(10 ** (USUAL if self._precision is None else self._precision), settings.tax == "with")
 
-    def _labels(self, tools: Tools) -> dict[str, str]:
+    def _labels(self, tools: CollectorTools) -> dict[str, str]:
         return {**self.target, "instance": self.instance or self.address_in(tools.shop)}
 
-    async def _asked(self, tools: Tools, database: Database, shape: Shape, money: Money | None) -> list[Sample]:
+    async def _asked(
+        self, tools: CollectorTools, database: ShopDatabase, shape: ShopSchema, money: MoneyFormat | None
+    ) -> list[Sample]:
         """Return the newest answers of all questions that suit the shop, having asked those that are due."""
         has = shape.has | ({"money"} if money else set())
         suiting = [query for query in QUERIES if query.needs <= has]
@@ -202,7 +208,12 @@ class VendureDb(Collector):
         return [sample for query in suiting for sample in self._answers[query.name].samples]
 
     async def _answered(
-        self, query: Query, tools: Tools, database: Database, shape: Shape, money: Money | None
+        self,
+        query: SqlQuery,
+        tools: CollectorTools,
+        database: ShopDatabase,
+        shape: ShopSchema,
+        money: MoneyFormat | None,
     ) -> Answered:
         """Ask one question; one that fails costs its own numbers only."""
         began, samples = tools.clock.monotonic(), tuple[Sample, ...]()
@@ -210,25 +221,25 @@ class VendureDb(Collector):
             async with database.looking() as cursor:
                 await cursor.execute(SET, [shape.shop, shape.database, str(money.unit if money else 1)])
                 samples = await answer(cursor, replace(query, sql=query.sql.replace(*newest_payments(query, shape))))
-            self._told.note(self.name, query.name)
+            self._told.update(self.name, query.name)
         except DatabaseError as error:
             if error.lost:
                 raise
-            self._told.note(self.name, query.name, str(error))
-        return Answered(began, spared(query.every, tools.clock.monotonic() - began), samples)
+            self._told.update(self.name, query.name, str(error))
+        return Answered(began, rest_after(query.interval, tools.clock.monotonic() - began), samples)
 
-    def _is_due(self, query: Query, now: float) -> bool:
+    def _is_due(self, query: SqlQuery, now: float) -> bool:
         last = self._answers.get(query.name)
-        return last is None or is_due(last.at, last.rests, self.every, now)
+        return last is None or is_due(last.at, last.rests, self.interval, now)
 
 
-def newest_payments(query: Query, shape: Shape) -> tuple[str, str]:
+def newest_payments(query: SqlQuery, shape: ShopSchema) -> tuple[str, str]:
     """Return what stands in a query for the newest payments alone, and the condition that finds them by their id."""
     column = "p.id" if "payment p" in query.sql else "id"
     return "<newest payments>", column + NEWEST if shape.numbered else ""
 
 
-def refused(shape: Shape, *, all: bool = False) -> str:
+def refused(shape: ShopSchema, *, all: bool = False) -> str:
     """Say which grants are missing; nothing, when none is."""
     grants = shape.missing
     if not grants:
@@ -240,7 +251,7 @@ def refused(shape: Shape, *, all: bool = False) -> str:
     return f"may not read {tables}: {told}{' …' if not all and len(grants) > MANY else ''} (`toban init` prints all)"
 
 
-def _sorted(shape: Shape) -> Iterator[tuple[str, list[str]]]:
+def _sorted(shape: ShopSchema) -> Iterator[tuple[str, list[str]]]:
     return ((table, list(columns)) for table, columns in sorted(shape.hidden.items()))
 
 

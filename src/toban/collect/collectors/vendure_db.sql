@@ -7,7 +7,7 @@
 -- ids count up.
 
 -- query: vendure_orders_stuck
--- every: 2m
+-- interval: 2m
 -- needs: order payment
 -- value: Orders whose payment is authorised or settled, and which still wait in ArrangingPayment.
 SELECT count(DISTINCT o.id) AS value
@@ -17,7 +17,7 @@ WHERE o."orderPlacedAt" IS NULL AND o.active AND o.state = 'ArrangingPayment'
 
 -- query: vendure_order_stuck
 -- present: while such an order waits
--- every: 1m
+-- interval: 1m
 -- needs: order payment
 -- seconds: How long such an order has been waiting, by its code, for the five that wait longest.
 SELECT o.code AS label_order, extract(epoch FROM localtimestamp - min(p."createdAt")) AS seconds
@@ -110,7 +110,7 @@ GROUP BY 1, 2 HAVING count(*) >= 3 ORDER BY 3 DESC, 1 LIMIT 5;
 
 -- query: vendure_carts
 -- present: while there is a cart
--- every: 5m
+-- interval: 5m
 -- needs: order order_line money
 -- value: Carts with something in them.
 -- abandoned: Carts that nobody touched for a day.
@@ -124,7 +124,7 @@ WHERE o."orderPlacedAt" IS NULL AND o.active AND o.state IN ('AddingItems', 'Arr
 GROUP BY 1;
 
 -- query: vendure_refunds
--- every: 5m
+-- interval: 5m
 -- needs: refund
 -- value: Refunds by state; those that are pending or failed want somebody.
 -- oldest_seconds: How long ago the oldest of them was asked for.
@@ -153,7 +153,7 @@ FROM job_record GROUP BY 1;
 -- query: vendure_scheduled_task
 -- present: once a task is known
 -- present last_executed_age_seconds: once the task has run
--- every: 1m
+-- interval: 1m
 -- needs: scheduled_task_record
 -- enabled: Whether a scheduled task may run.
 -- failed: Whether its last run failed (1) or not (0).
@@ -168,7 +168,7 @@ SELECT "taskId" AS label_task, enabled::int AS enabled,
 FROM scheduled_task_record;
 
 -- query: vendure_stock
--- every: 5m
+-- interval: 5m
 -- needs: stock_level product_variant product global_settings
 -- low: Variants of which no more than five can be sold.
 -- out: Variants of which none can be sold.
@@ -190,7 +190,7 @@ SELECT count(*) FILTER (WHERE left_over <= 5) AS low, count(*) FILTER (WHERE lef
 FROM stock;
 
 -- query: vendure_variants
--- every: 5m
+-- interval: 5m
 -- needs: product_variant product product_variant_price
 -- free: Variants that can be bought for nothing in a channel.
 SELECT count(DISTINCT pv.id) AS free
@@ -200,7 +200,7 @@ JOIN product p ON p.id = pv."productId"
 WHERE price.price <= 0 AND pv."deletedAt" IS NULL AND p."deletedAt" IS NULL AND pv.enabled AND p.enabled;
 
 -- query: vendure_sessions
--- every: 10m
+-- interval: 10m
 -- needs: session
 -- value: Sessions that the table holds, by type.
 -- expired: Sessions that have expired and were not cleaned away.
@@ -209,7 +209,7 @@ SELECT type AS label_type, count(session.type) AS value,
 FROM (VALUES ('AuthenticatedSession'), ('AnonymousSession')) types (type) FULL JOIN session USING (type) GROUP BY 1;
 
 -- query: vendure_search_index
--- every: 10m
+-- interval: 10m
 -- needs: search_index_item product_variant product
 -- variants: Variants that can be bought.
 -- missing: Variants that can be bought and are not in the search index.
@@ -220,7 +220,7 @@ WHERE pv."deletedAt" IS NULL AND p."deletedAt" IS NULL AND pv.enabled AND p.enab
 
 -- query: vendure_stock_lowest
 -- present: while the stock of a variant is tracked
--- every: 10m
+-- interval: 10m
 -- needs: stock_level product_variant product global_settings
 -- value: How many of a variant can be sold, of the ten with the least.
 SELECT pv.sku AS label_sku, pv.id::text AS label_variant, sum(sl."stockOnHand" - sl."stockAllocated")

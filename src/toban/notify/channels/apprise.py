@@ -8,11 +8,11 @@ from typing import Any, Final, Literal
 from toban.core.backoff import AGAIN
 from toban.core.config_types import Secret
 from toban.core.errors import DeliveryError
-from toban.notify.channel import Channel, Handle, Proof, Tools
-from toban.notify.http_delivery import hidden
+from toban.notify.channel import Channel, ChannelTools, ConnectionCheck, Handle
+from toban.notify.http_delivery import secret_parts
 from toban.notify.notification import Notification
-from toban.notify.rendering import words
-from toban.notify.text_limits import one_line, told
+from toban.notify.rendering import catalogue
+from toban.notify.text_limits import one_line, safe_text
 
 EXTRA: Final = "pip install 'toban[apprise]'"
 UNREAD: Final = "Apprise can't read the address: see its list of services"
@@ -31,7 +31,7 @@ class Apprise(Channel):
     url: Secret
     """The service's address, like `discord://…/…` or `line://…`; it is a secret."""
 
-    async def send(self, notification: Notification, handle: Handle, tools: Tools) -> Handle:
+    async def send(self, notification: Notification, handle: Handle, tools: ChannelTools) -> Handle:
         """Send it; why it failed is what Apprise's log says."""
         apprise = await asyncio.to_thread(_library)
         if apprise is None:
@@ -39,7 +39,7 @@ class Apprise(Channel):
         service = self._service(apprise)
         if service is None:
             raise DeliveryError(f"{self.name}: {UNREAD}", permanent=True)
-        say = words(notification.language)
+        say = catalogue(notification.language)
         state = say[f"kind-{notification.kind.value}"]
         sort = "success" if notification.over else {"critical": "failure"}.get(notification.severity, "warning")
         said: list[str] = []
@@ -60,20 +60,22 @@ class Apprise(Channel):
         delivered = await asyncio.to_thread(deliver)
         tools.attempt.unanswered = False
         if not delivered:
-            why = told("; ".join(said), hidden(self.url.get_secret_value())) or "it does not say why"
+            why = safe_text("; ".join(said), secret_parts(self.url.get_secret_value())) or "it does not say why"
             raise DeliveryError(f"{self.name}: not delivered: {why}", permanent=_is_final(why))
         return {}
 
-    async def prove(self, tools: Tools) -> Proof:
+    async def check_connection(self, tools: ChannelTools) -> ConnectionCheck:
         """Let Apprise read the address; nothing is asked of the service."""
         apprise = await asyncio.to_thread(_library)
         if apprise is None:
-            return Proof(ok=False, says=f"Apprise is not installed: {EXTRA}")
+            return ConnectionCheck(ok=False, message=f"Apprise is not installed: {EXTRA}")
         service = self._service(apprise)
         if service is None:
-            return Proof(ok=False, says=UNREAD)
+            return ConnectionCheck(ok=False, message=UNREAD)
         name = next(iter(service)).service_name
-        return Proof(ok=True, says=f"Apprise takes the address for {name}; whether it is right shows when it is used")
+        return ConnectionCheck(
+            ok=True, message=f"Apprise takes the address for {name}; whether it is right shows when it is used"
+        )
 
     def _service(self, apprise: ModuleType) -> Any:
         """Return the service, nothing if the address is none of Apprise's."""

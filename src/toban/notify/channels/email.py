@@ -15,11 +15,11 @@ from pydantic import BeforeValidator, model_validator
 
 from toban.core.config_types import Duration, Host, Secret, Text
 from toban.core.errors import DeliveryError
-from toban.notify.channel import Channel, Handle, Proof, Receiver, Sealed, Tools
-from toban.notify.notification import Kind, Notification
-from toban.notify.rendering import words
+from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, Sealed
+from toban.notify.notification import Notification, NotificationKind
+from toban.notify.rendering import catalogue
 from toban.notify.smtp import WRITTEN, Conversation, Server, envelope
-from toban.notify.text_limits import is_web, one_line, shortened
+from toban.notify.text_limits import is_web, one_line, truncate
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _SUBJECT: Final = 180
@@ -100,11 +100,11 @@ class Email(Channel):
         return self.to
 
     @property
-    def longest(self) -> timedelta:
+    def max_duration(self) -> timedelta:
         """A dozen commands and one for each recipient, and the last answer."""
         return (12 + len(self.to)) * self.timeout + self.confirmation
 
-    async def send(self, notification: Notification, handle: Handle, tools: Tools) -> Handle:
+    async def send(self, notification: Notification, handle: Handle, tools: ChannelTools) -> Handle:
         """
         Send it to its recipients, in one mail.
 
@@ -117,7 +117,7 @@ class Email(Channel):
             shown = self.to if conversation.takes_utf8 else [it for it in self.to if envelope(it).isascii()]
             message = dressed(notification, self.sender, shown, tools.shop)
             await conversation.send(self.sender, wanted, message, tools.attempt)
-        refused = {recipient: refusal.says for recipient, refusal in tools.attempt.refused.items()}
+        refused = {recipient: refusal.message for recipient, refusal in tools.attempt.refused.items()}
         return {"key": notification.key, "reached": sorted(tools.attempt.accepted), "refused": refused}
 
     def _conversation(self) -> Conversation:
@@ -134,17 +134,19 @@ class Email(Channel):
         )
         return Conversation(self.name, server)
 
-    async def prove(self, tools: Tools) -> Proof:
+    async def check_connection(self, tools: ChannelTools) -> ConnectionCheck:
         """Connect, encrypt, and log in."""
         try:
             async with self._conversation():
                 pass
         except DeliveryError as error:
-            return Proof(ok=False, says=str(error))
+            return ConnectionCheck(ok=False, message=str(error))
         how = "logged in at" if self.username else "connected to"
-        return Proof(ok=True, says=f"{how} {self.host}; whether it takes mail to all recipients shows when one is sent")
+        return ConnectionCheck(
+            ok=True, message=f"{how} {self.host}; whether it takes mail to all recipients shows when one is sent"
+        )
 
-    def receiver(self, sealed: Sealed) -> Receiver:
+    def receiver(self, sealed: Sealed) -> AlertmanagerReceiver:
         """Return it as `email_configs`."""
         parts: dict[str, object] = {
             "to": ", ".join(self.to),
@@ -158,7 +160,7 @@ class Email(Channel):
         if self.ca:
             parts["tls_config"] = {"ca_file": str(self.ca)}
         lost = "TLS from the first byte, which Alertmanager speaks at port 465 alone"
-        return Receiver("email_configs", parts, lost if self.tls == "tls" and self.port != 465 else "")
+        return AlertmanagerReceiver("email_configs", parts, lost if self.tls == "tls" and self.port != 465 else "")
 
 
 def dressed(notification: Notification, sender: str, to: Sequence[str], shop: str) -> EmailMessage:
@@ -167,7 +169,7 @@ def dressed(notification: Notification, sender: str, to: Sequence[str], shop: st
     root = f"<toban-{_mark(notification.thread)}@{domain}>"
     own = root if notification.number == 0 else f"<toban-{_mark(notification.message)}@{domain}>"
     message = EmailMessage(policy=WRITTEN)
-    message["Subject"] = shortened(one_line(_subject(notification, shop)), _SUBJECT)
+    message["Subject"] = truncate(one_line(_subject(notification, shop)), _SUBJECT)
     message["From"] = sender
     message["To"] = ", ".join(to)
     message["Date"] = format_datetime(notification.at)
@@ -185,8 +187,8 @@ def dressed(notification: Notification, sender: str, to: Sequence[str], shop: st
 
 def _subject(notification: Notification, shop: str) -> str:
     """Return its state, how bad it is, where and what: the state alike in every language, for filters."""
-    kind = Kind.FIRING if notification.kind is Kind.REMINDER else notification.kind
-    state = kind.upper() if kind is Kind.NOTICE else f"{kind.upper()} {notification.severity}"
+    kind = NotificationKind.FIRING if notification.kind is NotificationKind.REMINDER else notification.kind
+    state = kind.upper() if kind is NotificationKind.NOTICE else f"{kind.upper()} {notification.severity}"
     return f"[{state}] {shop}: {notification.title}" if shop else f"[{state}] {notification.title}"
 
 
@@ -196,7 +198,7 @@ def _mark(text: str) -> str:
 
 
 def _state(notification: Notification) -> str:
-    say = words(notification.language)
+    say = catalogue(notification.language)
     return f"{say[f'kind-{notification.kind.value}']} ({notification.severity.upper()})"
 
 

@@ -10,12 +10,12 @@ from pydantic import AfterValidator, SecretStr
 from toban.core.alerts import Alert
 from toban.core.config_types import Address, Secret
 from toban.core.errors import DeliveryError
-from toban.core.untyped_json import mapping
-from toban.notify.channel import Channel, Handle, Proof, Receiver, Sealed, Tools
-from toban.notify.connectivity import reached
-from toban.notify.http_delivery import PAGE, as_json, is_page, post, refused, said
-from toban.notify.notification import Kind, Notification
-from toban.notify.text_limits import shortened
+from toban.core.untyped_json import as_mapping
+from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, Sealed
+from toban.notify.connectivity import check_reachable
+from toban.notify.http_delivery import PAGE, as_json, delivery_error, error_text, is_page, post
+from toban.notify.notification import Notification, NotificationKind
+from toban.notify.text_limits import truncate
 
 log = structlog.get_logger("toban.notify")
 
@@ -50,11 +50,11 @@ class Pagerduty(Channel):
     """Where events go; https://events.eu.pagerduty.com for accounts in the EU."""
 
     @property
-    def knows_repetitions(self) -> bool:
+    def is_idempotent(self) -> bool:
         """It does, by the `dedup_key`."""
         return True
 
-    async def send(self, notification: Notification, handle: Handle, tools: Tools) -> Handle:
+    async def send(self, notification: Notification, handle: Handle, tools: ChannelTools) -> Handle:
         """
         Trigger, acknowledge or resolve the incident of this thread.
 
@@ -63,30 +63,30 @@ class Pagerduty(Channel):
         """
         key = self.key.get_secret_value()
         mark = hashlib.sha256(key.encode()).hexdigest()[:12]
-        if notification.kind is Kind.NOTICE:
+        if notification.kind is NotificationKind.NOTICE:
             await self._post("/v2/change/enqueue", self._change(notification, tools), tools)
             return handle
         if handle.get("key", mark) != mark:
             log.warning("the key was changed: close the old incident at PagerDuty", channel=self.name)
         event: dict[str, Any] = {"routing_key": key, "dedup_key": f"toban-{notification.thread}"}
-        if notification.kind is Kind.RESOLVED:
+        if notification.kind is NotificationKind.RESOLVED:
             event["event_action"] = "resolve"
-        elif notification.kind is Kind.ACKNOWLEDGED and handle.get("key") == mark:
+        elif notification.kind is NotificationKind.ACKNOWLEDGED and handle.get("key") == mark:
             event["event_action"] = "acknowledge"
         else:
             event = {**event, "event_action": "trigger", **self._trigger(notification, tools)}
         await self._post("/v2/enqueue", event, tools)
-        if notification.kind is Kind.ACKNOWLEDGED and event["event_action"] == "trigger":
+        if notification.kind is NotificationKind.ACKNOWLEDGED and event["event_action"] == "trigger":
             acknowledge = {name: event[name] for name in ("routing_key", "dedup_key")}
             await self._post("/v2/enqueue", {**acknowledge, "event_action": "acknowledge"}, tools)
         return {"key": mark}
 
-    def _trigger(self, notification: Notification, tools: Tools) -> dict[str, Any]:
+    def _trigger(self, notification: Notification, tools: ChannelTools) -> dict[str, Any]:
         first = notification.alerts[0].labels if notification.alerts else {}
         severity = notification.severity if notification.severity in {"critical", "warning", "info"} else "error"
         return {
             "payload": {
-                "summary": shortened(notification.title, _SUMMARY) or "toban",
+                "summary": truncate(notification.title, _SUMMARY) or "toban",
                 "source": first.get("instance") or first.get("job") or "toban",
                 "severity": severity,
                 "timestamp": notification.since.isoformat(),
@@ -100,18 +100,18 @@ class Pagerduty(Channel):
             "links": [{"href": link.href, "text": link.text} for link in notification.links],
         }
 
-    def _change(self, notification: Notification, tools: Tools) -> dict[str, Any]:
+    def _change(self, notification: Notification, tools: ChannelTools) -> dict[str, Any]:
         return {
             "routing_key": self.key.get_secret_value(),
             "payload": {
-                "summary": shortened(notification.title, _SUMMARY),
+                "summary": truncate(notification.title, _SUMMARY),
                 "source": "toban",
                 "timestamp": notification.at.isoformat(),
                 "custom_details": {"text": "\n".join(notification.lines)},
             },
         }
 
-    async def _post(self, path: str, event: dict[str, Any], tools: Tools) -> None:
+    async def _post(self, path: str, event: dict[str, Any], tools: ChannelTools) -> None:
         body = orjson.dumps(event)
         if len(body) > LARGEST:
             event["payload"]["custom_details"] = {"error": "left out: the event would be too large"}
@@ -124,20 +124,20 @@ class Pagerduty(Channel):
             return
         now = tools.clock.now()
         if not response.is_success:
-            raise refused(response, self.name, [key], now)
+            raise delivery_error(response, self.name, [key], now)
         if is_page(response):
             raise DeliveryError(f"{self.name}: {PAGE.format(status=response.status_code, service='PagerDuty')}")
         # A proxy may answer 200, and may pass on a refusal so.
-        status = str(mapping(as_json(response)).get("status", "")).lower()
+        status = str(as_mapping(as_json(response)).get("status", "")).lower()
         if status in REFUSALS:
-            words = f"{status}: {said(response)}"
-            raise refused(response, self.name, [key], now, words, permanent=REFUSALS[status])
+            words = f"{status}: {error_text(response)}"
+            raise delivery_error(response, self.name, [key], now, words, permanent=REFUSALS[status])
 
-    async def prove(self, tools: Tools) -> Proof:
+    async def check_connection(self, tools: ChannelTools) -> ConnectionCheck:
         """Connect."""
-        return await reached(self.api, "whether the key is right shows when a message is sent")
+        return await check_reachable(self.api, "whether the key is right shows when a message is sent")
 
-    def receiver(self, sealed: Sealed) -> Receiver:
+    def receiver(self, sealed: Sealed) -> AlertmanagerReceiver:
         """Return it as `pagerduty_configs`."""
         severity = '{{ if eq .CommonLabels.severity "critical" }}critical{{ else }}warning{{ end }}'
         parts = {
@@ -146,7 +146,7 @@ class Pagerduty(Channel):
             "severity": severity,
             "description": "{{ .CommonAnnotations.summary }}",
         }
-        return Receiver("pagerduty_configs", parts, "that an alert was acknowledged")
+        return AlertmanagerReceiver("pagerduty_configs", parts, "that an alert was acknowledged")
 
 
 def _details(notification: Notification) -> dict[str, Any]:

@@ -9,13 +9,13 @@ from pydantic import SecretStr, model_validator
 
 from toban.core.config_types import Address, Secret, SecretAddress, Text
 from toban.core.errors import DeliveryError
-from toban.notify.channel import Channel, Handle, Proof, Receiver, Sealed, Tools
-from toban.notify.connectivity import reached
-from toban.notify.http_delivery import PAGE, hidden, is_page, post, refused
-from toban.notify.notification import Kind, Link, Notification
-from toban.notify.rendering import words
+from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, Sealed
+from toban.notify.connectivity import check_reachable
+from toban.notify.http_delivery import PAGE, delivery_error, is_page, post, secret_parts
+from toban.notify.notification import Link, Notification, NotificationKind
+from toban.notify.rendering import catalogue
 from toban.notify.slack_api import AGAIN, LostError, WebApi, marked, missing, refusal
-from toban.notify.text_limits import is_web, shortened
+from toban.notify.text_limits import is_web, truncate
 
 log = structlog.get_logger("toban.notify")
 
@@ -76,11 +76,11 @@ class Slack(Channel):
         return self
 
     @property
-    def knows_repetitions(self) -> bool:
+    def is_idempotent(self) -> bool:
         """A bot looks for what it posted; whoever is behind a webhook can't be asked."""
         return self.token is not None
 
-    async def send(self, notification: Notification, handle: Handle, tools: Tools) -> Handle:
+    async def send(self, notification: Notification, handle: Handle, tools: ChannelTools) -> Handle:
         """
         Post it, or change the message of its thread and reply to it.
 
@@ -109,20 +109,20 @@ class Slack(Channel):
                 raise DeliveryError(f"{self.name}: the answer names no message")
             return _remembered(said.get("channel", self.channel), said["ts"], notification.key)
         where = {"channel": handle["channel"], "ts": handle["ts"]}
-        if notification.kind is not Kind.REMINDER:
+        if notification.kind is not NotificationKind.REMINDER:
             await api.post("chat.update", {**where, **body})
         reply = {
             "channel": handle["channel"],
             "thread_ts": handle["ts"],
             "username": self.username,
             "text": _reply(notification),
-            "reply_broadcast": notification.kind is Kind.REMINDER,
+            "reply_broadcast": notification.kind is NotificationKind.REMINDER,
             "metadata": body["metadata"],
         }
         await api.post("chat.postMessage", reply)
         return _remembered(handle["channel"], handle["ts"], notification.key)
 
-    async def _looked(self, api: WebApi, notification: Notification, handle: Handle, tools: Tools) -> Handle:
+    async def _looked(self, api: WebApi, notification: Notification, handle: Handle, tools: ChannelTools) -> Handle:
         """
         Return what the channel shows of a thread, when a try of a message ended without a word.
 
@@ -147,37 +147,39 @@ class Slack(Channel):
                 return _remembered(where, ts, marks.get("key", ""))
         return handle
 
-    def _api(self, tools: Tools) -> WebApi:
+    def _api(self, tools: ChannelTools) -> WebApi:
         return WebApi(self.name, self.api, self.token or SecretStr(""), tools)
 
-    async def _to_webhook(self, body: dict[str, Any], tools: Tools) -> None:
+    async def _to_webhook(self, body: dict[str, Any], tools: ChannelTools) -> None:
         url = self.webhook.get_secret_value() if self.webhook else ""
         headers = {"content-type": "application/json"}
         response = await post(tools, url, orjson.dumps(body), headers, name=self.name, secrets=[])
         now = tools.clock.now()
         if not response.is_success:
-            raise refused(response, self.name, hidden(url), now)
+            raise delivery_error(response, self.name, secret_parts(url), now)
         if is_page(response):
             # Some receiver may have the message all the same.
             tools.attempt.unanswered = True
             raise DeliveryError(f"{self.name}: {PAGE.format(status=response.status_code, service='Slack')}")
         if word := refusal(response):
-            raise refused(response, self.name, hidden(url), now, word, permanent=word not in AGAIN)
+            raise delivery_error(response, self.name, secret_parts(url), now, word, permanent=word not in AGAIN)
 
-    async def prove(self, tools: Tools) -> Proof:
+    async def check_connection(self, tools: ChannelTools) -> ConnectionCheck:
         """Ask who the bot is; a webhook can only be connected to."""
         if self.webhook:
-            return await reached(self.webhook.get_secret_value(), "whether the webhook is right shows when it is used")
+            return await check_reachable(
+                self.webhook.get_secret_value(), "whether the webhook is right shows when it is used"
+            )
         try:
             who, scopes = await self._api(tools).myself()
         except DeliveryError as error:
-            return Proof(ok=False, says=str(error))
+            return ConnectionCheck(ok=False, message=str(error))
         says = f"Slack knows the token ({who}); whether it may write to {self.channel} shows when it is used"
         lacks = missing(scopes)
         blind = f"; after a crash a message may come twice: the app has no {' and '.join(lacks)}" if lacks else ""
-        return Proof(ok=True, says=says + blind)
+        return ConnectionCheck(ok=True, message=says + blind)
 
-    def receiver(self, sealed: Sealed) -> Receiver:
+    def receiver(self, sealed: Sealed) -> AlertmanagerReceiver:
         """Return it as `slack_configs`; a bot posts each change as a message of its own there."""
         dress = {
             "channel": self.channel,
@@ -187,11 +189,11 @@ class Slack(Channel):
             "text": "{{ range .Alerts }}{{ .Annotations.summary }}\n{{ .Annotations.action }}\n{{ end }}",
         }
         if self.webhook:
-            return Receiver("slack_configs", {"api_url_file": sealed(self.name, self.webhook), **dress})
+            return AlertmanagerReceiver("slack_configs", {"api_url_file": sealed(self.name, self.webhook), **dress})
         access = {"authorization": {"credentials_file": sealed(self.name, self.token or SecretStr(""))}}
         url = f"{self.api.rstrip('/')}/chat.postMessage"
         lost = "a message that changes; each change is one of its own"
-        return Receiver("slack_configs", {"api_url": url, "http_config": access, **dress}, lost)
+        return AlertmanagerReceiver("slack_configs", {"api_url": url, "http_config": access, **dress}, lost)
 
 
 def _remembered(channel: str, ts: str, key: str) -> Handle:
@@ -206,11 +208,11 @@ def escaped(text: str) -> str:
 
 def dressed(notification: Notification, shop: str) -> dict[str, Any]:
     """Return a message as Slack shows it: the original's attachment, with what to do in its text."""
-    say = words(notification.language)
+    say = catalogue(notification.language)
     state = say[f"kind-{notification.kind.value}"]
     color = COLORS["info"] if notification.over else COLORS.get(notification.severity, COLORS["warning"])
     text = "\n".join([*(escaped(line) for line in notification.lines), *map(_link, notification.links)])
-    title = shortened(f"{state}: {notification.title}", _TITLE, escaped)
+    title = truncate(f"{state}: {notification.title}", _TITLE, escaped)
     fields = [
         (say["severity"], notification.severity.upper()),
         *([(say["shop"], shop)] if shop else []),
@@ -222,10 +224,10 @@ def dressed(notification: Notification, shop: str) -> dict[str, Any]:
             {
                 "fallback": title,
                 "color": color,
-                "title": shortened(notification.title, _TITLE, escaped),
-                "text": text if len(text) <= _TEXT else shortened("\n".join(notification.lines), _TEXT, escaped),
+                "title": truncate(notification.title, _TITLE, escaped),
+                "text": text if len(text) <= _TEXT else truncate("\n".join(notification.lines), _TEXT, escaped),
                 "fields": [
-                    {"title": escaped(name), "value": shortened(value, _FIELD, escaped), "short": True}
+                    {"title": escaped(name), "value": truncate(value, _FIELD, escaped), "short": True}
                     for name, value in fields[:_FIELDS]
                 ],
                 "footer": f"toban · {state}",
@@ -241,6 +243,6 @@ def _link(link: Link) -> str:
 
 
 def _reply(notification: Notification) -> str:
-    state = words(notification.language)[f"kind-{notification.kind.value}"]
+    state = catalogue(notification.language)[f"kind-{notification.kind.value}"]
     first = next(iter(notification.lines), "")
-    return shortened(f"{state}: {first}" if first else state, _TEXT, escaped)
+    return truncate(f"{state}: {first}" if first else state, _TEXT, escaped)

@@ -8,12 +8,12 @@ from typing import Any, Final, Literal
 import orjson
 from pydantic import Field
 
-from toban.core.alerts import Alert, Status
+from toban.core.alerts import Alert, AlertStatus
 from toban.core.config_types import Address, Secret, Text
-from toban.core.labels import common
-from toban.notify.channel import Channel, Handle, Proof, Receiver, Sealed, Tools
-from toban.notify.connectivity import reached
-from toban.notify.http_delivery import hidden, post, refused
+from toban.core.labels import common_labels
+from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, Sealed
+from toban.notify.connectivity import check_reachable
+from toban.notify.http_delivery import delivery_error, post, secret_parts
 from toban.notify.notification import Notification
 
 MOST: Final = 500
@@ -43,15 +43,15 @@ class Webhook(Channel):
     """More headers."""
 
     @property
-    def knows_repetitions(self) -> bool:
+    def is_idempotent(self) -> bool:
         """It can: by the header `Idempotency-Key`, or by Alertmanager's `groupKey`."""
         return True
 
-    async def send(self, notification: Notification, handle: Handle, tools: Tools) -> Handle:
+    async def send(self, notification: Notification, handle: Handle, tools: ChannelTools) -> Handle:
         """Post it."""
         body = orjson.dumps(body_of(notification, tools.address))
         headers = {**self.headers, "content-type": "application/json", "idempotency-key": notification.key}
-        secrets = [*hidden(self.url), *self.headers.values()]
+        secrets = [*secret_parts(self.url), *self.headers.values()]
         if self.token:
             token = self.token.get_secret_value()
             secrets.append(token)
@@ -61,19 +61,19 @@ class Webhook(Channel):
             headers["x-toban-signature"] = f"sha256={hmac.new(key, body, hashlib.sha256).hexdigest()}"
         response = await post(tools, self.url, body, headers, name=self.name, secrets=secrets)
         if not response.is_success:
-            raise refused(response, self.name, secrets, tools.clock.now())
+            raise delivery_error(response, self.name, secrets, tools.clock.now())
         return {}
 
-    async def prove(self, tools: Tools) -> Proof:
+    async def check_connection(self, tools: ChannelTools) -> ConnectionCheck:
         """Connect."""
-        return await reached(self.url, "whether it takes messages shows when one is sent")
+        return await check_reachable(self.url, "whether it takes messages shows when one is sent")
 
-    def receiver(self, sealed: Sealed) -> Receiver:
+    def receiver(self, sealed: Sealed) -> AlertmanagerReceiver:
         """Return it as `webhook_configs`."""
         access = {"authorization": {"credentials_file": sealed(self.name, self.token)}} if self.token else {}
         parts = {"url": self.url, **({"http_config": access} if access else {})}
         lost = [word for word, has in (("the signature", self.secret), ("its headers", self.headers)) if has]
-        return Receiver("webhook_configs", parts, " and ".join(lost))
+        return AlertmanagerReceiver("webhook_configs", parts, " and ".join(lost))
 
 
 def body_of(notification: Notification, address: str) -> dict[str, Any]:
@@ -86,8 +86,8 @@ def body_of(notification: Notification, address: str) -> dict[str, Any]:
         "status": "resolved" if notification.over else "firing",
         "receiver": notification.receiver,
         "groupLabels": dict(notification.group),
-        "commonLabels": common([alert.labels for alert in alerts]),
-        "commonAnnotations": common([alert.annotations for alert in alerts]),
+        "commonLabels": common_labels([alert.labels for alert in alerts]),
+        "commonAnnotations": common_labels([alert.annotations for alert in alerts]),
         "externalURL": address,
         "alerts": [_alert(alert) for alert in alerts[:MOST]],
         "toban": {
@@ -102,7 +102,7 @@ def body_of(notification: Notification, address: str) -> dict[str, Any]:
 
 
 def _alert(alert: Alert) -> dict[str, Any]:
-    over = alert.status is Status.RESOLVED
+    over = alert.status is AlertStatus.RESOLVED
     return {
         "status": "resolved" if over else "firing",
         "labels": dict(alert.labels),

@@ -1,7 +1,7 @@
 """What the PostgreSQL collector decides without a server."""
 
 from toban.collect.collectors import postgres
-from toban.core.metric_registry import Meters
+from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import gauge
 from toban.ingest.metric_families import POOL
 
@@ -12,7 +12,7 @@ def test_the_pools_own_figures_take_the_place_of_the_servers_view():
     """
     As long as the shop's telemetry tells them; the same number never comes twice.
     """
-    pushed = Meters()
+    pushed = MetricRegistry()
     samples = [USED.sample(3), POOL.sample(5, state="total")]
     assert list(postgres.untold(samples, pushed)) == samples
 

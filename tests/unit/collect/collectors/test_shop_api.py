@@ -85,7 +85,7 @@ async def test_an_answer_with_errors_is_a_shop_that_cannot_sell(tools, api):
     api.answers["TobanCatalogue"] = [{"message": "connect ECONNREFUSED 127.0.0.1:5432", "path": ["products"]}]
 
     look = await shop.collect(tools)
-    assert look.trouble == (
+    assert look.error == (
         "shop_api vendure: http://shop/shop-api: answered 200, but with the error ECONNREFUSED at products"
     )
     assert steps(look) == {"search": False, "product": False, "price": False}
@@ -95,7 +95,7 @@ async def test_an_answer_with_errors_is_a_shop_that_cannot_sell(tools, api):
 
 async def test_a_catalogue_without_products_can_t_sell(tools, api):
     api.answers["TobanCatalogue"] = {"products": {"totalItems": 0, "items": []}}
-    assert "it offers no product" in (await collector().collect(tools)).trouble
+    assert "it offers no product" in (await collector().collect(tools)).error
 
 
 async def test_steps_fail_one_by_one(tools, api):

@@ -14,7 +14,7 @@ GOOD = {"name": "shop_things", "help": "Things.", "query": "SELECT 1 AS value;"}
         ([], "at least 1"),
         ([{**GOOD, "name": "shop things"}], "is no metric name"),
         ([{**GOOD, "help": ""}], "at least 1"),
-        ([{**GOOD, "every": "often"}], "no length of time"),
+        ([{**GOOD, "interval": "often"}], "no length of time"),
         ([GOOD, GOOD], "shop_things is there twice"),
     ],
 )

@@ -16,7 +16,7 @@ async def test_toban_tells_of_its_own_process_and_what_it_counts(tools, monkeypa
     look = await Toban().collect(tools)
     own = {sample.family.name: sample.value for sample in look.samples}
 
-    assert Toban().looks_at == "148e21"
+    assert Toban().default_instance == "148e21"
     assert own["process_resident_memory_bytes"] > 1_000_000
     assert own["process_open_fds"] >= 3
     assert [told([batch]) for batch in look.batches] == [
