@@ -45,7 +45,7 @@ RENAMED: Final = MappingProxyType(
         "list_every": ("list_interval",),
         "check_every": ("check_interval",),
         "wait": ("group_wait",),
-        "interval": ("group_interval", "monitor_interval"),
+        "interval": ("group_interval",),
         "repeat": ("repeat_interval",),
         "windows": ("maintenance_windows",),
         "match": ("matchers",),
@@ -146,7 +146,7 @@ def build_settings(
     """
     Return the settings that a document or its tree stands for; paths are seen from ``folder``, else the current one.
 
-    Rule files are not read. Raises ``SettingsError`` like `load`.
+    Rule files are not read. Raises ``SettingsError`` like `load_settings`.
     """
     document = written if isinstance(written, ConfigDocument) else ConfigDocument(written)
     return _settled(document, environment, where, folder, given, with_rules=False)

@@ -63,7 +63,7 @@ async def evaluate_alert_rule(
 
 
 def evaluate_recording_rule(rule: RecordingRule, reply: BatchResult, limit: int = 0) -> dict[Labels, float]:
-    """Return the series that a rule writes down. Raises like ``findings``."""
+    """Return the series that a rule writes down. Raises like ``evaluate_alert_rule``."""
     found: dict[Labels, float] = {}
     for series, value in _values(reply.answer, limit):
         labels = Labels({**series, **rule.labels, NAME: rule.name})

@@ -29,7 +29,7 @@ class AlertRule:
     """
     What fires an alert for each series that its query comes to.
 
-    ``hold`` is how long that must be so (``for``), ``keep`` how long it goes on firing when it no longer is.
+    ``for_`` is how long that must be so (``for``), ``keep_firing_for`` how long it goes on firing when it no longer is.
     """
 
     name: str
@@ -85,7 +85,7 @@ class RuleGroup:
     """
     Rules that are judged one after the other, at the same time.
 
-    ``every`` is nothing where the file leaves it to the settings. ``limit`` is how many series or alerts one of its
+    ``interval`` is nothing where the file leaves it to the settings. ``limit`` is how many series or alerts one of its
     rules may come to, 0 for no limit. ``file`` tells where it was read. ``outside`` says that the outside engine
     answers its questions.
     """

@@ -55,7 +55,7 @@ def get(path: str, data: Path | None, /, **parameters: str) -> Any:
 
 
 def post(path: str, data: Path | None, /, **body: Any) -> Any:
-    """Tell the running toban something and return its JSON. Raises like `ask`."""
+    """Tell the running toban something and return its JSON. Raises like `get`."""
     return _exchanged("POST", path, data, json.dumps(body).encode())
 
 
@@ -73,7 +73,7 @@ def upload(path: str, data: Path | None, body: bytes, headers: Mapping[str, str]
 
 
 def download(path: str, data: Path | None, /, **parameters: str | Sequence[str]) -> Iterator[bytes]:
-    """Ask the running toban and return its answer in pieces. Raises like `ask`."""
+    """Ask the running toban and return its answer in pieces. Raises like `get`."""
     with _answered("GET", f"{path}?{urlencode(parameters, doseq=True)}", data) as (response, where):
         if response.status != 200:
             _read(_whole(response, where), response.status, where)

@@ -199,7 +199,7 @@ def echo_over(text: str) -> None:
 
 
 def echo_bytes(pieces: Iterable[bytes], file: BinaryIO) -> None:
-    """Write bytes as they are into a file, and into a terminal as `say` does."""
+    """Write bytes as they are into a file, and into a terminal as `echo` does."""
     file.writelines(
         escape_controls(piece.decode(errors="replace")).encode() if file.isatty() else piece for piece in pieces
     )

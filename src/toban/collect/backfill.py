@@ -221,7 +221,7 @@ def dump_batches(batches: Sequence[Batch]) -> str:
 
 
 def load_batches(kept: str) -> list[Batch]:
-    """Return batches that were ``written``."""
+    """Return the batches that `dump_batches` wrote."""
     found = orjson.loads(zlib.decompress(b64decode(kept)))
     layouts = [
         Layout(

@@ -18,11 +18,11 @@ class ScrapeResult:
     """
     What one look at a target brought, where samples alone don't tell.
 
-    ``trouble`` says in a few words why the target is not well although it could be looked at: it is then down
+    ``error`` says in a few words why the target is not well although it could be looked at: it is then down
     (``up`` is 0) and its samples are kept all the same. ``notes`` are what `toban check` has to say of a target that
     is up: what can't be seen, and what would show it.
 
-    ``standing`` has series that are not told this time and go on all the same, as they were told last. ``stored`` is
+    ``unchanged`` has series that are not told this time and go on all the same, as they were told last. ``stored`` is
     called once the samples were handed to the store.
     """
 

@@ -161,7 +161,7 @@ def expand_variables(document: ConfigDocument, environment: Mapping[str, str]) -
     """
     Put the environment's values where ``${NAME}`` stands in any text; ``$${`` stands for ``${`` itself.
 
-    What can't be had is noted, and `Faulty` stands in its place. Blanks and line ends round a value are left out.
+    What can't be had is noted, and `InvalidValue` stands in its place. Blanks and line ends round a value are left out.
     """
     document.tree = _expanded(document.tree, environment, document, ())
 

@@ -92,7 +92,7 @@ def parse_duration(text: object, *, zero: bool = False) -> timedelta:
 
 
 def format_duration(length: timedelta) -> str:
-    """Write a length of time as `duration` reads it."""
+    """Write a length of time as `parse_duration` reads it."""
     rest = round(length / timedelta(milliseconds=1))
     parts = []
     for unit in ("d", "h", "m", "s", "ms"):

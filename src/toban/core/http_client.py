@@ -89,7 +89,7 @@ async def read_body(response: httpx2.Response, most: int) -> bytes:
     """
     Return the body of an answer that is streamed.
 
-    Raises ``LongAnswerError`` as soon as it has more than ``most`` bytes, inflated, and ``httpx2.HTTPError``.
+    Raises ``ResponseTooLargeError`` as soon as it has more than ``most`` bytes, inflated, and ``httpx2.HTTPError``.
     """
     body = bytearray()
     async for piece in decompressed_pieces(response):
@@ -140,7 +140,7 @@ class RequestProgress:
 
 @asynccontextmanager
 async def within(seconds: float) -> AsyncIterator[RequestProgress]:
-    """Limit how long a request takes in all. Raises ``LateError``, which says how far it came."""
+    """Limit how long a request takes in all. Raises ``RequestTimeoutError``, which says how far it came."""
     progress = RequestProgress(seconds)
     try:
         async with asyncio.timeout(seconds):

@@ -43,7 +43,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     Run a coroutine in a loop of its own, and return what it returns.
 
     Unlike `asyncio.run` it waits neither for tasks that swallow their cancel nor for threads that hang, as in a DNS
-    lookup: see `leave`.
+    lookup: see `exit_now`.
     """
     runner = asyncio.Runner()
     try:

@@ -53,7 +53,7 @@ def matches_all(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
 
 
 MAX_COST: Final = 100_000
-"""What the expressions of one query may cost in all (``cost``): some hundredths of a second to compile them."""
+"""What the expressions of one query may cost in all (``regex_cost``): some hundredths of a second to compile them."""
 
 _EXPRESSION: Final = 50
 _CLASS: Final = 10

@@ -16,17 +16,17 @@ class PluginIsolation:
     """
     Stands around the turns of one kind: reports expected trouble in a line, a surprise with its traceback.
 
-    The same trouble turn after turn is told once, and so is its end. ``trouble`` is what went wrong in the last turn,
+    The same trouble turn after turn is told once, and so is its end. ``error`` is what went wrong in the last turn,
     in words for people, or nothing. Cancellation passes.
     """
 
-    def __init__(self, floor: str, name: str, meters: MetricRegistry) -> None:
-        self.package = floor
+    def __init__(self, package: str, name: str, meters: MetricRegistry) -> None:
+        self.package = package
         self.name = name
         self.error = ""
         self.failures = 0
         self._meters = meters
-        self._log = structlog.get_logger(f"toban.{floor}")
+        self._log = structlog.get_logger(f"toban.{package}")
 
     def __enter__(self) -> Self:
         return self

@@ -20,7 +20,7 @@ def escape_controls(text: str) -> str:
 
 
 def escape_line(text: str) -> str:
-    r"""Return a text like `visible`, its line breaks and tabs written too: ``\n`` in it begins no line of its own."""
+    r"""Return a text like `escape_controls`, line breaks and tabs written too: ``\n`` in it begins no line."""
     return escape_controls(text.replace("\n", "\\n").replace("\t", "\\t"))
 
 

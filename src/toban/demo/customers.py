@@ -145,7 +145,7 @@ class Visitor:
         """
         Ask, and write down how it ended.
 
-        Raises ``Unanswered`` when there is no data to go on with.
+        Raises ``NoAnswerError`` when there is no data to go on with.
         """
         operation = document.split(maxsplit=2)[1].partition("(")[0]
         ledger, began = self._shop.ledger, time.monotonic()

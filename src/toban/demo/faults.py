@@ -121,7 +121,8 @@ async def _connections(scene: FaultTarget) -> AsyncIterator[str]:
         leaking = asyncio.create_task(_leak_on(address, stack))
         yield f"A report leaks connections: {opened} of them, and PostgreSQL takes no more."
         leaking.cancel()
-        await asyncio.wait({leaking})
+        with contextlib.suppress(asyncio.CancelledError):
+            await leaking
 
 
 async def _leak(address: str, stack: contextlib.AsyncExitStack) -> int:

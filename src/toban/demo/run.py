@@ -49,7 +49,7 @@ class DemoOptions:
     """Where toban.yaml and toban's data are; a temporary folder unless set."""
 
     breaks: str = ""
-    """One of ``PARTS``."""
+    """One of ``FAULTS``."""
 
     after: float = 60.0
     """Seconds until that breaks."""

@@ -142,7 +142,7 @@ class PageParser:
                 texts.append(value)
                 if len(ids) > self.limit:
                     raise ExpositionError(
-                        f"more series than its limit of {self.limit}: raise `limit` if they are wanted"
+                        f"more series than its limit of {self.limit}: raise `sample_limit` if they are wanted"
                     )
             elif openmetrics:
                 raise ExpositionError("an empty line, which OpenMetrics does not allow")

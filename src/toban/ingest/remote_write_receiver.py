@@ -52,8 +52,8 @@ class RemoteWriteReceiver:
         """
         Keep what a request holds; return when it will survive a crash.
 
-        Raises ``WireError`` when it is none (``limit`` is how long it may be unpacked), ``RefusedError`` when it holds
-        numbers that can't be kept, ``StoreError`` when it is to come again.
+        Raises ``RemoteWriteDecodeError`` when it is none (``limit`` is how long it may be unpacked),
+        ``SamplesRejectedError`` when it holds numbers that can't be kept, ``StoreError`` when it is to come again.
         """
         async with self._one:
             try:

@@ -15,7 +15,8 @@ class NotificationGroup:
     """
     A group of alerts while it is spoken of, and what was said.
 
-    ``told`` holds how each of its alerts was last spoken of; ``number`` how many messages there were; ``spoken`` when
+    ``reported`` holds how each of its alerts was last spoken of; ``number`` how many messages there were;
+    ``notified`` when
     the last was. Its channels stay those that it began with: who heard of the beginning hears of the end.
     """
 

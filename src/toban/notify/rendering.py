@@ -91,7 +91,7 @@ def render(
 
 
 def render_fallback(alerts: Sequence[Alert], title: str, language: str) -> RenderedText:
-    """Return the least that can be said where `worded` fails: which alerts, and that there should be more."""
+    """Return the least that can be said where `render` fails: which alerts, and that there should be more."""
     names = ", ".join(dict.fromkeys(alert.name for alert in alerts))
     named = truncate(one_line(title) or one_line(names), TITLE)
     return RenderedText(named, (truncate(one_line(names), LINE), catalogue(language)["unworded"]), (), ())

@@ -22,14 +22,14 @@ def compensated_add(term: Floats, total: Floats, lost: Floats) -> tuple[Floats, 
 
 
 def row_sums(rows: Floats) -> Floats:
-    """Add up each row from left to right by Neumaier's summation, which is ``add`` for a whole row at once."""
+    """Add up each row from left to right by Neumaier's summation: ``compensated_add`` for a row at once."""
     totals, lost = _running(rows)
     total = totals[:, -1]
     return np.where(np.isinf(total), total, total + lost)
 
 
 def continue_sums(rows: Floats, total: Floats, lost: Floats) -> tuple[Floats, Floats]:
-    """Do a step of ``add`` for each column of ``rows``, one after the other, to totals that have a row each."""
+    """Do a step of ``compensated_add`` for each column of ``rows`` in turn, to totals that have a row each."""
     totals, errors = _errors(np.column_stack([total, rows]))
     errors[:, 0] = lost
     total = totals[:, -1]

@@ -88,7 +88,7 @@ class _Block:
 
 
 def parse_script(text: str) -> Iterator[Load | Clear | Eval]:
-    """Read a script, command by command. Raises ``ScriptError`` with the line."""
+    """Read a script, command by command. Raises ``TestScriptError`` with the line."""
     for block in _blocks(text):
         try:
             yield _command(block)
@@ -108,7 +108,7 @@ def values_of(text: str) -> tuple[float, ...]:
     """
     Read a series' values: ``0+10x5 _ stale NaN``.
 
-    ``_`` is ``ABSENT``. Raises ``ScriptError``; a native histogram is one too.
+    ``_`` is ``ABSENT``. Raises ``TestScriptError``; a native histogram is one too.
     """
     values: list[float] = []
     for word in text.split():
@@ -122,7 +122,7 @@ def values_of(text: str) -> tuple[float, ...]:
 
 
 def labels_of(text: str) -> Labels:
-    """Read a series: ``name{label="value"}``. Raises ``ScriptError`` for what is none."""
+    """Read a series: ``name{label="value"}``. Raises ``TestScriptError`` for what is none."""
     name, brace, inside = text.strip().partition("{")
     pairs = {NAME: name.strip()}
     if not METRIC_NAME.fullmatch(pairs[NAME]) and (pairs[NAME] or not brace):

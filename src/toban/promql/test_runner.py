@@ -1,7 +1,7 @@
 """
 Series in memory, and Prometheus' test language to question them in.
 
-``MemorySource`` stands for a store; ``run`` plays a script against an engine over one.
+``MemorySource`` stands for a store; ``run_script`` plays a script against an engine over one.
 """
 
 import re

@@ -140,7 +140,7 @@ class Decoder:
         """
         Return the samples of a body, and what it tells of metrics.
 
-        Raises ``WireError`` when it is none, longer than ``limit`` unpacked, or all native histograms.
+        Raises ``RemoteWriteDecodeError`` when it is none, longer than ``limit`` unpacked, or all native histograms.
         """
         try:
             if cramjam.snappy.decompress_raw_len(packed) > limit:

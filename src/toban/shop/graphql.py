@@ -72,7 +72,7 @@ async def execute(
 
 
 def data_of(status: int, body: bytes) -> Mapping[str, Any]:
-    """Return the data of an answer that is well. Raises ``GraphqlError`` like `ask`."""
+    """Return the data of an answer that is well. Raises ``GraphqlError`` like `execute`."""
     try:
         answer = orjson.loads(body)
     except ValueError:

@@ -75,7 +75,7 @@ class SafeString(TypeDecorator[str]):
 
 
 class Json(TypeDecorator[Any]):
-    """JSON whose texts are valid Unicode; what is none when it is read is `Unreadable`, not the end of the query."""
+    """JSON whose texts are valid Unicode; what is none is read as `UnreadableValue`, not the end of the query."""
 
     impl = JSON
     cache_ok = True

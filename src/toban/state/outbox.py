@@ -105,7 +105,7 @@ class QueueBacklog:
 
 @dataclass(frozen=True, slots=True)
 class QueueCounts:
-    """What became of a lane's parcels: ``taken`` = ``sent`` + ``dropped`` + ``waiting``."""
+    """What became of a lane's parcels: ``enqueued`` = ``sent`` + ``dropped`` + ``waiting``."""
 
     sent: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
@@ -271,7 +271,7 @@ async def drain(
 
     ``send`` raises ``DeliveryError`` when it did not work: permanent ones are dropped, others tried again later; what
     ``troubled`` writes is written with that. What ``send`` returns is done in the transaction that marks the parcel as
-    sent. It raises `UnreadableParcelError` for a parcel that goes into quarantine. A try ends after ``limit``, which
+    sent. It raises `UnreadableMessageError` for a parcel that goes into quarantine. A try ends after ``limit``, which
     is the lease unless given; one that takes longer than its lease renews it. ``treat`` is given each parcel with
     what is to be done with it, and may let that go on beside those that follow. Raises ``StateError`` when state is
     away.

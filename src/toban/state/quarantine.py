@@ -1,9 +1,9 @@
 """
 The quarantine: rows of state that can't be read, and items that are skipped because processing them fails.
 
-A reader goes through `readable`. A row that it can't read is left out, and in the same transaction moved to the table
-``quarantine`` as it is, counted and reported: one row never ends the process, and nothing is deleted. Where state can't
-be written the row stays where it is, and is left out again.
+A reader goes through `readable_rows`. A row that it can't read is left out, and in the same transaction moved to the
+table ``quarantine`` as it is, counted and reported: one row never ends the process, and nothing is deleted. Where
+state can't be written the row stays where it is, and is left out again.
 """
 
 import json

@@ -63,7 +63,7 @@ class BlockName(NamedTuple):
 
     @classmethod
     def of(cls, path: Path) -> "BlockName":
-        """Read a file's name. Raises ``DamageError``."""
+        """Read a file's name. Raises ``CorruptionError``."""
         try:
             return cls(*(int(part) for part in path.name.removesuffix(SUFFIX).split("-")))
         except (ValueError, TypeError) as error:
@@ -119,8 +119,8 @@ class Block:
     One sealed file, open for reading.
 
     It stays readable for those who hold it after its file is removed. A file whose index is not what was written
-    raises ``DamageError`` at once, one of a newer toban ``StoreError``. A damaged tile is reported when it is read and
-    counts as absent; the block is then ``damaged``.
+    raises ``CorruptionError`` at once, one of a newer toban ``StoreError``. A damaged tile is reported when it is read
+    and counts as absent; the block is then ``damaged``.
     """
 
     def __init__(self, path: Path, intern: Intern, report: Callable[[CorruptionError], None]) -> None:

@@ -20,7 +20,7 @@ class RemoteCursor:
     A cursor over all batches: those of the head, and those that the head let go of before they were passed on.
 
     The latter wait in a file, ``size`` bytes at most; what goes beyond, or gets older than the store keeps numbers, is
-    counted in samples as ``overtaken``.
+    counted in samples as ``dropped``.
     """
 
     def __init__(self, head: Head, path: Path, size: int, report: Callable[[CorruptionError], None]) -> None:

@@ -21,7 +21,7 @@ class TsdbSettings(Section):
     """How many series there may be in all. What would go beyond is refused."""
 
     series_per_target: Annotated[int, Field(gt=0)] = 50_000
-    """How many series one target (`job` and `instance`) may have that others write here; a scraped one has `limit`."""
+    """How many series of one target (`job`, `instance`) others may write here; a scraped one has `sample_limit`."""
 
     synchronous: Literal["normal", "full"] = "normal"
     """`normal`: a crash of toban loses nothing, a power cut the last seconds at most. `full`: nor does a power cut."""

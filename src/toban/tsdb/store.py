@@ -62,7 +62,7 @@ class Store:
     has the folder open for one. ``health`` is not well while numbers can't be written; damage that was found and set
     aside is named there too, but the store is well with what is left.
 
-    With ``backlog``, what is appended can be passed on: ``passing`` is the cursor, and so many bytes may wait for it.
+    With ``backlog``, what is appended can be passed on by ``remote_cursor``: so many bytes may wait for it.
     """
 
     name = "tsdb"

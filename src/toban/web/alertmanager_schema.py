@@ -45,7 +45,7 @@ def error_response(status: int, message: str) -> Response:
 
 
 async def read_json(request: Request) -> Any:
-    """Return a body's JSON. Raises ``RefusedError``."""
+    """Return a body's JSON. Raises ``RequestError``."""
     try:
         return _read(await request.body())
     except (ValueError, RecursionError) as error:
@@ -91,7 +91,7 @@ def parse_go_time(text: Any, where: str) -> datetime | None:
 
 
 def parse_silence(raw: Any, now: datetime) -> Silence:
-    """Read a silence, with a new id. Raises ``RefusedError``."""
+    """Read a silence, with a new id. Raises ``RequestError``."""
     try:
         starts = parse_go_time(raw.get("startsAt"), "startsAt") or now
         ends = parse_go_time(raw.get("endsAt"), "endsAt")
@@ -113,7 +113,7 @@ def parse_silence(raw: Any, now: datetime) -> Silence:
 
 
 def parse_silence_matcher(raw: Any) -> Matcher:
-    """Read one matcher of a silence. Raises ``RefusedError``."""
+    """Read one matcher of a silence. Raises ``RequestError``."""
     if not isinstance(raw, dict) or not isinstance(raw.get("name"), str) or not isinstance(raw.get("value"), str):
         raise RequestError("silence invalid: a matcher needs name and value")
     regex, equal = bool(raw.get("isRegex")), raw.get("isEqual", True) is not False
@@ -129,7 +129,7 @@ def parse_silence_matcher(raw: Any) -> Matcher:
 
 
 def parse_filter(text: str) -> Matcher:
-    """Read a condition that a question names. Raises ``RefusedError``."""
+    """Read a condition that a question names. Raises ``RequestError``."""
     try:
         return parse_matcher(text)
     except ValueError as error:
@@ -137,7 +137,7 @@ def parse_filter(text: str) -> Matcher:
 
 
 def parse_receiver_pattern(text: str) -> Any:
-    """Read a pattern of receivers; nothing when there is none. Raises ``RefusedError``."""
+    """Read a pattern of receivers; nothing when there is none. Raises ``RequestError``."""
     try:
         return compile_regex(text) if text else None
     except BadQueryError as error:

@@ -182,7 +182,7 @@ class AlertsApi:
         return JsonResponse({"silences": [_silence(it, now) for it in found]})
 
     async def silence(self, request: Request) -> Response:
-        """Make a silence: `match` (conditions), `for` (a length) or `ends`, `by`, `comment`."""
+        """Make a silence: `matchers`, `for` (a length) or `ends`, `by`, `comment`."""
         said = await read_fields(request, by=input_limits.PERSON_LENGTH, comment=input_limits.COMMENT_LENGTH)
         now = self._clock.now()
         conditions = _matchers_in(said.get("matchers"))
@@ -197,7 +197,7 @@ class AlertsApi:
 
         What Alertmanager changes in place keeps its id: the end and the comment of one that has the same matchers and
         start. Of another one that still holds or will, the old one ends, and the new one has a new id. Raises
-        ``WrongError`` where there are too many.
+        ``InvalidRequestError`` where there are too many.
         """
         now = self._clock.now()
 
@@ -284,7 +284,7 @@ async def read_fields(request: Request, **longest: int) -> dict[str, Any]:
     """
     Return a body that is an object, with the texts that it must have, each no longer than it may be.
 
-    A text whose length is given as negative may be absent. Raises ``WrongError``.
+    A text whose length is given as negative may be absent. Raises ``InvalidRequestError``.
     """
     try:
         body = await request.json()

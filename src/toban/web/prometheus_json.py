@@ -37,7 +37,7 @@ def timestamp_seconds(at: int) -> float | int:
 
 
 def sample_texts(values: NDArray[np.float64]) -> list[bytes]:
-    """Write many values as `text_of` writes each: all at once, but for those that need care."""
+    """Write many values as `sample_text` writes each: all at once, but for those that need care."""
     if (whole := _whole(values)) is not None:
         return orjson.dumps(whole, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
     raw = orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)

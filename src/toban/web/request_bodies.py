@@ -156,8 +156,8 @@ async def read_body(request: Request) -> bytes:
     """
     Read a request's body, with or without Content-Length, in gzip, deflate or as it is.
 
-    Raises ``BodyError``: like `Body`, 413 also when it gets too long by being inflated (no more than allowed was held),
-    415 when it is packed otherwise, 400 when it can't be unpacked or was cut off.
+    Raises ``BodyError``: like `RequestBody`, 413 also when it gets too long by being inflated (no more than
+    allowed was held), 415 when it is packed otherwise, 400 when it can't be unpacked or was cut off.
     """
     coding = request.headers.get("content-encoding", "identity").strip().lower() or "identity"
     if coding not in {"identity", "gzip", "x-gzip", "deflate"}:
@@ -182,7 +182,7 @@ async def read_body(request: Request) -> bytes:
 
 
 async def read_compressed(request: Request) -> bytes:
-    """Read a request's body as it is, whatever it is packed with. Otherwise like `body_of`."""
+    """Read a request's body as it is, whatever it is packed with. Otherwise like `read_body`."""
     try:
         return await request.body()
     except ClientDisconnect as error:

@@ -190,7 +190,7 @@ def tally(folder: Path, until: float) -> Tally:
         with suppress(*forgiven), os.scandir(inside) as entries:
             for entry in entries:
                 if time.monotonic() > until:
-                    raise TimeoutError(0, f"{found.count} files counted when time was up: raise `every`")
+                    raise TimeoutError(0, f"{found.count} files counted when time was up: raise `interval`")
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(entry.path)
                 elif entry.is_file(follow_symlinks=False):

@@ -122,7 +122,7 @@ class Scrape(Collector):
             try:
                 body = await read_body(response, self.body_size_limit)
             except ResponseTooLargeError as error:
-                raise CollectError(f"{self._asked}: {error}: raise `size` if they are wanted") from error
+                raise CollectError(f"{self._asked}: {error}: raise `body_size_limit` if they are wanted") from error
         try:
             return body.decode(), response.headers.get("content-type", "").partition(";")[0].strip().lower()
         except UnicodeDecodeError as error:

@@ -66,7 +66,7 @@ def test_a_folder_without_end_is_left_when_time_is_up(tmp_path):
     With the remedy.
     """
     (tmp_path / "one").touch()
-    with pytest.raises(TimeoutError, match="raise `every`"):
+    with pytest.raises(TimeoutError, match="raise `interval`"):
         tally(tmp_path, time.monotonic() - 1)
 
 

@@ -6,6 +6,7 @@ import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx2
@@ -14,6 +15,7 @@ import pytest
 import toban
 from tests.fakes import FakeClock
 from tests.integration.looks import lent, look
+from tests.needs import need
 from tests.notifications import notification
 from tests.pretend import Pretend, pretending, says
 from toban.cli import client
@@ -222,7 +224,7 @@ async def test_another_host_gets_no_credentials(kind):
 
 
 async def test_apprise_follows_nobody_to_another_host():
-    pytest.importorskip("apprise")
+    need("apprise", find_spec("apprise") and "apprise")
     async with pretending(says("")) as other:
         onward = says("", "307 Temporary Redirect", location=f"http://localhost:{other.port}/")
         async with pretending(onward) as server, lent() as tools:
