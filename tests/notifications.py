@@ -25,7 +25,7 @@ def notification(kind: NotificationKind = NotificationKind.FIRING, number: int =
     over = kind is NotificationKind.RESOLVED
     about = alert().resolved(NIGHT + timedelta(minutes=30)) if over else alert()
     made = Notification(
-        thread="orders-1",
+        group_id="orders-1",
         number=number,
         key=f"orders-1/{number}",
         kind=kind,
@@ -37,7 +37,7 @@ def notification(kind: NotificationKind = NotificationKind.FIRING, number: int =
         at=NIGHT + timedelta(minutes=5 + number),
         since=NIGHT,
         alerts=(about,),
-        group=Labels(alertname="order_failure_rate"),
+        group_labels=Labels(alertname="order_failure_rate"),
         receiver="ops",
     )
     return replace(made, **fields)

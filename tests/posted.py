@@ -18,9 +18,10 @@ from toban.alerting.service import EvaluationService
 from toban.core.errors import DeliveryError, StateError
 from toban.core.metric_registry import MetricRegistry
 from toban.notify.channel import Channel, ChannelTools, ConnectionCheck, Handle
-from toban.notify.muting import Inhibitor, MaintenanceWindows
+from toban.notify.inhibition import Inhibitor
+from toban.notify.maintenance_windows import MaintenanceWindows
 from toban.notify.notification import Notification, NotificationKind
-from toban.notify.pipeline import Policy
+from toban.notify.pipeline_run import Policy
 from toban.notify.routing import Routing
 from toban.notify.service import NotificationService
 from toban.notify.settings import NotifySettings
@@ -46,7 +47,7 @@ class Receiver:
         for _, it in self.got:
             if it.receiver != name:
                 continue
-            found.setdefault(it.thread, {}).setdefault(it.key, it.kind.value)
+            found.setdefault(it.group_id, {}).setdefault(it.key, it.kind.value)
         return {thread: list(kinds.values()) for thread, kinds in found.items()}
 
     def doubles(self) -> int:

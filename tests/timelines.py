@@ -16,13 +16,16 @@ from toban.core.alerts import Acknowledgement, Alert, AlertChange, AlertStatus
 from toban.core.config_types import format_duration, parse_duration
 from toban.core.labels import Labels
 from toban.notify.flap_detection import TrackedAlert, track_change
+from toban.notify.inhibition import Inhibitor
+from toban.notify.maintenance_windows import MaintenanceWindows
 from toban.notify.matcher_syntax import parse_matchers
-from toban.notify.muting import Inhibitor, MaintenanceWindows, Silence
 from toban.notify.notification import Notification
 from toban.notify.notification_group import NotificationGroup
-from toban.notify.pipeline import Decision, PipelineState, Policy, decide
+from toban.notify.pipeline import Decision, decide
+from toban.notify.pipeline_run import PipelineState, Policy
 from toban.notify.routing import Routing
 from toban.notify.settings import NotifySettings
+from toban.notify.silences import Silence
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 CHANNELS = {"slack": False, "email": False, "pagerduty": True}
@@ -34,7 +37,7 @@ def length(text: str) -> timedelta:
     return timedelta() if text == "0s" else parse_duration(text)
 
 
-def house(settings: Mapping[str, object], channels: Mapping[str, bool] = CHANNELS) -> Policy:
+def policy(settings: Mapping[str, object], channels: Mapping[str, bool] = CHANNELS) -> Policy:
     read = NotifySettings.model_validate(settings)
     return Policy(read, Routing(read, channels), Inhibitor(read.inhibit), MaintenanceWindows(read))
 
@@ -73,7 +76,7 @@ class Line:
     """
     One time line: what happens, and what was told when.
 
-    ``restarts`` writes the picture down and reads it again after every decision.
+    ``restarts`` writes the state down and reads it again after every decision.
     """
 
     def __init__(
@@ -84,9 +87,9 @@ class Line:
         restarts: Callable[[], bool] = lambda: False,
         **settings: object,
     ) -> None:
-        self.house = house(settings, channels)
+        self.policy = policy(settings, channels)
         self.began = began
-        self.picture = PipelineState()
+        self.state = PipelineState()
         self.silences: list[Silence] = []
         self.messages: list[Notification] = []
         self.decision: Decision | None = None
@@ -108,7 +111,7 @@ class Line:
         self.play(self.began + length(until))
         found: dict[tuple[str, int], list[Notification]] = {}
         for message in self.messages:
-            found.setdefault((message.thread, message.number), []).append(message)
+            found.setdefault((message.group_id, message.number), []).append(message)
         return [self._shown(messages) for messages in found.values()]
 
     def play(self, until: datetime) -> None:
@@ -124,28 +127,28 @@ class Line:
             now = min(following)
 
     def _decide(self, now: datetime) -> datetime | None:
-        self.decision = decide(self.house, self.picture, self.silences, now)
+        self.decision = decide(self.policy, self.state, self.silences, now)
         self.messages += self.decision.messages
-        self.picture = self.decision.after
+        self.state = self.decision.after
         if self._restarts():
-            self.picture = reread(self.picture)
-        return self.decision.again
+            self.state = reread(self.state)
+        return self.decision.run_again
 
     def _change(self, name: str, labels: Mapping[str, str], status: AlertStatus, when: datetime) -> None:
         alert = alert_of(name, labels, when)
-        before = self.picture.alerts.get(alert.fingerprint)
+        before = self.state.alerts.get(alert.fingerprint)
         if status is AlertStatus.RESOLVED:
             alert = (before.alert if before else alert).resolved(when)
         self.hear(AlertChange(alert, when))
 
     def _acknowledge(self, name: str, labels: Mapping[str, str], by: str, when: datetime) -> None:
-        before = self.picture.alerts[alert_of(name, labels, when).fingerprint].alert
+        before = self.state.alerts[alert_of(name, labels, when).fingerprint].alert
         self.hear(AlertChange(replace(before, acknowledged=Acknowledgement(by, when)), when))
 
     def hear(self, change: AlertChange) -> None:
         name = change.alert.fingerprint
-        heard = track_change(self.picture.alerts.get(name), change, self.house.settings.flapping)
-        self.picture = replace(self.picture, alerts={**self.picture.alerts, name: heard})
+        heard = track_change(self.state.alerts.get(name), change, self.policy.settings.flapping)
+        self.state = replace(self.state, alerts={**self.state.alerts, name: heard})
 
     def _shown(self, messages: list[Notification]) -> str:
         first = messages[0]
@@ -163,9 +166,9 @@ def alert_of(name: str, labels: Mapping[str, str], when: datetime) -> Alert:
     return Alert(given, {"summary": f"{name} is wrong"}, AlertStatus.FIRING, when, fired=when, value=1.0, window=window)
 
 
-def reread(picture: PipelineState) -> PipelineState:
-    """Return a picture as it is read after it was written."""
+def reread(state: PipelineState) -> PipelineState:
+    """Return a state as it is read after it was written."""
     return PipelineState(
-        {name: TrackedAlert.from_dict(heard.as_dict()) for name, heard in picture.alerts.items()},
-        {name: NotificationGroup.from_dict(thread.as_dict()) for name, thread in picture.groups.items()},
+        {name: TrackedAlert.from_dict(heard.as_dict()) for name, heard in state.alerts.items()},
+        {name: NotificationGroup.from_dict(thread.as_dict()) for name, thread in state.groups.items()},
     )

@@ -37,8 +37,9 @@ from toban.notify.channel import ChannelTools as NotifyTools
 from toban.notify.default_inhibitions import INHIBITIONS
 from toban.notify.drill import DrillService
 from toban.notify.heartbeat import HeartbeatService
-from toban.notify.muting import Inhibitor, MaintenanceWindows
-from toban.notify.pipeline import Policy
+from toban.notify.inhibition import Inhibitor
+from toban.notify.maintenance_windows import MaintenanceWindows
+from toban.notify.pipeline_run import Policy
 from toban.notify.routing import Routing
 from toban.notify.service import NotificationService
 from toban.promql.executor import QueryExecutor

@@ -16,10 +16,11 @@ from toban.instruments.cardinality import CardinalityLimits
 from toban.logs.recent_lines import RecentLines
 from toban.notify.channel import ChannelTools as NotifyTools
 from toban.notify.channel import ConnectionCheck
-from toban.notify.muting import Inhibitor, MaintenanceWindows
-from toban.notify.pipeline import Policy
+from toban.notify.inhibition import Inhibitor
+from toban.notify.maintenance_windows import MaintenanceWindows
+from toban.notify.pipeline_run import Policy
 from toban.notify.routing import Routing
-from toban.notify.system_notices import drill
+from toban.notify.system_notices import channel_test_notification
 from toban.remote.query_client import RemoteQueryClient
 from toban.remote.remote_write import EmptySampleLog, RemoteWriteService
 from toban.settings import Settings
@@ -57,7 +58,9 @@ async def send_test(settings: Settings, name: str) -> ConnectionCheck:
         given = NotifyTools(tools.http, clock, notify.address or "")
         try:
             async with asyncio.timeout(channel.timeout.total_seconds()):
-                handle = await channel.send(drill(house, name, f"test-{now.isoformat()}", now), {}, given)
+                handle = await channel.send(
+                    channel_test_notification(house, name, f"test-{now.isoformat()}", now), {}, given
+                )
         except TimeoutError:
             return ConnectionCheck(ok=False, message=f"no answer within {channel.timeout.total_seconds():g} s")
         except DeliveryError as error:

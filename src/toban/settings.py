@@ -171,7 +171,9 @@ def load_rules(settings: Settings, channels: Collection[str] | None = None) -> l
             named = rule.labels[CHANNELS_LABEL].source.split(",") if CHANNELS_LABEL in rule.labels else []
             absent = [it for it in map(str.strip, named) if it and "{{" not in it and it not in known]
             if rule.name not in shipped:
-                mistakes += [f"{group.file}: {rule.name}: {it!r} is no channel: there are {there}" for it in absent]
+                mistakes += [
+                    f"{group.file}: {rule.name}: unknown channel {it!r}: configured are {there}" for it in absent
+                ]
     if mistakes:
         raise SettingsError("\n".join(mistakes))
     return groups

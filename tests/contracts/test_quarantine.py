@@ -19,9 +19,9 @@ from toban.core.matchers import Matcher, MatchOperator
 from toban.core.metric_registry import MetricRegistry
 from toban.notify import repository
 from toban.notify.flap_detection import TrackedAlert
-from toban.notify.muting import Silence
 from toban.notify.notification_group import NotificationGroup
-from toban.notify.pipeline import PipelineState, StageNote
+from toban.notify.pipeline_run import PipelineState, StageNote
+from toban.notify.silences import Silence
 from toban.state import audit_log, event_log, outbox, quarantine
 from toban.state.quarantine import ROWS, Quarantine
 
@@ -95,15 +95,15 @@ async def test_every_row_that_is_written_is_read_back(state, word):
     assert await state.transaction(quarantine.counts) == {}
 
 
-SILENCE = {"starts": AT, "ends": AT, "by": "", "comment": "", "updated": AT, "noticed": False}
+SILENCE = {"starts": AT, "ends": AT, "by": "", "comment": "", "updated": AT, "announced": False}
 Reader = Callable[[Connection], Any]
 PLANTED: list[tuple[Table, dict[str, Any], Reader, Any]] = [
     (repository.TRACKED_ALERTS, {"fingerprint": "f", "body": {"alert": {}}}, lambda it: repository.load(it).alerts, {}),
     (repository.TRACKED_ALERTS, {"fingerprint": "f", "body": None}, lambda it: repository.load(it).alerts, {}),
-    (repository.GROUPS, {"id": "t", "body": {"id": 5, "told": []}}, lambda it: repository.load(it).groups, {}),
+    (repository.GROUPS, {"id": "t", "body": {"id": 5, "reported": []}}, lambda it: repository.load(it).groups, {}),
     (
         repository.HANDLE,
-        {"thread": "t", "channel": "x", "body": 5, "touched": AT},
+        {"group_id": "t", "channel": "x", "body": 5, "updated": AT},
         lambda it: repository.load_handle(it, "t", "x"),
         {},
     ),
@@ -164,9 +164,9 @@ async def test_times_of_an_older_toban_are_read_within_the_range(state):
     assert found.ends == datetime(2200, 1, 1, tzinfo=UTC)
 
 
-async def test_a_parcel_that_can_not_be_read_does_not_hold_up_those_behind_it(state, clock):
+async def test_a_message_that_can_not_be_read_does_not_hold_up_those_behind_it(state, clock):
     """
-    It counts as dropped, so that the books of the lane are right.
+    It counts as dropped, so that the counts of the queue are right.
     """
     sent = []
 
@@ -177,18 +177,18 @@ async def test_a_parcel_that_can_not_be_read_does_not_hold_up_those_behind_it(st
 
     def put(connection: Connection) -> None:
         for key, body in (("a", 5), ("b", {})):
-            outbox.enqueue(connection, "lane", key, body, clock.now(), "line")
+            outbox.enqueue(connection, "queue", key, body, clock.now(), "ordered")
 
     await state.transaction(put)
-    await outbox.drain(state, "lane", send, clock=clock)
-    tally = await state.transaction(lambda connection: outbox.counts(connection, "lane"))
+    await outbox.drain(state, "queue", send, clock=clock)
+    tally = await state.transaction(lambda connection: outbox.counts(connection, "queue"))
     assert sent == ["b"]
     assert (tally.enqueued, tally.sent, tally.dropped) == (2, 1, {"unreadable": 1})
     (kept,) = await state.transaction(quarantine.rows)
-    assert (kept.source, kept.key, kept.content) == ("spool", "lane a", "5")
+    assert (kept.source, kept.key, kept.content) == ("outbox", "queue a", "5")
 
 
-async def test_a_change_in_the_feed_that_can_not_be_read_is_passed_over(state, clock):
+async def test_an_event_that_can_not_be_read_is_skipped(state, clock):
     """
     By what reads it, in the transaction in which the cursor goes on.
     """
@@ -204,7 +204,7 @@ async def test_a_change_in_the_feed_that_can_not_be_read_is_passed_over(state, c
         )
 
     assert await state.transaction(story) == [AlertChange(alert(), AT)]
-    assert await state.transaction(quarantine.counts) == {"feed": 1}
+    assert await state.transaction(quarantine.counts) == {"event": 1}
 
 
 async def test_what_is_skipped_is_told_until_it_is_not_skipped_any_more():
@@ -214,7 +214,7 @@ async def test_what_is_skipped_is_told_until_it_is_not_skipped_any_more():
     clock, meters = FakeClock(), MetricRegistry()
 
     async def transaction(work: Callable[[Connection], Any]) -> dict[str, int]:
-        return {"feed": 3}
+        return {"event": 3}
 
     one = Quarantine(transaction, clock, meters)
     failures = [ItemFailure("alert", str(n), "ZeroDivisionError: x") for n in range(7)]
@@ -229,7 +229,7 @@ async def test_what_is_skipped_is_told_until_it_is_not_skipped_any_more():
     clock.advance(timedelta(minutes=16).total_seconds())
     assert one.health().ok
     await one.refresh()
-    assert (one.health().ok, meters.value(ROWS, source="feed")) == (False, 3)
+    assert (one.health().ok, meters.value(ROWS, source="event")) == (False, 3)
 
 
 async def test_a_row_is_moved_in_the_transaction_that_could_not_read_it(state):
@@ -253,14 +253,14 @@ async def test_a_row_is_moved_in_the_transaction_that_could_not_read_it(state):
         await state.transaction(fails)
     assert await state.transaction(quarantine.counts) == {}
     assert await state.transaction(passed_over) == 1
-    assert await state.transaction(quarantine.counts) == {"feed": 1}
+    assert await state.transaction(quarantine.counts) == {"event": 1}
 
 
 async def test_what_is_kept_in_the_place_of_a_row_that_can_not_be_read_stays(state):
     """
     The old row is in quarantine, not the new one.
     """
-    bad = {"thread": "t", "channel": "x", "body": 5, "touched": AT}
+    bad = {"group_id": "t", "channel": "x", "body": 5, "updated": AT}
     await state.transaction(lambda connection: connection.execute(insert(repository.HANDLE).values(**bad)))
 
     def instead(connection: Connection) -> None:

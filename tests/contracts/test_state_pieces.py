@@ -1,4 +1,4 @@
-"""Feed, spool and journal, on SQLite and on PostgreSQL alike."""
+"""Event log, outbox and audit log, on SQLite and on PostgreSQL alike."""
 
 import asyncio
 from datetime import timedelta
@@ -77,8 +77,8 @@ async def test_what_was_sent_is_sent_once(state, clock):
     await put(state, clock, "a", "b")
     sent = []
 
-    async def send(parcel):
-        sent.append(parcel.key)
+    async def send(message):
+        sent.append(message.key)
 
     assert await outbox.drain(state, "ops", send, clock=clock) == 2
     assert await outbox.drain(state, "ops", send, clock=clock) == 0
@@ -88,15 +88,15 @@ async def test_what_was_sent_is_sent_once(state, clock):
 
 async def test_a_failure_is_tried_again_later_and_holds_nobody_up(state, clock):
     """
-    The parcel behind it goes out at once; it follows under the same key when the receiver is back.
+    The message behind it goes out at once; it follows under the same key when the receiver is back.
     """
     await put(state, clock, "a", "b")
     sent = []
 
-    async def send(parcel):
-        if parcel.key == "a" and parcel.attempts < 3:
+    async def send(message):
+        if message.key == "a" and message.attempts < 3:
             raise DeliveryError("ops: answered 503", after=30)
-        sent.append((parcel.key, parcel.attempts))
+        sent.append((message.key, message.attempts))
 
     await outbox.drain(state, "ops", send, clock=clock)
     assert sent == [("b", 1)]
@@ -113,16 +113,16 @@ async def test_a_permanent_failure_is_dropped_and_counted(state, clock):
     """
     await put(state, clock, "a")
 
-    async def send(parcel):
+    async def send(message):
         raise DeliveryError("ops: answered 404", permanent=True)
 
     await outbox.drain(state, "ops", send, clock=clock)
     counted = await tally(state)
-    assert counted == outbox.QueueCounts(dropped={"refused": 1})
+    assert counted == outbox.QueueCounts(dropped={"rejected": 1})
     assert counted.enqueued == 1
 
 
-async def test_a_parcel_whose_sender_died_goes_to_the_next(state, clock):
+async def test_a_message_whose_sender_died_goes_to_the_next(state, clock):
     """
     Claimed and never marked: after the lease it is sent again.
     """
@@ -168,7 +168,7 @@ async def test_a_send_that_hangs_ends_with_its_lease(state, clock):
     """
     await put(state, clock, "a")
 
-    async def send(parcel):
+    async def send(message):
         await asyncio.Event().wait()
 
     await outbox.drain(state, "ops", send, clock=clock, lease=timedelta(milliseconds=10))
@@ -181,10 +181,10 @@ async def test_a_line_keeps_its_order_and_holds_up_nobody_else(state, clock):
     """
     arrived = []
 
-    async def send(parcel):
-        if parcel.key == "a1" and parcel.attempts == 1:
+    async def send(message):
+        if message.key == "a1" and message.attempts == 1:
             raise DeliveryError("busy")
-        arrived.append(parcel.key)
+        arrived.append(message.key)
 
     def fill(connection):
         for key, line in (("a1", "a"), ("a2", "a"), ("b1", "b"), ("free", "")):
@@ -198,20 +198,20 @@ async def test_a_line_keeps_its_order_and_holds_up_nobody_else(state, clock):
     assert arrived == ["b1", "free", "a1", "a2"]
 
 
-async def test_what_a_parcel_leaves_behind_is_written_with_its_mark(state, clock):
+async def test_what_a_message_leaves_behind_is_written_with_its_mark(state, clock):
     """
     What the sender returns is done when it was sent; what its trouble causes, when it is postponed or dropped.
     """
     told = []
 
-    async def send(parcel):
-        if parcel.key == "bad":
+    async def send(message):
+        if message.key == "bad":
             raise DeliveryError("no such room", permanent=True)
-        return lambda connection: audit_log.record(connection, "ops", "sent", clock.now(), key=parcel.key)
+        return lambda connection: audit_log.record(connection, "ops", "sent", clock.now(), key=message.key)
 
-    def troubled(connection, parcel, error):
-        told.append((parcel.key, str(error), error.permanent))
-        outbox.enqueue(connection, "other", parcel.key, {}, clock.now())
+    def on_failure(connection, message, error):
+        told.append((message.key, str(error), error.permanent))
+        outbox.enqueue(connection, "other", message.key, {}, clock.now())
 
     def fill(connection):
         for key in ("bad", "good"):
@@ -221,7 +221,7 @@ async def test_what_a_parcel_leaves_behind_is_written_with_its_mark(state, clock
         return [entry.facts["key"] for entry in audit_log.recent(connection)], outbox.backlog(connection, "other").size
 
     await state.transaction(fill)
-    await outbox.drain(state, "ops", send, clock=clock, troubled=troubled)
+    await outbox.drain(state, "ops", send, clock=clock, on_failure=on_failure)
     assert told == [("bad", "no such room", True)]
     assert await state.transaction(look) == (["good"], 1)
     assert await state.transaction(lambda connection: outbox.next_due(connection, "ops")) is None

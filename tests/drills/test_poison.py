@@ -17,15 +17,15 @@ POISON = r"""
 INSERT INTO notify_silence VALUES ('odd', '["{"]', 0, 4102444800000, 'ann', 'tea', 0, 0);
 INSERT INTO notify_silence VALUES ('far', '["\"a.b\"=\"x\""]', 0, 253402300800000, 'ann', '', 0, 0);
 INSERT INTO notify_alert VALUES ('f', '{"alert"');
-INSERT INTO notify_thread VALUES ('t', '5');
+INSERT INTO notify_group VALUES ('t', '5');
 INSERT INTO alert VALUES ('r', 'f', '{"labels": {}}');
-INSERT INTO feed SELECT COALESCE(MAX(position), 0) + 1, 0, 'alert', '{"alert": 5}' FROM feed;
-INSERT INTO spool VALUES (NULL, 'channel:hook', 'k', '5', 0, 0, 0, '', '', 0);
-INSERT INTO spool VALUES (NULL, 'channel:gone', 'k', '5', 0, 0, 0, '', '', 0);
+INSERT INTO event SELECT COALESCE(MAX(position), 0) + 1, 0, 'alert', '{"alert": 5}' FROM event;
+INSERT INTO outbox VALUES (NULL, 'channel:hook', 'k', '5', 0, 0, 0, '', '', 0);
+INSERT INTO outbox VALUES (NULL, 'channel:gone', 'k', '5', 0, 0, 0, '', '', 0);
 INSERT INTO journal VALUES (NULL, 4102444800000, 'drill', 'drilled', '{"reached": 5}');
 """
 """Rows as no toban writes them, or as only an older one did."""
-PLANTED = {"notify_silence", "notify_alert", "notify_thread", "alert", "feed", "spool", "journal", "alerts.jsonl"}
+PLANTED = {"notify_silence", "notify_alert", "notify_group", "alert", "event", "outbox", "journal", "alerts.jsonl"}
 
 
 def told(body):

@@ -52,7 +52,7 @@ def test_what_fires_is_shown_explained_acknowledged_and_silenced(folder):
         wrong = program.run("silence", "add", "nonsense", "--comment", "x")
         assert (wrong.returncode, "is no condition" in wrong.stderr) == (1, True)
         assert "there is no alert and no rule 'other'" in program.run("why", "other").stderr
-        assert "'pager' is no channel: there are hook" in program.run("alerts", "test", "pager").stderr
+        assert "unknown channel 'pager': configured are hook" in program.run("alerts", "test", "pager").stderr
 
 
 def test_check_proves_channels_and_refuses_rules_without_one(folder):
@@ -65,7 +65,7 @@ def test_check_proves_channels_and_refuses_rules_without_one(folder):
         assert (done.returncode, "127.0.0.1 can't be reached" in done.stdout) == (1, True)
         (folder / "rules.yaml").write_text(RULES.replace("severity: info", "channels: pager"))
         done = program.run("check", "--config", str(folder / "toban.yaml"))
-        assert (done.returncode, "always: 'pager' is no channel: there are hook" in done.stderr) == (2, True)
+        assert (done.returncode, "always: unknown channel 'pager': configured are hook" in done.stderr) == (2, True)
 
 
 def test_rules_are_checked_and_tested(folder):

@@ -134,14 +134,14 @@ async def test_what_slack_took_without_a_word_is_found_again(tools, trouble, bef
         slack.page = 1
         channel = Slack(token=slack.token, api=slack.api)
         handle = await told(channel, tools, STORY[:before])
-        await channel.send(message(thread="another"), {}, tools)
+        await channel.send(message(group_id="another"), {}, tools)
         quick = replace(tools, http=httpx2.AsyncClient(timeout=0.2))
         story = message(STORY[before], before)
         slack.next(trouble)
         with pytest.raises(DeliveryError):
             await channel.send(story, handle, quick)
         await quick.http.aclose()
-        handle = await channel.send(replace(story, again=True), handle, tools)
+        handle = await channel.send(replace(story, is_retry=True), handle, tools)
         await channel.send(message(NotificationKind.RESOLVED, 2), handle, tools)
         only, _ = sorted(slack.messages, key=lambda it: -len(it.replies))
         assert (len(slack.messages), len(only.replies)) == (2, before + 1)
@@ -165,7 +165,7 @@ async def test_where_a_bot_may_not_look_a_message_rather_comes_twice(tools, spoi
         channel = Slack(token=slack.token, api=slack.api)
         await channel.send(message(), {}, tools)
         spoil(slack)
-        await channel.send(message(again=True), {}, tools)
+        await channel.send(message(is_retry=True), {}, tools)
         assert len(slack.messages) == many
 
 
@@ -178,8 +178,8 @@ async def test_while_slack_cant_say_what_it_has_a_message_waits_but_not_for_long
         await channel.send(message(), {}, tools)
         slack.next(broken, broken)
         with pytest.raises(DeliveryError):
-            await channel.send(message(again=True), {}, tools)
-        await channel.send(message(again=True, at=AT - timedelta(minutes=3)), {}, tools)
+            await channel.send(message(is_retry=True), {}, tools)
+        await channel.send(message(is_retry=True, at=AT - timedelta(minutes=3)), {}, tools)
         assert len(slack.messages) == 2
 
 

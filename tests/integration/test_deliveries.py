@@ -35,32 +35,32 @@ DAY = 86_400
 
 
 class Life:
-    """One life of a channel's lane over a folder and a clock that outlive it."""
+    """One life of a channel's worker over a folder and a clock that outlive it."""
 
     def __init__(self, channel, folder, clock):
         self.clock = clock
         self.state = State(SqliteBackend(folder / "toban.db"), clock, MetricRegistry())
         self.http = httpx2.AsyncClient(timeout=0.3)
-        self.lane = ChannelWorker(
+        self.worker = ChannelWorker(
             channel, "spare", self.state, ChannelTools(self.http, clock), MetricRegistry(), lambda _: None
         )
 
     async def put(self, *messages):
         def work(connection):
             for it in messages:
-                outbox.enqueue(connection, queue_of("ops"), it.key, it.as_dict(), self.clock.now(), it.thread)
+                outbox.enqueue(connection, queue_of("ops"), it.key, it.as_dict(), self.clock.now(), it.group_id)
 
         await self.state.transaction(work)
 
     async def tries(self, many=1, seconds=3600):
-        """Let the lane send what is due, so many times with so much time between."""
+        """Let the worker send what is due, so many times with so much time between."""
         for _ in range(many):
-            await self.lane.drain()
+            await self.worker.drain()
             self.clock.advance(seconds)
-        await self.lane.drain()
+        await self.worker.drain()
 
     async def elsewhere(self):
-        """Return what was put on the other channel's lane."""
+        """Return what was put on the other channel's queue."""
         waiting = await self.state.transaction(lambda connection: outbox.peek(connection, queue_of("spare")))
         return [Notification.from_dict(it.body) for it in waiting]
 
@@ -92,7 +92,7 @@ async def test_a_mail_that_was_accepted_is_sent_whatever_quit_does(tmp_path, clo
         await life.put(message())
         await life.tries(3)
         assert len(mail.mails) == 1
-        assert (life.lane.waiting.size, life.lane.problem) == (0, "")
+        assert (life.worker.waiting.size, life.worker.problem) == (0, "")
 
 
 async def test_a_late_answer_is_waited_for_and_others_go_on_meanwhile(tmp_path, clock, monkeypatch):
@@ -101,8 +101,8 @@ async def test_a_late_answer_is_waited_for_and_others_go_on_meanwhile(tmp_path, 
     """
     monkeypatch.setattr(channel_worker, "HELD_UP", 0.02)
     async with ScriptedSmtp({".": ["hang"]}) as mail, Life(mailer(mail), tmp_path, clock) as life:
-        await life.put(message(), message(NotificationKind.RESOLVED, 1), message(thread="other", key="other.0.ops"))
-        running = asyncio.create_task(life.lane.run())
+        await life.put(message(), message(NotificationKind.RESOLVED, 1), message(group_id="other", key="other.0.ops"))
+        running = asyncio.create_task(life.worker.run())
         await mail.until(lambda: len(mail.mails) == 2)
         assert mail.got(ANN) == ["firing", "firing"]
         mail.go_on.set()
@@ -123,21 +123,21 @@ async def test_a_mail_whose_answer_is_missing_comes_twice_at_most(tmp_path, cloc
         channel = mailer(mail, confirmation=timedelta(milliseconds=150))
         async with Life(channel, tmp_path, clock) as life:
             await life.put(message())
-            await life.lane.drain()
+            await life.worker.drain()
             clock.advance(ELSEWHERE_AFTER.total_seconds() - 1)
-            await life.lane.drain()
+            await life.worker.drain()
             assert len(mail.mails) == 1
         async with Life(channel, tmp_path, clock) as life:
             await life.tries(5)
             assert len(mail.mails) == 2
-            assert "it was sent twice and may have arrived" in life.lane.problem
-            assert life.lane.waiting.size == 0
+            assert "it was sent twice and may have arrived" in life.worker.problem
+            assert life.worker.waiting.size == 0
             (told,) = await life.elsewhere()
             assert "may have arrived" in told.lines[-1]
             await life.put(message(NotificationKind.RESOLVED, 1))
             await life.tries()
             assert mail.got(ANN) == ["firing", "firing", "resolved"]
-            assert life.lane.problem == ""
+            assert life.worker.problem == ""
 
 
 async def test_a_stop_while_the_answer_is_waited_for_counts_too(tmp_path, clock):
@@ -150,7 +150,7 @@ async def test_a_stop_while_the_answer_is_waited_for_counts_too(tmp_path, clock)
                 if not mail.mails:
                     await life.put(message())
                 before = len(mail.mails)
-                running = asyncio.create_task(life.lane.run())
+                running = asyncio.create_task(life.worker.run())
                 if before < 2:
                     await mail.until(lambda before=before: len(mail.mails) > before)
                 running.cancel()
@@ -159,14 +159,14 @@ async def test_a_stop_while_the_answer_is_waited_for_counts_too(tmp_path, clock)
         async with Life(mailer(mail), tmp_path, clock) as life:
             await life.tries(2)
             assert len(mail.mails) == 2
-            assert life.lane.waiting.size == 0
+            assert life.worker.waiting.size == 0
             assert len(await life.elsewhere()) == 1
 
 
 @pytest.mark.parametrize("nth", range(1, 9))
 async def test_a_stop_is_obeyed_that_comes_with_an_answer(tmp_path, clock, monkeypatch, nth):
     """
-    `asyncio.wait_for` of Python 3.11 drops such a cancel, and the lane went on for ever.
+    `asyncio.wait_for` of Python 3.11 drops such a cancel, and the worker went on for ever.
     """
     received, told = SMTPProtocol.data_received, []
 
@@ -178,8 +178,8 @@ async def test_a_stop_is_obeyed_that_comes_with_an_answer(tmp_path, clock, monke
 
     monkeypatch.setattr(SMTPProtocol, "data_received", data_received)
     async with ScriptedSmtp() as mail, Life(mailer(mail), tmp_path, clock) as life:
-        await life.put(message(), message(thread="other", key="other.0.ops"))
-        running = asyncio.create_task(life.lane.run())
+        await life.put(message(), message(group_id="other", key="other.0.ops"))
+        running = asyncio.create_task(life.worker.run())
         await asyncio.wait([running], timeout=5)
         ended = running.done()
         while not running.done():
@@ -205,11 +205,11 @@ async def test_a_stop_is_obeyed_that_comes_with_an_answer(tmp_path, clock, monke
 async def test_what_is_refused_for_now_is_sent_once_later(tmp_path, clock, step, reply):
     async with ScriptedSmtp({step: [reply]}) as mail, Life(mailer(mail), tmp_path, clock) as life:
         await life.put(message())
-        await life.lane.drain()
-        assert life.lane.waiting.size == 1
-        assert reply == "close" or reply.split(maxsplit=1)[1] in life.lane.problem
+        await life.worker.drain()
+        assert life.worker.waiting.size == 1
+        assert reply == "close" or reply.split(maxsplit=1)[1] in life.worker.problem
         await life.tries(2)
-        assert (life.lane.waiting.size, life.lane.problem) == (0, "")
+        assert (life.worker.waiting.size, life.worker.problem) == (0, "")
         assert mail.got(ANN) == ["firing"] * (2 if step == "." else 1)  # the fake counts what it refused after the dot
 
 
@@ -219,8 +219,8 @@ async def test_what_is_refused_for_good_is_tried_once_and_told_in_the_servers_wo
         async with Life(mailer(mail), tmp_path, clock) as life:
             await life.put(message())
             await life.tries(3)
-            assert "554 5.7.1 your address is blocked" in life.lane.problem
-            assert life.lane.waiting.size == 0
+            assert "554 5.7.1 your address is blocked" in life.worker.problem
+            assert life.worker.waiting.size == 0
             assert len(await life.elsewhere()) == 1
         assert mail.said("EHLO") <= 1
 
@@ -237,16 +237,16 @@ async def test_who_is_refused_for_now_gets_it_later_and_nobody_twice(tmp_path, c
         channel = mailer(mail, ANN, BOB)
         async with Life(channel, tmp_path, clock) as life:
             await life.put(message())
-            await life.lane.drain()
+            await life.worker.drain()
             assert (mail.got(ANN), mail.got(BOB)) == (["firing"], [])
-            assert f"{BOB}: {reply}" in life.lane.problem
+            assert f"{BOB}: {reply}" in life.worker.problem
             await life.put(message(NotificationKind.RESOLVED, 1))
-            await life.lane.drain()
+            await life.worker.drain()
             assert (mail.got(ANN), mail.got(BOB)) == (["firing", "resolved"], [])
         async with Life(channel, tmp_path, clock) as life:
             await life.tries(2)
             assert (mail.got(ANN), mail.got(BOB)) == (["firing", "resolved"], ["firing", "resolved"])
-            assert (life.lane.waiting.size, life.lane.problem) == (0, "")
+            assert (life.worker.waiting.size, life.worker.problem) == (0, "")
         assert mail.said(f"RCPT TO:<{ANN}>") == 2
         ids = {mail.message["Message-ID"] for mail in mail.mails}
         assert len(ids) == 2
@@ -264,11 +264,11 @@ async def test_a_recipient_who_is_refused_for_good_shows_until_it_is_accepted(tm
             assert mail.said("MAIL") == 1
         async with Life(channel, tmp_path, clock) as life:
             await life.tries()
-            assert life.lane.problem == f"{BOB} is refused: 550 5.1.1 user unknown"
-            assert life.lane.refused[BOB].permanent
+            assert life.worker.problem == f"{BOB} is rejected: 550 5.1.1 user unknown"
+            assert life.worker.refused[BOB].permanent
             await life.put(message(NotificationKind.RESOLVED, 1))
             await life.tries()
-            assert life.lane.problem == ""
+            assert life.worker.problem == ""
         assert mail.got(BOB) == ["resolved"]
 
 
@@ -279,7 +279,7 @@ async def test_of_recipients_who_are_all_refused_only_those_for_now_are_tried_ag
         await life.tries(3)
         assert mail.got(ANN) == ["firing"]
         assert (mail.said(f"RCPT TO:<{ANN}>"), mail.said(f"RCPT TO:<{BOB}>")) == (2, 1)
-        assert life.lane.problem == f"{BOB} is refused: 550 5.1.1 user unknown"
+        assert life.worker.problem == f"{BOB} is rejected: 550 5.1.1 user unknown"
 
 
 async def test_addresses_beyond_ascii_need_a_server_that_takes_them(tmp_path, clock):
@@ -291,7 +291,7 @@ async def test_addresses_beyond_ascii_need_a_server_that_takes_them(tmp_path, cl
         await life.put(message())
         await life.tries()
         assert mail.mails[0].to == ["ann@xn--mnchen-3ya.example"]
-        assert "no SMTPUTF8" in life.lane.refused[odd].message
+        assert "no SMTPUTF8" in life.worker.refused[odd].message
     (tmp_path / "toban.db").unlink()
     async with (
         ScriptedSmtp(None, "SMTPUTF8", "8BITMIME") as mail,
@@ -326,11 +326,11 @@ async def test_a_refused_log_in_says_what_the_server_says(tmp_path, clock, reply
         channel = mailer(mail, username="u", password="s3cr3t")
         async with Life(channel, tmp_path, clock) as life:
             await life.put(message())
-            await life.lane.drain()
+            await life.worker.drain()
             assert mail.said("AUTH") == 1
-            assert words in life.lane.problem
-            assert "s3cr3t" not in life.lane.problem
-            assert life.lane.failure.permanent is permanent
+            assert words in life.worker.problem
+            assert "s3cr3t" not in life.worker.problem
+            assert life.worker.failure.permanent is permanent
             proof = await channel.check_connection(ChannelTools(life.http, clock))
         assert not proof.ok
         assert words in proof.message
@@ -345,7 +345,7 @@ async def test_a_way_to_log_in_that_is_not_there_is_passed_over(tmp_path, clock)
         channel = mailer(mail, username="u", password="s3cr3t")
         async with Life(channel, tmp_path, clock) as life:
             await life.put(message())
-            await life.lane.drain()
+            await life.worker.drain()
             assert mail.got(ANN) == ["firing"]
 
 
@@ -355,7 +355,7 @@ async def test_a_server_without_a_log_in_that_toban_knows_is_told_once(tmp_path,
         async with Life(channel, tmp_path, clock) as life:
             await life.put(message())
             await life.tries(2)
-            assert "it offers XOAUTH2" in life.lane.problem
+            assert "it offers XOAUTH2" in life.worker.problem
         assert mail.said("EHLO") == 1
 
 
@@ -384,7 +384,7 @@ async def test_a_receiver_like_slack_that_answers_2xx_has_the_message(tmp_path, 
         await life.put(message())
         await life.tries(3)
         assert len(service.asked) == 1
-        assert life.lane.problem == ""
+        assert life.worker.problem == ""
 
 
 @pytest.mark.parametrize(
@@ -406,9 +406,9 @@ async def test_a_receiver_like_slack_that_refuses_is_told_in_its_words(tmp_path,
         async with Life(channel, tmp_path, clock) as life:
             await life.put(message())
             await life.tries(2)
-            assert words in life.lane.problem
-            assert "abcdefghijkl" not in life.lane.problem
-            assert life.lane.failure.permanent is permanent
+            assert words in life.worker.problem
+            assert "abcdefghijkl" not in life.worker.problem
+            assert life.worker.failure.permanent is permanent
             assert len(service.asked) == (1 if permanent else 3)
 
 
@@ -433,7 +433,7 @@ async def test_who_knows_a_repetition_is_told_until_it_answers(tmp_path, clock, 
         async with Life(Pagerduty(key=pagerduty.key, api=pagerduty.url, name="ops"), tmp_path, clock) as life:
             await life.put(message())
             await life.tries(4)
-            assert (life.lane.waiting.size, len(pagerduty.asked), len(pagerduty.alerts)) == (0, 4, 1)
+            assert (life.worker.waiting.size, len(pagerduty.asked), len(pagerduty.alerts)) == (0, 4, 1)
     (tmp_path / "toban.db").unlink()
     async with Listening() as service:
         service.next(*[trouble] * 3)
@@ -441,7 +441,7 @@ async def test_who_knows_a_repetition_is_told_until_it_answers(tmp_path, clock, 
             await life.put(message())
             await life.tries(4)
             assert {it.headers["idempotency-key"] for it in service.asked} == {message().key}
-            assert life.lane.waiting.size == 0
+            assert life.worker.waiting.size == 0
 
 
 @pytest.mark.parametrize(
@@ -461,7 +461,7 @@ async def test_pagerduty_behind_a_proxy_has_what_it_answers_2xx(tmp_path, clock,
         await life.put(message())
         await life.tries(2)
         assert len(service.asked) == posts
-        assert words in life.lane.problem
+        assert words in life.worker.problem
 
 
 @pytest.mark.parametrize(("status", "permanent"), [(404, True), (429, False), (500, False)])

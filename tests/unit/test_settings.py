@@ -165,7 +165,7 @@ def test_mistakes_of_all_stages_are_named_at_once(tmp_path):
         "line 4: alerting.evaluation_interval: 'often' is no length of time",
         "line 5: channels.ops.webhook: this is no address",
         "line 6: notify.language: must be 'en' or 'ja'",
-        "notify.fallback: 'nobody' is no channel: there are ops",
+        "notify.fallback: unknown channel 'nobody': configured are ops",
         "DATABASE_URL in the environment: shop.database: can't be read: PostgreSQL knows no parameter 'sslmod'",
         "line 1: shop.redis: can't be read: what follows the host must be the number of a database",
         "bad.yaml: ",
@@ -173,7 +173,7 @@ def test_mistakes_of_all_stages_are_named_at_once(tmp_path):
         "'nothing' is no shipped rule",
     ):
         assert words in said, said
-    assert "'ops' is no channel" not in said
+    assert "unknown channel 'ops'" not in said
 
 
 def test_a_rule_that_names_a_channel_that_there_is_not_is_named_beside_other_mistakes(tmp_path):
@@ -187,7 +187,7 @@ def test_a_rule_that_names_a_channel_that_there_is_not_is_named_beside_other_mis
     path.write_text("alerting: {rules: [rules.yaml]}\nchannels: {ops: {kind: pagerduty, key: ''}}")
     with pytest.raises(SettingsError) as caught:
         load_settings(path, ENVIRONMENT)
-    assert "B: 'nobody' is no channel: there are ops" in str(caught.value)
+    assert "B: unknown channel 'nobody': configured are ops" in str(caught.value)
     assert "A: 'ops'" not in str(caught.value)
 
 

@@ -90,7 +90,7 @@ def _channels(rule: AlertRule, known: LintContext) -> Iterator[str]:
     there = ", ".join(sorted(known.channels)) or "none is configured"
     for name in filter(None, map(str.strip, said.split(","))):
         if name not in known.channels:
-            yield f"{name!r} is no channel: there are {there}"
+            yield f"unknown channel {name!r}: configured are {there}"
 
 
 def _named(root: Node, known: LintContext) -> Iterator[str]:

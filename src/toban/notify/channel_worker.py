@@ -1,4 +1,4 @@
-"""One channel's way out: what waits for it, is sent, fails, and goes elsewhere then."""
+"""The worker of one channel: sends what is in its queue, retries, and reroutes what can't be delivered."""
 
 import asyncio
 from collections import Counter, deque
@@ -28,43 +28,45 @@ from toban.state.outbox import Finish, OutboxMessage, QueueBacklog
 
 log = structlog.get_logger("toban.notify")
 
-SENT: Final = counter("toban_notifications_total", "Messages by channel and how a try ended.")
-WAITING: Final = gauge("toban_outbox_messages", "Messages that wait for a channel.")
+SENT: Final = counter(
+    "toban_notifications_total", "Delivery attempts by channel and outcome (sent, failed, rejected, dropped)."
+)
+WAITING: Final = gauge("toban_outbox_messages", "Messages in the queue of a channel.")
 
-ELSEWHERE_AFTER: Final = timedelta(minutes=2)
-"""How long a message may fail before another channel is told too; and how long one rests that may have arrived."""
+REROUTE_AFTER: Final = timedelta(minutes=2)
+"""After how long a failing message is rerouted, and the wait before one that may have arrived is sent again."""
 LEASE: Final = timedelta(minutes=1)
-"""How long a message is held back from other copies of toban when the one that sends it dies."""
-HELD_UP: Final = 10.0
-"""Seconds that a message may hold up those behind it; then it goes on beside them."""
-BESIDE: Final = 4
-"""How many messages of a channel may be under way beside each other."""
-UNSURE: Final = 2
-"""How often a message is sent that may have arrived, where the receiver can't tell a repetition."""
+"""After how long another copy of toban may send a message when the one that claimed it dies."""
+SLOW_SECONDS: Final = 10.0
+"""Seconds after which a message no longer delays those behind it: it continues concurrently."""
+CONCURRENCY: Final = 4
+"""How many messages of a channel may be in flight at once."""
+MAX_UNCONFIRMED: Final = 2
+"""How often a message that may have arrived is sent, where the receiver can't detect a repetition."""
 MAY_HAVE_ARRIVED: Final = "it was sent twice and may have arrived: it is not sent again"
-REST: Final = 30.0
-"""Seconds: how long a lane rests at most before it looks for what another copy has put."""
-AWAY: Final = 2.0
-"""Seconds: how long a lane rests while state is away."""
-KEPT_DIRECT: Final = 1_000
-"""How many messages are kept in memory while state is away; the oldest are let go, and counted."""
+IDLE: Final = 30.0
+"""Seconds that a worker waits at most before it reads what another copy of toban has enqueued."""
+STATE_RETRY: Final = 2.0
+"""Seconds that a worker waits while state is unavailable."""
+MEMORY_LIMIT: Final = 1_000
+"""How many messages are kept in memory while state is unavailable; the oldest are dropped, and counted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """What a channel has taken: what to remember of the thread, what became of each recipient, and who waits."""
+class Delivered:
+    """A message that the channel accepted: the handle of its group, the result of each recipient, and who waits."""
 
     handle: Handle
     attempt: DeliveryAttempt = field(default_factory=DeliveryAttempt)
     behind: tuple[str, ...] = ()
-    """Recipients for whom an older message of the thread waits: they get this one after that."""
+    """Recipients for whom an older message of the group waits: they get this one after it."""
 
 
 class ChannelWorker:
     """
-    Sends what waits for one channel, one after the other; a channel that hangs delays no other.
+    Sends the messages of one channel in order; a channel that hangs delays no other.
 
-    While state is away, what is given directly is sent from memory.
+    While state is unavailable, messages are sent from memory.
     """
 
     def __init__(
@@ -77,12 +79,12 @@ class ChannelWorker:
         rerouted: Callable[[str], None],
         before: "ChannelWorker | None" = None,
     ) -> None:
-        """``before`` is the lane of a channel of the same name, whose messages and threads this one goes on with."""
+        """``before`` is the worker of a channel of the same name, whose messages and groups this one continues."""
         self.channel = channel
         self.name = channel.name
         self.failure: ChannelFailure | None = None
         self.refused: Mapping[str, RefusedRecipient] = {}
-        """The recipients that were refused when something was sent to them last."""
+        """The recipients whose last message was rejected."""
         self.waiting = QueueBacklog()
         self.direct: deque[Notification] = deque()
         self._fallback = fallback
@@ -90,48 +92,48 @@ class ChannelWorker:
         self._tools = tools
         self._meters = meters
         self._rerouted = rerouted
-        self._put_elsewhere = False
-        self._begun = False
-        self._bell = Wakeup(tools.clock)
+        self._has_rerouted = False
+        self._started = False
+        self._wakeup = Wakeup(tools.clock)
         self._handles: dict[str, Handle] = {}
-        self._unmarked: dict[str, Delivery] = {}
-        """By its key, what the channel has taken and state does not know of yet."""
-        self._tried = set[str]()
-        """The keys of what was tried and may have arrived without a word of that."""
+        self._unrecorded: dict[str, Delivered] = {}
+        """By key, what the channel accepted and state has not recorded yet."""
+        self._attempted = set[str]()
+        """The keys of messages that were attempted and may have arrived without a confirmation."""
         self._attempts: dict[str, DeliveryAttempt] = {}
-        """By its key, what the newest try of a message came to that failed."""
-        self._unsure = Counter[str]()
-        """By its key, how many tries of a message ended without an answer."""
-        self._given_up = set[str]()
-        """The keys of what was refused for good while state is away."""
-        self._under_way = set[asyncio.Task[None]]()
+        """By key, the last failed attempt of a message."""
+        self._unconfirmed = Counter[str]()
+        """By key, how many attempts of a message ended without a response."""
+        self._rejected = set[str]()
+        """The keys of messages that were permanently rejected while state is unavailable."""
+        self._in_flight = set[asyncio.Task[None]]()
         if before:
             self.direct, self.failure = before.direct, before.failure
-            self._tried, self._unsure = before._tried, before._unsure  # noqa: SLF001  # its like
+            self._attempted, self._unconfirmed = before._attempted, before._unconfirmed  # noqa: SLF001  # its like
             if before.channel.kind == channel.kind:
-                self._handles, self._unmarked = before._handles, before._unmarked  # noqa: SLF001  # its like
+                self._handles, self._unrecorded = before._handles, before._unrecorded  # noqa: SLF001  # its like
 
     @property
     def problem(self) -> str:
-        """What is wrong with the channel or with recipients of it; nothing when all is well."""
-        said = self.failure.message if self.failure else ""
-        others = [f"{it.name} is refused: {it.message}" for it in self.refused.values() if it.name not in said]
-        return "; ".join(filter(None, [said, *others]))
+        """The error of the channel or of its recipients; empty when it delivers."""
+        error = self.failure.message if self.failure else ""
+        others = [f"{it.name} is rejected: {it.message}" for it in self.refused.values() if it.name not in error]
+        return "; ".join(filter(None, [error, *others]))
 
     def configure(self, fallback: str, tools: ChannelTools) -> None:
-        """Go on with another fallback, and with what channels are lent now."""
+        """Go on with another fallback and other tools."""
         self._fallback, self._tools = fallback, tools
 
     def wake(self) -> None:
-        """Say that there is something to send."""
-        self._bell.set()
+        """Wake the worker: there may be something to send."""
+        self._wakeup.set()
 
     def send_from_memory(self, notification: Notification) -> None:
-        """Take a message that can't be put in the spool, because state is away."""
-        if len(self.direct) >= KEPT_DIRECT:
+        """Send a message that can't be put in the outbox, because state is unavailable."""
+        if len(self.direct) >= MEMORY_LIMIT:
             self.direct.popleft()
-            self._meters.add(SENT, channel=self.name, outcome="let go")
-            log.error("a message was let go: too many wait while state is away", channel=self.name)
+            self._meters.add(SENT, channel=self.name, outcome="dropped")
+            log.error("message dropped: too many wait while state is unavailable", channel=self.name)
         self.direct.append(notification)
         self.wake()
 
@@ -140,174 +142,171 @@ class ChannelWorker:
         try:
             while True:
                 raise_if_cancelled()
-                rest = AWAY
+                seconds = STATE_RETRY
                 try:
-                    rest = await self.drain()
+                    seconds = await self.drain()
                 except StateError as error:
-                    log.debug("state is away", channel=self.name, error=str(error))
+                    log.debug("state unavailable", channel=self.name, error=str(error))
                     await self.send_unclaimed()
-                # Where the disk is full, state can be read all the same: what could not be put there leaves from here.
+                # On a full disk state can be read all the same: what could not be enqueued is sent from memory.
                 await self.send_direct()
-                await self._bell.wait(min(rest, AWAY) if self.direct else rest)
+                await self._wakeup.wait(min(seconds, STATE_RETRY) if self.direct else seconds)
         finally:
-            for task in self._under_way:
+            for task in self._in_flight:
                 task.cancel()
-            if self._under_way:
-                await asyncio.wait(self._under_way)
+            if self._in_flight:
+                await asyncio.wait(self._in_flight)
 
     async def drain(self) -> float:
-        """Send what is due; return how many seconds to rest. Raises ``StateError``."""
-        clock, lane = self._tools.clock, queue_of(self.name)
-        if not self._begun and self._state.is_exclusive:
-            # A crash between sending and marking must not make anybody wait until the lease has run out.
-            await self._state.transaction(lambda connection: outbox.release_leases(connection, lane, clock.now()))
-        self._begun = True
+        """Send what is due; return how many seconds to wait. Raises ``StateError``."""
+        clock, queue = self._tools.clock, queue_of(self.name)
+        if not self._started and self._state.is_exclusive:
+            # After a crash between sending and recording nobody must wait until the lease has expired.
+            await self._state.transaction(lambda connection: outbox.release_leases(connection, queue, clock.now()))
+        self._started = True
         await outbox.drain(
             self._state,
-            lane,
+            queue,
             self._send,
             clock=clock,
             lease=LEASE,
             limit=self.channel.max_duration + LEASE,
-            troubled=self._troubled,
-            treat=self._treat,
+            on_failure=self._record_failure,
+            schedule=self._run_delivery,
         )
 
-        def look(
+        def read(
             connection: Connection,
         ) -> tuple[QueueBacklog, datetime | None, dict[str, ChannelFailure], dict[str, RefusedRecipient]]:
-            for parcel, trouble in outbox.overdue(connection, lane, clock.now() - ELSEWHERE_AFTER):
-                self._tell_another(connection, parcel, trouble or "no answer")
+            for queued, error in outbox.overdue(connection, queue, clock.now() - REROUTE_AFTER):
+                self._reroute(connection, queued, error or "no response")
             refused = repository.refused_recipients(connection, self.name)
             return (
-                outbox.backlog(connection, lane),
-                outbox.next_due(connection, lane),
+                outbox.backlog(connection, queue),
+                outbox.next_due(connection, queue),
                 repository.channel_failures(connection),
                 refused,
             )
 
-        self.waiting, due, troubles, refused = await self._state.transaction(look)
-        self.failure = troubles.get(self.name)
-        # Who is no recipient any more is no trouble any more.
+        self.waiting, due, failures, refused = await self._state.transaction(read)
+        self.failure = failures.get(self.name)
+        # Recipients that were removed from the settings don't matter any more.
         self.refused = {name: it for name, it in refused.items() if name in self.channel.recipients}
-        self._given_up.clear()
+        self._rejected.clear()
         self._meters.set(WAITING, self.waiting.size, channel=self.name)
-        if self._put_elsewhere:
-            # Once for what was put there: lanes that woke each other for their trouble would never rest.
-            self._put_elsewhere = False
+        if self._has_rerouted:
+            # Once for what was rerouted: workers that woke each other for each failure would never wait.
+            self._has_rerouted = False
             self._rerouted(self._fallback)
-        times = [due, self.waiting.since and self.waiting.since + ELSEWHERE_AFTER]
+        times = [due, self.waiting.since and self.waiting.since + REROUTE_AFTER]
         coming = [(at - clock.now()).total_seconds() for at in times if at is not None]
-        return min([REST, *(seconds for seconds in coming if seconds > 0)]) if due is None or due > clock.now() else 0.0
+        return min([IDLE, *(seconds for seconds in coming if seconds > 0)]) if due is None or due > clock.now() else 0.0
 
-    async def _treat(self, parcel: OutboxMessage, treatment: Coroutine[Any, Any, None]) -> None:
-        """Wait until a message is sent and marked; one that takes long goes on beside those behind it."""
+    async def _run_delivery(self, queued: OutboxMessage, delivery: Coroutine[Any, Any, None]) -> None:
+        """Wait until a message is sent and recorded; a slow one continues concurrently with those behind it."""
 
-        async def treated() -> None:
-            await treatment
-            self._unmarked.pop(parcel.key, None)
-            self._unsure.pop(parcel.key, None)
+        async def recorded() -> None:
+            await delivery
+            self._unrecorded.pop(queued.key, None)
+            self._unconfirmed.pop(queued.key, None)
 
-        task = asyncio.create_task(treated(), name=f"channel {self.name}: a message")
-        self._under_way.add(task)
+        task = asyncio.create_task(recorded(), name=f"channel {self.name}: a message")
+        self._in_flight.add(task)
         try:
-            await asyncio.wait([task], timeout=HELD_UP)
-            while len(self._under_way) >= BESIDE and not task.done():
-                await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
-                self._under_way = {it for it in self._under_way if not it.done()} | {task}
+            await asyncio.wait([task], timeout=SLOW_SECONDS)
+            while len(self._in_flight) >= CONCURRENCY and not task.done():
+                await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
+                self._in_flight = {it for it in self._in_flight if not it.done()} | {task}
         finally:
             if task.done():
-                self._under_way.discard(task)
+                self._in_flight.discard(task)
             else:
                 task.add_done_callback(self._ended_late)
         if task.done():
             task.result()
 
     def _ended_late(self, task: "asyncio.Task[None]") -> None:
-        self._under_way.discard(task)
+        self._in_flight.discard(task)
         if task.cancelled():
             return
         if isinstance(error := task.exception(), StateError):
-            log.debug("state is away", channel=self.name, error=str(error))
+            log.debug("state unavailable", channel=self.name, error=str(error))
         elif error:
             log.error("failed unexpectedly", channel=self.name, exc_info=error)
         self.wake()
 
     async def send_direct(self) -> None:
-        """Send what was given directly, while state is away; what fails stays."""
-        for notification in [it for it in self.direct if it.key not in self._given_up]:
+        """Send the messages in memory; those that fail stay."""
+        for notification in [it for it in self.direct if it.key not in self._rejected]:
             try:
-                handle = self._handles.get(notification.thread, {})
-                delivered = await self._deliver(notification, handle, self._unsure[notification.key] + 1)
+                handle = self._handles.get(notification.group_id, {})
+                delivered = await self._deliver(notification, handle, self._unconfirmed[notification.key] + 1)
             except DeliveryError as error:
                 self._attempts.pop(notification.key, None)
                 self._failed(notification, error, 1)
                 self.failure = ChannelFailure(self.name, self._tools.clock.now(), str(error), error.permanent)
                 if not error.permanent:
                     return
-                # It goes to another channel when state is back.
-                self._given_up.add(notification.key)
+                # It is rerouted when state is back.
+                self._rejected.add(notification.key)
                 continue
             self.failure = None
-            self._unsure.pop(notification.key, None)
-            rest = tuple(name for name, refusal in delivered.attempt.refused.items() if not refusal.permanent)
-            # Whoever was refused for now is not forgotten with the others.
-            left = (
-                [replace(notification, only=rest, key=queued_notifications.recipient_key(notification, *rest))]
-                if rest
-                else []
-            )
+            self._unconfirmed.pop(notification.key, None)
+            refused = tuple(name for name, refusal in delivered.attempt.refused.items() if not refusal.permanent)
+            # Recipients that were rejected temporarily get it again.
+            key = queued_notifications.recipient_key(notification, *refused)
+            left = [replace(notification, recipients=refused, key=key)] if refused else []
             self.direct = deque(each for it in self.direct for each in (left if it is notification else [it]))
             raise_if_cancelled()
 
     async def send_unclaimed(self) -> None:
-        """Send what waits in a state that can be read and not written; it is marked as sent when it can."""
-        lane, troubled = queue_of(self.name), set[str]()
+        """Send from a state that can be read and not written; it is recorded as sent when it can be."""
+        queue, blocked = queue_of(self.name), set[str]()
         try:
-            waiting = await self._state.transaction(lambda connection: outbox.peek(connection, lane))
-            for parcel in waiting:
-                if parcel.key in self._unmarked or parcel.key in self._given_up or parcel.ordering_key in troubled:
+            waiting = await self._state.transaction(lambda connection: outbox.peek(connection, queue))
+            for queued in waiting:
+                if queued.key in self._unrecorded or queued.key in self._rejected or queued.ordering_key in blocked:
                     continue
                 try:
-                    await self._send(parcel)
+                    await self._send(queued)
                 except outbox.UnreadableMessageError as error:
                     # It is put in quarantine when state can be written.
-                    log.debug("left out", channel=self.name, error=str(error))
+                    log.debug("message skipped: unreadable", channel=self.name, error=str(error))
                 except DeliveryError as error:
-                    self._attempts.pop(parcel.key, None)
-                    self._failed(parse_notification(parcel), error, parcel.attempts + 1)
-                    troubled.add(parcel.ordering_key)
+                    self._attempts.pop(queued.key, None)
+                    self._failed(parse_notification(queued), error, queued.attempts + 1)
+                    blocked.add(queued.ordering_key)
                     if error.permanent:
-                        self._given_up.add(parcel.key)
+                        self._rejected.add(queued.key)
                 raise_if_cancelled()
         except StateError as error:
-            log.debug("state can't be read either", channel=self.name, error=str(error))
+            log.debug("state not readable", channel=self.name, error=str(error))
 
-    async def _send(self, parcel: OutboxMessage) -> Finish:
-        notification = parse_notification(parcel)
-        if parcel.attempts > 1:
-            self._tried.add(notification.key)
+    async def _send(self, queued: OutboxMessage) -> Finish:
+        notification = parse_notification(queued)
+        if queued.attempts > 1:
+            self._attempted.add(notification.key)
 
         def known(connection: Connection) -> tuple[Handle, tuple[str, ...]]:
             behind = (
                 ()
-                if notification.only
+                if notification.recipients
                 else queued_notifications.recipients_behind(connection, self.channel, notification)
             )
-            return repository.load_handle(connection, notification.thread, self.name), behind
+            return repository.load_handle(connection, notification.group_id, self.name), behind
 
-        if parcel.key not in self._unmarked:
-            remembered = self._handles.get(notification.thread, {})
+        if queued.key not in self._unrecorded:
+            remembered = self._handles.get(notification.group_id, {})
             stored, behind = await self._state.transaction(known)
-            # What was delivered and is not marked yet is not in state either.
-            handle = (remembered if self._unmarked else {}) or stored or remembered
-            self._unmarked[parcel.key] = await self._sent(parcel, notification, handle, behind)
-        delivered = self._unmarked[parcel.key]
+            # The handle of what was delivered and is not recorded yet is not in state either.
+            handle = (remembered if self._unrecorded else {}) or stored or remembered
+            self._unrecorded[queued.key] = await self._sent(queued, notification, handle, behind)
+        delivered = self._unrecorded[queued.key]
         now = self._tools.clock.now()
 
         def finish(connection: Connection) -> None:
             attempt = delivered.attempt
-            repository.save_handle(connection, notification.thread, self.name, delivered.handle, now)
+            repository.save_handle(connection, notification.group_id, self.name, delivered.handle, now)
             repository.clear_channel_failure(connection, self.name)
             repository.record_recipients(connection, self.name, attempt, now)
             for_now = (name for name, refusal in attempt.refused.items() if not refusal.permanent)
@@ -317,109 +316,111 @@ class ChannelWorker:
         return finish
 
     async def _sent(
-        self, parcel: OutboxMessage, notification: Notification, handle: Handle, behind: tuple[str, ...]
-    ) -> Delivery:
-        """Send a message to those who can have it now."""
+        self, queued: OutboxMessage, notification: Notification, handle: Handle, behind: tuple[str, ...]
+    ) -> Delivered:
+        """Send a message to the recipients that don't wait for an older one."""
         if behind:
-            only = tuple(name for name in self.channel.recipients if name not in behind)
-            if not only:
-                return Delivery(handle, behind=behind)
-            notification = replace(notification, only=only)
+            recipients = tuple(name for name in self.channel.recipients if name not in behind)
+            if not recipients:
+                return Delivered(handle, behind=behind)
+            notification = replace(notification, recipients=recipients)
         try:
-            return replace(await self._deliver(notification, handle, parcel.attempts), behind=behind)
+            return replace(await self._deliver(notification, handle, queued.attempts), behind=behind)
         except asyncio.CancelledError:
             if self._attempts.pop(notification.key, DeliveryAttempt()).unanswered:
-                # toban stops: the next run must know that this one may have arrived.
-                unsure = replace(
-                    notification, only=parse_notification(parcel).only, unsure=self._unsure[notification.key]
+                # toban stops: the next process must know that this message may have arrived.
+                unconfirmed = replace(
+                    notification,
+                    recipients=parse_notification(queued).recipients,
+                    unconfirmed=self._unconfirmed[notification.key],
                 )
                 with suppress(StateError):  # then it may come once more
                     await self._state.transaction(
-                        lambda connection: outbox.update_body(connection, parcel, unsure.as_dict())
+                        lambda connection: outbox.update_body(connection, queued, unconfirmed.as_dict())
                     )
             raise
 
-    async def _deliver(self, notification: Notification, handle: Handle, number: int) -> Delivery:
+    async def _deliver(self, notification: Notification, handle: Handle, number: int) -> Delivered:
         """Send one message. Raises ``DeliveryError``, whatever goes wrong."""
         key = notification.key
-        notification = replace(notification, again=key in self._tried)
-        self._tried.add(key)
-        self._unsure[key] = max(self._unsure[key], notification.unsure)
-        if self._unsure[key] >= UNSURE and not self.channel.is_idempotent:
+        notification = replace(notification, is_retry=key in self._attempted)
+        self._attempted.add(key)
+        self._unconfirmed[key] = max(self._unconfirmed[key], notification.unconfirmed)
+        if self._unconfirmed[key] >= MAX_UNCONFIRMED and not self.channel.is_idempotent:
             raise DeliveryError(
-                f"{self.name}: toban was stopped before the answer came: {MAY_HAVE_ARRIVED}", permanent=True
+                f"{self.name}: toban was stopped before the response came: {MAY_HAVE_ARRIVED}", permanent=True
             )
         attempt = self._attempts[key] = DeliveryAttempt()
         try:
             async with asyncio.timeout(self.channel.max_duration.total_seconds()):
-                kept = await self.channel.send(notification, handle, replace(self._tools, attempt=attempt))
+                handle = await self.channel.send(notification, handle, replace(self._tools, attempt=attempt))
         except asyncio.CancelledError:
-            self._unsure[key] += attempt.unanswered
+            self._unconfirmed[key] += attempt.unanswered
             raise
         except DeliveryError as error:
-            raise self._unless_unsure(key, attempt, error) from error
+            raise self._limit_unconfirmed(key, attempt, error) from error
         except TimeoutError as error:
-            late = DeliveryError(f"{self.name}: no answer within {self.channel.max_duration}")
-            raise self._unless_unsure(key, attempt, late) from error
+            late = DeliveryError(f"{self.name}: no response within {self.channel.max_duration}")
+            raise self._limit_unconfirmed(key, attempt, late) from error
         except Exception as error:
-            # A fault in a channel must not end the others; it is told like any other trouble.
+            # A bug in a channel must not end the others; it is reported like any other failure.
             log.exception("failed unexpectedly", channel=self.name)
             raise DeliveryError(f"{self.name}: {type(error).__name__}: {error}") from error
-        self._tried.discard(key)
+        self._attempted.discard(key)
         self._attempts.pop(key, None)
         self._meters.add(SENT, channel=self.name, outcome="sent")
         log.info("notification sent", **queued_notifications.log_fields(self.name, notification, number))
         for refusal in attempt.refused.values():
             log.warning(
-                "a recipient was refused",
+                "recipient rejected",
                 **queued_notifications.log_fields(self.name, notification, number),
                 error=redact_text(refusal.message),
             )
-        self._handles[notification.thread] = kept
-        if notification.over:
-            self._handles.pop(notification.thread, None)
-        return Delivery(kept, attempt)
+        self._handles[notification.group_id] = handle
+        if notification.is_resolved:
+            self._handles.pop(notification.group_id, None)
+        return Delivered(handle, attempt)
 
-    def _unless_unsure(self, key: str, attempt: DeliveryAttempt, error: DeliveryError) -> DeliveryError:
-        """Return the error; one that ends the tries of what may have arrived as often as it may."""
+    def _limit_unconfirmed(self, key: str, attempt: DeliveryAttempt, error: DeliveryError) -> DeliveryError:
+        """Return the error; a permanent one when the message may have arrived as often as it may be sent."""
         if error.permanent:
-            self._tried.discard(key)
+            self._attempted.discard(key)
         if not attempt.unanswered:
             return error
-        self._unsure[key] += 1
+        self._unconfirmed[key] += 1
         if self.channel.is_idempotent:
             return error
-        if self._unsure[key] >= UNSURE:
-            self._tried.discard(key)
+        if self._unconfirmed[key] >= MAX_UNCONFIRMED:
+            self._attempted.discard(key)
             return DeliveryError(f"{error}: {MAY_HAVE_ARRIVED}", permanent=True)
-        return DeliveryError(str(error), after=max(error.after or 0.0, ELSEWHERE_AFTER.total_seconds()))
+        return DeliveryError(str(error), after=max(error.after or 0.0, REROUTE_AFTER.total_seconds()))
 
     def _failed(self, notification: Notification, error: DeliveryError, number: int) -> None:
-        self._meters.add(SENT, channel=self.name, outcome="refused" if error.permanent else "failed")
-        facts = {**queued_notifications.log_fields(self.name, notification, number), "error": redact_text(str(error))}
+        self._meters.add(SENT, channel=self.name, outcome="rejected" if error.permanent else "failed")
+        fields = {**queued_notifications.log_fields(self.name, notification, number), "error": redact_text(str(error))}
         if error.permanent:
-            log.error("notification given up", **facts)
+            log.error("notification rejected", **fields)
         elif number <= 1 or self.failure is None or self.failure.message != str(error):
-            log.warning("notification failed", **facts)
+            log.warning("notification failed", **fields)
         else:
-            log.debug("notification failed again", **facts)
+            log.debug("notification failed again", **fields)
 
-    def _troubled(self, connection: Connection, parcel: OutboxMessage, error: DeliveryError) -> None:
-        """Write down trouble; what is refused or fails for long goes to another channel too."""
-        now, notification = self._tools.clock.now(), parse_notification(parcel)
-        attempt = self._attempts.pop(parcel.key, DeliveryAttempt())
-        self._failed(notification, error, parcel.attempts)
+    def _record_failure(self, connection: Connection, queued: OutboxMessage, error: DeliveryError) -> None:
+        """Record a failed attempt; what is rejected or fails for long is rerouted too."""
+        now, notification = self._tools.clock.now(), parse_notification(queued)
+        attempt = self._attempts.pop(queued.key, DeliveryAttempt())
+        self._failed(notification, error, queued.attempts)
         repository.record_channel_failure(connection, self.name, str(error), now, permanent=error.permanent)
         repository.record_recipients(connection, self.name, attempt, now)
-        queued_notifications.record_attempt(connection, parcel, self.channel, attempt, self._unsure[parcel.key])
-        if error.permanent or now - parcel.enqueued >= ELSEWHERE_AFTER:
-            self._tell_another(connection, parcel, str(error))
+        queued_notifications.record_attempt(connection, queued, self.channel, attempt, self._unconfirmed[queued.key])
+        if error.permanent or now - queued.enqueued >= REROUTE_AFTER:
+            self._reroute(connection, queued, str(error))
 
-    def _tell_another(self, connection: Connection, parcel: OutboxMessage, why: str) -> None:
-        """Put a message on another channel's lane too, if there is one."""
+    def _reroute(self, connection: Connection, queued: OutboxMessage, why: str) -> None:
+        """Put a message in another channel's queue too, if there is one."""
         now = self._tools.clock.now()
         try:
-            if self._fallback and reroute(connection, parcel, self.name, self._fallback, why, now):
-                self._put_elsewhere = True
+            if self._fallback and reroute(connection, queued, self.name, self._fallback, why, now):
+                self._has_rerouted = True
         except outbox.UnreadableMessageError as error:
-            outbox.quarantine_message(connection, parcel, error, now)
+            outbox.quarantine_message(connection, queued, error, now)

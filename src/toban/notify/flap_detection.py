@@ -1,4 +1,4 @@
-"""Alerts as notify has heard of them, and how steady they are."""
+"""Flap detection: alerts that fire and resolve too often are reported as flapping until they are stable."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,38 +9,38 @@ from typing import Any, Final, Self
 from toban.core.alerts import Alert, AlertChange, AlertStatus
 from toban.notify.settings import Flapping
 
-WITHIN: Final = timedelta(minutes=15)
-"""The time in which an alert's comings and goings are counted."""
+FLAP_WINDOW: Final = timedelta(minutes=15)
+"""The time in which the state changes of an alert are counted."""
 
-FORGOTTEN: Final = timedelta(minutes=30)
-"""How long an alert that is over is remembered, so that its coming back is seen as that."""
+RESOLVED_RETENTION: Final = timedelta(minutes=30)
+"""How long a resolved alert is remembered, so that its return is seen as that."""
 
 
 class ReportedAs(StrEnum):
-    """How an alert is spoken of."""
+    """How an alert is reported."""
 
     FIRING = "firing"
     ACKNOWLEDGED = "acknowledged"
-    UNSTABLE = "unstable"
-    RESOLVED = "over"
+    FLAPPING = "flapping"
+    RESOLVED = "resolved"
 
 
 @dataclass(frozen=True, slots=True)
 class TrackedAlert:
     """
-    An alert, since when notify knows of this firing, and when it came and went of late.
+    An alert, since when it has been firing, and when it changed between firing and resolved of late.
 
-    ``fingerprint`` is kept beside it because it is asked for often.
+    ``fingerprint`` is kept beside it because computing it costs time.
     """
 
     alert: Alert
     since: datetime
     flips: tuple[datetime, ...] = ()
-    unstable: bool = False
+    flapping: bool = False
     fingerprint: str = ""
 
     def check(self, now: datetime) -> None:
-        """Look at all that deciding and writing need of it; what is wrong with it raises here."""
+        """Use everything that deciding and rendering use of it; what is wrong with it raises here."""
         alert = self.alert
         texts = [alert.source, alert.link, *alert.labels.keys(), *alert.labels.values()]
         "".join([*texts, *alert.annotations.keys(), *alert.annotations.values()]).encode()
@@ -51,12 +51,12 @@ class TrackedAlert:
         for at in times:
             # Also raises for a time without a zone.
             _ = at is not None and at <= now
-        if self.unstable and not self.flips:
-            raise ValueError("is unstable and never came or went")
+        if self.flapping and not self.flips:
+            raise ValueError("is flapping and never changed")
         AlertStatus(alert.status)
 
-    def no_later(self, now: datetime) -> Self:
-        """Return it with no time that is still to come: what a clock said that was set back since, was now."""
+    def not_after(self, now: datetime) -> Self:
+        """Return it with times in the future set to now: the clock was set back since they were taken."""
         alert = self.alert
         if alert.status is AlertStatus.RESOLVED and alert.ends is not None and alert.ends > now:
             alert = replace(alert, ends=now)
@@ -71,65 +71,65 @@ class TrackedAlert:
             "alert": self.alert.as_dict(),
             "since": self.since.isoformat(),
             "flips": [flip.isoformat() for flip in self.flips],
-            "unstable": self.unstable,
+            "flapping": self.flapping,
         }
 
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> Self:
-        """Return what `body` wrote down."""
+        """Return it from what ``as_dict`` returned."""
         alert = Alert.from_dict(body["alert"])
         flips = tuple(datetime.fromisoformat(flip) for flip in body["flips"])
-        return cls(alert, datetime.fromisoformat(body["since"]), flips, body["unstable"], alert.fingerprint)
+        return cls(alert, datetime.fromisoformat(body["since"]), flips, body["flapping"], alert.fingerprint)
 
 
 def track_change(before: TrackedAlert | None, change: AlertChange, flapping: Flapping) -> TrackedAlert:
-    """Take in a change: count it if the alert came or went, and call it unstable when it does that too often."""
+    """Apply a change; an alert that fired or resolved too often within `FLAP_WINDOW` is flapping."""
     alert = change.alert
     if before is None:
         return TrackedAlert(alert, change.at, fingerprint=alert.fingerprint)
-    came = before.alert.status is AlertStatus.RESOLVED and alert.status is AlertStatus.FIRING
-    went = before.alert.status is AlertStatus.FIRING and alert.status is AlertStatus.RESOLVED
-    if not came and not went:
+    has_fired = before.alert.status is AlertStatus.RESOLVED and alert.status is AlertStatus.FIRING
+    has_resolved = before.alert.status is AlertStatus.FIRING and alert.status is AlertStatus.RESOLVED
+    if not has_fired and not has_resolved:
         return replace(before, alert=alert)
-    flips = (*(flip for flip in before.flips if change.at - flip < WITHIN), change.at)
-    unstable = before.unstable or len(flips) >= flapping.changes
-    return TrackedAlert(alert, change.at if came else before.since, flips, unstable, before.fingerprint)
+    flips = (*(flip for flip in before.flips if change.at - flip < FLAP_WINDOW), change.at)
+    is_flapping = before.flapping or len(flips) >= flapping.changes
+    return TrackedAlert(alert, change.at if has_fired else before.since, flips, is_flapping, before.fingerprint)
 
 
-def settle(heard: TrackedAlert, now: datetime, flapping: Flapping) -> TrackedAlert:
-    """Return an unstable alert as stable again once it has stayed as it is for long enough."""
-    if heard.unstable and now - heard.flips[-1] >= flapping.stable:
-        return replace(heard, unstable=False, flips=())
-    return heard
+def settle(tracked: TrackedAlert, now: datetime, flapping: Flapping) -> TrackedAlert:
+    """Return a flapping alert as stable once it has not changed for long enough."""
+    if tracked.flapping and now - tracked.flips[-1] >= flapping.stable:
+        return replace(tracked, flapping=False, flips=())
+    return tracked
 
 
-def reported_as(heard: TrackedAlert, told: ReportedAs | None, now: datetime, flapping: Flapping) -> ReportedAs:
+def reported_as(tracked: TrackedAlert, last: ReportedAs | None, now: datetime, flapping: Flapping) -> ReportedAs:
     """
-    Tell how to speak of an alert that was last spoken of as ``told`` (never, if nothing).
+    Return how to report an alert that was last reported as ``last`` (never, if nothing).
 
-    What was told as firing is over only when it has been over for a while; what comes and goes too often is unstable
-    until it stays.
+    What was reported as firing is reported as resolved only after a while; what changes too often is flapping until it
+    is stable.
     """
-    alert = heard.alert
-    if heard.unstable and told is not None:
-        return ReportedAs.UNSTABLE
+    alert = tracked.alert
+    if tracked.flapping and last is not None:
+        return ReportedAs.FLAPPING
     if alert.status is AlertStatus.RESOLVED:
-        settled = alert.ends is None or now - alert.ends >= flapping.settle
-        return ReportedAs.RESOLVED if settled or told is None else told
+        is_settled = alert.ends is None or now - alert.ends >= flapping.settle
+        return ReportedAs.RESOLVED if is_settled or last is None else last
     return ReportedAs.ACKNOWLEDGED if alert.acknowledged else ReportedAs.FIRING
 
 
-def next_change(heard: TrackedAlert, now: datetime, flapping: Flapping) -> datetime | None:
-    """Return when an alert may be spoken of otherwise without any change that is told."""
-    if heard.unstable:
-        return heard.flips[-1] + flapping.stable
-    if heard.alert.status is AlertStatus.RESOLVED and heard.alert.ends:
-        settled = heard.alert.ends + flapping.settle
+def next_change(tracked: TrackedAlert, now: datetime, flapping: Flapping) -> datetime | None:
+    """Return when an alert may be reported otherwise although it does not change."""
+    if tracked.flapping:
+        return tracked.flips[-1] + flapping.stable
+    if tracked.alert.status is AlertStatus.RESOLVED and tracked.alert.ends:
+        settled = tracked.alert.ends + flapping.settle
         return settled if settled > now else None
     return None
 
 
-def is_forgettable(heard: TrackedAlert, now: datetime) -> bool:
-    """Tell whether an alert has been over for so long that nothing more will be said of it."""
-    ends = heard.alert.ends
-    return heard.alert.status is AlertStatus.RESOLVED and ends is not None and now - ends >= FORGOTTEN
+def is_forgettable(tracked: TrackedAlert, now: datetime) -> bool:
+    """Tell whether an alert was resolved so long ago that nothing more will be reported of it."""
+    ends = tracked.alert.ends
+    return tracked.alert.status is AlertStatus.RESOLVED and ends is not None and now - ends >= RESOLVED_RETENTION

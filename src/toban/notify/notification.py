@@ -1,4 +1,4 @@
-"""What people are told."""
+"""Notifications: one message for one channel."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,13 +18,13 @@ class NotificationKind(StrEnum):
     REMINDER = "reminder"
     """The same is still wrong."""
     ACKNOWLEDGED = "acknowledged"
-    """Somebody looks after it."""
-    UNSTABLE = "unstable"
-    """It comes and goes; there will be no word of each time."""
+    """Somebody acknowledged it."""
+    FLAPPING = "flapping"
+    """It fires and resolves too often; changes are not notified until it is stable."""
     RESOLVED = "resolved"
-    """All of it is over."""
+    """All of its alerts are resolved."""
     NOTICE = "notice"
-    """A word of toban's own that belongs to no alert: a silence that ends, a drill, a channel that fails."""
+    """A message that belongs to no alert: a silence that ends, a test notification, a channel that fails."""
 
 
 class Link(NamedTuple):
@@ -41,21 +41,20 @@ class Fact(NamedTuple):
     value: str
 
 
-APART: Final = "~"
-"""Stands in a key between that of a message, and what tells a copy from it: another channel, or one recipient."""
+COPY_SEPARATOR: Final = "~"
+"""Stands in the key of a copy between the message's key and the copy's channel or recipient."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
     """
-    One message, in words that suit every channel; each dresses it for its own stage.
+    One message in plain text; each channel formats and escapes it: parts of it come from outside.
 
-    Text is plain: it may hold what others wrote, and each channel escapes it. ``thread`` is the same from an alert
-    group's first firing to its end; ``number`` counts a thread's messages from 0; ``key`` is the same however often
-    this message is tried.
+    ``group_id`` is the same from the first notification of a group to the last; ``number`` counts the notifications of
+    a group from 0; ``key`` is the same for all attempts to deliver this message.
     """
 
-    thread: str
+    group_id: str
     number: int
     key: str
     kind: NotificationKind
@@ -69,35 +68,35 @@ class Notification:
     at: datetime
     """When it was decided to send it."""
     since: datetime
-    """When the thread began."""
+    """When the group was opened."""
     language: str = "en"
     alerts: tuple[Alert, ...] = ()
-    """What it is about: those that fire, and those that are over since the last message."""
-    group: Labels = field(default_factory=Labels)
+    """Its alerts: those that fire, and those that were resolved since the last message."""
+    group_labels: Labels = field(default_factory=Labels)
     """The labels that its alerts were grouped by."""
     receiver: str = ""
     """The channel that it is for."""
-    only: tuple[str, ...] = ()
-    """Those recipients of the channel that still have to get it; nobody named means all."""
-    unsure: int = 0
-    """How many tries ended without an answer after it was handed over whole: each of them may have arrived."""
-    again: bool = False
-    """Whether it was tried before: it may have arrived without a word of that. Belongs to a try, not to the message."""
+    recipients: tuple[str, ...] = ()
+    """The recipients of the channel that still have to get it; empty means all."""
+    unconfirmed: int = 0
+    """How many attempts were sent completely and got no response: each of them may have arrived."""
+    is_retry: bool = False
+    """Whether it was attempted before, and may have arrived. Belongs to an attempt, not to the message."""
 
     @property
-    def over(self) -> bool:
-        """Whether this ends its thread."""
+    def is_resolved(self) -> bool:
+        """Whether it closes its group."""
         return self.kind is NotificationKind.RESOLVED
 
     @property
     def message(self) -> str:
         """The key that all copies of this message for some of the recipients share."""
-        return self.key.partition(APART)[0]
+        return self.key.partition(COPY_SEPARATOR)[0]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as plain data, for the spool."""
+        """Return it as plain data, for the outbox."""
         return {
-            "thread": self.thread,
+            "group_id": self.group_id,
             "number": self.number,
             "key": self.key,
             "kind": self.kind.value,
@@ -110,17 +109,17 @@ class Notification:
             "since": self.since.isoformat(),
             "language": self.language,
             "alerts": [alert.as_dict() for alert in self.alerts],
-            "group": dict(self.group),
+            "group_labels": dict(self.group_labels),
             "receiver": self.receiver,
-            "only": list(self.only),
-            "unsure": self.unsure,
+            "recipients": list(self.recipients),
+            "unconfirmed": self.unconfirmed,
         }
 
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> Self:
-        """Return the notification that `body` wrote down."""
+        """Return it from what ``as_dict`` returned."""
         return cls(
-            thread=body["thread"],
+            group_id=body["group_id"],
             number=body["number"],
             key=body["key"],
             kind=NotificationKind(body["kind"]),
@@ -133,10 +132,10 @@ class Notification:
             since=datetime.fromisoformat(body["since"]),
             language=body["language"],
             alerts=tuple(Alert.from_dict(alert) for alert in body["alerts"]),
-            group=Labels(body["group"]),
+            group_labels=Labels(body["group_labels"]),
             receiver=body["receiver"],
-            only=tuple(body.get("only", ())),
-            unsure=body.get("unsure", 0),
+            recipients=tuple(body["recipients"]),
+            unconfirmed=body["unconfirmed"],
         )
 
 
@@ -145,6 +144,6 @@ SEVERITIES: tuple[str, ...] = ("critical", "warning", "info")
 
 
 def worst(severities: Sequence[str]) -> str:
-    """Return the worst of some severities; a word that is not known counts as a warning."""
+    """Return the worst of some severities; an unknown one counts as a warning."""
     known = [severity if severity in SEVERITIES else "warning" for severity in severities]
     return min(known, key=SEVERITIES.index, default="warning")

@@ -1,4 +1,4 @@
-"""Threads: what belongs to one message, from a group's first firing to its end."""
+"""Notification groups: alerts that are notified together, from the first that fires to the last that resolves."""
 
 import hashlib
 from collections.abc import Mapping
@@ -13,17 +13,16 @@ from toban.notify.flap_detection import ReportedAs
 @dataclass(frozen=True, slots=True)
 class NotificationGroup:
     """
-    A group of alerts while it is spoken of, and what was said.
+    An open group, and what was sent of it.
 
-    ``reported`` holds how each of its alerts was last spoken of; ``number`` how many messages there were;
-    ``notified`` when
-    the last was. Its channels stay those that it began with: who heard of the beginning hears of the end.
+    ``reported`` is how each alert was reported last, ``number`` how many notifications were sent, ``notified`` when the
+    last was. Channels stay those of the first notification: who was notified of the start is notified of the end.
     """
 
     id: str
     key: str
     channels: tuple[str, ...]
-    group: Labels
+    labels: Labels
     opened: datetime
     reported: Mapping[str, ReportedAs] = field(default_factory=dict)
     number: int = 0
@@ -31,19 +30,19 @@ class NotificationGroup:
     severity: str = ""
     title: str = ""
     members: frozenset[str] = frozenset()
-    """The fingerprints of its alerts, also of those that were not spoken of yet."""
+    """The fingerprints of its alerts, also of those that were not reported yet."""
 
     def check(self, now: datetime) -> None:
-        """Look at all that deciding and writing need of it; what is wrong with it raises here."""
-        names = [*self.members, *self.reported, *self.channels, *self.group.keys(), *self.group.values()]
+        """Use everything that deciding and rendering use of it; what is wrong with it raises here."""
+        names = [*self.members, *self.reported, *self.channels, *self.labels.keys(), *self.labels.values()]
         "".join([self.id, self.key, self.severity, self.title, *names]).encode()
-        for shown in self.reported.values():
-            ReportedAs(shown)
+        for report in self.reported.values():
+            ReportedAs(report)
         # Also raises for a time without a zone.
         _ = self.opened <= now and (self.notified is None or self.notified <= now)
 
-    def no_later(self, now: datetime) -> Self:
-        """Return it with no time that is still to come: what a clock said that was set back since, was now."""
+    def not_after(self, now: datetime) -> Self:
+        """Return it with times in the future set to now: the clock was set back since they were taken."""
         if self.opened <= now and (self.notified is None or self.notified <= now):
             return self
         return replace(self, opened=min(self.opened, now), notified=self.notified and min(self.notified, now))
@@ -54,11 +53,11 @@ class NotificationGroup:
             "id": self.id,
             "key": self.key,
             "channels": list(self.channels),
-            "group": dict(self.group),
+            "labels": dict(self.labels),
             "opened": self.opened.isoformat(),
-            "told": {name: shown.value for name, shown in self.reported.items()},
+            "reported": {name: report.value for name, report in self.reported.items()},
             "number": self.number,
-            "spoken": self.notified.isoformat() if self.notified else None,
+            "notified": self.notified.isoformat() if self.notified else None,
             "severity": self.severity,
             "title": self.title,
             "members": sorted(self.members),
@@ -66,16 +65,16 @@ class NotificationGroup:
 
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> Self:
-        """Return the thread that `body` wrote down."""
+        """Return it from what ``as_dict`` returned."""
         return cls(
             body["id"],
             body["key"],
             tuple(body["channels"]),
-            Labels(body["group"]),
+            Labels(body["labels"]),
             datetime.fromisoformat(body["opened"]),
-            {name: ReportedAs(shown) for name, shown in body["told"].items()},
+            {name: ReportedAs(report) for name, report in body["reported"].items()},
             body["number"],
-            datetime.fromisoformat(body["spoken"]) if body["spoken"] else None,
+            datetime.fromisoformat(body["notified"]) if body["notified"] else None,
             body["severity"],
             body["title"],
             frozenset(body["members"]),
@@ -84,8 +83,8 @@ class NotificationGroup:
 
 def group_id(key: str, fingerprint: str, since: datetime) -> str:
     """
-    Return the name of a thread: the same whenever it is computed from the same beginning.
+    Return the id of a group: the same whenever it is computed from the same first alert.
 
-    So a message that was sent while state was away belongs to the thread that is found when state is back.
+    So a message that was sent while state was unavailable belongs to the group that is found when state is back.
     """
     return hashlib.sha256(f"{key}\n{fingerprint}\n{since.isoformat()}".encode()).hexdigest()[:20]

@@ -1,4 +1,4 @@
-"""What a notification says, in the team's language and time: written for whoever is woken by it."""
+"""Renders the text of a notification in the team's language and time zone."""
 
 import math
 import tomllib
@@ -14,27 +14,27 @@ from toban.notify.notification import SEVERITIES, Fact, Link, NotificationKind, 
 from toban.notify.text_limits import is_web, one_line, truncate
 
 LANGUAGES: Final = ("en", "ja")
-"""The languages there are; the first is spoken where another is asked for."""
+"""The languages; the first is the default."""
 
 TITLE: Final = 200
 """How many characters a title may have."""
 LINE: Final = 500
 """How many characters a line may have."""
 LISTED: Final = 10
-"""How many alerts are listed; of more the number is told."""
+"""How many alerts are listed; of more only the count."""
 OTHERS: Final = 5
 """How many other alerts are named."""
 FACTS: Final = 10
-"""How many facts are told, the priority among them."""
+"""How many facts are shown, the priority among them."""
 LINKS: Final = 6
-"""How many places to look are named."""
+"""How many links there are."""
 LINES: Final = LISTED + 10
 """How many lines there are at most."""
 
 _NAME: Final = 60
 _VALUE: Final = 200
 _NO_FACT: Final = frozenset({ALERTNAME, "severity", "priority", "channels", "environment"})
-"""Labels that are told elsewhere, or are nobody's concern at night."""
+"""Labels that are shown elsewhere, or matter to nobody at night."""
 
 
 class RenderedText(NamedTuple):
@@ -61,7 +61,7 @@ def render(
     zone: tzinfo,
     now: datetime,
     since: datetime,
-    held_back: Sequence[Alert] = (),
+    inhibited: Sequence[Alert] = (),
     others: Sequence[Alert] = (),
     acknowledged: Acknowledgement | None = None,
     group: Mapping[str, str] | None = None,
@@ -69,41 +69,41 @@ def render(
     address: str = "",
 ) -> RenderedText:
     """
-    Put into words what is wrong, how bad it is, since when, what to do, how many more there are, and where to look.
+    Say what is wrong, how bad it is, since when, what to do, how many more there are, and where to look.
 
-    ``title`` is what the thread was called before: it keeps that name whatever joins it. ``since`` is when the thread
-    began; ``held_back`` is what nobody is told of because of this, ``others`` what else fires; ``address`` is where
-    people find toban's pages.
-    Annotations with the language's name at their end (``summary_ja``) go before those without.
+    ``title`` is the title of the group's earlier messages: it stays whatever joins the group. ``since`` is when the
+    group was opened; ``inhibited`` are alerts that these inhibit, ``others`` what else fires; ``address`` is the URL of
+    toban's pages. Annotations with the language's name at their end (``summary_ja``) take precedence.
     """
-    teller = _Teller(language, zone, now)
-    chosen = sorted(alerts, key=_urgency)
-    named = truncate(one_line(title), TITLE) or teller.title(chosen, group or {})
-    lines = teller.lines(chosen, kind, since, acknowledged, named)
+    renderer = _Renderer(language, zone, now)
+    chosen = sorted(alerts, key=urgency)
+    named = truncate(one_line(title), TITLE) or renderer.title(chosen, group or {})
+    lines = renderer.lines(chosen, kind, since, acknowledged, named)
     if others and kind in {NotificationKind.FIRING, NotificationKind.REMINDER}:
-        lines = [*lines, teller.also(sorted(others, key=_urgency))]
-    if held_back:
-        lines = [*lines, teller.held(held_back)]
+        lines = [*lines, renderer.also(sorted(others, key=urgency))]
+    if inhibited:
+        lines = [*lines, renderer.inhibited(inhibited)]
     fit = [truncate(one_line(line), LINE) for line in lines]
     return RenderedText(
-        named, tuple(filter(None, fit))[:LINES], tuple(teller.facts(chosen)), tuple(teller.links(chosen, address))
+        named, tuple(filter(None, fit))[:LINES], tuple(renderer.facts(chosen)), tuple(renderer.links(chosen, address))
     )
 
 
 def render_fallback(alerts: Sequence[Alert], title: str, language: str) -> RenderedText:
-    """Return the least that can be said where `render` fails: which alerts, and that there should be more."""
+    """Return the text for when `render` fails: the names of the alerts, and that there should be more."""
     names = ", ".join(dict.fromkeys(alert.name for alert in alerts))
     named = truncate(one_line(title) or one_line(names), TITLE)
-    return RenderedText(named, (truncate(one_line(names), LINE), catalogue(language)["unworded"]), (), ())
+    return RenderedText(named, (truncate(one_line(names), LINE), catalogue(language)["unrendered"]), (), ())
 
 
-def _urgency(alert: Alert) -> tuple[bool, int, datetime, str]:
+def urgency(alert: Alert) -> tuple[bool, int, datetime, str]:
+    """Return the sort key by which the most urgent alert comes first."""
     over = alert.status is AlertStatus.RESOLVED
     return over, SEVERITIES.index(worst([alert.severity])), alert.starts, alert.fingerprint
 
 
-class _Teller:
-    """Speaks one language, in one time zone, at one moment."""
+class _Renderer:
+    """Renders in one language and time zone, at one time."""
 
     def __init__(self, language: str, zone: tzinfo, now: datetime) -> None:
         self._language = language
@@ -114,12 +114,12 @@ class _Teller:
     def say(self, key: str, **places: object) -> str:
         return self._words[key].format(**{name: str(value) for name, value in places.items()})
 
-    def said(self, alert: Alert, annotation: str) -> str:
+    def annotation(self, alert: Alert, annotation: str) -> str:
         """Return an annotation, in the reader's language where the rule has it."""
         return one_line(alert.annotation(annotation, self._language))
 
     def summary(self, alert: Alert) -> str:
-        return self.said(alert, "summary") or one_line(alert.name.replace("_", " ")) or self.say("untitled")
+        return self.annotation(alert, "summary") or one_line(alert.name.replace("_", " ")) or self.say("untitled")
 
     def title(self, alerts: Sequence[Alert], group: Mapping[str, str]) -> str:
         """Return what is wrong in one line that holds as long as the thread does: no count, no number."""
@@ -133,15 +133,20 @@ class _Teller:
         return self.say("and-others", what=truncate(self.summary(alerts[0]), TITLE - 40))
 
     def lines(
-        self, alerts: Sequence[Alert], kind: NotificationKind, since: datetime, told: Acknowledgement | None, title: str
+        self,
+        alerts: Sequence[Alert],
+        kind: NotificationKind,
+        since: datetime,
+        acknowledged: Acknowledgement | None,
+        title: str,
     ) -> list[str]:
         """Return what there is to say, the most urgent first."""
         over = kind is NotificationKind.RESOLVED
         only = alerts[0] if len(alerts) == 1 else None
         began = only.starts if only else since
-        lines = [self._state(kind, began, told)]
+        lines = [self._state(kind, began, acknowledged)]
         if only:
-            description = self.said(only, "description")
+            description = self.annotation(only, "description")
             lines.append("" if description == title else description)
             lines += [] if over else [self._error(only), self._how_bad(only, "value")]
         if over:
@@ -152,24 +157,24 @@ class _Teller:
             lines += self._actions(alerts)
         return lines if len(alerts) < 2 else [*lines, *self._listed(alerts)]
 
-    def _state(self, kind: NotificationKind, since: datetime, told: Acknowledgement | None) -> str:
-        if told and kind is not NotificationKind.RESOLVED:
-            comment = one_line(told.comment)
+    def _state(self, kind: NotificationKind, since: datetime, acknowledged: Acknowledgement | None) -> str:
+        if acknowledged and kind is not NotificationKind.RESOLVED:
+            comment = one_line(acknowledged.comment)
             key = "acknowledged-comment" if comment else "acknowledged"
-            return self.say(key, by=one_line(told.by), time=self.time(told.at), comment=comment)
+            return self.say(key, by=one_line(acknowledged.by), time=self.time(acknowledged.at), comment=comment)
         if kind is NotificationKind.REMINDER:
             return self.say("reminder", length=self.length(self._now - since))
-        return self.say("unstable") if kind is NotificationKind.UNSTABLE else ""
+        return self.say("flapping") if kind is NotificationKind.FLAPPING else ""
 
     def _error(self, alert: Alert) -> str:
-        error = self.said(alert, "error")
+        error = self.annotation(alert, "error")
         return self.say("error", error=error) if error else ""
 
     def _how_bad(self, alert: Alert, key: str) -> str:
         # Without words of its own a 0 or 1 says no more than that it fires.
         bare = "" if alert.value is None or alert.value in {0, 1} else _number(alert.value)
-        value = self.said(alert, "value") or bare
-        limit = self.said(alert, "limit")
+        value = self.annotation(alert, "value") or bare
+        limit = self.annotation(alert, "limit")
         if not value:
             return ""
         return self.say(f"{key}-limit", value=value, limit=limit) if limit else self.say(key, value=value)
@@ -180,8 +185,8 @@ class _Teller:
 
     def _action(self, alert: Alert) -> str:
         # A runbook that is an address is a link; one that is a sentence is what to do.
-        runbook = self.said(alert, "runbook")
-        return self.said(alert, "action") or ("" if is_web(runbook) else runbook)
+        runbook = self.annotation(alert, "runbook")
+        return self.annotation(alert, "action") or ("" if is_web(runbook) else runbook)
 
     def _listed(self, alerts: Sequence[Alert]) -> Iterator[str]:
         shared = common_labels([alert.labels for alert in alerts])
@@ -201,20 +206,20 @@ class _Teller:
         if len(alerts) > LISTED:
             yield self.say("more", many=len(alerts) - LISTED)
 
-    def held(self, alerts: Sequence[Alert]) -> str:
-        """Return what nobody is told of because of this."""
+    def inhibited(self, alerts: Sequence[Alert]) -> str:
+        """Return which alerts these inhibit."""
         names = list(dict.fromkeys(truncate(self.summary(alert), 80) for alert in alerts))
-        told = self.say("comma").join(names[:4])
+        shown = self.say("comma").join(names[:4])
         rest = len(names) - 4
-        return self.say("held-more", names=told, many=rest) if rest > 0 else self.say("held", names=told)
+        return self.say("inhibited-more", names=shown, many=rest) if rest > 0 else self.say("inhibited", names=shown)
 
     def also(self, alerts: Sequence[Alert]) -> str:
         """Return what else fires, and since when."""
         names = {truncate(self.summary(alert), 80): self.time(alert.starts) for alert in reversed(alerts[:OTHERS])}
-        told = self.say("comma").join(
+        shown = self.say("comma").join(
             self.say("also-one", what=what, time=time) for what, time in reversed(names.items())
         )
-        return self.say("also", names=told)
+        return self.say("also", names=shown)
 
     def facts(self, alerts: Sequence[Alert]) -> list[Fact]:
         """Return how urgent it is, and where: the labels that all of it has."""
@@ -223,16 +228,16 @@ class _Teller:
         urgent = min(priority(alert.labels) for alert in alerts)
         shared = common_labels([alert.labels for alert in alerts]).items()
         chosen = ((name, value) for name, value in shared if name not in _NO_FACT)
-        told = [(self.say("priority"), urgent), *((one_line(name), one_line(value)) for name, value in chosen)]
-        return [Fact(truncate(name, _NAME), truncate(value, _VALUE)) for name, value in told[:FACTS]]
+        facts = [(self.say("priority"), urgent), *((one_line(name), one_line(value)) for name, value in chosen)]
+        return [Fact(truncate(name, _NAME), truncate(value, _VALUE)) for name, value in facts[:FACTS]]
 
     def links(self, alerts: Iterable[Alert], address: str) -> list[Link]:
         """Return where to look: what to do first, toban last."""
         found: dict[str, str] = {}
         for alert in alerts:
             for key, href in (
-                ("runbook", self.said(alert, "runbook")),
-                ("dashboard", self.said(alert, "dashboard")),
+                ("runbook", self.annotation(alert, "runbook")),
+                ("dashboard", self.annotation(alert, "dashboard")),
                 ("source", alert.link),
             ):
                 if is_web(href):

@@ -1,4 +1,4 @@
-"""What notify must remember: alerts as heard, threads, what channels keep of them, silences, and why."""
+"""Tables of notify: tracked alerts, groups, channel handles, silences, channel failures, stage notes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ from toban.core.item_isolation import ItemFailure
 from toban.notify.channel import DeliveryAttempt, Handle
 from toban.notify.flap_detection import TrackedAlert
 from toban.notify.matcher_syntax import parse_matchers
-from toban.notify.muting import Silence
 from toban.notify.notification_group import NotificationGroup
-from toban.notify.pipeline import PipelineState, StageNote
+from toban.notify.pipeline_run import PipelineState, StageNote
+from toban.notify.silences import Silence
 from toban.state.column_types import Id, Json, SafeString, Timestamp, metadata
 from toban.state.quarantine import UnreadableRow, is_kept, move, readable_rows
 
@@ -36,7 +36,7 @@ TRACKED_ALERTS: Final = Table(
     Column("body", Json, nullable=False),
 )
 GROUPS: Final = Table(
-    "notify_thread",
+    "notify_group",
     metadata,
     Column("id", SafeString(40), primary_key=True),
     Column("body", Json, nullable=False),
@@ -44,10 +44,10 @@ GROUPS: Final = Table(
 HANDLE: Final = Table(
     "notify_handle",
     metadata,
-    Column("thread", SafeString(40), primary_key=True),
+    Column("group_id", SafeString(40), primary_key=True),
     Column("channel", SafeString(200), primary_key=True),
     Column("body", Json, nullable=False),
-    Column("touched", Timestamp, nullable=False),
+    Column("updated", Timestamp, nullable=False),
 )
 SILENCE: Final = Table(
     "notify_silence",
@@ -59,37 +59,37 @@ SILENCE: Final = Table(
     Column("by", SafeString(200), nullable=False),
     Column("comment", SafeString(2000), nullable=False),
     Column("updated", Timestamp, nullable=False),
-    Column("noticed", Boolean, nullable=False),
+    Column("announced", Boolean, nullable=False),
 )
 CHANNEL_FAILURES: Final = Table(
-    "notify_trouble",
+    "notify_channel_failure",
     metadata,
     Column("channel", SafeString(200), primary_key=True),
     Column("since", Timestamp, nullable=False),
-    Column("says", SafeString(1000), nullable=False),
+    Column("error", SafeString(1000), nullable=False),
     Column("permanent", Boolean, nullable=False),
 )
 REROUTED: Final = Table(
-    "notify_rerouted",
+    "notify_reroute",
     metadata,
     Column("key", SafeString(300), primary_key=True),
     Column("at", Timestamp, nullable=False),
 )
 NOTE: Final = Table(
-    "notify_note",
+    "notify_stage_note",
     metadata,
     Column("id", Id, primary_key=True, autoincrement=True),
     Column("fingerprint", SafeString(16), nullable=False),
     Column("at", Timestamp, nullable=False),
     Column("stage", SafeString(20), nullable=False),
-    Column("says", SafeString(1000), nullable=False),
-    Index("notify_note_alert", "fingerprint", "id"),
+    Column("reason", SafeString(1000), nullable=False),
+    Index("notify_stage_note_alert", "fingerprint", "id"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelFailure:
-    """That a channel can't be reached: since when, why, and whether another try would end the same."""
+    """A channel whose last delivery failed: since when, why, and whether permanently."""
 
     channel: str
     since: datetime
@@ -98,26 +98,26 @@ class ChannelFailure:
 
 
 def load(connection: Connection) -> PipelineState:
-    """Return alerts as heard and open threads."""
-    alerts, threads = connection.execute(select(TRACKED_ALERTS)), connection.execute(select(GROUPS))
+    """Return tracked alerts and open groups."""
+    alerts, groups = connection.execute(select(TRACKED_ALERTS)), connection.execute(select(GROUPS))
     return PipelineState(
         dict(
             readable_rows(
                 connection, TRACKED_ALERTS, alerts, lambda row: (row.fingerprint, TrackedAlert.from_dict(row.body))
             )
         ),
-        dict(readable_rows(connection, GROUPS, threads, lambda row: (row.id, NotificationGroup.from_dict(row.body)))),
+        dict(readable_rows(connection, GROUPS, groups, lambda row: (row.id, NotificationGroup.from_dict(row.body)))),
     )
 
 
 def save(connection: Connection, before: PipelineState, after: PipelineState) -> None:
-    """Write what differs between two pictures."""
+    """Write the differences between two states."""
     _save(connection, TRACKED_ALERTS, TRACKED_ALERTS.c.fingerprint, before.alerts, after.alerts)
     _save(connection, GROUPS, GROUPS.c.id, before.groups, after.groups)
 
 
 def set_aside(connection: Connection, failures: Iterable[ItemFailure], now: datetime) -> None:
-    """Move threads that can't be decided about to the quarantine; one that is there by its name only ends."""
+    """Move groups that can't be decided about to quarantine; one that is there already is only deleted."""
     for it in failures:
         if is_kept(connection, GROUPS.name, it.item):
             connection.execute(delete(GROUPS).where(GROUPS.c.id == it.item))
@@ -143,22 +143,22 @@ def _save(
         connection.execute(update(table).where(key == bindparam("name")).values(body=bindparam("now")), changed)
 
 
-def load_handle(connection: Connection, thread: str, channel: str) -> Handle:
-    """Return what a channel remembers of a thread; nothing at its beginning."""
-    row = (HANDLE.c.thread == thread) & (HANDLE.c.channel == channel)
+def load_handle(connection: Connection, group_id: str, channel: str) -> Handle:
+    """Return a channel's handle of a group; empty before its first message."""
+    row = (HANDLE.c.group_id == group_id) & (HANDLE.c.channel == channel)
     found = readable_rows(connection, HANDLE, connection.execute(select(HANDLE).where(row)), lambda row: dict(row.body))
     return found[0] if found else {}
 
 
-def save_handle(connection: Connection, thread: str, channel: str, body: Handle, now: datetime) -> None:
-    """Keep what a channel wants to remember of a thread."""
-    connection.execute(delete(HANDLE).where(HANDLE.c.thread == thread, HANDLE.c.channel == channel))
-    connection.execute(insert(HANDLE).values(thread=thread, channel=channel, body=dict(body), touched=now))
+def save_handle(connection: Connection, group_id: str, channel: str, body: Handle, now: datetime) -> None:
+    """Store a channel's handle of a group."""
+    connection.execute(delete(HANDLE).where(HANDLE.c.group_id == group_id, HANDLE.c.channel == channel))
+    connection.execute(insert(HANDLE).values(group_id=group_id, channel=channel, body=dict(body), updated=now))
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedRecipient:
-    """That one recipient of a channel is refused: since when, the receiver's words, and whether that is final."""
+    """A recipient whose messages are rejected: since when, the receiver's words, and whether permanently."""
 
     name: str
     since: datetime
@@ -167,11 +167,11 @@ class RefusedRecipient:
 
 
 _RECIPIENTS: Final = ""
-"""Stands for the thread in what a channel keeps of its recipients, which belongs to no thread."""
+"""The group id under which a channel stores its recipients, which belong to no group."""
 
 
 def refused_recipients(connection: Connection, channel: str) -> dict[str, RefusedRecipient]:
-    """Return which recipients of a channel were refused when it sent to them last."""
+    """Return the recipients of a channel whose last message was rejected."""
     found = {}
     for name, it in load_handle(connection, _RECIPIENTS, channel).items():
         found[name] = RefusedRecipient(name, datetime.fromisoformat(it["since"]), it["says"], it["permanent"])
@@ -179,7 +179,7 @@ def refused_recipients(connection: Connection, channel: str) -> dict[str, Refuse
 
 
 def record_recipients(connection: Connection, channel: str, attempt: DeliveryAttempt, now: datetime) -> None:
-    """Note which recipients a try reached, and which were refused; since when stays what it was."""
+    """Record which recipients an attempt reached, and which rejected it; since when stays what it was."""
     before = load_handle(connection, _RECIPIENTS, channel)
     after = {name: it for name, it in before.items() if name not in attempt.accepted}
     for name, refusal in attempt.refused.items():
@@ -189,14 +189,14 @@ def record_recipients(connection: Connection, channel: str, attempt: DeliveryAtt
         save_handle(connection, _RECIPIENTS, channel, after, now)
 
 
-def was_delivered(connection: Connection, threads: Sequence[str], channel: str, since: datetime) -> bool:
-    """Tell whether a channel took a message of one of some threads since a time."""
-    row = (HANDLE.c.thread.in_(threads)) & (HANDLE.c.channel == channel) & (HANDLE.c.touched >= since)
-    return connection.execute(select(HANDLE.c.thread).where(row).limit(1)).first() is not None
+def was_delivered(connection: Connection, groups: Sequence[str], channel: str, since: datetime) -> bool:
+    """Tell whether a channel accepted a message of some groups since a time."""
+    row = (HANDLE.c.group_id.in_(groups)) & (HANDLE.c.channel == channel) & (HANDLE.c.updated >= since)
+    return connection.execute(select(HANDLE.c.group_id).where(row).limit(1)).first() is not None
 
 
 def silences(connection: Connection, now: datetime | None = None) -> list[Silence]:
-    """Return all silences, or those that have not ended."""
+    """Return all silences, or those that have not expired."""
     query = select(SILENCE).order_by(SILENCE.c.starts, SILENCE.c.id)
     rows = connection.execute(query if now is None else query.where(SILENCE.c.ends > now))
     return readable_rows(
@@ -210,64 +210,66 @@ def silences(connection: Connection, now: datetime | None = None) -> list[Silenc
 
 
 def save_silence(connection: Connection, silence: Silence) -> None:
-    """Keep a silence, a new one or a changed one."""
+    """Store a silence, a new or a changed one."""
     connection.execute(delete(SILENCE).where(SILENCE.c.id == silence.id))
     connection.execute(
         insert(SILENCE).values(
             id=silence.id,
-            matchers=[str(condition) for condition in silence.matchers],
+            matchers=[str(matcher) for matcher in silence.matchers],
             starts=silence.starts,
             ends=silence.ends,
             by=silence.by,
             comment=silence.comment,
             updated=silence.updated,
-            noticed=False,
+            announced=False,
         )
     )
 
 
 def many_silences(connection: Connection, now: datetime) -> int:
-    """Return how many silences have not ended."""
+    """Return how many silences have not expired."""
     return int(connection.execute(select(func.count()).where(SILENCE.c.ends > now)).scalar_one())
 
 
 def unannounced_silences(connection: Connection, before: datetime) -> set[str]:
     """Return the silences that end before a time and whose end was not announced."""
-    rows = connection.execute(select(SILENCE.c.id).where(SILENCE.c.ends <= before, SILENCE.c.noticed.is_(False)))
+    rows = connection.execute(select(SILENCE.c.id).where(SILENCE.c.ends <= before, SILENCE.c.announced.is_(False)))
     return set(rows.scalars())
 
 
 def mark_announced(connection: Connection, silence: str) -> None:
-    """Note that the end of a silence was announced."""
-    connection.execute(update(SILENCE).where(SILENCE.c.id == silence).values(noticed=True))
+    """Record that the end of a silence was announced."""
+    connection.execute(update(SILENCE).where(SILENCE.c.id == silence).values(announced=True))
 
 
 def channel_failures(connection: Connection) -> dict[str, ChannelFailure]:
-    """Return which channels can't be reached."""
+    """Return the channels whose last delivery failed."""
     rows = connection.execute(select(CHANNEL_FAILURES))
     found = readable_rows(
-        connection, CHANNEL_FAILURES, rows, lambda row: ChannelFailure(row.channel, row.since, row.says, row.permanent)
+        connection, CHANNEL_FAILURES, rows, lambda row: ChannelFailure(row.channel, row.since, row.error, row.permanent)
     )
-    return {trouble.channel: trouble for trouble in found}
+    return {failure.channel: failure for failure in found}
 
 
-def record_channel_failure(connection: Connection, channel: str, says: str, now: datetime, *, permanent: bool) -> None:
-    """Note that a channel can't be reached; since when stays what it was."""
-    says = says[:1000]
+def record_channel_failure(connection: Connection, channel: str, error: str, now: datetime, *, permanent: bool) -> None:
+    """Record that a channel's delivery failed; since when stays what it was."""
+    error = error[:1000]
     changed = (
-        update(CHANNEL_FAILURES).where(CHANNEL_FAILURES.c.channel == channel).values(says=says, permanent=permanent)
+        update(CHANNEL_FAILURES).where(CHANNEL_FAILURES.c.channel == channel).values(error=error, permanent=permanent)
     )
     if connection.execute(changed).rowcount == 0:
-        connection.execute(insert(CHANNEL_FAILURES).values(channel=channel, since=now, says=says, permanent=permanent))
+        connection.execute(
+            insert(CHANNEL_FAILURES).values(channel=channel, since=now, error=error, permanent=permanent)
+        )
 
 
 def clear_channel_failure(connection: Connection, channel: str) -> None:
-    """Note that a channel was reached."""
+    """Record that a channel delivered."""
     connection.execute(delete(CHANNEL_FAILURES).where(CHANNEL_FAILURES.c.channel == channel))
 
 
 def claim_reroute(connection: Connection, key: str, now: datetime) -> bool:
-    """Note that a message goes to another channel too; false when it was noted before."""
+    """Record that a message is rerouted; false when it was recorded before."""
     if connection.execute(select(REROUTED.c.key).where(REROUTED.c.key == key)).first():
         return False
     connection.execute(insert(REROUTED).values(key=key, at=now))
@@ -275,25 +277,25 @@ def claim_reroute(connection: Connection, key: str, now: datetime) -> bool:
 
 
 def save_notes(connection: Connection, notes: Iterable[tuple[str, StageNote]], now: datetime) -> None:
-    """Keep notes of why alerts were or weren't told."""
-    rows = [{"fingerprint": name, "at": now, "stage": note.stage, "says": note.reason[:1000]} for name, note in notes]
+    """Store what the stages did with alerts."""
+    rows = [{"fingerprint": name, "at": now, "stage": note.stage, "reason": note.reason[:1000]} for name, note in notes]
     if rows:
         connection.execute(insert(NOTE), rows)
 
 
 def notes(connection: Connection, fingerprint: str, limit: int = 100) -> Sequence[tuple[datetime, StageNote]]:
-    """Return the newest notes of an alert, oldest first."""
+    """Return the newest stage notes of an alert, oldest first."""
     rows = connection.execute(
         select(NOTE).where(NOTE.c.fingerprint == fingerprint).order_by(NOTE.c.id.desc()).limit(limit)
     )
-    return readable_rows(connection, NOTE, rows, lambda row: (row.at, StageNote(row.stage, row.says)))[::-1]
+    return readable_rows(connection, NOTE, rows, lambda row: (row.at, StageNote(row.stage, row.reason)))[::-1]
 
 
 def prune(connection: Connection, before: datetime) -> None:
-    """Remove what nobody will ask for any more."""
+    """Delete stage notes, reroutes, expired silences and closed groups' handles from before a time."""
     connection.execute(delete(NOTE).where(NOTE.c.at < before))
     connection.execute(delete(REROUTED).where(REROUTED.c.at < before))
     connection.execute(delete(SILENCE).where(SILENCE.c.ends < before))
-    open_threads = select(GROUPS.c.id)
-    closed = HANDLE.c.thread.not_in(open_threads) & (HANDLE.c.thread != _RECIPIENTS)
-    connection.execute(delete(HANDLE).where(HANDLE.c.touched < before, closed))
+    open_groups = select(GROUPS.c.id)
+    closed = HANDLE.c.group_id.not_in(open_groups) & (HANDLE.c.group_id != _RECIPIENTS)
+    connection.execute(delete(HANDLE).where(HANDLE.c.updated < before, closed))

@@ -1,4 +1,4 @@
-"""Words of toban's own, that belong to no alert."""
+"""Messages of toban itself, that belong to no alert."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -8,55 +8,59 @@ from toban.core.alerts import Alert, AlertStatus
 from toban.core.item_isolation import ItemIsolation
 from toban.core.labels import Labels
 from toban.core.matchers import matches_all
-from toban.notify.muting import Silence, ends_soon
 from toban.notify.notification import Notification, NotificationKind
-from toban.notify.pipeline import PipelineState, Policy
+from toban.notify.pipeline_run import PipelineState, Policy
 from toban.notify.rendering import catalogue
+from toban.notify.silences import Silence
 
 NOTICE: Final = timedelta(minutes=15)
-"""How long before its end a silence that still holds something back is announced."""
+"""How long before its end a silence that still suppresses firing alerts is announced."""
 
 
-def silence_ends(
-    house: Policy, silences: Sequence[Silence], picture: PipelineState, now: datetime, isolation: ItemIsolation
+def silence_end_notices(
+    policy: Policy, silences: Sequence[Silence], state: PipelineState, now: datetime, isolation: ItemIsolation
 ) -> list[tuple[Silence, list[Notification]]]:
-    """Return the silences that will soon end although what they hold back still fires, and who is told."""
+    """Return the silences that will soon end although alerts that they match still fire, and the messages about it."""
     found = []
     for silence in silences:
         with isolation.item("silence", silence.id):
-            if ends_soon(silence, now, NOTICE) and (held := _held(silence, picture, isolation)):
-                found.append((silence, _ends(house, silence, held, now)))
+            if silence.ends_soon(now, NOTICE) and (firing := _firing(silence, state, isolation)):
+                found.append((silence, _end_notices(policy, silence, firing, now)))
     return found
 
 
-def _held(silence: Silence, picture: PipelineState, isolation: ItemIsolation) -> list[Alert]:
-    held = []
-    for name, heard in picture.alerts.items():
+def _firing(silence: Silence, state: PipelineState, isolation: ItemIsolation) -> list[Alert]:
+    found = []
+    for name, tracked in state.alerts.items():
         with isolation.item("alert", name):
-            if heard.alert.status is AlertStatus.FIRING and matches_all(silence.matchers, heard.alert.labels):
-                held.append(heard.alert)
-    return held
+            if tracked.alert.status is AlertStatus.FIRING and matches_all(silence.matchers, tracked.alert.labels):
+                found.append(tracked.alert)
+    return found
 
 
-def _ends(house: Policy, silence: Silence, held: Sequence[Alert], now: datetime) -> list[Notification]:
+def _end_notices(policy: Policy, silence: Silence, firing: Sequence[Alert], now: datetime) -> list[Notification]:
     channels = dict.fromkeys(
-        channel for alert in held for way in house.routing.route(alert.labels) for channel in way.channels
+        channel
+        for alert in firing
+        for destination in policy.routing.route(alert.labels)
+        for channel in destination.channels
     )
-    say = catalogue(house.settings.language)
-    title = say["silence-ends"].format(what=silence.says(), time=f"{silence.ends.astimezone(house.zone):%H:%M}")
+    say = catalogue(policy.settings.language)
+    ends = f"{silence.ends.astimezone(policy.zone):%H:%M}"
+    title = say["silence-ends"].format(what=silence.matchers_text(), time=ends)
     lines = (
-        say["silence-still"].format(names=", ".join(sorted({alert.name for alert in held}))),
+        say["silence-still"].format(names=", ".join(sorted({alert.name for alert in firing}))),
         say["silence-by"].format(by=silence.by, comment=silence.comment),
     )
-    return [notice(house, channel, f"silence-{silence.id}", title, lines, now) for channel in channels]
+    return [notice(policy, channel, f"silence-{silence.id}", title, lines, now) for channel in channels]
 
 
 def notice(
-    house: Policy, channel: str, name: str, title: str, lines: Sequence[str], now: datetime, severity: str = "info"
+    policy: Policy, channel: str, name: str, title: str, lines: Sequence[str], now: datetime, severity: str = "info"
 ) -> Notification:
-    """Return a word of toban's own for one channel; ``name`` tells it from others."""
+    """Return a message for one channel; ``name`` distinguishes it from others."""
     return Notification(
-        thread=name,
+        group_id=name,
         number=0,
         key=f"{name}.{channel}",
         kind=NotificationKind.NOTICE,
@@ -67,13 +71,13 @@ def notice(
         links=(),
         at=now,
         since=now,
-        language=house.settings.language,
-        group=Labels(),
+        language=policy.settings.language,
+        group_labels=Labels(),
         receiver=channel,
     )
 
 
-def drill(house: Policy, channel: str, name: str, now: datetime) -> Notification:
-    """Return a message that tries out a channel."""
-    say = catalogue(house.settings.language)
-    return notice(house, channel, name, say["drill"], (say["drill-says"],), now)
+def channel_test_notification(policy: Policy, channel: str, name: str, now: datetime) -> Notification:
+    """Return a message that tests a channel."""
+    say = catalogue(policy.settings.language)
+    return notice(policy, channel, name, say["test"], (say["test-explanation"],), now)

@@ -1,8 +1,8 @@
 """
-The feed: what changed, in order, read by cursor.
+The event log: changes in order, read by consumers with offsets.
 
-A change is told in the transaction that makes it, and a reader's cursor moves in the transaction that does something
-about it: nothing falls between two stools, and nothing is done twice.
+An event is appended in the transaction that makes the change, and a consumer's offset moves in the transaction that
+acts on it: nothing is lost, and nothing is done twice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from sqlalchemy import Column, Connection, Table, delete, func, insert, select, 
 from toban.state.column_types import Id, Json, SafeString, Timestamp, metadata
 
 EVENTS: Final = Table(
-    "feed",
+    "event",
     metadata,
     Column("position", Id, primary_key=True, autoincrement=False),
     Column("at", Timestamp, nullable=False),
@@ -23,22 +23,22 @@ EVENTS: Final = Table(
     Column("body", Json, nullable=False),
 )
 OFFSETS: Final = Table(
-    "feed_cursor",
+    "event_offset",
     metadata,
-    Column("reader", SafeString(100), primary_key=True),
+    Column("consumer", SafeString(100), primary_key=True),
     Column("position", Id, nullable=False),
 )
 END: Final = Table(
-    "feed_end",
+    "event_log_end",
     metadata,
-    Column("one", Id, primary_key=True, autoincrement=False),
+    Column("id", Id, primary_key=True, autoincrement=False),
     Column("position", Id, nullable=False),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
-    """One thing that changed."""
+    """One change."""
 
     position: int
     at: datetime
@@ -47,64 +47,64 @@ class LoggedEvent:
 
 
 def append(connection: Connection, topic: str, body: Mapping[str, Any], at: datetime) -> int:
-    """Add a change and return its position."""
+    """Append an event and return its position."""
     return append_all(connection, topic, [(body, at)])
 
 
-def append_all(connection: Connection, topic: str, changes: Sequence[tuple[Mapping[str, Any], datetime]]) -> int:
-    """Add changes, each with its time, in this order; return the last one's position."""
-    # Not a sequence: its numbers can become visible out of order, and a reader would pass over the late one.
-    many = len(changes)
-    if not many:
+def append_all(connection: Connection, topic: str, events: Sequence[tuple[Mapping[str, Any], datetime]]) -> int:
+    """Append events, each with its time, in this order; return the last one's position."""
+    # Not a sequence: its values can become visible out of order, and a consumer would skip the late one.
+    count = len(events)
+    if not count:
         return newest_position(connection)
     last = connection.execute(
-        update(END).where(END.c.one == 1).values(position=END.c.position + many).returning(END.c.position)
+        update(END).where(END.c.id == 1).values(position=END.c.position + count).returning(END.c.position)
     ).scalar()
     if last is None:
-        last = many
-        connection.execute(insert(END).values(one=1, position=last))
+        last = count
+        connection.execute(insert(END).values(id=1, position=last))
     rows = [
-        {"position": last - many + place, "at": at, "topic": topic, "body": dict(body)}
-        for place, (body, at) in enumerate(changes, 1)
+        {"position": last - count + place, "at": at, "topic": topic, "body": dict(body)}
+        for place, (body, at) in enumerate(events, 1)
     ]
     connection.execute(insert(EVENTS), rows)
     return int(last)
 
 
-def subscribe(connection: Connection, reader: str, *, from_start: bool = False) -> None:
+def subscribe(connection: Connection, consumer: str, *, from_start: bool = False) -> None:
     """
-    Make a reader known: one that is known goes on where it was.
+    Register a consumer: a known one continues at its offset.
 
-    A new one begins at the end; or ``from_start``, with the oldest change there is.
+    A new one begins at the end; or ``from_start``, with the oldest event.
     """
-    if connection.execute(select(OFFSETS.c.reader).where(OFFSETS.c.reader == reader)).first() is None:
+    if connection.execute(select(OFFSETS.c.consumer).where(OFFSETS.c.consumer == consumer)).first() is None:
         connection.execute(
-            insert(OFFSETS).values(reader=reader, position=0 if from_start else newest_position(connection))
+            insert(OFFSETS).values(consumer=consumer, position=0 if from_start else newest_position(connection))
         )
 
 
 def newest_position(connection: Connection) -> int:
-    """Return the position of the newest change, 0 when there was none ever."""
+    """Return the position of the newest event, 0 when there was none ever."""
     return int(connection.execute(select(END.c.position)).scalar() or 0)
 
 
-def read(connection: Connection, reader: str, limit: int = 100) -> list[LoggedEvent]:
-    """Return the next changes for a reader, oldest first. Raises ``LookupError`` for one that never subscribed."""
-    position = connection.execute(select(OFFSETS.c.position).where(OFFSETS.c.reader == reader)).scalar()
+def read(connection: Connection, consumer: str, limit: int = 100) -> list[LoggedEvent]:
+    """Return the next events for a consumer, oldest first. Raises ``LookupError`` for one that never subscribed."""
+    position = connection.execute(select(OFFSETS.c.position).where(OFFSETS.c.consumer == consumer)).scalar()
     if position is None:
-        raise LookupError(f"{reader} never subscribed to the feed")
+        raise LookupError(f"{consumer} never subscribed to the event log")
     rows = connection.execute(
         select(EVENTS).where(EVENTS.c.position > position).order_by(EVENTS.c.position).limit(limit)
     )
     return [LoggedEvent(row.position, row.at, row.topic, row.body) for row in rows]
 
 
-def commit(connection: Connection, reader: str, position: int) -> None:
-    """Note that a reader is done with everything up to a position."""
-    connection.execute(update(OFFSETS).where(OFFSETS.c.reader == reader).values(position=position))
+def commit(connection: Connection, consumer: str, position: int) -> None:
+    """Record that a consumer is done with everything up to a position."""
+    connection.execute(update(OFFSETS).where(OFFSETS.c.consumer == consumer).values(position=position))
 
 
 def prune(connection: Connection, before: datetime) -> int:
-    """Remove what is older than ``before`` and read by every reader; return how many."""
-    passed = select(func.coalesce(func.min(OFFSETS.c.position), newest_position(connection))).scalar_subquery()
-    return connection.execute(delete(EVENTS).where(EVENTS.c.at < before, EVENTS.c.position <= passed)).rowcount
+    """Remove events that are older than ``before`` and read by every consumer; return how many."""
+    consumed = select(func.coalesce(func.min(OFFSETS.c.position), newest_position(connection))).scalar_subquery()
+    return connection.execute(delete(EVENTS).where(EVENTS.c.at < before, EVENTS.c.position <= consumed)).rowcount

@@ -1,9 +1,9 @@
 """
-The spool: the one way to send with retry.
+The transactional outbox: the one way to send with retry.
 
-A parcel is put in the transaction that decides on it, claimed by lease, sent, and marked: a crash between sending and
-marking costs a repetition under the same key, never a loss. In = out + dropped (with a reason) + waiting, always.
-Parcels of the same line leave in the order in which they were put: the end of a story never arrives before its start.
+A message is enqueued in the transaction that decides on it, claimed by lease, sent, and recorded: a crash between
+sending and recording costs a repetition under the same key, never a loss. In = out + dropped (with a reason) + waiting,
+always. Messages with the same ordering key are sent in the order in which they were enqueued.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from sqlalchemy import (
     Connection,
     Index,
     Integer,
+    Row,
     Table,
     delete,
     exists,
@@ -44,34 +45,34 @@ from toban.state.database import State
 log = structlog.get_logger("toban.state")
 
 OUTBOX: Final = Table(
-    "spool",
+    "outbox",
     metadata,
     Column("id", Id, primary_key=True, autoincrement=True),
-    Column("lane", SafeString(200), nullable=False),
+    Column("queue", SafeString(200), nullable=False),
     Column("key", SafeString(200), nullable=False),
     Column("body", Json, nullable=False),
-    Column("put", Timestamp, nullable=False),
+    Column("enqueued", Timestamp, nullable=False),
     Column("due", Timestamp, nullable=False),
-    Column("tries", Integer, nullable=False),
-    Column("trouble", SafeString(1000), nullable=False),
-    Column("line", SafeString(200), nullable=False, server_default=""),
-    Column("lent", Boolean, nullable=False, server_default=false()),
-    Index("spool_due", "lane", "due", "id"),
-    Index("spool_line", "lane", "line", "id"),
+    Column("attempts", Integer, nullable=False),
+    Column("error", SafeString(1000), nullable=False),
+    Column("ordering_key", SafeString(200), nullable=False, server_default=""),
+    Column("leased", Boolean, nullable=False, server_default=false()),
+    Index("outbox_due", "queue", "due", "id"),
+    Index("outbox_ordering_key", "queue", "ordering_key", "id"),
 )
-ENDED: Final = Table(
-    "spool_ended",
+FINISHED: Final = Table(
+    "outbox_finished",
     metadata,
-    Column("lane", SafeString(200), primary_key=True),
+    Column("queue", SafeString(200), primary_key=True),
     Column("outcome", SafeString(200), primary_key=True),
-    Column("many", Id, nullable=False),
+    Column("messages", Id, nullable=False),
 )
 SENT: Final = "sent"
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxMessage:
-    """Something on its way. ``key`` stays the same over all tries, so that its receiver can tell a repetition."""
+    """A message to send. ``key`` stays the same over all attempts, so that its receiver can detect a repetition."""
 
     id: int
     queue: str
@@ -84,19 +85,19 @@ class OutboxMessage:
 
 
 class UnreadableMessageError(TobanError):
-    """What a parcel holds can't be read: it is put in quarantine, and those behind it go on."""
+    """The body of a message can't be read: it is put in quarantine, and those behind it are sent."""
 
 
 Finish = Callable[[Connection], None]
-"""What is to be written in the transaction that marks a parcel as sent."""
+"""What is written in the transaction that records a message as sent."""
 
-Troubled = Callable[[Connection, OutboxMessage, DeliveryError], None]
-"""What is to be written in the transaction that postpones a parcel or gives it up."""
+OnFailure = Callable[[Connection, OutboxMessage, DeliveryError], None]
+"""What is written in the transaction that postpones or drops a message."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueBacklog:
-    """What waits on a lane, and the last trouble with it."""
+    """The messages that wait in a queue, since when, and the last error of the oldest."""
 
     size: int = 0
     since: datetime | None = None
@@ -105,7 +106,7 @@ class QueueBacklog:
 
 @dataclass(frozen=True, slots=True)
 class QueueCounts:
-    """What became of a lane's parcels: ``enqueued`` = ``sent`` + ``dropped`` + ``waiting``."""
+    """The outcomes of a queue's messages: ``enqueued`` = ``sent`` + ``dropped`` + ``waiting``."""
 
     sent: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
@@ -113,248 +114,265 @@ class QueueCounts:
 
     @property
     def enqueued(self) -> int:
-        """How many were ever put."""
+        """How many were ever enqueued."""
         return self.sent + sum(self.dropped.values()) + self.waiting
 
 
-def enqueue(connection: Connection, lane: str, key: str, body: Any, now: datetime, line: str = "") -> None:
-    """Take something to be sent; after what was put on the same ``line`` of this lane before, if it names one."""
+def _message(row: Row[Any]) -> OutboxMessage:
+    return OutboxMessage(row.id, row.queue, row.key, row.body, row.enqueued, row.due, row.attempts, row.ordering_key)
+
+
+def enqueue(connection: Connection, queue: str, key: str, body: Any, now: datetime, ordering_key: str = "") -> None:
+    """Enqueue a message; it is sent after those with the same ordering key, if it has one."""
     connection.execute(
-        insert(OUTBOX).values(lane=lane, key=key, body=body, put=now, due=now, tries=0, trouble="", line=line)
+        insert(OUTBOX).values(
+            queue=queue, key=key, body=body, enqueued=now, due=now, attempts=0, error="", ordering_key=ordering_key
+        )
     )
 
 
-def claim(connection: Connection, lane: str, now: datetime, lease: timedelta, limit: int = 1) -> list[OutboxMessage]:
+def claim(connection: Connection, queue: str, now: datetime, lease: timedelta, limit: int = 1) -> list[OutboxMessage]:
     """
-    Lend the oldest parcels that are due; who does not mark them within the lease loses them to the next.
+    Claim the oldest messages that are due; whoever does not record them within the lease loses them to the next.
 
-    What was put by a clock that was set back since is due at once.
+    What was enqueued by a clock that was set back since is due at once.
     """
-    ahead = (OUTBOX.c.lane == lane) & (OUTBOX.c.put > now) & OUTBOX.c.lent.is_(False)
-    connection.execute(update(OUTBOX).where(ahead).values(put=now, due=now))
+    ahead = (OUTBOX.c.queue == queue) & (OUTBOX.c.enqueued > now) & OUTBOX.c.leased.is_(False)
+    connection.execute(update(OUTBOX).where(ahead).values(enqueued=now, due=now))
     due = (
-        select(OUTBOX).where(OUTBOX.c.lane == lane, OUTBOX.c.due <= now, _its_turn()).order_by(OUTBOX.c.id).limit(limit)
+        select(OUTBOX)
+        .where(OUTBOX.c.queue == queue, OUTBOX.c.due <= now, _is_first())
+        .order_by(OUTBOX.c.id)
+        .limit(limit)
     )
-    parcels = [
-        OutboxMessage(row.id, row.lane, row.key, row.body, row.put, now + lease, row.tries + 1, row.line)
+    messages = [
+        OutboxMessage(
+            row.id, row.queue, row.key, row.body, row.enqueued, now + lease, row.attempts + 1, row.ordering_key
+        )
         for row in connection.execute(due.with_for_update(skip_locked=True, of=OUTBOX))
     ]
-    for parcel in parcels:
+    for message in messages:
         connection.execute(
-            update(OUTBOX).where(OUTBOX.c.id == parcel.id).values(due=parcel.due, tries=parcel.attempts, lent=True)
+            update(OUTBOX)
+            .where(OUTBOX.c.id == message.id)
+            .values(due=message.due, attempts=message.attempts, leased=True)
         )
-    return parcels
+    return messages
 
 
-def release_leases(connection: Connection, lane: str, now: datetime) -> None:
-    """Make due at once what is lent, for whoever knows that nobody has it: those who had it are dead."""
+def release_leases(connection: Connection, queue: str, now: datetime) -> None:
+    """Make leased messages due at once, for a caller who knows that those who claimed them are dead."""
     connection.execute(
-        update(OUTBOX).where(OUTBOX.c.lane == lane, OUTBOX.c.lent, OUTBOX.c.due > now).values(due=now, lent=False)
+        update(OUTBOX).where(OUTBOX.c.queue == queue, OUTBOX.c.leased, OUTBOX.c.due > now).values(due=now, leased=False)
     )
 
 
-def update_body(connection: Connection, parcel: OutboxMessage, body: Any) -> None:
-    """Change what waits to be sent: what a try brought is known at the next one, also after a restart."""
-    connection.execute(update(OUTBOX).where(OUTBOX.c.id == parcel.id).values(body=body))
+def update_body(connection: Connection, message: OutboxMessage, body: Any) -> None:
+    """Change a waiting message: the next attempt knows the result of this one, also after a restart."""
+    connection.execute(update(OUTBOX).where(OUTBOX.c.id == message.id).values(body=body))
 
 
-def _its_turn() -> ColumnElement[bool]:
-    """Return the condition that nothing older waits on a parcel's line."""
+def _is_first() -> ColumnElement[bool]:
+    """Return the condition that no older message with the same ordering key waits."""
     older = OUTBOX.alias("older")
-    return (OUTBOX.c.line == "") | ~exists().where(
-        older.c.lane == OUTBOX.c.lane, older.c.line == OUTBOX.c.line, older.c.id < OUTBOX.c.id
+    return (OUTBOX.c.ordering_key == "") | ~exists().where(
+        older.c.queue == OUTBOX.c.queue, older.c.ordering_key == OUTBOX.c.ordering_key, older.c.id < OUTBOX.c.id
     )
 
 
-def mark_delivered(connection: Connection, parcel: OutboxMessage) -> None:
-    """Note that the receiver has it."""
-    _end(connection, parcel, SENT)
+def mark_delivered(connection: Connection, message: OutboxMessage) -> None:
+    """Record that the receiver accepted a message."""
+    _end(connection, message, SENT)
 
 
-def drop(connection: Connection, parcel: OutboxMessage, reason: str) -> None:
-    """Give up on it; the reason is counted, so it comes from a short list."""
-    _end(connection, parcel, f"dropped: {reason}")
+def drop(connection: Connection, message: OutboxMessage, reason: str) -> None:
+    """Drop a message; reasons are counted, so they come from a short list."""
+    _end(connection, message, f"dropped: {reason}")
 
 
-def quarantine_message(connection: Connection, parcel: OutboxMessage, error: Exception, now: datetime) -> None:
-    """Put a parcel that can't be read in quarantine."""
-    quarantine.keep(connection, OUTBOX.name, f"{parcel.queue} {parcel.key}", parcel.body, error, now)
-    drop(connection, parcel, "unreadable")
+def quarantine_message(connection: Connection, message: OutboxMessage, error: Exception, now: datetime) -> None:
+    """Put a message that can't be read in quarantine."""
+    quarantine.keep(connection, OUTBOX.name, f"{message.queue} {message.key}", message.body, error, now)
+    drop(connection, message, "unreadable")
 
 
-def postpone(connection: Connection, parcel: OutboxMessage, until: datetime, trouble: str) -> None:
+def postpone(connection: Connection, message: OutboxMessage, until: datetime, error: str) -> None:
     """Try again later."""
     connection.execute(
-        update(OUTBOX).where(OUTBOX.c.id == parcel.id).values(due=until, trouble=trouble[:1000], lent=False)
+        update(OUTBOX).where(OUTBOX.c.id == message.id).values(due=until, error=error[:1000], leased=False)
     )
 
 
-def counts(connection: Connection, lane: str) -> QueueCounts:
-    """Count what became of a lane's parcels."""
+def counts(connection: Connection, queue: str) -> QueueCounts:
+    """Count the outcomes of a queue's messages."""
     ended = {
-        row.outcome: row.many
-        for row in connection.execute(select(ENDED.c.outcome, ENDED.c.many).where(ENDED.c.lane == lane))
+        row.outcome: row.messages
+        for row in connection.execute(select(FINISHED.c.outcome, FINISHED.c.messages).where(FINISHED.c.queue == queue))
     }
-    waiting = connection.execute(select(func.count()).where(OUTBOX.c.lane == lane)).scalar_one()
+    waiting = connection.execute(select(func.count()).where(OUTBOX.c.queue == queue)).scalar_one()
     sent = ended.pop(SENT, 0)
     return QueueCounts(sent, {outcome.removeprefix("dropped: "): many for outcome, many in ended.items()}, waiting)
 
 
-def backlog(connection: Connection, lane: str) -> QueueBacklog:
-    """Return what waits on a lane, since when, and what the oldest of it last met."""
-    many = connection.execute(select(func.count()).where(OUTBOX.c.lane == lane)).scalar_one()
+def backlog(connection: Connection, queue: str) -> QueueBacklog:
+    """Return how many messages wait in a queue, since when, and the last error of the oldest."""
+    many = connection.execute(select(func.count()).where(OUTBOX.c.queue == queue)).scalar_one()
     oldest = connection.execute(
-        select(OUTBOX.c.put, OUTBOX.c.trouble).where(OUTBOX.c.lane == lane).order_by(OUTBOX.c.id).limit(1)
+        select(OUTBOX.c.enqueued, OUTBOX.c.error).where(OUTBOX.c.queue == queue).order_by(OUTBOX.c.id).limit(1)
     ).first()
-    return QueueBacklog(many, oldest.put, oldest.trouble) if oldest else QueueBacklog()
+    return QueueBacklog(many, oldest.enqueued, oldest.error) if oldest else QueueBacklog()
 
 
-def overdue(connection: Connection, lane: str, before: datetime) -> list[tuple[OutboxMessage, str]]:
-    """Return what was put before a time, was tried, and still waits, each with its last trouble."""
+def overdue(connection: Connection, queue: str, before: datetime) -> list[tuple[OutboxMessage, str]]:
+    """Return messages that were enqueued before a time, were attempted, and still wait, each with its last error."""
     rows = connection.execute(
-        select(OUTBOX).where(OUTBOX.c.lane == lane, OUTBOX.c.put <= before, OUTBOX.c.tries > 0).order_by(OUTBOX.c.id)
+        select(OUTBOX)
+        .where(OUTBOX.c.queue == queue, OUTBOX.c.enqueued <= before, OUTBOX.c.attempts > 0)
+        .order_by(OUTBOX.c.id)
     )
+    return [(_message(row), row.error) for row in rows]
+
+
+def is_pending(connection: Connection, queue: str, ordering_key: str) -> bool:
+    """Tell whether a message with an ordering key waits in a queue."""
+    return (
+        connection.execute(
+            select(OUTBOX.c.id).where(OUTBOX.c.queue == queue, OUTBOX.c.ordering_key == ordering_key)
+        ).first()
+        is not None
+    )
+
+
+def peek(connection: Connection, queue: str, limit: int = 100) -> list[OutboxMessage]:
+    """Return the oldest messages of a queue, due or not, without claiming them: for when nothing can be written."""
+    rows = connection.execute(select(OUTBOX).where(OUTBOX.c.queue == queue).order_by(OUTBOX.c.id).limit(limit))
     return [
-        (OutboxMessage(row.id, row.lane, row.key, row.body, row.put, row.due, row.tries, row.line), row.trouble)
+        OutboxMessage(row.id, row.queue, row.key, row.body, row.enqueued, row.due, row.attempts, row.ordering_key)
         for row in rows
     ]
 
 
-def is_pending(connection: Connection, lane: str, line: str) -> bool:
-    """Tell whether something waits on a line of a lane."""
-    return (
-        connection.execute(select(OUTBOX.c.id).where(OUTBOX.c.lane == lane, OUTBOX.c.line == line)).first() is not None
-    )
-
-
-def peek(connection: Connection, lane: str, limit: int = 100) -> list[OutboxMessage]:
-    """Return the oldest parcels of a lane, due or not, without claiming them: for when nothing can be written."""
-    rows = connection.execute(select(OUTBOX).where(OUTBOX.c.lane == lane).order_by(OUTBOX.c.id).limit(limit))
-    return [OutboxMessage(row.id, row.lane, row.key, row.body, row.put, row.due, row.tries, row.line) for row in rows]
-
-
 def queues(connection: Connection, prefix: str) -> list[str]:
-    """Return the lanes on which something waits and whose names begin so."""
+    """Return the queues that are not empty and whose names begin so."""
     found = connection.execute(
-        select(OUTBOX.c.lane).where(OUTBOX.c.lane.startswith(prefix, autoescape=True)).distinct()
+        select(OUTBOX.c.queue).where(OUTBOX.c.queue.startswith(prefix, autoescape=True)).distinct()
     )
     return sorted(found.scalars())
 
 
-def next_due(connection: Connection, lane: str) -> datetime | None:
-    """Return when the next parcel of a lane is due; nothing when none waits."""
-    return connection.execute(select(func.min(OUTBOX.c.due)).where(OUTBOX.c.lane == lane, _its_turn())).scalar()
+def next_due(connection: Connection, queue: str) -> datetime | None:
+    """Return when the next message of a queue is due; nothing when none waits."""
+    return connection.execute(select(func.min(OUTBOX.c.due)).where(OUTBOX.c.queue == queue, _is_first())).scalar()
 
 
-def _end(connection: Connection, parcel: OutboxMessage, outcome: str) -> None:
-    # Only who removes it counts it: a lease that ran out may let two senders mark the same parcel.
-    if connection.execute(delete(OUTBOX).where(OUTBOX.c.id == parcel.id)).rowcount == 0:
+def _end(connection: Connection, message: OutboxMessage, outcome: str) -> None:
+    # Whoever removes it counts it: after an expired lease two senders may record the same message.
+    if connection.execute(delete(OUTBOX).where(OUTBOX.c.id == message.id)).rowcount == 0:
         return
-    row = (ENDED.c.lane == parcel.queue) & (ENDED.c.outcome == outcome)
-    if connection.execute(update(ENDED).where(row).values(many=ENDED.c.many + 1)).rowcount == 0:
-        connection.execute(insert(ENDED).values(lane=parcel.queue, outcome=outcome, many=1))
+    row = (FINISHED.c.queue == message.queue) & (FINISHED.c.outcome == outcome)
+    if connection.execute(update(FINISHED).where(row).values(messages=FINISHED.c.messages + 1)).rowcount == 0:
+        connection.execute(insert(FINISHED).values(queue=message.queue, outcome=outcome, messages=1))
 
 
 async def drain(
     state: State,
-    lane: str,
+    queue: str,
     send: Callable[[OutboxMessage], Awaitable[Finish | None]],
     *,
     clock: Clock,
     lease: timedelta = timedelta(minutes=1),
     limit: timedelta | None = None,
-    troubled: Troubled | None = None,
-    treat: Callable[[OutboxMessage, Coroutine[Any, Any, None]], Awaitable[None]] | None = None,
+    on_failure: OnFailure | None = None,
+    schedule: Callable[[OutboxMessage, Coroutine[Any, Any, None]], Awaitable[None]] | None = None,
 ) -> int:
     """
-    Send what is due on a lane, one after the other; return how many tries that took.
+    Send what is due in a queue in order; return how many attempts that took.
 
-    ``send`` raises ``DeliveryError`` when it did not work: permanent ones are dropped, others tried again later; what
-    ``troubled`` writes is written with that. What ``send`` returns is done in the transaction that marks the parcel as
-    sent. It raises `UnreadableMessageError` for a parcel that goes into quarantine. A try ends after ``limit``, which
-    is the lease unless given; one that takes longer than its lease renews it. ``treat`` is given each parcel with
-    what is to be done with it, and may let that go on beside those that follow. Raises ``StateError`` when state is
-    away.
+    ``send`` raises ``DeliveryError`` for a failed attempt: permanent ones drop the message, others are retried with
+    backoff; ``on_failure`` writes in the same transaction. What ``send`` returns writes in the transaction that records
+    the message as sent. It raises `UnreadableMessageError` for a message that belongs in quarantine. An attempt ends
+    after ``limit``, the lease by default; a longer one renews its lease. ``schedule`` awaits each delivery, or lets it
+    continue concurrently with those behind it. Raises ``StateError``.
     """
-    tries = 0
-    while claimed := await state.transaction(partial(claim, lane=lane, now=clock.now(), lease=lease)):
-        for parcel in claimed:
-            tries += 1
-            treatment = _treated(state, parcel, send, lease, limit or lease, clock, troubled)
-            await (treat(parcel, treatment) if treat else treatment)
+    attempts = 0
+    while claimed := await state.transaction(partial(claim, queue=queue, now=clock.now(), lease=lease)):
+        for message in claimed:
+            attempts += 1
+            delivery = _deliver(state, message, send, lease, limit or lease, clock, on_failure)
+            await (schedule(message, delivery) if schedule else delivery)
             raise_if_cancelled()
-    return tries
+    return attempts
 
 
-async def _treated(
+async def _deliver(
     state: State,
-    parcel: OutboxMessage,
+    message: OutboxMessage,
     send: Callable[[OutboxMessage], Awaitable[Finish | None]],
     lease: timedelta,
     limit: timedelta,
     clock: Clock,
-    troubled: Troubled | None,
+    on_failure: OnFailure | None,
 ) -> None:
-    """Try to send a parcel, and mark it."""
-    async with _held(state, parcel, lease, clock):
-        finish = await _tried(parcel, send, limit, clock, troubled)
+    """Attempt to send a message, and record the outcome."""
+    async with _renewed_lease(state, message, lease, clock):
+        finish = await _attempt(message, send, limit, clock, on_failure)
     await state.transaction(finish)
 
 
 @asynccontextmanager
-async def _held(state: State, parcel: OutboxMessage, lease: timedelta, clock: Clock) -> AsyncIterator[None]:
-    """Renew a parcel's lease as long as the block lasts: nobody else sends it meanwhile, however long it takes."""
+async def _renewed_lease(state: State, message: OutboxMessage, lease: timedelta, clock: Clock) -> AsyncIterator[None]:
+    """Renew a message's lease as long as the block lasts: nobody else sends it, however long it takes."""
 
     async def renew() -> None:
         while True:
             await asyncio.sleep(lease.total_seconds() / 3)
             try:
-                await state.transaction(partial(_renew, parcel=parcel, due=clock.now() + lease))
+                await state.transaction(partial(_renew, message=message, due=clock.now() + lease))
             except StateError as error:
-                log.debug("a lease was not renewed", lane=parcel.queue, error=str(error))
+                log.debug("lease not renewed", queue=message.queue, error=str(error))
 
-    renewing = asyncio.create_task(renew(), name=f"lease {parcel.queue}")
+    renewing = asyncio.create_task(renew(), name=f"lease {message.queue}")
     try:
         yield
     finally:
         renewing.cancel()
-        # It may be in the middle of a transaction, which must not come after the one that marks the parcel.
+        # It may be in the middle of a transaction, which must not come after the one that records the message.
         await asyncio.wait([renewing])
 
 
-def _renew(connection: Connection, parcel: OutboxMessage, due: datetime) -> None:
-    connection.execute(update(OUTBOX).where(OUTBOX.c.id == parcel.id, OUTBOX.c.lent).values(due=due))
+def _renew(connection: Connection, message: OutboxMessage, due: datetime) -> None:
+    connection.execute(update(OUTBOX).where(OUTBOX.c.id == message.id, OUTBOX.c.leased).values(due=due))
 
 
-async def _tried(
-    parcel: OutboxMessage,
+async def _attempt(
+    message: OutboxMessage,
     send: Callable[[OutboxMessage], Awaitable[Finish | None]],
     limit: timedelta,
     clock: Clock,
-    troubled: Troubled | None,
+    on_failure: OnFailure | None,
 ) -> Finish:
-    """Try to send a parcel and return how to mark it."""
+    """Attempt to send a message; return how to record the outcome."""
     try:
         async with asyncio.timeout(limit.total_seconds()):
-            finish = await send(parcel)
+            finish = await send(message)
     except UnreadableMessageError as caught:
-        log.exception("a parcel can't be read: it is put in quarantine", lane=parcel.queue)
-        return partial(quarantine_message, parcel=parcel, error=caught, now=clock.now())
+        log.exception("outbox message unreadable, moved to quarantine", queue=message.queue)
+        return partial(quarantine_message, message=message, error=caught, now=clock.now())
     except DeliveryError as caught:
         error = caught
     except TimeoutError:
-        error = DeliveryError(f"no end after {limit}")
+        error = DeliveryError(f"no response within {limit}")
     else:
-        return _both(finish, partial(mark_delivered, parcel=parcel))
+        return _both(finish, partial(mark_delivered, message=message))
 
-    def tell(connection: Connection) -> None:
-        if troubled:
-            troubled(connection, parcel, error)
+    def record_failure(connection: Connection) -> None:
+        if on_failure:
+            on_failure(connection, message, error)
 
     if error.permanent:
-        return _both(tell, partial(drop, parcel=parcel, reason="refused"))
-    wait = retry_delay(parcel.attempts, error.after, random.random())  # noqa: S311  # spreading retries is no secret
-    return _both(tell, partial(postpone, parcel=parcel, until=clock.now() + wait, trouble=str(error)))
+        return _both(record_failure, partial(drop, message=message, reason="rejected"))
+    wait = retry_delay(message.attempts, error.after, random.random())  # noqa: S311  # spreading retries is no secret
+    return _both(record_failure, partial(postpone, message=message, until=clock.now() + wait, error=str(error)))
 
 
 def _both(first: Finish | None, second: Finish) -> Finish:

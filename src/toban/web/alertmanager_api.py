@@ -24,9 +24,9 @@ from toban.core.labels import Labels
 from toban.core.matchers import matches_all
 from toban.core.ports import Clock
 from toban.notify import repository
-from toban.notify.muting import Inhibited, Silence
-from toban.notify.pipeline import inhibited
+from toban.notify.pipeline_run import PipelineRun
 from toban.notify.service import NotificationService
+from toban.notify.silences import Silence
 from toban.state.database import State
 from toban.web.alertmanager_schema import (
     LARGEST,
@@ -138,9 +138,9 @@ class AlertmanagerApi:
         for alert in await self._found(request):
             for taken in self._dispatching.policy.routing.route(Labels(alert["labels"])):
                 for channel in taken.channels:
-                    labels = dict(taken.group)
+                    labels = dict(taken.group_labels)
                     group = {"labels": labels, "receiver": {"name": channel}, "alerts": []}
-                    groups.setdefault((channel, str(taken.group)), group)["alerts"].append(alert)
+                    groups.setdefault((channel, str(taken.group_labels)), group)["alerts"].append(alert)
         return JsonResponse(list(groups.values()))
 
     async def _found(self, request: Request) -> list[dict[str, Any]]:
@@ -151,22 +151,22 @@ class AlertmanagerApi:
         silences = await self._state.transaction(lambda connection: repository.silences(connection, now))
         firing = [it.alert for _, it in self._evaluating.store.all() if it.alert.status is AlertStatus.FIRING]
         isolation = ItemIsolation()
-        held = inhibited(self._dispatching.policy, self._dispatching.state, now, isolation)
+        run = self._dispatching.last_run
         found = []
         for alert in firing:
             with isolation.item("alert", alert.fingerprint):
                 if matches_all(filters, alert.labels):
-                    told = self._alert(alert, silences, held, now)
+                    told = self._alert(alert, silences, run, now)
                     if _is_wanted(told, asked, receiver):
                         found.append(told)
         self._state.quarantine.report("the Alertmanager API", isolation.failures)
         return sorted(found, key=lambda alert: alert["fingerprint"])
 
-    def _alert(
-        self, alert: Alert, silences: Iterable[Silence], held: Mapping[str, Inhibited], now: datetime
-    ) -> dict[str, Any]:
+    def _alert(self, alert: Alert, silences: Iterable[Silence], run: PipelineRun, now: datetime) -> dict[str, Any]:
         silenced = [it.id for it in silences if it.active(now) and matches_all(it.matchers, alert.labels)]
-        by = [held[alert.fingerprint].source] if alert.fingerprint in held else []
+        source = run.inhibited_by.get(alert.fingerprint)
+        by = [source] if source else []
+        muted = list(run.muted_by.get(alert.fingerprint, ()))
         taken = self._dispatching.policy.routing.route(alert.labels)
         channels = dict.fromkeys(channel for way in taken for channel in way.channels)
         return {
@@ -179,10 +179,10 @@ class AlertmanagerApi:
             "generatorURL": alert.link,
             "receivers": [{"name": name} for name in channels],
             "status": {
-                "state": "suppressed" if silenced or by else "active",
+                "state": "suppressed" if silenced or by or muted else "active",
                 "silencedBy": silenced,
                 "inhibitedBy": by,
-                "mutedBy": [],
+                "mutedBy": muted,
             },
         }
 

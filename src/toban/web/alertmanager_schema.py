@@ -22,7 +22,7 @@ from toban.core.input_limits import (
 )
 from toban.core.matchers import Matcher, MatchOperator, compile_regex
 from toban.notify.matcher_syntax import make_matcher, parse_matcher
-from toban.notify.muting import Silence
+from toban.notify.silences import Silence
 from toban.web.json_response import JsonResponse
 
 LARGEST: Final = 2_000_000

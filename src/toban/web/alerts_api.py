@@ -24,9 +24,9 @@ from toban.core.ports import Clock
 from toban.notify import repository
 from toban.notify.drill import DrillService
 from toban.notify.matcher_syntax import parse_matchers
-from toban.notify.muting import Silence
 from toban.notify.service import NotificationService
-from toban.notify.system_notices import drill
+from toban.notify.silences import Silence
+from toban.notify.system_notices import channel_test_notification
 from toban.state import audit_log
 from toban.state.database import State
 from toban.web.endpoint import JSON, Endpoint, Permission
@@ -161,10 +161,10 @@ class AlertsApi:
         name = (await read_fields(request, channel=input_limits.PERSON_LENGTH))["channel"]
         if name not in self._dispatching.workers:
             there = ", ".join(self._dispatching.workers) or "none is configured"
-            raise NotFoundError(f"{name!r} is no channel: there are {there}")
+            raise NotFoundError(f"unknown channel {name!r}: configured are {there}")
         now = self._clock.now()
         key = await self._dispatching.send_notice(
-            drill(self._dispatching.policy, name, f"test-{uuid.uuid4().hex[:12]}", now)
+            channel_test_notification(self._dispatching.policy, name, f"test-{uuid.uuid4().hex[:12]}", now)
         )
         return JsonResponse({"key": key, "channel": name})
 
@@ -216,12 +216,12 @@ class AlertsApi:
                     f"there are {input_limits.SILENCES} silences that have not ended: end some of them first"
                 )
             repository.save_silence(connection, made)
-            facts = {"matchers": made.says(), "ends": made.ends.isoformat(), "comment": made.comment}
+            facts = {"matchers": made.matchers_text(), "ends": made.ends.isoformat(), "comment": made.comment}
             audit_log.record(connection, made.by or "somebody", "silenced", now, silence=made.id, **facts)
             return made.id
 
         kept = await self._state.transaction(work)
-        self._dispatching.wake()
+        await self._dispatching.decided()
         return kept
 
     @staticmethod
@@ -248,7 +248,7 @@ class AlertsApi:
             return False
 
         found = await self._state.transaction(work)
-        self._dispatching.wake()
+        await self._dispatching.decided()
         return found
 
     async def _note(self, who: str, what: str, **facts: str) -> None:

@@ -96,7 +96,7 @@ def test_channels_and_severities_are_those_there_are():
     """
     known = LintContext(METRICS, {"slack"})
     [doubt] = said("up == 0", 'severity: warning, channels: "slack, sms"', known)
-    assert doubt == "'sms' is no channel: there are slack"
+    assert doubt == "unknown channel 'sms': configured are slack"
     assert said("up == 0", 'severity: warning, channels: "{{ $labels.team }}"', known) == []
     [doubt] = said("up == 0", "severity: urgent")
     assert doubt == "severity 'urgent' counts as a warning: there are critical, warning, info"

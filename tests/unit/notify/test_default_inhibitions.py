@@ -55,7 +55,7 @@ def test_a_cause_that_is_first_is_the_only_incident(cause, effect, equal):
     it.at("10m").ends(effect, **labels(effect, equal))
     it.at("11m").ends(cause, **labels(cause, equal))
     it.want("1h")
-    assert {message.thread for message in it.messages} == {it.messages[0].thread}
+    assert {message.group_id for message in it.messages} == {it.messages[0].group_id}
     assert {alert.name for message in it.messages for alert in message.alerts} == {cause}
 
 
@@ -68,12 +68,12 @@ def test_a_cause_that_is_second_pages_nobody_again(cause, effect, equal):
     it.at("10m").ends(cause, **labels(cause, equal))
     it.at("11m").ends(effect, **labels(effect, equal))
     it.want("2h")
-    incidents = {message.thread for message in it.messages if message.receiver == "pagerduty"}
+    incidents = {message.group_id for message in it.messages if message.receiver == "pagerduty"}
     urgent = {priority({"alertname": name, **labels(name)}) for name in (cause, effect)}
     assert len(incidents) == (1 if "P1" in urgent else 0)
     slack = [message for message in it.messages if message.receiver == "slack"]
     assert sum(message.kind is NotificationKind.RESOLVED for message in slack) == len(
-        {message.thread for message in slack}
+        {message.group_id for message in slack}
     )
 
 
@@ -90,5 +90,5 @@ def test_payments_that_fail_by_all_methods_are_one_incident(first):
         it.at("10m").ends("payments_failing", **given, **({"method": method} if method else {}))
     it.want("1h")
     told = [message for message in it.messages if message.receiver == "pagerduty"]
-    assert len({message.thread for message in told}) == 1
+    assert len({message.group_id for message in told}) == 1
     assert len(told) == (2 if first == "" else 5)

@@ -41,6 +41,6 @@ def test_a_channel_that_is_not_there_is_named_with_its_place():
     """
     settings = NotifySettings.model_validate({"fallback": "mail", "routes": [{"channels": ["slack", "pager"]}]})
     assert unknown_channels(settings, ["slack", "email"]) == [
-        "notify.fallback: 'mail' is no channel: there are email, slack",
-        "notify.routes[0].channels: 'pager' is no channel: there are email, slack",
+        "notify.fallback: unknown channel 'mail': configured are email, slack",
+        "notify.routes[0].channels: unknown channel 'pager': configured are email, slack",
     ]

@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.timelines import BEGAN, alert_of, house
+from tests.timelines import BEGAN, alert_of, policy
 from toban.core.labels import Labels
-from toban.notify import pipeline
 from toban.notify.flap_detection import TrackedAlert
 from toban.notify.matcher_syntax import parse_matchers
-from toban.notify.muting import Silence
 from toban.notify.notification_group import NotificationGroup
-from toban.notify.pipeline import PipelineState, decide
+from toban.notify.pipeline import decide
+from toban.notify.pipeline_run import PipelineState
+from toban.notify.silences import Silence
 
 NOW = BEGAN + timedelta(hours=1)
-HOUSE = house(
+POLICY = policy(
     {
         "inhibit": [
             {"source_matchers": ['alertname="down"'], "target_matchers": ['alertname=~"slow.*"'], "equal": ["shop"]}
@@ -78,7 +78,7 @@ def broken_silence(sound: Silence, how: int) -> Silence:
     return replace(sound, **ways[how % len(ways)])
 
 
-def broken_thread(sound: NotificationGroup, how: int) -> NotificationGroup:
+def broken_group(sound: NotificationGroup, how: int) -> NotificationGroup:
     ways = [{"channels": None}, {"opened": None}, {"reported": None}, {"members": None}, {"notified": "never"}]
     return replace(sound, **ways[how % len(ways)])
 
@@ -92,33 +92,33 @@ SILENCES = st.lists(st.sampled_from(['shop="a"', 'alertname="disk"', 'shop=~"b|c
 
 
 @settings(max_examples=200)
-@given(ALERTS, SILENCES, st.integers(0, 20), st.integers(0, 20), st.sampled_from(["alert", "silence", "thread"]))
+@given(ALERTS, SILENCES, st.integers(0, 20), st.integers(0, 20), st.sampled_from(["alert", "silence", "group"]))
 def test_one_broken_item_changes_nothing_about_the_others(alerts, silences, which, how, part):
     """
     All other messages are as they are without it, it is reported, and it is tried again the next time.
     """
     found = {it.alert.fingerprint: it for it in (heard(name, shop) for name, shop in alerts)}
     muting = [silence(f"s{n}", text) for n, text in enumerate(silences)]
-    first = decide(HOUSE, PipelineState(found), muting, NOW - timedelta(minutes=30))
-    picture = decide(HOUSE, first.after, muting, NOW - timedelta(minutes=29)).after
-    items = {"alert": sorted(found), "silence": [it.id for it in muting], "thread": sorted(picture.groups)}[part]
+    first = decide(POLICY, PipelineState(found), muting, NOW - timedelta(minutes=30))
+    state = decide(POLICY, first.after, muting, NOW - timedelta(minutes=29)).after
+    items = {"alert": sorted(found), "silence": [it.id for it in muting], "group": sorted(state.groups)}[part]
     if not items:
         return
     name = items[which % len(items)]
 
-    without, broken = dict(picture.alerts), dict(picture.alerts)
-    threads, broken_threads = dict(picture.groups), dict(picture.groups)
+    without, broken = dict(state.alerts), dict(state.alerts)
+    groups, broken_groups = dict(state.groups), dict(state.groups)
     muting_without, muting_broken = muting, muting
     if part == "alert":
         broken[name] = broken_alert(without.pop(name), how)
-    elif part == "thread":
-        broken_threads[name] = broken_thread(threads.pop(name), how)
+    elif part == "group":
+        broken_groups[name] = broken_group(groups.pop(name), how)
     else:
         muting_without = [it for it in muting if it.id != name]
         muting_broken = [broken_silence(it, how) if it.id == name else it for it in muting]
     later = NOW + timedelta(hours=5)
-    expected = decide(HOUSE, PipelineState(without, threads), muting_without, later)
-    decision = decide(HOUSE, PipelineState(broken, broken_threads), muting_broken, later)
+    expected = decide(POLICY, PipelineState(without, groups), muting_without, later)
+    decision = decide(POLICY, PipelineState(broken, broken_groups), muting_broken, later)
 
     assert told(decision) == told(expected)
     assert [(it.part, it.item) for it in decision.failures] == [(part, name)]
@@ -130,23 +130,23 @@ def test_a_window_that_fails_mutes_nothing_and_the_rest_is_told(monkeypatch):
     """
     And is named.
     """
-    monkeypatch.setattr("toban.notify.muting.opened_at", lambda *_: 1 / 0)
+    monkeypatch.setattr("toban.notify.maintenance_windows.opened_at", lambda *_: 1 / 0)
     found = heard("quiet", "a")
-    decision = decide(HOUSE, PipelineState({found.alert.fingerprint: found}), [], NOW)
+    decision = decide(POLICY, PipelineState({found.alert.fingerprint: found}), [], NOW)
     assert [(it.part, it.item) for it in decision.failures] == [("window", "nights")]
-    assert decide(HOUSE, decision.after, [], NOW + timedelta(minutes=1)).messages
+    assert decide(POLICY, decision.after, [], NOW + timedelta(minutes=1)).messages
 
 
 def test_a_message_whose_text_can_not_be_written_is_sent_all_the_same(monkeypatch):
     """
     With the names of its alerts and a word that there should be more.
     """
-    monkeypatch.setattr(pipeline, "render", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("toban.notify.stages.send.render", lambda *_, **__: 1 / 0)
     found = heard("disk", "a")
-    decision = decide(HOUSE, PipelineState({found.alert.fingerprint: found}), [], NOW)
-    decision = decide(HOUSE, decision.after, [], NOW + timedelta(minutes=1))
+    decision = decide(POLICY, PipelineState({found.alert.fingerprint: found}), [], NOW)
+    decision = decide(POLICY, decision.after, [], NOW + timedelta(minutes=1))
     assert {it.title for it in decision.messages} == {"disk"}
-    assert all("could not be written" in it.lines[1] for it in decision.messages)
+    assert all("could not be rendered" in it.lines[1] for it in decision.messages)
     assert [it.part for it in decision.failures] == ["message"]
 
 
@@ -157,5 +157,5 @@ def test_a_silence_is_asked_of_labels_of_any_text(value):
     """
     sound = heard("disk", "a")
     found = replace(sound, alert=replace(sound.alert, labels=Labels({**sound.alert.labels, "shop": value})))
-    decision = decide(HOUSE, PipelineState({"f": found}), [silence("s", 'shop=~"x.*"')], NOW)
+    decision = decide(POLICY, PipelineState({"f": found}), [silence("s", 'shop=~"x.*"')], NOW)
     assert len(decision.failures) == (value == "\ud800")

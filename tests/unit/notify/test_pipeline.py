@@ -50,7 +50,7 @@ def test_what_is_over_before_anybody_was_told_is_not_told():
     line.at("0s").fires("disk")
     line.at("5s").ends("disk")
     assert line.want("1h") == []
-    assert line.picture.groups == {}
+    assert line.state.groups == {}
 
 
 def test_the_same_again_is_told_every_four_hours():
@@ -82,7 +82,7 @@ def test_what_is_explained_by_something_else_is_held_back():
         "21m30s resolved down",
         "21m40s1ms firing slow",
     ]
-    assert any("Held back by this: slow is wrong" in text for text in line.messages[0].lines)
+    assert any("Inhibited by this: slow is wrong" in text for text in line.messages[0].lines)
     assert any(text.startswith("Also firing: disk is wrong (since ") for text in line.messages[0].lines)
 
 
@@ -136,7 +136,7 @@ def test_a_silence_holds_back_until_it_ends():
 
 def test_an_alert_that_comes_and_goes_is_told_three_times():
     """
-    A minute on, a minute off, for an hour: firing, unstable, resolved.
+    A minute on, a minute off, for an hour: firing, flapping, resolved.
     """
     line = Line()
     for at in line.between("0s", "1h", "2m"):
@@ -145,11 +145,11 @@ def test_an_alert_that_comes_and_goes_is_told_three_times():
         at.ends("web")
     first, second, third = line.want("3h")
     assert first == "10s firing web"
-    assert "unstable" in second
+    assert "flapping" in second
     assert third == "1h9m resolved web"
 
 
-def test_an_unstable_alert_that_stays_is_told_as_firing():
+def test_a_flapping_alert_that_stays_is_told_as_firing():
     """
     Once it has stayed for a while.
     """
@@ -158,7 +158,7 @@ def test_an_unstable_alert_that_stays_is_told_as_firing():
         at.fires("web")
     for at in line.between("1m", "11m", "2m"):
         at.ends("web")
-    assert [told.partition(" ")[2] for told in line.want("30m")] == ["firing web", "unstable web", "firing web"]
+    assert [told.partition(" ")[2] for told in line.want("30m")] == ["firing web", "flapping web", "firing web"]
 
 
 def test_what_stops_the_shop_from_selling_goes_to_whoever_can_be_woken():
@@ -220,7 +220,7 @@ def test_a_window_opens_once_on_each_day_also_when_the_clocks_change(zone, day, 
     muted = []
     for minutes in range(0, 24 * 60, 10):
         at = start + timedelta(minutes=minutes)
-        if line.house.windows.open(at):
+        if line.policy.windows.open(at):
             muted.append(at)
     assert muted[0] == datetime.fromisoformat(f"{opens}+00:00")
     assert muted[-1] + timedelta(minutes=10) == datetime.fromisoformat(f"{closes}+00:00")
@@ -239,14 +239,14 @@ def test_what_fires_in_a_window_is_told_when_it_closes():
 
 NAMES = st.sampled_from(["a", "b", "c"])
 STEPS = st.lists(st.tuples(st.integers(0, 400), st.sampled_from(["fires", "ends", "ack", "hush"]), NAMES), max_size=25)
-HOUSE = {
+POLICY = {
     "inhibit": [{"source_matchers": ['alertname="a"'], "target_matchers": ['alertname="b"']}],
     "group_by": ["severity"],
 }
 
 
 def played(steps, restarts=lambda: False, looks=()):
-    line = Line(restarts=restarts, **HOUSE)
+    line = Line(restarts=restarts, **POLICY)
     for look in looks:
         line.at(f"{look}s").nothing()
     seconds, state = 0, {}
@@ -296,7 +296,7 @@ def test_each_thread_that_was_told_of_is_told_its_end(steps):
     line, _, state = played(steps)
     threads = {}
     for message in line.messages:
-        threads.setdefault(message.thread, []).append(message)
+        threads.setdefault(message.group_id, []).append(message)
     for messages in threads.values():
         kinds = [message.kind for message in messages]
         assert kinds[0] is NotificationKind.FIRING or kinds[0] is NotificationKind.ACKNOWLEDGED
@@ -306,9 +306,7 @@ def test_each_thread_that_was_told_of_is_told_its_end(steps):
         if kinds[-1] is not NotificationKind.RESOLVED:
             assert any(state.values())
     firing = {name for name, fires in state.items() if fires} - ({"b"} if state.get("a") else set())
-    spoken = {
-        line.picture.alerts[name].alert.name for thread in line.picture.groups.values() for name in thread.reported
-    }
+    spoken = {line.state.alerts[name].alert.name for thread in line.state.groups.values() for name in thread.reported}
     assert firing <= spoken
 
 
@@ -319,8 +317,8 @@ def test_deciding_twice_tells_nothing_twice(steps):
     """
     line, _, _ = played(steps)
     now = BEGAN + timedelta(days=3)
-    once = decide(line.house, line.picture, line.silences, now)
-    assert decide(line.house, once.after, line.silences, now).messages == []
+    once = decide(line.policy, line.state, line.silences, now)
+    assert decide(line.policy, once.after, line.silences, now).messages == ()
 
 
 def test_every_alert_has_a_note_that_says_why():
@@ -331,7 +329,7 @@ def test_every_alert_has_a_note_that_says_why():
     line.at("0s").fires("down").fires("slow").silence('alertname="disk"', "1h").fires("disk")
     line.want("5m")
     notes = {
-        name: [note.stage for note in line.decision.notes[alert_of(name, {}, BEGAN).fingerprint]]
+        name: [note.stage for note in line.decision.run.notes[alert_of(name, {}, BEGAN).fingerprint]]
         for name in ("down", "slow", "disk")
     }
     assert notes == {"down": ["route", "send"], "slow": ["route", "inhibit"], "disk": ["route", "mute"]}

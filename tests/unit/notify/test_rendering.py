@@ -71,7 +71,7 @@ def test_one_alert_says_how_bad_since_when_and_what_to_do():
     assert found.facts == (("Priority", "P1"), ("instance", "shop-1"))
     assert found.links == (
         ("Runbook", "https://wiki.example/orders"),
-        ("What it was judged by", "https://toban.example/query"),
+        ("Query", "https://toban.example/query"),
         ("toban", "https://toban.example/"),
     )
 
@@ -139,7 +139,7 @@ def test_what_else_fires_is_named_with_its_time():
 def test_the_error_of_a_target_is_quoted_while_it_lasts():
     down = alert(annotations={"error": "answered 500"})
 
-    assert "It says: answered 500" in say(down).lines
+    assert "Error: answered 500" in say(down).lines
     assert not any("500" in line for line in say(down.resolved(LATER), kind=NotificationKind.RESOLVED).lines)
 
 
@@ -158,28 +158,28 @@ def test_what_is_over_leads_the_end_and_follows_the_rest():
     ended = alert("redis", annotations={"summary": "Redis is away"}).resolved(LATER)
     assert say(ended, alert()).lines[-2:] == (
         "• Orders fail: 0.125, since 2026-03-02 03:12 JST",
-        "• Redis is away: over since 2026-03-02 03:19 JST",
+        "• Redis is away: resolved at 2026-03-02 03:19 JST",
     )
     done = say(ended, kind=NotificationKind.RESOLVED, now=LATER + timedelta(hours=2))
-    assert done.lines == ("Over since 2026-03-02 03:19 JST; it lasted 7 min.",)
+    assert done.lines == ("Resolved at 2026-03-02 03:19 JST, after 7 min.",)
 
 
-def test_each_kind_of_word_opens_with_its_news():
+def test_each_kind_of_notification_opens_with_its_news():
     """
-    Who looks after it; how long it goes on; that it comes and goes; what is held back by it.
+    Who acknowledged it; how long it has been firing; that it is flapping; what it inhibits.
     """
     told = Acknowledgement("Yuki", LATER, "on it")
     now = NIGHT + timedelta(days=1, hours=2)
 
     assert (
         say(alert(), kind=NotificationKind.ACKNOWLEDGED, acknowledged=told).lines[0]
-        == "Yuki looks after it since 2026-03-02 03:19 JST: on it"
+        == "Acknowledged by Yuki at 2026-03-02 03:19 JST: on it"
     )
-    assert say(alert(), kind=NotificationKind.REMINDER, now=now).lines[0] == "Still so after 1 d 2 h."
+    assert say(alert(), kind=NotificationKind.REMINDER, now=now).lines[0] == "Still firing after 1 d 2 h."
     assert "2026-03-02 03:12 JST" in say(alert(), kind=NotificationKind.REMINDER, now=now).lines[2]
-    assert say(alert(), kind=NotificationKind.UNSTABLE).lines[0].startswith("It comes and goes")
+    assert say(alert(), kind=NotificationKind.FLAPPING).lines[0].startswith("Flapping")
     held = [alert(annotations={"summary": f"Thing {n}"}) for n in range(6)]
-    assert say(alert(), held_back=held).lines[-1] == "Held back by this: Thing 0, Thing 1, Thing 2, Thing 3 and 2 more."
+    assert say(alert(), inhibited=held).lines[-1] == "Inhibited by this: Thing 0, Thing 1, Thing 2, Thing 3 and 2 more."
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_whatever_is_told_fits(alerts, kind, language, now, since, held, text, a
         zone=TOKYO,
         now=now,
         since=since,
-        held_back=held,
+        inhibited=held,
         acknowledged=acknowledged,
         group={"job": text},
         title=text,

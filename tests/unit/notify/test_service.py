@@ -13,11 +13,12 @@ from tests.judged import BEGAN, DOWN, loaded
 from tests.notifications import alert, notification
 from tests.posted import RECEIVERS, Killed, Life, Receiver, is_over, moods
 from toban.core.errors import StateError
-from toban.notify import pipeline, repository, service
+from toban.notify import repository
 from toban.notify.flap_detection import ReportedAs, TrackedAlert
-from toban.notify.muting import Silence
 from toban.notify.notification_group import NotificationGroup
-from toban.notify.pipeline import PipelineState
+from toban.notify.pipeline_run import PipelineState
+from toban.notify.silences import Silence
+from toban.notify.stages import dedupe
 from toban.state import outbox, quarantine
 
 DAY = 86_400
@@ -64,7 +65,7 @@ async def test_a_channel_that_fails_for_two_minutes_is_helped_out_by_another(tmp
     assert not life.dispatching.health().ok
     (_, first), *_ = receivers["email"].got
     assert (first.receiver, first.kind.value) == ("slack", "firing")
-    assert "slack could not be told: slack: answered 500" in first.lines
+    assert "slack could not deliver this: slack: answered 500" in first.lines
     assert 60 + 120 <= when(receivers["email"])[0][0] <= 60 + 10 + 200
     await life.until(at(4 * 3600))
     await life.close()
@@ -82,7 +83,7 @@ async def test_a_refusal_is_told_at_once_by_another_channel(tmp_path, receivers)
     await life.close()
     assert when(receivers["email"])[-1][0] < 120
     assert {told.receiver for _, told in receivers["email"].got} == {"slack", "email"}
-    assert life.dispatching.health().message == "slack: refused: slack: answered 404"
+    assert life.dispatching.health().message == "slack: rejected: slack: answered 404"
 
 
 async def test_a_channel_that_left_the_configuration_is_replaced(tmp_path, receivers):
@@ -134,7 +135,7 @@ async def test_reloads_at_any_time_lose_nothing_and_repeat_nothing(tmp_path, rec
     await life.until(clock.now() + timedelta(seconds=7_200))
     await life.close()
     own = [it.kind.value for _, it in receivers["slack"].got if it.receiver == "slack"]
-    assert [kind for kind in own if kind != "unstable"] == ["firing", "resolved"] * 2
+    assert [kind for kind in own if kind != "flapping"] == ["firing", "resolved"] * 2
 
 
 async def test_all_of_a_story_that_waited_for_a_removed_channel_is_told_elsewhere(tmp_path, receivers):
@@ -202,7 +203,7 @@ async def test_the_log_has_a_line_for_each_alert_and_each_message(tmp_path, rece
         ("notification failed again", "firing", 2),
         ("notification sent", "firing", 3),
         ("notification sent", "acknowledged", 1),
-        ("notification given up", "resolved", 1),
+        ("notification rejected", "resolved", 1),
     ]
     assert [it["error"] for it in about if "error" in it] == ["slack: answered 500"] * 2 + ["slack: answered 404"]
     assert {it["channel"] for it in about if "channel" in it} == {"slack"}
@@ -270,10 +271,10 @@ async def test_what_waits_in_a_state_that_can_not_be_written_is_sent_all_the_sam
     clock = FakeClock()
     claim = outbox.claim
 
-    def claimed(connection, lane, now, lease, limit=1):
+    def claimed(connection, queue, now, lease, limit=1):
         if at(30) < now < at(2400):
             raise StateError("the disk is full")
-        return claim(connection, lane, now, lease, limit)
+        return claim(connection, queue, now, lease, limit)
 
     monkeypatch.setattr(outbox, "claim", claimed)
     receivers["slack"].mood = lambda: "broken" if clock.now() < at(200) else "ok"
@@ -329,7 +330,7 @@ async def test_the_end_of_a_silence_that_still_holds_something_back_is_announced
     told = [(kind, moment) for moment, kind in when(receivers["slack"])]
     assert [kind for kind, _ in told] == ["notice"]
     assert 6300 <= told[0][1] <= 6340
-    assert receivers["slack"].got[0][1].lines == ("It still holds back: down.", "ann made it: deploy")
+    assert receivers["slack"].got[0][1].lines == ("Still firing: down.", "Created by ann: deploy")
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -376,9 +377,9 @@ async def dying(seed, folder, receivers):
         assert receivers[name].doubles() <= deaths + sum(1 for _ in own)
         numbers = {}
         for it in own:
-            assert it.number >= numbers.get(it.thread, 0)
-            numbers[it.thread] = it.number
-    assert {it.thread for _, it in receivers["slack"].got} == {it.thread for _, it in receivers["email"].got}
+            assert it.number >= numbers.get(it.group_id, 0)
+            numbers[it.group_id] = it.number
+    assert {it.group_id for _, it in receivers["slack"].got} == {it.group_id for _, it in receivers["email"].got}
 
 
 def _deadly(life, chance, clock, calm):
@@ -401,15 +402,16 @@ def _deadly(life, chance, clock, calm):
 
 @pytest.fixture
 def failing(monkeypatch):
-    """The threads about which can't be decided while they are in this set."""
-    found, sound = set(), pipeline._Deciding.dedupe_and_send
+    """The groups about which can't be decided while they are in this set."""
+    found = set()
 
-    def refuse(self, thread):
-        if thread.id in found:
+    def refuse(run, group):
+        if group.id in found:
             raise ZeroDivisionError
-        sound(self, thread)
+        return routes(run, group)
 
-    monkeypatch.setattr(pipeline._Deciding, "dedupe_and_send", refuse)
+    routes = dedupe._timing
+    monkeypatch.setattr(dedupe, "_timing", refuse)
     return found
 
 
@@ -426,10 +428,10 @@ async def test_a_group_that_fails_at_every_decision_is_set_aside_and_its_alerts_
     failing.add(before.id)
     await life.until(at(180 + 240))
     assert list(life.dispatching.state.groups.values()) == [before]
-    assert f"thread {before.id} is skipped: ZeroDivisionError" in life.state.quarantine.health().message
+    assert f"group {before.id} is skipped: ZeroDivisionError" in life.state.quarantine.health().message
     await life.until(at(180 + 1200))
     await life.state.quarantine.refresh()
-    assert "(1 of notify_thread)" in life.state.quarantine.health().message
+    assert "(1 of notify_group)" in life.state.quarantine.health().message
     (kept,) = await life.state.transaction(quarantine.rows)
     assert (kept.key, kept.error) == (before.id, "ZeroDivisionError: ")
     assert before.title in kept.content
@@ -449,7 +451,7 @@ async def test_a_group_that_fails_for_a_while_goes_on(tmp_path, receivers, faili
         failing.clear()
         await life.until(at(end + 30))
     await life.until(at(1500))
-    assert {it.thread for _, it in receivers["slack"].got} == {one}
+    assert {it.group_id for _, it in receivers["slack"].got} == {one}
     assert is_over([it.kind.value for _, it in receivers["slack"].got])
     assert await life.state.transaction(quarantine.counts) == {}
     await life.close()
@@ -466,14 +468,14 @@ async def test_a_group_that_can_not_be_read_is_set_aside_at_once(tmp_path, recei
 
     def spoil(connection):
         connection.execute(
-            sqlalchemy.text("""UPDATE notify_thread SET body = REPLACE(body, '"channels": [', '"channels": [5,')""")
+            sqlalchemy.text("""UPDATE notify_group SET body = REPLACE(body, '"channels": [', '"channels": [5,')""")
         )
 
     life = Life(DOWN, loaded('up{job="web"} 1x4 0x2000', step="15s"), tmp_path, clock)
     await life.state.transaction(spoil)
     await life.until(at(300))
     (kept,) = await life.state.transaction(quarantine.rows)
-    assert (kept.source, "[5," in kept.content) == ("notify_thread", True)
+    assert (kept.source, "[5," in kept.content) == ("notify_group", True)
     assert [it.kind.value for _, it in receivers["slack"].got] == ["firing", "firing"]
     assert len(life.dispatching.state.groups) == 1
     await life.close()
@@ -484,10 +486,10 @@ async def test_a_change_that_can_not_be_taken_in_is_kept(tmp_path, receivers, mo
     The cursor passes over it: in the same transaction it is put in quarantine.
     """
     life = Life(DOWN, loaded('up{job="web"} 0x100', step="15s"), tmp_path, FakeClock())
-    monkeypatch.setattr(service, "track_change", lambda *_: 1 / 0)
+    monkeypatch.setattr("toban.notify.alert_changes.track_change", lambda *_: 1 / 0)
     await life.until(at(120))
     (kept, *_) = await life.state.transaction(quarantine.rows)
-    assert (kept.source, kept.error) == ("feed", "ZeroDivisionError: division by zero")
+    assert (kept.source, kept.error) == ("event", "ZeroDivisionError: division by zero")
     assert "web is down" in kept.content
     await life.close()
 
@@ -506,12 +508,12 @@ async def test_a_clock_that_is_set_back_delays_no_message(tmp_path, receivers):
         "t", "k", ("slack",), about.labels, now + ahead, {about.fingerprint: ReportedAs.FIRING}, 1, now + ahead
     )
     over = TrackedAlert(about.resolved(now + ahead), now + ahead, (now + ahead,), False, about.fingerprint)
-    picture = PipelineState({about.fingerprint: over}, {"t": replace(thread, members=frozenset({about.fingerprint}))})
+    state = PipelineState({about.fingerprint: over}, {"t": replace(thread, members=frozenset({about.fingerprint}))})
     waiting = notification(number=0)
 
     def plant(connection):
-        repository.save(connection, PipelineState(), picture)
-        outbox.enqueue(connection, "channel:slack", waiting.key, waiting.as_dict(), now + ahead, waiting.thread)
+        repository.save(connection, PipelineState(), state)
+        outbox.enqueue(connection, "channel:slack", waiting.key, waiting.as_dict(), now + ahead, waiting.group_id)
 
     await life.state.transaction(plant)
     await life.close()

@@ -10,7 +10,7 @@ from toban.core import input_limits
 from toban.core.matchers import Matcher, MatchOperator
 from toban.core.metric_registry import MetricRegistry
 from toban.notify import repository
-from toban.notify.muting import Silence
+from toban.notify.silences import Silence
 from toban.state.backends import SqliteBackend
 from toban.state.database import State
 from toban.web.alerts_api import AlertsApi, InvalidRequestError

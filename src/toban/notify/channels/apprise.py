@@ -41,7 +41,7 @@ class Apprise(Channel):
             raise DeliveryError(f"{self.name}: {UNREAD}", permanent=True)
         say = catalogue(notification.language)
         state = say[f"kind-{notification.kind.value}"]
-        sort = "success" if notification.over else {"critical": "failure"}.get(notification.severity, "warning")
+        sort = "success" if notification.is_resolved else {"critical": "failure"}.get(notification.severity, "warning")
         said: list[str] = []
 
         def deliver() -> bool:

@@ -110,7 +110,7 @@ class Email(Channel):
 
         What the server answered after the mail decides: how the conversation ends then changes nothing.
         """
-        wanted = [address for address in self.to if not notification.only or address in notification.only]
+        wanted = [address for address in self.to if not notification.recipients or address in notification.recipients]
         if not wanted:
             return handle  # who was to get it is no recipient any more
         async with self._conversation() as conversation:
@@ -166,7 +166,7 @@ class Email(Channel):
 def dressed(notification: Notification, sender: str, to: Sequence[str], shop: str) -> EmailMessage:
     """Return a message as a mail: its subject says the state, how bad, and where; threads are made by references."""
     domain = envelope(sender).rpartition("@")[2] or "toban.invalid"
-    root = f"<toban-{_mark(notification.thread)}@{domain}>"
+    root = f"<toban-{_mark(notification.group_id)}@{domain}>"
     own = root if notification.number == 0 else f"<toban-{_mark(notification.message)}@{domain}>"
     message = EmailMessage(policy=WRITTEN)
     message["Subject"] = truncate(one_line(_subject(notification, shop)), _SUBJECT)
@@ -214,7 +214,7 @@ COLORS: Final = {"critical": "#c00000", "warning": "#b36b00", "info": "#2e7d32"}
 
 def _html(notification: Notification) -> str:
     say = html.escape
-    color = COLORS["info"] if notification.over else COLORS.get(notification.severity, COLORS["warning"])
+    color = COLORS["info"] if notification.is_resolved else COLORS.get(notification.severity, COLORS["warning"])
     lines = "".join(f"<p>{say(line)}</p>" for line in notification.lines)
     facts = "".join(
         f'<tr><td style="padding-right:1em;color:#666">{say(fact.name)}</td><td>{say(fact.value)}</td></tr>'

@@ -68,7 +68,7 @@ class Pagerduty(Channel):
             return handle
         if handle.get("key", mark) != mark:
             log.warning("the key was changed: close the old incident at PagerDuty", channel=self.name)
-        event: dict[str, Any] = {"routing_key": key, "dedup_key": f"toban-{notification.thread}"}
+        event: dict[str, Any] = {"routing_key": key, "dedup_key": f"toban-{notification.group_id}"}
         if notification.kind is NotificationKind.RESOLVED:
             event["event_action"] = "resolve"
         elif notification.kind is NotificationKind.ACKNOWLEDGED and handle.get("key") == mark:

@@ -91,8 +91,8 @@ class Slack(Channel):
             await self._to_webhook({"channel": self.channel, "username": self.username, **body}, tools)
             return {}
         api = self._api(tools)
-        body |= marked({"thread": notification.thread, "key": notification.key})
-        if notification.again:
+        body |= marked({"thread": notification.group_id, "key": notification.key})
+        if notification.is_retry:
             handle = await self._looked(api, notification, handle, tools)
         if handle.get("said") == notification.key:
             return handle
@@ -143,7 +143,7 @@ class Slack(Channel):
             log.info("whether Slack has a message can't be seen, it is sent again", channel=self.name, why=str(error))
             return handle
         for ts, marks in there:
-            if marks.get("thread") == notification.thread:
+            if marks.get("thread") == notification.group_id:
                 return _remembered(where, ts, marks.get("key", ""))
         return handle
 
@@ -210,7 +210,7 @@ def dressed(notification: Notification, shop: str) -> dict[str, Any]:
     """Return a message as Slack shows it: the original's attachment, with what to do in its text."""
     say = catalogue(notification.language)
     state = say[f"kind-{notification.kind.value}"]
-    color = COLORS["info"] if notification.over else COLORS.get(notification.severity, COLORS["warning"])
+    color = COLORS["info"] if notification.is_resolved else COLORS.get(notification.severity, COLORS["warning"])
     text = "\n".join([*(escaped(line) for line in notification.lines), *map(_link, notification.links)])
     title = truncate(f"{state}: {notification.title}", _TITLE, escaped)
     fields = [

@@ -81,18 +81,18 @@ def body_of(notification: Notification, address: str) -> dict[str, Any]:
     alerts = notification.alerts
     return {
         "version": "4",
-        "groupKey": f"{{}}:{notification.group}",
+        "groupKey": f"{{}}:{notification.group_labels}",
         "truncatedAlerts": max(0, len(alerts) - MOST),
-        "status": "resolved" if notification.over else "firing",
+        "status": "resolved" if notification.is_resolved else "firing",
         "receiver": notification.receiver,
-        "groupLabels": dict(notification.group),
+        "groupLabels": dict(notification.group_labels),
         "commonLabels": common_labels([alert.labels for alert in alerts]),
         "commonAnnotations": common_labels([alert.annotations for alert in alerts]),
         "externalURL": address,
         "alerts": [_alert(alert) for alert in alerts[:MOST]],
         "toban": {
             "kind": notification.kind.value,
-            "thread": notification.thread,
+            "group_id": notification.group_id,
             "number": notification.number,
             "severity": notification.severity,
             "title": notification.title,
