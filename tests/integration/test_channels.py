@@ -47,7 +47,7 @@ async def tools():
 
 def message(kind=NotificationKind.FIRING, number=0, **other):
     fields = {
-        "thread": "4f1c",
+        "group_id": "4f1c",
         "number": number,
         "key": f"4f1c.{number}.ops",
         "kind": kind,
@@ -59,7 +59,7 @@ def message(kind=NotificationKind.FIRING, number=0, **other):
         "at": AT + timedelta(minutes=number),
         "since": AT,
         "alerts": (DOWN if kind is not NotificationKind.RESOLVED else DOWN.resolved(AT + timedelta(minutes=5)),),
-        "group": Labels(alertname="application_down"),
+        "group_labels": Labels(alertname="application_down"),
         "receiver": "ops",
     }
     return Notification(**{**fields, **other})
@@ -270,7 +270,7 @@ async def test_slack_is_proved_as_far_as_that_goes(tools):
         assert slack.messages == []
     assert (well.ok, hook.ok, ill.ok) == (True, True, False)
     assert "twice" not in well.message
-    assert blind.message.endswith("after a crash a message may come twice: the app has no channels:history")
+    assert blind.message.endswith("after a crash a message may come twice: the app lacks channels:history")
     assert "shows when it is used" in hook.message
     gone = await Slack(webhook=slack.webhook).check_connection(tools)
     assert (gone.ok, "connection refused" in gone.message) == (False, True)
@@ -325,7 +325,7 @@ async def test_an_event_that_would_be_too_large_loses_its_details(tools):
     async with FakePagerDuty() as pagerduty:
         await Pagerduty(key=pagerduty.key, api=pagerduty.url).send(message(lines=("x" * 600_000,)), {}, tools)
         (incident,) = pagerduty.alerts.values()
-        assert "left out" in incident.triggers[0]["payload"]["custom_details"]["error"]
+        assert "omitted" in incident.triggers[0]["payload"]["custom_details"]["error"]
 
 
 @pytest.mark.parametrize(
@@ -549,7 +549,7 @@ async def test_whatever_apprise_reaches_gets_title_body_and_sort(tools):
     assert not failed.value.permanent
     assert "s3cret" not in str(failed.value)
     assert proof.ok
-    assert "Apprise takes the address for" in proof.message
+    assert "Apprise reads the address as" in proof.message
 
 
 async def test_an_address_that_apprise_does_not_know_is_refused_for_good(tools, monkeypatch):

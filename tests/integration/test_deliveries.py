@@ -18,7 +18,7 @@ from toban.core.errors import DeliveryError
 from toban.core.metric_registry import MetricRegistry
 from toban.notify import channel_worker
 from toban.notify.channel import ChannelTools
-from toban.notify.channel_worker import ELSEWHERE_AFTER, ChannelWorker
+from toban.notify.channel_worker import REROUTE_AFTER, ChannelWorker
 from toban.notify.channels.apprise import Apprise
 from toban.notify.channels.email import Email
 from toban.notify.channels.pagerduty import Pagerduty
@@ -99,7 +99,7 @@ async def test_a_late_answer_is_waited_for_and_others_go_on_meanwhile(tmp_path, 
     """
     Another thread's message passes; one of the same thread waits for its turn.
     """
-    monkeypatch.setattr(channel_worker, "HELD_UP", 0.02)
+    monkeypatch.setattr(channel_worker, "SLOW_SECONDS", 0.02)
     async with ScriptedSmtp({".": ["hang"]}) as mail, Life(mailer(mail), tmp_path, clock) as life:
         await life.put(message(), message(NotificationKind.RESOLVED, 1), message(group_id="other", key="other.0.ops"))
         running = asyncio.create_task(life.worker.run())
@@ -124,7 +124,7 @@ async def test_a_mail_whose_answer_is_missing_comes_twice_at_most(tmp_path, cloc
         async with Life(channel, tmp_path, clock) as life:
             await life.put(message())
             await life.worker.drain()
-            clock.advance(ELSEWHERE_AFTER.total_seconds() - 1)
+            clock.advance(REROUTE_AFTER.total_seconds() - 1)
             await life.worker.drain()
             assert len(mail.mails) == 1
         async with Life(channel, tmp_path, clock) as life:

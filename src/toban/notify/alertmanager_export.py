@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from toban.core.alerts import ALERTNAME, P1_NAMES, PRIORITIES
 from toban.core.config_types import format_duration as length
 from toban.core.labels import quote
-from toban.notify.channel import AlertmanagerReceiver, Channel, Sealed
+from toban.notify.channel import AlertmanagerReceiver, Channel, SecretFile
 from toban.notify.default_inhibitions import INHIBITIONS
 from toban.notify.matcher_syntax import parse_matchers
 from toban.notify.routing import CHANNELS
@@ -52,11 +52,11 @@ def alertmanager(
     """
     found = AlertmanagerConfig(lost=["damping of alerts that come and go, and the fallback channel, are toban's own"])
 
-    def sealed(name: str, secret: SecretStr) -> str:
+    def secret_file(name: str, secret: SecretStr) -> str:
         found.secrets[name] = secret.get_secret_value()
         return f"{folder}/{name}"
 
-    reached = dict(_reached(channels, sealed, found))
+    reached = dict(_reached(channels, secret_file, found))
     tree = _Tree(settings, {name: channels[name].pages for name in reached})
     for window in settings.maintenance_windows:
         tree.mute(window, found)
@@ -79,10 +79,10 @@ def alertmanager(
 
 
 def _reached(
-    channels: Mapping[str, Channel], sealed: Sealed, found: AlertmanagerConfig
+    channels: Mapping[str, Channel], secret_file: SecretFile, found: AlertmanagerConfig
 ) -> Iterator[tuple[str, AlertmanagerReceiver]]:
     for name, channel in channels.items():
-        receiver = channel.receiver(sealed)
+        receiver = channel.receiver(secret_file)
         if receiver is None:
             found.lost.append(f"{name}: Alertmanager has nothing like {channel.kind}")
             continue

@@ -1,4 +1,4 @@
-"""What reaches people in one way."""
+"""A channel delivers notifications to people in one way."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -12,69 +12,49 @@ from pydantic import SecretStr
 from toban.core.config_types import Duration
 from toban.core.plugins import Plugin, PluginRegistry
 from toban.core.ports import Clock
+from toban.notify.delivery_attempt import DeliveryAttempt
+from toban.notify.http_delivery import HttpDelivery, secret_parts
 from toban.notify.notification import Notification
 
 Handle = Mapping[str, Any]
-"""What a channel must remember of a thread, as plain data: the message that it began with, its key over there."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecipientRefusal:
-    """That a recipient was refused, in the receiver's words; ``permanent``: another try would end the same."""
-
-    message: str
-    permanent: bool
-
-
-@dataclass(slots=True)
-class DeliveryAttempt:
-    """How far one try of a message came: a channel writes it down as it goes, so that it is known however it ends."""
-
-    unanswered: bool = False
-    """Whether the message was handed over whole, and what became of it was not said."""
-
-    accepted: set[str] = field(default_factory=set)
-    """Who gets it, where a channel has several recipients."""
-
-    refused: dict[str, RecipientRefusal] = field(default_factory=dict)
-    """Who does not."""
+"""What a channel remembers of a notification group, as plain data: its first message's id, the service's key."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelTools:
-    """What every channel is lent."""
+    """What every channel may use."""
 
     http: httpx2.AsyncClient
-    """The one client: it follows no redirects, and says who is asking."""
+    """The one HTTP client: it follows no redirects and identifies toban."""
 
     clock: Clock
 
     address: str = ""
-    """Where people find toban's pages; nothing where they can't."""
+    """The URL of toban's pages; empty where people can't reach them."""
 
     shop: str = ""
-    """What the shop is called, with its environment."""
+    """The name of the shop, with its environment."""
 
     attempt: DeliveryAttempt = field(default_factory=DeliveryAttempt)
-    """Of this try alone."""
+    """This attempt alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionCheck:
-    """How far a channel could be proved without sending: whether it failed, and a sentence that says how far."""
+    """How far a channel could be checked without sending: whether that failed, and a sentence that says how far."""
 
     ok: bool
     message: str
 
 
-Sealed = Callable[[str, SecretStr], str]
-"""Puts a secret into a file of its own, by its name, and returns where it will be."""
+SecretFile = Callable[[str, SecretStr], str]
+"""Writes a secret into a file of its own, by its name, and returns where it will be."""
 
 
 @dataclass(frozen=True, slots=True)
 class AlertmanagerReceiver:
     """
-    What Alertmanager calls a channel: the list it stands in (`slack_configs`), its settings, and what is lost.
+    The same receiver in Alertmanager: its list (`slack_configs`), its settings, and what it can't do there.
 
     https://prometheus.io/docs/alerting/latest/configuration/#receiver-integration-settings
     """
@@ -85,47 +65,56 @@ class AlertmanagerReceiver:
 
 
 class Channel(Plugin, ABC):
-    """Reaches people in one way; it keeps nothing between two messages but what its handle says."""
+    """Delivers notifications in one way; between two messages it keeps only what its handle says."""
 
     pages: ClassVar[bool] = False
-    """Whether it wakes somebody: what stops the shop from selling goes there whatever its rule says."""
+    """Whether it wakes somebody: P1 alerts go there whatever their rule says."""
 
     timeout: Duration = timedelta(seconds=10)
-    """How long the receiver may take to answer."""
+    """How long the receiver may take to respond."""
 
     @property
     def is_idempotent(self) -> bool:
-        """Whether a message that comes again can be seen to be the same over there: it may be sent until accepted."""
+        """Whether the receiver detects a repeated message: it may be sent until it is accepted."""
         return False
 
     @property
     def max_duration(self) -> timedelta:
-        """How long one try may take in all."""
+        """How long one attempt may take in all."""
         return self.timeout
 
     @property
     def recipients(self) -> tuple[str, ...]:
-        """Who gets its messages, where the receiver may refuse some of them alone."""
+        """The recipients of its messages, where the receiver may reject some of them alone."""
         return ()
 
     @abstractmethod
     async def send(self, notification: Notification, handle: Handle, tools: ChannelTools) -> Handle:
         """
-        Deliver a message and return what to remember of its thread.
+        Deliver a message and return the handle of its group.
 
-        ``handle`` is what the last message of this thread returned, empty at its first. The same message may come
+        ``handle`` is what the last message of this group returned, empty before the first. The same message may come
         twice (the same ``key``), and is then made to look like one where the receiver allows it. Returning says that
-        it is delivered, to `Attempt.accepted` where there are several recipients.
+        it is delivered, to the ``accepted`` of the attempt where there are several recipients.
         Raises ``DeliveryError``.
         """
 
     @abstractmethod
     async def check_connection(self, tools: ChannelTools) -> ConnectionCheck:
-        """Try it as far as that goes without sending anything, for `toban check`. Raises nothing of its own."""
+        """Check it as far as that goes without sending anything, for `toban check`. Raises nothing of its own."""
 
-    def receiver(self, sealed: Sealed) -> AlertmanagerReceiver | None:
+    def receiver(self, secret_file: SecretFile) -> AlertmanagerReceiver | None:
         """Return how a real Alertmanager would reach the same people; nothing, where it can't."""
         return None
+
+    def secrets(self) -> list[str]:
+        """Return what no error or log line may contain: the values of its secret settings, and parts of secret URLs."""
+        values = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
+        return [part for value in values for part in (secret_parts(value) if "://" in value else [value])]
+
+    def http(self, tools: ChannelTools, *secrets: str) -> HttpDelivery:
+        """Return what posts its messages; ``secrets`` are those that its secret settings don't name."""
+        return HttpDelivery(self.name, tools.http, tools.clock, tools.attempt, [*self.secrets(), *secrets])
 
 
 CHANNELS: Final = PluginRegistry("toban.notify.channels", Channel, "channel")  # type: ignore[type-abstract]  # the root of the family is never made itself

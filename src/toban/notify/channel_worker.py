@@ -17,7 +17,8 @@ from toban.core.periodic import raise_if_cancelled
 from toban.core.redaction import redact_text
 from toban.core.samples import counter, gauge
 from toban.notify import queued_notifications, repository
-from toban.notify.channel import Channel, ChannelTools, DeliveryAttempt, Handle
+from toban.notify.channel import Channel, ChannelTools, Handle
+from toban.notify.delivery_attempt import DeliveryAttempt
 from toban.notify.notification import Notification
 from toban.notify.queued_notifications import parse_notification, queue_of, reroute
 from toban.notify.repository import ChannelFailure, RefusedRecipient

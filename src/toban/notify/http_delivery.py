@@ -1,73 +1,162 @@
 """
-What an answer over HTTP means for a message: delivered, to be tried again, or refused for good.
+Delivery over HTTP: posts a message and says what the response means for it.
 
-Whoever answers 2xx has the message, unless the answer says otherwise in words that its kind of receiver is known for.
-408, 425, 429 and 5xx may end otherwise at another try; all else is refused for good.
+A receiver that answers 2xx has the message, unless its response says otherwise in words that its kind is known for.
+408, 425, 429 and 5xx are worth another attempt; all else is a permanent rejection.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx2
+import orjson
 
 from toban.core.backoff import AGAIN, retry_after
 from toban.core.errors import DeliveryError, ResponseTooLargeError
 from toban.core.http_client import error_reason, read_body
+from toban.core.ports import Clock
 from toban.core.untyped_json import as_mapping
-from toban.notify.channel import ChannelTools
+from toban.notify.delivery_attempt import DeliveryAttempt
 from toban.notify.text_limits import safe_text
 
-LONGEST: Final = 4 * 1024 * 1024
-"""Bytes that an answer may have: two hundred messages of a Slack channel do."""
+MAX_RESPONSE_BYTES: Final = 4 * 1024 * 1024
+"""Two hundred messages of a Slack channel fit."""
 
-PAGE: Final = (
-    "answered {status} with a page for people, which is not {service}'s: is there a proxy or a log-in between?"
-)
-
-_SAYING: Final = ("error", "message", "detail", "description", "errors")
+_ERROR_FIELDS: Final = ("error", "message", "detail", "description", "errors")
 """The fields in which services say in JSON what is wrong."""
 
 
-async def post(
-    tools: ChannelTools,
-    url: str,
-    content: bytes,
-    headers: Mapping[str, str],
-    *,
-    name: str,
-    secrets: Sequence[str],
-) -> httpx2.Response:
+class HttpDelivery:
     """
-    Post a body and return the answer, whatever its status.
+    Posts the messages of one channel.
 
-    Raises ``DeliveryError`` when none came, or more than `LONGEST` bytes. Neither that nor anything else holds the
-    address: it may be a secret.
+    No error contains one of its ``secrets``, nor the URL: it may be one.
     """
-    # On a line of its own: one that is kept may just be closed over there, and whether the post arrived is not known.
-    headers = {**headers, "connection": "close"}
 
-    async def progress(event: str, _: Mapping[str, Any]) -> None:
-        if event.endswith("send_request_body.complete"):
-            tools.attempt.unanswered = True
+    def __init__(
+        self, name: str, http: httpx2.AsyncClient, clock: Clock, attempt: DeliveryAttempt, secrets: Iterable[str]
+    ) -> None:
+        """``attempt`` learns whether the message was sent completely."""
+        self.name = name
+        self.clock = clock
+        self.attempt = attempt
+        self.secrets: Sequence[str] = tuple(secrets)
+        self._http = http
 
-    asking = tools.http.stream("POST", url, content=content, headers=headers, extensions={"trace": progress})
-    try:
-        async with asking as response:
-            tools.attempt.unanswered = response.is_success
-            body = await read_body(response, LONGEST)
-    except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
-        raise DeliveryError(f"{name}: its address is none", permanent=True) from error
-    except (httpx2.HTTPError, ResponseTooLargeError) as error:
-        raise DeliveryError(f"{name}: {safe_text(error_reason(error), [*secret_parts(url), *secrets])}") from None
-    tools.attempt.unanswered = False
-    said = {key: value for key, value in response.headers.items() if key not in {"content-encoding", "content-length"}}
-    return httpx2.Response(response.status_code, headers=said, content=body)
+    async def post(
+        self, url: str, body: bytes | Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> "DeliveryResponse":
+        """
+        Post a body, as JSON unless the headers say otherwise; return the response, whatever its status.
+
+        Raises ``DeliveryError`` when no response came, or too large a one.
+        """
+        content = body if isinstance(body, bytes) else orjson.dumps(body)
+        # On a connection of its own: a kept one may just be closed by the receiver, and whether the message arrived
+        # is not known then.
+        sent = {"content-type": "application/json", **(headers or {}), "connection": "close"}
+
+        async def progress(event: str, _: Mapping[str, Any]) -> None:
+            if event.endswith("send_request_body.complete"):
+                self.attempt.unanswered = True
+
+        secrets = [*secret_parts(url), *self.secrets]
+        request = self._http.stream("POST", url, content=content, headers=sent, extensions={"trace": progress})
+        try:
+            async with request as response:
+                self.attempt.unanswered = response.is_success
+                received = await read_body(response, MAX_RESPONSE_BYTES)
+        except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
+            raise DeliveryError(f"{self.name}: invalid URL", permanent=True) from error
+        except (httpx2.HTTPError, ResponseTooLargeError) as error:
+            raise DeliveryError(f"{self.name}: {safe_text(error_reason(error), secrets)}") from None
+        self.attempt.unanswered = False
+        kept = {name: it for name, it in response.headers.items() if name not in {"content-encoding", "content-length"}}
+        return DeliveryResponse(self, secrets, httpx2.Response(response.status_code, headers=kept, content=received))
+
+
+class DeliveryResponse:
+    """The response of a receiver, and the errors that it stands for."""
+
+    def __init__(self, delivery: HttpDelivery, secrets: Sequence[str], response: httpx2.Response) -> None:
+        self._delivery = delivery
+        self._secrets = secrets
+        self._response = response
+        self.status = response.status_code
+        self.headers = response.headers
+
+    @cached_property
+    def json(self) -> Any:
+        """The body as JSON; nothing when it isn't."""
+        try:
+            return self._response.json()
+        except ValueError:
+            return None
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The fields of the body, where it is a JSON object; else empty."""
+        return as_mapping(self.json)
+
+    @property
+    def text(self) -> str:
+        """The body as text, whatever charset it claims."""
+        try:
+            return self._response.text
+        except (LookupError, ValueError):
+            return self._response.content.decode("utf-8", "replace")
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is a page for people instead of a response: the log-in of a proxy, for example."""
+        return self._response.content[:200].lstrip().lower().startswith((b"<!doctype html", b"<html"))
+
+    @property
+    def error_text(self) -> str:
+        """What the response says, from JSON or a short text; a page for people says nothing here."""
+        if self.is_page or "html" in self.headers.get("content-type", ""):
+            return ""
+        texts = [text for field in _ERROR_FIELDS for text in _texts(self.fields.get(field))]
+        return ": ".join(dict.fromkeys(texts)) or self.text[:1000]
+
+    @property
+    def requested_delay(self) -> float | None:
+        """How many seconds the receiver asks to wait."""
+        return retry_after(self.headers.get("retry-after", ""), self._delivery.clock.now())
+
+    def error(self, message: str = "", *, permanent: bool | None = None) -> DeliveryError:
+        """
+        Return the error that the response stands for.
+
+        ``message`` is what it says, by default the text of its body; ``permanent`` follows from its status by default.
+        """
+        reason = safe_text(message or self.error_text, self._secrets)
+        if permanent is None:
+            permanent = 300 <= self.status < 500 and self.status not in AGAIN
+        return DeliveryError(
+            f"{self._delivery.name}: answered {self.status}{f': {reason}' if reason else ''}",
+            permanent=permanent,
+            after=self.requested_delay,
+        )
+
+    def raise_for_status(self, message: str = "") -> None:
+        """Raise ``DeliveryError`` unless the status is 2xx."""
+        if not self._response.is_success:
+            raise self.error(message)
+
+    def raise_for_page(self, service: str) -> None:
+        """Raise ``DeliveryError`` when a page for people came instead of a response of the service."""
+        if self.is_page:
+            raise DeliveryError(
+                f"{self._delivery.name}: answered {self.status} with a page for people, which is not {service}'s:"
+                " is there a proxy or a log-in between?"
+            )
 
 
 def secret_parts(url: str) -> list[str]:
-    """Return what must not be shown of an address that may be a secret: it, and what servers repeat of it."""
+    """Return what must not be shown of a URL that may be a secret: it, and what servers repeat of it."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -76,66 +165,6 @@ def secret_parts(url: str) -> list[str]:
     return [url, *(part for part in (path, parts.path, parts.query, *parts.path.split("/")) if len(part) >= 9)]
 
 
-def delivery_error(
-    response: httpx2.Response,
-    name: str,
-    secrets: Sequence[str],
-    now: datetime,
-    says: str = "",
-    *,
-    permanent: bool | None = None,
-) -> DeliveryError:
-    """
-    Return the trouble that an answer tells of.
-
-    ``says`` are its words, those of its body unless given; ``permanent`` is what its status says unless given.
-    """
-    status = response.status_code
-    words = safe_text(says or error_text(response), secrets)
-    if permanent is None:
-        permanent = 300 <= status < 500 and status not in AGAIN
-    return DeliveryError(
-        f"{name}: answered {status}{f': {words}' if words else ''}",
-        permanent=permanent,
-        after=requested_delay(response, now),
-    )
-
-
-def requested_delay(response: httpx2.Response, now: datetime) -> float | None:
-    """Return how many seconds the receiver asks to wait."""
-    return retry_after(response.headers.get("retry-after", ""), now)
-
-
-def as_json(response: httpx2.Response) -> Any:
-    """Return a body's JSON; nothing when it is none."""
-    try:
-        return response.json()
-    except ValueError:
-        return None
-
-
-def is_page(response: httpx2.Response) -> bool:
-    """Tell whether a page for people came instead of an answer: the log-in of a proxy, say."""
-    return response.content[:200].lstrip().lower().startswith((b"<!doctype html", b"<html"))
-
-
-def text(response: httpx2.Response) -> str:
-    """Return a body as text, whatever it says that it is written in."""
-    try:
-        return response.text
-    except (LookupError, ValueError):
-        return response.content.decode("utf-8", "replace")
-
-
-def error_text(response: httpx2.Response) -> str:
-    """Return what an answer says, from JSON or a short text; a page for people says nothing here."""
-    if is_page(response) or "html" in response.headers.get("content-type", ""):
-        return ""
-    fields = as_mapping(as_json(response))
-    words = [str(part) for field in _SAYING for part in _parts(fields.get(field))]
-    return ": ".join(dict.fromkeys(words)) or text(response)[:1000]
-
-
-def _parts(value: object) -> list[object]:
+def _texts(value: object) -> list[str]:
     """Return the texts of a field that is one, or a list of them."""
     return [part for part in (value if isinstance(value, list) else [value]) if isinstance(part, str) and part]

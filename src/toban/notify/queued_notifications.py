@@ -8,7 +8,8 @@ from typing import Final
 from sqlalchemy import Connection
 
 from toban.notify import repository
-from toban.notify.channel import Channel, DeliveryAttempt
+from toban.notify.channel import Channel
+from toban.notify.delivery_attempt import DeliveryAttempt
 from toban.notify.notification import COPY_SEPARATOR, Notification
 from toban.notify.rendering import catalogue
 from toban.state import outbox

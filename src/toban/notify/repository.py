@@ -20,7 +20,8 @@ from sqlalchemy import (
 )
 
 from toban.core.item_isolation import ItemFailure
-from toban.notify.channel import DeliveryAttempt, Handle
+from toban.notify.channel import Handle
+from toban.notify.delivery_attempt import DeliveryAttempt
 from toban.notify.flap_detection import TrackedAlert
 from toban.notify.matcher_syntax import parse_matchers
 from toban.notify.notification_group import NotificationGroup

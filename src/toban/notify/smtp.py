@@ -31,7 +31,7 @@ from aiosmtplib.protocol import normalize_message_line_endings
 
 from toban.core.errors import DeliveryError
 from toban.core.http_client import error_reason
-from toban.notify.channel import DeliveryAttempt, RecipientRefusal
+from toban.notify.delivery_attempt import DeliveryAttempt, RecipientRefusal
 from toban.notify.text_limits import safe_text
 
 WRITTEN: Final = policy.SMTP.clone(cte_type="7bit")

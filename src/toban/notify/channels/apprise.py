@@ -9,7 +9,6 @@ from toban.core.backoff import AGAIN
 from toban.core.config_types import Secret
 from toban.core.errors import DeliveryError
 from toban.notify.channel import Channel, ChannelTools, ConnectionCheck, Handle
-from toban.notify.http_delivery import secret_parts
 from toban.notify.notification import Notification
 from toban.notify.rendering import catalogue
 from toban.notify.text_limits import one_line, safe_text
@@ -32,7 +31,7 @@ class Apprise(Channel):
     """The service's address, like `discord://…/…` or `line://…`; it is a secret."""
 
     async def send(self, notification: Notification, handle: Handle, tools: ChannelTools) -> Handle:
-        """Send it; why it failed is what Apprise's log says."""
+        """Send it; the reason of a failure is what Apprise logs."""
         apprise = await asyncio.to_thread(_library)
         if apprise is None:
             raise DeliveryError(f"{self.name}: Apprise is not installed: {EXTRA}", permanent=True)
@@ -42,7 +41,7 @@ class Apprise(Channel):
         say = catalogue(notification.language)
         state = say[f"kind-{notification.kind.value}"]
         sort = "success" if notification.is_resolved else {"critical": "failure"}.get(notification.severity, "warning")
-        said: list[str] = []
+        logged: list[str] = []
 
         def deliver() -> bool:
             return bool(
@@ -51,7 +50,7 @@ class Apprise(Channel):
                     title=one_line(f"{state}: {notification.title}"),
                     notify_type=sort,
                     body_format="text",
-                    log_callback=lambda entry, _: said.append(str(entry.message)),
+                    log_callback=lambda entry, _: logged.append(str(entry.message)),
                 )
             )
 
@@ -60,12 +59,12 @@ class Apprise(Channel):
         delivered = await asyncio.to_thread(deliver)
         tools.attempt.unanswered = False
         if not delivered:
-            why = safe_text("; ".join(said), secret_parts(self.url.get_secret_value())) or "it does not say why"
+            why = safe_text("; ".join(logged), self.secrets()) or "no reason given"
             raise DeliveryError(f"{self.name}: not delivered: {why}", permanent=_is_final(why))
         return {}
 
     async def check_connection(self, tools: ChannelTools) -> ConnectionCheck:
-        """Let Apprise read the address; nothing is asked of the service."""
+        """Let Apprise parse the address; nothing is sent to the service."""
         apprise = await asyncio.to_thread(_library)
         if apprise is None:
             return ConnectionCheck(ok=False, message=f"Apprise is not installed: {EXTRA}")
@@ -74,7 +73,7 @@ class Apprise(Channel):
             return ConnectionCheck(ok=False, message=UNREAD)
         name = next(iter(service)).service_name
         return ConnectionCheck(
-            ok=True, message=f"Apprise takes the address for {name}; whether it is right shows when it is used"
+            ok=True, message=f"Apprise reads the address as {name}; send a test notification to see whether it is valid"
         )
 
     def _service(self, apprise: ModuleType) -> Any:
@@ -104,7 +103,7 @@ def _library() -> ModuleType | None:
 
 
 def _is_final(why: str) -> bool:
-    """Tell whether Apprise's log names a status of HTTP after which another try would end the same."""
+    """Tell whether Apprise's log names an HTTP status that is permanent."""
     found = re.search(r"\berror=(4\d\d)\b", why)
     return found is not None and int(found[1]) not in AGAIN
 

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, model_validator
 
 from toban.core.config_types import Duration, Host, Secret, Text
 from toban.core.errors import DeliveryError
-from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, Sealed
+from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, SecretFile
 from toban.notify.notification import Notification, NotificationKind
 from toban.notify.rendering import catalogue
 from toban.notify.smtp import WRITTEN, Conversation, Server, envelope
@@ -146,7 +146,7 @@ class Email(Channel):
             ok=True, message=f"{how} {self.host}; whether it takes mail to all recipients shows when one is sent"
         )
 
-    def receiver(self, sealed: Sealed) -> AlertmanagerReceiver:
+    def receiver(self, secret_file: SecretFile) -> AlertmanagerReceiver:
         """Return it as `email_configs`."""
         parts: dict[str, object] = {
             "to": ", ".join(self.to),
@@ -156,7 +156,7 @@ class Email(Channel):
             "headers": {"subject": "[{{ .Status }}] {{ .CommonAnnotations.summary }}"},
         }
         if self.username and self.password:
-            parts |= {"auth_username": self.username, "auth_password_file": sealed(self.name, self.password)}
+            parts |= {"auth_username": self.username, "auth_password_file": secret_file(self.name, self.password)}
         if self.ca:
             parts["tls_config"] = {"ca_file": str(self.ca)}
         lost = "TLS from the first byte, which Alertmanager speaks at port 465 alone"

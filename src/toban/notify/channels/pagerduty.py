@@ -9,20 +9,17 @@ from pydantic import AfterValidator, SecretStr
 
 from toban.core.alerts import Alert
 from toban.core.config_types import Address, Secret
-from toban.core.errors import DeliveryError
-from toban.core.untyped_json import as_mapping
-from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, Sealed
+from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, SecretFile
 from toban.notify.connectivity import check_reachable
-from toban.notify.http_delivery import PAGE, as_json, delivery_error, error_text, is_page, post
 from toban.notify.notification import Notification, NotificationKind
 from toban.notify.text_limits import truncate
 
 log = structlog.get_logger("toban.notify")
 
-LARGEST: Final = 500_000
-"""Bytes: PagerDuty takes 512 KB."""
-REFUSALS: Final = {"invalid event": True, "unrecognized object": True, "throttle exceeded": False}
-"""PagerDuty's words, whatever the status that comes with them, and whether another try would end the same."""
+MAX_EVENT_BYTES: Final = 500_000
+"""PagerDuty accepts 512 KB."""
+REJECTIONS: Final = {"invalid event": True, "unrecognized object": True, "throttle exceeded": False}
+"""Statuses of PagerDuty, whatever the HTTP status, and whether they are permanent."""
 _SUMMARY: Final = 1024
 
 
@@ -34,9 +31,9 @@ def _key(secret: SecretStr) -> SecretStr:
 
 class Pagerduty(Channel):
     """
-    Wake whoever is on duty at PagerDuty: an incident for each thread, acknowledged and resolved with it.
+    Page whoever is on call at PagerDuty: an incident for each notification group, acknowledged and resolved with it.
 
-    Words of toban's own become change events, which wake nobody.
+    Messages that belong to no alert become change events, which page nobody.
     """
 
     kind: Literal["pagerduty"] = "pagerduty"
@@ -56,22 +53,22 @@ class Pagerduty(Channel):
 
     async def send(self, notification: Notification, handle: Handle, tools: ChannelTools) -> Handle:
         """
-        Trigger, acknowledge or resolve the incident of this thread.
+        Trigger, acknowledge or resolve the incident of this group.
 
-        PagerDuty drops an end that comes under another key than its beginning without a word: when the key was changed
-        while an incident is open, somebody must close it there, and the log says so.
+        PagerDuty silently drops a resolve event with another integration key than the trigger event: when the key was
+        changed while an incident is open, somebody must close it there, and the log says so.
         """
         key = self.key.get_secret_value()
-        mark = hashlib.sha256(key.encode()).hexdigest()[:12]
+        key_hash = hashlib.sha256(key.encode()).hexdigest()[:12]
         if notification.kind is NotificationKind.NOTICE:
             await self._post("/v2/change/enqueue", self._change(notification, tools), tools)
             return handle
-        if handle.get("key", mark) != mark:
-            log.warning("the key was changed: close the old incident at PagerDuty", channel=self.name)
+        if handle.get("key", key_hash) != key_hash:
+            log.warning("integration key changed: close the old incident at PagerDuty", channel=self.name)
         event: dict[str, Any] = {"routing_key": key, "dedup_key": f"toban-{notification.group_id}"}
         if notification.kind is NotificationKind.RESOLVED:
             event["event_action"] = "resolve"
-        elif notification.kind is NotificationKind.ACKNOWLEDGED and handle.get("key") == mark:
+        elif notification.kind is NotificationKind.ACKNOWLEDGED and handle.get("key") == key_hash:
             event["event_action"] = "acknowledge"
         else:
             event = {**event, "event_action": "trigger", **self._trigger(notification, tools)}
@@ -79,7 +76,7 @@ class Pagerduty(Channel):
         if notification.kind is NotificationKind.ACKNOWLEDGED and event["event_action"] == "trigger":
             acknowledge = {name: event[name] for name in ("routing_key", "dedup_key")}
             await self._post("/v2/enqueue", {**acknowledge, "event_action": "acknowledge"}, tools)
-        return {"key": mark}
+        return {"key": key_hash}
 
     def _trigger(self, notification: Notification, tools: ChannelTools) -> dict[str, Any]:
         first = notification.alerts[0].labels if notification.alerts else {}
@@ -113,35 +110,28 @@ class Pagerduty(Channel):
 
     async def _post(self, path: str, event: dict[str, Any], tools: ChannelTools) -> None:
         body = orjson.dumps(event)
-        if len(body) > LARGEST:
-            event["payload"]["custom_details"] = {"error": "left out: the event would be too large"}
+        if len(body) > MAX_EVENT_BYTES:
+            event["payload"]["custom_details"] = {"error": "omitted: the event would be too large"}
             body = orjson.dumps(event)
-        key = self.key.get_secret_value()
-        headers = {"content-type": "application/json"}
-        url = self.api.rstrip("/") + path
-        response = await post(tools, url, body, headers, name=self.name, secrets=[key])
-        if response.status_code == 202:
+        response = await self.http(tools).post(self.api.rstrip("/") + path, body)
+        if response.status == 202:
             return
-        now = tools.clock.now()
-        if not response.is_success:
-            raise delivery_error(response, self.name, [key], now)
-        if is_page(response):
-            raise DeliveryError(f"{self.name}: {PAGE.format(status=response.status_code, service='PagerDuty')}")
-        # A proxy may answer 200, and may pass on a refusal so.
-        status = str(as_mapping(as_json(response)).get("status", "")).lower()
-        if status in REFUSALS:
-            words = f"{status}: {error_text(response)}"
-            raise delivery_error(response, self.name, [key], now, words, permanent=REFUSALS[status])
+        response.raise_for_status()
+        response.raise_for_page("PagerDuty")
+        # A proxy may answer 200 to a rejected event too.
+        status = str(response.fields.get("status", "")).lower()
+        if status in REJECTIONS:
+            raise response.error(f"{status}: {response.error_text}", permanent=REJECTIONS[status])
 
     async def check_connection(self, tools: ChannelTools) -> ConnectionCheck:
-        """Connect."""
-        return await check_reachable(self.api, "whether the key is right shows when a message is sent")
+        """Connect to the host."""
+        return await check_reachable(self.api, "send a test notification to see whether the key is valid")
 
-    def receiver(self, sealed: Sealed) -> AlertmanagerReceiver:
+    def receiver(self, secret_file: SecretFile) -> AlertmanagerReceiver:
         """Return it as `pagerduty_configs`."""
         severity = '{{ if eq .CommonLabels.severity "critical" }}critical{{ else }}warning{{ end }}'
         parts = {
-            "routing_key_file": sealed(self.name, self.key),
+            "routing_key_file": secret_file(self.name, self.key),
             "url": f"{self.api.rstrip('/')}/v2/enqueue",
             "severity": severity,
             "description": "{{ .CommonAnnotations.summary }}",

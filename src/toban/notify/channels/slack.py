@@ -3,34 +3,39 @@
 from datetime import timedelta
 from typing import Any, Final, Literal, Self
 
-import orjson
 import structlog
 from pydantic import SecretStr, model_validator
 
 from toban.core.config_types import Address, Secret, SecretAddress, Text
 from toban.core.errors import DeliveryError
-from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, Sealed
+from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, SecretFile
 from toban.notify.connectivity import check_reachable
-from toban.notify.http_delivery import PAGE, delivery_error, is_page, post, secret_parts
 from toban.notify.notification import Link, Notification, NotificationKind
 from toban.notify.rendering import catalogue
-from toban.notify.slack_api import AGAIN, LostError, WebApi, marked, missing, refusal
+from toban.notify.slack_api import (
+    TEMPORARY_ERRORS,
+    MessageGoneError,
+    WebApi,
+    message_metadata,
+    missing_scopes,
+    webhook_error,
+)
 from toban.notify.text_limits import is_web, truncate
 
 log = structlog.get_logger("toban.notify")
 
 COLORS: Final = {"info": "#36a64f", "warning": "#ff9900", "critical": "#ff0000"}
-"""The original's: also what is over is green."""
+"""Resolved is green like info."""
 
 _COLOR: Final = (
     f'{{{{ if eq .Status "resolved" }}}}{COLORS["info"]}'
     f'{{{{ else if eq .CommonLabels.severity "critical" }}}}{COLORS["critical"]}{{{{ else }}}}{COLORS["warning"]}'
     "{{ end }}"
 )
-"""The colours in Alertmanager's words."""
+"""The same colours as an Alertmanager template."""
 
-LOOKED_FOR: Final = timedelta(minutes=2)
-"""For how long a message waits until Slack can say whether it has it; twice is better than late."""
+LOOKUP_TIME: Final = timedelta(minutes=2)
+"""How long a message waits until Slack can say whether it has it; twice is better than late."""
 SKEW: Final = timedelta(minutes=10)
 """How far Slack's clock may be from this machine's."""
 
@@ -44,8 +49,8 @@ class Slack(Channel):
     """
     Write to a channel.
 
-    As a bot (`token`) each thread is one message that changes through firing, acknowledged and resolved, with a reply
-    for each change. An incoming webhook can't change what it has posted: each change is a message of its own.
+    As a bot (`token`) each notification group is one message that is updated through firing, acknowledged and resolved,
+    with a reply for each change. An incoming webhook can't update what it has posted: each change is a new message.
     """
 
     kind: Literal["slack"] = "slack"
@@ -82,32 +87,34 @@ class Slack(Channel):
 
     async def send(self, notification: Notification, handle: Handle, tools: ChannelTools) -> Handle:
         """
-        Post it, or change the message of its thread and reply to it.
+        Post it, or update the message of its group and reply to it.
 
-        What was tried before may have arrived without a word of that: a bot that may read the channel looks first.
+        An earlier attempt may have arrived unconfirmed: a bot that may read the channel searches it first.
         """
-        body = dressed(notification, tools.shop)
+        body = render_message(notification, tools.shop)
         if self.webhook:
             await self._to_webhook({"channel": self.channel, "username": self.username, **body}, tools)
             return {}
         api = self._api(tools)
-        body |= marked({"thread": notification.group_id, "key": notification.key})
+        body |= message_metadata({"group_id": notification.group_id, "key": notification.key})
         if notification.is_retry:
-            handle = await self._looked(api, notification, handle, tools)
-        if handle.get("said") == notification.key:
+            handle = await self._find_earlier(api, notification, handle, tools)
+        if handle.get("last_key") == notification.key:
             return handle
         try:
-            return await self._told(api, notification, handle, body)
-        except LostError:
-            return await self._told(api, notification, {}, body)
+            return await self._post_or_update(api, notification, handle, body)
+        except MessageGoneError:
+            return await self._post_or_update(api, notification, {}, body)
 
-    async def _told(self, api: WebApi, notification: Notification, handle: Handle, body: dict[str, Any]) -> Handle:
-        """Post it, or change what is there and reply. Raises ``DeliveryError``."""
+    async def _post_or_update(
+        self, api: WebApi, notification: Notification, handle: Handle, body: dict[str, Any]
+    ) -> Handle:
+        """Post it, or update the posted message and reply. Raises ``DeliveryError``."""
         if not handle.get("ts"):
-            said = await api.post("chat.postMessage", {"channel": self.channel, "username": self.username, **body})
-            if not said.get("ts"):
-                raise DeliveryError(f"{self.name}: the answer names no message")
-            return _remembered(said.get("channel", self.channel), said["ts"], notification.key)
+            posted = await api.post("chat.postMessage", {"channel": self.channel, "username": self.username, **body})
+            if not posted.get("ts"):
+                raise DeliveryError(f"{self.name}: the response names no message")
+            return _handle(posted.get("channel", self.channel), posted["ts"], notification.key)
         where = {"channel": handle["channel"], "ts": handle["ts"]}
         if notification.kind is not NotificationKind.REMINDER:
             await api.post("chat.update", {**where, **body})
@@ -120,68 +127,66 @@ class Slack(Channel):
             "metadata": body["metadata"],
         }
         await api.post("chat.postMessage", reply)
-        return _remembered(handle["channel"], handle["ts"], notification.key)
+        return _handle(handle["channel"], handle["ts"], notification.key)
 
-    async def _looked(self, api: WebApi, notification: Notification, handle: Handle, tools: ChannelTools) -> Handle:
+    async def _find_earlier(
+        self, api: WebApi, notification: Notification, handle: Handle, tools: ChannelTools
+    ) -> Handle:
         """
-        Return what the channel shows of a thread, when a try of a message ended without a word.
+        Return the handle of what the channel shows of a group, after an attempt that ended unconfirmed.
 
-        Raises ``DeliveryError`` while Slack can't say; for `LOOKED_FOR` at most, and not where the bot may not look.
+        Raises ``DeliveryError`` while Slack can't say; for `LOOKUP_TIME` at most, and not where the bot may not read.
         """
         try:
             if handle.get("ts"):
                 there = await api.replies(handle["channel"], handle["ts"])
-                said = any(marks.get("key") == notification.key for _, marks in there)
-                return {**handle, "said": notification.key} if said else handle
+                is_posted = any(marks.get("key") == notification.key for _, marks in there)
+                return {**handle, "last_key": notification.key} if is_posted else handle
             where = await api.channel(self.channel)
             there = await api.history(where, notification.since - SKEW)
-        except LostError:
+        except MessageGoneError:
             return {}
         except DeliveryError as error:
-            if not error.permanent and tools.clock.now() - notification.at < LOOKED_FOR:
+            if not error.permanent and tools.clock.now() - notification.at < LOOKUP_TIME:
                 raise
-            log.info("whether Slack has a message can't be seen, it is sent again", channel=self.name, why=str(error))
+            log.info("message not searchable in Slack, sent again", channel=self.name, why=str(error))
             return handle
         for ts, marks in there:
-            if marks.get("thread") == notification.group_id:
-                return _remembered(where, ts, marks.get("key", ""))
+            if marks.get("group_id") == notification.group_id:
+                return _handle(where, ts, marks.get("key", ""))
         return handle
 
     def _api(self, tools: ChannelTools) -> WebApi:
-        return WebApi(self.name, self.api, self.token or SecretStr(""), tools)
+        return WebApi(self.http(tools), self.api, self.token.get_secret_value() if self.token else "")
 
     async def _to_webhook(self, body: dict[str, Any], tools: ChannelTools) -> None:
         url = self.webhook.get_secret_value() if self.webhook else ""
-        headers = {"content-type": "application/json"}
-        response = await post(tools, url, orjson.dumps(body), headers, name=self.name, secrets=[])
-        now = tools.clock.now()
-        if not response.is_success:
-            raise delivery_error(response, self.name, secret_parts(url), now)
-        if is_page(response):
-            # Some receiver may have the message all the same.
-            tools.attempt.unanswered = True
-            raise DeliveryError(f"{self.name}: {PAGE.format(status=response.status_code, service='Slack')}")
-        if word := refusal(response):
-            raise delivery_error(response, self.name, secret_parts(url), now, word, permanent=word not in AGAIN)
+        response = await self.http(tools).post(url, body)
+        response.raise_for_status()
+        # Behind a page some receiver may have the message all the same.
+        tools.attempt.unanswered = response.is_page
+        response.raise_for_page("Slack")
+        if error := webhook_error(response):
+            raise response.error(error, permanent=error not in TEMPORARY_ERRORS)
 
     async def check_connection(self, tools: ChannelTools) -> ConnectionCheck:
-        """Ask who the bot is; a webhook can only be connected to."""
+        """Call `auth.test` as a bot; a webhook can only be connected to."""
         if self.webhook:
             return await check_reachable(
-                self.webhook.get_secret_value(), "whether the webhook is right shows when it is used"
+                self.webhook.get_secret_value(), "send a test notification to see whether the webhook is valid"
             )
         try:
             who, scopes = await self._api(tools).myself()
         except DeliveryError as error:
             return ConnectionCheck(ok=False, message=str(error))
-        says = f"Slack knows the token ({who}); whether it may write to {self.channel} shows when it is used"
-        lacks = missing(scopes)
-        blind = f"; after a crash a message may come twice: the app has no {' and '.join(lacks)}" if lacks else ""
-        return ConnectionCheck(ok=True, message=says + blind)
+        message = f"the token is valid ({who}); send a test notification to see whether it may write to {self.channel}"
+        missing = missing_scopes(scopes)
+        note = f"; after a crash a message may come twice: the app lacks {' and '.join(missing)}" if missing else ""
+        return ConnectionCheck(ok=True, message=message + note)
 
-    def receiver(self, sealed: Sealed) -> AlertmanagerReceiver:
+    def receiver(self, secret_file: SecretFile) -> AlertmanagerReceiver:
         """Return it as `slack_configs`; a bot posts each change as a message of its own there."""
-        dress = {
+        format_ = {
             "channel": self.channel,
             "username": self.username,
             "color": _COLOR,
@@ -189,16 +194,18 @@ class Slack(Channel):
             "text": "{{ range .Alerts }}{{ .Annotations.summary }}\n{{ .Annotations.action }}\n{{ end }}",
         }
         if self.webhook:
-            return AlertmanagerReceiver("slack_configs", {"api_url_file": sealed(self.name, self.webhook), **dress})
-        access = {"authorization": {"credentials_file": sealed(self.name, self.token or SecretStr(""))}}
+            return AlertmanagerReceiver(
+                "slack_configs", {"api_url_file": secret_file(self.name, self.webhook), **format_}
+            )
+        access = {"authorization": {"credentials_file": secret_file(self.name, self.token or SecretStr(""))}}
         url = f"{self.api.rstrip('/')}/chat.postMessage"
-        lost = "a message that changes; each change is one of its own"
-        return AlertmanagerReceiver("slack_configs", {"api_url": url, "http_config": access, **dress}, lost)
+        lost = "a message that is updated; each change is a new one"
+        return AlertmanagerReceiver("slack_configs", {"api_url": url, "http_config": access, **format_}, lost)
 
 
-def _remembered(channel: str, ts: str, key: str) -> Handle:
-    """Return a thread's handle: where its message is, and the key of what was said last."""
-    return {"channel": channel, "ts": ts, "said": key}
+def _handle(channel: str, ts: str, key: str) -> Handle:
+    """Return the handle of a group: where its message is, and the key of the last notification."""
+    return {"channel": channel, "ts": ts, "last_key": key}
 
 
 def escaped(text: str) -> str:
@@ -206,8 +213,8 @@ def escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def dressed(notification: Notification, shop: str) -> dict[str, Any]:
-    """Return a message as Slack shows it: the original's attachment, with what to do in its text."""
+def render_message(notification: Notification, shop: str) -> dict[str, Any]:
+    """Return a message as an attachment of Slack."""
     say = catalogue(notification.language)
     state = say[f"kind-{notification.kind.value}"]
     color = COLORS["info"] if notification.is_resolved else COLORS.get(notification.severity, COLORS["warning"])
