@@ -78,7 +78,7 @@ def test_an_engine_that_was_away_has_every_number_once(name, away, tmp_path):
         with round_of(engine, tmp_path, page) as program:
             eventually(lambda: program.query("count_over_time(a_total[5m]) > 4"))
             engine.stop()  # killed, VictoriaMetrics loses what it said it had taken
-            eventually(lambda: "numbers wait since" in program.get("/-/healthy")[1])
+            eventually(lambda: "samples wait since" in program.get("/-/healthy")[1])
             before = newest(program)
             for seconds in (*range(30, away, 30), away):
                 eventually(lambda until=before + seconds: newest(program) > until)

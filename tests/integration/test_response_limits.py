@@ -99,7 +99,7 @@ async def test_a_heartbeat_and_remote_write_go_nowhere_else():
     async with pretending(says("", "302 Found", location="/elsewhere")) as server, httpx2.AsyncClient() as http:
         one = beating(server, http)
         await one.once()
-        assert one.health().message == "no heartbeat leaves: answered 302"
+        assert one.health().message == "heartbeat not sent: answered 302"
         with pytest.raises(DeliveryError, match="answered 302"):
             await writing(server, http).send(b"")
         assert len(server.asked) == 2

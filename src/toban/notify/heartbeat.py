@@ -1,4 +1,4 @@
-"""Who watches toban: an address that misses it when it is silent."""
+"""The heartbeat: a dead man's switch outside raises the alarm when toban no longer works."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -7,6 +7,7 @@ from typing import Final
 import httpx2
 import structlog
 
+from toban.core.failure_log import FailureLog
 from toban.core.http_client import error_reason, within
 from toban.core.metric_registry import MetricRegistry
 from toban.core.periodic import run_periodically
@@ -16,18 +17,14 @@ from toban.notify.settings import Heartbeat
 
 log = structlog.get_logger("toban.notify")
 
-PATIENCE: Final = 10.0
-"""Seconds in which it must answer."""
+RESPONSE_SECONDS: Final = 10.0
+"""Seconds in which the URL must respond."""
 
-BEATS: Final = counter("toban_heartbeats_total", "Heartbeats by how they ended.")
+HEARTBEATS: Final = counter("toban_heartbeats_total", "Heartbeats by outcome (sent, failed, suppressed).")
 
 
 class HeartbeatService:
-    """
-    Asks an outside address regularly, but only while all is as it should be: ``missing`` names what is not.
-
-    A heartbeat that leaves although nobody is judged or told would be a lie.
-    """
+    """Requests an outside URL regularly, but only while toban works: ``missing`` names what does not."""
 
     name = "heartbeat"
 
@@ -45,28 +42,28 @@ class HeartbeatService:
         self._clock = clock
         self._meters = meters
         self._last: datetime | None = None
-        self._trouble = ""
+        self._failure = FailureLog(log, "heartbeat not sent", "heartbeat sent again")
 
     async def run(self) -> None:
-        """Beat until cancelled."""
+        """Send heartbeats until cancelled."""
         await run_periodically(self.name, self._settings.interval, self.once, clock=self._clock, meters=self._meters)
 
     async def once(self) -> None:
-        """Beat once, or hold the beat back and say why."""
-        trouble = self._missing()
-        outcome = "held back"
-        if not trouble:
-            outcome, trouble = await self._asked()
-        if trouble and trouble != self._trouble:
-            log.warning("no heartbeat", why=trouble)
-        self._trouble = trouble
-        self._meters.add(BEATS, outcome=outcome)
+        """Send a heartbeat, or hold it back and say why."""
+        outcome, error = "suppressed", self._missing()
+        if not error:
+            outcome, error = await self._send()
+        if error:
+            self._failure.failed(error)
+        else:
+            self._failure.succeeded()
+        self._meters.add(HEARTBEATS, outcome=outcome)
 
-    async def _asked(self) -> tuple[str, str]:
+    async def _send(self) -> tuple[str, str]:
         try:
-            # What it says beside its status is not read.
+            # The body of the response is not read.
             async with (
-                within(PATIENCE) as progress,
+                within(RESPONSE_SECONDS) as progress,
                 self._http.stream(
                     "GET", self._settings.url, timeout=progress.timeout, extensions={"trace": progress.trace}
                 ) as response,
@@ -80,7 +77,7 @@ class HeartbeatService:
         return "sent", ""
 
     def health(self) -> HealthStatus:
-        """Say when it last left, or why it does not."""
-        if self._trouble:
-            return HealthStatus(False, f"no heartbeat leaves: {self._trouble}")
-        return HealthStatus(True, f"left at {self._last:%H:%M:%S} UTC" if self._last else "not yet")
+        """Return when the last heartbeat was sent, or why none is."""
+        if error := self._failure.error:
+            return HealthStatus(False, f"heartbeat not sent: {error}")
+        return HealthStatus(True, f"sent at {self._last:%H:%M:%S} UTC" if self._last else "no heartbeat yet")

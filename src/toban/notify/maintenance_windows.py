@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from zoneinfo import ZoneInfo
-
-from cronsim import CronSim
 
 from toban.core.item_isolation import NOT_ISOLATED, ItemIsolation
 from toban.core.matchers import Matcher
+from toban.core.schedule import next_occurrence, occurrences
 from toban.notify.matcher_syntax import parse_matchers
 from toban.notify.settings import NotifySettings, Window
 
@@ -47,7 +46,7 @@ class MaintenanceWindows:
         times = [window.ends for window in self.open(now, isolation)]
         for window, zone, _ in self._windows:
             with isolation.item("window", window.name):
-                times.append(next_opening(window, zone, now))
+                times.append(next_occurrence(window.cron, zone, now))
         return min(times, default=None)
 
 
@@ -57,16 +56,9 @@ def opened_at(window: Window, zone: ZoneInfo, now: datetime) -> datetime | None:
 
     It stays open for its whole duration of elapsed time, and opens once where local time occurs twice.
     """
-    local = (now - window.lasts).astimezone(zone)
-    for opening in CronSim(window.cron, local):
-        at = opening.astimezone(UTC)
+    for at in occurrences(window.cron, zone, now - window.lasts):
         if at > now:
             return None
         if now < at + window.lasts:
             return at
     return None
-
-
-def next_opening(window: Window, zone: ZoneInfo, now: datetime) -> datetime:
-    """Return when a window opens next."""
-    return next(iter(CronSim(window.cron, now.astimezone(zone)))).astimezone(UTC)

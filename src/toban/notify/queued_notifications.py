@@ -11,7 +11,7 @@ from toban.notify import repository
 from toban.notify.channel import Channel
 from toban.notify.delivery_attempt import DeliveryAttempt
 from toban.notify.notification import COPY_SEPARATOR, Notification
-from toban.notify.rendering import catalogue
+from toban.notify.texts import texts
 from toban.state import outbox
 from toban.state.outbox import OutboxMessage
 
@@ -103,7 +103,7 @@ def reroute(connection: Connection, queued: OutboxMessage, channel: str, to: str
     notification = parse_notification(queued)
     if notification.receiver != channel or not repository.claim_reroute(connection, queued.key, now):
         return False
-    say = catalogue(notification.language)["rerouted"].format(channel=channel, why=why)
+    say = texts(notification.language)["rerouted"].format(channel=channel, why=why)
     copy = replace(
         notification,
         lines=(*notification.lines, say),

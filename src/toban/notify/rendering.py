@@ -1,20 +1,15 @@
 """Renders the text of a notification in the team's language and time zone."""
 
 import math
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import cache
-from importlib.resources import files
 from typing import Final, NamedTuple
 
 from toban.core.alerts import ALERTNAME, Acknowledgement, Alert, AlertStatus, priority
 from toban.core.labels import common_labels
 from toban.notify.notification import SEVERITIES, Fact, Link, NotificationKind, worst
 from toban.notify.text_limits import is_web, one_line, truncate
-
-LANGUAGES: Final = ("en", "ja")
-"""The languages; the first is the default."""
+from toban.notify.texts import texts
 
 TITLE: Final = 200
 """How many characters a title may have."""
@@ -44,13 +39,6 @@ class RenderedText(NamedTuple):
     lines: tuple[str, ...]
     facts: tuple[Fact, ...]
     links: tuple[Link, ...]
-
-
-@cache
-def catalogue(language: str) -> Mapping[str, str]:
-    """Return the texts of one language, by key."""
-    known = language if language in LANGUAGES else LANGUAGES[0]
-    return tomllib.loads(files("toban.notify").joinpath("messages", f"{known}.toml").read_text(encoding="utf-8"))
 
 
 def render(
@@ -93,7 +81,7 @@ def render_fallback(alerts: Sequence[Alert], title: str, language: str) -> Rende
     """Return the text for when `render` fails: the names of the alerts, and that there should be more."""
     names = ", ".join(dict.fromkeys(alert.name for alert in alerts))
     named = truncate(one_line(title) or one_line(names), TITLE)
-    return RenderedText(named, (truncate(one_line(names), LINE), catalogue(language)["unrendered"]), (), ())
+    return RenderedText(named, (truncate(one_line(names), LINE), texts(language)["unrendered"]), (), ())
 
 
 def urgency(alert: Alert) -> tuple[bool, int, datetime, str]:
@@ -107,7 +95,7 @@ class _Renderer:
 
     def __init__(self, language: str, zone: tzinfo, now: datetime) -> None:
         self._language = language
-        self._words = catalogue(language)
+        self._words = texts(language)
         self._zone = zone
         self._now = now
 

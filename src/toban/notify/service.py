@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from toban.core.alerts import TOPIC, AlertChange
 from toban.core.errors import StateError
+from toban.core.failure_log import FailureLog
 from toban.core.item_isolation import ItemFailure, ItemIsolation
 from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock, HealthStatus
@@ -98,7 +99,7 @@ class NotificationService:
         self._opened = False
         self._read_without_commit = 0
         """The position up to which events were read while the offset could not be written."""
-        self._error = ""
+        self._failure = FailureLog(log, "state unavailable, deciding from memory", "state available again")
         self._pruned: datetime | None = None
         self._lasting = LastingFailures()
 
@@ -183,14 +184,10 @@ class NotificationService:
                 await self.open()
             result = await self._state.transaction(self._decide_in_transaction)
         except StateError as error:
-            if not self._error:
-                log.warning("state unavailable, deciding from memory", error=str(error))
-            self._error = str(error)
+            self._failure.failed(str(error))
             await self._read_without_offset()
             return self._decide_from_memory(now)
-        if self._error:
-            log.info("state available again")
-        self._error = ""
+        self._failure.succeeded()
         before, self._current = self._current, result.decision.after
         self._saved = result.decision.after
         self._run, self._silences = result.decision.run, result.silences
@@ -335,8 +332,8 @@ class NotificationService:
     def health(self) -> HealthStatus:
         """Return whether messages reach their channels."""
         problems = [*self._workers.problems(self._clock.now())]
-        if self._error:
-            problems.append(f"state unavailable, messages are sent from memory: {self._error}")
+        if error := self._failure.error:
+            problems.append(f"state unavailable, messages are sent from memory: {error}")
         if problems:
             return HealthStatus(False, "; ".join(problems))
         if not self.workers:

@@ -1,159 +1,143 @@
-"""Who hears about what."""
+"""Settings of notifications: routes, grouping, inhibition, maintenance windows, flapping."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final, Literal
+from datetime import timedelta
+from typing import Annotated, Literal
 
-from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from toban.core.config_types import Address, Duration, Section, Zone
+from toban.core.schedule import Schedule
 from toban.notify.matcher_syntax import MatcherText
-
-SIGNS: Final = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@weekly": "0 0 * * 0", "@monthly": "0 0 1 * *"}
-"""Words for times that schedules often name."""
-
-
-def _cron(text: str) -> str:
-    plain = SIGNS.get(text, text)
-    try:
-        CronSim(plain, datetime(2026, 1, 1, tzinfo=UTC))
-    except CronSimError as error:
-        raise ValueError(f"{text!r} is no time of a schedule ({error}): write it like `0 3 * * 1`") from error
-    return plain
-
-
-Schedule = Annotated[str, AfterValidator(_cron)]
-"""Minutes, hours, days, months and weekdays, as cron writes them."""
 
 
 class Route(Section):
     """Where some alerts go."""
 
     matchers: tuple[MatcherText, ...] = ()
-    """Conditions on labels, all of which must be met: `severity="critical"`. Without any it takes all alerts."""
+    """Matchers that must all match, like `severity="critical"`. Without any the route takes all alerts."""
 
     channels: tuple[str, ...] = ()
-    """The channels to tell; none at all keeps quiet about these alerts."""
+    """The channels to notify; with none at all these alerts are not notified."""
 
     group_by: tuple[str, ...] = ("alertname",)
-    """The labels by which alerts are put together in one message."""
+    """The labels by which alerts are grouped into one notification."""
 
     group_wait: Duration | None = None
-    """How long the first message of a group waits for others to join."""
+    """How long the first notification of a group waits for more alerts."""
 
     group_interval: Duration | None = None
-    """How long after a message the next one of the same group may follow, if there is news."""
+    """How long after a notification the next one of the same group may follow, if something changed."""
 
     repeat_interval: Duration | None = None
-    """How long after its last message a group is told again that nothing has changed."""
+    """How long after its last notification an unchanged group is notified again."""
 
     goes_on: bool = Field(default=False, alias="continue")
-    """Whether routes below this one may take the same alerts too."""
+    """Whether routes below this one may match the same alerts too."""
 
 
 class Inhibition(Section):
-    """What is not told while something else explains it."""
+    """Alerts that are not notified while another alert explains them."""
 
     source_matchers: tuple[MatcherText, ...]
-    """Conditions on the alert that explains."""
+    """Matchers of the alert that explains others."""
 
     target_matchers: tuple[MatcherText, ...]
-    """Conditions on the alerts that it holds back."""
+    """Matchers of the alerts that it inhibits."""
 
     equal: tuple[str, ...] = ()
-    """Labels in which both must agree."""
+    """Labels that must be equal in both."""
 
 
 class Window(Section):
-    """A time in which some alerts are not told, because somebody works on the shop."""
+    """A recurring time in which some alerts are not notified, because somebody works on the shop."""
 
     name: str
-    """What is done in it."""
+    """Its name, like the work that is done."""
 
     cron: Schedule
-    """When it begins: `0 3 * * 0` is Sundays at three."""
+    """When it opens: `0 3 * * 0` is Sundays at 03:00."""
 
     lasts: Duration = Field(alias="for")
-    """How long it is open, on a clock that never jumps."""
+    """How long it is open."""
 
     timezone: Zone | None = None
-    """The time zone of its clock; that of `notify` unless set."""
+    """The time zone of `cron`; default: that of `notify`."""
 
     matchers: tuple[MatcherText, ...] = ()
-    """Conditions on the alerts that are muted; all of them without any."""
+    """Matchers of the alerts that are muted; without any, all alerts."""
 
 
 class Flapping(Section):
-    """What is done about alerts that come and go."""
+    """When an alert counts as flapping."""
 
     changes: Annotated[int, Field(ge=3)] = 6
-    """How many times an alert may begin or end within a quarter of an hour before it is called unstable."""
+    """How many times an alert may fire or resolve within 15 minutes before it is flapping."""
 
     settle: Duration = timedelta(seconds=90)
-    """How long an alert must be over before that is told."""
+    """How long an alert must be resolved before that is notified."""
 
     stable: Duration = timedelta(minutes=10)
-    """How long an unstable alert must stay as it is before it is called stable."""
+    """How long a flapping alert must not change before it is stable."""
 
 
 class Heartbeat(Section):
-    """Who watches toban: an address that misses it when it is silent."""
+    """A dead man's switch: a URL that is requested while toban works, and raises the alarm when requests stop."""
 
     url: Address
-    """The address to ask, as Healthchecks, UptimeRobot or Dead Man's Snitch give it."""
+    """The URL to request, from Healthchecks.io, UptimeRobot or Dead Man's Snitch."""
 
     interval: Duration = timedelta(minutes=1)
-    """How often, while rules are judged, messages leave and beats are kept."""
+    """How often, while rules are evaluated and notifications delivered in time."""
 
 
 class Drill(Section):
-    """An alert on purpose, to see whether its message arrives."""
+    """An alert that fires on purpose, to check that its notification is delivered."""
 
     enabled: bool = True
-    """Whether there is one at set times; `toban alerts drill` starts one at any time."""
+    """Whether drills run on schedule; `toban alerts drill` starts one at any time."""
 
     cron: Schedule = "0 10 * * 1"
-    """When: Mondays at ten, in the time zone of `notify`, unless set."""
+    """When; default: Mondays at 10:00 in the time zone of `notify`."""
 
     channels: tuple[str, ...] = ()
-    """The channels that must hear of it; those that wake nobody unless set."""
+    """The channels that must deliver it; default: those that page nobody."""
 
 
 class NotifySettings(Section):
-    """Who hears about what, in which words, and how often."""
+    """Who is notified of what, in which language, and how often."""
 
     language: Literal["en", "ja"] = "en"
-    """The language of messages."""
+    """The language of notifications."""
 
     timezone: Zone = "UTC"
-    """The time zone of times in messages, and of windows."""
+    """The time zone of times in notifications, of maintenance windows and drills."""
 
     address: Address | None = None
-    """Where people find toban's pages, for links in messages."""
+    """The URL of toban's pages, for links in notifications."""
 
     routes: tuple[Route, ...] = ()
-    """Where alerts go, the first that fits; what fits none goes by severity to the channels there are."""
+    """Where alerts go: the first route that matches; without a match, by severity to the configured channels."""
 
     group_by: tuple[str, ...] = ("alertname",)
-    """The labels by which alerts that no route takes are put together in one message."""
+    """The labels by which alerts without a route are grouped into one notification."""
 
     group_wait: Duration = timedelta(seconds=10)
-    """How long the first message of a group waits for others to join."""
+    """How long the first notification of a group waits for more alerts."""
 
     group_interval: Duration = timedelta(minutes=1)
-    """How long after a message the next one of the same group may follow, if there is news."""
+    """How long after a notification the next one of the same group may follow, if something changed."""
 
     repeat_interval: Duration = timedelta(hours=4)
-    """How long after its last message a group is told again that nothing has changed."""
+    """How long after its last notification an unchanged group is notified again."""
 
     fallback: str = ""
-    """The channel that hears what another one could not be told for two minutes; another one there is unless set."""
+    """The channel for what another one could not deliver for two minutes; default: any other channel."""
 
     inhibit: tuple[Inhibition, ...] = ()
-    """What is not told while something else explains it, beside what is shipped."""
+    """Inhibit rules, in addition to the shipped ones."""
 
     maintenance_windows: tuple[Window, ...] = ()
-    """Times in which some alerts are not told."""
+    """Recurring times in which some alerts are not notified."""
 
     flapping: Flapping = Flapping()
 

@@ -10,8 +10,8 @@ from toban.core.labels import Labels
 from toban.core.matchers import matches_all
 from toban.notify.notification import Notification, NotificationKind
 from toban.notify.pipeline_run import PipelineState, Policy
-from toban.notify.rendering import catalogue
 from toban.notify.silences import Silence
+from toban.notify.texts import texts
 
 NOTICE: Final = timedelta(minutes=15)
 """How long before its end a silence that still suppresses firing alerts is announced."""
@@ -45,7 +45,7 @@ def _end_notices(policy: Policy, silence: Silence, firing: Sequence[Alert], now:
         for destination in policy.routing.route(alert.labels)
         for channel in destination.channels
     )
-    say = catalogue(policy.settings.language)
+    say = texts(policy.settings.language)
     ends = f"{silence.ends.astimezone(policy.zone):%H:%M}"
     title = say["silence-ends"].format(what=silence.matchers_text(), time=ends)
     lines = (
@@ -79,5 +79,5 @@ def notice(
 
 def channel_test_notification(policy: Policy, channel: str, name: str, now: datetime) -> Notification:
     """Return a message that tests a channel."""
-    say = catalogue(policy.settings.language)
+    say = texts(policy.settings.language)
     return notice(policy, channel, name, say["test"], (say["test-explanation"],), now)

@@ -1,4 +1,4 @@
-"""Rest until there is something to do."""
+"""Waiting for a time or a wake-up call."""
 
 import asyncio
 
@@ -6,23 +6,23 @@ from toban.core.ports import Clock
 
 
 class Wakeup:
-    """Wakes whoever rests; rung while nobody rests, it is remembered until somebody does."""
+    """Wakes whoever waits; set while nobody waits, it wakes the next one at once."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._rung = asyncio.Event()
+        self._set = asyncio.Event()
 
     def set(self) -> None:
-        """Say that there is something to do."""
-        self._rung.set()
+        """Wake whoever waits."""
+        self._set.set()
 
     async def wait(self, seconds: float) -> None:
-        """Rest for so long, or until it rings."""
-        ringing = asyncio.ensure_future(self._rung.wait())
-        resting = asyncio.ensure_future(self._clock.sleep(seconds))
+        """Wait for some seconds, or until it is set."""
+        waking = asyncio.ensure_future(self._set.wait())
+        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
         try:
-            await asyncio.wait({ringing, resting}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({waking, sleeping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            ringing.cancel()
-            resting.cancel()
-            self._rung.clear()
+            waking.cancel()
+            sleeping.cancel()
+            self._set.clear()

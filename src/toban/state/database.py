@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from toban.core.errors import StateError
+from toban.core.failure_log import FailureLog
 from toban.core.item_isolation import ItemFailure
 from toban.core.metric_registry import MetricRegistry
 from toban.core.periodic import run_periodically
@@ -25,18 +26,18 @@ log = structlog.get_logger("toban.state")
 T = TypeVar("T")
 
 TRANSACTIONS: Final = counter("toban_state_transactions_total", "Transactions with state, by how they ended.")
-LOOK_EVERY: Final = timedelta(seconds=15)
-FEED_KEPT: Final = timedelta(days=30)
-JOURNAL_KEPT: Final = timedelta(days=400)
+CHECK_INTERVAL: Final = timedelta(seconds=15)
+EVENT_RETENTION: Final = timedelta(days=30)
+AUDIT_RETENTION: Final = timedelta(days=400)
 TRIES: Final = 5
 
 
 class State:
     """
-    Everything but samples that must survive a restart, behind one door and on one thread.
+    Everything but samples that must survive a restart: transactions on one thread.
 
-    State in trouble does not stop toban: each transaction raises ``StateError``, `health` says why, and the first
-    transaction that works again is the recovery.
+    A failing database does not stop toban: each transaction raises ``StateError``, `health` says why, and the next
+    transaction that is committed is the recovery.
     """
 
     name = "state"
@@ -46,17 +47,17 @@ class State:
         self._clock = clock
         self._meters = meters
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="toban-state")
-        self._trouble = ""
+        self._failure = FailureLog(log, "state failed", "state recovered", state=database.address)
         self.quarantine = Quarantine(self.transaction, clock, meters)
-        """What of it can't be read, and what the parts of toban skip because processing it fails."""
+        """Unreadable rows, and items that parts of toban skip because processing them fails."""
 
     @property
     def is_exclusive(self) -> bool:
-        """Whether nobody but this process works with it."""
+        """Whether no other process uses it."""
         return self._database.alone
 
     def now(self) -> datetime:
-        """Return the time of day, for what is written."""
+        """Return the current time."""
         return self._clock.now()
 
     async def __aenter__(self) -> Self:
@@ -66,15 +67,15 @@ class State:
         self, sort: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._thread.submit(self._database.close)
-        # What has begun is finished; what waits has a waiter that is gone.
+        # The running transaction is finished; those that wait have nobody who waits for them.
         await asyncio.to_thread(self._thread.shutdown, wait=True)
 
     async def transaction(self, work: Callable[[Connection], T]) -> T:
         """
-        Do some work as one transaction and return what it returns: all of it, or nothing of it.
+        Run a function in one transaction and return its result.
 
-        ``work`` is a plain function of a connection. It may be called again when another copy of toban got in between,
-        so it changes nothing but state. Raises ``StateError`` when state can't be read or written just now.
+        ``work`` is a plain function of a connection. It is called again after a conflict with another copy of toban, so
+        it changes nothing but state. Raises ``StateError`` when state can't be read or written now.
         """
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
 
@@ -92,15 +93,15 @@ class State:
                     attempt += 1
                     continue
                 if unreadable and moves:
-                    # It may be readable all the same, as on a full disk: what can't be read stays and is left out.
-                    log.warning("not put in quarantine", error=str(error).splitlines()[0])
+                    # As on a full disk it may be readable all the same: unreadable rows stay and are skipped.
+                    log.warning("rows not moved to quarantine", error=str(error).splitlines()[0])
                     self._database.reset()
                     moves = False
                     continue
                 self._failed(error)
                 self._database.reset()
-                raise StateError(self._trouble) from error
-            self._well()
+                raise StateError(self._failure.error) from error
+            self._succeeded()
             if unreadable:
                 self._report(unreadable, moved=moves)
             return result
@@ -109,40 +110,36 @@ class State:
         if moved:
             for it in unreadable:
                 what = {"table": it.table.name, "row": it.name, "error": it.error}
-                log.error("a row can't be read: it is put in quarantine", **what)
+                log.error("row unreadable, moved to quarantine", **what)
         left = [] if moved else [ItemFailure(it.table.name, it.name, it.error) for it in unreadable]
         self.quarantine.report(self.name, left)
 
     def _failed(self, error: Exception) -> None:
         reason = str(error.orig) if isinstance(error, DBAPIError) else str(error)
-        trouble = f"state {self._database.address}: {reason.strip().splitlines()[0]}"
         self._meters.add(TRANSACTIONS, outcome="failed")
-        if trouble != self._trouble:
-            log.warning("failed", error=trouble)
-        self._trouble = trouble
+        self._failure.failed(f"state {self._database.address}: {reason.strip().splitlines()[0]}")
 
-    def _well(self) -> None:
-        self._meters.add(TRANSACTIONS, outcome="done")
-        if self._trouble:
-            log.info("recovered", state=self._database.address)
-        self._trouble = ""
+    def _succeeded(self) -> None:
+        self._meters.add(TRANSACTIONS, outcome="committed")
+        self._failure.succeeded()
 
     async def run(self) -> None:
-        """Look after state until cancelled: find trouble and its end early, and let go of what is old."""
-        await run_periodically("state", LOOK_EVERY, self._look, clock=self._clock, meters=self._meters)
+        """Check state and delete what is old, until cancelled."""
+        await run_periodically("state", CHECK_INTERVAL, self._check, clock=self._clock, meters=self._meters)
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         now = self._clock.now()
 
-        def tidy(connection: Connection) -> None:
-            event_log.prune(connection, now - FEED_KEPT)
-            audit_log.prune(connection, now - JOURNAL_KEPT)
+        def prune(connection: Connection) -> None:
+            event_log.prune(connection, now - EVENT_RETENTION)
+            audit_log.prune(connection, now - AUDIT_RETENTION)
 
         try:
-            await self.transaction(tidy)
+            await self.transaction(prune)
         except StateError:
-            return  # told and remembered where it was met
+            return  # logged where it happened
 
     def health(self) -> HealthStatus:
-        """Tell whether the newest transaction worked."""
-        return HealthStatus(not self._trouble, self._trouble or f"{self._database.address}: well")
+        """Return whether the last transaction was committed."""
+        error = self._failure.error
+        return HealthStatus(not error, error or f"{self._database.address}: healthy")

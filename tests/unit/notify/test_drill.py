@@ -105,7 +105,7 @@ async def test_without_times_it_is_held_when_somebody_asks(clock, state):
     world = World(clock, MetricRegistry(), slack=0)
     async with running(drilling(clock, state, world, "slack", enabled=False)) as one:
         await state.transaction(lambda _: None)
-        assert (world.asked, one.health().message) == ([], "none is planned")
+        assert (world.asked, one.health().message) == ([], "drills are disabled")
         one.start()
         await world.until(1)
         await state.transaction(lambda _: None)

@@ -6,7 +6,7 @@ import httpx2
 
 from tests.fakes import FakeClock
 from toban.core.metric_registry import MetricRegistry
-from toban.notify.heartbeat import BEATS, HeartbeatService
+from toban.notify.heartbeat import HEARTBEATS, HeartbeatService
 from toban.notify.routing import unknown_channels
 from toban.notify.settings import Heartbeat, NotifySettings
 
@@ -26,13 +26,13 @@ async def test_a_heartbeat_is_held_back_while_something_is_missing():
         settings = Heartbeat(url="https://watch.example/ping", interval=timedelta(minutes=1))
         beating = HeartbeatService(settings, lambda: missing[0], http, FakeClock(), meters)
         await beating.once()
-        assert (asked, beating.health().message) == ([], "no heartbeat leaves: messages do not leave")
+        assert (asked, beating.health().message) == ([], "heartbeat not sent: messages do not leave")
         missing[0] = ""
         await beating.once()
         assert (asked, beating.health().ok) == (["https://watch.example/ping"], True)
         await beating.once()
-        assert beating.health().message == "no heartbeat leaves: answered 500"
-    assert [meters.value(BEATS, outcome=it) for it in ("held back", "sent", "failed")] == [1, 1, 1]
+        assert beating.health().message == "heartbeat not sent: answered 500"
+    assert [meters.value(HEARTBEATS, outcome=it) for it in ("suppressed", "sent", "failed")] == [1, 1, 1]
 
 
 def test_a_channel_that_is_not_there_is_named_with_its_place():

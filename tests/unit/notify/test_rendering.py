@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from tests.notifications import NIGHT, alert
 from toban.core.alerts import Acknowledgement, Alert, AlertStatus
+from toban.core.catalogue import LANGUAGES
 from toban.core.labels import Labels
 from toban.notify import rendering
 from toban.notify.notification import NotificationKind
-from toban.notify.rendering import LANGUAGES, catalogue, render
+from toban.notify.rendering import render
+from toban.notify.texts import texts
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 LATER = NIGHT + timedelta(minutes=7)
@@ -244,6 +246,6 @@ def test_every_language_says_everything():
     """
 
     def places(language: str) -> dict[str, list[str]]:
-        return {key: sorted(re.findall(r"\{\w+\}", text)) for key, text in catalogue(language).items()}
+        return {key: sorted(re.findall(r"\{\w+\}", text)) for key, text in texts(language).items()}
 
     assert all(places(language) == places(LANGUAGES[0]) for language in LANGUAGES)

@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from toban.core.alerts import Alert, AlertStatus
+from toban.core.catalogue import LANGUAGES
 from toban.core.labels import Labels
 from toban.notify.notification import NotificationKind
-from toban.notify.rendering import LANGUAGES, RenderedText, render
+from toban.notify.rendering import RenderedText, render
 
 TESTS = Path(__file__).parents[2] / "rules"
 NOW = datetime(2026, 11, 30, 3, 4, tzinfo=UTC)

@@ -68,7 +68,7 @@ async def test_what_waits_leaves_in_order(house):
     assert await house.writing.once() == 1
     assert sorted(house.got) == [1, 2, 3, 4]
     assert house.meters.value(remote_write.SENT) == 4
-    assert house.writing.health().message == "numbers leave as they come"
+    assert house.writing.health().message == "samples are sent without delay"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ async def test_what_is_not_taken_now_waits(trouble, rest, house):
     assert 0.7 * rest <= await house.writing.once() <= rest
     condition = house.writing.health()
     assert not condition.ok
-    assert "numbers wait since 2026-01-01 00:00:00 UTC" in condition.message
+    assert "samples wait since 2026-01-01 00:00:00 UTC" in condition.message
     assert house.engine.url in condition.message
     assert await house.writing.once() == 0
     assert house.got == [1, 2]
@@ -106,13 +106,13 @@ async def test_an_answer_that_does_not_come_means_once_more(trouble, house, monk
     """
     The engine may have it twice then: rather that than never.
     """
-    monkeypatch.setattr(remote_write, "PATIENCE", 0.05)
+    monkeypatch.setattr(remote_write, "REQUEST_SECONDS", 0.05)
     house.engine.next(trouble)
     house.source.append(1, 2)
 
     await house.writing.once()
     assert not house.writing.health().ok
-    monkeypatch.setattr(remote_write, "PATIENCE", 30)
+    monkeypatch.setattr(remote_write, "REQUEST_SECONDS", 30)
     assert await house.writing.once() == 0
     assert house.got == [1, 2, 1, 2]
 
@@ -125,13 +125,13 @@ async def test_what_is_refused_for_good_is_passed_over_and_counted(house):
     house.source.append(1, 2)
 
     assert await house.writing.once() == 0
-    assert house.meters.value(remote_write.REFUSED) == 2
+    assert house.meters.value(remote_write.REJECTED) == 2
     assert house.writing.health().ok
     assert "answered 400: out of order sample" in house.writing.health().message
     house.source.append(3, 4)
     await house.writing.once()
     assert house.got == [3, 4]
-    assert house.writing.health().message == "numbers leave as they come"
+    assert house.writing.health().message == "samples are sent without delay"
 
 
 async def test_pauses_grow_up_to_a_minute(house):
@@ -157,7 +157,7 @@ async def test_what_was_let_go_of_is_counted(house):
     house.source.dropped = 5
     await house.writing.once()
     await house.writing.once()
-    assert house.meters.value(remote_write.OVERTAKEN) == 5
+    assert house.meters.value(remote_write.DROPPED) == 5
 
 
 async def test_catching_up_is_told(house):
@@ -167,8 +167,8 @@ async def test_catching_up_is_told(house):
     house.source.append(1, 2)
     await house.clock.sleep(3600)
     await house.writing.once()
-    assert house.meters.value(remote_write.BEHIND) == 3600
-    assert house.writing.health().message == "catching up: numbers wait since 2026-01-01 00:00:00 UTC"
+    assert house.meters.value(remote_write.LAG) == 3600
+    assert house.writing.health().message == "catching up: samples wait since 2026-01-01 00:00:00 UTC"
 
 
 async def test_a_store_that_can_not_be_read_is_no_trouble_of_the_engine(house):

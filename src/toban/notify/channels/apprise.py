@@ -10,8 +10,8 @@ from toban.core.config_types import Secret
 from toban.core.errors import DeliveryError
 from toban.notify.channel import Channel, ChannelTools, ConnectionCheck, Handle
 from toban.notify.notification import Notification
-from toban.notify.rendering import catalogue
 from toban.notify.text_limits import one_line, safe_text
+from toban.notify.texts import texts
 
 EXTRA: Final = "pip install 'toban[apprise]'"
 UNREAD: Final = "Apprise can't read the address: see its list of services"
@@ -38,7 +38,7 @@ class Apprise(Channel):
         service = self._service(apprise)
         if service is None:
             raise DeliveryError(f"{self.name}: {UNREAD}", permanent=True)
-        say = catalogue(notification.language)
+        say = texts(notification.language)
         state = say[f"kind-{notification.kind.value}"]
         sort = "success" if notification.is_resolved else {"critical": "failure"}.get(notification.severity, "warning")
         logged: list[str] = []

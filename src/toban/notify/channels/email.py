@@ -17,9 +17,9 @@ from toban.core.config_types import Duration, Host, Secret, Text
 from toban.core.errors import DeliveryError
 from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, SecretFile
 from toban.notify.notification import Notification, NotificationKind
-from toban.notify.rendering import catalogue
 from toban.notify.smtp import WRITTEN, Conversation, Server, envelope
 from toban.notify.text_limits import is_web, one_line, truncate
+from toban.notify.texts import texts
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _SUBJECT: Final = 180
@@ -198,7 +198,7 @@ def _mark(text: str) -> str:
 
 
 def _state(notification: Notification) -> str:
-    say = catalogue(notification.language)
+    say = texts(notification.language)
     return f"{say[f'kind-{notification.kind.value}']} ({notification.severity.upper()})"
 
 

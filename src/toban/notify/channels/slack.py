@@ -11,7 +11,6 @@ from toban.core.errors import DeliveryError
 from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, SecretFile
 from toban.notify.connectivity import check_reachable
 from toban.notify.notification import Link, Notification, NotificationKind
-from toban.notify.rendering import catalogue
 from toban.notify.slack_api import (
     TEMPORARY_ERRORS,
     MessageGoneError,
@@ -21,6 +20,7 @@ from toban.notify.slack_api import (
     webhook_error,
 )
 from toban.notify.text_limits import is_web, truncate
+from toban.notify.texts import texts
 
 log = structlog.get_logger("toban.notify")
 
@@ -215,7 +215,7 @@ def escaped(text: str) -> str:
 
 def render_message(notification: Notification, shop: str) -> dict[str, Any]:
     """Return a message as an attachment of Slack."""
-    say = catalogue(notification.language)
+    say = texts(notification.language)
     state = say[f"kind-{notification.kind.value}"]
     color = COLORS["info"] if notification.is_resolved else COLORS.get(notification.severity, COLORS["warning"])
     text = "\n".join([*(escaped(line) for line in notification.lines), *map(_link, notification.links)])
@@ -250,6 +250,6 @@ def _link(link: Link) -> str:
 
 
 def _reply(notification: Notification) -> str:
-    state = catalogue(notification.language)[f"kind-{notification.kind.value}"]
+    state = texts(notification.language)[f"kind-{notification.kind.value}"]
     first = next(iter(notification.lines), "")
     return truncate(f"{state}: {first}" if first else state, _TEXT, escaped)
