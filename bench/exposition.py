@@ -13,7 +13,7 @@ from statistics import median
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from toban.collect.exposition_batches import PageReader
+from toban.collect.collectors.scrape.exposition_batches import PageReader
 from toban.exposition.parser import PageParser
 
 TARGET = {"job": "shop", "instance": "127.0.0.1:9100"}

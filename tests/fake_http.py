@@ -92,6 +92,10 @@ class FakeService:
         """Let the coming requests meet these, one each."""
         self._troubles.extend(troubles)
 
+    def forget_troubles(self) -> None:
+        """Answer as usual from now on."""
+        self._troubles.clear()
+
     def answer(self, asked: Asked) -> Reply:
         """Do what is asked and answer as the real service does."""
         raise NotImplementedError

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 import toban
 from toban.alerting.alert_store import AlertStore
 from toban.alerting.external_alerts import ExternalAlerts
-from toban.collect.payment_declines import PaymentDeclineCounter
+from toban.collect.collectors.vendure_db.payment_declines import PaymentDeclineCounter
 from toban.collect.tools import CollectorTools
 from toban.core.clock import SystemClock
 from toban.core.errors import SettingsError, StateError

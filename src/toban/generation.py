@@ -18,7 +18,7 @@ from toban.alerting.remote_engine import RemoteRuleEngine
 from toban.alerting.service import EvaluationService
 from toban.alerting.templating.template import External
 from toban.collect import default_collectors
-from toban.collect.payment_declines import PaymentDeclineCounter
+from toban.collect.collectors.vendure_db.payment_declines import PaymentDeclineCounter
 from toban.collect.service import CollectionService
 from toban.collect.tools import CollectorTools
 from toban.core.item_isolation import health_by_service

@@ -25,7 +25,7 @@ from toban.remote.query_client import RemoteQueryClient
 from toban.remote.remote_write import EmptySampleLog, RemoteWriteService
 from toban.settings import Settings
 from toban.shop.connections import open_connections
-from toban.shop.grants import lacking
+from toban.shop.grants import missing_grants
 
 
 async def probe_targets(settings: Settings) -> tuple[Sequence[ProbeResult], Sequence[UnavailableCheck]]:
@@ -104,6 +104,6 @@ async def missing_rights(settings: Settings) -> list[str]:
     """Return the grants that toban's role lacks in the shop's database; none where nobody can ask."""
     async with open_connections(settings.shop) as shop:
         try:
-            return await lacking(shop.database, settings.shop.customer_type) if shop.database else []
+            return await missing_grants(shop.database, settings.shop.customer_type) if shop.database else []
         except CollectError:
             return []  # that it can't be looked at was said when it was tried

@@ -34,7 +34,7 @@ from toban.notify.settings import NotifySettings
 from toban.promql.engine import LOOKBACK
 from toban.promql.query_limits import QueryLimits
 from toban.remote.settings import RemoteSettings
-from toban.shop.connections import unreadable
+from toban.shop.connections import invalid_addresses
 from toban.shop.settings import ENVIRONMENT, ShopSettings, from_variables
 from toban.tsdb.settings import TsdbSettings
 from toban.web.settings import WebSettings
@@ -294,7 +294,7 @@ def _contradictions(
         yield (), says
     if settings.logs.fly and not (settings.shop.fly_token and settings.shop.fly_org) and "shop" not in spoilt:
         yield ("logs", "fly"), "it needs shop.fly_token and shop.fly_org"
-    for part, says in unreadable(settings.shop):
+    for part, says in invalid_addresses(settings.shop):
         yield ("shop", part), says
 
 

@@ -2,8 +2,9 @@
 
 from datetime import timedelta
 
-from toban.collect import repository
-from toban.collect.payment_declines import PaymentDeclineCounter
+from toban.collect.collectors.vendure_db import payment_attempts
+from toban.collect.collectors.vendure_db.payment_attempts import FailedAttempt
+from toban.collect.collectors.vendure_db.payment_declines import PaymentDeclineCounter
 from toban.core.metric_registry import MetricRegistry
 from toban.instruments.metric_families import PAYMENTS_FAILED
 from toban.state import durable_counters
@@ -18,6 +19,6 @@ async def test_a_provider_s_word_counts_once_and_leaves_the_order_open(state, cl
         await declining.record("ABC", "stripe", "Your card was declined.", at)
 
     counted = await state.transaction(lambda connection: durable_counters.load(connection, "events", [PAYMENTS_FAILED]))
-    open_ = await state.transaction(repository.open_attempts)
+    open_ = await state.transaction(payment_attempts.open_attempts)
     assert counted.value(PAYMENTS_FAILED, method="stripe", error="declined") == 2
-    assert open_ == {"ABC": repository.FailedAttempt("ABC", "stripe", first + timedelta(minutes=5))}
+    assert open_ == {"ABC": FailedAttempt("ABC", "stripe", first + timedelta(minutes=5))}

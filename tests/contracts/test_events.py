@@ -27,7 +27,7 @@ class Declines:
 
 
 class Tools:
-    """What the collector is lent of the floor's tools."""
+    """What the collector uses."""
 
     def __init__(self, state, clock) -> None:
         self.state, self.clock = state, clock
@@ -187,11 +187,11 @@ async def test_the_first_event_of_a_series_is_seen_to_grow(events, state, clock)
     A series that comes while toban runs was nought at the look before; one that was there already was not.
     """
     await events.accept(lines(VIEW))
-    collector = Collector(instance="here")
-    first = await collector.collect(Tools(state, clock))
+    scraper = Collector(instance="here").open(Tools(state, clock))
+    first = await scraper.collect()
     await events.accept(lines({**VIEW, "product": "8"}))
     clock.advance(15)
-    second = await collector.collect(Tools(state, clock))
+    second = await scraper.collect()
 
     assert [len(look.batches) for look in (first, second)] == [1, 2]
     nought, now = second.batches

@@ -7,8 +7,9 @@ from sqlalchemy import text
 
 from tests.fakes import FakeClock
 from toban.collect import repository
-from toban.collect.event_stream import ORDERS, PAYMENTS
-from toban.collect.repository import FailedAttempt
+from toban.collect.collectors.vendure_db import payment_attempts
+from toban.collect.collectors.vendure_db.payment_attempts import FailedAttempt
+from toban.collect.collectors.vendure_db.table_streams import ORDERS, PAYMENTS
 from toban.core.metric_registry import MetricRegistry
 from toban.instruments.metric_families import ORDERS_CREATED, ORDERS_FAILED, PAYMENTS_FAILED
 from toban.notify import repository as notify_repository
@@ -68,9 +69,9 @@ async def test_what_was_counted_of_the_shop_goes_on_where_it_was(opening, monkey
             )
             assert repository.recently_counted(connection, of.name) == {"ID": AT}
         assert repository.recently_counted(connection, "declines") == {"ID": AT}
-        assert repository.open_attempts(connection) == {"OPEN": FailedAttempt("OPEN", "card", AT)}
-        repository.record_attempt(connection, FailedAttempt("ID", "card", AT + timedelta(hours=1)))
-        assert "ID" not in repository.open_attempts(connection)  # it has failed, and fails once
+        assert payment_attempts.open_attempts(connection) == {"OPEN": FailedAttempt("OPEN", "card", AT)}
+        payment_attempts.record_attempt(connection, FailedAttempt("ID", "card", AT + timedelta(hours=1)))
+        assert "ID" not in payment_attempts.open_attempts(connection)  # it has failed, and fails once
 
     async with State(opening(), FakeClock(), MetricRegistry()) as state:
         await state.transaction(newer)

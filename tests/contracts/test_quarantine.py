@@ -13,6 +13,7 @@ from toban.alerting import repository as alerts
 from toban.alerting.repository import AlertRecord
 from toban.alerting.states import ActiveAlert
 from toban.collect import repository as shop
+from toban.collect.collectors.vendure_db import payment_attempts
 from toban.core.alerts import TOPIC, Acknowledgement, AlertChange
 from toban.core.item_isolation import ItemFailure
 from toban.core.matchers import Matcher, MatchOperator
@@ -76,7 +77,7 @@ async def test_every_row_that_is_written_is_read_back(state, word):
         repository.record_channel_failure(connection, word, word, AT, permanent=False)
         repository.save_notes(connection, [("f", StageNote("route", word))], AT)
         repository.save_handle(connection, "t", word, {word: word}, AT)
-        shop.record_attempt(connection, shop.FailedAttempt(word[:90], word, AT))
+        payment_attempts.record_attempt(connection, payment_attempts.FailedAttempt(word[:90], word, AT))
         shop.record_counted(connection, "b", {word: AT}, AT)
 
         assert repository.load(connection) == PipelineState({about.fingerprint: heard}, {"t": thread})
@@ -88,7 +89,7 @@ async def test_every_row_that_is_written_is_read_back(state, word):
         assert repository.channel_failures(connection)[kept].message == kept
         assert repository.notes(connection, "f") == [(AT, StageNote("route", kept))]
         assert repository.load_handle(connection, "t", word) == {word: word}
-        assert shop.open_attempts(connection)[kept[:90]].method == kept
+        assert payment_attempts.open_attempts(connection)[kept[:90]].method == kept
         assert shop.recently_counted(connection, "b") == {kept: AT}
 
     await state.transaction(story)

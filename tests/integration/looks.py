@@ -10,7 +10,7 @@ import httpx2
 from pydantic import SecretStr
 
 from tests.fakes import FakeClock
-from toban.collect.collector import Collector, ScrapeResult
+from toban.collect.collector import Collector, Scraper, ScrapeResult
 from toban.collect.tools import CollectorTools
 from toban.core.metric_registry import MetricRegistry
 from toban.shop.connections import ShopConnections
@@ -50,11 +50,21 @@ class Numbers(dict[str, dict[tuple[tuple[str, str], ...], float]]):
         return "".join(dict(labels)["reason"] for labels, value in self[name].items() if value)
 
 
+RUNNING: list[tuple[Collector, CollectorTools, Scraper]] = []
+
+
+def running(collector: Collector, tools: CollectorTools) -> Scraper:
+    """Return the running collector: always the same one for the same collector and tools."""
+    for known, its_tools, scraper in RUNNING:
+        if known is collector and its_tools is tools:
+            return scraper
+    RUNNING.append((collector, tools, collector.open(tools)))
+    return RUNNING[-1][2]
+
+
 async def look(collector: Collector, tools: CollectorTools) -> Numbers:
-    """Look once."""
-    found = await collector.collect(tools)
-    assert isinstance(found, ScrapeResult)
-    return Numbers(found)
+    """Collect once; a collector keeps what it keeps from one call to the next."""
+    return Numbers(ScrapeResult.of(await running(collector, tools).collect()))
 
 
 async def until(ask: Callable[[], Awaitable[Any]], well: Callable[[Any], bool], patience: float = 20) -> Any:

@@ -14,10 +14,10 @@ from pydantic import ValidationError
 
 from tests.fake_http import Asked, FakeService, Reply, broken, busy, half, reset, says
 from tests.fakes import FakeClock
-from tests.integration.looks import lent
-from toban.collect import s3
-from toban.collect.collectors.files import Files
-from toban.collect.s3 import Bucket
+from tests.integration.looks import lent, running
+from toban.collect.collectors.files import s3
+from toban.collect.collectors.files.files import Files
+from toban.collect.collectors.files.s3 import Bucket
 from toban.core.errors import CollectError
 from toban.demo.servers import free_port, listening
 
@@ -93,7 +93,7 @@ def collector(storage, *, every="2m", pages=20, list_interval="1h", backup=None,
 
 
 async def looked(one, tools):
-    found = await one.collect(tools)
+    found = await running(one, tools).collect()
     return found.error, {sample.family.name: sample.value for sample in found.samples}
 
 
@@ -151,8 +151,8 @@ async def test_a_sample_must_answer_with_the_right_type(storage, tools, sample, 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"secret": "wrong"}, "answered 403: SignatureDoesNotMatch: the secret is not right"),
-        ({"key": "AKIANOBODY"}, "answered 403: InvalidAccessKeyId: there is no such key"),
+        ({"secret": "wrong"}, "answered 403: SignatureDoesNotMatch: the secret access key is wrong"),
+        ({"key": "AKIANOBODY"}, "answered 403: InvalidAccessKeyId: the access key does not exist"),
         ({"name": "nothing"}, "answered 404: NoSuchBucket: there is no bucket of this name"),
     ],
 )
@@ -208,7 +208,7 @@ async def test_what_is_no_listing_is_said(tools, said):
     async with Strange() as strange:
         strange.said = said
         trouble, found = await looked(collector(strange), tools)
-        assert "the answer is no listing" in trouble
+        assert "the response is no listing" in trouble
         assert found == {}
 
 

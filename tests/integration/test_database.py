@@ -36,7 +36,7 @@ def sessions(server: servers.Postgres) -> int:
 
 
 async def pid(database: ShopDatabase) -> int:
-    async with database.looking() as cursor:
+    async with database.transaction() as cursor:
         await cursor.execute("SELECT pg_backend_pid()")
         row = await cursor.fetchone()
     assert row
@@ -51,7 +51,7 @@ async def test_two_connections_are_all_there_are(server: servers.Postgres, addre
 
     async def borrow(database: ShopDatabase) -> None:
         nonlocal together, most
-        async with database.looking() as cursor:
+        async with database.transaction() as cursor:
             together += 1
             most = max(most, together, sessions(server))
             await cursor.execute("SELECT 1")
@@ -70,10 +70,10 @@ async def test_a_look_can_only_read_and_only_for_a_while(address: SecretStr) -> 
     """
     async with ShopDatabase(address) as database:
         with pytest.raises(DatabaseError, match="read-only") as refused:
-            async with database.looking() as cursor:
+            async with database.transaction() as cursor:
                 await cursor.execute("INSERT INTO goods VALUES (1)")
-        assert not refused.value.lost
-        async with database.looking() as cursor:
+        assert not refused.value.connection_lost
+        async with database.transaction() as cursor:
             await cursor.execute(
                 "SELECT pg_backend_pid(), current_setting('statement_timeout'), current_setting('lock_timeout')"
             )
@@ -94,7 +94,7 @@ async def test_a_look_that_is_cut_off_takes_its_connection_with_it(
     async with ShopDatabase(address, connections=1) as database:
         before = await pid(database)
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05), database.looking() as cursor:
+            async with asyncio.timeout(0.05), database.transaction() as cursor:
                 await cursor.execute("SELECT pg_sleep(60)")
         assert await pid(database) != before
         assert sessions(server) == 1
@@ -110,10 +110,10 @@ async def test_a_session_that_was_ended_is_replaced(server: servers.Postgres, ad
         after = await pid(database)
         assert after != before
         with pytest.raises(DatabaseError) as cut:
-            async with database.looking() as cursor:
+            async with database.transaction() as cursor:
                 server.execute(f"SELECT pg_terminate_backend({after}, 5000)")
                 await cursor.execute("SELECT 1")
-        assert cut.value.lost
+        assert cut.value.connection_lost
         assert cut.value.reason in {DatabaseFailure.STOPPING, DatabaseFailure.UNREACHABLE}
         assert await pid(database) not in {before, after}
 

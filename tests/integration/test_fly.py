@@ -14,13 +14,14 @@ from tests.fake_fly import FakeFly
 from tests.fake_http import broken, busy, half, late, reset, says
 from tests.fakes import FakeClock
 from tests.fly_day import GIB, SCRAPE, Day, clock
-from tests.integration.looks import lent
+from tests.integration.looks import lent, running
 from tests.judged import Judged
 from tests.store import SLOW
 from toban.alerting.rule_file import RuleGroup
 from toban.alerting.rule_loader import shipped_groups
-from toban.collect.collectors import fly as fly_collector
-from toban.collect.collectors.fly import Fly, authorization
+from toban.collect.collectors.fly import machines_api
+from toban.collect.collectors.fly.fly import Fly
+from toban.collect.collectors.fly.machines_api import authorization
 from toban.collect.service import ScrapeLoop
 from toban.collect.tools import CollectorTools
 from toban.core.errors import CollectError
@@ -223,7 +224,7 @@ async def test_a_day_of_seven_machines(
     anew, and an API that has a bad quarter of an hour: every number and every alert is right, and Fly is asked less
     than it allows.
     """
-    monkeypatch.setattr(fly_collector, "PATIENCE", 1)
+    monkeypatch.setattr(machines_api, "TIMEOUT", 1)
     with servers.victoria() as server:
         victoria = f"http://127.0.0.1:{server.port}"
         async with living(tmp_path, victoria) as (life, day):
@@ -264,7 +265,7 @@ async def tools(fly):
 
 
 async def looked(one, tools):
-    found = await one.collect(tools)
+    found = await running(one, tools).collect()
     return found, {
         (sample.family.name, sample.labels.get("instance", sample.labels.get("app"))): sample.value
         for sample in found.samples
@@ -320,12 +321,12 @@ async def test_what_is_not_flys_is_said(fly, tools, answer):
     """
     fly.add("shop", "s1")
     one = collector(fly)
-    await one.collect(tools)
+    await running(one, tools).collect()
     fly.clock.advance(300)
     fly.next(*[says(200, answer)] * 8)
-    found = await one.collect(tools)
+    found = await running(one, tools).collect()
     assert found.error
-    fly._troubles.clear()
+    fly.forget_troubles()
     fly.clock.advance(60)
     assert (await looked(one, tools))[1]["fly_machine_as_wanted", "s1"] == 1
 
@@ -340,10 +341,10 @@ async def test_ends_are_counted_once_through_restarts(fly, tools, tmp_path):
 
     async def ends():
         async with State(SqliteBackend(tmp_path / "toban.db"), clock, MetricRegistry()) as state:
-            one, found = collector(fly), []
+            one, found = collector(fly).open(replace(tools, state=state)), []
             for _ in range(2):
                 clock.advance(60)
-                found.append((await one.collect(replace(tools, state=state))).batches)
+                found.append((await one.collect()).batches)
             return [
                 {
                     str(labels): value

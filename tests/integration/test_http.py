@@ -8,7 +8,7 @@ import pytest
 from tests.integration.looks import lent, look
 from tests.pretend import nothing, pretending, says
 from tests.servers import free_port
-from toban.collect.collectors.http import LONGEST, Http
+from toban.collect.collectors.http.http import MAX_BODY, Http
 from toban.core.errors import CollectError
 
 GRAPHQL = {"body": {"query": "{ __typename }"}, "method": "POST", "present": "data.__typename", "absent": "errors"}
@@ -44,9 +44,9 @@ async def test_an_answer_is_measured(host):
         ('{"data": {"__typename": "Query"}}', ""),
         ('{"errors": [{"message": "no database for Hanako"}], "data": null}', "answered 200, but with 'errors'"),
         ('{"data": null}', "answered 200, but without 'data.__typename'"),
-        ("<html>", "answered 200, but the body is no JSON"),
-        ("[" * 200_000, "answered 200, but the body is no JSON"),
-        ('{"data": "' + "x" * LONGEST + '"}', "answered 200, but the body is no JSON so far"),
+        ("<html>", "answered 200, but the body is not JSON"),
+        ("[" * 200_000, "answered 200, but the body is not JSON"),
+        ('{"data": "' + "x" * MAX_BODY + '"}', "answered 200, but the body is not JSON so far"),
     ],
 )
 async def test_a_graphql_api_that_answers_200_with_errors_is_down(body, trouble):
@@ -128,7 +128,7 @@ async def test_an_endless_body_is_left_after_what_is_needed():
             await writer.drain()
 
     numbers, _ = await looked(flood)
-    assert numbers.one("probe_http_uncompressed_body_length") == LONGEST
+    assert numbers.one("probe_http_uncompressed_body_length") == MAX_BODY
 
 
 async def half(request, writer):
@@ -272,7 +272,7 @@ async def test_a_word_that_may_stand_where_nobody_read_is_told_so():
     """
     A megabyte is read.
     """
-    numbers, _ = await looked(says("x" * LONGEST + "Returns"), match="Returns")
+    numbers, _ = await looked(says("x" * MAX_BODY + "Returns"), match="Returns")
     assert numbers.trouble == "answered 200, but nothing in the first 1,000,000 bytes of the body matches 'Returns'"
 
 

@@ -12,7 +12,7 @@ from tests.integration.looks import lent
 from tests.store import SLOW, ShopProcesses, ShopVariant, scripted, store
 from toban.collect.collector import Collector
 from toban.collect.collectors.bullmq import Bullmq
-from toban.collect.collectors.vendure_db import VendureDb
+from toban.collect.collectors.vendure_db.vendure_db import VendureDb
 from toban.collect.service import ScrapeLoop
 from toban.core.metric_registry import MetricRegistry
 from toban.shop.settings import ShopSettings
@@ -35,7 +35,7 @@ async def done(shop: ShopProcesses, path: Path) -> dict[tuple[str, ...], float |
         last = False
         while True:
             await watch.collect()
-            assert watch.seen.up, watch.seen.error
+            assert watch.status.up, watch.status.error
             found = {series: value for series, value in told(sink.batches).items() if "vendure_jobs_" in series}
             if found and not any(
                 value for series, value in found.items() if series.startswith(("vendure_jobs_w", "vendure_jobs_ru"))

@@ -14,10 +14,10 @@ from tests import servers
 from tests.integration.looks import Numbers, lent, look
 from tests.pretend import full, silent
 from toban.collect.collector import Collector
-from toban.collect.collectors.http import Http
+from toban.collect.collectors.http.http import Http
 from toban.collect.collectors.postgres import Postgres
-from toban.collect.collectors.redis import Redis
-from toban.collect.collectors.scrape import Scrape
+from toban.collect.collectors.redis.redis import Redis
+from toban.collect.collectors.scrape.scrape import Scrape
 from toban.collect.collectors.shop_api import ShopApi
 from toban.collect.collectors.sql import Sql
 from toban.collect.collectors.tls import Tls
@@ -113,9 +113,9 @@ async def test_what_a_server_answers_to_a_tls_handshake_is_told_in_words(kind, s
 @pytest.fixture
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Less patience: a server has two seconds."""
-    monkeypatch.setattr(database, "PROMPT", 2)
+    monkeypatch.setattr(database, "CONNECT_TIMEOUT", 2)
     monkeypatch.setitem(database.PARAMETERS, "connect_timeout", "2")
-    monkeypatch.setattr(redis, "PATIENCE", 0.5)  # less than the second after which a SYN is sent again
+    monkeypatch.setattr(redis, "TIMEOUT", 0.5)  # less than the second after which a SYN is sent again
 
 
 @pytest.mark.parametrize("kind", ["postgres", "redis"])

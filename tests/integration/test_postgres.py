@@ -199,7 +199,7 @@ async def test_without_pg_monitor_less_is_seen_and_that_is_told_once(postgres: s
     assert seen.one("postgres_hidden_sessions") >= 1
     assert seen.one("postgres_table_live_rows", schema="public", table="goods") == 0
     assert seen.one("postgres_database_size_bytes") > 0
-    told = [line["why"] for line in logs if line["event"] == "less can be seen"]
+    told = [line["error"] for line in logs if line["event"] == "partial data"]
     assert told == [
         "what other roles' sessions do is hidden: GRANT pg_monitor TO plain shows it",
         "the costliest statements can't be told: CREATE EXTENSION pg_stat_statements shows them",
@@ -244,7 +244,7 @@ async def test_statements_that_can_not_be_read_have_a_remedy(postgres: servers.P
                 assert "postgres_statement_calls_total" in seen
     assert not without.trouble
     assert "postgres_statement_calls_total" not in without
-    told = [line["why"] for line in logs if line.get("what") == "statements" and line["event"] == "less can be seen"]
+    told = [line["error"] for line in logs if line.get("part") == "statements" and line["event"] == "partial data"]
     assert told == [f"the costliest statements can't be told: {NEEDS[taken]} shows them"]
     postgres.execute(f"DROP DATABASE {name} (FORCE)", 'DROP ROLE "re-ader"')
 
@@ -285,7 +285,7 @@ async def test_a_query_that_may_not_be_asked_costs_its_own_numbers_only(postgres
     assert {"postgres_background_writer_blocks_written_total", "postgres_archiver_failed_total"} <= set(seen)
     assert "postgres_log_bytes_total" in again
     about = [(line["event"], line["what"]) for line in logs if line["what"] == "postgres_log"]
-    assert about == [("less can be seen", "postgres_log"), ("can be seen again", "postgres_log")]
+    assert about == [("partial data", "postgres_log"), ("recovered", "postgres_log")]
 
 
 async def test_what_shuts_toban_out_is_told_apart(postgres: servers.Postgres) -> None:
@@ -318,11 +318,11 @@ async def test_a_server_that_is_killed_is_down_and_up_again() -> None:
         async with lent(database=server.address()) as tools:
             watch = ScrapeLoop(Postgres(), sink, tools)
             await watch.collect()
-            assert watch.seen.up
-            assert watch.seen.labels == {"job": "postgres", "instance": f"127.0.0.1:{server.port}/postgres"}
+            assert watch.status.up
+            assert watch.status.labels == {"job": "postgres", "instance": f"127.0.0.1:{server.port}/postgres"}
             server.kill()
             await watch.collect()
-            assert not watch.seen.up
+            assert not watch.status.up
             ended = {
                 labels[NAME]
                 for batch in sink.batches
@@ -333,7 +333,7 @@ async def test_a_server_that_is_killed_is_down_and_up_again() -> None:
             assert "postgres_connection_failed" not in ended
             server.start()
             await watch.collect()
-            assert watch.seen.up, watch.seen.trouble
+            assert watch.status.up, watch.status.trouble
     assert [line["event"] for line in logs if "what" not in line] == ["failed", "recovered"]
 
 

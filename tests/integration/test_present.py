@@ -18,7 +18,8 @@ from tests.fakes import FakeClock
 from tests.integration.looks import lent
 from tests.vendure import Vendure, vendure
 from toban.collect.collector import Collector
-from toban.collect.collectors import postgres, vendure_db
+from toban.collect.collectors import postgres
+from toban.collect.collectors.vendure_db import vendure_db
 from toban.collect.sql_metrics import SqlQuery, suitable_queries
 from toban.collect.tools import CollectorTools
 from toban.core.metric_registry import MetricRegistry

@@ -18,7 +18,7 @@ from tests import servers
 from tests.fakes import FakeClock, ListSink
 from tests.integration.looks import lent, look, until
 from tests.upstash import QUOTA, upstash
-from toban.collect.collectors.redis import Redis
+from toban.collect.collectors.redis.redis import Redis
 from toban.collect.service import ScrapeLoop
 from toban.collect.tools import CollectorTools
 
@@ -181,15 +181,15 @@ async def test_a_server_that_is_killed_is_down_and_up_again(server: servers.Serv
         watch = ScrapeLoop(Redis(), sink, tools)
         ups = []
         await watch.collect()
-        ups.append(watch.seen.up)
+        ups.append(watch.status.up)
         server.kill()
         await watch.collect()
-        ups.append(watch.seen.up)
+        ups.append(watch.status.up)
         server.start()
         await watch.collect()
-        ups.append(watch.seen.up)
+        ups.append(watch.status.up)
     assert ups == [True, False, True]
-    assert watch.seen.labels == {"job": "redis", "instance": f"127.0.0.1:{server.port}"}
+    assert watch.status.labels == {"job": "redis", "instance": f"127.0.0.1:{server.port}"}
 
 
 async def test_a_replica_tells_of_its_link(server: servers.Server, kind: str) -> None:

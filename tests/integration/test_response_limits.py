@@ -19,8 +19,8 @@ from tests.needs import need
 from tests.notifications import notification
 from tests.pretend import Pretend, pretending, says
 from toban.cli import client
-from toban.collect.collectors.http import LONGEST, Http
-from toban.collect.collectors.scrape import Scrape
+from toban.collect.collectors.http.http import MAX_BODY, Http
+from toban.collect.collectors.scrape.scrape import Scrape
 from toban.collect.collectors.uptimerobot import Uptimerobot
 from toban.collect.rest_client import RestClient
 from toban.core.errors import CollectError, DeliveryError, TobanError
@@ -112,7 +112,7 @@ async def test_whatever_a_collector_or_a_channel_asks_is_read_within_bounds():
     async with pretending(endless()) as server, lent() as tools:
         url = f"http://127.0.0.1:{server.port}/"
         with at_most(80 * MIB):
-            assert (await look(Http(url=url), tools)).one("probe_http_uncompressed_body_length") == LONGEST
+            assert (await look(Http(url=url), tools)).one("probe_http_uncompressed_body_length") == MAX_BODY
             with pytest.raises(CollectError, match="more than"):
                 await look(Scrape(url=url), tools)
             with pytest.raises(CollectError, match="more than"):
@@ -137,9 +137,9 @@ async def test_an_api_that_answers_byte_by_byte_is_given_up(head):
             await asyncio.sleep(0.05)
 
     async with pretending(trickling) as server, lent() as tools:
-        api = RestClient("Some", "", patience=0.3)
+        api = RestClient(tools, "Some", "", timeout=0.3)
         with pytest.raises(CollectError, match="it hangs" if head else "the answer did not end in time"):
-            await api.fetch(tools, "asked", "GET", f"http://127.0.0.1:{server.port}/", {})
+            await api.fetch("context", "GET", f"http://127.0.0.1:{server.port}/", {})
 
 
 async def test_a_command_reads_no_more_than_it_can_show(monkeypatch, tmp_path):

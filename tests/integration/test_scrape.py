@@ -8,7 +8,7 @@ import pytest
 from tests.fakes import ListSink, look_once, told
 from tests.integration.looks import lent
 from tests.pretend import nothing, pretending, says
-from toban.collect.collectors.scrape import DUPLICATES, Scrape
+from toban.collect.collectors.scrape.scrape import DUPLICATES, Scrape
 from toban.collect.service import CollectionService
 from toban.core.samples import milliseconds
 

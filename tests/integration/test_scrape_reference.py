@@ -12,7 +12,7 @@ from tests import servers
 from tests.integration.looks import lent, until
 from tests.needs import need
 from tests.pretend import pretending, says
-from toban.collect.collectors.scrape import Scrape
+from toban.collect.collectors.scrape.scrape import Scrape
 from toban.core.errors import CollectError
 from toban.core.labels import Labels
 

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from tests.fakes import FakeClock
-from tests.integration.looks import lent
+from tests.integration.looks import lent, running
 from tests.store import SLOW, ShopProcesses, ShopVariant, store
 from toban.collect.collectors.shop_api import ShopApi
 from toban.collect.tools import CollectorTools
@@ -48,7 +48,7 @@ def collector(shop: ShopProcesses, **check: object) -> ShopApi:
 async def steps(one: ShopApi, tools: CollectorTools, rounds: int = 1) -> dict[str, float]:
     """Look some times, a minute apart, and return how each step went the last time."""
     for _ in range(rounds):
-        found = await one.collect(tools)
+        found = await running(one, tools).collect()
         assert not found.error
         tools.clock.advance(60)  # type: ignore[attr-defined]  # a pretended one
     return {

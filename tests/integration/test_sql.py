@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from tests import servers
 from tests.fakes import FakeClock
-from tests.integration.looks import lent, look
+from tests.integration.looks import lent, look, running
 from toban.collect.collectors.sql import Sql
 from toban.core.errors import CollectError
 from toban.core.samples import MetricType
@@ -44,7 +44,7 @@ async def test_labels_and_numbers_are_read_by_the_names_of_columns(server: serve
     }
     collector = Sql.model_validate({"kind": "sql", "metrics": [REBATES, total]})
     async with lent(database=server.address("rebates")) as tools:
-        found = await collector.collect(tools)
+        found = await running(collector, tools).collect()
         seen = await look(collector, tools)
     assert not seen.trouble
     assert seen.one("shop_rebates_yen", period="2026-01") == 15
@@ -157,5 +157,5 @@ async def test_without_a_database_the_look_fails(server: servers.Postgres) -> No
     collector = Sql.model_validate({"kind": "sql", "metrics": [REBATES]})
     async with lent(database=f"postgresql://u:hunter2@127.0.0.1:{servers.free_port()}/db") as tools:
         with pytest.raises(CollectError, match="it can't be reached") as error:
-            await collector.collect(tools)
+            await running(collector, tools).collect()
     assert "hunter2" not in str(error.value)

@@ -13,7 +13,7 @@ from tests.integration.looks import lent
 from tests.program import eventually
 from tests.receiver import receiving
 from tests.store import SLOW, ShopProcesses, ShopVariant, store
-from toban.collect.collectors.redis import Redis
+from toban.collect.collectors.redis.redis import Redis
 from toban.collect.collectors.shop_api import ShopApi
 
 pytestmark = SLOW

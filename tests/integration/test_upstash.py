@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.fake_http import broken, busy, half, reset, says, unchanged
 from tests.fake_upstash import FakeUpstash, series
 from tests.fakes import FakeClock
-from tests.integration.looks import lent
-from toban.collect.collectors.upstash import Upstash, forecast, moment_of
+from tests.integration.looks import lent, running
+from toban.collect.collectors.upstash import Upstash, forecast, parse_go_time
 from toban.core.errors import CollectError
 
 NOW = datetime(2026, 1, 7, 12, tzinfo=UTC)
@@ -118,12 +118,12 @@ async def test_trouble_is_told_and_the_next_look_is_well(trouble, upstash, tools
     one = collector(upstash)
     upstash.next(trouble, trouble)
     if trouble is unchanged:
-        assert (await one.collect(tools)).samples == []
+        assert (await running(one, tools).collect()).samples == []
     else:
         with pytest.raises(CollectError, match="upstash: GET database"):
-            await one.collect(tools)
-    upstash._troubles.clear()
-    assert (await one.collect(tools)).samples
+            await running(one, tools).collect()
+    upstash.forget_troubles()
+    assert (await running(one, tools).collect()).samples
 
 
 async def test_a_rest_that_is_asked_for_is_kept(upstash, tools):
@@ -133,12 +133,12 @@ async def test_a_rest_that_is_asked_for_is_kept(upstash, tools):
     one = collector(upstash)
     upstash.next(busy(300))
     with pytest.raises(CollectError, match="answered 429"):
-        await one.collect(tools)
-    with pytest.raises(CollectError, match="asked for a rest of 300 s"):
-        await one.collect(tools)
+        await running(one, tools).collect()
+    with pytest.raises(CollectError, match="asked for a pause of 300 s"):
+        await running(one, tools).collect()
     assert len(upstash.asked) == 1
     await tools.clock.sleep(301)
-    assert (await one.collect(tools)).samples
+    assert (await running(one, tools).collect()).samples
 
 
 async def test_a_key_that_may_not_is_told_with_the_remedy(upstash, tools):
@@ -191,4 +191,4 @@ def test_times_are_read_as_go_prints_them(text, at):
     """
     With any number of digits.
     """
-    assert moment_of(text) == at
+    assert parse_go_time(text) == at

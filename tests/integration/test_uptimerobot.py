@@ -9,7 +9,7 @@ import pytest
 from tests.fake_http import broken, busy, half, reset, says, unchanged
 from tests.fake_uptimerobot import FakeUptimeRobot
 from tests.fakes import FakeClock
-from tests.integration.looks import lent
+from tests.integration.looks import lent, running
 from tests.program import eventually, toban
 from toban.collect.collectors.uptimerobot import UP, Uptimerobot
 from toban.core.errors import CollectError
@@ -44,12 +44,12 @@ async def test_monitors_that_are_missing_are_made_and_all_are_read(robot, tools)
     robot.add("Blog", "https://blog.example/?secret=1", "DOWN", lastDayUptimes={"histogram": [{"uptime": 50}]})
     robot.add("Old", "https://old.example/", "PAUSED")
     one = collector(robot)
-    tried = await one.check(tools)
+    tried = await running(one, tools).check()
     assert tried.notes == [f"`toban up` lets UptimeRobot look at {HEALTH}"]
     assert len(robot.monitors) == 3
 
-    assert not (await one.collect(tools)).error
-    found = await one.collect(tools)
+    assert not (await running(one, tools).collect()).error
+    found = await running(one, tools).collect()
     assert robot.monitors[3]["type"] == "KEYWORD"
     ups = {sample.labels["monitor"]: sample.value for sample in found.samples if sample.family == UP}
     assert ups == {"Tom & Jerry's": 1, "Blog": 0}
@@ -63,11 +63,11 @@ async def test_a_key_that_may_only_read_makes_none_and_says_so(robot, tools):
     """
     robot.add("Blog", "https://blog.example/")
     one = collector(robot, key=robot.reading)
-    found = await one.collect(tools)
+    found = await running(one, tools).collect()
     assert "toban: health: can't be made" in found.error
     assert "use a main API key" in found.error
     assert found.samples
-    assert (await one.collect(tools)).error == found.error
+    assert (await running(one, tools).collect()).error == found.error
     assert [asked.method for asked in robot.asked].count("POST") == 2
 
 
@@ -77,11 +77,11 @@ async def test_a_success_that_changed_nothing_is_noticed(robot, tools):
     """
     one = collector(robot, storefront=False)
     robot.next(says(200, b'{"data": [], "nextLink": null}'), unchanged)
-    assert not (await one.collect(tools)).error
+    assert not (await running(one, tools).collect()).error
     assert not robot.monitors
-    assert "toban: health: it was made, and isn't there" in (await one.collect(tools)).error
+    assert "toban: health: was created, and is missing" in (await running(one, tools).collect()).error
     tools.clock.advance(3600)
-    assert not (await one.collect(tools)).error
+    assert not (await running(one, tools).collect()).error
     assert len(robot.monitors) == 1
 
 
@@ -114,13 +114,13 @@ async def test_it_is_left_alone_for_as_long_as_it_asks(robot, tools):
     one = collector(robot)
     robot.next(busy(90))
     with pytest.raises(CollectError, match="answered 429"):
-        await one.collect(tools)
+        await running(one, tools).collect()
     asked = len(robot.asked)
     with pytest.raises(CollectError, match="a rest of 90 s more"):
-        await one.collect(tools)
+        await running(one, tools).collect()
     assert len(robot.asked) == asked
     tools.clock.advance(91)
-    assert not (await one.collect(tools)).error
+    assert not (await running(one, tools).collect()).error
 
 
 def test_its_webhook_begins_and_ends_an_alert_in_each_of_its_forms(tmp_path):

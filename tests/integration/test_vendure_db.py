@@ -15,12 +15,12 @@ from tests.fakes import FakeClock, told
 from tests.integration.looks import lent
 from tests.store import SLOW, ShopProcesses, ShopVariant, scripted, store
 from toban.collect.collector import ScrapeResult
-from toban.collect.collectors.vendure_db import VendureDb
+from toban.collect.collectors.vendure_db.vendure_db import VendureDb
 from toban.collect.tools import CollectorTools
 from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import Batch, is_stale
 from toban.demo.ground_truth import GroundTruth
-from toban.shop.grants import COLUMNS, grants, lacking
+from toban.shop.grants import COLUMNS, grants, missing_grants
 from toban.shop.settings import ShopSettings
 from toban.state.backends import SqliteBackend
 from toban.state.database import State
@@ -53,7 +53,7 @@ class Watch:
     async def look(self) -> dict[str, float]:
         """Look once as after a start: state is opened anew, and nothing is remembered but what lies in it."""
         async with State(SqliteBackend(self.path), self.clock, MetricRegistry()) as state:
-            found = await self.collector.model_copy().collect(replace(self.tools, state=state))
+            found = await self.collector.collect(replace(self.tools, state=state))
         assert not found.error
         assert found.stored
         found.stored()
@@ -194,13 +194,12 @@ async def test_a_role_without_rights_is_told_what_it_lacks(shop: ShopProcesses, 
         async with lent(database=shop.database_url.replace("toban@", "stranger@")) as tools:
             found = await VendureDb().collect(replace(tools, clock=watch.clock))
             assert tools.shop.database
-            for statement in await lacking(tools.shop.database, "customerStatus"):
+            for statement in await missing_grants(tools.shop.database, "customerStatus"):
                 owner.execute(statement)
             settings = ShopSettings.model_validate({"timezone": ZONE})
-            tried = await VendureDb().check(
-                replace(tools, clock=watch.clock, shop=replace(tools.shop, settings=settings))
-            )
-            assert await lacking(tools.shop.database, "customerStatus") == []
+            tools = replace(tools, clock=watch.clock, shop=replace(tools.shop, settings=settings))
+            tried = await VendureDb().open(tools).check()
+            assert await missing_grants(tools.shop.database, "customerStatus") == []
             owner.execute("DROP OWNED BY stranger")
         columns = owner.execute(COLUMNS).fetchall()
         owner.execute("DROP OWNED BY stranger")
@@ -222,7 +221,7 @@ async def test_a_wrong_time_zone_is_named(shop: ShopProcesses, watch: Watch):
     """
     await scripted(shop, seed=3, orders=1)
     wrong = replace(watch.tools.shop, settings=ShopSettings())
-    found = await VendureDb().check(replace(watch.tools, shop=wrong))
+    found = await VendureDb().open(replace(watch.tools, shop=wrong)).check()
 
     assert any("9 h ahead of UTC: set shop.timezone" in note for note in found.notes)
 

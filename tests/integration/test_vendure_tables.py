@@ -18,8 +18,8 @@ from tests.fakes import FakeClock, ListSink
 from tests.integration.looks import lent
 from tests.vendure import READER, Vendure, vendure
 from toban.collect.collector import ScrapeResult
-from toban.collect.collectors.vendure_db import VendureDb
-from toban.collect.payment_declines import PaymentDeclineCounter
+from toban.collect.collectors.vendure_db.payment_declines import PaymentDeclineCounter
+from toban.collect.collectors.vendure_db.vendure_db import VendureDb
 from toban.collect.service import ScrapeLoop
 from toban.collect.tools import CollectorTools
 from toban.core.metric_registry import MetricRegistry
@@ -68,7 +68,7 @@ class Duty:
         looks = 1
         await self.look()
         while self.value("vendure_db_behind_seconds"):
-            assert self.watch.seen.up, self.watch.seen.error
+            assert self.watch.status.up, self.watch.status.error
             await self.look()
             looks += 1
         return looks
@@ -164,7 +164,7 @@ async def test_a_first_start_beside_many_old_orders_tells_them_when_they_were_pl
     async with on_duty(shop, state) as duty:
         looks = await duty.catch_up()
         record_property("first start beside 100,000 orders: looks", looks)
-        assert duty.watch.seen.up, duty.watch.seen.error
+        assert duty.watch.status.up, duty.watch.status.error
         assert duty.value("vendure_orders_created_total", channel="default", customerType="general") == 100_000
         assert duty.value("vendure_revenue_total", currency="USD") == pytest.approx(100_000)
         found = rises(duty.points("vendure_orders_created_total"), timedelta(days=1))
@@ -277,7 +277,7 @@ async def test_an_order_a_minute_is_counted_in_any_zone(
                 shop.payment(order, duty.now)
                 await duty.look(timedelta(minutes=1))
                 assert duty.value("vendure_db_behind_seconds") == 0
-            assert duty.watch.seen.up
+            assert duty.watch.status.up
             assert [value for _, value in duty.points("vendure_orders_created_total")][-1] == 200
             assert duty.value("vendure_payments_failed_total") == 200
 
@@ -389,7 +389,7 @@ async def test_killed_between_counting_and_telling_the_totals_are_exact(shop: Ve
         await duty.catch_up()
         shop.order("K1", duty.now)
         duty.clock.advance(30)
-        await duty.watch.collector.collect(duty.tools)  # counted, and killed before it was told
+        await duty.watch.scraper.collect()  # counted, and killed before it was told
     shop.order("K2", duty.now + timedelta(seconds=10))
     async with on_duty(shop, state, at=duty.now, sink=sink) as duty:
         await duty.catch_up()
@@ -408,13 +408,13 @@ async def test_a_column_that_is_missing_means_general_and_one_that_is_hidden_is_
         async with on_duty(shop, state) as duty:
             await duty.look()
             grant = f'GRANT SELECT ("customFieldsCustomerstatus") ON "customer" TO "{READER}";'
-            assert not duty.watch.seen.up
-            assert grant in duty.watch.seen.error
+            assert not duty.watch.status.up
+            assert grant in duty.watch.status.error
             assert duty.has_now("vendure_newest_order_age_seconds")
             assert not duty.has_now("vendure_orders_created_total")
             shop.execute(grant)
             await duty.catch_up()
-            assert duty.watch.seen.up
+            assert duty.watch.status.up
             assert duty.value("vendure_orders_created_total", customerType="gold") == 1
     with vendure(postgres) as shop:
         shop.execute('ALTER TABLE customer DROP COLUMN "customFieldsCustomerstatus"')
@@ -422,7 +422,7 @@ async def test_a_column_that_is_missing_means_general_and_one_that_is_hidden_is_
         async with on_duty(shop, state.with_name("other.db")) as duty:
             await duty.catch_up()
             assert duty.value("vendure_orders_created_total", customerType="general") == 1
-            found = await VendureDb().check(replace(duty.tools, state=None))
+            found = await VendureDb().open(replace(duty.tools, state=None)).check()
             assert "customers have no custom field customerStatus: all of them are `general`" in found.notes
 
 
@@ -433,14 +433,14 @@ async def test_the_grants_that_are_printed_are_all_it_needs(postgres: servers.Po
     with vendure(postgres, granted=False) as shop:
         shop.order("G", NOON - timedelta(minutes=1))
         async with on_duty(shop, state) as duty:
-            found = await VendureDb().check(replace(duty.tools, state=None))
+            found = await VendureDb().open(replace(duty.tools, state=None)).check()
             assert "`toban init` prints all" in found.error
             await duty.look()
-            assert not duty.watch.seen.up
+            assert not duty.watch.status.up
             shop.grant()
             await duty.catch_up()
-            assert duty.watch.seen.up, duty.watch.seen.error
-            found = await VendureDb().check(replace(duty.tools, state=None))
+            assert duty.watch.status.up, duty.watch.status.error
+            found = await VendureDb().open(replace(duty.tools, state=None)).check()
             assert not found.error
             for column, table in (
                 ("data", "job_record"), ("token", "session"), ('"emailAddress"', "customer"), ("metadata", "payment"),
@@ -460,16 +460,16 @@ async def test_a_database_that_is_no_shops_has_no_numbers_and_one_that_was_is_do
     with vendure(postgres) as shop:
         async with on_duty(shop, state.with_name("plain.db"), url=postgres.address("postgres")) as duty:
             await duty.look()
-            assert duty.watch.seen.up
-            assert duty.watch.seen.samples == 0
+            assert duty.watch.status.up
+            assert duty.watch.status.samples == 0
         async with on_duty(shop, state) as duty:
             await duty.catch_up()
             shop.execute("DROP SCHEMA public CASCADE")
             shop.execute("CREATE SCHEMA public")
             await duty.look(timedelta(minutes=10))
             await duty.look()
-            assert not duty.watch.seen.up
-            assert "gone" in duty.watch.seen.error
+            assert not duty.watch.status.up
+            assert "gone" in duty.watch.status.error
 
 
 async def test_layouts_are_used_again(shop: Vendure, state: Path):
@@ -482,7 +482,7 @@ async def test_layouts_are_used_again(shop: Vendure, state: Path):
         seen = []
         for _ in range(3):
             duty.clock.advance(30)
-            found = await duty.watch.collector.collect(duty.tools)
+            found = await duty.watch.scraper.collect()
             assert isinstance(found, ScrapeResult)
             seen.append({id(batch.layout): batch for batch in found.batches})
         assert seen[1].keys() == seen[2].keys()

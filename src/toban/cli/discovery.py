@@ -8,7 +8,8 @@ from typing import Final
 
 import httpx2
 
-from toban.collect.collectors.fly import Fly
+from toban.collect.collectors.fly import machines_api
+from toban.collect.collectors.fly.machines_api import MachinesApi
 from toban.collect.tools import CollectorTools
 from toban.core.clock import SystemClock
 from toban.core.errors import CollectError
@@ -67,13 +68,12 @@ async def discover(environment: Mapping[str, str]) -> Discovery | None:
 
 async def _organisation(environment: Mapping[str, str]) -> tuple[str, list[str]]:
     """Return the organisation of this machine's app, and its apps. Raises ``CollectError``."""
-    address = environment.get("FLY_FLAPS_BASE_URL")
-    given = {"kind": "fly", "token": environment["FLY_API_TOKEN"], **({"api": address} if address else {})}
+    address = environment.get("FLY_FLAPS_BASE_URL") or machines_api.ADDRESS
     async with httpx2.AsyncClient() as http:
         tools = CollectorTools(http, SystemClock(), MetricRegistry(), ShopConnections(None, None))
-        own = await Fly.model_validate({**given, "apps": [environment["FLY_APP_NAME"]]}).place(tools)
-        all_of = await Fly.model_validate({**given, "org": own.org}).place(tools)
-    return own.org, list(all_of.apps)
+        api = MachinesApi(tools, "fly", address, environment["FLY_API_TOKEN"])
+        organization = await api.organization(environment["FLY_APP_NAME"])
+        return organization, await api.apps(organization)
 
 
 async def _proposed(apps: Iterable[str]) -> tuple[dict[str, str], list[str]]:

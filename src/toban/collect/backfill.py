@@ -1,9 +1,9 @@
 """
-What happened is counted once, and told at its own time: at a first start, after a downtime, and from then on alike.
+Counts events once, each at its own time: after a first start, after a downtime, and from then on alike.
 
-Something is read in slices, from where it was read before. A slice is counted in one transaction with how far it was
-read and what was seen in it, so that nothing is counted twice, in whatever order it became visible. What it comes to
-is told as totals on a grid of times: `increase` shows what happened when it happened, and no spike where it was read.
+A source is read in slices, from where it was read before. A slice is counted in one transaction with the position and
+the ids of its events, so that nothing is counted twice, in whatever order it became visible. The result are totals on
+a grid of times: `increase` shows an event when it happened, and no spike at the time of reading.
 """
 
 import zlib
@@ -20,7 +20,7 @@ import orjson
 import structlog
 from sqlalchemy import Connection
 
-from toban.collect import repository as books
+from toban.collect import repository
 from toban.collect.repository import ReadPosition
 from toban.core.labels import Labels
 from toban.core.metric_registry import MetricRegistry
@@ -31,28 +31,28 @@ from toban.state import durable_counters
 
 log = structlog.get_logger("toban.collect")
 
-FINE: Final = timedelta(minutes=1)
-COARSE: Final = timedelta(minutes=5)
-"""The steps in which what was missed is told: as fine as looks for the newest day, coarser before."""
+FINE_STEP: Final = timedelta(minutes=1)
+COARSE_STEP: Final = timedelta(minutes=5)
+"""The steps of the grid of times: about as fine as collections for the newest day, coarser before."""
 
-NEWEST: Final = timedelta(days=1)
+FINE_RANGE: Final = timedelta(days=1)
 
-FOLD: Final = timedelta(hours=2)
-"""What was seen is remembered so much longer than it is read again: local times come twice when clocks go back."""
+CLOCK_CHANGE: Final = timedelta(hours=2)
+"""Ids are kept so much longer than events are read again: local times come twice when clocks go back."""
 
-LEAD: Final = timedelta(minutes=1)
-"""What lies so little ahead of now waits until its time has come: clocks differ. Further ahead it counts at once."""
+CLOCK_SKEW: Final = timedelta(minutes=1)
+"""An event so little ahead of now waits until its time: clocks differ. Further ahead it counts at once."""
 
-AHEAD: Final = timedelta(hours=1)
-"""How far what was read may lie ahead of now, after the clock was set back."""
+MAX_AHEAD: Final = timedelta(hours=1)
+"""How far a position may lie ahead of now, after the clock was set back."""
 
 
 class CountedEvent(Protocol):
-    """Something that happened, once."""
+    """One event."""
 
     @property
     def id(self) -> str:
-        """What tells it from others of its book."""
+        """Its id, unique in its stream."""
         ...
 
     @property
@@ -60,37 +60,42 @@ class CountedEvent(Protocol):
         """When it happened."""
         ...
 
-    def count(self, recorder: Recorder, budgets: CardinalityLimits) -> None:
-        """Count it."""
+    def count(self, recorder: Recorder, limits: CardinalityLimits) -> None:
+        """Add it to the counters."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class EventBook:
-    """What is counted together: its name, its numbers, and how far back is read again for what came late."""
+class StreamDefinition:
+    """A stream's name, the metrics it counts, and how late an event may become visible."""
 
     name: str
     families: tuple[MetricFamily, ...]
-    margin: timedelta
+    lateness: timedelta
+
+
+DeriveEvents = Callable[[Connection, Sequence[CountedEvent]], Sequence[CountedEvent]]
+"""Returns the events that follow from new ones, in the transaction that counts them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """What was read at once: what happened, and how far that goes."""
+    """Events that were read at once, and the new position: see `ReadPosition` for ``top`` and ``floor``."""
 
     events: Sequence[CountedEvent]
     until: datetime
     top: int = 0
     floor: int = 0
+    derive: DeriveEvents | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
     """
-    What a slice came to: totals at times, how far it was read, and how many labels were over budget, by label.
+    The result of a slice: totals at times, the new position, and how many labels were over their limit, by label.
 
-    ``pending`` is the number under which the totals are kept until the store has them, nothing where there are none;
-    ``new`` is how much happened that was not counted before.
+    ``pending`` is the number under which state keeps the totals until the store has them, None where there are none;
+    ``new`` is how many events were not counted before.
     """
 
     batches: Sequence[Batch]
@@ -100,137 +105,129 @@ class Totals:
     new: int = 0
 
 
-More = Callable[[Connection, Sequence[CountedEvent]], Sequence[CountedEvent]]
-"""Returns what else happened, given what is new."""
-
-
 def sample_times(since: datetime, until: datetime, now: datetime) -> Iterator[datetime]:
-    """Return the times at which what happened between two times is told; the last is ``until``."""
+    """Yield the times of the samples between two times; the last is ``until``."""
     at = since
     while at < until:
-        at = min(at + (FINE if now - at <= NEWEST else COARSE), until)
+        at = min(at + (FINE_STEP if now - at <= FINE_RANGE else COARSE_STEP), until)
         yield at
 
 
-def slice_end(since: datetime, now: datetime, most: int) -> datetime:
-    """Return how far one slice may go: so many steps, and not beyond now."""
-    *_, last = islice(sample_times(since, now, now), most) if since < now else [now]
+def slice_end(since: datetime, now: datetime, max_steps: int) -> datetime:
+    """Return the end of a slice: so many steps on, and not beyond now."""
+    *_, last = islice(sample_times(since, now, now), max_steps) if since < now else [now]
     return last
 
 
-def reread_from(position: ReadPosition, margin: timedelta, now: datetime) -> datetime:
+def reread_from(position: ReadPosition, lateness: timedelta, now: datetime) -> datetime:
     """
-    Return from when on is read: a little again of what was read before, but not from before the beginning.
+    Return the time to read from: a little before the position, but not before the beginning.
 
-    After the clock was set back, what was read may lie ahead of now. It is not read again from before what was seen is
-    remembered, or it would count twice.
+    After the clock was set back, the position may lie ahead of now. Nothing is read from before the time up to which
+    ids are kept, or it would count twice.
     """
-    since = min(position.read or position.until, now) - margin
-    return max(position.began, since, position.until - margin - FOLD)
+    since = min(position.read or position.until, now) - lateness
+    return max(position.began, since, position.until - lateness - CLOCK_CHANGE)
 
 
-def position(connection: Connection, book: str, began: datetime, now: datetime) -> ReadPosition:
+def position(connection: Connection, stream: str, began: datetime, now: datetime) -> ReadPosition:
     """
-    Return how far a book was read.
+    Return how far a stream was read.
 
-    What was told lies before that; where the clock was set back a little, nothing is told until it has passed it. A
-    position that lies far ahead was noted while the clock was wrong: it begins anew from now on.
+    Where the clock was set back a little, no total is returned until it has passed the position. A position far ahead
+    was stored while the clock was wrong: the stream begins anew from now on.
     """
-    found = books.position(connection, book, began)
-    if found.until <= now + AHEAD:
+    found = repository.position(connection, stream, began)
+    if found.until <= now + MAX_AHEAD:
         return found
-    log.warning("the clock was set back", book=book, read_until=found.until.isoformat())
-    anew = replace(found, began=now, until=now, read=None)
-    books.save_position(connection, book, anew)
-    return anew
+    log.warning("clock was set back", stream=stream, read_until=found.until.isoformat())
+    restarted = replace(found, began=now, until=now, read=None)
+    repository.save_position(connection, stream, restarted)
+    return restarted
 
 
 def count(
     connection: Connection,
-    book: EventBook,
+    definition: StreamDefinition,
     found: Slice,
     began: datetime,
     now: datetime,
     target: dict[str, str],
-    more: More | None = None,
 ) -> Totals:
     """
     Count a slice, and return its totals.
 
-    1. Leave out what was counted before (what is so old that it is no longer remembered was: another look was quicker),
-       and what happened after this slice: its time will come.
-    2. Count the rest step by step, in the order of time, and write down how the totals stand at each step.
-    3. Keep the totals, how far was read, what was seen, and what is to be told until the store has it.
+    1. Leave out what was counted before (also what is older than the kept ids: another process was faster), and what
+       happened after this slice: a later one counts it.
+    2. Count the rest step by step, in the order of time, and note the totals at each step.
+    3. Store the totals, the position, the ids, and the samples that are pending until the store has them.
 
-    Nothing is told of a time that was told before, so that no total ever falls. What comes late counts at the first
-    step after that; where there is none in this slice, it stands in the totals, and the next slice tells it.
+    No sample is older than one returned before, so that no total ever falls. A late event counts at the first step
+    after that; where there is none in this slice, the totals include it, and the next slice returns them.
     """
-    before = position(connection, book.name, began, now)
+    name, lateness = definition.name, definition.lateness
+    before = position(connection, name, began, now)
     read_until = min(found.until, now)
     read_until += timedelta(microseconds=-read_until.microsecond % 1000)  # state keeps milliseconds
     until = max(before.until, read_until)
-    known = books.recently_counted(connection, book.name)
-    forgotten = before.until - book.margin - FOLD
+    known = repository.recently_counted(connection, name)
+    forgotten = before.until - lateness - CLOCK_CHANGE
     new = {
         event.id: event
         for event in found.events
-        if event.id not in known and event.at >= forgotten and not until < event.at <= now + LEAD
+        if event.id not in known and event.at >= forgotten and not until < event.at <= now + CLOCK_SKEW
     }
-    further = more(connection, list(new.values())) if more else ()
-    waiting = deque(sorted([*new.values(), *further], key=lambda event: (event.at, event.id)))
-    meters = durable_counters.load(connection, book.name, book.families)
+    derived = found.derive(connection, list(new.values())) if found.derive else ()
+    waiting = deque(sorted([*new.values(), *derived], key=lambda event: (event.at, event.id)))
+    meters = durable_counters.load(connection, name, definition.families)
     over = MetricRegistry()
-    budgets = CardinalityLimits(over)
-    budgets.learn(meters)
+    limits = CardinalityLimits(over)
+    limits.learn(meters)
     batches: list[Batch] = []
     last = before.until
     for step in sample_times(before.until, until, now):
         while waiting and (waiting[0].at <= step or step == until):
-            waiting.popleft().count(meters, budgets)
+            waiting.popleft().count(meters, limits)
         at = milliseconds(step)
         batches += meters.read(at, target, min(milliseconds(last), at - 1))
         last = step
     for event in waiting:
-        event.count(meters, budgets)
+        event.count(meters, limits)
     if waiting:
         batches += meters.zero_samples(milliseconds(last), target)
-    durable_counters.save(connection, book.name, meters)
-    books.record_counted(
-        connection,
-        book.name,
-        {event.id: event.at for event in new.values()},
-        until - book.margin - FOLD,
-    )
+    durable_counters.save(connection, name, meters)
+    ids = {event.id: event.at for event in new.values()}
+    repository.record_counted(connection, name, ids, until - lateness - CLOCK_CHANGE)
     read = read_until if now < until else before.read if until == before.until else None
-    after = books.moved_position(before, until, found.top, found.floor, read)
-    books.save_position(connection, book.name, after)
-    pending = books.save_samples(connection, book.name, dump_batches(batches)) if batches else None
-    told = [(labels["label"], float(values[0])) for family, labels, values in over.series() if family == OVER]
-    return Totals(batches, after, told, pending, len(new))
+    after = repository.moved_position(before, until, found.top, found.floor, read)
+    repository.save_position(connection, name, after)
+    pending = repository.save_samples(connection, name, dump_batches(batches)) if batches else None
+    over_limit = [(labels["label"], float(values[0])) for family, labels, values in over.series() if family == OVER]
+    return Totals(batches, after, over_limit, pending, len(new))
 
 
 def dump_batches(batches: Sequence[Batch]) -> str:
-    """Return batches as they are kept: each layout once, compressed."""
+    """Return batches as text for state: each layout once, compressed."""
     layouts = {id(batch.layout): batch.layout for batch in batches}
-    places = {key: place for place, key in enumerate(layouts)}
+    indexes = {key: index for index, key in enumerate(layouts)}
     series = [[dict(labels) for labels in layout.series] for layout in layouts.values()]
     families = [[_family(family) for family in layout.families] for layout in layouts.values()]
-    told = [[batch.at, places[id(batch.layout)], batch.values.tolist()] for batch in batches]
-    kept = orjson.dumps({"series": series, "families": families, "batches": told})
-    return b64encode(zlib.compress(kept, 1)).decode()
+    values = [[batch.at, indexes[id(batch.layout)], batch.values.tolist()] for batch in batches]
+    text = orjson.dumps({"series": series, "families": families, "batches": values})
+    return b64encode(zlib.compress(text, 1)).decode()
 
 
-def load_batches(kept: str) -> list[Batch]:
+def load_batches(text: str) -> list[Batch]:
     """Return the batches that `dump_batches` wrote."""
-    found = orjson.loads(zlib.decompress(b64decode(kept)))
+    found = orjson.loads(zlib.decompress(b64decode(text)))
     layouts = [
         Layout(
             [Labels(labels) for labels in series],
-            [MetricFamily(name, MetricType(sort), *rest) for name, sort, *rest in families],
+            [MetricFamily(name, MetricType(type_), *rest) for name, type_, *rest in families],
         )
         for series, families in zip(found["series"], found["families"], strict=True)
     ]
-    return [Batch(layouts[place], at, np.array(values, np.float64)) for at, place, values in found["batches"]]
+    return [Batch(layouts[index], at, np.array(values, np.float64)) for at, index, values in found["batches"]]
 
 
 def _family(family: MetricFamily) -> tuple[str, str, str, str]:
@@ -239,36 +236,37 @@ def _family(family: MetricFamily) -> tuple[str, str, str, str]:
 
 class StableLayouts:
     """
-    Gives batches the layout that they had before where it holds the same series: the store knows it by identity.
+    Gives batches the layout object that their series had before: the store recognises layouts by identity.
 
     Totals are loaded anew for each slice, in whatever order; their series hardly ever change.
     """
 
-    def __init__(self, most: int = 20) -> None:
+    def __init__(self, capacity: int = 20) -> None:
         self._known: dict[frozenset[Labels], Layout] = {}
-        self._most = most
+        self._capacity = capacity
 
     def stabilize(self, batches: Sequence[Batch]) -> list[Batch]:
-        """Return the batches over layouts that are known."""
+        """Return the batches over known layouts."""
         found: dict[int, tuple[Layout, list[int] | None]] = {}
         for batch in batches:
             if id(batch.layout) not in found:
-                found[id(batch.layout)] = self._matched(batch.layout)
-        return [_over(*found[id(batch.layout)], batch) for batch in batches]
+                found[id(batch.layout)] = self._known_layout(batch.layout)
+        return [_reordered(*found[id(batch.layout)], batch) for batch in batches]
 
-    def _matched(self, layout: Layout) -> tuple[Layout, list[int] | None]:
+    def _known_layout(self, layout: Layout) -> tuple[Layout, list[int] | None]:
+        """Return the known layout of the same series, and the order of its series in this one if it differs."""
         key = frozenset(layout.series)
         known = self._known.pop(key, layout)
         self._known[key] = known
-        if len(self._known) > self._most:
+        if len(self._known) > self._capacity:
             self._known.pop(next(iter(self._known)))
         if known.series == layout.series:
             return known, None
-        places = {labels: place for place, labels in enumerate(layout.series)}
-        return known, [places[labels] for labels in known.series]
+        indexes = {labels: index for index, labels in enumerate(layout.series)}
+        return known, [indexes[labels] for labels in known.series]
 
 
-def _over(layout: Layout, order: list[int] | None, batch: Batch) -> Batch:
+def _reordered(layout: Layout, order: list[int] | None, batch: Batch) -> Batch:
     if layout is batch.layout:
         return batch
     return Batch(layout, batch.at, batch.values if order is None else np.ascontiguousarray(batch.values[order]))

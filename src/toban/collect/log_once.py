@@ -1,4 +1,4 @@
-"""What is told once."""
+"""Logs changes, not states."""
 
 import structlog
 
@@ -6,16 +6,17 @@ log = structlog.get_logger("toban.collect")
 
 
 class LogOnce:
-    """Says once what a collector has to do without, and once when it is there again."""
+    """Logs once when a part of a collector's data is missing, and once when it is back."""
 
-    def __init__(self) -> None:
-        self._troubles: dict[str, str] = {}
+    def __init__(self, collector: str) -> None:
+        self._collector = collector
+        self._errors: dict[str, str] = {}
 
-    def update(self, collector: str, what: str, trouble: str = "") -> None:
-        """Note how something stands: nothing, when it is well."""
-        before = self._troubles.get(what, "")
-        self._troubles[what] = trouble
-        if trouble and trouble != before:
-            log.warning("less can be seen", name=collector, what=what, why=trouble)
-        elif before and not trouble:
-            log.info("can be seen again", name=collector, what=what)
+    def update(self, part: str, error: str = "") -> None:
+        """Record why a part is missing, or that it is not."""
+        before = self._errors.get(part, "")
+        self._errors[part] = error
+        if error and error != before:
+            log.warning("partial data", collector=self._collector, part=part, error=error)
+        elif before and not error:
+            log.info("recovered", collector=self._collector, part=part)

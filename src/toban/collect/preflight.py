@@ -1,4 +1,4 @@
-"""Trying a target out, as `toban check` does."""
+"""Probes a target once, for `toban check`."""
 
 import asyncio
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from toban.core.plugin_isolation import PluginIsolation
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What one look at a target came to; ``notes`` are what can't be seen of it, and what would show it."""
+    """The result of one probe; ``notes`` are what can't be read of the target, and what would allow it."""
 
     name: str
     kind: str
@@ -25,23 +25,24 @@ class ProbeResult:
 
     @property
     def up(self) -> bool:
-        """Whether it could be looked at and is well."""
+        """Whether the target could be read and is healthy."""
         return not self.error
 
 
 async def probe(collector: Collector, tools: CollectorTools) -> ProbeResult:
-    """Look once at a target, for no longer than its interval; trouble is part of what is found."""
-    fence = PluginIsolation("collect", collector.name, tools.meters)
-    instance = collector.instance or collector.address_in(tools.shop) or collector.default_instance
-    many, notes = 0, tuple[str, ...]()
-    with fence:
+    """Probe a target, for no longer than its interval; an error is part of the result."""
+    collector = collector.located(tools.shop)
+    isolation = PluginIsolation("collect", collector.name, tools.meters)
+    count, notes = 0, tuple[str, ...]()
+    with isolation:
         try:
             async with asyncio.timeout(collector.interval.total_seconds()):
-                look = await collector.check(tools)
+                found = await collector.open(tools).check()
         except TimeoutError as error:
-            raise CollectError(f"no end of the look after {collector.interval.total_seconds():g} s") from error
-        many = len(look.samples) + sum(int(np.count_nonzero(~np.isnan(batch.values))) for batch in look.batches)
-        notes = tuple(look.notes)
-        if look.error:
-            raise CollectError(look.error)
-    return ProbeResult(collector.name, collector.kind, instance, many, fence.error, notes)
+            raise CollectError(f"collection timed out after {collector.interval.total_seconds():g} s") from error
+        count = len(found.samples) + sum(int(np.count_nonzero(~np.isnan(batch.values))) for batch in found.batches)
+        notes = tuple(found.notes)
+        if found.error:
+            raise CollectError(found.error)
+    instance = collector.target["instance"]
+    return ProbeResult(collector.name, collector.kind, instance, count, isolation.error, notes)

@@ -1,4 +1,4 @@
-"""Web APIs that are asked with a key, and that may ask for a rest."""
+"""Client of REST APIs with a key: it bounds answers and respects Retry-After."""
 
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -6,23 +6,23 @@ from typing import Any, Final, NamedTuple
 import httpx2
 import orjson
 
-from toban.collect.tools import CollectorTools
+from toban.collect.tools import HasHttp
 from toban.core.backoff import retry_after
 from toban.core.errors import CollectError, ResponseTooLargeError
 from toban.core.http_client import error_reason, read_body, within
 
-PATIENCE: Final = 20.0
-"""Seconds that an answer may take in all."""
+TIMEOUT: Final = 20.0
+"""Seconds that a request may take in all."""
 
-LONGEST: Final = 16 * 1024 * 1024
-"""Bytes that an answer may have."""
+MAX_BODY: Final = 16 * 1024 * 1024
+"""Bytes that a response may have."""
 
-REST: Final = 60.0
-"""Seconds of rest where one is asked for without saying how long."""
+BACKOFF: Final = 60.0
+"""Seconds without requests after a 429 that names no time."""
 
 
 class RestResponse(NamedTuple):
-    """An answer."""
+    """A response."""
 
     status: int
     headers: Mapping[str, str]
@@ -31,28 +31,30 @@ class RestResponse(NamedTuple):
 
 class RestClient:
     """
-    One service as one collector asks it: nothing is asked while it wants a rest.
+    One service's API as one collector uses it: it sends nothing while the service asks for a pause.
 
-    ``remedy`` says what to do where a key may not.
+    ``remedy`` says what to do when the key lacks a permission.
     """
 
-    def __init__(self, service: str, remedy: str, patience: float = PATIENCE) -> None:
+    def __init__(self, tools: HasHttp, service: str, remedy: str, timeout: float = TIMEOUT) -> None:
+        self._http = tools.http
+        self._clock = tools.clock
         self._service = service
         self._remedy = remedy
-        self._patience = patience
-        self._rests = 0.0
+        self._timeout = timeout
+        self._paused_until = 0.0
 
     async def fetch(
-        self, tools: CollectorTools, asked: str, method: str, url: str, headers: Mapping[str, str], body: Any = None
+        self, context: str, method: str, url: str, headers: Mapping[str, str], body: Any = None
     ) -> RestResponse:
-        """Return an answer, whatever its status. Raises ``CollectError``; ``asked`` says who wanted what."""
-        now = tools.clock.monotonic()
-        if now < self._rests:
-            raise CollectError(f"{asked}: {self._service} asked for a rest of {self._rests - now:.0f} s more")
+        """Return a response, whatever its status. Raises ``CollectError``, whose message begins with ``context``."""
+        now = self._clock.monotonic()
+        if now < self._paused_until:
+            raise CollectError(f"{context}: {self._service} asked for a pause of {self._paused_until - now:.0f} s more")
         try:
             async with (
-                within(self._patience) as progress,
-                tools.http.stream(
+                within(self._timeout) as progress,
+                self._http.stream(
                     method,
                     url,
                     headers=dict(headers),
@@ -61,18 +63,17 @@ class RestClient:
                     extensions={"trace": progress.trace},
                 ) as response,
             ):
-                said = await read_body(response, LONGEST)
+                content = await read_body(response, MAX_BODY)
         except (httpx2.HTTPError, OSError, ResponseTooLargeError) as error:
-            raise CollectError(f"{asked}: {error_reason(error)}") from error
-        rest = retry_after(response.headers.get("retry-after", ""), tools.clock.now())
-        if response.status_code == 429 or (response.status_code == 503 and rest is not None):
-            self._rests = now + (REST if rest is None else rest)
-        return RestResponse(response.status_code, response.headers, said)
+            raise CollectError(f"{context}: {error_reason(error)}") from error
+        pause = retry_after(response.headers.get("retry-after", ""), self._clock.now())
+        if response.status_code == 429 or (response.status_code == 503 and pause is not None):
+            self._paused_until = now + (BACKOFF if pause is None else pause)
+        return RestResponse(response.status_code, response.headers, content)
 
     async def call(
         self,
-        tools: CollectorTools,
-        asked: str,
+        context: str,
         method: str,
         url: str,
         headers: Mapping[str, str],
@@ -81,18 +82,18 @@ class RestClient:
         missing: Any = None,
     ) -> Any:
         """
-        Return an answer's JSON, ``missing`` for what is not there unless that is trouble.
+        Return a response's JSON; ``missing`` for a 404, which is an error where that is None.
 
-        Raises ``CollectError``; ``asked`` says who wanted what.
+        Raises ``CollectError``, whose message begins with ``context``.
         """
-        answered = await self.fetch(tools, asked, method, url, headers, body)
-        if answered.status in {401, 403}:
-            raise CollectError(f"{asked}: answered {answered.status}: the key may not: {self._remedy}")
-        if answered.status == 404 and missing is not None:
+        response = await self.fetch(context, method, url, headers, body)
+        if response.status in {401, 403}:
+            raise CollectError(f"{context}: answered {response.status}: the key lacks the permission: {self._remedy}")
+        if response.status == 404 and missing is not None:
             return missing
-        if not 200 <= answered.status < 300:
-            raise CollectError(f"{asked}: answered {answered.status}")
+        if not 200 <= response.status < 300:
+            raise CollectError(f"{context}: answered {response.status}")
         try:
-            return orjson.loads(answered.body)
+            return orjson.loads(response.body)
         except ValueError as error:
-            raise CollectError(f"{asked}: the answer is no JSON") from error
+            raise CollectError(f"{context}: the response is not JSON") from error

@@ -1,4 +1,4 @@
-"""The service that looks."""
+"""The collection service: scrapes every target at its interval."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,9 +8,8 @@ from typing import Final
 
 import numpy as np
 import structlog
-from pydantic import SecretStr
 
-from toban.collect.collector import Collector, ScrapeResult
+from toban.collect.collector import Collector, Scraper, ScrapeResult
 from toban.collect.tools import CollectorTools
 from toban.core.errors import CollectError, SeriesLimitError, StoreError
 from toban.core.labels import NAME, Labels
@@ -21,15 +20,18 @@ from toban.core.samples import STALE, Batch, Layout, Sample, gauge, layout_of, m
 
 log = structlog.get_logger("toban.collect")
 
-UP: Final = gauge("up", "Whether the target could be read and is well (1) or not (0).")
-SECONDS: Final = gauge("scrape_duration_seconds", "How long the look took.", "seconds")
-SAMPLES: Final = gauge("scrape_samples_scraped", "How many numbers the look brought.")
-ABOUT: Final = (UP, SECONDS, SAMPLES)
+UP: Final = gauge("up", "Whether the target could be read and is healthy (1) or not (0).")
+DURATION: Final = gauge("scrape_duration_seconds", "Duration of the collection.", "seconds")
+SAMPLES: Final = gauge("scrape_samples_scraped", "Samples that the collection returned.")
+SCRAPE_METRICS: Final = (UP, DURATION, SAMPLES)
+
+LATE_INTERVALS: Final = 3
+"""Intervals without a collection after which a loop counts as late."""
 
 
 @dataclass(frozen=True, slots=True)
 class TargetStatus:
-    """What is known of one collector's target after its newest look."""
+    """A collector's target after its last collection."""
 
     name: str
     kind: str
@@ -43,102 +45,110 @@ class TargetStatus:
 
     @property
     def state(self) -> HealthState:
-        """Its state; none is known before its first collection."""
+        """Its state; none is known before the first collection."""
         if self.at is None and not self.error:
             return HealthState.NO_DATA
         return HealthState.HEALTHY if self.up else HealthState.UNHEALTHY
 
 
 class ScrapeLoop:
-    """One collector at its work: looks, adds `up`, ends what has vanished, hands over."""
+    """Scrapes one target: collects, adds `up`, marks vanished series as stale, appends."""
 
     def __init__(self, collector: Collector, sink: SampleSink, tools: CollectorTools) -> None:
-        address = "" if collector.instance else collector.address_in(tools.shop)
-        self.collector = collector = collector.model_copy(update={"instance": address}) if address else collector
+        self.collector = collector = collector.located(tools.shop)
         self.isolation = PluginIsolation("collect", collector.name, tools.meters)
-        self.seen = TargetStatus(collector.name, collector.kind, collector.target, collector.interval.total_seconds())
+        self.status = TargetStatus(collector.name, collector.kind, collector.target, collector.interval.total_seconds())
         self.newest: tuple[Batch, ...] = ()
-        self.looked = asyncio.Event()
-        self.looked_at: float | None = None
-        """When it looked last, on the clock that never jumps."""
+        self.collected = asyncio.Event()
+        self.collected_at: float | None = None
+        """When it collected last, on the monotonic clock."""
         self._sink = sink
         self._tools = tools
+        self._scraper: Scraper | None = None
         self._layouts: tuple[Layout, ...] = ()
-        self._drawn: tuple[tuple[object, ...], Layout] | None = None
-        self._about = Layout([Labels({**collector.target, NAME: family.name}) for family in ABOUT], ABOUT)
+        self._cached_layout: tuple[tuple[object, ...], Layout] | None = None
+        self._scrape_layout = Layout(
+            [Labels({**collector.target, NAME: family.name}) for family in SCRAPE_METRICS], SCRAPE_METRICS
+        )
+
+    @property
+    def scraper(self) -> Scraper:
+        """The running collector, opened when it is first needed. Raises ``CollectError`` when it can't be."""
+        if self._scraper is None:
+            self._scraper = self.collector.open(self._tools)
+        return self._scraper
 
     async def collect(self) -> None:
         """
-        Look once.
+        Collect once.
 
-        1. Read the target, inside the fence.
-        2. Put its numbers in batches; garbage and floods count as a failed look.
-        3. Mark as stale what was there at the last look and is not now.
-        4. Hand over everything with `up` as one append.
+        1. Read the target, isolated.
+        2. Put its samples in batches; invalid samples and too many series fail the collection.
+        3. Mark the series of the last collection that are missing now as stale.
+        4. Append everything with `up` at once.
         """
         began, at = self._tools.clock.monotonic(), self._tools.clock.now()
-        look, batches, read = ScrapeResult(), list[Batch](), False
+        result, batches, read = ScrapeResult(), list[Batch](), False
         with self.isolation:
-            found = await self.collector.collect(self._tools)
-            look = found if isinstance(found, ScrapeResult) else ScrapeResult(tuple(found))
-            batches = self._batches(look, at)
+            result = ScrapeResult.of(await self.scraper.collect())
+            batches = self._batches(result, at)
             read = True
-            if look.error:
-                # What was read is kept; the fence tells the trouble, and when it is over.
-                raise CollectError(look.error)
+            if result.error:
+                # The samples are kept; the isolation reports the error, and the recovery.
+                raise CollectError(result.error)
         seconds = self._tools.clock.monotonic() - began
-        taken = await self._hand_over(batches, at, seconds, self.isolation.error, look.unchanged if read else ())
-        if taken and read and look.stored:
-            look.stored()
+        appended = await self._append(batches, at, seconds, self.isolation.error, result.unchanged if read else ())
+        if appended and read and result.stored:
+            result.stored()
 
     async def record_timeout(self) -> None:
-        """Note a look that was cut off because it took longer than the interval."""
+        """Record a collection that was cancelled because it took longer than the interval."""
         with self.isolation:
-            raise CollectError(f"{self.collector.name}: no end of the look after {self.seen.interval:g} s")
-        await self._hand_over([], self._tools.clock.now(), self.seen.interval, self.isolation.error)
+            raise CollectError(f"{self.collector.name}: collection timed out after {self.status.interval:g} s")
+        await self._append([], self._tools.clock.now(), self.status.interval, self.isolation.error)
 
     async def end_series(self) -> None:
-        """End all series: nobody will look any more."""
-        self._layouts = (*self._layouts, self._about)
+        """Mark all series as stale: this target is no longer scraped."""
+        self._layouts = (*self._layouts, self._scrape_layout)
         try:
-            await self._sink.append(self._ended([], milliseconds(self._tools.clock.now())))
+            await self._sink.append(self._stale([], milliseconds(self._tools.clock.now())))
         except StoreError as error:
-            log.debug("not durable yet", error=str(error))
+            log.debug("append not durable yet", error=str(error))
 
-    async def _hand_over(
-        self, batches: Sequence[Batch], at: datetime, seconds: float, trouble: str, standing: Sequence[Batch] = ()
+    async def _append(
+        self, batches: Sequence[Batch], at: datetime, seconds: float, error: str, unchanged: Sequence[Batch] = ()
     ) -> bool:
-        """Hand over, and tell whether it was taken: also where it isn't durable yet, which the store says itself."""
+        """Append, and return whether the store accepted it: also where it is not durable, which the store reports."""
         now = milliseconds(at)
         count = sum(int(np.count_nonzero(~np.isnan(batch.values))) for batch in batches)
-        about = Batch(self._about, now, np.array([not trouble, seconds, count], np.float64))
+        scrape = Batch(self._scrape_layout, now, np.array([not error, seconds, count], np.float64))
         try:
-            await self._sink.append([about, *batches, *self._ended([*standing, *batches], now)])
-        except SeriesLimitError as error:
+            await self._sink.append([scrape, *batches, *self._stale([*unchanged, *batches], now)])
+        except SeriesLimitError as refusal:
             with self.isolation:
-                raise CollectError(f"{self.collector.name}: {error}") from error
+                raise CollectError(f"{self.collector.name}: {refusal}") from refusal
             if batches:
-                # Nothing was kept: what is said instead is that this target is down, and why.
-                await self._hand_over([], at, seconds, self.isolation.error)
+                # Nothing was stored: the target is reported as down instead, with the reason.
+                await self._append([], at, seconds, self.isolation.error)
                 return False
-        except StoreError as error:
-            log.debug("not durable yet", error=str(error))
-        self.seen = replace(self.seen, at=at, seconds=seconds, samples=count, up=not trouble, error=trouble)
-        self.looked_at = self._tools.clock.monotonic()
-        self.newest = (about, *standing, *batches)
-        self._layouts = tuple({id(batch.layout): batch.layout for batch in (*standing, *batches)}.values())
-        self.looked.set()
+        except StoreError as failure:
+            log.debug("append not durable yet", error=str(failure))
+        self.status = replace(self.status, at=at, seconds=seconds, samples=count, up=not error, error=error)
+        self.collected_at = self._tools.clock.monotonic()
+        self.newest = (scrape, *unchanged, *batches)
+        self._layouts = tuple({id(batch.layout): batch.layout for batch in (*unchanged, *batches)}.values())
+        self.collected.set()
         return True
 
-    def _batches(self, look: ScrapeResult, at: datetime) -> list[Batch]:
-        """Return a look's numbers as batches. Raises ``CollectError`` when they can't be."""
+    def _batches(self, result: ScrapeResult, at: datetime) -> list[Batch]:
+        """Return a result's samples as batches. Raises ``CollectError`` when they are invalid or too many."""
         try:
-            batches = [*look.batches, *self._drawn_up(look.samples, at)]
+            batches = [*result.batches, *self._sample_batches(result.samples, at)]
         except (ValueError, TypeError, AttributeError) as error:
             raise CollectError(f"{self.collector.name}: {error}") from error
         count = sum(len(layout) for layout in {id(batch.layout): batch.layout for batch in batches}.values())
         if count > self.collector.sample_limit:
-            # What is told at many times at once has the same series in many layouts.
+            # Samples of many times may have the same series in several layouts.
             count = len({labels for batch in batches for labels in batch.layout.series})
         if count > self.collector.sample_limit:
             raise CollectError(
@@ -147,8 +157,8 @@ class ScrapeLoop:
             )
         return batches
 
-    def _drawn_up(self, samples: Iterable[Sample], at: datetime) -> list[Batch]:
-        """Turn samples into one batch for each of their times; a layout is used again while nothing changes."""
+    def _sample_batches(self, samples: Iterable[Sample], at: datetime) -> list[Batch]:
+        """Return one batch for each time of the samples; a layout is used again while nothing changes."""
         by_time: dict[int, list[Sample]] = {}
         for sample in samples:
             by_time.setdefault(milliseconds(sample.at or at), []).append(sample)
@@ -158,24 +168,24 @@ class ScrapeLoop:
         ]
 
     def _layout(self, samples: Sequence[Sample]) -> Layout:
-        drawing = tuple((sample.family, sample.suffix, tuple(sample.labels.items())) for sample in samples)
-        if self._drawn is None or self._drawn[0] != drawing:
-            self._drawn = drawing, layout_of(samples, self.collector.common)
-        return self._drawn[1]
+        key = tuple((sample.family, sample.suffix, tuple(sample.labels.items())) for sample in samples)
+        if self._cached_layout is None or self._cached_layout[0] != key:
+            self._cached_layout = key, layout_of(samples, self.collector.common)
+        return self._cached_layout[1]
 
-    def _ended(self, batches: Sequence[Batch], now: int) -> list[Batch]:
-        """Return staleness markers for the series that were there at the last look and are not now."""
+    def _stale(self, batches: Sequence[Batch], now: int) -> list[Batch]:
+        """Return staleness markers for the series of the last collection that are missing in this one."""
         layouts = {id(batch.layout) for batch in batches}
         gone = [layout for layout in self._layouts if id(layout) not in layouts]
         if not gone:
             return []
-        here = {labels for batch in batches for labels in batch.layout.series}
-        ended = list(dict.fromkeys(labels for layout in gone for labels in layout.series if labels not in here))
+        present = {labels for batch in batches for labels in batch.layout.series}
+        ended = list(dict.fromkeys(labels for layout in gone for labels in layout.series if labels not in present))
         return [Batch(Layout(ended), now, np.full(len(ended), STALE))] if ended else []
 
 
 class CollectionService:
-    """Looks at every target on its own beat; one that hangs, fails or floods costs its own turn only."""
+    """Runs a scrape loop for each target: one that hangs, fails or returns too much affects only itself."""
 
     name = "collect"
 
@@ -186,77 +196,66 @@ class CollectionService:
         tools: CollectorTools,
         before: "CollectionService | None" = None,
     ) -> None:
-        """Collectors that ``before`` has with the same settings, and with the same tools, go on where they are."""
-        there = {_settings(watch): watch for watch in before.loops} if before else {}
-        made = [ScrapeLoop(collector, sink, tools) for collector in collectors if collector.enabled]
-        self.loops: list[ScrapeLoop] = [there.get(_settings(watch), watch) for watch in made]
+        """Loops of ``before`` whose collectors have the same settings are used on; it must have the same tools."""
+        kept = before.loops if before else []
+        self.loops: list[ScrapeLoop] = []
+        for collector in collectors:
+            if collector.enabled:
+                located = collector.located(tools.shop)
+                same = (loop for loop in kept if loop.collector == located)
+                self.loops.append(next(same, None) or ScrapeLoop(collector, sink, tools))
         self._tools = tools
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Collect until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for watch in self.loops:
+            for loop in self.loops:
+                name = f"collect {loop.collector.name}"
                 group.create_task(
                     run_periodically(
-                        f"collect {watch.collector.name}",
-                        watch.collector.interval,
-                        watch.collect,
+                        name,
+                        loop.collector.interval,
+                        loop.collect,
                         clock=self._tools.clock,
                         meters=self._tools.meters,
-                        overrun=watch.record_timeout,
+                        on_timeout=loop.record_timeout,
                     ),
-                    name=f"collect {watch.collector.name}",
+                    name=name,
                 )
 
     async def take_over(self, before: "CollectionService") -> None:
-        """End the series of what was looked at before and is no longer."""
-        for watch in before.loops:
-            if watch not in self.loops:
-                await watch.end_series()
+        """End the series of the targets that ``before`` scraped and this service does not."""
+        for loop in before.loops:
+            if loop not in self.loops:
+                await loop.end_series()
 
     async def first_collection(self) -> None:
-        """Wait until every target was looked at once."""
-        for watch in self.loops:
-            await watch.looked.wait()
+        """Wait until every target was scraped once."""
+        for loop in self.loops:
+            await loop.collected.wait()
 
     def health(self) -> HealthStatus:
-        """Say whether looks still take place; what they find is another question."""
+        """Return whether targets are still scraped; whether they are healthy is another question."""
         now = self._tools.clock.monotonic()
         late = [
-            watch.seen.name
-            for watch in self.loops
-            if watch.looked_at is not None and now - watch.looked_at > 3 * watch.seen.interval
+            loop.status.name
+            for loop in self.loops
+            if loop.collected_at is not None and now - loop.collected_at > LATE_INTERVALS * loop.status.interval
         ]
         if late:
-            return HealthStatus(False, f"no look for three intervals: {', '.join(late)}")
-        return HealthStatus(True, f"{len(self.loops)} targets watched")
+            return HealthStatus(False, f"no collection for {LATE_INTERVALS} intervals: {', '.join(late)}")
+        return HealthStatus(True, f"{len(self.loops)} targets scraped")
 
     def last_error(self, labels: Mapping[str, str]) -> str:
-        """Return what the newest collection of a target failed with, by its job and instance; nothing if it didn't."""
+        """Return the error of a target's last collection, by its job and instance; empty if there was none."""
         wanted = labels.get("job"), labels.get("instance")
         found = (it for it in self.targets() if (it.labels.get("job"), it.labels.get("instance")) == wanted)
         return next((target.error for target in found), "")
 
     def targets(self) -> list[TargetStatus]:
-        """Return what is known of each target."""
-        return [watch.seen for watch in self.loops]
+        """Return the status of each target."""
+        return [loop.status for loop in self.loops]
 
     def newest(self) -> list[Batch]:
-        """Return the newest look of every collector whose numbers are toban's own."""
-        return [batch for watch in self.loops if watch.collector.exposes for batch in watch.newest]
-
-
-def _settings(watch: ScrapeLoop) -> str:
-    """Return a collector's settings as a text that tells it from others."""
-    return f"{watch.collector.kind} {_plain(watch.collector.model_dump())!r}"
-
-
-def _plain(value: object) -> object:
-    """Return settings with their secrets."""
-    if isinstance(value, Mapping):
-        return {name: _plain(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, set | frozenset):
-        return sorted(map(repr, value))
-    return value.get_secret_value() if isinstance(value, SecretStr) else value
+        """Return the last collection of every collector whose series `/metrics` shows."""
+        return [batch for loop in self.loops if loop.collector.exposes for batch in loop.newest]

@@ -5,12 +5,16 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, time, timedelta
 from decimal import Decimal
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from toban.core.config_types import parse_duration
 from toban.core.errors import CollectError
 from toban.core.labels import LABEL_NAME, Labels
 from toban.core.samples import MetricFamily, MetricType, Sample
+
+if TYPE_CHECKING:
+    from psycopg import AsyncCursor
+    from psycopg.rows import TupleRow
 
 LABEL: Final = "label_"
 """What the name of a column begins with that is a label."""
@@ -19,8 +23,6 @@ VALUE: Final = "value"
 """The column whose number bears the name of the query itself."""
 
 UNITS: Final = ("seconds", "bytes")
-
-SHARE: Final = 200
 
 PRESENT: Final = r"$|(while|once) \w"
 """What may be said of when a number is there."""
@@ -113,23 +115,12 @@ def suitable_queries(queries: Iterable[SqlQuery], version: int, has: Collection[
     return [query for query in queries if query.suits(version, has)]
 
 
-def is_due(asked: float | None, every: timedelta, beat: timedelta, now: float) -> bool:
-    """
-    Tell whether a question that was last asked at a time (monotonic seconds) is to be asked again.
-
-    Half a beat of slack: what is due every minute is asked at every second look of 30 s, not at every third.
-    """
-    return asked is None or now - asked >= (every - beat / 2).total_seconds()
-
-
-def rest_after(every: timedelta, seconds: float) -> timedelta:
-    """
-    Return how long a question rests that took so many seconds.
-
-    It takes at most half a percent of the time of the server: what took a second is asked again after 200 at the
-    earliest.
-    """
-    return max(every, timedelta(seconds=seconds * SHARE))
+async def run_query(cursor: "AsyncCursor[TupleRow]", query: SqlQuery) -> tuple[Sample, ...]:
+    """Run one query and return its samples."""
+    await cursor.execute(query.sql)
+    columns = [column.name for column in cursor.description or ()]
+    families = dict(zip(query.columns, query.families, strict=True))
+    return tuple(row_samples(families, columns, await cursor.fetchall()))
 
 
 def row_samples(

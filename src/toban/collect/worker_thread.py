@@ -1,4 +1,4 @@
-"""Work that must not hold the loop."""
+"""Blocking work outside the event loop."""
 
 import asyncio
 import contextlib
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 class WorkerThread:
     """
-    Does one collector's slow work in a thread of its own, one at a time.
+    Runs one collector's blocking calls in a thread of its own, one at a time.
 
-    A disk that hangs holds its thread for ever: from a shared pool it would take one at every look, until nobody
-    could even look a name up. Here it costs this collector its turns, and toban can still stop.
+    A call that hangs (on a disk) blocks its thread for ever: in a shared pool it would take one thread per collection,
+    until not even names could be resolved. Here it fails only this collector, and toban can still stop.
     """
 
     def __init__(self) -> None:
@@ -24,16 +24,16 @@ class WorkerThread:
 
     async def run(self, work: Callable[[], T]) -> T:
         """
-        Do the work, and return or raise what comes of it.
+        Call ``work``, and return or raise its result.
 
-        Raises ``CollectError`` while what an earlier look began has not ended.
+        Raises ``CollectError`` while an earlier call has not returned.
         """
         if self._busy:
-            raise CollectError("what an earlier look began still hangs")
+            raise CollectError("an earlier collection still hangs")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
 
-        def tell(result: T | None, error: BaseException | None) -> None:
+        def finish(result: T | None, error: BaseException | None) -> None:
             if done.cancelled():
                 return
             if error is None:
@@ -50,12 +50,12 @@ class WorkerThread:
             self._busy = False
             # A loop that was closed meanwhile waits for nothing.
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(tell, result, error)
+                loop.call_soon_threadsafe(finish, result, error)
 
         self._busy = True
         try:
-            threading.Thread(target=run, name="aside", daemon=True).start()
+            threading.Thread(target=run, name="collector", daemon=True).start()
         except RuntimeError as error:
             self._busy = False
-            raise CollectError(f"no thread to work in: {error}") from error
+            raise CollectError(f"no thread could be started: {error}") from error
         return await done

@@ -29,6 +29,9 @@ class SeriesLimitError(StoreError):
 class CollectError(TobanError):
     """A target could not be read."""
 
+    connection_lost: bool = False
+    """Whether there is no connection (any more): no other read of this target would succeed now."""
+
 
 class QueryError(TobanError):
     """A query is wrong, too large, too slow, or was given up."""

@@ -1,4 +1,4 @@
-"""The one loop."""
+"""Periodic tasks."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,16 +9,16 @@ from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock
 from toban.core.samples import counter
 
-RUNS = counter("toban_job_runs_total", "Rounds of a regular job.")
-OVERRUNS = counter("toban_job_timeouts_total", "Rounds that were cut off because they took longer than the interval.")
-SKIPPED = counter("toban_job_missed_runs_total", "Rounds that did not take place because toban was held up.")
+RUNS = counter("toban_job_runs_total", "Runs of a periodic task.")
+TIMEOUTS = counter("toban_job_timeouts_total", "Runs that were cancelled because they took longer than the interval.")
+MISSED = counter("toban_job_missed_runs_total", "Runs that were missed because toban was blocked.")
 
 
 def raise_if_cancelled() -> None:
     """
-    End this task if it was cancelled and what it awaited dropped that, as `asyncio.wait_for` of Python 3.11 may.
+    End this task if it was cancelled and what it awaited swallowed that, as `asyncio.wait_for` of Python 3.11 may.
 
-    Every loop that does not end by itself asks it once a round.
+    Every endless loop calls it once in each iteration.
     """
     task = asyncio.current_task()
     if task and task.cancelling():
@@ -27,39 +27,39 @@ def raise_if_cancelled() -> None:
 
 async def run_periodically(
     name: str,
-    every: timedelta,
+    interval: timedelta,
     job: Callable[[], Awaitable[None]],
     *,
     clock: Clock,
     meters: MetricRegistry,
-    overrun: Callable[[], Awaitable[None]] | None = None,
+    on_timeout: Callable[[], Awaitable[None]] | None = None,
 ) -> NoReturn:
     """
-    Do a job every so often: at once, never twice at the same time, never longer than its interval.
+    Run a job at an interval: the first time at once, never twice at the same time, never longer than the interval.
 
-    Rounds keep to a fixed grid on the monotonic clock. A round that outlasts the interval is cut off (``overrun`` is
-    then called) and counted; rounds that were missed altogether are counted and not made up for.
-    What the job raises goes through: trouble it expects is its own to handle.
+    Runs keep to a fixed grid on the monotonic clock. A run that outlasts the interval is cancelled and counted, and
+    ``on_timeout`` is called; missed runs are counted and not made up for.
+    What the job raises ends the task: errors that it expects are its own to handle.
     """
-    interval = every.total_seconds()
+    seconds = interval.total_seconds()
     due = clock.monotonic()
     while True:
         raise_if_cancelled()
         meters.add(RUNS, name=name)
-        limit = asyncio.timeout(interval)
+        limit = asyncio.timeout(seconds)
         try:
             async with limit:
                 await job()
         except TimeoutError:
             if not limit.expired():
                 raise
-            meters.add(OVERRUNS, name=name)
-            if overrun:
-                await overrun()
-        due += interval
+            meters.add(TIMEOUTS, name=name)
+            if on_timeout:
+                await on_timeout()
+        due += seconds
         late = clock.monotonic() - due
-        if late >= interval:
-            missed = int(late // interval)
-            meters.add(SKIPPED, missed, name=name)
-            due += missed * interval
+        if late >= seconds:
+            missed = int(late // seconds)
+            meters.add(MISSED, missed, name=name)
+            due += missed * seconds
         await clock.sleep(max(0.0, due - clock.monotonic()))

@@ -1,4 +1,4 @@
-"""The one fence around kinds: what goes wrong in one costs it one turn."""
+"""Isolates plugins and rule groups: an exception in one fails only its own run."""
 
 from types import TracebackType
 from typing import Self
@@ -9,15 +9,15 @@ from toban.core.errors import TobanError
 from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import counter
 
-FAILURES = counter("toban_plugin_failures_total", "Turns that a kind lost to trouble, expected or not.")
+FAILURES = counter("toban_plugin_failures_total", "Runs of a plugin or a rule group that failed.")
 
 
 class PluginIsolation:
     """
-    Stands around the turns of one kind: reports expected trouble in a line, a surprise with its traceback.
+    A context manager around each run of one plugin or rule group: it logs and counts what the run raises.
 
-    The same trouble turn after turn is told once, and so is its end. ``error`` is what went wrong in the last turn,
-    in words for people, or nothing. Cancellation passes.
+    Expected errors are one line, others have their traceback; the same error in run after run is logged once, and so
+    is the recovery. ``error`` is the error of the last run in words for people, or empty. Cancellation passes.
     """
 
     def __init__(self, package: str, name: str, meters: MetricRegistry) -> None:
@@ -32,29 +32,29 @@ class PluginIsolation:
         return self
 
     def __exit__(
-        self, sort: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         if error is None:
-            self._well()
+            self._record_success()
             return False
         if not isinstance(error, Exception):
             return False
-        self._failed(error)
+        self._record_failure(error)
         return True
 
-    def _failed(self, error: Exception) -> None:
-        known = isinstance(error, TobanError)
-        trouble = str(error) if known else f"{type(error).__name__}: {error}"
-        self._meters.add(FAILURES, floor=self.package, name=self.name)
+    def _record_failure(self, error: Exception) -> None:
+        expected = isinstance(error, TobanError)
+        message = str(error) if expected else f"{type(error).__name__}: {error}"
+        self._meters.add(FAILURES, package=self.package, name=self.name)
         self.failures += 1
-        if trouble != self.error:
-            if known:
-                self._log.warning("failed", name=self.name, error=trouble)
+        if message != self.error:
+            if expected:
+                self._log.warning("run failed", name=self.name, error=message)
             else:
-                self._log.error("failed unexpectedly", name=self.name, error=trouble, exc_info=error)
-        self.error = trouble
+                self._log.error("run failed unexpectedly", name=self.name, error=message, exc_info=error)
+        self.error = message
 
-    def _well(self) -> None:
+    def _record_success(self) -> None:
         if self.error:
-            self._log.info("recovered", name=self.name, turns_lost=self.failures)
+            self._log.info("run recovered", name=self.name, failures=self.failures)
         self.error, self.failures = "", 0

@@ -1,12 +1,12 @@
-"""Families that grow: one file a kind, found by the file's name, imported when the configuration names it."""
+"""Plugins: kinds of collectors, channels and more, found by name and imported when toban.yaml names one."""
 
 import difflib
 import importlib
 import pkgutil
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo, field_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -15,71 +15,74 @@ from toban.core.config_types import Section
 
 class Plugin(Section):
     """
-    One member of a family: its fields are its settings, its docstring is its manual.
+    The settings of one plugin: its docstring is its manual.
 
-    The literal in ``kind`` is the word people write in `toban.yaml`, and the name of the file.
+    The literal in ``kind`` is the word that toban.yaml uses, and the name of the module.
     """
 
     kind: str
-    """What it is; the rest of this paragraph depends on it."""
+    """The kind; the other settings depend on it."""
 
-    name: str = ""
-    """What it is called in labels, logs and messages; its kind, unless there are several."""
+    name: Annotated[str, Field(validate_default=True)] = ""
+    """The name in labels, logs and messages; by default the kind."""
 
-    def model_post_init(self, context: Any, /) -> None:
-        """Call it by its kind where it has no name of its own."""
-        if not self.name:
-            # The model is frozen for everybody else; this is still its making.
-            object.__setattr__(self, "name", self.kind)
-
-
-K = TypeVar("K", bound=Plugin)
+    @field_validator("name")
+    @classmethod
+    def _default_name(cls, name: str, info: ValidationInfo) -> str:
+        return name or str(info.data.get("kind", ""))
 
 
-class PluginRegistry(Generic[K]):
+P = TypeVar("P", bound=Plugin)
+
+
+class PluginRegistry(Generic[P]):
     """
-    The members of one family: the modules of one folder.
+    The plugins of one package.
 
-    Used in an annotation, ``Annotated[Collector, COLLECTORS]`` reads a mapping by its ``kind``.
+    A plugin is a module named by its kind or, where it has modules of its own, a package of that name with a module of
+    the same name: ``dns.py``, ``fly/fly.py``. As an annotation, ``Annotated[Collector, COLLECTORS]`` reads a mapping by
+    its ``kind``.
     """
 
-    def __init__(self, package: str, root: type[K], noun: str) -> None:
+    def __init__(self, package: str, root: type[P], noun: str) -> None:
         self.package = package
         self.root = root
         self.noun = noun
 
     def names(self) -> list[str]:
-        """Return the words that `kind` may be, without importing any."""
+        """Return all kinds, without importing any."""
         return sorted(module.name for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__))
 
-    def load(self, kind: str) -> type[K]:
-        """Import one kind. Raises ``LookupError`` when its file holds no class of that kind."""
+    def load(self, kind: str) -> type[P]:
+        """Import one kind. Raises ``LookupError`` when its module defines no such plugin."""
         module = importlib.import_module(f"{self.package}.{kind}")
+        if hasattr(module, "__path__"):
+            module = importlib.import_module(f"{self.package}.{kind}.{kind}")
         for found in vars(module).values():
             if isinstance(found, type) and issubclass(found, self.root) and found.__module__ == module.__name__:
                 return found
-        raise LookupError(f"{module.__name__} holds no {self.noun}")
+        raise LookupError(f"{module.__name__} defines no {self.noun}")
 
-    def read(self, value: object, info: ValidationInfo) -> K:
-        """Read one paragraph of the configuration; what is wrong is said at its place."""
+    def read(self, value: object, info: ValidationInfo) -> P:
+        """Read the settings of one plugin; an error names its place."""
         if isinstance(value, self.root):
             return value
         if not isinstance(value, Mapping) or "kind" not in value:
             raise PydanticCustomError(
-                "kind_missing", "it must say what it is, like `kind: {known}`", {"known": self._known()}
+                "kind_missing", "`kind` is missing: write `kind: {known}`", {"known": self._known()}
             )
         kind = value["kind"]
         if kind not in self.names():
-            raise PydanticCustomError("kind_unknown", "{problem}", {"problem": self._no_such(str(kind))})
+            raise PydanticCustomError("kind_unknown", "{problem}", {"problem": self._unknown(str(kind))})
         return self.load(kind).model_validate(dict(value), context=info.context)
 
     def _known(self) -> str:
         return ", ".join(self.names())
 
-    def _no_such(self, kind: str) -> str:
+    def _unknown(self, kind: str) -> str:
         near = difflib.get_close_matches(kind, self.names(), 1)
-        remedy = f"did you mean {near[0]}?" if near else f"there are {self._known()}"
-        return f"{kind!r} is no {self.noun}: {remedy}"
+        remedy = f"did you mean {near[0]}?" if near else f"known kinds are {self._known()}"
+        return f"unknown {self.noun} {kind!r}: {remedy}"
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.with_info_plain_validator_function(self.read)

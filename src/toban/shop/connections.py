@@ -1,4 +1,4 @@
-"""The shop's connections, lent from one budget to whoever looks."""
+"""Connections to the shop, shared by all collectors."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -24,23 +24,23 @@ class ShopConnections:
     settings: ShopSettings = field(default_factory=ShopSettings)
 
 
-def unreadable(settings: ShopSettings) -> Iterator[tuple[str, str]]:
-    """Return which addresses are wrong and how, in the words of those who open them; nothing is connected."""
+def invalid_addresses(settings: ShopSettings) -> Iterator[tuple[str, str]]:
+    """Yield which addresses are invalid, and why; nothing is connected."""
     try:
         if settings.database:
             _database(settings.database)
     except SettingsError as error:
-        yield "database", str(error).removeprefix("shop.database ")
+        yield "database", str(error).removeprefix("shop.database is invalid: ")
     try:
         if settings.redis:
             _redis(settings.redis)
     except SettingsError as error:
-        yield "redis", str(error).removeprefix("shop.redis ")
+        yield "redis", str(error).removeprefix("shop.redis is invalid: ")
 
 
 @asynccontextmanager
 async def open_connections(settings: ShopSettings) -> AsyncIterator[ShopConnections]:
-    """Lend the shop's connections until the block ends. Nothing is connected before somebody looks."""
+    """Return the shop's connections, closed when the block ends. Each connects when it is first used."""
     async with AsyncExitStack() as stack:
         database = redis = None
         if settings.database:
@@ -50,7 +50,7 @@ async def open_connections(settings: ShopSettings) -> AsyncIterator[ShopConnecti
         yield ShopConnections(database, redis, settings)
 
 
-# The drivers cost some 20 MB each: they are imported when a shop has such a part.
+# The drivers cost some 20 MB each: they are imported when the shop has such a part.
 
 
 def _database(address: SecretStr) -> "ShopDatabase":

@@ -1,4 +1,4 @@
-"""What toban's role may read of the shop's tables: no secrets, and of customers as little as can be."""
+"""The grants of toban's role in the shop's database: no secrets, and as little personal data as possible."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ READ: Final = (
     "stock_movement",
 )
 """
-Tables of Vendure that are read whole. They hold neither secrets nor customers, but for `history_entry`: its `data`
-tells in which state an order was placed, and in a customer's own entries the address that was changed. toban asks for
-entries of orders alone.
+Tables of Vendure that are granted whole. They hold neither secrets nor personal data, except `history_entry`: its
+`data` has the state in which an order was placed, and in a customer's own entries the address that was changed. toban
+reads only entries of orders.
 """
 
 READ_WITHOUT: Final[Mapping[str, frozenset[str]]] = {
@@ -29,41 +29,42 @@ READ_WITHOUT: Final[Mapping[str, frozenset[str]]] = {
     "session": frozenset({"token"}),
 }
 """
-Tables that hold secrets or customers, and in which columns. A customer's custom fields may be anything: see ``grants``.
+Tables with secrets or personal data, and the columns of these. Custom fields of customers may be anything: see
+``grants``.
 """
 
 COLUMNS: Final = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
-"""The question for the columns that there are, to be asked by the tables' owner."""
+"""The query for all columns, for the tables' owner to run."""
 
 
 def custom_column(field: str) -> str:
-    """Return the column of a custom field, as TypeORM names what is embedded: first letter up, the rest down."""
+    """Return the column of a custom field, as TypeORM names it: first letter in upper case, others in lower."""
     return f"customFields{field[:1].upper()}{field[1:].lower()}"
 
 
 def grants(columns: Iterable[tuple[str, str]], role: str, customer_fields: Iterable[str] = ()) -> list[str]:
     """
-    Return the statements that let a role read what toban reads, of the tables and columns that this shop really has.
+    Return the statements that let a role read what toban reads, of the tables and columns that this shop has.
 
     Of a customer's custom fields only those named in ``customer_fields`` (columns) are granted.
     """
-    wanted: dict[str, list[str]] = {}
+    granted: dict[str, list[str]] = {}
     fields = set(customer_fields)
     for table, column in columns:
         if column in READ_WITHOUT.get(table, ()):
             continue
         if table == "customer" and column.startswith("customFields") and column not in fields:
             continue
-        wanted.setdefault(table, []).append(f'"{column}"')
+        granted.setdefault(table, []).append(f'"{column}"')
     return [
-        f'GRANT SELECT ({", ".join(wanted[table])}) ON "{table}" TO {role}'
+        f'GRANT SELECT ({", ".join(granted[table])}) ON "{table}" TO {role}'
         for table in (*READ, *READ_WITHOUT)
-        if table in wanted
+        if table in granted
     ]
 
 
-# The catalogue tells of all columns, also of those that may not be read.
-LACKING: Final = """
+# The catalogue lists all columns, also those that may not be read.
+HIDDEN_COLUMNS_QUERY: Final = """
 SELECT c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
 WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND a.attnum > 0 AND NOT a.attisdropped
   AND NOT has_column_privilege(c.oid, a.attnum, 'SELECT')
@@ -71,19 +72,19 @@ ORDER BY 1, a.attnum
 """
 
 
-async def lacking(database: "ShopDatabase", customer_field: str) -> list[str]:
+async def missing_grants(database: "ShopDatabase", customer_field: str) -> list[str]:
     """
     Return the statements, for the tables' owner to run, that let toban's role read what it can't read yet.
 
-    ``customer_field`` is the custom field that tells what sort of customer it is. Raises ``DatabaseError``.
+    ``customer_field`` is the custom field with the type of a customer. Raises ``DatabaseError``.
     """
-    async with database.looking() as cursor:
-        await cursor.execute(LACKING)
+    async with database.transaction() as cursor:
+        await cursor.execute(HIDDEN_COLUMNS_QUERY)
         columns = await cursor.fetchall()
         await cursor.execute("SELECT quote_ident(current_user)")
         row = await cursor.fetchone()
-    reader = str(row[0]) if row else "toban"
-    return grants([(table, column) for table, column in columns], reader, [custom_column(customer_field)])
+    role = str(row[0]) if row else "toban"
+    return grants([(table, column) for table, column in columns], role, [custom_column(customer_field)])
 
 
 NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
@@ -113,34 +114,33 @@ NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     "shipping_line": ("orderId", "adjustments", "taxLines", "listPriceIncludesTax"),
     "stock_level": ("productVariantId", "stockOnHand", "stockAllocated"),
 }
-"""What toban's own numbers are made of, by table."""
+"""The columns that toban's queries read, by table."""
 
-# What information_schema shows depends on what one may read: only the catalogue tells a column that is missing from
-# one that is hidden.
-ASK: Final = """
+# information_schema shows only what may be read: only the catalogue tells a missing column from a hidden one.
+COLUMNS_QUERY: Final = """
 SELECT tables.relname::text, columns.attname::text, format_type(columns.atttypid, NULL),
     has_column_privilege(tables.oid, columns.attnum, 'SELECT')
 FROM unnest(%(tables)s::text[]) AS wanted (name)
 JOIN pg_class AS tables ON tables.oid = to_regclass(quote_ident(wanted.name))
 JOIN pg_attribute AS columns ON columns.attrelid = tables.oid AND columns.attnum > 0 AND NOT columns.attisdropped
 """
-"""The question for the columns that there are, for anybody to ask; `NEEDED` names the tables."""
+"""The query for the columns of the tables in `NEEDED`, for any role to run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column that there is: its type, and whether this role may read it."""
+    """An existing column: its type, and whether this role may read it."""
 
     type: str
     readable: bool
 
 
 Tables = Mapping[str, Mapping[str, Column]]
-"""The columns that there are, by table."""
+"""The existing columns, by table."""
 
 
-def tables_of(rows: Iterable[Sequence[Any]]) -> Tables:
-    """Return what the answer to `ASK` says; nothing, where there is no Vendure."""
+def parse_tables(rows: Iterable[Sequence[Any]]) -> Tables:
+    """Return the result of `COLUMNS_QUERY`; empty where there is no Vendure."""
     found: dict[str, dict[str, Column]] = {}
     for table, column, type_, readable in rows:
         found.setdefault(table, {})[column] = Column(type_, readable)
@@ -148,18 +148,18 @@ def tables_of(rows: Iterable[Sequence[Any]]) -> Tables:
 
 
 def hidden(tables: Tables, customer_type: str) -> dict[str, list[str]]:
-    """Return the columns that there are, that toban needs, and that this role may not read, by table."""
+    """Return the existing columns that toban needs and this role may not read, by table."""
     found: dict[str, list[str]] = {}
     for table, needed in NEEDED.items():
         more = (custom_column(customer_type),) if table == "customer" else ()
-        there = tables.get(table, {})
-        if missing := [name for name in (*needed, *more) if name in there and not there[name].readable]:
+        existing = tables.get(table, {})
+        if missing := [name for name in (*needed, *more) if name in existing and not existing[name].readable]:
             found[table] = missing
     return found
 
 
 def missing(tables: Tables, role: str, customer_type: str) -> list[str]:
-    """Return the statements that let a role read what it needs and can't read yet; nothing, when all is well."""
+    """Return the statements that let a role read what it needs and can't read yet; empty, when none is missing."""
     return [
         f'GRANT SELECT ({", ".join(map(quoted, columns))}) ON "{table}" TO {quoted(role)};'
         for table, columns in hidden(tables, customer_type).items()
@@ -167,5 +167,5 @@ def missing(tables: Tables, role: str, customer_type: str) -> list[str]:
 
 
 def quoted(name: str) -> str:
-    """Return a name as SQL takes it, whatever it is."""
+    """Return a name quoted for SQL."""
     return '"' + name.replace('"', '""') + '"'

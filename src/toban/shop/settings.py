@@ -1,4 +1,4 @@
-"""Where the shop's parts are."""
+"""The section `shop` of toban.yaml: the addresses of the shop's parts."""
 
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
@@ -16,11 +16,11 @@ ENVIRONMENT: Final = {
     "storefront": "STOREFRONT_URL",
     "fly_token": "FLY_API_TOKEN",
 }
-"""The variables that are enough to watch a shop without any configuration."""
+"""Environment variables that are enough to monitor a shop without any configuration."""
 
 
 class Services(Section):
-    """Which of the programs that send telemetry is which, by their `service.name`."""
+    """The programs that send telemetry, by their `service.name`."""
 
     server: tuple[str, ...] = ("vendure-server", "vendure")
     """Vendure's server processes: their requests are the shop's."""
@@ -29,44 +29,44 @@ class Services(Section):
     """Vendure's worker processes."""
 
     storefront: tuple[str, ...] = ("storefront",)
-    """The programs that make the pages; their requests become `storefront_…`."""
+    """Storefront processes; their requests become `storefront_…`."""
 
 
 class ShopCheck(Section):
-    """What is tried at the Shop API, as a customer would."""
+    """What the check of the Shop API uses."""
 
     search: Text = ""
-    """A word to search for; the first product of the catalogue unless set."""
+    """Search term; by default the name of the catalogue's first product."""
 
     product: Text = ""
-    """The slug of the product to look at and price; what the search found unless set."""
+    """Slug of the product to read; by default the first search result."""
 
     customer: Text = ""
-    """The e-mail address of a customer to ask as, where prices differ by customer."""
+    """E-mail address of a customer to log in as, where prices differ by customer."""
 
     password: Secret | None = None
     """That customer's password."""
 
     cart: bool = False
-    """Whether to put the product in a cart and take it out again: one session and one order, used again and again."""
+    """Whether to put the product in a cart and remove it again: one session and one order, used again and again."""
 
     storefront: Text = ""
-    """A text that the storefront's page must hold."""
+    """A text that the storefront's page must contain."""
 
 
 class ShopSettings(Section):
-    """The shop: what is named here is watched, by collectors of the same names."""
+    """The shop: each part that is set here is monitored, by a collector of the same name."""
 
     name: Text = ""
-    """What the shop is called in messages; the host of its Shop API or storefront unless set."""
+    """Name of the shop in messages; by default the host of its Shop API or storefront."""
 
     environment: Text = ""
-    """Which of its environments this is, for messages: production, staging."""
+    """Environment in messages: production, staging."""
 
     database: (
         Annotated[Secret, require_scheme("postgres", "postgresql"), AfterValidator(connection_urls.libpq_url)] | None
     ) = None
-    """The shop's PostgreSQL, as a role that only reads: postgresql://toban:…@host:5432/vendure."""
+    """The shop's PostgreSQL, with a read-only role: postgresql://toban:…@host:5432/vendure."""
 
     redis: Annotated[Secret, require_scheme("redis", "rediss"), AfterValidator(connection_urls.redis_url)] | None = None
     """The shop's Redis, Valkey or Upstash: redis://… or rediss://… (TLS)."""
@@ -75,16 +75,16 @@ class ShopSettings(Section):
     """Vendure's Shop API, like https://shop.example/shop-api."""
 
     fly_token: Secret | None = None
-    """A read-only token of Fly's, where the shop stands there: `fly tokens create readonly ORGANISATION`."""
+    """A read-only Fly token, where the shop runs there: `fly tokens create readonly ORGANISATION`."""
 
     fly_org: Text = ""
-    """The organisation's slug; that of the apps, or of the machine toban stands on, unless set."""
+    """The organisation's slug; by default that of the apps, or of the machine that toban runs on."""
 
     fly_apps: tuple[Text, ...] = ()
-    """The shop's apps; all of the organisation unless set."""
+    """The shop's apps; by default all of the organisation."""
 
     admin_api: Address | None = None
-    """Vendure's Admin API, like https://shop.example/admin-api; it tells in which precision money is kept."""
+    """Vendure's Admin API, like https://shop.example/admin-api; it returns the precision of money."""
 
     admin_api_key: Secret | None = None
     """An API key for the Admin API, id:secret (Vendure 3.6 and newer)."""
@@ -99,13 +99,13 @@ class ShopSettings(Section):
     """The time zone in which the shop's processes write times (their TZ)."""
 
     precision: Annotated[int, Field(ge=0, le=6)] | None = None
-    """With how many digits behind the point money is kept; asked of the Admin API unless set, else 2."""
+    """Decimal places of money; by default those that the Admin API returns, else 2."""
 
     tax: Literal["with", "without"] = "without"
-    """Whether amounts of orders are told with tax."""
+    """Whether amounts of orders are reported with tax."""
 
     customer_type: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")] = "customerStatus"
-    """The custom field of a customer that tells what sort of customer it is."""
+    """The custom field with the type of a customer."""
 
     services: Services = Services()
 
@@ -113,12 +113,12 @@ class ShopSettings(Section):
 
     @property
     def title(self) -> str:
-        """What the shop is called, with its environment; empty where nothing says it."""
+        """The name of the shop with its environment; empty where neither is known."""
         address = self.shop_api or self.storefront or self.admin_api
-        called = self.name or (urlsplit(str(address)).hostname if address else "") or ""
-        return f"{called} ({self.environment})" if called and self.environment else called or self.environment
+        name = self.name or (urlsplit(str(address)).hostname if address else "") or ""
+        return f"{name} ({self.environment})" if name and self.environment else name or self.environment
 
 
 def from_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the part of the section that the environment tells."""
+    """Return the settings that environment variables have."""
     return {field: environment[name] for field, name in ENVIRONMENT.items() if environment.get(name)}

@@ -6,10 +6,19 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toban.collect.backfill import COARSE, FINE, NEWEST, StableLayouts, reread_from, sample_times, slice_end
-from toban.collect.order_events import FAILS_AFTER, GRACE, decide_failures, discounts
-from toban.collect.repository import FailedAttempt, ReadPosition, moved_position
-from toban.collect.sql_metrics import rest_after
+from toban.collect.backfill import (
+    COARSE_STEP,
+    FINE_RANGE,
+    FINE_STEP,
+    StableLayouts,
+    reread_from,
+    sample_times,
+    slice_end,
+)
+from toban.collect.collectors.vendure_db.order_events import FAILS_AFTER, GRACE, decide_failures, discounts
+from toban.collect.collectors.vendure_db.payment_attempts import FailedAttempt
+from toban.collect.intervals import backed_off
+from toban.collect.repository import ReadPosition, moved_position
 from toban.core.labels import NAME, Labels
 from toban.core.samples import Batch, Layout
 
@@ -27,7 +36,7 @@ def test_steps_rise_and_end_where_they_should(one: timedelta, other: timedelta):
     assert bool(found) == (since < until)
     before = since
     for at in found:
-        assert timedelta(0) < at - before <= (FINE if NOW - before <= NEWEST else COARSE)
+        assert timedelta(0) < at - before <= (FINE_STEP if NOW - before <= FINE_RANGE else COARSE_STEP)
         before = at
     assert before == until
 
@@ -83,8 +92,8 @@ def test_a_question_that_takes_long_rests_long():
     Half a percent of the server's time at most, and never sooner than it is wanted.
     """
     minute = timedelta(minutes=1)
-    assert rest_after(minute, 0.01) == minute
-    assert rest_after(minute, 2) == timedelta(seconds=400)
+    assert backed_off(minute, 0.01) == minute
+    assert backed_off(minute, 2) == timedelta(seconds=400)
 
 
 def test_the_same_series_in_another_order_are_the_same_layout():

@@ -17,17 +17,17 @@ from typing import Any, Literal, TypeVar
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import PrivateAttr
 from sqlalchemy import Connection, Engine, StaticPool, create_engine
 
 from tests.counters import falls, stored
 from tests.fakes import FakeClock, ListSink
 from toban.collect import repository as books
-from toban.collect.backfill import EventBook, Slice, Totals, reread_from, slice_end
-from toban.collect.collector import Collector, ScrapeResult
-from toban.collect.event_stream import ORDERS, EventCounter, EventStream, ReadState
-from toban.collect.job_metrics import COMPLETED, FAILED, EndedJob, jobs_book
-from toban.collect.order_events import PlacedOrder
+from toban.collect.backfill import Slice, StreamDefinition, Totals, reread_from, slice_end
+from toban.collect.collector import Collector, Scraper, ScrapeResult
+from toban.collect.collectors.vendure_db.order_events import PlacedOrder
+from toban.collect.collectors.vendure_db.table_streams import ORDERS
+from toban.collect.event_stream import EventCounter, EventStream, ReadState
+from toban.collect.job_metrics import COMPLETED, FAILED, EndedJob, jobs_stream
 from toban.collect.service import ScrapeLoop
 from toban.collect.tools import CollectorTools
 from toban.core.errors import CollectError, SeriesLimitError, StateError
@@ -41,8 +41,8 @@ from toban.state.durable_counters import COUNTERS
 
 T = TypeVar("T")
 EVERY = timedelta(seconds=30)
-JOBS = jobs_book("jobs")
-TABLES = (books.READ, books.SEEN, books.ATTEMPT, books.PENDING, COUNTERS)
+JOBS = jobs_stream("jobs")
+TABLES = (books.READ, books.SEEN, books.PENDING, COUNTERS)
 
 
 class MemoryState:
@@ -80,7 +80,7 @@ class Happened:
 class Books:
     """The books of one stream: what happened, and what was read up to when."""
 
-    book: EventBook
+    book: StreamDefinition
     events: list[Happened] = field(default_factory=list)
     read: list[tuple[int, int, float]] = field(default_factory=list)
     """From when, until when (milliseconds), and the turn of the world at which it was seen."""
@@ -106,7 +106,7 @@ def _worth(name: str, event: PlacedOrder | EndedJob) -> Decimal:
         })  # fmt: skip
     return Decimal({
         "vendure_jobs_completed_total": not event.failed, "vendure_jobs_failed_total": event.failed,
-    }.get(name, event.tries - 1))  # fmt: skip
+    }.get(name, event.attempts - 1))  # fmt: skip
 
 
 class Counts(Collector):
@@ -114,15 +114,23 @@ class Counts(Collector):
 
     kind: Literal["counts"] = "counts"
     interval: timedelta = EVERY  # type: ignore[assignment]  # a length is one
-    _counting: EventCounter = PrivateAttr(default_factory=EventCounter)
-    _world: Any = PrivateAttr()
+    world: Any
 
-    async def collect(self, tools: CollectorTools) -> ScrapeResult:
-        now = tools.clock.now()
-        streams = [EventStream(one.book, timedelta(hours=6), self._world.reading(one)) for one in self._world.books]
-        counted = await self._counting.count(streams, tools.state, tools, self.target, self.interval, now)  # type: ignore[arg-type]  # one in memory
-        trouble = str(counted.trouble or "")
-        return ScrapeResult((), counted.batches, trouble, unchanged=counted.standing, stored=counted.stored)
+    def open(self, tools: CollectorTools) -> Scraper:
+        return CountsScraper(self, tools)
+
+
+class CountsScraper(Scraper):
+    def __init__(self, collector: Counts, tools: CollectorTools) -> None:
+        self.collector, self.clock = collector, tools.clock
+        self.counter = EventCounter(tools.state, tools.clock, tools.meters)  # type: ignore[arg-type]  # one in memory
+
+    async def collect(self) -> ScrapeResult:
+        world, collector = self.collector.world, self.collector
+        streams = [EventStream(one.book, timedelta(hours=6), world.reading(one)) for one in world.books]
+        counted = await self.counter.count(streams, collector.target, collector.interval, self.clock.now())
+        error = str(counted.error or "")
+        return ScrapeResult((), counted.batches, error, unchanged=counted.unchanged, stored=counted.stored)
 
 
 class World:
@@ -143,8 +151,7 @@ class World:
 
     def begun(self) -> ScrapeLoop:
         """Start a copy of toban: it knows nothing but its state."""
-        collector = Counts(name="counts", job="shop", instance="one")
-        collector._world = self
+        collector = Counts(name="counts", job="shop", instance="one", world=self)
         tools = CollectorTools(None, self.clock, MetricRegistry(), ShopConnections(None, None), state=self.state)  # type: ignore[arg-type]  # nothing is asked
         return ScrapeLoop(collector, self.sink, tools)
 
@@ -167,7 +174,7 @@ class World:
 
         async def read(known: ReadState, now: datetime) -> Slice:
             self.turn += 1
-            turn, since = self.turn, reread_from(known.position, of.book.margin, now)
+            turn, since = self.turn, reread_from(known.position, of.book.lateness, now)
             until = slice_end(known.position.until, now, self.chance.choice((5, 100, 1000)))
             found = sorted(
                 (
@@ -208,7 +215,7 @@ class World:
     async def killed(self) -> None:
         """Be killed between counting and telling, and begin anew."""
         with suppress(CollectError, asyncio.CancelledError):
-            await self.watch.collector.collect(self.watch._tools)
+            await self.watch.scraper.collect()
         self.watch = self.begun()
 
     async def befall(self) -> None:
@@ -229,9 +236,8 @@ class World:
                 self.clock.advance(seconds(300, 20_000))
             case "clock":
                 await self.caught_up()
-                self.clock._at += timedelta(
-                    seconds=self.chance.choice((-seconds(0, self.set_back()), seconds(1, 4000)))
-                )
+                change = self.chance.choice((-seconds(0, self.set_back()), seconds(1, 4000)))
+                self.clock.set(self.clock.now() + timedelta(seconds=change))
             case reading:
                 self.within.append({"fails": self._fails, "cut off": self._cut_off, "crossed": self._crossed}.get(
                     reading, self._late
@@ -397,8 +403,8 @@ async def test_a_stream_that_can_t_be_read_costs_its_own_totals_only(world: Worl
     world.within.append(fails)
     placed(world)
     await looked(world, 30)
-    assert not world.watch.seen.up
-    assert "no rights on job_record" in world.watch.seen.error
+    assert not world.watch.status.up
+    assert "no rights on job_record" in world.watch.status.error
     assert [value for _, value in points(world)][-1] == 2
 
 
@@ -420,9 +426,9 @@ async def test_what_was_counted_and_not_stored_is_told_by_the_next_life(world: W
 
 async def test_after_a_clock_that_was_a_year_ahead_counting_goes_on(world: World):
     await looked(world, 30)
-    world.clock._at += timedelta(days=365)
+    world.clock.set(world.clock.now() + timedelta(days=365))
     await looked(world, *[30] * 60)
-    world.clock._at -= timedelta(days=365)
+    world.clock.set(world.clock.now() - timedelta(days=365))
     await looked(world, 30)
     placed(world)
     await looked(world, 30)

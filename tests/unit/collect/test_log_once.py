@@ -1,20 +1,20 @@
-"""What is told once."""
+"""Logs of changes."""
 
 from structlog.testing import capture_logs
 
 from toban.collect.log_once import LogOnce
 
 
-def test_the_same_trouble_is_told_once_and_so_is_its_end() -> None:
+def test_error_and_recovery_are_logged_once() -> None:
     """
-    A trouble that changes is told again; what was always well is never mentioned.
+    A different error is logged again; what never failed is not logged.
     """
-    told = LogOnce()
+    log = LogOnce("postgres")
     with capture_logs() as logs:
-        for trouble in ("", "no right", "no right", "no time", "", ""):
-            told.update("postgres", "sizes", trouble)
-    assert [(line["event"], line.get("why")) for line in logs] == [
-        ("less can be seen", "no right"),
-        ("less can be seen", "no time"),
-        ("can be seen again", None),
+        for error in ("", "no right", "no right", "no time", "", ""):
+            log.update("sizes", error)
+    assert [(line["event"], line.get("error")) for line in logs] == [
+        ("partial data", "no right"),
+        ("partial data", "no time"),
+        ("recovered", None),
     ]

@@ -209,7 +209,7 @@ async def test_one_that_hangs_holds_nobody_up(tools):
     async with running(collecting), asyncio.timeout(10):
         await sink.has(12, lambda: collecting.targets()[0].at is not None)
     down, well = collecting.targets()
-    assert (down.up, "no end of the look" in down.error) == (False, True)
+    assert (down.up, "collection timed out" in down.error) == (False, True)
     assert well.at is not None
 
 
@@ -258,7 +258,7 @@ async def test_looks_that_stop_are_noticed(tools):
     await look_once(collecting)
     assert collecting.health().ok
     tools.clock.advance(timedelta(minutes=2).total_seconds())
-    assert collecting.health().message == "no look for three intervals: shop"
+    assert collecting.health().message == "no collection for 3 intervals: shop"
 
 
 async def test_a_clock_that_jumps_is_no_look_that_is_missing(tools):

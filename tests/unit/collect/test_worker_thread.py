@@ -50,7 +50,7 @@ async def test_a_machine_without_threads_costs_one_turn(monkeypatch):
         raise RuntimeError("can't start new thread")
 
     aside = WorkerThread()
-    with monkeypatch.context() as now, pytest.raises(CollectError, match="no thread to work in"):
+    with monkeypatch.context() as now, pytest.raises(CollectError, match="no thread could be started"):
         now.setattr(threading.Thread, "start", none_left)
         await aside.run(lambda: 1)
     assert await aside.run(lambda: 1) == 1

@@ -1,4 +1,4 @@
-"""The beat, the fence, the meters."""
+"""The beat, the isolation, the meters."""
 
 import asyncio
 from datetime import timedelta
@@ -8,7 +8,7 @@ import pytest
 from tests.fakes import FakeClock
 from toban.core.errors import CollectError
 from toban.core.metric_registry import MetricRegistry
-from toban.core.periodic import OVERRUNS, RUNS, SKIPPED, run_periodically
+from toban.core.periodic import MISSED, RUNS, TIMEOUTS, run_periodically
 from toban.core.plugin_isolation import FAILURES, PluginIsolation
 
 EVERY = timedelta(seconds=15)
@@ -54,7 +54,7 @@ async def test_rounds_that_were_missed_are_counted_and_not_made_up_for():
 
     await rounds(job, clock, meters)
     assert began == [0, 40, 45]
-    assert meters.value(SKIPPED, name="job") == 1
+    assert meters.value(MISSED, name="job") == 1
 
 
 async def test_a_round_that_outlasts_the_interval_is_cut_off():
@@ -68,12 +68,14 @@ async def test_a_round_that_outlasts_the_interval_is_cut_off():
             raise EnoughError
         await asyncio.Event().wait()
 
-    async def overrun():
+    async def on_timeout():
         told.append(True)
 
     with pytest.raises(EnoughError):
-        await run_periodically("job", timedelta(milliseconds=20), job, clock=clock, meters=meters, overrun=overrun)
-    assert meters.value(OVERRUNS, name="job") == 1
+        await run_periodically(
+            "job", timedelta(milliseconds=20), job, clock=clock, meters=meters, on_timeout=on_timeout
+        )
+    assert meters.value(TIMEOUTS, name="job") == 1
 
 
 async def test_a_timeout_of_the_jobs_own_is_not_the_beats():
@@ -88,23 +90,23 @@ async def test_a_timeout_of_the_jobs_own_is_not_the_beats():
         await run_periodically("job", EVERY, job, clock=FakeClock(), meters=MetricRegistry())
 
 
-def test_the_fence_keeps_trouble_in_and_remembers_it():
+def test_error_is_counted_and_kept_until_the_next_success():
     """
-    Expected or not, it costs one turn, and is forgotten with the next good one.
+    Whether it is expected or not.
     """
     meters = MetricRegistry()
-    fence = PluginIsolation("collect", "shop", meters)
+    isolation = PluginIsolation("collect", "shop", meters)
     for error in (CollectError("shop: refused"), ZeroDivisionError("bug")):
-        with fence:
+        with isolation:
             raise error
-    assert fence.error == "ZeroDivisionError: bug"
-    assert meters.value(FAILURES, floor="collect", name="shop") == 2
-    with fence:
+    assert isolation.error == "ZeroDivisionError: bug"
+    assert meters.value(FAILURES, package="collect", name="shop") == 2
+    with isolation:
         pass
-    assert fence.error == ""
+    assert isolation.error == ""
 
 
-def test_cancellation_passes_the_fence():
+def test_cancellation_passes_the_isolation():
     """
     We stop by cancelling.
     """

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from toban.core.errors import SettingsError
 from toban.shop import database
-from toban.shop.database import ADVICE, BEGIN, PARAMETERS, DatabaseFailure, ShopDatabase, reason_of
+from toban.shop.database import ADVICE, BEGIN, PARAMETERS, DatabaseFailure, ShopDatabase, failure_reason
 
 
 @pytest.mark.parametrize(
@@ -72,10 +72,10 @@ async def test_a_statement_that_is_cancelled_gets_a_moment_to_end(monkeypatch: p
             ended.append("in order")
             raise
 
-    monkeypatch.setattr(database, "PROMPT", 0.01)
-    monkeypatch.setattr(database, "LET_GO", 60)
+    monkeypatch.setattr(database, "CONNECT_TIMEOUT", 0.01)
+    monkeypatch.setattr(database, "CANCEL_INTERVAL", 60)
     with pytest.raises(ConnectionTimeout):
-        await database._promptly(executed())
+        await database.with_timeout(executed())
     assert ended == ["in order"]
 
 
@@ -91,10 +91,10 @@ async def test_a_statement_that_does_not_end_then_is_cancelled_again(monkeypatch
                 await asyncio.Event().wait()
             cancelled.append(len(cancelled))
 
-    monkeypatch.setattr(database, "PROMPT", 0.01)
-    monkeypatch.setattr(database, "LET_GO", 0.01)
+    monkeypatch.setattr(database, "CONNECT_TIMEOUT", 0.01)
+    monkeypatch.setattr(database, "CANCEL_INTERVAL", 0.01)
     with pytest.raises(ConnectionTimeout):
-        await database._promptly(executed())
+        await database.with_timeout(executed())
     assert len(cancelled) == 3
 
 
@@ -139,7 +139,7 @@ def test_troubles_are_told_apart(sqlstate: str, words: str, reason: DatabaseFail
     """
     By PostgreSQL's code where there is one, else by its words.
     """
-    assert reason_of(sqlstate, words) is reason
+    assert failure_reason(sqlstate, words) is reason
 
 
 def test_each_reason_has_its_words() -> None:

@@ -4,7 +4,7 @@ import httpx2
 import orjson
 import pytest
 
-from toban.shop.graphql import GraphqlError, data_of, execute
+from toban.shop.graphql import GraphqlError, execute, parse_data
 
 
 def body(**answer):
@@ -15,15 +15,15 @@ def test_an_answer_with_data_and_without_errors_is_well():
     """
     Whatever else stands in it.
     """
-    assert data_of(200, body(data={"products": {"totalItems": 3}}, extensions={})) == {"products": {"totalItems": 3}}
+    assert parse_data(200, body(data={"products": {"totalItems": 3}}, extensions={})) == {"products": {"totalItems": 3}}
 
 
 @pytest.mark.parametrize(
     ("status", "content", "words"),
     [
-        (200, b"<html>", "answered 200, but that is no GraphQL"),
-        (502, b"Bad Gateway", "answered 502, but that is no GraphQL"),
-        (200, body(hello=1), "that is no GraphQL"),
+        (200, b"<html>", "answered 200, but the response is not GraphQL"),
+        (502, b"Bad Gateway", "answered 502, but the response is not GraphQL"),
+        (200, body(hello=1), "the response is not GraphQL"),
         (200, body(data=None), "answered 200 without data"),
         (500, body(data={}), "answered 500 without data"),
         (
@@ -36,7 +36,7 @@ def test_an_answer_with_data_and_without_errors_is_well():
             body(errors=[{"message": "ann@example.com has no rights", "extensions": {"code": "FORBIDDEN"}}]),
             "FORBIDDEN$",
         ),
-        (200, body(errors="?"), "the error of no code"),
+        (200, body(errors="?"), "the error without a code"),
     ],
 )
 def test_what_is_not_well_is_said_without_anybody_s_data(status, content, words):
@@ -44,7 +44,7 @@ def test_what_is_not_well_is_said_without_anybody_s_data(status, content, words)
     Vendure answers 200 with its database down: the errors tell, by their code and field alone.
     """
     with pytest.raises(GraphqlError, match=words) as refused:
-        data_of(status, content)
+        parse_data(status, content)
     assert "example.com" not in str(refused.value)
 
 
@@ -63,6 +63,6 @@ def test_errors_that_are_none_are_no_errors(errors):
     """
     Some servers always write the field.
     """
-    assert data_of(200, body(errors=errors, data={"a": 1})) == {"a": 1}
+    assert parse_data(200, body(errors=errors, data={"a": 1})) == {"a": 1}
     with pytest.raises(GraphqlError, match="without data"):
-        data_of(200, body(errors=errors))
+        parse_data(200, body(errors=errors))

@@ -5,7 +5,7 @@ from pydantic import SecretStr
 from redis import exceptions
 
 from toban.core.errors import SettingsError
-from toban.shop.redis import ADVICE, RedisFailure, ShopRedis, reason_of
+from toban.shop.redis import ADVICE, RedisFailure, ShopRedis, failure_reason
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_troubles_are_told_apart(error: exceptions.RedisError, reason: RedisFail
     """
     By what Redis said, else by what happened.
     """
-    assert reason_of(error) is reason
+    assert failure_reason(error) is reason
 
 
 def test_each_reason_has_its_words() -> None:

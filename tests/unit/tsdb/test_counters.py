@@ -33,7 +33,7 @@ async def test_counters_fall_by_a_restart_alone(tmp_path: Path):
             for turn in range(40):
                 clock.advance(15)
                 if turn == 20:
-                    clock._at -= timedelta(seconds=100)
+                    clock.set(clock.now() - timedelta(seconds=100))
                 meters.add(DONE, 3 - life)
                 meters.observe(SECONDS, 0.1 * turn)
                 await watch.collect()

@@ -1,40 +1,37 @@
-"""The shop's PostgreSQL."""
+"""The collector `postgres`: the shop's PostgreSQL server."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal, Protocol
 
 from psycopg import AsyncCursor
 from psycopg.rows import TupleRow
-from pydantic import PrivateAttr
 
-from toban.collect.collector import Collector, ScrapeResult
+from toban.collect.collector import Collector, Scraper, ScrapeResult
+from toban.collect.intervals import is_due
 from toban.collect.log_once import LogOnce
-from toban.collect.sql_metrics import SqlQuery, is_due, parse_queries, row_samples, suitable_queries
-from toban.collect.tools import CollectorTools
-from toban.core.errors import CollectError
+from toban.collect.sql_metrics import SqlQuery, parse_queries, run_query, suitable_queries
+from toban.collect.tools import HasClock, HasPushed, HasShopDatabase
 from toban.core.metric_registry import MetricRegistry
-from toban.core.ports import Clock
 from toban.core.samples import Sample, gauge
-from toban.shop.connections import ShopConnections
-from toban.shop.database import KNOWN_AFTER, DatabaseError, DatabaseFailure, ShopDatabase
+from toban.shop.database import KNOWN_AFTER, DatabaseError, DatabaseFailure
 
 FAILED: Final = gauge(
     "postgres_connection_failed",
-    "Why the database could not be looked at: 1 for the reason, 0 for all others.",
+    "Why the database could not be read: 1 for the reason, 0 for all others.",
 )
 QUERIES: Final = parse_queries(Path(__file__).with_suffix(".sql").read_text("utf-8"))
 FAMILIES: Final = tuple(dict.fromkeys([FAILED, *(family for query in QUERIES for family in query.families)]))
 
 POOL: Final = "postgres_connection_pool_size"
-"""What the shop's pools tell themselves, where its telemetry comes."""
+"""A metric that the shop's telemetry also reports, about its connection pools."""
 
 OLDEST: Final = 14
 """The oldest major version that the queries are written for."""
 
-# The extension may live in a schema of its own: for this transaction it is looked for there as well.
+# The extension may be in a schema of its own: this transaction's search_path includes it.
 SERVER: Final = """
 SELECT current_setting('server_version_num')::int / 10000, pg_is_in_recovery(), quote_ident(current_user),
     pg_has_role('pg_read_all_stats', 'usage'),
@@ -52,112 +49,121 @@ LEFT JOIN (pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace) ON
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What must be known of a server before it is asked: its major version, and what it has of what queries need."""
+    """A server's major version, and which of the queries' requirements it meets."""
 
     version: int
     has: frozenset[str]
     role: str
     sees_all: bool
     statements: str = ""
-    """What would show the costliest statements; nothing, where they can be seen."""
+    """The statement that would allow reading pg_stat_statements; empty where it can be read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """What a query brought, and when it was asked (monotonic seconds)."""
+class QueryResult:
+    """The samples of a query, and when it ran (monotonic seconds)."""
 
     at: float
     samples: tuple[Sample, ...] = ()
 
 
+class Tools(HasClock, HasPushed, HasShopDatabase, Protocol):
+    """What the collector uses."""
+
+
 class Postgres(Collector):
     """
-    Read how the shop's PostgreSQL (14 or newer) is: connections, transactions, locks, tables, replication, statements.
+    Read the shop's PostgreSQL (14 or newer): connections, transactions, locks, tables, replication, statements.
 
-    It looks at `shop.database`, best as a role of its own: `CREATE ROLE toban LOGIN PASSWORD '…'; GRANT pg_monitor TO
-    toban;`. Without pg_monitor it can't see what other roles' sessions do; without the extension pg_stat_statements
-    it can't tell which statements cost most. All else works, and the log says what is missing.
+    It connects to `shop.database`, best with a role of its own: `CREATE ROLE toban LOGIN PASSWORD '…'; GRANT pg_monitor
+    TO toban;`. Without pg_monitor other roles' sessions are hidden; without the extension pg_stat_statements the
+    costliest statements are unknown. Everything else works, and the log says what is missing.
     """
 
     kind: Literal["postgres"] = "postgres"
 
-    _answers: dict[str, Answered] = PrivateAttr(default_factory=dict)
-    _told: LogOnce = PrivateAttr(default_factory=LogOnce)
+    shop_part: ClassVar[Literal["database"]] = "database"
 
-    def address_in(self, shop: ShopConnections) -> str:
-        """Return where the database is."""
-        return shop.database.address if shop.database else ""
+    def open(self, tools: Tools) -> Scraper:
+        """Keep the last result of each query."""
+        return PostgresScraper(self, tools)
 
-    async def collect(self, tools: CollectorTools) -> ScrapeResult:
-        """Return the numbers that are due, and the newest of those that are read less often."""
-        if tools.shop.database is None:
-            raise CollectError(f"{self.name}: there is no shop.database to look at")
-        patience = max(self.interval.total_seconds() / 2, KNOWN_AFTER)
+
+class PostgresScraper(Scraper):
+    """Runs the queries that are due."""
+
+    def __init__(self, collector: Postgres, tools: Tools) -> None:
+        self._interval = collector.interval
+        self._clock = tools.clock
+        self._pushed = tools.pushed
+        self._database = tools.shop_database
+        self._results: dict[str, QueryResult] = {}
+        self._log = LogOnce(collector.name)
+
+    async def collect(self) -> ScrapeResult:
+        """Run the queries that are due; return the newest samples of all."""
+        timeout = max(self._interval.total_seconds() / 2, KNOWN_AFTER)
         try:
-            async with asyncio.timeout(patience):
-                samples = await self._asked(tools.shop.database, tools.clock)
+            async with asyncio.timeout(timeout):
+                samples = await self._run_queries()
         except DatabaseError as error:
             return self._failed(error.reason, str(error))
         except TimeoutError:
-            return self._failed(
-                DatabaseFailure.TIMED_OUT,
-                f"database {tools.shop.database.address}: no end of the look after {patience:g} s",
-            )
-        return ScrapeResult([*untold(samples, tools.pushed), *reasons(None)])
+            message = f"database {self._database.address}: collection timed out after {timeout:g} s"
+            return self._failed(DatabaseFailure.TIMED_OUT, message)
+        return ScrapeResult([*not_pushed(samples, self._pushed), *failure_samples(None)])
 
-    def _failed(self, reason: DatabaseFailure, trouble: str) -> ScrapeResult:
-        self._answers.clear()
-        return ScrapeResult(list(reasons(reason)), error=trouble)
+    def _failed(self, reason: DatabaseFailure, error: str) -> ScrapeResult:
+        self._results.clear()
+        return ScrapeResult(list(failure_samples(reason)), error=error)
 
-    async def _asked(self, database: ShopDatabase, clock: Clock) -> list[Sample]:
+    async def _run_queries(self) -> list[Sample]:
         """
-        Return what all queries that suit the server have brought.
+        Run the due queries that suit the server, and return the newest samples of all that do.
 
-        They share one transaction. One that fails ends it: it is left out, and the rest goes on in another.
+        They share one transaction. One that fails ends it: it is left out, and the rest continues in another.
         """
         suiting: list[SqlQuery] | None = None
-        left: list[SqlQuery] = []
-        while suiting is None or left:
-            asking: SqlQuery | None = None
+        due: list[SqlQuery] = []
+        while suiting is None or due:
+            running: SqlQuery | None = None
             try:
-                async with database.looking() as cursor:
-                    server = await known(cursor)
+                async with self._database.transaction() as cursor:
+                    server = await read_server(cursor)
                     if suiting is None:
-                        self._tell(server)
+                        for part, error in missing(server).items():
+                            self._log.update(part, error)
                         suiting = suitable_queries(QUERIES, server.version, server.has)
-                        left = [query for query in suiting if self._is_due(query, clock.monotonic())]
-                    while left:
-                        asking = left.pop(0)
-                        self._answers[asking.name] = Answered(clock.monotonic(), await answer(cursor, asking))
-                        self._told.update(self.name, asking.name)
-                    asking = None
+                        due = [query for query in suiting if self._is_due(query)]
+                    while due:
+                        running = due.pop(0)
+                        at = self._clock.monotonic()
+                        self._results[running.name] = QueryResult(at, await run_query(cursor, running))
+                        self._log.update(running.name)
+                    running = None
             except DatabaseError as error:
-                if error.lost or asking is None:
+                if error.connection_lost or running is None:
                     raise
-                self._answers[asking.name] = Answered(clock.monotonic())
-                self._told.update(self.name, asking.name, str(error))
-        return [sample for query in suiting for sample in self._answers[query.name].samples]
+                self._results[running.name] = QueryResult(self._clock.monotonic())
+                self._log.update(running.name, str(error))
+        return [sample for query in suiting for sample in self._results[query.name].samples]
 
-    def _is_due(self, query: SqlQuery, now: float) -> bool:
-        answered = self._answers.get(query.name)
-        return is_due(answered.at if answered else None, query.interval, self.interval, now)
-
-    def _tell(self, server: Server) -> None:
-        for what, trouble in missing(server).items():
-            self._told.update(self.name, what, trouble)
+    def _is_due(self, query: SqlQuery) -> bool:
+        last = self._results.get(query.name)
+        return is_due(last.at if last else None, query.interval, self._interval, self._clock.monotonic())
 
 
-def untold(samples: Sequence[Sample], pushed: MetricRegistry) -> Iterator[Sample]:
-    """Return what the shop's own telemetry doesn't tell: it knows its pools better than the server does."""
-    told = any(family.name == POOL for family, _, _ in pushed.series())
-    return (sample for sample in samples if not (told and sample.family.name == POOL))
+def not_pushed(samples: Sequence[Sample], pushed: MetricRegistry) -> Iterator[Sample]:
+    """Yield the samples without those that the shop's telemetry reports: it knows its pools better than the server."""
+    is_pushed = any(family.name == POOL for family, _, _ in pushed.series())
+    return (sample for sample in samples if not (is_pushed and sample.family.name == POOL))
 
 
 def missing(server: Server) -> dict[str, str]:
-    """Say what can't be seen on a server and what would show it; nothing, where it can."""
-    sessions = f"what other roles' sessions do is hidden: GRANT pg_monitor TO {server.role} shows it"
-    statements = f"the costliest statements can't be told: {server.statements} shows them"
-    version = f"PostgreSQL {server.version} is older than {OLDEST}: some numbers will be missing"
+    """Return what can't be read of a server, and what would allow it; empty where it can."""
+    sessions = f"other roles' sessions are hidden: GRANT pg_monitor TO {server.role} shows them"
+    statements = f"the costliest statements can't be read: {server.statements} shows them"
+    version = f"PostgreSQL {server.version} is older than {OLDEST}: some metrics will be missing"
     return {
         "sessions": "" if server.sees_all else sessions,
         "statements": statements if server.statements else "",
@@ -165,8 +171,8 @@ def missing(server: Server) -> dict[str, str]:
     }
 
 
-async def known(cursor: AsyncCursor[TupleRow]) -> Server:
-    """Ask a server what it is."""
+async def read_server(cursor: AsyncCursor[TupleRow]) -> Server:
+    """Read the version and the capabilities of a server."""
     await cursor.execute(SERVER)
     row = await cursor.fetchone()
     assert row is not None  # noqa: S101  # exactly one, whether the extension is there or not
@@ -184,17 +190,9 @@ async def known(cursor: AsyncCursor[TupleRow]) -> Server:
         "waiting": waiting,
         "pg_stat_statements": not statements,
     }
-    return Server(version, frozenset(word for word, there in has.items() if there), role, sees_all, statements)
+    return Server(version, frozenset(name for name, met in has.items() if met), role, sees_all, statements)
 
 
-async def answer(cursor: AsyncCursor[TupleRow], query: SqlQuery) -> tuple[Sample, ...]:
-    """Ask one query."""
-    await cursor.execute(query.sql)
-    columns = [column.name for column in cursor.description or ()]
-    families = dict(zip(query.columns, query.families, strict=True))
-    return tuple(row_samples(families, columns, await cursor.fetchall()))
-
-
-def reasons(failed: DatabaseFailure | None) -> Iterator[Sample]:
-    """Say for each reason whether it is the one, so that an alert can tell them apart and sees each end."""
+def failure_samples(failed: DatabaseFailure | None) -> Iterator[Sample]:
+    """Yield a sample for each reason, so that an alert can tell them apart and resolves."""
     return (FAILED.sample(reason is failed, reason=reason.value) for reason in DatabaseFailure)

@@ -1,162 +1,173 @@
-"""A shop's own numbers, read by SQL from its database."""
+"""The collector `sql`: a shop's own metrics, by queries to its database."""
 
 import asyncio
 from collections.abc import Container
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal, Protocol
 
-from pydantic import Field, PrivateAttr, field_validator
+from pydantic import Field, field_validator
 
-from toban.collect.collector import Collector, ScrapeResult
+from toban.collect.collector import Collector, Scraper, ScrapeResult
+from toban.collect.intervals import is_due
 from toban.collect.log_once import LogOnce
-from toban.collect.sql_metrics import LABEL, column_family, is_due, row_samples
-from toban.collect.tools import CollectorTools
+from toban.collect.sql_metrics import LABEL, column_family, row_samples
+from toban.collect.tools import HasClock, HasShopDatabase
 from toban.core.config_types import Duration, Section
 from toban.core.errors import CollectError
 from toban.core.labels import METRIC_NAME
 from toban.core.samples import Sample
-from toban.shop.connections import ShopConnections
-from toban.shop.database import KNOWN_AFTER, DatabaseError, ShopDatabase
+from toban.shop.database import KNOWN_AFTER
 
 ROW_BYTES: Final = 8_192
-"""Bytes of a row's text: labels and numbers are short."""
+"""Bytes that a row may have as text: labels and numbers are short."""
 
-TOO_LONG: Final = f"a row has more than {ROW_BYTES} bytes: labels are short, and numbers shorter"
+ROW_TOO_LONG: Final = f"a row has more than {ROW_BYTES} bytes: labels are short, and numbers shorter"
 
 
 class Metric(Section):
-    """A number of the shop's own: what it is called, what it means, and the query that brings it."""
+    """One metric: its name, its help text, and the query that returns it."""
 
     name: str
-    """What it is called. What ends in `_total` only grows (a counter), all else goes up and down (a gauge)."""
+    """Name of the metric. What ends in `_total` is a counter, everything else a gauge."""
 
     help: Annotated[str, Field(min_length=1)]
-    """One sentence that says what it is."""
+    """Help text: one sentence."""
 
     query: Annotated[str, Field(min_length=1)]
-    """A SELECT. Columns called `label_…` become labels; `value` is the number itself; any other column is a number
+    """A SELECT. Columns called `label_…` become labels; `value` is the metric itself; any other column is a metric
     called by the metric's name and its own."""
 
     interval: Duration = timedelta(minutes=5)
-    """How often to ask."""
+    """Interval of the query."""
 
     limit: Annotated[int, Field(gt=0, le=10_000)] = 1000
-    """The most rows it may bring; more, and it counts as failed."""
+    """The most rows that the query may return; with more it counts as failed."""
 
     @field_validator("name")
     @classmethod
-    def _is_a_name(cls, name: str) -> str:
+    def _valid_name(cls, name: str) -> str:
         if not METRIC_NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no metric name: use letters, digits and _")
+            raise ValueError(f"invalid metric name {name!r}: use letters, digits and _")
         return name
 
     @property
     def bounded(self) -> str:
         """
-        The query, whose parameter is how many rows it may bring; rows longer than numbers need make it fail.
+        The query with the number of rows as its parameter; rows that are too long make it fail.
 
-        The brackets keep what is no SELECT out by mistake. With a parameter it is one statement, whoever closes them:
-        nothing ends the transaction, which only reads. What guards the shop is the role, which only reads too.
+        The brackets refuse what is no SELECT by mistake. With a parameter it is one statement, whoever closes them:
+        nothing ends the transaction, which is read-only. What protects the shop is the role, which is read-only too.
         """
         query = self.query.strip().removesuffix(";").replace("%", "%%")
-        # Not a constant: PostgreSQL would work it out, and fail, before it sees a row.
-        refused = f"('{TOO_LONG}' || left(metric::text, 0))::int = 0"
+        # Not a constant: PostgreSQL would evaluate it, and fail, before it reads a row.
+        refused = f"('{ROW_TOO_LONG}' || left(metric::text, 0))::int = 0"
         long = f"pg_column_size(metric) > {ROW_BYTES} OR octet_length(metric::text) > {ROW_BYTES}"
         fits = f"CASE WHEN {long} THEN {refused} ELSE true END"
         return f"SELECT * FROM (\n{query}\n) AS metric WHERE {fits} LIMIT %s"  # noqa: S608  # the configuration's own query
 
     def samples(self, columns: list[str], rows: list[tuple[object, ...]], target: Container[str]) -> tuple[Sample, ...]:
         """
-        Return the numbers of an answer. Raises ``CollectError`` when they can't be this metric's.
+        Return the samples of a result. Raises ``CollectError`` when they can't be this metric's.
 
-        ``target`` are the labels that all numbers of this target have already.
+        ``target`` are the labels that all samples of this target have already.
         """
         if own := next((it for it in columns if it.startswith(LABEL) and it.removeprefix(LABEL) in target), None):
-            raise CollectError(f"column {own!r}: the label {own.removeprefix(LABEL)} is the target's own")
+            raise CollectError(f"column {own!r}: the label {own.removeprefix(LABEL)} is set by the target")
         if len(rows) > self.limit:
             raise CollectError(f"more than {self.limit} rows: group them, or raise `limit` if they are wanted")
-        numbers = [column for column in columns if not column.startswith(LABEL)]
-        if not numbers:
-            raise CollectError("no column holds a number: call it value")
-        families = {column: column_family(self.name, column, self.help) for column in numbers}
+        values = [column for column in columns if not column.startswith(LABEL)]
+        if not values:
+            raise CollectError("no column has a value: name one `value`")
+        families = {column: column_family(self.name, column, self.help) for column in values}
         for column, family in families.items():
             if not METRIC_NAME.fullmatch(family.name):
-                raise CollectError(f"column {column!r} makes no metric name: call it value, or use letters and _")
+                raise CollectError(f"column {column!r} makes no metric name: name it `value`, or use letters and _")
         return tuple(row_samples(families, columns, rows))
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """What a metric's query brought, when it was asked (monotonic seconds), and what was wrong."""
+class QueryResult:
+    """The samples of a metric's query, when it ran (monotonic seconds), and its error."""
 
     at: float
     samples: tuple[Sample, ...] = ()
-    trouble: str = ""
+    error: str = ""
+
+
+class Tools(HasClock, HasShopDatabase, Protocol):
+    """What the collector uses."""
 
 
 class Sql(Collector):
     """
-    Read numbers of the shop's own from its database: rebates, campaigns, whatever a SELECT can tell.
+    Read the shop's own metrics from its database: rebates, campaigns, whatever a SELECT returns.
 
-    Each query is a read-only transaction of its own that takes at most 5 s; one that fails costs its own numbers only,
-    and the target is down while it does.
+    Each query is a read-only transaction of its own that takes at most 5 s; one that fails loses only its own samples,
+    and the target is down meanwhile.
     """
 
     kind: Literal["sql"] = "sql"
 
-    metrics: Annotated[list[Metric], Field(min_length=1)]
-    """What to read."""
+    shop_part: ClassVar[Literal["database"]] = "database"
 
-    _answers: dict[str, Answered] = PrivateAttr(default_factory=dict)
-    _told: LogOnce = PrivateAttr(default_factory=LogOnce)
+    metrics: Annotated[list[Metric], Field(min_length=1)]
+    """The metrics."""
 
     @field_validator("metrics")
     @classmethod
-    def _are_told_apart(cls, metrics: list[Metric]) -> list[Metric]:
+    def _unique(cls, metrics: list[Metric]) -> list[Metric]:
         names = [metric.name for metric in metrics]
         if twice := next((name for name in names if names.count(name) > 1), None):
-            raise ValueError(f"{twice} is there twice")
+            raise ValueError(f"{twice} is defined twice")
         return metrics
 
-    def address_in(self, shop: ShopConnections) -> str:
-        """Return where the database is."""
-        return shop.database.address if shop.database else ""
+    def open(self, tools: Tools) -> Scraper:
+        """Keep the last result of each query."""
+        return SqlScraper(self, tools)
 
-    async def collect(self, tools: CollectorTools) -> ScrapeResult:
-        """Ask what is due; return the newest numbers of all metrics."""
-        if tools.shop.database is None:
-            raise CollectError(f"{self.name}: there is no shop.database to look at")
-        patience = max(self.interval.total_seconds() / 2, KNOWN_AFTER)
+
+class SqlScraper(Scraper):
+    """Runs the queries that are due."""
+
+    def __init__(self, collector: Sql, tools: Tools) -> None:
+        self._collector = collector
+        self._clock = tools.clock
+        self._database = tools.shop_database
+        self._results: dict[str, QueryResult] = {}
+        self._log = LogOnce(collector.name)
+
+    async def collect(self) -> ScrapeResult:
+        """Run the queries that are due; return the newest samples of all."""
+        collector = self._collector
+        timeout = max(collector.interval.total_seconds() / 2, KNOWN_AFTER)
         try:
-            async with asyncio.timeout(patience):
-                for metric in self.metrics:
-                    if self._is_due(metric, tools.clock.monotonic()):
-                        await self._ask(metric, tools.shop.database, tools.clock.monotonic())
+            async with asyncio.timeout(timeout):
+                for metric in collector.metrics:
+                    now = self._clock.monotonic()
+                    last = self._results.get(metric.name)
+                    if is_due(last.at if last else None, metric.interval, collector.interval, now):
+                        await self._run(metric, now)
         except TimeoutError as error:
-            raise CollectError(f"{self.name}: {metric.name}: no end of the look after {patience:g} s") from error
-        answers = [self._answers[metric.name] for metric in self.metrics]
+            raise CollectError(f"{collector.name}: {metric.name}: collection timed out after {timeout:g} s") from error
+        results = [self._results[metric.name] for metric in collector.metrics]
         return ScrapeResult(
-            [sample for answered in answers for sample in answered.samples],
-            error="; ".join(answered.trouble for answered in answers if answered.trouble),
+            [sample for result in results for sample in result.samples],
+            error="; ".join(result.error for result in results if result.error),
         )
 
-    def _is_due(self, metric: Metric, now: float) -> bool:
-        answered = self._answers.get(metric.name)
-        return is_due(answered.at if answered else None, metric.interval, self.interval, now)
-
-    async def _ask(self, metric: Metric, database: ShopDatabase, now: float) -> None:
-        """Ask for one metric. Raises ``DatabaseError`` when there is no database to ask."""
+    async def _run(self, metric: Metric, now: float) -> None:
+        """Run one metric's query. Raises ``DatabaseError`` when the database can't be reached."""
         try:
-            async with database.looking() as cursor:
+            async with self._database.transaction() as cursor:
                 await cursor.execute(metric.bounded, (metric.limit + 1,))
                 columns, rows = [column.name for column in cursor.description or ()], await cursor.fetchall()
-            answered = Answered(now, metric.samples(columns, rows, self.target))
+            result = QueryResult(now, metric.samples(columns, rows, self._collector.target))
         except CollectError as error:
-            if isinstance(error, DatabaseError) and error.lost:
-                self._answers.clear()
+            if error.connection_lost:
+                self._results.clear()
                 raise
-            said = TOO_LONG if TOO_LONG in str(error) else str(error)
-            answered = Answered(now, trouble=f"{metric.name}: {said}")
-        self._answers[metric.name] = answered
-        self._told.update(self.name, metric.name, answered.trouble)
+            message = ROW_TOO_LONG if ROW_TOO_LONG in str(error) else str(error)
+            result = QueryResult(now, error=f"{metric.name}: {message}")
+        self._results[metric.name] = result
+        self._log.update(metric.name, result.error)

@@ -1,4 +1,4 @@
-"""One certificate."""
+"""The collector `tls`: the certificate of a server."""
 
 import asyncio
 import ssl
@@ -9,10 +9,9 @@ from ipaddress import ip_address
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, PrivateAttr
+from pydantic import AfterValidator
 
 from toban.collect.collector import Collector, ScrapeResult
-from toban.collect.tools import CollectorTools
 from toban.core.config_types import Address, Duration
 from toban.core.errors import CollectError
 from toban.core.http_client import NO_CONNECTION, NO_HANDSHAKE, NO_NAME, error_reason
@@ -20,11 +19,13 @@ from toban.core.samples import gauge
 
 EXPIRY: Final = gauge(
     "probe_ssl_earliest_cert_expiry",
-    "When the first certificate of the chain ends, since the epoch: days left are (this - time()) / 86400.",
+    "When the first certificate of the chain expires, since the epoch: days left are (this - time()) / 86400.",
 )
 TRUSTED: Final = gauge("tls_certificate_trusted", "Whether this machine trusts the certificate (1) or not (0).")
-NAME_MATCHES: Final = gauge("tls_certificate_name_matches", "Whether it is for the name that was asked (1) or not (0).")
-INFO: Final = gauge("tls_certificate_info", "Who issued the certificate; always 1.")
+NAME_MATCHES: Final = gauge(
+    "tls_certificate_name_matches", "Whether the certificate is for the host name (1) or not (0)."
+)
+INFO: Final = gauge("tls_certificate_info", "The issuer of the certificate; always 1.")
 
 MISMATCH: Final = (62, 64)
 """OpenSSL's codes for a name or an address that the certificate is not for (X509_V_ERR_HOSTNAME_MISMATCH, IP_…)."""
@@ -32,43 +33,50 @@ MISMATCH: Final = (62, 64)
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What is read of a certificate: the first end of its chain, who issued it, the names and addresses it is for."""
+    """A certificate: when the first of its chain expires, its issuer, and the names and addresses it is for."""
 
-    ends: datetime
+    expires: datetime
     issuer: str
     names: frozenset[str]
 
     def is_for(self, host: str) -> bool:
-        """Tell whether it is for a name, with a wildcard in place of the first part, or for an address."""
+        """Return whether it is for a name, also by a wildcard in place of the first label, or for an address."""
         host = host.lower()
         return host in self.names or f"*.{host.partition('.')[2]}" in self.names
 
 
 def _https(address: str) -> str:
     if not address.startswith("https://"):
-        raise ValueError(f"{address!r} shows no certificate: write it like https://shop.example/")
+        raise ValueError(f"{address!r} has no certificate: write it like https://shop.example/")
     return address
 
 
 class Tls(Collector):
     """
-    Look at a certificate: how many days it has left, who issued it, whether it is for that name.
+    Check a server's certificate: when it expires, who issued it, whether it is for the host name.
 
-    It is down when a browser would refuse it.
+    The target is down when a browser would reject the certificate.
     """
 
     kind: Literal["tls"] = "tls"
 
     url: Annotated[Address, AfterValidator(_https)]
-    """Where the certificate is shown, like https://shop.example/."""
+    """Address of the server, like https://shop.example/."""
 
     interval: Duration = timedelta(minutes=2)
 
     timeout: Duration = timedelta(seconds=10)
-    """How long the greeting may take."""
+    """Timeout of the TLS handshake."""
 
-    _stage: str = PrivateAttr(NO_NAME)
-    """What is said when time is up: how far the greeting has come."""
+    @property
+    def host(self) -> str:
+        """The host name."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The port."""
+        return urlsplit(self.url).port or 443
 
     @property
     def default_instance(self) -> str:
@@ -76,86 +84,90 @@ class Tls(Collector):
         parts = urlsplit(self.url)
         return parts.netloc if parts.port else f"{parts.netloc}:443"
 
-    async def collect(self, tools: CollectorTools) -> ScrapeResult:
-        """Greet the server as a browser would; where that fails, once more to see what it shows."""
+    async def collect(self, tools: object) -> ScrapeResult:
+        """Do a TLS handshake as a browser would; where that fails, another one to read the certificate."""
+        handshakes = _Handshakes(self.host, self.port)
         try:
             async with asyncio.timeout(self.timeout.total_seconds()):
-                certificate, trouble, trusted = await self._looked()
+                certificate, rejection, trusted = await handshakes.check()
         except (OSError, UnicodeError) as error:
-            said = self._stage if isinstance(error, TimeoutError) else error_reason(error)
-            if self._stage == NO_HANDSHAKE and isinstance(error, ConnectionError):
-                said = f"in the TLS handshake: {said}"
-            raise CollectError(f"tls {self.name}: {self.default_instance}: {said}") from error
+            reason = handshakes.stage if isinstance(error, TimeoutError) else error_reason(error)
+            if handshakes.stage == NO_HANDSHAKE and isinstance(error, ConnectionError):
+                reason = f"in the TLS handshake: {reason}"
+            raise CollectError(f"tls {self.name}: {self.default_instance}: {reason}") from error
         samples = [
-            EXPIRY.sample(certificate.ends.timestamp()),
-            NAME_MATCHES.sample(not trouble or certificate.is_for(self._host)),
+            EXPIRY.sample(certificate.expires.timestamp()),
+            NAME_MATCHES.sample(not rejection or certificate.is_for(self.host)),
             TRUSTED.sample(trusted),
             INFO.sample(1, issuer=certificate.issuer),
         ]
-        return ScrapeResult(samples, error=trouble)
+        return ScrapeResult(samples, error=rejection)
 
-    async def _looked(self) -> tuple[Certificate, str, bool]:
-        """Return the certificate, why a browser would refuse it, and whether this machine trusts its issuer."""
+
+class _Handshakes:
+    """TLS handshakes with one server; ``stage`` is what a timeout means at this moment."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.stage = NO_NAME
+        self._host = host
+        self._port = port
+
+    async def check(self) -> tuple[Certificate, str, bool]:
+        """Return the certificate, why a browser would reject it, and whether this machine trusts its issuer."""
         strict = ssl.create_default_context()
-        strict.hostname_checks_common_name = (
-            False  # as browsers: names that are no subject's alternative count for none
-        )
+        # As browsers: only subject alternative names count.
+        strict.hostname_checks_common_name = False
         try:
-            return _certificate(await self._greet(strict), believed=True), "", True
+            return _certificate(await self._handshake(strict), verified=True), "", True
         except ssl.SSLCertVerificationError as error:
-            refused = error
-        # The standard library shows nothing of what it does not trust: look without believing. Nothing is sent.
-        blind = ssl.create_default_context()
-        blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
-        certificate = _certificate(await self._greet(blind), believed=False)
+            rejection = error
+        # The standard library returns nothing of a certificate that it rejects: read it unverified. Nothing is sent.
+        unverified = ssl.create_default_context()
+        unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+        certificate = _certificate(await self._handshake(unverified), verified=False)
         trusted = False
-        if refused.verify_code in MISMATCH:
-            # OpenSSL tells a wrong name before it looks at dates and signatures: ask for those alone.
+        if rejection.verify_code in MISMATCH:
+            # OpenSSL reports a wrong name before it checks dates and signatures: check those alone.
             strict.check_hostname = False
             with suppress(ssl.SSLCertVerificationError):
-                await self._greet(strict)
+                await self._handshake(strict)
                 trusted = True
-        return certificate, refused.verify_message.removesuffix("."), trusted
+        return certificate, rejection.verify_message.removesuffix("."), trusted
 
-    @property
-    def _host(self) -> str:
-        return urlsplit(self.url).hostname or ""
-
-    async def _greet(self, context: ssl.SSLContext) -> ssl.SSLObject:
-        port = urlsplit(self.url).port or 443
-        self._stage = NO_NAME
-        await asyncio.get_running_loop().getaddrinfo(self._host, port)
-        self._stage = NO_CONNECTION
-        _, writer = await asyncio.open_connection(self._host, port)
+    async def _handshake(self, context: ssl.SSLContext) -> ssl.SSLObject:
+        self.stage = NO_NAME
+        await asyncio.get_running_loop().getaddrinfo(self._host, self._port)
+        self.stage = NO_CONNECTION
+        _, writer = await asyncio.open_connection(self._host, self._port)
         try:
-            self._stage = NO_HANDSHAKE
+            self.stage = NO_HANDSHAKE
             await writer.start_tls(context, server_hostname=self._host)
-            shown: ssl.SSLObject = writer.get_extra_info("ssl_object")
-            return shown
+            session: ssl.SSLObject = writer.get_extra_info("ssl_object")
+            return session
         finally:
-            # Not wait_closed: some servers never answer the farewell.
+            # Not wait_closed: some servers never respond to close_notify.
             writer.transport.abort()
 
 
-def _certificate(shown: ssl.SSLObject, *, believed: bool) -> Certificate:
+def _certificate(session: ssl.SSLObject, *, verified: bool) -> Certificate:
     """
-    Return what is told of the certificate, and the first end of the chain that it hangs on.
+    Return the server's certificate, with the first expiry of its chain.
 
-    Of a chain that this machine trusts that is the one it was trusted by, without its anchor, which ends with the
-    machine's list; of another one all that was sent.
+    A verified chain counts without its root, which expires with the machine's list of roots; of another one everything
+    counts that was sent.
     """
-    # The standard library has had the chain since 3.10, and shows it since 3.13, but there without its dates.
-    inside = shown._sslobj  # type: ignore[attr-defined]  # noqa: SLF001  # see above
-    chain = inside.get_verified_chain()[:-1] if believed else ()
-    chain = [one.get_info() for one in chain or inside.get_unverified_chain()]
-    ends = min(ssl.cert_time_to_seconds(one["notAfter"]) for one in chain)
+    # The standard library has the chain since 3.10, and publishes it since 3.13, but there without its dates.
+    inner = session._sslobj  # type: ignore[attr-defined]  # noqa: SLF001  # see above
+    chain = inner.get_verified_chain()[:-1] if verified else ()
+    chain = [one.get_info() for one in chain or inner.get_unverified_chain()]
+    expires = min(ssl.cert_time_to_seconds(one["notAfter"]) for one in chain)
     issuer = {name: value for part in chain[0]["issuer"] for name, value in part}
-    told = chain[0].get("subjectAltName", ())
-    # An address that stands there as a name counts for none.
-    names = {value.lower() for kind, value in told if kind == "DNS" and not _is_address(value)}
-    names |= {str(ip_address(value)) for kind, value in told if kind == "IP Address"}
-    ends_at = datetime.fromtimestamp(ends, UTC)
-    return Certificate(ends_at, issuer.get("organizationName") or issuer.get("commonName", ""), frozenset(names))
+    alternative = chain[0].get("subjectAltName", ())
+    # An address written as a DNS name does not count.
+    names = {value.lower() for kind, value in alternative if kind == "DNS" and not _is_address(value)}
+    names |= {str(ip_address(value)) for kind, value in alternative if kind == "IP Address"}
+    expires_at = datetime.fromtimestamp(expires, UTC)
+    return Certificate(expires_at, issuer.get("organizationName") or issuer.get("commonName", ""), frozenset(names))
 
 
 def _is_address(name: str) -> bool:

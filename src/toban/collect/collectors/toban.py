@@ -1,27 +1,31 @@
-"""toban looks at itself."""
+"""The collector `toban`: toban's own process and metrics."""
 
 import os
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import psutil
 
 from toban.collect.collector import Collector, ScrapeResult
-from toban.collect.tools import CollectorTools
+from toban.collect.tools import HasClock, HasMeters
 from toban.core.config_types import Duration
 from toban.core.paths import instance_name
 from toban.core.samples import Sample, counter, gauge, milliseconds
 
-CPU: Final = counter("process_cpu_seconds_total", "Processor time that toban has used.", "seconds")
-RESIDENT: Final = gauge("process_resident_memory_bytes", "Memory that toban holds.", "bytes")
-THREADS: Final = gauge("process_threads", "Threads that toban runs.")
-OPEN: Final = gauge("process_open_fds", "Files and sockets that toban has open.")
-STARTED: Final = gauge("process_start_time_seconds", "When toban was started, since the epoch.", "seconds")
+CPU: Final = counter("process_cpu_seconds_total", "CPU time that toban has used.", "seconds")
+RESIDENT: Final = gauge("process_resident_memory_bytes", "Resident memory of toban.", "bytes")
+THREADS: Final = gauge("process_threads", "Threads of toban.")
+OPEN: Final = gauge("process_open_fds", "Open file descriptors of toban.")
+STARTED: Final = gauge("process_start_time_seconds", "Start time of toban, in seconds since the epoch.", "seconds")
+
+
+class Tools(HasClock, HasMeters, Protocol):
+    """What the collector uses."""
 
 
 class Toban(Collector):
-    """Read toban's own process and everything it counts about itself."""
+    """Read toban's own process and the metrics about itself."""
 
     kind: Literal["toban"] = "toban"
 
@@ -32,8 +36,8 @@ class Toban(Collector):
         """The machine it runs on."""
         return instance_name(os.environ)
 
-    async def collect(self, tools: CollectorTools) -> ScrapeResult:
-        """Return the process's figures and toban's own counters."""
+    async def collect(self, tools: Tools) -> ScrapeResult:
+        """Read the process and toban's own metrics."""
         return ScrapeResult(list(_process()), tools.meters.read(milliseconds(tools.clock.now()), self.target))
 
 

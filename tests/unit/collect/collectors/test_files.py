@@ -1,11 +1,11 @@
-"""One folder of files."""
+"""The collector `files`, for folders."""
 
 import os
 import time
 
 import pytest
 
-from toban.collect.collectors.files import Files, tally
+from toban.collect.collectors.files.files import Files, measure_folder
 from toban.core.errors import CollectError
 
 
@@ -61,13 +61,13 @@ async def test_a_folder_that_is_missing_is_down(tmp_path, tools):
         await looked(tmp_path / "nope", tools)
 
 
-def test_a_folder_without_end_is_left_when_time_is_up(tmp_path):
+def test_large_folder_is_given_up_at_the_timeout(tmp_path):
     """
     With the remedy.
     """
     (tmp_path / "one").touch()
     with pytest.raises(TimeoutError, match="raise `interval`"):
-        tally(tmp_path, time.monotonic() - 1)
+        measure_folder(tmp_path, time.monotonic() - 1)
 
 
 def test_what_is_removed_on_the_way_is_not_missed(tmp_path, monkeypatch):
@@ -84,5 +84,5 @@ def test_what_is_removed_on_the_way_is_not_missed(tmp_path, monkeypatch):
         return scandir(folder)
 
     monkeypatch.setattr(os, "scandir", late)
-    assert tally(tmp_path, time.monotonic() + 60).count == 1
+    assert measure_folder(tmp_path, time.monotonic() + 60).count == 1
     assert not (tmp_path / "gone").exists()

@@ -1,11 +1,12 @@
-"""The machine that toban stands on."""
+"""The collector `host`."""
 
 import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toban.collect.collectors.host import FIRST, Host, mounts, oom_kills, share
+from toban.collect.collectors.host import FIRST_SECONDS, Host, mounts, oom_kills
+from toban.collect.system_metrics import cpu_percent
 
 seconds = st.floats(0, 1e9)
 
@@ -31,11 +32,11 @@ async def test_the_first_look_measures_half_a_second(tools):
     """
     The second compares with the first and need not wait.
     """
-    host = Host()
-    await host.collect(tools)
-    assert tools.clock.monotonic() == FIRST
-    await host.collect(tools)
-    assert tools.clock.monotonic() == FIRST
+    host = Host().open(tools)
+    await host.collect()
+    assert tools.clock.monotonic() == FIRST_SECONDS
+    await host.collect()
+    assert tools.clock.monotonic() == FIRST_SECONDS
 
 
 def test_pseudo_file_systems_are_left_out():
@@ -51,7 +52,7 @@ def test_a_share_is_a_share(busy, idle, more_busy, more_idle):
     """
     From 0 to 100, also when a clock stands still or jumps back.
     """
-    assert 0 <= share((busy, busy + idle), (more_busy, more_busy + more_idle)) <= 100
+    assert 0 <= cpu_percent((busy, busy + idle), (more_busy, more_busy + more_idle)) <= 100
 
 
 @pytest.mark.parametrize(("now", "percent"), [((1.5, 12.0), 25.0), ((1.0, 12.0), 0.0), ((3.0, 12.0), 100.0)])
@@ -59,7 +60,7 @@ def test_all_but_idle_counts(now, percent):
     """
     Against a first reading of one busy second in ten.
     """
-    assert share((1.0, 10.0), now) == percent
+    assert cpu_percent((1.0, 10.0), now) == percent
 
 
 def test_what_ran_out_of_memory_is_counted_for_the_container_where_there_is_one(tmp_path):

@@ -1,4 +1,4 @@
-"""What the PostgreSQL collector decides without a server."""
+"""The collector `postgres`, without a server."""
 
 from toban.collect.collectors import postgres
 from toban.core.metric_registry import MetricRegistry
@@ -14,13 +14,13 @@ def test_the_pools_own_figures_take_the_place_of_the_servers_view():
     """
     pushed = MetricRegistry()
     samples = [USED.sample(3), POOL.sample(5, state="total")]
-    assert list(postgres.untold(samples, pushed)) == samples
+    assert list(postgres.not_pushed(samples, pushed)) == samples
 
     pushed.set(POOL, 4, state="total")
-    assert list(postgres.untold(samples, pushed)) == samples[:1]
+    assert list(postgres.not_pushed(samples, pushed)) == samples[:1]
 
     pushed.remove(POOL, state="total")
-    assert list(postgres.untold(samples, pushed)) == samples
+    assert list(postgres.not_pushed(samples, pushed)) == samples
 
 
 def test_both_views_of_the_pools_are_one_family():

@@ -80,22 +80,22 @@ async def test_an_answer_with_errors_is_a_shop_that_cannot_sell(tools, api):
     """
     With status 200: that is how Vendure says that its database is gone. Every step fails with it, at once.
     """
-    shop = collector()
-    await shop.collect(tools)
+    shop = collector().open(tools)
+    await shop.collect()
     api.answers["TobanCatalogue"] = [{"message": "connect ECONNREFUSED 127.0.0.1:5432", "path": ["products"]}]
 
-    look = await shop.collect(tools)
+    look = await shop.collect()
     assert look.error == (
         "shop_api vendure: http://shop/shop-api: answered 200, but with the error ECONNREFUSED at products"
     )
     assert steps(look) == {"search": False, "product": False, "price": False}
     api.answers = dict(WELL)
-    assert steps(await shop.collect(tools)) == {"search": True, "product": True, "price": True}
+    assert steps(await shop.collect()) == {"search": True, "product": True, "price": True}
 
 
 async def test_a_catalogue_without_products_can_t_sell(tools, api):
     api.answers["TobanCatalogue"] = {"products": {"totalItems": 0, "items": []}}
-    assert "it offers no product" in (await collector().collect(tools)).error
+    assert "it has no product" in (await collector().collect(tools)).error
 
 
 async def test_steps_fail_one_by_one(tools, api):
@@ -121,10 +121,10 @@ async def test_steps_are_tried_less_often_than_the_shop_is_asked(tools, api):
     """
     Between two tries their newest result stands.
     """
-    shop = collector()
+    shop = collector().open(tools)
     looks = []
     for _ in range(5):
-        looks.append(steps(await shop.collect(tools)))
+        looks.append(steps(await shop.collect()))
         tools.clock.advance(15)
 
     assert looks == [{"search": True, "product": True, "price": True}] * 5
@@ -135,16 +135,16 @@ async def test_a_customer_is_logged_in_once(tools, api):
     """
     Prices may be theirs alone. A session that has ended is replaced at the next round.
     """
-    shop = collector(customer="b2b@example.com", password="p4ss")
-    await shop.collect(tools)
+    shop = collector(customer="b2b@example.com", password="p4ss").open(tools)
+    await shop.collect()
     assert api.asked[1][1] == {"name": "b2b@example.com", "password": "p4ss"}
     assert api.asked[2][2] == "Bearer s3ss"
 
     api.answers["TobanProduct"] = [{"message": "no", "extensions": {"code": "FORBIDDEN"}}]
     tools.clock.advance(60)
-    assert steps(await shop.collect(tools))["product"] is False
+    assert steps(await shop.collect())["product"] is False
     tools.clock.advance(60)
-    await shop.collect(tools)
+    await shop.collect()
     assert api.operations().count("TobanLogin") == 2
 
 

@@ -12,10 +12,10 @@ GOOD = {"name": "shop_things", "help": "Things.", "query": "SELECT 1 AS value;"}
     ("metrics", "mistake"),
     [
         ([], "at least 1"),
-        ([{**GOOD, "name": "shop things"}], "is no metric name"),
+        ([{**GOOD, "name": "shop things"}], "invalid metric name"),
         ([{**GOOD, "help": ""}], "at least 1"),
         ([{**GOOD, "interval": "often"}], "no length of time"),
-        ([GOOD, GOOD], "shop_things is there twice"),
+        ([GOOD, GOOD], "shop_things is defined twice"),
     ],
 )
 def test_a_mistake_is_said(metrics: list[dict[str, str]], mistake: str) -> None:

@@ -1,0 +1,1 @@
+"""The collector `http`: one request, its status, duration and body."""

@@ -1,0 +1,1 @@
+"""The collector `redis`: the INFO of Redis, Valkey or Upstash."""

@@ -1,0 +1,1 @@
+"""The collector `vendure_db`: orders, payments, jobs and stock, from Vendure's tables."""

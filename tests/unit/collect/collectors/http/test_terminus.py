@@ -1,0 +1,35 @@
+"""Health in the words of Terminus."""
+
+import pytest
+
+from toban.collect.collectors.http.terminus import health_error
+
+WELL = {"status": "ok", "info": {"database": {"status": "up"}}, "error": {}, "details": {"database": {"status": "up"}}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted"),
+    [
+        (WELL, ""),
+        ({**WELL, "status": "error", "error": {"redis": {"status": "down"}, "database": {}}}, "database, redis down"),
+        ({"status": "error", "details": {}}, "unhealthy"),
+        ({**WELL, "status": "shutting_down"}, "shutting down"),
+        ({"status": "ok"}, ""),
+        ({"status": "error", "message": "somebody else's words"}, ""),
+        ({"statusCode": 500, "message": ""}, ""),
+        ("OK", ""),
+        (None, ""),
+    ],
+)
+def test_a_complaint_names_what_is_down(answer, wanted):
+    """
+    And what isn't said in Terminus' words is no complaint.
+    """
+    assert health_error(answer) == wanted
+
+
+def test_a_complaint_is_short_however_long_the_answer():
+    """
+    It becomes a line in a log.
+    """
+    assert len(health_error({"status": "error", "details": {}, "error": {f"{n}" * 99: {} for n in range(99)}})) < 500
