@@ -84,7 +84,7 @@ class Settings(Section):
     shop: ShopSettings = ShopSettings()
 
     collect: tuple[Annotated[Collector, COLLECTORS], ...] = ()
-    """What to look at, beside this machine and the parts of the shop."""
+    """Targets to collect from, beside this machine and the parts of the shop."""
 
     metrics: MetricsSettings = MetricsSettings()
 
@@ -93,7 +93,7 @@ class Settings(Section):
     alerting: AlertingSettings = AlertingSettings()
 
     channels: dict[str, Annotated[Channel, CHANNELS]] = Field(default_factory=dict)
-    """The ways to reach people, by the names that rules and routes call them."""
+    """Notification channels, by the names that rules and routes use."""
 
     notify: NotifySettings = NotifySettings()
 
@@ -119,6 +119,16 @@ class Settings(Section):
             name: {"name": name, **channel} if isinstance(channel, Mapping) else channel
             for name, channel in value.items()
         }
+
+
+def plugin_registries() -> dict[str, PluginRegistry[Any]]:
+    """Return the registries of plugins, by the section that lists these."""
+    return {
+        name: found
+        for name, field in Settings.model_fields.items()
+        for found in _models(field.annotation, field.metadata)
+        if isinstance(found, PluginRegistry)
+    }
 
 
 def load_settings(path: Path | None, environment: Mapping[str, str], **given: object) -> Settings:

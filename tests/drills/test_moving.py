@@ -83,8 +83,8 @@ def test_an_import_that_was_killed_is_done_again(archived, tmp_path):
     ("text", "says", "code"),
     [
         ("load 1 {old}\nload 2 {now}\n# EOF\n", "1 samples were taken in, 1 refused", 0),
-        ("load 1 {now}\nload x {now}\n# EOF\n", "line 2: 'x' is no number; 0 samples were taken in before", 1),
-        ("load 1 {now}\n", "does not end with # EOF: it is cut off, or no OpenMetrics; 1 samples were taken in", 1),
+        ("load 1 {now}\nload x {now}\n# EOF\n", "line 2: 'x' is not a number; 0 samples were taken in before", 1),
+        ("load 1 {now}\n", "does not end with # EOF: it is truncated, or not OpenMetrics; 1 samples were taken in", 1),
     ],
 )
 def test_what_can_not_be_taken_in_is_told(text, says, code, tmp_path):

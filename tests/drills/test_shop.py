@@ -76,7 +76,7 @@ def test_a_killed_database_is_noticed_and_its_return_too(tmp_path):
         piece.postgres.start()
         eventually(program.health, lambda found: found == (200, ALL_UP))
         assert up(program, "postgres") == 1
-        eventually(lambda: any('"recovered"' in line and "postgres" in line for line in program.logged))
+        eventually(lambda: any('"run recovered"' in line and "postgres" in line for line in program.logged))
         assert program.stop() == 0
 
 
@@ -111,7 +111,7 @@ def test_a_shop_that_answers_200_and_cannot_sell_is_down(tmp_path):
             eventually(lambda: up(program, "vendure"), lambda found: found == 1)
 
         piece.api.body = UNWELL
-        told("answered 200, but with the error of no code at search")
+        told("answered 200, but with the error without a code at search")
         piece.api.body = WELL
         well_again()
         piece.api.status = 500
@@ -119,7 +119,7 @@ def test_a_shop_that_answers_200_and_cannot_sell_is_down(tmp_path):
         piece.api.status = 200
         well_again()
         piece.api.prompt.clear()
-        told("no end of the look after 1 s")
+        told("collection timed out after 1 s")
         piece.api.prompt.set()
         well_again()
         assert program.stop() == 0

@@ -171,7 +171,7 @@ async def test_a_full_server_is_a_finding() -> None:
             assert seen.one("postgres_connections_reserved") == 2
             refused = await look(Postgres(), late)
             assert refused.reason == "too_many_connections"
-            assert "the server is full" in refused.trouble
+            assert "the server has no free connection" in refused.trouble
             assert refused.one("postgres_connection_failed", reason="unreachable") == 0
 
             for session in shop:

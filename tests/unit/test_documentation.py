@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from tools import reference
 
-from toban.collect.collector import COLLECTORS
-from toban.notify.channel import CHANNELS
+from toban.settings import plugin_registries
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -63,14 +62,15 @@ def test_what_a_page_points_to_is_there(page):
 TRIED = (ROOT / "docs" / "TRIED.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("title", "kinds"), [("Collectors", COLLECTORS), ("Channels", CHANNELS)])
-def test_each_kind_says_what_it_was_tried_against(title, kinds):
+@pytest.mark.parametrize("section", plugin_registries())
+def test_each_plugin_says_what_it_was_tried_against(section):
     """
     In a row of its own: with the real thing, a stand-in, or not at all.
     """
-    section = TRIED.partition(f"## {title}\n")[2].partition("\n## ")[0]
-    rows = re.findall(r"(?m)^\| (\w+) \| (real|stand-in|not at all) \| .+ \| `(\S+)` \|$", section)
-    assert sorted(kind for kind, *_ in rows) == sorted(kinds.names())
+    registry = plugin_registries()[section]
+    text = TRIED.partition(f"## {registry.noun.capitalize()}s\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"(?m)^\| (\w+) \| (real|stand-in|not at all) \| .+ \| `(\S+)` \|$", text)
+    assert sorted(kind for kind, *_ in rows) == registry.names()
     for kind, how, test in rows:
         text = (ROOT / test).read_text(encoding="utf-8")
         assert kind in text.lower()

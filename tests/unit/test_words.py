@@ -9,11 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from toban.alerting import rule_unit_tests
-from toban.collect.collector import COLLECTORS
 from toban.core.config_file import InvalidValue, PlainScalar
 from toban.core.config_types import _WORDS, Section, readable_error
-from toban.notify.channel import CHANNELS
-from toban.settings import Settings
+from toban.settings import Settings, plugin_registries
 
 WRONG: Final = [
     *(None, True, 0, -1, 10**30, 1.5, float("nan"), float("inf"), b"x", object(), InvalidValue()),
@@ -48,9 +46,8 @@ def sections(root: type[Section] = Section) -> Iterator[type[Section]]:
         yield from sections(section)
 
 
-for _kinds in (COLLECTORS, CHANNELS):
-    for _kind in _kinds.names():
-        _kinds.load(_kind)
+REGISTRIES: Final = plugin_registries()
+PLUGINS: Final = {registry.load(kind) for registry in REGISTRIES.values() for kind in registry.names()}
 EVERY: Final = sorted({Settings, *sections()}, key=lambda it: (it.__module__, it.__name__))
 
 
@@ -59,7 +56,7 @@ def test_all_sections_are_looked_at():
     Those of plugins and of rule files too.
     """
     assert len(EVERY) > 40
-    assert {COLLECTORS.load("http"), CHANNELS.load("email"), rule_unit_tests._File} <= set(EVERY)
+    assert {*PLUGINS, rule_unit_tests._File} <= set(EVERY)
 
 
 @pytest.mark.parametrize("section", EVERY, ids=lambda it: it.__name__)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import toban
 from toban.core.samples import MetricFamily, MetricType
-from toban.instruments.metric_sources import NUMBERS
+from toban.instruments.metric_sources import COVERAGE
 
 
 def declared_families() -> list[tuple[str, MetricFamily]]:
@@ -23,7 +23,7 @@ def declared_families() -> list[tuple[str, MetricFamily]]:
 
 def declared_metrics() -> set[str]:
     """Return what series may be called that toban makes, or that the shop's telemetry brings under names of its own."""
-    found = {metric for number in NUMBERS for metric in number.metrics}
+    found = {metric for number in COVERAGE for metric in number.metrics}
     for _, family in declared_families():
         parts = ("_bucket", "_sum", "_count") if family.type is MetricType.HISTOGRAM else ("",)
         found |= {f"{family.name}{part}" for part in parts}

@@ -1,1 +1,1 @@
-"""Reads numbers from the shop and what it stands on."""
+"""Collects metrics from the shop, its servers and machines."""

@@ -1,4 +1,4 @@
-"""What is watched without being asked for."""
+"""Collectors that run without being configured."""
 
 import os
 import re
@@ -10,9 +10,9 @@ from toban.shop.settings import ShopSettings
 
 def with_defaults(configured: Iterable[Collector], shop: ShopSettings) -> list[Collector]:
     """
-    Return what to watch: this machine, toban itself, and every part of the shop that is named.
+    Return all collectors: for this machine, toban itself, and every part of the shop that is set.
 
-    What is configured under the same name takes a default's place.
+    A configured collector of the same name replaces a default one.
     """
     by_name = {collector.name: collector for collector in [*_defaults(shop), *configured]}
     return list(by_name.values())
@@ -34,8 +34,8 @@ def _defaults(shop: ShopSettings) -> Iterable[Collector]:
     if shop.worker:
         yield _collector("http", name="worker", url=shop.worker)
     if shop.storefront:
-        holds = {"match": re.escape(shop.check.storefront)} if shop.check.storefront else {}
-        yield _collector("http", name="storefront", url=shop.storefront, **holds)
+        match = {"match": re.escape(shop.check.storefront)} if shop.check.storefront else {}
+        yield _collector("http", name="storefront", url=shop.storefront, **match)
     if shop.fly_token and (shop.fly_apps or shop.fly_org or os.environ.get("FLY_APP_NAME")):
         yield _collector("fly", token=shop.fly_token, org=shop.fly_org, apps=shop.fly_apps)
     for url in dict.fromkeys(filter(None, (shop.storefront, shop.shop_api))):

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Final
 
 LOAD_DIVISOR: Final = 200
+"""A query may use one part in so many of the server's time."""
 
 
 def is_due(last: float | None, interval: timedelta, collection_interval: timedelta, now: float) -> bool:

@@ -1,4 +1,4 @@
-"""Numbers read by SQL: a name, a sentence, how often, and a query."""
+"""Metrics by SQL: files of queries, and the samples of their results."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
     from psycopg.rows import TupleRow
 
 LABEL: Final = "label_"
-"""What the name of a column begins with that is a label."""
+"""Prefix of the columns that are labels."""
 
 VALUE: Final = "value"
-"""The column whose number bears the name of the query itself."""
+"""The column whose metric has the name of the query itself."""
 
 UNITS: Final = ("seconds", "bytes")
 
 PRESENT: Final = r"$|(while|once) \w"
-"""What may be said of when a number is there."""
+"""The form of `present`."""
 
 
 @dataclass(frozen=True, slots=True)
 class SqlQuery:
     """
-    One question to a database, and the metrics that its answer holds.
+    One query, and the metrics in its result.
 
-    Columns called ``label_…`` become labels. Every other column is a number: the metric's name is the query's name
-    and the column's, except that ``value`` bears the query's own. An empty (NULL) number is no sample.
-    ``columns`` holds the sentence for each number; ``present`` says when those are there that aren't always. ``since``
-    and ``until`` are PostgreSQL's major versions, both included; ``needs`` names what a server must have.
+    Columns called ``label_…`` become labels. Every other column is a metric: its name is the query's name and the
+    column's, except that ``value`` has the query's own. NULL is no sample. ``columns`` has the help text of each
+    metric; ``present`` says when metrics exist that don't always. ``since`` and ``until`` are PostgreSQL's major
+    versions, both included; ``needs`` names what a server must have.
     """
 
     name: str
@@ -50,20 +50,20 @@ class SqlQuery:
 
     @property
     def families(self) -> Iterator[MetricFamily]:
-        """The metrics that this query may bring."""
-        for column, sentence in self.columns.items():
-            yield replace(column_family(self.name, column, sentence), present=self.present.get(column, ""))
+        """The metrics that this query may return."""
+        for column, help_text in self.columns.items():
+            yield replace(column_family(self.name, column, help_text), present=self.present.get(column, ""))
 
     def suits(self, version: int, has: Collection[str]) -> bool:
-        """Tell whether it can be asked of a server of this major version that has these things."""
+        """Return whether a server of this major version that has these things can run it."""
         return self.since <= version <= self.until and self.needs.issubset(has)
 
 
 def column_family(name: str, column: str, help: str) -> MetricFamily:
     """
-    Return the metric of one column; what its name doesn't end in says otherwise, it is a gauge without a unit.
+    Return the metric of one column, a gauge without a unit unless its name ends otherwise.
 
-    As Prometheus names them: a counter ends in ``_total``, and the unit stands last but for that.
+    As Prometheus names them: a counter ends in ``_total``, and the unit is last but for that.
     """
     full = name if column == VALUE else f"{name}_{column}"
     unit = next((unit for unit in UNITS if full.removesuffix("_total").endswith(f"_{unit}")), "")
@@ -72,13 +72,13 @@ def column_family(name: str, column: str, help: str) -> MetricFamily:
 
 def parse_queries(text: str) -> tuple[SqlQuery, ...]:
     """
-    Read a file of queries.
+    Parse a file of queries.
 
     Each begins with ``-- query: its_name``; then come, in lines of the same form, ``interval`` (a duration),
-    ``versions`` (``14-16``, ``17-``), ``needs`` (words) and one sentence for each column of numbers; then the SQL.
-    ``present: while somebody waits`` says that its numbers come and go, ``present: once somebody has waited`` that they
-    stay; ``present oldest: …`` says so of the column ``oldest`` alone.
-    What stands above the first query is for people. Raises ``ValueError`` naming the query that can't be read.
+    ``versions`` (``14-16``, ``17-``), ``needs`` (words) and the help text of each column with values; then the SQL.
+    ``present: while somebody waits`` says that its metrics come and go, ``present: once somebody has waited`` that they
+    stay; ``present oldest: …`` says so of the column ``oldest`` alone. The text above the first query is a comment.
+    Raises ``ValueError`` naming the invalid query.
     """
     _, *paragraphs = re.split(r"^-- query: *(?=\w)", text, flags=re.MULTILINE)
     return tuple(_query(paragraph) for paragraph in paragraphs)
@@ -87,31 +87,33 @@ def parse_queries(text: str) -> tuple[SqlQuery, ...]:
 def _query(paragraph: str) -> SqlQuery:
     name, _, rest = paragraph.partition("\n")
     heading, sql = re.fullmatch(r"((?:--[^\n]*\n)*)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]  # it matches any text
-    said: dict[str, str] = dict(re.findall(r"^-- (\w+): (.+)$", heading, re.MULTILINE))
-    of_all = said.pop("present", "")
+    headers: dict[str, str] = dict(re.findall(r"^-- (\w+): (.+)$", heading, re.MULTILINE))
+    of_all = headers.pop("present", "")
     present: dict[str, str] = dict(re.findall(r"^-- present (\w+): (.+)$", heading, re.MULTILINE))
-    every, versions, needs = said.pop("interval", ""), said.pop("versions", ""), said.pop("needs", "")
+    interval, versions, needs = (headers.pop(key, "") for key in ("interval", "versions", "needs"))
     since, dash, until = versions.partition("-")
-    if not said or not sql.strip():
-        raise ValueError(f"{name}: a query wants a sentence for each of its numbers, and SQL")
-    if present.keys() - said.keys() or any(not re.match(PRESENT, words) for words in (*present.values(), of_all)):
-        raise ValueError(f"{name}: write `present: while …` or `present: once …`, of all its numbers or of one of them")
+    if not headers or not sql.strip():
+        raise ValueError(f"{name}: a query needs a help text for each of its metrics, and SQL")
+    if present.keys() - headers.keys() or any(not re.match(PRESENT, text) for text in (*present.values(), of_all)):
+        raise ValueError(
+            f"{name}: write `present: while …` or `present: once …`, for all its metrics or for one of them"
+        )
     if versions and not dash:
         raise ValueError(f"{name}: write versions like 14-16 or 17-")
     return SqlQuery(
         name=name.strip(),
         sql=sql.strip().removesuffix(";"),
-        columns=said,
-        interval=parse_duration(every) if every else timedelta(0),
+        columns=headers,
+        interval=parse_duration(interval) if interval else timedelta(0),
         since=int(since or 0),
         until=int(until or 10_000),
         needs=frozenset(needs.split()),
-        present={**(dict.fromkeys(said, of_all) if of_all else {}), **present},
+        present={**(dict.fromkeys(headers, of_all) if of_all else {}), **present},
     )
 
 
 def suitable_queries(queries: Iterable[SqlQuery], version: int, has: Collection[str]) -> list[SqlQuery]:
-    """Return the queries that suit a server."""
+    """Return the queries that a server can run."""
     return [query for query in queries if query.suits(version, has)]
 
 
@@ -127,14 +129,14 @@ def row_samples(
     families: Mapping[str, MetricFamily], columns: Sequence[str], rows: Iterable[Sequence[object]]
 ) -> list[Sample]:
     """
-    Return the numbers in an answer: one for each row and each column that has a family.
+    Return the samples in a result: one for each row and each column that has a family.
 
-    Raises ``CollectError`` naming the column that can't be a label or holds no number, or the labels that two rows
-    share, or columns of one name.
+    Raises ``CollectError`` naming the column that can't be a label or has no number, or the labels that two rows
+    share, or two columns of one name.
     """
     for column in columns:
         if columns.count(column) > 1:
-            raise CollectError(f"two columns are called {column!r}: name them apart")
+            raise CollectError(f"two columns are called {column!r}: rename one")
         label = column.removeprefix(LABEL)
         if column.startswith(LABEL) and (not LABEL_NAME.fullmatch(label) or label.startswith("__")):
             raise CollectError(f"column {column!r} makes no label name")
@@ -151,16 +153,16 @@ def row_samples(
             if value is None:
                 continue
             if not isinstance(value, int | float | Decimal):
-                raise CollectError(f"column {column!r} holds {_what(value)}")
+                raise CollectError(f"column {column!r} has {_described(value)}")
             if (family, labels) in found:
                 raise CollectError(f"two rows are labelled {labels or 'nothing'}: group them, or add a {LABEL}… column")
             found[family, labels] = Sample(family, float(value), labels)
-    # In one order, whatever order the rows came in: the floor uses a layout again while nothing changes.
+    # In one order, whatever order the rows have: a layout is used again while nothing changes.
     return sorted(found.values(), key=lambda sample: (sample.family.name, *sample.labels.values()))
 
 
-def _what(value: object) -> str:
-    """Say of what is no number what it is, and how it becomes one."""
+def _described(value: object) -> str:
+    """Return what a value is that is not a number, and how to make it one."""
     if isinstance(value, date | time | timedelta):
         return "a time, not a number: write extract(epoch FROM …)"
     if isinstance(value, str):

@@ -1,1 +1,1 @@
-"""The text formats of Prometheus and OpenMetrics: reads and writes them."""
+"""Parser and writer of the text formats of Prometheus and OpenMetrics."""

@@ -1,4 +1,4 @@
-"""Numbers over a long time in OpenMetrics: each line with its own time, as promtool reads them to make blocks."""
+"""Dumps of series in OpenMetrics: each line has a timestamp, as promtool reads them to create blocks."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,13 +14,13 @@ from toban.core.samples import MetricFamily
 from toban.exposition.parser import UNTIMED, ExpositionError, PageParser
 from toban.exposition.writer import Format, SampleLine, family_header, family_of, format_value, series_text, sort_key
 
-AT_ONCE: Final = 5_000
-"""How many lines are read or written at once."""
+CHUNK_LINES: Final = 5_000
+"""Lines that are read or written at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class DumpChunk:
-    """Some numbers of an archive: series, times in milliseconds, values; and what was told of their metrics."""
+    """A part of a dump: series, timestamps in milliseconds, values; and the metadata of their metrics."""
 
     samples: Sequence[tuple[Labels, int, float]]
     families: Sequence[MetricFamily] = field(default=())
@@ -28,66 +28,75 @@ class DumpChunk:
 
 def read_dump(lines: Iterable[str]) -> Iterator[DumpChunk]:
     """
-    Read an archive, some thousand lines at a time.
+    Read a dump, some thousand lines at a time.
 
-    Raises ``ExpositionError`` that names the line, also at the end when the file has none: what came before is sound.
+    Raises ``ExpositionError`` that names the line, also for a missing # EOF at the end: what came before is valid.
     """
-    reader, rest, before, ended = PageParser(2**31), iter(lines), 0, False
-    while some := list(islice(rest, AT_ONCE)):
+    parser, rest, before, ended = PageParser(2**31), iter(lines), 0, False
+    while chunk := list(islice(rest, CHUNK_LINES)):
         if ended:
-            raise ExpositionError(f"line {before + 1}: something stands after # EOF")
-        if some[-1].rstrip("\n") == "# EOF":
+            raise ExpositionError(f"line {before + 1}: there is text after # EOF")
+        if chunk[-1].rstrip("\n") == "# EOF":
             ended = True
         try:
-            yield _read(reader, "".join(some if ended else [*some, "# EOF\n"]))
+            yield _parse(parser, "".join(chunk if ended else [*chunk, "# EOF\n"]))
         except ExpositionError as error:
             raise ExpositionError(_moved(str(error), before)) from None
-        before += len(some)
+        before += len(chunk)
     if not ended:
-        raise ExpositionError(f"line {before + 1}: the file does not end with # EOF: it is cut off, or no OpenMetrics")
+        raise ExpositionError(
+            f"line {before + 1}: the file does not end with # EOF: it is truncated, or not OpenMetrics"
+        )
 
 
-def _moved(said: str, lines: int) -> str:
-    """Return words in which the line's number counts from the file's beginning."""
-    return re.sub(r"^line (\d+)", lambda found: f"line {int(found[1]) + lines}", said)
+def _moved(message: str, lines: int) -> str:
+    """Return a message whose line number counts from the beginning of the file."""
+    return re.sub(r"^line (\d+)", lambda found: f"line {int(found[1]) + lines}", message)
 
 
-def _read(reader: PageParser, page: str) -> DumpChunk:
-    found = reader.read(page, openmetrics=True)
+def _parse(parser: PageParser, page: str) -> DumpChunk:
+    found = parser.read(page, openmetrics=True)
     if found.ids and (not found.times or UNTIMED in found.times):
         nth = found.times.index(UNTIMED) if found.times else 0
-        raise ExpositionError(f"{reader.labels[found.ids[nth]]} has no time: each line of an archive needs one")
+        raise ExpositionError(f"{parser.labels[found.ids[nth]]} has no timestamp: each line of a dump needs one")
     samples = [
-        (reader.labels[key], at, value) for key, at, value in zip(found.ids, found.times, found.values, strict=True)
+        (parser.labels[key], at, value) for key, at, value in zip(found.ids, found.times, found.values, strict=True)
     ]
-    return DumpChunk(samples, list(reader.families.values()))
+    return DumpChunk(samples, list(parser.families.values()))
 
 
 Samples = Callable[[Sequence[Labels]], Mapping[Labels, tuple[NDArray[np.int64], NDArray[np.float64]]]]
-"""Brings the times and values of some series."""
+"""Returns the timestamps and values of some series."""
 
 
 def write_dump(
-    series: Iterable[Labels], samples: Samples, known: Mapping[str, MetricFamily], most: int, *, quoted: bool = False
+    series: Iterable[Labels],
+    samples: Samples,
+    known: Mapping[str, MetricFamily],
+    max_series: int,
+    *,
+    quoted: bool = False,
 ) -> Iterator[str]:
     """
-    Write series as an archive, family by family: one of up to ``most`` series at once, else series by series.
+    Write series as a dump, family by family: one of up to ``max_series`` series at once, else series by series.
 
-    Names that need it are ``quoted`` and stay what they are, or are written so that everybody reads them.
+    UTF-8 names are ``quoted``, or escaped so that older parsers read them.
     """
     named = sorted((family_of(labels.name, known), sort_key(SampleLine(labels, 0)), labels) for labels in series)
-    for name, group in groupby(named, key=lambda one: one[0]):
+    for name, group in groupby(named, key=lambda item: item[0]):
         yield from family_header(name, known, Format.OPENMETRICS, quoted=quoted)
-        some = [labels for _, _, labels in group]
-        for part in [some] if len(some) <= most else [[labels] for labels in some]:
-            found = samples(part)
-            for labels in part:
+        members = [labels for _, _, labels in group]
+        for chunk in [members] if len(members) <= max_series else [[labels] for labels in members]:
+            found = samples(chunk)
+            for labels in chunk:
                 if labels in found:
-                    yield from _written(series_text(labels, quoted=quoted), *found[labels])
+                    yield from _sample_lines(series_text(labels, quoted=quoted), *found[labels])
     yield "# EOF\n"
 
 
-def _written(shown: str, times: NDArray[np.int64], values: NDArray[np.float64]) -> Iterator[str]:
-    for first in range(0, len(times), AT_ONCE):
-        pairs = zip(times[first : first + AT_ONCE].tolist(), values[first : first + AT_ONCE].tolist(), strict=True)
-        yield "".join(f"{shown} {format_value(value)} {at / 1000:.3f}\n" for at, value in pairs)
+def _sample_lines(series: str, times: NDArray[np.int64], values: NDArray[np.float64]) -> Iterator[str]:
+    for first in range(0, len(times), CHUNK_LINES):
+        pairs = zip(
+            times[first : first + CHUNK_LINES].tolist(), values[first : first + CHUNK_LINES].tolist(), strict=True
+        )
+        yield "".join(f"{series} {format_value(value)} {at / 1000:.3f}\n" for at, value in pairs)

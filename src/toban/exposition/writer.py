@@ -1,4 +1,4 @@
-"""Writes pages in the text formats."""
+"""Writes pages in the text formats of Prometheus and OpenMetrics."""
 
 import math
 import re
@@ -12,19 +12,19 @@ from toban.core.samples import Batch, MetricFamily, MetricType
 
 
 class Format(Enum):
-    """A text format: its media type."""
+    """A text format, by its media type."""
 
     TEXT = "text/plain; version=0.0.4; charset=utf-8"
     OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
-PARTS: Final = {MetricType.HISTOGRAM: ("_bucket", "_sum", "_count"), MetricType.SUMMARY: ("_sum", "_count")}
-"""What the series of a family are called beyond its name."""
+SUFFIXES: Final = {MetricType.HISTOGRAM: ("_bucket", "_sum", "_count"), MetricType.SUMMARY: ("_sum", "_count")}
+"""Suffixes of the series of a family."""
 
 
 @dataclass(frozen=True, slots=True)
 class SampleLine:
-    """One series of a page: its labels, its value, and when that was so in milliseconds (0: now)."""
+    """One sample of a page: its labels, its value, and its timestamp in milliseconds (0: none)."""
 
     labels: Labels
     value: float
@@ -32,24 +32,24 @@ class SampleLine:
 
 
 def sample_lines(batches: Iterable[Batch]) -> Iterable[SampleLine]:
-    """Return the newest number of each series in some looks, without what is absent or has ended."""
+    """Return the newest sample of each series, without NaN and staleness markers."""
     newest: dict[Labels, SampleLine] = {}
     for batch in sorted(batches, key=lambda batch: batch.at):
         for labels, value in zip(batch.layout.series, batch.values.tolist(), strict=True):
-            # A NaN that is a real measurement tells nothing on a page either.
+            # A NaN that was measured is of no use on a page either.
             if value == value:
                 newest[labels] = SampleLine(labels, value)
     return newest.values()
 
 
 def families(batches: Iterable[Batch]) -> dict[str, MetricFamily]:
-    """Return what is known of the metrics in some looks, by name."""
+    """Return the families of batches, by name."""
     return {family.name: family for batch in batches for family in batch.layout.families}
 
 
 def write_page(found: Iterable[SampleLine], known: Mapping[str, MetricFamily], format: Format) -> Iterator[str]:
     """
-    Write a page, family by family; what is on it is read at once, and written as far as it is asked for.
+    Write a page, family by family: samples are read at once, and the text is generated on demand.
 
     https://prometheus.io/docs/instrumenting/exposition_formats/ and the OpenMetrics 1.0 specification.
     """
@@ -62,10 +62,10 @@ def write_page(found: Iterable[SampleLine], known: Mapping[str, MetricFamily], f
 def _page(grouped: Mapping[str, list[SampleLine]], known: Mapping[str, MetricFamily], format: Format) -> Iterator[str]:
     for name in sorted(grouped):
         yield from family_header(name, known, format, grouped)
-        if name in known and known[name].type in PARTS:
+        if name in known and known[name].type in SUFFIXES:
             grouped[name].sort(key=sort_key)
         for line in grouped[name]:
-            yield _written(line, format)
+            yield _sample_text(line, format)
     if format is Format.OPENMETRICS:
         yield "# EOF\n"
 
@@ -74,16 +74,16 @@ def family_header(
     name: str, known: Mapping[str, MetricFamily], format: Format, beside: Container[str] = (), *, quoted: bool = False
 ) -> Iterator[str]:
     """
-    Write what stands before a family's samples; ``beside`` are the names of the other families of the page.
+    Write the header of a family; ``beside`` are the names of the other families of the page.
 
-    A name of other signs than are usual is ``quoted``, as Prometheus 3 has it, or gets `_` in their place.
+    A name with other characters than `[a-zA-Z0-9_:]` is ``quoted``, as in Prometheus 3, or has them replaced by `_`.
     """
     family = known.get(name) or MetricFamily(name, MetricType.UNKNOWN, "")
     stem = name.removesuffix("_total")
     if format is Format.OPENMETRICS and family.type is MetricType.COUNTER and (stem == name or stem in beside):
         # OpenMetrics has no counter without _total, and no two families of one name.
         family = replace(family, type=MetricType.UNKNOWN)
-    yield from _head(family, format, quoted=quoted)
+    yield from _header(family, format, quoted=quoted)
 
 
 def family_of(name: str, known: Mapping[str, MetricFamily]) -> str:
@@ -91,59 +91,61 @@ def family_of(name: str, known: Mapping[str, MetricFamily]) -> str:
     if name not in known:
         for suffix in ("_bucket", "_sum", "_count"):
             stem = name.removesuffix(suffix)
-            if stem != name and stem in known and suffix in PARTS.get(known[stem].type, ()):
+            if stem != name and stem in known and suffix in SUFFIXES.get(known[stem].type, ()):
                 return stem
     return name
 
 
 def sort_key(line: SampleLine) -> tuple[list[tuple[str, str]], str, float]:
-    """Sort a histogram's or summary's series: those with the same labels together, its bounds in order."""
+    """Return a key that sorts series of a histogram or summary by their other labels, then by bound."""
     bound = line.labels.get("le") or line.labels.get("quantile") or "0"
     try:
-        place = float(bound)
+        number = float(bound)
     except ValueError:
-        place = math.inf
-    return list(line.labels.drop(NAME, "le", "quantile").items()), line.labels.name, place
+        number = math.inf
+    return list(line.labels.drop(NAME, "le", "quantile").items()), line.labels.name, number
 
 
-def _head(family: MetricFamily, format: Format, *, quoted: bool) -> Iterator[str]:
-    shown, sort = family.name, family.type.value
-    meaning = family.help.replace("\\", r"\\").replace("\n", r"\n")
+def _header(family: MetricFamily, format: Format, *, quoted: bool) -> Iterator[str]:
+    name, type_ = family.name, family.type.value
+    help_text = family.help.replace("\\", r"\\").replace("\n", r"\n")
     if format is Format.TEXT:
-        sort = "untyped" if family.type is MetricType.UNKNOWN else sort
+        type_ = "untyped" if family.type is MetricType.UNKNOWN else type_
     else:
-        meaning = meaning.replace('"', r"\"")
+        help_text = help_text.replace('"', r"\"")
         if family.type is MetricType.COUNTER:
-            shown = shown.removesuffix("_total")
-    unit = family.unit if shown.endswith(f"_{family.unit}") else ""
-    shown = _shown(shown, METRIC_NAME, quoted=quoted)
-    if meaning:
-        yield f"# HELP {shown} {meaning}\n"
-    yield f"# TYPE {shown} {sort}\n"
+            name = name.removesuffix("_total")
+    unit = family.unit if name.endswith(f"_{family.unit}") else ""
+    name = _valid_name(name, METRIC_NAME, quoted=quoted)
+    if help_text:
+        yield f"# HELP {name} {help_text}\n"
+    yield f"# TYPE {name} {type_}\n"
     if format is Format.OPENMETRICS and unit:
-        yield f"# UNIT {shown} {unit}\n"
+        yield f"# UNIT {name} {unit}\n"
 
 
 def series_text(series: Labels, *, quoted: bool = False) -> str:
-    """Write a series as it stands before its value; its name inside the braces where it is in quotes."""
+    """Return a series as text before its value; a quoted name is inside the braces."""
     pairs = [
-        f"{_shown(name, LABEL_NAME, quoted=quoted)}={quote(value)}" for name, value in series.items() if name != NAME
+        f"{_valid_name(name, LABEL_NAME, quoted=quoted)}={quote(value)}"
+        for name, value in series.items()
+        if name != NAME
     ]
-    name = _shown(series.name, METRIC_NAME, quoted=quoted)
+    name = _valid_name(series.name, METRIC_NAME, quoted=quoted)
     if name.startswith('"'):
         name, pairs = "", [name, *pairs]
     return f"{name}{{{','.join(pairs)}}}" if pairs else name
 
 
-def _written(line: SampleLine, format: Format) -> str:
+def _sample_text(line: SampleLine, format: Format) -> str:
     at = ""
     if line.at:
         at = f" {line.at / 1000:.3f}" if format is Format.OPENMETRICS else f" {line.at}"
     return f"{series_text(line.labels)} {format_value(line.value)}{at}\n"
 
 
-def _shown(name: str, pattern: re.Pattern[str], *, quoted: bool) -> str:
-    """Return a name in quotes or as those read it who know no others: what was scraped may have signs of any script."""
+def _valid_name(name: str, pattern: re.Pattern[str], *, quoted: bool) -> str:
+    """Return a name quoted or with invalid characters replaced: scraped names may have characters of any script."""
     if pattern.fullmatch(name):
         return name
     if quoted:
@@ -153,7 +155,7 @@ def _shown(name: str, pattern: re.Pattern[str], *, quoted: bool) -> str:
 
 
 def format_value(value: float) -> str:
-    """Write a value so that it is read back to the last bit."""
+    """Return a value as text that parses to the same bits."""
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
@@ -162,15 +164,17 @@ def format_value(value: float) -> str:
 
 
 def negotiate_format(accept: str) -> Format:
-    """Choose the format that who asks likes best, by its Accept header; the plain one when in doubt."""
+    """Return the format that the client prefers, by its Accept header; the text format when in doubt."""
     weights: dict[Format, float] = {}
     for part in accept.split(","):
-        media, *parameters = (piece.strip() for piece in part.split(";"))
-        given = dict(parameter.partition("=")[::2] for parameter in parameters)
-        spoken = {"application/openmetrics-text": Format.OPENMETRICS, "text/plain": Format.TEXT}.get(media.lower())
-        if spoken and given.get("version", "1.0.0").strip() in {"0.0.4", "1.0.0"}:
-            weights[spoken] = max(weights.get(spoken, 0.0), _weight(given.get("q", "1")))
-    best = max(weights, key=lambda spoken: weights[spoken], default=Format.TEXT)
+        media_type, *parameters = (piece.strip() for piece in part.split(";"))
+        values = dict(parameter.partition("=")[::2] for parameter in parameters)
+        candidate = {"application/openmetrics-text": Format.OPENMETRICS, "text/plain": Format.TEXT}.get(
+            media_type.lower()
+        )
+        if candidate and values.get("version", "1.0.0").strip() in {"0.0.4", "1.0.0"}:
+            weights[candidate] = max(weights.get(candidate, 0.0), _weight(values.get("q", "1")))
+    best = max(weights, key=lambda candidate: weights[candidate], default=Format.TEXT)
     return best if weights.get(best) else Format.TEXT
 
 

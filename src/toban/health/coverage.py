@@ -5,11 +5,11 @@ from typing import Final
 from toban.core.labels import NAME, quote
 from toban.core.ports import Clock, QueryEngine
 from toban.core.samples import milliseconds
-from toban.instruments.metric_sources import NUMBERS, Coverage, missing_metrics
+from toban.instruments.metric_sources import COVERAGE, Coverage, missing_metrics
 
 SEEN: Final = (
     f"group by ({NAME}) (last_over_time({{{NAME}=~"
-    + quote("|".join(f"{name}(_count)?" for number in NUMBERS for name in number.metrics))
+    + quote("|".join(f"{name}(_count)?" for number in COVERAGE for name in number.metrics))
     + "}[1d]))"
 )
 """The question which of the shop's numbers there were within a day."""

@@ -3,7 +3,7 @@
 from typing import Final
 
 from toban.core.samples import counter, gauge, histogram
-from toban.instruments.metric_families import FINE
+from toban.instruments.metric_families import FINE_BUCKETS
 
 # The shop
 PROBES: Final = counter(
@@ -24,7 +24,7 @@ QUERY_SECONDS: Final = histogram(
 REDIS_COMMANDS: Final = counter("vendure_redis_commands_total", "Commands that the shop's processes sent to Redis.")
 """Labels: command."""
 SERVICE_SECONDS: Final = histogram(
-    "vendure_service_duration_seconds", "How long methods of Vendure's services took.", FINE, "seconds"
+    "vendure_service_duration_seconds", "How long methods of Vendure's services took.", FINE_BUCKETS, "seconds"
 )
 """Labels: service_method."""
 EVENTS: Final = counter("vendure_events_total", "Events that Vendure published within itself, by the class of event.")
@@ -47,14 +47,13 @@ PROCESS: Final = gauge(
 """Labels: job, instance, role (server, worker, storefront, other)."""
 POOL: Final = gauge(
     "postgres_connection_pool_size",
-    "Connections of the shop's pools: all, those not at work, and who waits for one; as the shop counts them, else as "
-    "the server.",
+    "Connections of the shop's pools by state: total, idle, waiting; as the shop counts them, else as the server does.",
 )
-"""Labels: state (total, idle, waiting). `collect/collectors/postgres.sql` has the server's view, by the same words."""
+"""Labels: state (total, idle, waiting). `collect/collectors/postgres.sql` has the same help text."""
 
 # The storefront
 STOREFRONT_SECONDS: Final = histogram(
-    "storefront_request_duration_seconds", "How long the storefront took to answer.", FINE, "seconds"
+    "storefront_request_duration_seconds", "How long the storefront took to answer.", FINE_BUCKETS, "seconds"
 )
 """Labels: endpoint, method, status."""
 STOREFRONT_REQUESTS: Final = counter("storefront_requests_total", "Requests that the storefront answered.")

@@ -1,1 +1,1 @@
-"""The vocabulary of the shop: what is counted, by which name, and within which bounds."""
+"""The shop's metrics: their names, how they are counted, and the limits of their labels."""

@@ -1,4 +1,4 @@
-"""How many values a label from outside may take."""
+"""Cardinality limits of labels from outside."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -9,11 +9,11 @@ from toban.core.ports import Recorder
 from toban.core.samples import counter
 
 OTHER: Final = "other"
-"""What counts the values that are over a label's budget."""
+"""The label value of all values over the limit."""
 
 OVER: Final = counter(
     "toban_label_values_over_limit_total",
-    "Values counted under `other` (or dropped, gauges) because a label had too many.",
+    "Label values counted under `other` (gauges are dropped) because the label was over its limit.",
 )
 LIMITS: Final[Mapping[str, int]] = {
     "productId": 1000,
@@ -36,14 +36,14 @@ LIMITS: Final[Mapping[str, int]] = {
     "context": 60,
     "service": 30,
 }
-"""How many values each label may take before `other` counts the rest."""
+"""The most values of each label; the rest is counted under `other`."""
 
 
 class CardinalityLimits:
     """
-    Keeps the labels that come from outside within bounds, each label by itself, first come first served.
+    Limits the values of labels from outside, each label by itself, first come first served.
 
-    A label without a limit here is bounded by whoever fills it.
+    A label without a limit here is limited by whoever sets it.
     """
 
     def __init__(self, meters: Recorder, limits: Mapping[str, int] = LIMITS) -> None:
@@ -52,11 +52,11 @@ class CardinalityLimits:
         self._known: dict[str, set[str]] = {}
 
     def limited(self, label: str, value: str) -> str:
-        """Return a label's value: itself while there is room, `other` when there is none."""
+        """Return a label value: itself within the limit, `other` over it."""
         return value if self.admits(label, value) else OTHER
 
     def admits(self, label: str, value: str) -> bool:
-        """Tell whether a value may stand for itself; one that may not is counted."""
+        """Return whether a value is within the limit; count one that is not."""
         limit = self._limits.get(label)
         if limit is None or value == OTHER:
             return True
@@ -70,12 +70,12 @@ class CardinalityLimits:
         return False
 
     def learn(self, meters: MetricRegistry) -> None:
-        """Take what is counted already as known: after a restart the same values stand for themselves."""
+        """Accept all values of a registry: after a restart they are the same as before."""
         for _, labels, _ in meters.series():
             self.remember(labels.items())
 
     def remember(self, labels: Iterable[tuple[str, str]]) -> None:
-        """Take values as known."""
+        """Accept label values."""
         for label, value in labels:
             if label in self._limits and value != OTHER:
                 self._known.setdefault(label, set()).add(value)

@@ -1,4 +1,4 @@
-"""What went wrong, in classes from fixed lists: free text is never a label."""
+"""Classes of errors, from fixed lists: free text is never a label value."""
 
 import re
 from typing import Final
@@ -20,24 +20,24 @@ CLIENT_CODES: Final = frozenset(
         "USER_INPUT_ERROR",
     }
 )
-"""Codes of GraphQL errors that are the client's mistakes; all else is the shop's fault."""
+"""Codes of GraphQL errors that the client caused; all others are the shop's."""
 
 CONNECTION_CODES: Final = frozenset({"ECONNREFUSED", "ECONNRESET", "ENOTFOUND", "EPIPE", "ETIMEDOUT", "EAI_AGAIN"})
-"""Codes of Node that say that something behind the shop could not be reached."""
+"""Error codes of Node for connections that failed."""
 
 UNKNOWN: Final = "UNKNOWN"
-"""The code of an error that has none: Vendure gives none to what it did not expect."""
+"""The code of an error without one: unexpected errors of Vendure have none."""
 
 CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{1,60}")
 
 
 def error_code(text: str) -> str:
-    """Return a code as it may stand in a label: what doesn't look like one is unknown."""
+    """Return a code as a label value: what doesn't look like one is unknown."""
     return text if CODE.fullmatch(text) else UNKNOWN
 
 
 def responsible_party(code: str) -> str:
-    """Tell whose fault an error is: the `client`'s or the `shop`'s."""
+    """Return who caused an error: `client` or `shop`."""
     return "client" if code in CLIENT_CODES else "shop"
 
 
@@ -51,10 +51,10 @@ PAYMENT_ERRORS: Final = (
     ("unreachable", r"ECONN|ENOTFOUND|EAI_AGAIN|EPIPE|network|socket|unreachable|5\d\d\b"),
     ("declined", r"declin|refus|do not honou?r|reject"),
 )
-"""What a payment's error message is about, first match: class and expression."""
+"""Classes of payment errors, with expressions for their messages; the first match counts."""
 
 
 def payment_error(state: str, message: str) -> str:
-    """Return the class of a failed payment, from what the provider said and the state of its row."""
-    named = next((name for name, words in PAYMENT_ERRORS if re.search(words, message, re.IGNORECASE)), "")
-    return named or ("declined" if state == "Declined" else "error")
+    """Return the class of a failed payment, by the provider's message and the state of its row."""
+    known = next((name for name, pattern in PAYMENT_ERRORS if re.search(pattern, message, re.IGNORECASE)), "")
+    return known or ("declined" if state == "Declined" else "error")

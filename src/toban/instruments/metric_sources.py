@@ -1,4 +1,4 @@
-"""Which number comes from where, and what would add one that is missing."""
+"""Which source provides which metrics, and how completely."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Final
 
 
 class MetricSource(StrEnum):
-    """A way in which toban reads the shop; each is useful alone."""
+    """A way to read the shop; each is useful alone."""
 
     PLAIN = "plain telemetry"
     ENRICHED = "enriched telemetry"
@@ -21,9 +21,9 @@ class MetricSource(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Coverage:
     """
-    One thing to know of the shop: the metrics that tell it, and what each source knows of it.
+    One topic: its metrics, and how completely each source covers it.
 
-    ``key`` is its word in translations. ``sources`` says how well: exactly, or what is left out.
+    ``key`` is its key in translations. ``sources`` says how completely: exactly, or what is missing.
     """
 
     key: str
@@ -31,7 +31,7 @@ class Coverage:
     sources: Mapping[MetricSource, str]
 
 
-NUMBERS: Final = (
+COVERAGE: Final = (
     Coverage(
         "requests",
         ("vendure_api_requests_total", "vendure_api_duration_seconds", "vendure_api_latency_seconds"),
@@ -45,7 +45,7 @@ NUMBERS: Final = (
     Coverage(
         "errors",
         ("vendure_graphql_errors_total",),
-        {MetricSource.PLAIN: "what was thrown, and broken queries; not FORBIDDEN", MetricSource.ENRICHED: "exactly"},
+        {MetricSource.PLAIN: "thrown errors and invalid queries; not FORBIDDEN", MetricSource.ENRICHED: "exactly"},
     ),
     Coverage("results", ("vendure_error_results_total",), {MetricSource.ENRICHED: "exactly"}),
     Coverage(
@@ -77,7 +77,7 @@ NUMBERS: Final = (
     Coverage(
         "failures",
         ("vendure_payments_failed_total", "vendure_orders_failed_total"),
-        {MetricSource.TABLES: "exactly, where the provider leaves a row", MetricSource.EVENTS: "a provider's webhook"},
+        {MetricSource.TABLES: "exactly, where the provider creates a row", MetricSource.EVENTS: "a provider's webhook"},
     ),
     Coverage(
         "campaigns",
@@ -93,7 +93,7 @@ NUMBERS: Final = (
         "views",
         ("vendure_product_views_total",),
         {
-            MetricSource.ENRICHED: "a lower bound: cached pages ask nothing",
+            MetricSource.ENRICHED: "a lower bound: cached pages send no request",
             MetricSource.EVENTS: "exactly, from the storefront",
         },
     ),
@@ -107,12 +107,12 @@ NUMBERS: Final = (
         ("vendure_shop_check_up",),
         {MetricSource.SHOP_API: "each minute"},
     ),
-    Coverage("backups", ("backup_newest_timestamp_seconds",), {MetricSource.FILES: "how old the newest file is"}),
+    Coverage("backups", ("backup_newest_timestamp_seconds",), {MetricSource.FILES: "age of the newest file"}),
 )
-"""What there is to know of a shop."""
+"""All topics."""
 
 
 def missing_metrics(seen: Collection[str]) -> Iterator[Coverage]:
-    """Return what is not known, where these metrics were seen: as stored, parts of histograms included."""
+    """Yield the topics without any of these metrics; names are those of series, also of a histogram's."""
     stems = {name.removesuffix(suffix) for name in seen for suffix in ("", "_bucket", "_sum", "_count")}
-    return (number for number in NUMBERS if not stems.intersection(number.metrics))
+    return (topic for topic in COVERAGE if not stems.intersection(topic.metrics))

@@ -1,4 +1,4 @@
-"""How fast the shop is."""
+"""Counts and times the shop's requests."""
 
 from datetime import timedelta
 from typing import Final
@@ -9,21 +9,21 @@ from toban.instruments.cardinality import CardinalityLimits
 from toban.instruments.metric_families import API_LATENCY, API_REQUESTS, API_SECONDS, GRAPHQL_LATENCY, GRAPHQL_SECONDS
 
 SLOW: Final = timedelta(seconds=2)
-"""What takes longer becomes a line in the log."""
+"""Slower requests are logged."""
 
 
 class PerformanceMonitor:
-    """Counts requests and how long they took; tells of slow ones."""
+    """Counts and times requests; logs slow ones."""
 
-    def __init__(self, recorder: Recorder, budgets: CardinalityLimits, lines: LineSink, clock: Clock) -> None:
+    def __init__(self, recorder: Recorder, limits: CardinalityLimits, lines: LineSink, clock: Clock) -> None:
         self._recorder = recorder
-        self._budgets = budgets
+        self._limits = limits
         self._lines = lines
         self._clock = clock
 
     def track_graphql_query(self, operation: str, seconds: float, **facts: object) -> None:
-        """Count one GraphQL operation; ``facts`` (endpoint, trace id) stand in the line if it was slow."""
-        name = self._budgets.limited("operation", operation)
+        """Count one GraphQL operation; ``facts`` (endpoint, trace id) are logged with it if it was slow."""
+        name = self._limits.limited("operation", operation)
         self._recorder.observe(GRAPHQL_SECONDS, seconds, operation=name)
         self._recorder.observe(GRAPHQL_LATENCY, seconds, operation=name)
         if seconds > SLOW.total_seconds():
@@ -32,17 +32,17 @@ class PerformanceMonitor:
     def track_api_endpoint(self, endpoint: str, method: str, status: int, seconds: float) -> None:
         """Count one request by its route, method and HTTP status."""
         labels = {
-            "endpoint": self._budgets.limited("endpoint", endpoint),
-            "method": self._budgets.limited("method", method),
-            "status": self._budgets.limited("status", str(status)),
+            "endpoint": self._limits.limited("endpoint", endpoint),
+            "method": self._limits.limited("method", method),
+            "status": self._limits.limited("status", str(status)),
         }
         self._recorder.observe(API_SECONDS, seconds, **labels)
         self._recorder.add(API_REQUESTS, 1, **labels)
         self._recorder.observe(API_LATENCY, seconds, endpoint=labels["endpoint"], method=labels["method"])
 
     def _slow(self, message: str, seconds: float, operation: str, facts: dict[str, object]) -> None:
-        told = {"operation": operation, "duration": round(seconds * 1000), **facts}
+        fields = {"operation": operation, "duration": round(seconds * 1000), **facts}
         line = LogLine(
-            self._clock.now(), LogLevel.WARN, message, "PerformanceMonitor", category="performance", facts=told
+            self._clock.now(), LogLevel.WARN, message, "PerformanceMonitor", category="performance", facts=fields
         )
         self._lines.write([line])

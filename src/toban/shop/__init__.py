@@ -1,1 +1,1 @@
-"""The shop as one noun: where its parts are, and the connections that are lent to whoever looks at them."""
+"""The shop: its settings, and connections to its database, Redis and APIs."""

@@ -80,7 +80,7 @@ class DatabaseError(CollectError):
     The shop's database could not be read, and why.
 
     ``sqlstate`` is PostgreSQL's code, empty where there is none. ``connection_lost`` tells that there is no connection
-    (any more): otherwise a single statement failed, and the next look may well succeed.
+    (any more): otherwise a single statement failed, and the next one may succeed.
     """
 
     def __init__(self, message: str, reason: DatabaseFailure, sqlstate: str = "", *, connection_lost: bool) -> None:

@@ -178,8 +178,8 @@ def test_the_order_of_rows_does_not_matter(rows: list[tuple[str, float]], random
     ("columns", "rows", "trouble"),
     [
         (["label_a-b", "value"], [("x", 1)], "'label_a-b' makes no label name"),
-        (["value"], [("text",)], "'value' holds text, not a number"),
-        (["value"], [({},)], "'value' holds dict, not a number"),
+        (["value"], [("text",)], "'value' has text, not a number"),
+        (["value"], [({},)], "'value' has dict, not a number"),
         (["label_a", "label_a", "value"], [("x", "y", 1)], "two columns are called 'label_a'"),
         (["value"], [(1,), (2,)], "two rows are labelled nothing"),
     ],

@@ -139,11 +139,11 @@ def test_what_is_known_of_metrics_is_read():
     [
         ("", "line 1: the file does not end with # EOF"),
         ("a 1 1\n", "line 2: the file does not end with # EOF"),
-        ("a 1\n# EOF\n", "a has no time"),
-        ("a 1 1\na 2\n# EOF\n", "a has no time"),
-        ("a 1 1\nb x 1\n# EOF\n", "line 2: 'x' is no number"),
-        ("a 1 1\n" * 7000 + "b{ 1 1\n# EOF\n", "line 7001: 'b{ 1 1' is no sample"),
-        ("a 1 1\n" * 4999 + "# EOF\na 1 1\n", "line 5001: something stands after # EOF"),
+        ("a 1\n# EOF\n", "a has no timestamp"),
+        ("a 1 1\na 2\n# EOF\n", "a has no timestamp"),
+        ("a 1 1\nb x 1\n# EOF\n", "line 2: 'x' is not a number"),
+        ("a 1 1\n" * 7000 + "b{ 1 1\n# EOF\n", "line 7001: 'b{ 1 1' is not a sample"),
+        ("a 1 1\n" * 4999 + "# EOF\na 1 1\n", "line 5001: there is text after # EOF"),
     ],
 )
 def test_what_can_not_be_read_is_named_by_its_line(text, says):

@@ -12,7 +12,7 @@ from toban.health import checks
 from toban.health.checks import Endpoints, UnavailableCheck, heap
 from toban.health.key_figures import FIGURES, FigureValue, Unit
 from toban.health.service import HealthService
-from toban.instruments.metric_sources import NUMBERS, missing_metrics
+from toban.instruments.metric_sources import COVERAGE, missing_metrics
 from toban.promql.parser import parse
 from toban.promql.query_batch import BatchResult
 from toban.web.i18n import LANGUAGES, catalogue
@@ -89,8 +89,8 @@ def test_a_number_is_known_when_one_of_its_metrics_was_seen():
     """
     keys = {number.key for number in missing_metrics({"vendure_api_duration_seconds_count", "vendure_jobs_waiting"})}
 
-    assert keys == {number.key for number in NUMBERS} - {"requests", "jobs"}
-    assert list(missing_metrics({name for number in NUMBERS for name in number.metrics})) == []
+    assert keys == {number.key for number in COVERAGE} - {"requests", "jobs"}
+    assert list(missing_metrics({name for number in COVERAGE for name in number.metrics})) == []
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -99,8 +99,8 @@ def test_every_figure_and_number_has_its_words(language):
     In each language; and no words are left over.
     """
     say = catalogue(language)
-    expected = {f"figure-{figure.key}" for figure in FIGURES} | {f"known-{number.key}" for number in NUMBERS}
-    expected |= {f"source-{source.name.lower()}" for number in NUMBERS for source in number.sources}
+    expected = {f"figure-{figure.key}" for figure in FIGURES} | {f"known-{number.key}" for number in COVERAGE}
+    expected |= {f"source-{source.name.lower()}" for number in COVERAGE for source in number.sources}
 
     assert {key for key in say if re.match("figure-|known-|source-", key)} == expected
 

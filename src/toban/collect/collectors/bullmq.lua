@@ -1,17 +1,18 @@
--- How a queue of BullMQ stands, and which of its jobs have ended; it reads only, and no job's data.
+-- Returns the state of a queue of BullMQ, and its ended jobs. It is read-only, and reads no job's data.
 --
--- ARGV: what its keys begin with ("bull:vendure-job-queue:"), how many jobs of a state are told apart, since
--- when jobs that ended are wanted (milliseconds) and how many of them at most.
+-- ARGV: the prefix of its keys ("bull:vendure-job-queue:"), the number of jobs of a state whose names are read, the
+-- time since when ended jobs are wanted (milliseconds), and the most of them.
 --
--- Answers nothing where there is no such queue, else two lists: of each state and name "state name count oldest", the
--- oldest in milliseconds: when it was added, and of those that are running when it was begun; of jobs that ended "id ended failed tries name", those that ended first first.
+-- Returns nil where there is no such queue, else two lists: for each state and name "state name count oldest", the
+-- oldest in milliseconds: when it was added, or started where it is running; for ended jobs "id ended failed attempts
+-- name", the earliest first.
 
-local key, most, since, many = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local key, max_named, since, max_ended = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 if redis.call('EXISTS', key .. 'meta') == 0 then
     return false
 end
 
-local standing = {}
+local states = {}
 
 local function count(state, since_when, ids, beyond)
     local found, order = {}, {}
@@ -25,38 +26,38 @@ local function count(state, since_when, ids, beyond)
             order[#order + 1] = name
         end
         known[1] = known[1] + 1
-        -- A job that is being begun this moment has no time yet.
+        -- A job that is just being started has no time yet.
         if at > 0 and (known[2] == 0 or at < known[2]) then
             known[2] = at
         end
     end
     for _, name in ipairs(order) do
-        standing[#standing + 1] = {state, name, found[name][1], string.format('%.0f', found[name][2])}
+        states[#states + 1] = {state, name, found[name][1], string.format('%.0f', found[name][2])}
     end
     if beyond > 0 then
-        standing[#standing + 1] = {state, 'other', beyond, '0'}
+        states[#states + 1] = {state, 'other', beyond, '0'}
     end
 end
 
--- Jobs come in at the left of a list and are taken from its right, where the oldest are.
+-- Jobs are added at the left of a list and taken from its right, where the oldest are.
 for _, list in ipairs({{'waiting', 'wait', 'timestamp'}, {'waiting', 'paused', 'timestamp'}, {'running', 'active', 'processedOn'}}) do
-    local ids = redis.call('LRANGE', key .. list[2], -most, -1)
-    local held = #ids < most and #ids or redis.call('LLEN', key .. list[2])
-    count(list[1], list[3], ids, held - #ids)
+    local ids = redis.call('LRANGE', key .. list[2], -max_named, -1)
+    local length = #ids < max_named and #ids or redis.call('LLEN', key .. list[2])
+    count(list[1], list[3], ids, length - #ids)
 end
 for _, set in ipairs({{'waiting', 'prioritized'}, {'retrying', 'delayed'}}) do
-    local ids = redis.call('ZRANGE', key .. set[2], 0, most - 1)
-    local held = #ids < most and #ids or redis.call('ZCARD', key .. set[2])
-    count(set[1], 'timestamp', ids, held - #ids)
+    local ids = redis.call('ZRANGE', key .. set[2], 0, max_named - 1)
+    local length = #ids < max_named and #ids or redis.call('ZCARD', key .. set[2])
+    count(set[1], 'timestamp', ids, length - #ids)
 end
 
 local ended = {}
 for _, state in ipairs({'completed', 'failed'}) do
-    local found = redis.call('ZRANGEBYSCORE', key .. state, since, '+inf', 'WITHSCORES', 'LIMIT', 0, many)
+    local found = redis.call('ZRANGEBYSCORE', key .. state, since, '+inf', 'WITHSCORES', 'LIMIT', 0, max_ended)
     for i = 1, #found, 2 do
         local job = redis.call('HMGET', key .. found[i], 'name', 'atm', 'attemptsMade')
-        local tries = job[2] or job[3] or '1'
-        ended[#ended + 1] = {found[i], found[i + 1], state == 'failed' and 1 or 0, tries, job[1] or 'other'}
+        local attempts = job[2] or job[3] or '1'
+        ended[#ended + 1] = {found[i], found[i + 1], state == 'failed' and 1 or 0, attempts, job[1] or 'other'}
     end
 end
-return {standing, ended}
+return {states, ended}

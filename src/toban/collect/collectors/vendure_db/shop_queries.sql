@@ -5,7 +5,7 @@
 -- replaced by what differs between shops: a column that may be missing, the type of ids.
 
 -- query: orders
--- rows: Orders that were placed, of those not seen yet: what they came to, where, to whom, and how they stood then.
+-- rows: Placed orders that were not counted yet: total, channel, customer type, and state at that moment.
 SELECT o.id::text, o."orderPlacedAt" AT TIME ZONE %(shop)s::text, o."currencyCode",
     o."subTotal" + o.shipping, o."subTotalWithTax" + o."shippingWithTax", coalesce(sold.code, '__default_channel__'),
     coalesce(history.state, o.state), <customer type>
@@ -35,7 +35,7 @@ SELECT "orderId"::text, "promotionId"::text FROM order_promotions_promotion
 WHERE "orderId" = ANY (%(ids)s::text[]::<id>[]);
 
 -- query: discounts
--- rows: What promotions took off the lines of some orders: adjustments, taxes, and whether these amounts hold the tax.
+-- rows: Discounts on the lines of some orders: adjustments, taxes, and whether these amounts include tax.
 SELECT "orderId"::text, adjustments, "taxLines", "listPriceIncludesTax" FROM order_line
 WHERE "orderId" = ANY (%(ids)s::text[]::<id>[]) AND adjustments LIKE '%%PROMOTION:%%'
 UNION ALL
@@ -43,7 +43,7 @@ SELECT "orderId"::text, adjustments, "taxLines", "listPriceIncludesTax" FROM shi
 WHERE "orderId" = ANY (%(ids)s::text[]::<id>[]) AND adjustments LIKE '%%PROMOTION:%%';
 
 -- query: scanned
--- rows: Of the payments with the next numbers: how many, and the highest number and newest time that belong to a slice.
+-- rows: Of the payments with the next ids: how many, and the highest id and newest time that belong to a slice.
 WITH next AS (
     SELECT id, "createdAt" AT TIME ZONE %(database)s::text AS at FROM payment
     WHERE id > %(top)s ORDER BY id LIMIT %(most)s
@@ -52,13 +52,13 @@ SELECT count(*), coalesce(max(id) FILTER (WHERE %(until)s::timestamptz IS NULL O
 FROM next;
 
 -- query: floor
--- rows: The number up to which payments are so old that they are not looked at again.
+-- rows: The id up to which payments are so old that they are not read again.
 SELECT coalesce(max(id), %(floor)s) FROM payment
 WHERE id > %(floor)s AND id <= %(top)s
     AND "createdAt" < %(before)s::timestamptz AT TIME ZONE %(database)s::text;
 
 -- query: numbered
--- rows: Payments that failed, in a stretch of numbers, of those not seen yet.
+-- rows: Failed payments in a range of ids that were not counted yet.
 SELECT p.id::text, p."createdAt" AT TIME ZONE %(database)s::text, o.code, p.method, p.state,
     coalesce(p."errorMessage", '')
 FROM payment p LEFT JOIN "order" o ON o.id = p."orderId"
@@ -67,7 +67,7 @@ WHERE p.id > %(floor)s AND p.id <= %(top)s AND p.state IN ('Declined', 'Error')
     AND NOT (p.id::text = ANY (%(seen)s::text[]));
 
 -- query: unnumbered
--- rows: Payments that failed, in a stretch of time, of those not seen yet: createdAt has no index.
+-- rows: Failed payments in a range of time that were not counted yet: createdAt has no index.
 SELECT p.id::text, p."createdAt" AT TIME ZONE %(database)s::text, o.code, p.method, p.state,
     coalesce(p."errorMessage", '')
 FROM payment p LEFT JOIN "order" o ON o.id = p."orderId"
@@ -80,7 +80,7 @@ ORDER BY p."createdAt" LIMIT %(most)s;
 SELECT code, "orderPlacedAt" AT TIME ZONE %(shop)s::text FROM "order" WHERE code = ANY (%(codes)s::text[]);
 
 -- query: jobs
--- rows: Jobs that were done or given up, of those not seen yet.
+-- rows: Completed and failed jobs that were not counted yet.
 SELECT id::text, "settledAt" AT TIME ZONE %(shop)s::text, "queueName", state = 'FAILED', attempts FROM job_record
 WHERE "isSettled" AND state IN ('COMPLETED', 'FAILED')
     AND "settledAt" >= %(since)s::timestamptz AT TIME ZONE %(shop)s::text

@@ -4,12 +4,12 @@
 -- lockedAt) are in their time zone, which is `toban.zone` here; createdAt and updatedAt are PostgreSQL's own now(), in
 -- the time zone of the shop's sessions, which is set for the transaction. `toban.unit` is how many minor units make one
 -- of the currency. `needs` names tables. `<newest payments>` leaves out old rows without an index on createdAt, where
--- ids count up.
+-- ids are ascending.
 
 -- query: vendure_orders_stuck
 -- interval: 2m
 -- needs: order payment
--- value: Orders whose payment is authorised or settled, and which still wait in ArrangingPayment.
+-- value: Orders with an authorized or settled payment that are still in ArrangingPayment.
 SELECT count(DISTINCT o.id) AS value
 FROM "order" o JOIN payment p ON p."orderId" = o.id
 WHERE o."orderPlacedAt" IS NULL AND o.active AND o.state = 'ArrangingPayment'
@@ -19,7 +19,7 @@ WHERE o."orderPlacedAt" IS NULL AND o.active AND o.state = 'ArrangingPayment'
 -- present: while such an order waits
 -- interval: 1m
 -- needs: order payment
--- seconds: How long such an order has been waiting, by its code, for the five that wait longest.
+-- seconds: Waiting time of such an order, by its code, for the five that have been waiting for longest.
 SELECT o.code AS label_order, extract(epoch FROM localtimestamp - min(p."createdAt")) AS seconds
 FROM "order" o JOIN payment p ON p."orderId" = o.id
 WHERE o."orderPlacedAt" IS NULL AND o.active AND o.state = 'ArrangingPayment'
@@ -27,9 +27,9 @@ WHERE o."orderPlacedAt" IS NULL AND o.active AND o.state = 'ArrangingPayment'
 GROUP BY 1 ORDER BY 2 DESC LIMIT 5;
 
 -- query: vendure_payments_recent
--- present: once somebody has tried to pay
+-- present: once there was a payment attempt
 -- needs: payment
--- value: Attempts to pay of the last minutes (window), by method and how they ended: succeeded, declined, error.
+-- value: Payment attempts of the last minutes (window), by method and result: succeeded, declined, error.
 WITH newest AS (
     SELECT method, "createdAt", CASE state WHEN 'Declined' THEN 'declined' WHEN 'Error' THEN 'error' ELSE 'succeeded' END AS outcome
     FROM payment WHERE <newest payments> state <> 'Created'
@@ -44,9 +44,9 @@ LEFT JOIN newest ON newest.method = methods.method AND newest.outcome = outcomes
 GROUP BY 1, 2, 3;
 
 -- query: vendure_payments_failing
--- present: once somebody has tried to pay
+-- present: once there was a payment attempt
 -- needs: payment
--- orders: Orders in a row for which paying by this method failed: those since the last attempt that succeeded.
+-- orders: Consecutive orders whose payment by this method failed: those since the last successful attempt.
 WITH newest AS (
     SELECT method, "orderId", "createdAt", state IN ('Declined', 'Error') AS failed
     FROM payment WHERE <newest payments> state <> 'Created'
@@ -61,9 +61,9 @@ SELECT newest.method AS label_method,
 FROM newest LEFT JOIN succeeded USING (method) GROUP BY 1;
 
 -- query: vendure_payments_newest
--- present: once somebody has tried to pay
+-- present: once there was a payment attempt
 -- needs: payment
--- failed: Failed ones among the newest ten attempts to pay, by method.
+-- failed: Failed ones among the newest ten payment attempts, by method.
 SELECT method AS label_method, count(*) FILTER (WHERE failed) AS failed
 FROM (
     SELECT method, state IN ('Declined', 'Error') AS failed,
@@ -73,8 +73,8 @@ FROM (
 
 -- query: vendure_payments_overall
 -- needs: payment
--- failing_orders: Orders in a row for which paying failed, by whatever method: those since the last attempt that succeeded.
--- newest_failed: Failed ones among the newest ten attempts to pay, of all methods together.
+-- failing_orders: Consecutive orders whose payment failed, by any method: those since the last successful attempt.
+-- newest_failed: Failed ones among the newest ten payment attempts, of all methods together.
 WITH newest AS (
     SELECT id, "orderId", "createdAt", state IN ('Declined', 'Error') AS failed
     FROM payment WHERE <newest payments> state <> 'Created'
@@ -88,7 +88,7 @@ SELECT (SELECT count(DISTINCT "orderId") FROM newest, succeeded
 
 -- query: vendure_payments_of_order
 -- needs: payment
--- highest: The most failed attempts to pay for one order within an hour: many are somebody who tries cards.
+-- highest: The most failed payment attempts of one order within an hour: many are somebody who tests cards.
 -- repeated: Orders with five failed attempts or more within an hour.
 WITH tried AS (
     SELECT count(*) AS attempts FROM payment
@@ -98,10 +98,10 @@ WITH tried AS (
 SELECT coalesce(max(attempts), 0) AS highest, count(*) FILTER (WHERE attempts >= 5) AS repeated FROM tried;
 
 -- query: vendure_payment_attempts
--- present: while somebody tries again and again
+-- present: while an order has repeated failed attempts
 -- needs: payment order money
--- value: Failed attempts to pay for an order within an hour, by its code, for the five with most of at least three.
--- amount: What was to be paid with the last of them, in major units of its currency.
+-- value: Failed payment attempts of an order within an hour, by its code, for the five with the most of at least three.
+-- amount: Amount of the last of them, in major units of its currency.
 SELECT o.code AS label_order, o."currencyCode" AS label_currency, count(*) AS value,
        (array_agg(p.amount ORDER BY p.id DESC))[1] / current_setting('toban.unit')::numeric AS amount
 FROM payment p JOIN "order" o ON o.id = p."orderId"
@@ -112,9 +112,9 @@ GROUP BY 1, 2 HAVING count(*) >= 3 ORDER BY 3 DESC, 1 LIMIT 5;
 -- present: while there is a cart
 -- interval: 5m
 -- needs: order order_line money
--- value: Carts with something in them.
--- abandoned: Carts that nobody touched for a day.
--- amount: What carts come to, in major units of their currency, without tax.
+-- value: Carts with at least one item.
+-- abandoned: Carts that did not change for a day.
+-- amount: Total of all carts, in major units of their currency, without tax.
 SELECT o."currencyCode" AS label_currency, count(*) AS value,
        count(*) FILTER (WHERE o."updatedAt" < localtimestamp - interval '1 day') AS abandoned,
        sum(o."subTotal") / current_setting('toban.unit')::numeric AS amount
@@ -126,8 +126,8 @@ GROUP BY 1;
 -- query: vendure_refunds
 -- interval: 5m
 -- needs: refund
--- value: Refunds by state; those that are pending or failed want somebody.
--- oldest_seconds: How long ago the oldest of them was asked for.
+-- value: Refunds by state; pending and failed ones need attention.
+-- oldest_seconds: Age of the oldest of them.
 SELECT states.state AS label_state, count(refund.state) AS value,
        coalesce(extract(epoch FROM localtimestamp - min(refund."createdAt")), 0) AS oldest_seconds
 FROM (VALUES ('Pending'), ('Failed')) states (state) LEFT JOIN refund ON refund.state = states.state GROUP BY 1;
@@ -135,11 +135,11 @@ FROM (VALUES ('Pending'), ('Failed')) states (state) LEFT JOIN refund ON refund.
 -- query: vendure_jobs
 -- present: once there was a job
 -- needs: job_record
--- waiting: Jobs that wait to be begun, by queue.
--- oldest_waiting_seconds: How long the oldest job has been waiting to be begun, by queue.
--- running: Jobs that are being done, by queue.
--- retrying: Jobs that failed and wait to be tried again, by queue.
--- longest_running_seconds: How long the job has been running that was begun first, by queue.
+-- waiting: Jobs that wait to be started, by queue.
+-- oldest_waiting_seconds: Age of the oldest job that waits to be started, by queue.
+-- running: Jobs that are running, by queue.
+-- retrying: Jobs that failed and wait to be retried, by queue.
+-- longest_running_seconds: How long the job that was started first has been running, by queue.
 SELECT "queueName" AS label_queue,
        count(*) FILTER (WHERE state = 'PENDING') AS waiting,
        count(*) FILTER (WHERE state = 'RUNNING') AS running,
@@ -155,10 +155,10 @@ FROM job_record GROUP BY 1;
 -- present last_executed_age_seconds: once the task has run
 -- interval: 1m
 -- needs: scheduled_task_record
--- enabled: Whether a scheduled task may run.
+-- enabled: Whether a scheduled task is enabled (1) or not (0).
 -- failed: Whether its last run failed (1) or not (0).
--- locked_seconds: How long a task has been locked; nought while it isn't.
--- last_executed_age_seconds: How long ago a task last ran.
+-- locked_seconds: How long a task has been locked; zero while it isn't.
+-- last_executed_age_seconds: Time since the last run of a task.
 SELECT "taskId" AS label_task, enabled::int AS enabled,
        CASE WHEN json_typeof("lastResult") = 'object' AND "lastResult" ->> 'error' IS NOT NULL THEN 1 ELSE 0 END AS failed,
        coalesce(extract(epoch FROM now() - "lockedAt" AT TIME ZONE current_setting('toban.zone')), 0)
@@ -172,7 +172,7 @@ FROM scheduled_task_record;
 -- needs: stock_level product_variant product global_settings
 -- low: Variants of which no more than five can be sold.
 -- out: Variants of which none can be sold.
--- negative: Variants of which more were sold than there are.
+-- negative: Variants of which more were sold than are in stock.
 WITH stock AS (
     SELECT sum(sl."stockOnHand" - sl."stockAllocated")
            - CASE WHEN pv."useGlobalOutOfStockThreshold" THEN gs."outOfStockThreshold" ELSE pv."outOfStockThreshold" END
@@ -192,7 +192,7 @@ FROM stock;
 -- query: vendure_variants
 -- interval: 5m
 -- needs: product_variant product product_variant_price
--- free: Variants that can be bought for nothing in a channel.
+-- free: Variants with the price 0 in a channel.
 SELECT count(DISTINCT pv.id) AS free
 FROM product_variant_price price
 JOIN product_variant pv ON pv.id = price."variantId"
@@ -202,8 +202,8 @@ WHERE price.price <= 0 AND pv."deletedAt" IS NULL AND p."deletedAt" IS NULL AND 
 -- query: vendure_sessions
 -- interval: 10m
 -- needs: session
--- value: Sessions that the table holds, by type.
--- expired: Sessions that have expired and were not cleaned away.
+-- value: Sessions in the table, by type.
+-- expired: Expired sessions that were not deleted.
 SELECT type AS label_type, count(session.type) AS value,
        count(*) FILTER (WHERE expires < now() AT TIME ZONE current_setting('toban.zone')) AS expired
 FROM (VALUES ('AuthenticatedSession'), ('AnonymousSession')) types (type) FULL JOIN session USING (type) GROUP BY 1;
@@ -222,7 +222,7 @@ WHERE pv."deletedAt" IS NULL AND p."deletedAt" IS NULL AND pv.enabled AND p.enab
 -- present: while the stock of a variant is tracked
 -- interval: 10m
 -- needs: stock_level product_variant product global_settings
--- value: How many of a variant can be sold, of the ten with the least.
+-- value: Saleable stock of a variant, for the ten with the least.
 SELECT pv.sku AS label_sku, pv.id::text AS label_variant, sum(sl."stockOnHand" - sl."stockAllocated")
        - CASE WHEN pv."useGlobalOutOfStockThreshold" THEN gs."outOfStockThreshold" ELSE pv."outOfStockThreshold" END
        AS value
@@ -238,6 +238,6 @@ ORDER BY 3, pv.sku LIMIT 10;
 -- query: vendure_newest_order
 -- present: once an order was placed
 -- needs: order
--- age_seconds: How long ago the newest order was placed.
+-- age_seconds: Time since the newest order was placed.
 SELECT extract(epoch FROM now() - max("orderPlacedAt") AT TIME ZONE current_setting('toban.zone')) AS age_seconds
 FROM "order";
