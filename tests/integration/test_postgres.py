@@ -284,7 +284,7 @@ async def test_a_query_that_may_not_be_asked_costs_its_own_numbers_only(postgres
     assert "postgres_log_bytes_total" not in seen
     assert {"postgres_background_writer_blocks_written_total", "postgres_archiver_failed_total"} <= set(seen)
     assert "postgres_log_bytes_total" in again
-    about = [(line["event"], line["what"]) for line in logs if line["what"] == "postgres_log"]
+    about = [(line["event"], line["part"]) for line in logs if line["part"] == "postgres_log"]
     assert about == [("partial data", "postgres_log"), ("recovered", "postgres_log")]
 
 
@@ -334,7 +334,7 @@ async def test_a_server_that_is_killed_is_down_and_up_again() -> None:
             server.start()
             await watch.collect()
             assert watch.status.up, watch.status.trouble
-    assert [line["event"] for line in logs if "what" not in line] == ["failed", "recovered"]
+    assert [line["event"] for line in logs if "part" not in line] == ["run failed", "run recovered"]
 
 
 async def test_both_sides_of_a_replication_are_told(tmp_path: object) -> None:

@@ -103,7 +103,7 @@ async def test_a_metric_that_fails_costs_its_own_numbers_only(
     assert trouble in seen.trouble
     assert "shop_bad" not in seen
     assert seen.one("shop_rebates_yen", period="2026-02") == 1
-    assert [line["what"] for line in logs if line["log_level"] == "warning"] == ["shop_bad"]
+    assert [line["part"] for line in logs if line["log_level"] == "warning"] == ["shop_bad"]
     with psycopg.connect(server.address("rebates")) as other:
         assert other.execute("SELECT count(*) FROM rebate").fetchone() == (3,)
 
