@@ -15,7 +15,7 @@ from tests.integration.looks import lent
 from tests.vendure import vendure
 from toban.collect.collectors.bullmq import Bullmq
 from toban.collect.collectors.vendure_db.vendure_db import QUERIES, VendureDb
-from toban.collect.job_metrics import STANDING
+from toban.collect.job_metrics import QUEUE_GAUGES
 from toban.collect.service import ScrapeLoop
 from toban.core.metric_registry import MetricRegistry
 from toban.shop.settings import ShopSettings
@@ -263,4 +263,4 @@ def test_both_collectors_say_the_same_of_a_queue():
     Names and sentences, so that a dashboard needs one panel.
     """
     (query,) = (query for query in QUERIES if query.name == "vendure_jobs")
-    assert tuple(query.families) == STANDING
+    assert tuple(query.families) == QUEUE_GAUGES

@@ -201,8 +201,8 @@ async def test_without_pg_monitor_less_is_seen_and_that_is_told_once(postgres: s
     assert seen.one("postgres_database_size_bytes") > 0
     told = [line["error"] for line in logs if line["event"] == "partial data"]
     assert told == [
-        "what other roles' sessions do is hidden: GRANT pg_monitor TO plain shows it",
-        "the costliest statements can't be told: CREATE EXTENSION pg_stat_statements shows them",
+        "other roles' sessions are hidden: GRANT pg_monitor TO plain shows them",
+        "the costliest statements can't be read: CREATE EXTENSION pg_stat_statements shows them",
     ]
 
 
@@ -245,7 +245,7 @@ async def test_statements_that_can_not_be_read_have_a_remedy(postgres: servers.P
     assert not without.trouble
     assert "postgres_statement_calls_total" not in without
     told = [line["error"] for line in logs if line.get("part") == "statements" and line["event"] == "partial data"]
-    assert told == [f"the costliest statements can't be told: {NEEDS[taken]} shows them"]
+    assert told == [f"the costliest statements can't be read: {NEEDS[taken]} shows them"]
     postgres.execute(f"DROP DATABASE {name} (FORCE)", 'DROP ROLE "re-ader"')
 
 

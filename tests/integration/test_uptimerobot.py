@@ -45,7 +45,7 @@ async def test_monitors_that_are_missing_are_made_and_all_are_read(robot, tools)
     robot.add("Old", "https://old.example/", "PAUSED")
     one = collector(robot)
     tried = await running(one, tools).check()
-    assert tried.notes == [f"`toban up` lets UptimeRobot look at {HEALTH}"]
+    assert tried.notes == [f"`toban up` creates a monitor at UptimeRobot for {HEALTH}"]
     assert len(robot.monitors) == 3
 
     assert not (await running(one, tools).collect()).error
@@ -64,7 +64,7 @@ async def test_a_key_that_may_only_read_makes_none_and_says_so(robot, tools):
     robot.add("Blog", "https://blog.example/")
     one = collector(robot, key=robot.reading)
     found = await running(one, tools).collect()
-    assert "toban: health: can't be made" in found.error
+    assert "toban: health: can't be created" in found.error
     assert "use a main API key" in found.error
     assert found.samples
     assert (await running(one, tools).collect()).error == found.error
@@ -91,9 +91,9 @@ async def test_a_success_that_changed_nothing_is_noticed(robot, tools):
         (broken, "answered 500"),
         (half, "GET "),
         (reset, "GET "),
-        (says(200, b"[]"), "holds no list of monitors"),
-        (says(200, b"<html>"), "is no JSON"),
-        (says(200, b'{"data": [], "nextLink": "https://evil.example/x"}'), "not followed"),
+        (says(200, b"[]"), "has no list of monitors"),
+        (says(200, b"<html>"), "is not JSON"),
+        (says(200, b'{"data": [], "nextLink": "https://evil.example/x"}'), "not requested"),
         (says(401), "use a main API key"),
     ],
 )
@@ -116,7 +116,7 @@ async def test_it_is_left_alone_for_as_long_as_it_asks(robot, tools):
     with pytest.raises(CollectError, match="answered 429"):
         await running(one, tools).collect()
     asked = len(robot.asked)
-    with pytest.raises(CollectError, match="a rest of 90 s more"):
+    with pytest.raises(CollectError, match="a pause of 90 s more"):
         await running(one, tools).collect()
     assert len(robot.asked) == asked
     tools.clock.advance(91)
