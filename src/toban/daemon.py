@@ -8,17 +8,18 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import structlog
-from sqlalchemy import Connection
 
 import toban
 from toban.alerting.alert_store import AlertStore
 from toban.alerting.external_alerts import ExternalAlerts
 from toban.collect.collectors.vendure_db.payment_declines import PaymentDeclineCounter
 from toban.collect.tools import CollectorTools
+from toban.core.actor import SIGNAL, TOBAN
 from toban.core.clock import SystemClock
 from toban.core.errors import SettingsError, StateError
 from toban.core.lifecycle import ResourceStack, StoppedError, abort_on, run_services, stop_event
@@ -39,6 +40,7 @@ from toban.remote.remote_write import RemoteWriteService
 from toban.settings import Settings
 from toban.shop.connections import ShopConnections
 from toban.state import audit_log
+from toban.state.audit_log import AuditEntry
 from toban.state.backends import PostgresBackend, SqliteBackend, StateBackend
 from toban.state.database import State
 from toban.tsdb.store import Store
@@ -117,7 +119,9 @@ async def open_daemon(
             asking=asking,
             has_metrics_alone=alone is not None,
         )
-        reloading = ReloadService(read or (lambda: settings), ground.build, ground.take_over, clock, meters)
+        reloading = ReloadService(
+            read or (lambda: settings), ground.build, ground.take_over, partial(write_audit_entry, state), clock, meters
+        )
         ground.reload = reloading.reload
         ground.services += [state, state.quarantine, store, dispatching, ground.outside, reloading]
         if remote and store.remote_cursor:
@@ -139,7 +143,9 @@ async def open_daemon(
         ground.services.append(ground.serving)
         first.known.append(ground.serving)
         await stack.enter_async_context(record_start_and_stop(state, clock))
-        yield Daemon(ground.services, first.collecting.first_collection, first.overview, reloading.request)
+        yield Daemon(
+            ground.services, first.collecting.first_collection, first.overview, partial(reloading.request, SIGNAL)
+        )
 
 
 async def serve(
@@ -222,23 +228,24 @@ def lock_data_folder(folder: Path) -> Iterator[None]:
 
 @asynccontextmanager
 async def record_start_and_stop(state: State, clock: Clock) -> AsyncIterator[None]:
-    """Note in the journal that toban started and stopped, and say so when the last run ended otherwise."""
-    await _note(state, clock, "started")
+    """Write starts and stops to the audit log, and warn when the last run ended without a stop."""
+    try:
+        last = await state.transaction(lambda connection: audit_log.recent(connection, 1, TOBAN))
+    except StateError:
+        last = []  # logged by state; toban runs without it
+    if last and last[0].action == "started":
+        log.warning("last run ended without a stop", started=last[0].at.isoformat())
+    facts = {"version": toban.__version__}
+    await write_audit_entry(state, AuditEntry(clock.now(), TOBAN, "started", facts))
     try:
         yield
     finally:
-        await _note(state, clock, "stopped")
+        await write_audit_entry(state, AuditEntry(clock.now(), TOBAN, "stopped", facts))
 
 
-async def _note(state: State, clock: Clock, what: str) -> None:
-    def work(connection: Connection) -> audit_log.AuditEntry | None:
-        last = audit_log.recent(connection, 1, who="toban")
-        audit_log.record(connection, "toban", what, clock.now(), version=toban.__version__)
-        return last[0] if last else None
-
+async def write_audit_entry(state: State, entry: AuditEntry) -> None:
+    """Write a row of the audit log about something that happens also while state is unavailable."""
     try:
-        last = await state.transaction(work)
+        await state.transaction(lambda connection: audit_log.record(connection, entry))
     except StateError:
-        return  # told and remembered where it was met; toban works without
-    if what == "started" and last and last.what == "started":
-        log.warning("the last run ended without a stop", started=last.at.isoformat())
+        log.warning("audit entry not written", actor=str(entry.actor), action=entry.action)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -12,6 +13,7 @@ import httpx2
 from starlette.types import ASGIApp
 
 import toban
+from toban.alerting.acknowledge_commands import AcknowledgeCommands
 from toban.alerting.alert_store import AlertStore
 from toban.alerting.external_alerts import ExternalAlerts
 from toban.alerting.remote_engine import RemoteRuleEngine
@@ -21,6 +23,7 @@ from toban.collect import default_collectors
 from toban.collect.collectors.vendure_db.payment_declines import PaymentDeclineCounter
 from toban.collect.service import CollectionService
 from toban.collect.tools import CollectorTools
+from toban.core.actor import Actor
 from toban.core.item_isolation import health_by_service
 from toban.core.lifecycle import ResourceStack
 from toban.core.metric_registry import MetricRegistry
@@ -34,20 +37,24 @@ from toban.ingest.remote_write_receiver import RemoteWriteReceiver
 from toban.logs.fly_log_stream import FlyLogStream
 from toban.logs.recent_lines import RecentLines
 from toban.notify.channel import ChannelTools as NotifyTools
+from toban.notify.channel_commands import ChannelCommands
 from toban.notify.default_inhibitions import INHIBITIONS
 from toban.notify.drill import DrillService
 from toban.notify.heartbeat import HeartbeatService
 from toban.notify.inhibition import Inhibitor
 from toban.notify.maintenance_windows import MaintenanceWindows
 from toban.notify.pipeline_run import Policy
+from toban.notify.report import stage_history
 from toban.notify.routing import Routing
 from toban.notify.service import NotificationService
+from toban.notify.silence_commands import SilenceCommands
 from toban.promql.executor import QueryExecutor
 from toban.promql.tiered_engine import TieredEngine
 from toban.remote.query_client import RemoteQueryClient
 from toban.settings import Settings, load_rules
 from toban.shop.connections import open_connections
 from toban.state.database import State
+from toban.state.quarantine_commands import QuarantineCommands
 from toban.tsdb.store import CORRUPTIONS, Store
 from toban.web.alertmanager_api import AlertmanagerApi
 from toban.web.alerts_api import AlertsApi
@@ -59,6 +66,7 @@ from toban.web.prometheus_rules import PrometheusRulesApi
 from toban.web.prometheus_status import PrometheusStatusApi
 from toban.web.quarantine_api import QuarantineApi
 from toban.web.reload_api import ReloadApi
+from toban.web.silences_api import SilencesApi
 from toban.web.status_api import Overview, ProcessInfo, StatusApi
 from toban.web.uptimerobot_webhook import UptimerobotWebhook
 
@@ -113,7 +121,7 @@ class LongLived:
     has_metrics_alone: bool
     services: list[Service] = field(default_factory=list)
     serving: HttpService | None = None
-    reload: Callable[[], Awaitable[str]] | None = None
+    reload: Callable[[Actor], Awaitable[str]] | None = None
 
     async def build(self, settings: Settings, before: Generation | None) -> Generation:
         """
@@ -174,7 +182,7 @@ class LongLived:
         own = StatusApi(
             self.about,
             self.ledger.alerts,
-            dispatching.suppressed,
+            lambda: dispatching.report().suppressed(),
             collecting.targets,
             health,
             known,
@@ -184,11 +192,22 @@ class LongLived:
         doors = IngestApi(
             taking, BusinessEventReceiver(state, clock, meters, self.declines), written, settings.web.body_limit
         )
-        alerts = AlertsApi(evaluating, dispatching, drilling, state, clock)
-        speaking = AlertmanagerApi(evaluating, self.outside, dispatching, alerts, state, clock)
+        silences = SilenceCommands(state, clock, dispatching.decided)
+        alerts = AlertsApi(
+            evaluating,
+            dispatching,
+            partial(stage_history, state),
+            AcknowledgeCommands(self.ledger, clock),
+            ChannelCommands(dispatching, clock),
+            drilling,
+            clock,
+        )
+        alertmanager = AlertmanagerApi(evaluating, self.outside, dispatching, silences, state.quarantine, clock)
         pushed = [*doors.routes(), *LogsApi(self.recent).routes()]
-        pushed += [*PrometheusRulesApi(evaluating).routes(), *alerts.routes(), *speaking.routes()]
-        pushed += [*UptimerobotWebhook(self.outside, clock).routes(), *QuarantineApi(state, clock).routes()]
+        pushed += [*PrometheusRulesApi(evaluating).routes(), *alerts.routes(), *alertmanager.routes()]
+        pushed += SilencesApi(silences, clock).routes()
+        pushed += UptimerobotWebhook(self.outside, clock).routes()
+        pushed += QuarantineApi(QuarantineCommands(state), state.quarantine).routes()
         if self.reload:
             pushed += ReloadApi(self.reload).routes()
         answering = TieredEngine(self.engine, self.asking, self.store.oldest) if self.asking else self.engine

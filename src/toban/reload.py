@@ -1,4 +1,4 @@
-"""Reads the configuration again while toban runs: what is wrong with it changes nothing."""
+"""Reload of the configuration while toban runs: an invalid one changes nothing."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -6,40 +6,42 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from toban.core.actor import Actor
 from toban.core.errors import SettingsError
 from toban.core.lifecycle import SERVICE_STOP_SECONDS
 from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock, HealthStatus, Service
 from toban.core.samples import gauge
 from toban.settings import Settings
+from toban.state.audit_log import AuditEntry
 
 log = structlog.get_logger("toban.reload")
 
 SUCCESSFUL: Final = gauge(
-    "toban_config_last_reload_successful", "Whether the configuration could be read when it was read last (1) or not."
+    "toban_config_last_reload_successful", "Whether the last reload of the configuration succeeded (1) or not (0)."
 )
 AT: Final = gauge(
     "toban_config_last_reload_success_timestamp_seconds",
-    "When the configuration was read successfully for the last time, in seconds since the epoch.",
+    "When the configuration was loaded successfully for the last time, in seconds since the epoch.",
     "seconds",
 )
 
 FIXED: Final = ("data", "state", "web.listen", "web.metrics", "metrics")
-"""Settings of what stays open: files and sockets."""
+"""Settings of files and sockets, which stay open: they change at a restart only."""
 
 
 class Generation(Protocol):
-    """The services that depend on settings, for as long as these are in force."""
+    """The services of one configuration, as long as it is in force."""
 
     settings: Settings
     services: Sequence[Service]
 
     async def finish(self) -> None:
-        """Let come to its end what can't be broken off, before the services are cancelled."""
+        """Wait for what must not be interrupted, before the services are cancelled."""
         ...
 
     async def close(self) -> None:
-        """Close what this generation alone needed."""
+        """Close what only this generation used."""
         ...
 
 
@@ -47,8 +49,8 @@ class ReloadService:
     """
     Runs one generation of services after the other.
 
-    New settings are read and checked, and their services built, while the old ones run: a mistake costs nothing. Then
-    the old ones end and the new ones begin; files, sockets, alerts and messages stay.
+    New settings are read and validated, and their services built, while the old ones run: an invalid configuration
+    costs nothing. Then the old services end and the new ones begin; files, sockets, alerts and messages stay.
     """
 
     name = "reload"
@@ -58,63 +60,72 @@ class ReloadService:
         read: Callable[[], Settings],
         build: Callable[[Settings, Any], Awaitable[Generation]],
         take_over: Callable[[Any, Any], Awaitable[None]],
+        audit: Callable[[AuditEntry], Awaitable[None]],
         clock: Clock,
         meters: MetricRegistry,
     ) -> None:
         """
-        ``read`` reads and checks the settings; ``build`` makes a generation of them, beside the one before if there is
-        one; ``take_over`` puts it in the other's place when that has ended.
+        ``read`` reads and validates the settings; ``build`` builds a generation of them beside the one before, if there
+        is one; ``take_over`` puts it in the other's place when that has ended; ``audit`` writes to the audit log.
         """
         self.generation: Generation | None = None
         self._read = read
         self._build = build
         self._take_over = take_over
+        self._audit = audit
         self._clock = clock
         self._meters = meters
-        self._wanted = asyncio.Event()
+        self._requested = asyncio.Event()
+        self._actors: dict[Actor, None] = {}
+        """Who has requested a reload that has not begun."""
         self._waiting: list[asyncio.Future[str]] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._trouble = ""
+        self._error = ""
 
     def begin(self, first: Generation) -> None:
-        """Take the first generation."""
+        """Set the first generation."""
         self.generation = first
         self._succeeded()
 
     async def close(self) -> None:
-        """Close what the generation needed that was the last."""
+        """Close what the last generation used."""
         if self.generation:
             await self.generation.close()
 
-    def request(self) -> None:
-        """Read the configuration again soon; several requests may be answered at once."""
-        self._wanted.set()
+    def request(self, actor: Actor) -> None:
+        """Request a reload; one reload may serve several requests."""
+        self._actors[actor] = None
+        self._requested.set()
 
-    async def reload(self) -> str:
-        """Read the configuration again; return what is wrong with it, nothing when it is in force."""
-        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._waiting.append(answer)
-        self.request()
-        return await answer
+    async def reload(self, actor: Actor) -> str:
+        """Reload the configuration; return what is wrong with it, nothing when it is in force."""
+        result: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._waiting.append(result)
+        self.request(actor)
+        return await result
 
     async def run(self) -> None:
-        """Run the services of each generation, until cancelled or until one breaks."""
+        """Run the services of each generation, until cancelled or until one fails."""
         async with asyncio.TaskGroup() as group:
             self._start(group)
             while True:
-                await self._wanted.wait()
-                self._wanted.clear()
+                await self._requested.wait()
+                self._requested.clear()
                 waiting, self._waiting = self._waiting, []
-                self._trouble = await self._reload(group)
-                for answer in waiting:
-                    if not answer.done():
-                        answer.set_result(self._trouble)
+                actors, self._actors = self._actors, {}
+                self._error = await self._reload(group)
+                facts = {"error": self._error} if self._error else {}
+                for actor in actors:
+                    await self._audit(AuditEntry(self._clock.now(), actor, "reloaded the configuration", facts))
+                for result in waiting:
+                    if not result.done():
+                        result.set_result(self._error)
 
     def health(self) -> HealthStatus:
-        """Say whether the configuration that is in force is the one in the file."""
-        if self._trouble:
-            return HealthStatus(False, f"the configuration was not reloaded: {self._trouble}")
-        return HealthStatus(True, "the configuration is in force")
+        """Return whether the configuration in the file is in force."""
+        if self._error:
+            return HealthStatus(False, f"configuration not reloaded: {self._error}")
+        return HealthStatus(True, "configuration in force")
 
     def _start(self, group: asyncio.TaskGroup) -> None:
         services = self.generation.services if self.generation else ()
@@ -129,26 +140,26 @@ class ReloadService:
                 raise SettingsError(f"{', '.join(fixed)}: can't be changed while toban runs: restart it")
             after = await self._build(settings, before)
         except SettingsError as error:
-            log.warning("the configuration was not reloaded", error=str(error))
+            log.warning("configuration not reloaded", error=str(error))
             self._meters.set(SUCCESSFUL, 0)
             return str(error)
-        except Exception as error:  # a fault in reading costs the reload, not what runs
-            log.exception("the configuration was not reloaded")
+        except Exception as error:  # a bug costs the reload, not what runs
+            log.exception("configuration not reloaded")
             self._meters.set(SUCCESSFUL, 0)
-            return f"toban has a fault: {type(error).__name__}: {error}"
+            return f"unexpected error: {type(error).__name__}: {error}"
         await before.finish()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=SERVICE_STOP_SECONDS)
             for task in late:
-                log.warning("a service does not end", service=task.get_name())
+                log.warning("service does not stop", service=task.get_name())
         await self._take_over(after, before)
         self.generation = after
         self._start(group)
         await before.close()
         self._succeeded()
-        log.info("the configuration was reloaded")
+        log.info("configuration reloaded")
         return ""
 
     def _succeeded(self) -> None:
@@ -157,7 +168,7 @@ class ReloadService:
 
 
 def unchangeable(before: Settings, after: Settings) -> Iterator[str]:
-    """Return the settings that differ and count from a start only."""
+    """Return the settings that differ and change at a restart only."""
     one, other = before.model_dump(), after.model_dump()
     for name in FIXED:
         section, _, field = name.partition(".")

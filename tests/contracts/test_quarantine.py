@@ -14,6 +14,7 @@ from toban.alerting.repository import AlertRecord
 from toban.alerting.states import ActiveAlert
 from toban.collect import repository as shop
 from toban.collect.collectors.vendure_db import payment_attempts
+from toban.core.actor import Actor
 from toban.core.alerts import TOPIC, Acknowledgement, AlertChange
 from toban.core.item_isolation import ItemFailure
 from toban.core.matchers import Matcher, MatchOperator
@@ -24,6 +25,7 @@ from toban.notify.notification_group import NotificationGroup
 from toban.notify.pipeline_run import PipelineState, StageNote
 from toban.notify.silences import Silence
 from toban.state import audit_log, event_log, outbox, quarantine
+from toban.state.audit_log import AuditEntry
 from toban.state.quarantine import ROWS, Quarantine
 
 AT = datetime(2026, 11, 25, tzinfo=UTC)
@@ -73,7 +75,7 @@ async def test_every_row_that_is_written_is_read_back(state, word):
         )
         event_log.subscribe(connection, "notify", from_start=True)
         outbox.enqueue(connection, "channel:x", word, told.as_dict(), AT, word)
-        audit_log.record(connection, word, word, AT, fact=word)
+        audit_log.record(connection, AuditEntry(AT, Actor(word, "token"), word, {"fact": word}))
         repository.record_channel_failure(connection, word, word, AT, permanent=False)
         repository.save_notes(connection, [("f", StageNote("route", word))], AT)
         repository.save_handle(connection, "t", word, {word: word}, AT)
@@ -85,7 +87,7 @@ async def test_every_row_that_is_written_is_read_back(state, word):
         assert AlertChange.from_dict(event_log.read(connection, "notify")[0].body) == AlertChange(about, AT, word)
         (parcel,) = outbox.claim(connection, "channel:x", AT, timedelta(minutes=1))
         assert type(told).from_dict(parcel.body) == told
-        assert [(entry.who, entry.facts) for entry in audit_log.recent(connection)] == [(kept, {"fact": word})]
+        assert [(entry.actor.name, entry.facts) for entry in audit_log.recent(connection)] == [(kept, {"fact": word})]
         assert repository.channel_failures(connection)[kept].message == kept
         assert repository.notes(connection, "f") == [(AT, StageNote("route", kept))]
         assert repository.load_handle(connection, "t", word) == {word: word}

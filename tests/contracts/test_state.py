@@ -12,9 +12,11 @@ from sqlalchemy import Column, Connection, Integer, MetaData, Table, insert, sel
 import toban
 from tests import servers
 from tests.fakes import FakeClock
+from toban.core.actor import TOBAN
 from toban.core.errors import StateError
 from toban.core.metric_registry import MetricRegistry
 from toban.state import audit_log
+from toban.state.audit_log import AuditEntry
 from toban.state.backends import PostgresBackend
 from toban.state.column_types import metadata
 from toban.state.database import State
@@ -105,7 +107,7 @@ async def test_a_server_that_dies_is_said_and_found_again():
     with servers.postgres() as server:
         async with State(PostgresBackend(server.address("postgres")), FakeClock(), MetricRegistry()) as state:
             now = FakeClock().now()
-            await state.transaction(lambda connection: audit_log.record(connection, "ann", "looked", now))
+            await state.transaction(lambda connection: audit_log.record(connection, AuditEntry(now, TOBAN, "started")))
             server.kill()
             with pytest.raises(StateError, match=r"127\.0\.0\.1/postgres: "):
                 await state.transaction(audit_log.recent)
@@ -117,4 +119,4 @@ async def test_a_server_that_dies_is_said_and_found_again():
                     found = await state.transaction(audit_log.recent)
                 except StateError:
                     continue
-            assert [entry.who for entry in found] == ["ann"]
+            assert [entry.actor for entry in found] == [TOBAN]

@@ -3,8 +3,10 @@
 import asyncio
 from datetime import timedelta
 
+from toban.core.actor import TOBAN, Actor
 from toban.core.errors import DeliveryError
 from toban.state import audit_log, event_log, outbox
+from toban.state.audit_log import AuditEntry
 
 
 async def test_a_reader_of_the_feed_sees_each_change_once_and_in_order(state, clock):
@@ -43,18 +45,19 @@ async def test_the_feed_lets_go_only_of_what_everybody_has_read(state, clock):
     assert await state.transaction(story) == (1, [2])
 
 
-async def test_the_journal_tells_who_did_what_newest_first(state, clock):
+async def test_audit_log_returns_newest_entries_first(state, clock):
     """
-    Facts come back as they were given.
+    Actors and facts come back as they were given.
     """
+    ann = Actor("ann", "local socket")
 
     def story(connection):
-        audit_log.record(connection, "toban", "started", clock.now(), version="1")
-        audit_log.record(connection, "ann", "silenced", clock.now(), alert="disk")
-        return audit_log.recent(connection), audit_log.recent(connection, who="toban")
+        audit_log.record(connection, AuditEntry(clock.now(), TOBAN, "started", {"version": "1"}))
+        audit_log.record(connection, AuditEntry(clock.now(), ann, "created a silence", {"silence": "disk"}))
+        return audit_log.recent(connection), audit_log.recent(connection, actor=TOBAN)
 
     entries, starts = await state.transaction(story)
-    assert [(entry.who, entry.what) for entry in entries] == [("ann", "silenced"), ("toban", "started")]
+    assert [(it.actor, it.action) for it in entries] == [(ann, "created a silence"), (TOBAN, "started")]
     assert starts[0].facts == {"version": "1"}
     assert starts[0].at == clock.now()
 
@@ -207,7 +210,9 @@ async def test_what_a_message_leaves_behind_is_written_with_its_mark(state, cloc
     async def send(message):
         if message.key == "bad":
             raise DeliveryError("no such room", permanent=True)
-        return lambda connection: audit_log.record(connection, "ops", "sent", clock.now(), key=message.key)
+        return lambda connection: audit_log.record(
+            connection, AuditEntry(clock.now(), TOBAN, "sent", {"key": message.key})
+        )
 
     def on_failure(connection, message, error):
         told.append((message.key, str(error), error.permanent))

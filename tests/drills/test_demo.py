@@ -117,7 +117,7 @@ def test_without_node_the_demo_says_what_to_install(tmp_path):
     nothing = {"PATH": str(tmp_path), "HOME": str(tmp_path)}
     for arguments, code, words in (
         ([], 1, "the shop needs Node.js 20 or newer, with npm"),
-        (["--listen", "here"], 2, "--listen: 'here' is no HOST:PORT"),
+        (["--listen", "here"], 2, "--listen: 'here' is not HOST:PORT"),
     ):
         done = subprocess.run(
             [*TOBAN, "demo", *arguments], env=nothing, capture_output=True, text=True, check=False, timeout=60

@@ -120,7 +120,7 @@ def test_a_crash_is_said_at_the_next_start(data):
         program.until("is on duty")
         program.kill()
     with toban(data) as program:
-        program.until("the last run ended without a stop")
+        program.until("last run ended without a stop")
 
 
 def test_a_second_toban_on_the_same_folder_is_told_so(data):
@@ -167,7 +167,7 @@ def test_other_machines_need_a_token(data):
         assert program.get("/api/v1/query?query=up")[0] == 401
         assert program.get("/")[0] == 401
         assert program.get("/health")[0] == 200
-        assert program.get("/-/healthy") == (200, "toban is well.\n")
+        assert program.get("/-/healthy") == (200, "toban is healthy.\n")
         assert program.get("/metrics", Authorization="Bearer wrong")[0] == 401
         assert program.get("/metrics", Authorization="Bearer hush")[0] == 200
         assert program.run("status").returncode == 0

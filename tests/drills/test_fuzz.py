@@ -310,7 +310,7 @@ DOORS = {
         },
     ),
     "silence": Door(
-        "/api/silences", JSON, lambda chance: {"matchers": ['a=~"x.*"'], "for": "1h", "by": "ann", "comment": "tea"}
+        "/api/silences", JSON, lambda chance: {"matchers": ['a=~"x.*"'], "duration": "1h", "comment": "tea"}
     ),
     "acknowledge": Door(
         "/api/alerts/acknowledge", JSON, lambda chance: {"alert": f"x{chance.randrange(50)}", "by": "ann"}

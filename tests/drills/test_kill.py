@@ -98,7 +98,7 @@ def test_what_was_acknowledged_survives_kill(tmp_path: Path, seed: int, record_p
                     assert not missing
                     whole(seen)
                     if started:
-                        program.until("the last run ended without a stop")
+                        program.until("last run ended without a stop")
                     assert not list((tmp_path / "data").rglob("*broken*"))
                     assert program.get("/-/healthy")[0] == 200
                 if life < LIVES:

@@ -119,7 +119,7 @@ def test_good_alerts_of_a_post_are_taken_and_the_others_named(shop, hook):
     ]
     status, text = shop.post("/api/v2/alerts", json.dumps([good[0], *bad, good[1]]).encode())
     assert status == 400
-    for said in ("at least one label pair", "object with labels", "values are texts", "before end time", "range"):
+    for said in ("at least one label pair", "object with labels", "with string values", "before end time", "range"):
         assert said in text
     eventually(lambda: hook.told("good") and hook.told("too"))
     assert {it["labels"]["alertname"] for it in shop.json("/api/v2/alerts", filter='"チーム"="倉庫"')} == {"good"}
@@ -136,10 +136,10 @@ def test_a_real_prometheus_sends_its_alerts_here(shop, hook):
     """
     Its Alertmanager is here: what it fires is told, and what is over too.
     """
-    # It looks for whom to tell every five seconds, and sends again every minute: it must not fire sooner.
+    here = shop.url.removeprefix("http://")  # which waits until toban is up
+    # Prometheus discovers Alertmanagers every five seconds, and posts again every minute: it must not fire sooner.
     rule = {"alert": "theirs", "expr": f"vector(time()) > {time.time() + 9} < {time.time() + 15}"}
     rules = {"groups": [{"name": "g", "interval": "1s", "rules": [rule]}]}
-    here = shop.url.removeprefix("http://")
     settings = {
         "rule_files": ["rules.yml"],
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [here]}]}]},

@@ -65,7 +65,7 @@ def unwell(program: Program, part: str, words: str) -> None:
 
     def told() -> bool:
         code, found = program.status()
-        [reason] = [it["says"] for it in found["toban"] if it["name"] == part]
+        [reason] = [it["message"] for it in found["services"] if it["name"] == part]
         return code == 1 and found["state"] == "unhealthy" and words in reason
 
     def shown() -> bool:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.attacks import SILENCE, asked, connect, held, reset, said, sent, written
 from tests.program import Program, eventually, toban
-from toban.alerting.external_alerts import MOST
+from toban.alerting.external_alerts import MAX_ALERTS
 
 JSON = {"content_type": "application/json"}
 MIB = 2**20
@@ -248,11 +248,11 @@ def test_alerts_without_number_are_taken_in_turns(program):
     """
     A flood is refused before it is read; as many as may be are kept, the rest is counted.
     """
-    many = [{"labels": {"alertname": "flood", "severity": "info", "n": str(n)}} for n in range(MOST + 1_000)]
+    many = [{"labels": {"alertname": "flood", "severity": "info", "n": str(n)}} for n in range(MAX_ALERTS + 1_000)]
     assert asked(program, "POST", "/api/v2/alerts", json.dumps(many * 10).encode(), **JSON)[0] == 413
     assert asked(program, "POST", "/api/v2/alerts", json.dumps(many).encode(), **JSON)[0] == 200
 
-    assert f"{MOST} alerts from outside" in program.get("/-/healthy")[1]
+    assert f"{MAX_ALERTS} external alerts" in program.get("/-/healthy")[1]
     refused = r"^toban_external_alerts_rejected_total\S* 1000$"
     eventually(lambda: re.search(refused, program.get("/metrics")[1], re.MULTILINE))
     goes_on(program)

@@ -194,7 +194,7 @@ def test_the_running_toban_shows_the_lines(stream, tmp_path):
         lines = eventually(lambda: program.run("logs", "paper").stdout, lambda told: "paper" in told)
         assert "out of paper" in lines
         checked = program.run("check", "--config", str(tmp_path / "toban.yaml")).stdout
-        assert f"nats://[::1]:{stream.port}  is there" in checked
+        assert f"nats://[::1]:{stream.port}  reachable" in checked
 
 
 async def test_more_than_can_be_read_is_dropped_and_counted(stream, monkeypatch):

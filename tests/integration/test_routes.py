@@ -1,6 +1,8 @@
 """All routes of the whole program, by what they declare."""
 
 import asyncio
+from functools import cache
+from tempfile import TemporaryDirectory
 
 import pytest
 from starlette.routing import Match
@@ -17,7 +19,7 @@ CHANGING = {
     "/api/alerts/test",
     "/api/alerts/drill",
     "/api/silences",
-    "/api/silences/end",
+    "/api/silences/expire",
     "/api/quarantine/forget",
     "/api/v2/silences",
     "/api/v2/silence/{id}",
@@ -35,17 +37,22 @@ PUSHED = {
 
 
 @pytest.fixture(scope="module")
-def routes(tmp_path_factory):
-    """What answers, as the daemon puts it together."""
-    folder = tmp_path_factory.mktemp("routes")
+def routes():
+    return all_routes()
 
-    async def found():
-        settings = build_settings({"web": {"listen": "127.0.0.1:0"}}, {"TOBAN_DATA": str(folder / "data")}, "a test")
+
+@cache
+def all_routes():
+    """Return the routes as the daemon puts them together."""
+
+    async def found(folder):
+        settings = build_settings({"web": {"listen": "127.0.0.1:0"}}, {"TOBAN_DATA": f"{folder}/data"}, "a test")
         async with open_daemon(settings, SystemClock()) as assembly:
             web = next(service for service in assembly.services if service.name == "web")
-            return web._doors[0].app.app.routes
+            return web._sockets[0].app.app.routes
 
-    return asyncio.run(found())
+    with TemporaryDirectory() as folder:
+        return asyncio.run(found(folder))
 
 
 def test_every_route_says_who_may_ask_and_what_it_takes(routes):

@@ -6,11 +6,15 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.fakes import FakeClock
+from toban.core.actor import SIGNAL, Actor
 from toban.core.errors import SettingsError
 from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import HealthStatus
 from toban.reload import SUCCESSFUL, ReloadService, unchangeable
 from toban.settings import Settings, build_settings
+from toban.state.audit_log import AuditEntry
+
+ANN = Actor("ann", "local socket")
 
 
 @dataclass
@@ -59,9 +63,10 @@ class Bench:
     def __init__(self) -> None:
         self.log: list[str] = []
         self.read = 0
+        self.audit: list[AuditEntry] = []
         self.next: Settings | Exception = configured()
         self.meters = MetricRegistry()
-        self.reloading = ReloadService(self._read, self._build, self._take_over, FakeClock(), self.meters)
+        self.reloading = ReloadService(self._read, self._build, self._take_over, self._audit, FakeClock(), self.meters)
         self.reloading.begin(Made(configured(), self.log))
 
     def _read(self) -> Settings:
@@ -72,6 +77,9 @@ class Bench:
 
     async def _build(self, settings: Settings, before: object) -> Made:
         return Made(settings, self.log)
+
+    async def _audit(self, entry: AuditEntry) -> None:
+        self.audit.append(entry)
 
     async def _take_over(self, after: object, before: object) -> None:
         self.log.append("taken over")
@@ -92,7 +100,7 @@ async def test_the_old_ends_before_the_new_begins(bench):
     And is closed last.
     """
     bench.next = configured(notify={"language": "ja"})
-    assert await bench.reloading.reload() == ""
+    assert await bench.reloading.reload(ANN) == ""
     await asyncio.sleep(0)
     assert bench.log == ["en runs", "en finishes", "en ends", "taken over", "en closes", "ja runs"]
     assert bench.reloading.health().ok
@@ -104,12 +112,15 @@ async def test_a_mistake_leaves_all_as_it_is(bench, error):
     Also a fault in reading.
     """
     bench.next = error
-    assert "wrong" in await bench.reloading.reload()
+    assert "wrong" in await bench.reloading.reload(ANN)
     assert bench.log == ["en runs"]
+    assert [(it.actor, it.action, "wrong" in it.facts["error"]) for it in bench.audit] == [
+        (ANN, "reloaded the configuration", True)
+    ]
     assert not bench.reloading.health().ok
     assert bench.meters.value(SUCCESSFUL) == 0
     bench.next = configured()
-    assert await bench.reloading.reload() == ""
+    assert await bench.reloading.reload(ANN) == ""
     assert bench.meters.value(SUCCESSFUL) == 1
 
 
@@ -118,9 +129,11 @@ async def test_requests_that_come_together_are_answered_together(bench):
     By the reading that runs, at most, and one more.
     """
     for _ in range(1_000):
-        bench.reloading.request()
-    assert set(await asyncio.gather(*(bench.reloading.reload() for _ in range(50)))) == {""}
+        bench.reloading.request(SIGNAL)
+    assert set(await asyncio.gather(*(bench.reloading.reload(ANN) for _ in range(50)))) == {""}
     assert bench.read <= 2
+    assert {it.actor for it in bench.audit} == {ANN, SIGNAL}
+    assert len(bench.audit) <= 3
 
 
 async def test_a_service_that_breaks_ends_the_whole(bench):
@@ -134,7 +147,7 @@ async def test_a_service_that_breaks_ends_the_whole(bench):
 
     generation = Made(configured(), bench.log)
     generation.services = [Broken("broken", bench.log)]
-    reloading = ReloadService(bench._read, bench._build, bench._take_over, FakeClock(), MetricRegistry())
+    reloading = ReloadService(bench._read, bench._build, bench._take_over, bench._audit, FakeClock(), MetricRegistry())
     reloading.begin(generation)
     with pytest.raises(ExceptionGroup):
         await reloading.run()

@@ -1,58 +1,116 @@
-"""Why a rule fires or is quiet: what its expression comes to now, the limit, and whether its data is there."""
+"""Why a rule fires or is inactive: the value of its expression now, the limit, and whether its data is there."""
 
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
 
 from toban.alerting.evaluation import RuleQueryEngine
 from toban.alerting.rule_file import AlertRule
-from toban.alerting.rule_state import GroupState, RuleState
+from toban.alerting.rule_state import GroupState, RuleHealth, RuleState
 from toban.core.config_types import format_duration
 from toban.core.errors import QueryError, StoreError
 from toban.promql import parser
 
-SHOWN: Final = 5
+MAX_SERIES: Final = 5
 """How many series are shown of each side of a comparison."""
 
 
-async def explain_rule(seat: RuleState, bench: GroupState, engine: RuleQueryEngine, at: int) -> dict[str, Any]:
-    """Return what there is to know of a rule at a time (milliseconds), as plain data."""
-    rule, text = seat.rule, seat.rule.query.text
-    return {
-        "rule": rule.name,
-        "group": bench.group.name,
-        "file": bench.group.file,
-        "expr": text,
-        "for": format_duration(rule.for_) if isinstance(rule, AlertRule) else "0s",
-        "severity": rule.severity if isinstance(rule, AlertRule) else "",
-        "limit": rule.annotations["limit"].source
-        if isinstance(rule, AlertRule) and "limit" in rule.annotations
-        else "",
-        "health": seat.last.health.value,
-        "error": seat.last.error,
-        "evaluated": seat.last.at.isoformat() if seat.last.at else None,
-        "comparisons": [
-            {
-                "left": one.left,
-                "operator": one.operator,
-                "right": one.right,
-                "now": await _values(one.left, engine, at),
-                "limit": await _values(one.right, engine, at),
-            }
+@dataclass(frozen=True, slots=True)
+class SeriesValue:
+    """A series and its value, as Prometheus writes it: JSON has no NaN."""
+
+    labels: Mapping[str, str]
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExpressionValue:
+    """The first series of an expression's result and how many there are, or why it has none."""
+
+    series: Sequence[SeriesValue] = ()
+    total: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonValue:
+    """A comparison in an expression, and the values of its sides."""
+
+    left: str
+    operator: str
+    right: str
+    value: ExpressionValue
+    limit: ExpressionValue
+
+
+@dataclass(frozen=True, slots=True)
+class SelectorData:
+    """A selector in an expression, and how many series it has."""
+
+    selector: str
+    series: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleExplanation:
+    """A rule, how its last evaluation went, and what its expression comes to now."""
+
+    rule: str
+    group: str
+    file: str
+    expr: str
+    duration: str
+    """How long it must be met before it fires: the rule's `for`."""
+    severity: str
+    limit: str
+    health: RuleHealth
+    error: str
+    last_evaluation: datetime | None
+    comparisons: Sequence[ComparisonValue]
+    selectors: Sequence[SelectorData]
+
+
+async def explain_rule(state: RuleState, group: GroupState, engine: RuleQueryEngine, at: int) -> RuleExplanation:
+    """Explain a rule at a time (milliseconds)."""
+    rule, text = state.rule, state.rule.query.text
+    alerting = rule if isinstance(rule, AlertRule) else None
+    limit = alerting.annotations.get("limit") if alerting else None
+    return RuleExplanation(
+        rule=rule.name,
+        group=group.group.name,
+        file=group.group.file,
+        expr=text,
+        duration=format_duration(alerting.for_) if alerting else "0s",
+        severity=alerting.severity if alerting else "",
+        limit=limit.source if limit else "",
+        health=state.last.health,
+        error=state.last.error,
+        last_evaluation=state.last.at,
+        comparisons=[
+            ComparisonValue(
+                one.left,
+                one.operator,
+                one.right,
+                await _value(one.left, engine, at),
+                await _value(one.right, engine, at),
+            )
             for one in parser.comparisons(text)
         ],
-        "reads": [{"selector": one, **await _there(one, engine, at)} for one in parser.selections(text)],
-    }
+        selectors=[await _data(selector, engine, at) for selector in parser.selections(text)],
+    )
 
 
-async def _values(query: str, engine: RuleQueryEngine, at: int) -> dict[str, Any]:
-    """Return the first series of an answer and how many there are, or why there is none."""
+async def _value(query: str, engine: RuleQueryEngine, at: int) -> ExpressionValue:
     try:
-        answer = await engine.instant(query, at)
+        result = await engine.instant(query, at)
     except (QueryError, StoreError) as error:
-        return {"series": [], "many": 0, "error": str(error)}
-    series = [{"labels": dict(points.labels), "value": points.last} for points in answer.series[:SHOWN]]
-    return {"series": series, "many": len(answer.series), "error": ""}
+        return ExpressionValue(error=str(error))
+    series = [SeriesValue(dict(it.labels), repr(it.last)) for it in result.series[:MAX_SERIES]]
+    return ExpressionValue(series, len(result.series))
 
 
-async def _there(selector: str, engine: RuleQueryEngine, at: int) -> dict[str, Any]:
-    found = await _values(selector, engine, at)
-    return {"series": found["many"], "error": found["error"]}
+async def _data(selector: str, engine: RuleQueryEngine, at: int) -> SelectorData:
+    found = await _value(selector, engine, at)
+    return SelectorData(selector, found.total, found.error)

@@ -1,4 +1,4 @@
-"""Alerts that others judged: a Prometheus or an Alertmanager sends them here."""
+"""Alerts that were evaluated elsewhere: a Prometheus or an Alertmanager posts them here."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from toban.alerting.alert_store import AlertStore
 from toban.alerting.service import OUTSIDE
 from toban.alerting.states import REMEMBERED, ActiveAlert, Step
 from toban.core import input_limits
+from toban.core.actor import Actor
 from toban.core.alerts import Alert, AlertChange, AlertStatus
 from toban.core.labels import Labels
 from toban.core.metric_registry import MetricRegistry
@@ -19,28 +20,31 @@ from toban.core.periodic import run_periodically
 from toban.core.ports import Clock, HealthStatus
 from toban.core.redaction import redact_text, redact_texts
 from toban.core.samples import counter
+from toban.state.audit_log import AuditEntry
 
-EVERY: Final = timedelta(seconds=5)
-"""How often is looked for alerts that nobody has sent again in time."""
+EXPIRY_INTERVAL: Final = timedelta(seconds=5)
+"""The interval at which alerts are looked for that nobody posted again in time."""
 
-BELIEVED: Final = timedelta(minutes=5)
-"""How long an alert is believed that does not say when it ends (Alertmanager's `resolve_timeout`)."""
+RESOLVE_TIMEOUT: Final = timedelta(minutes=5)
+"""After what time an alert resolves that was posted without an end (Alertmanager's `resolve_timeout`)."""
 
-
-MOST: Final = 5_000
-"""How many alerts from outside there may be."""
+MAX_ALERTS: Final = 5_000
+"""How many external alerts there may be."""
 
 SLICE: Final = 250
-"""How many are looked through before others have a turn."""
+"""How many alerts are redacted before other tasks have a turn."""
 
-REFUSED: Final = counter("toban_external_alerts_rejected_total", "Alerts that others sent and that were not taken.")
+AUDITED_NAMES: Final = 20
+"""How many names of alerts one row of the audit log holds."""
+
+REJECTED: Final = counter("toban_external_alerts_rejected_total", "Alerts that were posted and not accepted.")
 
 log = structlog.get_logger("toban.alerting")
 
 
 @dataclass(frozen=True, slots=True)
 class PostedAlert:
-    """One alert as it was sent; without ``ends`` it is believed for a while."""
+    """One alert as it was posted; without ``ends`` it fires for `RESOLVE_TIMEOUT`."""
 
     labels: Labels
     annotations: Mapping[str, str]
@@ -52,7 +56,7 @@ class PostedAlert:
 def posted_alert(
     labels: object, annotations: object, starts: datetime | None = None, ends: datetime | None = None, link: str = ""
 ) -> PostedAlert:
-    """Return an alert as it was sent, within the limits of what is accepted. Raises ``ValueError``."""
+    """Return an alert as it was posted, within the limits of input. Raises ``ValueError``."""
     if starts and ends and ends < starts:
         raise ValueError("start time must be before end time")
     return PostedAlert(
@@ -66,84 +70,97 @@ def posted_alert(
 
 class ExternalAlerts:
     """
-    Keeps alerts that others judged, as long as they send them again.
+    Stores alerts that were evaluated elsewhere, as long as they are posted again.
 
-    Each source has its own: what one sends says nothing of what another does. While such an alert fires, its ``ends``
-    is until when it is believed.
+    Each source has its own alerts. While one fires, it resolves at its ``ends`` unless it is posted again.
     """
 
-    name = "alerts from outside"
+    name = "external alerts"
 
-    def __init__(self, ledger: AlertStore, clock: Clock, meters: MetricRegistry) -> None:
-        self._ledger = ledger
+    def __init__(self, store: AlertStore, clock: Clock, meters: MetricRegistry) -> None:
+        self._store = store
         self._clock = clock
         self._meters = meters
-        self._refused = False
+        self._is_full = False
 
     async def run(self) -> None:
-        """End what nobody sends any more, until cancelled."""
-        await run_periodically(self.name, EVERY, self.expire, clock=self._clock, meters=self._meters)
+        """Resolve what is not posted any more, until cancelled."""
+        await run_periodically(self.name, EXPIRY_INTERVAL, self.expire, clock=self._clock, meters=self._meters)
 
-    async def receive(self, source: str, posted: Sequence[PostedAlert]) -> None:
+    async def post(self, source: str, posted: Sequence[PostedAlert], actor: Actor) -> None:
         """
-        Take in what a source sends; what is sent twice changes nothing but how long it is believed.
+        Store the alerts that a source posts; one that is posted again only fires for longer.
 
-        What looks like a secret is left out before anything is kept. Alerts beyond ``MOST`` are not taken, and counted.
+        Secrets are redacted before anything is stored. Alerts beyond `MAX_ALERTS` are rejected, and counted. Alerts
+        that begin to fire or resolve get one row of the audit log together.
         """
-        told = list[PostedAlert]()
+        redacted = list[PostedAlert]()
         for first in range(0, len(posted), SLICE):
-            told += map(_redacted, posted[first : first + SLICE])
+            redacted += map(_redacted, posted[first : first + SLICE])
             await asyncio.sleep(0)  # others have a turn
         now, key = self._clock.now(), OUTSIDE + source
-        after = dict(self._ledger.of(key))
-        left = MOST - sum(len(self._ledger.of(rule)) for rule in self._ledger.rules() if rule.startswith(OUTSIDE))
+        after = dict(self._store.of(key))
+        left = MAX_ALERTS - sum(len(self._store.of(rule)) for rule in self._store.rules() if rule.startswith(OUTSIDE))
         changes: list[AlertChange] = []
-        for one in told:
+        for one in redacted:
             before = after.get(one.labels)
-            taken = _taken(one, before.alert if before else None, source, now)
-            if taken is None:
+            alert = _next_alert(one, before.alert if before else None, source, now)
+            if alert is None:
                 continue
             if before is None:
                 left -= 1
                 if left < 0:
-                    self._refuse(source)
+                    self._reject(source)
                     continue
-            after[taken.labels] = ActiveAlert(taken)
-            if before is None or before.alert.status is not taken.status:
-                changes.append(AlertChange(taken, now))
-        await self._ledger.apply(key, Step(after, tuple(changes)))
+            after[alert.labels] = ActiveAlert(alert)
+            if before is None or before.alert.status is not alert.status:
+                changes.append(AlertChange(alert, now))
+        audit = {changes[0].alert.labels: _audit_entry(changes, source, actor, now)} if changes else {}
+        await self._store.apply(key, Step(after, tuple(changes)), audit)
 
-    def _refuse(self, source: str) -> None:
-        """Count an alert that is not taken; say so once."""
-        self._meters.add(REFUSED)
-        if not self._refused:
-            log.warning("alerts from outside are not taken: there are too many", most=MOST, source=source)
-        self._refused = True
+    def _reject(self, source: str) -> None:
+        """Count an alert that is not accepted; log it once."""
+        self._meters.add(REJECTED)
+        if not self._is_full:
+            log.warning("external alerts are rejected: there are too many", limit=MAX_ALERTS, source=source)
+        self._is_full = True
 
     async def expire(self) -> None:
-        """End what was not sent again in time, and forget what has been over for long."""
+        """Resolve what was not posted again in time, and remove what has been resolved for long."""
         now = self._clock.now()
-        for key in [rule for rule in self._ledger.rules() if rule.startswith(OUTSIDE)]:
+        for key in [rule for rule in self._store.rules() if rule.startswith(OUTSIDE)]:
             after: dict[Labels, ActiveAlert] = {}
             changes: list[AlertChange] = []
-            for labels, standing in self._ledger.of(key).items():
-                alert = standing.alert
+            for labels, active in self._store.of(key).items():
+                alert = active.alert
                 if alert.status is AlertStatus.FIRING and alert.ends and alert.ends <= now:
                     alert = alert.resolved(now)
                     changes.append(AlertChange(alert, now, "it was not sent again"))
                 if alert.status is AlertStatus.FIRING or not alert.ends or now - alert.ends < REMEMBERED:
                     after[labels] = ActiveAlert(alert)
-            if changes or len(after) != len(self._ledger.of(key)):
-                await self._ledger.apply(key, Step(after, tuple(changes)))
+            if changes or len(after) != len(self._store.of(key)):
+                await self._store.apply(key, Step(after, tuple(changes)))
 
     def health(self) -> HealthStatus:
-        """Say how many there are."""
-        many = sum(1 for rule, _ in self._ledger.all() if rule.startswith(OUTSIDE))
-        return HealthStatus(True, f"{many} alerts from outside")
+        """Return how many alerts there are."""
+        count = sum(1 for rule, _ in self._store.all() if rule.startswith(OUTSIDE))
+        return HealthStatus(True, f"{count} external alerts")
+
+
+def _audit_entry(changes: Sequence[AlertChange], source: str, actor: Actor, now: datetime) -> AuditEntry:
+    fired = [it.alert.name for it in changes if it.alert.status is AlertStatus.FIRING]
+    resolved = [it.alert.name for it in changes if it.alert.status is not AlertStatus.FIRING]
+    facts = {
+        "source": source,
+        "fired": len(fired),
+        "resolved": len(resolved),
+        "alerts": [*dict.fromkeys([*fired, *resolved])][:AUDITED_NAMES],
+    }
+    return AuditEntry(now, actor, "posted alerts", facts)
 
 
 def _redacted(posted: PostedAlert) -> PostedAlert:
-    """Return an alert without what looks like a secret or a customer's own."""
+    """Return an alert without secrets and personal data."""
     return replace(
         posted,
         labels=Labels(redact_texts(posted.labels)),
@@ -152,14 +169,14 @@ def _redacted(posted: PostedAlert) -> PostedAlert:
     )
 
 
-def _taken(posted: PostedAlert, before: Alert | None, source: str, now: datetime) -> Alert | None:
-    """Return what becomes of an alert when it is sent; nothing when it says that what never was is over."""
-    over = posted.ends is not None and posted.ends <= now
-    firing = before is not None and before.status is AlertStatus.FIRING
-    if over:
-        return before.resolved(posted.ends or now) if before and firing else None
-    ends = posted.ends or now + BELIEVED
-    if before and firing:
+def _next_alert(posted: PostedAlert, before: Alert | None, source: str, now: datetime) -> Alert | None:
+    """Return what becomes of an alert when it is posted; nothing for the end of one that is not known."""
+    is_over = posted.ends is not None and posted.ends <= now
+    is_firing = before is not None and before.status is AlertStatus.FIRING
+    if is_over:
+        return before.resolved(posted.ends or now) if before and is_firing else None
+    ends = posted.ends or now + RESOLVE_TIMEOUT
+    if before and is_firing:
         return replace(before, annotations=posted.annotations, ends=ends, link=posted.link or before.link)
     starts = min(posted.starts or now, now)
     return Alert(

@@ -1,4 +1,4 @@
-"""What alerting must remember: alerts as they stand, which rules ever had something to judge, what was watched."""
+"""What alerting stores: active alerts, which rules have ever had data, the targets of the last run."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +21,8 @@ from sqlalchemy import (
 from toban.alerting.states import ActiveAlert
 from toban.core.alerts import TOPIC, Alert, AlertChange
 from toban.core.labels import Labels
-from toban.state import event_log
+from toban.state import audit_log, event_log
+from toban.state.audit_log import AuditEntry
 from toban.state.column_types import Json, SafeString, Timestamp, metadata
 from toban.state.quarantine import readable_rows
 
@@ -49,41 +50,44 @@ CAUGHT_UP: Final = Table(
 
 @dataclass(frozen=True, slots=True)
 class AlertRecord:
-    """One line of what is to be written: an alert as it stands now (or no more), and the change to tell of it."""
+    """One write: an active alert (or that there is none any more), its event, and its row of the audit log."""
 
     rule: str
     fingerprint: str
-    standing: ActiveAlert | None
+    active: ActiveAlert | None
     change: AlertChange | None = None
+    audit: AuditEntry | None = None
 
     def line(self) -> dict[str, Any]:
         """Return it as plain data."""
         return {
             "rule": self.rule,
             "fingerprint": self.fingerprint,
-            "standing": dump_alert(self.standing) if self.standing else None,
+            "standing": dump_alert(self.active) if self.active else None,
             "change": self.change.as_dict() if self.change else None,
+            "audit": self.audit.as_dict() if self.audit else None,
         }
 
     @classmethod
     def read(cls, line: Mapping[str, Any]) -> Self:
-        """Return the entry that `line` wrote down."""
-        standing, change = line["standing"], line["change"]
+        """Return the record that `line` wrote."""
+        active, change, audit = line["standing"], line["change"], line.get("audit")
         return cls(
             line["rule"],
             line["fingerprint"],
-            parse_alert(standing) if standing else None,
+            parse_alert(active) if active else None,
             AlertChange.from_dict(change) if change else None,
+            AuditEntry.from_dict(audit) if audit else None,
         )
 
 
-def dump_alert(standing: ActiveAlert) -> dict[str, Any]:
-    """Return a standing as plain data."""
-    return {**standing.alert.as_dict(), "quiet": standing.unmet_since.isoformat() if standing.unmet_since else None}
+def dump_alert(active: ActiveAlert) -> dict[str, Any]:
+    """Return an active alert as plain data."""
+    return {**active.alert.as_dict(), "quiet": active.unmet_since.isoformat() if active.unmet_since else None}
 
 
 def parse_alert(body: Mapping[str, Any]) -> ActiveAlert:
-    """Return the standing that `written` wrote down."""
+    """Return the active alert that `dump_alert` wrote."""
     quiet = body.get("quiet")
     return ActiveAlert(Alert.from_dict(body), datetime.fromisoformat(quiet) if quiet else None)
 
@@ -92,15 +96,15 @@ def load(connection: Connection) -> dict[str, dict[Labels, ActiveAlert]]:
     """Return all alerts, by rule."""
     found: dict[str, dict[Labels, ActiveAlert]] = {}
     rows = connection.execute(select(ALERT))
-    for rule, standing in readable_rows(connection, ALERT, rows, lambda row: (row.rule, parse_alert(row.body))):
-        found.setdefault(rule, {})[standing.alert.labels] = standing
+    for rule, active in readable_rows(connection, ALERT, rows, lambda row: (row.rule, parse_alert(row.body))):
+        found.setdefault(rule, {})[active.alert.labels] = active
     return found
 
 
 def save(connection: Connection, entries: Iterable[AlertRecord]) -> None:
-    """Write entries, and tell the feed of their changes."""
+    """Write records, with their events and their rows of the audit log."""
     entries = list(entries)
-    # Of several entries for one alert the last counts; each change is told.
+    # Of several records of one alert the last counts; each of their changes is an event.
     newest = {(entry.rule, entry.fingerprint): entry for entry in entries}
     if not newest:
         return
@@ -109,40 +113,43 @@ def save(connection: Connection, entries: Iterable[AlertRecord]) -> None:
         [{"of": rule, "named": fingerprint} for rule, fingerprint in newest],
     )
     rows = [
-        {"rule": entry.rule, "fingerprint": entry.fingerprint, "body": dump_alert(entry.standing)}
+        {"rule": entry.rule, "fingerprint": entry.fingerprint, "body": dump_alert(entry.active)}
         for entry in newest.values()
-        if entry.standing
+        if entry.active
     ]
     if rows:
         connection.execute(insert(ALERT), rows)
     event_log.append_all(connection, TOPIC, [(it.change.as_dict(), it.change.at) for it in entries if it.change])
+    for it in entries:
+        if it.audit:
+            audit_log.record(connection, it.audit)
 
 
 def caught_up(connection: Connection) -> int:
-    """Return the number of the last entry that came from the file beside state."""
+    """Return the number of the last record that was taken over from the fallback file."""
     return int(connection.execute(select(CAUGHT_UP.c.entry)).scalar() or 0)
 
 
 def catch_up(connection: Connection, number: int) -> None:
-    """Note that everything in the file beside state up to this entry is in state."""
+    """Record that everything in the fallback file up to this record is in state."""
     if connection.execute(update(CAUGHT_UP).where(CAUGHT_UP.c.one == 1).values(entry=number)).rowcount == 0:
         connection.execute(insert(CAUGHT_UP).values(one=1, entry=number))
 
 
 def rules_with_data(connection: Connection) -> dict[str, datetime]:
-    """Return which rules ever had something to judge, and since when."""
+    """Return which rules have ever had data, and since when."""
     return dict(readable_rows(connection, RULE, connection.execute(select(RULE)), lambda row: (row.rule, row.seen)))
 
 
 def record_rule_with_data(connection: Connection, rule: str, at: datetime | None) -> None:
-    """Note that a rule has something to judge from now on; or, without a time, that it never had."""
+    """Record since when a rule has data; or, without a time, that it never had any."""
     connection.execute(delete(RULE).where(RULE.c.rule == rule))
     if at:
         connection.execute(insert(RULE).values(rule=rule, seen=at))
 
 
 def replace_targets(connection: Connection, names: Iterable[str]) -> set[str]:
-    """Note what is watched now, and return what was watched before and is no longer."""
+    """Store the names of the targets, and return those of the last run that are gone."""
     before = set(connection.execute(select(TARGET.c.name)).scalars())
     now = set(names)
     connection.execute(delete(TARGET))

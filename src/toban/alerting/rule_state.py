@@ -1,4 +1,4 @@
-"""Where rules are judged, and how that went."""
+"""The state of rules and groups: how their evaluations went."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,29 +10,29 @@ from toban.alerting.rule_file import AlertRule, RecordingRule, Rule, RuleGroup
 
 
 class RuleHealth(StrEnum):
-    """How it stands with a rule; the first three are well."""
+    """The health of a rule; the first three are healthy."""
 
     UNKNOWN = "unknown"
-    """It was not judged yet."""
+    """It has not been evaluated yet."""
     OK = "ok"
-    ASLEEP = "asleep"
-    """What it reads was never there: its source is not configured, or nothing of the sort ever happened."""
+    INACTIVE = "inactive"
+    """It has never had data: its source is not configured, or nothing of the kind has happened."""
     NO_DATA = "no data"
-    """What it reads was there and is gone: nobody knows."""
+    """Its data is missing: it has had some before."""
     FAILED = "err"
-    """Its query can't be answered."""
+    """Its query fails."""
     LATE = "late"
-    """It was not judged in time."""
+    """It was not evaluated in time."""
 
     @property
     def is_ok(self) -> bool:
         """Whether nothing is wrong with it."""
-        return self in {RuleHealth.UNKNOWN, RuleHealth.OK, RuleHealth.ASLEEP}
+        return self in {RuleHealth.UNKNOWN, RuleHealth.OK, RuleHealth.INACTIVE}
 
 
 @dataclass(frozen=True, slots=True)
 class LastEvaluation:
-    """How the last judgement of a rule went."""
+    """How the last evaluation of a rule went."""
 
     health: RuleHealth = RuleHealth.UNKNOWN
     error: str = ""
@@ -41,7 +41,7 @@ class LastEvaluation:
 
 
 class RuleState:
-    """One rule where it is judged."""
+    """A rule, and its last evaluation."""
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
@@ -50,12 +50,12 @@ class RuleState:
 
     @property
     def key(self) -> str:
-        """What its alerts are remembered under; nothing where it has none."""
+        """The key under which its alerts are stored; empty for a recording rule."""
         return self.rule.key if isinstance(self.rule, AlertRule) else ""
 
 
 class GroupState:
-    """One group of rules where it is judged, and how that went."""
+    """A group of rules, and its last evaluation."""
 
     def __init__(self, group: RuleGroup, every: timedelta) -> None:
         self.group = group
@@ -66,33 +66,33 @@ class GroupState:
         self.series = recorded_series.alerts_writer()
 
     def batches(self) -> Iterator[list[RuleState]]:
-        """Return the rules in runs whose queries may be asked together: what one writes down, the next can read."""
+        """Return the rules in batches whose queries may run together: a recording rule ends a batch."""
         run: list[RuleState] = []
-        for seat in self.rules:
-            run.append(seat)
-            if seat.series:
+        for rule in self.rules:
+            run.append(rule)
+            if rule.series:
                 yield run
                 run = []
         yield run
 
     def carry_over(self, before: "GroupState | None") -> "GroupState":
-        """Return what goes on with a group: the same bench when nothing changed, else this one with its series."""
+        """Return the state that continues a group: the old one where nothing changed, else this one with its series."""
         if before is None:
             return self
         if (before.group, before.interval) == (self.group, self.interval):
             return before
-        there = {seat.rule.name: seat.series for seat in before.rules if seat.series}
-        for seat in self.rules:
-            if seat.series:
-                seat.series = there.pop(seat.rule.name, seat.series)
+        there = {rule.rule.name: rule.series for rule in before.rules if rule.series}
+        for rule in self.rules:
+            if rule.series:
+                rule.series = there.pop(rule.rule.name, rule.series)
         self.series, self.at = before.series, before.at
         return self
 
     def series_writers(self) -> Iterator[recorded_series.SeriesWriter]:
-        """Return what writes its series."""
+        """Return the writers of its series."""
         yield self.series
-        yield from (seat.series for seat in self.rules if seat.series)
+        yield from (rule.series for rule in self.rules if rule.series)
 
     def is_late(self, now: datetime) -> bool:
-        """Whether it was not judged for three intervals."""
+        """Whether it was not evaluated for three intervals."""
         return self.at is not None and now - self.at > 3 * self.interval + timedelta(seconds=5)

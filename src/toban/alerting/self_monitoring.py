@@ -1,4 +1,4 @@
-"""What toban finds wrong with itself, from memory: no number is asked for."""
+"""Alerts about toban itself, from memory: without a query."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -9,57 +9,59 @@ from toban.alerting.states import RuleResult
 from toban.core.labels import Labels
 from toban.core.ports import HealthStatus
 
-NOT_JUDGED: Final = "rule_evaluation_failed"
-UNWELL: Final = "toban_component_unhealthy"
-KEYS: Final = (NOT_JUDGED, UNWELL)
-"""The alerts that toban fires about itself; they are remembered under their names."""
+EVALUATION_FAILED: Final = "rule_evaluation_failed"
+COMPONENT_UNHEALTHY: Final = "toban_component_unhealthy"
+KEYS: Final = (EVALUATION_FAILED, COMPONENT_UNHEALTHY)
+"""The alerts about toban itself; they are stored under their names."""
 
 HOLD: Final = timedelta(minutes=5)
-"""How long trouble of toban's own must last before it fires an alert."""
+"""How long a failure must last before it fires an alert."""
 
 
 def self_alerts(
-    benches: Sequence[GroupState], conditions: Iterable[tuple[str, HealthStatus]], now: datetime
+    groups: Sequence[GroupState], statuses: Iterable[tuple[str, HealthStatus]], now: datetime
 ) -> dict[str, Mapping[Labels, RuleResult]]:
-    """Return what is wrong with rules and with parts of toban, by the name of the alert."""
-    return {NOT_JUDGED: _not_judged(benches, now), UNWELL: _unwell(conditions)}
+    """Return rules that can't be evaluated and unhealthy parts of toban, by the name of the alert."""
+    return {EVALUATION_FAILED: _failed_rules(groups, now), COMPONENT_UNHEALTHY: _unhealthy(statuses)}
 
 
-def _not_judged(benches: Sequence[GroupState], now: datetime) -> dict[Labels, RuleResult]:
+def _failed_rules(groups: Sequence[GroupState], now: datetime) -> dict[Labels, RuleResult]:
     found = {}
-    for bench in benches:
-        for seat in bench.rules:
-            health = RuleHealth.LATE if bench.is_late(now) else seat.last.health
+    for group in groups:
+        for rule in group.rules:
+            health = RuleHealth.LATE if group.is_late(now) else rule.last.health
             if not health.is_ok:
-                labels = Labels(alertname=NOT_JUDGED, rule=seat.rule.name, reason=health.value, severity="warning")
-                found[labels] = RuleResult(1.0, _texts(seat, health))
+                labels = Labels(
+                    alertname=EVALUATION_FAILED, rule=rule.rule.name, reason=health.value, severity="warning"
+                )
+                found[labels] = RuleResult(1.0, _texts(rule, health))
     return found
 
 
-def _unwell(conditions: Iterable[tuple[str, HealthStatus]]) -> dict[Labels, RuleResult]:
+def _unhealthy(statuses: Iterable[tuple[str, HealthStatus]]) -> dict[Labels, RuleResult]:
     return {
-        Labels(alertname=UNWELL, part=name, severity="warning"): RuleResult(
+        Labels(alertname=COMPONENT_UNHEALTHY, part=name, severity="warning"): RuleResult(
             1.0,
             {
-                "summary": f"toban itself is not well: {name}: {condition.message}",
-                "summary_ja": f"toban 自身に異常があります: {name}: {condition.message}",
+                "summary": f"toban itself is unhealthy: {name}: {status.message}",
+                "summary_ja": f"toban 自身に異常があります: {name}: {status.message}",
             },
         )
-        for name, condition in conditions
-        if not condition.ok
+        for name, status in statuses
+        if not status.ok
     }
 
 
-def _texts(seat: RuleState, health: RuleHealth) -> dict[str, str]:
+def _texts(rule: RuleState, health: RuleHealth) -> dict[str, str]:
     reasons = {
-        RuleHealth.NO_DATA: ("what it reads is no longer there", "読み取る値がなくなりました"),
-        RuleHealth.FAILED: (f"its query fails: {seat.last.error}", f"クエリが失敗します: {seat.last.error}"),
-        RuleHealth.LATE: ("it is not judged in time", "時間内に評価されていません"),
+        RuleHealth.NO_DATA: ("its data is missing", "データがなくなりました"),
+        RuleHealth.FAILED: (f"its query fails: {rule.last.error}", f"クエリが失敗します: {rule.last.error}"),
+        RuleHealth.LATE: ("it is not evaluated in time", "時間内に評価されていません"),
     }
     english, japanese = reasons[health]
     return {
-        "summary": f"The rule {seat.rule.name} can't be judged: {english}",
-        "summary_ja": f"ルール {seat.rule.name} を評価できません: {japanese}",
-        "action": "While this lasts nobody knows whether all is well: see `toban alerts` and the target it reads.",
-        "action_ja": "その間は正常かどうか誰にもわかりません。`toban alerts` と対象の状態を確認してください。",
+        "summary": f"The rule {rule.rule.name} can't be evaluated: {english}",
+        "summary_ja": f"ルール {rule.rule.name} を評価できません: {japanese}",
+        "action": "Meanwhile it can't fire: see `toban alerts`, and the target whose metrics it reads.",
+        "action_ja": "その間このルールは発報できません。`toban alerts` と対象ターゲットの状態を確認してください。",
     }

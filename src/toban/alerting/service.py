@@ -1,11 +1,11 @@
-"""Judges the numbers, each group of rules on its own beat."""
+"""The evaluation service: evaluates each group of rules at its interval."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from sqlalchemy import Connection
@@ -13,11 +13,13 @@ from sqlalchemy import Connection
 from toban.alerting import evaluation, explanation, recorded_series, repository, self_monitoring
 from toban.alerting.alert_store import AlertStore
 from toban.alerting.evaluation import RuleQueryEngine
+from toban.alerting.explanation import RuleExplanation
+from toban.alerting.report import EvaluationReport, GroupReport, RuleReport
 from toban.alerting.rule_file import AlertRule, RecordingRule, RuleGroup
 from toban.alerting.rule_state import GroupState, LastEvaluation, RuleHealth, RuleState
-from toban.alerting.states import ActiveAlerts, RuleResult, Step, end_all, step
+from toban.alerting.states import RuleResult, end_all, step
 from toban.alerting.templating.template import NOWHERE, External
-from toban.core.alerts import Acknowledgement, AlertChange, AlertStatus
+from toban.core.alerts import Alert, AlertStatus
 from toban.core.errors import QueryError, StateError, StoreError
 from toban.core.input_limits import repair_surrogates
 from toban.core.labels import Labels
@@ -32,32 +34,32 @@ from toban.state.database import State
 
 log = structlog.get_logger("toban.alerting")
 
-EVALUATIONS: Final = counter("toban_rule_evaluations_total", "Times that a group of rules was judged.")
-FAILURES: Final = counter("toban_rule_failures_total", "Times that a rule could not be judged.")
-SECONDS: Final = gauge("toban_rule_group_duration_seconds", "How long the last judgement of a group took.", "seconds")
+EVALUATIONS: Final = counter("toban_rule_evaluations_total", "Evaluations of a group of rules.")
+FAILURES: Final = counter("toban_rule_failures_total", "Failed evaluations of a rule.")
+SECONDS: Final = gauge("toban_rule_group_duration_seconds", "How long the last evaluation of a group took.", "seconds")
 
-SETTLING: Final = timedelta(minutes=10)
-"""How long after a start what is missing may be missing because toban was away."""
+STARTUP_PERIOD: Final = timedelta(minutes=10)
+"""How long after a start data may be missing because toban was not running."""
 
-OWN_EVERY: Final = timedelta(seconds=15)
-"""How often toban judges itself."""
+SELF_INTERVAL: Final = timedelta(seconds=15)
+"""The interval at which toban evaluates itself."""
 
 OUTSIDE: Final = "outside:"
-"""How the keys of alerts begin that others judged and sent here."""
+"""The prefix of the keys of alerts that were evaluated elsewhere and posted here."""
 
-FINISHING: Final = 5
-"""Seconds that a judgement may take to come to its end before it is broken off."""
+FINISH_TIMEOUT: Final = 5
+"""Seconds that running evaluations may take to finish before they are cancelled."""
 
-FIRST_LOOK: Final = 60
-"""Seconds: how long the first judgement waits for the first look at targets that are slow to answer."""
+FIRST_COLLECTION_TIMEOUT: Final = 60
+"""Seconds for which the first evaluation waits for the first collection of slow targets."""
 
 
 class EvaluationService:
     """
-    Judges all rules, and keeps what stands in the ledger.
+    Evaluates all rules, and keeps their alerts in the alert store.
 
-    Trouble with the numbers or with state costs a rule its turn, never its alerts: what fires goes on firing while
-    nobody knows better. Rules that can't be judged, and parts of toban that are unwell, become alerts themselves.
+    An error of the sample store or of state costs a rule one evaluation, never its alerts: what fires goes on firing
+    while there is no result. Rules that can't be evaluated and unhealthy parts of toban become alerts themselves.
     """
 
     name = "alerting"
@@ -93,206 +95,221 @@ class EvaluationService:
         self._targets = sorted(set(targets))
         self._external = external
         self._last_error = last_error
-        self._seen: dict[str, datetime] = {}
-        self._gone: set[str] = set()
+        self._with_data: dict[str, datetime] = {}
+        self._removed_targets: set[str] = set()
         self._started = clock.now()
-        self._own = recorded_series.alerts_writer()
-        self._own_at: datetime | None = None
+        self._self_series = recorded_series.alerts_writer()
+        self._self_evaluated: datetime | None = None
         self._finishing = False
-        self._busy: set[asyncio.Future[None]] = set()
+        self._running: set[asyncio.Future[None]] = set()
 
     async def run(self) -> None:
-        """Judge until cancelled; it was opened before."""
+        """Evaluate until cancelled; it was opened before."""
         if self._first_look:
             try:
-                async with asyncio.timeout(FIRST_LOOK):
+                async with asyncio.timeout(FIRST_COLLECTION_TIMEOUT):
                     await self._first_look()
             except TimeoutError:
-                log.info("judging begins before every target has answered")
+                log.info("evaluation starts before the first collection of every target")
         async with asyncio.TaskGroup() as tasks:
-            for bench in self.groups:
+            for group in self.groups:
                 tasks.create_task(
-                    self._beat(f"rules {bench.group.name}", bench.interval, partial(self.evaluate, bench))
+                    self._run_job(f"rules {group.group.name}", group.interval, partial(self.evaluate, group))
                 )
-            tasks.create_task(self._beat("rules of its own", OWN_EVERY, self.evaluate_self))
+            tasks.create_task(self._run_job("rules of toban", SELF_INTERVAL, self.evaluate_self))
 
     async def finish(self) -> None:
-        """Begin nothing more, and wait until what is being judged has come to its end."""
+        """Start no further evaluation, and wait until the running ones have finished."""
         self._finishing = True
         try:
-            async with asyncio.timeout(FINISHING):
-                while self._busy:
-                    await asyncio.wait(self._busy)
+            async with asyncio.timeout(FINISH_TIMEOUT):
+                while self._running:
+                    await asyncio.wait(self._running)
         except TimeoutError:
-            log.warning("what is being judged is broken off")
+            log.warning("running evaluations cancelled")
 
-    async def _beat(self, name: str, every: timedelta, job: Callable[[], Awaitable[None]]) -> None:
-        fence = PluginIsolation("alerting", name, self._meters)
+    async def _run_job(self, name: str, every: timedelta, job: Callable[[], Awaitable[None]]) -> None:
+        isolation = PluginIsolation("alerting", name, self._meters)
 
-        async def fenced() -> None:
-            # A surprise costs a group one turn, and no other group any.
+        async def isolated() -> None:
+            # An unexpected error costs a group one evaluation, and other groups nothing.
             if self._finishing:
                 return
-            turn = asyncio.get_running_loop().create_future()
-            self._busy.add(turn)
+            done = asyncio.get_running_loop().create_future()
+            self._running.add(done)
             try:
-                with fence:
+                with isolation:
                     await job()
             finally:
-                self._busy.discard(turn)
-                turn.cancel()
+                self._running.discard(done)
+                done.cancel()
 
-        await run_periodically(name, every, fenced, clock=self._clock, meters=self._meters)
+        await run_periodically(name, every, isolated, clock=self._clock, meters=self._meters)
 
     async def open(self, before: "EvaluationService | None" = None) -> None:
-        """
-        Take up where the last run ended, or the evaluation ``before`` in this one; what belongs to rules that are gone
-        ends.
-        """
+        """Go on where the last run ended, or the evaluation ``before`` in this run; alerts of removed rules resolve."""
         if before:
-            await self._follow(before)
+            await self._continue_from(before)
         else:
             await self.store.open()
-            await self._take_up()
-        keys = {seat.key for bench in self.groups for seat in bench.rules}
+            await self._restore()
+        keys = {rule.key for group in self.groups for rule in group.rules}
         for rule in self.store.rules():
             if rule not in keys and rule not in self_monitoring.KEYS and not rule.startswith(OUTSIDE):
                 await self.store.apply(
                     rule, end_all(self.store.of(rule), self._clock.now(), "its rule was removed or renamed")
                 )
 
-    async def _follow(self, before: "EvaluationService") -> None:
-        """Go on with what another evaluation knows: groups that are the same, and the series that it wrote."""
-        self._started, self._seen, self._gone = before._started, before._seen, before._gone  # noqa: SLF001  # its like
-        self._own, self._own_at = before._own, before._own_at  # noqa: SLF001  # its like
-        there = {(bench.group.file, bench.group.name): bench for bench in before.groups}
-        self.groups = [bench.carry_over(there.pop((bench.group.file, bench.group.name), None)) for bench in self.groups]
-        written = {id(series) for bench in self.groups for series in bench.series_writers()}
+    async def _continue_from(self, before: "EvaluationService") -> None:
+        """Go on with the state of another evaluation: its unchanged groups, and the series that it wrote."""
+        self._started, self._with_data = before._started, before._with_data  # noqa: SLF001  # of this class
+        self._removed_targets, self._self_series = before._removed_targets, before._self_series  # noqa: SLF001  # of this class
+        self._self_evaluated = before._self_evaluated  # noqa: SLF001  # of this class
+        there = {(group.group.file, group.group.name): group for group in before.groups}
+        self.groups = [group.carry_over(there.pop((group.group.file, group.group.name), None)) for group in self.groups]
+        written = {id(series) for group in self.groups for series in group.series_writers()}
         at = milliseconds(self._clock.now())
-        for bench in before.groups:
-            for series in bench.series_writers():
+        for group in before.groups:
+            for series in group.series_writers():
                 if id(series) not in written:
                     await self._append(series.batches({}, at))
 
-    async def _take_up(self) -> None:
+    async def _restore(self) -> None:
         def work(connection: Connection) -> tuple[dict[str, datetime], set[str]]:
             return repository.rules_with_data(connection), repository.replace_targets(connection, self._targets)
 
         try:
-            self._seen, self._gone = await self._state.transaction(work)
+            self._with_data, self._removed_targets = await self._state.transaction(work)
         except StateError:
-            log.info("judging begins without what was remembered")
+            log.info("started without saved alert state")
 
-    async def explain(self, name: str) -> list[dict[str, Any]]:
+    def report(self) -> EvaluationReport:
+        """Return what is known of rules and alerts now."""
+        groups = [
+            GroupReport(
+                it.group,
+                it.interval,
+                it.at,
+                it.seconds,
+                [RuleReport(rule.rule, rule.last, self._alerts_of(rule)) for rule in it.rules],
+            )
+            for it in self.groups
+        ]
+        return EvaluationReport(groups, self.store.alerts())
+
+    def _alerts_of(self, rule: RuleState) -> list[Alert]:
+        return [it.alert for it in self.store.of(rule.key).values()] if rule.key else []
+
+    async def explain(self, name: str) -> list[RuleExplanation]:
         """Return what there is to know of the rules of a name."""
         at = milliseconds(self._clock.now())
         return [
-            await explanation.explain_rule(seat, bench, self._outside if bench.group.outside else self._engine, at)
-            for bench in self.groups
-            for seat in bench.rules
-            if seat.rule.name == name
+            await explanation.explain_rule(rule, group, self._outside if group.group.outside else self._engine, at)
+            for group in self.groups
+            for rule in group.rules
+            if rule.rule.name == name
         ]
 
-    async def evaluate(self, bench: GroupState) -> None:
-        """Judge a group's rules once, one after the other, all at the same time of day."""
+    async def evaluate(self, group: GroupState) -> None:
+        """Evaluate the rules of a group once, one after the other, all at the same timestamp."""
         now, began = self._clock.now(), self._clock.monotonic()
-        engine, at = self._outside if bench.group.outside else self._engine, milliseconds(now)
-        for seats in bench.batches():
-            while seats:
-                replies = await engine.run_batch([seat.rule.query.text for seat in seats], at)
-                for seat, reply in zip(seats, replies, strict=False):
-                    await self._see(seat, bench, reply, engine, now)
-                seats = seats[len(replies) :]
-        standings = [it for seat in bench.rules if seat.key for it in self.store.of(seat.key).values()]
-        await self._append(bench.series.batches(recorded_series.alert_samples(standings), milliseconds(now)))
-        bench.at, bench.seconds = now, self._clock.monotonic() - began
-        self._meters.add(EVALUATIONS, group=bench.group.name)
-        self._meters.set(SECONDS, bench.seconds, group=bench.group.name)
+        engine, at = self._outside if group.group.outside else self._engine, milliseconds(now)
+        for rules in group.batches():
+            while rules:
+                replies = await engine.run_batch([rule.rule.query.text for rule in rules], at)
+                for rule, reply in zip(rules, replies, strict=False):
+                    await self._evaluate_rule(rule, group, reply, engine, now)
+                rules = rules[len(replies) :]
+        active = [it for rule in group.rules if rule.key for it in self.store.of(rule.key).values()]
+        await self._append(group.series.batches(recorded_series.alert_samples(active), milliseconds(now)))
+        group.at, group.seconds = now, self._clock.monotonic() - began
+        self._meters.add(EVALUATIONS, group=group.group.name)
+        self._meters.set(SECONDS, group.seconds, group=group.group.name)
 
-    async def _see(
-        self, seat: RuleState, bench: GroupState, reply: BatchResult, engine: RuleQueryEngine, now: datetime
+    async def _evaluate_rule(
+        self, rule: RuleState, group: GroupState, reply: BatchResult, engine: RuleQueryEngine, now: datetime
     ) -> None:
         start = self._clock.monotonic()
         try:
-            health, error = await self._judged(seat, bench, reply, engine, now), ""
+            health, error = await self._result_of(rule, group, reply, engine, now), ""
         except (QueryError, StoreError) as caught:
             health, error = RuleHealth.FAILED, str(caught)
-            self._meters.add(FAILURES, group=bench.group.name)
+            self._meters.add(FAILURES, group=group.group.name)
         except Exception as caught:
             health, error = RuleHealth.FAILED, repair_surrogates(f"{type(caught).__name__}: {caught}")
-            self._meters.add(FAILURES, group=bench.group.name)
-            log.exception("a rule can't be judged", rule=seat.rule.name)
-        if error and error != seat.last.error:
-            log.warning("a rule can't be judged", rule=seat.rule.name, error=error)
-        seat.last = LastEvaluation(health, error, now, reply.seconds + self._clock.monotonic() - start)
+            self._meters.add(FAILURES, group=group.group.name)
+            log.exception("rule evaluation failed", rule=rule.rule.name)
+        if error and error != rule.last.error:
+            log.warning("rule evaluation failed", rule=rule.rule.name, error=error)
+        rule.last = LastEvaluation(health, error, now, reply.seconds + self._clock.monotonic() - start)
 
-    async def _judged(
-        self, seat: RuleState, bench: GroupState, reply: BatchResult, engine: RuleQueryEngine, now: datetime
+    async def _result_of(
+        self, rule: RuleState, group: GroupState, reply: BatchResult, engine: RuleQueryEngine, now: datetime
     ) -> RuleHealth:
         at = milliseconds(now)
-        if isinstance(seat.rule, RecordingRule):
-            values = evaluation.evaluate_recording_rule(seat.rule, reply, bench.group.limit)
-            if seat.series:
-                await self._append(seat.series.batches(values, at))
+        if isinstance(rule.rule, RecordingRule):
+            values = evaluation.evaluate_recording_rule(rule.rule, reply, group.group.limit)
+            if rule.series:
+                await self._append(rule.series.batches(values, at))
             return RuleHealth.OK
-        found = await evaluation.evaluate_alert_rule(seat.rule, reply, engine, at, bench.group.limit, self._external)
-        if seat.rule.is_about_targets:
-            found = {labels: self._explained(labels, finding) for labels, finding in found.items()}
-        health = RuleHealth.OK if found else await self._health(seat.rule, reply.presence, now)
-        before = self.store.of(seat.key)
-        if found and seat.key not in self._seen:
-            await self._note_seen(seat.key, now)
+        found = await evaluation.evaluate_alert_rule(rule.rule, reply, engine, at, group.group.limit, self._external)
+        if rule.rule.is_about_targets:
+            found = {labels: self._with_error(labels, finding) for labels, finding in found.items()}
+        health = RuleHealth.OK if found else await self._health(rule.rule, reply.presence, now)
+        before = self.store.of(rule.key)
+        if found and rule.key not in self._with_data:
+            await self._record_data(rule.key, now)
         if health is RuleHealth.NO_DATA:
             return health
-        if health is RuleHealth.ASLEEP and before:
-            # Nobody will judge it: what it looked at has left the configuration.
-            await self.store.apply(seat.key, end_all(before, now, "what it looked at is no longer watched"))
+        if health is RuleHealth.INACTIVE and before:
+            # It has no data any more: its target was removed from the configuration.
+            await self.store.apply(rule.key, end_all(before, now, "its target is no longer monitored"))
         else:
-            await self.store.apply(seat.key, step(before, found, now, seat.rule.for_, seat.rule.keep_firing_for))
+            await self.store.apply(rule.key, step(before, found, now, rule.rule.for_, rule.rule.keep_firing_for))
         return health
 
-    def _explained(self, labels: Labels, finding: RuleResult) -> RuleResult:
-        """Add what the last collection of an alert's target failed with."""
+    def _with_error(self, labels: Labels, finding: RuleResult) -> RuleResult:
+        """Add the error of the last collection of an alert's target."""
         error = self._last_error(labels)
         return replace(finding, annotations={**finding.annotations, "error": error}) if error else finding
 
     async def _health(self, rule: AlertRule, there: DataPresence, now: datetime) -> RuleHealth:
-        """Tell what an empty answer means."""
-        settling = now - self._started < SETTLING
+        """Return what an empty result means."""
+        is_startup = now - self._started < STARTUP_PERIOD
         if there is DataPresence.PRESENT:
-            if rule.key not in self._seen:
-                await self._note_seen(rule.key, now)
+            if rule.key not in self._with_data:
+                await self._record_data(rule.key, now)
             return RuleHealth.OK
         if there is DataPresence.QUIET:
-            # A counter that isn't there has counted nothing; but just after a start it may not be there yet.
+            # A missing counter has counted nothing; but just after a start it may not be there yet.
             fires = any(it.alert.status is AlertStatus.FIRING for it in self.store.of(rule.key).values())
-            return RuleHealth.NO_DATA if settling and fires else RuleHealth.OK
-        if rule.key not in self._seen:
-            return RuleHealth.ASLEEP
-        if settling and self._gone:
-            await self._note_seen(rule.key, None)
-            return RuleHealth.ASLEEP
+            return RuleHealth.NO_DATA if is_startup and fires else RuleHealth.OK
+        if rule.key not in self._with_data:
+            return RuleHealth.INACTIVE
+        if is_startup and self._removed_targets:
+            await self._record_data(rule.key, None)
+            return RuleHealth.INACTIVE
         return RuleHealth.NO_DATA
 
-    async def _note_seen(self, key: str, at: datetime | None) -> None:
+    async def _record_data(self, key: str, at: datetime | None) -> None:
         if at:
-            self._seen[key] = at
+            self._with_data[key] = at
         else:
-            self._seen.pop(key, None)
+            self._with_data.pop(key, None)
         try:
             await self._state.transaction(partial(repository.record_rule_with_data, rule=key, at=at))
         except StateError as error:
-            log.info("not remembered", rule=key, error=str(error))
+            log.info("not stored", rule=key, error=str(error))
 
     async def evaluate_self(self) -> None:
-        """Judge toban itself, from memory: no number is asked for."""
+        """Evaluate toban itself, from memory: without a query."""
         now = self._clock.now()
         for key, found in self_monitoring.self_alerts(self.groups, self._conditions(), now).items():
             await self.store.apply(key, step(self.store.of(key), found, now, self_monitoring.HOLD, timedelta()))
         await self.store.catch_up()
-        standings = [standing for key in self_monitoring.KEYS for standing in self.store.of(key).values()]
-        await self._append(self._own.batches(recorded_series.alert_samples(standings), milliseconds(now)))
-        self._own_at = now
+        active = [alert for key in self_monitoring.KEYS for alert in self.store.of(key).values()]
+        await self._append(self._self_series.batches(recorded_series.alert_samples(active), milliseconds(now)))
+        self._self_evaluated = now
 
     async def _append(self, batches: Sequence[Batch]) -> None:
         if not batches:
@@ -300,43 +317,24 @@ class EvaluationService:
         try:
             await self._sink.append(batches)
         except StoreError as error:
-            # The store says how it is; alerts stand in the ledger, these series only show them.
+            # The sample store reports it; alerts are in the alert store, these series only show them.
             log.debug("not durable yet", error=str(error))
 
-    async def acknowledge(self, fingerprint: str, by: str, comment: str = "") -> int:
-        """Note that somebody looks after an alert until it is over; return how many that were."""
-        return await self._said(fingerprint, Acknowledgement(by, self._clock.now(), comment))
-
-    async def unacknowledge(self, fingerprint: str) -> int:
-        """Take an acknowledgement back; return how many alerts that were."""
-        return await self._said(fingerprint, None)
-
-    async def _said(self, fingerprint: str, said: Acknowledgement | None) -> int:
-        many = 0
-        for rule, standing in list(self.store.all()):
-            alert = standing.alert
-            if alert.fingerprint != fingerprint or alert.status is not AlertStatus.FIRING:
-                continue
-            many += 1
-            changed = replace(alert, acknowledged=said)
-            why = f"acknowledged by {said.by}" if said else "no longer acknowledged"
-            after: ActiveAlerts = {**self.store.of(rule), alert.labels: replace(standing, alert=changed)}
-            await self.store.apply(rule, Step(after, (AlertChange(changed, self._clock.now(), why),)))
-        return many
-
     def health(self) -> HealthStatus:
-        """Say whether rules are still judged; what they find is another question."""
+        """Return whether rules are evaluated in time, whatever their results."""
         now = self._clock.now()
-        late = [bench.group.name for bench in self.groups if bench.is_late(now)]
+        late = [group.group.name for group in self.groups if group.is_late(now)]
         if late:
-            return HealthStatus(False, f"rules not judged for three intervals: {', '.join(late)}")
-        kept = self.store.health()
-        if not kept.ok:
-            return kept
-        return HealthStatus(True, f"{sum(len(bench.rules) for bench in self.groups)} rules judge")
+            return HealthStatus(False, f"rules not evaluated for three intervals: {', '.join(late)}")
+        stored = self.store.health()
+        if not stored.ok:
+            return stored
+        return HealthStatus(True, f"{sum(len(group.rules) for group in self.groups)} rules loaded")
 
     @property
     def is_on_time(self) -> bool:
-        """Whether all rules were judged in time: what the heartbeat asks."""
+        """Whether all rules were evaluated in time, for the heartbeat."""
         now = self._clock.now()
-        return self._own_at is not None and not any(bench.is_late(now) or bench.at is None for bench in self.groups)
+        return self._self_evaluated is not None and not any(
+            group.is_late(now) or group.at is None for group in self.groups
+        )

@@ -1,4 +1,4 @@
-"""How commands talk to the running toban."""
+"""The client of the running toban, for commands."""
 
 import getpass
 import http.client
@@ -17,14 +17,14 @@ from toban.core.errors import SettingsError, TobanError
 from toban.core.paths import CONFIGURATION, SOCKET, data_folder, read_text
 from toban.core.redaction import redact_url
 
-PATIENCE = 130
-"""Seconds: a little more than the longest a query may take."""
+TIMEOUT = 130
+"""Seconds: a little more than the longest query."""
 
-LARGEST = 256 * 2**20
-"""Bytes that an answer may have which is read as a whole."""
+MAX_BYTES = 256 * 2**20
+"""Bytes of a response that is read as a whole."""
 
-LARGE = 2**16
-"""Bytes of an answer that are read at once."""
+CHUNK = 2**16
+"""Bytes of a response that are read at once."""
 
 config_option = shared_option("config")
 data_option = shared_option("data")
@@ -35,7 +35,7 @@ class _Local(http.client.HTTPConnection):
     """HTTP over the socket in the data folder."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("toban", timeout=PATIENCE)
+        super().__init__("toban", timeout=TIMEOUT)
         self._path = str(path)
 
     def connect(self) -> None:
@@ -46,69 +46,70 @@ class _Local(http.client.HTTPConnection):
 
 def get(path: str, data: Path | None, /, **parameters: str) -> Any:
     """
-    Ask the running toban and return its JSON.
+    Send a GET request to the running toban and return its JSON.
 
-    That is the one of the data folder, or ``TOBAN_URL`` (with ``TOBAN_TOKEN``) for one elsewhere.
-    Raises ``TobanError`` when none answers, or with the reason it gives.
+    That is the one of the data folder, or the one at ``TOBAN_URL`` (with ``TOBAN_TOKEN``).
+    Raises ``TobanError`` when it can't be reached, and with the error that it returns.
     """
-    return _exchanged("GET", f"{path}?{urlencode(parameters)}" if parameters else path, data, None)
+    return _request("GET", f"{path}?{urlencode(parameters)}" if parameters else path, data, None)
 
 
 def post(path: str, data: Path | None, /, **body: Any) -> Any:
-    """Tell the running toban something and return its JSON. Raises like `get`."""
-    return _exchanged("POST", path, data, json.dumps(body).encode())
+    """Send a POST request to the running toban and return its JSON. Raises like `get`."""
+    return _request("POST", path, data, json.dumps(body).encode())
 
 
 def upload(path: str, data: Path | None, body: bytes, headers: Mapping[str, str]) -> str:
     """
-    Send the running toban a body; return what it says of what it did not keep, nothing when it kept all.
+    Send samples to the running toban; return why some were rejected, nothing when all were accepted.
 
-    Raises ``TobanError`` when none answers, or when it kept nothing.
+    Raises ``TobanError`` when it can't be reached, or when it accepted nothing.
     """
-    with _answered("POST", path, data, body, headers) as (response, where):
-        said = _whole(response, where).decode(errors="replace")
+    with _response("POST", path, data, body, headers) as (response, where):
+        message = _whole(response, where).decode(errors="replace")
         if response.status not in {204, 400}:
-            raise TobanError(f"{where}: answered {response.status}: {said[:200].strip()}")
-        return said
+            raise TobanError(f"{where}: status {response.status}: {message[:200].strip()}")
+        return message
 
 
 def download(path: str, data: Path | None, /, **parameters: str | Sequence[str]) -> Iterator[bytes]:
-    """Ask the running toban and return its answer in pieces. Raises like `get`."""
-    with _answered("GET", f"{path}?{urlencode(parameters, doseq=True)}", data) as (response, where):
+    """Send a GET request to the running toban and return its response in chunks. Raises like `get`."""
+    with _response("GET", f"{path}?{urlencode(parameters, doseq=True)}", data) as (response, where):
         if response.status != 200:
             _read(_whole(response, where), response.status, where)
-        while piece := response.read(LARGE):
-            yield piece
+        while chunk := response.read(CHUNK):
+            yield chunk
 
 
-def _exchanged(method: str, target: str, data: Path | None, content: bytes | None) -> Any:
+def _request(method: str, target: str, data: Path | None, content: bytes | None) -> Any:
     headers = {} if content is None else {"content-type": "application/json"}
-    with _answered(method, target, data, content, headers) as (response, where):
+    with _response(method, target, data, content, headers) as (response, where):
         return _read(_whole(response, where), response.status, where)
 
 
 def _whole(response: http.client.HTTPResponse, where: str) -> bytes:
-    body = response.read(LARGEST + 1)
-    if len(body) > LARGEST:
-        raise TobanError(f"{where}: the answer has more than {LARGEST} bytes")
+    body = response.read(MAX_BYTES + 1)
+    if len(body) > MAX_BYTES:
+        raise TobanError(f"{where}: the response has more than {MAX_BYTES} bytes")
     return body
 
 
 def _read(body: bytes, status: int, where: str) -> Any:
     try:
-        answer = json.loads(body)
+        content = json.loads(body)
     except ValueError:
-        raise TobanError(f"{where}: answered {status}: {body[:200].decode(errors='replace').strip()}") from None
+        raise TobanError(f"{where}: status {status}: {body[:200].decode(errors='replace').strip()}") from None
     if status >= 400:
-        raise TobanError(str(answer.get("error", answer)))
-    return answer
+        # Problem details have `detail`, errors of Prometheus' API have `error`.
+        raise TobanError(str(content.get("detail") or content.get("error") or content))
+    return content
 
 
 @contextmanager
-def _answered(
+def _response(
     method: str, target: str, data: Path | None, content: bytes | None = None, headers: Mapping[str, str] | None = None
 ) -> Iterator[tuple[http.client.HTTPResponse, str]]:
-    """Lend an answer, and say where it comes from."""
+    """Open a response, with the address it comes from."""
     connection, where = _connection(data)
     token = strip_copied(os.environ.get("TOBAN_TOKEN", ""))
     shown = {"authorization": f"Bearer {token}"} if token else {}
@@ -116,7 +117,7 @@ def _answered(
         connection.request(method, target, body=content, headers=shown | dict(headers or {}))
         yield connection.getresponse(), where
     except (OSError, http.client.HTTPException) as error:
-        raise TobanError(f"no toban answers at {where} ({error}): is `toban up` running there?") from error
+        raise TobanError(f"can't reach toban at {where} ({error}): is `toban up` running there?") from error
     finally:
         connection.close()
 
@@ -124,22 +125,22 @@ def _answered(
 def _connection(data: Path | None) -> tuple[http.client.HTTPConnection, str]:
     url = strip_copied(os.environ.get("TOBAN_URL", ""))
     if url and data is None:
-        wrong = f"TOBAN_URL: {redact_url(url)!r} is no address: write it like https://toban.example:9119"
+        invalid = f"TOBAN_URL: {redact_url(url)!r} is not a valid URL: write it like https://toban.example:9119"
         try:
             parts = urlsplit(url)
             _ = parts.port
         except ValueError:
-            raise SettingsError(wrong) from None
+            raise SettingsError(invalid) from None
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise SettingsError(wrong)
-        sort = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        return sort(parts.hostname, parts.port, timeout=PATIENCE), redact_url(url)
+            raise SettingsError(invalid)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        return kind(parts.hostname, parts.port, timeout=TIMEOUT), redact_url(url)
     socket_file = (data or _configured_data()) / SOCKET
     return _Local(socket_file), str(socket_file)
 
 
 def current_user() -> str:
-    """Return who types, for the journal."""
+    """Return the name of the user, which is shown with silences and acknowledgements."""
     try:
         return os.environ.get("TOBAN_USER") or getpass.getuser()
     except (OSError, KeyError, ImportError):
@@ -147,15 +148,15 @@ def current_user() -> str:
 
 
 def _configured_data() -> Path:
-    """Return the data folder, read without the whole of the settings: they take longer than the answer."""
+    """Return the data folder, read without all of the settings: loading them takes longer than a command."""
     named = given_value("config") or os.environ.get("TOBAN_CONFIG")
     path = Path(named or CONFIGURATION)
     if named or path.is_file():
         document = parse(read_text(path))
         expand_variables(document, os.environ)
-        wrong = [mistake for mistake in document.problems if mistake.path in {(), ("data",)}]
-        if wrong:
-            raise SettingsError("\n".join(mistake.as_line(str(path)) for mistake in wrong))
+        problems = [mistake for mistake in document.problems if mistake.path in {(), ("data",)}]
+        if problems:
+            raise SettingsError("\n".join(mistake.as_line(str(path)) for mistake in problems))
         if document.tree.get("data"):
             return Path(str(document.tree["data"]))
     return data_folder(os.environ)

@@ -1,4 +1,4 @@
-"""The one place where what went wrong with a command becomes a line for a person, and an exit code."""
+"""Errors of commands: one line for a person, and an exit code."""
 
 import io
 import os
@@ -19,43 +19,43 @@ from toban.core.errors import SettingsError, TobanError
 from toban.core.paths import OTHERS, data_folder
 from toban.core.redaction import redact_text
 
-WELL: Final = 0
-WRONG: Final = 1
-IMPOSSIBLE: Final = 2
+SUCCESS: Final = 0
+FAILURE: Final = 1
+USAGE: Final = 2
 INTERRUPTED: Final = 130
 
 REPORT: Final = "toban.fault.txt"
-"""The file with the newest fault of toban's own, in its data folder."""
+"""The file in the data folder with the last unexpected error."""
 
-LONGEST: Final = 100_000
+MAX_LENGTH: Final = 100_000
 """Characters of a report."""
 
 
 def report_error(error: BaseException, arguments: Sequence[str], data: Path | None) -> int:
-    """Say what went wrong, and return the exit code; ``data`` is the data folder where it was given."""
+    """Print an error, and return the exit code; ``data`` is the data folder where it was given."""
     if isinstance(error, click.Abort | KeyboardInterrupt):
         echo("Aborted.", err=True)
         return INTERRUPTED
     if isinstance(error, BrokenPipeError):
-        return WELL  # who reads our output has seen enough
+        return SUCCESS  # the reader of the output has closed it
     if isinstance(error, click.ClickException):
         shown = io.StringIO()
         error.show(shown)
         echo(shown.getvalue().rstrip("\n"), err=True)
-        return IMPOSSIBLE
-    several = list(_single(error))
-    if all(isinstance(one, TobanError) for one in several):
-        echo("\n".join(dict.fromkeys(map(str, several))), err=True)
-        return IMPOSSIBLE if any(isinstance(one, SettingsError) for one in several) else WRONG
+        return USAGE
+    errors = list(_single(error))
+    if all(isinstance(one, TobanError) for one in errors):
+        echo("\n".join(dict.fromkeys(map(str, errors))), err=True)
+        return USAGE if any(isinstance(one, SettingsError) for one in errors) else FAILURE
     if isinstance(error, OSError) and error.strerror:
         names = [str(name) for name in (error.filename, error.filename2) if name is not None]
         echo(": ".join([*names, error.strerror]), err=True)
-        return IMPOSSIBLE if names else WRONG
+        return USAGE if names else FAILURE
     if isinstance(error, UnicodeError):
-        echo(f"a text is no valid Unicode: {error.reason if hasattr(error, 'reason') else error}", err=True)
-        return IMPOSSIBLE
+        echo(f"invalid Unicode: {error.reason if hasattr(error, 'reason') else error}", err=True)
+        return USAGE
     _report(error, arguments, data)
-    return WRONG
+    return FAILURE
 
 
 def _single(error: BaseException) -> Iterator[BaseException]:
@@ -68,18 +68,18 @@ def _single(error: BaseException) -> Iterator[BaseException]:
 
 
 def _report(error: BaseException, arguments: Sequence[str], data: Path | None) -> None:
-    """Say that toban itself is at fault, and write what its makers need into a file."""
+    """Print an unexpected error, and write what its maintainers need into a file."""
     trace = "".join(traceback.format_exception(error))
     single = next(_single(error))
     frames = traceback.extract_tb(single.__traceback__)
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    echo(redact_text(f"toban has a fault: {type(single).__name__}: {str(single)[:500]}{place}"), err=True)
+    echo(redact_text(f"unexpected error: {type(single).__name__}: {str(single)[:500]}{place}"), err=True)
     if os.environ.get("TOBAN_DEBUG"):
         echo(redact_text(trace), err=True)
         return
-    said = f"toban {toban.__version__}, Python {platform.python_version()}, {platform.platform()}\n"
-    words = " ".join(arguments)[:500]
-    text = redact_text(f"{said}toban {words}\n\n{trace}")[:LONGEST]
+    versions = f"toban {toban.__version__}, Python {platform.python_version()}, {platform.platform()}\n"
+    command = " ".join(arguments)[:500]
+    text = redact_text(f"{versions}toban {command}\n\n{trace}")[:MAX_LENGTH]
     for folder in (data or data_folder(os.environ), Path(tempfile.gettempdir())):
         with suppress(OSError, ValueError):
             path = folder / REPORT
@@ -89,14 +89,14 @@ def _report(error: BaseException, arguments: Sequence[str], data: Path | None) -
                 out.write(text)
             echo(f"Please send {path} to whoever maintains toban; TOBAN_DEBUG=1 shows it here.", err=True)
             return
-    echo("It could not be written down: TOBAN_DEBUG=1 shows it here.", err=True)
+    echo("The report could not be written: TOBAN_DEBUG=1 shows it here.", err=True)
 
 
 def exit_process(code: int) -> None:
-    """End the process; what can't be printed any more is nobody's trouble."""
+    """End the process; output that can't be printed any more is discarded."""
     with suppress(BrokenPipeError):
         sys.stdout.flush()
         sys.exit(code)
-    # The interpreter would flush once more, and complain.
+    # The interpreter would flush once more, and fail.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""How answers look in a terminal."""
+"""Responses as text for a terminal."""
 
 import math
 import unicodedata
@@ -16,7 +16,7 @@ BLOCKS: Final = "▁▂▃▄▅▆▇█"
 WIDTH: Final = 60
 
 MARKS: Final = {"healthy": "●", "unhealthy": "▲", "not configured": "○", "no data yet": "◌"}
-"""How the states of things are marked."""
+"""The marks of states."""
 
 OVERALL: Final = {
     "healthy": "healthy",
@@ -26,47 +26,47 @@ OVERALL: Final = {
 }
 
 
-def start_summary(found: Mapping[str, Any]) -> str:
-    """Return what the start says: what is watched, where the pages are, and what could not be reached and why."""
-    lines = [f"toban {found['version']} is on duty.", "", *_targets(found["targets"]), ""]
-    unreached = [target for target in found["targets"] if not target["up"]]
-    if unreached:
-        lines += [escape_line(f"Not reached: {it['error'] or it['name'] + ': no answer yet'}") for it in unreached]
+def start_summary(status: Mapping[str, Any]) -> str:
+    """Return the greeting: targets, addresses, and which targets failed and why."""
+    lines = [f"toban {status['version']} is on duty.", "", *_targets(status["targets"]), ""]
+    failed = [target for target in status["targets"] if not target["up"]]
+    if failed:
+        lines += [escape_line(f"Failed: {it['error'] or it['name'] + ': no response yet'}") for it in failed]
         lines.append("")
     lines += [
-        f"Pages     {found['pages']}/",
-        f"Health    {found['pages']}/health",
-        f"Numbers   {found['pages']}/metrics",
-        f"Data      {found['data']}",
+        f"Pages     {status['pages']}/",
+        f"Health    {status['pages']}/health",
+        f"Metrics   {status['pages']}/metrics",
+        f"Data      {status['data']}",
         "",
-        "Ask `toban status`, `toban query EXPR`; Ctrl-C stops it.",
+        "Next: `toban status`, `toban query EXPR`; Ctrl-C stops it.",
     ]
     return "\n".join(lines)
 
 
-def format_status(found: Mapping[str, Any]) -> str:
-    """Return what is watched and how it is."""
+def format_status(status: Mapping[str, Any]) -> str:
+    """Return the status of everything."""
     lines = [
-        f"{MARKS[found['state']]} {OVERALL[found['state']]}   toban {found['version']} at {found['pages']}/",
-        *([] if found["notified"] else [f"{MARKS['not configured']} no channel is configured: nobody is notified"]),
-        *_alerts(found),
+        f"{MARKS[status['state']]} {OVERALL[status['state']]}   toban {status['version']} at {status['pages']}/",
+        *([] if status["notified"] else [f"{MARKS['not configured']} no notification channel is configured"]),
+        *_alerts(status),
         "",
-        *_targets(found["targets"]),
-        *_shop(found),
+        *_targets(status["targets"]),
+        *_shop(status),
         "",
         "Health of the shop",
-        *align_columns((_mark(it["up"]), it["name"], it["message"]) for it in found["health"]),
-        *align_columns(("?", it["name"], f"not known: {it['reason']}") for it in found["unknown"]),
-        *_missing(found),
+        *align_columns((_mark(it["up"]), it["name"], it["message"]) for it in status["health"]),
+        *align_columns(("?", it["name"], f"not monitored: {it['reason']}") for it in status["unavailable_checks"]),
+        *_missing(status),
         "",
         "toban itself",
-        *align_columns((MARKS[it["state"]], it["name"], it["says"]) for it in found["toban"]),
+        *align_columns((MARKS[it["state"]], it["name"], it["message"]) for it in status["services"]),
     ]
     return "\n".join(lines)
 
 
 def _alerts(found: Mapping[str, Any]) -> list[str]:
-    """Return what fires, and what soon may."""
+    """Return what fires and what is pending."""
     marks = {"firing": "▲", "pending": "◌"}
     rows = [
         (
@@ -78,7 +78,7 @@ def _alerts(found: Mapping[str, Any]) -> list[str]:
         )
         for it in found["alerts"]
     ]
-    return ["", "Alerts (`toban alerts` tells more)", *align_columns(rows)] if rows else []
+    return ["", "Alerts (details: `toban alerts`)", *align_columns(rows)] if rows else []
 
 
 def alert_handling(alert: Mapping[str, Any]) -> list[str]:
@@ -88,21 +88,21 @@ def alert_handling(alert: Mapping[str, Any]) -> list[str]:
 
 
 def _shop(found: Mapping[str, Any]) -> list[str]:
-    """Return the shop in a few figures, as far as they are known."""
-    if not found["shop"]:
+    """Return the key figures of the shop, as far as they are known."""
+    if not found["figures"]:
         return []
-    rows = [(f"{it['what']}{' (' + it['of'] + ')' if it['of'] else ''}", it["text"]) for it in found["shop"]]
+    rows = [(f"{it['title']}{' (' + it['of'] + ')' if it['of'] else ''}", it["text"]) for it in found["figures"]]
     return ["", "The shop", *align_columns(rows)]
 
 
 def _missing(found: Mapping[str, Any]) -> list[str]:
-    """Return what is not known of a shop that tells something, and what would add it."""
-    if not found["shop"] or not found["missing"]:
+    """Return what is not monitored of a shop that is monitored, and what enables it."""
+    if not found["figures"] or not found["not_monitored"]:
         return []
     return [
         "",
-        "Not known of the shop",
-        *align_columns((it["what"], f"added by {it['remedy']}") for it in found["missing"]),
+        "Not monitored",
+        *align_columns((it["title"], f"enable with {it['remedy']}") for it in found["not_monitored"]),
     ]
 
 
@@ -112,7 +112,9 @@ def _targets(targets: Iterable[Mapping[str, Any]]) -> list[str]:
             MARKS[it["state"]],
             it["name"],
             it["labels"]["instance"],
-            f"{it['samples']} numbers, {it['seconds'] * 1000:.0f} ms" if it["at"] else "not looked at yet",
+            f"{it['samples']} samples, {it['duration'] * 1000:.0f} ms"
+            if it["last_collection"]
+            else "not collected yet",
             it["error"],
         )
         for it in targets
@@ -120,7 +122,7 @@ def _targets(targets: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def format_result(found: Mapping[str, Any]) -> str:
-    """Return what a query came to: a table, or a line of blocks for each series over time."""
+    """Return the result of a query: a table, or a sparkline for each series over time."""
     data = found["data"]
     notes = [f"note: {note}" for note in [*found.get("warnings", ()), *found.get("infos", ())]]
     if data["resultType"] in {"scalar", "string"}:
@@ -136,7 +138,7 @@ def format_result(found: Mapping[str, Any]) -> str:
     ]
     if data["resultType"] == "matrix":
         times = [float(at) for series in data["result"] for at, _ in series["values"]]
-        notes.insert(0, f"{_clock(min(times))} to {_clock(max(times))} UTC: curve, least, most, last")
+        notes.insert(0, f"{_clock(min(times))} to {_clock(max(times))} UTC: trend, min, max, last")
     return "\n".join([*align_columns(rows), *notes])
 
 
@@ -147,17 +149,17 @@ def _over_time(values: Sequence[tuple[float, str]]) -> tuple[str, str, str, str]
 
 
 def sparkline(numbers: Sequence[float], width: int = WIDTH) -> str:
-    """Draw numbers as blocks, the least as the lowest and the most as the highest; what is no number is a gap."""
+    """Draw numbers as blocks between their minimum and maximum; what is not finite is a gap."""
     if len(numbers) > width:
         edges = [round(place * len(numbers) / width) for place in range(width + 1)]
         parts = [numbers[first:last] for first, last in pairwise(edges)]
-        # The highest of each part: a short peak is what one looks for.
+        # The maximum of each part: a short peak must be seen.
         numbers = [max((n for n in part if math.isfinite(n)), default=math.nan) for part in parts]
     finite = [number for number in numbers if math.isfinite(number)]
     if not finite:
         return " " * len(numbers)
     low, high = min(finite), max(finite)
-    # Halved, since the difference of two of the largest numbers is none.
+    # Halved: the difference of two of the largest floats overflows.
     span = (high / 2 - low / 2) or 1.0
     return "".join(
         BLOCKS[min(int((number / 2 - low / 2) / span * len(BLOCKS)), len(BLOCKS) - 1)] if math.isfinite(number) else " "
@@ -165,8 +167,8 @@ def sparkline(numbers: Sequence[float], width: int = WIDTH) -> str:
     )
 
 
-def _mark(well: bool) -> str:
-    return "●" if well else "▲"
+def _mark(up: bool) -> str:
+    return "●" if up else "▲"
 
 
 def _clock(at: float) -> str:
@@ -174,7 +176,7 @@ def _clock(at: float) -> str:
 
 
 def align_columns(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Set cells in columns, each row on one line."""
+    """Align cells in columns, each row on one line."""
     table = [tuple(escape_line(cell) for cell in row) for row in rows]
     widths = [max(map(_width, column)) for column in zip(*table, strict=True)]
     return [
@@ -184,22 +186,22 @@ def align_columns(rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def _width(text: str) -> int:
-    """Return how many columns a text takes: Japanese takes two a sign."""
-    return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
+    """Return how many columns a text takes: a Japanese character takes two."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print a text. All output of commands goes through here: what comes from outside steers no terminal."""
+    """Print a text. All output of commands goes through here: no text from outside controls the terminal."""
     click.echo(escape_controls(text), err=err)
 
 
 def echo_over(text: str) -> None:
-    """Print a text in place of the last line."""
+    """Print a text over the last line."""
     click.echo(f"\r\x1b[K{escape_line(text)}", nl=False)
 
 
 def echo_bytes(pieces: Iterable[bytes], file: BinaryIO) -> None:
-    """Write bytes as they are into a file, and into a terminal as `echo` does."""
+    """Write bytes into a file unchanged, and into a terminal as `echo` does."""
     file.writelines(
         escape_controls(piece.decode(errors="replace")).encode() if file.isatty() else piece for piece in pieces
     )

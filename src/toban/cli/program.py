@@ -1,4 +1,4 @@
-"""The program `toban`: finds its commands by their files' names, and imports the one that is called."""
+"""The program `toban`: its commands are found by file name, and imported when they are called."""
 
 import ast
 import importlib
@@ -22,11 +22,11 @@ class CommandGroup(click.Group):
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return their names."""
+        """Return the names of all commands."""
         return sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one."""
+        """Import a command."""
         if cmd_name not in self.list_commands(ctx):
             return None
         command: click.Command = importlib.import_module(f"{commands.__name__}.{cmd_name}").command
@@ -36,18 +36,18 @@ class CommandGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that is meant, and see that it takes the options that stand before it."""
+        """Find the command, and check that it takes the options that were given before it."""
         name, *rest = args
         command = self.get_command(ctx, name)
         if command is None:
             raise click.NoSuchCommand(name, possibilities=self.list_commands(ctx), ctx=ctx)
         taken = options.inherit_options(command)
-        for wrong in sorted(set(ctx.meta.get(options.SHARED, {})) - taken):
-            raise click.UsageError(f"`toban {name}` takes no --{wrong.removeprefix('as_')}.", ctx)
+        for unknown in sorted(set(ctx.meta.get(options.SHARED, {})) - taken):
+            raise click.UsageError(f"`toban {name}` takes no --{unknown.removeprefix('as_')}.", ctx)
         return name, command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write each command with what it does."""
+        """Write each command with its summary."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, _about(name)) for name in self.list_commands(ctx)])
 
@@ -64,16 +64,16 @@ def _about(name: str) -> str:
 @options.shared_option("as_json", expose_value=False)
 def program() -> None:
     """
-    toban, the one on duty for a Vendure webshop.
+    toban, the monitor on duty for a Vendure webshop.
 
-    `toban up` watches this machine; DATABASE_URL, REDIS_URL, SHOP_API_URL and STOREFRONT_URL in the environment,
-    or a toban.yaml written by `toban init`, let it watch a shop. Exit codes: 0 well, 1 something is wrong,
-    2 asked for something impossible.
+    `toban up` monitors this machine; DATABASE_URL, REDIS_URL, SHOP_API_URL and STOREFRONT_URL in the environment,
+    or a toban.yaml written by `toban init`, let it monitor a shop. Exit codes: 0 success, 1 something is wrong,
+    2 usage or configuration error.
     """
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command and return its exit code; whatever goes wrong is said in a line."""
+    """Run a command and return its exit code; any error is one line."""
     data: Path | None = None
     try:
         with program.make_context("toban", list(arguments)) as context:
@@ -84,16 +84,16 @@ def run(arguments: Sequence[str]) -> int:
                 data = Path(given) if given else None
     except click.exceptions.Exit as error:
         return error.exit_code
-    except (Exception, KeyboardInterrupt) as error:  # all of it ends here, in words
+    except (Exception, KeyboardInterrupt) as error:  # every error is reported here
         return error_reporting.report_error(error, arguments, data)
-    return code if isinstance(code, int) else error_reporting.WELL
+    return code if isinstance(code, int) else error_reporting.SUCCESS
 
 
 def main() -> None:
-    """Run the command that was typed, and end the process."""
+    """Run the command of the command line, and end the process."""
     code = run(sys.argv[1:])
     if threading.active_count() > 1:
-        # Some of them may hang, and Python would wait for them. Imported here: `--help` needs no event loop.
+        # Threads may hang, and Python would wait for them. Imported here: `--help` needs no event loop.
         from toban.core.lifecycle import exit_now
 
         exit_now(code)

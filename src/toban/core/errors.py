@@ -1,17 +1,29 @@
-"""What can go wrong, by whose trouble it is."""
+"""Errors that are expected, by what failed."""
 
 
 class TobanError(Exception):
     """
-    Expected trouble: it is reported in a line and costs its cause one turn.
+    An expected error: it is one line in the log and costs its cause one interval.
 
-    A message names the thing, what was tried and what came back:
-    ``redis shop: PING: connection refused``.
+    A message names the object, what was tried and what came back: ``redis shop: PING: connection refused``.
     """
 
 
 class SettingsError(TobanError):
     """The configuration asks for something impossible."""
+
+
+class InvalidCommandError(TobanError):
+    """A command can't be executed as it was given; ``field`` names its part that is wrong, where it is one."""
+
+    def __init__(self, reason: str, field: str = "") -> None:
+        super().__init__(f"{field}: {reason}" if field else reason)
+        self.reason = reason
+        self.field = field
+
+
+class NotFoundError(TobanError):
+    """A command names something that does not exist."""
 
 
 class StateError(TobanError):
@@ -23,7 +35,7 @@ class StoreError(TobanError):
 
 
 class SeriesLimitError(StoreError):
-    """There would be too many series: nothing of what was handed over is kept."""
+    """The limit of series would be exceeded: nothing of what was appended is stored."""
 
 
 class CollectError(TobanError):
@@ -34,10 +46,10 @@ class CollectError(TobanError):
 
 
 class QueryError(TobanError):
-    """A query is wrong, too large, too slow, or was given up."""
+    """A query is wrong, too large, too slow, or was canceled."""
 
     kind: str = "execution"
-    """The word Prometheus' HTTP API uses for this trouble (its ``errorType``)."""
+    """The ``errorType`` of Prometheus' HTTP API."""
 
 
 class BadQueryError(QueryError):
@@ -62,20 +74,20 @@ class QueryTimeoutError(QueryError):
 
 
 class QueryCanceledError(QueryError):
-    """Nobody waits for the answer any more."""
+    """The client has disconnected."""
 
     kind = "canceled"
 
 
 class ResponseTooLargeError(TobanError):
-    """A service answered more than anybody wants to hold in memory."""
+    """A response is larger than its limit."""
 
 
 class DeliveryError(TobanError):
     """
-    Something could not be delivered.
+    A notification could not be delivered.
 
-    ``permanent`` says that another try would end the same; ``after`` is how many seconds the receiver asked to wait.
+    ``permanent``: a retry would fail alike; ``after``: seconds to wait before the retry, as the receiver asks.
     """
 
     def __init__(self, message: str, *, permanent: bool = False, after: float | None = None) -> None:

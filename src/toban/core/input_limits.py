@@ -1,4 +1,4 @@
-"""Limits on what comes in from outside: times, texts and label sets, the same at every way in."""
+"""Limits of input: times, texts and label sets, the same for every endpoint."""
 
 import re
 from collections.abc import Mapping
@@ -11,37 +11,37 @@ from toban.core.labels import LabelLimits, Labels, is_label_name
 
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
-"""The range of times that are accepted: in every time zone, and with every length added, they stay times."""
+"""The range of accepted times: in every time zone, and with every duration added, they stay valid."""
 
 LABELS: Final = 100
 """How many labels, or annotations, an alert may have."""
 LABEL_NAME_LENGTH: Final = 1_000
 LABEL_VALUE_LENGTH: Final = 5_000
 ANNOTATION_LENGTH: Final = 20_000
-"""Characters; a longer annotation is cut, so that its alert is not lost."""
+"""Characters; a longer annotation is truncated, so that its alert is not lost."""
 
 SERIES: Final = LabelLimits(LABELS, LABEL_NAME_LENGTH, LABEL_VALUE_LENGTH)
-"""The same for series that others push here."""
+"""The same for series that are pushed."""
 
 PERSON_LENGTH: Final = 200
 COMMENT_LENGTH: Final = 2_000
-"""Characters of who says something, and of what they say."""
+"""Characters of a person's name, and of a comment."""
 MATCHERS: Final = 100
 """How many matchers a silence may have."""
 SILENCES: Final = 1_000
-"""How many silences there may be that have not ended: each is looked at in each decision."""
+"""How many silences may be active or pending: each costs every decision."""
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def checked_text(value: object, longest: int) -> str:
-    """Return a text that can be stored and sent. Raises ``ValueError`` that says what is wrong with it."""
+    """Return a text that can be stored and sent. Raises ``ValueError``."""
     if not isinstance(value, str):
-        raise ValueError("must be a text")  # noqa: TRY004  # who asks for a text is told so like any other mistake
+        raise ValueError("must be a string")  # noqa: TRY004  # handled like any invalid input
     if len(value) > longest:
         raise ValueError(f"has {len(value)} characters: at most {longest} are accepted")
     if "\0" in value or _SURROGATE.search(value):
-        raise ValueError("holds a character that is none (NUL, or half of a surrogate pair)")
+        raise ValueError("contains an invalid character (NUL, or half of a surrogate pair)")
     return value
 
 
@@ -55,13 +55,13 @@ def parse_time(value: object) -> datetime:
     try:
         at = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
     except ValueError as error:
-        raise ValueError(f"{str(value)[:50]!r} is no time (RFC 3339)") from error
+        raise ValueError(f"{str(value)[:50]!r} is not a valid time (RFC 3339)") from error
     return checked_time(at if at.tzinfo else at.replace(tzinfo=UTC))
 
 
 def checked_time(at: datetime) -> datetime:
     """Return an aware time in UTC. Raises ``ValueError`` when it is out of range."""
-    # Compared before it is converted: there is no year 10000 to convert to.
+    # Compared before it is converted: the year 10000 can't be converted to.
     if not EARLIEST <= at <= LATEST:
         raise ValueError(f"{at.isoformat()} is out of range: times from {EARLIEST.year} to {LATEST.year} are accepted")
     return at.astimezone(UTC)
@@ -98,7 +98,7 @@ def checked_annotations(raw: object) -> dict[str, str]:
 
 def _pairs(raw: object, what: str) -> dict[str, str]:
     if not isinstance(raw, Mapping) or not all(isinstance(value, str) for value in raw.values()):
-        raise ValueError(f"{what}: must be an object whose values are texts")
+        raise ValueError(f"{what}: must be an object with string values")
     if len(raw) > LABELS:
         raise ValueError(f"{what}: {len(raw)} of them: at most {LABELS} are accepted")
     return {repair_surrogates(name): repair_surrogates(value) for name, value in raw.items()}

@@ -1,1 +1,1 @@
-"""A view of the newest samples: is it well?"""
+"""The health of the shop, from the newest samples."""

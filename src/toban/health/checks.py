@@ -1,4 +1,4 @@
-"""What is asked to tell whether the shop is well."""
+"""The health checks of the shop."""
 
 import re
 from collections.abc import Iterable
@@ -22,13 +22,13 @@ class Endpoints(Flag):
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
     """
-    A name, a question in PromQL, a limit and a greatest age.
+    A name, an expression in PromQL, a limit and a maximum age.
 
-    It is up while the newest answer, no older than ``age``, is at most ``limit``. ``fault`` is what is said otherwise.
-    In the question, ``$age`` stands for the greatest age.
+    It is up while the last value, no older than ``age``, is at most ``limit``; ``fault`` is the message otherwise.
+    In the expression, ``$age`` stands for the maximum age.
 
-    What only the shop itself can tell is asked with ``since``: as long as there was no answer within that time, nobody
-    knows, and ``source`` says what would tell. Once there was one, silence is down.
+    A check of the shop's telemetry has ``since``: as long as there was no value within that time, it is unavailable,
+    and ``source`` names what enables it. Once there was one, no value is down.
     """
 
     name: str
@@ -42,12 +42,12 @@ class HealthCheck:
 
     @property
     def ever(self) -> str:
-        """The question whether there was an answer lately."""
+        """The expression over ``since``: whether there was a value lately."""
         return self.expression.replace("$age", f"{self.since.total_seconds():.0f}s")
 
     @property
     def query(self) -> str:
-        """The question with its age put in."""
+        """The expression over the maximum age."""
         return self.expression.replace("$age", f"{self.age.total_seconds():.0f}s")
 
 
@@ -56,7 +56,7 @@ class UnavailableCheck:
     """
     A check that can't be made: it is left out rather than guessed.
 
-    ``setting`` is what would make it possible, or ``source`` is.
+    ``setting`` or ``source`` is what enables it.
     """
 
     name: str
@@ -67,12 +67,12 @@ class UnavailableCheck:
     def reason(self) -> str:
         """Why it can't be made."""
         if self.source:
-            return f"nothing has told it yet: {self.source} would"
+            return f"no data: enable with {self.source}"
         return f"{self.setting} is not set"
 
 
 def unreported(checks: Iterable[HealthCheck]) -> list[UnavailableCheck]:
-    """Return those of some checks that only the shop itself can tell, as not known."""
+    """Return the checks of telemetry that was never received, as unavailable."""
     return [
         UnavailableCheck(check.name, source=check.source)
         for check in checks
@@ -89,7 +89,7 @@ DATABASE: Final = HealthCheck(
 )
 REDIS: Final = HealthCheck(
     "redis",
-    # That toban may not look at it says nothing of Redis.
+    # Missing privileges of toban say nothing about Redis.
     'max((1 - last_over_time(up{job="redis"}[$age])) * on (instance) group_left ()'
     ' (1 - last_over_time(redis_connection_failed{reason="no_privilege"}[$age]))'
     ' or 1 - last_over_time(up{job="redis"}[$age]))',
@@ -113,7 +113,7 @@ BUSINESS: Final = HealthCheck(
     "business-logic",
     'max(1 - last_over_time({job="vendure",__name__=~"up|vendure_shop_check_up",step=~"|search|product|price"}[$age]))',
     0,
-    "a product can't be searched for, looked at or priced",
+    "a product can't be searched for, opened or priced",
     Endpoints.HEALTH,
 )
 
@@ -126,7 +126,7 @@ def heap(servers: Iterable[str], limit: int, part: Endpoints) -> HealthCheck:
 
 
 def resident(servers: Iterable[str], limit: int) -> HealthCheck:
-    """Return the check of the memory that the system gave the shop's server processes; MiB."""
+    """Return the check of the resident memory of the shop's server processes; MiB."""
     return _memory("memory_rss", "process_memory_usage_bytes", servers, limit, "of memory", Endpoints.HEALTH)
 
 
@@ -145,20 +145,24 @@ def _memory(name: str, metric: str, servers: Iterable[str], limit: int, what: st
 
 
 def checks(shop: ShopSettings) -> tuple[list[HealthCheck], list[UnavailableCheck]]:
-    """Return what can be asked about this shop, and what can't."""
-    known, unknown = [STORAGE], []
-    for check, setting, there in (
+    """Return the checks that can be made of this shop, and those that can't."""
+    available, unavailable = [STORAGE], []
+    for check, setting, configured in (
         (DATABASE, "shop.database", shop.database),
         (REDIS, "shop.redis", shop.redis),
         (BUSINESS, "shop.shop_api", shop.shop_api),
     ):
-        if there:
-            known.append(check)
+        if configured:
+            available.append(check)
         else:
-            unknown.append(UnavailableCheck(check.name, setting))
+            unavailable.append(UnavailableCheck(check.name, setting))
     if shop.database or shop.redis or shop.shop_api:
         servers = shop.services.server
-        known += [heap(servers, 250, Endpoints.HEALTH), heap(servers, 500, Endpoints.LIVENESS), resident(servers, 500)]
+        available += [
+            heap(servers, 250, Endpoints.HEALTH),
+            heap(servers, 500, Endpoints.LIVENESS),
+            resident(servers, 500),
+        ]
     else:
-        unknown += [UnavailableCheck(name, source=TELEMETRY) for name in ("memory_heap", "memory_rss")]
-    return known, unknown
+        unavailable += [UnavailableCheck(name, source=TELEMETRY) for name in ("memory_heap", "memory_rss")]
+    return available, unavailable

@@ -1,4 +1,4 @@
-"""What can be known of this shop."""
+"""Which metrics of the shop are missing."""
 
 from typing import Final
 
@@ -12,10 +12,10 @@ SEEN: Final = (
     + quote("|".join(f"{name}(_count)?" for number in COVERAGE for name in number.metrics))
     + "}[1d]))"
 )
-"""The question which of the shop's numbers there were within a day."""
+"""The query for the shop's metrics that had samples within a day."""
 
 
 async def missing_coverage(engine: QueryEngine, clock: Clock) -> list[Coverage]:
-    """Return what is not known of the shop. Raises ``QueryError`` or ``StoreError``."""
+    """Return the metrics that are missing. Raises ``QueryError`` or ``StoreError``."""
     answer = await engine.instant(SEEN, milliseconds(clock.now()))
     return list(missing_metrics({points.labels.name for points in answer.series}))

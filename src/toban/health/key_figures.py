@@ -1,4 +1,4 @@
-"""The shop in a few figures: what its owner looks at first."""
+"""Key figures of the shop."""
 
 import math
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ HOUR: Final = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class KeyFigure:
-    """One figure: its word in translations, the question in PromQL, and how it is written."""
+    """A figure: its key in translations, its expression in PromQL, and its unit."""
 
     key: str
     expression: str
@@ -39,10 +39,10 @@ class KeyFigure:
 @dataclass(frozen=True, slots=True)
 class CounterFigure:
     """
-    A figure that says by how much a counter grew in the last hour, exactly: its word in translations, the counter, and
-    by which label where there are several; nought is then left out.
+    The exact increase of a counter in the last hour: its key in translations, the counter, and by which label it is
+    split, where it is; zeros are then left out.
 
-    ``increase`` would stretch what it finds to the whole window: for a chart that is right, for a number of orders not.
+    ``increase`` extrapolates to the whole window: for a chart that is right, for a number of orders it is not.
     """
 
     key: str
@@ -52,13 +52,13 @@ class CounterFigure:
 
     @property
     def expression(self) -> str:
-        """All samples of two hours: what counts may have rested when the last one began, or been away."""
+        """All samples of two hours: the last sample before the hour may be older than it."""
         return f"{self.counter.name}[{2 * HOUR // timedelta(seconds=1)}s]"
 
 
 @dataclass(frozen=True, slots=True)
 class FigureValue:
-    """What a figure came to, and of what where there are several (a currency, a queue)."""
+    """The value of a figure, and of which currency, queue, … where there are several."""
 
     key: str
     of: str
@@ -67,7 +67,7 @@ class FigureValue:
 
     @property
     def text(self) -> str:
-        """The value for people."""
+        """The value with its unit."""
         if self.unit is Unit.SECONDS:
             return f"{self.value * 1000:,.0f} ms" if self.value < 2 else f"{self.value:,.0f} s"
         if self.unit is Unit.PERCENT:
@@ -94,7 +94,7 @@ FIGURES: Final = (
     KeyFigure("jobs_waiting", "sum by (queue) (vendure_jobs_waiting) > 0"),
     KeyFigure("oldest_job", "max(vendure_jobs_oldest_waiting_seconds) > 0", Unit.SECONDS),
 )
-"""The figures, in the order in which they are read."""
+"""The figures, in the order in which they are shown."""
 
 
 async def evaluate_figures(engine: QueryEngine, clock: Clock) -> list[FigureValue]:
@@ -115,7 +115,7 @@ async def evaluate_figures(engine: QueryEngine, clock: Clock) -> list[FigureValu
 
 
 async def increase_last_hour(figure: CounterFigure, engine: QueryEngine, at: int) -> list[FigureValue]:
-    """Return by how much a counter grew in the hour up to a time. Raises ``QueryError`` or ``StoreError``."""
+    """Return the increase of a counter in the hour before a time. Raises ``QueryError`` or ``StoreError``."""
     answer = await engine.instant(figure.expression, at)
     sums: dict[str, float] = {}
     for points in answer.series:
@@ -130,10 +130,10 @@ async def increase_last_hour(figure: CounterFigure, engine: QueryEngine, at: int
 
 def increase_since(points: ResultSeries, since: int) -> float:
     """
-    Return by how much a counter grew from a time (milliseconds) on: what it came to, less where it stood then.
+    Return the increase of a counter since a time (milliseconds).
 
-    Where nothing is known of that time it is counted from its first number on: a counter that began meanwhile has a
-    nought there. After a fall it has begun again at nought.
+    Without a sample before that time it is counted from the first one: a counter that is new begins with zero. After a
+    decrease it has been reset to zero.
     """
     before = int(np.searchsorted(points.times, since, "right")) - 1
     values = points.values[max(before, 0) :]

@@ -1,4 +1,4 @@
-"""Answers whether the shop is well."""
+"""The health service: checks, key figures and missing metrics of the shop."""
 
 import contextlib
 import math
@@ -20,7 +20,7 @@ from toban.promql.query_batch import BatchResult
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What one check came to: up, or down and why."""
+    """The result of a check: up, or down and why."""
 
     name: str
     up: bool
@@ -28,72 +28,72 @@ class CheckResult:
 
 
 class HealthQueryEngine(QueryEngine, Protocol):
-    """A ``QueryEngine`` that answers several questions in one go."""
+    """A ``QueryEngine`` that runs several queries together."""
 
     async def run_batch(self, queries: Sequence[str], at: int) -> list[BatchResult]:
-        """Answer the first of some queries at a time (milliseconds), and those after it as long as a moment lasts."""
+        """Run the first queries at a time (milliseconds), as many as fit in a short time; at least one."""
         ...
 
 
 class HealthService:
     """
-    Asks the newest samples: it costs the shop nothing, and agrees with the alerts.
+    Queries the newest samples: that costs the shop nothing, and agrees with the alerts.
 
-    Whoever asks at the same time gets the same answer: many who ask cost hardly more than one.
+    Concurrent requests share one evaluation.
     """
 
     def __init__(
         self,
         checks: Sequence[HealthCheck],
-        unknown: Sequence[UnavailableCheck],
+        unavailable: Sequence[UnavailableCheck],
         engine: HealthQueryEngine,
         clock: Clock,
     ) -> None:
         self.checks = tuple(checks)
-        self._unknown = tuple(unknown)
+        self._unavailable = tuple(unavailable)
         self._engine = engine
         self._clock = clock
-        self._found = SingleFlight(self._find_all)
+        self._results = SingleFlight(self._run_checks)
         self._figures = SingleFlight(self._find_figures)
         self._missing = SingleFlight(self._find_missing)
 
     async def results(self, part: Endpoints) -> list[CheckResult]:
-        """Return what the checks of one endpoint come to now; what nobody ever told is left out."""
-        return [found for check, found in await self._found.get() if found and part in check.parts]
+        """Return the results of the checks of an endpoint; those without any data yet are left out."""
+        return [found for check, found in await self._results.get() if found and part in check.parts]
 
-    async def unknown(self) -> list[UnavailableCheck]:
+    async def unavailable(self) -> list[UnavailableCheck]:
         """Return the checks that can't be made, and why."""
-        return [*self._unknown, *unreported([check for check, found in await self._found.get() if found is None])]
+        return [*self._unavailable, *unreported([check for check, found in await self._results.get() if found is None])]
 
     async def figures(self) -> list[FigureValue]:
-        """Return the shop in a few figures; none while they can't be asked."""
+        """Return the key figures; none while they can't be queried."""
         return await self._figures.get()
 
     async def missing(self) -> list[Coverage]:
-        """Return what is not known of the shop, and what would add it; nothing while that can't be asked."""
+        """Return the missing metrics, and what enables them; nothing while that can't be queried."""
         return await self._missing.get()
 
     async def _find_figures(self) -> list[FigureValue]:
-        with contextlib.suppress(TobanError):  # the checks, asked beside them, tell of the trouble
+        with contextlib.suppress(TobanError):  # the checks report the error
             return await evaluate_figures(self._engine, self._clock)
         return []
 
     async def _find_missing(self) -> list[Coverage]:
-        with contextlib.suppress(TobanError):  # the checks, asked beside them, tell of the trouble
+        with contextlib.suppress(TobanError):  # the checks report the error
             return await missing_coverage(self._engine, self._clock)
         return []
 
-    async def _find_all(self) -> list[tuple[HealthCheck, CheckResult | None]]:
+    async def _run_checks(self) -> list[tuple[HealthCheck, CheckResult | None]]:
         at = milliseconds(self._clock.now())
-        replies = await self._asked([check.query for check in self.checks], at)
+        replies = await self._run([check.query for check in self.checks], at)
         silent = [check for check, reply in zip(self.checks, replies, strict=True) if check.since and _is_empty(reply)]
-        ever = dict(zip(silent, await self._asked([check.ever for check in silent], at), strict=True))
+        ever = dict(zip(silent, await self._run([check.ever for check in silent], at), strict=True))
         return [
-            (check, _finding(check, reply, ever.get(check))) for check, reply in zip(self.checks, replies, strict=True)
+            (check, _result(check, reply, ever.get(check))) for check, reply in zip(self.checks, replies, strict=True)
         ]
 
-    async def _asked(self, queries: Sequence[str], at: int) -> list[BatchResult]:
-        """Ask several questions in as few goes as may be: each is on its way for longer than it takes."""
+    async def _run(self, queries: Sequence[str], at: int) -> list[BatchResult]:
+        """Run queries in as few batches as possible: the hand-over to the thread takes longer than a query."""
         replies: list[BatchResult] = []
         while len(replies) < len(queries):
             replies += await self._engine.run_batch(queries[len(replies) :], at)
@@ -104,12 +104,12 @@ def _is_empty(reply: BatchResult) -> bool:
     return isinstance(reply.said, QueryResult) and not reply.said.series
 
 
-def _finding(check: HealthCheck, reply: BatchResult, ever: BatchResult | None) -> CheckResult | None:
-    """Return what a check came to; nothing where there ever was no answer either, if that was asked."""
+def _result(check: HealthCheck, reply: BatchResult, ever: BatchResult | None) -> CheckResult | None:
+    """Return the result of a check; nothing where there has never been data, if that was queried."""
     try:
         _, answer = (ever or reply).answer, reply.answer
     except TobanError as error:
-        # Not knowing is never "well".
+        # Unknown is never healthy.
         return CheckResult(check.name, False, str(error))
     if ever and not ever.answer.series:
         return None

@@ -9,13 +9,15 @@ from zoneinfo import ZoneInfo
 import structlog
 from sqlalchemy import Connection
 
-from toban.core.errors import StateError
+from toban.core.actor import DRILL, Actor
+from toban.core.errors import NotFoundError, StateError
 from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock, HealthStatus
 from toban.core.samples import gauge
 from toban.core.schedule import next_occurrence
 from toban.notify.settings import Drill
 from toban.state import audit_log
+from toban.state.audit_log import AuditEntry
 from toban.state.database import State
 from toban.state.quarantine import readable_rows
 
@@ -80,8 +82,12 @@ class DrillService:
             self._requested.clear()
             await self.once()
 
-    def start(self) -> None:
-        """Start a drill now."""
+    async def start(self, actor: Actor) -> None:
+        """Start a drill now. Raises ``NotFoundError`` where no channel must deliver it, ``StateError``."""
+        if not self.channels:
+            raise NotFoundError("no channel to reach with a drill: set notify.drill.channels, or configure a channel")
+        entry = AuditEntry(self._clock.now(), actor, "started a drill", {"channels": list(self.channels)})
+        await self._state.transaction(lambda connection: audit_log.record(connection, entry))
         self._requested.set()
 
     async def _wait(self) -> None:
@@ -141,17 +147,15 @@ class DrillService:
                 self._meters.set(TOOK, float(seconds), channel=channel)
 
     def _store(self, connection: Connection, result: dict[str, str]) -> None:
-        audit_log.record(connection, self.name, "drilled", self._clock.now(), reached=result)
+        audit_log.record(connection, AuditEntry(self._clock.now(), DRILL, "drilled", {"reached": result}))
 
     def _restore(self, connection: Connection) -> None:
-        def reached(entry: audit_log.AuditEntry) -> dict[str, str]:
+        def reached(entry: AuditEntry) -> dict[str, str]:
             stored = entry.facts.get("reached", {})
             seconds = {channel: stored[channel] for channel in self.channels if channel in stored}
             return {channel: f"{float(it):.0f}" if it else "" for channel, it in seconds.items()}
 
-        for result in readable_rows(
-            connection, audit_log.AUDIT_LOG, audit_log.recent(connection, 1, self.name), reached
-        ):
+        for result in readable_rows(connection, audit_log.AUDIT_LOG, audit_log.recent(connection, 1, DRILL), reached):
             self._show(result)
 
     def health(self) -> HealthStatus:

@@ -16,7 +16,7 @@ from toban.core.errors import BadQueryError
 from toban.core.labels import is_label_name
 from toban.core.matchers import Matcher, MatchOperator
 
-LONGEST: Final = 20_000
+MAX_LENGTH: Final = 20_000
 """How many characters a text with matchers may have."""
 
 _MATCHER: Final = re.compile(
@@ -53,8 +53,8 @@ def make_matcher(name: str, match: MatchOperator, value: str) -> Matcher:
     """Return a matcher from its parts, as an API brings them. Raises ``ValueError``."""
     if not is_label_name(name) or len(name) > input_limits.LABEL_NAME_LENGTH:
         raise ValueError(f'invalid label name "{input_limits.repair_surrogates(name)[:100]}"')
-    if len(value) > LONGEST or value != input_limits.repair_surrogates(value):
-        raise ValueError(f"invalid value of {name!r}: it must be valid Unicode, {LONGEST} characters at most")
+    if len(value) > MAX_LENGTH or value != input_limits.repair_surrogates(value):
+        raise ValueError(f"invalid value of {name!r}: it must be valid Unicode, {MAX_LENGTH} characters at most")
     try:
         return Matcher(name, match, value)
     except BadQueryError as error:
@@ -81,8 +81,8 @@ def _several(text: str) -> list[Matcher]:
 
 def _one(text: str, start: int) -> tuple[Matcher, int]:
     """Read the matcher that begins at a place, and return where it ends."""
-    if len(text) > LONGEST:
-        raise ValueError(f"a matcher of {len(text)} characters: at most {LONGEST} are accepted")
+    if len(text) > MAX_LENGTH:
+        raise ValueError(f"a matcher of {len(text)} characters: at most {MAX_LENGTH} are accepted")
     found = _MATCHER.match(text, start)
     if not found:
         raise _wrong(text)
@@ -91,7 +91,7 @@ def _one(text: str, start: int) -> tuple[Matcher, int]:
     try:
         return make_matcher(name, MatchOperator(found["match"]), value), found.end()
     except ValueError as error:
-        raise ValueError(f"{text!r} is no condition: {error}") from error
+        raise ValueError(f"invalid matcher {text!r}: {error}") from error
 
 
 def _unescaped(text: str) -> str:
@@ -100,7 +100,7 @@ def _unescaped(text: str) -> str:
 
 
 def _wrong(text: str) -> ValueError:
-    return ValueError(f'{text!r} is no condition: write it like severity="critical" or "service.name"=~"shop.*"')
+    return ValueError(f'invalid matcher {text!r}: write it like severity="critical" or "service.name"=~"shop.*"')
 
 
 def _checked(text: str) -> str:
@@ -109,4 +109,4 @@ def _checked(text: str) -> str:
 
 
 MatcherText = Annotated[str, AfterValidator(_checked)]
-"""One condition on a label, or several with commas between, as text."""
+"""One matcher of a label, or several with commas between, as text."""

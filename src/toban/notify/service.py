@@ -24,10 +24,12 @@ from toban.notify.lasting_failures import PART, LastingFailures
 from toban.notify.notification import Notification
 from toban.notify.pipeline import Decision, decide
 from toban.notify.pipeline_run import PipelineRun, PipelineState, Policy
+from toban.notify.report import ChannelReport, NotificationReport
 from toban.notify.silences import Silence
 from toban.notify.system_notices import silence_end_notices
 from toban.notify.wakeup import Wakeup
-from toban.state import event_log, quarantine
+from toban.state import audit_log, event_log, quarantine
+from toban.state.audit_log import AuditEntry
 from toban.state.database import State
 from toban.state.quarantine import readable_rows
 
@@ -310,16 +312,20 @@ class NotificationService:
         """The last run of the pipeline: what is suppressed, and why."""
         return self._run
 
-    def suppressed(self) -> Mapping[str, Sequence[str]]:
-        """Return why firing alerts send no notifications, by fingerprint."""
-        return self._run.suppression_reasons()
+    def report(self) -> NotificationReport:
+        """Return what is known of channels and of the alerts that are notified now."""
+        channels = [ChannelReport.of(worker) for worker in self.workers.values()]
+        return NotificationReport(channels, self.policy, self._current, self._run, self._clock.now())
 
-    async def send_notice(self, message: Notification) -> str:
-        """Send a message that belongs to no alert; return its key. Raises ``StateError``."""
-        now = self._clock.now()
-        await self._state.transaction(lambda connection: self._workers.enqueue(connection, message, now))
+    async def send_notice(self, message: Notification, audit: AuditEntry) -> None:
+        """Send a message that belongs to no alert, and write who asked for it. Raises ``StateError``."""
+
+        def work(connection: Connection) -> None:
+            self._workers.enqueue(connection, message, audit.at)
+            audit_log.record(connection, audit)
+
+        await self._state.transaction(work)
         self._workers.wake()
-        return message.key
 
     async def was_delivered(self, alert: str, channel: str, since: datetime) -> bool:
         """Tell whether a channel accepted a message of alerts of this name since a time. Raises ``StateError``."""

@@ -1,12 +1,13 @@
-"""The journal: who did what, and when."""
+"""The audit log: who did what, and when."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from sqlalchemy import Column, Connection, Index, Table, delete, insert, select
+from sqlalchemy import Column, Connection, Index, Row, Table, delete, insert, select
 
+from toban.core.actor import Actor
 from toban.state.column_types import Id, Json, SafeString, Timestamp, metadata
 from toban.state.quarantine import readable_rows
 
@@ -18,35 +19,52 @@ AUDIT_LOG: Final = Table(
     Column("who", SafeString(200), nullable=False),
     Column("what", SafeString(200), nullable=False),
     Column("facts", Json, nullable=False),
+    Column("via", SafeString(50), nullable=False, server_default=""),
     Index("journal_who", "who", "id"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One line of the journal."""
+    """One row: an action, like ``expired a silence``, by whom it was taken, and the facts."""
 
-    id: int
     at: datetime
-    who: str
-    what: str
-    facts: Mapping[str, Any]
+    actor: Actor
+    action: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    id: int = 0
+    """Its number in the log; 0 before it is written."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        actor = {"name": self.actor.name, "via": self.actor.via}
+        return {"at": self.at.isoformat(), "actor": actor, "action": self.action, "facts": dict(self.facts)}
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> Self:
+        """Return the entry that `as_dict` wrote."""
+        actor = Actor(body["actor"]["name"], body["actor"]["via"])
+        return cls(datetime.fromisoformat(body["at"]), actor, body["action"], body["facts"])
 
 
-def record(connection: Connection, who: str, what: str, at: datetime, **facts: Any) -> None:
-    """Write a line. Automation does this before the act, so that an act without a line can't be."""
-    connection.execute(insert(AUDIT_LOG).values(at=at, who=who, what=what, facts=facts))
+def record(connection: Connection, entry: AuditEntry) -> None:
+    """Write a row, in the transaction of the change; automation writes it before it acts."""
+    actor = entry.actor
+    values = {"at": entry.at, "who": actor.name, "via": actor.via, "what": entry.action, "facts": dict(entry.facts)}
+    connection.execute(insert(AUDIT_LOG).values(**values))
 
 
-def recent(connection: Connection, limit: int = 50, who: str = "") -> list[AuditEntry]:
-    """Return the newest lines, newest first; only what one did when ``who`` is given."""
+def recent(connection: Connection, limit: int = 50, actor: Actor | None = None) -> list[AuditEntry]:
+    """Return the newest rows, newest first; only those of one actor when it is given."""
     query = select(AUDIT_LOG).order_by(AUDIT_LOG.c.id.desc()).limit(limit)
-    rows = connection.execute(query.where(AUDIT_LOG.c.who == who) if who else query)
-    return readable_rows(
-        connection, AUDIT_LOG, rows, lambda row: AuditEntry(row.id, row.at, row.who, row.what, row.facts)
-    )
+    rows = connection.execute(query.where(AUDIT_LOG.c.who == actor.name) if actor else query)
+    return readable_rows(connection, AUDIT_LOG, rows, _parse)
+
+
+def _parse(row: Row[Any]) -> AuditEntry:
+    return AuditEntry(row.at, Actor(row.who, row.via), row.what, row.facts, row.id)
 
 
 def prune(connection: Connection, before: datetime) -> int:
-    """Remove what is older than ``before``; return how many."""
+    """Remove rows older than ``before``; return how many."""
     return connection.execute(delete(AUDIT_LOG).where(AUDIT_LOG.c.at < before)).rowcount

@@ -1,1 +1,1 @@
-"""All HTTP: the pages, the APIs that others speak, health."""
+"""HTTP: pages, toban's own and compatible APIs, health, ingest endpoints."""

@@ -1,7 +1,6 @@
-"""What the HTTP API of Alertmanager says on the wire: alerts, silences and conditions, read and written."""
+"""Alerts, silences and matchers as Alertmanager's HTTP API reads and writes them."""
 
 import json
-import uuid
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -10,27 +9,26 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from toban.alerting.external_alerts import PostedAlert, posted_alert
-from toban.core.errors import BadQueryError
+from toban.core.errors import BadQueryError, InvalidCommandError
 from toban.core.input_limits import (
-    COMMENT_LENGTH,
+    EARLIEST,
     LATEST,
     MATCHERS,
-    PERSON_LENGTH,
-    checked_text,
     parse_time,
     repair_surrogates,
 )
 from toban.core.matchers import Matcher, MatchOperator, compile_regex
 from toban.notify.matcher_syntax import make_matcher, parse_matcher
+from toban.notify.silence_commands import SilenceSpec
 from toban.notify.silences import Silence
 from toban.web.json_response import JsonResponse
 
-LARGEST: Final = 2_000_000
+MAX_BYTES: Final = 2_000_000
 """Bytes that a body may have."""
 
 
 class RequestError(ValueError):
-    """What was sent is wrong; Alertmanager says so as a text, or as an object."""
+    """An invalid request; Alertmanager returns some errors as a string, others as an object."""
 
     def __init__(self, message: str, *, structured: bool = False, status: int = 400) -> None:
         super().__init__(message)
@@ -39,9 +37,9 @@ class RequestError(ValueError):
 
 
 def error_response(status: int, message: str) -> Response:
-    """Return the answer to a body that is not taken."""
-    said = f"unsupported media type: {message}" if status == 415 else message
-    return JsonResponse(RequestError(said, structured=True, status=status).body, status)
+    """Return the response to a body that is not accepted."""
+    text = f"unsupported media type: {message}" if status == 415 else message
+    return JsonResponse(RequestError(text, structured=True, status=status).body, status)
 
 
 async def read_json(request: Request) -> Any:
@@ -53,7 +51,7 @@ async def read_json(request: Request) -> Any:
 
 
 def _read(body: bytes) -> Any:
-    """Read JSON; a text that is no Unicode costs itself alone, as in Go. Raises ``ValueError``."""
+    """Read JSON; invalid Unicode is replaced, as in Go. Raises ``ValueError``."""
     try:
         return orjson.loads(body)
     except ValueError:
@@ -61,23 +59,23 @@ def _read(body: bytes) -> Any:
 
 
 def parse_alert(raw: Any) -> PostedAlert:
-    """Read one alert. Raises ``ValueError``, in Alertmanager's words where it has some."""
+    """Read one alert. Raises ``ValueError``, with Alertmanager's messages where it has some."""
     if not isinstance(raw, dict) or not isinstance(raw.get("labels"), dict):
-        raise ValueError("each alert must be an object with labels")  # noqa: TRY004  # a mistake like any other
+        raise ValueError("each alert must be an object with labels")  # noqa: TRY004  # handled like any invalid alert
     starts, ends = parse_go_time(raw.get("startsAt"), "startsAt"), parse_go_time(raw.get("endsAt"), "endsAt")
     return posted_alert(raw["labels"], raw.get("annotations"), starts, ends, str(raw.get("generatorURL") or ""))
 
 
 def parse_webhook_alert(raw: Any, now: datetime) -> Any:
     """
-    Return an alert of a notification as it would be posted.
+    Return an alert of a webhook notification as it would be posted.
 
-    One that fires names the zero time as its end; Alertmanager says itself when it is over.
+    A firing one has the zero time as its end; Alertmanager sends another notification when it resolves.
     """
     if not isinstance(raw, dict):
         return raw
-    over = raw.get("status") == "resolved"
-    return {**raw, "endsAt": (raw.get("endsAt") or now.isoformat()) if over else LATEST.isoformat()}
+    is_over = raw.get("status") == "resolved"
+    return {**raw, "endsAt": (raw.get("endsAt") or now.isoformat()) if is_over else LATEST.isoformat()}
 
 
 def parse_go_time(text: Any, where: str) -> datetime | None:
@@ -90,26 +88,28 @@ def parse_go_time(text: Any, where: str) -> datetime | None:
         raise ValueError(f"{where}: {repair_surrogates(str(error))}") from error
 
 
-def parse_silence(raw: Any, now: datetime) -> Silence:
-    """Read a silence, with a new id. Raises ``RequestError``."""
+def parse_silence(raw: Any) -> SilenceSpec:
+    """Read a silence. Raises ``RequestError``."""
     try:
-        starts = parse_go_time(raw.get("startsAt"), "startsAt") or now
-        ends = parse_go_time(raw.get("endsAt"), "endsAt")
-        by = checked_text(raw.get("createdBy") or "", PERSON_LENGTH)
-        comment = checked_text(raw.get("comment") or "", COMMENT_LENGTH)
+        starts, ends = parse_go_time(raw.get("startsAt"), "startsAt"), parse_go_time(raw.get("endsAt"), "endsAt")
     except ValueError as error:
         raise RequestError(f"silence invalid: {error}") from error
-    if ends is not None and ends <= starts:
-        raise RequestError("Failed to create silence: start time must be before end time")
-    if ends is None or ends <= now:
-        raise RequestError("Failed to create silence: end time can't be in the past")
-    found = raw.get("matchers") or []
-    if not isinstance(found, list) or len(found) > MATCHERS:
+    matchers = raw.get("matchers") or []
+    if not isinstance(matchers, list) or len(matchers) > MATCHERS:
         raise RequestError(f"silence invalid: matchers must be an array of {MATCHERS} at most")
-    conditions = tuple(parse_silence_matcher(it) for it in found)
-    if all(condition.accepts("") for condition in conditions):
-        raise RequestError("silence invalid: at least one matcher must not match the empty string")
-    return Silence(str(uuid.uuid4()), conditions, starts, ends, by, comment, now)
+    return SilenceSpec(
+        [parse_silence_matcher(it) for it in matchers],
+        ends or EARLIEST,
+        raw.get("comment") or "",
+        raw.get("createdBy") or "",
+        starts,
+    )
+
+
+def silence_error(error: InvalidCommandError) -> RequestError:
+    """Return the error for a silence that is not accepted, in Alertmanager's words where it has some."""
+    prefix = {"": "", "starts": "Failed to create silence: ", "ends": "Failed to create silence: "}
+    return RequestError(f"{prefix.get(error.field, 'silence invalid: ')}{error.reason}")
 
 
 def parse_silence_matcher(raw: Any) -> Matcher:
@@ -129,7 +129,7 @@ def parse_silence_matcher(raw: Any) -> Matcher:
 
 
 def parse_filter(text: str) -> Matcher:
-    """Read a condition that a question names. Raises ``RequestError``."""
+    """Read a matcher of a filter. Raises ``RequestError``."""
     try:
         return parse_matcher(text)
     except ValueError as error:
@@ -144,15 +144,15 @@ def parse_receiver_pattern(text: str) -> Any:
         raise RequestError(f"failed to parse receiver param: {error}") from error
 
 
-def is_silence_selected(silence: Silence, condition: Matcher) -> bool:
-    """Tell whether a silence has a matcher of that name whose value meets the condition."""
-    return any(it.name == condition.name and condition.accepts(it.value) for it in silence.matchers)
+def is_silence_selected(silence: Silence, matcher: Matcher) -> bool:
+    """Tell whether a silence has a matcher of that name whose value matches."""
+    return any(it.name == matcher.name and matcher.accepts(it.value) for it in silence.matchers)
 
 
 def source_of(request: Request) -> str:
-    """Return who sends alerts, by the name of its program: a Prometheus and a person with amtool are two."""
+    """Return the source of alerts, by the name of the client: a Prometheus and amtool are two."""
     agent = request.headers.get("user-agent", "").partition("/")[0].strip()
-    return agent[:50] or "somebody"
+    return agent[:50] or "unknown"
 
 
 def silence_json(silence: Silence, now: datetime) -> dict[str, Any]:
@@ -170,12 +170,12 @@ def silence_json(silence: Silence, now: datetime) -> dict[str, Any]:
     }
 
 
-def _matcher(condition: Matcher) -> dict[str, Any]:
+def _matcher(matcher: Matcher) -> dict[str, Any]:
     return {
-        "name": condition.name,
-        "value": condition.value,
-        "isRegex": condition.operator in {MatchOperator.REGEX, MatchOperator.NOT_REGEX},
-        "isEqual": condition.operator in {MatchOperator.EQUAL, MatchOperator.REGEX},
+        "name": matcher.name,
+        "value": matcher.value,
+        "isRegex": matcher.operator in {MatchOperator.REGEX, MatchOperator.NOT_REGEX},
+        "isEqual": matcher.operator in {MatchOperator.EQUAL, MatchOperator.REGEX},
     }
 
 

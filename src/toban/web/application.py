@@ -1,8 +1,10 @@
 """All routes together."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
@@ -11,10 +13,12 @@ from toban.collect.service import CollectionService
 from toban.core.ports import Clock, QueryEngine, SeriesSource, Service
 from toban.health.service import HealthService
 from toban.web import health_api as health_pages
-from toban.web.endpoint import Endpoint, Permission, is_trusted, unauthorized
+from toban.web.endpoint import CHALLENGE, UNAUTHORIZED, Endpoint, Permission, is_trusted, unauthorized
 from toban.web.fair_streaming import FairStreaming
 from toban.web.metrics_pages import MetricsPages
+from toban.web.openapi import OpenApi
 from toban.web.overview_page import OverviewPage
+from toban.web.problem import problem
 from toban.web.prometheus_api import PrometheusApi
 from toban.web.prometheus_status import PrometheusStatusApi
 from toban.web.status_api import StatusApi
@@ -22,12 +26,12 @@ from toban.web.strict_transport import StrictTransport
 
 
 def application(
-    own: StatusApi,
+    status: StatusApi,
     health: HealthService,
     engine: QueryEngine,
-    questions: QueryEngine,
+    queries: QueryEngine,
     source: SeriesSource,
-    collecting: CollectionService,
+    collection: CollectionService,
     services: Sequence[Service],
     clock: Clock,
     runtime: PrometheusStatusApi,
@@ -35,45 +39,69 @@ def application(
     address: str = "",
 ) -> Starlette:
     """
-    Return what answers all requests; ``more`` is what lets numbers and lines in, and shows lines.
+    Return the application; ``more`` are further endpoints.
 
-    ``engine`` answers toban's own questions, ``questions`` those that are asked. ``address`` is where people reach it.
+    ``engine`` runs toban's own queries, ``queries`` those of clients. ``address`` is toban's public address.
     """
-    turns = FairStreaming()
-    app = _answering(
+    streaming = FairStreaming()
+    own_api = [*status.routes(), *more]
+    app = _application(
         [
-            # First what is asked most: routes are tried one after the other.
-            *PrometheusApi(questions, source, collecting.targets, clock, turns).routes(),
-            *OverviewPage(own).routes(),
-            *own.routes(),
+            # The most frequent first: routes are tried one after the other.
+            *PrometheusApi(queries, source, collection.targets, clock, streaming).routes(),
+            *OverviewPage(status).routes(),
+            *own_api,
+            OpenApi(own_api).route(),
             *health_pages.routes(health, services),
-            *MetricsPages(collecting.newest, engine, source, clock, turns).routes(),
+            *MetricsPages(collection.newest, engine, source, clock, streaming).routes(),
             *runtime.routes(),
-            *more,
         ]
     )
     app.add_middleware(StrictTransport, address=address)
     return app
 
 
-def metrics_alone(collecting: CollectionService, engine: QueryEngine, source: SeriesSource, clock: Clock) -> Starlette:
-    """Return what answers `/metrics` and nothing else."""
-    exposing = MetricsPages(collecting.newest, engine, source, clock, FairStreaming())
-    return _answering([Endpoint("/metrics", exposing.metrics, Permission.PUBLIC)])
+def metrics_alone(collection: CollectionService, engine: QueryEngine, source: SeriesSource, clock: Clock) -> Starlette:
+    """Return an application with `/metrics` and nothing else."""
+    pages = MetricsPages(collection.newest, engine, source, clock, FairStreaming())
+    return _application([Endpoint("/metrics", pages.metrics, Permission.PUBLIC)])
 
 
-def _answering(routes: Sequence[BaseRoute]) -> Starlette:
-    """Put routes together. Raises ``TypeError`` for one that does not say who may ask."""
+COMPATIBLE: Final = ("/api/v1/", "/api/v2/")
+"""The paths below `/api/` that belong to the APIs of Prometheus and Alertmanager."""
+
+
+def _application(routes: Sequence[BaseRoute]) -> Starlette:
+    """Return an application of routes. Raises ``TypeError`` for one that declares no permission."""
     for route in routes:
         if not isinstance(route, Endpoint):
             raise TypeError(f"{route!r} declares no permission: make it an Endpoint")
-    app = Starlette(routes=routes, exception_handlers={404: _not_found})
-    # An address with a slash too many is not found, like any other: what leads elsewhere needs no answer of its own.
+    app = Starlette(routes=routes, exception_handlers={404: _not_found, 405: _method_not_allowed, 500: _failed})
+    # A path with a slash too many is not found, like any other: no redirects.
     app.router.redirect_slashes = False
     return app
 
 
+def _is_own_api(request: Request) -> bool:
+    """Tell whether a path belongs to toban's own API, whose errors are problem details."""
+    path = request.url.path
+    return path.startswith("/api/") and not path.startswith(COMPATIBLE)
+
+
 async def _not_found(request: Request, error: Exception) -> Response:
-    if not is_trusted(request):
-        return unauthorized()
-    return PlainTextResponse("404 page not found\n", 404)
+    if _is_own_api(request):
+        return problem(404, "no such path") if is_trusted(request) else problem(401, UNAUTHORIZED, headers=CHALLENGE)
+    return PlainTextResponse("404 page not found\n", 404) if is_trusted(request) else unauthorized()
+
+
+async def _method_not_allowed(request: Request, error: Exception) -> Response:
+    headers = error.headers if isinstance(error, HTTPException) else None
+    if _is_own_api(request):
+        return problem(405, "this path has other methods", headers=headers)
+    return PlainTextResponse("Method Not Allowed", 405, headers)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    if _is_own_api(request):
+        return problem(500, "unexpected error: see toban's log")
+    return PlainTextResponse("Internal Server Error", 500)

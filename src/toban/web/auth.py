@@ -1,4 +1,4 @@
-"""Who asks, and from where: what comes before every route."""
+"""Authentication, and protection from other origins: what comes before every route."""
 
 import hmac
 import ipaddress
@@ -10,13 +10,15 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from toban.core.actor import ANONYMOUS, TOKEN_HOLDER, Actor
 from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import counter
 from toban.web.endpoint import SAFE, Permission
+from toban.web.http_protocol import PEER_USER
 from toban.web.request_bodies import BodyBuffer
 from toban.web.settings import WebSettings, split
 
-REJECTED: Final = counter("toban_http_requests_rejected_total", "HTTP requests that were refused, by reason.")
+REJECTED: Final = counter("toban_http_requests_rejected_total", "HTTP requests that were rejected, by reason.")
 
 REASONS: Final = {
     401: "token",
@@ -26,7 +28,7 @@ REASONS: Final = {
     415: "media_type",
     421: "host",
 }
-"""Which statuses are counted as refusals, and under which reason."""
+"""Which statuses are counted as rejected, and under which reason."""
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -42,34 +44,36 @@ HEADERS: Final = {
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "cache-control": "no-store",
 }
-"""What every answer says to a browser, unless its page says it otherwise."""
+"""The headers of every response, unless its page sets them otherwise."""
 
 
 class TrustedAccess:
-    """Lets everybody do everything: who can open the socket in the data folder can read all that lies beside it."""
+    """Grants everything: who can open the socket in the data folder can read the data too. The actor is the OS user."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
         self._room = BodyBuffer()
 
     def configure(self, app: ASGIApp, settings: WebSettings, hosts: Iterable[str] = ()) -> None:
-        """Pass requests on to another; who asks is nothing to it."""
+        """Pass requests to another application from now on."""
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
-        scope["state"] = {**scope.get("state", {}), "permissions": EVERYTHING, "room": self._room}
+        """Handle a request."""
+        state = scope.get("state", {})
+        actor = Actor(state.get(PEER_USER) or "unknown user", "local socket")
+        scope["state"] = {**state, "permissions": EVERYTHING, "actor": actor, "room": self._room}
         await self.app(scope, receive, send)
 
 
 class NetworkAccess:
     """
-    Decides what whoever comes over the network may do, and turns away what a page of somebody else's sends.
+    Authenticates clients of the network, and rejects requests that a browser sends for another site.
 
-    Everybody may do everything while no token is set, for toban listens on loopback then; else who shows it. That a
-    request comes from loopback, or from nowhere, is no proof of anything. On loopback too, and with a token, browsers
-    are kept from being used: by a name that leads here without being toban's (DNS rebinding, 421), and by a page of
-    another origin (403, as Go's ``http.CrossOriginProtection``).
+    Without a token everybody may do everything, for toban listens on loopback then; with one, whoever sends it. That a
+    request comes from loopback proves nothing. Also on loopback, and with a token, two attacks through a browser are
+    prevented: a foreign name that resolves to toban (DNS rebinding, 421), and a page of another origin (403, as Go's
+    ``http.CrossOriginProtection``).
     """
 
     def __init__(
@@ -86,80 +90,81 @@ class NetworkAccess:
         self._meters = meters
 
     def configure(self, app: ASGIApp, settings: WebSettings, hosts: Iterable[str] = ()) -> None:
-        """Decide by other settings from now on, for what answers now."""
+        """Use other settings and another application from now on."""
         self.app = app
         self._token = settings.token.get_secret_value().encode() if settings.token else b""
         self._further = frozenset(name.lower() for name in (*settings.hosts, *hosts))
         self._hosts = self._further | LOOPBACK | {split(settings.listen)[0].lower()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
+        """Handle a request, or reject it."""
         if scope["type"] != "http":
-            raise TypeError(f"nobody answers {scope['type']}")
+            raise TypeError(f"{scope['type']} is not supported")
         headers = Headers(scope=scope)
-        granted = EVERYTHING if not self._token or self._shows_token(headers) else PUBLIC
-        scope["state"] = {**scope.get("state", {}), "permissions": granted, "room": self._room}
+        actor = TOKEN_HOLDER if self._token and self._has_token(headers) else ANONYMOUS
+        granted = PUBLIC if self._token and actor is ANONYMOUS else EVERYTHING
+        scope["state"] = {**scope.get("state", {}), "permissions": granted, "actor": actor, "room": self._room}
 
         async def secured(message: Message) -> None:
             if message["type"] == "http.response.start":
-                found = MutableHeaders(scope=message)
+                response_headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
-                    found.setdefault(name, value)
+                    response_headers.setdefault(name, value)
                 if reason := REASONS.get(message["status"]):
                     self._meters.add(REJECTED, 1, reason=reason)
             await send(message)
 
-        refusal = self._refused(scope, headers)
-        await (refusal or self.app)(scope, receive, secured)
+        rejection = self._rejection(scope, headers)
+        await (rejection or self.app)(scope, receive, secured)
 
-    def _refused(self, scope: Scope, headers: Headers) -> Response | None:
+    def _rejection(self, scope: Scope, headers: Headers) -> Response | None:
         host = headers.getlist("host")
         if len(host) > 1 or (not host and scope["http_version"] != "1.0"):
-            return PlainTextResponse("A request names one Host.\n", 400)
-        # No browser leaves it out; checks of load balancers do.
-        if host and not self._is_ours(host[0], scope):
+            return PlainTextResponse("A request must have one Host header.\n", 400)
+        # No browser omits it; health checks of load balancers do.
+        if host and not self._is_own_host(host[0], scope):
             return PlainTextResponse(
-                "toban is not known by this name. If it is reached by it, add the name to `web.hosts` in toban.yaml.\n",
+                "unknown host name: if toban is reached under it, add it to `web.hosts` in toban.yaml\n",
                 421,
             )
-        if scope["method"] not in SAFE and self._is_foreign(scope, headers, host[0] if host else ""):
-            return PlainTextResponse("A page of another origin may not do this.\n", 403)
+        if scope["method"] not in SAFE and self._is_cross_origin(scope, headers, host[0] if host else ""):
+            return PlainTextResponse("cross-origin request rejected\n", 403)
         return None
 
-    def _is_ours(self, host: str, scope: Scope) -> bool:
+    def _is_own_host(self, host: str, scope: Scope) -> bool:
         name, _ = parse_authority(host)
         if name in self._hosts:
             return True
-        # An address, not a name, leads where the connection went: to one of this machine's own.
+        # An IP address is accepted where it is the one that the connection was made to.
         server = scope.get("server")
         return bool(name and server and _address(name) is not None and _address(name) == _address(server[0]))
 
-    def _is_foreign(self, scope: Scope, headers: Headers, host: str) -> bool:
-        """Tell whether a browser sends something for a page that is not toban's."""
+    def _is_cross_origin(self, scope: Scope, headers: Headers, host: str) -> bool:
+        """Tell whether a browser sends a request for a page of another origin."""
         site, origin = headers.getlist("sec-fetch-site"), headers.getlist("origin")
         if site:
             return any(it not in {"same-origin", "none"} for it in site)
         return any(not self._is_own_origin(it, scope["scheme"], host) for it in origin)
 
     def _is_own_origin(self, origin: str, scheme: str, host: str) -> bool:
-        of, _, rest = origin.partition("://")
-        # Behind a proxy the browser speaks TLS, and toban does not.
-        if of not in {scheme, "https"}:
+        origin_scheme, _, authority = origin.partition("://")
+        # Behind a reverse proxy the browser uses TLS, and toban does not.
+        if origin_scheme not in {scheme, "https"}:
             return False
-        name, port = parse_authority(rest)
+        name, port = parse_authority(authority)
         if name and name in self._further:
             return True
-        default = 443 if of == "https" else 80
-        own, own_port = parse_authority(host)
-        return bool(name) and (name, port or default) == (own, own_port or default)
+        default = 443 if origin_scheme == "https" else 80
+        host_name, host_port = parse_authority(host)
+        return bool(name) and (name, port or default) == (host_name, host_port or default)
 
-    def _shows_token(self, headers: Headers) -> bool:
-        scheme, _, shown = headers.get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(shown.encode(), self._token)
+    def _has_token(self, headers: Headers) -> bool:
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(token.encode(), self._token)
 
 
 def parse_authority(text: str) -> tuple[str, int]:
-    """Read HOST or HOST:PORT as a browser writes it: the name in lower case, and 0 for no port; no name when wrong."""
+    """Read HOST or HOST:PORT: the name in lower case, and 0 for no port; an empty name for an invalid text."""
     try:
         parts = urlsplit(f"//{text}")
         name, port = parts.hostname or "", parts.port or 0

@@ -1,16 +1,20 @@
-"""Routes that say who may ask, and what they take."""
+"""Routes with their declarations: who may use them, and what they accept."""
 
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from inspect import getdoc
+from typing import Any, Final, Self
 
+from pydantic import BaseModel
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from toban.web.json_response import JsonResponse
+from toban.core.actor import Actor
+from toban.web.problem import problem
 from toban.web.request_bodies import BodyError
 
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -21,53 +25,70 @@ FORM: Final = frozenset({"application/x-www-form-urlencoded"})
 NOTHING: Final = frozenset[str]()
 
 LARGEST: Final = 2**20
-"""Bytes that a body may have, unless its route says otherwise."""
+"""Bytes that a body may have, unless its route declares another limit."""
+
+UNAUTHORIZED: Final = "Show the token of toban's web.token as `Authorization: Bearer ...`."
+CHALLENGE: Final = {"www-authenticate": 'Bearer realm="toban"'}
 
 
 class Permission(StrEnum):
-    """What a route asks of whoever uses it; who has which is said by `access.py`."""
+    """What a route requires; `auth.py` grants it."""
 
     PUBLIC = "public"
-    """Nothing: anybody may, and learns names and states but no details."""
+    """Nothing: anybody may use it, and sees names and states but no details."""
     READ = "read"
     """Seeing samples, alerts, log lines, settings."""
     PUSH = "push"
-    """Sending telemetry, events, samples, and alerts that others evaluated."""
+    """Sending telemetry, events, samples, and alerts that were evaluated elsewhere."""
     ACT = "act"
     """Changing something: silences, acknowledgements, test notifications, drills."""
 
 
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """The documentation of a route of toban's own API, for the OpenAPI document."""
+
+    summary: str
+    description: str
+    request_model: type[BaseModel]
+    response_model: type[BaseModel]
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], request_model: type[BaseModel], response_model: type[BaseModel]) -> Self:
+        """Return the operation that a function executes, described by its docstring."""
+        summary, _, description = (getdoc(function) or "").partition("\n")
+        return cls(summary.removesuffix("."), description.strip(), request_model, response_model)
+
+
 def permissions(connection: HTTPConnection) -> frozenset[Permission]:
-    """Return what whoever asks may do; nothing but what is public, where nobody has looked."""
+    """Return what the client may do; only what is public, where no authentication took place."""
     found: frozenset[Permission] = connection.scope.get("state", {}).get("permissions", frozenset({Permission.PUBLIC}))
     return found
 
 
+def actor(connection: HTTPConnection) -> Actor:
+    """Return who sends a request, as authentication established it."""
+    found: Actor = connection.scope["state"]["actor"]
+    return found
+
+
 def is_trusted(connection: HTTPConnection) -> bool:
-    """Tell whether who asks may see details."""
+    """Tell whether the client may see details."""
     return Permission.READ in permissions(connection)
 
 
-def refuse_with_json(status: int, message: str) -> Response:
-    """Return a refusal as toban's own API says it."""
-    return JsonResponse({"error": message}, status)
-
-
 def unauthorized() -> Response:
-    """Return the answer to whoever may not."""
-    return PlainTextResponse(
-        "Show the token of toban's web.token as `Authorization: Bearer ...`.\n",
-        401,
-        {"www-authenticate": 'Bearer realm="toban"'},
-    )
+    """Return the response to a client without permission."""
+    return PlainTextResponse(f"{UNAUTHORIZED}\n", 401, CHALLENGE)
 
 
 class Endpoint(Route):
     """
-    A route with its declaration: the permission it asks for, the types and the length of the bodies it takes.
+    A route with its declaration: the permission it requires, the types and the length of the bodies it accepts.
 
-    A body of another type is refused with 415, a longer one with 413; ``refuse`` says so in the words of the API that
-    the route belongs to. A route that takes no type takes no body.
+    A body of another type is refused with 415, a longer one with 413; ``refuse`` writes the error in the shape of the
+    API that the route belongs to. A route that declares no type accepts no body. Routes of toban's own API declare
+    their ``operation`` too.
     """
 
     def __init__(
@@ -79,20 +100,23 @@ class Endpoint(Route):
         methods: Collection[str] = ("GET",),
         takes: frozenset[str] = NOTHING,
         largest: int = LARGEST,
-        refuse: Callable[[int, str], Response] = refuse_with_json,
+        refuse: Callable[[int, str], Response] = problem,
+        operation: Operation | None = None,
     ) -> None:
         if "POST" in methods and not takes:
-            raise TypeError(f"{path}: a route for POST says which types it takes")
+            raise TypeError(f"{path}: a route for POST declares which types it accepts")
         super().__init__(path, endpoint, methods=methods)
         self.permission = permission
         self.takes = takes
         self.largest = largest
+        self.operation = operation
         self._refuse = refuse
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or refuse who may not and what is not taken."""
+        """Respond, or refuse a client without permission and a body that is not accepted."""
         if self.permission not in permissions(HTTPConnection(scope)):
-            await unauthorized()(scope, receive, send)
+            response = problem(401, UNAUTHORIZED, headers=CHALLENGE) if self.operation else unauthorized()
+            await response(scope, receive, send)
             return
         if self.methods and scope["method"] not in self.methods:
             await super().handle(scope, receive, send)  # which is 405
@@ -107,12 +131,12 @@ class Endpoint(Route):
             refusal.headers.update(error.headers)
             await refusal(scope, receive, send)
         except ClientDisconnect:
-            return  # nobody is there to hear an answer
+            return  # there is no client to respond to
 
     def _check_type(self, headers: Headers) -> None:
-        """Raise ``BodyError`` for a body of a type that is not taken."""
+        """Raise ``BodyError`` for a body of a type that is not accepted."""
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         is_empty = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
         if kind not in self.takes and (kind or not is_empty):
             wanted = f"send {' or '.join(sorted(self.takes))}" if self.takes else "send no body"
-            raise BodyError(415, f"Content-Type {kind[:100]!r} is not taken here: {wanted}")
+            raise BodyError(415, f"Content-Type {kind[:100]!r} is not accepted here: {wanted}")

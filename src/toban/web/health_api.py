@@ -1,4 +1,4 @@
-"""The shop's health in Terminus' JSON, and toban's own."""
+"""The health of the shop in Terminus format, and the health of toban itself."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
@@ -13,47 +13,47 @@ from toban.health.service import CheckResult, HealthService
 from toban.web.endpoint import Endpoint, Permission, is_trusted
 from toban.web.json_response import JsonResponse
 
-FRESH = {"cache-control": "no-cache, no-store, must-revalidate"}
+NO_CACHE = {"cache-control": "no-cache, no-store, must-revalidate"}
 
 
-def terminus(findings: Sequence[CheckResult], *, detailed: bool) -> tuple[int, dict[str, Any]]:
+def terminus(results: Sequence[CheckResult], *, detailed: bool) -> tuple[int, dict[str, Any]]:
     """
-    Return the status code and the body as @nestjs/terminus writes them.
+    Return the status code and the body in the format of @nestjs/terminus.
 
-    Who is not trusted learns names and states, nothing more.
+    Without ``detailed`` it has names and states only.
     """
 
     def part(chosen: Iterable[CheckResult]) -> dict[str, Any]:
         return {
-            finding.name: {"status": "up" if finding.up else "down"}
-            | ({"message": finding.message} if finding.message and detailed else {})
-            for finding in chosen
+            result.name: {"status": "up" if result.up else "down"}
+            | ({"message": result.message} if result.message and detailed else {})
+            for result in chosen
         }
 
-    well = all(finding.up for finding in findings)
-    return 200 if well else 503, {
-        "status": "ok" if well else "error",
-        "info": part(finding for finding in findings if finding.up),
-        "error": part(finding for finding in findings if not finding.up),
-        "details": part(findings),
+    is_healthy = all(result.up for result in results)
+    return 200 if is_healthy else 503, {
+        "status": "ok" if is_healthy else "error",
+        "info": part(result for result in results if result.up),
+        "error": part(result for result in results if not result.up),
+        "details": part(results),
     }
 
 
 def routes(health: HealthService, services: Sequence[Service]) -> list[Endpoint]:
-    """Return the routes for both."""
+    """Return the routes of both."""
 
     def shop(part: Endpoints) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
+        async def respond(request: Request) -> Response:
             code, body = terminus(await health.results(part), detailed=is_trusted(request))
-            return JsonResponse(body, code, FRESH)
+            return JsonResponse(body, code, NO_CACHE)
 
-        return answer
+        return respond
 
     async def healthy(request: Request) -> Response:
-        return own_health(dict(health_by_service(services)), detailed=is_trusted(request))
+        return toban_health(dict(health_by_service(services)), detailed=is_trusted(request))
 
     async def ready(request: Request) -> Response:
-        return PlainTextResponse("toban is ready.\n", headers=FRESH)
+        return PlainTextResponse("toban is ready.\n", headers=NO_CACHE)
 
     return [
         Endpoint("/health", shop(Endpoints.HEALTH), Permission.PUBLIC),
@@ -64,10 +64,10 @@ def routes(health: HealthService, services: Sequence[Service]) -> list[Endpoint]
     ]
 
 
-def own_health(parts: dict[str, HealthStatus], *, detailed: bool) -> Response:
-    """Return toban's own state, a line for each part of it."""
-    well = all(condition.ok for condition in parts.values())
-    lines = ["toban is well." if well else "toban is not well."]
+def toban_health(parts: dict[str, HealthStatus], *, detailed: bool) -> Response:
+    """Return the health of toban, a line for each of its parts."""
+    is_healthy = all(status.ok for status in parts.values())
+    lines = ["toban is healthy." if is_healthy else "toban is unhealthy."]
     if detailed:
         lines += [f"[{'+' if it.ok else '-'}] {name}: {it.message}" for name, it in parts.items()]
-    return PlainTextResponse("\n".join(lines) + "\n", 200 if well else 503, FRESH)
+    return PlainTextResponse("\n".join(lines) + "\n", 200 if is_healthy else 503, NO_CACHE)

@@ -1,6 +1,9 @@
-"""HTTP on one connection, with an end to everything: bytes and number of headers, requests ahead, and time."""
+"""HTTP on one connection, with limits on headers, pipelined requests, and time."""
 
 import asyncio
+import pwd
+import socket
+import struct
 from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -8,30 +11,47 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import counter
 
-CUT_OFF: Final = counter(
-    "toban_http_connections_aborted_total", "HTTP connections that were ended because of their sender, by reason."
+ABORTED: Final = counter(
+    "toban_http_connections_aborted_total", "HTTP connections that were aborted because of the client, by reason."
 )
 
 HEAD_BYTES: Final = 65_536
-"""Bytes of a request's line and headers, or of what stands round its body: chunk sizes and trailers."""
+"""Bytes of a request's line and headers, or of chunk sizes and trailers of its body."""
 
-HEADERS: Final = 100
+MAX_HEADERS: Final = 100
 
-AHEAD: Final = 16
-"""How many requests may be sent before the first of them is answered."""
+PIPELINED: Final = 16
+"""How many requests may be sent before the response to the first of them."""
 
 HEAD_SECONDS: Final = 10.0
 """Seconds until a connection must have sent a request's headers."""
 
-LINGERING: Final = 2.0
-"""Seconds for which is read on after a refusal: closed at once, its sender might never see it."""
+LINGER_SECONDS: Final = 2.0
+"""Seconds for which reading goes on after an early response: after an immediate close the client might never see it."""
 
 READING_SECONDS: Final = 30.0
-"""Seconds in which whoever is answered must have read something of it."""
+"""Seconds in which the client must have read something of a response."""
+
+PEER_USER: Final = "peer_user"
+"""Under what `scope["state"]` names the user at the other end of a Unix socket."""
+
+_CREDENTIALS: Final = struct.Struct("3i")
+"""The process, user and group of SO_PEERCRED: unix(7)."""
+
+
+def peer_user(connection: Any) -> str:
+    """Return the user of the process at the other end of a Unix socket; empty where the system has no such option."""
+    if connection is None or connection.family != socket.AF_UNIX or not hasattr(socket, "SO_PEERCRED"):
+        return ""
+    _, uid, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
 
 
 class _Lingering:
-    """What a request is answered through: closing waits for a body that still comes, so that the answer is read."""
+    """The transport of a response: closing waits for the rest of the body, so that the client reads the response."""
 
     def __init__(self, protocol: "HttpProtocol") -> None:
         self._protocol = protocol
@@ -47,7 +67,7 @@ class _Lingering:
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, made to give up on senders that are too slow or send too much."""
+    """uvicorn's protocol, which aborts connections whose clients are too slow or send too much."""
 
     def __init__(self, *given: Any, meters: MetricRegistry, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -56,68 +76,71 @@ class HttpProtocol(HttpToolsProtocol):
         self._head: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._undigested = 0
-        """Bytes since the last that were of use."""
+        """Bytes since the last complete part of a request."""
         self._refusal: tuple[int, str] | None = None
         self._leaving = False
+        self._peer = ""
 
     @property
     def waits_since(self) -> float | None:
-        """Since when toban waits for the other side, in the loop's time; nothing while it works for it."""
+        """Since when toban waits for the client, in the loop's time; nothing while it handles a request."""
         request = self._request
         return None if request and not request.more_body and not self.flow.write_paused else self._since
 
     @property
     def _request(self) -> RequestResponseCycle | None:
-        """The request that is being answered."""
+        """The request that is being handled."""
         newest: RequestResponseCycle | None = self.cycle
         return newest if newest and not newest.response_complete else None
 
-    def cut_off(self, reason: str) -> None:
-        """End the connection at once."""
-        self._meters.add(CUT_OFF, 1, reason=reason)
+    def abort(self, reason: str) -> None:
+        """Abort the connection."""
+        self._meters.add(ABORTED, 1, reason=reason)
         self.connections.discard(self)
         self.transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
-        """Begin to wait for a request."""
+        """Start waiting for a request."""
         super().connection_made(transport)
+        self._peer = peer_user(transport.get_extra_info("socket"))
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of everything."""
+        """Cancel all timers."""
         self._unset(self._head, self._stalled)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, as long as what came is of use."""
+        """Parse data, as long as requests are complete within the limits."""
         while data and not self._leaving and not self.transport.is_closing():
             most = HEAD_BYTES - self._undigested
             piece, data = data[:most], data[most:]
             self._undigested += len(piece)
             super().data_received(piece)
             if self._undigested >= HEAD_BYTES:
-                self._refuse(431, "The headers are too long.")
+                self._refuse(431, "headers too long")
         if self._head is None and not self._request and not self.transport.is_closing():
             self._await_head()
 
     def on_message_begin(self) -> None:
-        """Note that a request begins."""
-        if len(self.pipeline) >= AHEAD:
-            self._refusal = 429, "Too many requests before the first was answered."
+        """Start a request."""
+        if len(self.pipeline) >= PIPELINED:
+            self._refusal = 429, "too many pipelined requests"
             raise ValueError
         super().on_message_begin()
+        self.scope["state"][PEER_USER] = self._peer
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep one header; a trailer is one too."""
-        if len(self.headers) >= HEADERS:
-            self._refusal = 431, "There are too many headers."
+        """Store a header; a trailer is one too."""
+        if len(self.headers) >= MAX_HEADERS:
+            self._refusal = 431, "too many headers"
             raise ValueError
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin to answer."""
+        """Start handling a request."""
         if not self.url.startswith(b"/"):
-            raise ValueError  # an address of another host: toban is no proxy
+            raise ValueError  # an absolute URL: toban is not a proxy
         self._unset(self._head)
         self._head = None
         self._undigested = 0
@@ -128,48 +151,48 @@ class HttpProtocol(HttpToolsProtocol):
 
         async def send(message: Any) -> None:
             if message["type"] == "http.response.start" and cycle.more_body:
-                # `leave` follows: whoever sent the body may send no further request after it.
+                # `leave` follows: the client may send no further request on this connection.
                 message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
             await RequestResponseCycle.send(cycle, message)
 
-        cycle.send = send  # type: ignore[method-assign]  # what is run has not begun
+        cycle.send = send  # type: ignore[method-assign]  # it runs later
 
     def on_body(self, body: bytes) -> None:
-        """Hand on a piece of a body."""
+        """Pass on a chunk of a body."""
         self._undigested = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Note that a request is whole."""
+        """Complete a request."""
         self._undigested = 0
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Go on to the next request, or leave with a body that nobody wants."""
+        """Go on to the next request, or close after a rejected body."""
         super().on_response_complete()
         self._since = self.loop.time()
         if self.cycle.response_complete and self.cycle.more_body and not self._leaving:
-            # The body was refused: its rest is of no use to anybody.
+            # The body was rejected: its rest is discarded.
             self.leave()
 
     def send_400_response(self, msg: str) -> None:
-        """Say what is wrong, and go."""
+        """Send an error, and close."""
         self._refuse(*(self._refusal or (400, msg)))
 
     def pause_writing(self) -> None:
-        """Wait until what was written is read."""
+        """Pause until the client has read."""
         super().pause_writing()
         self._since = self.loop.time()
         self._expect_reading()
 
     def resume_writing(self) -> None:
-        """Go on writing."""
+        """Continue writing."""
         super().resume_writing()
         self._unset(self._stalled)
         self._stalled = None
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Say nothing: what is asked for is not there, and everybody may ask."""
+        """Log nothing: any client can request an upgrade."""
 
     def _await_head(self) -> None:
         self._since = self.loop.time()
@@ -178,35 +201,35 @@ class HttpProtocol(HttpToolsProtocol):
     def _head_is_late(self) -> None:
         self._head = None
         if self._undigested:
-            self._refuse(408, "The headers came too slowly.")
+            self._refuse(408, "headers arrived too slowly")
         else:
-            self.cut_off("idle")
+            self.abort("idle")
 
     def _refuse(self, status: int, message: str) -> None:
-        """Say why a request can't be read, and go."""
+        """Send an error about an unreadable request, and close."""
         if self._leaving or self.transport.is_closing():
             return
-        self._meters.add(CUT_OFF, 1, reason=STATUS_LINE[status].split(b" ", 2)[2].strip().decode().lower())
+        self._meters.add(ABORTED, 1, reason=STATUS_LINE[status].split(b" ", 2)[2].strip().decode().lower())
         if self._request:
-            self.transport.abort()  # in the middle of another answer nothing can be said
+            self.transport.abort()  # no error can be sent within another response
             return
-        said = message.encode()
-        head = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(said)
-        self.transport.write(STATUS_LINE[status] + head + said)
+        body = message.encode()
+        head = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[status] + head + body)
         self.leave()
 
     def leave(self) -> None:
-        """Read on for a moment, and close."""
+        """Read on for a moment, then close."""
         self._leaving = True
         self.flow.resume_reading()
         self._unset(self._head)
-        self._head = self.loop.call_later(LINGERING, self.transport.close)
+        self._head = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def _expect_reading(self, before: int | None = None) -> None:
-        """End the connection unless something of an answer was read meanwhile."""
+        """Abort the connection unless the client has read something meanwhile."""
         left = self.transport.get_write_buffer_size()
         if before is not None and left >= before:
-            self.cut_off("not reading")
+            self.abort("not reading")
             return
         self._stalled = self.loop.call_later(READING_SECONDS, self._expect_reading, left)
 

@@ -1,4 +1,4 @@
-"""The service that answers."""
+"""The HTTP service."""
 
 import asyncio
 import logging
@@ -24,15 +24,15 @@ from toban.web.settings import WebSettings, split
 log = structlog.get_logger("toban.web")
 
 GRACE: Final = 2
-"""How many seconds an answer may still take when toban stops."""
+"""How many seconds a response may still take when toban stops."""
 
-COMMANDS: Final = 64
-"""How many commands may ask at the same time."""
+LOCAL_CONNECTIONS: Final = 64
+"""How many connections the socket for commands accepts at the same time."""
 
 
 @dataclass(slots=True)
 class ServedSocket:
-    """One socket that is listened on, and what answers there."""
+    """A listening socket, and the application that is served there."""
 
     app: NetworkAccess | TrustedAccess
     listening: socket.socket
@@ -42,9 +42,9 @@ class ServedSocket:
 
 class HttpService:
     """
-    Answers on the network, and on the socket in the data folder for commands.
+    Serves on the network, and for commands on the socket in the data folder.
 
-    Who may do what depends on the socket that accepted them: by nothing else is the local one known.
+    Authentication depends on the socket that accepted a connection, and on nothing in a request.
     """
 
     name = "web"
@@ -60,69 +60,69 @@ class HttpService:
         hosts: Sequence[str] = (),
         metrics: tuple[ASGIApp, socket.socket] | None = None,
     ) -> None:
-        """``hosts`` are names under which toban is reached; ``metrics`` is what answers to everybody, and where."""
+        """``hosts`` are names under which toban is reached; ``metrics`` is served to everybody, on its own socket."""
         self.address = address_of(network)
-        self._doors = [
+        self._sockets = [
             ServedSocket(NetworkAccess(app, settings, meters, hosts), network),
             ServedSocket(TrustedAccess(app), local, is_local=True),
         ]
         if metrics:
-            self._doors.append(ServedSocket(NetworkAccess(metrics[0], _public(settings), meters, hosts), metrics[1]))
+            self._sockets.append(ServedSocket(NetworkAccess(metrics[0], _public(settings), meters, hosts), metrics[1]))
         self._clock = clock
         self._meters = meters
         self._reserve = DescriptorReserve()
 
     def configure(self, app: ASGIApp, settings: WebSettings, hosts: Sequence[str], metrics: ASGIApp | None) -> None:
-        """Answer otherwise from now on; what is being answered comes to its end as it began. Sockets stay."""
-        for door, answers, whose in zip(
-            self._doors, (app, app, metrics), (settings, settings, _public(settings)), strict=False
+        """Serve another application from now on; requests that are being handled finish. Sockets stay."""
+        for served, application, web in zip(
+            self._sockets, (app, app, metrics), (settings, settings, _public(settings)), strict=False
         ):
-            if answers:
-                door.app.configure(answers, whose, hosts)
+            if application:
+                served.app.configure(application, web, hosts)
 
     async def run(self) -> None:
-        """Answer until cancelled; then let what is being answered end, for two seconds at most."""
+        """Serve until cancelled; then let requests finish, for two seconds at most."""
         with self._reserve.kept():
             async with asyncio.TaskGroup() as group:
-                for door in self._doors:
-                    group.create_task(self._keep_open(door), name="web")
+                for served in self._sockets:
+                    group.create_task(self._serve(served), name="web")
 
-    async def _keep_open(self, door: ServedSocket) -> None:
-        """Serve at a door, again and again if need be: pages that die don't end the judging."""
+    async def _serve(self, served: ServedSocket) -> None:
+        """Serve a socket; a server that fails is restarted, and does not end the evaluation."""
         while True:
-            most, reserve = (COMMANDS, self._reserve) if door.is_local else (most_connections(), None)
-            door.server = server = ListeningServer(_config(door.app), door.listening, most, self._meters, reserve)
+            most, reserve = (LOCAL_CONNECTIONS, self._reserve) if served.is_local else (most_connections(), None)
+            served.server = server = ListeningServer(_config(served.app), served.listening, most, self._meters, reserve)
             task = asyncio.create_task(server.serve(), name="web")
             try:
                 await asyncio.shield(task)
-                log.error("stopped answering: starting again")
-            except Exception:  # a bug in the server: told, and the door opens anew
-                log.exception("stopped answering: starting again")
+                log.error("HTTP server stopped: restarting")
+            except Exception:  # a bug in the server: logged, and it is restarted
+                log.exception("HTTP server failed: restarting")
             finally:
                 server.should_exit = True
                 await asyncio.wait([task])
             await self._clock.sleep(1)
 
     def health(self) -> HealthStatus:
-        """Tell whether all doors are open."""
-        servers = [door.server for door in self._doors]
+        """Return whether all sockets are served."""
+        servers = [served.server for served in self._sockets]
         if not all(server and server.started and not server.should_exit for server in servers):
             return HealthStatus(False, "not listening")
-        trouble = next((server.trouble for server in servers if server and server.trouble), "")
-        return HealthStatus(not trouble, trouble or f"listening on {self.address}")
+        error = next((server.error for server in servers if server and server.error), "")
+        return HealthStatus(not error, error or f"listening on {self.address}")
 
 
 def _public(settings: WebSettings) -> WebSettings:
-    """Return settings with which everybody may do everything."""
+    """Return settings without a token."""
     return settings.model_copy(update={"token": None})
 
 
 NOISE: Final = frozenset({"Invalid HTTP request received."})
-"""What everybody can make the server say as often as they like: it is counted instead."""
+"""Log messages that any client can trigger: they are counted instead."""
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Tell whether the server's complaint is one: that toban cut off an answer when it stopped is none."""
+    """Tell whether a message of the server is worth logging: that a response was cancelled at the stop is not."""
     if record.msg in NOISE:
         return False
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
@@ -140,7 +140,7 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         ws="none",
         log_config=None,
         access_log=False,
-        # What a header says of the sender is not believed: it decides who may ask.
+        # Headers that name a client are not trusted: authentication depends on it.
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE,
@@ -149,7 +149,7 @@ def _config(app: ASGIApp) -> uvicorn.Config:
 
 @contextmanager
 def network(listen: str, setting: str = "web.listen") -> Iterator[socket.socket]:
-    """Open an address to listen on. Raises ``SettingsError`` when it is taken or isn't this machine's."""
+    """Bind an address. Raises ``SettingsError`` when it is in use or not of this machine."""
     host, port = split(listen)
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -162,7 +162,7 @@ def network(listen: str, setting: str = "web.listen") -> Iterator[socket.socket]
             opened.bind(address)
         except OSError as error:
             raise SettingsError(
-                f"{setting}: {listen}: {error.strerror}: is another program there? Choose another"
+                f"{setting}: {listen}: {error.strerror}: is another program using it? Choose another"
                 + (": --listen" if setting == "web.listen" else "")
             ) from error
         yield opened
@@ -171,17 +171,17 @@ def network(listen: str, setting: str = "web.listen") -> Iterator[socket.socket]
 @contextmanager
 def local(path: Path) -> Iterator[socket.socket]:
     """
-    Open the socket for commands; only this user may use it.
+    Bind the socket for commands; only this user may use it.
 
-    What an earlier toban left there is removed: the lock on the data folder says that it is gone.
-    Raises ``SettingsError`` when there can't be one.
+    A socket of an earlier run is removed: the lock on the data folder proves that it has ended.
+    Raises ``SettingsError`` when the socket can't be bound.
     """
     path.unlink(missing_ok=True)
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as opened:
         try:
             opened.bind(str(path))
         except OSError as error:
-            raise SettingsError(f"{path}: no socket can be made there: {error}: use another folder: --data") from error
+            raise SettingsError(f"{path}: the socket can't be bound: {error}: use another folder: --data") from error
         path.chmod(0o600)
         try:
             yield opened
@@ -190,6 +190,6 @@ def local(path: Path) -> Iterator[socket.socket]:
 
 
 def address_of(opened: socket.socket) -> str:
-    """Return where a socket listens, as the beginning of an address."""
+    """Return the base URL of a listening socket."""
     host, port = opened.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

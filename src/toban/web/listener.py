@@ -1,4 +1,4 @@
-"""Accepting connections: never more than there are file descriptors for, and always for who has waited least."""
+"""Accepting connections: no more than there are file descriptors, and those that wait longest make room."""
 
 import asyncio
 import errno
@@ -20,34 +20,34 @@ log = structlog.get_logger("toban.web")
 
 BACKLOG: Final = 128
 
-MOST: Final = 400
-"""How many connections are open at the same time, at each address."""
+MAX_CONNECTIONS: Final = 400
+"""How many connections may be open at the same time, at each address."""
 
-ELSEWHERE: Final = 128
+OTHER_DESCRIPTORS: Final = 128
 """How many file descriptors are left for everything else: files, the shop's connections, channels."""
 
 DESCRIPTORS: Final = 8_192
-"""How many file descriptors toban asks the system for."""
+"""The limit of file descriptors that toban sets."""
 
 RESERVED: Final = 4
-"""How many file descriptors are held back, so that commands get an answer when there are no others."""
+"""How many file descriptors are reserved, so that commands work when there are no others."""
 
 EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 GONE: Final = frozenset(
     {errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.EHOSTDOWN, errno.EHOSTUNREACH}
     | {errno.ENETUNREACH, errno.ENOPROTOOPT, errno.EOPNOTSUPP}
 )
-"""What says only that one connection was gone before it was accepted: accept(2)."""
+"""Errors of accept(2) that concern one connection only."""
 
-PAUSE: Final = 0.1
-"""Seconds until it is tried again."""
+RETRY_DELAY: Final = 0.1
+"""Seconds until the next attempt."""
 
-OVER: Final = 60.0
-"""Seconds without trouble after which it counts as over: what comes and goes is said once."""
+RECOVERED_AFTER: Final = 60.0
+"""Seconds without an error after which it counts as recovered: recurring errors are logged once."""
 
 
 def raise_descriptors() -> None:
-    """Let this process have as many file descriptors as it may, and needs."""
+    """Raise the limit of file descriptors as far as needed and allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -55,48 +55,52 @@ def raise_descriptors() -> None:
 
 
 def most_connections() -> int:
-    """Return how many connections there may be: what the system gives must do for everything else too."""
+    """Return how many connections there may be: the limit of descriptors is shared with everything else."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MOST if soft == resource.RLIM_INFINITY else max(8, min(MOST, (soft - ELSEWHERE) // 3))
+    return (
+        MAX_CONNECTIONS
+        if soft == resource.RLIM_INFINITY
+        else max(8, min(MAX_CONNECTIONS, (soft - OTHER_DESCRIPTORS) // 3))
+    )
 
 
 class DescriptorReserve:
-    """File descriptors that are held back; ``lend`` gives one up when there are no others."""
+    """Reserved file descriptors; ``release`` frees one when there are no others."""
 
-    def __init__(self, many: int = RESERVED) -> None:
-        self._many = many
+    def __init__(self, count: int = RESERVED) -> None:
+        self._count = count
         self._held: list[int] = []
 
     @contextmanager
     def kept(self) -> Iterator["DescriptorReserve"]:
-        """Hold them as long as the block lasts."""
+        """Reserve them as long as the block lasts."""
         self.refill()
         try:
             yield self
         finally:
-            while self.lend():
+            while self.release():
                 pass
 
-    def lend(self) -> bool:
-        """Give one up; tell whether there was one."""
+    def release(self) -> bool:
+        """Free one; return whether there was one."""
         if not self._held:
             return False
         os.close(self._held.pop())
         return True
 
     def refill(self) -> None:
-        """Hold as many as before, if they can be had."""
+        """Reserve them again, if the system allows it."""
         with suppress(OSError):
-            while len(self._held) < self._many:
+            while len(self._held) < self._count:
                 self._held.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
 
 
 class ListeningServer(uvicorn.Server):
     """
-    A uvicorn that accepts by itself.
+    A uvicorn server that accepts connections itself.
 
-    When there are as many connections as there may be, the one that keeps toban waiting for the longest makes room:
-    first among those of the client that has the most. ``reserve`` is given up where descriptors are short.
+    At the limit of connections the one that has kept toban waiting for the longest is closed, first among those of the
+    client that has the most. ``reserve`` is used when there are no other descriptors.
     """
 
     def __init__(
@@ -113,13 +117,13 @@ class ListeningServer(uvicorn.Server):
         self._meters = meters
         self._reserve = reserve
         self._accepting: asyncio.Task[None] | None = None
-        self._trouble = ""
-        self._troubled = -OVER
+        self._error = ""
+        self._failed_at = -RECOVERED_AFTER
 
     @property
-    def trouble(self) -> str:
-        """Why connections could not be accepted, until that is over."""
-        return self._trouble if time.monotonic() - self._troubled < OVER else ""
+    def error(self) -> str:
+        """Why connections could not be accepted, until that has recovered."""
+        return self._error if time.monotonic() - self._failed_at < RECOVERED_AFTER else ""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -127,7 +131,7 @@ class ListeningServer(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to accept."""
+        """Start accepting."""
         self._listening.setblocking(False)
         self._listening.listen(BACKLOG)
         self.servers = []
@@ -136,7 +140,7 @@ class ListeningServer(uvicorn.Server):
         self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept nobody any more, and let answers end."""
+        """Stop accepting, and let requests finish."""
         if self._accepting:
             self._accepting.cancel()
             await asyncio.wait([self._accepting])
@@ -144,7 +148,7 @@ class ListeningServer(uvicorn.Server):
 
     def _ended(self, accepting: asyncio.Task[None]) -> None:
         if not accepting.cancelled() and (error := accepting.exception()):
-            log.error("accepting ended", error=repr(error))
+            log.error("accepting failed", error=repr(error))
         self.should_exit = True
 
     async def _accept(self) -> None:
@@ -154,20 +158,20 @@ class ListeningServer(uvicorn.Server):
                 accepted, _ = await loop.sock_accept(self._listening)
             except OSError as error:
                 if error.errno in EXHAUSTED:
-                    if not (self._reserve and self._reserve.lend()):
+                    if not (self._reserve and self._reserve.release()):
                         await self._pause(error)
                 elif error.errno not in GONE:
                     raise
                 continue
-            if self._trouble and not self.trouble:
-                self._trouble = ""
+            if self._error and not self.error:
+                self._error = ""
                 log.info("connections are accepted again")
             if not self._has_room():
                 accepted.close()
                 continue
             try:
                 await loop.connect_accepted_socket(self._protocol, accepted)
-            except OSError:  # it is gone already
+            except OSError:  # it is closed already
                 accepted.close()
             if self._reserve:
                 self._reserve.refill()
@@ -178,7 +182,7 @@ class ListeningServer(uvicorn.Server):
         )
 
     def _has_room(self) -> bool:
-        """Make room for one connection more; tell whether that could be done."""
+        """Make room for one more connection; return whether that was possible."""
         connections = cast("set[HttpProtocol]", self.server_state.connections)
         if len(connections) < self._most:
             return True
@@ -188,20 +192,20 @@ class ListeningServer(uvicorn.Server):
         waiting = [(-of[_client(one)], since, one) for one in connections if (since := one.waits_since) is not None]
         if not waiting:
             return False
-        min(waiting, key=lambda it: it[:2])[2].cut_off("too many connections")
+        min(waiting, key=lambda it: it[:2])[2].abort("too many connections")
         return True
 
     async def _pause(self, error: OSError) -> None:
-        """Wait until descriptors may be free again; who keeps toban waiting for the longest gives one back."""
-        if not self._trouble:
-            self._trouble = f"connections can't be accepted: {os.strerror(error.errno or 0).lower()}"
-            log.warning(self._trouble)
-        self._troubled = time.monotonic()
+        """Close the connection that has kept toban waiting for the longest, and wait until descriptors may be free."""
+        if not self._error:
+            self._error = f"connections can't be accepted: {os.strerror(error.errno or 0).lower()}"
+            log.warning(self._error)
+        self._failed_at = time.monotonic()
         connections = cast("set[HttpProtocol]", self.server_state.connections)
         waiting = [(since, id(one), one) for one in connections if (since := one.waits_since) is not None]
         if waiting:
-            min(waiting)[2].cut_off("out of file descriptors")
-        await asyncio.sleep(PAUSE)
+            min(waiting)[2].abort("out of file descriptors")
+        await asyncio.sleep(RETRY_DELAY)
 
 
 def _client(connection: HttpProtocol) -> str:

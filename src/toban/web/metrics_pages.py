@@ -1,4 +1,4 @@
-"""Numbers in the text formats: `/metrics` and `/federate` for a Prometheus to scrape, and `/api/v1/export`."""
+"""Samples in the text formats: `/metrics` and `/federate` for a Prometheus to scrape, and `/api/v1/export`."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,16 +29,16 @@ from toban.web.prometheus_api import query_error
 from toban.web.query_parameters import FIRST, LAST, QueryParameters
 
 STEP: Final = 15_000
-"""Milliseconds between two samples of most series: what an export's size is judged by."""
+"""Milliseconds between two samples of most series, to estimate the size of an export."""
 
 HELD: Final = 2_000_000
-"""How many samples an export holds at once."""
+"""How many samples an export holds in memory."""
 
 LINES: Final = 200
-"""Lines of a page that are written in one go."""
+"""Lines of a page that are written together."""
 
 SENT: Final = 2**16
-"""Bytes of a page that are sent in one go."""
+"""Bytes of a page that are sent together."""
 
 Times: TypeAlias = NDArray[np.int64]
 Values: TypeAlias = NDArray[np.float64]
@@ -46,11 +46,11 @@ Values: TypeAlias = NDArray[np.float64]
 
 class MetricsPages:
     """
-    Shows numbers in the text formats.
+    Exposes samples in the text formats.
 
-    `/metrics` has the families that toban declares, as its newest looks brought them: it needs neither store nor
-    engine. `/federate` has whatever `match[]` chooses, scraped numbers included, with their times.
-    `/api/v1/export` has that over a long time, from `start` to `end`, in OpenMetrics.
+    `/metrics` has the metric families that toban declares, from the last collections: it needs neither store nor
+    engine. `/federate` has what `match[]` selects, scraped series included, with timestamps. `/api/v1/export` has all
+    samples of that from `start` to `end`, in OpenMetrics.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class MetricsPages:
         ]
 
     async def metrics(self, request: Request) -> Response:
-        """Show toban's own families; the page is written once after each collection, however many ask."""
+        """Return the page of toban's own families; it is written once after each collection."""
         chosen = negotiate_format(request.headers.get("accept", ""))
         body = await self._shared[chosen].get()
         pieces = (body[first : first + SENT] for first in range(0, len(body), SENT))
@@ -87,17 +87,17 @@ class MetricsPages:
         return StreamingResponse(self._turns.pieces(pieces), headers=headers)
 
     async def federate(self, request: Request) -> Response:
-        """Show what the selectors choose, each series with its newest sample of the last five minutes."""
+        """Return what the selectors choose, each series with its last sample of the last five minutes."""
         chosen = negotiate_format(request.headers.get("accept", ""))
         try:
-            asked = await QueryParameters.of(request)
-            if not asked.texts("match[]"):
+            parameters = await QueryParameters.of(request)
+            if not parameters.texts("match[]"):
                 raise BadQueryError("no match[] parameter provided")
-            for text in asked.texts("match[]"):
-                selector(text)  # an expression is no selector
-            async with self._choosing:  # one after the other: all at once they would take all the time there is
-                answers = [await self._newest_of(text) for text in asked.texts("match[]")]
-                written = await asyncio.to_thread(self._federated, answers, chosen)
+            for text in parameters.texts("match[]"):
+                selector(text)  # an expression is not accepted
+            async with self._choosing:  # one request after the other: together they would block everything else
+                results = [await self._newest_of(text) for text in parameters.texts("match[]")]
+                written = await asyncio.to_thread(self._federated, results, chosen)
         except TobanError as error:
             return query_error(error)
         pieces = self._turns.pieces(_together(written))
@@ -105,15 +105,15 @@ class MetricsPages:
 
     async def export(self, request: Request) -> Response:
         """
-        Show what the selectors choose, or everything, with all its samples; where a series ended is not told.
+        Return what the selectors choose, or everything, with all samples; without staleness markers.
 
-        With `escaping=allow-utf-8`, Prometheus 3's word for it, names of any signs stay what they are.
+        With `escaping=allow-utf-8`, as in Prometheus 3, names of any characters are not escaped.
         """
         try:
-            asked = await QueryParameters.of(request)
-            start, end = asked.time("start", FIRST), asked.time("end", LAST)
-            chosen = [selector(text) for text in asked.texts("match[]")] or [()]
-            escaping = asked.text("escaping") or "underscores"
+            parameters = await QueryParameters.of(request)
+            start, end = parameters.time("start", FIRST), parameters.time("end", LAST)
+            chosen = [selector(text) for text in parameters.texts("match[]")] or [()]
+            escaping = parameters.text("escaping") or "underscores"
             if escaping not in {"underscores", "allow-utf-8"}:
                 raise BadQueryError(
                     f'invalid parameter "escaping": {escaping!r} is neither underscores nor allow-utf-8'
@@ -136,7 +136,7 @@ class MetricsPages:
         return min((at for at in known if at is not None), default=0)
 
     def _held(self, start: int, end: int, series: Sequence[Labels]) -> dict[Labels, tuple[Times, Values]]:
-        """Return the samples of some series, without what marks their ends."""
+        """Return the samples of some series, without staleness markers."""
         names = "|".join(re2.escape(name) for name in sorted({labels.name for labels in series}))
         same = [(name, value) for name, value in common_labels(series).items() if name != NAME]
         matchers = [
@@ -152,20 +152,20 @@ class MetricsPages:
         return found
 
     async def _newest_of(self, text: str) -> QueryResult:
-        """Return the samples of the last five minutes of what a selector chooses."""
+        """Return the samples of the last five minutes that a selector chooses."""
         return await self._engine.instant(f"{text}[5m]", milliseconds(self._clock.now()))
 
-    def _federated(self, answers: Iterable[QueryResult], chosen: Format) -> Iterator[str]:
-        """Begin a page of the newest sample of each series, with its own time."""
+    def _federated(self, results: Iterable[QueryResult], chosen: Format) -> Iterator[str]:
+        """Write a page of the last sample of each series, with its timestamp."""
         found = {
             points.labels: SampleLine(points.labels, points.last, int(points.times[-1]))
-            for answer in answers
-            for points in answer.series
+            for result in results
+            for points in result.series
         }
         return write_page(found.values(), self._source.families(), chosen)
 
     async def _rendered(self, chosen: Format) -> bytes:
-        """Write the page of toban's own families, unless nothing was collected since it was written last."""
+        """Return the page of toban's own families, written anew only after a collection."""
         newest = tuple(self._newest())
         known, body = self._pages.get(chosen, ((), b""))
         if known != newest or not body:
@@ -176,7 +176,7 @@ class MetricsPages:
 
 
 def _together(written: Iterable[str]) -> Iterator[str]:
-    """Return a page some lines at a time: in one piece, a large one would hold the loop."""
+    """Return a page some lines at a time: in one piece, a large one would block the loop."""
     rest = iter(written)
     while piece := "".join(islice(rest, LINES)):
         yield piece

@@ -1,4 +1,4 @@
-"""The first page: what is watched, and how it is."""
+"""The first page: the status of the shop, its targets and toban."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -19,7 +19,7 @@ from toban.health.checks import UnavailableCheck
 from toban.health.service import CheckResult
 from toban.web.endpoint import Endpoint, Permission
 from toban.web.i18n import catalogue, negotiate_language
-from toban.web.status_api import Overview, StatusApi, how_to_add
+from toban.web.status_api import Overview, StatusApi, remedy
 
 POLICY: Final = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 LINKS: Final = {
@@ -31,16 +31,16 @@ LINKS: Final = {
 
 
 async def stylesheet(request: Request) -> Response:
-    """Answer how pages look."""
+    """Return the stylesheet of all pages."""
     style = files("toban.web").joinpath("static", "toban.css").read_bytes()
     return Response(style, media_type="text/css", headers={"cache-control": "max-age=300"})
 
 
 class OverviewPage:
-    """A page that needs no script: it says the same as the greeting in the terminal, and renews itself."""
+    """Shows the same as `toban status`; the page needs no script and reloads itself."""
 
-    def __init__(self, own: StatusApi) -> None:
-        self._own = own
+    def __init__(self, status: StatusApi) -> None:
+        self._status = status
 
     def routes(self) -> list[Endpoint]:
         """Return the routes."""
@@ -50,24 +50,24 @@ class OverviewPage:
         ]
 
     async def show(self, request: Request) -> Response:
-        """Show how everything is, in the reader's language."""
+        """Show the status of everything, in the reader's language."""
         language = negotiate_language(request.headers.get("accept-language", ""))
         parts = PageParts(catalogue(language)["unshown"])
-        html = "".join(_html(await self._own.overview(), catalogue(language), language, parts))
-        self._own.report("page", parts)
+        html = "".join(_html(await self._status.overview(), catalogue(language), language, parts))
+        self._status.report("page", parts)
         headers = {"content-security-policy": POLICY, "cache-control": "no-store", "vary": "accept-language"}
         return Response(html, headers={**headers, "x-content-type-options": "nosniff"}, media_type="text/html")
 
 
 class PageParts(ItemIsolation):
-    """Parts of a page: one that can't be written is a word that says so."""
+    """Parts of a page: in the place of one that fails stands a note."""
 
     def __init__(self, unshown: str) -> None:
         super().__init__()
         self._unshown = unshown
 
     def part(self, name: str, written: Iterable[str]) -> str:
-        """Return what is written."""
+        """Return the HTML of a part."""
         with self.item("page part", name):
             html = "".join(written)
             html.encode()
@@ -82,21 +82,19 @@ def _html(overview: Overview, say: Mapping[str, str], language: str, parts: Page
     yield f"<header><h1>{say['title']}</h1>{_overall(overview, say)}</header>"
     yield parts.part("alerts", _alerts(overview, say, language, parts))
     yield parts.part("shop", _shop(overview, say))
-    yield f"<h2>{say['watched']}</h2><table><thead><tr>"
-    yield "".join(f"<th>{say[word]}" for word in ("target", "instance", "state", "looked", "took", "numbers"))
+    yield f"<h2>{say['targets']}</h2><table><thead><tr>"
+    yield "".join(f"<th>{say[word]}" for word in ("target", "instance", "state", "last-scrape", "duration", "samples"))
     yield "</thead><tbody>"
     for target in overview.targets:
         yield parts.part(f"target {target.name}", _row(target, say))
     yield f"</tbody></table><h2>{say['health']}</h2><ul>"
-    for finding in overview.health:
-        yield parts.part(f"health {finding.name}", _finding(finding, say))
-    yield f"</ul><h2>{say['unknown']}</h2><ul class=faint>"
-    yield parts.part("unknown", _unknown(overview, say))
+    for check in overview.health:
+        yield parts.part(f"health {check.name}", _check(check, say))
+    yield f"</ul><h2>{say['not-monitored']}</h2><ul class=faint>"
+    yield parts.part("not monitored", _not_monitored(overview, say))
     yield f"</ul><h2>{say['toban']}</h2><ul>"
-    for name, condition in overview.services:
-        yield parts.part(
-            f"service {name}", [f"<li>{escape(name)} {_marked(condition.state, escape(condition.message))}"]
-        )
+    for name, status in overview.services:
+        yield parts.part(f"service {name}", [f"<li>{escape(name)} {_marked(status.state, escape(status.message))}"])
     yield f"</ul><h2>{say['pages']}</h2><ul>"
     yield "".join(f'<li><a href="{escape(path)}">{escape(path)}</a> {say[word]}' for path, word in LINKS.items())
     about = overview.about
@@ -106,25 +104,25 @@ def _html(overview: Overview, say: Mapping[str, str], language: str, parts: Page
     yield f"</ul><footer>{escape(since)}</footer></html>"
 
 
-def _finding(finding: CheckResult, say: Mapping[str, str]) -> Iterable[str]:
-    reason = f": {escape(finding.message)}" if finding.message else ""
-    yield f"<li>{escape(finding.name)} {_state(finding.up, say['up'], say['down'] + reason)}"
+def _check(result: CheckResult, say: Mapping[str, str]) -> Iterable[str]:
+    reason = f": {escape(result.message)}" if result.message else ""
+    yield f"<li>{escape(result.name)} {_state(result.up, say['up'], say['down'] + reason)}"
 
 
-def _unknown(overview: Overview, say: Mapping[str, str]) -> Iterable[str]:
-    """Show what nobody can tell, and what would add it."""
-    for missing in overview.unknown:
-        yield f"<li>{escape(missing.name)}: {escape(_reason(missing, say))}"
-    for untold in overview.missing if overview.figures else ():
-        yield f"<li>{say[f'known-{untold.key}']}: {escape(say['added'].format(ways=how_to_add(untold, say)))}"
+def _not_monitored(overview: Overview, say: Mapping[str, str]) -> Iterable[str]:
+    """Show checks and metrics that are missing, and what enables them."""
+    for check in overview.unavailable:
+        yield f"<li>{escape(check.name)}: {escape(_enable_with(check, say))}"
+    for missing in overview.missing if overview.figures else ():
+        yield f"<li>{say[f'known-{missing.key}']}: {escape(say['enable-with'].format(ways=remedy(missing, say)))}"
 
 
 def _alerts(overview: Overview, say: Mapping[str, str], language: str, parts: PageParts) -> Iterable[str]:
-    """Show what fires, and what soon may."""
+    """Show what fires and what is pending."""
     if not overview.alerts:
         return
-    fire = any(alert.status is AlertStatus.FIRING for alert in overview.alerts)
-    yield f"<h2>{say['alerts' if fire else 'pending']}</h2><ul{' class=alerts' if fire else ''}>"
+    is_firing = any(alert.status is AlertStatus.FIRING for alert in overview.alerts)
+    yield f"<h2>{say['alerts' if is_firing else 'pending']}</h2><ul{' class=alerts' if is_firing else ''}>"
     for alert in sorted(overview.alerts, key=lambda it: it.status is not AlertStatus.FIRING):
         suppressed = overview.suppressed.get(alert.fingerprint, ())
         yield parts.part(f"alert {alert.name}", _alert(alert, suppressed, say, language))
@@ -133,9 +131,9 @@ def _alerts(overview: Overview, say: Mapping[str, str], language: str, parts: Pa
 
 def _alert(alert: Alert, suppressed: Sequence[str], say: Mapping[str, str], language: str) -> Iterable[str]:
     summary = escape(alert.annotation("summary", language) or alert.name)
-    fires = alert.status is AlertStatus.FIRING
-    yield f"<li>{_state(False, '', f'<b>{summary}</b>') if fires else f'<span class=faint>◌ {summary}</span>'}"
-    since = say["fires-since" if fires else "pends-since"].format(since=f"{alert.starts:%m-%d %H:%M} UTC")
+    is_firing = alert.status is AlertStatus.FIRING
+    yield f"<li>{_state(False, '', f'<b>{summary}</b>') if is_firing else f'<span class=faint>◌ {summary}</span>'}"
+    since = say["fires-since" if is_firing else "pends-since"].format(since=f"{alert.starts:%m-%d %H:%M} UTC")
     parts = [f"{priority(alert.labels)} {alert.name}", since]
     if value := alert.annotation("value", language):
         limit = alert.annotation("limit", language)
@@ -144,12 +142,12 @@ def _alert(alert: Alert, suppressed: Sequence[str], say: Mapping[str, str], lang
         parts.append(say["acknowledged"].format(by=alert.acknowledged.by))
     parts += suppressed
     yield f"<div class=faint>{escape(' · '.join(parts))}</div>"
-    if fires and (action := alert.annotation("action", language)):
+    if is_firing and (action := alert.annotation("action", language)):
         yield f"<div>{escape(action)}</div>"
 
 
 def _shop(overview: Overview, say: Mapping[str, str]) -> Iterable[str]:
-    """Show the shop in a few figures, as far as they are known."""
+    """Show the key figures of the shop, as far as they are known."""
     if not overview.figures:
         return
     yield f"<h2>{say['shop']}</h2><dl>"
@@ -159,10 +157,8 @@ def _shop(overview: Overview, say: Mapping[str, str]) -> Iterable[str]:
     yield "</dl>"
 
 
-def _reason(missing: UnavailableCheck, say: Mapping[str, str]) -> str:
-    if missing.source:
-        return say["untold"].format(source=say["source-plain"])
-    return say["unset"].format(setting=missing.setting)
+def _enable_with(check: UnavailableCheck, say: Mapping[str, str]) -> str:
+    return say["enable-with"].format(ways=say["source-plain"] if check.source else check.setting)
 
 
 def _overall(overview: Overview, say: Mapping[str, str]) -> str:
@@ -170,13 +166,13 @@ def _overall(overview: Overview, say: Mapping[str, str]) -> str:
     return state if overview.notified else f"{state} {_marked(HealthState.NOT_CONFIGURED, say['nobody-notified'])}"
 
 
-def _marked(state: HealthState, words: str) -> str:
-    """Return words with the mark of a state."""
-    return f'<span class="{state.replace(" ", "-")}">{words}</span>'
+def _marked(state: HealthState, text: str) -> str:
+    """Return text with the mark of a state."""
+    return f'<span class="{state.replace(" ", "-")}">{text}</span>'
 
 
-def _state(up: bool, good: str, bad: str) -> str:
-    return _marked(HealthState.HEALTHY, good) if up else _marked(HealthState.UNHEALTHY, bad)
+def _state(up: bool, text_up: str, text_down: str) -> str:
+    return _marked(HealthState.HEALTHY, text_up) if up else _marked(HealthState.UNHEALTHY, text_down)
 
 
 def _row(target: TargetStatus, say: Mapping[str, str]) -> Iterable[str]:
@@ -184,8 +180,8 @@ def _row(target: TargetStatus, say: Mapping[str, str]) -> Iterable[str]:
     if target.state is HealthState.NO_DATA:
         yield f"{_marked(HealthState.NO_DATA, say['waiting'])}<td><td><td></tr>"
         return
-    trouble = f": {escape(target.error)}" if target.error else ""
-    yield _state(target.up, say["up"], say["down"] + trouble)
-    every = say["every"].format(every=format_duration(timedelta(seconds=target.interval)))
-    yield f"<td class=number>{f'{target.at:%H:%M:%S}' if target.at else ''} <span class=faint>{every}</span>"
+    error = f": {escape(target.error)}" if target.error else ""
+    yield _state(target.up, say["up"], say["down"] + error)
+    interval = say["every"].format(every=format_duration(timedelta(seconds=target.interval)))
+    yield f"<td class=number>{f'{target.at:%H:%M:%S}' if target.at else ''} <span class=faint>{interval}</span>"
     yield f"<td class=number>{target.seconds * 1000:.0f} ms<td class=number>{target.samples}</tr>"

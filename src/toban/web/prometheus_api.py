@@ -29,13 +29,13 @@ from toban.web.query_parameters import FIRST, LAST, QueryParameters
 CODES: Final = {"bad_data": 400, "execution": 422, "timeout": 503, "canceled": 499, "internal": 500, "not_found": 404}
 
 POSTED: Final = frozenset({"query", "query_range", "series", "labels", "query_exemplars", "format_query"})
-"""What may be asked by a form too, for what is too long for an address."""
+"""What also accepts POST with a form, for expressions that are too long for a URL."""
 
-Answering = Callable[[QueryParameters], Coroutine[Any, Any, Response]]
+Handler = Callable[[QueryParameters], Coroutine[Any, Any, Response]]
 
 
 class PrometheusApi:
-    """Answers as Prometheus does, so that what speaks to Prometheus speaks to toban."""
+    """Responds as Prometheus does, so that its clients work with toban."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class PrometheusApi:
 
     def routes(self) -> list[Endpoint]:
         """Return the routes."""
-        asked = {
+        handlers = {
             "query": with_prometheus_errors(self.query),
             "query_range": with_prometheus_errors(self.query_range),
             "series": with_prometheus_errors(self.series),
@@ -67,61 +67,61 @@ class PrometheusApi:
         return [
             Endpoint(
                 f"/api/v1/{path}",
-                answer,
+                handler,
                 Permission.READ,
                 methods=("GET", "POST") if path in POSTED else ("GET",),
                 takes=FORM if path in POSTED else NOTHING,
                 refuse=body_error,
             )
-            for path, answer in asked.items()
+            for path, handler in handlers.items()
         ]
 
-    async def query(self, asked: QueryParameters) -> Response:
-        """Answer an expression at one time."""
-        at = asked.time("time", milliseconds(self._clock.now()))
-        with _naming("query"):
-            answer = await self._engine.instant(asked.text("query"), at, patience=asked.duration("timeout"))
-        return self._streamed(answer, asked.limit())
+    async def query(self, parameters: QueryParameters) -> Response:
+        """Evaluate an expression at one time."""
+        at = parameters.time("time", milliseconds(self._clock.now()))
+        with _parameter("query"):
+            result = await self._engine.instant(parameters.text("query"), at, patience=parameters.duration("timeout"))
+        return self._streamed(result, parameters.limit())
 
-    async def query_range(self, asked: QueryParameters) -> Response:
-        """Answer an expression over a range of times."""
-        start, end, step = asked.time("start"), asked.time("end"), asked.duration("step")
+    async def query_range(self, parameters: QueryParameters) -> Response:
+        """Evaluate an expression over a range of times."""
+        start, end, step = parameters.time("start"), parameters.time("end"), parameters.duration("step")
         if step is None:
             raise BadQueryError('invalid parameter "step": cannot parse "" to a valid duration')
         width = round(step / timedelta(milliseconds=1))
-        with _naming("query"):
-            answer = await self._engine.range(
-                asked.text("query"), start, end, width, patience=asked.duration("timeout")
+        with _parameter("query"):
+            result = await self._engine.range(
+                parameters.text("query"), start, end, width, patience=parameters.duration("timeout")
             )
-        return self._streamed(answer, asked.limit())
+        return self._streamed(result, parameters.limit())
 
-    async def series(self, asked: QueryParameters) -> Response:
-        """Answer which series there are."""
-        if not asked.texts("match[]"):
+    async def series(self, parameters: QueryParameters) -> Response:
+        """Return series."""
+        if not parameters.texts("match[]"):
             raise BadQueryError("no match[] parameter provided")
-        return await self._listed(asked, lambda found: sorted(found, key=lambda labels: tuple(labels.items())))
+        return await self._listed(parameters, lambda found: sorted(found, key=lambda labels: tuple(labels.items())))
 
-    async def labels(self, asked: QueryParameters) -> Response:
-        """Answer which label names there are."""
-        return await self._listed(asked, lambda found: sorted({name for labels in found for name in labels}))
+    async def labels(self, parameters: QueryParameters) -> Response:
+        """Return label names."""
+        return await self._listed(parameters, lambda found: sorted({name for labels in found for name in labels}))
 
     async def label_values(self, request: Request) -> Response:
-        """Answer which values a label has."""
+        """Return the values of a label."""
         label = request.path_params["label"]
 
-        async def values(asked: QueryParameters) -> Response:
+        async def values(parameters: QueryParameters) -> Response:
             if not label.isidentifier() or not label.isascii():
                 raise BadQueryError(f'invalid label name: "{label}"')
-            return await self._listed(asked, lambda found: sorted({it[label] for it in found if label in it}))
+            return await self._listed(parameters, lambda found: sorted({it[label] for it in found if label in it}))
 
         return await with_prometheus_errors(values)(request)
 
-    async def _listed(self, asked: QueryParameters, of: Callable[[set[Labels]], list[Any]]) -> Response:
-        """Answer what some series come to, that any of the selectors chooses. Aside: there may be very many."""
-        start, end = asked.time("start", FIRST), asked.time("end", LAST)
-        with _naming("match[]"):
-            chosen = [selector(text) for text in asked.texts("match[]")] or [()]
-        limit = asked.limit()
+    async def _listed(self, parameters: QueryParameters, of: Callable[[set[Labels]], list[Any]]) -> Response:
+        """Return what ``of`` makes of the series that any selector chooses; in a thread, there may be very many."""
+        start, end = parameters.time("start", FIRST), parameters.time("end", LAST)
+        with _parameter("match[]"):
+            chosen = [selector(text) for text in parameters.texts("match[]")] or [()]
+        limit = parameters.limit()
 
         def written() -> bytes:
             found = of({labels for matchers in chosen for labels in self._source.series(matchers, start, end)})
@@ -130,36 +130,36 @@ class PrometheusApi:
 
         return Response(await asyncio.to_thread(written), media_type="application/json")
 
-    async def metadata(self, asked: QueryParameters) -> Response:
-        """Answer what is known of the metrics."""
-        wanted = asked.text("metric")
+    async def metadata(self, parameters: QueryParameters) -> Response:
+        """Return the metadata of metrics."""
+        wanted = parameters.text("metric")
         found = {
             name: [{"type": family.type.value, "help": family.help, "unit": family.unit}]
             for name, family in sorted(self._source.families().items())
             if wanted in ("", name)
         }
-        return success(dict(islice(found.items(), asked.limit() or None)))
+        return success(dict(islice(found.items(), parameters.limit() or None)))
 
-    async def targets(self, asked: QueryParameters) -> Response:
-        """Answer what is looked at, and how the newest look went."""
-        active = [] if asked.text("state") == "dropped" else [_target(target) for target in self._targets()]
+    async def targets(self, parameters: QueryParameters) -> Response:
+        """Return targets, and how their last scrape went."""
+        active = [] if parameters.text("state") == "dropped" else [_target(target) for target in self._targets()]
         return success({"activeTargets": active, "droppedTargets": [], "droppedTargetCounts": {}})
 
-    async def exemplars(self, asked: QueryParameters) -> Response:
-        """Answer no exemplars: toban keeps none. What is asked must be a query all the same."""
-        asked.time("start", FIRST), asked.time("end", LAST)
-        with _naming("query"):
-            parse(asked.text("query"))
+    async def exemplars(self, parameters: QueryParameters) -> Response:
+        """Return no exemplars: toban stores none. The query must be valid all the same."""
+        parameters.time("start", FIRST), parameters.time("end", LAST)
+        with _parameter("query"):
+            parse(parameters.text("query"))
         return success([])
 
-    async def format_query(self, asked: QueryParameters) -> Response:
-        """Answer a query as it is best read."""
-        with _naming("query"):
-            return success(format_query(asked.text("query")))
+    async def format_query(self, parameters: QueryParameters) -> Response:
+        """Return a formatted query."""
+        with _parameter("query"):
+            return success(format_query(parameters.text("query")))
 
-    def _streamed(self, answer: QueryResult, limit: int) -> Response:
-        """Return an answer: at once where it is small, else piece by piece."""
-        written = join_pieces(_written(answer, limit))
+    def _streamed(self, result: QueryResult, limit: int) -> Response:
+        """Return a result: at once where it is small, else piece by piece."""
+        written = join_pieces(_written(result, limit))
         first, second = next(written), next(written, None)
         if second is None:
             return Response(first, media_type="application/json")
@@ -168,21 +168,21 @@ class PrometheusApi:
 
 
 @contextmanager
-def _naming(parameter: str) -> Iterator[None]:
-    """Say which parameter it is that can't be read."""
+def _parameter(parameter: str) -> Iterator[None]:
+    """Name the parameter that is invalid."""
     try:
         yield
     except ParseError as error:
         raise BadQueryError(f'invalid parameter "{parameter}": {error}') from error
 
 
-def with_prometheus_errors(answer: Answering) -> Callable[[Request], Awaitable[Response]]:
-    """Return an endpoint that tells of trouble as Prometheus does."""
+def with_prometheus_errors(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    """Return an endpoint that reports errors as Prometheus does."""
 
     async def endpoint(request: Request) -> Response:
         try:
-            asked = await QueryParameters.of(request)
-            return await cancel_on_disconnect(request, answer(asked))
+            parameters = await QueryParameters.of(request)
+            return await cancel_on_disconnect(request, handler(parameters))
         except TobanError as error:
             return query_error(error)
 
@@ -190,18 +190,18 @@ def with_prometheus_errors(answer: Answering) -> Callable[[Request], Awaitable[R
 
 
 def query_error(error: TobanError) -> Response:
-    """Return the answer to a question that could not be answered."""
+    """Return the response to a query that failed."""
     kind = error.kind if isinstance(error, QueryError) else "internal" if isinstance(error, StoreError) else "execution"
     return JsonResponse({"status": "error", "errorType": kind, "error": str(error)}, CODES[kind])
 
 
 def body_error(status: int, message: str) -> Response:
-    """Return the answer to a question whose body is not taken."""
+    """Return the response to a body that is not accepted."""
     return JsonResponse({"status": "error", "errorType": "bad_data", "error": message}, status)
 
 
 def success(data: Any, warnings: Sequence[str] = ()) -> Response:
-    """Return an answer that is well."""
+    """Return a successful response."""
     return JsonResponse({"status": "success", "data": data} | ({"warnings": list(warnings)} if warnings else {}))
 
 
@@ -221,21 +221,21 @@ def _target(target: TargetStatus) -> Mapping[str, Any]:
     }
 
 
-def _written(answer: QueryResult, limit: int) -> Iterator[bytes]:
-    warnings = list(answer.warnings)
-    yield b'{"status":"success","data":{"resultType":' + orjson.dumps(answer.type.value) + b',"result":'
-    if answer.type is ResultType.STRING:
-        yield orjson.dumps((timestamp_seconds(answer.at), answer.text))
-    elif answer.type is ResultType.SCALAR:
-        yield orjson.dumps((timestamp_seconds(answer.at), scalar_text(answer.series[0].last)))
+def _written(result: QueryResult, limit: int) -> Iterator[bytes]:
+    warnings = list(result.warnings)
+    yield b'{"status":"success","data":{"resultType":' + orjson.dumps(result.type.value) + b',"result":'
+    if result.type is ResultType.STRING:
+        yield orjson.dumps((timestamp_seconds(result.at), result.text))
+    elif result.type is ResultType.SCALAR:
+        yield orjson.dumps((timestamp_seconds(result.at), scalar_text(result.series[0].last)))
     else:
-        shown = answer.series
+        shown = result.series
         if limit and len(shown) > limit:
             shown, warnings = shown[:limit], [*warnings, "results truncated due to limit"]
-        yield from series_array(shown, single=answer.type is ResultType.VECTOR)
+        yield from series_array(shown, single=result.type is ResultType.VECTOR)
     yield b"}"
     if warnings:
         yield b',"warnings":' + orjson.dumps(warnings)
-    if answer.infos:
-        yield b',"infos":' + orjson.dumps(list(answer.infos))
+    if result.infos:
+        yield b',"infos":' + orjson.dumps(list(result.infos))
     yield b"}"

@@ -1,28 +1,28 @@
-"""Rules and alerts as Prometheus' HTTP API tells of them: https://prometheus.io/docs/prometheus/latest/querying/api/#rules."""
+"""Rules and alerts in Prometheus' HTTP API: https://prometheus.io/docs/prometheus/latest/querying/api/#rules."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from toban.alerting.report import GroupReport, RuleReport
 from toban.alerting.rule_file import AlertRule
-from toban.alerting.rule_state import GroupState, RuleHealth, RuleState
+from toban.alerting.rule_state import RuleHealth
 from toban.alerting.service import EvaluationService
-from toban.alerting.states import ActiveAlert
-from toban.core.alerts import AlertStatus
+from toban.core.alerts import Alert, AlertStatus
 from toban.web.endpoint import Endpoint, Permission
 from toban.web.json_response import JsonResponse
 
-_HEALTH = {RuleHealth.OK: "ok", RuleHealth.ASLEEP: "ok", RuleHealth.NO_DATA: "ok", RuleHealth.FAILED: "err"}
+_HEALTH = {RuleHealth.OK: "ok", RuleHealth.INACTIVE: "ok", RuleHealth.NO_DATA: "ok", RuleHealth.FAILED: "err"}
 _ORDER = (AlertStatus.FIRING, AlertStatus.PENDING)
 
 
 class PrometheusRulesApi:
-    """Shows rules and what they fire."""
+    """Shows rules and their alerts."""
 
-    def __init__(self, evaluating: EvaluationService) -> None:
-        self._evaluating = evaluating
+    def __init__(self, evaluation: EvaluationService) -> None:
+        self._evaluation = evaluation
 
     def routes(self) -> list[Endpoint]:
         """Return the routes."""
@@ -32,74 +32,73 @@ class PrometheusRulesApi:
         ]
 
     async def rules(self, request: Request) -> Response:
-        """Answer all rules: by `type`, `rule_name[]`, `rule_group[]`, `file[]`; without alerts for `exclude_alerts`."""
-        asked = request.query_params
-        kind, without = asked.get("type", ""), asked.get("exclude_alerts", "") == "true"
+        """Return rules: by `type`, `rule_name[]`, `rule_group[]`, `file[]`; without alerts for `exclude_alerts`."""
+        query = request.query_params
+        kind, exclude_alerts = query.get("type", ""), query.get("exclude_alerts", "") == "true"
         if kind not in {"", "alert", "record"}:
-            said = f'not supported value "{kind}"'
-            return JsonResponse(
-                {"status": "error", "errorType": "bad_data", "error": f'invalid parameter "type": {said}'}, 400
-            )
-        names, groups, files = (asked.getlist(name) for name in ("rule_name[]", "rule_group[]", "file[]"))
-        told = []
-        for bench in self._evaluating.groups:
-            if (groups and bench.group.name not in groups) or (files and bench.group.file not in files):
+            error = f'invalid parameter "type": not supported value "{kind}"'
+            return JsonResponse({"status": "error", "errorType": "bad_data", "error": error}, 400)
+        names, groups, files = (query.getlist(name) for name in ("rule_name[]", "rule_group[]", "file[]"))
+        shown = []
+        for group in self._evaluation.report().groups:
+            if (groups and group.group.name not in groups) or (files and group.group.file not in files):
                 continue
-            seats = [
-                seat
-                for seat in bench.rules
-                if (not names or seat.rule.name in names) and (not kind or (kind == "alert") is bool(seat.key))
+            rules = [
+                rule
+                for rule in group.rules
+                if (not names or rule.rule.name in names)
+                and (not kind or (kind == "alert") is isinstance(rule.rule, AlertRule))
             ]
-            if seats or not (names or kind):
-                told.append(self._group(bench, seats, without=without))
-        return JsonResponse({"status": "success", "data": {"groups": told}})
+            if rules or not (names or kind):
+                shown.append(_group(group, rules, exclude_alerts=exclude_alerts))
+        return JsonResponse({"status": "success", "data": {"groups": shown}})
 
     async def alerts(self, request: Request) -> Response:
-        """Answer all alerts that are pending or fire."""
-        standing = [it for _, it in self._evaluating.store.all()]
-        return JsonResponse({"status": "success", "data": {"alerts": _alerts(standing)}})
-
-    def _group(self, bench: GroupState, seats: Sequence[RuleState], *, without: bool) -> dict[str, Any]:
-        return {
-            "name": bench.group.name,
-            "file": bench.group.file,
-            "interval": bench.interval.total_seconds(),
-            "limit": bench.group.limit,
-            "evaluationTime": bench.seconds,
-            "lastEvaluation": _time(bench.at),
-            "rules": [self._rule(seat, without=without) for seat in seats],
-        }
-
-    def _rule(self, seat: RuleState, *, without: bool) -> dict[str, Any]:
-        rule = seat.rule
-        told: dict[str, Any] = {
-            "name": rule.name,
-            "query": rule.query.text,
-            "health": _HEALTH.get(seat.last.health, "unknown"),
-            "evaluationTime": seat.last.seconds,
-            "lastEvaluation": _time(seat.last.at),
-        }
-        if seat.last.error:
-            told["lastError"] = seat.last.error
-        if not isinstance(rule, AlertRule):
-            return {**told, "labels": dict(rule.labels), "type": "recording"}
-        standing = list(self._evaluating.store.of(rule.key).values())
-        states = {it.alert.status for it in standing}
-        return {
-            **told,
-            "state": next((state.value for state in _ORDER if state in states), "inactive"),
-            "duration": rule.for_.total_seconds(),
-            "keepFiringFor": rule.keep_firing_for.total_seconds(),
-            "labels": {name: text.source for name, text in rule.labels.items()},
-            "annotations": {name: text.source for name, text in rule.annotations.items()},
-            "alerts": [] if without else _alerts(standing),
-            "type": "alerting",
-        }
+        """Return all alerts that are pending or firing."""
+        return JsonResponse({"status": "success", "data": {"alerts": _alerts(self._evaluation.report().alerts)}})
 
 
-def _alerts(standing: Sequence[ActiveAlert]) -> list[dict[str, Any]]:
-    found = [it.alert for it in standing if it.alert.status is not AlertStatus.RESOLVED]
-    found.sort(key=lambda alert: (alert.starts, alert.fingerprint))
+def _group(group: GroupReport, rules: Sequence[RuleReport], *, exclude_alerts: bool) -> dict[str, Any]:
+    return {
+        "name": group.group.name,
+        "file": group.group.file,
+        "interval": group.interval.total_seconds(),
+        "limit": group.group.limit,
+        "evaluationTime": group.duration,
+        "lastEvaluation": _time(group.last_evaluation),
+        "rules": [_rule(rule, exclude_alerts=exclude_alerts) for rule in rules],
+    }
+
+
+def _rule(report: RuleReport, *, exclude_alerts: bool) -> dict[str, Any]:
+    rule = report.rule
+    shown: dict[str, Any] = {
+        "name": rule.name,
+        "query": rule.query.text,
+        "health": _HEALTH.get(report.last.health, "unknown"),
+        "evaluationTime": report.last.seconds,
+        "lastEvaluation": _time(report.last.at),
+    }
+    if report.last.error:
+        shown["lastError"] = report.last.error
+    if not isinstance(rule, AlertRule):
+        return {**shown, "labels": dict(rule.labels), "type": "recording"}
+    states = {alert.status for alert in report.alerts}
+    return {
+        **shown,
+        "state": next((state.value for state in _ORDER if state in states), "inactive"),
+        "duration": rule.for_.total_seconds(),
+        "keepFiringFor": rule.keep_firing_for.total_seconds(),
+        "labels": {name: text.source for name, text in rule.labels.items()},
+        "annotations": {name: text.source for name, text in rule.annotations.items()},
+        "alerts": [] if exclude_alerts else _alerts(report.alerts),
+        "type": "alerting",
+    }
+
+
+def _alerts(alerts: Iterable[Alert]) -> list[dict[str, Any]]:
+    active = [alert for alert in alerts if alert.status is not AlertStatus.RESOLVED]
+    active.sort(key=lambda alert: (alert.starts, alert.fingerprint))
     return [
         {
             "labels": dict(alert.labels),
@@ -108,12 +107,12 @@ def _alerts(standing: Sequence[ActiveAlert]) -> list[dict[str, Any]]:
             "activeAt": _time(alert.starts),
             "value": "" if alert.value is None else _exponent(alert.value),
         }
-        for alert in found
+        for alert in active
     ]
 
 
 def _exponent(value: float) -> str:
-    """Write a number as Go's ``%e`` with as few digits as tell it apart: ``0e+00``."""
+    """Write a number as Go's ``%e`` with as few digits as identify it: ``0e+00``."""
     if value != value or value in (float("inf"), float("-inf")):
         return "NaN" if value != value else "+Inf" if value > 0 else "-Inf"
     digits, _, power = next(

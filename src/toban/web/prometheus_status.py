@@ -1,4 +1,4 @@
-"""What Prometheus' HTTP API tells of the program itself: https://prometheus.io/docs/prometheus/latest/querying/api/."""
+"""The status endpoints of Prometheus' HTTP API: https://prometheus.io/docs/prometheus/latest/querying/api/."""
 
 import asyncio
 import os
@@ -19,15 +19,15 @@ from toban.core.labels import Labels
 from toban.core.ports import Clock, SeriesSource
 from toban.core.samples import milliseconds
 from toban.web.endpoint import Endpoint, Permission
-from toban.web.prometheus_api import Answering, success, with_prometheus_errors
+from toban.web.prometheus_api import Handler, success, with_prometheus_errors
 from toban.web.query_parameters import FIRST, LAST, QueryParameters
 
 TOP: Final = 10
-"""How many rows each list of the store's statistics has, unless asked otherwise."""
+"""The default number of rows in each list of the store's statistics."""
 
 
 class PrometheusStatusApi:
-    """Tells which program this is, since when it runs, with what settings, and how much it holds."""
+    """Shows the version, the start time, the settings and the size of the store."""
 
     def __init__(
         self,
@@ -35,10 +35,10 @@ class PrometheusStatusApi:
         flags: Mapping[str, str],
         source: SeriesSource,
         clock: Clock,
-        damages: Callable[[], float],
+        corruptions: Callable[[], float],
     ) -> None:
-        """``damages`` tells how much damage was found on disk."""
-        self._damages = damages
+        """``corruptions`` returns how many corruptions were found on disk."""
+        self._corruptions = corruptions
         self._started = started
         self._flags = flags
         self._source = source
@@ -46,7 +46,7 @@ class PrometheusStatusApi:
 
     def routes(self) -> list[Endpoint]:
         """Return the routes."""
-        told: dict[str, Answering] = {
+        handlers: dict[str, Handler] = {
             "buildinfo": self.build,
             "runtimeinfo": self.runtime,
             "flags": self.flags,
@@ -54,13 +54,13 @@ class PrometheusStatusApi:
             "tsdb": self.tsdb,
         }
         routes = [
-            Endpoint(f"/api/v1/status/{name}", with_prometheus_errors(answer), Permission.READ)
-            for name, answer in told.items()
+            Endpoint(f"/api/v1/status/{name}", with_prometheus_errors(handler), Permission.READ)
+            for name, handler in handlers.items()
         ]
         return [*routes, Endpoint("/api/v1/alertmanagers", self.alertmanagers, Permission.READ)]
 
-    async def build(self, asked: QueryParameters) -> Response:
-        """Answer which program this is."""
+    async def build(self, parameters: QueryParameters) -> Response:
+        """Return the version."""
         return success(
             {
                 "application": "toban",
@@ -73,8 +73,8 @@ class PrometheusStatusApi:
             }
         )
 
-    async def runtime(self, asked: QueryParameters) -> Response:
-        """Answer how it runs."""
+    async def runtime(self, parameters: QueryParameters) -> Response:
+        """Return facts about the process."""
         started = self._started.isoformat().replace("+00:00", "Z")
         return success(
             {
@@ -82,7 +82,7 @@ class PrometheusStatusApi:
                 "CWD": os.getcwd(),  # noqa: PTH109  # a Path would be written as text again
                 "reloadConfigSuccess": True,
                 "lastConfigTime": started,
-                "corruptionCount": int(self._damages()),
+                "corruptionCount": int(self._corruptions()),
                 "goroutineCount": threading.active_count() + len(asyncio.all_tasks()),
                 "GOMAXPROCS": os.cpu_count() or 1,
                 "GOGC": "",
@@ -91,19 +91,19 @@ class PrometheusStatusApi:
             }
         )
 
-    async def flags(self, asked: QueryParameters) -> Response:
-        """Answer the settings that Prometheus has as flags."""
+    async def flags(self, parameters: QueryParameters) -> Response:
+        """Return the settings that Prometheus has as flags."""
         return success(dict(self._flags))
 
-    async def configuration(self, asked: QueryParameters) -> Response:
-        """Answer what Prometheus would have in its file; the rest of `toban.yaml` may hold secrets."""
+    async def configuration(self, parameters: QueryParameters) -> Response:
+        """Return the global section of Prometheus' configuration; the rest of `toban.yaml` may hold secrets."""
         return success(
             {"yaml": yaml.safe_dump({"global": {"evaluation_interval": self._flags["evaluation_interval"]}})}
         )
 
-    async def tsdb(self, asked: QueryParameters) -> Response:
-        """Answer which metrics and labels have the most series."""
-        top = asked.limit() or TOP
+    async def tsdb(self, parameters: QueryParameters) -> Response:
+        """Return the metrics and labels with the most series."""
+        top = parameters.limit() or TOP
         series = await asyncio.to_thread(self._source.series, (), FIRST, LAST)
         return success(await asyncio.to_thread(self._statistics, series, top))
 
@@ -122,7 +122,7 @@ class PrometheusStatusApi:
             "headStats": {
                 "numSeries": many,
                 "numLabelPairs": len(pairs),
-                "chunkCount": many,  # the head keeps one column for each series
+                "chunkCount": many,  # the head has one column for each series
                 "minTime": 2**63 - 1 if oldest is None else oldest,
                 "maxTime": -(2**63) if oldest is None else milliseconds(self._clock.now()),
             },
@@ -135,7 +135,7 @@ class PrometheusStatusApi:
         }
 
     async def alertmanagers(self, request: Request) -> Response:
-        """Answer who is told of alerts: toban is its own Alertmanager."""
+        """Return the Alertmanagers that are notified: toban is its own."""
         url = f"{str(request.base_url).rstrip('/')}/api/v2/alerts"
         return success({"activeAlertmanagers": [{"url": url}], "droppedAlertmanagers": []})
 

@@ -1,4 +1,4 @@
-"""What is asked, read as Prometheus reads it."""
+"""Query parameters, parsed as Prometheus parses them."""
 
 import re
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from toban.core.samples import milliseconds
 
 FIRST: Final = -(2**53)
 LAST: Final = 2**53
-"""The ends of time: for whoever names none, and of what is taken."""
+"""The range of accepted times, and the defaults of `start` and `end`."""
 
 DIGITS: Final = 18
-"""How many a limit may have."""
+"""How many digits a limit may have."""
 
 FIELDS: Final = 10_000
 """How many fields a form may have."""
@@ -31,21 +31,21 @@ class QueryParameters:
 
     @classmethod
     async def of(cls, request: Request) -> "QueryParameters":
-        """Read them."""
+        """Read the parameters of a request."""
         pairs = list(request.query_params.multi_items())
         if request.method == "POST" and request.headers.get("content-type", "").startswith(
             "application/x-www-form-urlencoded"
         ):
             body = (await request.body()).decode("utf-8", "replace")
             try:
-                # What stands in the form comes first, as in Go.
+                # Form values come first, as in Go.
                 pairs = parse_qsl(body, keep_blank_values=True, max_num_fields=FIELDS) + pairs
             except ValueError:
                 raise BadQueryError(f"the form has more than {FIELDS} fields") from None
         return cls(pairs)
 
     def text(self, name: str) -> str:
-        """Return the first value of a name, nothing where it is not given."""
+        """Return the first value of a name, empty when it is missing."""
         return next((value for key, value in self._pairs if key == name), "")
 
     def texts(self, name: str) -> list[str]:
@@ -53,7 +53,7 @@ class QueryParameters:
         return [value for key, value in self._pairs if key == name]
 
     def time(self, name: str, otherwise: int | None = None) -> int:
-        """Return a time in milliseconds, from seconds or RFC 3339; without ``otherwise`` it must be given."""
+        """Return a time in milliseconds, from seconds or RFC 3339; without ``otherwise`` it is required."""
         text = self.text(name)
         if not text and otherwise is not None:
             return otherwise
@@ -63,7 +63,7 @@ class QueryParameters:
         return at
 
     def duration(self, name: str) -> timedelta | None:
-        """Return a length of time: seconds, or as in PromQL."""
+        """Return a duration: seconds, or as in PromQL."""
         text = self.text(name)
         if not text:
             return None
@@ -87,7 +87,7 @@ class QueryParameters:
 
 
 def _time(text: str) -> int | None:
-    """Return a time in milliseconds; nothing where it is none."""
+    """Return a time in milliseconds, or nothing for an invalid one."""
     try:
         return round(float(text) * 1000)
     except (ValueError, OverflowError):

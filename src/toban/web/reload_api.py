@@ -1,26 +1,28 @@
-"""Where the configuration is read again when somebody asks for that."""
+"""Reload of the configuration over HTTP."""
 
 from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from toban.web.endpoint import JSON, Endpoint, Permission
+from toban.core.actor import Actor
+from toban.web.endpoint import JSON, Endpoint, Permission, actor
 from toban.web.json_response import JsonResponse
+from toban.web.problem import problem
 
 
 class ReloadApi:
-    """Answers `POST /-/reload` as Prometheus does: when the settings are in force, or with what is wrong."""
+    """Responds to `POST /-/reload` as Prometheus does: when the settings are in force, or with the error."""
 
-    def __init__(self, reload: Callable[[], Awaitable[str]]) -> None:
-        """``reload`` returns what is wrong, nothing when the settings are in force."""
+    def __init__(self, reload: Callable[[Actor], Awaitable[str]]) -> None:
+        """``reload`` returns the error, nothing when the settings are in force."""
         self._reload = reload
 
     def routes(self) -> list[Endpoint]:
         """Return the routes."""
-        return [Endpoint("/-/reload", self.answer, Permission.ACT, methods=["POST"], takes=JSON)]
+        return [Endpoint("/-/reload", self.respond, Permission.ACT, methods=["POST"], takes=JSON)]
 
-    async def answer(self, request: Request) -> Response:
-        """Read the configuration again, and say what came of it."""
-        trouble = await self._reload()
-        return JsonResponse({"error": trouble}, 500) if trouble else JsonResponse({"reloaded": True})
+    async def respond(self, request: Request) -> Response:
+        """Reload the configuration, and return the result."""
+        error = await self._reload(actor(request))
+        return problem(500, error) if error else JsonResponse({"reloaded": True})

@@ -1,4 +1,4 @@
-"""Where toban listens, and who may ask."""
+"""Where toban listens, and who may use it."""
 
 import ipaddress
 import re
@@ -11,18 +11,14 @@ from toban.core.redaction import redact_url
 
 
 def split(address: str) -> tuple[str, int]:
-    """
-    Read HOST:PORT; an IPv6 address stands in brackets.
-
-    Raises ``ValueError`` when it is something else.
-    """
+    """Read HOST:PORT, with an IPv6 address in brackets. Raises ``ValueError``."""
     host, _, port = address.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
         host = ""
     if not host or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f"{redact_url(address)!r} is no HOST:PORT: write it like 127.0.0.1:9119 or [::]:9119")
+        raise ValueError(f"{redact_url(address)!r} is not HOST:PORT: write it like 127.0.0.1:9119 or [::]:9119")
     return host, int(port)
 
 
@@ -44,7 +40,7 @@ def _address(value: str) -> str:
 def _host(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+", name):
         raise ValueError(
-            f"{redact_url(name)!r} is no host name: write it like toban.example.com, without scheme and port"
+            f"{redact_url(name)!r} is not a host name: write it like toban.example.com, without scheme and port"
         )
     return name.lower()
 
@@ -53,7 +49,7 @@ class WebSettings(Section):
     """toban's own pages and APIs."""
 
     listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:9119"
-    """HOST:PORT. On an address that other machines reach, a token is needed."""
+    """HOST:PORT. On an address that other machines reach, a token is required."""
 
     hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = ()
     """Names under which toban is reached, like toban.example.com: requests for other names are refused (421), so that
@@ -61,23 +57,23 @@ class WebSettings(Section):
     and addresses need no mention."""
 
     token: Secret | None = None
-    """What must be shown, as `Authorization: Bearer …`; `/health` and `/-/healthy` alone answer without. Needed where
-    other machines reach toban; once it is set it counts on this machine too. Commands go through a socket in the data
-    folder instead."""
+    """The token that clients send as `Authorization: Bearer …`; only `/health` and `/-/healthy` need none. Required
+    where other machines reach toban, and once it is set, on this machine too. Commands use a socket in the data
+    folder."""
 
     metrics: Annotated[str, AfterValidator(_address)] | None = None
-    """HOST:PORT where `/metrics` alone answers, to everybody: for a Prometheus that shows no token, like Fly's. Whoever
-    reaches it reads the shop's numbers."""
+    """HOST:PORT that serves `/metrics` alone, without a token: for a Prometheus that sends none, like Fly's. Whoever
+    reaches it reads the shop's metrics."""
 
     body_limit: Size = 4 * 2**20
-    """How long a body may be that is pushed (OTLP, events), inflated."""
+    """The largest body that is accepted (OTLP, events), decompressed."""
 
     @field_validator("token")
     @classmethod
     def _can_be_shown(cls, token: SecretStr | None) -> SecretStr | None:
         if token is not None and not re.fullmatch(r"[!-~]([ -~]*[!-~])?", token.get_secret_value()):
             raise ValueError(
-                "it is empty, begins or ends with a blank, or has a character that no header carries (a line break?)"
+                "it is empty, begins or ends with a space, or has a character that no header can carry (a line break?)"
             )
         return token
 
@@ -85,7 +81,5 @@ class WebSettings(Section):
     def _guarded(self) -> Self:
         host, _ = split(self.listen)
         if not is_loopback(host) and not self.token:
-            raise ValueError(
-                f"listening on {self.listen} lets other machines in: set web.token, or listen on 127.0.0.1"
-            )
+            raise ValueError(f"{self.listen} is reachable from other machines: set web.token, or listen on 127.0.0.1")
         return self

@@ -1,15 +1,12 @@
-"""toban's own API: what the commands and the first page show."""
+"""The status of everything: what `toban status` and the first page show."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from starlette.requests import Request
-from starlette.responses import Response
-
-import toban
 from toban.collect.service import TargetStatus
+from toban.core.actor import Actor
 from toban.core.alerts import Alert, AlertStatus
 from toban.core.item_isolation import ItemIsolation, health_by_service
 from toban.core.ports import HealthState, HealthStatus, Service
@@ -18,23 +15,32 @@ from toban.health.key_figures import FigureValue
 from toban.health.service import CheckResult, HealthService
 from toban.instruments.metric_sources import Coverage
 from toban.state.quarantine import Quarantine
-from toban.web.alerts_api import alert_json as alert_as_json
+from toban.web.api_endpoint import ApiEndpoint, NoParameters
+from toban.web.api_models import (
+    AlertModel,
+    CheckModel,
+    FigureModel,
+    MissingMetricsModel,
+    ServiceModel,
+    StatusResponse,
+    TargetModel,
+    UnavailableCheckModel,
+)
 from toban.web.endpoint import Endpoint, Permission
 from toban.web.i18n import catalogue
-from toban.web.json_response import JsonResponse
 
 T = TypeVar("T")
 
-ALWAYS: Final = frozenset({"toban", "host", "telemetry", "events"})
-"""The kinds of targets that are there with no configuration: they tell nothing of a shop."""
+DEFAULT_KINDS: Final = frozenset({"toban", "host", "telemetry", "events"})
+"""The kinds of targets that exist without configuration: they monitor nothing of a shop."""
 
-DISPATCHING: Final = "notify"
-"""The name of the service that notifies."""
+NOTIFICATIONS: Final = "notify"
+"""The name of the notification service."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessInfo:
-    """What doesn't change while toban runs."""
+    """What does not change while toban runs."""
 
     started: datetime
     data: str
@@ -43,14 +49,14 @@ class ProcessInfo:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Everything that the first page and `toban status` tell."""
+    """Everything that the first page and `toban status` show."""
 
     about: ProcessInfo
     alerts: Sequence[Alert]
     suppressed: Mapping[str, Sequence[str]]
     targets: Sequence[TargetStatus]
     health: Sequence[CheckResult]
-    unknown: Sequence[UnavailableCheck]
+    unavailable: Sequence[UnavailableCheck]
     figures: Sequence[FigureValue]
     missing: Sequence[Coverage]
     services: Sequence[tuple[str, HealthStatus]]
@@ -68,23 +74,23 @@ class Overview:
         if (
             HealthState.UNHEALTHY in states
             or any(alert.status is AlertStatus.FIRING for alert in self.alerts)
-            or any(HealthState.UNHEALTHY is condition.state for _, condition in self.services)
-            or (HealthState.NO_DATA not in states and not all(finding.up for finding in self.health))
+            or any(HealthState.UNHEALTHY is status.state for _, status in self.services)
+            or (HealthState.NO_DATA not in states and not all(result.up for result in self.health))
         ):
             return HealthState.UNHEALTHY
         if HealthState.NO_DATA in states:
             return HealthState.NO_DATA
-        monitored = {target.kind for target in self.targets} - ALWAYS
+        monitored = {target.kind for target in self.targets} - DEFAULT_KINDS
         return HealthState.HEALTHY if monitored else HealthState.NOT_CONFIGURED
 
     @property
     def notified(self) -> bool:
         """Whether anybody is notified of what fires."""
-        return not any(name == DISPATCHING and not it.configured for name, it in self.services)
+        return not any(name == NOTIFICATIONS and not it.configured for name, it in self.services)
 
 
 class StatusApi:
-    """Tells about toban and what it watches."""
+    """Collects the status of everything."""
 
     def __init__(
         self,
@@ -111,15 +117,15 @@ class StatusApi:
 
     def routes(self) -> list[Endpoint]:
         """Return the routes."""
-        return [Endpoint("/api/status", self.status, Permission.READ)]
+        return [ApiEndpoint("/api/status", self.status, Permission.READ, NoParameters, StatusResponse)]
 
     async def overview(self) -> Overview:
-        """Return how everything is now; what can't be told is left out and reported."""
+        """Return the status of everything; a part that fails is left out and reported."""
         isolation = ItemIsolation()
 
-        async def part(name: str, found: Awaitable[Sequence[T]]) -> Sequence[T]:
+        async def part(name: str, pending: Awaitable[Sequence[T]]) -> Sequence[T]:
             with isolation.item("overview", name):
-                return await found
+                return await pending
             return ()
 
         async def alerts() -> Sequence[Alert]:
@@ -128,43 +134,66 @@ class StatusApi:
         async def targets() -> Sequence[TargetStatus]:
             return self._targets()
 
-        found = Overview(
+        overview = Overview(
             self._about,
             await part("alerts", alerts()),
             self._suppressed(),
             await part("targets", targets()),
             await part("health", self._health.results(Endpoints.HEALTH)),
-            await part("unknown", self._health.unknown()),
+            await part("unavailable checks", self._health.unavailable()),
             await part("figures", self._health.figures()),
             await part("missing", self._health.missing()),
             health_by_service(self._services),
         )
         self.report("overview", isolation)
-        return found
+        return overview
 
-    async def status(self, request: Request) -> Response:
-        """Answer how everything is."""
-        return JsonResponse(overview_json(await self.overview()))
-
-
-def overview_json(overview: Overview) -> dict[str, Any]:
-    """Return an overview as plain data."""
-    say = catalogue("en")
-    return {
-        "version": toban.__version__,
-        **asdict(overview.about),
-        "state": overview.state,
-        "notified": overview.notified,
-        "alerts": [alert_as_json(alert, overview.suppressed.get(alert.fingerprint, ())) for alert in overview.alerts],
-        "targets": [{**asdict(target), "state": target.state} for target in overview.targets],
-        "health": [asdict(finding) for finding in overview.health],
-        "shop": [{"what": say[f"figure-{it.key}"], "text": it.text, **asdict(it)} for it in overview.figures],
-        "missing": [{"what": say[f"known-{it.key}"], "remedy": how_to_add(it, say)} for it in overview.missing],
-        "unknown": [{"name": unknown.name, "reason": unknown.reason} for unknown in overview.unknown],
-        "toban": [{"name": name, "state": it.state, "says": it.message} for name, it in overview.services],
-    }
+    async def status(self, _: NoParameters, actor: Actor) -> StatusResponse:
+        """Return the status of everything."""
+        return status_response(await self.overview())
 
 
-def how_to_add(known: Coverage, say: Mapping[str, str]) -> str:
-    """Say what would add something that is not known."""
-    return say["or"].join(say[f"source-{source.name.lower()}"] for source in known.sources)
+def status_response(overview: Overview) -> StatusResponse:
+    """Return the response that shows an overview."""
+    texts = catalogue("en")
+    return StatusResponse(
+        started=overview.about.started,
+        data=overview.about.data,
+        pages=overview.about.pages,
+        state=overview.state,
+        notified=overview.notified,
+        alerts=[AlertModel.of(it, overview.suppressed.get(it.fingerprint, ())) for it in overview.alerts],
+        targets=[_target(it) for it in overview.targets],
+        health=[CheckModel.model_validate(it) for it in overview.health],
+        unavailable_checks=[UnavailableCheckModel.model_validate(it) for it in overview.unavailable],
+        figures=[
+            FigureModel(
+                key=it.key, title=texts[f"figure-{it.key}"], of=it.of, value=it.value, unit=it.unit, text=it.text
+            )
+            for it in overview.figures
+        ],
+        not_monitored=[
+            MissingMetricsModel(title=texts[f"known-{it.key}"], remedy=remedy(it, texts)) for it in overview.missing
+        ],
+        services=[ServiceModel(name=name, state=it.state, message=it.message) for name, it in overview.services],
+    )
+
+
+def _target(target: TargetStatus) -> TargetModel:
+    return TargetModel(
+        name=target.name,
+        kind=target.kind,
+        labels=target.labels,
+        state=target.state,
+        up=target.up,
+        error=target.error,
+        interval=target.interval,
+        last_collection=target.at,
+        duration=target.seconds,
+        samples=target.samples,
+    )
+
+
+def remedy(missing: Coverage, texts: Mapping[str, str]) -> str:
+    """Return what enables something that is not monitored."""
+    return texts["or"].join(texts[f"source-{source.name.lower()}"] for source in missing.sources)

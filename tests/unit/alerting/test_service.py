@@ -8,12 +8,16 @@ import pytest
 from tests.fakes import FakeClock
 from tests.judged import DOWN, judged, loaded
 from toban.alerting import evaluation
+from toban.alerting.acknowledge_commands import AcknowledgeCommands
 from toban.alerting.rule_state import RuleHealth
 from toban.alerting.templating.template import Template
+from toban.core.actor import Actor
 from toban.core.alerts import AlertStatus
-from toban.core.errors import QueryError, StateError
+from toban.core.errors import NotFoundError, QueryError, StateError
 from toban.core.ports import HealthStatus
 from toban.core.samples import is_stale
+
+ANN = Actor("ann", "local socket")
 
 
 @pytest.fixture
@@ -102,7 +106,7 @@ async def test_a_rule_whose_source_was_never_there_is_silent(tmp_path, clock):
     """
     async with judged(DOWN, loaded('other{job="web"} 0x200'), tmp_path, clock) as life:
         await life.until(1200)
-        assert health(life) == [RuleHealth.ASLEEP]
+        assert health(life) == [RuleHealth.INACTIVE]
         assert await life.told() == []
 
 
@@ -126,8 +130,8 @@ async def test_what_left_the_configuration_is_missed_by_nobody(tmp_path, clock):
         await life.until(300)
     async with judged(DOWN, source, tmp_path, clock, targets=["redis"]) as life:
         await life.until(900)
-        assert health(life) == [RuleHealth.ASLEEP]
-        assert (await life.changes())[-1].why == "what it looked at is no longer watched"
+        assert health(life) == [RuleHealth.INACTIVE]
+        assert (await life.changes())[-1].why == "its target is no longer monitored"
         assert await life.told() == [("firing", "down"), ("resolved", "down")]
 
 
@@ -169,7 +173,7 @@ async def test_while_state_is_away_alerts_are_judged_told_and_kept(tmp_path, clo
         await life.until(300)
         assert [change.alert.name for change in life.urgent] == ["down"]
         assert life.evaluating.health() == HealthStatus(
-            False, "2 changes of alerts wait for state: state: the disk is gone"
+            False, "2 changes of alerts are not in state: state: the disk is gone"
         )
         monkeypatch.setattr(life.state, "transaction", there)
         assert await life.told() == []
@@ -207,8 +211,10 @@ async def test_an_acknowledgement_lasts_as_long_as_its_alert(tmp_path, clock):
     async with judged(DOWN, source, tmp_path, clock) as life:
         await life.until(120)
         alert = next(it.alert for _, it in life.ledger.all())
-        assert await life.evaluating.acknowledge(alert.fingerprint, "ann", "on it") == 1
-        assert await life.evaluating.acknowledge("0" * 16, "ann") == 0
+        commands = AcknowledgeCommands(life.ledger, clock)
+        assert await commands.acknowledge(alert.fingerprint, ANN, comment="on it") == 1
+        with pytest.raises(NotFoundError, match="no firing alert '0000000000000000'"):
+            await commands.acknowledge("0" * 16, ANN)
     async with judged(DOWN, source, tmp_path, clock) as life:
         await life.until(240)
         (alert,) = (it.alert for _, it in life.ledger.all())
@@ -326,5 +332,5 @@ async def test_a_group_that_raises_is_judged_the_next_time(tmp_path, clock):
                 raise asyncio.CancelledError
 
         with pytest.raises(asyncio.CancelledError):
-            await life.evaluating._beat("g", timedelta(seconds=15), job)
+            await life.evaluating._run_job("g", timedelta(seconds=15), job)
     assert len(turns) == 3

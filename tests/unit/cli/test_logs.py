@@ -1,6 +1,6 @@
 """How log lines look in a terminal."""
 
-from toban.cli.commands.logs import told
+from toban.cli.commands.logs import format_line
 
 
 def test_a_line_says_when_who_and_what():
@@ -14,8 +14,8 @@ def test_a_line_says_when_who_and_what():
         "service": "vendure-server",
     }
 
-    assert told(line) == "2026-01-01T10:00:00Z warn    vendure-server: boom"
-    assert told({**line, "context": "JobQueue", "facts": {"a": 1}, "trace": "at x"}) == (
+    assert format_line(line) == "2026-01-01T10:00:00Z warn    vendure-server: boom"
+    assert format_line({**line, "context": "JobQueue", "facts": {"a": 1}, "trace": "at x"}) == (
         "2026-01-01T10:00:00Z warn    vendure-server/JobQueue: boom  a=1\n    at x"
     )
 
@@ -26,5 +26,5 @@ def test_a_line_does_not_steer_the_terminal():
     """
     line = {"timestamp": "2026-01-01T10:00:00.123+00:00", "level": "warn", "message": "\x1b[2Jgone\r\x07"}
 
-    assert "\x1b" not in told(line)
-    assert "\r" not in told(line)
+    assert "\x1b" not in format_line(line)
+    assert "\r" not in format_line(line)

@@ -109,8 +109,8 @@ def test_what_commands_show_of_outside_texts(shown, capsys):
         "name": ODD,
         "labels": {"instance": ODD},
         "samples": 1,
-        "seconds": 0.1,
-        "at": 1,
+        "duration": 0.1,
+        "last_collection": "2026-01-01T00:00:00Z",
         "error": ODD + "\nforged",
     }
     overview = {
@@ -121,23 +121,23 @@ def test_what_commands_show_of_outside_texts(shown, capsys):
         "data": ODD,
         "alerts": [alert],
         "targets": [target],
-        "shop": [{"what": ODD, "of": ODD, "text": ODD}],
-        "missing": [{"what": ODD, "remedy": ODD}],
+        "figures": [{"title": ODD, "of": ODD, "text": ODD}],
+        "not_monitored": [{"title": ODD, "remedy": ODD}],
         "health": [{"up": False, "name": ODD, "message": ODD}],
-        "unknown": [{"name": ODD, "reason": ODD}],
-        "toban": [{"state": "unhealthy", "name": ODD, "says": ODD}],
+        "unavailable_checks": [{"name": ODD, "reason": ODD}],
+        "services": [{"state": "unhealthy", "name": ODD, "message": ODD}],
     }
-    channel = {"trouble": ODD, "name": ODD, "kind": ODD, "waiting": 1}
+    channel = {"error": ODD, "name": ODD, "kind": ODD, "waiting": 1}
     listed = {
         "alerts": [alert],
-        "unjudged": [{"rule": ODD, "health": ODD, "error": ODD}],
-        "asleep": [{"rule": ODD, "reads": [ODD]}],
+        "rule_errors": [{"rule": ODD, "health": ODD, "error": ODD}],
+        "inactive_rules": [{"rule": ODD, "metrics": [ODD]}],
         "channels": [channel],
     }
     line = {"timestamp": "2026-01-01T00:00:00", "level": "info", "message": ODD + "\nforged", "facts": {ODD: ODD}}
     texts = {
-        "alerts": lambda: alerts.told(listed),
-        "logs": lambda: logs.told({**line, "trace": ODD, "service": ODD}),
+        "alerts": lambda: alerts.format_alerts(listed),
+        "logs": lambda: logs.format_line({**line, "trace": ODD, "service": ODD}),
         "status": lambda: formatting.format_status(overview),
         "query": lambda: formatting.format_result(
             {"data": {"resultType": "vector", "result": [{"metric": {"__name__": ODD, ODD: ODD}, "value": [0, ODD]}]}}

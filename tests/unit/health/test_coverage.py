@@ -43,8 +43,8 @@ async def test_what_nobody_ever_told_is_left_out_and_named():
     health = HealthService([HEAP], [], Answering(), FakeClock())
 
     assert await health.results(Endpoints.HEALTH) == []
-    (unknown,) = await health.unknown()
-    assert unknown.reason == "nothing has told it yet: the shop's telemetry (see integrations/vendure) would"
+    (unknown,) = await health.unavailable()
+    assert unknown.reason == "no data: enable with the shop's telemetry (see integrations/vendure)"
 
 
 async def test_what_was_told_and_is_silent_now_is_down():
@@ -55,7 +55,7 @@ async def test_what_was_told_and_is_silent_now_is_down():
 
     (finding,) = await health.results(Endpoints.HEALTH)
     assert (finding.up, finding.message) == (False, "no sample for 180 s")
-    assert await health.unknown() == []
+    assert await health.unavailable() == []
 
 
 @pytest.mark.parametrize(("held", "up"), [(250 * 2**20, True), (250 * 2**20 + 1, False)])

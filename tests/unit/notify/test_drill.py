@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.fakes import FakeClock
+from toban.core.actor import ANONYMOUS
 from toban.core.errors import StateError
 from toban.core.metric_registry import MetricRegistry
 from toban.notify.drill import DUE, LIMIT, OK, TOOK, DrillService
@@ -106,7 +107,7 @@ async def test_without_times_it_is_held_when_somebody_asks(clock, state):
     async with running(drilling(clock, state, world, "slack", enabled=False)) as one:
         await state.transaction(lambda _: None)
         assert (world.asked, one.health().message) == ([], "drills are disabled")
-        one.start()
+        await one.start(ANONYMOUS)
         await world.until(1)
         await state.transaction(lambda _: None)
         assert one.health().message == "the last drill reached slack"

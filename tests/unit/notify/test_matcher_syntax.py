@@ -39,7 +39,7 @@ def test_what_is_no_condition_is_refused(text):
     """
     With an example of one.
     """
-    with pytest.raises(ValueError, match="is no condition"):
+    with pytest.raises(ValueError, match="invalid matcher"):
         parse_matcher(text)
 
 
@@ -64,7 +64,7 @@ def test_what_holds_no_matchers_is_refused(text):
     """
     A name that is none, too.
     """
-    with pytest.raises(ValueError, match="is no condition"):
+    with pytest.raises(ValueError, match="invalid matcher"):
         parse_matchers([text])
 
 

@@ -12,6 +12,8 @@ from tests.fakes import FakeClock
 from tests.judged import BEGAN, DOWN, loaded
 from tests.notifications import alert, notification
 from tests.posted import RECEIVERS, Killed, Life, Receiver, is_over, moods
+from toban.alerting.acknowledge_commands import AcknowledgeCommands
+from toban.core.actor import ANONYMOUS
 from toban.core.errors import StateError
 from toban.notify import repository
 from toban.notify.flap_detection import ReportedAs, TrackedAlert
@@ -188,7 +190,9 @@ async def test_the_log_has_a_line_for_each_alert_and_each_message(tmp_path, rece
     with capture_logs() as logged:
         await life.until(at(600))
         (alert,) = (it for it in life.ledger.alerts() if it.name == "down")
-        await life.evaluating.acknowledge(alert.fingerprint, "ann@example.com", "I look")
+        await AcknowledgeCommands(life.ledger, clock).acknowledge(
+            alert.fingerprint, ANONYMOUS, "ann@example.com", "on it"
+        )
         await life.until(at(1800))
     await life.close()
     about = [it for it in logged if it.get("alert") == "down"]

@@ -7,9 +7,11 @@ import pytest
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, insert, select, text, update
 
 from tests.fakes import FakeClock
+from toban.core.actor import TOBAN
 from toban.core.errors import StateError
 from toban.core.metric_registry import MetricRegistry
 from toban.state import audit_log
+from toban.state.audit_log import AuditEntry
 from toban.state.backends import SqliteBackend
 from toban.state.database import State
 
@@ -79,7 +81,7 @@ async def test_a_full_disk_is_said_and_recovers(state):
 
     def much(connection: Connection) -> None:
         raise_count(connection)
-        audit_log.record(connection, "test", "wrote", FakeClock().now(), much="x" * 100_000)
+        audit_log.record(connection, AuditEntry(FakeClock().now(), TOBAN, "wrote", {"much": "x" * 100_000}))
 
     with pytest.raises(StateError, match="full"):
         await state.transaction(much)

@@ -1,13 +1,19 @@
 """Each route says who may ask, and what it takes; bodies have an end in time too."""
 
 import asyncio
+import os
+import pwd
+import socket
 
 import pytest
+from starlette.requests import HTTPConnection
 from starlette.routing import Route
 
-from toban.web.application import _answering
-from toban.web.auth import NetworkAccess, parse_authority
-from toban.web.endpoint import Endpoint, Permission
+from toban.core.metric_registry import MetricRegistry
+from toban.web.application import _application
+from toban.web.auth import NetworkAccess, TrustedAccess, parse_authority
+from toban.web.endpoint import Endpoint, Permission, actor
+from toban.web.http_protocol import peer_user
 from toban.web.request_bodies import BodyBuffer, BodyError, RequestBody
 from toban.web.settings import WebSettings
 
@@ -16,15 +22,15 @@ async def answer(request):
     raise AssertionError
 
 
-def test_a_route_that_says_nothing_of_who_may_ask_ends_the_start():
+def test_a_route_without_permission_is_refused_at_the_start():
     """
     Nobody is let in by oversight.
     """
     with pytest.raises(TypeError, match="declares no permission"):
-        _answering([Route("/x", answer)])
+        _application([Route("/x", answer)])
     with pytest.raises(TypeError):
         Endpoint("/x", answer)
-    with pytest.raises(TypeError, match="which types it takes"):
+    with pytest.raises(TypeError, match="which types it accepts"):
         Endpoint("/x", answer, Permission.ACT, methods=["POST"])
 
 
@@ -67,7 +73,7 @@ def test_an_address_is_toban_s_where_the_connection_went_to_it(listen, server, h
     Whatever addresses this machine has, and gets.
     """
     access = NetworkAccess(answer, WebSettings(listen=listen, token="hush"), None)
-    assert access._is_ours(host, {"server": server and (server, 9119)}) is fits
+    assert access._is_own_host(host, {"server": server and (server, 9119)}) is fits
 
 
 class Sender:
@@ -125,3 +131,38 @@ def test_a_body_says_how_long_it_is():
     """
     for length, is_too_long in (("", False), ("x", False), ("10", False), ("11", True), ("9" * 5_000, True)):
         assert RequestBody(BodyBuffer(), answer, 10, length)._is_too_long is is_too_long
+
+
+async def _actor_of(access, headers=(), **state):
+    found = []
+
+    async def app(scope, receive, send):
+        found.append(actor(HTTPConnection(scope)))
+
+    access.app = app
+    scope = {"type": "http", "method": "GET", "http_version": "1.1", "scheme": "http", "server": None, "state": state}
+    await access({**scope, "headers": [(b"host", b"localhost"), *headers]}, None, None)
+    return str(found[0])
+
+
+async def test_the_actor_is_who_authentication_established():
+    """
+    Not who a request says that it is.
+    """
+    shown = [(b"authorization", b"Bearer hush")]
+    guarded = NetworkAccess(answer, WebSettings(token="hush"), MetricRegistry())
+    assert await _actor_of(guarded, shown) == "web.token (token)"
+    assert await _actor_of(guarded) == "anonymous (loopback)"
+    assert await _actor_of(NetworkAccess(answer, WebSettings(), MetricRegistry()), shown) == "anonymous (loopback)"
+    assert await _actor_of(TrustedAccess(answer), peer_user="ann") == "ann (local socket)"
+    assert await _actor_of(NetworkAccess(answer, WebSettings(), MetricRegistry()), peer_user="ann") == (
+        "anonymous (loopback)"
+    )
+
+
+def test_the_system_says_who_is_at_the_other_end_of_a_unix_socket():
+    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    with ours, theirs, socket.socket(socket.AF_INET) as network:
+        assert peer_user(ours) == pwd.getpwuid(os.getuid()).pw_name
+        assert peer_user(network) == ""
+        assert peer_user(None) == ""

@@ -31,7 +31,7 @@ from toban.tsdb.settings import TsdbSettings
 from toban.web.auth import NetworkAccess, TrustedAccess
 from toban.web.ingest import IngestApi
 from toban.web.logs_api import LogsApi
-from toban.web.request_bodies import ROOM, BodyBuffer
+from toban.web.request_bodies import BUFFER_BYTES, BodyBuffer
 from toban.web.settings import WebSettings
 
 LIMIT = 100_000
@@ -196,8 +196,8 @@ async def test_whoever_comes_when_there_is_no_room_is_asked_to_come_again(client
     async def nothing() -> Message:
         raise AssertionError
 
-    with room.body(nothing, {"headers": []}, ROOM) as other:
-        other.take(ROOM - 10)
+    with room.body(nothing, {"headers": []}, BUFFER_BYTES) as other:
+        other.take(BUFFER_BYTES - 10)
         response = await client.post("/v1/logs", content=logs((9, "x")), headers=JSON)
         assert response.status_code == 503
         assert response.headers["retry-after"] == "2"

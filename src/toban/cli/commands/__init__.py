@@ -1,1 +1,1 @@
-"""The commands: one file each, named like the command; its docstring is its line in the help."""
+"""The commands: one file each, named like the command; its docstring is its summary in the help."""

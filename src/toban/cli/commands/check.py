@@ -1,4 +1,4 @@
-"""Check the configuration and try each connection."""
+"""Check the configuration and test each connection."""
 
 import os
 from pathlib import Path
@@ -16,18 +16,18 @@ from toban.settings import load_rules, load_settings
 @click.command
 @config_option
 def command(config: Path | None) -> int:
-    """Check the configuration exactly as `toban up` would read it, and look once at each target."""
-    configure_logging("error")  # what a look finds is said below
+    """Check the configuration exactly as `toban up` loads it, and collect once from each target."""
+    configure_logging("error")  # errors are shown below
     settings = load_settings(config, os.environ)
     groups = load_rules(settings)
     targets, unknown = run(probe_targets(settings))
-    echo("The configuration is in order.\n")
+    echo("The configuration is valid.\n")
     for line in align_columns(
         (
             "●" if target.up else "▲",
             target.name,
             target.instance,
-            target.error or f"{target.samples} numbers",
+            target.error or f"{target.samples} samples",
         )
         for target in targets
     ):
@@ -39,20 +39,20 @@ def command(config: Path | None) -> int:
         echo("\nNot part of /health:")
         for line in align_columns((it.name, it.reason) for it in unknown):
             echo(line)
-    outside = run(check_remote(settings))
+    remote = run(check_remote(settings))
     logs = run(check_streams(settings))
-    for title, well, found in (("The outside engine:", "takes it", outside), ("Fly's logs:", "is there", logs)):
+    for title, healthy, found in (("Remote storage:", "accepts samples", remote), ("Fly's logs:", "reachable", logs)):
         if found:
             echo(f"\n{title}")
-        for line in align_columns(("▲" if trouble else "●", url, trouble or well) for url, trouble in found):
+        for line in align_columns(("▲" if trouble else "●", url, trouble or healthy) for url, trouble in found):
             echo(line)
     proofs = run(check_channels(settings))
-    echo(f"\n{sum(len(group.rules) for group in groups)} rules judge. {_told(len(proofs))}")
+    echo(f"\n{sum(len(group.rules) for group in groups)} rules loaded. {_channels(len(proofs))}")
     for line in align_columns(("●" if proof.ok else "▲", name, proof.message) for name, proof in proofs):
         echo(line)
-    all_well = all([*(target.up for target in targets), *(proof.ok for _, proof in proofs)])
-    return 0 if all_well and not any(trouble for _, trouble in [*outside, *logs]) else 1
+    all_up = all([*(target.up for target in targets), *(proof.ok for _, proof in proofs)])
+    return 0 if all_up and not any(trouble for _, trouble in [*remote, *logs]) else 1
 
 
-def _told(channels: int) -> str:
-    return "Who hears of it:" if channels else "No channel is configured: nobody is told (docs/NOTIFYING.md)."
+def _channels(count: int) -> str:
+    return "Channels:" if count else "No notification channel is configured (docs/NOTIFYING.md)."

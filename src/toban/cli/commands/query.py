@@ -1,4 +1,4 @@
-"""Ask a question in PromQL."""
+"""Run a query in PromQL."""
 
 import json
 import time
@@ -14,16 +14,16 @@ from toban.cli.param_types import DurationType
 
 @click.command
 @click.argument("expression", metavar="EXPR")
-@click.option("--range", "length", type=DurationType(), help="Show how it went over this long, like 6h.")
+@click.option("--range", "length", type=DurationType(), help="Query a range of this length, like 6h.")
 @data_option
 @json_option
 def command(expression: str, length: timedelta | None, data: Path | None, as_json: bool) -> None:
-    """Ask a question in PromQL, like: toban query 'rate(process_cpu_seconds_total[5m])' --range 6h."""
+    """Run a query in PromQL, like: toban query 'rate(process_cpu_seconds_total[5m])' --range 6h."""
     if length is None:
-        found = get("/api/v1/query", data, query=expression)
+        response = get("/api/v1/query", data, query=expression)
     else:
         now, seconds = time.time(), length.total_seconds()
-        found = get(
+        response = get(
             "/api/v1/query_range",
             data,
             query=expression,
@@ -31,4 +31,4 @@ def command(expression: str, length: timedelta | None, data: Path | None, as_jso
             end=f"{now:.3f}",
             step=f"{max(1.0, seconds / 240):.3f}",
         )
-    echo(json.dumps(found, ensure_ascii=False) if as_json else format_result(found))
+    echo(json.dumps(response, ensure_ascii=False) if as_json else format_result(response))

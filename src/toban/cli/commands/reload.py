@@ -1,4 +1,4 @@
-"""Read the configuration again, without a restart."""
+"""Reload the configuration, without a restart."""
 
 from pathlib import Path
 
@@ -12,9 +12,9 @@ from toban.cli.formatting import echo
 @data_option
 def command(data: Path | None) -> None:
     """
-    Let the running toban read its configuration again.
+    Let the running toban reload its configuration.
 
-    Nothing changes when there is a mistake in it: it is said as `toban check` says it.
+    An invalid configuration changes nothing; the error is that of `toban check`.
     """
     post("/-/reload", data)
     echo("The configuration was reloaded.")

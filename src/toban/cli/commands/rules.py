@@ -35,22 +35,21 @@ def command() -> None:
 @data_option
 def check(files: tuple[Path, ...], config: Path | None, data: Path | None) -> int:
     """
-    Read rule FILES and say what is wrong with them, or doubtful.
+    Read rule FILES; show errors, and what is doubtful.
 
-    Doubtful is a metric that nobody knows, a condition that no series meets, a limit that looks as if it was meant in
-    another unit, a metric that comes and goes, and a channel that there is not. A toban that runs knows the metrics of
-    exporters too.
+    Doubtful are an unknown metric, a matcher without series, a limit that seems to be in another unit, a metric that
+    is not always there, and an unknown channel. A running toban knows the metrics of exporters too.
     """
-    wrong, groups = 0, {}
+    invalid, groups = 0, {}
     for path in files:
         try:
             groups[path] = parse_rule_file(read_text(path), str(path))
         except SettingsError as error:
             echo(str(error), err=True)
-            wrong += 1
+            invalid += 1
     known, note = _known(config, data)
-    own = rule_lint.recorded_metrics(group for found in [shipped_groups(), *groups.values()] for group in found)
-    known = replace(known, metrics={*known.metrics, *own})
+    recorded = rule_lint.recorded_metrics(group for found in [shipped_groups(), *groups.values()] for group in found)
+    known = replace(known, metrics={*known.metrics, *recorded})
     for path, found in groups.items():
         rules = [rule for group in found for rule in group.rules]
         echo(f"{path}: {len(rules)} rules")
@@ -59,34 +58,37 @@ def check(files: tuple[Path, ...], config: Path | None, data: Path | None) -> in
                 echo(f"  {rule.name}: {doubt}")
     if note:
         echo(note)
-    return 1 if wrong else 0
+    return 1 if invalid else 0
 
 
 @command.command("list")
 @data_option
 @json_option
 def listed(data: Path | None, as_json: bool) -> None:
-    """List the rules that a running toban evaluates: state, severity, when last, how it went, and what is missing."""
+    """List the rules that a running toban evaluates: severity, state, error, and what data is missing."""
     groups = get("/api/v1/rules", data)["data"]["groups"]
     if as_json:
         echo(json.dumps(groups, indent=2, ensure_ascii=False))
         return
-    asleep = {it["rule"]: ", ".join(it["reads"]) for it in get("/api/alerts", data)["asleep"]}
+    inactive = {it["rule"]: ", ".join(it["metrics"]) for it in get("/api/alerts", data)["inactive_rules"]}
     for group in groups:
         echo(f"{group['name']}   every {group['interval']:g} s   {group['file']}")
         rows = [
-            (*_row(rule, rule["name"] in asleep), f"no data: {asleep[rule['name']]}" if rule["name"] in asleep else "")
+            (
+                *_row(rule, rule["name"] in inactive),
+                f"no data: {inactive[rule['name']]}" if rule["name"] in inactive else "",
+            )
             for rule in group["rules"]
         ]
         for line in align_columns(rows) if rows else ():
             echo(f"  {line}")
 
 
-def _row(rule: dict[str, Any], asleep: bool) -> tuple[str, ...]:
+def _row(rule: dict[str, Any], is_inactive: bool) -> tuple[str, ...]:
     marks = {"firing": "▲", "pending": "◌"}
     state = rule.get("state", "recording")
     error = rule.get("lastError", "")
-    mark = "?" if error else "○" if asleep else marks.get(state, "●")
+    mark = "?" if error else "○" if is_inactive else marks.get(state, "●")
     return mark, rule["name"], rule.get("labels", {}).get("severity", ""), state, error
 
 
@@ -98,21 +100,21 @@ def test(files: tuple[Path, ...]) -> int:
     for path in files:
         failures = run(path)
         failed += len(failures)
-        echo(f"{path}: {f'{len(failures)} failed' if failures else 'well'}")
+        echo(f"{path}: {f'{len(failures)} failed' if failures else 'passed'}")
         for failure in failures:
             echo(f"  {failure}")
     return 1 if failed else 0
 
 
 def _known(config: Path | None, data: Path | None) -> tuple[LintContext, str]:
-    """Return what rules may speak of, and what could not be asked."""
+    """Return what is known of metrics and channels, and a note where that is not all."""
     declared = declared_metrics()
-    # Where nobody is told yet, that a rule names whom to tell is no mistake.
+    # Without any channel, a rule may name one that will be configured.
     channels = load_settings(config, os.environ).channels or None
     try:
         stored = set(get("/api/v1/label/__name__/values", data)["data"])
     except TobanError:
-        note = "No toban runs here: whether series meet the conditions, and what exporters have, was not looked at."
+        note = "No toban is running here: the series and the metrics of exporters were not checked."
         return LintContext(declared, channels, transient=transient_metrics()), note
 
     @cache

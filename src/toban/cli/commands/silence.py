@@ -1,4 +1,4 @@
-"""Hold messages back for a time: add, list, end."""
+"""Silence alerts: add, list, expire."""
 
 import json
 from pathlib import Path
@@ -11,29 +11,29 @@ from toban.cli.formatting import align_columns, echo
 
 @click.group
 def command() -> None:
-    """Hold messages back for a time. What was told before still ends with a word."""
+    """Silence alerts for a time. The end of what was notified before is still notified."""
 
 
 @command.command("add")
-@click.argument("match", nargs=-1, required=True)
-@click.option("--for", "lasts", default="1h", show_default=True, help="How long: 30m, 2h, 1d.")
+@click.argument("matchers", nargs=-1, required=True)
+@click.option("--for", "duration", default="1h", show_default=True, help="How long: 30m, 2h, 1d.")
 @click.option("--comment", required=True, help="Why.")
 @data_option
-def add(data: Path | None, match: tuple[str, ...], lasts: str, comment: str) -> None:
-    """Hold back alerts whose labels meet all of MATCH, like alertname="disk_usage_high"."""
-    body = {"matchers": list(match), "for": lasts, "by": current_user(), "comment": comment}
-    found = post("/api/silences", data, **body)
-    echo(f"{found['id']} holds until {found['ends'][:16].replace('T', ' ')}Z")
+def add(data: Path | None, matchers: tuple[str, ...], duration: str, comment: str) -> None:
+    """Silence alerts whose labels match all MATCHERS, like alertname="disk_usage_high"."""
+    body = {"matchers": list(matchers), "duration": duration, "created_by": current_user(), "comment": comment}
+    silence = post("/api/silences", data, **body)
+    echo(f"{silence['id']} ends at {silence['ends'][:16].replace('T', ' ')}Z")
 
 
 @command.command("list")
 @json_option
 @data_option
 def show(data: Path | None, as_json: bool) -> None:
-    """Show silences."""
-    found = get("/api/silences", data)
+    """List silences."""
+    response = get("/api/silences", data)
     if as_json:
-        echo(json.dumps(found, indent=2, ensure_ascii=False))
+        echo(json.dumps(response, indent=2, ensure_ascii=False))
         return
     rows = [
         (
@@ -41,18 +41,18 @@ def show(data: Path | None, as_json: bool) -> None:
             it["state"],
             it["ends"][:16].replace("T", " ") + "Z",
             ", ".join(it["matchers"]),
-            it["by"],
+            it["created_by"],
             it["comment"],
         )
-        for it in found["silences"]
+        for it in response["silences"]
     ]
-    echo("\n".join(align_columns(rows)) or "nothing is silenced")
+    echo("\n".join(align_columns(rows)) or "no silences")
 
 
-@command.command("end")
+@command.command("expire")
 @click.argument("silence")
 @data_option
-def end(data: Path | None, silence: str) -> None:
-    """End SILENCE (its id) now."""
-    post("/api/silences/end", data, id=silence, by=current_user())
-    echo(f"{silence} has ended")
+def expire(data: Path | None, silence: str) -> None:
+    """Expire SILENCE (its id) now."""
+    post("/api/silences/expire", data, id=silence)
+    echo(f"{silence} has expired")

@@ -1,4 +1,4 @@
-"""Show what is watched and how it is."""
+"""Show the status of the shop, its targets and toban."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from toban.cli.formatting import echo, format_status
 @data_option
 @json_option
 def command(data: Path | None, as_json: bool) -> int:
-    """Show what is watched and how it is; exit code 1 when something is wrong."""
-    found = get("/api/status", data)
-    echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else format_status(found))
-    return 1 if found["state"] == "unhealthy" else 0
+    """Show the status of the shop, its targets and toban; exit 1 when something is wrong."""
+    response = get("/api/status", data)
+    echo(json.dumps(response, indent=2, ensure_ascii=False) if as_json else format_status(response))
+    return 1 if response["state"] == "unhealthy" else 0

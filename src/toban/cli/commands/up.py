@@ -1,4 +1,4 @@
-"""Run everything: watch, remember, answer."""
+"""Run toban: collect, store, evaluate, notify, serve."""
 
 import os
 from pathlib import Path
@@ -15,22 +15,22 @@ from toban.core.lifecycle import run
 from toban.core.log_setup import capture_warnings_and_crashes, configure_logging, shares_stdout
 from toban.daemon import serve
 from toban.settings import Settings, load_settings
-from toban.web.status_api import Overview, overview_json
+from toban.web.status_api import Overview, status_response
 
 log = structlog.get_logger("toban.daemon")
 
 
 @click.command
 @config_option
-@shared_option("data", help="The folder for everything that toban keeps.")
+@shared_option("data", help="The folder for everything that toban stores.")
 @click.option("--listen", metavar="HOST:PORT", help="Where the pages are.  [default: 127.0.0.1:9119]")
 def command(config: Path | None, data: Path | None, listen: str | None) -> int:
     """
-    Run everything: watch, remember, answer.
+    Run toban: collect, store, evaluate, notify, serve.
 
-    Without a configuration toban watches the machine it stands on; DATABASE_URL, REDIS_URL, SHOP_API_URL and
-    STOREFRONT_URL in the environment are enough to watch a shop. Ctrl-C stops it; SIGHUP and `toban reload` let it read
-    the configuration again.
+    Without a configuration toban monitors the machine it runs on; DATABASE_URL, REDIS_URL, SHOP_API_URL and
+    STOREFRONT_URL in the environment are enough to monitor a shop. Ctrl-C stops it; SIGHUP and `toban reload` reload
+    the configuration.
     """
     form = os.environ.get("LOG_FORMAT") or "auto"
     try:
@@ -42,7 +42,7 @@ def command(config: Path | None, data: Path | None, listen: str | None) -> int:
     def read() -> Settings:
         return load_settings(config, os.environ, data=data, listen=listen)
 
-    # Between JSON lines a greeting for people would be a line that nothing can parse.
+    # Between JSON lines a greeting for people could not be parsed.
     greet = _logged if is_json and (form == "json" or shares_stdout()) else _printed
     try:
         run(serve(read(), greet, read))
@@ -50,20 +50,20 @@ def command(config: Path | None, data: Path | None, listen: str | None) -> int:
         raise
     except Exception:
         if not is_json:
-            raise  # a person reads a line, and where the report is
-        log.critical("ended: a service broke", exc_info=True)
+            raise  # a person gets one line and the path of the report
+        log.critical("service failed", exc_info=True)
         return 1
     return 0
 
 
 def _printed(overview: Overview) -> None:
-    """Greet people, on standard output."""
-    echo(start_summary(overview_json(overview)))
+    """Print the greeting."""
+    echo(start_summary(status_response(overview).model_dump(mode="json")))
 
 
 def _logged(overview: Overview) -> None:
-    """Say the same in the log."""
+    """Log the same."""
     about, targets = overview.about, overview.targets
-    unreached = {target.name: target.error or "no answer yet" for target in targets if not target.up}
+    failed = {target.name: target.error or "no response yet" for target in targets if not target.up}
     names = [target.name for target in targets]
-    log.info("on duty", version=version, pages=about.pages, data=about.data, targets=names, unreached=unreached)
+    log.info("on duty", version=version, pages=about.pages, data=about.data, targets=names, failed=failed)

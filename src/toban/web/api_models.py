@@ -1,0 +1,476 @@
+"""Requests and responses of toban's own API."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+import toban
+from toban.alerting.rule_state import RuleHealth
+from toban.core import input_limits
+from toban.core.alerts import Alert, AlertStatus, priority
+from toban.core.config_types import Duration
+from toban.core.input_limits import Timestamp, checked_text
+from toban.core.log_line import LogLevel
+from toban.core.ports import HealthState
+from toban.health.key_figures import Unit
+from toban.notify.silences import Silence
+from toban.web.api_endpoint import RequestModel, ResponseModel
+
+
+def _storable(text: str) -> str:
+    return checked_text(text, len(text))
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+"""A text that can be stored: without NUL and halves of surrogate pairs."""
+
+Name = Annotated[Text, StringConstraints(min_length=1, max_length=input_limits.PERSON_LENGTH)]
+OptionalName = Annotated[Text, StringConstraints(max_length=input_limits.PERSON_LENGTH)]
+Comment = Annotated[Text, StringConstraints(max_length=input_limits.COMMENT_LENGTH)]
+AlertName = Annotated[Text, StringConstraints(min_length=1, max_length=input_limits.LABEL_VALUE_LENGTH)]
+MatcherText = Annotated[Text, StringConstraints(min_length=1, max_length=input_limits.LABEL_VALUE_LENGTH)]
+
+
+class AcknowledgementModel(ResponseModel):
+    """An acknowledgement."""
+
+    by: str
+    at: datetime
+    comment: str
+
+
+class AlertModel(ResponseModel):
+    """An alert."""
+
+    name: str
+    fingerprint: str
+    """The hash of its labels by which Prometheus and Alertmanager identify it."""
+    status: AlertStatus
+    severity: str
+    priority: str
+    """P1 to P4."""
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    starts: datetime
+    """Since when its expression is met."""
+    fired: datetime | None
+    ends: datetime | None
+    value: str | None
+    """The value of its expression, as Prometheus writes it: JSON has no NaN."""
+    source: str
+    """Where it was evaluated: `toban`, or who posted it."""
+    link: str
+    acknowledged: AcknowledgementModel | None
+    suppressed: list[str]
+    """Why nobody is notified of it; empty where somebody is."""
+
+    @classmethod
+    def of(cls, alert: Alert, suppressed: Sequence[str] = ()) -> Self:
+        """Return the model of an alert."""
+        return cls(**_alert_fields(alert, suppressed))
+
+
+def _alert_fields(alert: Alert, suppressed: Sequence[str]) -> dict[str, Any]:
+    acknowledged = alert.acknowledged
+    return {
+        "name": alert.name,
+        "fingerprint": alert.fingerprint,
+        "status": alert.status,
+        "severity": alert.severity,
+        "priority": priority(alert.labels),
+        "labels": dict(alert.labels),
+        "annotations": dict(alert.annotations),
+        "starts": alert.starts,
+        "fired": alert.fired,
+        "ends": alert.ends,
+        "value": None if alert.value is None else repr(alert.value),
+        "source": alert.source,
+        "link": alert.link,
+        "acknowledged": AcknowledgementModel.model_validate(acknowledged) if acknowledged else None,
+        "suppressed": list(suppressed),
+    }
+
+
+class InactiveRule(ResponseModel):
+    """A rule that has never had data: its source is not configured, or nothing of the kind has happened."""
+
+    rule: str
+    metrics: list[str]
+    """The metrics that it reads."""
+
+
+class RuleFailure(ResponseModel):
+    """A rule that can't be evaluated."""
+
+    rule: str
+    health: RuleHealth
+    error: str
+
+
+class RecipientModel(ResponseModel):
+    """A recipient that a channel refused."""
+
+    name: str
+    error: str
+    since: datetime
+    permanent: bool
+
+
+class ChannelModel(ResponseModel):
+    """A notification channel."""
+
+    name: str
+    kind: str
+    waiting: int
+    """Notifications that wait to be delivered."""
+    error: str
+    recipients: list[RecipientModel]
+    """The recipients that it refused."""
+
+
+class AlertsResponse(ResponseModel):
+    """All alerts, the rules that are not evaluated, and the channels."""
+
+    at: datetime
+    alerts: list[AlertModel]
+    inactive_rules: list[InactiveRule]
+    rule_errors: list[RuleFailure]
+    channels: list[ChannelModel]
+
+
+class AcknowledgeRequest(RequestModel):
+    """Which alert is acknowledged."""
+
+    alert: AlertName
+    """Its name or fingerprint; a name acknowledges all firing alerts that have it."""
+    by: OptionalName = ""
+    """The name that is shown; without it, that of the actor. The audit log has the actor."""
+    comment: Comment = ""
+    undo: bool = False
+    """Take the acknowledgement back."""
+
+
+class AcknowledgeResponse(ResponseModel):
+    """How many alerts were changed."""
+
+    acknowledged: int
+
+
+class WhyRequest(RequestModel):
+    """What is explained."""
+
+    alert: AlertName
+    """The name or fingerprint of an alert, or the name of a rule."""
+
+
+class StageModel(ResponseModel):
+    """What a stage of the notification pipeline decided."""
+
+    at: datetime
+    stage: str
+    reason: str
+
+
+class ExplainedAlert(AlertModel):
+    """An alert, and the stages that decided about its notifications, oldest first."""
+
+    stages: list[StageModel]
+
+    @classmethod
+    def explained(cls, alert: Alert, suppressed: Sequence[str], stages: Sequence[StageModel]) -> Self:
+        """Return the model of an alert with its stages."""
+        return cls(**_alert_fields(alert, suppressed), stages=list(stages))
+
+
+class SeriesValueModel(ResponseModel):
+    """A series and its value."""
+
+    labels: dict[str, str]
+    value: str
+
+
+class ExpressionValueModel(ResponseModel):
+    """The first series of a result and how many there are, or why there is none."""
+
+    series: list[SeriesValueModel]
+    total: int
+    error: str
+
+
+class ComparisonModel(ResponseModel):
+    """A comparison in an expression, and the values of its sides now."""
+
+    left: str
+    operator: str
+    right: str
+    value: ExpressionValueModel
+    limit: ExpressionValueModel
+
+
+class SelectorModel(ResponseModel):
+    """A selector in an expression, and how many series it has now."""
+
+    selector: str
+    series: int
+    error: str
+
+
+class RuleModel(ResponseModel):
+    """A rule, and what its expression comes to now."""
+
+    rule: str
+    group: str
+    file: str
+    expr: str
+    duration: str
+    """How long the expression must be met before the rule fires."""
+    severity: str
+    limit: str
+    health: RuleHealth
+    error: str
+    last_evaluation: datetime | None
+    comparisons: list[ComparisonModel]
+    selectors: list[SelectorModel]
+
+
+class WhyResponse(ResponseModel):
+    """The alerts and rules of a name."""
+
+    alerts: list[ExplainedAlert]
+    rules: list[RuleModel]
+
+
+class ChannelTestRequest(RequestModel):
+    """Which channel is tested."""
+
+    channel: Name
+
+
+class ChannelTestResponse(ResponseModel):
+    """The test notification that was queued."""
+
+    key: str
+    channel: str
+
+
+class DrillResponse(ResponseModel):
+    """The channels that the drill must reach."""
+
+    channels: list[str]
+
+
+class CreateSilenceRequest(RequestModel):
+    """A silence: it begins now, and ends after a `duration` or at a time."""
+
+    matchers: Annotated[list[MatcherText], Field(min_length=1, max_length=input_limits.MATCHERS)]
+    """Which alerts are silenced: those whose labels match all of them. Like `severity="critical"`."""
+    duration: Duration = timedelta(hours=1)
+    ends: Timestamp | None = None
+    """When it ends, with a time zone; then `duration` does not count."""
+    created_by: OptionalName = ""
+    """The name that is shown; without it, that of the actor. The audit log has the actor."""
+    comment: Annotated[Comment, StringConstraints(min_length=1)]
+
+
+class ExpireSilenceRequest(RequestModel):
+    """Which silence expires."""
+
+    id: Name
+
+
+class SilenceModel(ResponseModel):
+    """A silence."""
+
+    id: str
+    state: str
+    """`pending`, `active` or `expired`."""
+    matchers: list[str]
+    starts: datetime
+    ends: datetime
+    updated: datetime
+    created_by: str
+    comment: str
+
+    @classmethod
+    def of(cls, silence: Silence, now: datetime) -> Self:
+        """Return the model of a silence."""
+        return cls(
+            id=silence.id,
+            state="active" if silence.active(now) else "pending" if now < silence.starts else "expired",
+            matchers=[str(matcher) for matcher in silence.matchers],
+            starts=silence.starts,
+            ends=silence.ends,
+            updated=silence.updated,
+            created_by=silence.by,
+            comment=silence.comment,
+        )
+
+
+class SilencesResponse(ResponseModel):
+    """All silences, those that expired lately included."""
+
+    silences: list[SilenceModel]
+
+
+class ExpireSilenceResponse(ResponseModel):
+    """The silence that expired."""
+
+    id: str
+
+
+class QuarantinedRowModel(ResponseModel):
+    """A row of state that can't be read."""
+
+    id: int
+    at: datetime
+    source: str
+    """The table or file it was in."""
+    key: str
+    content: str
+    error: str
+
+
+class QuarantineResponse(ResponseModel):
+    """The newest rows in quarantine."""
+
+    rows: list[QuarantinedRowModel]
+    message: str
+    """How many rows there are, and which items are skipped because processing them fails."""
+
+
+class DeleteRowRequest(RequestModel):
+    """Which row is deleted for good."""
+
+    id: Annotated[int, Field(ge=1, le=2**63 - 1)]
+
+
+class DeleteRowResponse(ResponseModel):
+    """The row that was deleted."""
+
+    id: int
+
+
+class LogsRequest(RequestModel):
+    """Which log lines are returned."""
+
+    limit: Annotated[int, Field(ge=1, le=5_000)] = 100
+    level: LogLevel = LogLevel.DEBUG
+    """This level and worse ones."""
+    context: str = ""
+    """Vendure's logger context."""
+    service: str = ""
+    text: str = ""
+    """What a line contains, in upper or lower case."""
+
+
+class LogLineModel(ResponseModel):
+    """A log line, redacted."""
+
+    timestamp: datetime
+    level: LogLevel
+    message: str = ""
+    context: str = ""
+    service: str = ""
+    environment: str = ""
+    instance: str = ""
+    category: str = ""
+    trace: str = ""
+    facts: dict[str, Any] = Field(default_factory=dict)
+
+
+class LogsResponse(ResponseModel):
+    """Log lines, newest first."""
+
+    lines: list[LogLineModel]
+
+
+class EventsResponse(ResponseModel):
+    """How many events were counted."""
+
+    accepted: int
+    repeated: int
+    """Events that were known by their id or `Idempotency-Key`, and not counted again."""
+
+
+class TargetModel(ResponseModel):
+    """A target, and how its last collection went."""
+
+    name: str
+    kind: str
+    labels: dict[str, str]
+    state: HealthState
+    up: bool
+    error: str
+    interval: float
+    """Seconds."""
+    last_collection: datetime | None
+    duration: float
+    """Seconds."""
+    samples: int
+
+
+class CheckModel(ResponseModel):
+    """A health check of the shop."""
+
+    name: str
+    up: bool
+    message: str
+
+
+class UnavailableCheckModel(ResponseModel):
+    """A health check that can't be made."""
+
+    name: str
+    reason: str
+
+
+class FigureModel(ResponseModel):
+    """A key figure of the shop."""
+
+    key: str
+    title: str
+    of: str
+    """Of which currency, queue, …, where there are several."""
+    value: float
+    unit: Unit
+    text: str
+    """The value with its unit."""
+
+
+class MissingMetricsModel(ResponseModel):
+    """Something of the shop that is not monitored."""
+
+    title: str
+    remedy: str
+    """What enables it."""
+
+
+class ServiceModel(ResponseModel):
+    """A service of toban itself."""
+
+    name: str
+    state: HealthState
+    message: str
+
+
+class StatusResponse(ResponseModel):
+    """Everything together."""
+
+    version: str = toban.__version__
+    started: datetime
+    data: str
+    """The data folder."""
+    pages: str
+    """Where toban listens."""
+    state: HealthState
+    notified: bool
+    """Whether a notification channel is configured."""
+    alerts: list[AlertModel]
+    targets: list[TargetModel]
+    health: list[CheckModel]
+    unavailable_checks: list[UnavailableCheckModel]
+    figures: list[FigureModel]
+    not_monitored: list[MissingMetricsModel]
+    services: list[ServiceModel]
