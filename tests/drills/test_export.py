@@ -93,7 +93,7 @@ def test_the_real_programs_read_what_is_written(many):
     )
     for lost in ("hook: the signature", "window odd: ", "window some: ", "damping", "toban_component_unhealthy"):
         assert lost in said
-    assert "is there already: --force writes over it" in export(many, "alertmanager", code=2)
+    assert "exists already: --force overwrites it" in export(many, "alertmanager", code=2)
     export(many, "alertmanager", "--force")
     times = yaml.safe_load((out / "alertmanager.yml").read_text())["time_intervals"]
     assert times[0]["time_intervals"][1] == {

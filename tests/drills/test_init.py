@@ -46,7 +46,7 @@ def test_addresses_are_tried_and_written(run, tmp_path):
 
     checked = run("check")
     assert checked.returncode == 1
-    assert checked.stdout.startswith("The configuration is in order.")
+    assert checked.stdout.startswith("The configuration is valid.")
     assert "memory_heap" in checked.stdout
 
 
@@ -108,7 +108,7 @@ def test_it_ends_with_a_channel_that_took_a_test_message(run, tmp_path):
         done = run("init", answers="\n" * 5 + answers)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "'fax' is none of these" in done.stdout
+    assert "unknown channel 'fax'" in done.stdout
     assert "channels.webhook.url: 'nowhere' is no address" in done.stdout
     assert "▲ webhook: webhook: " in done.stdout
     assert "● webhook: the test message was accepted" in done.stdout
@@ -128,7 +128,7 @@ def test_a_channel_of_the_environment_is_tried(run, tmp_path):
         assert len(hook.got) == 1
 
         done = run("init", "--yes", "--force", SLACK_WEBHOOK_URL=hook.url)
-        assert "`toban alerts test slack` sends a test message" in done.stdout
+        assert "`toban alerts test slack` sends a test notification" in done.stdout
         assert len(hook.got) == 1
     assert yaml.safe_load((tmp_path / "toban.yaml").read_text()) is None
 
@@ -139,5 +139,5 @@ def test_answers_that_end_early_take_what_is_proposed(run, tmp_path):
     """
     done = run("init", answers="\nredis://127.0.0.1:1\n")
     assert done.returncode == 1
-    assert "Nobody is told of anything yet" in done.stdout
+    assert "No notification channel is configured yet" in done.stdout
     assert yaml.safe_load((tmp_path / "toban.yaml").read_text()) == {"shop": {"redis": "redis://127.0.0.1:1"}}

@@ -44,7 +44,7 @@ def test_an_archive_moves_to_another_toban_and_to_a_prometheus(archived, tmp_pat
     with toban(tmp_path / "one") as program:
         program.until("is on duty")
         done = program.run("import", str(file))
-        assert (done.returncode, done.stdout.splitlines()[-1][-22:]) == (0, "samples were taken in."), done
+        assert (done.returncode, done.stdout.splitlines()[-1][-17:]) == (0, "samples imported."), done
         assert answers(program.url, end) == expected
         chosen = [f"--match={name}" for name in ("seen_total", "load", '{__name__=~"took_seconds.*"}')]
         assert program.run("export", "openmetrics", str(second), *chosen).returncode == 0
@@ -82,9 +82,9 @@ def test_an_import_that_was_killed_is_done_again(archived, tmp_path):
 @pytest.mark.parametrize(
     ("text", "says", "code"),
     [
-        ("load 1 {old}\nload 2 {now}\n# EOF\n", "1 samples were taken in, 1 refused", 0),
-        ("load 1 {now}\nload x {now}\n# EOF\n", "line 2: 'x' is not a number; 0 samples were taken in before", 1),
-        ("load 1 {now}\n", "does not end with # EOF: it is truncated, or not OpenMetrics; 1 samples were taken in", 1),
+        ("load 1 {old}\nload 2 {now}\n# EOF\n", "1 samples imported, 1 rejected", 0),
+        ("load 1 {now}\nload x {now}\n# EOF\n", "line 2: 'x' is not a number; 0 samples were imported before", 1),
+        ("load 1 {now}\n", "does not end with # EOF: it is truncated, or not OpenMetrics; 1 samples were imported", 1),
     ],
 )
 def test_what_can_not_be_taken_in_is_told(text, says, code, tmp_path):

@@ -1,4 +1,4 @@
-"""The roof: the commands, a few lines each over what lies below."""
+"""The command line."""
 
 from toban.cli.program import main
 

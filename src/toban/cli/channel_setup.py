@@ -1,4 +1,4 @@
-"""Asks how people are to be reached, and sends a test message."""
+"""Prompts for a notification channel, and sends a test notification."""
 
 import os
 import sys
@@ -24,42 +24,41 @@ QUESTIONS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
         "email",
         {
             "host": "The mail server (smtp.example.com)",
-            "port": "Its port; 587 unless another is named",
-            "tls": "starttls, tls or none; starttls unless another is named",
+            "port": "Its port (default: 587)",
+            "tls": "starttls, tls or none (default: starttls)",
             "username": "The account to log in with; empty if there is none",
             "password": "Its password",
-            "sender": "Whom the mails are from (toban <alerts@example.com>)",
-            "to": "Who gets them, with commas between",
+            "sender": "The sender (toban <alerts@example.com>)",
+            "to": "The recipients, separated by commas",
         },
     ),
     "pagerduty": ("pagerduty", {"key": "The integration key of a service (Events API V2)"}),
     "webhook": ("webhook", {"url": "Where to post (https://...)"}),
 }
-"""For each answer the kind of channel, and what is asked about it."""
+"""For each choice the kind of channel, and the questions about its settings."""
 
 SECRET: Final = frozenset({"token", "password", "key"})
-"""What is not shown while it is typed."""
+"""Settings that are hidden while they are typed."""
 
 
 def prompt(question: str, default: str = "", *, hidden: bool = False) -> str | None:
-    """Ask a person; return nothing where the answers have ended, as those of a script do."""
-    shown = bool(default)
+    """Prompt for a value; return nothing at the end of the input, as in a script."""
     try:
-        given: str = click.prompt(
+        value: str = click.prompt(
             question,
             default=escape_controls(default),
-            show_default=shown,
+            show_default=bool(default),
             hide_input=hidden and sys.stdin.isatty(),
         )
     except click.Abort as error:
         if isinstance(error.__context__, EOFError):
             return None
         raise
-    return given.strip()
+    return value.strip()
 
 
 def channels_from_environment(environment: Mapping[str, str]) -> list[str]:
-    """Return the channels that variables make, and say which do."""
+    """Return the channels that environment variables configure, and print them."""
     found = list(environment_channels.from_variables(environment))
     for name in found:
         echo(f"{name}: taken from {environment_channels.VARIABLES[name]} in the environment.")
@@ -68,38 +67,38 @@ def channels_from_environment(environment: Mapping[str, str]) -> list[str]:
 
 def prompt_for_channel() -> tuple[str, dict[str, str], bool]:
     """
-    Ask for a channel until one takes a test message, or is wanted without, or none is.
+    Prompt for a channel until its test succeeds, or it is kept without, or none is chosen.
 
-    Return its name, its settings (none where there is none), and whether all is well.
+    Return its name, its settings (none where none is chosen), and whether its test succeeded.
     """
     while True:
-        which = prompt(f"How are people told that something is wrong? ({', '.join([*QUESTIONS, NONE])})", NONE)
+        which = prompt(f"Where should notifications go? ({', '.join([*QUESTIONS, NONE])})", NONE)
         if which in {None, "", NONE}:
             return "", {}, True
         if which not in QUESTIONS:
-            echo(f"  {which!r} is none of these.")
+            echo(f"  unknown channel {which!r}")
             continue
         kind, questions = QUESTIONS[which]
         answers = {name: prompt(question, hidden=name in SECRET) for name, question in questions.items()}
         channel = {"kind": kind, **{name: answer for name, answer in answers.items() if answer}}
-        ended = None in answers.values()
+        is_end = None in answers.values()
         try:
             settings = build_settings({"channels": {kind: dict(channel)}}, os.environ, "the answer")
         except SettingsError as error:
             echo("\n".join(f"  {line}" for line in str(error).splitlines()))
-            if ended:
+            if is_end:
                 return "", {}, False
             continue
-        well = try_channel(settings, kind)
-        if well or ended or not _again():
-            return kind, channel, well
+        succeeded = try_channel(settings, kind)
+        if succeeded or is_end or not _again():
+            return kind, channel, succeeded
 
 
 def try_channel(settings: Settings, name: str) -> bool:
-    """Send a test message and say whether it arrived."""
-    found = run(send_test(settings, name))
-    echo(f"  {'●' if found.ok else '▲'} {name}: {found.message}")
-    return found.ok
+    """Send a test notification, and print the result."""
+    status = run(send_test(settings, name))
+    echo(f"  {'●' if status.ok else '▲'} {name}: {status.message}")
+    return status.ok
 
 
 def _again() -> bool:

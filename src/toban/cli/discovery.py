@@ -1,4 +1,4 @@
-"""Where toban stands, for who sets it up: on Fly.io it can tell much by itself."""
+"""Discovery of the environment for `toban init`: on Fly.io much can be found out."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ from toban.core.errors import CollectError
 from toban.core.metric_registry import MetricRegistry
 from toban.shop.connections import ShopConnections
 
-PATIENCE: Final = 2.0
+CONNECT_TIMEOUT: Final = 2.0
 """Seconds that a machine of the same private network may take to accept a connection."""
 
 SERVERS: Final = (3000, 8080)
@@ -25,45 +25,45 @@ WORKER: Final = 3020
 POSTGRES: Final = 5432
 
 COMMON: Final = ("", "-server", "-api", "-vendure", "-worker", "-db", "-postgres", "-storefront", "-web")
-"""How apps of one shop are often called, after what they have in common."""
+"""The usual suffixes of the names of one shop's apps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
     """
-    What was found: ``says`` in sentences, ``proposed`` addresses for parts of the shop, ``known`` settings of `shop`.
+    What was found: ``messages`` about it, ``proposed`` addresses of parts of the shop, ``known`` settings of `shop`.
 
-    ``web`` is how toban should listen there.
+    ``web`` are the settings of the section `web` for this environment.
     """
 
-    says: tuple[str, ...]
+    messages: tuple[str, ...]
     proposed: Mapping[str, str] = field(default_factory=dict)
     known: Mapping[str, str | list[str]] = field(default_factory=dict)
     web: Mapping[str, str] = field(default_factory=dict)
 
 
 async def discover(environment: Mapping[str, str]) -> Discovery | None:
-    """Return what can be found out where toban stands; nothing on a machine like any other."""
+    """Return what is known of this environment; nothing outside of Fly.io."""
     app = environment.get("FLY_APP_NAME")
     if not app:
         return None
-    says = [f"This is a machine of {app} on Fly.io, in {environment.get('FLY_REGION', 'some region')}."]
+    messages = [f"This is a machine of {app} on Fly.io, in {environment.get('FLY_REGION', 'some region')}."]
     known: dict[str, str | list[str]] = {}
     apps = _named_like(app)
     if environment.get("FLY_API_TOKEN"):
         try:
             org, found = await _organisation(environment)
         except CollectError as error:
-            says.append(f"FLY_API_TOKEN: {error}")
+            messages.append(f"FLY_API_TOKEN: {error}")
         else:
             apps = [name for name in found if name != app]
             known = {"fly_token": "${FLY_API_TOKEN}", "fly_org": org, "fly_apps": apps}
-            says.append(f"The organisation {org} has the apps {', '.join(apps) or 'none but this one'}.")
+            messages.append(f"The organisation {org} has the apps {', '.join(apps) or 'none but this one'}.")
     else:
-        says.append("With FLY_API_TOKEN (fly tokens create readonly ORG) its machines can be looked at too.")
+        messages.append("With FLY_API_TOKEN (fly tokens create readonly ORG) its machines can be monitored too.")
     proposed, more = await _proposed(apps)
     web = {"listen": "[::]:9119", "metrics": "[::]:9120", "token": "${TOBAN_TOKEN}"}
-    return Discovery((*says, *more), proposed, known, web)
+    return Discovery((*messages, *more), proposed, known, web)
 
 
 async def _organisation(environment: Mapping[str, str]) -> tuple[str, list[str]]:
@@ -79,27 +79,27 @@ async def _organisation(environment: Mapping[str, str]) -> tuple[str, list[str]]
 async def _proposed(apps: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     """Return addresses of parts of the shop on the private network, and what else was found there."""
     wanted = [*product(apps, (*SERVERS, WORKER, POSTGRES))]
-    there = dict(
+    reachable = dict(
         zip(wanted, await asyncio.gather(*(is_reachable(_host(app), port) for app, port in wanted)), strict=True)
     )
     proposed: dict[str, str] = {}
-    says: list[str] = []
-    for (app, port), is_there in there.items():
-        if not is_there:
+    messages: list[str] = []
+    for (app, port), is_up in reachable.items():
+        if not is_up:
             continue
         if port == POSTGRES:
-            says.append(f"A PostgreSQL listens at {_host(app)}:{port}.")
+            messages.append(f"PostgreSQL listens at {_host(app)}:{port}.")
         elif port == WORKER:
             proposed.setdefault("worker", f"http://{_host(app)}:{port}/health")
         else:
             proposed.setdefault("shop_api", f"http://{_host(app)}:{port}/shop-api")
-    return proposed, says
+    return proposed, messages
 
 
 async def is_reachable(host: str, port: int) -> bool:
-    """Tell whether somebody accepts connections. Names ending in `.internal` are those of machines that run."""
+    """Tell whether a port accepts connections. Names ending in `.internal` are those of running machines."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(CONNECT_TIMEOUT):
             _, writer = await asyncio.open_connection(host, port)
     except (OSError, TimeoutError, UnicodeError):
         return False
@@ -112,6 +112,6 @@ def _host(app: str) -> str:
 
 
 def _named_like(app: str) -> list[str]:
-    """Return what the other apps of a shop may be called, by the name of toban's."""
+    """Return likely names of the shop's other apps, from the name of toban's."""
     stem = app.removesuffix("-toban").removesuffix("-watch")
     return [f"{stem}{end}" for end in COMMON if f"{stem}{end}" != app]

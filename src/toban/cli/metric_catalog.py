@@ -1,4 +1,4 @@
-"""Every metric that toban itself makes, as its modules declare them."""
+"""All metrics that toban exposes, as its modules declare them."""
 
 import importlib
 import pkgutil
@@ -10,7 +10,7 @@ from toban.instruments.metric_sources import COVERAGE
 
 
 def declared_families() -> list[tuple[str, MetricFamily]]:
-    """Return every metric that toban declares, with the module that does."""
+    """Return all declared metric families, with the modules that declare them."""
     found: dict[str, tuple[str, MetricFamily]] = {}
     for module in pkgutil.walk_packages(toban.__path__, "toban."):
         if module.name.endswith("__main__") or ".migrations" in module.name:
@@ -22,8 +22,8 @@ def declared_families() -> list[tuple[str, MetricFamily]]:
 
 
 def declared_metrics() -> set[str]:
-    """Return what series may be called that toban makes, or that the shop's telemetry brings under names of its own."""
-    found = {metric for number in COVERAGE for metric in number.metrics}
+    """Return the names of all series that toban or the shop's telemetry may have."""
+    found = {metric for part in COVERAGE for metric in part.metrics}
     for _, family in declared_families():
         parts = ("_bucket", "_sum", "_count") if family.type is MetricType.HISTOGRAM else ("",)
         found |= {f"{family.name}{part}" for part in parts}
@@ -31,7 +31,7 @@ def declared_metrics() -> set[str]:
 
 
 def transient_metrics() -> dict[str, str]:
-    """Return the metrics that come and go, and when they are there."""
+    """Return the metrics that are not always there, and when they are."""
     return {family.name: family.present for _, family in declared_families() if family.is_transient}
 
 

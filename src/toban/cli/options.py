@@ -1,4 +1,4 @@
-"""Options that many commands take, wherever they stand: before the sub-command or after it."""
+"""Options that many commands take, before or after the sub-command."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,14 +8,14 @@ import click
 from click.core import ParameterSource
 
 SHARED: Final = "toban.options"
-"""Where a run's context keeps what was given; all commands of one run see it."""
+"""The key in the context under which given values are kept, for all commands of one run."""
 
 
 class SharedOption(click.Option):
-    """An option that counts for the sub-command too when it stands before it."""
+    """An option that also applies to the sub-command when it is given before it."""
 
     def consume_value(self, ctx: click.Context, opts: Mapping[str, click.Parameter]) -> tuple[Any, ParameterSource]:
-        """Return what was given here, else what was given before."""
+        """Return the value given here, else the one given before."""
         value, source = super().consume_value(ctx, opts)
         given: dict[str, Any] = ctx.meta.setdefault(SHARED, {})
         if source is ParameterSource.COMMANDLINE:
@@ -26,7 +26,7 @@ class SharedOption(click.Option):
 
 
 def given_value(name: str) -> Any:
-    """Return what was given for an option in this run; nothing where there is no run."""
+    """Return the value of an option in this run; nothing outside of one."""
     context = click.get_current_context(silent=True)
     return context.meta.get(SHARED, {}).get(name) if context else None
 
@@ -46,16 +46,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def shared_option(name: str, **more: Any) -> Callable[[F], F]:
-    """Return a decorator that gives a command one of the shared options."""
+    """Return a decorator that adds a shared option to a command."""
     flag, settings = _OPTIONS[name]
     return click.option(flag, name, cls=SharedOption, **{**settings, **more})
 
 
 def inherit_options(command: click.Command) -> set[str]:
     """
-    Let a command take the shared options of its sub-commands too, and return the names of all that it takes.
+    Add the shared options of its sub-commands to a command, and return the names of all that it takes.
 
-    Where the data folder of the running toban may be given, so may the configuration that names it.
+    A command that takes the data folder takes the configuration that names it too.
     """
     there = {str(parameter.name) for parameter in command.params} & set(_OPTIONS)
     taken = set(there)

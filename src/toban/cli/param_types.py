@@ -1,4 +1,4 @@
-"""Lengths of time on the command line."""
+"""Parameter types of the command line."""
 
 from datetime import timedelta
 
@@ -8,12 +8,12 @@ from toban.core.config_types import parse_duration
 
 
 class DurationType(click.ParamType[timedelta]):
-    """A length of time like 6h."""
+    """A duration like 6h."""
 
     name = "duration"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Read it."""
+        """Parse a duration."""
         try:
             return parse_duration(value)
         except ValueError as error:

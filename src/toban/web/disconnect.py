@@ -1,4 +1,4 @@
-"""Whoever asked something and does not wait for the answer."""
+"""Requests whose clients disconnect."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -13,21 +13,21 @@ T = TypeVar("T")
 
 async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """
-    Do some work for a request whose body was read, and give it up when its sender leaves.
+    Do the work of a request whose body was read, and cancel it when the client disconnects.
 
     Raises ``QueryCanceledError`` then.
     """
-    doing, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_left(request))
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_disconnect(request))
     try:
-        await asyncio.wait({doing, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if doing.done():
-            return doing.result()
-        raise QueryCanceledError("who asked has left")
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise QueryCanceledError("the client has disconnected")
     finally:
-        doing.cancel()
+        working.cancel()
         leaving.cancel()
 
 
-async def _left(request: Request) -> None:
+async def _disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""Long answers, written so that short ones are not late."""
+"""Long responses, written so that short ones are not delayed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -9,22 +9,22 @@ T = TypeVar("T")
 
 class FairStreaming:
     """
-    Lets long answers be written piece by piece, all of them together one piece at each turn of the loop.
+    Writes long responses piece by piece: one piece of all of them at each iteration of the event loop.
 
-    However many there are, whoever asks something small waits for one piece at a time.
+    However many there are, a short response waits for one piece at a time.
     """
 
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
 
     async def pieces(self, written: Iterable[T]) -> AsyncIterator[T]:
-        """Return the pieces of one answer."""
+        """Return the pieces of one response."""
         rest = iter(written)
         while True:
-            async with self._turn:  # who waits for it comes next, in the order of asking
+            async with self._turn:  # waiters get it in their order
                 try:
                     piece = next(rest)
                 except StopIteration:
                     return
-                await asyncio.sleep(0)  # a fast reader would never make the loop turn
+                await asyncio.sleep(0)  # a fast reader would never let the loop iterate
             yield piece

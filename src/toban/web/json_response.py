@@ -1,4 +1,4 @@
-"""JSON answers."""
+"""JSON responses."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from starlette.responses import Response
 
 
 class JsonResponse(Response):
-    """An answer in JSON."""
+    """A response in JSON."""
 
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        """Write it."""
+        """Serialize the content."""
         return orjson.dumps(content)

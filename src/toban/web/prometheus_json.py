@@ -1,4 +1,4 @@
-"""Answers written as Prometheus' HTTP API writes them, much at a time."""
+"""Results as JSON of Prometheus' HTTP API, written many values at a time."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from toban.core.query_result import ResultSeries
 
 PIECE: Final = 2**18
-"""Bytes of an answer that are sent at once: one large piece would hold the loop for as long as it takes to write."""
+"""Bytes of a response that are sent together: one large piece would block the event loop while it is written."""
 
 
 def sample_text(value: float) -> str:
-    """Write a sample's value as Prometheus does in JSON: like a number in JavaScript, but as text."""
+    """Write a sample's value as Prometheus does in JSON: like a number in JavaScript, but as a string."""
     if not math.isfinite(value):
         return {math.inf: "+Inf", -math.inf: "-Inf"}.get(value, "NaN")
     text = repr(value)
@@ -37,7 +37,7 @@ def timestamp_seconds(at: int) -> float | int:
 
 
 def sample_texts(values: NDArray[np.float64]) -> list[bytes]:
-    """Write many values as `sample_text` writes each: all at once, but for those that need care."""
+    """Write many values as `sample_text` writes each: together, except for those that need care."""
     if (whole := _whole(values)) is not None:
         return orjson.dumps(whole, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
     raw = orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)
@@ -59,14 +59,14 @@ def _whole(values: NDArray[np.float64]) -> NDArray[np.int64] | None:
 
 
 class _Times:
-    """Writes times; the series of an answer mostly share theirs, so they are written once."""
+    """Writes timestamps; the series of a result mostly share theirs, so they are written once."""
 
     def __init__(self) -> None:
         self._last: NDArray[np.int64] = np.empty(0, np.int64)
         self._pairs = b""
 
     def pairs(self, times: NDArray[np.int64]) -> bytes:
-        """Return the pairs of times and values, with a place for each value to be put in."""
+        """Return the pairs of timestamps and values, with a placeholder for each value."""
         if not np.array_equal(times, self._last):
             if (times % 1000).any():
                 texts = [repr(timestamp_seconds(at)).encode() for at in times.tolist()]
@@ -88,13 +88,13 @@ def series_array(series: Sequence[ResultSeries], *, single: bool) -> Iterator[by
 
 
 def json_list(items: Sequence[Any]) -> bytes:
-    """Write a list as JSON, so that others have a turn meanwhile."""
+    """Write a list as JSON, without holding the interpreter for long."""
     slices = (items[first : first + 1000] for first in range(0, len(items), 1000))
     return b"[%s]" % b",".join(orjson.dumps(some)[1:-1] for some in slices)
 
 
 def join_pieces(written: Iterable[bytes]) -> Iterator[bytes]:
-    """Put small pieces together to large ones."""
+    """Join small pieces to large ones."""
     waiting, size = list[bytes](), 0
     for piece in written:
         waiting.append(piece)

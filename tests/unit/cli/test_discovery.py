@@ -52,13 +52,13 @@ async def test_on_fly_the_apps_are_found(fly, token):
         "shop_api": "http://shop.internal:3000/shop-api",
         "worker": "http://shop-worker.internal:3020/health",
     }
-    assert "A PostgreSQL listens at shop-db.internal:5432." in found.says
+    assert "PostgreSQL listens at shop-db.internal:5432." in found.messages
     if token == fly.token:
         assert found.known["fly_org"] == "shop-gmbh"
         assert found.known["fly_apps"] == ["shop", "shop-db", "shop-worker"]
     else:
         assert found.known == {}
-        assert any("fly tokens create readonly" in sentence for sentence in found.says)
+        assert any("fly tokens create readonly" in sentence for sentence in found.messages)
     assert not token or token not in str(found)
 
 

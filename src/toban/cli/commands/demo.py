@@ -1,4 +1,4 @@
-"""Run a real Vendure shop with customers on this machine, and toban watching it."""
+"""Run a real Vendure shop with customers on this machine, monitored by toban."""
 
 import sys
 from pathlib import Path
@@ -14,11 +14,11 @@ from toban.demo.run import DemoOptions, run
 @click.command
 @click.option("--break", "breaks", type=click.Choice(list(FAULTS)), help="Break this part after a while.")
 @click.option("--after", default=60.0, show_default=True, help="Seconds until it breaks.")
-@click.option("--for", "lasts", default=420.0, show_default=True, help="Seconds until it is mended again.")
+@click.option("--for", "lasts", default=420.0, show_default=True, help="Seconds until it is fixed.")
 @click.option("--visitors", default=40.0, show_default=True, help="Customers each minute.")
 @click.option("--language", type=click.Choice(["en", "ja"]), default="en", help="The language of messages.")
 @click.option("--listen", metavar="HOST:PORT", default="", help="Where toban's pages are.  [default: 127.0.0.1:9119]")
-@click.option("--folder", type=click.Path(path_type=Path), help="Keep toban.yaml and toban's data there.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Folder for toban.yaml and toban's data.")
 def command(
     breaks: str | None,
     after: float,
@@ -29,22 +29,22 @@ def command(
     folder: Path | None,
 ) -> None:
     """
-    Run a real Vendure shop with customers on this machine, and toban watching it.
+    Run a real Vendure shop with customers on this machine, monitored by toban.
 
     Needs Node.js; the first start installs the shop, which takes about a minute. Ctrl-C leaves nothing running.
     """
-    wishes = DemoOptions(listen, folder, breaks or "", after, lasts, visitors, language)
-    run(wishes, echo, Progress())
+    options = DemoOptions(listen, folder, breaks or "", after, lasts, visitors, language)
+    run(options, echo, Progress())
 
 
 class Progress:
-    """Shows what is being done: in a terminal on one line, elsewhere a line for each thing."""
+    """Shows progress: in a terminal on one line, elsewhere one line for each step."""
 
     def __init__(self) -> None:
         self._last = ""
 
     def __call__(self, text: str) -> None:
-        """Show it."""
+        """Show a step."""
         if sys.stdout.isatty():
             echo_over(text)
         elif text and text.partition(":")[0] != self._last:

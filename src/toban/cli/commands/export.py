@@ -1,4 +1,4 @@
-"""Write rules, routes and numbers for the programs that others run."""
+"""Export rules, routes and samples for other programs."""
 
 import os
 import stat
@@ -23,35 +23,37 @@ from toban.notify.routing import CHANNELS
 from toban.settings import load_rules, load_settings
 
 FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-FORCE = click.option("--force", is_flag=True, help="Write over files that are there.")
+FORCE = click.option("--force", is_flag=True, help="Overwrite existing files.")
 OWNER = stat.S_IRUSR | stat.S_IWUSR
 
 
 @click.group
 def command() -> None:
-    """Write configurations with which other programs do the same, and numbers that they read."""
+    """Write configurations for Prometheus and Alertmanager, and samples in OpenMetrics."""
 
 
 @command.command("prometheus")
 @FOLDER
 @config_option
-@click.option("--toban", metavar="HOST:PORT", default="", help="Where Prometheus finds toban; web.listen unless set.")
+@click.option("--toban", metavar="HOST:PORT", default="", help="Where Prometheus scrapes toban.  [default: web.listen]")
 @click.option("--alertmanager", metavar="HOST:PORT", default="localhost:9093", show_default=True)
 @FORCE
 def prometheus(folder: Path, config: Path | None, toban: str, alertmanager: str, force: bool) -> None:
-    """Write prometheus.yml and the rules into FOLDER: it scrapes toban, judges the same, and tells an Alertmanager."""
+    """Write prometheus.yml and the rules into FOLDER: it scrapes toban and evaluates the same rules."""
     settings = load_settings(config, os.environ)
-    judged = rules_out.rule_file(load_rules(settings))
+    rules = rules_out.rule_file(load_rules(settings))
     collectors = default_collectors.with_defaults(settings.collect, settings.shop)
-    elsewhere = sorted({one.target["job"] for one in collectors if not one.exposes})
+    federated = sorted({one.target["job"] for one in collectors if not one.exposes})
     token = settings.web.token.get_secret_value() if settings.web.token else ""
-    every = format_duration(settings.alerting.evaluation_interval)
-    where = toban or settings.web.listen
-    main = rules_out.prometheus(["rules.yml"], where, alertmanager, every, elsewhere, "secrets/toban" if token else "")
-    files = {"prometheus.yml": _yaml(main), "rules.yml": _yaml(judged)}
+    interval = format_duration(settings.alerting.evaluation_interval)
+    address = toban or settings.web.listen
+    main = rules_out.prometheus(
+        ["rules.yml"], address, alertmanager, interval, federated, "secrets/toban" if token else ""
+    )
+    files = {"prometheus.yml": _yaml(main), "rules.yml": _yaml(rules)}
     _write(folder, files, {"toban": token} if token else {}, force=force)
-    echo(f"promtool check config {folder / 'prometheus.yml'} reads it.")
-    echo("Not in it: what toban fires about itself (toban_component_unhealthy, rule_evaluation_failed).")
+    echo(f"promtool check config {folder / 'prometheus.yml'} checks it.")
+    echo("Not exported: the alerts about toban itself (toban_component_unhealthy, rule_evaluation_failed).")
 
 
 @command.command("alertmanager")
@@ -69,48 +71,48 @@ def alertmanager(folder: Path, config: Path | None, force: bool) -> None:
     }
     found = routes_out.alertmanager(settings.notify, settings.channels, labelled)
     _write(folder, {"alertmanager.yml": _yaml(found.settings)}, found.secrets, force=force)
-    echo(f"amtool check-config {folder / 'alertmanager.yml'} reads it.")
+    echo(f"amtool check-config {folder / 'alertmanager.yml'} checks it.")
     for lost in found.lost:
-        echo(f"Not in it: {lost}.")
+        echo(f"Not exported: {lost}.")
 
 
 @command.command("openmetrics")
 @click.argument("file", type=click.File("wb", lazy=True), default="-")
-@click.option("--match", multiple=True, metavar="SELECTOR", help="Only these series; may be given several times.")
-@click.option("--last", type=DurationType(), help="Only the last hours or days, like 30d; everything unless set.")
-@click.option("--utf8", is_flag=True, help="Names as they are, in quotes where they need them; else with `_`.")
+@click.option("--match", multiple=True, metavar="SELECTOR", help="Only these series; can be given several times.")
+@click.option("--last", type=DurationType(), help="Only the last hours or days, like 30d.  [default: everything]")
+@click.option("--utf8", is_flag=True, help="Keep UTF-8 names, in quotes; otherwise other characters become `_`.")
 @data_option
 def openmetrics(file: BinaryIO, match: Sequence[str], last: timedelta | None, utf8: bool, data: Path | None) -> None:
     """
-    Write numbers with their times into FILE, or to standard output.
+    Write samples with their timestamps into FILE, or to standard output.
 
-    `toban import` and `promtool tsdb create-blocks-from openmetrics` read it; with --utf8 a promtool of Prometheus 3.
+    For `toban import` and `promtool tsdb create-blocks-from openmetrics`; with --utf8 a promtool of Prometheus 3.
     """
-    asked: dict[str, str | Sequence[str]] = {"match[]": match}
+    query: dict[str, str | Sequence[str]] = {"match[]": match}
     if utf8:
-        asked["escaping"] = "allow-utf-8"
+        query["escaping"] = "allow-utf-8"
     if last:
-        asked["start"] = f"{time.time() - last.total_seconds():.3f}"
-    echo_bytes(download("/api/v1/export", data, **asked), file)
+        query["start"] = f"{time.time() - last.total_seconds():.3f}"
+    echo_bytes(download("/api/v1/export", data, **query), file)
 
 
 class _Plain(yaml.SafeDumper):
-    """Writes what stands twice twice, for people."""
+    """Writes repeated values in full, for people."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
 
 
 def _yaml(found: Mapping[str, Any]) -> str:
-    said = "# Written by `toban export`.\n"
-    return said + yaml.dump(found, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=120)
+    header = "# Written by `toban export`.\n"
+    return header + yaml.dump(found, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=120)
 
 
 def _write(folder: Path, files: Mapping[str, str], secrets: Mapping[str, str], *, force: bool) -> None:
-    """Write files; none, when one of them is there already."""
+    """Write files; none, when one of them exists."""
     there = [name for name in files if (folder / name).exists()]
     if there and not force:
-        raise SettingsError(f"{folder / there[0]} is there already: --force writes over it")
+        raise SettingsError(f"{folder / there[0]} exists already: --force overwrites it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():

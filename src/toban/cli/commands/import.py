@@ -1,4 +1,4 @@
-"""Take in numbers of the past, in OpenMetrics."""
+"""Import historical samples in OpenMetrics (backfill)."""
 
 import re
 from collections.abc import Iterator
@@ -19,12 +19,12 @@ from toban.remote.remote_write_protobuf import encode
 @data_option
 def command(file: Path, data: Path | None) -> None:
     """
-    Take in the numbers of FILE, each with its time, as `toban export openmetrics` writes them.
+    Import the samples of FILE, each with its timestamp, as `toban export openmetrics` writes them.
 
-    What is older than numbers are kept is refused and counted; what is there already is written over. Coming twice
-    does no harm: after a failure, do it again.
+    Samples older than the retention are rejected and counted; existing ones are overwritten. Importing twice does no
+    harm: after a failure, run it again.
     """
-    kept, refused, why = 0, 0, ""
+    accepted, rejected, reason = 0, 0, ""
     with (
         file.open(encoding="utf-8", newline="\n") as lines,
         click.progressbar(length=file.stat().st_size, label="Importing") as bar,
@@ -38,9 +38,10 @@ def command(file: Path, data: Path | None) -> None:
         try:
             for some in openmetrics_dump.read_dump(read()):
                 body = encode((RemoteSample(labels, at, value) for labels, at, value in some.samples), some.families)
-                said = upload("/api/v1/write", data, body, HEADERS)
-                lost = sum(map(int, re.findall(r"(\d+) samples:", said)))
-                kept, refused, why = kept + len(some.samples) - lost, refused + lost, said.strip() or why
+                message = upload("/api/v1/write", data, body, HEADERS)
+                lost = sum(map(int, re.findall(r"(\d+) samples:", message)))
+                accepted, rejected = accepted + len(some.samples) - lost, rejected + lost
+                reason = message.strip() or reason
         except (TobanError, UnicodeDecodeError) as error:
-            raise TobanError(f"{file}: {error}; {kept:,} samples were taken in before") from error
-    echo(f"{kept:,} samples were taken in{f', {refused:,} refused (the last: {why})' if refused else ''}.")
+            raise TobanError(f"{file}: {error}; {accepted:,} samples were imported before") from error
+    echo(f"{accepted:,} samples imported{f', {rejected:,} rejected (the last: {reason})' if rejected else ''}.")

@@ -1,4 +1,4 @@
-"""Look around, try each address, and write a toban.yaml."""
+"""Detect the environment, test each address, and write a toban.yaml."""
 
 import os
 from collections.abc import Mapping
@@ -29,32 +29,32 @@ QUESTIONS: Final = {
 WEB: Final = (
     "# web:",
     "#   listen: 127.0.0.1:9119",
-    "#   token: ${TOBAN_TOKEN}   # needed to listen on any address that others reach",
+    "#   token: ${TOBAN_TOKEN}   # required to listen on an address that other machines reach",
 )
 
 CHANNELS: Final = (
-    "# How people are told (docs/NOTIFYING.md). `toban alerts test NAME` sends a test message.",
+    "# Where notifications go (docs/NOTIFYING.md). `toban alerts test NAME` sends a test notification.",
     "# channels:",
     '#   slack: {kind: slack, webhook: "${SLACK_WEBHOOK_URL}"}',
 )
 
 
 @click.command
-@click.option("--yes", is_flag=True, help="Ask nothing: take what the environment tells.")
-@click.option("--force", is_flag=True, help="Write over a toban.yaml that is there.")
+@click.option("--yes", is_flag=True, help="Ask nothing: use the environment.")
+@click.option("--force", is_flag=True, help="Overwrite an existing toban.yaml.")
 @click.option("--output", type=click.Path(path_type=Path), default=CONFIGURATION, show_default=True)
 def command(yes: bool, force: bool, output: Path) -> int:
-    """Look around, try each address, and write a commented toban.yaml."""
-    _check_place(output, force=force)
-    configure_logging("error")  # what a look finds is said below
+    """Detect the environment, test each address, and write a commented toban.yaml."""
+    _check_output(output, force=force)
+    configure_logging("error")  # errors are shown below
     here = run(discovery.discover(os.environ)) or Discovery(())
-    for sentence in here.says:
+    for sentence in here.messages:
         echo(sentence)
     shop: dict[str, str] = {}
-    well = True
+    is_healthy = True
     for part, question in QUESTIONS.items():
-        address, found = _asked(part, question, here.proposed.get(part, ""), ask=not yes)
-        well = well and found
+        address, is_up = _prompt_for_address(part, question, here.proposed.get(part, ""), ask=not yes)
+        is_healthy = is_healthy and is_up
         if address:
             shop[part] = address
     channel, reached = _channel(ask=not yes)
@@ -62,50 +62,50 @@ def command(yes: bool, force: bool, output: Path) -> int:
     output.touch(mode=0o600)
     output.write_text(text, encoding="utf-8")
     echo(f"\nWrote {output}. Now: toban up")
-    return 0 if well and reached else 1
+    return 0 if is_healthy and reached else 1
 
 
 def _channel(*, ask: bool) -> tuple[dict[str, dict[str, str]], bool]:
-    """Return the channel that is to be written, none where the environment makes some; and whether all is well."""
+    """Return the channel to write, none where the environment configures some; and whether its test succeeded."""
     echo("")
-    there = channel_setup.channels_from_environment(os.environ)
-    if there and ask:
+    names = channel_setup.channels_from_environment(os.environ)
+    if names and ask:
         settings = build_settings({}, os.environ, "the environment")
-        reached = [channel_setup.try_channel(settings, name) for name in there]  # each of them, whatever one says
+        reached = [channel_setup.try_channel(settings, name) for name in names]  # each of them, also after a failure
         return {}, all(reached)
-    if there:
-        echo(f"`toban alerts test {there[0]}` sends a test message.")
-    if there or not ask:
+    if names:
+        echo(f"`toban alerts test {names[0]}` sends a test notification.")
+    if names or not ask:
         return {}, True
-    name, channel, well = channel_setup.prompt_for_channel()
+    name, channel, succeeded = channel_setup.prompt_for_channel()
     if not name:
-        echo("Nobody is told of anything yet: docs/NOTIFYING.md shows how.")
-    return {name: channel} if name else {}, well
+        echo("No notification channel is configured yet: see docs/NOTIFYING.md.")
+    return {name: channel} if name else {}, succeeded
 
 
-def _check_place(output: Path, *, force: bool) -> None:
-    """See that the file can be written before anybody is asked anything. Raises ``SettingsError``."""
+def _check_output(output: Path, *, force: bool) -> None:
+    """Check that the file can be written, before the first question. Raises ``SettingsError``."""
     if output.is_dir():
         raise SettingsError(f"{output}: is a folder: name a file in it")
     if output.exists() and not force:
-        raise SettingsError(f"{output}: is there already: --force writes over it, --output writes elsewhere")
+        raise SettingsError(f"{output}: exists already: --force overwrites it, --output writes elsewhere")
     if not output.parent.is_dir():
-        raise SettingsError(f"{output.parent}: there is no such folder: make it first, or choose another")
+        raise SettingsError(f"{output.parent}: no such folder: create it first, or choose another")
     if not os.access(output if output.exists() else output.parent, os.W_OK):
         raise SettingsError(f"{output}: can't be written: choose another place with --output")
 
 
-def _asked(part: str, question: str, proposed: str, *, ask: bool) -> tuple[str, bool]:
-    """Return an address as it will stand in the file, and whether all is well there; ask again after a mistake."""
+def _prompt_for_address(part: str, question: str, proposed: str, *, ask: bool) -> tuple[str, bool]:
+    """Return an address as it is written to the file, and whether its test succeeded; ask again after an error."""
     name = ENVIRONMENT.get(part)
     if name and os.environ.get(name):
         echo(f"{part}: taken from {name} in the environment.")
-        return f"${{{name}}}", _found(part, f"${{{name}}}")
+        return f"${{{name}}}", _test_address(part, f"${{{name}}}")
     if not ask:
-        return proposed, not proposed or _found(part, proposed)
-    said, kept = f"{question}{'' if proposed else '; empty if there is none'}", ""
+        return proposed, not proposed or _test_address(part, proposed)
+    text, kept = f"{question}{'' if proposed else '; empty if there is none'}", ""
     while True:
-        address = channel_setup.prompt(said, kept or proposed)
+        address = channel_setup.prompt(text, kept or proposed)
         if not address or address == kept:
             return address or kept, not kept
         try:
@@ -113,45 +113,45 @@ def _asked(part: str, question: str, proposed: str, *, ask: bool) -> tuple[str, 
         except SettingsError as error:
             echo(f"  {error}")
             continue
-        if _found(part, address):
+        if _test_address(part, address):
             return address, True
-        said, kept = "  Another address, or Enter to keep this one", address
+        text, kept = "  Another address, or Enter to keep this one", address
 
 
-def _found(part: str, address: str) -> bool:
-    """Try an address and say what was found."""
+def _test_address(part: str, address: str) -> bool:
+    """Test an address, and print the result."""
     settings = build_settings({"shop": {part: address}}, {**os.environ, **_without(part)}, "the answer")
     targets, _ = run(probe_targets(settings))
-    well = True
+    is_up = True
     for target in targets:
         if target.kind not in {"host", "toban", "telemetry", "events"}:
-            well = well and target.up
-            found = f"answers, {target.samples} numbers" if target.up else target.error
-            echo(f"  {'●' if target.up else '▲'} {target.name} at {target.instance}: {found}")
+            is_up = is_up and target.up
+            result = f"up, {target.samples} samples" if target.up else target.error
+            echo(f"  {'●' if target.up else '▲'} {target.name} at {target.instance}: {result}")
     if settings.shop.database:
-        _tell_grants(run(missing_rights(settings)))
-    return well
+        _print_grants(run(missing_rights(settings)))
+    return is_up
 
 
-def _tell_grants(statements: list[str]) -> None:
-    """Print what would let the role see the shop's tables (what that is, and isn't: `shop/grants.py`)."""
+def _print_grants(statements: list[str]) -> None:
+    """Print the grants that the role needs to read the shop's tables (`shop/grants.py`)."""
     if statements:
-        echo("\n  To see orders, jobs and stock, let the owner of Vendure's tables run this:\n")
+        echo("\n  To monitor orders, jobs and stock, let the owner of Vendure's tables run this:\n")
         for statement in statements:
             echo(f"  {statement};")
         echo("")
 
 
 def _without(part: str) -> Mapping[str, str]:
-    """Return an environment in which only one part is named, so that each is tried once."""
+    """Return an environment in which only one part is set, so that each is tested once."""
     return {name: "" for other, name in ENVIRONMENT.items() if other != part}
 
 
 def written(shop: Mapping[str, str], here: Discovery, channel: Mapping[str, Mapping[str, str]] | None = None) -> str:
-    """Return the text of a configuration, with what else there is in comments."""
+    """Return the text of a configuration, with further settings in comments."""
     lines = [
-        "# What toban watches. `toban check` tries it, `toban schema` tells all there is.",
-        "# ${NAME} takes a value from the environment: good for everything secret.",
+        "# What toban monitors. `toban check` tests it, `toban schema` prints all settings.",
+        "# ${NAME} is replaced from the environment: use it for secrets.",
         "",
         "shop:" if shop or here.known else "# shop:",
     ]
@@ -163,7 +163,7 @@ def written(shop: Mapping[str, str], here: Discovery, channel: Mapping[str, Mapp
         lines.append(f"  {name}: {text}")
     lines += [
         "",
-        "# What else to look at. This machine and the parts of the shop need no mention.",
+        "# Further targets. This machine and the parts of the shop are monitored without.",
         "# collect:",
         "#   - {kind: http, name: returns, url: https://shop.example/returns, interval: 30s}",
         "#   - {kind: tls, name: mail, url: https://mail.example/}",
