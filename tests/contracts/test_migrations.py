@@ -125,7 +125,7 @@ async def test_notifications_go_on_where_they_were(opening, monkeypatch):
         ("notify_thread", {"id": "g2", "body": "5"}),
         ("notify_handle", {"thread": "g1", "channel": "ops", "body": '{"ts": 1}', "touched": at}),
         ("notify_note", {"id": 1, "fingerprint": "f1", "at": at, "stage": "route", "says": "to ops"}),
-        ("quarantine", {"id": 1, "at": at, "source": "spool", "key": "k", "content": "5", "error": "e"}),
+        ("quarantine", {"at": at, "source": "spool", "key": "k", "content": "5", "error": "e"}),
     ]
     waiting = {
         "lane": "channel:ops",

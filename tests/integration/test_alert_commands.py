@@ -1,6 +1,9 @@
 """Alerts at a terminal: the commands beside a running toban."""
 
+import os
+import pwd
 import re
+import sqlite3
 from contextlib import closing
 
 import pytest
@@ -32,6 +35,14 @@ def folder(tmp_path):
     return tmp_path
 
 
+def audited(folder):
+    """Return the actions of the audit log that this user took through the socket for commands."""
+    with closing(sqlite3.connect(folder / "data" / "toban.db")) as database:
+        rows = database.execute("SELECT who, via, what FROM journal").fetchall()
+    user = pwd.getpwuid(os.getuid()).pw_name
+    return {action for who, via, action in rows if (who, via) == (user, "local socket")}
+
+
 def test_what_fires_is_shown_explained_acknowledged_and_silenced(folder):
     """
     By the commands; an unknown name is said to be one.
@@ -49,6 +60,7 @@ def test_what_fires_is_shown_explained_acknowledged_and_silenced(folder):
         made = program.run("silence", "add", 'alertname="always"', "--for", "2h", "--comment", "tea").stdout
         assert "tea" in program.run("silence", "list").stdout
         assert "has expired" in program.run("silence", "expire", made.split()[0]).stdout
+        assert audited(folder) >= {"acknowledged an alert", "created a silence", "expired a silence"}
         wrong = program.run("silence", "add", "nonsense", "--comment", "x")
         assert (wrong.returncode, "invalid matcher" in wrong.stderr) == (1, True)
         assert "no alert and no rule 'other'" in program.run("why", "other").stderr
