@@ -1,4 +1,4 @@
-# The verbs of this project. Each prepares what it needs; `make` alone lists them.
+# The targets of this project. Each prepares what it needs; `make` alone lists them.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -15,7 +15,7 @@ DEBIAN := prometheus prometheus-alertmanager victoria-metrics redis-server pgbou
 
 .PHONY: help setup up test check lint floors bench soak reference lock debian
 
-help: ## List the verbs
+help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(READY) ## Prepare .venv from requirements.lock, and nothing else
@@ -42,18 +42,18 @@ test: $(READY) debian ## Run the tests (ARGS="-k name ...")
 	@$(RUN)/python -m compileall -q src tests
 	@$(RUN)/pytest -n $(WORKERS) $(ARGS)
 
-lint: $(READY) ## Look over the code: ruff and mypy
+lint: $(READY) ## Check the code with ruff and mypy
 	@$(RUN)/ruff format --check .
 	@$(RUN)/ruff check .
 	@$(RUN)/mypy
 	@$(RUN)/mypy bench
 
-floors: $(READY) ## Hold the imports against the drawing of the house
+floors: $(READY) ## Check the imports against the layers
 	@$(RUN)/lint-imports --no-logo
 
 check: lint floors test ## Everything that a change must pass
 
-bench: $(READY) ## Measure the hot paths beside their peers
+bench: $(READY) ## Benchmark the hot paths against their peers
 	@$(RUN)/python -m compileall -q src bench
 	@for file in bench/[a-z]*.py; do echo; echo "== $$file"; $(RUN)/python $$file; done
 
@@ -61,7 +61,7 @@ soak: $(READY) debian ## Run the long forms of the tests: thousands of cases, hu
 	@$(RUN)/python -m compileall -q src tests
 	@$(RUN)/pytest -n 2 -m soak --timeout 3600 $(ARGS)
 
-reference: $(READY) ## Write docs/reference anew from the code
+reference: $(READY) ## Regenerate docs/reference from the code
 	@$(RUN)/python tools/reference.py
 
 lock: ## Renew requirements.lock from pyproject.toml (needs uv on the PATH)

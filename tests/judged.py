@@ -79,7 +79,7 @@ class Judged:
             state,
             clock,
             MetricRegistry(),
-            conditions=lambda: self.conditions,
+            health=lambda: self.conditions,
             last_error=lambda labels: self.errors.get(labels.get("job", ""), ""),
         )
 

@@ -1,22 +1,18 @@
-"""What stays open through reloads, and what is built anew of each settings."""
+"""What stays open through reloads, and the generation of services that is built from each configuration."""
 
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
 
 import httpx2
-from starlette.types import ASGIApp
 
 import toban
 from toban.alerting.acknowledge_commands import AcknowledgeCommands
 from toban.alerting.alert_store import AlertStore
 from toban.alerting.external_alerts import ExternalAlerts
-from toban.alerting.remote_engine import RemoteRuleEngine
 from toban.alerting.service import EvaluationService
 from toban.alerting.templating.template import External
 from toban.collect import default_collectors
@@ -28,7 +24,8 @@ from toban.core.item_isolation import health_by_service
 from toban.core.lifecycle import ResourceStack
 from toban.core.metric_registry import MetricRegistry
 from toban.core.paths import host_names
-from toban.core.ports import Clock, LineSink, Service
+from toban.core.ports import Clock, HealthStatus, LineSink, Service
+from toban.engines import Engines
 from toban.health.checks import checks
 from toban.health.service import HealthService
 from toban.ingest.business_events import BusinessEventReceiver
@@ -36,257 +33,208 @@ from toban.ingest.otlp_receiver import OtlpReceiver
 from toban.ingest.remote_write_receiver import RemoteWriteReceiver
 from toban.logs.fly_log_stream import FlyLogStream
 from toban.logs.recent_lines import RecentLines
-from toban.notify.channel import ChannelTools as NotifyTools
-from toban.notify.channel_commands import ChannelCommands
-from toban.notify.default_inhibitions import INHIBITIONS
-from toban.notify.drill import DrillService
-from toban.notify.heartbeat import HeartbeatService
-from toban.notify.inhibition import Inhibitor
-from toban.notify.maintenance_windows import MaintenanceWindows
-from toban.notify.pipeline_run import Policy
-from toban.notify.report import stage_history
-from toban.notify.routing import Routing
+from toban.notify.assembly import Notifications, channel_tools, open_notifications, policy
 from toban.notify.service import NotificationService
-from toban.notify.silence_commands import SilenceCommands
-from toban.promql.executor import QueryExecutor
-from toban.promql.tiered_engine import TieredEngine
-from toban.remote.query_client import RemoteQueryClient
 from toban.settings import Settings, load_rules
 from toban.shop.connections import open_connections
 from toban.state.database import State
-from toban.state.quarantine_commands import QuarantineCommands
-from toban.tsdb.store import CORRUPTIONS, Store
-from toban.web.alertmanager_api import AlertmanagerApi
-from toban.web.alerts_api import AlertsApi
-from toban.web.application import application, metrics_alone
+from toban.web.assembly import Features, Web, open_web
 from toban.web.http_server import HttpService
-from toban.web.ingest import IngestApi
-from toban.web.logs_api import LogsApi
-from toban.web.prometheus_rules import PrometheusRulesApi
-from toban.web.prometheus_status import PrometheusStatusApi
-from toban.web.quarantine_api import QuarantineApi
-from toban.web.reload_api import ReloadApi
-from toban.web.silences_api import SilencesApi
-from toban.web.status_api import Overview, ProcessInfo, StatusApi
-from toban.web.uptimerobot_webhook import UptimerobotWebhook
+from toban.web.status_api import ProcessInfo
 
-AGENT: Final = f"toban/{toban.__version__}"
-"""How toban's own requests are known in the shop's logs."""
+USER_AGENT: Final = f"toban/{toban.__version__}"
+"""Identifies toban's own requests in the shop's logs."""
 
 
 @dataclass(slots=True)
-class Generation:
-    """The services that depend on settings, and what they are asked."""
+class ServiceGeneration:
+    """The services of one configuration."""
 
     settings: Settings
-    services: Sequence[Service]
-    known: list[Service]
-    """All that run while it does, for those who tell how they are."""
-    collecting: CollectionService
-    evaluating: EvaluationService
-    taking: OtlpReceiver
     tools: CollectorTools
     shop: AsyncExitStack
-    """Closes the connections to the shop; handed on while these stay the same."""
-    app: ASGIApp
-    metrics_app: ASGIApp | None
-    overview: Callable[[], Awaitable[Overview]]
+    """Closes the connections to the shop; handed on while their settings stay the same."""
+    collection: CollectionService
+    otlp: OtlpReceiver
+    evaluation: EvaluationService
+    web: Web
+    services: Sequence[Service]
 
     async def finish(self) -> None:
-        """Let what is being judged come to its end."""
-        await self.evaluating.finish()
+        """Wait for running evaluations."""
+        await self.evaluation.finish()
 
     async def close(self) -> None:
         """Close the connections to the shop, unless they were handed on."""
         await self.shop.aclose()
 
 
-@dataclass(slots=True)
-class LongLived:
+@dataclass(frozen=True, slots=True)
+class Foundation:
     """What stays open as long as toban runs: files, sockets, alerts, messages, and what was pushed lately."""
 
-    about: ProcessInfo
+    process: ProcessInfo
     tools: CollectorTools
     state: State
-    store: Store
-    engine: QueryExecutor
-    judge: QueryExecutor
-    examiner: QueryExecutor
-    recent: RecentLines
+    engines: Engines
+    log_lines: RecentLines
     declines: PaymentDeclineCounter
-    dispatching: NotificationService
-    ledger: AlertStore
-    outside: ExternalAlerts
-    asking: RemoteQueryClient | None
-    has_metrics_alone: bool
-    services: list[Service] = field(default_factory=list)
-    serving: HttpService | None = None
-    reload: Callable[[Actor], Awaitable[str]] | None = None
+    notifications: NotificationService
+    alerts: AlertStore
+    external_alerts: ExternalAlerts
+    http: HttpService
 
-    async def build(self, settings: Settings, before: Generation | None) -> Generation:
+    @property
+    def services(self) -> list[Service]:
+        """The services that outlive a configuration."""
+        state, engines = self.state, self.engines
+        return [state, state.quarantine, *engines.services, self.notifications, self.external_alerts, self.http]
+
+
+class GenerationBuilder:
+    """Builds the services of each configuration on one foundation."""
+
+    def __init__(self, foundation: Foundation, reload: Callable[[Actor], Awaitable[str]], reload_service: Service):
+        self._foundation = foundation
+        self._reload = reload
+        self._outliving = [*foundation.services, reload_service]
+
+    async def build(self, settings: Settings, before: ServiceGeneration | None) -> ServiceGeneration:
         """
-        Build the services of some settings, and begin nothing; what the generation before has alike is used again.
+        Build the services of some settings, and start none; unchanged parts of the generation before are used on.
 
         Raises ``SettingsError``.
         """
-        clock, meters, state, dispatching = self.tools.clock, self.tools.meters, self.state, self.dispatching
+        base, clock, meters = self._foundation, self._foundation.tools.clock, self._foundation.tools.meters
         groups = load_rules(settings)
-        stack = ResourceStack()
+        shop = ResourceStack()
         if before and before.settings.shop == settings.shop:
             tools = before.tools
         else:
-            tools = replace(self.tools, shop=await stack.enter_async_context(open_connections(settings.shop)))
-        watched = before.collecting if before and before.tools is tools else None
-        collecting = CollectionService(
-            default_collectors.with_defaults(settings.collect, settings.shop), self.store, tools, watched
+            tools = replace(base.tools, shop=await shop.enter_async_context(open_connections(settings.shop)))
+        collection = CollectionService(
+            default_collectors.with_defaults(settings.collect, settings.shop),
+            base.engines.store,
+            tools,
+            before.collection if before and before.tools is tools else None,
         )
-        health = HealthService(*checks(settings.shop), self.examiner, clock)
         if before and before.settings.shop.services == settings.shop.services:
-            taking = before.taking
+            otlp = before.otlp
         else:
-            taking = OtlpReceiver(tools.pushed, settings.shop.services, self.recent, clock, meters, self.declines)
-        known: list[Service] = [*self.services, collecting, taking]
-        known += log_streams(settings, self.recent, clock, meters)
-        evaluating = EvaluationService(
+            otlp = OtlpReceiver(tools.pushed, settings.shop.services, base.log_lines, clock, meters, base.declines)
+
+        def health_of_others() -> Iterable[tuple[str, HealthStatus]]:
+            return health_by_service(it for it in running if it is not evaluation)
+
+        remote = settings.metrics.remote
+        evaluation = EvaluationService(
             groups,
             settings.alerting.evaluation_interval,
-            self.ledger,
-            self.judge,
-            self.store,
-            state,
+            base.alerts,
+            base.engines.rules,
+            base.engines.store,
+            base.state,
             clock,
             meters,
-            conditions=lambda: health_by_service(it for it in known if it.name != EvaluationService.name),
-            outside=RemoteRuleEngine(self.asking, settings.metrics.lookback_delta) if self.asking else None,
-            first_look=None if before else collecting.first_collection,
-            targets=[target.name for target in collecting.targets()],
-            last_error=collecting.last_error,
+            health=health_of_others,
+            outside=base.engines.outside_rules,
+            first_collection=None if before else collection.first_collection,
+            targets=[target.name for target in collection.targets()],
+            last_error=collection.last_error,
             external=External(
                 (settings.notify.address or f"http://{settings.web.listen}").rstrip("/"),
-                settings.metrics.remote.labels if settings.metrics.remote else {},
+                remote.labels if remote else {},
             ),
         )
-        known.append(evaluating)
-        if settings.notify.heartbeat:
 
-            def missing() -> str:
-                if not evaluating.is_on_time:
-                    return "rules are not judged in time"
-                if not dispatching.is_delivering:
-                    return "messages do not leave"
-                return "" if state.health().ok else "state is away"
+        def missing() -> str:
+            if not evaluation.is_on_time:
+                return "rules are not evaluated in time"
+            if not base.notifications.is_delivering:
+                return "notifications are not delivered"
+            return "" if base.state.health().ok else "state is unavailable"
 
-            known.append(HeartbeatService(settings.notify.heartbeat, missing, tools.http, clock, meters))
-        drilling = _drilling(settings, dispatching, state, clock, meters)
-        known.append(drilling)
-        own = StatusApi(
-            self.about,
-            self.ledger.alerts,
-            lambda: dispatching.report().suppressed(),
-            collecting.targets,
-            health,
-            known,
-            state.quarantine,
+        notifications = open_notifications(
+            settings.notify, settings.channels, base.notifications, base.state, tools.http, missing, clock, meters
         )
-        written = RemoteWriteReceiver(self.store, settings.metrics, clock, meters)
-        doors = IngestApi(
-            taking, BusinessEventReceiver(state, clock, meters, self.declines), written, settings.web.body_limit
-        )
-        silences = SilenceCommands(state, clock, dispatching.decided)
-        alerts = AlertsApi(
-            evaluating,
-            dispatching,
-            partial(stage_history, state),
-            AcknowledgeCommands(self.ledger, clock),
-            ChannelCommands(dispatching, clock),
-            drilling,
-            clock,
-        )
-        alertmanager = AlertmanagerApi(evaluating, self.outside, dispatching, silences, state.quarantine, clock)
-        pushed = [*doors.routes(), *LogsApi(self.recent).routes()]
-        pushed += [*PrometheusRulesApi(evaluating).routes(), *alerts.routes(), *alertmanager.routes()]
-        pushed += SilencesApi(silences, clock).routes()
-        pushed += UptimerobotWebhook(self.outside, clock).routes()
-        pushed += QuarantineApi(QuarantineCommands(state), state.quarantine).routes()
-        if self.reload:
-            pushed += ReloadApi(self.reload).routes()
-        answering = TieredEngine(self.engine, self.asking, self.store.oldest) if self.asking else self.engine
-        flags = settings.flags(self.engine.engine.limits)
-        runtime = PrometheusStatusApi(self.about.started, flags, self.store, clock, lambda: meters.value(CORRUPTIONS))
-        address = settings.notify.address or ""
-        app = application(
-            own, health, self.engine, answering, self.store, collecting, known, clock, runtime, pushed, address
-        )
-        alone = metrics_alone(collecting, self.engine, self.store, clock) if self.has_metrics_alone else None
-        services = known[len(self.services) :]
-        return Generation(
-            settings, services, known, collecting, evaluating, taking, tools, stack, app, alone, own.overview
-        )
+        streams = log_streams(settings, base.log_lines, clock, meters)
+        services: list[Service] = [collection, otlp, *streams, evaluation, *notifications.services]
+        running = (*self._outliving, *services)
+        web = self._open_web(settings, collection, otlp, evaluation, notifications, running)
+        return ServiceGeneration(settings, tools, shop, collection, otlp, evaluation, web, services)
 
-    async def take_over(self, after: Generation, before: Generation) -> None:
-        """Put a generation in the place of the one before, whose services have ended; the next thing is to run it."""
-        if after.tools is before.tools:
+    def _open_web(
+        self,
+        settings: Settings,
+        collection: CollectionService,
+        otlp: OtlpReceiver,
+        evaluation: EvaluationService,
+        notifications: Notifications,
+        running: Sequence[Service],
+    ) -> Web:
+        base, clock, meters = self._foundation, self._foundation.tools.clock, self._foundation.tools.meters
+        engines = base.engines
+        features = Features(
+            process=base.process,
+            flags=settings.flags(engines.queries.engine.limits),
+            address=settings.notify.address or "",
+            state=base.state,
+            store=engines.store,
+            queries=engines.queries,
+            client_queries=engines.client_queries,
+            collection=collection,
+            otlp=otlp,
+            events=BusinessEventReceiver(base.state, clock, meters, base.declines),
+            remote_write=RemoteWriteReceiver(engines.store, settings.metrics, clock, meters),
+            log_lines=base.log_lines,
+            health=HealthService(*checks(settings.shop), engines.health, clock),
+            evaluation=evaluation,
+            acknowledgements=AcknowledgeCommands(base.alerts, clock),
+            external_alerts=base.external_alerts,
+            notifications=notifications,
+            services=running,
+            reload=self._reload,
+        )
+        return open_web(settings.web, features, clock, meters)
+
+    async def take_over(self, after: ServiceGeneration, before: ServiceGeneration | None) -> None:
+        """Put a generation in the place of the one before, whose services have ended; then it can be started."""
+        if before and after.tools is before.tools:
             after.shop, before.shop = before.shop, after.shop
-        settings = after.settings
-        await self.dispatching.configure(
-            notify_policy(settings), settings.channels, channel_tools(settings, after.tools)
-        )
-        await after.evaluating.open(before.evaluating)
-        await after.collecting.take_over(before.collecting)
-        if self.serving:
-            self.serving.configure(after.app, settings.web, allowed_hosts(settings), after.metrics_app)
+        settings, base = after.settings, self._foundation
+        if before:
+            tools = channel_tools(settings.notify, settings.shop.title, after.tools.http, after.tools.clock)
+            await base.notifications.configure(policy(settings.notify, settings.channels), settings.channels, tools)
+        await after.evaluation.open(before.evaluation if before else None)
+        if before:
+            await after.collection.take_over(before.collection)
+        base.http.configure(after.web.app, settings.web, allowed_hosts(settings), after.web.metrics_app)
 
 
 def allowed_hosts(settings: Settings) -> list[str]:
-    """Return the names under which toban is reached, beside those that the configuration lists."""
+    """Return the names under which toban is reached, in addition to `web.hosts`."""
     address = urlsplit(settings.notify.address or "").hostname
     return [*host_names(os.environ), *([address] if address else [])]
 
 
 def log_streams(settings: Settings, lines: LineSink, clock: Clock, meters: MetricRegistry) -> list[FlyLogStream]:
-    """Return what brings log lines that nobody pushes."""
-    shop, here = settings.shop, os.environ.get("FLY_APP_NAME", "")
-    if not (shop.fly_token and shop.fly_org) or not (bool(here) if settings.logs.fly is None else settings.logs.fly):
+    """Return the services that read log lines from elsewhere."""
+    shop, own_app = settings.shop, os.environ.get("FLY_APP_NAME", "")
+    is_enabled = bool(own_app) if settings.logs.fly is None else settings.logs.fly
+    if not (shop.fly_token and shop.fly_org) or not is_enabled:
         return []
     token = shop.fly_token.get_secret_value()
-    return [FlyLogStream(settings.logs.fly_server, shop.fly_org, token, shop.fly_apps, here, lines, clock, meters)]
-
-
-def _drilling(
-    settings: Settings, dispatching: NotificationService, state: State, clock: Clock, meters: MetricRegistry
-) -> DrillService:
-    notify = settings.notify
-    quiet = [name for name, channel in settings.channels.items() if not channel.pages]
-    channels = notify.drill.channels or tuple(quiet)
-    return DrillService(
-        notify.drill, channels, ZoneInfo(notify.timezone), dispatching.was_delivered, state, clock, meters
-    )
-
-
-def notify_policy(settings: Settings) -> Policy:
-    """Return what decides who is told."""
-    notify = settings.notify
-    return Policy(
-        notify,
-        Routing(notify, {name: channel.pages for name, channel in settings.channels.items()}),
-        Inhibitor([*INHIBITIONS, *notify.inhibit]),
-        MaintenanceWindows(notify),
-    )
-
-
-def channel_tools(settings: Settings, tools: CollectorTools) -> NotifyTools:
-    """Return what channels are lent."""
-    return NotifyTools(tools.http, tools.clock, settings.notify.address or "", settings.shop.title)
+    return [FlyLogStream(settings.logs.fly_server, shop.fly_org, token, shop.fly_apps, own_app, lines, clock, meters)]
 
 
 def open_http_client() -> httpx2.AsyncClient:
     """Return the one HTTP client."""
-    return httpx2.AsyncClient(headers={"user-agent": AGENT}, timeout=10)
+    return httpx2.AsyncClient(headers={"user-agent": USER_AGENT}, timeout=10)
 
 
 async def open_collector_tools(
     stack: AsyncExitStack, settings: Settings, clock: Clock, meters: MetricRegistry
 ) -> CollectorTools:
-    """Open what collectors are lent, without state."""
+    """Open what collectors may use, without state."""
     shop = await stack.enter_async_context(open_connections(settings.shop))
     return CollectorTools(await stack.enter_async_context(open_http_client()), clock, meters, shop)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 
@@ -45,6 +45,11 @@ class Generation(Protocol):
         ...
 
 
+G = TypeVar("G", bound=Generation)
+Build = Callable[[Settings, G | None], Awaitable[G]]
+TakeOver = Callable[[G, G | None], Awaitable[None]]
+
+
 class ReloadService:
     """
     Runs one generation of services after the other.
@@ -58,20 +63,15 @@ class ReloadService:
     def __init__(
         self,
         read: Callable[[], Settings],
-        build: Callable[[Settings, Any], Awaitable[Generation]],
-        take_over: Callable[[Any, Any], Awaitable[None]],
         audit: Callable[[AuditEntry], Awaitable[None]],
         clock: Clock,
         meters: MetricRegistry,
     ) -> None:
-        """
-        ``read`` reads and validates the settings; ``build`` builds a generation of them beside the one before, if there
-        is one; ``take_over`` puts it in the other's place when that has ended; ``audit`` writes to the audit log.
-        """
+        """``read`` reads and validates the settings; ``audit`` writes to the audit log."""
         self.generation: Generation | None = None
+        self._build: Build[Any]
+        self._take_over: TakeOver[Any]
         self._read = read
-        self._build = build
-        self._take_over = take_over
         self._audit = audit
         self._clock = clock
         self._meters = meters
@@ -82,10 +82,18 @@ class ReloadService:
         self._tasks: list[asyncio.Task[None]] = []
         self._error = ""
 
-    def begin(self, first: Generation) -> None:
-        """Set the first generation."""
-        self.generation = first
+    async def begin(self, settings: Settings, build: Build[G], take_over: TakeOver[G]) -> G:
+        """
+        Build the first generation of services and return it.
+
+        ``build`` builds a generation of some settings beside the one before, if there is one; ``take_over`` puts it in
+        the other's place when that has ended. Raises ``SettingsError``.
+        """
+        self._build, self._take_over = build, take_over
+        self.generation = first = await build(settings, None)
+        await take_over(first, None)
         self._succeeded()
+        return first
 
     async def close(self) -> None:
         """Close what the last generation used."""

@@ -75,9 +75,9 @@ class EvaluationService:
         clock: Clock,
         meters: MetricRegistry,
         *,
-        conditions: Callable[[], Iterable[tuple[str, HealthStatus]]] = tuple,
+        health: Callable[[], Iterable[tuple[str, HealthStatus]]] = tuple,
         outside: RuleQueryEngine | None = None,
-        first_look: Callable[[], Awaitable[None]] | None = None,
+        first_collection: Callable[[], Awaitable[None]] | None = None,
         targets: Iterable[str] = (),
         external: External = NOWHERE,
         last_error: Callable[[Labels], str] = lambda labels: "",
@@ -90,8 +90,8 @@ class EvaluationService:
         self._state = state
         self._clock = clock
         self._meters = meters
-        self._conditions = conditions
-        self._first_look = first_look
+        self._health_of_services = health
+        self._first_collection = first_collection
         self._targets = sorted(set(targets))
         self._external = external
         self._last_error = last_error
@@ -105,10 +105,10 @@ class EvaluationService:
 
     async def run(self) -> None:
         """Evaluate until cancelled; it was opened before."""
-        if self._first_look:
+        if self._first_collection:
             try:
                 async with asyncio.timeout(FIRST_COLLECTION_TIMEOUT):
-                    await self._first_look()
+                    await self._first_collection()
             except TimeoutError:
                 log.info("evaluation starts before the first collection of every target")
         async with asyncio.TaskGroup() as tasks:
@@ -304,7 +304,7 @@ class EvaluationService:
     async def evaluate_self(self) -> None:
         """Evaluate toban itself, from memory: without a query."""
         now = self._clock.now()
-        for key, found in self_monitoring.self_alerts(self.groups, self._conditions(), now).items():
+        for key, found in self_monitoring.self_alerts(self.groups, self._health_of_services(), now).items():
             await self.store.apply(key, step(self.store.of(key), found, now, self_monitoring.HOLD, timedelta()))
         await self.store.catch_up()
         active = [alert for key in self_monitoring.KEYS for alert in self.store.of(key).values()]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
+from pydantic import SecretStr
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import StaticPool
@@ -234,3 +235,8 @@ class PostgresBackend(StateBackend):
             pool_pre_ping=True,
             connect_args={"connect_timeout": 5, "application_name": "toban", "prepare_threshold": None},
         )
+
+
+def open_backend(address: SecretStr | None, folder: Path) -> StateBackend:
+    """Return the PostgreSQL database at an address, or the SQLite file in the data folder. Nothing is connected yet."""
+    return PostgresBackend(address.get_secret_value()) if address else SqliteBackend(folder / "toban.db")

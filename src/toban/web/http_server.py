@@ -4,17 +4,19 @@ import asyncio
 import logging
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AsyncExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import structlog
 import uvicorn
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp
 
 from toban.core.errors import SettingsError
 from toban.core.metric_registry import MetricRegistry
+from toban.core.paths import SOCKET
 from toban.core.ports import Clock, HealthStatus
 from toban.web.auth import NetworkAccess, TrustedAccess
 from toban.web.http_protocol import HttpProtocol
@@ -40,6 +42,10 @@ class ServedSocket:
     server: ListeningServer | None = field(default=None, repr=False)
 
 
+STARTING: Final = PlainTextResponse("toban is starting\n", 503)
+"""Served before there is an application."""
+
+
 class HttpService:
     """
     Serves on the network, and for commands on the socket in the data folder.
@@ -51,34 +57,31 @@ class HttpService:
 
     def __init__(
         self,
-        app: ASGIApp,
         settings: WebSettings,
         network: socket.socket,
         local: socket.socket,
+        metrics: socket.socket | None,
         clock: Clock,
         meters: MetricRegistry,
-        hosts: Sequence[str] = (),
-        metrics: tuple[ASGIApp, socket.socket] | None = None,
     ) -> None:
-        """``hosts`` are names under which toban is reached; ``metrics`` is served to everybody, on its own socket."""
+        """``metrics`` is the socket of `web.metrics`, which is open to everybody; `configure` sets what is served."""
         self.address = address_of(network)
         self._sockets = [
-            ServedSocket(NetworkAccess(app, settings, meters, hosts), network),
-            ServedSocket(TrustedAccess(app), local, is_local=True),
+            ServedSocket(NetworkAccess(STARTING, settings, meters), network),
+            ServedSocket(TrustedAccess(STARTING), local, is_local=True),
         ]
         if metrics:
-            self._sockets.append(ServedSocket(NetworkAccess(metrics[0], _public(settings), meters, hosts), metrics[1]))
+            self._sockets.append(ServedSocket(NetworkAccess(STARTING, _public(settings), meters), metrics))
         self._clock = clock
         self._meters = meters
         self._reserve = DescriptorReserve()
 
-    def configure(self, app: ASGIApp, settings: WebSettings, hosts: Sequence[str], metrics: ASGIApp | None) -> None:
-        """Serve another application from now on; requests that are being handled finish. Sockets stay."""
+    def configure(self, app: ASGIApp, settings: WebSettings, hosts: Sequence[str], metrics: ASGIApp) -> None:
+        """Serve these applications from now on; requests that are being handled finish. ``hosts`` are toban's names."""
         for served, application, web in zip(
             self._sockets, (app, app, metrics), (settings, settings, _public(settings)), strict=False
         ):
-            if application:
-                served.app.configure(application, web, hosts)
+            served.app.configure(application, web, hosts)
 
     async def run(self) -> None:
         """Serve until cancelled; then let requests finish, for two seconds at most."""
@@ -110,6 +113,16 @@ class HttpService:
             return HealthStatus(False, "not listening")
         error = next((server.error for server in servers if server and server.error), "")
         return HealthStatus(not error, error or f"listening on {self.address}")
+
+
+def open_http_service(
+    stack: AsyncExitStack, settings: WebSettings, data: Path, clock: Clock, meters: MetricRegistry
+) -> HttpService:
+    """Bind all sockets. Raises ``SettingsError`` when an address can't be used."""
+    web = stack.enter_context(network(settings.listen))
+    commands = stack.enter_context(local(data / SOCKET))
+    metrics = stack.enter_context(network(settings.metrics, "web.metrics")) if settings.metrics else None
+    return HttpService(settings, web, commands, metrics, clock, meters)
 
 
 def _public(settings: WebSettings) -> WebSettings:

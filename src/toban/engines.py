@@ -1,0 +1,68 @@
+"""The engines: the sample store, the query threads, and the connection to an outside engine."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+
+from toban.alerting.remote_engine import RemoteRuleEngine
+from toban.core.metric_registry import MetricRegistry
+from toban.core.ports import Clock, QueryEngine, Service
+from toban.promql.engine import PromqlEngine
+from toban.promql.executor import QueryExecutor
+from toban.promql.tiered_engine import TieredEngine
+from toban.remote.query_client import RemoteQueryClient
+from toban.remote.remote_write import RemoteWriteService
+from toban.settings import MetricsSettings
+from toban.tsdb.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """
+    The store, and what evaluates PromQL over it.
+
+    Rules and health checks have a query thread of their own: a slow query of a client delays neither.
+    """
+
+    store: Store
+    queries: QueryExecutor
+    rules: QueryExecutor
+    health: QueryExecutor
+    outside_rules: RemoteRuleEngine | None
+    """Evaluates rule groups with `engine: outside`."""
+    client_queries: QueryEngine
+    """Evaluates queries of clients: those that reach beyond the store's retention in the outside engine."""
+    services: Sequence[Service]
+
+
+async def open_engines(
+    stack: AsyncExitStack,
+    settings: MetricsSettings,
+    folder: Path,
+    http: httpx2.AsyncClient,
+    clock: Clock,
+    meters: MetricRegistry,
+) -> Engines:
+    """Open the store in a folder, start the query threads, connect to the outside engine where one is configured."""
+    remote, lookback = settings.remote, settings.lookback_delta
+    backlog = remote.backlog if remote and remote.write_url else None
+    store = stack.enter_context(Store(folder, settings, clock, meters, backlog=backlog))
+    queries, rules, health = [
+        await stack.enter_async_context(QueryExecutor(PromqlEngine(store, lookback=lookback))) for _ in range(3)
+    ]
+    services: list[Service] = [store]
+    if remote and store.remote_cursor:
+        services.append(RemoteWriteService(remote, store.remote_cursor, http, clock, meters))
+    client = RemoteQueryClient(remote, http) if remote and remote.query_url else None
+    return Engines(
+        store,
+        queries,
+        rules,
+        health,
+        RemoteRuleEngine(client, lookback) if client else None,
+        TieredEngine(queries, client, store.oldest) if client else queries,
+        services,
+    )

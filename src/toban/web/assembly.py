@@ -1,0 +1,139 @@
+"""Assembles the web from what it shows and forwards to: all APIs and pages in one application."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from starlette.types import ASGIApp
+
+from toban.alerting.acknowledge_commands import AcknowledgeCommands
+from toban.alerting.external_alerts import ExternalAlerts
+from toban.alerting.service import EvaluationService
+from toban.collect.service import CollectionService
+from toban.core.actor import Actor
+from toban.core.metric_registry import MetricRegistry
+from toban.core.ports import Clock, QueryEngine, Service
+from toban.health.service import HealthService
+from toban.ingest.business_events import BusinessEventReceiver
+from toban.ingest.otlp_receiver import OtlpReceiver
+from toban.ingest.remote_write_receiver import RemoteWriteReceiver
+from toban.logs.recent_lines import RecentLines
+from toban.notify.assembly import Notifications
+from toban.notify.report import stage_history
+from toban.state.database import State
+from toban.state.quarantine_commands import QuarantineCommands
+from toban.tsdb.store import CORRUPTIONS, Store
+from toban.web.alertmanager_api import AlertmanagerApi
+from toban.web.alerts_api import AlertsApi
+from toban.web.application import application, metrics_alone
+from toban.web.endpoint import Endpoint
+from toban.web.ingest import IngestApi
+from toban.web.logs_api import LogsApi
+from toban.web.prometheus_rules import PrometheusRulesApi
+from toban.web.prometheus_status import PrometheusStatusApi
+from toban.web.quarantine_api import QuarantineApi
+from toban.web.reload_api import ReloadApi
+from toban.web.settings import WebSettings
+from toban.web.silences_api import SilencesApi
+from toban.web.status_api import Overview, ProcessInfo, StatusApi
+from toban.web.uptimerobot_webhook import UptimerobotWebhook
+
+
+class HasRoutes(Protocol):
+    """An API or a page."""
+
+    def routes(self) -> list[Endpoint]:
+        """Return its routes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What the web shows and forwards to."""
+
+    process: ProcessInfo
+    flags: Mapping[str, str]
+    address: str
+    """The URL at which people reach toban; empty where none is set."""
+    state: State
+    store: Store
+    queries: QueryEngine
+    """Runs toban's own queries."""
+    client_queries: QueryEngine
+    collection: CollectionService
+    otlp: OtlpReceiver
+    events: BusinessEventReceiver
+    remote_write: RemoteWriteReceiver
+    log_lines: RecentLines
+    health: HealthService
+    evaluation: EvaluationService
+    acknowledgements: AcknowledgeCommands
+    external_alerts: ExternalAlerts
+    notifications: Notifications
+    services: Sequence[Service]
+    reload: Callable[[Actor], Awaitable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """The applications, and the overview that they and the greeting show."""
+
+    app: ASGIApp
+    metrics_app: ASGIApp
+    """`/metrics` alone, for a socket of its own."""
+    overview: Callable[[], Awaitable[Overview]]
+
+
+def open_web(settings: WebSettings, features: Features, clock: Clock, meters: MetricRegistry) -> Web:
+    """Return the applications over some features."""
+    it, notifications = features, features.notifications
+    quarantine = it.state.quarantine
+    status = StatusApi(
+        it.process,
+        lambda: it.evaluation.report().alerts,
+        lambda: notifications.service.report().suppressed(),
+        it.collection.targets,
+        it.health,
+        it.services,
+        quarantine,
+    )
+    history = partial(stage_history, it.state)
+    alerts = AlertsApi(
+        it.evaluation,
+        notifications.service,
+        history,
+        it.acknowledgements,
+        notifications.channels,
+        notifications.drills,
+        clock,
+    )
+    alertmanager = AlertmanagerApi(
+        it.evaluation, it.external_alerts, notifications.service, notifications.silences, quarantine, clock
+    )
+    apis: list[HasRoutes] = [
+        IngestApi(it.otlp, it.events, it.remote_write, settings.body_limit),
+        LogsApi(it.log_lines),
+        PrometheusRulesApi(it.evaluation),
+        alerts,
+        alertmanager,
+        SilencesApi(notifications.silences, clock),
+        UptimerobotWebhook(it.external_alerts, clock),
+        QuarantineApi(QuarantineCommands(it.state), quarantine),
+        ReloadApi(it.reload),
+    ]
+    runtime = PrometheusStatusApi(it.process.started, it.flags, it.store, clock, lambda: meters.value(CORRUPTIONS))
+    app = application(
+        status,
+        it.health,
+        it.queries,
+        it.client_queries,
+        it.store,
+        it.collection,
+        it.services,
+        clock,
+        runtime,
+        [route for api in apis for route in api.routes()],
+        it.address,
+    )
+    return Web(app, metrics_alone(it.collection, it.queries, it.store, clock), status.overview)
