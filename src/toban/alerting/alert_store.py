@@ -101,7 +101,7 @@ class AlertStore:
         entries = [
             AlertRecord(rule, active.alert.fingerprint, active, changes.get(labels), audit.get(labels))
             for labels, active in step.after.items()
-            if labels in changes or self._differs(rule, active)
+            if labels in changes or (active is not before.get(labels) and self._differs(rule, active))
         ]
         entries += [
             AlertRecord(rule, active.alert.fingerprint, None)

@@ -31,8 +31,8 @@ RESOLVE_TIMEOUT: Final = timedelta(minutes=5)
 MAX_ALERTS: Final = 5_000
 """How many external alerts there may be."""
 
-SLICE: Final = 250
-"""How many alerts are redacted before other tasks have a turn."""
+SLICE: Final = 500
+"""How many alerts are processed before other tasks have a turn: some 20 ms."""
 
 AUDITED_NAMES: Final = 20
 """How many names of alerts one row of the audit log holds."""
@@ -92,17 +92,19 @@ class ExternalAlerts:
         Store the alerts that a source posts; one that is posted again only fires for longer.
 
         Secrets are redacted before anything is stored. Alerts beyond `MAX_ALERTS` are rejected, and counted. Alerts
-        that begin to fire or resolve get one row of the audit log together.
+        that begin to fire or resolve get one row of the audit log together; beyond `SLICE` alerts there are several.
         """
-        redacted = list[PostedAlert]()
-        for first in range(0, len(posted), SLICE):
-            redacted += map(_redacted, posted[first : first + SLICE])
-            await asyncio.sleep(0)  # others have a turn
-        now, key = self._clock.now(), OUTSIDE + source
+        async with asyncio.TaskGroup() as posting:
+            for first in range(0, len(posted), SLICE):
+                # Up to where it waits for state each of them is one step: nothing comes between reading and changing.
+                posting.create_task(self._post(source, posted[first : first + SLICE], actor))
+                await asyncio.sleep(0)
+
+    async def _post(self, source: str, posted: Sequence[PostedAlert], actor: Actor) -> None:
+        now, key, changes = self._clock.now(), OUTSIDE + source, list[AlertChange]()
         after = dict(self._store.of(key))
-        left = MAX_ALERTS - sum(len(self._store.of(rule)) for rule in self._store.rules() if rule.startswith(OUTSIDE))
-        changes: list[AlertChange] = []
-        for one in redacted:
+        left = MAX_ALERTS - sum(len(self._store.of(rule)) for rule in self._keys())
+        for one in map(_redacted, posted):
             before = after.get(one.labels)
             alert = _next_alert(one, before.alert if before else None, source, now)
             if alert is None:
@@ -128,18 +130,24 @@ class ExternalAlerts:
     async def expire(self) -> None:
         """Resolve what was not posted again in time, and remove what has been resolved for long."""
         now = self._clock.now()
-        for key in [rule for rule in self._store.rules() if rule.startswith(OUTSIDE)]:
-            after: dict[Labels, ActiveAlert] = {}
-            changes: list[AlertChange] = []
-            for labels, active in self._store.of(key).items():
-                alert = active.alert
-                if alert.status is AlertStatus.FIRING and alert.ends and alert.ends <= now:
-                    alert = alert.resolved(now)
-                    changes.append(AlertChange(alert, now, "it was not sent again"))
-                if alert.status is AlertStatus.FIRING or not alert.ends or now - alert.ends < REMEMBERED:
-                    after[labels] = ActiveAlert(alert)
-            if changes or len(after) != len(self._store.of(key)):
+        for key in self._keys():
+            before = self._store.of(key)
+            # Nearly always none is due: only then are all of them copied.
+            due = [it.alert for it in before.values() if _is_due(it.alert, now)]
+            if due:
+                after, changes = dict(before), list[AlertChange]()
+                for alert in due:
+                    if alert.status is AlertStatus.FIRING:
+                        resolved = alert.resolved(now)
+                        after[alert.labels] = ActiveAlert(resolved)
+                        changes.append(AlertChange(resolved, now, "it was not sent again"))
+                    else:
+                        del after[alert.labels]
                 await self._store.apply(key, Step(after, tuple(changes)))
+
+    def _keys(self) -> list[str]:
+        """Return the keys under which there are external alerts, one for each source."""
+        return [rule for rule in self._store.rules() if rule.startswith(OUTSIDE)]
 
     def health(self) -> HealthStatus:
         """Return how many alerts there are."""
@@ -157,6 +165,13 @@ def _audit_entry(changes: Sequence[AlertChange], source: str, actor: Actor, now:
         "alerts": [*dict.fromkeys([*fired, *resolved])][:AUDITED_NAMES],
     }
     return AuditEntry(now, actor, "posted alerts", facts)
+
+
+def _is_due(alert: Alert, now: datetime) -> bool:
+    """Tell whether an alert expires now, or was resolved so long ago that it is removed."""
+    if alert.ends is None:
+        return False
+    return now >= (alert.ends if alert.status is AlertStatus.FIRING else alert.ends + REMEMBERED)
 
 
 def _redacted(posted: PostedAlert) -> PostedAlert:
