@@ -19,19 +19,19 @@ from toban.alerting import evaluation
 from toban.alerting.recorded_series import ALERTS, FOR_STATE, alert_samples
 from toban.alerting.rule_file import AlertRule, Length, RecordingRule, RuleFileSection, RuleGroup, Text, parse_rule_file
 from toban.alerting.states import ActiveAlerts, step
-from toban.alerting.templating.template import External
+from toban.alerting.templating.template import External, Template
 from toban.core.alerts import ALERTNAME, AlertStatus
 from toban.core.config_types import readable_error
 from toban.core.errors import QueryError, SettingsError
 from toban.core.labels import NAME, Labels
-from toban.core.matchers import Matcher
+from toban.core.matchers import MatchOperator
 from toban.core.paths import read_text
 from toban.core.query_result import QueryResult, ResultType
 from toban.core.samples import STALE, moment
 from toban.core.yaml_loader import load_yaml
 from toban.promql.engine import PromqlEngine
 from toban.promql.parser import ParseError, parse
-from toban.promql.query_batch import BatchResult, run_batch
+from toban.promql.query_batch import BatchResult
 from toban.promql.syntax_tree import Node, selectors
 from toban.promql.test_language import TestScriptError, labels_of, values_of
 from toban.promql.test_runner import MemorySource
@@ -143,26 +143,41 @@ def _rules(folder: Path, pattern: str) -> Iterator[RuleGroup]:
         yield from parse_rule_file(read_text(path), str(path))
 
 
-def _asked_about(groups: Sequence[RuleGroup], test: _Test) -> list[RuleGroup]:
-    """
-    Return the rules on which a test depends: those that record, and the alerts that it names.
+def _needed(groups: Sequence[RuleGroup], test: _Test) -> list[RuleGroup]:
+    """Return the rules on which the results of a test depend: the alerts that it names, and what those read."""
+    rules = [rule for group in groups for rule in group.rules]
+    recorded = {rule.name for rule in rules if isinstance(rule, RecordingRule)}
+    needed, read = set[str](), {one.alertname for one in test.alert_rule_test}
+    with suppress(ParseError):  # its evaluation says what is wrong with it
+        for one in test.promql_expr_test:
+            read |= _rules_read(parse(one.expr).root, rules)
+    while read - needed:
+        needed |= read
+        for rule in rules:
+            if rule.name in needed:
+                read |= _rules_read(rule.query.root, rules)
+                # What a template queries is known only when it is expanded.
+                if isinstance(rule, AlertRule) and any("query" in text.source for text in _templates(rule)):
+                    read |= recorded
+    return [replace(group, rules=[rule for rule in group.rules if rule.name in needed]) for group in groups]
 
-    All of them where something reads what alerts write.
-    """
-    queries = [rule.query.root for group in groups for rule in group.rules]
-    with suppress(ParseError):  # the question itself says what is wrong with it
-        queries += [parse(one.expr).root for one in test.promql_expr_test]
-    if any(matcher.name == NAME and matcher.value in SHOWN for it in queries for matcher in _matchers(it)):
-        return list(groups)
-    named = {one.alertname for one in test.alert_rule_test}
-    return [
-        replace(group, rules=[rule for rule in group.rules if isinstance(rule, RecordingRule) or rule.name in named])
-        for group in groups
-    ]
+
+def _templates(rule: AlertRule) -> Iterator[Template]:
+    yield from rule.labels.values()
+    yield from rule.annotations.values()
 
 
-def _matchers(query: Node) -> Iterator[Matcher]:
-    return (matcher for selector in selectors(query) for matcher in selector.matchers)
+def _rules_read(query: Node, rules: Sequence[AlertRule | RecordingRule]) -> set[str]:
+    """Return the names of the rules whose series a query may read; of all where it does not select by name."""
+    found = set[str]()
+    for selector in selectors(query):
+        equal = {it.name: it.value for it in selector.matchers if it.operator is MatchOperator.EQUAL}
+        name = equal.get(NAME)
+        name = equal.get(ALERTNAME) if name in SHOWN else name
+        if name is None:
+            return {rule.name for rule in rules}
+        found.add(name)
+    return found & {rule.name for rule in rules}
 
 
 class _InMemory:
@@ -175,7 +190,14 @@ class _InMemory:
         return self._engine.instant(query, at)
 
     async def run_batch(self, queries: Sequence[str], at: int) -> list[BatchResult]:
-        return run_batch(self._engine, queries, at)
+        return [self._result(query, at) for query in queries]
+
+    def _result(self, query: str, at: int) -> BatchResult:
+        # Whether the data of an empty result is there is no concern of a test, and costs as much as the query.
+        try:
+            return BatchResult(self._engine.instant(query, at))
+        except QueryError as error:
+            return BatchResult(error)
 
 
 class _Run:
@@ -183,7 +205,7 @@ class _Run:
 
     def __init__(self, test: _Test, groups: Sequence[RuleGroup], every: timedelta, name: str) -> None:
         self.test = test
-        self.groups = _asked_about(groups, test)
+        self.groups = _needed(groups, test)
         self.every = every
         self.name = name
         self.source = MemorySource()

@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 
 from toban.core.errors import QueryError
-from toban.core.labels import Labels
-from toban.core.matchers import Matcher, matches_all
+from toban.core.labels import NAME, Labels
+from toban.core.matchers import Matcher, MatchOperator, matches_all
 from toban.core.ports import SeriesSource
 from toban.core.query_result import QueryResult, ResultSeries, ResultType
 from toban.core.samples import ABSENT, MetricFamily, SeriesBlock, is_absent
@@ -34,26 +34,26 @@ class MemorySource:
     """
     A ``SeriesSource`` over series in memory, at any times, before 1970 too.
 
-    ``shared`` puts all series into one group, with holes where one has no sample at a time of another; otherwise each
-    series is a group. The answers must be the same.
+    ``shared`` puts all series into one block, with gaps where one has no sample at a time of another; otherwise each
+    series is a block. The answers must be the same.
     """
 
     def __init__(self, *, shared: bool = False) -> None:
         self._shared = shared
-        self._series: dict[Labels, dict[int, float]] = {}
-        self._groups: list[SeriesBlock] | None = None
-        self._made: dict[Labels, SeriesBlock] = {}
+        self._samples: dict[str, dict[Labels, dict[int, float]]] = {}
+        """The samples of each series, by the name of its metric and its labels."""
+        self._blocks: dict[str, list[SeriesBlock]] = {}
+        """What was packed of them since they changed, by the name of the metric; all under no name when shared."""
 
     def add(self, labels: Mapping[str, str], samples: Iterable[tuple[int, float]]) -> None:
         """Add samples to a series: times in milliseconds, and values. A later one at the same time replaces."""
-        name = Labels(labels)
-        kept = self._series.setdefault(name, {})
+        series = Labels(labels)
+        kept = self._samples.setdefault(series.name, {}).setdefault(series, {})
         kept.update((at, value) for at, value in samples if not is_absent(np.array([value]))[0])
-        self._groups = None
-        self._made.pop(name, None)
+        self._blocks.pop("" if self._shared else series.name, None)
 
     def load(self, text: str, *, start: int = 0) -> None:
-        """Add what a script's ``load`` command says, with nought at ``start`` (milliseconds)."""
+        """Add what the ``load`` commands of a script say, the first sample at ``start`` (milliseconds)."""
         for command in parse_script(text):
             if isinstance(command, Load):
                 self.add_load(command, start=start)
@@ -64,61 +64,74 @@ class MemorySource:
             self.add(labels, ((start + number * load.step, value) for number, value in enumerate(values)))
 
     def oldest(self, matchers: Sequence[Matcher]) -> int | None:
-        """Return when the oldest sample was of all series that meet the conditions, nothing where none is."""
-        found = [samples for labels, samples in self._series.items() if samples and matches_all(matchers, labels)]
+        """Return the time of the oldest sample of all series that match, nothing where there is none."""
+        found = [samples for labels, samples in self._all() if samples and matches_all(matchers, labels)]
         return min((min(samples) for samples in found), default=None)
 
     def clear(self) -> None:
-        """Forget everything."""
-        self._series.clear()
-        self._made.clear()
-        self._groups = None
+        """Remove all series."""
+        self._samples.clear()
+        self._blocks.clear()
 
     def select(
         self, matchers: Sequence[Matcher], start: int, end: int, most: int | None = None
     ) -> Sequence[SeriesBlock]:
-        """Return the samples of all series that meet the conditions."""
+        """Return the samples of all series that match."""
         found = []
-        for group in self._all():
-            rows = [row for row, labels in enumerate(group.series) if matches_all(matchers, labels)]
-            first, last = np.searchsorted(group.times, [start, end + 1])
-            if rows and first < last:
+        for block in self._candidates(matchers):
+            rows = [row for row, labels in enumerate(block.series) if matches_all(matchers, labels)]
+            if not rows:
+                continue
+            first, last = np.searchsorted(block.times, [start, end + 1])
+            if first < last:
                 values = (
-                    group.values[rows, first:last] if len(rows) < len(group.series) else group.values[:, first:last]
+                    block.values[rows, first:last] if len(rows) < len(block.series) else block.values[:, first:last]
                 )
-                found.append(SeriesBlock(tuple(group.series[row] for row in rows), group.times[first:last], values))
+                found.append(SeriesBlock(tuple(block.series[row] for row in rows), block.times[first:last], values))
         return found
 
     def series(self, matchers: Sequence[Matcher], start: int, end: int) -> Sequence[Labels]:
-        """Return the labels alone."""
+        """Return the labels of all series that match."""
         return [
             labels
-            for group in self.select(matchers, start, end)
-            for labels, values in zip(group.series, group.values, strict=True)
+            for block in self.select(matchers, start, end)
+            for labels, values in zip(block.series, block.values, strict=True)
             if not is_absent(values).all()
         ]
 
     def families(self) -> Mapping[str, MetricFamily]:
-        """Return nothing: memory knows no meanings."""
+        """Return nothing: no metadata is kept."""
         return {}
 
-    def _all(self) -> list[SeriesBlock]:
-        if self._groups is None:
-            series = sorted(self._series, key=lambda labels: tuple(labels.items()))
-            if self._shared and series:
-                self._groups = [self._group(series)]
-            else:
-                # Only what has changed is made anew: rules add to their series at each judgement.
-                self._made.update({it: self._group([it]) for it in series if it not in self._made})
-                self._groups = [self._made[it] for it in series]
-        return self._groups
+    def _all(self) -> list[tuple[Labels, dict[int, float]]]:
+        return [it for of_metric in self._samples.values() for it in of_metric.items()]
 
-    def _group(self, series: list[Labels]) -> SeriesBlock:
-        times = sorted({at for labels in series for at in self._series[labels]})
-        values = [[self._series[labels].get(at, ABSENT) for at in times] for labels in series]
-        return SeriesBlock(
-            tuple(series), np.array(times, np.int64), np.array(values, np.float64).reshape(len(series), -1)
-        )
+    def _candidates(self, matchers: Sequence[Matcher]) -> Iterator[SeriesBlock]:
+        """Return blocks with all series that match, and with others."""
+        if self._shared:
+            if "" not in self._blocks:
+                self._blocks[""] = [_block(sorted(self._all(), key=_in_order))] if self._samples else []
+            yield from self._blocks[""]
+            return
+        equal = {it.value for it in matchers if it.name == NAME and it.operator is MatchOperator.EQUAL}
+        for name in sorted(equal & self._samples.keys()) if equal else sorted(self._samples):
+            if name not in self._blocks:
+                self._blocks[name] = [_block([it]) for it in sorted(self._samples[name].items(), key=_in_order)]
+            yield from self._blocks[name]
+
+
+def _in_order(series: tuple[Labels, dict[int, float]]) -> tuple[tuple[str, str], ...]:
+    return tuple(series[0].items())
+
+
+def _block(series: Sequence[tuple[Labels, dict[int, float]]]) -> SeriesBlock:
+    times = sorted({at for _, samples in series for at in samples})
+    values = [[samples.get(at, ABSENT) for at in times] for _, samples in series]
+    return SeriesBlock(
+        tuple(labels for labels, _ in series),
+        np.array(times, np.int64),
+        np.array(values, np.float64).reshape(len(series), -1),
+    )
 
 
 class Verdict(StrEnum):

@@ -27,12 +27,20 @@ ORIGINAL = {
 }
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_the_rules_do_what_their_tests_say(path):
-    """
-    Judged by toban.
-    """
-    assert [str(failure) for failure in rule_unit_tests.run(path)] == []
+UNIT_TESTS = [
+    pytest.param(path, test, id=f"{path.name.partition('.')[0]}: {test['name']}")
+    for path in FILES
+    for test in yaml.safe_load(path.read_text())["tests"]
+]
+
+
+@pytest.mark.parametrize(("path", "test"), UNIT_TESTS)
+def test_the_rules_pass_their_unit_tests(tmp_path, path, test):
+    file = yaml.safe_load(path.read_text())
+    rules = [str((path.parent / it).resolve()) for it in file["rule_files"]]
+    alone = tmp_path / "alone.test.yaml"
+    alone.write_text(yaml.safe_dump({**file, "rule_files": rules, "tests": [test]}))
+    assert [str(failure) for failure in rule_unit_tests.run(alone)] == []
 
 
 def test_promtool_agrees():
@@ -135,6 +143,39 @@ def test_a_test_that_fails_says_what_was_expected_and_what_came(tmp_path):
     expression, alert = sorted(rule_unit_tests.run(path), key=lambda it: it.what, reverse=True)
     assert (alert.expected, alert.got) == ("none", '{alertname="A", job="x"} {}')
     assert expression.got == 'up{job="x"} 0.0'
+
+
+def test_a_unit_test_evaluates_what_its_alert_reads_however_it_reads_it(tmp_path):
+    """
+    A recorded series by way of another, another alert, and what a template queries.
+    """
+    (tmp_path / "r.yaml").write_text("""
+groups:
+- name: g
+  rules:
+  - {record: a, expr: x * 2}
+  - {record: b, expr: a + 1}
+  - {record: told, expr: vector(7)}
+  - {alert: Cause, expr: b == 3, labels: {cause: "{{ with query \\"told\\" }}{{ . | first | value }}{{ end }}"}}
+  - {alert: Effect, expr: 'count by (cause) (ALERTS{alertname="Cause"})'}
+  - {alert: Any, expr: 'count({alertstate="firing", alertname!="Any"}) == 2'}
+""")
+    test = {
+        "rule_files": ["r.yaml"],
+        "tests": [
+            {
+                "input_series": [{"series": "x", "values": "1x5"}],
+                "alert_rule_test": [
+                    {"eval_time": "2m", "alertname": name, "exp_alerts": [{"exp_labels": labels}]}
+                    for name, labels in named.items()
+                ],
+            }
+            for named in ({"Effect": {"cause": "7"}}, {"Any": {}})
+        ],
+    }
+    path = tmp_path / "t.yaml"
+    path.write_text(yaml.safe_dump(test))
+    assert rule_unit_tests.run(path) == []
 
 
 @pytest.mark.parametrize("series", ["m{", 'm{a="b"', "m n", "1m", "m{}}", ""])
