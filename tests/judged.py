@@ -56,7 +56,15 @@ class Judged:
     ``urgent`` holds what was told while state was away.
     """
 
-    def __init__(self, groups: Sequence[RuleGroup], source: MemorySource, state: State, folder: Path, clock: FakeClock):
+    def __init__(
+        self,
+        groups: Sequence[RuleGroup],
+        source: MemorySource,
+        state: State,
+        folder: Path,
+        clock: FakeClock,
+        targets: Iterable[str] = (),
+    ):
         self.engine = Asked(source)
         self.sink = ListSink()
         self.urgent: list[AlertChange] = []
@@ -80,6 +88,7 @@ class Judged:
             clock,
             MetricRegistry(),
             health=lambda: self.conditions,
+            targets=targets,
             last_error=lambda labels: self.errors.get(labels.get("job", ""), ""),
         )
 
@@ -120,8 +129,7 @@ async def judged(
 ) -> AsyncIterator[Judged]:
     """Start a life: state opens from the folder, and closes again."""
     async with State(SqliteBackend(folder / "toban.db"), clock, MetricRegistry()) as state:
-        life = Judged(parse_rule_file(rules, "rules.yaml"), source, state, folder, clock)
-        life.evaluating._targets = sorted(targets)
+        life = Judged(parse_rule_file(rules, "rules.yaml"), source, state, folder, clock, targets)
         await life.evaluating.open()
         yield life
 

@@ -361,7 +361,7 @@ def test_any_text_is_a_configuration_or_a_named_error(text):
 
 
 @pytest.mark.soak
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=10_000)
 @given(st.text(max_size=400) | values.map(lambda value: yaml.safe_dump(value, allow_unicode=True)))
 def test_any_text_is_a_configuration_or_a_named_error_for_long(text):
     """

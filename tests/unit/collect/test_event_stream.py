@@ -326,7 +326,7 @@ async def test_no_total_falls_and_each_is_what_the_books_say(seed: int):
     await lived(random.Random(seed))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.randoms(use_true_random=False), st.integers(1, 12))
 def test_no_total_falls_in_any_short_life(chance: random.Random, steps: int):
     asyncio.run(lived(chance, steps))

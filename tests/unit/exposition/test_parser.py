@@ -284,7 +284,7 @@ def test_garbage_is_refused_by_name(before: str, text: str, openmetrics: bool):
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=10_000)
 @given(GARBAGE, GARBAGE, st.booleans())
 def test_garbage_is_refused_by_name_ten_thousand_times(before: str, text: str, openmetrics: bool):
     """
@@ -325,7 +325,7 @@ def test_valid_pages_are_read_as_prometheus_client_reads_them(made, openmetrics:
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=10_000)
 @given(exposed(), st.booleans(), st.integers(0, 2**32))
 def test_valid_pages_are_read_as_prometheus_client_reads_them_ten_thousand_times(made, openmetrics: bool, seed: int):
     """

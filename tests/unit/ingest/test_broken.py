@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.captured import Intake, body, files
@@ -123,7 +123,6 @@ JSON = st.recursive(
 
 
 @given(st.sampled_from(list(OtlpSignal)), st.lists(JSON, max_size=3))
-@settings(deadline=None)
 async def test_any_json_is_answered(signal, parts):
     """
     Where a list or an object was expected, there may be anything.
@@ -133,7 +132,6 @@ async def test_any_json_is_answered(signal, parts):
 
 
 @given(st.sampled_from(list(OtlpSignal)), st.sampled_from(["pb", "json"]), st.binary(max_size=200))
-@settings(deadline=None)
 async def test_any_bytes_are_answered(signal, encoding, content):
     """
     Garbage is refused, not guessed at.

@@ -268,7 +268,7 @@ def twisted(found: Any, chance: random.Random, deep: int) -> None:
 
 
 @given(st.sampled_from(list(OtlpSignal)), st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 async def test_what_comes_in_is_accepted_or_rejected(signal, chance):
     """
     Items in = accepted + rejected with a reason, whatever stands in them; the answer says the same.

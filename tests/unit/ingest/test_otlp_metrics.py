@@ -4,7 +4,7 @@ import re
 
 import pytest
 from google.protobuf.json_format import MessageToJson
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
@@ -237,7 +237,6 @@ LONG = st.text("ab/.é日", min_size=110, max_size=260)
 
 
 @given(st.lists(LONG | LONG.map(lambda text: text + "x"), min_size=2, max_size=6, unique=True))
-@settings(deadline=None)
 async def test_texts_that_differ_are_never_one_label(texts):
     """
     However long, and whether they are labels of telemetry, names of services or of methods.

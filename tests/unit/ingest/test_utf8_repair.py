@@ -4,7 +4,7 @@ import json
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -126,7 +126,6 @@ def test_a_backslash_is_told_from_an_escape_by_all_that_stand_before_it(many):
 
 
 @given(st.sampled_from(protobuf_bodies()), st.data())
-@settings(deadline=None)
 async def test_any_bad_byte_in_a_text_is_answered(found, data):
     """
     Wherever a byte is wrong, it is read, refused or repaired.

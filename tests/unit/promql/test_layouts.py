@@ -105,7 +105,7 @@ def irate(window: Samples, end: int) -> float | None:
         ("resets", resets),
     ],
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(found=shops)
 def test_a_function_over_ranges_is_what_a_plain_loop_says(
     found: list[Samples], function: str, naive: Callable[[Samples, int], float | None], shared: bool
@@ -157,7 +157,7 @@ QUERIES = [
 
 
 @pytest.mark.parametrize("query", QUERIES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(found=shops)
 def test_holes_in_a_group_are_as_good_as_groups_of_their_own(found: list[Samples], query: str):
     """
@@ -173,7 +173,7 @@ def test_holes_in_a_group_are_as_good_as_groups_of_their_own(found: list[Samples
 
 
 @pytest.mark.parametrize("query", QUERIES)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(found=shops)
 def test_a_range_is_its_instants(found: list[Samples], query: str):
     """

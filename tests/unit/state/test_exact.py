@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection, create_engine, insert, select
 
@@ -36,7 +36,6 @@ def kept() -> Callable[[Callable[[Connection], T]], T]:
     return transact
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(AMOUNTS, max_size=4), min_size=1, max_size=8))
 def test_what_is_told_is_what_is_kept_and_never_falls(lives: list[list[Decimal | float]]):
     """
@@ -61,7 +60,6 @@ def test_what_is_told_is_what_is_kept_and_never_falls(lives: list[list[Decimal |
         assert told(batches)[name] == float(sum(amounts))
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-(10**7), 10**7), max_size=30), st.sampled_from((0, 2, 3)))
 def test_money_adds_up_in_the_minor_unit_of_the_shop(minor: list[int], precision: int):
     """

@@ -29,7 +29,7 @@ APPEND = st.tuples(
 STEPS = st.lists(st.one_of(APPEND, st.sampled_from(["tend", "hour", "day", "restart"])), max_size=25)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(STEPS, st.integers(0, 60), st.integers(0, 60))
 def test_the_store_is_a_dictionary(steps, start, end):
     """
