@@ -4,8 +4,8 @@ What `toban demo` hears of each thing that breaks: `python bench/breaks.py [PART
 For each part a demo of its own: two minutes of shopping, the break, its mend, and ten minutes more. A row says when the
 first message came, with its severity and channel, when somebody was paged, how many incidents and messages there were
 while it was broken, what came after the mend that was no end of something, and when the last of it was resolved. Then
-the customers' books, with the orders that were placed without their hearing so, are held against every exact
-counter at each of its samples.
+every exact counter is compared, at each of its samples, with the customers' books and with what the shop wrote without
+any customer hearing of it.
 """
 
 import argparse
@@ -18,7 +18,6 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Collection
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -32,7 +31,7 @@ from toban.demo.servers import free_port
 
 BEFORE, BROKEN, AFTER = 120, 420, 600
 LATE = 3.0
-"""Seconds between when the shop writes an order and when its customer hears of it, at most."""
+"""How far apart the clocks of the shop's database and of toban's samples may be, in seconds, commits included."""
 
 EXACT = '{__name__=~"vendure_(orders|payments|revenue|order_total|jobs|campaign).+(total|sum|count|bucket)"}'
 
@@ -44,22 +43,28 @@ def ask(address: str, query: str) -> Any:
         return json.load(it)["data"]["result"]
 
 
-def counted(address: str, name: str, rises: list[tuple[float, float]], until: float) -> str:
-    """Hold the samples of a counter, up to a time, against when and by how much it rose in the books."""
+def counted(address: str, name: str, rises: list[tuple[float, float]], until: float) -> list[str]:
+    """Compare the samples of a counter, up to a time, with when and by how much it rose in the shop."""
     series = [[(float(at), float(value)) for at, value in one["values"]] for one in ask(address, f"{name}[2h]")]
     instants = sorted({at for one in series for at, _ in one if at < until})
     falls = sum(later < earlier for one in series for (_, earlier), (_, later) in pairwise(one))
-    wrong = 0
+    wrong = []
     for at in instants:
         total = sum(next((value for when, value in reversed(one) if when <= at), 0.0) for one in series)
-        # What happened within the step before may be told with the next one.
+        # What happened within the step before may be counted with the next one.
         low, high = (sum(amount for time, amount in rises if time <= at + by) for by in (-60 - LATE, LATE))
-        wrong += not low - 1e-6 <= total <= high + 1e-6
-    return f"{name}: {len(instants)} samples, {falls} falls, {wrong} beside the books"
+        if not low - 1e-6 <= total <= high + 1e-6:
+            wrong.append(f"    {datetime.fromtimestamp(at):%H:%M:%S}: {total:g}, not {low:g} to {high:g}")
+    return [f"{name}: {len(instants)} samples, {falls} falls, {len(wrong)} beside the books", *wrong[:5]]
 
 
-def unheard(folder: Path, known: Collection[str]) -> list[dict[str, Any]]:
-    """Return the orders that were placed although no customer heard so: the answer was lost in the break."""
+def events(folder: Path, truth: dict[str, Any]) -> tuple[list[dict[str, Any]], list[float], int]:
+    """
+    Return all placed orders, when payments failed, and how many of both no customer heard of.
+
+    What was placed, and for how much, is what customers heard, and where the break swallowed the response what the shop
+    wrote. When it was is what the shop wrote: a customer may hear of it only when a server that hung goes on.
+    """
     settings = yaml.safe_load((folder / "toban.yaml").read_text())
     with psycopg.connect(settings["shop"]["database"]) as connection:
         rows = connection.execute(
@@ -68,34 +73,46 @@ def unheard(folder: Path, known: Collection[str]) -> list[dict[str, Any]]:
                     WHERE link."orderId" = o.id ORDER BY channel.code = '__default_channel__' LIMIT 1)
                FROM "order" o WHERE o."orderPlacedAt" IS NOT NULL AND o.type <> 'Seller'"""
         ).fetchall()
-    return [
-        {"at": at.isoformat(), "currency": currency, "net": net, "channel": channel.strip("_").removesuffix("_channel")}
+        failures = connection.execute(
+            """SELECT "createdAt" AT TIME ZONE 'UTC' FROM payment WHERE state IN ('Declined', 'Error')"""
+        ).fetchall()
+    heard = {one["code"]: one for one in truth["orders"]}
+    placed = [
+        {
+            "currency": currency,
+            "net": net,
+            "channel": channel.strip("_").removesuffix("_channel"),
+            **heard.get(code, {}),
+            "at": at.timestamp(),
+        }
         for code, at, currency, net, channel in rows
-        if code not in known
     ]
+    known = {code for code, *_ in rows}
+    placed += [
+        {**one, "at": datetime.fromisoformat(one["at"]).timestamp()}
+        for one in truth["orders"]
+        if one["code"] not in known
+    ]
+    failed = [at.timestamp() for (at,) in failures]
+    heard_failures = sum(one["state"] in {"Declined", "Error"} for one in truth["attempts"])
+    return placed, failed, len(placed) - len(heard) + len(failed) - heard_failures
 
 
 def books(folder: Path, address: str) -> list[str]:
     file = folder / "books.json"
-    told, until = json.loads(file.read_bytes()), file.stat().st_mtime - LATE
-    lost = unheard(folder, {one["code"] for one in told["orders"]})
-    told["orders"] += lost
-    at = {id(one): datetime.fromisoformat(one["at"]).timestamp() for one in [*told["orders"], *told["attempts"]]}
-    orders = [(at[id(one)], 1.0) for one in told["orders"]]
-    failed = [(at[id(one)], 1.0) for one in told["attempts"] if one["state"] in {"Declined", "Error"}]
+    truth, until = json.loads(file.read_bytes()), file.stat().st_mtime - LATE
+    placed, failed, unheard = events(folder, truth)
     lines = [
-        f"orders in the customers' books: {len(orders) - len(lost)}, and {len(lost)} of which no customer heard",
-        counted(address, "vendure_orders_created_total", orders, until),
-        counted(address, "vendure_payments_failed_total", failed, until),
+        f"{len(placed)} orders placed, {len(failed)} payments failed; no customer heard of {unheard} of them",
+        *counted(address, "vendure_orders_created_total", [(one["at"], 1.0) for one in placed], until),
+        *counted(address, "vendure_payments_failed_total", [(at, 1.0) for at in failed], until),
     ]
-    for channel, currency in sorted({(one["channel"], one["currency"]) for one in told["orders"]}):
+    for channel, currency in sorted({(one["channel"], one["currency"]) for one in placed}):
         net = [
-            (at[id(one)], one["net"] / 100)
-            for one in told["orders"]
-            if (one["channel"], one["currency"]) == (channel, currency)
+            (one["at"], one["net"] / 100) for one in placed if (one["channel"], one["currency"]) == (channel, currency)
         ]
         name = f'vendure_revenue_total{{channel="{channel}",currency="{currency}"}}'
-        lines.append(counted(address, name, net, until))
+        lines += counted(address, name, net, until)
     lines.append(f"exact counters that fell: {len(ask(address, f'resets({EXACT}[2h]) > 0'))}")
     return lines
 
