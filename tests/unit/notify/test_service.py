@@ -61,8 +61,8 @@ async def test_a_channel_that_fails_for_two_minutes_is_helped_out_by_another(tmp
     """
     clock = FakeClock()
     receivers["slack"].mood = lambda: "broken" if clock.now() < at(3 * 3600) else "ok"
-    life = Life(DOWN, loaded('up{job="web"} 0x40 1x1000', step="15s"), tmp_path, clock, ["slack", "email"])
-    life.dispatching.policy.routing._channels = {"slack": False}
+    source, routes = loaded('up{job="web"} 0x40 1x1000', step="15s"), ({"channels": ("slack",)},)
+    life = Life(DOWN, source, tmp_path, clock, ["slack", "email"], routes=routes)
     await life.until(at(900))
     assert not life.dispatching.health().ok
     (_, first), *_ = receivers["email"].got
