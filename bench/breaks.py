@@ -174,6 +174,8 @@ def day(part: str, calm: float) -> None:
                 ends = time.monotonic() + (BEFORE + BROKEN + AFTER if part else calm * 60)
             if ends and time.monotonic() > ends:
                 break
+        if not ends or time.monotonic() < ends:
+            raise SystemExit("\n".join([f"{part}: the demo ended by itself", *said]))
         found = [*books(folder, f"http://127.0.0.1:{port}"), *fired(f"http://127.0.0.1:{port}")]
         process.send_signal(signal.SIGINT)
         process.wait(60)

@@ -1,12 +1,15 @@
 """Documentation says what is there today."""
 
+import copy
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tools import reference
 
-from toban.settings import plugin_registries
+from toban.core.config_file import parse
+from toban.settings import build_settings, plugin_registries
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -75,6 +78,30 @@ def test_each_plugin_says_what_it_was_tried_against(section):
         text = (ROOT / test).read_text(encoding="utf-8")
         assert kind in text.lower()
         assert how != "stand-in" or f"fake_{kind}" in text
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+VALUES = {
+    "REDIS_URL": "redis://cache:6379",
+    "SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/x",
+    "PAGERDUTY_INTEGRATION_KEY": "0" * 32,
+}
+"""Values of the variables that take only some."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_configuration_on_a_page_is_accepted(page):
+    """
+    From the top of the page down: a section takes the place of the same one above it. A file of another program's has
+    its name after `yaml`.
+    """
+    text, tree = page.read_text(encoding="utf-8"), dict[str, Any]()
+    for block in re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        document = parse(block)
+        assert document.problems == []
+        tree = {**tree, **document.tree}
+        environment = {name: VALUES.get(name, "x") for name in re.findall(r"\$\{(\w+)\}", text)}
+        build_settings(copy.deepcopy(tree), environment, str(page), ROOT)
 
 
 SNIPPETS = [
