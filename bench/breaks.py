@@ -43,8 +43,8 @@ def ask(address: str, query: str) -> Any:
         return json.load(it)["data"]["result"]
 
 
-def counted(address: str, name: str, rises: list[tuple[float, float]], until: float) -> list[str]:
-    """Compare the samples of a counter, up to a time, with when and by how much it rose in the shop."""
+def counted(address: str, name: str, rises: list[tuple[float, float, float]], until: float) -> list[str]:
+    """Compare the samples of a counter with its rises: the earliest time of each, the latest, and the amount."""
     series = [[(float(at), float(value)) for at, value in one["values"]] for one in ask(address, f"{name}[2h]")]
     instants = sorted({at for one in series for at, _ in one if at < until})
     falls = sum(later < earlier for one in series for (_, earlier), (_, later) in pairwise(one))
@@ -52,7 +52,8 @@ def counted(address: str, name: str, rises: list[tuple[float, float]], until: fl
     for at in instants:
         total = sum(next((value for when, value in reversed(one) if when <= at), 0.0) for one in series)
         # What happened within the step before may be counted with the next one.
-        low, high = (sum(amount for time, amount in rises if time <= at + by) for by in (-60 - LATE, LATE))
+        high = sum(amount for earliest, _, amount in rises if earliest <= at + LATE)
+        low = sum(amount for _, latest, amount in rises if latest <= at - 60 - LATE)
         if not low - 1e-6 <= total <= high + 1e-6:
             wrong.append(f"    {datetime.fromtimestamp(at):%H:%M:%S}: {total:g}, not {low:g} to {high:g}")
     return [f"{name}: {len(instants)} samples, {falls} falls, {len(wrong)} beside the books", *wrong[:5]]
@@ -63,7 +64,8 @@ def events(folder: Path, truth: dict[str, Any]) -> tuple[list[dict[str, Any]], l
     Return all placed orders, when payments failed, and how many of both no customer heard of.
 
     What was placed, and for how much, is what customers heard, and where the break swallowed the response what the shop
-    wrote. When it was is what the shop wrote: a customer may hear of it only when a server that hung goes on.
+    wrote. An order has the time at which the shop began to place it (``at``). A server that hung commits it when it goes
+    on, and its customer hears of it then, if at all (``committed``, at the latest).
     """
     settings = yaml.safe_load((folder / "toban.yaml").read_text())
     with psycopg.connect(settings["shop"]["database"]) as connection:
@@ -84,18 +86,21 @@ def events(folder: Path, truth: dict[str, Any]) -> tuple[list[dict[str, Any]], l
             "channel": channel.strip("_").removesuffix("_channel"),
             **heard.get(code, {}),
             "at": at.timestamp(),
+            "committed": heard_at(heard[code]) if code in heard else at.timestamp() + BROKEN,
         }
         for code, at, currency, net, channel in rows
     ]
     known = {code for code, *_ in rows}
     placed += [
-        {**one, "at": datetime.fromisoformat(one["at"]).timestamp()}
-        for one in truth["orders"]
-        if one["code"] not in known
+        {**one, "at": heard_at(one), "committed": heard_at(one)} for one in truth["orders"] if one["code"] not in known
     ]
     failed = [at.timestamp() for (at,) in failures]
     heard_failures = sum(one["state"] in {"Declined", "Error"} for one in truth["attempts"])
     return placed, failed, len(placed) - len(heard) + len(failed) - heard_failures
+
+
+def heard_at(order: dict[str, Any]) -> float:
+    return datetime.fromisoformat(order["at"]).timestamp()
 
 
 def books(folder: Path, address: str) -> list[str]:
@@ -104,12 +109,16 @@ def books(folder: Path, address: str) -> list[str]:
     placed, failed, unheard = events(folder, truth)
     lines = [
         f"{len(placed)} orders placed, {len(failed)} payments failed; no customer heard of {unheard} of them",
-        *counted(address, "vendure_orders_created_total", [(one["at"], 1.0) for one in placed], until),
-        *counted(address, "vendure_payments_failed_total", [(at, 1.0) for at in failed], until),
+        *counted(
+            address, "vendure_orders_created_total", [(one["at"], one["committed"], 1.0) for one in placed], until
+        ),
+        *counted(address, "vendure_payments_failed_total", [(at, at, 1.0) for at in failed], until),
     ]
     for channel, currency in sorted({(one["channel"], one["currency"]) for one in placed}):
         net = [
-            (one["at"], one["net"] / 100) for one in placed if (one["channel"], one["currency"]) == (channel, currency)
+            (one["at"], one["committed"], one["net"] / 100)
+            for one in placed
+            if (one["channel"], one["currency"]) == (channel, currency)
         ]
         name = f'vendure_revenue_total{{channel="{channel}",currency="{currency}"}}'
         lines += counted(address, name, net, until)
