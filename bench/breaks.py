@@ -64,8 +64,8 @@ def events(folder: Path, truth: dict[str, Any]) -> tuple[list[dict[str, Any]], l
     Return all placed orders, when payments failed, and how many of both no customer heard of.
 
     What was placed, and for how much, is what customers heard, and where the break swallowed the response what the shop
-    wrote. An order has the time at which the shop began to place it (``at``). A server that hung commits it when it goes
-    on, and its customer hears of it then, if at all (``committed``, at the latest).
+    wrote. An order has the time at which the shop began to place it (``at``). A server that hung commits it when it
+    goes on, and its customer hears of it then, if at all (``committed``, at the latest).
     """
     settings = yaml.safe_load((folder / "toban.yaml").read_text())
     with psycopg.connect(settings["shop"]["database"]) as connection:
