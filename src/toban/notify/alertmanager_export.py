@@ -1,4 +1,4 @@
-"""Routes and channels as a real Alertmanager's configuration, as far as it has words for them."""
+"""Exports routes and channels as a configuration of Alertmanager, as far as it supports them."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ EVERY_MONTH: Final = frozenset(range(1, 13))
 EVERY_WEEKDAY: Final = frozenset(range(7))
 WEEKDAYS: Final = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 
-# What `core.alerts.priority` says, as conditions, any of which makes an alert one of P1.
+# The conditions of `core.alerts.priority`, each of which makes an alert P1.
 _ANY: Final = "|".join(PRIORITIES)
 URGENT: Final = (
     ('priority=~"(?i)P1"',),
@@ -35,7 +35,7 @@ URGENT: Final = (
 
 @dataclass
 class AlertmanagerConfig:
-    """A configuration, the files that hold its secrets, and what could not be said in it."""
+    """A configuration, the files with its secrets, and what Alertmanager does not support."""
 
     settings: dict[str, Any] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
@@ -46,28 +46,28 @@ def alertmanager(
     settings: NotifySettings, channels: Mapping[str, Channel], labelled: Collection[str], folder: str = "secrets"
 ) -> AlertmanagerConfig:
     """
-    Return what makes an Alertmanager tell the same people.
+    Return the configuration with which Alertmanager notifies the same people.
 
-    ``labelled`` are the values that rules give their label ``channels``. Secrets go to files in ``folder``.
+    ``labelled`` are the values of the label ``channels`` in the rules. Secrets go to files in ``folder``.
     """
-    found = AlertmanagerConfig(lost=["damping of alerts that come and go, and the fallback channel, are toban's own"])
+    found = AlertmanagerConfig(lost=["flap detection and the fallback channel are toban's own"])
 
     def secret_file(name: str, secret: SecretStr) -> str:
         found.secrets[name] = secret.get_secret_value()
         return f"{folder}/{name}"
 
-    reached = dict(_reached(channels, secret_file, found))
-    tree = _Tree(settings, {name: channels[name].pages for name in reached})
+    receivers = dict(_receivers(channels, secret_file, found))
+    tree = _RouteTree(settings, {name: channels[name].pages for name in receivers})
     for window in settings.maintenance_windows:
         tree.mute(window, found)
     routes = list(tree.routes(sorted(labelled)))
     found.settings = {
-        "route": {"receiver": NOBODY, **tree.told(settings.group_by), "routes": routes},
-        "receivers": [{"name": NOBODY}, *(_receiver(names, reached) for names in sorted(tree.used))],
+        "route": {"receiver": NOBODY, **tree.grouping(settings.group_by), "routes": routes},
+        "receivers": [{"name": NOBODY}, *(_receiver(names, receivers) for names in sorted(tree.used))],
         "inhibit_rules": [
             {
-                "source_matchers": [_condition(text) for text in rule.source_matchers],
-                "target_matchers": [_condition(text) for text in rule.target_matchers],
+                "source_matchers": [_matcher(text) for text in rule.source_matchers],
+                "target_matchers": [_matcher(text) for text in rule.target_matchers],
                 **({"equal": list(rule.equal)} if rule.equal else {}),
             }
             for rule in (*INHIBITIONS, *settings.inhibit)
@@ -78,34 +78,34 @@ def alertmanager(
     return found
 
 
-def _reached(
+def _receivers(
     channels: Mapping[str, Channel], secret_file: SecretFile, found: AlertmanagerConfig
 ) -> Iterator[tuple[str, AlertmanagerReceiver]]:
     for name, channel in channels.items():
         receiver = channel.receiver(secret_file)
         if receiver is None:
-            found.lost.append(f"{name}: Alertmanager has nothing like {channel.kind}")
+            found.lost.append(f"{name}: Alertmanager has no receiver like {channel.kind}")
             continue
         if receiver.lost:
             found.lost.append(f"{name}: {receiver.lost}")
         yield name, receiver
 
 
-def _receiver(names: Sequence[str], reached: Mapping[str, AlertmanagerReceiver]) -> dict[str, Any]:
+def _receiver(names: Sequence[str], receivers: Mapping[str, AlertmanagerReceiver]) -> dict[str, Any]:
     parts: dict[str, Any] = {"name": "+".join(names)}
     for name in names:
-        receiver = reached[name]
+        receiver = receivers[name]
         parts.setdefault(receiver.sort, []).append({"send_resolved": True, **receiver.settings})
     return parts
 
 
-def _condition(text: str) -> str:
-    """Return what a text says as Alertmanager of any age reads it: with values in quotes."""
+def _matcher(text: str) -> str:
+    """Return matchers as every version of Alertmanager reads them: with quoted values."""
     return ", ".join(map(str, parse_matchers([text])))
 
 
-class _Tree:
-    """Makes the routes that `routing.Routing` takes."""
+class _RouteTree:
+    """Builds the routes that `routing.Routing` follows."""
 
     def __init__(self, settings: NotifySettings, channels: Mapping[str, bool]) -> None:
         self._settings = settings
@@ -113,34 +113,34 @@ class _Tree:
         self.used: set[tuple[str, ...]] = set()
         self.times: list[dict[str, Any]] = []
 
-    def told(self, group_by: Sequence[str], route: Any = None) -> dict[str, Any]:
-        """Return what is told together, and how often."""
-        usual = self._settings
+    def grouping(self, group_by: Sequence[str], route: Any = None) -> dict[str, Any]:
+        """Return the grouping and the intervals of a route."""
+        default = self._settings
         return {
             "group_by": list(group_by),
-            "group_wait": length((route and route.group_wait) or usual.group_wait),
-            "group_interval": length((route and route.group_interval) or usual.group_interval),
-            "repeat_interval": length((route and route.repeat_interval) or usual.repeat_interval),
+            "group_wait": length((route and route.group_wait) or default.group_wait),
+            "group_interval": length((route and route.group_interval) or default.group_interval),
+            "repeat_interval": length((route and route.repeat_interval) or default.repeat_interval),
         }
 
     def mute(self, window: Window, found: AlertmanagerConfig) -> None:
-        """Add a window, if it can be said as hours of days."""
+        """Add a window, if it can be written as time intervals."""
         zone = window.timezone or self._settings.timezone
         times = None if window.matchers else intervals(window, zone)
         if times is None:
-            why = "it holds for some alerts only" if window.matchers else "its times are no hours of days"
+            why = "it has matchers" if window.matchers else "its schedule has no equivalent"
             found.lost.append(f"window {window.name}: {why}")
         else:
             self.times.append({"name": window.name, "time_intervals": times})
 
     def routes(self, labelled: Iterable[str]) -> Iterator[dict[str, Any]]:
         """Return all routes below the root, in the order in which they are tried."""
-        going_on = [route for route in self._settings.routes if route.goes_on]
+        continuing = [route for route in self._settings.routes if route.goes_on]
         for route in self._settings.routes:
             more = {"continue": True} if route.goes_on else {}
-            yield self._route(route.matchers, route.channels, {**self.told(route.group_by, route), **more})
-        # Whoever was told by a route that goes on is not told by what is for those that no route takes.
-        for route in going_on:
+            yield self._route(route.matchers, route.channels, {**self.grouping(route.group_by, route), **more})
+        # Alerts that a continuing route matched don't go on to the default routes.
+        for route in continuing:
             yield self._with_matchers({"receiver": NOBODY}, route.matchers)
         for value in labelled:
             names = [name.strip() for name in value.split(",")]
@@ -151,19 +151,19 @@ class _Tree:
         yield self._route([], quiet, {})
 
     def _route(self, match: Sequence[str], channels: Iterable[str], more: Mapping[str, Any]) -> dict[str, Any]:
-        there = list(dict.fromkeys(name for name in channels if name in self._channels))
+        known = list(dict.fromkeys(name for name in channels if name in self._channels))
         muted = {"mute_time_intervals": [it["name"] for it in self.times]} if self.times else {}
-        route = self._with_matchers({"receiver": self._named(there), **more, **muted}, match)
-        waking = [name for name, pages in self._channels.items() if pages and name not in there]
-        if there and waking:
-            urgent = self._named([*there, *waking])
+        route = self._with_matchers({"receiver": self._receiver_name(known), **more, **muted}, match)
+        paging = [name for name, pages in self._channels.items() if pages and name not in known]
+        if known and paging:
+            urgent = self._receiver_name([*known, *paging])
             route["routes"] = [self._with_matchers({"receiver": urgent, **muted}, conditions) for conditions in URGENT]
         return route
 
     def _with_matchers(self, route: dict[str, Any], match: Sequence[str]) -> dict[str, Any]:
-        return {**({"matchers": [_condition(text) for text in match]} if match else {}), **route}
+        return {**({"matchers": [_matcher(text) for text in match]} if match else {}), **route}
 
-    def _named(self, channels: Sequence[str]) -> str:
+    def _receiver_name(self, channels: Sequence[str]) -> str:
         if not channels:
             return NOBODY
         self.used.add(tuple(channels))
@@ -172,10 +172,10 @@ class _Tree:
 
 def intervals(window: Window, zone: str) -> list[dict[str, Any]] | None:
     """
-    Return a window as Alertmanager's time intervals; nothing, where it has no words for it.
+    Return a window as time intervals of Alertmanager; nothing where it has no equivalent.
 
-    It knows hours of days: a window that begins at one o'clock of every other hour, or lasts for days, is not among
-    them, and one over midnight only where it opens on days of the week.
+    Its intervals are within one day: a window that lasts for days has no equivalent, and one over midnight only where
+    it opens on days of the week.
     """
     cron = CronSim(window.cron, datetime(2026, 1, 1, tzinfo=UTC))
     days = {weekday % 7 for weekday in cron.weekdays if isinstance(weekday, int)}

@@ -1,4 +1,4 @@
-"""What explains what in every shop."""
+"""The shipped inhibit rules."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -10,13 +10,13 @@ SELLING: Final = (
     "high_response_time|high_error_rate|error_results_unusual|event_loop_blocked|"
     "order_failure_rate|orders_stopped|orders_paid_not_placed|payment.*|checkout_.*"
 )
-"""What customers meet."""
+"""Alerts about what customers see."""
 
 BACKGROUND: Final = "worker_.*|queue_.*|job_.*|scheduled_task_.*|vendure_tables_behind"
-"""What waits behind the shop."""
+"""Alerts about background work."""
 
 CAUSES: Final = (
-    # source, targets, labels in which both agree
+    # source, targets, equal labels
     ("database_connection_failed", f"database_.*|{SELLING}|{BACKGROUND}", ()),
     ("redis_connection_failed", f"redis_.*|upstash_suspended|{SELLING}|{BACKGROUND}", ()),
     ("redis_refuses_writes|redis_quota_exceeded|upstash_suspended", f"redis_memory_high|{SELLING}|{BACKGROUND}", ()),
@@ -46,14 +46,14 @@ PAYMENTS: Final = (
     (['alertname="payments_declining"', 'method=""'], ['alertname="payments_declining"', 'method!=""']),
 )
 """
-The series without a method are of all methods together. They bear the name of those by method, so that both are one
-message whichever is first; that of all holds back the others, so that ten methods are not ten pieces of news.
+Alerts without a method are about all methods together. They have the name of those by method, so that both are one
+notification whichever fires first; the one about all inhibits the others, so that ten methods are one notification.
 """
 
 
 def _inhibitions() -> Iterator[Inhibition]:
     for source, targets, equal in CAUSES:
-        # A rule never inhibits its own source: `database_.*` is also what explains.
+        # A rule never inhibits its own source, which `database_.*` matches too.
         target = [f'alertname=~"{targets}"', f'alertname!~"{source}"']
         yield Inhibition.model_validate(
             {"source_matchers": [f'alertname=~"{source}"'], "target_matchers": target, "equal": equal}
@@ -64,6 +64,6 @@ def _inhibitions() -> Iterator[Inhibition]:
 
 INHIBITIONS: Final = tuple(_inhibitions())
 """
-One cause is one message: it lists what it explains. What is not among these and may be the cause, such as sessions that
-wait for a lock, stands in the message of the symptom as what fires beside it.
+One cause is one notification, which lists what it inhibits. Other possible causes, such as sessions that wait for a
+lock, are listed in the notification of the symptom as also firing.
 """

@@ -1,14 +1,14 @@
-"""Channels that the environment alone makes, by the original design's variables."""
+"""Channels that are configured by environment variables alone."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 VARIABLES: Final = {"slack": "SLACK_WEBHOOK_URL", "email": "SMTP_HOST", "pagerduty": "PAGERDUTY_INTEGRATION_KEY"}
-"""The variable that makes each channel; those for mail have companions."""
+"""The variable that configures each channel; e-mail has more."""
 
 
 def from_variables(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Return the channels that variables tell of, as paragraphs of the configuration."""
+    """Return the channels of environment variables, as sections of the configuration."""
     found: dict[str, dict[str, Any]] = {}
     if environment.get("SLACK_WEBHOOK_URL"):
         found["slack"] = {"kind": "slack", "webhook": environment["SLACK_WEBHOOK_URL"]}
@@ -20,7 +20,7 @@ def from_variables(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
             "kind": "email",
             "host": environment["SMTP_HOST"],
             "sender": sender,
-            # Without another word the account's own owner hears of it.
+            # By default the owner of the account gets it.
             "to": to or ([user] if "@" in user else []),
             "username": user,
             **({"password": environment["SMTP_PASSWORD"]} if environment.get("SMTP_PASSWORD") else {}),

@@ -1,8 +1,8 @@
 """
-A conversation with a mail server, as RFC 5321 has it.
+An SMTP session, as RFC 5321 describes it.
 
-Each step has its own time limit (section 4.5.3.2); what the server answers after the message alone decides whether it
-took it. A reply of 5xx is final, one of 4xx may be another one later, and both are told in the server's words.
+Each step has its own timeout (section 4.5.3.2); only the reply after the message decides whether it is accepted. A 5xx
+reply is permanent, a 4xx reply temporary; errors quote the server's words.
 """
 
 import asyncio
@@ -34,22 +34,22 @@ from toban.core.http_client import error_reason
 from toban.notify.delivery_attempt import DeliveryAttempt, RecipientRefusal
 from toban.notify.text_limits import safe_text
 
-WRITTEN: Final = policy.SMTP.clone(cte_type="7bit")
-"""How mails are written: also a server without 8BITMIME takes them."""
+MAIL_POLICY: Final = policy.SMTP.clone(cte_type="7bit")
+"""Serialization of mails that servers without 8BITMIME accept, too."""
 
-QUIT: Final = 2.0
-"""Seconds for saying good-bye: what was sent is sent, whatever the server says to that."""
+QUIT_SECONDS: Final = 2.0
+"""Timeout of QUIT: whatever the server replies to it, the message is sent."""
 
 CLOSING: Final = 421
-"""The server ends the conversation; what it did not accept before, it never will in this one."""
+"""The server closes the session."""
 
-UNKNOWN: Final = frozenset({500, 501, 502, 503, 504})
-"""Replies to a way of logging in that is not there, although it was offered: they say nothing about the password."""
+UNSUPPORTED: Final = frozenset({500, 501, 502, 503, 504})
+"""Replies to an AUTH method that was offered and does not exist: they say nothing about the password."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A mail server and how to speak to it."""
+    """A mail server, and how to connect to it."""
 
     host: str
     port: int
@@ -58,14 +58,14 @@ class Server:
     username: str
     password: str
     timeout: timedelta
-    """For connecting, and for the answer to each command."""
+    """For connecting, and for the reply to each command."""
     confirmation: timedelta
-    """For the answer after the message, which decides."""
+    """For the reply after the message."""
 
 
-class Conversation:
+class SmtpSession:
     """
-    A conversation that is open for mail as long as the block lasts.
+    A session that is open for mail as long as the block lasts.
 
     Everything raises ``DeliveryError``, whose text begins with ``name``.
     """
@@ -73,7 +73,7 @@ class Conversation:
     def __init__(self, name: str, server: Server) -> None:
         self._name = name
         self._server = server
-        # Without a time limit of its own: `asyncio.wait_for`, which it takes, may drop a cancel on Python 3.11.
+        # Without its own timeout: `asyncio.wait_for`, which it uses, may swallow a cancel on Python 3.11.
         self._client = aiosmtplib.SMTP(
             hostname=server.host,
             port=server.port,
@@ -81,7 +81,7 @@ class Conversation:
             start_tls=False,
             tls_context=server.context,
             timeout=None,
-            # Asking the system for its own name can take long.
+            # Looking up the own host name can take long.
             local_hostname="toban.invalid",
         )
 
@@ -104,23 +104,23 @@ class Conversation:
     ) -> None:
         try:
             if kind is None and self._client.is_connected:
-                # However the server takes it: what was to be sent is sent.
+                # Whatever the server replies: the message is sent.
                 with suppress(SMTPException, OSError):
-                    async with asyncio.timeout(QUIT):
+                    async with asyncio.timeout(QUIT_SECONDS):
                         await self._client.quit()
         finally:
             self._abort()
 
     @property
     def takes_utf8(self) -> bool:
-        """Whether the server takes addresses beyond ASCII."""
+        """Whether the server accepts addresses beyond ASCII."""
         return self._client.supports_extension("smtputf8")
 
     async def send(
         self, sender: str, recipients: Sequence[str], message: EmailMessage, attempt: DeliveryAttempt
     ) -> None:
         """
-        Hand a message over for some recipients; ``attempt`` says afterwards who gets it.
+        Send a message to some recipients; ``attempt`` records who gets it.
 
         Raises ``DeliveryError`` when nobody does.
         """
@@ -131,10 +131,10 @@ class Conversation:
         if not self.takes_utf8:
             for recipient in beyond:
                 attempt.refused[recipient] = RecipientRefusal(
-                    "the server takes no address beyond ASCII (no SMTPUTF8)", True
+                    "the server accepts no address beyond ASCII (no SMTPUTF8)", True
                 )
                 del addresses[recipient]
-        data = _transparent(message.as_bytes(policy=WRITTEN.clone(utf8=utf8)))
+        data = _dot_stuffed(message.as_bytes(policy=MAIL_POLICY.clone(utf8=utf8)))
         options = [*(["SMTPUTF8"] if utf8 else []), *self._size(data)]
         encoding = "utf-8" if utf8 else "ascii"
         if addresses:
@@ -157,7 +157,7 @@ class Conversation:
         except SMTPRecipientRefused as error:
             if error.code == CLOSING:
                 raise
-            attempt.refused[recipient] = RecipientRefusal(self._says(error), error.code >= 500)
+            attempt.refused[recipient] = RecipientRefusal(self._reply_text(error), error.code >= 500)
 
     async def _data(self, data: bytes, attempt: DeliveryAttempt) -> None:
         async with self._step("DATA"):
@@ -172,7 +172,7 @@ class Conversation:
             try:
                 reply = await protocol.read_response()
             except BaseException:
-                # What did not leave as a whole can't have been taken.
+                # What was not sent completely can't have been accepted.
                 attempt.unanswered = not self._unsent()
                 raise
             attempt.unanswered = False
@@ -180,12 +180,12 @@ class Conversation:
                 raise SMTPResponseException(reply.code, reply.message)
 
     def _unsent(self) -> int:
-        """Return how many bytes are known to wait on this side."""
+        """Return how many bytes still wait to be sent."""
         transport = self._client.transport
         return transport.get_write_buffer_size() if isinstance(transport, asyncio.WriteTransport) else 0
 
     def _size(self, data: bytes) -> list[str]:
-        """Return the size of a message as the server may want to know it first (RFC 1870)."""
+        """Return the SIZE parameter, where the server supports it (RFC 1870)."""
         return [f"SIZE={len(data)}"] if self._client.supports_extension("size") else []
 
     async def _hello(self) -> None:
@@ -205,60 +205,60 @@ class Conversation:
         await self._hello()
 
     async def _log_in(self) -> None:
-        """Log in once: each try with a wrong password counts over there, and may lock the account."""
+        """Log in once: each attempt with a wrong password counts at the server, and may lock the account."""
         user, password = self._server.username, self._server.password
-        # The line is encrypted, or goes to this machine: what a server knows only a hash of comes first.
-        ways = {
+        # The connection is encrypted or local, so methods that let the server store only a hash come first.
+        methods = {
             "plain": self._client.auth_plain,
             "login": self._client.auth_login,
             "cram-md5": self._client.auth_crammd5,
         }
         offered = self._client.server_auth_methods
-        unknown: SMTPAuthenticationError | None = None
-        for way in filter(offered.__contains__, ways):
+        unsupported: SMTPAuthenticationError | None = None
+        for method in filter(offered.__contains__, methods):
             try:
                 async with self._step("AUTH"):
-                    await ways[way](user, password)
+                    await methods[method](user, password)
             except _LogInError as error:
-                if error.reply.code not in UNKNOWN:
+                if error.reply.code not in UNSUPPORTED:
                     raise
-                unknown = error.reply
+                unsupported = error.reply
             else:
                 return
-        if unknown:
-            raise self._refused_log_in(unknown)
+        if unsupported:
+            raise self._log_in_error(unsupported)
         there = f"it offers {', '.join(offered).upper()}" if offered else "it offers none"
-        raise DeliveryError(f"{self._name}: the server offers no log-in that toban knows: {there}", permanent=True)
+        raise DeliveryError(f"{self._name}: the server offers no supported AUTH method: {there}", permanent=True)
 
     @asynccontextmanager
-    async def _step(self, doing: str, limit: timedelta | None = None) -> AsyncIterator[None]:
-        """Limit the time of a step, and tell what goes wrong in it."""
+    async def _step(self, step: str, limit: timedelta | None = None) -> AsyncIterator[None]:
+        """Limit the duration of a step, and turn its errors into ``DeliveryError``."""
         limit = limit or self._server.timeout
         try:
             async with asyncio.timeout(limit.total_seconds()):
                 yield
         except TimeoutError as error:
-            raise DeliveryError(f"{self._name}: {doing}: no answer within {limit.total_seconds():.0f} s") from error
+            raise DeliveryError(f"{self._name}: {step}: no reply within {limit.total_seconds():.0f} s") from error
         except SMTPAuthenticationError as error:
-            raise self._refused_log_in(error) from error
+            raise self._log_in_error(error) from error
         except SMTPResponseException as error:
-            raise DeliveryError(f"{self._name}: {self._says(error)}", permanent=error.code >= 500) from error
+            raise DeliveryError(f"{self._name}: {self._reply_text(error)}", permanent=error.code >= 500) from error
         except (SMTPException, OSError, ValueError) as error:
-            raise DeliveryError(f"{self._name}: {doing}: {safe_text(error_reason(error), self._secrets())}") from error
+            raise DeliveryError(f"{self._name}: {step}: {safe_text(error_reason(error), self._secrets())}") from error
 
-    def _refused_log_in(self, error: SMTPAuthenticationError) -> "_LogInError":
+    def _log_in_error(self, error: SMTPAuthenticationError) -> "_LogInError":
         can = "does not accept" if error.code >= 500 else "can't check"
-        return _LogInError(f"{self._name}: the server {can} the user and password ({self._says(error)})", error)
+        return _LogInError(f"{self._name}: the server {can} the user and password ({self._reply_text(error)})", error)
 
-    def _says(self, error: SMTPResponseException | SMTPRecipientRefused) -> str:
-        """Return a reply in the server's words."""
+    def _reply_text(self, error: SMTPResponseException | SMTPRecipientRefused) -> str:
+        """Return the server's reply as text."""
         code = f"{error.code} " if error.code > 0 else ""
         # Each line of a reply repeats the enhanced status code (RFC 2034).
         words = re.sub(r"\n\d\.\d+\.\d+(?=\s)", " ", error.message)
         return f"{code}{safe_text(words, self._secrets())}"
 
     def _secrets(self) -> list[str]:
-        """Return the password, also as it is written on the line."""
+        """Return the password, also as it is encoded in AUTH."""
         user, password = self._server.username.encode(), self._server.password.encode()
         if not password:
             return []
@@ -266,7 +266,7 @@ class Conversation:
         return [self._server.password, *(base64.b64encode(it).decode() for it in written)]
 
     def _abort(self) -> None:
-        """Let go of the line at once: a server that no longer reads would hold it."""
+        """Close the connection at once: a server that no longer reads would keep it open."""
         transport = self._client.transport
         self._client.close()
         if isinstance(transport, asyncio.WriteTransport):
@@ -274,7 +274,7 @@ class Conversation:
 
 
 class _LogInError(DeliveryError):
-    """The server refused to log in."""
+    """The server rejected the log-in."""
 
     def __init__(self, message: str, reply: SMTPAuthenticationError) -> None:
         super().__init__(message, permanent=reply.code >= 500)
@@ -282,13 +282,13 @@ class _LogInError(DeliveryError):
 
 
 def envelope(address: str) -> str:
-    """Return an address as the envelope has it: `Ann <ann@example.com>` is ann@example.com, its domain in ASCII."""
+    """Return an address for the envelope: `Ann <ann@example.com>` is ann@example.com, its domain in ASCII."""
     local, _, domain = address.rpartition("<")[2].rstrip("> ").rpartition("@")
     with suppress(UnicodeError):
         domain = domain.encode("idna").decode()
     return f"{local}@{domain}"
 
 
-def _transparent(message: bytes) -> bytes:
-    """Return a message as it goes over the line: CRLF, a dot doubled at the start of a line, and the dot at the end."""
+def _dot_stuffed(message: bytes) -> bytes:
+    """Return a message as DATA sends it: CRLF, dots doubled at the start of lines, and the final dot."""
     return re.sub(rb"(?m)^\.", b"..", normalize_message_line_endings(message)) + b".\r\n"

@@ -19,16 +19,16 @@ UNREAD: Final = "Apprise can't read the address: see its list of services"
 
 class Apprise(Channel):
     """
-    Send to one of the services that Apprise knows, by its address in Apprise's form.
+    Send to one of the services that Apprise supports, by its Apprise URL.
 
-    Each change of a thread is a message of its own: Apprise tells neither what a service answered nor how to change
-    what was sent. Needs the extra: `pip install 'toban[apprise]'`.
+    Each change of a group is a new message: Apprise reports neither the response of a service nor a way to update a
+    message. Needs the extra: `pip install 'toban[apprise]'`.
     """
 
     kind: Literal["apprise"] = "apprise"
 
     url: Secret
-    """The service's address, like `discord://…/…` or `line://…`; it is a secret."""
+    """The Apprise URL of the service, like `discord://…/…` or `line://…`; it is a secret."""
 
     async def send(self, notification: Notification, handle: Handle, tools: ChannelTools) -> Handle:
         """Send it; the reason of a failure is what Apprise logs."""

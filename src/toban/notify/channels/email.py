@@ -17,7 +17,7 @@ from toban.core.config_types import Duration, Host, Secret, Text
 from toban.core.errors import DeliveryError
 from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, SecretFile
 from toban.notify.notification import Notification, NotificationKind
-from toban.notify.smtp import WRITTEN, Conversation, Server, envelope
+from toban.notify.smtp import MAIL_POLICY, Server, SmtpSession, envelope
 from toban.notify.text_limits import is_web, one_line, truncate
 from toban.notify.texts import texts
 
@@ -30,7 +30,7 @@ _LISTED: Final = re.compile(r'(?:"[^"]*+"?+|[^",])++')
 
 
 def _each(value: object) -> object:
-    """Return each address of its own, however they are listed."""
+    """Return the addresses one by one, however they are listed."""
     listed = [value] if isinstance(value, str) else value
     if not isinstance(listed, list | tuple):
         return value
@@ -40,7 +40,7 @@ def _each(value: object) -> object:
 
 class Email(Channel):
     """
-    Send mail: text and HTML, and each thread one conversation.
+    Send mail: text and HTML, and each thread one session.
 
     A server that offers no STARTTLS is refused rather than spoken to in the clear, and certificates are verified.
     """
@@ -54,31 +54,31 @@ class Email(Channel):
     """Its port: 587 for STARTTLS, 465 for TLS."""
 
     tls: Literal["starttls", "tls", "none"] = "starttls"
-    """How the line is encrypted; `none` only for a server on this machine."""
+    """How the connection is encrypted; `none` only for a server on this machine."""
 
     ca: Path | None = None
-    """A file with the certificates to trust, beside those of the system."""
+    """A file with CA certificates to trust, in addition to those of the system."""
 
     username: Text = ""
-    """The account to log in with; nothing for a server that asks for none."""
+    """The account to log in with; empty for a server without authentication."""
 
     password: Secret | None = None
     """Its password."""
 
     sender: Text
-    """Whom the mails are from: `toban <alerts@example.com>`."""
+    """The sender: `toban <alerts@example.com>`."""
 
     to: Annotated[tuple[Text, ...], BeforeValidator(_each)]
-    """Who gets them: a list, or one text with commas between."""
+    """The recipients: a list, or one text separated by commas."""
 
     timeout: Duration = timedelta(seconds=30)
-    """How long the server may take to be connected to, and to answer each command."""
+    """How long connecting may take, and the reply to each command."""
 
     confirmation: Duration = timedelta(minutes=10)
     """
-    How long the server may take to answer after a mail, which decides whether it took it.
+    How long the reply after the message may take, which decides whether it is accepted.
 
-    RFC 5321 says ten minutes; other mails go out meanwhile.
+    RFC 5321 asks for ten minutes; other mails are sent meanwhile.
     """
 
     @model_validator(mode="after")
@@ -91,37 +91,37 @@ class Email(Channel):
             raise ValueError("to: name at least one recipient")
         for address in (self.sender, *self.to):
             if "@" not in address or address != one_line(address):
-                raise ValueError(f"{address!r} is no mail address: write it like toban <alerts@example.com>")
+                raise ValueError(f"{address!r} is an invalid e-mail address: write it like toban <alerts@example.com>")
         return self
 
     @property
     def recipients(self) -> tuple[str, ...]:
-        """Each may be refused alone."""
+        """Each may be rejected alone."""
         return self.to
 
     @property
     def max_duration(self) -> timedelta:
-        """A dozen commands and one for each recipient, and the last answer."""
+        """A dozen commands and one for each recipient, and the last reply."""
         return (12 + len(self.to)) * self.timeout + self.confirmation
 
     async def send(self, notification: Notification, handle: Handle, tools: ChannelTools) -> Handle:
         """
-        Send it to its recipients, in one mail.
+        Send it to its recipients in one mail.
 
-        What the server answered after the mail decides: how the conversation ends then changes nothing.
+        Only the reply after the message decides: how the session ends changes nothing.
         """
         wanted = [address for address in self.to if not notification.recipients or address in notification.recipients]
         if not wanted:
-            return handle  # who was to get it is no recipient any more
-        async with self._conversation() as conversation:
-            shown = self.to if conversation.takes_utf8 else [it for it in self.to if envelope(it).isascii()]
-            message = dressed(notification, self.sender, shown, tools.shop)
-            await conversation.send(self.sender, wanted, message, tools.attempt)
+            return handle  # its recipients were removed from the settings
+        async with self._session() as session:
+            shown = self.to if session.takes_utf8 else [it for it in self.to if envelope(it).isascii()]
+            message = render_mail(notification, self.sender, shown, tools.shop)
+            await session.send(self.sender, wanted, message, tools.attempt)
         refused = {recipient: refusal.message for recipient, refusal in tools.attempt.refused.items()}
         return {"key": notification.key, "reached": sorted(tools.attempt.accepted), "refused": refused}
 
-    def _conversation(self) -> Conversation:
-        """Return a conversation to be begun. Raises ``DeliveryError``."""
+    def _session(self) -> SmtpSession:
+        """Return a session to be opened. Raises ``DeliveryError``."""
         context = ssl.create_default_context()
         try:
             if self.ca:
@@ -132,18 +132,18 @@ class Email(Channel):
         server = Server(
             self.host, self.port, self.tls, context, self.username, password, self.timeout, self.confirmation
         )
-        return Conversation(self.name, server)
+        return SmtpSession(self.name, server)
 
     async def check_connection(self, tools: ChannelTools) -> ConnectionCheck:
         """Connect, encrypt, and log in."""
         try:
-            async with self._conversation():
+            async with self._session():
                 pass
         except DeliveryError as error:
             return ConnectionCheck(ok=False, message=str(error))
         how = "logged in at" if self.username else "connected to"
         return ConnectionCheck(
-            ok=True, message=f"{how} {self.host}; whether it takes mail to all recipients shows when one is sent"
+            ok=True, message=f"{how} {self.host}; send a test notification to see whether it accepts all recipients"
         )
 
     def receiver(self, secret_file: SecretFile) -> AlertmanagerReceiver:
@@ -159,16 +159,16 @@ class Email(Channel):
             parts |= {"auth_username": self.username, "auth_password_file": secret_file(self.name, self.password)}
         if self.ca:
             parts["tls_config"] = {"ca_file": str(self.ca)}
-        lost = "TLS from the first byte, which Alertmanager speaks at port 465 alone"
+        lost = "implicit TLS, which Alertmanager supports at port 465 only"
         return AlertmanagerReceiver("email_configs", parts, lost if self.tls == "tls" and self.port != 465 else "")
 
 
-def dressed(notification: Notification, sender: str, to: Sequence[str], shop: str) -> EmailMessage:
-    """Return a message as a mail: its subject says the state, how bad, and where; threads are made by references."""
+def render_mail(notification: Notification, sender: str, to: Sequence[str], shop: str) -> EmailMessage:
+    """Return a notification as a mail, whose references put it in the thread of its group."""
     domain = envelope(sender).rpartition("@")[2] or "toban.invalid"
-    root = f"<toban-{_mark(notification.group_id)}@{domain}>"
-    own = root if notification.number == 0 else f"<toban-{_mark(notification.message)}@{domain}>"
-    message = EmailMessage(policy=WRITTEN)
+    root = f"<toban-{_hash(notification.group_id)}@{domain}>"
+    own = root if notification.number == 0 else f"<toban-{_hash(notification.message)}@{domain}>"
+    message = EmailMessage(policy=MAIL_POLICY)
     message["Subject"] = truncate(one_line(_subject(notification, shop)), _SUBJECT)
     message["From"] = sender
     message["To"] = ", ".join(to)
@@ -186,14 +186,14 @@ def dressed(notification: Notification, sender: str, to: Sequence[str], shop: st
 
 
 def _subject(notification: Notification, shop: str) -> str:
-    """Return its state, how bad it is, where and what: the state alike in every language, for filters."""
+    """Return the subject: state, severity, shop and title; the state is the same in every language, for filters."""
     kind = NotificationKind.FIRING if notification.kind is NotificationKind.REMINDER else notification.kind
     state = kind.upper() if kind is NotificationKind.NOTICE else f"{kind.upper()} {notification.severity}"
     return f"[{state}] {shop}: {notification.title}" if shop else f"[{state}] {notification.title}"
 
 
-def _mark(text: str) -> str:
-    """Return what may stand in a Message-ID, for a name that may be anything."""
+def _hash(text: str) -> str:
+    """Return a hash that is valid in a Message-ID."""
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
