@@ -142,8 +142,8 @@ async def main(series: int, hours: int, folder: Path) -> None:
         await task
         percentiles("append while the head is sealed", during)
 
-        samples = sum(len(group.ids) * group.count for block in store._shelf.blocks for group in block.groups)
-        size = sum(store._shelf.sizes().values())
+        samples = sum(len(group.ids) * group.count for block in store._block_set.blocks for group in block.groups)
+        size = sum(store._block_set.sizes().values())
         say("bytes a sample, sealed", size / samples, "B")
         end = milliseconds(START + timedelta(hours=hours))
         one = [

@@ -93,7 +93,7 @@ def goes_on(program: Program) -> None:
 
 def well_again(program: Program) -> None:
     """Wait until nothing is the matter any more, and it has said so."""
-    eventually(lambda: [line for line in program.logged if "recovered" in line or "on disk again" in line])
+    eventually(lambda: [line for line in program.logged if "recovered" in line])
     eventually(lambda: program.get("/-/healthy"), lambda found: found[0] == 200)
     goes_on(program)
 
@@ -185,7 +185,7 @@ def test_numbers_that_are_deleted(tmp_path, gone):
         held = eventually(lambda: program.query("system_memory_size_bytes[10m]"))[0]["values"]
         path = tmp_path / "data" / gone
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-        program.until("the head's file is gone; it is made anew from memory")
+        program.until("head file removed, rebuilding it from memory")
         eventually((tmp_path / "data" / "tsdb" / "head.db").exists, bool)
         goes_on(program)
         eventually(lambda: program.get("/-/healthy"), lambda found: found[0] == 200)

@@ -14,7 +14,7 @@ from toban.core.samples import MetricFamily, counter, milliseconds
 from toban.ingest.series_packing import SeriesPacker
 from toban.remote.remote_write_model import RemoteSamples, RemoteWriteDecodeError
 from toban.tsdb.settings import TsdbSettings
-from toban.tsdb.store import AHEAD
+from toban.tsdb.store import MAX_AHEAD
 
 if TYPE_CHECKING:
     from toban.remote.remote_write_protobuf import Decoder
@@ -97,7 +97,7 @@ class RemoteWriteReceiver:
 
     def _in_time(self, samples: RemoteSamples) -> RemoteSamples:
         now = self._clock.now()
-        first, last = milliseconds(now - self._retention), milliseconds(now + AHEAD)
+        first, last = milliseconds(now - self._retention), milliseconds(now + MAX_AHEAD)
         return samples.only((samples.times >= first) & (samples.times <= last))
 
     def _tell(self, trouble: str) -> None:

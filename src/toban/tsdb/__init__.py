@@ -1,1 +1,1 @@
-"""Keeps samples and finds them again."""
+"""The embedded time series store: a head, immutable blocks, retention and compaction."""

@@ -1,4 +1,4 @@
-"""The sealed blocks, side by side."""
+"""The set of open blocks."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,16 +9,16 @@ import orjson
 from toban.core.labels import Labels
 from toban.tsdb.block import SUFFIX, Block, BlockName
 from toban.tsdb.block_writer import UNFINISHED
-from toban.tsdb.corruption import CorruptionError, fsync_folder, log_corruption, set_aside
+from toban.tsdb.corruption import CorruptionError, fsync_folder, log, quarantine
 from toban.tsdb.series_index import SeriesIndex
-from toban.tsdb.series_merge import Numbers
+from toban.tsdb.series_merge import Int64Array
 
 
 class BlockSet:
     """
-    All blocks that are open. One thread changes it; any thread may read ``blocks``.
+    All open blocks. One thread changes the set; any thread may read ``blocks``.
 
-    What is damaged is reported. Opening and changing raise ``OSError``.
+    Damage is reported. Opening and changing raise ``OSError``.
     """
 
     def __init__(self, folder: Path, index: SeriesIndex, report: Callable[[CorruptionError], None]) -> None:
@@ -31,47 +31,47 @@ class BlockSet:
         """
         Open all blocks.
 
-        1. What was never finished goes: its numbers are still where they were.
-        2. What can't be read is set aside.
-        3. What a compaction took the place of and a crash left behind goes.
+        1. Remove files that were never finished: their samples are still where they were.
+        2. Quarantine blocks that can't be read.
+        3. Remove blocks that a compaction replaced and a crash left behind.
         """
         for path in self.folder.glob(f"*{UNFINISHED}"):
             path.unlink()
         known: dict[bytes, int] = {}
-        found = [self._opened(path, known) for path in sorted(self.folder.glob(f"*{SUFFIX}"))]
-        self.blocks = tuple(sorted((block for block in found if block), key=lambda block: block.name.turn))
-        replaced = {turn for block in self.blocks for turn in block.sources}
-        self.remove([block for block in self.blocks if block.name.turn in replaced])
+        opened = [self._open_block(path, known) for path in sorted(self.folder.glob(f"*{SUFFIX}"))]
+        self.blocks = tuple(sorted((block for block in opened if block), key=lambda block: block.name.sequence))
+        replaced = {sequence for block in self.blocks for sequence in block.sources}
+        self.remove([block for block in self.blocks if block.name.sequence in replaced])
 
     def close(self) -> None:
-        """Let go of all blocks: each is closed when the last reader has let go of it too."""
+        """Drop all blocks: each is closed when its last reader has dropped it too."""
         self.blocks = ()
 
-    def turn(self) -> int:
-        """Return the turn of the next block."""
-        return 1 + max((block.name.turn for block in self.blocks), default=0)
+    def next_sequence(self) -> int:
+        """Return the sequence number of the next block."""
+        return 1 + max((block.name.sequence for block in self.blocks), default=0)
 
-    def add(self, path: Path, gone: Sequence[Block] = ()) -> None:
-        """Put up a new block in the place of others, at once for all who look; the files of those are left alone."""
-        block = self._opened(path, {})
+    def add(self, path: Path, replaced: Sequence[Block] = ()) -> None:
+        """Add a block and drop those that it replaces, in one step for readers; the files of these are left alone."""
+        block = self._open_block(path, {})
         if block:
-            self.blocks = (*(one for one in self.blocks if one not in gone), block)
+            self.blocks = (*(one for one in self.blocks if one not in replaced), block)
 
-    def remove(self, gone: Sequence[Block]) -> None:
-        """Take blocks away with their files."""
-        self.blocks = tuple(block for block in self.blocks if block not in gone)
-        for block in gone:
+    def remove(self, removed: Sequence[Block]) -> None:
+        """Remove blocks and their files."""
+        self.blocks = tuple(block for block in self.blocks if block not in removed)
+        for block in removed:
             block.path.unlink(missing_ok=True)
-        if gone:
+        if removed:
             fsync_folder(self.folder)
 
     def sizes(self) -> dict[BlockName, int]:
-        """Return the blocks' names and how many bytes each takes."""
+        """Return each block's name and size in bytes."""
         return {block.name: block.size for block in self.blocks}
 
-    def _opened(self, path: Path, known: dict[bytes, int]) -> Block | None:
-        def intern(lines: Sequence[bytes]) -> Numbers:
-            # The same series stand in block after block: each line is parsed once.
+    def _open_block(self, path: Path, known: dict[bytes, int]) -> Block | None:
+        def intern(lines: Sequence[bytes]) -> Int64Array:
+            # The same series are in block after block: each line is parsed once.
             new = [line for line in lines if line not in known]
             ids = self._index.add(Labels(orjson.loads(line)) for line in new)
             known.update(zip(new, ids.tolist(), strict=True))
@@ -81,5 +81,5 @@ class BlockSet:
             return Block(path, intern, self._report)
         except CorruptionError as error:
             self._report(error)
-            log_corruption("a damaged block was set aside", file=str(set_aside(path)))
+            log.warning("damaged block quarantined", file=str(quarantine(path)))
             return None

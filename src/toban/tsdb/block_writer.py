@@ -1,4 +1,4 @@
-"""Writing a block."""
+"""Writes a block."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +15,11 @@ from toban.tsdb.block import FOOTER, MAGIC, BlockName, Extent, tile_seed, tile_s
 from toban.tsdb.corruption import fsync_folder
 from toban.tsdb.family_codec import encode_family
 from toban.tsdb.series_index import SeriesIndex, series_key
-from toban.tsdb.series_merge import MergedSeries, Numbers, SeriesPiece, merge
+from toban.tsdb.series_merge import Int64Array, MergedSeries, SeriesPiece, merge
 from toban.tsdb.value_codec import pack, pack_times
 
 UNFINISHED: Final = ".tmp"
-"""How the name of a file ends that was never finished: it holds nothing that is not elsewhere."""
+"""Suffix of a block that is not finished: all its samples are elsewhere too."""
 
 
 def write_block(
@@ -30,23 +30,23 @@ def write_block(
     families: Mapping[str, MetricFamily],
     *,
     sources: Sequence[int] = (),
-    breathe: Callable[[], None],
+    pause: Callable[[], None],
 ) -> Path:
     """
     Write pieces as a block that survives a power cut, and return its file.
 
-    ``sources`` are the turns of the blocks it takes the place of. ``breathe`` is called between two tiles; what it
-    raises ends the writing. Raises ``OSError``, and what reading the pieces raises; then nothing is left behind.
+    ``sources`` are the sequence numbers of the blocks that it replaces. ``pause`` is called between two tiles; what it
+    raises aborts the write. Raises ``OSError``, and what reading the pieces raises; then no file is left.
     """
     path = folder / name.file
     unfinished = path.with_name(path.name + UNFINISHED)
     try:
         with unfinished.open("wb") as file:
             file.write(MAGIC)
-            writing = _Writing(file, name, index, breathe)
+            writer = _BlockWriter(file, name, index, pause)
             for group in merge(pieces):
-                writing.group(group)
-            writing.finish(families, sources)
+                writer.group(group)
+            writer.finish(families, sources)
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
@@ -57,22 +57,22 @@ def write_block(
     return path
 
 
-class _Writing:
-    """A block on its way to disk."""
+class _BlockWriter:
+    """Writes groups of series, then the index and the footer."""
 
-    def __init__(self, file: Any, name: BlockName, index: SeriesIndex, breathe: Callable[[], None]) -> None:
+    def __init__(self, file: Any, name: BlockName, index: SeriesIndex, pause: Callable[[], None]) -> None:
         self._file = file
         self._name = name
         self._index = index
-        self._breathe = breathe
+        self._pause = pause
         self._lines: list[bytes] = []
         self._groups: list[Any] = []
         self._metrics: set[str] = set()
 
     def group(self, group: MergedSeries) -> None:
-        """Write one group, tile by tile: never more of it than that is in memory."""
+        """Write one group, with one tile in memory at a time."""
         labels = {number: self._index.labels(number) for number in group.ids.tolist()}
-        # Alike next to alike: it packs better, and a question about one metric finds it in few tiles.
+        # Similar series side by side compress better, and a query of one metric reads few tiles.
         order = sorted(labels, key=lambda number: (labels[number].name, *labels[number].values()))
         ids = np.array(order, np.int64)
         lines = [series_key(labels[number]) for number in order]
@@ -101,12 +101,12 @@ class _Writing:
     def _holds(self, family: str) -> bool:
         return any(family + suffix in self._metrics for suffix in ("", "_bucket", "_sum", "_count"))
 
-    def _tiles(self, group: MergedSeries, ids: Numbers, times: int, lines: Sequence[bytes]) -> list[Extent]:
+    def _tiles(self, group: MergedSeries, ids: Int64Array, times: int, lines: Sequence[bytes]) -> list[Extent]:
         wide, long = tile_shape(len(ids))
         tiles: list[Extent] = []
         for row in range(0, len(ids), wide):
             for column in range(0, len(group.times), long):
-                self._breathe()
+                self._pause()
                 some = ids[row : row + wide]
                 values = group.values(some, column, min(column + long, len(group.times)))
                 seed = tile_seed(self._name, len(self._groups), len(tiles), times, lines[row : row + wide])

@@ -1,46 +1,58 @@
-"""What has gone bad, and where it is put."""
+"""Damaged files: their error, their quarantine, and a log that a full disk can't stop."""
 
 import os
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
 from toban.core.errors import StoreError
 
-log = structlog.get_logger("toban.tsdb")
-
-BROKEN: Final = ".broken"
-"""How the name of a file ends that was set aside."""
+QUARANTINED: Final = ".broken"
+"""Suffix of a quarantined file."""
 
 
-def log_corruption(event: str, **facts: str | int) -> None:
-    """Log trouble; a log that stands on the same full disk does not add to it."""
-    with suppress(OSError):
-        log.warning(event, **facts)
+class StoreLog:
+    """The log of the store. A line that can't be written is dropped: the log may be on the same full disk."""
+
+    def __init__(self) -> None:
+        self._log = structlog.get_logger("toban.tsdb")
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Log an event."""
+        with suppress(OSError):
+            self._log.info(event, **fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Log a failure."""
+        with suppress(OSError):
+            self._log.warning(event, **fields)
+
+
+log: Final = StoreLog()
 
 
 class CorruptionError(StoreError):
-    """Something on disk is not what was written."""
+    """Data on disk is not what was written."""
 
 
-def set_aside(path: Path) -> Path:
-    """Rename a damaged file so that nobody reads it and nobody loses it; return its new name. Raises ``OSError``."""
-    free = quarantine_name(path)
-    path.rename(free)
-    return free
+def quarantine(path: Path) -> Path:
+    """Rename a damaged file, so that it is kept but not read; return its new path. Raises ``OSError``."""
+    quarantined = quarantine_name(path)
+    path.rename(quarantined)
+    return quarantined
 
 
 def quarantine_name(path: Path) -> Path:
-    """Return a free name for what is damaged of a file."""
-    names = (path.with_name(f"{path.name}{BROKEN}{number or ''}") for number in count())
+    """Return an unused path under which a damaged file is kept."""
+    names = (path.with_name(f"{path.name}{QUARANTINED}{number or ''}") for number in count())
     return next(name for name in names if not name.exists())
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make what was created, renamed or removed in a folder survive a power cut. Raises ``OSError``."""
+    """Make created, renamed and removed files of a folder survive a power cut. Raises ``OSError``."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""What metrics mean, as it stands in files: name, type, sentence, unit."""
+"""The stored form of a metric family: name, type, help, unit."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,11 @@ from toban.core.samples import MetricFamily, MetricType
 
 
 def encode_family(family: MetricFamily) -> tuple[str, ...]:
-    """Return a family as it is stored; the buckets of a histogram are told by its series."""
+    """Return a family as it is stored; the buckets of a histogram follow from its series."""
     return family.name, family.type.value, family.help, family.unit
 
 
 def decode_family(row: Sequence[str]) -> MetricFamily:
-    """Return a family from what was stored. Raises ``ValueError`` when that is none."""
-    name, sort, sentence, unit = row
-    return MetricFamily(name, MetricType(sort), sentence, unit)
+    """Return the family that was stored. Raises ``ValueError`` when the row is none."""
+    name, type_, help_, unit = row
+    return MetricFamily(name, MetricType(type_), help_, unit)

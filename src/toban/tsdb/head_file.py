@@ -1,4 +1,4 @@
-"""The head on disk: one row a batch in SQLite."""
+"""The head on disk: one row for each batch, in SQLite."""
 
 import os
 import sqlite3
@@ -16,14 +16,14 @@ from toban.core.samples import MetricFamily
 from toban.tsdb.family_codec import decode_family, encode_family
 from toban.tsdb.head import HeadRow
 
-PATIENCE: Final = 0.5
-"""Seconds to wait for somebody else's lock on the file."""
+LOCK_TIMEOUT: Final = 0.5
+"""Seconds to wait for another program's lock on the file."""
 
 PAGE: Final = 4096
-SPARE: Final = 8 * 2**20
-"""Bytes of room that the file may keep for rows to come."""
-GIVEN: Final = 2**20
-"""Bytes of room that are given back at once."""
+FREE_BYTES: Final = 8 * 2**20
+"""Bytes of free pages that the file keeps for later rows."""
+VACUUM_BYTES: Final = 2**20
+"""Bytes of free pages that one step returns to the disk."""
 WAL_HEADER: Final = struct.Struct(">8I")
 WAL_FRAME: Final = struct.Struct(">6I")
 
@@ -36,19 +36,19 @@ create table if not exists rows (
 );
 create table if not exists broken (turn integer, layout integer, at integer, checksum integer, numbers blob);
 """
+"""The stored format: ``turn`` is a row's sequence number, ``numbers`` are its values, ``broken`` is the quarantine."""
 
 
 class HeadFile:
     """
-    The file of the head, open.
+    The head's file, open. Used by one thread at a time.
 
-    What it can't do raises ``sqlite3.Error``, or ``OSError`` where the file itself is the matter.
-    Used by one thread at a time.
+    Its methods raise ``sqlite3.Error``, or ``OSError`` when the file itself is missing or unreadable.
     """
 
     def __init__(self, path: Path, *, full: bool) -> None:
         self._path = path
-        self._connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+        self._connection = sqlite3.connect(path, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False)
         try:
             self._connection.execute(f"pragma page_size = {PAGE}")
             if not self._connection.execute("pragma page_count").fetchone()[0]:
@@ -61,39 +61,39 @@ class HeadFile:
             if self.is_new:
                 self._connection.executescript(SCHEMA)
             self.layouts = {number for (number,) in self._connection.execute("select number from layouts")}
-            self._files = self._identities()
+            self._opened_files = self._identities()
         except BaseException:
             self._connection.close()
             raise
 
     def is_moved(self) -> bool:
-        """Tell whether the file that is open is no longer the one under its name."""
+        """Return whether the path no longer names the open file."""
         try:
-            return self._identities() != self._files
+            return self._identities() != self._opened_files
         except FileNotFoundError:
             return True
 
     def check(self) -> str:
-        """Return what is wrong with the file's pages, or nothing."""
+        """Return an error when pages of the file are damaged, else an empty text."""
         try:
-            (found,) = self._connection.execute("pragma quick_check(1)").fetchone()
+            (result,) = self._connection.execute("pragma quick_check(1)").fetchone()
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError as error:
             return str(error)
-        return "" if found == "ok" else str(found)
+        return "" if result == "ok" else str(result)
 
-    def recovered(self) -> int:
-        """Return how many frames of the write-ahead log SQLite took for sound when it opened the file."""
+    def recovered_frames(self) -> int:
+        """Return how many frames of the write-ahead log SQLite recovered when it opened the file."""
         _, frames, _ = self._connection.execute("pragma wal_checkpoint(passive)").fetchone()
         return int(frames)
 
     def write(self, rows: Iterable[HeadRow], layouts: Mapping[int, bytes], families: Iterable[MetricFamily]) -> None:
-        """Store rows, and the layouts and families they need, all or nothing."""
+        """Store rows, and the layouts and families that they need, in one transaction."""
         with _Transaction(self._connection):
             self._connection.executemany(
                 "insert or replace into layouts values (?, ?, ?)",
-                [(number, packed, _layout_sum(number, packed)) for number, packed in layouts.items()],
+                [(number, packed, _layout_checksum(number, packed)) for number, packed in layouts.items()],
             )
             self._connection.executemany(
                 "insert or replace into families values (?, ?, ?)",
@@ -101,47 +101,47 @@ class HeadFile:
             )
             self._connection.executemany(
                 "insert or replace into rows values (?, ?, ?, ?, ?)",
-                [(row.turn, row.layout, row.at, row_checksum(row), row.values) for row in rows],
+                [(row.sequence, row.layout, row.at, row_checksum(row), row.values) for row in rows],
             )
         self.layouts.update(layouts)
 
-    def remove(self, start: int, end: int, upto: int, after: int, limit: int) -> int | None:
+    def remove(self, start: int, end: int, last_sequence: int, after: int, limit: int) -> int | None:
         """
-        Remove the first rows of some times, oldest turn first; return the last turn removed, or nothing at the end.
+        Remove up to ``limit`` rows of ``start`` ≤ time < ``end``; return the last sequence number removed, or None.
 
-        Oldest first, so that a crash in between never leaves a number that was overwritten without the one
-        that overwrote it.
+        In order of their sequence numbers, so that a crash in between never leaves a sample that was overwritten
+        without the one that overwrote it.
         """
         with _Transaction(self._connection):
-            turns = self._connection.execute(
+            removed = self._connection.execute(
                 "select turn from rows where turn > ? and turn <= ? and at >= ? and at < ? order by turn limit ?",
-                (after, upto, start, end, limit),
+                (after, last_sequence, start, end, limit),
             ).fetchall()
-            self._connection.executemany("delete from rows where turn = ?", turns)
-        return turns[-1][0] if turns else None
+            self._connection.executemany("delete from rows where turn = ?", removed)
+        return removed[-1][0] if removed else None
 
     def shrink(self) -> bool:
-        """Give some of the room that removed rows left back to the disk; tell whether there is more than usual."""
+        """Return some free pages to the disk; return whether there are more than the file keeps."""
         (free,) = self._connection.execute("pragma freelist_count").fetchone()
-        if free <= SPARE // PAGE:
+        if free <= FREE_BYTES // PAGE:
             return False
-        self._connection.execute(f"pragma incremental_vacuum({GIVEN // PAGE})").fetchall()
+        self._connection.execute(f"pragma incremental_vacuum({VACUUM_BYTES // PAGE})").fetchall()
         return True
 
-    def sweep(self) -> None:
-        """Remove layouts that no row stands on."""
+    def remove_unused_layouts(self) -> None:
+        """Remove layouts that no row refers to."""
         with _Transaction(self._connection):
             self._connection.execute("delete from layouts where number not in (select layout from rows)")
         self.layouts = {number for (number,) in self._connection.execute("select number from layouts")}
 
     def read_layouts(self) -> Iterator[tuple[int, list[Labels] | None]]:
-        """Bring each layout's number and series, nothing for a layout that is damaged."""
+        """Yield each layout's number and series, or None for one that is damaged."""
         for number, packed, checksum in self._connection.execute("select number, series, checksum from layouts"):
-            sound = _layout_sum(number, packed) == checksum
-            yield number, decode_layout(packed) if sound else None
+            intact = _layout_checksum(number, packed) == checksum
+            yield number, decode_layout(packed) if intact else None
 
     def read_families(self) -> Iterator[MetricFamily | None]:
-        """Bring each family, nothing for one that is damaged."""
+        """Yield each family, or None for one that is damaged."""
         for content, checksum in self._connection.execute("select content, checksum from families"):
             if crc32(content) != checksum:
                 yield None
@@ -149,35 +149,35 @@ class HeadFile:
             yield decode_family(orjson.loads(content))
 
     def read_rows(self, *, backwards: bool = False) -> Iterator[tuple[HeadRow, bool]]:
-        """Bring each row, and whether it is sound."""
+        """Yield each row, and whether it is intact."""
         order = "desc" if backwards else "asc"
-        for turn, layout, at, checksum, values in self._connection.execute(
+        for sequence, layout, at, checksum, values in self._connection.execute(
             f"select turn, layout, at, checksum, numbers from rows order by turn {order}"  # noqa: S608  # asc or desc
         ):
             if isinstance(values, bytes) and isinstance(layout, int) and isinstance(at, int):
-                row = HeadRow(turn, layout, at, values)
+                row = HeadRow(sequence, layout, at, values)
                 yield row, row_checksum(row) == checksum
             else:
-                yield HeadRow(turn, 0, 0, b""), False
+                yield HeadRow(sequence, 0, 0, b""), False
 
-    def set_aside(self, turns: Iterable[int]) -> None:
-        """Move rows to where nobody reads them and nobody loses them."""
+    def quarantine(self, sequences: Iterable[int]) -> None:
+        """Move damaged rows to a table that keeps them unread."""
         with _Transaction(self._connection):
-            for turn in turns:
-                self._connection.execute("insert into broken select * from rows where turn = ?", (turn,))
-                self._connection.execute("delete from rows where turn = ?", (turn,))
+            for sequence in sequences:
+                self._connection.execute("insert into broken select * from rows where turn = ?", (sequence,))
+                self._connection.execute("delete from rows where turn = ?", (sequence,))
 
     def close(self) -> None:
-        """Close."""
+        """Close the file."""
         self._connection.close()
 
     def _identities(self) -> list[tuple[int, int]]:
-        found = [os.stat(name) for name in (self._path, f"{self._path}-wal")]  # noqa: PTH116  # twice in each append: a Path takes as long as the write
-        return [(one.st_dev, one.st_ino) for one in found]
+        stats = [os.stat(name) for name in (self._path, f"{self._path}-wal")]  # noqa: PTH116  # twice in each append: a Path takes as long as the write
+        return [(stat.st_dev, stat.st_ino) for stat in stats]
 
 
 class _Transaction:
-    """All or nothing."""
+    """A transaction around a block: committed at its end, rolled back when it raises."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -185,7 +185,7 @@ class _Transaction:
     def __enter__(self) -> None:
         self._connection.execute("begin immediate")
 
-    def __exit__(self, sort: object, error: BaseException | None, traceback: object) -> None:
+    def __exit__(self, type_: object, error: BaseException | None, traceback: object) -> None:
         try:
             if error is None:
                 self._connection.execute("commit")
@@ -197,10 +197,10 @@ class _Transaction:
 
 def committed_frames(log: bytes) -> int:
     """
-    Return how many frames of a write-ahead log were certainly written up to its last commit, sound or not.
+    Return how many frames of a write-ahead log were certainly committed, whether they are intact or not.
 
-    SQLite ends at the first frame that is damaged and says nothing: what was committed behind it is told by this.
-    A last commit that stands over frames of an earlier log is not certain: its page is written after its header, and a
+    SQLite stops at the first damaged frame without an error: this count shows that more was committed behind it.
+    A last commit that overwrites a frame of an earlier log is not certain: its page is written after its header, and a
     crash between the two leaves the old page there.
     """
     frames = (len(log) - WAL_HEADER.size) // (WAL_FRAME.size + PAGE)
@@ -209,31 +209,31 @@ def committed_frames(log: bytes) -> int:
         _, commit, *own, _, _ = WAL_FRAME.unpack_from(log, WAL_HEADER.size + number * (WAL_FRAME.size + PAGE))
         salt = salt or own
         if own != salt:
-            # Left over from before the log began anew.
+            # A frame from before the log was restarted.
             if commits[-1] == number:
                 commits.pop()
             break
         if commit:
             commits.append(number + 1)
-    # A log that began anew has the next salt in its header before its first frame: what follows is in the file.
-    began_anew = salt and WAL_HEADER.unpack_from(log)[4] == (salt[0] + 1) % 2**32
-    return 0 if began_anew else commits[-1]
+    # A restarted log has the next salt in its header before its first frame: what follows is in the file already.
+    restarted = salt and WAL_HEADER.unpack_from(log)[4] == (salt[0] + 1) % 2**32
+    return 0 if restarted else commits[-1]
 
 
 def encode_layout(lines: Iterable[bytes]) -> bytes:
-    """Return a layout's series as they are stored."""
+    """Return the stored form of a layout's series."""
     return bytes(cramjam.zstd.compress(b"\n".join(lines), level=1))
 
 
 def decode_layout(data: bytes) -> list[Labels]:
-    """Return the series that `packed` was given."""
+    """Return the series that `encode_layout` was given."""
     return [Labels(orjson.loads(line)) for line in bytes(cramjam.zstd.decompress(data)).split(b"\n")]
 
 
 def row_checksum(row: HeadRow) -> int:
-    """Return the checksum of everything about a row."""
-    return crc32(row.values, crc32(struct.pack("<qqq", row.turn, row.layout, row.at)))
+    """Return the checksum of a row, over all its fields."""
+    return crc32(row.values, crc32(struct.pack("<qqq", row.sequence, row.layout, row.at)))
 
 
-def _layout_sum(number: int, packed: bytes) -> int:
+def _layout_checksum(number: int, packed: bytes) -> int:
     return crc32(packed, number & 0xFFFFFFFF)

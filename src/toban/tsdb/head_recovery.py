@@ -1,4 +1,4 @@
-"""Taking back what the head's file holds, sound or not."""
+"""Recovery of the head from its file."""
 
 import sqlite3
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from toban.core.errors import StoreError
 from toban.core.samples import MetricFamily
-from toban.tsdb.corruption import CorruptionError, log_corruption, quarantine_name, set_aside
+from toban.tsdb.corruption import CorruptionError, log, quarantine, quarantine_name
 from toban.tsdb.head import Head
 from toban.tsdb.head_file import HeadFile, committed_frames
 from toban.tsdb.series_index import SeriesIndex
@@ -19,11 +19,11 @@ def recover_head(
     path: Path, head: Head, index: SeriesIndex, families: dict[str, MetricFamily], report: Report, *, full: bool
 ) -> HeadFile:
     """
-    Open the head's file and fill the head from it.
+    Open the head's file and replay it into the head.
 
-    Rows that are damaged are reported and moved aside within the file. A file that is damaged itself is read from
-    both ends as far as it goes, set aside, and made anew from that by whoever writes next.
-    Raises ``StoreError`` when there is no file to be had.
+    Damaged rows are reported and quarantined within the file. A file whose pages are damaged is read from both ends as
+    far as possible and quarantined; the writer then rebuilds it from memory. Raises ``StoreError`` when no file can be
+    opened or created.
     """
     wal = path.with_name(f"{path.name}-wal")
     try:
@@ -33,33 +33,36 @@ def recover_head(
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError as error:
-            return _anew(path, str(error), report, full=full)
+            return _quarantined(path, str(error), report, full=full)
         try:
-            if committed_frames(log_before) > file.recovered():
+            if committed_frames(log_before) > file.recovered_frames():
                 kept = quarantine_name(wal)
                 kept.write_bytes(log_before)
                 report(
-                    CorruptionError(f"tsdb: {wal.name}: damaged; what stood behind the damage is in {kept.name} only")
+                    CorruptionError(
+                        f"tsdb: {wal.name}: damaged; what was committed behind the damage is in {kept.name} only"
+                    )
                 )
-            trouble = file.check()
-            _replay(file, path, head, index, families, report, salvage=bool(trouble))
+            damage = file.check()
+            _replay(file, path, head, index, families, report, salvage=bool(damage))
         except BaseException:
             file.close()
             raise
-        if not trouble:
+        if not damage:
             return file
         file.close()
-        return _anew(path, trouble, report, full=full)
+        return _quarantined(path, damage, report, full=full)
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"tsdb: opening {path}: {error}") from error
 
 
-def _anew(path: Path, trouble: str, report: Report, *, full: bool) -> HeadFile:
-    report(CorruptionError(f"tsdb: {path.name}: {trouble}"))
-    log_corruption("the head's file is damaged and was set aside", file=str(set_aside(path)))
-    for beside in ("-wal", "-shm"):
+def _quarantined(path: Path, damage: str, report: Report, *, full: bool) -> HeadFile:
+    """Quarantine a damaged file, and return a new one."""
+    report(CorruptionError(f"tsdb: {path.name}: {damage}"))
+    log.warning("damaged head file quarantined", file=str(quarantine(path)))
+    for suffix in ("-wal", "-shm"):
         with suppress(FileNotFoundError):  # SQLite removes them when it closes in order
-            set_aside(path.with_name(path.name + beside))
+            quarantine(path.with_name(path.name + suffix))
     return HeadFile(path, full=full)
 
 
@@ -73,9 +76,9 @@ def _replay(
     *,
     salvage: bool,
 ) -> None:
-    unsound: set[int] = set()
+    damaged: set[int] = set()
     lost = 0
-    # A file with damaged pages is read as far as it goes, from the front and from the back; else errors go through.
+    # A file with damaged pages is read as far as possible, forwards and backwards; without damage, errors are raised.
     expected = (sqlite3.DatabaseError,) if salvage else ()
     with suppress(*expected):
         for number, series in file.read_layouts():
@@ -91,13 +94,13 @@ def _replay(
                 lost += 1
     for backwards in (False, True) if salvage else (False,):
         with suppress(*expected):
-            seen = head.turn
-            for row, sound in file.read_rows(backwards=backwards):
-                if backwards and row.turn <= seen:
+            replayed = head.sequence
+            for row, intact in file.read_rows(backwards=backwards):
+                if backwards and row.sequence <= replayed:
                     break
-                if not sound or not head.replay(row):
-                    unsound.add(row.turn)
-    if unsound or lost:
-        report(CorruptionError(f"tsdb: {path.name}: {len(unsound)} rows and {lost} layouts or families are damaged"))
-    if unsound and not salvage:
-        file.set_aside(unsound)
+                if not intact or not head.replay(row):
+                    damaged.add(row.sequence)
+    if damaged or lost:
+        report(CorruptionError(f"tsdb: {path.name}: {len(damaged)} rows and {lost} layouts or families are damaged"))
+    if damaged and not salvage:
+        file.quarantine(damaged)

@@ -1,4 +1,4 @@
-"""What was wanted last."""
+"""A cache of the values that were used last."""
 
 from collections.abc import Callable, Hashable
 from threading import Lock
@@ -9,30 +9,30 @@ Value = TypeVar("Value")
 
 
 class LruCache(Generic[Key, Value]):
-    """The values wanted last, up to a size of all together. May be used from any thread."""
+    """The values used last, up to a total size. Safe to use from any thread."""
 
     def __init__(self, limit: int, size: Callable[[Value], int]) -> None:
         self._lock = Lock()
         self._limit = limit
-        self._of = size
+        self._size_of = size
         self._size = 0
-        self._held: dict[Key, Value] = {}
+        self._values: dict[Key, Value] = {}
 
     def get(self, key: Key) -> Value | None:
-        """Return what is held, and note that it was wanted."""
+        """Return a cached value and mark it as used, or return None."""
         with self._lock:
-            found = self._held.pop(key, None)
+            found = self._values.pop(key, None)
             if found is not None:
-                self._held[key] = found
+                self._values[key] = found
             return found
 
     def put(self, key: Key, value: Value) -> None:
-        """Hold a value; those wanted longest ago make room."""
+        """Cache a value; the least recently used ones are evicted."""
         with self._lock:
-            before = self._held.pop(key, None)
+            before = self._values.pop(key, None)
             if before is not None:
-                self._size -= self._of(before)
-            self._held[key] = value
-            self._size += self._of(value)
+                self._size -= self._size_of(before)
+            self._values[key] = value
+            self._size += self._size_of(value)
             while self._size > self._limit:
-                self._size -= self._of(self._held.pop(next(iter(self._held))))
+                self._size -= self._size_of(self._values.pop(next(iter(self._values))))

@@ -1,4 +1,4 @@
-"""What the head let go of before it was passed on: rows with their series, in a file of their own."""
+"""The backlog of remote write: rows that the head dropped before they were sent, in a file of their own."""
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
@@ -12,13 +12,13 @@ import numpy as np
 
 from toban.core.errors import StoreError
 from toban.core.samples import Batch, Layout, is_absent
-from toban.tsdb.corruption import CorruptionError, log_corruption, set_aside
+from toban.tsdb.corruption import CorruptionError, log, quarantine
 from toban.tsdb.head import HeadRow
 from toban.tsdb.head_file import decode_layout, encode_layout, row_checksum
 from toban.tsdb.series_index import series_key
 
-KNOWN: Final = 256
-"""How many layouts are kept at hand."""
+CACHED_LAYOUTS: Final = 256
+"""Layouts that are cached, decoded."""
 
 SCHEMA: Final = """
 pragma auto_vacuum = full;
@@ -32,14 +32,15 @@ create table if not exists rows (
 );
 create table if not exists passed (only integer primary key check (only = 1), turn integer not null);
 """
+"""The stored format: ``turn`` is a row's sequence number, ``numbers`` are its values, ``passed`` is the commit."""
 
 
 class RemoteBacklog:
     """
-    A file of rows that wait, and how far their reader got.
+    A file of rows that wait to be sent, and the last sequence number that was committed.
 
-    It may be asked by several threads. What the disk does not let it do raises ``StoreError``; a file that is no
-    database any more is reported, set aside and made anew.
+    Safe to use from several threads. Its methods raise ``StoreError`` when the disk fails; a file that is no database
+    any more is reported, quarantined and created again.
     """
 
     def __init__(self, path: Path, report: Callable[[CorruptionError], None]) -> None:
@@ -53,31 +54,31 @@ class RemoteBacklog:
     def close(self) -> None:
         """Close the file."""
         with self._lock:
-            self._let_go()
+            self._disconnect()
 
-    def committed_turn(self) -> int:
-        """Return up to which turn all rows were passed on: 0 where nobody ever said."""
-        with self._opened() as file:
-            found = file.execute("select turn from passed").fetchone()
-            return int(found[0]) if found else 0
+    def committed_sequence(self) -> int:
+        """Return the last sequence number that was committed, 0 at first."""
+        with self._connected() as file:
+            row = file.execute("select turn from passed").fetchone()
+            return int(row[0]) if row else 0
 
-    def newest(self) -> int:
-        """Return the highest turn there is, 0 for none."""
-        with self._opened() as file:
+    def highest_sequence(self) -> int:
+        """Return the highest sequence number in the file, 0 without rows."""
+        with self._connected() as file:
             return int(file.execute("select coalesce(max(turn), 0) from rows").fetchone()[0])
 
-    def commit(self, turn: int) -> None:
-        """Note that all rows up to a turn were passed on, and let go of them."""
-        with self._opened() as file, _transaction(file):
-            file.execute("insert or replace into passed values (1, ?)", (turn,))
+    def commit(self, sequence: int) -> None:
+        """Store that all rows up to a sequence number were sent, and remove them."""
+        with self._connected() as file, _transaction(file):
+            file.execute("insert or replace into passed values (1, ?)", (sequence,))
             if self._size:
-                file.execute("delete from rows where turn <= ?", (turn,))
-                self._sweep(file)
+                file.execute("delete from rows where turn <= ?", (sequence,))
+                self._remove_unused_layouts(file)
 
     def append(self, rows: Iterable[HeadRow], layout: Callable[[int], Layout]) -> None:
-        """Keep rows; ``layout`` brings what a layout's number stands for. A row that is there already is no matter."""
+        """Append rows, with the layouts that ``layout`` returns for their numbers; rows that are there already stay."""
         keys: dict[int, bytes] = {}
-        with self._opened() as file, _transaction(file):
+        with self._connected() as file, _transaction(file):
             for row in rows:
                 if row.layout not in keys:
                     lines = [series_key(labels) for labels in layout(row.layout).series]
@@ -85,49 +86,49 @@ class RemoteBacklog:
                     file.execute("insert or ignore into layouts values (?, ?)", (key, encode_layout(lines)))
                 file.execute(
                     "insert or ignore into rows values (?, ?, ?, ?, ?, ?)",
-                    (row.turn, keys[row.layout], row.layout, row.at, row_checksum(row), row.values),
+                    (row.sequence, keys[row.layout], row.layout, row.at, row_checksum(row), row.values),
                 )
             self._measure(file)
 
-    def after(self, turn: int, limit: int) -> list[tuple[int, Batch]]:
-        """Return the first batches after a turn, with theirs; what is damaged is reported and left out."""
-        found = []
-        with self._opened() as file:
-            question = (
+    def batches_after(self, sequence: int, limit: int) -> list[tuple[int, Batch]]:
+        """Return the first batches after a sequence number, with theirs; damaged rows are reported and left out."""
+        batches = []
+        with self._connected() as file:
+            query = (
                 "select turn, number, at, checksum, numbers, layout, series from rows"
                 " left join layouts on key = layout where turn > ? order by turn limit ?"
             )
-            for number, layout, at, checksum, numbers, key, series in file.execute(question, (turn, limit)):
-                if row_checksum(HeadRow(number, layout, at, numbers)) != checksum or series is None:
-                    self._report(CorruptionError(f"tsdb: {self._path.name}: the row of turn {number} is damaged"))
+            for number, layout, at, checksum, values, key, series in file.execute(query, (sequence, limit)):
+                if row_checksum(HeadRow(number, layout, at, values)) != checksum or series is None:
+                    self._report(CorruptionError(f"tsdb: {self._path.name}: row {number} is damaged"))
                     continue
                 if key not in self._layouts:
-                    if len(self._layouts) >= KNOWN:
+                    if len(self._layouts) >= CACHED_LAYOUTS:
                         self._layouts.clear()
                     self._layouts[key] = Layout(decode_layout(series))
-                found.append((number, Batch(self._layouts[key], at, np.frombuffer(numbers))))
-        return found
+                batches.append((number, Batch(self._layouts[key], at, np.frombuffer(values))))
+        return batches
 
     def truncate(self, size: int, oldest: int) -> int:
-        """Let go of rows before a time (milliseconds), and of the first ones beyond a size; return how many samples."""
-        gone: list[tuple[int, bytes]] = []
-        with self._opened() as file, _transaction(file):
-            gone += file.execute("select turn, numbers from rows where at < ?", (oldest,))
-            rest = self._size - sum(len(numbers) for _, numbers in gone)
+        """Drop rows before a time (milliseconds), then the first ones until the rest fits; return how many samples."""
+        dropped: list[tuple[int, bytes]] = []
+        with self._connected() as file, _transaction(file):
+            dropped += file.execute("select turn, numbers from rows where at < ?", (oldest,))
+            rest = self._size - sum(len(values) for _, values in dropped)
             if rest > size:
-                known = {turn for turn, _ in gone}
-                for turn, numbers in file.execute("select turn, numbers from rows order by turn"):
+                expired = {sequence for sequence, _ in dropped}
+                for sequence, values in file.execute("select turn, numbers from rows order by turn"):
                     if rest <= size:
                         break
-                    if turn not in known:
-                        gone.append((turn, numbers))
-                        rest -= len(numbers)
-            if gone:
-                file.executemany("delete from rows where turn = ?", [(turn,) for turn, _ in gone])
-                self._sweep(file)
-        return sum(int(np.count_nonzero(~is_absent(np.frombuffer(numbers)))) for _, numbers in gone)
+                    if sequence not in expired:
+                        dropped.append((sequence, values))
+                        rest -= len(values)
+            if dropped:
+                file.executemany("delete from rows where turn = ?", [(sequence,) for sequence, _ in dropped])
+                self._remove_unused_layouts(file)
+        return sum(int(np.count_nonzero(~is_absent(np.frombuffer(values)))) for _, values in dropped)
 
-    def _sweep(self, file: sqlite3.Connection) -> None:
+    def _remove_unused_layouts(self, file: sqlite3.Connection) -> None:
         file.execute("delete from layouts where key not in (select layout from rows)")
         self._measure(file)
 
@@ -135,7 +136,7 @@ class RemoteBacklog:
         self._size = file.execute("select coalesce(sum(length(numbers)), 0) from rows").fetchone()[0]
 
     @contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
+    def _connected(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             try:
                 if self._connection is None:
@@ -144,18 +145,18 @@ class RemoteBacklog:
                     self._measure(self._connection)
                 yield self._connection
             except sqlite3.OperationalError as error:
-                self._let_go()
+                self._disconnect()
                 raise StoreError(f"tsdb: {self._path.name}: {error}") from error
             except sqlite3.DatabaseError as error:
-                self._let_go()
-                with suppress(OSError):  # then it is tried again, and reported again
-                    log_corruption("the backlog is damaged and was set aside", file=str(set_aside(self._path)))
+                self._disconnect()
+                with suppress(OSError):  # the next use retries, and reports again
+                    log.warning("damaged backlog quarantined", file=str(quarantine(self._path)))
                 self._report(CorruptionError(f"tsdb: {self._path.name}: {error}"))
                 raise StoreError(f"tsdb: {self._path.name}: {error}") from error
 
-    def _let_go(self) -> None:
+    def _disconnect(self) -> None:
         if self._connection:
-            with suppress(sqlite3.Error):  # it is in trouble already, and that is told
+            with suppress(sqlite3.Error):  # the first error is the one that is raised
                 self._connection.close()
             self._connection = None
 

@@ -1,4 +1,4 @@
-"""What was appended, in the order in which it came, for one reader who passes it on."""
+"""A cursor over all appended batches, in order of arrival, for remote write."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,16 +11,16 @@ from toban.tsdb.corruption import CorruptionError
 from toban.tsdb.head import Head
 from toban.tsdb.remote_backlog import RemoteBacklog
 
-AT_ONCE: Final = 200
-"""How many batches are brought from the file at once."""
+BACKLOG_BATCHES: Final = 200
+"""Batches that are read from the backlog at once."""
 
 
 class RemoteCursor:
     """
-    A cursor over all batches: those of the head, and those that the head let go of before they were passed on.
+    A cursor over all batches: those of the head, and those that the head dropped before they were sent.
 
-    The latter wait in a file, ``size`` bytes at most; what goes beyond, or gets older than the store keeps numbers, is
-    counted in samples as ``dropped``.
+    The latter wait in the backlog, ``size`` bytes at most. Samples beyond that size or the retention are dropped, and
+    counted as ``dropped``.
     """
 
     def __init__(self, head: Head, path: Path, size: int, report: Callable[[CorruptionError], None]) -> None:
@@ -28,15 +28,15 @@ class RemoteCursor:
         self._head = head
         self._size = size
         self._backlog = RemoteBacklog(path, report)
-        self._passed = 0
+        self._committed = 0
 
     def open(self) -> None:
-        """Find out how far the reader got; turns go on from there. Raises ``StoreError``."""
+        """Restore the last commit; sequence numbers continue from there. Raises ``StoreError``."""
         with suppress(StoreError):
-            self._backlog.committed_turn()  # a file that is damaged is set aside now, and made anew below
-        self._passed, newest = self._backlog.committed_turn(), self._backlog.newest()
-        self._head.turn = max(self._head.turn, newest, self._passed)
-        self._head.gone = max(self._head.gone, newest)
+            self._backlog.committed_sequence()  # quarantines a damaged file; the next line creates another
+        self._committed, highest = self._backlog.committed_sequence(), self._backlog.highest_sequence()
+        self._head.sequence = max(self._head.sequence, highest, self._committed)
+        self._head.dropped_sequence = max(self._head.dropped_sequence, highest)
 
     def close(self) -> None:
         """Close the file."""
@@ -44,43 +44,45 @@ class RemoteCursor:
 
     def pending(self, samples: int) -> list[tuple[int, Batch]]:
         """
-        Return the oldest batches that were not passed on, with their turns: some ``samples``, and at least one batch.
+        Return the oldest batches that were not sent, with their sequence numbers.
+
+        They hold some ``samples``, and are at least one if there is one.
 
         Raises ``StoreError``.
         """
-        # The head before the file: what is moved in between is then seen twice, never not at all.
-        after = self._passed
-        batches = dict(self._head.after(after, samples))
-        if self._head.gone > after:
-            stored = self._backlog.after(after, AT_ONCE)
-            if len(stored) == AT_ONCE:
-                # More lies in the file behind these, and comes before what the head has of later turns.
+        # The head before the backlog: what is moved in between is then read twice, never missed.
+        after = self._committed
+        batches = dict(self._head.batches_after(after, samples))
+        if self._head.dropped_sequence > after:
+            stored = self._backlog.batches_after(after, BACKLOG_BATCHES)
+            if len(stored) == BACKLOG_BATCHES:
+                # The backlog has more behind these, which come before later batches of the head.
                 last = stored[-1][0]
-                batches = {turn: batch for turn, batch in batches.items() if turn <= last}
+                batches = {sequence: batch for sequence, batch in batches.items() if sequence <= last}
             batches.update(stored)
-        found = []
-        for turn in sorted(batches):
+        oldest = []
+        for sequence in sorted(batches):
             if samples <= 0:
                 break
-            found.append((turn, batches[turn]))
-            samples -= len(batches[turn].layout)
-        return found
+            oldest.append((sequence, batches[sequence]))
+            samples -= len(batches[sequence].layout)
+        return oldest
 
-    def commit(self, turn: int) -> None:
+    def commit(self, sequence: int) -> None:
         """
-        Note that all batches up to a turn were passed on.
+        Commit that all batches up to a sequence number were sent.
 
-        It counts at once. Raises ``StoreError`` when it can't be written down: after a crash some come once more.
+        Effective at once. Raises ``StoreError`` when it can't be stored: after a crash some batches are sent again.
         """
-        self._passed = max(self._passed, turn)
-        self._backlog.commit(self._passed)
+        self._committed = max(self._committed, sequence)
+        self._backlog.commit(self._committed)
 
-    def keep(self, start: int, end: int) -> None:
-        """Keep what the head has from ``start`` up to before ``end`` and was not passed on. Raises ``StoreError``."""
-        wait = [row for row in self._head.rows(start, end) if row.turn > self._passed]
-        if wait:
-            self._backlog.append(wait, self._head.layout)
+    def copy_unsent(self, start: int, end: int) -> None:
+        """Copy unsent rows of ``start`` ≤ time < ``end`` from the head to the backlog. Raises ``StoreError``."""
+        unsent = [row for row in self._head.rows(start, end) if row.sequence > self._committed]
+        if unsent:
+            self._backlog.append(unsent, self._head.layout)
 
     def truncate(self, oldest: int) -> None:
-        """Let go of what is older than a time (milliseconds), or too much. Raises ``StoreError``."""
+        """Drop what is older than a time (milliseconds) or exceeds the size. Raises ``StoreError``."""
         self.dropped += self._backlog.truncate(self._size, oldest)

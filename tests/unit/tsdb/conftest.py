@@ -1,4 +1,4 @@
-"""A store in a folder of its own, and what to put into it."""
+"""A store in a temporary folder, and batches for it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -18,11 +18,11 @@ from toban.tsdb.store import Store
 Opened = Callable[..., AbstractContextManager[Store]]
 
 START = milliseconds(FakeClock().now())
-"""The time at which the fake clock stands in the beginning: the start of a day."""
+"""The fake clock's first time: the start of a day."""
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
-TEMPERATURE: MetricFamily = gauge("temperature", "How warm it is.", "celsius")
+TEMPERATURE: MetricFamily = gauge("temperature", "Temperature.", "celsius")
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def meters() -> MetricRegistry:
 
 @pytest.fixture
 def opened(tmp_path: Path, clock: FakeClock, meters: MetricRegistry) -> Opened:
-    """Open the store; opened again it is the next start."""
+    """Open the store; opening it again is a restart."""
 
     @contextmanager
     def open_store(window: timedelta = timedelta(hours=2), **settings: object) -> Iterator[Store]:
@@ -48,7 +48,7 @@ def opened(tmp_path: Path, clock: FakeClock, meters: MetricRegistry) -> Opened:
 
 
 def layout(*names: str, **labels: str) -> Layout:
-    """Return a layout of series that differ in their place."""
+    """Return a layout of series that differ in their label `place`."""
     return Layout([Labels(labels, __name__="temperature", place=name) for name in names], [TEMPERATURE])
 
 
@@ -56,21 +56,21 @@ def batch(of: Layout, at: int, *values: float) -> Batch:
     return Batch(of, at, np.array(values, np.float64))
 
 
-def told(groups: Sequence[SeriesBlock]) -> dict[str, dict[int, int]]:
-    """Return an answer as each series' samples by time, the values by their bits; a series twice is an error."""
-    answer: dict[str, dict[int, int]] = {}
+def bits_by_series(groups: Sequence[SeriesBlock]) -> dict[str, dict[int, int]]:
+    """Return each series' samples by time, values as their bits; a series that is there twice is an error."""
+    found: dict[str, dict[int, int]] = {}
     for group in groups:
         assert (np.diff(group.times) > 0).all()
         for series, values in zip(group.series, group.values, strict=True):
-            assert str(series) not in answer
-            there = ~is_absent(values)
-            bits = values[there].view(np.int64).tolist()
-            answer[str(series)] = dict(zip(group.times[there].tolist(), bits, strict=True))
-    return answer
+            assert str(series) not in found
+            present = ~is_absent(values)
+            bits = values[present].view(np.int64).tolist()
+            found[str(series)] = dict(zip(group.times[present].tolist(), bits, strict=True))
+    return found
 
 
 def samples(groups: Sequence[SeriesBlock]) -> dict[str, dict[int, float]]:
-    """Return an answer as each place's numbers by minutes since the start."""
+    """Return each place's samples by minutes since the start."""
     return {
         series["place"]: {
             (at - START) / MINUTE: value

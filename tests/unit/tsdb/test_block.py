@@ -1,4 +1,4 @@
-"""Blocks, and what is kept decoded of them, within bounds."""
+"""Blocks, and the bounded cache of their tiles."""
 
 from functools import partial
 
@@ -11,9 +11,9 @@ from toban.tsdb.series_index import SeriesIndex
 from toban.tsdb.series_merge import SeriesPiece
 
 
-def test_what_was_wanted_longest_ago_makes_room():
+def test_the_least_recently_used_tile_is_evicted():
     """
-    The cache never holds more than its limit, and what is too large for it is not held.
+    The cache never exceeds its limit, and a tile that is larger is not cached.
     """
     cache = TileCache(limit=24)
     one, other = np.zeros(1), np.ones(2)
@@ -28,16 +28,16 @@ def test_what_was_wanted_longest_ago_makes_room():
     assert cache.get((4, 0, 0)) is None
 
 
-def test_a_block_that_has_anothers_name_is_another(tmp_path):
+def test_cached_tiles_are_not_those_of_another_block_of_the_same_name(tmp_path):
     """
-    Turns come again once the block with the highest is gone; what was decoded of it does not.
+    A sequence number is used again once the block with the highest is removed; its tiles in the cache are not.
     """
     cache, index, found = TileCache(limit=1_000), SeriesIndex(), []
     ids = index.add([Labels(__name__="load")])
     for number in (1.0, 2.0):
         (folder := tmp_path / str(number)).mkdir()
         piece = SeriesPiece(ids, np.array([int(number)]), np.array([1]), partial(_filled, number))
-        path = write_block(folder, BlockName(0, 10, 1), [piece], index, {}, breathe=lambda: None)
+        path = write_block(folder, BlockName(0, 10, 1), [piece], index, {}, pause=lambda: None)
         block = Block(path, lambda lines: ids, found.append)
         (read,) = block.pieces(0, 10, None, cache)
         values = np.empty((1, 1))

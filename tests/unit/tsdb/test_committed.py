@@ -1,4 +1,4 @@
-"""What a write-ahead log says was committed."""
+"""How many frames of a write-ahead log were committed."""
 
 import pytest
 
@@ -8,9 +8,9 @@ OLD, NEW = (7, 1), (8, 2)
 
 
 def log(header: tuple[int, int], *frames: tuple[tuple[int, int], int]) -> bytes:
-    """Return a log of frames: whose generation each is, and whether it commits."""
-    begun = WAL_HEADER.pack(0, 0, PAGE, 0, *header, 0, 0)
-    return begun + b"".join(WAL_FRAME.pack(1, commit, *salt, 0, 0) + bytes(PAGE) for salt, commit in frames)
+    """Return a log of frames: each with its salt, and whether it commits."""
+    start = WAL_HEADER.pack(0, 0, PAGE, 0, *header, 0, 0)
+    return start + b"".join(WAL_FRAME.pack(1, commit, *salt, 0, 0) + bytes(PAGE) for salt, commit in frames)
 
 
 @pytest.mark.parametrize(
@@ -22,19 +22,19 @@ def log(header: tuple[int, int], *frames: tuple[tuple[int, int], int]) -> bytes:
         (NEW, [(NEW, 1), (NEW, 1), (NEW, 0), (OLD, 1)], 2),  # something came after it: it was whole
         (NEW, [(NEW, 1), (NEW, 0), (NEW, 1), (OLD, 0), (OLD, 1)], 1),  # over an old frame: its page may be the old one
         (NEW, [(NEW, 1), (OLD, 1)], 0),
-        (NEW, [(OLD, 1), (OLD, 1)], 0),  # the log has begun anew, without a frame so far
+        (NEW, [(OLD, 1), (OLD, 1)], 0),  # the log was restarted and has no frame yet
     ],
 )
-def test_only_what_was_certainly_committed_counts(header, frames, found):
+def test_only_certain_commits_are_counted(header, frames, found):
     """
-    SQLite writes a frame's header and then its page: a crash between the two, in a log that began anew, leaves a commit
-    over a page of the generation before. That is a write which nobody was told of, and no damage.
+    SQLite writes a frame's header and then its page: a crash between the two, in a log that was restarted, leaves a
+    commit over a page of the earlier log. That write was never acknowledged: it is no damage.
     """
     assert committed_frames(log(header, *frames)) == found
 
 
-def test_a_frame_that_is_cut_short_is_none():
+def test_a_truncated_frame_is_not_counted():
     """
-    Where the file grows, a crash leaves less than a frame.
+    At the end of the file a crash leaves less than a frame.
     """
     assert committed_frames(log(NEW, (NEW, 1), (NEW, 1))[:-1]) == 1

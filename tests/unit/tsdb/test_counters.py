@@ -1,4 +1,4 @@
-"""What toban counts of itself never falls in the store, but by a restart of toban."""
+"""toban's own counters decrease in the store only by a restart of toban."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -19,26 +19,26 @@ DONE, SECONDS = counter("toban_done_total", ""), histogram("toban_seconds", "", 
 ALL = [Matcher("__name__", MatchOperator.REGEX, "toban_.+")]
 
 
-async def test_counters_fall_by_a_restart_alone(tmp_path: Path):
+async def test_counters_are_reset_by_a_restart_only(tmp_path: Path):
     """
-    Through three lives, and a clock that is set back in each of them.
+    Over three runs, with a clock that is set back in each of them.
     """
-    clock, begun = FakeClock(), list[int]()
-    for life in range(3):
+    clock, starts = FakeClock(), list[int]()
+    for run in range(3):
         meters = MetricRegistry()
-        tools = CollectorTools(None, clock, meters, ShopConnections(None, None))  # type: ignore[arg-type]  # nothing is asked
+        tools = CollectorTools(None, clock, meters, ShopConnections(None, None))  # type: ignore[arg-type]  # no HTTP request is made
         with Store(tmp_path / "tsdb", TsdbSettings(), clock, meters) as store:
-            watch = ScrapeLoop(Toban(), store, tools)
-            begun.append(milliseconds(clock.now()))
-            for turn in range(40):
+            loop = ScrapeLoop(Toban(), store, tools)
+            starts.append(milliseconds(clock.now()))
+            for number in range(40):
                 clock.advance(15)
-                if turn == 20:
+                if number == 20:
                     clock.set(clock.now() - timedelta(seconds=100))
-                meters.add(DONE, 3 - life)
-                meters.observe(SECONDS, 0.1 * turn)
-                await watch.collect()
+                meters.add(DONE, 3 - run)
+                meters.observe(SECONDS, 0.1 * number)
+                await loop.collect()
             found = selected(store.select(ALL, 0, milliseconds(clock.now()) + 3_600_000))
         clock.advance(60)
     assert {labels.name for labels in found} >= {"toban_done_total", "toban_seconds_sum", "toban_seconds_bucket"}
-    assert not falls(found, begun)
-    assert falls(found), "they did begin anew"
+    assert not falls(found, starts)
+    assert falls(found), "the restarts did reset them"

@@ -1,4 +1,4 @@
-"""Trouble with the disk is told, what is sound stays, no number is ever wrong, and all is well again by itself."""
+"""Disk failures are reported, intact data stays, no sample is ever wrong, and the store recovers by itself."""
 
 import random
 import resource
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.tsdb.conftest import MINUTE, START, batch, layout, samples, told
+from tests.unit.tsdb.conftest import MINUTE, START, batch, bits_by_series, layout, samples
 from toban.core.errors import StoreError
 from toban.core.matchers import Matcher, MatchOperator
 from toban.tsdb import head_writer
@@ -39,7 +39,7 @@ def locked(folder: Path):
 
 @contextmanager
 def full(size: int):
-    """Let no file grow beyond a size."""
+    """Limit the size of every file."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -59,9 +59,9 @@ async def settled(store, at: int) -> None:
     raise AssertionError("the store did not recover")
 
 
-async def test_numbers_wait_in_memory_while_the_file_is_locked(opened, folder, meters):
+async def test_samples_are_kept_in_memory_while_the_file_is_locked(opened, folder, meters):
     """
-    The append says what is wrong, the number can be read, and is on disk as soon as that is possible.
+    The append raises the reason, the sample can be selected, and is written as soon as that is possible.
     """
     hall = layout("hall")
     with opened() as store:
@@ -79,9 +79,9 @@ async def test_numbers_wait_in_memory_while_the_file_is_locked(opened, folder, m
         assert samples(store.select(ALL, *EVER)) == {"hall": {0: 1, 1: 2, 2: 3}}
 
 
-async def test_a_full_disk_is_told_and_caught_up_with(opened):
+async def test_a_full_disk_is_reported_and_writes_are_made_up_for(opened):
     """
-    Neither appending nor sealing loses anything.
+    No sample is lost.
     """
     hall = layout("hall")
     with opened() as store:
@@ -98,25 +98,25 @@ async def test_a_full_disk_is_told_and_caught_up_with(opened):
         assert samples(store.select(ALL, *EVER)) == {"hall": {minute: minute for minute in range(25)}}
 
 
-async def test_a_bug_in_the_writer_is_loud(opened, monkeypatch):
+async def test_a_bug_in_the_writer_ends_the_service(opened, monkeypatch):
     """
-    Nobody waits for ever, and the service ends with what happened.
+    No append waits for ever, and the service ends with the exception.
     """
     with opened() as store:
 
         def broken(*_: object) -> None:
             raise ZeroDivisionError
 
-        monkeypatch.setattr(store._writer, "_written", broken)
+        monkeypatch.setattr(store._writer, "_write", broken)
         with pytest.raises(StoreError, match="ZeroDivisionError"):
             await store.append([batch(layout("hall"), START, 1)])
         with pytest.raises(ZeroDivisionError):
             await store.run()
 
 
-async def test_sealing_on_a_full_disk_leaves_the_head_as_it_was(opened, folder, clock):
+async def test_a_flush_that_fails_leaves_the_head_unchanged(opened, folder, clock):
     """
-    There is no half block, the trouble is told, and the next round seals.
+    No partial block is left, the failure is reported, and the next run flushes.
     """
     with opened() as store:
         await store.append([batch(layout(*(f"room {number}" for number in range(2000))), START, *range(2000))])
@@ -131,11 +131,11 @@ async def test_sealing_on_a_full_disk_leaves_the_head_as_it_was(opened, folder, 
         assert len(list(folder.glob("*.block"))) == 1
 
 
-async def test_memory_is_bounded_while_the_disk_takes_nothing(opened, meters, monkeypatch):
+async def test_memory_is_bounded_while_the_disk_fails(opened, meters, monkeypatch):
     """
-    The oldest numbers are let go and counted; the newest stay.
+    The oldest samples are dropped and counted; the newest stay.
     """
-    monkeypatch.setattr(head_writer, "WAITING", 80)
+    monkeypatch.setattr(head_writer, "MAX_UNFLUSHED", 80)
     hall = layout("hall")
     with opened() as store:
         for minute in range(20):
@@ -156,9 +156,9 @@ async def test_memory_is_bounded_while_the_disk_takes_nothing(opened, meters, mo
 
 
 @pytest.mark.parametrize("damage", ["removed", "replaced"])
-async def test_a_head_file_that_is_gone_is_made_anew_from_memory(opened, folder, damage):
+async def test_a_head_file_that_was_removed_is_rebuilt_from_memory(opened, folder, damage):
     """
-    What was acknowledged before is durable again, too.
+    Samples that were acknowledged before are durable again, too.
     """
     hall = layout("hall")
     with opened() as store:
@@ -179,7 +179,7 @@ async def test_a_head_file_that_is_gone_is_made_anew_from_memory(opened, folder,
 
 
 async def filled(opened, clock) -> dict[str, dict[int, int]]:
-    """Fill a store: some blocks, and a head that was killed rather than closed."""
+    """Fill a store: some blocks, and a head as a killed process leaves it."""
     rooms, more = layout("hall", "cellar"), layout("hall", "cellar", "roof")
     with opened() as store:
         for minute in range(0, 15 * 60, 5):
@@ -189,20 +189,20 @@ async def filled(opened, clock) -> dict[str, dict[int, int]]:
             clock.advance(300)
             if minute % 60 == 0:
                 await store.maintain()
-        # The writer removes what is sealed by and by; a second store on a copy sees all of it or some.
+        # The writer removes flushed rows in the background; a store on a copy finds all of them or some.
         killed = store._folder.with_name("killed")
         shutil.copytree(store._folder, killed)
-        answer = told(store.select(ALL, *EVER))
+        answer = bits_by_series(store.select(ALL, *EVER))
     shutil.rmtree(store._folder)
     killed.rename(store._folder)
     return answer
 
 
 @pytest.mark.parametrize("seed", [pytest.param(seed, marks=[pytest.mark.soak] * (seed > 5)) for seed in range(250)])
-async def test_damage_is_found_and_never_makes_a_wrong_number(opened, clock, folder, meters, seed):
+async def test_damage_is_found_and_never_makes_a_wrong_sample(opened, clock, folder, meters, seed):
     """
-    A bit that flips, or an end that is missing, wherever: what is answered was written, and what is missing has been
-    told. A log cut short is what a crash leaves, and holds what it holds.
+    With a flipped bit or a truncated file, anywhere: every selected sample was written, and every missing one was
+    reported. A truncated write-ahead log is what a crash leaves, and is no damage.
     """
     chance = random.Random(seed)
     truth = await filled(opened, clock)
@@ -224,12 +224,12 @@ async def test_damage_is_found_and_never_makes_a_wrong_number(opened, clock, fol
         with opened() as store:
             await store.maintain()
             await store.maintain()
-            answer = told(store.select(ALL, *EVER))
+            answer = bits_by_series(store.select(ALL, *EVER))
             families = store.families()
 
         where = f"{path.name} at {place}"
-        for series, numbers in answer.items():
-            assert numbers.items() <= truth[series].items(), where
+        for series, found in answer.items():
+            assert found.items() <= truth[series].items(), where
         if answer != truth:
             assert meters.value(CORRUPTIONS) > found_before, where
         assert set(families) <= {"temperature"}, where
@@ -237,9 +237,9 @@ async def test_damage_is_found_and_never_makes_a_wrong_number(opened, clock, fol
 
 
 @pytest.mark.parametrize("cut", [1, 100, 0.5])
-async def test_a_block_that_is_cut_short_is_set_aside(opened, clock, folder, cut):
+async def test_a_truncated_block_is_quarantined(opened, clock, folder, cut):
     """
-    It keeps its bytes under another name; the other blocks and the head answer.
+    Its file is renamed; the other blocks and the head are selected from.
     """
     truth = await filled(opened, clock)
     path = min(folder.glob("*.block"))
@@ -248,63 +248,63 @@ async def test_a_block_that_is_cut_short_is_set_aside(opened, clock, folder, cut
 
     with opened() as store:
         assert path.name in store.health().message
-        answer = told(store.select(ALL, *EVER))
+        answer = bits_by_series(store.select(ALL, *EVER))
 
     assert path.with_name(path.name + ".broken").exists()
     assert not path.exists()
     assert answer != truth
-    assert all(numbers.items() <= truth[series].items() for series, numbers in answer.items())
+    assert all(found.items() <= truth[series].items() for series, found in answer.items())
 
 
 async def test_a_damaged_tile_costs_its_series_only(opened, clock, folder, meters):
     """
-    It is left out of the answer, told, and at the next round the sound part becomes a block of its own.
+    It is left out and reported, and the next maintenance rewrites the block without it.
     """
     many, one = layout(*(f"room {number:03}" for number in range(200))), layout("hall")
     with opened() as store:
         await store.append([batch(many, START, *range(200)), batch(one, START + 1, 7)])
         clock.advance(3 * 3600)
         await store.maintain()
-        (block,) = store._shelf.blocks
+        (block,) = store._block_set.blocks
         wide = next(group for group in block.groups if len(group.ids) == 200)
         offset, length, _ = wide.tiles[0].tolist()
     data = bytearray(block.path.read_bytes())
     data[offset + length // 2] ^= 1
     block.path.write_bytes(data)
     with opened() as store:
-        assert len(told(store.select(ALL, *EVER))) == 73
+        assert len(bits_by_series(store.select(ALL, *EVER))) == 73
         assert meters.value(CORRUPTIONS) == 1
         await store.maintain()
-        assert len(told(store.select(ALL, *EVER))) == 73
+        assert len(bits_by_series(store.select(ALL, *EVER))) == 73
         assert store.health().ok
     with opened() as store:
-        assert len(told(store.select(ALL, *EVER))) == 73
+        assert len(bits_by_series(store.select(ALL, *EVER))) == 73
     assert meters.value(CORRUPTIONS) == 1
     assert (folder / f"{block.path.name}.broken").read_bytes() == data
 
 
-async def test_a_crash_between_compaction_and_tidying_leaves_no_number_twice(opened, clock, folder):
+async def test_a_crash_during_compaction_leaves_no_sample_twice(opened, clock, folder):
     """
-    Blocks that were replaced and are still there go at the next start; files that were never finished, too.
+    Replaced blocks that are still there are removed at the next start, and so are files that were never finished.
     """
     truth = await filled(opened, clock)
     before = {path.name: path.read_bytes() for path in folder.glob("*.block")}
     clock.advance(24 * 3600)
     with opened() as store:
         await store.maintain()
-        assert len(store._shelf.blocks) == 1
+        assert len(store._block_set.blocks) == 1
     for name, data in before.items():
         (folder / name).write_bytes(data)
     (folder / "0-1-1.block.tmp").write_bytes(b"half")
 
     with opened() as store:
-        assert told(store.select(ALL, *EVER)) == truth
+        assert bits_by_series(store.select(ALL, *EVER)) == truth
         assert len(list(folder.glob("*.block*"))) == 1
 
 
-def test_a_folder_that_cannot_be_is_named(tmp_path, clock, meters):
+def test_a_folder_that_cannot_be_opened_is_named(tmp_path, clock, meters):
     """
-    Opening says what was tried.
+    The error has the path.
     """
     (tmp_path / "tsdb").write_text("in the way")
     with (

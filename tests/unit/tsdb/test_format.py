@@ -1,4 +1,4 @@
-"""Data that an earlier toban wrote opens in this one."""
+"""Data of earlier versions opens in the present one."""
 
 import shutil
 from datetime import timedelta
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import FakeClock
-from tests.unit.tsdb.conftest import START, told
+from tests.unit.tsdb.conftest import START, bits_by_series
 from toban.core.errors import StoreError
 from toban.core.labels import Labels
 from toban.core.metric_registry import MetricRegistry
@@ -18,12 +18,13 @@ from toban.tsdb.store import Store
 
 FOLDERS = sorted((Path(__file__).parents[2] / "data" / "tsdb").iterdir())
 SERIES = [Labels(__name__=name, place=place) for name in ("seen_total", "load") for place in ("東京", 'a"b\\c')]
+# As they are stored in the folders.
 FAMILIES = [counter("seen_total", "What was seen."), gauge("load", "How it bears.")]
 WINDOW = timedelta(minutes=10)
 
 
 def batches(edition):
-    """Return what each folder holds: looks of an hour, some late, some ended, some with gaps; from 2 on, decimals."""
+    """Return the batches of a folder: scrapes of an hour, some late, stale or with gaps; from format 2 on, decimals."""
     layout = Layout(SERIES, FAMILIES)
     for number in range(240):
         values = [
@@ -41,7 +42,7 @@ def batches(edition):
 
 
 async def write(folder: Path, edition: str) -> None:
-    """Write a folder: some of it sealed and compacted, some in the head. How those in `tests/data/tsdb` were made."""
+    """Write a folder, partly in blocks, partly in the head. Those in `tests/data/tsdb` were made like this."""
     clock = FakeClock()
     with Store(folder, TsdbSettings(), clock, MetricRegistry(), window=WINDOW, backlog=10_000) as store:
         for batch in batches(edition):
@@ -51,9 +52,9 @@ async def write(folder: Path, edition: str) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-async def test_what_was_written_is_read(folder, tmp_path):
+async def test_earlier_data_is_read(folder, tmp_path):
     """
-    Every number, to the last bit; and it goes on from there.
+    Every sample, to the last bit; and new ones are appended to it.
     """
     shutil.copytree(folder, tmp_path / "tsdb")
     await write(tmp_path / "expected", folder.name)
@@ -66,14 +67,16 @@ async def test_what_was_written_is_read(folder, tmp_path):
             assert store.health().ok
             assert "damage" not in store.health().message
             assert set(FAMILIES) <= set(store.families().values())
-            opened.append((told(store.select((), START, START + 4_000_000)), len(store.remote_cursor.pending(10_000))))
+            opened.append(
+                (bits_by_series(store.select((), START, START + 4_000_000)), len(store.remote_cursor.pending(10_000)))
+            )
     assert opened[0] == opened[1]
     assert len(opened[0][0]) == len(SERIES)
 
 
-def test_what_a_newer_toban_wrote_is_left_alone(tmp_path):
+def test_data_of_a_newer_toban_is_left_alone(tmp_path):
     """
-    It is no damage: toban says who can read it, and nothing is set aside.
+    It is no damage: the error says which toban can read it, and nothing is quarantined.
     """
     shutil.copytree(FOLDERS[-1], tmp_path / "tsdb")
     block = next((tmp_path / "tsdb").glob("*.block"))

@@ -1,4 +1,4 @@
-"""kill -9 at any moment loses nothing that was acknowledged."""
+"""kill -9 at any moment loses no acknowledged sample."""
 
 import random
 import subprocess
@@ -12,7 +12,7 @@ import pytest
 
 from tests.fakes import FakeClock
 from tests.unit.tsdb.appending import WINDOW
-from tests.unit.tsdb.conftest import told
+from tests.unit.tsdb.conftest import bits_by_series
 from toban.core.matchers import Matcher, MatchOperator
 from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import is_absent
@@ -26,27 +26,27 @@ ROOT = Path(__file__).parents[3]
 
 
 def killed(folder: Path, seed: int, lines: int) -> list[list[str]]:
-    """Let a store work until it has said so many lines, kill it, and return all it said."""
+    """Run a store until it has printed so many lines, kill it, and return all that it printed."""
     command = [sys.executable, "-m", "tests.unit.tsdb.appending", str(folder), str(seed)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout
-        said = [process.stdout.readline() for _ in range(lines)]
+        printed = [process.stdout.readline() for _ in range(lines)]
         process.kill()
-        said += process.stdout.readlines()
-    return [line.split() for line in said if line.endswith("\n") and line.startswith(("begun ", "done "))]
+        printed += process.stdout.readlines()
+    return [line.split() for line in printed if line.endswith("\n") and line.startswith(("begun ", "done "))]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_what_was_acknowledged_survives_kill(tmp_path, seed):
+def test_acknowledged_samples_survive_kill(tmp_path, seed):
     """
-    Two lives, both killed. Of each series at each time stands the number acknowledged last, or one whose append was
-    under way; nothing else is there, and nothing counts as damage.
+    Two runs, both killed. Each series has at each time the sample acknowledged last, or one whose append was under way;
+    there is no other sample, and no damage is reported.
     """
     chance = random.Random(seed)
     begun: dict[tuple[int, int], dict[int, int]] = {}
     done: set[int] = set()
-    for life in range(2):
-        for word, number, *rest in killed(tmp_path / "tsdb", 1 + life + 2 * seed, chance.randint(50, 3000)):
+    for run in range(2):
+        for word, number, *rest in killed(tmp_path / "tsdb", 1 + run + 2 * seed, chance.randint(50, 3000)):
             if word == "done":
                 done.add(int(number))
                 continue
@@ -65,8 +65,8 @@ def test_what_was_acknowledged_survives_kill(tmp_path, seed):
         print(f"open to first answer: {(time.perf_counter() - began) * 1000:.0f} ms")
     answer = {
         (int(name.partition('place="')[2].removesuffix('"}')), at): bits
-        for name, numbers in told(groups).items()
-        for at, bits in numbers.items()
+        for name, found in bits_by_series(groups).items()
+        for at, bits in found.items()
     }
 
     assert answer.keys() <= begun.keys()

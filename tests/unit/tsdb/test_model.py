@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, the store answers like a dictionary."""
+"""Whatever happens in whatever order, the store selects like a dictionary."""
 
 import asyncio
 import tempfile
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fakes import FakeClock
-from tests.unit.tsdb.conftest import MINUTE, START, layout, told
+from tests.unit.tsdb.conftest import MINUTE, START, bits_by_series, layout
 from toban.core.matchers import Matcher, MatchOperator
 from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import ABSENT, STALE, Batch, is_absent
@@ -24,16 +24,16 @@ APPEND = st.tuples(
     st.sampled_from([7, 8]) | st.integers(0, 60),
     st.lists(st.sampled_from([ABSENT, STALE, 1.0, 2.0, 0.1, -0.0, np.inf]), min_size=4, max_size=4),
 )
-"""What is appended: often at the same times, so that numbers are written over by other sources too."""
+"""Appends, often at the same times, so that samples are overwritten by other sources too."""
 
-STEPS = st.lists(st.one_of(APPEND, st.sampled_from(["tend", "hour", "day", "restart"])), max_size=25)
+STEPS = st.lists(st.one_of(APPEND, st.sampled_from(["maintain", "hour", "day", "restart"])), max_size=25)
 
 
 @settings(max_examples=60)
 @given(STEPS, st.integers(0, 60), st.integers(0, 60))
 def test_the_store_is_a_dictionary(steps, start, end):
     """
-    Any appends, sealing, compaction and restarts: each time of each series holds what was appended last.
+    After any appends, flushes, compactions and restarts, each series has at each time the sample appended last.
     """
     clock, model = FakeClock(), dict[str, dict[int, int]]()
     layouts = {}
@@ -41,7 +41,7 @@ def test_the_store_is_a_dictionary(steps, start, end):
     async def live(folder: Path, left: list) -> None:
         with Store(folder, TsdbSettings(), clock, MetricRegistry(), window=timedelta(minutes=5)) as store:
             while left and (step := left.pop()) != "restart":
-                if step == "tend":
+                if step == "maintain":
                     await store.maintain()
                 elif isinstance(step, str):
                     clock.advance({"hour": 3600, "day": 86400}[step])
@@ -55,10 +55,12 @@ def test_the_store_is_a_dictionary(steps, start, end):
                             model.setdefault(str(series), {})[at] = int(bits)
             begin, finish = START + start * MINUTE, START + end * MINUTE
             within = {
-                series: {at: bits for at, bits in numbers.items() if begin <= at <= finish}
-                for series, numbers in model.items()
+                series: {at: bits for at, bits in appended.items() if begin <= at <= finish}
+                for series, appended in model.items()
             }
-            assert told(store.select(ALL, begin, finish)) == {series: some for series, some in within.items() if some}
+            assert bits_by_series(store.select(ALL, begin, finish)) == {
+                series: some for series, some in within.items() if some
+            }
             assert {str(labels) for labels in store.series(ALL, START, START + 60 * MINUTE)} >= model.keys()
 
     with tempfile.TemporaryDirectory() as folder:
@@ -68,9 +70,9 @@ def test_the_store_is_a_dictionary(steps, start, end):
             asyncio.run(live(Path(folder) / "tsdb", left))
 
 
-async def test_reading_goes_on_while_numbers_come_and_are_sealed(opened, clock):
+async def test_selects_are_complete_while_samples_are_appended_and_flushed(opened, clock):
     """
-    Each answer holds everything acknowledged before the question, and no number is ever wrong or missing in between.
+    Each select returns every sample acknowledged before it, and none is ever wrong or missing in between.
     """
     rooms = layout(*PLACES)
     written = 0
@@ -94,4 +96,4 @@ async def test_reading_goes_on_while_numbers_come_and_are_sealed(opened, clock):
         while not writing.done():
             await asyncio.gather(asyncio.to_thread(read), store.maintain())
         await writing
-        assert len(store._shelf.blocks) > 1
+        assert len(store._block_set.blocks) > 1

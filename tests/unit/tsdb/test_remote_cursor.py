@@ -1,4 +1,4 @@
-"""What was appended is passed on: all of it, in order, once."""
+"""The cursor of remote write returns every batch once, in order."""
 
 import os
 import random
@@ -20,12 +20,12 @@ LAYOUTS = [layout("a"), layout("b", "c"), layout("d", "e", "f")]
 MEGABYTE = 2**20
 
 
-class Life:
-    """A store that is opened again and again, and what its reader got."""
+class Restarts:
+    """A store that is opened again and again, and the batches that were read from its cursor."""
 
     def __init__(self, folder, backlog=MEGABYTE):
         self.folder, self.backlog, self.clock, self.meters = folder, backlog, FakeClock(), MetricRegistry()
-        self.put, self.got = [], []
+        self.appended, self.read = [], []
         self.open()
 
     def open(self):
@@ -39,166 +39,166 @@ class Life:
         self.store.__exit__(None, None, None)
 
     async def append(self, of, late=0):
-        value = float(len(self.put))
+        value = float(len(self.appended))
         at = milliseconds(self.clock.now()) - late
         await self.store.append([batch(of, at, *[value] * len(of))])
-        self.put.append((of.series, at, value))
+        self.appended.append((of.series, at, value))
 
-    def pass_on(self, samples=5):
-        """Take some and say so."""
+    def send(self, samples=5):
+        """Read some batches and commit them."""
         found = self.store.remote_cursor.pending(samples)
-        self.got += [(one.layout.series, one.at, float(one.values[0])) for _, one in found]
+        self.read += [(one.layout.series, one.at, float(one.values[0])) for _, one in found]
         if found:
             self.store.remote_cursor.commit(found[-1][0])
         return len(found)
 
     def drain(self):
-        while self.pass_on(1000):
+        while self.send(1000):
             pass
 
 
 @pytest.mark.parametrize("seed", [pytest.param(seed, marks=[pytest.mark.soak] * (seed > 5)) for seed in range(200)])
-async def test_everything_comes_once_and_in_order(seed, tmp_path):
+async def test_every_batch_is_read_once_and_in_order(seed, tmp_path):
     """
-    However late it was, whatever was sealed meanwhile, and through restarts.
+    Even late ones, whatever is flushed meanwhile, and over restarts.
     """
     chance = random.Random(seed)
-    life = Life(tmp_path / "tsdb")
+    restarts = Restarts(tmp_path / "tsdb")
     for _ in range(300):
-        match chance.choices(["append", "pass", "tend", "restart"], [60, 10 if seed % 2 else 1, 6, 2])[0]:
+        match chance.choices(["append", "send", "maintain", "restart"], [60, 10 if seed % 2 else 1, 6, 2])[0]:
             case "append":
-                await life.append(chance.choice(LAYOUTS), late=chance.choice([0, 0, 0, 200_000, 5_000_000]))
-                await life.clock.sleep(chance.choice([1, 15, 40]))
-            case "pass":
-                life.pass_on(chance.choice([1, 5, 40]))
-            case "tend":
-                await life.store.maintain()
+                await restarts.append(chance.choice(LAYOUTS), late=chance.choice([0, 0, 0, 200_000, 5_000_000]))
+                await restarts.clock.sleep(chance.choice([1, 15, 40]))
+            case "send":
+                restarts.send(chance.choice([1, 5, 40]))
+            case "maintain":
+                await restarts.store.maintain()
             case "restart":
-                life.close()
-                life.open()
-    life.drain()
-    assert life.got == life.put
-    assert life.store.remote_cursor.dropped == 0
-    life.close()
+                restarts.close()
+                restarts.open()
+    restarts.drain()
+    assert restarts.read == restarts.appended
+    assert restarts.store.remote_cursor.dropped == 0
+    restarts.close()
 
 
-async def test_what_is_too_much_goes_oldest_first_and_is_counted(tmp_path):
+async def test_samples_beyond_the_backlogs_size_are_dropped_oldest_first(tmp_path):
     """
-    In samples.
+    And counted.
     """
-    life = Life(tmp_path / "tsdb", backlog=30 * 8)
+    restarts = Restarts(tmp_path / "tsdb", backlog=30 * 8)
     for _ in range(100):
-        await life.append(LAYOUTS[2])
-        await life.clock.sleep(15)
-    await life.store.maintain()
-    life.drain()
-    assert life.got == life.put[-len(life.got) :]
-    assert life.store.remote_cursor.dropped == 3 * (100 - len(life.got)) > 0
-    life.close()
+        await restarts.append(LAYOUTS[2])
+        await restarts.clock.sleep(15)
+    await restarts.store.maintain()
+    restarts.drain()
+    assert restarts.read == restarts.appended[-len(restarts.read) :]
+    assert restarts.store.remote_cursor.dropped == 3 * (100 - len(restarts.read)) > 0
+    restarts.close()
 
 
-async def test_what_gets_older_than_numbers_are_kept_goes_too(tmp_path):
+async def test_samples_older_than_the_retention_are_dropped(tmp_path):
     """
-    The receiver would not take it either.
+    The receiver would reject them, too.
     """
-    life = Life(tmp_path / "tsdb")
-    await life.append(LAYOUTS[1])
-    await life.clock.sleep(4 * 86_400)
-    await life.store.maintain()
-    await life.append(LAYOUTS[0])
-    life.drain()
-    assert (life.got, life.store.remote_cursor.dropped) == (life.put[1:], 2)
-    life.close()
+    restarts = Restarts(tmp_path / "tsdb")
+    await restarts.append(LAYOUTS[1])
+    await restarts.clock.sleep(4 * 86_400)
+    await restarts.store.maintain()
+    await restarts.append(LAYOUTS[0])
+    restarts.drain()
+    assert (restarts.read, restarts.store.remote_cursor.dropped) == (restarts.appended[1:], 2)
+    restarts.close()
 
 
-async def test_a_damaged_row_is_left_out_and_told(tmp_path):
+async def test_a_damaged_row_is_left_out_and_reported(tmp_path):
     """
-    The others come.
+    The others are read.
     """
-    life = Life(tmp_path / "tsdb")
+    restarts = Restarts(tmp_path / "tsdb")
     for _ in range(3):
-        await life.append(LAYOUTS[0])
-        await life.clock.sleep(300)
-    await life.store.maintain()
-    life.close()
+        await restarts.append(LAYOUTS[0])
+        await restarts.clock.sleep(300)
+    await restarts.store.maintain()
+    restarts.close()
     file = tmp_path / "tsdb" / "backlog.db"
     data = bytearray(file.read_bytes())
     where = data.find(np.array([1.0]).tobytes())
     data[where + 7] ^= 4
     file.write_bytes(data)
 
-    life.open()
-    life.drain()
-    assert life.got == [life.put[0], life.put[2]]
-    assert "turn 2 is damaged" in life.store.health().message
-    life.close()
+    restarts.open()
+    restarts.drain()
+    assert restarts.read == [restarts.appended[0], restarts.appended[2]]
+    assert "row 2 is damaged" in restarts.store.health().message
+    restarts.close()
 
 
-async def test_a_file_that_is_no_database_is_set_aside(tmp_path):
+async def test_a_backlog_that_is_no_database_is_quarantined(tmp_path):
     """
-    What the head holds is passed on, if need be once more.
+    The head's batches are read, perhaps a second time.
     """
-    life = Life(tmp_path / "tsdb")
-    await life.append(LAYOUTS[0])
-    life.drain()
-    life.close()
+    restarts = Restarts(tmp_path / "tsdb")
+    await restarts.append(LAYOUTS[0])
+    restarts.drain()
+    restarts.close()
     (tmp_path / "tsdb" / "backlog.db").write_bytes(os.urandom(9000))
 
-    life.open()
-    await life.append(LAYOUTS[0])
-    life.drain()
-    assert life.got == [life.put[0], *life.put]
+    restarts.open()
+    await restarts.append(LAYOUTS[0])
+    restarts.drain()
+    assert restarts.read == [restarts.appended[0], *restarts.appended]
     assert (tmp_path / "tsdb" / "backlog.db.broken").exists()
-    assert "backlog.db" in life.store.health().message
-    life.close()
+    assert "backlog.db" in restarts.store.health().message
+    restarts.close()
 
 
-async def test_a_store_that_passes_nothing_on_keeps_no_backlog(tmp_path):
+async def test_a_store_without_remote_write_has_no_backlog(tmp_path):
     """
-    What an earlier start kept goes.
+    The backlog of an earlier run is removed.
     """
-    life = Life(tmp_path / "tsdb")
-    await life.append(LAYOUTS[0])
-    await life.clock.sleep(300)
-    await life.store.maintain()
-    life.close()
+    restarts = Restarts(tmp_path / "tsdb")
+    await restarts.append(LAYOUTS[0])
+    await restarts.clock.sleep(300)
+    await restarts.store.maintain()
+    restarts.close()
     assert (tmp_path / "tsdb" / "backlog.db").exists()
-    life.backlog = None
-    life.open()
+    restarts.backlog = None
+    restarts.open()
     assert list((tmp_path / "tsdb").glob("backlog*")) == []
-    life.close()
+    restarts.close()
 
 
-async def test_gaps_are_no_samples(tmp_path):
+async def test_gaps_are_not_counted_as_dropped_samples(tmp_path):
     """
-    They are not counted when they are overtaken.
+    A batch of one sample and one gap counts as one.
     """
-    life = Life(tmp_path / "tsdb", backlog=0)
-    await life.store.append([batch(LAYOUTS[1], START, 1, ABSENT)])
-    await life.clock.sleep(300)
-    await life.store.maintain()
-    assert life.store.remote_cursor.dropped == 1
-    life.close()
+    restarts = Restarts(tmp_path / "tsdb", backlog=0)
+    await restarts.store.append([batch(LAYOUTS[1], START, 1, ABSENT)])
+    await restarts.clock.sleep(300)
+    await restarts.store.maintain()
+    assert restarts.store.remote_cursor.dropped == 1
+    restarts.close()
 
 
-async def test_while_the_backlog_can_not_be_written_the_head_keeps_its_rows(tmp_path, monkeypatch):
+async def test_the_head_keeps_its_rows_while_the_backlog_can_not_be_written(tmp_path, monkeypatch):
     """
-    As on a full disk: it says so, and nothing is lost when there is room again.
+    As on a full disk: it is reported, and nothing is lost.
     """
-    life = Life(tmp_path / "tsdb")
+    restarts = Restarts(tmp_path / "tsdb")
     for _ in range(10):
-        await life.append(LAYOUTS[0])
-        await life.clock.sleep(60)
+        await restarts.append(LAYOUTS[0])
+        await restarts.clock.sleep(60)
 
     def full(*_):
         raise StoreError("tsdb: backlog.db: database or disk is full")
 
     with monkeypatch.context() as patch:
         patch.setattr(RemoteBacklog, "append", full)
-        await life.store.maintain()
-        assert (life.store.health().ok, "disk is full" in life.store.health().message) == (False, True)
-    await life.store.maintain()
-    assert life.store.health().ok
-    life.drain()
-    assert life.got == life.put
-    life.close()
+        await restarts.store.maintain()
+        assert (restarts.store.health().ok, "disk is full" in restarts.store.health().message) == (False, True)
+    await restarts.store.maintain()
+    assert restarts.store.health().ok
+    restarts.drain()
+    assert restarts.read == restarts.appended
+    restarts.close()

@@ -1,4 +1,4 @@
-"""The index finds the series that a look at each would find."""
+"""The index selects the series that testing each one would select."""
 
 import numpy as np
 from hypothesis import given
@@ -18,19 +18,19 @@ MATCHERS = st.lists(
 
 
 @given(SERIES, MATCHERS, st.data())
-def test_conditions_choose_the_same_series_as_a_look_at_each(series, matchers, data):
+def test_matchers_select_the_same_series_as_testing_each(series, matchers, data):
     """
-    Also where a label is missing, and after some series are forgotten and others came; what was asked before too.
+    Also where a label is missing, and after series were removed and added; a cached selection too.
     """
     index = SeriesIndex()
     ids = index.add(series)
     assert len(index.find(matchers)) == sum(matches_all(matchers, labels) for labels in series)
-    gone = data.draw(st.lists(st.sampled_from(series), unique=True)) if series else []
-    index.forget(ids[[labels in gone for labels in series]])
-    assert not [labels for labels in index.find(matchers).values() if labels in gone]
-    back = gone[: len(gone) // 2]
-    index.add(back)
-    left = [labels for labels in series if labels not in gone or labels in back]
+    removed = data.draw(st.lists(st.sampled_from(series), unique=True)) if series else []
+    index.forget(ids[[labels in removed for labels in series]])
+    assert not [labels for labels in index.find(matchers).values() if labels in removed]
+    added = removed[: len(removed) // 2]
+    index.add(added)
+    left = [labels for labels in series if labels not in removed or labels in added]
 
     assert sorted(map(str, index.find(matchers).values())) == sorted(
         str(labels) for labels in left if matches_all(matchers, labels)
@@ -38,9 +38,9 @@ def test_conditions_choose_the_same_series_as_a_look_at_each(series, matchers, d
     assert len(index) == len(left)
 
 
-def test_a_series_keeps_its_number():
+def test_a_series_keeps_its_id():
     """
-    Equal labels are one series; a number is not used again.
+    Equal labels are one series; an id is not used again.
     """
     index = SeriesIndex()
     (one,) = index.add([Labels(a="x")])

@@ -1,4 +1,4 @@
-"""Pieces become groups: each series once, of two numbers the later one."""
+"""Pieces are merged into groups: each series once, of two samples the later one."""
 
 from functools import partial
 
@@ -47,9 +47,9 @@ def expected(some: list[SeriesPiece]) -> dict[tuple[int, int], float]:
 
 @pytest.mark.parametrize("sparse", [0, 4])
 @given(some=pieces(), tile=st.integers(1, 4))
-def test_each_series_is_in_one_group_with_its_latest_numbers(sparse, some, tile):
+def test_each_series_is_in_one_group_with_its_latest_samples(sparse, some, tile):
     """
-    Whatever overlaps, whether joined or kept apart, at once or tile by tile.
+    Whatever overlaps, joined or split, read at once or tile by tile.
     """
     answer: dict[tuple[int, int], float] = {}
     seen: list[int] = []
@@ -71,7 +71,7 @@ def test_each_series_is_in_one_group_with_its_latest_numbers(sparse, some, tile)
     assert answer == expected(some)
 
 
-def test_pieces_without_common_series_stay_apart():
+def test_pieces_without_common_series_are_separate_groups():
     """
     Two sources are two groups.
     """

@@ -1,4 +1,4 @@
-"""The store keeps samples and finds them again."""
+"""The store appends samples and selects them."""
 
 import asyncio
 
@@ -11,13 +11,13 @@ from toban.core.labels import Labels
 from toban.core.matchers import Matcher, MatchOperator
 from toban.core.samples import ABSENT, STALE, Layout
 from toban.tsdb import maintenance
-from toban.tsdb.store import APPENDED, BLOCKS, REFUSED
+from toban.tsdb.store import APPENDED, BLOCKS, REJECTED
 
 ALL = [Matcher("__name__", MatchOperator.EQUAL, "temperature")]
 EVER = (START - 400 * 24 * HOUR, START + 400 * 24 * HOUR)
 
 
-async def test_what_is_appended_is_found(opened):
+async def test_appended_samples_are_selected(opened):
     """
     Series by label, samples by time, both ends included.
     """
@@ -37,7 +37,7 @@ async def test_what_is_appended_is_found(opened):
 
 async def test_a_restart_loses_nothing(opened):
     """
-    Samples, labels and what the families mean are there again; an equal layout goes on where it was.
+    Samples, labels and families are there again; an equal layout continues its series.
     """
     with opened() as store:
         await store.append([batch(layout("hall"), START, 1.5)])
@@ -50,9 +50,9 @@ async def test_a_restart_loses_nothing(opened):
 
 
 @pytest.mark.parametrize("restarts", [False, True])
-async def test_sealed_and_new_numbers_are_one_answer(opened, clock, restarts):
+async def test_samples_of_blocks_and_head_are_selected_as_one(opened, clock, restarts):
     """
-    Windows that are over become blocks, days that are over become one; nobody who asks can tell.
+    Windows that are over become blocks, those of a day become one; a select returns the same.
     """
     rooms = layout("hall", "cellar")
     expected: dict[str, dict[float, float]] = {"hall": {}, "cellar": {}}
@@ -66,7 +66,7 @@ async def test_sealed_and_new_numbers_are_one_answer(opened, clock, restarts):
             await store.maintain()
         (group,) = store.select(ALL, *EVER)
         assert samples([group]) == expected
-        assert [(block.name.end - block.name.start) // HOUR for block in store._shelf.blocks] == [24, 2, 2]
+        assert [(block.name.end - block.name.start) // HOUR for block in store._block_set.blocks] == [24, 2, 2]
     if restarts:
         with opened() as store:
             (group,) = store.select(ALL, *EVER)
@@ -94,9 +94,9 @@ async def test_one_source_stays_one_group_when_series_come_and_go(opened):
     assert answer["cellar"] == {0: 2, 1: 4}
 
 
-async def test_late_numbers_find_their_place(opened, clock):
+async def test_late_samples_are_accepted(opened, clock):
     """
-    A first start brings history in any order; what is sealed already takes late numbers too.
+    A backfill appends history in any order, also to windows that are flushed already.
     """
     rooms = layout("hall")
     clock.advance(24 * 3600)
@@ -109,24 +109,24 @@ async def test_late_numbers_find_their_place(opened, clock):
         assert samples(store.select(ALL, *EVER)) == {"hall": {minute: minute for minute in (0, 200, 300, 600, 1400)}}
 
 
-@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("flushed", [False, True])
 @pytest.mark.parametrize("other", [layout("hall"), layout("hall", "cellar")])
-async def test_the_last_number_of_one_time_counts(opened, clock, sealed, other):
+async def test_the_last_append_of_one_time_counts(opened, clock, flushed, other):
     """
-    In the same layout or another, sealed or not, before and after a restart.
+    In the same layout or another, flushed or not, before and after a restart.
     """
     first = layout("hall")
     with opened() as store:
         await store.append([batch(first, START, 1)])
         await store.append([batch(other, START, *[2] * len(other))])
         await store.append([batch(first, START + MINUTE, 1)])
-        if sealed:
+        if flushed:
             clock.advance(3 * 3600)
             await store.maintain()
         await store.append([batch(other, START + MINUTE, *[2] * len(other))])
         await store.append([batch(first, START + MINUTE, 3)])
         before = samples(store.select(ALL, *EVER))["hall"]
-        if sealed:
+        if flushed:
             clock.advance(36 * 3600)
             await store.maintain()
             assert store._meters.value(BLOCKS) == 1
@@ -136,26 +136,26 @@ async def test_the_last_number_of_one_time_counts(opened, clock, sealed, other):
     assert before == after == {0: 2, 1: 3}
 
 
-@pytest.mark.parametrize("sealed", [False, True])
-async def test_the_last_number_counts_also_between_two_sources_that_share_a_series(opened, clock, sealed):
+@pytest.mark.parametrize("flushed", [False, True])
+async def test_the_last_append_counts_between_two_sources_that_share_a_series(opened, clock, flushed):
     """
-    What a later look of one leaves out does not bring its earlier number back over the other's.
+    A gap in a later scrape of one source does not restore its earlier sample over the other's.
     """
     one, other = layout("hall", "cellar"), layout("hall", "roof")
     with opened() as store:
         await store.append([batch(one, START, 1, 1)])
         await store.append([batch(other, START, 2, 2)])
         await store.append([batch(one, START, ABSENT, 3)])
-        if sealed:
+        if flushed:
             clock.advance(6 * 3600)
             await store.maintain()
-            assert store._shelf.blocks
+            assert store._block_set.blocks
         assert samples(store.select(ALL, *EVER)) == {"hall": {0: 2}, "cellar": {0: 3}, "roof": {0: 2}}
 
 
-async def test_what_is_too_old_or_of_the_future_is_refused_and_counted(opened, meters):
+async def test_samples_too_old_or_in_the_future_are_rejected_and_counted(opened, meters):
     """
-    The rest of the append is kept.
+    The rest of the append is accepted.
     """
     rooms = layout("hall", "cellar")
     with opened(retention="10d") as store:
@@ -163,13 +163,13 @@ async def test_what_is_too_old_or_of_the_future_is_refused_and_counted(opened, m
         await store.append([batch(rooms, at, 1, 2) for at in times])
 
         assert samples(store.select(ALL, *EVER)) == {"hall": {0: 1}, "cellar": {0: 2}}
-    assert meters.value(REFUSED, reason="old") == meters.value(REFUSED, reason="future") == 2
+    assert meters.value(REJECTED, reason="old") == meters.value(REJECTED, reason="future") == 2
     assert meters.value(APPENDED) == 2
 
 
-async def test_too_many_series_are_refused_by_name(opened):
+async def test_an_append_of_too_many_series_is_rejected(opened):
     """
-    Nothing of that append is kept, what is known goes on.
+    As a whole, with an error that names the setting; known series are still accepted.
     """
     with opened(series=3) as store:
         await store.append([batch(layout("hall", "cellar"), START, 1, 2)])
@@ -182,7 +182,7 @@ async def test_too_many_series_are_refused_by_name(opened):
 
 async def test_retention_removes_the_oldest_and_never_the_newest(opened, clock):
     """
-    By age whole blocks go, and their series are forgotten; by size all but the newest block.
+    By age whole blocks are removed, and their series; by size all but the newest block.
     """
     with opened(retention="3d") as store:
         for day in range(6):
@@ -199,9 +199,9 @@ async def test_retention_removes_the_oldest_and_never_the_newest(opened, clock):
         assert sorted(samples(store.select(ALL, *EVER))) == ["day 5", "hall"]
 
 
-async def test_a_clock_that_jumps_ahead_ages_nothing(opened, clock):
+async def test_a_clock_that_jumps_ahead_expires_nothing(opened, clock):
     """
-    Retention goes by the clock that never jumps, counted from the start.
+    Retention is measured by the monotonic clock since the start.
     """
     with opened(retention="3d") as store:
         await store.append([batch(layout("hall"), START, 1)])
@@ -215,11 +215,11 @@ async def test_a_clock_that_jumps_ahead_ages_nothing(opened, clock):
         assert samples(store.select(ALL, START, START + HOUR)) == {"hall": {0: 1, 30: 1}}
 
 
-async def test_a_full_head_is_sealed_before_its_window_is_over(opened, monkeypatch):
+async def test_a_full_head_is_flushed_before_its_window_is_over(opened, monkeypatch):
     """
-    Memory stays bounded; the many blocks of one window become one by and by.
+    Memory stays bounded; the many blocks of one window are compacted.
     """
-    monkeypatch.setattr(maintenance, "FULL", 0)
+    monkeypatch.setattr(maintenance, "HEAD_BYTES", 0)
     with opened() as store:
         for minute in range(10):
             await store.append([batch(layout("hall"), START + minute * MINUTE, minute)])
@@ -227,18 +227,18 @@ async def test_a_full_head_is_sealed_before_its_window_is_over(opened, monkeypat
             assert store._head.windows() == {}
 
         assert samples(store.select(ALL, *EVER)) == {"hall": {minute: minute for minute in range(10)}}
-        assert len(store._shelf.blocks) < 4
+        assert len(store._block_set.blocks) < 4
 
 
-async def test_the_service_works_until_it_is_cancelled(opened, clock):
+async def test_the_service_runs_until_it_is_cancelled(opened, clock):
     """
-    It seals at its first round, is well, and ends when it is told to.
+    Its first run flushes, and it is healthy.
     """
     with opened() as store:
         await store.append([batch(layout("hall"), START, 1)])
         clock.advance(3 * 3600)
         service = asyncio.create_task(store.run())
-        while not store._shelf.blocks:  # noqa: ASYNC110  # nothing in the store tells of a block, and need not
+        while not store._block_set.blocks:  # noqa: ASYNC110  # a new block has no event
             await asyncio.sleep(0)
         assert store.health().ok
         service.cancel()
@@ -246,9 +246,9 @@ async def test_the_service_works_until_it_is_cancelled(opened, clock):
             await service
 
 
-async def test_series_are_listed_without_their_numbers(opened, clock):
+async def test_series_are_listed_by_time(opened, clock):
     """
-    From the head and from blocks, by the times they were there.
+    From the head and from blocks.
     """
     with opened() as store:
         await store.append([batch(layout("hall"), START, 1)])
@@ -261,19 +261,19 @@ async def test_series_are_listed_without_their_numbers(opened, clock):
         assert len(store.series(ALL, *EVER)) == 2
 
 
-async def test_a_label_that_is_no_text_is_refused(opened):
+async def test_a_label_that_is_not_unicode_is_rejected(opened):
     """
-    It could not be read back, so it is not taken in.
+    It could not be stored.
     """
     with opened() as store:
-        with pytest.raises(StoreError, match="can't be stored"):
+        with pytest.raises(StoreError, match="not valid Unicode"):
             await store.append([batch(Layout([Labels(__name__="a", b="\udc80")]), START, 1)])
         assert len(store._index) == 0
 
 
 async def test_a_folder_has_one_store(opened):
     """
-    A second toban is told so and does no harm.
+    A second toban gets an error and does no harm.
     """
     with opened() as store:
         with pytest.raises(StoreError, match="in use by another toban"), opened():
@@ -281,9 +281,9 @@ async def test_a_folder_has_one_store(opened):
         await store.append([batch(layout("hall"), START, 1)])
 
 
-async def test_a_closed_store_says_so(opened):
+async def test_an_append_to_a_closed_store_fails(opened):
     """
-    An append that comes too late is not taken for durable.
+    It is not acknowledged.
     """
     with opened() as store:
         pass
@@ -291,9 +291,9 @@ async def test_a_closed_store_says_so(opened):
         await store.append([batch(layout("hall"), START, 1)])
 
 
-async def test_room_goes_back_to_the_disk(opened, clock, tmp_path):
+async def test_free_pages_are_returned_to_the_disk(opened, clock, tmp_path):
     """
-    After a flood of the past, like an import, the head's file is small again.
+    After a large backfill the head's file is small again.
     """
     wide = layout(*map(str, range(2000)))
     with opened() as store:

@@ -1,4 +1,4 @@
-"""Values survive their packing bit for bit."""
+"""Values are compressed without loss of a bit."""
 
 import numpy as np
 from hypothesis import given
@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from toban.core.samples import ABSENT, STALE
 from toban.tsdb.value_codec import pack, pack_times, unpack, unpack_times
 
-NUMBERS = st.one_of(
+VALUES = st.one_of(
     st.sampled_from([ABSENT, STALE, 0.0, -0.0, np.inf, -np.inf, 2.0**53, -(2.0**53), 1e300, 5e-324]),
     st.integers(-(2**53), 2**53).map(float),
     st.integers(0, 300).map(float),
@@ -21,18 +21,18 @@ def same(left: np.ndarray, right: np.ndarray) -> bool:
     return left.shape == right.shape and bool((left.view(np.uint64) == right.view(np.uint64)).all())
 
 
-@given(arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=NUMBERS))
-def test_any_values_come_back_with_their_bits(values):
+@given(arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=VALUES))
+def test_values_are_restored_bit_for_bit(values):
     """
-    Numbers, markers, gaps in whole numbers, and NaNs of any make are what they were.
+    Floats, markers, gaps between integers, and NaNs of any bits.
     """
     assert same(unpack(pack(values), *values.shape), values)
 
 
 @given(st.lists(st.integers(-(2**51), 2**51), min_size=1, max_size=30, unique=True))
-def test_times_come_back(times):
+def test_times_are_restored(times):
     """
-    Any increasing milliseconds are what they were.
+    Any increasing milliseconds.
     """
     array = np.array(sorted(times), np.int64)
 
@@ -43,27 +43,27 @@ def test_times_come_back(times):
     arrays(np.int64, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(-(2**53), 2**53)),
     st.integers(0, 8),
 )
-def test_decimals_come_back_with_their_bits(whole, places):
+def test_decimals_are_restored_bit_for_bit(whole, places):
     """
-    Numbers of few or many decimal places, large ones too, are what they were.
+    Of few or many decimal places, also large ones.
     """
     values = whole / 10.0**places
 
     assert same(unpack(pack(values), *values.shape), values)
 
 
-def test_decimals_cost_as_little_as_what_they_are_parts_of():
+def test_decimals_take_as_little_as_integers():
     """
-    A share that is measured to two places takes no more than its hundreds would as whole numbers, but for a few bytes.
+    Values of two places take no more than their hundredfold as integers, but for a few bytes.
     """
     hundreds = np.round(np.cumsum(np.random.default_rng(1).normal(0, 50, (8, 400)) + 1, axis=1)) + 0.0
 
     assert len(pack(hundreds / 100)) < len(pack(hundreds)) + 20
 
 
-def test_a_gap_costs_a_row_of_whole_numbers_next_to_nothing():
+def test_a_gap_takes_hardly_any_bytes_in_a_row_of_integers():
     """
-    A counter with a hole stays a row of small differences.
+    A counter with a gap stays a row of small differences.
     """
     values = np.arange(0.0, 4800.0, 10.0)[None, :].repeat(8, axis=0)
     gaps = values.copy()
