@@ -1,12 +1,12 @@
 """
-A stand-in for an engine that takes remote write and answers questions, stricter than any real one.
+A fake engine that receives remote write and responds to queries, stricter than any real one.
 
     async with FakeRemote() as engine:
         engine.url                  # what `write_url` and `query_url` are made of
-        engine.samples              # what was taken: (series, time, value), in the order in which it came
-        engine.next(busy(3), late)  # what the next two requests meet
+        engine.samples              # received samples: (series, time, value), in order of arrival
+        engine.next(busy(3), late)  # how the next two requests fail
 
-A sample that comes twice is taken twice, so that it shows. Questions are answered by ``answers``, in order.
+A sample that is received twice is there twice, so that it shows. Queries are responded to by ``answers``, in order.
 """
 
 import struct
@@ -20,19 +20,19 @@ from toban.remote.remote_write_protobuf import Decoder
 
 
 class FakeRemote(FakeService):
-    """An engine."""
+    """A fake remote engine."""
 
     def __init__(self) -> None:
         super().__init__()
         self.samples: list[tuple[Labels, int, float]] = []
         self.answers: deque[Reply] = deque()
-        self.questions: list[dict[str, str]] = []
+        self.queries: list[dict[str, str]] = []
         self._decoder = Decoder()
 
     def answer(self, asked: Asked) -> Reply:
-        """Take numbers, or answer a question."""
+        """Receive samples, or respond to a query."""
         if asked.path.startswith("/api/v1/query"):
-            self.questions.append({name: value for name, (value,) in parse_qs(asked.body.decode()).items()})
+            self.queries.append({name: value for name, (value,) in parse_qs(asked.body.decode()).items()})
             return self.answers.popleft()
         wrong = {name: value for name, value in HEADERS.items() if asked.headers.get(name) != value}
         if asked.path != "/api/v1/write" or wrong:
@@ -52,10 +52,10 @@ class FakeRemote(FakeService):
         return Reply(204)
 
     def pretended(self, asked: Asked) -> Reply:
-        """Say that it was taken."""
+        """Respond that the samples were accepted."""
         return Reply(204)
 
 
 def bits(value: float) -> bytes:
-    """Return a number so that a NaN can be compared."""
+    """Return a value's bytes, by which NaNs can be compared."""
     return struct.pack("<d", value)

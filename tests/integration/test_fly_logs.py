@@ -1,4 +1,4 @@
-"""Fly's stream of logs, from a real nats-server."""
+"""Fly's log stream, from a real nats-server."""
 
 import asyncio
 import json
@@ -35,8 +35,8 @@ def stream() -> Iterator[Server]:
 
 
 def message(text, app="shop", machine="d896d7c609dd68", provider="app", level="info"):
-    """Write a message as Fly's stream holds it."""
-    told = {
+    """Return a message as in Fly's stream."""
+    content = {
         "event": {"provider": provider},
         "fly": {"app": {"instance": machine, "name": app}, "region": "fra"},
         "host": "9f2a",
@@ -44,11 +44,11 @@ def message(text, app="shop", machine="d896d7c609dd68", provider="app", level="i
         "message": text if isinstance(text, str) else json.dumps(text),
         "timestamp": "2026-01-01T12:00:00.123456789Z",
     }
-    return json.dumps(told).encode()
+    return json.dumps(content).encode()
 
 
-class Life:
-    """What takes the stream, and what it took."""
+class Reader:
+    """A log stream, and the lines that it read."""
 
     def __init__(self, server, *, token=TOKEN, apps=(), own=""):
         self.meters = MetricRegistry()
@@ -73,11 +73,11 @@ class Life:
 
 
 @asynccontextmanager
-async def taking(server, **options) -> AsyncIterator[Life]:
-    life = Life(server, **options)
-    task = asyncio.create_task(life.logs.run())
+async def reading(server, **options) -> AsyncIterator[Reader]:
+    reader = Reader(server, **options)
+    task = asyncio.create_task(reader.logs.run())
     try:
-        yield life
+        yield reader
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -97,85 +97,85 @@ async def sending(server):
         await client.close()
 
 
-async def test_lines_are_taken_as_they_come(stream):
+async def test_lines_are_read_in_order(stream):
     """
-    Of the apps that are looked at, in their order; what toban itself writes is left out.
+    Those of the configured apps; lines of toban itself are left out.
     """
-    async with taking(stream, apps=["shop", "toban"], own="toban") as life, sending(stream) as send:
-        await life.connected()
+    async with reading(stream, apps=["shop", "toban"], own="toban") as reader, sending(stream) as send:
+        await reader.connected()
         await send(message("first"))
         await send(message("of another"), app="other")
         await send(message("own", app="toban"), app="toban")
         await send(b"no JSON")
         await send(message({"level": "error", "message": "second"}))
-        assert await life.has(2) == ["first", "second"]
-        assert life.meters.value(MESSAGES, outcome="taken") == 3
-        assert life.meters.value(MESSAGES, outcome="unreadable") == 1
-        assert life.logs.health().ok
+        assert await reader.has(2) == ["first", "second"]
+        assert reader.meters.value(MESSAGES, outcome="accepted") == 3
+        assert reader.meters.value(MESSAGES, outcome="rejected") == 1
+        assert reader.logs.health().ok
 
 
-async def test_a_stream_that_breaks_off_is_found_again_and_the_gap_is_counted(monkeypatch):
+async def test_a_lost_connection_is_restored_and_the_gap_is_counted(monkeypatch):
     """
-    With a growing pause between the tries: nobody is stormed.
+    With backoff between the attempts.
     """
-    tries, pauses = [], []
+    attempts, delays = [], []
     real = fly_log_stream.retry_delay
 
     def quick(many, asked, chance):
-        tries.append(many)
-        pauses.append(real(many, asked, 1))
+        attempts.append(many)
+        delays.append(real(many, asked, 1))
         return real(many, asked, chance) / 20
 
     monkeypatch.setattr(fly_log_stream, "retry_delay", quick)
     with servers.nats(ORG, TOKEN) as server:
-        async with taking(server) as life:
-            await life.connected()
+        async with reading(server) as reader:
+            await reader.connected()
             server.kill()
 
             async def away():
-                return len(tries)
+                return len(attempts)
 
             await until(away, lambda many: many >= 4)
-            assert life.meters.value(CONNECTED) == 0
-            assert "no log stream from nats://[::1]" in life.logs.health().message
-            assert "connection refused" in life.logs.health().message
+            assert reader.meters.value(CONNECTED) == 0
+            assert "log stream of nats://[::1]" in reader.logs.health().message
+            assert "connection refused" in reader.logs.health().message
             server.start()
-            await life.connected()
+            await reader.connected()
             async with sending(server) as send:
                 await send(message("back"))
-                assert await life.has(1) == ["back"]
-            assert life.meters.value(GAPS) == 1
-            assert life.meters.value(GAP_SECONDS) > 0
-    assert tries[1:] == sorted(tries[1:])
-    assert [it.total_seconds() for it in pauses[1:4]] == [1, 2, 4]
+                assert await reader.has(1) == ["back"]
+            assert reader.meters.value(GAPS) == 1
+            assert reader.meters.value(GAP_SECONDS) > 0
+    assert attempts[1:] == sorted(attempts[1:])
+    assert [it.total_seconds() for it in delays[1:4]] == [1, 2, 4]
 
 
-async def test_a_wrong_token_is_said_without_it(stream):
+async def test_a_wrong_token_is_reported_without_the_token(stream):
     """
-    And tried again, more and more slowly.
+    And connecting is retried.
     """
-    async with taking(stream, token="FlyV1 fm2_other") as life:
+    async with reading(stream, token="FlyV1 fm2_other") as reader:
 
-        async def says():
-            return life.logs.health().message
+        async def message():
+            return reader.logs.health().message
 
-        said = await until(says, lambda told: "not right" in told)
-        assert "fm2" not in said
+        found = await until(message, lambda text: "is wrong" in text)
+        assert "fm2" not in found
 
 
 @pytest.mark.parametrize(
-    ("token", "said"), [(TOKEN, ""), ("FlyV1 fm2_other", "the organisation or its token is not right")]
+    ("token", "error"), [(TOKEN, ""), ("FlyV1 fm2_other", "shop.fly_org or shop.fly_token is wrong")]
 )
-async def test_the_stream_is_tried_without_taking_anything(stream, token, said):
+async def test_the_connection_is_checked_without_reading_lines(stream, token, error):
     """
     For `toban check`.
     """
-    assert await Life(stream, token=token).logs.check_connection() == said
+    assert await Reader(stream, token=token).logs.check_connection() == error
 
 
 def test_the_running_toban_shows_the_lines(stream, tmp_path):
     """
-    `toban check` tries the stream, `toban logs` shows what came by it.
+    `toban check` connects to the stream, `toban logs` shows its lines.
     """
     settings = {
         "shop": {"fly_token": TOKEN, "fly_org": ORG},
@@ -184,28 +184,28 @@ def test_the_running_toban_shows_the_lines(stream, tmp_path):
     }
     (tmp_path / "toban.yaml").write_text(yaml.safe_dump(settings))
     with toban(tmp_path / "data", "--config", str(tmp_path / "toban.yaml")) as program:
-        program.until("log stream is there")
+        program.until("log stream connected")
 
         async def send():
             async with sending(stream) as one:
                 await one(message({"level": "warn", "message": "out of paper", "context": "Printer"}))
 
         asyncio.run(send())
-        lines = eventually(lambda: program.run("logs", "paper").stdout, lambda told: "paper" in told)
+        lines = eventually(lambda: program.run("logs", "paper").stdout, lambda text: "paper" in text)
         assert "out of paper" in lines
         checked = program.run("check", "--config", str(tmp_path / "toban.yaml")).stdout
         assert f"nats://[::1]:{stream.port}  reachable" in checked
 
 
-async def test_more_than_can_be_read_is_dropped_and_counted(stream, monkeypatch):
+async def test_messages_beyond_the_queue_are_dropped_and_counted(stream, monkeypatch):
     """
-    Memory stays as it is.
+    Memory stays bounded.
     """
-    monkeypatch.setattr(fly_log_stream, "ROOM", 5)
-    life = Life(stream)
+    monkeypatch.setattr(fly_log_stream, "MAX_QUEUE", 5)
+    reader = Reader(stream)
     for number in range(8):
-        await life.logs._come(type("Message", (), {"data": message(f"{number}")}))
-    assert life.meters.value(MESSAGES, outcome="dropped") == 3
+        await reader.logs._enqueue(type("Message", (), {"data": message(f"{number}")}))
+    assert reader.meters.value(MESSAGES, outcome="dropped") == 3
 
 
 @pytest.mark.parametrize(
@@ -223,9 +223,9 @@ async def test_more_than_can_be_read_is_dropped_and_counted(stream, monkeypatch)
         (message("{half of it"), ("{half of it", LogLevel.INFO, "", "", "shop")),
     ],
 )
-def test_a_line_is_read_also_where_it_is_json_in_json(data, expected):
+def test_a_programs_json_line_is_parsed(data, expected):
     """
-    Without the colours of a terminal.
+    Without terminal colours.
     """
     line = parse_message(data, NOW)
     assert (line.message, line.level, line.context, line.trace, line.service) == expected
@@ -243,18 +243,18 @@ def test_a_line_is_read_also_where_it_is_json_in_json(data, expected):
         (None, NOW),
     ],
 )
-def test_a_lines_time_is_utcs_and_without_one_it_is_now(timestamp, at):
+def test_a_lines_time_is_utc_and_defaults_to_now(timestamp, at):
     """
-    Also where it lies before all times.
+    Also when it is out of range.
     """
-    told = json.loads(message("x")) | {"timestamp": timestamp}
-    line = parse_message(json.dumps(told).encode(), NOW)
+    content = json.loads(message("x")) | {"timestamp": timestamp}
+    line = parse_message(json.dumps(content).encode(), NOW)
     assert (line.at, line.at.tzinfo) == (at, UTC)
 
 
-def test_what_else_a_line_says_is_kept():
+def test_other_fields_of_a_line_are_its_facts():
     """
-    Its facts, and the region.
+    With the region.
     """
     line = parse_message(message({"message": "paid", "category": "business", "order": "A1"}), NOW)
     assert (line.category, line.facts) == ("business", {"order": "A1", "region": "fra"})
@@ -271,15 +271,15 @@ FIELDS = st.sampled_from(["message", "fly", "log", "event", "timestamp", "level"
 @given(st.binary() | JSON.map(lambda it: json.dumps(it).encode()))
 def test_any_bytes_are_a_line_or_none(data):
     """
-    Nothing breaks what reads them.
+    No exception is raised.
     """
     parse_message(data, NOW)
 
 
 @given(st.dictionaries(FIELDS, JSON), st.dictionaries(FIELDS, JSON))
-def test_any_fields_may_come(outer, inner):
+def test_any_fields_are_accepted(outer, inner):
     """
-    Within and without.
+    In the message and in the program's line.
     """
     found = parse_message(json.dumps({**outer, "message": json.dumps(inner)}).encode(), NOW)
     assert found is not None

@@ -31,7 +31,7 @@ from toban.notify.channels.apprise import Apprise
 from toban.notify.channels.webhook import Webhook
 from toban.notify.heartbeat import HeartbeatService
 from toban.notify.settings import Heartbeat
-from toban.remote.remote_write import SAID, EmptySampleLog, RemoteWriteService
+from toban.remote.remote_write import ERROR_BYTES, EmptySampleLog, RemoteWriteService
 from toban.remote.settings import RemoteSettings
 from toban.shop.graphql import GraphqlError, execute
 
@@ -89,7 +89,7 @@ async def test_of_remote_writes_answer_as_much_is_read_as_is_told(status, wanted
         with at_most(2 * MIB):
             said = await writing(server, http).send(b"")
         assert wanted in said
-        assert len(said) < SAID + 100
+        assert len(said) < ERROR_BYTES + 100
 
 
 async def test_a_heartbeat_and_remote_write_go_nowhere_else():

@@ -72,7 +72,7 @@ class RemoteWriteReceiver:
             except SeriesLimitError as error:
                 self._places.release(put.new)
                 there = np.array([labels in self._places for labels in fitting.series], np.bool_)
-                known = fitting.only(there[fitting.of])
+                known = fitting.only(there[fitting.series_of])
                 refused[str(error)] = len(fitting) - len(put.without) - len(known)
                 await self._sink.append(self._places.pack(known, self._families).batches)
             self._meters.add(WRITTEN, len(samples) - sum(refused.values()), outcome="kept")
@@ -112,9 +112,9 @@ def _within_limits(samples: RemoteSamples) -> tuple[RemoteSamples, dict[str, int
     if not any(exceeded):
         return samples, {}
     fits = np.array([not it for it in exceeded], np.bool_)
-    kept = fits[samples.of]
+    kept = fits[samples.series_of]
     # No place is to be kept for a series that is not.
     series = [labels for labels, why in zip(samples.series, exceeded, strict=True) if not why]
-    places = (np.cumsum(fits) - 1)[samples.of[kept]]
+    places = (np.cumsum(fits) - 1)[samples.series_of[kept]]
     left = RemoteSamples(series, places, samples.times[kept], samples.values[kept])
     return left, {next(filter(None, exceeded)): len(samples) - len(left)}

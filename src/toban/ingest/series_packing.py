@@ -81,7 +81,7 @@ class SeriesPacker:
                 new.append(labels)
             rows.append((shelves.setdefault(place[0], len(shelves)), place[1]))
         table = np.array(rows, np.int64).reshape(-1, 2).T
-        has = table[0, samples.of] >= 0
+        has = table[0, samples.series_of] >= 0
         batches = self._batches(list(shelves), table, samples.only(has), families)
         return PackedSamples(batches, new, samples.only(~has))
 
@@ -93,7 +93,7 @@ class SeriesPacker:
         families: Mapping[str, MetricFamily],
     ) -> list[Batch]:
         """Return samples as batches, of whose series the table tells shelf and place."""
-        shelf, place = table[:, samples.of]
+        shelf, place = table[:, samples.series_of]
         # Of those at one place and time, which stand together then, the last.
         order = np.lexsort((place, samples.times, shelf))
         shelf, place, times, values = shelf[order], place[order], samples.times[order], samples.values[order]

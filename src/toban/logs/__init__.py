@@ -1,1 +1,1 @@
-"""Keeps log lines, and finds them again."""
+"""Receives, keeps and searches log lines."""

@@ -1,7 +1,7 @@
 """
-Fly's stream of logs: https://fly.io/docs/monitoring/exporting-logs/.
+Fly's log stream: https://fly.io/docs/monitoring/exporting-logs/.
 
-It is NATS, without history and without a promise: what is not taken at once is gone, so gaps are counted.
+It is a NATS subscription without history and without delivery guarantees, so gaps are counted.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ import orjson
 import structlog
 
 from toban.core.backoff import retry_delay
+from toban.core.failure_log import FailureLog
 from toban.core.http_client import error_reason
 from toban.core.log_line import LogLevel, LogLine
 from toban.core.metric_registry import MetricRegistry
@@ -28,25 +29,30 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
 
-    Use = Callable[[Client, "asyncio.Future[None]"], Awaitable[None]]
+    Session = Callable[[Client, "asyncio.Future[None]"], Awaitable[None]]
 
 log = structlog.get_logger("toban.logs")
 
-MESSAGES: Final = counter("toban_fly_log_messages_total", "Messages of Fly's log stream: taken, unreadable, dropped.")
-GAPS: Final = counter("toban_fly_log_gaps_total", "How often Fly's log stream broke off.")
-GAP_SECONDS: Final = counter("toban_fly_log_gap_seconds_total", "Time without Fly's log stream.", "seconds")
-CONNECTED: Final = gauge("toban_fly_log_connected", "Whether Fly's log stream is there (1) or not (0).")
+MESSAGES: Final = counter(
+    "toban_fly_log_messages_total",
+    "Messages of Fly's log stream, by outcome: accepted, rejected as unreadable, dropped.",
+)
+GAPS: Final = counter("toban_fly_log_gaps_total", "How often Fly's log stream was disconnected.")
+GAP_SECONDS: Final = counter(
+    "toban_fly_log_gap_seconds_total", "Time during which Fly's log stream was disconnected.", "seconds"
+)
+CONNECTED: Final = gauge("toban_fly_log_connected", "Whether Fly's log stream is connected (1) or not (0).")
 
-ROOM: Final = 10_000
-"""Messages that may wait; what comes then is dropped, and counted."""
-SLICE: Final = 100
-"""Messages that are read before others may have a turn."""
-PATIENCE: Final = 10
+MAX_QUEUE: Final = 10_000
+"""Messages that are queued; more are dropped and counted."""
+BATCH: Final = 100
+"""Messages that are parsed without a pause for other tasks."""
+CONNECT_TIMEOUT: Final = 10
 """Seconds that connecting may take."""
-ALIVE: Final = 20
-"""Seconds between questions whether the other side is still there."""
-AWAY: Final = 300.0
-"""Seconds without the stream after which toban is not well."""
+PING_INTERVAL: Final = 20
+"""Seconds between pings of the server."""
+UNHEALTHY_AFTER: Final = 300.0
+"""Seconds without a connection after which the stream is unhealthy."""
 
 ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 
@@ -60,15 +66,17 @@ LEVELS: Final = {
 }
 PINO: Final = ((50, LogLevel.ERROR), (40, LogLevel.WARN), (30, LogLevel.INFO))
 """Pino writes its levels as numbers."""
-PARTS: Final = frozenset({"level", "message", "msg", "context", "stack", "trace", "timestamp", "time", "category"})
-"""What of a program's own JSON is a part of the line itself."""
+LINE_FIELDS: Final = frozenset(
+    {"level", "message", "msg", "context", "stack", "trace", "timestamp", "time", "category"}
+)
+"""Fields of a program's JSON that become fields of the line; the others are its facts."""
 
 
 class FlyLogStream:
     """
-    Takes the lines of some apps while it runs, and connects again when the stream breaks off.
+    Reads the lines of some apps, and reconnects with backoff when the connection is lost.
 
-    Between two tries lies a growing pause. What toban itself writes is left out.
+    Lines of toban itself are left out.
     """
 
     name = "fly logs"
@@ -79,73 +87,72 @@ class FlyLogStream:
         org: str,
         token: str,
         apps: Sequence[str],
-        own: str,
+        own_app: str,
         lines: LineSink,
         clock: Clock,
         meters: MetricRegistry,
     ) -> None:
         self.server = server
-        self._shown = (org, token)
+        self._credentials = (org, token)
         self._subjects = [f"logs.{app}.>" for app in apps] or ["logs.>"]
-        self._own = own
+        self._own_app = own_app
         self._lines = lines
         self._clock = clock
         self._meters = meters
-        self._waiting: deque[bytes] = deque()
-        self._something = asyncio.Event()
-        self._away: float | None = clock.monotonic()
-        self._trouble = "it was not there yet"
-        self._tries = 0
-        self._heard = False
-        for outcome in ("taken", "unreadable", "dropped"):
+        self._queue: deque[bytes] = deque()
+        self._queued = asyncio.Event()
+        self._disconnected_at: float | None = clock.monotonic()
+        self._failure = FailureLog(log, "log stream disconnected", "log stream connected", server=server)
+        self._attempts = 0
+        self._was_connected = False
+        for outcome in ("accepted", "rejected", "dropped"):
             meters.add(MESSAGES, 0, outcome=outcome)
 
     async def run(self) -> None:
-        """Take lines until cancelled."""
+        """Read lines until cancelled."""
         while True:
             self._meters.set(CONNECTED, 0)
-            self._tries += 1
-            trouble = await self._connected(self._taking)
-            if trouble != self._trouble:
-                log.warning("no log stream", why=trouble)
-            self._trouble = trouble
-            await self._clock.sleep(retry_delay(self._tries, None, random.random()).total_seconds())  # noqa: S311  # spreading tries is no secret
+            self._attempts += 1
+            self._failure.failed(await self._connect(self._receive))
+            await self._clock.sleep(retry_delay(self._attempts, None, random.random()).total_seconds())  # noqa: S311  # spreading retries is no secret
 
     def health(self) -> HealthStatus:
-        """Tell whether the stream is there; for a while it may be away."""
-        if self._away is None:
-            return HealthStatus(True, f"Fly's log stream at {self.server} is there")
-        away = self._clock.monotonic() - self._away
-        return HealthStatus(away < AWAY, f"no log stream from {self.server} for {away:.0f} s: {self._trouble}")
+        """Return whether the stream is connected; it is unhealthy after a while without connection."""
+        if self._disconnected_at is None:
+            return HealthStatus(True, f"Fly's log stream at {self.server} is connected")
+        seconds = self._clock.monotonic() - self._disconnected_at
+        error = self._failure.error or "not connected yet"
+        message = f"log stream of {self.server} disconnected for {seconds:.0f} s: {error}"
+        return HealthStatus(seconds < UNHEALTHY_AFTER, message)
 
     async def check_connection(self) -> str:
-        """Connect once and take nothing; return what is wrong, or nothing."""
+        """Connect once without reading lines; return the error, or an empty text."""
 
-        async def enough(client: "Client", over: "asyncio.Future[None]") -> None:
-            await client.flush(PATIENCE)
+        async def check(client: "Client", ended: "asyncio.Future[None]") -> None:
+            await client.flush(CONNECT_TIMEOUT)
 
-        return await self._connected(enough)
+        return await self._connect(check)
 
-    async def _connected(self, use: "Use") -> str:
-        """Connect and use the stream until it breaks off; return why it did, nothing when it was used up."""
-        from nats.aio.client import Client  # as large as it is, it comes when it is needed
+    async def _connect(self, session: "Session") -> str:
+        """Run a session on a connection; return why the connection was lost, or an empty text if it was not."""
+        from nats.aio.client import Client  # imported when it is needed: it is large
         from nats.errors import Error
 
-        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        troubles: list[str] = []
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        errors: list[str] = []
 
-        async def troubled(error: Exception) -> None:
-            troubles.append(self._told(error))
+        async def failed(error: Exception) -> None:
+            errors.append(_reason(error))
 
         async def closed() -> None:
-            if not over.done():
-                over.set_result(None)
+            if not ended.done():
+                ended.set_result(None)
 
-        org, token = self._shown
+        org, token = self._credentials
         client = Client()
         try:
-            async with asyncio.timeout(PATIENCE):
-                # It would try again by itself, every two seconds for ever.
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                # The client's own reconnection has no backoff.
                 await client.connect(
                     self.server,
                     user=org,
@@ -153,79 +160,83 @@ class FlyLogStream:
                     allow_reconnect=False,
                     max_reconnect_attempts=1,
                     reconnect_time_wait=0,
-                    connect_timeout=PATIENCE,
-                    ping_interval=ALIVE,
+                    connect_timeout=CONNECT_TIMEOUT,
+                    ping_interval=PING_INTERVAL,
                     max_outstanding_pings=2,
-                    error_cb=troubled,
+                    error_cb=failed,
                     closed_cb=closed,
                     disconnected_cb=closed,
                 )
-            await use(client, over)
-            return (troubles or ["the connection was closed"])[-1] if over.done() else ""
+            await session(client, ended)
+            return (errors or ["the connection was closed"])[-1] if ended.done() else ""
         except (OSError, TimeoutError, ValueError, Error) as error:
-            return (troubles or [self._told(error)])[-1]
+            return (errors or [_reason(error)])[-1]
         finally:
             await client.close()
 
-    async def _taking(self, client: "Client", over: "asyncio.Future[None]") -> None:
-        """Take lines until it is over."""
+    async def _receive(self, client: "Client", ended: "asyncio.Future[None]") -> None:
+        """Receive lines until the connection has ended."""
         for subject in self._subjects:
-            await client.subscribe(subject, cb=self._come)
-        await client.flush(PATIENCE)
-        self._begun()
+            await client.subscribe(subject, cb=self._enqueue)
+        await client.flush(CONNECT_TIMEOUT)
+        self._record_connected()
         try:
             async with asyncio.TaskGroup() as group:
-                reading = group.create_task(self._reading(), name=self.name)
-                await over
-                reading.cancel()
+                parsing = group.create_task(self._parse_queue(), name=self.name)
+                await ended
+                parsing.cancel()
         finally:
-            self._away = self._clock.monotonic()
+            self._disconnected_at = self._clock.monotonic()
 
-    def _begun(self) -> None:
-        """Note that the stream is there, and for how long it was not; before the first time nothing was missed."""
-        if self._heard and self._away is not None:
+    def _record_connected(self) -> None:
+        """Record the connection, and the gap before it; there is none before the first connection."""
+        if self._was_connected and self._disconnected_at is not None:
             self._meters.add(GAPS)
-            self._meters.add(GAP_SECONDS, self._clock.monotonic() - self._away)
-        log.info("log stream is there", server=self.server, tries=self._tries)
-        self._heard = True
-        self._away, self._tries, self._trouble = None, 0, ""
+            self._meters.add(GAP_SECONDS, self._clock.monotonic() - self._disconnected_at)
+        if self._failure.error:
+            self._failure.succeeded()
+        else:
+            log.info("log stream connected", server=self.server)
+        self._was_connected = True
+        self._disconnected_at, self._attempts = None, 0
         self._meters.set(CONNECTED, 1)
 
-    async def _come(self, message: "Msg") -> None:
-        """Let a message wait to be read."""
-        if len(self._waiting) >= ROOM:
+    async def _enqueue(self, message: "Msg") -> None:
+        """Queue a message."""
+        if len(self._queue) >= MAX_QUEUE:
             self._meters.add(MESSAGES, outcome="dropped")
             return
-        self._waiting.append(message.data)
-        self._something.set()
+        self._queue.append(message.data)
+        self._queued.set()
 
-    async def _reading(self) -> None:
+    async def _parse_queue(self) -> None:
         while True:
-            await self._something.wait()
-            found = [self._waiting.popleft() for _ in range(min(SLICE, len(self._waiting)))]
-            if not self._waiting:
-                self._something.clear()
-            self._write(found)
+            await self._queued.wait()
+            messages = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+            if not self._queue:
+                self._queued.clear()
+            self._write(messages)
             await asyncio.sleep(0)
 
-    def _write(self, found: Sequence[bytes]) -> None:
+    def _write(self, messages: Sequence[bytes]) -> None:
         lines = list[LogLine]()
-        for data in found:
+        for data in messages:
             line = parse_message(data, self._clock.now())
-            self._meters.add(MESSAGES, outcome="taken" if line else "unreadable")
-            if line and line.service != self._own:
+            self._meters.add(MESSAGES, outcome="accepted" if line else "rejected")
+            if line and line.service != self._own_app:
                 lines.append(line)
         self._lines.write(lines)
 
-    def _told(self, error: BaseException) -> str:
-        """Return what is wrong; what a server says may hold what it was shown."""
-        said = error_reason(error).strip("'\"")
-        return "the organisation or its token is not right" if "authorization" in said.lower() else said[:200]
+
+def _reason(error: BaseException) -> str:
+    """Return the reason of an error, without the credentials that a server's message may repeat."""
+    reason = error_reason(error).strip("'\"")
+    return "shop.fly_org or shop.fly_token is wrong" if "authorization" in reason.lower() else reason[:200]
 
 
 @dataclass(frozen=True, slots=True)
-class _Spoken:
-    """What a program's own line says."""
+class _ProgramLine:
+    """The line that a program wrote."""
 
     message: str
     level: LogLevel | None = None
@@ -237,57 +248,57 @@ class _Spoken:
 
 def parse_message(data: bytes, now: datetime) -> LogLine | None:
     """
-    Return the line that a message of the stream holds; nothing where it holds none.
+    Return the line in a message of the stream, or None when there is none.
 
-    What the program wrote is a text in it, and where that is JSON it is read a second time.
+    The program's own line is a text in it; if that is JSON, it is parsed too.
     """
     try:
-        told = orjson.loads(data)
+        content = orjson.loads(data)
     except ValueError:
         return None
-    if not isinstance(told, dict) or not isinstance(told.get("message"), str):
+    if not isinstance(content, dict) or not isinstance(content.get("message"), str):
         return None
-    fly = as_mapping(told.get("fly"))
+    fly = as_mapping(content.get("fly"))
     app = as_mapping(fly.get("app"))
-    provider = str(as_mapping(told.get("event")).get("provider") or "app")
-    spoken = _spoken(told["message"])
+    provider = str(as_mapping(content.get("event")).get("provider") or "app")
+    line = _parse_program_line(content["message"])
     return LogLine(
-        at=as_time(told.get("timestamp")) or now,
-        level=spoken.level or _level(as_mapping(told.get("log")).get("level")) or LogLevel.INFO,
-        message=spoken.message,
-        # What Fly itself says of a machine has no context of the program's.
-        context=spoken.context or ("" if provider == "app" else f"fly {provider}"),
+        at=as_time(content.get("timestamp")) or now,
+        level=line.level or _level(as_mapping(content.get("log")).get("level")) or LogLevel.INFO,
+        message=line.message,
+        # Lines of Fly itself have no context of a program.
+        context=line.context or ("" if provider == "app" else f"fly {provider}"),
         service=str(app.get("name", "")),
         instance=str(app.get("instance", "")),
-        category=spoken.category,
-        trace=spoken.trace,
-        facts={**(spoken.facts or {}), **({"region": fly["region"]} if "region" in fly else {})},
+        category=line.category,
+        trace=line.trace,
+        facts={**(line.facts or {}), **({"region": fly["region"]} if "region" in fly else {})},
     )
 
 
-def _spoken(text: str) -> _Spoken:
+def _parse_program_line(text: str) -> _ProgramLine:
     text = ANSI.sub("", text).rstrip()
     if not text.startswith("{"):
-        return _Spoken(text)
+        return _ProgramLine(text)
     try:
-        told = orjson.loads(text)
+        fields = orjson.loads(text)
     except ValueError:
-        return _Spoken(text)
-    message = told.get("message", told.get("msg"))
+        return _ProgramLine(text)
+    message = fields.get("message", fields.get("msg"))
     if not isinstance(message, str):
-        return _Spoken(text, _level(told.get("level")))
-    category = told.get("category")
-    return _Spoken(
+        return _ProgramLine(text, _level(fields.get("level")))
+    category = fields.get("category")
+    return _ProgramLine(
         message,
-        _level(told.get("level")),
-        str(told.get("context") or ""),
-        str(told.get("stack") or told.get("trace") or ""),
+        _level(fields.get("level")),
+        str(fields.get("context") or ""),
+        str(fields.get("stack") or fields.get("trace") or ""),
         category if category in {"business", "security", "performance"} else "",
-        {name: value for name, value in told.items() if name not in PARTS},
+        {name: value for name, value in fields.items() if name not in LINE_FIELDS},
     )
 
 
-def _level(told: Any) -> LogLevel | None:
-    if isinstance(told, int):
-        return next((level for least, level in PINO if told >= least), LogLevel.DEBUG)
-    return LEVELS.get(str(told).lower())
+def _level(value: Any) -> LogLevel | None:
+    if isinstance(value, int):
+        return next((level for number, level in PINO if value >= number), LogLevel.DEBUG)
+    return LEVELS.get(str(value).lower())

@@ -11,47 +11,45 @@ from toban.core.redaction import REDACTED, is_secret, redact, redact_text
 from toban.core.samples import counter
 from toban.instruments.cardinality import CardinalityLimits
 
-LINES: Final = counter("vendure_log_lines_total", "Log lines that the shop's processes sent, by level and context.")
+LINES: Final = counter("vendure_log_lines_total", "Log lines of the shop's processes, by level and context.")
 """Labels: level, context, service."""
 
-LONGEST: Final = 16_384
-"""Characters of a message or a trace that are kept."""
+MAX_TEXT: Final = 16_384
+"""Characters of a message or a stack trace that are kept."""
 
-ORDER: Final = tuple(LogLevel)
-"""The levels, worst first."""
+BY_SEVERITY: Final = tuple(LogLevel)
+"""The levels, most severe first."""
 
 
 class RecentLines:
     """
-    Keeps the newest lines, redacted, bounded by their number and by what they take.
+    Keeps the newest lines, redacted, bounded by number and memory.
 
-    It counts every line, also those that have long made room for others.
+    Every line is counted, also those that were dropped since.
     """
 
-    def __init__(
-        self, recorder: Recorder, budgets: CardinalityLimits, most: int = 5_000, size: int = 4 * 2**20
-    ) -> None:
+    def __init__(self, recorder: Recorder, limits: CardinalityLimits, most: int = 5_000, size: int = 4 * 2**20) -> None:
         self._recorder = recorder
-        self._budgets = budgets
+        self._limits = limits
         self._most = most
-        self._size = size
+        self._max_size = size
         self._lines: deque[tuple[LogLine, int]] = deque()
-        self._taken = 0
+        self._size = 0
 
     def write(self, lines: Sequence[LogLine]) -> None:
-        """Keep some lines, and let go of the oldest where there is no room."""
+        """Add some lines, and drop the oldest beyond the limits."""
         for line in lines:
-            self._keep(redacted_line(line))
+            self._add(redacted_line(line))
 
     def newest(
         self, limit: int = 100, level: LogLevel = LogLevel.DEBUG, context: str = "", service: str = "", text: str = ""
     ) -> list[LogLine]:
         """
-        Return lines, newest first: of a level or worse, of a context, of a service, holding a text (in any case).
+        Return lines, newest first: of a level or more severe, of a context, of a service, with a text (in any case).
 
-        What is empty chooses nothing.
+        Empty arguments select every line.
         """
-        levels = ORDER[: ORDER.index(level) + 1]
+        levels = BY_SEVERITY[: BY_SEVERITY.index(level) + 1]
         wanted = text.casefold()
         found: list[LogLine] = []
         for line, _ in reversed(self._lines):
@@ -66,35 +64,35 @@ class RecentLines:
                 found.append(line)
         return found
 
-    def _keep(self, line: LogLine) -> None:
-        fit = self._budgets.limited
+    def _add(self, line: LogLine) -> None:
+        fit = self._limits.limited
         labels = {"context": fit("context", line.context), "service": fit("service", line.service)}
         self._recorder.add(LINES, 1, level=line.level.value, **labels)
-        takes = 500 + len(line.message) + len(line.trace) + len(line.facts) * 200
-        self._lines.append((line, takes))
-        self._taken += takes
-        while len(self._lines) > self._most or self._taken > self._size:
+        size = 500 + len(line.message) + len(line.trace) + len(line.facts) * 200
+        self._lines.append((line, size))
+        self._size += size
+        while len(self._lines) > self._most or self._size > self._max_size:
             _, freed = self._lines.popleft()
-            self._taken -= freed
+            self._size -= freed
 
 
 def redacted_line(line: LogLine) -> LogLine:
-    """Return a line without secrets, and no longer than is kept."""
+    """Return a line without secrets, cut to the length that is kept."""
     return replace(
         line,
-        message=_scrubbed(line.message),
-        context=_scrubbed(line.context, 200),
-        service=_scrubbed(line.service, 200),
-        environment=_scrubbed(line.environment, 200),
-        instance=_scrubbed(line.instance, 200),
-        trace=_scrubbed(line.trace),
+        message=_redacted(line.message),
+        context=_redacted(line.context, 200),
+        service=_redacted(line.service, 200),
+        environment=_redacted(line.environment, 200),
+        instance=_redacted(line.instance, 200),
+        trace=_redacted(line.trace),
         facts=_facts(line.facts),
     )
 
 
 def as_json(line: LogLine) -> dict[str, Any]:
-    """Return a line in winston's shape."""
-    shown = {
+    """Return a line with the fields of winston."""
+    fields = {
         "timestamp": line.at.isoformat(),
         "level": line.level.value,
         "message": line.message,
@@ -106,23 +104,23 @@ def as_json(line: LogLine) -> dict[str, Any]:
         "trace": line.trace,
         "facts": dict(line.facts),
     }
-    return {name: value for name, value in shown.items() if value}
+    return {name: value for name, value in fields.items() if value}
 
 
-def _scrubbed(text: str, longest: int = LONGEST) -> str:
-    # A little more is looked at than is kept: the half of a secret does not look like one.
-    found = redact_text(text[: longest + 500])
-    return found if len(found) <= longest else f"{found[:longest]}…"
+def _redacted(text: str, limit: int = MAX_TEXT) -> str:
+    # A little more is searched than is kept: half of a secret is not recognised as one.
+    redacted = redact_text(text[: limit + 500])
+    return redacted if len(redacted) <= limit else f"{redacted[:limit]}…"
 
 
 def _facts(facts: Mapping[str, object]) -> Mapping[str, object]:
-    """Return facts without secrets: a fact is a word or a number, and a whole document is cut."""
-    found: dict[str, object] = {}
+    """Return facts without secrets; a nested value becomes a text and is cut."""
+    redacted: dict[str, object] = {}
     for name, value in facts.items():
         if is_secret(name):
-            found[name[:200]] = REDACTED
+            redacted[name[:200]] = REDACTED
         elif isinstance(value, bool | int | float):
-            found[_scrubbed(name, 200)] = redact(value)
+            redacted[_redacted(name, 200)] = redact(value)
         else:
-            found[_scrubbed(name, 200)] = _scrubbed(value if isinstance(value, str) else str(redact(value)), 2_000)
-    return found
+            redacted[_redacted(name, 200)] = _redacted(value if isinstance(value, str) else str(redact(value)), 2_000)
+    return redacted

@@ -1,4 +1,4 @@
-"""Where log lines come from, beside what the shop's telemetry sends."""
+"""Settings of log sources."""
 
 from typing import Annotated
 
@@ -14,14 +14,14 @@ def _nats(value: str) -> str:
 
 
 class LogSettings(Section):
-    """Where log lines come from; those of the shop's telemetry need no setting."""
+    """Sources of log lines; those that the shop sends by OpenTelemetry need no setting."""
 
     fly: bool | None = None
     """
-    Whether to take Fly's stream of logs, of `shop.fly_apps` or all; it needs `shop.fly_token` and `shop.fly_org`.
+    Whether to read Fly's log stream, of `shop.fly_apps` or of all apps; needs `shop.fly_token` and `shop.fly_org`.
 
-    Unless set, where both are and toban itself stands on Fly: the stream is to be had on its private network alone.
+    By default, if both are set and toban itself runs on Fly: the stream is only in Fly's private network.
     """
 
     fly_server: Annotated[str, AfterValidator(_nats)] = "nats://[fdaa::3]:4223"
-    """Where the stream is."""
+    """Address of the stream."""

@@ -1,1 +1,1 @@
-"""An outside engine: remote write to it, questions to it."""
+"""A remote engine: remote write to it, queries of it."""

@@ -1,4 +1,4 @@
-"""Questions to the outside engine, over Prometheus' HTTP API."""
+"""Queries of the remote engine over Prometheus' HTTP API."""
 
 import asyncio
 from collections.abc import Sequence
@@ -23,21 +23,21 @@ from toban.core.query_result import QueryResult, ResultSeries, ResultType
 from toban.core.redaction import redact_url
 from toban.remote.settings import RemoteSettings
 
-LARGEST: Final = 64 * 2**20
-"""Bytes: what is longer is given up."""
+MAX_RESPONSE: Final = 64 * 2**20
+"""Bytes of a response; a longer one is an error."""
 
-PATIENCE: Final = timedelta(seconds=30)
+QUERY_TIMEOUT: Final = timedelta(seconds=30)
 
-KINDS: Final = {it.kind: it for it in (BadQueryError, QueryTimeoutError, QueryCanceledError, QueryError)}
-"""Prometheus' words for trouble, and ours."""
+ERROR_TYPES: Final = {it.kind: it for it in (BadQueryError, QueryTimeoutError, QueryCanceledError, QueryError)}
+"""The exceptions by Prometheus' `errorType`."""
 
 
 class RemoteQueryClient:
     """
-    A ``QueryEngine`` somewhere else.
+    A ``QueryEngine`` that queries the remote engine.
 
-    What it refuses is raised as the embedded engine would; when it can't be reached, or answers nonsense, that is a
-    ``StoreError``: its numbers can't be read just now.
+    Its errors are raised as the embedded engine would raise them. When it is unreachable or its response is invalid,
+    that is a ``StoreError``: its samples can't be read at the moment.
     """
 
     def __init__(self, settings: RemoteSettings, http: httpx2.AsyncClient) -> None:
@@ -47,64 +47,64 @@ class RemoteQueryClient:
         self._http = http
 
     async def instant(self, query: str, at: int, *, patience: timedelta | None = None) -> QueryResult:
-        """Return what the query comes to at one time (milliseconds). Raises ``QueryError`` or ``StoreError``."""
-        return await self._asked("query", {"query": query, "time": _seconds(at)}, at, patience)
+        """Return the query's result at one time (milliseconds). Raises ``QueryError`` or ``StoreError``."""
+        return await self._query("query", {"query": query, "time": _seconds(at)}, at, patience)
 
     async def range(
         self, query: str, start: int, end: int, step: int, *, patience: timedelta | None = None
     ) -> QueryResult:
         """Return a matrix over start, start + step, … up to end (milliseconds). Raises like ``instant``."""
         form = {"query": query, "start": _seconds(start), "end": _seconds(end), "step": _seconds(step)}
-        return await self._asked("query_range", form, end, patience)
+        return await self._query("query_range", form, end, patience)
 
     async def check_connection(self) -> str:
-        """Ask something that needs no numbers; return what is wrong, or nothing."""
+        """Run a query that reads no samples; return the error, or an empty text."""
         try:
             await self.instant("1", 0)
         except (QueryError, StoreError) as error:
             return str(error)
         return ""
 
-    async def _asked(self, path: str, form: dict[str, str], at: int, patience: timedelta | None) -> QueryResult:
-        limit = min(patience or PATIENCE, PATIENCE)
+    async def _query(self, path: str, form: dict[str, str], at: int, patience: timedelta | None) -> QueryResult:
+        limit = min(patience or QUERY_TIMEOUT, QUERY_TIMEOUT)
         form["timeout"] = f"{limit.total_seconds():g}"
         try:
             async with asyncio.timeout(limit.total_seconds()):
-                status, body = await self._posted(path, form)
+                status, body = await self._post(path, form)
         except TimeoutError as error:
-            raise QueryTimeoutError(f"the outside engine did not answer within {limit.total_seconds():g} s") from error
+            raise QueryTimeoutError(f"the remote engine did not respond within {limit.total_seconds():g} s") from error
         except ResponseTooLargeError as error:
-            raise QueryError(f"the outside engine at {self._shown}: {error}") from error
+            raise QueryError(f"the remote engine at {self._shown}: {error}") from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise StoreError(f"the outside engine at {self._shown} can't be reached: {error_reason(error)}") from error
+            raise StoreError(f"the remote engine at {self._shown} is unreachable: {error_reason(error)}") from error
         return await asyncio.to_thread(parse_response, status, body, at)
 
-    async def _posted(self, path: str, form: dict[str, str]) -> tuple[int, bytes]:
+    async def _post(self, path: str, form: dict[str, str]) -> tuple[int, bytes]:
         url = f"{self._url}/api/v1/{path}"
         async with self._http.stream("POST", url, data=form, headers=self._headers, timeout=None) as response:
-            return response.status_code, await read_body(response, LARGEST)
+            return response.status_code, await read_body(response, MAX_RESPONSE)
 
 
 def parse_response(status: int, body: bytes, at: int) -> QueryResult:
-    """Return what an answer of Prometheus' HTTP API says. Raises ``QueryError`` or ``StoreError``."""
+    """Return the result in a response of Prometheus' HTTP API. Raises ``QueryError`` or ``StoreError``."""
     try:
-        told = orjson.loads(body)
-        if told["status"] != "success":
-            raise _refused(told["errorType"], str(told["error"]))
-        shape, result = ResultType(told["data"]["resultType"]), told["data"]["result"]
-        notes = tuple(told.get("warnings") or ()), tuple(told.get("infos") or ())
-        if shape is ResultType.STRING:
-            return QueryResult(shape, text=str(result[1]), at=at, warnings=notes[0], infos=notes[1])
-        return QueryResult(shape, _series(shape, result), at=at, warnings=notes[0], infos=notes[1])
+        content = orjson.loads(body)
+        if content["status"] != "success":
+            raise _query_error(content["errorType"], str(content["error"]))
+        result_type, result = ResultType(content["data"]["resultType"]), content["data"]["result"]
+        warnings, infos = tuple(content.get("warnings") or ()), tuple(content.get("infos") or ())
+        if result_type is ResultType.STRING:
+            return QueryResult(result_type, text=str(result[1]), at=at, warnings=warnings, infos=infos)
+        return QueryResult(result_type, _series(result_type, result), at=at, warnings=warnings, infos=infos)
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        words = " ".join(body[:200].decode(errors="replace").split())
-        raise StoreError(f"the outside engine answered {status}, and not as Prometheus does: {words}") from error
+        beginning = " ".join(body[:200].decode(errors="replace").split())
+        raise StoreError(f"the remote engine answered {status} with an invalid response: {beginning}") from error
 
 
-def _series(shape: ResultType, result: Any) -> tuple[ResultSeries, ...]:
-    if shape is ResultType.SCALAR:
+def _series(result_type: ResultType, result: Any) -> tuple[ResultSeries, ...]:
+    if result_type is ResultType.SCALAR:
         return (_points({}, [result]),)
-    if shape is ResultType.VECTOR:
+    if result_type is ResultType.VECTOR:
         return tuple(_points(one["metric"], [one["value"]]) for one in result)
     return tuple(_points(one["metric"], one["values"]) for one in result)
 
@@ -114,10 +114,10 @@ def _points(metric: dict[str, str], pairs: Sequence[tuple[float, str]]) -> Resul
     return ResultSeries(Labels(metric), times, np.array([float(value) for _, value in pairs]))
 
 
-def _refused(kind: str, said: str) -> QueryError | StoreError:
-    if kind in KINDS:
-        return KINDS[kind](said)
-    return StoreError(f"the outside engine: {kind}: {said}")
+def _query_error(error_type: str, message: str) -> QueryError | StoreError:
+    if error_type in ERROR_TYPES:
+        return ERROR_TYPES[error_type](message)
+    return StoreError(f"the remote engine: {error_type}: {message}")
 
 
 def _seconds(milliseconds: int) -> str:

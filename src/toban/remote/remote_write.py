@@ -1,4 +1,4 @@
-"""Remote write: sends appended samples to an outside engine."""
+"""Remote write: sends appended samples to a remote engine."""
 
 import asyncio
 import random
@@ -22,9 +22,9 @@ from toban.remote.settings import RemoteSettings
 
 log = structlog.get_logger("toban.remote")
 
-SENT: Final = counter("toban_remote_write_samples_total", "Samples that the outside engine accepted.")
+SENT: Final = counter("toban_remote_write_samples_total", "Samples that the remote engine accepted.")
 REJECTED: Final = counter(
-    "toban_remote_write_samples_failed_total", "Samples in requests that the outside engine rejected."
+    "toban_remote_write_samples_failed_total", "Samples in requests that the remote engine rejected."
 )
 DROPPED: Final = counter(
     "toban_remote_write_samples_dropped_total",
@@ -49,7 +49,7 @@ LATE: Final = 120
 
 
 class EmptySampleLog:
-    """A ``SampleLog`` in which nothing waits."""
+    """A ``SampleLog`` without samples."""
 
     dropped = 0
 
@@ -57,7 +57,7 @@ class EmptySampleLog:
         """Return nothing."""
         return []
 
-    def commit(self, turn: int) -> None:
+    def commit(self, sequence: int) -> None:
         """Do nothing: nothing was sent."""
 
 
@@ -65,7 +65,7 @@ class RemoteWriteService:
     """
     Sends appended samples by remote write, in order, from a cursor in the store.
 
-    While the outside engine does not respond, samples wait in the store; what it rejects permanently is logged, counted
+    While the remote engine does not respond, samples wait in the store; what it rejects permanently is logged, counted
     and skipped.
     """
 
@@ -101,16 +101,16 @@ class RemoteWriteService:
             await self._clock.sleep(await self.once())
 
     async def once(self) -> float:
-        """Send what waits, one request of it; return how many seconds to wait."""
+        """Send one request of pending samples; return how many seconds to wait for the next."""
         try:
-            waiting = await asyncio.to_thread(self._source.pending, REQUEST_SAMPLES)
-            self._note(waiting)
-            if not waiting:
+            pending = await asyncio.to_thread(self._source.pending, REQUEST_SAMPLES)
+            self._update_lag(pending)
+            if not pending:
                 return IDLE
-            body, many = await asyncio.to_thread(self._encoder.encode, [batch for _, batch in waiting])
-            if many:
-                self._count(await self.send(body), many)
-            await asyncio.to_thread(self._source.commit, waiting[-1][0])
+            body, count = await asyncio.to_thread(self._encoder.encode, [batch for _, batch in pending])
+            if count:
+                self._count(await self.send(body), count)
+            await asyncio.to_thread(self._source.commit, pending[-1][0])
         except StoreError as error:
             # What was sent counts as sent; the store reports its own health.
             log.debug("remote write cursor not readable or writable", error=str(error))
@@ -137,7 +137,7 @@ class RemoteWriteService:
 
     async def send(self, body: bytes) -> str:
         """
-        Send a request; return the error when the engine rejects it permanently, nothing when it accepted it.
+        Send a request; return the error when the engine rejects it permanently, an empty text when it accepts it.
 
         Raises ``DeliveryError`` when it may work later.
         """
@@ -150,10 +150,10 @@ class RemoteWriteService:
             ):
                 if response.is_success:
                     return ""
-                words = (await beginning(response, ERROR_BYTES)).decode(errors="replace")
+                excerpt = (await beginning(response, ERROR_BYTES)).decode(errors="replace")
         except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError) as error:
             raise DeliveryError(f"remote write: {self._shown}: {error_reason(error)}") from error
-        status, text = response.status_code, " ".join(words.split())
+        status, text = response.status_code, " ".join(excerpt.split())
         message = f"{self._shown} answered {status}{f': {text}' if text else ''}"
         # A wrong URL or key is no fault of these samples: they wait until somebody fixes it.
         if status >= 500 or status in AGAIN or 300 <= status < 400 or status in {401, 403, 404, 405}:
@@ -162,7 +162,7 @@ class RemoteWriteService:
         return message
 
     async def check_connection(self) -> str:
-        """Send a request without samples; return the error, or nothing."""
+        """Send a request without samples; return the error, or an empty text."""
         try:
             return await self.send(self._encoder.encode([])[0])
         except DeliveryError as error:
@@ -174,8 +174,8 @@ class RemoteWriteService:
             log.warning("samples rejected", error=rejection)
         self._rejection = rejection
 
-    def _note(self, waiting: Sequence[tuple[int, Batch]]) -> None:
-        self._oldest = moment(min(batch.at for _, batch in waiting)) if waiting else None
+    def _update_lag(self, pending: Sequence[tuple[int, Batch]]) -> None:
+        self._oldest = moment(min(batch.at for _, batch in pending)) if pending else None
         lag = (self._clock.now() - self._oldest).total_seconds() if self._oldest else 0.0
         self._meters.set(LAG, max(0.0, lag))
         dropped = self._source.dropped

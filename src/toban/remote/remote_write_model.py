@@ -1,4 +1,4 @@
-"""What remote write 1.0 is made of: https://prometheus.io/docs/specs/prw/remote_write_spec/."""
+"""The data of remote write 1.0: https://prometheus.io/docs/specs/prw/remote_write_spec/."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ HEADERS: Final = {
 
 
 class RemoteWriteDecodeError(TobanError):
-    """A body that is no remote write request."""
+    """A body is not a valid remote write request."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteSample:
-    """One number as it came: its series, its time in milliseconds."""
+    """One received sample: its series, its time in milliseconds, its value."""
 
     labels: Labels
     at: int
@@ -32,32 +32,36 @@ class RemoteSample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RemoteSamples:
-    """Many numbers as they came, side by side: ``series[of[i]]`` is whose the number ``i`` is."""
+    """Received samples as columns: ``series[series_of[i]]`` is the series of sample ``i``."""
 
     series: Sequence[Labels]
-    of: NDArray[np.intp]
+    series_of: NDArray[np.intp]
     times: NDArray[np.int64]
     values: NDArray[np.float64]
 
     @classmethod
     def from_samples(cls, samples: Iterable[RemoteSample]) -> "RemoteSamples":
-        """Put single numbers side by side."""
-        some = list(samples)
+        """Return samples as columns."""
+        rows = list(samples)
         return cls(
-            [sample.labels for sample in some],
-            np.arange(len(some)),
-            np.array([sample.at for sample in some], np.int64),
-            np.array([sample.value for sample in some], np.float64),
+            [sample.labels for sample in rows],
+            np.arange(len(rows)),
+            np.array([sample.at for sample in rows], np.int64),
+            np.array([sample.value for sample in rows], np.float64),
         )
 
     def __len__(self) -> int:
-        return len(self.of)
+        return len(self.series_of)
 
     def __iter__(self) -> Iterator[RemoteSample]:
-        """Go through them one by one."""
-        for series, at, value in zip(self.of.tolist(), self.times.tolist(), self.values.tolist(), strict=True):
+        """Iterate over the samples."""
+        for series, at, value in zip(self.series_of.tolist(), self.times.tolist(), self.values.tolist(), strict=True):
             yield RemoteSample(self.series[series], at, value)
 
     def only(self, kept: NDArray[np.bool_]) -> "RemoteSamples":
-        """Return some of them, of the same series."""
-        return self if kept.all() else RemoteSamples(self.series, self.of[kept], self.times[kept], self.values[kept])
+        """Return some of the samples, with the same ``series``."""
+        return (
+            self
+            if kept.all()
+            else RemoteSamples(self.series, self.series_of[kept], self.times[kept], self.values[kept])
+        )

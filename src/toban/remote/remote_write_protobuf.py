@@ -1,10 +1,10 @@
 """
-Remote write 1.0 on the wire: https://prometheus.io/docs/specs/prw/remote_write_spec/.
+The wire format of remote write 1.0: https://prometheus.io/docs/specs/prw/remote_write_spec/.
 
-The classes that read and write it are large: this module is imported when the first request comes or goes.
+The generated protobuf classes are large: this module is imported with the first request.
 
-A label is left as bytes here (on the wire a message and bytes are the same): whoever reads and writes the same series
-again and again recognises them without looking inside.
+Labels are declared as bytes here (a message and bytes are the same on the wire): the encoder and the decoder recognise
+a series that they have seen without parsing it again.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,18 +21,18 @@ from toban.core.samples import Batch, Layout, MetricFamily, MetricType, is_absen
 from toban.remote.remote_write_model import RemoteSample, RemoteSamples, RemoteWriteDecodeError
 
 TYPES: Final = {1: MetricType.COUNTER, 2: MetricType.GAUGE, 3: MetricType.HISTOGRAM, 5: MetricType.SUMMARY}
-"""What a metric is, by its number on the wire; what is not here reads like nothing in particular."""
+"""Metric types by their number on the wire; other numbers are read as unknown."""
 
-NUMBERS: Final = {sort: number for number, sort in TYPES.items()}
+TYPE_NUMBERS: Final = {type_: number for number, type_ in TYPES.items()}
 
-KNOWN: Final = 200_000
-"""How many series a reader keeps at hand."""
+CACHED_SERIES: Final = 200_000
+"""Series whose parsed labels a decoder caches."""
 
-_VALUED, _NOUGHT, _NOTHING = b"\x12\x10\x09", b"\x12\x07\x10", bytes(8)
-"""How a sample begins on the wire, with a value and a time of our days; and where the value is nought and left out."""
+_WITH_VALUE, _WITHOUT_VALUE, _ZERO = b"\x12\x10\x09", b"\x12\x07\x10", bytes(8)
+"""The first bytes of a sample with a present-day time; without a value when that is zero, and the omitted zero."""
 
 _LONG, _SHORT = 18, 9
-"""How many bytes each of the two takes."""
+"""Bytes of a sample with and without a value."""
 
 
 def _messages() -> dict[str, Any]:
@@ -55,41 +55,41 @@ def _messages() -> dict[str, Any]:
             ("timeseries", 1, field.TYPE_MESSAGE, "TimeSeries"),
             ("metadata", 3, field.TYPE_MESSAGE, "Metadata"),
         ),
-        "Unread": (("timeseries", 1, field.TYPE_BYTES, "*"), ("metadata", 3, field.TYPE_MESSAGE, "Metadata")),
+        "RawRequest": (("timeseries", 1, field.TYPE_BYTES, "*"), ("metadata", 3, field.TYPE_MESSAGE, "Metadata")),
     }
     file = descriptor_pb2.FileDescriptorProto(name="toban/remote.proto", package="toban.remote", syntax="proto3")
     for name, members in fields.items():
         message = file.message_type.add(name=name)
-        for member, number, sort, of in members:
-            label = field.LABEL_REPEATED if of else field.LABEL_OPTIONAL
-            one = message.field.add(name=member, number=number, type=sort, label=label)
-            if sort == field.TYPE_MESSAGE:
-                one.type_name = f".toban.remote.{of}"
+        for member, number, type_, repeated in members:
+            label = field.LABEL_REPEATED if repeated else field.LABEL_OPTIONAL
+            descriptor = message.field.add(name=member, number=number, type=type_, label=label)
+            if type_ == field.TYPE_MESSAGE:
+                descriptor.type_name = f".toban.remote.{repeated}"
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    found = pool.FindFileByName(file.name)
-    return {name: message_factory.GetMessageClass(found.message_types_by_name[name]) for name in fields}
+    descriptors = pool.FindFileByName(file.name).message_types_by_name
+    return {name: message_factory.GetMessageClass(descriptors[name]) for name in fields}
 
 
 _MESSAGES: Final = _messages()
-_LABEL, _SAMPLE, _SERIES, _METADATA, _REQUEST, _UNREAD = (
-    _MESSAGES[name] for name in ("Label", "Sample", "TimeSeries", "Metadata", "WriteRequest", "Unread")
+_LABEL, _SAMPLE, _SERIES, _METADATA, _REQUEST, _RAW_REQUEST = (
+    _MESSAGES[name] for name in ("Label", "Sample", "TimeSeries", "Metadata", "WriteRequest", "RawRequest")
 )
 
 
 class Encoder:
-    """Writes batches as requests; ``extra`` labels are given to every series that has not got them."""
+    """Encodes batches as requests; ``extra`` labels are added to every series that does not have them."""
 
     def __init__(self, extra: dict[str, str]) -> None:
         self._extra = extra
-        self._known: WeakKeyDictionary[Layout, list[list[bytes]]] = WeakKeyDictionary()
+        self._encoded: WeakKeyDictionary[Layout, list[list[bytes]]] = WeakKeyDictionary()
 
     def encode(self, batches: Iterable[Batch]) -> tuple[bytes, int]:
-        """Return one body, packed, and how many samples it holds; a series' samples stand in order of time."""
+        """Return a compressed body and its number of samples; the samples of a series are in order of time."""
         grouped: dict[Layout, list[Batch]] = {}
         for batch in batches:
             grouped.setdefault(batch.layout, []).append(batch)
-        request, many = _REQUEST(), 0
+        request, count = _REQUEST(), 0
         for layout, group in grouped.items():
             group.sort(key=lambda batch: batch.at)
             rows = [(batch.at, batch.values.tolist(), is_absent(batch.values).tolist()) for batch in group]
@@ -99,87 +99,92 @@ class Encoder:
                 ]
                 if samples:
                     request.timeseries.append(_SERIES(labels=labels, samples=samples))
-                    many += len(samples)
-        return bytes(cramjam.snappy.compress_raw(request.SerializeToString())), many
+                    count += len(samples)
+        return bytes(cramjam.snappy.compress_raw(request.SerializeToString())), count
 
     def _labels(self, layout: Layout) -> list[list[bytes]]:
-        known = self._known.get(layout)
-        if known is None:
-            known = self._known[layout] = [_written(Labels({**self._extra, **series})) for series in layout.series]
-        return known
+        encoded = self._encoded.get(layout)
+        if encoded is None:
+            encoded = self._encoded[layout] = [
+                _encode_labels(Labels({**self._extra, **series})) for series in layout.series
+            ]
+        return encoded
 
 
 def encode(samples: Iterable[RemoteSample], families: Iterable[MetricFamily] = ()) -> bytes:
-    """Return one body, packed, that holds some samples, and what is known of metrics."""
+    """Return a compressed body of some samples, with the metadata of some metric families."""
     grouped: dict[Labels, list[Any]] = {}
     for sample in samples:
         grouped.setdefault(sample.labels, []).append(_SAMPLE(value=sample.value, timestamp=sample.at))
     request = _REQUEST(
-        timeseries=[_SERIES(labels=_written(labels), samples=some) for labels, some in grouped.items()],
-        metadata=[_METADATA(type=NUMBERS.get(it.type, 0), name=it.name, help=it.help, unit=it.unit) for it in families],
+        timeseries=[_SERIES(labels=_encode_labels(labels), samples=rows) for labels, rows in grouped.items()],
+        metadata=[
+            _METADATA(type=TYPE_NUMBERS.get(it.type, 0), name=it.name, help=it.help, unit=it.unit) for it in families
+        ],
     )
     return bytes(cramjam.snappy.compress_raw(request.SerializeToString()))
 
 
-def _written(labels: Labels) -> list[bytes]:
+def _encode_labels(labels: Labels) -> list[bytes]:
     return [_LABEL(name=name, value=value).SerializeToString() for name, value in labels.items()]
 
 
 class Decoder:
     """
-    Reads requests; each series' labels are parsed once.
+    Decodes requests; the labels of each series are parsed once.
 
-    Samples stand behind the labels and nearly always take the same bytes: these are read all at once. A request in
-    which one is otherwise is read message by message.
+    Samples follow the labels and nearly always take the same number of bytes: these are decoded all at once with numpy.
+    A request in which one differs is decoded message by message.
     """
 
     def __init__(self) -> None:
-        self._known: dict[bytes, Labels] = {}
+        self._labels_of: dict[bytes, Labels] = {}
 
-    def decode(self, packed: bytes, limit: int) -> tuple[RemoteSamples, list[MetricFamily]]:
+    def decode(self, body: bytes, limit: int) -> tuple[RemoteSamples, list[MetricFamily]]:
         """
-        Return the samples of a body, and what it tells of metrics.
+        Return the samples of a body, and its metric families.
 
-        Raises ``RemoteWriteDecodeError`` when it is none, longer than ``limit`` unpacked, or all native histograms.
+        Raises ``RemoteWriteDecodeError`` when it is invalid, longer than ``limit`` decompressed, or has native
+        histograms only.
         """
         try:
-            if cramjam.snappy.decompress_raw_len(packed) > limit:
-                raise RemoteWriteDecodeError(f"more than {limit} bytes: send less at a time")
-            data = bytes(cramjam.snappy.decompress_raw(packed))
-            request = _UNREAD.FromString(data)
-            found = self._at_once(request.timeseries) or _one_by_one(_REQUEST.FromString(data))
+            if cramjam.snappy.decompress_raw_len(body) > limit:
+                raise RemoteWriteDecodeError(f"more than {limit} bytes decompressed: send fewer samples in one request")
+            data = bytes(cramjam.snappy.decompress_raw(body))
+            request = _RAW_REQUEST.FromString(data)
+            samples = self._decode_at_once(request.timeseries) or _decode_one_by_one(_REQUEST.FromString(data))
         except cramjam.DecompressionError as error:
             raise RemoteWriteDecodeError("snappy: corrupt input") from error
         except DecodeError as error:
             raise RemoteWriteDecodeError("not a WriteRequest in protobuf") from error
-        return found, [_family(told) for told in request.metadata if told.name]
+        return samples, [_family(metadata) for metadata in request.metadata if metadata.name]
 
-    def _at_once(self, messages: Sequence[bytes], *, guess: bool = True) -> RemoteSamples | None:
+    def _decode_at_once(self, messages: Sequence[bytes], *, guess: bool = True) -> RemoteSamples | None:
         """
-        Return the samples of some series, or nothing where one of them is written in another way.
+        Return the samples of some series, or None when one of them is encoded in another way.
 
-        The ``guess`` is that a series has as many as the one before: with labels that are known, that is seen at once.
+        The ``guess`` is that a series has as many samples as the one before: if its labels are cached, that is right.
         """
         series, counts, pieces = list[Labels](), list[int](), list[bytes]()
-        many = 1
+        count = 1
         for message in messages:
-            start = len(message) - _LONG * many
-            guessed = guess and start > 0 and message.startswith(_VALUED, start)
-            labels = self._known.get(message[:start]) if guessed else None
+            start = len(message) - _LONG * count
+            guessed = guess and start > 0 and message.startswith(_WITH_VALUE, start)
+            labels = self._labels_of.get(message[:start]) if guessed else None
             if labels is not None:
                 pieces.append(message[start:])
             else:
-                start, some = _parted(message)
-                labels = self._labels(message[:start]) if some else None
+                start, samples = _split_samples(message)
+                labels = self._labels(message[:start]) if samples else None
                 if labels is None:
                     return None
-                pieces += some
-                many = len(some)
+                pieces += samples
+                count = len(samples)
             series.append(labels)
-            counts.append(many)
+            counts.append(count)
         rows = np.frombuffer(b"".join(pieces), np.uint8).reshape(-1, _LONG)
-        if not (rows[:, :3] == np.frombuffer(_VALUED, np.uint8)).all():
-            return self._at_once(messages, guess=False)
+        if not (rows[:, :3] == np.frombuffer(_WITH_VALUE, np.uint8)).all():
+            return self._decode_at_once(messages, guess=False)
         time = rows[:, 12:]
         if not ((rows[:, 11] == 0x10) & (time[:, :-1] >= 0x80).all(axis=1) & (time[:, -1] < 0x80)).all():
             return None
@@ -189,64 +194,64 @@ class Decoder:
 
     def _labels(self, message: bytes) -> Labels | None:
         """
-        Return the labels of a series without samples, or nothing where it is none.
+        Return the labels of the first part of a series message, or None when it is more than labels.
 
-        Labels and nothing else: what stands behind them in a longer message is read as if it stood alone.
+        The samples behind that part are decoded separately.
         """
-        known = self._known.get(message)
-        if known is None:
+        labels = self._labels_of.get(message)
+        if labels is None:
             try:
-                read = _SERIES.FromString(message)
+                series = _SERIES.FromString(message)
             except DecodeError:
                 return None
-            if read.samples or read.histograms:
+            if series.samples or series.histograms:
                 return None
-            if len(self._known) >= KNOWN:
-                self._known.clear()
-            known = self._known[message] = _read(read.labels)
-        return known
+            if len(self._labels_of) >= CACHED_SERIES:
+                self._labels_of.clear()
+            labels = self._labels_of[message] = _decode_labels(series.labels)
+        return labels
 
 
-def _parted(message: bytes) -> tuple[int, list[bytes]]:
-    """Return where the samples at the end of a series begin, if they are written as usual, and these."""
+def _split_samples(message: bytes) -> tuple[int, list[bytes]]:
+    """Return where the samples at the end of a series message begin, and these, if they are encoded as usual."""
     start, pieces = len(message), list[bytes]()
     while True:
-        if start > _LONG and message.startswith(_VALUED, start - _LONG):
+        if start > _LONG and message.startswith(_WITH_VALUE, start - _LONG):
             start -= _LONG
             pieces.append(message[start : start + _LONG])
-        elif start > _SHORT and message.startswith(_NOUGHT, start - _SHORT):
+        elif start > _SHORT and message.startswith(_WITHOUT_VALUE, start - _SHORT):
             start -= _SHORT
-            pieces.append(_VALUED + _NOTHING + message[start + 2 : start + _SHORT])
+            pieces.append(_WITH_VALUE + _ZERO + message[start + 2 : start + _SHORT])
         else:
             return start, pieces[::-1]
 
 
-def _one_by_one(request: Any) -> RemoteSamples:
-    """Return the samples of a request, however they are written."""
-    found = []
+def _decode_one_by_one(request: Any) -> RemoteSamples:
+    """Return the samples of a request, however they are encoded."""
+    samples = []
     for series in request.timeseries:
         if series.samples:
-            labels = _read(series.labels)
-            found += [RemoteSample(labels, sample.timestamp, sample.value) for sample in series.samples]
-    if not found and any(series.histograms for series in request.timeseries):
-        raise RemoteWriteDecodeError("native histograms are not known here")
-    return RemoteSamples.from_samples(found)
+            labels = _decode_labels(series.labels)
+            samples += [RemoteSample(labels, sample.timestamp, sample.value) for sample in series.samples]
+    if not samples and any(series.histograms for series in request.timeseries):
+        raise RemoteWriteDecodeError("native histograms are not supported")
+    return RemoteSamples.from_samples(samples)
 
 
-def _family(told: Any) -> MetricFamily:
-    return MetricFamily(told.name, TYPES.get(told.type, MetricType.UNKNOWN), told.help, told.unit)
+def _family(metadata: Any) -> MetricFamily:
+    return MetricFamily(metadata.name, TYPES.get(metadata.type, MetricType.UNKNOWN), metadata.help, metadata.unit)
 
 
-def _read(raw: Sequence[bytes]) -> Labels:
+def _decode_labels(raw: Sequence[bytes]) -> Labels:
     try:
         pairs = [(label.name, label.value) for label in map(_LABEL.FromString, raw)]
     except DecodeError as error:
-        raise RemoteWriteDecodeError("a label is no text") from error
+        raise RemoteWriteDecodeError("a label is not valid UTF-8") from error
     names = [name for name, _ in pairs]
     if len(set(names)) != len(names):
-        raise RemoteWriteDecodeError(f"a series with a label twice: {', '.join(sorted(names))}")
+        raise RemoteWriteDecodeError(f"a series has a label twice: {', '.join(sorted(names))}")
     if not dict(pairs).get(NAME):
-        raise RemoteWriteDecodeError("a series without a metric name")
+        raise RemoteWriteDecodeError("a series has no metric name")
     if "" in names:
-        raise RemoteWriteDecodeError("a label without a name")
+        raise RemoteWriteDecodeError("a label has no name")
     return Labels(pairs)

@@ -1,4 +1,4 @@
-"""Where the outside engine is."""
+"""Settings of the remote engine."""
 
 from base64 import b64encode
 from typing import Annotated, Self
@@ -11,62 +11,62 @@ from toban.core.labels import is_label_name
 
 def _label(name: str) -> str:
     if not is_label_name(name) or name.startswith("__"):
-        raise ValueError(f"{name!r} is no label name")
+        raise ValueError(f"{name!r} is not a valid label name")
     return name
 
 
 class RemoteAuth(Section):
-    """How toban shows the outside engine who it is."""
+    """How toban authenticates with the remote engine."""
 
     token: Secret | None = None
     """Sent as `Authorization: Bearer …`."""
 
     username: Text = ""
-    """Sent with `password`, as HTTP's basic authentication."""
+    """Sent with `password` as HTTP basic authentication."""
 
     password: Secret | None = None
 
     headers: dict[str, Secret] = Field(default_factory=dict)
-    """Sent as they are: `Authorization: FlyV1 …`, `X-Scope-OrgID: shop`."""
+    """Sent unchanged: `Authorization: FlyV1 …`, `X-Scope-OrgID: shop`."""
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
+    def _one_method(self) -> Self:
         if self.token and self.username:
-            raise ValueError("a token and a username: choose one")
+            raise ValueError("a token and a username are set: choose one")
         if bool(self.username) != bool(self.password):
-            raise ValueError("username and password go together")
+            raise ValueError("set both username and password, or neither")
         return self
 
     def headers_for_request(self) -> dict[str, str]:
-        """Return the headers that stand for it."""
-        found = {name: value.get_secret_value() for name, value in self.headers.items()}
+        """Return the headers of the authentication."""
+        headers = {name: value.get_secret_value() for name, value in self.headers.items()}
         if self.token:
-            found["authorization"] = f"Bearer {self.token.get_secret_value()}"
+            headers["authorization"] = f"Bearer {self.token.get_secret_value()}"
         if self.password:
             pair = f"{self.username}:{self.password.get_secret_value()}".encode()
-            found["authorization"] = f"Basic {b64encode(pair).decode()}"
-        return found
+            headers["authorization"] = f"Basic {b64encode(pair).decode()}"
+        return headers
 
 
 class RemoteSettings(Section):
-    """A Prometheus, VictoriaMetrics, Mimir or Thanos that keeps toban's numbers for longer, or more of them."""
+    """A Prometheus, VictoriaMetrics, Mimir or Thanos that stores toban's samples for longer, or more of them."""
 
     write_url: Address | None = None
-    """Where numbers are sent by remote write: `http://prometheus:9090/api/v1/write`."""
+    """URL for remote write: `http://prometheus:9090/api/v1/write`."""
 
     query_url: Address | None = None
-    """Where questions go that reach further back than toban's own numbers: what `/api/v1/query` is put behind."""
+    """Base URL for queries that reach further back than toban's retention; `/api/v1/query` is appended to it."""
 
     auth: RemoteAuth = RemoteAuth()
 
     labels: dict[Annotated[str, AfterValidator(_label)], Text] = Field(default_factory=dict)
-    """Labels that every series is sent with, unless it has them: `shop: mine`."""
+    """Labels that are added to every series, unless it has them: `shop: mine`."""
 
     backlog: Size = 500_000_000
-    """How many bytes may wait in the data folder while the outside does not take them. The oldest go first."""
+    """Bytes of samples that wait in the data folder while remote write fails. The oldest are dropped first."""
 
     @model_validator(mode="after")
-    def _some_use(self) -> Self:
+    def _has_url(self) -> Self:
         if not (self.write_url or self.query_url):
             raise ValueError("remote: set write_url, query_url or both")
         return self

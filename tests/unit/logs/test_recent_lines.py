@@ -1,4 +1,4 @@
-"""The newest log lines are kept, redacted and found."""
+"""The newest log lines are kept, redacted and searched."""
 
 from datetime import UTC, datetime
 
@@ -19,9 +19,9 @@ def recent(**bounds: int) -> tuple[RecentLines, MetricRegistry]:
     return RecentLines(meters, CardinalityLimits(meters), **bounds), meters
 
 
-def test_lines_come_back_newest_first():
+def test_lines_are_returned_newest_first():
     """
-    As many as are asked for.
+    Up to the limit.
     """
     kept, _ = recent()
     kept.write([line("one"), line("two"), line("three")])
@@ -29,9 +29,9 @@ def test_lines_come_back_newest_first():
     assert [found.message for found in kept.newest(2)] == ["three", "two"]
 
 
-def test_lines_are_chosen_by_level_context_service_and_text():
+def test_lines_are_selected_by_level_context_service_and_text():
     """
-    A level means itself and what is worse; a text is found in any case.
+    A level selects itself and more severe ones; a text is found in any case.
     """
     kept, _ = recent()
     kept.write(
@@ -42,8 +42,8 @@ def test_lines_are_chosen_by_level_context_service_and_text():
         ]
     )
 
-    def messages(**chosen: object) -> list[str]:
-        return [found.message for found in kept.newest(**chosen)]
+    def messages(**filters: object) -> list[str]:
+        return [found.message for found in kept.newest(**filters)]
 
     assert messages(level=LogLevel.WARN) == ["boom", "Job failed"]
     assert messages(context="JobQueue") == ["job done", "Job failed"]
@@ -51,9 +51,9 @@ def test_lines_are_chosen_by_level_context_service_and_text():
     assert messages(text="JOB", level=LogLevel.WARN) == ["Job failed"]
 
 
-def test_the_oldest_lines_make_room():
+def test_the_oldest_lines_are_dropped():
     """
-    By number and by what they take; all were counted.
+    By number and by size; all were counted.
     """
     kept, meters = recent(most=3, size=2000)
     kept.write([line(str(number)) for number in range(10)])
@@ -64,7 +64,7 @@ def test_the_oldest_lines_make_room():
     assert meters.value(LINES, level="info", context="", service="") == 11
 
 
-def test_secrets_never_get_in():
+def test_secrets_are_redacted():
     """
     Neither in the message nor in facts, names included.
     """
@@ -79,9 +79,9 @@ def test_secrets_never_get_in():
     assert "t0p" not in shown
 
 
-def test_a_message_without_end_is_cut():
+def test_a_long_message_is_cut():
     """
-    One line can't push out all others.
+    One line can't displace all others.
     """
     kept, _ = recent()
     kept.write([line("x " * 100_000)])

@@ -1,4 +1,4 @@
-"""Questions to the outside engine."""
+"""Queries of the remote engine."""
 
 from datetime import timedelta
 
@@ -21,58 +21,58 @@ async def engine():
 
 
 @pytest.fixture
-async def ours(engine):
+async def client(engine):
     async with httpx2.AsyncClient() as http:
         yield RemoteQueryClient(RemoteSettings(query_url=f"{engine.url}/"), http)
 
 
-def well(kind, result, **notes):
-    return Reply.json({"status": "success", "data": {"resultType": kind, "result": result}, **notes})
+def success(result_type, result, **fields):
+    return Reply.json({"status": "success", "data": {"resultType": result_type, "result": result}, **fields})
 
 
-def told(answer):
-    return [(dict(points.labels), points.times.tolist(), points.values.tolist()) for points in answer.series]
+def series(result):
+    return [(dict(one.labels), one.times.tolist(), one.values.tolist()) for one in result.series]
 
 
-async def test_an_answer_at_one_time(engine, ours):
+async def test_an_instant_query_returns_a_vector(engine, client):
     """
-    With what is said about it.
+    With its warnings and infos.
     """
-    result = [{"metric": {"__name__": "up"}, "value": [4.25, "+Inf"]}]
-    engine.answers.append(well("vector", result, warnings=["careful"], infos=["by the way"]))
+    vector = [{"metric": {"__name__": "up"}, "value": [4.25, "+Inf"]}]
+    engine.answers.append(success("vector", vector, warnings=["careful"], infos=["by the way"]))
 
-    answer = await ours.instant("up", 4250)
+    result = await client.instant("up", 4250)
 
-    assert engine.questions == [{"query": "up", "time": "4.250", "timeout": "30"}]
-    assert (answer.type, told(answer)) == (ResultType.VECTOR, [({"__name__": "up"}, [4250], [float("inf")])])
-    assert (answer.warnings, answer.infos) == (("careful",), ("by the way",))
+    assert engine.queries == [{"query": "up", "time": "4.250", "timeout": "30"}]
+    assert (result.type, series(result)) == (ResultType.VECTOR, [({"__name__": "up"}, [4250], [float("inf")])])
+    assert (result.warnings, result.infos) == (("careful",), ("by the way",))
 
 
-async def test_an_answer_over_time(engine, ours):
+async def test_a_range_query_returns_a_matrix(engine, client):
     """
-    In seconds outside, in milliseconds here.
+    Times are seconds on the wire and milliseconds in the result.
     """
-    engine.answers.append(well("matrix", [{"metric": {}, "values": [[1, "1"], [2.5, "-0.5"]]}]))
+    engine.answers.append(success("matrix", [{"metric": {}, "values": [[1, "1"], [2.5, "-0.5"]]}]))
 
-    answer = await ours.range("sum(up)", 1000, 2500, 1500, patience=timedelta(seconds=5))
+    result = await client.range("sum(up)", 1000, 2500, 1500, patience=timedelta(seconds=5))
 
-    asked = {"query": "sum(up)", "start": "1.000", "end": "2.500", "step": "1.500", "timeout": "5"}
-    assert engine.questions == [asked]
-    assert told(answer) == [({}, [1000, 2500], [1, -0.5])]
+    form = {"query": "sum(up)", "start": "1.000", "end": "2.500", "step": "1.500", "timeout": "5"}
+    assert engine.queries == [form]
+    assert series(result) == [({}, [1000, 2500], [1, -0.5])]
 
 
-async def test_scalars_and_strings(engine, ours):
+async def test_scalars_and_strings(engine, client):
     """
     They have no labels.
     """
-    engine.answers += [well("scalar", [7, "2"]), well("string", [7, "words"])]
+    engine.answers += [success("scalar", [7, "2"]), success("string", [7, "words"])]
 
-    assert told(await ours.instant("2", 7000)) == [({}, [7000], [2])]
-    assert (await ours.instant('"words"', 7000)).text == "words"
+    assert series(await client.instant("2", 7000)) == [({}, [7000], [2])]
+    assert (await client.instant('"words"', 7000)).text == "words"
 
 
 @pytest.mark.parametrize(
-    ("kind", "status", "raised"),
+    ("error_type", "status", "raised"),
     [
         ("bad_data", 400, BadQueryError),
         ("execution", 422, QueryError),
@@ -82,25 +82,25 @@ async def test_scalars_and_strings(engine, ours):
         ("internal", 500, StoreError),
     ],
 )
-async def test_what_it_refuses_is_raised_as_here(kind, status, raised, engine, ours):
+async def test_errors_are_raised_as_the_embedded_engine_raises_them(error_type, status, raised, engine, client):
     """
-    In its words.
+    With the remote engine's message.
     """
-    engine.answers.append(Reply.json({"status": "error", "errorType": kind, "error": "no such thing"}, status))
+    engine.answers.append(Reply.json({"status": "error", "errorType": error_type, "error": "no such thing"}, status))
     with pytest.raises(raised, match="no such thing") as caught:
-        await ours.instant("x", 0)
+        await client.instant("x", 0)
     assert type(caught.value) is raised
 
 
-@pytest.mark.parametrize("trouble", [broken, half, reset])
-async def test_nonsense_and_silence_are_no_answers(trouble, engine, ours):
+@pytest.mark.parametrize("failure", [broken, half, reset])
+async def test_a_broken_connection_is_a_store_error(failure, engine, client):
     """
-    The numbers can't be read just now.
+    Samples can't be read at the moment.
     """
-    engine.next(trouble)
-    engine.answers.append(well("vector", []))
-    with pytest.raises(StoreError, match="outside engine"):
-        await ours.instant("x", 0)
+    engine.next(failure)
+    engine.answers.append(success("vector", []))
+    with pytest.raises(StoreError, match="remote engine"):
+        await client.instant("x", 0)
 
 
 @pytest.mark.parametrize(
@@ -116,30 +116,30 @@ async def test_nonsense_and_silence_are_no_answers(trouble, engine, ours):
         Reply.json({"status": "error"}),
     ],
 )
-async def test_what_is_no_answer_of_prometheus_is_told_so(reply, engine, ours):
+async def test_an_invalid_response_is_a_store_error(reply, engine, client):
     """
-    With how it begins.
+    With the beginning of the response.
     """
     engine.answers.append(reply)
-    with pytest.raises(StoreError, match="not as Prometheus does"):
-        await ours.instant("x", 0)
+    with pytest.raises(StoreError, match="invalid response"):
+        await client.instant("x", 0)
 
 
-async def test_an_answer_that_does_not_come_is_not_waited_for(engine, ours):
+async def test_a_query_times_out(engine, client):
     """
-    Longer than whoever asks would.
+    After the caller's timeout.
     """
     engine.next(late)
-    engine.answers.append(well("vector", []))
+    engine.answers.append(success("vector", []))
     with pytest.raises(QueryTimeoutError):
-        await ours.instant("x", 0, patience=timedelta(milliseconds=50))
+        await client.instant("x", 0, patience=timedelta(milliseconds=50))
 
 
-async def test_an_answer_without_end_is_given_up(engine, ours, monkeypatch):
+async def test_a_response_that_is_too_large_is_an_error(engine, client, monkeypatch):
     """
     It would take all memory.
     """
-    monkeypatch.setattr(query_client, "LARGEST", 100)
-    engine.answers.append(well("vector", [{"metric": {"x": "y" * 200}, "value": [1, "1"]}]))
+    monkeypatch.setattr(query_client, "MAX_RESPONSE", 100)
+    engine.answers.append(success("vector", [{"metric": {"x": "y" * 200}, "value": [1, "1"]}]))
     with pytest.raises(QueryError, match="more than 100 bytes"):
-        await ours.instant("x", 0)
+        await client.instant("x", 0)

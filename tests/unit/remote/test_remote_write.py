@@ -1,4 +1,4 @@
-"""Numbers on their way to the outside engine."""
+"""Remote write to the remote engine."""
 
 import httpx2
 import numpy as np
@@ -19,60 +19,60 @@ LAYOUT = Layout([Labels(__name__="a"), Labels(__name__="b")])
 
 
 class Source:
-    """Batches that wait."""
+    """A sample log in memory."""
 
     def __init__(self, clock):
-        self.clock, self.batches, self.dropped, self.trouble = clock, [], 0, ""
+        self.clock, self.batches, self.dropped, self.error = clock, [], 0, ""
 
     def append(self, *values):
         self.batches.append(Batch(LAYOUT, milliseconds(self.clock.now()), np.array(values, np.float64)))
 
     def pending(self, samples):
-        if self.trouble:
-            raise StoreError(self.trouble)
+        if self.error:
+            raise StoreError(self.error)
         return list(enumerate(self.batches, 1))[: samples // 2]
 
-    def commit(self, turn):
-        del self.batches[:turn]
+    def commit(self, sequence):
+        del self.batches[:sequence]
 
 
-class House:
-    """What sends, and where to."""
+class Setup:
+    """The service, its sample log and the remote engine."""
 
     def __init__(self, engine, http, **settings):
         self.clock, self.meters, self.engine = FakeClock(), MetricRegistry(), engine
         self.source = Source(self.clock)
-        given = RemoteSettings(write_url=f"{engine.url}/api/v1/write", **settings)
-        self.writing = RemoteWriteService(given, self.source, http, self.clock, self.meters)
+        remote = RemoteSettings(write_url=f"{engine.url}/api/v1/write", **settings)
+        self.service = RemoteWriteService(remote, self.source, http, self.clock, self.meters)
 
     @property
-    def got(self):
+    def received(self):
         return [value for _, _, value in self.engine.samples]
 
 
 @pytest.fixture
-async def house():
+async def setup():
     async with FakeRemote() as engine, httpx2.AsyncClient() as http:
-        yield House(engine, http)
+        yield Setup(engine, http)
 
 
-async def test_what_waits_leaves_in_order(house):
+async def test_pending_samples_are_sent_in_order(setup):
     """
-    And then there is nothing to do but to look again in a second.
+    Then the next check is in a second.
     """
-    house.source.append(1, 2)
-    await house.clock.sleep(1)
-    house.source.append(3, 4)
+    setup.source.append(1, 2)
+    await setup.clock.sleep(1)
+    setup.source.append(3, 4)
 
-    assert await house.writing.once() == 0
-    assert await house.writing.once() == 1
-    assert sorted(house.got) == [1, 2, 3, 4]
-    assert house.meters.value(remote_write.SENT) == 4
-    assert house.writing.health().message == "samples are sent without delay"
+    assert await setup.service.once() == 0
+    assert await setup.service.once() == 1
+    assert sorted(setup.received) == [1, 2, 3, 4]
+    assert setup.meters.value(remote_write.SENT) == 4
+    assert setup.service.health().message == "samples are sent without delay"
 
 
 @pytest.mark.parametrize(
-    ("trouble", "rest"),
+    ("failure", "delay"),
     [
         (busy(7), 7),
         (busy(None), 1),
@@ -84,104 +84,104 @@ async def test_what_waits_leaves_in_order(house):
         (says(302, b"", location="/login"), 1),
     ],
 )
-async def test_what_is_not_taken_now_waits(trouble, rest, house):
+async def test_samples_wait_while_requests_fail(failure, delay, setup):
     """
-    Nothing is lost; a wrong key or address is nothing that the numbers are at fault for.
+    None is lost, even if the key or the address is wrong.
     """
-    house.engine.next(trouble)
-    house.source.append(1, 2)
+    setup.engine.next(failure)
+    setup.source.append(1, 2)
 
-    assert 0.7 * rest <= await house.writing.once() <= rest
-    condition = house.writing.health()
-    assert not condition.ok
-    assert "samples wait since 2026-01-01 00:00:00 UTC" in condition.message
-    assert house.engine.url in condition.message
-    assert await house.writing.once() == 0
-    assert house.got == [1, 2]
-    assert house.writing.health().ok
+    assert 0.7 * delay <= await setup.service.once() <= delay
+    health = setup.service.health()
+    assert not health.ok
+    assert "samples wait since 2026-01-01 00:00:00 UTC" in health.message
+    assert setup.engine.url in health.message
+    assert await setup.service.once() == 0
+    assert setup.received == [1, 2]
+    assert setup.service.health().ok
 
 
-@pytest.mark.parametrize("trouble", [half, late])
-async def test_an_answer_that_does_not_come_means_once_more(trouble, house, monkeypatch):
+@pytest.mark.parametrize("failure", [half, late])
+async def test_a_request_without_response_is_sent_again(failure, setup, monkeypatch):
     """
-    The engine may have it twice then: rather that than never.
+    The engine may receive it twice.
     """
     monkeypatch.setattr(remote_write, "REQUEST_SECONDS", 0.05)
-    house.engine.next(trouble)
-    house.source.append(1, 2)
+    setup.engine.next(failure)
+    setup.source.append(1, 2)
 
-    await house.writing.once()
-    assert not house.writing.health().ok
+    await setup.service.once()
+    assert not setup.service.health().ok
     monkeypatch.setattr(remote_write, "REQUEST_SECONDS", 30)
-    assert await house.writing.once() == 0
-    assert house.got == [1, 2, 1, 2]
+    assert await setup.service.once() == 0
+    assert setup.received == [1, 2, 1, 2]
 
 
-async def test_what_is_refused_for_good_is_passed_over_and_counted(house):
+async def test_permanently_rejected_samples_are_skipped_and_counted(setup):
     """
-    It would hold up everything behind it.
+    They would block all later ones.
     """
-    house.engine.next(says(400, b"out of order\n sample"))
-    house.source.append(1, 2)
+    setup.engine.next(says(400, b"out of order\n sample"))
+    setup.source.append(1, 2)
 
-    assert await house.writing.once() == 0
-    assert house.meters.value(remote_write.REJECTED) == 2
-    assert house.writing.health().ok
-    assert "answered 400: out of order sample" in house.writing.health().message
-    house.source.append(3, 4)
-    await house.writing.once()
-    assert house.got == [3, 4]
-    assert house.writing.health().message == "samples are sent without delay"
+    assert await setup.service.once() == 0
+    assert setup.meters.value(remote_write.REJECTED) == 2
+    assert setup.service.health().ok
+    assert "answered 400: out of order sample" in setup.service.health().message
+    setup.source.append(3, 4)
+    await setup.service.once()
+    assert setup.received == [3, 4]
+    assert setup.service.health().message == "samples are sent without delay"
 
 
-async def test_pauses_grow_up_to_a_minute(house):
+async def test_backoff_grows_up_to_a_minute(setup):
     """
-    And begin anew after a success.
+    And is reset by a success.
     """
-    house.engine.next(*[says(500)] * 10)
-    house.source.append(1, 2)
+    setup.engine.next(*[says(500)] * 10)
+    setup.source.append(1, 2)
 
-    rests = [await house.writing.once() for _ in range(10)]
-    assert rests == sorted(rests)
-    assert rests[-1] == 60
-    await house.writing.once()
-    house.engine.next(says(500))
-    house.source.append(1, 2)
-    assert await house.writing.once() <= 1
+    delays = [await setup.service.once() for _ in range(10)]
+    assert delays == sorted(delays)
+    assert delays[-1] == 60
+    await setup.service.once()
+    setup.engine.next(says(500))
+    setup.source.append(1, 2)
+    assert await setup.service.once() <= 1
 
 
-async def test_what_was_let_go_of_is_counted(house):
+async def test_dropped_samples_are_counted(setup):
     """
     Once.
     """
-    house.source.dropped = 5
-    await house.writing.once()
-    await house.writing.once()
-    assert house.meters.value(remote_write.DROPPED) == 5
+    setup.source.dropped = 5
+    await setup.service.once()
+    await setup.service.once()
+    assert setup.meters.value(remote_write.DROPPED) == 5
 
 
-async def test_catching_up_is_told(house):
+async def test_health_reports_catching_up(setup):
     """
-    With the time since when it is behind.
+    With the time of the oldest sample that waits.
     """
-    house.source.append(1, 2)
-    await house.clock.sleep(3600)
-    await house.writing.once()
-    assert house.meters.value(remote_write.LAG) == 3600
-    assert house.writing.health().message == "catching up: samples wait since 2026-01-01 00:00:00 UTC"
+    setup.source.append(1, 2)
+    await setup.clock.sleep(3600)
+    await setup.service.once()
+    assert setup.meters.value(remote_write.LAG) == 3600
+    assert setup.service.health().message == "catching up: samples wait since 2026-01-01 00:00:00 UTC"
 
 
-async def test_a_store_that_can_not_be_read_is_no_trouble_of_the_engine(house):
+async def test_an_error_of_the_store_does_not_make_remote_write_unhealthy(setup):
     """
-    The store says so itself.
+    The store reports it itself.
     """
-    house.source.trouble = "the disk is gone"
-    assert await house.writing.once() == 1
-    assert house.writing.health().ok
+    setup.source.error = "the disk is gone"
+    assert await setup.service.once() == 1
+    assert setup.service.health().ok
 
 
 @pytest.mark.parametrize(
-    ("auth", "shown"),
+    ("auth", "headers"),
     [
         ({"token": "abc"}, {"authorization": "Bearer abc"}),
         ({"username": "me", "password": "it"}, {"authorization": "Basic bWU6aXQ="}),
@@ -191,40 +191,40 @@ async def test_a_store_that_can_not_be_read_is_no_trouble_of_the_engine(house):
         ),
     ],
 )
-async def test_it_shows_who_it_is(auth, shown):
+async def test_requests_are_authenticated(auth, headers):
     """
-    By a token, by name and password, or by any headers.
+    By a token, a username and password, or any headers.
     """
     async with FakeRemote() as engine, httpx2.AsyncClient() as http:
-        house = House(engine, http, auth=auth)
-        house.source.append(1, 2)
-        await house.writing.once()
-        assert shown.items() <= engine.asked[0].headers.items()
+        setup = Setup(engine, http, auth=auth)
+        setup.source.append(1, 2)
+        await setup.service.once()
+        assert headers.items() <= engine.asked[0].headers.items()
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "error"),
     [
         ({}, "set write_url, query_url or both"),
         ({"query_url": "http://x/", "auth": {"token": "a", "username": "b", "password": "c"}}, "choose one"),
-        ({"query_url": "http://x/", "auth": {"username": "b"}}, "go together"),
-        ({"query_url": "http://x/", "labels": {"__name__": "b"}}, "no label name"),
+        ({"query_url": "http://x/", "auth": {"username": "b"}}, "set both username and password"),
+        ({"query_url": "http://x/", "labels": {"__name__": "b"}}, "not a valid label name"),
     ],
 )
-def test_what_can_not_be_meant_is_refused(settings, says):
+def test_contradictory_settings_are_rejected(settings, error):
     """
-    With what to do.
+    With the remedy.
     """
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=error):
         RemoteSettings(**settings)
 
 
-async def test_it_can_be_tried_without_numbers(house):
+async def test_the_connection_is_checked_without_samples(setup):
     """
-    Nothing is stored; what is wrong is said.
+    Nothing is stored; the error is returned.
     """
-    assert await house.writing.check_connection() == ""
-    assert house.got == []
-    house.engine.next(says(401, b"who?"), says(400, b"not here"))
-    assert "answered 401: who?" in await house.writing.check_connection()
-    assert "answered 400: not here" in await house.writing.check_connection()
+    assert await setup.service.check_connection() == ""
+    assert setup.received == []
+    setup.engine.next(says(401, b"who?"), says(400, b"not here"))
+    assert "answered 401: who?" in await setup.service.check_connection()
+    assert "answered 400: not here" in await setup.service.check_connection()

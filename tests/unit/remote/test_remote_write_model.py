@@ -1,4 +1,4 @@
-"""Remote write on the wire."""
+"""The wire format of remote write."""
 
 from contextlib import suppress
 
@@ -22,10 +22,10 @@ def batch(layout, at, *values):
 
 
 def sent(batches, **extra):
-    """Return what arrives, the numbers by their bits."""
-    body, many = Encoder(extra).encode(batches)
+    """Encode batches and decode them again; values as their bits."""
+    body, count = Encoder(extra).encode(batches)
     found = [(it.labels, it.at, bits(it.value)) for it in Decoder().decode(body, 2**20)[0]]
-    assert len(found) == many
+    assert len(found) == count
     return found
 
 
@@ -38,9 +38,9 @@ def sent(batches, **extra):
         unique_by=lambda it: it[0],
     )
 )
-def test_what_is_sent_arrives(rows):
+def test_encoded_samples_are_decoded(rows):
     """
-    Bit by bit, without what is absent; the samples of a series in order of time.
+    Bit by bit, without absent ones; the samples of a series in order of time.
     """
     layout = Layout(SERIES)
     found = sent([batch(layout, at, *values) for at, values in rows])
@@ -54,7 +54,7 @@ def test_what_is_sent_arrives(rows):
 
 
 NOW = 1_795_000_000_000
-WRITTEN = st.lists(
+SAMPLES = st.lists(
     st.builds(
         RemoteSample,
         st.sampled_from([*SERIES, Labels(__name__="y", a="\x12\x10\t12345678\x10123456", b="\x12\x07\x10345678")]),
@@ -64,65 +64,64 @@ WRITTEN = st.lists(
 )
 
 
-@given(WRITTEN, st.integers(0, 20), st.data())
-def test_all_at_once_is_as_one_by_one(samples, cut, data):
+@given(SAMPLES, st.integers(0, 20), st.data())
+def test_decoding_at_once_equals_decoding_one_by_one(samples, cut, data):
     """
-    However long times are on the wire, with and without values, several to a series; and of broken messages neither
-    makes anything up.
+    For times of any length, with and without values, several samples of a series, and corrupt messages.
     """
     request = bytearray(cramjam.snappy.decompress_raw(encode(samples)))
     if cut == 0 and request:
         request[data.draw(st.integers(0, len(request) - 1))] ^= 1 << data.draw(st.integers(0, 7))
-    body, decoder = packed(bytes(request)), Decoder()
-    said = []
+    body, decoder = compressed(bytes(request)), Decoder()
+    results = []
     for patched in (False, False, True):
         with pytest.MonkeyPatch.context() as patch:
             if patched:
-                patch.setattr(decoder, "_at_once", lambda messages: None)
+                patch.setattr(decoder, "_decode_at_once", lambda messages: None)
             try:
-                said.append([(it.labels, it.at, bits(it.value)) for it in decoder.decode(body, 2**20)[0]])
+                results.append([(it.labels, it.at, bits(it.value)) for it in decoder.decode(body, 2**20)[0]])
             except RemoteWriteDecodeError as error:
-                said.append(str(error))
+                results.append(str(error))
 
-    assert said[0] == said[1] == said[2]
+    assert results[0] == results[1] == results[2]
 
 
-def test_labels_of_the_house_are_given_where_there_are_none():
+def test_extra_labels_are_added_where_they_are_missing():
     """
-    A series' own stand.
+    A series keeps its own.
     """
     found = sent([batch(Layout(SERIES[:2]), 1, 1, 2)], shop="mine")
     assert [labels for labels, _, _ in found] == [SERIES[0], Labels(__name__="load", shop="mine")]
 
 
-def packed(data):
+def compressed(data):
     return bytes(cramjam.snappy.compress_raw(data))
 
 
 @pytest.mark.parametrize(
-    ("body", "says"),
+    ("body", "error"),
     [
         (b"", "corrupt"),
         (b"\xff" * 40, "corrupt"),
-        (packed(b"\xff" * 40), "not a WriteRequest"),
-        (packed(b"\n\x08\n\x02\n\xff\x12\x02\x10\x01"), "a label is no text"),
-        (packed(b"\n\n\n\x04\x12\x02ab\x12\x02\x10\x01"), "without a metric name"),
-        (packed(b"\n\x02\x22\x00"), "native histograms"),
-        (packed(bytes(2**20 + 1)), "more than 1048576 bytes"),
+        (compressed(b"\xff" * 40), "not a WriteRequest"),
+        (compressed(b"\n\x08\n\x02\n\xff\x12\x02\x10\x01"), "a label is not valid UTF-8"),
+        (compressed(b"\n\n\n\x04\x12\x02ab\x12\x02\x10\x01"), "has no metric name"),
+        (compressed(b"\n\x02\x22\x00"), "native histograms"),
+        (compressed(bytes(2**20 + 1)), "more than 1048576 bytes"),
     ],
 )
-def test_what_is_no_request_is_refused(body, says):
+def test_an_invalid_request_is_rejected(body, error):
     """
-    With what is wrong.
+    With the reason.
     """
-    with pytest.raises(RemoteWriteDecodeError, match=says):
+    with pytest.raises(RemoteWriteDecodeError, match=error):
         Decoder().decode(body, 2**20)
 
 
 @given(st.binary(max_size=200))
-def test_garbage_breaks_nothing(data):
+def test_random_bytes_raise_nothing_else(data):
     """
-    It is refused, or happens to be a request.
+    They are rejected, or happen to be a request.
     """
     with suppress(RemoteWriteDecodeError):
-        Decoder().decode(packed(data), 2**20)
+        Decoder().decode(compressed(data), 2**20)
