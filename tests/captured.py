@@ -26,29 +26,29 @@ def body(name: str) -> bytes:
     return (FOLDER / ("json" if name.endswith(".json") else "proto") / name).read_bytes()
 
 
-class Intake:
-    """The service behind the doors, and everything that it tells."""
+class Ingest:
+    """The OTLP receiver, and everything that it records."""
 
     def __init__(self, declines: PaymentDeclines | None = None) -> None:
         self.clock = FakeClock()
         self.pushed, self.meters, self.lines = MetricRegistry(), MetricRegistry(), ListLines()
-        self.taking = OtlpReceiver(self.pushed, Services(), self.lines, self.clock, self.meters, declines)
+        self.receiver = OtlpReceiver(self.pushed, Services(), self.lines, self.clock, self.meters, declines)
 
     async def push(self, name: str, content: bytes | None = None) -> OtlpResponse:
-        """Push a body as its file's name says: signal and encoding."""
+        """Push a body with the signal and the encoding of its file name."""
         signal = next(signal for signal in OtlpSignal if f".{signal.value}" in name)
-        return await self.taking.accept(
+        return await self.receiver.accept(
             signal, ENCODINGS[Path(name).suffix], body(name) if content is None else content
         )
 
     async def pushed_all(self, *names: str) -> None:
         """Push some files, one after the other."""
         for name in names:
-            answer = await self.push(name)
-            assert (answer.status, answer.body) in {(200, b""), (200, b"{}")}, name
+            response = await self.push(name)
+            assert (response.status, response.body) in {(200, b""), (200, b"{}")}, name
 
     def numbers(self, *families: str) -> dict[str, float]:
-        """Return what is counted, by series; of histograms how many."""
+        """Return the value of each series; of a histogram its count."""
         return {
             series: value
             for series, value in self._numbers()

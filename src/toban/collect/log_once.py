@@ -1,6 +1,8 @@
-"""Logs changes, not states."""
+"""Edge-triggered logging of missing parts of a collection."""
 
 import structlog
+
+from toban.core.failure_log import FailureLog
 
 log = structlog.get_logger("toban.collect")
 
@@ -10,13 +12,13 @@ class LogOnce:
 
     def __init__(self, collector: str) -> None:
         self._collector = collector
-        self._errors: dict[str, str] = {}
+        self._failures: dict[str, FailureLog] = {}
 
     def update(self, part: str, error: str = "") -> None:
         """Record why a part is missing, or that it is not."""
-        before = self._errors.get(part, "")
-        self._errors[part] = error
-        if error and error != before:
-            log.warning("partial data", collector=self._collector, part=part, error=error)
-        elif before and not error:
-            log.info("recovered", collector=self._collector, part=part)
+        if part not in self._failures:
+            self._failures[part] = FailureLog(log, "partial data", "recovered", collector=self._collector, part=part)
+        if error:
+            self._failures[part].failed(error)
+        else:
+            self._failures[part].succeeded()

@@ -6,8 +6,8 @@ from typing import Any
 class FailureLog:
     """What fails just now, if anything."""
 
-    def __init__(self, log: Any, failed: str, recovered: str, **fields: object) -> None:
-        """``failed`` and ``recovered`` are the log events, ``fields`` go with both."""
+    def __init__(self, log: Any, failed: str, recovered: str = "", **fields: object) -> None:
+        """``failed`` and ``recovered`` are the log events, ``fields`` go with both; an empty one is not logged."""
         self._log = log
         self._failed = failed
         self._recovered = recovered
@@ -29,6 +29,6 @@ class FailureLog:
 
     def succeeded(self) -> None:
         """Record a successful run."""
-        if self.error:
+        if self.error and self._recovered:
             self._log.info(self._recovered, **self._fields, failures=self.failures)
         self.error, self.failures = "", 0

@@ -1,1 +1,1 @@
-"""Turns what is pushed into numbers and log lines: OpenTelemetry's spans, metrics and logs, and business events."""
+"""Receives what is pushed to toban: OpenTelemetry traces, metrics and logs, business events, remote write."""

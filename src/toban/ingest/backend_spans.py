@@ -1,4 +1,4 @@
-"""What stands behind the shop, as its own spans tell it: statements, Redis' commands, service methods, events."""
+"""Metrics of the shop's backends from its spans: SQL statements, Redis commands, service methods, events."""
 
 from typing import Final
 
@@ -16,20 +16,20 @@ STATEMENTS: Final = frozenset(
         "RELEASE", "SET", "SHOW", "LOCK", "CALL", "COPY", "CREATE", "ALTER", "DROP", "TRUNCATE", "VACUUM", "REINDEX",
         "EXPLAIN", "REFRESH", "LISTEN", "NOTIFY",
     }
-)  # fmt: skip  # words, not lines
-"""How statements of SQL begin; anything else is counted under `other`."""
+)  # fmt: skip  # a table of words
+"""First words of SQL statements; others are counted as `other`."""
 
-QUERY: Final = "pg.query"
-CONNECTS: Final = frozenset({"pg.connect", "pg-pool.connect"})
-KNOWN: Final = 1_000
-"""Names whose series are remembered; a name over its budget is looked up each time."""
+QUERY_SPAN: Final = "pg.query"
+CONNECT_SPANS: Final = frozenset({"pg.connect", "pg-pool.connect"})
+CACHED_NAMES: Final = 1_000
+"""Span names whose series are cached; a name beyond its cardinality limit is looked up each time."""
 
-GAVE_UP: Final = frozenset({"MaxRetriesPerRequestError", "ConnectionTimeoutError"})
-"""What clients of Redis call it when they can't reach it."""
+UNREACHABLE: Final = frozenset({"MaxRetriesPerRequestError", "ConnectionTimeoutError"})
+"""Errors of Redis clients that can't reach the server."""
 
 
 class BackendSpans:
-    """Counts spans of which there are many: each name is looked up once."""
+    """Counts frequent spans: the series of each name is looked up once."""
 
     def __init__(self, meters: MetricRegistry, budgets: CardinalityLimits) -> None:
         self._meters = meters
@@ -40,67 +40,70 @@ class BackendSpans:
         self._attempts: dict[bytes, None] = {}
 
     def query(self, span: Span) -> None:
-        """Count a statement of PostgreSQL, or an attempt to connect."""
+        """Count a PostgreSQL statement, or an attempt to connect."""
         name = span.name
-        cell = self._queries.get(name)
-        if cell is None and name.startswith(QUERY):
+        series = self._queries.get(name)
+        if series is None and name.startswith(QUERY_SPAN):
             first = name.partition(":")[2].partition(" ")[0].upper()
-            cell = self._meters.histogram(QUERY_SECONDS, operation=first if first in STATEMENTS else OTHER)
-            if len(self._queries) < KNOWN and len(name) <= VALUE_LENGTH:
-                self._queries[name] = cell
-        if cell is not None:
-            cell.observe((span.end - span.start) / 1e9)
+            series = self._meters.histogram(QUERY_SECONDS, operation=first if first in STATEMENTS else OTHER)
+            if len(self._queries) < CACHED_NAMES and len(name) <= VALUE_LENGTH:
+                self._queries[name] = series
+        if series is not None:
+            series.observe((span.end - span.start) / 1e9)
         if span.failed:
-            self._unreachable(span)
+            self._record_connection_error(span)
 
     def command(self, span: Span) -> None:
-        """Count a command of Redis."""
+        """Count a Redis command."""
         name = span.name
-        cell = self._commands.get(name)
-        if cell is None:
+        series = self._commands.get(name)
+        if series is None:
             first = safe_label(name.partition(" ")[0].lower().removeprefix("redis-"))
-            fitting = self._budgets.limited("command", first)
-            cell = self._meters.scalar(REDIS_COMMANDS, command=fitting)
-            if fitting != OTHER and len(self._commands) < KNOWN:
-                self._commands[name] = cell
+            label = self._budgets.limited("command", first)
+            series = self._meters.scalar(REDIS_COMMANDS, command=label)
+            if label != OTHER and len(self._commands) < CACHED_NAMES:
+                self._commands[name] = series
         if not (span.failed and name == "connect"):
-            cell.add()
-        if span.failed and (name == "connect" or _lost(span)):
+            series.add()
+        if span.failed and (name == "connect" or _is_connection_lost(span)):
             self._meters.add(CONNECTION_ERRORS, 1, system="redis")
 
     def method(self, span: Span) -> None:
-        """Count a method of one of Vendure's services, and the event that it published."""
+        """Count a call of a Vendure service method, and the event that it published."""
         name = span.name
-        cell = self._methods.get(name)
-        if cell is None:
-            fitting = self._budgets.limited("service_method", safe_label(name))
-            cell = self._meters.histogram(SERVICE_SECONDS, service_method=fitting)
-            if fitting != OTHER and len(self._methods) < KNOWN:
-                self._methods[name] = cell
-        cell.observe((span.end - span.start) / 1e9)
+        series = self._methods.get(name)
+        if series is None:
+            label = self._budgets.limited("service_method", safe_label(name))
+            series = self._meters.histogram(SERVICE_SECONDS, service_method=label)
+            if label != OTHER and len(self._methods) < CACHED_NAMES:
+                self._methods[name] = series
+        series.observe((span.end - span.start) / 1e9)
         if name == "EventBus.publish" and (event := first_text(span.attributes(), "event")):
             self._meters.add(EVENTS, 1, event=self._budgets.limited("event", safe_label(event)))
 
-    def _unreachable(self, span: Span) -> None:
+    def _record_connection_error(self, span: Span) -> None:
         """
-        Count an attempt to reach PostgreSQL once: the pool's span holds the connection's, and either may come first.
+        Count a failed connection to PostgreSQL once: the pool's span contains the connection's; either may come first.
 
-        A pool that is exhausted has no connection's span within it.
+        The span of an exhausted pool contains none.
         """
-        if span.name in CONNECTS:
+        if span.name in CONNECT_SPANS:
             attempt = span.parent if span.name == "pg.connect" else span.id
             if attempt in self._attempts:
                 del self._attempts[attempt]
                 return
             if attempt:
                 self._attempts[attempt] = None
-            if len(self._attempts) > KNOWN:
+            if len(self._attempts) > CACHED_NAMES:
                 del self._attempts[next(iter(self._attempts))]
-        elif not _lost(span):
+        elif not _is_connection_lost(span):
             return
         self._meters.add(CONNECTION_ERRORS, 1, system="postgresql")
 
 
-def _lost(span: Span) -> bool:
-    met = exception(span.events())
-    return met is not None and (met[0] in CONNECTION_CODES or met[0] in GAVE_UP or "Connection is closed" in met[1])
+def _is_connection_lost(span: Span) -> bool:
+    error = exception(span.events())
+    if error is None:
+        return False
+    type_, message = error
+    return type_ in CONNECTION_CODES or type_ in UNREACHABLE or "Connection is closed" in message

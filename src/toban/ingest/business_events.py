@@ -1,4 +1,4 @@
-"""Business events that anybody pushes: what is accepted is counted durably, and once."""
+"""Business events that are pushed: accepted ones are counted durably, and once."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -29,8 +29,8 @@ from toban.instruments.error_classes import payment_error
 from toban.state import durable_counters
 from toban.state.database import State
 
-BOOK: Final = "events"
-"""Whose numbers these are."""
+COUNTER_OWNER: Final = "events"
+"""The owner of the persistent counters."""
 
 FAMILIES: Final = (
     vocabulary.ORDERS_CREATED,
@@ -45,41 +45,41 @@ FAMILIES: Final = (
     vocabulary.CAMPAIGN_DISCOUNT,
 )
 
-KEPT: Final = timedelta(days=7)
-"""How long a key is known."""
+KEY_RETENTION: Final = timedelta(days=7)
+"""How long idempotency keys are stored."""
 
-MOST: Final = 10_000
+MAX_EVENTS: Final = 10_000
 """Events in one request."""
 
-TOLD: Final = 20
-"""Mistakes of one request that are told."""
+MAX_ERRORS: Final = 20
+"""Errors of one request that are reported."""
 
 Name = Annotated[str, Field(min_length=1, max_length=120)]
 Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
 
 
 class _Event(BaseModel, ABC):
-    """What all events have."""
+    """The fields of all events."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, coerce_numbers_to_str=True)
 
     id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    """What tells it from all others: the same id again within a week counts once."""
+    """Identifies the event: the same id within a week is counted once."""
 
     @abstractmethod
     def count(self, metrics: BusinessMetrics) -> None:
-        """Count it."""
+        """Count the event."""
 
 
 class ProductView(_Event):
-    """A product was shown to somebody."""
+    """A product was viewed."""
 
     type: Literal["product_view"]
     product: Name = Field(validation_alias=AliasChoices("product", "productId"))
     customer: Name | None = Field(None, validation_alias=AliasChoices("customer", "customerId"))
 
     def count(self, metrics: BusinessMetrics) -> None:
-        """Count the view, and that the customer was there."""
+        """Count the view, and the customer's activity."""
         metrics.track_product_view(safe_label(self.product), safe_label(self.customer or ""))
 
 
@@ -96,7 +96,7 @@ class CustomerActivity(_Event):
 
 
 class RebateCalculation(_Event):
-    """A customer's rebate of a period was calculated."""
+    """A customer's rebate for a period was calculated."""
 
     type: Literal["rebate"]
     customer: Name = Field(validation_alias=AliasChoices("customer", "customerId"))
@@ -104,7 +104,7 @@ class RebateCalculation(_Event):
     period: Name
 
     def count(self, metrics: BusinessMetrics) -> None:
-        """Note the amount."""
+        """Record the amount."""
         metrics.track_rebate_calculation(safe_label(self.customer), self.amount, safe_label(self.period))
 
 
@@ -134,32 +134,32 @@ class OrderEvent(_Event):
 
     def count(self, metrics: BusinessMetrics) -> None:
         """Count the order."""
-        told = (safe_label(text) for text in (self.status, self.currency, self.channel, self.customer_type))
-        metrics.track_order(business_metrics.Order(self.total, *told))
+        labels = (safe_label(text) for text in (self.status, self.currency, self.channel, self.customer_type))
+        metrics.track_order(business_metrics.Order(self.total, *labels))
 
 
 class PaymentFailed(_Event):
-    """A provider says that a payment failed: its order's code, the method, and the provider's words."""
+    """A provider reports that a payment failed: the order's code, the method, and the provider's error."""
 
     type: Literal["payment_failed"]
     order: Name
     method: Name
     error: Annotated[str, Field(max_length=1000)] = ""
     at: Timestamp | None = None
-    """When it failed; now, if it isn't said."""
+    """When it failed; now by default."""
 
     def count(self, metrics: BusinessMetrics) -> None:
-        """Count the attempt."""
+        """Count the failed payment."""
         metrics.track_failed_payment(safe_label(self.method), payment_error("Declined", self.error))
 
 
 Event = ProductView | CustomerActivity | RebateCalculation | CampaignUsage | OrderEvent | PaymentFailed
-_ONE: Final[TypeAdapter[Event]] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
+_EVENT: Final[TypeAdapter[Event]] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
 
 
 @dataclass(frozen=True, slots=True)
 class EventError:
-    """What is wrong with an event: in which line (or at which place of the array), and in which field."""
+    """An error of an event: its line (or index in the array), its field, and a message."""
 
     line: int
     field: str
@@ -167,16 +167,16 @@ class EventError:
 
 
 class EventsError(TobanError):
-    """A request holds something that is no event: nothing of it is counted."""
+    """A request has invalid events: none of its events is counted."""
 
-    def __init__(self, mistakes: Sequence[EventError]) -> None:
-        first = mistakes[0]
+    def __init__(self, errors: Sequence[EventError]) -> None:
+        first = errors[0]
         super().__init__(f"line {first.line}: {first.field}: {first.message}" if first.field else first.message)
-        self.mistakes = mistakes
+        self.errors = errors
 
 
 class BusinessEventReceiver:
-    """Counts events: as rows in `state`, in the transaction that remembers their keys."""
+    """Counts events as persistent counters, in the transaction that stores their idempotency keys."""
 
     def __init__(
         self, state: State, clock: Clock, meters: MetricRegistry, declines: PaymentDeclines | None = None
@@ -188,48 +188,48 @@ class BusinessEventReceiver:
 
     async def accept(self, body: bytes, key: str = "") -> tuple[int, int]:
         """
-        Count the events of a request; return how many are new, and how many were known already.
+        Count the events of a request durably; return how many are new, and how many are duplicates.
 
-        ``key`` stands for the whole request. When this returns they survive a crash. Raises ``EventsError`` when there
-        is a mistake anywhere, ``StateError`` when they can't be kept just now; then nothing is counted.
+        ``key`` is the idempotency key of the whole request. Raises ``EventsError`` when an event is invalid,
+        ``StateError`` when they can't be stored at the moment; then none is counted.
         """
         try:
             events, repaired = parse_events(body)
         except EventsError:
-            self._count("refused")
+            self._count("rejected")
             raise
         if repaired:
             self._meters.add(REPAIRED, repaired, signal="events")
         now = self._clock.now()
-        told = [event for event in events if isinstance(event, PaymentFailed) and self._declines]
-        for one in told:
-            # Before all else: told twice, it counts once.
-            await self._declines.record(one.order, one.method, one.error, one.at or now)  # type: ignore[union-attr]  # there is one, or nothing is told
-        counted = [event for event in events if event not in told]
+        declined = [event for event in events if isinstance(event, PaymentFailed) and self._declines]
+        for one in declined:
+            # First: a decline that is recorded twice is counted once.
+            await self._declines.record(one.order, one.method, one.error, one.at or now)  # type: ignore[union-attr]  # without declines the list is empty
+        counted = [event for event in events if event not in declined]
         request = [_digest("request", key)] if key else []
 
-        def work(connection: Connection) -> tuple[int, MetricRegistry, Sequence[ItemFailure]]:
-            idempotency_keys.prune(connection, now - KEPT)
+        def store(connection: Connection) -> tuple[int, MetricRegistry, Sequence[ItemFailure]]:
+            idempotency_keys.prune(connection, now - KEY_RETENTION)
             if idempotency_keys.known_keys(connection, request):
                 return 0, MetricRegistry(), ()
             known = idempotency_keys.known_keys(
                 connection, {_digest("event", event.id) for event in counted if event.id}
             )
-            new = list(_unknown(counted, known))
+            new = list(_without_duplicates(counted, known))
             isolation = ItemIsolation()
-            over = count(connection, new, isolation)
+            overflow = count(connection, new, isolation)
             fresh = {_digest("event", event.id) for event in new if event.id}
             idempotency_keys.record_keys(connection, [*request, *fresh], now)
-            return len(new), over, isolation.failures
+            return len(new), overflow, isolation.failures
 
-        many, over, failures = await self._state.transaction(work)
+        accepted, overflow, failures = await self._state.transaction(store)
         self._state.quarantine.report("events", failures)
-        for family, labels, values in over.series():
+        for family, labels, values in overflow.series():
             self._meters.add(family, values[0], **labels)
         self._count("accepted")
-        self._meters.add(ITEMS, many + len(told), signal="events")
+        self._meters.add(ITEMS, accepted + len(declined), signal="events")
         self._meters.add(BYTES, len(body), signal="events")
-        return many + len(told), len(counted) - many
+        return accepted + len(declined), len(counted) - accepted
 
     def _count(self, outcome: str) -> None:
         self._meters.add(BODIES, 1, signal="events", outcome=outcome)
@@ -237,45 +237,47 @@ class BusinessEventReceiver:
 
 def parse_events(body: bytes) -> tuple[list[Event], int]:
     """
-    Read one event, an array or a line each; characters that are none are replaced, and counted.
+    Parse one event, an array, or one event per line; return the events and how many characters were repaired.
 
-    Raises ``EventsError`` that names every mistake.
+    Raises ``EventsError`` with every error.
     """
-    events, mistakes, repaired = [], [], 0
-    for line, raw, replaced in _raw(body):
+    events, errors, repaired = [], [], 0
+    for line, raw, replaced in _parsed_lines(body):
         repaired += replaced
         if isinstance(raw, EventError):
-            mistakes.append(raw)
+            errors.append(raw)
         else:
             try:
-                events.append(_ONE.validate_python(raw))
+                events.append(_EVENT.validate_python(raw))
             except ValidationError as error:
-                mistakes.extend(_mistakes(line, error))
-        if len(mistakes) >= TOLD:
+                errors.extend(_errors(line, error))
+        if len(errors) >= MAX_ERRORS:
             break
-    if mistakes:
-        raise EventsError(mistakes[:TOLD])
-    if len(events) > MOST:
-        raise EventsError([EventError(MOST + 1, "", f"more than {MOST} events: send them in several requests")])
+    if errors:
+        raise EventsError(errors[:MAX_ERRORS])
+    if len(events) > MAX_EVENTS:
+        raise EventsError(
+            [EventError(MAX_EVENTS + 1, "", f"more than {MAX_EVENTS} events: send them in several requests")]
+        )
     return events, repaired
 
 
 def count(connection: Connection, events: Sequence[Event], isolation: ItemIsolation = NOT_ISOLATED) -> MetricRegistry:
-    """Add some events to the book; return what was over the budget of a label."""
-    meters, over = durable_counters.load(connection, BOOK, FAMILIES), MetricRegistry()
-    budgets = CardinalityLimits(over)
+    """Add events to the persistent counters; return what exceeded a cardinality limit."""
+    meters, overflow = durable_counters.load(connection, COUNTER_OWNER, FAMILIES), MetricRegistry()
+    budgets = CardinalityLimits(overflow)
     budgets.learn(meters)
     metrics = BusinessMetrics(meters, budgets)
     for event in events:
         with isolation.item("event", event.id or event.type):
             event.count(metrics)
     if events:
-        durable_counters.save(connection, BOOK, meters)
-    return over
+        durable_counters.save(connection, COUNTER_OWNER, meters)
+    return overflow
 
 
 def _json(text: bytes) -> tuple[Any, int]:
-    """Return what a text of JSON holds, and how many characters were replaced. Raises ``ValueError``."""
+    """Parse JSON; return the value and how many characters were repaired. Raises ``ValueError``."""
     try:
         return orjson.loads(text), 0
     except ValueError:
@@ -285,15 +287,15 @@ def _json(text: bytes) -> tuple[Any, int]:
         return orjson.loads(text), replaced
 
 
-def _raw(body: bytes) -> Iterator[tuple[int, Any, int]]:
-    """Return each event as it stands: in which line or at which place, and how many of its characters were replaced."""
+def _parsed_lines(body: bytes) -> Iterator[tuple[int, Any, int]]:
+    """Return each event as JSON, with its line or index and how many characters of it were repaired."""
     try:
-        found, replaced = _json(body)
+        content, replaced = _json(body)
     except ValueError:
-        pass  # a line each
+        pass  # one event per line
     else:
-        each = enumerate(found, 1) if isinstance(found, list) else [(1, found)]
-        yield from ((place, one, replaced if place == 1 else 0) for place, one in each)
+        events = enumerate(content, 1) if isinstance(content, list) else [(1, content)]
+        yield from ((index, event, replaced if index == 1 else 0) for index, event in events)
         return
     for line, text in enumerate(body.splitlines(), 1):
         if text.strip():
@@ -303,14 +305,14 @@ def _raw(body: bytes) -> Iterator[tuple[int, Any, int]]:
                 yield line, EventError(line, "", f"line {line} is not JSON: {error}"), 0
 
 
-def _mistakes(line: int, error: ValidationError) -> Iterator[EventError]:
+def _errors(line: int, error: ValidationError) -> Iterator[EventError]:
     for details in error.errors(include_url=False, include_input=False):
-        sort = next((part for part in details["loc"][:1] if isinstance(part, str)), "")
-        field = ".".join(str(part) for part in details["loc"][1:]) or ("type" if "tag" in details["type"] else sort)
+        kind = next((part for part in details["loc"][:1] if isinstance(part, str)), "")
+        field = ".".join(str(part) for part in details["loc"][1:]) or ("type" if "tag" in details["type"] else kind)
         yield EventError(line, field, readable_error(details))
 
 
-def _unknown(events: Sequence[Event], known: set[str]) -> Iterator[Event]:
+def _without_duplicates(events: Sequence[Event], known: set[str]) -> Iterator[Event]:
     """Return events whose id is not known, each id once."""
     seen = set(known)
     for event in events:
@@ -322,6 +324,6 @@ def _unknown(events: Sequence[Event], known: set[str]) -> Iterator[Event]:
         yield event
 
 
-def _digest(sort: str, key: str) -> str:
-    """Return a key as it is kept: it may be anything, an address too."""
-    return hashlib.blake2b(key.encode("utf-8", "replace"), digest_size=16, person=sort.encode()).hexdigest()
+def _digest(kind: str, key: str) -> str:
+    """Return a key as it is stored: hashed, since it may be personal data."""
+    return hashlib.blake2b(key.encode("utf-8", "replace"), digest_size=16, person=kind.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The keys of events that were taken in: what comes twice was sent again."""
+"""Idempotency keys of accepted events."""
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
@@ -16,27 +16,27 @@ KEYS: Final = Table(
     Index("event_key_at", "at"),
 )
 
-AT_ONCE: Final = 500
-"""Keys that are asked for in one question: databases limit how many values it may hold."""
+QUERY_KEYS: Final = 500
+"""Keys in one query: databases limit its parameters."""
 
 
 def known_keys(connection: Connection, keys: Collection[str]) -> set[str]:
-    """Return which of some keys were remembered."""
-    asked = sorted(keys)
+    """Return which of some keys are stored."""
+    wanted = sorted(keys)
     found: set[str] = set()
-    for start in range(0, len(asked), AT_ONCE):
-        chosen = select(KEYS.c.key).where(KEYS.c.key.in_(asked[start : start + AT_ONCE]))
-        found.update(connection.scalars(chosen))
+    for start in range(0, len(wanted), QUERY_KEYS):
+        query = select(KEYS.c.key).where(KEYS.c.key.in_(wanted[start : start + QUERY_KEYS]))
+        found.update(connection.scalars(query))
     return found
 
 
 def record_keys(connection: Connection, keys: Iterable[str], at: datetime) -> None:
-    """Keep some keys that are not known yet."""
+    """Store some new keys."""
     rows = [{"key": key, "at": at} for key in sorted(set(keys))]
     if rows:
         connection.execute(insert(KEYS), rows)
 
 
 def prune(connection: Connection, before: datetime) -> None:
-    """Let go of keys from before a time."""
+    """Delete keys from before a time."""
     connection.execute(delete(KEYS).where(KEYS.c.at < before))

@@ -1,4 +1,4 @@
-"""What the shop's telemetry tells beside the shop's own vocabulary (`instruments.families`)."""
+"""Metric families from telemetry, beside the shop's own (`instruments.metric_families`)."""
 
 from typing import Final
 
@@ -6,43 +6,42 @@ from toban.core.samples import counter, gauge, histogram
 from toban.instruments.metric_families import FINE_BUCKETS
 
 # The shop
-PROBES: Final = counter(
-    "vendure_probe_requests_total", "Requests that nobody shops with: health probes, and toban's own questions."
-)
+PROBES: Final = counter("vendure_probe_requests_total", "Health probes and toban's own requests to the shop.")
 """Labels: kind (health or toban)."""
 CONNECTION_ERRORS: Final = counter(
-    "vendure_connection_errors_total", "Attempts of the shop's processes to reach PostgreSQL or Redis that failed."
+    "vendure_connection_errors_total", "Failed connections of the shop's processes to PostgreSQL or Redis."
 )
 """Labels: system (postgresql or redis)."""
 QUERY_SECONDS: Final = histogram(
     "postgres_query_duration_seconds",
-    "How long statements of the shop took, by their first word, as the shop saw it.",
+    "Duration of the shop's SQL statements by their first word, measured by the shop.",
     (0.01, 0.05, 0.1, 0.5, 1, 2, 5),
     "seconds",
 )
 """Labels: operation."""
-REDIS_COMMANDS: Final = counter("vendure_redis_commands_total", "Commands that the shop's processes sent to Redis.")
+REDIS_COMMANDS: Final = counter("vendure_redis_commands_total", "Redis commands of the shop's processes.")
 """Labels: command."""
 SERVICE_SECONDS: Final = histogram(
-    "vendure_service_duration_seconds", "How long methods of Vendure's services took.", FINE_BUCKETS, "seconds"
+    "vendure_service_duration_seconds", "Duration of Vendure's service methods.", FINE_BUCKETS, "seconds"
 )
 """Labels: service_method."""
-EVENTS: Final = counter("vendure_events_total", "Events that Vendure published within itself, by the class of event.")
+EVENTS: Final = counter("vendure_events_total", "Events on Vendure's event bus, by class.")
 """Labels: event."""
-SPANS: Final = counter("vendure_spans_total", "Spans that came, by what sent them.")
+SPANS: Final = counter("vendure_spans_total", "Received spans, by the role of their process.")
 """Labels: role (server, worker, storefront, other)."""
 RECEIVED: Final = gauge(
     "vendure_telemetry_last_received_timestamp_seconds",
-    "When telemetry of a service last came, since the epoch.",
+    "Time of the last telemetry of a service, since the epoch.",
     "seconds",
 )
 """Labels: service."""
 UNJOINED: Final = counter(
-    "vendure_operations_unjoined_total", "Operations whose request never came, or too late to tell how long it took."
+    "vendure_operations_unjoined_total",
+    "Operations whose request span was not received in time: they have no duration.",
 )
 PROCESS: Final = gauge(
     "vendure_process_info",
-    "1 for each process that sends metrics of itself; `role` is what it is to the shop.",
+    "1 for each process that pushes metrics; `role` is its role in the shop.",
 )
 """Labels: job, instance, role (server, worker, storefront, other)."""
 POOL: Final = gauge(
@@ -53,23 +52,23 @@ POOL: Final = gauge(
 
 # The storefront
 STOREFRONT_SECONDS: Final = histogram(
-    "storefront_request_duration_seconds", "How long the storefront took to answer.", FINE_BUCKETS, "seconds"
+    "storefront_request_duration_seconds", "Duration of the storefront's requests.", FINE_BUCKETS, "seconds"
 )
 """Labels: endpoint, method, status."""
-STOREFRONT_REQUESTS: Final = counter("storefront_requests_total", "Requests that the storefront answered.")
+STOREFRONT_REQUESTS: Final = counter("storefront_requests_total", "Requests of the storefront.")
 """Labels: endpoint, method, status."""
 
-# The doors themselves
-BODIES: Final = counter("toban_ingest_requests_total", "Bodies that came to toban's doors, by how they were answered.")
-"""Labels: signal (traces, metrics, logs, events), outcome."""
-ITEMS: Final = counter("toban_ingest_items_total", "Spans, points, records and events that were accepted.")
+# The ingest endpoints
+BODIES: Final = counter("toban_ingest_requests_total", "Requests to toban's ingest endpoints, by outcome.")
+"""Labels: signal (traces, metrics, logs, events), outcome (accepted, rejected, duplicate, overloaded)."""
+ITEMS: Final = counter("toban_ingest_items_total", "Accepted spans, points, log records and events.")
 """Labels: signal."""
-REJECTED: Final = counter("toban_ingest_rejected_total", "Spans, points and records that were rejected, by reason.")
+REJECTED: Final = counter("toban_ingest_rejected_total", "Rejected spans, points and log records, by reason.")
 """Labels: signal, reason (malformed, unsupported, temporality, negative, collision, limit)."""
 REPAIRED: Final = counter(
     "toban_ingest_repaired_texts_total",
-    "Characters that were none (half of a surrogate pair, no UTF-8) and were replaced by U+FFFD.",
+    "Invalid characters (lone surrogates, invalid UTF-8) that were replaced by U+FFFD.",
 )
 """Labels: signal."""
-BYTES: Final = counter("toban_ingest_received_bytes_total", "Bytes that were taken in, inflated.", "bytes")
+BYTES: Final = counter("toban_ingest_received_bytes_total", "Bytes of accepted requests, decompressed.", "bytes")
 """Labels: signal."""

@@ -1,8 +1,8 @@
 """
-OTLP in JSON, as it is really written: ids in hex, integers as numbers or as texts, empty values.
+Decodes OTLP in JSON, as exporters write it: ids in hex, integers as numbers or texts, empty values.
 
-The names of fields are those of the specification, in camelCase or in snake_case (as readers of protobuf's JSON must
-take both), and those from before 0.19, when a scope was an instrumentation library. Enumerations are numbers or words.
+Field names are those of the specification, in camelCase or snake_case (parsers of protobuf's JSON must accept both),
+and those from before 0.19, when a scope was an instrumentation library. Enumerations are numbers or names.
 """
 
 import re
@@ -15,12 +15,12 @@ from toban.core.untyped_json import as_list, as_mapping
 from toban.ingest.incremental_json import Steps, read_json
 from toban.ingest.otlp_model import (
     CUMULATIVE,
-    DEEPEST,
     DELTA,
     ERROR,
     KINDS,
     LATEST,
     MALFORMED,
+    MAX_DEPTH,
     NO_RECORDED_VALUE,
     SEVERITIES,
     STATUSES,
@@ -43,21 +43,21 @@ from toban.ingest.utf8_repair import repaired_json
 
 T = TypeVar("T")
 
-PARTS: Final = {
+ROOT_FIELDS: Final = {
     OtlpSignal.TRACES: "resourceSpans",
     OtlpSignal.METRICS: "resourceMetrics",
     OtlpSignal.LOGS: "resourceLogs",
 }
-"""What the list is called in which everything of a body is."""
+"""The field with everything in a body."""
 
-SORTS: Final = ("gauge", "sum", "histogram")
-OTHER_SORTS: Final = (
+SUPPORTED_TYPES: Final = ("gauge", "sum", "histogram")
+UNSUPPORTED_TYPES: Final = (
     "exponentialHistogram", "summary", "intGauge", "doubleGauge", "intSum", "doubleSum", "intHistogram",
     "doubleHistogram", "doubleSummary",
-)  # fmt: skip  # words, not lines
-"""Metrics that are known and not read; the last of them are from before 0.9."""
+)  # fmt: skip  # a table of words
+"""Metric types that are rejected; the last ones are from before 0.9."""
 
-VALUES: Final = {
+VALUE_FIELDS: Final = {
     each: name
     for name in ("stringValue", "boolValue", "intValue", "doubleValue", "arrayValue", "kvlistValue", "bytesValue")
     for each in (name, re.sub("([A-Z])", r"_\1", name).lower())
@@ -66,20 +66,20 @@ VALUES: Final = {
 
 def decode(signal: OtlpSignal, body: bytes) -> Generator[None, None, tuple[dict[str, Any], int]]:
     """
-    Return what a body holds, an object, in steps between which others may have a turn.
+    Decode a body, an object, in steps between which other tasks may run.
 
-    With it comes how many characters were none and were replaced. Raises ``DecodeError``.
+    Return it with the number of characters that were repaired. Raises ``DecodeError``.
     """
     repaired = 0
     try:
-        found = yield from read_json(body)
+        message = yield from read_json(body)
     except ValueError as error:
         body, repaired = yield from repaired_json(body)
-        found = yield from _read_again(body, error, repaired)
-    if not isinstance(found, dict):
+        message = yield from _read_again(body, error, repaired)
+    if not isinstance(message, dict):
         raise DecodeError("an object was expected")
-    _check(signal, found)
-    return found, repaired
+    _check(signal, message)
+    return message, repaired
 
 
 def _read_again(body: bytes, first: ValueError, repaired: int) -> Steps:
@@ -87,35 +87,35 @@ def _read_again(body: bytes, first: ValueError, repaired: int) -> Steps:
         try:
             return (yield from read_json(body))
         except ValueError:
-            pass  # what was wrong at first tells more
+            pass  # the first error is the one to report
     raise DecodeError(f"not JSON: {first}") from first
 
 
 def _check(signal: OtlpSignal, message: dict[str, Any]) -> None:
-    """Raise ``DecodeError`` where nothing of a body would be read: a part of it may be unknown, not all of it."""
-    wanted = PARTS[signal]
-    if any(not isinstance(message.get(name, []), list | None) for name in (wanted, _snake(wanted))):
-        raise DecodeError(f"an object with a list {wanted} was expected")
-    if message and wanted not in message and _snake(wanted) not in message:
-        other = next((each for each, name in PARTS.items() if name in message or _snake(name) in message), None)
-        remedy = f": send {PARTS[other]} to /v1/{other.value}" if other else ""
-        raise DecodeError(f"an object with a list {wanted} was expected{remedy}")
+    """Raise ``DecodeError`` when nothing in a body is known: a part of it may be unknown, not all of it."""
+    expected = ROOT_FIELDS[signal]
+    if any(not isinstance(message.get(name, []), list | None) for name in (expected, _snake(expected))):
+        raise DecodeError(f"an object with a list {expected} was expected")
+    if message and expected not in message and _snake(expected) not in message:
+        other = next((each for each, name in ROOT_FIELDS.items() if name in message or _snake(name) in message), None)
+        remedy = f": send {ROOT_FIELDS[other]} to /v1/{other.value}" if other else ""
+        raise DecodeError(f"an object with a list {expected} was expected{remedy}")
 
 
 def spans(message: dict[str, Any]) -> Iterator[ScopeGroup[Span]]:
-    """Return the spans of what was opened."""
+    """Return the spans of a message."""
     scopes = "scopeSpans", "instrumentationLibrarySpans"
     return _groups(_list(message, "resourceSpans"), scopes, ("spans",), _span)
 
 
 def metrics(message: dict[str, Any]) -> Iterator[ScopeGroup[Metric]]:
-    """Return the metrics of what was opened."""
+    """Return the metrics of a message."""
     scopes = "scopeMetrics", "instrumentationLibraryMetrics"
     return _groups(_list(message, "resourceMetrics"), scopes, ("metrics",), _metric)
 
 
 def records(message: dict[str, Any]) -> Iterator[ScopeGroup[LogRecord]]:
-    """Return the log records of what was opened."""
+    """Return the log records of a message."""
     scopes = "scopeLogs", "instrumentationLibraryLogs"
     return _groups(_list(message, "resourceLogs"), scopes, ("logRecords", "logs"), _record)
 
@@ -126,40 +126,42 @@ def _snake(name: str) -> str:
 
 
 def _field(raw: dict[str, Any], name: str) -> Any:
-    """Return a field, by its name in either case; nothing where there is none."""
-    found = raw.get(name)
-    return raw.get(_snake(name)) if found is None else found
+    """Return a field by its name in either case, or None."""
+    value = raw.get(name)
+    return raw.get(_snake(name)) if value is None else value
 
 
 def _list(raw: dict[str, Any], *names: str) -> list[Any]:
-    """Return all that stands in a list, by whichever of its names; an empty one where something else stands."""
-    found = [part for name in names for each in dict.fromkeys((name, _snake(name))) if (part := as_list(raw.get(each)))]
-    return found[0] if len(found) == 1 else [one for part in found for one in part]
+    """Return the elements of a list field under any of its names; a field of another type has none."""
+    lists = [part for name in names for each in dict.fromkeys((name, _snake(name))) if (part := as_list(raw.get(each)))]
+    return lists[0] if len(lists) == 1 else [one for part in lists for one in part]
 
 
 def _groups(
     parts: list[Any], scopes: tuple[str, ...], items: tuple[str, ...], read: Callable[[Any], T]
 ) -> Iterator[ScopeGroup[T]]:
-    """Return what is there; where a list or an object is expected and isn't, there is nothing."""
+    """Return the groups of a body; a list or an object of another type counts as empty."""
 
-    def careful(raw: Any) -> T:
+    def read_item(raw: Any) -> T:
         try:
             return read(raw)
         except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
-            raise MalformedError(f"something that is no {items[0]} entry: {type(error).__name__}") from error
+            raise MalformedError(f"an invalid entry of {items[0]}: {type(error).__name__}") from error
 
     for part in _drained(parts):
         resource = _attributes(as_mapping(as_mapping(part).get("resource")))
         for scope in _drained(_list(as_mapping(part), *scopes)):
             named = _field(as_mapping(scope), "scope") or _field(as_mapping(scope), "instrumentationLibrary")
-            yield ScopeGroup(resource, _text(as_mapping(named).get("name")), _list(as_mapping(scope), *items), careful)
+            yield ScopeGroup(
+                resource, _text(as_mapping(named).get("name")), _list(as_mapping(scope), *items), read_item
+            )
 
 
-def _drained(things: list[Any]) -> Iterator[Any]:
-    """Return what is in a list and let go of it piece by piece: all at once it would take as long as reading it."""
-    things.reverse()
-    while things:
-        yield things.pop()
+def _drained(elements: list[Any]) -> Iterator[Any]:
+    """Empty a list element by element: freeing all at once would take as long as parsing."""
+    elements.reverse()
+    while elements:
+        yield elements.pop()
 
 
 class _Span(Span):
@@ -195,42 +197,48 @@ def _span(raw: Any) -> Span:
 
 
 def _metric(raw: Any) -> Metric:
-    name, unit, about = (_text(raw.get(field)) for field in ("name", "unit", "description"))
-    found = {sort: data for sort in (*SORTS, *OTHER_SORTS) if (data := _field(raw, sort)) is not None}
-    if len(found) != 1 or not found.keys() & set(SORTS):
-        # A sort that is none of these, or several of which one can't be meant: all their points are counted.
-        many = sum(len(_list(data, "dataPoints")) for data in raw.values() if isinstance(data, dict))
+    name, unit, description = (_text(raw.get(field)) for field in ("name", "unit", "description"))
+    data_by_type = {
+        type_: data for type_ in (*SUPPORTED_TYPES, *UNSUPPORTED_TYPES) if (data := _field(raw, type_)) is not None
+    }
+    if len(data_by_type) != 1 or not data_by_type.keys() & set(SUPPORTED_TYPES):
+        # An unsupported type, or several types at once: all points are counted as rejected.
+        count = sum(len(_list(data, "dataPoints")) for data in raw.values() if isinstance(data, dict))
         return Metric(
-            name, unit, about, MetricShape.UNSUPPORTED, rejected={MALFORMED if len(found) > 1 else UNSUPPORTED: many}
+            name,
+            unit,
+            description,
+            MetricShape.UNSUPPORTED,
+            rejected={MALFORMED if len(data_by_type) > 1 else UNSUPPORTED: count},
         )
-    ((sort, data),) = found.items()
+    ((type_, data),) = data_by_type.items()
     if not isinstance(data, dict):
-        return Metric(name, unit, about, MetricShape.UNSUPPORTED, rejected={MALFORMED: 1})
+        return Metric(name, unit, description, MetricShape.UNSUPPORTED, rejected={MALFORMED: 1})
     points = _list(data, "dataPoints")
-    told = _field(data, "aggregationTemporality")
-    temporality = TEMPORALITIES.get(told) if isinstance(told, int | str) else 0
-    if sort != "gauge" and temporality not in {DELTA, CUMULATIVE}:
-        return Metric(name, unit, about, MetricShape(sort), rejected={TEMPORALITY: len(points)})
+    value = _field(data, "aggregationTemporality")
+    temporality = TEMPORALITIES.get(value) if isinstance(value, int | str) else 0
+    if type_ != "gauge" and temporality not in {DELTA, CUMULATIVE}:
+        return Metric(name, unit, description, MetricShape(type_), rejected={TEMPORALITY: len(points)})
     return Metric(
         name,
         unit,
-        about,
-        MetricShape(sort),
-        map(partial(_careful, _histogram if sort == "histogram" else _number), points),
+        description,
+        MetricShape(type_),
+        map(partial(_read_point, _histogram if type_ == "histogram" else _number), points),
         monotonic=_field(data, "isMonotonic") is True,
         delta=temporality == DELTA,
     )
 
 
-def _careful(read: Callable[[Any], MetricPoint | None], raw: Any) -> MetricPoint | None:
+def _read_point(read: Callable[[Any], MetricPoint | None], raw: Any) -> MetricPoint | None:
     try:
-        return _ended(raw) or read(raw)
+        return _unrecorded(raw) or read(raw)
     except (TypeError, ValueError, LookupError, AttributeError, OverflowError):
         return None
 
 
-def _ended(raw: Any) -> MetricPoint | None:
-    """Return a point that says that nothing was recorded; nothing, where one was."""
+def _unrecorded(raw: Any) -> MetricPoint | None:
+    """Return a point with the flag that nothing was recorded, or None when a value was."""
     if not int(raw.get("flags") or 0) & NO_RECORDED_VALUE:
         return None
     return MetricPoint(_point_attributes(raw), None, recorded=False)
@@ -254,7 +262,7 @@ def _histogram(raw: Any) -> MetricPoint | None:
 
 def _point_attributes(raw: Any) -> dict[str, Value]:
     if raw.get("labels"):
-        raise MalformedError("labels from before 0.9, which have no types")
+        raise MalformedError("untyped labels from before 0.9")
     return _attributes(raw)
 
 
@@ -275,32 +283,32 @@ def _record(raw: Any) -> LogRecord:
 
 
 def _attributes(raw: dict[str, Any]) -> dict[str, Value]:
-    found = {}
+    attributes = {}
     for pair in as_list(raw.get("attributes")):
         if isinstance(pair, dict) and isinstance(key := pair.get("key"), str):
-            found[key] = _value(pair.get("value"))
-    return found
+            attributes[key] = _value(pair.get("value"))
+    return attributes
 
 
-def _value(value: Any, levels: int = DEEPEST) -> Value:
+def _value(value: Any, levels: int = MAX_DEPTH) -> Value:
     if not isinstance(value, dict) or levels == 0:
         return None
-    for name, found in islice(value.items(), 1):
-        sort = VALUES.get(name, "")
-        if sort in {"stringValue", "boolValue", "doubleValue", "bytesValue"}:
-            return found if isinstance(found, str | bool | float | int) else None
-        if sort == "intValue":
-            return _int(found)
-        if sort == "arrayValue":
-            return [_value(inner, levels - 1) for inner in as_list(as_mapping(found).get("values"))]
-        if sort == "kvlistValue":
-            pairs = [as_mapping(pair) for pair in as_list(as_mapping(found).get("values"))]
+    for name, content in islice(value.items(), 1):
+        field = VALUE_FIELDS.get(name, "")
+        if field in {"stringValue", "boolValue", "doubleValue", "bytesValue"}:
+            return content if isinstance(content, str | bool | float | int) else None
+        if field == "intValue":
+            return _int(content)
+        if field == "arrayValue":
+            return [_value(inner, levels - 1) for inner in as_list(as_mapping(content).get("values"))]
+        if field == "kvlistValue":
+            pairs = [as_mapping(pair) for pair in as_list(as_mapping(content).get("values"))]
             return {str(pair.get("key")): _value(pair.get("value"), levels - 1) for pair in pairs}
     return None
 
 
 def _int(value: Any) -> int | None:
-    """Return a number that JavaScript wrote as one, or as the text that the specification wants."""
+    """Return an integer that is encoded as a number (by JavaScript) or as a text (by the specification)."""
     try:
         return int(value)
     except (TypeError, ValueError, OverflowError):
@@ -311,7 +319,7 @@ def _id(value: Any) -> bytes:
     try:
         return bytes.fromhex(value[:32]) if value else b""
     except (TypeError, ValueError) as error:
-        raise MalformedError("an id that is no hex") from error
+        raise MalformedError("an id is not hexadecimal") from error
 
 
 def _text(value: Any) -> str:

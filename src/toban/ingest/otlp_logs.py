@@ -1,4 +1,4 @@
-"""Log records become log lines; some of them tell of a payment."""
+"""Converts OTLP log records to log lines, and finds declined payments in them."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -21,13 +21,13 @@ from toban.ingest.otlp_model import (
     ScopeGroup,
     Value,
 )
-from toban.ingest.span_metrics import SLICE, Reporter, SpanMetrics
+from toban.ingest.span_metrics import BATCH, Reporter, SpanMetrics
 
 DECLINED: Final = re.compile(r"Payment for order (\S{1,50}) failed\b[:.]?\s*(.{0,300})")
-"""Vendure's Stripe plugin: such a decline leaves no row in the shop's tables."""
+"""The log line of Vendure's Stripe plugin: such a decline leaves no row in the shop's tables."""
 
-UNTOLD: Final = frozenset({"context", "service_name", "exception.stacktrace"})
-"""Attributes that are a part of the line itself."""
+LINE_ATTRIBUTES: Final = frozenset({"context", "service_name", "exception.stacktrace"})
+"""Attributes that become fields of the line; the others are its facts."""
 
 
 LEVELS: Final = {
@@ -38,15 +38,15 @@ LEVELS: Final = {
         ("error", "err", "severe", "fatal", "critical", "crit", "alert", "emerg", "emergency", "panic"), LogLevel.ERROR
     ),
 }
-"""What loggers call their levels; anything else (info, notice, log) is of no special weight."""
+"""Level names of loggers; others (info, notice, log) are info."""
 
-LONGEST: Final = 20_000
-"""Characters of lines that are handed on before others may have a turn: each is looked at for secrets."""
+BATCH_CHARACTERS: Final = 20_000
+"""Characters of lines that are written without a pause for other tasks: each is searched for secrets."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeclinedPayment:
-    """A payment that failed, by a line of the log."""
+    """A payment that failed, according to a log line."""
 
     order: str
     method: str
@@ -55,44 +55,46 @@ class DeclinedPayment:
 
 
 class LogRecordReader:
-    """Hands on log records as lines."""
+    """Writes log records as lines."""
 
-    def __init__(self, deriving: SpanMetrics, lines: LineSink, clock: Clock) -> None:
-        self._deriving = deriving
+    def __init__(self, span_metrics: SpanMetrics, lines: LineSink, clock: Clock) -> None:
+        self._span_metrics = span_metrics
         self._lines = lines
         self._clock = clock
 
     def records(self, groups: Iterable[ScopeGroup[LogRecord]], declined: list[DeclinedPayment]) -> Iterator[Outcome]:
         """
-        Hand on records, a slice at a time.
+        Write records, some at a time, and yield their outcome.
 
-        Payments that failed are added to ``declined``.
+        Declined payments are appended to ``declined``.
         """
         for group in groups:
-            process = self._deriving.reporter_of(group.resource)
-            self._deriving.record_alive(process)
+            reporter = self._span_metrics.reporter_of(group.resource)
+            self._span_metrics.record_alive(reporter)
             lines: list[LogLine] = []
-            size, broken = 0, 0
+            size, malformed = 0, 0
             for raw in group.items:
                 try:
                     record = group.read(raw)
                 except MalformedError:
-                    broken += 1
+                    malformed += 1
                     continue
-                line = self._line(process, record)
-                if process.role in {ReporterRole.SERVER, ReporterRole.WORKER} and (found := declined_payment(line)):
-                    declined.append(found)
+                line = self._line(reporter, record)
+                if reporter.role in {ReporterRole.SERVER, ReporterRole.WORKER} and (payment := declined_payment(line)):
+                    declined.append(payment)
                 lines.append(line)
-                size += min(len(line.message), LONGEST) + min(len(line.trace), LONGEST)
-                if len(lines) == SLICE or size > LONGEST:
+                size += min(len(line.message), BATCH_CHARACTERS) + min(len(line.trace), BATCH_CHARACTERS)
+                if len(lines) == BATCH or size > BATCH_CHARACTERS:
                     self._lines.write(lines)
-                    yield Outcome({ACCEPTED: len(lines), MALFORMED: broken})
-                    lines, size, broken = [], 0, 0
+                    yield Outcome({ACCEPTED: len(lines), MALFORMED: malformed})
+                    lines, size, malformed = [], 0, 0
             self._lines.write(lines)
-            yield Outcome({ACCEPTED: len(lines), MALFORMED: broken})
+            yield Outcome({ACCEPTED: len(lines), MALFORMED: malformed})
 
-    def _line(self, process: Reporter, record: LogRecord) -> LogLine:
-        facts: dict[str, Value] = {name: value for name, value in record.attributes.items() if name not in UNTOLD}
+    def _line(self, reporter: Reporter, record: LogRecord) -> LogLine:
+        facts: dict[str, Value] = {
+            name: value for name, value in record.attributes.items() if name not in LINE_ATTRIBUTES
+        }
         if record.trace:
             facts["traceId"] = record.trace.hex()
         if not record.severity and record.severity_text:
@@ -102,16 +104,16 @@ class LogRecordReader:
             level=log_level(record.severity, record.severity_text),
             message=record.body,
             context=first_text(record.attributes, "context"),
-            service=process.service,
-            environment=process.environment,
-            instance=process.instance,
+            service=reporter.service,
+            environment=reporter.environment,
+            instance=reporter.instance,
             trace=first_text(record.attributes, "exception.stacktrace"),
             facts=facts,
         )
 
 
 def log_level(severity: int, severity_text: str = "") -> LogLevel:
-    """Return the level of OpenTelemetry's severity number; where there is none, of what the source calls it."""
+    """Return the level of OpenTelemetry's severity number, or without one, of the severity text."""
     if severity == 0:
         return LEVELS.get(severity_text.strip().lower().rstrip("1234"), LogLevel.INFO)
     if severity >= 17:
@@ -122,7 +124,7 @@ def log_level(severity: int, severity_text: str = "") -> LogLevel:
 
 
 def declined_payment(line: LogLine) -> DeclinedPayment | None:
-    """Return the payment that a line says has failed, if it is such a line."""
-    if line.level is LogLevel.WARN and (found := DECLINED.match(line.message)):
-        return DeclinedPayment(found[1], "stripe", redact_text(found[2]), line.at)
+    """Return the declined payment in a line, if there is one."""
+    if line.level is LogLevel.WARN and (match := DECLINED.match(line.message)):
+        return DeclinedPayment(match[1], "stripe", redact_text(match[2]), line.at)
     return None

@@ -1,4 +1,4 @@
-"""What is pushed, whatever encoding it came in."""
+"""The OTLP data model, independent of the encoding."""
 
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -12,21 +12,21 @@ from toban.core.errors import TobanError
 T = TypeVar("T")
 
 Value = str | int | float | bool | list[Any] | dict[str, Any] | None
-"""What an attribute may hold."""
+"""The value of an attribute."""
 
 LATEST: Final = 2**63
-"""Nanoseconds that no time reaches."""
+"""Nanoseconds that no valid time reaches."""
 
-DEEPEST: Final = 20
-"""Levels of lists in lists that are read; there is nothing below."""
+MAX_DEPTH: Final = 20
+"""Levels of nested values that are decoded; deeper ones are left out."""
 
 
 class DecodeError(TobanError):
-    """A body is not what its type says."""
+    """A body is not valid in its encoding."""
 
 
 class MalformedError(TobanError):
-    """One span, point or record can't be read; the others can."""
+    """One span, point or log record is invalid; the others are not affected."""
 
 
 ACCEPTED: Final = "accepted"
@@ -36,14 +36,14 @@ TEMPORALITY: Final = "temporality"
 NEGATIVE: Final = "negative"
 COLLISION: Final = "collision"
 LIMIT: Final = "limit"
-"""What becomes of a span, point or record: accepted, or the reason why it is rejected."""
+"""Outcomes of a span, point or log record: accepted, or the reason why it is rejected."""
 
 Outcome = Counter[str]
-"""How many spans, points or records were accepted, and how many were rejected, by reason."""
+"""How many spans, points or log records were accepted, or rejected, by outcome."""
 
 
 class OtlpSignal(StrEnum):
-    """What a body holds."""
+    """The signal of a request."""
 
     TRACES = "traces"
     METRICS = "metrics"
@@ -51,7 +51,7 @@ class OtlpSignal(StrEnum):
 
 
 class ReporterRole(StrEnum):
-    """What a process that sends telemetry is to the shop."""
+    """The role in the shop of a process that pushes telemetry."""
 
     SERVER = "server"
     WORKER = "worker"
@@ -62,9 +62,9 @@ class ReporterRole(StrEnum):
 @dataclass(frozen=True, slots=True)
 class ScopeGroup(Generic[T]):
     """
-    What one part of one process sent: the process's attributes, the part's name, and the things as they came.
+    The items of one instrumentation scope of one resource, still encoded.
 
-    ``read`` makes the noun of one of them; it raises ``MalformedError``.
+    ``read`` decodes one item; it raises ``MalformedError``.
     """
 
     resource: Mapping[str, Value]
@@ -75,7 +75,7 @@ class ScopeGroup(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class SpanEvent:
-    """Something that happened within a span."""
+    """An event of a span."""
 
     name: str
     attributes: Mapping[str, Value]
@@ -83,7 +83,7 @@ class SpanEvent:
 
 class Span(ABC):
     """
-    Something that took time. What is rarely needed is read when it is asked for.
+    A span; rarely needed fields are decoded on access.
 
     Times are nanoseconds since the epoch.
     """
@@ -100,44 +100,44 @@ class Span(ABC):
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """Its duration."""
         return (self.end - self.start) / 1e9
 
     @property
     @abstractmethod
     def trace(self) -> bytes:
-        """The trace it belongs to."""
+        """Its trace id."""
 
     @property
     @abstractmethod
     def id(self) -> bytes:
-        """Its own name within the trace."""
+        """Its span id."""
 
     @property
     @abstractmethod
     def parent(self) -> bytes:
-        """The span that it is a part of, empty for the first of all."""
+        """The id of its parent span, empty for a root span."""
 
     @abstractmethod
     def attributes(self) -> dict[str, Value]:
-        """Return what it says of itself."""
+        """Return its attributes."""
 
     @abstractmethod
     def events(self) -> list[SpanEvent]:
-        """Return what happened meanwhile (OpenTelemetry calls them events)."""
+        """Return its events."""
 
 
 SERVER: Final = 2
-"""The kind of a span that answers somebody's request."""
+"""The kind of a span that serves a request."""
 
 
 @dataclass(frozen=True, slots=True)
 class MetricPoint:
     """
-    One number of a metric, or one histogram: ``counts`` has one more than ``bounds``, each bucket by itself.
+    One data point: a value, or a histogram, whose ``counts`` are not cumulative and one more than its ``bounds``.
 
-    ``value`` is a histogram's sum; there is none where its process keeps none, and none where it says that nothing was
-    recorded: the series has ended, and the point is not ``recorded``.
+    ``value`` is a histogram's sum; it is None when the process keeps none, and when the point has the flag that nothing
+    was ``recorded``: then the series has ended.
     """
 
     attributes: Mapping[str, Value]
@@ -148,7 +148,7 @@ class MetricPoint:
 
 
 class MetricShape(StrEnum):
-    """What sort of metric it is."""
+    """The type of a metric's data."""
 
     GAUGE = "gauge"
     SUM = "sum"
@@ -161,13 +161,12 @@ class Metric:
     """
     One metric of a process.
 
-    ``points`` are read as they are taken: nothing stands for one that can't be read. ``rejected`` are those that are
-    not read at all.
+    ``points`` are decoded during iteration: an invalid one is None. ``rejected`` counts points that are not decoded.
     """
 
     name: str
     unit: str
-    about: str
+    description: str
     shape: MetricShape
     points: Iterable[MetricPoint | None] = ()
     monotonic: bool = False
@@ -176,7 +175,7 @@ class Metric:
 
 
 def _enum(prefix: str, *words: str) -> Mapping[Any, int]:
-    """Return the numbers of an enumeration by all that stands for them: number, number as a text, word, or nothing."""
+    """Return an enumeration's numbers by all their encodings: number, number as a text, name, or None."""
     numbers = {each: number for number, word in enumerate(words) for each in (number, str(number), prefix + word)}
     return {None: 0, **numbers}
 
@@ -193,15 +192,15 @@ ERROR: Final = 2
 DELTA: Final = 1
 CUMULATIVE: Final = 2
 NO_RECORDED_VALUE: Final = 1
-"""The flag of a point that says that there is none."""
+"""The flag of a point without a recorded value."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogRecord:
     """
-    One log record. ``at`` is in nanoseconds, 0 if it doesn't say.
+    One log record. ``at`` is in nanoseconds, 0 if unknown.
 
-    ``severity`` is OpenTelemetry's number, 0 if it doesn't say; ``severity_text`` is what the source calls it.
+    ``severity`` is OpenTelemetry's number, 0 if unknown; ``severity_text`` is the source's name of it.
     """
 
     at: int

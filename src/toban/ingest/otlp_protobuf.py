@@ -1,7 +1,7 @@
 """
-OTLP in protobuf.
+Decodes OTLP in protobuf.
 
-The generated classes are large: this module is imported when the first such body comes.
+The generated classes are large: this module is imported with the first protobuf request.
 """
 
 from base64 import b64encode
@@ -20,11 +20,11 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans
 
 from toban.ingest.otlp_model import (
     CUMULATIVE,
-    DEEPEST,
     DELTA,
     ERROR,
     KINDS,
     LATEST,
+    MAX_DEPTH,
     NO_RECORDED_VALUE,
     STATUSES,
     TEMPORALITY,
@@ -45,39 +45,39 @@ from toban.ingest.protobuf_utf8_repair import repair_message
 
 M = TypeVar("M", bound=Message)
 
-SORTS: Final[dict[OtlpSignal, type[Message]]] = {
+MESSAGE_TYPES: Final[dict[OtlpSignal, type[Message]]] = {
     OtlpSignal.TRACES: ExportTraceServiceRequest,
     OtlpSignal.METRICS: ExportMetricsServiceRequest,
     OtlpSignal.LOGS: ExportLogsServiceRequest,
 }
-LIBRARIES: Final = 1000
-"""The field in which scopes stood from 0.15 to 0.18, when they were called instrumentation libraries."""
-LABELS: Final = 1
-"""The field in which a point had its labels before 0.9."""
+LIBRARIES_FIELD: Final = 1000
+"""The field of scopes from 0.15 to 0.18, when they were called instrumentation libraries."""
+LABELS_FIELD: Final = 1
+"""The field of a point's labels before 0.9."""
 
 
 def decode(signal: OtlpSignal, body: bytes) -> Generator[None, None, tuple[Message, int]]:
     """
-    Return what a body holds; their own reader takes 4 MiB in one go, some 20 ms.
+    Decode a body at once: protobuf takes some 20 ms for 4 MiB.
 
-    With it comes how many characters were none and were replaced. Raises ``DecodeError``.
+    Return the message with the number of characters that were repaired. Raises ``DecodeError``.
     """
     yield
-    sort = SORTS[signal]
+    message_type = MESSAGE_TYPES[signal]
     try:
         try:
-            return sort.FromString(body), 0
+            return message_type.FromString(body), 0
         except ProtobufError:
-            body, many = yield from repair_message(sort.DESCRIPTOR, memoryview(body))
-            if not many:
+            body, repaired = yield from repair_message(message_type.DESCRIPTOR, memoryview(body))
+            if not repaired:
                 raise
-            return sort.FromString(body), many
+            return message_type.FromString(body), repaired
     except (ProtobufError, ValueError, RecursionError, IndexError) as error:
-        raise DecodeError(f"not an {sort.__name__} in protobuf") from error
+        raise DecodeError(f"not an {message_type.__name__} in protobuf") from error
 
 
 def spans(message: Any) -> Iterator[ScopeGroup[Span]]:
-    """Return the spans of what was opened."""
+    """Return the spans of a message."""
     return (
         ScopeGroup(_attributes(part.resource.attributes), scope.scope.name, scope.spans, _span)
         for part in message.resource_spans
@@ -86,7 +86,7 @@ def spans(message: Any) -> Iterator[ScopeGroup[Span]]:
 
 
 def metrics(message: Any) -> Iterator[ScopeGroup[Metric]]:
-    """Return the metrics of what was opened."""
+    """Return the metrics of a message."""
     return (
         ScopeGroup(_attributes(part.resource.attributes), scope.scope.name, scope.metrics, _metric)
         for part in message.resource_metrics
@@ -95,7 +95,7 @@ def metrics(message: Any) -> Iterator[ScopeGroup[Metric]]:
 
 
 def records(message: Any) -> Iterator[ScopeGroup[LogRecord]]:
-    """Return the log records of what was opened."""
+    """Return the log records of a message."""
     return (
         ScopeGroup(_attributes(part.resource.attributes), scope.scope.name, scope.log_records, _record)
         for part in message.resource_logs
@@ -103,19 +103,19 @@ def records(message: Any) -> Iterator[ScopeGroup[LogRecord]]:
     )
 
 
-def _scopes(part: Message, scopes: Iterable[M], sort: type[M]) -> Iterator[M]:
-    """Return the scopes of a resource, those under their old name too: they are written in the same way."""
+def _scopes(part: Message, scopes: Iterable[M], scope_type: type[M]) -> Iterator[M]:
+    """Return the scopes of a resource, also those in the field of instrumentation libraries: the format is the same."""
     yield from scopes
     for number, data in _unknown(part):
-        if number == LIBRARIES and isinstance(data, bytes):
+        if number == LIBRARIES_FIELD and isinstance(data, bytes):
             try:
-                yield sort.FromString(data)
+                yield scope_type.FromString(data)
             except ProtobufError:
-                continue  # some other field that a later version gave this number
+                continue  # another field, of a later version, with this number
 
 
 def _unknown(message: Message) -> Iterator[tuple[int, object]]:
-    """Return the fields of a message that its class doesn't know, by their numbers."""
+    """Return the unknown fields of a message by their numbers."""
     fields = UnknownFieldSet(message)
     return ((fields[each].field_number, fields[each].data) for each in range(len(fields)))
 
@@ -145,17 +145,17 @@ class _Span(Span):
 def _span(raw: Any) -> Span:
     start, end = raw.start_time_unix_nano, raw.end_time_unix_nano
     if not 0 < start <= end < LATEST or raw.kind not in KINDS or raw.status.code not in STATUSES:
-        raise MalformedError("a span without times, or of a kind or status that isn't known")
+        raise MalformedError("a span without times, or of an unknown kind or status")
     return _Span(raw, raw.name, raw.kind, start, end, raw.status.code == ERROR)
 
 
 def _metric(raw: Any) -> Metric:
-    sort = raw.WhichOneof("data")
-    if sort not in {"gauge", "sum", "histogram"}:
-        many = len(getattr(raw, sort).data_points) if sort else 0
-        return Metric(raw.name, raw.unit, "", MetricShape.UNSUPPORTED, rejected={UNSUPPORTED: many})
-    data = getattr(raw, sort)
-    shape, temporality = MetricShape(sort), CUMULATIVE if sort == "gauge" else data.aggregation_temporality
+    type_ = raw.WhichOneof("data")
+    if type_ not in {"gauge", "sum", "histogram"}:
+        count = len(getattr(raw, type_).data_points) if type_ else 0
+        return Metric(raw.name, raw.unit, "", MetricShape.UNSUPPORTED, rejected={UNSUPPORTED: count})
+    data = getattr(raw, type_)
+    shape, temporality = MetricShape(type_), CUMULATIVE if type_ == "gauge" else data.aggregation_temporality
     if temporality not in {DELTA, CUMULATIVE}:
         return Metric(raw.name, raw.unit, "", shape, rejected={TEMPORALITY: len(data.data_points)})
     return Metric(
@@ -163,19 +163,19 @@ def _metric(raw: Any) -> Metric:
         raw.unit,
         raw.description,
         shape,
-        map(_histogram if sort == "histogram" else _number, data.data_points),
-        monotonic=sort == "sum" and data.is_monotonic,
+        map(_histogram if type_ == "histogram" else _number, data.data_points),
+        monotonic=type_ == "sum" and data.is_monotonic,
         delta=temporality == DELTA,
     )
 
 
 def _number(point: Any) -> MetricPoint | None:
-    attributes, sort = _point_attributes(point), point.WhichOneof("value")
+    attributes, field = _point_attributes(point), point.WhichOneof("value")
     if attributes is None:
         return None
     if point.flags & NO_RECORDED_VALUE:
         return MetricPoint(attributes, None, recorded=False)
-    return MetricPoint(attributes, float(getattr(point, sort))) if sort else None
+    return MetricPoint(attributes, float(getattr(point, field))) if field else None
 
 
 def _histogram(point: Any) -> MetricPoint | None:
@@ -192,8 +192,8 @@ def _histogram(point: Any) -> MetricPoint | None:
 
 
 def _point_attributes(point: Any) -> dict[str, Value] | None:
-    """Return a point's attributes; nothing, where it has labels from before 0.9 instead."""
-    if not point.attributes and any(number == LABELS for number, _ in _unknown(point)):
+    """Return a point's attributes, or None when it has labels from before 0.9 instead."""
+    if not point.attributes and any(number == LABELS_FIELD for number, _ in _unknown(point)):
         return None
     return _attributes(point.attributes)
 
@@ -215,15 +215,15 @@ def _attributes(pairs: Sequence[Any]) -> dict[str, Value]:
     return {pair.key: _value(pair.value) for pair in pairs}
 
 
-def _value(value: Any, levels: int = DEEPEST) -> Value:
-    sort = value.WhichOneof("value")
-    if sort is None or levels == 0:
+def _value(value: Any, levels: int = MAX_DEPTH) -> Value:
+    field = value.WhichOneof("value")
+    if field is None or levels == 0:
         return None
-    found = getattr(value, sort)
-    if sort == "array_value":
-        return [_value(inner, levels - 1) for inner in found.values]
-    if sort == "kvlist_value":
-        return {pair.key: _value(pair.value, levels - 1) for pair in found.values}
-    if sort == "bytes_value":
-        return b64encode(found).decode()
-    return found  # type: ignore[no-any-return]  # a text, a number or a truth
+    content = getattr(value, field)
+    if field == "array_value":
+        return [_value(inner, levels - 1) for inner in content.values]
+    if field == "kvlist_value":
+        return {pair.key: _value(pair.value, levels - 1) for pair in content.values}
+    if field == "bytes_value":
+        return b64encode(content).decode()
+    return content  # type: ignore[no-any-return]  # a text, a number or a boolean

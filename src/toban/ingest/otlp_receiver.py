@@ -1,4 +1,4 @@
-"""The service behind toban's doors for OpenTelemetry."""
+"""The service behind toban's OTLP endpoints."""
 
 import asyncio
 import hashlib
@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from toban.core.errors import StateError
+from toban.core.failure_log import FailureLog
 from toban.core.metric_registry import MetricRegistry
 from toban.core.periodic import run_periodically
 from toban.core.ports import Clock, HealthStatus, LineSink, PaymentDeclines
@@ -37,36 +38,35 @@ from toban.shop.settings import Services
 
 log = structlog.get_logger("toban.ingest")
 
-REMEMBERED: Final = 300.0
-"""Seconds for which a body is known: what comes twice was sent again, and counts once."""
+DUPLICATE_SECONDS: Final = 300.0
+"""Seconds within which an identical body is a retry of its exporter: it is counted once."""
 
-BODIES_KNOWN: Final = 2_000
+MAX_DIGESTS: Final = 2_000
+"""Bodies that are recognised as duplicates."""
 
-TURN: Final = 0.005
-"""Seconds of work before others may have a turn."""
+SLICE_SECONDS: Final = 0.005
+"""Seconds of work without a pause for other tasks."""
 
-TIDY: Final = timedelta(seconds=10)
+EXPIRE_INTERVAL: Final = timedelta(seconds=10)
 
-
-WHY: Final = {
-    MALFORMED: "could not be read",
-    UNSUPPORTED: "are of a sort that toban doesn't count (exponential histograms, summaries)",
-    TEMPORALITY: "don't say whether they are totals or differences (aggregationTemporality)",
-    NEGATIVE: "are no differences of what only grows",
-    COLLISION: "have the name or the labels of other series, and would be counted as those",
-    LIMIT: "would be too many series",
+REASONS: Final = {
+    MALFORMED: "are malformed",
+    UNSUPPORTED: "are of an unsupported type (exponential histograms, summaries)",
+    TEMPORALITY: "have no aggregationTemporality (cumulative or delta)",
+    NEGATIVE: "are negative deltas of a counter",
+    COLLISION: "have the name or the labels of another series",
+    LIMIT: "exceed the limit of series, processes or labels",
 }
 
 
 class OtlpReceiver:
     """
-    Takes in what the shop's processes push, and counts it.
+    Receives what the shop's processes push, and records it.
 
-    A body is decoded and read at once, others wait: so only one lies in memory as objects. The loop has a turn every
-    few milliseconds.
+    One body is decoded at a time, so that only one is in memory as objects; other tasks run every few milliseconds.
     """
 
-    name = "intake"
+    name = "ingest"
 
     def __init__(
         self,
@@ -80,107 +80,108 @@ class OtlpReceiver:
         self._meters = meters
         self._clock = clock
         self._declines = declines
-        self._waiting_declines: deque[DeclinedPayment] = deque(maxlen=1_000)
-        deriving = SpanMetrics(pushed, CardinalityLimits(meters), services, lines, clock)
-        self._deriving = deriving
-        self._telling = OtlpMetrics(pushed, deriving, clock)
-        self._lines = LogRecordReader(deriving, lines, clock)
-        self._one = asyncio.Lock()
-        self._known: dict[bytes, float] = {}
-        self._told_decode = ""
+        self._pending_declines: deque[DeclinedPayment] = deque(maxlen=1_000)
+        span_metrics = SpanMetrics(pushed, CardinalityLimits(meters), services, lines, clock)
+        self._span_metrics = span_metrics
+        self._metrics = OtlpMetrics(pushed, span_metrics, clock)
+        self._logs = LogRecordReader(span_metrics, lines, clock)
+        self._decoding = asyncio.Lock()
+        self._digests: dict[bytes, float] = {}
+        # Not ended by a success: requests of other exporters succeed in between.
+        self._failure = FailureLog(log, "request rejected")
 
-    def overloaded(self, signal: OtlpSignal, encoding: Encoding, why: str, headers: Mapping[str, str]) -> OtlpResponse:
-        """Say that there is no room just now, and count it."""
-        self._count(signal, "full")
-        return error_response(503, encoding, UNAVAILABLE, why, **headers)
+    def overloaded(
+        self, signal: OtlpSignal, encoding: Encoding, reason: str, headers: Mapping[str, str]
+    ) -> OtlpResponse:
+        """Return a response that there is no memory at the moment, and count it."""
+        self._count(signal, "overloaded")
+        return error_response(503, encoding, UNAVAILABLE, reason, **headers)
 
     async def accept(self, signal: OtlpSignal, encoding: Encoding, body: bytes) -> OtlpResponse:
-        """Take in a body, and say what became of it."""
-        async with self._one:
+        """Record the content of a body, and return the response."""
+        async with self._decoding:
             digest = hashlib.blake2b(body, digest_size=16, key=signal.encode()).digest()
-            if body and self._is_known(digest):
-                self._count(signal, "repeated")
+            if body and self._is_duplicate(digest):
+                self._count(signal, "duplicate")
                 return success_response(signal, encoding)
             try:
-                rejected = await self._taken(signal, encoding, body)
+                rejected = await self._record(signal, encoding, body)
             except DecodeError as error:
-                self._count(signal, "undecodable")
-                if str(error) != self._told_decode:
-                    self._told_decode = str(error)
-                    log.warning("undecodable", signal=signal.value, error=str(error))
+                self._count(signal, "rejected")
+                self._failure.failed(f"{signal.value}: {error}")
                 return error_response(400, encoding, INVALID, str(error))
-            self._known[digest] = self._clock.monotonic()
+            self._digests[digest] = self._clock.monotonic()
         self._count(signal, "accepted")
         self._meters.add(BYTES, len(body), signal=signal.value)
-        if self._waiting_declines:
-            await self._tell_declines()
-        return success_response(signal, encoding, rejected.total(), _told(rejected))
+        if self._pending_declines:
+            await self._record_declines()
+        return success_response(signal, encoding, rejected.total(), _reasons(rejected))
 
     async def run(self) -> None:
-        """Let go of what is old until cancelled."""
-        await run_periodically(self.name, TIDY, self._tidy, clock=self._clock, meters=self._meters)
+        """Expire old state until cancelled."""
+        await run_periodically(self.name, EXPIRE_INTERVAL, self._expire, clock=self._clock, meters=self._meters)
 
     def health(self) -> HealthStatus:
-        """Say how many bodies are known, so that none is counted twice."""
-        return HealthStatus(True, f"{len(self._known)} bodies taken in lately")
+        """Return how many requests were accepted lately."""
+        return HealthStatus(True, f"{len(self._digests)} requests accepted lately")
 
-    async def _taken(self, signal: OtlpSignal, encoding: Encoding, body: bytes) -> Outcome:
-        """Take in a body; return how much of it was rejected, and why."""
+    async def _record(self, signal: OtlpSignal, encoding: Encoding, body: bytes) -> Outcome:
+        """Record a body; return how many items were rejected, by reason."""
         rejected = Outcome()
-        turn = self._clock.monotonic()
-        for outcome in self._steps(signal, _wire(encoding), body):
-            for became, many in (outcome or {}).items():
-                if became == ACCEPTED:
-                    self._meters.add(ITEMS, many, signal=signal.value)
-                elif many:
-                    self._meters.add(REJECTED, many, signal=signal.value, reason=became)
-                    rejected[became] += many
-            if self._clock.monotonic() - turn > TURN:
+        began = self._clock.monotonic()
+        for outcome in self._steps(signal, _decoder(encoding), body):
+            for result, count in (outcome or {}).items():
+                if result == ACCEPTED:
+                    self._meters.add(ITEMS, count, signal=signal.value)
+                elif count:
+                    self._meters.add(REJECTED, count, signal=signal.value, reason=result)
+                    rejected[result] += count
+            if self._clock.monotonic() - began > SLICE_SECONDS:
                 await asyncio.sleep(0)
-                turn = self._clock.monotonic()
+                began = self._clock.monotonic()
         return rejected
 
-    def _steps(self, signal: OtlpSignal, wire: ModuleType, body: bytes) -> Iterator[Outcome | None]:
-        """Read a body slice by slice; each says what became of its items, if any were read yet."""
-        message, repaired = yield from wire.decode(signal, body)
+    def _steps(self, signal: OtlpSignal, decoder: ModuleType, body: bytes) -> Iterator[Outcome | None]:
+        """Decode and record a body in steps; each yields the outcome of its items, if there were any."""
+        message, repaired = yield from decoder.decode(signal, body)
         if repaired:
             self._meters.add(REPAIRED, repaired, signal=signal.value)
         if signal is OtlpSignal.TRACES:
-            yield from self._deriving.spans(wire.spans(message))
+            yield from self._span_metrics.spans(decoder.spans(message))
         elif signal is OtlpSignal.METRICS:
-            yield from self._telling.metrics(wire.metrics(message))
+            yield from self._metrics.metrics(decoder.metrics(message))
         else:
             declined: list[DeclinedPayment] = []
-            yield from self._lines.records(wire.records(message), declined)
-            self._waiting_declines.extend(declined)
+            yield from self._logs.records(decoder.records(message), declined)
+            self._pending_declines.extend(declined)
 
-    def _is_known(self, digest: bytes) -> bool:
-        earliest = self._clock.monotonic() - REMEMBERED
-        while self._known and (len(self._known) > BODIES_KNOWN or next(iter(self._known.values())) <= earliest):
-            del self._known[next(iter(self._known))]
-        return digest in self._known
+    def _is_duplicate(self, digest: bytes) -> bool:
+        earliest = self._clock.monotonic() - DUPLICATE_SECONDS
+        while self._digests and (len(self._digests) > MAX_DIGESTS or next(iter(self._digests.values())) <= earliest):
+            del self._digests[next(iter(self._digests))]
+        return digest in self._digests
 
-    async def _tidy(self) -> None:
-        self._deriving.requests.expire()
-        self._telling.expire()
-        await self._tell_declines()
+    async def _expire(self) -> None:
+        self._span_metrics.requests.expire()
+        self._metrics.expire()
+        await self._record_declines()
 
-    async def _tell_declines(self) -> None:
-        """Tell of payments that failed; while state is in trouble they wait here."""
-        while self._declines and self._waiting_declines:
-            one = self._waiting_declines.popleft()
+    async def _record_declines(self) -> None:
+        """Record declined payments; they wait here while state is unavailable."""
+        while self._declines and self._pending_declines:
+            one = self._pending_declines.popleft()
             try:
                 await self._declines.record(one.order, one.method, one.error, one.at)
             except StateError:
-                self._waiting_declines.appendleft(one)
-                return  # told where it was met
+                self._pending_declines.appendleft(one)
+                return  # state reports it; the next run retries
 
     def _count(self, signal: OtlpSignal, outcome: str) -> None:
         self._meters.add(BODIES, 1, signal=signal.value, outcome=outcome)
 
 
-def _wire(encoding: Encoding) -> ModuleType:
-    """Return who reads an encoding; protobuf's classes are large, and come when they are needed."""
+def _decoder(encoding: Encoding) -> ModuleType:
+    """Return the decoder of an encoding; that of protobuf is large and imported when it is needed."""
     if encoding is Encoding.JSON:
         return otlp_json
     from toban.ingest import otlp_protobuf
@@ -188,5 +189,5 @@ def _wire(encoding: Encoding) -> ModuleType:
     return otlp_protobuf
 
 
-def _told(rejected: Outcome) -> str:
-    return "; ".join(f"{many} {WHY[reason]}" for reason, many in rejected.items())
+def _reasons(rejected: Outcome) -> str:
+    return "; ".join(f"{count} {REASONS[reason]}" for reason, count in rejected.items())

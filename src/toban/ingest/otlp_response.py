@@ -1,4 +1,4 @@
-"""What OTLP/HTTP says to a body, in the encoding it came in."""
+"""OTLP/HTTP responses, in the encoding of the request."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -20,7 +20,7 @@ REJECTED: Final = {
 
 
 class Encoding(StrEnum):
-    """How a body is written, by its type."""
+    """The encoding of a body: its content type."""
 
     PROTOBUF = "application/x-protobuf"
     JSON = "application/json"
@@ -28,7 +28,7 @@ class Encoding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OtlpResponse:
-    """What is said to whoever pushed."""
+    """A response to the exporter."""
 
     status: int
     body: bytes
@@ -37,7 +37,7 @@ class OtlpResponse:
 
 
 def success_response(signal: OtlpSignal, encoding: Encoding, rejected: int = 0, reason: str = "") -> OtlpResponse:
-    """Say that a body was taken in, all but ``rejected`` of its things."""
+    """Return the response to an accepted request, of which some items may be ``rejected``."""
     if encoding is Encoding.JSON:
         partial = {"partialSuccess": {REJECTED[signal]: str(rejected), "errorMessage": reason}}
         return OtlpResponse(200, orjson.dumps(partial if rejected else {}), encoding.value)
@@ -46,7 +46,7 @@ def success_response(signal: OtlpSignal, encoding: Encoding, rejected: int = 0, 
 
 
 def error_response(status: int, encoding: Encoding, code: int, message: str, **headers: str) -> OtlpResponse:
-    """Say why a body was not taken in."""
+    """Return the response to a rejected request."""
     if encoding is Encoding.JSON:
         body = orjson.dumps({"code": code, "message": message})
     else:
@@ -61,14 +61,14 @@ def _text(number: int, text: str) -> bytes:
 
 
 def _field(number: int, content: bytes) -> bytes:
-    """Write a field of protobuf that has a length: these few don't need the generated classes."""
+    """Encode a protobuf field with a length: these few don't need the generated classes."""
     return bytes([number << 3 | 2]) + varint(len(content)) + content
 
 
 def varint(number: int) -> bytes:
-    """Write a number as protobuf does, seven bits a byte."""
-    found = bytearray()
+    """Encode an integer as protobuf does, seven bits a byte."""
+    encoded = bytearray()
     while number > 127:
-        found.append(number & 127 | 128)
+        encoded.append(number & 127 | 128)
         number >>= 7
-    return bytes([*found, number])
+    return bytes([*encoded, number])

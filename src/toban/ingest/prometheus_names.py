@@ -1,4 +1,4 @@
-"""OpenTelemetry's names of metrics as Prometheus has them, by the rules that both publish."""
+"""Converts OpenTelemetry's metric names and attributes to Prometheus', by the rules that both publish."""
 
 import json
 import re
@@ -18,15 +18,15 @@ UNITS: Final = {
 
 PER: Final = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week", "mo": "month", "y": "year"}
 
-OLD: Final = {
+RENAMED_METRICS: Final = {
     "http.server.duration": "http.server.request.duration",
     "http.client.duration": "http.client.request.duration",
     "db.client.connections.usage": "db.client.connection.count",
     "db.client.connections.pending_requests": "db.client.connection.pending_requests",
 }
-"""What metrics were called before the conventions were stable; lengths of time were milliseconds then."""
+"""Metric names from before the conventions were stable; durations were milliseconds then."""
 
-OLD_LABELS: Final = {
+RENAMED_ATTRIBUTES: Final = {
     "http.method": "http.request.method",
     "http.status_code": "http.response.status_code",
     "http.scheme": "url.scheme",
@@ -41,22 +41,22 @@ OLD_LABELS: Final = {
     "pool.name": "db.client.connection.pool.name",
 }
 
-OWN: Final = frozenset({"job", "instance", "le", "quantile"})
-"""Labels that mean something else to toban."""
+RESERVED_LABELS: Final = frozenset({"job", "instance", "le", "quantile"})
+"""Labels with another meaning in toban."""
 
-LONGEST: Final = 200
-"""Characters of a metric's or an attribute's name."""
+MAX_NAME: Final = 200
+"""Characters of a metric or attribute name that are used."""
 
 
 def current_convention(metric: Metric) -> tuple[str, float]:
-    """Return what a metric is called today, and what its numbers are to be multiplied by to be in base units."""
+    """Return a metric's name in the stable conventions, and the factor that converts its values to base units."""
     scale = 0.001 if metric.unit == "ms" else 1.0
-    return OLD.get(metric.name, metric.name), scale
+    return RENAMED_METRICS.get(metric.name, metric.name), scale
 
 
 def metric_name(metric: Metric) -> str:
-    """Return a metric's name in Prometheus, its unit and ``_total`` included; nothing if there can't be one."""
-    words = _joined(current_convention(metric)[0])
+    """Return a metric's Prometheus name with unit and ``_total``, or an empty text when there is none."""
+    words = _normalized(current_convention(metric)[0])
     unit = _unit("s" if metric.unit == "ms" else metric.unit)
     if metric.unit == "1" and metric.shape is MetricShape.GAUGE:
         unit = "ratio"
@@ -69,32 +69,32 @@ def metric_name(metric: Metric) -> str:
 
 def point_labels(attributes: Mapping[str, Value], metric: Metric) -> dict[str, str]:
     """
-    Return a point's attributes as labels, without secrets and without what is empty.
+    Return a point's attributes as labels, without secrets and empty ones.
 
-    Attributes whose names become the same share a label: their values are joined by `;`, in the order of their names,
-    as Prometheus' translation of OTLP has it.
+    Attributes that become the same label share it: their values are joined by `;` in order of the attributes' names, as
+    Prometheus' translation of OTLP does.
     """
-    old = metric.name in OLD
-    found: dict[str, str] = {}
-    for key, said in texts(attributes):
-        label = _joined((OLD_LABELS.get(key, key) if old else key).lstrip("_")).lstrip("_")
+    is_renamed = metric.name in RENAMED_METRICS
+    labels: dict[str, str] = {}
+    for key, text in texts(attributes):
+        label = _normalized((RENAMED_ATTRIBUTES.get(key, key) if is_renamed else key).lstrip("_")).lstrip("_")
         if label:
-            label = f"exported_{label}" if label in OWN else label
-            found[label] = f"{found[label]};{safe_label(said)}" if label in found else safe_label(said)
-    return {label: bounded_value(said) for label, said in found.items()}
+            label = f"exported_{label}" if label in RESERVED_LABELS else label
+            labels[label] = f"{labels[label]};{safe_label(text)}" if label in labels else safe_label(text)
+    return {label: bounded_value(value) for label, value in labels.items()}
 
 
 def series_origin(attributes: Mapping[str, Value], metric: Metric) -> int:
-    """Return what tells a series from all others where it comes from: two of them may get the same labels here."""
+    """Return what identifies a series in its process: two of them may get the same labels here."""
     return hash((metric.name, metric.unit, *texts(attributes)))
 
 
 def texts(attributes: Mapping[str, Value]) -> list[tuple[str, str]]:
-    """Return attributes that say something, in the order of their names, by what they say in full."""
-    return sorted((key, said) for key, value in attributes.items() if (said := _said(value)))
+    """Return non-empty attributes as texts, uncut, in order of their names."""
+    return sorted((key, text) for key, value in attributes.items() if (text := _as_text(value)))
 
 
-def _said(value: Value) -> str:
+def _as_text(value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list | dict):
@@ -103,15 +103,15 @@ def _said(value: Value) -> str:
 
 
 def _unit(text: str) -> str:
-    text = re.sub(r"\{[^{}]*\}", "", text[:LONGEST])
+    text = re.sub(r"\{[^{}]*\}", "", text[:MAX_NAME])
     first, slash, second = text.partition("/")
     unit = UNITS.get(first, "" if first == "1" else first)
     if slash and second:
         unit = f"{unit}_per_{PER.get(second, second)}"
-    return _joined(unit).strip("_")
+    return _normalized(unit).strip("_")
 
 
-def _joined(text: str) -> str:
-    """Write a name with `_` for whatever isn't a letter, in any script, or a digit."""
-    found = re.sub(r"[\W_]+", "_", text[:LONGEST])
-    return f"key_{found}" if found[:1].isdigit() else found
+def _normalized(text: str) -> str:
+    """Return a name with `_` for all but letters of any script and digits."""
+    name = re.sub(r"[\W_]+", "_", text[:MAX_NAME])
+    return f"key_{name}" if name[:1].isdigit() else name

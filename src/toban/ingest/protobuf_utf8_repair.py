@@ -1,4 +1,4 @@
-"""Repairs the texts of a message in protobuf, whose own reader refuses the whole for one that is no UTF-8."""
+"""Repairs invalid UTF-8 in a protobuf message: protobuf's own parser rejects the whole message for it."""
 
 from functools import cache
 from typing import Any, Final
@@ -8,27 +8,25 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from toban.ingest.otlp_response import varint
 from toban.ingest.utf8_repair import Repair, repaired_utf8
 
-DEEPEST: Final = 100
-"""How deep messages stand in messages: their own reader refuses what is deeper."""
+MAX_DEPTH: Final = 100
+"""Levels of nested messages: protobuf's own parser rejects deeper ones."""
 
 LENGTH: Final = 2
 SIZES: Final = {1: 8, 5: 4}
-"""How many bytes a value has, by its wire type."""
+"""Bytes of a value, by its wire type."""
 
 
-def repair_message(sort: Any, body: memoryview, levels: int = DEEPEST) -> Repair:
+def repair_message(descriptor: Any, body: memoryview, levels: int = MAX_DEPTH) -> Repair:
     """
-    Return a message with U+FFFD in place of what is no UTF-8 in its texts, those of the messages within it too.
+    Return a message with U+FFFD for invalid UTF-8 in its strings, nested messages included.
 
-    ``sort`` is its descriptor.
-
-    Raises ``ValueError`` or ``IndexError`` where it is no such message.
+    Raises ``ValueError`` or ``IndexError`` when it is no message of the descriptor.
     """
     if levels == 0:
         raise ValueError("too deep")
     yield
-    texts, messages = _fields(sort)
-    parts, many, done, at = list[bytes | memoryview](), 0, 0, 0
+    texts, messages = _fields(descriptor)
+    parts, repaired, done, at = list[bytes | memoryview](), 0, 0, 0
     while at < len(body):
         tag, after = _varint(body, at)
         field, wire = tag >> 3, tag & 7
@@ -38,7 +36,7 @@ def repair_message(sort: Any, body: memoryview, levels: int = DEEPEST) -> Repair
         size, first = _varint(body, after)
         at = first + size
         if at > len(body):
-            raise ValueError("it is cut off")
+            raise ValueError("the message is truncated")
         replaced = 0
         if field in texts:
             inside, replaced = repaired_utf8(bytes(body[first:at]))
@@ -46,19 +44,19 @@ def repair_message(sort: Any, body: memoryview, levels: int = DEEPEST) -> Repair
             inside, replaced = yield from repair_message(messages[field], body[first:at], levels - 1)
         if replaced:
             parts += body[done:after], varint(len(inside)), inside
-            many, done = many + replaced, at
-    return b"".join([*parts, body[done:]]) if many else b"", many
+            repaired, done = repaired + replaced, at
+    return b"".join([*parts, body[done:]]) if repaired else b"", repaired
 
 
 @cache
-def _fields(sort: Descriptor) -> tuple[frozenset[int], dict[int, Descriptor]]:
-    """Return which fields of a message are texts, and which are messages of what sort."""
-    texts = frozenset(field.number for field in sort.fields if field.type == FieldDescriptor.TYPE_STRING)
-    return texts, {field.number: field.message_type for field in sort.fields if field.message_type}
+def _fields(descriptor: Descriptor) -> tuple[frozenset[int], dict[int, Descriptor]]:
+    """Return the string fields of a message, and the descriptors of its message fields."""
+    texts = frozenset(field.number for field in descriptor.fields if field.type == FieldDescriptor.TYPE_STRING)
+    return texts, {field.number: field.message_type for field in descriptor.fields if field.message_type}
 
 
 def _skipped(body: memoryview, at: int, wire: int) -> int:
-    """Return where a value ends that has no length of its own."""
+    """Return where a value without length prefix ends."""
     if wire == 0:
         return _varint(body, at)[1]
     if wire not in SIZES:
@@ -67,12 +65,12 @@ def _skipped(body: memoryview, at: int, wire: int) -> int:
 
 
 def _varint(body: memoryview, at: int) -> tuple[int, int]:
-    """Return a number, and where it ends."""
-    found = 0
+    """Return an integer, and where it ends."""
+    value = 0
     for shift in range(0, 70, 7):
         byte = body[at]
         at += 1
-        found |= (byte & 127) << shift
+        value |= (byte & 127) << shift
         if byte < 128:
-            return found, at
-    raise ValueError("a number that does not end")
+            return value, at
+    raise ValueError("an integer without end")

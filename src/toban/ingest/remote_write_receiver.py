@@ -1,4 +1,4 @@
-"""Numbers that others write here by remote write."""
+"""Receives remote write."""
 
 import asyncio
 from typing import TYPE_CHECKING, Final
@@ -8,6 +8,7 @@ import structlog
 
 from toban.core import input_limits
 from toban.core.errors import SeriesLimitError, TobanError
+from toban.core.failure_log import FailureLog
 from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock, SampleSink
 from toban.core.samples import MetricFamily, counter, milliseconds
@@ -21,20 +22,20 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("toban.ingest")
 
-WRITTEN: Final = counter(
-    "toban_remote_write_received_samples_total", "Numbers that others wrote here, by what became of them."
+RECEIVED: Final = counter(
+    "toban_remote_write_received_samples_total", "Samples received by remote write, by outcome: accepted or rejected."
 )
 
 
 class SamplesRejectedError(TobanError):
-    """Some numbers of a request were not kept; the others were."""
+    """Some samples of a request were rejected; the others were accepted."""
 
 
 class RemoteWriteReceiver:
     """
-    Takes in remote write 1.0, in any order of time within the retention.
+    Receives remote write 1.0; samples within the retention are accepted in any order.
 
-    A body is decoded aside, one at a time.
+    Bodies are decoded in a worker thread, one at a time.
     """
 
     def __init__(self, sink: SampleSink, settings: TsdbSettings, clock: Clock, meters: MetricRegistry) -> None:
@@ -44,55 +45,56 @@ class RemoteWriteReceiver:
         self._meters = meters
         self._decoder: Decoder | None = None
         self._families: dict[str, MetricFamily] = {}
-        self._places = SeriesPacker(clock, settings.series_per_target)
-        self._one = asyncio.Lock()
-        self._told = ""
+        self._packer = SeriesPacker(clock, settings.series_per_target)
+        self._receiving = asyncio.Lock()
+        # Not ended by a success: requests of other senders succeed in between.
+        self._failure = FailureLog(log, "remote write rejected")
 
     async def accept(self, body: bytes, limit: int) -> None:
         """
-        Keep what a request holds; return when it will survive a crash.
+        Append the samples of a request; return when they survive a crash.
 
-        Raises ``RemoteWriteDecodeError`` when it is none (``limit`` is how long it may be unpacked),
-        ``SamplesRejectedError`` when it holds numbers that can't be kept, ``StoreError`` when it is to come again.
+        Raises ``RemoteWriteDecodeError`` when it is invalid or exceeds ``limit`` bytes decompressed,
+        ``SamplesRejectedError`` when some samples are rejected, ``StoreError`` when it has to be sent again.
         """
-        async with self._one:
+        async with self._receiving:
             try:
-                samples = await asyncio.to_thread(self._decoded, body, limit)
+                samples = await asyncio.to_thread(self._decode, body, limit)
             except RemoteWriteDecodeError as error:
-                self._tell(str(error))
+                self._failure.failed(str(error))
                 raise
             fitting = self._in_time(samples)
-            refused = {"out of bounds": len(samples) - len(fitting)}
+            rejected = {"out of bounds": len(samples) - len(fitting)}
             fitting, exceeded = await asyncio.to_thread(_within_limits, fitting)
-            refused |= exceeded
-            put = await asyncio.to_thread(self._places.pack, fitting, self._families)
-            refused["their target has more series than `metrics.series_per_target` allows"] = len(put.without)
+            rejected |= exceeded
+            packed = await asyncio.to_thread(self._packer.pack, fitting, self._families)
+            rejected["their target has more series than `metrics.series_per_target` allows"] = len(packed.rejected)
             try:
-                await self._sink.append(put.batches)
+                await self._sink.append(packed.batches)
             except SeriesLimitError as error:
-                self._places.release(put.new)
-                there = np.array([labels in self._places for labels in fitting.series], np.bool_)
-                known = fitting.only(there[fitting.series_of])
-                refused[str(error)] = len(fitting) - len(put.without) - len(known)
-                await self._sink.append(self._places.pack(known, self._families).batches)
-            self._meters.add(WRITTEN, len(samples) - sum(refused.values()), outcome="kept")
-            many = sum(refused.values())
-            if many:
-                self._meters.add(WRITTEN, many, outcome="refused")
-                said = ", ".join(f"{count} samples: {why}" for why, count in refused.items() if count)
-                self._tell(said)
-                raise SamplesRejectedError(said)
+                self._packer.release(packed.new)
+                is_known = np.array([labels in self._packer for labels in fitting.series], np.bool_)
+                known = fitting.only(is_known[fitting.series_of])
+                rejected[str(error)] = len(fitting) - len(packed.rejected) - len(known)
+                await self._sink.append(self._packer.pack(known, self._families).batches)
+            self._meters.add(RECEIVED, len(samples) - sum(rejected.values()), outcome="accepted")
+            count = sum(rejected.values())
+            if count:
+                self._meters.add(RECEIVED, count, outcome="rejected")
+                message = ", ".join(f"{count} samples: {reason}" for reason, count in rejected.items() if count)
+                self._failure.failed(message)
+                raise SamplesRejectedError(message)
 
-    def _decoded(self, body: bytes, limit: int) -> RemoteSamples:
+    def _decode(self, body: bytes, limit: int) -> RemoteSamples:
         if self._decoder is None:
             from toban.remote.remote_write_protobuf import Decoder
 
             self._decoder = Decoder()
         samples, families = self._decoder.decode(body, limit)
-        fresh = {family.name: family for family in families if self._families.get(family.name) != family}
-        if fresh:
-            self._families.update(fresh)
-            self._places.resend_metadata()
+        changed = {family.name: family for family in families if self._families.get(family.name) != family}
+        if changed:
+            self._families.update(changed)
+            self._packer.resend_metadata()
         return samples
 
     def _in_time(self, samples: RemoteSamples) -> RemoteSamples:
@@ -100,21 +102,16 @@ class RemoteWriteReceiver:
         first, last = milliseconds(now - self._retention), milliseconds(now + MAX_AHEAD)
         return samples.only((samples.times >= first) & (samples.times <= last))
 
-    def _tell(self, trouble: str) -> None:
-        if trouble != self._told:
-            self._told = trouble
-            log.warning("numbers written here were not kept", why=trouble)
-
 
 def _within_limits(samples: RemoteSamples) -> tuple[RemoteSamples, dict[str, int]]:
-    """Return the samples whose labels are not too many or too long, and how many are left out, and why."""
+    """Return the samples whose labels are within the limits, and how many others there are, by reason."""
     exceeded = [input_limits.SERIES.exceeded(labels) for labels in samples.series]
     if not any(exceeded):
         return samples, {}
     fits = np.array([not it for it in exceeded], np.bool_)
     kept = fits[samples.series_of]
-    # No place is to be kept for a series that is not.
-    series = [labels for labels, why in zip(samples.series, exceeded, strict=True) if not why]
-    places = (np.cumsum(fits) - 1)[samples.series_of[kept]]
-    left = RemoteSamples(series, places, samples.times[kept], samples.values[kept])
+    # A rejected series must not get a slot.
+    series = [labels for labels, reason in zip(samples.series, exceeded, strict=True) if not reason]
+    series_of = (np.cumsum(fits) - 1)[samples.series_of[kept]]
+    left = RemoteSamples(series, series_of, samples.times[kept], samples.values[kept])
     return left, {next(filter(None, exceeded)): len(samples) - len(left)}

@@ -1,4 +1,4 @@
-"""The shop's requests: what was asked, how long it took, and whether it failed although HTTP says 200."""
+"""Request metrics from spans: operation, duration, and errors even of requests with status 200."""
 
 from typing import Final, TypeVar
 
@@ -17,7 +17,7 @@ from toban.ingest.label_values import (
 )
 from toban.ingest.metric_families import PROBES, UNJOINED
 from toban.ingest.otlp_model import SERVER, Span, Value
-from toban.ingest.trace_buffer import CROWD, BufferedTrace, Operation, RequestError, ServedRequest, TraceBuffer
+from toban.ingest.trace_buffer import MAX_PER_TRACE, BufferedTrace, Operation, RequestError, ServedRequest, TraceBuffer
 from toban.instruments.business_metrics import BusinessMetrics
 from toban.instruments.cardinality import CardinalityLimits
 from toban.instruments.error_classes import UNKNOWN as NO_CODE
@@ -27,20 +27,20 @@ from toban.instruments.performance_metrics import PerformanceMonitor
 
 T = TypeVar("T")
 
-TOBAN: Final = "toban/"
-"""How the User-Agent of toban's own requests begins."""
+TOBAN_USER_AGENT: Final = "toban/"
+"""Prefix of the User-Agent of toban's own requests."""
 
-RESOLVE: Final = "graphql.resolve "
-STEPS: Final = {"graphql.parse": "GRAPHQL_PARSE_FAILED", "graphql.validate": "GRAPHQL_VALIDATION_FAILED"}
-"""The code of a query that was refused, by the step that refused it."""
+RESOLVE_SPAN: Final = "graphql.resolve "
+REJECTED_QUERY_CODES: Final = {"graphql.parse": "GRAPHQL_PARSE_FAILED", "graphql.validate": "GRAPHQL_VALIDATION_FAILED"}
+"""The error code of a rejected query, by the span of the step that rejected it."""
 
 
 class RequestSpans:
     """
-    Counts what the shop's servers were asked.
+    Counts requests of the shop's servers.
 
-    A request is its SERVER span. With the enrichment the span says everything; without, its operation and what failed
-    in it are spans of their own, which come earlier, later or never. Nothing waits for a trace to be complete.
+    A request is its SERVER span. With toban's enrichment that span has everything; without, the operation and errors
+    are spans of their own, received earlier, later or never. No metric waits for a complete trace.
     """
 
     def __init__(
@@ -59,22 +59,23 @@ class RequestSpans:
 
     def record_request(self, process: str, span: Span) -> None:
         """
-        Count a request, by its SERVER span.
+        Count a request by its SERVER span.
 
-        1. What is no customer's is counted apart. 2. Its operation is what it says, else what came before. 3. It failed
-        if it says so, else if a field of its own did.
+        1. Health probes and toban's own requests are counted separately.
+        2. The operation is the span's own, else that of an operation span received before.
+        3. The request failed if the span has error codes, else if a root field did.
         """
         if span.kind != SERVER:
             return
         trace = self._traces.trace(process, span.trace)
-        if trace.knows(span.id):
-            return  # sent again
+        if trace.has_request(span.id):
+            return  # a duplicate
         attributes = span.attributes()
         request = ServedRequest(span.id, span.start, span.end, endpoint=endpoint(attributes))
         request.has_reported_operation = "graphql.operation.type" in attributes
-        _crowd(trace.requests, request)
-        told = first_text(attributes, "graphql.operation.name")
-        ran, troubles = trace.operation_of(request), trace.errors_of(request)
+        _append_bounded(trace.requests, request)
+        name = first_text(attributes, "graphql.operation.name")
+        buffered, errors = trace.take_operation(request), trace.take_errors(request)
         if kind := probe_kind(attributes):
             request.probe = request.settled = True
             self._recorder.add(PROBES, 1, kind=kind)
@@ -85,119 +86,126 @@ class RequestSpans:
             first_integer(attributes, "http.response.status_code", "http.status_code"),
             span.seconds,
         )
-        if told or ran or request.has_reported_operation:
-            self._ran(request, operation(told) if told or not ran else ran.name, span.trace)
-        self._judge(request, attributes, troubles)
+        if name or buffered or request.has_reported_operation:
+            self._record_operation(request, operation(name) if name or not buffered else buffered.name, span.trace)
+        self._record_errors(request, attributes, errors)
         for code in dict.fromkeys(texts(attributes, "vendure.error_result.codes")):
             self._count(ERROR_RESULTS, request.operation, error_code(code))
-        for happening in span.events():
-            if happening.name == "vendure.product_view" and (product := happening.attributes.get("product.id")):
+        for event in span.events():
+            if event.name == "vendure.product_view" and (product := event.attributes.get("product.id")):
                 self._business.track_product_view(safe_label(str(product)))
 
     def record_operation(self, process: str, span: Span) -> None:
-        """Take in a span of GraphQL: an operation, one of its own fields, or a query that was refused."""
+        """Record a GraphQL span: an operation, a root field, or a rejected query."""
         name = span.name
-        if name.startswith(RESOLVE):
-            if "." not in name[len(RESOLVE) :]:
-                self._field(self._traces.trace(process, span.trace), span)
-        elif name in STEPS:
+        if name.startswith(RESOLVE_SPAN):
+            if "." not in name[len(RESOLVE_SPAN) :]:
+                self._record_field(self._traces.trace(process, span.trace), span)
+        elif name in REJECTED_QUERY_CODES:
             if span.failed or exception(span.events()):
-                self._trouble(self._traces.trace(process, span.trace), RequestError(STEPS[name], span.start, span.end))
+                self._record_error(
+                    self._traces.trace(process, span.trace),
+                    RequestError(REJECTED_QUERY_CODES[name], span.start, span.end),
+                )
         elif "graphql.operation.type" in (attributes := span.attributes()):
-            self._operation(process, span, operation(attributes.get("graphql.operation.name")))
+            self._join_operation(process, span, operation(attributes.get("graphql.operation.name")))
 
     def record_failed_method(self, process: str, span: Span) -> None:
-        """Take in a service's method that failed: that counts if a field of the operation called it."""
+        """Record a failed service method: it is an error of the request if a root field called it."""
         trace, parent = self._traces.trace(process, span.trace), span.parent
-        trouble = RequestError(_code(span), span.start, span.end)
-        if parent in trace.roots:
-            self._trouble(trace, trouble)
-        elif len(trace.suspects) < CROWD:
-            trace.suspects[parent] = trouble
+        error = RequestError(_code(span), span.start, span.end)
+        if parent in trace.root_fields:
+            self._record_error(trace, error)
+        elif len(trace.method_errors) < MAX_PER_TRACE:
+            trace.method_errors[parent] = error
 
     def expire(self) -> None:
-        """Let go of what nobody speaks of any more: an error counts all the same, an operation has no length."""
+        """Evict old traces: their errors are counted without a request, their operations as unjoined."""
         for trace in self._traces.evict():
             if trace.errors:
-                ran = next((one.name for one in trace.operations), ANONYMOUS)
-                self._failed(ran, trace.errors)
+                name = next((one.name for one in trace.operations), ANONYMOUS)
+                self._count_error(name, trace.errors)
             if trace.operations:
                 self._recorder.add(UNJOINED, len(trace.operations))
 
-    def _operation(self, process: str, span: Span, name: str) -> None:
-        trace, ran = self._traces.trace(process, span.trace), Operation(name, span.start, span.end)
-        if trace.is_reported(ran):
+    def _join_operation(self, process: str, span: Span, name: str) -> None:
+        trace, buffered = self._traces.trace(process, span.trace), Operation(name, span.start, span.end)
+        if trace.is_reported(buffered):
             return
-        request = trace.request_of(ran)
+        request = trace.request_of(buffered)
         if request is None:
-            oldest = _crowd(trace.operations, ran)
+            oldest = _append_bounded(trace.operations, buffered)
             if oldest:
                 self._recorder.add(UNJOINED)
         elif not request.probe:
-            self._ran(request, name, span.trace)
+            self._record_operation(request, name, span.trace)
 
-    def _ran(self, request: ServedRequest, name: str, trace: bytes) -> None:
+    def _record_operation(self, request: ServedRequest, name: str, trace: bytes) -> None:
         request.operation = name
         seconds = (request.end - request.start) / 1e9
         self._performance.track_graphql_query(name, seconds, endpoint=request.endpoint, traceId=trace.hex())
 
-    def _field(self, trace: BufferedTrace, span: Span) -> None:
-        if len(trace.roots) < CROWD:
-            trace.roots.add(span.id)
-        found = trace.suspects.pop(span.id, None)
+    def _record_field(self, trace: BufferedTrace, span: Span) -> None:
+        if len(trace.root_fields) < MAX_PER_TRACE:
+            trace.root_fields.add(span.id)
+        error = trace.method_errors.pop(span.id, None)
         if span.failed:
-            found = RequestError(_code(span), span.start, span.end)
-        if found:
-            self._trouble(trace, found)
+            error = RequestError(_code(span), span.start, span.end)
+        if error:
+            self._record_error(trace, error)
 
-    def _trouble(self, trace: BufferedTrace, trouble: RequestError) -> None:
-        request = trace.request_of(trouble)
+    def _record_error(self, trace: BufferedTrace, error: RequestError) -> None:
+        request = trace.request_of(error)
         if request is None:
-            if oldest := _crowd(trace.errors, trouble):
-                self._failed(ANONYMOUS, [oldest])
+            if oldest := _append_bounded(trace.errors, error):
+                self._count_error(ANONYMOUS, [oldest])
         elif not request.settled:
             request.settled = True
-            self._failed(request.operation, [trouble])
+            self._count_error(request.operation, [error])
 
-    def _judge(self, request: ServedRequest, attributes: dict[str, Value], troubles: list[RequestError]) -> None:
+    def _record_errors(
+        self, request: ServedRequest, attributes: dict[str, Value], buffered: list[RequestError]
+    ) -> None:
         codes = texts(attributes, "graphql.error.codes")
         enriched = bool(codes) or request.has_reported_operation
-        if codes or (troubles and not enriched):
-            told = [RequestError(error_code(code), request.start, request.end) for code in codes]
-            # Vendure gives no code to what it did not expect; what failed below may have one.
-            self._failed(
-                request.operation, [*told[:1], *troubles] if told and told[0].code == NO_CODE else told or troubles
-            )
-        request.settled = enriched or bool(troubles)
+        if codes or (buffered and not enriched):
+            errors = [RequestError(error_code(code), request.start, request.end) for code in codes]
+            # Vendure gives no code to unexpected errors; the error of a method may have one.
+            if errors and errors[0].code == NO_CODE:
+                errors = [errors[0], *buffered]
+            self._count_error(request.operation, errors or buffered)
+        request.settled = enriched or bool(buffered)
 
-    def _failed(self, ran: str, troubles: list[RequestError]) -> None:
-        code = next((trouble.code for trouble in troubles if trouble.code != NO_CODE), NO_CODE)
-        self._count(GRAPHQL_ERRORS, ran, code, fault=responsible_party(code))
+    def _count_error(self, operation: str, errors: list[RequestError]) -> None:
+        code = next((error.code for error in errors if error.code != NO_CODE), NO_CODE)
+        self._count(GRAPHQL_ERRORS, operation, code, fault=responsible_party(code))
 
-    def _count(self, family: MetricFamily, ran: str, code: str, **more: str) -> None:
+    def _count(self, family: MetricFamily, operation: str, code: str, **labels: str) -> None:
         fit = self._budgets.limited
-        self._recorder.add(family, 1, operation=fit("operation", ran or ANONYMOUS), code=fit("code", code), **more)
+        self._recorder.add(
+            family, 1, operation=fit("operation", operation or ANONYMOUS), code=fit("code", code), **labels
+        )
 
 
 def endpoint(attributes: dict[str, Value]) -> str:
-    """Return the route that took a request. Its path is no name: anybody can ask for any."""
+    """Return the route of a request. A path is not used: clients can request any."""
     return safe_label(first_text(attributes, "http.route")) or NONE
 
 
 def probe_kind(attributes: dict[str, Value]) -> str:
-    """Tell which sort of probe a request is, if it is one."""
-    if first_text(attributes, "user_agent.original", "http.user_agent").startswith(TOBAN):
+    """Return the kind of a probe request (health or toban), or an empty text."""
+    if first_text(attributes, "user_agent.original", "http.user_agent").startswith(TOBAN_USER_AGENT):
         return "toban"
     route = first_text(attributes, "http.route") or first_text(attributes, "url.path", "http.target")
     return "health" if route == "/health" or route.startswith(("/health/", "/health?")) else ""
 
 
 def _code(span: Span) -> str:
-    met = exception(span.events())
-    return error_code(met[0]) if met else NO_CODE
+    error = exception(span.events())
+    return error_code(error[0]) if error else NO_CODE
 
 
-def _crowd(things: list[T], one: T) -> T | None:
-    """Add one; when there are too many the oldest makes room and is returned."""
-    things.append(one)
-    return things.pop(0) if len(things) > CROWD else None
+def _append_bounded(items: list[T], item: T) -> T | None:
+    """Append an item; when there are too many, remove and return the oldest."""
+    items.append(item)
+    return items.pop(0) if len(items) > MAX_PER_TRACE else None

@@ -1,4 +1,4 @@
-"""Single numbers put together to batches."""
+"""Packs single samples into batches."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,24 +13,24 @@ from toban.core.ports import Clock
 from toban.core.samples import ABSENT, Batch, Layout, MetricFamily
 from toban.remote.remote_write_model import RemoteSamples
 
-Numbers = NDArray[np.int64]
+Int64Array = NDArray[np.int64]
 
-WIDE: Final = 128
-"""How many series stand together at most."""
+GROUP_SERIES: Final = 128
+"""Series in one slot group at most."""
 
-THIN: Final = 8
-"""A batch that is filled to less than one of so many is written without the gaps."""
+SPARSE: Final = 8
+"""A batch with a sample in fewer than one of so many slots is written without the gaps."""
 
-PARTS: Final = 32
-"""How many selections of one shelf are kept at hand."""
+CACHED_PARTS: Final = 32
+"""Cached layouts of parts of a slot group."""
 
-UNUSED: Final = 7200.0
-"""Seconds after which series that nobody sends any more lose their places."""
+UNUSED_SECONDS: Final = 7200.0
+"""Seconds after which series that are not sent any more lose their slots."""
 
 
 @dataclass(slots=True, eq=False)
-class SeriesSlots:
-    """Some series of one source, each in its place for as long as it is sent."""
+class SlotGroup:
+    """Some series of one target, each in a slot for as long as it is sent."""
 
     series: list[Labels] = field(default_factory=list)
     layout: Layout | None = None
@@ -40,136 +40,134 @@ class SeriesSlots:
 
 @dataclass(frozen=True, slots=True)
 class PackedSamples:
-    """Samples as batches; which of their series are new, and which samples found no place."""
+    """Samples as batches, their new series, and the samples whose series got no slot."""
 
     batches: list[Batch]
     new: list[Labels]
-    without: RemoteSamples
+    rejected: RemoteSamples
 
 
 class SeriesPacker:
     """
-    Knows where each series stands, so that the same series make the same batches again and again.
+    Assigns a slot to each series, so that the same series make batches of the same layouts again and again.
 
-    A sender cuts what it sends wherever it likes: without places each request would be a layout of its own. One target
-    (``job`` and ``instance``) has up to ``limit`` places.
+    Senders divide series into requests arbitrarily: without slots each request would be a new layout. A target (``job``
+    and ``instance``) has up to ``limit`` slots.
     """
 
     def __init__(self, clock: Clock, limit: int) -> None:
         self._clock = clock
         self._limit = limit
-        self._many = Counter[tuple[str, str]]()
-        self._places: dict[Labels, tuple[SeriesSlots, int]] = {}
-        self._open: dict[tuple[str, str], SeriesSlots] = {}
-        self._tidied = clock.monotonic()
+        self._slots_used = Counter[tuple[str, str]]()
+        self._slots: dict[Labels, tuple[SlotGroup, int]] = {}
+        self._open: dict[tuple[str, str], SlotGroup] = {}
+        self._expired_at = clock.monotonic()
 
     def __contains__(self, labels: Labels) -> bool:
-        return labels in self._places
+        return labels in self._slots
 
     def pack(self, samples: RemoteSamples, families: Mapping[str, MetricFamily]) -> PackedSamples:
-        """Return samples as batches. Of two for one series at one time the later counts."""
-        self._tidy()
-        shelves, new = dict[SeriesSlots, int](), list[Labels]()
+        """Return samples as batches. Of two of one series at one time the later counts."""
+        self._expire()
+        groups, new = dict[SlotGroup, int](), list[Labels]()
         rows = list[tuple[int, int]]()
         for labels in samples.series:
-            place = self._places.get(labels)
-            if place is None:
-                if self._many[_source(labels)] >= self._limit:
+            slot = self._slots.get(labels)
+            if slot is None:
+                if self._slots_used[_target(labels)] >= self._limit:
                     rows.append((-1, -1))
                     continue
-                place = self._given(labels)
+                slot = self._assign(labels)
                 new.append(labels)
-            rows.append((shelves.setdefault(place[0], len(shelves)), place[1]))
+            rows.append((groups.setdefault(slot[0], len(groups)), slot[1]))
         table = np.array(rows, np.int64).reshape(-1, 2).T
-        has = table[0, samples.series_of] >= 0
-        batches = self._batches(list(shelves), table, samples.only(has), families)
-        return PackedSamples(batches, new, samples.only(~has))
+        has_slot = table[0, samples.series_of] >= 0
+        batches = self._batches(list(groups), table, samples.only(has_slot), families)
+        return PackedSamples(batches, new, samples.only(~has_slot))
 
     def _batches(
         self,
-        shelves: Sequence[SeriesSlots],
-        table: Numbers,
+        groups: Sequence[SlotGroup],
+        table: Int64Array,
         samples: RemoteSamples,
         families: Mapping[str, MetricFamily],
     ) -> list[Batch]:
-        """Return samples as batches, of whose series the table tells shelf and place."""
-        shelf, place = table[:, samples.series_of]
-        # Of those at one place and time, which stand together then, the last.
-        order = np.lexsort((place, samples.times, shelf))
-        shelf, place, times, values = shelf[order], place[order], samples.times[order], samples.values[order]
-        together = (np.diff(shelf) == 0) & (np.diff(times) == 0)
-        last = np.append(~(together & (np.diff(place) == 0)), np.ones(min(1, len(order)), np.bool_))
+        """Return samples as batches; the table has group and slot of each series."""
+        group, slot = table[:, samples.series_of]
+        # After sorting, samples of one slot and time are adjacent: the last one counts.
+        order = np.lexsort((slot, samples.times, group))
+        group, slot, times, values = group[order], slot[order], samples.times[order], samples.values[order]
+        together = (np.diff(group) == 0) & (np.diff(times) == 0)
+        last = np.append(~(together & (np.diff(slot) == 0)), np.ones(min(1, len(order)), np.bool_))
         ends = np.flatnonzero(~together) + 1
         batches = []
         for first, end in zip([0, *ends.tolist()], [*ends.tolist(), len(order)], strict=True):
             here = np.flatnonzero(last[first:end]) + first
             if len(here):
-                batches.append(
-                    self._batch(shelves[shelf[first]], int(times[first]), place[here], values[here], families)
-                )
+                batches.append(self._batch(groups[group[first]], int(times[first]), slot[here], values[here], families))
         return batches
 
     def release(self, new: Iterable[Labels]) -> None:
-        """Take the places of new series away again, newest first."""
+        """Free the slots of new series again, newest first."""
         for labels in reversed(list(new)):
-            shelf, where = self._places.pop(labels)
-            self._many[_source(labels)] -= 1
-            del shelf.series[where:]
-            shelf.layout = None
-            shelf.parts.clear()
+            group, slot = self._slots.pop(labels)
+            self._slots_used[_target(labels)] -= 1
+            del group.series[slot:]
+            group.layout = None
+            group.parts.clear()
 
     def resend_metadata(self) -> None:
-        """Let the next batches tell what is known of their metrics."""
-        for shelf, _ in self._places.values():
-            shelf.layout = None
+        """Add the metric families to the layouts of the next batches."""
+        for group, _ in self._slots.values():
+            group.layout = None
 
-    def _given(self, labels: Labels) -> tuple[SeriesSlots, int]:
-        source = _source(labels)
-        self._many[source] += 1
-        shelf = self._open.get(source)
-        if shelf is None or len(shelf.series) >= WIDE:
-            shelf = self._open[source] = SeriesSlots()
-        shelf.series.append(labels)
-        shelf.layout = None
-        place = self._places[labels] = shelf, len(shelf.series) - 1
-        return place
+    def _assign(self, labels: Labels) -> tuple[SlotGroup, int]:
+        target = _target(labels)
+        self._slots_used[target] += 1
+        group = self._open.get(target)
+        if group is None or len(group.series) >= GROUP_SERIES:
+            group = self._open[target] = SlotGroup()
+        group.series.append(labels)
+        group.layout = None
+        slot = self._slots[labels] = group, len(group.series) - 1
+        return slot
 
     def _batch(
         self,
-        shelf: SeriesSlots,
+        group: SlotGroup,
         at: int,
-        places: Numbers,
+        slots: Int64Array,
         values: NDArray[np.float64],
         families: Mapping[str, MetricFamily],
     ) -> Batch:
-        shelf.used = self._clock.monotonic()
-        if len(places) * THIN < len(shelf.series):
-            chosen = tuple(places.tolist())
-            layout = shelf.parts.get(chosen)
+        group.used = self._clock.monotonic()
+        if len(slots) * SPARSE < len(group.series):
+            chosen = tuple(slots.tolist())
+            layout = group.parts.get(chosen)
             if layout is None:
-                if len(shelf.parts) >= PARTS:
-                    shelf.parts.clear()
-                layout = shelf.parts[chosen] = _layout([shelf.series[place] for place in chosen], families)
+                if len(group.parts) >= CACHED_PARTS:
+                    group.parts.clear()
+                layout = group.parts[chosen] = _layout([group.series[slot] for slot in chosen], families)
             return Batch(layout, at, values)
-        if shelf.layout is None:
-            shelf.layout = _layout(shelf.series, families)
-        if len(places) == len(shelf.series):
-            return Batch(shelf.layout, at, values)
-        row = np.full(len(shelf.series), ABSENT)
-        row[places] = values
-        return Batch(shelf.layout, at, row)
+        if group.layout is None:
+            group.layout = _layout(group.series, families)
+        if len(slots) == len(group.series):
+            return Batch(group.layout, at, values)
+        row = np.full(len(group.series), ABSENT)
+        row[slots] = values
+        return Batch(group.layout, at, row)
 
-    def _tidy(self) -> None:
+    def _expire(self) -> None:
         now = self._clock.monotonic()
-        if now - self._tidied < UNUSED / 4:
+        if now - self._expired_at < UNUSED_SECONDS / 4:
             return
-        self._tidied = now
-        self._open = {source: shelf for source, shelf in self._open.items() if now - shelf.used < UNUSED}
-        self._places = {labels: place for labels, place in self._places.items() if now - place[0].used < UNUSED}
-        self._many = Counter(map(_source, self._places))
+        self._expired_at = now
+        self._open = {target: group for target, group in self._open.items() if now - group.used < UNUSED_SECONDS}
+        self._slots = {labels: slot for labels, slot in self._slots.items() if now - slot[0].used < UNUSED_SECONDS}
+        self._slots_used = Counter(map(_target, self._slots))
 
 
-def _source(labels: Labels) -> tuple[str, str]:
+def _target(labels: Labels) -> tuple[str, str]:
     return labels.get("job", ""), labels.get("instance", "")
 
 

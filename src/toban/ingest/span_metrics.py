@@ -1,4 +1,4 @@
-"""From spans to numbers: which part of which process sent a span decides who reads it."""
+"""Derives metrics from spans: role and instrumentation scope decide which handler counts a span."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -30,19 +30,19 @@ from toban.shop.settings import Services
 Handler = Callable[[Span], None]
 
 OPENTELEMETRY: Final = "@opentelemetry/instrumentation-"
-UNREAD: Final = frozenset(
+IGNORED_SCOPES: Final = frozenset(
     OPENTELEMETRY + name
     for name in ("express", "nestjs-core", "net", "dns", "fs", "knex", "router", "connect", "undici")
 )
-"""Parts whose spans tell nothing that others don't."""
+"""Instrumentation scopes whose spans add nothing to those of others."""
 
-SLICE: Final = 64
-"""Things that are looked at before others may have a turn."""
+BATCH: Final = 64
+"""Items that are recorded without a pause for other tasks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reporter:
-    """Who sends: a service, one process of it, and what it is to the shop."""
+    """The process that pushes: its service, its instance, and its role in the shop."""
 
     service: str
     instance: str
@@ -51,7 +51,7 @@ class Reporter:
 
 
 class SpanMetrics:
-    """Counts what spans tell."""
+    """Counts spans."""
 
     def __init__(
         self, meters: MetricRegistry, budgets: CardinalityLimits, services: Services, lines: LineSink, clock: Clock
@@ -63,10 +63,10 @@ class SpanMetrics:
         performance = PerformanceMonitor(meters, budgets, lines, clock)
         business = BusinessMetrics(meters, budgets)
         self.requests = RequestSpans(performance, business, meters, budgets, clock)
-        self._parts = BackendSpans(meters, budgets)
+        self._backend = BackendSpans(meters, budgets)
 
     def reporter_of(self, resource: Mapping[str, Value]) -> Reporter:
-        """Tell who sends."""
+        """Return the process of a resource."""
         service = safe_label(first_text(resource, "service.name")) or "unknown_service"
         host = f"{first_text(resource, 'host.name')}:{first_integer(resource, 'process.pid') or ''}".strip(":")
         instance = safe_label(first_text(resource, "service.instance.id") or host) or service
@@ -75,46 +75,46 @@ class SpanMetrics:
         )
         return Reporter(service, instance, role(service, self._services), safe_label(environment))
 
-    def record_alive(self, process: Reporter) -> None:
-        """Note that a service is alive."""
-        if self._budgets.admits("service", process.service):
-            self._meters.set(RECEIVED, self._clock.now().timestamp(), service=process.service)
+    def record_alive(self, reporter: Reporter) -> None:
+        """Record the time of a service's last telemetry."""
+        if self._budgets.admits("service", reporter.service):
+            self._meters.set(RECEIVED, self._clock.now().timestamp(), service=reporter.service)
 
     def spans(self, groups: Iterable[ScopeGroup[Span]]) -> Iterator[Outcome]:
-        """Count spans, a slice at a time."""
+        """Count spans, some at a time, and yield their outcome."""
         for group in groups:
-            process = self.reporter_of(group.resource)
-            self.record_alive(process)
-            self._meters.add(SPANS, len(group.items), role=process.role.value)
-            handle = self._handler(process, group.scope)
+            reporter = self.reporter_of(group.resource)
+            self.record_alive(reporter)
+            self._meters.add(SPANS, len(group.items), role=reporter.role.value)
+            handle = self._handler(reporter, group.scope)
             if handle is None:
                 yield Outcome({ACCEPTED: len(group.items)})
                 continue
-            for start in range(0, len(group.items), SLICE):
-                yield _handled(handle, group, start)
+            for start in range(0, len(group.items), BATCH):
+                yield _handle(handle, group, start)
 
-    def _handler(self, process: Reporter, scope: str) -> Handler | None:
-        """Return who reads a part's spans."""
-        if scope in UNREAD or process.role is ReporterRole.OTHER:
+    def _handler(self, reporter: Reporter, scope: str) -> Handler | None:
+        """Return the handler of a scope's spans, or None when they are not counted."""
+        if scope in IGNORED_SCOPES or reporter.role is ReporterRole.OTHER:
             return None
-        if process.role is ReporterRole.STOREFRONT:
+        if reporter.role is ReporterRole.STOREFRONT:
             return self._storefront
-        server = process.role is ReporterRole.SERVER
-        part = scope.removeprefix(OPENTELEMETRY)
-        if part == "pg":
-            return self._parts.query
-        if part in {"ioredis", "redis", "redis-4"}:
-            return self._parts.command
+        server = reporter.role is ReporterRole.SERVER
+        library = scope.removeprefix(OPENTELEMETRY)
+        if library == "pg":
+            return self._backend.query
+        if library in {"ioredis", "redis", "redis-4"}:
+            return self._backend.command
         if scope == "@vendure/core":
-            return partial(self._service, process.instance) if server else self._parts.method
+            return partial(self._service, reporter.instance) if server else self._backend.method
         if not server:
             return None
         return partial(
-            self.requests.record_operation if part == "graphql" else self.requests.record_request, process.instance
+            self.requests.record_operation if library == "graphql" else self.requests.record_request, reporter.instance
         )
 
     def _service(self, process: str, span: Span) -> None:
-        self._parts.method(span)
+        self._backend.method(span)
         if span.failed:
             self.requests.record_failed_method(process, span)
 
@@ -135,7 +135,7 @@ class SpanMetrics:
 
 
 def role(service: str, services: Services) -> ReporterRole:
-    """Tell what a service is to the shop, by its name."""
+    """Return the role of a service by its name."""
     for found, names in (
         (ReporterRole.SERVER, services.server),
         (ReporterRole.WORKER, services.worker),
@@ -146,11 +146,11 @@ def role(service: str, services: Services) -> ReporterRole:
     return ReporterRole.OTHER
 
 
-def _handled(handle: Handler, group: ScopeGroup[Span], start: int) -> Outcome:
-    broken, read, items = 0, group.read, group.items[start : start + SLICE]
+def _handle(handle: Handler, group: ScopeGroup[Span], start: int) -> Outcome:
+    malformed, read, items = 0, group.read, group.items[start : start + BATCH]
     for raw in items:
         try:
             handle(read(raw))
         except MalformedError:
-            broken += 1
-    return Outcome({ACCEPTED: len(items) - broken, MALFORMED: broken})
+            malformed += 1
+    return Outcome({ACCEPTED: len(items) - malformed, MALFORMED: malformed})

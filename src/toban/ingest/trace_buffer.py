@@ -1,4 +1,4 @@
-"""What is known of the newest traces, in bounded memory: spans of one request come in any order, in several bodies."""
+"""Buffers the newest traces in bounded memory: the spans of a request arrive in any order, in several bodies."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -6,17 +6,17 @@ from typing import Final
 
 from toban.core.ports import Clock
 
-MOST: Final = 5_000
-"""Traces that are remembered; the one that was quiet for longest makes room."""
+MAX_TRACES: Final = 5_000
+"""Traces that are buffered; the least recently used one is evicted."""
 
-PATIENCE: Final = 60.0
-"""Seconds after which a trace that was quiet is let go."""
+EVICT_SECONDS: Final = 60.0
+"""Seconds without a span after which a trace is evicted."""
 
-CROWD: Final = 50
-"""Things of one sort that are remembered of one trace: some traces never end."""
+MAX_PER_TRACE: Final = 50
+"""Operations, errors or requests that are buffered of one trace: some traces never end."""
 
 SLACK: Final = 2_000_000
-"""Nanoseconds by which a part may reach out of its request: JavaScript tells a start in whole milliseconds."""
+"""Nanoseconds by which a part may exceed its request: JavaScript rounds starts to milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class RequestError:
 
 @dataclass(slots=True)
 class ServedRequest:
-    """A request that was answered; ``settled`` once nothing that comes late can add an error to it."""
+    """A served request; ``settled`` when spans received later can't add an error to it."""
 
     id: bytes
     start: int
@@ -47,90 +47,92 @@ class ServedRequest:
     endpoint: str = ""
     operation: str = ""
     has_reported_operation: bool = False
-    """Whether it said its operation itself: the operation's own span then adds nothing."""
+    """Whether its own span has the operation: the operation's span then adds nothing."""
     probe: bool = False
     settled: bool = False
 
-    def holds(self, part: Operation | RequestError) -> bool:
-        """Tell whether something happened while this request was answered."""
+    def contains(self, part: Operation | RequestError) -> bool:
+        """Return whether something happened during this request."""
         return self.start - SLACK <= part.start and part.end <= self.end + SLACK
 
 
 @dataclass(slots=True)
 class BufferedTrace:
-    """What is known of one trace in one process: what waits for its request, and what requests may yet get."""
+    """One trace in one process: operations and errors without a request yet, and requests that may get some."""
 
-    touched: float
+    used_at: float
     operations: list[Operation] = field(default_factory=list)
     errors: list[RequestError] = field(default_factory=list)
     requests: list[ServedRequest] = field(default_factory=list)
-    roots: set[bytes] = field(default_factory=set)
-    """The spans of the operation's own fields."""
-    suspects: dict[bytes, RequestError] = field(default_factory=dict)
-    """What failed, by the span it was a part of: it counts if that is one of the roots."""
+    root_fields: set[bytes] = field(default_factory=set)
+    """The span ids of the operation's root fields."""
+    method_errors: dict[bytes, RequestError] = field(default_factory=dict)
+    """Failed methods by their parent span: errors of the request if that is a root field."""
 
-    def knows(self, id: bytes) -> bool:
-        """Tell whether a request has come already."""
+    def has_request(self, id: bytes) -> bool:
+        """Return whether a request was received already."""
         return any(request.id == id for request in self.requests)
 
-    def operation_of(self, request: ServedRequest) -> Operation | None:
+    def take_operation(self, request: ServedRequest) -> Operation | None:
         """
-        Take the operation that a request ran.
+        Remove and return the operation of a request, if there is one.
 
-        Where several requests of one trace overlap it is the one that ended last before the request did: an answer is
+        When several requests of a trace overlap, it is the one that ended last before the request did: a response is
         sent at once.
         """
-        found = max((one for one in self.operations if request.holds(one)), key=lambda one: one.end, default=None)
-        if found:
-            self.operations.remove(found)
-        return found
+        operation = max(
+            (one for one in self.operations if request.contains(one)), key=lambda one: one.end, default=None
+        )
+        if operation:
+            self.operations.remove(operation)
+        return operation
 
-    def errors_of(self, request: ServedRequest) -> list[RequestError]:
-        """Take what went wrong in a request."""
-        found = [trouble for trouble in self.errors if request.holds(trouble)]
-        if found:
-            self.errors = [trouble for trouble in self.errors if trouble not in found]
-        return found
+    def take_errors(self, request: ServedRequest) -> list[RequestError]:
+        """Remove and return the errors of a request."""
+        errors = [error for error in self.errors if request.contains(error)]
+        if errors:
+            self.errors = [error for error in self.errors if error not in errors]
+        return errors
 
     def is_reported(self, operation: Operation) -> bool:
-        """Tell whether the request that ran an operation has said so itself."""
-        return any(request.has_reported_operation and request.holds(operation) for request in self.requests)
+        """Return whether the request of an operation has it in its own span."""
+        return any(request.has_reported_operation and request.contains(operation) for request in self.requests)
 
     def request_of(self, part: Operation | RequestError) -> ServedRequest | None:
-        """Return the request that something which came late belongs to."""
+        """Return the request of a part that was received after it, if there is one."""
         candidates = [
             request
             for request in self.requests
-            if request.holds(part) and not (isinstance(part, Operation) and request.operation)
+            if request.contains(part) and not (isinstance(part, Operation) and request.operation)
         ]
         return min(candidates, key=lambda request: request.end, default=None)
 
 
 class TraceBuffer:
-    """Remembers traces, by process and id, as long as they are talked about."""
+    """Buffers traces by process and id, as long as spans of them are received."""
 
-    def __init__(self, clock: Clock, most: int = MOST) -> None:
+    def __init__(self, clock: Clock, max_traces: int = MAX_TRACES) -> None:
         self._clock = clock
-        self._most = most
+        self._max_traces = max_traces
         self._traces: dict[tuple[str, bytes], BufferedTrace] = {}
 
     def __len__(self) -> int:
         return len(self._traces)
 
     def trace(self, process: str, id: bytes) -> BufferedTrace:
-        """Return what is known of a trace; it becomes the one that was talked about last."""
+        """Return a trace, and mark it as the most recently used."""
         key = process, id
         trace = self._traces.pop(key, None) or BufferedTrace(0)
-        trace.touched = self._clock.monotonic()
+        trace.used_at = self._clock.monotonic()
         self._traces[key] = trace
         return trace
 
     def evict(self) -> Iterator[BufferedTrace]:
-        """Let go of traces that were quiet for long, and of those that are too many; what they held is returned."""
-        earliest = self._clock.monotonic() - PATIENCE
+        """Remove and return traces that are old or too many."""
+        earliest = self._clock.monotonic() - EVICT_SECONDS
         while self._traces:
             key, trace = next(iter(self._traces.items()))
-            if trace.touched > earliest and len(self._traces) <= self._most:
+            if trace.used_at > earliest and len(self._traces) <= self._max_traces:
                 return
             del self._traces[key]
             yield trace

@@ -1,8 +1,8 @@
 """
-Text that is none: half a surrogate pair, or bytes that are no UTF-8, become U+FFFD.
+Repairs invalid text: lone surrogates and invalid UTF-8 become U+FFFD.
 
-JavaScript cuts a text between any two code units, also within an emoji; readers of JSON and protobuf refuse the whole
-body for that. It is repaired only then, in time that grows as the body does.
+JavaScript cuts texts between any two code units, even within an emoji; parsers of JSON and protobuf reject the whole
+body for that. Only then is it repaired, in linear time.
 """
 
 import re
@@ -16,49 +16,49 @@ _SURROGATE: Final = re.compile(
     rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(\\u[dD][c-fC-F][0-9a-fA-F]{2})?|[c-fC-F][0-9a-fA-F]{2})"
 )
 _ESCAPE: Final = len(rb"\ud83d")
-_TURN: Final = 1_000
-"""Escapes that are looked at before others may have a turn."""
+_BATCH: Final = 1_000
+"""Escapes that are checked without a pause for other tasks."""
 
 Repair = Generator[None, None, tuple[bytes, int]]
-"""What yields where others may have a turn, and returns the repaired text and how many characters were replaced."""
+"""Yields where other tasks may run, and returns the repaired text and how many characters were replaced."""
 
 
 def repaired_utf8(text: bytes) -> tuple[bytes, int]:
-    """Return UTF-8 with U+FFFD in place of what is none, and how many were put there."""
-    found = text.decode("utf-8", "replace")
-    many = found.count(REPLACEMENT) - text.count(REPLACEMENT.encode())
-    return (found.encode(), many) if many else (text, 0)
+    """Return a text with U+FFFD for invalid UTF-8, and how many characters were replaced."""
+    decoded = text.decode("utf-8", "replace")
+    repaired = decoded.count(REPLACEMENT) - text.count(REPLACEMENT.encode())
+    return (decoded.encode(), repaired) if repaired else (text, 0)
 
 
 def repaired_json(body: bytes) -> Repair:
-    """Return a body of JSON without bad UTF-8, and without escapes of half a surrogate pair."""
-    body, many = repaired_utf8(body)
-    parts, done, at, looked = list[bytes](), 0, 0, 0
-    while found := _SURROGATE.search(body, at):
-        looked += 1
-        if looked % _TURN == 0:
+    """Return a JSON body without invalid UTF-8 and without escapes of lone surrogates."""
+    body, repaired = repaired_utf8(body)
+    parts, done, at, checked = list[bytes](), 0, 0, 0
+    while match := _SURROGATE.search(body, at):
+        checked += 1
+        if checked % _BATCH == 0:
             yield
-        first, at = found.start(), found.end()
+        first, at = match.start(), match.end()
         if _is_escaped(body, first):
             at = first + _ESCAPE
-        elif not found[1]:
+        elif not match[1]:
             parts += body[done:first], ESCAPED
-            done, many = at, many + 1
-    return b"".join([*parts, body[done:]]), many
+            done, repaired = at, repaired + 1
+    return b"".join([*parts, body[done:]]), repaired
 
 
 def repair_at_once(repair: Repair) -> tuple[bytes, int]:
-    """Repair without giving others a turn."""
+    """Repair without pauses for other tasks."""
     while True:
         try:
             next(repair)
         except StopIteration as end:
-            found: tuple[bytes, int] = end.value
-            return found
+            result: tuple[bytes, int] = end.value
+            return result
 
 
 def _is_escaped(body: bytes, place: int) -> bool:
-    """Tell whether the backslash at a place is escaped itself: an odd number of others stands before it."""
+    """Return whether the backslash at a position is escaped: an odd number of others is before it."""
     size = 64
     while True:
         before = body[max(0, place - size) : place]

@@ -83,7 +83,7 @@ class IngestApi:
                 await read_body(request), request.headers.get("idempotency-key", "")
             )
         except EventsError as error:
-            errors = [FieldError(line=it.line, field=it.field, message=it.message) for it in error.mistakes]
+            errors = [FieldError(line=it.line, field=it.field, message=it.message) for it in error.errors]
             return problem(422, str(error), errors)
         except StateError as error:
             return problem(503, f"not stored: {error}", headers={"retry-after": str(RETRY_AFTER)})

@@ -1,4 +1,4 @@
-"""Bodies that are wrong, a little or altogether, cost their sender an answer and nobody else anything."""
+"""Invalid bodies get an error response and affect nothing else."""
 
 import random
 import re
@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.captured import Intake, body, files
+from tests.captured import Ingest, body, files
 from tests.telemetry import logs, metrics, operation, request, traces
 from toban.ingest.metric_families import BODIES
 from toban.ingest.otlp_model import OtlpSignal
-from toban.ingest.otlp_receiver import REMEMBERED
+from toban.ingest.otlp_receiver import DUPLICATE_SECONDS
 
 SMALL = [path.name for path in files() if path.stat().st_size < 30_000]
 ODD: list[Any] = [
@@ -38,20 +38,20 @@ ODD: list[Any] = [
 ]
 
 
-async def answered(name: str, content: bytes) -> None:
-    """Push a body and see that it is answered as it must be, and that what is counted can be read."""
-    intake = Intake()
-    answer = await intake.push(name, content)
-    assert answer.status in {200, 400}
+async def push_and_read(name: str, content: bytes) -> None:
+    """Push a body; check its response, and that all metrics can be read."""
+    ingest = Ingest()
+    response = await ingest.push(name, content)
+    assert response.status in {200, 400}
     for _ in range(2):
-        intake.clock.advance(400)
-        await intake.taking._tidy()
-        intake.pushed.read(1, {})
-        intake.meters.read(1, {})
+        ingest.clock.advance(400)
+        await ingest.receiver._expire()
+        ingest.pushed.read(1, {})
+        ingest.meters.read(1, {})
 
 
-def bitten(content: bytes, chance: random.Random) -> bytes:
-    """Return a body with some bytes changed, left out, doubled or cut off."""
+def corrupted(content: bytes, chance: random.Random) -> bytes:
+    """Return a body with some bytes changed, removed, repeated or truncated."""
     found = bytearray(content)
     for _ in range(chance.randint(1, 8)):
         place = chance.randrange(len(found) or 1)
@@ -67,8 +67,8 @@ def bitten(content: bytes, chance: random.Random) -> bytes:
     return bytes(found)
 
 
-def twisted(content: bytes, chance: random.Random) -> bytes:
-    """Return JSON of the same form with some values that don't belong there."""
+def with_odd_values(content: bytes, chance: random.Random) -> bytes:
+    """Return JSON of the same structure with some values of other types."""
     found = orjson.loads(content)
     places: list[tuple[Any, Any]] = []
 
@@ -89,29 +89,29 @@ def twisted(content: bytes, chance: random.Random) -> bytes:
 def mutation(seed: int) -> tuple[str, bytes]:
     chance = random.Random(seed)
     name = chance.choice(SMALL)
-    changes: list[Callable[[bytes, random.Random], bytes]] = [bitten]
+    changes: list[Callable[[bytes, random.Random], bytes]] = [corrupted]
     if name.endswith(".json"):
-        changes.append(twisted)
+        changes.append(with_odd_values)
     return name, chance.choice(changes)(body(name), chance)
 
 
 @pytest.mark.parametrize("part", range(4))
-async def test_mutated_bodies_crash_nothing(part):
+async def test_mutated_bodies_are_accepted_or_rejected(part):
     """
-    Each is taken in, in part, or refused; everything can be read and aged afterwards.
+    In part or as a whole; all metrics can be read and expired afterwards.
     """
     for seed in range(part * 250, part * 250 + 250):
-        await answered(*mutation(seed))
+        await push_and_read(*mutation(seed))
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("part", range(20))
-async def test_20000_mutated_bodies_crash_nothing(part):
+async def test_20000_mutated_bodies_are_accepted_or_rejected(part):
     """
-    The long form of the same.
+    The same with more seeds.
     """
     for seed in range(1000 + part * 1000, 2000 + part * 1000):
-        await answered(*mutation(seed))
+        await push_and_read(*mutation(seed))
 
 
 NAMES = sorted({*re.findall(r'"(\w+)":', "".join(body(name).decode() for name in SMALL if name.endswith(".json")))})
@@ -123,57 +123,55 @@ JSON = st.recursive(
 
 
 @given(st.sampled_from(list(OtlpSignal)), st.lists(JSON, max_size=3))
-async def test_any_json_is_answered(signal, parts):
+async def test_any_json_is_accepted_or_rejected(signal, parts):
     """
-    Where a list or an object was expected, there may be anything.
+    With anything in place of a list or an object.
     """
     name = {"traces": "resourceSpans", "metrics": "resourceMetrics", "logs": "resourceLogs"}[signal.value]
-    await answered(f"x.{signal.value}.json", orjson.dumps({name: parts}))
+    await push_and_read(f"x.{signal.value}.json", orjson.dumps({name: parts}))
 
 
 @given(st.sampled_from(list(OtlpSignal)), st.sampled_from(["pb", "json"]), st.binary(max_size=200))
-async def test_any_bytes_are_answered(signal, encoding, content):
+async def test_any_bytes_are_accepted_or_rejected(signal, encoding, content):
     """
-    Garbage is refused, not guessed at.
+    No exception is raised.
     """
-    await answered(f"x.{signal.value}.{encoding}", content)
+    await push_and_read(f"x.{signal.value}.{encoding}", content)
 
 
-async def test_one_span_that_can_not_be_read_leaves_the_others():
+async def test_a_malformed_span_does_not_affect_the_others():
     """
-    The answer says how many were left out.
+    The response has the number of rejected ones.
     """
-    intake = Intake()
+    ingest = Ingest()
     found = orjson.loads(traces(request(), request(), operation()))
     scopes = found["resourceSpans"][0]["scopeSpans"]
     scopes[0]["spans"][0]["startTimeUnixNano"] = "soon"
     scopes[2]["spans"][0]["traceId"] = "no hex"
-    answer = await intake.push("x.traces.json", orjson.dumps(found))
+    response = await ingest.push("x.traces.json", orjson.dumps(found))
 
-    assert answer.status == 200
-    assert orjson.loads(answer.body) == {
-        "partialSuccess": {"rejectedSpans": "2", "errorMessage": "2 could not be read"}
-    }
-    assert intake.numbers("vendure_api_requests_total") == {
+    assert response.status == 200
+    assert orjson.loads(response.body) == {"partialSuccess": {"rejectedSpans": "2", "errorMessage": "2 are malformed"}}
+    assert ingest.numbers("vendure_api_requests_total") == {
         'vendure_api_requests_total{endpoint="/shop-api",method="POST",status="200"}': 1
     }
 
 
-async def test_a_body_that_comes_twice_counts_once():
+async def test_a_duplicate_body_is_counted_once():
     """
-    Its sender did not hear the answer and sent it again; five minutes later it would be another.
+    An exporter that received no response sends it again; five minutes later it counts as a new one.
     """
-    intake = Intake()
+    ingest = Ingest()
     bodies = {"x.traces.json": traces(request()), "x.metrics.json": metrics(), "x.logs.json": logs((9, "hello"))}
     for name, content in bodies.items():
-        assert await intake.push(name, content) == await intake.push(name, content)
-    assert len(intake.lines.lines) == 1
-    assert intake.meters.value(BODIES, signal="logs", outcome="repeated") == 1
-    assert intake.numbers("vendure_spans_total") == {'vendure_spans_total{role="server"}': 1}
+        assert await ingest.push(name, content) == await ingest.push(name, content)
+    assert len(ingest.lines.lines) == 1
+    assert ingest.meters.value(BODIES, signal="logs", outcome="duplicate") == 1
+    assert ingest.numbers("vendure_spans_total") == {'vendure_spans_total{role="server"}': 1}
 
-    intake.clock.advance(REMEMBERED + 1)
-    await intake.push("x.logs.json", bodies["x.logs.json"])
-    assert len(intake.lines.lines) == 2
+    ingest.clock.advance(DUPLICATE_SECONDS + 1)
+    await ingest.push("x.logs.json", bodies["x.logs.json"])
+    assert len(ingest.lines.lines) == 2
 
 
 @pytest.mark.parametrize(
@@ -186,14 +184,14 @@ async def test_a_body_that_comes_twice_counts_once():
         ("x.logs.pb", b"\xff"),
     ],
 )
-async def test_what_is_not_what_it_says_is_refused_in_its_own_encoding(name, content):
+async def test_an_undecodable_body_is_rejected_in_its_own_encoding(name, content):
     """
-    400 with google.rpc.Status, which a sender does not repeat.
+    400 with google.rpc.Status: exporters do not retry it.
     """
-    answer = await Intake().push(name, content)
+    response = await Ingest().push(name, content)
 
-    assert answer.status == 400
+    assert response.status == 400
     if name.endswith(".json"):
-        assert orjson.loads(answer.body)["code"] == 3
+        assert orjson.loads(response.body)["code"] == 3
     else:
-        assert answer.body.startswith(b"\x08\x03\x12")
+        assert response.body.startswith(b"\x08\x03\x12")

@@ -1,32 +1,32 @@
-"""What a real store sent, decoded and counted."""
+"""Telemetry captured from a real shop is decoded and counted."""
 
 import pytest
 
-from tests.captured import ENCODINGS, Intake, files
+from tests.captured import ENCODINGS, Ingest, files
 from toban.core.log_line import LogLevel
 from toban.ingest.metric_families import ITEMS, REJECTED
 from toban.ingest.otlp_model import OtlpSignal
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
-async def test_every_captured_body_is_taken_in_whole(path):
+async def test_every_captured_body_is_accepted(path):
     """
-    Protobuf and the JSON of JavaScript alike; nothing is rejected.
+    In protobuf and in JavaScript's JSON; nothing is rejected.
     """
-    intake = Intake()
-    await intake.pushed_all(path.name)
+    ingest = Ingest()
+    await ingest.pushed_all(path.name)
 
     signal = next(signal for signal in OtlpSignal if f".{signal.value}" in path.name)
-    assert intake.meters.value(ITEMS, signal=signal.value) > 0
-    assert not [family for family, _, _ in intake.meters.series() if family is REJECTED]
-    assert len(intake.lines.lines) == (intake.meters.value(ITEMS, signal="logs"))
+    assert ingest.meters.value(ITEMS, signal=signal.value) > 0
+    assert not [family for family, _, _ in ingest.meters.series() if family is REJECTED]
+    assert len(ingest.lines.lines) == (ingest.meters.value(ITEMS, signal="logs"))
 
 
 REQUEST = 'vendure_api_requests_total{endpoint="/shop-api",method="POST",status="%d"}'
 OPERATION = 'vendure_graphql_duration_seconds_count{operation="%s"}'
 ERROR = 'vendure_graphql_errors_total{code="%s",fault="%s",operation="%s"}'
 RESULT = 'vendure_error_results_total{code="%s",operation="%s"}'
-TELLING = (
+REQUEST_METRICS = (
     "vendure_api_requests_total",
     "vendure_graphql_duration_seconds",
     "vendure_graphql_errors_total",
@@ -37,7 +37,7 @@ TELLING = (
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "expected"),
     [
         (["search.traces"], [REQUEST % 200, OPERATION % "Search"]),
         (["product-detail.traces"], [REQUEST % 200, OPERATION % "ProductDetail"]),
@@ -87,43 +87,43 @@ TELLING = (
     ],
     ids=lambda value: value[0] if value and ".traces" in value[0] else "",
 )
-async def test_each_step_of_the_store_is_told_as_it_was(names, told):
+async def test_each_captured_step_is_counted(names, expected):
     """
-    One request, one operation, at most one error; whichever encoding it came in, and in whichever order.
+    One request, one operation, at most one error; in any encoding and order.
     """
     for encoding in ENCODINGS:
         for ordered in (names, names[::-1]):
-            intake = Intake()
+            ingest = Ingest()
             found = [f"{name}{encoding}" for name in ordered]
             if not all(any(path.name == name for path in files()) for name in found):
                 continue
-            await intake.pushed_all(*found)
-            intake.clock.advance(100)
-            await intake.taking._tidy()
+            await ingest.pushed_all(*found)
+            ingest.clock.advance(100)
+            await ingest.receiver._expire()
 
-            assert intake.numbers(*TELLING) == dict.fromkeys(told, 1)
+            assert ingest.numbers(*REQUEST_METRICS) == dict.fromkeys(expected, 1)
 
 
-async def test_a_request_takes_as_long_as_its_server_span_says():
+async def test_a_requests_duration_is_that_of_its_server_span():
     """
-    Also the operation: the customer waits for the whole of it.
+    The operation's too: the customer waits for the whole request.
     """
-    intake = Intake()
-    await intake.pushed_all("login-failure.traces.pb", "login-failure.traces.2.pb")
-    sums = {family.name: values[-2] for family, _, values in intake.pushed.series() if family.buckets}
+    ingest = Ingest()
+    await ingest.pushed_all("login-failure.traces.pb", "login-failure.traces.2.pb")
+    sums = {family.name: values[-2] for family, _, values in ingest.pushed.series() if family.buckets}
 
     assert sums["vendure_graphql_duration_seconds"] == pytest.approx(0.572579451)
     assert sums["vendure_api_duration_seconds"] == pytest.approx(0.572579451)
     assert sums["vendure_graphql_latency_seconds"] == pytest.approx(0.572579451)
 
 
-async def test_what_stands_behind_the_shop_is_counted():
+async def test_backend_spans_are_counted():
     """
-    Statements by their first word, Redis' commands, Vendure's methods and events: of server and worker.
+    Statements by their first word, Redis commands, Vendure's methods and events: of server and worker.
     """
-    intake = Intake()
-    await intake.pushed_all("redis-newsemconv-add-item.traces.pb", "worker-idle.traces.pb", "pay-settled.traces.pb")
-    found = intake.numbers()
+    ingest = Ingest()
+    await ingest.pushed_all("redis-newsemconv-add-item.traces.pb", "worker-idle.traces.pb", "pay-settled.traces.pb")
+    found = ingest.numbers()
 
     assert found['vendure_redis_commands_total{command="get"}'] == 2
     assert found['vendure_redis_commands_total{command="sadd"}'] == 2
@@ -140,11 +140,11 @@ async def test_what_stands_behind_the_shop_is_counted():
     }
 
 
-async def test_both_encodings_tell_the_same():
+async def test_both_encodings_have_the_same_metrics():
     """
-    The same steps, once in protobuf and once in JSON.
+    The same steps, in protobuf and in JSON.
     """
-    first, second = Intake(), Intake()
+    first, second = Ingest(), Ingest()
     steps = ["pay-settled.traces", "graphql-resolver-error.traces", "graphql-resolver-error.logs", "server-boot.logs"]
     await first.pushed_all(*(f"{step}.pb" for step in steps))
     await second.pushed_all(*(f"{step}.json" for step in steps))
@@ -156,16 +156,16 @@ async def test_both_encodings_tell_the_same():
     }
 
 
-async def test_node_tells_of_itself_under_prometheus_names():
+async def test_nodes_metrics_have_prometheus_names():
     """
-    By process; lengths of time in seconds, memory in bytes; old names and new ones are the same number.
+    By process; durations in seconds, memory in bytes; old and new conventions give the same series.
     """
-    old, new = Intake(), Intake()
+    old, new = Ingest(), Ingest()
     await old.pushed_all("server.metrics.json")
     await new.pushed_all("server.metrics.pb")
 
-    for intake in (old, new):
-        names = {family.name for family, _, _ in intake.pushed.series()}
+    for ingest in (old, new):
+        names = {family.name for family, _, _ in ingest.pushed.series()}
         assert names >= {
             "nodejs_eventloop_utilization_ratio",
             "nodejs_eventloop_delay_p99_seconds",
@@ -179,7 +179,7 @@ async def test_node_tells_of_itself_under_prometheus_names():
         assert not [name for name in names if "http_server_duration" in name or "milliseconds" in name]
         served = [
             labels
-            for family, labels, _ in intake.pushed.series()
+            for family, labels, _ in ingest.pushed.series()
             if family.name == "http_server_request_duration_seconds"
         ]
         assert {(labels["http_route"], labels["http_request_method"]) for labels in served} >= {("/shop-api", "POST")}
@@ -193,27 +193,27 @@ async def test_node_tells_of_itself_under_prometheus_names():
     assert total["/health"][-1] == 1
 
 
-async def test_the_shops_pool_is_told_by_itself():
+async def test_the_shops_connection_pool_is_measured():
     """
-    In all, idle, and who waits: summed over the servers.
+    Total, idle and waiting, summed over the servers.
     """
-    intake = Intake()
-    await intake.pushed_all("server.metrics.json")
+    ingest = Ingest()
+    await ingest.pushed_all("server.metrics.json")
 
-    assert intake.numbers("postgres_connection_pool_size") == {
+    assert ingest.numbers("postgres_connection_pool_size") == {
         'postgres_connection_pool_size{state="total"}': 1,
         'postgres_connection_pool_size{state="idle"}': 0,
         'postgres_connection_pool_size{state="waiting"}': 0,
     }
 
 
-async def test_log_records_are_lines():
+async def test_log_records_become_lines():
     """
-    With a level by its number, a context where there is one, and the trace.
+    With level, context and trace.
     """
-    intake = Intake()
-    await intake.pushed_all("pg-down.logs.pb", "worker-job-failed.logs.pb")
-    lines = intake.lines.lines
+    ingest = Ingest()
+    await ingest.pushed_all("pg-down.logs.pb", "worker-job-failed.logs.pb")
+    lines = ingest.lines.lines
 
     assert [(line.level, line.context, line.service) for line in lines] == [
         (LogLevel.ERROR, "", "vendure"),

@@ -1,4 +1,4 @@
-"""Bodies as others write them: names in either case, enumerations as words, old SDKs; what is not read is counted."""
+"""Variants of OTLP: field names in either case, enumerations as names, old SDKs; rejected items are counted."""
 
 import random
 import re
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.captured import Intake, body, files
+from tests.captured import Ingest, body, files
 from tests.telemetry import START, attributes, logs, metrics, operation, request, traces
 from toban.core.log_line import LogLevel
 from toban.ingest.metric_families import ITEMS, REJECTED
@@ -22,7 +22,7 @@ JSONS = [path.name for path in files() if path.suffix == ".json"]
 
 
 def renamed(value: Any, change: Callable[[str], str]) -> Any:
-    """Return JSON whose fields have other names."""
+    """Return JSON with renamed fields."""
     if isinstance(value, dict):
         return {change(key): renamed(inner, change) for key, inner in value.items()}
     return [renamed(inner, change) for inner in value] if isinstance(value, list) else value
@@ -32,40 +32,38 @@ def snake(name: str) -> str:
     return re.sub("([A-Z])", r"_\1", name).lower()
 
 
-def of_an_old_sdk(name: str) -> str:
+def old_sdk(name: str) -> str:
     old = {scope: scope.replace("scope", "instrumentationLibrary") for scope in ("scopeSpans", "scopeMetrics")}
     return {**old, "scopeLogs": "instrumentationLibraryLogs", "scope": "instrumentationLibrary"}.get(name, name)
 
 
-async def seen(name: str, content: bytes) -> tuple[dict[str, float], list[object], int]:
-    """Return what a body came to: numbers, lines, and how many items were rejected."""
-    intake = Intake()
-    answer = await intake.push(name, content)
-    assert answer.status == 200
-    return intake.numbers(), list(intake.lines.lines), rejected(intake)
+async def result(name: str, content: bytes) -> tuple[dict[str, float], list[object], int]:
+    """Return the metrics and lines of a body, and how many items were rejected."""
+    ingest = Ingest()
+    response = await ingest.push(name, content)
+    assert response.status == 200
+    return ingest.numbers(), list(ingest.lines.lines), rejected(ingest)
 
 
-def rejected(intake: Intake) -> int:
-    return round(sum(values[0] for family, _, values in intake.meters.series() if family == REJECTED))
+def rejected(ingest: Ingest) -> int:
+    return round(sum(values[0] for family, _, values in ingest.meters.series() if family == REJECTED))
 
 
 @pytest.mark.parametrize("name", JSONS)
-@pytest.mark.parametrize(
-    "change", [snake, of_an_old_sdk, lambda name: snake(of_an_old_sdk(name))], ids=["snake", "old", "both"]
-)
-async def test_a_body_means_the_same_by_whichever_names(name, change):
+@pytest.mark.parametrize("change", [snake, old_sdk, lambda name: snake(old_sdk(name))], ids=["snake", "old", "both"])
+async def test_field_names_of_either_case_and_of_old_sdks_are_read(name, change):
     """
-    What a real shop sent, with fields in snake_case and of before 0.19: the same numbers and lines, nothing dropped.
+    Captured bodies with fields in snake_case and from before 0.19 give the same metrics and lines.
     """
     content = body(name)
     other = orjson.dumps(renamed(orjson.loads(content), change))
     assert other != content
 
-    assert await seen(name, other) == await seen(name, content)
+    assert await result(name, other) == await result(name, content)
 
 
 STEPS = [f"{word}{step}" for word in ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL") for step in ("", 2, 3, 4)]
-WORDS = {
+ENUMS = {
     "kind": ("SPAN_KIND_", ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")),
     "code": ("STATUS_CODE_", ("UNSET", "OK", "ERROR")),
     "aggregationTemporality": ("AGGREGATION_TEMPORALITY_", ("UNSPECIFIED", "DELTA", "CUMULATIVE")),
@@ -73,61 +71,61 @@ WORDS = {
 }
 
 
-def word_of(key: str, number: int) -> str:
-    prefix, words = WORDS[key]
+def enum_name(key: str, number: int) -> str:
+    prefix, words = ENUMS[key]
     return prefix + words[number]
 
 
-def worded(value: Any, written: Callable[[str, int], object]) -> Any:
+def with_enums(value: Any, encode: Callable[[str, int], object]) -> Any:
     if isinstance(value, dict):
         return {
-            key: written(key, inner) if key in WORDS and isinstance(inner, int) else worded(inner, written)
+            key: encode(key, inner) if key in ENUMS and isinstance(inner, int) else with_enums(inner, encode)
             for key, inner in value.items()
         }
-    return [worded(inner, written) for inner in value] if isinstance(value, list) else value
+    return [with_enums(inner, encode) for inner in value] if isinstance(value, list) else value
 
 
 @pytest.mark.parametrize("name", JSONS)
-@pytest.mark.parametrize("written", [word_of, lambda _, number: str(number)], ids=["word", "text"])
-async def test_an_enumeration_means_the_same_as_number_and_as_word(name, written):
+@pytest.mark.parametrize("encode", [enum_name, lambda _, number: str(number)], ids=["word", "text"])
+async def test_enumerations_are_read_as_numbers_and_as_names(name, encode):
     """
-    Kind, status, severity, temporality: as protobuf's JSON may have them.
+    Kind, status, severity, temporality, as in protobuf's JSON.
     """
     content = body(name)
-    assert await seen(name, orjson.dumps(worded(orjson.loads(content), written))) == await seen(name, content)
+    assert await result(name, orjson.dumps(with_enums(orjson.loads(content), encode))) == await result(name, content)
 
 
 @pytest.mark.parametrize("delta", [1, "1", "AGGREGATION_TEMPORALITY_DELTA"])
-async def test_differences_are_added_up_however_they_are_called(delta):
+async def test_deltas_are_added_in_every_encoding_of_the_temporality(delta):
     """
     5 and then 7 are 12, not 7.
     """
-    intake = Intake()
+    ingest = Ingest()
     for value in (5, 7):
         point = {"asDouble": value, "attributes": []}
         total = {"isMonotonic": True, "aggregationTemporality": delta, "dataPoints": [point]}
-        await intake.push("x.metrics.json", metrics({"name": "m", "sum": total}))
-    assert intake.numbers("m_total") == {'m_total{instance="m1",job="vendure"}': 12}
+        await ingest.push("x.metrics.json", metrics({"name": "m", "sum": total}))
+    assert ingest.numbers("m_total") == {'m_total{instance="m1",job="vendure"}': 12}
 
 
 @pytest.mark.parametrize(
-    "told", [{}, {"aggregationTemporality": 0}, {"aggregationTemporality": "X"}, {"aggregationTemporality": 3}]
+    "fields", [{}, {"aggregationTemporality": 0}, {"aggregationTemporality": "X"}, {"aggregationTemporality": 3}]
 )
-@pytest.mark.parametrize("sort", ["sum", "histogram"])
-async def test_what_may_be_a_total_or_a_difference_is_rejected(sort, told):
+@pytest.mark.parametrize("data_type", ["sum", "histogram"])
+async def test_points_without_temporality_are_rejected(data_type, fields):
     """
-    As Prometheus rejects it.
+    As Prometheus rejects them.
     """
-    intake = Intake()
+    ingest = Ingest()
     points = [{"asInt": 1, "bucketCounts": ["1"], "count": 1}] * 2
-    answer = await intake.push("x.metrics.json", metrics({"name": "m", sort: {"dataPoints": points, **told}}))
+    response = await ingest.push("x.metrics.json", metrics({"name": "m", data_type: {"dataPoints": points, **fields}}))
 
-    assert b'"rejectedDataPoints":"2"' in answer.body
-    assert intake.meters.value(REJECTED, signal="metrics", reason="temporality") == 2
+    assert b'"rejectedDataPoints":"2"' in response.body
+    assert ingest.meters.value(REJECTED, signal="metrics", reason="temporality") == 2
 
 
 @pytest.mark.parametrize(
-    ("told", "level"),
+    ("fields", "level"),
     [
         ({"severityNumber": "SEVERITY_NUMBER_ERROR"}, LogLevel.ERROR),
         ({"severityNumber": "17"}, LogLevel.ERROR),
@@ -143,36 +141,36 @@ async def test_what_may_be_a_total_or_a_difference_is_rejected(sort, told):
         ({}, LogLevel.INFO),
     ],
 )
-async def test_a_severity_counts_as_number_as_word_and_as_text(told, level):
+async def test_the_level_comes_from_the_severity_number_or_text(fields, level):
     """
-    A number that is given says more than a text.
+    The number takes precedence.
     """
-    intake = Intake()
-    record = {"timeUnixNano": str(START), "body": {"stringValue": "x"}, **told}
-    await intake.push("x.logs.json", orjson.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]}))
+    ingest = Ingest()
+    record = {"timeUnixNano": str(START), "body": {"stringValue": "x"}, **fields}
+    await ingest.push("x.logs.json", orjson.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]}))
 
-    (line,) = intake.lines.lines
+    (line,) = ingest.lines.lines
     assert line.level is level
 
 
-async def test_a_severity_that_has_no_level_is_kept_as_it_was_told():
+async def test_an_unknown_severity_text_is_kept():
     """
-    Nothing is lost of what the source said.
+    As a fact of the line.
     """
-    intake = Intake()
+    ingest = Ingest()
     record = {"timeUnixNano": str(START), "severityText": "odd", "body": {"stringValue": "x"}}
-    await intake.push("x.logs.json", orjson.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]}))
-    assert intake.lines.lines[0].facts == {"severityText": "odd"}
+    await ingest.push("x.logs.json", orjson.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]}))
+    assert ingest.lines.lines[0].facts == {"severityText": "odd"}
 
 
 @pytest.mark.parametrize("odd", [{"kind": "server"}, {"kind": 9}, {"status": {"code": "BAD"}}, {"status": {"code": 7}}])
 async def test_a_span_of_an_unknown_kind_or_status_is_rejected(odd):
     """
-    It is not taken for one of no kind.
+    It does not count as one without kind.
     """
     found = orjson.loads(traces(request(), request()))
     found["resourceSpans"][0]["scopeSpans"][0]["spans"][0] |= odd
-    assert (await seen("x.traces.json", orjson.dumps(found)))[2] == 1
+    assert (await result("x.traces.json", orjson.dumps(found)))[2] == 1
 
 
 @pytest.mark.parametrize(
@@ -184,18 +182,18 @@ async def test_a_span_of_an_unknown_kind_or_status_is_rejected(odd):
         ("x.metrics.json", b'{"metrics":[]}', "an object with a list resourceMetrics was expected"),
     ],
 )
-async def test_a_body_of_which_nothing_would_be_read_is_refused(name, content, remedy):
+async def test_a_body_of_another_signal_is_rejected(name, content, remedy):
     """
-    200 would say that it was.
+    The error names the right endpoint.
     """
-    answer = await Intake().push(name, content)
-    assert answer.status == 400
-    assert remedy in answer.body.decode()
+    response = await Ingest().push(name, content)
+    assert response.status == 400
+    assert remedy in response.body.decode()
 
 
-async def test_protobuf_of_an_old_sdk_is_read():
+async def test_protobuf_old_sdk_is_read():
     """
-    From 0.15 to 0.18 the scopes stood in another field; before 0.9 points had labels: these are rejected by count.
+    From 0.15 to 0.18 scopes were in another field; points from before 0.9, which have labels, are rejected.
     """
     message = ExportTraceServiceRequest()
     scope = message.resource_spans.add().scope_spans.add()
@@ -204,21 +202,21 @@ async def test_protobuf_of_an_old_sdk_is_read():
     part = b"\xc2\x3e" + bytes([len(inside)]) + inside
     old = b"\x0a" + bytes([len(part)]) + part
     assert not ExportTraceServiceRequest.FromString(old).resource_spans[0].scope_spans
-    intake = Intake()
-    await intake.push("x.traces.pb", old)
-    assert intake.meters.value(ITEMS, signal="traces") == 1
+    ingest = Ingest()
+    await ingest.push("x.traces.pb", old)
+    assert ingest.meters.value(ITEMS, signal="traces") == 1
 
     measured = ExportMetricsServiceRequest()
     measured.resource_metrics.add().scope_metrics.add().metrics.add(name="m").gauge.data_points.add(as_int=5)
     labels = b"\x0a\x06\x0a\x01k\x12\x01v"
     point = measured.resource_metrics[0].scope_metrics[0].metrics[0].gauge.data_points[0]
     point.MergeFromString(labels)
-    await intake.push("x.metrics.pb", measured.SerializeToString())
-    assert intake.meters.value(REJECTED, signal="metrics", reason="malformed") == 1
+    await ingest.push("x.metrics.pb", measured.SerializeToString())
+    assert ingest.meters.value(REJECTED, signal="metrics", reason="malformed") == 1
 
 
 def items(signal: OtlpSignal, found: Any) -> int:
-    """Count what a body holds, by itself: spans, records, and points (a metric that can't be read is one)."""
+    """Count the items of a body: spans, records, and points (an invalid metric counts as one)."""
     many = 0
     for part in found[{"traces": "resourceSpans", "metrics": "resourceMetrics", "logs": "resourceLogs"}[signal.value]]:
         scopes = part.get({"traces": "scopeSpans", "metrics": "scopeMetrics", "logs": "scopeLogs"}[signal.value])
@@ -236,23 +234,23 @@ def lists(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-SORTS = ("gauge", "sum", "histogram", "summary", "exponentialHistogram")
+DATA_TYPES = ("gauge", "sum", "histogram", "summary", "exponentialHistogram")
 
 
 def points(metric: Any) -> int:
     if not isinstance(metric, dict):
         return 1
-    sorts = [metric[sort] for sort in SORTS if metric.get(sort) is not None]
-    if len(sorts) == 1 and not isinstance(sorts[0], dict) and set(SORTS[:3]) & metric.keys():
+    data = [metric[data_type] for data_type in DATA_TYPES if metric.get(data_type) is not None]
+    if len(data) == 1 and not isinstance(data[0], dict) and set(DATA_TYPES[:3]) & metric.keys():
         return 1
     return sum(len(lists(value.get("dataPoints"))) for value in metric.values() if isinstance(value, dict))
 
 
-ODD: list[Any] = [None, True, -1, 2**63, 1.5, "", "x", "NaN", [], {}, [[]], [1, {}], {"a": 1}, 0, word_of("code", 2)]
+ODD: list[Any] = [None, True, -1, 2**63, 1.5, "", "x", "NaN", [], {}, [[]], [1, {}], {"a": 1}, 0, enum_name("code", 2)]
 
 
-def twisted(found: Any, chance: random.Random, deep: int) -> None:
-    """Put some values where they don't belong, no higher than items stand."""
+def put_odd_values(found: Any, chance: random.Random, deep: int) -> None:
+    """Replace some values by others, from a level of nesting on."""
     places: list[tuple[Any, Any]] = []
 
     def visit(value: Any, level: int) -> None:
@@ -269,11 +267,11 @@ def twisted(found: Any, chance: random.Random, deep: int) -> None:
 
 @given(st.sampled_from(list(OtlpSignal)), st.randoms(use_true_random=False))
 @settings(max_examples=200)
-async def test_what_comes_in_is_accepted_or_rejected(signal, chance):
+async def test_every_item_is_accepted_or_rejected(signal, chance):
     """
-    Items in = accepted + rejected with a reason, whatever stands in them; the answer says the same.
+    The metrics add up to the items in the body, and the response has the same numbers.
     """
-    intake = Intake()
+    ingest = Ingest()
     made = {
         OtlpSignal.TRACES: lambda: traces(request(), operation(), request(), service="vendure"),
         OtlpSignal.LOGS: lambda: logs((9, "a"), (17, "b"), (0, "c")),
@@ -291,11 +289,11 @@ async def test_what_comes_in_is_accepted_or_rejected(signal, chance):
         ),
     }
     found = orjson.loads(made[signal]())
-    twisted(found, chance, 6)
-    answer = await intake.push(f"x.{signal.value}.json", orjson.dumps(found))
+    put_odd_values(found, chance, 6)
+    response = await ingest.push(f"x.{signal.value}.json", orjson.dumps(found))
 
-    assert answer.status == 200
-    refused = rejected(intake)
-    assert intake.meters.value(ITEMS, signal=signal.value) + refused == items(signal, found)
-    partial = orjson.loads(answer.body).get("partialSuccess", {})
-    assert sum(int(value) for key, value in partial.items() if key.startswith("rejected")) == refused
+    assert response.status == 200
+    rejected_items = rejected(ingest)
+    assert ingest.meters.value(ITEMS, signal=signal.value) + rejected_items == items(signal, found)
+    partial = orjson.loads(response.body).get("partialSuccess", {})
+    assert sum(int(value) for key, value in partial.items() if key.startswith("rejected")) == rejected_items

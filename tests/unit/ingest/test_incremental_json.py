@@ -1,4 +1,4 @@
-"""Large JSON read in pieces is what orjson makes of it in one go."""
+"""JSON parsed in pieces equals what orjson parses at once."""
 
 import gc
 import weakref
@@ -36,14 +36,14 @@ DUMPS = (
 )
 
 
-def whole(body: bytes) -> Any:
+def parsed_at_once(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         return "no JSON"
 
 
-def cut(body: bytes) -> Any:
+def parsed_in_pieces(body: bytes) -> Any:
     steps = incremental_json.read_json(body)
     while True:
         try:
@@ -60,38 +60,38 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(VALUES | OTLP, st.sampled_from(DUMPS))
-def test_pieces_are_the_whole(value, dumps):
+def test_pieces_equal_the_whole(value, dumps):
     """
-    Whatever stands in it, and however it is spaced.
+    With any content and spacing.
     """
-    assert cut(dumps(value)) == whole(dumps(value))
+    assert parsed_in_pieces(dumps(value)) == parsed_at_once(dumps(value))
 
 
 @given(OTLP, st.data())
-def test_what_is_no_json_is_none_in_pieces_either(value, data):
+def test_invalid_json_is_rejected_in_pieces_too(value, data):
     """
-    A body that lost a sign, or has another in its place, is refused or read as orjson refuses or reads it.
+    A body with a character removed or replaced is rejected or parsed exactly as by orjson.
     """
     body = bytearray(orjson.dumps(value))
     at = data.draw(st.integers(0, len(body) - 1))
     body[at : at + 1] = data.draw(st.sampled_from([b"", b",", b"[", b"]", b"{", b"}", b'"', b"\\", b"1", b"\xff"]))
-    assert cut(bytes(body)) == whole(bytes(body))
+    assert parsed_in_pieces(bytes(body)) == parsed_at_once(bytes(body))
 
 
 @pytest.mark.parametrize("size", range(1, 9))
 def test_backslashes_escape_across_pieces(size, monkeypatch):
     """
-    A run of them may begin in one part and end in the next, before a quote or not.
+    A run of them may begin in one piece and end in the next, before a quote or not.
     """
     for many in range(12):
         monkeypatch.setattr(incremental_json, "PIECE", size)
         body = orjson.dumps({"a": [{"b": "\\" * many + '"]}' * many}, {"c": ["\\" * many]}]})
-        assert cut(body) == whole(body)
+        assert parsed_in_pieces(body) == parsed_at_once(body)
 
 
-def test_reading_leaves_the_collector_of_garbage_its_work():
+def test_parsing_does_not_stop_garbage_collection():
     """
-    Bodies in JSON took what was new from it for good: garbage with cycles, some kilobytes a request, stayed for ever.
+    Cyclic garbage that is created between requests is collected, and nothing is frozen.
     """
 
     class Cycle:

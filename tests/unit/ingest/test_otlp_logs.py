@@ -1,28 +1,28 @@
-"""Log records become lines; some tell of a payment."""
+"""Log records become lines; some report a declined payment."""
 
 from datetime import UTC, datetime
 
 import pytest
 
-from tests.captured import Intake
+from tests.captured import Ingest
 from tests.telemetry import logs
 from toban.core.errors import StateError
 from toban.core.log_line import LogLevel
 from toban.ingest.otlp_logs import log_level
 
 
-class Told:
-    """Is told of payments that failed; raises while there is ``trouble``."""
+class Declines:
+    """Records declined payments; raises while ``unavailable``."""
 
     def __init__(self) -> None:
-        self.of: list[tuple[str, str, str]] = []
-        self.trouble = False
+        self.recorded: list[tuple[str, str, str]] = []
+        self.unavailable = False
 
     async def record(self, order: str, method: str, error: str, at: datetime) -> None:
-        if self.trouble:
+        if self.unavailable:
             raise StateError("state: locked")
         assert at.tzinfo is UTC
-        self.of.append((order, method, error))
+        self.recorded.append((order, method, error))
 
 
 @pytest.mark.parametrize(
@@ -36,37 +36,37 @@ class Told:
         (17, LogLevel.ERROR),
     ],
 )
-def test_a_severity_is_a_level(severity, expected):
+def test_severity_numbers_become_levels(severity, expected):
     """
-    Vendure sends numbers without words.
+    Vendure sends numbers without texts.
     """
     assert log_level(severity) is expected
 
 
-async def test_a_providers_decline_that_leaves_no_row_is_told():
+async def test_a_decline_without_a_row_is_recorded_from_the_log():
     """
-    Of the shop's own processes, as a warning, with the order's code.
+    Only from warnings of the shop's own processes.
     """
-    told = Told()
-    intake = Intake(told)
+    declines = Declines()
+    ingest = Ingest(declines)
     declined = "Payment for order T_3ABCD failed: Your card was declined."
-    await intake.push("x.logs.json", logs((13, declined), (9, declined), (13, "Payment for orders")))
-    await intake.push("x.logs.json", logs((13, declined), service="somebody"))
+    await ingest.push("x.logs.json", logs((13, declined), (9, declined), (13, "Payment for orders")))
+    await ingest.push("x.logs.json", logs((13, declined), service="somebody"))
 
-    assert told.of == [("T_3ABCD", "stripe", "Your card was declined.")]
+    assert declines.recorded == [("T_3ABCD", "stripe", "Your card was declined.")]
 
 
-async def test_a_decline_waits_while_state_is_in_trouble():
+async def test_a_decline_waits_while_state_is_unavailable():
     """
-    The shop is answered; it is told when state is back.
+    The request is accepted, and the decline is recorded later.
     """
-    told = Told()
-    told.trouble = True
-    intake = Intake(told)
-    answer = await intake.push("x.logs.json", logs((13, "Payment for order A failed")))
-    assert answer.status == 200
-    assert told.of == []
+    declines = Declines()
+    declines.unavailable = True
+    ingest = Ingest(declines)
+    response = await ingest.push("x.logs.json", logs((13, "Payment for order A failed")))
+    assert response.status == 200
+    assert declines.recorded == []
 
-    told.trouble = False
-    await intake.taking._tidy()
-    assert told.of == [("A", "stripe", "")]
+    declines.unavailable = False
+    await ingest.receiver._expire()
+    assert declines.recorded == [("A", "stripe", "")]

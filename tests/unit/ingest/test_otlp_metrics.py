@@ -1,4 +1,4 @@
-"""What processes tell of themselves, under Prometheus' names."""
+"""OTLP metrics under Prometheus' names."""
 
 import re
 
@@ -8,35 +8,41 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
-from tests.captured import Intake
+from tests.captured import Ingest
 from tests.fakes import told
 from tests.telemetry import CORE, attributes, metrics, span, traces
 from toban.exposition.writer import sample_lines
 from toban.ingest.metric_families import REJECTED
-from toban.ingest.otlp_metrics import SILENCE
+from toban.ingest.otlp_metrics import EXPIRY_SECONDS
 from toban.ingest.otlp_model import Metric, MetricShape
 from toban.ingest.prometheus_names import metric_name
 
 
-def number(metric: str, value: float, sort: str = "gauge", unit: str = "1", **options: object) -> dict[str, object]:
+def number(
+    metric: str, value: float, data_type: str = "gauge", unit: str = "1", **options: object
+) -> dict[str, object]:
     extra = {key: options.pop(key) for key in ("isMonotonic", "aggregationTemporality") if key in options}
-    extra = {"aggregationTemporality": 2, **extra} if sort == "sum" else extra
+    extra = {"aggregationTemporality": 2, **extra} if data_type == "sum" else extra
     labels = attributes({key.replace("__", "."): one for key, one in options.items()})
-    return {"name": metric, "unit": unit, sort: {**extra, "dataPoints": [{"attributes": labels, "asDouble": value}]}}
+    return {
+        "name": metric,
+        "unit": unit,
+        data_type: {**extra, "dataPoints": [{"attributes": labels, "asDouble": value}]},
+    }
 
 
 def histogram(
     metric: str, counts: list[int], bounds: list[float], total: float, **options: object
 ) -> dict[str, object]:
     point = {"bucketCounts": counts, "explicitBounds": bounds, "count": sum(counts), "sum": total, "attributes": []}
-    told = {"aggregationTemporality": 2, "dataPoints": [point], **options}
-    return {"name": metric, "unit": "s", "histogram": told}
+    data = {"aggregationTemporality": 2, "dataPoints": [point], **options}
+    return {"name": metric, "unit": "s", "histogram": data}
 
 
-async def taken(intake: Intake, *found: dict[str, object], **resource: object) -> dict[str, float | str]:
-    answer = await intake.push("x.metrics.json", metrics(*found, **resource))
-    assert answer.status == 200
-    return told(intake.pushed.read(1, {}))
+async def pushed(ingest: Ingest, *pushed_metrics: dict[str, object], **resource: object) -> dict[str, float | str]:
+    response = await ingest.push("x.metrics.json", metrics(*pushed_metrics, **resource))
+    assert response.status == 200
+    return told(ingest.pushed.read(1, {}))
 
 
 @pytest.mark.parametrize(
@@ -55,19 +61,19 @@ async def taken(intake: Intake, *found: dict[str, object], **resource: object) -
 )
 def test_names_follow_the_rules_that_both_publish(metric, expected):
     """
-    OpenTelemetry's compatibility with Prometheus: units, `_total`, what may stand in a name.
+    OpenTelemetry's compatibility with Prometheus: units, `_total`, valid characters.
     """
-    called, unit, shape, monotonic = metric
+    name, unit, shape, monotonic = metric
 
-    assert metric_name(Metric(called, unit, "", shape, monotonic=monotonic)) == expected
+    assert metric_name(Metric(name, unit, "", shape, monotonic=monotonic)) == expected
 
 
-async def test_numbers_are_passed_on_as_they_stand():
+async def test_cumulative_values_are_unchanged():
     """
-    By process; a label of toban's own makes room, one that is empty is none.
+    By process; reserved labels are renamed, empty ones left out.
     """
-    found = await taken(
-        Intake(),
+    found = await pushed(
+        Ingest(),
         number("jobs.done", 7, "sum", isMonotonic=True, aggregationTemporality=2, job="x", le="y", empty=""),
         histogram("lag", [1, 2, 3], [0.1, 1], 9.5),
     )
@@ -83,69 +89,69 @@ async def test_numbers_are_passed_on_as_they_stand():
     } | {key: value for key, value in found.items() if key.startswith("vendure_")}
 
 
-async def test_differences_are_added_up():
+async def test_deltas_are_added():
     """
-    A process that only tells what is new since it last did.
+    Of sums and histograms.
     """
-    intake = Intake()
+    ingest = Ingest()
     for _ in range(3):
-        intake.clock.advance(1)
+        ingest.clock.advance(1)
         body = metrics(
             number("done", 2, "sum", isMonotonic=True, aggregationTemporality=1),
             histogram("lag", [1, 1], [1], 5, aggregationTemporality=1),
-            host=str(intake.clock.now()),
+            host=str(ingest.clock.now()),
         )
-        await intake.push("x.metrics.json", body)
-    found = told(intake.pushed.read(1, {"x": "y"}))
+        await ingest.push("x.metrics.json", body)
+    found = told(ingest.pushed.read(1, {"x": "y"}))
 
     assert found['done_total{instance="m1", job="vendure", x="y"}'] == 6
     assert found['lag_seconds_bucket{instance="m1", job="vendure", le="1", x="y"}'] == 3
     assert found['lag_seconds_count{instance="m1", job="vendure", x="y"}'] == 6
 
 
-async def test_a_process_that_falls_silent_has_ended():
+async def test_series_of_a_process_that_stops_pushing_end():
     """
-    Its series end; those of others stay, and the pools are added up anew.
+    Those of others stay, and the pools are summed again.
     """
-    intake = Intake()
+    ingest = Ingest()
     count = number("db.client.connection.count", 3, "sum", db__client__connection__state="idle")
-    await taken(intake, number("heap", 1), count, **{"service.instance.id": "m1"})
-    intake.clock.advance(SILENCE - 1)
-    await taken(intake, number("heap", 2), count, **{"service.instance.id": "m2"})
-    assert intake.numbers("vendure_process_info") == {
+    await pushed(ingest, number("heap", 1), count, **{"service.instance.id": "m1"})
+    ingest.clock.advance(EXPIRY_SECONDS - 1)
+    await pushed(ingest, number("heap", 2), count, **{"service.instance.id": "m2"})
+    assert ingest.numbers("vendure_process_info") == {
         'vendure_process_info{instance="m1",job="vendure",role="server"}': 1,
         'vendure_process_info{instance="m2",job="vendure",role="server"}': 1,
     }
-    assert intake.numbers("postgres_connection_pool_size", "heap_ratio") == {
+    assert ingest.numbers("postgres_connection_pool_size", "heap_ratio") == {
         'heap_ratio{instance="m1",job="vendure"}': 1,
         'heap_ratio{instance="m2",job="vendure"}': 2,
         'postgres_connection_pool_size{state="total"}': 6,
         'postgres_connection_pool_size{state="idle"}': 6,
     }
 
-    intake.clock.advance(2)
-    await intake.taking._tidy()
-    assert list(intake.numbers("vendure_process_info")) == [
+    ingest.clock.advance(2)
+    await ingest.receiver._expire()
+    assert list(ingest.numbers("vendure_process_info")) == [
         'vendure_process_info{instance="m2",job="vendure",role="server"}'
     ]
-    assert intake.numbers("postgres_connection_pool_size", "heap_ratio") == {
+    assert ingest.numbers("postgres_connection_pool_size", "heap_ratio") == {
         'heap_ratio{instance="m2",job="vendure"}': 2,
         'postgres_connection_pool_size{state="total"}': 3,
         'postgres_connection_pool_size{state="idle"}': 3,
     }
 
-    intake.clock.advance(SILENCE)
-    await intake.taking._tidy()
-    assert intake.numbers("postgres_connection_pool_size", "heap_ratio") == {}
+    ingest.clock.advance(EXPIRY_SECONDS)
+    await ingest.receiver._expire()
+    assert ingest.numbers("postgres_connection_pool_size", "heap_ratio") == {}
 
 
-async def test_a_process_that_was_started_anew_may_count_in_other_steps():
+async def test_a_restarted_process_may_have_other_buckets():
     """
-    Of a histogram: the old buckets end.
+    The old ones end.
     """
-    intake = Intake()
-    await taken(intake, histogram("lag", [1, 1], [1], 5))
-    found = await taken(intake, histogram("lag", [1, 1, 1], [2, 3], 6))
+    ingest = Ingest()
+    await pushed(ingest, histogram("lag", [1, 1], [1], 5))
+    found = await pushed(ingest, histogram("lag", [1, 1, 1], [2, 3], 6))
 
     assert [key for key in found if "lag_seconds_bucket" in key] == [
         'lag_seconds_bucket{instance="m1", job="vendure", le="2"}',
@@ -154,11 +160,11 @@ async def test_a_process_that_was_started_anew_may_count_in_other_steps():
     ]
 
 
-async def test_what_is_not_counted_is_said():
+async def test_rejected_points_are_in_the_response():
     """
-    Exponential histograms, numbers that are none, names that mean something else: a partial success that says so.
+    Exponential histograms, invalid values, names in use: a partial success with the reasons.
     """
-    intake = Intake()
+    ingest = Ingest()
     exponential = {"name": "x", "exponentialHistogram": {"dataPoints": [{}, {}]}}
     body = metrics(
         exponential,
@@ -169,45 +175,45 @@ async def test_what_is_not_counted_is_said():
         number("fine", 1, "sum", isMonotonic=False),
         histogram("fine.ratio", [1, 1], [1], 1),
     )
-    answer = await intake.push("x.metrics.json", body)
+    response = await ingest.push("x.metrics.json", body)
 
-    assert answer.status == 200
-    assert b'"rejectedDataPoints":"7"' in answer.body
-    assert b"2 are of a sort that toban doesn't count" in answer.body
-    assert intake.meters.value(REJECTED, signal="metrics", reason="unsupported") == 2
-    assert intake.numbers("fine_ratio") == {'fine_ratio{instance="m1",job="vendure"}': 1}
-    assert intake.pushed.read(1, {}), "no two series are the same"
+    assert response.status == 200
+    assert b'"rejectedDataPoints":"7"' in response.body
+    assert b"2 are of an unsupported type" in response.body
+    assert ingest.meters.value(REJECTED, signal="metrics", reason="unsupported") == 2
+    assert ingest.numbers("fine_ratio") == {'fine_ratio{instance="m1",job="vendure"}': 1}
+    assert ingest.pushed.read(1, {}), "no two series are the same"
 
 
-async def test_names_that_would_collide_are_refused():
+async def test_colliding_names_are_rejected():
     """
-    One page can't hold a gauge `x_count` and a histogram `x`: whichever came first stays.
+    There can't be both a gauge `x_count` and a histogram `x`: the first one stays.
     """
-    intake = Intake()
-    await taken(intake, histogram("x", [1, 1], [1], 1))
-    await taken(intake, number("x.seconds.count", 1, unit=""))
-    await taken(intake, number("y.seconds.sum", 1, unit=""))
-    await taken(intake, histogram("y", [1, 1], [1], 1))
+    ingest = Ingest()
+    await pushed(ingest, histogram("x", [1, 1], [1], 1))
+    await pushed(ingest, number("x.seconds.count", 1, unit=""))
+    await pushed(ingest, number("y.seconds.sum", 1, unit=""))
+    await pushed(ingest, histogram("y", [1, 1], [1], 1))
 
-    assert intake.meters.value(REJECTED, signal="metrics", reason="collision") == 2
-    assert intake.pushed.read(1, {})
+    assert ingest.meters.value(REJECTED, signal="metrics", reason="collision") == 2
+    assert ingest.pushed.read(1, {})
 
 
-async def test_series_have_a_bound():
+async def test_series_are_bounded():
     """
-    Whatever a process makes of a label.
+    Whatever values a label has.
     """
-    intake = Intake()
+    ingest = Ingest()
     points = [{"attributes": attributes({"id": str(each)}), "asInt": "1"} for each in range(6000)]
-    answer = await intake.push("x.metrics.json", metrics({"name": "wide", "gauge": {"dataPoints": points}}))
+    response = await ingest.push("x.metrics.json", metrics({"name": "wide", "gauge": {"dataPoints": points}}))
 
-    assert b'"1000 would be too many series"' in answer.body
-    assert len(intake.numbers("wide")) == 5000
+    assert b'"1000 exceed the limit of series, processes or labels"' in response.body
+    assert len(ingest.numbers("wide")) == 5000
 
 
-def point(value: float | None, **told: object) -> dict[str, object]:
-    """A point of a counter `m`, labelled by what is told; nothing recorded, where there is no value."""
-    labels = attributes({key.replace("__", "."): one for key, one in told.items()})
+def point(value: float | None, **attributes_: object) -> dict[str, object]:
+    """Return a data point with attributes; without a value it has the flag that none was recorded."""
+    labels = attributes({key.replace("__", "."): one for key, one in attributes_.items()})
     return {"attributes": labels, **({"flags": 1, "asDouble": 0} if value is None else {"asDouble": value})}
 
 
@@ -218,17 +224,17 @@ def counts(*points: dict[str, object], name: str = "m", delta: bool = False) -> 
     }
 
 
-async def test_values_that_differ_after_what_a_label_takes_are_two_series():
+async def test_values_that_differ_beyond_a_labels_length_are_two_series():
     """
-    Whichever comes first: two counters that grow by 4 grow by 4 each, not by 222,804.
+    In any order: two counters that grow by 4 grow by 4 each, not by 222,804.
     """
-    intake = Intake()
+    ingest = Ingest()
     page = "https://shop.example/" + "p" * 150
     for step in range(5):
         points = [point(100_000 + step, url=page + "/A"), point(5 + step, url=page + "/B")]
-        await taken(intake, counts(*points[:: 1 if step % 2 else -1]))
+        await pushed(ingest, counts(*points[:: 1 if step % 2 else -1]))
 
-    found = intake.numbers("m_total")
+    found = ingest.numbers("m_total")
     assert sorted(found.values()) == [9, 100_004]
     assert all(len(re.search('url="([^"]*)"', series)[1]) == 120 for series in found)  # type: ignore[index]  # each has one
 
@@ -237,29 +243,29 @@ LONG = st.text("ab/.é日", min_size=110, max_size=260)
 
 
 @given(st.lists(LONG | LONG.map(lambda text: text + "x"), min_size=2, max_size=6, unique=True))
-async def test_texts_that_differ_are_never_one_label(texts):
+async def test_different_texts_are_different_labels(texts):
     """
-    However long, and whether they are labels of telemetry, names of services or of methods.
+    Of any length; attributes, service instances and methods.
     """
-    intake = Intake()
-    await taken(intake, counts(*(point(1, x=text) for text in texts)))
+    ingest = Ingest()
+    await pushed(ingest, counts(*(point(1, x=text) for text in texts)))
     for text in texts:
-        await intake.push("x.metrics.json", metrics(number("heap", 1), service="s", **{"service.instance.id": text}))
-        await intake.push("x.traces.json", traces(span(text, CORE, trace=1)))
+        await ingest.push("x.metrics.json", metrics(number("heap", 1), service="s", **{"service.instance.id": text}))
+        await ingest.push("x.traces.json", traces(span(text, CORE, trace=1)))
 
-    assert len(intake.numbers("m_total")) == len(texts)
-    assert len(intake.numbers("heap_ratio")) == len(texts)
-    assert len(intake.numbers("vendure_service_duration_seconds")) == len(texts)
+    assert len(ingest.numbers("m_total")) == len(texts)
+    assert len(ingest.numbers("heap_ratio")) == len(texts)
+    assert len(ingest.numbers("vendure_service_duration_seconds")) == len(texts)
 
 
 async def test_attributes_of_one_name_share_a_label():
     """
-    As Prometheus' translation of OTLP has it: in the order of their names, a semicolon between.
+    As in Prometheus' translation of OTLP: in order of their names, joined by semicolons.
     """
-    intake = Intake()
-    await taken(intake, counts(point(1, a_b="y", a__b="x", job="z", exported_job="w")))
+    ingest = Ingest()
+    await pushed(ingest, counts(point(1, a_b="y", a__b="x", job="z", exported_job="w")))
 
-    assert intake.numbers("m_total") == {
+    assert ingest.numbers("m_total") == {
         'm_total{a_b="x;y",exported_job="w;z",instance="m1",job="vendure"}': 1,
     }
 
@@ -273,35 +279,35 @@ async def test_attributes_of_one_name_share_a_label():
     ],
     ids=["metrics", "attributes", "secrets"],
 )
-async def test_two_series_that_would_be_one_are_kept_apart_by_refusing_the_second(first, second):
+async def test_the_second_of_two_series_with_the_same_labels_is_rejected(first, second):
     """
-    By count, and for as long as the first is told; its place is free when it is not any more.
+    Until the first has ended.
     """
-    intake = Intake()
+    ingest = Ingest()
     for _ in range(2):
-        intake.clock.advance(1)
-        body = metrics(first, second, at=str(intake.clock.now()))
-        assert b'"rejectedDataPoints":"1"' in (await intake.push("x.metrics.json", body)).body
-        assert list(intake.numbers("m_total", "m_a_total").values()) == [1]
-    assert intake.meters.value(REJECTED, signal="metrics", reason="collision") == 2
+        ingest.clock.advance(1)
+        body = metrics(first, second, at=str(ingest.clock.now()))
+        assert b'"rejectedDataPoints":"1"' in (await ingest.push("x.metrics.json", body)).body
+        assert list(ingest.numbers("m_total", "m_a_total").values()) == [1]
+    assert ingest.meters.value(REJECTED, signal="metrics", reason="collision") == 2
 
-    intake.clock.advance(SILENCE - 1)
-    await intake.push("x.metrics.json", metrics(second))
-    assert list(intake.numbers("m_total", "m_a_total").values()) == [1]
-    intake.clock.advance(2)
-    await intake.push("x.metrics.json", metrics(second, again=True))
-    assert list(intake.numbers("m_total", "m_a_total").values()) == [2]
+    ingest.clock.advance(EXPIRY_SECONDS - 1)
+    await ingest.push("x.metrics.json", metrics(second))
+    assert list(ingest.numbers("m_total", "m_a_total").values()) == [1]
+    ingest.clock.advance(2)
+    await ingest.push("x.metrics.json", metrics(second, again=True))
+    assert list(ingest.numbers("m_total", "m_a_total").values()) == [2]
 
 
-async def test_names_of_another_script_stay_what_they_are():
+async def test_names_in_other_scripts_are_kept():
     """
     `m.日本` and `m.中国` are two metrics.
     """
-    intake = Intake()
-    await taken(intake, counts(point(1), name="m.日本"), counts(point(2, チーム="x"), name="m.中国"))
+    ingest = Ingest()
+    await pushed(ingest, counts(point(1), name="m.日本"), counts(point(2, チーム="x"), name="m.中国"))
 
     process = 'instance="m1",job="vendure"'
-    assert intake.numbers("m_日本_total", "m_中国_total") == {
+    assert ingest.numbers("m_日本_total", "m_中国_total") == {
         f"m_日本_total{{{process}}}": 1,
         f'm_中国_total{{{process},チーム="x"}}': 2,
     }
@@ -309,98 +315,98 @@ async def test_names_of_another_script_stay_what_they_are():
 
 async def test_a_histogram_without_a_sum_has_none():
     """
-    Nought would be a mean of nought; with a sum it has one again.
+    Zero would be a mean of zero; with a sum it has one again.
     """
-    intake = Intake()
+    ingest = Ingest()
     without = histogram("lag", [1, 2], [1], 0)
     del without["histogram"]["dataPoints"][0]["sum"]  # type: ignore[index]  # JSON
-    await taken(intake, without)
+    await pushed(ingest, without)
     found = {
-        line.labels.name: line.value for line in sample_lines(intake.pushed.read(2, {})) if "lag" in line.labels.name
+        line.labels.name: line.value for line in sample_lines(ingest.pushed.read(2, {})) if "lag" in line.labels.name
     }
     assert found == {"lag_seconds_bucket": 3, "lag_seconds_count": 3}
 
-    await taken(intake, histogram("lag", [1, 3], [1], 7))
+    await pushed(ingest, histogram("lag", [1, 3], [1], 7))
     assert ("lag_seconds_sum", 7) in {
-        (line.labels.name, line.value) for line in sample_lines(intake.pushed.read(3, {}))
+        (line.labels.name, line.value) for line in sample_lines(ingest.pushed.read(3, {}))
     }
 
 
 @pytest.mark.parametrize("encoding", ["json", "pb"])
-async def test_differences_of_a_histogram_without_a_sum_have_none(encoding):
+async def test_deltas_of_a_histogram_once_without_a_sum_have_none(encoding):
     """
-    What was not told once can't be made up for.
+    The missing delta is unknown.
     """
-    intake = Intake()
+    ingest = Ingest()
     for step, total in enumerate((None, 5.0)):
         message = ExportMetricsServiceRequest()
         data = message.resource_metrics.add().scope_metrics.add().metrics.add(name="lag").histogram
         data.aggregation_temporality = 1
         data.data_points.add(bucket_counts=[1, 1], explicit_bounds=[1], count=2, sum=total, time_unix_nano=step)
         body = message.SerializeToString() if encoding == "pb" else MessageToJson(message).encode()
-        await intake.push(f"x.metrics.{encoding}", body)
+        await ingest.push(f"x.metrics.{encoding}", body)
 
-    found = {line.labels.name: line.value for line in sample_lines(intake.pushed.read(1, {}))}
+    found = {line.labels.name: line.value for line in sample_lines(ingest.pushed.read(1, {}))}
     assert found["lag_count"] == 4
     assert "lag_sum" not in found
 
 
-async def test_a_series_of_which_nothing_was_recorded_has_ended():
+async def test_a_series_without_recorded_value_has_ended():
     """
-    It is not nought.
+    It is not zero.
     """
-    intake = Intake()
+    ingest = Ingest()
     pool = number("db.client.connection.count", 3, "sum", db__client__connection__state="idle")
-    await taken(intake, counts(point(7, k="v"), point(1)), histogram("lag", [1, 2], [1], 0), pool)
-    gone = histogram("lag", [1, 2], [1], 0)
-    for one in (gone["histogram"], pool["sum"]):
+    await pushed(ingest, counts(point(7, k="v"), point(1)), histogram("lag", [1, 2], [1], 0), pool)
+    ended = histogram("lag", [1, 2], [1], 0)
+    for one in (ended["histogram"], pool["sum"]):
         one["dataPoints"][0]["flags"] = 1  # type: ignore[index]  # JSON
-    found = await taken(intake, counts(point(None, k="v"), point(2)), gone, pool)
+    found = await pushed(ingest, counts(point(None, k="v"), point(2)), ended, pool)
 
     assert {series for series in found if not series.startswith("vendure_")} == {
         'm_total{instance="m1", job="vendure"}'
     }
-    await taken(intake, counts(point(8, k="v")))
-    assert intake.numbers("m_total")['m_total{instance="m1",job="vendure",k="v"}'] == 8
+    await pushed(ingest, counts(point(8, k="v")))
+    assert ingest.numbers("m_total")['m_total{instance="m1",job="vendure",k="v"}'] == 8
 
 
 @pytest.mark.parametrize("amount", [-1, float("-inf"), float("inf")])
-async def test_a_difference_that_would_let_a_counter_fall_is_rejected(amount):
+async def test_negative_and_infinite_deltas_of_a_counter_are_rejected(amount):
     """
-    And one that would make it endless; what goes up and down may fall.
+    Sums that are not monotonic may decrease.
     """
-    intake = Intake()
+    ingest = Ingest()
     written = {"dataPoints": [point(3), {"asDouble": str(amount)}]}
     body = metrics(
         {"name": "m", "sum": {"isMonotonic": True, "aggregationTemporality": 1, **written}},
         {"name": "n", "sum": {"aggregationTemporality": 1, "dataPoints": [point(3), point(-1)]}},
     )
-    answer = await intake.push("x.metrics.json", body)
+    response = await ingest.push("x.metrics.json", body)
 
-    assert b'"rejectedDataPoints":"1"' in answer.body
-    assert intake.meters.value(REJECTED, signal="metrics", reason="negative") == 1
-    assert list(intake.numbers("m_total", "n").values()) == [3, 2]
-    assert intake.numbers("postgres_connection_pool_size") == {}
+    assert b'"rejectedDataPoints":"1"' in response.body
+    assert ingest.meters.value(REJECTED, signal="metrics", reason="negative") == 1
+    assert list(ingest.numbers("m_total", "n").values()) == [3, 2]
+    assert ingest.numbers("postgres_connection_pool_size") == {}
 
 
-async def test_a_pool_that_tells_differences_is_added_up():
+async def test_deltas_of_a_pool_are_added():
     """
     5 connections, then 2 fewer: 3.
     """
-    intake = Intake()
+    ingest = Ingest()
     for amount in (5, -2):
         count = number("db.client.connection.count", amount, "sum", aggregationTemporality=1, state="idle")
-        await taken(intake, count)
-    assert intake.numbers("postgres_connection_pool_size")['postgres_connection_pool_size{state="total"}'] == 3
+        await pushed(ingest, count)
+    assert ingest.numbers("postgres_connection_pool_size")['postgres_connection_pool_size{state="total"}'] == 3
 
 
-async def test_bytes_tell_series_apart():
+async def test_bytes_and_lists_are_labels():
     """
-    As text in base64; lists as JSON.
+    In base64 and as JSON.
     """
-    intake = Intake()
+    ingest = Ingest()
     values = [{"bytesValue": "AAE="}, {"bytesValue": "AAI="}, {"arrayValue": {"values": [{"intValue": 1}]}}]
     points = [{"asInt": 1, "attributes": [{"key": "k", "value": value}]} for value in values]
-    await taken(intake, counts(*points))
+    await pushed(ingest, counts(*points))
 
-    assert sorted(re.findall('k="([^"]*)"', " ".join(intake.numbers("m_total")))) == ["AAE=", "AAI=", "[1]"]
+    assert sorted(re.findall('k="([^"]*)"', " ".join(ingest.numbers("m_total")))) == ["AAE=", "AAI=", "[1]"]

@@ -1,23 +1,23 @@
-"""Requests are joined with what ran in them, in whatever order and however many bodies it comes."""
+"""Requests are joined with their operations and errors, in any order of spans and bodies."""
 
 import itertools
 
 import pytest
 
-from tests.captured import Intake
+from tests.captured import Ingest
 from tests.telemetry import CORE, GRAPHQL, IOREDIS, PG, operation, request, span, traces
 from toban.ingest.metric_families import UNJOINED
-from toban.ingest.trace_buffer import MOST, PATIENCE
+from toban.ingest.trace_buffer import EVICT_SECONDS, MAX_TRACES
 
 ERRORS, OPERATIONS = "vendure_graphql_errors_total", "vendure_graphql_duration_seconds"
 REQUESTS = "vendure_api_requests_total"
 
 
-async def told(intake: Intake, *bodies: bytes) -> Intake:
+async def pushed(ingest: Ingest, *bodies: bytes) -> Ingest:
     for body in bodies:
-        answer = await intake.push("x.traces.json", body)
-        assert (answer.status, answer.body) == (200, b"{}")
-    return intake
+        response = await ingest.push("x.traces.json", body)
+        assert (response.status, response.body) == (200, b"{}")
+    return ingest
 
 
 def one(family: str, **labels: str) -> str:
@@ -34,12 +34,12 @@ PARTS = [
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
-async def test_the_order_in_which_parts_come_does_not_matter(order):
+async def test_the_order_of_spans_does_not_matter(order):
     """
-    Each part in a body of its own: one request, one operation with the request's length, one error.
+    Each in a separate body: one request, one operation with the request's duration, one error.
     """
-    intake = await told(Intake(), *(traces(PARTS[place]) for place in order))
-    found = intake.numbers(ERRORS, OPERATIONS, REQUESTS)
+    ingest = await pushed(Ingest(), *(traces(PARTS[place]) for place in order))
+    found = ingest.numbers(ERRORS, OPERATIONS, REQUESTS)
     error = next(key for key in found if key.startswith(ERRORS))
 
     assert found.pop(error) == 1
@@ -50,9 +50,9 @@ async def test_the_order_in_which_parts_come_does_not_matter(order):
     }
 
 
-async def test_requests_of_one_trace_are_told_apart():
+async def test_requests_of_one_trace_are_distinguished():
     """
-    A page of the storefront asks three things at once: each operation gets the length of its own request.
+    A page of the storefront sends three at once: each operation gets the duration of its own request.
     """
     parts = [
         operation("B", at=6, took=40),
@@ -63,18 +63,18 @@ async def test_requests_of_one_trace_are_told_apart():
         request(at=110, took=25),
     ]
     for bodies in ([traces(*parts)], [traces(part) for part in parts]):
-        intake = await told(Intake(), *bodies)
+        ingest = await pushed(Ingest(), *bodies)
         sums = {
             labels["operation"]: values[-2]
-            for family, labels, values in intake.pushed.series()
+            for family, labels, values in ingest.pushed.series()
             if family.name == OPERATIONS
         }
         assert sums == pytest.approx({"A": 0.1, "B": 0.048, "C": 0.025})
 
 
-async def test_what_the_server_span_says_itself_is_believed():
+async def test_an_enriched_server_span_takes_precedence():
     """
-    The enrichment and the spans below say the same: it is one operation and one error.
+    With the spans below it is one operation and one error.
     """
     enriched = request(
         took=50,
@@ -84,83 +84,83 @@ async def test_what_the_server_span_says_itself_is_believed():
         vendure__error_result__codes=["ORDER_LIMIT_ERROR"],
     )
     for order in itertools.permutations([*PARTS[:3], enriched]):
-        intake = await told(Intake(), *(traces(part) for part in order))
-        assert intake.numbers(ERRORS, OPERATIONS, "vendure_error_results_total") == {
+        ingest = await pushed(Ingest(), *(traces(part) for part in order))
+        assert ingest.numbers(ERRORS, OPERATIONS, "vendure_error_results_total") == {
             one(ERRORS, operation="Add", code="FORBIDDEN", fault="client"): 1,
             one(OPERATIONS, operation="Add"): 1,
             one("vendure_error_results_total", operation="Add", code="ORDER_LIMIT_ERROR"): 1,
         }
-        intake.clock.advance(PATIENCE + 1)
-        await intake.taking._tidy()
-        assert intake.pushed.value(UNJOINED) == 0
+        ingest.clock.advance(EVICT_SECONDS + 1)
+        await ingest.receiver._expire()
+        assert ingest.pushed.value(UNJOINED) == 0
 
 
 async def test_an_enriched_request_without_errors_had_none():
     """
-    A service that failed and whose caller knew what to do is nobody's trouble.
+    A failed method whose caller handled the error is no failed request.
     """
     enriched = request(took=50, graphql__operation__type="query", graphql__operation__name="Add")
-    intake = await told(Intake(), traces(*PARTS[:3], enriched))
+    ingest = await pushed(Ingest(), traces(*PARTS[:3], enriched))
 
-    assert intake.numbers(ERRORS) == {}
+    assert ingest.numbers(ERRORS) == {}
 
 
 async def test_several_fields_that_fail_are_one_failed_request():
     """
-    The first code that says something is the one.
+    With the first specific code.
     """
     fields = [
         span(f"graphql.resolve f{number}", GRAPHQL, at=1, took=3, failed=code)
         for number, code in enumerate(["Error", "ECONNRESET"])
     ]
-    intake = await told(Intake(), traces(*fields, operation("Two"), request()))
+    ingest = await pushed(Ingest(), traces(*fields, operation("Two"), request()))
 
-    assert intake.numbers(ERRORS) == {one(ERRORS, operation="Two", code="ECONNRESET", fault="shop"): 1}
+    assert ingest.numbers(ERRORS) == {one(ERRORS, operation="Two", code="ECONNRESET", fault="shop"): 1}
 
 
-async def test_a_failure_deep_below_is_no_failed_request():
+async def test_a_nested_failure_is_no_failed_request():
     """
-    Only what a field of the operation itself called, or such a field: others may have been expected.
+    Only that of a root field or a method that it called: others may be expected.
     """
     below = span("ProductService.find", CORE, parent="00000000000000bb", at=1, took=2, failed="ENTITY_NOT_FOUND")
     nested = span("graphql.resolve product.price", GRAPHQL, at=1, took=2, failed="Error")
-    intake = await told(Intake(), traces(below, nested, operation(), request()))
-    intake.clock.advance(PATIENCE + 1)
-    await intake.taking._tidy()
+    ingest = await pushed(Ingest(), traces(below, nested, operation(), request()))
+    ingest.clock.advance(EVICT_SECONDS + 1)
+    await ingest.receiver._expire()
 
-    assert intake.numbers(ERRORS) == {}
+    assert ingest.numbers(ERRORS) == {}
 
 
-async def test_an_error_counts_although_its_request_hangs():
+async def test_an_error_is_counted_although_its_request_hangs():
     """
-    Redis is down and the customer waits without end: there is no SERVER span, and the error is told all the same.
+    Redis is down and the request never ends: there is no SERVER span.
     """
-    intake = await told(Intake(), traces(*PARTS[:3]))
-    assert intake.numbers(ERRORS) == {}
+    ingest = await pushed(Ingest(), traces(*PARTS[:3]))
+    assert ingest.numbers(ERRORS) == {}
 
-    intake.clock.advance(PATIENCE + 1)
-    await intake.taking._tidy()
-    assert intake.numbers(ERRORS) == {one(ERRORS, operation="Add", code="ENTITY_NOT_FOUND", fault="client"): 1}
-    assert intake.pushed.value(UNJOINED) == 1
+    ingest.clock.advance(EVICT_SECONDS + 1)
+    await ingest.receiver._expire()
+    assert ingest.numbers(ERRORS) == {one(ERRORS, operation="Add", code="ENTITY_NOT_FOUND", fault="client"): 1}
+    assert ingest.pushed.value(UNJOINED) == 1
 
 
-async def test_a_span_that_was_sent_again_counts_once():
+async def test_a_duplicate_span_is_counted_once():
     """
-    In another body, which looks new.
+    Also in a different body.
     """
     sent = request()
-    intake = await told(Intake(), traces(sent), traces(sent, operation()))
+    ingest = await pushed(Ingest(), traces(sent), traces(sent, operation()))
 
-    assert intake.numbers(REQUESTS, OPERATIONS) == {
+    assert ingest.numbers(REQUESTS, OPERATIONS) == {
         one(REQUESTS, endpoint="/shop-api", method="POST", status="200"): 1,
         one(OPERATIONS, operation="Search"): 1,
     }
 
 
 @pytest.mark.parametrize("agent", ["http__user_agent", "user_agent__original"])
-async def test_tobans_own_questions_are_not_the_shops(agent):
+async def test_tobans_own_requests_are_counted_separately(agent):
     """
-    Neither the request, its operation, its error nor the product it looked at; in whichever order they come.
+    With their operations, errors and product views; in any order of spans.
     """
     own = request(
         took=50,
@@ -169,34 +169,34 @@ async def test_tobans_own_questions_are_not_the_shops(agent):
         graphql__error__codes=["FORBIDDEN"],
     )
     for order in itertools.permutations([*PARTS[:3], own]):
-        intake = await told(Intake(), *(traces(part) for part in order))
+        ingest = await pushed(Ingest(), *(traces(part) for part in order))
         found = {
-            key for key in intake.numbers() if not key.startswith(("vendure_service", "vendure_spans", "vendure_tele"))
+            key for key in ingest.numbers() if not key.startswith(("vendure_service", "vendure_spans", "vendure_tele"))
         }
         assert found == {'vendure_probe_requests_total{kind="toban"}'}
 
 
 async def test_product_views_are_counted_by_product():
     """
-    Of the server span's own events.
+    From the server span's events.
     """
     seen = [("vendure.product_view", {"product.id": number}) for number in ("7", "8", "7")]
-    intake = await told(Intake(), traces(request(events=seen)))
+    ingest = await pushed(Ingest(), traces(request(events=seen)))
 
-    assert intake.numbers("vendure_product_views_total") == {
+    assert ingest.numbers("vendure_product_views_total") == {
         'vendure_product_views_total{productId="7"}': 2,
         'vendure_product_views_total{productId="8"}': 1,
     }
 
 
-async def test_names_from_outside_make_no_labels_without_end():
+async def test_labels_from_outside_are_bounded():
     """
-    A path is no route, a method is one of HTTP's, an operation is a name; the rest is called so.
+    Requests without route, unknown methods and invalid operation names share one value each.
     """
     odd = request(route="", http__method="DROP TABLE", http__target="/x?password=1")
-    intake = await told(Intake(), traces(odd, operation("no name, but a text")))
+    ingest = await pushed(Ingest(), traces(odd, operation("no name, but a text")))
 
-    assert intake.numbers(REQUESTS, OPERATIONS) == {
+    assert ingest.numbers(REQUESTS, OPERATIONS) == {
         one(REQUESTS, endpoint="(none)", method="_OTHER", status="200"): 1,
         one(OPERATIONS, operation="(anonymous)"): 1,
     }
@@ -204,46 +204,46 @@ async def test_names_from_outside_make_no_labels_without_end():
 
 async def test_a_slow_request_becomes_a_line():
     """
-    In the original's words, with what is needed to find it.
+    With operation, duration, endpoint and trace id.
     """
-    intake = await told(Intake(), traces(operation("Slow", took=2000), request(took=2500, trace=1)))
-    [line] = intake.lines.lines
+    ingest = await pushed(Ingest(), traces(operation("Slow", took=2000), request(took=2500, trace=1)))
+    [line] = ingest.lines.lines
 
     assert line.message == "Slow query detected: Slow took 2500ms"
     assert line.facts == {"operation": "Slow", "duration": 2500, "endpoint": "/shop-api", "traceId": f"{1:032x}"}
 
 
-async def test_only_the_shops_servers_fill_its_numbers():
+async def test_only_the_shops_servers_count_as_the_shop():
     """
-    The storefront's requests are its own, strangers' are nobody's, a worker answers none.
+    The storefront has its own metrics; other services and workers have none.
     """
     for service in ("vendure-worker", "somebody", "storefront"):
-        intake = await told(Intake(), traces(request(took=50), operation(), service=service))
-        assert intake.numbers(REQUESTS, OPERATIONS) == {}
-    assert intake.numbers("storefront_requests_total", "storefront_request_duration_seconds") == {
+        ingest = await pushed(Ingest(), traces(request(took=50), operation(), service=service))
+        assert ingest.numbers(REQUESTS, OPERATIONS) == {}
+    assert ingest.numbers("storefront_requests_total", "storefront_request_duration_seconds") == {
         one("storefront_requests_total", endpoint="/shop-api", method="POST", status="200"): 1,
         one("storefront_request_duration_seconds", endpoint="/shop-api", method="POST", status="200"): 1,
     }
 
 
-async def test_what_is_remembered_is_bounded():
+async def test_the_trace_buffer_is_bounded():
     """
-    By number and by age; traces that never end included.
+    By number and by age, also for traces that never end.
     """
-    intake = Intake()
-    spans = [operation("A", trace=number) for number in range(MOST + 500)]
+    ingest = Ingest()
+    spans = [operation("A", trace=number) for number in range(MAX_TRACES + 500)]
     for start in range(0, len(spans), 500):
-        await told(intake, traces(*spans[start : start + 500]))
-    await intake.taking._tidy()
-    remembered = intake.taking._deriving.requests._traces
-    assert len(remembered) == MOST
-    assert intake.pushed.value(UNJOINED) == 500
+        await pushed(ingest, traces(*spans[start : start + 500]))
+    await ingest.receiver._expire()
+    remembered = ingest.receiver._span_metrics.requests._traces
+    assert len(remembered) == MAX_TRACES
+    assert ingest.pushed.value(UNJOINED) == 500
 
-    await told(intake, traces(*(operation("B", trace=1, at=number) for number in range(300))))
-    assert intake.pushed.value(UNJOINED) > 700
+    await pushed(ingest, traces(*(operation("B", trace=1, at=number) for number in range(300))))
+    assert ingest.pushed.value(UNJOINED) > 700
 
-    intake.clock.advance(PATIENCE + 1)
-    await intake.taking._tidy()
+    ingest.clock.advance(EVICT_SECONDS + 1)
+    await ingest.receiver._expire()
     assert len(remembered) == 0
 
 
@@ -271,12 +271,12 @@ def failing(scope: str, *spans: tuple[str, str]) -> list[dict[str, object]]:
         ),
     ],
 )
-async def test_an_attempt_to_connect_that_failed_counts_once(spans, system, many):
+async def test_a_failed_connection_is_counted_once(spans, system, many):
     """
-    The pool's span holds the connection's; a statement that fails for a reason of its own is none.
+    The pool's span contains the connection's; other errors of statements do not count.
     """
-    intake = await told(Intake(), traces(*spans))
+    ingest = await pushed(Ingest(), traces(*spans))
 
-    assert intake.numbers("vendure_connection_errors_total") == {
+    assert ingest.numbers("vendure_connection_errors_total") == {
         one("vendure_connection_errors_total", system=system): many
     }

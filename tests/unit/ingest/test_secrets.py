@@ -1,11 +1,11 @@
-"""Nothing that a shop's processes leak can be read back from toban."""
+"""Secrets in a shop's telemetry can't be read from toban."""
 
 import re
 from itertools import pairwise
 
 import orjson
 
-from tests.captured import Intake, body, files
+from tests.captured import Ingest, body, files
 from tests.telemetry import CORE, HTTP, IOREDIS, logs, metrics, operation, request, span, traces
 from toban.exposition.writer import Format, families, sample_lines, write_page
 from toban.instruments.cardinality import CardinalityLimits
@@ -15,54 +15,54 @@ LEAK = "bullmq-evalsha-leak.traces.pb"
 KEY = "0add3adc2a67363bdb8373b9427bfefccd11daf5ed5ff1ecaf1b07879f69600a"
 
 
-def shown(intake: Intake) -> str:
-    """Return everything that can be read back: the page of numbers with all labels, and all lines."""
-    recent = RecentLines(intake.meters, CardinalityLimits(intake.meters))
-    recent.write(intake.lines.lines)
-    batches = [*intake.pushed.read(1, {}), *intake.meters.read(1, {})]
-    numbers = "".join(write_page(sample_lines(batches), families(batches), Format.TEXT))
-    return numbers + orjson.dumps([as_json(line) for line in recent.newest(10_000)]).decode()
+def shown(ingest: Ingest) -> str:
+    """Return everything that can be read: the metrics page with all labels, and all log lines."""
+    recent = RecentLines(ingest.meters, CardinalityLimits(ingest.meters))
+    recent.write(ingest.lines.lines)
+    batches = [*ingest.pushed.read(1, {}), *ingest.meters.read(1, {})]
+    page = "".join(write_page(sample_lines(batches), families(batches), Format.TEXT))
+    return page + orjson.dumps([as_json(line) for line in recent.newest(10_000)]).decode()
 
 
 def tokens(text: str) -> set[str]:
     return set(re.findall(r"\b[0-9a-f]{64}\b|Bearer [\w.-]+|[\w.+-]+@[\w-]+\.\w+", text))
 
 
-async def test_a_whole_job_in_a_span_leaves_nothing_behind():
+async def test_secrets_of_a_job_in_a_span_are_not_stored():
     """
-    The captured `evalsha`: a request in a job in a command of Redis, with its bearer token and the cookies' secret.
+    The captured `evalsha`: a request in a job in a Redis command, with its bearer token and the cookies' secret.
     """
     leak = body(LEAK).decode("utf-8", "replace")
     found = tokens(leak)
-    assert found, "the captured file holds what must not be seen"
+    assert found, "the captured file has secrets"
     words = re.findall(r"[\w-]{20,}", leak)
-    intake = Intake()
-    await intake.pushed_all(LEAK)
+    ingest = Ingest()
+    await ingest.pushed_all(LEAK)
 
-    page = shown(intake)
+    page = shown(ingest)
     assert 'vendure_redis_commands_total{command="evalsha"} 2' in page
     assert not [one for one in [*found, *words] if one in page]
 
 
-async def test_no_token_of_any_captured_body_can_be_read_back():
+async def test_no_token_of_any_captured_body_is_stored():
     """
     Session keys in debug lines, addresses, bearer tokens.
     """
     secrets = set().union(*(tokens(path.read_bytes().decode("utf-8", "replace")) for path in files()))
-    intake = Intake()
-    await intake.pushed_all(*(path.name for path in files()))
-    page = shown(intake)
+    ingest = Ingest()
+    await ingest.pushed_all(*(path.name for path in files()))
+    page = shown(ingest)
 
     assert len(secrets) > 3
     assert not [secret for secret in secrets if secret in page]
     assert "vendure-session-cache:[redacted]" in page
 
 
-async def test_names_that_hold_secrets_make_labels_without_them():
+async def test_secrets_in_names_are_redacted_in_labels():
     """
-    Whatever becomes a label may come from outside: routes, operations, commands, services, attributes.
+    In routes, operations, commands, services and attributes.
     """
-    intake = Intake()
+    ingest = Ingest()
     bodies = [
         traces(request(route=f"/reset/{KEY}"), operation(f"Op{KEY}"), operation(KEY)),
         traces(span(f"get {KEY}", IOREDIS), span(KEY, IOREDIS), span(f"Cache.{KEY}", CORE)),
@@ -71,12 +71,12 @@ async def test_names_that_hold_secrets_make_labels_without_them():
         traces(request(events=[("vendure.product_view", {"product.id": KEY})])),
     ]
     for one in bodies:
-        assert (await intake.push("x.traces.json", one)).status == 200
+        assert (await ingest.push("x.traces.json", one)).status == 200
     point = {"attributes": [{"key": "user", "value": {"stringValue": "jane@mail.example"}}], "asDouble": 1}
-    await intake.push("x.metrics.json", metrics({"name": "x", "gauge": {"dataPoints": [point]}}, service=KEY))
-    told = logs((17, f"Bearer {KEY}"), service=KEY, context=KEY, password="pa55word", note=f"card {KEY}")
-    await intake.push("x.logs.json", told)
-    page = shown(intake)
+    await ingest.push("x.metrics.json", metrics({"name": "x", "gauge": {"dataPoints": [point]}}, service=KEY))
+    records = logs((17, f"Bearer {KEY}"), service=KEY, context=KEY, password="pa55word", note=f"card {KEY}")
+    await ingest.push("x.logs.json", records)
+    page = shown(ingest)
 
     assert KEY not in page
     assert "jane@" not in page
@@ -84,15 +84,15 @@ async def test_names_that_hold_secrets_make_labels_without_them():
     assert HTTP not in page
 
 
-async def test_labels_keep_to_their_budgets():
+async def test_labels_keep_to_their_cardinality_limits():
     """
-    A shop that names a thousand routes makes sixty series of them, and `other`.
+    A thousand routes become sixty series and `other`.
     """
-    intake = Intake()
+    ingest = Ingest()
     for first, last in pairwise(range(0, 1001, 250)):
         spans = [request(route=f"/r{number}") for number in range(first, last)]
-        await intake.push("x.traces.json", traces(*spans, *(span(f"c{one}", IOREDIS) for one in range(first, last))))
+        await ingest.push("x.traces.json", traces(*spans, *(span(f"c{one}", IOREDIS) for one in range(first, last))))
 
-    assert len(intake.numbers("vendure_api_requests_total")) == 61
-    assert intake.numbers()['vendure_api_requests_total{endpoint="other",method="POST",status="200"}'] == 940
-    assert len(intake.numbers("vendure_redis_commands_total")) == 151
+    assert len(ingest.numbers("vendure_api_requests_total")) == 61
+    assert ingest.numbers()['vendure_api_requests_total{endpoint="other",method="POST",status="200"}'] == 940
+    assert len(ingest.numbers("vendure_redis_commands_total")) == 151

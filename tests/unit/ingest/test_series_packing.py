@@ -1,4 +1,4 @@
-"""Single numbers put together to batches."""
+"""Single samples are packed into batches."""
 
 import struct
 
@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 from tests.fakes import FakeClock
 from toban.core.labels import Labels
 from toban.core.samples import gauge, is_absent
-from toban.ingest.series_packing import UNUSED, WIDE, SeriesPacker
+from toban.ingest.series_packing import GROUP_SERIES, UNUSED_SECONDS, SeriesPacker
 from toban.remote.remote_write_model import RemoteSample, RemoteSamples
 
 SERIES = [Labels(__name__=f"m{number}", job="ab"[number % 2], instance=str(number % 3)) for number in range(12)]
 MANY = [Labels(__name__="many", job="x", instance="y", number=str(number)) for number in range(300)]
 
 
-def told(batches):
-    """Return what batches hold: of two for one series at one time the later."""
+def samples_of(batches):
+    """Return the samples of batches; of two of one series at one time the later."""
     return {
         (labels, batch.at): struct.pack("<d", value)
         for batch in batches
@@ -31,75 +31,75 @@ SAMPLES = st.lists(st.builds(RemoteSample, st.sampled_from(SERIES), st.integers(
 
 
 @given(st.lists(SAMPLES, max_size=6))
-def test_nothing_is_lost_and_nothing_made_up(requests):
+def test_batches_have_exactly_the_samples_of_the_requests(requests):
     """
-    However a sender cuts what it sends.
+    However a sender divides them into requests.
     """
-    places = SeriesPacker(FakeClock(), 1000)
+    packer = SeriesPacker(FakeClock(), 1000)
     for request in requests:
-        batches = places.pack(RemoteSamples.from_samples(request), {}).batches
-        assert told(batches) == {(it.labels, it.at): struct.pack("<d", it.value) for it in request}
+        batches = packer.pack(RemoteSamples.from_samples(request), {}).batches
+        assert samples_of(batches) == {(it.labels, it.at): struct.pack("<d", it.value) for it in request}
 
 
 def test_the_same_series_make_the_same_layouts():
     """
-    Also when they come in other pieces: known once, they cost the store nothing.
+    Also when they are divided differently: the store knows the layouts already.
     """
-    places = SeriesPacker(FakeClock(), 1000)
-    places.pack(RemoteSamples.from_samples([RemoteSample(labels, 0, 1) for labels in MANY]), {})
-    put = places.pack(RemoteSamples.from_samples([RemoteSample(labels, 1, 1) for labels in MANY[:200]]), {})
+    packer = SeriesPacker(FakeClock(), 1000)
+    packer.pack(RemoteSamples.from_samples([RemoteSample(labels, 0, 1) for labels in MANY]), {})
+    packed = packer.pack(RemoteSamples.from_samples([RemoteSample(labels, 1, 1) for labels in MANY[:200]]), {})
     first, second = (
-        put.batches,
-        places.pack(RemoteSamples.from_samples([RemoteSample(labels, 2, 1) for labels in MANY[200:]]), {}).batches,
+        packed.batches,
+        packer.pack(RemoteSamples.from_samples([RemoteSample(labels, 2, 1) for labels in MANY[200:]]), {}).batches,
     )
 
-    assert put.new == []
-    assert {len(batch.layout) for batch in first} == {WIDE}
+    assert packed.new == []
+    assert {len(batch.layout) for batch in first} == {GROUP_SERIES}
     assert {id(batch.layout) for batch in second} & {id(batch.layout) for batch in first}
 
 
-def test_a_few_of_many_are_written_without_the_gaps():
+def test_a_few_of_many_series_are_packed_without_gaps():
     """
-    What shares no time with the others takes no room for them.
+    In a layout of their own.
     """
-    places = SeriesPacker(FakeClock(), 1000)
-    places.pack(RemoteSamples.from_samples([RemoteSample(labels, 0, 1) for labels in MANY]), {})
-    (one,) = places.pack(RemoteSamples.from_samples([RemoteSample(MANY[7], 1, 5)]), {}).batches
-    (again,) = places.pack(RemoteSamples.from_samples([RemoteSample(MANY[7], 2, 5)]), {}).batches
+    packer = SeriesPacker(FakeClock(), 1000)
+    packer.pack(RemoteSamples.from_samples([RemoteSample(labels, 0, 1) for labels in MANY]), {})
+    (one,) = packer.pack(RemoteSamples.from_samples([RemoteSample(MANY[7], 1, 5)]), {}).batches
+    (again,) = packer.pack(RemoteSamples.from_samples([RemoteSample(MANY[7], 2, 5)]), {}).batches
     assert (one.layout.series, again.layout) == ((MANY[7],), one.layout)
 
 
-def test_places_that_are_taken_back_are_free():
+def test_released_slots_are_free():
     """
-    As if the series had never come.
+    As if the series had never been sent.
     """
-    places = SeriesPacker(FakeClock(), 1000)
-    places.pack(RemoteSamples.from_samples([RemoteSample(labels, 0, 1) for labels in SERIES[:6]]), {})
-    places.release(places.pack(RemoteSamples.from_samples([RemoteSample(labels, 1, 1) for labels in SERIES]), {}).new)
+    packer = SeriesPacker(FakeClock(), 1000)
+    packer.pack(RemoteSamples.from_samples([RemoteSample(labels, 0, 1) for labels in SERIES[:6]]), {})
+    packer.release(packer.pack(RemoteSamples.from_samples([RemoteSample(labels, 1, 1) for labels in SERIES]), {}).new)
 
-    assert [labels for labels in SERIES if labels in places] == SERIES[:6]
-    batches = places.pack(
+    assert [labels for labels in SERIES if labels in packer] == SERIES[:6]
+    batches = packer.pack(
         RemoteSamples.from_samples([RemoteSample(labels, 2, 1) for labels in SERIES[3:9]]), {}
     ).batches
-    assert {labels for labels, _ in told(batches)} == set(SERIES[3:9])
+    assert {labels for labels, _ in samples_of(batches)} == set(SERIES[3:9])
 
 
-async def test_what_nobody_sends_any_more_loses_its_place():
+async def test_series_that_are_not_sent_any_more_lose_their_slots():
     """
-    Short-lived series do not pile up.
+    Short-lived series do not accumulate.
     """
     clock = FakeClock()
-    places = SeriesPacker(clock, 1000)
-    places.pack(RemoteSamples.from_samples([RemoteSample(labels, 0, 1) for labels in MANY]), {})
-    await clock.sleep(UNUSED + 1)
-    places.pack(RemoteSamples.from_samples([RemoteSample(SERIES[0], 0, 1)]), {})
-    places.pack(RemoteSamples.from_samples([RemoteSample(SERIES[0], 1, 1)]), {})
-    assert MANY[0] not in places
+    packer = SeriesPacker(clock, 1000)
+    packer.pack(RemoteSamples.from_samples([RemoteSample(labels, 0, 1) for labels in MANY]), {})
+    await clock.sleep(UNUSED_SECONDS + 1)
+    packer.pack(RemoteSamples.from_samples([RemoteSample(SERIES[0], 0, 1)]), {})
+    packer.pack(RemoteSamples.from_samples([RemoteSample(SERIES[0], 1, 1)]), {})
+    assert MANY[0] not in packer
 
 
-def test_what_is_known_of_a_metric_comes_with_it():
+def test_batches_have_the_metric_families():
     """
-    Of a histogram by its parts.
+    Those of histograms by their series.
     """
     families = {"took": gauge("took", "How long it took.")}
     (batch,) = (
@@ -110,18 +110,18 @@ def test_what_is_known_of_a_metric_comes_with_it():
     assert batch.layout.families == (families["took"],)
 
 
-async def test_a_target_has_so_many_places_and_no_more():
+async def test_the_slots_of_a_target_are_limited():
     """
-    Another one has its own; and what is not sent any more makes room.
+    Other targets have their own; slots of series that are not sent any more are free again.
     """
     clock = FakeClock()
-    places = SeriesPacker(clock, 10)
-    put = places.pack(
+    packer = SeriesPacker(clock, 10)
+    packed = packer.pack(
         RemoteSamples.from_samples([RemoteSample(labels, 0, 1) for labels in [*MANY[:12], SERIES[0]]]), {}
     )
-    assert [sample.labels for sample in put.without] == MANY[10:12]
-    assert {labels for labels, _ in told(put.batches)} == {*MANY[:10], SERIES[0]}
-    assert not places.pack(RemoteSamples.from_samples([RemoteSample(MANY[0], 1, 1)]), {}).without
+    assert [sample.labels for sample in packed.rejected] == MANY[10:12]
+    assert {labels for labels, _ in samples_of(packed.batches)} == {*MANY[:10], SERIES[0]}
+    assert not packer.pack(RemoteSamples.from_samples([RemoteSample(MANY[0], 1, 1)]), {}).rejected
 
-    await clock.sleep(UNUSED + 1)
-    assert not places.pack(RemoteSamples.from_samples([RemoteSample(MANY[11], 2, 1)]), {}).without
+    await clock.sleep(UNUSED_SECONDS + 1)
+    assert not packer.pack(RemoteSamples.from_samples([RemoteSample(MANY[11], 2, 1)]), {}).rejected

@@ -1,4 +1,4 @@
-"""A text that is none costs its own characters, and nobody else anything."""
+"""Invalid text is repaired and affects nothing else."""
 
 import json
 
@@ -10,18 +10,18 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.captured import Intake
+from tests.captured import Ingest
 from tests.telemetry import START, attributes, logs, metrics, request, traces
 from toban.ingest.business_events import parse_events
 from toban.ingest.metric_families import ITEMS, REPAIRED
 from toban.ingest.utf8_repair import repair_at_once, repaired_json
 
 CUT = "cut \ud83d"
-"""What JavaScript's slice leaves of a text that ends in an emoji."""
+"""A text that JavaScript cut within an emoji."""
 
 
 def with_bad_text(content: bytes) -> bytes:
-    """Return a body whose word CUT was cut within an emoji, as JSON.stringify writes it."""
+    """Return a body with half an emoji for CUT, as JSON.stringify encodes it."""
     return content.replace(b"CUT", rb"\ud83d")
 
 
@@ -33,29 +33,29 @@ def with_bad_text(content: bytes) -> bytes:
         ("x.metrics.json", metrics(*({"name": n, "gauge": {"dataPoints": [{"asInt": 1}]}} for n in ("a", "CUT"))), 2),
     ],
 )
-async def test_half_an_emoji_in_json_leaves_the_rest_of_a_batch(name, content, many):
+async def test_half_an_emoji_in_json_does_not_affect_the_rest(name, content, many):
     """
     It becomes U+FFFD, and is counted.
     """
-    intake = Intake()
-    answer = await intake.push(name, with_bad_text(content))
+    ingest = Ingest()
+    response = await ingest.push(name, with_bad_text(content))
 
-    assert (answer.status, answer.body) == (200, b"{}")
+    assert (response.status, response.body) == (200, b"{}")
     signal = name.split(".")[1]
-    assert intake.meters.value(ITEMS, signal=signal) == many
-    assert intake.meters.value(REPAIRED, signal=signal) == 1
+    assert ingest.meters.value(ITEMS, signal=signal) == many
+    assert ingest.meters.value(REPAIRED, signal=signal) == 1
     if signal == "logs":
-        assert [line.message for line in intake.lines.lines] == ["good", "\ufffd", "good too"]
+        assert [line.message for line in ingest.lines.lines] == ["good", "\ufffd", "good too"]
 
 
-async def test_bad_utf8_in_json_leaves_the_rest_of_a_batch():
+async def test_invalid_utf8_in_json_does_not_affect_the_rest():
     """
-    As a program writes it that cuts bytes.
+    As from a program that truncates bytes.
     """
-    intake = Intake()
-    await intake.push("x.logs.json", logs((9, "good"), (9, "CUT")).replace(b"CUT", "注文".encode()[:-1]))
+    ingest = Ingest()
+    await ingest.push("x.logs.json", logs((9, "good"), (9, "CUT")).replace(b"CUT", "注文".encode()[:-1]))
 
-    assert [line.message for line in intake.lines.lines] == ["good", "注\ufffd"]
+    assert [line.message for line in ingest.lines.lines] == ["good", "注\ufffd"]
 
 
 def protobuf_bodies() -> list[tuple[str, bytes]]:
@@ -81,43 +81,43 @@ def protobuf_bodies() -> list[tuple[str, bytes]]:
 
 @pytest.mark.parametrize(("name", "content"), protobuf_bodies())
 @pytest.mark.parametrize("bad", [b"\xed\xa0\xbdCUT", b"CUTCU\xff", b"\xff" * 6], ids=["surrogate", "byte", "bytes"])
-async def test_bad_utf8_in_protobuf_leaves_the_rest_of_a_batch(name, content, bad):
+async def test_invalid_utf8_in_protobuf_does_not_affect_the_rest(name, content, bad):
     """
-    The text grows by it, and all lengths around it.
+    The text becomes longer, and all enclosing lengths.
     """
-    intake = Intake()
-    answer = await intake.push(name, content.replace(b"CUTCUT", bad))
+    ingest = Ingest()
+    response = await ingest.push(name, content.replace(b"CUTCUT", bad))
 
-    assert (answer.status, answer.body) == (200, b"")
+    assert (response.status, response.body) == (200, b"")
     signal = name.split(".")[1]
-    assert intake.meters.value(ITEMS, signal=signal) == 3
-    assert intake.meters.value(REPAIRED, signal=signal) > 0
+    assert ingest.meters.value(ITEMS, signal=signal) == 3
+    assert ingest.meters.value(REPAIRED, signal=signal) > 0
     if signal == "logs":
-        assert [line.message for line in intake.lines.lines] == ["good", bad.decode(errors="replace"), "good"]
+        assert [line.message for line in ingest.lines.lines] == ["good", bad.decode(errors="replace"), "good"]
 
 
 SCRAPS = st.sampled_from(["\\", "\\\\", '"', "u", "ud83d", r"\ud83d", r"\ude00", "\n", "é", "😀", "\ud83d", "\ude00"])
 
 
 @given(st.lists(SCRAPS | st.text(max_size=3), max_size=12))
-def test_json_is_repaired_where_it_is_wrong_and_nowhere_else(scraps):
+def test_only_invalid_characters_of_json_are_repaired(scraps):
     """
-    Whatever a text holds: backslashes that are escaped, pairs that are whole, halves in any order.
+    In texts with escaped backslashes, surrogate pairs and lone surrogates in any order.
     """
     text = "".join(scraps)
     written = json.dumps([text]).encode()
     repaired, many = repair_at_once(repaired_json(written))
 
-    # As a reader joins halves that stand side by side, and replaces the others.
+    # As a parser joins adjacent surrogates and replaces lone ones.
     expected = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     assert orjson.loads(repaired) == [expected]
     assert many == expected.count("\ufffd") - text.count("\ufffd")
 
 
 @pytest.mark.parametrize("many", [0, 1, 62, 63, 64, 65, 511, 512, 513, 100_000, 100_001])
-def test_a_backslash_is_told_from_an_escape_by_all_that_stand_before_it(many):
+def test_escaped_backslashes_are_recognised(many):
     """
-    However many these are.
+    However many backslashes precede.
     """
     repaired, replaced = repair_at_once(repaired_json(b'"' + b"\\" * many + rb'\ud83d"'))
 
@@ -126,20 +126,20 @@ def test_a_backslash_is_told_from_an_escape_by_all_that_stand_before_it(many):
 
 
 @given(st.sampled_from(protobuf_bodies()), st.data())
-async def test_any_bad_byte_in_a_text_is_answered(found, data):
+async def test_any_invalid_byte_is_accepted_or_rejected(found, data):
     """
-    Wherever a byte is wrong, it is read, refused or repaired.
+    Anywhere in a body.
     """
     name, content = found
     place = data.draw(st.integers(0, len(content) - 1))
     broken = content[:place] + data.draw(st.binary(min_size=1, max_size=2)) + content[place + 1 :]
-    assert (await Intake().push(name, broken)).status in {200, 400}
+    assert (await Ingest().push(name, broken)).status in {200, 400}
 
 
 @pytest.mark.parametrize("form", ["one", "array", "lines"])
-def test_half_an_emoji_in_an_event_leaves_the_others(form):
+def test_half_an_emoji_in_an_event_does_not_affect_the_others(form):
     """
-    The same of business events.
+    In every form of a request.
     """
     good, bad = (b'{"type":"product_view","product":"%s"}' % product for product in (b"1", rb"cut \ud83d"))
     body = {"one": bad, "array": b"[" + good + b"," + bad + b"]", "lines": good + b"\n" + bad}[form]
@@ -149,9 +149,9 @@ def test_half_an_emoji_in_an_event_leaves_the_others(form):
     assert repaired == 1
 
 
-def test_a_body_of_attributes_with_halves_is_read_as_json_dumps_writes_it():
+def test_lone_surrogates_in_attributes_are_repaired():
     """
-    Keys as well as values.
+    In keys and in values.
     """
     body = json.dumps({"resourceLogs": [{"resource": {"attributes": attributes({CUT: CUT})}}]}).encode()
     repaired, many = repair_at_once(repaired_json(body))

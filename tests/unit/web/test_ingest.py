@@ -13,7 +13,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.types import Message
 
-from tests.captured import Intake, body
+from tests.captured import Ingest, body
 from tests.telemetry import logs, request, traces
 from toban.core import input_limits
 from toban.core.errors import SeriesLimitError, StateError, StoreError
@@ -22,7 +22,7 @@ from toban.core.samples import Batch, Layout, milliseconds
 from toban.ingest.business_events import BusinessEventReceiver
 from toban.ingest.metric_families import BODIES
 from toban.ingest.otlp_model import OtlpSignal
-from toban.ingest.remote_write_receiver import WRITTEN, RemoteWriteReceiver
+from toban.ingest.remote_write_receiver import RECEIVED, RemoteWriteReceiver
 from toban.instruments.cardinality import CardinalityLimits
 from toban.logs.recent_lines import RecentLines
 from toban.remote.remote_write_model import HEADERS
@@ -47,8 +47,8 @@ class NoState:
 
 
 @pytest.fixture
-def intake() -> Intake:
-    return Intake()
+def ingest() -> Ingest:
+    return Ingest()
 
 
 class Sink:
@@ -84,13 +84,13 @@ def room() -> BodyBuffer:
 
 
 @pytest.fixture
-async def client(request: pytest.FixtureRequest, intake, sink, room) -> AsyncIterator[httpx2.AsyncClient]:
+async def client(request: pytest.FixtureRequest, ingest, sink, room) -> AsyncIterator[httpx2.AsyncClient]:
     marked = request.node.get_closest_marker("listening")
     settings = WebSettings(**marked.kwargs) if marked else WebSettings()
-    events = BusinessEventReceiver(NoState(), intake.clock, intake.meters)
-    written = RemoteWriteReceiver(sink, TsdbSettings(), intake.clock, intake.meters)
-    app = Starlette(routes=IngestApi(intake.taking, events, written, LIMIT).routes())
-    transport = httpx2.ASGITransport(NetworkAccess(app, settings, intake.meters, room=room))
+    events = BusinessEventReceiver(NoState(), ingest.clock, ingest.meters)
+    written = RemoteWriteReceiver(sink, TsdbSettings(), ingest.clock, ingest.meters)
+    app = Starlette(routes=IngestApi(ingest.receiver, events, written, LIMIT).routes())
+    transport = httpx2.ASGITransport(NetworkAccess(app, settings, ingest.meters, room=room))
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
 
@@ -102,7 +102,7 @@ async def pieces(content: bytes, size: int = 1000) -> AsyncIterator[bytes]:
 
 @pytest.mark.parametrize("packed", ["", "gzip", "deflate"])
 @pytest.mark.parametrize("name", ["pay-declined.traces.pb", "pay-declined.traces.json"])
-async def test_a_body_comes_chunked_and_packed_or_not(client, intake, name, packed):
+async def test_a_body_comes_chunked_and_packed_or_not(client, ingest, name, packed):
     """
     As JavaScript sends it: without Content-Length. The answer is in the request's encoding.
     """
@@ -114,7 +114,7 @@ async def test_a_body_comes_chunked_and_packed_or_not(client, intake, name, pack
     assert response.status_code == 200
     assert response.content == (b"{}" if name.endswith("json") else b"")
     assert response.headers["content-type"] == headers["content-type"].partition(";")[0]
-    assert intake.numbers("vendure_api_requests_total")
+    assert ingest.numbers("vendure_api_requests_total")
 
 
 async def test_an_empty_request_is_a_success(client):
@@ -135,7 +135,7 @@ async def test_a_type_that_is_not_known_is_refused(client):
         assert (await client.post("/v1/traces", content=b"{}", headers=headers)).status_code == 415
 
 
-async def test_garbage_is_refused(client, intake):
+async def test_garbage_is_refused(client, ingest):
     """
     400 with a reason: in gzip, after gzip, cut off.
     """
@@ -151,7 +151,7 @@ async def test_garbage_is_refused(client, intake):
         response = await client.post("/v1/traces", content=content, headers=headers)
         assert response.status_code == 400
         assert response.content
-    assert not intake.numbers()
+    assert not ingest.numbers()
 
 
 @pytest.mark.parametrize("signal", list(OtlpSignal))
@@ -188,7 +188,7 @@ async def test_a_body_that_is_too_long_is_refused_before_it_takes_memory(client,
     ).status_code == 200
 
 
-async def test_whoever_comes_when_there_is_no_room_is_asked_to_come_again(client, room, intake):
+async def test_whoever_comes_when_there_is_no_room_is_asked_to_come_again(client, room, ingest):
     """
     503 with Retry-After; when others are done there is room again.
     """
@@ -202,11 +202,11 @@ async def test_whoever_comes_when_there_is_no_room_is_asked_to_come_again(client
         assert response.status_code == 503
         assert response.headers["retry-after"] == "2"
     assert (await client.post("/v1/logs", content=logs((9, "x")), headers=JSON)).status_code == 200
-    assert intake.meters.value(BODIES, signal="logs", outcome="full") == 1
+    assert ingest.meters.value(BODIES, signal="logs", outcome="overloaded") == 1
     assert room.held == 0
 
 
-async def test_bodies_that_come_together_are_all_counted(client, intake):
+async def test_bodies_that_come_together_are_all_counted(client, ingest):
     """
     One after the other is read; none waits for ever.
     """
@@ -214,7 +214,7 @@ async def test_bodies_that_come_together_are_all_counted(client, intake):
     answers = await asyncio.gather(*(client.post("/v1/traces", content=one, headers=JSON) for one in bodies))
 
     assert {answer.status_code for answer in answers} == {200}
-    assert list(intake.numbers("vendure_api_requests_total").values()) == [30]
+    assert list(ingest.numbers("vendure_api_requests_total").values()) == [30]
 
 
 @pytest.mark.listening(listen="0.0.0.0:9119", token="open sesame")
@@ -249,11 +249,11 @@ async def test_the_newest_lines_are_shown_and_chosen():
     """
     By level, context, service and text; what can't be asked for is said.
     """
-    intake = Intake()
-    recent = RecentLines(intake.pushed, CardinalityLimits(intake.meters))
+    ingest = Ingest()
+    recent = RecentLines(ingest.pushed, CardinalityLimits(ingest.meters))
     app = TrustedAccess(Starlette(routes=LogsApi(recent).routes()))
-    await intake.push("x.logs.json", logs((9, "one"), (17, "two"), (13, "three")))
-    recent.write(intake.lines.lines)
+    await ingest.push("x.logs.json", logs((9, "one"), (17, "two"), (13, "three")))
+    recent.write(ingest.lines.lines)
 
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost") as client:
 
@@ -275,11 +275,11 @@ def numbers(at: int, *names: str) -> bytes:
     return Encoder({}).encode([Batch(layout, at, np.arange(len(names), dtype=np.float64))])[0]
 
 
-async def test_numbers_are_written(client, intake, sink):
+async def test_numbers_are_written(client, ingest, sink):
     """
     At their own times, whatever else is there.
     """
-    now = milliseconds(intake.clock.now())
+    now = milliseconds(ingest.clock.now())
     for at in (now, now - 60_000):
         response = await client.post("/api/v1/write", content=numbers(at, "a", "b"), headers=HEADERS)
         assert (response.status_code, response.content) == (204, b"")
@@ -288,7 +288,7 @@ async def test_numbers_are_written(client, intake, sink):
         *(("a", at, 0.0) for at in (0, -60_000)),
         *(("b", at, 1.0) for at in (0, -60_000)),
     }
-    assert intake.meters.value(WRITTEN, outcome="kept") == 4
+    assert ingest.meters.value(RECEIVED, outcome="accepted") == 4
 
 
 @pytest.mark.parametrize(
@@ -311,11 +311,11 @@ async def test_what_is_no_remote_write_is_refused(client, content, headers, stat
 
 
 @pytest.mark.parametrize("away", [timedelta(days=-91), timedelta(hours=2)])
-async def test_numbers_of_another_age_are_refused_and_the_others_kept(away, client, intake, sink):
+async def test_numbers_of_another_age_are_refused_and_the_others_kept(away, client, ingest, sink):
     """
     As in Prometheus: the sender hears of it and does not send them again.
     """
-    now = intake.clock.now()
+    now = ingest.clock.now()
     layout = Layout([Labels(__name__="a")])
     rows = [Batch(layout, milliseconds(at), np.array([1.0])) for at in (now, now + away)]
     response = await client.post("/api/v1/write", content=Encoder({}).encode(rows)[0], headers=HEADERS)
@@ -324,37 +324,37 @@ async def test_numbers_of_another_age_are_refused_and_the_others_kept(away, clie
     assert [at for _, at in sink.kept] == [milliseconds(now)]
 
 
-async def test_series_that_are_too_many_are_refused_and_the_others_kept(client, intake, sink):
+async def test_series_that_are_too_many_are_refused_and_the_others_kept(client, ingest, sink):
     """
     A sender that grows without end does not silence itself.
     """
-    now = milliseconds(intake.clock.now())
+    now = milliseconds(ingest.clock.now())
     sink.most = 2
     assert (await client.post("/api/v1/write", content=numbers(now, "a", "b"), headers=HEADERS)).status_code == 204
     response = await client.post("/api/v1/write", content=numbers(now + 1, "a", "b", "c"), headers=HEADERS)
 
     assert (response.status_code, response.text) == (400, "1 samples: too many series\n")
     assert sorted((labels.name, at - now) for labels, at in sink.kept) == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
-    assert intake.meters.value(WRITTEN, outcome="refused") == 1
+    assert ingest.meters.value(RECEIVED, outcome="rejected") == 1
 
 
-async def test_what_can_not_be_kept_now_is_to_come_again(client, intake, sink):
+async def test_what_can_not_be_kept_now_is_to_come_again(client, ingest, sink):
     """
     The sender waits.
     """
     sink.trouble = "disk full"
     response = await client.post(
-        "/api/v1/write", content=numbers(milliseconds(intake.clock.now()), "a"), headers=HEADERS
+        "/api/v1/write", content=numbers(milliseconds(ingest.clock.now()), "a"), headers=HEADERS
     )
     assert (response.status_code, response.headers["retry-after"]) == (503, "2")
     assert "disk full" in response.text
 
 
-async def test_series_with_too_many_or_too_long_labels_are_refused_and_the_others_kept(client, intake, sink):
+async def test_series_with_too_many_or_too_long_labels_are_refused_and_the_others_kept(client, ingest, sink):
     """
     400, which says why: the sender does not send them again.
     """
-    now = milliseconds(intake.clock.now())
+    now = milliseconds(ingest.clock.now())
     wide = Labels({"__name__": "wide", **{f"l{n}": "x" for n in range(input_limits.LABELS)}})
     long = Labels(__name__="long", a="x" * (input_limits.LABEL_VALUE_LENGTH + 1))
     layout = Layout([Labels(__name__="a"), wide, long, Labels(__name__="b")])
