@@ -519,7 +519,7 @@ async def test_a_mail_server_is_proved_up_to_the_log_in(tools, tmp_path):
         (lambda: Pagerduty(key="short"), "has 32 characters"),
         (lambda: Email(host="mail.example", sender="a@b.c", to=("a@b.c",), tls="none"), "on this machine only"),
         (lambda: Email(host="mail.example", sender="a@b.c", to=()), "at least one recipient"),
-        (lambda: Email(host="mail.example", sender="nobody", to=("a@b.c",)), "'nobody' is no mail address"),
+        (lambda: Email(host="mail.example", sender="nobody", to=("a@b.c",)), "'nobody' is an invalid e-mail address"),
     ],
 )
 def test_a_channel_that_can_not_work_is_refused(make, said):

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toban.notify.smtp import _transparent
+from toban.notify.smtp import _dot_stuffed
 
 
 @given(st.lists(st.sampled_from([b".", b"..", b"a", b".a", b"", b"\r", b"a.", "é".encode()]), max_size=12))
@@ -11,7 +11,7 @@ def test_the_dot_that_ends_a_mail_is_only_at_its_end(parts):
     """
     What the server reads is what was written.
     """
-    *lines, end, rest = _transparent(b"\r\n".join(parts)).split(b"\r\n")
+    *lines, end, rest = _dot_stuffed(b"\r\n".join(parts)).split(b"\r\n")
     assert (end, rest) == (b".", b"")
     assert b"." not in lines
     read = b"\n".join(line.removeprefix(b".") for line in lines)
