@@ -152,7 +152,7 @@ def test_its_webhook_begins_and_ends_an_alert_in_each_of_its_forms(tmp_path):
         eventually(firing, lambda found: found == {"9"})
         for wrong in (b"", b"{", b'{"monitorID": "1"}', b"monitorID=1&alertType=7", b"\xff\xfe"):
             code, text = program.post("/hooks/uptimerobot", wrong)
-            assert (code, "docs/NOTIFYING.md" in text) == (400, True)
+            assert (code, "docs/send-alerts.md" in text) == (400, True)
         code, text = program.post("/hooks/uptimerobot", b"monitorID=1&alertType=1&monitorFriendlyName=" + b"x" * 6_000)
         assert (code, "at most 5000 are accepted" in text) == (400, True)
         assert program.post("/hooks/uptimerobot", b"x", "text/plain")[0] == 415

@@ -513,7 +513,7 @@ async def test_the_countries_of_checkouts_can_be_had_as_the_docs_say(shop: Vendu
     """
     By a view that shows the country alone: the reader still may not see an address.
     """
-    text = (Path(__file__).parents[2] / "docs/NUMBERS.md").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "docs/watch-a-shop.md").read_text("utf-8")
     view, metric = re.search(r"```sql\n(.*?)```\s*```yaml\n(.*?)```", text, re.DOTALL).groups()  # type: ignore[union-attr]  # it is there
     shop.order("A", state="ArrangingPayment")
     shop.order("B", state="ArrangingPayment")

@@ -40,7 +40,7 @@ def test_the_configuration_is_in_order_and_asks_for_no_other_secrets():
     With what the document sets as secrets.
     """
     asked = set(re.findall(r"\$\{(\w+)\}", (DEPLOY / "toban.yaml").read_text(encoding="utf-8")))
-    document = (ROOT / "docs" / "on-fly.md").read_text(encoding="utf-8")
+    document = (ROOT / "docs" / "run-on-fly.md").read_text(encoding="utf-8")
     assert asked == set(SECRETS) <= set(re.findall(r"(?m)^  (\w+)=", document))
     assert settings().shop.database
 

@@ -73,7 +73,7 @@ class UptimerobotWebhook:
         except ValueError as error:
             return problem(400, str(error))
         if not posted:
-            wanted = "monitorID and alertType (1 down, 2 up, 3 certificate): see docs/NOTIFYING.md for the template"
+            wanted = "monitorID and alertType (1 down, 2 up, 3 certificate): see docs/send-alerts.md for the template"
             return problem(400, f"the event has no {wanted}")
         await self._alerts.post("uptimerobot", posted, actor(request))
         return Response(status_code=200)

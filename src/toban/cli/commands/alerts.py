@@ -80,5 +80,5 @@ def format_alerts(response: dict[str, Any]) -> str:
         )
         parts.append("Channels\n" + "\n".join(align_columns(channels)))
     else:
-        parts.append("No notification channel is configured. See docs/NOTIFYING.md.")
+        parts.append("No notification channel is configured. See docs/send-alerts.md.")
     return "\n\n".join(parts)

@@ -55,4 +55,4 @@ def command(config: Path | None) -> int:
 
 
 def _channels(count: int) -> str:
-    return "Channels:" if count else "No notification channel is configured (docs/NOTIFYING.md)."
+    return "Channels:" if count else "No notification channel is configured (docs/send-alerts.md)."

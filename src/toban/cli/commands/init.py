@@ -33,7 +33,7 @@ WEB: Final = (
 )
 
 CHANNELS: Final = (
-    "# Where notifications go (docs/NOTIFYING.md). `toban alerts test NAME` sends a test notification.",
+    "# Where notifications go (docs/send-alerts.md). `toban alerts test NAME` sends a test notification.",
     "# channels:",
     '#   slack: {kind: slack, webhook: "${SLACK_WEBHOOK_URL}"}',
 )
@@ -79,7 +79,7 @@ def _channel(*, ask: bool) -> tuple[dict[str, dict[str, str]], bool]:
         return {}, True
     name, channel, succeeded = channel_setup.prompt_for_channel()
     if not name:
-        echo("No notification channel is configured yet: see docs/NOTIFYING.md.")
+        echo("No notification channel is configured yet: see docs/send-alerts.md.")
     return {name: channel} if name else {}, succeeded
 
 

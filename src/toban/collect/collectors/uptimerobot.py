@@ -49,7 +49,7 @@ class Uptimerobot(Collector):
     Read the state of UptimeRobot's monitors, and create the monitors that are missing.
 
     Monitors for toban's own `/health` and the storefront are created where none has their address; existing ones are
-    not changed. UptimeRobot's webhook may post to `/hooks/uptimerobot` (docs/NOTIFYING.md), which is faster.
+    not changed. UptimeRobot's webhook may post to `/hooks/uptimerobot` (docs/send-alerts.md), which is faster.
     """
 
     kind: Literal["uptimerobot"] = "uptimerobot"
