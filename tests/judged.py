@@ -6,16 +6,17 @@ from datetime import timedelta
 from pathlib import Path
 
 from tests.fakes import FakeClock, ListSink
+from tests.promql_scripts import ScriptSource
 from toban.alerting.alert_store import AlertStore
 from toban.alerting.rule_file import RuleGroup, parse_rule_file
 from toban.alerting.service import EvaluationService
 from toban.core.alerts import TOPIC, AlertChange
 from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import HealthStatus
+from toban.core.query_result import BatchResult
 from toban.core.samples import milliseconds
 from toban.promql.engine import PromqlEngine
-from toban.promql.query_batch import BatchResult, run_batch
-from toban.promql.test_runner import MemorySource
+from toban.promql.query_batch import run_batch
 from toban.state import event_log
 from toban.state.backends import SqliteBackend
 from toban.state.database import State
@@ -36,11 +37,11 @@ groups:
 class Asked:
     """An engine that answers in the same breath; raises ``trouble`` instead when there is some."""
 
-    def __init__(self, source: MemorySource) -> None:
+    def __init__(self, source: ScriptSource) -> None:
         self.engine = PromqlEngine(source)
         self.trouble: Exception | None = None
 
-    async def instant(self, query, at, *, patience=None):
+    async def instant(self, query, at, *, time_limit=None):
         if self.trouble:
             raise self.trouble
         return self.engine.instant(query, at)
@@ -59,7 +60,7 @@ class Judged:
     def __init__(
         self,
         groups: Sequence[RuleGroup],
-        source: MemorySource,
+        source: ScriptSource,
         state: State,
         folder: Path,
         clock: FakeClock,
@@ -125,7 +126,7 @@ def _all(connection) -> list[AlertChange]:
 
 @asynccontextmanager
 async def judged(
-    rules: str, source: MemorySource, folder: Path, clock: FakeClock, targets: Iterable[str] = ()
+    rules: str, source: ScriptSource, folder: Path, clock: FakeClock, targets: Iterable[str] = ()
 ) -> AsyncIterator[Judged]:
     """Start a life: state opens from the folder, and closes again."""
     async with State(SqliteBackend(folder / "toban.db"), clock, MetricRegistry()) as state:
@@ -134,8 +135,8 @@ async def judged(
         yield life
 
 
-def loaded(text: str, step: str = "15s") -> MemorySource:
+def loaded(text: str, step: str = "15s") -> ScriptSource:
     """Return a source with series as promtool writes them, from the test's beginning on."""
-    source = MemorySource()
+    source = ScriptSource()
     source.load(f"load {step}\n" + "\n".join(f"  {line}" for line in text.splitlines()), start=milliseconds(BEGAN))
     return source

@@ -12,6 +12,7 @@ import httpx2
 
 from tests.fakes import FakeClock, ListSink
 from tests.judged import Asked
+from tests.promql_scripts import ScriptSource
 from toban.alerting.alert_store import AlertStore
 from toban.alerting.rule_file import parse_rule_file
 from toban.alerting.service import EvaluationService
@@ -25,7 +26,6 @@ from toban.notify.pipeline_run import Policy
 from toban.notify.routing import Routing
 from toban.notify.service import NotificationService
 from toban.notify.settings import NotifySettings
-from toban.promql.test_runner import MemorySource
 from toban.state.backends import SqliteBackend
 from toban.state.database import State
 
@@ -92,7 +92,7 @@ class Life:
     def __init__(
         self,
         rules: str,
-        source: MemorySource,
+        source: ScriptSource,
         folder: Path,
         clock: FakeClock,
         channels: Sequence[str] = ("slack",),

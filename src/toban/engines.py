@@ -12,9 +12,9 @@ from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock, QueryEngine, Service
 from toban.promql.engine import PromqlEngine
 from toban.promql.executor import QueryExecutor
-from toban.promql.tiered_engine import TieredEngine
 from toban.remote.query_client import RemoteQueryClient
 from toban.remote.remote_write import RemoteWriteService
+from toban.remote.tiered_engine import TieredEngine
 from toban.settings import MetricsSettings
 from toban.tsdb.store import Store
 

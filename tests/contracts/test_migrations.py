@@ -6,17 +6,22 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import text
 
 from tests.fakes import FakeClock
+from toban.alerting import repository as alert_repository
+from toban.alerting.states import ActiveAlert
 from toban.collect import repository
 from toban.collect.collectors.vendure_db import payment_attempts
 from toban.collect.collectors.vendure_db.payment_attempts import FailedAttempt
 from toban.collect.collectors.vendure_db.table_streams import ORDERS, PAYMENTS
+from toban.core.actor import Actor
+from toban.core.alerts import Alert, AlertStatus
+from toban.core.labels import Labels
 from toban.core.metric_registry import MetricRegistry
 from toban.instruments.metric_families import ORDERS_CREATED, ORDERS_FAILED, PAYMENTS_FAILED
 from toban.notify import repository as notify_repository
 from toban.notify.flap_detection import ReportedAs
 from toban.notify.notification import Notification, NotificationKind
 from toban.notify.pipeline_run import StageNote
-from toban.state import durable_counters, event_log, outbox, quarantine
+from toban.state import audit_log, durable_counters, event_log, outbox, quarantine
 from toban.state.database import State
 from toban.state.schema_version import migrate
 
@@ -166,6 +171,61 @@ async def test_notifications_go_on_where_they_were(opening, monkeypatch):
         assert notify_repository.load_handle(connection, "g1", "ops") == {"ts": 1}
         assert notify_repository.notes(connection, "f1") == [(AT, StageNote("route", "to ops"))]
         assert quarantine.counts(connection) == {"outbox": 1, "notify_group": 1}
+
+    async with State(opening(), FakeClock(), MetricRegistry()) as state:
+        await state.transaction(newer)
+
+
+async def test_counters_positions_alerts_and_the_audit_log_go_on_where_they_were(opening, monkeypatch):
+    """
+    An alert that is kept firing keeps since when; a body that can't be read goes to the quarantine, not away.
+    """
+    at = round(AT.timestamp() * 1000)
+    alert = Alert(Labels(alertname="disk"), {}, AlertStatus.FIRING, AT, AT)
+    body = json.dumps({**alert.as_dict(), "quiet": AT.isoformat()})
+    labels = '{"channel":"default","customerType":"general"}'
+    rows = [
+        ("tally", {"book": ORDERS.name, "family": ORDERS_CREATED.name, "labels": labels, "numbers": "[7]"}),
+        ("shop_read", {"book": ORDERS.name, "began": at, "until": at + 1000, "top": 5, "floor": 3}),
+        ("shop_seen", {"book": ORDERS.name, "id": "ID", "at": at}),
+        ("shop_pending", {"id": 4, "book": ORDERS.name, "samples": "[]"}),
+        ("shop_attempt", {"order": "OPEN", "method": "card", "at": at, "failed": False}),
+        (
+            "alert",
+            {"rule": "r{}", "fingerprint": "f", "body": body},
+        ),
+        ("alert", {"rule": "r{}", "fingerprint": "g", "body": "5"}),
+        ("alert_rule", {"rule": "r{}", "seen": at}),
+        ("alert_caught_up", {"one": 1, "entry": 9}),
+        ("quarantine", {"at": at, "source": "tally", "key": "k", "content": "5", "error": "e"}),
+    ]
+
+    def older(connection):
+        migrate(connection, "0012")
+        write(connection, rows)
+        facts = "CAST('{}' AS JSON)" if connection.dialect.name == "postgresql" else "'{}'"
+        values = f"(1, {at}, 'ann', 'expired a silence', {facts}, 'api')"
+        connection.execute(text(f"INSERT INTO journal (id, at, who, what, facts, via) VALUES {values}"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("toban.state.backends.upgrade_schema", lambda _: None)
+        async with State(opening(), FakeClock(), MetricRegistry()) as state:
+            await state.transaction(older)
+
+    def newer(connection):
+        counters = durable_counters.load(connection, ORDERS.name, ORDERS.families)
+        assert counters.value(ORDERS_CREATED, channel="default", customerType="general") == 7
+        position = repository.ReadPosition(AT, AT + timedelta(seconds=1), top=5, floor=3)
+        assert repository.position(connection, ORDERS.name, AT) == position
+        assert repository.recently_counted(connection, ORDERS.name) == {"ID": AT}
+        assert repository.pending_samples(connection, ORDERS.name, [], lambda _: []) == [(4, [])]
+        assert payment_attempts.open_attempts(connection) == {"OPEN": FailedAttempt("OPEN", "card", AT)}
+        assert alert_repository.load(connection) == {"r{}": {alert.labels: ActiveAlert(alert, AT)}}
+        assert alert_repository.rules_with_data(connection) == {"r{}": AT}
+        assert alert_repository.last_record(connection) == 9
+        (entry,) = audit_log.recent(connection, actor=Actor("ann", "api"))
+        assert (entry.actor, entry.action, entry.at) == (Actor("ann", "api"), "expired a silence", AT)
+        assert quarantine.counts(connection) == {"durable_counter": 1, "alert": 1}
 
     async with State(opening(), FakeClock(), MetricRegistry()) as state:
         await state.transaction(newer)

@@ -110,7 +110,7 @@ def locked(path: Path) -> Iterator[None]:
 def starts(data: Path) -> list[str]:
     """Return what the journal says of toban's runs."""
     with closing(sqlite3.connect(f"file:{data}/toban.db?mode=ro", uri=True)) as book:
-        return [what for (what,) in book.execute("SELECT what FROM journal WHERE who = 'toban' ORDER BY id")]
+        return [what for (what,) in book.execute("SELECT action FROM audit_log WHERE actor = 'toban' ORDER BY id")]
 
 
 def writable(path: Path) -> None:

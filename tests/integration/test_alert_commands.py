@@ -38,7 +38,7 @@ def folder(tmp_path):
 def audited(folder):
     """Return the actions of the audit log that this user took through the socket for commands."""
     with closing(sqlite3.connect(folder / "data" / "toban.db")) as database:
-        rows = database.execute("SELECT who, via, what FROM journal").fetchall()
+        rows = database.execute("SELECT actor, via, action FROM audit_log").fetchall()
     user = pwd.getpwuid(os.getuid()).pw_name
     return {action for who, via, action in rows if (who, via) == (user, "local socket")}
 

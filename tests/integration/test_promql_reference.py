@@ -15,10 +15,10 @@ import pytest
 
 from tests import servers
 from tests.needs import need
+from tests.promql_scripts import ScriptSource
 from toban.core.labels import Labels, quote
 from toban.core.query_result import QueryResult
 from toban.promql.engine import PromqlEngine
-from toban.promql.test_runner import MemorySource
 
 # Prometheus 2 has windows closed on the left. Samples stand at quarters of a second, questions at halves: the edges of
 # windows and lookback never meet a sample, and both versions say the same.
@@ -168,7 +168,7 @@ def test_toban_says_what_prometheus_says(prometheus: str, data: Series, query: s
     """
     The same series, at the same steps, with the same values.
     """
-    memory = MemorySource()
+    memory = ScriptSource()
     for labels, samples in data.items():
         memory.add(labels, samples)
     said, wanted = ours(PromqlEngine(memory).range(query, START, END, STEP)), theirs(prometheus, query)

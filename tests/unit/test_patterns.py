@@ -23,8 +23,7 @@ OURS = {
     "toban.alerting": "rule files and templates are the operator's own",
     "toban.collect.sql_metrics": "SQL that toban ships",
     "toban.core.config_types": "settings; lengths of time in requests are matched as a whole",
-    "toban.promql.test_language": "files of tests",
-    "toban.promql.test_runner": "files of tests",
+    "toban.alerting.series_notation": "files of tests",
     "toban.demo": "what toban's own demo says",
     "toban.cli": "what toban itself answers",
     "toban.state": "names in toban's own code",
@@ -35,7 +34,7 @@ NAMED = {
     ("toban.promql.syntax_tree", "search"),
     ("toban.shop.redis", "pattern"),
     ("toban.shop.database", "pattern"),
-    ("toban.instruments.error_classes", "words"),
+    ("toban.instruments.error_classes", "pattern"),
 }
 """Expressions that are chosen from a table of plain words: they are tried there."""
 

@@ -169,8 +169,8 @@ def test_mistakes_of_all_stages_are_named_at_once(tmp_path):
         "DATABASE_URL in the environment: shop.database: unknown parameter 'sslmod'",
         "line 1: shop.redis: the path must be the number of a database",
         "bad.yaml: ",
-        "missing.yaml': there is no such file",
-        "'nothing' is no shipped rule",
+        "missing.yaml': no such file",
+        "unknown rule 'nothing'",
     ):
         assert words in said, said
     assert "unknown channel 'ops'" not in said

@@ -1,1 +1,1 @@
-"""Judges the numbers by rules."""
+"""Evaluates alerting and recording rules, and owns alerts and acknowledgements."""

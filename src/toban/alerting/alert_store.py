@@ -24,7 +24,7 @@ from toban.state.database import State
 log = structlog.get_logger("toban.alerting")
 
 FALLBACK: Final = "alerts.jsonl"
-"""The file in the data folder with what could not be written to state yet."""
+"""The file in the data folder with the records that could not be written to state yet."""
 
 NO_AUDIT: Final[Mapping[Labels, AuditEntry]] = {}
 
@@ -52,7 +52,7 @@ class AlertStore:
         self._stored: dict[tuple[str, str], ActiveAlert] = {}
         self._waiting: list[tuple[int, AlertRecord]] = []
         self._broken: list[tuple[int, str, str]] = []
-        """Unreadable lines of the file: their numbers, contents and errors; they go into quarantine."""
+        """Unreadable lines of the file: their numbers, contents and errors; they are moved to the quarantine."""
         self._number = 0
         self._error = ""
         self._opened = False
@@ -91,10 +91,10 @@ class AlertStore:
 
     async def apply(self, rule: str, step: Step, audit: Mapping[Labels, AuditEntry] = NO_AUDIT) -> None:
         """
-        Make a step: its alerts are active from now on and survive a restart, its changes become events.
+        Apply a step: its alerts replace those of the rule and survive a restart, its changes become events.
 
-        ``audit`` has the rows of the audit log that are written with changes, by the labels of their alerts. This never
-        fails: what can't be written to state goes to the fallback file.
+        ``audit`` has the rows of the audit log that are written with the changes, by the labels of their alerts. This
+        never fails: records that can't be written to state go to the fallback file.
         """
         changes = {change.alert.labels: change for change in step.changes}
         before = self.of(rule)
@@ -114,42 +114,42 @@ class AlertStore:
         await self._write(entries)
 
     async def catch_up(self) -> None:
-        """Load from state, and write there what waits, if state is back."""
+        """Load alerts from state and write the waiting records to it, if it is available again."""
         if not self._opened:
             await self._load()
         if self._opened and (self._waiting or self._broken):
             await self._write([])
 
     async def _load(self) -> None:
-        """Load alerts from state; changes that were made without it count more."""
+        """Load alerts from state; changes that were made while it was unavailable take precedence."""
 
         def work(connection: Connection) -> tuple[dict[str, dict[Labels, ActiveAlert]], int]:
-            return repository.load(connection), repository.caught_up(connection)
+            return repository.load(connection), repository.last_record(connection)
 
         try:
-            stored, caught_up = await self._state.transaction(work)
+            stored, last_record = await self._state.transaction(work)
         except StateError as error:
             self._error = str(error)
             return
         self._opened = True
         # Older records of the file are in state already: the last run ended before the file was removed.
-        self._waiting = [(number, entry) for number, entry in self._waiting if number > caught_up]
-        self._number = max(self._number, caught_up)
-        news = {(entry.rule, entry.fingerprint) for _, entry in self._waiting}
+        self._waiting = [(number, entry) for number, entry in self._waiting if number > last_record]
+        self._number = max(self._number, last_record)
+        changed = {(entry.rule, entry.fingerprint) for _, entry in self._waiting}
         for rule, alerts in stored.items():
-            old = {labels: it for labels, it in alerts.items() if (rule, it.alert.fingerprint) not in news}
-            self._alerts[rule] = {**self._alerts.get(rule, {}), **old}
-            for active in old.values():
+            unchanged = {labels: it for labels, it in alerts.items() if (rule, it.alert.fingerprint) not in changed}
+            self._alerts[rule] = {**self._alerts.get(rule, {}), **unchanged}
+            for active in unchanged.values():
                 self._stored[rule, active.alert.fingerprint] = active
 
     def health(self) -> HealthStatus:
         """Return whether alerts would survive a restart."""
         if self._waiting:
-            return HealthStatus(False, f"{len(self._waiting)} changes of alerts are not in state: {self._error}")
+            return HealthStatus(False, f"{len(self._waiting)} changes of alerts are not stored yet: {self._error}")
         return HealthStatus(True, "alerts are stored")
 
     def _differs(self, rule: str, active: ActiveAlert) -> bool:
-        """Tell whether an alert differs from the stored one in more than what each evaluation renews."""
+        """Return whether an alert differs from the stored one in more than what each evaluation renews."""
         stored = self._stored.get((rule, active.alert.fingerprint))
         return stored is None or _lasting_fields(stored) != _lasting_fields(active)
 
@@ -160,7 +160,7 @@ class AlertStore:
             await self._load()
         waiting = [*(entry for _, entry in self._waiting), *entries]
         try:
-            await self._state.transaction(partial(self._work, entries=waiting, upto=self._number))
+            await self._state.transaction(partial(self._save, entries=waiting, number=self._number))
         except StateError as error:
             self._error = str(error)
             await self._write_fallback(entries)
@@ -176,12 +176,12 @@ class AlertStore:
         if any(entry.change for entry in waiting):
             self._wake()
 
-    def _work(self, connection: Connection, entries: Sequence[AlertRecord], upto: int) -> None:
+    def _save(self, connection: Connection, entries: Sequence[AlertRecord], number: int) -> None:
         for line, content, error in self._broken:
             quarantine.keep(connection, FALLBACK, f"line {line}", content, error, self._state.now())
         repository.save(connection, entries)
-        if upto > repository.caught_up(connection):
-            repository.catch_up(connection, upto)
+        if number > repository.last_record(connection):
+            repository.save_last_record(connection, number)
 
     async def _write_fallback(self, entries: Sequence[AlertRecord]) -> None:
         if not entries:
@@ -190,7 +190,7 @@ class AlertStore:
         self._number += len(entries)
         self._waiting += numbered
         for entry in entries:
-            # What is in the file once is not written there again.
+            # A record that is in the file is not written there again.
             self._mark_stored(entry)
         self._append_fallback(numbered)
         changes = [entry.change for entry in entries if entry.change]
@@ -240,7 +240,7 @@ class AlertStore:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            log.warning("fallback file not written: alerts are in memory only", file=str(self._file), error=str(error))
+            log.warning("fallback file not written, alerts only in memory", file=str(self._file), error=str(error))
 
     def _remove_fallback(self) -> None:
         try:

@@ -1,71 +1,64 @@
-"""What a rule finds: its query's answer, with labels and texts."""
+"""From a query's result to a rule's: labels and annotations, or the values of a recorded metric."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
 from toban.alerting.rule_file import AlertRule, RecordingRule
 from toban.alerting.states import RuleResult
-from toban.alerting.templating.template import NOWHERE, External, Template, Wanted
-from toban.alerting.templating.values import Found, TemplateError
+from toban.alerting.templating.template import NO_EXTERNAL, External, QueryRequired, Template
+from toban.alerting.templating.values import TemplateError, TemplateSample
 from toban.core.alerts import ALERTNAME
 from toban.core.errors import QueryError
 from toban.core.input_limits import repair_surrogates
 from toban.core.labels import NAME, Labels
-from toban.core.query_result import QueryResult, ResultType
-from toban.promql.query_batch import BatchResult
+from toban.core.ports import RuleEngine
+from toban.core.query_result import BatchResult, QueryResult, ResultType
 
 log = structlog.get_logger("toban.alerting")
 
-MOST_QUERIES: Final = 10
-"""How many questions the texts of one alert may ask."""
-
-
-class RuleQueryEngine(Protocol):
-    """Answers the questions of rules."""
-
-    async def instant(self, query: str, at: int, *, patience: timedelta | None = None) -> QueryResult:
-        """Return what the query comes to at one time (milliseconds). Raises ``QueryError`` or ``StoreError``."""
-        ...
-
-    async def run_batch(self, queries: Sequence[str], at: int) -> list[BatchResult]:
-        """Answer the first of some queries, and perhaps some after it. Raises nothing of that."""
-        ...
+MAX_QUERIES: Final = 10
+"""How many queries the templates of one alert may run."""
 
 
 async def evaluate_alert_rule(
-    rule: AlertRule, reply: BatchResult, engine: RuleQueryEngine, at: int, limit: int = 0, external: External = NOWHERE
+    rule: AlertRule,
+    queried: BatchResult,
+    engine: RuleEngine,
+    at: int,
+    limit: int = 0,
+    external: External = NO_EXTERNAL,
 ) -> dict[Labels, RuleResult]:
     """
-    Return what a rule finds at a time (milliseconds), by the labels of the alerts that it stands for.
+    Return the results of a rule at a time (milliseconds), by the labels of their alerts.
 
-    ``reply`` is what came of its query; what its texts ask, ``engine`` is asked.
+    ``queried`` is the result of its query; ``engine`` runs the queries in its templates.
 
-    Raises ``QueryError`` or ``StoreError`` when its query can't be answered, comes to more than ``limit`` series
-    (unless that is 0), or to two with the same labels.
+    Raises ``QueryError`` or ``StoreError`` when its query failed, returned more than ``limit`` series (unless that is
+    0), or two with the same labels.
     """
     found: dict[Labels, RuleResult] = {}
-    answers: dict[str, Sequence[Found]] = {}
-    for series, value in _values(reply.answer, limit):
-        given = series.drop(NAME)
-        # The name is no label of an alert, and its texts may tell it all the same.
-        said = partial(_said, labels=series, value=value, engine=engine, at=at, answers=answers, external=external)
-        labels = {name: await said(text) for name, text in rule.labels.items()}
-        annotations = {name: await said(text) for name, text in rule.annotations.items()}
-        whose = Labels({**given, **labels, ALERTNAME: rule.name})
-        if whose in found:
+    query_results: dict[str, Sequence[TemplateSample]] = {}
+    for series, value in _values(queried.result, limit):
+        # The metric's name is no label of an alert, but templates may read it.
+        render = partial(
+            _render, labels=series, value=value, engine=engine, at=at, query_results=query_results, external=external
+        )
+        own_labels = {name: await render(template) for name, template in rule.labels.items()}
+        annotations = {name: await render(template) for name, template in rule.annotations.items()}
+        labels = Labels({**series.drop(NAME), **own_labels, ALERTNAME: rule.name})
+        if labels in found:
             raise QueryError("vector contains metrics with the same labelset after applying alert labels")
-        found[whose] = RuleResult(value, annotations, window=rule.window)
+        found[labels] = RuleResult(value, annotations, window=rule.window)
     return found
 
 
-def evaluate_recording_rule(rule: RecordingRule, reply: BatchResult, limit: int = 0) -> dict[Labels, float]:
-    """Return the series that a rule writes down. Raises like ``evaluate_alert_rule``."""
+def evaluate_recording_rule(rule: RecordingRule, queried: BatchResult, limit: int = 0) -> dict[Labels, float]:
+    """Return the values of the series that a rule records. Raises like ``evaluate_alert_rule``."""
     found: dict[Labels, float] = {}
-    for series, value in _values(reply.answer, limit):
+    for series, value in _values(queried.result, limit):
         labels = Labels({**series, **rule.labels, NAME: rule.name})
         if labels in found:
             raise QueryError("vector contains metrics with the same labelset after applying rule labels")
@@ -73,37 +66,37 @@ def evaluate_recording_rule(rule: RecordingRule, reply: BatchResult, limit: int 
     return found
 
 
-def _values(answer: QueryResult, limit: int) -> Iterable[tuple[Labels, float]]:
-    if answer.type not in {ResultType.VECTOR, ResultType.SCALAR}:
-        raise QueryError(f"rule result is not a vector or scalar but a {answer.type}")
-    if limit and len(answer.series) > limit:
-        raise QueryError(f"exceeded limit of {limit} with {len(answer.series)} series")
-    return [(points.labels, points.last) for points in answer.series]
+def _values(result: QueryResult, limit: int) -> Iterable[tuple[Labels, float]]:
+    if result.type not in {ResultType.VECTOR, ResultType.SCALAR}:
+        raise QueryError(f"rule result is not a vector or scalar but a {result.type}")
+    if limit and len(result.series) > limit:
+        raise QueryError(f"exceeded limit of {limit} with {len(result.series)} series")
+    return [(points.labels, points.last) for points in result.series]
 
 
-async def _said(
-    text: Template,
+async def _render(
+    template: Template,
     labels: Mapping[str, str],
     value: float,
-    engine: RuleQueryEngine,
+    engine: RuleEngine,
     at: int,
-    answers: dict[str, Sequence[Found]],
+    query_results: dict[str, Sequence[TemplateSample]],
     external: External,
 ) -> str:
-    """Render a text; what goes wrong becomes its text, as in Prometheus: an alert without its text is still one."""
-    for _ in range(MOST_QUERIES + 1):
+    """Render a template. An error becomes its text, as in Prometheus: an alert without an annotation still counts."""
+    for _ in range(MAX_QUERIES + 1):
         try:
-            return repair_surrogates(text.render(labels, value, answers, external))
-        except Wanted as wanted:
+            return repair_surrogates(template.render(labels, value, query_results, external))
+        except QueryRequired as required:
             try:
-                answer = await engine.instant(wanted.query, at)
+                result = await engine.instant(required.query, at)
             except QueryError as error:
-                return f"<error expanding template: query {wanted.query!r}: {error}>"
-            answers[wanted.query] = [Found(points.labels, points.last) for points in answer.series]
+                return f"<error expanding template: query {required.query!r}: {error}>"
+            query_results[required.query] = [TemplateSample(points.labels, points.last) for points in result.series]
         except TemplateError as error:
             return f"<error expanding template: {error}>"
         except Exception as error:
-            # Whatever a text does costs that text alone.
-            log.exception("a text of a rule can't be expanded", text=text.source)
+            # An unexpected error costs this text only.
+            log.exception("template expansion failed", template=template.source)
             return repair_surrogates(f"<error expanding template: {type(error).__name__}: {error}>")
-    return f"<error expanding template: more than {MOST_QUERIES} queries>"
+    return f"<error expanding template: more than {MAX_QUERIES} queries>"

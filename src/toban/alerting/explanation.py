@@ -5,20 +5,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from toban.alerting.evaluation import RuleQueryEngine
 from toban.alerting.rule_file import AlertRule
 from toban.alerting.rule_state import GroupState, RuleHealth, RuleState
 from toban.core.config_types import format_duration
 from toban.core.errors import QueryError, StoreError
+from toban.core.ports import RuleEngine
 from toban.promql import parser
 
 MAX_SERIES: Final = 5
-"""How many series are shown of each side of a comparison."""
+"""How many series of each side of a comparison are shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesValue:
-    """A series and its value, as Prometheus writes it: JSON has no NaN."""
+    """A series and its value, written as Prometheus does: JSON has no NaN."""
 
     labels: Mapping[str, str]
     value: str
@@ -55,14 +55,14 @@ class SelectorData:
 
 @dataclass(frozen=True, slots=True)
 class RuleExplanation:
-    """A rule, how its last evaluation went, and what its expression comes to now."""
+    """A rule, its last evaluation, and the value of its expression now."""
 
     rule: str
     group: str
     file: str
     expr: str
     duration: str
-    """How long it must be met before it fires: the rule's `for`."""
+    """The rule's `for`."""
     severity: str
     limit: str
     health: RuleHealth
@@ -72,7 +72,7 @@ class RuleExplanation:
     selectors: Sequence[SelectorData]
 
 
-async def explain_rule(state: RuleState, group: GroupState, engine: RuleQueryEngine, at: int) -> RuleExplanation:
+async def explain_rule(state: RuleState, group: GroupState, engine: RuleEngine, at: int) -> RuleExplanation:
     """Explain a rule at a time (milliseconds)."""
     rule, text = state.rule, state.rule.query.text
     alerting = rule if isinstance(rule, AlertRule) else None
@@ -102,7 +102,7 @@ async def explain_rule(state: RuleState, group: GroupState, engine: RuleQueryEng
     )
 
 
-async def _value(query: str, engine: RuleQueryEngine, at: int) -> ExpressionValue:
+async def _value(query: str, engine: RuleEngine, at: int) -> ExpressionValue:
     try:
         result = await engine.instant(query, at)
     except (QueryError, StoreError) as error:
@@ -111,6 +111,6 @@ async def _value(query: str, engine: RuleQueryEngine, at: int) -> ExpressionValu
     return ExpressionValue(series, len(result.series))
 
 
-async def _data(selector: str, engine: RuleQueryEngine, at: int) -> SelectorData:
+async def _data(selector: str, engine: RuleEngine, at: int) -> SelectorData:
     found = await _value(selector, engine, at)
     return SelectorData(selector, found.total, found.error)

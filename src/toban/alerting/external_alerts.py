@@ -1,4 +1,4 @@
-"""Alerts that were evaluated elsewhere: a Prometheus or an Alertmanager posts them here."""
+"""Alerts that a Prometheus, an Alertmanager or another program posts to toban."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,7 @@ from typing import Final
 import structlog
 
 from toban.alerting.alert_store import AlertStore
-from toban.alerting.service import OUTSIDE
-from toban.alerting.states import REMEMBERED, ActiveAlert, Step
+from toban.alerting.states import EXTERNAL_KEY, RESOLVED_RETENTION, ActiveAlert, Step
 from toban.core import input_limits
 from toban.core.actor import Actor
 from toban.core.alerts import Alert, AlertChange, AlertStatus
@@ -23,28 +22,28 @@ from toban.core.samples import counter
 from toban.state.audit_log import AuditEntry
 
 EXPIRY_INTERVAL: Final = timedelta(seconds=5)
-"""The interval at which alerts are looked for that nobody posted again in time."""
+"""The interval at which alerts are resolved that were not posted again in time."""
 
 RESOLVE_TIMEOUT: Final = timedelta(minutes=5)
-"""After what time an alert resolves that was posted without an end (Alertmanager's `resolve_timeout`)."""
+"""How long an alert fires that was posted without an end time (Alertmanager's `resolve_timeout`)."""
 
 MAX_ALERTS: Final = 5_000
-"""How many external alerts there may be."""
+"""How many external alerts are stored at most."""
 
 SLICE: Final = 500
-"""How many alerts are processed before other tasks have a turn: some 20 ms."""
+"""How many alerts are processed before the event loop runs other tasks: some 20 ms."""
 
 AUDITED_NAMES: Final = 20
-"""How many names of alerts one row of the audit log holds."""
+"""How many alert names one row of the audit log holds."""
 
-REJECTED: Final = counter("toban_external_alerts_rejected_total", "Alerts that were posted and not accepted.")
+REJECTED: Final = counter("toban_external_alerts_rejected_total", "Posted alerts that were rejected.")
 
 log = structlog.get_logger("toban.alerting")
 
 
 @dataclass(frozen=True, slots=True)
 class PostedAlert:
-    """One alert as it was posted; without ``ends`` it fires for `RESOLVE_TIMEOUT`."""
+    """A posted alert; without ``ends`` it fires for `RESOLVE_TIMEOUT`."""
 
     labels: Labels
     annotations: Mapping[str, str]
@@ -56,7 +55,7 @@ class PostedAlert:
 def posted_alert(
     labels: object, annotations: object, starts: datetime | None = None, ends: datetime | None = None, link: str = ""
 ) -> PostedAlert:
-    """Return an alert as it was posted, within the limits of input. Raises ``ValueError``."""
+    """Return a posted alert, checked against the limits of input. Raises ``ValueError``."""
     if starts and ends and ends < starts:
         raise ValueError("start time must be before end time")
     return PostedAlert(
@@ -70,9 +69,9 @@ def posted_alert(
 
 class ExternalAlerts:
     """
-    Stores alerts that were evaluated elsewhere, as long as they are posted again.
+    Stores posted alerts, and resolves those that are not posted again.
 
-    Each source has its own alerts. While one fires, it resolves at its ``ends`` unless it is posted again.
+    Each source has its own alerts. A firing alert resolves at its ``ends`` unless it is posted again before.
     """
 
     name = "external alerts"
@@ -84,12 +83,12 @@ class ExternalAlerts:
         self._is_full = False
 
     async def run(self) -> None:
-        """Resolve what is not posted any more, until cancelled."""
+        """Resolve alerts that are not posted any more, until cancelled."""
         await run_periodically(self.name, EXPIRY_INTERVAL, self.expire, clock=self._clock, meters=self._meters)
 
     async def post(self, source: str, posted: Sequence[PostedAlert], actor: Actor) -> None:
         """
-        Store the alerts that a source posts; one that is posted again only fires for longer.
+        Store the alerts that a source posts; posting a firing one again extends it.
 
         Secrets are redacted before anything is stored. Alerts beyond `MAX_ALERTS` are rejected, and counted. Alerts
         that begin to fire or resolve get one row of the audit log together; beyond `SLICE` alerts there are several.
@@ -101,17 +100,17 @@ class ExternalAlerts:
                 await asyncio.sleep(0)
 
     async def _post(self, source: str, posted: Sequence[PostedAlert], actor: Actor) -> None:
-        now, key, changes = self._clock.now(), OUTSIDE + source, list[AlertChange]()
+        now, key, changes = self._clock.now(), EXTERNAL_KEY + source, list[AlertChange]()
         after = dict(self._store.of(key))
-        left = MAX_ALERTS - sum(len(self._store.of(rule)) for rule in self._keys())
+        capacity = MAX_ALERTS - sum(len(self._store.of(rule)) for rule in self._keys())
         for one in map(_redacted, posted):
             before = after.get(one.labels)
             alert = _next_alert(one, before.alert if before else None, source, now)
             if alert is None:
                 continue
             if before is None:
-                left -= 1
-                if left < 0:
+                capacity -= 1
+                if capacity < 0:
                     self._reject(source)
                     continue
             after[alert.labels] = ActiveAlert(alert)
@@ -121,14 +120,14 @@ class ExternalAlerts:
         await self._store.apply(key, Step(after, tuple(changes)), audit)
 
     def _reject(self, source: str) -> None:
-        """Count an alert that is not accepted; log it once."""
+        """Count a rejected alert; log the first one."""
         self._meters.add(REJECTED)
         if not self._is_full:
-            log.warning("external alerts are rejected: there are too many", limit=MAX_ALERTS, source=source)
+            log.warning("external alerts rejected: limit reached", limit=MAX_ALERTS, source=source)
         self._is_full = True
 
     async def expire(self) -> None:
-        """Resolve what was not posted again in time, and remove what has been resolved for long."""
+        """Resolve alerts that were not posted again in time, and remove those resolved before `RESOLVED_RETENTION`."""
         now = self._clock.now()
         for key in self._keys():
             before = self._store.of(key)
@@ -147,11 +146,11 @@ class ExternalAlerts:
 
     def _keys(self) -> list[str]:
         """Return the keys under which there are external alerts, one for each source."""
-        return [rule for rule in self._store.rules() if rule.startswith(OUTSIDE)]
+        return [rule for rule in self._store.rules() if rule.startswith(EXTERNAL_KEY)]
 
     def health(self) -> HealthStatus:
         """Return how many alerts there are."""
-        count = sum(1 for rule, _ in self._store.all() if rule.startswith(OUTSIDE))
+        count = sum(1 for rule, _ in self._store.all() if rule.startswith(EXTERNAL_KEY))
         return HealthStatus(True, f"{count} external alerts")
 
 
@@ -171,7 +170,7 @@ def _is_due(alert: Alert, now: datetime) -> bool:
     """Tell whether an alert expires now, or was resolved so long ago that it is removed."""
     if alert.ends is None:
         return False
-    return now >= (alert.ends if alert.status is AlertStatus.FIRING else alert.ends + REMEMBERED)
+    return now >= (alert.ends if alert.status is AlertStatus.FIRING else alert.ends + RESOLVED_RETENTION)
 
 
 def _redacted(posted: PostedAlert) -> PostedAlert:
@@ -185,7 +184,7 @@ def _redacted(posted: PostedAlert) -> PostedAlert:
 
 
 def _next_alert(posted: PostedAlert, before: Alert | None, source: str, now: datetime) -> Alert | None:
-    """Return what becomes of an alert when it is posted; nothing for the end of one that is not known."""
+    """Return an alert after it is posted; None for the end of one that does not fire."""
     is_over = posted.ends is not None and posted.ends <= now
     is_firing = before is not None and before.status is AlertStatus.FIRING
     if is_over:

@@ -1,4 +1,4 @@
-"""Rules as files for a real Prometheus, and the configuration with which it judges them over toban's numbers."""
+"""Rules as files for a real Prometheus, and the configuration with which it evaluates them on toban's metrics."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from toban.core.config_types import format_duration
 
 
 def rule_file(groups: Iterable[RuleGroup]) -> dict[str, Any]:
-    """Return groups of rules as a rule file holds them."""
+    """Return the content of a rule file with these groups."""
     return {"groups": [_group(group) for group in groups if group.rules]}
 
 
@@ -24,8 +24,8 @@ def _group(group: RuleGroup) -> dict[str, Any]:
 
 def _rule(rule: Rule) -> dict[str, Any]:
     if not isinstance(rule, AlertRule):
-        return _kept({"record": rule.name, "expr": rule.query.text, "labels": dict(rule.labels)})
-    return _kept(
+        return _non_empty({"record": rule.name, "expr": rule.query.text, "labels": dict(rule.labels)})
+    return _non_empty(
         {
             "alert": rule.name,
             "expr": rule.query.text,
@@ -37,28 +37,33 @@ def _rule(rule: Rule) -> dict[str, Any]:
     )
 
 
-def _kept(parts: Mapping[str, Any]) -> dict[str, Any]:
+def _non_empty(parts: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in parts.items() if value}
 
 
 def prometheus(
-    rule_files: Iterable[str], toban: str, alertmanager: str, every: str, elsewhere: Iterable[str], token: str = ""
+    rule_files: Iterable[str],
+    toban: str,
+    alertmanager: str,
+    evaluation_interval: str,
+    federated_jobs: Iterable[str],
+    token_file: str = "",
 ) -> dict[str, Any]:
     """
-    Return the configuration of a Prometheus that scrapes toban and judges these rules.
+    Return the configuration of a Prometheus that scrapes toban and evaluates these rules.
 
-    ``elsewhere`` are the jobs whose numbers toban scraped itself and shows at ``/federate`` alone, as it does ``up``;
-    ``token`` is the file that holds toban's token, where it wants one.
+    ``federated_jobs`` are the jobs that toban scrapes itself: their series, like ``up``, are at ``/federate`` only.
+    ``token_file`` is the file with toban's token, if it has one.
     """
-    access = {"authorization": {"credentials_file": token}} if token else {}
-    where = {"static_configs": [{"targets": [toban]}], "honor_labels": True, **access}
-    chosen = ['{__name__="up"}', *(f'{{job="{job}"}}' for job in elsewhere)]
+    authorization = {"authorization": {"credentials_file": token_file}} if token_file else {}
+    target = {"static_configs": [{"targets": [toban]}], "honor_labels": True, **authorization}
+    matches = ['{__name__="up"}', *(f'{{job="{job}"}}' for job in federated_jobs)]
     return {
-        "global": {"scrape_interval": "30s", "evaluation_interval": every},
+        "global": {"scrape_interval": "30s", "evaluation_interval": evaluation_interval},
         "rule_files": list(rule_files),
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
         "scrape_configs": [
-            {"job_name": "toban", **where},
-            {"job_name": "toban-federate", "metrics_path": "/federate", "params": {"match[]": chosen}, **where},
+            {"job_name": "toban", **target},
+            {"job_name": "toban-federate", "metrics_path": "/federate", "params": {"match[]": matches}, **target},
         ],
     }

@@ -1,4 +1,4 @@
-"""What judging writes down as series: recorded rules, ``ALERTS`` and ``ALERTS_FOR_STATE``."""
+"""The series that evaluation writes: those of recording rules, ``ALERTS`` and ``ALERTS_FOR_STATE``."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -15,14 +15,14 @@ FOR_STATE: Final = gauge("ALERTS_FOR_STATE", "Since when an alert's condition is
 
 
 class SeriesWriter:
-    """The series of one writer, in batches: what was there the last time and is not now ends."""
+    """Makes batches of one writer's series, and marks those as stale that were written last time and are not now."""
 
     def __init__(self, *families: MetricFamily) -> None:
         self._families = families
         self._layout = Layout(())
 
     def batches(self, found: Mapping[Labels, float], at: int) -> list[Batch]:
-        """Return what to append for these numbers at a time (milliseconds)."""
+        """Return the batches to append for these values at a time (milliseconds)."""
         before = self._layout.series
         if tuple(found) != before:
             self._layout = Layout(found, self._families)
@@ -32,20 +32,20 @@ class SeriesWriter:
 
 
 def recorded_metric_writer(name: str) -> SeriesWriter:
-    """Return the series that a recording rule writes."""
+    """Return the writer of a recording rule's series."""
     return SeriesWriter(MetricFamily(name, MetricType.UNKNOWN, "Recorded by a rule."))
 
 
 def alerts_writer() -> SeriesWriter:
-    """Return the series that tell of alerts."""
+    """Return the writer of the series about alerts."""
     return SeriesWriter(ALERTS, FOR_STATE)
 
 
-def alert_samples(standings: Iterable[ActiveAlert]) -> dict[Labels, float]:
-    """Return the numbers that tell of alerts, as Prometheus writes them."""
+def alert_samples(alerts: Iterable[ActiveAlert]) -> dict[Labels, float]:
+    """Return the values of the series about alerts, as Prometheus writes them."""
     found: dict[Labels, float] = {}
-    for standing in standings:
-        alert = standing.alert
+    for active in alerts:
+        alert = active.alert
         if alert.status is AlertStatus.RESOLVED:
             continue
         found[Labels({**alert.labels, NAME: ALERTS.name, "alertstate": alert.status.value})] = 1.0

@@ -1,4 +1,4 @@
-"""What is known of rules and alerts at one time, for whoever shows it."""
+"""Rules and alerts at one time: the read model of evaluation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from toban.core.alerts import Alert
 
 @dataclass(frozen=True, slots=True)
 class RuleReport:
-    """A rule, how its last evaluation went, and its alerts: pending, firing, and lately resolved."""
+    """A rule, its last evaluation, and its alerts: pending, firing, and recently resolved."""
 
     rule: Rule
     last: LastEvaluation
@@ -25,7 +25,7 @@ class RuleReport:
 
 @dataclass(frozen=True, slots=True)
 class GroupReport:
-    """A group of rules, and how its last evaluation went."""
+    """A rule group, and its last evaluation."""
 
     group: RuleGroup
     interval: timedelta
@@ -37,7 +37,7 @@ class GroupReport:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
-    """All groups, and all alerts: what matters most first, resolved ones last."""
+    """All groups, and all alerts: by priority and age, resolved ones last."""
 
     groups: Sequence[GroupReport]
     alerts: Sequence[Alert]

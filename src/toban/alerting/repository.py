@@ -1,4 +1,4 @@
-"""What alerting stores: active alerts, which rules have ever had data, the targets of the last run."""
+"""Stores active alerts, which rules have ever had data, and the targets of the last run."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -37,15 +37,16 @@ RULE: Final = Table(
     "alert_rule",
     metadata,
     Column("rule", SafeString(2000), primary_key=True),
-    Column("seen", Timestamp, nullable=False),
+    Column("has_data_since", Timestamp, nullable=False),
 )
 TARGET: Final = Table("alert_target", metadata, Column("name", SafeString(200), primary_key=True))
-CAUGHT_UP: Final = Table(
-    "alert_caught_up",
+FALLBACK_POSITION: Final = Table(
+    "alert_fallback_position",
     metadata,
-    Column("one", Integer, primary_key=True, autoincrement=False),
-    Column("entry", BigInteger, nullable=False),
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("record", BigInteger, nullable=False),
 )
+"""One row: the number of the last record of the fallback file that is in state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class AlertRecord:
         return {
             "rule": self.rule,
             "fingerprint": self.fingerprint,
-            "standing": dump_alert(self.active) if self.active else None,
+            "active": dump_alert(self.active) if self.active else None,
             "change": self.change.as_dict() if self.change else None,
             "audit": self.audit.as_dict() if self.audit else None,
         }
@@ -71,7 +72,8 @@ class AlertRecord:
     @classmethod
     def read(cls, line: Mapping[str, Any]) -> Self:
         """Return the record that `line` wrote."""
-        active, change, audit = line["standing"], line["change"], line.get("audit")
+        # A file that toban 0.1 left behind calls it `standing`.
+        active, change, audit = line.get("active", line.get("standing")), line["change"], line.get("audit")
         return cls(
             line["rule"],
             line["fingerprint"],
@@ -83,13 +85,13 @@ class AlertRecord:
 
 def dump_alert(active: ActiveAlert) -> dict[str, Any]:
     """Return an active alert as plain data."""
-    return {**active.alert.as_dict(), "quiet": active.unmet_since.isoformat() if active.unmet_since else None}
+    return {**active.alert.as_dict(), "unmet_since": active.unmet_since.isoformat() if active.unmet_since else None}
 
 
 def parse_alert(body: Mapping[str, Any]) -> ActiveAlert:
     """Return the active alert that `dump_alert` wrote."""
-    quiet = body.get("quiet")
-    return ActiveAlert(Alert.from_dict(body), datetime.fromisoformat(quiet) if quiet else None)
+    unmet_since = body.get("unmet_since")
+    return ActiveAlert(Alert.from_dict(body), datetime.fromisoformat(unmet_since) if unmet_since else None)
 
 
 def load(connection: Connection) -> dict[str, dict[Labels, ActiveAlert]]:
@@ -104,7 +106,7 @@ def load(connection: Connection) -> dict[str, dict[Labels, ActiveAlert]]:
 def save(connection: Connection, entries: Iterable[AlertRecord]) -> None:
     """Write records, with their events and their rows of the audit log."""
     entries = list(entries)
-    # Of several records of one alert the last counts; each of their changes is an event.
+    # Of several records of an alert the last counts; each change is an event.
     newest = {(entry.rule, entry.fingerprint): entry for entry in entries}
     if not newest:
         return
@@ -125,27 +127,29 @@ def save(connection: Connection, entries: Iterable[AlertRecord]) -> None:
             audit_log.record(connection, it.audit)
 
 
-def caught_up(connection: Connection) -> int:
-    """Return the number of the last record that was taken over from the fallback file."""
-    return int(connection.execute(select(CAUGHT_UP.c.entry)).scalar() or 0)
+def last_record(connection: Connection) -> int:
+    """Return the number of the last record of the fallback file that is in state."""
+    return int(connection.execute(select(FALLBACK_POSITION.c.record)).scalar() or 0)
 
 
-def catch_up(connection: Connection, number: int) -> None:
-    """Record that everything in the fallback file up to this record is in state."""
-    if connection.execute(update(CAUGHT_UP).where(CAUGHT_UP.c.one == 1).values(entry=number)).rowcount == 0:
-        connection.execute(insert(CAUGHT_UP).values(one=1, entry=number))
+def save_last_record(connection: Connection, number: int) -> None:
+    """Store that the fallback file is in state up to this record."""
+    table = FALLBACK_POSITION
+    if connection.execute(update(table).where(table.c.id == 1).values(record=number)).rowcount == 0:
+        connection.execute(insert(table).values(id=1, record=number))
 
 
 def rules_with_data(connection: Connection) -> dict[str, datetime]:
     """Return which rules have ever had data, and since when."""
-    return dict(readable_rows(connection, RULE, connection.execute(select(RULE)), lambda row: (row.rule, row.seen)))
+    rows = connection.execute(select(RULE))
+    return dict(readable_rows(connection, RULE, rows, lambda row: (row.rule, row.has_data_since)))
 
 
 def record_rule_with_data(connection: Connection, rule: str, at: datetime | None) -> None:
-    """Record since when a rule has data; or, without a time, that it never had any."""
+    """Store since when a rule has data; or, without a time, that it never had any."""
     connection.execute(delete(RULE).where(RULE.c.rule == rule))
     if at:
-        connection.execute(insert(RULE).values(rule=rule, seen=at))
+        connection.execute(insert(RULE).values(rule=rule, has_data_since=at))
 
 
 def replace_targets(connection: Connection, names: Iterable[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""Rules, as Prometheus' rule files write them: https://prometheus.io/docs/prometheus/latest/configuration/recording_rules/."""
+"""Prometheus' rule files: https://prometheus.io/docs/prometheus/latest/configuration/recording_rules/."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,19 +17,19 @@ from toban.core.yaml_loader import load_yaml
 from toban.promql import parser
 from toban.promql.syntax_tree import ParsedQuery, Range, selectors, walk
 
-LONGEST_WINDOW: Final = timedelta(minutes=20)
-"""How long an alert is taken at most for what came of something that is over."""
+MAX_WINDOW: Final = timedelta(minutes=20)
+"""The longest time for which an alert counts as a consequence of another that has resolved."""
 
-LARGEST: Final = 4_000_000
-"""Characters: what is longer is no rule file."""
+MAX_CHARACTERS: Final = 4_000_000
+"""The largest rule file that is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class AlertRule:
     """
-    What fires an alert for each series that its query comes to.
+    An alerting rule: each series of its query's result is an alert.
 
-    ``for_`` is how long that must be so (``for``), ``keep_firing_for`` how long it goes on firing when it no longer is.
+    ``for_`` is its ``for``.
     """
 
     name: str
@@ -42,25 +42,25 @@ class AlertRule:
     @property
     def key(self) -> str:
         """
-        What its alerts are remembered under: its name and its labels as they are written.
+        The key under which its alerts are stored: its name and its labels as they are written.
 
-        So an edited query, limit or text goes on with the alerts it has, as in Prometheus; one that was renamed, or
-        whose labels were edited, resolves them and begins anew.
+        A rule with an edited query, limit or annotation keeps its alerts, as in Prometheus; the alerts of a rule that
+        was renamed, or whose labels were edited, resolve.
         """
         labels = ",".join(f"{name}={self.labels[name].source}" for name in sorted(self.labels))
         return f"{self.name}{{{labels}}}"
 
     @property
     def window(self) -> timedelta:
-        """The shortest range that its query reads: what is over may be seen in it for so long."""
+        """The shortest range that its query reads: a cause that has ended can make it fire for so long."""
         spans = [node.span for node in walk(self.query.root) if isinstance(node, Range)]
-        return min(timedelta(milliseconds=min(spans, default=0)), LONGEST_WINDOW)
+        return min(timedelta(milliseconds=min(spans, default=0)), MAX_WINDOW)
 
     @property
     def is_about_targets(self) -> bool:
-        """Whether it tells that a target can't be collected: its query reads ``up``."""
-        selected = (matcher for it in selectors(self.query.root) for matcher in it.matchers)
-        return any(matcher.name == NAME and matcher.value == "up" for matcher in selected)
+        """Whether it fires when a target is down: its query reads ``up``."""
+        matchers = (matcher for it in selectors(self.query.root) for matcher in it.matchers)
+        return any(matcher.name == NAME and matcher.value == "up" for matcher in matchers)
 
     @property
     def severity(self) -> str:
@@ -70,7 +70,7 @@ class AlertRule:
 
 @dataclass(frozen=True, slots=True)
 class RecordingRule:
-    """What writes down a query's answer as series of its own."""
+    """A recording rule: writes its query's result as series of a metric."""
 
     name: str
     query: ParsedQuery
@@ -83,11 +83,10 @@ Rule = AlertRule | RecordingRule
 @dataclass(frozen=True, slots=True)
 class RuleGroup:
     """
-    Rules that are judged one after the other, at the same time.
+    Rules that are evaluated one after the other, at the same timestamp.
 
-    ``interval`` is nothing where the file leaves it to the settings. ``limit`` is how many series or alerts one of its
-    rules may come to, 0 for no limit. ``file`` tells where it was read. ``outside`` says that the outside engine
-    answers its questions.
+    ``interval`` is None where the settings' evaluation interval counts. ``limit`` is how many series or alerts a rule
+    may have, 0 for no limit. ``outside`` says that its queries run on the outside engine.
     """
 
     name: str
@@ -99,7 +98,7 @@ class RuleGroup:
 
     @property
     def alerts(self) -> Iterator[AlertRule]:
-        """Those of its rules that fire alerts."""
+        """Its alerting rules."""
         return (rule for rule in self.rules if isinstance(rule, AlertRule))
 
 
@@ -112,15 +111,15 @@ def _text(value: object) -> str:
         return ""
     if isinstance(value, str):
         return value
-    raise ValueError(f"{value!r} is no text")
+    raise ValueError(f"{value!r} is not a string")
 
 
 Text = Annotated[str, BeforeValidator(_text)]
-"""A text, empty where nothing is written."""
+"""A string; empty where the file has no value."""
 
 
 class RuleFileSection(Section):
-    """A part of a rule file; also an entry of a list without a value is as if it were not there."""
+    """A part of a rule file; list entries without a value are left out too."""
 
     @model_validator(mode="before")
     @classmethod
@@ -137,19 +136,19 @@ def _without_none(entries: Any) -> Any:
 
 
 class _Rule(RuleFileSection):
-    """One rule in a file."""
+    """A rule in a rule file."""
 
     record: str = ""
     alert: str = ""
     expr: Text = ""
-    hold: Length = Field(default=timedelta(), alias="for")
+    for_: Length = Field(default=timedelta(), alias="for")
     keep_firing_for: Length = timedelta()
     labels: dict[str, Text] = Field(default_factory=dict)
     annotations: dict[str, Text] = Field(default_factory=dict)
 
 
 class _Group(RuleFileSection):
-    """One group in a file."""
+    """A group in a rule file."""
 
     name: Annotated[str, Field(min_length=1)]
     interval: Length | None = None
@@ -166,72 +165,68 @@ class _File(RuleFileSection):
     groups: tuple[_Group, ...] = ()
 
 
-def parse_rule_file(text: str, where: str) -> list[RuleGroup]:
-    """
-    Read a rule file. Raises ``SettingsError`` that names every mistake with its place.
-
-    ``where`` is the file, for messages.
-    """
-    if len(text) > LARGEST:
-        raise SettingsError(f"{where}: longer than {LARGEST} characters: that is no rule file")
+def parse_rule_file(text: str, file: str) -> list[RuleGroup]:
+    """Parse the content of a rule file. Raises ``SettingsError`` that names every mistake and where it is."""
+    if len(text) > MAX_CHARACTERS:
+        raise SettingsError(f"{file}: longer than {MAX_CHARACTERS} characters: not a rule file")
     try:
         raw = load_yaml(text)
     except ValueError as error:
-        raise SettingsError(f"{where}: {error}") from error
+        raise SettingsError(f"{file}: {error}") from error
     if isinstance(raw, dict) and {"apiVersion", "kind", "spec"} <= raw.keys():
-        raise SettingsError(f"{where}: this is a resource of Kubernetes: a rule file is what stands under its `spec`")
+        raise SettingsError(f"{file}: this is a Kubernetes resource: the rule file is the value of its `spec`")
     try:
-        found = _File.model_validate(raw)
+        parsed = _File.model_validate(raw)
     except ValidationError as error:
-        raise SettingsError("\n".join(f"{where}: {_told(one, raw)}" for one in error.errors())) from error
+        raise SettingsError("\n".join(f"{file}: {_located(one, raw)}" for one in error.errors())) from error
     mistakes: list[str] = []
-    groups = [_group(one, where, mistakes) for one in found.groups]
+    groups = [_group(one, file, mistakes) for one in parsed.groups]
     names = [group.name for group in groups]
-    mistakes += [f"group {name!r} is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+    mistakes += [f"duplicate group {name!r}" for name in dict.fromkeys(names) if names.count(name) > 1]
     if mistakes:
-        raise SettingsError("\n".join(f"{where}: {mistake}" for mistake in mistakes))
+        raise SettingsError("\n".join(f"{file}: {mistake}" for mistake in mistakes))
     return groups
 
 
-def _told(details: Any, raw: Any) -> str:
-    """Say a mistake of the file's form at its place, with the rule's name where it has one."""
-    place, here, named = "", raw, ""
-    for step in details["loc"]:
-        place += f"[{step}]" if isinstance(step, int) else f".{step}" if place else str(step)
-        here = here[step] if _has(here, step) else None
-        if isinstance(here, Mapping):
-            named = str(here.get("alert") or here.get("record") or here.get("name") or named)
-    said = "is no key of a rule file" if details["type"] == "extra_forbidden" else readable_error(details)
-    return f"{place}{f' ({named})' if named else ''}: {said}"
+def _located(details: Any, raw: Any) -> str:
+    """Return a validation error with its path in the file, and the rule's name where it has one."""
+    path, value, name = "", raw, ""
+    for key in details["loc"]:
+        path += f"[{key}]" if isinstance(key, int) else f".{key}" if path else str(key)
+        value = value[key] if _has(value, key) else None
+        if isinstance(value, Mapping):
+            name = str(value.get("alert") or value.get("record") or value.get("name") or name)
+    message = "is not a key of a rule file" if details["type"] == "extra_forbidden" else readable_error(details)
+    return f"{path}{f' ({name})' if name else ''}: {message}"
 
 
-def _has(here: Any, step: Any) -> bool:
-    return (isinstance(here, Mapping) and step in here) or (isinstance(here, Sequence) and isinstance(step, int))
+def _has(value: Any, key: Any) -> bool:
+    return (isinstance(value, Mapping) and key in value) or (isinstance(value, Sequence) and isinstance(key, int))
 
 
-def _group(raw: _Group, where: str, mistakes: list[str]) -> RuleGroup:
+def _group(raw: _Group, file: str, mistakes: list[str]) -> RuleGroup:
     rules = []
-    for place, one in enumerate(raw.rules, 1):
-        label = f"group {raw.name!r}, rule {place} ({one.alert or one.record or 'without a name'})"
-        said = list(_mistakes(one))
+    for number, one in enumerate(raw.rules, 1):
+        label = f"group {raw.name!r}, rule {number} ({one.alert or one.record or 'without a name'})"
+        found = list(_mistakes(one))
         query = None
         try:
             query = parser.parse(one.expr)
         except parser.ParseError as error:
-            said.append(f"expr: {error}")
-        labels = _templates({**raw.labels, **one.labels}, "labels", said)
-        annotations = _templates(one.annotations, "annotations", said)
-        mistakes += [f"{label}: {mistake}" for mistake in said]
-        if query and not said:
+            found.append(f"expr: {error}")
+        labels = _templates({**raw.labels, **one.labels}, "labels", found)
+        annotations = _templates(one.annotations, "annotations", found)
+        mistakes += [f"{label}: {mistake}" for mistake in found]
+        if query and not found:
             rules.append(_rule(one, query, labels, annotations))
     interval = raw.interval or None
-    return RuleGroup(raw.name, where, tuple(rules), interval, raw.limit, raw.engine == "outside")
+    return RuleGroup(raw.name, file, tuple(rules), interval, raw.limit, raw.engine == "outside")
 
 
 def _rule(raw: _Rule, query: ParsedQuery, labels: Mapping[str, Template], annotations: Mapping[str, Template]) -> Rule:
     if raw.record:
         return RecordingRule(raw.record, query, {name: label.source for name, label in labels.items()})
-    return AlertRule(raw.alert, query, raw.hold, raw.keep_firing_for, labels, annotations)
+    return AlertRule(raw.alert, query, raw.for_, raw.keep_firing_for, labels, annotations)
 
 
 def _mistakes(rule: _Rule) -> Iterator[str]:
@@ -240,29 +235,29 @@ def _mistakes(rule: _Rule) -> Iterator[str]:
     if not rule.expr:
         yield "expr: is missing"
     if rule.record and not is_metric_name(rule.record):
-        yield f"record: {rule.record!r} is no metric name"
-    if rule.record and (rule.hold or rule.keep_firing_for or rule.annotations):
+        yield f"record: invalid metric name {rule.record!r}"
+    if rule.record and (rule.for_ or rule.keep_firing_for or rule.annotations):
         yield "`for`, `keep_firing_for` and `annotations` are for alerts, not for `record`"
     for name in rule.labels:
         if not is_label_name(name) or name == NAME:
-            yield f"labels: {name!r} can't be set"
+            yield f"labels: invalid label name {name!r}"
     for name in rule.annotations:
         if not is_label_name(name):
-            yield f"annotations: {name!r} is no name"
+            yield f"annotations: invalid annotation name {name!r}"
 
 
-def _templates(texts: Mapping[str, str], where: str, mistakes: list[str]) -> dict[str, Template]:
+def _templates(texts: Mapping[str, str], section: str, mistakes: list[str]) -> dict[str, Template]:
     found = {}
     for name, text in texts.items():
         try:
             found[name] = Template(text)
         except TemplateError as error:
-            mistakes.append(f"{where}: {name}: {error}")
+            mistakes.append(f"{section}: {name}: {error}")
     return found
 
 
 def merge_groups(shipped: Iterable[RuleGroup], own: Iterable[RuleGroup]) -> list[RuleGroup]:
-    """Return all groups; an alert of one's own takes the place of a shipped one of the same name."""
+    """Return all groups; a user's own rule replaces a shipped one of the same name."""
     own = list(own)
     names = {rule.name for group in own for rule in group.rules}
     kept = [replace(it, rules=tuple(rule for rule in it.rules if rule.name not in names)) for it in shipped]

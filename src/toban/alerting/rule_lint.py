@@ -1,4 +1,4 @@
-"""What is allowed in a rule and probably not meant."""
+"""Warnings about rules that are valid and probably not what was meant."""
 
 import difflib
 import re
@@ -26,44 +26,45 @@ from toban.promql.syntax_tree import (
 )
 
 ALWAYS: Final = frozenset({"up", "ALERTS", "ALERTS_FOR_STATE"})
-"""Metrics that are there wherever rules are judged."""
+"""Metrics that exist wherever rules are evaluated."""
 
 SEVERITIES: Final = ("critical", "warning", "info")
 COMPARISONS: Final = frozenset({">", "<", ">=", "<=", "==", "!="})
 MIRRORED: Final = {">": "<", "<": ">", ">=": "<=", "<=": ">="}
 UNITLESS: Final = frozenset({"count", "group", "count_over_time", "resets", "changes", "absent", "absent_over_time"})
-"""What comes to a number without the unit of what it is made of."""
+"""Operators and functions whose result does not have the unit of their argument."""
 
 OVER_TIME: Final = frozenset(f"{what}_over_time" for what in ("max", "min", "avg", "quantile", "last"))
-"""What comes to numbers of the same unit."""
+"""Functions whose result has the unit of their argument."""
 
-LONG: Final = 600.0
-"""Seconds: no request or query is meant to take so long."""
+UNLIKELY_SECONDS: Final = 600.0
+"""A limit on the duration of a request or query from which on milliseconds are probably meant."""
 
-Found = Callable[[str], Collection[Mapping[str, str]]]
+SeriesOf = Callable[[str], Collection[Mapping[str, str]]]
 """Returns the labels of the series of a metric."""
 
 
 @dataclass(frozen=True, slots=True)
 class LintContext:
     """
-    What rules may speak of: metrics, channels (nothing where nobody knows them), and the series that there are.
+    What rules may refer to: metrics, channels (None where they are unknown), and existing series.
 
-    ``transient`` are the metrics that come and go, and when they are there.
+    ``transient`` are the metrics that exist only at times, with a text that says when.
     """
 
     metrics: Collection[str]
     channels: Collection[str] | None = None
-    series: Found | None = None
+    series: SeriesOf | None = None
     transient: Mapping[str, str] = field(default_factory=dict)
 
 
-def lint_rule(rule: Rule, known: LintContext) -> list[str]:
-    """Return what is probably not meant in a rule."""
-    found = [*_named(rule.query.root, known), *_gone(rule.query.root, known.transient), *_units(rule.query.root)]
+def lint_rule(rule: Rule, context: LintContext) -> list[str]:
+    """Return the warnings about a rule."""
+    root = rule.query.root
+    warnings = [*_selectors(root, context), *_transient(root, context.transient), *_units(root)]
     if isinstance(rule, AlertRule):
-        found += [*_told(rule), *_channels(rule, known)]
-    return list(dict.fromkeys(found))
+        warnings += [*_labels(rule), *_channels(rule, context)]
+    return list(dict.fromkeys(warnings))
 
 
 def recorded_metrics(groups: Iterable[RuleGroup]) -> set[str]:
@@ -71,56 +72,56 @@ def recorded_metrics(groups: Iterable[RuleGroup]) -> set[str]:
     return {rule.name for group in groups for rule in group.rules if not isinstance(rule, AlertRule)}
 
 
-def _told(rule: AlertRule) -> Iterator[str]:
+def _labels(rule: AlertRule) -> Iterator[str]:
     if "severity" not in rule.labels:
         yield "it has no label `severity` and counts as a warning"
     elif rule.severity not in SEVERITIES and "{{" not in rule.severity:
-        yield f"severity {rule.severity!r} counts as a warning: there are {', '.join(SEVERITIES)}"
+        yield f"unknown severity {rule.severity!r} counts as a warning: use {', '.join(SEVERITIES)}"
     if "summary" not in rule.annotations:
-        yield "it has no annotation `summary`: its name is all that people read"
+        yield "it has no annotation `summary`: notifications show only its name"
     for name, label in rule.labels.items():
         if re.search(r"\$value\b|\.Value\b", label.source):
-            yield f"label {name!r} follows the value: when it changes, the alert ends and another begins"
+            yield f"label {name!r} depends on the value: each time it changes, the alert resolves and another fires"
 
 
-def _channels(rule: AlertRule, known: LintContext) -> Iterator[str]:
-    said = rule.labels["channels"].source if "channels" in rule.labels else ""
-    if known.channels is None or "{{" in said:
+def _channels(rule: AlertRule, context: LintContext) -> Iterator[str]:
+    label = rule.labels["channels"].source if "channels" in rule.labels else ""
+    if context.channels is None or "{{" in label:
         return
-    there = ", ".join(sorted(known.channels)) or "none is configured"
-    for name in filter(None, map(str.strip, said.split(","))):
-        if name not in known.channels:
-            yield f"unknown channel {name!r}: configured are {there}"
+    configured = ", ".join(sorted(context.channels)) or "none"
+    for name in filter(None, map(str.strip, label.split(","))):
+        if name not in context.channels:
+            yield f"unknown channel {name!r}: configured are {configured}"
 
 
-def _named(root: Node, known: LintContext) -> Iterator[str]:
-    """Say which metrics nobody knows, and which conditions no series meets."""
+def _selectors(root: Node, context: LintContext) -> Iterator[str]:
+    """Warn of unknown metrics, and of matchers that match no series."""
     for selector in selectors(root):
         name = metric_of(selector)
         if not name or name in ALWAYS:
             continue
-        if name not in known.metrics:
-            near = difflib.get_close_matches(name, sorted(known.metrics), 1, 0.8)
-            yield f"nothing is called {name}" + (f": did you mean {near[0]}?" if near else "")
-        elif known.series:
-            there = known.series(name)
-            yield from (_unmet(name, it, there) for it in selector.matchers if there and _is_unmet(it, there))
+        if name not in context.metrics:
+            near = difflib.get_close_matches(name, sorted(context.metrics), 1, 0.8)
+            yield f"unknown metric {name}" + (f": did you mean {near[0]}?" if near else "")
+        elif context.series:
+            series = context.series(name)
+            yield from (_no_match(name, it, series) for it in selector.matchers if series and _has_none(it, series))
 
 
-def _gone(root: Node, transient: Mapping[str, str]) -> Iterator[str]:
-    """Say which metrics come and go where nothing says what they are while they are away."""
+def _transient(root: Node, transient: Mapping[str, str]) -> Iterator[str]:
+    """Warn of metrics that exist only at times, where the query has no default for them."""
     for name in sorted(unguarded(root, transient)):
         yield (
-            f"{name} is there {transient[name]} alone, and while it isn't the rule counts as one that can't be"
-            f" evaluated: write `({name} or vector(0))` where that means 0"
+            f"{name} exists only {transient[name]}; otherwise the rule has no data and counts as failing: write"
+            f" `({name} or vector(0))` where that means 0"
         )
 
 
 def unguarded(node: Node, transient: Collection[str]) -> set[str]:
     """
-    Return the metrics that come and go and without which a query has nothing to tell (`promql.presence`).
+    Return the transient metrics without which a query has no data (`promql.data_presence`).
 
-    One that stands on one side of an ``or`` is guarded by the other, if that is always there.
+    A metric on one side of an ``or`` is guarded if the other side always has data.
     """
     match node:
         case Selector():
@@ -138,19 +139,19 @@ def unguarded(node: Node, transient: Collection[str]) -> set[str]:
             return {name for child in children(node) for name in unguarded(child, transient)}
 
 
-def _is_unmet(matcher: Matcher, series: Collection[Mapping[str, str]]) -> bool:
+def _has_none(matcher: Matcher, series: Collection[Mapping[str, str]]) -> bool:
     positive = matcher.operator in {MatchOperator.EQUAL, MatchOperator.REGEX} and not matcher.accepts("")
     return positive and matcher.name != NAME and not any(matcher.matches(labels) for labels in series)
 
 
-def _unmet(name: str, matcher: Matcher, series: Collection[Mapping[str, str]]) -> str:
+def _no_match(name: str, matcher: Matcher, series: Collection[Mapping[str, str]]) -> str:
     values = sorted({labels[matcher.name] for labels in series if matcher.name in labels})
-    shown = f"there are {', '.join(values[:8])}{' …' if len(values) > 8 else ''}" if values else "it has no such label"
-    return f"so far no series of {name} has {matcher.name}{matcher.operator}{matcher.value!r}: {shown}"
+    existing = f"its values are {', '.join(values[:8])}{' …' if len(values) > 8 else ''}" if values else "no such label"
+    return f"so far no series of {name} matches {matcher.name}{matcher.operator}{matcher.value!r}: {existing}"
 
 
 def _units(root: Node) -> Iterator[str]:
-    """Say which limits look as if they were meant in another unit."""
+    """Warn of limits that are probably meant in another unit."""
     for node in walk(root):
         if isinstance(node, BinaryExpression) and node.operator in COMPARISONS:
             left, right, operator = node.left, node.right, node.operator
@@ -161,17 +162,17 @@ def _units(root: Node) -> Iterator[str]:
 
 
 def _unlikely(unit: str, operator: str, limit: float) -> Iterator[str]:
-    if unit == "duration" and limit >= LONG:
+    if unit == "duration" and limit >= UNLIKELY_SECONDS:
         length = format_duration(timedelta(seconds=limit))
         yield f"the limit {limit:g} is in seconds, {length}: is it meant in milliseconds, {limit / 1000:g}?"
     if unit == "ratio" and operator in {">", ">="} and limit > 1:
-        yield f"the limit {limit:g} is of a share from 0 to 1: it can't be reached; is {limit / 100:g} meant?"
+        yield f"the limit {limit:g} is of a ratio from 0 to 1: it can't be reached; is {limit / 100:g} meant?"
     if unit == "percent" and 0 < limit < 1:
         yield f"the limit {limit:g} is in percent, from 0 to 100: is {limit * 100:g} meant?"
 
 
 def unit_of(node: Node) -> str:
-    """Return what an expression is in, by its metric's name: ``duration``, ``ratio``, ``percent``; or nothing."""
+    """Return an expression's unit, by its metric's name: ``duration``, ``ratio``, ``percent``; or an empty string."""
     if isinstance(node, Selector):
         name = metric_of(node)
         if re.search(r"(duration|latency|response_time|query)_seconds(_bucket)?$", name):
@@ -181,7 +182,7 @@ def unit_of(node: Node) -> str:
         return "" if node.operator in UNITLESS or node.operator == "sum" else unit_of(node.inner)
     if isinstance(node, Call):
         if node.name in UNITLESS or node.name in {"rate", "increase", "irate", "delta", "deriv"}:
-            # Only a quantile leads from a histogram's rate back to its unit.
+            # Of these only a quantile of a histogram's rate has the unit of the histogram.
             return ""
         inner = [unit for unit in map(unit_of_inner, node.arguments) if unit]
         return inner[0] if node.name in {"histogram_quantile", *OVER_TIME} and inner else ""
@@ -189,17 +190,17 @@ def unit_of(node: Node) -> str:
 
 
 def unit_of_inner(node: Node) -> str:
-    """Return the unit of the first metric in an expression, whatever is done to it."""
+    """Return the unit of the first metric in an expression that has one."""
     return next((unit for selector in selectors(node) if (unit := unit_of(selector))), "")
 
 
 def metric_of(selector: Selector) -> str:
-    """Return a selector's metric, nothing where it names none."""
+    """Return a selector's metric name, or an empty string."""
     return next((it.value for it in selector.matchers if it.name == NAME and it.operator is MatchOperator.EQUAL), "")
 
 
 def metrics_read(root: Node) -> list[str]:
-    """Return what an expression reads, by metric; whether something is up, by its job too."""
+    """Return the metrics that an expression reads; ``up`` with its job."""
     found = []
     for selector in selectors(root):
         name = metric_of(selector)

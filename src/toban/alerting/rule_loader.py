@@ -1,4 +1,4 @@
-"""Finding rules: those that are shipped, and one's own."""
+"""Loads rules: those that toban ships, and the user's own files."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -13,31 +13,27 @@ from toban.core.paths import read_text
 
 
 def load_groups(settings: AlertingSettings) -> list[RuleGroup]:
-    """
-    Return all groups of rules.
-
-    Raises ``SettingsError`` that names every mistake.
-    """
+    """Return all rule groups. Raises ``SettingsError`` that names every mistake."""
     mistakes: list[str] = []
     own: list[RuleGroup] = []
     try:
         own = load_rule_files(settings.rules)
     except SettingsError as error:
         mistakes.append(str(error))
-    coming = shipped_groups() if settings.shipped else []
-    known = [rule.name for group in coming for rule in group.rules]
+    shipped = shipped_groups() if settings.shipped else []
+    known = [rule.name for group in shipped for rule in group.rules]
     for name in settings.without:
         if settings.shipped and name not in known:
             near = difflib.get_close_matches(name, known, 1)
-            remedy = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
-            mistakes.append(f"alerting.without: {name!r} is no shipped rule: {remedy}")
+            remedy = f"did you mean {near[0]}?" if near else f"shipped are {', '.join(sorted(known))}"
+            mistakes.append(f"alerting.without: unknown rule {name!r}: {remedy}")
     if mistakes:
         raise SettingsError("\n".join(mistakes))
-    return merge_groups(_without(coming, settings.without), own)
+    return merge_groups(_without(shipped, settings.without), own)
 
 
 def shipped_groups() -> list[RuleGroup]:
-    """Return the rules that come with toban."""
+    """Return the rules that toban ships."""
     rules = files("toban.alerting").joinpath("rules")
     names = sorted(it.name for it in rules.iterdir() if it.name.endswith(".yaml"))
     return [
@@ -46,18 +42,18 @@ def shipped_groups() -> list[RuleGroup]:
 
 
 def load_rule_files(patterns: Iterable[str]) -> list[RuleGroup]:
-    """Return the rules of some files. Raises ``SettingsError`` for all files that are not there or are wrong."""
+    """Return the rules of these files. Raises ``SettingsError`` that names every file that is missing or invalid."""
     groups: list[RuleGroup] = []
     mistakes: list[str] = []
     for pattern in patterns:
         try:
-            found = sorted(_found(pattern))
+            paths = sorted(_matching_files(pattern))
         except SettingsError as error:
             mistakes.append(str(error))
             continue
-        if not found:
-            mistakes.append(f"alerting.rules: {pattern!r}: there is no such file")
-        for path in found:
+        if not paths:
+            mistakes.append(f"alerting.rules: {pattern!r}: no such file")
+        for path in paths:
             try:
                 groups += parse_rule_file(read_text(path), str(path))
             except SettingsError as error:
@@ -67,7 +63,7 @@ def load_rule_files(patterns: Iterable[str]) -> list[RuleGroup]:
     return groups
 
 
-def _found(pattern: str) -> list[Path]:
+def _matching_files(pattern: str) -> list[Path]:
     path = Path(pattern).absolute()
     try:
         return [it for it in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if it.is_file()]

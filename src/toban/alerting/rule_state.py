@@ -1,4 +1,4 @@
-"""The state of rules and groups: how their evaluations went."""
+"""The state of rules and rule groups between evaluations."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from toban.alerting.rule_file import AlertRule, RecordingRule, Rule, RuleGroup
 
 
 class RuleHealth(StrEnum):
-    """The health of a rule; the first three are healthy."""
+    """The result of a rule's last evaluation; the first three are healthy."""
 
     UNKNOWN = "unknown"
     """It has not been evaluated yet."""
     OK = "ok"
     INACTIVE = "inactive"
-    """It has never had data: its source is not configured, or nothing of the kind has happened."""
+    """It has never had data: its source is not configured, or has counted nothing yet."""
     NO_DATA = "no data"
-    """Its data is missing: it has had some before."""
+    """Its data is missing; it had some before."""
     FAILED = "err"
     """Its query fails."""
     LATE = "late"
@@ -26,13 +26,13 @@ class RuleHealth(StrEnum):
 
     @property
     def is_ok(self) -> bool:
-        """Whether nothing is wrong with it."""
+        """Whether it is healthy."""
         return self in {RuleHealth.UNKNOWN, RuleHealth.OK, RuleHealth.INACTIVE}
 
 
 @dataclass(frozen=True, slots=True)
 class LastEvaluation:
-    """How the last evaluation of a rule went."""
+    """The last evaluation of a rule."""
 
     health: RuleHealth = RuleHealth.UNKNOWN
     error: str = ""
@@ -55,11 +55,11 @@ class RuleState:
 
 
 class GroupState:
-    """A group of rules, and its last evaluation."""
+    """A rule group, and its last evaluation."""
 
-    def __init__(self, group: RuleGroup, every: timedelta) -> None:
+    def __init__(self, group: RuleGroup, default_interval: timedelta) -> None:
         self.group = group
-        self.interval = group.interval or every
+        self.interval = group.interval or default_interval
         self.rules = [RuleState(rule) for rule in group.rules]
         self.at: datetime | None = None
         self.seconds = 0.0
@@ -67,24 +67,24 @@ class GroupState:
 
     def batches(self) -> Iterator[list[RuleState]]:
         """Return the rules in batches whose queries may run together: a recording rule ends a batch."""
-        run: list[RuleState] = []
+        batch: list[RuleState] = []
         for rule in self.rules:
-            run.append(rule)
+            batch.append(rule)
             if rule.series:
-                yield run
-                run = []
-        yield run
+                yield batch
+                batch = []
+        yield batch
 
     def carry_over(self, before: "GroupState | None") -> "GroupState":
-        """Return the state that continues a group: the old one where nothing changed, else this one with its series."""
+        """Return the state to continue with: the old one of an unchanged group, else this one with the old series."""
         if before is None:
             return self
         if (before.group, before.interval) == (self.group, self.interval):
             return before
-        there = {rule.rule.name: rule.series for rule in before.rules if rule.series}
+        writers = {rule.rule.name: rule.series for rule in before.rules if rule.series}
         for rule in self.rules:
             if rule.series:
-                rule.series = there.pop(rule.rule.name, rule.series)
+                rule.series = writers.pop(rule.rule.name, rule.series)
         self.series, self.at = before.series, before.at
         return self
 

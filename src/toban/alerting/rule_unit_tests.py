@@ -1,8 +1,4 @@
-"""
-promtool's unit tests of rules, run by toban.
-
-https://prometheus.io/docs/prometheus/latest/configuration/unit_testing_rules/
-"""
+"""Runs promtool's unit tests of rules: https://prometheus.io/docs/prometheus/latest/configuration/unit_testing_rules/."""
 
 import asyncio
 import re
@@ -18,6 +14,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from toban.alerting import evaluation
 from toban.alerting.recorded_series import ALERTS, FOR_STATE, alert_samples
 from toban.alerting.rule_file import AlertRule, Length, RecordingRule, RuleFileSection, RuleGroup, Text, parse_rule_file
+from toban.alerting.series_notation import SeriesNotationError, parse_series, parse_values
 from toban.alerting.states import ActiveAlerts, step
 from toban.alerting.templating.template import External, Template
 from toban.core.alerts import ALERTNAME, AlertStatus
@@ -26,24 +23,22 @@ from toban.core.errors import QueryError, SettingsError
 from toban.core.labels import NAME, Labels
 from toban.core.matchers import MatchOperator
 from toban.core.paths import read_text
-from toban.core.query_result import QueryResult, ResultType
+from toban.core.query_result import BatchResult, QueryResult, ResultType
 from toban.core.samples import STALE, moment
 from toban.core.yaml_loader import load_yaml
 from toban.promql.engine import PromqlEngine
+from toban.promql.memory_source import MemorySource
 from toban.promql.parser import ParseError, parse
-from toban.promql.query_batch import BatchResult
 from toban.promql.syntax_tree import Node, selectors
-from toban.promql.test_language import TestScriptError, labels_of, values_of
-from toban.promql.test_runner import MemorySource
 
-SHOWN: Final = {ALERTS.name, FOR_STATE.name}
+ALERT_METRICS: Final = {ALERTS.name, FOR_STATE.name}
 
-MOST_STEPS: Final = 200_000
-"""How many times a test may judge its rules."""
+MAX_EVALUATIONS: Final = 200_000
+"""How many times a test may evaluate its rules."""
 
 
 def _yaml_number(value: object) -> object:
-    """Return a number as Python reads it: YAML puts a dot before infinity."""
+    """Return a number as Python parses it: YAML writes a dot before infinity."""
     return re.sub(r"^([-+]?)\.(?=inf$|nan$)", r"\1", value, flags=re.IGNORECASE) if isinstance(value, str) else value
 
 
@@ -94,7 +89,7 @@ class _File(RuleFileSection):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One thing that came out otherwise than was expected."""
+    """A difference between an expected and an actual result."""
 
     test: str
     what: str
@@ -107,9 +102,9 @@ class Failure:
 
 def run(path: Path) -> list[Failure]:
     """
-    Run a file of tests and return what came out otherwise.
+    Run a file of tests and return the failures.
 
-    Raises ``SettingsError`` when the file, or one of its rule files, can't be read.
+    Raises ``SettingsError`` when the file, or one of its rule files, is missing or invalid.
     """
     try:
         raw = load_yaml(read_text(path))
@@ -118,11 +113,11 @@ def run(path: Path) -> list[Failure]:
     try:
         file = _File.model_validate(raw)
     except ValidationError as error:
-        said = [
+        mistakes = [
             ": ".join(filter(None, (str(path), ".".join(map(str, it["loc"])), readable_error(it))))
             for it in error.errors()
         ]
-        raise SettingsError("\n".join(said)) from error
+        raise SettingsError("\n".join(mistakes)) from error
     groups = [group for pattern in file.rule_files for group in _rules(path.parent, pattern)]
     order = {name: place for place, name in enumerate(file.group_eval_order)}
     groups.sort(key=lambda group: order.get(group.name, len(order)))
@@ -130,7 +125,7 @@ def run(path: Path) -> list[Failure]:
     for number, test in enumerate(file.tests, 1):
         try:
             failures += asyncio.run(_Run(test, groups, file.evaluation_interval, test.name or f"test {number}").run())
-        except TestScriptError as error:
+        except SeriesNotationError as error:
             raise SettingsError(f"{path}: test {number}: {error}") from error
     return failures
 
@@ -138,7 +133,7 @@ def run(path: Path) -> list[Failure]:
 def _rules(folder: Path, pattern: str) -> Iterator[RuleGroup]:
     found = sorted(folder.glob(pattern)) if not Path(pattern).is_absolute() else [Path(pattern)]
     if not found:
-        raise SettingsError(f"{folder / pattern}: there is no such rule file")
+        raise SettingsError(f"{folder / pattern}: no such rule file")
     for path in found:
         yield from parse_rule_file(read_text(path), str(path))
 
@@ -148,7 +143,7 @@ def _needed(groups: Sequence[RuleGroup], test: _Test) -> list[RuleGroup]:
     rules = [rule for group in groups for rule in group.rules]
     recorded = {rule.name for rule in rules if isinstance(rule, RecordingRule)}
     needed, read = set[str](), {one.alertname for one in test.alert_rule_test}
-    with suppress(ParseError):  # its evaluation says what is wrong with it
+    with suppress(ParseError):  # its evaluation reports it
         for one in test.promql_expr_test:
             read |= _rules_read(parse(one.expr).root, rules)
     while read - needed:
@@ -173,20 +168,20 @@ def _rules_read(query: Node, rules: Sequence[AlertRule | RecordingRule]) -> set[
     for selector in selectors(query):
         equal = {it.name: it.value for it in selector.matchers if it.operator is MatchOperator.EQUAL}
         name = equal.get(NAME)
-        name = equal.get(ALERTNAME) if name in SHOWN else name
+        name = equal.get(ALERTNAME) if name in ALERT_METRICS else name
         if name is None:
             return {rule.name for rule in rules}
         found.add(name)
     return found & {rule.name for rule in rules}
 
 
-class _InMemory:
-    """An engine that answers in the same breath."""
+class _SynchronousEngine:
+    """A ``RuleEngine`` that runs each query at once, without a thread."""
 
     def __init__(self, source: MemorySource) -> None:
         self._engine = PromqlEngine(source)
 
-    async def instant(self, query: str, at: int, *, patience: timedelta | None = None) -> QueryResult:
+    async def instant(self, query: str, at: int, *, time_limit: timedelta | None = None) -> QueryResult:
         return self._engine.instant(query, at)
 
     async def run_batch(self, queries: Sequence[str], at: int) -> list[BatchResult]:
@@ -201,59 +196,64 @@ class _InMemory:
 
 
 class _Run:
-    """One test, from nought to its last question."""
+    """One test, from time zero to its last assertion."""
 
-    def __init__(self, test: _Test, groups: Sequence[RuleGroup], every: timedelta, name: str) -> None:
+    def __init__(self, test: _Test, groups: Sequence[RuleGroup], interval: timedelta, name: str) -> None:
         self.test = test
         self.groups = _needed(groups, test)
-        self.every = every
+        self.interval = interval
         self.name = name
         self.source = MemorySource()
-        self.engine = _InMemory(self.source)
-        self.standings: dict[str, ActiveAlerts] = {}
+        self.engine = _SynchronousEngine(self.source)
+        self.alerts: dict[str, ActiveAlerts] = {}
         self.written: dict[str, set[Labels]] = {}
         self.failures: list[Failure] = []
 
     async def run(self) -> list[Failure]:
         for series in self.test.input_series:
             step_ms = round(self.test.interval / timedelta(milliseconds=1))
-            values = values_of(series.values)
-            self.source.add(labels_of(series.series), ((place * step_ms, value) for place, value in enumerate(values)))
+            values = parse_values(series.values)
+            self.source.add(
+                parse_series(series.series), ((place * step_ms, value) for place, value in enumerate(values))
+            )
         times = sorted(
             {it.eval_time for it in self.test.alert_rule_test} | {it.eval_time for it in self.test.promql_expr_test}
         )
         last, now = (times or [timedelta()])[-1], timedelta()
-        if self.every <= timedelta() or last / self.every > MOST_STEPS:
-            raise SettingsError(f"{self.name}: evaluation_interval: {MOST_STEPS} judgements do not reach its end")
+        if self.interval <= timedelta() or last / self.interval > MAX_EVALUATIONS:
+            raise SettingsError(
+                f"{self.name}: evaluation_interval: more than {MAX_EVALUATIONS} evaluations until its last eval_time"
+            )
         while now <= last:
             for group in self.groups:
                 if not group.interval or not (now % group.interval):
-                    await self._judge(group, now)
+                    await self._evaluate_group(group, now)
             for at in times:
-                # A question between two judgements sees what the one before left.
-                if now <= at < now + self.every:
-                    await self._ask(at)
-            now += self.every
+                # An assertion between two evaluations sees the results of the first.
+                if now <= at < now + self.interval:
+                    await self._check(at)
+            now += self.interval
         return self.failures
 
-    async def _judge(self, group: RuleGroup, now: timedelta) -> None:
+    async def _evaluate_group(self, group: RuleGroup, now: timedelta) -> None:
         at = round(now / timedelta(milliseconds=1))
         for rule in group.rules:
-            (reply,) = await self.engine.run_batch([rule.query.text], at)
+            (queried,) = await self.engine.run_batch([rule.query.text], at)
             try:
                 if isinstance(rule, RecordingRule):
-                    self._write(f"record {rule.name}", evaluation.evaluate_recording_rule(rule, reply, group.limit), at)
+                    values = evaluation.evaluate_recording_rule(rule, queried, group.limit)
+                    self._write(f"record {rule.name}", values, at)
                 else:
-                    await self._judge_alert(rule, reply, group, at)
+                    await self._evaluate_alert_rule(rule, queried, group, at)
             except QueryError as error:
-                self.failures.append(Failure(self.name, f"rule {rule.name} at {now}", "an answer", str(error)))
+                self.failures.append(Failure(self.name, f"rule {rule.name} at {now}", "a result", str(error)))
 
-    async def _judge_alert(self, rule: AlertRule, reply: BatchResult, group: RuleGroup, at: int) -> None:
+    async def _evaluate_alert_rule(self, rule: AlertRule, queried: BatchResult, group: RuleGroup, at: int) -> None:
         external = External(self.test.external_url, self.test.external_labels)
-        found = await evaluation.evaluate_alert_rule(rule, reply, self.engine, at, group.limit, external)
-        before = self.standings.get(rule.key, {})
-        self.standings[rule.key] = step(before, found, moment(at), rule.for_, rule.keep_firing_for).after
-        self._write(f"alert {rule.key}", alert_samples(self.standings[rule.key].values()), at)
+        results = await evaluation.evaluate_alert_rule(rule, queried, self.engine, at, group.limit, external)
+        before = self.alerts.get(rule.key, {})
+        self.alerts[rule.key] = step(before, results, moment(at), rule.for_, rule.keep_firing_for).after
+        self._write(f"alert {rule.key}", alert_samples(self.alerts[rule.key].values()), at)
 
     def _write(self, writer: str, values: Mapping[Labels, float], at: int) -> None:
         for labels in self.written.get(writer, set()) - set(values):
@@ -262,52 +262,53 @@ class _Run:
             self.source.add(labels, [(at, value)])
         self.written[writer] = set(values)
 
-    async def _ask(self, at: timedelta) -> None:
-        for alerts in self.test.alert_rule_test:
-            if alerts.eval_time == at:
-                self._compare(alerts)
-        for expression in self.test.promql_expr_test:
-            if expression.eval_time == at:
-                await self._evaluate(expression)
+    async def _check(self, at: timedelta) -> None:
+        for alert_test in self.test.alert_rule_test:
+            if alert_test.eval_time == at:
+                self._check_alerts(alert_test)
+        for expression_test in self.test.promql_expr_test:
+            if expression_test.eval_time == at:
+                await self._check_expression(expression_test)
 
-    def _compare(self, wanted: _AlertTest) -> None:
+    def _check_alerts(self, test: _AlertTest) -> None:
         expected = sorted(
-            _shown({**it.exp_labels, ALERTNAME: wanted.alertname}, it.exp_annotations) for it in wanted.exp_alerts or ()
+            _format_alert({**it.exp_labels, ALERTNAME: test.alertname}, it.exp_annotations)
+            for it in test.exp_alerts or ()
         )
         got = sorted(
-            _shown(it.alert.labels, it.alert.annotations)
-            for standings in self.standings.values()
-            for it in standings.values()
-            if it.alert.name == wanted.alertname and it.alert.status is AlertStatus.FIRING
+            _format_alert(it.alert.labels, it.alert.annotations)
+            for alerts in self.alerts.values()
+            for it in alerts.values()
+            if it.alert.name == test.alertname and it.alert.status is AlertStatus.FIRING
         )
         if expected != got:
-            what = f"alert {wanted.alertname} at {wanted.eval_time}"
+            what = f"alert {test.alertname} at {test.eval_time}"
             self.failures.append(Failure(self.name, what, "; ".join(expected) or "none", "; ".join(got) or "none"))
 
-    async def _evaluate(self, wanted: _ExprTest) -> None:
-        at = round(wanted.eval_time / timedelta(milliseconds=1))
-        what = f"{wanted.expr} at {wanted.eval_time}"
-        expected = {labels_of(it.labels): it.value for it in wanted.exp_samples or ()}
+    async def _check_expression(self, test: _ExprTest) -> None:
+        at = round(test.eval_time / timedelta(milliseconds=1))
+        what = f"{test.expr} at {test.eval_time}"
+        expected = {parse_series(it.labels): it.value for it in test.exp_samples or ()}
         try:
-            answer = await self.engine.instant(wanted.expr, at)
+            result = await self.engine.instant(test.expr, at)
         except QueryError as error:
-            self.failures.append(Failure(self.name, what, _numbers(expected), str(error)))
+            self.failures.append(Failure(self.name, what, _format_values(expected), str(error)))
             return
-        if answer.type not in {ResultType.VECTOR, ResultType.SCALAR}:
-            self.failures.append(Failure(self.name, what, _numbers(expected), f"a {answer.type}"))
+        if result.type not in {ResultType.VECTOR, ResultType.SCALAR}:
+            self.failures.append(Failure(self.name, what, _format_values(expected), f"a {result.type}"))
             return
-        got = {points.labels: points.last for points in answer.series}
-        if set(got) != set(expected) or any(not _close(got[labels], expected[labels]) for labels in got):
-            self.failures.append(Failure(self.name, what, _numbers(expected), _numbers(got)))
+        got = {points.labels: points.last for points in result.series}
+        if set(got) != set(expected) or any(not _is_close(got[labels], expected[labels]) for labels in got):
+            self.failures.append(Failure(self.name, what, _format_values(expected), _format_values(got)))
 
 
-def _shown(labels: Mapping[str, str], annotations: Mapping[str, str]) -> str:
+def _format_alert(labels: Mapping[str, str], annotations: Mapping[str, str]) -> str:
     return f"{Labels(labels)} {dict(sorted(annotations.items()))}"
 
 
-def _numbers(found: Mapping[Labels, float]) -> str:
+def _format_values(found: Mapping[Labels, float]) -> str:
     return "; ".join(sorted(f"{labels} {value!r}" for labels, value in found.items())) or "none"
 
 
-def _close(left: float, right: float) -> bool:
+def _is_close(left: float, right: float) -> bool:
     return left == right or (left != left and right != right) or abs(left - right) <= 1e-12 * max(abs(left), abs(right))

@@ -14,14 +14,14 @@ COMPONENT_UNHEALTHY: Final = "toban_component_unhealthy"
 KEYS: Final = (EVALUATION_FAILED, COMPONENT_UNHEALTHY)
 """The alerts about toban itself; they are stored under their names."""
 
-HOLD: Final = timedelta(minutes=5)
-"""How long a failure must last before it fires an alert."""
+PENDING_PERIOD: Final = timedelta(minutes=5)
+"""The ``for`` of these alerts."""
 
 
 def self_alerts(
     groups: Sequence[GroupState], statuses: Iterable[tuple[str, HealthStatus]], now: datetime
 ) -> dict[str, Mapping[Labels, RuleResult]]:
-    """Return rules that can't be evaluated and unhealthy parts of toban, by the name of the alert."""
+    """Return rules that can't be evaluated and unhealthy components of toban, by the name of the alert."""
     return {EVALUATION_FAILED: _failed_rules(groups, now), COMPONENT_UNHEALTHY: _unhealthy(statuses)}
 
 
@@ -34,7 +34,7 @@ def _failed_rules(groups: Sequence[GroupState], now: datetime) -> dict[Labels, R
                 labels = Labels(
                     alertname=EVALUATION_FAILED, rule=rule.rule.name, reason=health.value, severity="warning"
                 )
-                found[labels] = RuleResult(1.0, _texts(rule, health))
+                found[labels] = RuleResult(1.0, _annotations(rule, health))
     return found
 
 
@@ -52,7 +52,7 @@ def _unhealthy(statuses: Iterable[tuple[str, HealthStatus]]) -> dict[Labels, Rul
     }
 
 
-def _texts(rule: RuleState, health: RuleHealth) -> dict[str, str]:
+def _annotations(rule: RuleState, health: RuleHealth) -> dict[str, str]:
     reasons = {
         RuleHealth.NO_DATA: ("its data is missing", "データがなくなりました"),
         RuleHealth.FAILED: (f"its query fails: {rule.last.error}", f"クエリが失敗します: {rule.last.error}"),
@@ -62,6 +62,6 @@ def _texts(rule: RuleState, health: RuleHealth) -> dict[str, str]:
     return {
         "summary": f"The rule {rule.rule.name} can't be evaluated: {english}",
         "summary_ja": f"ルール {rule.rule.name} を評価できません: {japanese}",
-        "action": "Meanwhile it can't fire: see `toban alerts`, and the target whose metrics it reads.",
+        "action": "Until then it can't fire: check `toban alerts`, and the target whose metrics it reads.",
         "action_ja": "その間このルールは発報できません。`toban alerts` と対象ターゲットの状態を確認してください。",
     }

@@ -1,4 +1,4 @@
-"""The evaluation service: evaluates each group of rules at its interval."""
+"""The evaluation service: evaluates each rule group at its interval."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -12,13 +12,12 @@ from sqlalchemy import Connection
 
 from toban.alerting import evaluation, explanation, recorded_series, repository, self_monitoring
 from toban.alerting.alert_store import AlertStore
-from toban.alerting.evaluation import RuleQueryEngine
 from toban.alerting.explanation import RuleExplanation
 from toban.alerting.report import EvaluationReport, GroupReport, RuleReport
 from toban.alerting.rule_file import AlertRule, RecordingRule, RuleGroup
 from toban.alerting.rule_state import GroupState, LastEvaluation, RuleHealth, RuleState
-from toban.alerting.states import RuleResult, end_all, step
-from toban.alerting.templating.template import NOWHERE, External
+from toban.alerting.states import EXTERNAL_KEY, RuleResult, resolve_all, step
+from toban.alerting.templating.template import NO_EXTERNAL, External
 from toban.core.alerts import Alert, AlertStatus
 from toban.core.errors import QueryError, StateError, StoreError
 from toban.core.input_limits import repair_surrogates
@@ -26,26 +25,23 @@ from toban.core.labels import Labels
 from toban.core.metric_registry import MetricRegistry
 from toban.core.periodic import run_periodically
 from toban.core.plugin_isolation import PluginIsolation
-from toban.core.ports import Clock, HealthStatus, SampleSink
+from toban.core.ports import Clock, HealthStatus, RuleEngine, SampleSink
+from toban.core.query_result import BatchResult, DataPresence
 from toban.core.samples import Batch, counter, gauge, milliseconds
-from toban.promql.data_presence import DataPresence
-from toban.promql.query_batch import BatchResult
 from toban.state.database import State
 
 log = structlog.get_logger("toban.alerting")
 
-EVALUATIONS: Final = counter("toban_rule_evaluations_total", "Evaluations of a group of rules.")
+EVALUATIONS: Final = counter("toban_rule_evaluations_total", "Evaluations of a rule group.")
 FAILURES: Final = counter("toban_rule_failures_total", "Failed evaluations of a rule.")
-SECONDS: Final = gauge("toban_rule_group_duration_seconds", "How long the last evaluation of a group took.", "seconds")
+SECONDS: Final = gauge("toban_rule_group_duration_seconds", "Duration of a rule group's last evaluation.", "seconds")
 
 STARTUP_PERIOD: Final = timedelta(minutes=10)
-"""How long after a start data may be missing because toban was not running."""
+"""How long after a start data may be missing only because toban was not running."""
 
 SELF_INTERVAL: Final = timedelta(seconds=15)
 """The interval at which toban evaluates itself."""
 
-OUTSIDE: Final = "outside:"
-"""The prefix of the keys of alerts that were evaluated elsewhere and posted here."""
 
 FINISH_TIMEOUT: Final = 5
 """Seconds that running evaluations may take to finish before they are cancelled."""
@@ -58,8 +54,8 @@ class EvaluationService:
     """
     Evaluates all rules, and keeps their alerts in the alert store.
 
-    An error of the sample store or of state costs a rule one evaluation, never its alerts: what fires goes on firing
-    while there is no result. Rules that can't be evaluated and unhealthy parts of toban become alerts themselves.
+    An error of the sample store or of state costs a rule one evaluation, never its alerts: a firing alert keeps firing
+    while there is no result. Rules that can't be evaluated and unhealthy components of toban become alerts themselves.
     """
 
     name = "alerting"
@@ -69,17 +65,17 @@ class EvaluationService:
         groups: Sequence[RuleGroup],
         every: timedelta,
         ledger: AlertStore,
-        engine: RuleQueryEngine,
+        engine: RuleEngine,
         sink: SampleSink,
         state: State,
         clock: Clock,
         meters: MetricRegistry,
         *,
         health: Callable[[], Iterable[tuple[str, HealthStatus]]] = tuple,
-        outside: RuleQueryEngine | None = None,
+        outside: RuleEngine | None = None,
         first_collection: Callable[[], Awaitable[None]] | None = None,
         targets: Iterable[str] = (),
-        external: External = NOWHERE,
+        external: External = NO_EXTERNAL,
         last_error: Callable[[Labels], str] = lambda labels: "",
     ) -> None:
         self.groups = [GroupState(group, every) for group in groups]
@@ -128,11 +124,11 @@ class EvaluationService:
         except TimeoutError:
             log.warning("running evaluations cancelled")
 
-    async def _run_job(self, name: str, every: timedelta, job: Callable[[], Awaitable[None]]) -> None:
+    async def _run_job(self, name: str, interval: timedelta, job: Callable[[], Awaitable[None]]) -> None:
         isolation = PluginIsolation("alerting", name, self._meters)
 
         async def isolated() -> None:
-            # An unexpected error costs a group one evaluation, and other groups nothing.
+            # An unexpected error costs one evaluation of one group.
             if self._finishing:
                 return
             done = asyncio.get_running_loop().create_future()
@@ -144,10 +140,10 @@ class EvaluationService:
                 self._running.discard(done)
                 done.cancel()
 
-        await run_periodically(name, every, isolated, clock=self._clock, meters=self._meters)
+        await run_periodically(name, interval, isolated, clock=self._clock, meters=self._meters)
 
     async def open(self, before: "EvaluationService | None" = None) -> None:
-        """Go on where the last run ended, or the evaluation ``before`` in this run; alerts of removed rules resolve."""
+        """Continue the last run, or the evaluation ``before`` in this run; alerts of removed rules resolve."""
         if before:
             await self._continue_from(before)
         else:
@@ -155,23 +151,23 @@ class EvaluationService:
             await self._restore()
         keys = {rule.key for group in self.groups for rule in group.rules}
         for rule in self.store.rules():
-            if rule not in keys and rule not in self_monitoring.KEYS and not rule.startswith(OUTSIDE):
+            if rule not in keys and rule not in self_monitoring.KEYS and not rule.startswith(EXTERNAL_KEY):
                 await self.store.apply(
-                    rule, end_all(self.store.of(rule), self._clock.now(), "its rule was removed or renamed")
+                    rule, resolve_all(self.store.of(rule), self._clock.now(), "its rule was removed or renamed")
                 )
 
     async def _continue_from(self, before: "EvaluationService") -> None:
-        """Go on with the state of another evaluation: its unchanged groups, and the series that it wrote."""
+        """Take over the state of another evaluation: its unchanged groups, and the series that it wrote."""
         self._started, self._with_data = before._started, before._with_data  # noqa: SLF001  # of this class
         self._removed_targets, self._self_series = before._removed_targets, before._self_series  # noqa: SLF001  # of this class
         self._self_evaluated = before._self_evaluated  # noqa: SLF001  # of this class
-        there = {(group.group.file, group.group.name): group for group in before.groups}
-        self.groups = [group.carry_over(there.pop((group.group.file, group.group.name), None)) for group in self.groups]
-        written = {id(series) for group in self.groups for series in group.series_writers()}
+        old = {(group.group.file, group.group.name): group for group in before.groups}
+        self.groups = [group.carry_over(old.pop((group.group.file, group.group.name), None)) for group in self.groups]
+        kept = {id(series) for group in self.groups for series in group.series_writers()}
         at = milliseconds(self._clock.now())
         for group in before.groups:
             for series in group.series_writers():
-                if id(series) not in written:
+                if id(series) not in kept:
                     await self._append(series.batches({}, at))
 
     async def _restore(self) -> None:
@@ -184,7 +180,7 @@ class EvaluationService:
             log.info("started without saved alert state")
 
     def report(self) -> EvaluationReport:
-        """Return what is known of rules and alerts now."""
+        """Return the rules and alerts as they are now."""
         groups = [
             GroupReport(
                 it.group,
@@ -201,7 +197,7 @@ class EvaluationService:
         return [it.alert for it in self.store.of(rule.key).values()] if rule.key else []
 
     async def explain(self, name: str) -> list[RuleExplanation]:
-        """Return what there is to know of the rules of a name."""
+        """Explain the rules of a name."""
         at = milliseconds(self._clock.now())
         return [
             await explanation.explain_rule(rule, group, self._outside if group.group.outside else self._engine, at)
@@ -216,10 +212,10 @@ class EvaluationService:
         engine, at = self._outside if group.group.outside else self._engine, milliseconds(now)
         for rules in group.batches():
             while rules:
-                replies = await engine.run_batch([rule.rule.query.text for rule in rules], at)
-                for rule, reply in zip(rules, replies, strict=False):
-                    await self._evaluate_rule(rule, group, reply, engine, now)
-                rules = rules[len(replies) :]
+                results = await engine.run_batch([rule.rule.query.text for rule in rules], at)
+                for rule, result in zip(rules, results, strict=False):
+                    await self._evaluate_rule(rule, group, result, engine, now)
+                rules = rules[len(results) :]
         active = [it for rule in group.rules if rule.key for it in self.store.of(rule.key).values()]
         await self._append(group.series.batches(recorded_series.alert_samples(active), milliseconds(now)))
         group.at, group.seconds = now, self._clock.monotonic() - began
@@ -227,11 +223,11 @@ class EvaluationService:
         self._meters.set(SECONDS, group.seconds, group=group.group.name)
 
     async def _evaluate_rule(
-        self, rule: RuleState, group: GroupState, reply: BatchResult, engine: RuleQueryEngine, now: datetime
+        self, rule: RuleState, group: GroupState, queried: BatchResult, engine: RuleEngine, now: datetime
     ) -> None:
         start = self._clock.monotonic()
         try:
-            health, error = await self._result_of(rule, group, reply, engine, now), ""
+            health, error = await self._apply_result(rule, group, queried, engine, now), ""
         except (QueryError, StoreError) as caught:
             health, error = RuleHealth.FAILED, str(caught)
             self._meters.add(FAILURES, group=group.group.name)
@@ -241,49 +237,51 @@ class EvaluationService:
             log.exception("rule evaluation failed", rule=rule.rule.name)
         if error and error != rule.last.error:
             log.warning("rule evaluation failed", rule=rule.rule.name, error=error)
-        rule.last = LastEvaluation(health, error, now, reply.seconds + self._clock.monotonic() - start)
+        rule.last = LastEvaluation(health, error, now, queried.seconds + self._clock.monotonic() - start)
 
-    async def _result_of(
-        self, rule: RuleState, group: GroupState, reply: BatchResult, engine: RuleQueryEngine, now: datetime
+    async def _apply_result(
+        self, rule: RuleState, group: GroupState, queried: BatchResult, engine: RuleEngine, now: datetime
     ) -> RuleHealth:
         at = milliseconds(now)
         if isinstance(rule.rule, RecordingRule):
-            values = evaluation.evaluate_recording_rule(rule.rule, reply, group.group.limit)
+            values = evaluation.evaluate_recording_rule(rule.rule, queried, group.group.limit)
             if rule.series:
                 await self._append(rule.series.batches(values, at))
             return RuleHealth.OK
-        found = await evaluation.evaluate_alert_rule(rule.rule, reply, engine, at, group.group.limit, self._external)
+        results = await evaluation.evaluate_alert_rule(
+            rule.rule, queried, engine, at, group.group.limit, self._external
+        )
         if rule.rule.is_about_targets:
-            found = {labels: self._with_error(labels, finding) for labels, finding in found.items()}
-        health = RuleHealth.OK if found else await self._health(rule.rule, reply.presence, now)
+            results = {labels: self._with_error(labels, result) for labels, result in results.items()}
+        health = RuleHealth.OK if results else await self._health(rule.rule, queried.presence, now)
         before = self.store.of(rule.key)
-        if found and rule.key not in self._with_data:
+        if results and rule.key not in self._with_data:
             await self._record_data(rule.key, now)
         if health is RuleHealth.NO_DATA:
             return health
         if health is RuleHealth.INACTIVE and before:
             # It has no data any more: its target was removed from the configuration.
-            await self.store.apply(rule.key, end_all(before, now, "its target is no longer monitored"))
+            await self.store.apply(rule.key, resolve_all(before, now, "its target is no longer monitored"))
         else:
-            await self.store.apply(rule.key, step(before, found, now, rule.rule.for_, rule.rule.keep_firing_for))
+            await self.store.apply(rule.key, step(before, results, now, rule.rule.for_, rule.rule.keep_firing_for))
         return health
 
-    def _with_error(self, labels: Labels, finding: RuleResult) -> RuleResult:
+    def _with_error(self, labels: Labels, result: RuleResult) -> RuleResult:
         """Add the error of the last collection of an alert's target."""
         error = self._last_error(labels)
-        return replace(finding, annotations={**finding.annotations, "error": error}) if error else finding
+        return replace(result, annotations={**result.annotations, "error": error}) if error else result
 
-    async def _health(self, rule: AlertRule, there: DataPresence, now: datetime) -> RuleHealth:
-        """Return what an empty result means."""
+    async def _health(self, rule: AlertRule, presence: DataPresence, now: datetime) -> RuleHealth:
+        """Return the health of a rule whose result is empty."""
         is_startup = now - self._started < STARTUP_PERIOD
-        if there is DataPresence.PRESENT:
+        if presence is DataPresence.PRESENT:
             if rule.key not in self._with_data:
                 await self._record_data(rule.key, now)
             return RuleHealth.OK
-        if there is DataPresence.QUIET:
-            # A missing counter has counted nothing; but just after a start it may not be there yet.
-            fires = any(it.alert.status is AlertStatus.FIRING for it in self.store.of(rule.key).values())
-            return RuleHealth.NO_DATA if is_startup and fires else RuleHealth.OK
+        if presence is DataPresence.NO_INCREASE:
+            # A missing counter has counted nothing; but just after a start it may not exist yet.
+            is_firing = any(it.alert.status is AlertStatus.FIRING for it in self.store.of(rule.key).values())
+            return RuleHealth.NO_DATA if is_startup and is_firing else RuleHealth.OK
         if rule.key not in self._with_data:
             return RuleHealth.INACTIVE
         if is_startup and self._removed_targets:
@@ -299,13 +297,15 @@ class EvaluationService:
         try:
             await self._state.transaction(partial(repository.record_rule_with_data, rule=key, at=at))
         except StateError as error:
-            log.info("not stored", rule=key, error=str(error))
+            log.info("rule state not stored", rule=key, error=str(error))
 
     async def evaluate_self(self) -> None:
         """Evaluate toban itself, from memory: without a query."""
         now = self._clock.now()
         for key, found in self_monitoring.self_alerts(self.groups, self._health_of_services(), now).items():
-            await self.store.apply(key, step(self.store.of(key), found, now, self_monitoring.HOLD, timedelta()))
+            await self.store.apply(
+                key, step(self.store.of(key), found, now, self_monitoring.PENDING_PERIOD, timedelta())
+            )
         await self.store.catch_up()
         active = [alert for key in self_monitoring.KEYS for alert in self.store.of(key).values()]
         await self._append(self._self_series.batches(recorded_series.alert_samples(active), milliseconds(now)))
@@ -318,7 +318,7 @@ class EvaluationService:
             await self._sink.append(batches)
         except StoreError as error:
             # The sample store reports it; alerts are in the alert store, these series only show them.
-            log.debug("not durable yet", error=str(error))
+            log.debug("append not durable yet", error=str(error))
 
     def health(self) -> HealthStatus:
         """Return whether rules are evaluated in time, whatever their results."""

@@ -1,4 +1,4 @@
-"""Which rules judge."""
+"""The section `alerting` of `toban.yaml`."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -9,24 +9,24 @@ from pydantic import BeforeValidator, ValidationInfo
 from toban.core.config_types import Duration, Section
 
 
-def _seen_from_the_folder(pattern: object, info: ValidationInfo) -> object:
-    """Return a path as it is seen from the folder of the configuration."""
+def _relative_to_configuration(pattern: object, info: ValidationInfo) -> object:
+    """Return a path that is relative to the folder of the configuration."""
     folder = (info.context or {}).get("folder")
     return str(Path(folder) / pattern) if isinstance(pattern, str) and folder else pattern
 
 
 class AlertingSettings(Section):
-    """The rules that judge the numbers."""
+    """Which rules are evaluated, and how often."""
 
-    rules: tuple[Annotated[str, BeforeValidator(_seen_from_the_folder)], ...] = ()
-    """Rule files of your own, as Prometheus writes them; `*` stands for any part of a name. A rule of your own takes
-    the place of a shipped one of the same name."""
+    rules: tuple[Annotated[str, BeforeValidator(_relative_to_configuration)], ...] = ()
+    """Your own rule files, in Prometheus' format; `*` matches any part of a name. A rule of yours replaces a shipped
+    one of the same name."""
 
     shipped: bool = True
-    """Whether the rules that come with toban judge too."""
+    """Whether the shipped rules are evaluated too."""
 
     without: tuple[str, ...] = ()
-    """The names of shipped rules to leave out."""
+    """Names of shipped rules that are not evaluated."""
 
     evaluation_interval: Duration = timedelta(seconds=15)
-    """How often a group of rules is judged that doesn't say so itself."""
+    """The evaluation interval of rule groups that set no `interval`."""

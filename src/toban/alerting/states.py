@@ -1,4 +1,4 @@
-"""What becomes of a rule's alerts when it is judged once more."""
+"""How one evaluation changes the states of a rule's alerts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,13 +8,16 @@ from typing import Final
 from toban.core.alerts import Alert, AlertChange, AlertStatus
 from toban.core.labels import Labels
 
-REMEMBERED: Final = timedelta(minutes=15)
-"""How long what is over is still shown, as in Prometheus."""
+EXTERNAL_KEY: Final = "outside:"
+"""The prefix of the keys under which posted alerts are stored, before their source."""
+
+RESOLVED_RETENTION: Final = timedelta(minutes=15)
+"""How long a resolved alert is kept and shown, as in Prometheus."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveAlert:
-    """An alert, and since when its condition is no longer met although it is kept firing."""
+    """An alert; and since when it fires only because of ``keep_firing_for``."""
 
     alert: Alert
     unmet_since: datetime | None = None
@@ -26,7 +29,7 @@ ActiveAlerts = Mapping[Labels, ActiveAlert]
 
 @dataclass(frozen=True, slots=True)
 class RuleResult:
-    """What a rule's query says of one set of labels now."""
+    """One series of a rule's query result, with the annotations of its alert."""
 
     value: float
     annotations: Mapping[str, str]
@@ -36,66 +39,70 @@ class RuleResult:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A rule's alerts afterwards, and what there is to tell."""
+    """A rule's alerts after an evaluation, and the changes that become events."""
 
     after: ActiveAlerts
     changes: tuple[AlertChange, ...] = ()
 
 
 def step(
-    before: ActiveAlerts, found: Mapping[Labels, RuleResult], now: datetime, hold: timedelta, keep: timedelta
+    before: ActiveAlerts,
+    results: Mapping[Labels, RuleResult],
+    now: datetime,
+    for_: timedelta,
+    keep_firing_for: timedelta,
 ) -> Step:
     """
-    Judge once more, as Prometheus does.
+    Return the alerts after an evaluation, as Prometheus does.
 
-    1. What is found begins as pending, and fires once it was found for ``hold``.
-    2. What is no longer found ends: pending without a word, firing as resolved, unless it is kept firing for ``keep``.
-    3. What is over is remembered for a while; found again, it begins anew.
+    1. An alert with a result begins as pending, and fires once it has had one for ``for_``.
+    2. Without a result, a pending alert is removed, and a firing one resolves after ``keep_firing_for``.
+    3. A resolved alert is kept for `RESOLVED_RETENTION`; with a result it begins again as pending.
     """
     after: dict[Labels, ActiveAlert] = {}
     changes: list[AlertChange] = []
-    for labels, finding in found.items():
-        standing = before.get(labels)
-        if standing is None or standing.alert.status is AlertStatus.RESOLVED:
-            alert = Alert(labels, finding.annotations, AlertStatus.PENDING, now)
+    for labels, result in results.items():
+        active = before.get(labels)
+        if active is None or active.alert.status is AlertStatus.RESOLVED:
+            alert = Alert(labels, result.annotations, AlertStatus.PENDING, now)
         else:
-            alert = replace(standing.alert, annotations=finding.annotations)
-        alert = replace(alert, value=finding.value, link=finding.link, window=finding.window)
+            alert = replace(active.alert, annotations=result.annotations)
+        alert = replace(alert, value=result.value, link=result.link, window=result.window)
         # A clock that was set back must not make it wait for that long again.
         alert = replace(alert, starts=min(alert.starts, now))
-        if alert.status is AlertStatus.PENDING and now - alert.starts >= hold:
+        if alert.status is AlertStatus.PENDING and now - alert.starts >= for_:
             alert = replace(alert, status=AlertStatus.FIRING, fired=now)
             changes.append(AlertChange(alert, now))
         after[labels] = ActiveAlert(alert)
-    for labels, standing in before.items():
-        if labels not in found and (left := _left(standing, now, keep)):
-            after[labels] = left
-            if left.alert.status is not standing.alert.status:
-                changes.append(AlertChange(left.alert, now))
+    for labels, active in before.items():
+        if labels not in results and (remaining := _without_result(active, now, keep_firing_for)):
+            after[labels] = remaining
+            if remaining.alert.status is not active.alert.status:
+                changes.append(AlertChange(remaining.alert, now))
     return Step(after, tuple(changes))
 
 
-def _left(standing: ActiveAlert, now: datetime, keep: timedelta) -> ActiveAlert | None:
-    """Return what becomes of an alert that is no longer found."""
-    alert = standing.alert
+def _without_result(active: ActiveAlert, now: datetime, keep_firing_for: timedelta) -> ActiveAlert | None:
+    """Return an alert after an evaluation that has no result for it."""
+    alert = active.alert
     if alert.status is AlertStatus.PENDING:
         return None
     if alert.status is AlertStatus.RESOLVED:
-        return standing if alert.ends and now - alert.ends < REMEMBERED else None
-    quiet = min(standing.unmet_since or now, now)
-    if now - quiet < keep:
-        return ActiveAlert(alert, quiet)
+        return active if alert.ends and now - alert.ends < RESOLVED_RETENTION else None
+    unmet_since = min(active.unmet_since or now, now)
+    if now - unmet_since < keep_firing_for:
+        return ActiveAlert(alert, unmet_since)
     return ActiveAlert(alert.resolved(now))
 
 
-def end_all(before: ActiveAlerts, now: datetime, why: str) -> Step:
-    """End all of a rule's alerts, because there will be nobody to judge them."""
+def resolve_all(before: ActiveAlerts, now: datetime, reason: str) -> Step:
+    """Resolve all of a rule's alerts, because it will not be evaluated any more."""
     after, changes = dict[Labels, ActiveAlert](), list[AlertChange]()
-    for labels, standing in before.items():
-        if standing.alert.status is AlertStatus.FIRING:
-            over = standing.alert.resolved(now)
-            after[labels] = ActiveAlert(over)
-            changes.append(AlertChange(over, now, why))
-        elif standing.alert.status is AlertStatus.RESOLVED and (left := _left(standing, now, timedelta())):
-            after[labels] = left
+    for labels, active in before.items():
+        if active.alert.status is AlertStatus.FIRING:
+            resolved = active.alert.resolved(now)
+            after[labels] = ActiveAlert(resolved)
+            changes.append(AlertChange(resolved, now, reason))
+        elif active.alert.status is AlertStatus.RESOLVED and (remaining := _without_result(active, now, timedelta())):
+            after[labels] = remaining
     return Step(after, tuple(changes))

@@ -11,33 +11,33 @@ from toban.core.samples import Batch
 from toban.state.column_types import Id, SafeString, Timestamp, metadata
 from toban.state.quarantine import readable_rows
 
-READ: Final = Table(
-    "shop_read",
+POSITION: Final = Table(
+    "stream_position",
     metadata,
-    Column("book", SafeString(50), primary_key=True),
+    Column("stream", SafeString(50), primary_key=True),
     Column("began", Timestamp, nullable=False),
     Column("until", Timestamp, nullable=False),
     Column("top", BigInteger(), nullable=False),
     Column("floor", BigInteger(), nullable=False),
     Column("read", Timestamp),
 )
-"""Positions; `book` is a stream's name here and in the other tables."""
+"""Positions, by the names of streams."""
 
-SEEN: Final = Table(
-    "shop_seen",
+COUNTED: Final = Table(
+    "stream_counted_event",
     metadata,
-    Column("book", SafeString(50), primary_key=True),
+    Column("stream", SafeString(50), primary_key=True),
     Column("id", SafeString(200), primary_key=True),
     Column("at", Timestamp, nullable=False),
-    Index("shop_seen_at", "book", "at"),
+    Index("stream_counted_event_at", "stream", "at"),
 )
 """Events that were counted lately."""
 
 PENDING: Final = Table(
-    "shop_pending",
+    "stream_pending_samples",
     metadata,
     Column("id", Id, primary_key=True, autoincrement=True),
-    Column("book", SafeString(50), nullable=False, index=True),
+    Column("stream", SafeString(50), nullable=False, index=True),
     Column("samples", Text, nullable=False),
     sqlite_autoincrement=True,  # a number is never used twice: rows are deleted by their numbers
 )
@@ -62,23 +62,26 @@ class ReadPosition:
 
 def position(connection: Connection, stream: str, began: datetime) -> ReadPosition:
     """Return how far a stream was read; one that never was begins at ``began``."""
-    rows = connection.execute(select(READ).where(READ.c.book == stream))
+    rows = connection.execute(select(POSITION).where(POSITION.c.stream == stream))
     found = readable_rows(
-        connection, READ, rows, lambda row: ReadPosition(row.began, row.until, row.top, row.floor, row.read)
+        connection, POSITION, rows, lambda row: ReadPosition(row.began, row.until, row.top, row.floor, row.read)
     )
     return found[0] if found else ReadPosition(began, began)
 
 
 def was_read(connection: Connection, prefix: str) -> bool:
     """Return whether any stream whose name begins with a prefix was ever read."""
-    return connection.execute(select(READ.c.book).where(READ.c.book.startswith(prefix)).limit(1)).first() is not None
+    return (
+        connection.execute(select(POSITION.c.stream).where(POSITION.c.stream.startswith(prefix)).limit(1)).first()
+        is not None
+    )
 
 
 def save_position(connection: Connection, stream: str, now: ReadPosition) -> None:
     """Store how far a stream was read."""
     values = {"began": now.began, "until": now.until, "top": now.top, "floor": now.floor, "read": now.read}
-    if connection.execute(update(READ).where(READ.c.book == stream).values(**values)).rowcount == 0:
-        connection.execute(insert(READ).values(book=stream, **values))
+    if connection.execute(update(POSITION).where(POSITION.c.stream == stream).values(**values)).rowcount == 0:
+        connection.execute(insert(POSITION).values(stream=stream, **values))
 
 
 def moved_position(
@@ -96,21 +99,21 @@ def moved_position(
 
 def recently_counted(connection: Connection, stream: str) -> dict[str, datetime]:
     """Return the ids of the events that were counted lately, with their times."""
-    rows = connection.execute(select(SEEN).where(SEEN.c.book == stream))
-    return dict(readable_rows(connection, SEEN, rows, lambda row: (row.id, row.at)))
+    rows = connection.execute(select(COUNTED).where(COUNTED.c.stream == stream))
+    return dict(readable_rows(connection, COUNTED, rows, lambda row: (row.id, row.at)))
 
 
 def record_counted(connection: Connection, stream: str, found: Mapping[str, datetime], before: datetime) -> None:
     """Store the ids of events that were counted, none of which is stored yet; delete those from before a time."""
-    connection.execute(delete(SEEN).where(SEEN.c.book == stream, SEEN.c.at < before))
-    rows = [{"book": stream, "id": key, "at": at} for key, at in found.items() if at >= before]
+    connection.execute(delete(COUNTED).where(COUNTED.c.stream == stream, COUNTED.c.at < before))
+    rows = [{"stream": stream, "id": key, "at": at} for key, at in found.items() if at >= before]
     if rows:
-        connection.execute(insert(SEEN), rows)
+        connection.execute(insert(COUNTED), rows)
 
 
 def save_samples(connection: Connection, stream: str, samples: str) -> int:
     """Keep counted totals until the store has them; return the number of the row."""
-    found = connection.execute(insert(PENDING).values(book=stream, samples=samples).returning(PENDING.c.id))
+    found = connection.execute(insert(PENDING).values(stream=stream, samples=samples).returning(PENDING.c.id))
     return int(found.scalar_one())
 
 
@@ -119,5 +122,5 @@ def pending_samples(
 ) -> list[tuple[int, Sequence[Batch]]]:
     """Delete the totals that the store has, by their numbers; return the others."""
     connection.execute(delete(PENDING).where(PENDING.c.id.in_(stored)))
-    rows = connection.execute(select(PENDING).where(PENDING.c.book == stream).order_by(PENDING.c.id))
+    rows = connection.execute(select(PENDING).where(PENDING.c.stream == stream).order_by(PENDING.c.id))
     return readable_rows(connection, PENDING, rows, lambda row: (row.id, load(row.samples)))

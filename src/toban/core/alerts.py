@@ -1,4 +1,4 @@
-"""Alerts, as alerting tells of them and everybody else hears."""
+"""Alerts and their changes, as alerting publishes them in the event log."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,14 +13,11 @@ ALERTNAME: Final = "alertname"
 """The label that holds an alert's name."""
 
 TOPIC: Final = "alert"
-"""Where in the feed changes of alerts are told, as `Alert.as_dict`."""
-
-P1_NAMES: Final = frozenset({"application_down", "database_connection_failed", "order_failure_rate"})
-"""The alerts that stop the shop from selling, whatever their severity."""
+"""The topic of changes of alerts in the event log; their bodies are `AlertChange.as_dict`."""
 
 
 class AlertStatus(StrEnum):
-    """Where an alert stands."""
+    """The state of an alert."""
 
     PENDING = "pending"
     FIRING = "firing"
@@ -29,7 +26,7 @@ class AlertStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """Somebody's word that they look after an alert; it ends with the alert."""
+    """Who has acknowledged an alert, when, and with which comment; it ends when the alert resolves."""
 
     by: str
     at: datetime
@@ -39,11 +36,11 @@ class Acknowledgement:
 @dataclass(frozen=True, slots=True)
 class Alert:
     """
-    One thing that is wrong, told from others by its labels.
+    An alert, identified by its labels.
 
-    ``starts`` is since when its condition was true, ``fired`` when it began to fire, ``ends`` when it was over.
-    ``source`` tells who judged: toban, or the name of who sent it. ``link`` leads to what it was judged by. ``window``
-    is how far back its query looks: what is over can make it fire for so long.
+    ``starts`` is since when its condition is met, ``fired`` when it began to fire, ``ends`` when it resolved.
+    ``source`` is who evaluated it: toban, or the name of who posted it. ``link`` leads to its expression. ``window`` is
+    the shortest range of its query: a cause that has ended can make it fire for so long.
     """
 
     labels: Labels
@@ -59,30 +56,30 @@ class Alert:
     window: timedelta = timedelta()
 
     def annotation(self, annotation: str, language: str) -> str:
-        """Return what an annotation says in a language, if it does (``summary_ja``), else in its own words."""
+        """Return an annotation in a language (``summary_ja``) if there is one, else without."""
         return self.annotations.get(f"{annotation}_{language}") or self.annotations.get(annotation, "")
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Its name."""
         return self.labels.get(ALERTNAME, "")
 
     @property
     def severity(self) -> str:
-        """``critical``, ``warning``, ``info``, or what its rule says instead."""
+        """``critical``, ``warning``, ``info``, or another value of its label."""
         return self.labels.get("severity", "warning")
 
     @property
     def fingerprint(self) -> str:
-        """The name by which machines know it: the same as Alertmanager's for the same labels."""
+        """Its fingerprint: the same as Alertmanager's for the same labels."""
         return _fingerprint(self.labels)
 
     def resolved(self, at: datetime) -> Self:
-        """Return it as over."""
+        """Return it as resolved."""
         return replace(self, status=AlertStatus.RESOLVED, ends=at, acknowledged=None)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as plain data, for the feed and for books."""
+        """Return it as plain data, for the event log and tables."""
         return {
             "labels": dict(self.labels),
             "annotations": dict(self.annotations),
@@ -90,41 +87,41 @@ class Alert:
             "starts": self.starts.isoformat(),
             "fired": self.fired.isoformat() if self.fired else None,
             "ends": self.ends.isoformat() if self.ends else None,
-            # JSON knows neither NaN nor infinity.
+            # JSON has neither NaN nor infinity.
             "value": None if self.value is None else repr(self.value),
             "source": self.source,
             "link": self.link,
-            "acknowledged": _written(self.acknowledged) if self.acknowledged else None,
+            "acknowledged": _acknowledgement_dict(self.acknowledged) if self.acknowledged else None,
             "window": self.window.total_seconds(),
         }
 
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> Self:
-        """Return the alert that `body` wrote down."""
-        told = body.get("acknowledged")
+        """Return the alert that `as_dict` returned."""
+        acknowledged = body.get("acknowledged")
         return cls(
             Labels(body["labels"]),
             dict(body["annotations"]),
             AlertStatus(body["status"]),
             datetime.fromisoformat(body["starts"]),
-            _moment(body.get("fired")),
-            _moment(body.get("ends")),
+            _parse_time(body.get("fired")),
+            _parse_time(body.get("ends")),
             None if body.get("value") is None else float(body["value"]),
             body.get("source", "toban"),
             body.get("link", ""),
-            Acknowledgement(told["by"], datetime.fromisoformat(told["at"]), told["comment"]) if told else None,
+            _parse_acknowledgement(acknowledged) if acknowledged else None,
             timedelta(seconds=body.get("window", 0)),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class AlertChange:
-    """That an alert fired, was acknowledged, or is over; what alerting tells."""
+    """A change of an alert: it fired, was acknowledged, or resolved."""
 
     alert: Alert
     at: datetime
     why: str = ""
-    """Why it changed, where that isn't its condition: its rule is gone, somebody acknowledged it."""
+    """Why it changed, if not by its condition: its rule was removed, somebody acknowledged it."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -132,7 +129,7 @@ class AlertChange:
 
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> Self:
-        """Return the change that `body` wrote down."""
+        """Return the change that `as_dict` returned."""
         return cls(Alert.from_dict(body["alert"]), datetime.fromisoformat(body["at"]), body.get("why", ""))
 
 
@@ -142,7 +139,7 @@ def _fingerprint(labels: Labels) -> str:
 
 
 def fingerprint(labels: Mapping[str, str]) -> str:
-    """Return the FNV-1a hash (64 bits, 16 hex digits) by which Prometheus and Alertmanager know a set of labels."""
+    """Return the FNV-1a hash (64 bits, 16 hex digits) by which Prometheus and Alertmanager identify labels."""
     digest = 0xCBF29CE484222325
     for name, value in sorted(labels.items()):
         for byte in name.encode() + b"\xff" + value.encode() + b"\xff":
@@ -151,28 +148,43 @@ def fingerprint(labels: Mapping[str, str]) -> str:
 
 
 PRIORITIES: Final = ("P1", "P2", "P3", "P4")
-"""How urgent an alert may be, most first."""
+"""The priorities of alerts, most urgent first."""
+
+PRIORITY_OF_NAME: Final[Mapping[str, str]] = {
+    "application_down": "P1",
+    "database_connection_failed": "P1",
+    "order_failure_rate": "P1",
+}
+"""
+The priorities of alerts without a label ``priority`` whose names say that the shop can't sell.
+
+A rule sets its own priority by that label. This table is for rules that do not know it: those of a Prometheus that
+posts its alerts, with the names of the original design and perhaps another severity.
+"""
 
 
 def priority(labels: Mapping[str, str]) -> str:
     """
-    Return how urgent an alert is: P1 to P4.
+    Return the priority of an alert: P1 to P4.
 
-    Its label ``priority`` says so; else P1 is what stops the shop from selling and what is critical, P2 a warning,
-    P3 the rest.
+    It is the label ``priority``, else that of the alert's name, else P1 if critical, P2 if a warning, P3 otherwise.
     """
-    said = labels.get("priority", "").upper()
-    if said in PRIORITIES:
-        return said
+    label = labels.get("priority", "").upper()
+    if label in PRIORITIES:
+        return label
+    if by_name := PRIORITY_OF_NAME.get(labels.get(ALERTNAME, "")):
+        return by_name
     severity = labels.get("severity", "warning")
-    if labels.get(ALERTNAME) in P1_NAMES or severity == "critical":
-        return "P1"
-    return "P2" if severity == "warning" else "P3"
+    return {"critical": "P1", "warning": "P2"}.get(severity, "P3")
 
 
-def _written(said: Acknowledgement) -> dict[str, str]:
-    return {"by": said.by, "at": said.at.isoformat(), "comment": said.comment}
+def _acknowledgement_dict(acknowledgement: Acknowledgement) -> dict[str, str]:
+    return {"by": acknowledgement.by, "at": acknowledgement.at.isoformat(), "comment": acknowledgement.comment}
 
 
-def _moment(text: str | None) -> datetime | None:
+def _parse_acknowledgement(body: Mapping[str, str]) -> Acknowledgement:
+    return Acknowledgement(body["by"], datetime.fromisoformat(body["at"]), body["comment"])
+
+
+def _parse_time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None

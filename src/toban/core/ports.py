@@ -1,4 +1,4 @@
-"""The seams: where one package meets another without knowing it."""
+"""Protocols that join packages: one uses them, another implements them, and `daemon` connects the two."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ from typing import Protocol
 from toban.core.labels import Labels
 from toban.core.log_line import LogLine
 from toban.core.matchers import Matcher
-from toban.core.query_result import QueryResult
+from toban.core.query_result import BatchResult, QueryResult
 from toban.core.samples import Amount, Batch, MetricFamily, SeriesBlock
 
 
 class Clock(Protocol):
-    """Tells the time, and waits."""
+    """The time, and waiting."""
 
     def now(self) -> datetime:
-        """Return the time of day, aware, in UTC: for what is stored and shown."""
+        """Return the wall-clock time, aware, in UTC: for what is stored and shown."""
         ...
 
     def monotonic(self) -> float:
-        """Return seconds on a clock that never jumps: for lengths."""
+        """Return seconds on a clock that never jumps: for durations."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -30,130 +30,154 @@ class Clock(Protocol):
 
 
 class SampleSink(Protocol):
-    """Takes numbers."""
+    """Accepts samples."""
 
     async def append(self, batches: Sequence[Batch]) -> None:
         """
-        Keep what one look brought, all or nothing; return when it will survive a crash.
+        Append the batches of one collection, all or none; return when they are durable.
 
-        Raises ``StoreError`` when it can't be made durable now; it may be readable all the same. Raises
-        ``SeriesLimitError`` when it would be too many series: then nothing is kept.
+        Raises ``StoreError`` when they can't be made durable now, although they may be readable. Raises
+        ``SeriesLimitError`` when there would be too many series: then nothing is appended.
         """
         ...
 
 
 class SampleLog(Protocol):
-    """Every batch that was appended, in the order in which it came, for one reader who passes it on. For threads."""
+    """Appended batches in order, for one reader that forwards them. For use in threads."""
 
     @property
     def dropped(self) -> int:
-        """How many samples were let go of before they were passed on."""
+        """How many samples were dropped before they were forwarded."""
         ...
 
     def pending(self, samples: int) -> Sequence[tuple[int, Batch]]:
         """
-        Return the oldest batches that were not passed on, with their turns: some ``samples``, and at least one batch.
+        Return the oldest batches that were not forwarded, with their positions: about ``samples``, at least one batch.
 
         Raises ``StoreError``.
         """
         ...
 
-    def commit(self, turn: int) -> None:
+    def commit(self, position: int) -> None:
         """
-        Note that all batches up to a turn were passed on.
+        Record that all batches up to a position were forwarded.
 
-        It counts at once. Raises ``StoreError`` when it can't be written down: after a crash some come once more.
+        It takes effect at once. Raises ``StoreError`` when it can't be stored: after a crash some are forwarded again.
         """
         ...
 
 
 class Recorder(Protocol):
     """
-    Is told what happened, number by number: in memory (`core.meters`), or as rows that survive (`state.tallies`).
+    Records values of metrics: in memory (`core.metric_registry`), or as rows (`state.durable_counters`).
 
-    What it is told becomes ``family`` with these labels; which values a label may take is the teller's to bound.
+    The caller limits which values a label may have.
     """
 
     def add(self, family: MetricFamily, amount: Amount = 1, /, **labels: str) -> None:
-        """Count something that happened."""
+        """Add to a counter."""
         ...
 
     def set(self, family: MetricFamily, value: float, /, **labels: str) -> None:
-        """Note how something stands."""
+        """Set a gauge."""
         ...
 
     def observe(self, family: MetricFamily, value: Amount, /, **labels: str) -> None:
-        """Count a value in a histogram."""
+        """Observe a value in a histogram."""
         ...
 
 
 class LineSink(Protocol):
-    """Takes log lines."""
+    """Accepts log lines."""
 
     def write(self, lines: Sequence[LogLine]) -> None:
-        """Keep them, redacted. This never waits and never fails: what can't be kept is counted."""
+        """Store them, redacted. This never waits and never fails: lines that can't be stored are counted."""
         ...
 
 
 class PaymentDeclines(Protocol):
-    """Is told of payments that failed without leaving a row in the shop's tables."""
+    """Records payments that failed without a row in the shop's tables."""
 
     async def record(self, order: str, method: str, error: str, at: datetime) -> None:
         """
-        Note that an attempt to pay for an order (its code) failed, by a provider's word. Told twice, it counts once.
+        Record that a payment of an order (its code) failed, as its provider reports; a repeated report counts once.
 
-        ``error`` is in the provider's words, and ends up as a class from a fixed list. Raises ``StateError``.
+        ``error`` is the provider's text; it is reduced to a class from a fixed list. Raises ``StateError``.
         """
         ...
 
 
 class SeriesSource(Protocol):
-    """Finds numbers again. Synchronous: it is called in the query thread."""
+    """Selects stored samples. Synchronous: it is called in the query thread."""
 
     def select(
         self, matchers: Sequence[Matcher], start: int, end: int, most: int | None = None
     ) -> Sequence[SeriesBlock]:
         """
-        Return the samples of all series that meet the conditions, ``start`` and ``end`` included (milliseconds).
+        Return the samples of all series that match, ``start`` and ``end`` included (milliseconds).
 
-        A series stands in exactly one group; groups and series come in no promised order.
+        A series is in exactly one block; the order of blocks and series is undefined.
         Raises ``StoreError``, and ``SampleLimitError`` before more than ``most`` samples are in memory.
         """
         ...
 
     def series(self, matchers: Sequence[Matcher], start: int, end: int) -> Sequence[Labels]:
-        """Return the labels alone of what ``select`` would find, perhaps of a little more at the edges of time."""
+        """Return the labels of what ``select`` would return, perhaps of a few series more at the ends of the range."""
         ...
 
     def oldest(self, matchers: Sequence[Matcher]) -> int | None:
-        """Return about when the oldest sample was of all series that meet the conditions, nothing where none is."""
+        """Return about when the oldest sample of all series that match is, None where there is none."""
         ...
 
     def families(self) -> Mapping[str, MetricFamily]:
-        """Return what is known of each metric, by name."""
+        """Return the metadata of each metric, by name."""
         ...
 
 
-class QueryEngine(Protocol):
-    """Answers questions about numbers, off the event loop."""
+class InstantQueryEngine(Protocol):
+    """Runs instant queries, off the event loop."""
 
-    async def instant(self, query: str, at: int, *, patience: timedelta | None = None) -> QueryResult:
+    async def instant(self, query: str, at: int, *, time_limit: timedelta | None = None) -> QueryResult:
         """
-        Return what the query comes to at one time (milliseconds).
+        Return the result of a query at one time (milliseconds).
 
-        ``patience`` shortens the engine's own time limit. Raises ``QueryError`` or ``StoreError``.
+        ``time_limit`` can only shorten the engine's own. Raises ``QueryError`` or ``StoreError``.
         """
         ...
+
+
+class QueryEngine(InstantQueryEngine, Protocol):
+    """Runs instant and range queries."""
 
     async def range(
-        self, query: str, start: int, end: int, step: int, *, patience: timedelta | None = None
+        self, query: str, start: int, end: int, step: int, *, time_limit: timedelta | None = None
     ) -> QueryResult:
         """Return a matrix over start, start + step, … up to end (milliseconds). Raises like ``instant``."""
         ...
 
 
+class EmbeddedQueryEngine(QueryEngine, Protocol):
+    """The engine over toban's own metrics."""
+
+    def earliest_reads(self, query: str, start: int, end: int) -> Sequence[tuple[Sequence[Matcher], int]]:
+        """Return the matchers of each selector of a query, and the earliest time that it reads (milliseconds)."""
+        ...
+
+
+class RuleEngine(InstantQueryEngine, Protocol):
+    """Runs the queries of rules and health checks, several at once."""
+
+    async def run_batch(self, queries: Sequence[str], at: int) -> list[BatchResult]:
+        """
+        Run the first queries at a time (milliseconds), as many as begin within a short time; at least one.
+
+        It raises no errors of queries: each is the outcome of its query.
+        """
+        ...
+
+
 class HealthState(StrEnum):
-    """How something is. That nobody asked for it, and that nobody knows yet, is not the same as healthy."""
+    """A state of health; neither what is not configured nor what has no data yet is healthy."""
 
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
@@ -163,7 +187,7 @@ class HealthState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HealthStatus:
-    """How a part of toban itself is: healthy or not, and a sentence that says so."""
+    """The health of a part of toban itself, and a sentence that describes it."""
 
     ok: bool
     message: str
@@ -171,24 +195,24 @@ class HealthStatus:
 
     @property
     def state(self) -> HealthState:
-        """Its state: what nobody has configured is neither healthy nor unhealthy."""
+        """Its state; what is not configured is neither healthy nor unhealthy."""
         if self.ok and not self.configured:
             return HealthState.NOT_CONFIGURED
         return HealthState.HEALTHY if self.ok else HealthState.UNHEALTHY
 
 
 class Service(Protocol):
-    """Something that goes on until it is cancelled."""
+    """Runs until it is cancelled."""
 
     @property
     def name(self) -> str:
-        """The word for it in logs and on ``/-/healthy``."""
+        """Its name in logs and on ``/-/healthy``."""
         ...
 
     async def run(self) -> None:
-        """Work until cancelled; return or raise only when it can't go on."""
+        """Run until cancelled; return or raise only when it can't continue."""
         ...
 
     def health(self) -> HealthStatus:
-        """Tell how it is, from memory: this never waits."""
+        """Return its health, from memory: this never waits."""
         ...

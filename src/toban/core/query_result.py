@@ -1,16 +1,17 @@
-"""What a query is answered with."""
+"""The results of PromQL queries."""
 
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
+from toban.core.errors import QueryError, StoreError
 from toban.core.labels import Labels
 
 
 class ResultType(StrEnum):
-    """The shape of an answer, in the words of Prometheus' HTTP API (its ``resultType``)."""
+    """The type of a result, as in Prometheus' HTTP API (``resultType``)."""
 
     VECTOR = "vector"
     MATRIX = "matrix"
@@ -20,7 +21,7 @@ class ResultType(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResultSeries:
-    """One series of an answer: its labels, times in milliseconds, and as many values."""
+    """One series of a result: labels, times in milliseconds, and as many values."""
 
     labels: Labels
     times: NDArray[np.int64]
@@ -35,10 +36,10 @@ class ResultSeries:
 @dataclass(frozen=True, slots=True, eq=False)
 class QueryResult:
     """
-    What a query came to.
+    The result of a query.
 
-    A vector's series have one point each, at the time that was asked for; a scalar is one series without labels;
-    a string has no series but ``text``. ``samples`` tells how many samples were touched on the way.
+    A vector's series have one point each, at the time of the query; a scalar is one series without labels; a string
+    has no series but ``text``. ``samples`` is how many samples the evaluation read or made.
     """
 
     type: ResultType
@@ -48,3 +49,33 @@ class QueryResult:
     warnings: tuple[str, ...] = ()
     infos: tuple[str, ...] = ()
     samples: int = field(default=0, kw_only=True)
+
+
+class DataPresence(IntEnum):
+    """How much of the data that a query reads exists."""
+
+    MISSING = 0
+    """A selector whose newest sample it reads has none."""
+    NO_INCREASE = 1
+    """Only ranges are empty: a counter that does not exist has counted nothing."""
+    PRESENT = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BatchResult:
+    """
+    The result or error of one query of a batch, and how many seconds it took.
+
+    If the result is empty, ``presence`` is how much of the data that the query reads exists.
+    """
+
+    outcome: QueryResult | QueryError | StoreError
+    presence: DataPresence = DataPresence.PRESENT
+    seconds: float = 0.0
+
+    @property
+    def result(self) -> QueryResult:
+        """The result. Raises the error if there was one."""
+        if isinstance(self.outcome, QueryResult):
+            return self.outcome
+        raise self.outcome

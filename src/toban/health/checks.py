@@ -54,7 +54,7 @@ class HealthCheck:
 @dataclass(frozen=True, slots=True)
 class UnavailableCheck:
     """
-    A check that can't be made: it is left out rather than guessed.
+    A check without a source of data: it is left out.
 
     ``setting`` or ``source`` is what enables it.
     """
@@ -65,7 +65,7 @@ class UnavailableCheck:
 
     @property
     def reason(self) -> str:
-        """Why it can't be made."""
+        """Why it is unavailable."""
         if self.source:
             return f"no data: enable with {self.source}"
         return f"{self.setting} is not set"
@@ -145,7 +145,7 @@ def _memory(name: str, metric: str, servers: Iterable[str], limit: int, what: st
 
 
 def checks(shop: ShopSettings) -> tuple[list[HealthCheck], list[UnavailableCheck]]:
-    """Return the checks that can be made of this shop, and those that can't."""
+    """Return the checks that are available for this shop, and those that are not."""
     available, unavailable = [STORAGE], []
     for check, setting, configured in (
         (DATABASE, "shop.database", shop.database),

@@ -3,19 +3,19 @@
 from typing import Final
 
 from toban.core.labels import NAME, quote
-from toban.core.ports import Clock, QueryEngine
+from toban.core.ports import Clock, InstantQueryEngine
 from toban.core.samples import milliseconds
 from toban.instruments.metric_sources import COVERAGE, Coverage, missing_metrics
 
-SEEN: Final = (
+REPORTED: Final = (
     f"group by ({NAME}) (last_over_time({{{NAME}=~"
-    + quote("|".join(f"{name}(_count)?" for number in COVERAGE for name in number.metrics))
+    + quote("|".join(f"{name}(_count)?" for coverage in COVERAGE for name in coverage.metrics))
     + "}[1d]))"
 )
 """The query for the shop's metrics that had samples within a day."""
 
 
-async def missing_coverage(engine: QueryEngine, clock: Clock) -> list[Coverage]:
+async def missing_coverage(engine: InstantQueryEngine, clock: Clock) -> list[Coverage]:
     """Return the metrics that are missing. Raises ``QueryError`` or ``StoreError``."""
-    answer = await engine.instant(SEEN, milliseconds(clock.now()))
-    return list(missing_metrics({points.labels.name for points in answer.series}))
+    result = await engine.instant(REPORTED, milliseconds(clock.now()))
+    return list(missing_metrics({points.labels.name for points in result.series}))

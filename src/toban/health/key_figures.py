@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from toban.core.labels import Labels
-from toban.core.ports import Clock, QueryEngine
+from toban.core.ports import Clock, InstantQueryEngine
 from toban.core.query_result import ResultSeries
 from toban.core.samples import MetricFamily, milliseconds
 from toban.instruments.metric_families import ORDERS_CREATED, ORDERS_FAILED, PAYMENTS_FAILED, REVENUE
@@ -97,7 +97,7 @@ FIGURES: Final = (
 """The figures, in the order in which they are shown."""
 
 
-async def evaluate_figures(engine: QueryEngine, clock: Clock) -> list[FigureValue]:
+async def evaluate_figures(engine: InstantQueryEngine, clock: Clock) -> list[FigureValue]:
     """Return the figures that have a value now. Raises ``QueryError`` or ``StoreError``."""
     at = milliseconds(clock.now())
     found: list[FigureValue] = []
@@ -105,20 +105,20 @@ async def evaluate_figures(engine: QueryEngine, clock: Clock) -> list[FigureValu
         if isinstance(figure, CounterFigure):
             found += await increase_last_hour(figure, engine, at)
             continue
-        answer = await engine.instant(figure.expression, at)
+        result = await engine.instant(figure.expression, at)
         found += [
             FigureValue(figure.key, _of(points.labels), points.last, figure.unit)
-            for points in answer.series
+            for points in result.series
             if not math.isnan(points.last)
         ]
     return found
 
 
-async def increase_last_hour(figure: CounterFigure, engine: QueryEngine, at: int) -> list[FigureValue]:
+async def increase_last_hour(figure: CounterFigure, engine: InstantQueryEngine, at: int) -> list[FigureValue]:
     """Return the increase of a counter in the hour before a time. Raises ``QueryError`` or ``StoreError``."""
-    answer = await engine.instant(figure.expression, at)
+    result = await engine.instant(figure.expression, at)
     sums: dict[str, float] = {}
-    for points in answer.series:
+    for points in result.series:
         of = points.labels.get(figure.by, "") if figure.by else ""
         sums[of] = sums.get(of, 0.0) + increase_since(points, at - HOUR // timedelta(milliseconds=1))
     return [

@@ -4,18 +4,16 @@ import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from toban.core.errors import TobanError
-from toban.core.ports import Clock, QueryEngine
-from toban.core.query_result import QueryResult
+from toban.core.ports import Clock, RuleEngine
+from toban.core.query_result import BatchResult, QueryResult
 from toban.core.samples import milliseconds
 from toban.core.single_flight import SingleFlight
 from toban.health.checks import Endpoints, HealthCheck, UnavailableCheck, unreported
 from toban.health.coverage import missing_coverage
 from toban.health.key_figures import FigureValue, evaluate_figures
 from toban.instruments.metric_sources import Coverage
-from toban.promql.query_batch import BatchResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +23,6 @@ class CheckResult:
     name: str
     up: bool
     message: str = ""
-
-
-class HealthQueryEngine(QueryEngine, Protocol):
-    """A ``QueryEngine`` that runs several queries together."""
-
-    async def run_batch(self, queries: Sequence[str], at: int) -> list[BatchResult]:
-        """Run the first queries at a time (milliseconds), as many as fit in a short time; at least one."""
-        ...
 
 
 class HealthService:
@@ -46,7 +36,7 @@ class HealthService:
         self,
         checks: Sequence[HealthCheck],
         unavailable: Sequence[UnavailableCheck],
-        engine: HealthQueryEngine,
+        engine: RuleEngine,
         clock: Clock,
     ) -> None:
         self.checks = tuple(checks)
@@ -62,7 +52,7 @@ class HealthService:
         return [found for check, found in await self._results.get() if found and part in check.parts]
 
     async def unavailable(self) -> list[UnavailableCheck]:
-        """Return the checks that can't be made, and why."""
+        """Return the unavailable checks, and why."""
         return [*self._unavailable, *unreported([check for check, found in await self._results.get() if found is None])]
 
     async def figures(self) -> list[FigureValue]:
@@ -85,37 +75,39 @@ class HealthService:
 
     async def _run_checks(self) -> list[tuple[HealthCheck, CheckResult | None]]:
         at = milliseconds(self._clock.now())
-        replies = await self._run([check.query for check in self.checks], at)
-        silent = [check for check, reply in zip(self.checks, replies, strict=True) if check.since and _is_empty(reply)]
+        found = await self._run([check.query for check in self.checks], at)
+        silent = [
+            check for check, queried in zip(self.checks, found, strict=True) if check.since and _is_empty(queried)
+        ]
         ever = dict(zip(silent, await self._run([check.ever for check in silent], at), strict=True))
         return [
-            (check, _result(check, reply, ever.get(check))) for check, reply in zip(self.checks, replies, strict=True)
+            (check, _result(check, queried, ever.get(check))) for check, queried in zip(self.checks, found, strict=True)
         ]
 
     async def _run(self, queries: Sequence[str], at: int) -> list[BatchResult]:
         """Run queries in as few batches as possible: the hand-over to the thread takes longer than a query."""
-        replies: list[BatchResult] = []
-        while len(replies) < len(queries):
-            replies += await self._engine.run_batch(queries[len(replies) :], at)
-        return replies
+        results: list[BatchResult] = []
+        while len(results) < len(queries):
+            results += await self._engine.run_batch(queries[len(results) :], at)
+        return results
 
 
-def _is_empty(reply: BatchResult) -> bool:
-    return isinstance(reply.said, QueryResult) and not reply.said.series
+def _is_empty(queried: BatchResult) -> bool:
+    return isinstance(queried.outcome, QueryResult) and not queried.outcome.series
 
 
-def _result(check: HealthCheck, reply: BatchResult, ever: BatchResult | None) -> CheckResult | None:
-    """Return the result of a check; nothing where there has never been data, if that was queried."""
+def _result(check: HealthCheck, queried: BatchResult, ever: BatchResult | None) -> CheckResult | None:
+    """Return the result of a check; None where there has never been data, if that was queried."""
     try:
-        _, answer = (ever or reply).answer, reply.answer
+        _, result = (ever or queried).result, queried.result
     except TobanError as error:
         # Unknown is never healthy.
         return CheckResult(check.name, False, str(error))
-    if ever and not ever.answer.series:
+    if ever and not ever.result.series:
         return None
-    if not answer.series:
+    if not result.series:
         return CheckResult(check.name, False, f"no sample for {check.age.total_seconds():.0f} s")
-    value = answer.series[0].last
+    value = result.series[0].last
     if math.isnan(value) or value > check.limit:
         return CheckResult(check.name, False, check.fault)
     return CheckResult(check.name, True)

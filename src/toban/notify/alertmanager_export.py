@@ -8,7 +8,7 @@ from typing import Any, Final
 from cronsim import CronSim
 from pydantic import SecretStr
 
-from toban.core.alerts import ALERTNAME, P1_NAMES, PRIORITIES
+from toban.core.alerts import ALERTNAME, PRIORITIES, PRIORITY_OF_NAME
 from toban.core.config_types import format_duration as length
 from toban.core.labels import quote
 from toban.notify.channel import AlertmanagerReceiver, Channel, SecretFile
@@ -26,10 +26,11 @@ WEEKDAYS: Final = ("sunday", "monday", "tuesday", "wednesday", "thursday", "frid
 
 # The conditions of `core.alerts.priority`, each of which makes an alert P1.
 _ANY: Final = "|".join(PRIORITIES)
+_P1_NAMES: Final = "|".join(sorted(name for name, priority in PRIORITY_OF_NAME.items() if priority == "P1"))
 URGENT: Final = (
     ('priority=~"(?i)P1"',),
     (f'priority!~"(?i){_ANY}"', 'severity="critical"'),
-    (f'priority!~"(?i){_ANY}"', f'{ALERTNAME}=~"{"|".join(sorted(P1_NAMES))}"'),
+    (f'priority!~"(?i){_ANY}"', f'{ALERTNAME}=~"{_P1_NAMES}"'),
 )
 
 

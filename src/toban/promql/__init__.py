@@ -1,1 +1,1 @@
-"""PromQL: answers questions about samples, as Prometheus 3 would."""
+"""The PromQL engine: the same results as Prometheus 3."""

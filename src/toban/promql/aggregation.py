@@ -1,4 +1,4 @@
-"""Many series made few."""
+"""The aggregation operators: ``sum``, ``topk``, ``quantile``, ``count_values`` and the others."""
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -17,23 +17,23 @@ from toban.promql.syntax_tree import Aggregation, StringLiteral
 from toban.promql.vectors import Bools, Floats, Index, InstantVector, StepGrid, empty, joined
 
 _SERIES_COST: Final = 100
-"""What the labels of a series count for, in samples."""
+"""What the labels of a series cost of the query's budget, in samples."""
 
 
 def aggregate(evaluator: Evaluator, node: Aggregation, grid: StepGrid) -> Iterator[InstantVector]:
     """Evaluate an aggregation."""
-    return _OTHERS.get(node.operator, _folded)(evaluator, node, grid)
+    return _NON_STREAMING.get(node.operator, _streamed)(evaluator, node, grid)
 
 
-def _folded(evaluator: Evaluator, node: Aggregation, grid: StepGrid) -> Iterator[InstantVector]:
-    grouping, fold = AggregationGroups.of(node), AGGREGATIONS[node.operator](grid.steps)
+def _streamed(evaluator: Evaluator, node: Aggregation, grid: StepGrid) -> Iterator[InstantVector]:
+    grouping, state = AggregationGroups.of(node), AGGREGATIONS[node.operator](grid.steps)
     for block in evaluator.blocks(node.inner, grid):
         layers = GroupLayers(grouping.target(block))
-        evaluator.budget.spend((len(grouping) - fold.groups) * grid.steps * len(fold.fillers))
-        fold.reserve(len(grouping))
-        fold.take(block, layers)
+        evaluator.budget.spend((len(grouping) - state.groups) * grid.steps * len(state.fillers))
+        state.reserve(len(grouping))
+        state.update(block, layers)
     if len(grouping):
-        yield grouping.vector(fold.result(), fold.present)
+        yield grouping.vector(state.result(), state.present)
 
 
 def _quantile(evaluator: Evaluator, node: Aggregation, grid: StepGrid) -> Iterator[InstantVector]:
@@ -55,41 +55,41 @@ def _quantile(evaluator: Evaluator, node: Aggregation, grid: StepGrid) -> Iterat
 
 def _extremes(evaluator: Evaluator, node: Aggregation, grid: StepGrid) -> Iterator[InstantVector]:
     """Keep the k highest or lowest of each group at each step."""
-    wanted = _parameter(evaluator, node, grid)
-    if np.isnan(wanted).any():
+    k = _parameter(evaluator, node, grid)
+    if np.isnan(k).any():
         raise QueryError("Parameter value is NaN")
-    for bad, word in ((wanted <= -(2.0**63), "underflows"), (wanted >= 2.0**63, "overflows")):
-        if bad.any():
-            raise QueryError(f"Scalar value {wanted[bad][0]:g} {word} int64")
-    wanted = np.trunc(wanted)
+    for invalid, verb in ((k <= -(2.0**63), "underflows"), (k >= 2.0**63, "overflows")):
+        if invalid.any():
+            raise QueryError(f"Scalar value {k[invalid][0]:g} {verb} int64")
+    k = np.trunc(k)
     sign = -1.0 if node.operator == "topk" else 1.0
     kept = empty(grid.steps)
-    # Whatever is not among the best of what came so far will not be among the best of all.
+    # A series that is not among the best of the blocks so far is not among the best of all.
     for block in evaluator.blocks(node.inner, grid):
         both = joined([kept, block], grid.steps)
         target = AggregationGroups.of(node).target(both)
-        best = _best(both, target, sign, wanted)
+        best = _best(both, target, sign, k)
         kept = joined([InstantVector(both.series, both.values, best, both.nameless)], grid.steps)
     yield kept if grid.steps > 1 else _in_order(kept, AggregationGroups.of(node).target(kept), sign)
 
 
-def _best(vector: InstantVector, target: Index, sign: float, wanted: Floats) -> Bools:
+def _best(vector: InstantVector, target: Index, sign: float, k: Floats) -> Bools:
     best = np.zeros(vector.present.shape, np.bool_)
     for group in range(int(target.max(initial=-1)) + 1):
-        # Of equals the first by its labels, wherever the store has it: a chart must not change when numbers are sealed.
+        # Of equal values the first by its labels, wherever the store has it: a chart must not change on compaction.
         found = np.flatnonzero(target == group).tolist()
         rows = np.array(sorted(found, key=lambda row: tuple(vector.series[row].items())), np.intp)
         present = vector.present[rows]
         order = _order(vector.values[rows], present, sign)
         chosen = np.zeros(present.shape, np.bool_)
-        places = np.broadcast_to(np.arange(len(rows))[:, np.newaxis] < wanted, present.shape)
+        places = np.broadcast_to(np.arange(len(rows))[:, np.newaxis] < k, present.shape)
         np.put_along_axis(chosen, order, places, axis=0)
         best[rows] = chosen & present
     return best
 
 
 def _order(values: Floats, present: Bools, sign: float) -> Index:
-    """Sort each column: numbers first, the best leading; then NaN, then what is not there."""
+    """Sort each column: the best values first, then NaN, then absent values."""
     nan = np.isnan(values)
     return np.lexsort((np.where(nan, 0.0, sign * values), nan, ~present), axis=0)
 
@@ -113,9 +113,9 @@ def _count_values(evaluator: Evaluator, node: Aggregation, grid: StepGrid) -> It
             evaluator.budget.check()
             found, which = np.unique(block.values[row, block.present[row]], return_inverse=True)
             steps = np.flatnonzero(block.present[row])
-            valued = tuple(Labels({**series, label: written(value)}) for value in found.tolist())
-            stand_in = InstantVector(valued, *_nothing(len(valued)), np.full(len(valued), block.nameless[row]))
-            target = grouping.target(stand_in)
+            valued = tuple(Labels({**series, label: format_value(value)}) for value in found.tolist())
+            labelled = InstantVector(valued, *_nothing(len(valued)), np.full(len(valued), block.nameless[row]))
+            target = grouping.target(labelled)
             evaluator.budget.spend((len(grouping) - len(counts)) * (grid.steps + _SERIES_COST))
             counts.extend(np.zeros(grid.steps) for _ in range(len(grouping) - len(counts)))
             for number, group in enumerate(target.tolist()):
@@ -129,8 +129,8 @@ def _nothing(rows: int) -> tuple[Floats, Bools]:
     return np.zeros((rows, 0)), np.zeros((rows, 0), np.bool_)
 
 
-def written(value: float) -> str:
-    """Write a number as short as possible and without an exponent, as Prometheus puts it into a label."""
+def format_value(value: float) -> str:
+    """Format a value as short as possible and without an exponent, as Prometheus writes it into a label."""
     if np.isnan(value):
         return "NaN"
     if np.isinf(value):
@@ -140,11 +140,11 @@ def written(value: float) -> str:
 
 def _parameter(evaluator: Evaluator, node: Aggregation, grid: StepGrid) -> Floats:
     if node.parameter is None:
-        raise TypeError(f"the parser let {node.operator} go without its parameter")
+        raise TypeError(f"{node.operator} has no parameter: the parser must refuse it")
     return evaluator.scalars(node.parameter, grid)
 
 
-_OTHERS: Final[dict[str, Callable[[Evaluator, Aggregation, StepGrid], Iterator[InstantVector]]]] = {
+_NON_STREAMING: Final[dict[str, Callable[[Evaluator, Aggregation, StepGrid], Iterator[InstantVector]]]] = {
     "bottomk": _extremes,
     "count_values": _count_values,
     "quantile": _quantile,

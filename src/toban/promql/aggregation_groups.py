@@ -1,4 +1,4 @@
-"""Which series an aggregation takes together."""
+"""The groups of series that an aggregation makes one series of."""
 
 from collections.abc import Iterator
 
@@ -10,11 +10,11 @@ from toban.promql.vectors import Floats, Index, InstantVector
 
 
 class AggregationGroups:
-    """The groups of one aggregation, in order of appearance; they grow as series come."""
+    """The groups of one aggregation, in order of appearance; they grow block by block."""
 
     def __init__(self, labels: tuple[str, ...], *, without: bool) -> None:
         self._labels = labels
-        self._left_out = frozenset(labels) | {NAME}
+        self._ignored = frozenset(labels) | {NAME}
         self._without = without
         self._found: dict[tuple[object, ...], int] = {}
         self.groups: list[Labels] = []
@@ -22,7 +22,7 @@ class AggregationGroups:
 
     @classmethod
     def of(cls, node: Aggregation) -> "AggregationGroups":
-        """Return the groups that a query names."""
+        """Return the groups of an aggregation in a query."""
         return cls(node.labels, without=node.without)
 
     def __len__(self) -> int:
@@ -37,7 +37,7 @@ class AggregationGroups:
             group = found.get(key)
             if group is None:
                 group = found[key] = len(self.groups)
-                self.groups.append(labels.drop(*self._left_out) if self._without else labels.keep(*self._labels))
+                self.groups.append(labels.drop(*self._ignored) if self._without else labels.keep(*self._labels))
                 self.nameless.append(False)
             result[row] = group
         for group in set(result[block.nameless].tolist()):
@@ -46,8 +46,8 @@ class AggregationGroups:
 
     def _key(self, labels: Labels) -> tuple[object, ...]:
         if self._without:
-            left_out = self._left_out
-            return tuple([pair for pair in labels.items() if pair[0] not in left_out])
+            ignored = self._ignored
+            return tuple([pair for pair in labels.items() if pair[0] not in ignored])
         return tuple([labels.get(name) for name in self._labels])
 
     def vector(self, values: Floats, present: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> InstantVector:
@@ -57,9 +57,9 @@ class AggregationGroups:
 
 class GroupLayers:
     """
-    The series of a block, sorted by group, and taken in layers of one series from each.
+    The series of a block, sorted by group, in layers of one series of each group.
 
-    ``groups`` are those that occur, ``starts`` where each begins in ``order``.
+    ``groups`` are those that occur, ``starts`` is where each begins in ``order``.
     """
 
     def __init__(self, target: Index) -> None:
@@ -73,12 +73,12 @@ class GroupLayers:
         return len(self.groups) < int(self._sizes.max(initial=0))
 
     def each(self) -> Iterator[tuple[int, Index]]:
-        """Go through the groups: its number, and its rows of the block."""
+        """Return each group: its number, and its rows of the block."""
         for group, start, size in zip(self.groups.tolist(), self.starts.tolist(), self._sizes.tolist(), strict=True):
             yield group, self.order[start : start + size]
 
     def __iter__(self) -> Iterator[tuple[Index, Index]]:
-        """Go through the layers: rows of the block, and their groups."""
+        """Return each layer: rows of the block, and their groups."""
         for depth in range(int(self._sizes.max(initial=0))):
             deep = self._sizes > depth
             yield self.order[self.starts[deep] + depth], self.groups[deep]

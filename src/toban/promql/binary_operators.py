@@ -1,4 +1,4 @@
-"""Two sides and an operator."""
+"""Binary operators: arithmetic, comparisons, and set operators, with vector matching."""
 
 from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
@@ -23,7 +23,7 @@ ARITHMETIC: Final[dict[str, Callable[[Floats, Floats], Floats]]] = {
     "^": np.power,
     "atan2": np.arctan2,
 }
-"""Operators that make a new number, and take the name away."""
+"""Operators whose result is a new value without a metric name."""
 
 COMPARISONS: Final[dict[str, Callable[[Floats, Floats], Bools]]] = {
     "==": np.equal,
@@ -33,7 +33,7 @@ COMPARISONS: Final[dict[str, Callable[[Floats, Floats], Bools]]] = {
     ">=": np.greater_equal,
     "<=": np.less_equal,
 }
-"""Operators that keep or drop, or answer 0 or 1."""
+"""Operators that filter series, or return 0 or 1 with ``bool``."""
 
 _SETS = frozenset({"and", "or", "unless"})
 
@@ -80,7 +80,7 @@ def _between(evaluator: Evaluator, node: BinaryExpression, grid: StepGrid) -> In
 
 
 def signature(labels: Labels, matching: Matching) -> Signature:
-    """Return what has to be equal for two series to match."""
+    """Return the labels that must be equal for two series to match."""
     if matching.on:
         return tuple([labels.get(name) for name in matching.labels])
     ignored = matching.labels
@@ -139,14 +139,14 @@ def _matched(node: BinaryExpression, left: InstantVector, right: InstantVector) 
     else:
         kept = COMPARISONS[node.operator](here, there)
         values = kept.astype(np.float64) if node.bool else here
-        # What a comparison leaves out is nobody's second match.
+        # A pair that the comparison filters out is no second match.
         present = present if node.bool else present & kept
     _refuse_ambiguity(matching, of_many[rows], series, present)
     return InstantVector(series, values, present, many.nameless[rows] | node.bool)
 
 
 def _labels(node: BinaryExpression, many: Labels, one: Labels) -> Labels:
-    """Return what the result of a pair is called."""
+    """Return the labels of the result of a pair."""
     matching = node.matching
     labels = dict(many)
     if node.operator in ARITHMETIC:
@@ -162,14 +162,14 @@ def _labels(node: BinaryExpression, many: Labels, one: Labels) -> Labels:
 
 
 def _refuse_duplicates(matching: Matching, many: InstantVector, one: InstantVector, of_one: Index, count: int) -> None:
-    """Refuse two series with one signature at the same step, on the side that may have but one."""
+    """Raise ``QueryError`` for two series with the same signature at a step, on the side that may have only one."""
     if len(np.unique(of_one)) == len(one):
         return
     seen = np.full((count, one.present.shape[1]), -1)
-    # Where one side has nothing at all, Prometheus doesn't look at the other.
-    looked_at = many.present.any(axis=0)
+    # At steps where one side is empty, Prometheus does not check the other.
+    checked = many.present.any(axis=0)
     for row, number in enumerate(of_one.tolist()):
-        here = one.present[row] & looked_at
+        here = one.present[row] & checked
         twice = here & (seen[number] >= 0)
         if twice.any():
             first = one.series[int(seen[number][twice][0])]
@@ -190,17 +190,17 @@ def _shared(labels: Labels, matching: Matching) -> str:
 
 
 def _in_full(labels: Labels) -> str:
-    """Write labels with the name among them, as Prometheus does in its errors."""
+    """Format labels with ``__name__`` among them, as Prometheus does in its errors."""
     return "{" + ", ".join(f"{name}={quote(value)}" for name, value in labels.items()) + "}"
 
 
 def _refuse_ambiguity(matching: Matching, numbers: Index, series: tuple[Labels, ...], present: Bools) -> None:
-    """Refuse two results for one signature at the same step; with grouping only if they are called the same."""
-    taken: dict[object, Bools] = {}
+    """Raise ``QueryError`` for two results with a signature at a step; with grouping only if their labels are equal."""
+    occupied: dict[object, Bools] = {}
     for row, number in enumerate(numbers.tolist()):
         key = (number, series[row]) if matching.many else number
-        before = taken.get(key)
-        taken[key] = present[row] if before is None else before | present[row]
+        before = occupied.get(key)
+        occupied[key] = present[row] if before is None else before | present[row]
         if before is not None and (before & present[row]).any():
             if matching.many:
                 raise QueryError("multiple matches for labels: grouping labels must ensure unique matches")

@@ -1,4 +1,4 @@
-"""Adding up without losing digits."""
+"""Sums and means by Neumaier's compensated summation, as Prometheus computes them."""
 
 import math
 from collections.abc import Iterable
@@ -8,8 +8,8 @@ import numpy as np
 from toban.promql.vectors import Bools, Floats
 
 
-def whole_numbers(values: Floats) -> bool:
-    """Tell whether these add up exactly in any order: integers whose sum a float holds exactly."""
+def are_integers(values: Floats) -> bool:
+    """Return whether these add up exactly in any order: integers whose sum a float holds exactly."""
     return bool((values == np.rint(values)).all()) and bool(np.abs(values).sum() < 2.0**53)
 
 
@@ -22,7 +22,7 @@ def compensated_add(term: Floats, total: Floats, lost: Floats) -> tuple[Floats, 
 
 
 def row_sums(rows: Floats) -> Floats:
-    """Add up each row from left to right by Neumaier's summation: ``compensated_add`` for a row at once."""
+    """Return the sum of each row, added from left to right as by ``compensated_add``."""
     totals, lost = _running(rows)
     total = totals[:, -1]
     return np.where(np.isinf(total), total, total + lost)
@@ -37,11 +37,11 @@ def continue_sums(rows: Floats, total: Floats, lost: Floats) -> tuple[Floats, Fl
 
 
 def row_means(rows: Floats, counts: Floats, inside: Bools | None) -> Floats:
-    """Return the mean of each row, whose fillers are nought. Where the sum overflows, the mean grows step by step."""
+    """Return the mean of each row, whose fillers are zero; where the sum would overflow, by ``incremental_mean``."""
     totals, lost = _running(rows)
     result = totals[:, -1] / counts + lost / counts
     for row in np.flatnonzero(np.isinf(totals).any(axis=1)):
-        result[row] = growing_mean((rows[row] if inside is None else rows[row, inside[row]]).tolist())
+        result[row] = incremental_mean((rows[row] if inside is None else rows[row, inside[row]]).tolist())
     return result
 
 
@@ -58,23 +58,23 @@ def _errors(rows: Floats) -> tuple[Floats, Floats]:
     return totals, np.where(bigger, (before - totals) + rows, (rows - totals) + before)
 
 
-def growing_mean(values: Iterable[float]) -> float:
-    """Return a mean without ever holding the sum, from where that would overflow."""
+def incremental_mean(values: Iterable[float]) -> float:
+    """Return a mean that is computed incrementally from where the sum would overflow."""
     total = lost = mean = 0.0
-    count, growing = 0, False
+    count, incremental = 0, False
     for count, value in enumerate(values, start=1):
         if count == 1:
             total = value
             continue
-        if not growing:
+        if not incremental:
             result, error = _add(value, total, lost)
             if not math.isinf(result):
                 total, lost = result, error
                 continue
-            growing, mean, lost = True, total / (count - 1), lost / (count - 1)
+            incremental, mean, lost = True, total / (count - 1), lost / (count - 1)
         share = (count - 1) / count
         mean, lost = _add(value / count, share * mean, share * lost)
-    return mean + lost if growing else total / count + lost / count
+    return mean + lost if incremental else total / count + lost / count
 
 
 def _add(term: float, total: float, lost: float) -> tuple[float, float]:

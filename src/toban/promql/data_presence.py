@@ -1,39 +1,28 @@
-"""Whether a query has anything to judge: an empty answer can mean that all is well, or that nobody knows."""
+"""Whether the data that a query reads exists: tells an empty result from missing data."""
 
 from collections.abc import Callable
-from enum import IntEnum
 from typing import Final
 
+from toban.core.query_result import DataPresence
 from toban.promql.syntax_tree import Aggregation, BinaryExpression, Call, Negation, Node, Range, Selector, Subquery
 
 Has = Callable[[Selector, int], bool]
-"""Tells whether any series of a selector has samples within a reach (milliseconds; 0 is the usual lookback)."""
+"""Returns whether a selector has samples within a range (milliseconds; 0 is the lookback delta)."""
 
 ABSENCE: Final = frozenset({"absent", "absent_over_time"})
 
 
-class DataPresence(IntEnum):
-    """How much of what a query reads is there."""
-
-    MISSING = 0
-    """Something whose newest value it reads is not there: nobody knows."""
-    QUIET = 1
-    """Only what it counts over a time is not there: a counter that isn't there has counted nothing."""
-    PRESENT = 2
-
-
 def data_presence(node: Node, has: Has) -> DataPresence:
     """
-    Return how much of what a query reads is there.
+    Return how much of the data that a query reads exists.
 
-    Both sides of an operation are needed, either of ``or``; ``unless`` needs its left, and a question for absence is
-    answered by absence.
+    An operation needs both of its sides, ``or`` either, ``unless`` the left one; ``absent`` needs no data.
     """
     match node:
         case Selector():
             return DataPresence.PRESENT if has(node, 0) else DataPresence.MISSING
         case Range(selector, span):
-            return DataPresence.PRESENT if has(selector, span) else DataPresence.QUIET
+            return DataPresence.PRESENT if has(selector, span) else DataPresence.NO_INCREASE
         case Subquery(inner) | Negation(inner) | Aggregation(_, inner):
             return data_presence(inner, has)
         case BinaryExpression("or", left, right):

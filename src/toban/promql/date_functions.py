@@ -1,4 +1,4 @@
-"""What a time looks like on a calendar, in UTC."""
+"""The calendar functions, in UTC: ``hour``, ``day_of_week`` and the others."""
 
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -10,12 +10,12 @@ from toban.promql.evaluator import Evaluator, Function
 from toban.promql.syntax_tree import Call
 from toban.promql.vectors import Floats, InstantVector, StepGrid, constant
 
-_LATEST = float(2**53)
-"""No calendar goes further; beyond it a float doesn't know its second anyway."""
+_MAX_TIMESTAMP = float(2**53)
+"""The latest timestamp in seconds: beyond it a float can't hold every second."""
 
 
 def _since(moments: NDArray[np.datetime64], unit: str, whole: str) -> Floats:
-    """Count the units since the last whole year, month or day began."""
+    """Count the units since the year, month or day began."""
     began = moments.astype(f"datetime64[{whole}]")
     return np.asarray(moments.astype(f"datetime64[{unit}]") - began.astype(f"datetime64[{unit}]"), np.float64)
 
@@ -44,7 +44,7 @@ def _part(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[InstantV
         yield constant(part((grid.times // 1000).astype("datetime64[s]")))
         return
     for block in evaluator.blocks(call.arguments[0], grid):
-        dated = np.abs(block.values) < _LATEST
+        dated = np.abs(block.values) < _MAX_TIMESTAMP
         seconds = np.where(dated, block.values, 0.0).astype(np.int64)
         yield block.unnamed(np.where(dated, part(seconds.astype("datetime64[s]")), np.nan))
 

@@ -1,4 +1,4 @@
-"""The functions over vectors that look at one value at a time, and those between vectors and scalars."""
+"""The functions that map each value of a vector by itself, and those between vectors and scalars."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,7 +12,7 @@ from toban.promql.vectors import Floats, InstantVector, StepGrid, constant
 
 
 def _round(values: Floats, nearest: Floats | float = 1.0) -> Floats:
-    # Prometheus inverts first, and so do we: it decides the last digit.
+    # Prometheus inverts first, and so does toban: it decides the last digit.
     inverse = 1.0 / np.asarray(nearest)
     return np.asarray(np.floor(values * inverse + 0.5) / inverse, np.float64)
 
@@ -21,7 +21,7 @@ def _clamp(values: Floats, low: Floats, high: Floats) -> Floats:
     return np.maximum(low, np.minimum(high, values))
 
 
-_PLAIN: Final[dict[str, Callable[..., Floats]]] = {
+_ELEMENTWISE: Final[dict[str, Callable[..., Floats]]] = {
     "abs": np.abs,
     "acos": np.arccos,
     "acosh": np.arccosh,
@@ -52,17 +52,17 @@ _PLAIN: Final[dict[str, Callable[..., Floats]]] = {
 }
 
 
-def _plain(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[InstantVector]:
-    function = _PLAIN[call.name]
+def _elementwise(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[InstantVector]:
+    function = _ELEMENTWISE[call.name]
     scalars = [evaluator.scalars(argument, grid) for argument in call.arguments[1:]]
-    # Between bounds that are the wrong way round there is nothing.
+    # With a minimum above the maximum, `clamp` returns no series.
     possible = ~(scalars[1] < scalars[0]) if call.name == "clamp" else np.ones(grid.steps, np.bool_)
     for block in evaluator.blocks(call.arguments[0], grid):
         yield block.unnamed(function(block.values, *scalars), block.present & possible)
 
 
 def _timestamp(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[InstantVector]:
-    return evaluator.stamps(call.arguments[0], grid)
+    return evaluator.timestamps(call.arguments[0], grid)
 
 
 def _vector(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[InstantVector]:
@@ -76,7 +76,7 @@ def _sort(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[InstantV
         return
     values = vector.values[:, 0]
     keys = np.where(np.isnan(values), 0.0, -values if call.name == "sort_desc" else values)
-    # NaN comes last either way.
+    # NaN is last in both orders.
     yield replace(vector.take(np.lexsort((keys, np.isnan(values)))), ordered=True)
 
 
@@ -98,7 +98,7 @@ def _pi(evaluator: Evaluator, call: Call, grid: StepGrid) -> Floats:
 
 
 FUNCTIONS: Final[dict[str, Function]] = {
-    **dict.fromkeys(_PLAIN, _plain),
+    **dict.fromkeys(_ELEMENTWISE, _elementwise),
     "sort": _sort,
     "sort_desc": _sort,
     "timestamp": _timestamp,
@@ -107,4 +107,4 @@ FUNCTIONS: Final[dict[str, Function]] = {
 """The functions over vectors, by name."""
 
 SCALARS: Final[dict[str, ScalarFunction]] = {"pi": _pi, "scalar": _scalar, "time": _time}
-"""The functions that come to a scalar, by name."""
+"""The functions that return a scalar, by name."""

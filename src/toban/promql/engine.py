@@ -1,4 +1,4 @@
-"""Questions about samples, answered."""
+"""The query engine: parses a query, evaluates it within its limits, and returns the result."""
 
 import threading
 import time
@@ -12,10 +12,12 @@ import numpy as np
 
 from toban.core.errors import BadQueryError
 from toban.core.labels import NAME, Labels
+from toban.core.matchers import Matcher
 from toban.core.ports import SeriesSource
-from toban.core.query_result import QueryResult, ResultSeries, ResultType
+from toban.core.query_result import DataPresence, QueryResult, ResultSeries, ResultType
 from toban.promql import parser
-from toban.promql.data_presence import DataPresence, data_presence
+from toban.promql.data_presence import data_presence
+from toban.promql.earliest_reads import earliest_reads
 from toban.promql.evaluation import QueryEvaluation
 from toban.promql.parser import ParseError
 from toban.promql.query_limits import QueryBudget, QueryLimits
@@ -23,25 +25,25 @@ from toban.promql.syntax_tree import Node, ParsedQuery, Range, Selector, StringL
 from toban.promql.vectors import Floats, InstantVector, StepGrid, Times, constant, without_names
 
 LOOKBACK: Final = timedelta(minutes=5)
-"""How old the newest sample of a series may be and still count, as in Prometheus."""
+"""The default lookback delta: how old the newest sample of a series may be, as in Prometheus."""
 
 _SLICE: Final = 6 * 3_600_000
-"""How much time a slice of a long range covers, in milliseconds, unless the query reaches further back."""
+"""The length of a slice of a long range query in milliseconds, unless the query reads further back."""
 
 _SLICE_STEPS: Final = 1_000
-"""How many steps it has at most, likewise."""
+"""The largest number of steps of a slice, unless the query reads further back."""
 
-_USUAL_LENGTH: Final = 4_000
-"""How many characters a query has at most that is remembered when it was read."""
+_MAX_CACHED_LENGTH: Final = 4_000
+"""How many characters a query may have to be cached after parsing."""
 
-_WORDS: Final = {ResultType.MATRIX: "range vector", ResultType.STRING: "string"}
+_TYPE_NAMES: Final = {ResultType.MATRIX: "range vector", ResultType.STRING: "string"}
 
 
 class PromqlEngine:
     """
-    Answers PromQL over a source, as Prometheus 3 would; synchronous, and safe to use from several threads.
+    Evaluates PromQL over a source of series; synchronous, and safe to use from several threads.
 
-    Everything raises ``QueryError`` (its subclass ``ParseError`` when the text is no query) or ``StoreError``.
+    All methods raise ``QueryError`` (its subclass ``ParseError`` for invalid queries) or ``StoreError``.
     """
 
     def __init__(
@@ -56,20 +58,20 @@ class PromqlEngine:
         self.limits = limits or QueryLimits()
         self.lookback = lookback
         self.now = now
-        self._remembered: Callable[[str], ParsedQuery] = lru_cache(maxsize=1024)(parser.parse)
+        self._cached_parse: Callable[[str], ParsedQuery] = lru_cache(maxsize=1024)(parser.parse)
 
     def parse(self, text: str) -> ParsedQuery:
-        """Read a query; one of a usual length is remembered. Raises ``ParseError``."""
-        return self._remembered(text) if len(text) <= _USUAL_LENGTH else parser.parse(text)
+        """Parse a query; the result is cached unless the query is very long. Raises ``ParseError``."""
+        return self._cached_parse(text) if len(text) <= _MAX_CACHED_LENGTH else parser.parse(text)
 
     def instant(
         self, text: str, at: int, *, deadline: float | None = None, canceled: threading.Event | None = None
     ) -> QueryResult:
         """
-        Return what a query comes to at one time (milliseconds).
+        Return the result of a query at one time (milliseconds).
 
-        ``deadline`` is on the monotonic clock and can only shorten the time limit; setting ``canceled`` ends the
-        query within a moment. The samples of a range keep their own times.
+        ``deadline`` is on the monotonic clock and can only shorten the time limit; setting ``canceled`` cancels the
+        query. The samples of a range selector keep their own times.
         """
         root = self.parse(text).root
         if isinstance(root, StringLiteral):
@@ -86,7 +88,7 @@ class PromqlEngine:
                 series = tuple(_points(vector, grid))
                 if not vector.ordered:
                     series = _sorted(series)
-            return _answer(shape, series, at, evaluation.budget)
+            return _result(shape, series, at, evaluation.budget)
 
     def range(
         self,
@@ -102,19 +104,19 @@ class PromqlEngine:
         grid = self._grid(start, end, step)
         root = self.parse(text).root
         shape = result_type_of(root)
-        if shape in _WORDS:
+        if shape in _TYPE_NAMES:
             raise ParseError(
-                f'invalid expression type "{_WORDS[shape]}" for range query, must be Scalar or instant Vector'
+                f'invalid expression type "{_TYPE_NAMES[shape]}" for range query, must be Scalar or instant Vector'
             )
         with self._evaluation(deadline, canceled) as evaluation:
             if shape is ResultType.SCALAR:
                 series = _scalar(evaluation, root, grid)
             else:
-                series = _sorted(_by_slices(evaluation, root, grid))
-            return _answer(ResultType.MATRIX, series, end, evaluation.budget)
+                series = _sorted(_in_slices(evaluation, root, grid))
+            return _result(ResultType.MATRIX, series, end, evaluation.budget)
 
     def presence(self, text: str, at: int) -> DataPresence:
-        """Tell how much of what a query reads is there at a time (milliseconds)."""
+        """Return how much of the data that a query reads exists at a time (milliseconds)."""
         lookback = self.lookback // timedelta(milliseconds=1)
 
         def has(selector: Selector, span: int) -> bool:
@@ -122,6 +124,12 @@ class PromqlEngine:
             return bool(self.source.series(selector.matchers, end - (span or lookback) + 1, end))
 
         return data_presence(self.parse(text).root, has)
+
+    def earliest_reads(self, text: str, start: int, end: int) -> list[tuple[tuple[Matcher, ...], int]]:
+        """Return the matchers of each selector of a query, and the earliest time that it reads (milliseconds)."""
+        lookback = self.lookback // timedelta(milliseconds=1)
+        reads = earliest_reads(self.parse(text).root, start, start, end, lookback)
+        return [(selector.matchers, earliest) for selector, earliest in reads]
 
     def _grid(self, start: int, end: int, step: int) -> StepGrid:
         if step <= 0:
@@ -148,12 +156,12 @@ class PromqlEngine:
             self.now,
         )
         budget.check()
-        # Division by nought and the like are answers here, not surprises.
+        # Division by zero and the like have results in PromQL.
         with np.errstate(all="ignore"):
             yield QueryEvaluation(self.source, self.lookback // timedelta(milliseconds=1), budget)
 
 
-def _answer(shape: ResultType, series: tuple[ResultSeries, ...], at: int, budget: QueryBudget) -> QueryResult:
+def _result(shape: ResultType, series: tuple[ResultSeries, ...], at: int, budget: QueryBudget) -> QueryResult:
     return QueryResult(
         shape,
         series,
@@ -169,8 +177,8 @@ def _scalar(evaluation: QueryEvaluation, root: Node, grid: StepGrid) -> tuple[Re
     return tuple(_points(constant(values), grid))
 
 
-def _by_slices(evaluation: QueryEvaluation, root: Node, grid: StepGrid) -> Iterator[ResultSeries]:
-    """Evaluate some steps after the others, so that a long range needs no more memory than a short one."""
+def _in_slices(evaluation: QueryEvaluation, root: Node, grid: StepGrid) -> Iterator[ResultSeries]:
+    """Evaluate slice by slice, so that a long range needs no more memory than a short one."""
     found: dict[Labels, list[ResultSeries]] = {}
     kept = 0
     for times in _slices(grid, reach(root, evaluation.lookback)):
@@ -188,13 +196,13 @@ def _by_slices(evaluation: QueryEvaluation, root: Node, grid: StepGrid) -> Itera
 
 
 def _slices(grid: StepGrid, reached: int) -> Iterator[Times]:
-    """Cut a grid where it pays: a slice reads again what its first step reaches back to."""
+    """Split a grid into slices that are long compared with ``reached``, which each slice reads again."""
     if grid.steps < 2:
         yield grid.times
         return
     step = int(grid.times[1] - grid.times[0])
     height = max(min(_SLICE_STEPS, _SLICE // step), reached // step, 1)
-    # Rather one slice half as large again than a tiny one after it.
+    # One slice that is half as large again is better than a tiny one after it.
     yield from np.array_split(grid.times, max(1, round(grid.steps / height)))
 
 
@@ -207,7 +215,7 @@ def _points(vector: InstantVector, grid: StepGrid) -> Iterator[ResultSeries]:
 
 
 def _samples(evaluation: QueryEvaluation, root: Range | Subquery, grid: StepGrid) -> tuple[ResultSeries, ...]:
-    """Return the samples of a range as they are."""
+    """Return the samples of a range selector or subquery."""
     found = []
     for windows, nameless in evaluation.windows(root, grid):
         for _, window in windows.each():

@@ -1,4 +1,4 @@
-"""Evaluating a query's tree over all steps at once."""
+"""Evaluates a query's syntax tree over all steps at once."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -48,7 +48,7 @@ FUNCTIONS: Final[dict[str, Function]] = {
 
 
 _STEP_COST: Final = 8
-"""What a step of a subquery counts for, in samples: its time, and the places of the samples around it."""
+"""What a step of a subquery costs of the query's budget, in samples: its time, and the indexes of samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class QueryEvaluation:
     budget: QueryBudget
 
     def blocks(self, node: Node, grid: StepGrid) -> Iterator[InstantVector]:
-        """Evaluate to some series at a time; a series is in one block."""
+        """Evaluate to a vector, block by block; a series is in one block."""
         for block in self._blocks(node, grid):
             self.budget.spend(block.values.size)
             if len(block):
@@ -71,7 +71,7 @@ class QueryEvaluation:
             return iter([constant(self.scalars(node, grid))])
         match node:
             case Selector():
-                return self._newest(node, grid, stamped=False)
+                return self._newest(node, grid, with_timestamps=False)
             case Negation(inner=inner):
                 return (block.unnamed(-block.values) for block in self.blocks(inner, grid))
             case BinaryExpression():
@@ -81,14 +81,14 @@ class QueryEvaluation:
             case Aggregation():
                 return aggregate(self, node, grid)
             case _:
-                raise TypeError(f"{type(node).__name__} is no vector")
+                raise TypeError(f"{type(node).__name__} is not a vector")
 
     def vector(self, node: Node, grid: StepGrid) -> InstantVector:
-        """Evaluate to all series at once."""
+        """Evaluate to a vector with all series."""
         return joined(self.blocks(node, grid), grid.steps)
 
     def scalars(self, node: Node, grid: StepGrid) -> Floats:
-        """Evaluate to one number for each step."""
+        """Evaluate to a scalar for each step."""
         self.budget.spend(grid.steps)
         match node:
             case NumberLiteral(value=value):
@@ -100,17 +100,17 @@ class QueryEvaluation:
             case Call():
                 return elementwise_functions.SCALARS[node.name](self, node, grid)
             case _:
-                raise TypeError(f"{type(node).__name__} is no scalar")
+                raise TypeError(f"{type(node).__name__} is not a scalar")
 
     def windows(self, node: Range | Subquery, grid: StepGrid) -> Iterator[tuple[RangeWindows, bool]]:
-        """Lay windows over some series at a time, and tell whether these have lost their names."""
+        """Evaluate to the windows of a range, some series at a time, and whether these have lost their names."""
         place = node.selector if isinstance(node, Range) else node
-        ends = _placed(place, grid)
+        ends = _read_times(place, grid)
         starts = ends - node.span
         for groups, nameless in self._ranged(node, starts, ends, grid):
-            for slab in split_chunks(groups, starts, ends):
+            for chunk in split_chunks(groups, starts, ends):
                 self.budget.check()
-                yield range_windows(slab, ends, node.span, grid.times, self.budget.check), nameless
+                yield range_windows(chunk, ends, node.span, grid.times, self.budget.check), nameless
 
     def _ranged(
         self, node: Range | Subquery, starts: Times, ends: Times, grid: StepGrid
@@ -131,20 +131,20 @@ class QueryEvaluation:
                 if len(some):
                     yield [SeriesBlock(some.series, times, np.where(some.present, some.values, ABSENT))], nameless
 
-    def stamps(self, node: Node, grid: StepGrid) -> Iterator[InstantVector]:
-        """Evaluate to the times of the samples, in seconds, instead of their values."""
+    def timestamps(self, node: Node, grid: StepGrid) -> Iterator[InstantVector]:
+        """Evaluate to the timestamps of the samples, in seconds, instead of their values."""
         if isinstance(node, Selector):
-            return self._newest(node, grid, stamped=True)
+            return self._newest(node, grid, with_timestamps=True)
         seconds = grid.times / 1000
         return (block.unnamed(np.broadcast_to(seconds, block.values.shape)) for block in self.blocks(node, grid))
 
-    def _newest(self, node: Selector, grid: StepGrid, *, stamped: bool) -> Iterator[InstantVector]:
-        # With `@` all steps look at the same samples: one step is enough.
-        places = _placed(node, grid)
+    def _newest(self, node: Selector, grid: StepGrid, *, with_timestamps: bool) -> Iterator[InstantVector]:
+        # With `@` all steps read the same samples: one step is enough.
+        places = _read_times(node, grid)
         times = places if node.at is None else places[:1]
         groups = self._select(node, int(times.min()) - self.lookback + 1, int(times.max()))
-        for slab in split_chunks(groups, times):
-            block = _newest(slab, times, self.lookback, stamped=stamped)
+        for chunk in split_chunks(groups, times):
+            block = _newest(chunk, times, self.lookback, with_timestamps=with_timestamps)
             if times is not places:
                 shape = len(block), grid.steps
                 block = replace(
@@ -156,30 +156,30 @@ class QueryEvaluation:
 
     def _select(self, node: Selector, first: int, last: int) -> Sequence[SeriesBlock]:
         self.budget.check()
-        groups = self.source.select(node.matchers, first, last, self.budget.left)
+        groups = self.source.select(node.matchers, first, last, self.budget.available)
         self.budget.spend(sum(group.values.size for group in groups))
         return groups
 
 
-def _placed(node: Selector | Subquery, grid: StepGrid) -> Times:
-    """Return the times at which a selector looks: the steps, or what ``@`` says, less the offset."""
+def _read_times(node: Selector | Subquery, grid: StepGrid) -> Times:
+    """Return the times that a selector reads: the steps, or the time of ``@``, less the offset."""
     if node.at is None:
         return grid.times - node.offset
     at = {Anchor.START: grid.start, Anchor.END: grid.end}[node.at] if isinstance(node.at, Anchor) else node.at
     return np.full(grid.steps, at - node.offset, np.int64)
 
 
-def _newest(slab: SeriesChunk, times: Times, lookback: int, *, stamped: bool) -> InstantVector:
-    """Find the newest sample of each series that is not older than ``lookback``, unless it says "ended"."""
-    index: Index = slab.upto[0] - 1
-    absent = is_absent(slab.values)
+def _newest(chunk: SeriesChunk, times: Times, lookback: int, *, with_timestamps: bool) -> InstantVector:
+    """Return the newest sample of each series within ``lookback``, unless it is a staleness marker."""
+    index: Index = chunk.upto[0] - 1
+    absent = is_absent(chunk.values)
     if absent.any():
         filled = np.maximum.accumulate(np.where(absent, -1, np.arange(absent.shape[1])), axis=1)
         index = np.where(index < 0, -1, gather(filled, np.maximum(index, 0)))
     at = np.maximum(index, 0)
-    values, found = gather(slab.values, at), gather(slab.times, at)
+    values, found = gather(chunk.values, at), gather(chunk.times, at)
     fresh = (index >= 0) & (found > times - lookback)
     present = np.broadcast_to(fresh, values.shape) & ~is_stale(values)
-    if stamped:
+    if with_timestamps:
         values = np.broadcast_to(found / 1000, values.shape)
-    return InstantVector(slab.series, values, present, np.full(len(slab.series), stamped))
+    return InstantVector(chunk.series, values, present, np.full(len(chunk.series), with_timestamps))

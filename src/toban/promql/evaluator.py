@@ -1,4 +1,4 @@
-"""What the parts of the evaluator ask of each other."""
+"""The interface of the evaluator for operators and functions, which evaluate their arguments through it."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeAlias
@@ -10,36 +10,36 @@ from toban.promql.vectors import Floats, InstantVector, StepGrid
 
 
 class Evaluator(Protocol):
-    """Evaluates the parts of one query. Everything may raise ``QueryError`` or ``StoreError``."""
+    """Evaluates the nodes of one query. All methods may raise ``QueryError`` or ``StoreError``."""
 
     @property
     def budget(self) -> QueryBudget:
-        """What the query has left."""
+        """The budget of the query."""
         ...
 
     def blocks(self, node: Node, grid: StepGrid) -> Iterator[InstantVector]:
-        """Evaluate to some series at a time; a series is in one block."""
+        """Evaluate to a vector, block by block; a series is in one block."""
         ...
 
     def vector(self, node: Node, grid: StepGrid) -> InstantVector:
-        """Evaluate to all series at once."""
+        """Evaluate to a vector with all series."""
         ...
 
     def scalars(self, node: Node, grid: StepGrid) -> Floats:
-        """Evaluate to one number for each step."""
+        """Evaluate to a scalar for each step."""
         ...
 
     def windows(self, node: Range | Subquery, grid: StepGrid) -> Iterator[tuple[RangeWindows, bool]]:
-        """Lay windows over some series at a time, and tell whether these have lost their names."""
+        """Evaluate to the windows of a range, some series at a time, and whether these have lost their names."""
         ...
 
-    def stamps(self, node: Node, grid: StepGrid) -> Iterator[InstantVector]:
-        """Evaluate to the times of the samples, in seconds, instead of their values."""
+    def timestamps(self, node: Node, grid: StepGrid) -> Iterator[InstantVector]:
+        """Evaluate to the timestamps of the samples, in seconds, instead of their values."""
         ...
 
 
 Function: TypeAlias = Callable[[Evaluator, Call, StepGrid], Iterable[InstantVector]]
-"""How a function over vectors is written."""
+"""The implementation of a function that returns a vector."""
 
 ScalarFunction: TypeAlias = Callable[[Evaluator, Call, StepGrid], Floats]
-"""How a function that comes to scalars is written."""
+"""The implementation of a function that returns a scalar."""

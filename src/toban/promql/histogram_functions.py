@@ -13,18 +13,18 @@ from toban.promql.syntax_tree import Call, Node
 from toban.promql.vectors import Bools, Floats, Index, InstantVector, StepGrid
 
 _TOLERANCE: Final = 1e-12
-"""Counts that differ by less, relatively, differ by rounding alone."""
+"""A relative difference of counts that counts as a rounding error."""
 
 _LE = "le"
 
-TOGETHER: Final = 64
-"""How many histograms are looked at together."""
+HISTOGRAMS_AT_ONCE: Final = 64
+"""How many histograms are computed at once."""
 
 Name = Callable[[int], str]
-"""Tells the metric's name of a column."""
+"""Returns the metric's name of a column."""
 
-Of = Callable[[Floats, Floats, Index, Name], Floats]
-"""Comes to one number for each column: of ascending bounds, the counts under them, each column's step, and its name."""
+BucketFunction = Callable[[Floats, Floats, Index, Name], Floats]
+"""Returns a value for each column, from ascending bounds, cumulative counts, each column's step, and its name."""
 
 
 def _histogram_quantile(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[InstantVector]:
@@ -53,22 +53,22 @@ def _histogram_fraction(evaluator: Evaluator, call: Call, grid: StepGrid) -> Ite
     yield _of_buckets(evaluator, call.arguments[2], grid, fraction)
 
 
-def _of_buckets(evaluator: Evaluator, node: Node, grid: StepGrid, of: Of) -> InstantVector:
-    """Make one series of the buckets of each histogram; a histogram may lack some at some steps."""
+def _of_buckets(evaluator: Evaluator, node: Node, grid: StepGrid, function: BucketFunction) -> InstantVector:
+    """Return one series for each histogram; a histogram may lack some buckets at some steps."""
     vector = evaluator.vector(node, grid)
     histograms = _gathered(evaluator, vector)
     values = np.zeros((len(histograms), grid.steps))
     present = np.zeros(values.shape, np.bool_)
-    alike: dict[tuple[float, ...], list[tuple[int, list[int]]]] = {}
+    by_bounds: dict[tuple[float, ...], list[tuple[int, list[int]]]] = {}
     for into, each in enumerate(histograms.values()):
         in_order = sorted(each)
         bounds = tuple(bound for bound, _ in in_order)
-        alike.setdefault(bounds, []).append((into, [row for _, row in in_order]))
-    for bounds, some in alike.items():
-        # Those with the same bounds lie side by side, as if they were one histogram with more steps.
-        for first in range(0, len(some), TOGETHER):
+        by_bounds.setdefault(bounds, []).append((into, [row for _, row in in_order]))
+    for bounds, some in by_bounds.items():
+        # Histograms with the same bounds are placed side by side, like one histogram with more steps.
+        for first in range(0, len(some), HISTOGRAMS_AT_ONCE):
             evaluator.budget.check()
-            part = some[first : first + TOGETHER]
+            part = some[first : first + HISTOGRAMS_AT_ONCE]
             target = np.array([into for into, _ in part])
             table = np.array([rows for _, rows in part], np.intp).T
             there = vector.present[table].reshape(len(bounds), -1)
@@ -77,7 +77,7 @@ def _of_buckets(evaluator: Evaluator, node: Node, grid: StepGrid, of: Of) -> Ins
             for pattern, columns in _patterns(there):
                 name = partial(_name, vector, table[0, columns // grid.steps])
                 buckets = _coalesced(np.array(bounds)[pattern], counts[np.ix_(pattern, columns)])
-                found[columns] = of(*buckets, columns % grid.steps, name)
+                found[columns] = function(*buckets, columns % grid.steps, name)
             values[target] = found.reshape(len(part), -1)
             present[target] = there.any(axis=0).reshape(len(part), -1)
     return InstantVector(tuple(histograms), values, present, np.ones(len(histograms), np.bool_))
@@ -88,7 +88,7 @@ def _name(vector: InstantVector, rows: Index, column: int) -> str:
 
 
 def _gathered(evaluator: Evaluator, vector: InstantVector) -> dict[Labels, list[tuple[float, int]]]:
-    """Find the buckets of each histogram: bound and row."""
+    """Return the buckets of each histogram: bound and row."""
     histograms: dict[tuple[tuple[str, str], ...], list[tuple[float, int]]] = {}
     bounds: dict[str, float | None] = {}
     for row, labels in enumerate(vector.series):
@@ -105,7 +105,7 @@ def _gathered(evaluator: Evaluator, vector: InstantVector) -> dict[Labels, list[
 
 
 def _bound(text: str) -> float | None:
-    """Read a bucket's bound. Python would read digits with underscores and spaces around; Go doesn't."""
+    """Parse a bucket's bound. Unlike Python, Go accepts no underscores and no spaces around the number."""
     try:
         return float(text) if text.strip("_ ") == text and "_" not in text else None
     except ValueError:
@@ -113,7 +113,7 @@ def _bound(text: str) -> float | None:
 
 
 def _patterns(there: Bools) -> Iterator[tuple[Index, Index]]:
-    """Go through the sets of buckets that are present together: their rows, and the columns at which they are."""
+    """Return each set of buckets that are present together: their rows, and the columns at which they are."""
     full = there.all(axis=0)
     if full.any():
         yield np.arange(there.shape[0]), np.flatnonzero(full)
@@ -128,7 +128,7 @@ def _patterns(there: Bools) -> Iterator[tuple[Index, Index]]:
 
 
 def _coalesced(bounds: Floats, counts: Floats) -> tuple[Floats, Floats]:
-    """Make one bucket of those with the same bound, written differently."""
+    """Merge buckets whose bounds are equal but written differently."""
     distinct = np.flatnonzero(np.diff(bounds, prepend=np.nan) != 0)
     if len(distinct) == len(bounds):
         return bounds, counts
@@ -140,7 +140,7 @@ def bucket_quantile(bounds: Floats, counts: Floats, ranks: Floats) -> tuple[Floa
     Return the quantile of each column of cumulative ``counts`` under ascending ``bounds``.
 
     Linear within a bucket; the lowest begins at 0 if its bound is positive. NaN without a bucket up to +Inf, with no
-    other, or without observations. Also tells in which columns counts that fell had to be lifted.
+    other, or without observations. Also returns the columns in which counts decreased and had to be raised.
     """
     result = np.full(len(ranks), np.nan)
     forced = np.zeros(0, np.intp)
@@ -162,7 +162,7 @@ def bucket_quantile(bounds: Floats, counts: Floats, ranks: Floats) -> tuple[Floa
 
 
 def _monotonic(counts: Floats) -> tuple[Floats, Index]:
-    """Lift counts that fell, and even out those that differ by rounding; tell the columns where some fell."""
+    """Raise counts that decrease, and equalize those that differ by rounding; return the columns with a decrease."""
     fixed, forced = counts.copy(), np.zeros(counts.shape[1], np.bool_)
     for row in range(1, len(fixed)):
         before, here = fixed[row - 1], fixed[row]
@@ -174,7 +174,7 @@ def _monotonic(counts: Floats) -> tuple[Floats, Index]:
 
 
 def bucket_fraction(bounds: Floats, counts: Floats, lower: Floats, upper: Floats) -> Floats:
-    """Return the share of observations between ``lower`` and ``upper``, interpolated like a quantile."""
+    """Return the fraction of observations between ``lower`` and ``upper``, interpolated like a quantile."""
     if not np.isposinf(bounds[-1]):
         return np.full(len(lower), np.nan)
     total = counts[-1]
@@ -186,7 +186,7 @@ def bucket_fraction(bounds: Floats, counts: Floats, lower: Floats, upper: Floats
 
 
 def _below(bounds: Floats, counts: Floats, values: Floats) -> Floats:
-    """Count the observations below each value. In a bucket without end on one side nothing can be told apart."""
+    """Count the observations below each value; a bucket that is open on one side can't be interpolated."""
     bucket = np.minimum(np.searchsorted(bounds, values, side="left"), len(bounds) - 1)
     columns = np.arange(counts.shape[1])
     here, end = counts[bucket, columns], bounds[bucket]

@@ -1,4 +1,4 @@
-"""The functions that change labels."""
+"""The functions that change labels: ``label_replace`` and ``label_join``."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,8 +11,8 @@ from toban.promql.evaluator import Evaluator, Function
 from toban.promql.syntax_tree import Call, Node, StringLiteral
 from toban.promql.vectors import InstantVector, StepGrid, merged
 
-_LONGEST: Final = 65_536
-"""How many characters a label's value may have: functions inside each other could double it each time."""
+_MAX_VALUE_LENGTH: Final = 65_536
+"""How many characters a label's value may have: each nested call could double it."""
 
 
 def _label_replace(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[InstantVector]:
@@ -43,16 +43,16 @@ def _label_join(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[In
 
 
 def _relabelled(vector: InstantVector, target: str, value: Callable[[Labels], str | None]) -> InstantVector:
-    """Give each series a label, or leave it alone where there is none to give."""
+    """Set a label of each series, except where ``value`` returns None."""
     series, nameless = list(vector.series), vector.nameless.copy()
     for row, labels in enumerate(vector.series):
         new = value(labels)
         if new is None:
             continue
-        if len(new) > _LONGEST:
-            raise QueryError(f"the value of label {target!r} would be longer than {_LONGEST:,} characters")
+        if len(new) > _MAX_VALUE_LENGTH:
+            raise QueryError(f"the value of label {target!r} would be longer than {_MAX_VALUE_LENGTH:,} characters")
         series[row] = Labels({**labels, target: new})
-        # A name given here is meant to stay.
+        # A metric name that is set here is kept.
         nameless[row] &= target != NAME
     return merged(replace(vector, series=tuple(series), nameless=nameless))
 
@@ -64,7 +64,7 @@ def _check(name: str, role: str, call: Call) -> None:
 
 def _text(node: Node) -> str:
     if not isinstance(node, StringLiteral):
-        raise TypeError(f"the parser let {type(node).__name__} stand for a string")
+        raise TypeError(f"{type(node).__name__} is not a string: the parser must refuse it")
     return node.value
 
 

@@ -1,4 +1,4 @@
-"""Tokens of a query: what the parser is spared, and where in the text a mistake is."""
+"""The lexer: limits what is passed to the parser, and locates errors in the text."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -12,14 +12,14 @@ MAX_LENGTH: Final = 100_000
 """How many characters a query may have."""
 
 MAX_OPERATIONS: Final = 500
-"""How many operators and opening brackets a query may have: the parser recurses, and its stack holds some thousand."""
+"""How many operators and opening brackets a query may have: the parser recurses, and its stack is limited."""
 
 SET_OPERATORS: Final = frozenset({"and", "or", "unless", "atan2"})
-"""Words that stand between two operands."""
+"""Binary operators that are written as words."""
 
 
 class TokenKind(StrEnum):
-    """What a token is."""
+    """The kind of a token."""
 
     SPACE = "space"
     COMMENT = "comment"
@@ -33,7 +33,7 @@ class TokenKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A piece of the text, and the offset in characters at which it begins."""
+    """A token, and the offset in characters at which it begins."""
 
     kind: TokenKind
     text: str
@@ -41,12 +41,12 @@ class Token:
 
     @property
     def end(self) -> int:
-        """The offset behind it."""
+        """The offset after it."""
         return self.start + len(self.text)
 
     @property
     def is_set_operator(self) -> bool:
-        """Whether it is one of the operators that are written as words."""
+        """Whether it is a binary operator that is written as a word."""
         return self.kind is TokenKind.WORD and self.text.lower() in SET_OPERATORS
 
 
@@ -70,7 +70,7 @@ _QUOTES: Final = frozenset("\"'`")
 
 
 class LexerError(ValueError):
-    """The text can't be cut into tokens, or into too many; ``offset`` is where, in characters."""
+    """The text has an invalid token, or exceeds a limit; ``offset`` is where, in characters."""
 
     def __init__(self, message: str, offset: int | None = None) -> None:
         super().__init__(message)
@@ -79,31 +79,31 @@ class LexerError(ValueError):
 
 def tokens(text: str) -> list[Token]:
     """
-    Cut a query into tokens, white space and comments among them.
+    Split a query into tokens, including white space and comments.
 
-    Raises ``LexerError`` where a string is not closed, and where there is more than the parser may be given.
+    Raises ``LexerError`` for a string that is not closed, and for a query that exceeds the limits of the parser.
     """
     if len(text) > MAX_LENGTH:
         raise LexerError(f"longer than {MAX_LENGTH:,} characters")
-    found = list(_cut(text))
+    found = list(_split(text))
     if _operations(found) > MAX_OPERATIONS:
         raise LexerError(f"more than {MAX_OPERATIONS} operators and brackets")
-    if sum(map(regex_cost, _expressions(found))) > MAX_COST:
-        raise LexerError("the regular expressions are too large together")
+    if sum(map(regex_cost, _regular_expressions(found))) > MAX_COST:
+        raise LexerError("the regular expressions are too large in total")
     return found
 
 
-def _expressions(found: Sequence[Token]) -> Iterator[str]:
-    """Return the texts that matchers compare with as regular expressions."""
-    compared = False
+def _regular_expressions(found: Sequence[Token]) -> Iterator[str]:
+    """Return the regular expressions of all matchers."""
+    is_pattern = False
     for token in found:
-        if token.kind is TokenKind.STRING and compared:
+        if token.kind is TokenKind.STRING and is_pattern:
             yield token.text[1:-1]
         if token.kind not in {TokenKind.SPACE, TokenKind.COMMENT}:
-            compared = token.text in {"=~", "!~"}
+            is_pattern = token.text in {"=~", "!~"}
 
 
-def _cut(text: str) -> Iterator[Token]:
+def _split(text: str) -> Iterator[Token]:
     for match in _TOKEN.finditer(text):
         kind = TokenKind[match.lastgroup or "OTHER"]
         if kind is TokenKind.OTHER and match[0] in _QUOTES:
@@ -112,29 +112,29 @@ def _cut(text: str) -> Iterator[Token]:
 
 
 def _operations(found: Sequence[Token]) -> int:
-    """Count what the parser may recurse at. Between braces a comparison is a matcher's, and flat."""
-    many, inside = 0, False
+    """Count the tokens at which the parser may recurse. Between braces a comparison belongs to a matcher."""
+    count, in_matchers = 0, False
     for token in found:
         if token.text in {"{", "}"}:
-            inside = token.text == "{"
+            in_matchers = token.text == "{"
         elif token.kind is TokenKind.OPERATOR:
-            many += token.text in _COUNTED or (token.text in _COMPARED and not inside)
+            count += token.text in _COUNTED or (token.text in _COMPARED and not in_matchers)
         else:
-            many += token.is_set_operator
-    return many
+            count += token.is_set_operator
+    return count
 
 
-def plain(found: Sequence[Token]) -> str:
+def parser_input(found: Sequence[Token]) -> str:
     """
-    Return the text as the parser is given it, each token at its place as long as no number has underscores.
+    Return the text for the parser, with each token at its offset unless a number has underscores.
 
-    Comments are blanks: what ends one is decided here alone. Underscores that make a long number easier to read, like
-    ``1_000_000``, are taken out: the parser does not know them.
+    Comments become blanks, so that only this lexer decides where one ends. Underscores in numbers, like
+    ``1_000_000``, are removed: the parser does not accept them.
     """
-    return "".join(_plain(token) for token in found)
+    return "".join(_parser_input(token) for token in found)
 
 
-def _plain(token: Token) -> str:
+def _parser_input(token: Token) -> str:
     if token.kind is TokenKind.COMMENT:
         return " " * len(token.text)
     if token.kind is TokenKind.NUMBER and "_" in token.text:
@@ -143,6 +143,6 @@ def _plain(token: Token) -> str:
 
 
 def line_and_column(text: str, offset: int) -> str:
-    """Return where a character stands, as Prometheus tells it: line and column, counted from 1."""
+    """Return the position of a character as Prometheus writes it: line and column, counted from 1."""
     before = text[:offset]
     return f"{before.count(chr(10)) + 1}:{offset - (before.rfind(chr(10)) + 1) + 1}"

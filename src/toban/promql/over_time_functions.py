@@ -1,10 +1,10 @@
-"""What a range comes to: the ``_over_time`` functions."""
+"""The ``_over_time`` functions."""
 
 from collections.abc import Callable
 
 import numpy as np
 
-from toban.promql.compensated_sums import row_means, row_sums, whole_numbers
+from toban.promql.compensated_sums import are_integers, row_means, row_sums
 from toban.promql.quantiles import quantiles
 from toban.promql.range_windows import RangeWindow, RangeWindows
 from toban.promql.series_chunks import gather
@@ -12,7 +12,7 @@ from toban.promql.vectors import Bools, Floats
 
 
 def reduce_windows(windows: RangeWindows, reduce: Callable[[RangeWindow], Floats]) -> tuple[Floats, Bools]:
-    """Make one number of each window."""
+    """Apply a function to each window that returns one value."""
     values = np.zeros((len(windows.series), len(windows.ends)))
     for step, window in windows.each():
         values[:, step] = reduce(window)
@@ -21,20 +21,20 @@ def reduce_windows(windows: RangeWindows, reduce: Callable[[RangeWindow], Floats
 
 def sum_over_time(windows: RangeWindows) -> tuple[Floats, Bools]:
     """Return the sum."""
-    if whole_numbers(windows.values):
-        return _whole(windows), windows.present()
+    if are_integers(windows.values):
+        return _integer_sums(windows), windows.present()
     return reduce_windows(windows, lambda window: row_sums(window.filled(0.0)))
 
 
 def avg_over_time(windows: RangeWindows) -> tuple[Floats, Bools]:
     """Return the mean."""
-    if whole_numbers(windows.values):
-        return _whole(windows) / windows.counts, windows.present()
+    if are_integers(windows.values):
+        return _integer_sums(windows) / windows.counts, windows.present()
     return reduce_windows(windows, lambda window: row_means(window.filled(0.0), window.counts, window.inside))
 
 
-def _whole(windows: RangeWindows) -> Floats:
-    """Return the sums of whole numbers: these are exact, so a window's is the difference of two."""
+def _integer_sums(windows: RangeWindows) -> Floats:
+    """Return the sums of integers: cumulative sums are exact, so a window's sum is the difference of two."""
     upto = np.zeros((len(windows.values), windows.values.shape[1] + 1))
     np.cumsum(windows.values, axis=1, out=upto[:, 1:])
     inside: Floats = gather(upto, windows.hi) - gather(upto, windows.lo)
@@ -42,17 +42,17 @@ def _whole(windows: RangeWindows) -> Floats:
 
 
 def min_over_time(windows: RangeWindows) -> tuple[Floats, Bools]:
-    """Return the lowest value, NaN only where there is nothing else."""
+    """Return the lowest value; NaN only where there is no other."""
     return _extreme(windows, np.fmin), windows.present()
 
 
 def max_over_time(windows: RangeWindows) -> tuple[Floats, Bools]:
-    """Return the highest value, NaN only where there is nothing else."""
+    """Return the highest value; NaN only where there is no other."""
     return _extreme(windows, np.fmax), windows.present()
 
 
 def _extreme(windows: RangeWindows, choose: np.ufunc) -> Floats:
-    """Return the best of each window: of two stretches in it that may overlap and are as long as a power of two."""
+    """Return the extreme of each window, from two stretches that cover it and whose length is a power of two."""
     values = np.zeros((len(windows.series), len(windows.ends)))
     powers = np.frexp(np.maximum(windows.counts, 1))[1] - 1
     best, length = windows.values, 1
@@ -73,18 +73,18 @@ def variance(windows: RangeWindows) -> tuple[Floats, Bools]:
 
 
 def _variance(window: RangeWindow) -> Floats:
-    # Seen from the first sample, so that a constant has none, to the last digit.
-    apart = window.values - window.values[:, :1]
+    # Relative to the first sample, so that the variance of a constant is exactly zero.
+    relative = window.values - window.values[:, :1]
     if window.inside is not None:
-        apart = np.where(window.inside, apart, 0.0)
-    off = apart - (apart.sum(axis=1) / window.counts)[:, np.newaxis]
+        relative = np.where(window.inside, relative, 0.0)
+    deviation = relative - (relative.sum(axis=1) / window.counts)[:, np.newaxis]
     if window.inside is not None:
-        off = np.where(window.inside, off, 0.0)
-    return np.asarray((off * off).sum(axis=1) / window.counts, np.float64)
+        deviation = np.where(window.inside, deviation, 0.0)
+    return np.asarray((deviation * deviation).sum(axis=1) / window.counts, np.float64)
 
 
 def quantile(windows: RangeWindows, ranks: Floats) -> tuple[Floats, Bools]:
-    """Return the quantile that ``ranks`` asks for at each step."""
+    """Return the quantile of the rank of each step."""
     values = np.zeros((len(windows.series), len(windows.ends)))
     for step, window in windows.each():
         inside = np.ones(window.values.shape, np.bool_) if window.inside is None else window.inside

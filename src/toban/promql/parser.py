@@ -1,4 +1,4 @@
-"""Reading a query. The only module that knows ``promql_parser``."""
+"""Parses queries. The only module that uses ``promql_parser``."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from toban.core.labels import NAME
 from toban.core.matchers import Matcher, MatchOperator
 from toban.core.query_result import ResultType
 from toban.promql import syntax_errors
-from toban.promql.lexer import SET_OPERATORS, LexerError, line_and_column, plain, tokens
+from toban.promql.lexer import SET_OPERATORS, LexerError, line_and_column, parser_input, tokens
 from toban.promql.syntax_tree import (
     Aggregation,
     Anchor,
@@ -32,16 +32,16 @@ from toban.promql.syntax_tree import (
 )
 
 MAX_DEPTH: Final = 100
-"""How deep a query may be nested: the evaluator recurses."""
+"""How deeply a query may be nested: the evaluator recurses."""
 
 DEFAULT_STEP: Final = 60_000
-"""The step of a subquery that names none, in milliseconds: Prometheus' default evaluation interval."""
+"""The default step of a subquery in milliseconds: Prometheus' default evaluation interval."""
 
-_LONGEST: Final = 2**63 // 1_000_000
-"""The longest duration in milliseconds: Go's, which counts nanoseconds."""
+_MAX_DURATION: Final = 2**63 // 1_000_000
+"""The longest duration in milliseconds: that of Go, which counts nanoseconds."""
 
-_LATEST: Final = 2**62
-"""The latest time in milliseconds, with room to add durations."""
+_MAX_TIMESTAMP: Final = 2**62
+"""The latest timestamp in milliseconds, with room to add durations."""
 
 _SYSTEM_TIME = re.compile(r"SystemTime\s*\{\s*tv_sec:\s*(-?\d+),\s*tv_nsec:\s*(\d+)")
 _NATIVE = frozenset({"histogram_avg", "histogram_count", "histogram_stddev", "histogram_stdvar", "histogram_sum"})
@@ -51,18 +51,18 @@ _COMPARISONS = frozenset({"==", "!=", "<", "<=", ">", ">="})
 
 class ParseError(BadQueryError):
     """
-    The text is no query.
+    The text is not a valid query.
 
-    Prometheus' API puts ``invalid parameter "query": `` before such a message.
+    Prometheus' API writes ``invalid parameter "query": `` before such a message.
     """
 
 
 class UnsupportedError(ParseError):
-    """Prometheus has it, behind a feature flag or for native histograms; toban has not."""
+    """The query uses a feature flag of Prometheus, or native histograms, which toban does not support."""
 
 
 def parse(text: str) -> ParsedQuery:
-    """Read a query. Raises ``ParseError``, which says where the mistake is where it has one place."""
+    """Parse a query. Raises ``ParseError`` with the position of the error if it has one."""
     tree = _tree(text)
     try:
         return ParsedQuery(text, _node(tree, 0))
@@ -71,24 +71,24 @@ def parse(text: str) -> ParsedQuery:
 
 
 def format_query(text: str) -> str:
-    """Write a query as Prometheus formats it, on several lines where it is long. Raises ``ParseError``."""
+    """Format a query as Prometheus does, on several lines if it is long. Raises ``ParseError``."""
     parse(text)
     return str(_tree(text).prettify())
 
 
 def _tree(text: str) -> Any:
-    """Return the parser's tree of a text that can't make it recurse beyond its stack."""
+    """Return the parser's tree; the lexer's limits keep the parser from overflowing its stack."""
     try:
         found = tokens(text)
     except LexerError as error:
-        where = "" if error.offset is None else f"{line_and_column(text, error.offset)}: "
-        raise ParseError(f"{where}parse error: {error}") from error
+        position = "" if error.offset is None else f"{line_and_column(text, error.offset)}: "
+        raise ParseError(f"{position}parse error: {error}") from error
     try:
-        return _parsed(plain(found))
+        return _parsed(parser_input(found))
     except ParseError:
         raise
     except ValueError as error:
-        offset, message = syntax_errors.locate_error(found, str(error), _refusal)
+        offset, message = syntax_errors.locate_error(found, str(error), _error_of)
         raise ParseError(f"{line_and_column(text, offset)}: parse error: {message}") from error
 
 
@@ -98,14 +98,14 @@ def _parsed(text: str) -> Any:
     except OverflowError as error:
         raise ParseError(f"parse error: {error}") from error
     except BaseException as error:
-        # How Rust says that a number is no duration; the class can't be imported, and is no Exception.
+        # A panic of the Rust parser for a number that is no valid duration; the class can't be imported.
         if type(error).__name__ != "PanicException":
             raise
         raise ParseError("parse error: duration out of range") from error
 
 
-def _refusal(text: str) -> str:
-    """Return what the parser says to a part of a query that it was given before; nothing when it takes it."""
+def _error_of(text: str) -> str:
+    """Return the parser's error for a part of a query; an empty string if it is valid by itself."""
     try:
         _parsed(text)
     except (ParseError, ValueError) as error:
@@ -115,7 +115,7 @@ def _refusal(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two sides of a comparison, as text."""
+    """A comparison in a query, with its sides as text."""
 
     left: str
     operator: str
@@ -123,7 +123,7 @@ class Comparison:
 
 
 def comparisons(text: str) -> list[Comparison]:
-    """Return the comparisons that a query is made of, where ``and``, ``or`` and ``unless`` join them."""
+    """Return the comparisons of a query that ``and``, ``or`` and ``unless`` combine."""
     return list(_comparisons(_tree(text)))
 
 
@@ -140,7 +140,7 @@ def _comparisons(tree: Any) -> Iterator[Comparison]:
 
 
 def selections(text: str) -> list[str]:
-    """Return the selectors of a query, as text, each once."""
+    """Return the selectors of a query as text, each once."""
     return list(dict.fromkeys(_selections(_tree(text))))
 
 
@@ -164,21 +164,21 @@ def _one_line(tree: Any) -> str:
 
 
 def selector(text: str) -> tuple[Matcher, ...]:
-    """Read a selector alone, like ``up{job="shop"}``. Raises ``ParseError`` for any other query."""
+    """Parse a series selector, like ``up{job="shop"}``. Raises ``ParseError`` for any other query."""
     root = parse(text).root
     if not isinstance(root, Selector) or root.offset or root.at is not None:
-        raise ParseError(f"parse error: {text} is no plain selector of series")
+        raise ParseError(f"parse error: {text} is not a series selector")
     return root.matchers
 
 
 def _node(tree: Any, depth: int) -> Node:
     if depth > MAX_DEPTH:
         raise ParseError(f"parse error: nested more than {MAX_DEPTH} deep")
-    return _READERS[type(tree)](tree, depth + 1)
+    return _CONVERTERS[type(tree)](tree, depth + 1)
 
 
-class _Placed(Protocol):
-    """A part of the tree that may have an offset and an ``@``."""
+class _WithModifiers(Protocol):
+    """A node that may have an offset and an ``@`` modifier."""
 
     offset: timedelta | None
     at: Any
@@ -186,26 +186,26 @@ class _Placed(Protocol):
 
 def _milliseconds(length: timedelta) -> int:
     result = length // timedelta(milliseconds=1)
-    if abs(result) > _LONGEST:
+    if abs(result) > _MAX_DURATION:
         raise ParseError("parse error: duration out of range")
     return result
 
 
-def _offset(tree: _Placed) -> int:
+def _offset(tree: _WithModifiers) -> int:
     return _milliseconds(tree.offset) if tree.offset else 0
 
 
-def _at(tree: _Placed) -> At:
+def _at(tree: _WithModifiers) -> At:
     if tree.at is None:
         return None
     if tree.at.type == parser.AtModifierType.Start:
         return Anchor.START
     if tree.at.type == parser.AtModifierType.End:
         return Anchor.END
-    # `tree.at.at` panics for times before 1970; what the tree prints is right, and its own time comes last.
+    # `tree.at.at` panics for times before 1970; the tree's repr is right, and its own time is the last in it.
     seconds, nanoseconds = _SYSTEM_TIME.findall(repr(tree))[-1]
     at = int(seconds) * 1000 + int(nanoseconds) // 1_000_000
-    if abs(at) > _LATEST:
+    if abs(at) > _MAX_TIMESTAMP:
         raise ParseError(f"parse error: timestamp out of bounds for @ modifier: {at / 1000:f}")
     return at
 
@@ -217,11 +217,11 @@ def _matcher(matcher: parser.Matcher) -> Matcher:
         (parser.MatchOp.Re, MatchOperator.REGEX),
     ):
         if matcher.op == op:
-            return _made(matcher, match)
-    return _made(matcher, MatchOperator.NOT_REGEX)
+            return _checked_matcher(matcher, match)
+    return _checked_matcher(matcher, MatchOperator.NOT_REGEX)
 
 
-def _made(matcher: parser.Matcher, match: MatchOperator) -> Matcher:
+def _checked_matcher(matcher: parser.Matcher, match: MatchOperator) -> Matcher:
     try:
         return Matcher(matcher.name, match, matcher.value)
     except BadQueryError as error:
@@ -286,7 +286,7 @@ def _binary(tree: Any, depth: int) -> Node:
     return BinaryExpression(operator, left, right, _matching(tree.modifier), returns_bool)
 
 
-_SHAPES = ((parser.ValueType.Scalar, ResultType.SCALAR), (parser.ValueType.Vector, ResultType.VECTOR))
+_RESULT_TYPES = ((parser.ValueType.Scalar, ResultType.SCALAR), (parser.ValueType.Vector, ResultType.VECTOR))
 
 
 def _call(tree: Any, depth: int) -> Node:
@@ -295,7 +295,7 @@ def _call(tree: Any, depth: int) -> Node:
         raise UnsupportedError(f'parse error: function "{name}" is experimental and not enabled')
     if name in _NATIVE:
         raise UnsupportedError(f'parse error: function "{name}" is for native histograms, which toban does not have')
-    shape = next(shape for kind, shape in _SHAPES if kind == tree.func.return_type)
+    shape = next(shape for kind, shape in _RESULT_TYPES if kind == tree.func.return_type)
     return Call(name, tuple(_node(argument, depth) for argument in tree.args), shape)
 
 
@@ -309,7 +309,7 @@ def _aggregation(tree: Any, depth: int) -> Node:
     return Aggregation(operator, _node(tree.expr, depth), parameter, labels, without)
 
 
-_READERS: Final[dict[type, Callable[[Any, int], Node]]] = {
+_CONVERTERS: Final[dict[type, Callable[[Any, int], Node]]] = {
     parser.NumberLiteral: _number,
     parser.StringLiteral: _text,
     parser.ParenExpr: _paren,

@@ -1,4 +1,4 @@
-"""Quantiles of plain values."""
+"""Quantiles of values."""
 
 import numpy as np
 
@@ -9,20 +9,21 @@ def quantiles(values: Floats, present: Bools, rank: Floats | np.float64) -> Floa
     """
     Return the quantile of the present values along the last axis, interpolated between neighbours.
 
-    NaN is less than any number. A rank below 0 is -Inf, above 1 +Inf, NaN NaN; ``rank`` fits the other axes.
+    NaN sorts before any number. The result is -Inf for a rank below 0, +Inf for one above 1, and NaN for NaN. ``rank``
+    has the shape of the other axes.
     """
     counts = present.sum(axis=-1)
-    numbers = np.sort(np.where(present, values, np.nan), axis=-1)
+    ordered = np.sort(np.where(present, values, np.nan), axis=-1)
     nans = (present & np.isnan(values)).sum(axis=-1)
-    place = np.clip(np.nan_to_num(rank), 0.0, 1.0) * (counts - 1)
-    below = np.maximum(np.floor(place), 0).astype(np.intp)
+    position = np.clip(np.nan_to_num(rank), 0.0, 1.0) * (counts - 1)
+    below = np.maximum(np.floor(position), 0).astype(np.intp)
     above = np.minimum(below + 1, np.maximum(counts - 1, 0))
-    weight = place - np.floor(place)
-    result = _nth(numbers, below - nans) * (1 - weight) + _nth(numbers, above - nans) * weight
+    weight = position - np.floor(position)
+    result = _nth(ordered, below - nans) * (1 - weight) + _nth(ordered, above - nans) * weight
     result = np.where(rank < 0, -np.inf, np.where(rank > 1, np.inf, result))
     return np.asarray(np.where(np.isnan(rank), np.nan, result), np.float64)
 
 
-def _nth(numbers: Floats, place: np.ndarray[tuple[int, ...], np.dtype[np.intp]]) -> Floats:
-    found = np.take_along_axis(numbers, np.maximum(place, 0)[..., np.newaxis], axis=-1)[..., 0]
-    return np.where(place < 0, np.nan, found)
+def _nth(ordered: Floats, position: np.ndarray[tuple[int, ...], np.dtype[np.intp]]) -> Floats:
+    found = np.take_along_axis(ordered, np.maximum(position, 0)[..., np.newaxis], axis=-1)[..., 0]
+    return np.where(position < 0, np.nan, found)

@@ -1,4 +1,4 @@
-"""How much a query may cost, and what it has cost so far."""
+"""The limits of a query, and its budget while it runs."""
 
 import threading
 import time
@@ -12,10 +12,11 @@ from toban.core.errors import QueryCanceledError, QueryTimeoutError, SampleLimit
 @dataclass(frozen=True, slots=True)
 class QueryLimits:
     """
-    What one query may take.
+    The limits of one query.
 
-    ``samples`` counts those read and those made on the way, 8 bytes each; a long range is taken in slices, of which
-    each counts by itself on top of the answer so far. ``steps`` is the longest range, in points.
+    ``samples`` counts samples that are read or made in memory, 8 bytes each; a long range query is evaluated in slices,
+    each of which counts by itself in addition to the result so far. ``steps`` is the largest number of points of a
+    range query.
     """
 
     samples: int = 20_000_000
@@ -26,9 +27,9 @@ class QueryLimits:
 @dataclass(slots=True)
 class QueryBudget:
     """
-    What one running query has left, and what it has to say besides its answer.
+    The budget of a running query, and its warnings and infos.
 
-    ``deadline`` is on the monotonic clock ``now``. The evaluator asks often; ``canceled`` may be set by any thread.
+    ``deadline`` is on the monotonic clock ``now``. The evaluator calls `check` often; any thread may set ``canceled``.
     """
 
     limits: QueryLimits
@@ -42,7 +43,7 @@ class QueryBudget:
 
     def spend(self, samples: int) -> None:
         """
-        Count samples before memory is taken for them.
+        Count samples before memory is allocated for them.
 
         Raises ``SampleLimitError`` when there are too many, or like ``check``.
         """
@@ -53,25 +54,25 @@ class QueryBudget:
         self.check()
 
     @property
-    def left(self) -> int:
-        """How many samples may still be held."""
+    def available(self) -> int:
+        """How many more samples may be held."""
         return max(0, self.limits.samples - self.held)
 
     def release(self, kept: int) -> None:
-        """Forget what was held, but for what an answer keeps."""
+        """Release the held samples, except those that the result keeps."""
         self.held = kept
 
     def check(self) -> None:
-        """Raise ``QueryTimeoutError`` or ``QueryCanceledError`` when there is no use in going on."""
+        """Raise ``QueryTimeoutError`` or ``QueryCanceledError`` when the query must end."""
         if self.canceled.is_set():
             raise QueryCanceledError("query was canceled in expression evaluation")
         if self.now() > self.deadline:
             raise QueryTimeoutError("query timed out in expression evaluation")
 
     def warn(self, text: str) -> None:
-        """Note what may be wrong with the answer; once."""
+        """Add a warning to the result, once."""
         self.warnings[f"PromQL warning: {text}"] = None
 
     def inform(self, text: str) -> None:
-        """Note what the asker may want to know; once."""
+        """Add an info to the result, once."""
         self.infos[f"PromQL info: {text}"] = None

@@ -1,4 +1,4 @@
-"""The functions over ranges: name and kernel."""
+"""The functions over ranges, ``absent``, and their kernels."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -67,22 +67,22 @@ KERNELS: Final[dict[str, Kernel]] = {
     "stdvar_over_time": over_time_functions.variance,
     "sum_over_time": over_time_functions.sum_over_time,
 }
-"""Functions of a range and nothing else."""
+"""The functions whose only argument is a range."""
 
-_KEEP_NAMES = frozenset({"first_over_time", "last_over_time"})
+_KEEPS_NAME = frozenset({"first_over_time", "last_over_time"})
 
 
 def over_range(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[InstantVector]:
-    """Evaluate one of the functions that need nothing but their range."""
+    """Evaluate a function whose only argument is a range."""
     ranged = _range(call.arguments[0])
     kernel = KERNELS[call.name]
-    # With `@` all steps look at the same samples: one step is enough.
-    same = grid if _place(ranged).at is None else grid.at(grid.times[:1])
+    # With `@` all steps read the same samples: one step is enough.
+    same = grid if _selector_of(ranged).at is None else grid.at(grid.times[:1])
     for windows, nameless in evaluator.windows(ranged, same):
         values, present = kernel(windows)
-        block = _vector(windows, values, present, nameless or call.name not in _KEEP_NAMES)
+        block = _vector(windows, values, present, nameless or call.name not in _KEEPS_NAME)
         if call.name in {"rate", "increase"}:
-            _doubt_counters(evaluator, block)
+            _inform_of_non_counters(evaluator, block)
         if same is not grid:
             shape = len(windows.series), grid.steps
             block = InstantVector(
@@ -95,7 +95,7 @@ def _vector(windows: RangeWindows, values: Floats, present: Bools, nameless: boo
     return InstantVector(windows.series, values, present, np.full(len(windows.series), nameless))
 
 
-def _doubt_counters(evaluator: Evaluator, block: InstantVector) -> None:
+def _inform_of_non_counters(evaluator: Evaluator, block: InstantVector) -> None:
     some: Bools = np.any(block.present, axis=1)
     for name in {labels.name for labels, there in zip(block.series, some, strict=True) if there}:
         if name and not name.endswith(_COUNTER_ENDINGS):
@@ -121,7 +121,7 @@ def _quantile_over_time(evaluator: Evaluator, call: Call, grid: StepGrid) -> Ite
 
 
 def warn_of_ranks(evaluator: Evaluator, ranks: Floats) -> None:
-    """Warn of a quantile that is none."""
+    """Warn of ranks of quantiles outside of 0 to 1."""
     for rank in np.unique(ranks[~((ranks >= 0) & (ranks <= 1))]):
         text = "NaN" if np.isnan(rank) else f"{rank:g}".replace("inf", "Inf")
         evaluator.budget.warn(f"quantile value should be between 0 and 1, got {text}")
@@ -131,18 +131,18 @@ def _absent(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[Instan
     missing = np.ones(grid.steps, np.bool_)
     for block in evaluator.blocks(call.arguments[0], grid):
         missing &= ~block.present.any(axis=0)
-    yield constant(np.ones(grid.steps), missing, _sought(call.arguments[0]))
+    yield constant(np.ones(grid.steps), missing, _absent_labels(call.arguments[0]))
 
 
 def _absent_over_time(evaluator: Evaluator, call: Call, grid: StepGrid) -> Iterator[InstantVector]:
     missing = np.ones(grid.steps, np.bool_)
     for windows, _ in evaluator.windows(_range(call.arguments[0]), grid):
         missing &= ~windows.present().any(axis=0)
-    yield constant(np.ones(grid.steps), missing, _sought(call.arguments[0]))
+    yield constant(np.ones(grid.steps), missing, _absent_labels(call.arguments[0]))
 
 
-def _sought(node: Node) -> Labels:
-    """Return the labels that a series would surely have: those asked for by name and value, once."""
+def _absent_labels(node: Node) -> Labels:
+    """Return the labels of an ``absent`` result: those with exactly one equality matcher."""
     if isinstance(node, Range):
         node = node.selector
     if not isinstance(node, Selector):
@@ -162,11 +162,11 @@ def _sought(node: Node) -> Labels:
 
 def _range(node: Node) -> Range | Subquery:
     if not isinstance(node, Range | Subquery):
-        raise TypeError(f"the parser let {type(node).__name__} stand for a range")
+        raise TypeError(f"{type(node).__name__} is not a range: the parser must refuse it")
     return node
 
 
-def _place(node: Range | Subquery) -> Selector | Subquery:
+def _selector_of(node: Range | Subquery) -> Selector | Subquery:
     return node.selector if isinstance(node, Range) else node
 
 

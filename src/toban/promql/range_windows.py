@@ -1,4 +1,4 @@
-"""The samples of a range, for each series and step."""
+"""The windows of a range: the samples of each series at each step."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from toban.promql.vectors import Bools, Floats, Index, Times
 @dataclass(frozen=True, slots=True, eq=False)
 class RangeWindows:
     """
-    For each series ``i`` and step ``j`` the samples ``lo[i, j]`` up to, without, ``hi[i, j]`` of its row.
+    The window of series ``i`` at step ``j`` holds the samples from ``lo[i, j]`` up to and excluding ``hi[i, j]``.
 
     ``times``, ``lo`` and ``hi`` have one row that all series share, or one for each. No window holds a staleness
     marker or an absent sample. ``ends`` are the right ends of the windows and ``span`` is their length; ``steps`` are
-    the times of the evaluation, which differ from ``ends`` by offset and ``@``. Milliseconds throughout.
+    the times of the evaluation, which differ from ``ends`` by offset and ``@``. All times are milliseconds.
     ``check`` is called between pieces of work and may raise.
     """
 
@@ -39,19 +39,19 @@ class RangeWindows:
         return self.hi - self.lo
 
     def present(self, least: int = 1) -> Bools:
-        """Tell which windows hold at least so many samples."""
+        """Return which windows hold at least so many samples."""
         return np.broadcast_to(self.counts >= least, (len(self.series), len(self.ends)))
 
     def first(self, array: NDArray[Number]) -> NDArray[Number]:
-        """Return what stands where each window begins (anything where it is empty)."""
+        """Return the element of each window's first sample (undefined for an empty window)."""
         return gather(array, np.minimum(self.lo, array.shape[1] - 1))
 
     def last(self, array: NDArray[Number], back: int = 1) -> NDArray[Number]:
-        """Return what stands where each window ends, or a little further ``back``."""
+        """Return the element of each window's last sample, or of the ``back``-th from the end."""
         return gather(array, np.maximum(self.hi - back, 0))
 
     def each(self) -> Iterator[tuple[int, "RangeWindow"]]:
-        """Go through the steps at which any series has samples."""
+        """Return each step at which any series has samples, with its windows."""
         for step in range(len(self.ends)):
             self.check()
             if len(self.lo) == 1:
@@ -70,14 +70,14 @@ class RangeWindows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RangeWindow:
-    """One step's samples of all series, side by side; ``inside`` tells which columns count for which series."""
+    """The windows of all series at one step; ``inside`` is which columns belong to which series."""
 
     times: Times
     values: Floats
     inside: Bools | None
 
     def filled(self, filler: float) -> Floats:
-        """Return the values, with something harmless where a series has fewer."""
+        """Return the values, with a filler in columns that do not belong to a series."""
         return self.values if self.inside is None else np.where(self.inside, self.values, filler)
 
     @property
@@ -88,27 +88,27 @@ class RangeWindow:
         return np.asarray(self.inside.sum(axis=1), np.float64)
 
 
-def range_windows(slab: SeriesChunk, ends: Times, span: int, steps: Times, check: Callable[[], None]) -> RangeWindows:
-    """Lay windows over a slab that was probed at their left and right ends."""
-    lo, hi = slab.upto
-    made = RangeWindows(slab.series, slab.times, slab.values, lo, hi, ends, span, steps, check)
-    # One sum tells that no NaN is there at all, so neither marker.
-    if not np.isnan(slab.values.sum()):
+def range_windows(chunk: SeriesChunk, ends: Times, span: int, steps: Times, check: Callable[[], None]) -> RangeWindows:
+    """Return the windows over a chunk that was probed at their left and right ends."""
+    lo, hi = chunk.upto
+    made = RangeWindows(chunk.series, chunk.times, chunk.values, lo, hi, ends, span, steps, check)
+    # If the sum is not NaN there is no NaN at all, so neither marker.
+    if not np.isnan(chunk.values.sum()):
         return made
-    gone = is_absent(slab.values) | is_stale(slab.values)
+    gone = is_absent(chunk.values) | is_stale(chunk.values)
     if not gone.any():
         return made
     late = np.argmin(gone, axis=1)
     late[gone.all(axis=1)] = gone.shape[1]
     if (gone.sum(axis=1) == late).all():
         lo = np.maximum(lo, late[:, np.newaxis])
-        values = np.where(gone, 0.0, slab.values)
-        return RangeWindows(slab.series, slab.times, values, lo, np.maximum(hi, lo), ends, span, steps, check)
+        values = np.where(gone, 0.0, chunk.values)
+        return RangeWindows(chunk.series, chunk.times, values, lo, np.maximum(hi, lo), ends, span, steps, check)
     return _compacted(made, ~gone)
 
 
 def _compacted(made: RangeWindows, kept: Bools) -> RangeWindows:
-    """Move the samples that are there to the left of their rows, each row with times of its own."""
+    """Move the kept samples to the left of their rows; each row gets its own times."""
     before = np.zeros((kept.shape[0], kept.shape[1] + 1), np.intp)
     np.cumsum(kept, axis=1, out=before[:, 1:])
     rows, columns = np.nonzero(kept)

@@ -1,4 +1,4 @@
-"""How fast something moves: rate and its relatives."""
+"""Rates, changes and regressions: ``rate``, ``increase``, ``delta``, ``irate``, ``resets``, ``deriv``."""
 
 import numpy as np
 
@@ -6,14 +6,15 @@ from toban.promql.range_windows import RangeWindows
 from toban.promql.vectors import Bools, Floats
 
 _CLOSE = 1 + 1e-9
-"""Allows for rounding where a comparison only has to be sure enough."""
+"""A tolerance for rounding in a comparison that may include a little too much."""
 
 
 def extrapolated_rate(windows: RangeWindows, *, counter: bool, per_second: bool) -> tuple[Floats, Bools]:
     """
-    Return the growth over each window, extrapolated to its ends as Prometheus does.
+    Return the increase over each window, extrapolated to its ends as Prometheus does.
 
-    Up to an end that is less than 1.1 sample distances away, else by half a distance; a counter never below zero.
+    It is extrapolated up to an end that is less than 1.1 sample intervals away, else by half an interval; a counter
+    never below zero.
     """
     values = windows.values
     first, growth = windows.first(values), windows.last(values) - windows.first(values)
@@ -29,7 +30,7 @@ def extrapolated_rate(windows: RangeWindows, *, counter: bool, per_second: bool)
     seconds = windows.span / 1000 if per_second else 1.0
     result = growth * ((sampled + to_start + to_end) / sampled / seconds)
     if counter:
-        # Counters near their beginning are seldom: everywhere else one factor holds for all that share their times.
+        # Few counters are near zero; for all others, one factor holds for the series that share their times.
         near = np.flatnonzero((first <= growth * (to_start / sampled * _CLOSE)).any(axis=0))
         if len(near):
             first, growth, sampled, to_start, to_end = (
@@ -42,7 +43,7 @@ def extrapolated_rate(windows: RangeWindows, *, counter: bool, per_second: bool)
 
 
 def _lost_to_resets(windows: RangeWindows) -> Floats | None:
-    """Return what counters had reached before each reset inside a window, added up; nothing if there was none."""
+    """Return the sum of the values before each reset in a window; None if there was no reset."""
     values = windows.values
     drops = values[:, 1:] < values[:, :-1]
     if not drops.any():
@@ -62,7 +63,7 @@ def _lost_to_resets(windows: RangeWindows) -> Floats | None:
 
 
 def instant_rate(windows: RangeWindows, *, counter: bool) -> tuple[Floats, Bools]:
-    """Return the difference of the last two samples; of a ``counter`` per second, and a reset counts from nought."""
+    """Return the difference of the last two samples; of a ``counter`` per second, and from zero after a reset."""
     last, before = windows.last(windows.values), windows.last(windows.values, back=2)
     change = last - before
     if counter:
@@ -73,7 +74,7 @@ def instant_rate(windows: RangeWindows, *, counter: bool) -> tuple[Floats, Bools
 
 
 def count_changes(windows: RangeWindows, *, fall: bool) -> tuple[Floats, Bools]:
-    """Count how often a value was followed by a lower one, or simply by another."""
+    """Count how often a value was followed by a lower one (``fall``), or by a different one."""
     values = windows.values
     before, after = values[:, :-1], values[:, 1:]
     found = after < before if fall else (after != before) & ~(np.isnan(after) & np.isnan(before))
@@ -84,9 +85,9 @@ def count_changes(windows: RangeWindows, *, fall: bool) -> tuple[Floats, Bools]:
 
 def linear_regression(windows: RangeWindows, *, at_step: bool) -> tuple[Floats, Floats, Bools]:
     """
-    Fit a line through each window: slope per second, and its height at the first sample or ``at_step``.
+    Fit a line through each window: return slope per second, and value at the first sample or ``at_step``.
 
-    A constant has no slope; an infinite one is no line at all.
+    A constant has slope zero, an infinite one NaN.
     """
     shape = len(windows.series), len(windows.ends)
     slope, height = np.zeros(shape), np.zeros(shape)

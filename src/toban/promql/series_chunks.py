@@ -1,4 +1,4 @@
-"""What a store answers, cut into handy blocks."""
+"""Splits selected series into chunks of limited size."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from toban.promql.vectors import Floats, Index, Times
 Number = TypeVar("Number", bound=np.generic)
 
 _CELLS: Final = 400_000
-"""How many samples, or points of the result, a block has at most: its working arrays stay at a few megabytes each."""
+"""How many samples, or points of the result, a chunk has at most: its arrays stay at a few megabytes each."""
 
 _ROWS: Final = 512
 _SMALL: Final = 16
-"""A group with fewer series than this shares its block with others."""
+"""A block with fewer series than this shares its chunk with others."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SeriesChunk:
     """
-    Series and their samples, with the answer to "how many samples up to this time?".
+    Series, their samples, and how many samples each has up to the probed times.
 
     ``times`` has one row that all series share, or one for each; ``upto[p]`` likewise, for each probe and step.
-    Beyond a series' own samples stands ``ABSENT``.
+    After a series' own samples, ``values`` is ``ABSENT``.
     """
 
     series: tuple[Labels, ...]
@@ -36,23 +36,23 @@ class SeriesChunk:
     upto: tuple[Index, ...]
 
 
-def split_chunks(groups: Iterable[SeriesBlock], *probes: Times) -> Iterator[SeriesChunk]:
-    """Cut groups into blocks; ``probes`` are the times to count samples up to, included, one array of steps each."""
+def split_chunks(blocks: Iterable[SeriesBlock], *probes: Times) -> Iterator[SeriesChunk]:
+    """Split blocks into chunks; ``probes`` are arrays of times (one per step) up to which samples are counted."""
     small: list[SeriesBlock] = []
     rows = 0
-    for group in groups:
-        if not len(group.times):
+    for block in blocks:
+        if not len(block.times):
             continue
-        if len(group.series) >= _SMALL:
-            yield from _cut(group, probes)
+        if len(block.series) >= _SMALL:
+            yield from _split(block, probes)
             continue
-        small.append(group)
-        rows += len(group.series)
+        small.append(block)
+        rows += len(block.series)
         if rows >= _height(max(len(each.times) for each in small), probes):
             yield _packed(small, probes)
             small, rows = [], 0
     if len(small) == 1:
-        yield from _cut(small[0], probes)
+        yield from _split(small[0], probes)
     elif small:
         yield _packed(small, probes)
 
@@ -71,30 +71,30 @@ def _height(columns: int, probes: tuple[Times, ...]) -> int:
     return max(1, min(_ROWS, _CELLS // max(columns, len(probes[0]), 1)))
 
 
-def _cut(group: SeriesBlock, probes: tuple[Times, ...]) -> Iterator[SeriesChunk]:
-    upto = tuple(_upto(group.times, probe)[np.newaxis] for probe in probes)
-    times = group.times[np.newaxis]
-    height = _height(len(group.times), probes)
-    for row in range(0, len(group.series), height):
-        yield SeriesChunk(group.series[row : row + height], times, group.values[row : row + height], upto)
+def _split(block: SeriesBlock, probes: tuple[Times, ...]) -> Iterator[SeriesChunk]:
+    upto = tuple(_upto(block.times, probe)[np.newaxis] for probe in probes)
+    times = block.times[np.newaxis]
+    height = _height(len(block.times), probes)
+    for row in range(0, len(block.series), height):
+        yield SeriesChunk(block.series[row : row + height], times, block.values[row : row + height], upto)
 
 
-def _packed(groups: list[SeriesBlock], probes: tuple[Times, ...]) -> SeriesChunk:
-    """Put small groups below each other, each row with times of its own."""
-    rows = [len(group.series) for group in groups]
-    columns = max(len(group.times) for group in groups)
+def _packed(blocks: list[SeriesBlock], probes: tuple[Times, ...]) -> SeriesChunk:
+    """Stack small blocks; each row has its own times."""
+    rows = [len(block.series) for block in blocks]
+    columns = max(len(block.times) for block in blocks)
     times = np.full((sum(rows), columns), np.iinfo(np.int64).max)
     values = np.full((sum(rows), columns), ABSENT)
     upto = tuple(np.empty((sum(rows), len(probe)), np.intp) for probe in probes)
     top = 0
-    for group, height in zip(groups, rows, strict=True):
+    for block, height in zip(blocks, rows, strict=True):
         here = slice(top, top + height)
-        times[here, : len(group.times)] = group.times
-        values[here, : len(group.times)] = group.values
+        times[here, : len(block.times)] = block.times
+        values[here, : len(block.times)] = block.values
         for counts, probe in zip(upto, probes, strict=True):
-            counts[here] = _upto(group.times, probe)
+            counts[here] = _upto(block.times, probe)
         top += height
-    return SeriesChunk(tuple(labels for group in groups for labels in group.series), times, values, upto)
+    return SeriesChunk(tuple(labels for block in blocks for labels in block.series), times, values, upto)
 
 
 def _upto(times: Times, probe: Times) -> Index:

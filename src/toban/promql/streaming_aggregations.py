@@ -1,16 +1,16 @@
-"""The aggregations that take series block by block, and keep one row for each group."""
+"""The aggregations that are computed block by block, with one row for each group."""
 
 from typing import Final
 
 import numpy as np
 
 from toban.promql.aggregation_groups import GroupLayers
-from toban.promql.compensated_sums import compensated_add, continue_sums, whole_numbers
+from toban.promql.compensated_sums import are_integers, compensated_add, continue_sums
 from toban.promql.vectors import Bools, Floats, Index, InstantVector
 
 
 class _Rows:
-    """Arrays with a row for each group, which grow by doubling."""
+    """Arrays with one row per group, which grow by doubling."""
 
     fillers: tuple[float, ...] = (0.0,)
 
@@ -25,7 +25,7 @@ class _Rows:
         return self._present[: self.groups]
 
     def reserve(self, groups: int) -> None:
-        """Make room for so many groups."""
+        """Allocate rows for so many groups."""
         self.groups = groups
         missing = groups - len(self._present)
         if missing > 0:
@@ -37,8 +37,8 @@ class _Rows:
                 for rows, filler in zip(self.rows, self.fillers, strict=True)
             ]
 
-    def seen(self, block: InstantVector, layers: GroupLayers) -> None:
-        """Note where the groups of a block are present."""
+    def mark_present(self, block: InstantVector, layers: GroupLayers) -> None:
+        """Record the steps at which the groups of a block are present."""
         self._present[layers.groups] |= np.logical_or.reduceat(block.present[layers.order], layers.starts, axis=0)
 
 
@@ -47,11 +47,11 @@ class StreamingSum(_Rows):
 
     fillers = (0.0, 0.0)
 
-    def take(self, block: InstantVector, layers: GroupLayers) -> None:
-        """Add some series."""
+    def update(self, block: InstantVector, layers: GroupLayers) -> None:
+        """Add a block of series."""
         total, lost = self.rows
         values = np.where(block.present, block.values, 0.0)
-        if whole_numbers(values):
+        if are_integers(values):
             sums = np.add.reduceat(values[layers.order], layers.starts, axis=0)
             total[layers.groups], lost[layers.groups] = compensated_add(sums, total[layers.groups], lost[layers.groups])
         elif layers.deep:
@@ -60,7 +60,7 @@ class StreamingSum(_Rows):
         else:
             for rows, groups in layers:
                 total[groups], lost[groups] = compensated_add(values[rows], total[groups], lost[groups])
-        self.seen(block, layers)
+        self.mark_present(block, layers)
 
     def result(self) -> Floats:
         """Return the sums."""
@@ -69,14 +69,14 @@ class StreamingSum(_Rows):
 
 
 class StreamingMean(_Rows):
-    """The mean: total, lost digits and count; and the mean itself, where the total would overflow and it is growing."""
+    """The mean: total, lost digits and count; and the incremental mean where the total would overflow."""
 
     fillers = (0.0, 0.0, 0.0, 0.0, 0.0)
 
-    def take(self, block: InstantVector, layers: GroupLayers) -> None:
-        """Add some series."""
+    def update(self, block: InstantVector, layers: GroupLayers) -> None:
+        """Add a block of series."""
         values = np.where(block.present, block.values, 0.0)
-        if whole_numbers(values) and not self.rows[4][layers.groups].any():
+        if are_integers(values) and not self.rows[4][layers.groups].any():
             total, lost, count, _, _ = self.rows
             sums = np.add.reduceat(values[layers.order], layers.starts, axis=0)
             total[layers.groups], lost[layers.groups] = compensated_add(sums, total[layers.groups], lost[layers.groups])
@@ -84,44 +84,44 @@ class StreamingMean(_Rows):
         else:
             for rows, groups in layers:
                 self._layer(values[rows], block.present[rows], groups)
-        self.seen(block, layers)
+        self.mark_present(block, layers)
 
     def _layer(self, values: Floats, present: Bools, groups: Index) -> None:
-        total, lost, count, mean, growing = (rows[groups] for rows in self.rows)
+        total, lost, count, mean, incremental = (rows[groups] for rows in self.rows)
         number = count + present
         result, error = compensated_add(values, total, lost)
-        # The first value is simply taken; from the second on, an infinite total means growing the mean instead.
-        grow = present & ((growing > 0) | np.isinf(result) & (count > 0))
+        # From the second value on, an infinite total means that the mean is computed incrementally.
+        grow = present & ((incremental > 0) | np.isinf(result) & (count > 0))
         if grow.any():
-            fresh = growing == 0
+            fresh = incremental == 0
             share = count / number
             mean, lost_mean = np.where(fresh, total / count, mean), np.where(fresh, lost / count, lost)
             grown, grown_error = compensated_add(values / number, share * mean, share * lost_mean)
             result, error = np.where(grow, total, result), np.where(grow, grown_error, error)
             self.rows[3][groups] = np.where(grow, grown, mean)
-            self.rows[4][groups] = np.where(grow, 1.0, growing)
+            self.rows[4][groups] = np.where(grow, 1.0, incremental)
         self.rows[0][groups] = np.where(present, result, total)
         self.rows[1][groups] = np.where(present, error, lost)
         self.rows[2][groups] = number
 
     def result(self) -> Floats:
         """Return the means."""
-        total, lost, count, mean, growing = (rows[: self.groups] for rows in self.rows)
-        return np.asarray(np.where(growing > 0, mean + lost, total / count + lost / count), np.float64)
+        total, lost, count, mean, incremental = (rows[: self.groups] for rows in self.rows)
+        return np.asarray(np.where(incremental > 0, mean + lost, total / count + lost / count), np.float64)
 
 
 class StreamingMin(_Rows):
-    """The lowest value; NaN only where there is nothing else."""
+    """The lowest value; NaN only where there is no other."""
 
     fillers = (np.nan,)
     choose: np.ufunc = np.fmin
 
-    def take(self, block: InstantVector, layers: GroupLayers) -> None:
-        """Add some series."""
+    def update(self, block: InstantVector, layers: GroupLayers) -> None:
+        """Add a block of series."""
         values = np.where(block.present, block.values, np.nan)
         best = self.choose.reduceat(values[layers.order], layers.starts, axis=0)
         self.rows[0][layers.groups] = self.choose(self.rows[0][layers.groups], best)
-        self.seen(block, layers)
+        self.mark_present(block, layers)
 
     def result(self) -> Floats:
         """Return the values."""
@@ -129,19 +129,19 @@ class StreamingMin(_Rows):
 
 
 class StreamingMax(StreamingMin):
-    """The highest value; NaN only where there is nothing else."""
+    """The highest value; NaN only where there is no other."""
 
     choose = np.fmax
 
 
 class StreamingCount(_Rows):
-    """How many there are."""
+    """The number of series."""
 
-    def take(self, block: InstantVector, layers: GroupLayers) -> None:
-        """Add some series."""
+    def update(self, block: InstantVector, layers: GroupLayers) -> None:
+        """Add a block of series."""
         counts = np.add.reduceat(block.present[layers.order], layers.starts, axis=0, dtype=np.intp)
         self.rows[0][layers.groups] += counts
-        self.seen(block, layers)
+        self.mark_present(block, layers)
 
     def result(self) -> Floats:
         """Return the counts."""
@@ -149,13 +149,13 @@ class StreamingCount(_Rows):
 
 
 class StreamingGroup(_Rows):
-    """One, where there is anything."""
+    """1 where any series is present."""
 
     fillers = (1.0,)
 
-    def take(self, block: InstantVector, layers: GroupLayers) -> None:
-        """Add some series."""
-        self.seen(block, layers)
+    def update(self, block: InstantVector, layers: GroupLayers) -> None:
+        """Add a block of series."""
+        self.mark_present(block, layers)
 
     def result(self) -> Floats:
         """Return ones."""
@@ -167,21 +167,21 @@ class StreamingVariance(_Rows):
 
     fillers = (0.0, 0.0, 0.0)
 
-    def take(self, block: InstantVector, layers: GroupLayers) -> None:
-        """Add some series."""
+    def update(self, block: InstantVector, layers: GroupLayers) -> None:
+        """Add a block of series."""
         for rows, groups in layers:
             here, values = block.present[rows], block.values[rows]
             count, mean, squares = (each[groups] for each in self.rows)
             number = count + here
             off = values - mean
-            # One value alone has no variance, and an infinite one has none that is known.
+            # A single value has variance zero, and NaN if it is infinite.
             first = np.where(np.isfinite(values), 0.0, np.nan)
             moved = np.where(count == 0, values, mean + off / number)
             grown = np.where(count == 0, first, squares + off * (values - moved))
             self.rows[0][groups] = number
             self.rows[1][groups] = np.where(here, moved, mean)
             self.rows[2][groups] = np.where(here, grown, squares)
-        self.seen(block, layers)
+        self.mark_present(block, layers)
 
     def result(self) -> Floats:
         """Return the variances."""
@@ -209,4 +209,4 @@ AGGREGATIONS: Final[
     "stdvar": StreamingVariance,
     "sum": StreamingSum,
 }
-"""The aggregations that fold, by name."""
+"""The streaming aggregations, by name."""

@@ -1,4 +1,4 @@
-"""Where in a query a mistake is, and what stands there: the parser tells neither of a wrong order of tokens."""
+"""Locates syntax errors: the parser's messages have no positions, and say nothing about a wrong order of tokens."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -8,38 +8,38 @@ from toban.core.labels import quote
 from toban.promql.lexer import Token, TokenKind
 
 INVALID: Final = "invalid promql query"
-"""What the parser says of tokens in a wrong order."""
+"""The parser's message for tokens in a wrong order."""
 
-MOST: Final = 50
-"""How many calls are parsed once more, each by itself, to find the one that is wrong."""
+MAX_CALLS: Final = 50
+"""How count calls are parsed again, each by itself, to find the invalid one."""
 
 _GROUPING: Final = frozenset({"by", "without", "on", "ignoring", "group_left", "group_right"})
 _ARITHMETIC: Final = frozenset("+-*/%^<>") | {"==", "!=", "<=", ">="}
 _MATCHED: Final = frozenset({"=", "!=", "=~", "!~"})
 _TYPES: Final = {"matrix": "range vector", "vector": "instant vector"}
 
-Refusal = Callable[[str], str]
-"""What the parser says to a text; nothing when it takes it."""
+ErrorOf = Callable[[str], str]
+"""Returns the parser's error for a text; an empty string if it is valid."""
 
 
 def describe_error(message: str) -> str:
-    """Return what the parser says in Prometheus' words."""
+    """Return the parser's message in Prometheus' wording."""
     message = re.sub(r"\b(type|got) (matrix|vector)\b", lambda it: f"{it[1]} {_TYPES[it[2]]}", message)
     return re.sub(r"'([^']*)'", r'"\1"', message)
 
 
-def locate_error(found: Sequence[Token], message: str, refusal: Refusal) -> tuple[int, str]:
-    """Return the offset of a mistake, and the message for it."""
+def locate_error(found: Sequence[Token], message: str, error_of: ErrorOf) -> tuple[int, str]:
+    """Return the offset of an error, and its message."""
     text = "".join(token.text for token in found)
     significant = [token for token in found if token.kind not in {TokenKind.SPACE, TokenKind.COMMENT}]
     if message == INVALID:
-        unexpected = _Order(significant).unexpected()
+        unexpected = _TokenOrder(significant).unexpected()
         if unexpected is not None:
             return unexpected.start, f"unexpected {_shown(unexpected)}"
         return len(text.rstrip()), "unexpected end of input"
     if "end of input" in message:
         return len(text.rstrip()), describe_error(message)
-    if (wrong := _wrong(significant, text, message, refusal)) is not None:
+    if (wrong := _erroneous(significant, text, message, error_of)) is not None:
         return wrong.start, describe_error(message)
     return (significant[0].start if significant else 0), describe_error(message)
 
@@ -52,17 +52,17 @@ def _shown(token: Token) -> str:
     return f"<op:{token.text}>" if token.is_set_operator else f"{token.kind} {quote(token.text[:50])}"
 
 
-def _wrong(found: Sequence[Token], text: str, message: str, refusal: Refusal) -> Token | None:
-    """Return the first token that is refused by itself in the same words, or with the call that it begins."""
+def _erroneous(found: Sequence[Token], text: str, message: str, error_of: ErrorOf) -> Token | None:
+    """Return the first token that causes the same error by itself, or with the call that it begins."""
     if "character" in message:
         return next((token for token in found if token.kind is TokenKind.OTHER), None)
     for token in found:
-        if token.kind in {TokenKind.STRING, TokenKind.NUMBER} and refusal(token.text) == message:
+        if token.kind in {TokenKind.STRING, TokenKind.NUMBER} and error_of(token.text) == message:
             return token
     if (bracket := re.search(r"(?:unexpected right|unclosed left) (brace|bracket|parenthesis)", message)) is not None:
         return _unbalanced(found, {"brace": "{}", "bracket": "[]", "parenthesis": "()"}[bracket[1]])
     for begin, end in _calls(found):
-        if refusal(text[begin.start : end.end]) == message:
+        if error_of(text[begin.start : end.end]) == message:
             return begin
     if (pattern := re.fullmatch(r"illegal regex for (.+)", message, re.DOTALL)) is not None:
         return next(
@@ -85,20 +85,20 @@ def _unbalanced(found: Sequence[Token], pair: str) -> Token | None:
 
 
 def _calls(found: Sequence[Token]) -> Iterator[tuple[Token, Token]]:
-    """Return the first and last tokens of calls, inner ones before those they stand in."""
+    """Return the first and last tokens of calls, inner ones first."""
     opened: list[Token] = []
-    many = 0
+    count = 0
     for place, token in enumerate(found):
         if token.text == "(":
             before = found[place - 1] if place else token
             opened.append(before if before.kind is TokenKind.WORD else token)
-        elif token.text == ")" and opened and many < MOST:
-            many += 1
+        elif token.text == ")" and opened and count < MAX_CALLS:
+            count += 1
             yield opened.pop(), token
 
 
-class _Order:
-    """Goes through tokens as the grammar does, to the first that can't stand where it stands."""
+class _TokenOrder:
+    """Follows the grammar to the first token that is not allowed at its position."""
 
     def __init__(self, found: Sequence[Token]) -> None:
         self._found = found
@@ -106,7 +106,7 @@ class _Order:
         self._open: list[str] = []
 
     def unexpected(self) -> Token | None:
-        """Return the first token that is out of order; nothing where only the end is missing."""
+        """Return the first token that is not allowed; None where only the end is missing."""
         operand = True
         while (token := self._token()) is not None:
             step = self._operand(token) if operand else self._after(token)
@@ -124,7 +124,7 @@ class _Order:
         return token.text.lower() if token else ""
 
     def _operand(self, token: Token) -> bool | None:
-        """Take what may begin an operand; tell whether one is wanted still, nothing when the token is none."""
+        """Consume the beginning of an operand; return whether an operand must follow, None if not allowed."""
         if token.text in {"+", "-"}:
             self._at += 1
             return True
@@ -154,7 +154,7 @@ class _Order:
         return False
 
     def _after(self, token: Token) -> bool | None:
-        """Take what may follow an operand. Otherwise like ``_operand``."""
+        """Consume what may follow an operand. Otherwise like ``_operand``."""
         if token.text in _ARITHMETIC or token.is_set_operator:
             self._at += 1
             if self._text() == "bool":
@@ -173,14 +173,14 @@ class _Order:
         elif token.text.lower() in {"by", "without"}:
             return False if self._grouping() else None
         elif token.text.lower() == "offset" or token.text == "@":
-            return False if self._moved() else None
+            return False if self._time_modifier() else None
         else:
             return None
         self._at += 1
         return False
 
     def _grouping(self) -> bool:
-        """Take a word and the labels in brackets behind it, which two of the words may go without."""
+        """Consume a grouping word and its labels in parentheses: optional for ``group_left`` and ``group_right``."""
         optional = self._text().startswith("group_")
         self._at += 1
         if self._text() != "(":
@@ -199,7 +199,7 @@ class _Order:
         return True
 
     def _braces(self) -> bool:
-        """Take matchers."""
+        """Consume matchers."""
         self._at += 1
         while self._text() != "}":
             token = self._token()
@@ -228,8 +228,8 @@ class _Order:
                 return True
         return False
 
-    def _moved(self) -> bool:
-        """Take an offset or a time."""
+    def _time_modifier(self) -> bool:
+        """Consume an offset or a time."""
         self._at += 1
         if self._text() in {"+", "-"}:
             self._at += 1

@@ -1,4 +1,4 @@
-"""A query as a tree."""
+"""The syntax tree of a query."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Anchor(StrEnum):
 
 
 At: TypeAlias = Anchor | int | None
-"""What ``@`` says: an end of the query, milliseconds, or nothing."""
+"""The ``@`` modifier: an end of the query, milliseconds, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class StringLiteral:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """The newest sample of each series that meets the conditions; ``offset`` in milliseconds."""
+    """An instant vector selector: the newest sample of each series that matches; ``offset`` in milliseconds."""
 
     matchers: tuple[Matcher, ...]
     offset: int = 0
@@ -45,7 +45,7 @@ class Selector:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The samples of the last ``span`` milliseconds of each series."""
+    """A range vector selector: the samples of the last ``span`` milliseconds of each series."""
 
     selector: Selector
     span: int
@@ -53,7 +53,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Subquery:
-    """A range made by asking again and again; milliseconds. Without ``step``, Prometheus' default of a minute."""
+    """A subquery: the results of an expression at each ``step`` within ``span`` (milliseconds)."""
 
     inner: "Node"
     span: int
@@ -64,7 +64,7 @@ class Subquery:
 
 @dataclass(frozen=True, slots=True)
 class Negation:
-    """Minus something."""
+    """Unary minus."""
 
     inner: "Node"
 
@@ -72,11 +72,11 @@ class Negation:
 @dataclass(frozen=True, slots=True)
 class Matching:
     """
-    How the series of two vectors find each other.
+    Vector matching.
 
-    ``on`` says whether ``labels`` are the only ones that count or the only ones that don't. ``many`` names the side
-    that may have several series to one of the other (``left``, ``right``, or neither); it gets the labels ``include``
-    of the other side.
+    ``labels`` are the only labels that are compared (``on``), or the only ones that are ignored. ``many`` is the side
+    that may have several series for one of the other (``left``, ``right``, or empty); its series get the labels
+    ``include`` of the other side.
     """
 
     on: bool = False
@@ -87,7 +87,7 @@ class Matching:
 
 @dataclass(frozen=True, slots=True)
 class BinaryExpression:
-    """Two sides and an operator; ``bool`` makes a comparison answer 0 or 1."""
+    """A binary operator and its sides; with ``bool`` a comparison returns 0 or 1."""
 
     operator: str
     left: "Node"
@@ -98,7 +98,7 @@ class BinaryExpression:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A function and what it is given."""
+    """A function call."""
 
     name: str
     arguments: tuple["Node", ...]
@@ -107,7 +107,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Aggregation:
-    """Many series made few: grouped by ``labels``, or by all but these (``without``)."""
+    """An aggregation by ``labels``, or by all others (``without``)."""
 
     operator: str
     inner: "Node"
@@ -123,14 +123,14 @@ Node: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class ParsedQuery:
-    """What was asked, as text and as a tree."""
+    """A query as text and as a tree."""
 
     text: str
     root: Node
 
 
 def result_type_of(node: Node) -> ResultType:
-    """Return the shape of what a node comes to."""
+    """Return the type of a node's result."""
     match node:
         case NumberLiteral():
             return ResultType.SCALAR
@@ -153,7 +153,7 @@ def result_type_of(node: Node) -> ResultType:
 
 
 def children(node: Node) -> tuple[Node, ...]:
-    """Return what a node is made of."""
+    """Return the children of a node."""
     match node:
         case Range(selector=selector):
             return (selector,)
@@ -170,7 +170,7 @@ def children(node: Node) -> tuple[Node, ...]:
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """Return a node and all that it is made of."""
+    """Return a node and all its descendants."""
     yield node
     for child in children(node):
         yield from walk(child)
@@ -182,7 +182,7 @@ def selectors(node: Node) -> Iterator[Selector]:
 
 
 def reach(node: Node, lookback: int) -> int:
-    """Return how much time before a step counts for it, in milliseconds, wherever offsets and ``@`` put that time."""
+    """Return how many milliseconds before a step a node reads, regardless of offsets and ``@``."""
     match node:
         case Selector():
             return lookback

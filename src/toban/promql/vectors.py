@@ -1,4 +1,4 @@
-"""What expressions come to, over all steps at once."""
+"""Vectors over all steps of a query at once, as numpy arrays."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ SAME_LABELS = "vector cannot contain metrics with the same labelset"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StepGrid:
-    """The times at which an expression is asked (milliseconds), and the ends and step of the whole query."""
+    """The times at which an expression is evaluated (milliseconds), and the start and end of the whole query."""
 
     times: Times
     start: int
@@ -28,22 +28,22 @@ class StepGrid:
 
     @property
     def steps(self) -> int:
-        """How many times there are."""
+        """The number of steps."""
         return len(self.times)
 
     def at(self, times: Times) -> "StepGrid":
-        """Return other times of the same query."""
+        """Return a grid of other times in the same query."""
         return StepGrid(times, self.start, self.end)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InstantVector:
     """
-    Some series, each with a value at some of the steps.
+    Series, each with a value at some of the steps.
 
-    ``values[i, j]`` counts where ``present[i, j]``: NaN is a value like others. A series whose name an expression took
-    away is ``nameless``; it keeps the label to the end, as Prometheus does (delayed name removal). ``ordered`` says
-    that the order of the series means something.
+    ``values[i, j]`` is valid where ``present[i, j]``: NaN is a value like others. A series whose name an expression
+    removes is ``nameless``; the label itself is removed at the end of the query, as in Prometheus (delayed name
+    removal). ``ordered`` says that the order of the series is part of the result.
     """
 
     series: tuple[Labels, ...]
@@ -65,7 +65,7 @@ class InstantVector:
         return InstantVector(series, self.values[index], self.present[index], self.nameless[index], self.ordered)
 
     def unnamed(self, values: Floats, present: Bools | None = None) -> "InstantVector":
-        """Return the same series with other values and their names taken away."""
+        """Return the same series with other values and without names."""
         there = self.present if present is None else present
         return InstantVector(self.series, values, there, np.ones(len(self), np.bool_), self.ordered)
 
@@ -87,7 +87,7 @@ def constant(values: Floats, present: Bools | None = None, labels: Labels | None
 
 
 def joined(blocks: Iterable[InstantVector], steps: int) -> InstantVector:
-    """Return the series of several blocks as one vector, without those that are nowhere present."""
+    """Return the series of several blocks as one vector, without those that are present at no step."""
     kept = []
     for block in blocks:
         some: Bools = np.any(block.present, axis=1)
@@ -106,7 +106,7 @@ def joined(blocks: Iterable[InstantVector], steps: int) -> InstantVector:
 
 def merged(vector: InstantVector) -> InstantVector:
     """
-    Return the vector with series of the same labels made one; a name that is to go is another than one that stays.
+    Return the vector with series of equal labels merged; a nameless series is not merged with one that keeps its name.
 
     Raises ``QueryError`` when two of them are present at the same step.
     """
@@ -128,7 +128,7 @@ def merged(vector: InstantVector) -> InstantVector:
 
 
 def without_names(vector: InstantVector) -> InstantVector:
-    """Take away the names that were to go, at the end of the query. Raises like ``merged``."""
+    """Remove the names of nameless series, at the end of the query. Raises like ``merged``."""
     series = tuple(
         labels.drop(NAME) if gone else labels for labels, gone in zip(vector.series, vector.nameless, strict=True)
     )

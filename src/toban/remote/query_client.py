@@ -46,16 +46,16 @@ class RemoteQueryClient:
         self._headers = settings.auth.headers_for_request()
         self._http = http
 
-    async def instant(self, query: str, at: int, *, patience: timedelta | None = None) -> QueryResult:
+    async def instant(self, query: str, at: int, *, time_limit: timedelta | None = None) -> QueryResult:
         """Return the query's result at one time (milliseconds). Raises ``QueryError`` or ``StoreError``."""
-        return await self._query("query", {"query": query, "time": _seconds(at)}, at, patience)
+        return await self._query("query", {"query": query, "time": _seconds(at)}, at, time_limit)
 
     async def range(
-        self, query: str, start: int, end: int, step: int, *, patience: timedelta | None = None
+        self, query: str, start: int, end: int, step: int, *, time_limit: timedelta | None = None
     ) -> QueryResult:
         """Return a matrix over start, start + step, … up to end (milliseconds). Raises like ``instant``."""
         form = {"query": query, "start": _seconds(start), "end": _seconds(end), "step": _seconds(step)}
-        return await self._query("query_range", form, end, patience)
+        return await self._query("query_range", form, end, time_limit)
 
     async def check_connection(self) -> str:
         """Run a query that reads no samples; return the error, or an empty text."""
@@ -65,8 +65,8 @@ class RemoteQueryClient:
             return str(error)
         return ""
 
-    async def _query(self, path: str, form: dict[str, str], at: int, patience: timedelta | None) -> QueryResult:
-        limit = min(patience or QUERY_TIMEOUT, QUERY_TIMEOUT)
+    async def _query(self, path: str, form: dict[str, str], at: int, time_limit: timedelta | None) -> QueryResult:
+        limit = min(time_limit or QUERY_TIMEOUT, QUERY_TIMEOUT)
         form["timeout"] = f"{limit.total_seconds():g}"
         try:
             async with asyncio.timeout(limit.total_seconds()):

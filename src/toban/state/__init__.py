@@ -1,1 +1,1 @@
-"""Everything but samples that must survive a restart: transactions, migrations, feed, spool, journal."""
+"""What must survive a restart, except samples: transactions, migrations, event log, outbox, audit log, counters."""

@@ -12,15 +12,15 @@ from toban.state.column_types import Id, Json, SafeString, Timestamp, metadata
 from toban.state.quarantine import readable_rows
 
 AUDIT_LOG: Final = Table(
-    "journal",
+    "audit_log",
     metadata,
     Column("id", Id, primary_key=True, autoincrement=True),
     Column("at", Timestamp, nullable=False),
-    Column("who", SafeString(200), nullable=False),
-    Column("what", SafeString(200), nullable=False),
+    Column("actor", SafeString(200), nullable=False),
+    Column("action", SafeString(200), nullable=False),
     Column("facts", Json, nullable=False),
     Column("via", SafeString(50), nullable=False, server_default=""),
-    Index("journal_who", "who", "id"),
+    Index("audit_log_actor", "actor", "id"),
 )
 
 
@@ -50,19 +50,19 @@ class AuditEntry:
 def record(connection: Connection, entry: AuditEntry) -> None:
     """Write a row, in the transaction of the change; automation writes it before it acts."""
     actor = entry.actor
-    values = {"at": entry.at, "who": actor.name, "via": actor.via, "what": entry.action, "facts": dict(entry.facts)}
+    values = {"at": entry.at, "actor": actor.name, "via": actor.via, "action": entry.action, "facts": dict(entry.facts)}
     connection.execute(insert(AUDIT_LOG).values(**values))
 
 
 def recent(connection: Connection, limit: int = 50, actor: Actor | None = None) -> list[AuditEntry]:
     """Return the newest rows, newest first; only those of one actor when it is given."""
     query = select(AUDIT_LOG).order_by(AUDIT_LOG.c.id.desc()).limit(limit)
-    rows = connection.execute(query.where(AUDIT_LOG.c.who == actor.name) if actor else query)
+    rows = connection.execute(query.where(AUDIT_LOG.c.actor == actor.name) if actor else query)
     return readable_rows(connection, AUDIT_LOG, rows, _parse)
 
 
 def _parse(row: Row[Any]) -> AuditEntry:
-    return AuditEntry(row.at, Actor(row.who, row.via), row.what, row.facts, row.id)
+    return AuditEntry(row.at, Actor(row.actor, row.via), row.action, row.facts, row.id)
 
 
 def prune(connection: Connection, before: datetime) -> int:

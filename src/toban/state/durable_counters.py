@@ -1,8 +1,8 @@
 """
-Counters that must be exact: rows, raised in the transaction that moves the cursor that was read.
+Exact counters: rows that are raised in the same transaction as the position of the source that was read.
 
-A restart neither loses nor repeats what they count. They are kept as they are counted, in whole numbers and decimals:
-what is told of them is the same before it was kept and after.
+A restart neither loses nor repeats what they count. They are stored as integers and decimals, so that their values are
+the same before and after they were stored.
 """
 
 import json
@@ -19,49 +19,49 @@ from toban.state.column_types import metadata
 from toban.state.quarantine import readable_rows
 
 COUNTERS: Final = Table(
-    "tally",
+    "durable_counter",
     metadata,
-    Column("book", String(50), primary_key=True),
+    Column("owner", String(50), primary_key=True),
     Column("family", String(200), primary_key=True),
     Column("labels", String(1000), primary_key=True),
-    Column("numbers", String(1000), nullable=False),
+    Column("sample_values", String(1000), nullable=False),
 )
 
 
-def load(connection: Connection, book: str, families: Iterable[MetricFamily]) -> MetricRegistry:
-    """Return a book's numbers; those of a family that is not among these are left where they are."""
+def load(connection: Connection, owner: str, families: Iterable[MetricFamily]) -> MetricRegistry:
+    """Return an owner's counters of these families."""
     known = {family.name: family for family in families}
     meters = MetricRegistry(exact=True)
-    rows = connection.execute(select(COUNTERS).where(COUNTERS.c.book == book, COUNTERS.c.family.in_(known)))
-    for family, labels, numbers in readable_rows(connection, COUNTERS, rows, _read):
-        meters.restore(known[family], numbers, **labels)
+    rows = connection.execute(select(COUNTERS).where(COUNTERS.c.owner == owner, COUNTERS.c.family.in_(known)))
+    for family, labels, values in readable_rows(connection, COUNTERS, rows, _parse):
+        meters.restore(known[family], values, **labels)
     return meters
 
 
-def save(connection: Connection, book: str, meters: MetricRegistry) -> None:
-    """Keep what has changed in a book's numbers since they were loaded."""
+def save(connection: Connection, owner: str, meters: MetricRegistry) -> None:
+    """Store the counters of an owner that have changed since they were loaded."""
     stored = {
-        (row.family, row.labels): row.numbers
-        for row in connection.execute(select(COUNTERS).where(COUNTERS.c.book == book))
+        (row.family, row.labels): row.sample_values
+        for row in connection.execute(select(COUNTERS).where(COUNTERS.c.owner == owner))
     }
     for family, labels, values in meters.series():
         key = family.name, orjson.dumps(labels, option=orjson.OPT_SORT_KEYS).decode()
-        numbers = f"[{','.join(map(_text, values))}]"
-        if stored.get(key) == numbers:
+        text = f"[{','.join(map(_format_amount, values))}]"
+        if stored.get(key) == text:
             continue
-        row = {"book": book, "family": key[0], "labels": key[1]}
+        row = {"owner": owner, "family": key[0], "labels": key[1]}
         if key in stored:
             conditions = [COUNTERS.c[name] == value for name, value in row.items()]
-            connection.execute(update(COUNTERS).where(*conditions).values(numbers=numbers))
+            connection.execute(update(COUNTERS).where(*conditions).values(sample_values=text))
         else:
-            connection.execute(insert(COUNTERS).values(**row, numbers=numbers))
+            connection.execute(insert(COUNTERS).values(**row, sample_values=text))
 
 
-def _read(row: Any) -> tuple[str, dict[str, str], list[Decimal]]:
-    numbers = json.loads(row.numbers, parse_float=Decimal, parse_int=Decimal)
-    return row.family, orjson.loads(row.labels), numbers
+def _parse(row: Any) -> tuple[str, dict[str, str], list[Decimal]]:
+    values = json.loads(row.sample_values, parse_float=Decimal, parse_int=Decimal)
+    return row.family, orjson.loads(row.labels), values
 
 
-def _text(value: Amount) -> str:
-    """Write a number as JSON, exactly."""
+def _format_amount(value: Amount) -> str:
+    """Format a number as JSON, exactly."""
     return format(value, "f") if isinstance(value, Decimal) else repr(value)

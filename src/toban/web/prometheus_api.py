@@ -80,7 +80,7 @@ class PrometheusApi:
         """Evaluate an expression at one time."""
         at = parameters.time("time", milliseconds(self._clock.now()))
         with _parameter("query"):
-            result = await self._engine.instant(parameters.text("query"), at, patience=parameters.duration("timeout"))
+            result = await self._engine.instant(parameters.text("query"), at, time_limit=parameters.duration("timeout"))
         return self._streamed(result, parameters.limit())
 
     async def query_range(self, parameters: QueryParameters) -> Response:
@@ -91,7 +91,7 @@ class PrometheusApi:
         width = round(step / timedelta(milliseconds=1))
         with _parameter("query"):
             result = await self._engine.range(
-                parameters.text("query"), start, end, width, patience=parameters.duration("timeout")
+                parameters.text("query"), start, end, width, time_limit=parameters.duration("timeout")
             )
         return self._streamed(result, parameters.limit())
 

@@ -9,7 +9,7 @@ from tests.fakes import FakeClock
 from toban.alerting import external_alerts, repository
 from toban.alerting.alert_store import AlertStore
 from toban.alerting.external_alerts import REJECTED, RESOLVE_TIMEOUT, SLICE, ExternalAlerts, posted_alert
-from toban.alerting.states import REMEMBERED
+from toban.alerting.states import RESOLVED_RETENTION
 from toban.core.actor import Actor
 from toban.core.alerts import AlertStatus
 from toban.core.errors import StateError
@@ -99,7 +99,7 @@ async def test_an_alert_expires_unless_it_is_posted_again_and_is_removed_later(s
     clock.advance(1)
     await external.expire()
     assert {it.name: it.status.value for it in store.alerts()} == {"disk_1": "resolved", "disk_2": "firing"}
-    clock.advance(REMEMBERED.total_seconds() - 1)
+    clock.advance(RESOLVED_RETENTION.total_seconds() - 1)
     await external.post("Prometheus", endless(2), PROMETHEUS)
     await external.expire()
     assert len(store.alerts()) == 2

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.needs import need
+from toban.alerting import rule_loader
 from toban.alerting.rule_file import AlertRule, RecordingRule, merge_groups, parse_rule_file
 from toban.alerting.rule_loader import load_groups, load_rule_files
 from toban.alerting.rule_unit_tests import run
@@ -60,13 +61,13 @@ def test_a_rule_file_is_read():
         ("{alert: A}", "rule 1 (A): expr: is missing"),
         ("{record: a, expr: up, for: 5m}", "are for alerts, not for `record`"),
         ("{alert: A, expr: up, for: 5}", "groups[0].rules[0].for (A): '5' is no length of time"),
-        ("{alert: A, expr: up, group_wait: 5m}", "groups[0].rules[0].group_wait (A): is no key of a rule file"),
-        ("{alert: A, expr: up, labels: {__name__: x}}", "labels: '__name__' can't be set"),
-        ("{alert: A, expr: up, labels: {'': x}}", "labels: '' can't be set"),
+        ("{alert: A, expr: up, group_wait: 5m}", "groups[0].rules[0].group_wait (A): is not a key of a rule file"),
+        ("{alert: A, expr: up, labels: {__name__: x}}", "labels: invalid label name '__name__'"),
+        ("{alert: A, expr: up, labels: {'': x}}", "labels: invalid label name ''"),
         ("{alert: A, expr: up, alert: B}", "line 1: key 'alert' is there twice"),
         ("{alert: A, expr: up, labels: [a]}", "labels (A): must be names with values"),
         ("{alert: A, expr: up, annotations: {s: '{{ nonsense }}'}}", "annotations: s: function 'nonsense'"),
-        ("{alert: A, expr: up, annotations: {s: [1]}}", "is no text"),
+        ("{alert: A, expr: up, annotations: {s: [1]}}", "is not a string"),
     ],
 )
 def test_a_mistake_names_its_place(rule, said):
@@ -198,7 +199,7 @@ def test_a_resource_of_kubernetes_is_told_from_a_rule_file():
     In one line that says what to do.
     """
     text = "{apiVersion: monitoring.coreos.com/v1, kind: PrometheusRule, metadata: {name: x}, spec: {groups: []}}"
-    with pytest.raises(SettingsError, match=r"^r.yaml: this is a resource of Kubernetes: .* under its `spec`$"):
+    with pytest.raises(SettingsError, match=r"^r.yaml: this is a Kubernetes resource: .* its `spec`$"):
         parse_rule_file(text, "r.yaml")
 
 
@@ -236,6 +237,26 @@ def test_ones_own_rule_takes_the_place_of_a_shipped_one():
     ]
 
 
+def test_groups_of_a_loaded_file_keep_all_their_settings(tmp_path):
+    """
+    Also where a rule of the group replaces a shipped one, and shipped rules are left out.
+    """
+    group = "{name: own, interval: 30s, limit: 5, engine: outside, rules: [{alert: disk_full, expr: up < 1}]}"
+    (tmp_path / "own.yaml").write_text(f"groups: [{group}]")
+    settings = AlertingSettings(rules=(str(tmp_path / "own.yaml"),), without=("stock_negative",))
+    own = next(group for group in load_groups(settings) if group.name == "own")
+    assert (own.outside, own.interval, own.limit) == (True, timedelta(seconds=30), 5)
+
+
+def test_leaving_out_and_replacing_shipped_rules_keeps_the_settings_of_their_group(monkeypatch):
+    rules = "[{alert: kept, expr: up}, {alert: left_out, expr: up}]"
+    shipped = parse_rule_file(f"groups: [{{name: a, interval: 1m, limit: 2, engine: outside, rules: {rules}}}]", "a")
+    monkeypatch.setattr(rule_loader, "shipped_groups", lambda: shipped)
+    (group,) = load_groups(AlertingSettings(without=("left_out",)))
+    assert [rule.name for rule in group.rules] == ["kept"]
+    assert (group.outside, group.interval, group.limit) == (True, timedelta(minutes=1), 2)
+
+
 def test_own_files_are_found_by_pattern(tmp_path):
     """
     A pattern that finds nothing is a mistake: somebody meant something by it.
@@ -244,7 +265,7 @@ def test_own_files_are_found_by_pattern(tmp_path):
     (tmp_path / "rules" / "shop.yaml").write_text(RULES)
     assert [group.name for group in load_rule_files([f"{tmp_path}/rules/*.yaml"])] == ["shop"]
     assert [group.name for group in load_rule_files([str(tmp_path / "rules/shop.yaml")])] == ["shop"]
-    with pytest.raises(SettingsError, match=r"alerting.rules: '/nowhere/other.yaml': there is no such file"):
+    with pytest.raises(SettingsError, match=r"alerting.rules: '/nowhere/other.yaml': no such file"):
         load_rule_files(["/nowhere/other.yaml"])
 
 
@@ -252,5 +273,5 @@ def test_a_rule_that_is_left_out_must_exist():
     """
     Else a misspelt word would go unnoticed.
     """
-    with pytest.raises(SettingsError, match=r"alerting.without: 'disk_usage' is no shipped rule"):
+    with pytest.raises(SettingsError, match=r"alerting.without: unknown rule 'disk_usage'"):
         load_groups(AlertingSettings(without=("disk_usage",)))

@@ -36,9 +36,9 @@ def said(expr: str, labels: str = "severity: warning", known: LintContext | None
         ("avg by (instance) (system_cpu_usage_percent) > 0.9", "is 90 meant?"),
         (
             "sum(vendure_order_created_total) > 1",
-            "nothing is called vendure_order_created_total: did you mean vendure_or",
+            "unknown metric vendure_order_created_total: did you mean vendure_or",
         ),
-        ("absent(zzz)", "nothing is called zzz"),
+        ("absent(zzz)", "unknown metric zzz"),
     ],
 )
 def test_what_is_doubtful_is_said_with_what_may_be_meant(expr, words):
@@ -73,7 +73,7 @@ def test_what_may_well_be_meant_is_left_alone(expr):
 
 def test_a_label_that_follows_the_value_is_doubtful():
     [doubt] = said("up", "severity: warning, level: '{{ $value }}'")
-    assert "label 'level' follows the value" in doubt
+    assert "label 'level' depends on the value" in doubt
 
 
 def test_a_condition_that_no_series_meets_is_named_with_the_values_there_are():
@@ -82,9 +82,11 @@ def test_a_condition_that_no_series_meets_is_named_with_the_values_there_are():
     """
     known = LintContext(METRICS, series=lambda name: SERIES.get(name, []))
     [doubt] = said('vendure_orders_created_total{channel="b2c"} > 1', known=known)
-    assert doubt == "so far no series of vendure_orders_created_total has channel='b2c': there are b2b, default"
+    assert (
+        doubt == "so far no series of vendure_orders_created_total matches channel='b2c': its values are b2b, default"
+    )
     [other] = said('vendure_orders_created_total{shop=~"x.*"} > 1', known=known)
-    assert other.endswith("it has no such label")
+    assert other.endswith("no such label")
     for fine in ('{channel!="x"}', '{channel=~"b.*"}', '{shop=""}', '{shop=~".*"}'):
         assert said(f"vendure_orders_created_total{fine} > 1", known=known) == []
     assert said('up{job="nobody"} == 0', known=known) == []
@@ -99,7 +101,7 @@ def test_channels_and_severities_are_those_there_are():
     assert doubt == "unknown channel 'sms': configured are slack"
     assert said("up == 0", 'severity: warning, channels: "{{ $labels.team }}"', known) == []
     [doubt] = said("up == 0", "severity: urgent")
-    assert doubt == "severity 'urgent' counts as a warning: there are critical, warning, info"
+    assert doubt == "unknown severity 'urgent' counts as a warning: use critical, warning, info"
 
 
 def test_nothing_is_doubtful_about_what_is_shipped():
@@ -131,7 +133,7 @@ def test_a_rule_over_what_comes_and_goes_is_doubtful(expr):
     An hour after it went, the rule can't be evaluated, and that is an alert of its own.
     """
     [doubt] = said(expr, known=COMES_AND_GOES)
-    assert "waiting_seconds is there while somebody waits alone" in doubt
+    assert "waiting_seconds exists only while somebody waits" in doubt
     assert "write `(waiting_seconds or vector(0))`" in doubt
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toban.alerting import repository
-from toban.alerting.states import REMEMBERED, RuleResult, end_all, step
+from toban.alerting.states import RESOLVED_RETENTION, RuleResult, resolve_all, step
 from toban.core.alerts import AlertStatus
 from toban.core.labels import Labels
 
@@ -96,7 +96,7 @@ def test_what_is_over_is_remembered_for_a_while():
     assert over[LABELS[0]].alert.status is AlertStatus.RESOLVED
     again = step(over, found, BEGAN + timedelta(minutes=2), timedelta(minutes=5), timedelta()).after
     assert again[LABELS[0]].alert.status is AlertStatus.PENDING
-    assert step(over, {}, BEGAN + timedelta(minutes=1) + REMEMBERED, timedelta(), timedelta()).after == {}
+    assert step(over, {}, BEGAN + timedelta(minutes=1) + RESOLVED_RETENTION, timedelta(), timedelta()).after == {}
 
 
 def test_alerts_that_nobody_will_judge_again_are_ended():
@@ -105,6 +105,6 @@ def test_alerts_that_nobody_will_judge_again_are_ended():
     """
     found = {labels: RuleResult(1.0, {}) for labels in LABELS[:2]}
     standings = step({}, found, BEGAN, timedelta(), timedelta()).after
-    done = end_all(standings, BEGAN + timedelta(minutes=1), "its rule was removed")
+    done = resolve_all(standings, BEGAN + timedelta(minutes=1), "its rule was removed")
     assert {change.why for change in done.changes} == {"its rule was removed"}
     assert [change.alert.status for change in done.changes] == [AlertStatus.RESOLVED] * 2

@@ -10,11 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.needs import need
-from toban.alerting.templating.template import External, Template, Wanted
-from toban.alerting.templating.values import Found, TemplateError, float_written
+from toban.alerting.templating.template import External, QueryRequired, Template
+from toban.alerting.templating.values import TemplateError, TemplateSample, format_float
 
 LABELS = {"instance": "10.0.0.1:9100", "host": "db.shop.example:5432", "job": "shop", "path": "/a/b"}
-ANSWERS = {"sum by (job) (x)": [Found({"job": "shop"}, 1234567.0), Found({"job": "zoo"}, 2.0)], "nothing": []}
+ANSWERS = {
+    "sum by (job) (x)": [TemplateSample({"job": "shop"}, 1234567.0), TemplateSample({"job": "zoo"}, 2.0)],
+    "nothing": [],
+}
 
 SAID = {
     "plain": "plain",
@@ -147,10 +150,10 @@ def test_prometheus_says_the_same(tmp_path):
     ("template", "said"),
     [
         ("{{ $labels.x ", "unclosed action"),
-        ("{{ nonsense $value }}", "function 'nonsense' is not supported: there are and, "),
+        ("{{ nonsense $value }}", "function 'nonsense' is not supported; supported are and, "),
         ("{{ $other }}", "undefined variable $other"),
-        ("{{ labels.job }} {{ x }}", "function 'labels' is not there: write $labels"),
-        ("{{ value | humanize }}", "function 'value' is not there: write $value"),
+        ("{{ labels.job }} {{ x }}", "unknown function 'labels': write $labels"),
+        ("{{ value | humanize }}", "unknown function 'value': write $value"),
         ("{{ $labels.foo-bar }}", "unexpected '-bar' in action: write index $labels \"foo-bar\""),
         ("{{ if true }}", "{{if}} without {{end}}"),
         ("{{ end }}", "unexpected {{end}}"),
@@ -176,7 +179,7 @@ def test_what_is_no_template_is_refused(template, said):
     [
         ('{{ query "nothing" | first | value }}', "no elements"),
         ("{{ if gt $value 5 }}x{{ end }}", "incompatible types"),
-        ('{{ humanize "many" }}', "is no number"),
+        ('{{ humanize "many" }}', "is not a number"),
         ("{{ $labels.job.name }}", "can't evaluate field name"),
         ('{{ match "(" $labels.job }}', "no regular expression"),
         ('{{ printf "%9999d" 1 }}', "wider than"),
@@ -194,7 +197,7 @@ def test_a_query_is_asked_for_by_whoever_renders():
     """
     Rendering waits for nothing.
     """
-    with pytest.raises(Wanted) as wanted:
+    with pytest.raises(QueryRequired) as wanted:
         Template('{{ query "up" | first | value }}').render(LABELS, VALUE)
     assert wanted.value.query == "up"
 
@@ -291,7 +294,7 @@ def test_whatever_a_template_does_it_costs_its_own_text(text, value):
     """
     What `rules check` took may fail when the alert fires, and is no surprise then either.
     """
-    with contextlib.suppress(TemplateError, Wanted):
+    with contextlib.suppress(TemplateError, QueryRequired):
         Template(text).render(LABELS, value, ANSWERS)
 
 
@@ -301,7 +304,7 @@ def test_garbage_is_refused_or_rendered(text):
     """
     Nothing else ever comes out of it.
     """
-    with contextlib.suppress(TemplateError, Wanted):
+    with contextlib.suppress(TemplateError, QueryRequired):
         Template(text).render(LABELS, 1.0, ANSWERS)
 
 
@@ -310,4 +313,4 @@ def test_a_float_is_written_so_that_it_reads_back(value):
     """
     As few digits as tell it apart.
     """
-    assert float(float_written(value)) == value
+    assert float(format_float(value)) == value

@@ -1,4 +1,4 @@
-"""Alerts, as everybody hears of them."""
+"""Alerts and their changes."""
 
 from datetime import UTC, datetime
 
@@ -41,10 +41,11 @@ def test_a_change_is_read_as_it_was_written(alert):
     assert AlertChange.from_dict(change.as_dict()) == change
 
 
-def test_what_stops_the_shop_from_selling_is_most_urgent():
+def test_priority_is_the_label_then_that_of_the_name_then_that_of_the_severity():
     """
-    A rule's own word stands above its severity, its severity above nothing.
+    The names are those of the original design: a real Prometheus posts them without the label.
     """
     assert priority({"alertname": "order_failure_rate", "severity": "warning"}) == "P1"
+    assert priority({"alertname": "order_failure_rate", "severity": "warning", "priority": "P3"}) == "P3"
     assert priority({"alertname": "x", "severity": "critical", "priority": "p4"}) == "P4"
     assert [priority({"severity": it}) for it in ("critical", "warning", "info")] == ["P1", "P2", "P3"]

@@ -7,14 +7,13 @@ import pytest
 
 from tests.fakes import FakeClock
 from toban.core.labels import Labels
-from toban.core.query_result import QueryResult, ResultSeries, ResultType
+from toban.core.query_result import BatchResult, QueryResult, ResultSeries, ResultType
 from toban.health import checks
 from toban.health.checks import Endpoints, UnavailableCheck, heap
 from toban.health.key_figures import FIGURES, FigureValue, Unit
 from toban.health.service import HealthService
 from toban.instruments.metric_sources import COVERAGE, missing_metrics
 from toban.promql.parser import parse
-from toban.promql.query_batch import BatchResult
 from toban.web.i18n import LANGUAGES, catalogue
 
 
@@ -24,7 +23,7 @@ class Answering:
     def __init__(self, **answers):
         self.answers = answers
 
-    async def instant(self, query, at, *, patience=None):
+    async def instant(self, query, at, *, time_limit=None):
         value = next((value for part, value in self.answers.items() if part in query), None)
         series = () if value is None else (ResultSeries(Labels(), np.array([at]), np.array([float(value)])),)
         return QueryResult(ResultType.VECTOR, series)

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.fakes import FakeClock
+from tests.promql_scripts import ScriptSource
 from toban.core.samples import milliseconds
 from toban.health.key_figures import evaluate_figures
 from toban.promql.engine import PromqlEngine
-from toban.promql.test_runner import MemorySource
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 HOUR = 3_600_000
@@ -17,7 +17,7 @@ HOUR = 3_600_000
 class Answering:
     """An engine that answers at once, not in a thread."""
 
-    def __init__(self, source: MemorySource) -> None:
+    def __init__(self, source: ScriptSource) -> None:
         self._engine = PromqlEngine(source)
 
     async def instant(self, query: str, at: int, **_: object):
@@ -25,7 +25,7 @@ class Answering:
 
 
 async def counted(series: str, start: int) -> dict[tuple[str, str], float]:
-    source = MemorySource()
+    source = ScriptSource()
     source.load(series, start=milliseconds(NOW) - start)
     return {(one.key, one.of): one.value for one in await evaluate_figures(Answering(source), FakeClock(NOW))}  # type: ignore[arg-type]  # what is asked of it, it has
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from toban.promql.test_runner import MemorySource, Verdict, check_script, run_script
+from tests.promql_scripts import ScriptSource, Verdict, check_script, run_script
 
 OURS = sorted((Path(__file__).parents[3] / "tests" / "promql").glob("*.test"))
 REFERENCE = sorted((Path(__file__).parents[4] / "shared" / "data" / "promql").glob("*.test"))
@@ -21,7 +21,7 @@ def test_our_own_scripts_hold(script: Path, shared: bool):
     """
     What the reference scripts don't reach is true too, whether series stand apart or in one group with holes.
     """
-    check_script(script.read_text(), source=MemorySource(shared=shared))
+    check_script(script.read_text(), source=ScriptSource(shared=shared))
 
 
 @pytest.mark.skipif(not REFERENCE, reason="the reference scripts are not part of the repository")
@@ -31,7 +31,7 @@ def test_the_reference_scripts_hold(script: Path, shared: bool, record_property)
     """
     Prometheus' own expectations are met; only what toban doesn't have is left out, and counted.
     """
-    outcomes = list(run_script(script.read_text(), source=MemorySource(shared=shared)))
+    outcomes = list(run_script(script.read_text(), source=ScriptSource(shared=shared)))
     failed = [
         f"line {outcome.line}: {outcome.query}: {outcome.reason}"
         for outcome in outcomes

@@ -6,22 +6,22 @@ from datetime import timedelta
 
 import pytest
 
+from tests.promql_scripts import ScriptSource
 from toban.core.errors import BadQueryError, QueryCanceledError, QueryError, QueryTimeoutError, SampleLimitError
 from toban.core.query_result import ResultType
 from toban.promql.engine import PromqlEngine
 from toban.promql.parser import ParseError
 from toban.promql.query_limits import QueryLimits
-from toban.promql.test_runner import MemorySource
 
 
 @pytest.fixture
-def source() -> MemorySource:
-    memory = MemorySource()
+def source() -> ScriptSource:
+    memory = ScriptSource()
     memory.load('load 15s\n  x{a="2"} 1+1x40\n  x{a="1"} 1+1x40\n  y 1 stale')
     return memory
 
 
-def test_every_answer_has_its_shape(source: MemorySource):
+def test_every_answer_has_its_shape(source: ScriptSource):
     """
     Vector, scalar, string, and a range with the samples' own times, without the marker for "ended".
     """
@@ -41,7 +41,7 @@ def test_every_answer_has_its_shape(source: MemorySource):
     assert [(points.times.tolist(), points.values.tolist()) for points in matrix.series] == [([0], [1.0])]
 
 
-def test_a_range_is_a_matrix_in_the_order_of_labels(source: MemorySource):
+def test_a_range_is_a_matrix_in_the_order_of_labels(source: ScriptSource):
     """
     Both ends are in it, and a scalar is a series without labels.
     """
@@ -54,7 +54,7 @@ def test_a_range_is_a_matrix_in_the_order_of_labels(source: MemorySource):
 
 
 @pytest.mark.parametrize("query", ["x[5m]", "x[5m:1m]", '"hello"'])
-def test_a_range_over_ranges_is_refused(source: MemorySource, query: str):
+def test_a_range_over_ranges_is_refused(source: ScriptSource, query: str):
     """
     In Prometheus' words.
     """
@@ -70,7 +70,7 @@ def test_a_range_over_ranges_is_refused(source: MemorySource, query: str):
         (10, 0, 1, "end timestamp must not be before start time"),
     ],
 )
-def test_an_impossible_grid_is_refused(source: MemorySource, start: int, end: int, step: int, message: str):
+def test_an_impossible_grid_is_refused(source: ScriptSource, start: int, end: int, step: int, message: str):
     """
     Too many steps, no step, or an end before the start.
     """
@@ -78,7 +78,7 @@ def test_an_impossible_grid_is_refused(source: MemorySource, start: int, end: in
         PromqlEngine(source).range("x", start, end, step)
 
 
-def test_too_many_samples_are_refused(source: MemorySource):
+def test_too_many_samples_are_refused(source: ScriptSource):
     """
     Those that are read count, and those that a subquery makes.
     """
@@ -90,7 +90,7 @@ def test_too_many_samples_are_refused(source: MemorySource):
         engine.instant("max_over_time(vector(1)[1h:1s])", 600_000)
 
 
-def test_a_query_stops_at_its_deadline(source: MemorySource):
+def test_a_query_stops_at_its_deadline(source: ScriptSource):
     """
     Its own time limit or what the asker gave it, whichever is earlier.
     """
@@ -102,7 +102,7 @@ def test_a_query_stops_at_its_deadline(source: MemorySource):
         PromqlEngine(source).instant("x", 0, deadline=0.0)
 
 
-def test_a_canceled_query_stops(source: MemorySource):
+def test_a_canceled_query_stops(source: ScriptSource):
     """
     Whoever set the flag, and whenever.
     """
@@ -112,7 +112,7 @@ def test_a_canceled_query_stops(source: MemorySource):
         PromqlEngine(source).instant("x", 0, canceled=canceled)
 
 
-def test_the_lookback_can_be_another(source: MemorySource):
+def test_the_lookback_can_be_another(source: ScriptSource):
     """
     A sample as old as the lookback no longer counts.
     """
@@ -133,7 +133,7 @@ def test_the_lookback_can_be_another(source: MemorySource):
         "time()",
     ],
 )
-def test_a_long_range_taken_in_slices_says_the_same(source: MemorySource, query: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_long_range_taken_in_slices_says_the_same(source: ScriptSource, query: str, monkeypatch: pytest.MonkeyPatch):
     """
     Each step stands for itself, so where a range is cut shows nowhere.
     """
@@ -147,7 +147,7 @@ def test_a_long_range_taken_in_slices_says_the_same(source: MemorySource, query:
         assert ours.values.tolist() == theirs.values.tolist()
 
 
-def test_a_slice_counts_by_itself(source: MemorySource, monkeypatch: pytest.MonkeyPatch):
+def test_a_slice_counts_by_itself(source: ScriptSource, monkeypatch: pytest.MonkeyPatch):
     """
     A range that is too large at once is answered piece by piece, if its answer is small enough.
     """
@@ -169,7 +169,7 @@ def test_a_slice_counts_by_itself(source: MemorySource, monkeypatch: pytest.Monk
         'last_over_time(count_values("v", x)[3y:15s])',
     ],
 )
-def test_memory_is_asked_for_before_it_is_taken(source: MemorySource, query: str):
+def test_memory_is_asked_for_before_it_is_taken(source: ScriptSource, query: str):
     """
     The steps of a subquery are made of nothing but the query: a handful of characters could ask for gigabytes.
     """
@@ -182,7 +182,7 @@ def test_memory_is_asked_for_before_it_is_taken(source: MemorySource, query: str
         tracemalloc.stop()
 
 
-def test_values_that_become_labels_are_counted(source: MemorySource):
+def test_values_that_become_labels_are_counted(source: ScriptSource):
     """
     Each is a series of its own at every step.
     """
@@ -193,7 +193,7 @@ def test_values_that_become_labels_are_counted(source: MemorySource):
 @pytest.mark.parametrize(
     "function", ['label_join({}, "b", "", "b", "b", "a")', 'label_replace({}, "b", "${{1}}${{1}}x", "b", "(.*)")']
 )
-def test_a_label_that_doubles_is_refused(source: MemorySource, function: str):
+def test_a_label_that_doubles_is_refused(source: ScriptSource, function: str):
     """
     Thirty functions inside each other would make a text of gigabytes.
     """
@@ -205,7 +205,7 @@ def test_a_label_that_doubles_is_refused(source: MemorySource, function: str):
         PromqlEngine(source).instant(query, 31_000)
 
 
-def test_a_long_query_is_not_remembered(source: MemorySource):
+def test_a_long_query_is_not_remembered(source: ScriptSource):
     """
     A thousand of them would be as much memory as the numbers.
     """

@@ -7,18 +7,18 @@ from datetime import timedelta
 
 import pytest
 
+from tests.promql_scripts import ScriptSource
 from toban.core.errors import BadQueryError, QueryCanceledError, QueryError, QueryTimeoutError
 from toban.core.matchers import Matcher
 from toban.core.samples import SeriesBlock
 from toban.promql.engine import PromqlEngine
 from toban.promql.executor import QueryExecutor
-from toban.promql.test_runner import MemorySource
 
 ENDLESS = "sum(stddev_over_time(vector(1)[11000s:1s]))"
 """Far more work than any test waits for: each of its steps looks at 11,000 samples."""
 
 
-class GatedSource(MemorySource):
+class GatedSource(ScriptSource):
     """Holds every query until it is let go."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ async def test_questions_are_answered_and_errors_arrive():
     """
     What the engine says or raises is what who waits gets.
     """
-    memory = MemorySource()
+    memory = ScriptSource()
     memory.load("load 1m\n  x 1 2 3")
     async with QueryExecutor(PromqlEngine(memory)) as querying:
         assert (await querying.instant("x + 1", 60_000)).series[0].last == 3.0
@@ -67,7 +67,7 @@ async def test_canceling_who_waits_ends_the_query():
     """
     The thread gives up, and the next question is answered.
     """
-    async with QueryExecutor(PromqlEngine(MemorySource())) as querying:
+    async with QueryExecutor(PromqlEngine(ScriptSource())) as querying:
         asked = asyncio.create_task(endless(querying))
         await asyncio.sleep(0)
         asked.cancel()
@@ -76,7 +76,7 @@ async def test_canceling_who_waits_ends_the_query():
         assert (await querying.instant("1", 0)).series[0].last == 1.0
 
 
-async def test_patience_shortens_the_time_limit():
+async def test_a_request_can_shorten_the_time_limit():
     """
     Waiting for a turn counts too.
     """
@@ -85,11 +85,11 @@ async def test_patience_shortens_the_time_limit():
         first = asyncio.create_task(querying.instant("x", 0))
         await asyncio.to_thread(source.entered.wait)
         with pytest.raises(QueryTimeoutError):
-            await querying.instant("1", 0, patience=timedelta(milliseconds=1))
+            await querying.instant("1", 0, time_limit=timedelta(milliseconds=1))
         source.gate.set()
         await first
         with pytest.raises(QueryTimeoutError):
-            await endless(querying, patience=timedelta(milliseconds=5))
+            await endless(querying, time_limit=timedelta(milliseconds=5))
 
 
 async def test_a_full_queue_refuses():
@@ -111,7 +111,7 @@ async def test_closing_ends_what_runs_and_what_waits():
     """
     Who asked is told that the query was canceled, and so is who comes too late.
     """
-    querying = QueryExecutor(PromqlEngine(MemorySource()))
+    querying = QueryExecutor(PromqlEngine(ScriptSource()))
     asked = [asyncio.create_task(endless(querying)) for _ in range(3)]
     await asyncio.sleep(0)
     await querying.close()

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.promql_scripts import ScriptSource
 from toban.core.labels import Labels
 from toban.core.query_result import QueryResult
 from toban.core.samples import STALE, is_stale
 from toban.promql.engine import PromqlEngine
-from toban.promql.test_runner import MemorySource
 
 STEP, SPAN = 30_000, 120_000
 Samples = list[tuple[int, float]]
@@ -28,8 +28,8 @@ series = st.dictionaries(times, values, min_size=1, max_size=30).map(lambda foun
 shops = st.lists(series, min_size=1, max_size=20)
 
 
-def source(found: list[Samples], *, shared: bool) -> MemorySource:
-    memory = MemorySource(shared=shared)
+def source(found: list[Samples], *, shared: bool) -> ScriptSource:
+    memory = ScriptSource(shared=shared)
     for number, samples in enumerate(found):
         memory.add(Labels(__name__="x_total", shop=str(number), even=str(number % 2)), samples)
     return memory

@@ -2,16 +2,16 @@
 
 import pytest
 
+from tests.promql_scripts import ScriptSource
 from toban.core.errors import QueryError
-from toban.promql.data_presence import DataPresence
+from toban.core.query_result import DataPresence
 from toban.promql.engine import PromqlEngine
-from toban.promql.query_batch import MOMENT, run_batch
-from toban.promql.test_runner import MemorySource
+from toban.promql.query_batch import BATCH_SECONDS, run_batch
 
 
-def source() -> MemorySource:
+def source() -> ScriptSource:
     """Return a source with one series that is up."""
-    made = MemorySource()
+    made = ScriptSource()
     made.load("load 15s\n  up 1x10")
     return made
 
@@ -24,12 +24,12 @@ def test_each_has_its_own_answer_or_trouble():
         PromqlEngine(source()), ["up", "up > 1", "down > 1", "up +", "up + 1"], 60_000
     )
 
-    assert answered.answer.series[0].last == 1
-    assert (empty.answer.series, empty.presence) == ((), DataPresence.PRESENT)
-    assert (missing.answer.series, missing.presence) == ((), DataPresence.MISSING)
+    assert answered.result.series[0].last == 1
+    assert (empty.result.series, empty.presence) == ((), DataPresence.PRESENT)
+    assert (missing.result.series, missing.presence) == ((), DataPresence.MISSING)
     with pytest.raises(QueryError, match="parse error"):
-        assert broken.answer
-    assert last.answer.series[0].last == 2
+        assert broken.result
+    assert last.result.series[0].last == 2
 
 
 def test_a_moment_is_long_enough_for_one():
@@ -40,11 +40,11 @@ def test_a_moment_is_long_enough_for_one():
     at = [0.0]
 
     def slow() -> float:
-        at[0] += MOMENT
+        at[0] += BATCH_SECONDS
         return at[0]
 
     made = run_batch(PromqlEngine(source(), now=slow), ["up"] * 5, 60_000)
 
     assert len(made) == 1
-    assert made[0].answer.series
-    assert made[0].seconds >= MOMENT
+    assert made[0].result.series
+    assert made[0].seconds >= BATCH_SECONDS

@@ -54,7 +54,7 @@ async def test_a_range_query_returns_a_matrix(engine, client):
     """
     engine.answers.append(success("matrix", [{"metric": {}, "values": [[1, "1"], [2.5, "-0.5"]]}]))
 
-    result = await client.range("sum(up)", 1000, 2500, 1500, patience=timedelta(seconds=5))
+    result = await client.range("sum(up)", 1000, 2500, 1500, time_limit=timedelta(seconds=5))
 
     form = {"query": "sum(up)", "start": "1.000", "end": "2.500", "step": "1.500", "timeout": "5"}
     assert engine.queries == [form]
@@ -132,7 +132,7 @@ async def test_a_query_times_out(engine, client):
     engine.next(late)
     engine.answers.append(success("vector", []))
     with pytest.raises(QueryTimeoutError):
-        await client.instant("x", 0, patience=timedelta(milliseconds=50))
+        await client.instant("x", 0, time_limit=timedelta(milliseconds=50))
 
 
 async def test_a_response_that_is_too_large_is_an_error(engine, client, monkeypatch):

@@ -102,14 +102,16 @@ def test_rows_of_an_earlier_toban_go_on(value: float):
     transact = kept()
 
     def older(connection: Connection) -> None:
-        row = {"book": "shop", "family": "sum_total", "labels": "{}", "numbers": orjson.dumps([value]).decode()}
+        row = {"owner": "shop", "family": "sum_total", "labels": "{}", "sample_values": orjson.dumps([value]).decode()}
         connection.execute(insert(durable_counters.COUNTERS).values(**row))
 
     def newer(connection: Connection) -> tuple[dict[str, float | str], str]:
         meters = durable_counters.load(connection, "shop", [SUM])
         meters.add(SUM, Decimal("0.01"))
         durable_counters.save(connection, "shop", meters)
-        return told(meters.read(1, {})), connection.execute(select(durable_counters.COUNTERS.c.numbers)).scalar_one()
+        return told(meters.read(1, {})), connection.execute(
+            select(durable_counters.COUNTERS.c.sample_values)
+        ).scalar_one()
 
     transact(older)
     found, numbers = transact(newer)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import FakeClock
+from tests.promql_scripts import ScriptSource
 from toban.collect.service import TargetStatus
 from toban.core.alerts import Alert
 from toban.core.labels import Labels
@@ -18,7 +19,6 @@ from toban.health.checks import checks
 from toban.health.service import HealthService
 from toban.promql.engine import PromqlEngine
 from toban.promql.executor import QueryExecutor
-from toban.promql.test_runner import MemorySource
 from toban.shop.settings import ShopSettings
 from toban.web.application import application
 from toban.web.auth import NetworkAccess
@@ -59,9 +59,9 @@ def collecting() -> Pretend:
 
 
 @pytest.fixture
-def source() -> MemorySource:
+def source() -> ScriptSource:
     """Three series over the last minutes: `up` of two targets, and a disk that is a tenth full."""
-    source = MemorySource()
+    source = ScriptSource()
     times = [AT - 60_000, AT - 30_000, AT]
     for labels, values in ((UP, (1, 1, 1)), (DOWN, (1, 1, 0))):
         source.add({"__name__": "up", **labels}, zip(times, values, strict=True))

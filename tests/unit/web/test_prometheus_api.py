@@ -7,8 +7,8 @@ import pytest
 from starlette.applications import Starlette
 
 from tests.fakes import FakeClock
+from tests.promql_scripts import ScriptSource
 from tests.unit.web.conftest import AT, DOWN, UP
-from toban.promql.test_runner import MemorySource
 from toban.web.auth import TrustedAccess
 from toban.web.fair_streaming import FairStreaming
 from toban.web.prometheus_api import PrometheusApi
@@ -186,7 +186,7 @@ async def test_a_query_ends_when_its_client_leaves():
     begun, ended = asyncio.Event(), asyncio.Event()
 
     class Slow:
-        async def instant(self, query, at, *, patience=None):
+        async def instant(self, query, at, *, time_limit=None):
             begun.set()
             try:
                 await asyncio.Event().wait()
@@ -194,7 +194,7 @@ async def test_a_query_ends_when_its_client_leaves():
                 ended.set()
 
     app = TrustedAccess(
-        Starlette(routes=PrometheusApi(Slow(), MemorySource(), list, FakeClock(), FairStreaming()).routes())
+        Starlette(routes=PrometheusApi(Slow(), ScriptSource(), list, FakeClock(), FairStreaming()).routes())
     )
     messages = asyncio.Queue()
     messages.put_nowait({"type": "http.request", "body": b"", "more_body": False})

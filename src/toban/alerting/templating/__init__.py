@@ -1,8 +1,8 @@
 """
-The language of annotations and labels: Go's templates, as far as alerts need them.
+The template language of annotations and labels: the part of Go's text/template that alerts need.
 
 ``{{ $labels.instance }}``, ``{{ $value | humanize }}``, ``{{ printf "%.1f" $value }}``,
 ``{{ query "up" | first | value }}``, ``if``, ``range``, ``with`` and variables; the functions are those of
-`functions.FUNCTIONS` and no others. What Prometheus renders comes to the same text:
+`functions.FUNCTIONS`. The result is the same as Prometheus':
 https://prometheus.io/docs/prometheus/latest/configuration/template_reference/.
 """

@@ -1,4 +1,4 @@
-"""Reading a template."""
+"""The parser of templates."""
 
 import re
 from collections.abc import Sequence
@@ -7,23 +7,23 @@ from typing import Final, NamedTuple
 from toban.alerting.templating.functions import FUNCTIONS
 from toban.alerting.templating.syntax_tree import (
     Call,
+    FieldAccess,
     If,
     Literal,
     Operand,
     Part,
     Pipeline,
+    PlainText,
     Range,
-    Taken,
     Variable,
-    Words,
 )
 from toban.alerting.templating.values import TemplateError
 
-GIVEN: Final = frozenset({"labels", "value", "externalLabels", "externalURL"})
-"""The variables that every template of a rule may name."""
+VARIABLES: Final = frozenset({"labels", "value", "externalLabels", "externalURL"})
+"""The variables of every template."""
 
 _SPACE: Final = " \t\r\n"
-# Each piece is read once: what is not closed ends the reading.
+# Linear in the length of the text: each piece is matched once, and one that is not closed ends the search.
 _PIECE: Final = re.compile(r""""(?:\\.|[^"\\\n])*"|`[^`]*`|(?P<end>\}\})|.""", re.DOTALL)
 _TOKEN: Final = re.compile(
     r"""\s*(?:(?P<string>"(?:\\.|[^"\\\n])*"|`[^`]*`)|(?P<char>'(?:\\.[0-9a-fA-F]*|[^'\\\n])')"""
@@ -34,23 +34,23 @@ _TOKEN: Final = re.compile(
 _ESCAPE: Final = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
 _ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'"}
 _CONSTANTS: Final = {"true": True, "false": False, "nil": None}
-_DEEPEST: Final = 50
+_MAX_DEPTH: Final = 50
 
 
 class _Token(NamedTuple):
-    sort: str
+    kind: str
     text: str
     spaced: bool
-    """Whether white space stands before it: ``(x).y`` takes a field, ``x .y`` is a second argument."""
+    """Whether white space is before it: ``(x).y`` accesses a field, ``x .y`` is a second argument."""
 
 
-def read(template: str) -> Sequence[Part]:
-    """Read a template. Raises ``TemplateError`` saying what is wrong with it."""
-    return _Reader(template).parts()
+def parse_template(template: str) -> Sequence[Part]:
+    """Parse a template. Raises ``TemplateError``."""
+    return _Parser(template).parts()
 
 
 def _split(template: str) -> list[tuple[str, str]]:
-    """Cut a template into words and actions; what ``{{-`` and ``-}}`` trim is gone."""
+    """Split a template into plain text and actions, without the white space that ``{{-`` and ``-}}`` trim."""
     pieces: list[tuple[str, str]] = []
     at, trim = 0, False
     while (begin := template.find("{{", at)) >= 0:
@@ -61,16 +61,16 @@ def _split(template: str) -> list[tuple[str, str]]:
             words = words.rstrip(_SPACE)
         end = _end(template, inside)
         action = template[inside:end]
-        pieces.append(("words", words.lstrip(_SPACE) if trim else words))
+        pieces.append(("text", words.lstrip(_SPACE) if trim else words))
         trim = action.endswith("-") and action[-2:-1].isspace()
         pieces.append(("action", action[:-1] if trim else action))
         at = end + 2
     rest = template[at:]
-    return [*pieces, ("words", rest.lstrip(_SPACE) if trim else rest)]
+    return [*pieces, ("text", rest.lstrip(_SPACE) if trim else rest)]
 
 
 def _end(template: str, inside: int) -> int:
-    """Return where the action ends whose inside begins there: not within a string or a comment."""
+    """Return the end of the action whose content begins at ``inside``; strings and comments are skipped."""
     body = re.compile(r"\s*").match(template, inside)
     start = body.end() if body else inside
     if template.startswith("/*", start):
@@ -83,14 +83,14 @@ def _end(template: str, inside: int) -> int:
     raise TemplateError("unclosed action: {{ without }}")
 
 
-class _Reader:
-    """Reads one template from its start to its end."""
+class _Parser:
+    """Parses one template."""
 
     def __init__(self, template: str) -> None:
         self._pieces = _split(template)
         self._at = 0
         self._tokens: list[_Token] = []
-        self._known: list[set[str]] = [set(GIVEN)]
+        self._known: list[set[str]] = [set(VARIABLES)]
         self._depth = 0
 
     def parts(self) -> list[Part]:
@@ -101,19 +101,19 @@ class _Reader:
         return parts
 
     def _body(self) -> tuple[list[Part], str]:
-        """Return parts up to ``else`` or ``end`` or the end of the template, and which of them it was."""
+        """Return the parts up to ``else``, ``end`` or the end of the template, and which of them it was."""
         parts: list[Part] = []
         while self._at < len(self._pieces):
             sort, text = self._pieces[self._at]
             self._at += 1
-            if sort == "words":
+            if sort == "text":
                 if text:
-                    parts.append(Words(text))
+                    parts.append(PlainText(text))
                 continue
             if re.fullmatch(r"\s*/\*.*\*/\s*", text, re.DOTALL):
                 continue
             self._tokens = _tokens(text)
-            head = self._tokens[0].text if self._tokens and self._tokens[0].sort == "word" else ""
+            head = self._tokens[0].text if self._tokens and self._tokens[0].kind == "word" else ""
             if head in {"else", "end"}:
                 self._tokens.pop(0)
                 return parts, head
@@ -127,7 +127,7 @@ class _Reader:
         return parts, ""
 
     def _block(self, head: str) -> Part:
-        self._deeper()
+        self._enter()
         self._known.append(set())
         index = element = ""
         if head == "range":
@@ -158,18 +158,18 @@ class _Reader:
             return "", ""
         while self._tokens[0].text != ":=":
             token = self._tokens.pop(0)
-            if token.sort == "variable":
+            if token.kind == "variable":
                 names.append(token.text[1:])
             elif token.text != ",":
                 raise TemplateError(f"range: unexpected {token.text}")
         self._tokens.pop(0)
         if not 1 <= len(names) <= 2:
-            raise TemplateError("range: one or two variables stand before :=")
+            raise TemplateError("range: one or two variables are allowed before :=")
         self._known[-1].update(names)
         return ("", names[0]) if len(names) == 1 else (names[0], names[1])
 
     def _whole(self) -> Pipeline:
-        """Return the pipeline that the rest of this action is."""
+        """Parse the rest of this action as a pipeline."""
         pipeline = self._pipeline()
         self._empty()
         return pipeline
@@ -179,9 +179,9 @@ class _Reader:
             raise TemplateError(f"unexpected {self._tokens[0].text}")
 
     def _pipeline(self) -> Pipeline:
-        self._deeper()
+        self._enter()
         into, declares = "", False
-        if len(self._tokens) > 1 and self._tokens[0].sort == "variable" and self._tokens[1].text in {":=", "="}:
+        if len(self._tokens) > 1 and self._tokens[0].kind == "variable" and self._tokens[1].text in {":=", "="}:
             into, declares = self._tokens[0].text[1:], self._tokens[1].text == ":="
             del self._tokens[:2]
             if not declares:
@@ -199,7 +199,7 @@ class _Reader:
         return Pipeline(first, tuple(then), into, declares)
 
     def _starts_call(self) -> bool:
-        return bool(self._tokens) and self._tokens[0].sort == "word" and self._tokens[0].text not in _CONSTANTS
+        return bool(self._tokens) and self._tokens[0].kind == "word" and self._tokens[0].text not in _CONSTANTS
 
     def _first(self) -> Operand:
         if not self._tokens or self._tokens[0].text in {"|", ")"}:
@@ -217,26 +217,26 @@ class _Reader:
         while self._tokens and self._tokens[0].text not in {"|", ")"}:
             arguments.append(self._operand())
         function = FUNCTIONS.get(name)
-        if name in GIVEN - FUNCTIONS.keys() or (name == "value" and not arguments and not given):
-            raise TemplateError(f"function {name!r} is not there: write ${name}")
+        if name in VARIABLES - FUNCTIONS.keys() or (name == "value" and not arguments and not given):
+            raise TemplateError(f"unknown function {name!r}: write ${name}")
         if function is None:
-            raise TemplateError(f"function {name!r} is not supported: there are {', '.join(sorted(FUNCTIONS))}")
-        many = len(arguments) + given
-        if not function.least <= many <= function.most:
-            raise TemplateError(f"wrong number of args for {name}: want at least {function.least} got {many}")
+            raise TemplateError(f"function {name!r} is not supported; supported are {', '.join(sorted(FUNCTIONS))}")
+        count = len(arguments) + given
+        if not function.min_arguments <= count <= function.max_arguments:
+            raise TemplateError(f"wrong number of args for {name}: want at least {function.min_arguments} got {count}")
         return Call(name, tuple(arguments))
 
     def _operand(self) -> Operand:
         token = self._tokens.pop(0)
-        if token.sort == "string":
+        if token.kind == "string":
             return Literal(_unquoted(token.text))
-        if token.sort == "number":
+        if token.kind == "number":
             return Literal(_number(token.text))
-        if token.sort == "char":
+        if token.kind == "char":
             return Literal(_char(token.text))
-        if token.sort == "variable":
+        if token.kind == "variable":
             return Variable(self._variable(token.text[1:]), self._fields())
-        if token.sort == "field":
+        if token.kind == "field":
             first = (token.text[1:],) if token.text != "." else ()
             return Variable("", first + self._fields())
         if token.text == "(":
@@ -244,13 +244,13 @@ class _Reader:
             if not self._tokens or self._tokens.pop(0).text != ")":
                 raise TemplateError("unclosed left paren")
             fields = self._fields()
-            return Taken(inside, fields) if fields else inside
-        if token.sort == "word":
-            return Literal(_CONSTANTS[token.text]) if token.text in _CONSTANTS else self._alone(token.text)
+            return FieldAccess(inside, fields) if fields else inside
+        if token.kind == "word":
+            return Literal(_CONSTANTS[token.text]) if token.text in _CONSTANTS else self._nested_call(token.text)
         raise TemplateError(f"unexpected {token.text} in operand")
 
-    def _alone(self, name: str) -> Operand:
-        """Return the call of a function that stands as an argument: it has none itself."""
+    def _nested_call(self, name: str) -> Operand:
+        """Parse a function name that is an argument: a call without arguments."""
         here, self._tokens = self._tokens, []
         call = self._call(name, given=False)
         self._tokens = here
@@ -258,10 +258,10 @@ class _Reader:
 
     def _fields(self) -> tuple[str, ...]:
         fields = []
-        while self._tokens and self._tokens[0].sort == "field" and not self._tokens[0].spaced:
+        while self._tokens and self._tokens[0].kind == "field" and not self._tokens[0].spaced:
             fields.append(self._tokens.pop(0).text[1:])
         if "" in fields:
-            raise TemplateError("a dot without a name after it")
+            raise TemplateError("missing field name after a dot")
         return tuple(fields)
 
     def _variable(self, name: str) -> str:
@@ -269,16 +269,16 @@ class _Reader:
             raise TemplateError(f"undefined variable ${name}")
         return name or "."
 
-    def _deeper(self) -> None:
+    def _enter(self) -> None:
         self._depth += 1
-        if self._depth > _DEEPEST:
-            raise TemplateError(f"nested more than {_DEEPEST} deep")
+        if self._depth > _MAX_DEPTH:
+            raise TemplateError(f"nested more than {_MAX_DEPTH} deep")
 
 
 def _index(tokens: list[_Token], rest: str) -> str:
-    """Say how a label is written whose name is no name of Go's: `$labels.foo-bar`."""
+    """Return the remedy for a label whose name is not a Go identifier: `$labels.foo-bar`."""
     before, more = tokens[-1:], re.match(r"\S+", rest)
-    if before and before[0].sort == "field" and more and before[0].text != ".":
+    if before and before[0].kind == "field" and more and before[0].text != ".":
         return f': write index $labels "{before[0].text[1:]}{more[0]}"'
     return ""
 
@@ -296,7 +296,7 @@ def _tokens(text: str) -> list[_Token]:
 
 
 def _number(text: str) -> int | float:
-    """Read a number as Go's templates do: in other bases, with underscores, whole numbers apart from others."""
+    """Parse a number as Go's templates do: with prefixes of bases and underscores, as an integer or a float."""
     body = text.lstrip("-+").lower()
     try:
         if body.startswith("0x") and set(body) & set(".p"):
@@ -311,7 +311,7 @@ def _number(text: str) -> int | float:
 
 
 def _char(text: str) -> int:
-    """Read a character between single quotes as the number that it is to Go."""
+    """Parse a character constant: its code point, as in Go."""
     char = _unquoted(f'"{text[1:-1]}"' if text[1:-1] != '"' else r'"\""')
     if len(char) != 1:
         raise TemplateError(f"malformed character constant: {text}")

@@ -1,11 +1,11 @@
-"""Go's ``Sprintf``: https://pkg.go.dev/fmt. What does not fit is said in the text, as there."""
+"""Go's ``Sprintf``: https://pkg.go.dev/fmt. Errors are written into the text, as in Go."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from toban.alerting.templating.values import TemplateError, float_written, go_type, not_finite, written
+from toban.alerting.templating.values import TemplateError, format_float, format_non_finite, format_value, go_type
 
 _DIRECTIVE: Final = re.compile(
     r"%(?P<flags>[-+# 0]*)"
@@ -14,23 +14,23 @@ _DIRECTIVE: Final = re.compile(
     r"(?P<at>\[\d{0,9}\])?(?P<verb>.)?",
     re.DOTALL,
 )
-_WIDEST: Final = 1_000
+_MAX_WIDTH: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class _Format:
-    """How one value is written: flags, width, and precision where there is one."""
+    """The format of one value: flags, width, and precision if there is one."""
 
     flags: str
     width: int = 0
     precision: int | None = None
 
     def padded(self, text: str) -> str:
-        """Fill a text up to the width."""
+        """Pad a text to the width."""
         return text.ljust(self.width) if "-" in self.flags else text.rjust(self.width)
 
     def number(self, sign: str, digits: str) -> str:
-        """Put a sign before digits; zeros, where they are asked for, stand between the two."""
+        """Return a sign and digits, with zeros between them if the flags say so."""
         sign = sign or ("+" if "+" in self.flags else " " if " " in self.flags else "")
         if "0" in self.flags and "-" not in self.flags:
             digits = digits.rjust(self.width - len(sign), "0")
@@ -38,7 +38,7 @@ class _Format:
 
 
 class _Arguments:
-    """The values still to be written, taken in order or by their number in brackets, counted from 1."""
+    """The values that are not formatted yet, in order or by their index in brackets, counted from 1."""
 
     def __init__(self, values: Sequence[Any]) -> None:
         self._values = values
@@ -47,7 +47,7 @@ class _Arguments:
         self._good = True
 
     def move(self, bracket: str | None) -> None:
-        """Go to a value by its number."""
+        """Continue with the value of an index."""
         if bracket:
             number = int(bracket[1:-1] or 0)
             self._reordered = True
@@ -65,16 +65,16 @@ class _Arguments:
         return self._values[self._next - 1], ""
 
     def left(self) -> Sequence[Any]:
-        """Return what no directive took, where none named its value."""
+        """Return the values that no directive used, if none used an index."""
         return () if self._reordered else self._values[self._next :]
 
 
-def formatted(pattern: str, values: Sequence[Any]) -> str:
-    """Do what Go's ``Sprintf`` does. Raises ``TemplateError`` when a width is out of reason."""
+def sprintf(pattern: str, values: Sequence[Any]) -> str:
+    """Format values as Go's ``Sprintf``. Raises ``TemplateError`` when a width is too large."""
     arguments = _Arguments(values)
     result = _DIRECTIVE.sub(lambda found: _directive(found, arguments), pattern)
     if left := arguments.left():
-        result += f"%!(EXTRA {', '.join(f'{go_type(value)}={written(value)}' for value in left)})"
+        result += f"%!(EXTRA {', '.join(f'{go_type(value)}={format_value(value)}' for value in left)})"
     return result
 
 
@@ -95,8 +95,8 @@ def _directive(found: re.Match[str], arguments: _Arguments) -> str:
     arguments.move(found["at"])
     if verb is None:
         return bad + "%!(NOVERB)"
-    if max(width or 0, precision or 0) > _WIDEST:
-        raise TemplateError(f"{found[0]}: wider than {_WIDEST}")
+    if max(width or 0, precision or 0) > _MAX_WIDTH:
+        raise TemplateError(f"{found[0]}: wider than {_MAX_WIDTH}")
     if verb == "%":
         return bad + "%"
     value, missing = arguments.take()
@@ -105,10 +105,10 @@ def _directive(found: re.Match[str], arguments: _Arguments) -> str:
     return bad + _written(_Format(flags, width or 0, precision), verb, value)
 
 
-def _length(said: str | None, arguments: _Arguments) -> tuple[int | None, bool]:
-    """Return a width or precision, and whether the value that should hold it doesn't."""
-    if said != "*":
-        return (int(said) if said else None), False
+def _length(result: str | None, arguments: _Arguments) -> tuple[int | None, bool]:
+    """Return a width or precision, and whether the value of ``*`` is invalid."""
+    if result != "*":
+        return (int(result) if result else None), False
     value, missing = arguments.take()
     if missing or isinstance(value, bool) or not isinstance(value, int) or abs(value) > 1_000_000:
         return None, True
@@ -118,18 +118,18 @@ def _length(said: str | None, arguments: _Arguments) -> tuple[int | None, bool]:
 def _written(form: _Format, verb: str, value: Any) -> str:
     if verb == "T":
         return form.padded(go_type(value))
-    said: str | None = None
+    result: str | None = None
     if isinstance(value, bool):
-        said = form.padded(written(value)) if verb in "tv" else None
+        result = form.padded(format_value(value)) if verb in "tv" else None
     elif isinstance(value, int):
-        said = _integer(form, verb, value)
+        result = _integer(form, verb, value)
     elif isinstance(value, float):
-        said = _float(form, verb, value)
+        result = _float(form, verb, value)
     elif isinstance(value, str):
-        said = _text(form, verb, value)
+        result = _text(form, verb, value)
     elif verb in "vs":
-        said = form.padded(written(value))
-    return f"%!{verb}({go_type(value)}={written(value)})" if said is None else said
+        result = form.padded(format_value(value))
+    return f"%!{verb}({go_type(value)}={format_value(value)})" if result is None else result
 
 
 def _integer(form: _Format, verb: str, value: int) -> str | None:
@@ -154,16 +154,16 @@ def _float(form: _Format, verb: str, value: float) -> str | None:
     if verb not in "vfFeEgG":
         return None
     if value != value or value in (float("inf"), float("-inf")):
-        # No zeros before what is no number.
+        # Infinity and NaN are not padded with zeros.
         plain = _Format(form.flags.replace("0", ""), form.width)
-        said = not_finite(value)
-        return plain.padded(said if "+" in form.flags else said.lstrip("+"))
+        result = format_non_finite(value)
+        return plain.padded(result if "+" in form.flags else result.lstrip("+"))
     if verb in "vgG" and form.precision is None:
-        said = float_written(value)
+        result = format_float(value)
     else:
         kind = {"v": "g", "F": "f"}.get(verb, verb)
-        said = format(value, f".{6 if form.precision is None else form.precision}{kind}")
-    sign, digits = ("-", said[1:]) if said.startswith("-") else ("", said)
+        result = format(value, f".{6 if form.precision is None else form.precision}{kind}")
+    sign, digits = ("-", result[1:]) if result.startswith("-") else ("", result)
     return form.number(sign, digits.upper() if verb == "G" else digits)
 
 
@@ -196,7 +196,7 @@ _ESCAPES: Final = {
 
 
 def _quoted(value: str) -> str:
-    """Write a text as Go would in its source (``strconv.Quote``)."""
+    """Quote a text as Go's ``strconv.Quote``."""
     return f'"{"".join(_ESCAPES.get(sign) or (sign if sign.isprintable() else _escaped(sign)) for sign in value)}"'
 
 

@@ -1,4 +1,4 @@
-"""What a template is made of."""
+"""The syntax tree of a template."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,22 +7,22 @@ from typing import Any, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A text, a number, true, false or nil."""
+    """A string, a number, true, false or nil."""
 
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """``$name``, or the dot where the name is empty, and the fields taken of it."""
+    """``$name``, or the dot if the name is empty, and the fields that are accessed."""
 
     name: str
     fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """A field of what a bracket comes to."""
+class FieldAccess:
+    """Fields of the value of a parenthesis."""
 
     of: "Operand"
     fields: tuple[str, ...]
@@ -30,7 +30,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A function with its arguments; in a pipeline the last one comes from the left."""
+    """A function call; in a pipeline its last argument is the value on the left."""
 
     function: str
     arguments: tuple["Operand", ...] = ()
@@ -38,7 +38,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """A value, and calls each given what came before as their last argument; assigned to a variable if it names one."""
+    """A value and the calls that it is passed through; its result is assigned to the variable ``into``, if given."""
 
     first: "Operand"
     then: tuple[Call, ...] = ()
@@ -46,19 +46,19 @@ class Pipeline:
     declares: bool = False
 
 
-Operand: TypeAlias = Literal | Variable | Taken | Call | Pipeline
+Operand: TypeAlias = Literal | Variable | FieldAccess | Call | Pipeline
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """Text that stands for itself."""
+class PlainText:
+    """Text without actions."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class If:
-    """Either of two bodies; ``rebinds`` makes the condition the dot (``with``)."""
+    """``if``, or ``with``, which sets the dot to the condition (``rebinds``)."""
 
     condition: Pipeline
     body: Sequence["Part"]
@@ -68,7 +68,7 @@ class If:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A body for each element, or another when there are none."""
+    """``range``: a body for each element, or ``otherwise`` if there are none."""
 
     over: Pipeline
     index: str
@@ -77,4 +77,4 @@ class Range:
     otherwise: Sequence["Part"] = ()
 
 
-Part: TypeAlias = Words | Pipeline | If | Range
+Part: TypeAlias = PlainText | Pipeline | If | Range

@@ -1,4 +1,4 @@
-"""Values as Go sees and writes them."""
+"""Values of templates, compared, converted and formatted as in Go."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,69 +10,69 @@ from toban.core.errors import TobanError
 
 
 class TemplateError(TobanError):
-    """A template is wrong, or can't be rendered with what it was given."""
+    """A template is invalid, or can't be rendered."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """One series of what a query in a template came to; its fields are called as in Prometheus."""
+class TemplateSample:
+    """One series of a query's result in a template."""
 
     labels: Mapping[str, str]
     value: float
 
 
 def is_true(value: Any) -> bool:
-    """Tell whether Go's ``if`` takes a value for true."""
-    return bool(value) or isinstance(value, Found)
+    """Return whether Go's ``if`` treats a value as true."""
+    return bool(value) or isinstance(value, TemplateSample)
 
 
 def field(value: Any, name: str) -> Any:
-    """Return a field; one that a mapping lacks is an empty text. Raises ``TemplateError``."""
+    """Return a field; a missing key of a mapping is an empty string. Raises ``TemplateError``."""
     if isinstance(value, Mapping):
         return value.get(name, "")
-    if isinstance(value, Found) and name in {"Labels", "Value"}:
+    if isinstance(value, TemplateSample) and name in {"Labels", "Value"}:
         return value.labels if name == "Labels" else value.value
-    raise TemplateError(f"can't evaluate field {name} in {written(value)}")
+    raise TemplateError(f"can't evaluate field {name} in {format_value(value)}")
 
 
 def number(value: Any) -> float:
-    """Return a number or the number that a text says. Raises ``TemplateError``."""
+    """Return a number, parsed if it is a string. Raises ``TemplateError``."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise TemplateError(f"can't convert {written(value)} to a number")
+        raise TemplateError(f"can't convert {format_value(value)} to a number")
     try:
         return float(value)
     except ValueError as error:
-        raise TemplateError(f"{value!r} is no number") from error
+        raise TemplateError(f"{value!r} is not a number") from error
 
 
 def text(value: Any) -> str:
-    """Return a text. Raises ``TemplateError`` for anything else."""
+    """Return a string. Raises ``TemplateError`` for anything else."""
     if not isinstance(value, str):
-        raise TemplateError(f"{written(value)} is no text")
+        raise TemplateError(f"{format_value(value)} is not a string")
     return value
 
 
-def written(value: Any) -> str:
-    """Write a value as Go's ``%v`` does."""
+def format_value(value: Any) -> str:
+    """Format a value as Go's ``%v``."""
     if value is None:
         return "<nil>"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return float_written(value)
+        return format_float(value)
     if isinstance(value, Mapping):
-        return f"map[{' '.join(f'{key}:{written(value[key])}' for key in sorted(value))}]"
-    if isinstance(value, Found):
-        return f"{{{written(value.labels)} {float_written(value.value)}}}"
+        return f"map[{' '.join(f'{key}:{format_value(value[key])}' for key in sorted(value))}]"
+    if isinstance(value, TemplateSample):
+        return f"{{{format_value(value.labels)} {format_float(value.value)}}}"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return f"[{' '.join(written(one) for one in value)}]"
+        return f"[{' '.join(format_value(one) for one in value)}]"
     return str(value)
 
 
-def float_written(value: float) -> str:
-    """Write a float as Go does: as few digits as tell it apart, an exponent below 1e-04 and from 1e+06 on."""
+def format_float(value: float) -> str:
+    """Format a float as Go does: the shortest digits, with an exponent below 1e-04 and from 1e+06 on."""
     if not math.isfinite(value):
-        return not_finite(value)
+        return format_non_finite(value)
     sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
     if value == 0:
         return "-0" if sign else "0"
@@ -84,13 +84,13 @@ def float_written(value: float) -> str:
     return f"{'-' if sign else ''}{mantissa}e{power:+03d}"
 
 
-def short(value: float) -> str:
-    """Write a float with four digits that count, as Go's ``%.4g``."""
-    return f"{value:.4g}" if math.isfinite(value) else not_finite(value)
+def format_short(value: float) -> str:
+    """Format a float with four significant digits, as Go's ``%.4g``."""
+    return f"{value:.4g}" if math.isfinite(value) else format_non_finite(value)
 
 
-def not_finite(value: float) -> str:
-    """Write what is no finite number as Go does."""
+def format_non_finite(value: float) -> str:
+    """Format infinity or NaN as Go does."""
     return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
 
 

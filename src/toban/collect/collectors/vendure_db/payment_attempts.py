@@ -11,7 +11,7 @@ from toban.state.column_types import SafeString, Timestamp, metadata
 from toban.state.quarantine import readable_rows
 
 ATTEMPT: Final = Table(
-    "shop_attempt",
+    "failed_payment_attempt",
     metadata,
     Column("order", SafeString(100), primary_key=True),
     Column("method", SafeString(200), nullable=False),

@@ -2,13 +2,14 @@
 
 import pytest
 
+from tests.promql_scripts import ScriptSource
 from toban.core.errors import QueryError, StoreError
 from toban.core.query_result import QueryResult, ResultType
+from toban.promql.earliest_reads import earliest_reads
 from toban.promql.engine import PromqlEngine
 from toban.promql.executor import QueryExecutor
 from toban.promql.parser import parse
-from toban.promql.test_runner import MemorySource
-from toban.promql.tiered_engine import TieredEngine, oldest_read
+from toban.remote.tiered_engine import TieredEngine
 
 HOUR = 3_600_000
 BORN = 100 * HOUR
@@ -21,12 +22,12 @@ class Outside:
     def __init__(self, trouble=None):
         self.trouble = trouble
 
-    async def instant(self, query, at, *, patience=None):
+    async def instant(self, query, at, *, time_limit=None):
         if self.trouble:
             raise self.trouble
         return QueryResult(ResultType.STRING, text="outside")
 
-    async def range(self, query, start, end, step, *, patience=None):
+    async def range(self, query, start, end, step, *, time_limit=None):
         return await self.instant(query, start)
 
 
@@ -57,7 +58,7 @@ async def test_what_reaches_further_back_than_our_numbers_goes_outside(query, st
     """
     As a whole: half an answer from each would be none.
     """
-    async with QueryExecutor(PromqlEngine(MemorySource())) as inside:
+    async with QueryExecutor(PromqlEngine(ScriptSource())) as inside:
         engine = TieredEngine(inside, Outside(), oldest)
         answer = await engine.range(query, start, end, 60_000)
         assert (answer.text or "inside") == where
@@ -69,7 +70,7 @@ async def test_when_nobody_answers_outside_what_is_here_is_told():
     """
     With a warning: it is not all.
     """
-    async with QueryExecutor(PromqlEngine(MemorySource())) as inside:
+    async with QueryExecutor(PromqlEngine(ScriptSource())) as inside:
         answer = await TieredEngine(inside, Outside(StoreError("outside: refused")), oldest).instant("x", 0)
         assert answer.warnings == ("outside: refused; what toban itself no longer holds is missing here",)
 
@@ -78,7 +79,7 @@ async def test_what_the_outside_refuses_is_refused():
     """
     It is not asked again here.
     """
-    async with QueryExecutor(PromqlEngine(MemorySource())) as inside:
+    async with QueryExecutor(PromqlEngine(ScriptSource())) as inside:
         with pytest.raises(QueryError, match="too large"):
             await TieredEngine(inside, Outside(QueryError("too large")), oldest).range("x", 0, 1, 1)
 
@@ -88,5 +89,5 @@ def test_every_selector_is_found():
     With the earliest time at which it is looked.
     """
     query = "sum(rate(a[5m] offset 1m)) + topk(3, b) > on () group_left () (c @ 7 or d)"
-    found = {it.matchers[0].value: at for it, at in oldest_read(parse(query).root, 1000, 1000, 2000, 300)}
+    found = {it.matchers[0].value: at for it, at in earliest_reads(parse(query).root, 1000, 1000, 2000, 300)}
     assert found == {"a": 1000 - 360_000, "b": 700, "c": 6700, "d": 700}
