@@ -1,10 +1,13 @@
 """Writes `docs/reference/` from the code: run it after changing a setting or a metric."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeAlias
+
+from pydantic import TypeAdapter
 
 from toban.cli.metric_catalog import declared_families
+from toban.core.config_types import SIZES, Address, Duration, Size
 from toban.core.plugins import PluginRegistry
 from toban.instruments.metric_sources import COVERAGE, MetricSource
 from toban.settings import Settings, plugin_registries
@@ -54,61 +57,162 @@ def settings() -> str:
     """Return the page of settings."""
     schema = Settings.model_json_schema()
     sections = schema["$defs"]
-    lines = ["# Settings", "", "The settings of `toban.yaml`; `toban schema` prints a JSON Schema for editors.", ""]
     registries = plugin_registries()
-    lines += _table(schema["properties"], sections, skip=registries)
-    for name, field in schema["properties"].items():
-        section = _section(field, sections)
-        if section:
+    lines = [
+        "# Settings",
+        "",
+        "The settings of `toban.yaml`; `toban schema` prints a JSON Schema for editors. `a.b` is the setting `b` in",
+        "the section `a`; `a[].b` is `b` of each entry of the list `a`.",
+        "",
+    ]
+    top = schema["properties"]
+    plain = {name: field for name, field in top.items() if name not in registries and not _section(field, sections)}
+    lines += _table(_rows(plain, set(), sections))
+    for name, field in top.items():
+        if name not in registries and (found := _section(field, sections)):
+            _, section = found
             lines += [
                 "",
                 f"## {name}",
                 "",
-                section.get("description", ""),
+                _one_line(section["description"]),
                 "",
-                *_table(section["properties"], sections),
+                *_table(_section_rows(section, sections)),
             ]
     for name, registry in registries.items():
-        about = schema["properties"][name]["description"].replace("\n", " ")
-        lines += ["", f"## {name}", "", f"{about} Each has a `kind`, and:", "", *_plugins(registry)]
+        lines += ["", f"## {name}", "", f"{_one_line(top[name]['description'])} Each has a `kind`, and:", ""]
+        lines += _plugins(registry)
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _plugins(registry: PluginRegistry[Any]) -> Iterator[str]:
     """Yield the settings that all plugins of a registry have, then each plugin's own."""
     kinds = {kind: registry.load(kind).model_json_schema() for kind in registry.names()}
-    common = next(iter(kinds.values()))["properties"]
-    shared = [name for name in registry.root.model_fields if name != "kind"]
-    yield from _table({name: common[name] for name in shared}, {})
+    root = registry.root.model_json_schema()
+    shared = {name: field for name, field in root["properties"].items() if name != "kind"}
+    varying = {
+        name
+        for name, field in shared.items()
+        if any(found["properties"][name].get("default") != field.get("default") for found in kinds.values())
+    }
+    yield from _table(
+        {**row, "default": "by kind"} if row["setting"] in varying else row
+        for row in _rows(shared, set(), root.get("$defs", {}))
+    )
     for kind, found in kinds.items():
         own = {
-            name: field
+            name: {**field, "description": _description(field) or _description(shared.get(name, {}))}
             for name, field in found["properties"].items()
-            if name != "kind" and (name not in shared or field.get("default") != common[name].get("default"))
+            if name != "kind" and (name not in shared or name in varying)
         }
-        about = (found.get("description") or "").replace("\n", " ")
-        yield from ("", f"### {kind}", "", about, "", *_table(own, found.get("$defs", {})))
+        about = _one_line(found.get("description", ""))
+        table = _table(_rows(own, set(found.get("required", ())), found.get("$defs", {})))
+        yield from ("", f"### {kind}", "", about, *(["", *table] if table else []))
 
 
-def _section(field: Mapping[str, Any], sections: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    reference = field.get("$ref") or next((one["$ref"] for one in field.get("allOf", ()) if "$ref" in one), None)
-    return sections[reference.rpartition("/")[2]] if reference else None
+Row: TypeAlias = Mapping[str, str]
+"""A line of a table, by its headings."""
 
 
-def _table(properties: Mapping[str, Any], sections: Mapping[str, Any], skip: Iterable[str] = ()) -> list[str]:
-    rows = [
-        f"| `{name}` | {_default(name, field)} | {(field.get('description') or '').replace(chr(10), ' ')} |"
-        for name, field in properties.items()
-        if name not in skip and not _section(field, sections)
-    ]
-    return ["| setting | default | description |", "|---|---|---|", *rows] if rows else []
+def _section_rows(section: Mapping[str, Any], sections: Mapping[str, Any], prefix: str = "") -> Iterator[Row]:
+    return _rows(section["properties"], set(section.get("required", ())), sections, prefix)
+
+
+def _rows(
+    fields: Mapping[str, Any], required: Collection[str], sections: Mapping[str, Any], prefix: str = ""
+) -> Iterator[Row]:
+    """Yield a row for each setting, and for each of the sections in it."""
+    for name, field in fields.items():
+        found = _section(field, sections)
+        suffix, section = found or ("", {})
+        yield {
+            "setting": f"{prefix}{name}",
+            "type": _type(field, sections),
+            "default": "required" if name in required else "" if section else _default(name, field),
+            "description": _description(field) or _one_line(section.get("description", "")),
+        }
+        if found:
+            yield from _section_rows(section, sections, f"{prefix}{name}{suffix}.")
+
+
+def _section(field: Mapping[str, Any], sections: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:
+    """Return the section that a setting consists of, after `[]` if it is a list of them, `.NAME` if each has a name."""
+    if "$ref" in field:
+        found = sections[field["$ref"].rpartition("/")[2]]
+        return ("", found) if "properties" in found else None
+    for one in (*field.get("allOf", ()), *field.get("anyOf", ())):
+        if inner := _section(one, sections):
+            return inner
+    for key, suffix in (("items", "[]"), ("additionalProperties", ".NAME")):
+        inside = field.get(key)
+        if isinstance(inside, Mapping) and (inner := _section(inside, sections)):
+            return suffix + inner[0], inner[1]
+    return None
+
+
+SCHEMAS: Final = {
+    name: TypeAdapter(annotation).json_schema()
+    for name, annotation in (("duration", Duration), ("size", Size), ("URL", Address))
+}
+"""The types with a form of their own; an example tells them apart."""
+NAMES: Final = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
+
+
+def _type(field: Mapping[str, Any], sections: Mapping[str, Any]) -> str:
+    """Return the type of a setting in words."""
+    if "$ref" in field:
+        found = sections[field["$ref"].rpartition("/")[2]]
+        return "section" if "properties" in found else _type(found, sections)
+    if choices := field.get("anyOf") or field.get("oneOf") or field.get("allOf"):
+        return " or ".join(dict.fromkeys(_type(one, sections) for one in choices if one.get("type") != "null"))
+    for name, schema in SCHEMAS.items():
+        if field.get("examples") == schema["examples"]:
+            return name
+    if "enum" in field or "const" in field:
+        return ", ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))
+    if field.get("format") in {"password", "path"}:
+        return {"password": "secret", "path": "path"}[field["format"]]
+    if field.get("type") == "array":
+        return f"list of {_type(field.get('items', {}), sections)}"
+    if field.get("type") == "object":
+        inside = field.get("additionalProperties")
+        return f"names with {_type(inside, sections) if isinstance(inside, Mapping) else 'values'}"
+    bounds = [f"{word} {field[key]}" for key, word in (("minimum", "from"), ("maximum", "to")) if key in field]
+    return " ".join((NAMES.get(str(field.get("type")), "any value"), *bounds))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _description(field: Mapping[str, Any]) -> str:
+    """Return what the setting's own docstring says; a type's description is none."""
+    text = field.get("description") or ""
+    return "" if text in {schema["description"] for schema in SCHEMAS.values()} else _one_line(text)
+
+
+def _table(rows: Iterable[Row]) -> list[str]:
+    lines = [f"| `{row['setting']}` | {row['type']} | {row['default']} | {row['description']} |" for row in rows]
+    return ["| setting | type | default | description |", "|---|---|---|---|", *lines] if lines else []
 
 
 def _default(name: str, field: Mapping[str, Any]) -> str:
     if name == "data":
         return "`~/.local/share/toban`"
-    default = field.get("default", "")
-    return f"`{default}`" if default not in ("", None, [], {}) else ""
+    default = field.get("default")
+    if default in ("", None, [], {}):
+        return "none"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    if field.get("examples") == SCHEMAS["size"]["examples"]:
+        return f"`{_size(default)}`"
+    return f"`{', '.join(map(str, default))}`" if isinstance(default, list) else f"`{default}`"
+
+
+def _size(bytes_: int) -> str:
+    """Write a size in the largest unit in which it is a whole number."""
+    many, unit = min((bytes_ // size, unit) for unit, size in SIZES.items() if bytes_ % size == 0)
+    return f"{many}{unit}"
 
 
 def main() -> None:

@@ -2,14 +2,17 @@
 
 import copy
 import re
+import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from tools import reference
 
 from toban.core.config_file import parse
-from toban.settings import build_settings, plugin_registries
+from toban.settings import Settings, build_settings, plugin_registries
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,6 +35,51 @@ def test_the_reference_is_what_the_code_says(page):
     """
     written = (ROOT / "docs" / "reference" / f"{page}.md").read_text(encoding="utf-8")
     assert written == getattr(reference, page)()
+
+
+def settings_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Yield the paths of all settings of a model, as the reference writes them."""
+    for name, field in model.model_fields.items():
+        path = f"{prefix}{field.alias or name}"
+        yield path
+        for inner in models_in(field.annotation):
+            many = "[]" if typing.get_origin(field.annotation) in {tuple, list} else ""
+            yield from settings_of(inner, f"{path}{many}.")
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in typing.get_args(annotation):
+        yield from models_in(inner)
+
+
+REGISTRIES = plugin_registries()
+SECTIONS = [
+    *(
+        (f"## {name}", model)
+        for name, it in Settings.model_fields.items()
+        for model in models_in(it.annotation)
+        if name not in REGISTRIES
+    ),
+    *((f"### {kind}", it.load(kind)) for it in REGISTRIES.values() for kind in it.names()),
+]
+
+
+@pytest.mark.parametrize(("heading", "model"), SECTIONS)
+def test_the_reference_has_every_setting_with_type_default_and_description(heading, model):
+    """
+    Those that all plugins of a sort share are in the table above theirs, if they have the same default.
+    """
+    page = reference.settings()
+    shared = {name for it in REGISTRIES.values() if issubclass(model, it.root) for name in it.root.model_fields}
+    (table,) = re.findall(rf"(?ms)^{heading}\n(.*?)(?=^##|\Z)", page)
+    rows = re.findall(r"(?m)^\| `(\S+)` \| (.+) \| (.*) \| (.*) \|$", table)
+    named = {path for path, *_ in rows}
+    wanted = set(settings_of(model))
+    assert wanted - shared <= named <= wanted
+    assert [path for path, kind, _, description in rows if not (kind and description)] == []
+    assert [path for path, kind, default, _ in rows if not default and "section" not in kind] == []
 
 
 def test_every_number_says_what_it_tells():

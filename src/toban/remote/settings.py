@@ -25,6 +25,7 @@ class RemoteAuth(Section):
     """Sent with `password` as HTTP basic authentication."""
 
     password: Secret | None = None
+    """The password of `username`."""
 
     headers: dict[str, Secret] = Field(default_factory=dict)
     """Sent unchanged: `Authorization: FlyV1 …`, `X-Scope-OrgID: shop`."""

@@ -76,6 +76,7 @@ class Http(Collector):
     """Address to request."""
 
     method: Literal["GET", "POST", "HEAD"] = "GET"
+    """HTTP method of the request."""
 
     headers: Mapping[str, Secret] = {}
     """Headers to send; `${NAME}` is read from the environment. A redirect to another host gets none."""
