@@ -173,7 +173,7 @@ async def test_while_state_is_away_alerts_are_judged_told_and_kept(tmp_path, clo
         await life.until(300)
         assert [change.alert.name for change in life.urgent] == ["down"]
         assert life.evaluating.health() == HealthStatus(
-            False, "2 changes of alerts are not in state: state: the disk is gone"
+            False, "2 changes of alerts are not stored yet: state: the disk is gone"
         )
         monkeypatch.setattr(life.state, "transaction", there)
         assert await life.told() == []
