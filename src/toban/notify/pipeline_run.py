@@ -126,4 +126,4 @@ class PipelineRun:
 
     def local_time(self, at: datetime | None) -> str:
         """Return a time as the team's clocks show it."""
-        return f"{local(at, self.policy.zone):%Y-%m-%d %H:%M:%S}" if at else "never"
+        return f"{local(at, self.policy.zone):%Y-%m-%d %H:%M:%S %Z}".rstrip() if at else "never"
