@@ -91,7 +91,7 @@ def test_the_real_programs_read_what_is_written(many):
     assert {path.name: path.stat().st_mode & 0o777 for path in (out / "secrets").iterdir()} == dict.fromkeys(
         ("toban", "slack", "bot", "email", "pager"), 0o600
     )
-    for lost in ("hook: the signature", "window odd: ", "window some: ", "damping", "toban_component_unhealthy"):
+    for lost in ("hook: the signature", "window odd: ", "window some: ", "flap detection", "toban_component_unhealthy"):
         assert lost in said
     assert "exists already: --force overwrites it" in export(many, "alertmanager", code=2)
     export(many, "alertmanager", "--force")

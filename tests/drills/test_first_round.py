@@ -131,7 +131,7 @@ def test_a_second_toban_on_the_same_folder_is_told_so(data):
         program.until("is on duty")
         second = program.run("up", "--listen", "127.0.0.1:0")
         assert second.returncode == 2
-        assert f"another toban works there (process {program.process.pid})" in second.stderr
+        assert f"another toban runs there (process {program.process.pid})" in second.stderr
 
 
 def test_an_address_that_is_taken_is_told_so(data):

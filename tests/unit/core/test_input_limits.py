@@ -25,7 +25,7 @@ def test_what_is_no_time_is_refused(text):
     """
     Whatever it is.
     """
-    with pytest.raises(ValueError, match="is no time"):
+    with pytest.raises(ValueError, match="is not a valid time"):
         input_limits.parse_time(text)
 
 
@@ -51,7 +51,7 @@ def test_a_text_that_can_not_be_stored_is_refused(text):
     """
     Half a surrogate pair, NUL, too long, no text at all.
     """
-    with pytest.raises(ValueError, match=r"character|text"):
+    with pytest.raises(ValueError, match=r"character|string"):
         input_limits.checked_text(text, 10)
 
 
