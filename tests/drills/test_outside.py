@@ -118,7 +118,7 @@ def test_what_toban_does_not_hold_is_asked_outside(name, tmp_path):
         engine.kill()
         _, told = ask(program.url, "query", {"query": "elsewhere", "time": str(now - 2999)})
         assert told["data"]["result"] == []
-        assert "can't be reached" in told["warnings"][0]
+        assert "is unreachable" in told["warnings"][0]
         assert values(program, "a_total", newest(program)) == ["1"]
 
 

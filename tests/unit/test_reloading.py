@@ -66,8 +66,10 @@ class Bench:
         self.audit: list[AuditEntry] = []
         self.next: Settings | Exception = configured()
         self.meters = MetricRegistry()
-        self.reloading = ReloadService(self._read, self._build, self._take_over, self._audit, FakeClock(), self.meters)
-        self.reloading.begin(Made(configured(), self.log))
+        self.reloading = ReloadService(self._read, self._audit, FakeClock(), self.meters)
+
+    async def begin(self) -> None:
+        await self.reloading.begin(configured(), self._build, self._take_over)
 
     def _read(self) -> Settings:
         self.read += 1
@@ -81,13 +83,15 @@ class Bench:
     async def _audit(self, entry: AuditEntry) -> None:
         self.audit.append(entry)
 
-    async def _take_over(self, after: object, before: object) -> None:
-        self.log.append("taken over")
+    async def _take_over(self, after: Made, before: Made | None) -> None:
+        if before:
+            self.log.append("taken over")
 
 
 @pytest.fixture
 async def bench():
     bench = Bench()
+    await bench.begin()
     task = asyncio.create_task(bench.reloading.run())
     await asyncio.sleep(0)
     yield bench
@@ -145,10 +149,13 @@ async def test_a_service_that_breaks_ends_the_whole(bench):
         async def run(self) -> None:
             raise ZeroDivisionError
 
-    generation = Made(configured(), bench.log)
-    generation.services = [Broken("broken", bench.log)]
-    reloading = ReloadService(bench._read, bench._build, bench._take_over, bench._audit, FakeClock(), MetricRegistry())
-    reloading.begin(generation)
+    async def build(settings: Settings, before: Made | None) -> Made:
+        generation = Made(settings, bench.log)
+        generation.services = [Broken("broken", bench.log)]
+        return generation
+
+    reloading = ReloadService(bench._read, bench._audit, FakeClock(), MetricRegistry())
+    await reloading.begin(configured(), build, bench._take_over)
     with pytest.raises(ExceptionGroup):
         await reloading.run()
 
