@@ -19,7 +19,9 @@ notify: {drill: {enabled: false, channels: [hook]}}
 PAGES = ["/", "/api/status", "/api/alerts", "/api/silences", "/api/v2/silences", "/api/v2/alerts", "/-/ready"]
 """What shows all that was taken in: one odd thing in it must not take a page away."""
 
-SILENCE = json.dumps({"matchers": ['severity=~".+"'], "for": "30d", "by": "somebody", "comment": "x"}).encode()
+SILENCE = json.dumps(
+    {"matchers": ['severity=~".+"'], "duration": "30d", "created_by": "somebody", "comment": "x"}
+).encode()
 
 
 def address(program: Program) -> tuple[str, int]:

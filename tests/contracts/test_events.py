@@ -10,7 +10,7 @@ import pytest
 from tests.fakes import FakeClock, told
 from toban.collect.collectors.events import Events as Collector
 from toban.core.metric_registry import MetricRegistry
-from toban.ingest.business_events import KEPT, BusinessEventReceiver, EventsError, parse_events
+from toban.ingest.business_events import KEY_RETENTION, BusinessEventReceiver, EventsError, parse_events
 from toban.instruments.cardinality import LIMITS, OVER
 
 VIEW = {"type": "product_view", "product": "7"}
@@ -98,7 +98,7 @@ async def test_what_comes_twice_counts_once(events, state, clock):
     assert await events.accept(lines({**VIEW, "id": "retry-1"})) == (1, 0)
     assert sum(one for key, one in (await numbers(state, clock)).items() if "views" in key) == 4
 
-    clock.advance(KEPT.total_seconds() + 1)
+    clock.advance(KEY_RETENTION.total_seconds() + 1)
     assert await events.accept(lines(named), "retry-1") == (1, 0)
 
 
@@ -108,7 +108,7 @@ async def test_a_mistake_anywhere_and_nothing_is_counted(events, state, clock):
     """
     with pytest.raises(EventsError) as caught:
         await events.accept(lines(VIEW) + b"\n\nnot json\n" + lines({"type": "order", "total": -1, "currency": "yen"}))
-    assert [(mistake.line, mistake.field) for mistake in caught.value.mistakes] == [
+    assert [(mistake.line, mistake.field) for mistake in caught.value.errors] == [
         (3, ""),
         (4, "total"),
         (4, "currency"),
@@ -136,7 +136,7 @@ def test_a_mistake_names_its_field(event, field):
     """
     with pytest.raises(EventsError) as caught:
         parse_events(orjson.dumps(event))
-    assert [mistake.field for mistake in caught.value.mistakes] == [field]
+    assert [mistake.field for mistake in caught.value.errors] == [field]
 
 
 @pytest.mark.parametrize("body", [b"5", b'"x"', b"[5]", b"null", b"[[]]", b"\xff"])

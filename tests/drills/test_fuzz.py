@@ -66,7 +66,11 @@ ODD: list[Any] = [
     *[[], {}, [[]], [None], {"a": {}}, [{}] * 100, {"": ""}, {"__name__": "x"}, {"a.b": "c", "a_b": "d"}],
 ]
 KNOWN: dict[str, list[bytes]] = {
-    "silence": [b'{"matchers": "a=b", "by": "\\ud800", "comment": "c", "for": "1h"}', b"[" * 50_000, b'{"a":' * 5_000],
+    "silence": [
+        b'{"matchers": ["a=b"], "created_by": "\\ud800", "comment": "c", "duration": "1h"}',
+        b"[" * 50_000,
+        b'{"a":' * 5_000,
+    ],
     "silences": [b'{"matchers": [{"name": "service.name", "value": "x", "isRegex": false}], "startsAt": "x"}'],
     "alerts": [b'[{"labels": {"a": "\\ud800"}}]', b'[{"labels": {"\xff": "x"}}]', b"\xef\xbb\xbf[]"],
     "events": [

@@ -87,7 +87,7 @@ def mailer(mail, *to, **other):
 
 @pytest.mark.parametrize("end", ["hang", "close", "trickle", "500 5.5.1 what?", "421 4.4.2 closing", "nonsense"])
 async def test_a_mail_that_was_accepted_is_sent_whatever_quit_does(tmp_path, clock, end, monkeypatch):
-    monkeypatch.setattr("toban.notify.smtp.QUIT", 0.05)
+    monkeypatch.setattr("toban.notify.smtp.QUIT_SECONDS", 0.05)
     async with ScriptedSmtp({"QUIT": [end] * 9}) as mail, Life(mailer(mail), tmp_path, clock) as life:
         await life.put(message())
         await life.tries(3)

@@ -42,7 +42,7 @@ from toban.state.durable_counters import COUNTERS
 T = TypeVar("T")
 EVERY = timedelta(seconds=30)
 JOBS = jobs_stream("jobs")
-TABLES = (books.READ, books.SEEN, books.PENDING, COUNTERS)
+TABLES = (books.POSITION, books.COUNTED, books.PENDING, COUNTERS)
 
 
 class MemoryState:
