@@ -146,7 +146,7 @@ async def test_a_command_reads_no_more_than_it_can_show(monkeypatch, tmp_path):
     async with pretending(endless()) as server:
         monkeypatch.setenv("TOBAN_URL", f"http://127.0.0.1:{server.port}")
         monkeypatch.setattr(client, "MAX_BYTES", MIB)
-        with pytest.raises(TobanError, match="the answer has more than 1048576 bytes"):
+        with pytest.raises(TobanError, match="the response has more than 1048576 bytes"):
             await asyncio.to_thread(client.get, "/api/status", None)
 
 
