@@ -95,7 +95,7 @@ async def read_body(response: httpx2.Response, most: int) -> bytes:
     async for piece in decompressed_pieces(response):
         body += piece
         if len(body) > most:
-            raise ResponseTooLargeError(f"the answer has more than {most} bytes")
+            raise ResponseTooLargeError(f"the response has more than {most} bytes")
     return bytes(body)
 
 
