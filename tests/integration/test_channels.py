@@ -271,7 +271,7 @@ async def test_slack_is_proved_as_far_as_that_goes(tools):
     assert (well.ok, hook.ok, ill.ok) == (True, True, False)
     assert "twice" not in well.message
     assert blind.message.endswith("after a crash a message may come twice: the app lacks channels:history")
-    assert "shows when it is used" in hook.message
+    assert "send a test notification to see" in hook.message
     gone = await Slack(webhook=slack.webhook).check_connection(tools)
     assert (gone.ok, "connection refused" in gone.message) == (False, True)
 
