@@ -182,7 +182,7 @@ def test_what_is_no_alert_is_refused_as_alertmanager_refuses_it(shop):
         (b'[{"labels": {"": "x"}}]', "application/json", 400, 'invalid name \\"\\"'),
         (b"[", "application/json", 400, "because json"),
         (b"[]", "text/plain", 415, "unsupported media type"),
-        (b'[{"labels": {"a": "b"}, "endsAt": "tomorrow"}]', "application/json", 400, "is no time"),
+        (b'[{"labels": {"a": "b"}, "endsAt": "tomorrow"}]', "application/json", 400, "is not a valid time"),
         (b" " * 9_000_000, "application/json", 413, "more than 2000000 bytes"),
     ]:
         answered, text = shop.post("/api/v2/alerts", body, kind)
