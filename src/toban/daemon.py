@@ -81,7 +81,7 @@ async def open_daemon(
         http = await stack.enter_async_context(open_http_client())
         engines = await open_engines(stack, settings.metrics, settings.data / "tsdb", http, clock, meters)
         tools = CollectorTools(http, clock, meters, ShopConnections(None, None), state=state)
-        foundation = _found(settings, state, engines, web, tools)
+        foundation = _open_foundation(settings, state, engines, web, tools)
         reloads = ReloadService(read or (lambda: settings), partial(write_audit_entry, state), clock, meters)
         builder = GenerationBuilder(foundation, reloads.reload, reloads)
         stack.push_async_callback(reloads.close)
@@ -91,7 +91,9 @@ async def open_daemon(
         yield Daemon(services, first.collection.first_collection, first.web.overview, partial(reloads.request, SIGNAL))
 
 
-def _found(settings: Settings, state: State, engines: Engines, web: HttpService, tools: CollectorTools) -> Foundation:
+def _open_foundation(
+    settings: Settings, state: State, engines: Engines, web: HttpService, tools: CollectorTools
+) -> Foundation:
     clock, meters = tools.clock, tools.meters
     notifications = NotificationService(
         policy(settings.notify, settings.channels),

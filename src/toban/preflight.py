@@ -14,12 +14,8 @@ from toban.generation import log_streams, open_collector_tools
 from toban.health.checks import UnavailableCheck, checks, unreported
 from toban.instruments.cardinality import CardinalityLimits
 from toban.logs.recent_lines import RecentLines
-from toban.notify.channel import ChannelTools as NotifyTools
-from toban.notify.channel import ConnectionCheck
-from toban.notify.inhibition import Inhibitor
-from toban.notify.maintenance_windows import MaintenanceWindows
-from toban.notify.pipeline_run import Policy
-from toban.notify.routing import Routing
+from toban.notify.assembly import policy
+from toban.notify.channel import ChannelTools, ConnectionCheck
 from toban.notify.system_notices import channel_test_notification
 from toban.remote.query_client import RemoteQueryClient
 from toban.remote.remote_write import EmptySampleLog, RemoteWriteService
@@ -43,7 +39,7 @@ async def check_channels(settings: Settings) -> list[tuple[str, ConnectionCheck]
     """Try each channel as far as that goes without sending anything."""
     async with AsyncExitStack() as stack:
         tools = await open_collector_tools(stack, settings, SystemClock(), MetricRegistry())
-        given = NotifyTools(tools.http, tools.clock)
+        given = ChannelTools(tools.http, tools.clock)
         proofs = await asyncio.gather(*(channel.check_connection(given) for channel in settings.channels.values()))
     return list(zip(settings.channels, proofs, strict=True))
 
@@ -51,16 +47,14 @@ async def check_channels(settings: Settings) -> list[tuple[str, ConnectionCheck]
 async def send_test(settings: Settings, name: str) -> ConnectionCheck:
     """Send a test message through a channel; return what came of it."""
     channel, clock, notify = settings.channels[name], SystemClock(), settings.notify
-    house = Policy(notify, Routing(notify, {name: channel.pages}), Inhibitor([]), MaintenanceWindows(notify))
     now = clock.now()
+    message = channel_test_notification(policy(notify, {name: channel}), name, f"test-{now.isoformat()}", now)
     async with AsyncExitStack() as stack:
         tools = await open_collector_tools(stack, settings, clock, MetricRegistry())
-        given = NotifyTools(tools.http, clock, notify.address or "")
+        given = ChannelTools(tools.http, clock, notify.address or "")
         try:
             async with asyncio.timeout(channel.timeout.total_seconds()):
-                handle = await channel.send(
-                    channel_test_notification(house, name, f"test-{now.isoformat()}", now), {}, given
-                )
+                handle = await channel.send(message, {}, given)
         except TimeoutError:
             return ConnectionCheck(ok=False, message=f"no answer within {channel.timeout.total_seconds():g} s")
         except DeliveryError as error:

@@ -9,7 +9,7 @@ from toban.demo import message_inbox
 from toban.notify.channel import Channel, ChannelTools
 from toban.notify.notification import NotificationKind
 from toban.settings import build_settings
-from toban.web.i18n import catalogue
+from toban.web.i18n import texts
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ async def test_what_channels_send_is_shown_as_the_services_would(http):
     assert all(len(messages[0].steps) >= 2 for messages in kept.values())
     assert {line.split(":")[0] for line in said} == {"Slack", "PagerDuty", "Mail"}
     assert "Orders fail" in page
-    assert catalogue("ja")["post"] in japanese
+    assert texts("ja")["post"] in japanese
 
 
 async def test_what_nobody_sent_before_can_not_be_changed(http):

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from toban.demo.servers import EXTRA, DemoError
 from toban.demo.web_server import port_of, served
-from toban.web.i18n import catalogue, negotiate_language
+from toban.web.i18n import negotiate_language, texts
 from toban.web.overview_page import POLICY, stylesheet
 
 Say = Callable[[str], None]
@@ -177,7 +177,7 @@ class InboxServer:
     async def show(self, request: Request) -> Response:
         """Show what came, in the reader's language."""
         language = negotiate_language(request.headers.get("accept-language", ""))
-        page = "".join(_html(self._box, catalogue(language), language))
+        page = "".join(_html(self._box, texts(language), language))
         headers = {"content-security-policy": POLICY, "cache-control": "no-store"}
         return Response(page, headers=headers, media_type="text/html")
 

@@ -1,19 +1,13 @@
 """Texts of pages, in the reader's language."""
 
-import tomllib
 from collections.abc import Mapping
-from functools import cache
-from importlib.resources import files
-from typing import Final
 
-LANGUAGES: Final = ("en", "ja")
-"""The supported languages; the first is the default."""
+from toban.core.catalogue import LANGUAGES, catalogue
 
 
-@cache
-def catalogue(language: str) -> Mapping[str, str]:
+def texts(language: str) -> Mapping[str, str]:
     """Return the texts of a language, by key."""
-    return tomllib.loads(files("toban.web").joinpath("messages", f"{language}.toml").read_text(encoding="utf-8"))
+    return catalogue("toban.web", language)
 
 
 def negotiate_language(accept_language: str) -> str:

@@ -18,7 +18,7 @@ from toban.core.ports import HealthState
 from toban.health.checks import UnavailableCheck
 from toban.health.service import CheckResult
 from toban.web.endpoint import Endpoint, Permission
-from toban.web.i18n import catalogue, negotiate_language
+from toban.web.i18n import negotiate_language, texts
 from toban.web.status_api import Overview, StatusApi, remedy
 
 POLICY: Final = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -52,8 +52,8 @@ class OverviewPage:
     async def show(self, request: Request) -> Response:
         """Show the status of everything, in the reader's language."""
         language = negotiate_language(request.headers.get("accept-language", ""))
-        parts = PageParts(catalogue(language)["unshown"])
-        html = "".join(_html(await self._status.overview(), catalogue(language), language, parts))
+        parts = PageParts(texts(language)["unshown"])
+        html = "".join(_html(await self._status.overview(), texts(language), language, parts))
         self._status.report("page", parts)
         headers = {"content-security-policy": POLICY, "cache-control": "no-store", "vary": "accept-language"}
         return Response(html, headers={**headers, "x-content-type-options": "nosniff"}, media_type="text/html")

@@ -27,7 +27,7 @@ from toban.web.api_models import (
     UnavailableCheckModel,
 )
 from toban.web.endpoint import Endpoint, Permission
-from toban.web.i18n import catalogue
+from toban.web.i18n import texts
 
 T = TypeVar("T")
 
@@ -155,7 +155,7 @@ class StatusApi:
 
 def status_response(overview: Overview) -> StatusResponse:
     """Return the response that shows an overview."""
-    texts = catalogue("en")
+    english = texts("en")
     return StatusResponse(
         started=overview.about.started,
         data=overview.about.data,
@@ -168,12 +168,12 @@ def status_response(overview: Overview) -> StatusResponse:
         unavailable_checks=[UnavailableCheckModel.model_validate(it) for it in overview.unavailable],
         figures=[
             FigureModel(
-                key=it.key, title=texts[f"figure-{it.key}"], of=it.of, value=it.value, unit=it.unit, text=it.text
+                key=it.key, title=english[f"figure-{it.key}"], of=it.of, value=it.value, unit=it.unit, text=it.text
             )
             for it in overview.figures
         ],
         not_monitored=[
-            MissingMetricsModel(title=texts[f"known-{it.key}"], remedy=remedy(it, texts)) for it in overview.missing
+            MissingMetricsModel(title=english[f"known-{it.key}"], remedy=remedy(it, english)) for it in overview.missing
         ],
         services=[ServiceModel(name=name, state=it.state, message=it.message) for name, it in overview.services],
     )

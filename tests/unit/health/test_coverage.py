@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import FakeClock
+from toban.core.catalogue import LANGUAGES
 from toban.core.labels import Labels
 from toban.core.query_result import BatchResult, QueryResult, ResultSeries, ResultType
 from toban.health import checks
@@ -14,7 +15,7 @@ from toban.health.key_figures import FIGURES, FigureValue, Unit
 from toban.health.service import HealthService
 from toban.instruments.metric_sources import COVERAGE, missing_metrics
 from toban.promql.parser import parse
-from toban.web.i18n import LANGUAGES, catalogue
+from toban.web.i18n import texts
 
 
 class Answering:
@@ -97,7 +98,7 @@ def test_every_figure_and_number_has_its_words(language):
     """
     In each language; and no words are left over.
     """
-    say = catalogue(language)
+    say = texts(language)
     expected = {f"figure-{figure.key}" for figure in FIGURES} | {f"known-{number.key}" for number in COVERAGE}
     expected |= {f"source-{source.name.lower()}" for number in COVERAGE for source in number.sources}
 

@@ -10,12 +10,13 @@ from starlette.responses import PlainTextResponse
 
 from tests.unit.web.conftest import NOW
 from toban.core.alerts import Acknowledgement, Alert, AlertStatus
+from toban.core.catalogue import LANGUAGES
 from toban.core.labels import Labels
 from toban.core.ports import HealthStatus
 from toban.exposition import writer
 from toban.exposition.writer import Format
 from toban.web import metrics_pages, overview_page
-from toban.web.i18n import LANGUAGES, catalogue, negotiate_language
+from toban.web.i18n import negotiate_language, texts
 from toban.web.strict_transport import StrictTransport
 
 
@@ -95,7 +96,7 @@ async def test_the_first_page_speaks_the_readers_language(client, language):
     """
     response = await client.get("/", headers={"accept-language": f"{language},xx;q=0.3"})
 
-    assert catalogue(language)["targets"] in response.text
+    assert texts(language)["targets"] in response.text
     assert f'<html lang="{language}">' in response.text
     assert "&lt;b&gt;wrong password&lt;/b&gt;" in response.text
     assert "script-src" not in response.headers["content-security-policy"]
@@ -109,7 +110,7 @@ def test_every_language_says_everything():
     """
 
     def places(language: str) -> dict[str, list[str]]:
-        return {key: sorted(re.findall(r"\{\w+\}", text)) for key, text in catalogue(language).items()}
+        return {key: sorted(re.findall(r"\{\w+\}", text)) for key, text in texts(language).items()}
 
     assert all(places(language) == places(LANGUAGES[0]) for language in LANGUAGES)
 
