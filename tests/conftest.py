@@ -1,5 +1,6 @@
 """What holds for a run of the tests as a whole: who runs what, and which figures are told at its end."""
 
+import os
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,9 @@ from xdist.scheduler import LoadScopeScheduling
 # A machine that has other things to do fails no test.
 settings.register_profile("toban", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("toban")
+
+# Reading a machine's hundred authorities takes 50 ms, in every client and every program that a test starts.
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "data" / "authority.pem")
 
 
 class Sharing(LoadScopeScheduling):

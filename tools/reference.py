@@ -11,7 +11,7 @@ from toban.core.config_types import SIZES, Address, Duration, Size
 from toban.core.plugins import PluginRegistry
 from toban.instruments.metric_sources import COVERAGE, MetricSource
 from toban.settings import Settings, plugin_registries
-from toban.web.i18n import catalogue
+from toban.web.i18n import texts
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 
@@ -35,7 +35,7 @@ def metrics() -> str:
 
 def sources() -> str:
     """Return the page of the sources of metrics."""
-    say = catalogue("en")
+    say = texts("en")
     lines = [
         "# Sources of metrics",
         "",

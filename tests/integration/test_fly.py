@@ -92,10 +92,10 @@ async def living(folder: Path, victoria: str) -> AsyncIterator[tuple[Life, Day]]
         yield life, Day(fly)
 
 
-def scraped(victoria: str, lines: list[str]) -> None:
+async def scraped(victoria: httpx2.AsyncClient, lines: list[str]) -> None:
     """Put what was scraped into Fly's Prometheus."""
-    httpx2.post(f"{victoria}/api/v1/import/prometheus", content="\n".join(lines)).raise_for_status()
-    httpx2.get(f"{victoria}/internal/force_flush").raise_for_status()
+    (await victoria.post("/api/v1/import/prometheus", content="\n".join(lines))).raise_for_status()
+    (await victoria.get("/internal/force_flush")).raise_for_status()
 
 
 ALERTS = """
@@ -226,15 +226,15 @@ async def test_a_day_of_seven_machines(
     """
     monkeypatch.setattr(machines_api, "TIMEOUT", 1)
     with servers.victoria() as server:
-        victoria = f"http://127.0.0.1:{server.port}"
-        async with living(tmp_path, victoria) as (life, day):
+        url = f"http://127.0.0.1:{server.port}"
+        async with living(tmp_path, url) as (life, day), httpx2.AsyncClient(base_url=url) as victoria:
             for minute in range(1440):
                 day.play(minute)
                 lines = list[str]()
                 for _ in range(4):
                     life.clock.advance(SCRAPE.total_seconds())
                     lines += day.move(life.clock.now())
-                scraped(victoria, lines)
+                await scraped(victoria, lines)
                 if clock("16:00") <= minute < clock("16:15"):
                     life.fly.next(*[(busy(60), broken, half, reset, late)[minute % 5]] * 3)
                 await life.minute()

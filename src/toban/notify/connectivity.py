@@ -1,10 +1,9 @@
 """Whether a web address can be reached, as far as that goes without sending anything."""
 
 import asyncio
-import ssl
 from urllib.parse import urlsplit
 
-from toban.core.http_client import error_reason
+from toban.core.http_client import client_context, error_reason
 from toban.notify.channel import ConnectionCheck
 
 PATIENCE = 5
@@ -15,7 +14,7 @@ async def check_reachable(url: str, rest: str) -> ConnectionCheck:
     """Connect to an address's host, with TLS where it has it; ``rest`` says what that does not prove."""
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-    context = ssl.create_default_context() if parts.scheme == "https" else None
+    context = await client_context() if parts.scheme == "https" else None
     try:
         async with asyncio.timeout(PATIENCE):
             _, writer = await asyncio.open_connection(host, port, ssl=context)

@@ -14,7 +14,7 @@ from pydantic import AfterValidator
 from toban.collect.collector import Collector, ScrapeResult
 from toban.core.config_types import Address, Duration
 from toban.core.errors import CollectError
-from toban.core.http_client import NO_CONNECTION, NO_HANDSHAKE, NO_NAME, error_reason
+from toban.core.http_client import NO_CONNECTION, NO_HANDSHAKE, NO_NAME, client_context, error_reason
 from toban.core.samples import gauge
 
 EXPIRY: Final = gauge(
@@ -114,7 +114,7 @@ class _Handshakes:
 
     async def check(self) -> tuple[Certificate, str, bool]:
         """Return the certificate, why a browser would reject it, and whether this machine trusts its issuer."""
-        strict = ssl.create_default_context()
+        strict = await client_context()
         # As browsers: only subject alternative names count.
         strict.hostname_checks_common_name = False
         try:
@@ -122,7 +122,7 @@ class _Handshakes:
         except ssl.SSLCertVerificationError as error:
             rejection = error
         # The standard library returns nothing of a certificate that it rejects: read it unverified. Nothing is sent.
-        unverified = ssl.create_default_context()
+        unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
         certificate = _certificate(await self._handshake(unverified), verified=False)
         trusted = False

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, model_validator
 
 from toban.core.config_types import Duration, Host, Secret, Text
 from toban.core.errors import DeliveryError
+from toban.core.http_client import client_context
 from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, SecretFile
 from toban.notify.notification import Notification, NotificationKind
 from toban.notify.smtp import MAIL_POLICY, Server, SmtpSession, envelope
@@ -113,16 +114,16 @@ class Email(Channel):
         wanted = [address for address in self.to if not notification.recipients or address in notification.recipients]
         if not wanted:
             return handle  # its recipients were removed from the settings
-        async with self._session() as session:
+        async with await self._session() as session:
             shown = self.to if session.takes_utf8 else [it for it in self.to if envelope(it).isascii()]
             message = render_mail(notification, self.sender, shown, tools.shop)
             await session.send(self.sender, wanted, message, tools.attempt)
         refused = {recipient: refusal.message for recipient, refusal in tools.attempt.refused.items()}
         return {"key": notification.key, "reached": sorted(tools.attempt.accepted), "refused": refused}
 
-    def _session(self) -> SmtpSession:
+    async def _session(self) -> SmtpSession:
         """Return a session to be opened. Raises ``DeliveryError``."""
-        context = ssl.create_default_context()
+        context = await client_context()
         try:
             if self.ca:
                 context.load_verify_locations(self.ca)
@@ -137,7 +138,7 @@ class Email(Channel):
     async def check_connection(self, tools: ChannelTools) -> ConnectionCheck:
         """Connect, encrypt, and log in."""
         try:
-            async with self._session():
+            async with await self._session():
                 pass
         except DeliveryError as error:
             return ConnectionCheck(ok=False, message=str(error))
