@@ -175,16 +175,18 @@ def _rules_read(query: Node, rules: Sequence[AlertRule | RecordingRule]) -> set[
     return found & {rule.name for rule in rules}
 
 
-class _SynchronousEngine:
+class SynchronousEngine:
     """A ``RuleEngine`` that runs each query at once, without a thread."""
 
     def __init__(self, source: MemorySource) -> None:
         self._engine = PromqlEngine(source)
 
     async def instant(self, query: str, at: int, *, time_limit: timedelta | None = None) -> QueryResult:
+        """Return the result of a query at one time (milliseconds)."""
         return self._engine.instant(query, at)
 
     async def run_batch(self, queries: Sequence[str], at: int) -> list[BatchResult]:
+        """Run all of these queries."""
         return [self._result(query, at) for query in queries]
 
     def _result(self, query: str, at: int) -> BatchResult:
@@ -204,7 +206,7 @@ class _Run:
         self.interval = interval
         self.name = name
         self.source = MemorySource()
-        self.engine = _SynchronousEngine(self.source)
+        self.engine = SynchronousEngine(self.source)
         self.alerts: dict[str, ActiveAlerts] = {}
         self.written: dict[str, set[Labels]] = {}
         self.failures: list[Failure] = []

@@ -142,7 +142,6 @@ class ChannelWorker:
         """Send until cancelled."""
         try:
             while True:
-                raise_if_cancelled()
                 seconds = STATE_RETRY
                 try:
                     seconds = await self.drain()
@@ -279,7 +278,6 @@ class ChannelWorker:
                     blocked.add(queued.ordering_key)
                     if error.permanent:
                         self._rejected.add(queued.key)
-                raise_if_cancelled()
         except StateError as error:
             log.debug("state not readable", channel=self.name, error=str(error))
 

@@ -1,9 +1,8 @@
 """The drill: each week an alert fires on purpose, and its delivery is checked on every channel."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -16,6 +15,7 @@ from toban.core.ports import Clock, HealthStatus
 from toban.core.samples import gauge
 from toban.core.schedule import next_occurrence
 from toban.notify.settings import Drill
+from toban.notify.wakeup import Wakeup
 from toban.state import audit_log
 from toban.state.audit_log import AuditEntry
 from toban.state.database import State
@@ -69,7 +69,7 @@ class DrillService:
         self._clock = clock
         self._meters = meters
         self._last: dict[str, str] = {}
-        self._requested = asyncio.Event()
+        self._requested = Wakeup(clock)
 
     async def run(self) -> None:
         """Run a drill at the scheduled times, and when somebody starts one, until cancelled."""
@@ -78,8 +78,7 @@ class DrillService:
         except StateError as error:
             log.warning("result of the last drill not loaded", error=str(error))
         while True:
-            await self._wait()
-            self._requested.clear()
+            await self._requested.wait(self._until_due())
             await self.once()
 
     async def start(self, actor: Actor) -> None:
@@ -90,22 +89,12 @@ class DrillService:
         await self._state.transaction(lambda connection: audit_log.record(connection, entry))
         self._requested.set()
 
-    async def _wait(self) -> None:
-        """Wait for the next scheduled time, or until somebody starts one."""
-        requested = asyncio.create_task(self._requested.wait())
-        waits: list[asyncio.Task[Any]] = [requested]
-        if self._settings.enabled:
-            now = self._clock.now()
-            due = next_occurrence(self._settings.cron, self._zone, now)
-            waits.append(asyncio.create_task(self._pause((due - now).total_seconds())))
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in waits:
-                task.cancel()
-
-    async def _pause(self, seconds: float) -> None:
-        await self._clock.sleep(seconds)
+    def _until_due(self) -> float | None:
+        """Return how many seconds to wait for the next scheduled time; None where none is scheduled."""
+        if not self._settings.enabled:
+            return None
+        now = self._clock.now()
+        return (next_occurrence(self._settings.cron, self._zone, now) - now).total_seconds()
 
     async def once(self) -> None:
         """Run a drill: let it fire, wait until all channels delivered it or the time is over, store the result."""

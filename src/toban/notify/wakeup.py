@@ -1,7 +1,9 @@
 """Waiting for a time or a wake-up call."""
 
 import asyncio
+from typing import Any
 
+from toban.core.periodic import raise_if_cancelled
 from toban.core.ports import Clock
 
 
@@ -16,13 +18,15 @@ class Wakeup:
         """Wake whoever waits."""
         self._set.set()
 
-    async def wait(self, seconds: float) -> None:
-        """Wait for some seconds, or until it is set."""
-        waking = asyncio.ensure_future(self._set.wait())
-        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
+    async def wait(self, seconds: float | None) -> None:
+        """Wait for some seconds (``None``: without a limit), or until it is set."""
+        raise_if_cancelled()
+        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._set.wait())]
+        if seconds is not None:
+            waits.append(asyncio.ensure_future(self._clock.sleep(seconds)))
         try:
-            await asyncio.wait({waking, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            waking.cancel()
-            sleeping.cancel()
+            for it in waits:
+                it.cancel()
             self._set.clear()
