@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def load_groups(settings: AlertingSettings) -> list[RuleGroup]:
         own = load_rule_files(settings.rules)
     except SettingsError as error:
         mistakes.append(str(error))
-    shipped = shipped_groups() if settings.shipped else []
+    shipped = shipped_groups() if settings.shipped else ()
     known = [rule.name for group in shipped for rule in group.rules]
     for name in settings.without:
         if settings.shipped and name not in known:
@@ -32,13 +33,14 @@ def load_groups(settings: AlertingSettings) -> list[RuleGroup]:
     return merge_groups(_without(shipped, settings.without), own)
 
 
-def shipped_groups() -> list[RuleGroup]:
+@cache
+def shipped_groups() -> tuple[RuleGroup, ...]:
     """Return the rules that toban ships."""
     rules = files("toban.alerting").joinpath("rules")
     names = sorted(it.name for it in rules.iterdir() if it.name.endswith(".yaml"))
-    return [
+    return tuple(
         group for name in names for group in parse_rule_file(rules.joinpath(name).read_text(encoding="utf-8"), name)
-    ]
+    )
 
 
 def load_rule_files(patterns: Iterable[str]) -> list[RuleGroup]:

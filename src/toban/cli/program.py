@@ -12,6 +12,7 @@ import click
 
 import toban
 from toban.cli import commands, error_reporting, options
+from toban.core.garbage import collection_paused
 
 
 class CommandGroup(click.Group):
@@ -29,7 +30,8 @@ class CommandGroup(click.Group):
         """Import a command."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        command: click.Command = importlib.import_module(f"{commands.__name__}.{cmd_name}").command
+        with collection_paused():
+            command: click.Command = importlib.import_module(f"{commands.__name__}.{cmd_name}").command
         options.inherit_options(command)
         return command
 

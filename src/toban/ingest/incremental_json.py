@@ -5,13 +5,14 @@ orjson parses 4 MiB at once in 40 ms and more. Here the brackets of a body are f
 between their elements, and orjson parses each piece. The result is the same as orjson's of the whole.
 """
 
-import gc
 import re
 from collections.abc import Generator
 from typing import Any, Final
 
 import numpy as np
 import orjson
+
+from toban.core.garbage import collection_paused
 
 PIECE: Final = 2**19
 """Bytes that are parsed without a pause: orjson takes some 5 ms."""
@@ -141,16 +142,5 @@ def _between(places: Any, first: int, last: int) -> Any:
 
 
 def _read(text: bytes) -> Any:
-    """
-    Parse JSON with the garbage collector disabled.
-
-    It would search thousands of new objects for cycles again and again; there are none. They are not frozen
-    (``gc.freeze``) afterwards: that would reset the collector's counts each time, and garbage elsewhere would stay.
-    """
-    if not gc.isenabled():
+    with collection_paused():
         return orjson.loads(text)
-    gc.disable()
-    try:
-        return orjson.loads(text)
-    finally:
-        gc.enable()
