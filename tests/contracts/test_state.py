@@ -68,6 +68,7 @@ async def test_two_copies_lose_nothing(state, opening):
     assert await state.transaction(read_count) == 60
 
 
+@pytest.mark.parametrize("opening", ["postgresql"], indirect=True)
 async def test_two_copies_may_start_at_once(opening):
     """
     One migrates, the other waits for it.

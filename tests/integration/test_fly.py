@@ -19,7 +19,6 @@ from tests.judged import Judged
 from tests.store import SLOW
 from toban.alerting.rule_file import RuleGroup
 from toban.alerting.rule_loader import shipped_groups
-from toban.collect.collectors.fly import machines_api
 from toban.collect.collectors.fly.fly import Fly
 from toban.collect.collectors.fly.machines_api import authorization
 from toban.collect.service import ScrapeLoop
@@ -216,15 +215,12 @@ CHECKS = {
 
 
 @SLOW
-async def test_a_day_of_seven_machines(
-    tmp_path: Path, record_property: Callable[[str, object], None], monkeypatch: pytest.MonkeyPatch
-):
+async def test_a_day_of_seven_machines(tmp_path: Path, record_property: Callable[[str, object], None]):
     """
     Deploys, an autostop, memory running out, a crash loop, a host that is lost, a volume that fills, proxies that start
     anew, and an API that has a bad quarter of an hour: every number and every alert is right, and Fly is asked less
     than it allows.
     """
-    monkeypatch.setattr(machines_api, "TIMEOUT", 1)
     with servers.victoria() as server:
         url = f"http://127.0.0.1:{server.port}"
         async with living(tmp_path, url) as (life, day), httpx2.AsyncClient(base_url=url) as victoria:
@@ -236,7 +232,8 @@ async def test_a_day_of_seven_machines(
                     lines += day.move(life.clock.now())
                 await scraped(victoria, lines)
                 if clock("16:00") <= minute < clock("16:15"):
-                    life.fly.next(*[(busy(60), broken, half, reset, late)[minute % 5]] * 3)
+                    trouble = late if minute == clock("16:09") else (busy(60), broken, half, reset)[minute % 4]
+                    life.fly.next(*[trouble] * 3)
                 await life.minute()
                 if minute in CHECKS:
                     CHECKS[minute](life, day)
