@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from toban.cli.metric_catalog import declared_families
 from toban.core.config_types import SIZES, Address, Duration, Size
 from toban.core.plugins import PluginRegistry
+from toban.core.samples import MetricFamily
 from toban.instruments.metric_sources import COVERAGE, MetricSource
 from toban.settings import Settings, plugin_registries
 from toban.web.i18n import texts
@@ -22,15 +23,25 @@ def metrics() -> str:
         "# Metrics",
         "",
         "Every metric that toban declares. Each carries `job` and `instance`; what was scraped from an exporter keeps",
-        "its own names. `/metrics` shows these, `/federate` everything.",
+        "its own names. A label in brackets is on some of the series only. `/metrics` shows these, `/federate`",
+        "everything.",
         "",
-        "| metric | type | help |",
-        "|---|---|---|",
+        "| metric | type | labels | help |",
+        "|---|---|---|---|",
     ]
     for _, family in declared_families():
         there = f" Present {family.present}." if family.present else ""
-        lines.append(f"| `{family.name}` | {family.type.value} | {family.help}{there} |")
+        lines.append(f"| `{family.name}` | {family.type.value} | {_labels(family)} | {family.help}{there} |")
     return "\n".join(lines) + "\n"
+
+
+def _labels(family: MetricFamily) -> str:
+    """Return the labels of a family as they are written in the table."""
+    if family.labels is None:
+        return "any"
+    return ", ".join(
+        [*(f"`{label}`" for label in family.labels), *(f"(`{label}`)" for label in family.optional_labels)]
+    )
 
 
 def sources() -> str:

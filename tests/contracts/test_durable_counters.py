@@ -1,4 +1,4 @@
-"""Counters that are rows, on SQLite and on PostgreSQL alike."""
+"""Durable counters, on SQLite and on PostgreSQL alike."""
 
 import pytest
 
@@ -6,12 +6,13 @@ from tests.fakes import told
 from toban.core.samples import counter, gauge, histogram
 from toban.state import durable_counters
 
-ORDERS, HEAT, TOTALS = counter("orders_total", ""), gauge("heat", ""), histogram("amount", "", (10, 100))
+ORDERS = counter("orders_total", "", optional_labels=("channel",))
+HEAT, TOTALS = gauge("heat", ""), histogram("amount", "", (10, 100))
 
 
-async def test_what_was_counted_is_there_again(state):
+async def test_saved_counters_are_loaded_with_labels_and_buckets(state):
     """
-    Numbers, labels and histograms; a book does not see another's.
+    Each owner loads its own.
     """
 
     def count(connection):
@@ -41,10 +42,7 @@ async def test_what_was_counted_is_there_again(state):
     assert list(other.series()) == []
 
 
-async def test_a_transaction_that_fails_counts_nothing(state):
-    """
-    The counter and the cursor that was read move together or not at all.
-    """
+async def test_a_failed_transaction_counts_nothing(state):
 
     def fail(connection):
         meters = durable_counters.load(connection, "shop", [ORDERS])
@@ -59,9 +57,9 @@ async def test_a_transaction_that_fails_counts_nothing(state):
     assert meters.value(ORDERS) == 0
 
 
-async def test_sums_of_money_add_up_as_on_paper(state):
+async def test_sums_of_money_are_exact(state):
     """
-    A tenth, a hundred times, is ten.
+    A hundred times 0.1 is 10.
     """
 
     def pay(connection):

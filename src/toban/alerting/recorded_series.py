@@ -10,8 +10,16 @@ from toban.core.alerts import AlertStatus
 from toban.core.labels import NAME, Labels
 from toban.core.samples import STALE, Batch, Layout, MetricFamily, MetricType, gauge, milliseconds
 
-ALERTS: Final = gauge("ALERTS", "1 for each alert that is pending or firing, by its labels and `alertstate`.")
-FOR_STATE: Final = gauge("ALERTS_FOR_STATE", "Since when an alert's condition is met, in seconds since the epoch.")
+ALERTS: Final = gauge(
+    "ALERTS",
+    "1 for each alert that is pending or firing, by its labels and `alertstate`.",
+    labels=("alertname", "alertstate"),
+)
+FOR_STATE: Final = gauge(
+    "ALERTS_FOR_STATE",
+    "Since when an alert's condition is met, in seconds since the epoch, by its labels.",
+    labels=("alertname",),
+)
 
 
 class SeriesWriter:

@@ -32,9 +32,11 @@ from toban.state.database import State
 
 log = structlog.get_logger("toban.alerting")
 
-EVALUATIONS: Final = counter("toban_rule_evaluations_total", "Evaluations of a rule group.")
-FAILURES: Final = counter("toban_rule_failures_total", "Failed evaluations of a rule.")
-SECONDS: Final = gauge("toban_rule_group_duration_seconds", "Duration of a rule group's last evaluation.", "seconds")
+EVALUATIONS: Final = counter("toban_rule_evaluations_total", "Evaluations of a rule group.", labels=("group",))
+FAILURES: Final = counter("toban_rule_failures_total", "Failed evaluations of a rule.", labels=("group",))
+SECONDS: Final = gauge(
+    "toban_rule_group_duration_seconds", "Duration of a rule group's last evaluation.", "seconds", labels=("group",)
+)
 
 STARTUP_PERIOD: Final = timedelta(minutes=10)
 """How long after a start data may be missing only because toban was not running."""

@@ -10,22 +10,29 @@ from toban.core.ports import Recorder
 from toban.core.samples import Batch, Sample, counter, gauge
 from toban.instruments.cardinality import CardinalityLimits
 
-WAITING: Final = gauge("vendure_jobs_waiting", "Jobs that wait to be started, by queue.")
+WAITING: Final = gauge("vendure_jobs_waiting", "Jobs that wait to be started, by queue.", labels=("queue",))
 OLDEST: Final = gauge(
-    "vendure_jobs_oldest_waiting_seconds", "Age of the oldest job that waits to be started, by queue.", "seconds"
+    "vendure_jobs_oldest_waiting_seconds",
+    "Age of the oldest job that waits to be started, by queue.",
+    "seconds",
+    labels=("queue",),
 )
-RUNNING: Final = gauge("vendure_jobs_running", "Jobs that are running, by queue.")
-RETRYING: Final = gauge("vendure_jobs_retrying", "Jobs that failed and wait to be retried, by queue.")
+RUNNING: Final = gauge("vendure_jobs_running", "Jobs that are running, by queue.", labels=("queue",))
+RETRYING: Final = gauge(
+    "vendure_jobs_retrying", "Jobs that failed and wait to be retried, by queue.", labels=("queue",)
+)
 LONGEST_RUNNING: Final = gauge(
     "vendure_jobs_longest_running_seconds",
     "How long the job that was started first has been running, by queue.",
     "seconds",
+    labels=("queue",),
 )
-FAILED: Final = counter("vendure_jobs_failed_total", "Jobs that failed for good, by queue.")
-COMPLETED: Final = counter("vendure_jobs_completed_total", "Jobs that were completed, by queue.")
+FAILED: Final = counter("vendure_jobs_failed_total", "Jobs that failed for good, by queue.", labels=("queue",))
+COMPLETED: Final = counter("vendure_jobs_completed_total", "Jobs that were completed, by queue.", labels=("queue",))
 RETRIED: Final = counter(
     "vendure_jobs_retried_total",
     "Attempts that failed and were followed by another, by queue; counted when a job ends.",
+    labels=("queue",),
 )
 
 QUEUE_GAUGES: Final = (WAITING, OLDEST, RUNNING, RETRYING, LONGEST_RUNNING)

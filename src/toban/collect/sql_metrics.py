@@ -33,10 +33,10 @@ class SqlQuery:
     """
     One query, and the metrics in its result.
 
-    Columns called ``label_…`` become labels. Every other column is a metric: its name is the query's name and the
-    column's, except that ``value`` has the query's own. NULL is no sample. ``columns`` has the help text of each
-    metric; ``present`` says when metrics exist that don't always. ``since`` and ``until`` are PostgreSQL's major
-    versions, both included; ``needs`` names what a server must have.
+    Columns called ``label_…`` become labels; none is ever NULL. Every other column is a metric: its name is the query's
+    name and the column's, except that ``value`` has the query's own. NULL is no sample. ``columns`` has the help text
+    of each metric; ``present`` says when metrics exist that don't always. ``since`` and ``until`` are PostgreSQL's
+    major versions, both included; ``needs`` names what a server must have.
     """
 
     name: str
@@ -52,7 +52,13 @@ class SqlQuery:
     def families(self) -> Iterator[MetricFamily]:
         """The metrics that this query may return."""
         for column, help_text in self.columns.items():
-            yield replace(column_family(self.name, column, help_text), present=self.present.get(column, ""))
+            family = column_family(self.name, column, help_text)
+            yield replace(family, present=self.present.get(column, ""), labels=self.labels)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of its series, by the names of its columns."""
+        return tuple(dict.fromkeys(re.findall(rf"\bAS {LABEL}(\w+)", self.sql)))
 
     def suits(self, version: int, has: Collection[str]) -> bool:
         """Return whether a server of this major version that has these things can run it."""

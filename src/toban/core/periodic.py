@@ -9,9 +9,11 @@ from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock
 from toban.core.samples import counter
 
-RUNS = counter("toban_job_runs_total", "Runs of a periodic task.")
-TIMEOUTS = counter("toban_job_timeouts_total", "Runs that were cancelled because they took longer than the interval.")
-MISSED = counter("toban_job_missed_runs_total", "Runs that were missed because toban was blocked.")
+RUNS = counter("toban_job_runs_total", "Runs of a periodic task.", labels=("name",))
+TIMEOUTS = counter(
+    "toban_job_timeouts_total", "Runs that were cancelled because they took longer than the interval.", labels=("name",)
+)
+MISSED = counter("toban_job_missed_runs_total", "Runs that were missed because toban was blocked.", labels=("name",))
 
 
 def raise_if_cancelled() -> None:

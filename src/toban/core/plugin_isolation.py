@@ -10,7 +10,9 @@ from toban.core.failure_log import FailureLog
 from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import counter
 
-FAILURES = counter("toban_plugin_failures_total", "Runs of a plugin or a rule group that failed.")
+FAILURES = counter(
+    "toban_plugin_failures_total", "Runs of a plugin or a rule group that failed.", labels=("package", "name")
+)
 
 
 class PluginIsolation:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger("toban.ingest")
 
 RECEIVED: Final = counter(
-    "toban_remote_write_received_samples_total", "Samples received by remote write, by outcome: accepted or rejected."
+    "toban_remote_write_received_samples_total",
+    "Samples received by remote write, by outcome: accepted or rejected.",
+    labels=("outcome",),
 )
 
 

@@ -14,6 +14,7 @@ OTHER: Final = "other"
 OVER: Final = counter(
     "toban_label_values_over_limit_total",
     "Label values counted under `other` (gauges are dropped) because the label was over its limit.",
+    labels=("label",),
 )
 LIMITS: Final[Mapping[str, int]] = {
     "productId": 1000,

@@ -18,68 +18,80 @@ GRAPHQL_SECONDS: Final = histogram(
     "Duration of requests, by GraphQL operation.",
     (0.1, 0.5, 1, 2, 5, 10),
     "seconds",
+    labels=("operation",),
 )
-"""Labels: operation."""
 API_SECONDS: Final = histogram(
     "vendure_api_duration_seconds",
     "Duration of requests, by endpoint, method and HTTP status.",
     (0.1, 0.5, 1, 2, 5, 10),
     "seconds",
+    labels=("endpoint", "method", "status"),
 )
-"""Labels: endpoint, method, status."""
-API_REQUESTS: Final = counter("vendure_api_requests_total", "Requests, by endpoint, method and HTTP status.")
-"""Labels: endpoint, method, status."""
+API_REQUESTS: Final = counter(
+    "vendure_api_requests_total",
+    "Requests, by endpoint, method and HTTP status.",
+    labels=("endpoint", "method", "status"),
+)
 API_LATENCY: Final = histogram(
-    "vendure_api_latency_seconds", "Duration of requests in finer buckets, by endpoint.", FINE_BUCKETS, "seconds"
+    "vendure_api_latency_seconds",
+    "Duration of requests in finer buckets, by endpoint.",
+    FINE_BUCKETS,
+    "seconds",
+    labels=("endpoint", "method"),
 )
-"""Labels: endpoint, method."""
 GRAPHQL_LATENCY: Final = histogram(
     "vendure_graphql_latency_seconds",
     "Duration of requests in finer buckets, by GraphQL operation.",
     FINE_BUCKETS,
     "seconds",
+    labels=("operation",),
 )
-"""Labels: operation."""
 GRAPHQL_ERRORS: Final = counter(
     "vendure_graphql_errors_total",
     "Requests that failed with HTTP status 200, by operation, error code, and who caused the error.",
+    labels=("operation", "code", "fault"),
 )
-"""Labels: operation, code, fault (client or shop)."""
+"""`fault` is `client` or `shop`."""
 ERROR_RESULTS: Final = counter(
-    "vendure_error_results_total", "Responses with an ErrorResult: a declined payment, a failed login."
+    "vendure_error_results_total",
+    "Responses with an ErrorResult: a declined payment, a failed login.",
+    labels=("operation", "code"),
 )
-"""Labels: operation, code."""
 
 # Business
-ORDERS_CREATED: Final = counter("vendure_orders_created_total", "Placed orders.")
-"""Labels: customerType, channel."""
+ORDERS_CREATED: Final = counter("vendure_orders_created_total", "Placed orders.", labels=("customerType", "channel"))
 ORDER_TOTAL: Final = histogram(
     "vendure_order_total_amount",
     "Totals of orders, in major units of their currency, by their state when they were placed.",
     (1000, 5000, 10000, 50000, 100000, 500000),
+    labels=("status",),
 )
-"""Labels: status."""
-REVENUE: Final = counter("vendure_revenue_total", "Total of all orders, in major units of the currency.")
-"""Labels: channel, currency."""
+REVENUE: Final = counter(
+    "vendure_revenue_total", "Total of all orders, in major units of the currency.", labels=("channel", "currency")
+)
 ORDERS_FAILED: Final = counter(
-    "vendure_orders_failed_total", "Orders that were not placed within 15 minutes of a failed payment attempt."
+    "vendure_orders_failed_total",
+    "Orders that were not placed within 15 minutes of a failed payment attempt.",
+    labels=("method",),
 )
-"""Labels: method."""
-PAYMENTS_FAILED: Final = counter("vendure_payments_failed_total", "Failed payment attempts.")
-"""Labels: method, error (a class from a fixed list)."""
-PRODUCT_VIEWS: Final = counter("vendure_product_views_total", "Views of products.")
-"""Labels: productId."""
-CUSTOMER_ACTIVITY: Final = counter("vendure_customer_activity_total", "Actions of customers.")
-"""Labels: customerId, action."""
-REBATE_AMOUNT: Final = gauge("vendure_rebate_amount", "A customer's rebate of a period, in major units.")
-"""Labels: customerId, period."""
-REBATE_CALCULATIONS: Final = counter("vendure_rebate_calculations_total", "Calculated rebates.")
-"""Labels: period."""
-CAMPAIGN_USAGE: Final = counter("vendure_campaign_usage_total", "Orders with a campaign's discount.")
-"""Labels: campaignId."""
+PAYMENTS_FAILED: Final = counter(
+    "vendure_payments_failed_total", "Failed payment attempts.", labels=("method", "error")
+)
+"""`error` is a class from a fixed list."""
+PRODUCT_VIEWS: Final = counter("vendure_product_views_total", "Views of products.", labels=("productId",))
+CUSTOMER_ACTIVITY: Final = counter(
+    "vendure_customer_activity_total", "Actions of customers.", labels=("customerId", "action")
+)
+REBATE_AMOUNT: Final = gauge(
+    "vendure_rebate_amount", "A customer's rebate of a period, in major units.", labels=("customerId", "period")
+)
+REBATE_CALCULATIONS: Final = counter("vendure_rebate_calculations_total", "Calculated rebates.", labels=("period",))
+CAMPAIGN_USAGE: Final = counter(
+    "vendure_campaign_usage_total", "Orders with a campaign's discount.", labels=("campaignId",)
+)
 CAMPAIGN_DISCOUNT: Final = histogram(
     "vendure_campaign_discount_amount",
     "Discounts of a campaign, in major units of the currency.",
     (100, 500, 1000, 5000, 10000, 50000),
+    labels=("campaignId",),
 )
-"""Labels: campaignId."""

@@ -36,6 +36,7 @@ log = structlog.get_logger("toban.logs")
 MESSAGES: Final = counter(
     "toban_fly_log_messages_total",
     "Messages of Fly's log stream, by outcome: accepted, rejected as unreadable, dropped.",
+    labels=("outcome",),
 )
 GAPS: Final = counter("toban_fly_log_gaps_total", "How often Fly's log stream was disconnected.")
 GAP_SECONDS: Final = counter(

@@ -11,8 +11,11 @@ from toban.core.redaction import REDACTED, is_secret, redact, redact_text
 from toban.core.samples import counter
 from toban.instruments.cardinality import CardinalityLimits
 
-LINES: Final = counter("vendure_log_lines_total", "Log lines of the shop's processes, by level and context.")
-"""Labels: level, context, service."""
+LINES: Final = counter(
+    "vendure_log_lines_total",
+    "Log lines of the shop's processes, by level and context.",
+    labels=("level", "context", "service"),
+)
 
 MAX_TEXT: Final = 16_384
 """Characters of a message or a stack trace that are kept."""

@@ -30,9 +30,11 @@ from toban.state.outbox import Finish, OutboxMessage, QueueBacklog
 log = structlog.get_logger("toban.notify")
 
 SENT: Final = counter(
-    "toban_notifications_total", "Delivery attempts by channel and outcome (sent, failed, rejected, dropped)."
+    "toban_notifications_total",
+    "Delivery attempts by channel and outcome (sent, failed, rejected, dropped).",
+    labels=("channel", "outcome"),
 )
-WAITING: Final = gauge("toban_outbox_messages", "Messages in the queue of a channel.")
+WAITING: Final = gauge("toban_outbox_messages", "Messages in the queue of a channel.", labels=("channel",))
 
 REROUTE_AFTER: Final = timedelta(minutes=2)
 """After how long a failing message is rerouted, and the wait before one that may have arrived is sent again."""

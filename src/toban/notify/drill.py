@@ -23,9 +23,13 @@ from toban.state.quarantine import readable_rows
 
 log = structlog.get_logger("toban.notify")
 
-DUE: Final = gauge("toban_drill_due", "Whether a drill is running that a channel must deliver (1) or not (0).")
-OK: Final = gauge("toban_drill_ok", "Whether the last drill reached a channel (1) or not (0).")
-TOOK: Final = gauge("toban_drill_duration_seconds", "How long the last drill took to reach a channel.", "seconds")
+DUE: Final = gauge(
+    "toban_drill_due", "Whether a drill is running that a channel must deliver (1) or not (0).", labels=("channel",)
+)
+OK: Final = gauge("toban_drill_ok", "Whether the last drill reached a channel (1) or not (0).", labels=("channel",))
+TOOK: Final = gauge(
+    "toban_drill_duration_seconds", "How long the last drill took to reach a channel.", "seconds", labels=("channel",)
+)
 
 ALERT: Final = "toban_drill"
 """The shipped rule that fires while a drill runs."""

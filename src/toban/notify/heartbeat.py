@@ -20,7 +20,9 @@ log = structlog.get_logger("toban.notify")
 RESPONSE_SECONDS: Final = 10.0
 """Seconds in which the URL must respond."""
 
-HEARTBEATS: Final = counter("toban_heartbeats_total", "Heartbeats by outcome (sent, failed, suppressed).")
+HEARTBEATS: Final = counter(
+    "toban_heartbeats_total", "Heartbeats by outcome (sent, failed, suppressed).", labels=("outcome",)
+)
 
 
 class HeartbeatService:

@@ -25,7 +25,9 @@ from toban.state.quarantine import Quarantine, UnreadableRow
 log = structlog.get_logger("toban.state")
 T = TypeVar("T")
 
-TRANSACTIONS: Final = counter("toban_state_transactions_total", "Transactions with state, by how they ended.")
+TRANSACTIONS: Final = counter(
+    "toban_state_transactions_total", "Transactions with state, by how they ended.", labels=("outcome",)
+)
 CHECK_INTERVAL: Final = timedelta(seconds=15)
 EVENT_RETENTION: Final = timedelta(days=30)
 AUDIT_RETENTION: Final = timedelta(days=400)

@@ -38,8 +38,12 @@ QUARANTINE: Final = Table(
     Column("content", Text, nullable=False),
     Column("error", SafeString(1000), nullable=False),
 )
-ROWS: Final = gauge("toban_quarantine_rows", "Rows of state that can't be read, by the table or file they were in.")
-SKIPPED: Final = counter("toban_skipped_items_total", "Items that were skipped because processing them failed.")
+ROWS: Final = gauge(
+    "toban_quarantine_rows", "Rows of state that can't be read, by the table or file they were in.", labels=("source",)
+)
+SKIPPED: Final = counter(
+    "toban_skipped_items_total", "Items that were skipped because processing them failed.", labels=("part",)
+)
 
 FOUND: Final = "toban.unreadable"
 """Under what the rows that a transaction could not read are noted in ``connection.info``."""

@@ -34,7 +34,9 @@ from toban.tsdb.settings import TsdbSettings
 APPENDED: Final = counter("toban_tsdb_samples_appended_total", "Samples appended and durable.")
 FAILURES: Final = counter("toban_tsdb_append_failures_total", "Appends that failed or were not durable at once.")
 REJECTED: Final = counter(
-    "toban_tsdb_samples_rejected_total", "Samples rejected because they are too old or in the future."
+    "toban_tsdb_samples_rejected_total",
+    "Samples rejected because they are too old or in the future.",
+    labels=("reason",),
 )
 LOST: Final = counter(
     "toban_tsdb_batches_lost_total", "Batches dropped from memory because the disk failed for too long."

@@ -18,7 +18,9 @@ from toban.web.http_protocol import PEER_USER
 from toban.web.request_bodies import BodyBuffer
 from toban.web.settings import WebSettings, split
 
-REJECTED: Final = counter("toban_http_requests_rejected_total", "HTTP requests that were rejected, by reason.")
+REJECTED: Final = counter(
+    "toban_http_requests_rejected_total", "HTTP requests that were rejected, by reason.", labels=("reason",)
+)
 
 REASONS: Final = {
     401: "token",

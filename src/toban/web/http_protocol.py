@@ -12,7 +12,9 @@ from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import counter
 
 ABORTED: Final = counter(
-    "toban_http_connections_aborted_total", "HTTP connections that were aborted because of the client, by reason."
+    "toban_http_connections_aborted_total",
+    "HTTP connections that were aborted because of the client, by reason.",
+    labels=("reason",),
 )
 
 HEAD_BYTES: Final = 65_536

@@ -16,7 +16,7 @@ from toban.core.errors import CollectError, SeriesLimitError, StoreError
 from toban.core.labels import Labels
 from toban.core.samples import Batch, Layout, gauge
 
-HEAT = gauge("heat", "How warm it is.")
+HEAT = gauge("heat", "How warm it is.", optional_labels=("room", "a", "n"))
 HISTORY = Labels(__name__="heat", job="shop", instance="shop")
 
 
@@ -125,10 +125,10 @@ async def test_a_layout_is_used_again_while_nothing_changes(tools):
 @pytest.mark.parametrize(
     ("garbage", "words"),
     [
-        ([HEAT.sample(1), HEAT.sample(2)], "is there twice"),
-        ([gauge("no name", "").sample(1)], "'no name' is no metric name"),
+        ([HEAT.sample(1), HEAT.sample(2)], "duplicate series"),
+        ([gauge("no name", "").sample(1)], "invalid metric name 'no name'"),
         (["not a sample"], "no attribute"),
-        ([HEAT.sample(1, a=3)], "the label a is 3, which is no text"),
+        ([HEAT.sample(1, a=3)], "the value of the label a is 3, not a text"),
         ([HEAT.sample(1, a="\ud800")], "surrogates"),
         (7, "shop|int"),
         (

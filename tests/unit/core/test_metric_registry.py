@@ -1,4 +1,4 @@
-"""Numbers in memory."""
+"""The metric registry."""
 
 import pytest
 from hypothesis import given
@@ -6,34 +6,31 @@ from hypothesis import strategies as st
 
 from tests.fakes import told
 from toban.core.metric_registry import MetricRegistry, bound_text
-from toban.core.samples import counter, gauge, histogram
+from toban.core.samples import UndeclaredLabelsWarning, counter, gauge, histogram
 
-ORDERS = counter("orders_total", "")
-HEAT = gauge("heat", "")
+ORDERS = counter("orders_total", "", optional_labels=("shop",))
+HEAT = gauge("heat", "", optional_labels=("room",))
 SECONDS = histogram("seconds", "", (0.1, 1))
 TARGET = {"job": "shop"}
 
 
-def test_a_new_counter_is_nought_just_before_its_first_value():
+def test_a_new_counter_has_a_zero_sample_before_its_first_value():
     """
-    So that `increase` sees its first event; a gauge has no need. The noughts stand where the last reading did.
+    So that `increase` sees its first event; a gauge has none. The zero has the time of the last read.
     """
     meters = MetricRegistry()
     meters.set(HEAT, 7)
     first = meters.read(1000, TARGET)
     meters.add(ORDERS, shop="a")
-    noughts, second = meters.read(2000, TARGET)
+    zeros, second = meters.read(2000, TARGET)
 
-    assert [batch.at for batch in (*first, noughts, second)] == [1000, 1000, 2000]
-    assert told([noughts]) == {'orders_total{job="shop", shop="a"}': 0}
+    assert [batch.at for batch in (*first, zeros, second)] == [1000, 1000, 2000]
+    assert told([zeros]) == {'orders_total{job="shop", shop="a"}': 0}
     assert told([second]) == {'heat{job="shop"}': 7, 'orders_total{job="shop", shop="a"}': 1}
     assert len(meters.read(3000, TARGET)) == 1
 
 
-def test_what_was_told_as_a_total_was_never_nought():
-    """
-    A process that has counted for hours, or a row that was loaded, did not begin just now.
-    """
+def test_a_total_that_is_set_or_restored_has_no_zero_sample():
     meters = MetricRegistry()
     meters.set(ORDERS, 500, shop="a")
     meters.restore(ORDERS, [70], shop="b")
@@ -44,10 +41,7 @@ def test_what_was_told_as_a_total_was_never_nought():
     ]
 
 
-def test_a_layout_is_used_again_while_nothing_changes():
-    """
-    The store recognises it by identity.
-    """
+def test_the_layout_is_reused_while_the_series_are_the_same():
     meters = MetricRegistry()
     meters.set(HEAT, 1)
     (first,), (second,) = meters.read(1, TARGET), meters.read(2, TARGET)
@@ -61,10 +55,7 @@ def test_a_layout_is_used_again_while_nothing_changes():
     assert told([fourth]) == {'heat{job="shop", room="b"}': 1}
 
 
-def test_a_series_own_labels_stand_above_the_target_s():
-    """
-    What a process of the shop tells of itself bears its own job.
-    """
+def test_a_series_own_labels_override_the_target_s():
     meters = MetricRegistry()
     meters.set(HEAT, 1, job="vendure-worker")
 
@@ -73,9 +64,9 @@ def test_a_series_own_labels_stand_above_the_target_s():
     }
 
 
-def test_a_histogram_is_what_prometheus_has():
+def test_a_histogram_has_the_series_of_prometheus():
     """
-    Buckets add up, a value on a bound lies below it, and the last bound is infinite.
+    Buckets are cumulative, a value that equals a bound is in its bucket, and the last bound is infinite.
     """
     meters = MetricRegistry()
     for value in (0.1, 0.5, 7):
@@ -91,36 +82,48 @@ def test_a_histogram_is_what_prometheus_has():
     assert meters.value(SECONDS) == 3
 
 
-def test_a_family_is_what_it_is():
-    """
-    To add to a histogram, or to observe a counter, is a mistake in the code.
-    """
+def test_using_a_family_as_another_type_is_an_error():
     with pytest.raises(TypeError, match="seconds is a histogram"):
         MetricRegistry().add(SECONDS)
-    with pytest.raises(TypeError, match="orders_total is no histogram"):
+    with pytest.raises(TypeError, match="orders_total is not a histogram"):
         MetricRegistry().observe(ORDERS, 1)
 
 
 @given(st.lists(st.floats(0, 100), max_size=20))
-def test_numbers_that_were_kept_are_taken_back_whole(values):
-    """
-    Whatever was observed, a histogram made of its numbers tells the same, and goes on from there.
-    """
+def test_a_histogram_continues_from_restored_values(values):
     kept, again = MetricRegistry(), MetricRegistry()
     for value in values:
         kept.observe(SECONDS, value)
-    for family, labels, numbers in kept.series():
-        again.restore(family, numbers, **labels)
+    for family, labels, saved in kept.series():
+        again.restore(family, saved, **labels)
     for meters in (kept, again):
         meters.observe(SECONDS, 0.5)
 
-    assert [numbers for *_, numbers in kept.series()] == [numbers for *_, numbers in again.series()]
+    assert [found for *_, found in kept.series()] == [found for *_, found in again.series()]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"shop": "a", "city": "b"}, "sales_total: undeclared label city"),
+        ({}, "sales_total: missing label shop"),
+        ({"city": "b"}, "sales_total: undeclared label city, missing label shop"),
+    ],
+)
+def test_a_series_with_undeclared_or_missing_labels_is_warned_of_and_counted(labels, message):
+    sales = counter("sales_total", "", labels=("shop",))
+    meters = MetricRegistry()
+    with pytest.warns(UndeclaredLabelsWarning, match=f"^{message}$"):
+        meters.add(sales, **labels)
+
+    assert meters.value(sales, **labels) == 1
+    meters.add(sales, **labels)  # it is warned of a series once: another warning would be an error here
 
 
 @given(st.floats(0, 1e9))
-def test_a_bound_is_written_so_that_it_reads_the_same(bound):
+def test_a_bound_s_text_is_short_and_exact(bound):
     """
-    `1`, not `1.0`, as Prometheus' Go client writes it; and nothing is rounded away.
+    `1`, not `1.0`, as Prometheus' Go client writes it.
     """
     assert float(bound_text(bound)) == bound
     assert bound_text(500000) == "500000"

@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 from toban.core.errors import BadQueryError
 from toban.core.labels import NAME, Labels
 from toban.core.matchers import Matcher, MatchOperator, regex_cost
-from toban.core.samples import ABSENT, STALE, Batch, Layout, gauge, is_absent, is_stale, layout_of
+from toban.core.samples import (
+    ABSENT,
+    STALE,
+    Batch,
+    Layout,
+    UndeclaredLabelsWarning,
+    gauge,
+    is_absent,
+    is_stale,
+    layout_of,
+)
 
 texts = st.dictionaries(st.text(min_size=1), st.text())
 
@@ -26,14 +36,11 @@ def test_labels_are_equal_whatever_order_they_come_in(labels):
 
 
 def test_labels_never_change():
-    """
-    They are keys of half the house.
-    """
     with pytest.raises(TypeError):
         Labels(a="b")["a"] = "c"
 
 
-def test_a_series_reads_like_promql():
+def test_a_series_is_written_as_in_promql():
     """
     Quotes, backslashes and newlines are escaped.
     """
@@ -42,9 +49,9 @@ def test_a_series_reads_like_promql():
     assert str(Labels()) == "{}"
 
 
-def test_the_marks_in_numbers_are_told_apart():
+def test_staleness_marker_absent_and_nan_are_distinguished():
     """
-    Staleness and absence are NaNs that survive an array, and no ordinary NaN is one of them.
+    Both are NaNs that survive an array, and no ordinary NaN is one of them.
     """
     values = np.array([STALE, ABSENT, np.nan, 1.0])
 
@@ -52,36 +59,36 @@ def test_the_marks_in_numbers_are_told_apart():
     assert is_absent(values).tolist() == [False, True, False, False]
 
 
-def test_a_layout_holds_each_series_once():
-    """
-    A second one of the same labels is a mistake that names it.
-    """
-    with pytest.raises(ValueError, match=r'up\{job="x"\} is there twice'):
+def test_a_layout_with_a_duplicate_series_is_an_error():
+    with pytest.raises(ValueError, match=r'^duplicate series up\{job="x"\}$'):
         Layout([Labels({NAME: "up", "job": "x"})] * 2)
 
 
-def test_a_batch_fits_its_layout():
-    """
-    As many numbers as series, in float64.
-    """
-    with pytest.raises(ValueError, match="1 series want as many float64"):
+def test_a_batch_has_a_float64_value_for_each_series():
+    with pytest.raises(ValueError, match="1 series need as many float64 values"):
         Batch(Layout([Labels(a="b")]), 0, np.zeros(2))
 
 
 @pytest.mark.parametrize(
-    ("sample", "words"),
+    ("sample", "message"),
     [
-        (gauge("a b", "").sample(1), "'a b' is no metric name"),
-        (gauge("a", "").sample(1, **{"b-c": "x"}), "a: 'b-c' is no label name"),
-        (gauge("a", "").sample(1, __name__="x"), "a: '__name__' is no label name"),
+        (gauge("a b", "").sample(1), "invalid metric name 'a b'"),
+        (gauge("a", "").sample(1, **{"b-c": "x"}), "a: invalid label name 'b-c'"),
+        (gauge("a", "").sample(1, __name__="x"), "a: invalid label name '__name__'"),
+        (gauge("a", "").sample(1, job="x"), "a: the label job is set by the target"),
     ],
 )
-def test_names_that_cannot_be_are_refused(sample, words):
-    """
-    The message names them.
-    """
-    with pytest.raises(ValueError, match=words):
-        layout_of([sample], {})
+def test_samples_with_invalid_names_are_an_error(sample, message):
+    with pytest.raises(ValueError, match=message):
+        layout_of([sample], {"job": "shop"})
+
+
+def test_samples_with_undeclared_or_missing_labels_are_warned_of_and_kept():
+    heat = gauge("heat", "", labels=("room",), optional_labels=("floor",))
+    with pytest.warns(UndeclaredLabelsWarning, match="^heat: undeclared label house, missing label room$"):
+        layout = layout_of([heat.sample(20, house="1")], {"job": "shop"})
+    assert layout.series == (Labels({NAME: "heat", "house": "1", "job": "shop"}),)
+    assert len(layout_of([heat.sample(20, room="a"), heat.sample(20, room="a", floor="1", instance="b")], {})) == 2
 
 
 @pytest.mark.parametrize(
@@ -98,22 +105,19 @@ def test_names_that_cannot_be_are_refused(sample, words):
 )
 def test_matchers_compare_as_prometheus_does(match, value, text, met):
     """
-    Anchored at both ends, the dot takes a newline, and what is missing is empty.
+    Anchored at both ends, the dot matches a newline, and a missing label is empty.
     """
     assert Matcher("x", match, value).matches({"x": text} if text else {}) is met
 
 
-def test_a_broken_expression_is_named():
-    """
-    It is the query that is wrong.
-    """
+def test_an_invalid_regular_expression_is_a_bad_query():
     with pytest.raises(BadQueryError, match=r"'a\(' is no regular expression: missing \): a\($"):
         Matcher("x", MatchOperator.REGEX, "a(")
 
 
-def test_a_bracket_that_closes_what_nobody_opened_is_refused():
+def test_an_unopened_bracket_in_a_regular_expression_is_an_error():
     """
-    As Prometheus does: it would close what toban puts round the expression.
+    As in Prometheus: it would close the bracket that anchors the expression.
     """
     with pytest.raises(BadQueryError, match=r"'a\)\(b' is no regular expression: unexpected \): a\)\(b$"):
         Matcher("x", MatchOperator.REGEX, "a)(b")
@@ -136,11 +140,11 @@ def test_a_bracket_that_closes_what_nobody_opened_is_refused():
 )
 def test_the_cost_of_an_expression_is_that_of_its_repeated_parts(pattern: str, parts: int):
     """
-    What is short to write and long to compile is known before it is compiled.
+    A short expression may take long to compile; its cost is known before.
     """
     assert regex_cost(pattern) == 50 + parts
 
 
-def test_an_expression_that_takes_too_long_is_refused():
+def test_a_regular_expression_that_costs_too_much_is_an_error():
     with pytest.raises(BadQueryError, match="too large for a regular expression"):
         Matcher("x", MatchOperator.REGEX, "[^x]{999}" * 20)

@@ -21,6 +21,7 @@ from toban.shop.database import KNOWN_AFTER, DatabaseError, DatabaseFailure
 FAILED: Final = gauge(
     "postgres_connection_failed",
     "Why the database could not be read: 1 for the reason, 0 for all others.",
+    labels=("reason",),
 )
 QUERIES: Final = parse_queries(Path(__file__).with_suffix(".sql").read_text("utf-8"))
 FAMILIES: Final = tuple(dict.fromkeys([FAILED, *(family for query in QUERIES for family in query.families)]))

@@ -18,9 +18,13 @@ from toban.shop.graphql import GraphqlError
 from toban.shop.settings import ShopCheck
 
 UP: Final = gauge(
-    "vendure_shop_check_up", "Whether a step of the shop check succeeded (1) or not (0): search, product, price, …"
+    "vendure_shop_check_up",
+    "Whether a step of the shop check succeeded (1) or not (0): search, product, price, …",
+    labels=("step",),
 )
-SECONDS: Final = gauge("vendure_shop_check_seconds", "Duration of a step of the shop check.", "seconds")
+SECONDS: Final = gauge(
+    "vendure_shop_check_seconds", "Duration of a step of the shop check.", "seconds", labels=("step",)
+)
 PRODUCTS: Final = gauge("vendure_shop_products", "Products that the Shop API offers.")
 
 STEPS: Final = ("search", "product", "price")

@@ -25,7 +25,7 @@ TRUSTED: Final = gauge("tls_certificate_trusted", "Whether this machine trusts t
 NAME_MATCHES: Final = gauge(
     "tls_certificate_name_matches", "Whether the certificate is for the host name (1) or not (0)."
 )
-INFO: Final = gauge("tls_certificate_info", "The issuer of the certificate; always 1.")
+INFO: Final = gauge("tls_certificate_info", "The issuer of the certificate; always 1.", labels=("issuer",))
 
 MISMATCH: Final = (62, 64)
 """OpenSSL's codes for a name or an address that the certificate is not for (X509_V_ERR_HOSTNAME_MISMATCH, IP_…)."""

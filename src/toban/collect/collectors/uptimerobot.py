@@ -14,12 +14,22 @@ from toban.core.config_types import Address, Duration, Secret
 from toban.core.errors import CollectError
 from toban.core.samples import Sample, gauge
 
-UP: Final = gauge("uptimerobot_monitor_up", "Whether the monitor is up (1) or down (0); absent while it is paused.")
-PAUSED: Final = gauge("uptimerobot_monitor_paused", "Whether the monitor is paused (1) or not (0).")
-STATE: Final = gauge("uptimerobot_monitor_state_seconds", "Time since the monitor's state changed.", "seconds")
-UPTIME: Final = gauge("uptimerobot_monitor_uptime_ratio", "Share of the last day that the monitor was up.")
+LABELS: Final = ("monitor", "url")
+UP: Final = gauge(
+    "uptimerobot_monitor_up", "Whether the monitor is up (1) or down (0); absent while it is paused.", labels=LABELS
+)
+PAUSED: Final = gauge("uptimerobot_monitor_paused", "Whether the monitor is paused (1) or not (0).", labels=LABELS)
+STATE: Final = gauge(
+    "uptimerobot_monitor_state_seconds", "Time since the monitor's state changed.", "seconds", labels=LABELS
+)
+UPTIME: Final = gauge(
+    "uptimerobot_monitor_uptime_ratio", "Share of the last day that the monitor was up.", labels=LABELS
+)
 CERTIFICATE: Final = gauge(
-    "uptimerobot_monitor_certificate_expiry_timestamp_seconds", "When its certificate expires, in Unix time.", "seconds"
+    "uptimerobot_monitor_certificate_expiry_timestamp_seconds",
+    "When its certificate expires, in Unix time.",
+    "seconds",
+    labels=LABELS,
 )
 FAMILIES: Final = (UP, PAUSED, STATE, UPTIME, CERTIFICATE)
 

@@ -9,27 +9,61 @@ from toban.core.errors import CollectError
 from toban.core.samples import Sample, counter, gauge, moment
 from toban.core.untyped_json import as_list, as_mapping, as_time
 
-STATE: Final = gauge("fly_machine_state", "The state of a machine; always 1.")
+STATE: Final = gauge("fly_machine_state", "The state of a machine; always 1.", labels=("app", "region", "state"))
 WANTED: Final = gauge(
-    "fly_machine_as_wanted", "Whether a machine is in a wanted state (1) or not (0): stopped on purpose is one."
+    "fly_machine_as_wanted",
+    "Whether a machine is in a wanted state (1) or not (0): stopped on purpose is one.",
+    labels=("app", "region", "group"),
 )
-HOST: Final = gauge("fly_machine_host_ok", "Whether the Fly host of a machine is healthy (1) or not (0).")
+HOST: Final = gauge(
+    "fly_machine_host_ok", "Whether the Fly host of a machine is healthy (1) or not (0).", labels=("app", "region")
+)
 CORDONED: Final = gauge(
-    "fly_machine_cordoned", "Whether a machine gets no requests because it is cordoned (1) or not (0)."
+    "fly_machine_cordoned",
+    "Whether a machine gets no requests because it is cordoned (1) or not (0).",
+    labels=("app", "region"),
 )
-CHECK: Final = gauge("fly_machine_check_passing", "Whether one of Fly's own health checks passes (1) or not (0).")
-INFO: Final = gauge("fly_machine_info", "The image and the release of a machine; always 1.")
+CHECK: Final = gauge(
+    "fly_machine_check_passing",
+    "Whether one of Fly's own health checks passes (1) or not (0).",
+    labels=("app", "region", "check"),
+)
+INFO: Final = gauge(
+    "fly_machine_info",
+    "The image and the release of a machine; always 1.",
+    labels=("app", "region", "group", "image", "release"),
+)
 RELEASE: Final = gauge(
-    "fly_app_release", "The newest release that a machine of an app runs; it changes with each deploy."
+    "fly_app_release", "The newest release that a machine of an app runs; it changes with each deploy.", labels=("app",)
 )
-EXITED: Final = gauge("fly_machine_last_exit_timestamp_seconds", "When a machine exited last.", "seconds")
-OOM_AT: Final = gauge("fly_machine_last_oom_timestamp_seconds", "When a machine ran out of memory last.", "seconds")
-RESTARTS: Final = gauge("fly_machine_restarts", "Consecutive restarts of a machine by Fly.")
-EXITS: Final = counter("fly_machine_exits_total", "Exits of a machine, by reason: requested, done, crash, oom.")
-LEASED: Final = gauge("fly_machine_lease_expiry_timestamp_seconds", "When the lease of a machine expires.", "seconds")
-VOLUME: Final = gauge("fly_volume_size_bytes", "Size of a volume.", "bytes")
+EXITED: Final = gauge(
+    "fly_machine_last_exit_timestamp_seconds", "When a machine exited last.", "seconds", labels=("app", "region")
+)
+OOM_AT: Final = gauge(
+    "fly_machine_last_oom_timestamp_seconds",
+    "When a machine ran out of memory last.",
+    "seconds",
+    labels=("app", "region"),
+)
+RESTARTS: Final = gauge("fly_machine_restarts", "Consecutive restarts of a machine by Fly.", labels=("app", "region"))
+EXITS: Final = counter(
+    "fly_machine_exits_total",
+    "Exits of a machine, by reason: requested, done, crash, oom.",
+    labels=("app", "region", "reason"),
+)
+LEASED: Final = gauge(
+    "fly_machine_lease_expiry_timestamp_seconds",
+    "When the lease of a machine expires.",
+    "seconds",
+    labels=("app", "region"),
+)
+VOLUME: Final = gauge(
+    "fly_volume_size_bytes", "Size of a volume.", "bytes", labels=("app", "region", "volume", "volume_name")
+)
 ATTACHED: Final = gauge(
-    "fly_volume_attached", "Whether a volume is attached to a machine (1) or costs for nothing (0)."
+    "fly_volume_attached",
+    "Whether a volume is attached to a machine (1) or costs for nothing (0).",
+    labels=("app", "region", "volume", "volume_name"),
 )
 
 TRANSITION_TIMEOUTS: Final[dict[str, timedelta]] = {

@@ -23,15 +23,21 @@ from toban.collect.system_metrics import (
 )
 from toban.core.errors import CollectError
 from toban.core.metric_registry import MetricRegistry, plus
-from toban.core.samples import MetricFamily, MetricType, Sample, gauge
+from toban.core.samples import Sample, counter, gauge, histogram
 
-BURST: Final = gauge("fly_machine_cpu_burst_seconds", "CPU time above its share that a machine may use.", "seconds")
-VOLUME_USED: Final = gauge("fly_volume_used_ratio", "The used share of a volume.")
-RESPONSES: Final = MetricFamily(
-    "fly_edge_http_responses_count", MetricType.COUNTER, "Responses of Fly's edge to visitors."
+BURST: Final = gauge(
+    "fly_machine_cpu_burst_seconds",
+    "CPU time above its share that a machine may use.",
+    "seconds",
+    labels=("app", "region"),
 )
-LATENCY: Final = MetricFamily(
-    "fly_edge_http_response_time_seconds", MetricType.HISTOGRAM, "Response time of Fly's edge.", "seconds"
+VOLUME_USED: Final = gauge("fly_volume_used_ratio", "The used share of a volume.", labels=("app", "region", "volume"))
+RESPONSE_LABELS: Final = ("app", "region", "status")
+RESPONSES: Final = counter(
+    "fly_edge_http_responses_count", "Responses of Fly's edge to visitors.", labels=RESPONSE_LABELS
+)
+LATENCY: Final = histogram(
+    "fly_edge_http_response_time_seconds", "Response time of Fly's edge.", (), "seconds", labels=("app", "status")
 )
 
 CENTISECONDS: Final = 0.01
@@ -68,7 +74,7 @@ def edge_queries(apps: Sequence[str], seconds: int) -> dict[str, str]:
         return f"sum by ({by}) (increase({name}{{{_app_matcher(apps)}}}[{seconds}s]))"
 
     return {
-        "responses": increase(RESPONSES.name, "app, region, status"),
+        "responses": increase(RESPONSES.name, ", ".join(RESPONSE_LABELS)),
         "buckets": increase(f"{LATENCY.name}_bucket", "app, status, le"),
         "sum": increase(f"{LATENCY.name}_sum", "app, status"),
     }
@@ -198,7 +204,8 @@ class EdgeCounters:
     def add(self, results: Mapping[str, Series]) -> None:
         """Add the increases of a window."""
         for labels, value in results["responses"]:
-            self.counters.add(RESPONSES, max(value, 0.0), **labels)
+            by = {label: labels.get(label, "") for label in RESPONSE_LABELS}
+            self.counters.add(RESPONSES, max(value, 0.0), **by)
         buckets: dict[tuple[str, str], dict[float, float]] = {}
         for labels, value in results["buckets"]:
             buckets.setdefault(_app_and_status(labels), {})[_bound(labels)] = max(value, 0.0)

@@ -33,7 +33,8 @@ from toban.core.samples import gauge
 
 STATUS: Final = gauge("probe_http_status_code", "Status code of the response.")
 DURATION: Final = gauge("probe_duration_seconds", "Duration of the whole probe.", "seconds")
-PHASES: Final = gauge("probe_http_duration_seconds", "Duration of each phase of the request.", "seconds")
+PHASES: Final = gauge(
+    "probe_http_duration_seconds", "Duration of each phase of the request.", "seconds", labels=("phase",)
 LENGTH: Final = gauge("probe_http_uncompressed_body_length", "Bytes of the body that were read, decompressed.")
 
 MAX_BODY: Final = 1_000_000

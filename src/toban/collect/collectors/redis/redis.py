@@ -60,16 +60,26 @@ LINK: Final = gauge(
     "redis_replica_last_contact_seconds", "Time since a replica last received data from its master.", "seconds"
 )
 BEHIND: Final = gauge("redis_replica_lag_bytes", "Bytes received by a replica and not applied yet.", "bytes")
-KEYS: Final = gauge("redis_keyspace_keys", "Keys in a database.")
-EXPIRING: Final = gauge("redis_keyspace_expiring_keys", "Keys in a database that have an expiry.")
+KEYS: Final = gauge("redis_keyspace_keys", "Keys in a database.", labels=("db",))
+EXPIRING: Final = gauge("redis_keyspace_expiring_keys", "Keys in a database that have an expiry.", labels=("db",))
 PROCESSED: Final = counter(
-    "redis_commands_processed_total", 'Processed commands, by name; "all" where the server only counts them together.'
+    "redis_commands_processed_total",
+    'Processed commands, by name; "all" where the server only counts them together.',
+    labels=("command",),
 )
-FAILURES: Final = counter("redis_commands_failed_total", "Commands that were rejected or failed, by name.")
-ERRORS: Final = counter("redis_errors_total", "Errors that commands returned, by class.")
-EXECUTION_SECONDS: Final = counter("redis_command_seconds_total", "Execution time of commands, by name.", "seconds")
-INFO: Final = gauge("redis_info", "Product, version and mode of the server; always 1.")
-FAILED: Final = gauge("redis_connection_failed", "Why Redis could not be read: 1 for the reason, 0 for all others.")
+FAILURES: Final = counter(
+    "redis_commands_failed_total", "Commands that were rejected or failed, by name.", labels=("command",)
+)
+ERRORS: Final = counter("redis_errors_total", "Errors that commands returned, by class.", labels=("error",))
+EXECUTION_SECONDS: Final = counter(
+    "redis_command_seconds_total", "Execution time of commands, by name.", "seconds", labels=("command",)
+)
+INFO: Final = gauge(
+    "redis_info", "Product, version and mode of the server; always 1.", labels=("product", "version", "mode")
+)
+FAILED: Final = gauge(
+    "redis_connection_failed", "Why Redis could not be read: 1 for the reason, 0 for all others.", labels=("reason",)
+)
 OWN_COMMANDS: Final = counter("toban_redis_commands_total", "Commands that toban has sent to the shop's Redis.")
 
 FAMILIES: Final = (

@@ -21,9 +21,10 @@ from toban.exposition.parser import ExpositionError
 DUPLICATES: Final = counter(
     "toban_scrape_duplicate_samples_total",
     "Samples dropped because the page had the series more than once; the first counts.",
+    labels=("name",),
 )
 FUTURE: Final = counter(
-    "toban_scrape_future_samples_total", "Samples dropped because their timestamps are in the future."
+    "toban_scrape_future_samples_total", "Samples dropped because their timestamps are in the future.", labels=("name",)
 )
 
 OPENMETRICS: Final = "application/openmetrics-text"
