@@ -24,7 +24,7 @@ from toban.core.errors import StateError
 from toban.core.lifecycle import ResourceStack, StoppedError, abort_on, run_services, stop_event
 from toban.core.malloc_trim import limit_arenas, trim_periodically
 from toban.core.metric_registry import MetricRegistry
-from toban.core.paths import OTHERS
+from toban.core.paths import OTHERS_MODE
 from toban.core.ports import Clock, Service
 from toban.engines import Engines, open_engines
 from toban.generation import Foundation, GenerationBuilder, open_http_client
@@ -129,7 +129,7 @@ async def serve(
     limit_arenas()
     sys.setswitchinterval(SWITCH_INTERVAL)
     raise_descriptors()
-    os.umask(OTHERS)  # files of toban are private
+    os.umask(OTHERS_MODE)  # files of toban are private
     stop = stop_event()
     async with AsyncExitStack() as stack:
         try:

@@ -19,7 +19,7 @@ from toban.alerting import rule_loader
 from toban.alerting.rule_file import RuleGroup
 from toban.alerting.settings import AlertingSettings
 from toban.collect.collector import COLLECTORS, Collector
-from toban.core.config_file import ConfigDocument, ConfigProblem, Place, expand_variables, parse
+from toban.core.config_file import ConfigDocument, ConfigPath, ConfigProblem, expand_variables, parse
 from toban.core.config_types import Duration, Secret, Section, format_duration, readable_error, require_scheme
 from toban.core.connection_urls import libpq_url
 from toban.core.errors import SettingsError
@@ -231,7 +231,7 @@ def _settled(
     return found
 
 
-def _from(mistake: ConfigProblem, variables: Mapping[Place, str], where: str) -> str:
+def _from(mistake: ConfigProblem, variables: Mapping[ConfigPath, str], where: str) -> str:
     """Say a mistake where people can mend it: a value that came from the environment is in no line of the file."""
     for place, variable in variables.items():
         if mistake.path[: len(place)] == place:
@@ -241,9 +241,9 @@ def _from(mistake: ConfigProblem, variables: Mapping[Place, str], where: str) ->
 
 def _completed(
     tree: Mapping[str, Any], environment: Mapping[str, str], given: Mapping[str, object]
-) -> tuple[dict[str, Any], dict[Place, str]]:
+) -> tuple[dict[str, Any], dict[ConfigPath, str]]:
     """Add what the command line and the environment tell; return also which place has its value from which variable."""
-    raw, variables = dict(tree), dict[Place, str]()
+    raw, variables = dict(tree), dict[ConfigPath, str]()
 
     def add(section: str, told: Mapping[str, Any], names: Mapping[str, str]) -> None:
         written = raw.get(section)
@@ -265,9 +265,9 @@ def _completed(
     return raw, variables
 
 
-def _validated(raw: Mapping[str, Any], context: Mapping[str, Any]) -> tuple[Settings, list[tuple[Place, str]]]:
+def _validated(raw: Mapping[str, Any], context: Mapping[str, Any]) -> tuple[Settings, list[tuple[ConfigPath, str]]]:
     """Return the settings without what is wrong, and what that is: what comes after looks at the rest."""
-    wrong: list[tuple[Place, str]] = []
+    wrong: list[tuple[ConfigPath, str]] = []
     while True:
         try:
             return Settings.model_validate(raw, context=context), wrong
@@ -278,7 +278,7 @@ def _validated(raw: Mapping[str, Any], context: Mapping[str, Any]) -> tuple[Sett
             raw = _without(raw, {details["loc"][:2] for details in found})
 
 
-def _without(raw: Mapping[str, Any], places: set[Place]) -> dict[str, Any]:
+def _without(raw: Mapping[str, Any], places: set[ConfigPath]) -> dict[str, Any]:
     """Leave out what stands at places, each a section or an entry of one."""
     kept: dict[str, Any] = {}
     for name, section in raw.items():
@@ -295,11 +295,11 @@ def _without(raw: Mapping[str, Any], places: set[Place]) -> dict[str, Any]:
 
 def _contradictions(
     settings: Settings, channels: Collection[str], spoilt: Collection[str]
-) -> Iterator[tuple[Place, str]]:
+) -> Iterator[tuple[ConfigPath, str]]:
     """Return what is wrong between settings each of which is right; of ``spoilt`` sections not all is there."""
     for name, many in Counter(collector.name for collector in settings.collect).items():
         if many > 1:
-            yield ("collect",), f"{name!r} is there twice: give each a `name` of its own"
+            yield ("collect",), f"duplicate name {name!r}: give each a `name` of its own"
     for says in unknown_channels(settings.notify, channels):
         yield (), says
     if settings.logs.fly and not (settings.shop.fly_token and settings.shop.fly_org) and "shop" not in spoilt:

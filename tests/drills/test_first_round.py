@@ -109,7 +109,7 @@ def test_a_log_format_that_is_none_is_told_so(data):
     """
     with toban(data, LOG_FORMAT="yaml") as program:
         assert program.process.wait(60) == 2
-        program.until("LOG_FORMAT: 'yaml' is no format: auto, text, json")
+        program.until("LOG_FORMAT: unknown format 'yaml': use auto, text, json")
 
 
 def test_a_crash_is_said_at_the_next_start(data):

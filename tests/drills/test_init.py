@@ -39,7 +39,7 @@ def test_addresses_are_tried_and_written(run, tmp_path):
 
     assert done.returncode == 1, done.stderr
     assert "▲ redis at 127.0.0.1:1: redis 127.0.0.1:1" in done.stdout
-    assert "'ftp://nope' is no address" in done.stdout
+    assert "invalid URL 'ftp://nope'" in done.stdout
     written = yaml.safe_load((tmp_path / "toban.yaml").read_text())
     assert written == {"shop": {"redis": "redis://127.0.0.1:1", "shop_api": "http://127.0.0.1:1/shop-api"}}
     assert (tmp_path / "toban.yaml").stat().st_mode & 0o077 == 0
@@ -109,7 +109,7 @@ def test_it_ends_with_a_channel_that_took_a_test_message(run, tmp_path):
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "unknown channel 'fax'" in done.stdout
-    assert "channels.webhook.url: 'nowhere' is no address" in done.stdout
+    assert "channels.webhook.url: invalid URL 'nowhere'" in done.stdout
     assert "▲ webhook: webhook: " in done.stdout
     assert "● webhook: the test message was accepted" in done.stdout
     assert [body["toban"]["kind"] for body in hook.got] == ["notice"]

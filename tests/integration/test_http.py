@@ -160,12 +160,12 @@ async def slow(request, writer):
     ("answer", "trouble"),
     [
         (nothing, "accepts connections but does not answer: it hangs"),
-        (slow, "the answer did not end in time"),
+        (slow, "the response did not end in time"),
         (half, "complete message body"),
         (garbage, "illegal status line: '220 mail.example ESMTP'"),
-        (nothing_at_all, "the server ended the connection unanswered"),
-        (long_headers, "the head of its answer has more than 100 kB"),
-        (elsewhere, "it leads to file:, which is not of the web"),
+        (nothing_at_all, "the server closed the connection without a response"),
+        (long_headers, "the headers of its response have more than 100 kB"),
+        (elsewhere, "it redirects to file:, which is not HTTP"),
         (says(b"no gzip", content_encoding="gzip"), "."),
     ],
 )
@@ -281,7 +281,7 @@ async def test_a_word_that_may_stand_where_nobody_read_is_told_so():
     [
         (gzip.compress(b"x" * 500)[:-9], "the body is cut off: its gzip does not end"),
         (gzip.compress(b"x" * 500)[:12], "the body is cut off: its gzip does not end"),
-        (gzip.compress(b"x" * 500) + b"more", "the body is no gzip"),
+        (gzip.compress(b"x" * 500) + b"more", "the body is not gzip"),
         (gzip.compress(b"x" * 200) + gzip.compress(b"x" * 300), ""),
         (gzip.compress(b"x" * 500) + bytes(8), ""),
     ],

@@ -24,7 +24,7 @@ from toban.collect.collectors.tls import Tls
 from toban.core.errors import CollectError
 from toban.shop import database, redis
 
-HANGS = "accepts connections but does not answer: it hangs"
+NO_RESPONSE = "accepts connections but does not answer: it hangs"
 NO_HANDSHAKE = "accepts connections but does not answer the TLS handshake"
 
 
@@ -44,7 +44,7 @@ TLS: dict[str, Callable[[int], Collector]] = {
     "scrape": lambda port: Scrape(url=f"https://127.0.0.1:{port}/metrics", scrape_timeout="1s"),
     "shop_api": lambda port: ShopApi(url=f"https://127.0.0.1:{port}/shop-api", timeout="1s"),
 }
-STATES = [(refusing, "connection refused"), (full, "no connection in time"), (silent, HANGS)]
+STATES = [(refusing, "connection refused"), (full, "no connection in time"), (silent, NO_RESPONSE)]
 
 
 async def trouble(collector: Collector, **shop: str) -> str:
@@ -93,8 +93,8 @@ async def ending(said: bytes = b"") -> AsyncIterator[int]:
 
 ALERT = b"\x15\x03\x03\x00\x02\x02"
 TLS_SAID = {
-    b"": r"in the TLS handshake: the server ended the connection|TLS: the server ended the connection too early",
-    b"HTTP/1.1 400 Bad Request\r\n\r\n": "TLS: wrong version number: what listens there does not speak TLS",
+    b"": r"in the TLS handshake: the server closed the connection|TLS: the server closed the connection too early",
+    b"HTTP/1.1 400 Bad Request\r\n\r\n": "TLS: wrong version number: the server does not speak TLS",
     ALERT + bytes([40]): "TLS: the server refuses the handshake",
     ALERT + bytes([112]): "TLS: the server knows no host of that name",
 }
@@ -158,7 +158,7 @@ async def test_a_real_database_that_is_stopped_hangs(kind, prompt):
             send(server, signal.SIGSTOP)
             for _ in range(2):
                 tools.clock.advance(600)
-                assert HANGS in await told(collector, tools)
+                assert NO_RESPONSE in await told(collector, tools)
             send(server, signal.SIGCONT)
             tools.clock.advance(600)
             assert not (await look(collector, tools)).trouble
@@ -173,7 +173,7 @@ async def test_a_real_redis_that_is_stopped_hangs(prompt):
             assert not (await look(Redis(), tools)).trouble
             send(server, signal.SIGSTOP)
             for _ in range(2):
-                assert HANGS in await told(Redis(), tools)
+                assert NO_RESPONSE in await told(Redis(), tools)
             send(server, signal.SIGCONT)
             assert not (await look(Redis(), tools)).trouble
 

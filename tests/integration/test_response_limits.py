@@ -24,7 +24,7 @@ from toban.collect.collectors.scrape.scrape import Scrape
 from toban.collect.collectors.uptimerobot import Uptimerobot
 from toban.collect.rest_client import RestClient
 from toban.core.errors import CollectError, DeliveryError, TobanError
-from toban.core.http_client import follow_redirects, is_of_the_machine
+from toban.core.http_client import follow_redirects, is_internal_address
 from toban.core.metric_registry import MetricRegistry
 from toban.notify.channel import ChannelTools as NotifyTools
 from toban.notify.channels.apprise import Apprise
@@ -138,7 +138,7 @@ async def test_an_api_that_answers_byte_by_byte_is_given_up(head):
 
     async with pretending(trickling) as server, lent() as tools:
         api = RestClient(tools, "Some", "", timeout=0.3)
-        with pytest.raises(CollectError, match="it hangs" if head else "the answer did not end in time"):
+        with pytest.raises(CollectError, match="it hangs" if head else "the response did not end in time"):
             await api.fetch("context", "GET", f"http://127.0.0.1:{server.port}/", {})
 
 
@@ -183,7 +183,7 @@ def test_no_answer_is_read_but_through_what_bounds_it():
     ],
 )
 def test_what_concerns_one_machine_alone(address, yes):
-    assert is_of_the_machine(address) is yes
+    assert is_internal_address(address) is yes
 
 
 @pytest.mark.parametrize("host", ["169.254.169.254", "[fe80::1]", "[fd00:ec2::254]", "[::ffff:169.254.169.254]"])
@@ -194,7 +194,7 @@ async def test_no_redirect_leads_to_a_metadata_service(host):
     ):
         url = f"http://127.0.0.1:{server.port}/"
         for collector in (Http(url=url), Scrape(url=url)):
-            with pytest.raises(CollectError, match="a link-local or metadata address, which no redirect may name"):
+            with pytest.raises(CollectError, match="a link-local or metadata address: that is not allowed"):
                 await look(collector, tools)
 
 
@@ -202,11 +202,11 @@ async def test_no_redirect_leads_there_by_another_name(monkeypatch):
     """
     Where a name leads shows when it is connected to: before the request is sent.
     """
-    monkeypatch.setattr("toban.core.http_client.is_of_the_machine", lambda text: text == "127.0.0.1")
+    monkeypatch.setattr("toban.core.http_client.is_internal_address", lambda text: text == "127.0.0.1")
     async with pretending(says("secret")) as inner:
         onward = says("", "302 Found", location=f"http://localhost:{inner.port}/")
         async with pretending(onward) as server, httpx2.AsyncClient() as http:
-            with pytest.raises(httpx2.RequestError, match=r"it leads to localhost at 127\.0\.0\.1"):
+            with pytest.raises(httpx2.RequestError, match=r"it redirects to localhost at 127\.0\.0\.1"):
                 async with follow_redirects(http, "GET", f"http://127.0.0.1:{server.port}/"):
                     pass
         assert inner.asked == []

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from toban.alerting import rule_unit_tests
 from toban.core.config_file import InvalidValue, PlainScalar
-from toban.core.config_types import _WORDS, Section, readable_error
+from toban.core.config_types import _ERROR_TEXTS, Section, readable_error
 from toban.settings import Settings, plugin_registries
 
 WRONG: Final = [
@@ -71,6 +71,6 @@ def test_each_mistake_is_in_words_for_people(section):
         except ValidationError as error:
             for details in error.errors(include_url=False):
                 said = readable_error(details)
-                assert details["type"] in {*_WORDS, *OURS}, details
+                assert details["type"] in {*_ERROR_TEXTS, *OURS}, details
                 assert not [word for word in FOREIGN if word in said.lower()], said
                 assert not [step for step in details["loc"] if set("[]()") & set(str(step))], details

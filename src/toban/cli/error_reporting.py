@@ -16,7 +16,7 @@ import click
 import toban
 from toban.cli.formatting import echo
 from toban.core.errors import SettingsError, TobanError
-from toban.core.paths import OTHERS, data_folder
+from toban.core.paths import OTHERS_MODE, data_folder
 from toban.core.redaction import redact_text
 
 SUCCESS: Final = 0
@@ -84,7 +84,7 @@ def _report(error: BaseException, arguments: Sequence[str], data: Path | None) -
         with suppress(OSError, ValueError):
             path = folder / REPORT
             path.unlink(missing_ok=True)
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 & ~OTHERS)
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 & ~OTHERS_MODE)
             with os.fdopen(file, "w", encoding="utf-8", errors="backslashreplace") as out:
                 out.write(text)
             echo(f"Please send {path} to whoever maintains toban; TOBAN_DEBUG=1 shows it here.", err=True)

@@ -9,7 +9,7 @@ import orjson
 from toban.collect.tools import HasHttp
 from toban.core.backoff import retry_after
 from toban.core.errors import CollectError, ResponseTooLargeError
-from toban.core.http_client import error_reason, read_body, within
+from toban.core.http_client import error_reason, read_body, request_timeout
 
 TIMEOUT: Final = 20.0
 """Seconds that a request may take in all."""
@@ -53,7 +53,7 @@ class RestClient:
             raise CollectError(f"{context}: {self._service} asked for a pause of {self._paused_until - now:.0f} s more")
         try:
             async with (
-                within(self._timeout) as progress,
+                request_timeout(self._timeout) as progress,
                 self._http.stream(
                     method,
                     url,

@@ -1,4 +1,4 @@
-"""When something that did not work is tried again."""
+"""Backoff: the delay before a retry."""
 
 import math
 import re
@@ -6,29 +6,30 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-AGAIN: Final = frozenset({408, 425, 429})
-"""Statuses of HTTP below 500 after which another try may end otherwise."""
+RETRYABLE_STATUSES: Final = frozenset({408, 425, 429})
+"""HTTP statuses below 500 after which a retry may succeed."""
 
 
-def retry_delay(tries: int, asked: float | None, chance: float) -> timedelta:
+def retry_delay(attempts: int, requested: float | None, jitter: float) -> timedelta:
     """
-    Return how long to wait before the next try.
+    Return the delay before the next attempt.
 
-    One second, doubled with each try up to five minutes, of which up to a quarter is left to ``chance`` (0 to 1) so
-    that many senders don't come back at once; never sooner than the receiver asked, but no later than an hour.
+    It is one second, doubled with each attempt up to five minutes. A quarter of it is multiplied by ``jitter`` (0 to
+    1), so that many senders do not retry at once. It is at least ``requested``, the receiver's Retry-After in seconds,
+    and at most an hour.
     """
-    usual = min(2.0 ** min(tries - 1, 20), 300.0) * (0.75 + 0.25 * chance)
-    # Rounded up: a microsecond too soon is too soon.
-    return timedelta(microseconds=math.ceil(min(max(usual, asked or 0.0), 3600.0) * 1_000_000))
+    delay = min(2.0 ** min(attempts - 1, 20), 300.0) * (0.75 + 0.25 * jitter)
+    # Rounded up: never earlier than the receiver asked.
+    return timedelta(microseconds=math.ceil(min(max(delay, requested or 0.0), 3600.0) * 1_000_000))
 
 
-def retry_after(said: str, now: datetime) -> float | None:
-    """Return how many seconds a header ``Retry-After`` asks to wait: it says so in seconds, or as a date."""
-    said = said.strip()
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", said):  # a fraction is not allowed, and Discord sends one
-        return min(float(said[:20]), 1e9)
+def retry_after(header: str, now: datetime) -> float | None:
+    """Return the seconds of a header ``Retry-After``, which has seconds or a date; None if it is invalid."""
+    text = header.strip()
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):  # a fraction is not allowed, and Discord sends one
+        return min(float(text[:20]), 1e9)
     try:
-        at = parsedate_to_datetime(said)
+        at = parsedate_to_datetime(text)
     except (ValueError, TypeError):
         return None
     return max(0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds())

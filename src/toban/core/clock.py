@@ -1,4 +1,4 @@
-"""The one clock."""
+"""The system clock."""
 
 import asyncio
 import time
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The clock of the machine."""
 
     def now(self) -> datetime:
         """Return the time of day in UTC."""

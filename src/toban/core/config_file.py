@@ -1,4 +1,4 @@
-"""The text of `toban.yaml` as a tree of texts, with the environment's values in their places."""
+"""Parses `toban.yaml` into a tree of texts, and expands variables of the environment."""
 
 import re
 from collections.abc import Mapping
@@ -7,58 +7,60 @@ from typing import Any, Final
 
 import yaml
 
-from toban.core.yaml_loader import StrictLoader, explained
+from toban.core.yaml_loader import StrictLoader, yaml_problem
 
-LARGEST: Final = 1_000_000
-"""Characters: what is longer is no configuration."""
+MAX_CHARACTERS: Final = 1_000_000
+"""Characters of a configuration."""
 
-Place = tuple[int | str, ...]
-"""Where something stands: the names and numbers that lead to it."""
+ConfigPath = tuple[int | str, ...]
+"""The path to a setting: names, and indexes of lists."""
 
 
 class PlainScalar(str):
-    """A scalar that was written without quotes: where any value is allowed, YAML decides what it is."""
+    """A scalar without quotes: where any value is allowed, YAML decides its type."""
 
     __slots__ = ()
 
 
 class InvalidValue:
-    """Stands where a value can't be had; the mistake was noted."""
+    """Replaces an invalid value; its problem is in the document."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigProblem:
-    """What is wrong, and where; ``line`` is 0 where nobody knows."""
+    """A problem of the configuration, and its path; ``line`` is 0 if it is unknown."""
 
-    path: Place
+    path: ConfigPath
     message: str
     line: int = 0
 
-    def as_line(self, where: str) -> str:
-        """Return it as a line for people; ``where`` is what was read."""
+    def as_line(self, file: str) -> str:
+        """Return the problem in one line, after the name of the file."""
         line = f"line {self.line}: " if self.line else ""
-        place = ".".join(map(str, self.path))
-        return f"{where}: {line}{place}{': ' if place else ''}{self.message}"
+        path = ".".join(map(str, self.path))
+        return f"{file}: {line}{path}{': ' if path else ''}{self.message}"
 
 
 @dataclass(slots=True)
 class ConfigDocument:
-    """A configuration as it is written: its tree, the line of each place, and what is wrong with it so far."""
+    """A parsed configuration: its tree, the line of each path, and the problems so far."""
 
     tree: dict[str, Any] = field(default_factory=dict)
-    lines: dict[Place, int] = field(default_factory=dict)
+    lines: dict[ConfigPath, int] = field(default_factory=dict)
     problems: list[ConfigProblem] = field(default_factory=list)
 
-    def line(self, place: Place) -> int:
-        """Return the line of a place, or of the nearest one around it; 0 where there is none."""
-        return next((self.lines[place[:size]] for size in range(len(place), 0, -1) if place[:size] in self.lines), 0)
+    def line(self, path: ConfigPath) -> int:
+        """Return the line of a path, or of its nearest parent; 0 if there is none."""
+        return next((self.lines[path[:size]] for size in range(len(path), 0, -1) if path[:size] in self.lines), 0)
 
 
 def parse(text: str) -> ConfigDocument:
-    """Read YAML. Never raises: what is wrong stands in the document's mistakes."""
+    """Parse YAML. It raises nothing: problems are in the document."""
     document = ConfigDocument()
-    if len(text) > LARGEST:
-        document.problems.append(ConfigProblem((), f"longer than {LARGEST} characters: that is no configuration"))
+    if len(text) > MAX_CHARACTERS:
+        document.problems.append(
+            ConfigProblem((), f"longer than {MAX_CHARACTERS} characters: this is not a configuration")
+        )
         return document
     try:
         loader = _Loader(text)
@@ -66,11 +68,11 @@ def parse(text: str) -> ConfigDocument:
             node = loader.get_single_node()
         finally:
             loader.dispose()
-        document.problems += loader.mistakes
-        found = _Reading(document).value(node, ()) if node else None
+        document.problems += loader.problems
+        found = _TreeBuilder(document).value(node, ()) if node else None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
-        document.problems.append(ConfigProblem((), _explained(error, text), line))
+        document.problems.append(ConfigProblem((), _message(error, text), line))
         return document
     except (yaml.YAMLError, ValueError) as error:
         document.problems.append(ConfigProblem((), " ".join(str(error).split())))
@@ -85,73 +87,73 @@ def parse(text: str) -> ConfigDocument:
     return document
 
 
-def _explained(error: yaml.MarkedYAMLError, text: str) -> str:
-    """Return what YAML says is wrong, with what can't be seen in the line."""
-    says = explained(error)
+def _message(error: yaml.MarkedYAMLError, text: str) -> str:
+    """Return the problem of an error of YAML, with a hint about what is invisible in its line."""
+    message = yaml_problem(error)
     if error.problem_mark:
         line = "".join(text.split("\n")[error.problem_mark.line : error.problem_mark.line + 1])
-        odd = sorted({f"U+{ord(sign):04X}" for sign in line if sign.isspace() and sign not in " \t\r"})
+        spaces = sorted({f"U+{ord(it):04X}" for it in line if it.isspace() and it not in " \t\r"})
         if "${" in line:
-            says += " (between { } or [ ] a ${NAME} stands in quotes)"
-        if odd:
-            says += f" (the line holds {', '.join(odd)}, which only looks like a blank)"
-    return says
+            message += " (between { } or [ ] put ${NAME} in quotes)"
+        if spaces:
+            message += f" (the line has {', '.join(spaces)}, which looks like a space)"
+    return message
 
 
 class _Loader(StrictLoader):
-    """YAML without aliases, which grow without bounds: each is noted and passed over."""
+    """Loads YAML without aliases, which can expand without limit: each is a problem, and read as null."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.mistakes: list[ConfigProblem] = []
+        self.problems: list[ConfigProblem] = []
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if not self.check_event(yaml.AliasEvent):
             return super().compose_node(parent, index)
         mark = self.get_event().start_mark  # type: ignore[no-untyped-call]  # the stubs lack it
-        self.mistakes.append(ConfigProblem((), "aliases are not read here: write it out", mark.line + 1))
+        self.problems.append(ConfigProblem((), "aliases are not allowed here: write the value out", mark.line + 1))
         return yaml.ScalarNode("tag:yaml.org,2002:null", "", mark, mark)
 
 
-class _Reading:
-    """Turns nodes into a tree of texts; what is wrong is noted, and the rest is read."""
+class _TreeBuilder:
+    """Builds a tree of texts from nodes; an invalid value is a problem, and the rest is read."""
 
     def __init__(self, document: ConfigDocument) -> None:
         self._document = document
 
-    def value(self, node: yaml.Node, place: Place) -> Any:
-        """Return what a node stands for: names with values, a list, a text or nothing."""
-        self._document.lines[place] = node.start_mark.line + 1
+    def value(self, node: yaml.Node, path: ConfigPath) -> Any:
+        """Return the value of a node: a mapping, a list, a text or None."""
+        self._document.lines[path] = node.start_mark.line + 1
         if node.tag.startswith("!") or node.tag.startswith("tag:yaml.org,2002:python/"):
-            self._wrong(node, place, f"the tag {node.tag.replace('tag:yaml.org,2002:', '!!')} is not read here")
+            self._add_problem(node, path, f"the tag {node.tag.replace('tag:yaml.org,2002:', '!!')} is not allowed here")
             return InvalidValue()
         if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, place)
+            return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
-            return [self.value(entry, (*place, number)) for number, entry in enumerate(node.value)]
+            return [self.value(entry, (*path, number)) for number, entry in enumerate(node.value)]
         if node.tag == "tag:yaml.org,2002:null":
             return None
         plain = isinstance(node, yaml.ScalarNode) and not node.style
         return PlainScalar(node.value) if plain else str(node.value)
 
-    def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, path: ConfigPath) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key, inner in node.value:
             if not isinstance(key, yaml.ScalarNode) or not key.value:
-                self._wrong(key, place, "a name must be a word (or in quotes)")
+                self._add_problem(key, path, "a name must be a word (or in quotes)")
             elif key.value == "<<" and not key.style:
-                self._wrong(key, place, "`<<` is not read here: write it out")
+                self._add_problem(key, path, "`<<` is not allowed here: write the values out")
             elif key.value in found:
-                self._wrong(key, place, f"{key.value!r} is there twice")
+                self._add_problem(key, path, f"duplicate name {key.value!r}")
             elif "${" in key.value:
-                self._wrong(key, place, f"{key.value!r}: a name can't come from the environment: write it out")
+                self._add_problem(key, path, f"{key.value!r}: variables are not allowed in names: write the name out")
             else:
-                found[key.value] = self.value(inner, (*place, key.value))
-                self._document.lines[(*place, key.value)] = key.start_mark.line + 1
+                found[key.value] = self.value(inner, (*path, key.value))
+                self._document.lines[(*path, key.value)] = key.start_mark.line + 1
         return found
 
-    def _wrong(self, node: yaml.Node, place: Place, says: str) -> None:
-        self._document.problems.append(ConfigProblem(place, says, node.start_mark.line + 1))
+    def _add_problem(self, node: yaml.Node, path: ConfigPath, message: str) -> None:
+        self._document.problems.append(ConfigProblem(path, message, node.start_mark.line + 1))
 
 
 _VARIABLE: Final = re.compile(r"\$(?P<escaped>\$)?\{(?:(?P<name>[A-Za-z_]\w*)\})?", re.ASCII)
@@ -159,43 +161,44 @@ _VARIABLE: Final = re.compile(r"\$(?P<escaped>\$)?\{(?:(?P<name>[A-Za-z_]\w*)\})
 
 def expand_variables(document: ConfigDocument, environment: Mapping[str, str]) -> None:
     """
-    Put the environment's values where ``${NAME}`` stands in any text; ``$${`` stands for ``${`` itself.
+    Replace ``${NAME}`` in all texts by variables of the environment; ``$${`` is ``${`` itself.
 
-    What can't be had is noted, and `InvalidValue` stands in its place. Blanks and line ends round a value are left out.
+    A text with an unknown variable is a problem, and becomes an `InvalidValue`. Values are stripped of white space.
     """
     document.tree = _expanded(document.tree, environment, document, ())
 
 
-def _expanded(value: Any, environment: Mapping[str, str], document: ConfigDocument, place: Place) -> Any:
+def _expanded(value: Any, environment: Mapping[str, str], document: ConfigDocument, path: ConfigPath) -> Any:
     if isinstance(value, dict):
-        return {name: _expanded(inner, environment, document, (*place, name)) for name, inner in value.items()}
+        return {name: _expanded(inner, environment, document, (*path, name)) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_expanded(inner, environment, document, (*place, number)) for number, inner in enumerate(value)]
+        return [_expanded(inner, environment, document, (*path, number)) for number, inner in enumerate(value)]
     if not isinstance(value, str) or "${" not in value:
         return value
     missing: dict[str, None] = {}
 
-    def known(found: re.Match[str]) -> str:
+    def replacement(found: re.Match[str]) -> str:
         if found["escaped"]:
             return found[0][1:]
         if not found["name"]:
-            missing["`${` begins no ${NAME}: write ${NAME}, or $${ for the characters themselves"] = None
+            missing["`${` without a name: write ${NAME}, or $${ for the characters themselves"] = None
         elif found["name"] not in environment:
             missing[f"${{{found['name']}}} is not set in the environment: set it, or write the value here"] = None
         return environment.get(found["name"] or "", "").strip()
 
-    filled = _VARIABLE.sub(known, value)
+    expanded = _VARIABLE.sub(replacement, value)
     if missing:
-        document.problems += [ConfigProblem(place, says, document.line(place)) for says in missing]
+        document.problems += [ConfigProblem(path, message, document.line(path)) for message in missing]
         return InvalidValue()
-    return type(value)(filled)
+    return type(value)(expanded)
 
 
 def strip_copied(text: str) -> str:
     """
-    Return a secret or an address without what copying left round it: blanks, line ends, one pair of quotes.
+    Return a secret or an address without what copying adds: white space and one pair of quotes around it.
 
-    Files of secrets end with a line end; `docker --env-file` keeps quotes. Who needs them writes quotes round them.
+    Files of secrets end with a line break, and `docker --env-file` keeps quotes. A value that needs quotes is quoted
+    twice.
     """
     bare = text.strip()
     if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "\"'":

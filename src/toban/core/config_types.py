@@ -1,4 +1,4 @@
-"""What every part of `toban.yaml` is made of."""
+"""The base class and the types of settings, and readable errors."""
 
 import re
 from collections.abc import Mapping
@@ -24,27 +24,27 @@ from pydantic_core import ErrorDetails
 from toban.core.config_file import PlainScalar, strip_copied
 from toban.core.redaction import redact_url
 
-UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
+DURATION_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
 SIZES: Final = {
     "B": 1,
     "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
     "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
-}  # fmt: skip  # one row a system reads better than one line a unit
+}  # fmt: skip  # a row for each system reads better than a line for each unit
 
 
 class ConfigSchema(GenerateJsonSchema):
-    """Writes a schema in which defaults stand as they would in `toban.yaml`."""
+    """Generates a schema whose defaults are written as in `toban.yaml`."""
 
     def encode_default(self, dft: Any) -> Any:
-        """Write a default."""
+        """Return a default as it is written."""
         return format_duration(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
 
 
 class Section(BaseModel):
     """
-    One part of the configuration, declared beside the code that it is for.
+    A section of the configuration, declared beside the code that uses it.
 
-    Its docstrings are its manual: they become the descriptions of the JSON Schema. It never changes once read.
+    Its docstrings are its manual: they become the descriptions of the JSON Schema. It is immutable.
     """
 
     model_config = ConfigDict(
@@ -57,8 +57,8 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_nothing(cls, written: Any) -> Any:
-        """Leave out a setting that has no value: it is as if it were not there."""
+    def _remove_nulls(cls, written: Any) -> Any:
+        """Remove settings without a value: they count as not set."""
         if not isinstance(written, Mapping):
             return written
         known = {field.alias or name for name, field in cls.model_fields.items()}
@@ -66,7 +66,7 @@ class Section(BaseModel):
 
     @classmethod
     def model_json_schema(cls, **options: Any) -> dict[str, Any]:  # type: ignore[override]  # only by name
-        """Return the JSON Schema of this part."""
+        """Return the JSON Schema of this section."""
         return super().model_json_schema(**{"schema_generator": ConfigSchema, **options})
 
 
@@ -75,7 +75,7 @@ _DURATION: Final = re.compile("".join(rf"(?:(\d{{1,12}}){unit})?" for unit in ("
 
 def parse_duration(text: object, *, zero: bool = False) -> timedelta:
     """
-    Read a duration as Prometheus writes it: ``15s``, ``1h30m``, ``90d``; ``0``, ``0s`` and the like where ``zero``.
+    Parse a duration as Prometheus writes it: ``15s``, ``1h30m``, ``90d``; with ``zero``, also ``0`` and ``0s``.
 
     Raises ``ValueError`` for anything else, a bare number included.
     """
@@ -85,26 +85,26 @@ def parse_duration(text: object, *, zero: bool = False) -> timedelta:
         return timedelta()
     if isinstance(text, str) and text and (found := _DURATION.fullmatch(text)):
         parts = zip(("y", "w", "d", "h", "m", "s", "ms"), found.groups(), strict=True)
-        seconds = sum(int(number) * UNITS[unit] for unit, number in parts if number)
-        if (seconds > 0 or zero) and seconds <= 200 * UNITS["y"]:
+        seconds = sum(int(number) * DURATION_UNITS[unit] for unit, number in parts if number)
+        if (seconds > 0 or zero) and seconds <= 200 * DURATION_UNITS["y"]:
             return timedelta(seconds=seconds)
-    raise ValueError(f"{text!r} is no length of time: write it like 15s, 5m, 1h30m or 90d")
+    raise ValueError(f"invalid duration {text!r}: write it like 15s, 5m, 1h30m or 90d")
 
 
-def format_duration(length: timedelta) -> str:
-    """Write a length of time as `parse_duration` reads it."""
-    rest = round(length / timedelta(milliseconds=1))
+def format_duration(duration: timedelta) -> str:
+    """Return a duration as `parse_duration` parses it."""
+    rest = round(duration / timedelta(milliseconds=1))
     parts = []
     for unit in ("d", "h", "m", "s", "ms"):
-        many, rest = divmod(rest, round(UNITS[unit] * 1000))
-        if many:
-            parts.append(f"{many}{unit}")
+        count, rest = divmod(rest, round(DURATION_UNITS[unit] * 1000))
+        if count:
+            parts.append(f"{count}{unit}")
     return "".join(parts) or "0s"
 
 
 def parse_size(text: object) -> int:
     """
-    Read an amount of bytes: ``2GB``, ``512MiB``.
+    Parse a size in bytes: ``2GB``, ``512MiB``.
 
     Raises ``ValueError`` for anything else.
     """
@@ -116,10 +116,10 @@ def parse_size(text: object) -> int:
         amount = int(float(found[1]) * SIZES[found[2]])
         if amount:
             return amount
-    raise ValueError(f"{text!r} is no size: write it like 512MB or 2GiB")
+    raise ValueError(f"invalid size {text!r}: write it like 512MB or 2GiB")
 
 
-_WORDS: Final = {
+_ERROR_TEXTS: Final = {
     "missing": "is missing",
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
@@ -152,83 +152,82 @@ _WORDS: Final = {
     "path_type": "must be a path",
     "string_pattern_mismatch": "must be a name of letters, digits and `_`",
     "invalid_key": "a name must be a word (or in quotes)",
-    "extra_forbidden": "there is no setting of this name here",
+    "extra_forbidden": "unknown setting",
 }
-"""What pydantic's kinds of mistakes are for people."""
+"""Readable texts of pydantic's types of errors."""
 
 
 def readable_error(details: ErrorDetails) -> str:
-    """Return a mistake that pydantic found in words for people."""
-    words = _WORDS.get(details["type"])
-    return words.format(**details.get("ctx", {})) if words else details["msg"].removeprefix("Value error, ")
+    """Return an error of pydantic as a readable text."""
+    text = _ERROR_TEXTS.get(details["type"])
+    return text.format(**details.get("ctx", {})) if text else details["msg"].removeprefix("Value error, ")
 
 
-def _bare(value: object) -> object:
+def _stripped(value: object) -> object:
     return strip_copied(value) if isinstance(value, str) else value
 
 
-def _on_one_line(value: object) -> object:
+def _trimmed(value: object) -> object:
     return value.strip() if isinstance(value, str) else value
 
 
 def _printable(value: SecretStr) -> SecretStr:
     if re.search(r"[\x00-\x1f\x7f]", value.get_secret_value()):
-        raise ValueError("it holds a line break or another control character: was more copied than was meant?")
+        raise ValueError("it contains a line break or another control character: was too much copied?")
     return value
 
 
 def _web_address(value: str) -> str:
-    wrong = f"{redact_url(value)!r} is no address: write it like https://shop.example/"
     if not is_web_address(value):
-        raise ValueError(wrong)
+        raise ValueError(f"invalid URL {redact_url(value)!r}: write it like https://shop.example/")
     if "@" in urlsplit(value).netloc:
-        raise ValueError("a user or password in an address ends up in labels and logs: use headers")
+        raise ValueError("a user or password in a URL would be in labels and logs: use headers")
     return value
 
 
 def _secret_web_address(value: SecretStr) -> SecretStr:
     if not is_web_address(value.get_secret_value()):
-        raise ValueError("this is no address: it must begin with https://")
+        raise ValueError("invalid URL: it must begin with https://")
     return value
 
 
 def is_web_address(text: str) -> bool:
-    """Tell whether a text is an address of http or https."""
+    """Return whether a text is an http or https URL."""
     try:
         parts = urlsplit(text)
         _ = parts.port
     except ValueError:
         return False
-    # urlsplit passes over line breaks; a client does not.
+    # urlsplit ignores line breaks; a client does not.
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and not re.search(r"[\x00-\x20\x7f]", text)
 
 
 def require_scheme(*schemes: str) -> AfterValidator:
-    """Return what refuses a secret address that begins otherwise; the scheme may be in capitals."""
+    """Return a validator that rejects a secret URL with another scheme; the scheme may be in capitals."""
 
     def check(value: SecretStr) -> SecretStr:
         scheme, separator, rest = value.get_secret_value().partition("://")
         if scheme.lower() not in schemes:
-            raise ValueError(f"the address must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+            raise ValueError(f"the URL must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
         return SecretStr(f"{scheme.lower()}{separator}{rest}")
 
     return AfterValidator(check)
 
 
 def _host(value: str) -> str:
-    bare = value.removeprefix("[").removesuffix("]")
-    if not re.fullmatch(r"[\w.-]+|[0-9A-Fa-f:.]+(%\w+)?", bare):
+    host = value.removeprefix("[").removesuffix("]")
+    if not re.fullmatch(r"[\w.-]+|[0-9A-Fa-f:.]+(%\w+)?", host):
         raise ValueError(
-            f"{redact_url(value)!r} is no host name: write it like mail.example.com, without scheme and port"
+            f"invalid host name {redact_url(value)!r}: write it like mail.example.com, without scheme and port"
         )
-    return bare
+    return host
 
 
 def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError(f"{name!r} is no time zone: write it like UTC or Asia/Tokyo") from error
+        raise ValueError(f"unknown time zone {name!r}: write it like UTC or Asia/Tokyo") from error
     return name
 
 
@@ -240,36 +239,36 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration),
-    _schema("15s", "A length of time: 15s, 5m, 90d."),
+    _schema("15s", "A duration: 15s, 5m, 90d."),
 ]
-"""A length of time, written like ``15s``."""
+"""A duration, written like ``15s``."""
 
-Size = Annotated[int, BeforeValidator(parse_size), _schema("2GB", "An amount of bytes: 512MB, 2GiB.")]
-"""An amount of bytes, written like ``2GB``."""
+Size = Annotated[int, BeforeValidator(parse_size), _schema("2GB", "A size in bytes: 512MB, 2GiB.")]
+"""A size in bytes, written like ``2GB``."""
 
-Secret = Annotated[SecretStr, BeforeValidator(_bare), AfterValidator(_printable)]
-"""Something that must never be shown; what copying left round it is taken away (`core.config_file.strip_copied`)."""
+Secret = Annotated[SecretStr, BeforeValidator(_stripped), AfterValidator(_printable)]
+"""A secret, stripped of what copying adds (`core.config_file.strip_copied`)."""
 
 SecretAddress = Annotated[Secret, AfterValidator(_secret_web_address)]
-"""An http or https address that must never be shown: whoever knows it may post there."""
+"""A secret http or https URL: whoever knows it may post there."""
 
-Text = Annotated[str, BeforeValidator(_on_one_line)]
-"""A text without the blanks and line ends round it."""
+Text = Annotated[str, BeforeValidator(_trimmed)]
+"""A text, stripped of white space."""
 
-Host = Annotated[str, BeforeValidator(_bare), AfterValidator(_host)]
-"""The name or number of a host, without scheme and port."""
+Host = Annotated[str, BeforeValidator(_stripped), AfterValidator(_host)]
+"""The name or IP address of a host, without scheme and port."""
 
 Address = Annotated[
     str,
-    BeforeValidator(_bare),
+    BeforeValidator(_stripped),
     AfterValidator(_web_address),
-    _schema("https://shop.example/", "An address."),
+    _schema("https://shop.example/", "A URL."),
 ]
-"""An http or https address without credentials; what copying left round it is taken away."""
+"""An http or https URL without credentials, stripped of what copying adds."""
 
 
 def _body(value: object) -> object:
-    """Return a text as it is, and of names with values what YAML makes of each that stands without quotes."""
+    """Return a text as it is; in a mapping, convert scalars without quotes as YAML does."""
     if isinstance(value, str):
         return str(value)
     if not isinstance(value, dict):
@@ -300,7 +299,7 @@ def _scalar(text: str) -> object:
 Body = Annotated[
     str | dict[str, Any], PlainValidator(_body), WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}]})
 ]
-"""A text, or names with any values, as JSON has them."""
+"""A text, or a mapping with any values of JSON."""
 
 Zone = Annotated[str, AfterValidator(_zone)]
-"""The name of a time zone, written like ``Asia/Tokyo``."""
+"""A time zone, written like ``Asia/Tokyo``."""

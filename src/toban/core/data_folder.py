@@ -17,7 +17,7 @@ log = structlog.get_logger("toban.core")
 @contextmanager
 def lock_data_folder(folder: Path) -> Iterator[None]:
     """
-    Make the data folder, and lock it for this process as long as the block lasts.
+    Create the data folder, and lock it for this process while the block runs.
 
     Raises ``SettingsError`` when it can't be written or another toban holds the lock.
     """
@@ -36,7 +36,7 @@ def lock_data_folder(folder: Path) -> Iterator[None]:
         ) from error
     if exposed := make_private(folder):
         log.warning(
-            "data folder readable for other users",
+            "data folder accessible to other users",
             files=exposed[:5],
             remedy=f"chmod -R go= {folder}, or give toban a folder of its own: --data",
         )
@@ -45,7 +45,7 @@ def lock_data_folder(folder: Path) -> Iterator[None]:
             os.ftruncate(lock, 0)
             os.write(lock, f"{os.getpid()}\n".encode())
         except OSError as error:
-            # The lock holds all the same: on a full disk it only can't say which process holds it.
+            # The lock holds: on a full disk it only does not name its process.
             log.warning("process id not written to the lock", file=str(folder / "toban.lock"), error=error.strerror)
         yield
     finally:

@@ -1,20 +1,20 @@
-"""Errors that are expected, by what failed."""
+"""Expected errors, by what failed."""
 
 
 class TobanError(Exception):
     """
-    An expected error: it is one line in the log and costs its cause one interval.
+    An expected error: it is one line in the log and fails one run of what caused it.
 
     A message names the object, what was tried and what came back: ``redis shop: PING: connection refused``.
     """
 
 
 class SettingsError(TobanError):
-    """The configuration asks for something impossible."""
+    """The configuration is invalid, or can't be applied on this machine."""
 
 
 class InvalidCommandError(TobanError):
-    """A command can't be executed as it was given; ``field`` names its part that is wrong, where it is one."""
+    """A command is invalid; ``field`` names the invalid field, if it is one."""
 
     def __init__(self, reason: str, field: str = "") -> None:
         super().__init__(f"{field}: {reason}" if field else reason)

@@ -1,4 +1,4 @@
-"""Isolation of items: what one alert, silence or page part breaks costs that item alone, and is reported."""
+"""Isolation of items: a failure in one alert, silence or page part skips that item alone, and is reported."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from toban.core.ports import HealthStatus, Service
 
 @dataclass(frozen=True, slots=True)
 class ItemFailure:
-    """That an item was skipped: of which part (``alert``, ``silence``), which one, and why."""
+    """A skipped item: its part (``alert``, ``silence``), its name, and the error."""
 
     part: str
     item: str
@@ -20,10 +20,10 @@ class ItemFailure:
 
 class ItemIsolation:
     """
-    Runs the work on each item of a whole, and collects the items that failed instead of raising.
+    Runs work on each of several items, and collects the failures instead of raising.
 
-    The sibling of `core.fence` for values: it logs nothing and may be used in pure functions. Who uses it hands
-    ``failures`` to `state.quarantine`, which counts and reports them. Only work that has no effects may be isolated;
+    It logs nothing, so that pure functions can use it (`core.plugin_isolation` isolates whole plugins). The caller
+    passes ``failures`` to `state.quarantine`, which counts and reports them. Only work without effects may be isolated;
     cancellation passes.
     """
 
@@ -32,28 +32,28 @@ class ItemIsolation:
 
     @property
     def failures(self) -> Sequence[ItemFailure]:
-        """What failed, each item once."""
+        """The failures, one for each item."""
         return tuple(self._failures.values())
 
     def failed(self, part: str, item: str) -> bool:
-        """Whether an item failed before."""
+        """Return whether an item has failed."""
         return (part, item) in self._failures
 
     def item(self, part: str, item: str) -> "Item":
-        """Return a block in which one item is worked on: an exception ends the block, not its caller."""
+        """Return a context manager around the work on one item: it records an exception and does not pass it on."""
         return Item(self, part, item)
 
     def record(self, part: str, item: str, error: Exception) -> None:
-        """Note that an item failed."""
-        says = f"{type(error).__name__}: {error}"[:500].encode("utf-8", "replace").decode()
-        self._failures.setdefault((part, item), ItemFailure(part, item[:200], says, error))
+        """Record that an item failed."""
+        message = f"{type(error).__name__}: {error}"[:500].encode("utf-8", "replace").decode()
+        self._failures.setdefault((part, item), ItemFailure(part, item[:200], message, error))
 
 
 class NoItemIsolation(ItemIsolation):
-    """For callers who have nobody to report to: what fails raises."""
+    """For callers that report no failures: an exception is raised."""
 
     def record(self, part: str, item: str, error: Exception) -> None:
-        """Raise it."""
+        """Raise the error."""
         raise error
 
 
@@ -74,7 +74,7 @@ class Item:
         return None
 
     def __exit__(
-        self, sort: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
         if not isinstance(error, Exception):
             return False
@@ -83,9 +83,9 @@ class Item:
 
 
 def health_by_service(services: Iterable[Service]) -> list[tuple[str, HealthStatus]]:
-    """Return the health of each service by its name; one that can't tell it is not well."""
+    """Return the health of each service by its name; a service whose health can't be read is unhealthy."""
     isolation, found = ItemIsolation(), []
     for service in services:
         with isolation.item("health", service.name):
             found.append((service.name, service.health()))
-    return [*found, *((it.item, HealthStatus(False, f"can't tell how it is: {it.error}")) for it in isolation.failures)]
+    return [*found, *((it.item, HealthStatus(False, f"health can't be read: {it.error}")) for it in isolation.failures)]

@@ -1,4 +1,4 @@
-"""The names of a series."""
+"""Labels: the identity of a series."""
 
 import hashlib
 import re
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 NAME: Final = "__name__"
-"""The label that holds a series' metric name."""
+"""The label that has the metric name of a series."""
 
 METRIC_NAME: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 """A metric name that needs no quotes (Prometheus' data model)."""
@@ -16,16 +16,16 @@ LABEL_NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 """A label name that needs no quotes (Prometheus' data model)."""
 
 VALUE_LENGTH: Final = 120
-"""Characters of a label's value that comes from outside; what is longer is shortened."""
+"""Characters of a label value from outside; a longer one is truncated."""
 
 
 def is_label_name(name: str) -> bool:
-    """Tell whether a label may have this name: any text, as in Prometheus 3; in the text formats some are quoted."""
+    """Return whether a label name is valid: any text, as in Prometheus 3; the text formats quote some."""
     return bool(name) and _is_unicode(name)
 
 
 def is_metric_name(name: str) -> bool:
-    """Tell whether a metric may have this name: any text, as in Prometheus 3."""
+    """Return whether a metric name is valid: any text, as in Prometheus 3."""
     return is_label_name(name)
 
 
@@ -39,10 +39,10 @@ def _is_unicode(name: str) -> bool:
 
 class Labels(dict[str, str]):
     """
-    The labels of one series, its metric name among them under ``__name__``.
+    The labels of one series, with its metric name as ``__name__``.
 
-    Sorted by name, without empty values (to Prometheus an empty label is no label), hashable and never changed:
-    two series are the same series exactly when their labels are equal.
+    They are sorted by name, without empty values (to Prometheus an empty label is no label), hashable and immutable:
+    two series are the same exactly when their labels are equal.
     """
 
     __slots__ = ("_hash",)
@@ -52,7 +52,7 @@ class Labels(dict[str, str]):
         pairs = labels.items() if isinstance(labels, Mapping) else labels
         super().__init__(sorted((name, value) for name, value in [*pairs, *more.items()] if value))
 
-    def __hash__(self) -> int:  # type: ignore[override]  # a dict is unhashable because it changes; this one doesn't
+    def __hash__(self) -> int:  # type: ignore[override]  # a dict is unhashable because it is mutable; this one is not
         try:
             return self._hash
         except AttributeError:
@@ -61,7 +61,7 @@ class Labels(dict[str, str]):
 
     @property
     def name(self) -> str:
-        """The metric's name, or nothing where an expression took it away."""
+        """The metric name; empty where an expression removed it."""
         return self.get(NAME, "")
 
     def drop(self, *names: str) -> "Labels":
@@ -73,7 +73,7 @@ class Labels(dict[str, str]):
         return _in_order([pair for pair in self.items() if pair[0] in names])
 
     def __str__(self) -> str:
-        """Write the series as PromQL would."""
+        """Return the series as PromQL writes it."""
         plain = METRIC_NAME.fullmatch(self.name)
         inside = [f"{quoted_name(name)}={quote(value)}" for name, value in self.items() if name != NAME]
         if self.name and not plain:
@@ -82,7 +82,7 @@ class Labels(dict[str, str]):
         return f"{name}{{{', '.join(inside)}}}" if inside or not name else name
 
     def _immutable(self, *_: Any, **__: Any) -> NoReturn:
-        raise TypeError("labels are never changed: make new ones")
+        raise TypeError("labels are immutable: make new ones")
 
     __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _immutable
 
@@ -96,14 +96,14 @@ def _in_order(pairs: Iterable[tuple[str, str]]) -> Labels:
 
 @dataclass(frozen=True, slots=True)
 class LabelLimits:
-    """How many labels a series may have, and how many bytes their names and values; 0 is no limit (as Prometheus')."""
+    """Limits of a series: the number of labels, the bytes of their names and values; 0 is no limit (as Prometheus')."""
 
     count: int = 0
     name: int = 0
     value: int = 0
 
     def exceeded(self, labels: Mapping[str, str]) -> str:
-        """Say which limit is exceeded, in Prometheus' words; nothing when none is."""
+        """Return which limit is exceeded, as Prometheus reports it; empty when none is."""
         of = f"metric: {labels.get(NAME, '')[:50]}"
         if self.count and len(labels) > self.count:
             return f"label_limit exceeded ({of}, number of labels: {len(labels)}, limit: {self.count})"
@@ -118,10 +118,10 @@ class LabelLimits:
 
 def bounded_value(value: str, whole: str = "") -> str:
     """
-    Return a value from outside that is no longer than such a value may be.
+    Return a label value from outside, truncated to ``VALUE_LENGTH``.
 
-    What is cut off is stood for by a hash of the whole, so that two values that differ stay two series. ``whole`` is
-    what the value was before something else was left out of it (docs/decisions/0013-values-that-are-cut-stay-apart.md).
+    A truncated value ends in a hash of the original, so that different values stay different series. ``whole`` is the
+    original if something else was removed from it before (docs/decisions/0013-values-that-are-cut-stay-apart.md).
     """
     if len(value) <= VALUE_LENGTH and not whole:
         return value
@@ -130,17 +130,17 @@ def bounded_value(value: str, whole: str = "") -> str:
 
 
 def quote(value: str) -> str:
-    """Return a label's value in double quotes, escaped as the text formats and PromQL do."""
+    """Return a label value in double quotes, escaped as in the text formats and PromQL."""
     escaped = value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
     return f'"{escaped}"'
 
 
 def quoted_name(name: str) -> str:
-    """Return a label's name as PromQL and Alertmanager write it: in quotes where it needs them."""
+    """Return a label name as PromQL and Alertmanager write it: in quotes where it needs them."""
     return name if LABEL_NAME.fullmatch(name) else quote(name)
 
 
 def common_labels(labels: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Return what several sets of labels have in common; nothing of none."""
+    """Return the labels that several label sets have in common; none if there are no sets."""
     first, *others = labels or [{}]
     return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}

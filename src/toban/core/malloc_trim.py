@@ -1,4 +1,4 @@
-"""Memory that goes back to the system."""
+"""Returns unused memory to the operating system."""
 
 import asyncio
 import ctypes
@@ -6,34 +6,34 @@ from typing import Final, NoReturn
 
 from toban.core.ports import Clock
 
-LARGE: Final = 8 * 2**20
-"""Bytes of an array above which it is never kept."""
+LARGE_BYTES: Final = 8 * 2**20
+"""Bytes above which an allocation is a mapping of its own, returned when it is freed."""
 
-EVERY: Final = 30.0
-"""Seconds after which what lies unused goes back."""
+TRIM_INTERVAL: Final = 30.0
+"""Seconds between two trims."""
 
 MMAP_THRESHOLD, TRIM_THRESHOLD, ARENA_MAX = -3, -1, -8
-"""What glibc's malloc.h calls M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_ARENA_MAX."""
+"""M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_ARENA_MAX of glibc's malloc.h."""
 
 
 def limit_arenas() -> None:
     """
-    Keep glibc from raising its thresholds by itself, and from many pools: before any thread is there.
+    Fix glibc's thresholds and limit its arenas; call it before the first thread starts.
 
-    Left alone it raises them after the first large question and keeps everything that took. Low ones make questions
-    slow: each array comes from the system anew, and is filled with noughts by it. So they are high, and what lies
-    unused is given back by and by. Where there is no glibc nothing is done.
+    By default glibc raises its thresholds after the first large query and keeps all the memory that it took. Low
+    thresholds make queries slow: the kernel maps and zeroes each array anew. So they are high, and
+    `trim_periodically` returns what is unused. Without glibc this does nothing.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
-        for what, value in ((MMAP_THRESHOLD, LARGE), (TRIM_THRESHOLD, LARGE), (ARENA_MAX, 2)):
-            libc.mallopt(what, value)
+        for parameter, value in ((MMAP_THRESHOLD, LARGE_BYTES), (TRIM_THRESHOLD, LARGE_BYTES), (ARENA_MAX, 2)):
+            libc.mallopt(parameter, value)
 
 
 async def trim_periodically(clock: Clock) -> NoReturn:
-    """Give back what lies unused, twice a minute, until cancelled."""
+    """Return unused memory to the operating system, until cancelled."""
     libc = ctypes.CDLL(None)
     while True:
-        await clock.sleep(EVERY)
+        await clock.sleep(TRIM_INTERVAL)
         if hasattr(libc, "malloc_trim"):
             await asyncio.to_thread(libc.malloc_trim, 0)

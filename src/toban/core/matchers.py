@@ -1,4 +1,4 @@
-"""Choosing series by their labels."""
+"""Label matchers, and regular expressions of limited cost."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +13,7 @@ from toban.core.labels import quote, quoted_name
 
 
 class MatchOperator(StrEnum):
-    """How a label is compared, written as in PromQL."""
+    """The operator of a matcher, written as in PromQL."""
 
     EQUAL = "="
     NOT_EQUAL = "!="
@@ -24,10 +24,10 @@ class MatchOperator(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Matcher:
     """
-    One condition on a label; a label that is not there counts as empty.
+    One condition on a label; a missing label counts as empty.
 
-    Expressions are RE2, anchored at both ends, and ``.`` takes a newline too (Prometheus 3).
-    Raises ``BadQueryError`` when one is wrong.
+    Regular expressions are RE2, anchored at both ends, and ``.`` matches a newline too (Prometheus 3).
+    Raises ``BadQueryError`` when one is invalid.
     """
 
     name: str
@@ -36,35 +36,35 @@ class Matcher:
     accepts: Callable[[str], bool] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "accepts", _test(self.operator, self.value))
+        object.__setattr__(self, "accepts", _predicate(self.operator, self.value))
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Tell whether a series meets this condition."""
+        """Return whether a series matches."""
         return self.accepts(labels.get(self.name, ""))
 
     def __str__(self) -> str:
-        """Write the condition as PromQL would, and Alertmanager."""
+        """Return the matcher as PromQL and Alertmanager write it."""
         return f"{quoted_name(self.name)}{self.operator}{quote(self.value)}"
 
 
 def matches_all(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
-    """Tell whether a series meets all conditions."""
+    """Return whether a series matches all matchers."""
     return all(matcher.matches(labels) for matcher in matchers)
 
 
-MAX_COST: Final = 100_000
-"""What the expressions of one query may cost in all (``regex_cost``): some hundredths of a second to compile them."""
+MAX_REGEX_COST: Final = 100_000
+"""The highest cost of all regular expressions of a query (``regex_cost``): some hundredths of a second to compile."""
 
-_EXPRESSION: Final = 50
-_CLASS: Final = 10
+_BASE_COST: Final = 50
+_CLASS_COST: Final = 10
 _PART: Final = re.compile(r"\\.|\[\^?\]?|\{(?P<least>\d{1,9})(?:,(?P<most>\d{0,9}))?\}|.", re.DOTALL)
 
 
 def regex_cost(pattern: str) -> int:
     """
-    Estimate what it takes to compile an expression: its parts, as often as they are repeated.
+    Estimate the cost of compiling a regular expression: the number of its parts, times their repetitions.
 
-    A class of characters counts for several, and so does the expression itself. Linear in the pattern's length.
+    A class of characters counts as several parts, and so does the expression itself. Linear in the pattern's length.
     """
     totals, last, inside = [0], 0, False
     for part in _PART.finditer(pattern):
@@ -82,16 +82,16 @@ def regex_cost(pattern: str) -> int:
             totals[-1] += last
         else:
             inside = part[0][0] == "["
-            last = _CLASS if inside or len(part[0]) > 1 else 1
+            last = _CLASS_COST if inside or len(part[0]) > 1 else 1
             totals[-1] += last
-    return _EXPRESSION + sum(totals)
+    return _BASE_COST + sum(totals)
 
 
 def compile_regex(pattern: str) -> Any:
-    """Return an RE2 expression in which ``.`` takes a newline too. Raises ``BadQueryError`` when it is wrong."""
-    if regex_cost(pattern) > MAX_COST:
-        raise BadQueryError(f"{pattern[:50]!r}… is too large for a regular expression")
-    # Otherwise RE2 writes a line of its own to standard error.
+    """Return a compiled RE2 expression; ``.`` matches a newline too. Raises ``BadQueryError`` when it is invalid."""
+    if regex_cost(pattern) > MAX_REGEX_COST:
+        raise BadQueryError(f"regular expression {pattern[:50]!r}… is too large")
+    # RE2 would write errors to standard error itself.
     options = re2.Options()
     options.log_errors = False
     options.dot_nl = True
@@ -99,14 +99,14 @@ def compile_regex(pattern: str) -> Any:
         return re2.compile(pattern, options)
     except re2.error as error:
         reason = error.args[0].decode(errors="replace")
-        raise BadQueryError(f"{pattern!r} is no regular expression: {reason}") from error
+        raise BadQueryError(f"invalid regular expression {pattern!r}: {reason}") from error
 
 
 _REFERENCE: Final = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})", re.ASCII)
 
 
 def expand_references(template: str, found: Any) -> str:
-    """Fill in ``$1``, ``${1}`` and ``${name}`` as Go's ``Expand`` does: what the expression doesn't have is empty."""
+    """Replace ``$1``, ``${1}`` and ``${name}`` by groups, as Go's ``Expand`` does: an unknown group is empty."""
     names = found.re.groupindex
 
     def group(reference: re.Match[str]) -> str:
@@ -119,12 +119,12 @@ def expand_references(template: str, found: Any) -> str:
     return _REFERENCE.sub(group, template)
 
 
-def _test(match: MatchOperator, value: str) -> Callable[[str], bool]:
-    if match is MatchOperator.EQUAL:
+def _predicate(operator: MatchOperator, value: str) -> Callable[[str], bool]:
+    if operator is MatchOperator.EQUAL:
         return lambda text: text == value
-    if match is MatchOperator.NOT_EQUAL:
+    if operator is MatchOperator.NOT_EQUAL:
         return lambda text: text != value
     regex = compile_regex(value)
-    if match is MatchOperator.REGEX:
+    if operator is MatchOperator.REGEX:
         return lambda text: regex.fullmatch(text) is not None
     return lambda text: regex.fullmatch(text) is None

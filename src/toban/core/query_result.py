@@ -64,7 +64,7 @@ class DataPresence(IntEnum):
 @dataclass(frozen=True, slots=True, eq=False)
 class BatchResult:
     """
-    The result or error of one query of a batch, and how many seconds it took.
+    The result or error of one query of a batch, and its duration in seconds.
 
     If the result is empty, ``presence`` is how much of the data that the query reads exists.
     """

@@ -1,4 +1,4 @@
-"""Answers that are made once for all who ask at the same time."""
+"""One computation for all who request its result at the same time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,27 +9,27 @@ T = TypeVar("T")
 
 class SingleFlight(Generic[T]):
     """
-    Makes an answer once for all who wait for it.
+    Computes a result once for all requests that wait for it.
 
-    Who asks while one is being made waits for the next one: no answer was begun before it was asked for. So there are
-    two at most on their way, however many ask.
+    A request during a computation waits for the next one: no result is older than its request. So at most two are
+    running or waiting, however many requests there are.
     """
 
-    def __init__(self, make: Callable[[], Awaitable[T]]) -> None:
-        self._make = make
+    def __init__(self, compute: Callable[[], Awaitable[T]]) -> None:
+        self._compute = compute
         self._next: asyncio.Task[T] | None = None
         self._running: asyncio.Task[T] | None = None
 
     async def get(self) -> T:
-        """Return an answer, or raise what came instead. Cancelling one who waits leaves the others their answer."""
+        """Return a result, or raise the error of the computation. Cancelling one request leaves the others."""
         if self._next is None:
-            self._next = asyncio.create_task(self._made(self._running))
-            # Perhaps nobody waits any more when it fails.
+            self._next = asyncio.create_task(self._run_after(self._running))
+            # All requests may be cancelled by the time it fails.
             self._next.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(self._next)
 
-    async def _made(self, before: "asyncio.Task[T] | None") -> T:
+    async def _run_after(self, before: "asyncio.Task[T] | None") -> T:
         if before:
             await asyncio.wait([before])
         self._running, self._next = self._next, None
-        return await self._make()
+        return await self._compute()

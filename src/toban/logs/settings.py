@@ -9,7 +9,7 @@ from toban.core.config_types import Section
 
 def _nats(value: str) -> str:
     if value.partition("://")[0] not in {"nats", "tls"}:
-        raise ValueError("the address must begin with nats:// or tls://")
+        raise ValueError("the URL must begin with nats:// or tls://")
     return value
 
 

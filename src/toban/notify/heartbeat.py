@@ -8,7 +8,7 @@ import httpx2
 import structlog
 
 from toban.core.failure_log import FailureLog
-from toban.core.http_client import error_reason, within
+from toban.core.http_client import error_reason, request_timeout
 from toban.core.metric_registry import MetricRegistry
 from toban.core.periodic import run_periodically
 from toban.core.ports import Clock, HealthStatus
@@ -65,7 +65,7 @@ class HeartbeatService:
         try:
             # The body of the response is not read.
             async with (
-                within(RESPONSE_SECONDS) as progress,
+                request_timeout(RESPONSE_SECONDS) as progress,
                 self._http.stream(
                     "GET", self._settings.url, timeout=progress.timeout, extensions={"trace": progress.trace}
                 ) as response,

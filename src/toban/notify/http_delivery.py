@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx2
 import orjson
 
-from toban.core.backoff import AGAIN, retry_after
+from toban.core.backoff import RETRYABLE_STATUSES, retry_after
 from toban.core.errors import DeliveryError, ResponseTooLargeError
 from toban.core.http_client import error_reason, read_body
 from toban.core.ports import Clock
@@ -134,7 +134,7 @@ class DeliveryResponse:
         """
         reason = safe_text(message or self.error_text, self._secrets)
         if permanent is None:
-            permanent = 300 <= self.status < 500 and self.status not in AGAIN
+            permanent = 300 <= self.status < 500 and self.status not in RETRYABLE_STATUSES
         return DeliveryError(
             f"{self._delivery.name}: answered {self.status}{f': {reason}' if reason else ''}",
             permanent=permanent,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from toban.core.matchers import MAX_COST, regex_cost
+from toban.core.matchers import MAX_REGEX_COST, regex_cost
 
 MAX_LENGTH: Final = 100_000
 """How many characters a query may have."""
@@ -88,7 +88,7 @@ def tokens(text: str) -> list[Token]:
     found = list(_split(text))
     if _operations(found) > MAX_OPERATIONS:
         raise LexerError(f"more than {MAX_OPERATIONS} operators and brackets")
-    if sum(map(regex_cost, _regular_expressions(found))) > MAX_COST:
+    if sum(map(regex_cost, _regular_expressions(found))) > MAX_REGEX_COST:
         raise LexerError("the regular expressions are too large in total")
     return found
 

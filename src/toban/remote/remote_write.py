@@ -9,10 +9,10 @@ from typing import Final
 import httpx2
 import structlog
 
-from toban.core.backoff import AGAIN, retry_after, retry_delay
+from toban.core.backoff import RETRYABLE_STATUSES, retry_after, retry_delay
 from toban.core.errors import DeliveryError, StoreError
 from toban.core.failure_log import FailureLog
-from toban.core.http_client import beginning, error_reason
+from toban.core.http_client import error_reason, read_body_start
 from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock, HealthStatus, SampleLog
 from toban.core.redaction import redact_url
@@ -150,13 +150,13 @@ class RemoteWriteService:
             ):
                 if response.is_success:
                     return ""
-                excerpt = (await beginning(response, ERROR_BYTES)).decode(errors="replace")
+                excerpt = (await read_body_start(response, ERROR_BYTES)).decode(errors="replace")
         except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError) as error:
             raise DeliveryError(f"remote write: {self._shown}: {error_reason(error)}") from error
         status, text = response.status_code, " ".join(excerpt.split())
         message = f"{self._shown} answered {status}{f': {text}' if text else ''}"
         # A wrong URL or key is no fault of these samples: they wait until somebody fixes it.
-        if status >= 500 or status in AGAIN or 300 <= status < 400 or status in {401, 403, 404, 405}:
+        if status >= 500 or status in RETRYABLE_STATUSES or 300 <= status < 400 or status in {401, 403, 404, 405}:
             after = retry_after(response.headers.get("retry-after", ""), self._clock.now())
             raise DeliveryError(f"remote write: {message}", after=after)
         return message

@@ -21,7 +21,7 @@ from psycopg.rows import TupleRow, tuple_row
 from pydantic import SecretStr
 
 from toban.core.errors import CollectError, SettingsError
-from toban.core.http_client import describe_silence
+from toban.core.http_client import timeout_reason
 
 T = TypeVar("T")
 
@@ -270,8 +270,8 @@ class ShopDatabase:
             str(parameters.get(name) or default).split(",")[0] for name, default in (("host", ""), ("port", "5432"))
         )
         if host and not host.startswith("/"):
-            return await describe_silence(parameters.get("hostaddr") or host, int(port))
-        return await describe_silence(f"{host or '/var/run/postgresql'}/.s.PGSQL.{port}", 0)
+            return await timeout_reason(parameters.get("hostaddr") or host, int(port))
+        return await timeout_reason(f"{host or '/var/run/postgresql'}/.s.PGSQL.{port}", 0)
 
 
 async def with_timeout(work: Coroutine[Any, Any, T]) -> T:

@@ -8,7 +8,7 @@ import httpx2
 import orjson
 
 from toban.core.errors import CollectError, ResponseTooLargeError
-from toban.core.http_client import error_reason, read_body, within
+from toban.core.http_client import error_reason, read_body, request_timeout
 
 MAX_BODY: Final = 1_000_000
 """Bytes that a response may have."""
@@ -54,7 +54,7 @@ async def execute(
     request = {"query": query, "variables": dict(variables or {})}
     try:
         async with (
-            within(seconds) as progress,
+            request_timeout(seconds) as progress,
             client.stream(
                 "POST",
                 url,

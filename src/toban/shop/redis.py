@@ -13,7 +13,7 @@ from redis import exceptions
 from redis.asyncio.connection import Connection, parse_url
 
 from toban.core.errors import CollectError, SettingsError
-from toban.core.http_client import HANGS, NO_CONNECTION, error_reason
+from toban.core.http_client import NO_CONNECTION, NO_RESPONSE, error_reason
 
 TIMEOUT: Final = 5.0
 """Seconds that a connection, and a reply, may take."""
@@ -155,7 +155,7 @@ class ShopRedis:
         """Return Redis' message, the reason, and the remedy."""
         if reason is RedisFailure.TIMED_OUT:
             # The server accepted the connection, and hangs.
-            return NO_CONNECTION if "connecting" in str(error) else HANGS
+            return NO_CONNECTION if "connecting" in str(error) else NO_RESPONSE
         message = error_reason(error) if reason is RedisFailure.UNREACHABLE else str(error)
         return f"{ADVICE[reason]}: {message.rstrip('.')}{self._remedy(error)}"
 

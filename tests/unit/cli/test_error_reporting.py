@@ -156,7 +156,7 @@ def test_whatever_is_typed_is_answered_in_words_for_long(files, capsys):
         ("init --yes --output words/toban.yaml", "words: no such folder"),
         ("rules check binary", "binary: can't be read: byte"),
         ("rules check folder", "is a directory"),
-        ("rules test latin1", "latin1: can't be read: byte 20 is no UTF-8 text"),
+        ("rules test latin1", "latin1: can't be read: byte 20 is not UTF-8"),
         ("check --config folder", "folder: can't be read: Is a directory"),
         ("up --config nowhere", "nowhere: can't be read: No such file or directory"),
         ("import binary", "binary: "),

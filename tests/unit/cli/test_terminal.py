@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from toban.cli import formatting
 from toban.cli.commands import alerts, logs
 from toban.cli.formatting import align_columns, echo, echo_bytes
-from toban.core.log_setup import _as_json, _in_words
-from toban.core.terminal_escapes import STEERING, escape_controls, escape_line
+from toban.core.log_setup import _as_json, _as_text
+from toban.core.terminal_escapes import CONTROL_CHARACTERS, escape_controls, escape_line
 
 COMMANDS = Path(formatting.__file__).parent
 ODD = "\x1b[2J\x9b31m\x07\u202eabc\u2066\u200b\ud800\U000e0041\r\x00\u2028"
@@ -27,7 +27,7 @@ def test_nothing_steers_the_terminal_or_hides(text):
     """
     shown = escape_controls(text)
 
-    assert not STEERING.search(shown)
+    assert not CONTROL_CHARACTERS.search(shown)
     assert not any(sign < " " and sign not in "\n\t" for sign in shown)
     shown.encode()  # raises nothing
     assert escape_controls(shown) == shown
@@ -148,7 +148,7 @@ def test_what_commands_show_of_outside_texts(shown, capsys):
 
     printed = capsys.readouterr().out
     assert "\\u001b" in printed
-    assert not STEERING.search(printed)
+    assert not CONTROL_CHARACTERS.search(printed)
     assert not any(part.startswith("forged") for part in printed.splitlines())
 
 
@@ -157,8 +157,8 @@ def test_the_log_steers_no_terminal_either():
     In words and as JSON; half a character ends nobody's work.
     """
     event = {"event": "x", "error": ODD + "\nforged"}
-    words, line = _in_words(None, "info", dict(event)), _as_json(None, "info", dict(event))
+    words, line = _as_text(None, "info", dict(event)), _as_json(None, "info", dict(event))
 
-    assert not STEERING.search(words + line)
+    assert not CONTROL_CHARACTERS.search(words + line)
     assert "\n" not in words
     assert json.loads(line)["error"] == event["error"]

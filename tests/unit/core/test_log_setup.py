@@ -65,7 +65,7 @@ def test_a_level_that_is_none_is_named():
     """
     With those there are.
     """
-    with pytest.raises(ValueError, match="'loud' is no level: debug, info"):
+    with pytest.raises(ValueError, match="unknown level 'loud': use debug, info"):
         configure_logging("loud")
 
 
@@ -88,5 +88,5 @@ def test_a_format_that_is_none_is_named():
     """
     With those there are.
     """
-    with pytest.raises(ValueError, match="LOG_FORMAT: 'yaml' is no format: auto, text, json"):
+    with pytest.raises(ValueError, match="LOG_FORMAT: unknown format 'yaml': use auto, text, json"):
         configure_logging("info", io.StringIO(), "yaml")

@@ -111,7 +111,7 @@ def test_matchers_compare_as_prometheus_does(match, value, text, met):
 
 
 def test_an_invalid_regular_expression_is_a_bad_query():
-    with pytest.raises(BadQueryError, match=r"'a\(' is no regular expression: missing \): a\($"):
+    with pytest.raises(BadQueryError, match=r"^invalid regular expression 'a\(': missing \): a\($"):
         Matcher("x", MatchOperator.REGEX, "a(")
 
 
@@ -119,7 +119,7 @@ def test_an_unopened_bracket_in_a_regular_expression_is_an_error():
     """
     As in Prometheus: it would close the bracket that anchors the expression.
     """
-    with pytest.raises(BadQueryError, match=r"'a\)\(b' is no regular expression: unexpected \): a\)\(b$"):
+    with pytest.raises(BadQueryError, match=r"^invalid regular expression 'a\)\(b': unexpected \): a\)\(b$"):
         Matcher("x", MatchOperator.REGEX, "a)(b")
     assert Matcher("x", MatchOperator.REGEX, "a.b").matches({"x": "a\nb"})
 
@@ -146,5 +146,5 @@ def test_the_cost_of_an_expression_is_that_of_its_repeated_parts(pattern: str, p
 
 
 def test_a_regular_expression_that_costs_too_much_is_an_error():
-    with pytest.raises(BadQueryError, match="too large for a regular expression"):
+    with pytest.raises(BadQueryError, match=r"^regular expression .* is too large$"):
         Matcher("x", MatchOperator.REGEX, "[^x]{999}" * 20)

@@ -220,7 +220,7 @@ async def test_what_can_not_be_told_is_left_out_of_the_overview(client, collecti
         {
             "name": "collect",
             "state": "unhealthy",
-            "message": "can't tell how it is: ZeroDivisionError: division by zero",
+            "message": "health can't be read: ZeroDivisionError: division by zero",
         }
     ]
     assert (await client.get("/-/healthy")).status_code == 503

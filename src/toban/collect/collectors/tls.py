@@ -14,7 +14,7 @@ from pydantic import AfterValidator
 from toban.collect.collector import Collector, ScrapeResult
 from toban.core.config_types import Address, Duration
 from toban.core.errors import CollectError
-from toban.core.http_client import NO_CONNECTION, NO_HANDSHAKE, NO_NAME, client_context, error_reason
+from toban.core.http_client import NAME_NOT_RESOLVED, NO_CONNECTION, NO_HANDSHAKE, client_context, error_reason
 from toban.core.samples import gauge
 
 EXPIRY: Final = gauge(
@@ -108,7 +108,7 @@ class _Handshakes:
     """TLS handshakes with one server; ``stage`` is what a timeout means at this moment."""
 
     def __init__(self, host: str, port: int) -> None:
-        self.stage = NO_NAME
+        self.stage = NAME_NOT_RESOLVED
         self._host = host
         self._port = port
 
@@ -135,7 +135,7 @@ class _Handshakes:
         return certificate, rejection.verify_message.removesuffix("."), trusted
 
     async def _handshake(self, context: ssl.SSLContext) -> ssl.SSLObject:
-        self.stage = NO_NAME
+        self.stage = NAME_NOT_RESOLVED
         await asyncio.get_running_loop().getaddrinfo(self._host, self._port)
         self.stage = NO_CONNECTION
         _, writer = await asyncio.open_connection(self._host, self._port)

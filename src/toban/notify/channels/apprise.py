@@ -5,7 +5,7 @@ import re
 from types import ModuleType
 from typing import Any, Final, Literal
 
-from toban.core.backoff import AGAIN
+from toban.core.backoff import RETRYABLE_STATUSES
 from toban.core.config_types import Secret
 from toban.core.errors import DeliveryError
 from toban.notify.channel import Channel, ChannelTools, ConnectionCheck, Handle
@@ -105,7 +105,7 @@ def _library() -> ModuleType | None:
 def _is_final(why: str) -> bool:
     """Tell whether Apprise's log names an HTTP status that is permanent."""
     found = re.search(r"\berror=(4\d\d)\b", why)
-    return found is not None and int(found[1]) not in AGAIN
+    return found is not None and int(found[1]) not in RETRYABLE_STATUSES
 
 
 def _body(notification: Notification) -> str:

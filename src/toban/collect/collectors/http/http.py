@@ -19,13 +19,13 @@ from toban.collect.tools import HasHttp
 from toban.core.config_types import Address, Body, Duration, Secret
 from toban.core.errors import BadQueryError, CollectError
 from toban.core.http_client import (
+    NAME_NOT_RESOLVED,
     NO_CONNECTION,
-    NO_NAME,
     RequestProgress,
-    beginning,
     error_reason,
     follow_redirects,
-    within,
+    read_body_start,
+    request_timeout,
 )
 from toban.core.matchers import compile_regex
 from toban.core.ports import Clock
@@ -35,6 +35,7 @@ STATUS: Final = gauge("probe_http_status_code", "Status code of the response.")
 DURATION: Final = gauge("probe_duration_seconds", "Duration of the whole probe.", "seconds")
 PHASES: Final = gauge(
     "probe_http_duration_seconds", "Duration of each phase of the request.", "seconds", labels=("phase",)
+)
 LENGTH: Final = gauge("probe_http_uncompressed_body_length", "Bytes of the body that were read, decompressed.")
 
 MAX_BODY: Final = 1_000_000
@@ -116,7 +117,7 @@ class Http(Collector):
         """Return the status and the duration of each phase."""
         started = tools.clock.monotonic()
         try:
-            async with within(self.timeout.total_seconds()) as progress:
+            async with request_timeout(self.timeout.total_seconds()) as progress:
                 phases = Phases(tools.clock, progress)
                 await self._resolve(phases)
                 status, body, media_type = await self._request(tools.http, phases)
@@ -137,7 +138,7 @@ class Http(Collector):
     async def _resolve(self, phases: "Phases") -> None:
         """Resolve the name beforehand: the client counts that as part of connecting."""
         parts = urlsplit(self.url)
-        phases.progress.stage = NO_NAME
+        phases.progress.stage = NAME_NOT_RESOLVED
         with phases.measure("resolve"):
             await asyncio.get_running_loop().getaddrinfo(parts.hostname, parts.port or parts.scheme)
         phases.progress.stage = NO_CONNECTION
@@ -156,7 +157,7 @@ class Http(Collector):
             extensions={"trace": phases.trace},
             **content,
         ) as response:
-            body = await beginning(response, MAX_BODY)
+            body = await read_body_start(response, MAX_BODY)
         return response.status_code, body, response.headers.get("content-type", "")
 
     def _error(self, status: int, body: bytes, media_type: str) -> str:

@@ -13,7 +13,7 @@ from toban.collect.tools import HasHttp, HasMeters
 from toban.collect.worker_thread import WorkerThread
 from toban.core.config_types import Address, Duration, Secret, Size
 from toban.core.errors import CollectError, ResponseTooLargeError
-from toban.core.http_client import RequestProgress, error_reason, follow_redirects, read_body, within
+from toban.core.http_client import RequestProgress, error_reason, follow_redirects, read_body, request_timeout
 from toban.core.labels import LabelLimits
 from toban.core.samples import counter, milliseconds
 from toban.exposition.parser import ExpositionError
@@ -108,7 +108,7 @@ class PageScraper(Scraper):
         """Return the page's samples as batches: one for all, or one for each timestamp on the page."""
         at = milliseconds(self._clock.now())
         try:
-            async with within(self._collector.scrape_timeout.total_seconds()) as progress:
+            async with request_timeout(self._collector.scrape_timeout.total_seconds()) as progress:
                 page, media_type = await self._page(progress)
         except (httpx2.HTTPError, OSError) as error:
             raise CollectError(f"{self._context}: {error_reason(error)}") from error
