@@ -1,11 +1,11 @@
 """
-What `toban demo` hears of each thing that breaks: `python bench/breaks.py [PART ...] [--calm MINUTES]`.
+The notifications of each fault of `toban demo`: `python bench/breaks.py [FAULT ...] [--calm MINUTES]`.
 
-For each part a demo of its own: two minutes of shopping, the break, its mend, and ten minutes more. A row says when the
-first message came, with its severity and channel, when somebody was paged, how many incidents and messages there were
-while it was broken, what came after the mend that was no end of something, and when the last of it was resolved. Then
-every exact counter is compared, at each of its samples, with the customers' books and with what the shop wrote without
-any customer hearing of it.
+Each fault has a demo of its own: two minutes of traffic, the fault, its fix, and ten minutes more. A row has the time
+of the first message, with its severity and channel, the time of the first page, the number of incidents and messages
+during the fault, the messages after the fix that resolve nothing, and the time of the last resolution. Then each exact
+counter is compared, at each of its samples, with the ground truth of the generated traffic and with what the shop
+stored without a customer's knowledge.
 """
 
 import argparse
@@ -35,7 +35,7 @@ LATE = 3.0
 
 EXACT = '{__name__=~"vendure_(orders|payments|revenue|order_total|jobs|campaign).+(total|sum|count|bucket)"}'
 
-LINE = re.compile(r"^ *(\d+) s after it was (broken|mended) +(Slack|PagerDuty|Mail): (.*)$")
+LINE = re.compile(r"^ *(\d+) s after it was (broken|fixed) +(Slack|PagerDuty|Mail): (.*)$")
 
 
 def ask(address: str, query: str) -> Any:
@@ -104,7 +104,7 @@ def heard_at(order: dict[str, Any]) -> float:
 
 
 def books(folder: Path, address: str) -> list[str]:
-    file = folder / "books.json"
+    file = folder / "ground_truth.json"
     truth, until = json.loads(file.read_bytes()), file.stat().st_mtime - LATE
     placed, failed, unheard = events(folder, truth)
     lines = [
@@ -139,13 +139,13 @@ def fired(address: str) -> list[str]:
 def row(part: str, said: list[str]) -> str:
     events = [(int(m[1]), m[2], m[3], m[4]) for line in said if (m := LINE.match(line))]
     broken = [it for it in events if it[1] == "broken"]
-    mended = [it for it in events if it[1] == "mended"]
+    fixed = [it for it in events if it[1] == "fixed"]
     first = broken[0] if broken else None
     paged = next((it for it in broken if it[2] == "PagerDuty" and it[3].startswith("triggered")), None)
     incidents = sum(it[2] == "PagerDuty" and it[3].startswith("triggered") for it in events)
     ends = ("resolved", "Resolved", "RESOLVED", "復旧")
-    superfluous = [it for it in mended if not any(word in it[3] for word in ends)]
-    last = mended[-1][0] if mended else None
+    superfluous = [it for it in fixed if not any(word in it[3] for word in ends)]
+    last = fixed[-1][0] if fixed else None
     cells = [
         part,
         f"{first[0]} s: {first[3]} ({first[2]})" if first else "none",

@@ -64,8 +64,8 @@ def on_duty(shop: ShopProcesses, port: int) -> Iterator[None]:
 async def shopped(shop: ShopProcesses, seed: int, orders: int) -> list[float]:
     """Let so many orders be placed, and return how many seconds each answer of the checkout took."""
     async with open_shop(shop.shop_api) as door:
-        ledger = await run_visits(door, plan_visits(seed, orders, BUSY))
-    return [each for name, seconds in ledger.seconds.items() if name not in BROWSING for each in seconds]
+        ground_truth = await run_visits(door, plan_visits(seed, orders, BUSY))
+    return [each for name, seconds in ground_truth.seconds.items() if name not in BROWSING for each in seconds]
 
 
 def run(telemetry: Literal["off", "enriched"], watched: bool) -> tuple[list[float], float, float]:

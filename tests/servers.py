@@ -17,15 +17,14 @@ from pathlib import Path
 
 from tests.needs import need
 from toban.demo import servers
-from toban.demo.servers import PATIENCE, Postgres, Server, folder, free_port, in_wheel, running
+from toban.demo.servers import START_TIMEOUT, Postgres, Server, folder, free_port, running, wheel_folder
 
 __all__ = [
-    "PATIENCE",
+    "START_TIMEOUT",
     "Postgres",
     "Server",
     "folder",
     "free_port",
-    "in_wheel",
     "nats",
     "pgbouncer",
     "postgres",
@@ -35,13 +34,14 @@ __all__ = [
     "running",
     "valkey",
     "victoria",
+    "wheel_folder",
 ]
 
 
 def postgres_programs() -> dict[int, Path]:
     """Return where PostgreSQL's programs are, by major version: Debian's and the wheel's."""
     debian = {int(path.parent.name): path for path in Path("/usr/lib/postgresql").glob("[0-9]*/bin")}
-    wheel = servers.postgres_in_wheel()
+    wheel = servers.wheel_postgres()
     found = {**debian, **({18: wheel} if wheel else {})}
     return {version: path for version, path in found.items() if (path / "initdb").exists()}
 
@@ -142,7 +142,7 @@ def alertmanager(configuration: str) -> Iterator[Server]:
 
 
 def _ready(address: str) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + START_TIMEOUT
     while True:
         try:
             urllib.request.urlopen(address).close()
@@ -156,7 +156,7 @@ def _ready(address: str) -> None:
 
 def valkey(**settings: str) -> AbstractContextManager[Server]:
     """Run a Valkey 9."""
-    return servers.valkey(need("valkey-server", servers.valkey_in_wheel()), **settings)
+    return servers.valkey(need("valkey-server", servers.wheel_valkey()), **settings)
 
 
 def redis(**settings: str) -> AbstractContextManager[Server]:

@@ -3,7 +3,7 @@ A real Vendure shop for tests: installed and populated once on a machine, cloned
 
 ```python
 with receiving() as receiver, store(ShopVariant(telemetry="enriched"), receiver.url) as shop:
-    ledger = await scripted(shop, seed=1, orders=50)
+    ground_truth = await scripted(shop, seed=1, orders=50)
 ```
 
 A start takes some five seconds and 400 MB: tests of a file should share a shop, and one worker runs them all. The
@@ -30,22 +30,22 @@ SLOW = pytest.mark.timeout(600)
 
 
 def store(
-    mode: ShopVariant | None = None,
+    variant: ShopVariant = ShopVariant(),  # noqa: B008  # it is frozen
     telemetry: str = "http://127.0.0.1:9",
     *,
     postgresql: Postgres | None = None,
     redis: Server | None = None,
     **environment: str,
 ) -> AbstractContextManager[ShopProcesses]:
-    """Run a shop in this mode; its telemetry goes to an address, by default to nobody."""
+    """Run a shop in this variant; its telemetry goes to an address, by default to nobody."""
     need("Node.js", shutil.which("node"))
     need("npm", shutil.which("npm"))
-    need("PostgreSQL 18", servers.postgres_in_wheel())
-    need("valkey-server", servers.valkey_in_wheel())
-    return shop_processes.run_shop(mode or ShopVariant(), telemetry, postgresql=postgresql, redis=redis, **environment)
+    need("PostgreSQL 18", servers.wheel_postgres())
+    need("valkey-server", servers.wheel_valkey())
+    return shop_processes.run_shop(variant, telemetry, postgresql=postgresql, redis=redis, **environment)
 
 
 async def scripted(shop: ShopProcesses, seed: int, orders: int = 50, habits: CustomerHabits = BUSY) -> GroundTruth:
     """Let so many orders be placed, with all that happens on the way, and return the customers' books."""
-    async with open_shop(shop.shop_api, knows_status=shop.mode.customer_status) as door:
+    async with open_shop(shop.shop_api, knows_status=shop.variant.customer_status) as door:
         return await run_visits(door, plan_visits(seed, orders, habits))

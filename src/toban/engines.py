@@ -1,4 +1,4 @@
-"""The engines: the sample store, the query threads, and the connection to an outside engine."""
+"""The engines: the sample store, the query threads, and the connection to a remote engine."""
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -34,7 +34,7 @@ class Engines:
     outside_rules: RemoteRuleEngine | None
     """Evaluates rule groups with `engine: outside`."""
     client_queries: QueryEngine
-    """Evaluates queries of clients: those that reach beyond the store's retention in the outside engine."""
+    """Evaluates queries of clients: those that reach beyond the store's retention in the remote engine."""
     services: Sequence[Service]
 
 
@@ -46,7 +46,7 @@ async def open_engines(
     clock: Clock,
     meters: MetricRegistry,
 ) -> Engines:
-    """Open the store in a folder, start the query threads, connect to the outside engine where one is configured."""
+    """Open the store in a folder, start the query threads, connect to the remote engine where one is configured."""
     remote, lookback = settings.remote, settings.lookback_delta
     backlog = remote.backlog if remote and remote.write_url else None
     store = stack.enter_context(Store(folder, settings, clock, meters, backlog=backlog))

@@ -67,7 +67,7 @@ async def send_test(settings: Settings, name: str) -> ConnectionCheck:
 
 
 async def check_remote(settings: Settings) -> list[tuple[str, str]]:
-    """Try the outside engine, storing nothing there; return what is wrong with each address, or nothing."""
+    """Try the remote engine, storing nothing there; return what is wrong with each address, or nothing."""
     remote, clock, found = settings.metrics.remote, SystemClock(), list[tuple[str, str]]()
     if not remote:
         return found

@@ -1,4 +1,4 @@
-"""One `toban.yaml`, added up from what each package declares."""
+"""The settings of `toban.yaml`, assembled from the sections that each package declares."""
 
 import difflib
 import os
@@ -57,27 +57,27 @@ RENAMED: Final = MappingProxyType(
         "lookback": ("lookback_delta",),
     }
 )
-"""What settings were called before the first release, with what they may be called now, by where they stand."""
+"""Names of settings before the first release, and their names now, which depend on the section."""
 
 
 class MetricsSettings(TsdbSettings):
-    """toban's own store of numbers, in the data folder under `tsdb/`, and an outside engine beside it."""
+    """toban's own sample store, in the data folder under `tsdb/`, and a remote engine beside it."""
 
     lookback_delta: Duration = LOOKBACK
-    """How old a series' newest number may be and still count as its value."""
+    """Lookback delta: how old the newest sample of a series may be to count as its value."""
 
     remote: RemoteSettings | None = None
     """A Prometheus, VictoriaMetrics, Mimir or Thanos beside toban's own store."""
 
 
 class Settings(Section):
-    """What toban is to do. Everything has a default that suits a small shop."""
+    """The settings of toban. All have a default that suits a small shop."""
 
     data: Path = Field(default_factory=lambda: data_folder(os.environ))
-    """The folder where everything that toban keeps lies."""
+    """The data folder."""
 
     state: Annotated[Secret, require_scheme("postgresql", "postgres"), AfterValidator(libpq_url)] | None = None
-    """A PostgreSQL database for state, postgresql://…; a file in the data folder unless set."""
+    """A PostgreSQL database for state, postgresql://…; by default a file in the data folder."""
 
     web: WebSettings = WebSettings()
 
@@ -98,7 +98,7 @@ class Settings(Section):
     notify: NotifySettings = NotifySettings()
 
     def flags(self, limits: QueryLimits) -> dict[str, str]:
-        """Return the settings that are flags to Prometheus, by its names for them."""
+        """Return the settings that are flags of Prometheus, by the names of the flags."""
         return {
             "evaluation_interval": format_duration(self.alerting.evaluation_interval),
             "query.lookback-delta": format_duration(self.metrics.lookback_delta),
@@ -131,126 +131,127 @@ def plugin_registries() -> dict[str, PluginRegistry[Any]]:
     }
 
 
-def load_settings(path: Path | None, environment: Mapping[str, str], **given: object) -> Settings:
+def load_settings(path: Path | None, environment: Mapping[str, str], **overrides: object) -> Settings:
     """
-    Read the configuration, and all that it names: rule files, addresses.
+    Read the configuration and the rule files that it names.
 
-    Without a path, `toban.yaml` in the current folder is read if it is there. What the command line gives (``data``,
-    ``listen``) stands above the file, and the file above ``DATABASE_URL`` and its like in the environment.
-    Raises ``SettingsError`` that names every mistake, its place and the remedy.
+    Without a path, `toban.yaml` in the current folder is read if it exists. ``overrides``, from the command line
+    (``data``, ``listen``), take precedence over the file, and the file over the environment (``DATABASE_URL``).
+    Raises ``SettingsError`` with every problem, its place and the remedy.
     """
     if path is None and Path(CONFIGURATION).is_file():
         path = Path(CONFIGURATION)
     if path is None:
-        return _settled(ConfigDocument(), environment, "the environment", None, given, with_rules=True)
-    return _settled(parse(read_text(path)), environment, str(path), path.parent, given, with_rules=True)
+        return _assemble(ConfigDocument(), environment, "the environment", None, overrides, with_rules=True)
+    return _assemble(parse(read_text(path)), environment, str(path), path.parent, overrides, with_rules=True)
 
 
 def build_settings(
-    written: ConfigDocument | dict[str, Any],
+    config: ConfigDocument | dict[str, Any],
     environment: Mapping[str, str],
-    where: str,
+    source: str,
     folder: Path | None = None,
-    **given: object,
+    **overrides: object,
 ) -> Settings:
     """
-    Return the settings that a document or its tree stands for; paths are seen from ``folder``, else the current one.
+    Return the settings of a document or its tree; paths are relative to ``folder``, by default the current one.
 
     Rule files are not read. Raises ``SettingsError`` like `load_settings`.
     """
-    document = written if isinstance(written, ConfigDocument) else ConfigDocument(written)
-    return _settled(document, environment, where, folder, given, with_rules=False)
+    document = config if isinstance(config, ConfigDocument) else ConfigDocument(config)
+    return _assemble(document, environment, source, folder, overrides, with_rules=False)
 
 
 def load_rules(settings: Settings, channels: Collection[str] | None = None) -> list[RuleGroup]:
     """
-    Return the rules that judge.
+    Return the rule groups.
 
-    Raises ``SettingsError`` when some can't be read, or some of your own name a channel that there is not; ``channels``
-    are those there are, those of the settings unless given.
+    Raises ``SettingsError`` when some can't be read, or one that is not shipped names an unknown channel; ``channels``
+    are the known ones, by default those of the settings.
     """
     groups = rule_loader.load_groups(settings.alerting)
     shipped = {rule.name for group in rule_loader.shipped_groups() for rule in group.rules}
     known = settings.channels if channels is None else channels
-    there = ", ".join(sorted(known)) or "none is configured"
-    mistakes = []
+    configured = ", ".join(sorted(known)) or "none"
+    problems = []
     for group in groups:
         if group.outside and not (settings.metrics.remote and settings.metrics.remote.query_url):
-            mistakes.append(f"{group.file}: group {group.name!r}: `engine: outside` wants `metrics.remote.query_url`")
+            problems.append(f"{group.file}: group {group.name!r}: `engine: outside` needs `metrics.remote.query_url`")
         for rule in group.alerts:
             named = rule.labels[CHANNELS_LABEL].source.split(",") if CHANNELS_LABEL in rule.labels else []
-            absent = [it for it in map(str.strip, named) if it and "{{" not in it and it not in known]
+            unknown = [it for it in map(str.strip, named) if it and "{{" not in it and it not in known]
             if rule.name not in shipped:
-                mistakes += [
-                    f"{group.file}: {rule.name}: unknown channel {it!r}: configured are {there}" for it in absent
+                problems += [
+                    f"{group.file}: {rule.name}: unknown channel {it!r}: configured are {configured}" for it in unknown
                 ]
-    if mistakes:
-        raise SettingsError("\n".join(mistakes))
+    if problems:
+        raise SettingsError("\n".join(problems))
     return groups
 
 
-def _settled(
+def _assemble(
     document: ConfigDocument,
     environment: Mapping[str, str],
-    where: str,
+    source: str,
     folder: Path | None,
-    given: Mapping[str, object],
+    overrides: Mapping[str, object],
     *,
     with_rules: bool,
 ) -> Settings:
     values = {name: value.strip() for name, value in environment.items()}
     expand_variables(document, values)
-    raw, variables = _completed(document.tree, values, given)
+    raw, variables = _with_defaults(document.tree, values, overrides)
     context = {"folder": folder or Path.cwd()}
     document.problems += [
-        ConfigProblem(place, "`${NAME}` stands in the variable itself: it was not expanded where the variable is set")
-        for place in variables
-        if re.search(r"\$\{\w+\}", repr(raw[str(place[0])][place[1]]))
+        ConfigProblem(path, "`${NAME}` is in the variable itself: it was not expanded where the variable is set")
+        for path in variables
+        if re.search(r"\$\{\w+\}", repr(raw[str(path[0])][path[1]]))
     ]
-    found, wrong = _validated(raw, context)
-    # What could not be had was noted before, and so was what depends on it.
-    faulty = [mistake.path for mistake in document.problems if mistake.path]
+    found, invalid = _validate(raw, context)
+    # Errors at places with a known problem follow from it.
+    faulty = [problem.path for problem in document.problems if problem.path]
     document.problems += [
-        ConfigProblem(place, says, document.line(place))
-        for place, says in wrong
-        if not any(place[: len(it)] == it or it[: len(place)] == place for it in faulty)
+        ConfigProblem(path, message, document.line(path))
+        for path, message in invalid
+        if not any(path[: len(it)] == it or it[: len(path)] == path for it in faulty)
     ]
-    spoilt = {str(mistake.path[0]) for mistake in document.problems if mistake.path}
+    incomplete = {str(problem.path[0]) for problem in document.problems if problem.path}
     channels = list(raw["channels"]) if isinstance(raw.get("channels"), dict) else []
     document.problems += [
-        ConfigProblem(place, says, document.line(place)) for place, says in _contradictions(found, channels, spoilt)
+        ConfigProblem(path, message, document.line(path))
+        for path, message in _cross_checks(found, channels, incomplete)
     ]
-    told = [_from(mistake, variables, where) for mistake in document.problems]
-    if with_rules and "metrics" not in spoilt:
+    messages = [_located(problem, variables, source) for problem in document.problems]
+    if with_rules and "metrics" not in incomplete:
         try:
             load_rules(found, channels)
         except SettingsError as error:
-            told.append(str(error))
-    if told:
-        raise SettingsError("\n".join(told))
+            messages.append(str(error))
+    if messages:
+        raise SettingsError("\n".join(messages))
     return found
 
 
-def _from(mistake: ConfigProblem, variables: Mapping[ConfigPath, str], where: str) -> str:
-    """Say a mistake where people can mend it: a value that came from the environment is in no line of the file."""
-    for place, variable in variables.items():
-        if mistake.path[: len(place)] == place:
-            return replace(mistake, line=0).as_line(f"{variable} in the environment")
-    return mistake.as_line(where)
+def _located(problem: ConfigProblem, variables: Mapping[ConfigPath, str], source: str) -> str:
+    """Return a problem with its place: a line of the file, or a variable of the environment."""
+    for path, variable in variables.items():
+        if problem.path[: len(path)] == path:
+            return replace(problem, line=0).as_line(f"{variable} in the environment")
+    return problem.as_line(source)
 
 
-def _completed(
-    tree: Mapping[str, Any], environment: Mapping[str, str], given: Mapping[str, object]
+def _with_defaults(
+    tree: Mapping[str, Any], environment: Mapping[str, str], overrides: Mapping[str, object]
 ) -> tuple[dict[str, Any], dict[ConfigPath, str]]:
-    """Add what the command line and the environment tell; return also which place has its value from which variable."""
+    """Add values of the command line and the environment; return also the paths that have variables' values."""
     raw, variables = dict(tree), dict[ConfigPath, str]()
 
-    def add(section: str, told: Mapping[str, Any], names: Mapping[str, str]) -> None:
-        written = raw.get(section)
-        if told and (written is None or isinstance(written, Mapping)):
-            there = {name: value for name, value in (written or {}).items() if value is not None}
-            raw[section] = {**told, **there}
-            variables.update({(section, name): names[name] for name in told if name not in there})
+    def add(section: str, values: Mapping[str, Any], names: Mapping[str, str]) -> None:
+        configured = raw.get(section)
+        if values and (configured is None or isinstance(configured, Mapping)):
+            kept = {name: value for name, value in (configured or {}).items() if value is not None}
+            raw[section] = {**values, **kept}
+            variables.update({(section, name): names[name] for name in values if name not in kept})
 
     add("shop", from_variables(environment), ENVIRONMENT)
     add("channels", notify_defaults.from_variables(environment), notify_defaults.VARIABLES)
@@ -258,28 +259,28 @@ def _completed(
     add("web", {"token": token} if token else {}, {"token": "TOBAN_TOKEN"})
     if raw.get("data") is None:
         raw["data"] = str(data_folder(environment))
-    if given.get("data"):
-        raw["data"] = str(given["data"])
-    if given.get("listen") and isinstance(raw.get("web") or {}, Mapping):
-        raw["web"] = {**(raw.get("web") or {}), "listen": given["listen"]}
+    if overrides.get("data"):
+        raw["data"] = str(overrides["data"])
+    if overrides.get("listen") and isinstance(raw.get("web") or {}, Mapping):
+        raw["web"] = {**(raw.get("web") or {}), "listen": overrides["listen"]}
     return raw, variables
 
 
-def _validated(raw: Mapping[str, Any], context: Mapping[str, Any]) -> tuple[Settings, list[tuple[ConfigPath, str]]]:
-    """Return the settings without what is wrong, and what that is: what comes after looks at the rest."""
-    wrong: list[tuple[ConfigPath, str]] = []
+def _validate(raw: Mapping[str, Any], context: Mapping[str, Any]) -> tuple[Settings, list[tuple[ConfigPath, str]]]:
+    """Return the valid settings, and the errors of the others, so that later checks see the rest."""
+    invalid: list[tuple[ConfigPath, str]] = []
     while True:
         try:
-            return Settings.model_validate(raw, context=context), wrong
+            return Settings.model_validate(raw, context=context), invalid
         except ValidationError as error:
             found = error.errors(include_url=False)
-            # What is missing only once a mistake was taken out is none of its own.
-            wrong = wrong or [(details["loc"], _told(details, raw)) for details in found]
+            # What is missing after an invalid setting was removed is no error of its own.
+            invalid = invalid or [(details["loc"], _readable(details, raw)) for details in found]
             raw = _without(raw, {details["loc"][:2] for details in found})
 
 
 def _without(raw: Mapping[str, Any], places: set[ConfigPath]) -> dict[str, Any]:
-    """Leave out what stands at places, each a section or an entry of one."""
+    """Remove sections, or entries of sections, by their paths."""
     kept: dict[str, Any] = {}
     for name, section in raw.items():
         if (name,) in places:
@@ -288,69 +289,69 @@ def _without(raw: Mapping[str, Any], places: set[ConfigPath]) -> dict[str, Any]:
             kept[name] = {key: value for key, value in section.items() if (name, key) not in places}
         elif isinstance(section, list):
             kept[name] = [value for number, value in enumerate(section) if (name, number) not in places]
-        elif not any(place[0] == name for place in places):
+        elif not any(path[0] == name for path in places):
             kept[name] = section
     return kept
 
 
-def _contradictions(
-    settings: Settings, channels: Collection[str], spoilt: Collection[str]
+def _cross_checks(
+    settings: Settings, channels: Collection[str], incomplete: Collection[str]
 ) -> Iterator[tuple[ConfigPath, str]]:
-    """Return what is wrong between settings each of which is right; of ``spoilt`` sections not all is there."""
-    for name, many in Counter(collector.name for collector in settings.collect).items():
-        if many > 1:
+    """Yield the problems between settings that are valid alone; ``incomplete`` sections lack invalid settings."""
+    for name, count in Counter(collector.name for collector in settings.collect).items():
+        if count > 1:
             yield ("collect",), f"duplicate name {name!r}: give each a `name` of its own"
-    for says in unknown_channels(settings.notify, channels):
-        yield (), says
-    if settings.logs.fly and not (settings.shop.fly_token and settings.shop.fly_org) and "shop" not in spoilt:
+    for message in unknown_channels(settings.notify, channels):
+        yield (), message
+    if settings.logs.fly and not (settings.shop.fly_token and settings.shop.fly_org) and "shop" not in incomplete:
         yield ("logs", "fly"), "it needs shop.fly_token and shop.fly_org"
-    for part, says in invalid_addresses(settings.shop):
-        yield ("shop", part), says
+    for part, message in invalid_addresses(settings.shop):
+        yield ("shop", part), message
 
 
-def _told(details: ErrorDetails, raw: object) -> str:
-    """Say what is wrong, and what to do."""
+def _readable(details: ErrorDetails, raw: object) -> str:
+    """Return an error and its remedy."""
     if details["type"] == "extra_forbidden":
         *parents, key = details["loc"]
-        known = sorted(_known(Settings, raw, parents))
+        known = sorted(_known_settings(Settings, raw, parents))
         if now := next((name for name in RENAMED.get(str(key), ()) if name in known), ""):
             return f"{str(key)!r} is called {now!r} now"
         near = difflib.get_close_matches(str(key), known, 1)
-        remedy = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-        return f"there is no setting {str(key)!r} here: {remedy}"
+        remedy = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        return f"unknown setting {str(key)!r}: {remedy}"
     return readable_error(details)
 
 
-def _known(model: type[BaseModel], raw: object, path: Sequence[int | str]) -> Iterator[str]:
-    """Return the settings that there are at a place, by walking the models along with what was written."""
+def _known_settings(model: type[BaseModel], raw: object, path: Sequence[int | str]) -> Iterator[str]:
+    """Yield the names of settings at a path, by walking the models along with the configuration."""
     if not path:
         yield from model.model_fields
         return
     step, *rest = path
     field = model.model_fields.get(str(step))
-    written = raw.get(str(step)) if isinstance(raw, Mapping) else None
+    value = raw.get(str(step)) if isinstance(raw, Mapping) else None
     for inner in _models(field.annotation, field.metadata) if field else ():
         if isinstance(inner, PluginRegistry):
             position, *deeper = rest
-            entry = _entry(written, position)
+            entry = _entry(value, position)
             if isinstance(entry, Mapping):
-                yield from _known(inner.load(str(entry["kind"])), entry, deeper)
+                yield from _known_settings(inner.load(str(entry["kind"])), entry, deeper)
         else:
-            yield from _known(inner, written, [part for part in rest if not isinstance(part, int)])
+            yield from _known_settings(inner, value, [part for part in rest if not isinstance(part, int)])
 
 
-def _entry(written: object, position: int | str) -> object:
-    """Return one of several kinds: by its place in a list, or by its name."""
-    if isinstance(written, list) and isinstance(position, int):
-        return written[position]
-    return written.get(position) if isinstance(written, Mapping) else None
+def _entry(entries: object, position: int | str) -> object:
+    """Return one plugin's settings: by its index in a list, or by its name."""
+    if isinstance(entries, list) and isinstance(position, int):
+        return entries[position]
+    return entries.get(position) if isinstance(entries, Mapping) else None
 
 
 def _models(annotation: object, metadata: Sequence[object] = ()) -> Iterator[Any]:
-    """Return the models and families of kinds that an annotation is made of."""
-    kinds = [part for part in metadata if isinstance(part, PluginRegistry)]
-    if kinds:
-        yield from kinds
+    """Yield the models and plugin registries in an annotation."""
+    registries = [part for part in metadata if isinstance(part, PluginRegistry)]
+    if registries:
+        yield from registries
     elif typing.get_origin(annotation) is Annotated:
         inner, *more = typing.get_args(annotation)
         yield from _models(inner, more)

@@ -20,7 +20,7 @@ from toban.state.audit_log import AuditEntry
 from toban.state.backends import PostgresBackend
 from toban.state.column_types import metadata
 from toban.state.database import State
-from toban.state.schema_version import VERSION_TABLE, latest_revision
+from toban.state.schema_version import VERSION_TABLE, latest_version
 
 COUNT = Table("count", MetaData(), Column("id", Integer, primary_key=True), Column("n", Integer))
 
@@ -81,7 +81,7 @@ async def test_two_copies_may_start_at_once(opening):
         State(opening(), FakeClock(), MetricRegistry()) as one,
         State(opening(), FakeClock(), MetricRegistry()) as other,
     ):
-        assert await asyncio.gather(one.transaction(version), other.transaction(version)) == [latest_revision()] * 2
+        assert await asyncio.gather(one.transaction(version), other.transaction(version)) == [latest_version()] * 2
 
 
 async def test_the_migrations_make_the_tables_that_the_books_describe(state):

@@ -43,9 +43,9 @@ def told(program: Program, metric: str, *labels: str) -> Counter[tuple[str, ...]
     return found
 
 
-def counted(program: Program, ledger: GroundTruth) -> None:
+def counted(program: Program, ground_truth: GroundTruth) -> None:
     """Wait until everything that was asked has been told, and hold it against the books."""
-    operations = Counter({(name or "(none)",): many for name, many in ledger.requests.items() if name})
+    operations = Counter({(name or "(none)",): many for name, many in ground_truth.requests.items() if name})
 
     def requests() -> Counter[tuple[str, ...]]:
         found = told(program, "vendure_graphql_duration_seconds_count", "operation")
@@ -55,17 +55,17 @@ def counted(program: Program, ledger: GroundTruth) -> None:
     eventually(requests, lambda found: found == operations)
     statuses = told(program, 'vendure_api_requests_total{endpoint="/shop-api"}', "status")
     catalogue = Counter({("200",): 1})
-    assert statuses == Counter({(str(status),): many for status, many in ledger.statuses.items()}) + catalogue
+    assert statuses == Counter({(str(status),): many for status, many in ground_truth.statuses.items()}) + catalogue
 
-    created = Counter((order.channel, order.customer_type) for order in ledger.orders)
+    created = Counter((order.channel, order.customer_type) for order in ground_truth.orders)
     eventually(
         lambda: told(program, "vendure_orders_created_total", "channel", "customerType"), lambda it: it == created
     )
     revenue = Counter[tuple[str, ...]]()
-    for order in ledger.orders:
+    for order in ground_truth.orders:
         revenue[order.channel, order.currency] += order.net
     assert told(program, "vendure_revenue_total * 100", "channel", "currency") == revenue
-    failed_is(program, sum(ledger.failed_attempts.values()))
+    failed_is(program, sum(ground_truth.failed_attempts.values()))
 
 
 def failed_is(program: Program, many: int) -> None:
@@ -75,7 +75,7 @@ def failed_is(program: Program, many: int) -> None:
 
 async def test_enriched_telemetry_and_tables_are_what_the_books_say(tmp_path):
     """
-    Fifty orders: requests by operation and status, errors and refusals by code, views, orders, revenue, payments.
+    Fifty orders: requests by operation and status, errors and error_results by code, views, orders, revenue, payments.
     """
     port = free_port()
     with (
@@ -83,18 +83,18 @@ async def test_enriched_telemetry_and_tables_are_what_the_books_say(tmp_path):
         watching(tmp_path, shop, port) as program,
     ):
         assert program.url
-        ledger = await scripted(shop, seed=11, orders=50)
-        counted(program, ledger)
+        ground_truth = await scripted(shop, seed=11, orders=50)
+        counted(program, ground_truth)
 
         errors = Counter(
             (name or "(none)", code, responsible_party(code))
-            for (name, code), n in ledger.errors.items()
+            for (name, code), n in ground_truth.errors.items()
             for _ in range(n)
         )
         assert told(program, "vendure_graphql_errors_total", "operation", "code", "fault") == errors
-        refusals = Counter({(name, code): many for (name, code), many in ledger.refusals.items()})
-        assert told(program, "vendure_error_results_total", "operation", "code") == refusals
-        views = Counter({(product,): many for product, many in ledger.views.items()})
+        error_results = Counter({(name, code): many for (name, code), many in ground_truth.error_results.items()})
+        assert told(program, "vendure_error_results_total", "operation", "code") == error_results
+        views = Counter({(product,): many for product, many in ground_truth.views.items()})
         assert told(program, "vendure_product_views_total", "productId") == views
         # The process tells of its memory too, so all of the original's checks of health can be made.
         eventually(lambda: program.health()[1], lambda found: found.get("memory_rss") == "up")
@@ -121,18 +121,18 @@ async def test_plain_telemetry_and_a_kill_lose_no_order(tmp_path):
     with store(ShopVariant(telemetry="plain", ids="uuid"), f"http://127.0.0.1:{port}") as shop:
         with watching(tmp_path, shop, port) as program:
             assert program.url
-            ledger = await scripted(shop, seed=12, orders=15)
-            counted(program, ledger)
+            ground_truth = await scripted(shop, seed=12, orders=15)
+            counted(program, ground_truth)
             program.kill()
         again = round(time.time() * 1000)
         away = await scripted(shop, seed=13, orders=5)
         with watching(tmp_path, shop, port) as program:
-            created = Counter((one.channel, one.customer_type) for one in [*ledger.orders, *away.orders])
+            created = Counter((one.channel, one.customer_type) for one in [*ground_truth.orders, *away.orders])
             eventually(
                 lambda: told(program, "vendure_orders_created_total", "channel", "customerType"),
                 lambda found: found == created,
             )
-            failed_is(program, sum((ledger.failed_attempts + away.failed_attempts).values()))
+            failed_is(program, sum((ground_truth.failed_attempts + away.failed_attempts).values()))
             assert not falls(answered(program.query(EVERYTHING)), [again])
             assert program.stop() == 0
 
@@ -156,7 +156,7 @@ async def test_however_often_it_is_killed_the_totals_are_what_the_books_say(tmp_
         while not killing.done():
             ledgers.append(await scripted(shop, seed=len(ledgers), orders=3))
         await killing
-        orders = [order for ledger in ledgers for order in ledger.orders]
+        orders = [order for ground_truth in ledgers for order in ground_truth.orders]
         begun.append(round(time.time() * 1000))
         record_property("killed while so many orders were placed", len(orders))
         with watching(tmp_path, shop, free_port(), REDIS_URL=shop.redis_url or "") as program:
@@ -169,7 +169,7 @@ async def test_however_often_it_is_killed_the_totals_are_what_the_books_say(tmp_
             for order in orders:
                 revenue[order.channel, order.currency] += order.net
             assert told(program, "vendure_revenue_total * 100", "channel", "currency") == revenue
-            failed_is(program, sum(sum(ledger.failed_attempts.values()) for ledger in ledgers))
+            failed_is(program, sum(sum(ground_truth.failed_attempts.values()) for ground_truth in ledgers))
             done = told(program, 'sum(vendure_jobs_completed_total{queue="update-search-index"})')
             assert done[()] == len(orders)
             assert not falls(answered(program.query(EVERYTHING)), begun)

@@ -22,7 +22,7 @@ from tests.program import PATIENCE, TOBAN, eventually
 from tests.store import SLOW, ShopProcesses, ShopVariant, store
 from toban.cli.commands.demo import Progress
 from toban.demo import message_inbox, storefront
-from toban.demo.customers import ADD, CustomerTraffic, NoAnswerError, Visitor, open_shop, run_visits
+from toban.demo.customers import ADD, CustomerTraffic, RequestFailedError, Visitor, open_shop, run_visits
 from toban.demo.faults import FAULTS, FaultTarget
 from toban.demo.ground_truth import GroundTruth
 from toban.demo.run import demo_config, traffic_summary
@@ -84,13 +84,13 @@ def test_the_demo_opens_and_ctrl_c_leaves_nothing_running(tmp_path):
         for part in ("postgres", "valkey", "server.js", "worker.js", "toban up"):
             assert part in commands(children), part
         eventually(lambda: "Broken: The payment provider is down" in said(tmp_path))
-        eventually(lambda: "Mended: payments." in said(tmp_path))
+        eventually(lambda: "Fixed: payments." in said(tmp_path))
         asked = [*TOBAN, "query", 'up{job="vendure"}', "--data", str(tmp_path / "data")]
         eventually(lambda: "  1\n" in subprocess.run(asked, capture_output=True, text=True, check=False).stdout)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
         assert psutil.wait_procs(children, timeout=1)[1] == []
-        assert "Closing the shop ..." in said(tmp_path)
+        assert "Stopping the shop ..." in said(tmp_path)
         assert "Traceback" not in said(tmp_path)
 
 
@@ -136,7 +136,7 @@ def page(shop: ShopProcesses) -> Iterator[Storefront]:
 async def takes(visitor: Visitor) -> float:
     """Search as a customer would; return how many seconds it took. Raises ``Unanswered``."""
     began = time.monotonic()
-    await visitor.ask(SEARCH)
+    await visitor.request(SEARCH)
     return time.monotonic() - began
 
 
@@ -145,15 +145,15 @@ async def test_each_part_that_breaks_is_broken_and_mended(shop, page):
     One after the other, on one shop; and each says what it is.
     """
     async with open_shop(shop.shop_api) as door:
-        traffic = CustomerTraffic(door, 1, each_minute=1)
+        traffic = CustomerTraffic(door, 1, visitors_per_minute=1)
         scene = FaultTarget(shop, traffic, page)
         visitor = Visitor(door)
         async with FAULTS["database"](scene) as words:
             assert "PostgreSQL was killed" in words
-            with pytest.raises(NoAnswerError):
-                await visitor.ask(SEARCH)
-        assert await visitor.ask(SEARCH)
-        assert door.ledger.statuses == {200: 2}
+            with pytest.raises(RequestFailedError):
+                await visitor.request(SEARCH)
+        assert await visitor.request(SEARCH)
+        assert door.ground_truth.statuses == {200: 2}
         async with FAULTS["redis"](scene):
             assert shop.valkey
             assert shop.valkey.process.poll() is not None
@@ -177,12 +177,12 @@ async def test_a_server_that_hangs_or_waits_answers_again(shop, page):
     A stopped process, a lock on a table, an event loop that has no time: customers wait, and then they don't.
     """
     async with open_shop(shop.shop_api) as door:
-        scene = FaultTarget(shop, CustomerTraffic(door, 1, each_minute=1), page)
+        scene = FaultTarget(shop, CustomerTraffic(door, 1, visitors_per_minute=1), page)
         visitor = Visitor(door)
-        add = partial(visitor.ask, ADD, variant=door.catalogue["sencha"].variants[0], quantity=1)
-        for part, ask in (("hang", partial(visitor.ask, SEARCH)), ("locks", add)):
+        add = partial(visitor.request, ADD, variant=door.catalogue["sencha"].variants[0], quantity=1)
+        for part, request in (("hang", partial(visitor.request, SEARCH)), ("locks", add)):
             async with FAULTS[part](scene):
-                asked = asyncio.create_task(ask())
+                asked = asyncio.create_task(request())
                 assert not (await asyncio.wait([asked], timeout=0.5))[0], part
             await asyncio.wait_for(asked, PATIENCE)
         began = time.monotonic()
@@ -201,7 +201,7 @@ async def test_what_breaks_without_an_error_is_there_to_see(shop, page):
             return len((await http.get(page.url)).content)
 
     async with open_shop(shop.shop_api) as door:
-        scene = FaultTarget(shop, CustomerTraffic(door, 1, each_minute=1), page)
+        scene = FaultTarget(shop, CustomerTraffic(door, 1, visitors_per_minute=1), page)
         before = await size()
         async with FAULTS["storefront"](scene):
             assert await size() < before / 10
@@ -209,13 +209,13 @@ async def test_what_breaks_without_an_error_is_there_to_see(shop, page):
 
         async with FAULTS["checkout"](scene):
             await run_visits(door, plan_visits(3, 1))
-        assert door.ledger.refusals["Ship", "INELIGIBLE_SHIPPING_METHOD_ERROR"]
-        assert not door.ledger.orders
+        assert door.ground_truth.error_results["Ship", "INELIGIBLE_SHIPPING_METHOD_ERROR"]
+        assert not door.ground_truth.orders
         await run_visits(door, plan_visits(4, 1))
-        assert door.ledger.orders
+        assert door.ground_truth.orders
 
         async with FAULTS["connections"](scene) as words:
-            assert "takes no more" in words
+            assert "accepts no more" in words
             with pytest.raises(psycopg.OperationalError, match="connection slots are reserved"):
                 psycopg.connect(shop.postgres.address(shop.database, "vendure"))
         eventually(lambda: not shop.query("SELECT FROM pg_stat_activity WHERE application_name = 'report'"))
@@ -247,5 +247,5 @@ def test_the_books_are_told_in_a_line():
     Also when nothing has happened yet.
     """
     assert traffic_summary(GroundTruth()) == (
-        "The customers' books: 0 orders (nothing yet net), 0 attempts to pay failed, 0 products viewed."
+        "Generated traffic: 0 orders (none net), 0 failed payment attempts, 0 product views."
     )

@@ -129,7 +129,7 @@ async def test_an_hour_in_the_image_and_a_new_release(tmp_path: Path):
     Its memory is enough, no beat is missed, every order is counted; a redeploy loses nothing.
     """
     readable(tmp_path)
-    ledger = GroundTruth()
+    ground_truth = GroundTruth()
     mode = ShopVariant(telemetry="enriched")
     log = tmp_path / "log"
     with limited(), store(mode, "http://127.0.0.1:9119", TOBAN_TOKEN=TOKEN) as shop:
@@ -147,10 +147,10 @@ async def test_an_hour_in_the_image_and_a_new_release(tmp_path: Path):
         while time.monotonic() - began < MINUTES * 60:
             rounds += 1
             sold = await scripted(shop, seed=rounds, orders=5)
-            ledger.orders.extend(sold.orders)
+            ground_truth.orders.extend(sold.orders)
             await asyncio.sleep(10)
         orders = "sum(vendure_orders_created_total)"
-        eventually(lambda: asked(orders), lambda many: many == len(ledger.orders))
+        eventually(lambda: asked(orders), lambda many: many == len(ground_truth.orders))
         most = int((CGROUP / "memory.max_usage_in_bytes").read_text())
         stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
         rss = int(stat["rss"])
@@ -165,15 +165,15 @@ async def test_an_hour_in_the_image_and_a_new_release(tmp_path: Path):
         shutil.move(images[0].root / "data", images[1].root / "data")
         process = images[1].start(log, **secrets)
         eventually(lambda: asked('up{job="vendure"}'))
-        again = eventually(lambda: asked(orders), lambda many: many == len(ledger.orders))
+        again = eventually(lambda: asked(orders), lambda many: many == len(ground_truth.orders))
         before = asked(f"count_over_time(up{{job='vendure'}}[{MINUTES}m])")
         process.terminate()
         assert process.wait(60) == 0
-    print(f"\n{MINUTES} minutes, {len(ledger.orders)} orders, {queries:.0f} requests in the last hour;")
+    print(f"\n{MINUTES} minutes, {len(ground_truth.orders)} orders, {queries:.0f} requests in the last hour;")
     print(f"resident {rss / 2**20:.0f} MB, with the files' cache {most / 2**20:.0f} of {MEMORY >> 20} MB at most")
     assert uid == "9119"
     assert beats == 0
-    assert again == len(ledger.orders)
+    assert again == len(ground_truth.orders)
     assert before > MINUTES * 60 / 15 * 0.95
     assert rss < 0.8 * MEMORY
 

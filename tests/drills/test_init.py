@@ -91,7 +91,7 @@ def test_a_mistake_in_the_file_ends_every_command_that_reads_it(run, tmp_path):
     With 2, and the same words.
     """
     (tmp_path / "toban.yaml").write_text("wep: {}\n")
-    words = "toban.yaml: line 1: wep: there is no setting 'wep' here: did you mean 'web'?\n"
+    words = "toban.yaml: line 1: wep: unknown setting 'wep': did you mean 'web'?\n"
 
     for command in ("check", "up"):
         done = run(command)

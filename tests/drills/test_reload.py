@@ -109,7 +109,7 @@ def test_a_mistake_changes_nothing_and_is_said_everywhere(duty, house):
     """
     since = eventually(lambda: fires(duty))
     house.write(wep={})
-    words = "toban.yaml: line 18: wep: there is no setting 'wep' here: did you mean 'web'?"
+    words = "toban.yaml: line 18: wep: unknown setting 'wep': did you mean 'web'?"
     house_words = duty.run("check", "--config", str(house.path)).stderr.strip()
     assert words in house_words
 

@@ -137,7 +137,7 @@ def test_state_that_is_deleted(tmp_path):
     """
     with on_duty(tmp_path / "data") as program:
         (tmp_path / "data" / "toban.db").unlink()
-        program.until("the file was deleted: it was written anew")
+        program.until("state file deleted, restored from the open connection")
         eventually((tmp_path / "data" / "toban.db").exists, bool)
         assert starts(tmp_path / "data") == ["started"]
         goes_on(program)

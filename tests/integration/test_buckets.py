@@ -19,7 +19,7 @@ from toban.collect.collectors.files import s3
 from toban.collect.collectors.files.files import Files
 from toban.collect.collectors.files.s3 import Bucket
 from toban.core.errors import CollectError
-from toban.demo.servers import free_port, listening
+from toban.demo.servers import free_port, wait_until_listening
 
 MANY = 1_203
 """Objects beneath `assets/`: more than one page of a listing."""
@@ -44,7 +44,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     try:
-        listening(port, process, folder / "log")
+        wait_until_listening(port, process, folder / "log")
         shown = {"aws_access_key_id": "setup", "aws_secret_access_key": "setup", "region_name": "us-east-1"}
         iam = boto3.client("iam", endpoint_url=url, **shown)
         iam.create_user(UserName="toban")

@@ -26,11 +26,11 @@ WHERE: dict[Literal["sql", "bullmq"], type[Collector]] = {"sql": VendureDb, "bul
 
 async def done(shop: ShopProcesses, path: Path) -> dict[tuple[str, ...], float | str]:
     """Look until no job waits or runs any more, and return how many were done, given up and tried again by queue."""
-    address = {"redis": shop.redis_url} if shop.mode.jobs == "bullmq" else {"database": shop.database_url}
+    address = {"redis": shop.redis_url} if shop.variant.jobs == "bullmq" else {"database": shop.database_url}
     clock, sink = FakeClock(datetime.now(UTC)), ListSink()
     async with lent(**address) as tools, State(SqliteBackend(path), clock, MetricRegistry()) as state:
         parts = {"clock": clock, "state": state, "shop": replace(tools.shop, settings=ShopSettings())}
-        watch = ScrapeLoop(WHERE[shop.mode.jobs](), sink, replace(tools, **parts))
+        watch = ScrapeLoop(WHERE[shop.variant.jobs](), sink, replace(tools, **parts))
         end = time.monotonic() + 60
         last = False
         while True:

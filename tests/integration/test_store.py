@@ -94,30 +94,30 @@ async def booked(shop: ShopProcesses, receiver: Receiver, seed: int, orders: int
         return [it for it in receiver.requests() if it.attributes.get("http.user_agent") == "visitor/1.0"]
 
     before = len(theirs())
-    ledger = await scripted(shop, seed, orders)
-    asked = sum(ledger.requests.values()) + 1  # the catalogue
+    ground_truth = await scripted(shop, seed, orders)
+    asked = sum(ground_truth.requests.values()) + 1  # the catalogue
     spans = eventually(theirs, lambda found: len(found) - before >= asked)[before:]
-    return ledger, [span for span in spans if span.attributes.get("graphql.operation.name") != "Catalogue"]
+    return ground_truth, [span for span in spans if span.attributes.get("graphql.operation.name") != "Catalogue"]
 
 
 async def test_the_request_span_tells_what_happened(shop, receiver):
     """
-    Operations, error codes, refusals and product views on the spans are those of the customers' own books, though
+    Operations, error codes, error_results and product views on the spans are those of the customers' own books, though
     customers mostly ask for nothing but `__typename`; and each request is one span.
     """
-    ledger, spans = await booked(shop, receiver, seed=3, orders=8)
+    ground_truth, spans = await booked(shop, receiver, seed=3, orders=8)
 
-    assert len(ledger.orders) == 8
-    assert Counter(span.attributes["graphql.operation.name"] for span in spans) == ledger.requests
-    assert ledger.refusals
+    assert len(ground_truth.orders) == 8
+    assert Counter(span.attributes["graphql.operation.name"] for span in spans) == ground_truth.requests
+    assert ground_truth.error_results
     told = Counter(
         (span.attributes["graphql.operation.name"], code)
         for span in spans
         for code in span.attributes.get("vendure.error_result.codes", [])
     )
-    assert told == ledger.refusals
+    assert told == ground_truth.error_results
     views = [attributes["product.id"] for span in spans for name, attributes in span.events]
-    assert Counter(views) == ledger.views
+    assert Counter(views) == ground_truth.views
     assert {name for span in spans for name, _ in span.events} == {"vendure.product_view"}
 
 
@@ -304,8 +304,8 @@ async def test_what_was_placed_stands_in_the_tables(shop, receiver):
     """
     Orders, amounts, attempts to pay, kinds of customers and channels are those of the books.
     """
-    ledger, _ = await booked(shop, receiver, seed=5, orders=6)
-    codes = ", ".join(f"'{order.code}'" for order in ledger.orders)
+    ground_truth, _ = await booked(shop, receiver, seed=5, orders=6)
+    codes = ", ".join(f"'{order.code}'" for order in ground_truth.orders)
     placed = shop.query(f"""
         SELECT o.code, o.state, o."subTotal" + o.shipping, o."subTotalWithTax" + o."shippingWithTax", o."currencyCode",
                coalesce(c."customFieldsCustomerstatus", 'general'),
@@ -314,13 +314,13 @@ async def test_what_was_placed_stands_in_the_tables(shop, receiver):
     """)
     assert set(placed) == {
         (it.code, it.state, it.net, it.gross, it.currency, it.customer_type, 2 if it.channel == "b2b" else 1)
-        for it in ledger.orders
+        for it in ground_truth.orders
     }
-    tried = ", ".join(f"'{attempt.order}'" for attempt in ledger.attempts)
+    tried = ", ".join(f"'{attempt.order}'" for attempt in ground_truth.attempts)
     payments = shop.query(f"""
         SELECT o.code, p.method, p.state FROM payment p JOIN "order" o ON o.id = p."orderId" WHERE o.code IN ({tried})
     """)
-    assert Counter(payments) == Counter((it.order, it.method, it.state) for it in ledger.attempts)
+    assert Counter(payments) == Counter((it.order, it.method, it.state) for it in ground_truth.attempts)
 
 
 @pytest.mark.trap(7)
@@ -329,8 +329,8 @@ async def test_two_clocks_write_the_times(shop, receiver):
     `createdAt` and `updatedAt` are PostgreSQL's now(), the wall clock of the session's TimeZone; what else there is
     comes from the process, on the wall clock of its TZ. No column says which.
     """
-    ledger, _ = await booked(shop, receiver, seed=6, orders=1)
-    code = ledger.orders[-1].code
+    ground_truth, _ = await booked(shop, receiver, seed=6, orders=1)
+    code = ground_truth.orders[-1].code
     [(by_database, by_process)] = shop.query(f"""
         SELECT p."createdAt", o."orderPlacedAt" FROM "order" o JOIN payment p ON p."orderId" = o.id
         WHERE o.code = '{code}' ORDER BY p.id DESC LIMIT 1

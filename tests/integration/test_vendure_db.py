@@ -105,9 +105,9 @@ def numbers(found: dict[str, float], name: str) -> dict[tuple[str, ...], float]:
     }
 
 
-def amounts(ledger: GroundTruth, by: str) -> dict[tuple[str, ...], float]:
+def amounts(ground_truth: GroundTruth, by: str) -> dict[tuple[str, ...], float]:
     totals: Counter[tuple[str, ...]] = Counter()
-    for order in ledger.orders:
+    for order in ground_truth.orders:
         totals[(getattr(order, by), order.currency) if by == "channel" else (getattr(order, by),)] += order.net
     return {key: round(total / 100, 6) for key, total in totals.items()}
 
@@ -118,22 +118,22 @@ async def test_every_number_is_what_the_customers_books_say(shop: ShopProcesses,
     quarter of an hour later, orders that did. A restart at each look changes nothing.
     """
     before = await watch.look()
-    ledger = await scripted(shop, seed=7, orders=30)
+    ground_truth = await scripted(shop, seed=7, orders=30)
     watch.clock.advance((datetime.now(UTC) - watch.clock.now()).total_seconds())
     after = await watch.look()
     assert before == {}
 
-    created = Counter((order.channel, order.customer_type) for order in ledger.orders)
+    created = Counter((order.channel, order.customer_type) for order in ground_truth.orders)
     assert numbers(after, "vendure_orders_created_total") == dict(created)
-    assert numbers(after, "vendure_revenue_total") == pytest.approx(amounts(ledger, "channel"))
-    assert numbers(after, "vendure_order_total_amount_sum") == pytest.approx(amounts(ledger, "state"))
+    assert numbers(after, "vendure_revenue_total") == pytest.approx(amounts(ground_truth, "channel"))
+    assert numbers(after, "vendure_order_total_amount_sum") == pytest.approx(amounts(ground_truth, "state"))
     classes = {"Declined": "declined", "Error": "error"}
     failed = Counter(
-        (classes[state], method) for (method, state), many in ledger.failed_attempts.items() for _ in range(many)
+        (classes[state], method) for (method, state), many in ground_truth.failed_attempts.items() for _ in range(many)
     )
     assert {key[::-1][0]: 0 for key in numbers(after, "vendure_payments_failed_total")}.keys() == {m for _, m in failed}
     assert sum(numbers(after, "vendure_payments_failed_total").values()) == sum(failed.values())
-    used = [order for order in ledger.orders if order.discount]
+    used = [order for order in ground_truth.orders if order.discount]
     assert sum(numbers(after, "vendure_campaign_usage_total").values()) == len(used)
     assert sum(numbers(after, "vendure_campaign_discount_amount_sum").values()) == pytest.approx(
         sum(order.discount for order in used) / 100
@@ -142,7 +142,7 @@ async def test_every_number_is_what_the_customers_books_say(shop: ShopProcesses,
 
     watch.clock.advance(timedelta(minutes=16).total_seconds())
     late = await watch.look()
-    assert sum(numbers(late, "vendure_orders_failed_total").values()) == len(ledger.unpaid)
+    assert sum(numbers(late, "vendure_orders_failed_total").values()) == len(ground_truth.unpaid)
     again = await watch.look()
     assert {name: value for name, value in again.items() if late.get(name) != value} == {}
 
@@ -254,7 +254,7 @@ async def test_money_without_a_smaller_unit_is_asked_of_the_admin_api(tmp_path: 
     with store(ShopVariant(precision=0)) as shop:
         async with httpx2.AsyncClient() as http:
             key = await api_key(http, shop)
-        ledger = await scripted(shop, seed=4, orders=5)
+        ground_truth = await scripted(shop, seed=4, orders=5)
         for secret, place in ((key, "right.db"), ("1:nonsense", "wrong.db")):
             async with lent(database=shop.database_url) as tools:
                 settings = ShopSettings.model_validate({"admin_api": shop.admin_api, "admin_api_key": secret})
@@ -264,7 +264,7 @@ async def test_money_without_a_smaller_unit_is_asked_of_the_admin_api(tmp_path: 
                 found = await watch.look()
             told_sums = numbers(found, "vendure_revenue_total")
             expected = Counter[tuple[str, ...]]()
-            for order in ledger.orders:
+            for order in ground_truth.orders:
                 expected[order.channel, order.currency] += order.net
             assert told_sums == (dict(expected) if secret == key else {})
             assert any("vendure_jobs" in name or "vendure_payments" in name for name in found)

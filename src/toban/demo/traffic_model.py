@@ -1,4 +1,4 @@
-"""What customers do: decided from chance and habits alone, so that a seed tells a whole day."""
+"""Plans the visits of customers from a seed and their habits: the same seed is the same traffic."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,13 +11,13 @@ SLUGS: Final = (
     *("sencha", "genmaicha", "hojicha", "matcha", "gyokuro", "barley-tea", "notebook", "fountain-pen", "ink"),
     *("brush-pen", "letter-paper", "masking-tape", "teapot", "tea-bowl", "whisk", "kettle", "chopsticks", "furoshiki"),
 )
-"""Products of which there is plenty."""
+"""Products in stock."""
 
 SOLD_OUT: Final = "pencil-box"
 
 
 class PaymentOutcome(StrEnum):
-    """How an attempt to pay ends."""
+    """The outcome of a payment attempt."""
 
     TAKEN = "taken"
     DECLINED = "declined"
@@ -26,7 +26,7 @@ class PaymentOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RegularCustomer:
-    """Somebody whom the shop knows by e-mail address."""
+    """A customer whose e-mail address the shop has."""
 
     email: str
     status: str = ""
@@ -40,23 +40,23 @@ REGULARS: Final = (
     RegularCustomer("vic@customer.example"),
 )
 ACCOUNTS: Final = ("aiko@customer.example", "ben@customer.example")
-PASSWORD: Final = "demo"  # noqa: S105  # of customers who exist in a demo only
+PASSWORD: Final = "demo"  # noqa: S105  # of customers of the demo
 
 
 @dataclass(frozen=True, slots=True)
 class CustomerHabits:
-    """How often, from 0 to 1, a visitor does something."""
+    """The probability of each action of a visitor."""
 
     buys: float = 0.4
     abandons: float = 0.3
-    """Of those who put something into the cart and don't mean to buy: the others take nothing at all."""
+    """Of those who do not buy: the others put nothing into the cart."""
 
     declined: float = 0.1
     failed: float = 0.04
-    """Of the attempts to pay."""
+    """Of the payment attempts."""
 
     tries_again: float = 0.7
-    """After an attempt that failed."""
+    """After a failed attempt."""
 
     wholesale: float = 0.25
     regular: float = 0.4
@@ -64,7 +64,7 @@ class CustomerHabits:
     invoice: float = 0.2
     logs_in: float = 0.1
     mistypes: float = 0.4
-    """The password, of those who log in."""
+    """Of those who log in: the password."""
 
     registers: float = 0.03
     wants_what_is_sold_out: float = 0.05
@@ -72,19 +72,19 @@ class CustomerHabits:
 
 
 BUSY: Final = CustomerHabits(buys=0.75, declined=0.2, failed=0.1, logs_in=0.04, registers=0.01)
-"""Few who only look: for a script that is to come to its orders soon."""
+"""Few visitors who do not buy: for tests that need orders soon."""
 
 NOBODY_CAN_PAY: Final = CustomerHabits(declined=0, failed=1, tries_again=0.5)
-"""What it looks like when the payment provider is down."""
+"""While the payment provider is down."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedVisit:
-    """What one visitor will do, in this order."""
+    """The actions of one visitor, in this order."""
 
     number: int
     wholesale: bool = False
-    """Whether in the channel for wholesale."""
+    """Whether it is in the wholesale channel."""
 
     logs_in: str = ""
     mistypes: bool = False
@@ -96,15 +96,15 @@ class PlannedVisit:
     dead_link: bool = False
     sold_out: bool = False
     cart: tuple[tuple[str, int, int], ...] = ()
-    """Slug, which variant (counted round), how many."""
+    """Slug, number of the variant (modulo their count), quantity."""
 
     coupon: bool = False
     regular: RegularCustomer | None = None
-    """Who buys; somebody new unless set."""
+    """The customer; a new one by default."""
 
     method: str = "card"
     payments: tuple[PaymentOutcome, ...] = field(default=())
-    """Attempts to pay; none leaves the cart behind."""
+    """Payment attempts; without one the cart is abandoned."""
 
     @property
     def buys(self) -> bool:
@@ -112,46 +112,46 @@ class PlannedVisit:
         return bool(self.payments) and self.payments[-1] is PaymentOutcome.TAKEN
 
 
-def next_visit(chance: Random, habits: CustomerHabits, number: int) -> PlannedVisit:
-    """Return what the next visitor will do."""
-    buys = chance.random() < habits.buys
-    takes = buys or chance.random() < habits.abandons
-    views = tuple(chance.choice(SLUGS) for _ in range(chance.randint(1, 4)))
-    cart = tuple((slug, chance.randrange(6), chance.randint(1, 3)) for slug in dict.fromkeys(views[-2:]))
-    logs_in = not takes and chance.random() < habits.logs_in / (1 - habits.buys)
+def next_visit(random_: Random, habits: CustomerHabits, number: int) -> PlannedVisit:
+    """Return the plan of the next visit."""
+    buys = random_.random() < habits.buys
+    takes = buys or random_.random() < habits.abandons
+    views = tuple(random_.choice(SLUGS) for _ in range(random_.randint(1, 4)))
+    cart = tuple((slug, random_.randrange(6), random_.randint(1, 3)) for slug in dict.fromkeys(views[-2:]))
+    logs_in = not takes and random_.random() < habits.logs_in / (1 - habits.buys)
     return PlannedVisit(
         number,
-        wholesale=chance.random() < habits.wholesale,
-        logs_in=chance.choice(ACCOUNTS) if logs_in else "",
-        mistypes=logs_in and chance.random() < habits.mistypes,
-        registers=chance.random() < habits.registers,
-        searches=tuple(chance.choice(SEARCHES) for _ in range(chance.randint(0, 2))),
+        wholesale=random_.random() < habits.wholesale,
+        logs_in=random_.choice(ACCOUNTS) if logs_in else "",
+        mistypes=logs_in and random_.random() < habits.mistypes,
+        registers=random_.random() < habits.registers,
+        searches=tuple(random_.choice(SEARCHES) for _ in range(random_.randint(0, 2))),
         views=views,
-        dead_link=chance.random() < habits.follows_a_dead_link,
-        sold_out=chance.random() < habits.wants_what_is_sold_out,
+        dead_link=random_.random() < habits.follows_a_dead_link,
+        sold_out=random_.random() < habits.wants_what_is_sold_out,
         cart=cart if takes else (),
-        coupon=chance.random() < habits.coupon,
-        regular=chance.choice(REGULARS) if chance.random() < habits.regular else None,
-        method="invoice" if chance.random() < habits.invoice else "card",
-        payments=tuple(_payments(chance, habits)) if buys else (),
+        coupon=random_.random() < habits.coupon,
+        regular=random_.choice(REGULARS) if random_.random() < habits.regular else None,
+        method="invoice" if random_.random() < habits.invoice else "card",
+        payments=tuple(_payments(random_, habits)) if buys else (),
     )
 
 
-def _payments(chance: Random, habits: CustomerHabits) -> Iterator[PaymentOutcome]:
+def _payments(random_: Random, habits: CustomerHabits) -> Iterator[PaymentOutcome]:
     for _ in range(3):
-        fate = chance.random()
-        if fate >= habits.declined + habits.failed:
+        drawn = random_.random()
+        if drawn >= habits.declined + habits.failed:
             yield PaymentOutcome.TAKEN
             return
-        yield PaymentOutcome.DECLINED if fate < habits.declined else PaymentOutcome.FAILED
-        if chance.random() >= habits.tries_again:
+        yield PaymentOutcome.DECLINED if drawn < habits.declined else PaymentOutcome.FAILED
+        if random_.random() >= habits.tries_again:
             return
 
 
 def plan_visits(seed: int, orders: int, habits: CustomerHabits = BUSY) -> tuple[PlannedVisit, ...]:
-    """Return visits of which exactly so many end with an order; the last one does."""
-    chance = Random(seed)  # noqa: S311  # a script is to be the same each time
+    """Return visits with exactly so many orders; the last visit ends with one."""
+    random_ = Random(seed)  # noqa: S311  # the visits are to be the same each time
     visits: list[PlannedVisit] = []
     while sum(visit.buys for visit in visits) < orders:
-        visits.append(next_visit(chance, habits, len(visits)))
+        visits.append(next_visit(random_, habits, len(visits)))
     return tuple(visits)

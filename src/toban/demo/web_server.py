@@ -1,4 +1,4 @@
-"""Web servers inside the demo's own process."""
+"""Web servers in the demo's process."""
 
 import asyncio
 import socket
@@ -10,24 +10,24 @@ from starlette.types import ASGIApp
 
 
 class QuietServer(uvicorn.Server):
-    """A server that leaves signals to the demo."""
+    """A server without signal handlers: the demo has its own."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
+        """Install no handlers."""
         yield
 
 
 def settings(app: ASGIApp) -> uvicorn.Config:
-    """Return how an application is served: without a word."""
+    """Return the configuration of a server that logs nothing."""
     return uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
 
 
 @asynccontextmanager
-async def served(app: ASGIApp, listening: socket.socket) -> AsyncIterator[None]:
-    """Serve an application on a socket while the block lasts."""
+async def served(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve an application on a socket while the block runs."""
     server = QuietServer(settings(app))
-    task = asyncio.create_task(server.serve([listening.dup()]))
+    task = asyncio.create_task(server.serve([listener.dup()]))
     try:
         yield
     finally:
@@ -35,6 +35,6 @@ async def served(app: ASGIApp, listening: socket.socket) -> AsyncIterator[None]:
         await task
 
 
-def port_of(listening: socket.socket) -> int:
+def port_of(listener: socket.socket) -> int:
     """Return the port that a socket listens on."""
-    return int(listening.getsockname()[1])
+    return int(listener.getsockname()[1])

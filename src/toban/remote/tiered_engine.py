@@ -1,4 +1,4 @@
-"""Queries that read further back than toban's own metrics run on the outside engine."""
+"""Queries that read further back than toban's own metrics run on the remote engine."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Where state lies: a SQLite file, or a PostgreSQL database."""
+"""The backends of state: a SQLite file, or a PostgreSQL database."""
 
 import os
 import sqlite3
@@ -20,18 +20,18 @@ from toban.state.schema_version import upgrade_schema
 
 log = structlog.get_logger("toban.state")
 
-PATIENCE: Final = 2.0
-"""Seconds that one copy of toban waits for another to be done with a file."""
+LOCK_TIMEOUT: Final = 2.0
+"""Seconds to wait for another process that has locked the file."""
 
 
 class StateBackend(ABC):
     """
-    A place for state. It is opened at its first transaction, and again after trouble; used by one thread.
+    A database for state. It is opened at the first transaction, and again after an error; one thread uses it.
 
-    ``alone`` says that no other copy of toban can work with it.
+    ``is_exclusive`` is whether no other instance of toban can use it.
     """
 
-    alone = False
+    is_exclusive = False
 
     def __init__(self, url: URL) -> None:
         self._url = url
@@ -40,23 +40,23 @@ class StateBackend(ABC):
     @property
     @abstractmethod
     def address(self) -> str:
-        """Where it is, without secrets."""
+        """Its name, without secrets."""
 
     @abstractmethod
     def is_conflict(self, error: OperationalError) -> bool:
-        """Tell whether a transaction failed only because another copy of toban got in between."""
+        """Return whether a transaction failed because of a concurrent one of another instance."""
 
     @abstractmethod
     def _open(self) -> Engine:
-        """Return an engine. Nothing needs to be connected yet."""
+        """Return an engine; it may connect later."""
 
     @abstractmethod
     def _check(self) -> None:
-        """Look whether what was opened is still there."""
+        """Check that the open database still exists."""
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """Lend a connection in a transaction; leaving the block commits, an exception rolls back."""
+        """Yield a connection in a transaction: the end of the block commits, an exception rolls back."""
         self._check()
         if self._engine is None:
             engine = self._open()
@@ -70,38 +70,38 @@ class StateBackend(ABC):
             yield connection
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         if self._engine:
             self._engine.dispose()
             self._engine = None
 
     def reset(self) -> None:
-        """Let go of a connection that met trouble: it may never see the end. SQLite's stays read-only for good."""
+        """Close a connection after an error: it may not recover. SQLite's would stay read-only."""
         self.close()
 
 
-def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch to the write-ahead log. SQLite does not wait for another copy that is just doing the same: we do."""
-    until = time.monotonic() + PATIENCE
+def _enable_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL mode. SQLite does not wait for another process that does the same, so this retries."""
+    deadline = time.monotonic() + LOCK_TIMEOUT
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
         time.sleep(0.01)
 
 
 class SqliteBackend(StateBackend):
     """
-    State in one file, in a data folder that one toban holds.
+    State in one file, in a data folder that one process has locked.
 
-    A file that is deleted while toban runs is written anew from what is still open; one that is exchanged is opened;
-    one that is broken is set aside, never deleted.
+    A file that is deleted while toban runs is restored from the open connection; one that is replaced is opened; a
+    corrupt one is renamed, never deleted.
     """
 
-    alone = True
+    is_exclusive = True
 
     def __init__(self, path: Path) -> None:
         super().__init__(URL.create("sqlite", database=str(path)))
@@ -114,28 +114,28 @@ class SqliteBackend(StateBackend):
         return self._path.name
 
     def is_conflict(self, error: OperationalError) -> bool:
-        """Never: BEGIN IMMEDIATE waits for its turn."""
+        """Return False: BEGIN IMMEDIATE waits for other transactions."""
         return False
 
     def _open(self) -> Engine:
-        self._set_aside_if_broken()
-        # One connection, kept open: the thread is one, and a deleted file can be saved through it.
+        self._move_if_corrupt()
+        # One connection stays open: there is one thread, and a deleted file can be restored from it.
         engine = create_engine(
-            self._url, poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": PATIENCE}
+            self._url, poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": LOCK_TIMEOUT}
         )
 
         @event.listens_for(engine, "connect")
         def prepare(connection: sqlite3.Connection, record: object) -> None:
             connection.isolation_level = None
-            # A text with a flipped bit costs its own row (`quarantine`), not every query that meets it.
+            # A text with a flipped bit makes its own row unreadable (`quarantine`), not each query that reads it.
             connection.text_factory = lambda text: text.decode("utf-8", "replace")
-            _write_ahead(connection)
+            _enable_wal(connection)
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
 
         @event.listens_for(engine, "begin")
         def begin(connection: Connection) -> None:
-            # Without IMMEDIATE, two that read and then write lose one of the writes or fail half-way.
+            # Without IMMEDIATE, two transactions that read and then write lose one of the writes or fail.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
         with engine.connect():
@@ -143,7 +143,7 @@ class SqliteBackend(StateBackend):
         return engine
 
     def _check(self) -> None:
-        # SQLite would let a transaction begin that only reads: then the trouble would come and go.
+        # SQLite would allow transactions that only read: state would alternate between available and not.
         if self._path.exists() and not os.access(self._path, os.W_OK):
             raise StateError("attempt to write a readonly database")
         if self._engine is None:
@@ -151,33 +151,33 @@ class SqliteBackend(StateBackend):
         if self._is_deleted():
             self._save()
         elif self._path.stat().st_ino != self._inode:
-            log.warning("the file was exchanged", path=str(self._path))
+            log.warning("state file replaced, opening it", path=str(self._path))
             self.close()
 
     def reset(self) -> None:
-        """Let go as usual, but never of a deleted file's connection: nothing else holds what was in it."""
+        """Close the connection, but not that of a deleted file: nothing else has its content."""
         if not self._is_deleted():
             self.close()
 
     def _is_deleted(self) -> bool:
-        """Tell whether the file is gone; an empty one is what SQLite makes for somebody who looks for it."""
+        """Return whether the file is deleted; another SQLite client may have created an empty one since."""
         try:
-            there = self._path.stat()
+            found = self._path.stat()
         except FileNotFoundError:
             return True
-        return there.st_ino != self._inode and there.st_size == 0
+        return found.st_ino != self._inode and found.st_size == 0
 
     def _save(self) -> None:
-        """Write a deleted file anew from the connection that holds it; where that fails, it can be tried again."""
-        fresh = self._path.with_suffix(".saving")
+        """Restore a deleted file from the open connection; a failed attempt can be repeated."""
+        restored = self._path.with_suffix(".saving")
         try:
-            fresh.unlink(missing_ok=True)
-            with closing(sqlite3.connect(fresh)) as target, self._raw() as source:
+            restored.unlink(missing_ok=True)
+            with closing(sqlite3.connect(restored)) as target, self._raw() as source:
                 source.backup(target)
-            fresh.replace(self._path)
+            restored.replace(self._path)
         except (OSError, sqlite3.Error) as error:
-            raise StateError(f"deleted, and can't be written anew: {error}") from error
-        log.warning("the file was deleted: it was written anew from memory", path=str(self._path))
+            raise StateError(f"deleted, and can't be restored: {error}") from error
+        log.warning("state file deleted, restored from the open connection", path=str(self._path))
         self.close()
         for leftover in ("-wal", "-shm"):
             self._path.with_name(self._path.name + leftover).unlink(missing_ok=True)
@@ -185,31 +185,31 @@ class SqliteBackend(StateBackend):
     @contextmanager
     def _raw(self) -> Iterator[sqlite3.Connection]:
         if self._engine is None:
-            raise StateError("it is not open")
+            raise StateError("state is not open")
         with closing(self._engine.raw_connection()) as proxy:
             connection: Any = proxy.driver_connection
             yield connection
 
-    def _set_aside_if_broken(self) -> None:
+    def _move_if_corrupt(self) -> None:
         if not self._path.exists():
             return
         try:
             with closing(sqlite3.connect(self._path, timeout=2.0)) as connection:
                 found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         except sqlite3.OperationalError:
-            return  # locked or unreadable, not broken: the transaction will say so
+            return  # locked or unreadable, not corrupt: the transaction raises the error
         except sqlite3.DatabaseError as error:
             found = str(error)
         if found != "ok":
-            aside = next(
+            renamed = next(
                 path for number in range(1, 1000) if not (path := self._path.with_suffix(f".broken{number}")).exists()
             )
-            log.error("the file is broken: set aside, beginning anew", found=found, kept_as=str(aside))
-            self._path.rename(aside)
+            log.error("state file corrupt, renamed and created anew", found=found, renamed=str(renamed))
+            self._path.rename(renamed)
 
 
 class PostgresBackend(StateBackend):
-    """State in a PostgreSQL database, shared by several copies of toban."""
+    """State in a PostgreSQL database, shared by several instances of toban."""
 
     def __init__(self, url: str) -> None:
         super().__init__(make_url(url).set(drivername="postgresql+psycopg"))
@@ -220,11 +220,11 @@ class PostgresBackend(StateBackend):
         return f"{self._url.host or 'local'}/{self._url.database}"
 
     def is_conflict(self, error: OperationalError) -> bool:
-        """Serialization failures and deadlocks: the next attempt sees what the other did."""
+        """Return whether it is a serialization failure or a deadlock: a retry sees the other transaction."""
         return getattr(error.orig, "sqlstate", None) in {"40001", "40P01"}
 
     def _check(self) -> None:
-        """Leave it to the pool, which asks a connection whether it is alive before it lends it."""
+        """Do nothing: the pool checks a connection before it is used."""
 
     def _open(self) -> Engine:
         return create_engine(
@@ -237,6 +237,6 @@ class PostgresBackend(StateBackend):
         )
 
 
-def open_backend(address: SecretStr | None, folder: Path) -> StateBackend:
-    """Return the PostgreSQL database at an address, or the SQLite file in the data folder. Nothing is connected yet."""
-    return PostgresBackend(address.get_secret_value()) if address else SqliteBackend(folder / "toban.db")
+def open_backend(url: SecretStr | None, folder: Path) -> StateBackend:
+    """Return the backend of a PostgreSQL URL, or of the SQLite file in the data folder; it connects later."""
+    return PostgresBackend(url.get_secret_value()) if url else SqliteBackend(folder / "toban.db")

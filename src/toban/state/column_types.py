@@ -1,4 +1,4 @@
-"""What the repositories of all packages share: one set of tables, and how times and JSON are stored."""
+"""The column types of all repositories, and the metadata of their tables."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -12,18 +12,17 @@ from toban.core.input_limits import EARLIEST, LATEST, repair_surrogates
 from toban.core.samples import milliseconds, moment
 
 metadata: Final = MetaData()
-"""The tables of every book; the migrations are held against it by a test."""
+"""The tables of all repositories; a test compares it with the migrations."""
 
 Id: Final = BigInteger().with_variant(Integer(), "sqlite")
-"""A number that counts up by itself: SQLite does that for INTEGER alone."""
-
+"""An autoincremented id: SQLite has that for INTEGER only."""
 
 EARLIEST_STORED: Final = milliseconds(EARLIEST)
 LATEST_STORED: Final = milliseconds(LATEST)
 
 
 class UnreadableValue:
-    """What stands for a stored value that can't be read: whoever uses it meets the reason (`readable_rows`)."""
+    """Replaces a stored value that can't be read: any use of it raises the error (`readable_rows`)."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -39,14 +38,14 @@ class Timestamp(TypeDecorator[datetime]):
     """
     An aware time, stored as milliseconds since the epoch: the same on SQLite and PostgreSQL.
 
-    It is read within the range that is accepted today: an older toban stored times of the year 9999.
+    A time out of the accepted range is read as its nearest end: older versions stored times of the year 9999.
     """
 
     impl = BigInteger
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """Write it; a naive time raises ``ValueError``, for it could be any zone's."""
+        """Return the stored value. Raises ``ValueError`` for a naive time: its zone is unknown."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -54,34 +53,34 @@ class Timestamp(TypeDecorator[datetime]):
         return milliseconds(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        """Read it."""
+        """Return the time of a stored value."""
         if value is None:
             return None
         try:
             return moment(min(max(value, EARLIEST_STORED), LATEST_STORED))
         except TypeError as error:
-            return UnreadableValue(error)  # type: ignore[return-value]  # it raises whatever is done with it
+            return UnreadableValue(error)  # type: ignore[return-value]  # any use of it raises
 
 
 class SafeString(TypeDecorator[str]):
-    """A text of limited length, with U+FFFD in place of what no database stores: NUL, halves of surrogate pairs."""
+    """A text of limited length, with U+FFFD for what no database stores: NUL and lone surrogates."""
 
     impl = String
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """Write it."""
+        """Return the stored value."""
         return None if value is None else repair_surrogates(value).replace("\0", "\ufffd")
 
 
 class Json(TypeDecorator[Any]):
-    """JSON whose texts are valid Unicode; what is none is read as `UnreadableValue`, not the end of the query."""
+    """JSON whose texts are valid Unicode; invalid JSON is read as `UnreadableValue` and does not fail the query."""
 
     impl = JSON
     cache_ok = True
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
-        """Return what reads a value."""
+        """Return the function that reads a stored value."""
         read = super().result_processor(dialect, coltype)
 
         def process(value: Any) -> Any:
@@ -94,7 +93,7 @@ class Json(TypeDecorator[Any]):
 
 
 def repair_texts(value: Any) -> Any:
-    """Return plain data with each text repaired: an older toban stored halves of surrogate pairs."""
+    """Return plain data with all texts repaired: older versions stored lone surrogates."""
     if isinstance(value, str):
         return repair_surrogates(value)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The one door to state."""
+"""Transactions with state."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -31,32 +31,32 @@ TRANSACTIONS: Final = counter(
 CHECK_INTERVAL: Final = timedelta(seconds=15)
 EVENT_RETENTION: Final = timedelta(days=30)
 AUDIT_RETENTION: Final = timedelta(days=400)
-TRIES: Final = 5
+MAX_ATTEMPTS: Final = 5
 
 
 class State:
     """
     Everything but samples that must survive a restart: transactions on one thread.
 
-    A failing database does not stop toban: each transaction raises ``StateError``, `health` says why, and the next
-    transaction that is committed is the recovery.
+    A failing database does not stop toban: each transaction raises ``StateError``, and `health` has the reason. State
+    has recovered when a transaction is committed again.
     """
 
     name = "state"
 
-    def __init__(self, database: StateBackend, clock: Clock, meters: MetricRegistry) -> None:
-        self._database = database
+    def __init__(self, backend: StateBackend, clock: Clock, meters: MetricRegistry) -> None:
+        self._backend = backend
         self._clock = clock
         self._meters = meters
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="toban-state")
-        self._failure = FailureLog(log, "state failed", "state recovered", state=database.address)
+        self._failure = FailureLog(log, "state failed", "state recovered", state=backend.address)
         self.quarantine = Quarantine(self.transaction, clock, meters)
         """Unreadable rows, and items that parts of toban skip because processing them fails."""
 
     @property
     def is_exclusive(self) -> bool:
         """Whether no other process uses it."""
-        return self._database.alone
+        return self._backend.is_exclusive
 
     def now(self) -> datetime:
         """Return the current time."""
@@ -66,18 +66,18 @@ class State:
         return self
 
     async def __aexit__(
-        self, sort: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._thread.submit(self._database.close)
-        # The running transaction is finished; those that wait have nobody who waits for them.
+        self._thread.submit(self._backend.close)
+        # The running transaction is finished; nothing awaits those in the queue.
         await asyncio.to_thread(self._thread.shutdown, wait=True)
 
     async def transaction(self, work: Callable[[Connection], T]) -> T:
         """
         Run a function in one transaction and return its result.
 
-        ``work`` is a plain function of a connection. It is called again after a conflict with another copy of toban, so
-        it changes nothing but state. Raises ``StateError`` when state can't be read or written now.
+        ``work`` is a plain function of a connection. It is called again after a conflict with another instance, so it
+        changes nothing but state. Raises ``StateError`` when state can't be read or written now.
         """
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
 
@@ -86,22 +86,22 @@ class State:
         while True:
             unreadable: list[UnreadableRow] = []
             try:
-                with self._database.begin() as connection:
-                    connection.info[quarantine.FOUND] = unreadable
-                    connection.info[quarantine.MOVED] = self._clock.now() if moves else None
+                with self._backend.begin() as connection:
+                    connection.info[quarantine.UNREADABLE_KEY] = unreadable
+                    connection.info[quarantine.MOVE_TIME_KEY] = self._clock.now() if moves else None
                     result = work(connection)
             except (OperationalError, InterfaceError, StateError) as error:
-                if attempt < TRIES and isinstance(error, OperationalError) and self._database.is_conflict(error):
+                if attempt < MAX_ATTEMPTS and isinstance(error, OperationalError) and self._backend.is_conflict(error):
                     attempt += 1
                     continue
                 if unreadable and moves:
-                    # As on a full disk it may be readable all the same: unreadable rows stay and are skipped.
+                    # State may be read-only, as on a full disk: unreadable rows stay in their tables and are skipped.
                     log.warning("rows not moved to quarantine", error=str(error).splitlines()[0])
-                    self._database.reset()
+                    self._backend.reset()
                     moves = False
                     continue
                 self._failed(error)
-                self._database.reset()
+                self._backend.reset()
                 raise StateError(self._failure.error) from error
             self._succeeded()
             if unreadable:
@@ -111,22 +111,22 @@ class State:
     def _report(self, unreadable: Sequence[UnreadableRow], *, moved: bool) -> None:
         if moved:
             for it in unreadable:
-                what = {"table": it.table.name, "row": it.name, "error": it.error}
-                log.error("row unreadable, moved to quarantine", **what)
+                fields = {"table": it.table.name, "row": it.name, "error": it.error}
+                log.error("row unreadable, moved to quarantine", **fields)
         left = [] if moved else [ItemFailure(it.table.name, it.name, it.error) for it in unreadable]
         self.quarantine.report(self.name, left)
 
     def _failed(self, error: Exception) -> None:
         reason = str(error.orig) if isinstance(error, DBAPIError) else str(error)
         self._meters.add(TRANSACTIONS, outcome="failed")
-        self._failure.failed(f"state {self._database.address}: {reason.strip().splitlines()[0]}")
+        self._failure.failed(f"state {self._backend.address}: {reason.strip().splitlines()[0]}")
 
     def _succeeded(self) -> None:
         self._meters.add(TRANSACTIONS, outcome="committed")
         self._failure.succeeded()
 
     async def run(self) -> None:
-        """Check state and delete what is old, until cancelled."""
+        """Check state and delete old rows periodically, until cancelled."""
         await run_periodically("state", CHECK_INTERVAL, self._check, clock=self._clock, meters=self._meters)
 
     async def _check(self) -> None:
@@ -144,4 +144,4 @@ class State:
     def health(self) -> HealthStatus:
         """Return whether the last transaction was committed."""
         error = self._failure.error
-        return HealthStatus(not error, error or f"{self._database.address}: healthy")
+        return HealthStatus(not error, error or f"{self._backend.address}: healthy")

@@ -1,9 +1,9 @@
 """
 The quarantine: rows of state that can't be read, and items that are skipped because processing them fails.
 
-A reader goes through `readable_rows`. A row that it can't read is left out, and in the same transaction moved to the
-table ``quarantine`` as it is, counted and reported: one row never ends the process, and nothing is deleted. Where
-state can't be written the row stays where it is, and is left out again.
+Repositories read rows by `readable_rows`. An unreadable row is skipped, and in the same transaction moved to the table
+``quarantine`` unchanged, counted and reported: one row never ends the process, and nothing is deleted. If state is
+read-only, the row stays in its table and is skipped again.
 """
 
 import json
@@ -45,23 +45,23 @@ SKIPPED: Final = counter(
     "toban_skipped_items_total", "Items that were skipped because processing them failed.", labels=("part",)
 )
 
-FOUND: Final = "toban.unreadable"
-"""Under what the rows that a transaction could not read are noted in ``connection.info``."""
-MOVED: Final = "toban.moved"
-"""Under what stands there when they are moved; nothing where they stay."""
+UNREADABLE_KEY: Final = "toban.unreadable"
+"""The key in ``connection.info`` of the rows that a transaction could not read."""
+MOVE_TIME_KEY: Final = "toban.moved"
+"""The key there of the time of their move; missing if they stay in their tables."""
 
-LOOK_EVERY: Final = timedelta(seconds=15)
-REMEMBERED: Final = timedelta(minutes=15)
-"""How long a skipped item is reported that nobody has tried again."""
-LISTED: Final = 5
-"""How many items a health status names."""
-MOST: Final = 1_000
-"""How many skipped items are remembered at most."""
+CHECK_INTERVAL: Final = timedelta(seconds=15)
+REPORTED_FOR: Final = timedelta(minutes=15)
+"""How long a skipped item is reported after its last failure."""
+MAX_LISTED: Final = 5
+"""Items that a health status names."""
+MAX_SKIPPED: Final = 1_000
+"""Skipped items that are kept in memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadableRow:
-    """A row that could not be read: its table, its primary key, and why."""
+    """An unreadable row: its table, its primary key, and the error."""
 
     table: Table
     key: Mapping[str, Any]
@@ -69,17 +69,17 @@ class UnreadableRow:
 
     @property
     def name(self) -> str:
-        """Its key in a line."""
+        """Its key in one line."""
         return " ".join(str(value) for value in self.key.values())
 
 
 class NotMovedError(StateError):
-    """A row that can't be read could not be moved either."""
+    """An unreadable row could not be moved."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuarantinedRow:
-    """A row in quarantine: where it was, its content as text, and why it could not be read."""
+    """A row in quarantine: its source, key, content as text, and the error."""
 
     id: int
     at: datetime
@@ -91,47 +91,47 @@ class QuarantinedRow:
 
 def readable_rows(connection: Connection, table: Table, rows: Iterable[R], read: Callable[[R], T]) -> list[T]:
     """
-    Return what ``read`` makes of each row; leave out those of which it makes nothing but an exception.
+    Return the result of ``read`` for each row, without the rows for which it raises.
 
-    ``rows`` have the fields of the table's primary key. ``read`` only reads: it has no effects. Raises
-    ``NotMovedError``: the transaction begins anew then, and leaves such rows where they are.
+    ``rows`` have the fields of the table's primary key. ``read`` has no effects. Raises ``NotMovedError``: the
+    transaction is repeated then, and leaves such rows in their tables.
     """
     found: list[T] = []
     unreadable: list[UnreadableRow] = []
     for row in rows:
         try:
             if isinstance(row, tuple):
-                _whole(row)
+                _raise_if_unreadable(row)
             found.append(read(row))
         except Exception as error:
             key = {column.name: getattr(row, column.name) for column in table.primary_key}
-            unreadable.append(UnreadableRow(table, key, _says(error)))
+            unreadable.append(UnreadableRow(table, key, _message(error)))
     if unreadable:
-        connection.info.setdefault(FOUND, []).extend(unreadable)
-        if (now := connection.info.get(MOVED)) is not None:
+        connection.info.setdefault(UNREADABLE_KEY, []).extend(unreadable)
+        if (now := connection.info.get(MOVE_TIME_KEY)) is not None:
             try:
                 move(connection, unreadable, now)
             except Exception as error:
-                raise NotMovedError(_says(error)) from error
+                raise NotMovedError(_message(error)) from error
     return found
 
 
-def _whole(row: tuple[Any, ...]) -> None:
+def _raise_if_unreadable(row: tuple[Any, ...]) -> None:
     for value in row:
         if isinstance(value, UnreadableValue):
             raise value.error
 
 
 def keep(connection: Connection, source: str, key: str, content: object, error: Exception | str, now: datetime) -> None:
-    """Put something that can't be read in quarantine; who calls it removes it from where it was."""
+    """Put unreadable content in quarantine; the caller removes it from its source."""
     text = content if isinstance(content, str) else json.dumps(content, default=repr, ensure_ascii=False)
-    said = error if isinstance(error, str) else _says(error)
-    row = {"source": source, "key": key[:1000], "content": repair_surrogates(text), "error": said[:1000]}
+    message = error if isinstance(error, str) else _message(error)
+    row = {"source": source, "key": key[:1000], "content": repair_surrogates(text), "error": message[:1000]}
     connection.execute(insert(QUARANTINE).values(at=now, **row))
 
 
 def move(connection: Connection, found: Iterable[UnreadableRow], now: datetime) -> None:
-    """Move rows to the quarantine, as they are."""
+    """Move rows to the quarantine, unchanged."""
     for one in found:
         chosen = [column == one.key[column.name] for column in one.table.primary_key]
         raw = [cast(column, Text).label(column.name) for column in one.table.columns]
@@ -142,7 +142,7 @@ def move(connection: Connection, found: Iterable[UnreadableRow], now: datetime) 
 
 
 def is_kept(connection: Connection, source: str, key: str) -> bool:
-    """Tell whether something is in quarantine already, by where it was and its key."""
+    """Return whether something is in quarantine, by its source and key."""
     query = select(QUARANTINE.c.id).where(QUARANTINE.c.source == source, QUARANTINE.c.key == key)
     return connection.execute(query.limit(1)).first() is not None
 
@@ -154,26 +154,25 @@ def rows(connection: Connection, limit: int = 100) -> Sequence[QuarantinedRow]:
 
 
 def forget(connection: Connection, number: int) -> bool:
-    """Delete a row that is in quarantine; return whether it was there."""
+    """Delete a row in quarantine; return whether it existed."""
     return connection.execute(delete(QUARANTINE).where(QUARANTINE.c.id == number)).rowcount > 0
 
 
 def counts(connection: Connection) -> dict[str, int]:
-    """Return how many rows are in quarantine, by where they were."""
-    query = select(QUARANTINE.c.source, func.count().label("many")).group_by(QUARANTINE.c.source)
-    return {row.source: row.many for row in connection.execute(query)}
+    """Return the number of rows in quarantine, by source."""
+    query = select(QUARANTINE.c.source, func.count().label("number")).group_by(QUARANTINE.c.source)
+    return {row.source: row.number for row in connection.execute(query)}
 
 
-def _says(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return repair_surrogates(f"{type(error).__name__}: {error}")[:1000]
 
 
 class Quarantine:
     """
-    Knows what is in quarantine and what is skipped, for health, metrics and toban's alert about itself.
+    Reports rows in quarantine and skipped items, for health, metrics and toban's alert about itself.
 
-    A skipped item is reported for as long as it fails each time; what is in quarantine until somebody has looked at
-    it: `toban quarantine`.
+    A skipped item is reported while it keeps failing; a row in quarantine until it is deleted (`toban quarantine`).
     """
 
     name = "quarantine"
@@ -188,42 +187,42 @@ class Quarantine:
         self._skipped: dict[tuple[str, str, str], tuple[ItemFailure, datetime]] = {}
 
     async def run(self) -> None:
-        """Count what is in quarantine, until cancelled."""
-        await run_periodically(self.name, LOOK_EVERY, self.refresh, clock=self._clock, meters=self._meters)
+        """Count the rows in quarantine periodically, until cancelled."""
+        await run_periodically(self.name, CHECK_INTERVAL, self.refresh, clock=self._clock, meters=self._meters)
 
     async def refresh(self) -> None:
-        """Count what is in quarantine now."""
+        """Count the rows in quarantine."""
         try:
             now = await self._transaction(counts)
         except StateError:
-            return  # told and remembered where it was met
+            return  # the state itself reports it
         for source in self._rows.keys() - now.keys():
             self._meters.set(ROWS, 0, source=source)
-        for source, many in now.items():
-            self._meters.set(ROWS, many, source=source)
+        for source, number in now.items():
+            self._meters.set(ROWS, number, source=source)
         self._rows = now
 
     def report(self, owner: str, failures: Iterable[ItemFailure]) -> None:
-        """Note what one part of toban skips now: all of it, so that what it no longer skips is well again."""
+        """Record all items that one part of toban skips now; those that it skipped before have recovered."""
         now, found = self._clock.now(), {(owner, it.part, it.item): it for it in failures}
         for key, failure in found.items():
-            if key not in self._skipped and len(self._skipped) < MOST:
+            if key not in self._skipped and len(self._skipped) < MAX_SKIPPED:
                 self._meters.add(SKIPPED, part=failure.part)
-                told = {"part": failure.part, "item": failure.item, "error": failure.error}
-                log.error("skipped", **told, exc_info=failure.cause)
+                fields = {"part": failure.part, "item": failure.item, "error": failure.error}
+                log.error("item skipped", **fields, exc_info=failure.cause)
             self._skipped[key] = replace(failure, cause=None), now
         for key in [key for key in list(self._skipped) if key[0] == owner and key not in found]:
             failure, _ = self._skipped.pop(key)
-            log.info("no longer skipped", part=failure.part, item=failure.item)
+            log.info("skipped item recovered", part=failure.part, item=failure.item)
 
     def health(self) -> HealthStatus:
-        """Say what is skipped and what is in quarantine."""
-        oldest = self._clock.now() - REMEMBERED
+        """Return a status that names skipped items and rows in quarantine."""
+        oldest = self._clock.now() - REPORTED_FOR
         skipped = [failure for failure, at in list(self._skipped.values()) if at > oldest]
-        said = [f"{it.part} {it.item} is skipped: {it.error}" for it in skipped[:LISTED]]
-        if len(skipped) > LISTED:
-            said.append(f"{len(skipped) - LISTED} more items are skipped")
+        messages = [f"{it.part} {it.item} is skipped: {it.error}" for it in skipped[:MAX_LISTED]]
+        if len(skipped) > MAX_LISTED:
+            messages.append(f"{len(skipped) - MAX_LISTED} more items are skipped")
         if self._rows:
-            where = ", ".join(f"{many} of {source}" for source, many in sorted(self._rows.items()))
-            said.append(f"rows of state can't be read ({where}): see `toban quarantine`")
-        return HealthStatus(not said, "; ".join(said) or "nothing is skipped, all of state can be read")
+            sources = ", ".join(f"{number} of {source}" for source, number in sorted(self._rows.items()))
+            messages.append(f"rows of state can't be read ({sources}): see `toban quarantine`")
+        return HealthStatus(not messages, "; ".join(messages) or "nothing is skipped, all of state can be read")

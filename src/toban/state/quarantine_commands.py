@@ -1,4 +1,4 @@
-"""What people do with rows in quarantine: read them, and delete what they have looked at."""
+"""Commands for rows in quarantine: list and delete."""
 
 from collections.abc import Sequence
 

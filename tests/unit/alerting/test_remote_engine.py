@@ -1,4 +1,4 @@
-"""What an outside engine has is seen as what one's own engine has."""
+"""What a remote engine has is seen as what one's own engine has."""
 
 from datetime import timedelta
 

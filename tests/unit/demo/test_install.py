@@ -18,7 +18,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place.mkdir()
     monkeypatch.setenv("PATH", str(place))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(install, "PAUSE", 0.01)
+    monkeypatch.setattr(install, "POLL_INTERVAL", 0.01)
     return place
 
 

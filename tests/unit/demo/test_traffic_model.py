@@ -102,7 +102,7 @@ def test_the_books_add_up():
             datetime(2026, 1, 1, tzinfo=UTC),
         )
 
-    ledger = GroundTruth(
+    ground_truth = GroundTruth(
         orders=[order("A", "default", "USD", 1000), order("B", "default", "USD", 500), order("C", "b2b", "EUR", 70)],
         attempts=[
             PaymentAttempt("A", "card", "Declined", NOW),
@@ -113,7 +113,7 @@ def test_the_books_add_up():
             PaymentAttempt("D", "card", "Declined", NOW),
         ],
     )
-    assert ledger.unpaid == {"D"}
-    assert ledger.failed_attempts == Counter({("card", "Declined"): 2, ("card", "Error"): 1})
-    assert ledger.created == Counter({("general", "default"): 2, ("general", "b2b"): 1})
-    assert ledger.revenue == Counter({("default", "USD"): 1500, ("b2b", "EUR"): 70})
+    assert ground_truth.unpaid == {"D"}
+    assert ground_truth.failed_attempts == Counter({("card", "Declined"): 2, ("card", "Error"): 1})
+    assert ground_truth.created == Counter({("general", "default"): 2, ("general", "b2b"): 1})
+    assert ground_truth.revenue == Counter({("default", "USD"): 1500, ("b2b", "EUR"): 70})

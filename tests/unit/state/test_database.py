@@ -115,7 +115,7 @@ async def test_a_deleted_file_that_cannot_be_written_anew_yet_is_not_given_up(st
     in_the_way = tmp_path / "toban.saving"
     in_the_way.mkdir()
     for _ in range(2):
-        with pytest.raises(StateError, match="deleted, and can't be written anew"):
+        with pytest.raises(StateError, match="deleted, and can't be restored"):
             await state.transaction(read_count)
     in_the_way.rmdir()
 

@@ -12,17 +12,17 @@ from toban.demo.run import DemoOptions, run
 
 
 @click.command
-@click.option("--break", "breaks", type=click.Choice(list(FAULTS)), help="Break this part after a while.")
-@click.option("--after", default=60.0, show_default=True, help="Seconds until it breaks.")
-@click.option("--for", "lasts", default=420.0, show_default=True, help="Seconds until it is fixed.")
-@click.option("--visitors", default=40.0, show_default=True, help="Customers each minute.")
+@click.option("--break", "fault", type=click.Choice(list(FAULTS)), help="Inject this fault after a while.")
+@click.option("--after", default=60.0, show_default=True, help="Seconds until the fault.")
+@click.option("--for", "duration", default=420.0, show_default=True, help="Seconds until it is fixed.")
+@click.option("--visitors", default=40.0, show_default=True, help="Visitors per minute.")
 @click.option("--language", type=click.Choice(["en", "ja"]), default="en", help="The language of messages.")
 @click.option("--listen", metavar="HOST:PORT", default="", help="Where toban's pages are.  [default: 127.0.0.1:9119]")
 @click.option("--folder", type=click.Path(path_type=Path), help="Folder for toban.yaml and toban's data.")
 def command(
-    breaks: str | None,
+    fault: str | None,
     after: float,
-    lasts: float,
+    duration: float,
     visitors: float,
     language: Literal["en", "ja"],
     listen: str,
@@ -33,7 +33,7 @@ def command(
 
     Needs Node.js; the first start installs the shop, which takes about a minute. Ctrl-C leaves nothing running.
     """
-    options = DemoOptions(listen, folder, breaks or "", after, lasts, visitors, language)
+    options = DemoOptions(listen, folder, fault or "", after, duration, visitors, language)
     run(options, echo, Progress())
 
 
