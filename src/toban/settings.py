@@ -25,6 +25,7 @@ from toban.core.connection_urls import libpq_url
 from toban.core.errors import SettingsError
 from toban.core.paths import CONFIGURATION, data_folder, read_text
 from toban.core.plugins import PluginRegistry
+from toban.dashboards.settings import DashboardSettings
 from toban.logs.settings import LogSettings
 from toban.notify import environment_channels as notify_defaults
 from toban.notify.channel import CHANNELS, Channel
@@ -96,6 +97,8 @@ class Settings(Section):
     """Notification channels, by the names that rules and routes use."""
 
     notify: NotifySettings = NotifySettings()
+
+    dashboards: DashboardSettings = DashboardSettings()
 
     def flags(self, limits: QueryLimits) -> dict[str, str]:
         """Return the settings that are flags of Prometheus, by the names of the flags."""

@@ -5,12 +5,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 
 from toban.alerting.rule_file import RuleGroup, merge_groups, parse_rule_file
 from toban.alerting.settings import AlertingSettings
 from toban.core.errors import SettingsError
-from toban.core.paths import read_text
+from toban.core.paths import matching_files, read_text
 
 
 def load_groups(settings: AlertingSettings) -> list[RuleGroup]:
@@ -49,12 +48,10 @@ def load_rule_files(patterns: Iterable[str]) -> list[RuleGroup]:
     mistakes: list[str] = []
     for pattern in patterns:
         try:
-            paths = sorted(_matching_files(pattern))
+            paths = matching_files(pattern, "alerting.rules")
         except SettingsError as error:
             mistakes.append(str(error))
             continue
-        if not paths:
-            mistakes.append(f"alerting.rules: {pattern!r}: no such file")
         for path in paths:
             try:
                 groups += parse_rule_file(read_text(path), str(path))
@@ -63,14 +60,6 @@ def load_rule_files(patterns: Iterable[str]) -> list[RuleGroup]:
     if mistakes:
         raise SettingsError("\n".join(mistakes))
     return groups
-
-
-def _matching_files(pattern: str) -> list[Path]:
-    path = Path(pattern).absolute()
-    try:
-        return [it for it in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if it.is_file()]
-    except (OSError, ValueError, NotImplementedError) as error:
-        raise SettingsError(f"alerting.rules: {pattern!r}: {error}") from error
 
 
 def _without(groups: Sequence[RuleGroup], names: Sequence[str]) -> list[RuleGroup]:

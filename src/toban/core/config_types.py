@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -15,6 +16,7 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     SecretStr,
+    ValidationInfo,
     WithJsonSchema,
     model_validator,
 )
@@ -161,6 +163,15 @@ def readable_error(details: ErrorDetails) -> str:
     """Return an error of pydantic as a readable text."""
     text = _ERROR_TEXTS.get(details["type"])
     return text.format(**details.get("ctx", {})) if text else details["msg"].removeprefix("Value error, ")
+
+
+def _relative_to_configuration(pattern: object, info: ValidationInfo) -> object:
+    folder = (info.context or {}).get("folder")
+    return str(Path(folder) / pattern) if isinstance(pattern, str) and folder else pattern
+
+
+FilePattern = Annotated[str, BeforeValidator(_relative_to_configuration)]
+"""A setting that names files; one that is not absolute is relative to the folder of the configuration."""
 
 
 def _stripped(value: object) -> object:

@@ -34,6 +34,18 @@ def read_text(path: Path) -> str:
         raise SettingsError(f"{path}: can't be read: {getattr(error, 'strerror', None) or error}") from error
 
 
+def matching_files(pattern: str, setting: str) -> list[Path]:
+    """Return the files that a pattern of a setting matches, in order. Raises ``SettingsError`` when there is none."""
+    path = Path(pattern).absolute()
+    try:
+        found = sorted(it for it in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if it.is_file())
+    except (OSError, ValueError, NotImplementedError) as error:
+        raise SettingsError(f"{setting}: {pattern!r}: {error}") from error
+    if not found:
+        raise SettingsError(f"{setting}: {pattern!r}: no such file")
+    return found
+
+
 def data_folder(environment: Mapping[str, str]) -> Path:
     """Return ``TOBAN_DATA``, else the folder of an application's data by the XDG specification."""
     if environment.get("TOBAN_DATA"):

@@ -1,5 +1,7 @@
-"""Export rules, routes and samples for other programs."""
+"""Export rules, routes, dashboards and samples for other programs."""
 
+import asyncio
+import json
 import os
 import stat
 import time
@@ -9,15 +11,21 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
+import httpx2
 import yaml
 
 from toban.alerting import prometheus_export as rules_out
+from toban.alerting.grafana_export import alert_rules
 from toban.cli.client import config_option, data_option, download
 from toban.cli.formatting import echo, echo_bytes
 from toban.cli.param_types import DurationType
 from toban.collect import default_collectors
+from toban.core.catalogue import LANGUAGES
 from toban.core.config_types import format_duration
 from toban.core.errors import SettingsError
+from toban.dashboards import grafana_export as grafana_out
+from toban.dashboards.board_loader import load_boards
+from toban.dashboards.grafana_client import GrafanaClient
 from toban.notify import alertmanager_export as routes_out
 from toban.notify.routing import CHANNELS
 from toban.settings import load_rules, load_settings
@@ -29,7 +37,7 @@ OWNER = stat.S_IRUSR | stat.S_IWUSR
 
 @click.group
 def command() -> None:
-    """Write configurations for Prometheus and Alertmanager, and samples in OpenMetrics."""
+    """Write configurations for Prometheus, Alertmanager and Grafana, and samples in OpenMetrics."""
 
 
 @command.command("prometheus")
@@ -76,6 +84,66 @@ def alertmanager(folder: Path, config: Path | None, force: bool) -> None:
         echo(f"Not exported: {lost}.")
 
 
+@command.command("grafana")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), required=False)
+@config_option
+@click.option("--push", metavar="URL", help="Create and update the dashboards in this Grafana; needs GRAFANA_TOKEN.")
+@click.option("--language", type=click.Choice(LANGUAGES), default="en", show_default=True, help="Language of titles.")
+@click.option("--schema", type=click.Choice(["39", "42"]), default="39", show_default=True, help="42: Grafana 12 only.")
+@click.option("--toban", metavar="URL", default="", help="Where Grafana reaches toban.  [default: web.listen]")
+@click.option("--dashboards", metavar="PATH", default="", help="FOLDER/dashboards as Grafana sees it.")
+@FORCE
+def grafana(
+    folder: Path | None,
+    config: Path | None,
+    push: str | None,
+    language: str,
+    schema: str,
+    toban: str,
+    dashboards: str,
+    force: bool,
+) -> None:
+    """
+    Write all boards as dashboards into FOLDER, with provisioning files; or push them to a Grafana.
+
+    The provisioning files make toban a data source, load the dashboards, and let Grafana evaluate the same alerting
+    rules. GRAFANA_TOKEN is the token of a service account with the role Editor.
+    """
+    if not folder and not push:
+        raise click.UsageError("Give a FOLDER to write to, or --push URL.")
+    settings = load_settings(config, os.environ)
+    version: grafana_out.SchemaVersion = 42 if schema == "42" else 39
+    found = [grafana_out.dashboard(board, version, language) for board in load_boards(settings.dashboards)]
+    if folder:
+        url = toban or f"http://{settings.web.listen}"
+        path = dashboards or str((folder / "dashboards").absolute())
+        rules = alert_rules(
+            load_rules(settings), settings.alerting.evaluation_interval, grafana_out.FOLDER, grafana_out.DATASOURCE_UID
+        )
+        provisioned = {
+            **grafana_out.provisioning(url, path, with_token=bool(settings.web.token)),
+            "provisioning/alerting/toban.yaml": rules.content,
+        }
+        files = {f"dashboards/{it['uid']}.json": json.dumps(it, indent=2, ensure_ascii=False) + "\n" for it in found}
+        _write(folder, files | {name: _yaml(content) for name, content in provisioned.items()}, {}, force=force)
+        for lost in rules.lost:
+            echo(f"Not exported: {lost}.")
+        echo(f"Grafana reads {folder / 'provisioning'} when GF_PATHS_PROVISIONING names it.")
+        if settings.web.token:
+            echo("Give Grafana toban's token in its environment: TOBAN_TOKEN.")
+    if push:
+        token = os.environ.get("GRAFANA_TOKEN", "").strip()
+        if not token:
+            raise SettingsError("--push: GRAFANA_TOKEN is not set: give it the token of a service account")
+        for address in asyncio.run(_push(push, token, found)):
+            echo(f"Pushed {address}.")
+
+
+async def _push(url: str, token: str, dashboards: Sequence[Mapping[str, Any]]) -> list[str]:
+    async with httpx2.AsyncClient() as http:
+        return await GrafanaClient(url, token, http).push(dashboards)
+
+
 @command.command("openmetrics")
 @click.argument("file", type=click.File("wb", lazy=True), default="-")
 @click.option("--match", multiple=True, metavar="SELECTOR", help="Only these series; can be given several times.")
@@ -116,6 +184,7 @@ def _write(folder: Path, files: Mapping[str, str], secrets: Mapping[str, str], *
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text, encoding="utf-8")
             echo(f"Wrote {folder / name}.")
         if secrets:

@@ -1,0 +1,1 @@
+"""The shipped boards, one file each."""
