@@ -76,7 +76,10 @@ def test_every_variable_of_a_board_is_a_label_of_its_metric(board: Board):
     """
     So that there is something to choose from; a variable that no panel uses would do nothing.
     """
-    labels = {family.name: {*(family.labels or ()), *family.optional_labels, "instance", "job"} for _, family in declared_families()}
+    labels = {
+        family.name: {*(family.labels or ()), *family.optional_labels, "instance", "job"}
+        for _, family in declared_families()
+    }
     for variable in board.variables:
         assert variable.label in labels[variable.metric]
         assert any(f"${variable.name}" in query.expr for panel in board.all_panels for query in panel.queries)
