@@ -136,7 +136,7 @@ def grafana(
         if not token:
             raise SettingsError("--push: GRAFANA_TOKEN is not set: give it the token of a service account")
         for address in asyncio.run(_push(push, token, found)):
-            echo(f"Pushed {address}.")
+            echo(f"Pushed {address}")
 
 
 async def _push(url: str, token: str, dashboards: Sequence[Mapping[str, Any]]) -> list[str]:
