@@ -230,6 +230,14 @@ def _assemble(
             load_rules(found, channels)
         except SettingsError as error:
             messages.append(str(error))
+    if with_rules and found.dashboards.boards:
+        # Imported where there are some: it costs memory, and most have none.
+        from toban.dashboards.board_loader import load_boards
+
+        try:
+            load_boards(found.dashboards)
+        except SettingsError as error:
+            messages.append(str(error))
     if messages:
         raise SettingsError("\n".join(messages))
     return found

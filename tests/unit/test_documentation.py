@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from tools import reference
 
 from toban.core.config_file import parse
+from toban.dashboards.board_loader import parse_board
 from toban.settings import Settings, build_settings, plugin_registries
 
 ROOT = Path(__file__).parents[2]
@@ -161,6 +162,15 @@ def test_configuration_on_a_page_is_accepted(page):
         tree = {**tree, **document.tree}
         environment = {name: VALUES.get(name, "x") for name in re.findall(r"\$\{(\w+)\}", text)}
         build_settings(copy.deepcopy(tree), environment, str(page), ROOT)
+
+
+def test_the_board_on_the_page_about_dashboards_is_accepted():
+    """
+    As a file beside `toban.yaml`.
+    """
+    text = (ROOT / "docs" / "dashboards.md").read_text(encoding="utf-8")
+    (board,) = re.findall(r"^```yaml boards/sales.yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert parse_board(board, "boards/sales.yaml").name == "sales"
 
 
 SNIPPETS = [

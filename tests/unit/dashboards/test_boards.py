@@ -10,6 +10,7 @@ from toban.dashboards.board_loader import load_boards, parse_board, shipped_boar
 from toban.dashboards.settings import DashboardSettings
 from toban.promql import parser
 from toban.promql.syntax_tree import selectors
+from toban.settings import load_settings
 
 BOARDS = [pytest.param(board, id=board.name) for board in shipped_boards()]
 PROMETHEUS_OWN = {"ALERTS", "ALERTS_FOR_STATE", "up"}
@@ -152,3 +153,15 @@ def test_two_boards_of_one_name_are_a_mistake(tmp_path):
         load_boards(settings)
     assert "the board 'sales' is in" in str(caught.value)
     assert "none.yaml': no such file" in str(caught.value)
+
+
+def test_a_mistake_in_a_board_is_a_mistake_of_the_settings(tmp_path):
+    """
+    `toban check` names it beside others.
+    """
+    (tmp_path / "sales.yaml").write_text(OWN.replace("[1h]", "[1h"))
+    (tmp_path / "toban.yaml").write_text("dashboards: {boards: [sales.yaml]}\nweb: {port: 1}\n")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(tmp_path / "toban.yaml", {})
+    assert "sales.yaml: panels.0.queries.0.expr" in str(caught.value)
+    assert "port" in str(caught.value)
