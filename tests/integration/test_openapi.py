@@ -9,7 +9,12 @@ from tests.integration.test_routes import all_routes
 from tests.program import eventually, toban
 from toban.web.application import COMPATIBLE
 
-PARAMETERS = {"/api/alerts/why": {"alert": "always"}, "/api/logs": {"level": "info", "limit": "5"}}
+PARAMETERS = {
+    "/api/alerts/why": {"alert": "always"},
+    "/api/logs": {"level": "info", "limit": "5"},
+    "/api/boards/board": {"name": "commerce"},
+    "/api/boards/data": {"name": "toban", "from": "now-5m", "points": "50", "variables": "{}"},
+}
 """What the operations that need parameters are asked."""
 
 RULES = """
@@ -124,6 +129,10 @@ def test_the_responses_show_what_there_is(program):
     assert eventually(lambda: program.json("/api/alerts/why", alert="always")["alerts"][0]["stages"])
     assert program.json("/api/status")["targets"]
     assert program.json("/api/silences")["silences"]
+    gauges = eventually(
+        lambda: program.json("/api/boards/data", name="toban", **{"from": "now-5m"})["panels"][0]["series"]
+    )
+    assert gauges[0]["values"][-1] == 1
 
 
 @pytest.mark.parametrize(
@@ -139,6 +148,11 @@ def test_the_responses_show_what_there_is(program):
         ("POST", "/api/status", {}, 405),
         ("GET", "/api/alerts/why?alert=nope", None, 404),
         ("GET", "/api/logs?limit=0", None, 400),
+        ("GET", "/api/boards/board?name=nope", None, 404),
+        ("GET", "/api/boards/data?name=toban&from=yesterday", None, 400),
+        ("GET", "/api/boards/data?name=toban&points=1000000", None, 400),
+        ("GET", "/api/boards/data?name=toban&variables=%5B", None, 400),
+        ("GET", "/api/boards/data?name=toban&variables=%7B%22nope%22%3A%5B%22a%22%5D%7D", None, 400),
         ("GET", "/api/nope", None, 404),
     ],
 )

@@ -13,6 +13,7 @@ from toban.collect.service import CollectionService
 from toban.core.ports import Clock, QueryEngine, SeriesSource, Service
 from toban.health.service import HealthService
 from toban.web import health_api as health_pages
+from toban.web import static_files
 from toban.web.endpoint import CHALLENGE, UNAUTHORIZED, Endpoint, Permission, is_trusted, unauthorized
 from toban.web.fair_streaming import FairStreaming
 from toban.web.metrics_pages import MetricsPages
@@ -55,6 +56,7 @@ def application(
             *health_pages.routes(health, services),
             *MetricsPages(collection.newest, engine, source, clock, streaming).routes(),
             *runtime.routes(),
+            static_files.route(),
         ]
     )
     app.add_middleware(StrictTransport, address=address)

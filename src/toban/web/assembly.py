@@ -14,6 +14,7 @@ from toban.collect.service import CollectionService
 from toban.core.actor import Actor
 from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock, QueryEngine, Service
+from toban.dashboards.board import Board
 from toban.health.service import HealthService
 from toban.ingest.business_events import BusinessEventReceiver
 from toban.ingest.otlp_receiver import OtlpReceiver
@@ -27,6 +28,8 @@ from toban.tsdb.store import CORRUPTIONS, Store
 from toban.web.alertmanager_api import AlertmanagerApi
 from toban.web.alerts_api import AlertsApi
 from toban.web.application import application, metrics_alone
+from toban.web.boards_api import BoardsApi
+from toban.web.boards_pages import BoardsPages
 from toban.web.endpoint import Endpoint
 from toban.web.ingest import IngestApi
 from toban.web.logs_api import LogsApi
@@ -72,6 +75,8 @@ class Features:
     external_alerts: ExternalAlerts
     notifications: Notifications
     services: Sequence[Service]
+    boards: Callable[[], Sequence[Board]]
+    """Loads the boards."""
     reload: Callable[[Actor], Awaitable[str]]
 
 
@@ -111,6 +116,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
     alertmanager = AlertmanagerApi(
         it.evaluation, it.external_alerts, notifications.service, notifications.silences, quarantine, clock
     )
+    boards = BoardsApi(it.boards, it.client_queries, clock)
     apis: list[HasRoutes] = [
         IngestApi(it.otlp, it.events, it.remote_write, settings.body_limit),
         LogsApi(it.log_lines),
@@ -121,6 +127,8 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         UptimerobotWebhook(it.external_alerts, clock),
         QuarantineApi(QuarantineCommands(it.state), quarantine),
         ReloadApi(it.reload),
+        boards,
+        BoardsPages(boards, it.client_queries, clock),
     ]
     runtime = PrometheusStatusApi(it.process.started, it.flags, it.store, clock, lambda: meters.value(CORRUPTIONS))
     app = application(

@@ -23,6 +23,7 @@ from toban.web.status_api import Overview, StatusApi, remedy
 
 POLICY: Final = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 LINKS: Final = {
+    "/dashboards": "dashboards",
     "/health": "terminus",
     "/metrics": "metrics",
     "/api/v1/query?query=up": "query",

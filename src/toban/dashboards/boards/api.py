@@ -37,12 +37,12 @@ BOARD = Board(
             title_ja="失敗したリクエスト",
             queries=(
                 Query(
-                    expr=f'sum(rate(vendure_api_requests_total{{{ENDPOINT}, status=~"5.."}}[$__rate_interval]))'
-                    f" / sum(rate(vendure_api_requests_total{{{ENDPOINT}}}[$__rate_interval]))",
+                    expr=f'(sum(rate(vendure_api_requests_total{{{ENDPOINT}, status=~"5.."}}[$__rate_interval]))'
+                    f" or vector(0)) / sum(rate(vendure_api_requests_total{{{ENDPOINT}}}[$__rate_interval]))",
                     legend="HTTP 5xx",
                 ),
                 Query(
-                    expr='sum(rate(vendure_graphql_errors_total{fault="shop"}[$__rate_interval]))'
+                    expr='(sum(rate(vendure_graphql_errors_total{fault="shop"}[$__rate_interval])) or vector(0))'
                     " / sum(rate(vendure_graphql_duration_seconds_count[$__rate_interval]))",
                     legend="GraphQL errors of the shop",
                     legend_ja="ショップ側の GraphQL エラー",

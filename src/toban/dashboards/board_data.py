@@ -1,0 +1,188 @@
+"""What the panels of a board show in a range of time: each query is run once, and one that fails costs its panel."""
+
+import asyncio
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+from toban.core.config_types import format_duration
+from toban.core.errors import QueryError, StoreError
+from toban.core.labels import NAME, Labels
+from toban.core.ports import QueryEngine
+from toban.core.query_result import QueryResult
+from toban.core.samples import is_absent, milliseconds
+from toban.dashboards.board import VARIABLE, Board, Panel, PanelType, Query, Variable, localized
+from toban.dashboards.time_range import TimeRange
+
+INSTANT: Final = frozenset({PanelType.GAUGE, PanelType.BAR_GAUGE, PanelType.TABLE})
+"""The types of panels that show values of one time."""
+
+MAX_SERIES: Final = 50
+"""How many series a panel shows: those with the largest values."""
+
+MAX_VALUES: Final = 500
+"""How many values of a variable can be chosen from."""
+
+SCRAPE_INTERVAL: Final = timedelta(seconds=30)
+"""What `$__rate_interval` takes for the distance of two samples."""
+
+QUERY_TIMEOUT: Final = timedelta(seconds=10)
+
+LEGEND_LABEL: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+
+
+@dataclass(frozen=True, slots=True)
+class PanelSeries:
+    """One series of a panel: a value for each time of the board, None where there is none."""
+
+    name: str
+    labels: Mapping[str, str]
+    values: Sequence[float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class PanelData:
+    """What a panel shows: series, or why there are none."""
+
+    title: str
+    series: Sequence[PanelSeries] = ()
+    hidden: int = 0
+    """How many series more there are."""
+    error: str = ""
+    warnings: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BoardData:
+    """What all panels of a board show, and the values that its variables have."""
+
+    times: Sequence[int]
+    """Milliseconds since the epoch."""
+    panels: Sequence[PanelData]
+    variables: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+async def board_data(
+    board: Board, engine: QueryEngine, span: TimeRange, chosen: Mapping[str, Sequence[str]], language: str = "en"
+) -> BoardData:
+    """Query what the panels of a board show; ``chosen`` are the values of its variables, all where none are."""
+    run = _BoardRun(engine, span, chosen, language)
+    values = {variable.name: await run.values_of(variable) for variable in board.variables}
+    panels = [await run.panel(panel) for panel in board.all_panels]
+    return BoardData(run.times, panels, values)
+
+
+class _BoardRun:
+    """The queries of one board in one range."""
+
+    def __init__(
+        self, engine: QueryEngine, span: TimeRange, chosen: Mapping[str, Sequence[str]], language: str
+    ) -> None:
+        self._engine = engine
+        self._language = language
+        self._step = span.step // timedelta(milliseconds=1)
+        # On the grid of the step, so that points do not move when the range does.
+        first, last = (milliseconds(it) // self._step * self._step for it in (span.begin, span.end))
+        self.times = range(first, last + 1, self._step)
+        self._now = milliseconds(span.end)
+        self._replacements = {name: "|".join(map(_quoted, values)) for name, values in chosen.items() if values} | {
+            "__interval": format_duration(span.step),
+            "__rate_interval": format_duration(max(span.step + SCRAPE_INTERVAL, 4 * SCRAPE_INTERVAL)),
+            "__range": format_duration(timedelta(seconds=math.ceil((span.end - span.begin).total_seconds()))),
+        }
+        self._results: dict[tuple[str, bool], QueryResult | QueryError | StoreError] = {}
+
+    async def values_of(self, variable: Variable) -> Sequence[str]:
+        """Return the values of a variable's label, within the range."""
+        length = format_duration(timedelta(milliseconds=self.times[-1] - self.times[0] + self._step))
+        query = f"group by ({variable.label}) (last_over_time({variable.metric}[{length}]))"
+        result = await self._run(query, is_instant=True)
+        if not isinstance(result, QueryResult):
+            return ()
+        return sorted({value for it in result.series if (value := it.labels.get(variable.label))})[:MAX_VALUES]
+
+    async def panel(self, panel: Panel) -> PanelData:
+        """Return what a panel shows."""
+        title = localized(panel.title, panel.title_ja, self._language)
+        found: list[PanelSeries] = []
+        warnings: dict[str, None] = {}
+        is_instant = panel.type in INSTANT
+        for query in panel.queries:
+            result = await self._run(self._expanded(query.expr), is_instant=is_instant)
+            if not isinstance(result, QueryResult):
+                return PanelData(title, error=str(result))
+            warnings |= dict.fromkeys(result.warnings)
+            found += self._series(result, query, is_instant=is_instant)
+            await asyncio.sleep(0)
+        hidden = max(0, len(found) - MAX_SERIES)
+        if hidden:
+            largest = sorted(range(len(found)), key=lambda place: -_largest(found[place]))[:MAX_SERIES]
+            found = [found[place] for place in sorted(largest)]
+        return PanelData(title, found, hidden, warnings=tuple(warnings))
+
+    async def _run(self, query: str, *, is_instant: bool) -> QueryResult | QueryError | StoreError:
+        """Run a query unless it was run for another panel."""
+        key = query, is_instant
+        if key not in self._results:
+            try:
+                self._results[key] = (
+                    await self._engine.instant(query, self._now, time_limit=QUERY_TIMEOUT)
+                    if is_instant
+                    else await self._engine.range(
+                        query, self.times[0], self.times[-1], self._step, time_limit=QUERY_TIMEOUT
+                    )
+                )
+            except (QueryError, StoreError) as error:
+                self._results[key] = error
+        return self._results[key]
+
+    def _expanded(self, expr: str) -> str:
+        return VARIABLE.sub(lambda found: self._replacements.get(found[1] or found[2], ".*"), expr)
+
+    def _series(self, result: QueryResult, query: Query, *, is_instant: bool) -> list[PanelSeries]:
+        legend = localized(query.legend, query.legend_ja, self._language)
+        found = []
+        for series in result.series:
+            name = _legend(legend, series.labels)
+            present = [
+                None if absent else value
+                for absent, value in zip(is_absent(series.values).tolist(), series.values.tolist(), strict=True)
+            ]
+            if is_instant:
+                values = [_finite(present[-1])]
+            else:
+                by_time = dict(zip(series.times.tolist(), present, strict=True))
+                values = [_finite(by_time.get(at)) for at in self.times]
+            found.append(PanelSeries(name, dict(series.labels), values))
+        return found
+
+
+def _largest(series: PanelSeries) -> float:
+    return max((value for value in series.values if value is not None), default=-math.inf)
+
+
+def _finite(value: float | None) -> float | None:
+    """Return a value that JSON has."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _legend(legend: str, labels: Labels) -> str:
+    if legend:
+        return LEGEND_LABEL.sub(lambda found: labels.get(found[1], ""), legend).strip()
+    rest = {name: value for name, value in labels.items() if name not in {NAME, "job", "instance"}}
+    if rest:
+        return ", ".join(f"{name}={value}" for name, value in rest.items())
+    return labels.get("instance") or labels.get(NAME, "")
+
+
+def _quoted(value: str) -> str:
+    """Return a value as part of a regular expression in a PromQL string."""
+    return (
+        re.sub(r"([\\.+*?()|\[\]{}^$\-])", r"\\\1", value)
+        .replace("\\", "\\\\")
+        .replace('"', '\\"')
+        .replace("\n", "\\n")
+    )

@@ -1,0 +1,163 @@
+"""Dashboards in the browser: charts, or tables where there is no JavaScript."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from toban.core.errors import NotFoundError
+from toban.core.ports import Clock, QueryEngine
+from toban.dashboards.board import Board, Panel, localized
+from toban.dashboards.board_data import PanelData, board_data
+from toban.dashboards.time_range import TimeRangeError, parse_range
+from toban.web.boards_api import BoardsApi
+from toban.web.endpoint import Endpoint, Permission
+from toban.web.number_format import MISSING, format_value
+from toban.web.templating import language_of, page
+
+RANGES: Final = (
+    ("now-15m", "now"),
+    ("now-1h", "now"),
+    ("now-3h", "now"),
+    ("now-6h", "now"),
+    ("now-24h", "now"),
+    ("now-7d", "now"),
+    ("now-30d", "now"),
+    ("now-90d", "now"),
+    ("now/d", "now"),
+    ("now-1d/d", "now-1d/d"),
+    ("now/w", "now"),
+    ("now/M", "now"),
+)
+"""The ranges to choose from."""
+
+REFRESH: Final = ("", "10s", "30s", "1m", "5m")
+"""The intervals of refresh to choose from; empty for none."""
+
+POINTS: Final = 60
+"""How many points of a series are looked at for a table."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """A series of a panel as a row of a table."""
+
+    name: str
+    last: str
+    lowest: str
+    highest: str
+
+
+@dataclass(frozen=True, slots=True)
+class PanelTable:
+    """A panel as a table."""
+
+    data: PanelData
+    rows: Sequence[TableRow]
+
+
+class BoardsPages:
+    """Shows the list of boards, and each board."""
+
+    def __init__(self, boards: BoardsApi, engine: QueryEngine, clock: Clock) -> None:
+        self._boards = boards
+        self._engine = engine
+        self._clock = clock
+
+    def routes(self) -> list[Endpoint]:
+        """Return the routes."""
+        return [
+            Endpoint("/dashboards", self.index, Permission.READ),
+            Endpoint("/dashboards/{name}", self.show, Permission.READ),
+        ]
+
+    async def index(self, request: Request) -> Response:
+        """Show all boards."""
+        language = language_of(request)
+        boards = [
+            {
+                "name": it.name,
+                "title": localized(it.title, it.title_ja, language),
+                "description": localized(it.description, it.description_ja, language),
+            }
+            for it in self._boards.boards.values()
+        ]
+        return page(request, "boards.html", boards=boards)
+
+    async def show(self, request: Request) -> Response:
+        """Show a board: charts that a script draws, or tables with ``view=table``."""
+        try:
+            board = self._boards.board(request.path_params["name"])
+        except NotFoundError:
+            return page(request, "not_found.html", 404)
+        language, query = language_of(request), request.query_params
+        begin, end = query.get("from") or board.time.begin, query.get("to") or board.time.end
+        tables: list[PanelTable] = []
+        error = ""
+        is_table = query.get("view") == "table"
+        if is_table:
+            try:
+                tables = await self._tables(board, begin, end, language)
+            except TimeRangeError as invalid:
+                error = str(invalid)
+        span = {"from": begin, "to": end}
+        return page(
+            request,
+            "board.html",
+            board=board,
+            title=localized(board.title, board.title_ja, language),
+            description=localized(board.description, board.description_ja, language),
+            sections=_sections(board, language),
+            tables=tables,
+            error=error,
+            is_table=is_table,
+            begin=begin,
+            end=end,
+            ranges=RANGES if (begin, end) in RANGES else [*RANGES, (begin, end)],
+            refresh=query.get("refresh", board.refresh),
+            refreshes=REFRESH,
+            as_table=f"?{urlencode({**span, 'view': 'table'})}",
+            as_charts=f"?{urlencode(span)}",
+        )
+
+    async def _tables(self, board: Board, begin: str, end: str, language: str) -> list[PanelTable]:
+        span = parse_range(begin[:60], end[:60], self._clock.now(), ZoneInfo("UTC"), POINTS)
+        found = await board_data(board, self._engine, span, {}, language)
+        return [
+            PanelTable(data, [_row(panel, it.name, it.values, language) for it in data.series])
+            for panel, data in zip(board.all_panels, found.panels, strict=True)
+        ]
+
+
+def _row(panel: Panel, name: str, values: Sequence[float | None], language: str) -> TableRow:
+    present = [value for value in values if value is not None]
+    if not present:
+        return TableRow(name, MISSING, MISSING, MISSING)
+    last, lowest, highest = (format_value(it, panel.unit, language) for it in (present[-1], min(present), max(present)))
+    return TableRow(name, last, lowest, highest)
+
+
+def _sections(board: Board, language: str) -> list[dict[str, object]]:
+    """Return the panels by row, each with its place among all panels."""
+    panels = iter(enumerate(board.all_panels))
+
+    def described(count: int) -> Iterator[Mapping[str, object]]:
+        for _ in range(count):
+            place, panel = next(panels)
+            yield {
+                "place": place,
+                "title": localized(panel.title, panel.title_ja, language),
+                "description": localized(panel.description, panel.description_ja, language),
+                "width": panel.width,
+                "height": panel.height,
+            }
+
+    found: list[dict[str, object]] = [{"title": "", "panels": list(described(len(board.panels)))}]
+    for row in board.rows:
+        title = localized(row.title, row.title_ja, language)
+        found.append({"title": title, "panels": list(described(len(row.panels)))})
+    return [section for section in found if section["panels"]]

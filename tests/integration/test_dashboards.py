@@ -1,0 +1,199 @@
+"""Dashboards in the browser, as a running toban serves them."""
+
+import base64
+import gzip
+import hashlib
+import re
+import tomllib
+import urllib.error
+import urllib.request
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tests.program import Program, eventually, toban
+from toban.dashboards.board_loader import shipped_boards
+
+OWN = """
+name: sales
+title: "<img src=x onerror=alert(1)>"
+panels:
+  - {title: '"><script>alert(1)</script>', queries: [{expr: up, legend: "{{job}}"}]}
+  - {title: Broken, queries: [{expr: "up + on (nothing) group_left () up"}]}
+"""
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("dashboards")
+    (folder / "sales.yaml").write_text(OWN)
+    (folder / "toban.yaml").write_text("dashboards: {boards: [sales.yaml]}\ncollect: [{kind: host, interval: 1s}]\n")
+    with toban(folder / "data", "--config", str(folder / "toban.yaml")) as running:
+        running.until("is on duty")
+        eventually(lambda: running.query("system_memory_size_bytes"))
+        yield running
+
+
+def fetch(program: Program, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    request = urllib.request.Request(program.url + path, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return response.status, {name.lower(): it for name, it in response.headers.items()}, response.read()
+    except urllib.error.HTTPError as error:
+        return error.code, {name.lower(): it for name, it in error.headers.items()}, error.read()
+
+
+class Elements(HTMLParser):
+    """Collects the elements of a page, and its text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def page(program: Program, path: str, **headers: str) -> Elements:
+    status, _, body = fetch(program, path, **headers)
+    assert status == 200, path
+    return Elements(body.decode())
+
+
+def test_all_boards_are_listed_in_the_readers_language(program):
+    """
+    With links to each.
+    """
+    listed = page(program, "/dashboards", **{"accept-language": "ja"})
+    links = {attributes.get("href") for tag, attributes in listed.found if tag == "a"}
+    assert links >= {f"/dashboards/{board.name}" for board in shipped_boards()} | {"/dashboards/sales"}
+    assert "販売" in listed.text
+
+
+@pytest.mark.parametrize("board", shipped_boards(), ids=lambda it: it.name)
+def test_every_board_has_a_place_for_each_panel(program, board):
+    """
+    Which the script fills.
+    """
+    shown = page(program, f"/dashboards/{board.name}")
+    panels = [attributes for tag, attributes in shown.found if "data-panel" in attributes]
+    assert [it["data-panel"] for it in panels] == [str(place) for place, _ in enumerate(board.all_panels)]
+    for panel in board.all_panels:
+        assert panel.title in shown.text
+
+
+def test_without_a_script_a_board_is_shown_as_tables(program):
+    """
+    With values and their units; what is not there is said so.
+    """
+    tables = "/dashboards/hosts?view=table&from=now-5m"
+    shown = eventually(
+        lambda: page(program, tables), lambda it: "GiB" in it.text or ("Swap" in it.text and " %" in it.text)
+    )
+    assert re.search(r"\d (GiB|%|B/s|KiB/s)", shown.text)
+    assert "Nothing in this range" in shown.text
+    assert not [tag for tag, _ in shown.found if tag == "script"]
+    charts = page(program, "/dashboards/hosts")
+    assert [attributes for tag, attributes in charts.found if (attributes.get("href") or "").startswith("?from=now-6h")]
+
+
+def test_a_range_that_is_none_is_said_on_the_page(program):
+    """
+    With an example.
+    """
+    assert "write it like now-6h" in page(program, "/dashboards/hosts?view=table&from=yesterday").text
+
+
+def test_what_a_board_says_is_text_and_never_html(program):
+    """
+    Also what is in the address; a panel that can't be queried says why.
+    """
+    for path in (
+        "/dashboards",
+        "/dashboards/sales",
+        "/dashboards/sales?view=table",
+        "/dashboards/sales?from=%22%3E%3Cscript%3E&to=%3Cimg%3E&refresh=%22%3E%3Cscript%3E",
+    ):
+        shown = page(program, path)
+        assert "img" not in {tag for tag, _ in shown.found}
+        scripts = [attributes for tag, attributes in shown.found if tag == "script"]
+        assert all((it.get("src") or "").startswith("/static/") for it in scripts)
+        assert not [it for _, attributes in shown.found for it in attributes if it.startswith("on") or it == "style"]
+    assert "<img src=x onerror=alert(1)>" in page(program, "/dashboards/sales").text
+
+
+def test_a_page_runs_only_scripts_of_its_own(program):
+    """
+    Nothing from elsewhere, nothing inline; nobody puts it into a frame.
+    """
+    _, headers, _ = fetch(program, "/dashboards/api")
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self';" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["cache-control"] == "no-store"
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_scripts_and_styles_may_be_kept_for_ever(program):
+    """
+    Their addresses change with their content; those that a script imports too. The first visit is small.
+    """
+    shown = page(program, "/dashboards/api")
+    addresses = [it.get("href") or it.get("src") for tag, it in shown.found if tag in {"link", "script"}]
+    size = 0
+    while addresses:
+        path = addresses.pop()
+        assert path is not None
+        status, headers, body = fetch(program, path, **{"accept-encoding": "gzip"})
+        assert (status, headers["content-encoding"]) == (200, "gzip")
+        assert "immutable" in headers["cache-control"]
+        content = gzip.decompress(body)
+        assert fetch(program, path)[2] == content
+        addresses += re.findall(r'from "(/static/[^"]+)"', content.decode())
+        size += len(body)
+    assert size < 150_000
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/vendor/vendor.toml",
+        "/static/board.js",
+        "/static/../boards_pages.py",
+        "/static/..%2f..%2fsettings.py",
+        "/static/%2e%2e/auth.py",
+        "/dashboards/nope",
+        "/dashboards/..%2f..%2fsettings",
+        "/dashboards/",
+    ],
+)
+def test_what_is_not_in_the_table_is_not_found(program, path):
+    """
+    Whatever the path looks like.
+    """
+    assert fetch(program, path)[0] == 404
+
+
+def test_vendored_files_are_what_they_were_fetched_as():
+    """
+    By their hashes, with version and licence.
+    """
+    folder = Path(__file__).parents[2] / "src" / "toban" / "web" / "static" / "vendor"
+    described = tomllib.loads((folder / "vendor.toml").read_text(encoding="utf-8"))
+    names = {name for library in described.values() for name in library["files"]}
+    assert names | {"vendor.toml"} == {path.name for path in folder.iterdir()}
+    for library in described.values():
+        assert library["version"]
+        assert library["licence"]
+        assert any(name.endswith("LICENSE") for name in library["files"])
+        for name, file in library["files"].items():
+            digest = hashlib.sha384((folder / name).read_bytes()).digest()
+            assert file["hash"] == f"sha384-{base64.b64encode(digest).decode()}", name

@@ -1,0 +1,48 @@
+"""Numbers for people, alike on the server and in the browser."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.needs import need
+from toban.dashboards.board import Unit
+from toban.web import number_format
+from toban.web.number_format import format_value
+
+EXAMPLES = json.loads((Path(__file__).parents[2] / "data" / "number_formats.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("value", "unit", "language", "text"), EXAMPLES)
+def test_a_value_has_its_unit(value, unit, language, text):
+    """
+    In four digits at most.
+    """
+    assert format_value(value, Unit(unit), language) == text
+
+
+def test_what_is_no_number_is_said_so():
+    """
+    JSON has none of these.
+    """
+    assert [format_value(float(it), Unit.SECONDS) for it in ("nan", "inf", "-inf")] == ["–", "∞", "-∞"]
+
+
+def test_the_browser_writes_the_same():
+    """
+    The script itself, run by Node.
+    """
+    node = need("node", shutil.which("node"))
+    script = Path(number_format.__file__).parent / "static" / "format.js"
+    program = f"""
+        import {{ readFileSync }} from "node:fs";
+        const source = readFileSync({json.dumps(str(script))}, "utf-8");
+        const {{ formatValue }} = await import("data:text/javascript," + encodeURIComponent(source));
+        const examples = {json.dumps(EXAMPLES)};
+        console.log(JSON.stringify(examples.map(([value, unit, language]) => formatValue(value, unit, language))));
+    """
+    command = [node, "--input-type=module", "--eval", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(done.stdout) == [text for *_, text in EXAMPLES]
