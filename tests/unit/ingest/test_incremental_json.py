@@ -23,9 +23,12 @@ OTLP = st.fixed_dictionaries(
             st.fixed_dictionaries(
                 {
                     "resource": VALUES,
-                    "scopeSpans": st.lists(st.fixed_dictionaries({"scope": VALUES, "spans": st.lists(VALUES)})),
+                    "scopeSpans": st.lists(
+                        st.fixed_dictionaries({"scope": VALUES, "spans": st.lists(VALUES, max_size=4)}), max_size=3
+                    ),
                 }
-            )
+            ),
+            max_size=3,
         )
     }
 )
