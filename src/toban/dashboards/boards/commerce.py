@@ -1,6 +1,22 @@
 """What the shop sells, where customers leave, and what payments do."""
 
+from typing import Final
+
 from toban.dashboards.board import Board, DrawStyle, Level, Panel, PanelType, Query, Row, Threshold, Unit, Variable
+
+ORDERS: Final = 'vendure_orders_created_total{channel=~"$channel"}'
+REVENUE: Final = 'vendure_revenue_total{channel=~"$channel"}'
+
+
+def last_hour(metric: str, by: str = "") -> str:
+    """
+    Return how much an exact counter rose in an hour.
+
+    ``increase`` would stretch what it finds in the range: 91.3 orders.
+    """
+    grouped = f"sum by ({by})" if by else "sum"
+    return f"{grouped} ({metric}) - ({grouped} ({metric} offset 1h) or 0 * {grouped} ({metric}))"
+
 
 BOARD = Board(
     name="commerce",
@@ -18,7 +34,7 @@ BOARD = Board(
             title="Orders in the last hour",
             title_ja="直近1時間の注文",
             type=PanelType.STAT,
-            queries=(Query(expr='sum(increase(vendure_orders_created_total{channel=~"$channel"}[1h]))'),),
+            queries=(Query(expr=last_hour(ORDERS)),),
             width=6,
             height=5,
         ),
@@ -28,7 +44,7 @@ BOARD = Board(
             type=PanelType.STAT,
             queries=(
                 Query(
-                    expr='sum by (currency) (increase(vendure_revenue_total{channel=~"$channel"}[1h]))',
+                    expr=last_hour(REVENUE, "currency"),
                     legend="{{currency}}",
                 ),
             ),
@@ -59,7 +75,7 @@ BOARD = Board(
             title_ja="1時間ごとの注文",
             queries=(
                 Query(
-                    expr='sum by (customerType) (increase(vendure_orders_created_total{channel=~"$channel"}[1h]))',
+                    expr=last_hour(ORDERS, "customerType"),
                     legend="{{customerType}}",
                 ),
             ),
@@ -70,7 +86,7 @@ BOARD = Board(
             title_ja="1時間ごとの売上",
             queries=(
                 Query(
-                    expr='sum by (channel, currency) (increase(vendure_revenue_total{channel=~"$channel"}[1h]))',
+                    expr=last_hour(REVENUE, "channel, currency"),
                     legend="{{channel}} {{currency}}",
                 ),
             ),

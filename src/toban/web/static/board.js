@@ -401,9 +401,11 @@ function stateTimeline(panel, data, plot) {
     it.values.forEach((value, i) => {
       if (value === null) return;
       context.fillStyle = css.getPropertyValue(`--${level(panel, value)}`).trim();
-      context.fillRect(labels + i * step, row * height + 3, Math.ceil(step), height - 6);
+      const left = Math.floor(labels + i * step), right = Math.floor(labels + (i + 1) * step);
+      context.fillRect(left, row * height + 3, right - left, height - 6);
     });
   });
+  context.fillStyle = css.getPropertyValue("--faint").trim();
   timeAxis(context, labels, width, data.series.length * height + 14);
 }
 
