@@ -7,66 +7,89 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 READY := $(VENV)/ready
+TOOLS := $(VENV)/ready-dev
+DEMO := $(VENV)/ready-demo
 ARGS ?=
 WORKERS ?= 4
 
 # What only Debian brings: programs that the tests speak to. Installing them starts none (RUNLEVEL=1).
 DEBIAN := prometheus prometheus-alertmanager victoria-metrics redis-server pgbouncer nats-server
 
-.PHONY: help setup up test check lint floors bench soak reference lock debian
+.PHONY: help setup up demo test check lint floors bench soak reference lock debian
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: $(READY) ## Prepare .venv from requirements.lock, and nothing else
+setup: $(TOOLS) ## Prepare .venv with all that development needs, from requirements-dev.lock
 
-# pip brings uv, uv brings the rest, both by the hashes of the lock. Bytecode is
-# compiled here because some environments forbid Python to write it later.
+# pip brings uv, uv brings the rest; all by the hashes of the locks, also what builds toban. Bytecode is compiled here
+# because some environments forbid Python to write it later.
+INSTALL_TOBAN := $(RUN)/uv pip install --quiet -p $(VENV) --no-deps --build-constraints requirements-dev.lock \
+  --require-build-hashes -e .
+COMPILE := $(RUN)/python -m compileall -q -j 0 $(VENV)/lib
+
+# `install` and not `sync`: what development needs stays when it is there.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys, ensurepip; assert sys.version_info >= (3, 11)' 2>/dev/null || \
 	  { echo "toban needs Python 3.11 or newer with venv: on Debian, apt-get install python3 python3-venv" >&2; exit 2; }
 	@echo "Preparing $(VENV) ..."
-	@[ -x $(RUN)/uv ] || { $(PYTHON) -m venv --clear $(VENV); \
-	  awk '/^[^ ]/ {wanted = /^uv==/} wanted' requirements.lock > $(VENV)/uv.lock; \
-	  $(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.lock; }
-	@$(RUN)/uv pip sync --quiet -p $(VENV) --require-hashes requirements.lock
-	@$(RUN)/uv pip install --quiet -p $(VENV) --no-deps --no-build-isolation -e .
-	@$(RUN)/python -m compileall -q -j 0 $(VENV)/lib
+	@[ -x $(RUN)/uv ] || { $(PYTHON) -m venv --clear $(VENV); tools/install-uv $(VENV); }
+	@$(RUN)/uv pip install --quiet -p $(VENV) --require-hashes -r requirements.lock
+	@$(INSTALL_TOBAN)
+	@$(COMPILE)
+	@touch $@
+
+$(TOOLS): $(READY) requirements-dev.lock
+	@echo "Preparing $(VENV) for development ..."
+	@$(RUN)/uv pip sync --quiet -p $(VENV) --require-hashes requirements-dev.lock
+	@$(INSTALL_TOBAN)
+	@$(COMPILE)
+	@touch $@
+
+# The extra `demo`, in the versions of the lock.
+$(DEMO): $(READY)
+	@$(RUN)/uv pip install --quiet -p $(VENV) --constraints requirements-dev.lock -r pyproject.toml --extra demo
 	@touch $@
 
 up: $(READY) ## Run toban (ARGS="--listen 127.0.0.1:9119 ...")
 	@$(RUN)/python -m compileall -q src
 	@exec $(RUN)/toban up $(ARGS)
 
-test: $(READY) debian ## Run the tests (ARGS="-k name ...")
+demo: $(DEMO) ## Run a real Vendure shop with customers, monitored by toban (ARGS="--break database ...")
+	@exec $(RUN)/toban demo $(ARGS)
+
+test: $(TOOLS) debian ## Run the tests (ARGS="-k name ...")
 	@$(RUN)/python -m compileall -q src tests
 	@$(RUN)/pytest -n $(WORKERS) $(ARGS)
 
-lint: $(READY) ## Check the code with ruff and mypy
+lint: $(TOOLS) ## Check the code with ruff and mypy
 	@$(RUN)/ruff format --check .
 	@$(RUN)/ruff check .
 	@$(RUN)/mypy
 	@$(RUN)/mypy bench
 
-floors: $(READY) ## Check the imports against the layers
+floors: $(TOOLS) ## Check the imports against the layers
 	@$(RUN)/lint-imports --no-logo
 
 check: lint floors test ## Everything that a change must pass
 
-bench: $(READY) ## Benchmark the hot paths against their peers
+bench: $(TOOLS) ## Benchmark the hot paths against their peers
 	@$(RUN)/python -m compileall -q src bench
 	@for file in bench/[a-z]*.py; do echo; echo "== $$file"; $(RUN)/python $$file; done
 
-soak: $(READY) debian ## Run the long forms of the tests: thousands of cases, hundreds of kills
+soak: $(TOOLS) debian ## Run the long forms of the tests: thousands of cases, hundreds of kills
 	@$(RUN)/python -m compileall -q src tests
 	@$(RUN)/pytest -n 2 -m soak --timeout 3600 $(ARGS)
 
-reference: $(READY) ## Regenerate docs/reference from the code
+reference: $(TOOLS) ## Regenerate docs/reference from the code
 	@$(RUN)/python tools/reference.py
 
-lock: ## Renew requirements.lock from pyproject.toml (needs uv on the PATH)
-	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
-	  --no-header --no-annotate --upgrade --quiet --output-file requirements.lock
+COMPILE_LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+  --no-header --no-annotate --quiet
+
+lock: ## Renew both locks from pyproject.toml (needs uv on the PATH)
+	$(COMPILE_LOCK) --all-extras --group dev --upgrade --output-file requirements-dev.lock
+	$(COMPILE_LOCK) --constraints requirements-dev.lock --upgrade --output-file requirements.lock
 
 # As root on Debian what is missing is installed; else the tests that need it are skipped by name.
 debian:

