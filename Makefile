@@ -15,7 +15,7 @@ WORKERS ?= 4
 # What only Debian brings: programs that the tests speak to. Installing them starts none (RUNLEVEL=1).
 DEBIAN := prometheus prometheus-alertmanager victoria-metrics redis-server pgbouncer nats-server
 
-.PHONY: help setup up demo test check lint floors bench soak reference lock debian
+.PHONY: help setup up demo wheel test check lint floors bench soak reference lock debian
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -57,6 +57,9 @@ up: $(READY) ## Run toban (ARGS="--listen 127.0.0.1:9119 ...")
 
 demo: $(DEMO) ## Run a real Vendure shop with customers, monitored by toban (ARGS="--break database ...")
 	@exec $(RUN)/toban demo $(ARGS)
+
+wheel: $(READY) ## Build dist/toban-*.whl, for pipx, uv tool or pip
+	@$(RUN)/uv build --quiet --wheel --build-constraints requirements-dev.lock --require-hashes --out-dir dist
 
 test: $(TOOLS) debian ## Run the tests (ARGS="-k name ...")
 	@$(RUN)/python -m compileall -q src tests

@@ -40,14 +40,22 @@ def eventually(ask: Callable[[], T], well: Callable[[T], object] = bool) -> T:
 
 
 class Program:
-    """A running `toban up`; ``under`` is a command that runs it otherwise than usual."""
+    """A running `toban up`; ``under`` is a command that runs it otherwise than usual, ``command`` another toban."""
 
-    def __init__(self, data: Path, *arguments: str, under: Sequence[str] = (), **environment: str) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *arguments: str,
+        under: Sequence[str] = (),
+        command: Sequence[str] = TOBAN,
+        **environment: str,
+    ) -> None:
         self.data = data
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONDONTWRITEBYTECODE") if name in os.environ}
+        self._command = command
         self.environment = {**kept, "TOBAN_DATA": str(data), **environment}
         self.process = subprocess.Popen(
-            [*under, *TOBAN, "up", "--listen", "127.0.0.1:0", *arguments],
+            [*under, *command, "up", "--listen", "127.0.0.1:0", *arguments],
             env=self.environment,
             cwd=data.parent,
             stdout=subprocess.PIPE,
@@ -135,7 +143,7 @@ class Program:
     def run(self, *arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
         """Run another command of toban's beside it."""
         return subprocess.run(
-            [*TOBAN, *arguments],
+            [*self._command, *arguments],
             env=self.environment,
             cwd=self.data.parent,
             capture_output=True,
