@@ -1,6 +1,7 @@
 """The wheel, installed into an empty environment with what `requirements.lock` has and nothing else."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 import toban
 from tests.needs import need
@@ -39,9 +41,18 @@ for module in pkgutil.walk_packages(toban.__path__, "toban."):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel from what the Dockerfile copies."""
     folder = tmp_path_factory.mktemp("wheel")
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+    names = {name for line in re.findall(r"(?m)^COPY (?!--from)(.*) \S+$", dockerfile) for name in line.split()}
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, folder / name)
     build = ["build", "--wheel", "--quiet", "--no-build-isolation", "--offline", "--out-dir", folder]
-    uv(*build, "--python", sys.executable, ROOT)
+    uv(*build, "--python", sys.executable, folder)
     [built] = folder.glob("*.whl")
     return built
 
@@ -107,11 +118,16 @@ def test_the_demo_says_how_to_install_what_it_needs(program, tmp_path):
     )
 
 
-def test_it_runs_until_it_is_stopped(program, tmp_path):
+def test_it_runs_until_it_is_stopped_and_the_container_is_healthy_as_long(program, tmp_path):
+    compose = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8"))
+    _, python, *check = compose["services"]["toban"]["healthcheck"]["test"]
     running = Program(tmp_path / "data", command=[str(program)])
     try:
-        eventually(lambda: running.get("/-/healthy")[0], lambda status: status == 200)
+        address = running.url
+        command = [program.parent / python, *(it.replace("http://127.0.0.1:9119", address) for it in check)]
+        eventually(lambda: run(*command, folder=tmp_path).returncode, lambda code: code == 0)
         assert running.health()[0] == 200
         assert running.stop() == 0
+        assert run(*command, folder=tmp_path).returncode != 0
     finally:
         running.close()
