@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from toban.cli.program import program
-from toban.core.lifecycle import WHOLE
+from toban.core.lifecycle import PROCESS_STOP_SECONDS
 from toban.settings import load_settings
 from toban.web import health_api
 from toban.web.endpoint import Permission
@@ -209,7 +209,7 @@ def test_the_service_is_stopped_and_limited_as_toban_needs_it():
     assert unit()["KillSignal"] == "SIGTERM"
     assert unit()["ExecReload"].endswith("kill -HUP $MAINPID")
     times = (FLY["kill_timeout"], CONTAINER["stop_grace_period"], unit()["TimeoutStopSec"])
-    assert min(float(time.removesuffix("s")) for time in times) > WHOLE
+    assert min(float(time.removesuffix("s")) for time in times) > PROCESS_STOP_SECONDS
     assert int(unit()["LimitNOFILE"]) == DESCRIPTORS
     memory = {FLY["vm"][0]["memory"].removesuffix("b"), CONTAINER["mem_limit"], unit()["MemoryMax"].lower()}
     assert memory == {"256m"}
