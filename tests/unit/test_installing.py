@@ -6,7 +6,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import distribution
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
@@ -71,14 +71,16 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
             yield node.module, node in guarded
 
 
-def files(requirements: set[str]) -> set[Path]:
+def files(requirements: set[str]) -> set[str]:
     """Return what these distributions have installed here; those that another platform needs have nothing."""
     found = set()
     for name in requirements:
         try:
-            found |= {Path(str(file.locate())).resolve() for file in distribution(name).files or ()}
-        except ModuleNotFoundError:
+            installed = distribution(name)
+        except PackageNotFoundError:
             continue
+        root, record = installed.locate_file(""), installed.read_text("RECORD") or ""
+        found |= {f"{root}/{line.partition(',')[0]}" for line in record.splitlines()}
     return found
 
 
@@ -94,7 +96,7 @@ def test_nothing_is_imported_that_run_time_does_not_bring():
             if module.partition(".")[0] in {"toban", *sys.stdlib_module_names}:
                 continue
             spec = importlib.util.find_spec(module)
-            place = Path(spec.origin).resolve() if spec and spec.origin else None
+            place = spec.origin if spec else None
             if guarded and place in extras:
                 guards.add(module)
             elif place not in run_time:
