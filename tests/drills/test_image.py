@@ -1,7 +1,7 @@
 """
 toban as its image starts it on a machine of 256 MB: same paths, user, environment and limits, beside a shop that sells.
 
-A folder takes the image's place (`chroot`), a cgroup the machine's memory. Only root can do both, so this is part of
+A folder stands for the image (`chroot`), a cgroup for the machine's memory. Only root can do both, so this is part of
 the soak alone.
 """
 
@@ -39,7 +39,7 @@ exec chroot {root} /usr/bin/env -i {environment} /start toban up
 
 
 class Image:
-    """What the Dockerfile makes, in a folder; `data` is the volume."""
+    """What the Dockerfile builds, in a folder; `data` is the volume."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -47,12 +47,12 @@ class Image:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the image sets."""
+        """The variables that the image sets."""
         lines = re.findall(r"(?m)^ENV (.*)$", self.dockerfile)
         return dict(pair.split("=", 1) for line in lines for pair in line.split())
 
     def build(self, settings: str) -> None:
-        """Put the programs there, and what `[[files]]` of fly.toml brings."""
+        """Install the programs, and the file that `[[files]]` of fly.toml adds."""
         for name in ("usr", "dev", "proc", "etc/toban", "data", "tmp"):
             (self.root / name).mkdir(parents=True)
         (self.root / "tmp").chmod(0o1777)
@@ -77,7 +77,7 @@ class Image:
         subprocess.run([*install, "--no-deps", *build, ROOT], check=True)
         subprocess.run(["/usr/bin/python3", "-m", "compileall", "-q", venv / "lib"], check=True)
         for script in (venv / "bin").iterdir():
-            # Made here, it would look for its Python here.
+            # It names the Python of this folder, which has another path inside.
             if script.is_file() and not script.is_symlink() and str(self.root) in (text := script.read_text()):
                 script.write_text(text.replace(str(self.root), ""))
 
@@ -91,7 +91,7 @@ class Image:
 
 @contextmanager
 def limited() -> Iterator[None]:
-    """Make a group of processes that have as much memory as the machine."""
+    """Make a cgroup with as much memory as the machine."""
     if os.geteuid() != 0 or not CGROUP.parent.is_dir():
         pytest.skip("root and a cgroup of memory are missing")
     CGROUP.mkdir(exist_ok=True)
@@ -105,13 +105,13 @@ def limited() -> Iterator[None]:
 
 
 def members() -> list[int]:
-    """Return the processes of the group."""
+    """Return the processes of the cgroup."""
     return [int(pid) for pid in (CGROUP / "cgroup.procs").read_text().split()]
 
 
-def asked(query: str) -> float:
-    """Ask the running toban over IPv6, and return the only value."""
-    url = f"http://[::1]:9119/api/v1/query?query={urllib.request.quote(query)}"
+def value(expression: str) -> float:
+    """Query the running toban over IPv6, and return the only value."""
+    url = f"http://[::1]:9119/api/v1/query?query={urllib.request.quote(expression)}"
     request = urllib.request.Request(url, headers={"authorization": f"Bearer {TOKEN}"})
     with urllib.request.urlopen(request, timeout=20) as answer:
         (one,) = json.load(answer)["data"]["result"]
@@ -122,7 +122,7 @@ def asked(query: str) -> float:
 @pytest.mark.timeout(MINUTES * 60 + 900)
 async def test_an_hour_in_the_image_and_a_new_release(tmp_path: Path):
     """
-    Its memory is enough, no beat is missed, every order is counted; a redeploy loses nothing.
+    Its memory suffices, no run is missed, every order is counted; a new release loses nothing.
     """
     readable(tmp_path)
     ground_truth = GroundTruth()
@@ -138,7 +138,7 @@ async def test_an_hour_in_the_image_and_a_new_release(tmp_path: Path):
         images[0].build(settings)
         images[1].build(settings)
         process = images[0].start(log, **secrets)
-        eventually(lambda: asked('up{job="vendure"}'))
+        eventually(lambda: value('up{job="vendure"}'))
         began, rounds = time.monotonic(), 0
         while time.monotonic() - began < MINUTES * 60:
             rounds += 1
@@ -146,41 +146,41 @@ async def test_an_hour_in_the_image_and_a_new_release(tmp_path: Path):
             ground_truth.orders.extend(sold.orders)
             await asyncio.sleep(10)
         orders = "sum(vendure_orders_created_total)"
-        eventually(lambda: asked(orders), lambda many: many == len(ground_truth.orders))
+        eventually(lambda: value(orders), lambda many: many == len(ground_truth.orders))
         most = int((CGROUP / "memory.max_usage_in_bytes").read_text())
         stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
         rss = int(stat["rss"])
         uid = user()
-        beats = asked("sum(toban_job_missed_runs_total or vector(0)) + sum(toban_job_timeouts_total or vector(0))")
-        queries = asked("sum(increase(vendure_api_requests_total[1h]))")
+        missed = value("sum(toban_job_missed_runs_total or vector(0)) + sum(toban_job_timeouts_total or vector(0))")
+        queries = value("sum(increase(vendure_api_requests_total[1h]))")
 
         process.terminate()
         assert process.wait(60) == 0
-        # A volume goes on where it was.
+        # The volume is attached to the next machine.
         shutil.rmtree(images[1].root / "data")
         shutil.move(images[0].root / "data", images[1].root / "data")
         process = images[1].start(log, **secrets)
-        eventually(lambda: asked('up{job="vendure"}'))
-        again = eventually(lambda: asked(orders), lambda many: many == len(ground_truth.orders))
-        before = asked(f"count_over_time(up{{job='vendure'}}[{MINUTES}m])")
+        eventually(lambda: value('up{job="vendure"}'))
+        again = eventually(lambda: value(orders), lambda many: many == len(ground_truth.orders))
+        before = value(f"count_over_time(up{{job='vendure'}}[{MINUTES}m])")
         process.terminate()
         assert process.wait(60) == 0
     print(f"\n{MINUTES} minutes, {len(ground_truth.orders)} orders, {queries:.0f} requests in the last hour;")
     print(f"resident {rss / 2**20:.0f} MB, with the files' cache {most / 2**20:.0f} of {MEMORY >> 20} MB at most")
     assert uid == "9119"
-    assert beats == 0
+    assert missed == 0
     assert again == len(ground_truth.orders)
     assert before > MINUTES * 60 / 15 * 0.95
     assert rss < 0.8 * MEMORY
 
 
 def user() -> str:
-    """Return the number of the user that toban runs as."""
+    """Return the id of the user that toban runs as."""
     found = [pid for pid in members() if b"toban" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     return Path(f"/proc/{found[0]}/status").read_text().split("Uid:")[1].split()[0]
 
 
 def readable(folder: Path) -> None:
-    """Let others than root go through to a folder."""
+    """Let other users than root enter a folder."""
     for place in (folder, *folder.parents[:2]):
         place.chmod(0o755)

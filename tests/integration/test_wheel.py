@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -64,6 +65,12 @@ def program(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     uv("venv", "--quiet", "--no-project", "--offline", "--python", sys.executable, place)
     lock = ["--require-hashes", "-r", ROOT / "requirements.lock"]
     uv("pip", "install", "--quiet", "--no-deps", "-p", place, *lock)
+    # The bytecode of the same files is here already: compiling it once more takes longer than all these tests.
+    here = Path(sysconfig.get_path("purelib"))
+    for cache in here.rglob("__pycache__"):
+        installed = place / cache.relative_to(sys.prefix)
+        if installed.parent.is_dir():
+            shutil.copytree(cache, installed)
     uv("pip", "install", "--quiet", "--no-deps", "--offline", "-p", place, wheel)
     return place / "bin" / "toban"
 

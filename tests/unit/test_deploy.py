@@ -1,4 +1,4 @@
-"""The files for Fly.io, Docker and systemd say what the program does."""
+"""The files for Fly.io, Docker and systemd agree with the program."""
 
 import os
 import re
@@ -53,10 +53,7 @@ def options(command: list[str]) -> dict[str, object]:
     return found.make_context(name, rest, parent=context).params
 
 
-def test_the_configuration_is_in_order_and_asks_for_no_other_secrets():
-    """
-    With what the document sets as secrets.
-    """
+def test_the_configuration_for_fly_is_valid_with_the_secrets_that_the_page_sets():
     asked = set(re.findall(r"\$\{(\w+)\}", (DEPLOY / "fly.toban.yaml").read_text(encoding="utf-8")))
     document = (ROOT / "docs" / "run-on-fly.md").read_text(encoding="utf-8")
     assert asked == set(SECRETS) <= set(re.findall(r"(?m)^  (\w+)=", document))
@@ -65,7 +62,7 @@ def test_the_configuration_is_in_order_and_asks_for_no_other_secrets():
 
 def test_ports_and_paths_are_the_programs():
     """
-    Where it listens, Fly looks; and what Fly looks at needs no token.
+    Fly checks the port on which toban listens, and a path that needs no token.
     """
     web, check = settings().web, FLY["checks"]["toban"]
     assert (split(web.listen), split(web.metrics)) == (("::", check["port"]), ("::", FLY["metrics"]["port"]))
@@ -74,10 +71,7 @@ def test_ports_and_paths_are_the_programs():
     assert set(map(int, re.findall(r"(?m)^EXPOSE (.*)$", DOCKERFILE)[0].split())) == {9119, 9120}
 
 
-def test_all_that_must_stay_lies_on_the_volume():
-    """
-    A release takes the machine, never the volume.
-    """
+def test_the_data_folder_is_on_the_volume_which_outlives_a_release():
     (mount,) = FLY["mounts"]
     (file,) = FLY["files"]
     assert settings().data == Path(image()["TOBAN_DATA"])
@@ -88,19 +82,16 @@ def test_all_that_must_stay_lies_on_the_volume():
     assert "http_service" not in FLY
 
 
-def test_what_the_image_copies_is_there():
-    """
-    By its name in the project.
-    """
+def test_every_file_that_the_image_copies_exists():
     for line in re.findall(r"(?m)^COPY (?!--from)(.*) \S+$", DOCKERFILE):
         for name in line.split():
             assert (ROOT / name).exists(), name
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root becomes somebody else")
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can change the user")
 def test_the_start_gives_the_volume_to_toban_and_runs_as_toban(tmp_path):
     """
-    Tried with another name: there is no user toban here.
+    With another user than toban, who does not exist here.
     """
     script = tmp_path / "start"
     script.write_text((DEPLOY / "start").read_text(encoding="utf-8").replace("toban:toban", "nobody:nogroup"))
@@ -122,7 +113,7 @@ def test_the_start_gives_the_volume_to_toban_and_runs_as_toban(tmp_path):
     assert (volume / "toban" / "file").owner() == "nobody"
 
 
-def test_the_start_runs_as_who_it_is_where_that_is_not_root(tmp_path):
+def test_the_start_changes_no_user_when_it_is_not_root(tmp_path):
     """
     As Docker Compose starts it.
     """
