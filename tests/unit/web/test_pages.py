@@ -3,11 +3,13 @@
 import asyncio
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx2
 import pytest
 from starlette.responses import PlainTextResponse
 
+import toban
 from tests.unit.web.conftest import NOW
 from toban.core.alerts import Acknowledgement, Alert, AlertStatus
 from toban.core.catalogue import LANGUAGES
@@ -113,6 +115,18 @@ def test_every_language_says_everything():
         return {key: sorted(re.findall(r"\{\w+\}", text)) for key, text in texts(language).items()}
 
     assert all(places(language) == places(LANGUAGES[0]) for language in LANGUAGES)
+
+
+def test_every_message_is_used():
+    """
+    By its key, in a page or a template; those of states, figures and sources are put together from their names.
+    """
+    folder = Path(toban.__file__).parent
+    files = [*folder.rglob("*.py"), *folder.rglob("*.html")]
+    code = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    made = ("state-", "figure-", "known-", "source-")
+    keys = [key for key in texts(LANGUAGES[0]) if not key.startswith(made)]
+    assert [key for key in keys if f"'{key}'" not in code and f'"{key}"' not in code] == []
 
 
 @pytest.mark.parametrize(
