@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from toban.web.endpoint import Endpoint, Permission
 
 FILES: Final = {
-    "toban.css": "text/css",
+    "icon.svg": "image/svg+xml",
     "console.css": "text/css",
     "format.js": "text/javascript",
     "board.js": "text/javascript",

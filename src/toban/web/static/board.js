@@ -165,6 +165,8 @@ function draw() {
     if (data.error) plot.append(element("p", { class: "error" }, data.error));
     else if (!data.series.length) plot.append(element("p", { class: "empty" }, root.dataset.nothing));
     else (DRAWN[panel.type] || timeSeries)(panel, data, plot, figure, place);
+    // What scrolls is reached by the keyboard.
+    for (const it of [plot, figure.querySelector(".legend")]) if (it) it.tabIndex = it.scrollHeight > it.clientHeight ? 0 : -1;
   });
 }
 
