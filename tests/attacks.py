@@ -1,4 +1,4 @@
-"""What somebody does who means harm: over sockets, bounded, on loopback only."""
+"""Attacks over sockets, of limited size, on loopback only."""
 
 import http.client
 import json
@@ -35,8 +35,11 @@ def connect(program: Program) -> socket.socket:
 
 def written(method: str, path: str, body: bytes = b"", **headers: str) -> bytes:
     """Write a request as a client would."""
-    said = {"host": "localhost", "content_length": str(len(body)), **headers}
-    lines = [f"{method} {path} HTTP/1.1", *(f"{name.replace('_', '-')}: {value}" for name, value in said.items())]
+    read_until_closed = {"host": "localhost", "content_length": str(len(body)), **headers}
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        *(f"{name.replace('_', '-')}: {value}" for name, value in read_until_closed.items()),
+    ]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
@@ -71,7 +74,7 @@ def sent(connection: socket.socket, pieces: Iterator[bytes] | Sequence[bytes]) -
     return many
 
 
-def said(connection: socket.socket) -> bytes:
+def read_until_closed(connection: socket.socket) -> bytes:
     """What the other side says until it closes."""
     found = b""
     with suppress(OSError):

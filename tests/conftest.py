@@ -1,4 +1,4 @@
-"""What holds for a run of the tests as a whole: who runs what, and which figures are told at its end."""
+"""The tests as a whole: distribution over workers, and figures in the summary."""
 
 import os
 from collections import defaultdict
@@ -20,21 +20,21 @@ os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "data" / "authority.pe
 
 
 class Sharing(LoadScopeScheduling):
-    """Each test goes to whoever is free, but one worker runs all tests of a file that starts a store: they share it."""
+    """Schedules each test on a free worker, but all tests of a file that starts a shop on one: they share it."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return file if _has_store(file) else nodeid
+        return file if _has_shop(file) else nodeid
 
 
 @cache
-def _has_store(file: str) -> bool:
-    return "from tests.store import" in (Path(__file__).parents[1] / file).read_text(encoding="utf-8")
+def _has_shop(file: str) -> bool:
+    return "from tests.vendure_shop import" in (Path(__file__).parents[1] / file).read_text(encoding="utf-8")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Sharing | None:
-    """Share stores, unless another way was asked for."""
+    """Share shops, unless another way was asked for."""
     return Sharing(config, log) if config.getvalue("dist") == "load" else None
 
 

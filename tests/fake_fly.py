@@ -1,5 +1,5 @@
 """
-A stand-in for Fly.io: the Machines API, and its managed Prometheus before a real VictoriaMetrics.
+A fake of Fly.io: the Machines API, and its managed Prometheus in front of a real VictoriaMetrics.
 
     async with FakeFly(clock) as fly:
         fly.api, fly.metrics, fly.token, fly.org   # what a collector is given

@@ -81,7 +81,7 @@ class FakeService:
     """A web service on a free port of this machine, while the block lasts."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        self.asked: list[Asked] = []
+        self.requests: list[Asked] = []
         self.mistakes: list[str] = []
         self._tls = tls
         self._troubles: deque[Trouble] = deque()
@@ -138,7 +138,7 @@ class FakeService:
         method, path, _ = start.split(" ")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         asked = Asked(method, path, headers, await reader.readexactly(int(headers.get("content-length", 0))))
-        self.asked.append(asked)
+        self.requests.append(asked)
         trouble = self._troubles.popleft() if self._troubles else None
         if trouble is None or trouble.done:
             reply = self.answer(asked)

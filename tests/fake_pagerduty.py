@@ -1,5 +1,5 @@
 """
-A stand-in for PagerDuty's Events API v2.
+A fake of PagerDuty's Events API v2.
 
     async with FakePagerDuty() as pagerduty:
         pagerduty.url, pagerduty.key        # what a channel is given

@@ -1,5 +1,5 @@
 """
-A stand-in for Slack: an incoming webhook and the parts of the Web API that toban speaks.
+A fake of Slack: an incoming webhook and the parts of the Web API that toban uses.
 
     async with FakeSlack() as slack:
         slack.webhook, slack.api, slack.token   # what a channel is given

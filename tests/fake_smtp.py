@@ -188,7 +188,7 @@ class ScriptedSmtp:
         """Return how often a command was given."""
         return sum(each.startswith(command) for each in self.commands)
 
-    def got(self, recipient: str) -> list[str]:
+    def received(self, recipient: str) -> list[str]:
         """Return the states of the mails that one recipient got: the first word of each."""
         return [_first_word(mail.message) for mail in self.mails if recipient in mail.to]
 

@@ -1,5 +1,5 @@
 """
-A stand-in for Upstash's developer API: one database, its statistics and its backups.
+A fake of Upstash's developer API: one database, its statistics and its backups.
 
     async with FakeUpstash() as upstash:
         upstash.url, upstash.email, upstash.key, upstash.id    # what a collector is given

@@ -1,5 +1,5 @@
 """
-A stand-in for UptimeRobot's API v3: pages of two monitors, names escaped for HTML, keys that may and keys that may not.
+A fake of UptimeRobot's API v3: pages of two monitors, names escaped for HTML, keys with and without permissions.
 
     async with FakeUptimeRobot() as robot:
         robot.url, robot.key       # what a collector is given

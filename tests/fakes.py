@@ -1,4 +1,4 @@
-"""Stand-ins for the seams. Each is held to the same contract as the real thing."""
+"""Fakes of the ports. Each passes the same contract as the real implementation."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from toban.core.samples import Batch, is_stale
 
 
 class FakeClock:
-    """A clock that stands still until somebody sleeps or moves it: then it jumps, so that no test waits."""
+    """A clock that advances only by its methods; sleeping advances it, so that no test waits."""
 
     def __init__(self, at: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
         self._at = at
@@ -27,7 +27,7 @@ class FakeClock:
         self._seconds += seconds
 
     def set(self, at: datetime) -> None:
-        """Set the time of day, as somebody sets a machine's clock: no time passes."""
+        """Set the time of day, as on a machine: the monotonic clock stays."""
         self._at = at
 
     async def sleep(self, seconds: float) -> None:
@@ -36,28 +36,28 @@ class FakeClock:
 
 
 class ListSink:
-    """Keeps what it is given; raises ``trouble`` instead when there is some."""
+    """Stores appended batches; raises ``error`` if there is one."""
 
     def __init__(self) -> None:
         self.batches: list[Batch] = []
-        self.trouble: Exception | None = None
-        self._given = asyncio.Condition()
+        self.error: Exception | None = None
+        self._appended = asyncio.Condition()
 
-    async def has(self, many: int, and_so: Callable[[], bool] = lambda: True) -> None:
-        """Wait until so many batches have come, and something else is so."""
-        async with self._given:
-            await self._given.wait_for(lambda: len(self.batches) >= many and and_so())
+    async def wait_for(self, count: int, condition: Callable[[], bool] = lambda: True) -> None:
+        """Wait until there are so many batches and a condition is met."""
+        async with self._appended:
+            await self._appended.wait_for(lambda: len(self.batches) >= count and condition())
 
     async def append(self, batches: Sequence[Batch]) -> None:
-        if self.trouble:
-            raise self.trouble
+        if self.error:
+            raise self.error
         self.batches.extend(batches)
-        async with self._given:
-            self._given.notify_all()
+        async with self._appended:
+            self._appended.notify_all()
 
 
-def told(batches: Sequence[Batch]) -> dict[str, float | str]:
-    """Return what batches say, by series; without what each look says of itself."""
+def sample_values(batches: Sequence[Batch]) -> dict[str, float | str]:
+    """Return the values of batches by series, without the metrics of the scrape."""
     return {
         str(labels): "stale" if stale else value
         for batch in batches
@@ -68,8 +68,8 @@ def told(batches: Sequence[Batch]) -> dict[str, float | str]:
     }
 
 
-class ListLines:
-    """Keeps the log lines that it is given."""
+class ListLineSink:
+    """Stores log lines."""
 
     def __init__(self) -> None:
         self.lines: list[LogLine] = []
@@ -78,6 +78,6 @@ class ListLines:
         self.lines.extend(lines)
 
 
-async def look_once(collecting: CollectionService) -> None:
-    """Let each target be looked at once, without the service's beat."""
-    await asyncio.gather(*(watch.collect() for watch in collecting.loops))
+async def collect_once(service: CollectionService) -> None:
+    """Scrape each target once."""
+    await asyncio.gather(*(loop.collect() for loop in service.loops))

@@ -18,7 +18,7 @@ AUTOSTOP = [{"autostop": "stop", "autostart": True, "internal_port": 3000}]
 
 
 @dataclass
-class Told:
+class MachineUsage:
     """What a machine would tell of itself now."""
 
     memory: float = 0.5
@@ -31,7 +31,7 @@ class Told:
 
 
 @dataclass
-class Edge:
+class EdgeProxy:
     """One proxy's counters for one app: responses by status, and how many took no longer than each bound."""
 
     proxy: int = 0
@@ -49,8 +49,8 @@ class Day:
     def __init__(self, fly: FakeFly) -> None:
         self.fly = fly
         self.began: datetime = fly.clock.now()
-        self.told: dict[str, Told] = {}
-        self.edges: dict[tuple[str, str], Edge] = {}
+        self.told: dict[str, MachineUsage] = {}
+        self.edges: dict[tuple[str, str], EdgeProxy] = {}
         self.failing: dict[str, float] = {}
         self.visits: dict[datetime, dict[str, dict[str, float]]] = {}
         """What all visitors had met until a time, by app and status."""
@@ -64,7 +64,7 @@ class Day:
             ("storefront", "f2", {"services": AUTOSTOP}),
             ("shop-db", "d1", {}),
         ):
-            self.told[name] = Told()
+            self.told[name] = MachineUsage()
             fly.add(app, name, **more)
         self.told["d1"].volume, self.told["d1"].used = 10e9, 0.6
         fly.volumes["shop-db"].append(
@@ -123,7 +123,7 @@ class Day:
             yield line("fly_volume_used_pct", volume, told.used * 100, now)
 
     def _edge(self, app: str, host: str, now: datetime) -> Iterator[str]:
-        edge = self.edges.setdefault((app, host), Edge())
+        edge = self.edges.setdefault((app, host), EdgeProxy())
         failing = self.failing.get(app, 0)
         for status, many in (("200", 60 * (1 - failing)), ("502", 60 * failing)):
             if many or status in edge.responses:
@@ -141,7 +141,7 @@ class Day:
 
     def restart_proxies(self) -> None:
         """Let each proxy be replaced by one that counts from nought."""
-        self.edges = {place: Edge(edge.proxy + 1) for place, edge in self.edges.items()}
+        self.edges = {place: EdgeProxy(edge.proxy + 1) for place, edge in self.edges.items()}
 
     def play(self, minute: int) -> None:
         """Do what the script says for this minute."""

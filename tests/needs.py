@@ -1,4 +1,4 @@
-"""What a test needs of the machine it runs on."""
+"""Programs that tests need on the machine."""
 
 import os
 from pathlib import Path
@@ -8,9 +8,9 @@ import pytest
 
 def need(program: str, found: str | Path | None) -> Path:
     """
-    Return where a program was found.
+    Return the path of a program.
 
-    Where it is missing, the test is skipped by name; in CI, where nothing may be missing, it fails.
+    If it is missing, the test is skipped with its name; in CI the test fails.
     """
     if found:
         return Path(found)

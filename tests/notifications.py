@@ -1,4 +1,4 @@
-"""Alerts and notifications to tell of, in tests."""
+"""Alerts and notifications for tests."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,21 +9,21 @@ from toban.core.labels import Labels
 from toban.notify.notification import Fact, Link, Notification, NotificationKind
 
 NIGHT = datetime(2026, 3, 1, 18, 12, tzinfo=UTC)
-"""Three in the morning in Tokyo, a little later."""
+"""Shortly after three in the morning in Tokyo."""
 
 
 def alert(name: str = "order_failure_rate", **fields: Any) -> Alert:
-    """An alert that fires; what is given takes the place of what it has."""
+    """Return a firing alert; ``fields`` replace its own."""
     labels = {"alertname": name, "severity": "critical", "instance": "shop-1", **fields.pop("labels", {})}
-    told = {"summary": "Orders fail", "summary_ja": "注文が失敗しています", **fields.pop("annotations", {})}
-    made = Alert(Labels(labels), told, AlertStatus.FIRING, NIGHT, NIGHT + timedelta(minutes=5), value=0.125)
+    annotations = {"summary": "Orders fail", "summary_ja": "注文が失敗しています", **fields.pop("annotations", {})}
+    made = Alert(Labels(labels), annotations, AlertStatus.FIRING, NIGHT, NIGHT + timedelta(minutes=5), value=0.125)
     return replace(made, **fields)
 
 
 def notification(kind: NotificationKind = NotificationKind.FIRING, number: int = 0, **fields: Any) -> Notification:
-    """A message of one thread; what is given takes the place of what it says."""
-    over = kind is NotificationKind.RESOLVED
-    about = alert().resolved(NIGHT + timedelta(minutes=30)) if over else alert()
+    """Return a notification of one group; ``fields`` replace its own."""
+    resolved = kind is NotificationKind.RESOLVED
+    subject = alert().resolved(NIGHT + timedelta(minutes=30)) if resolved else alert()
     made = Notification(
         group_id="orders-1",
         number=number,
@@ -36,7 +36,7 @@ def notification(kind: NotificationKind = NotificationKind.FIRING, number: int =
         links=(Link("Runbook", "https://wiki.example/orders"),),
         at=NIGHT + timedelta(minutes=5 + number),
         since=NIGHT,
-        alerts=(about,),
+        alerts=(subject,),
         group_labels=Labels(alertname="order_failure_rate"),
         receiver="ops",
     )

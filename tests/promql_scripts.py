@@ -57,7 +57,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Clear:
+class ClearCommand:
     """Remove all series."""
 
 
@@ -76,7 +76,7 @@ class Expectation:
 
 
 @dataclass(frozen=True, slots=True)
-class Eval:
+class EvalCommand:
     """A query and its expected result; times in milliseconds, without ``step`` an instant query."""
 
     line: int
@@ -103,7 +103,7 @@ class _Block:
     body: list[str] = field(default_factory=list)
 
 
-def parse_script(text: str) -> Iterator[Load | Clear | Eval]:
+def parse_script(text: str) -> Iterator[Load | ClearCommand | EvalCommand]:
     """Read a script, command by command. Raises ``ScriptError`` with the line."""
     for block in _blocks(text):
         try:
@@ -140,10 +140,10 @@ def _blocks(text: str) -> Iterator[_Block]:
         yield block
 
 
-def _command(block: _Block) -> Load | Clear | Eval:
+def _command(block: _Block) -> Load | ClearCommand | EvalCommand:
     verb, _, rest = block.head.partition(" ")
     if verb == "clear":
-        return Clear()
+        return ClearCommand()
     if verb in {"load", "load_with_nhcb"}:
         return _load(milliseconds(rest.strip()), block.body, nhcb=verb != "load")
     if verb.startswith("eval"):
@@ -164,7 +164,7 @@ def _load(step: int, body: Sequence[str], *, nhcb: bool) -> Load:
     return Load(step, tuple(series), tuple(native))
 
 
-def _eval(block: _Block) -> Eval:
+def _eval(block: _Block) -> EvalCommand:
     found = _EVAL.fullmatch(block.head)
     if not found:
         raise ScriptError(f"{block.head!r} is no eval")
@@ -187,7 +187,7 @@ def _eval(block: _Block) -> Eval:
         if instant
         else (milliseconds(start), milliseconds(end), milliseconds(step))
     )
-    return Eval(block.line, query.strip(), *times, tuple(expectations), tuple(series), scalar, native)
+    return EvalCommand(block.line, query.strip(), *times, tuple(expectations), tuple(series), scalar, native)
 
 
 def _expectation(line: str) -> Expectation:
@@ -268,13 +268,13 @@ def run_script(
     native: list[Labels] = []
     for command in parse_script(script):
         match command:
-            case Clear():
+            case ClearCommand():
                 source.clear()
                 native.clear()
             case Load():
                 source.add_load(command)
                 native.extend(command.native)
-            case Eval():
+            case EvalCommand():
                 yield _play(command, asked, native)
 
 
@@ -289,7 +289,7 @@ def check_script(script: str, *, source: ScriptSource | None = None) -> None:
         raise AssertionError("\n".join(troubles))
 
 
-def _play(case: Eval, engine: PromqlEngine, native: Sequence[Labels]) -> CaseResult:
+def _play(case: EvalCommand, engine: PromqlEngine, native: Sequence[Labels]) -> CaseResult:
     reason = _unsupported(case, engine, native)
     if reason:
         return CaseResult(case.line, case.query, Verdict.SKIPPED, reason)
@@ -306,7 +306,7 @@ def _play(case: Eval, engine: PromqlEngine, native: Sequence[Labels]) -> CaseRes
     return CaseResult(case.line, case.query, Verdict.FAILED if reason else Verdict.PASSED, reason)
 
 
-def _unsupported(case: Eval, engine: PromqlEngine, native: Sequence[Labels]) -> str:
+def _unsupported(case: EvalCommand, engine: PromqlEngine, native: Sequence[Labels]) -> str:
     if case.native:
         return "native histograms"
     try:
@@ -321,7 +321,7 @@ def _unsupported(case: Eval, engine: PromqlEngine, native: Sequence[Labels]) -> 
     return ""
 
 
-def _difference(case: Eval, answer: QueryResult) -> str:
+def _difference(case: EvalCommand, answer: QueryResult) -> str:
     """Tell how an answer differs from what was expected; nothing when it doesn't."""
     for expectation in case.expectations:
         said = answer.warnings if expectation.what.endswith("warn") else answer.infos
@@ -341,7 +341,7 @@ def _difference(case: Eval, answer: QueryResult) -> str:
     return _series_difference(case, answer)
 
 
-def _series_difference(case: Eval, answer: QueryResult) -> str:
+def _series_difference(case: EvalCommand, answer: QueryResult) -> str:
     found = {points.labels: points for points in answer.series}
     expected = dict(case.series)
     if len(found) != len(answer.series):
@@ -358,7 +358,7 @@ def _series_difference(case: Eval, answer: QueryResult) -> str:
     return ""
 
 
-def _expected(case: Eval, values: Sequence[float]) -> tuple[Times, Floats]:
+def _expected(case: EvalCommand, values: Sequence[float]) -> tuple[Times, Floats]:
     ranged = case.expects("range")
     start, step = case.start, case.step
     if ranged:

@@ -1,4 +1,4 @@
-"""Who receives a shop's telemetry in a test: keeps what comes, as OpenTelemetry's own messages."""
+"""A receiver of a shop's telemetry that stores OpenTelemetry's own messages."""
 
 import gzip
 import json
@@ -22,7 +22,7 @@ MESSAGES = {
 
 
 @dataclass
-class Post:
+class ReceivedRequest:
     """One thing that came."""
 
     path: str
@@ -60,7 +60,7 @@ class Receiver:
     """What came so far."""
 
     url: str
-    posts: list[Post] = field(default_factory=list)
+    posts: list[ReceivedRequest] = field(default_factory=list)
 
     def messages(self, path: str) -> Iterator[Any]:
         """Return the messages that came to a path as protobuf."""
@@ -155,7 +155,7 @@ def receiving() -> Iterator[Receiver]:
             body = self._body(headers)
             if headers.get("content-encoding") == "gzip":
                 body = gzip.decompress(body)
-            receiver.posts.append(Post(self.path, headers, body))
+            receiver.posts.append(ReceivedRequest(self.path, headers, body))
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()

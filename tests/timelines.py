@@ -1,5 +1,5 @@
 """
-Virtual time for who hears about what: nobody sleeps.
+Time lines of alerts and notifications in virtual time.
 
     line = Line()
     line.at("0s").fires("disk")
@@ -30,7 +30,7 @@ from toban.notify.silences import Silence
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 CHANNELS = {"slack": False, "email": False, "pagerduty": True}
 
-Event = Callable[["Line"], None]
+Event = Callable[["Timeline"], None]
 
 
 def length(text: str) -> timedelta:
@@ -42,37 +42,37 @@ def policy(settings: Mapping[str, object], channels: Mapping[str, bool] = CHANNE
     return Policy(read, Routing(read, channels), Inhibitor(read.inhibit), MaintenanceWindows(read))
 
 
-class At:
+class TimelineStep:
     """What happens at one time of a line."""
 
-    def __init__(self, line: "Line", when: datetime) -> None:
+    def __init__(self, line: "Timeline", when: datetime) -> None:
         self._line = line
         self._when = when
 
-    def fires(self, name: str, **labels: str) -> "At":
+    def fires(self, name: str, **labels: str) -> "TimelineStep":
         return self._then(lambda line: line._change(name, labels, AlertStatus.FIRING, self._when))
 
-    def ends(self, name: str, **labels: str) -> "At":
+    def ends(self, name: str, **labels: str) -> "TimelineStep":
         return self._then(lambda line: line._change(name, labels, AlertStatus.RESOLVED, self._when))
 
-    def acknowledged(self, name: str, by: str = "ann", **labels: str) -> "At":
+    def acknowledged(self, name: str, by: str = "ann", **labels: str) -> "TimelineStep":
         return self._then(lambda line: line._acknowledge(name, labels, by, self._when))
 
-    def silence(self, condition: str, lasts: str) -> "At":
+    def silence(self, condition: str, lasts: str) -> "TimelineStep":
         ends = self._when + length(lasts)
         silence = Silence("s1", tuple(parse_matchers([condition])), self._when, ends, "ann", "tea", self._when)
         return self._then(lambda line: line.silences.append(silence))
 
-    def nothing(self) -> "At":
+    def nothing(self) -> "TimelineStep":
         """Something is decided, though nothing happened."""
         return self._then(lambda line: None)
 
-    def _then(self, event: Event) -> "At":
+    def _then(self, event: Event) -> "TimelineStep":
         self._line._events.append((self._when, event))
         return self
 
 
-class Line:
+class Timeline:
     """
     One time line: what happens, and what was told when.
 
@@ -96,14 +96,14 @@ class Line:
         self._events: list[tuple[datetime, Event]] = []
         self._restarts = restarts
 
-    def at(self, when: str) -> At:
-        return At(self, self.began + length(when))
+    def at(self, when: str) -> TimelineStep:
+        return TimelineStep(self, self.began + length(when))
 
-    def between(self, start: str, end: str, every: str) -> Iterator[At]:
+    def between(self, start: str, end: str, every: str) -> Iterator[TimelineStep]:
         """Return each time from a start to before an end."""
         when = self.began + length(start)
         while when < self.began + length(end):
-            yield At(self, when)
+            yield TimelineStep(self, when)
             when += length(every)
 
     def want(self, until: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A small stand-in for Upstash: it speaks RESP2, answers INFO as Upstash does, and bills each command."""
+"""A fake of Upstash: it speaks RESP2, returns INFO as Upstash does, and counts billed commands."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -63,7 +63,7 @@ class Upstash:
     def __init__(self) -> None:
         self.port = free_port()
         self.password = "secret"
-        self.trouble = ""
+        self.error = ""
         self.billed: list[str] = []
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -105,8 +105,8 @@ class Upstash:
             return b"+OK\r\n" if known else b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"
         if not known:
             return b"-NOAUTH Authentication required.\r\n"
-        if self.trouble:
-            return f"-{self.trouble}\r\n".encode()
+        if self.error:
+            return f"-{self.error}\r\n".encode()
         if command == "PING":
             return b"+PONG\r\n"
         if command == "DBSIZE":

@@ -27,13 +27,13 @@ from toban.core.metric_registry import MetricRegistry
 from toban.core.paths import OTHERS_MODE
 from toban.core.ports import Clock, Service
 from toban.engines import Engines, open_engines
-from toban.generation import Foundation, GenerationBuilder, open_http_client
 from toban.ingest import business_events
 from toban.instruments.cardinality import CardinalityLimits
 from toban.logs.recent_lines import RecentLines
 from toban.notify.assembly import channel_tools, policy
 from toban.notify.service import NotificationService
 from toban.reload import ReloadService
+from toban.service_generation import Foundation, GenerationBuilder, open_http_client
 from toban.settings import Settings
 from toban.shop.connections import ShopConnections
 from toban.state import audit_log

@@ -10,7 +10,6 @@ from toban.core.clock import SystemClock
 from toban.core.errors import CollectError, DeliveryError
 from toban.core.metric_registry import MetricRegistry
 from toban.core.redaction import redact_url
-from toban.generation import log_streams, open_collector_tools
 from toban.health.checks import UnavailableCheck, checks, unreported
 from toban.instruments.cardinality import CardinalityLimits
 from toban.logs.recent_lines import RecentLines
@@ -19,6 +18,7 @@ from toban.notify.channel import ChannelTools, ConnectionCheck
 from toban.notify.system_notices import channel_test_notification
 from toban.remote.query_client import RemoteQueryClient
 from toban.remote.remote_write import EmptySampleLog, RemoteWriteService
+from toban.service_generation import log_streams, open_collector_tools
 from toban.settings import Settings
 from toban.shop.connections import open_connections
 from toban.shop.grants import missing_grants

@@ -1,4 +1,4 @@
-"""A provider's word about a payment, on both databases."""
+"""Payment declines that a provider reports, on both databases."""
 
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from toban.instruments.metric_families import PAYMENTS_FAILED
 from toban.state import durable_counters
 
 
-async def test_a_provider_s_word_counts_once_and_leaves_the_order_open(state, clock):
+async def test_a_reported_decline_counts_once_and_the_order_stays_open(state, clock):
     """
     Told again within its minute it is the same word; a later one is another attempt, and the newest.
     """

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.fakes import told
+from tests.fakes import sample_values
 from toban.core.samples import counter, gauge, histogram
 from toban.state import durable_counters
 
@@ -30,7 +30,7 @@ async def test_saved_counters_are_loaded_with_labels_and_buckets(state):
     )
     other = await state.transaction(lambda connection: durable_counters.load(connection, "other", [ORDERS]))
 
-    assert told(meters.read(1, {})) == {
+    assert sample_values(meters.read(1, {})) == {
         'orders_total{channel="default"}': 4,
         "heat": 7,
         'amount_bucket{le="10"}': 0,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import orjson
 import pytest
 
-from tests.fakes import FakeClock, told
+from tests.fakes import FakeClock, sample_values
 from toban.collect.collectors.events import Events as Collector
 from toban.core.metric_registry import MetricRegistry
 from toban.ingest.business_events import KEY_RETENTION, BusinessEventReceiver, EventsError, parse_events
@@ -40,7 +40,7 @@ def lines(*events: dict[str, object]) -> bytes:
 async def numbers(state, clock, collector: Collector | None = None) -> dict[str, float | str]:
     look = await (collector or Collector(instance="here")).collect(Tools(state, clock))
     own = r'(, )?(instance="here"|job="events")'
-    return {re.sub(own, "", key).replace("{, ", "{"): one for key, one in told(look.batches).items()}
+    return {re.sub(own, "", key).replace("{, ", "{"): one for key, one in sample_values(look.batches).items()}
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def events(state, clock) -> BusinessEventReceiver:
     return BusinessEventReceiver(state, clock, MetricRegistry())
 
 
-async def test_every_sort_of_event_is_counted(events, state, clock):
+async def test_every_type_of_event_is_counted(events, state, clock):
     """
     By the original's names and labels; an array or a line each.
     """
@@ -86,7 +86,7 @@ async def test_every_sort_of_event_is_counted(events, state, clock):
     }
 
 
-async def test_what_comes_twice_counts_once(events, state, clock):
+async def test_duplicate_events_count_once(events, state, clock):
     """
     By an id of its own, within a request and between requests, or by the key of the whole request; for a week.
     """
@@ -102,7 +102,7 @@ async def test_what_comes_twice_counts_once(events, state, clock):
     assert await events.accept(lines(named), "retry-1") == (1, 0)
 
 
-async def test_a_mistake_anywhere_and_nothing_is_counted(events, state, clock):
+async def test_an_invalid_event_rejects_the_whole_request(events, state, clock):
     """
     Each is told with its line and its field.
     """
@@ -130,7 +130,7 @@ async def test_a_mistake_anywhere_and_nothing_is_counted(events, state, clock):
         ({"type": "payment_failed", "order": "A", "method": "m", "at": "2026-01-01T00:00:00"}, "at"),
     ],
 )
-def test_a_mistake_names_its_field(event, field):
+def test_an_error_of_an_event_names_its_field(event, field):
     """
     And what it should have been.
     """
@@ -140,7 +140,7 @@ def test_a_mistake_names_its_field(event, field):
 
 
 @pytest.mark.parametrize("body", [b"5", b'"x"', b"[5]", b"null", b"[[]]", b"\xff"])
-def test_what_is_no_event_is_refused(body):
+def test_invalid_events_are_rejected(body):
     """
     Whatever else JSON may hold, and what is none.
     """
@@ -148,7 +148,7 @@ def test_what_is_no_event_is_refused(body):
         parse_events(body)
 
 
-async def test_a_failed_payment_is_told_to_whoever_keeps_orders(state, clock):
+async def test_a_failed_payment_is_recorded_with_its_order(state, clock):
     """
     It is the order that fails or not: the attempt is counted there.
     """
@@ -162,7 +162,7 @@ async def test_a_failed_payment_is_told_to_whoever_keeps_orders(state, clock):
     assert not [key for key in await numbers(state, clock) if "payments" in key]
 
 
-async def test_labels_keep_to_their_budgets_after_a_restart_too(state, clock):
+async def test_cardinality_limits_hold_after_a_restart(state, clock):
     """
     The same products stand for themselves as before.
     """
@@ -182,7 +182,7 @@ async def test_labels_keep_to_their_budgets_after_a_restart_too(state, clock):
     assert meters.value(OVER, label="productId") == 6
 
 
-async def test_the_first_event_of_a_series_is_seen_to_grow(events, state, clock):
+async def test_a_new_series_has_a_zero_sample_before_its_first_event(events, state, clock):
     """
     A series that comes while toban runs was nought at the look before; one that was there already was not.
     """
@@ -200,7 +200,7 @@ async def test_the_first_event_of_a_series_is_seen_to_grow(events, state, clock)
     assert now.values.tolist() == [1, 1]
 
 
-async def test_two_requests_at_once_lose_nothing(events, state, clock):
+async def test_concurrent_requests_lose_no_event(events, state, clock):
     """
     Each is one transaction.
     """

@@ -1,4 +1,4 @@
-"""What a migration does with what an older toban wrote, on both databases."""
+"""Migrations of the state of older versions, on both databases."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ def write(connection, rows):
         connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({values})").bindparams(**row))
 
 
-async def test_what_was_counted_of_the_shop_goes_on_where_it_was(opening, monkeypatch):
+async def test_counters_of_the_shop_continue_after_a_migration(opening, monkeypatch):
     """
     Totals, how far was read, what was seen, and which orders failed: nothing is counted again.
     """
@@ -116,7 +116,7 @@ PARCEL = {
 }
 
 
-async def test_notifications_go_on_where_they_were(opening, monkeypatch):
+async def test_notifications_continue_after_a_migration(opening, monkeypatch):
     """
     Offsets, waiting messages in their order, open groups and how their alerts were reported; what can't be read stays.
     """
@@ -176,7 +176,7 @@ async def test_notifications_go_on_where_they_were(opening, monkeypatch):
         await state.transaction(newer)
 
 
-async def test_counters_positions_alerts_and_the_audit_log_go_on_where_they_were(opening, monkeypatch):
+async def test_counters_positions_alerts_and_the_audit_log_continue_after_a_migration(opening, monkeypatch):
     """
     An alert that is kept firing keeps since when; a body that can't be read goes to the quarantine, not away.
     """

@@ -1,4 +1,4 @@
-"""What of state can't be read, on SQLite and on PostgreSQL alike."""
+"""Unreadable state, on SQLite and on PostgreSQL alike."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -36,7 +36,7 @@ def silence(name: str, matcher: Matcher, word: str = "tea") -> Silence:
     return Silence(name, (matcher,), AT, AT + timedelta(hours=1), word, word, AT)
 
 
-async def test_a_silence_on_a_label_of_any_name_is_read_as_it_was_kept(state):
+async def test_a_silence_on_any_label_name_is_loaded_unchanged(state):
     """
     One on `service.name` ended toban, and every start after it.
     """
@@ -54,7 +54,7 @@ async def test_a_silence_on_a_label_of_any_name_is_read_as_it_was_kept(state):
 
 
 @pytest.mark.parametrize("word", NASTY)
-async def test_every_row_that_is_written_is_read_back(state, word):
+async def test_every_written_row_is_readable(state, word):
     """
     Whatever stands in its texts; NUL and the like, which no database keeps, become U+FFFD where a text is searched for.
     """
@@ -117,7 +117,7 @@ PLANTED: list[tuple[Table, dict[str, Any], Reader, Any]] = [
 
 
 @pytest.mark.parametrize(("table", "row", "read", "rest"), PLANTED)
-async def test_a_row_that_can_not_be_read_is_kept_apart_and_told(state, clock, table, row, read, rest):
+async def test_an_unreadable_row_is_quarantined_and_reported(state, clock, table, row, read, rest):
     """
     Readers go on without it; it stays in the database, is counted, and toban is not well until somebody has seen it.
     """
@@ -138,7 +138,7 @@ async def test_a_row_that_can_not_be_read_is_kept_apart_and_told(state, clock, t
     assert state.quarantine.health().ok
 
 
-async def test_the_good_rows_beside_a_bad_one_are_read(state):
+async def test_rows_beside_an_unreadable_one_are_read(state):
     """
     In their order.
     """
@@ -153,7 +153,7 @@ async def test_the_good_rows_beside_a_bad_one_are_read(state):
     assert await state.transaction(repository.silences) == good
 
 
-async def test_times_of_an_older_toban_are_read_within_the_range(state):
+async def test_times_out_of_range_are_read_as_its_ends(state):
     """
     It took a silence that ended in the year 10000, and could not start any more.
     """
@@ -167,7 +167,7 @@ async def test_times_of_an_older_toban_are_read_within_the_range(state):
     assert found.ends == datetime(2200, 1, 1, tzinfo=UTC)
 
 
-async def test_a_message_that_can_not_be_read_does_not_hold_up_those_behind_it(state, clock):
+async def test_an_unreadable_message_does_not_block_the_queue(state, clock):
     """
     It counts as dropped, so that the counts of the queue are right.
     """
@@ -191,7 +191,7 @@ async def test_a_message_that_can_not_be_read_does_not_hold_up_those_behind_it(s
     assert (kept.source, kept.key, kept.content) == ("outbox", "queue a", "5")
 
 
-async def test_an_event_that_can_not_be_read_is_skipped(state, clock):
+async def test_an_unreadable_event_is_skipped(state, clock):
     """
     By what reads it, in the transaction in which the cursor goes on.
     """
@@ -210,7 +210,7 @@ async def test_an_event_that_can_not_be_read_is_skipped(state, clock):
     assert await state.transaction(quarantine.counts) == {"event": 1}
 
 
-async def test_what_is_skipped_is_told_until_it_is_not_skipped_any_more():
+async def test_a_skipped_item_is_reported_until_it_recovers():
     """
     And counted once, however often it fails; what nobody tries again is forgotten.
     """
@@ -235,7 +235,7 @@ async def test_what_is_skipped_is_told_until_it_is_not_skipped_any_more():
     assert (one.health().ok, meters.value(ROWS, source="event")) == (False, 3)
 
 
-async def test_a_row_is_moved_in_the_transaction_that_could_not_read_it(state):
+async def test_an_unreadable_row_is_moved_in_the_same_transaction(state):
     """
     A crash between the two would have left a change behind the cursor for good, told by nobody.
     """
@@ -259,7 +259,7 @@ async def test_a_row_is_moved_in_the_transaction_that_could_not_read_it(state):
     assert await state.transaction(quarantine.counts) == {"event": 1}
 
 
-async def test_what_is_kept_in_the_place_of_a_row_that_can_not_be_read_stays(state):
+async def test_a_row_written_in_place_of_an_unreadable_one_stays(state):
     """
     The old row is in quarantine, not the new one.
     """

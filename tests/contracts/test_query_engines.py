@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests import servers
-from tests.judged import Asked
+from tests.rule_evaluation import ImmediateEngine
 from toban.alerting.remote_engine import RemoteRuleEngine
 from toban.alerting.rule_unit_tests import SynchronousEngine
 from toban.core.errors import BadQueryError
@@ -85,7 +85,7 @@ async def rule_engine(request: pytest.FixtureRequest) -> AsyncIterator[RuleEngin
         async with remote(request.getfixturevalue("prometheus_url")) as client:
             yield RemoteRuleEngine(client, timedelta(minutes=5))
     else:
-        yield SynchronousEngine(memory()) if request.param == "of unit tests" else Asked(memory())
+        yield SynchronousEngine(memory()) if request.param == "of unit tests" else ImmediateEngine(memory())
 
 
 async def check_instant_queries(engine: InstantQueryEngine) -> None:

@@ -1,4 +1,4 @@
-"""What samples are appended to and selected from: the store, and what stands for it in tests and unit tests."""
+"""Sample sinks and sources: the store, and the fakes of tests and unit tests of rules."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -88,7 +88,7 @@ async def test_a_source_knows_its_series_and_the_oldest_sample(source: SeriesSou
     assert source.oldest(named("humidity")) is None
 
 
-async def test_the_store_refuses_to_select_more_samples_than_a_query_may(store: Store):
+async def test_selecting_more_samples_than_allowed_is_an_error(store: Store):
     """
     Before they are in memory.
     """
@@ -112,7 +112,7 @@ def sink(request: pytest.FixtureRequest) -> tuple[SampleSink, Callable[[], int]]
     return store, count
 
 
-async def test_what_a_sink_accepted_is_there(sink: tuple[SampleSink, Callable[[], int]]):
+async def test_accepted_samples_can_be_selected(sink: tuple[SampleSink, Callable[[], int]]):
     """
     All batches of one append; nothing at all is no error.
     """
@@ -123,7 +123,7 @@ async def test_what_a_sink_accepted_is_there(sink: tuple[SampleSink, Callable[[]
     assert count() == 5
 
 
-async def test_what_a_sink_refuses_is_not_there_in_part(tmp_path: Path):
+async def test_a_rejected_append_stores_nothing(tmp_path: Path):
     """
     A closed store takes nothing, and says so.
     """

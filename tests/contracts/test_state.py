@@ -1,4 +1,4 @@
-"""State's one door, on SQLite and on PostgreSQL alike."""
+"""Transactions with state, on SQLite and on PostgreSQL alike."""
 
 import asyncio
 import importlib
@@ -39,7 +39,7 @@ def read_count(connection: Connection) -> int:
     return connection.execute(select(COUNT.c.n)).scalar_one()
 
 
-async def test_reading_and_then_writing_from_many_tasks_loses_nothing(state):
+async def test_concurrent_read_modify_write_transactions_lose_nothing(state):
     """
     A hundred tasks that read and then write leave a hundred.
     """
@@ -49,7 +49,7 @@ async def test_reading_and_then_writing_from_many_tasks_loses_nothing(state):
     assert await state.transaction(read_count) == 100
 
 
-async def test_two_copies_lose_nothing(state, opening):
+async def test_two_instances_lose_nothing(state, opening):
     """
     Each sees what the other did, or is made to look again; what can't be done in five attempts is said.
     """
@@ -69,7 +69,7 @@ async def test_two_copies_lose_nothing(state, opening):
 
 
 @pytest.mark.parametrize("opening", ["postgresql"], indirect=True)
-async def test_two_copies_may_start_at_once(opening):
+async def test_two_instances_may_start_at_once(opening):
     """
     One migrates, the other waits for it.
     """
@@ -84,7 +84,7 @@ async def test_two_copies_may_start_at_once(opening):
         assert await asyncio.gather(one.transaction(version), other.transaction(version)) == [latest_version()] * 2
 
 
-async def test_the_migrations_make_the_tables_that_the_books_describe(state):
+async def test_migrations_create_the_tables_of_the_repositories(state):
     """
     Nothing more, nothing less, nothing else. Every package may have a book, so every module is looked into.
     """
@@ -101,7 +101,7 @@ async def test_the_migrations_make_the_tables_that_the_books_describe(state):
     assert await state.transaction(differences) == []
 
 
-async def test_a_server_that_dies_is_said_and_found_again():
+async def test_a_killed_server_is_reported_and_reconnected():
     """
     `kill -9` under toban's hands: the next transaction fails with the reason, one after the restart works.
     """

@@ -1,4 +1,4 @@
-"""The shipped rules beside a shop: each piece is broken, people hear of it once, it is mended, they hear of that."""
+"""The shipped rules beside a shop: each fault and its recovery are notified once."""
 
 import asyncio
 import random
@@ -13,12 +13,12 @@ from tests.fake_pagerduty import FakePagerDuty
 from tests.fake_slack import FakeSlack
 from tests.fake_smtp import FakeSmtp
 from tests.program import eventually, toban
-from tests.shop import OFTEN, UNWELL, WELL, shop
+from tests.small_shop import CATALOGUE, COLLECT_EACH_SECOND, DATABASE_ERROR, shop
 
 
 def hurried(folder):
     """Write the shipped rules down with times of seconds instead of minutes."""
-    for name in ("vendure.yaml", "stands_on.yaml"):
+    for name in ("vendure.yaml", "infrastructure.yaml"):
         text = files("toban.alerting").joinpath("rules", name).read_text(encoding="utf-8")
         (folder / name).write_text(re.sub(r"for: \d+[ms]\n", "for: 3s\n", text))
 
@@ -26,8 +26,8 @@ def hurried(folder):
 def configured(folder, slack, mail, pagerduty):
     """Write a configuration with all three channels of the original."""
     hurried(folder)
-    settings = yaml.safe_load(OFTEN) | {
-        "alerting": {"rules": ["vendure.yaml", "stands_on.yaml"], "evaluation_interval": "1s"},
+    settings = yaml.safe_load(COLLECT_EACH_SECOND) | {
+        "alerting": {"rules": ["vendure.yaml", "infrastructure.yaml"], "evaluation_interval": "1s"},
         "channels": {
             "slack": {"kind": "slack", "token": slack.token, "api": slack.api},
             "email": {
@@ -60,7 +60,7 @@ async def soon(ask, well=bool):
     return await asyncio.to_thread(eventually, ask, well)
 
 
-async def test_each_piece_that_breaks_is_told_once_and_so_is_its_end(tmp_path):
+async def test_each_fault_and_its_recovery_are_notified_once(tmp_path):
     """
     Also when toban is killed between the two, and when a channel has bad days: one message in Slack, one incident at
     PagerDuty, one conversation of mails.
@@ -75,7 +75,7 @@ async def test_each_piece_that_breaks_is_told_once_and_so_is_its_end(tmp_path):
             with start() as program:
                 await asyncio.to_thread(program.until, "is on duty")
                 slack.next(busy(1), broken)
-                piece.api.body = UNWELL
+                piece.api.body = DATABASE_ERROR
                 await soon(lambda: states(slack), lambda it: it == {"Vendure application is down": "Firing"})
                 await soon(
                     lambda: list(pagerduty.alerts.values()), lambda it: [each.status for each in it] == ["triggered"]
@@ -85,7 +85,7 @@ async def test_each_piece_that_breaks_is_told_once_and_so_is_its_end(tmp_path):
                 await asyncio.to_thread(program.kill)
             with start() as program:
                 await asyncio.to_thread(program.until, "is on duty")
-                piece.api.body = WELL
+                piece.api.body = CATALOGUE
                 await soon(lambda: states(slack), lambda it: it == {"Vendure application is down": "Resolved"})
                 (incident,) = pagerduty.alerts.values()
                 await soon(lambda: incident.status == "resolved")
@@ -104,7 +104,7 @@ async def test_each_piece_that_breaks_is_told_once_and_so_is_its_end(tmp_path):
                 assert pagerduty.dropped == []
 
 
-async def test_a_storefront_that_breaks_is_told_and_so_is_its_end(tmp_path):
+async def test_a_storefront_fault_and_its_recovery_are_notified(tmp_path):
     """
     By itself: what explains it inhibits it for a minute longer than it lasts.
     """
@@ -119,7 +119,7 @@ async def test_a_storefront_that_breaks_is_told_and_so_is_its_end(tmp_path):
 
 
 @pytest.mark.parametrize("seed", [pytest.param(seed, marks=[pytest.mark.soak] * (seed >= 2)) for seed in range(20)])
-async def test_killed_at_any_moment_everybody_hears_of_beginning_and_end(tmp_path, seed, record_property):
+async def test_firing_and_resolved_are_notified_whenever_toban_is_killed(tmp_path, seed, record_property):
     """
     Between "it is wrong" and "it was told", and between "it is well" and "that was told": once each, whatever the
     channels answer; a mail may come twice, and is counted.
@@ -149,9 +149,9 @@ async def test_killed_at_any_moment_everybody_hears_of_beginning_and_end(tmp_pat
                     await soon(lambda: kinds(mail), lambda it: it == mails)
                     await asyncio.to_thread(program.kill)
 
-            await killed(UNWELL)
+            await killed(DATABASE_ERROR)
             await settled("Firing", "triggered", {"firing"})
-            await killed(WELL)
+            await killed(CATALOGUE)
             await settled("Resolved", "resolved", {"firing", "resolved"}, 1)
         (message,) = slack.messages
         assert len(message.replies) == 1

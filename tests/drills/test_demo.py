@@ -1,4 +1,4 @@
-"""`toban demo`: opens, breaks, is mended, and leaves nothing running, however it ends."""
+"""`toban demo` starts, injects and fixes faults, and leaves nothing running."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ import pytest
 
 from tests import servers
 from tests.program import PATIENCE, TOBAN, eventually
-from tests.store import SLOW, ShopProcesses, ShopVariant, store
+from tests.vendure_shop import SLOW, ShopProcesses, ShopVariant, run_vendure
 from toban.cli.commands.demo import Progress
 from toban.demo import message_inbox, storefront
 from toban.demo.customers import ADD, CustomerTraffic, RequestFailedError, Visitor, open_shop, run_visits
@@ -38,14 +38,14 @@ SEARCH = 'query Look { search(input: {term: "tea"}) { totalItems } }'
 @pytest.fixture(scope="module")
 def shop() -> Iterator[ShopProcesses]:
     """A shop as the demo runs it, but that nobody takes its telemetry: toban that is away costs the shop nothing."""
-    with store(ShopVariant(jobs="bullmq", telemetry="enriched")) as it:
+    with run_vendure(ShopVariant(jobs="bullmq", telemetry="enriched")) as it:
         yield it
 
 
 @contextmanager
 def demo(place: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
     """Run `toban demo` while the block lasts."""
-    store()  # what it needs is missing: skip, by name
+    run_vendure()  # what it needs is missing: skip, by name
     with servers.folder() as temporary, (place / "said").open("w") as out:
         process = subprocess.Popen(
             [*TOBAN, "demo", "--folder", str(place), "--listen", f"127.0.0.1:{servers.free_port()}", *arguments],
@@ -70,28 +70,28 @@ def commands(processes: list[psutil.Process]) -> str:
     return " ".join(lines)
 
 
-def said(place: Path) -> str:
+def output(place: Path) -> str:
     return (place / "said").read_text()
 
 
-def test_the_demo_opens_and_ctrl_c_leaves_nothing_running(tmp_path):
+def test_the_demo_starts_and_ctrl_c_leaves_nothing_running(tmp_path):
     """
     Shop, servers and toban are its children; after Ctrl-C all are gone, and it ends well. toban has seen the shop.
     """
     with demo(tmp_path, "--visitors", "600", "--break", "payments", "--after", "2", "--for", "4") as process:
-        eventually(lambda: "toban is on duty" in said(tmp_path))
+        eventually(lambda: "toban is on duty" in output(tmp_path))
         children = psutil.Process(process.pid).children(recursive=True)
         for part in ("postgres", "valkey", "server.js", "worker.js", "toban up"):
             assert part in commands(children), part
-        eventually(lambda: "Broken: The payment provider is down" in said(tmp_path))
-        eventually(lambda: "Fixed: payments." in said(tmp_path))
+        eventually(lambda: "Broken: The payment provider is down" in output(tmp_path))
+        eventually(lambda: "Fixed: payments." in output(tmp_path))
         asked = [*TOBAN, "query", 'up{job="vendure"}', "--data", str(tmp_path / "data")]
         eventually(lambda: "  1\n" in subprocess.run(asked, capture_output=True, text=True, check=False).stdout)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
         assert psutil.wait_procs(children, timeout=1)[1] == []
-        assert "Stopping the shop ..." in said(tmp_path)
-        assert "Traceback" not in said(tmp_path)
+        assert "Stopping the shop ..." in output(tmp_path)
+        assert "Traceback" not in output(tmp_path)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent is gone")
@@ -110,7 +110,7 @@ def test_a_demo_that_is_killed_leaves_nothing_running_either(tmp_path):
         assert psutil.wait_procs(started, timeout=10)[1] == []
 
 
-def test_without_node_the_demo_says_what_to_install(tmp_path):
+def test_without_node_the_demo_names_what_to_install(tmp_path):
     """
     In one line, with the exit code for something that is wrong; and an address that is none is refused before.
     """
@@ -140,7 +140,7 @@ async def takes(visitor: Visitor) -> float:
     return time.monotonic() - began
 
 
-async def test_each_part_that_breaks_is_broken_and_mended(shop, page):
+async def test_each_fault_is_injected_and_fixed(shop, page):
     """
     One after the other, on one shop; and each says what it is.
     """
@@ -172,7 +172,7 @@ async def test_each_part_that_breaks_is_broken_and_mended(shop, page):
         eventually(lambda: not shop.query("SELECT FROM pg_stat_activity WHERE application_name = 'migration'"))
 
 
-async def test_a_server_that_hangs_or_waits_answers_again(shop, page):
+async def test_hanging_and_blocked_servers_respond_again_after_the_fault(shop, page):
     """
     A stopped process, a lock on a table, an event loop that has no time: customers wait, and then they don't.
     """
@@ -191,7 +191,7 @@ async def test_a_server_that_hangs_or_waits_answers_again(shop, page):
                 assert time.monotonic() - began < PATIENCE
 
 
-async def test_what_breaks_without_an_error_is_there_to_see(shop, page):
+async def test_faults_without_errors_are_visible(shop, page):
     """
     A page without its goods, a checkout that refuses, a server without a connection to spare; then all is as before.
     """
@@ -221,7 +221,7 @@ async def test_what_breaks_without_an_error_is_there_to_see(shop, page):
         eventually(lambda: not shop.query("SELECT FROM pg_stat_activity WHERE application_name = 'report'"))
 
 
-def test_the_written_configuration_is_one_that_toban_takes(shop, page):
+def test_the_configuration_of_the_demo_is_valid(shop, page):
     """
     Every key of it is known.
     """
@@ -232,7 +232,7 @@ def test_the_written_configuration_is_one_that_toban_takes(shop, page):
     assert str(settled.shop.shop_api) == shop.shop_api
 
 
-def test_progress_is_a_line_for_each_thing_where_nobody_looks(capsys):
+def test_progress_without_terminal_is_a_line_for_each_step(capsys):
     """
     A log is not filled with the same words a hundred times.
     """
@@ -242,7 +242,7 @@ def test_progress_is_a_line_for_each_thing_where_nobody_looks(capsys):
     assert capsys.readouterr().out == "Installing: 1 of 2\nOpening\n"
 
 
-def test_the_books_are_told_in_a_line():
+def test_the_summary_of_the_ground_truth():
     """
     Also when nothing has happened yet.
     """

@@ -1,4 +1,4 @@
-"""What toban writes for a real Prometheus and Alertmanager: they read it, fire the same, and tell the same people."""
+"""Exports to a real Prometheus and Alertmanager: they accept them, and notify of the same alerts."""
 
 import itertools
 import json
@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.hook import Hook
 from tests.needs import need
-from tests.pages import Page, serving
+from tests.page_server import Page, serve_page
 from tests.program import TOBAN, eventually, toban
 from tests.servers import alertmanager, free_port, prometheus
+from tests.webhook_receiver import WebhookReceiver
 from toban.core.labels import Labels
 from toban.notify.routing import Routing
 from toban.settings import load_settings
@@ -74,7 +74,7 @@ def export(configuration: Path, what: str, *more: str, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def test_the_real_programs_read_what_is_written(many):
+def test_prometheus_and_alertmanager_accept_the_export(many):
     """
     Secrets lie in files that only their owner reads; what has no words there is named; nothing is written over.
     """
@@ -104,7 +104,7 @@ def test_the_real_programs_read_what_is_written(many):
     assert [it["days_of_month"] for it in times[1]["time_intervals"]] == [["1"], ["1"]]
 
 
-def test_both_take_the_same_routes(many):
+def test_exported_routes_equal_tobans_routes(many):
     """
     For alerts of all sorts: those that go on, nobody's, those with channels of their own, the most urgent.
     """
@@ -130,13 +130,13 @@ def test_both_take_the_same_routes(many):
     assert different == {}
 
 
-def test_the_real_programs_fire_and_tell_the_same(tmp_path):
+def test_prometheus_and_alertmanager_notify_of_the_same_alerts(tmp_path):
     """
     Prometheus judges what toban sees, `up` and what it scraped from others included; its Alertmanager tells whom toban
     tells.
     """
     page = Page('load{n="1"} 9\nload{n="2"} 1\n', media="text/plain; version=0.0.4")
-    with serving(page) as exporter, closing(Hook()) as hook:
+    with serve_page(page) as exporter, closing(WebhookReceiver()) as hook:
         (tmp_path / "mine.yaml").write_text(RULES)
         configuration = tmp_path / "toban.yaml"
         configuration.write_text(
@@ -175,8 +175,8 @@ def test_the_real_programs_fire_and_tell_the_same(tmp_path):
                     eventually(lambda: firing(fired(judge.port)), lambda found: found == ours)
                     names = {dict(labels)["alertname"] for labels, _ in ours}
                     assert names == {"shop_away", "load_high", "load_low"}
-                    eventually(lambda: told(hook, toban=False), lambda found: found == names)
-            assert told(hook, toban=True) == names
+                    eventually(lambda: notified_alerts(hook, toban=False), lambda found: found == names)
+            assert notified_alerts(hook, toban=True) == names
 
 
 def firing(answer: object) -> set[tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]]:
@@ -198,6 +198,8 @@ def fired(port: int) -> object:
         return json.load(response)
 
 
-def told(hook: Hook, *, toban: bool) -> set[str]:
+def notified_alerts(hook: WebhookReceiver, *, toban: bool) -> set[str]:
     """Return the alerts that either toban or the Alertmanager told of."""
-    return {alert["labels"]["alertname"] for body in hook.got if ("toban" in body) is toban for alert in body["alerts"]}
+    return {
+        alert["labels"]["alertname"] for body in hook.received if ("toban" in body) is toban for alert in body["alerts"]
+    }

@@ -1,4 +1,4 @@
-"""Whatever comes in, wherever: it is answered, toban stays small and quick, and it starts again on what was stored."""
+"""Random requests to every endpoint: toban responds, stays small and fast, and restarts on what was stored."""
 
 import copy
 import http.client
@@ -91,7 +91,7 @@ KNOWN: dict[str, list[bytes]] = {
 """What ended toban, made it answer 500, or could have."""
 
 
-class Door:
+class FuzzedEndpoint:
     """What an interface takes, and how one of its requests is spoilt."""
 
     def __init__(self, path: str, kind: str, valid: Callable[[random.Random], Any], **headers: str) -> None:
@@ -278,18 +278,20 @@ def question(chance: random.Random) -> Any:
 JSON, PROTOBUF, FORM = "application/json", "application/x-protobuf", "application/x-www-form-urlencoded"
 SNAPPY = {"content-encoding": "snappy"}
 DOORS = {
-    "traces": Door("/v1/traces", PROTOBUF, binary(ExportTraceServiceRequest, traces)),
-    "traces as JSON": Door("/v1/traces", JSON, traces),
-    "metrics": Door("/v1/metrics", PROTOBUF, binary(ExportMetricsServiceRequest, metrics)),
-    "metrics as JSON": Door("/v1/metrics", JSON, metrics),
-    "logs": Door("/v1/logs", PROTOBUF, binary(ExportLogsServiceRequest, logs)),
-    "logs as JSON": Door("/v1/logs", JSON, logs),
-    "events": Door("/api/events", JSON, events),
-    "write": Door("/api/v1/write", PROTOBUF, written_numbers, **SNAPPY),
-    "query": Door("/api/v1/query", FORM, question),
-    "query_range": Door("/api/v1/query_range", FORM, question),
-    "series": Door("/api/v1/series", FORM, lambda chance: {"match[]": '{a=~"x.*"}', "start": "0", "limit": "5"}),
-    "alerts": Door(
+    "traces": FuzzedEndpoint("/v1/traces", PROTOBUF, binary(ExportTraceServiceRequest, traces)),
+    "traces as JSON": FuzzedEndpoint("/v1/traces", JSON, traces),
+    "metrics": FuzzedEndpoint("/v1/metrics", PROTOBUF, binary(ExportMetricsServiceRequest, metrics)),
+    "metrics as JSON": FuzzedEndpoint("/v1/metrics", JSON, metrics),
+    "logs": FuzzedEndpoint("/v1/logs", PROTOBUF, binary(ExportLogsServiceRequest, logs)),
+    "logs as JSON": FuzzedEndpoint("/v1/logs", JSON, logs),
+    "events": FuzzedEndpoint("/api/events", JSON, events),
+    "write": FuzzedEndpoint("/api/v1/write", PROTOBUF, written_numbers, **SNAPPY),
+    "query": FuzzedEndpoint("/api/v1/query", FORM, question),
+    "query_range": FuzzedEndpoint("/api/v1/query_range", FORM, question),
+    "series": FuzzedEndpoint(
+        "/api/v1/series", FORM, lambda chance: {"match[]": '{a=~"x.*"}', "start": "0", "limit": "5"}
+    ),
+    "alerts": FuzzedEndpoint(
         "/api/v2/alerts",
         JSON,
         lambda chance: [
@@ -302,7 +304,7 @@ DOORS = {
             }
         ],
     ),
-    "silences": Door(
+    "silences": FuzzedEndpoint(
         "/api/v2/silences",
         JSON,
         lambda chance: {
@@ -313,18 +315,18 @@ DOORS = {
             "comment": "tea",
         },
     ),
-    "silence": Door(
+    "silence": FuzzedEndpoint(
         "/api/silences", JSON, lambda chance: {"matchers": ['a=~"x.*"'], "duration": "1h", "comment": "tea"}
     ),
-    "acknowledge": Door(
+    "acknowledge": FuzzedEndpoint(
         "/api/alerts/acknowledge", JSON, lambda chance: {"alert": f"x{chance.randrange(50)}", "by": "ann"}
     ),
-    "uptimerobot": Door(
+    "uptimerobot": FuzzedEndpoint(
         "/hooks/uptimerobot",
         JSON,
         lambda chance: {"monitorID": f"{chance.randrange(20)}", "alertType": "1", "monitorFriendlyName": "shop"},
     ),
-    "alertmanager": Door(
+    "alertmanager": FuzzedEndpoint(
         "/hooks/alertmanager",
         JSON,
         lambda chance: {
@@ -356,7 +358,7 @@ def health_asked(program: Program) -> Iterator[list[float]]:
         asking.join()
 
 
-def posted(program: Program, door: Door, bodies: list[bytes]) -> list[str]:
+def posted(program: Program, door: FuzzedEndpoint, bodies: list[bytes]) -> list[str]:
     """Post them one after the other, and return what was answered that should not have been."""
     wrong = []
     with closing(http.client.HTTPConnection("127.0.0.1", urlsplit(program.url).port or 0, timeout=60)) as connection:
@@ -375,7 +377,7 @@ def posted(program: Program, door: Door, bodies: list[bytes]) -> list[str]:
 
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize(("seed", "many"), [(0, 40), pytest.param(1, 10_000, marks=pytest.mark.soak)])
-def test_whatever_comes_in_toban_stays_well_and_starts_again(tmp_path: Path, seed: int, many: int):
+def test_toban_stays_healthy_and_restarts_after_any_input(tmp_path: Path, seed: int, many: int):
     """
     No answer of 500, no end, no growth; every page answers afterwards, and after a start on the same folder.
     """

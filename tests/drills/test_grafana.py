@@ -1,13 +1,13 @@
-"""Each call that Grafana's Prometheus data source makes, answered by toban as a real Prometheus answers it."""
+"""Each request of Grafana's Prometheus data source has the response of a real Prometheus."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from tests import servers
-from tests.archives import archive, fed
-from tests.asking import ask
+from tests.openmetrics_files import block_writer, write_openmetrics_file
 from tests.program import toban
+from tests.prometheus_requests import request_api
 
 Pair = tuple[str, str, int]
 
@@ -16,10 +16,13 @@ Pair = tuple[str, str, int]
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """A toban and a Prometheus that hold the same numbers, and the time of their end."""
     folder = tmp_path_factory.mktemp("grafana")
-    file, end = archive(folder, 2)
+    file, end = write_openmetrics_file(folder, 2)
     nothing = folder / "toban.yaml"
     nothing.write_text("collect: [{kind: host, enabled: false}, {kind: toban, enabled: false}]\n")
-    with servers.prometheus(prepare=fed(file)) as prometheus, toban(folder / "d", "--config", str(nothing)) as program:
+    with (
+        servers.prometheus(prepare=block_writer(file)) as prometheus,
+        toban(folder / "d", "--config", str(nothing)) as program,
+    ):
         program.until("is on duty")
         assert program.run("import", str(file)).returncode == 0
         yield program.url, f"http://127.0.0.1:{prometheus.port}", end
@@ -54,7 +57,7 @@ CALLS = [
 
 
 @pytest.mark.parametrize(("method", "path", "parameters"), CALLS)
-def test_the_answer_is_the_same(pair, method, path, parameters):
+def test_the_response_equals_that_of_prometheus(pair, method, path, parameters):
     """
     To the letter, but for the words of a mistake. No sample lies where the step falls: Prometheus 2 has windows closed
     on the left.
@@ -62,7 +65,7 @@ def test_the_answer_is_the_same(pair, method, path, parameters):
     ours, theirs, end = pair
 
     def told(url):
-        return ask(url, path, filled, method)
+        return request_api(url, path, filled, method)
 
     times = {"{start}": f"{end - 5400}.4", "{end}": f"{end - 60}.4"}
     filled = {name: value if isinstance(value, list) else times.get(value, value) for name, value in parameters.items()}
@@ -76,10 +79,10 @@ def test_the_answer_is_the_same(pair, method, path, parameters):
 
 
 @pytest.mark.parametrize("path", ["metadata", "rules", "alerts", "status/buildinfo", "targets"])
-def test_what_it_asks_with_get_alone_is_there(pair, path):
+def test_requests_that_grafana_sends_with_get_only(pair, path):
     """
     About the programs themselves the two tell different things, in the same form.
     """
-    (code, found), (wanted, expected) = ask(pair[0], path), ask(pair[1], path)
+    (code, found), (wanted, expected) = request_api(pair[0], path), request_api(pair[1], path)
     assert (code, found["status"], type(found["data"])) == (wanted, expected["status"], type(expected["data"]))
-    assert ask(pair[0], path, {}, "POST")[0] == ask(pair[1], path, {}, "POST")[0] == 405
+    assert request_api(pair[0], path, {}, "POST")[0] == request_api(pair[1], path, {}, "POST")[0] == 405

@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from tests.program import eventually
-from tests.store import ShopVariant, scripted, store
+from tests.vendure_shop import ShopVariant, place_orders, run_vendure
 from toban.demo.ground_truth import GroundTruth
 
 MINUTES = int(os.environ.get("IMAGE_MINUTES", "60"))
@@ -128,7 +128,7 @@ async def test_an_hour_in_the_image_and_a_new_release(tmp_path: Path):
     ground_truth = GroundTruth()
     mode = ShopVariant(telemetry="enriched")
     log = tmp_path / "log"
-    with limited(), store(mode, "http://127.0.0.1:9119", TOBAN_TOKEN=TOKEN) as shop:
+    with limited(), run_vendure(mode, "http://127.0.0.1:9119", TOBAN_TOKEN=TOKEN) as shop:
         deployed = (ROOT / "deploy" / "fly.toban.yaml").read_text(encoding="utf-8")
         settings = deployed.replace("http://shop.internal:3000/shop-api", shop.shop_api)
         settings = settings.replace('  redis: "${REDIS_URL}"\n', "")
@@ -142,7 +142,7 @@ async def test_an_hour_in_the_image_and_a_new_release(tmp_path: Path):
         began, rounds = time.monotonic(), 0
         while time.monotonic() - began < MINUTES * 60:
             rounds += 1
-            sold = await scripted(shop, seed=rounds, orders=5)
+            sold = await place_orders(shop, seed=rounds, orders=5)
             ground_truth.orders.extend(sold.orders)
             await asyncio.sleep(10)
         orders = "sum(vendure_orders_created_total)"

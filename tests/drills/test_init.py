@@ -1,4 +1,4 @@
-"""`toban init` and `toban check`, as somebody new would use them."""
+"""`toban init` and `toban check`, as a new user runs them."""
 
 import os
 import subprocess
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.hook import Hook
 from tests.program import TOBAN
 from tests.servers import free_port
+from tests.webhook_receiver import WebhookReceiver
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def run(tmp_path: Path):
     return run
 
 
-def test_addresses_are_tried_and_written(run, tmp_path):
+def test_urls_are_checked_and_written(run, tmp_path):
     """
     What can't be reached is said and written all the same: exit code 1. `check` then says it again.
     """
@@ -50,7 +50,7 @@ def test_addresses_are_tried_and_written(run, tmp_path):
     assert "memory_heap" in checked.stdout
 
 
-def test_secrets_of_the_environment_stay_there(run, tmp_path):
+def test_secrets_of_the_environment_are_not_written(run, tmp_path):
     """
     The file names the variable.
     """
@@ -60,7 +60,7 @@ def test_secrets_of_the_environment_stay_there(run, tmp_path):
     assert yaml.safe_load((tmp_path / "toban.yaml").read_text()) == {"shop": {"redis": "${REDIS_URL}"}}
 
 
-def test_on_fly_it_knows_where_it_is(run, tmp_path):
+def test_init_on_fly_discovers_the_machine(run, tmp_path):
     """
     It listens where the others of the private network are, and says what a token would add.
     """
@@ -73,7 +73,7 @@ def test_on_fly_it_knows_where_it_is(run, tmp_path):
     assert yaml.safe_load((tmp_path / "toban.yaml").read_text()) == {"web": web}
 
 
-def test_a_file_that_is_there_is_kept(run, tmp_path):
+def test_an_existing_file_is_kept(run, tmp_path):
     """
     Unless it is told otherwise.
     """
@@ -86,7 +86,7 @@ def test_a_file_that_is_there_is_kept(run, tmp_path):
     assert run("check").returncode == 0
 
 
-def test_a_mistake_in_the_file_ends_every_command_that_reads_it(run, tmp_path):
+def test_an_invalid_file_fails_every_command_that_reads_it(run, tmp_path):
     """
     With 2, and the same words.
     """
@@ -98,11 +98,11 @@ def test_a_mistake_in_the_file_ends_every_command_that_reads_it(run, tmp_path):
         assert (done.returncode, done.stderr) == (2, words)
 
 
-def test_it_ends_with_a_channel_that_took_a_test_message(run, tmp_path):
+def test_init_ends_with_a_test_notification(run, tmp_path):
     """
     After a mistake, and after a message that did not arrive, it asks again.
     """
-    with closing(Hook()) as hook:
+    with closing(WebhookReceiver()) as hook:
         nowhere = f"http://127.0.0.1:{free_port()}/"
         answers = f"fax\nwebhook\nnowhere\nwebhook\n{nowhere}\nagain\nwebhook\n{hook.url}\n"
         done = run("init", answers="\n" * 5 + answers)
@@ -112,28 +112,28 @@ def test_it_ends_with_a_channel_that_took_a_test_message(run, tmp_path):
     assert "channels.webhook.url: invalid URL 'nowhere'" in done.stdout
     assert "▲ webhook: webhook: " in done.stdout
     assert "● webhook: the test message was accepted" in done.stdout
-    assert [body["toban"]["kind"] for body in hook.got] == ["notice"]
+    assert [body["toban"]["kind"] for body in hook.received] == ["notice"]
     written = yaml.safe_load((tmp_path / "toban.yaml").read_text())
     assert written == {"channels": {"webhook": {"kind": "webhook", "url": hook.url}}}
 
 
-def test_a_channel_of_the_environment_is_tried(run, tmp_path):
+def test_a_channel_of_the_environment_is_tested(run, tmp_path):
     """
     Its secret stays there; unattended nothing is sent.
     """
-    with closing(Hook()) as hook:
+    with closing(WebhookReceiver()) as hook:
         done = run("init", answers="\n" * 5, SLACK_WEBHOOK_URL=f"{hook.url}\n")
         assert "slack: taken from SLACK_WEBHOOK_URL in the environment." in done.stdout
         assert "● slack: the test message was accepted" in done.stdout
-        assert len(hook.got) == 1
+        assert len(hook.received) == 1
 
         done = run("init", "--yes", "--force", SLACK_WEBHOOK_URL=hook.url)
         assert "`toban alerts test slack` sends a test notification" in done.stdout
-        assert len(hook.got) == 1
+        assert len(hook.received) == 1
     assert yaml.safe_load((tmp_path / "toban.yaml").read_text()) is None
 
 
-def test_answers_that_end_early_take_what_is_proposed(run, tmp_path):
+def test_missing_answers_take_the_defaults(run, tmp_path):
     """
     As those of a script do: nobody is told then, and it says so.
     """

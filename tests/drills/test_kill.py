@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.pages import Page, serving
+from tests.page_server import Page, serve_page
 from tests.program import Program, eventually, toban
 
 SEEDS = [pytest.param(seed, marks=[pytest.mark.soak] * (seed >= 3)) for seed in range(200)]
@@ -44,7 +44,7 @@ def everything(program: Program) -> Seen:
     return {tuple(sorted(one["metric"].items())): dict(one["values"]) for one in program.query(EVERYTHING)}
 
 
-def looks(seen: Seen, job: str) -> list[float]:
+def scrape_times(seen: Seen, job: str) -> list[float]:
     """Return when a target was looked at."""
     return sorted({at for series, samples in seen.items() if dict(series)["job"] == job for at in samples})
 
@@ -63,7 +63,7 @@ def seen_until_killed(program: Program, after: float) -> Seen:
 
 def acknowledged(seen: Seen) -> Seen:
     """Return all but each target's newest look, whose samples may be a few milliseconds apart."""
-    newest = {job: looks(seen, job)[-1] for job in {dict(series)["job"] for series in seen}}
+    newest = {job: scrape_times(seen, job)[-1] for job in {dict(series)["job"] for series in seen}}
     return {
         series: {at: value for at, value in samples.items() if at < newest[dict(series)["job"]] - 0.1}
         for series, samples in seen.items()
@@ -71,7 +71,7 @@ def acknowledged(seen: Seen) -> Seen:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_what_was_acknowledged_survives_kill(tmp_path: Path, seed: int, record_property: Any) -> None:
+def test_acknowledged_samples_survive_a_kill(tmp_path: Path, seed: int, record_property: Any) -> None:
     """
     A target is looked at again only when its last look is on disk. So of whatever a query has shown before the kill,
     all but the newest look of each target was acknowledged, and stands there with the same digits at the next start.
@@ -81,7 +81,7 @@ def test_what_was_acknowledged_survives_kill(tmp_path: Path, seed: int, record_p
     chance = random.Random(seed)
     kept: Seen = {}
     started = False
-    with serving(pages()) as page:
+    with serve_page(pages()) as page:
         (tmp_path / "toban.yaml").write_text(CONFIGURATION.format(url=page.url))
         for life in range(LIVES + 1):
             began = time.monotonic()

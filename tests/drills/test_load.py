@@ -1,4 +1,4 @@
-"""A large exporter beside dashboards that are looked at all the time: no beat is missed, and memory stays."""
+"""A large exporter beside busy dashboards: no run is missed, and memory stays."""
 
 import os
 import random
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.pages import Page, serving
+from tests.page_server import Page, serve_page
 from tests.program import toban
 
 SERIES, MINUTES = 10_000, 30
@@ -71,12 +71,12 @@ def processor(process):
 
 @pytest.mark.soak
 @pytest.mark.timeout(3000)
-def test_no_beat_is_missed_beside_three_viewers(tmp_path):
+def test_no_run_is_missed_beside_three_dashboards(tmp_path):
     """
     For half an hour; and memory is flat once it has what it needs.
     """
     settings = {"alerting": {"evaluation_interval": "15s"}, "collect": []}
-    with serving(Page(exporter(), media="text/plain; version=0.0.4")) as page:
+    with serve_page(Page(exporter(), media="text/plain; version=0.0.4")) as page:
         settings["collect"].append({"kind": "scrape", "name": "large", "url": page.url, "limit": 20_000})
         (tmp_path / "toban.yaml").write_text(yaml.safe_dump(settings))
         with toban(tmp_path / "data", "--config", str(tmp_path / "toban.yaml")) as program:

@@ -1,4 +1,4 @@
-"""Prometheus' own programs work against toban unmodified, and say the same as toban of the same numbers."""
+"""Prometheus' own programs work with toban unmodified and get the same values."""
 
 import json
 import shutil
@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from tests import servers
-from tests.asking import ask
 from tests.needs import need
 from tests.program import Program, eventually, toban
-from tests.shop import shop
+from tests.prometheus_requests import request_api
+from tests.small_shop import shop
 
 SELDOM = """
 collect:
@@ -67,18 +67,18 @@ def promtool(*arguments: str, given: str = "") -> "subprocess.CompletedProcess[s
 
 
 def vector(url: str, query: str, at: float) -> dict[tuple[tuple[str, str], ...], str]:
-    code, said = ask(url, "query", {"query": query, "time": f"{at:.3f}"})
+    code, said = request_api(url, "query", {"query": query, "time": f"{at:.3f}"})
     assert code == 200, said
     return {tuple(sorted(one["metric"].items())): one["value"][1] for one in said["data"]["result"]}
 
 
 def matrix(url: str, query: str) -> dict[tuple[tuple[str, str], ...], list[Any]]:
-    code, said = ask(url, "query", {"query": query})
+    code, said = request_api(url, "query", {"query": query})
     assert code == 200, said
     return {tuple(sorted(one["metric"].items())): one["values"] for one in said["data"]["result"]}
 
 
-def test_promtool_has_nothing_to_say_about_the_metrics(program):
+def test_promtool_finds_no_problems_on_the_metrics_page(program):
     """
     Not even that a name is against the custom.
     """
@@ -86,7 +86,7 @@ def test_promtool_has_nothing_to_say_about_the_metrics(program):
     assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
 
 
-def test_promtool_asks(program):
+def test_promtool_queries_toban(program):
     """
     Each of its questions, and a wrong one.
     """
@@ -107,7 +107,7 @@ def test_promtool_asks(program):
     assert (wrong.returncode, "bad_data" in wrong.stderr) == (1, True)
 
 
-def test_a_prometheus_that_scrapes_toban_says_what_toban_says(program, prometheus):
+def test_a_prometheus_that_scrapes_toban_has_the_same_samples(program, prometheus):
     """
     Every series of host, PostgreSQL and Redis: the same labels and the same digits, and sums over them too.
     """

@@ -11,18 +11,18 @@ from uuid import uuid4
 import pytest
 import yaml
 
-from tests.hook import Hook
 from tests.program import Program, eventually, toban
+from tests.webhook_receiver import WebhookReceiver
 
 RULES = """
 groups: [{name: mine, rules: [{alert: always, expr: 'up{job="toban"} == 1', labels: {severity: warning}}]}]
 """
 
 
-class House:
+class ReloadableProgram:
     """A toban with a configuration that can be changed."""
 
-    def __init__(self, folder: Path, hook: Hook) -> None:
+    def __init__(self, folder: Path, webhook: WebhookReceiver) -> None:
         self.path = folder / "toban.yaml"
         self.rules = folder / "mine.yaml"
         self.rules.write_text(RULES)
@@ -30,7 +30,7 @@ class House:
             "collect": [{"kind": "toban", "interval": "1s"}],
             "alerting": {"shipped": False, "rules": ["mine.yaml"], "evaluation_interval": "1s"},
             "notify": {"group_wait": "1s", "group_interval": "1s", "flapping": {"settle": "1s"}},
-            "channels": {"hook": {"kind": "webhook", "url": hook.url}},
+            "channels": {"hook": {"kind": "webhook", "url": webhook.url}},
         }
         self.write()
 
@@ -44,14 +44,14 @@ class House:
 
 
 @pytest.fixture
-def hook() -> Iterator[Hook]:
-    with closing(Hook()) as hook:
-        yield hook
+def webhook() -> Iterator[WebhookReceiver]:
+    with closing(WebhookReceiver()) as webhook:
+        yield webhook
 
 
 @pytest.fixture
-def house(tmp_path, hook):
-    return House(tmp_path, hook)
+def house(tmp_path, webhook):
+    return ReloadableProgram(tmp_path, webhook)
 
 
 @pytest.fixture
@@ -65,18 +65,18 @@ def fires(duty: Program) -> dict[str, str]:
     return {it["labels"]["alertname"]: it["activeAt"] for it in duty.json("/api/v1/alerts")["data"]["alerts"]}
 
 
-def test_alerts_go_on_and_what_is_new_counts(duty, house, hook):
+def test_a_reload_keeps_alerts_and_applies_changes(duty, house, webhook):
     """
     A silence, an acknowledgement and the time since an alert fires stay; a new channel hears of a new rule; a rule and
     a collector that are gone end.
     """
     since = eventually(lambda: fires(duty))["always"]
-    eventually(lambda: hook.told("always"), lambda told: told == ["firing"])
+    eventually(lambda: webhook.kinds("always"), lambda told: told == ["firing"])
     duty.run("silence", "add", 'alertname="other"', "--comment", "x")
     duty.run("alerts", "ack", "always")
-    eventually(lambda: hook.told("always"), lambda told: told == ["firing", "acknowledged"])
+    eventually(lambda: webhook.kinds("always"), lambda told: told == ["firing", "acknowledged"])
 
-    with closing(Hook()) as second:
+    with closing(WebhookReceiver()) as second:
         rule = {"alert": "second", "expr": "vector(1)", "labels": {"severity": "warning", "channels": "new"}}
         other = house.path.with_name("other.yaml")
         other.write_text(yaml.safe_dump({"groups": [{"name": "other", "rules": [rule]}]}))
@@ -86,9 +86,9 @@ def test_alerts_go_on_and_what_is_new_counts(duty, house, hook):
         )
         done = duty.run("reload")
         assert (done.returncode, done.stdout) == (0, "The configuration was reloaded.\n"), done.stderr
-        eventually(lambda: second.told("second"), lambda told: told == ["firing"])
+        eventually(lambda: second.kinds("second"), lambda told: told == ["firing"])
     assert fires(duty)["always"] == since
-    assert hook.told("always") == ["firing", "acknowledged"]
+    assert webhook.kinds("always") == ["firing", "acknowledged"]
     assert "other" in duty.run("silence", "list").stdout
 
     house.rules.write_text("groups: []")
@@ -98,12 +98,12 @@ def test_alerts_go_on_and_what_is_new_counts(duty, house, hook):
         alerting={"shipped": False, "rules": ["mine.yaml"]},
     )
     duty.process.send_signal(signal.SIGHUP)
-    eventually(lambda: hook.told("always"), lambda told: told[-1:] == ["resolved"])
+    eventually(lambda: webhook.kinds("always"), lambda told: told[-1:] == ["resolved"])
     eventually(lambda: fires(duty), lambda found: found == {})
     eventually(lambda: duty.query('ALERTS{alertname="always"}'), lambda found: found == [])
 
 
-def test_a_mistake_changes_nothing_and_is_said_everywhere(duty, house):
+def test_an_invalid_reload_changes_nothing_and_is_reported(duty, house):
     """
     In the words of `toban check`: by the command, over HTTP, in the log, in toban's health and as a metric.
     """
@@ -131,7 +131,7 @@ def test_a_mistake_changes_nothing_and_is_said_everywhere(duty, house):
     assert duty.get("/-/healthy")[0] == 200
 
 
-def test_what_counts_from_a_start_only_is_refused_by_name(duty, house, tmp_path):
+def test_settings_that_need_a_restart_reject_the_reload(duty, house, tmp_path):
     """
     Also beside other changes, none of which is made then.
     """
@@ -143,7 +143,7 @@ def test_what_counts_from_a_start_only_is_refused_by_name(duty, house, tmp_path)
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_token_counts_from_the_reload_on(duty, house):
+def test_a_new_token_applies_after_the_reload(duty, house):
     """
     For whoever asks over the network; commands go on.
     """
@@ -156,11 +156,11 @@ def test_a_token_counts_from_the_reload_on(duty, house):
     assert json.loads(duty.run("status", "--json").stdout)["pages"]
 
 
-def test_a_storm_of_reloads_loses_nothing(duty, house, hook):
+def test_many_concurrent_reloads_lose_nothing(duty, house, webhook):
     """
     Signals, commands and requests at once, while rules are judged and pages asked: one message, no gap, no end.
     """
-    eventually(lambda: hook.told("always"), lambda told: told == ["firing"])
+    eventually(lambda: webhook.kinds("always"), lambda told: told == ["firing"])
     since = fires(duty)["always"]
 
     def ask(number: int) -> int:
@@ -177,5 +177,5 @@ def test_a_storm_of_reloads_loses_nothing(duty, house, hook):
     house.write()
     assert duty.run("reload").returncode == 0
     assert fires(duty)["always"] == since
-    assert hook.told("always") == ["firing"]
+    assert webhook.kinds("always") == ["firing"]
     assert duty.process.poll() is None

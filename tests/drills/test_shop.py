@@ -8,7 +8,7 @@ import pytest
 
 from tests import servers
 from tests.program import Program, eventually, toban
-from tests.shop import OFTEN, UNWELL, WELL, Shop, shop
+from tests.small_shop import CATALOGUE, COLLECT_EACH_SECOND, DATABASE_ERROR, Shop, shop
 
 ALL_UP = {"storage": "up", "database": "up", "redis": "up", "business-logic": "up"}
 
@@ -31,7 +31,7 @@ def up(program: Program, job: str) -> float:
     return program.value(f'up{{job="{job}"}}')
 
 
-def test_four_variables_are_enough_to_watch_a_shop(tmp_path, other_redis):
+def test_four_variables_are_enough_to_monitor_a_shop(tmp_path, other_redis):
     """
     Every face tells the same: health, numbers, page, and the terminal.
     """
@@ -51,16 +51,16 @@ def test_four_variables_are_enough_to_watch_a_shop(tmp_path, other_redis):
         code, said = program.status()
         assert (code, said["state"]) == (0, "healthy")
         assert {it["name"]: it["up"] for it in said["targets"]} == dict.fromkeys(jobs, True)
-        assert all(asked.startswith("toban/") for asked in piece.api.asked + piece.storefront.asked)
+        assert all(asked.startswith("toban/") for asked in piece.api.requests + piece.storefront.requests)
         assert program.stop() == 0
 
 
-def test_a_killed_database_is_noticed_and_its_return_too(tmp_path):
+def test_a_killed_database_and_its_recovery_are_detected(tmp_path):
     """
     Health answers 503 with the database down, `up` is 0, the terminal says so; then it is up again by itself. What
     else is watched stays up all the while.
     """
-    with shop() as piece, on_duty(tmp_path, piece, OFTEN) as program:
+    with shop() as piece, on_duty(tmp_path, piece, COLLECT_EACH_SECOND) as program:
         assert program.health() == (200, ALL_UP)
         piece.postgres.kill()
         eventually(program.health, lambda found: found == (503, {**ALL_UP, "database": "down"}))
@@ -80,11 +80,11 @@ def test_a_killed_database_is_noticed_and_its_return_too(tmp_path):
         assert program.stop() == 0
 
 
-def test_a_killed_redis_is_noticed_and_its_return_too(tmp_path, other_redis):
+def test_a_killed_redis_and_its_recovery_are_detected(tmp_path, other_redis):
     """
     The same for Redis and Valkey.
     """
-    with shop(other_redis) as piece, on_duty(tmp_path, piece, OFTEN) as program:
+    with shop(other_redis) as piece, on_duty(tmp_path, piece, COLLECT_EACH_SECOND) as program:
         piece.redis.kill()
         eventually(program.health, lambda found: found == (503, {**ALL_UP, "redis": "down"}))
         assert up(program, "redis") == 0
@@ -94,12 +94,12 @@ def test_a_killed_redis_is_noticed_and_its_return_too(tmp_path, other_redis):
         assert up(program, "redis") == 1
 
 
-def test_a_shop_that_answers_200_and_cannot_sell_is_down(tmp_path):
+def test_a_shop_with_errors_and_status_200_is_down(tmp_path):
     """
     `errors` in the body, a status of 500 and an answer that does not come are each told, and so is the end of it; the
     storefront is none the worse.
     """
-    with shop() as piece, on_duty(tmp_path, piece, OFTEN) as program:
+    with shop() as piece, on_duty(tmp_path, piece, COLLECT_EACH_SECOND) as program:
         assert up(program, "vendure") == 1
 
         def told(words: str) -> None:
@@ -110,16 +110,16 @@ def test_a_shop_that_answers_200_and_cannot_sell_is_down(tmp_path):
         def well_again() -> None:
             eventually(lambda: up(program, "vendure"), lambda found: found == 1)
 
-        piece.api.body = UNWELL
+        piece.api.body = DATABASE_ERROR
         told("answered 200, but with the error without a code at search")
-        piece.api.body = WELL
+        piece.api.body = CATALOGUE
         well_again()
         piece.api.status = 500
         told("answered 500")
         piece.api.status = 200
         well_again()
-        piece.api.prompt.clear()
+        piece.api.responding.clear()
         told("collection timed out after 1 s")
-        piece.api.prompt.set()
+        piece.api.responding.set()
         well_again()
         assert program.stop() == 0

@@ -1,4 +1,4 @@
-"""Real servers for tests: those that a test only reads from are shared, what it breaks it starts itself."""
+"""Real servers for tests: shared ones are only read from; a test starts those that it breaks."""
 
 from collections.abc import Iterator
 

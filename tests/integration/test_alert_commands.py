@@ -9,8 +9,8 @@ from contextlib import closing
 import pytest
 import yaml
 
-from tests.hook import Hook
 from tests.program import eventually, toban
+from tests.webhook_receiver import WebhookReceiver
 
 RULES = """
 groups:
@@ -43,7 +43,7 @@ def audited(folder):
     return {action for who, via, action in rows if (who, via) == (user, "local socket")}
 
 
-def test_what_fires_is_shown_explained_acknowledged_and_silenced(folder):
+def test_a_firing_alert_is_listed_explained_acknowledged_and_silenced(folder):
     """
     By the commands; an unknown name is said to be one.
     """
@@ -67,7 +67,7 @@ def test_what_fires_is_shown_explained_acknowledged_and_silenced(folder):
         assert "unknown channel 'pager': configured are hook" in program.run("alerts", "test", "pager").stderr
 
 
-def test_check_proves_channels_and_refuses_rules_without_one(folder):
+def test_check_tests_channels_and_rejects_rules_with_unknown_channels(folder):
     """
     With the words that `up` uses.
     """
@@ -100,11 +100,11 @@ def test_rules_are_checked_and_tested(folder):
         assert (done.returncode, "1 failed" in done.stdout) == (1, True)
 
 
-def test_a_drill_goes_the_whole_way_of_an_alert(tmp_path):
+def test_a_drill_is_evaluated_notified_and_resolved(tmp_path):
     """
     A number is read, stored, judged, decided about and sent; then the end of it is told too.
     """
-    with closing(Hook()) as hook:
+    with closing(WebhookReceiver()) as hook:
         settings = {
             "collect": [{"kind": "toban", "interval": "1s"}],
             "alerting": {"evaluation_interval": "1s"},
@@ -120,6 +120,6 @@ def test_a_drill_goes_the_whole_way_of_an_alert(tmp_path):
         with toban(tmp_path / "data", "--config", str(tmp_path / "toban.yaml")) as program:
             program.until("Ctrl-C stops it")
             assert "it must reach hook" in program.run("alerts", "drill").stdout
-            eventually(lambda: hook.told("toban_drill") == ["firing", "resolved"])
+            eventually(lambda: hook.kinds("toban_drill") == ["firing", "resolved"])
             eventually(lambda: "the last drill reached hook" in program.run("status").stdout)
             assert program.value("toban_drill_ok") == 1

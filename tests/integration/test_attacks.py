@@ -1,4 +1,4 @@
-"""Attacks on the whole program: who is let in, and what ends or blocks it."""
+"""Attacks on the whole program: authentication, and limits."""
 
 import gzip
 import http.client
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks import SILENCE, asked, connect, held, reset, said, sent, written
+from tests.attacks import SILENCE, asked, connect, held, read_until_closed, reset, sent, written
 from tests.program import Program, eventually, toban
 from toban.alerting.external_alerts import MAX_ALERTS
 
@@ -50,7 +50,7 @@ def goes_on(program: Program) -> None:
     assert program.run("status").returncode in {0, 1}
 
 
-def test_who_resets_the_connection_is_not_taken_for_a_command(guarded):
+def test_a_reset_connection_is_not_taken_for_a_local_socket(guarded):
     """
     A sender who is gone before it is accepted has no address, as the socket in the data folder has none.
     """
@@ -64,7 +64,7 @@ def test_who_resets_the_connection_is_not_taken_for_a_command(guarded):
     assert silences(guarded) == []
 
 
-def test_a_token_counts_on_loopback_too(tmp_path):
+def test_the_token_is_required_on_loopback(tmp_path):
     """
     Once it is set; commands need none.
     """
@@ -102,7 +102,7 @@ def test_a_token_counts_on_loopback_too(tmp_path):
         ({"host": "[::1]"}, 200),
     ],
 )
-def test_no_page_of_somebody_else_silences_anything(program, headers, status):
+def test_cross_site_requests_can_not_create_silences(program, headers, status):
     """
     Not by a form, not by a script, not by a name that leads here.
     """
@@ -112,14 +112,14 @@ def test_no_page_of_somebody_else_silences_anything(program, headers, status):
 
 
 @pytest.mark.parametrize("path", ["/", "/health", "/metrics", "/api/status", "/api/v1/query?query=up", "/nowhere"])
-def test_a_name_that_leads_here_reads_nothing(program, path):
+def test_dns_rebinding_reads_nothing(program, path):
     """
     DNS rebinding, for reading.
     """
     assert asked(program, "GET", path, host="evil.example")[0] == 421
 
 
-def test_a_picture_makes_no_alert(program):
+def test_get_requests_change_nothing(program):
     """
     GET changes nothing anywhere.
     """
@@ -127,7 +127,7 @@ def test_a_picture_makes_no_alert(program):
     assert program.json("/api/v1/alerts")["data"]["alerts"] == []
 
 
-def test_names_under_which_toban_is_reached_are_settings(tmp_path):
+def test_host_names_of_toban_are_configurable(tmp_path):
     """
     Those of `web.hosts`, and the host of `notify.address`, with TLS before them.
     """
@@ -156,7 +156,7 @@ def test_names_under_which_toban_is_reached_are_settings(tmp_path):
         ("/hooks/uptimerobot", "application/json"),
     ],
 )
-def test_a_body_without_end_takes_no_memory(program, path, kind):
+def test_an_endless_body_takes_no_memory(program, path, kind):
     """
     100 MB are offered; the most that was ever held is a few.
     """
@@ -165,7 +165,7 @@ def test_a_body_without_end_takes_no_memory(program, path, kind):
     with connect(program) as connection:
         connection.sendall(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n")
         sent(connection, (b"100000\r\n" + b"a" * MIB + b"\r\n" for _ in range(100)))
-        answer = said(connection)
+        answer = read_until_closed(connection)
     assert not answer or b" 413 " in answer.partition(b"\r\n")[0]
     assert program.memory("VmHWM") - before < 30 * MIB
     goes_on(program)
@@ -176,7 +176,7 @@ def _packed(path: str) -> str:
 
 
 @pytest.mark.parametrize("where", ["line", "one header", "many headers", "trailer"])
-def test_headers_without_end_take_no_memory(program, where):
+def test_endless_headers_take_no_memory(program, where):
     """
     Nor what stands behind a body.
     """
@@ -191,14 +191,14 @@ def test_headers_without_end_take_no_memory(program, where):
     piece = b"x: y\r\n" * 10_000 if where == "many headers" else b"a" * 60_000
     with connect(program) as connection:
         sent(connection, [beginnings[where], *[piece] * 800])
-        answer = said(connection)
+        answer = read_until_closed(connection)
     # In the middle of a request the connection is broken off.
     assert answer.startswith(b"HTTP/1.1 431 ") or (where == "trailer" and not answer)
     assert program.memory("VmHWM") - before < 30 * MIB
     goes_on(program)
 
 
-def test_requests_ahead_of_their_answers_have_an_end(program):
+def test_pipelined_requests_are_limited(program):
     """
     Thousands in one piece.
     """
@@ -210,7 +210,7 @@ def test_requests_ahead_of_their_answers_have_an_end(program):
 
 
 @pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nHo", written("POST", "/v1/traces", b"", **JSON)[:-2]])
-def test_connections_that_say_nothing_shut_nobody_out(program, begun):
+def test_idle_connections_do_not_block_others(program, begun):
     """
     More than there may be: who has kept toban waiting for the longest makes room.
     """
@@ -219,7 +219,7 @@ def test_connections_that_say_nothing_shut_nobody_out(program, begun):
             goes_on(program)
 
 
-def test_uploads_that_stall_hold_nobody_up(program):
+def test_stalled_uploads_do_not_block_others(program):
     """
     Five that are nearly whole hold all the room that there is.
     """
@@ -233,7 +233,7 @@ def test_uploads_that_stall_hold_nobody_up(program):
 @pytest.mark.parametrize(
     ("path", "headers"), [("/api/v2/alerts", JSON), ("/api/events", {"content_type": "text/html"}), ("/gone", JSON)]
 )
-def test_an_answer_before_the_body_was_read_says_that_the_connection_ends(program, path, headers):
+def test_an_early_response_closes_the_connection(program, path, headers):
     """
     Else whoever keeps it would send the next request where nobody reads.
     """
@@ -244,7 +244,7 @@ def test_an_answer_before_the_body_was_read_says_that_the_connection_ends(progra
     assert (answer.status >= 400, answer.getheader("connection")) == (True, "close")
 
 
-def test_alerts_without_number_are_taken_in_turns(program):
+def test_floods_of_external_alerts_are_limited(program):
     """
     A flood is refused before it is read; as many as may be are kept, the rest is counted.
     """
@@ -269,7 +269,7 @@ def test_alerts_without_number_are_taken_in_turns(program):
         b"[" * 99_000,
     ],
 )
-def test_no_body_is_read_for_longer_than_it_is_long(program, body):
+def test_bodies_are_parsed_in_linear_time(program, body):
     """
     An expression that goes back and forth took half a minute for one of these.
     """
@@ -277,7 +277,7 @@ def test_no_body_is_read_for_longer_than_it_is_long(program, body):
 
 
 @pytest.mark.parametrize("path", ["/api/silences", "/api/v2/alerts", "/api/events", "/v1/metrics", "/api/alerts/test"])
-def test_json_nested_without_end_is_refused(program, path):
+def test_deeply_nested_json_is_rejected(program, path):
     """
     With 4xx, not by an error of toban's own.
     """
@@ -289,7 +289,7 @@ def test_json_nested_without_end_is_refused(program, path):
     assert 400 <= asked(program, "POST", path, packed, **JSON, content_encoding="gzip")[0] < 500
 
 
-def test_whoever_sends_nonsense_does_not_fill_the_log(program):
+def test_invalid_requests_do_not_fill_the_log(program):
     """
     It is counted instead.
     """
@@ -306,7 +306,7 @@ def test_whoever_sends_nonsense_does_not_fill_the_log(program):
     assert len(program.logged) - before < 5
 
 
-def test_commands_are_answered_when_there_are_no_file_descriptors(tmp_path):
+def test_commands_work_without_free_file_descriptors(tmp_path):
     """
     And the log says it once.
     """
@@ -329,7 +329,7 @@ def test_commands_are_answered_when_there_are_no_file_descriptors(tmp_path):
         assert len(program.logged) < 20
 
 
-def test_what_toban_keeps_is_read_by_nobody_else(tmp_path):
+def test_the_data_folder_is_private(tmp_path):
     """
     Also where the folder and its files were open before.
     """
@@ -347,7 +347,7 @@ def test_what_toban_keeps_is_read_by_nobody_else(tmp_path):
         assert not [line for line in program.logged if "readable for other users" in line]
 
 
-def test_a_folder_with_other_things_is_left_and_said(tmp_path):
+def test_other_files_in_the_data_folder_keep_their_mode_and_a_warning_is_logged(tmp_path):
     """
     With the remedy; toban's own files are private all the same.
     """
@@ -362,7 +362,7 @@ def test_a_folder_with_other_things_is_left_and_said(tmp_path):
         assert any(f"chmod -R go= {data}" in line for line in program.logged)
 
 
-def test_what_others_alerts_hold_of_secrets_is_not_kept(tmp_path):
+def test_secrets_in_external_alerts_are_not_stored(tmp_path):
     """
     In labels, annotations and links; nowhere in the data folder.
     """
@@ -383,7 +383,7 @@ def test_what_others_alerts_hold_of_secrets_is_not_kept(tmp_path):
         assert "ann@example.com" not in text
 
 
-def test_a_command_shows_no_password(tmp_path):
+def test_commands_show_no_passwords(tmp_path):
     """
     Of an address that it refuses, or where nobody answers.
     """

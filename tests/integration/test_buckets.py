@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from tests.fake_http import Asked, FakeService, Reply, broken, busy, half, reset, says
 from tests.fakes import FakeClock
-from tests.integration.looks import lent, running
+from tests.integration.scraping import collector_tools, open_scraper
 from toban.collect.collectors.files import s3
 from toban.collect.collectors.files.files import Files
 from toban.collect.collectors.files.s3 import Bucket
@@ -67,7 +67,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
 
 @pytest.fixture
 async def tools():
-    async with lent() as tools:
+    async with collector_tools() as tools:
         yield replace(tools, clock=FakeClock(datetime.now(UTC)))
 
 
@@ -92,37 +92,37 @@ def collector(storage, *, every="2m", pages=20, list_interval="1h", backup=None,
     )
 
 
-async def looked(one, tools):
-    found = await running(one, tools).collect()
+async def scrape_once(one, tools):
+    found = await open_scraper(one, tools).collect()
     return found.error, {sample.family.name: sample.value for sample in found.samples}
 
 
-async def test_a_bucket_is_added_up_page_by_page(storage, tools):
+async def test_a_bucket_is_summed_page_by_page(storage, tools):
     """
     What lies beneath the prefix; the newest is of today.
     """
-    trouble, found = await looked(collector(storage, prefix="assets/"), tools)
+    trouble, found = await scrape_once(collector(storage, prefix="assets/"), tools)
     assert trouble == ""
     assert (found["folder_files"], found["folder_size_bytes"]) == (MANY, 5 * MANY)
     assert abs(found["folder_newest_timestamp_seconds"] - tools.clock.now().timestamp()) < 300
 
 
-async def test_a_large_bucket_takes_several_looks_and_rests_then(storage, tools):
+async def test_a_large_bucket_is_listed_over_several_scrapes(storage, tools):
     """
     No look sends more requests than it may; numbers are those of a whole listing.
     """
     one = collector(storage, pages=1)
-    assert await looked(one, tools) == ("", {})
+    assert await scrape_once(one, tools) == ("", {})
     tools.clock.advance(120)
-    first = await looked(one, tools)
+    first = await scrape_once(one, tools)
     assert first[1]["folder_files"] == MANY + 1
     sent = []
     tools.http.event_hooks["request"] = [lambda request: _noted(sent, request)]
     tools.clock.advance(120)
-    assert await looked(one, tools) == first
+    assert await scrape_once(one, tools) == first
     assert sent == []
     tools.clock.advance(3600)
-    assert await looked(one, tools) == first
+    assert await scrape_once(one, tools) == first
     assert len(sent) == 1
 
 
@@ -138,11 +138,11 @@ async def _noted(sent, request):
         ("gone", "", "HEAD gone: answered 404"),
     ],
 )
-async def test_a_sample_must_answer_with_the_right_type(storage, tools, sample, type, said):
+async def test_the_sample_object_must_have_the_expected_type(storage, tools, sample, type, said):
     """
     A storage that hands out pages of errors as images is of no use to a shop.
     """
-    trouble, found = await looked(collector(storage, sample=sample, type=type), tools)
+    trouble, found = await scrape_once(collector(storage, sample=sample, type=type), tools)
     assert trouble.endswith(said)
     assert found["folder_sample_up"] == (not said)
     assert ("folder_sample_seconds" in found) is not said
@@ -156,16 +156,16 @@ async def test_a_sample_must_answer_with_the_right_type(storage, tools, sample, 
         ({"name": "nothing"}, "answered 404: NoSuchBucket: there is no bucket of this name"),
     ],
 )
-async def test_who_is_refused_hears_why(storage, tools, fields, said):
+async def test_a_rejected_request_has_the_reason_and_the_remedy(storage, tools, fields, said):
     """
     With the remedy, and without the secret.
     """
-    trouble, found = await looked(collector(storage, **fields), tools)
+    trouble, found = await scrape_once(collector(storage, **fields), tools)
     assert trouble == f"files assets: GET s3://{fields.get('name', 'shop-assets')}/: {said}"
     assert found == {}
 
 
-class Strange(FakeService):
+class ScriptedStorage(FakeService):
     """A storage that answers what a test says."""
 
     key, secret = "AKIA", "secret"
@@ -180,48 +180,48 @@ GOOD = """<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><IsT
 
 
 @pytest.mark.parametrize("trouble", [busy(60), broken, half, reset, says(503, b"<Error/>", retry_after="60")])
-async def test_trouble_is_told_and_the_last_listing_stays(tools, trouble):
+async def test_the_last_listing_is_kept_while_the_storage_fails(tools, trouble):
     """
     It goes on where it was; while the storage wants a rest nothing is asked.
     """
-    async with Strange() as strange:
+    async with ScriptedStorage() as strange:
         strange.said = GOOD.encode()
         one = collector(strange)
-        assert (await looked(one, tools))[1]["folder_size_bytes"] == 7
+        assert (await scrape_once(one, tools))[1]["folder_size_bytes"] == 7
         tools.clock.advance(3600)
         strange.next(trouble)
-        said, found = await looked(one, tools)
+        said, found = await scrape_once(one, tools)
         assert said
         assert found["folder_size_bytes"] == 7
         tools.clock.advance(120)
-        assert (await looked(one, tools))[0] == ""
+        assert (await scrape_once(one, tools))[0] == ""
 
 
 NONE = (b"", b"<html>", b"<Other/>", *(GOOD.replace(*it).encode() for it in (("7", "many"), ("2026-01", "2026-13"))))
 
 
 @pytest.mark.parametrize("said", NONE)
-async def test_what_is_no_listing_is_said(tools, said):
+async def test_an_invalid_listing_is_an_error(tools, said):
     """
     A page for people, half of one, numbers that are none.
     """
-    async with Strange() as strange:
+    async with ScriptedStorage() as strange:
         strange.said = said
-        trouble, found = await looked(collector(strange), tools)
+        trouble, found = await scrape_once(collector(strange), tools)
         assert "the response is no listing" in trouble
         assert found == {}
 
 
-async def test_backups_may_lie_in_a_bucket(storage, tools):
+async def test_a_bucket_may_contain_backups(storage, tools):
     """
     The newest is as old as it may be.
     """
-    _, found = await looked(collector(storage, backup="26h"), tools)
+    _, found = await scrape_once(collector(storage, backup="26h"), tools)
     assert found["backup_age_limit_seconds"] == timedelta(hours=26).total_seconds()
     assert found["backup_newest_timestamp_seconds"] == found["folder_newest_timestamp_seconds"]
 
 
-def test_it_is_a_folder_or_a_bucket():
+def test_either_path_or_bucket_is_required():
     """
     Neither both nor none.
     """
@@ -230,7 +230,7 @@ def test_it_is_a_folder_or_a_bucket():
             Files.model_validate({"kind": "files", **fields})
 
 
-def test_amazons_own_example_is_signed_as_amazon_does():
+def test_the_signature_of_amazons_example_is_reproduced():
     """
     https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html, "GET Bucket (List Objects)".
     """

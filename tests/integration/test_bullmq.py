@@ -10,8 +10,8 @@ import pytest
 from redis import Redis
 
 from tests import servers
-from tests.fakes import FakeClock, ListSink, told
-from tests.integration.looks import lent
+from tests.fakes import FakeClock, ListSink, sample_values
+from tests.integration.scraping import collector_tools
 from tests.vendure import vendure
 from toban.collect.collectors.bullmq import Bullmq
 from toban.collect.collectors.vendure_db.vendure_db import QUERIES, VendureDb
@@ -72,7 +72,7 @@ async def watching(
     kind: object, path: Path, now: datetime, **parts: str
 ) -> AsyncIterator[tuple[ScrapeLoop, ListSink, FakeClock]]:
     clock, sink = FakeClock(now), ListSink()
-    async with lent(**parts) as tools, State(SqliteBackend(path), clock, MetricRegistry()) as state:
+    async with collector_tools(**parts) as tools, State(SqliteBackend(path), clock, MetricRegistry()) as state:
         settings = ShopSettings.model_validate({"precision": 2})
         tools = replace(tools, clock=clock, state=state, shop=replace(tools.shop, settings=settings))
         yield ScrapeLoop(kind, sink, tools), sink, clock  # type: ignore[arg-type]  # a collector
@@ -87,7 +87,7 @@ def scripts(server: servers.Server) -> int:
 def numbers(sink: ListSink) -> dict[str, float | str]:
     """Return the newest numbers of jobs, whatever collector told them; ages to the minute."""
     found = {}
-    for series, value in told(sink.batches).items():
+    for series, value in sample_values(sink.batches).items():
         name, _, labels = series.partition("{")
         if name.startswith("vendure_jobs_"):
             queue = next(part for part in labels.rstrip("}").split(", ") if part.startswith("queue="))
@@ -95,7 +95,7 @@ def numbers(sink: ListSink) -> dict[str, float | str]:
     return found
 
 
-async def test_the_same_jobs_give_the_same_numbers_wherever_they_wait(
+async def test_jobs_in_redis_and_in_the_database_have_the_same_metrics(
     server: servers.Server, postgres: servers.Postgres, tmp_path: Path
 ):
     """
@@ -125,7 +125,7 @@ async def test_the_same_jobs_give_the_same_numbers_wherever_they_wait(
     assert running == [2, 0]
 
 
-async def test_a_job_that_is_being_begun_this_moment_is_not_older_than_all(server: servers.Server, tmp_path: Path):
+async def test_a_job_without_start_time_is_not_the_oldest(server: servers.Server, tmp_path: Path):
     """
     It is in the list of those that run before it has a time.
     """
@@ -141,7 +141,7 @@ async def test_a_job_that_is_being_begun_this_moment_is_not_older_than_all(serve
         assert numbers(sink)['vendure_jobs_running queue="index"'] == 2
 
 
-async def test_a_look_is_one_command_and_reads_no_data(server: servers.Server, tmp_path: Path):
+async def test_a_scrape_is_one_command_and_reads_no_job_data(server: servers.Server, tmp_path: Path):
     """
     Where there is no queue it is one in ten minutes; jobs that ended count once, also for another process of toban's.
     """
@@ -166,7 +166,7 @@ async def test_a_look_is_one_command_and_reads_no_data(server: servers.Server, t
         assert asked.info("commandstats").keys().isdisjoint({"cmdstat_hgetall", "cmdstat_hget"})
 
 
-async def test_a_user_with_the_printed_rights_is_enough(server: servers.Server, tmp_path: Path):
+async def test_a_user_with_the_printed_permissions_can_read(server: servers.Server, tmp_path: Path):
     """
     And one with fewer is told which are missing, by name.
     """
@@ -185,7 +185,7 @@ async def test_a_user_with_the_printed_rights_is_enough(server: servers.Server, 
             assert trouble in watch.status.error
 
 
-async def test_a_key_that_is_something_else_says_the_remedy(server: servers.Server, tmp_path: Path):
+async def test_a_key_of_another_type_is_an_error_with_the_remedy(server: servers.Server, tmp_path: Path):
     """
     Redis says WRONGTYPE, and not of what.
     """
@@ -204,7 +204,7 @@ async def test_a_key_that_is_something_else_says_the_remedy(server: servers.Serv
         assert "TYPE shows which of them it is; see `prefix` and `queue`" in watch.status.error
 
 
-async def test_a_user_with_info_alone_is_told_what_jobs_want_and_is_not_down(server: servers.Server, tmp_path: Path):
+async def test_a_user_without_permissions_for_jobs_has_a_note_and_is_up(server: servers.Server, tmp_path: Path):
     """
     There may be no queue at all; a queue that was read before and can't be any more is down.
     """
@@ -230,7 +230,7 @@ async def test_a_user_with_info_alone_is_told_what_jobs_want_and_is_not_down(ser
             assert not watch.status.up
 
 
-async def test_more_jobs_than_are_told_apart_are_counted_all_the_same(server: servers.Server, tmp_path: Path):
+async def test_jobs_beyond_the_limit_count_as_other(server: servers.Server, tmp_path: Path):
     """
     Those that wait beyond the first thousand are `other`, the oldest is known; those that ended are read in turns.
     """
@@ -258,7 +258,7 @@ async def test_more_jobs_than_are_told_apart_are_counted_all_the_same(server: se
         assert numbers(sink)['vendure_jobs_completed_total queue="mail"'] == 3500
 
 
-def test_both_collectors_say_the_same_of_a_queue():
+def test_both_job_collectors_have_the_same_metric_families():
     """
     Names and sentences, so that a dashboard needs one panel.
     """

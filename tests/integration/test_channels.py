@@ -68,7 +68,7 @@ def message(kind=NotificationKind.FIRING, number=0, **other):
 STORY = (NotificationKind.FIRING, NotificationKind.REMINDER, NotificationKind.ACKNOWLEDGED, NotificationKind.RESOLVED)
 
 
-async def told(channel, tools, kinds=STORY):
+async def send_story(channel, tools, kinds=STORY):
     """Tell a whole thread, each message with what the one before left."""
     handle = {}
     for number, kind in enumerate(kinds):
@@ -79,12 +79,12 @@ async def told(channel, tools, kinds=STORY):
 # Slack
 
 
-async def test_a_webhook_of_slack_gets_the_originals_attachment(tools):
+async def test_a_slack_webhook_gets_the_originals_attachment(tools):
     """
     Colours, fields, name and channel of the original design; green when it is over.
     """
     async with FakeSlack() as slack:
-        await told(Slack(webhook=slack.webhook), tools, (NotificationKind.FIRING, NotificationKind.RESOLVED))
+        await send_story(Slack(webhook=slack.webhook), tools, (NotificationKind.FIRING, NotificationKind.RESOLVED))
         first, last = slack.messages
     assert (first.body["channel"], first.body["username"]) == ("#vendure-alerts", "Vendure Monitor")
     assert (first.attachment["color"], last.attachment["color"]) == ("#ff0000", "#36a64f")
@@ -96,12 +96,12 @@ async def test_a_webhook_of_slack_gets_the_originals_attachment(tools):
     assert "<https://wiki.example/down|Runbook>" in first.attachment["text"]
 
 
-async def test_a_bot_shows_one_message_that_changes(tools):
+async def test_a_slack_bot_updates_one_message(tools):
     """
     With a reply for each change; what is said again is seen by everybody.
     """
     async with FakeSlack() as slack:
-        await told(Slack(token=slack.token, api=slack.api), tools)
+        await send_story(Slack(token=slack.token, api=slack.api), tools)
         (only,) = slack.messages
     assert only.attachment["color"] == "#36a64f"
     assert [reply.body["reply_broadcast"] for reply in only.replies] == [True, False, False]
@@ -112,7 +112,7 @@ async def test_a_bot_shows_one_message_that_changes(tools):
     ]
 
 
-async def test_a_message_that_somebody_deleted_is_posted_anew(tools):
+async def test_a_deleted_slack_message_is_posted_again(tools):
     """
     Rather than never.
     """
@@ -126,14 +126,14 @@ async def test_a_message_that_somebody_deleted_is_posted_anew(tools):
 
 @pytest.mark.parametrize("trouble", [late, half])
 @pytest.mark.parametrize("before", [0, 1])
-async def test_what_slack_took_without_a_word_is_found_again(tools, trouble, before):
+async def test_a_slack_message_whose_response_was_lost_is_found(tools, trouble, before):
     """
     The message, or the reply to it: neither stands there twice.
     """
     async with FakeSlack() as slack:
         slack.page = 1
         channel = Slack(token=slack.token, api=slack.api)
-        handle = await told(channel, tools, STORY[:before])
+        handle = await send_story(channel, tools, STORY[:before])
         await channel.send(message(group_id="another"), {}, tools)
         quick = replace(tools, http=httpx2.AsyncClient(timeout=0.2))
         story = message(STORY[before], before)
@@ -157,7 +157,7 @@ async def test_what_slack_took_without_a_word_is_found_again(tools, trouble, bef
         (lambda slack: None, 1),
     ],
 )
-async def test_where_a_bot_may_not_look_a_message_rather_comes_twice(tools, spoil, many):
+async def test_without_history_permission_a_slack_message_may_be_duplicated(tools, spoil, many):
     """
     And once more when somebody deleted it.
     """
@@ -169,7 +169,7 @@ async def test_where_a_bot_may_not_look_a_message_rather_comes_twice(tools, spoi
         assert len(slack.messages) == many
 
 
-async def test_while_slack_cant_say_what_it_has_a_message_waits_but_not_for_long(tools):
+async def test_a_slack_message_waits_two_minutes_for_the_history(tools):
     """
     Two minutes; then it is sent, whatever is there.
     """
@@ -183,7 +183,7 @@ async def test_while_slack_cant_say_what_it_has_a_message_waits_but_not_for_long
         assert len(slack.messages) == 2
 
 
-async def test_nothing_from_outside_pings_anybody(tools):
+async def test_texts_are_escaped_for_slack(tools):
     """
     Signs that mean something to Slack are written as themselves.
     """
@@ -210,7 +210,7 @@ async def test_nothing_from_outside_pings_anybody(tools):
         (half, False, None),
     ],
 )
-async def test_slacks_answers_are_understood(tools, trouble, permanent, after):
+async def test_slack_errors_are_permanent_or_retried(tools, trouble, permanent, after):
     """
     What may end otherwise is tried again, when Slack asks for it; the address is told to nobody.
     """
@@ -223,7 +223,7 @@ async def test_slacks_answers_are_understood(tools, trouble, permanent, after):
         assert slack.secret not in str(caught.value)
 
 
-async def test_an_answer_that_never_comes_is_given_up(tools):
+async def test_a_missing_response_times_out(tools):
     """
     The client's time is over; the message may have arrived.
     """
@@ -245,7 +245,7 @@ async def test_an_answer_that_never_comes_is_given_up(tools):
         (lambda slack: setattr(slack, "revoked", True), "token_revoked"),
     ],
 )
-async def test_what_slack_says_with_status_200_is_heard(tools, spoil, said):
+async def test_slack_errors_with_status_200_are_errors(tools, spoil, said):
     """
     And ends the try for good, with a word of what to do.
     """
@@ -256,7 +256,7 @@ async def test_what_slack_says_with_status_200_is_heard(tools, spoil, said):
         assert caught.value.permanent
 
 
-async def test_slack_is_proved_as_far_as_that_goes(tools):
+async def test_the_slack_connection_is_checked(tools):
     """
     A token by asking who it is; a webhook by connecting.
     """
@@ -299,7 +299,7 @@ async def test_pagerduty_shows_one_incident_from_firing_to_resolved(tools):
         assert pagerduty.dropped == []
 
 
-async def test_an_acknowledgement_opens_what_pagerduty_does_not_know(tools):
+async def test_an_acknowledgement_triggers_an_unknown_pagerduty_incident(tools):
     """
     It would be dropped without a word.
     """
@@ -309,7 +309,7 @@ async def test_an_acknowledgement_opens_what_pagerduty_does_not_know(tools):
         assert incident.status == "acknowledged"
 
 
-async def test_a_word_of_tobans_own_wakes_nobody(tools):
+async def test_notices_of_toban_are_pagerduty_change_events(tools):
     """
     It is a change event.
     """
@@ -318,7 +318,7 @@ async def test_a_word_of_tobans_own_wakes_nobody(tools):
         assert (len(pagerduty.changes), pagerduty.alerts) == (1, {})
 
 
-async def test_an_event_that_would_be_too_large_loses_its_details(tools):
+async def test_a_large_pagerduty_event_is_sent_without_details(tools):
     """
     Not its alert.
     """
@@ -332,7 +332,7 @@ async def test_an_event_that_would_be_too_large_loses_its_details(tools):
     ("trouble", "permanent"),
     [(busy(None), False), (broken, False), (says(400, b'{"status": "invalid event"}'), True), (reset, False)],
 )
-async def test_pagerdutys_answers_are_understood(tools, trouble, permanent):
+async def test_pagerduty_errors_are_permanent_or_retried(tools, trouble, permanent):
     """
     The key is told to nobody.
     """
@@ -356,7 +356,7 @@ class Listening(FakeService):
     pretended = answer
 
 
-async def test_a_webhook_gets_alertmanagers_body_signed(tools):
+async def test_a_webhook_gets_alertmanagers_payload_signed(tools):
     """
     Whoever knows the secret can tell that it came from here.
     """
@@ -364,7 +364,7 @@ async def test_a_webhook_gets_alertmanagers_body_signed(tools):
         channel = Webhook(url=service.url, secret="s3cret", token="t0ken", headers={"x-team": "shop"})
         await channel.send(message(), {}, tools)
         await channel.send(message(NotificationKind.RESOLVED, 1), {}, tools)
-        first, last = service.asked
+        first, last = service.requests
     digest = hmac.new(b"s3cret", first.body, hashlib.sha256).hexdigest()
     assert first.headers["x-toban-signature"] == f"sha256={digest}"
     assert (first.headers["authorization"], first.headers["x-team"]) == ("Bearer t0ken", "shop")
@@ -380,7 +380,7 @@ async def test_a_webhook_gets_alertmanagers_body_signed(tools):
     ("trouble", "permanent"),
     [(busy(3), False), (broken, False), (says(503), False), (says(410), True), (says(302), True), (unchanged, None)],
 )
-async def test_a_webhooks_answers_are_understood(tools, trouble, permanent):
+async def test_webhook_errors_are_permanent_or_retried(tools, trouble, permanent):
     """
     A redirection is not followed: what is posted would be lost on the way.
     """
@@ -412,12 +412,12 @@ def mailer(mail, **other):
 
 
 @pytest.mark.parametrize("mode", ["starttls", "tls"])
-async def test_a_thread_is_one_conversation_of_mails(tools, tmp_path, mode):
+async def test_a_group_is_one_thread_of_mails(tools, tmp_path, mode):
     """
     Text and HTML, over a verified line; each later mail refers to the first; the subject says the state and the place.
     """
     async with FakeSmtp(tmp_path, mode=mode) as mail:
-        await told(mailer(mail, tls=mode), tools)
+        await send_story(mailer(mail, tls=mode), tools)
     assert [it.to for it in mail.mails] == [["ann@example.com", "bob@example.com"]] * 4
     first, *others = (it.message for it in mail.mails)
     title = "shop.example (staging): Vendure application is down"
@@ -431,7 +431,7 @@ async def test_a_thread_is_one_conversation_of_mails(tools, tmp_path, mode):
     assert '<a href="https://wiki.example/down">Runbook</a>' in page
 
 
-async def test_nothing_from_outside_gets_into_headers_or_html(tools, tmp_path):
+async def test_texts_are_escaped_in_mail_headers_and_html(tools, tmp_path):
     """
     A line break is a space there, and a sign of HTML is itself.
     """
@@ -443,7 +443,7 @@ async def test_nothing_from_outside_gets_into_headers_or_html(tools, tmp_path):
     assert "<script>" not in list(only.message.iter_parts())[1].get_content()
 
 
-async def test_who_is_refused_costs_the_others_nothing(tools, tmp_path):
+async def test_a_rejected_recipient_does_not_affect_the_others(tools, tmp_path):
     """
     It is remembered who; all refused is a failure, for good when all say so.
     """
@@ -465,7 +465,7 @@ async def test_who_is_refused_costs_the_others_nothing(tools, tmp_path):
 @pytest.mark.parametrize(
     ("answer", "permanent"), [("451 4.3.0 try again", False), ("554 5.7.1 looks like spam", True), ("drop", False)]
 )
-async def test_a_mail_servers_answers_are_understood(tools, tmp_path, answer, permanent):
+async def test_smtp_errors_are_permanent_or_retried(tools, tmp_path, answer, permanent):
     """
     A mail whose answer was lost is sent again under the same Message-ID.
     """
@@ -479,7 +479,7 @@ async def test_a_mail_servers_answers_are_understood(tools, tmp_path, answer, pe
             assert len({it.message["Message-ID"] for it in mail.mails}) == 1
 
 
-async def test_a_line_that_can_not_be_trusted_is_not_used(tools, tmp_path):
+async def test_an_unverified_smtp_connection_is_not_used(tools, tmp_path):
     """
     An unknown certificate, a server without STARTTLS, a wrong password: no secret leaves, and it says why.
     """
@@ -498,7 +498,7 @@ async def test_a_line_that_can_not_be_trusted_is_not_used(tools, tmp_path):
         assert len(mail.mails) == 1
 
 
-async def test_a_mail_server_is_proved_up_to_the_log_in(tools, tmp_path):
+async def test_the_mail_server_connection_is_checked_with_login(tools, tmp_path):
     """
     Nothing is sent.
     """
@@ -522,7 +522,7 @@ async def test_a_mail_server_is_proved_up_to_the_log_in(tools, tmp_path):
         (lambda: Email(host="mail.example", sender="nobody", to=("a@b.c",)), "'nobody' is an invalid e-mail address"),
     ],
 )
-def test_a_channel_that_can_not_work_is_refused(make, said):
+def test_an_invalid_channel_is_rejected(make, said):
     """
     With what to do.
     """
@@ -530,15 +530,15 @@ def test_a_channel_that_can_not_work_is_refused(make, said):
         make()
 
 
-async def test_whatever_apprise_reaches_gets_title_body_and_sort(tools):
+async def test_apprise_gets_title_body_and_type(tools):
     """
     An end is a success; what failed says why, without the address, and may be tried again.
     """
     async with Listening() as service:
         place = service.url.removeprefix("http://")
         channel = Apprise(name="line", url=f"json://user:s3cret@{place}/")
-        await told(channel, tools, (NotificationKind.FIRING, NotificationKind.RESOLVED))
-        first, last = (asked.json for asked in service.asked)
+        await send_story(channel, tools, (NotificationKind.FIRING, NotificationKind.RESOLVED))
+        first, last = (asked.json for asked in service.requests)
         service.next(broken)
         with pytest.raises(DeliveryError) as failed:
             await channel.send(message(), {}, tools)
@@ -552,7 +552,7 @@ async def test_whatever_apprise_reaches_gets_title_body_and_sort(tools):
     assert "Apprise reads the address as" in proof.message
 
 
-async def test_an_address_that_apprise_does_not_know_is_refused_for_good(tools, monkeypatch):
+async def test_an_unknown_apprise_url_is_a_permanent_error(tools, monkeypatch):
     """
     And where Apprise is not installed, what to install is said.
     """

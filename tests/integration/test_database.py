@@ -1,4 +1,4 @@
-"""The lender of the shop's database against a real PostgreSQL."""
+"""The shop's database against a real PostgreSQL."""
 
 import asyncio
 import os
@@ -43,7 +43,7 @@ async def pid(database: ShopDatabase) -> int:
     return int(row[0])
 
 
-async def test_two_connections_are_all_there_are(server: servers.Postgres, address: SecretStr) -> None:
+async def test_two_connections_are_shared(server: servers.Postgres, address: SecretStr) -> None:
     """
     Ten that want to look at once take turns over two connections, and all of them get one.
     """
@@ -63,7 +63,7 @@ async def test_two_connections_are_all_there_are(server: servers.Postgres, addre
         assert sessions(server) == 2
 
 
-async def test_a_look_can_only_read_and_only_for_a_while(address: SecretStr) -> None:
+async def test_transactions_are_read_only_and_limited(address: SecretStr) -> None:
     """
     A look can't write, its statements and locks are limited, and none of it stays on the connection, which is used
     again.
@@ -85,9 +85,7 @@ async def test_a_look_can_only_read_and_only_for_a_while(address: SecretStr) -> 
         assert await pid(database) == first[0]
 
 
-async def test_a_look_that_is_cut_off_takes_its_connection_with_it(
-    server: servers.Postgres, address: SecretStr
-) -> None:
+async def test_a_cancelled_transaction_closes_its_connection(server: servers.Postgres, address: SecretStr) -> None:
     """
     Cancelled in the middle of a statement, it leaves no session behind and the next look gets a fresh one.
     """
@@ -100,7 +98,7 @@ async def test_a_look_that_is_cut_off_takes_its_connection_with_it(
         assert sessions(server) == 1
 
 
-async def test_a_session_that_was_ended_is_replaced(server: servers.Postgres, address: SecretStr) -> None:
+async def test_a_closed_session_is_replaced(server: servers.Postgres, address: SecretStr) -> None:
     """
     An idle connection that the server has closed costs no look; one that is closed in the middle of one costs that one.
     """
@@ -119,7 +117,7 @@ async def test_a_session_that_was_ended_is_replaced(server: servers.Postgres, ad
 
 
 @pytest.mark.soak
-async def test_a_server_that_hangs_ends_the_look_all_the_same() -> None:
+async def test_a_transaction_of_a_hanging_server_times_out() -> None:
     """
     A server that neither answers nor hangs up: whoever looks gets away, and looks again when it goes on.
     """

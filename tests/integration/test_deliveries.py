@@ -1,4 +1,4 @@
-"""What becomes of a message, from the outbox to its recipients, with mail servers and services of every mood."""
+"""Delivery of messages, from the outbox to the recipients, with failing mail servers and services."""
 
 import asyncio
 from contextlib import suppress
@@ -34,7 +34,7 @@ ANN, BOB = "ann@example.com", "bob@example.com"
 DAY = 86_400
 
 
-class Life:
+class ChannelProcess:
     """One life of a channel's worker over a folder and a clock that outlive it."""
 
     def __init__(self, channel, folder, clock):
@@ -88,46 +88,46 @@ def mailer(mail, *to, **other):
 @pytest.mark.parametrize("end", ["hang", "close", "trickle", "500 5.5.1 what?", "421 4.4.2 closing", "nonsense"])
 async def test_a_mail_that_was_accepted_is_sent_whatever_quit_does(tmp_path, clock, end, monkeypatch):
     monkeypatch.setattr("toban.notify.smtp.QUIT_SECONDS", 0.05)
-    async with ScriptedSmtp({"QUIT": [end] * 9}) as mail, Life(mailer(mail), tmp_path, clock) as life:
+    async with ScriptedSmtp({"QUIT": [end] * 9}) as mail, ChannelProcess(mailer(mail), tmp_path, clock) as life:
         await life.put(message())
         await life.tries(3)
         assert len(mail.mails) == 1
         assert (life.worker.waiting.size, life.worker.problem) == (0, "")
 
 
-async def test_a_late_answer_is_waited_for_and_others_go_on_meanwhile(tmp_path, clock, monkeypatch):
+async def test_a_late_response_delays_messages_of_its_group_only(tmp_path, clock, monkeypatch):
     """
     Another thread's message passes; one of the same thread waits for its turn.
     """
     monkeypatch.setattr(channel_worker, "SLOW_SECONDS", 0.02)
-    async with ScriptedSmtp({".": ["hang"]}) as mail, Life(mailer(mail), tmp_path, clock) as life:
+    async with ScriptedSmtp({".": ["hang"]}) as mail, ChannelProcess(mailer(mail), tmp_path, clock) as life:
         await life.put(message(), message(NotificationKind.RESOLVED, 1), message(group_id="other", key="other.0.ops"))
         running = asyncio.create_task(life.worker.run())
         await mail.until(lambda: len(mail.mails) == 2)
-        assert mail.got(ANN) == ["firing", "firing"]
+        assert mail.received(ANN) == ["firing", "firing"]
         mail.go_on.set()
         await mail.until(lambda: len(mail.mails) == 3)
-        assert mail.got(ANN)[2] == "resolved"
+        assert mail.received(ANN)[2] == "resolved"
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
 
 
 @pytest.mark.parametrize("end", ["hang", "close", "trickle", "nonsense"])
-async def test_a_mail_whose_answer_is_missing_comes_twice_at_most(tmp_path, clock, end):
+async def test_a_mail_without_response_is_sent_twice_at_most(tmp_path, clock, end):
     """
     However often it is tried, and then it is told elsewhere; the one after it is sent all the same.
     """
     script = {".": [end] * 2}
     async with ScriptedSmtp(script) as mail:
         channel = mailer(mail, confirmation=timedelta(milliseconds=150))
-        async with Life(channel, tmp_path, clock) as life:
+        async with ChannelProcess(channel, tmp_path, clock) as life:
             await life.put(message())
             await life.worker.drain()
             clock.advance(REROUTE_AFTER.total_seconds() - 1)
             await life.worker.drain()
             assert len(mail.mails) == 1
-        async with Life(channel, tmp_path, clock) as life:
+        async with ChannelProcess(channel, tmp_path, clock) as life:
             await life.tries(5)
             assert len(mail.mails) == 2
             assert "it was sent twice and may have arrived" in life.worker.problem
@@ -136,17 +136,17 @@ async def test_a_mail_whose_answer_is_missing_comes_twice_at_most(tmp_path, cloc
             assert "may have arrived" in told.lines[-1]
             await life.put(message(NotificationKind.RESOLVED, 1))
             await life.tries()
-            assert mail.got(ANN) == ["firing", "firing", "resolved"]
+            assert mail.received(ANN) == ["firing", "firing", "resolved"]
             assert life.worker.problem == ""
 
 
-async def test_a_stop_while_the_answer_is_waited_for_counts_too(tmp_path, clock):
+async def test_a_shutdown_while_awaiting_a_response_counts_as_an_attempt(tmp_path, clock):
     """
     Three lives, each of which is stopped while the server keeps silent about the mail: two copies.
     """
     async with ScriptedSmtp({".": ["hang"] * 9}) as mail:
         for _ in range(3):
-            async with Life(mailer(mail), tmp_path, clock) as life:
+            async with ChannelProcess(mailer(mail), tmp_path, clock) as life:
                 if not mail.mails:
                     await life.put(message())
                 before = len(mail.mails)
@@ -156,7 +156,7 @@ async def test_a_stop_while_the_answer_is_waited_for_counts_too(tmp_path, clock)
                 running.cancel()
                 with suppress(asyncio.CancelledError):
                     await running
-        async with Life(mailer(mail), tmp_path, clock) as life:
+        async with ChannelProcess(mailer(mail), tmp_path, clock) as life:
             await life.tries(2)
             assert len(mail.mails) == 2
             assert life.worker.waiting.size == 0
@@ -164,7 +164,7 @@ async def test_a_stop_while_the_answer_is_waited_for_counts_too(tmp_path, clock)
 
 
 @pytest.mark.parametrize("nth", range(1, 9))
-async def test_a_stop_is_obeyed_that_comes_with_an_answer(tmp_path, clock, monkeypatch, nth):
+async def test_a_shutdown_that_coincides_with_a_response_is_obeyed(tmp_path, clock, monkeypatch, nth):
     """
     `asyncio.wait_for` of Python 3.11 drops such a cancel, and the worker went on for ever.
     """
@@ -177,7 +177,7 @@ async def test_a_stop_is_obeyed_that_comes_with_an_answer(tmp_path, clock, monke
             running.cancel()
 
     monkeypatch.setattr(SMTPProtocol, "data_received", data_received)
-    async with ScriptedSmtp() as mail, Life(mailer(mail), tmp_path, clock) as life:
+    async with ScriptedSmtp() as mail, ChannelProcess(mailer(mail), tmp_path, clock) as life:
         await life.put(message(), message(group_id="other", key="other.0.ops"))
         running = asyncio.create_task(life.worker.run())
         await asyncio.wait([running], timeout=5)
@@ -202,21 +202,21 @@ async def test_a_stop_is_obeyed_that_comes_with_an_answer(tmp_path, clock, monke
         (".", "452 4.3.1 no room"),
     ],
 )
-async def test_what_is_refused_for_now_is_sent_once_later(tmp_path, clock, step, reply):
-    async with ScriptedSmtp({step: [reply]}) as mail, Life(mailer(mail), tmp_path, clock) as life:
+async def test_a_temporarily_rejected_mail_is_sent_later(tmp_path, clock, step, reply):
+    async with ScriptedSmtp({step: [reply]}) as mail, ChannelProcess(mailer(mail), tmp_path, clock) as life:
         await life.put(message())
         await life.worker.drain()
         assert life.worker.waiting.size == 1
         assert reply == "close" or reply.split(maxsplit=1)[1] in life.worker.problem
         await life.tries(2)
         assert (life.worker.waiting.size, life.worker.problem) == (0, "")
-        assert mail.got(ANN) == ["firing"] * (2 if step == "." else 1)  # the fake counts what it refused after the dot
+        assert mail.received(ANN) == ["firing"] * (2 if step == "." else 1)  # it counts mail refused after the dot
 
 
 @pytest.mark.parametrize("step", ["GREETING", "MAIL", f"RCPT {ANN}", "DATA", "."])
-async def test_what_is_refused_for_good_is_tried_once_and_told_in_the_servers_words(tmp_path, clock, step):
+async def test_a_permanently_rejected_mail_is_attempted_once(tmp_path, clock, step):
     async with ScriptedSmtp({step: ["554 5.7.1 your address is blocked"] * 9}) as mail:
-        async with Life(mailer(mail), tmp_path, clock) as life:
+        async with ChannelProcess(mailer(mail), tmp_path, clock) as life:
             await life.put(message())
             await life.tries(3)
             assert "554 5.7.1 your address is blocked" in life.worker.problem
@@ -229,65 +229,65 @@ async def test_what_is_refused_for_good_is_tried_once_and_told_in_the_servers_wo
 
 
 @pytest.mark.parametrize("reply", ["452 4.5.3 too many recipients", "450 4.2.0 greylisted", "451 4.7.1 try later"])
-async def test_who_is_refused_for_now_gets_it_later_and_nobody_twice(tmp_path, clock, reply):
+async def test_a_temporarily_rejected_recipient_gets_the_mail_later(tmp_path, clock, reply):
     """
     Also through a restart; what comes meanwhile reaches the others at once, and everybody in order.
     """
     async with ScriptedSmtp({f"RCPT {BOB}": [reply] * 2}) as mail:
         channel = mailer(mail, ANN, BOB)
-        async with Life(channel, tmp_path, clock) as life:
+        async with ChannelProcess(channel, tmp_path, clock) as life:
             await life.put(message())
             await life.worker.drain()
-            assert (mail.got(ANN), mail.got(BOB)) == (["firing"], [])
+            assert (mail.received(ANN), mail.received(BOB)) == (["firing"], [])
             assert f"{BOB}: {reply}" in life.worker.problem
             await life.put(message(NotificationKind.RESOLVED, 1))
             await life.worker.drain()
-            assert (mail.got(ANN), mail.got(BOB)) == (["firing", "resolved"], [])
-        async with Life(channel, tmp_path, clock) as life:
+            assert (mail.received(ANN), mail.received(BOB)) == (["firing", "resolved"], [])
+        async with ChannelProcess(channel, tmp_path, clock) as life:
             await life.tries(2)
-            assert (mail.got(ANN), mail.got(BOB)) == (["firing", "resolved"], ["firing", "resolved"])
+            assert (mail.received(ANN), mail.received(BOB)) == (["firing", "resolved"], ["firing", "resolved"])
             assert (life.worker.waiting.size, life.worker.problem) == (0, "")
         assert mail.said(f"RCPT TO:<{ANN}>") == 2
         ids = {mail.message["Message-ID"] for mail in mail.mails}
         assert len(ids) == 2
 
 
-async def test_a_recipient_who_is_refused_for_good_shows_until_it_is_accepted(tmp_path, clock):
+async def test_a_permanently_rejected_recipient_is_reported(tmp_path, clock):
     """
     In the server's words, and it is not tried again with the same message.
     """
     async with ScriptedSmtp({f"RCPT {BOB}": ["550 5.1.1 user unknown"]}) as mail:
         channel = mailer(mail, ANN, BOB)
-        async with Life(channel, tmp_path, clock) as life:
+        async with ChannelProcess(channel, tmp_path, clock) as life:
             await life.put(message())
             await life.tries(3)
             assert mail.said("MAIL") == 1
-        async with Life(channel, tmp_path, clock) as life:
+        async with ChannelProcess(channel, tmp_path, clock) as life:
             await life.tries()
             assert life.worker.problem == f"{BOB} is rejected: 550 5.1.1 user unknown"
             assert life.worker.refused[BOB].permanent
             await life.put(message(NotificationKind.RESOLVED, 1))
             await life.tries()
             assert life.worker.problem == ""
-        assert mail.got(BOB) == ["resolved"]
+        assert mail.received(BOB) == ["resolved"]
 
 
-async def test_of_recipients_who_are_all_refused_only_those_for_now_are_tried_again(tmp_path, clock):
+async def test_only_temporarily_rejected_recipients_are_retried(tmp_path, clock):
     script = {f"RCPT {ANN}": ["450 4.2.0 greylisted"], f"RCPT {BOB}": ["550 5.1.1 user unknown"] * 9}
-    async with ScriptedSmtp(script) as mail, Life(mailer(mail, ANN, BOB), tmp_path, clock) as life:
+    async with ScriptedSmtp(script) as mail, ChannelProcess(mailer(mail, ANN, BOB), tmp_path, clock) as life:
         await life.put(message())
         await life.tries(3)
-        assert mail.got(ANN) == ["firing"]
+        assert mail.received(ANN) == ["firing"]
         assert (mail.said(f"RCPT TO:<{ANN}>"), mail.said(f"RCPT TO:<{BOB}>")) == (2, 1)
         assert life.worker.problem == f"{BOB} is rejected: 550 5.1.1 user unknown"
 
 
-async def test_addresses_beyond_ascii_need_a_server_that_takes_them(tmp_path, clock):
+async def test_non_ascii_addresses_need_smtputf8(tmp_path, clock):
     """
     A domain is written in ASCII everywhere; a name before the @ needs SMTPUTF8, and costs nobody else the mail.
     """
     odd, abroad = "böb@example.com", "ann@münchen.example"
-    async with ScriptedSmtp() as mail, Life(mailer(mail, abroad, odd), tmp_path, clock) as life:
+    async with ScriptedSmtp() as mail, ChannelProcess(mailer(mail, abroad, odd), tmp_path, clock) as life:
         await life.put(message())
         await life.tries()
         assert mail.mails[0].to == ["ann@xn--mnchen-3ya.example"]
@@ -295,7 +295,7 @@ async def test_addresses_beyond_ascii_need_a_server_that_takes_them(tmp_path, cl
     (tmp_path / "toban.db").unlink()
     async with (
         ScriptedSmtp(None, "SMTPUTF8", "8BITMIME") as mail,
-        Life(mailer(mail, abroad, odd), tmp_path, clock) as life,
+        ChannelProcess(mailer(mail, abroad, odd), tmp_path, clock) as life,
     ):
         await life.put(message())
         await life.tries()
@@ -318,13 +318,13 @@ async def test_addresses_beyond_ascii_need_a_server_that_takes_them(tmp_path, cl
         ("421 4.7.0 Too many errors", False, "421 4.7.0 Too many errors"),
     ],
 )
-async def test_a_refused_log_in_says_what_the_server_says(tmp_path, clock, reply, permanent, words):
+async def test_a_rejected_login_has_the_servers_message(tmp_path, clock, reply, permanent, words):
     """
     After one try, and without the password.
     """
     async with ScriptedSmtp({"AUTH": [reply] * 9}, "AUTH PLAIN LOGIN CRAM-MD5") as mail:
         channel = mailer(mail, username="u", password="s3cr3t")
-        async with Life(channel, tmp_path, clock) as life:
+        async with ChannelProcess(channel, tmp_path, clock) as life:
             await life.put(message())
             await life.worker.drain()
             assert mail.said("AUTH") == 1
@@ -336,23 +336,23 @@ async def test_a_refused_log_in_says_what_the_server_says(tmp_path, clock, reply
         assert words in proof.message
 
 
-async def test_a_way_to_log_in_that_is_not_there_is_passed_over(tmp_path, clock):
+async def test_an_unavailable_login_method_is_skipped(tmp_path, clock):
     """
     That a server offers what it does not have says nothing about the password.
     """
     script = {"AUTH": ["504 5.5.4 unrecognized", "334 UGFzc3dvcmQ6"]}
     async with ScriptedSmtp(script, "AUTH PLAIN LOGIN") as mail:
         channel = mailer(mail, username="u", password="s3cr3t")
-        async with Life(channel, tmp_path, clock) as life:
+        async with ChannelProcess(channel, tmp_path, clock) as life:
             await life.put(message())
             await life.worker.drain()
-            assert mail.got(ANN) == ["firing"]
+            assert mail.received(ANN) == ["firing"]
 
 
-async def test_a_server_without_a_log_in_that_toban_knows_is_told_once(tmp_path, clock):
+async def test_a_server_without_known_login_methods_is_a_permanent_error(tmp_path, clock):
     async with ScriptedSmtp(None, "AUTH XOAUTH2") as mail:
         channel = mailer(mail, username="u", password="s3cr3t")
-        async with Life(channel, tmp_path, clock) as life:
+        async with ChannelProcess(channel, tmp_path, clock) as life:
             await life.put(message())
             await life.tries(2)
             assert "it offers XOAUTH2" in life.worker.problem
@@ -378,12 +378,12 @@ async def test_a_server_without_a_log_in_that_toban_knows_is_told_once(tmp_path,
         Reply(200, b"posted to your channel"),
     ],
 )
-async def test_a_receiver_like_slack_that_answers_2xx_has_the_message(tmp_path, clock, answer):
-    service = Always(answer)
-    async with service, Life(Slack(webhook=f"{service.url}/hooks/1", name="ops"), tmp_path, clock) as life:
+async def test_a_slack_compatible_receiver_with_2xx_has_the_message(tmp_path, clock, answer):
+    service = ConstantService(answer)
+    async with service, ChannelProcess(Slack(webhook=f"{service.url}/hooks/1", name="ops"), tmp_path, clock) as life:
         await life.put(message())
         await life.tries(3)
-        assert len(service.asked) == 1
+        assert len(service.requests) == 1
         assert life.worker.problem == ""
 
 
@@ -399,48 +399,48 @@ async def test_a_receiver_like_slack_that_answers_2xx_has_the_message(tmp_path, 
         (Reply(500, b"server_error"), "answered 500: server_error", False),
     ],
 )
-async def test_a_receiver_like_slack_that_refuses_is_told_in_its_words(tmp_path, clock, answer, words, permanent):
-    service = Always(answer)
+async def test_the_error_of_a_slack_compatible_receiver_is_reported(tmp_path, clock, answer, words, permanent):
+    service = ConstantService(answer)
     async with service:
         channel = Slack(webhook=f"{service.url}/services/abcdefghijkl", name="ops")
-        async with Life(channel, tmp_path, clock) as life:
+        async with ChannelProcess(channel, tmp_path, clock) as life:
             await life.put(message())
             await life.tries(2)
             assert words in life.worker.problem
             assert "abcdefghijkl" not in life.worker.problem
             assert life.worker.failure.permanent is permanent
-            assert len(service.asked) == (1 if permanent else 3)
+            assert len(service.requests) == (1 if permanent else 3)
 
 
 @pytest.mark.parametrize("trouble", [late, half, says(200, b"<!DOCTYPE html><title>Log in</title>")])
-async def test_what_a_webhook_of_slack_may_have_comes_twice_at_most(tmp_path, clock, trouble):
+async def test_an_unconfirmed_slack_webhook_message_is_sent_twice_at_most(tmp_path, clock, trouble):
     async with FakeSlack() as slack:
         slack.next(*[trouble] * 9)
-        async with Life(Slack(webhook=slack.webhook, name="ops"), tmp_path, clock) as life:
+        async with ChannelProcess(Slack(webhook=slack.webhook, name="ops"), tmp_path, clock) as life:
             await life.put(message())
             await life.tries(4)
-            assert len(slack.asked) == 2
+            assert len(slack.requests) == 2
             assert len(await life.elsewhere()) == 1
 
 
 @pytest.mark.parametrize("trouble", [late, half])
-async def test_who_knows_a_repetition_is_told_until_it_answers(tmp_path, clock, trouble):
+async def test_idempotent_receivers_are_retried_until_they_respond(tmp_path, clock, trouble):
     """
     PagerDuty by its key, a webhook by the header that says that it is the same.
     """
     async with FakePagerDuty() as pagerduty:
         pagerduty.next(*[trouble] * 3)
-        async with Life(Pagerduty(key=pagerduty.key, api=pagerduty.url, name="ops"), tmp_path, clock) as life:
+        async with ChannelProcess(Pagerduty(key=pagerduty.key, api=pagerduty.url, name="ops"), tmp_path, clock) as life:
             await life.put(message())
             await life.tries(4)
-            assert (life.worker.waiting.size, len(pagerduty.asked), len(pagerduty.alerts)) == (0, 4, 1)
+            assert (life.worker.waiting.size, len(pagerduty.requests), len(pagerduty.alerts)) == (0, 4, 1)
     (tmp_path / "toban.db").unlink()
     async with Listening() as service:
         service.next(*[trouble] * 3)
-        async with Life(Webhook(url=service.url, name="ops"), tmp_path, clock) as life:
+        async with ChannelProcess(Webhook(url=service.url, name="ops"), tmp_path, clock) as life:
             await life.put(message())
             await life.tries(4)
-            assert {it.headers["idempotency-key"] for it in service.asked} == {message().key}
+            assert {it.headers["idempotency-key"] for it in service.requests} == {message().key}
             assert life.worker.waiting.size == 0
 
 
@@ -455,18 +455,18 @@ async def test_who_knows_a_repetition_is_told_until_it_answers(tmp_path, clock, 
         (Reply(400, b'{"message":"Event object is invalid","errors":["no payload"]}'), 1, "is invalid: no payload"),
     ],
 )
-async def test_pagerduty_behind_a_proxy_has_what_it_answers_2xx(tmp_path, clock, answer, posts, words):
-    service = Always(answer)
-    async with service, Life(Pagerduty(key="0" * 32, api=service.url, name="ops"), tmp_path, clock) as life:
+async def test_any_2xx_of_pagerduty_counts_as_accepted(tmp_path, clock, answer, posts, words):
+    service = ConstantService(answer)
+    async with service, ChannelProcess(Pagerduty(key="0" * 32, api=service.url, name="ops"), tmp_path, clock) as life:
         await life.put(message())
         await life.tries(2)
-        assert len(service.asked) == posts
+        assert len(service.requests) == posts
         assert words in life.worker.problem
 
 
 @pytest.mark.parametrize(("status", "permanent"), [(404, True), (429, False), (500, False)])
-async def test_what_apprise_logs_of_a_refusal_decides_whether_it_is_tried_again(clock, status, permanent):
-    service = Always(Reply(status))
+async def test_apprise_errors_are_classified_by_its_log(clock, status, permanent):
+    service = ConstantService(Reply(status))
     async with service, httpx2.AsyncClient() as http:
         channel = Apprise(name="line", url=f"json://{service.url.removeprefix('http://')}/")
         with pytest.raises(DeliveryError, match=f"error={status}") as refused:
@@ -474,7 +474,7 @@ async def test_what_apprise_logs_of_a_refusal_decides_whether_it_is_tried_again(
     assert refused.value.permanent is permanent
 
 
-class Always(FakeService):
+class ConstantService(FakeService):
     """Answers everything the same."""
 
     def __init__(self, reply):

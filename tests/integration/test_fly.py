@@ -1,4 +1,4 @@
-"""Fly as a strict stand-in tells it, its Prometheus a real VictoriaMetrics."""
+"""Fly as a strict fake, with a real VictoriaMetrics as its Prometheus."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,9 +14,9 @@ from tests.fake_fly import FakeFly
 from tests.fake_http import broken, busy, half, late, reset, says
 from tests.fakes import FakeClock
 from tests.fly_day import GIB, SCRAPE, Day, clock
-from tests.integration.looks import lent, running
-from tests.judged import Judged
-from tests.store import SLOW
+from tests.integration.scraping import collector_tools, open_scraper
+from tests.rule_evaluation import RuleEvaluation
+from tests.vendure_shop import SLOW
 from toban.alerting.rule_file import RuleGroup
 from toban.alerting.rule_loader import shipped_groups
 from toban.collect.collectors.fly.fly import Fly
@@ -49,7 +49,7 @@ def rules() -> list[RuleGroup]:
     return [group for group in found if group.rules]
 
 
-class Life:
+class FlyMonitoring:
     """A toban beside Fly: it looks every minute, keeps, and judges."""
 
     def __init__(
@@ -57,12 +57,12 @@ class Life:
     ) -> None:
         self.store, self.fly, self.clock = store, fly, clock
         self.watch = ScrapeLoop(collector(fly), store, replace(tools, clock=clock, state=state))
-        self.judged = Judged(rules(), store, state, folder, clock)
+        self.judged = RuleEvaluation(rules(), store, state, folder, clock)
 
     async def minute(self) -> None:
         await self.watch.collect()
-        for bench in self.judged.evaluating.groups:
-            await self.judged.evaluating.evaluate(bench)
+        for bench in self.judged.evaluation.groups:
+            await self.judged.evaluation.evaluate(bench)
         if self.clock.now().minute == 0:
             await self.store.maintain()
 
@@ -78,16 +78,16 @@ class Life:
 
 
 @asynccontextmanager
-async def living(folder: Path, victoria: str) -> AsyncIterator[tuple[Life, Day]]:
+async def living(folder: Path, victoria: str) -> AsyncIterator[tuple[FlyMonitoring, Day]]:
     """Let a toban and a pretended Fly live on the same clock."""
     clock, meters = FakeClock(BEGAN), MetricRegistry()
     async with AsyncExitStack() as stack:
         fly = await stack.enter_async_context(FakeFly(clock, victoria))
-        tools = await stack.enter_async_context(lent())
+        tools = await stack.enter_async_context(collector_tools())
         state = await stack.enter_async_context(State(SqliteBackend(folder / "toban.db"), clock, meters))
         store = stack.enter_context(Store(folder / "tsdb", TsdbSettings(), clock, meters))
-        life = Life(store, state, tools, fly, clock, folder)
-        await life.judged.evaluating.open()
+        life = FlyMonitoring(store, state, tools, fly, clock, folder)
+        await life.judged.evaluation.open()
         yield life, Day(fly)
 
 
@@ -116,7 +116,7 @@ ALERTS = """
 MACHINES = ("s1", "s2", "s3", "w1", "f1", "f2", "d1")
 
 
-def quiet(life: Life, day: Day) -> None:
+def quiet(life: FlyMonitoring, day: Day) -> None:
     """Look at every number of a minute in which nothing happens."""
     told = {name: day.told[name] for name in MACHINES}
     assert life.told("system_memory_usage_bytes", "instance") == {
@@ -144,14 +144,14 @@ def quiet(life: Life, day: Day) -> None:
     assert life.one('up{job="fly"}') == 1
 
 
-def resting(life: Life, day: Day) -> None:
+def resting(life: FlyMonitoring, day: Day) -> None:
     """A machine that rests is well, and has no numbers of a running one."""
     assert life.told('fly_machine_state{state="stopped"}', "instance") == {("s3",): 1, ("f2",): 1}
     assert set(life.told("fly_machine_as_wanted", "instance").values()) == {1}
     assert {name for (name,) in life.told("system_memory_usage_bytes", "instance")} == {*MACHINES} - {"s3", "f2"}
 
 
-def deploying(life: Life, day: Day) -> None:
+def deploying(life: FlyMonitoring, day: Day) -> None:
     """Somebody holds the machines, which are on their way."""
     assert {name for (name,) in life.told("fly_machine_lease_expiry_timestamp_seconds", "instance")} == {
         *("s1", "s2", "s3", "w1")
@@ -159,7 +159,7 @@ def deploying(life: Life, day: Day) -> None:
     assert set(life.told("fly_machine_as_wanted", "instance").values()) == {1}
 
 
-def deployed(life: Life, day: Day) -> None:
+def deployed(life: FlyMonitoring, day: Day) -> None:
     """The release has changed, once; nobody holds anything."""
     assert life.one('fly_app_release{app="shop"}') == 64
     assert life.one('changes(fly_app_release{app="shop"}[1h])') == 1
@@ -167,12 +167,12 @@ def deployed(life: Life, day: Day) -> None:
     assert life.told("fly_machine_lease_expiry_timestamp_seconds", "instance") == {}
 
 
-def proxies_anew(life: Life, day: Day) -> None:
+def proxies_anew(life: FlyMonitoring, day: Day) -> None:
     """Proxies that began anew have served nobody twice."""
     assert life.one('sum(increase(fly_edge_http_responses_count{app="shop"}[20m]))') == pytest.approx(9600, rel=0.02)
 
 
-def killed(life: Life, day: Day) -> None:
+def killed(life: FlyMonitoring, day: Day) -> None:
     """What was ended for want of memory is told with its time."""
     assert life.one('fly_machine_exits_total{reason="oom"}') == 1
     assert life.one("system_oom_kills_total") == 1
@@ -180,19 +180,19 @@ def killed(life: Life, day: Day) -> None:
     assert life.one("fly_machine_last_oom_timestamp_seconds") == at.timestamp()
 
 
-def crashed(life: Life, day: Day) -> None:
+def crashed(life: FlyMonitoring, day: Day) -> None:
     """Each crash is counted, and the machine stays down."""
     assert life.one('fly_machine_exits_total{reason="crash"}') == 6
     assert life.one('fly_machine_restarts{instance="s2"}') == 6
     assert life.one('fly_machine_as_wanted{instance="s2"}') == 0
 
 
-def in_trouble(life: Life, day: Day) -> None:
+def in_trouble(life: FlyMonitoring, day: Day) -> None:
     """The target is down while Fly answers nothing of use."""
     assert life.one('up{job="fly"}') == 0
 
 
-def evening(life: Life, day: Day) -> None:
+def evening(life: FlyMonitoring, day: Day) -> None:
     """What visitors met all day is complete, also what was asked for after the trouble."""
     first, last = BEGAN + timedelta(seconds=30), life.clock.now() - timedelta(seconds=30)
     for app in ("shop", "storefront"):
@@ -257,35 +257,35 @@ async def fly():
 
 @pytest.fixture
 async def tools(fly):
-    async with lent() as tools:
+    async with collector_tools() as tools:
         yield replace(tools, clock=fly.clock)
 
 
-async def looked(one, tools):
-    found = await running(one, tools).collect()
+async def scrape_once(one, tools):
+    found = await open_scraper(one, tools).collect()
     return found, {
         (sample.family.name, sample.labels.get("instance", sample.labels.get("app"))): sample.value
         for sample in found.samples
     }
 
 
-async def test_the_machines_are_told_without_the_numbers(fly, tools):
+async def test_machines_are_reported_while_prometheus_is_unavailable(fly, tools):
     """
     What one of Fly's services can't say the other still does: the target is down, and half of it is seen.
     """
     fly.add("shop", "s1")
-    found, numbers = await looked(collector(fly), tools)
+    found, numbers = await scrape_once(collector(fly), tools)
     assert "prometheus/shop-gmbh/api/v1/query: answered 422" in found.error
     assert numbers["fly_machine_as_wanted", "s1"] == 1
     assert "in plain text" not in str(found)
 
 
-async def test_one_app_that_is_gone_hides_no_other(fly, tools):
+async def test_a_missing_app_does_not_affect_the_others(fly, tools):
     """
     Its name is told.
     """
     fly.add("shop", "s1")
-    found, numbers = await looked(collector(fly, apps=["gone", "shop"]), tools)
+    found, numbers = await scrape_once(collector(fly, apps=["gone", "shop"]), tools)
     assert found.error.startswith("fly: GET apps/gone/machines: answered 404")
     assert numbers["fly_machine_as_wanted", "s1"] == 1
 
@@ -295,13 +295,13 @@ async def test_the_organisation_is_that_of_the_first_app(fly, tools):
     Its slug stands nowhere in a machine's environment.
     """
     fly.add("shop", "s1")
-    found, _ = await looked(collector(fly, org="", apps=["shop"]), tools)
+    found, _ = await scrape_once(collector(fly, org="", apps=["shop"]), tools)
     assert "prometheus/shop-gmbh/" in found.error
     with pytest.raises(CollectError, match="neither `apps` nor `org` is set"):
         await collector(fly, org="").collect(tools)
 
 
-async def test_a_token_that_may_not_is_told_with_the_remedy(fly, tools):
+async def test_a_token_without_permission_is_an_error_with_the_remedy(fly, tools):
     """
     Without the token itself.
     """
@@ -312,23 +312,23 @@ async def test_a_token_that_may_not_is_told_with_the_remedy(fly, tools):
 
 
 @pytest.mark.parametrize("answer", [b"[]", b"{}", b"null", b'"machines"', b'[1, {}, {"id": 5}]', b'{"apps": [{}, 3]}'])
-async def test_what_is_not_flys_is_said(fly, tools, answer):
+async def test_an_invalid_response_of_fly_is_an_error(fly, tools, answer):
     """
     Wherever it comes; the next look is well.
     """
     fly.add("shop", "s1")
     one = collector(fly)
-    await running(one, tools).collect()
+    await open_scraper(one, tools).collect()
     fly.clock.advance(300)
     fly.next(*[says(200, answer)] * 8)
-    found = await running(one, tools).collect()
+    found = await open_scraper(one, tools).collect()
     assert found.error
     fly.forget_troubles()
     fly.clock.advance(60)
-    assert (await looked(one, tools))[1]["fly_machine_as_wanted", "s1"] == 1
+    assert (await scrape_once(one, tools))[1]["fly_machine_as_wanted", "s1"] == 1
 
 
-async def test_ends_are_counted_once_through_restarts(fly, tools, tmp_path):
+async def test_exits_are_counted_once_across_restarts(fly, tools, tmp_path):
     """
     Those before the first look are not; those while toban was away are.
     """
@@ -369,7 +369,7 @@ async def test_ends_are_counted_once_through_restarts(fly, tools, tmp_path):
         ("an-old-token", "Bearer an-old-token"),
     ],
 )
-def test_a_token_is_shown_as_its_kind_wants(token, header):
+def test_the_authorization_header_depends_on_the_token(token, header):
     """
     Macaroons bring a word of their own.
     """

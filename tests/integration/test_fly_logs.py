@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import servers
-from tests.integration.looks import until
+from tests.integration.scraping import poll_until
 from tests.program import eventually, toban
 from toban.core.clock import SystemClock
 from toban.core.log_line import LogLevel
@@ -60,7 +60,7 @@ class Reader:
         return [line.message for line in reversed(self.recent.newest())]
 
     async def has(self, many):
-        return await until(self._texts, lambda found: len(found) >= many)
+        return await poll_until(self._texts, lambda found: len(found) >= many)
 
     async def _texts(self):
         return self.texts()
@@ -69,7 +69,7 @@ class Reader:
         async def ask():
             return self.meters.value(CONNECTED)
 
-        await until(ask, bool)
+        await poll_until(ask, bool)
 
 
 @asynccontextmanager
@@ -135,7 +135,7 @@ async def test_a_lost_connection_is_restored_and_the_gap_is_counted(monkeypatch)
             async def away():
                 return len(attempts)
 
-            await until(away, lambda many: many >= 4)
+            await poll_until(away, lambda many: many >= 4)
             assert reader.meters.value(CONNECTED) == 0
             assert "log stream of nats://[::1]" in reader.logs.health().message
             assert "connection refused" in reader.logs.health().message
@@ -159,7 +159,7 @@ async def test_a_wrong_token_is_reported_without_the_token(stream):
         async def message():
             return reader.logs.health().message
 
-        found = await until(message, lambda text: "is wrong" in text)
+        found = await poll_until(message, lambda text: "is wrong" in text)
         assert "fm2" not in found
 
 

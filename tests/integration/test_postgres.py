@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from tests import servers
 from tests.fakes import FakeClock, ListSink
-from tests.integration.looks import lent, look, until
+from tests.integration.scraping import collector_tools, poll_until, scrape
 from toban.collect.collectors.postgres import FAMILIES, QUERIES, Postgres
 from toban.collect.service import ScrapeLoop
 from toban.collect.sql_metrics import suitable_queries
@@ -51,25 +51,25 @@ def load(each: servers.Postgres) -> Iterator[servers.Postgres]:
             bench.kill()
 
 
-async def test_every_number_is_there_and_true_under_load(load: servers.Postgres) -> None:
+async def test_every_metric_is_present_and_correct_under_load(load: servers.Postgres) -> None:
     """
     With four clients of pgbench at work, every metric that a single server can have is there and tells of them.
     """
     collector = Postgres()
-    async with lent(database=load.address()) as tools:
-        first = await until(
-            lambda: look(collector, tools), lambda seen: seen.one("postgres_connection_pool_size", state="total") == 4
+    async with collector_tools(database=load.address()) as tools:
+        first = await poll_until(
+            lambda: scrape(collector, tools), lambda seen: seen.one("postgres_connection_pool_size", state="total") == 4
         )
         advance(tools, 600)
-        seen = await until(
-            lambda: look(collector, tools),
+        seen = await poll_until(
+            lambda: scrape(collector, tools),
             lambda seen: (
                 seen.one("postgres_database_transactions_committed_total")
                 > first.one("postgres_database_transactions_committed_total") + 20
             ),
         )
 
-    assert not seen.trouble
+    assert not seen.error
     assert {family.name for family in FAMILIES} - set(seen) <= NOT_EVERYWHERE
     by_application = [
         value for labels, value in seen["postgres_connections"].items() if ("application", "pgbench") in labels
@@ -92,7 +92,7 @@ async def test_every_number_is_there_and_true_under_load(load: servers.Postgres)
     assert seen.reason == ""
 
 
-async def test_a_held_lock_and_who_waits_for_it_are_told(postgres: servers.Postgres) -> None:
+async def test_blocked_sessions_and_their_blockers_are_reported(postgres: servers.Postgres) -> None:
     """
     A session that waits is counted, the application in its way is named; no look waits for the lock itself.
     """
@@ -102,12 +102,14 @@ async def test_a_held_lock_and_who_waits_for_it_are_told(postgres: servers.Postg
         postgres.address("locked", "keeper"), application_name="importer", autocommit=False
     )
     waiter = psycopg.connect(postgres.address("locked"), application_name="shop")
-    async with keeper, lent(database=postgres.address("locked")) as tools:
+    async with keeper, collector_tools(database=postgres.address("locked")) as tools:
         await keeper.execute("LOCK TABLE stock IN ACCESS EXCLUSIVE MODE")
         waiter.pgconn.send_query(b"SELECT * FROM stock")
-        seen = await until(lambda: look(Postgres(), tools), lambda seen: seen.one("postgres_blocked_sessions") == 1)
+        seen = await poll_until(
+            lambda: scrape(Postgres(), tools), lambda seen: seen.one("postgres_blocked_sessions") == 1
+        )
 
-        assert not seen.trouble
+        assert not seen.error
         assert seen.one("postgres_locks_waiting", mode="AccessShareLock") == 1
         assert seen.one("postgres_locks_held", mode="AccessExclusiveLock") == 1
         assert seen.one("postgres_blocking_sessions", user="keeper", application="importer") == 1
@@ -116,19 +118,19 @@ async def test_a_held_lock_and_who_waits_for_it_are_told(postgres: servers.Postg
         assert seen.one("postgres_table_live_rows", schema="public", table="stock") == 1
 
         await keeper.rollback()
-        await until(lambda: look(Postgres(), tools), lambda seen: "postgres_blocking_sessions" not in seen)
+        await poll_until(lambda: scrape(Postgres(), tools), lambda seen: "postgres_blocking_sessions" not in seen)
     waiter.close()
 
 
-async def test_a_transaction_that_is_left_open_is_told(postgres: servers.Postgres) -> None:
+async def test_an_idle_transaction_is_reported(postgres: servers.Postgres) -> None:
     """
     It is counted, and its age is known; it ends when the session does.
     """
     postgres.execute("CREATE DATABASE forgotten")
-    async with lent(database=postgres.address("forgotten")) as tools:
+    async with collector_tools(database=postgres.address("forgotten")) as tools:
         with psycopg.connect(postgres.address("forgotten"), application_name="forgetful") as session:
             session.execute("SELECT 1")
-            seen = await look(Postgres(), tools)
+            seen = await scrape(Postgres(), tools)
             labels = {"state": "idle in transaction", "application": "forgetful"}
             assert seen.one("postgres_connections", **labels) == 1
             assert seen.one("postgres_idle_in_transaction_sessions") >= 1
@@ -136,22 +138,22 @@ async def test_a_transaction_that_is_left_open_is_told(postgres: servers.Postgre
             assert seen.one("postgres_longest_idle_in_transaction_seconds") >= 0
 
 
-async def test_numbers_that_cost_more_are_read_less_often_and_stay_there(postgres: servers.Postgres) -> None:
+async def test_expensive_queries_run_less_often_and_keep_their_samples(postgres: servers.Postgres) -> None:
     """
     The size of the database is asked for every five minutes, and is among the numbers of every look in between.
     """
     postgres.execute("CREATE DATABASE growing")
     collector = Postgres()
-    async with lent(database=postgres.address("growing")) as tools:
-        before = (await look(collector, tools)).one("postgres_database_size_bytes")
+    async with collector_tools(database=postgres.address("growing")) as tools:
+        before = (await scrape(collector, tools)).one("postgres_database_size_bytes")
         postgres.execute("CREATE TABLE big AS SELECT generate_series(1, 100000)", database="growing")
         advance(tools, 270)
-        assert (await look(collector, tools)).one("postgres_database_size_bytes") == before
+        assert (await scrape(collector, tools)).one("postgres_database_size_bytes") == before
         advance(tools, 30)
-        assert (await look(collector, tools)).one("postgres_database_size_bytes") > before
+        assert (await scrape(collector, tools)).one("postgres_database_size_bytes") > before
 
 
-async def test_a_full_server_is_a_finding() -> None:
+async def test_a_server_without_free_connections_is_down_with_its_reason() -> None:
     """
     Where no connection is left the look says so; one that toban already has still measures how full it is.
     """
@@ -160,26 +162,26 @@ async def test_a_full_server_is_a_finding() -> None:
         server.execute("CREATE ROLE toban LOGIN IN ROLE pg_monitor", "CREATE ROLE shop LOGIN")
         collector = Postgres()
         async with (
-            lent(database=server.address(role="toban")) as early,
-            lent(database=server.address(role="toban")) as late,
+            collector_tools(database=server.address(role="toban")) as early,
+            collector_tools(database=server.address(role="toban")) as late,
         ):
-            assert (await look(collector, early)).one("postgres_connections_used") == 1
+            assert (await scrape(collector, early)).one("postgres_connections_used") == 1
             shop = [psycopg.connect(server.address(role="shop")) for _ in range(5)]
 
-            seen = await look(collector, early)
+            seen = await scrape(collector, early)
             assert seen.one("postgres_connections_used") == seen.one("postgres_connections_limit") == 6
             assert seen.one("postgres_connections_reserved") == 2
-            refused = await look(Postgres(), late)
+            refused = await scrape(Postgres(), late)
             assert refused.reason == "too_many_connections"
-            assert "the server has no free connection" in refused.trouble
+            assert "the server has no free connection" in refused.error
             assert refused.one("postgres_connection_failed", reason="unreachable") == 0
 
             for session in shop:
                 session.close()
-            await until(lambda: look(Postgres(), late), lambda seen: not seen.trouble)
+            await poll_until(lambda: scrape(Postgres(), late), lambda seen: not seen.error)
 
 
-async def test_without_pg_monitor_less_is_seen_and_that_is_told_once(postgres: servers.Postgres) -> None:
+async def test_missing_pg_monitor_is_logged_once(postgres: servers.Postgres) -> None:
     """
     What can't be known is absent rather than nought, the log says what would show it, and the rest is there.
     """
@@ -187,11 +189,11 @@ async def test_without_pg_monitor_less_is_seen_and_that_is_told_once(postgres: s
     postgres.execute("CREATE TABLE goods (id int)", database="strangers")
     collector = Postgres()
     with psycopg.connect(postgres.address("strangers"), application_name="shop"), capture_logs() as logs:
-        async with lent(database=postgres.address("strangers", "plain")) as tools:
-            seen = await look(collector, tools)
-            await look(collector, tools)
+        async with collector_tools(database=postgres.address("strangers", "plain")) as tools:
+            seen = await scrape(collector, tools)
+            await scrape(collector, tools)
 
-    assert not seen.trouble
+    assert not seen.error
     assert "postgres_active_connections" not in seen
     assert seen.one("postgres_connections", state="hidden", application="shop") == 1
     assert seen.one("postgres_connection_pool_size", state="total") == 1
@@ -218,7 +220,7 @@ NEEDS = {
 
 
 @pytest.mark.parametrize("taken", NEEDS, ids=["schema", "function", "version"])
-async def test_statements_that_can_not_be_read_have_a_remedy(postgres: servers.Postgres, taken: str) -> None:
+async def test_unreadable_pg_stat_statements_has_a_remedy(postgres: servers.Postgres, taken: str) -> None:
     """
     Where the extension stands in a schema of its own, and this role may not use it, or it is too old.
 
@@ -235,34 +237,34 @@ async def test_statements_that_can_not_be_read_have_a_remedy(postgres: servers.P
     )
     collector = Postgres()
     with capture_logs() as logs:
-        async with lent(database=postgres.address(name, "re-ader")) as tools:
-            without = await look(collector, tools)
+        async with collector_tools(database=postgres.address(name, "re-ader")) as tools:
+            without = await scrape(collector, tools)
             if not NEEDS[taken].startswith("ALTER"):
                 postgres.execute(NEEDS[taken], database=name)
                 advance(tools, 60)
-                seen = await look(collector, tools)
+                seen = await scrape(collector, tools)
                 assert "postgres_statement_calls_total" in seen
-    assert not without.trouble
+    assert not without.error
     assert "postgres_statement_calls_total" not in without
     told = [line["error"] for line in logs if line.get("part") == "statements" and line["event"] == "partial data"]
     assert told == [f"the costliest statements can't be read: {NEEDS[taken]} shows them"]
     postgres.execute(f"DROP DATABASE {name} (FORCE)", 'DROP ROLE "re-ader"')
 
 
-async def test_with_the_shops_own_role_its_sessions_are_seen(postgres: servers.Postgres) -> None:
+async def test_the_shops_own_role_sees_its_sessions(postgres: servers.Postgres) -> None:
     """
     A role sees what its own sessions do: where toban looks as the shop itself, they are counted by state.
     """
     postgres.execute("CREATE ROLE itself LOGIN", "CREATE DATABASE itself OWNER itself")
     with psycopg.connect(postgres.address("itself", "itself"), application_name="vendure", autocommit=True):
-        async with lent(database=postgres.address("itself", "itself")) as tools:
-            seen = await look(Postgres(), tools)
+        async with collector_tools(database=postgres.address("itself", "itself")) as tools:
+            seen = await scrape(Postgres(), tools)
     assert seen.one("postgres_connections", state="idle", application="vendure") == 1
     assert seen.one("postgres_connection_pool_size", state="idle") == 1
     assert seen.one("postgres_active_connections") == 0
 
 
-async def test_a_query_that_may_not_be_asked_costs_its_own_numbers_only(postgres: servers.Postgres) -> None:
+async def test_a_query_without_permission_loses_its_own_samples_only(postgres: servers.Postgres) -> None:
     """
     It is left out and told once; queries before and after it are there; it comes back when it may be asked again.
     """
@@ -272,15 +274,15 @@ async def test_a_query_that_may_not_be_asked_costs_its_own_numbers_only(postgres
     )
     collector = Postgres()
     with capture_logs() as logs:
-        async with lent(database=postgres.address("curbed", "curbed")) as tools:
-            seen = await look(collector, tools)
+        async with collector_tools(database=postgres.address("curbed", "curbed")) as tools:
+            seen = await scrape(collector, tools)
             advance(tools, 60)
-            await look(collector, tools)
+            await scrape(collector, tools)
             postgres.execute("GRANT SELECT ON pg_stat_wal TO PUBLIC", database="curbed")
             advance(tools, 60)
-            again = await look(collector, tools)
+            again = await scrape(collector, tools)
 
-    assert not seen.trouble
+    assert not seen.error
     assert "postgres_log_bytes_total" not in seen
     assert {"postgres_background_writer_blocks_written_total", "postgres_archiver_failed_total"} <= set(seen)
     assert "postgres_log_bytes_total" in again
@@ -288,7 +290,7 @@ async def test_a_query_that_may_not_be_asked_costs_its_own_numbers_only(postgres
     assert about == [("partial data", "postgres_log"), ("recovered", "postgres_log")]
 
 
-async def test_what_shuts_toban_out_is_told_apart(postgres: servers.Postgres) -> None:
+async def test_connection_failures_have_their_reasons(postgres: servers.Postgres) -> None:
     """
     A wrong password, a missing database and a closed port each have a reason of their own; no message has a password.
     """
@@ -299,14 +301,14 @@ async def test_what_shuts_toban_out_is_told_apart(postgres: servers.Postgres) ->
         "unreachable": f"postgresql://toban:hunter2@127.0.0.1:{servers.free_port()}/shop",
     }
     for reason, address in addresses.items():
-        async with lent(database=address) as tools:
-            seen = await look(Postgres(), tools)
+        async with collector_tools(database=address) as tools:
+            seen = await scrape(Postgres(), tools)
         assert seen.reason == reason
-        assert "hunter2" not in seen.trouble
+        assert "hunter2" not in seen.error
         assert sum(seen["postgres_connection_failed"].values()) == 1
 
-    async with lent(database=postgres.address(role="guarded", password="right")) as tools:
-        assert not (await look(Postgres(), tools)).trouble
+    async with collector_tools(database=postgres.address(role="guarded", password="right")) as tools:
+        assert not (await scrape(Postgres(), tools)).error
 
 
 async def test_a_server_that_is_killed_is_down_and_up_again() -> None:
@@ -315,7 +317,7 @@ async def test_a_server_that_is_killed_is_down_and_up_again() -> None:
     """
     with servers.postgres() as server, capture_logs() as logs:
         sink = ListSink()
-        async with lent(database=server.address()) as tools:
+        async with collector_tools(database=server.address()) as tools:
             watch = ScrapeLoop(Postgres(), sink, tools)
             await watch.collect()
             assert watch.status.up
@@ -333,11 +335,11 @@ async def test_a_server_that_is_killed_is_down_and_up_again() -> None:
             assert "postgres_connection_failed" not in ended
             server.start()
             await watch.collect()
-            assert watch.status.up, watch.status.trouble
+            assert watch.status.up, watch.status.error
     assert [line["event"] for line in logs if "part" not in line] == ["run failed", "run recovered"]
 
 
-async def test_both_sides_of_a_replication_are_told(tmp_path: object) -> None:
+async def test_replication_is_reported_by_primary_and_standby(tmp_path: object) -> None:
     """
     The primary names who follows and how far behind; the standby says that it is one, and that it receives.
     """
@@ -350,25 +352,28 @@ async def test_both_sides_of_a_replication_are_told(tmp_path: object) -> None:
         command[command.index(f"hba_file={place}/pg_hba.conf")] = f"hba_file={primary.folder}/pg_hba.conf"
         standby = servers.Postgres(port, place, command, primary.stop_with, primary.programs)
         with servers.running(standby):
-            async with lent(database=primary.address()) as at_primary, lent(database=standby.address()) as at_standby:
-                seen = await until(
-                    lambda: look(Postgres(), at_primary),
+            async with (
+                collector_tools(database=primary.address()) as at_primary,
+                collector_tools(database=standby.address()) as at_standby,
+            ):
+                seen = await poll_until(
+                    lambda: scrape(Postgres(), at_primary),
                     lambda seen: (
                         "postgres_replication_lag_bytes" in seen
                         and seen.one("postgres_replication_lag_bytes", application="walreceiver") == 0
                     ),
                 )
-                followed = await look(Postgres(), at_standby)
+                followed = await scrape(Postgres(), at_standby)
                 primary.kill()
-                cut_off = await until(
-                    lambda: look(Postgres(), at_standby), lambda seen: seen.one("postgres_standby_receiving") == 0
+                cut_off = await poll_until(
+                    lambda: scrape(Postgres(), at_standby), lambda seen: seen.one("postgres_standby_receiving") == 0
                 )
 
     assert seen.one("postgres_replication_standbys", application="walreceiver") == 1
     assert seen.one("postgres_standby") == 0
     assert seen.one("postgres_replication_slot_active", slot="spare") == 0
     assert seen.one("postgres_replication_slot_retained_bytes", slot="spare") >= 0
-    assert not followed.trouble
+    assert not followed.error
     assert followed.one("postgres_standby") == 1
     assert followed.one("postgres_standby_receiving") == 1
     assert followed.one("postgres_standby_lag_seconds") >= 0
@@ -376,7 +381,7 @@ async def test_both_sides_of_a_replication_are_told(tmp_path: object) -> None:
     assert cut_off.get("postgres_standby_lag_seconds") != {(): 0}
 
 
-async def test_the_shop_behind_the_same_pooler_stays_untouched(postgres: servers.Postgres) -> None:
+async def test_scrapes_through_pgbouncer_leave_the_session_unchanged(postgres: servers.Postgres) -> None:
     """
     Through PgBouncer in transaction mode, over one and the same server connection: looks leave nothing behind, and
     the shop goes on writing with its own settings.
@@ -388,10 +393,10 @@ async def test_the_shop_behind_the_same_pooler_stays_untouched(postgres: servers
         with psycopg.connect(address, autocommit=True, prepare_threshold=None) as shop:
             before = shop.execute("SHOW statement_timeout").fetchone(), shop.execute("SHOW lock_timeout").fetchone()
             pid = shop.execute("SELECT pg_backend_pid()").fetchone()
-            async with lent(database=address) as tools:
+            async with collector_tools(database=address) as tools:
                 for round_ in range(5):
-                    seen = await look(Postgres(), tools)
-                    assert not seen.trouble
+                    seen = await scrape(Postgres(), tools)
+                    assert not seen.error
                     shop.execute("INSERT INTO orders VALUES (%s)", [round_])
                     assert (
                         shop.execute("SHOW statement_timeout").fetchone(),
@@ -404,18 +409,18 @@ async def test_the_shop_behind_the_same_pooler_stays_untouched(postgres: servers
     assert seen.one("postgres_connection_pool_size", state="total") == 0, "toban's own session is left out"
 
 
-async def test_a_look_costs_the_shop_one_short_transaction() -> None:
+async def test_a_scrape_is_one_short_transaction() -> None:
     """
     A look is one read-only transaction over one connection: two statements to learn about the server and begin, one
     for each query that is due, and one to end. Most looks ask no more than eight queries.
     """
     with servers.postgres(log_statement="all", log_line_prefix="%a|") as server:
         collector = Postgres()
-        async with lent(database=server.address()) as tools:
+        async with collector_tools(database=server.address()) as tools:
             costs = []
             for _ in range(3):
                 before = server.log.read_text().count("toban|LOG:  statement:")
-                assert not (await look(collector, tools)).trouble
+                assert not (await scrape(collector, tools)).error
                 costs.append(server.log.read_text().count("toban|LOG:  statement:") - before)
                 advance(tools, 30)
             assert server.log.read_text().count("toban|LOG:  statement: BEGIN READ ONLY") == 3

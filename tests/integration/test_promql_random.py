@@ -1,5 +1,5 @@
 """
-Random questions to a real Prometheus and to toban's own store, over the same random numbers.
+Random queries to a real Prometheus and to toban's own store, over the same random samples.
 
 Prometheus is fed by remote write, so that series end as they do in life: with a marker. Known differences between its
 version here (2.42) and 3, which toban follows, are kept out of reach rather than forgiven:
@@ -80,7 +80,7 @@ class Target:
         return Batch(self.layout, at, np.array(values))
 
 
-def looks(seed):
+def all_scrapes(seed):
     """Return all looks at all targets, in order of time."""
     chance = random.Random(seed)
     targets = [Target(chance, job, instance) for job in ("a", "b") for instance in ("1", "2", "3")]
@@ -206,7 +206,7 @@ def engines(tmp_path_factory):
     clock, encoder = FakeClock(), Encoder({})
     with servers.prometheus() as server:
         address = f"http://127.0.0.1:{server.port}/api/v1"
-        batches = list(looks(2))
+        batches = list(all_scrapes(2))
         for first in range(0, len(batches), 6):
             body, _ = encoder.encode(batches[first : first + 6])
             with urllib.request.urlopen(urllib.request.Request(f"{address}/write", body, HEADERS)) as response:
@@ -274,7 +274,7 @@ def difference(said, wanted):
 
 
 @pytest.mark.parametrize("many", [60, pytest.param(500, marks=pytest.mark.soak)])
-async def test_toban_says_what_prometheus_says(engines, many):
+async def test_results_equal_those_of_prometheus(engines, many):
     """
     The same series, times and values, or a refusal by both; at one time and over a range.
     """

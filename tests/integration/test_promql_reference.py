@@ -164,7 +164,7 @@ QUERIES = [
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_toban_says_what_prometheus_says(prometheus: str, data: Series, query: str):
+def test_results_equal_those_of_prometheus(prometheus: str, data: Series, query: str):
     """
     The same series, at the same steps, with the same values.
     """

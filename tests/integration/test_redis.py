@@ -1,4 +1,4 @@
-"""The redis collector against real servers, and against a stand-in for Upstash."""
+"""The redis collector against real servers, and against a fake of Upstash."""
 
 import asyncio
 import datetime as dt
@@ -16,7 +16,7 @@ from redis import Redis as Client
 
 from tests import servers
 from tests.fakes import FakeClock, ListSink
-from tests.integration.looks import lent, look, until
+from tests.integration.scraping import collector_tools, poll_until, scrape
 from tests.upstash import QUOTA, upstash
 from toban.collect.collectors.redis.redis import Redis
 from toban.collect.service import ScrapeLoop
@@ -47,7 +47,7 @@ def advance(tools: CollectorTools, seconds: float) -> None:
     tools.clock.advance(seconds)
 
 
-async def test_the_numbers_are_there_and_true(server: servers.Server, kind: str) -> None:
+async def test_samples_are_present_and_correct(server: servers.Server, kind: str) -> None:
     """
     Keys, reads that hit and miss, commands, clients and memory are as a client has just made them.
     """
@@ -59,10 +59,10 @@ async def test_the_numbers_are_there_and_true(server: servers.Server, kind: str)
         client.get("nothing")
         with pytest.raises(Exception, match="wrong kind"):
             client.lpush("key:1", "x")
-        async with lent(redis=address(server)) as tools:
-            seen = await look(collector, tools)
+        async with collector_tools(redis=address(server)) as tools:
+            seen = await scrape(collector, tools)
 
-    assert not seen.trouble
+    assert not seen.error
     assert seen.one("redis_connected_clients") == 2
     assert seen.one("redis_keyspace_keys", db="db0") == 10
     assert seen.one("redis_keyspace_expiring_keys", db="db0") == 3
@@ -85,91 +85,91 @@ async def test_the_numbers_are_there_and_true(server: servers.Server, kind: str)
     assert seen.reason == ""
 
 
-async def test_a_look_costs_one_command_and_toban_knows_how_many_it_sent(server: servers.Server) -> None:
+async def test_a_scrape_is_one_command_and_commands_are_counted(server: servers.Server) -> None:
     """
     What toban says that it sent is what the server counted.
     """
-    async with lent(redis=address(server)) as tools:
+    async with collector_tools(redis=address(server)) as tools:
         for _ in range(5):
-            seen = await look(Redis(), tools)
+            seen = await scrape(Redis(), tools)
     with closing(Client(port=server.port, protocol=2)) as client:
         stats = client.info("commandstats")
     assert seen.one("toban_redis_commands_total") == 5
     assert stats["cmdstat_info"]["calls"] == 5
 
 
-async def test_keys_that_are_all_gone_are_nought(server: servers.Server) -> None:
+async def test_a_database_without_keys_has_zero_keys(server: servers.Server) -> None:
     """
     A database without keys is not listed by the server; its number is nought, not gone.
     """
     with closing(Client(port=server.port, protocol=2)) as client:
         client.set("last", "1")
-        async with lent(redis=address(server)) as tools:
-            assert (await look(Redis(), tools)).one("redis_keyspace_keys", db="db0") == 1
+        async with collector_tools(redis=address(server)) as tools:
+            assert (await scrape(Redis(), tools)).one("redis_keyspace_keys", db="db0") == 1
             client.delete("last")
-            assert (await look(Redis(), tools)).one("redis_keyspace_keys", db="db0") == 0
+            assert (await scrape(Redis(), tools)).one("redis_keyspace_keys", db="db0") == 0
 
 
-async def test_a_server_with_too_many_clients_is_told_apart(kind: str) -> None:
+async def test_maxclients_has_a_reason_of_its_own(kind: str) -> None:
     """
     At maxclients the look fails with a reason of its own.
     """
     with KINDS[kind](maxclients="1") as server, closing(Client(port=server.port, protocol=2)) as client:
         client.ping()
-        async with lent(redis=address(server)) as tools:
-            seen = await until(lambda: look(Redis(), tools), lambda seen: seen.reason != "unreachable")
+        async with collector_tools(redis=address(server)) as tools:
+            seen = await poll_until(lambda: scrape(Redis(), tools), lambda seen: seen.reason != "unreachable")
     assert seen.reason == "too_many_clients"
 
 
-async def test_what_shuts_toban_out_is_told_apart(kind: str) -> None:
+async def test_connection_failures_have_their_reasons(kind: str) -> None:
     """
     A wrong password, none at all, and a closed port have reasons of their own; no message shows the password.
     """
     with KINDS[kind](requirepass="right") as server:
         reasons = {}
         for user in (":hunter2@", "default:hunter2@", "", ":right@"):
-            async with lent(redis=address(server, user)) as tools:
-                seen = await look(Redis(), tools)
+            async with collector_tools(redis=address(server, user)) as tools:
+                seen = await scrape(Redis(), tools)
             reasons[user] = seen.reason
-            assert "hunter2" not in seen.trouble
+            assert "hunter2" not in seen.error
     assert reasons == {
         ":hunter2@": "wrong_password",
         "default:hunter2@": "wrong_password",
         "": "wrong_password",
         ":right@": "",
     }
-    async with lent(redis=f"redis://:hunter2@127.0.0.1:{servers.free_port()}") as tools:
-        assert (await look(Redis(), tools)).reason == "unreachable"
+    async with collector_tools(redis=f"redis://:hunter2@127.0.0.1:{servers.free_port()}") as tools:
+        assert (await scrape(Redis(), tools)).reason == "unreachable"
 
 
-async def test_a_user_who_may_not_ask_is_not_well_and_is_told_the_remedy(server: servers.Server) -> None:
+async def test_a_user_without_permission_is_down_with_the_remedy(server: servers.Server) -> None:
     """
     Nothing of it can be seen; its reason is one of its own, that pages nobody. +info is all it takes.
     """
     collector = Redis()
     with closing(Client(port=server.port, protocol=2)) as client:
         client.execute_command("ACL", "SETUSER", "toban", "on", ">secret", "+ping")
-        async with lent(redis=address(server, "toban:secret@")) as tools:
-            seen = await look(collector, tools)
+        async with collector_tools(redis=address(server, "toban:secret@")) as tools:
+            seen = await scrape(collector, tools)
             client.execute_command("ACL", "SETUSER", "toban", "+info")
-            again = await look(collector, tools)
+            again = await scrape(collector, tools)
     assert seen.reason == "no_privilege"
-    assert seen.trouble.endswith(": ACL SETUSER toban +info")
+    assert seen.error.endswith(": ACL SETUSER toban +info")
     assert "redis_connected_clients" not in seen
-    assert (again.trouble, again.reason) == ("", "")
+    assert (again.error, again.reason) == ("", "")
     assert "redis_connected_clients" in again
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-async def test_a_server_whose_info_is_renamed_says_the_remedy(kind: str) -> None:
+async def test_a_renamed_info_command_is_an_error_with_the_remedy(kind: str) -> None:
     """
     It is there, and nobody may ask: that is no lost connection.
     """
     with KINDS[kind](rename_command="INFO hidden") as server:
-        async with lent(redis=address(server)) as tools:
-            seen = await look(Redis(), tools)
+        async with collector_tools(redis=address(server)) as tools:
+            seen = await scrape(Redis(), tools)
     assert seen.reason == "no_privilege"
-    assert "take the line rename-command INFO out of redis.conf" in seen.trouble
+    assert "take the line rename-command INFO out of redis.conf" in seen.error
 
 
 async def test_a_server_that_is_killed_is_down_and_up_again(server: servers.Server) -> None:
@@ -177,7 +177,7 @@ async def test_a_server_that_is_killed_is_down_and_up_again(server: servers.Serv
     After kill -9 the target is down; when the server is back, so are its numbers.
     """
     sink = ListSink()
-    async with lent(redis=address(server)) as tools:
+    async with collector_tools(redis=address(server)) as tools:
         watch = ScrapeLoop(Redis(), sink, tools)
         ups = []
         await watch.collect()
@@ -192,33 +192,38 @@ async def test_a_server_that_is_killed_is_down_and_up_again(server: servers.Serv
     assert watch.status.labels == {"job": "redis", "instance": f"127.0.0.1:{server.port}"}
 
 
-async def test_a_replica_tells_of_its_link(server: servers.Server, kind: str) -> None:
+async def test_a_replica_reports_its_link(server: servers.Server, kind: str) -> None:
     """
     A replica says that it is one and how its link is; its master counts it.
     """
     with KINDS[kind](replicaof=f"127.0.0.1 {server.port}") as replica:
-        async with lent(redis=address(server)) as at_master, lent(redis=address(replica)) as at_replica:
-            seen = await until(lambda: look(Redis(), at_replica), lambda seen: seen.one("redis_replica_link_up") == 1)
-            master = await look(Redis(), at_master)
+        async with (
+            collector_tools(redis=address(server)) as at_master,
+            collector_tools(redis=address(replica)) as at_replica,
+        ):
+            seen = await poll_until(
+                lambda: scrape(Redis(), at_replica), lambda seen: seen.one("redis_replica_link_up") == 1
+            )
+            master = await scrape(Redis(), at_master)
     assert seen.one("redis_replica") == 1
     assert seen.one("redis_replica_lag_bytes") >= 0
     assert master.one("redis_replica") == 0
     assert master.one("redis_connected_replicas") == 1
 
 
-async def test_a_server_that_hangs_costs_one_look(server: servers.Server) -> None:
+async def test_a_hanging_server_fails_one_scrape(server: servers.Server) -> None:
     """
     A look that is cut off in the middle leaves no half-read answer behind: the next one is true again.
     """
-    async with lent(redis=address(server)) as tools:
-        assert not (await look(Redis(), tools)).trouble
+    async with collector_tools(redis=address(server)) as tools:
+        assert not (await scrape(Redis(), tools)).error
         server.process.send_signal(19)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
-                await look(Redis(), tools)
+                await scrape(Redis(), tools)
         server.process.send_signal(18)
-        seen = await look(Redis(), tools)
-        assert not seen.trouble
+        seen = await scrape(Redis(), tools)
+        assert not seen.error
         assert seen.one("redis_connected_clients") >= 1
 
 
@@ -241,7 +246,7 @@ def certificate(place: Path) -> Path:
     return file
 
 
-async def test_rediss_means_tls_and_a_certificate_that_holds() -> None:
+async def test_rediss_verifies_the_certificate() -> None:
     """
     With rediss:// the server's certificate is checked; one that nobody vouches for is refused.
     """
@@ -249,23 +254,23 @@ async def test_rediss_means_tls_and_a_certificate_that_holds() -> None:
         file, port = str(certificate(place)), str(servers.free_port())
         given = {"tls_cert_file": file, "tls_key_file": file, "tls_ca_cert_file": file, "tls_auth_clients": "no"}
         with servers.redis(**given, tls_port=port):
-            async with lent(redis=f"rediss://127.0.0.1:{port}?ssl_ca_certs={file}") as tools:
-                assert not (await look(Redis(), tools)).trouble
-            async with lent(redis=f"rediss://127.0.0.1:{port}") as tools:
-                assert "certificate" in (await look(Redis(), tools)).trouble
-            async with lent(redis=f"redis://127.0.0.1:{port}") as tools:
-                assert (await look(Redis(), tools)).trouble
+            async with collector_tools(redis=f"rediss://127.0.0.1:{port}?ssl_ca_certs={file}") as tools:
+                assert not (await scrape(Redis(), tools)).error
+            async with collector_tools(redis=f"rediss://127.0.0.1:{port}") as tools:
+                assert "certificate" in (await scrape(Redis(), tools)).error
+            async with collector_tools(redis=f"redis://127.0.0.1:{port}") as tools:
+                assert (await scrape(Redis(), tools)).error
 
 
-async def test_upstash_is_asked_once_a_minute() -> None:
+async def test_upstash_is_queried_once_a_minute() -> None:
     """
     It bills each command: of four looks within two minutes two ask, with one INFO each; all four bring the numbers.
     """
     collector = Redis()
-    async with upstash() as stand_in, lent(redis=stand_in.address) as tools:
+    async with upstash() as stand_in, collector_tools(redis=stand_in.address) as tools:
         for _ in range(4):
-            seen = await look(collector, tools)
-            assert not seen.trouble
+            seen = await scrape(collector, tools)
+            assert not seen.error
             advance(tools, 30)
     assert stand_in.billed == ["AUTH", "INFO", "INFO"]
     assert seen.one("toban_redis_commands_total") == 3
@@ -276,30 +281,30 @@ async def test_upstash_is_asked_once_a_minute() -> None:
     assert seen.one("redis_info", product="upstash", version="1.13.3", mode="standalone") == 1
 
 
-async def test_upstash_closes_idle_connections_and_that_costs_no_look() -> None:
+async def test_closed_idle_connections_of_upstash_fail_no_scrape() -> None:
     """
     The next look connects again.
     """
     collector = Redis()
-    async with upstash() as stand_in, lent(redis=stand_in.address) as tools:
-        await look(collector, tools)
+    async with upstash() as stand_in, collector_tools(redis=stand_in.address) as tools:
+        await scrape(collector, tools)
         await stand_in.hang_up()
         advance(tools, 60)
-        assert not (await look(collector, tools)).trouble
+        assert not (await scrape(collector, tools)).error
         assert stand_in.billed == ["AUTH", "INFO", "AUTH", "INFO"]
 
 
-async def test_upstash_over_its_quota_is_told_apart_and_not_asked_more_often() -> None:
+async def test_an_exceeded_upstash_quota_has_a_reason_of_its_own() -> None:
     """
     A plan that is used up has a reason of its own, also when toban has only just started.
     """
     collector = Redis()
-    async with upstash() as stand_in, lent(redis=stand_in.address) as tools:
-        stand_in.trouble = QUOTA
+    async with upstash() as stand_in, collector_tools(redis=stand_in.address) as tools:
+        stand_in.error = QUOTA
         for _ in range(4):
-            seen = await look(collector, tools)
+            seen = await scrape(collector, tools)
             assert seen.reason == "quota_exceeded"
             advance(tools, 30)
         assert stand_in.billed == ["AUTH", "INFO", "INFO"]
-        stand_in.trouble = ""
-        assert not (await look(collector, tools)).trouble
+        stand_in.error = ""
+        assert not (await scrape(collector, tools)).error

@@ -1,4 +1,4 @@
-"""Answers without an end, and redirects to where nobody is sent: what servers of others can do to toban."""
+"""Endless responses and redirects to internal addresses."""
 
 import ast
 import asyncio
@@ -14,10 +14,10 @@ import pytest
 
 import toban
 from tests.fakes import FakeClock
-from tests.integration.looks import lent, look
+from tests.integration.scraping import collector_tools, scrape
 from tests.needs import need
 from tests.notifications import notification
-from tests.pretend import Pretend, pretending, says
+from tests.scripted_server import ScriptedServer, respond_with, scripted_server
 from toban.cli import client
 from toban.collect.collectors.http.http import MAX_BODY, Http
 from toban.collect.collectors.scrape.scrape import Scrape
@@ -64,19 +64,19 @@ def at_most(size: int) -> Iterator[None]:
     assert most < size, most
 
 
-def beating(server: Pretend, http: httpx2.AsyncClient) -> HeartbeatService:
+def beating(server: ScriptedServer, http: httpx2.AsyncClient) -> HeartbeatService:
     settings = Heartbeat(url=f"http://127.0.0.1:{server.port}/ping", interval=timedelta(minutes=1))
     return HeartbeatService(settings, lambda: "", http, FakeClock(), MetricRegistry())
 
 
-def writing(server: Pretend, http: httpx2.AsyncClient) -> RemoteWriteService:
+def writing(server: ScriptedServer, http: httpx2.AsyncClient) -> RemoteWriteService:
     settings = RemoteSettings(write_url=f"http://127.0.0.1:{server.port}/api/v1/write")
     return RemoteWriteService(settings, EmptySampleLog(), http, FakeClock(), MetricRegistry())
 
 
 @pytest.mark.parametrize("head", [False, True])
-async def test_a_heartbeat_is_no_longer_than_its_status(head):
-    async with pretending(endless(head=head)) as server, httpx2.AsyncClient() as http:
+async def test_a_heartbeat_reads_only_the_status(head):
+    async with scripted_server(endless(head=head)) as server, httpx2.AsyncClient() as http:
         one = beating(server, http)
         with at_most(2 * MIB):
             await one.once()
@@ -84,39 +84,42 @@ async def test_a_heartbeat_is_no_longer_than_its_status(head):
 
 
 @pytest.mark.parametrize(("status", "wanted"), [("200 OK", ""), ("400 Bad Request", "answered 400: x-more:")])
-async def test_of_remote_writes_answer_as_much_is_read_as_is_told(status, wanted):
-    async with pretending(endless(status)) as server, httpx2.AsyncClient() as http:
+async def test_remote_write_reads_only_the_reported_excerpt(status, wanted):
+    async with scripted_server(endless(status)) as server, httpx2.AsyncClient() as http:
         with at_most(2 * MIB):
             said = await writing(server, http).send(b"")
         assert wanted in said
         assert len(said) < ERROR_BYTES + 100
 
 
-async def test_a_heartbeat_and_remote_write_go_nowhere_else():
+async def test_heartbeat_and_remote_write_follow_no_redirects():
     """
     Neither follows a redirect: what they carry is meant for the address that was given.
     """
-    async with pretending(says("", "302 Found", location="/elsewhere")) as server, httpx2.AsyncClient() as http:
+    async with (
+        scripted_server(respond_with("", "302 Found", location="/elsewhere")) as server,
+        httpx2.AsyncClient() as http,
+    ):
         one = beating(server, http)
         await one.once()
         assert one.health().message == "heartbeat not sent: answered 302"
         with pytest.raises(DeliveryError, match="answered 302"):
             await writing(server, http).send(b"")
-        assert len(server.asked) == 2
+        assert len(server.requests) == 2
 
 
-async def test_whatever_a_collector_or_a_channel_asks_is_read_within_bounds():
+async def test_responses_to_collectors_and_channels_are_limited():
     """
     A page's first megabyte, an exporter's page up to its limit, an API's and the Shop API's answer up to theirs.
     """
-    async with pretending(endless()) as server, lent() as tools:
+    async with scripted_server(endless()) as server, collector_tools() as tools:
         url = f"http://127.0.0.1:{server.port}/"
         with at_most(80 * MIB):
-            assert (await look(Http(url=url), tools)).one("probe_http_uncompressed_body_length") == MAX_BODY
+            assert (await scrape(Http(url=url), tools)).one("probe_http_uncompressed_body_length") == MAX_BODY
             with pytest.raises(CollectError, match="more than"):
-                await look(Scrape(url=url), tools)
+                await scrape(Scrape(url=url), tools)
             with pytest.raises(CollectError, match="more than"):
-                await look(Uptimerobot(key="hush", api=url), tools)
+                await scrape(Uptimerobot(key="hush", api=url), tools)
             with pytest.raises(GraphqlError, match="more than"):
                 await execute(tools.http, url, "{ x }")
             with pytest.raises(DeliveryError, match="more than"):
@@ -124,7 +127,7 @@ async def test_whatever_a_collector_or_a_channel_asks_is_read_within_bounds():
 
 
 @pytest.mark.parametrize("head", [False, True])
-async def test_an_api_that_answers_byte_by_byte_is_given_up(head):
+async def test_a_response_byte_by_byte_times_out(head):
     """
     Each byte came in time; the answer as a whole did not.
     """
@@ -136,14 +139,14 @@ async def test_an_api_that_answers_byte_by_byte_is_given_up(head):
             await writer.drain()
             await asyncio.sleep(0.05)
 
-    async with pretending(trickling) as server, lent() as tools:
+    async with scripted_server(trickling) as server, collector_tools() as tools:
         api = RestClient(tools, "Some", "", timeout=0.3)
         with pytest.raises(CollectError, match="it hangs" if head else "the response did not end in time"):
             await api.fetch("context", "GET", f"http://127.0.0.1:{server.port}/", {})
 
 
-async def test_a_command_reads_no_more_than_it_can_show(monkeypatch, tmp_path):
-    async with pretending(endless()) as server:
+async def test_responses_to_commands_are_limited(monkeypatch, tmp_path):
+    async with scripted_server(endless()) as server:
         monkeypatch.setenv("TOBAN_URL", f"http://127.0.0.1:{server.port}")
         monkeypatch.setattr(client, "MAX_BYTES", MIB)
         with pytest.raises(TobanError, match="the response has more than 1048576 bytes"):
@@ -153,7 +156,7 @@ async def test_a_command_reads_no_more_than_it_can_show(monkeypatch, tmp_path):
 WHOLE = {"get", "post", "put", "patch", "delete", "request", "send", "aread", "read", "json", "text", "content"}
 
 
-def test_no_answer_is_read_but_through_what_bounds_it():
+def test_all_responses_are_read_with_a_limit():
     """
     Of the shared client only `stream` is used: it reads nothing by itself.
     """
@@ -182,53 +185,53 @@ def test_no_answer_is_read_but_through_what_bounds_it():
         ],
     ],
 )
-def test_what_concerns_one_machine_alone(address, yes):
+def test_internal_addresses_are_recognised(address, yes):
     assert is_internal_address(address) is yes
 
 
 @pytest.mark.parametrize("host", ["169.254.169.254", "[fe80::1]", "[fd00:ec2::254]", "[::ffff:169.254.169.254]"])
-async def test_no_redirect_leads_to_a_metadata_service(host):
+async def test_a_redirect_to_a_metadata_service_is_refused(host):
     async with (
-        pretending(says("", "302 Found", location=f"http://{host}/latest/meta-data/")) as server,
-        lent() as tools,
+        scripted_server(respond_with("", "302 Found", location=f"http://{host}/latest/meta-data/")) as server,
+        collector_tools() as tools,
     ):
         url = f"http://127.0.0.1:{server.port}/"
         for collector in (Http(url=url), Scrape(url=url)):
             with pytest.raises(CollectError, match="a link-local or metadata address: that is not allowed"):
-                await look(collector, tools)
+                await scrape(collector, tools)
 
 
-async def test_no_redirect_leads_there_by_another_name(monkeypatch):
+async def test_a_redirect_to_a_name_of_an_internal_address_is_refused(monkeypatch):
     """
     Where a name leads shows when it is connected to: before the request is sent.
     """
     monkeypatch.setattr("toban.core.http_client.is_internal_address", lambda text: text == "127.0.0.1")
-    async with pretending(says("secret")) as inner:
-        onward = says("", "302 Found", location=f"http://localhost:{inner.port}/")
-        async with pretending(onward) as server, httpx2.AsyncClient() as http:
+    async with scripted_server(respond_with("secret")) as inner:
+        onward = respond_with("", "302 Found", location=f"http://localhost:{inner.port}/")
+        async with scripted_server(onward) as server, httpx2.AsyncClient() as http:
             with pytest.raises(httpx2.RequestError, match=r"it redirects to localhost at 127\.0\.0\.1"):
                 async with follow_redirects(http, "GET", f"http://127.0.0.1:{server.port}/"):
                     pass
-        assert inner.asked == []
+        assert inner.requests == []
 
 
 @pytest.mark.parametrize("kind", [Http, Scrape])
-async def test_another_host_gets_no_credentials(kind):
-    async with pretending(says("")) as other:
-        onward = says("", "302 Found", location=f"http://localhost:{other.port}/")
-        async with pretending(onward) as server, lent() as tools:
+async def test_a_redirect_to_another_host_has_no_credentials(kind):
+    async with scripted_server(respond_with("")) as other:
+        onward = respond_with("", "302 Found", location=f"http://localhost:{other.port}/")
+        async with scripted_server(onward) as server, collector_tools() as tools:
             given = {"empty": True} if kind is Http else {}
-            await look(kind(url=f"http://127.0.0.1:{server.port}/", headers=SECRET, **given), tools)
-        assert "hush" in server.asked[0]
-        assert "hush" not in other.asked[0]
+            await scrape(kind(url=f"http://127.0.0.1:{server.port}/", headers=SECRET, **given), tools)
+        assert "hush" in server.requests[0]
+        assert "hush" not in other.requests[0]
 
 
-async def test_apprise_follows_nobody_to_another_host():
+async def test_apprise_follows_no_redirect_to_another_host():
     need("apprise", find_spec("apprise") and "apprise")
-    async with pretending(says("")) as other:
-        onward = says("", "307 Temporary Redirect", location=f"http://localhost:{other.port}/")
-        async with pretending(onward) as server, lent() as tools:
+    async with scripted_server(respond_with("")) as other:
+        onward = respond_with("", "307 Temporary Redirect", location=f"http://localhost:{other.port}/")
+        async with scripted_server(onward) as server, collector_tools() as tools:
             channel = Apprise(name="more", url=f"json://127.0.0.1:{server.port}/?+x-key=hush")
             with pytest.raises(DeliveryError, match="not delivered"):
                 await channel.send(notification(), {}, NotifyTools(tools.http, tools.clock))
-        assert (len(server.asked), other.asked) == (1, [])
+        assert (len(server.requests), other.requests) == (1, [])

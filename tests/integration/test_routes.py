@@ -1,4 +1,4 @@
-"""All routes of the whole program, by what they declare."""
+"""All routes of the whole program, by their declarations."""
 
 import asyncio
 from functools import cache
@@ -55,7 +55,7 @@ def all_routes():
         return asyncio.run(found(folder))
 
 
-def test_every_route_says_who_may_ask_and_what_it_takes(routes):
+def test_every_endpoint_declares_permission_and_body_limit(routes):
     """
     What is public and what changes something stands here in full: adding to it is a decision.
     """
@@ -74,7 +74,7 @@ def test_every_route_says_who_may_ask_and_what_it_takes(routes):
             assert route.takes == (JSON if "POST" in unsafe else frozenset()), route
 
 
-def test_no_route_hides_another(routes):
+def test_no_endpoint_shadows_another(routes):
     """
     Each is the first that fits its own address and method.
     """

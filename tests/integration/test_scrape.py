@@ -1,13 +1,13 @@
-"""The scrape collector against real answers."""
+"""The scrape collector against real responses."""
 
 import gzip
 
 import numpy as np
 import pytest
 
-from tests.fakes import ListSink, look_once, told
-from tests.integration.looks import lent
-from tests.pretend import nothing, pretending, says
+from tests.fakes import ListSink, collect_once, sample_values
+from tests.integration.scraping import collector_tools
+from tests.scripted_server import never_respond, respond_with, scripted_server
 from toban.collect.collectors.scrape.scrape import DUPLICATES, Scrape
 from toban.collect.service import CollectionService
 from toban.core.samples import milliseconds
@@ -21,24 +21,26 @@ async def scraped(*pages, **fields):
 
     async def answer(request, writer):
         page = answers.pop(0)
-        await (page if callable(page) else says(page, content_type="text/plain; version=0.0.4"))(request, writer)
+        await (page if callable(page) else respond_with(page, content_type="text/plain; version=0.0.4"))(
+            request, writer
+        )
 
     sink, handed = ListSink(), []
-    async with pretending(answer) as server, lent() as tools:
+    async with scripted_server(answer) as server, collector_tools() as tools:
         scrape = Scrape(name="x", job="x", instance="i", url=f"http://127.0.0.1:{server.port}/metrics", **fields)
         collecting = CollectionService([scrape], sink, tools)
         for _ in pages:
             before = len(sink.batches)
-            await look_once(collecting)
-            handed.append(told(sink.batches[before:]))
-        return handed, collecting.targets()[0], sink.batches, server.asked, tools
+            await collect_once(collecting)
+            handed.append(sample_values(sink.batches[before:]))
+        return handed, collecting.targets()[0], sink.batches, server.requests, tools
 
 
 UP = 'up{instance="i", job="x"}'
 HEAT = 'heat{instance="i", job="x", room="%s"}'
 
 
-async def test_a_page_becomes_series_of_its_target():
+async def test_a_page_is_scraped():
     """
     Asked for as Prometheus asks.
     """
@@ -50,7 +52,7 @@ async def test_a_page_becomes_series_of_its_target():
     assert "x-prometheus-scrape-timeout-seconds: 10" in asked.lower()
 
 
-async def test_a_series_that_vanishes_ends_and_the_rest_goes_on():
+async def test_a_missing_series_becomes_stale():
     """
     And a page that stays the same uses the same layout again.
     """
@@ -68,8 +70,8 @@ async def test_a_page_in_gzip_and_openmetrics():
     """
     page = "# TYPE orders counter\norders_total 3.0\n# EOF\n"
     media = "application/openmetrics-text; version=1.0.0"
-    whole = says(gzip.compress(page.encode()), content_type=media, content_encoding="gzip")
-    half = says(page[:-6], content_type=media)
+    whole = respond_with(gzip.compress(page.encode()), content_type=media, content_encoding="gzip")
+    half = respond_with(page[:-6], content_type=media)
     handed, target, _, _, _ = await scraped(whole, half)
 
     orders = 'orders_total{instance="i", job="x"}'
@@ -77,7 +79,7 @@ async def test_a_page_in_gzip_and_openmetrics():
     assert "# EOF" in target.error
 
 
-async def test_a_page_in_pieces_and_behind_a_redirect():
+async def test_a_chunked_page_behind_a_redirect_is_scraped():
     """
     However it comes, it is one page.
     """
@@ -90,17 +92,17 @@ async def test_a_page_in_pieces_and_behind_a_redirect():
     handed, *_ = await scraped(chunked)
     assert handed == [{UP: 1, HEAT % "a": 20, HEAT % "b": 21}]
 
-    moved = says(status="301 Moved Permanently", location="/there")
+    moved = respond_with(status="301 Moved Permanently", location="/there")
 
     async def answer(request, writer):
-        await (says(PAGE) if request.startswith("GET /there") else moved)(request, writer)
+        await (respond_with(PAGE) if request.startswith("GET /there") else moved)(request, writer)
 
-    async with pretending(answer) as server, lent() as tools:
+    async with scripted_server(answer) as server, collector_tools() as tools:
         look = await Scrape(url=f"http://127.0.0.1:{server.port}/").collect(tools)
     assert [len(batch.layout) for batch in look.batches] == [2]
 
 
-async def test_labels_of_the_page_are_renamed_or_honored():
+async def test_honor_labels():
     """
     As Prometheus does.
     """
@@ -112,7 +114,7 @@ async def test_labels_of_the_page_are_renamed_or_honored():
     assert 'heat{instance="own", job="their"}' in honored
 
 
-async def test_samples_with_a_time_of_their_own_keep_it():
+async def test_timestamps_of_samples_are_kept():
     """
     The others were taken at the time of the look.
     """
@@ -125,7 +127,7 @@ async def test_samples_with_a_time_of_their_own_keep_it():
     }
 
 
-async def test_of_duplicates_the_first_counts():
+async def test_of_duplicate_series_the_first_counts():
     """
     The others are counted.
     """
@@ -138,27 +140,27 @@ async def test_of_duplicates_the_first_counts():
 @pytest.mark.parametrize(
     ("answer", "fields", "words"),
     [
-        (says("no", "503 Service Unavailable"), {}, "answered 503"),
+        (respond_with("no", "503 Service Unavailable"), {}, "answered 503"),
         ("heat 1\nnot a sample\n", {}, "line 2"),
         ("".join(f'heat{{n="{n}"}} 1\n' for n in range(9)), {"sample_limit": 5}, "limit"),
         ("x" * 5000, {"body_size_limit": 1000}, "more than 1000 bytes"),
-        (says(b"\xff\xfe", content_type="text/plain"), {}, "not UTF-8"),
-        (nothing, {"scrape_timeout": "50ms"}, "accepts connections but does not answer: it hangs"),
+        (respond_with(b"\xff\xfe", content_type="text/plain"), {}, "not UTF-8"),
+        (never_respond, {"scrape_timeout": "50ms"}, "accepts connections but does not answer: it hangs"),
         (
-            says("<html>", content_type="text/html; charset=utf-8"),
+            respond_with("<html>", content_type="text/html; charset=utf-8"),
             {},
             "line 1: '<html>' is not a sample (its type is text/html)",
         ),
-        (says('{"a": 1}', content_type="application/json"), {}, "(its type is application/json)"),
-        (says(PAGE, content_type="text/plain", content_length="999"), {}, "expected 999"),
+        (respond_with('{"a": 1}', content_type="application/json"), {}, "(its type is application/json)"),
+        (respond_with(PAGE, content_type="text/plain", content_length="999"), {}, "expected 999"),
         (
-            says(gzip.compress(bytes(5_000_000)), content_encoding="gzip"),
+            respond_with(gzip.compress(bytes(5_000_000)), content_encoding="gzip"),
             {"body_size_limit": "1MB"},
             "more than 1000000 bytes",
         ),
     ],
 )
-async def test_what_is_no_page_is_down_and_says_why(answer, fields, words):
+async def test_an_invalid_page_is_down(answer, fields, words):
     """
     Nothing of it is kept.
     """
@@ -168,7 +170,7 @@ async def test_what_is_no_page_is_down_and_says_why(answer, fields, words):
     assert words in target.error
 
 
-async def test_thousands_of_series_are_one_array():
+async def test_ten_thousand_series_are_one_batch():
     """
     Ten thousand of them, and one more is too many.
     """
@@ -197,7 +199,7 @@ async def test_thousands_of_series_are_one_array():
         ({}, "a{" + ",".join(f'l{n}="x"' for n in range(98)) + "} 1\n", "label_limit exceeded"),
     ],
 )
-async def test_a_page_whose_labels_are_too_many_or_too_long_is_refused(fields, page, said):
+async def test_label_limits(fields, page, said):
     """
     As by Prometheus, the target's own labels included; 0 is no limit.
     """

@@ -9,9 +9,9 @@ from contextlib import AsyncExitStack, contextmanager
 import httpx2
 
 from tests import servers
-from tests.integration.looks import lent, until
+from tests.integration.scraping import collector_tools, poll_until
 from tests.needs import need
-from tests.pretend import pretending, says
+from tests.scripted_server import respond_with, scripted_server
 from toban.collect.collectors.scrape.scrape import Scrape
 from toban.core.errors import CollectError
 from toban.core.labels import Labels
@@ -93,7 +93,7 @@ async def theirs(address: str, well: dict[str, bool], client: httpx2.AsyncClient
         found = answer.json()["data"]["activeTargets"] if answer.is_success else []  # it is still starting
         return {target["scrapePool"]: target["health"] for target in found}
 
-    await until(health, lambda found: found == {name: "up" if up else "down" for name, up in well.items()})
+    await poll_until(health, lambda found: found == {name: "up" if up else "down" for name, up in well.items()})
     found = (await client.get(f"{address}/api/v1/query", params={"query": '{__name__=~".+"}'})).json()["data"]["result"]
     return {
         str(Labels(series["metric"])): words(float(series["value"][1]))
@@ -107,16 +107,16 @@ def words(value: float) -> str:
     return "NaN" if value != value else value.hex()
 
 
-async def test_a_page_means_the_same_to_prometheus_and_to_toban():
+async def test_a_page_has_the_same_samples_as_in_prometheus():
     """
     The same series with the same values, and the same pages are refused.
     """
     async with AsyncExitStack() as stack:
         targets = {}
         for name, (media, page) in {**PAGES, **REFUSED}.items():
-            server = await stack.enter_async_context(pretending(says(page, content_type=media)))
+            server = await stack.enter_async_context(scripted_server(respond_with(page, content_type=media)))
             targets[name] = server.port
-        tools = await stack.enter_async_context(lent())
+        tools = await stack.enter_async_context(collector_tools())
         ours, refused = {}, set()
         for name, port in targets.items():
             scrape = Scrape(name=name, url=f"http://127.0.0.1:{port}/metrics", honor_labels=name.endswith("honored"))

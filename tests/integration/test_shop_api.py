@@ -7,8 +7,8 @@ import httpx2
 import pytest
 
 from tests.fakes import FakeClock
-from tests.integration.looks import lent, running
-from tests.store import SLOW, ShopProcesses, ShopVariant, store
+from tests.integration.scraping import collector_tools, open_scraper
+from tests.vendure_shop import SLOW, ShopProcesses, ShopVariant, run_vendure
 from toban.collect.collectors.shop_api import ShopApi
 from toban.collect.tools import CollectorTools
 
@@ -22,7 +22,7 @@ REGISTER = """mutation Register($who: String!, $password: String!) {
 
 @pytest.fixture(scope="module")
 def shop() -> Iterator[ShopProcesses]:
-    with store(ShopVariant()) as it:
+    with run_vendure(ShopVariant()) as it:
         registered(it)
         yield it
 
@@ -36,7 +36,7 @@ def registered(shop: ShopProcesses) -> None:
 
 @pytest.fixture
 async def tools() -> AsyncIterator[CollectorTools]:
-    async with lent() as tools:
+    async with collector_tools() as tools:
         yield replace(tools, clock=FakeClock())
 
 
@@ -48,7 +48,7 @@ def collector(shop: ShopProcesses, **check: object) -> ShopApi:
 async def steps(one: ShopApi, tools: CollectorTools, rounds: int = 1) -> dict[str, float]:
     """Look some times, a minute apart, and return how each step went the last time."""
     for _ in range(rounds):
-        found = await running(one, tools).collect()
+        found = await open_scraper(one, tools).collect()
         assert not found.error
         tools.clock.advance(60)  # type: ignore[attr-defined]  # a pretended one
     return {
@@ -58,7 +58,7 @@ async def steps(one: ShopApi, tools: CollectorTools, rounds: int = 1) -> dict[st
     }
 
 
-async def test_a_cart_is_filled_and_emptied_in_one_order(shop, tools):
+async def test_the_cart_step_reuses_one_order(shop, tools):
     """
     However often: one session, one order, and nothing in it, so that no cart is counted.
     """
@@ -71,7 +71,7 @@ async def test_a_cart_is_filled_and_emptied_in_one_order(shop, tools):
     assert shop.query(count) == [(1, 0)]
 
 
-async def test_prices_are_asked_for_as_a_customer_who_logs_in_once(shop, tools):
+async def test_prices_are_read_as_a_logged_in_customer(shop, tools):
     """
     A wrong password costs that step alone.
     """
@@ -86,7 +86,7 @@ async def test_prices_are_asked_for_as_a_customer_who_logs_in_once(shop, tools):
     assert wrong == {"login": 0, **others}
 
 
-async def test_what_nobody_can_find_or_buy_is_down(shop, tools):
+async def test_missing_products_and_prices_are_down(shop, tools):
     """
     Though every answer is 200.
     """

@@ -1,4 +1,4 @@
-"""Numbers of a shop's own against a real PostgreSQL."""
+"""A shop's own metrics against a real PostgreSQL."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from tests import servers
 from tests.fakes import FakeClock
-from tests.integration.looks import lent, look, running
+from tests.integration.scraping import collector_tools, open_scraper, scrape
 from toban.collect.collectors.sql import Sql
 from toban.core.errors import CollectError
 from toban.core.samples import MetricType
@@ -33,7 +33,7 @@ REBATES = {
 }
 
 
-async def test_labels_and_numbers_are_read_by_the_names_of_columns(server: servers.Postgres) -> None:
+async def test_columns_become_labels_and_metrics(server: servers.Postgres) -> None:
     """
     Columns called label_… are labels, `value` bears the metric's name, others add theirs; a name decides the type.
     """
@@ -43,10 +43,10 @@ async def test_labels_and_numbers_are_read_by_the_names_of_columns(server: serve
         "query": "SELECT count(*) AS value FROM rebate -- all",
     }
     collector = Sql.model_validate({"kind": "sql", "metrics": [REBATES, total]})
-    async with lent(database=server.address("rebates")) as tools:
-        found = await running(collector, tools).collect()
-        seen = await look(collector, tools)
-    assert not seen.trouble
+    async with collector_tools(database=server.address("rebates")) as tools:
+        found = await open_scraper(collector, tools).collect()
+        seen = await scrape(collector, tools)
+    assert not seen.error
     assert seen.one("shop_rebates_yen", period="2026-01") == 15
     assert seen.one("shop_rebates_yen_rows", period="2026-01") == 2
     assert seen.one("shop_rebates_total") == 3
@@ -87,20 +87,18 @@ async def test_labels_and_numbers_are_read_by_the_names_of_columns(server: serve
         ("SELECT 1 AS value, 'x' AS label___name__", "column 'label___name__' makes no label name"),
     ],
 )
-async def test_a_metric_that_fails_costs_its_own_numbers_only(
-    server: servers.Postgres, query: str, trouble: str
-) -> None:
+async def test_a_failing_query_loses_its_own_samples_only(server: servers.Postgres, query: str, trouble: str) -> None:
     """
     The target is down and says which metric failed and why; the other metrics are there, and nothing was written.
     """
     bad = {"name": "shop_bad", "help": "Fails.", "query": query}
     collector = Sql.model_validate({"kind": "sql", "metrics": [bad, REBATES]})
     with capture_logs() as logs:
-        async with lent(database=server.address("rebates")) as tools:
-            seen = await look(collector, tools)
-            await look(collector, tools)
-    assert seen.trouble.startswith("shop_bad: ")
-    assert trouble in seen.trouble
+        async with collector_tools(database=server.address("rebates")) as tools:
+            seen = await scrape(collector, tools)
+            await scrape(collector, tools)
+    assert seen.error.startswith("shop_bad: ")
+    assert trouble in seen.error
     assert "shop_bad" not in seen
     assert seen.one("shop_rebates_yen", period="2026-02") == 1
     assert [line["part"] for line in logs if line["log_level"] == "warning"] == ["shop_bad"]
@@ -118,44 +116,44 @@ async def test_a_metric_that_fails_costs_its_own_numbers_only(
         ("5 % 3", "2"),
     ],
 )
-async def test_odd_numbers_are_read_as_they_are(server: servers.Postgres, value: str, number: str) -> None:
+async def test_unusual_numbers_are_read(server: servers.Postgres, value: str, number: str) -> None:
     """
     What is not known is left out.
     """
     metric = {"name": "shop_odd", "help": "Odd.", "query": f"SELECT {value} AS value"}
-    async with lent(database=server.address("rebates")) as tools:
-        seen = await look(Sql.model_validate({"kind": "sql", "metrics": [metric, REBATES]}), tools)
-    assert seen.trouble == ""
+    async with collector_tools(database=server.address("rebates")) as tools:
+        seen = await scrape(Sql.model_validate({"kind": "sql", "metrics": [metric, REBATES]}), tools)
+    assert seen.error == ""
     assert [f"{it:g}" for it in seen.get("shop_odd", {}).values()] == ([number] if number else [])
 
 
-async def test_each_metric_has_its_own_pace(server: servers.Postgres) -> None:
+async def test_each_metric_has_its_own_interval(server: servers.Postgres) -> None:
     """
     What is asked every five minutes keeps its number in between.
     """
     quick = {"name": "shop_now", "help": "Rows.", "query": "SELECT count(*) AS value FROM rebate", "interval": "30s"}
     slow = {**quick, "name": "shop_then", "interval": "5m"}
     collector = Sql.model_validate({"kind": "sql", "metrics": [quick, slow]})
-    async with lent(database=server.address("rebates")) as tools:
-        await look(collector, tools)
+    async with collector_tools(database=server.address("rebates")) as tools:
+        await scrape(collector, tools)
         server.execute("INSERT INTO rebate VALUES ('2026-03', 'c', 1)", database="rebates")
         try:
             assert isinstance(tools.clock, FakeClock)
             tools.clock.advance(30)
-            seen = await look(collector, tools)
+            seen = await scrape(collector, tools)
             assert (seen.one("shop_now"), seen.one("shop_then")) == (4, 3)
             tools.clock.advance(270)
-            assert (await look(collector, tools)).one("shop_then") == 4
+            assert (await scrape(collector, tools)).one("shop_then") == 4
         finally:
             server.execute("DELETE FROM rebate WHERE period = '2026-03'", database="rebates")
 
 
-async def test_without_a_database_the_look_fails(server: servers.Postgres) -> None:
+async def test_a_scrape_without_database_fails(server: servers.Postgres) -> None:
     """
     A server that is gone is the database's trouble, not a metric's.
     """
     collector = Sql.model_validate({"kind": "sql", "metrics": [REBATES]})
-    async with lent(database=f"postgresql://u:hunter2@127.0.0.1:{servers.free_port()}/db") as tools:
+    async with collector_tools(database=f"postgresql://u:hunter2@127.0.0.1:{servers.free_port()}/db") as tools:
         with pytest.raises(CollectError, match="it can't be reached") as error:
-            await running(collector, tools).collect()
+            await open_scraper(collector, tools).collect()
     assert "hunter2" not in str(error.value)

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from tests.integration.looks import lent, look
-from tests.pretend import pretending, says, silent
+from tests.integration.scraping import collector_tools, scrape
+from tests.scripted_server import respond_with, scripted_server, silent_port
 from tests.servers import free_port
 from toban.collect.collectors.tls import Tls
 from toban.core.errors import CollectError
@@ -94,10 +94,10 @@ def authority(tmp_path, monkeypatch):
     return made
 
 
-async def looked(context, host="127.0.0.1"):
-    async with pretending(says(), host, context) as server, lent() as tools:
+async def scrape_server(context, host="127.0.0.1"):
+    async with scripted_server(respond_with(), host, context) as server, collector_tools() as tools:
         place = f"[{host}]" if ":" in host else host
-        return await look(Tls(url=f"https://{place}:{server.port}/", timeout="5s"), tools)
+        return await scrape(Tls(url=f"https://{place}:{server.port}/", timeout="5s"), tools)
 
 
 def found(numbers):
@@ -110,14 +110,14 @@ def found(numbers):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
-async def test_a_certificate_tells_its_end_and_its_issuer(authority, tmp_path, host):
+async def test_expiry_and_issuer_of_a_certificate(authority, tmp_path, host):
     """
     For names and addresses alike.
     """
     ends = NOW + 5 * DAY
-    numbers = await looked(authority.server(tmp_path, "127.0.0.1", "::1", "localhost", ends=ends), host)
+    numbers = await scrape_server(authority.server(tmp_path, "127.0.0.1", "::1", "localhost", ends=ends), host)
 
-    assert numbers.trouble == ""
+    assert numbers.error == ""
     assert found(numbers) == (1, 1, ends.timestamp(), 1)
 
 
@@ -129,16 +129,14 @@ async def test_a_certificate_tells_its_end_and_its_issuer(authority, tmp_path, h
         (["shop.example"], -3, 0, 0, "IP address mismatch, certificate is not valid for '127.0.0.1'"),
     ],
 )
-async def test_what_a_browser_refuses_is_down_and_told_in_full(
-    authority, tmp_path, names, days, trusted, matches, trouble
-):
+async def test_all_faults_of_a_certificate_are_reported(authority, tmp_path, names, days, trusted, matches, trouble):
     """
     Each of its faults has a number of its own: OpenSSL stops at the first.
     """
     ends = NOW + days * DAY
-    numbers = await looked(authority.server(tmp_path, *names, ends=ends))
+    numbers = await scrape_server(authority.server(tmp_path, *names, ends=ends))
 
-    assert numbers.trouble == trouble
+    assert numbers.error == trouble
     assert found(numbers) == (trusted, matches, ends.timestamp(), 1)
 
 
@@ -148,49 +146,51 @@ async def test_a_certificate_of_an_unknown_issuer_is_down(tmp_path, names, match
     Its end, its issuer and its name are told all the same.
     """
     ends = NOW + 5 * DAY
-    numbers = await looked(Authority().server(tmp_path, *names, ends=ends), "localhost")
+    numbers = await scrape_server(Authority().server(tmp_path, *names, ends=ends), "localhost")
 
-    assert "local issuer certificate" in numbers.trouble
+    assert "local issuer certificate" in numbers.error
     assert found(numbers) == (0, matches, ends.timestamp(), 1)
 
 
 @pytest.mark.parametrize(("days", "trouble"), [(5, ""), (-1, "certificate has expired")])
-async def test_the_first_end_of_the_chain_is_told(authority, tmp_path, days, trouble):
+async def test_the_earliest_expiry_of_the_chain_is_reported(authority, tmp_path, days, trouble):
     """
     The shop is refused when what signed its certificate ends, however long that one itself has left.
     """
     between = Authority(authority, NOW + days * DAY)
-    numbers = await looked(between.server(tmp_path, "127.0.0.1", ends=NOW + 9 * DAY))
-    assert numbers.trouble == trouble
+    numbers = await scrape_server(between.server(tmp_path, "127.0.0.1", ends=NOW + 9 * DAY))
+    assert numbers.error == trouble
     assert numbers.one("probe_ssl_earliest_cert_expiry") == (NOW + days * DAY).timestamp()
 
 
-async def test_a_certificate_that_has_its_name_as_common_name_alone_is_refused(authority, tmp_path):
+async def test_a_certificate_with_a_common_name_only_is_rejected(authority, tmp_path):
     """
     As browsers do; other programs still let it pass.
     """
-    numbers = await looked(authority.server(tmp_path, "localhost", ends=NOW + 5 * DAY, alternative=False), "localhost")
-    assert "mismatch" in numbers.trouble.lower()
+    numbers = await scrape_server(
+        authority.server(tmp_path, "localhost", ends=NOW + 5 * DAY, alternative=False), "localhost"
+    )
+    assert "mismatch" in numbers.error.lower()
     assert numbers.one("tls_certificate_name_matches") == 0
     assert numbers.one("tls_certificate_trusted") == 1
 
 
-async def test_an_address_that_a_certificate_holds_as_a_name_counts_for_none(authority, tmp_path):
+async def test_an_ip_address_as_a_dns_name_does_not_match(authority, tmp_path):
     """
     As browsers see it.
     """
-    numbers = await looked(authority.server(tmp_path, "127.0.0.1", ends=NOW + 5 * DAY, as_names=True))
-    assert "mismatch" in numbers.trouble
+    numbers = await scrape_server(authority.server(tmp_path, "127.0.0.1", ends=NOW + 5 * DAY, as_names=True))
+    assert "mismatch" in numbers.error
     assert numbers.one("tls_certificate_name_matches") == 0
 
 
-async def test_a_server_that_never_greets_is_down():
+async def test_a_server_without_tls_handshake_is_down():
     """
     It costs its own time limit, no more.
     """
-    async with silent() as port, lent() as tools:
+    async with silent_port() as port, collector_tools() as tools:
         with pytest.raises(CollectError, match=f"tls shop: 127.0.0.1:{port}: accepts .* TLS handshake"):
-            await look(Tls(name="shop", url=f"https://127.0.0.1:{port}/", timeout="500ms"), tools)
+            await scrape(Tls(name="shop", url=f"https://127.0.0.1:{port}/", timeout="500ms"), tools)
 
 
 @asynccontextmanager
@@ -205,13 +205,13 @@ async def plain():
         yield server.sockets[0].getsockname()[1]
 
 
-async def test_a_server_that_speaks_no_tls_and_none_at_all_are_told():
+async def test_a_server_without_tls_and_a_closed_port_have_readable_reasons():
     """
     In words, not in OpenSSL's line numbers.
     """
-    async with lent() as tools:
+    async with collector_tools() as tools:
         with pytest.raises(CollectError, match="connection refused"):
-            await look(Tls(url=f"https://127.0.0.1:{free_port()}/"), tools)
+            await scrape(Tls(url=f"https://127.0.0.1:{free_port()}/"), tools)
         async with plain() as port:
             with pytest.raises(CollectError, match="TLS: wrong version number"):
-                await look(Tls(url=f"https://127.0.0.1:{port}/"), tools)
+                await scrape(Tls(url=f"https://127.0.0.1:{port}/"), tools)

@@ -1,4 +1,4 @@
-"""Upstash's developer API, as a strict stand-in tells it."""
+"""Upstash's developer API, by a strict fake."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.fake_http import broken, busy, half, reset, says, unchanged
 from tests.fake_upstash import FakeUpstash, series
 from tests.fakes import FakeClock
-from tests.integration.looks import lent, running
+from tests.integration.scraping import collector_tools, open_scraper
 from toban.collect.collectors.upstash import Upstash, forecast, parse_go_time
 from toban.core.errors import CollectError
 
@@ -25,7 +25,7 @@ async def upstash():
 
 @pytest.fixture
 async def tools():
-    async with lent() as tools:
+    async with collector_tools() as tools:
         yield replace(tools, clock=FakeClock(NOW))
 
 
@@ -34,16 +34,16 @@ def collector(upstash, **fields):
     return Upstash.model_validate({"kind": "upstash", "name": "upstash", **given})
 
 
-async def looked(upstash, tools, **fields):
+async def scrape_once(upstash, tools, **fields):
     look = await collector(upstash, **fields).collect(tools)
     return {sample.family.name: sample.value for sample in look.samples}
 
 
-async def test_the_books_are_read(upstash, tools):
+async def test_the_statistics_are_read(upstash, tools):
     """
     The newest of each series counts; milliseconds are seconds here; credentials stay there.
     """
-    assert await looked(upstash, tools) == {
+    assert await scrape_once(upstash, tools) == {
         "upstash_database_active": 1,
         "upstash_commands_today": 12_000,
         "upstash_commands_month": 120_000,
@@ -60,33 +60,33 @@ async def test_the_books_are_read(upstash, tools):
         "upstash_latency_p99_seconds": 0.0015,
         "upstash_billing_month_dollars": 0.25,
     }
-    assert [asked.path.partition("?")[2] for asked in upstash.asked] == ["credentials=hide", ""]
+    assert [asked.path.partition("?")[2] for asked in upstash.requests] == ["credentials=hide", ""]
 
 
-async def test_full_throttled_and_without_an_end(upstash, tools):
+async def test_exhausted_throttled_and_unlimited_plans(upstash, tools):
     """
     A plan without an end has no forecast; one that is used up has ended.
     """
     upstash.database["db_request_limit"] = 0
     upstash.database["state"] = "suspended"
     upstash.stats["throughput"] = series(*[10_000] * 5)
-    plain = await looked(upstash, tools)
+    plain = await scrape_once(upstash, tools)
     assert plain["upstash_database_active"] == 0
     assert plain["upstash_commands_per_second"] == plain["upstash_commands_per_second_limit"]
     assert {"upstash_commands_month_limit", "upstash_commands_end_timestamp_seconds"} & set(plain) == set()
 
     upstash.database["db_request_limit"] = 120_000
-    full = await looked(upstash, tools)
+    full = await scrape_once(upstash, tools)
     assert full["upstash_commands_end_timestamp_seconds"] == NOW.timestamp()
 
 
-async def test_what_is_missing_or_strange_is_no_number(upstash, tools):
+async def test_missing_and_invalid_fields_have_no_samples(upstash, tools):
     """
     Fields may go and come.
     """
     upstash.database = {"state": "active", "db_max_clients": "many"}
     upstash.stats = {"daily_net_commands": None, "connection_count": [{"x": "yesterday", "y": 5}, 7], "throughput": {}}
-    assert await looked(upstash, tools) == {"upstash_database_active": 1}
+    assert await scrape_once(upstash, tools) == {"upstash_database_active": 1}
 
 
 def made(at, **fields):
@@ -101,47 +101,47 @@ def made(at, **fields):
         ([made(1_767_600_000_000), made(1_767_500_000_000)], 1_767_600_000),
     ],
 )
-async def test_the_newest_backup_is_told_where_one_is_wanted(backups, newest, upstash, tools):
+async def test_the_newest_backup_is_reported_if_configured(backups, newest, upstash, tools):
     """
     Only a finished one counts.
     """
     upstash.backups = backups
-    found = await looked(upstash, tools, backup="26h")
+    found = await scrape_once(upstash, tools, backup="26h")
     assert (found["backup_newest_timestamp_seconds"], found["backup_age_limit_seconds"]) == (newest, 26 * 3600)
 
 
 @pytest.mark.parametrize("trouble", [broken, half, reset, says(500), says(200, b"[]"), unchanged])
-async def test_trouble_is_told_and_the_next_look_is_well(trouble, upstash, tools):
+async def test_an_error_fails_one_scrape(trouble, upstash, tools):
     """
     Half an answer, none, a page for people, or an answer in which nothing stands.
     """
     one = collector(upstash)
     upstash.next(trouble, trouble)
     if trouble is unchanged:
-        assert (await running(one, tools).collect()).samples == []
+        assert (await open_scraper(one, tools).collect()).samples == []
     else:
         with pytest.raises(CollectError, match="upstash: GET database"):
-            await running(one, tools).collect()
+            await open_scraper(one, tools).collect()
     upstash.forget_troubles()
-    assert (await running(one, tools).collect()).samples
+    assert (await open_scraper(one, tools).collect()).samples
 
 
-async def test_a_rest_that_is_asked_for_is_kept(upstash, tools):
+async def test_retry_after_is_obeyed(upstash, tools):
     """
     No request is sent meanwhile.
     """
     one = collector(upstash)
     upstash.next(busy(300))
     with pytest.raises(CollectError, match="answered 429"):
-        await running(one, tools).collect()
+        await open_scraper(one, tools).collect()
     with pytest.raises(CollectError, match="asked for a pause of 300 s"):
-        await running(one, tools).collect()
-    assert len(upstash.asked) == 1
+        await open_scraper(one, tools).collect()
+    assert len(upstash.requests) == 1
     await tools.clock.sleep(301)
-    assert (await running(one, tools).collect()).samples
+    assert (await open_scraper(one, tools).collect()).samples
 
 
-async def test_a_key_that_may_not_is_told_with_the_remedy(upstash, tools):
+async def test_a_key_without_permission_is_an_error_with_the_remedy(upstash, tools):
     """
     Without the key itself.
     """
@@ -151,7 +151,7 @@ async def test_a_key_that_may_not_is_told_with_the_remedy(upstash, tools):
 
 
 @given(st.floats(1, 1e9), st.floats(1, 1e9), st.integers(3600, 30 * 86_400 - 1))
-def test_a_month_ends_in_itself_or_lasts(used, limit, seconds):
+def test_the_forecast_is_within_the_month_or_absent(used, limit, seconds):
     """
     What is used up is over; what is forecast lies ahead, and before the month's end.
     """
@@ -164,7 +164,7 @@ def test_a_month_ends_in_itself_or_lasts(used, limit, seconds):
         assert end is None or now <= end < datetime(2026, 5, 1, tzinfo=UTC)
 
 
-def test_a_months_commands_are_forecast_to_the_right_day():
+def test_the_end_of_a_months_commands_is_forecast():
     """
     Day by day, at an even pace of 20,000 a day: 500,000 last until the 26th.
     """
@@ -187,7 +187,7 @@ def test_a_months_commands_are_forecast_to_the_right_day():
         ("2025-13-31 15:12:52 +0000 UTC", None),
     ],
 )
-def test_times_are_read_as_go_prints_them(text, at):
+def test_times_are_parsed_as_go_prints_them(text, at):
     """
     With any number of digits.
     """

@@ -1,4 +1,4 @@
-"""UptimeRobot: its API against a strict stand-in, its webhook against the whole program."""
+"""UptimeRobot: its API by a strict fake, its webhook with the whole program."""
 
 import json
 from dataclasses import replace
@@ -9,7 +9,7 @@ import pytest
 from tests.fake_http import broken, busy, half, reset, says, unchanged
 from tests.fake_uptimerobot import FakeUptimeRobot
 from tests.fakes import FakeClock
-from tests.integration.looks import lent, running
+from tests.integration.scraping import collector_tools, open_scraper
 from tests.program import eventually, toban
 from toban.collect.collectors.uptimerobot import UP, Uptimerobot
 from toban.core.errors import CollectError
@@ -26,7 +26,7 @@ async def robot():
 
 @pytest.fixture
 async def tools():
-    async with lent() as tools:
+    async with collector_tools() as tools:
         settings = ShopSettings.model_validate({"storefront": FRONT, "check": {"storefront": "Buy"}})
         yield replace(tools, clock=FakeClock(), shop=replace(tools.shop, settings=settings))
 
@@ -36,7 +36,7 @@ def collector(robot, **fields):
     return Uptimerobot.model_validate({"kind": "uptimerobot", "name": "uptimerobot", **given})
 
 
-async def test_monitors_that_are_missing_are_made_and_all_are_read(robot, tools):
+async def test_missing_monitors_are_created(robot, tools):
     """
     Page by page, with their own names; what is there stays as it is.
     """
@@ -44,12 +44,12 @@ async def test_monitors_that_are_missing_are_made_and_all_are_read(robot, tools)
     robot.add("Blog", "https://blog.example/?secret=1", "DOWN", lastDayUptimes={"histogram": [{"uptime": 50}]})
     robot.add("Old", "https://old.example/", "PAUSED")
     one = collector(robot)
-    tried = await running(one, tools).check()
+    tried = await open_scraper(one, tools).check()
     assert tried.notes == [f"`toban up` creates a monitor at UptimeRobot for {HEALTH}"]
     assert len(robot.monitors) == 3
 
-    assert not (await running(one, tools).collect()).error
-    found = await running(one, tools).collect()
+    assert not (await open_scraper(one, tools).collect()).error
+    found = await open_scraper(one, tools).collect()
     assert robot.monitors[3]["type"] == "KEYWORD"
     ups = {sample.labels["monitor"]: sample.value for sample in found.samples if sample.family == UP}
     assert ups == {"Tom & Jerry's": 1, "Blog": 0}
@@ -57,31 +57,31 @@ async def test_monitors_that_are_missing_are_made_and_all_are_read(robot, tools)
     assert len(robot.monitors) == 4
 
 
-async def test_a_key_that_may_only_read_makes_none_and_says_so(robot, tools):
+async def test_a_read_only_key_creates_no_monitors(robot, tools):
     """
     It is tried once an hour; numbers come all the same.
     """
     robot.add("Blog", "https://blog.example/")
     one = collector(robot, key=robot.reading)
-    found = await running(one, tools).collect()
+    found = await open_scraper(one, tools).collect()
     assert "toban: health: can't be created" in found.error
     assert "use a main API key" in found.error
     assert found.samples
-    assert (await running(one, tools).collect()).error == found.error
-    assert [asked.method for asked in robot.asked].count("POST") == 2
+    assert (await open_scraper(one, tools).collect()).error == found.error
+    assert [asked.method for asked in robot.requests].count("POST") == 2
 
 
-async def test_a_success_that_changed_nothing_is_noticed(robot, tools):
+async def test_a_monitor_that_was_not_created_is_reported(robot, tools):
     """
     It is said at the next look, and tried again an hour later.
     """
     one = collector(robot, storefront=False)
     robot.next(says(200, b'{"data": [], "nextLink": null}'), unchanged)
-    assert not (await running(one, tools).collect()).error
+    assert not (await open_scraper(one, tools).collect()).error
     assert not robot.monitors
-    assert "toban: health: was created, and is missing" in (await running(one, tools).collect()).error
+    assert "toban: health: was created, and is missing" in (await open_scraper(one, tools).collect()).error
     tools.clock.advance(3600)
-    assert not (await running(one, tools).collect()).error
+    assert not (await open_scraper(one, tools).collect()).error
     assert len(robot.monitors) == 1
 
 
@@ -97,7 +97,7 @@ async def test_a_success_that_changed_nothing_is_noticed(robot, tools):
         (says(401), "use a main API key"),
     ],
 )
-async def test_trouble_is_named_and_no_key_is_shown(robot, tools, trouble, words):
+async def test_errors_of_the_api_show_no_key(robot, tools, trouble, words):
     """
     Whatever it answers.
     """
@@ -107,23 +107,23 @@ async def test_trouble_is_named_and_no_key_is_shown(robot, tools, trouble, words
     assert robot.key not in str(told.value)
 
 
-async def test_it_is_left_alone_for_as_long_as_it_asks(robot, tools):
+async def test_retry_after_of_uptimerobot_is_obeyed(robot, tools):
     """
     429 with Retry-After: no request until then.
     """
     one = collector(robot)
     robot.next(busy(90))
     with pytest.raises(CollectError, match="answered 429"):
-        await running(one, tools).collect()
-    asked = len(robot.asked)
+        await open_scraper(one, tools).collect()
+    asked = len(robot.requests)
     with pytest.raises(CollectError, match="a pause of 90 s more"):
-        await running(one, tools).collect()
-    assert len(robot.asked) == asked
+        await open_scraper(one, tools).collect()
+    assert len(robot.requests) == asked
     tools.clock.advance(91)
-    assert not (await running(one, tools).collect()).error
+    assert not (await open_scraper(one, tools).collect()).error
 
 
-def test_its_webhook_begins_and_ends_an_alert_in_each_of_its_forms(tmp_path):
+def test_its_webhook_fires_and_resolves_an_alert_in_each_format(tmp_path):
     """
     JSON by the template, JSON that a name broke, a form, a query; what says nothing is refused with the way out. By
     GET nothing is taken: a picture on any page would do.

@@ -11,9 +11,9 @@ import numpy as np
 import psycopg
 import pytest
 
-from tests.fakes import FakeClock, told
-from tests.integration.looks import lent
-from tests.store import SLOW, ShopProcesses, ShopVariant, scripted, store
+from tests.fakes import FakeClock, sample_values
+from tests.integration.scraping import collector_tools
+from tests.vendure_shop import SLOW, ShopProcesses, ShopVariant, place_orders, run_vendure
 from toban.collect.collector import Scraper, ScrapeResult
 from toban.collect.collectors.vendure_db.vendure_db import VendureDb
 from toban.collect.tools import CollectorTools
@@ -32,7 +32,7 @@ ZONE = "Asia/Tokyo"
 
 @pytest.fixture(scope="module")
 def shop() -> Iterator[ShopProcesses]:
-    with store(ShopVariant(zone=ZONE, database_zone="America/New_York")) as it:
+    with run_vendure(ShopVariant(zone=ZONE, database_zone="America/New_York")) as it:
         yield it
 
 
@@ -49,7 +49,7 @@ class ReopenedState(State):
 
 
 @dataclass
-class Watch:
+class ShopScraping:
     """A look after the other, with toban's state in a file."""
 
     tools: CollectorTools
@@ -80,15 +80,15 @@ class Watch:
         found.stored()
         self.batches += found.batches
         self.samples = {str(sample.family.name): sample.value for sample in found.samples}
-        return {name: value for name, value in told(found.batches).items() if isinstance(value, float)}
+        return {name: value for name, value in sample_values(found.batches).items() if isinstance(value, float)}
 
 
 @pytest.fixture
-async def watch(shop: ShopProcesses, tmp_path: Path) -> AsyncIterator[Watch]:
-    async with lent(database=shop.database_url) as tools:
+async def watch(shop: ShopProcesses, tmp_path: Path) -> AsyncIterator[ShopScraping]:
+    async with collector_tools(database=shop.database_url) as tools:
         settings = ShopSettings.model_validate({"timezone": ZONE, "precision": 2})
         tools = replace(tools, clock=FakeClock(datetime.now(UTC)), shop=replace(tools.shop, settings=settings))
-        yield Watch(tools, tmp_path / "toban.db", VendureDb(instance="db"), [])
+        yield ShopScraping(tools, tmp_path / "toban.db", VendureDb(instance="db"), [])
 
 
 def numbers(found: dict[str, float], name: str) -> dict[tuple[str, ...], float]:
@@ -112,13 +112,13 @@ def amounts(ground_truth: GroundTruth, by: str) -> dict[tuple[str, ...], float]:
     return {key: round(total / 100, 6) for key, total in totals.items()}
 
 
-async def test_every_number_is_what_the_customers_books_say(shop: ShopProcesses, watch: Watch):
+async def test_all_metrics_equal_the_ground_truth(shop: ShopProcesses, watch: ShopScraping):
     """
     Orders by channel and type, revenue by currency, states at placement, campaigns, payments that failed, and, a
     quarter of an hour later, orders that did. A restart at each look changes nothing.
     """
     before = await watch.look()
-    ground_truth = await scripted(shop, seed=7, orders=30)
+    ground_truth = await place_orders(shop, seed=7, orders=30)
     watch.clock.advance((datetime.now(UTC) - watch.clock.now()).total_seconds())
     after = await watch.look()
     assert before == {}
@@ -147,7 +147,7 @@ async def test_every_number_is_what_the_customers_books_say(shop: ShopProcesses,
     assert {name: value for name, value in again.items() if late.get(name) != value} == {}
 
 
-async def test_history_is_told_at_its_own_time_and_downtime_is_no_spike(shop: ShopProcesses, watch: Watch):
+async def test_history_and_downtime_are_counted_at_their_own_times(shop: ShopProcesses, watch: ShopScraping):
     """
     Orders of the last days, read at a first start, rise where they were placed; so do those of three hours away.
     """
@@ -186,7 +186,7 @@ async def test_history_is_told_at_its_own_time_and_downtime_is_no_spike(shop: Sh
         owner.execute("""DELETE FROM "order" WHERE code LIKE 'OLD%'""")
 
 
-async def test_an_order_that_becomes_visible_late_counts_once(shop: ShopProcesses, watch: Watch):
+async def test_an_order_visible_late_counts_once(shop: ShopProcesses, watch: ShopScraping):
     """
     Its own time lies before what was read already.
     """
@@ -205,14 +205,14 @@ async def test_an_order_that_becomes_visible_late_counts_once(shop: ShopProcesse
     assert now == was + 1
 
 
-async def test_a_role_without_rights_is_told_what_it_lacks(shop: ShopProcesses, watch: Watch):
+async def test_missing_grants_are_named(shop: ShopProcesses, watch: ShopScraping):
     """
     Customers' data and secrets are not among it.
     """
     with psycopg.connect(shop.database_url.replace("toban@", "postgres@"), autocommit=True) as owner:
         owner.execute("CREATE ROLE stranger LOGIN")
         owner.execute('GRANT SELECT (id) ON "order" TO stranger')
-        async with lent(database=shop.database_url.replace("toban@", "stranger@")) as tools:
+        async with collector_tools(database=shop.database_url.replace("toban@", "stranger@")) as tools:
             found = await VendureDb().collect(replace(tools, clock=watch.clock))
             assert tools.shop.database
             for statement in await missing_grants(tools.shop.database, "customerStatus"):
@@ -236,31 +236,31 @@ async def test_a_role_without_rights_is_told_what_it_lacks(shop: ShopProcesses, 
     assert '"token"' not in granted.split('ON "session"')[0].rsplit("GRANT", 1)[1]
 
 
-async def test_a_wrong_time_zone_is_named(shop: ShopProcesses, watch: Watch):
+async def test_a_wrong_time_zone_is_named(shop: ShopProcesses, watch: ShopScraping):
     """
     The newest order can't lie nine hours in the future.
     """
-    await scripted(shop, seed=3, orders=1)
+    await place_orders(shop, seed=3, orders=1)
     wrong = replace(watch.tools.shop, settings=ShopSettings())
     found = await VendureDb().open(replace(watch.tools, shop=wrong)).check()
 
     assert any("9 h ahead of UTC: set shop.timezone" in note for note in found.notes)
 
 
-async def test_money_without_a_smaller_unit_is_asked_of_the_admin_api(tmp_path: Path):
+async def test_the_precision_of_money_is_read_from_the_admin_api(tmp_path: Path):
     """
     With an API key the shop itself says that its yen have none; with a wrong one orders wait rather than be guessed.
     """
-    with store(ShopVariant(precision=0)) as shop:
+    with run_vendure(ShopVariant(precision=0)) as shop:
         async with httpx2.AsyncClient() as http:
             key = await api_key(http, shop)
-        ground_truth = await scripted(shop, seed=4, orders=5)
+        ground_truth = await place_orders(shop, seed=4, orders=5)
         for secret, place in ((key, "right.db"), ("1:nonsense", "wrong.db")):
-            async with lent(database=shop.database_url) as tools:
+            async with collector_tools(database=shop.database_url) as tools:
                 settings = ShopSettings.model_validate({"admin_api": shop.admin_api, "admin_api_key": secret})
                 lent_shop = replace(tools.shop, settings=settings)
                 clock = FakeClock(datetime.now(UTC))
-                watch = Watch(replace(tools, clock=clock, shop=lent_shop), tmp_path / place, VendureDb(), [])
+                watch = ShopScraping(replace(tools, clock=clock, shop=lent_shop), tmp_path / place, VendureDb(), [])
                 found = await watch.look()
             told_sums = numbers(found, "vendure_revenue_total")
             expected = Counter[tuple[str, ...]]()
@@ -281,7 +281,7 @@ async def api_key(http: httpx2.AsyncClient, shop: ShopProcesses) -> str:
     return str(made.json()["data"]["createApiKey"]["apiKey"])
 
 
-async def test_how_attempts_to_pay_end_is_told_for_the_last_minutes(shop: ShopProcesses, watch: Watch):
+async def test_payment_outcomes_of_the_last_minutes_are_reported(shop: ShopProcesses, watch: ShopScraping):
     """
     By method, how they ended and window, with zeros; orders in a row that failed; those who try again and again.
     """

@@ -1,4 +1,4 @@
-"""The shop's tables, with what takes many rows or odd ones: history, downtime, lateness, zones, ids, rights."""
+"""The shop's tables with many or unusual rows: history, downtime, lateness, zones, ids, grants."""
 
 import re
 from collections import Counter
@@ -15,7 +15,7 @@ import yaml
 
 from tests import servers
 from tests.fakes import FakeClock, ListSink
-from tests.integration.looks import lent
+from tests.integration.scraping import collector_tools
 from tests.vendure import READER, Vendure, vendure
 from toban.collect.collector import ScrapeResult
 from toban.collect.collectors.vendure_db.payment_declines import PaymentDeclineCounter
@@ -40,7 +40,7 @@ def shop(postgres: servers.Postgres) -> Iterator[Vendure]:
 
 
 @dataclass
-class Duty:
+class ShopMonitoring:
     """toban looking at a shop, with what it stored."""
 
     tools: CollectorTools
@@ -120,15 +120,18 @@ def rises(points: Sequence[tuple[int, float]], step: timedelta) -> Counter[int]:
 @asynccontextmanager
 async def on_duty(
     shop: Vendure, path: Path, *, at: datetime = NOON, url: str = "", sink: ListSink | None = None, **settings: object
-) -> AsyncIterator[Duty]:
+) -> AsyncIterator[ShopMonitoring]:
     """Look at a shop; with the same path toban was there before."""
     clock = FakeClock(at)
     given = ShopSettings.model_validate({"timezone": shop.zone, "precision": 2, **settings})
-    async with lent(database=url or shop.url) as tools, State(SqliteBackend(path), clock, MetricRegistry()) as state:
+    async with (
+        collector_tools(database=url or shop.url) as tools,
+        State(SqliteBackend(path), clock, MetricRegistry()) as state,
+    ):
         tools = replace(tools, clock=clock, state=state, shop=replace(tools.shop, settings=given))
         collector = VendureDb(interval=EVERY)
         sink = sink or ListSink()
-        yield Duty(tools, ScrapeLoop(collector, sink, tools), sink, collector)
+        yield ShopMonitoring(tools, ScrapeLoop(collector, sink, tools), sink, collector)
 
 
 @pytest.fixture
@@ -136,9 +139,7 @@ def state(tmp_path: Path) -> Path:
     return tmp_path / "toban.db"
 
 
-async def test_a_first_start_beside_many_old_orders_tells_them_when_they_were_placed(
-    shop: Vendure, state: Path, record_property
-):
+async def test_a_first_start_backfills_old_orders_at_their_own_times(shop: Vendure, state: Path, record_property):
     """
     100,000 orders of the last 80 days: each day rises by what was placed on it, in major units, and no look is a spike.
     """
@@ -174,7 +175,7 @@ async def test_a_first_start_beside_many_old_orders_tells_them_when_they_were_pl
         assert max(rises(duty.points("vendure_orders_created_total"), timedelta(minutes=5)).values()) <= 10
 
 
-async def test_three_hours_away_are_no_spike(shop: Vendure, state: Path):
+async def test_three_hours_of_downtime_are_no_spike(shop: Vendure, state: Path):
     """
     What was placed meanwhile, and failed, is told at its own time; nothing is told of now before all is read.
     """
@@ -201,7 +202,7 @@ async def test_three_hours_away_are_no_spike(shop: Vendure, state: Path):
         assert duty.value("vendure_orders_failed_total") == 0
 
 
-async def test_what_becomes_visible_late_or_out_of_order_counts_once(shop: Vendure, state: Path):
+async def test_rows_visible_late_or_out_of_order_count_once(shop: Vendure, state: Path):
     """
     Within an hour, by the order's own time; orders and payments, through restarts.
     """
@@ -245,7 +246,7 @@ async def test_each_order_counts_as_it_was_when_it_was_placed(postgres: servers.
             assert value("vendure_order_total_amount_count", status="Shipped") == 0
 
 
-async def test_yen_have_no_smaller_unit_and_tax_is_told_when_asked_for(shop: Vendure, state: Path):
+async def test_precision_and_tax_are_settings(shop: Vendure, state: Path):
     """
     The precision and the tax are settings.
     """
@@ -283,9 +284,7 @@ async def test_an_order_a_minute_is_counted_in_any_zone(
 
 
 @pytest.mark.parametrize("ids", ["integer", "uuid"])
-async def test_an_order_fails_once_a_quarter_of_an_hour_after_its_last_attempt(
-    postgres: servers.Postgres, state: Path, ids: str
-):
+async def test_an_order_fails_once_15_minutes_after_its_last_attempt(postgres: servers.Postgres, state: Path, ids: str):
     """
     By the method that failed last; one that was paid in the end did not fail; restarts change nothing.
     """
@@ -313,7 +312,7 @@ async def test_an_order_fails_once_a_quarter_of_an_hour_after_its_last_attempt(
             assert duty.value("vendure_orders_failed_total") == 1
 
 
-async def test_the_order_of_a_providers_word_fails_like_any_other(shop: Vendure, state: Path):
+async def test_the_order_of_a_reported_decline_fails_like_any_other(shop: Vendure, state: Path):
     """
     The word was counted where it came in; a quarter of an hour later the order has failed by its method.
     """
@@ -329,7 +328,7 @@ async def test_the_order_of_a_providers_word_fails_like_any_other(shop: Vendure,
         assert duty.value("vendure_orders_failed_total", method="stripe") == 2
 
 
-async def test_campaigns_are_promotions_by_what_they_took_off(shop: Vendure, state: Path):
+async def test_campaigns_are_promotions_with_their_discounts(shop: Vendure, state: Path):
     """
     Of lines and of shipping, net also where prices hold the tax; one that took nothing was used all the same.
     """
@@ -380,7 +379,7 @@ async def test_jobs_are_counted_by_queue(shop: Vendure, state: Path):
         assert duty.value("vendure_jobs_completed_total", queue="mail") == 2
 
 
-async def test_killed_between_counting_and_telling_the_totals_are_exact(shop: Vendure, state: Path):
+async def test_totals_are_exact_after_a_kill_between_counting_and_storing(shop: Vendure, state: Path):
     """
     The store missed one look; the counters in state did not.
     """
@@ -396,9 +395,7 @@ async def test_killed_between_counting_and_telling_the_totals_are_exact(shop: Ve
         assert duty.value("vendure_orders_created_total") == 2
 
 
-async def test_a_column_that_is_missing_means_general_and_one_that_is_hidden_is_an_error(
-    postgres: servers.Postgres, state: Path
-):
+async def test_a_missing_column_means_general_and_a_hidden_one_is_an_error(postgres: servers.Postgres, state: Path):
     """
     The error names the grant; what else can be read is read, and when it is granted all is well.
     """
@@ -426,7 +423,7 @@ async def test_a_column_that_is_missing_means_general_and_one_that_is_hidden_is_
             assert "customers have no custom field customerStatus: all of them are `general`" in found.notes
 
 
-async def test_the_grants_that_are_printed_are_all_it_needs(postgres: servers.Postgres, state: Path):
+async def test_the_printed_grants_suffice(postgres: servers.Postgres, state: Path):
     """
     Without any it is told which; with them every number is there, and no customer's name, secret or job's data.
     """
@@ -451,7 +448,7 @@ async def test_the_grants_that_are_printed_are_all_it_needs(postgres: servers.Po
                 assert not may
 
 
-async def test_a_database_that_is_no_shops_has_no_numbers_and_one_that_was_is_down(
+async def test_a_database_without_shop_has_no_samples_and_a_former_shop_is_down(
     postgres: servers.Postgres, state: Path
 ):
     """
@@ -472,7 +469,7 @@ async def test_a_database_that_is_no_shops_has_no_numbers_and_one_that_was_is_do
             assert "gone" in duty.watch.status.error
 
 
-async def test_layouts_are_used_again(shop: Vendure, state: Path):
+async def test_layouts_are_reused(shop: Vendure, state: Path):
     """
     The store knows series by the identity of their layout: a look that finds nothing new brings the same.
     """
@@ -488,7 +485,7 @@ async def test_layouts_are_used_again(shop: Vendure, state: Path):
         assert seen[1].keys() == seen[2].keys()
 
 
-async def test_attempts_to_pay_are_counted_over_all_methods_too(shop: Vendure, state: Path):
+async def test_payment_attempts_are_counted_over_all_methods(shop: Vendure, state: Path):
     """
     Eight orders, each by a method of its own, are eight in a row; one that succeeds ends that.
     """
@@ -509,7 +506,7 @@ async def test_attempts_to_pay_are_counted_over_all_methods_too(shop: Vendure, s
         assert duty.value("vendure_payments_overall_newest_failed") == 8
 
 
-async def test_the_countries_of_checkouts_can_be_had_as_the_docs_say(shop: Vendure):
+async def test_countries_of_checkouts_as_documented(shop: Vendure):
     """
     By a view that shows the country alone: the reader still may not see an address.
     """

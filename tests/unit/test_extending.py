@@ -26,7 +26,7 @@ def project(tmp_path):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_files_of_a_page_do_what_it_says(page, project):
+def test_the_files_of_a_page_pass_their_tests(page, project):
     """
     A module and its test: its commands pass.
     """

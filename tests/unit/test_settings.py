@@ -19,7 +19,7 @@ def settled(text: str, **environment: str) -> Settings:
     return build_settings(parse(text), {**ENVIRONMENT, **environment}, "toban.yaml")
 
 
-def test_nothing_at_all_is_a_configuration():
+def test_an_empty_configuration_is_valid():
     """
     Then toban watches the machine it stands on, and itself.
     """
@@ -34,7 +34,7 @@ def test_nothing_at_all_is_a_configuration():
     ]
 
 
-def test_the_environment_is_enough_to_watch_a_shop():
+def test_the_environment_configures_a_shop():
     """
     Each part that is named there is watched; what the file says stands above it.
     """
@@ -65,7 +65,7 @@ def test_the_environment_is_enough_to_watch_a_shop():
     assert "secret" not in repr(found)
 
 
-def test_what_is_configured_takes_a_defaults_place():
+def test_a_configured_collector_replaces_the_default():
     """
     By its name.
     """
@@ -76,7 +76,7 @@ def test_what_is_configured_takes_a_defaults_place():
     assert list(watched) == ["toban", "host", "telemetry", "events", "assets"]
 
 
-def test_secrets_and_addresses_come_from_the_environment():
+def test_variables_are_expanded_in_secrets_and_urls():
     """
     In the middle of a text too.
     """
@@ -120,7 +120,7 @@ def test_secrets_and_addresses_come_from_the_environment():
         ("[" * 5000, "nested too deeply|expected"),
     ],
 )
-def test_a_mistake_names_its_place_and_the_remedy(text, words):
+def test_an_error_names_its_path_and_the_remedy(text, words):
     """
     Whoever reads it at three in the morning knows what to do.
     """
@@ -129,7 +129,7 @@ def test_a_mistake_names_its_place_and_the_remedy(text, words):
     assert any(word in str(caught.value) for word in words.split("|")), caught.value
 
 
-def test_every_mistake_is_named_at_once():
+def test_all_errors_are_reported_at_once():
     """
     Nobody wants to meet them one by one.
     """
@@ -138,7 +138,7 @@ def test_every_mistake_is_named_at_once():
     assert len(str(caught.value).splitlines()) == 4
 
 
-def test_mistakes_of_all_stages_are_named_at_once(tmp_path):
+def test_errors_of_all_stages_are_reported_at_once(tmp_path):
     """
     YAML, the environment, each setting, addresses, rule files, channels that rules and routes name.
     """
@@ -176,7 +176,7 @@ def test_mistakes_of_all_stages_are_named_at_once(tmp_path):
     assert "unknown channel 'ops'" not in said
 
 
-def test_a_rule_that_names_a_channel_that_there_is_not_is_named_beside_other_mistakes(tmp_path):
+def test_an_unknown_channel_of_a_rule_is_reported_beside_other_errors(tmp_path):
     """
     A channel with a mistake in it is one that there is.
     """
@@ -191,7 +191,7 @@ def test_a_rule_that_names_a_channel_that_there_is_not_is_named_beside_other_mis
     assert "A: 'ops'" not in str(caught.value)
 
 
-def test_what_depends_on_a_value_that_is_missing_is_no_mistake_of_its_own():
+def test_an_error_that_follows_from_another_is_not_reported():
     """
     One cause, one mistake.
     """
@@ -201,7 +201,7 @@ def test_what_depends_on_a_value_that_is_missing_is_no_mistake_of_its_own():
 
 
 @pytest.mark.parametrize("around", ["{}\n", " {} ", '"{}"', "'{}'\n"])
-def test_what_copying_left_round_a_variable_is_taken_away(around):
+def test_white_space_and_quotes_around_a_variable_are_removed(around):
     """
     From files of secrets and of docker alike.
     """
@@ -241,7 +241,7 @@ def test_what_copying_left_round_a_variable_is_taken_away(around):
         ("SHOP_API_URL", "/shop-api", "shop.shop_api: invalid URL '/shop-api'"),
     ],
 )
-def test_a_mistake_in_a_variable_names_the_variable(variable, value, words):
+def test_an_error_in_a_variable_names_the_variable(variable, value, words):
     """
     It is in no line of the file.
     """
@@ -264,7 +264,7 @@ def test_a_mistake_in_a_variable_names_the_variable(variable, value, words):
         ("collect: [{kind: files, path: '/srv/${V}'}]", {"path": Path("/srv/v")}),
     ],
 )
-def test_the_environment_is_in_every_setting(text, values):
+def test_variables_are_expanded_in_every_setting(text, values):
     """
     Whatever its type is.
     """
@@ -272,7 +272,7 @@ def test_the_environment_is_in_every_setting(text, values):
     assert {name: getattr(found, name) for name in values} == values
 
 
-def test_the_environment_is_in_numbers_and_lists_too():
+def test_variables_are_expanded_in_numbers_and_lists():
     """
     Recipients may stand in one text.
     """
@@ -282,7 +282,7 @@ def test_the_environment_is_in_numbers_and_lists_too():
     assert found.password.get_secret_value() == "0123"
 
 
-def test_a_section_without_anything_is_as_if_it_were_not_there():
+def test_an_empty_section_counts_as_missing():
     """
     It stands there as a reminder.
     """
@@ -293,7 +293,7 @@ def test_a_section_without_anything_is_as_if_it_were_not_there():
     assert found.shop.redis.get_secret_value() == "redis://h"
 
 
-def test_a_secret_never_stands_in_a_mistake():
+def test_errors_contain_no_secrets():
     """
     Not even when it is the secret that is wrong.
     """
@@ -302,7 +302,7 @@ def test_a_secret_never_stands_in_a_mistake():
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     """
     Only the one in the current folder may be missing.
     """
@@ -310,7 +310,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         load_settings(tmp_path / "nope.yaml", ENVIRONMENT)
 
 
-def test_the_command_line_stands_above_the_file(tmp_path):
+def test_the_command_line_takes_precedence_over_the_file(tmp_path):
     """
     And the file above the defaults.
     """
@@ -353,7 +353,7 @@ def answered(text: str) -> None:
 
 
 @given(st.text(max_size=200) | values.map(lambda value: yaml.safe_dump(value, allow_unicode=True)))
-def test_any_text_is_a_configuration_or_a_named_error(text):
+def test_any_text_is_a_configuration_or_an_error(text):
     """
     Never a crash, never a hang.
     """
@@ -363,7 +363,7 @@ def test_any_text_is_a_configuration_or_a_named_error(text):
 @pytest.mark.soak
 @settings(max_examples=10_000)
 @given(st.text(max_size=400) | values.map(lambda value: yaml.safe_dump(value, allow_unicode=True)))
-def test_any_text_is_a_configuration_or_a_named_error_for_long(text):
+def test_any_text_is_a_configuration_or_an_error_soak(text):
     """
     The long form of the test above.
     """

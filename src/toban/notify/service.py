@@ -20,7 +20,7 @@ from toban.notify.alert_changes import apply_changes, change_id, log_changes
 from toban.notify.channel import Channel, ChannelTools
 from toban.notify.channel_worker import ChannelWorker
 from toban.notify.channel_workers import ChannelWorkers
-from toban.notify.lasting_failures import PART, LastingFailures
+from toban.notify.group_quarantine import PART, GroupQuarantine
 from toban.notify.notification import Notification
 from toban.notify.pipeline import Decision, decide
 from toban.notify.pipeline_run import PipelineRun, PipelineState, Policy
@@ -103,7 +103,7 @@ class NotificationService:
         """The position up to which events were read while the offset could not be written."""
         self._failure = FailureLog(log, "state unavailable, deciding from memory", "state available again")
         self._pruned: datetime | None = None
-        self._lasting = LastingFailures()
+        self._lasting = GroupQuarantine()
 
     @property
     def workers(self) -> Mapping[str, ChannelWorker]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from toban.core.catalogue import catalogue
+from toban.core.message_catalogue import catalogue
 
 
 def texts(language: str) -> Mapping[str, str]:

@@ -9,7 +9,7 @@ import numpy as np
 from toban.core.errors import QueryError
 from toban.core.labels import Labels
 from toban.promql.aggregation_groups import AggregationGroups, GroupLayers
-from toban.promql.evaluator import Evaluator
+from toban.promql.evaluator_protocol import Evaluator
 from toban.promql.quantiles import quantiles
 from toban.promql.range_functions import warn_of_ranks
 from toban.promql.streaming_aggregations import AGGREGATIONS

@@ -8,7 +8,7 @@ import numpy as np
 from toban.core.errors import QueryError
 from toban.core.labels import NAME, Labels, quote
 from toban.core.query_result import ResultType
-from toban.promql.evaluator import Evaluator
+from toban.promql.evaluator_protocol import Evaluator
 from toban.promql.syntax_tree import BinaryExpression, Matching, result_type_of
 from toban.promql.vectors import Bools, Floats, Index, InstantVector, StepGrid, merged
 

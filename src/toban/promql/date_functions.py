@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from toban.promql.evaluator import Evaluator, Function
+from toban.promql.evaluator_protocol import Evaluator, Function
 from toban.promql.syntax_tree import Call
 from toban.promql.vectors import Floats, InstantVector, StepGrid, constant
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from toban.promql.evaluator import Evaluator, Function, ScalarFunction
+from toban.promql.evaluator_protocol import Evaluator, Function, ScalarFunction
 from toban.promql.syntax_tree import Call
 from toban.promql.vectors import Floats, InstantVector, StepGrid, constant
 

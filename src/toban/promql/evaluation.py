@@ -18,7 +18,7 @@ from toban.promql import (
     range_functions,
 )
 from toban.promql.aggregation import aggregate
-from toban.promql.evaluator import Function
+from toban.promql.evaluator_protocol import Function
 from toban.promql.query_limits import QueryBudget
 from toban.promql.range_windows import RangeWindows, range_windows
 from toban.promql.series_chunks import SeriesChunk, gather, split_chunks

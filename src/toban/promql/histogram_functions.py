@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from toban.core.labels import Labels
-from toban.promql.evaluator import Evaluator, Function
+from toban.promql.evaluator_protocol import Evaluator, Function
 from toban.promql.range_functions import warn_of_ranks
 from toban.promql.syntax_tree import Call, Node
 from toban.promql.vectors import Bools, Floats, Index, InstantVector, StepGrid

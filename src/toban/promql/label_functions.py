@@ -7,7 +7,7 @@ from typing import Final
 from toban.core.errors import BadQueryError, QueryError
 from toban.core.labels import NAME, Labels
 from toban.core.matchers import compile_regex, expand_references
-from toban.promql.evaluator import Evaluator, Function
+from toban.promql.evaluator_protocol import Evaluator, Function
 from toban.promql.syntax_tree import Call, Node, StringLiteral
 from toban.promql.vectors import InstantVector, StepGrid, merged
 

@@ -9,7 +9,7 @@ import numpy as np
 from toban.core.labels import NAME, Labels
 from toban.core.matchers import MatchOperator
 from toban.promql import over_time_functions, rate_functions
-from toban.promql.evaluator import Evaluator, Function
+from toban.promql.evaluator_protocol import Evaluator, Function
 from toban.promql.range_windows import RangeWindows
 from toban.promql.syntax_tree import Call, Node, Range, Selector, Subquery
 from toban.promql.vectors import Bools, Floats, InstantVector, StepGrid, constant

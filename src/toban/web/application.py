@@ -19,7 +19,7 @@ from toban.web.fair_streaming import FairStreaming
 from toban.web.metrics_pages import MetricsPages
 from toban.web.openapi import OpenApi
 from toban.web.overview_page import OverviewPage
-from toban.web.problem import problem
+from toban.web.problem_details import problem
 from toban.web.prometheus_api import PrometheusApi
 from toban.web.prometheus_status import PrometheusStatusApi
 from toban.web.status_api import StatusApi

@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, Json, StringConstraints
 
 from toban.core.actor import Actor
-from toban.core.catalogue import LANGUAGES
 from toban.core.config_types import Zone
 from toban.core.errors import InvalidCommandError, NotFoundError
+from toban.core.message_catalogue import LANGUAGES
 from toban.core.ports import Clock, QueryEngine
 from toban.dashboards.board import Board
 from toban.dashboards.board_data import BoardData, board_data

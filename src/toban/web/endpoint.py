@@ -14,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from toban.core.actor import Actor
-from toban.web.problem import problem
+from toban.web.problem_details import problem
 from toban.web.request_bodies import BodyError
 
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})

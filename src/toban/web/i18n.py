@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from toban.core.catalogue import LANGUAGES, catalogue
+from toban.core.message_catalogue import LANGUAGES, catalogue
 
 
 def texts(language: str) -> Mapping[str, str]:

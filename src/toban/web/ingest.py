@@ -18,7 +18,7 @@ from toban.remote.remote_write_model import RemoteWriteDecodeError
 from toban.web.api_models import EventsResponse
 from toban.web.endpoint import Endpoint, Operation, Permission
 from toban.web.json_response import JsonResponse
-from toban.web.problem import FieldError, problem
+from toban.web.problem_details import FieldError, problem
 from toban.web.request_bodies import RETRY_AFTER, BodyError, read_body, read_compressed
 
 EVENTS: Final = frozenset({"application/json", "application/x-ndjson", "application/jsonl", "application/x-jsonlines"})

@@ -13,7 +13,7 @@ import toban
 from toban.core.config_types import ConfigSchema
 from toban.web.api_endpoint import NoParameters
 from toban.web.endpoint import Endpoint, Operation, Permission
-from toban.web.problem import MEDIA_TYPE, Problem
+from toban.web.problem_details import MEDIA_TYPE, Problem
 
 PATH: Final = "/api/openapi.json"
 REF: Final = "#/components/schemas/{model}"

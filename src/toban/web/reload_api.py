@@ -8,7 +8,7 @@ from starlette.responses import Response
 from toban.core.actor import Actor
 from toban.web.endpoint import JSON, Endpoint, Permission, actor
 from toban.web.json_response import JsonResponse
-from toban.web.problem import problem
+from toban.web.problem_details import problem
 
 
 class ReloadApi:

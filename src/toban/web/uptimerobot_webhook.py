@@ -14,7 +14,7 @@ from starlette.responses import Response
 from toban.alerting.external_alerts import ExternalAlerts, PostedAlert, posted_alert
 from toban.core.ports import Clock
 from toban.web.endpoint import FORM, JSON, Endpoint, Permission, actor
-from toban.web.problem import problem
+from toban.web.problem_details import problem
 from toban.web.request_bodies import read_body
 
 MAX_BYTES: Final = 100_000

@@ -1,4 +1,4 @@
-"""Alerts that are posted by others, and who posted them."""
+"""External alerts, and the actors who post them."""
 
 import asyncio
 from datetime import timedelta

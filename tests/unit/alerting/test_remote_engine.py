@@ -1,10 +1,10 @@
-"""What a remote engine has is seen as what one's own engine has."""
+"""The presence of data in a remote engine."""
 
 from datetime import timedelta
 
 import pytest
 
-from tests.judged import BEGAN, Asked, loaded
+from tests.rule_evaluation import START, ImmediateEngine, load_series
 from toban.alerting.remote_engine import RemoteRuleEngine
 from toban.core.errors import StoreError
 from toban.core.samples import milliseconds
@@ -14,7 +14,7 @@ SERIES = """up{job="a"} 1x40
 up{job="b"} 1x8
 errors_total{job="a"} 0+1x40
 """
-AT = milliseconds(BEGAN) + 600_000
+AT = milliseconds(START) + 600_000
 """Ten minutes on: `up{job="b"}` has ended eight minutes before."""
 
 
@@ -37,21 +37,21 @@ AT = milliseconds(BEGAN) + 600_000
         "1 > bool 0",
     ],
 )
-async def test_what_is_looked_at_is_there_or_not(query):
+async def test_presence_is_that_of_the_selected_samples(query):
     """
     Selector by selector, with its offset and its range.
     """
-    asked = Asked(loaded(SERIES))
+    asked = ImmediateEngine(load_series(SERIES))
     ours = asked.engine.presence(query, AT)
     assert await RemoteRuleEngine(asked, LOOKBACK).presence(query, AT) == ours
 
 
-async def test_its_trouble_is_the_rules_trouble():
+async def test_an_error_of_the_remote_engine_is_an_error_of_the_rule():
     """
     It is no answer, and no absence either.
     """
-    asked = Asked(loaded(SERIES))
-    asked.trouble = StoreError("gone")
+    asked = ImmediateEngine(load_series(SERIES))
+    asked.error = StoreError("gone")
     with pytest.raises(StoreError, match="gone"):
         await RemoteRuleEngine(asked, timedelta(minutes=5)).presence("up", AT)
     with pytest.raises(StoreError, match="gone"):

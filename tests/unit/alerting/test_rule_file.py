@@ -70,7 +70,7 @@ def test_a_rule_file_is_read():
         ("{alert: A, expr: up, annotations: {s: [1]}}", "is not a string"),
     ],
 )
-def test_a_mistake_names_its_place(rule, said):
+def test_an_error_names_file_group_and_rule(rule, said):
     """
     The file, the group, the rule and what is wrong with it.
     """
@@ -80,7 +80,7 @@ def test_a_mistake_names_its_place(rule, said):
     assert said in str(error.value)
 
 
-def test_every_mistake_is_named_at_once():
+def test_all_errors_are_reported_at_once():
     """
     Nobody likes to be told one after the other.
     """
@@ -129,7 +129,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", TAKEN)
-def test_what_prometheus_takes_is_taken(what):
+def test_rule_files_that_prometheus_accepts_are_accepted(what):
     """
     See the test with promtool for whether it does.
     """
@@ -137,7 +137,7 @@ def test_what_prometheus_takes_is_taken(what):
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_prometheus_refuses_is_refused(what):
+def test_rule_files_that_prometheus_rejects_are_rejected(what):
     """
     With the file's name.
     """
@@ -145,7 +145,7 @@ def test_what_prometheus_refuses_is_refused(what):
         parse_rule_file(REFUSED[what], "r.yaml")
 
 
-def test_promtool_takes_and_refuses_the_same(tmp_path):
+def test_promtool_accepts_and_rejects_the_same_rule_files(tmp_path):
     """
     Prometheus is the judge of what a rule file is.
     """
@@ -175,7 +175,7 @@ WRITTEN = {
 SCALARS = "{" + ", ".join(f"{name}: {value}" for name, value in WRITTEN.items()) + ", none: ~}"
 
 
-def test_a_scalar_is_the_text_that_is_written(tmp_path):
+def test_scalars_are_read_as_they_are_written(tmp_path):
     """
     To promtool, too; a label that is nothing is none.
     """
@@ -194,7 +194,7 @@ def test_a_scalar_is_the_text_that_is_written(tmp_path):
     assert (done.returncode, run(tmp_path / "t.yaml")) == (0, []), done.stdout
 
 
-def test_a_resource_of_kubernetes_is_told_from_a_rule_file():
+def test_a_kubernetes_resource_is_rejected_with_the_remedy():
     """
     In one line that says what to do.
     """
@@ -203,7 +203,7 @@ def test_a_resource_of_kubernetes_is_told_from_a_rule_file():
         parse_rule_file(text, "r.yaml")
 
 
-def test_names_of_any_script_are_taken():
+def test_names_in_any_script_are_accepted():
     """
     As Prometheus 3 takes them.
     """
@@ -215,7 +215,7 @@ def test_names_of_any_script_are_taken():
 
 
 @given(st.text(alphabet="groups:[]{}- namealertexpr\n'\"&*!|>1", max_size=80))
-def test_garbage_is_refused(text):
+def test_invalid_input_is_rejected(text):
     """
     Or is a file without rules; nothing else ever comes out.
     """
@@ -225,7 +225,7 @@ def test_garbage_is_refused(text):
         assert str(error).startswith("r.yaml:")
 
 
-def test_ones_own_rule_takes_the_place_of_a_shipped_one():
+def test_a_rule_replaces_a_shipped_one_of_its_name():
     """
     The others of its group stay.
     """
@@ -248,7 +248,7 @@ def test_groups_of_a_loaded_file_keep_all_their_settings(tmp_path):
     assert (own.outside, own.interval, own.limit) == (True, timedelta(seconds=30), 5)
 
 
-def test_leaving_out_and_replacing_shipped_rules_keeps_the_settings_of_their_group(monkeypatch):
+def test_removing_and_replacing_shipped_rules_keeps_the_settings_of_their_group(monkeypatch):
     rules = "[{alert: kept, expr: up}, {alert: left_out, expr: up}]"
     shipped = parse_rule_file(f"groups: [{{name: a, interval: 1m, limit: 2, engine: outside, rules: {rules}}}]", "a")
     monkeypatch.setattr(rule_loader, "shipped_groups", lambda: shipped)
@@ -257,7 +257,7 @@ def test_leaving_out_and_replacing_shipped_rules_keeps_the_settings_of_their_gro
     assert (group.outside, group.interval, group.limit) == (True, timedelta(minutes=1), 2)
 
 
-def test_own_files_are_found_by_pattern(tmp_path):
+def test_rule_files_are_found_by_pattern(tmp_path):
     """
     A pattern that finds nothing is a mistake: somebody meant something by it.
     """
@@ -269,7 +269,7 @@ def test_own_files_are_found_by_pattern(tmp_path):
         load_rule_files(["/nowhere/other.yaml"])
 
 
-def test_a_rule_that_is_left_out_must_exist():
+def test_removing_an_unknown_rule_is_an_error():
     """
     Else a misspelt word would go unnoticed.
     """

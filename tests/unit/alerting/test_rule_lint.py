@@ -1,4 +1,4 @@
-"""What is probably not meant in a rule."""
+"""Findings about rules."""
 
 import pytest
 
@@ -20,7 +20,7 @@ SERIES = {"vendure_orders_created_total": [{"channel": "default"}, {"channel": "
 P95 = "histogram_quantile(0.95, sum by (le) (rate(vendure_api_duration_seconds_bucket[5m])))"
 
 
-def said(expr: str, labels: str = "severity: warning", known: LintContext | None = None) -> list[str]:
+def findings(expr: str, labels: str = "severity: warning", known: LintContext | None = None) -> list[str]:
     rule = f"{{alert: a, expr: '{expr}', labels: {{{labels}}}, annotations: {{summary: s}}}}"
     [group] = parse_rule_file(f"groups: [{{name: g, rules: [{rule}]}}]", "mine.yaml")
     return lint_rule(group.rules[0], known or LintContext(METRICS))
@@ -41,11 +41,11 @@ def said(expr: str, labels: str = "severity: warning", known: LintContext | None
         ("absent(zzz)", "unknown metric zzz"),
     ],
 )
-def test_what_is_doubtful_is_said_with_what_may_be_meant(expr, words):
+def test_a_doubtful_condition_is_reported_with_a_suggestion(expr, words):
     """
     Limits in another unit and metrics that nobody knows, wherever they stand.
     """
-    [doubt] = said(expr)
+    [doubt] = findings(expr)
     assert words in doubt
 
 
@@ -64,53 +64,53 @@ def test_what_is_doubtful_is_said_with_what_may_be_meant(expr, words):
         "vector(1) > 5000",
     ],
 )
-def test_what_may_well_be_meant_is_left_alone(expr):
+def test_plausible_conditions_are_not_reported(expr):
     """
     Counts and rates have no unit; times are no durations.
     """
-    assert said(expr) == []
+    assert findings(expr) == []
 
 
-def test_a_label_that_follows_the_value_is_doubtful():
-    [doubt] = said("up", "severity: warning, level: '{{ $value }}'")
+def test_a_label_with_the_value_is_reported():
+    [doubt] = findings("up", "severity: warning, level: '{{ $value }}'")
     assert "label 'level' depends on the value" in doubt
 
 
-def test_a_condition_that_no_series_meets_is_named_with_the_values_there_are():
+def test_a_matcher_without_series_is_reported_with_the_known_values():
     """
     Only conditions that want something; and only where series are known.
     """
     known = LintContext(METRICS, series=lambda name: SERIES.get(name, []))
-    [doubt] = said('vendure_orders_created_total{channel="b2c"} > 1', known=known)
+    [doubt] = findings('vendure_orders_created_total{channel="b2c"} > 1', known=known)
     assert (
         doubt == "so far no series of vendure_orders_created_total matches channel='b2c': its values are b2b, default"
     )
-    [other] = said('vendure_orders_created_total{shop=~"x.*"} > 1', known=known)
+    [other] = findings('vendure_orders_created_total{shop=~"x.*"} > 1', known=known)
     assert other.endswith("no such label")
     for fine in ('{channel!="x"}', '{channel=~"b.*"}', '{shop=""}', '{shop=~".*"}'):
-        assert said(f"vendure_orders_created_total{fine} > 1", known=known) == []
-    assert said('up{job="nobody"} == 0', known=known) == []
+        assert findings(f"vendure_orders_created_total{fine} > 1", known=known) == []
+    assert findings('up{job="nobody"} == 0', known=known) == []
 
 
-def test_channels_and_severities_are_those_there_are():
+def test_unknown_channels_and_severities_are_reported():
     """
     Where channels are known; a template may come to anything.
     """
     known = LintContext(METRICS, {"slack"})
-    [doubt] = said("up == 0", 'severity: warning, channels: "slack, sms"', known)
+    [doubt] = findings("up == 0", 'severity: warning, channels: "slack, sms"', known)
     assert doubt == "unknown channel 'sms': configured are slack"
-    assert said("up == 0", 'severity: warning, channels: "{{ $labels.team }}"', known) == []
-    [doubt] = said("up == 0", "severity: urgent")
+    assert findings("up == 0", 'severity: warning, channels: "{{ $labels.team }}"', known) == []
+    [doubt] = findings("up == 0", "severity: urgent")
     assert doubt == "unknown severity 'urgent' counts as a warning: use critical, warning, info"
 
 
-def test_nothing_is_doubtful_about_what_is_shipped():
+def test_shipped_rules_have_no_findings():
     """
     Against the metrics that toban declares, and what its rules record.
     """
     known = LintContext({*declared_metrics(), *recorded_metrics(shipped_groups())}, transient=transient_metrics())
     found = {rule.name: lint_rule(rule, known) for group in shipped_groups() for rule in group.rules}
-    assert {name: said for name, said in found.items() if said} == {}
+    assert {name: findings for name, findings in found.items() if findings} == {}
 
 
 GONE = {"waiting_seconds": "while somebody waits"}
@@ -128,11 +128,11 @@ COMES_AND_GOES = LintContext({*METRICS, *GONE}, transient=GONE)
         "waiting_seconds unless up",
     ],
 )
-def test_a_rule_over_what_comes_and_goes_is_doubtful(expr):
+def test_a_rule_over_a_transient_metric_is_reported(expr):
     """
     An hour after it went, the rule can't be evaluated, and that is an alert of its own.
     """
-    [doubt] = said(expr, known=COMES_AND_GOES)
+    [doubt] = findings(expr, known=COMES_AND_GOES)
     assert "waiting_seconds exists only while somebody waits" in doubt
     assert "write `(waiting_seconds or vector(0))`" in doubt
 
@@ -148,14 +148,14 @@ def test_a_rule_over_what_comes_and_goes_is_doubtful(expr):
         "max_over_time(waiting_seconds[1h]) > 5",
     ],
 )
-def test_a_rule_that_says_what_it_is_while_it_is_away_is_not(expr):
+def test_a_rule_with_a_value_for_an_absent_metric_is_not_reported(expr):
     """
     Something else is always there, or its absence is what is asked for.
     """
-    assert said(expr, known=COMES_AND_GOES) == []
+    assert findings(expr, known=COMES_AND_GOES) == []
 
 
-def test_no_shipped_rule_reads_what_comes_and_goes():
+def test_no_shipped_rule_reads_a_transient_metric_without_a_default():
     """
     Unless it says what it is while it is away.
     """

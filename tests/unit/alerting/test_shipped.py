@@ -52,7 +52,7 @@ def test_promtool_accepts_the_rules_and_their_tests(what):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_rule_has_a_test_that_fires_and_one_that_stays_quiet():
+def test_every_rule_has_a_test_that_fires_and_one_that_does_not():
     """
     By their names.
     """
@@ -62,7 +62,7 @@ def test_every_rule_has_a_test_that_fires_and_one_that_stays_quiet():
     assert {name.partition(" ")[0] for name in names} == rules
 
 
-def test_every_rule_has_a_test_of_what_comes_after_the_mend():
+def test_every_rule_has_a_test_of_its_recovery():
     """
     What is read over a time decays: a rule could fire for what is over, or for ever.
     """
@@ -83,7 +83,7 @@ def test_a_rule_that_counts_what_customers_and_jobs_do_has_a_test_at_low_traffic
     assert counting - {name.partition(" ")[0] for name in names if "at low traffic" in name} == set()
 
 
-def test_every_rule_says_what_to_do_in_both_languages():
+def test_every_rule_has_its_annotations_in_both_languages():
     """
     Whatever is said in one is said in the other; numbers and their limits go together.
     """
@@ -99,7 +99,7 @@ def test_every_rule_says_what_to_do_in_both_languages():
             assert rule.severity in {"critical", "warning", "info"}
 
 
-def test_a_value_is_told_in_words_unless_it_is_yes_or_no():
+def test_every_rule_formats_its_value_unless_it_is_0_or_1():
     """
     The bare result of an expression says nothing at night: a message leaves out 0 and 1 alone.
     """
@@ -111,7 +111,7 @@ def test_a_value_is_told_in_words_unless_it_is_yes_or_no():
 
 
 @pytest.mark.parametrize("name", ORIGINAL)
-def test_the_originals_rules_keep_their_names_times_and_words(name):
+def test_rules_of_the_original_keep_their_names_durations_and_texts(name):
     """
     What had to be corrected is their condition alone.
     """
@@ -122,7 +122,7 @@ def test_the_originals_rules_keep_their_names_times_and_words(name):
     assert rule.annotations["summary"].source.startswith(words)
 
 
-def test_a_test_that_fails_says_what_was_expected_and_what_came(tmp_path):
+def test_a_failed_unit_test_shows_expected_and_actual_results(tmp_path):
     """
     And a file that is wrong is refused with its place.
     """
@@ -178,7 +178,7 @@ groups:
 
 
 @pytest.mark.parametrize("series", ["m{", 'm{a="b"', "m n", "1m", "m{}}", ""])
-def test_a_series_of_a_test_that_is_none_is_refused(tmp_path, series):
+def test_an_invalid_series_of_a_unit_test_is_rejected(tmp_path, series):
     """
     A test over something else would be well without having looked.
     """
@@ -191,7 +191,7 @@ def test_a_series_of_a_test_that_is_none_is_refused(tmp_path, series):
 
 
 @pytest.mark.parametrize(("expr", "got"), [("'x'", "a string"), ("up[5m]", "a matrix")])
-def test_an_expression_of_a_test_that_comes_to_no_vector_fails(tmp_path, expr, got):
+def test_an_expression_of_a_unit_test_without_vector_fails(tmp_path, expr, got):
     """
     As with promtool: that nothing was expected does not make it well.
     """

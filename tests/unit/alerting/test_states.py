@@ -33,7 +33,7 @@ def lived(sights, hold, keep, *, forgetful=False):
 
 
 @given(SIGHTS, LENGTHS, LENGTHS)
-def test_each_alert_fires_and_ends_in_turn(sights, hold, keep):
+def test_each_alert_fires_and_resolves_in_turn(sights, hold, keep):
     """
     Each firing is followed by at most one resolved before the next, and there is no resolved without a firing.
     """
@@ -46,7 +46,7 @@ def test_each_alert_fires_and_ends_in_turn(sights, hold, keep):
 
 
 @given(SIGHTS, LENGTHS, LENGTHS)
-def test_an_alert_fires_only_after_its_time_and_ends_only_after_its_time(sights, hold, keep):
+def test_an_alert_fires_after_for_and_resolves_after_keep_firing_for(sights, hold, keep):
     """
     Found at every look for as long as ``for`` says before it fires; at none for as long as it is kept before it ends.
     """
@@ -68,7 +68,7 @@ def test_an_alert_fires_only_after_its_time_and_ends_only_after_its_time(sights,
 
 
 @given(SIGHTS, LENGTHS, LENGTHS)
-def test_a_restart_changes_nothing(sights, hold, keep):
+def test_saved_and_loaded_alerts_have_the_same_changes(sights, hold, keep):
     """
     What is written down after each step and read again leads to the same changes.
     """
@@ -86,7 +86,7 @@ def test_a_clock_that_was_set_back_does_not_make_an_alert_wait_again():
     assert step(standings, found, BEGAN + hold, hold, timedelta()).changes[0].alert.status is AlertStatus.FIRING
 
 
-def test_what_is_over_is_remembered_for_a_while():
+def test_a_resolved_alert_is_kept_for_a_while():
     """
     And found again within that time it begins anew.
     """
@@ -99,7 +99,7 @@ def test_what_is_over_is_remembered_for_a_while():
     assert step(over, {}, BEGAN + timedelta(minutes=1) + RESOLVED_RETENTION, timedelta(), timedelta()).after == {}
 
 
-def test_alerts_that_nobody_will_judge_again_are_ended():
+def test_alerts_of_removed_rules_are_resolved():
     """
     Those that fire with a word why, the others without one.
     """

@@ -1,4 +1,4 @@
-"""Templates say what Prometheus' templates say."""
+"""Templates render the texts of Prometheus' templates."""
 
 import contextlib
 import shutil
@@ -101,14 +101,14 @@ EXTERNAL = External("http://toban.example/x", {"region": "tokyo"})
 
 
 @pytest.mark.parametrize("template", SAID)
-def test_a_template_says(template):
+def test_a_template_renders_its_text(template):
     """
     What is written down beside it.
     """
     assert Template(template).render(LABELS, VALUE, ANSWERS, EXTERNAL) == SAID[template]
 
 
-def test_prometheus_says_the_same(tmp_path):
+def test_promtool_renders_the_same_texts(tmp_path):
     """
     Each text above, rendered by promtool for an alert with the same labels and value.
     """
@@ -166,7 +166,7 @@ def test_prometheus_says_the_same(tmp_path):
         ("{{ " + "(" * 60 + "1" + ")" * 60 + " }}", "nested more than 50 deep"),
     ],
 )
-def test_what_is_no_template_is_refused(template, said):
+def test_an_invalid_template_is_rejected(template, said):
     """
     When it is read, not when the alert fires.
     """
@@ -185,7 +185,7 @@ def test_what_is_no_template_is_refused(template, said):
         ('{{ printf "%9999d" 1 }}', "wider than"),
     ],
 )
-def test_what_goes_wrong_while_rendering_is_said(template, said):
+def test_an_error_of_rendering_is_reported(template, said):
     """
     And is no surprise.
     """
@@ -193,7 +193,7 @@ def test_what_goes_wrong_while_rendering_is_said(template, said):
         Template(template).render(LABELS, VALUE, ANSWERS)
 
 
-def test_a_query_is_asked_for_by_whoever_renders():
+def test_a_template_returns_the_queries_that_it_needs():
     """
     Rendering waits for nothing.
     """
@@ -202,7 +202,7 @@ def test_a_query_is_asked_for_by_whoever_renders():
     assert wanted.value.query == "up"
 
 
-def test_links_lead_to_where_toban_is():
+def test_links_have_tobans_address():
     """
     Promtool's tests know no address for these.
     """
@@ -214,7 +214,7 @@ def test_links_lead_to_where_toban_is():
 
 
 @pytest.mark.parametrize("part", ["{{ ", '{{ "', "{{/* ", "{{ ` ", " 1", ".", '"a" ', "-}} "])
-def test_a_template_of_any_length_is_read_in_one_go(part):
+def test_parsing_a_template_takes_linear_time(part):
     """
     Reading again what was read before would take minutes for a text that a rule file may hold.
     """
@@ -222,7 +222,7 @@ def test_a_template_of_any_length_is_read_in_one_go(part):
         Template("{{ " + part * 50_000)
 
 
-def test_a_text_that_doubles_is_refused():
+def test_a_text_that_grows_exponentially_is_rejected():
     """
     A hundred characters could ask for gigabytes.
     """
@@ -290,7 +290,7 @@ PIECES = [
 
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join), st.floats())
 @settings(max_examples=500)
-def test_whatever_a_template_does_it_costs_its_own_text(text, value):
+def test_an_error_of_a_template_affects_its_own_text_alone(text, value):
     """
     What `rules check` took may fail when the alert fires, and is no surprise then either.
     """
@@ -309,7 +309,7 @@ def test_garbage_is_refused_or_rendered(text):
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_a_float_is_written_so_that_it_reads_back(value):
+def test_a_float_is_formatted_shortest_and_exact(value):
     """
     As few digits as tell it apart.
     """

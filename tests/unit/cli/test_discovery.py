@@ -1,4 +1,4 @@
-"""What `toban init` finds out by itself where it stands."""
+"""Discovery of the environment by `toban init`."""
 
 import pytest
 import yaml
@@ -35,7 +35,7 @@ async def fly():
         yield it
 
 
-async def test_anywhere_else_there_is_nothing_to_find():
+async def test_nothing_is_discovered_outside_fly():
     """
     No variable of Fly's, no question to anybody.
     """
@@ -43,7 +43,7 @@ async def test_anywhere_else_there_is_nothing_to_find():
 
 
 @pytest.mark.parametrize("token", ["", FakeFly.token, "FlyV1 fm2_of_somebody_else"])
-async def test_on_fly_the_apps_are_found(fly, token):
+async def test_apps_on_fly_are_discovered(fly, token):
     """
     By the token all of the organisation; without one, or with one that may not, those that are called alike.
     """
@@ -62,7 +62,7 @@ async def test_on_fly_the_apps_are_found(fly, token):
     assert not token or token not in str(found)
 
 
-async def test_what_is_written_can_be_read(fly):
+async def test_the_proposed_configuration_is_valid(fly):
     """
     With the token's variable, not the token.
     """

@@ -126,7 +126,7 @@ def tried(seed: int, files: list[str], capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_whatever_is_typed_is_answered_in_words(files, capsys, part):
+def test_any_command_line_has_readable_output(files, capsys, part):
     """
     Commands, options and files of all sorts.
     """
@@ -136,7 +136,7 @@ def test_whatever_is_typed_is_answered_in_words(files, capsys, part):
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-def test_whatever_is_typed_is_answered_in_words_for_long(files, capsys):
+def test_any_command_line_has_readable_output_soak(files, capsys):
     """
     The long form of the test above.
     """
@@ -162,7 +162,7 @@ def test_whatever_is_typed_is_answered_in_words_for_long(files, capsys):
         ("import binary", "binary: "),
     ],
 )
-def test_a_mistake_is_a_line_that_helps(files, capsys, arguments, words):
+def test_a_usage_error_is_one_readable_line(files, capsys, arguments, words):
     """
     With exit code 2, or 1 where the thing that was named is wrong.
     """
@@ -189,7 +189,7 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         *("--config c.yaml --json status", "status --config c.yaml --json", "--json --config c.yaml status"),
     ],
 )
-def test_options_count_before_and_after_the_command(files, monkeypatch, capsys, arguments):
+def test_options_are_accepted_before_and_after_the_command(files, monkeypatch, capsys, arguments):
     """
     Also the configuration, which names the data folder.
     """
@@ -199,7 +199,7 @@ def test_options_count_before_and_after_the_command(files, monkeypatch, capsys, 
     assert [Path(path).parent.name for path in asked] == ["there"]
 
 
-def test_options_of_a_group_count_for_its_commands(files, monkeypatch):
+def test_options_of_a_group_apply_to_its_commands(files, monkeypatch):
     """
     Wherever they stand between the words.
     """
@@ -221,7 +221,7 @@ def broken(error: BaseException):
     return ask
 
 
-def test_a_fault_of_tobans_own_is_written_down(files, monkeypatch, capsys, tmp_path):
+def test_an_internal_error_is_written_to_a_report_file(files, monkeypatch, capsys, tmp_path):
     """
     A line for the person, a file for the makers, without secrets; nobody else may read it.
     """
@@ -238,7 +238,7 @@ def test_a_fault_of_tobans_own_is_written_down(files, monkeypatch, capsys, tmp_p
     assert report.stat().st_mode & 0o077 == 0
 
 
-def test_whoever_asks_for_it_sees_the_traceback(files, monkeypatch, capsys):
+def test_the_traceback_is_shown_on_request(files, monkeypatch, capsys):
     """
     Then nothing is written.
     """
@@ -249,7 +249,7 @@ def test_whoever_asks_for_it_sees_the_traceback(files, monkeypatch, capsys):
     assert not Path(REPORT).exists()
 
 
-def test_expected_trouble_of_several_services_is_said_together(files, monkeypatch, capsys):
+def test_expected_errors_of_several_services_are_shown_together(files, monkeypatch, capsys):
     """
     As a task group hands it over.
     """
@@ -259,7 +259,7 @@ def test_expected_trouble_of_several_services_is_said_together(files, monkeypatc
     assert capsys.readouterr().err == "a\nb\n"
 
 
-def test_a_file_that_the_system_refuses_is_named(files, monkeypatch, capsys):
+def test_a_file_that_can_not_be_opened_is_named(files, monkeypatch, capsys):
     """
     With the system's reason.
     """

@@ -1,4 +1,4 @@
-"""How answers look in a terminal."""
+"""Formatting of results in a terminal."""
 
 import math
 
@@ -9,7 +9,7 @@ from toban.cli.formatting import BLOCKS, align_columns, format_result, sparkline
 
 
 @given(st.lists(st.floats(), max_size=300), st.integers(1, 80))
-def test_a_curve_fits_its_width_whatever_the_numbers(numbers, width):
+def test_a_trend_fits_its_width_for_any_values(numbers, width):
     """
     One sign a number, or as many as fit; only blocks and gaps.
     """
@@ -19,7 +19,7 @@ def test_a_curve_fits_its_width_whatever_the_numbers(numbers, width):
     assert set(drawn) <= set(BLOCKS + " ")
 
 
-def test_a_curve_goes_from_the_least_to_the_most():
+def test_a_trend_scales_from_minimum_to_maximum():
     """
     What is no number is a gap, and a flat line is low.
     """
@@ -27,14 +27,14 @@ def test_a_curve_goes_from_the_least_to_the_most():
     assert sparkline([5, 5]) == "▁▁"
 
 
-def test_a_short_peak_survives_being_squeezed():
+def test_a_short_peak_is_kept_in_a_narrow_trend():
     """
     It is what one looks for.
     """
     assert "█" in sparkline([0] * 500 + [9] + [0] * 500, 20)
 
 
-def test_columns_line_up_in_japanese_too():
+def test_columns_are_aligned_in_japanese():
     """
     A sign of it takes two places.
     """
@@ -42,7 +42,7 @@ def test_columns_line_up_in_japanese_too():
     assert align_columns([]) == []
 
 
-def test_an_empty_answer_says_so():
+def test_an_empty_result_is_shown_as_such():
     """
     Rather than nothing at all.
     """

@@ -1,9 +1,9 @@
-"""How log lines look in a terminal."""
+"""Formatting of log lines in a terminal."""
 
 from toban.cli.commands.logs import format_line
 
 
-def test_a_line_says_when_who_and_what():
+def test_a_log_line_shows_time_source_and_message():
     """
     Facts behind, a trace below; what is missing leaves no gap.
     """
@@ -20,7 +20,7 @@ def test_a_line_says_when_who_and_what():
     )
 
 
-def test_a_line_does_not_steer_the_terminal():
+def test_a_log_line_has_no_control_characters():
     """
     It comes from outside.
     """

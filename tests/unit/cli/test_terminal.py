@@ -1,4 +1,4 @@
-"""What commands print steers no terminal, whatever came from outside."""
+"""Output of commands has no control characters from outside."""
 
 import ast
 import json
@@ -21,7 +21,7 @@ TEXTS = st.text(st.one_of(st.characters(categories=["Cc", "Cf", "Cs", "Zl", "Zp"
 
 
 @given(TEXTS)
-def test_nothing_steers_the_terminal_or_hides(text):
+def test_control_and_invisible_characters_are_escaped(text):
     r"""
     Control characters, what turns the direction of writing, halves of characters: each is written like ``\u001b``.
     """
@@ -35,7 +35,7 @@ def test_nothing_steers_the_terminal_or_hides(text):
 
 
 @given(st.dictionaries(TEXTS, st.one_of(TEXTS, st.integers())))
-def test_json_stays_the_same_json(found):
+def test_escaped_json_is_equivalent(found):
     """
     What a machine reads has every character that was there.
     """
@@ -43,14 +43,14 @@ def test_json_stays_the_same_json(found):
 
 
 @given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=5))
-def test_a_row_of_a_table_is_one_line(rows):
+def test_line_breaks_in_table_cells_are_escaped(rows):
     """
     A line break in a cell begins no row of its own.
     """
     assert len("\n".join(align_columns(rows)).splitlines()) <= len(rows)
 
 
-def test_japanese_and_emoji_are_shown_as_they_are():
+def test_japanese_and_emoji_are_not_escaped():
     """
     The wide blank and what joins emoji too.
     """
@@ -58,7 +58,7 @@ def test_japanese_and_emoji_are_shown_as_they_are():
     assert escape_line(text) == text
 
 
-def test_all_output_goes_through_one_place():
+def test_all_commands_print_through_the_escaping_function():
     """
     No command, now or later, prints by itself: what `say` does would be missing.
     """
@@ -78,7 +78,7 @@ class Terminal(BytesIO):
         return True
 
 
-def test_a_terminal_and_a_file_get_an_export():
+def test_an_export_is_escaped_in_a_terminal_and_raw_in_a_file():
     """
     The file as it is, the terminal so that nothing steers it.
     """
@@ -90,7 +90,7 @@ def test_a_terminal_and_a_file_get_an_export():
 
 
 @pytest.mark.parametrize("shown", ["alerts", "logs", "status", "query", "greeting"])
-def test_what_commands_show_of_outside_texts(shown, capsys):
+def test_commands_escape_texts_from_outside(shown, capsys):
     """
     In every field that others can fill.
     """
@@ -152,7 +152,7 @@ def test_what_commands_show_of_outside_texts(shown, capsys):
     assert not any(part.startswith("forged") for part in printed.splitlines())
 
 
-def test_the_log_steers_no_terminal_either():
+def test_the_log_escapes_control_characters():
     """
     In words and as JSON; half a character ends nobody's work.
     """

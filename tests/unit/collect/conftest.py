@@ -1,4 +1,4 @@
-"""What collectors are lent, in tests."""
+"""Tools of collectors in tests."""
 
 import httpx2
 import pytest

@@ -1,4 +1,4 @@
-"""Counting once, and telling at its own time: the decisions."""
+"""Counting events once and at their own times: the decisions."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -27,7 +27,7 @@ AGO = st.timedeltas(timedelta(0), timedelta(days=100))
 
 
 @given(AGO, AGO)
-def test_steps_rise_and_end_where_they_should(one: timedelta, other: timedelta):
+def test_sample_times_are_finer_for_recent_times(one: timedelta, other: timedelta):
     """
     Fine for the newest day, coarser before; every moment lies in one of them.
     """
@@ -42,7 +42,7 @@ def test_steps_rise_and_end_where_they_should(one: timedelta, other: timedelta):
 
 
 @given(AGO, st.integers(1, 50))
-def test_slices_follow_each_other_up_to_now(ago: timedelta, most: int):
+def test_slices_are_contiguous_up_to_now(ago: timedelta, most: int):
     """
     None is empty, none goes beyond now.
     """
@@ -69,7 +69,7 @@ def test_a_position_never_goes_back(changes: list[tuple[timedelta, int, int]]):
 
 
 @given(st.dictionaries(st.text("AB", min_size=1), st.none() | AGO), AGO)
-def test_an_order_ends_in_one_way_or_waits(orders: dict[str, timedelta | None], ago: timedelta):
+def test_an_order_is_placed_failed_or_pending(orders: dict[str, timedelta | None], ago: timedelta):
     """
     Placed in time, failed when its time is over, else nothing; one that was not looked up waits.
     """
@@ -87,7 +87,7 @@ def test_an_order_ends_in_one_way_or_waits(orders: dict[str, timedelta | None], 
         assert (order in failed) == (not in_time and at + FAILS_AFTER + GRACE <= until)
 
 
-def test_a_question_that_takes_long_rests_long():
+def test_a_slow_query_backs_off():
     """
     Half a percent of the server's time at most, and never sooner than it is wanted.
     """
@@ -96,7 +96,7 @@ def test_a_question_that_takes_long_rests_long():
     assert backed_off(minute, 2) == timedelta(seconds=400)
 
 
-def test_the_same_series_in_another_order_are_the_same_layout():
+def test_series_in_another_order_reuse_the_layout():
     """
     Numbers stay with their series.
     """
@@ -108,7 +108,7 @@ def test_the_same_series_in_another_order_are_the_same_layout():
     assert again[0].values.tolist() == [3.0, 4.0]
 
 
-def test_what_is_no_json_took_nothing_off():
+def test_invalid_json_has_no_discounts():
     """
     A line that can't be read costs its own discount.
     """

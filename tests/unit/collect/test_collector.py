@@ -1,4 +1,4 @@
-"""Collectors are settings; what runs is a scraper."""
+"""Collectors are settings; scrapers run."""
 
 import typing
 from dataclasses import replace
@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from pydantic import SecretStr
 
-from tests.fakes import ListSink, look_once
+from tests.fakes import ListSink, collect_once
 from toban.collect.collector import COLLECTORS, Collector, Scraper
 from toban.collect.preflight import probe
 from toban.collect.service import CollectionService
@@ -42,7 +42,7 @@ def newest(service: CollectionService) -> list[float]:
 
 
 @pytest.mark.parametrize("kind", COLLECTORS.names())
-def test_a_collector_keeps_nothing_and_names_what_it_uses(kind):
+def test_collectors_have_no_private_attributes_and_declare_their_tools(kind):
     """
     No private attribute, and no annotation of all the tools there are.
     """
@@ -54,7 +54,7 @@ def test_a_collector_keeps_nothing_and_names_what_it_uses(kind):
     assert given is not CollectorTools
 
 
-def test_a_collector_that_can_not_collect_is_refused():
+def test_a_collector_without_collect_is_rejected():
     with pytest.raises(TypeError, match="Idle must define `collect` or `open`"):
         type("Idle", (Collector,), {"__module__": __name__})
 
@@ -62,24 +62,24 @@ def test_a_collector_that_can_not_collect_is_refused():
 async def test_a_scraper_keeps_its_state_from_one_collection_to_the_next(tools):
     service = CollectionService([Counting()], ListSink(), tools)
     for count in (1, 2):
-        await look_once(service)
+        await collect_once(service)
         assert newest(service) == [count]
 
 
-async def test_a_reload_hands_on_what_has_the_same_settings(tools):
+async def test_a_reload_keeps_loops_with_the_same_settings(tools):
     """
     A collector with other settings begins anew, and so does its name of before.
     """
     before = CollectionService([Counting(name="a"), Counting(name="b")], ListSink(), tools)
-    await look_once(before)
+    await collect_once(before)
     after = CollectionService([Counting(name="a"), Counting(name="b", unit="once")], ListSink(), tools, before)
-    await look_once(after)
+    await collect_once(after)
     assert newest(after) == [2, 1]
 
 
 async def test_a_part_of_the_shop_that_is_not_set_is_the_collection_s_error(tools):
     service = CollectionService([COLLECTORS.load("redis")()], ListSink(), tools)
-    await look_once(service)
+    await collect_once(service)
     assert service.targets()[0].error == "shop.redis is not set"
 
 

@@ -1,5 +1,5 @@
 """
-Exact counters: whatever befalls the reading, no total falls in the order of time, and each says what the books say.
+Exact counters: totals never decrease, and equal the ground truth, whatever fails.
 
 A schedule is a random life of toban beside a shop: what happens is seen at once or late, reads are slow, fail, are cut
 off or cross each other, state and store are in trouble, toban is killed and begins again, the clock is set.
@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, StaticPool, create_engine
 
-from tests.counters import falls, stored
+from tests.counter_decreases import decreases, stored_samples
 from tests.fakes import FakeClock, ListSink
 from toban.collect import repository as books
 from toban.collect.backfill import Slice, StreamDefinition, Totals, reread_from, slice_end
@@ -52,13 +52,13 @@ class MemoryState:
         self.engine: Engine = create_engine("sqlite://", poolclass=StaticPool)
         for table in TABLES:
             table.create(self.engine)
-        self.trouble = 0
+        self.error = 0
         self.counted: Callable[[Totals], None]
 
     async def transaction(self, work: Callable[[Connection], T]) -> T:
         await asyncio.sleep(0)
-        if self.trouble:
-            self.trouble -= 1
+        if self.error:
+            self.error -= 1
             raise StateError("state is in trouble")
         with self.engine.begin() as connection:
             found = work(connection)
@@ -69,7 +69,7 @@ class MemoryState:
 
 
 @dataclass
-class Happened:
+class FakeEvent:
     """Something that happened, and the turn of the world from which on it is seen."""
 
     event: PlacedOrder | EndedJob
@@ -77,11 +77,11 @@ class Happened:
 
 
 @dataclass
-class Books:
+class GroundTruthStream:
     """The books of one stream: what happened, and what was read up to when."""
 
     book: StreamDefinition
-    events: list[Happened] = field(default_factory=list)
+    events: list[FakeEvent] = field(default_factory=list)
     read: list[tuple[int, int, float]] = field(default_factory=list)
     """From when, until when (milliseconds), and the turn of the world at which it was seen."""
 
@@ -133,17 +133,17 @@ class CountsScraper(Scraper):
         return ScrapeResult((), counted.batches, error, unchanged=counted.unchanged, stored=counted.stored)
 
 
-class World:
+class Scenario:
     """A shop, toban beside it, and what befalls them."""
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
         self.clock = FakeClock()
         self.state, self.sink = MemoryState(), ListSink()
-        self.books = [Books(ORDERS), Books(JOBS)]
+        self.books = [GroundTruthStream(ORDERS), GroundTruthStream(JOBS)]
         self.turn = 0.0
         self.slow = timedelta(0)
-        self.within: list[Callable[[Books], Any]] = []
+        self.within: list[Callable[[GroundTruthStream], Any]] = []
         """What happens while something is read, once each."""
         self.told: list[Batch] = []
         self.state.counted = self.counted
@@ -167,9 +167,9 @@ class World:
             event = PlacedOrder(key, at, Order(price, "PaymentSettled", "USD"))
         else:
             event = EndedJob(key, at, "mail", self.chance.random() < 0.2, self.chance.randint(1, 3))
-        of.events.append(Happened(event, self.turn))
+        of.events.append(FakeEvent(event, self.turn))
 
-    def reading(self, of: Books) -> Callable[[ReadState, datetime], Any]:
+    def reading(self, of: GroundTruthStream) -> Callable[[ReadState, datetime], Any]:
         """Return how a stream is read: in slices of some steps, some rows at most."""
 
         async def read(known: ReadState, now: datetime) -> Slice:
@@ -229,9 +229,9 @@ class World:
             case "begun":
                 self.watch = self.begun()
             case "state":
-                self.state.trouble = self.chance.randint(1, 3)
+                self.state.error = self.chance.randint(1, 3)
             case "store":
-                self.sink.trouble = self.chance.choice((None, SeriesLimitError("too many")))
+                self.sink.error = self.chance.choice((None, SeriesLimitError("too many")))
             case "away":
                 self.clock.advance(seconds(300, 20_000))
             case "clock":
@@ -243,16 +243,16 @@ class World:
                     reading, self._late
                 ))  # fmt: skip
 
-    async def _fails(self, of: Books) -> None:
+    async def _fails(self, of: GroundTruthStream) -> None:
         raise CollectError("the database is gone")
 
-    async def _cut_off(self, of: Books) -> None:
+    async def _cut_off(self, of: GroundTruthStream) -> None:
         raise asyncio.CancelledError
 
-    async def _crossed(self, of: Books) -> None:
+    async def _crossed(self, of: GroundTruthStream) -> None:
         await self.begun().collect()
 
-    async def _late(self, of: Books) -> None:
+    async def _late(self, of: GroundTruthStream) -> None:
         self.happen()
 
     async def live(self, steps: int) -> None:
@@ -272,7 +272,7 @@ class World:
         told = max(one.read[-1][1] for one in self.books)
         return 3500 - max(0.0, (moment(told) - self.clock.now()).total_seconds())
 
-    def counted_of(self, of: Books) -> float:
+    def counted_of(self, of: GroundTruthStream) -> float:
         """Return how many events of a stream stand in state."""
         families = (ORDERS_CREATED, COMPLETED, FAILED)
         with self.state.engine.begin() as connection:
@@ -281,7 +281,7 @@ class World:
 
     async def caught_up(self) -> None:
         """Look until everything was read that has happened."""
-        self.slow, self.sink.trouble, self.state.trouble = timedelta(0), None, 0
+        self.slow, self.sink.error, self.state.error = timedelta(0), None, 0
         self.within.clear()
         for _ in range(500):
             self.clock.advance(61)
@@ -292,8 +292,8 @@ class World:
 
     def wrong(self) -> Iterator[str]:
         """Say what is not as the books say."""
-        found = stored(self.sink.batches)
-        yield from map(str, falls(found))
+        found = stored_samples(self.sink.batches)
+        yield from map(str, decreases(found))
         for of in self.books:
             names = {family.name + suffix for family in of.book.families for suffix in ("", "_sum", "_count")}
             for labels, points in found.items():
@@ -313,7 +313,7 @@ BEFALLS = ("slow", "slow", "fails", "cut off", "crossed", "late", "killed", "beg
 
 
 async def lived(chance: random.Random, steps: int = 40) -> None:
-    world = World(chance)
+    world = Scenario(chance)
     await world.live(steps)
     assert not list(world.wrong())[:5]
     assert all(of.total(name, milliseconds(world.clock.now())) is not None for of, name in zip(
@@ -322,114 +322,114 @@ async def lived(chance: random.Random, steps: int = 40) -> None:
 
 
 @pytest.mark.parametrize("seed", [pytest.param(seed, marks=[pytest.mark.soak] * (seed >= 40)) for seed in range(2000)])
-async def test_no_total_falls_and_each_is_what_the_books_say(seed: int):
+async def test_totals_never_decrease_and_equal_the_ground_truth(seed: int):
     await lived(random.Random(seed))
 
 
 @settings(max_examples=25)
 @given(st.randoms(use_true_random=False), st.integers(1, 12))
-def test_no_total_falls_in_any_short_life(chance: random.Random, steps: int):
+def test_totals_never_decrease_in_any_short_history(chance: random.Random, steps: int):
     asyncio.run(lived(chance, steps))
 
 
-def points(world: World, name: str = "vendure_orders_created_total") -> list[tuple[int, float]]:
-    return next((found for labels, found in stored(world.sink.batches).items() if labels.name == name), [])
+def points(world: Scenario, name: str = "vendure_orders_created_total") -> list[tuple[int, float]]:
+    return next((found for labels, found in stored_samples(world.sink.batches).items() if labels.name == name), [])
 
 
-def placed(world: World, late: timedelta = timedelta(0)) -> None:
+def placed(world: Scenario, late: timedelta = timedelta(0)) -> None:
     """Let an order be placed; it is seen from now on."""
     world.turn += 1
     orders = world.books[0].events
     event = PlacedOrder(f"order {len(orders)}", world.clock.now() - late, Order(Decimal(1), "PaymentSettled", "USD"))
-    orders.append(Happened(event, world.turn))
+    orders.append(FakeEvent(event, world.turn))
 
 
-async def looked(world: World, *after: float) -> None:
+async def scrape_after(world: Scenario, *after: float) -> None:
     for seconds in after:
         world.clock.advance(seconds)
         await world.look()
 
 
 @pytest.fixture
-def world() -> World:
-    return World(random.Random(1))
+def world() -> Scenario:
+    return Scenario(random.Random(1))
 
 
-async def test_a_stream_that_rests_tells_nothing_of_times_it_was_not_read_up_to(world: World):
+async def test_a_stream_in_backoff_has_no_totals_for_unread_times(world: Scenario):
     """
     It did, and what had happened meanwhile was then told of a time before: 1, 2, 1, 2.
     """
     placed(world)
-    await looked(world, 30, 30)
+    await scrape_after(world, 30, 30)
     world.slow = timedelta(seconds=0.25)
-    await looked(world, 30)
+    await scrape_after(world, 30)
     read_at = points(world)[-1][0]
     placed(world)
-    await looked(world, 30)
+    await scrape_after(world, 30)
     assert points(world)[-1][0] == read_at
     newest = [batch for batch in world.watch.newest if ORDERS_CREATED in batch.layout.families]
     assert newest, "/metrics shows it as it was told last"
     gone = [batch for batch in world.sink.batches if is_stale(batch.values).any()]
     assert not gone, "its series go on"
     world.slow = timedelta(0)
-    await looked(world, 30, 30)
+    await scrape_after(world, 30, 30)
     assert [value for _, value in points(world)][-1] == 2
     assert not list(world.wrong())
 
 
 @pytest.mark.parametrize("cost", [0.3, 3, 20])
-async def test_whatever_a_question_costs_three_minutes_hold_two_totals(world: World, cost: float):
+async def test_a_slow_stream_has_two_totals_in_three_minutes(world: Scenario, cost: float):
     placed(world)
-    await looked(world, *[30] * 20)
+    await scrape_after(world, *[30] * 20)
     world.slow = timedelta(seconds=cost)
     since = milliseconds(world.clock.now())
-    await looked(world, *[30] * 40)
+    await scrape_after(world, *[30] * 40)
     times = [at for at, _ in points(world) if at > since]
     assert all(third - first <= 180_000 for first, third in zip(times, times[2:], strict=False))
 
 
-async def test_a_stream_that_can_t_be_read_costs_its_own_totals_only(world: World):
+async def test_an_unreadable_stream_loses_its_own_totals_only(world: Scenario):
     """
     The others were counted, and lost with it.
     """
     placed(world)
-    await looked(world, 30)
+    await scrape_after(world, 30)
 
-    async def fails(of: Books) -> None:
+    async def fails(of: GroundTruthStream) -> None:
         if of.book is not ORDERS:
             raise CollectError("no rights on job_record")
         world.within.append(fails)
 
     world.within.append(fails)
     placed(world)
-    await looked(world, 30)
+    await scrape_after(world, 30)
     assert not world.watch.status.up
     assert "no rights on job_record" in world.watch.status.error
     assert [value for _, value in points(world)][-1] == 2
 
 
-async def test_what_was_counted_and_not_stored_is_told_by_the_next_life(world: World):
+async def test_counted_but_unstored_totals_are_returned_after_a_restart(world: Scenario):
     """
     At its own times: there was a hole, and what happened in it was told after it.
     """
     placed(world)
-    await looked(world, 30)
+    await scrape_after(world, 30)
     for _ in range(10):
         world.clock.advance(60)
         placed(world)
     await world.killed()
     placed(world)
-    await looked(world, 30)
+    await scrape_after(world, 30)
     assert [value for _, value in points(world)][-12:] == [*range(1, 12), 12]
     assert not list(world.wrong())
 
 
-async def test_after_a_clock_that_was_a_year_ahead_counting_goes_on(world: World):
-    await looked(world, 30)
+async def test_counting_continues_after_a_clock_a_year_ahead(world: Scenario):
+    await scrape_after(world, 30)
     world.clock.set(world.clock.now() + timedelta(days=365))
-    await looked(world, *[30] * 60)
+    await scrape_after(world, *[30] * 60)
     world.clock.set(world.clock.now() - timedelta(days=365))
-    await looked(world, 30)
+    await scrape_after(world, 30)
     placed(world)
-    await looked(world, 30)
+    await scrape_after(world, 30)
     assert (milliseconds(world.clock.now()), 1) in points(world)

@@ -1,4 +1,4 @@
-"""The service that looks."""
+"""The collection service."""
 
 import asyncio
 import re
@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from tests.fakes import ListSink, look_once, told
+from tests.fakes import ListSink, collect_once, sample_values
 from toban.collect.collector import Collector, ScrapeResult
 from toban.collect.service import CollectionService
 from toban.core.errors import CollectError, SeriesLimitError, StoreError
@@ -54,15 +54,15 @@ async def running(service):
         assert task.cancelled(), task.exception()
 
 
-async def looks(tools, *script, sink=None, **fields):
+async def scrape_script(tools, *script, sink=None, **fields):
     """Return what was handed over, look by look: series and values."""
     sink = sink or ListSink()
     collecting = CollectionService([Scripted(name="shop", script=script, **fields)], sink, tools)
     handed = []
     for _ in script:
         before = len(sink.batches)
-        await look_once(collecting)
-        handed.append(told(sink.batches[before:]))
+        await collect_once(collecting)
+        handed.append(sample_values(sink.batches[before:]))
     return handed, collecting
 
 
@@ -70,22 +70,22 @@ UP = 'up{instance="shop", job="shop"}'
 AT = 'heat{instance="shop", job="shop"%s}'
 
 
-async def test_a_look_brings_its_numbers_and_up(tools):
+async def test_a_scrape_has_its_samples_and_up(tools):
     """
     Each series carries the target's labels.
     """
-    [handed], collecting = await looks(tools, [HEAT.sample(20, room="hall")])
+    [handed], collecting = await scrape_script(tools, [HEAT.sample(20, room="hall")])
 
     assert handed == {UP: 1, AT % ', room="hall"': 20}
     assert collecting.targets()[0].up
     assert collecting.targets()[0].samples == 1
 
 
-async def test_a_target_that_is_down_costs_one_sample_per_look_and_ends_its_series(tools):
+async def test_a_target_that_is_down_has_up_0_and_stale_series(tools):
     """
     `up` is 0, what was there is marked stale once, and it all comes back.
     """
-    handed, _ = await looks(
+    handed, _ = await scrape_script(
         tools, [HEAT.sample(20)], CollectError("shop: refused"), CollectError("shop: refused"), [HEAT.sample(21)]
     )
 
@@ -97,11 +97,11 @@ async def test_a_target_that_is_down_costs_one_sample_per_look_and_ends_its_seri
     ]
 
 
-async def test_a_series_that_vanishes_is_ended(tools):
+async def test_a_missing_series_is_marked_stale(tools):
     """
     And only that one.
     """
-    handed, _ = await looks(
+    handed, _ = await scrape_script(
         tools,
         [HEAT.sample(1, room="a"), HEAT.sample(2, room="b")],
         [HEAT.sample(3, room="b")],
@@ -112,12 +112,12 @@ async def test_a_series_that_vanishes_is_ended(tools):
     assert handed[2] == {UP: 1, AT % ', room="b"': 4}
 
 
-async def test_a_layout_is_used_again_while_nothing_changes(tools):
+async def test_the_layout_is_reused_while_nothing_changes(tools):
     """
     That is the store's fast path.
     """
     sink = ListSink()
-    await looks(tools, [HEAT.sample(1)], [HEAT.sample(2)], sink=sink)
+    await scrape_script(tools, [HEAT.sample(1)], [HEAT.sample(2)], sink=sink)
 
     assert sink.batches[1].layout is sink.batches[3].layout
 
@@ -138,49 +138,49 @@ async def test_a_layout_is_used_again_while_nothing_changes(tools):
         (ZeroDivisionError("bug"), "ZeroDivisionError: bug"),
     ],
 )
-async def test_garbage_and_floods_count_as_down(tools, garbage, words):
+async def test_invalid_and_too_many_samples_are_down(tools, garbage, words):
     """
     Nothing of it is kept, the reason is, and the next look is a fresh one.
     """
-    handed, collecting = await looks(tools, garbage, sample_limit=10)
+    handed, collecting = await scrape_script(tools, garbage, sample_limit=10)
 
     assert handed == [{UP: 0}]
     assert re.search(words, collecting.targets()[0].error)
 
 
-async def test_a_finding_keeps_its_numbers_though_the_target_is_down(tools):
+async def test_samples_of_a_failed_probe_are_stored(tools):
     """
     An answer of 503 has a duration.
     """
-    [handed], collecting = await looks(tools, ScrapeResult([HEAT.sample(3)], error="answered 503"))
+    [handed], collecting = await scrape_script(tools, ScrapeResult([HEAT.sample(3)], error="answered 503"))
 
     assert handed == {UP: 0, AT % "": 3}
     assert collecting.targets()[0].error == "answered 503"
 
 
-async def test_a_batch_goes_through_as_it_is(tools):
+async def test_a_batch_is_appended_unchanged(tools):
     """
     Whoever reads thousands makes the array.
     """
     layout = Layout([Labels(__name__="x", job="shop", instance="shop")])
     sink = ListSink()
-    await looks(tools, ScrapeResult(batches=[Batch(layout, 7, np.array([1.5]))]), sink=sink)
+    await scrape_script(tools, ScrapeResult(batches=[Batch(layout, 7, np.array([1.5]))]), sink=sink)
 
     assert sink.batches[1].layout is layout
 
 
-async def test_a_store_in_trouble_does_not_end_the_looking(tools):
+async def test_scraping_continues_while_the_store_fails(tools):
     """
     The target is still seen as it is.
     """
     sink = ListSink()
-    sink.trouble = StoreError("disk full")
-    _, collecting = await looks(tools, [HEAT.sample(1)], sink=sink)
+    sink.error = StoreError("disk full")
+    _, collecting = await scrape_script(tools, [HEAT.sample(1)], sink=sink)
 
     assert collecting.targets()[0].up
 
 
-async def test_too_many_series_are_the_targets_trouble(tools):
+async def test_a_target_over_the_stores_series_limit_is_down(tools):
     """
     The store keeps nothing of such a look: the target is down, and says why.
     """
@@ -191,14 +191,14 @@ async def test_too_many_series_are_the_targets_trouble(tools):
                 raise SeriesLimitError("2 new series are more than `metrics.series` allows")
             await super().append(batches)
 
-    handed, collecting = await looks(
+    handed, collecting = await scrape_script(
         tools, [HEAT.sample(1)], [HEAT.sample(2), HEAT.sample(3, room="b")], [HEAT.sample(4)], sink=Small()
     )
     assert handed == [{UP: 1, AT % "": 1}, {UP: 0, AT % "": "stale"}, {UP: 1, AT % "": 4}]
     assert collecting.targets()[0].up
 
 
-async def test_one_that_hangs_holds_nobody_up(tools):
+async def test_a_target_that_hangs_delays_no_other(tools):
     """
     Its look is cut off and counts as down, while the others go on.
     """
@@ -207,20 +207,20 @@ async def test_one_that_hangs_holds_nobody_up(tools):
     other = Scripted(name="well", script=tuple([HEAT.sample(n)] for n in range(100)), interval="20ms")
     collecting = CollectionService([hanging, other], sink, tools)
     async with running(collecting), asyncio.timeout(10):
-        await sink.has(12, lambda: collecting.targets()[0].at is not None)
+        await sink.wait_for(12, lambda: collecting.targets()[0].at is not None)
     down, well = collecting.targets()
     assert (down.up, "collection timed out" in down.error) == (False, True)
     assert well.at is not None
 
 
-async def test_one_that_is_switched_off_is_left_out(tools):
+async def test_a_disabled_collector_is_not_scraped(tools):
     """
     It costs nothing.
     """
     assert CollectionService([Scripted(name="shop", script=(), enabled=False)], ListSink(), tools).targets() == []
 
 
-async def test_what_is_not_tobans_own_is_not_exposed(tools):
+async def test_scraped_exporters_are_not_exposed(tools):
     """
     What was scraped from others is at /federate.
     """
@@ -229,11 +229,11 @@ async def test_what_is_not_tobans_own_is_not_exposed(tools):
         exposes: ClassVar[bool] = False
 
     collecting = CollectionService([Foreign(name="shop", script=([HEAT.sample(1)],))], ListSink(), tools)
-    await look_once(collecting)
+    await collect_once(collecting)
     assert collecting.newest() == []
 
 
-async def test_what_is_told_at_many_times_is_still_few_series(tools):
+async def test_samples_of_many_times_count_as_few_series(tools):
     """
     A history of a hundred steps, each with a layout of its own, is no flood.
     """
@@ -244,29 +244,29 @@ async def test_what_is_told_at_many_times_is_still_few_series(tools):
 
     sink = ListSink()
     collecting = CollectionService([History(name="shop", script=(), sample_limit=1)], sink, tools)
-    await look_once(collecting)
+    await collect_once(collecting)
 
     assert collecting.targets()[0].error == ""
     assert collecting.targets()[0].samples == 100
 
 
-async def test_looks_that_stop_are_noticed(tools):
+async def test_a_loop_without_scrapes_is_unhealthy(tools):
     """
     Three intervals without a look are trouble of toban's own.
     """
     collecting = CollectionService([Scripted(name="shop", script=([HEAT.sample(1)],))], ListSink(), tools)
-    await look_once(collecting)
+    await collect_once(collecting)
     assert collecting.health().ok
     tools.clock.advance(timedelta(minutes=2).total_seconds())
     assert collecting.health().message == "no collection for 3 intervals: shop"
 
 
-async def test_a_clock_that_jumps_is_no_look_that_is_missing(tools):
+async def test_a_clock_change_is_no_missing_scrape(tools):
     """
     Hours ahead or back: what counts is the clock that never jumps.
     """
     collecting = CollectionService([Scripted(name="shop", script=([HEAT.sample(1)],))], ListSink(), tools)
-    await look_once(collecting)
+    await collect_once(collecting)
     for hours in (3, -6):
         tools.clock.set(tools.clock.now() + timedelta(hours=hours))
         assert collecting.health().ok

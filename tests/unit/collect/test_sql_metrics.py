@@ -1,4 +1,4 @@
-"""Queries: how the file is read, how the right ones are chosen, how an answer becomes numbers."""
+"""Metrics by SQL: parsing of queries, their choice, and the samples of results."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -38,7 +38,7 @@ SELECT 1 AS value, 2 AS oldest;
 """
 
 
-def test_a_file_of_queries_is_read_as_it_is_written() -> None:
+def test_a_file_of_queries_is_parsed() -> None:
     """
     Name, pace, versions, needs, one sentence a number, and the SQL; notes are passed over.
     """
@@ -65,7 +65,7 @@ def test_a_file_of_queries_is_read_as_it_is_written() -> None:
         "-- query: a\n-- present b: once it was\n-- value: A.\nSELECT 1",
     ],
 )
-def test_a_query_that_is_not_whole_is_named(text: str) -> None:
+def test_an_incomplete_query_is_an_error_that_names_it(text: str) -> None:
     """
     Without a sentence, without SQL, or with versions that can be read in two ways, it is refused by name.
     """
@@ -75,7 +75,7 @@ def test_a_query_that_is_not_whole_is_named(text: str) -> None:
 
 @pytest.mark.parametrize("version", [14, 15, 16, 17, 18, 19])
 @pytest.mark.parametrize("has", [{"primary"}, {"standby"}, {"primary", "waiting", "pg_stat_statements"}])
-def test_each_server_is_asked_each_question_once(version: int, has: set[str]) -> None:
+def test_each_server_runs_one_query_for_each_metric(version: int, has: set[str]) -> None:
     """
     Whatever the version and the role, no two queries bring the same metric.
     """
@@ -87,7 +87,7 @@ def test_each_server_is_asked_each_question_once(version: int, has: set[str]) ->
     ("version", "view"),
     [(14, "pg_stat_bgwriter"), (16, "pg_stat_bgwriter"), (17, "pg_stat_checkpointer"), (18, "pg_stat_checkpointer")],
 )
-def test_checkpoints_are_where_the_version_keeps_them(version: int, view: str) -> None:
+def test_checkpoint_queries_depend_on_the_version(version: int, view: str) -> None:
     """
     Since 17 checkpoints have a view of their own.
     """
@@ -97,7 +97,7 @@ def test_checkpoints_are_where_the_version_keeps_them(version: int, view: str) -
     assert f"FROM {view}" in query.sql
 
 
-def test_what_the_server_lacks_is_not_asked_for() -> None:
+def test_queries_for_missing_features_are_skipped() -> None:
     """
     A standby is not asked what only a primary can tell, nor who blocks whom while nobody waits.
     """
@@ -109,7 +109,7 @@ def test_what_the_server_lacks_is_not_asked_for() -> None:
     assert waiting - primary == {"postgres_blocking"}
 
 
-def test_variants_of_a_query_mean_the_same() -> None:
+def test_variants_of_a_query_have_the_same_help_text() -> None:
     """
     A metric has one sentence, whichever version it is read from.
     """
@@ -119,7 +119,7 @@ def test_variants_of_a_query_mean_the_same() -> None:
     assert all(family.help.endswith((".", "1.")) and family.help[0].isupper() for family in FAMILIES)
 
 
-def test_no_query_sets_anything_or_shows_text() -> None:
+def test_no_query_changes_settings_or_reads_statement_texts() -> None:
     """
     Nothing is set beyond the transaction, and no statement's text leaves the database.
     """
@@ -139,7 +139,7 @@ def test_no_query_sets_anything_or_shows_text() -> None:
         ("sent_bytes_total", "shop_sent_bytes_total", MetricType.COUNTER, "bytes"),
     ],
 )
-def test_a_name_says_what_a_number_is(column: str, name: str, type: MetricType, unit: str) -> None:
+def test_type_and_unit_follow_from_the_metric_name(column: str, name: str, type: MetricType, unit: str) -> None:
     """
     The end of a metric's name decides its type and its unit.
     """
@@ -150,7 +150,7 @@ def test_a_name_says_what_a_number_is(column: str, name: str, type: MetricType, 
 FAMILIES_OF_TWO = {column: column_family("shop", column, "Help.") for column in ("value", "rows")}
 
 
-def test_an_answer_becomes_numbers_with_labels() -> None:
+def test_rows_become_samples_with_labels() -> None:
     """
     Each row brings one number a column; an empty one is none, an empty label is no label.
     """
@@ -184,9 +184,7 @@ def test_the_order_of_rows_does_not_matter(rows: list[tuple[str, float]], random
         (["value"], [(1,), (2,)], "two rows are labelled nothing"),
     ],
 )
-def test_an_answer_that_holds_no_numbers_is_refused(
-    columns: list[str], rows: list[tuple[object, ...]], trouble: str
-) -> None:
+def test_a_result_without_numbers_is_an_error(columns: list[str], rows: list[tuple[object, ...]], trouble: str) -> None:
     """
     The message names the column, or what two rows share.
     """
@@ -194,7 +192,7 @@ def test_an_answer_that_holds_no_numbers_is_refused(
         row_samples({"value": column_family("shop", "value", "Help.")}, columns, rows)
 
 
-def test_what_is_missing_on_a_server_is_said_with_its_remedy() -> None:
+def test_missing_features_of_a_server_are_reported_with_the_remedy() -> None:
     """
     Each lack has a sentence that says what would help; a server that has all is without.
     """

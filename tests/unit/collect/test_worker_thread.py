@@ -9,7 +9,7 @@ from toban.collect.worker_thread import WorkerThread
 from toban.core.errors import CollectError
 
 
-async def test_work_is_done_one_after_the_other():
+async def test_work_runs_in_order():
     """
     As soon as one result is there the next may begin, however slowly the thread ends.
     """
@@ -17,7 +17,7 @@ async def test_work_is_done_one_after_the_other():
     assert [await aside.run(lambda n=n: n) for n in range(200)] == list(range(200))
 
 
-async def test_what_goes_wrong_arrives():
+async def test_an_exception_is_raised_to_the_caller():
     """
     And the next work is done all the same.
     """
@@ -27,7 +27,7 @@ async def test_what_goes_wrong_arrives():
     assert await aside.run(lambda: 1) == 1
 
 
-async def test_what_hangs_costs_only_its_own_turns():
+async def test_hanging_work_fails_its_own_runs_only():
     """
     Until it ends, who asks is told so.
     """
@@ -41,7 +41,7 @@ async def test_what_hangs_costs_only_its_own_turns():
     assert await aside.run(lambda: 1) == 1
 
 
-async def test_a_machine_without_threads_costs_one_turn(monkeypatch):
+async def test_a_machine_without_threads_fails_one_run(monkeypatch):
     """
     When there are some again, the work is done.
     """

@@ -33,7 +33,7 @@ def test_a_fingerprint_is_the_one_that_alertmanager_computes():
         acknowledged=st.none() | st.builds(Acknowledgement, st.text(), MOMENTS, st.text()),
     )
 )
-def test_a_change_is_read_as_it_was_written(alert):
+def test_a_saved_change_is_loaded_unchanged(alert):
     """
     Whatever its labels, and also an infinite value.
     """

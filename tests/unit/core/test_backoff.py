@@ -9,7 +9,7 @@ from toban.core import backoff
 
 
 @given(st.integers(1, 10_000), st.none() | st.floats(0, 1e9), st.floats(0, 1))
-def test_the_pause_grows_and_has_an_end(tries, asked, chance):
+def test_the_delay_grows_to_a_maximum(tries, asked, chance):
     """
     Never under 0.75 s, never over an hour, and never sooner than asked within that hour.
     """
@@ -33,7 +33,7 @@ def test_the_pause_grows_and_has_an_end(tries, asked, chance):
         ("Wed, 31 Dec 2025 00:00:00 GMT", 0),
     ],
 )
-def test_a_receiver_asks_in_seconds_or_by_a_date(said, seconds):
+def test_retry_after_has_seconds_or_a_date(said, seconds):
     """
     What is over already asks for nothing.
     """

@@ -1,4 +1,4 @@
-"""The text of toban.yaml, before anybody knows what it means."""
+"""Parsing of toban.yaml."""
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,7 @@ def read(text: str, **environment: str):
 
 
 @pytest.mark.parametrize("written", ["no", "on", "0123", "1.10", "12:30:45", "1e5", "2026-01-01", "0x1F", "1_000"])
-def test_a_scalar_stays_the_text_that_was_written(written):
+def test_a_scalar_is_the_text_that_is_written(written):
     """
     A password of digits is no number, a name is no truth.
     """
@@ -23,7 +23,7 @@ def test_a_scalar_stays_the_text_that_was_written(written):
 
 
 @pytest.mark.parametrize("text", ["a:", "a: ~", "a: null"])
-def test_what_has_no_value_is_nothing(text):
+def test_an_empty_value_is_none(text):
     """
     And no text.
     """
@@ -42,7 +42,7 @@ def test_what_has_no_value_is_nothing(text):
         ("$${X:-y}", "${X:-y}"),
     ],
 )
-def test_the_environment_stands_in_every_text(text, found):
+def test_variables_are_expanded_in_every_text(text, found):
     """
     At any depth, without the blanks and line ends round a value.
     """
@@ -50,7 +50,7 @@ def test_the_environment_stands_in_every_text(text, found):
 
 
 @pytest.mark.parametrize("text", ["${NO}", "${X:-y}", "${", "${X", "${}", "${1}", "x ${X} ${NO}"])
-def test_what_can_not_be_expanded_is_a_mistake_with_its_place(text):
+def test_an_unknown_variable_is_a_problem_with_its_path(text):
     """
     Never a text with `${` in it.
     """
@@ -60,7 +60,7 @@ def test_what_can_not_be_expanded_is_a_mistake_with_its_place(text):
     assert isinstance(document.tree["a"][0]["b"], InvalidValue)
 
 
-def test_all_that_is_wrong_with_a_text_is_said_at_once():
+def test_all_problems_of_a_text_are_reported_at_once():
     """
     Names that are there twice, aliases, tags, names from the environment.
     """
@@ -68,7 +68,7 @@ def test_all_that_is_wrong_with_a_text_is_said_at_once():
     assert [mistake.line for mistake in read(text).problems] == [2, 3, 4, 5, 6, 8, 9]
 
 
-def test_a_blank_that_is_none_is_named():
+def test_an_unusual_space_is_named():
     """
     Nobody sees it.
     """
@@ -76,7 +76,7 @@ def test_a_blank_that_is_none_is_named():
 
 
 @pytest.mark.parametrize("around", ["{}", " {} ", "{}\n", '"{}"', "'{}'", " '{}'\n", "{}\r\n"])
-def test_what_copying_left_round_a_secret_is_taken_away(around):
+def test_white_space_and_quotes_around_a_secret_are_removed(around):
     """
     Once: quotes within quotes belong to it.
     """
@@ -87,7 +87,7 @@ def test_what_copying_left_round_a_secret_is_taken_away(around):
 @given(
     st.text(max_size=200) | st.lists(st.sampled_from(["a", ": ", "- ", "\n", "${X}", "${", "$", "'", " "])).map("".join)
 )
-def test_any_text_is_read(text):
+def test_any_text_is_parsed_or_has_problems(text):
     """
     As a tree whose scalars are texts, or as mistakes.
     """
@@ -109,7 +109,7 @@ def test_a_variable_without_quotes_between_braces_is_explained():
     assert "in quotes" in read("shop: {redis: ${REDIS}}").problems[0].message
 
 
-def test_a_second_document_is_said_to_be_one_too_many():
+def test_a_second_document_is_an_error():
     """
     What stands behind `---` is not left out without a word, in `toban.yaml` and in rule files.
     """

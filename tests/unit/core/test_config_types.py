@@ -1,4 +1,4 @@
-"""What the configuration is made of."""
+"""The types of settings."""
 
 from datetime import timedelta
 
@@ -12,7 +12,7 @@ from toban.core.config_types import format_duration, parse_duration, parse_size
 @pytest.mark.parametrize(
     ("text", "seconds"), [("15s", 15), ("1h30m", 5400), ("90d", 90 * 86400), ("500ms", 0.5), ("1w", 604800)]
 )
-def test_lengths_of_time_read_as_prometheus_writes_them(text, seconds):
+def test_durations_are_parsed_as_prometheus_writes_them(text, seconds):
     """
     From milliseconds to years.
     """
@@ -20,7 +20,7 @@ def test_lengths_of_time_read_as_prometheus_writes_them(text, seconds):
 
 
 @pytest.mark.parametrize("text", ["15", "", "s", "-1s", "1.5h", "0s", "1x", 15, None, "1s ", "9999y"])
-def test_what_is_no_length_of_time_is_refused_with_the_remedy(text):
+def test_an_invalid_duration_is_rejected_with_the_remedy(text):
     """
     A bare number could be anything.
     """
@@ -29,7 +29,7 @@ def test_what_is_no_length_of_time_is_refused_with_the_remedy(text):
 
 
 @given(st.integers(1, 10**12))
-def test_what_is_written_is_read_again(milliseconds):
+def test_a_formatted_duration_is_parsed_again(milliseconds):
     """
     For every length down to the millisecond.
     """
@@ -38,7 +38,7 @@ def test_what_is_written_is_read_again(milliseconds):
 
 
 @pytest.mark.parametrize(("text", "amount"), [("2GB", 2 * 10**9), ("1.5 KiB", 1536), ("7B", 7), (42, 42)])
-def test_sizes_are_read(text, amount):
+def test_sizes_are_parsed(text, amount):
     """
     In powers of ten and of two.
     """
@@ -46,7 +46,7 @@ def test_sizes_are_read(text, amount):
 
 
 @pytest.mark.parametrize("text", ["2", "2gb", "", "GB", 0, -1, True, "0B"])
-def test_what_is_no_size_is_refused_with_the_remedy(text):
+def test_an_invalid_size_is_rejected_with_the_remedy(text):
     """
     Nought bytes are none.
     """

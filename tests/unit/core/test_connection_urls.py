@@ -29,7 +29,7 @@ DATABASE = "postgres://u:p@h:1/db"
         ("?", ""),
     ],
 )
-def test_an_address_of_postgresql_means_what_node_means(query, meant):
+def test_a_postgresql_url_means_the_same_as_for_node(query, meant):
     """
     And libpq reads it.
     """
@@ -59,7 +59,7 @@ def test_a_question_mark_in_a_password_belongs_to_it():
         ("redis://h?ssl_cert_reqs=CERT_NONE", "redis://h"),
     ],
 )
-def test_an_address_of_redis_means_what_node_means(address, meant):
+def test_a_redis_url_means_the_same_as_for_node(address, meant):
     """
     And redis-py reads it.
     """
@@ -82,7 +82,7 @@ def test_an_address_of_redis_means_what_node_means(address, meant):
         ("redis://:hunter#2@h", "percent-encoded"),
     ],
 )
-def test_what_nobody_understands_is_said_with_the_remedy(address, words):
+def test_an_unknown_parameter_is_rejected_with_the_remedy(address, words):
     """
     Without its password, and never with a traceback.
     """
@@ -113,7 +113,7 @@ parameters = st.lists(
     parameters,
     st.text(max_size=20),
 )
-def test_any_address_is_read_or_refused_in_words(base, query, more):
+def test_any_url_is_accepted_or_rejected_with_a_message(base, query, more):
     """
     Whatever its parameters are.
     """

@@ -1,4 +1,4 @@
-"""Why a connection failed, in words that help."""
+"""Readable reasons of connection errors."""
 
 import errno
 import socket
@@ -36,7 +36,7 @@ WRONG.reason = "WRONG_VERSION_NUMBER"
         (caused(httpx2.ReadError(""), OSError()), "ReadError"),
     ],
 )
-def test_the_bottom_of_an_error_is_told(error, wanted):
+def test_the_root_cause_of_an_error_is_returned(error, wanted):
     """
     Without numbers, and without places in somebody's source.
     """

@@ -1,4 +1,4 @@
-"""Limits on what comes in from outside."""
+"""Limits of input."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +12,7 @@ EDGES = ["9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59-14:00", "2200-01-01
 
 
 @pytest.mark.parametrize("text", EDGES)
-def test_a_time_out_of_range_is_refused_with_the_range(text):
+def test_a_time_out_of_range_is_rejected_with_the_range(text):
     """
     Also one that has no year in UTC.
     """
@@ -21,7 +21,7 @@ def test_a_time_out_of_range_is_refused_with_the_range(text):
 
 
 @pytest.mark.parametrize("text", ["", "tomorrow", "2026-13-01", "10000-01-01T00:00:00Z", None, 5, [], "\ud800"])
-def test_what_is_no_time_is_refused(text):
+def test_an_invalid_time_is_rejected(text):
     """
     Whatever it is.
     """
@@ -33,7 +33,7 @@ def test_what_is_no_time_is_refused(text):
     st.datetimes(datetime(1970, 1, 2), datetime(2199, 12, 31), timezones=st.timezones())
     | st.datetimes(timezones=st.timezones())
 )
-def test_what_is_accepted_is_a_time_in_every_zone(at):
+def test_an_accepted_time_is_valid_in_every_zone(at):
     """
     And with a length added: nothing overflows afterwards.
     """
@@ -47,7 +47,7 @@ def test_what_is_accepted_is_a_time_in_every_zone(at):
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "a\0", 5, None, "x" * 11])
-def test_a_text_that_can_not_be_stored_is_refused(text):
+def test_a_text_that_can_not_be_stored_is_rejected(text):
     """
     Half a surrogate pair, NUL, too long, no text at all.
     """
@@ -56,7 +56,7 @@ def test_a_text_that_can_not_be_stored_is_refused(text):
 
 
 @given(st.text(st.characters(codec=None)))
-def test_a_repaired_text_can_be_written(text):
+def test_a_repaired_text_can_be_encoded(text):
     """
     And is the same where nothing was wrong.
     """
@@ -66,7 +66,7 @@ def test_a_repaired_text_can_be_written(text):
     assert input_limits.repair_surrogates(repaired) == repaired
 
 
-def test_labels_of_any_script_are_accepted_and_what_is_too_much_is_not():
+def test_labels_in_any_script_are_accepted_within_limits():
     """
     As Prometheus 3 has it; an annotation is cut rather than its alert lost.
     """

@@ -38,7 +38,7 @@ async def until_stopped(*jobs):
     return [line["service"] for line in logged if line["event"].endswith("abandoned")]
 
 
-async def test_a_service_that_swallows_its_cancel_is_cancelled_again():
+async def test_a_service_that_swallows_its_cancellation_is_cancelled_again():
     """
     Also a task of its own, which a group would not reach a second time.
     """
@@ -59,7 +59,7 @@ async def test_a_service_that_swallows_its_cancel_is_cancelled_again():
     assert len(swallowed) == 3
 
 
-async def test_a_service_that_never_ends_is_abandoned_by_its_name():
+async def test_a_service_that_never_ends_is_logged_and_abandoned():
     ended = []
 
     async def endless():
@@ -76,7 +76,7 @@ async def test_a_service_that_never_ends_is_abandoned_by_its_name():
         ended.append(1)
 
 
-async def test_a_service_that_breaks_ends_the_others_and_says_why():
+async def test_a_service_that_fails_stops_the_others_and_its_error_is_raised():
     others = []
 
     async def broken():
@@ -94,7 +94,7 @@ async def test_a_service_that_breaks_ends_the_others_and_says_why():
     assert others == ["ended"]
 
 
-async def test_a_loop_that_asks_obeys_a_cancel_that_was_swallowed():
+async def test_raise_if_cancelled_raises_a_swallowed_cancellation():
     """
     As `asyncio.wait_for` of Python 3.11 does it: the answer is there, and the cancel is dropped.
     """
@@ -112,7 +112,7 @@ async def test_a_loop_that_asks_obeys_a_cancel_that_was_swallowed():
     assert task.cancelled()
 
 
-async def test_what_does_not_close_is_passed_over():
+async def test_a_resource_that_does_not_close_is_abandoned():
     """
     What was opened before it is closed all the same.
     """
@@ -163,7 +163,7 @@ HANGING = """
 """
 
 
-def test_a_thread_that_hangs_does_not_keep_the_process():
+def test_a_hanging_thread_does_not_keep_the_process_running():
     """
     As a look-up of a name does, whose server does not answer.
     """
@@ -174,7 +174,7 @@ def test_a_thread_that_hangs_does_not_keep_the_process():
 
 
 @pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
-def test_the_second_signal_ends_at_once(name):
+def test_the_second_signal_exits_at_once(name):
     rest = """
         stop = lifecycle.stop_event()
         print('ready', flush=True)
@@ -192,7 +192,7 @@ def test_the_second_signal_ends_at_once(name):
     assert "second signal, exiting at once" in said
 
 
-def test_a_blocked_loop_ends_all_the_same():
+def test_a_process_with_a_blocked_loop_exits():
     """
     A disk that hangs holds the thread of the loop itself.
     """

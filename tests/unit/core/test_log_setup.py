@@ -21,7 +21,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize("out", [io.StringIO(), Terminal()])
-def test_a_traceback_shows_no_values(out):
+def test_a_traceback_has_no_values_of_variables(out):
     """
     Neither for machines nor for people: passwords are among them.
     """
@@ -36,7 +36,7 @@ def test_a_traceback_shows_no_values(out):
     assert "hunter-2" not in out.getvalue()
 
 
-def test_a_line_for_machines_is_json():
+def test_a_json_line_has_event_fields_logger_and_time():
     """
     The event, its facts, who says it and when.
     """
@@ -48,7 +48,7 @@ def test_a_line_for_machines_is_json():
     assert (line["event"], line["n"], line["logger"], line["level"]) == ("wanted", 1, "toban.test", "warning")
 
 
-def test_a_log_that_cannot_be_written_ends_nothing():
+def test_a_log_that_can_not_be_written_raises_nothing():
     """
     The disk may be full.
     """
@@ -61,7 +61,7 @@ def test_a_log_that_cannot_be_written_ends_nothing():
     structlog.get_logger("toban.test").info("said to nobody")
 
 
-def test_a_level_that_is_none_is_named():
+def test_an_unknown_level_is_an_error():
     """
     With those there are.
     """
@@ -78,13 +78,13 @@ def test_a_level_that_is_none_is_named():
         ("text", io.StringIO(), False),
     ],
 )
-def test_the_format_follows_the_terminal_unless_it_is_chosen(form, out, is_json):
+def test_the_format_depends_on_the_terminal_by_default(form, out, is_json):
     assert configure_logging("info", out, form) is is_json
     structlog.get_logger("toban.test").info("said")
     assert out.getvalue().startswith("{") is is_json
 
 
-def test_a_format_that_is_none_is_named():
+def test_an_unknown_format_is_an_error():
     """
     With those there are.
     """

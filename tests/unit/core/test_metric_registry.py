@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes import told
+from tests.fakes import sample_values
 from toban.core.metric_registry import MetricRegistry, bound_text
 from toban.core.samples import UndeclaredLabelsWarning, counter, gauge, histogram
 
@@ -25,8 +25,8 @@ def test_a_new_counter_has_a_zero_sample_before_its_first_value():
     zeros, second = meters.read(2000, TARGET)
 
     assert [batch.at for batch in (*first, zeros, second)] == [1000, 1000, 2000]
-    assert told([zeros]) == {'orders_total{job="shop", shop="a"}': 0}
-    assert told([second]) == {'heat{job="shop"}': 7, 'orders_total{job="shop", shop="a"}': 1}
+    assert sample_values([zeros]) == {'orders_total{job="shop", shop="a"}': 0}
+    assert sample_values([second]) == {'heat{job="shop"}': 7, 'orders_total{job="shop", shop="a"}': 1}
     assert len(meters.read(3000, TARGET)) == 1
 
 
@@ -36,7 +36,7 @@ def test_a_total_that_is_set_or_restored_has_no_zero_sample():
     meters.restore(ORDERS, [70], shop="b")
     meters.add(ORDERS, shop="b")
 
-    assert [told([batch]) for batch in meters.read(1000, {})] == [
+    assert [sample_values([batch]) for batch in meters.read(1000, {})] == [
         {'orders_total{shop="a"}': 500, 'orders_total{shop="b"}': 71}
     ]
 
@@ -52,14 +52,14 @@ def test_the_layout_is_reused_while_the_series_are_the_same():
 
     assert first.layout is second.layout
     assert len(third.layout) == 2
-    assert told([fourth]) == {'heat{job="shop", room="b"}': 1}
+    assert sample_values([fourth]) == {'heat{job="shop", room="b"}': 1}
 
 
 def test_a_series_own_labels_override_the_target_s():
     meters = MetricRegistry()
     meters.set(HEAT, 1, job="vendure-worker")
 
-    assert told(meters.read(1, {"job": "telemetry", "instance": "here"})) == {
+    assert sample_values(meters.read(1, {"job": "telemetry", "instance": "here"})) == {
         'heat{instance="here", job="vendure-worker"}': 1
     }
 
@@ -72,7 +72,7 @@ def test_a_histogram_has_the_series_of_prometheus():
     for value in (0.1, 0.5, 7):
         meters.observe(SECONDS, value)
 
-    assert told(meters.read(1, {})[1:]) == {
+    assert sample_values(meters.read(1, {})[1:]) == {
         'seconds_bucket{le="0.1"}': 1,
         'seconds_bucket{le="1"}': 2,
         'seconds_bucket{le="+Inf"}': 3,

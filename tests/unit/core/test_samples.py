@@ -24,7 +24,7 @@ texts = st.dictionaries(st.text(min_size=1), st.text())
 
 
 @given(texts)
-def test_labels_are_equal_whatever_order_they_come_in(labels):
+def test_labels_are_equal_in_any_order(labels):
     """
     So are their hashes, and an empty label is no label.
     """
@@ -35,7 +35,7 @@ def test_labels_are_equal_whatever_order_they_come_in(labels):
     assert list(one) == sorted(name for name, value in labels.items() if value)
 
 
-def test_labels_never_change():
+def test_labels_are_immutable():
     with pytest.raises(TypeError):
         Labels(a="b")["a"] = "c"
 

@@ -26,7 +26,7 @@ def test_a_local_time_that_occurs_twice_counts_once():
     assert (next_occurrence("30 2 * * *", BERLIN, first) - first).total_seconds() > 20 * 3600
 
 
-def test_a_schedule_that_is_none_says_how_to_write_one():
+def test_an_invalid_schedule_is_rejected_with_the_remedy():
     read = TypeAdapter(Schedule).validate_python
     assert read("@daily") == "0 0 * * *"
     with pytest.raises(ValidationError, match=r"invalid cron schedule 'noon'.*write it like `0 3"):

@@ -1,4 +1,4 @@
-"""What many ask for at once is made once."""
+"""One computation for concurrent requests."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ class Making:
         return number
 
 
-async def test_no_answer_is_older_than_its_question_and_many_questions_make_two_at_most():
+async def test_results_are_newer_than_their_requests_and_two_run_at_most():
     making = Making()
     shared = SingleFlight(making)
     first = [asyncio.create_task(shared.get()) for _ in range(20)]
@@ -37,7 +37,7 @@ async def test_no_answer_is_older_than_its_question_and_many_questions_make_two_
     assert making.begun == 2
 
 
-async def test_who_leaves_and_what_fails_leave_the_others_their_answer():
+async def test_a_cancelled_request_and_an_error_leave_other_requests():
     making = Making()
     shared = SingleFlight(making)
     leaving, staying = asyncio.create_task(shared.get()), asyncio.create_task(shared.get())

@@ -1,4 +1,4 @@
-"""Installing the shop: once, whole or not at all, and with words that help when it can't be."""
+"""Installation of the shop."""
 
 import os
 import stat
@@ -27,7 +27,7 @@ def put(program: Path, script: str) -> None:
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
 
 
-def test_without_node_one_is_told_what_to_install(programs):
+def test_missing_node_is_an_error_with_the_remedy(programs):
     """
     Before anything is installed or started.
     """
@@ -43,7 +43,7 @@ def test_without_node_one_is_told_what_to_install(programs):
     assert not cache_folder(os.environ).exists()
 
 
-def test_an_install_that_fails_leaves_nothing_and_the_next_one_is_whole(programs):
+def test_a_failed_install_leaves_nothing_and_can_be_repeated(programs):
     """
     The words of npm are told. What one left that was killed is put away, and a second start finds all in place.
     """
@@ -67,7 +67,7 @@ def test_an_install_that_fails_leaves_nothing_and_the_next_one_is_whole(programs
     assert install_shop() == place
 
 
-def test_without_a_network_one_is_told_before_npm_tries_for_minutes(programs):
+def test_a_missing_network_is_reported_soon(programs):
     """
     With npm's own reason, and nothing is left.
     """
@@ -82,7 +82,7 @@ def test_without_a_network_one_is_told_before_npm_tries_for_minutes(programs):
     assert [it.name for it in cache_folder(os.environ).iterdir()] == ["store.lock"]
 
 
-def test_what_a_folder_is_called_depends_on_what_the_files_hold(tmp_path):
+def test_the_fingerprint_depends_on_the_files_contents(tmp_path):
     """
     Another lock file is another folder.
     """

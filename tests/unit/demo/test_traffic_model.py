@@ -1,4 +1,4 @@
-"""What customers do, and their books."""
+"""Planned visits, and their ground truth."""
 
 from collections import Counter
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from toban.demo.traffic_model import NOBODY_CAN_PAY, SOLD_OUT, CustomerHabits, P
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def test_a_seed_tells_a_whole_script():
+def test_a_seed_determines_all_visits():
     """
     The same seed is the same day, another is another; each has as many orders as were asked for, the last one last.
     """
@@ -25,7 +25,7 @@ def test_a_seed_tells_a_whole_script():
     assert plan_visits(1, 50) != plan_visits(2, 50)
 
 
-def test_fifty_orders_bring_every_way_a_visit_can_end():
+def test_fifty_orders_include_every_outcome_of_a_visit():
     """
     Declined, failed, tried again, given up, a cart left behind, wholesale, wrong password, sold out: over a few seeds.
     """
@@ -46,7 +46,7 @@ def test_fifty_orders_bring_every_way_a_visit_can_end():
         assert happens
 
 
-def test_who_pays_has_something_in_the_cart_and_who_logs_in_has_not():
+def test_visits_with_payments_have_a_cart_and_visits_with_login_have_none():
     """
     Two visits under one account at a time would share a cart, so those who log in only look.
     """
@@ -60,7 +60,7 @@ def test_who_pays_has_something_in_the_cart_and_who_logs_in_has_not():
         assert SOLD_OUT not in {slug for slug, _, _ in visit.cart}
 
 
-def test_when_the_provider_is_down_nobody_can_pay():
+def test_all_payments_fail_while_the_provider_is_down():
     """
     People shop as ever, and try.
     """
@@ -75,14 +75,14 @@ def test_when_the_provider_is_down_nobody_can_pay():
     ("name", "code"),
     [("PaymentDeclinedError", "PAYMENT_DECLINED_ERROR"), ("InvalidCredentialsError", "INVALID_CREDENTIALS_ERROR")],
 )
-def test_a_kind_of_error_has_its_code(name, code):
+def test_an_error_type_has_its_code(name, code):
     """
     Vendure writes both; customers ask for the first.
     """
     assert code_of(name) == code
 
 
-def test_the_books_add_up():
+def test_sums_of_the_ground_truth():
     """
     Placed, unpaid, failed attempts, revenue: each from what was written down.
     """

@@ -1,4 +1,4 @@
-"""Numbers over a long time in OpenMetrics."""
+"""OpenMetrics dumps of samples over a long time."""
 
 import struct
 
@@ -64,7 +64,7 @@ OTHERS = [
 
 
 @given(st.dictionaries(st.sampled_from([*SERIES, *OTHERS]), NUMBERS), st.integers(1, 9))
-def test_what_is_written_is_read(held, most):
+def test_a_written_dump_is_parsed_exactly(held, most):
     """
     To the last bit, whatever is held at once, and whatever signs names are made of.
     """
@@ -74,7 +74,7 @@ def test_what_is_written_is_read(held, most):
     assert set(found) == expected
 
 
-def test_it_looks_as_openmetrics_wants():
+def test_families_and_series_are_grouped_as_in_openmetrics():
     """
     Families together with what is known of them, the samples of a series together and in order, its bounds too.
     """
@@ -104,7 +104,7 @@ def test_it_looks_as_openmetrics_wants():
 
 
 @pytest.mark.parametrize("quoted", [False, True])
-def test_names_that_need_it_are_quoted_or_made_plain(quoted):
+def test_names_are_quoted_or_escaped_for_the_reader(quoted):
     """
     As who reads it knows them.
     """
@@ -126,7 +126,7 @@ def test_names_that_need_it_are_quoted_or_made_plain(quoted):
     assert lines == expected
 
 
-def test_what_is_known_of_metrics_is_read():
+def test_metadata_is_parsed():
     """
     A counter by the name that questions use.
     """
@@ -146,7 +146,7 @@ def test_what_is_known_of_metrics_is_read():
         ("a 1 1\n" * 4999 + "# EOF\na 1 1\n", "line 5001: there is text after # EOF"),
     ],
 )
-def test_what_can_not_be_read_is_named_by_its_line(text, says):
+def test_an_invalid_line_is_an_error_with_its_number(text, says):
     """
     However far down it stands; what came before is sound.
     """

@@ -35,10 +35,10 @@ took_bucket{le="+Inf"} NaN
 
 def read(text: str, *, openmetrics: bool = False) -> dict[str, tuple[str, int | None]]:
     reader = PageParser(1000)
-    return told(reader, text, openmetrics=openmetrics)
+    return parse_samples(reader, text, openmetrics=openmetrics)
 
 
-def told(reader: PageParser, text: str, *, openmetrics: bool = False) -> dict[str, tuple[str, int | None]]:
+def parse_samples(reader: PageParser, text: str, *, openmetrics: bool = False) -> dict[str, tuple[str, int | None]]:
     """A page's series, each with its value to the last bit and its time."""
     reading = reader.read(text, openmetrics=openmetrics)
     times = reading.times or [UNTIMED] * len(reading.ids)
@@ -48,7 +48,7 @@ def told(reader: PageParser, text: str, *, openmetrics: bool = False) -> dict[st
     }
 
 
-def test_a_page_is_read():
+def test_a_page_is_parsed():
     """
     The example of Prometheus' own documentation, and its odd corners.
     """
@@ -66,7 +66,7 @@ def test_a_page_is_read():
     }
 
 
-def test_comments_tell_of_families():
+def test_comments_have_the_metadata():
     """
     In the text format a quote in a help text needs no escape; in OpenMetrics it has one.
     """
@@ -86,7 +86,7 @@ def test_comments_tell_of_families():
     }
 
 
-def test_openmetrics_has_seconds_and_exemplars():
+def test_openmetrics_times_are_seconds_and_exemplars_are_skipped():
     """
     Times are milliseconds here; exemplars are left out.
     """
@@ -97,7 +97,7 @@ def test_openmetrics_has_seconds_and_exemplars():
     }
 
 
-def test_names_may_be_of_any_script():
+def test_quoted_names_in_any_script_are_parsed():
     """
     They stand in quotes among the labels.
     """
@@ -131,7 +131,7 @@ def test_names_may_be_of_any_script():
         ("x" * 200 + "\n", "\\.\\.\\.' is not a sample"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_line(text: str, trouble: str):
+def test_an_invalid_page_is_an_error_with_its_line(text: str, trouble: str):
     """
     And with what stands there, shortened.
     """
@@ -152,7 +152,7 @@ def test_what_is_wrong_is_said_with_its_line(text: str, trouble: str):
         ("a 1 1e300\n# EOF\n", "'1e300' is not a timestamp"),
     ],
 )
-def test_openmetrics_tells_when_it_is_cut(text: str, trouble: str):
+def test_a_truncated_openmetrics_page_is_an_error(text: str, trouble: str):
     """
     Half a page must not pass for a whole one.
     """
@@ -160,7 +160,7 @@ def test_openmetrics_tells_when_it_is_cut(text: str, trouble: str):
         read(text, openmetrics=True)
 
 
-def test_a_flood_is_refused_before_it_is_remembered():
+def test_a_page_over_the_series_limit_is_rejected_early():
     """
     One series more than allowed, and reading ends.
     """
@@ -171,25 +171,25 @@ def test_a_flood_is_refused_before_it_is_remembered():
     assert len(reader.labels) <= 21
 
 
-def test_series_that_come_and_go_do_not_pile_up():
+def test_cached_series_are_bounded():
     """
     What is remembered stays in proportion to the page; a new generation says that numbers mean something else.
     """
     reader = PageParser(1000)
     for turn in range(100):
-        told(reader, "".join(f'a{{turn="{turn}",number="{number}"}} 1\n' for number in range(100)))
+        parse_samples(reader, "".join(f'a{{turn="{turn}",number="{number}"}} 1\n' for number in range(100)))
         assert len(reader.labels) <= 1300
     assert reader.generation > 1
 
 
-def test_the_quick_way_reads_what_the_slow_way_reads():
+def test_the_fast_path_equals_the_slow_path():
     """
     A tab, an exemplar or a time of its own may come to a series that was known without.
     """
     pages = ["a 1\nb 2\n", "a 1\t5\nb\t2\n", "a 1 5\nb 2 \n", " a  1\nb 2", "b NaN\na -0\n", 'a 1 # {x="y"} 2\nb 3\n']
     reader = PageParser(1000)
     for text in [*pages, *pages]:
-        assert told(reader, text) == read(text), text
+        assert parse_samples(reader, text) == read(text), text
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_the_quick_way_reads_what_the_slow_way_reads():
         ("1e100", "1e+100"), ("2.50", "2.5"), ("much", "much"), ("1_0", "1_0"),
     ],
 )  # fmt: skip  # a table
-def test_bounds_are_written_as_prometheus_3_writes_them(written: str, wanted: str):
+def test_bounds_are_normalized_as_in_prometheus_3(written: str, wanted: str):
     """
     Go's shortest form, with a point.
     """
@@ -220,7 +220,7 @@ DIFFERENCES = {
 
 
 @pytest.mark.parametrize("text", list(DIFFERENCES))
-def test_where_toban_differs_from_prometheus_client_prometheus_decides(text: str):
+def test_known_differences_from_prometheus_client(text: str):
     """
     The list of what is known to differ: whether toban reads it, whether prometheus-client does.
     """
@@ -275,7 +275,7 @@ def with_trouble(reader: PageParser, text: str, *, openmetrics: bool) -> object:
 @given(GARBAGE, GARBAGE, st.booleans())
 @example("a 1\n", "a 1\t5\n", False)
 @example("# EOF\n", "# EOF\n# EOF\n", True)
-def test_garbage_is_refused_by_name(before: str, text: str, openmetrics: bool):
+def test_any_page_is_parsed_or_an_error(before: str, text: str, openmetrics: bool):
     """
     Never a crash, never a hang, and never an answer that depends on what was read before.
     """
@@ -286,7 +286,7 @@ def test_garbage_is_refused_by_name(before: str, text: str, openmetrics: bool):
 @pytest.mark.timeout(1800)
 @settings(max_examples=10_000)
 @given(GARBAGE, GARBAGE, st.booleans())
-def test_garbage_is_refused_by_name_ten_thousand_times(before: str, text: str, openmetrics: bool):
+def test_any_page_is_parsed_or_an_error_soak(before: str, text: str, openmetrics: bool):
     """
     The long form.
     """
@@ -316,7 +316,7 @@ def agrees(made, openmetrics: bool, seed: int) -> None:
 
 
 @given(exposed(), st.booleans(), st.integers(0, 2**32))
-def test_valid_pages_are_read_as_prometheus_client_reads_them(made, openmetrics: bool, seed: int):
+def test_valid_pages_are_parsed_as_by_prometheus_client(made, openmetrics: bool, seed: int):
     """
     The same series and values; one sign changed, and there is a named error or an answer that holds cold and warm.
     """
@@ -327,14 +327,14 @@ def test_valid_pages_are_read_as_prometheus_client_reads_them(made, openmetrics:
 @pytest.mark.timeout(3600)
 @settings(max_examples=10_000)
 @given(exposed(), st.booleans(), st.integers(0, 2**32))
-def test_valid_pages_are_read_as_prometheus_client_reads_them_ten_thousand_times(made, openmetrics: bool, seed: int):
+def test_valid_pages_are_parsed_as_by_prometheus_client_soak(made, openmetrics: bool, seed: int):
     """
     The long form.
     """
     agrees(made, openmetrics, seed)
 
 
-def test_long_lines_are_read_in_a_moment():
+def test_long_lines_are_parsed_in_linear_time():
     """
     Nothing here grows with the square of a line: these would take hours.
     """

@@ -1,4 +1,4 @@
-"""What toban writes is read back equal: by itself, and by those who know the formats."""
+"""Written pages are parsed equal, by toban and by other programs."""
 
 import math
 import shutil
@@ -22,7 +22,7 @@ FORMATS = pytest.mark.parametrize("format", list(Format))
 ABOUT = gauge("heat", 'How warm "it" is\\was,\nas felt.')
 
 
-def told(labels: Iterable[tuple[str, str]], value: float, at: int) -> tuple[object, ...]:
+def comparable(labels: Iterable[tuple[str, str]], value: float, at: int) -> tuple[object, ...]:
     return tuple(sorted(labels)), "NaN" if math.isnan(value) else value.hex(), at
 
 
@@ -32,7 +32,7 @@ def written(found: Iterable[SampleLine], known: dict[str, MetricFamily], format:
 
 @FORMATS
 @given(made=exposed())
-def test_toban_reads_what_it_writes(format: Format, made: tuple[dict[str, MetricFamily], list[SampleLine]]):
+def test_a_written_page_is_parsed_exactly(format: Format, made: tuple[dict[str, MetricFamily], list[SampleLine]]):
     """
     Every label, every bit of a value, every time and every word of help.
     """
@@ -43,15 +43,15 @@ def test_toban_reads_what_it_writes(format: Format, made: tuple[dict[str, Metric
     times = reading.times or [UNTIMED] * len(reading.ids)
 
     assert sorted(
-        told(reader.labels[key].items(), value, 0 if at == UNTIMED else at)
+        comparable(reader.labels[key].items(), value, 0 if at == UNTIMED else at)
         for key, value, at in zip(reading.ids, reading.values, times, strict=True)
-    ) == sorted(told(line.labels.items(), line.value, line.at) for line in found)
+    ) == sorted(comparable(line.labels.items(), line.value, line.at) for line in found)
     assert reader.families == {name: known[name] for name in known}
 
 
 @FORMATS
 @given(made=exposed())
-def test_prometheus_client_reads_what_toban_writes(
+def test_prometheus_client_parses_a_written_page(
     format: Format, made: tuple[dict[str, MetricFamily], list[SampleLine]]
 ):
     """
@@ -63,20 +63,20 @@ def test_prometheus_client_reads_what_toban_writes(
     read = list(their_openmetrics(text) if openmetrics else their_text(text))
 
     assert sorted(
-        told(
+        comparable(
             {**sample.labels, NAME: sample.name}.items(),
             float(sample.value) + 0.0,  # it reads -0 as a whole number, and drops its sign
             0 if sample.timestamp is None else round(float(sample.timestamp) * 1000),
         )
         for family in read
         for sample in family.samples
-    ) == sorted(told(line.labels.items(), line.value + 0.0, line.at) for line in found)
+    ) == sorted(comparable(line.labels.items(), line.value + 0.0, line.at) for line in found)
     assert {(family.name, family.type, family.documentation) for family in read} == {
         (family.name.removesuffix("_total"), family.type.value, family.help) for family in known.values()
     }
 
 
-def test_promtool_has_nothing_to_say():
+def test_promtool_finds_no_problems():
     """
     Help and type for everything, and names as the trade writes them.
     """
@@ -88,7 +88,7 @@ def test_promtool_has_nothing_to_say():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_a_counter_stands_in_openmetrics_without_its_ending():
+def test_a_counter_family_in_openmetrics_has_no_total_suffix():
     """
     And one that has no such ending is unknown there, for OpenMetrics has no such counter.
     """
@@ -100,7 +100,7 @@ def test_a_counter_stands_in_openmetrics_without_its_ending():
     )
 
 
-def test_a_counter_whose_stem_is_taken_keeps_its_ending():
+def test_a_counter_whose_family_name_is_in_use_keeps_its_suffix():
     """
     Two families of one name would spoil the page.
     """
@@ -110,7 +110,7 @@ def test_a_counter_whose_stem_is_taken_keeps_its_ending():
     assert {family.name for family in their_openmetrics(text)} == {"seen", "seen_total"}
 
 
-def test_names_in_other_scripts_are_written_for_those_who_read_none():
+def test_names_in_other_scripts_are_escaped_for_older_readers():
     """
     A page with one such name would be refused as a whole by older readers.
     """
@@ -119,7 +119,7 @@ def test_names_in_other_scripts_are_written_for_those_who_read_none():
     assert written(found, {}, Format.TEXT) == '# TYPE ___now untyped\n___now{_1="x",__="玄関"} 1\n'
 
 
-def test_what_is_absent_or_ended_is_not_shown():
+def test_absent_and_stale_samples_are_not_written():
     """
     A page tells what is.
     """
@@ -150,7 +150,7 @@ def test_what_is_absent_or_ended_is_not_shown():
         ),
     ],
 )
-def test_who_asks_gets_the_format_they_like_best(accept: str, wanted: Format):
+def test_the_format_is_negotiated(accept: str, wanted: Format):
     """
     The plain one when in doubt; the last of these is what Prometheus 3 sends.
     """

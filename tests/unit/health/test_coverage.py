@@ -1,4 +1,4 @@
-"""What can be known of a shop, and how it is told."""
+"""Which metrics of a shop are missing, and their texts."""
 
 import re
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.fakes import FakeClock
-from toban.core.catalogue import LANGUAGES
 from toban.core.labels import Labels
+from toban.core.message_catalogue import LANGUAGES
 from toban.core.query_result import BatchResult, QueryResult, ResultSeries, ResultType
 from toban.health import checks
 from toban.health.checks import Endpoints, UnavailableCheck, heap
@@ -36,7 +36,7 @@ class Answering:
 HEAP = heap(["vendure-server"], 250, Endpoints.HEALTH)
 
 
-async def test_what_nobody_ever_told_is_left_out_and_named():
+async def test_metrics_never_seen_are_listed_as_not_monitored():
     """
     It is not guessed; and what would tell it is said.
     """
@@ -47,7 +47,7 @@ async def test_what_nobody_ever_told_is_left_out_and_named():
     assert unknown.reason == "no data: enable with the shop's telemetry (see integrations/vendure)"
 
 
-async def test_what_was_told_and_is_silent_now_is_down():
+async def test_a_check_without_data_is_down():
     """
     No data is never well.
     """
@@ -59,7 +59,7 @@ async def test_what_was_told_and_is_silent_now_is_down():
 
 
 @pytest.mark.parametrize(("held", "up"), [(250 * 2**20, True), (250 * 2**20 + 1, False)])
-async def test_the_heap_has_a_limit_in_mebibytes(held, up):
+async def test_the_heap_limit_is_in_mebibytes(held, up):
     """
     As in the original.
     """
@@ -68,7 +68,7 @@ async def test_the_heap_has_a_limit_in_mebibytes(held, up):
 
 
 @pytest.mark.parametrize("check", [it for it in vars(checks).values() if isinstance(it, checks.HealthCheck)])
-def test_every_check_is_a_question(check):
+def test_every_check_is_a_valid_query(check):
     """
     One that can't be parsed would be down for ever.
     """
@@ -76,14 +76,14 @@ def test_every_check_is_a_question(check):
     assert not check.since or parse(check.ever)
 
 
-def test_what_is_not_set_is_named():
+def test_settings_that_are_missing_are_named():
     """
     With what to do about it.
     """
     assert UnavailableCheck("database", "shop.database").reason == "shop.database is not set"
 
 
-def test_a_number_is_known_when_one_of_its_metrics_was_seen():
+def test_a_topic_is_covered_when_one_of_its_metrics_was_seen():
     """
     A histogram is seen by its parts.
     """
@@ -94,7 +94,7 @@ def test_a_number_is_known_when_one_of_its_metrics_was_seen():
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_figure_and_number_has_its_words(language):
+def test_every_figure_and_topic_has_a_text(language):
     """
     In each language; and no words are left over.
     """
@@ -106,7 +106,7 @@ def test_every_figure_and_number_has_its_words(language):
 
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.key)
-def test_every_figure_is_a_question(figure):
+def test_every_figure_is_a_valid_query(figure):
     """
     In PromQL.
     """
@@ -123,7 +123,7 @@ def test_every_figure_is_a_question(figure):
         (3, Unit.COUNT, "3"),
     ],
 )
-def test_a_figure_is_written_for_people(value, unit, text):
+def test_figures_are_formatted_with_units(value, unit, text):
     """
     Short times in milliseconds, money with two digits.
     """

@@ -1,4 +1,4 @@
-"""The shop in figures: what was counted in the last hour, exactly."""
+"""Key figures: exact counts of the last hour."""
 
 from datetime import UTC, datetime
 
@@ -41,12 +41,12 @@ async def counted(series: str, start: int) -> dict[tuple[str, str], float]:
         ("7x200", 200, 0),
     ],
 )
-async def test_orders_of_the_last_hour_are_whole_and_exact(orders: str, minutes_ago: int, due: int):
+async def test_orders_of_the_last_hour_are_exact(orders: str, minutes_ago: int, due: int):
     found = await counted(f"load 1m\n  vendure_orders_created_total {orders}\n", minutes_ago * 60_000)
     assert found["orders_hour", ""] == due
 
 
-async def test_money_of_the_last_hour_adds_up_as_on_paper():
+async def test_revenue_of_the_last_hour_is_exact_by_currency():
     """
     By currency, over channels; what came to nothing is left out.
     """

@@ -1,4 +1,4 @@
-"""JSON parsed in pieces equals what orjson parses at once."""
+"""JSON parsed in chunks equals what orjson parses at once."""
 
 import gc
 import weakref

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.captured import Ingest
+from tests.captured_telemetry import Ingest
 from tests.telemetry import logs
 from toban.core.errors import StateError
 from toban.core.log_line import LogLevel

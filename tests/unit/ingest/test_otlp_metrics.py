@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
-from tests.captured import Ingest
-from tests.fakes import told
+from tests.captured_telemetry import Ingest
+from tests.fakes import sample_values
 from tests.telemetry import CORE, attributes, metrics, span, traces
 from toban.exposition.writer import sample_lines
 from toban.ingest.metric_families import REJECTED
@@ -42,7 +42,7 @@ def histogram(
 async def pushed(ingest: Ingest, *pushed_metrics: dict[str, object], **resource: object) -> dict[str, float | str]:
     response = await ingest.push("x.metrics.json", metrics(*pushed_metrics, **resource))
     assert response.status == 200
-    return told(ingest.pushed.read(1, {}))
+    return sample_values(ingest.pushed.read(1, {}))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ async def test_deltas_are_added():
             host=str(ingest.clock.now()),
         )
         await ingest.push("x.metrics.json", body)
-    found = told(ingest.pushed.read(1, {"x": "y"}))
+    found = sample_values(ingest.pushed.read(1, {"x": "y"}))
 
     assert found['done_total{instance="m1", job="vendure", x="y"}'] == 6
     assert found['lag_seconds_bucket{instance="m1", job="vendure", le="1", x="y"}'] == 3
@@ -118,11 +118,11 @@ async def test_series_of_a_process_that_stops_pushing_end():
     await pushed(ingest, number("heap", 1), count, **{"service.instance.id": "m1"})
     ingest.clock.advance(EXPIRY_SECONDS - 1)
     await pushed(ingest, number("heap", 2), count, **{"service.instance.id": "m2"})
-    assert ingest.numbers("vendure_process_info") == {
+    assert ingest.values("vendure_process_info") == {
         'vendure_process_info{instance="m1",job="vendure",role="server"}': 1,
         'vendure_process_info{instance="m2",job="vendure",role="server"}': 1,
     }
-    assert ingest.numbers("postgres_connection_pool_size", "heap_ratio") == {
+    assert ingest.values("postgres_connection_pool_size", "heap_ratio") == {
         'heap_ratio{instance="m1",job="vendure"}': 1,
         'heap_ratio{instance="m2",job="vendure"}': 2,
         'postgres_connection_pool_size{state="total"}': 6,
@@ -131,10 +131,10 @@ async def test_series_of_a_process_that_stops_pushing_end():
 
     ingest.clock.advance(2)
     await ingest.receiver._expire()
-    assert list(ingest.numbers("vendure_process_info")) == [
+    assert list(ingest.values("vendure_process_info")) == [
         'vendure_process_info{instance="m2",job="vendure",role="server"}'
     ]
-    assert ingest.numbers("postgres_connection_pool_size", "heap_ratio") == {
+    assert ingest.values("postgres_connection_pool_size", "heap_ratio") == {
         'heap_ratio{instance="m2",job="vendure"}': 2,
         'postgres_connection_pool_size{state="total"}': 3,
         'postgres_connection_pool_size{state="idle"}': 3,
@@ -142,7 +142,7 @@ async def test_series_of_a_process_that_stops_pushing_end():
 
     ingest.clock.advance(EXPIRY_SECONDS)
     await ingest.receiver._expire()
-    assert ingest.numbers("postgres_connection_pool_size", "heap_ratio") == {}
+    assert ingest.values("postgres_connection_pool_size", "heap_ratio") == {}
 
 
 async def test_a_restarted_process_may_have_other_buckets():
@@ -181,7 +181,7 @@ async def test_rejected_points_are_in_the_response():
     assert b'"rejectedDataPoints":"7"' in response.body
     assert b"2 are of an unsupported type" in response.body
     assert ingest.meters.value(REJECTED, signal="metrics", reason="unsupported") == 2
-    assert ingest.numbers("fine_ratio") == {'fine_ratio{instance="m1",job="vendure"}': 1}
+    assert ingest.values("fine_ratio") == {'fine_ratio{instance="m1",job="vendure"}': 1}
     assert ingest.pushed.read(1, {}), "no two series are the same"
 
 
@@ -208,7 +208,7 @@ async def test_series_are_bounded():
     response = await ingest.push("x.metrics.json", metrics({"name": "wide", "gauge": {"dataPoints": points}}))
 
     assert b'"1000 exceed the limit of series, processes or labels"' in response.body
-    assert len(ingest.numbers("wide")) == 5000
+    assert len(ingest.values("wide")) == 5000
 
 
 def point(value: float | None, **attributes_: object) -> dict[str, object]:
@@ -234,7 +234,7 @@ async def test_values_that_differ_beyond_a_labels_length_are_two_series():
         points = [point(100_000 + step, url=page + "/A"), point(5 + step, url=page + "/B")]
         await pushed(ingest, counts(*points[:: 1 if step % 2 else -1]))
 
-    found = ingest.numbers("m_total")
+    found = ingest.values("m_total")
     assert sorted(found.values()) == [9, 100_004]
     assert all(len(re.search('url="([^"]*)"', series)[1]) == 120 for series in found)  # type: ignore[index]  # each has one
 
@@ -253,9 +253,9 @@ async def test_different_texts_are_different_labels(texts):
         await ingest.push("x.metrics.json", metrics(number("heap", 1), service="s", **{"service.instance.id": text}))
         await ingest.push("x.traces.json", traces(span(text, CORE, trace=1)))
 
-    assert len(ingest.numbers("m_total")) == len(texts)
-    assert len(ingest.numbers("heap_ratio")) == len(texts)
-    assert len(ingest.numbers("vendure_service_duration_seconds")) == len(texts)
+    assert len(ingest.values("m_total")) == len(texts)
+    assert len(ingest.values("heap_ratio")) == len(texts)
+    assert len(ingest.values("vendure_service_duration_seconds")) == len(texts)
 
 
 async def test_attributes_of_one_name_share_a_label():
@@ -265,7 +265,7 @@ async def test_attributes_of_one_name_share_a_label():
     ingest = Ingest()
     await pushed(ingest, counts(point(1, a_b="y", a__b="x", job="z", exported_job="w")))
 
-    assert ingest.numbers("m_total") == {
+    assert ingest.values("m_total") == {
         'm_total{a_b="x;y",exported_job="w;z",instance="m1",job="vendure"}': 1,
     }
 
@@ -288,15 +288,15 @@ async def test_the_second_of_two_series_with_the_same_labels_is_rejected(first, 
         ingest.clock.advance(1)
         body = metrics(first, second, at=str(ingest.clock.now()))
         assert b'"rejectedDataPoints":"1"' in (await ingest.push("x.metrics.json", body)).body
-        assert list(ingest.numbers("m_total", "m_a_total").values()) == [1]
+        assert list(ingest.values("m_total", "m_a_total").values()) == [1]
     assert ingest.meters.value(REJECTED, signal="metrics", reason="collision") == 2
 
     ingest.clock.advance(EXPIRY_SECONDS - 1)
     await ingest.push("x.metrics.json", metrics(second))
-    assert list(ingest.numbers("m_total", "m_a_total").values()) == [1]
+    assert list(ingest.values("m_total", "m_a_total").values()) == [1]
     ingest.clock.advance(2)
     await ingest.push("x.metrics.json", metrics(second, again=True))
-    assert list(ingest.numbers("m_total", "m_a_total").values()) == [2]
+    assert list(ingest.values("m_total", "m_a_total").values()) == [2]
 
 
 async def test_names_in_other_scripts_are_kept():
@@ -307,7 +307,7 @@ async def test_names_in_other_scripts_are_kept():
     await pushed(ingest, counts(point(1), name="m.日本"), counts(point(2, チーム="x"), name="m.中国"))
 
     process = 'instance="m1",job="vendure"'
-    assert ingest.numbers("m_日本_total", "m_中国_total") == {
+    assert ingest.values("m_日本_total", "m_中国_total") == {
         f"m_日本_total{{{process}}}": 1,
         f'm_中国_total{{{process},チーム="x"}}': 2,
     }
@@ -367,7 +367,7 @@ async def test_a_series_without_recorded_value_has_ended():
         'm_total{instance="m1", job="vendure"}'
     }
     await pushed(ingest, counts(point(8, k="v")))
-    assert ingest.numbers("m_total")['m_total{instance="m1",job="vendure",k="v"}'] == 8
+    assert ingest.values("m_total")['m_total{instance="m1",job="vendure",k="v"}'] == 8
 
 
 @pytest.mark.parametrize("amount", [-1, float("-inf"), float("inf")])
@@ -385,8 +385,8 @@ async def test_negative_and_infinite_deltas_of_a_counter_are_rejected(amount):
 
     assert b'"rejectedDataPoints":"1"' in response.body
     assert ingest.meters.value(REJECTED, signal="metrics", reason="negative") == 1
-    assert list(ingest.numbers("m_total", "n").values()) == [3, 2]
-    assert ingest.numbers("postgres_connection_pool_size") == {}
+    assert list(ingest.values("m_total", "n").values()) == [3, 2]
+    assert ingest.values("postgres_connection_pool_size") == {}
 
 
 async def test_deltas_of_a_pool_are_added():
@@ -397,7 +397,7 @@ async def test_deltas_of_a_pool_are_added():
     for amount in (5, -2):
         count = number("db.client.connection.count", amount, "sum", aggregationTemporality=1, state="idle")
         await pushed(ingest, count)
-    assert ingest.numbers("postgres_connection_pool_size")['postgres_connection_pool_size{state="total"}'] == 3
+    assert ingest.values("postgres_connection_pool_size")['postgres_connection_pool_size{state="total"}'] == 3
 
 
 async def test_bytes_and_lists_are_labels():
@@ -409,4 +409,4 @@ async def test_bytes_and_lists_are_labels():
     points = [{"asInt": 1, "attributes": [{"key": "k", "value": value}]} for value in values]
     await pushed(ingest, counts(*points))
 
-    assert sorted(re.findall('k="([^"]*)"', " ".join(ingest.numbers("m_total")))) == ["AAE=", "AAI=", "[1]"]
+    assert sorted(re.findall('k="([^"]*)"', " ".join(ingest.values("m_total")))) == ["AAE=", "AAI=", "[1]"]

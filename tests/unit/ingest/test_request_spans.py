@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from tests.captured import Ingest
+from tests.captured_telemetry import Ingest
 from tests.telemetry import CORE, GRAPHQL, IOREDIS, PG, operation, request, span, traces
 from toban.ingest.metric_families import UNJOINED
 from toban.ingest.trace_buffer import EVICT_SECONDS, MAX_TRACES
@@ -39,7 +39,7 @@ async def test_the_order_of_spans_does_not_matter(order):
     Each in a separate body: one request, one operation with the request's duration, one error.
     """
     ingest = await pushed(Ingest(), *(traces(PARTS[place]) for place in order))
-    found = ingest.numbers(ERRORS, OPERATIONS, REQUESTS)
+    found = ingest.values(ERRORS, OPERATIONS, REQUESTS)
     error = next(key for key in found if key.startswith(ERRORS))
 
     assert found.pop(error) == 1
@@ -85,7 +85,7 @@ async def test_an_enriched_server_span_takes_precedence():
     )
     for order in itertools.permutations([*PARTS[:3], enriched]):
         ingest = await pushed(Ingest(), *(traces(part) for part in order))
-        assert ingest.numbers(ERRORS, OPERATIONS, "vendure_error_results_total") == {
+        assert ingest.values(ERRORS, OPERATIONS, "vendure_error_results_total") == {
             one(ERRORS, operation="Add", code="FORBIDDEN", fault="client"): 1,
             one(OPERATIONS, operation="Add"): 1,
             one("vendure_error_results_total", operation="Add", code="ORDER_LIMIT_ERROR"): 1,
@@ -102,7 +102,7 @@ async def test_an_enriched_request_without_errors_had_none():
     enriched = request(took=50, graphql__operation__type="query", graphql__operation__name="Add")
     ingest = await pushed(Ingest(), traces(*PARTS[:3], enriched))
 
-    assert ingest.numbers(ERRORS) == {}
+    assert ingest.values(ERRORS) == {}
 
 
 async def test_several_fields_that_fail_are_one_failed_request():
@@ -115,7 +115,7 @@ async def test_several_fields_that_fail_are_one_failed_request():
     ]
     ingest = await pushed(Ingest(), traces(*fields, operation("Two"), request()))
 
-    assert ingest.numbers(ERRORS) == {one(ERRORS, operation="Two", code="ECONNRESET", fault="shop"): 1}
+    assert ingest.values(ERRORS) == {one(ERRORS, operation="Two", code="ECONNRESET", fault="shop"): 1}
 
 
 async def test_a_nested_failure_is_no_failed_request():
@@ -128,7 +128,7 @@ async def test_a_nested_failure_is_no_failed_request():
     ingest.clock.advance(EVICT_SECONDS + 1)
     await ingest.receiver._expire()
 
-    assert ingest.numbers(ERRORS) == {}
+    assert ingest.values(ERRORS) == {}
 
 
 async def test_an_error_is_counted_although_its_request_hangs():
@@ -136,11 +136,11 @@ async def test_an_error_is_counted_although_its_request_hangs():
     Redis is down and the request never ends: there is no SERVER span.
     """
     ingest = await pushed(Ingest(), traces(*PARTS[:3]))
-    assert ingest.numbers(ERRORS) == {}
+    assert ingest.values(ERRORS) == {}
 
     ingest.clock.advance(EVICT_SECONDS + 1)
     await ingest.receiver._expire()
-    assert ingest.numbers(ERRORS) == {one(ERRORS, operation="Add", code="ENTITY_NOT_FOUND", fault="client"): 1}
+    assert ingest.values(ERRORS) == {one(ERRORS, operation="Add", code="ENTITY_NOT_FOUND", fault="client"): 1}
     assert ingest.pushed.value(UNJOINED) == 1
 
 
@@ -151,7 +151,7 @@ async def test_a_duplicate_span_is_counted_once():
     sent = request()
     ingest = await pushed(Ingest(), traces(sent), traces(sent, operation()))
 
-    assert ingest.numbers(REQUESTS, OPERATIONS) == {
+    assert ingest.values(REQUESTS, OPERATIONS) == {
         one(REQUESTS, endpoint="/shop-api", method="POST", status="200"): 1,
         one(OPERATIONS, operation="Search"): 1,
     }
@@ -171,7 +171,7 @@ async def test_tobans_own_requests_are_counted_separately(agent):
     for order in itertools.permutations([*PARTS[:3], own]):
         ingest = await pushed(Ingest(), *(traces(part) for part in order))
         found = {
-            key for key in ingest.numbers() if not key.startswith(("vendure_service", "vendure_spans", "vendure_tele"))
+            key for key in ingest.values() if not key.startswith(("vendure_service", "vendure_spans", "vendure_tele"))
         }
         assert found == {'vendure_probe_requests_total{kind="toban"}'}
 
@@ -183,7 +183,7 @@ async def test_product_views_are_counted_by_product():
     seen = [("vendure.product_view", {"product.id": number}) for number in ("7", "8", "7")]
     ingest = await pushed(Ingest(), traces(request(events=seen)))
 
-    assert ingest.numbers("vendure_product_views_total") == {
+    assert ingest.values("vendure_product_views_total") == {
         'vendure_product_views_total{productId="7"}': 2,
         'vendure_product_views_total{productId="8"}': 1,
     }
@@ -196,7 +196,7 @@ async def test_labels_from_outside_are_bounded():
     odd = request(route="", http__method="DROP TABLE", http__target="/x?password=1")
     ingest = await pushed(Ingest(), traces(odd, operation("no name, but a text")))
 
-    assert ingest.numbers(REQUESTS, OPERATIONS) == {
+    assert ingest.values(REQUESTS, OPERATIONS) == {
         one(REQUESTS, endpoint="(none)", method="_OTHER", status="200"): 1,
         one(OPERATIONS, operation="(anonymous)"): 1,
     }
@@ -219,8 +219,8 @@ async def test_only_the_shops_servers_count_as_the_shop():
     """
     for service in ("vendure-worker", "somebody", "storefront"):
         ingest = await pushed(Ingest(), traces(request(took=50), operation(), service=service))
-        assert ingest.numbers(REQUESTS, OPERATIONS) == {}
-    assert ingest.numbers("storefront_requests_total", "storefront_request_duration_seconds") == {
+        assert ingest.values(REQUESTS, OPERATIONS) == {}
+    assert ingest.values("storefront_requests_total", "storefront_request_duration_seconds") == {
         one("storefront_requests_total", endpoint="/shop-api", method="POST", status="200"): 1,
         one("storefront_request_duration_seconds", endpoint="/shop-api", method="POST", status="200"): 1,
     }
@@ -277,6 +277,6 @@ async def test_a_failed_connection_is_counted_once(spans, system, many):
     """
     ingest = await pushed(Ingest(), traces(*spans))
 
-    assert ingest.numbers("vendure_connection_errors_total") == {
+    assert ingest.values("vendure_connection_errors_total") == {
         one("vendure_connection_errors_total", system=system): many
     }

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import orjson
 
-from tests.captured import Ingest, body, files
+from tests.captured_telemetry import Ingest, body, files
 from tests.telemetry import CORE, HTTP, IOREDIS, logs, metrics, operation, request, span, traces
 from toban.exposition.writer import Format, families, sample_lines, write_page
 from toban.instruments.cardinality import CardinalityLimits
@@ -37,7 +37,7 @@ async def test_secrets_of_a_job_in_a_span_are_not_stored():
     assert found, "the captured file has secrets"
     words = re.findall(r"[\w-]{20,}", leak)
     ingest = Ingest()
-    await ingest.pushed_all(LEAK)
+    await ingest.push_all(LEAK)
 
     page = shown(ingest)
     assert 'vendure_redis_commands_total{command="evalsha"} 2' in page
@@ -50,7 +50,7 @@ async def test_no_token_of_any_captured_body_is_stored():
     """
     secrets = set().union(*(tokens(path.read_bytes().decode("utf-8", "replace")) for path in files()))
     ingest = Ingest()
-    await ingest.pushed_all(*(path.name for path in files()))
+    await ingest.push_all(*(path.name for path in files()))
     page = shown(ingest)
 
     assert len(secrets) > 3
@@ -93,6 +93,6 @@ async def test_labels_keep_to_their_cardinality_limits():
         spans = [request(route=f"/r{number}") for number in range(first, last)]
         await ingest.push("x.traces.json", traces(*spans, *(span(f"c{one}", IOREDIS) for one in range(first, last))))
 
-    assert len(ingest.numbers("vendure_api_requests_total")) == 61
-    assert ingest.numbers()['vendure_api_requests_total{endpoint="other",method="POST",status="200"}'] == 940
-    assert len(ingest.numbers("vendure_redis_commands_total")) == 151
+    assert len(ingest.values("vendure_api_requests_total")) == 61
+    assert ingest.values()['vendure_api_requests_total{endpoint="other",method="POST",status="200"}'] == 940
+    assert len(ingest.values("vendure_redis_commands_total")) == 151

@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.captured import Ingest
+from tests.captured_telemetry import Ingest
 from tests.telemetry import START, attributes, logs, metrics, request, traces
 from toban.ingest.business_events import parse_events
 from toban.ingest.metric_families import ITEMS, REPAIRED

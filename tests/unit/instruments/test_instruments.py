@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.fakes import FakeClock, ListLines
+from tests.fakes import FakeClock, ListLineSink
 from toban.core.log_line import LogLevel
 from toban.core.metric_registry import MetricRegistry
 from toban.instruments import metric_families
@@ -21,7 +21,7 @@ def test_a_request_is_counted_by_the_names_of_the_original(meters):
     """
     In seconds, in the original's buckets, and in finer ones beside them.
     """
-    monitor = PerformanceMonitor(meters, CardinalityLimits(meters), ListLines(), FakeClock())
+    monitor = PerformanceMonitor(meters, CardinalityLimits(meters), ListLineSink(), FakeClock())
     monitor.track_api_endpoint("/shop-api", "POST", 200, 0.3)
     labels = {"endpoint": "/shop-api", "method": "POST", "status": "200"}
 
@@ -30,11 +30,11 @@ def test_a_request_is_counted_by_the_names_of_the_original(meters):
     assert meters.histogram(metric_families.API_LATENCY, endpoint="/shop-api", method="POST").total == 0.3
 
 
-def test_a_slow_query_is_told_in_the_original_s_words(meters):
+def test_a_slow_query_is_logged_with_the_originals_text(meters):
     """
     Over two seconds, not at two.
     """
-    lines = ListLines()
+    lines = ListLineSink()
     monitor = PerformanceMonitor(meters, CardinalityLimits(meters), lines, FakeClock())
     monitor.track_graphql_query("Search", 2.0)
     monitor.track_graphql_query("Search", 2.345, endpoint="/shop-api", trace_id="ab12")
@@ -45,7 +45,7 @@ def test_a_slow_query_is_told_in_the_original_s_words(meters):
     assert line.facts == {"operation": "Search", "duration": 2345, "endpoint": "/shop-api", "trace_id": "ab12"}
 
 
-def test_an_order_is_counted_once_in_each_number(meters):
+def test_an_order_is_counted_once_in_each_metric(meters):
     """
     Vendure's own name of the default channel is nobody's word for it.
     """
@@ -66,7 +66,7 @@ def test_a_customer_s_type_is_its_status_else_general():
     assert customer_type({"customerStatus": ""}) == customer_type({}) == customer_type(None) == "general"
 
 
-def test_a_view_by_somebody_known_is_activity_too(meters):
+def test_a_view_of_a_known_customer_is_activity(meters):
     """
     A rebate is an amount and a calculation; a campaign a use and a discount.
     """
@@ -83,7 +83,7 @@ def test_a_view_by_somebody_known_is_activity_too(meters):
     assert meters.value(metric_families.CAMPAIGN_DISCOUNT, campaignId="summer") == 1
 
 
-def test_what_is_over_a_label_s_budget_is_counted_as_other(meters):
+def test_label_values_over_the_limit_count_as_other(meters):
     """
     A gauge has no other: it is dropped. How much it was is counted.
     """
@@ -100,7 +100,7 @@ def test_what_is_over_a_label_s_budget_is_counted_as_other(meters):
     assert meters.value(OVER, label="customerId") == 1
 
 
-def test_values_that_were_counted_before_a_restart_stand_for_themselves(meters):
+def test_label_values_from_before_a_restart_are_kept(meters):
     """
     And text that is no name at all is never a label.
     """
@@ -131,7 +131,7 @@ def test_a_failed_payment_has_a_class_from_a_fixed_list(state, message, said):
     assert payment_error(state, message) == said
 
 
-def test_a_client_s_mistakes_are_told_from_the_shop_s_faults():
+def test_client_errors_are_distinguished_from_shop_errors():
     """
     What has no code was not expected by Vendure either.
     """

@@ -1,10 +1,10 @@
-"""What the shipped inhibitions make of shipped rules: one cause is one incident, whichever is seen first."""
+"""Shipped inhibitions of shipped rules: one cause is one incident, in either order."""
 
 import re
 
 import pytest
 
-from tests.timelines import Line
+from tests.timelines import Timeline
 from toban.alerting.rule_loader import shipped_groups
 from toban.core.alerts import priority
 from toban.notify.default_inhibitions import CAUSES, INHIBITIONS
@@ -31,11 +31,12 @@ def _pairs():
 PAIRS = list(_pairs())
 
 
-def line() -> Line:
-    return Line({"slack": False, "email": False, "pagerduty": True, "business_team": False}, inhibit=list(INHIBITIONS))
+def line() -> Timeline:
+    channels = {"slack": False, "email": False, "pagerduty": True, "business_team": False}
+    return Timeline(channels, inhibit=list(INHIBITIONS))
 
 
-def test_each_inhibition_is_of_rules_that_there_are():
+def test_each_inhibition_names_existing_rules():
     for source, targets, _ in CAUSES:
         for name in (*source.split("|"), *targets.split("|")):
             assert any(re.fullmatch(name, rule) for rule in ALERTS), name
@@ -60,7 +61,7 @@ def test_a_cause_that_is_first_is_the_only_incident(cause, effect, equal):
 
 
 @pytest.mark.parametrize(("cause", "effect", "equal"), PAIRS)
-def test_a_cause_that_is_second_pages_nobody_again(cause, effect, equal):
+def test_a_cause_after_its_effect_pages_nobody_again(cause, effect, equal):
     """Whoever was paged for the effect finds the cause in the same incident; it ends once."""
     it = line()
     it.at("0s").fires(effect, **labels(effect, equal))

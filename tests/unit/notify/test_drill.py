@@ -30,25 +30,25 @@ async def state(tmp_path, clock):
         yield state
 
 
-class World:
+class DeliveryTimes:
     """Who hears of a drill, and after how many seconds."""
 
     def __init__(self, clock, meters, **after):
         self.clock, self.meters, self.after = clock, meters, after
-        self.asked = []
-        self._asked = asyncio.Event()
+        self.queried_since = []
+        self._queried = asyncio.Event()
 
     async def until(self, many):
         """Wait until it was asked so often whether somebody has heard."""
-        while len(self.asked) < many:
-            self._asked.clear()
-            await self._asked.wait()
+        while len(self.queried_since) < many:
+            self._queried.clear()
+            await self._queried.wait()
 
-    async def told(self, alert, channel, since):
+    async def sent_at(self, alert, channel, since):
         assert alert == "toban_drill"
         assert self.meters.value(DUE, channel=channel) == 1
-        self.asked.append(since)
-        self._asked.set()
+        self.queried_since.append(since)
+        self._queried.set()
         seconds = self.after.get(channel)
         if seconds == "away":
             raise StateError("away")
@@ -56,7 +56,7 @@ class World:
 
 
 def drilling(clock, state, world, *channels, **settings):
-    return DrillService(Drill(**settings), channels, ZoneInfo("Asia/Tokyo"), world.told, state, clock, world.meters)
+    return DrillService(Drill(**settings), channels, ZoneInfo("Asia/Tokyo"), world.sent_at, state, clock, world.meters)
 
 
 @asynccontextmanager
@@ -68,11 +68,11 @@ async def running(one):
     await asyncio.wait([task])
 
 
-async def test_who_hears_of_it_in_time_is_well_and_who_does_not_is_named(clock, state):
+async def test_channels_that_deliver_the_drill_in_time_are_ok(clock, state):
     """
     It waits no longer than it must; the rule's number is lowered in the end, and what came of it outlives the process.
     """
-    world = World(clock, MetricRegistry(), slack=40, email=None)
+    world = DeliveryTimes(clock, MetricRegistry(), slack=40, email=None)
     one = drilling(clock, state, world, "slack", "email")
     await one.once()
     assert clock.now() - SUNDAY == LIMIT
@@ -81,7 +81,7 @@ async def test_who_hears_of_it_in_time_is_well_and_who_does_not_is_named(clock, 
     assert [world.meters.value(DUE, channel=name) for name in ("slack", "email")] == [0, 0]
     assert one.health().message == "the last drill did not reach email"
 
-    later = World(clock, MetricRegistry())
+    later = DeliveryTimes(clock, MetricRegistry())
     async with running(drilling(clock, state, later, "slack", "email", "new", enabled=False)) as again:
         while not again.health().message.startswith("the last"):
             await state.transaction(lambda _: None)
@@ -89,35 +89,35 @@ async def test_who_hears_of_it_in_time_is_well_and_who_does_not_is_named(clock, 
     assert later.meters.value(OK, channel="slack") == 1
 
 
-async def test_it_is_held_at_its_time_in_its_zone(clock, state):
+async def test_the_drill_runs_at_its_time_in_its_zone(clock, state):
     """
     Mondays at ten in Tokyo, which is one in the night in UTC.
     """
-    world = World(clock, MetricRegistry(), slack=0)
+    world = DeliveryTimes(clock, MetricRegistry(), slack=0)
     async with running(drilling(clock, state, world, "slack")):
         await world.until(2)
-    assert world.asked[:2] == [datetime(2026, 3, 2, 1, tzinfo=UTC), datetime(2026, 3, 9, 1, tzinfo=UTC)]
+    assert world.queried_since[:2] == [datetime(2026, 3, 2, 1, tzinfo=UTC), datetime(2026, 3, 9, 1, tzinfo=UTC)]
 
 
-async def test_without_times_it_is_held_when_somebody_asks(clock, state):
+async def test_without_a_schedule_the_drill_runs_on_request(clock, state):
     """
     And only then.
     """
-    world = World(clock, MetricRegistry(), slack=0)
+    world = DeliveryTimes(clock, MetricRegistry(), slack=0)
     async with running(drilling(clock, state, world, "slack", enabled=False)) as one:
         await state.transaction(lambda _: None)
-        assert (world.asked, one.health().message) == ([], "drills are disabled")
+        assert (world.queried_since, one.health().message) == ([], "drills are disabled")
         await one.start(ANONYMOUS)
         await world.until(1)
         await state.transaction(lambda _: None)
         assert one.health().message == "the last drill reached slack"
 
 
-async def test_while_state_is_away_nobody_is_believed_to_have_heard(clock, state):
+async def test_a_drill_without_state_fails(clock, state):
     """
     It fails, and says so.
     """
-    world = World(clock, MetricRegistry(), slack="away")
+    world = DeliveryTimes(clock, MetricRegistry(), slack="away")
     one = drilling(clock, state, world, "slack")
     await one.once()
     assert not one.health().ok

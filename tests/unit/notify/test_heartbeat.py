@@ -1,4 +1,4 @@
-"""The heartbeat leaves only while all is as it should be."""
+"""The heartbeat is sent only while toban is healthy."""
 
 from datetime import timedelta
 
@@ -11,7 +11,7 @@ from toban.notify.routing import unknown_channels
 from toban.notify.settings import Heartbeat, NotifySettings
 
 
-async def test_a_heartbeat_is_held_back_while_something_is_missing():
+async def test_a_heartbeat_is_suppressed_while_toban_is_unhealthy():
     """
     And says what; an address that refuses it is trouble too.
     """
@@ -35,7 +35,7 @@ async def test_a_heartbeat_is_held_back_while_something_is_missing():
     assert [meters.value(HEARTBEATS, outcome=it) for it in ("suppressed", "sent", "failed")] == [1, 1, 1]
 
 
-def test_a_channel_that_is_not_there_is_named_with_its_place():
+def test_an_unknown_channel_is_an_error_with_its_path():
     """
     Where it stands in the configuration, and which there are.
     """

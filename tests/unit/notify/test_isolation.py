@@ -1,4 +1,4 @@
-"""What one item breaks costs that item alone."""
+"""A broken item affects itself alone."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -40,7 +40,7 @@ class Raising(dict):
     __getitem__ = items = values = keys = get
 
 
-def heard(name: str, shop: str, **fields: object) -> TrackedAlert:
+def tracked_alert(name: str, shop: str, **fields: object) -> TrackedAlert:
     alert = replace(alert_of(name, {"shop": shop}, BEGAN), **fields)
     return TrackedAlert(alert, BEGAN, fingerprint=alert.fingerprint)
 
@@ -83,7 +83,7 @@ def broken_group(sound: NotificationGroup, how: int) -> NotificationGroup:
     return replace(sound, **ways[how % len(ways)])
 
 
-def told(decision):
+def sent_messages(decision):
     return sorted((it.key, it.title, it.lines, [a.fingerprint for a in it.alerts]) for it in decision.messages)
 
 
@@ -93,11 +93,11 @@ SILENCES = st.lists(st.sampled_from(['shop="a"', 'alertname="disk"', 'shop=~"b|c
 
 @settings(max_examples=200)
 @given(ALERTS, SILENCES, st.integers(0, 20), st.integers(0, 20), st.sampled_from(["alert", "silence", "group"]))
-def test_one_broken_item_changes_nothing_about_the_others(alerts, silences, which, how, part):
+def test_a_broken_item_does_not_affect_the_others(alerts, silences, which, how, part):
     """
     All other messages are as they are without it, it is reported, and it is tried again the next time.
     """
-    found = {it.alert.fingerprint: it for it in (heard(name, shop) for name, shop in alerts)}
+    found = {it.alert.fingerprint: it for it in (tracked_alert(name, shop) for name, shop in alerts)}
     muting = [silence(f"s{n}", text) for n, text in enumerate(silences)]
     first = decide(POLICY, PipelineState(found), muting, NOW - timedelta(minutes=30))
     state = decide(POLICY, first.after, muting, NOW - timedelta(minutes=29)).after
@@ -120,29 +120,29 @@ def test_one_broken_item_changes_nothing_about_the_others(alerts, silences, whic
     expected = decide(POLICY, PipelineState(without, groups), muting_without, later)
     decision = decide(POLICY, PipelineState(broken, broken_groups), muting_broken, later)
 
-    assert told(decision) == told(expected)
+    assert sent_messages(decision) == sent_messages(expected)
     assert [(it.part, it.item) for it in decision.failures] == [(part, name)]
     if part == "alert":
         assert decision.after.alerts[name] is broken[name]
 
 
-def test_a_window_that_fails_mutes_nothing_and_the_rest_is_told(monkeypatch):
+def test_a_broken_maintenance_window_mutes_nothing(monkeypatch):
     """
     And is named.
     """
     monkeypatch.setattr("toban.notify.maintenance_windows.opened_at", lambda *_: 1 / 0)
-    found = heard("quiet", "a")
+    found = tracked_alert("quiet", "a")
     decision = decide(POLICY, PipelineState({found.alert.fingerprint: found}), [], NOW)
     assert [(it.part, it.item) for it in decision.failures] == [("window", "nights")]
     assert decide(POLICY, decision.after, [], NOW + timedelta(minutes=1)).messages
 
 
-def test_a_message_whose_text_can_not_be_written_is_sent_all_the_same(monkeypatch):
+def test_a_message_whose_rendering_fails_is_sent_with_alert_names(monkeypatch):
     """
     With the names of its alerts and a word that there should be more.
     """
     monkeypatch.setattr("toban.notify.stages.send.render", lambda *_, **__: 1 / 0)
-    found = heard("disk", "a")
+    found = tracked_alert("disk", "a")
     decision = decide(POLICY, PipelineState({found.alert.fingerprint: found}), [], NOW)
     decision = decide(POLICY, decision.after, [], NOW + timedelta(minutes=1))
     assert {it.title for it in decision.messages} == {"disk"}
@@ -151,11 +151,11 @@ def test_a_message_whose_text_can_not_be_written_is_sent_all_the_same(monkeypatc
 
 
 @pytest.mark.parametrize("value", ["\ud800", "a\0b", "🏮"])
-def test_a_silence_is_asked_of_labels_of_any_text(value):
+def test_silences_match_labels_of_any_text(value):
     """
     Of what can't be written, too: it costs nobody else anything.
     """
-    sound = heard("disk", "a")
+    sound = tracked_alert("disk", "a")
     found = replace(sound, alert=replace(sound.alert, labels=Labels({**sound.alert.labels, "shop": value})))
     decision = decide(POLICY, PipelineState({"f": found}), [silence("s", 'shop=~"x.*"')], NOW)
     assert len(decision.failures) == (value == "\ud800")

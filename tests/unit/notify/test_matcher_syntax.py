@@ -27,7 +27,7 @@ from toban.notify.matcher_syntax import parse_matcher, parse_matchers
         ('"9x"=a', "9x", "=", "a"),
     ],
 )
-def test_a_condition_is_read_as_alertmanager_reads_it(text, name, match, value):
+def test_a_matcher_is_parsed_as_by_alertmanager(text, name, match, value):
     """
     With quotes or without.
     """
@@ -35,7 +35,7 @@ def test_a_condition_is_read_as_alertmanager_reads_it(text, name, match, value):
 
 
 @pytest.mark.parametrize("text", ["", "x", "9x=a", 'a="b', 'a="b" c="d"', "a=b,c=d", 'a=~"("', "{a=b}"])
-def test_what_is_no_condition_is_refused(text):
+def test_an_invalid_matcher_is_rejected(text):
     """
     With an example of one.
     """
@@ -52,7 +52,7 @@ def test_what_is_no_condition_is_refused(text):
         ('a="1,2"', ['a="1,2"']),
     ],
 )
-def test_one_text_may_hold_several_matchers(text, found):
+def test_several_matchers_are_parsed_from_one_text(text, found):
     """
     With commas between, in braces or without, as Alertmanager has it.
     """
@@ -60,7 +60,7 @@ def test_one_text_may_hold_several_matchers(text, found):
 
 
 @pytest.mark.parametrize("text", ["", "{}", "a=1,,b=2", "{a=1", "a=1}", '"=x', '""=x', '"\ud800"=x', "a=\ud800"])
-def test_what_holds_no_matchers_is_refused(text):
+def test_a_text_without_matchers_is_rejected(text):
     """
     A name that is none, too.
     """
@@ -69,7 +69,7 @@ def test_what_holds_no_matchers_is_refused(text):
 
 
 @given(st.text(min_size=1), st.sampled_from([MatchOperator.EQUAL, MatchOperator.NOT_EQUAL]), st.text())
-def test_a_condition_reads_back_as_it_was_written(name, match, value):
+def test_a_written_matcher_is_parsed_again(name, match, value):
     """
     Whatever its name and its value: what one way in takes, state and every other way read.
     """

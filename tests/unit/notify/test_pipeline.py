@@ -1,4 +1,4 @@
-"""What is told when: time lines."""
+"""The notification pipeline: time lines."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -7,27 +7,27 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.timelines import BEGAN, Line, alert_of
+from tests.timelines import BEGAN, Timeline, alert_of
 from toban.notify.notification import NotificationKind
 from toban.notify.pipeline import decide
 
 
-def test_one_alert_is_told_when_it_fires_and_when_it_is_over():
+def test_an_alert_is_notified_when_it_fires_and_when_it_is_resolved():
     """
     After the wait for others, and after it has been over for a while.
     """
-    line = Line()
+    line = Timeline()
     line.at("0s").fires("disk")
     line.at("10m").ends("disk")
     assert line.want("1h") == ["10s firing disk", "11m30s resolved disk"]
 
 
-def test_alerts_of_one_name_are_told_together():
+def test_alerts_of_one_name_are_grouped():
     """
     Those that join within the wait are in the first message; later ones make news after the interval, and ends alone
     when the others did not end too within five minutes.
     """
-    line = Line()
+    line = Timeline()
     line.at("0s").fires("disk", instance="a")
     line.at("5s").fires("disk", instance="b")
     line.at("20s").fires("disk", instance="c")
@@ -42,22 +42,22 @@ def test_alerts_of_one_name_are_told_together():
     ]
 
 
-def test_what_is_over_before_anybody_was_told_is_not_told():
+def test_an_alert_resolved_within_group_wait_is_not_notified():
     """
     Nobody is woken for what is over.
     """
-    line = Line()
+    line = Timeline()
     line.at("0s").fires("disk")
     line.at("5s").ends("disk")
     assert line.want("1h") == []
     assert line.state.groups == {}
 
 
-def test_the_same_again_is_told_every_four_hours():
+def test_a_firing_alert_is_repeated_every_four_hours():
     """
     Until somebody looks after it.
     """
-    line = Line()
+    line = Timeline()
     line.at("0s").fires("disk")
     line.at("9h").acknowledged("disk")
     assert line.want("1d") == [
@@ -68,12 +68,12 @@ def test_the_same_again_is_told_every_four_hours():
     ]
 
 
-def test_what_is_explained_by_something_else_is_held_back():
+def test_an_inhibited_alert_is_listed_with_its_cause():
     """
     The message of what explains it lists it; when that is over and the rest is not, it is told.
     """
     inhibit = [{"source_matchers": ['alertname="down"'], "target_matchers": ['alertname=~"slow|errors"']}]
-    line = Line(inhibit=inhibit)
+    line = Timeline(inhibit=inhibit)
     line.at("0s").fires("down").fires("slow").fires("disk")
     line.at("20m").ends("down")
     assert line.want("1h") == [
@@ -86,13 +86,13 @@ def test_what_is_explained_by_something_else_is_held_back():
     assert any(text.startswith("Also firing: disk is wrong (since ") for text in line.messages[0].lines)
 
 
-def test_what_a_cause_left_behind_in_a_window_is_not_told_after_the_mend():
+def test_an_inhibited_alert_over_a_range_is_not_notified_after_recovery():
     """
     A rate over five minutes is high for five minutes more, also where it begins to fire only then. What began later,
     or outlasts its window, is told.
     """
     inhibit = [{"source_matchers": ['alertname="down"'], "target_matchers": ['alertname=~"slow|errors|late|real"']}]
-    line = Line(inhibit=inhibit, flapping={"settle": "15s"})
+    line = Timeline(inhibit=inhibit, flapping={"settle": "15s"})
     line.at("0s").fires("down")
     line.at("2m").fires("slow", window="5m")
     line.at("10m").ends("down")
@@ -108,12 +108,12 @@ def test_what_a_cause_left_behind_in_a_window_is_not_told_after_the_mend():
     ]
 
 
-def test_a_cause_inhibits_until_its_end_is_sent():
+def test_a_cause_inhibits_until_its_resolution_is_sent():
     """
     Also what begins between its end and that message, with no window of its own.
     """
     inhibit = [{"source_matchers": ['alertname="down"'], "target_matchers": ['alertname="slow"']}]
-    line = Line(inhibit=inhibit, flapping={"settle": "5m"})
+    line = Timeline(inhibit=inhibit, flapping={"settle": "5m"})
     line.at("0s").fires("down")
     line.at("10m").ends("down")
     line.at("12m").fires("slow")
@@ -121,11 +121,11 @@ def test_a_cause_inhibits_until_its_end_is_sent():
     assert line.want("1h") == ["10s firing down", "15m resolved down"]
 
 
-def test_a_silence_holds_back_until_it_ends():
+def test_a_silence_suppresses_until_it_expires():
     """
     What fires before and after it is told after it; what was told before ends with a word, also within it.
     """
-    line = Line()
+    line = Timeline()
     line.at("0s").fires("told")
     line.at("1m").silence('alertname=~".+"', "1h")
     line.at("2m").fires("held").fires("short")
@@ -134,11 +134,11 @@ def test_a_silence_holds_back_until_it_ends():
     assert line.want("2h") == ["10s firing told", "11m30s resolved told", "1h1m10s firing held"]
 
 
-def test_an_alert_that_comes_and_goes_is_told_three_times():
+def test_a_flapping_alert_is_notified_three_times():
     """
     A minute on, a minute off, for an hour: firing, flapping, resolved.
     """
-    line = Line()
+    line = Timeline()
     for at in line.between("0s", "1h", "2m"):
         at.fires("web")
     for at in line.between("1m", "1h", "2m"):
@@ -149,11 +149,11 @@ def test_an_alert_that_comes_and_goes_is_told_three_times():
     assert third == "1h9m resolved web"
 
 
-def test_a_flapping_alert_that_stays_is_told_as_firing():
+def test_a_flapping_alert_that_stays_is_notified_as_firing():
     """
     Once it has stayed for a while.
     """
-    line = Line()
+    line = Timeline()
     for at in line.between("0s", "12m", "2m"):
         at.fires("web")
     for at in line.between("1m", "11m", "2m"):
@@ -161,11 +161,11 @@ def test_a_flapping_alert_that_stays_is_told_as_firing():
     assert [told.partition(" ")[2] for told in line.want("30m")] == ["firing web", "flapping web", "firing web"]
 
 
-def test_what_stops_the_shop_from_selling_goes_to_whoever_can_be_woken():
+def test_p1_alerts_go_to_a_paging_channel():
     """
     Whatever channels its rule names.
     """
-    line = Line()
+    line = Timeline()
     line.at("0s").fires("order_failure_rate", severity="critical")
     assert line.want("1m") == ["10s firing order_failure_rate to slack,pagerduty"]
 
@@ -182,7 +182,7 @@ def test_what_stops_the_shop_from_selling_goes_to_whoever_can_be_woken():
         ({"team": "both"}, " to email|"),
     ],
 )
-def test_an_alert_goes_by_route_else_by_its_own_word_else_by_its_severity(labels, told):
+def test_an_alert_is_routed_by_route_then_label_then_severity(labels, told):
     """
     The first route that fits and those below it while it says so; an unknown channel is passed over.
     """
@@ -192,7 +192,7 @@ def test_an_alert_goes_by_route_else_by_its_own_word_else_by_its_severity(labels
         {"matchers": ['team="both"'], "channels": ["email"], "continue": True},
         {"matchers": ['team="both"'], "channels": ["slack"]},
     ]
-    line = Line(routes=routes)
+    line = Timeline(routes=routes)
     line.at("0s").fires("disk", **labels)
     found = "|".join(told.removeprefix("10s firing disk") for told in line.want("1m"))
     assert found == ("" if told is None else told)
@@ -210,13 +210,13 @@ def test_an_alert_goes_by_route_else_by_its_own_word_else_by_its_severity(labels
         ("Asia/Tokyo", datetime(2026, 10, 25), "2026-10-24T17:30", "2026-10-24T18:30"),
     ],
 )
-def test_a_window_opens_once_on_each_day_also_when_the_clocks_change(zone, day, opens, closes):
+def test_a_maintenance_window_starts_once_a_day_across_dst(zone, day, opens, closes):
     """
     At half past two of its zone: at three where the clock jumps over it, once where it strikes twice; for an hour.
     """
     start = day.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
     window = {"name": "vacuum", "cron": "30 2 * * *", "for": "1h", "timezone": zone, "matchers": ['alertname="disk"']}
-    line = Line(began=start, maintenance_windows=[window])
+    line = Timeline(began=start, maintenance_windows=[window])
     muted = []
     for minutes in range(0, 24 * 60, 10):
         at = start + timedelta(minutes=minutes)
@@ -227,11 +227,11 @@ def test_a_window_opens_once_on_each_day_also_when_the_clocks_change(zone, day, 
     assert muted == [muted[0] + timedelta(minutes=10 * n) for n in range(len(muted))]
 
 
-def test_what_fires_in_a_window_is_told_when_it_closes():
+def test_an_alert_muted_by_a_window_is_notified_at_its_end():
     """
     If it still does.
     """
-    line = Line(maintenance_windows=[{"name": "vacuum", "cron": "0 3 * * *", "for": "1h"}])
+    line = Timeline(maintenance_windows=[{"name": "vacuum", "cron": "0 3 * * *", "for": "1h"}])
     line.at("3h5m").fires("disk").fires("short")
     line.at("3h30m").ends("short")
     assert line.want("5h") == ["4h10s firing disk"]
@@ -246,7 +246,7 @@ POLICY = {
 
 
 def played(steps, restarts=lambda: False, looks=()):
-    line = Line(restarts=restarts, **POLICY)
+    line = Timeline(restarts=restarts, **POLICY)
     for look in looks:
         line.at(f"{look}s").nothing()
     seconds, state = 0, {}
@@ -268,7 +268,7 @@ def played(steps, restarts=lambda: False, looks=()):
 
 
 @given(STEPS, st.lists(st.booleans(), min_size=1))
-def test_a_restart_at_any_step_changes_no_message(steps, restarts):
+def test_a_restart_at_any_step_changes_no_notification(steps, restarts):
     """
     What is written down after a decision is enough to go on from.
     """
@@ -280,7 +280,7 @@ def test_a_restart_at_any_step_changes_no_message(steps, restarts):
 
 
 @given(STEPS, st.lists(st.integers(1, 20_000), max_size=20))
-def test_looking_more_often_changes_no_message(steps, looks):
+def test_deciding_more_often_changes_no_notification(steps, looks):
     """
     When something is decided depends on what happened alone.
     """
@@ -289,7 +289,7 @@ def test_looking_more_often_changes_no_message(steps, looks):
 
 @example([(0, "fires", "a"), (0, "fires", "b"), (0, "fires", "c"), (0, "ack", "c"), (11, "ends", "a")])
 @given(STEPS)
-def test_each_thread_that_was_told_of_is_told_its_end(steps):
+def test_each_notified_group_is_resolved_once(steps):
     """
     However often it changed: the first message fires, the last one resolves, none follows; what still fires is open.
     """
@@ -311,7 +311,7 @@ def test_each_thread_that_was_told_of_is_told_its_end(steps):
 
 
 @given(STEPS)
-def test_deciding_twice_tells_nothing_twice(steps):
+def test_deciding_twice_notifies_once(steps):
     """
     At the same time from the picture afterwards there is nothing left to say.
     """
@@ -321,11 +321,11 @@ def test_deciding_twice_tells_nothing_twice(steps):
     assert decide(line.policy, once.after, line.silences, now).messages == ()
 
 
-def test_every_alert_has_a_note_that_says_why():
+def test_every_alert_has_the_reasons_of_each_stage():
     """
     From each stage that had something to say of it.
     """
-    line = Line(inhibit=[{"source_matchers": ['alertname="down"'], "target_matchers": ['alertname="slow"']}])
+    line = Timeline(inhibit=[{"source_matchers": ['alertname="down"'], "target_matchers": ['alertname="slow"']}])
     line.at("0s").fires("down").fires("slow").silence('alertname="disk"', "1h").fires("disk")
     line.want("5m")
     notes = {

@@ -1,4 +1,4 @@
-"""What people read at three in the morning."""
+"""Rendering of messages."""
 
 import re
 from dataclasses import replace
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.notifications import NIGHT, alert
 from toban.core.alerts import Acknowledgement, Alert, AlertStatus
-from toban.core.catalogue import LANGUAGES
 from toban.core.labels import Labels
+from toban.core.message_catalogue import LANGUAGES
 from toban.notify import rendering
 from toban.notify.notification import NotificationKind
 from toban.notify.rendering import render
@@ -45,7 +45,7 @@ def say(*alerts, kind=NotificationKind.FIRING, language="en", now=LATER, since=N
     return render(alerts, kind, language=language, zone=TOKYO, now=now, since=since, **more)
 
 
-def test_one_alert_says_how_bad_since_when_and_what_to_do():
+def test_a_message_has_value_limit_start_and_action():
     """
     In that order: what is wrong, the number and its limit, since when by the team's clock, what to do; then where.
     """
@@ -78,7 +78,7 @@ def test_one_alert_says_how_bad_since_when_and_what_to_do():
     )
 
 
-def test_a_team_that_speaks_japanese_reads_japanese():
+def test_a_japanese_message_prefers_japanese_annotations():
     """
     What a rule says in Japanese stands before what it says in English, each for itself.
     """
@@ -94,7 +94,7 @@ def test_a_team_that_speaks_japanese_reads_japanese():
     assert found.facts[0] == ("優先度", "P1")
 
 
-def test_many_alerts_are_listed_as_far_as_that_helps():
+def test_a_message_lists_up_to_ten_alerts():
     """
     What they share is a fact, what tells them apart stands in each line; of more than ten the number is told.
     """
@@ -109,7 +109,7 @@ def test_many_alerts_are_listed_as_far_as_that_helps():
     assert ("instance", "shop-1") in found.facts
 
 
-def test_a_thread_keeps_its_title():
+def test_a_group_keeps_its_title():
     """
     Whatever joins it or leaves it.
     """
@@ -127,7 +127,7 @@ def test_a_thread_keeps_its_title():
     assert say(one, other, language="ja").title == "注文が失敗しています、ほか"
 
 
-def test_what_else_fires_is_named_with_its_time():
+def test_other_firing_alerts_are_listed_with_their_times():
     """
     The cause may be among it; at the end nobody wants to know.
     """
@@ -153,7 +153,7 @@ def test_a_bare_0_or_1_is_no_value():
     assert not any("Now:" in line for line in say(replace(alert(), value=1.0)).lines)
 
 
-def test_what_is_over_leads_the_end_and_follows_the_rest():
+def test_resolved_alerts_are_first_in_the_last_message_only():
     """
     In a message of an outage that goes on, what is over comes last; at the end it says how long it took.
     """
@@ -166,7 +166,7 @@ def test_what_is_over_leads_the_end_and_follows_the_rest():
     assert done.lines == ("Resolved at 2026-03-02 03:19 JST, after 7 min.",)
 
 
-def test_each_kind_of_notification_opens_with_its_news():
+def test_each_kind_of_notification_begins_with_its_change():
     """
     Who acknowledged it; how long it has been firing; that it is flapping; what it inhibits.
     """
@@ -188,14 +188,14 @@ def test_each_kind_of_notification_opens_with_its_news():
     ("value", "shown"),
     [(0.92345, "0.9234"), (12, "12"), (2_500_000_000, "2,500,000,000"), (float("inf"), "∞"), (float("nan"), "NaN")],
 )
-def test_a_number_is_written_as_people_write_it(value, shown):
+def test_values_are_rounded_for_people(value, shown):
     """
     Whatever a rule computed.
     """
     assert say(alert(value=value)).lines[0] == f"Now: {shown}."
 
 
-def test_only_what_is_an_address_becomes_a_link():
+def test_only_urls_become_links():
     """
     A runbook may be a sentence: then it is what to do; a script is neither.
     """
@@ -215,7 +215,7 @@ def test_only_what_is_an_address_becomes_a_link():
     TEXTS,
     ACKNOWLEDGED,
 )
-def test_whatever_is_told_fits(alerts, kind, language, now, since, held, text, acknowledged):
+def test_any_message_fits_its_limits(alerts, kind, language, now, since, held, text, acknowledged):
     """
     It never raises, is one line each, and never longer than it says.
     """
@@ -240,7 +240,7 @@ def test_whatever_is_told_fits(alerts, kind, language, now, since, held, text, a
     assert len(found.links) <= rendering.LINKS
 
 
-def test_every_language_says_everything():
+def test_every_language_has_all_texts():
     """
     The same keys, with the same places to fill in.
     """

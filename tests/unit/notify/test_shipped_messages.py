@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from toban.core.alerts import Alert, AlertStatus
-from toban.core.catalogue import LANGUAGES
 from toban.core.labels import Labels
+from toban.core.message_catalogue import LANGUAGES
 from toban.notify.notification import NotificationKind
 from toban.notify.rendering import RenderedText, render
 
@@ -41,7 +41,7 @@ def message(alert: Alert, language: str) -> RenderedText:
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_a_message_says_all_and_nothing_else(alert):
+def test_a_shipped_message_is_complete_and_has_no_placeholders(alert):
     """
     What, how bad against which limit, since when, what to do; nothing that is empty, unknown, or a program's.
     """
@@ -56,7 +56,7 @@ def test_a_message_says_all_and_nothing_else(alert):
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_a_message_in_japanese_is_in_japanese(alert):
+def test_a_japanese_message_is_japanese(alert):
     """
     Its title and each of its lines, but for names and commands.
     """

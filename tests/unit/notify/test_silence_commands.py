@@ -124,7 +124,7 @@ async def test_an_invalid_silence_changes_nothing(commands, state, clock, fields
     assert len(await audit(state)) == 1
 
 
-async def test_what_does_not_exist_is_not_found(commands, state, clock):
+async def test_unknown_silences_are_not_found(commands, state, clock):
     """
     Neither is what has expired, which can't expire again.
     """

@@ -7,7 +7,7 @@ from toban.notify.smtp import _dot_stuffed
 
 
 @given(st.lists(st.sampled_from([b".", b"..", b"a", b".a", b"", b"\r", b"a.", "é".encode()]), max_size=12))
-def test_the_dot_that_ends_a_mail_is_only_at_its_end(parts):
+def test_dots_in_a_mail_are_escaped(parts):
     """
     What the server reads is what was written.
     """

@@ -11,7 +11,7 @@ TERMS = st.floats() | st.sampled_from([1e308, -1e308, 1e-300, 1.0, np.inf, -np.i
 
 
 @given(arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=8), elements=TERMS), st.integers(0, 8))
-def test_many_at_once_are_as_one_after_the_other(rows, at):
+def test_vectorized_sums_equal_sequential_ones(rows, at):
     """
     To the last bit, wherever the terms are cut in two, also where the sum overflows or is no number.
     """

@@ -17,7 +17,7 @@ EXPECTED_TO_DIFFER: dict[tuple[str, str], str] = {}
 
 @pytest.mark.parametrize("shared", [False, True], ids=["apart", "together"])
 @pytest.mark.parametrize("script", OURS, ids=lambda script: script.stem)
-def test_our_own_scripts_hold(script: Path, shared: bool):
+def test_own_promql_scripts_pass(script: Path, shared: bool):
     """
     What the reference scripts don't reach is true too, whether series stand apart or in one group with holes.
     """
@@ -27,7 +27,7 @@ def test_our_own_scripts_hold(script: Path, shared: bool):
 @pytest.mark.skipif(not REFERENCE, reason="the reference scripts are not part of the repository")
 @pytest.mark.parametrize("shared", [False, True], ids=["apart", "together"])
 @pytest.mark.parametrize("script", REFERENCE, ids=lambda script: script.stem)
-def test_the_reference_scripts_hold(script: Path, shared: bool, record_property):
+def test_prometheus_promql_scripts_pass(script: Path, shared: bool, record_property):
     """
     Prometheus' own expectations are met; only what toban doesn't have is left out, and counted.
     """
@@ -47,7 +47,7 @@ def test_the_reference_scripts_hold(script: Path, shared: bool, record_property)
             assert re.search("native histograms|experimental|feature flags", outcome.reason)
 
 
-def test_a_wrong_expectation_is_found():
+def test_the_runner_detects_wrong_results():
     """
     The runner notices a wrong value, a missing series, a wrong order and a failure that didn't happen.
     """

@@ -1,4 +1,4 @@
-"""What the engine promises besides right numbers: limits, shapes, order."""
+"""The engine's limits, result types and order."""
 
 import threading
 import tracemalloc
@@ -21,7 +21,7 @@ def source() -> ScriptSource:
     return memory
 
 
-def test_every_answer_has_its_shape(source: ScriptSource):
+def test_every_result_has_its_type(source: ScriptSource):
     """
     Vector, scalar, string, and a range with the samples' own times, without the marker for "ended".
     """
@@ -54,7 +54,7 @@ def test_a_range_is_a_matrix_in_the_order_of_labels(source: ScriptSource):
 
 
 @pytest.mark.parametrize("query", ["x[5m]", "x[5m:1m]", '"hello"'])
-def test_a_range_over_ranges_is_refused(source: ScriptSource, query: str):
+def test_a_range_query_of_a_matrix_is_an_error(source: ScriptSource, query: str):
     """
     In Prometheus' words.
     """
@@ -70,7 +70,7 @@ def test_a_range_over_ranges_is_refused(source: ScriptSource, query: str):
         (10, 0, 1, "end timestamp must not be before start time"),
     ],
 )
-def test_an_impossible_grid_is_refused(source: ScriptSource, start: int, end: int, step: int, message: str):
+def test_an_invalid_step_grid_is_an_error(source: ScriptSource, start: int, end: int, step: int, message: str):
     """
     Too many steps, no step, or an end before the start.
     """
@@ -78,7 +78,7 @@ def test_an_impossible_grid_is_refused(source: ScriptSource, start: int, end: in
         PromqlEngine(source).range("x", start, end, step)
 
 
-def test_too_many_samples_are_refused(source: ScriptSource):
+def test_too_many_samples_are_an_error(source: ScriptSource):
     """
     Those that are read count, and those that a subquery makes.
     """
@@ -133,7 +133,7 @@ def test_the_lookback_can_be_another(source: ScriptSource):
         "time()",
     ],
 )
-def test_a_long_range_taken_in_slices_says_the_same(source: ScriptSource, query: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_range_query_in_slices_has_the_same_result(source: ScriptSource, query: str, monkeypatch: pytest.MonkeyPatch):
     """
     Each step stands for itself, so where a range is cut shows nowhere.
     """
@@ -147,7 +147,7 @@ def test_a_long_range_taken_in_slices_says_the_same(source: ScriptSource, query:
         assert ours.values.tolist() == theirs.values.tolist()
 
 
-def test_a_slice_counts_by_itself(source: ScriptSource, monkeypatch: pytest.MonkeyPatch):
+def test_the_sample_limit_applies_to_each_slice(source: ScriptSource, monkeypatch: pytest.MonkeyPatch):
     """
     A range that is too large at once is answered piece by piece, if its answer is small enough.
     """
@@ -169,7 +169,7 @@ def test_a_slice_counts_by_itself(source: ScriptSource, monkeypatch: pytest.Monk
         'last_over_time(count_values("v", x)[3y:15s])',
     ],
 )
-def test_memory_is_asked_for_before_it_is_taken(source: ScriptSource, query: str):
+def test_limits_are_checked_before_memory_is_allocated(source: ScriptSource, query: str):
     """
     The steps of a subquery are made of nothing but the query: a handful of characters could ask for gigabytes.
     """
@@ -182,7 +182,7 @@ def test_memory_is_asked_for_before_it_is_taken(source: ScriptSource, query: str
         tracemalloc.stop()
 
 
-def test_values_that_become_labels_are_counted(source: ScriptSource):
+def test_label_values_from_samples_count_as_series(source: ScriptSource):
     """
     Each is a series of its own at every step.
     """
@@ -193,7 +193,7 @@ def test_values_that_become_labels_are_counted(source: ScriptSource):
 @pytest.mark.parametrize(
     "function", ['label_join({}, "b", "", "b", "b", "a")', 'label_replace({}, "b", "${{1}}${{1}}x", "b", "(.*)")']
 )
-def test_a_label_that_doubles_is_refused(source: ScriptSource, function: str):
+def test_a_label_that_grows_exponentially_is_an_error(source: ScriptSource, function: str):
     """
     Thirty functions inside each other would make a text of gigabytes.
     """
@@ -205,7 +205,7 @@ def test_a_label_that_doubles_is_refused(source: ScriptSource, function: str):
         PromqlEngine(source).instant(query, 31_000)
 
 
-def test_a_long_query_is_not_remembered(source: ScriptSource):
+def test_a_long_query_is_not_cached(source: ScriptSource):
     """
     A thousand of them would be as much memory as the numbers.
     """

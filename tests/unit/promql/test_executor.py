@@ -37,7 +37,7 @@ async def endless(querying: QueryExecutor, **more: timedelta) -> None:
     await querying.range(ENDLESS, 0, 11_000_000, 1_000, **more)
 
 
-async def test_questions_are_answered_and_errors_arrive():
+async def test_results_and_errors_are_returned():
     """
     What the engine says or raises is what who waits gets.
     """
@@ -63,7 +63,7 @@ async def test_the_loop_is_free_while_a_query_runs():
         assert not (await asked).series
 
 
-async def test_canceling_who_waits_ends_the_query():
+async def test_cancelling_the_request_cancels_the_query():
     """
     The thread gives up, and the next question is answered.
     """
@@ -92,7 +92,7 @@ async def test_a_request_can_shorten_the_time_limit():
             await endless(querying, time_limit=timedelta(milliseconds=5))
 
 
-async def test_a_full_queue_refuses():
+async def test_a_full_queue_rejects_queries():
     """
     One runs, one waits, the third is told so; a place that is free again is given away.
     """
@@ -107,7 +107,7 @@ async def test_a_full_queue_refuses():
         await querying.instant("1", 0)
 
 
-async def test_closing_ends_what_runs_and_what_waits():
+async def test_closing_cancels_running_and_queued_queries():
     """
     Who asked is told that the query was canceled, and so is who comes too late.
     """

@@ -30,7 +30,7 @@ from toban.promql.syntax_tree import Aggregation, Anchor, BinaryExpression, Matc
         "count_values(1, x)",
     ],
 )
-def test_what_prometheus_refuses_is_refused(text: str):
+def test_queries_that_prometheus_rejects_are_rejected(text: str):
     """
     Such a query is wrong whatever the data, and the error says that it could not be read.
     """
@@ -52,7 +52,7 @@ def test_what_prometheus_refuses_is_refused(text: str):
         "start()",
     ],
 )
-def test_what_is_experimental_or_native_is_refused_by_name(text: str):
+def test_experimental_features_are_rejected_by_name(text: str):
     """
     Prometheus needs a feature flag or native histograms for it; the error tells it from a mistake.
     """
@@ -81,7 +81,7 @@ def test_durations_offsets_and_times_become_milliseconds():
     assert (node.span, node.step, node.offset, node.at) == (3_600_000, 30_000, 60_000, Anchor.END)
 
 
-def test_brackets_bind_and_powers_group_to_the_right():
+def test_operator_precedence_is_that_of_prometheus():
     """
     The tree has the shape that Prometheus' precedence gives it.
     """
@@ -95,7 +95,7 @@ def test_brackets_bind_and_powers_group_to_the_right():
     assert isinstance(node.left, BinaryExpression)
 
 
-def test_matching_and_grouping_are_read():
+def test_matching_and_grouping_are_parsed():
     """
     on, ignoring, group_left, by and without arrive with their labels.
     """
@@ -123,7 +123,7 @@ def test_matching_and_grouping_are_read():
     ],
     ids=["brackets", "sums", "signs", "sets", "deep", "long", "comment", "comment and string", "length", "expressions"],
 )
-def test_a_monster_is_refused_and_ends_nothing(text: str):
+def test_an_oversized_query_is_rejected(text: str):
     """
     The parser would overflow its stack, and take the process with it.
     """
@@ -155,7 +155,7 @@ def test_a_monster_is_refused_and_ends_nothing(text: str):
         ("1_000 + 2 3", '1:11: parse error: unexpected number "3"'),
     ],
 )
-def test_a_mistake_has_a_place(text: str, says: str):
+def test_a_syntax_error_has_line_and_column(text: str, says: str):
     """
     Line and column, counted from 1, as Prometheus tells them.
     """
@@ -169,7 +169,7 @@ def test_a_mistake_has_a_place(text: str, says: str):
     "text",
     ["x[1e300]", "x[41e18]", "x @ 1e300", "x @ 1e17", "x offset 1e18", "x[599999999y]", "x[300y]", "x[1m:1e30]"],
 )
-def test_a_time_beyond_all_calendars_is_refused(text: str):
+def test_a_time_out_of_range_is_rejected(text: str):
     """
     However the parser itself takes it: by an error, by a panic, or not at all.
     """
@@ -177,7 +177,7 @@ def test_a_time_beyond_all_calendars_is_refused(text: str):
         parse(text)
 
 
-def test_operators_in_labels_and_strings_dont_count():
+def test_operators_in_strings_do_not_count_as_tokens():
     """
     A long list of values in a regular expression is no monster.
     """
@@ -197,7 +197,7 @@ def test_long_numbers_may_have_underscores(text, value):
 
 
 @pytest.mark.parametrize("text", ["1__0", "1_", "_1 + 1_.5", "1_e3", "0x_", "1._5"])
-def test_underscores_stand_between_digits(text):
+def test_underscores_are_allowed_between_digits_only(text):
     """
     Nowhere else.
     """
@@ -205,7 +205,7 @@ def test_underscores_stand_between_digits(text):
         parse(text)
 
 
-def test_underscores_elsewhere_are_left_alone():
+def test_underscores_elsewhere_are_unchanged():
     """
     In names, texts and comments.
     """

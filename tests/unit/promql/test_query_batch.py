@@ -1,4 +1,4 @@
-"""Several questions at one time, answered in one go."""
+"""Batches of queries at one time."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def source() -> ScriptSource:
     return made
 
 
-def test_each_has_its_own_answer_or_trouble():
+def test_each_query_of_a_batch_has_its_own_result_or_error():
     """
     A query that is none does not keep the others from being answered; an empty answer says what is there.
     """
@@ -32,7 +32,7 @@ def test_each_has_its_own_answer_or_trouble():
     assert last.result.series[0].last == 2
 
 
-def test_a_moment_is_long_enough_for_one():
+def test_a_batch_runs_at_least_one_query():
     """
     Slow questions are answered one at a time, so that nothing that waits behind them waits for all; each says how long
     it took.

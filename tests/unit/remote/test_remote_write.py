@@ -199,7 +199,7 @@ async def test_requests_are_authenticated(auth, headers):
         setup = Setup(engine, http, auth=auth)
         setup.source.append(1, 2)
         await setup.service.once()
-        assert headers.items() <= engine.asked[0].headers.items()
+        assert headers.items() <= engine.requests[0].headers.items()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Which engine answers."""
+"""Which engine runs a query."""
 
 import pytest
 
@@ -16,15 +16,15 @@ BORN = 100 * HOUR
 """When our oldest number was."""
 
 
-class Outside:
+class FakeRemoteEngine:
     """An engine that says that it was asked."""
 
     def __init__(self, trouble=None):
-        self.trouble = trouble
+        self.error = trouble
 
     async def instant(self, query, at, *, time_limit=None):
-        if self.trouble:
-            raise self.trouble
+        if self.error:
+            raise self.error
         return QueryResult(ResultType.STRING, text="outside")
 
     async def range(self, query, start, end, step, *, time_limit=None):
@@ -54,37 +54,37 @@ def oldest(matchers):
         ("sum by (a) (x) / x offset 3h", BORN + HOUR, BORN + HOUR, "outside"),
     ],
 )
-async def test_what_reaches_further_back_than_our_numbers_goes_outside(query, start, end, where):
+async def test_queries_beyond_local_retention_run_on_the_remote_engine(query, start, end, where):
     """
     As a whole: half an answer from each would be none.
     """
     async with QueryExecutor(PromqlEngine(ScriptSource())) as inside:
-        engine = TieredEngine(inside, Outside(), oldest)
+        engine = TieredEngine(inside, FakeRemoteEngine(), oldest)
         answer = await engine.range(query, start, end, 60_000)
         assert (answer.text or "inside") == where
         if start == end:
             assert ((await engine.instant(query, start)).text or "inside") == where
 
 
-async def test_when_nobody_answers_outside_what_is_here_is_told():
+async def test_without_the_remote_engine_local_samples_are_returned_with_a_warning():
     """
     With a warning: it is not all.
     """
     async with QueryExecutor(PromqlEngine(ScriptSource())) as inside:
-        answer = await TieredEngine(inside, Outside(StoreError("outside: refused")), oldest).instant("x", 0)
+        answer = await TieredEngine(inside, FakeRemoteEngine(StoreError("outside: refused")), oldest).instant("x", 0)
         assert answer.warnings == ("outside: refused; what toban itself no longer holds is missing here",)
 
 
-async def test_what_the_outside_refuses_is_refused():
+async def test_an_error_of_the_remote_engine_is_raised():
     """
     It is not asked again here.
     """
     async with QueryExecutor(PromqlEngine(ScriptSource())) as inside:
         with pytest.raises(QueryError, match="too large"):
-            await TieredEngine(inside, Outside(QueryError("too large")), oldest).range("x", 0, 1, 1)
+            await TieredEngine(inside, FakeRemoteEngine(QueryError("too large")), oldest).range("x", 0, 1, 1)
 
 
-def test_every_selector_is_found():
+def test_the_earliest_read_of_every_selector_is_found():
     """
     With the earliest time at which it is looked.
     """

@@ -1,4 +1,4 @@
-"""The shop's database: its address, and what its words mean."""
+"""The shop's database: its URL, and its failures."""
 
 import asyncio
 from contextlib import suppress
@@ -23,7 +23,7 @@ from toban.shop.database import ADVICE, BEGIN, PARAMETERS, DatabaseFailure, Shop
         ("postgres://toban:hunter2@db", "db:5432/toban"),
     ],
 )
-def test_an_address_is_shown_without_its_user_and_password(address: str, shown: str) -> None:
+def test_a_url_is_shown_without_user_and_password(address: str, shown: str) -> None:
     """
     The label `instance` and every message say where, never with what secret.
     """
@@ -40,7 +40,7 @@ def test_an_address_is_shown_without_its_user_and_password(address: str, shown: 
         "postgres://toban:hunter2@db:port/vendure",
     ],
 )
-def test_a_password_that_is_not_encoded_is_refused_and_not_shown(address: str) -> None:
+def test_an_unencoded_password_is_rejected_and_not_shown(address: str) -> None:
     """
     Libpq would take a piece of it for a host, a port or a database, and show it; the remedy is named instead.
     """
@@ -49,7 +49,7 @@ def test_a_password_that_is_not_encoded_is_refused_and_not_shown(address: str) -
     assert "hunter" not in str(error.value)
 
 
-def test_a_port_that_is_no_number_is_told() -> None:
+def test_an_invalid_port_is_reported() -> None:
     """
     It need not be the password.
     """
@@ -57,7 +57,7 @@ def test_a_port_that_is_no_number_is_told() -> None:
         ShopDatabase(SecretStr("postgresql://u:p@db:abc/shop"))
 
 
-async def test_a_statement_that_is_cancelled_gets_a_moment_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cancelled_statement_is_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     The server is asked to cancel it: that takes some turns of the loop.
     """
@@ -79,7 +79,7 @@ async def test_a_statement_that_is_cancelled_gets_a_moment_to_end(monkeypatch: p
     assert ended == ["in order"]
 
 
-async def test_a_statement_that_does_not_end_then_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_statement_that_does_not_end_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     Until it lets go.
     """
@@ -98,7 +98,7 @@ async def test_a_statement_that_does_not_end_then_is_cancelled_again(monkeypatch
     assert len(cancelled) == 3
 
 
-def test_a_parameter_that_postgresql_does_not_know_is_named() -> None:
+def test_an_unknown_parameter_of_postgresql_is_named() -> None:
     """
     Addresses written for another library carry parameters of its own.
     """
@@ -135,21 +135,21 @@ def test_a_parameter_that_postgresql_does_not_know_is_named() -> None:
         ("", "no words that we know", DatabaseFailure.OTHER),
     ],
 )
-def test_troubles_are_told_apart(sqlstate: str, words: str, reason: DatabaseFailure) -> None:
+def test_failures_are_classified(sqlstate: str, words: str, reason: DatabaseFailure) -> None:
     """
     By PostgreSQL's code where there is one, else by its words.
     """
     assert failure_reason(sqlstate, words) is reason
 
 
-def test_each_reason_has_its_words() -> None:
+def test_each_failure_has_a_text() -> None:
     """
     No trouble goes without a sentence for people.
     """
     assert set(ADVICE) == set(DatabaseFailure)
 
 
-def test_nothing_is_set_on_a_session() -> None:
+def test_every_set_is_local_to_its_transaction() -> None:
     """
     Every SET is LOCAL, and no option hides in the startup message.
     """

@@ -1,4 +1,4 @@
-"""Vendure's GraphQL, asked as toban asks."""
+"""Vendure's GraphQL responses."""
 
 import httpx2
 import orjson
@@ -11,7 +11,7 @@ def body(**answer):
     return orjson.dumps(answer)
 
 
-def test_an_answer_with_data_and_without_errors_is_well():
+def test_a_response_with_data_and_without_errors_succeeds():
     """
     Whatever else stands in it.
     """
@@ -39,7 +39,7 @@ def test_an_answer_with_data_and_without_errors_is_well():
         (200, body(errors="?"), "the error without a code"),
     ],
 )
-def test_what_is_not_well_is_said_without_anybody_s_data(status, content, words):
+def test_errors_are_reported_without_personal_data(status, content, words):
     """
     Vendure answers 200 with its database down: the errors tell, by their code and field alone.
     """
@@ -48,7 +48,7 @@ def test_what_is_not_well_is_said_without_anybody_s_data(status, content, words)
     assert "example.com" not in str(refused.value)
 
 
-async def test_an_answer_without_end_is_cut_off():
+async def test_an_endless_response_is_aborted():
     """
     It would fill the memory.
     """
@@ -59,7 +59,7 @@ async def test_an_answer_without_end_is_cut_off():
 
 
 @pytest.mark.parametrize("errors", [None, []])
-def test_errors_that_are_none_are_no_errors(errors):
+def test_an_empty_list_of_errors_is_no_error(errors):
     """
     Some servers always write the field.
     """

@@ -1,4 +1,4 @@
-"""The shop's Redis: its address, and what its words mean."""
+"""The shop's Redis: its URL, and its failures."""
 
 import pytest
 from pydantic import SecretStr
@@ -16,7 +16,7 @@ from toban.shop.redis import ADVICE, RedisFailure, ShopRedis, failure_reason
         ("redis://[fdaa::3]:6379", "[fdaa::3]:6379", "db0"),
     ],
 )
-async def test_an_address_is_shown_without_its_user_and_password(address: str, shown: str, database: str) -> None:
+async def test_a_url_is_shown_without_user_and_password(address: str, shown: str, database: str) -> None:
     """
     The label `instance` and every message say where, never with what secret.
     """
@@ -25,7 +25,7 @@ async def test_an_address_is_shown_without_its_user_and_password(address: str, s
 
 
 @pytest.mark.parametrize("address", ["redis://:hunter/2@host:6379", "redis://default:hunter2@host:port"])
-async def test_an_address_that_cant_be_read_is_refused_and_not_shown(address: str) -> None:
+async def test_an_invalid_url_is_rejected_and_not_shown(address: str) -> None:
     """
     The remedy is named, the password is not.
     """
@@ -34,7 +34,7 @@ async def test_an_address_that_cant_be_read_is_refused_and_not_shown(address: st
     assert "hunter" not in str(error.value)
 
 
-async def test_a_parameter_that_redis_does_not_know_is_named() -> None:
+async def test_an_unknown_parameter_of_redis_is_named() -> None:
     """
     Addresses written for another library carry parameters of its own.
     """
@@ -72,14 +72,14 @@ async def test_a_parameter_that_redis_does_not_know_is_named() -> None:
         (exceptions.ResponseError("DB index is out of range"), RedisFailure.OTHER),
     ],
 )
-def test_troubles_are_told_apart(error: exceptions.RedisError, reason: RedisFailure) -> None:
+def test_failures_are_classified(error: exceptions.RedisError, reason: RedisFailure) -> None:
     """
     By what Redis said, else by what happened.
     """
     assert failure_reason(error) is reason
 
 
-def test_each_reason_has_its_words() -> None:
+def test_each_failure_has_a_text() -> None:
     """
     No trouble goes without a sentence for people.
     """

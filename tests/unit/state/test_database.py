@@ -1,4 +1,4 @@
-"""State in a file: what can happen to one. What both databases promise is in tests/contracts."""
+"""State in a SQLite file; tests/contracts has what both databases promise."""
 
 import sqlite3
 from pathlib import Path
@@ -38,7 +38,7 @@ def read_count(connection: Connection) -> int:
     return connection.execute(select(COUNT.c.n)).scalar_one()
 
 
-async def test_an_exception_undoes_the_whole_transaction(state):
+async def test_an_exception_rolls_the_transaction_back(state):
     """
     What was written before it is not there afterwards, and the exception arrives as it is.
     """
@@ -54,7 +54,7 @@ async def test_an_exception_undoes_the_whole_transaction(state):
     assert state.health().ok
 
 
-async def test_a_locked_file_is_said_and_recovers(state, tmp_path):
+async def test_a_locked_file_is_reported_and_recovers(state, tmp_path):
     """
     While another program holds the file, transactions fail with the reason; then they work again.
     """
@@ -71,7 +71,7 @@ async def test_a_locked_file_is_said_and_recovers(state, tmp_path):
     assert state.health().ok
 
 
-async def test_a_full_disk_is_said_and_recovers(state):
+async def test_a_full_disk_is_reported_and_recovers(state):
     """
     What does not fit is not written at all; when there is room, it goes on.
     """
@@ -92,7 +92,7 @@ async def test_a_full_disk_is_said_and_recovers(state):
     assert await state.transaction(read_count) == 1
 
 
-async def test_a_deleted_file_is_written_anew_with_everything_in_it(state, tmp_path):
+async def test_a_deleted_file_is_restored_completely(state, tmp_path):
     """
     The connection still holds what was deleted: nothing is lost, and a new start finds it.
     """
@@ -105,7 +105,7 @@ async def test_a_deleted_file_is_written_anew_with_everything_in_it(state, tmp_p
         assert await other.transaction(read_count) == 2
 
 
-async def test_a_deleted_file_that_cannot_be_written_anew_yet_is_not_given_up(state, tmp_path):
+async def test_restoring_a_deleted_file_is_retried(state, tmp_path):
     """
     While there is no way to write it, that is said; as soon as there is, everything is back.
     """
@@ -123,7 +123,7 @@ async def test_a_deleted_file_that_cannot_be_written_anew_yet_is_not_given_up(st
     assert state.health().ok
 
 
-async def test_a_broken_file_is_set_aside_and_said(tmp_path):
+async def test_a_corrupt_file_is_renamed_and_reported(tmp_path):
     """
     Toban begins anew beside it; the broken file is kept.
     """
@@ -134,7 +134,7 @@ async def test_a_broken_file_is_set_aside_and_said(tmp_path):
     assert (tmp_path / "toban.broken1").read_bytes().startswith(b"not a database")
 
 
-async def test_a_missing_folder_is_trouble_and_not_the_end(tmp_path):
+async def test_a_missing_folder_is_an_error_of_each_transaction(tmp_path):
     """
     State that can't be opened raises at each transaction until it can.
     """
@@ -145,7 +145,7 @@ async def test_a_missing_folder_is_trouble_and_not_the_end(tmp_path):
         await state.transaction(make_count)
 
 
-async def test_a_much_newer_schema_is_refused(state, tmp_path):
+async def test_a_schema_two_versions_ahead_is_rejected(state, tmp_path):
     """
     State written by a toban two steps ahead is left alone, with the remedy in the message.
     """

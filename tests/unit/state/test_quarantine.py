@@ -1,4 +1,4 @@
-"""Rows of a SQLite file that PostgreSQL would not hold: what an older toban wrote, and what a flipped bit leaves."""
+"""Rows that only SQLite can contain: of older versions, and with flipped bits."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +28,7 @@ async def state(tmp_path: Path):
         yield state
 
 
-async def test_half_a_surrogate_pair_of_an_older_toban_is_repaired(state):
+async def test_lone_surrogates_of_older_versions_are_repaired(state):
     """
     Pages could not be written any more.
     """
@@ -43,7 +43,7 @@ async def test_half_a_surrogate_pair_of_an_older_toban_is_repaired(state):
     assert found.alert.acknowledged.by == "\ufffd"
 
 
-async def test_what_is_no_json_and_no_utf8_is_kept_apart(state):
+async def test_rows_with_invalid_json_or_utf8_are_quarantined(state):
     """
     The other rows of the table are read.
     """
@@ -59,7 +59,7 @@ async def test_what_is_no_json_and_no_utf8_is_kept_apart(state):
     assert '{\\"alert\\"' in kept[-1].content
 
 
-async def test_what_can_not_be_moved_is_left_out_all_the_same_and_told(state, monkeypatch):
+async def test_unreadable_rows_are_skipped_and_reported_while_state_is_read_only(state, monkeypatch):
     """
     As on a full disk; it is moved when that is possible.
     """

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 
-from tests.counters import falls, selected
+from tests.counter_decreases import decreases, selected_samples
 from tests.fakes import FakeClock
 from toban.collect.collectors.toban import Toban
 from toban.collect.service import ScrapeLoop
@@ -37,8 +37,8 @@ async def test_counters_are_reset_by_a_restart_only(tmp_path: Path):
                 meters.add(DONE, 3 - run)
                 meters.observe(SECONDS, 0.1 * number)
                 await loop.collect()
-            found = selected(store.select(ALL, 0, milliseconds(clock.now()) + 3_600_000))
+            found = selected_samples(store.select(ALL, 0, milliseconds(clock.now()) + 3_600_000))
         clock.advance(60)
     assert {labels.name for labels in found} >= {"toban_done_total", "toban_seconds_sum", "toban_seconds_bucket"}
-    assert not falls(found, starts)
-    assert falls(found), "the restarts did reset them"
+    assert not decreases(found, starts)
+    assert decreases(found), "the restarts did reset them"

@@ -1,4 +1,4 @@
-"""The pages over an engine in memory: what a browser or promtool would see, without a socket."""
+"""Pages over an engine in memory, without a socket."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime

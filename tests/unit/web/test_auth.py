@@ -1,4 +1,4 @@
-"""Each route says who may ask, and what it takes; bodies have an end in time too."""
+"""Permissions of endpoints, and limits of bodies."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ async def answer(request):
     raise AssertionError
 
 
-def test_a_route_without_permission_is_refused_at_the_start():
+def test_an_endpoint_without_permission_is_an_error_at_the_start():
     """
     Nobody is let in by oversight.
     """
@@ -49,7 +49,7 @@ def test_a_route_without_permission_is_refused_at_the_start():
         ("a?b", ("", 0)),
     ],
 )
-def test_a_host_is_read_as_a_browser_writes_it(written, read):
+def test_a_host_header_is_parsed_as_browsers_write_it(written, read):
     """
     What else stands there is no name.
     """
@@ -90,7 +90,7 @@ class Sender:
         return {"type": "http.request", "body": self._pieces.pop(0), "more_body": True}
 
 
-async def test_a_body_that_does_not_come_is_given_up(monkeypatch):
+async def test_a_body_that_does_not_arrive_is_rejected_with_408(monkeypatch):
     """
     With 408, and its room is free.
     """
@@ -104,7 +104,7 @@ async def test_a_body_that_does_not_come_is_given_up(monkeypatch):
     assert room.held == 0
 
 
-async def test_a_body_that_stalls_gives_its_room_to_others():
+async def test_a_stalled_body_releases_its_buffer():
     """
     The one that toban has waited for the longest; those that are worked on keep theirs.
     """
@@ -125,7 +125,7 @@ async def test_a_body_that_stalls_gives_its_room_to_others():
         assert worked_on.held == 30
 
 
-def test_a_body_says_how_long_it_is():
+def test_an_invalid_content_length_is_rejected():
     """
     A number that is none, or larger than any memory, is no trouble.
     """
@@ -145,7 +145,7 @@ async def _actor_of(access, headers=(), **state):
     return str(found[0])
 
 
-async def test_the_actor_is_who_authentication_established():
+async def test_the_actor_is_the_authenticated_principal():
     """
     Not who a request says that it is.
     """
@@ -160,7 +160,7 @@ async def test_the_actor_is_who_authentication_established():
     )
 
 
-def test_the_system_says_who_is_at_the_other_end_of_a_unix_socket():
+def test_the_actor_of_a_unix_socket_is_its_peer():
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with ours, theirs, socket.socket(socket.AF_INET) as network:
         assert peer_user(ours) == pwd.getpwuid(os.getuid()).pw_name

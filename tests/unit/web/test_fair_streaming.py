@@ -1,11 +1,11 @@
-"""Long answers leave short ones their turn."""
+"""Long responses do not block short ones."""
 
 import asyncio
 
 from toban.web.fair_streaming import FairStreaming
 
 
-async def test_of_many_long_answers_one_piece_is_written_at_each_turn_of_the_loop():
+async def test_long_responses_write_one_chunk_for_each_loop_iteration():
     """
     Twenty of them hold the loop no longer than one does; each comes to its end, in order.
     """
@@ -28,7 +28,7 @@ async def test_of_many_long_answers_one_piece_is_written_at_each_turn_of_the_loo
     assert most[0] <= 2
 
 
-async def test_one_who_leaves_holds_nobody_up():
+async def test_a_disconnected_client_delays_no_other():
     turns = FairStreaming()
     stuck = turns.pieces(iter("ab"))
     assert await anext(stuck) == "a"

@@ -1,4 +1,4 @@
-"""The doors for what is pushed, as a sender sees them."""
+"""The ingest endpoints."""
 
 import asyncio
 import gzip
@@ -13,7 +13,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.types import Message
 
-from tests.captured import Ingest, body
+from tests.captured_telemetry import Ingest, body
 from tests.telemetry import logs, request, traces
 from toban.core import input_limits
 from toban.core.errors import SeriesLimitError, StateError, StoreError
@@ -56,12 +56,12 @@ class Sink:
 
     def __init__(self) -> None:
         self.kept: dict[tuple[Labels, int], float] = {}
-        self.trouble = ""
+        self.error = ""
         self.most = 10
 
     async def append(self, batches: Sequence[Batch]) -> None:
-        if self.trouble:
-            raise StoreError(self.trouble)
+        if self.error:
+            raise StoreError(self.error)
         found = {
             (labels, batch.at): value
             for batch in batches
@@ -102,7 +102,7 @@ async def pieces(content: bytes, size: int = 1000) -> AsyncIterator[bytes]:
 
 @pytest.mark.parametrize("packed", ["", "gzip", "deflate"])
 @pytest.mark.parametrize("name", ["pay-declined.traces.pb", "pay-declined.traces.json"])
-async def test_a_body_comes_chunked_and_packed_or_not(client, ingest, name, packed):
+async def test_chunked_and_compressed_bodies_are_accepted(client, ingest, name, packed):
     """
     As JavaScript sends it: without Content-Length. The answer is in the request's encoding.
     """
@@ -114,10 +114,10 @@ async def test_a_body_comes_chunked_and_packed_or_not(client, ingest, name, pack
     assert response.status_code == 200
     assert response.content == (b"{}" if name.endswith("json") else b"")
     assert response.headers["content-type"] == headers["content-type"].partition(";")[0]
-    assert ingest.numbers("vendure_api_requests_total")
+    assert ingest.values("vendure_api_requests_total")
 
 
-async def test_an_empty_request_is_a_success(client):
+async def test_an_empty_request_succeeds(client):
     """
     Some senders try the door before they have something to say.
     """
@@ -127,7 +127,7 @@ async def test_an_empty_request_is_a_success(client):
     assert (await client.post("/v1/logs", content=gzip.compress(b""), headers=empty)).status_code == 200
 
 
-async def test_a_type_that_is_not_known_is_refused(client):
+async def test_an_unknown_content_type_is_rejected_with_415(client):
     """
     415, by body and by packing.
     """
@@ -135,7 +135,7 @@ async def test_a_type_that_is_not_known_is_refused(client):
         assert (await client.post("/v1/traces", content=b"{}", headers=headers)).status_code == 415
 
 
-async def test_garbage_is_refused(client, ingest):
+async def test_invalid_input_is_rejected(client, ingest):
     """
     400 with a reason: in gzip, after gzip, cut off.
     """
@@ -151,11 +151,11 @@ async def test_garbage_is_refused(client, ingest):
         response = await client.post("/v1/traces", content=content, headers=headers)
         assert response.status_code == 400
         assert response.content
-    assert not ingest.numbers()
+    assert not ingest.values()
 
 
 @pytest.mark.parametrize("signal", list(OtlpSignal))
-async def test_a_body_that_is_too_long_is_refused_before_it_takes_memory(client, signal):
+async def test_a_body_over_the_limit_is_rejected_early_with_413(client, signal):
     """
     413: by what it says of itself, by what comes, and by what comes of it. A bomb is let go at the limit.
     """
@@ -188,7 +188,7 @@ async def test_a_body_that_is_too_long_is_refused_before_it_takes_memory(client,
     ).status_code == 200
 
 
-async def test_whoever_comes_when_there_is_no_room_is_asked_to_come_again(client, room, ingest):
+async def test_a_request_over_the_buffer_limit_is_rejected_with_503_and_retry_after(client, room, ingest):
     """
     503 with Retry-After; when others are done there is room again.
     """
@@ -206,7 +206,7 @@ async def test_whoever_comes_when_there_is_no_room_is_asked_to_come_again(client
     assert room.held == 0
 
 
-async def test_bodies_that_come_together_are_all_counted(client, ingest):
+async def test_concurrent_bodies_are_all_counted(client, ingest):
     """
     One after the other is read; none waits for ever.
     """
@@ -214,11 +214,11 @@ async def test_bodies_that_come_together_are_all_counted(client, ingest):
     answers = await asyncio.gather(*(client.post("/v1/traces", content=one, headers=JSON) for one in bodies))
 
     assert {answer.status_code for answer in answers} == {200}
-    assert list(ingest.numbers("vendure_api_requests_total").values()) == [30]
+    assert list(ingest.values("vendure_api_requests_total").values()) == [30]
 
 
 @pytest.mark.listening(listen="0.0.0.0:9119", token="open sesame")
-async def test_where_others_can_knock_the_token_is_asked_for(client):
+async def test_ingest_requires_the_token_on_public_addresses(client):
     """
     Also of those who push.
     """
@@ -228,7 +228,7 @@ async def test_where_others_can_knock_the_token_is_asked_for(client):
     assert (await client.post("/v1/traces", content=b"{}", headers=shown)).status_code == 200
 
 
-async def test_events_that_can_not_be_kept_are_not_accepted(client):
+async def test_events_are_rejected_with_503_while_state_fails(client):
     """
     503: who pushed them still has them, and comes again. A mistake is told first.
     """
@@ -245,7 +245,7 @@ async def test_events_that_can_not_be_kept_are_not_accepted(client):
     assert (await client.post("/api/events", content=b" " * (LIMIT + 1), headers=JSON)).status_code == 413
 
 
-async def test_the_newest_lines_are_shown_and_chosen():
+async def test_log_lines_are_filtered():
     """
     By level, context, service and text; what can't be asked for is said.
     """
@@ -275,7 +275,7 @@ def numbers(at: int, *names: str) -> bytes:
     return Encoder({}).encode([Batch(layout, at, np.arange(len(names), dtype=np.float64))])[0]
 
 
-async def test_numbers_are_written(client, ingest, sink):
+async def test_remote_write_samples_are_appended(client, ingest, sink):
     """
     At their own times, whatever else is there.
     """
@@ -301,7 +301,7 @@ async def test_numbers_are_written(client, ingest, sink):
         (bytes(LIMIT + 1), {}, 413, "send less"),
     ],
 )
-async def test_what_is_no_remote_write_is_refused(client, content, headers, status, says):
+async def test_invalid_remote_write_requests_are_rejected(client, content, headers, status, says):
     """
     With what is wanted.
     """
@@ -311,7 +311,7 @@ async def test_what_is_no_remote_write_is_refused(client, content, headers, stat
 
 
 @pytest.mark.parametrize("away", [timedelta(days=-91), timedelta(hours=2)])
-async def test_numbers_of_another_age_are_refused_and_the_others_kept(away, client, ingest, sink):
+async def test_samples_out_of_the_time_range_are_rejected_alone(away, client, ingest, sink):
     """
     As in Prometheus: the sender hears of it and does not send them again.
     """
@@ -324,7 +324,7 @@ async def test_numbers_of_another_age_are_refused_and_the_others_kept(away, clie
     assert [at for _, at in sink.kept] == [milliseconds(now)]
 
 
-async def test_series_that_are_too_many_are_refused_and_the_others_kept(client, ingest, sink):
+async def test_series_over_the_limit_are_rejected_alone(client, ingest, sink):
     """
     A sender that grows without end does not silence itself.
     """
@@ -338,11 +338,11 @@ async def test_series_that_are_too_many_are_refused_and_the_others_kept(client, 
     assert ingest.meters.value(RECEIVED, outcome="rejected") == 1
 
 
-async def test_what_can_not_be_kept_now_is_to_come_again(client, ingest, sink):
+async def test_remote_write_is_rejected_with_503_while_the_store_fails(client, ingest, sink):
     """
     The sender waits.
     """
-    sink.trouble = "disk full"
+    sink.error = "disk full"
     response = await client.post(
         "/api/v1/write", content=numbers(milliseconds(ingest.clock.now()), "a"), headers=HEADERS
     )
@@ -350,7 +350,7 @@ async def test_what_can_not_be_kept_now_is_to_come_again(client, ingest, sink):
     assert "disk full" in response.text
 
 
-async def test_series_with_too_many_or_too_long_labels_are_refused_and_the_others_kept(client, ingest, sink):
+async def test_series_over_the_label_limits_are_rejected_alone(client, ingest, sink):
     """
     400, which says why: the sender does not send them again.
     """

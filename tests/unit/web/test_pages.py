@@ -1,4 +1,4 @@
-"""Health, /metrics, /federate, the first page, and who may see them."""
+"""Health, /metrics, /federate, the overview page, and their permissions."""
 
 import asyncio
 import re
@@ -12,8 +12,8 @@ from starlette.responses import PlainTextResponse
 import toban
 from tests.unit.web.conftest import NOW
 from toban.core.alerts import Acknowledgement, Alert, AlertStatus
-from toban.core.catalogue import LANGUAGES
 from toban.core.labels import Labels
+from toban.core.message_catalogue import LANGUAGES
 from toban.core.ports import HealthStatus
 from toban.exposition import writer
 from toban.exposition.writer import Format
@@ -47,7 +47,7 @@ async def test_readiness_and_liveness_have_their_own_checks(client):
     assert (await client.get("/health/liveness")).status_code == 200
 
 
-async def test_no_sample_is_never_well(client, source):
+async def test_a_check_without_sample_is_down(client, source):
     """
     Stale means down.
     """
@@ -56,7 +56,7 @@ async def test_no_sample_is_never_well(client, source):
     assert found["error"]["storage"] == {"status": "down", "message": "no sample for 100 s"}
 
 
-async def test_tobans_own_health_names_each_part(client, collecting):
+async def test_own_health_lists_each_service(client, collecting):
     """
     503 when one of them is not well.
     """
@@ -66,7 +66,7 @@ async def test_tobans_own_health_names_each_part(client, collecting):
     assert (response.status_code, response.text) == (503, "toban is unhealthy.\n[-] collect: no look\n")
 
 
-async def test_metrics_are_written_in_the_format_that_is_asked_for(client):
+async def test_the_metrics_page_has_the_requested_format(client):
     """
     The plain one unless OpenMetrics is liked better.
     """
@@ -82,7 +82,7 @@ async def test_metrics_are_written_in_the_format_that_is_asked_for(client):
     assert "# TYPE orders counter\norders_total 3\n# EOF\n" in other.text
 
 
-async def test_federate_shows_what_is_chosen_with_its_time(client):
+async def test_federate_returns_matching_series_with_times(client):
     """
     And refuses what chooses nothing.
     """
@@ -92,7 +92,7 @@ async def test_federate_shows_what_is_chosen_with_its_time(client):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-async def test_the_first_page_speaks_the_readers_language(client, language):
+async def test_the_overview_page_is_in_the_readers_language(client, language):
     """
     What comes from outside can't become a part of the page.
     """
@@ -106,7 +106,7 @@ async def test_the_first_page_speaks_the_readers_language(client, language):
     assert not re.search(r'(src|href)="(https?:)?//', response.text)
 
 
-def test_every_language_says_everything():
+def test_every_language_has_all_texts():
     """
     The same keys, with the same places to fill in.
     """
@@ -140,7 +140,7 @@ def test_every_message_is_used():
         ("fr, ja;q=x", "en"),
     ],
 )
-def test_the_best_liked_language_is_spoken(header, language):
+def test_the_language_is_negotiated(header, language):
     """
     English when none of them is there.
     """
@@ -148,7 +148,7 @@ def test_the_best_liked_language_is_spoken(header, language):
 
 
 @pytest.mark.listening(listen="0.0.0.0:9119", token="hush")
-async def test_whoever_is_elsewhere_shows_the_token(client):
+async def test_remote_clients_need_the_token(client):
     """
     Without it there are states and names at the health pages, and nothing more.
     """
@@ -170,7 +170,7 @@ async def test_whoever_is_elsewhere_shows_the_token(client):
     assert "message" in (await client.get("/health", headers={"authorization": "Bearer hush"})).text
 
 
-async def test_what_fires_stands_first_in_the_reader_s_language(client, alerts):
+async def test_firing_alerts_are_first_on_the_overview_page(client, alerts):
     """
     With its number, its limit and what to do; what only may fire soon is fainter, and text from outside is text.
     """
@@ -193,7 +193,7 @@ async def test_what_fires_stands_first_in_the_reader_s_language(client, alerts):
     assert told["state"] == "unhealthy"
 
 
-async def test_a_part_that_can_not_be_shown_costs_the_others_nothing(client, alerts, monkeypatch):
+async def test_a_part_that_fails_to_render_does_not_affect_the_others(client, alerts, monkeypatch):
     """
     One alert, one target, one service, a whole part: there is a word in its place.
     """
@@ -218,7 +218,7 @@ async def test_a_part_that_can_not_be_shown_costs_the_others_nothing(client, ale
     assert answer.text.count("can't be shown") == 3
 
 
-async def test_what_can_not_be_told_is_left_out_of_the_overview(client, collecting, monkeypatch):
+async def test_a_part_without_status_is_left_out_of_the_status(client, collecting, monkeypatch):
     """
     A service that can't say how it is is not well; the rest is told.
     """
@@ -241,7 +241,7 @@ async def test_what_can_not_be_told_is_left_out_of_the_overview(client, collecti
     assert (await client.get("/")).status_code == 200
 
 
-async def test_what_is_not_there_is_not_found(client):
+async def test_unknown_paths_are_404(client):
     """
     In Prometheus' words.
     """
@@ -260,7 +260,7 @@ async def test_what_is_not_there_is_not_found(client):
         ("", "localhost", False),
     ],
 )
-async def test_a_public_name_of_https_is_asked_by_https_alone(address, host, strict):
+async def test_a_public_https_name_has_strict_transport_security(address, host, strict):
     async def app(scope, receive, send):
         await PlainTextResponse("well")(scope, receive, send)
 

@@ -23,7 +23,7 @@ async def asked(client, path, code=200, /, **parameters):
     return response.json()
 
 
-async def test_an_instant_query_is_answered_with_a_vector(client):
+async def test_an_instant_query_returns_a_vector_with_text_values(client):
     """
     Times are numbers, values are texts.
     """
@@ -49,14 +49,14 @@ async def test_an_instant_query_is_answered_with_a_vector(client):
         ("nothing", {"resultType": "vector", "result": []}),
     ],
 )
-async def test_the_other_shapes_of_an_answer(client, query, data):
+async def test_scalar_and_string_results(client, query, data):
     """
     As Grafana's "save & test" asks.
     """
     assert (await client.post("/api/v1/query", data={"query": query, "time": "4"})).json()["data"] == data
 
 
-async def test_a_range_is_answered_with_a_matrix(client):
+async def test_a_range_query_returns_a_matrix_with_both_ends(client):
     """
     Start and end included.
     """
@@ -77,7 +77,7 @@ async def test_a_range_selector_keeps_its_own_times(client):
     assert found["data"]["result"][0]["values"] == [[SECONDS - 30, "1"], [SECONDS, "0"]]
 
 
-async def test_answers_are_cut_to_a_limit_with_a_warning(client):
+async def test_results_over_the_limit_are_truncated_with_a_warning(client):
     """
     Whoever asks for one series is told that there are more.
     """
@@ -99,7 +99,7 @@ async def test_series_labels_and_values(client):
     assert (await asked(client, "/api/v1/label/job/values", end="1"))["data"] == []
 
 
-async def test_targets_tell_how_the_newest_look_went(client):
+async def test_targets_have_the_result_of_their_last_scrape(client):
     """
     Up, down with the reason, and not known yet.
     """
@@ -111,7 +111,7 @@ async def test_targets_tell_how_the_newest_look_went(client):
     ]
 
 
-async def test_the_build_is_told(client):
+async def test_the_build_information_is_that_of_prometheus(client):
     """
     Without `features`, or Grafana would take toban for Mimir.
     """
@@ -145,7 +145,7 @@ async def test_the_build_is_told(client):
         ("label/b-ad/values", {}, 400, "bad_data", 'invalid label name: "b-ad"'),
     ],
 )
-async def test_trouble_is_told_as_prometheus_tells_it(client, path, parameters, code, kind, words):
+async def test_errors_have_prometheus_types_and_status_codes(client, path, parameters, code, kind, words):
     """
     The same codes, kinds and, where others match on them, words.
     """
@@ -172,14 +172,14 @@ async def test_trouble_is_told_as_prometheus_tells_it(client, path, parameters, 
         (-math.inf, "-Inf"),
     ],
 )
-def test_values_are_written_as_prometheus_writes_them(value, text):
+def test_values_are_formatted_as_by_prometheus(value, text):
     """
     Like a number in JavaScript, with Go's exponent of two digits.
     """
     assert sample_text(value) == text
 
 
-async def test_a_query_ends_when_its_client_leaves():
+async def test_a_query_is_cancelled_when_its_client_disconnects():
     """
     What nobody waits for costs nothing.
     """

@@ -1,4 +1,4 @@
-"""Answers written much at a time."""
+"""JSON of Prometheus' API, formatted in arrays."""
 
 import json
 
@@ -19,7 +19,7 @@ SERIES = st.lists(st.tuples(st.integers(-(2**53), 2**53), VALUES), min_size=1, m
 
 
 @given(st.lists(VALUES, min_size=1))
-def test_many_are_written_as_each_would_be(values):
+def test_arrays_are_formatted_as_single_values_are(values):
     """
     To the letter.
     """
@@ -56,7 +56,7 @@ def test_a_vector_has_one_value_each():
     assert json.loads(b"".join(series_array([points], single=True))) == [{"metric": {"a": "b"}, "value": [1.5, "2"]}]
 
 
-def test_a_large_answer_comes_in_pieces():
+def test_a_large_response_is_written_in_chunks():
     """
     None is large.
     """

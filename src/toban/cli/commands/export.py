@@ -20,9 +20,9 @@ from toban.cli.client import config_option, data_option, download
 from toban.cli.formatting import echo, echo_bytes
 from toban.cli.param_types import DurationType
 from toban.collect import default_collectors
-from toban.core.catalogue import LANGUAGES
 from toban.core.config_types import format_duration
 from toban.core.errors import SettingsError
+from toban.core.message_catalogue import LANGUAGES
 from toban.dashboards import grafana_export as grafana_out
 from toban.dashboards.board_loader import load_boards
 from toban.dashboards.grafana_client import GrafanaClient

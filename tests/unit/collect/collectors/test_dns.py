@@ -6,7 +6,7 @@ from toban.collect.collectors.dns import Dns
 from toban.core.errors import CollectError
 
 
-async def test_a_name_stands_for_its_addresses(tools):
+async def test_the_addresses_of_a_name_are_counted(tools):
     """
     `localhost` is known on every machine.
     """
@@ -16,7 +16,7 @@ async def test_a_name_stands_for_its_addresses(tools):
     assert seconds.family.unit == "seconds"
 
 
-async def test_a_name_that_cannot_be_looked_up_is_down(tools):
+async def test_a_name_that_does_not_resolve_is_down(tools):
     """
     The message names it. This one fails before anybody is asked: its part is longer than 63 signs.
     """

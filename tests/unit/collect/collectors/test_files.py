@@ -9,11 +9,11 @@ from toban.collect.collectors.files.files import Files, measure_folder
 from toban.core.errors import CollectError
 
 
-async def looked(path, tools):
+async def scrape_once(path, tools):
     return {sample.family.name: sample.value for sample in (await Files(path=path).collect(tools)).samples}
 
 
-async def test_a_folder_is_added_up_with_all_in_it(tmp_path, tools):
+async def test_a_folder_is_summed_recursively(tmp_path, tools):
     """
     Links are not followed: a circle of them would never end.
     """
@@ -24,7 +24,7 @@ async def test_a_folder_is_added_up_with_all_in_it(tmp_path, tools):
     os.utime(tmp_path / "one", (7, 7))
     os.utime(tmp_path / "a" / "two", (9, 9))
 
-    assert await looked(tmp_path, tools) == {
+    assert await scrape_once(tmp_path, tools) == {
         "folder_size_bytes": 8,
         "folder_files": 2,
         "folder_newest_timestamp_seconds": 9,
@@ -32,7 +32,7 @@ async def test_a_folder_is_added_up_with_all_in_it(tmp_path, tools):
 
 
 @pytest.mark.parametrize("made", [(), (7, 9)])
-async def test_a_folder_of_backups_tells_how_old_the_newest_is(made, tmp_path, tools):
+async def test_a_backup_folder_has_the_time_of_the_newest_file(made, tmp_path, tools):
     """
     And how old it may be; without any, the newest is as old as can be.
     """
@@ -46,22 +46,22 @@ async def test_a_folder_of_backups_tells_how_old_the_newest_is(made, tmp_path, t
     assert told["backup_age_limit_seconds"] == 26 * 3600
 
 
-async def test_an_empty_folder_has_no_newest_file(tmp_path, tools):
+async def test_an_empty_folder_has_no_newest_timestamp(tmp_path, tools):
     """
     Nought would be 1970.
     """
-    assert await looked(tmp_path, tools) == {"folder_size_bytes": 0, "folder_files": 0}
+    assert await scrape_once(tmp_path, tools) == {"folder_size_bytes": 0, "folder_files": 0}
 
 
-async def test_a_folder_that_is_missing_is_down(tmp_path, tools):
+async def test_a_missing_folder_is_down(tmp_path, tools):
     """
     The message names it.
     """
     with pytest.raises(CollectError, match=r"files files: .*nope: No such file"):
-        await looked(tmp_path / "nope", tools)
+        await scrape_once(tmp_path / "nope", tools)
 
 
-def test_large_folder_is_given_up_at_the_timeout(tmp_path):
+def test_a_large_folder_times_out_with_the_remedy(tmp_path):
     """
     With the remedy.
     """
@@ -70,7 +70,7 @@ def test_large_folder_is_given_up_at_the_timeout(tmp_path):
         measure_folder(tmp_path, time.monotonic() - 1)
 
 
-def test_what_is_removed_on_the_way_is_not_missed(tmp_path, monkeypatch):
+def test_files_removed_during_the_scrape_are_skipped(tmp_path, monkeypatch):
     """
     A shop's cache changes while it is counted.
     """

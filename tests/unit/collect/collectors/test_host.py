@@ -11,15 +11,15 @@ from toban.collect.system_metrics import cpu_percent
 seconds = st.floats(0, 1e9)
 
 
-async def looked(host, tools):
+async def scrape_once(host, tools):
     return {(s.family.name, s.labels.get("mount", "")): s.value for s in await host.collect(tools)}
 
 
-async def test_the_machines_figures_are_those_of_the_system(tools):
+async def test_samples_equal_the_systems_values(tools):
     """
     Memory and disks add up, and `/` is always among them.
     """
-    found = await looked(Host(), tools)
+    found = await scrape_once(Host(), tools)
 
     assert found["system_memory_size_bytes", ""] == psutil.virtual_memory().total
     assert 0 < found["system_memory_usage_bytes", ""] < found["system_memory_size_bytes", ""]
@@ -28,7 +28,7 @@ async def test_the_machines_figures_are_those_of_the_system(tools):
     assert 0 <= found["system_cpu_usage_percent", ""] <= 100
 
 
-async def test_the_first_look_measures_half_a_second(tools):
+async def test_the_first_scrape_measures_cpu_over_half_a_second(tools):
     """
     The second compares with the first and need not wait.
     """
@@ -39,7 +39,7 @@ async def test_the_first_look_measures_half_a_second(tools):
     assert tools.clock.monotonic() == FIRST_SECONDS
 
 
-def test_pseudo_file_systems_are_left_out():
+def test_pseudo_file_systems_are_skipped():
     """
     What lies on no disk has no space.
     """
@@ -48,7 +48,7 @@ def test_pseudo_file_systems_are_left_out():
 
 
 @given(seconds, seconds, seconds, seconds)
-def test_a_share_is_a_share(busy, idle, more_busy, more_idle):
+def test_cpu_usage_is_between_0_and_100(busy, idle, more_busy, more_idle):
     """
     From 0 to 100, also when a clock stands still or jumps back.
     """
@@ -56,14 +56,14 @@ def test_a_share_is_a_share(busy, idle, more_busy, more_idle):
 
 
 @pytest.mark.parametrize(("now", "percent"), [((1.5, 12.0), 25.0), ((1.0, 12.0), 0.0), ((3.0, 12.0), 100.0)])
-def test_all_but_idle_counts(now, percent):
+def test_cpu_usage_is_all_but_idle(now, percent):
     """
     Against a first reading of one busy second in ten.
     """
     assert cpu_percent((1.0, 10.0), now) == percent
 
 
-def test_what_ran_out_of_memory_is_counted_for_the_container_where_there_is_one(tmp_path):
+def test_oom_kills_are_those_of_the_container_if_there_is_one(tmp_path):
     """
     Else for the machine; where nothing tells, or something else, there is no number.
     """

@@ -8,7 +8,7 @@ from toban.ingest.metric_families import POOL
 USED = gauge("postgres_connections_used", "")
 
 
-def test_the_pools_own_figures_take_the_place_of_the_servers_view():
+def test_pool_metrics_of_the_shop_replace_those_of_the_server():
     """
     As long as the shop's telemetry tells them; the same number never comes twice.
     """
@@ -23,7 +23,7 @@ def test_the_pools_own_figures_take_the_place_of_the_servers_view():
     assert list(postgres.not_pushed(samples, pushed)) == samples
 
 
-def test_both_views_of_the_pools_are_one_family():
+def test_pool_metrics_of_shop_and_server_are_one_family():
     """
     One name, one meaning, one sentence.
     """

@@ -1,4 +1,4 @@
-"""Vendure's Shop API, pretended answer by answer; the real one is asked in tests/integration."""
+"""The collector `shop_api` with a fake Shop API; tests/integration has the real one."""
 
 import re
 from dataclasses import replace
@@ -26,12 +26,12 @@ class Api:
 
     def __init__(self):
         self.answers = dict(WELL)
-        self.asked = []
+        self.requests = []
 
     def __call__(self, request):
         sent = orjson.loads(request.content)
         operation = re.search(r"(?:query|mutation) (\w+)", sent["query"])[1]
-        self.asked.append((operation, sent["variables"], request.headers.get("authorization", "")))
+        self.requests.append((operation, sent["variables"], request.headers.get("authorization", "")))
         answer = self.answers[operation]
         if isinstance(answer, httpx2.Response):
             return answer
@@ -41,7 +41,7 @@ class Api:
         )
 
     def operations(self):
-        return [operation for operation, *_ in self.asked]
+        return [operation for operation, *_ in self.requests]
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def collector(**check):
     return ShopApi(name="vendure", url="http://shop/shop-api?x=1", shop_check=ShopCheck(**check))
 
 
-async def test_a_shop_that_sells_is_up(tools, api):
+async def test_a_shop_with_all_steps_is_up(tools, api):
     """
     The catalogue answers; what it offers is searched for, looked at and priced.
     """
@@ -73,10 +73,10 @@ async def test_a_shop_that_sells_is_up(tools, api):
 
     assert look.samples[0].value == 54
     assert steps(look) == {"search": True, "product": True, "price": True}
-    assert [variables for _, variables, _ in api.asked[1:]] == [{"term": "Lamp"}, {"slug": "lamp"}]
+    assert [variables for _, variables, _ in api.requests[1:]] == [{"term": "Lamp"}, {"slug": "lamp"}]
 
 
-async def test_an_answer_with_errors_is_a_shop_that_cannot_sell(tools, api):
+async def test_a_response_with_errors_is_down(tools, api):
     """
     With status 200: that is how Vendure says that its database is gone. Every step fails with it, at once.
     """
@@ -93,12 +93,12 @@ async def test_an_answer_with_errors_is_a_shop_that_cannot_sell(tools, api):
     assert steps(await shop.collect()) == {"search": True, "product": True, "price": True}
 
 
-async def test_a_catalogue_without_products_can_t_sell(tools, api):
+async def test_an_empty_catalogue_is_down(tools, api):
     api.answers["TobanCatalogue"] = {"products": {"totalItems": 0, "items": []}}
     assert "it has no product" in (await collector().collect(tools)).error
 
 
-async def test_steps_fail_one_by_one(tools, api):
+async def test_steps_fail_independently(tools, api):
     """
     A search that finds nothing, a product without price: the shop is up, the step is not.
     """
@@ -117,7 +117,7 @@ async def test_steps_fail_one_by_one(tools, api):
     assert steps(await collector().collect(tools))["search"] is False
 
 
-async def test_steps_are_tried_less_often_than_the_shop_is_asked(tools, api):
+async def test_steps_run_at_their_own_interval(tools, api):
     """
     Between two tries their newest result stands.
     """
@@ -131,14 +131,14 @@ async def test_steps_are_tried_less_often_than_the_shop_is_asked(tools, api):
     assert api.operations().count("TobanSearch") == 2
 
 
-async def test_a_customer_is_logged_in_once(tools, api):
+async def test_the_session_of_a_customer_is_reused(tools, api):
     """
     Prices may be theirs alone. A session that has ended is replaced at the next round.
     """
     shop = collector(customer="b2b@example.com", password="p4ss").open(tools)
     await shop.collect()
-    assert api.asked[1][1] == {"name": "b2b@example.com", "password": "p4ss"}
-    assert api.asked[2][2] == "Bearer s3ss"
+    assert api.requests[1][1] == {"name": "b2b@example.com", "password": "p4ss"}
+    assert api.requests[2][2] == "Bearer s3ss"
 
     api.answers["TobanProduct"] = [{"message": "no", "extensions": {"code": "FORBIDDEN"}}]
     tools.clock.advance(60)
@@ -148,7 +148,7 @@ async def test_a_customer_is_logged_in_once(tools, api):
     assert api.operations().count("TobanLogin") == 2
 
 
-async def test_a_refused_login_is_a_step_of_its_own(tools, api):
+async def test_a_rejected_login_fails_the_step_login(tools, api):
     """
     Vendure says so with 200 and an ErrorResult.
     """
@@ -160,7 +160,7 @@ async def test_a_refused_login_is_a_step_of_its_own(tools, api):
     assert steps(look) == {"login": False, "search": True, "product": True, "price": True}
 
 
-async def test_the_cart_is_filled_and_emptied_when_that_is_asked_for(tools, api):
+async def test_the_cart_step_adds_and_removes_an_item(tools, api):
     """
     Otherwise no order is ever made.
     """
@@ -179,7 +179,7 @@ async def test_the_cart_is_filled_and_emptied_when_that_is_asked_for(tools, api)
 @pytest.mark.parametrize(
     "garbage", [{"products": None}, {"products": {"items": []}}, {"products": {"totalItems": "?"}}]
 )
-async def test_garbage_is_no_catalogue(tools, api, garbage):
+async def test_an_invalid_response_is_an_error(tools, api, garbage):
     """
     It is said, and nothing else happens.
     """

@@ -1,4 +1,4 @@
-"""Numbers of a shop's own: what may be written in the configuration."""
+"""Settings of the collector `sql`."""
 
 import pytest
 from pydantic import ValidationError
@@ -18,7 +18,7 @@ GOOD = {"name": "shop_things", "help": "Things.", "query": "SELECT 1 AS value;"}
         ([GOOD, GOOD], "shop_things is defined twice"),
     ],
 )
-def test_a_mistake_is_said(metrics: list[dict[str, str]], mistake: str) -> None:
+def test_an_invalid_metric_is_rejected(metrics: list[dict[str, str]], mistake: str) -> None:
     """
     What can't be is refused before anything is asked.
     """
@@ -26,7 +26,7 @@ def test_a_mistake_is_said(metrics: list[dict[str, str]], mistake: str) -> None:
         Sql.model_validate({"kind": "sql", "metrics": metrics})
 
 
-def test_a_query_is_bounded_whatever_it_says() -> None:
+def test_any_query_is_bounded() -> None:
     """
     It is put in brackets, where only a SELECT can stand, a comment at its end notwithstanding.
     """

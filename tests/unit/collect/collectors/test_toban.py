@@ -1,13 +1,13 @@
-"""toban looks at itself."""
+"""The collector `toban`."""
 
-from tests.fakes import told
+from tests.fakes import sample_values
 from toban.collect.collectors.toban import Toban
 from toban.core.samples import counter
 
 SEEN = counter("seen_total", "What was seen.")
 
 
-async def test_toban_tells_of_its_own_process_and_what_it_counts(tools, monkeypatch):
+async def test_samples_of_the_process_and_of_its_metrics(tools, monkeypatch):
     """
     What it counts comes as a batch, beginning with noughts.
     """
@@ -19,7 +19,7 @@ async def test_toban_tells_of_its_own_process_and_what_it_counts(tools, monkeypa
     assert Toban().default_instance == "148e21"
     assert own["process_resident_memory_bytes"] > 1_000_000
     assert own["process_open_fds"] >= 3
-    assert [told([batch]) for batch in look.batches] == [
+    assert [sample_values([batch]) for batch in look.batches] == [
         {'seen_total{instance="148e21", job="toban"}': 0},
         {'seen_total{instance="148e21", job="toban"}': 1},
     ]

@@ -45,7 +45,7 @@ def machine(state="started", ended=None, **config):
         ("replacing", None, {}, ""),
     ],
 )
-def test_unwanted_state_has_a_reason(state, ended, config, why):
+def test_an_unwanted_state_has_a_reason(state, ended, config, why):
     """
     Ten minutes after the change: a requested stop is wanted, an unexpected exit is not.
     """

@@ -32,7 +32,7 @@ ORDER = "ご注文"
         ("utf-8", "text/html; charset=punycode", ""),
     ],
 )
-def test_a_page_is_read_in_the_charset_that_it_declares(codec, media, head):
+def test_a_page_is_decoded_by_its_declared_charset(codec, media, head):
     """
     Its first bytes say most, then its header, then itself; all else is UTF-8.
     """
@@ -40,7 +40,7 @@ def test_a_page_is_read_in_the_charset_that_it_declares(codec, media, head):
 
 
 @pytest.mark.parametrize("codec", sorted(set(CHARSETS.values())))
-def test_every_charset_is_one_that_python_reads(codec):
+def test_python_knows_every_charset(codec):
     """
     The table has no name that nobody knows.
     """
@@ -48,7 +48,7 @@ def test_every_charset_is_one_that_python_reads(codec):
 
 
 @given(st.binary(max_size=300), st.text(max_size=60))
-def test_any_page_is_text(body, media):
+def test_any_page_can_be_decoded(body, media):
     """
     Whatever it declares.
     """

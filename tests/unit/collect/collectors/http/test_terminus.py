@@ -1,4 +1,4 @@
-"""Health in the words of Terminus."""
+"""Health responses in Terminus format."""
 
 import pytest
 
@@ -21,14 +21,14 @@ WELL = {"status": "ok", "info": {"database": {"status": "up"}}, "error": {}, "de
         (None, ""),
     ],
 )
-def test_a_complaint_names_what_is_down(answer, wanted):
+def test_the_error_names_the_parts_that_are_down(answer, wanted):
     """
     And what isn't said in Terminus' words is no complaint.
     """
     assert health_error(answer) == wanted
 
 
-def test_a_complaint_is_short_however_long_the_answer():
+def test_the_error_is_short_for_any_response():
     """
     It becomes a line in a log.
     """

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.integration.looks import lent
+from tests.integration.scraping import collector_tools
 from tests.upstash import INFO
 from toban.collect.collectors.redis.redis import COMMANDS, Redis, RedisScraper, by_command, info_samples
 from toban.collect.collectors.redis.redis_info import RedisInfo, parse_info
@@ -32,7 +32,7 @@ def numbers(info: RedisInfo) -> dict[str, float]:
         ("", "redis", "", ""),
     ],
 )
-def test_whose_server_it_is_is_known(text: str, product: str, version: str, mode: str) -> None:
+def test_the_product_is_recognised(text: str, product: str, version: str, mode: str) -> None:
     """
     Valkey and Upstash say which Redis they are compatible with: that is not what they are.
     """
@@ -40,7 +40,7 @@ def test_whose_server_it_is_is_known(text: str, product: str, version: str, mode
     assert (info.product, info.version, info.mode) == (product, version, mode)
 
 
-def test_commands_and_databases_are_read() -> None:
+def test_commands_and_databases_are_parsed() -> None:
     """
     Command names are lower case; the fields of a database and a command are told apart by their names.
     """
@@ -63,7 +63,7 @@ def test_commands_and_databases_are_read() -> None:
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z]{1,8}", fullmatch=True), st.integers(0, 10**9)), st.sets(st.text()))
-def test_no_call_is_lost_over_the_budget(calls: dict[str, int], apart: set[str]) -> None:
+def test_commands_over_the_limit_count_as_other(calls: dict[str, int], apart: set[str]) -> None:
     """
     However many commands are told apart, all calls are counted, each once.
     """
@@ -79,7 +79,7 @@ async def test_command_keeps_its_label_value() -> None:
     """
     before = "".join(f"cmdstat_c{number}:calls={number}\n" for number in range(COMMANDS + 10))
     after = before + "cmdstat_busy:calls=1000000\n"
-    async with lent(redis="redis://127.0.0.1:1") as tools:
+    async with collector_tools(redis="redis://127.0.0.1:1") as tools:
         scraper = RedisScraper(Redis(), tools)
     first, second = (
         {s.labels["command"]: s.value for s in scraper.command_samples(parse_info(f"# Commandstats\n{text}"))}
@@ -89,7 +89,7 @@ async def test_command_keeps_its_label_value() -> None:
     assert len(first) == COMMANDS + 1
 
 
-def test_what_is_not_said_is_absent() -> None:
+def test_missing_fields_have_no_samples() -> None:
     """
     Every field is optional; what is missing, none, or unlimited makes no number.
     """
@@ -107,7 +107,7 @@ def test_what_is_not_said_is_absent() -> None:
 
 
 @given(st.text())
-def test_no_text_breaks_it(text: str) -> None:
+def test_any_info_text_is_parsed(text: str) -> None:
     """
     Whatever a server says, there are numbers or none, but no surprise.
     """

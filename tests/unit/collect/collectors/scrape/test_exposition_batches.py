@@ -13,7 +13,7 @@ TARGET = {"job": "shop", "instance": "local"}
 NOW = 1_767_225_600_000
 
 
-def told(found):
+def sample_values(found):
     return {
         (str(labels), batch.at): value
         for batch in found.batches
@@ -21,7 +21,7 @@ def told(found):
     }
 
 
-def test_a_layout_is_used_again_while_the_same_series_come():
+def test_the_layout_is_reused_for_the_same_series():
     """
     The store knows it by identity; a series less, and it is another.
     """
@@ -32,7 +32,7 @@ def test_a_layout_is_used_again_while_the_same_series_come():
     assert less is not first
 
 
-def test_what_is_told_of_a_family_may_change():
+def test_a_change_of_metadata_is_in_the_layout():
     """
     The layout then says so too.
     """
@@ -56,35 +56,35 @@ def test_what_is_told_of_a_family_may_change():
         ('a{job="x"}', True, 'a{instance="local", job="x"}'),
     ],
 )
-def test_labels_that_both_have_are_told_apart(page, honor, wanted):
+def test_conflicting_labels_are_prefixed_with_exported(page, honor, wanted):
     """
     As Prometheus does: no value of the page is lost.
     """
-    assert told(PageReader(TARGET, 10, honor_labels=honor).read(f"{page} 1\n", NOW)) == {(wanted, NOW): 1}
+    assert sample_values(PageReader(TARGET, 10, honor_labels=honor).read(f"{page} 1\n", NOW)) == {(wanted, NOW): 1}
 
 
-def test_of_a_series_that_is_there_twice_the_first_counts():
+def test_of_duplicate_samples_the_first_counts():
     """
     Also when it is written in two ways; at two times it is two samples.
     """
     found = PageReader({}, 10).read('a{b="c"} 1\na{b="c",} 2\nd 3 1000\nd 4 2000\n', NOW)
 
-    assert told(found) == {('a{b="c"}', NOW): 1, ("d", 1000): 3, ("d", 2000): 4}
+    assert sample_values(found) == {('a{b="c"}', NOW): 1, ("d", 1000): 3, ("d", 2000): 4}
     assert found.duplicates == 1
     assert [batch.at for batch in found.batches] == [1000, 2000, NOW]
 
 
-def test_samples_of_the_future_are_dropped_and_counted():
+def test_future_samples_are_dropped_and_counted():
     """
     Ten minutes are granted: clocks differ.
     """
     found = PageReader({}, 10).read(f"a 1 {NOW + MAX_AHEAD}\nb 1 {NOW + MAX_AHEAD + 1}\n", NOW)
 
-    assert told(found) == {("a", NOW + MAX_AHEAD): 1}
+    assert sample_values(found) == {("a", NOW + MAX_AHEAD): 1}
     assert found.future == 1
 
 
-def test_after_a_page_that_is_none_all_goes_on():
+def test_an_invalid_page_fails_its_own_scrape_alone():
     """
     It costs its own turn.
     """
@@ -103,7 +103,7 @@ lines = st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 9), st.samp
 
 @settings(max_examples=50)
 @given(st.lists(lines, min_size=1, max_size=6))
-def test_what_was_read_before_changes_nothing(written):
+def test_one_parser_reads_pages_as_new_parsers_do(written):
     """
     One reader for all pages says what a new reader says of each.
     """
@@ -111,4 +111,5 @@ def test_what_was_read_before_changes_nothing(written):
     for some in written:
         text = "".join(f"{name} {value}{at}\n" for name, value, at in some)
         warm, cold = pages.read(text, NOW), PageReader(TARGET, 100).read(text, NOW)
-        assert (told(warm), warm.duplicates, warm.future) == (told(cold), cold.duplicates, cold.future)
+        assert sample_values(warm) == sample_values(cold)
+        assert (warm.duplicates, warm.future) == (cold.duplicates, cold.future)

@@ -1,4 +1,4 @@
-"""What happened in the shop, in order."""
+"""Events of orders."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -16,7 +16,7 @@ NOW = datetime(2026, 11, 25, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 
 
-def test_an_order_fails_a_quarter_of_an_hour_after_its_last_failed_attempt():
+def test_an_order_fails_15_minutes_after_its_last_failed_attempt():
     """
     Said a grace later and not a second earlier; one that was placed in time never does, one that was placed later did.
     """
@@ -30,7 +30,7 @@ def test_an_order_fails_a_quarter_of_an_hour_after_its_last_failed_attempt():
     assert ended == ["placed"]
 
 
-def test_of_several_attempts_the_newest_counts():
+def test_the_newest_attempt_of_an_order_counts():
     """
     In whatever order they are read, and by its own method.
     """

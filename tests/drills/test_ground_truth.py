@@ -1,0 +1,179 @@
+"""A real shop and the whole program: every metric equals the ground truth of the traffic."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.counter_decreases import ALL_COUNTERS, api_samples, decreases
+from tests.program import Program, eventually, toban
+from tests.vendure_shop import SLOW, ShopProcesses, ShopVariant, place_orders, run_vendure
+from toban.demo.ground_truth import GroundTruth
+from toban.demo.servers import free_port
+from toban.instruments.error_classes import responsible_party
+
+pytestmark = SLOW
+
+OFTEN = """
+shop: {check: {}, services: {}}
+collect:
+  - {kind: vendure_db, interval: 1s}
+  - {kind: bullmq, interval: 1s}
+  - {kind: telemetry, interval: 1s}
+  - {kind: shop_api, name: vendure, url: "%s", interval: 1s}
+"""
+OURS = {"TobanCatalogue", "TobanSearch", "TobanProduct"}
+
+
+def watching(tmp_path: Path, shop: ShopProcesses, port: int, **more: str):
+    configuration = tmp_path / "toban.yaml"
+    configuration.write_text(OFTEN % shop.shop_api)
+    arguments = ("--listen", f"127.0.0.1:{port}", "--config", str(configuration))
+    return toban(tmp_path / "data", *arguments, DATABASE_URL=shop.database_url, SHOP_API_URL=shop.shop_api, **more)
+
+
+def metric_values(program: Program, metric: str, *labels: str) -> Counter[tuple[str, ...]]:
+    """Return a metric's numbers by some of its labels."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for series in program.query(metric):
+        found[tuple(series["metric"].get(label, "") for label in labels)] += round(float(series["value"][1]))
+    return found
+
+
+def counted(program: Program, ground_truth: GroundTruth) -> None:
+    """Wait until everything that was asked has been told, and hold it against the books."""
+    operations = Counter({(name or "(none)",): many for name, many in ground_truth.requests.items() if name})
+
+    def requests() -> Counter[tuple[str, ...]]:
+        found = metric_values(program, "vendure_graphql_duration_seconds_count", "operation")
+        found.pop(("Catalogue",), None)
+        return found
+
+    eventually(requests, lambda found: found == operations)
+    statuses = metric_values(program, 'vendure_api_requests_total{endpoint="/shop-api"}', "status")
+    catalogue = Counter({("200",): 1})
+    assert statuses == Counter({(str(status),): many for status, many in ground_truth.statuses.items()}) + catalogue
+
+    created = Counter((order.channel, order.customer_type) for order in ground_truth.orders)
+    eventually(
+        lambda: metric_values(program, "vendure_orders_created_total", "channel", "customerType"),
+        lambda it: it == created,
+    )
+    revenue = Counter[tuple[str, ...]]()
+    for order in ground_truth.orders:
+        revenue[order.channel, order.currency] += order.net
+    assert metric_values(program, "vendure_revenue_total * 100", "channel", "currency") == revenue
+    failed_is(program, sum(ground_truth.failed_attempts.values()))
+
+
+def failed_is(program: Program, many: int) -> None:
+    """Wait until so many payments are known to have failed."""
+    eventually(lambda: metric_values(program, "sum(vendure_payments_failed_total)")[()], lambda found: found == many)
+
+
+async def test_metrics_of_enriched_telemetry_and_tables_equal_the_ground_truth(tmp_path):
+    """
+    Fifty orders: requests by operation and status, errors and error_results by code, views, orders, revenue, payments.
+    """
+    port = free_port()
+    with (
+        run_vendure(ShopVariant(telemetry="enriched"), f"http://127.0.0.1:{port}") as shop,
+        watching(tmp_path, shop, port) as program,
+    ):
+        assert program.url
+        ground_truth = await place_orders(shop, seed=11, orders=50)
+        counted(program, ground_truth)
+
+        errors = Counter(
+            (name or "(none)", code, responsible_party(code))
+            for (name, code), n in ground_truth.errors.items()
+            for _ in range(n)
+        )
+        assert metric_values(program, "vendure_graphql_errors_total", "operation", "code", "fault") == errors
+        error_results = Counter({(name, code): many for (name, code), many in ground_truth.error_results.items()})
+        assert metric_values(program, "vendure_error_results_total", "operation", "code") == error_results
+        views = Counter({(product,): many for product, many in ground_truth.views.items()})
+        assert metric_values(program, "vendure_product_views_total", "productId") == views
+        # The process tells of its memory too, so all of the original's checks of health can be made.
+        eventually(lambda: program.health()[1], lambda found: found.get("memory_rss") == "up")
+        assert not OURS & {
+            name for (name,) in metric_values(program, "vendure_graphql_duration_seconds_count", "operation")
+        }
+
+        assert not decreases(api_samples(program.query(ALL_COUNTERS)))
+
+        # PostgreSQL stops under the running shop: HTTP goes on saying 200, toban does not.
+        shop.postgres.kill()
+        eventually(lambda: program.value('up{job="vendure"}'), lambda found: found == 0)
+        eventually(
+            lambda: program.query('vendure_graphql_errors_total{fault="shop"}') or program.health()[0] == 503, bool
+        )
+        shop.postgres.start()
+        eventually(lambda: program.value('up{job="vendure"}'), lambda found: found == 1)
+        assert program.stop() == 0
+
+
+async def test_plain_telemetry_and_a_kill_lose_no_order(tmp_path):
+    """
+    The plugin alone, ids that are no numbers, and toban killed while customers shop: what must be exact still is.
+    """
+    port = free_port()
+    with run_vendure(ShopVariant(telemetry="plain", ids="uuid"), f"http://127.0.0.1:{port}") as shop:
+        with watching(tmp_path, shop, port) as program:
+            assert program.url
+            ground_truth = await place_orders(shop, seed=12, orders=15)
+            counted(program, ground_truth)
+            program.kill()
+        again = round(time.time() * 1000)
+        away = await place_orders(shop, seed=13, orders=5)
+        with watching(tmp_path, shop, port) as program:
+            created = Counter((one.channel, one.customer_type) for one in [*ground_truth.orders, *away.orders])
+            eventually(
+                lambda: metric_values(program, "vendure_orders_created_total", "channel", "customerType"),
+                lambda found: found == created,
+            )
+            failed_is(program, sum((ground_truth.failed_attempts + away.failed_attempts).values()))
+            assert not decreases(api_samples(program.query(ALL_COUNTERS)), [again])
+            assert program.stop() == 0
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.soak)])
+async def test_totals_equal_the_ground_truth_however_often_toban_is_killed(tmp_path, kills, record_property):
+    """
+    At any moment while customers shop; each life goes on where the one before was cut off.
+    """
+    chance, ledgers, begun = random.Random(kills), list[GroundTruth](), list[int]()
+    with run_vendure(ShopVariant(jobs="bullmq")) as shop:
+
+        def lives() -> None:
+            for _ in range(kills):
+                begun.append(round(time.time() * 1000))
+                with watching(tmp_path, shop, free_port(), REDIS_URL=shop.redis_url or "") as program:
+                    time.sleep(chance.uniform(0.3, 4))
+                    program.kill()
+
+        killing = asyncio.get_running_loop().run_in_executor(None, lives)
+        while not killing.done():
+            ledgers.append(await place_orders(shop, seed=len(ledgers), orders=3))
+        await killing
+        orders = [order for ground_truth in ledgers for order in ground_truth.orders]
+        begun.append(round(time.time() * 1000))
+        record_property("killed while so many orders were placed", len(orders))
+        with watching(tmp_path, shop, free_port(), REDIS_URL=shop.redis_url or "") as program:
+            created = Counter((one.channel, one.customer_type) for one in orders)
+            eventually(
+                lambda: metric_values(program, "vendure_orders_created_total", "channel", "customerType"),
+                lambda found: found == created,
+            )
+            revenue = Counter[tuple[str, ...]]()
+            for order in orders:
+                revenue[order.channel, order.currency] += order.net
+            assert metric_values(program, "vendure_revenue_total * 100", "channel", "currency") == revenue
+            failed_is(program, sum(sum(ground_truth.failed_attempts.values()) for ground_truth in ledgers))
+            done = metric_values(program, 'sum(vendure_jobs_completed_total{queue="update-search-index"})')
+            assert done[()] == len(orders)
+            assert not decreases(api_samples(program.query(ALL_COUNTERS)), begun)
+            assert program.stop() == 0

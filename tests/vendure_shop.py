@@ -1,0 +1,51 @@
+"""
+A real Vendure shop for tests: installed and populated once on a machine, cloned for each start.
+
+```python
+with receiving() as receiver, run_vendure(ShopVariant(telemetry="enriched"), receiver.url) as shop:
+    ground_truth = await place_orders(shop, seed=1, orders=50)
+```
+
+A start takes some five seconds and 400 MB: tests of a file should share a shop, and one worker runs them all. The
+first of all takes a minute more, so a test that starts one is marked ``SLOW``.
+"""
+
+import shutil
+from contextlib import AbstractContextManager
+
+import pytest
+
+from tests.needs import need
+from toban.demo import servers, shop_processes
+from toban.demo.customers import open_shop, run_visits
+from toban.demo.ground_truth import GroundTruth
+from toban.demo.servers import Postgres, Server
+from toban.demo.shop_processes import ShopProcesses, ShopVariant
+from toban.demo.traffic_model import BUSY, CustomerHabits, plan_visits
+
+__all__ = ["SLOW", "ShopProcesses", "ShopVariant", "place_orders", "run_vendure"]
+
+SLOW = pytest.mark.timeout(600)
+"""For `pytestmark`: time for the first install."""
+
+
+def run_vendure(
+    variant: ShopVariant = ShopVariant(),  # noqa: B008  # it is frozen
+    telemetry: str = "http://127.0.0.1:9",
+    *,
+    postgresql: Postgres | None = None,
+    redis: Server | None = None,
+    **environment: str,
+) -> AbstractContextManager[ShopProcesses]:
+    """Run a variant of the shop; its telemetry goes to a URL, by default an unused one."""
+    need("Node.js", shutil.which("node"))
+    need("npm", shutil.which("npm"))
+    need("PostgreSQL 18", servers.wheel_postgres())
+    need("valkey-server", servers.wheel_valkey())
+    return shop_processes.run_shop(variant, telemetry, postgresql=postgresql, redis=redis, **environment)
+
+
+async def place_orders(shop: ShopProcesses, seed: int, orders: int = 50, habits: CustomerHabits = BUSY) -> GroundTruth:
+    """Run visits until so many orders are placed, and return the ground truth."""
+    async with open_shop(shop.shop_api, knows_status=shop.variant.customer_status) as client:
+        return await run_visits(client, plan_visits(seed, orders, habits))
