@@ -344,7 +344,7 @@ def test_the_data_folder_is_private(tmp_path):
         program.until("is on duty")
         open_to_others = {str(path) for path in [data, *data.rglob("*")] if path.lstat().st_mode & 0o077}
         assert open_to_others == set()
-        assert not [line for line in program.logged if "readable for other users" in line]
+        assert not [line for line in program.logged if "accessible to other users" in line]
 
 
 def test_other_files_in_the_data_folder_keep_their_mode_and_a_warning_is_logged(tmp_path):
@@ -355,7 +355,7 @@ def test_other_files_in_the_data_folder_keep_their_mode_and_a_warning_is_logged(
     data.mkdir(mode=0o755)
     (data / "somebody's").write_text("hello")
     with toban(data) as program:
-        program.until("data folder readable for other users")
+        program.until("data folder accessible to other users")
         program.until("is on duty")
         assert stat.S_IMODE(data.stat().st_mode) == 0o755
         assert stat.S_IMODE((data / "toban.db").stat().st_mode) == 0o600
