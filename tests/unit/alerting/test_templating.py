@@ -181,7 +181,7 @@ def test_an_invalid_template_is_rejected(template, said):
         ("{{ if gt $value 5 }}x{{ end }}", "incompatible types"),
         ('{{ humanize "many" }}', "is not a number"),
         ("{{ $labels.job.name }}", "can't evaluate field name"),
-        ('{{ match "(" $labels.job }}', "no regular expression"),
+        ('{{ match "(" $labels.job }}', "invalid regular expression"),
         ('{{ printf "%9999d" 1 }}', "wider than"),
     ],
 )

@@ -14,7 +14,7 @@ GOOD = {"name": "shop_things", "help": "Things.", "query": "SELECT 1 AS value;"}
         ([], "at least 1"),
         ([{**GOOD, "name": "shop things"}], "invalid metric name"),
         ([{**GOOD, "help": ""}], "at least 1"),
-        ([{**GOOD, "interval": "often"}], "no length of time"),
+        ([{**GOOD, "interval": "often"}], "invalid duration"),
         ([GOOD, GOOD], "shop_things is defined twice"),
     ],
 )
