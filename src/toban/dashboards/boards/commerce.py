@@ -122,7 +122,7 @@ BOARD = Board(
                     title_ja="理由別の支払い失敗",
                     queries=(
                         Query(
-                            expr="sum by (method, error) (increase(vendure_payments_failed_total[1h]))",
+                            expr=last_hour("vendure_payments_failed_total", "method, error"),
                             legend="{{method}}: {{error}}",
                         ),
                     ),
@@ -139,9 +139,7 @@ BOARD = Board(
                 Panel(
                     title="Orders lost to a failed payment",
                     title_ja="支払い失敗で失われた注文",
-                    queries=(
-                        Query(expr="sum by (method) (increase(vendure_orders_failed_total[1h]))", legend="{{method}}"),
-                    ),
+                    queries=(Query(expr=last_hour("vendure_orders_failed_total", "method"), legend="{{method}}"),),
                 ),
                 Panel(
                     title="Refunds",
@@ -190,7 +188,7 @@ BOARD = Board(
                     title_ja="キャンペーン",
                     queries=(
                         Query(
-                            expr="sum by (campaignId) (increase(vendure_campaign_usage_total[1h]))",
+                            expr=last_hour("vendure_campaign_usage_total", "campaignId"),
                             legend="{{campaignId}}",
                         ),
                     ),
