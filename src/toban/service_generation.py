@@ -4,7 +4,6 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -26,7 +25,7 @@ from toban.core.lifecycle import ResourceStack
 from toban.core.metric_registry import MetricRegistry
 from toban.core.paths import host_names
 from toban.core.ports import Clock, HealthStatus, LineSink, Service
-from toban.dashboards.board_loader import load_boards
+from toban.dashboards.board_loader import Boards
 from toban.engines import Engines
 from toban.health.checks import checks
 from toban.health.service import HealthService
@@ -195,7 +194,7 @@ class GenerationBuilder:
             external_alerts=base.external_alerts,
             notifications=notifications,
             services=running,
-            boards=partial(load_boards, settings.dashboards),
+            boards=Boards(settings.dashboards),
             reload=self._reload,
         )
         return open_web(settings.web, features, clock, meters)

@@ -25,6 +25,7 @@ from toban.core.connection_urls import libpq_url
 from toban.core.errors import SettingsError
 from toban.core.paths import CONFIGURATION, data_folder, read_text
 from toban.core.plugins import PluginRegistry
+from toban.dashboards.board_loader import load_boards
 from toban.dashboards.settings import DashboardSettings
 from toban.logs.settings import LogSettings
 from toban.notify import environment_channels as notify_defaults
@@ -231,9 +232,6 @@ def _assemble(
         except SettingsError as error:
             messages.append(str(error))
     if with_rules and found.dashboards.boards:
-        # Imported where there are some: it costs memory, and most have none.
-        from toban.dashboards.board_loader import load_boards
-
         try:
             load_boards(found.dashboards)
         except SettingsError as error:

@@ -1,6 +1,6 @@
 """Query engines and rule engines: embedded, remote (a real Prometheus), tiered, and those of tests and unit tests."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -34,7 +34,7 @@ VALUES = [[10.0, 1.0], [20.0, 1.0], [40.0, 1.0]]
 
 
 @pytest.fixture(scope="module")
-def prometheus_url() -> AsyncIterator[str]:
+def prometheus_url() -> Iterator[str]:
     """A Prometheus that has the samples."""
     layout = Layout(SERIES)
     batches = [Batch(layout, START + i * MINUTE, np.array(row)) for i, row in enumerate(VALUES)]

@@ -14,6 +14,7 @@ import click
 import pytest
 import yaml
 
+from tests.needs import need
 from toban.cli.program import program
 from toban.core.lifecycle import PROCESS_STOP_SECONDS
 from toban.settings import load_settings
@@ -206,10 +207,14 @@ def test_the_service_is_stopped_and_limited_as_toban_needs_it():
     assert memory == {"256m"}
 
 
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is missing")
 def test_systemd_knows_every_setting_of_the_service(tmp_path):
     text = (DEPLOY / "toban.service").read_text(encoding="utf-8")
     file = tmp_path / "toban.service"
     file.write_text(text.replace("/usr/local/bin/toban", sys.executable))
-    done = subprocess.run(["systemd-analyze", "verify", "--man=no", file], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [need("systemd-analyze", shutil.which("systemd-analyze")), "verify", "--man=no", file],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert "toban.service" not in done.stderr

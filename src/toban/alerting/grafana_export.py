@@ -23,7 +23,7 @@ _MISSING_FUNCTION: Final = re.compile(r"\{\{[^}]*\b(query|first|strvalue|sortByL
 
 @dataclass(frozen=True, slots=True)
 class GrafanaRules:
-    """A provisioning file, and what is not in it."""
+    """The content of a provisioning file, before `$` is doubled in it, and what is not in it."""
 
     content: dict[str, Any]
     lost: list[str] = field(default_factory=list)
@@ -74,7 +74,7 @@ def _alert_rule(rule: AlertRule, title: str, annotations: Mapping[str, str], dat
                 "refId": "A",
                 "datasourceUid": datasource,
                 "relativeTimeRange": {"from": 600, "to": 0},
-                "model": {"refId": "A", "expr": _literal(rule.query.text), "instant": True, "range": False},
+                "model": {"refId": "A", "expr": rule.query.text, "instant": True, "range": False},
             },
             {
                 "refId": "C",
@@ -84,7 +84,7 @@ def _alert_rule(rule: AlertRule, title: str, annotations: Mapping[str, str], dat
                     "refId": "C",
                     "type": "math",
                     # What a rule's expression returns fires, whatever its value.
-                    "expression": _literal("is_number($A) || is_inf($A) || is_nan($A)"),
+                    "expression": "is_number($A) || is_inf($A) || is_nan($A)",
                     "datasource": {"type": "__expr__", "uid": "__expr__"},
                 },
             },
@@ -111,9 +111,4 @@ def _unique(name: str, taken: dict[str, int]) -> str:
 
 def _text(template: Template) -> str:
     """Return the source of a template: Grafana's ``$value`` is a text, the number is `$values.A.Value`."""
-    return _literal(template.source.replace("$value", "$values.A.Value"))
-
-
-def _literal(text: str) -> str:
-    """Return text that Grafana reads as it is: in provisioning files it expands `$NAME` as an environment variable."""
-    return text.replace("$", "$$")
+    return template.source.replace("$value", "$values.A.Value")

@@ -1,7 +1,7 @@
 """What a board consists of. A user's own board is a YAML file of the same shape."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from itertools import pairwise
 from typing import Annotated, Final, Self
@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from toban.core.config_types import Section
 from toban.core.errors import BadQueryError
+from toban.core.labels import LABEL_NAME, METRIC_NAME
 from toban.promql import parser
 
 COLUMNS: Final = 24
@@ -20,9 +21,9 @@ INTERVALS: Final = {"__rate_interval": "5m", "__interval": "1m", "__range": "6h"
 
 VARIABLE: Final = re.compile(r"\$(?:\{(\w+)(?::\w+)?\}|(\w+))")
 
-Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Title = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Expression = Annotated[str, StringConstraints(min_length=1, max_length=4_000)]
-Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
+Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,34}$")]
 RelativeTime = Annotated[str, StringConstraints(pattern=r"^now(-\d{1,6}[smhdwMQy])?(/[smhdwMQy])?$")]
 
 
@@ -36,6 +37,11 @@ class PanelType(StrEnum):
     TABLE = "table"
     HEATMAP = "heatmap"
     STATE_TIMELINE = "state-timeline"
+
+    @property
+    def is_instant(self) -> bool:
+        """Whether it shows values of one time."""
+        return self in {PanelType.GAUGE, PanelType.BAR_GAUGE, PanelType.TABLE}
 
 
 class DrawStyle(StrEnum):
@@ -69,6 +75,31 @@ class Unit(StrEnum):
     TIMESTAMP = "dateTimeFromNow"
 
 
+class Titled(Section):
+    """What has a title, in English and perhaps in Japanese."""
+
+    title: Title
+
+    title_ja: str = ""
+    """The title in Japanese; the English one where it is empty."""
+
+    def title_in(self, language: str) -> str:
+        """Return the title in a language."""
+        return localized(self.title, self.title_ja, language)
+
+
+class Described(Titled):
+    """What has a description, too."""
+
+    description: str = ""
+
+    description_ja: str = ""
+
+    def description_in(self, language: str) -> str:
+        """Return the description in a language."""
+        return localized(self.description, self.description_ja, language)
+
+
 class Query(Section):
     """A query of a panel."""
 
@@ -80,6 +111,10 @@ class Query(Section):
 
     legend_ja: str = ""
     """The same in Japanese; the English one where it is empty."""
+
+    def legend_in(self, language: str) -> str:
+        """Return the legend in a language."""
+        return localized(self.legend, self.legend_ja, language)
 
     @field_validator("expr")
     @classmethod
@@ -99,21 +134,12 @@ class Threshold(Section):
     level: Level
 
 
-class Panel(Section):
+class Panel(Described):
     """One chart, number or table of a board."""
-
-    title: Text
-
-    title_ja: str = ""
-    """The title in Japanese; the English one where it is empty."""
 
     type: PanelType = PanelType.TIME_SERIES
 
     queries: tuple[Query, ...] = Field(min_length=1, max_length=26)
-
-    description: str = ""
-
-    description_ja: str = ""
 
     unit: Unit = Unit.SHORT
 
@@ -147,32 +173,24 @@ class Panel(Section):
         return self
 
 
-class Row(Section):
+class Row(Titled):
     """Panels under a heading."""
-
-    title: Text
-
-    title_ja: str = ""
 
     panels: tuple[Panel, ...] = Field(min_length=1)
 
 
-class Variable(Section):
+class Variable(Titled):
     """A label whose values can be chosen, as `$name` in a matcher with `=~`."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 
-    title: Text
-
-    title_ja: str = ""
-
-    metric: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")]
+    metric: Annotated[str, StringConstraints(pattern=rf"^{METRIC_NAME.pattern}$")]
     """The metric whose series have the label."""
 
-    label: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
+    label: Annotated[str, StringConstraints(pattern=rf"^{LABEL_NAME.pattern}$")]
 
 
-class TimeRange(Section):
+class InitialRange(Section):
     """The time range that a board shows at first, in Grafana's words."""
 
     begin: RelativeTime = Field("now-6h", alias="from")
@@ -180,19 +198,11 @@ class TimeRange(Section):
     end: RelativeTime = Field("now", alias="to")
 
 
-class Board(Section):
+class Board(Described):
     """A board: panels, and rows of panels."""
 
     name: Identifier
     """Its name in addresses and commands, and its uid in Grafana (with `toban-` before it)."""
-
-    title: Text
-
-    title_ja: str = ""
-
-    description: str = ""
-
-    description_ja: str = ""
 
     variables: tuple[Variable, ...] = ()
 
@@ -201,7 +211,7 @@ class Board(Section):
 
     rows: tuple[Row, ...] = ()
 
-    time: TimeRange = TimeRange()
+    time: InitialRange = InitialRange()
 
     refresh: Annotated[str, StringConstraints(pattern=r"^\d{1,3}[smh]$")] = "30s"
 
@@ -234,9 +244,14 @@ def variables_of(expr: str) -> set[str]:
     return {braced or plain for braced, plain in VARIABLE.findall(expr)}
 
 
+def expanded(expr: str, values: Mapping[str, str]) -> str:
+    """Return an expression with the values of its variables; one that has none stands for all values of its label."""
+    return VARIABLE.sub(lambda found: values.get(found[1] or found[2], ".*"), expr)
+
+
 def with_placeholders(expr: str) -> str:
     """Return an expression that can be parsed: with all values of each variable, and usual intervals."""
-    return VARIABLE.sub(lambda found: INTERVALS.get(found[1] or found[2], ".*"), expr)
+    return expanded(expr, INTERVALS)
 
 
 def localized(english: str, japanese: str, language: str) -> str:

@@ -4,21 +4,20 @@ import asyncio
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+import re2
+
 from toban.core.config_types import format_duration
 from toban.core.errors import QueryError, StoreError
-from toban.core.labels import NAME, Labels
+from toban.core.labels import NAME, Labels, quote
 from toban.core.ports import QueryEngine
 from toban.core.query_result import QueryResult
-from toban.core.samples import is_absent, milliseconds
-from toban.dashboards.board import VARIABLE, Board, Panel, PanelType, Query, Variable, localized
+from toban.core.samples import milliseconds
+from toban.dashboards.board import Board, Panel, Query, Variable, expanded
 from toban.dashboards.time_range import TimeRange
-
-INSTANT: Final = frozenset({PanelType.GAUGE, PanelType.BAR_GAUGE, PanelType.TABLE})
-"""The types of panels that show values of one time."""
 
 MAX_SERIES: Final = 50
 """How many series a panel shows: those with the largest values."""
@@ -62,7 +61,7 @@ class BoardData:
     times: Sequence[int]
     """Milliseconds since the epoch."""
     panels: Sequence[PanelData]
-    variables: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    variables: Mapping[str, Sequence[str]]
 
 
 async def board_data(
@@ -88,7 +87,7 @@ class _BoardRun:
         first, last = (milliseconds(it) // self._step * self._step for it in (span.begin, span.end))
         self.times = range(first, last + 1, self._step)
         self._now = milliseconds(span.end)
-        self._replacements = {name: "|".join(map(_quoted, values)) for name, values in chosen.items() if values} | {
+        self._values = {name: "|".join(map(_quoted, values)) for name, values in chosen.items() if values} | {
             "__interval": format_duration(span.step),
             "__rate_interval": format_duration(max(span.step + SCRAPE_INTERVAL, 4 * SCRAPE_INTERVAL)),
             "__range": format_duration(timedelta(seconds=math.ceil((span.end - span.begin).total_seconds()))),
@@ -106,12 +105,12 @@ class _BoardRun:
 
     async def panel(self, panel: Panel) -> PanelData:
         """Return what a panel shows."""
-        title = localized(panel.title, panel.title_ja, self._language)
+        title = panel.title_in(self._language)
         found: list[PanelSeries] = []
         warnings: dict[str, None] = {}
-        is_instant = panel.type in INSTANT
+        is_instant = panel.type.is_instant
         for query in panel.queries:
-            result = await self._run(self._expanded(query.expr), is_instant=is_instant)
+            result = await self._run(expanded(query.expr, self._values), is_instant=is_instant)
             if not isinstance(result, QueryResult):
                 return PanelData(title, error=str(result))
             warnings |= dict.fromkeys(result.warnings)
@@ -139,22 +138,15 @@ class _BoardRun:
                 self._results[key] = error
         return self._results[key]
 
-    def _expanded(self, expr: str) -> str:
-        return VARIABLE.sub(lambda found: self._replacements.get(found[1] or found[2], ".*"), expr)
-
     def _series(self, result: QueryResult, query: Query, *, is_instant: bool) -> list[PanelSeries]:
-        legend = localized(query.legend, query.legend_ja, self._language)
+        legend = query.legend_in(self._language)
         found = []
         for series in result.series:
             name = _legend(legend, series.labels)
-            present = [
-                None if absent else value
-                for absent, value in zip(is_absent(series.values).tolist(), series.values.tolist(), strict=True)
-            ]
             if is_instant:
-                values = [_finite(present[-1])]
+                values = [_finite(series.last)]
             else:
-                by_time = dict(zip(series.times.tolist(), present, strict=True))
+                by_time = dict(zip(series.times.tolist(), series.values.tolist(), strict=True))
                 values = [_finite(by_time.get(at)) for at in self.times]
             found.append(PanelSeries(name, dict(series.labels), values))
         return found
@@ -165,7 +157,7 @@ def _largest(series: PanelSeries) -> float:
 
 
 def _finite(value: float | None) -> float | None:
-    """Return a value that JSON has."""
+    """Return a value that JSON has; None for those of absent samples, too."""
     return value if value is not None and math.isfinite(value) else None
 
 
@@ -180,9 +172,4 @@ def _legend(legend: str, labels: Labels) -> str:
 
 def _quoted(value: str) -> str:
     """Return a value as part of a regular expression in a PromQL string."""
-    return (
-        re.sub(r"([\\.+*?()|\[\]{}^$\-])", r"\\\1", value)
-        .replace("\\", "\\\\")
-        .replace('"', '\\"')
-        .replace("\n", "\\n")
-    )
+    return quote(re2.escape(value))[1:-1]

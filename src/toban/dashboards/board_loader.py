@@ -2,19 +2,38 @@
 
 import importlib
 import pkgutil
-from functools import cache
+from collections.abc import Mapping
+from functools import cache, cached_property
 from pathlib import Path
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from toban.core.config_types import readable_error
-from toban.core.errors import SettingsError
+from toban.core.errors import NotFoundError, SettingsError
 from toban.core.paths import matching_files, read_text
 from toban.core.yaml_loader import load_yaml
 from toban.dashboards import boards
 from toban.dashboards.board import Board
 from toban.dashboards.settings import DashboardSettings
+
+
+class Boards:
+    """The boards of some settings, loaded when somebody asks for one first."""
+
+    def __init__(self, settings: DashboardSettings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Board]:
+        """All boards, by their names."""
+        return {board.name: board for board in load_boards(self._settings)}
+
+    def get(self, name: str) -> Board:
+        """Return a board by its name. Raises ``NotFoundError``."""
+        if name not in self.by_name:
+            raise NotFoundError(f"no board {name[:40]!r}: there are {', '.join(self.by_name)}")
+        return self.by_name[name]
 
 
 @cache

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Final, Literal, TypeAlias
 
-from toban.dashboards.board import COLUMNS, Board, DrawStyle, Level, Panel, PanelType, Variable, localized
+from toban.dashboards.board import COLUMNS, Board, DrawStyle, Level, Panel, PanelType, Variable
 
 SchemaVersion: TypeAlias = Literal[39, 42]
 """39 is read by Grafana 10 and newer, 42 by Grafana 12 and newer."""
@@ -29,15 +29,15 @@ ANNOTATIONS: Final = {
 
 def uid(board: Board) -> str:
     """Return the uid of a board in Grafana."""
-    return f"toban-{board.name}"[:40]
+    return f"toban-{board.name}"
 
 
 def dashboard(board: Board, schema_version: SchemaVersion = 39, language: str = "en") -> dict[str, Any]:
     """Return a board as the JSON of a dashboard."""
     return {
         "uid": uid(board),
-        "title": localized(board.title, board.title_ja, language),
-        "description": localized(board.description, board.description_ja, language),
+        "title": board.title_in(language),
+        "description": board.description_in(language),
         "tags": ["toban"],
         "timezone": "browser",
         "editable": True,
@@ -74,7 +74,7 @@ def _variable(variable: Variable, language: str) -> dict[str, Any]:
     query = f"label_values({variable.metric}, {variable.label})"
     return {
         "name": variable.name,
-        "label": localized(variable.title, variable.title_ja, language),
+        "label": variable.title_in(language),
         "type": "query",
         "datasource": DATASOURCE,
         "query": {"query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery"},
@@ -97,7 +97,7 @@ def _panels(board: Board, language: str) -> Iterator[dict[str, Any]]:
         if row:
             number += 1
             place = {"h": 1, "w": COLUMNS, "x": 0, "y": bottom}
-            title = localized(row.title, row.title_ja, language)
+            title = row.title_in(language)
             yield {"id": number, "type": "row", "title": title, "collapsed": False, "gridPos": place, "panels": []}
             bottom += 1
         left, top = 0, bottom
@@ -128,8 +128,8 @@ def _panel(panel: Panel, language: str) -> dict[str, Any]:
     limits = {name: value for name, value in (("min", panel.min), ("max", panel.max)) if value is not None}
     return {
         "type": panel.type.value,
-        "title": localized(panel.title, panel.title_ja, language),
-        "description": localized(panel.description, panel.description_ja, language),
+        "title": panel.title_in(language),
+        "description": panel.description_in(language),
         "datasource": DATASOURCE,
         "targets": list(_targets(panel, language)),
         "fieldConfig": {"defaults": {**defaults, **limits}, "overrides": []},
@@ -138,21 +138,18 @@ def _panel(panel: Panel, language: str) -> dict[str, Any]:
 
 
 _BY_THRESHOLD: Final = frozenset({PanelType.STAT, PanelType.GAUGE, PanelType.STATE_TIMELINE})
-_INSTANT: Final = frozenset({PanelType.GAUGE, PanelType.BAR_GAUGE, PanelType.TABLE})
-"""The types that show values of one time."""
-
 _LAST: Final = {"calcs": ["lastNotNull"], "fields": "", "values": False}
 _LEGEND: Final = {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []}
 
 
 def _targets(panel: Panel, language: str) -> Iterator[dict[str, Any]]:
-    is_instant = panel.type in _INSTANT
+    is_instant = panel.type.is_instant
     for place, query in enumerate(panel.queries):
         yield {
             "refId": chr(ord("A") + place),
             "datasource": DATASOURCE,
             "expr": query.expr,
-            "legendFormat": localized(query.legend, query.legend_ja, language),
+            "legendFormat": query.legend_in(language),
             "instant": is_instant,
             "range": not is_instant,
             "format": {PanelType.HEATMAP: "heatmap", PanelType.TABLE: "table"}.get(panel.type, "time_series"),
@@ -221,7 +218,7 @@ def provisioning(url: str, dashboards: str, *, with_token: bool) -> dict[str, di
         "type": "prometheus",
         "access": "proxy",
         "orgId": 1,
-        "url": _literal(url),
+        "url": literal(url),
         "isDefault": False,
         "editable": False,
         "jsonData": {"httpMethod": "POST", "timeInterval": "15s", "prometheusType": "Prometheus", **header},
@@ -236,7 +233,7 @@ def provisioning(url: str, dashboards: str, *, with_token: bool) -> dict[str, di
         "disableDeletion": False,
         "updateIntervalSeconds": 30,
         "allowUiUpdates": False,
-        "options": {"path": _literal(dashboards), "foldersFromFilesStructure": False},
+        "options": {"path": literal(dashboards), "foldersFromFilesStructure": False},
     }
     return {
         "provisioning/datasources/toban.yaml": {"apiVersion": 1, "datasources": [source]},
@@ -244,6 +241,10 @@ def provisioning(url: str, dashboards: str, *, with_token: bool) -> dict[str, di
     }
 
 
-def _literal(text: str) -> str:
-    """Return text that Grafana reads as it is: in provisioning files it expands `$NAME` as an environment variable."""
-    return text.replace("$", "$$")
+def literal(content: Any) -> Any:
+    """Return content that Grafana reads as it is: in provisioning files it expands `$NAME` as a variable."""
+    if isinstance(content, dict):
+        return {name: literal(value) for name, value in content.items()}
+    if isinstance(content, list):
+        return [literal(value) for value in content]
+    return content.replace("$", "$$") if isinstance(content, str) else content

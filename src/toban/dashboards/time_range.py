@@ -12,6 +12,9 @@ MONTHS: Final = {"M": 1, "Q": 3, "y": 12}
 LONGEST: Final = timedelta(days=3_660)
 """The longest range."""
 
+MAX_TEXT: Final = 60
+"""How long the text of a time may be."""
+
 RELATIVE: Final = re.compile(r"now((?:[+-]\d{1,6}[smhdwMQy])*)(?:/([smhdwMQy]))?((?:[+-]\d{1,6}[smhdwMQy])*)")
 SHIFT: Final = re.compile(r"([+-])(\d+)([smhdwMQy])")
 
@@ -55,6 +58,8 @@ def parse_range(begin: str, end: str, now: datetime, zone: ZoneInfo, points: int
 def parse_time(text: str, now: datetime, zone: ZoneInfo, *, is_end: bool = False) -> datetime:
     """Return a time in UTC; ``is_end`` rounds up: `now/d` is the end of the day. Raises ``TimeRangeError``."""
     try:
+        if len(text) > MAX_TEXT:
+            raise ValueError("too long")
         if found := RELATIVE.fullmatch(text):
             at = _shifted(now.astimezone(zone), found[1])
             if found[2]:
@@ -67,9 +72,8 @@ def parse_time(text: str, now: datetime, zone: ZoneInfo, *, is_end: bool = False
         at = datetime.fromisoformat(text)
         return (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, OverflowError, OSError) as error:
-        raise TimeRangeError(
-            f"{text[:60]!r} is no time: write it like now-6h, now/d, 2026-11-29T18:00 or in milliseconds since 1970"
-        ) from error
+        remedy = "write it like now-6h, now/d, 2026-11-29T18:00 or in milliseconds since 1970"
+        raise TimeRangeError(f"{text[:MAX_TEXT]!r} is no time: {remedy}") from error
 
 
 def _shifted(at: datetime, shifts: str) -> datetime:

@@ -19,7 +19,8 @@ from starlette.routing import Route
 from toban.demo.servers import INSTALL_EXTRA, DemoError
 from toban.demo.web_server import port_of, served
 from toban.web.i18n import negotiate_language, texts
-from toban.web.overview_page import POLICY, stylesheet
+from toban.web.overview_page import POLICY
+from toban.web.static_files import static_files
 
 Say = Callable[[str], None]
 
@@ -117,7 +118,7 @@ class InboxServer:
         post = ["POST"]
         return [
             Route("/", self.show),
-            Route("/static/toban.css", stylesheet),
+            Route("/static/toban.css", _stylesheet),
             Route("/slack/{method}", self.slack, methods=post),
             Route("/pagerduty/v2/enqueue", self.pagerduty, methods=post),
             Route("/pagerduty/v2/change/enqueue", self.change, methods=post),
@@ -241,3 +242,9 @@ def _messages(messages: Sequence[InboxMessage], say: Mapping[str, str]) -> Itera
         yield "<ul class=faint>"
         yield "".join(f"<li>{at:%H:%M:%S} {html.escape(text)}" for at, text in reversed(message.steps))
         yield "</ul></article>"
+
+
+async def _stylesheet(request: Request) -> Response:
+    return Response(
+        static_files()["toban.css"].content, media_type="text/css", headers={"cache-control": "max-age=300"}
+    )

@@ -14,7 +14,7 @@ from toban.collect.service import CollectionService
 from toban.core.actor import Actor
 from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock, QueryEngine, Service
-from toban.dashboards.board import Board
+from toban.dashboards.board_loader import Boards
 from toban.health.service import HealthService
 from toban.ingest.business_events import BusinessEventReceiver
 from toban.ingest.otlp_receiver import OtlpReceiver
@@ -75,8 +75,7 @@ class Features:
     external_alerts: ExternalAlerts
     notifications: Notifications
     services: Sequence[Service]
-    boards: Callable[[], Sequence[Board]]
-    """Loads the boards."""
+    boards: Boards
     reload: Callable[[Actor], Awaitable[str]]
 
 
@@ -116,7 +115,6 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
     alertmanager = AlertmanagerApi(
         it.evaluation, it.external_alerts, notifications.service, notifications.silences, quarantine, clock
     )
-    boards = BoardsApi(it.boards, it.client_queries, clock)
     apis: list[HasRoutes] = [
         IngestApi(it.otlp, it.events, it.remote_write, settings.body_limit),
         LogsApi(it.log_lines),
@@ -127,8 +125,8 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         UptimerobotWebhook(it.external_alerts, clock),
         QuarantineApi(QuarantineCommands(it.state), quarantine),
         ReloadApi(it.reload),
-        boards,
-        BoardsPages(boards, it.client_queries, clock),
+        BoardsApi(it.boards, it.client_queries, clock),
+        BoardsPages(it.boards, it.client_queries, clock),
     ]
     runtime = PrometheusStatusApi(it.process.started, it.flags, it.store, clock, lambda: meters.value(CORRUPTIONS))
     app = application(

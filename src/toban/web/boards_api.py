@@ -1,7 +1,5 @@
 """Boards and what they show, in toban's own API."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -9,17 +7,17 @@ from pydantic import Field, Json, StringConstraints
 
 from toban.core.actor import Actor
 from toban.core.config_types import Zone
-from toban.core.errors import InvalidCommandError, NotFoundError
+from toban.core.errors import InvalidCommandError
 from toban.core.message_catalogue import LANGUAGES
 from toban.core.ports import Clock, QueryEngine
-from toban.dashboards.board import Board
 from toban.dashboards.board_data import BoardData, board_data
-from toban.dashboards.time_range import TimeRangeError, parse_range
+from toban.dashboards.board_loader import Boards
+from toban.dashboards.time_range import MAX_TEXT, TimeRangeError, parse_range
 from toban.web.api_endpoint import ApiEndpoint, NoParameters, RequestModel, ResponseModel
 from toban.web.endpoint import Endpoint, Permission
 
 Name = Annotated[str, StringConstraints(max_length=40)]
-TimeText = Annotated[str, StringConstraints(min_length=1, max_length=60)]
+TimeText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
 Value = Annotated[str, StringConstraints(max_length=1_024)]
 Language = Annotated[str, StringConstraints(pattern=f"^({'|'.join(LANGUAGES)})$")]
 
@@ -100,9 +98,8 @@ class BoardDataResponse(ResponseModel):
 class BoardsApi:
     """Lists boards, and queries what they show."""
 
-    def __init__(self, load: Callable[[], Sequence[Board]], engine: QueryEngine, clock: Clock) -> None:
-        """``load`` returns the boards; it is called when somebody asks for one first."""
-        self._load = load
+    def __init__(self, boards: Boards, engine: QueryEngine, clock: Clock) -> None:
+        self._boards = boards
         self._engine = engine
         self._clock = clock
 
@@ -120,13 +117,13 @@ class BoardsApi:
             BoardSummaryModel(
                 name=it.name, title=it.title, description=it.description, address=f"/dashboards/{it.name}"
             )
-            for it in self.boards.values()
+            for it in self._boards.by_name.values()
         ]
         return BoardsResponse(boards=found)
 
     async def show(self, request: BoardRequest, actor: Actor) -> BoardResponse:
         """Return a board."""
-        return BoardResponse(board=self.board(request.name).model_dump(mode="json", by_alias=True))
+        return BoardResponse(board=self._boards.get(request.name).model_dump(mode="json", by_alias=True))
 
     async def data(self, request: BoardDataRequest, actor: Actor) -> BoardDataResponse:
         """
@@ -134,7 +131,7 @@ class BoardsApi:
 
         A panel whose query fails has an error; the others have their series.
         """
-        board = self.board(request.name)
+        board = self._boards.get(request.name)
         unknown = sorted(request.variables.keys() - {it.name for it in board.variables})
         if unknown:
             raise InvalidCommandError(f"the board has no variable {unknown[0]!r}", "variables")
@@ -144,17 +141,6 @@ class BoardsApi:
         except TimeRangeError as error:
             raise InvalidCommandError(str(error), "from") from error
         return _response(await board_data(board, self._engine, span, request.variables, request.language))
-
-    @cached_property
-    def boards(self) -> Mapping[str, Board]:
-        """All boards, by their names."""
-        return {board.name: board for board in self._load()}
-
-    def board(self, name: str) -> Board:
-        """Return a board by its name. Raises ``NotFoundError``."""
-        if name not in self.boards:
-            raise NotFoundError(f"no board {name[:40]!r}: there are {', '.join(self.boards)}")
-        return self.boards[name]
 
 
 def _response(found: BoardData) -> BoardDataResponse:

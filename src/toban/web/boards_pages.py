@@ -11,10 +11,10 @@ from starlette.responses import Response
 
 from toban.core.errors import NotFoundError
 from toban.core.ports import Clock, QueryEngine
-from toban.dashboards.board import Board, Panel, localized
+from toban.dashboards.board import Board, Panel
 from toban.dashboards.board_data import PanelData, board_data
+from toban.dashboards.board_loader import Boards
 from toban.dashboards.time_range import TimeRangeError, parse_range
-from toban.web.boards_api import BoardsApi
 from toban.web.endpoint import Endpoint, Permission
 from toban.web.number_format import MISSING, format_value
 from toban.web.templating import language_of, page
@@ -63,7 +63,7 @@ class PanelTable:
 class BoardsPages:
     """Shows the list of boards, and each board."""
 
-    def __init__(self, boards: BoardsApi, engine: QueryEngine, clock: Clock) -> None:
+    def __init__(self, boards: Boards, engine: QueryEngine, clock: Clock) -> None:
         self._boards = boards
         self._engine = engine
         self._clock = clock
@@ -81,17 +81,17 @@ class BoardsPages:
         boards = [
             {
                 "name": it.name,
-                "title": localized(it.title, it.title_ja, language),
-                "description": localized(it.description, it.description_ja, language),
+                "title": it.title_in(language),
+                "description": it.description_in(language),
             }
-            for it in self._boards.boards.values()
+            for it in self._boards.by_name.values()
         ]
         return page(request, "boards.html", boards=boards)
 
     async def show(self, request: Request) -> Response:
         """Show a board: charts that a script draws, or tables with ``view=table``."""
         try:
-            board = self._boards.board(request.path_params["name"])
+            board = self._boards.get(request.path_params["name"])
         except NotFoundError:
             return page(request, "not_found.html", 404)
         language, query = language_of(request), request.query_params
@@ -109,8 +109,8 @@ class BoardsPages:
             request,
             "board.html",
             board=board,
-            title=localized(board.title, board.title_ja, language),
-            description=localized(board.description, board.description_ja, language),
+            title=board.title_in(language),
+            description=board.description_in(language),
             sections=_sections(board, language),
             tables=tables,
             error=error,
@@ -125,7 +125,7 @@ class BoardsPages:
         )
 
     async def _tables(self, board: Board, begin: str, end: str, language: str) -> list[PanelTable]:
-        span = parse_range(begin[:60], end[:60], self._clock.now(), ZoneInfo("UTC"), POINTS)
+        span = parse_range(begin, end, self._clock.now(), ZoneInfo("UTC"), POINTS)
         found = await board_data(board, self._engine, span, {}, language)
         return [
             PanelTable(data, [_row(panel, it.name, it.values, language) for it in data.series])
@@ -150,14 +150,14 @@ def _sections(board: Board, language: str) -> list[dict[str, object]]:
             place, panel = next(panels)
             yield {
                 "place": place,
-                "title": localized(panel.title, panel.title_ja, language),
-                "description": localized(panel.description, panel.description_ja, language),
+                "title": panel.title_in(language),
+                "description": panel.description_in(language),
                 "width": panel.width,
                 "height": panel.height,
             }
 
     found: list[dict[str, object]] = [{"title": "", "panels": list(described(len(board.panels)))}]
     for row in board.rows:
-        title = localized(row.title, row.title_ja, language)
+        title = row.title_in(language)
         found.append({"title": title, "panels": list(described(len(row.panels)))})
     return [section for section in found if section["panels"]]

@@ -1,6 +1,11 @@
-"""Numbers with their units, for people. `static/format.js` writes the same: one table of examples holds both."""
+"""
+Numbers with their units, for people. `static/format.js` writes the same: one table of examples holds both.
+
+Only times differ: they are in UTC here, and in the reader's zone there.
+"""
 
 import math
+from datetime import UTC, datetime
 from typing import Final
 
 from toban.dashboards.board import Unit
@@ -36,8 +41,17 @@ def format_value(value: float | None, unit: Unit, language: str = "en") -> str:
             return f"{_compact(value, language)}/s"
         case Unit.NONE:
             return _plain(value)
+        case Unit.TIMESTAMP:
+            return _time(value)
         case _:
             return _compact(value, language)
+
+
+def _time(milliseconds: float) -> str:
+    try:
+        return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+    except (ValueError, OverflowError, OSError):
+        return MISSING  # no time of a calendar
 
 
 def _plain(value: float) -> str:

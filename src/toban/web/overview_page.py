@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from html import escape
-from importlib.resources import files
 from typing import Final
 
 from starlette.requests import Request
@@ -19,6 +18,7 @@ from toban.health.checks import UnavailableCheck
 from toban.health.service import CheckResult
 from toban.web.endpoint import Endpoint, Permission
 from toban.web.i18n import negotiate_language, texts
+from toban.web.static_files import address
 from toban.web.status_api import Overview, StatusApi, remedy
 
 POLICY: Final = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -31,12 +31,6 @@ LINKS: Final = {
 }
 
 
-async def stylesheet(request: Request) -> Response:
-    """Return the stylesheet of all pages."""
-    style = files("toban.web").joinpath("static", "toban.css").read_bytes()
-    return Response(style, media_type="text/css", headers={"cache-control": "max-age=300"})
-
-
 class OverviewPage:
     """Shows the same as `toban status`; the page needs no script and reloads itself."""
 
@@ -45,10 +39,7 @@ class OverviewPage:
 
     def routes(self) -> list[Endpoint]:
         """Return the routes."""
-        return [
-            Endpoint("/", self.show, Permission.READ),
-            Endpoint("/static/toban.css", stylesheet, Permission.READ),
-        ]
+        return [Endpoint("/", self.show, Permission.READ)]
 
     async def show(self, request: Request) -> Response:
         """Show the status of everything, in the reader's language."""
@@ -79,7 +70,7 @@ class PageParts(ItemIsolation):
 def _html(overview: Overview, say: Mapping[str, str], language: str, parts: PageParts) -> Iterable[str]:
     yield f'<!doctype html><html lang="{language}"><meta charset="utf-8"><title>{say["title"]}</title>'
     yield '<meta name="viewport" content="width=device-width"><meta http-equiv="refresh" content="15">'
-    yield '<link rel="stylesheet" href="/static/toban.css">'
+    yield f'<link rel="stylesheet" href="{address("toban.css")}">'
     yield f"<header><h1>{say['title']}</h1>{_overall(overview, say)}</header>"
     yield parts.part("alerts", _alerts(overview, say, language, parts))
     yield parts.part("shop", _shop(overview, say))

@@ -15,6 +15,7 @@ from toban.web.endpoint import Endpoint, Permission
 
 FILES: Final = {
     "icon.svg": "image/svg+xml",
+    "toban.css": "text/css",
     "console.css": "text/css",
     "format.js": "text/javascript",
     "board.js": "text/javascript",

@@ -1,13 +1,11 @@
 """Pages of the console, rendered from templates: everything that is inserted is escaped."""
 
-from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-import toban
 from toban.web.i18n import negotiate_language, texts
 from toban.web.static_files import address
 
@@ -40,7 +38,7 @@ def _environment() -> "Environment":
         lstrip_blocks=True,
         auto_reload=False,
     )
-    found.globals |= {"static": address, "version": toban.__version__}
+    found.globals["static"] = address
     return found
 
 
@@ -52,6 +50,6 @@ def language_of(request: Request) -> str:
 def page(request: Request, template: str, status: int = 200, **content: Any) -> Response:
     """Return a page, in the reader's language."""
     language = language_of(request)
-    say: Mapping[str, str] = texts(language)
-    html = _environment().get_template(template).render(say=say, language=language, path=request.url.path, **content)
+    found = _environment().get_template(template)
+    html = found.render(say=texts(language), language=language, path=request.url.path, **content)
     return Response(html, status, HEADERS, media_type="text/html")

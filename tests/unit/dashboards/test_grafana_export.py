@@ -10,7 +10,7 @@ from toban.alerting.rule_file import parse_rule_file
 from toban.alerting.rule_loader import shipped_groups
 from toban.dashboards.board import Board
 from toban.dashboards.board_loader import shipped_boards
-from toban.dashboards.grafana_export import dashboard, provisioning
+from toban.dashboards.grafana_export import dashboard, literal, provisioning
 
 BOARDS = [pytest.param(board, id=board.name) for board in shipped_boards()]
 
@@ -47,7 +47,7 @@ def test_the_shipped_rules_are_rules_that_grafana_accepts():
     What its templates can't expand is left out, and named.
     """
     found = alert_rules(shipped_groups(), timedelta(seconds=15), "toban", "toban")
-    assert list(grafana_validator.rule_mistakes(found.content)) == []
+    assert list(grafana_validator.rule_mistakes(literal(found.content))) == []
     names = [rule["title"] for group in found.content["groups"] for rule in group["rules"]]
     assert names == [rule.name for group in shipped_groups() for rule in group.alerts]
     left_out = "annotation description of fly_machine_not_as_wanted: Grafana has no function `query`"
@@ -75,8 +75,8 @@ def test_dollars_are_doubled_and_names_are_unique():
     Grafana reads `$NAME` in provisioning files as an environment variable, and wants intervals of whole ten seconds.
     """
     found = alert_rules(parse_rule_file(RULES, "rules.yaml"), timedelta(seconds=15), "toban", "prom")
-    assert list(grafana_validator.rule_mistakes(found.content)) == []
-    shop, other = found.content["groups"]
+    assert list(grafana_validator.rule_mistakes(literal(found.content))) == []
+    shop, other = literal(found.content)["groups"]
     assert (shop["interval"], other["interval"]) == ("30s", "20s")
     assert [rule["title"] for rule in shop["rules"]] == ["down", "down 2"]
     first = shop["rules"][0]

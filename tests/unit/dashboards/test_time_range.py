@@ -42,7 +42,9 @@ def test_a_time_is_rounded_down_at_the_begin_and_up_at_the_end(text, zone, begin
     assert parse_time(text, NOW, zone, is_end=True) == datetime.fromisoformat(end)
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "now-6", "now-6x", "now/", "now - 6h", "2026-13-01", "9" * 17, "12"])
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "now-6", "now-6x", "now/", "now - 6h", "2026-13-01", "9" * 17, "12", "now" + "-1d" * 20]
+)
 def test_what_is_no_time_is_refused_with_an_example(text):
     """
     And not longer than it must be.

@@ -30,6 +30,14 @@ def test_what_is_no_number_is_said_so():
     assert [format_value(float(it), Unit.SECONDS) for it in ("nan", "inf", "-inf")] == ["–", "∞", "-∞"]
 
 
+def test_a_time_is_a_date_and_what_is_none_is_missing():
+    """
+    In UTC; a certificate of the year 9999 has one, and a text that somebody multiplied has none.
+    """
+    assert format_value(1_796_085_782_000.0, Unit.TIMESTAMP) == "2026-12-01 00:43 UTC"
+    assert format_value(1e300, Unit.TIMESTAMP) == "–"
+
+
 def test_the_browser_writes_the_same():
     """
     The script itself, run by Node.

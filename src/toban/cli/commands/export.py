@@ -122,7 +122,7 @@ def grafana(
         )
         provisioned = {
             **grafana_out.provisioning(url, path, with_token=bool(settings.web.token)),
-            "provisioning/alerting/toban.yaml": rules.content,
+            "provisioning/alerting/toban.yaml": grafana_out.literal(rules.content),
         }
         files = {f"dashboards/{it['uid']}.json": json.dumps(it, indent=2, ensure_ascii=False) + "\n" for it in found}
         _write(folder, files | {name: _yaml(content) for name, content in provisioned.items()}, {}, force=force)
