@@ -71,7 +71,14 @@ def parse_board(text: str, file: str) -> Board:
     try:
         return Board.model_validate(written)
     except ValidationError as error:
-        raise SettingsError("\n".join(f"{file}: {_located(one)}" for one in error.errors())) from error
+        found = error.errors()
+        # That a list lacks entries follows from those of them that are invalid.
+        causes = [one for one in found if not any(_is_above(one["loc"], other["loc"]) for other in found)]
+        raise SettingsError("\n".join(f"{file}: {_located(one)}" for one in causes)) from error
+
+
+def _is_above(place: tuple[int | str, ...], other: tuple[int | str, ...]) -> bool:
+    return len(place) < len(other) and other[: len(place)] == place
 
 
 def _located(details: ErrorDetails) -> str:

@@ -142,6 +142,15 @@ def test_a_mistake_in_a_board_is_named_with_its_file_and_place(text: str, messag
     assert message in str(caught.value)
 
 
+def test_a_mistake_that_follows_from_another_is_not_named():
+    """
+    A panel whose only query is invalid does not lack one.
+    """
+    with pytest.raises(SettingsError) as caught:
+        parse_board(OWN.replace("[1h]", "[1h"), "sales.yaml")
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_two_boards_of_one_name_are_a_mistake(tmp_path):
     """
     Both files are named.
