@@ -12,7 +12,7 @@ from toban.core.plugins import PluginRegistry
 from toban.core.samples import MetricFamily
 from toban.instruments.metric_sources import COVERAGE, MetricSource
 from toban.settings import Settings, plugin_registries
-from toban.web.i18n import texts
+from toban.web.pages.i18n import texts
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 

@@ -40,9 +40,9 @@ from toban.state import audit_log
 from toban.state.audit_log import AuditEntry
 from toban.state.backends import open_backend
 from toban.state.database import State
+from toban.web.api.status import Overview, ProcessInfo
 from toban.web.http_server import HttpService, open_http_service
 from toban.web.listener import raise_descriptors
-from toban.web.status_api import Overview, ProcessInfo
 
 log = structlog.get_logger("toban.daemon")
 

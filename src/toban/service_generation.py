@@ -39,9 +39,9 @@ from toban.notify.service import NotificationService
 from toban.settings import Settings, load_rules
 from toban.shop.connections import open_connections
 from toban.state.database import State
+from toban.web.api.status import ProcessInfo
 from toban.web.assembly import Features, Web, open_web
 from toban.web.http_server import HttpService
-from toban.web.status_api import ProcessInfo
 
 USER_AGENT: Final = f"toban/{toban.__version__}"
 """Identifies toban's own requests in the shop's logs."""

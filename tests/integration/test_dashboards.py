@@ -167,7 +167,7 @@ def test_scripts_and_styles_may_be_kept_for_ever(program):
     [
         "/static/vendor/vendor.toml",
         "/static/board.js",
-        "/static/../boards_pages.py",
+        "/static/../pages/boards.py",
         "/static/..%2f..%2fsettings.py",
         "/static/%2e%2e/auth.py",
         "/dashboards/nope",

@@ -9,7 +9,7 @@ from toban.demo import message_inbox
 from toban.notify.channel import Channel, ChannelTools
 from toban.notify.notification import NotificationKind
 from toban.settings import build_settings
-from toban.web.i18n import texts
+from toban.web.pages.i18n import texts
 
 
 @pytest.fixture

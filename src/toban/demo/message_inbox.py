@@ -18,8 +18,8 @@ from starlette.routing import Route
 
 from toban.demo.servers import INSTALL_EXTRA, DemoError
 from toban.demo.web_server import port_of, served
-from toban.web.i18n import negotiate_language, texts
-from toban.web.overview_page import POLICY
+from toban.web.pages.i18n import negotiate_language, texts
+from toban.web.pages.overview import POLICY
 from toban.web.static_files import static_files
 
 Say = Callable[[str], None]

@@ -14,15 +14,15 @@ from toban.core.ports import Clock, QueryEngine, SeriesSource, Service
 from toban.health.service import HealthService
 from toban.web import health_api as health_pages
 from toban.web import static_files
+from toban.web.api.openapi import OpenApi
+from toban.web.api.status import StatusApi
 from toban.web.endpoint import CHALLENGE, UNAUTHORIZED, Endpoint, Permission, is_trusted, unauthorized
 from toban.web.fair_streaming import FairStreaming
 from toban.web.metrics_pages import MetricsPages
-from toban.web.openapi import OpenApi
-from toban.web.overview_page import OverviewPage
+from toban.web.pages.overview import OverviewPage
 from toban.web.problem_details import problem
 from toban.web.prometheus_api import PrometheusApi
 from toban.web.prometheus_status import PrometheusStatusApi
-from toban.web.status_api import StatusApi
 from toban.web.strict_transport import StrictTransport
 
 

@@ -26,20 +26,20 @@ from toban.state.database import State
 from toban.state.quarantine_commands import QuarantineCommands
 from toban.tsdb.store import CORRUPTIONS, Store
 from toban.web.alertmanager_api import AlertmanagerApi
-from toban.web.alerts_api import AlertsApi
+from toban.web.api.alerts import AlertsApi
+from toban.web.api.boards import BoardsApi
+from toban.web.api.logs import LogsApi
+from toban.web.api.quarantine import QuarantineApi
+from toban.web.api.reload import ReloadApi
+from toban.web.api.silences import SilencesApi
+from toban.web.api.status import Overview, ProcessInfo, StatusApi
 from toban.web.application import application, metrics_alone
-from toban.web.boards_api import BoardsApi
-from toban.web.boards_pages import BoardsPages
 from toban.web.endpoint import Endpoint
 from toban.web.ingest import IngestApi
-from toban.web.logs_api import LogsApi
+from toban.web.pages.boards import BoardsPages
 from toban.web.prometheus_rules import PrometheusRulesApi
 from toban.web.prometheus_status import PrometheusStatusApi
-from toban.web.quarantine_api import QuarantineApi
-from toban.web.reload_api import ReloadApi
 from toban.web.settings import WebSettings
-from toban.web.silences_api import SilencesApi
-from toban.web.status_api import Overview, ProcessInfo, StatusApi
 from toban.web.uptimerobot_webhook import UptimerobotWebhook
 
 

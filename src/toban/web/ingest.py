@@ -15,7 +15,7 @@ from toban.ingest.otlp_receiver import OtlpReceiver
 from toban.ingest.otlp_response import INVALID, Encoding, OtlpResponse, error_response
 from toban.ingest.remote_write_receiver import RemoteWriteReceiver, SamplesRejectedError
 from toban.remote.remote_write_model import RemoteWriteDecodeError
-from toban.web.api_models import EventsResponse
+from toban.web.api.models import EventsResponse
 from toban.web.endpoint import Endpoint, Operation, Permission
 from toban.web.json_response import JsonResponse
 from toban.web.problem_details import FieldError, problem

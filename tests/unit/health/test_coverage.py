@@ -15,7 +15,7 @@ from toban.health.key_figures import FIGURES, FigureValue, Unit
 from toban.health.service import HealthService
 from toban.instruments.metric_sources import COVERAGE, missing_metrics
 from toban.promql.parser import parse
-from toban.web.i18n import texts
+from toban.web.pages.i18n import texts
 
 
 class Answering:

@@ -20,11 +20,11 @@ from toban.health.service import HealthService
 from toban.promql.engine import PromqlEngine
 from toban.promql.executor import QueryExecutor
 from toban.shop.settings import ShopSettings
+from toban.web.api.status import ProcessInfo, StatusApi
 from toban.web.application import application
 from toban.web.auth import NetworkAccess
 from toban.web.prometheus_status import PrometheusStatusApi
 from toban.web.settings import WebSettings
-from toban.web.status_api import ProcessInfo, StatusApi
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 AT = round(NOW.timestamp() * 1000)

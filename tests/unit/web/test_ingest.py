@@ -28,9 +28,9 @@ from toban.logs.recent_lines import RecentLines
 from toban.remote.remote_write_model import HEADERS
 from toban.remote.remote_write_protobuf import Encoder
 from toban.tsdb.settings import TsdbSettings
+from toban.web.api.logs import LogsApi
 from toban.web.auth import NetworkAccess, TrustedAccess
 from toban.web.ingest import IngestApi
-from toban.web.logs_api import LogsApi
 from toban.web.request_bodies import BUFFER_BYTES, BodyBuffer
 from toban.web.settings import WebSettings
 

@@ -17,8 +17,9 @@ from toban.core.message_catalogue import LANGUAGES
 from toban.core.ports import HealthStatus
 from toban.exposition import writer
 from toban.exposition.writer import Format
-from toban.web import metrics_pages, overview_page
-from toban.web.i18n import negotiate_language, texts
+from toban.web import metrics_pages
+from toban.web.pages import overview as overview_page
+from toban.web.pages.i18n import negotiate_language, texts
 from toban.web.strict_transport import StrictTransport
 
 

@@ -15,7 +15,7 @@ from toban.core.lifecycle import run
 from toban.core.log_setup import capture_warnings_and_crashes, configure_logging, shares_stdout
 from toban.daemon import serve
 from toban.settings import Settings, load_settings
-from toban.web.status_api import Overview, status_response
+from toban.web.api.status import Overview, status_response
 
 log = structlog.get_logger("toban.daemon")
 

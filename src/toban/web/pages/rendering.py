@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from toban.web.i18n import negotiate_language, texts
+from toban.web.pages.i18n import negotiate_language, texts
 from toban.web.static_files import address
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def _environment() -> "Environment":
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     found = Environment(
-        loader=PackageLoader("toban.web"),
+        loader=PackageLoader("toban.web.pages"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 import toban
 from toban.core.config_types import ConfigSchema
-from toban.web.api_endpoint import NoParameters
+from toban.web.api.api_endpoint import NoParameters
 from toban.web.endpoint import Endpoint, Operation, Permission
 from toban.web.problem_details import MEDIA_TYPE, Problem
 

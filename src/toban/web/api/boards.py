@@ -13,7 +13,7 @@ from toban.core.ports import Clock, QueryEngine
 from toban.dashboards.board_data import BoardData, board_data
 from toban.dashboards.board_loader import Boards
 from toban.dashboards.time_range import MAX_TEXT, TimeRangeError, parse_range
-from toban.web.api_endpoint import ApiEndpoint, NoParameters, RequestModel, ResponseModel
+from toban.web.api.api_endpoint import ApiEndpoint, NoParameters, RequestModel, ResponseModel
 from toban.web.endpoint import Endpoint, Permission
 
 Name = Annotated[str, StringConstraints(max_length=40)]

@@ -3,8 +3,8 @@
 from toban.core.actor import Actor
 from toban.state.quarantine import Quarantine
 from toban.state.quarantine_commands import QuarantineCommands
-from toban.web.api_endpoint import ApiEndpoint, NoParameters
-from toban.web.api_models import (
+from toban.web.api.api_endpoint import ApiEndpoint, NoParameters
+from toban.web.api.models import (
     DeleteRowRequest,
     DeleteRowResponse,
     QuarantinedRowModel,

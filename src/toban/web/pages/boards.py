@@ -16,8 +16,8 @@ from toban.dashboards.board_data import PanelData, board_data
 from toban.dashboards.board_loader import Boards
 from toban.dashboards.time_range import TimeRangeError, parse_range
 from toban.web.endpoint import Endpoint, Permission
-from toban.web.number_format import MISSING, format_value
-from toban.web.templating import language_of, page
+from toban.web.pages.number_format import MISSING, format_value
+from toban.web.pages.rendering import language_of, page
 
 RANGES: Final = (
     ("now-15m", "now"),

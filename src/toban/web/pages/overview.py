@@ -16,10 +16,10 @@ from toban.core.item_isolation import ItemIsolation
 from toban.core.ports import HealthState
 from toban.health.checks import UnavailableCheck
 from toban.health.service import CheckResult
+from toban.web.api.status import Overview, StatusApi, remedy
 from toban.web.endpoint import Endpoint, Permission
-from toban.web.i18n import negotiate_language, texts
+from toban.web.pages.i18n import negotiate_language, texts
 from toban.web.static_files import address
-from toban.web.status_api import Overview, StatusApi, remedy
 
 POLICY: Final = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 LINKS: Final = {

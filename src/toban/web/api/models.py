@@ -16,7 +16,7 @@ from toban.core.log_line import LogLevel
 from toban.core.ports import HealthState
 from toban.health.key_figures import Unit
 from toban.notify.silences import Silence
-from toban.web.api_endpoint import RequestModel, ResponseModel
+from toban.web.api.api_endpoint import RequestModel, ResponseModel
 
 
 def _storable(text: str) -> str:

@@ -13,8 +13,8 @@ from toban.notify.channel_commands import ChannelCommands
 from toban.notify.drill import DrillService
 from toban.notify.report import ChannelReport, StageReport
 from toban.notify.service import NotificationService
-from toban.web.api_endpoint import ApiEndpoint, NoParameters
-from toban.web.api_models import (
+from toban.web.api.api_endpoint import ApiEndpoint, NoParameters
+from toban.web.api.models import (
     AcknowledgeRequest,
     AcknowledgeResponse,
     AlertModel,

@@ -2,8 +2,8 @@
 
 from toban.core.actor import Actor
 from toban.logs.recent_lines import RecentLines, as_json
-from toban.web.api_endpoint import ApiEndpoint
-from toban.web.api_models import LogLineModel, LogsRequest, LogsResponse
+from toban.web.api.api_endpoint import ApiEndpoint
+from toban.web.api.models import LogLineModel, LogsRequest, LogsResponse
 from toban.web.endpoint import Endpoint, Permission
 
 

@@ -15,8 +15,8 @@ from toban.health.key_figures import FigureValue
 from toban.health.service import CheckResult, HealthService
 from toban.instruments.metric_sources import Coverage
 from toban.state.quarantine import Quarantine
-from toban.web.api_endpoint import ApiEndpoint, NoParameters
-from toban.web.api_models import (
+from toban.web.api.api_endpoint import ApiEndpoint, NoParameters
+from toban.web.api.models import (
     AlertModel,
     CheckModel,
     FigureModel,
@@ -27,7 +27,7 @@ from toban.web.api_models import (
     UnavailableCheckModel,
 )
 from toban.web.endpoint import Endpoint, Permission
-from toban.web.i18n import texts
+from toban.web.pages.i18n import texts
 
 T = TypeVar("T")
 
