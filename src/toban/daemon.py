@@ -156,7 +156,7 @@ async def _greet(daemon: Daemon, greet: Callable[[Overview], None]) -> None:
 async def record_start_and_stop(state: State, clock: Clock) -> AsyncIterator[None]:
     """Write starts and stops to the audit log, and warn when the last run ended without a stop."""
     try:
-        last = await state.transaction(lambda connection: audit_log.recent(connection, 1, TOBAN))
+        last = await state.transaction(lambda connection: audit_log.recent(connection, 1, actor=TOBAN.name))
     except StateError:
         last = []  # logged by state; toban runs without it
     if last and last[0].action == "started":

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import httpx2
 
@@ -29,6 +30,7 @@ from toban.dashboards.board_loader import Boards
 from toban.engines import Engines
 from toban.health.checks import checks
 from toban.health.service import HealthService
+from toban.health.shop_report import ShopReport
 from toban.ingest.business_events import BusinessEventReceiver
 from toban.ingest.otlp_receiver import OtlpReceiver
 from toban.ingest.remote_write_receiver import RemoteWriteReceiver
@@ -66,7 +68,8 @@ class ServiceGeneration:
         await self.evaluation.finish()
 
     async def close(self) -> None:
-        """Close the connections to the shop, unless they were handed on."""
+        """End the streams of open pages, and close the connections to the shop, unless they were handed on."""
+        self.web.end_streams()
         await self.shop.aclose()
 
 
@@ -178,6 +181,7 @@ class GenerationBuilder:
         features = Features(
             process=base.process,
             flags=settings.flags(engines.queries.engine.limits),
+            settings=settings.effective,
             address=settings.notify.address or "",
             state=base.state,
             store=engines.store,
@@ -189,6 +193,7 @@ class GenerationBuilder:
             remote_write=RemoteWriteReceiver(engines.store, settings.metrics, clock, meters),
             log_lines=base.log_lines,
             health=HealthService(*checks(settings.shop), engines.health, clock),
+            shop=ShopReport(engines.queries, clock, ZoneInfo(settings.notify.timezone)),
             evaluation=evaluation,
             acknowledgements=AcknowledgeCommands(base.alerts, clock),
             external_alerts=base.external_alerts,

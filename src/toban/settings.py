@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from toban.alerting import rule_loader
@@ -22,6 +22,7 @@ from toban.collect.collector import COLLECTORS, Collector
 from toban.core.config_file import ConfigDocument, ConfigPath, ConfigProblem, expand_variables, parse
 from toban.core.config_types import Duration, Secret, Section, format_duration, readable_error, require_scheme
 from toban.core.connection_urls import libpq_url
+from toban.core.effective_settings import EffectiveSetting, effective_settings
 from toban.core.errors import SettingsError
 from toban.core.paths import CONFIGURATION, data_folder, read_text
 from toban.core.plugins import PluginRegistry
@@ -40,6 +41,9 @@ from toban.shop.connections import invalid_addresses
 from toban.shop.settings import ENVIRONMENT, ShopSettings, from_variables
 from toban.tsdb.settings import TsdbSettings
 from toban.web.settings import WebSettings
+
+OVERRIDES: Final = MappingProxyType({"data": ("data",), "listen": ("web", "listen")})
+"""The paths of settings that options of the command line replace."""
 
 RENAMED: Final = MappingProxyType(
     {
@@ -100,6 +104,17 @@ class Settings(Section):
     notify: NotifySettings = NotifySettings()
 
     dashboards: DashboardSettings = DashboardSettings()
+
+    _origins: Mapping[ConfigPath, str] = PrivateAttr(default_factory=dict)
+
+    def from_origins(self, origins: Mapping[ConfigPath, str]) -> Self:
+        """Note the places that settings come from."""
+        self._origins = origins
+        return self
+
+    def effective(self) -> list[EffectiveSetting]:
+        """Return all settings without secrets, each with the place that it comes from."""
+        return effective_settings(self, self._origins)
 
     def flags(self, limits: QueryLimits) -> dict[str, str]:
         """Return the settings that are flags of Prometheus, by the names of the flags."""
@@ -238,7 +253,18 @@ def _assemble(
             messages.append(str(error))
     if messages:
         raise SettingsError("\n".join(messages))
-    return found
+    return found.from_origins(_origins(document, variables, source, overrides))
+
+
+def _origins(
+    document: ConfigDocument, variables: Mapping[ConfigPath, str], source: str, overrides: Mapping[str, object]
+) -> dict[ConfigPath, str]:
+    """Return where settings come from, by their paths."""
+    return {
+        **{path: f"{source}:{line}" for path, line in document.lines.items()},
+        **{path: f"{variable} in the environment" for path, variable in variables.items()},
+        **{OVERRIDES[name]: f"--{name}" for name, value in overrides.items() if value},
+    }
 
 
 def _located(problem: ConfigProblem, variables: Mapping[ConfigPath, str], source: str) -> str:

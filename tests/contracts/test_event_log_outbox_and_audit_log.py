@@ -54,7 +54,7 @@ async def test_audit_log_returns_newest_entries_first(state, clock):
     def story(connection):
         audit_log.record(connection, AuditEntry(clock.now(), TOBAN, "started", {"version": "1"}))
         audit_log.record(connection, AuditEntry(clock.now(), ann, "created a silence", {"silence": "disk"}))
-        return audit_log.recent(connection), audit_log.recent(connection, actor=TOBAN)
+        return audit_log.recent(connection), audit_log.recent(connection, actor=TOBAN.name)
 
     entries, starts = await state.transaction(story)
     assert [(it.actor, it.action) for it in entries] == [(ann, "created a silence"), (TOBAN, "started")]

@@ -223,7 +223,7 @@ async def test_counters_positions_alerts_and_the_audit_log_continue_after_a_migr
         assert alert_repository.load(connection) == {"r{}": {alert.labels: ActiveAlert(alert, AT)}}
         assert alert_repository.rules_with_data(connection) == {"r{}": AT}
         assert alert_repository.last_record(connection) == 9
-        (entry,) = audit_log.recent(connection, actor=Actor("ann", "api"))
+        (entry,) = audit_log.recent(connection, actor="ann")
         assert (entry.actor, entry.action, entry.at) == (Actor("ann", "api"), "expired a silence", AT)
         assert quarantine.counts(connection) == {"durable_counter": 1, "alert": 1}
 

@@ -15,6 +15,7 @@ from toban.alerting.alert_store import AlertStore
 from toban.alerting.explanation import RuleExplanation
 from toban.alerting.report import EvaluationReport, GroupReport, RuleReport
 from toban.alerting.rule_file import AlertRule, RecordingRule, RuleGroup
+from toban.alerting.rule_lint import metrics_read
 from toban.alerting.rule_state import GroupState, LastEvaluation, RuleHealth, RuleState
 from toban.alerting.states import EXTERNAL_KEY, RuleResult, resolve_all, step
 from toban.alerting.templating.template import NO_EXTERNAL, External
@@ -194,6 +195,11 @@ class EvaluationService:
             for it in self.groups
         ]
         return EvaluationReport(groups, self.store.alerts())
+
+    def metrics_of(self, name: str) -> list[str]:
+        """Return the metrics that the rules of a name read."""
+        rules = (rule.rule for group in self.groups for rule in group.rules)
+        return [metric for rule in rules if rule.name == name for metric in metrics_read(rule.query.root)]
 
     def _alerts_of(self, rule: RuleState) -> list[Alert]:
         return [it.alert for it in self.store.of(rule.key).values()] if rule.key else []

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
+from importlib.resources import files
 from typing import Any, Final
 
 from starlette.applications import Starlette
@@ -19,10 +20,10 @@ from starlette.routing import Route
 from toban.demo.servers import INSTALL_EXTRA, DemoError
 from toban.demo.web_server import port_of, served
 from toban.web.pages.i18n import negotiate_language, texts
-from toban.web.pages.overview import POLICY
-from toban.web.static_files import static_files
 
 Say = Callable[[str], None]
+
+POLICY: Final = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 MAX_MESSAGES: Final = 200
 """Messages that are kept of each service."""
@@ -118,7 +119,7 @@ class InboxServer:
         post = ["POST"]
         return [
             Route("/", self.show),
-            Route("/static/toban.css", _stylesheet),
+            Route("/static/inbox.css", _stylesheet),
             Route("/slack/{method}", self.slack, methods=post),
             Route("/pagerduty/v2/enqueue", self.pagerduty, methods=post),
             Route("/pagerduty/v2/change/enqueue", self.change, methods=post),
@@ -223,7 +224,7 @@ async def _mail_server(listener: socket.socket, inbox: Inbox) -> asyncio.Server:
 def _html(inbox: Inbox, say: Mapping[str, str], language: str) -> Iterable[str]:
     yield f'<!doctype html><html lang="{language}"><meta charset="utf-8"><title>{say["post"]}</title>'
     yield '<meta name="viewport" content="width=device-width"><meta http-equiv="refresh" content="5">'
-    yield f'<link rel="stylesheet" href="/static/toban.css"><header><h1>{say["post"]}</h1></header>'
+    yield f'<link rel="stylesheet" href="/static/inbox.css"><header><h1>{say["post"]}</h1></header>'
     yield f"<p class=faint>{say['post-about']}</p>"
     for service, name in SERVICE_NAMES.items():
         yield f"<h2>{name}</h2>"
@@ -246,5 +247,7 @@ def _messages(messages: Sequence[InboxMessage], say: Mapping[str, str]) -> Itera
 
 async def _stylesheet(request: Request) -> Response:
     return Response(
-        static_files()["toban.css"].content, media_type="text/css", headers={"cache-control": "max-age=300"}
+        files("toban.demo").joinpath("inbox.css").read_bytes(),
+        media_type="text/css",
+        headers={"cache-control": "max-age=300"},
     )

@@ -148,7 +148,9 @@ class DrillService:
             seconds = {channel: stored[channel] for channel in self.channels if channel in stored}
             return {channel: f"{float(it):.0f}" if it else "" for channel, it in seconds.items()}
 
-        for result in readable_rows(connection, audit_log.AUDIT_LOG, audit_log.recent(connection, 1, DRILL), reached):
+        for result in readable_rows(
+            connection, audit_log.AUDIT_LOG, audit_log.recent(connection, 1, actor=DRILL.name), reached
+        ):
             self._show(result)
 
     def health(self) -> HealthStatus:

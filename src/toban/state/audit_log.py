@@ -54,11 +54,14 @@ def record(connection: Connection, entry: AuditEntry) -> None:
     connection.execute(insert(AUDIT_LOG).values(**values))
 
 
-def recent(connection: Connection, limit: int = 50, actor: Actor | None = None) -> list[AuditEntry]:
-    """Return the newest rows, newest first; only those of one actor when it is given."""
+def recent(connection: Connection, limit: int = 50, before: int | None = None, actor: str = "") -> list[AuditEntry]:
+    """Return the newest rows, newest first: with a number below ``before``, of one actor, where these are given."""
     query = select(AUDIT_LOG).order_by(AUDIT_LOG.c.id.desc()).limit(limit)
-    rows = connection.execute(query.where(AUDIT_LOG.c.actor == actor.name) if actor else query)
-    return readable_rows(connection, AUDIT_LOG, rows, _parse)
+    if before is not None:
+        query = query.where(AUDIT_LOG.c.id < before)
+    if actor:
+        query = query.where(AUDIT_LOG.c.actor == actor)
+    return readable_rows(connection, AUDIT_LOG, connection.execute(query), _parse)
 
 
 def _parse(row: Row[Any]) -> AuditEntry:

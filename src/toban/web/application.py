@@ -19,7 +19,6 @@ from toban.web.api.status import StatusApi
 from toban.web.endpoint import CHALLENGE, UNAUTHORIZED, Endpoint, Permission, is_trusted, unauthorized
 from toban.web.fair_streaming import FairStreaming
 from toban.web.metrics_pages import MetricsPages
-from toban.web.pages.overview import OverviewPage
 from toban.web.problem_details import problem
 from toban.web.prometheus_api import PrometheusApi
 from toban.web.prometheus_status import PrometheusStatusApi
@@ -50,7 +49,6 @@ def application(
         [
             # The most frequent first: routes are tried one after the other.
             *PrometheusApi(queries, source, collection.targets, clock, streaming).routes(),
-            *OverviewPage(status).routes(),
             *own_api,
             OpenApi(own_api).route(),
             *health_pages.routes(health, services),

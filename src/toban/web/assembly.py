@@ -12,31 +12,47 @@ from toban.alerting.external_alerts import ExternalAlerts
 from toban.alerting.service import EvaluationService
 from toban.collect.service import CollectionService
 from toban.core.actor import Actor
+from toban.core.effective_settings import EffectiveSetting
 from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock, QueryEngine, Service
 from toban.dashboards.board_loader import Boards
 from toban.health.service import HealthService
+from toban.health.shop_report import ShopReport
 from toban.ingest.business_events import BusinessEventReceiver
 from toban.ingest.otlp_receiver import OtlpReceiver
 from toban.ingest.remote_write_receiver import RemoteWriteReceiver
 from toban.logs.recent_lines import RecentLines
 from toban.notify.assembly import Notifications
 from toban.notify.report import stage_history
+from toban.state.audit_report import recent_entries
 from toban.state.database import State
 from toban.state.quarantine_commands import QuarantineCommands
 from toban.tsdb.store import CORRUPTIONS, Store
 from toban.web.alertmanager_api import AlertmanagerApi
 from toban.web.api.alerts import AlertsApi
 from toban.web.api.boards import BoardsApi
+from toban.web.api.instance import InstanceApi
 from toban.web.api.logs import LogsApi
 from toban.web.api.quarantine import QuarantineApi
 from toban.web.api.reload import ReloadApi
+from toban.web.api.rules import RulesApi
 from toban.web.api.silences import SilencesApi
 from toban.web.api.status import Overview, ProcessInfo, StatusApi
 from toban.web.application import application, metrics_alone
 from toban.web.endpoint import Endpoint
 from toban.web.ingest import IngestApi
+from toban.web.live_updates import LiveUpdates
+from toban.web.pages.alerts import AlertsPages
 from toban.web.pages.boards import BoardsPages
+from toban.web.pages.channels import ChannelsPage
+from toban.web.pages.instance import InstancePages
+from toban.web.pages.logs import LogsPage
+from toban.web.pages.overview import OverviewPage
+from toban.web.pages.preferences import PreferencesPage
+from toban.web.pages.rendering import REPORT_FAILURES
+from toban.web.pages.rules import RulesPages
+from toban.web.pages.silences import SilencesPages
+from toban.web.pages.targets import TargetsPage
 from toban.web.prometheus_rules import PrometheusRulesApi
 from toban.web.prometheus_status import PrometheusStatusApi
 from toban.web.settings import WebSettings
@@ -57,6 +73,7 @@ class Features:
 
     process: ProcessInfo
     flags: Mapping[str, str]
+    settings: Callable[[], Sequence[EffectiveSetting]]
     address: str
     """The URL at which people reach toban; empty where none is set."""
     state: State
@@ -70,6 +87,7 @@ class Features:
     remote_write: RemoteWriteReceiver
     log_lines: RecentLines
     health: HealthService
+    shop: ShopReport
     evaluation: EvaluationService
     acknowledgements: AcknowledgeCommands
     external_alerts: ExternalAlerts
@@ -87,6 +105,8 @@ class Web:
     metrics_app: ASGIApp
     """`/metrics` alone, for a socket of its own."""
     overview: Callable[[], Awaitable[Overview]]
+    end_streams: Callable[[], None]
+    """Ends the streams of open pages, when other services take the place of these."""
 
 
 def open_web(settings: WebSettings, features: Features, clock: Clock, meters: MetricRegistry) -> Web:
@@ -100,6 +120,8 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         it.collection.targets,
         it.health,
         it.services,
+        it.shop,
+        it.evaluation.metrics_of,
         quarantine,
     )
     history = partial(stage_history, it.state)
@@ -115,18 +137,35 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
     alertmanager = AlertmanagerApi(
         it.evaluation, it.external_alerts, notifications.service, notifications.silences, quarantine, clock
     )
+    logs, rules = LogsApi(it.log_lines), RulesApi(it.evaluation)
+    silences = SilencesApi(notifications.silences, clock)
+    audit_log = partial(recent_entries, it.state)
+    instance = InstanceApi(it.process, it.flags, it.settings, audit_log, it.services, it.queries, clock)
+    live = LiveUpdates(partial(_versions, it), clock)
     apis: list[HasRoutes] = [
         IngestApi(it.otlp, it.events, it.remote_write, settings.body_limit),
-        LogsApi(it.log_lines),
+        logs,
+        rules,
+        instance,
         PrometheusRulesApi(it.evaluation),
         alerts,
         alertmanager,
-        SilencesApi(notifications.silences, clock),
+        silences,
         UptimerobotWebhook(it.external_alerts, clock),
         QuarantineApi(QuarantineCommands(it.state), quarantine),
         ReloadApi(it.reload),
         BoardsApi(it.boards, it.client_queries, clock),
+        OverviewPage(status),
+        AlertsPages(alerts, it.queries, clock),
+        SilencesPages(silences, lambda: it.evaluation.report().alerts, notifications.service.report),
+        RulesPages(rules, alerts),
+        TargetsPage(status),
+        ChannelsPage(alerts),
+        LogsPage(logs),
+        InstancePages(instance),
         BoardsPages(it.boards, it.client_queries, clock),
+        PreferencesPage(),
+        live,
     ]
     runtime = PrometheusStatusApi(it.process.started, it.flags, it.store, clock, lambda: meters.value(CORRUPTIONS))
     app = application(
@@ -142,4 +181,16 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         [route for api in apis for route in api.routes()],
         it.address,
     )
-    return Web(app, metrics_alone(it.collection, it.queries, it.store, clock), status.overview)
+    setattr(app.state, REPORT_FAILURES, quarantine.report)
+    return Web(app, metrics_alone(it.collection, it.queries, it.store, clock), status.overview, live.end)
+
+
+def _versions(features: Features) -> dict[str, object]:
+    """Return what open pages show, in a form that can be compared."""
+    alerts = [(it.fingerprint, it.status, it.acknowledged) for it in features.evaluation.report().alerts]
+    notifications = features.notifications.service.report()
+    return {
+        "alerts": (alerts, notifications.suppressed()),
+        "targets": [(it.name, it.state) for it in features.collection.targets()],
+        "channels": [(it.name, it.waiting, it.error) for it in notifications.channels],
+    }

@@ -63,12 +63,21 @@ def problem(
     return Response(content, status, dict(headers or {}), MEDIA_TYPE)
 
 
-def invalid_request(error: ValidationError) -> Response:
-    """Return the response to a request that does not fit its model."""
+def field_errors(error: ValidationError) -> list[FieldError]:
+    """Return what is wrong with which fields of a request."""
     errors = []
     for it in error.errors(include_url=False, include_input=False)[:MAX_ERRORS]:
         reason = _REASONS.get(it["type"])
         message = reason.format(**it.get("ctx", {})) if reason else readable_error(it)
         errors.append(FieldError(field=".".join(map(str, it["loc"]))[:200], message=repair_surrogates(message)))
-    detail = "; ".join(f"{it.field}: {it.message}" if it.field else it.message for it in errors)
-    return problem(400, detail, [it for it in errors if it.field])
+    return errors
+
+
+def readable_fields(error: ValidationError) -> str:
+    """Return in words what is wrong with a request."""
+    return "; ".join(f"{it.field}: {it.message}" if it.field else it.message for it in field_errors(error))
+
+
+def invalid_request(error: ValidationError) -> Response:
+    """Return the response to a request that does not fit its model."""
+    return problem(400, readable_fields(error), [it for it in field_errors(error) if it.field])

@@ -15,10 +15,12 @@ from toban.web.endpoint import Endpoint, Permission
 
 FILES: Final = {
     "icon.svg": "image/svg+xml",
-    "toban.css": "text/css",
     "console.css": "text/css",
+    "console.js": "text/javascript",
     "format.js": "text/javascript",
     "board.js": "text/javascript",
+    "vendor/htmx.min.js": "text/javascript",
+    "vendor/hx-sse.min.js": "text/javascript",
     "vendor/uPlot.iife.min.js": "text/javascript",
     "vendor/uPlot.min.css": "text/css",
 }

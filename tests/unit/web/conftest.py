@@ -11,18 +11,21 @@ from tests.fakes import FakeClock
 from tests.promql_scripts import ScriptSource
 from toban.collect.service import TargetStatus
 from toban.core.alerts import Alert
+from toban.core.item_isolation import ItemFailure
 from toban.core.labels import Labels
 from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import HealthStatus
 from toban.core.samples import Batch, Layout, counter, gauge
 from toban.health.checks import checks
 from toban.health.service import HealthService
+from toban.health.shop_report import ShopReport
 from toban.promql.engine import PromqlEngine
 from toban.promql.executor import QueryExecutor
 from toban.shop.settings import ShopSettings
 from toban.web.api.status import ProcessInfo, StatusApi
 from toban.web.application import application
 from toban.web.auth import NetworkAccess
+from toban.web.pages.overview import OverviewPage
 from toban.web.prometheus_status import PrometheusStatusApi
 from toban.web.settings import WebSettings
 
@@ -37,11 +40,15 @@ class Pretend:
     name = "collect"
     condition = HealthStatus(True, "2 targets watched")
 
+    def __init__(self) -> None:
+        self.more: list[TargetStatus] = []
+
     def targets(self) -> list[TargetStatus]:
         return [
             TargetStatus("host", "host", UP, 30, NOW, 0.5, 3, True),
             TargetStatus("postgres", "postgres", DOWN, 30, NOW, 0.1, 0, False, "<b>wrong password</b>"),
             TargetStatus("late", "http", {"job": "late", "instance": "http://x/"}, 30),
+            *self.more,
         ]
 
     def newest(self) -> list[Batch]:
@@ -76,11 +83,19 @@ def alerts() -> list[Alert]:
     return []
 
 
+@pytest.fixture
+def failures() -> list[ItemFailure]:
+    """The parts of pages that could not be shown."""
+    return []
+
+
 FLAGS = {"evaluation_interval": "15s", "storage.tsdb.retention.time": "90d"}
 
 
 @pytest.fixture
-async def client(request: pytest.FixtureRequest, source, collecting, alerts) -> AsyncIterator[httpx2.AsyncClient]:
+async def client(
+    request: pytest.FixtureRequest, source, collecting, alerts, failures
+) -> AsyncIterator[httpx2.AsyncClient]:
     """Asks the pages, as somebody on this machine; marked with `listening`, as somebody elsewhere."""
     marked = request.node.get_closest_marker("listening")
     settings = WebSettings(**marked.kwargs) if marked else WebSettings()
@@ -95,6 +110,7 @@ async def client(request: pytest.FixtureRequest, source, collecting, alerts) -> 
             collecting.targets,
             health,
             [collecting],
+            ShopReport(engine, clock, UTC),
         )
         app = application(
             own,
@@ -106,7 +122,9 @@ async def client(request: pytest.FixtureRequest, source, collecting, alerts) -> 
             [collecting],
             clock,
             PrometheusStatusApi(NOW, FLAGS, source, clock, lambda: 0),
+            OverviewPage(own).routes(),
         )
+        app.state.report_failures = lambda owner, found: failures.extend(found)
         transport = httpx2.ASGITransport(NetworkAccess(app, settings, MetricRegistry()))
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client

@@ -274,6 +274,14 @@ class CreateSilenceRequest(RequestModel):
     comment: Annotated[Comment, StringConstraints(min_length=1)]
 
 
+class ExtendSilenceRequest(RequestModel):
+    """Which silence ends later."""
+
+    id: Name
+    duration: Duration
+    """How long it lasts from now on."""
+
+
 class ExpireSilenceRequest(RequestModel):
     """Which silence expires."""
 
@@ -455,6 +463,57 @@ class ServiceModel(ResponseModel):
     message: str
 
 
+class ComponentModel(ResponseModel):
+    """A component of the shop, and its key figure."""
+
+    key: str
+    title: str
+    state: HealthState
+    alerts: list[str]
+    """The firing alerts that belong to it."""
+    unit: str
+    """The unit of the figure, by Grafana's names."""
+    value: float | None
+    values: list[float | None]
+    """The figure at each minute of the last hour."""
+    board: str
+    """The dashboard that shows more."""
+
+
+class UsualModel(ResponseModel):
+    """The least, the median and the most of the same hours of the last four weeks."""
+
+    least: float
+    median: float
+    most: float
+
+
+class SalesHourModel(ResponseModel):
+    """An hour of today."""
+
+    starts: datetime
+    orders: float | None
+    usual: UsualModel | None
+
+
+class AmountModel(ResponseModel):
+    """A sum of today so far."""
+
+    value: float | None
+    usual: UsualModel | None
+    """The sums until the same time of day."""
+    missing: float
+    """How much less it is than the least that is usual."""
+
+
+class SalesModel(ResponseModel):
+    """Orders of today by the hour and in all, and revenue by currency."""
+
+    hours: list[SalesHourModel]
+    orders: AmountModel
+    revenue: dict[str, AmountModel]
+
+
 class StatusResponse(ResponseModel):
     """Everything together."""
 
@@ -474,3 +533,6 @@ class StatusResponse(ResponseModel):
     figures: list[FigureModel]
     not_monitored: list[MissingMetricsModel]
     services: list[ServiceModel]
+    components: list[ComponentModel]
+    sales: SalesModel | None
+    """None where no orders are counted."""

@@ -1,5 +1,7 @@
 """Silences in toban's own API."""
 
+from datetime import datetime, timedelta
+
 from toban.core.actor import Actor
 from toban.core.errors import InvalidCommandError
 from toban.core.input_limits import checked_time
@@ -11,6 +13,7 @@ from toban.web.api.models import (
     CreateSilenceRequest,
     ExpireSilenceRequest,
     ExpireSilenceResponse,
+    ExtendSilenceRequest,
     SilenceModel,
     SilencesResponse,
 )
@@ -30,6 +33,7 @@ class SilencesApi:
         return [
             ApiEndpoint(path, self.list_silences, read, NoParameters, SilencesResponse),
             ApiEndpoint(path, self.create, act, CreateSilenceRequest, SilenceModel, method="POST"),
+            ApiEndpoint(f"{path}/extend", self.extend, act, ExtendSilenceRequest, SilenceModel, method="POST"),
             ApiEndpoint(f"{path}/expire", self.expire, act, ExpireSilenceRequest, ExpireSilenceResponse, method="POST"),
         ]
 
@@ -40,20 +44,32 @@ class SilencesApi:
 
     async def create(self, request: CreateSilenceRequest, actor: Actor) -> SilenceModel:
         """Create a silence."""
-        now = self._clock.now()
         try:
             matchers = parse_matchers(request.matchers)
         except ValueError as error:
             raise InvalidCommandError(str(error), "matchers") from error
-        try:
-            ends = request.ends or checked_time(now + request.duration)
-        except (ValueError, OverflowError) as error:
-            raise InvalidCommandError(str(error), "duration") from error
+        ends = request.ends or _end(self._clock.now(), request.duration)
         spec = SilenceSpec(matchers, ends, request.comment, request.created_by)
         silence = await self._silences.create(spec, actor)
         return SilenceModel.of(silence, silence.updated)
+
+    async def extend(self, request: ExtendSilenceRequest, actor: Actor) -> SilenceModel:
+        """Let a silence end later: a `duration` from now."""
+        silence = await self._silences.get(request.id)
+        ends = _end(self._clock.now(), request.duration)
+        spec = SilenceSpec(silence.matchers, ends, silence.comment, silence.by, silence.starts)
+        extended = await self._silences.replace(silence.id, spec, actor)
+        return SilenceModel.of(extended, extended.updated)
 
     async def expire(self, request: ExpireSilenceRequest, actor: Actor) -> ExpireSilenceResponse:
         """Expire a silence now."""
         await self._silences.expire(request.id, actor)
         return ExpireSilenceResponse(id=request.id)
+
+
+def _end(now: datetime, duration: timedelta) -> datetime:
+    """Return when a silence ends. Raises ``InvalidCommandError``."""
+    try:
+        return checked_time(now + duration)
+    except (ValueError, OverflowError) as error:
+        raise InvalidCommandError(str(error), "duration") from error

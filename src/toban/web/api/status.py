@@ -11,16 +11,23 @@ from toban.core.alerts import Alert, AlertStatus
 from toban.core.item_isolation import ItemIsolation, health_by_service
 from toban.core.ports import HealthState, HealthStatus, Service
 from toban.health.checks import Endpoints, UnavailableCheck
+from toban.health.components import Component, component_state
 from toban.health.key_figures import FigureValue
+from toban.health.sales import Amount, Sales
 from toban.health.service import CheckResult, HealthService
+from toban.health.shop_report import ShopReport
 from toban.instruments.metric_sources import Coverage
 from toban.state.quarantine import Quarantine
 from toban.web.api.api_endpoint import ApiEndpoint, NoParameters
 from toban.web.api.models import (
     AlertModel,
+    AmountModel,
     CheckModel,
+    ComponentModel,
     FigureModel,
     MissingMetricsModel,
+    SalesHourModel,
+    SalesModel,
     ServiceModel,
     StatusResponse,
     TargetModel,
@@ -48,6 +55,21 @@ class ProcessInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ComponentStatus:
+    """A component of the shop: its state, the firing alerts that belong to it, and its figure of the last hour."""
+
+    component: Component
+    state: HealthState
+    alerts: Sequence[Alert]
+    values: Sequence[float | None]
+
+    @property
+    def value(self) -> float | None:
+        """Its figure now."""
+        return self.values[-1] if self.values else None
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """Everything that the first page and `toban status` show."""
 
@@ -60,6 +82,9 @@ class Overview:
     figures: Sequence[FigureValue]
     missing: Sequence[Coverage]
     services: Sequence[tuple[str, HealthStatus]]
+    components: Sequence[ComponentStatus]
+    sales: Sequence[Sales]
+    """The sales of today; nothing where no orders are counted."""
 
     @property
     def state(self) -> HealthState:
@@ -100,20 +125,20 @@ class StatusApi:
         targets: Callable[[], Sequence[TargetStatus]],
         health: HealthService,
         services: Sequence[Service],
+        shop: ShopReport,
+        metrics_of: Callable[[str], Sequence[str]] = lambda _: (),
         quarantine: Quarantine | None = None,
     ) -> None:
+        """``metrics_of`` returns the metrics that the rule of an alert reads, by its name."""
         self._about = about
         self._alerts = alerts
         self._suppressed = suppressed
         self._targets = targets
         self._health = health
         self._services = services
+        self._shop = shop
+        self._metrics_of = metrics_of
         self._quarantine = quarantine
-
-    def report(self, owner: str, isolation: ItemIsolation) -> None:
-        """Report what could not be shown."""
-        if self._quarantine:
-            self._quarantine.report(owner, isolation.failures)
 
     def routes(self) -> list[Endpoint]:
         """Return the routes."""
@@ -134,19 +159,38 @@ class StatusApi:
         async def targets() -> Sequence[TargetStatus]:
             return self._targets()
 
+        firing, collected = await part("alerts", alerts()), await part("targets", targets())
         overview = Overview(
             self._about,
-            await part("alerts", alerts()),
+            firing,
             self._suppressed(),
-            await part("targets", targets()),
+            collected,
             await part("health", self._health.results(Endpoints.HEALTH)),
             await part("unavailable checks", self._health.unavailable()),
             await part("figures", self._health.figures()),
             await part("missing", self._health.missing()),
             health_by_service(self._services),
+            await part("components", self._components(firing, collected)),
+            await part("sales", self._shop.sales()),
         )
-        self.report("overview", isolation)
+        if self._quarantine:
+            self._quarantine.report("overview", isolation.failures)
         return overview
+
+    async def _components(self, alerts: Sequence[Alert], targets: Sequence[TargetStatus]) -> list[ComponentStatus]:
+        found = []
+        firing = [alert for alert in alerts if alert.status is AlertStatus.FIRING]
+        for figure in await self._shop.components():
+            own = [it for it in targets if figure.component.owns_target(it.kind, it.name)]
+            jobs = {it.labels.get("job", "") for it in own}
+            alerting = [
+                alert
+                for alert in firing
+                if alert.labels.get("job") in jobs or figure.component.owns_rule(self._metrics_of(alert.name))
+            ]
+            state = component_state(figure, [it.state for it in own], is_alerting=bool(alerting))
+            found.append(ComponentStatus(figure.component, state, alerting, figure.values))
+        return found
 
     async def status(self, _: NoParameters, actor: Actor) -> StatusResponse:
         """Return the status of everything."""
@@ -176,7 +220,33 @@ def status_response(overview: Overview) -> StatusResponse:
             MissingMetricsModel(title=english[f"known-{it.key}"], remedy=remedy(it, english)) for it in overview.missing
         ],
         services=[ServiceModel(name=name, state=it.state, message=it.message) for name, it in overview.services],
+        components=[
+            ComponentModel(
+                key=it.component.key,
+                title=english[f"component-{it.component.key}"],
+                state=it.state,
+                alerts=[alert.name for alert in it.alerts],
+                unit=it.component.unit,
+                value=it.value,
+                values=list(it.values),
+                board=it.component.board,
+            )
+            for it in overview.components
+        ],
+        sales=_sales(overview.sales[0]) if overview.sales else None,
     )
+
+
+def _sales(sales: Sales) -> SalesModel:
+    return SalesModel(
+        hours=[SalesHourModel.model_validate(it) for it in sales.hours],
+        orders=_amount(sales.orders),
+        revenue={currency: _amount(it) for currency, it in sales.revenue.items()},
+    )
+
+
+def _amount(amount: Amount) -> AmountModel:
+    return AmountModel(value=amount.value, usual=amount.usual, missing=amount.missing)
 
 
 def _target(target: TargetStatus) -> TargetModel:

@@ -20,6 +20,20 @@ COMPACT: Final = {
 """The words of large numbers, from which value on."""
 
 
+DECIMALS: Final = {"BHD": 3, "IQD": 3, "JOD": 3, "KWD": 3, "LYD": 3, "OMR": 3, "TND": 3} | dict.fromkeys(
+    ("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF", "XPF"), 0
+)
+"""The decimals of currencies that have not two (ISO 4217)."""
+
+
+def format_money(value: float | None, currency: str, language: str = "en") -> str:
+    """Return an amount in major units with its currency; large ones are compact, as on a tile."""
+    if value is None or math.isnan(value):
+        return MISSING
+    number = _compact(value, language) if abs(value) >= 1e6 else f"{value:,.{DECIMALS.get(currency, 2)}f}"
+    return f"¥{number}" if currency == "JPY" else f"{currency} {number}"
+
+
 def format_value(value: float | None, unit: Unit, language: str = "en") -> str:
     """Return a value with its unit."""
     if value is None or math.isnan(value):

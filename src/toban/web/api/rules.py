@@ -1,0 +1,106 @@
+"""Rules in toban's own API: what they ask, how their last evaluation went, and their alerts."""
+
+from collections import Counter
+from datetime import datetime
+
+from toban.alerting.report import RuleReport
+from toban.alerting.rule_file import AlertRule
+from toban.alerting.rule_state import RuleHealth
+from toban.alerting.service import EvaluationService
+from toban.core.actor import Actor
+from toban.core.alerts import AlertStatus
+from toban.core.config_types import format_duration
+from toban.web.api.api_endpoint import ApiEndpoint, NoParameters, ResponseModel
+from toban.web.endpoint import Endpoint, Permission
+
+
+class RuleStatusModel(ResponseModel):
+    """A rule, and its last evaluation."""
+
+    name: str
+    kind: str
+    """`alert` or `record`."""
+    expr: str
+    duration: str
+    """How long the expression must be met before the rule fires."""
+    severity: str
+    """Empty for a recording rule."""
+    summary: str
+    """The template of its summary."""
+    metrics: list[str]
+    """The metrics that its expression reads."""
+    health: RuleHealth
+    error: str
+    last_evaluation: datetime | None
+    seconds: float
+    """How long its last evaluation took."""
+    firing: int
+    pending: int
+
+
+class RuleGroupModel(ResponseModel):
+    """A rule group."""
+
+    name: str
+    file: str
+    interval: float
+    """Seconds."""
+    last_evaluation: datetime | None
+    seconds: float
+    """How long its last evaluation took."""
+    rules: list[RuleStatusModel]
+
+
+class RulesResponse(ResponseModel):
+    """All rule groups."""
+
+    groups: list[RuleGroupModel]
+
+
+class RulesApi:
+    """Shows rules."""
+
+    def __init__(self, evaluation: EvaluationService) -> None:
+        self._evaluation = evaluation
+
+    def routes(self) -> list[Endpoint]:
+        """Return the routes."""
+        return [ApiEndpoint("/api/rules", self.rules, Permission.READ, NoParameters, RulesResponse)]
+
+    async def rules(self, _: NoParameters, actor: Actor) -> RulesResponse:
+        """Return all rules, by group."""
+        return RulesResponse(
+            groups=[
+                RuleGroupModel(
+                    name=it.group.name,
+                    file=it.group.file,
+                    interval=it.interval.total_seconds(),
+                    last_evaluation=it.last_evaluation,
+                    seconds=it.duration,
+                    rules=[_rule(rule) for rule in it.rules],
+                )
+                for it in self._evaluation.report().groups
+            ]
+        )
+
+
+def _rule(report: RuleReport) -> RuleStatusModel:
+    rule, last = report.rule, report.last
+    alerting = rule if isinstance(rule, AlertRule) else None
+    many = Counter(alert.status for alert in report.alerts)
+    summary = alerting.annotations.get("summary") if alerting else None
+    return RuleStatusModel(
+        name=rule.name,
+        kind="alert" if alerting else "record",
+        expr=rule.query.text,
+        duration=format_duration(alerting.for_) if alerting else "",
+        severity=alerting.severity if alerting else "",
+        summary=summary.source if summary else "",
+        metrics=report.metrics(),
+        health=last.health,
+        error=last.error,
+        last_evaluation=last.at,
+        seconds=last.seconds,
+        firing=many[AlertStatus.FIRING],
+        pending=many[AlertStatus.PENDING],
+    )

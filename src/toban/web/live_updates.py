@@ -1,0 +1,77 @@
+"""Tells open pages what has changed, by server-sent events: a page then asks for itself again."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+
+from toban.core.ports import Clock
+from toban.web.endpoint import Endpoint, Permission
+
+INTERVAL: Final = 1.0
+"""Seconds between two looks at what is shown."""
+
+KEEP_ALIVE: Final = 15.0
+"""Seconds after which a comment is sent, so that no proxy ends the connection."""
+
+MAX_STREAMS: Final = 100
+"""Streams that may be open at once."""
+
+HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
+
+
+class LiveUpdates:
+    """
+    Streams the names of what has changed.
+
+    ``versions`` returns, by topic (``alerts``, ``targets``), a value that differs whenever what is shown differs; it
+    is asked once in an interval, however many pages are open, and never while none is.
+    """
+
+    def __init__(self, versions: Callable[[], Mapping[str, object]], clock: Clock) -> None:
+        self._versions = versions
+        self._clock = clock
+        self._latest: tuple[float, Mapping[str, object]] | None = None
+        self._streams = 0
+        self._ended = False
+
+    def routes(self) -> list[Endpoint]:
+        """Return the routes."""
+        return [Endpoint("/live", self.stream, Permission.READ)]
+
+    def end(self) -> None:
+        """End all streams, for other services take the place of these; browsers connect again."""
+        self._ended = True
+
+    async def stream(self, request: Request) -> Response:
+        """Return the stream of changes."""
+        if self._streams >= MAX_STREAMS:
+            return PlainTextResponse(f"{MAX_STREAMS} streams are open\n", 503, {"retry-after": "30"})
+        return StreamingResponse(self._events(), media_type="text/event-stream", headers=HEADERS)
+
+    async def _events(self) -> AsyncIterator[str]:
+        self._streams += 1
+        try:
+            seen, sent = self._current(), self._clock.monotonic()
+            yield "retry: 2000\n\n"
+            while not self._ended:
+                await self._clock.sleep(INTERVAL)
+                current, now = self._current(), self._clock.monotonic()
+                changed = [topic for topic, version in current.items() if version != seen.get(topic)]
+                seen = current
+                if changed:
+                    yield f"event: changed\ndata: {' '.join(changed)}\n\n"
+                elif now - sent >= KEEP_ALIVE:
+                    yield ":\n\n"
+                else:
+                    continue
+                sent = now
+        finally:
+            self._streams -= 1
+
+    def _current(self) -> Mapping[str, object]:
+        now = self._clock.monotonic()
+        if self._latest is None or now - self._latest[0] >= INTERVAL / 2:
+            self._latest = now, self._versions()
+        return self._latest[1]

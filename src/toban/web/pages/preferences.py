@@ -1,0 +1,77 @@
+"""How somebody reads the console: in which language, time zone and theme."""
+
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import Final, Self
+from urllib.parse import parse_qsl, urlsplit
+from zoneinfo import ZoneInfo
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from toban.core.message_catalogue import LANGUAGES
+from toban.web.endpoint import FORM, Endpoint, Permission
+from toban.web.pages.i18n import negotiate_language
+
+THEMES: Final = ("system", "light", "dark")
+UTC: Final = ZoneInfo("UTC")
+COOKIE: Final = "toban_{name}"
+YEAR: Final = 365 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """The preferences of a reader: from cookies, else what the browser says."""
+
+    language: str
+    timezone: str
+    theme: str
+
+    @classmethod
+    def of(cls, request: Request) -> Self:
+        """Return the preferences of whoever sends a request."""
+        cookies = {name: request.cookies.get(COOKIE.format(name=name), "") for name in cls.__slots__}
+        return cls(
+            cookies["language"]
+            if cookies["language"] in LANGUAGES
+            else negotiate_language(request.headers.get("accept-language", "")),
+            cookies["timezone"] if _is_zone(cookies["timezone"]) else "UTC",
+            cookies["theme"] if cookies["theme"] in THEMES else THEMES[0],
+        )
+
+    @property
+    def zone(self) -> tzinfo:
+        """The time zone; a browser says its own by a script."""
+        return ZoneInfo(self.timezone)
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        return bool(name) and bool(ZoneInfo(name))
+    except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
+        return False
+
+
+def local_path(text: str) -> str:
+    """Return the path to go on with after a form; the first page, where a text would lead to another site."""
+    parts = urlsplit(text)
+    is_local = text.startswith("/") and not text.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
+    return text if is_local and text.isprintable() and "\\" not in text else "/"
+
+
+class PreferencesPage:
+    """Stores preferences in cookies."""
+
+    def routes(self) -> list[Endpoint]:
+        """Return the routes."""
+        return [Endpoint("/preferences", self.store, Permission.PUBLIC, methods=["POST"], takes=FORM, largest=4096)]
+
+    async def store(self, request: Request) -> Response:
+        """Store what a form chooses, and go back to where it was sent."""
+        chosen = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+        response = RedirectResponse(local_path(chosen.get("back", "/")), 303)
+        valid = {"language": LANGUAGES, "theme": THEMES}
+        for name, values in valid.items():
+            if chosen.get(name) in values:
+                response.set_cookie(COOKIE.format(name=name), chosen[name], max_age=YEAR, samesite="lax")
+        return response

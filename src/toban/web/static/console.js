@@ -1,0 +1,111 @@
+// What every page has: live updates, shortcuts, the reader's time zone.
+
+const body = document.body;
+
+// The server shows times in the reader's zone, which only the browser knows.
+const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+if (!document.cookie.split("; ").includes(`toban_timezone=${zone}`)) {
+  document.cookie = `toban_timezone=${zone}; path=/; max-age=31536000; samesite=lax`;
+  if (document.querySelector("#content time")) body.addEventListener("htmx:after:init", ask, { once: true });
+}
+
+function ask() {
+  body.dispatchEvent(new Event("refresh"));
+}
+
+// Live updates: what the stream says, and when it is lost.
+
+const live = document.getElementById("live");
+let lost = "";
+
+function clock() {
+  return new Date().toLocaleTimeString(document.documentElement.lang, { hourCycle: "h23" });
+}
+
+body.addEventListener("htmx:sse:error", (event) => {
+  if (event.detail?.status === 401 || event.detail?.status === 403) location.reload();
+  lost ||= clock();
+  live.textContent = live.dataset.lost.replace("{since}", lost).replace(": {reason}", "");
+});
+body.addEventListener("htmx:sse:after:connection", () => {
+  if (lost) ask();
+  lost = live.textContent = "";
+});
+
+// An open detail stays open when its page is asked for again.
+let open = [];
+body.addEventListener("htmx:before:swap", () => {
+  open = [...document.querySelectorAll("#content details[open][id]")].map((it) => it.id);
+});
+body.addEventListener("htmx:after:swap", () => {
+  for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+});
+
+// Menus close on Escape and on a click elsewhere.
+document.addEventListener("click", (event) => {
+  for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
+});
+
+// A form may ask before it acts.
+document.addEventListener("submit", (event) => {
+  const question = event.submitter?.dataset.confirm || event.target.dataset.confirm;
+  if (question && !window.confirm(question)) event.preventDefault();
+});
+
+// Shortcuts. Single keys can be switched off (WCAG 2.1.4).
+
+const dialog = document.getElementById("shortcuts");
+const single = document.getElementById("single-keys");
+single.checked = localStorage.getItem("toban.single-keys") !== "off";
+single.addEventListener("change", () => localStorage.setItem("toban.single-keys", single.checked ? "on" : "off"));
+
+let prefix = "";
+let prefixTimer = 0;
+
+function move(step) {
+  const rows = [...document.querySelectorAll("[data-row]")];
+  if (!rows.length) return;
+  const now = rows.findIndex((it) => it.classList.contains("chosen"));
+  rows[now]?.classList.remove("chosen");
+  const next = rows[Math.max(0, Math.min(rows.length - 1, now + step))];
+  next.classList.add("chosen");
+  next.querySelector("a, button")?.focus();
+  next.scrollIntoView({ block: "nearest" });
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") {
+    for (const menu of document.querySelectorAll("details.menu[open]")) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    }
+    return;
+  }
+  const inField = event.target.closest("input, textarea, select, [contenteditable]");
+  if (inField || event.ctrlKey || event.metaKey || event.altKey || !single.checked || dialog.open) return;
+  if (prefix === "g") {
+    prefix = "";
+    const target = document.querySelector(`nav a[data-key="${CSS.escape(event.key)}"]`);
+    if (target) { event.preventDefault(); location.assign(target.href); }
+    return;
+  }
+  switch (event.key) {
+    case "?": dialog.showModal(); break;
+    case "/": {
+      const field = document.querySelector("[data-search]");
+      if (!field) return;
+      field.focus();
+      field.select();
+      break;
+    }
+    case "g":
+      prefix = "g";
+      clearTimeout(prefixTimer);
+      prefixTimer = setTimeout(() => { prefix = ""; }, 1500);
+      return;
+    case "j": move(1); break;
+    case "k": move(-1); break;
+    default: return;
+  }
+  event.preventDefault();
+});
