@@ -360,10 +360,10 @@ def _readable(details: ErrorDetails, raw: object) -> str:
 def _known_settings(model: type[BaseModel], raw: object, path: Sequence[int | str]) -> Iterator[str]:
     """Yield the names of settings at a path, by walking the models along with the configuration."""
     if not path:
-        yield from model.model_fields
+        yield from (field.alias or name for name, field in model.model_fields.items())
         return
     step, *rest = path
-    field = model.model_fields.get(str(step))
+    field = next((it for name, it in model.model_fields.items() if str(step) == (it.alias or name)), None)
     value = raw.get(str(step)) if isinstance(raw, Mapping) else None
     for inner in _models(field.annotation, field.metadata) if field else ():
         if isinstance(inner, PluginRegistry):

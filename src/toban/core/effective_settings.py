@@ -52,8 +52,8 @@ def _origin(path: ConfigPath, origins: Mapping[ConfigPath, str]) -> str:
 def _leaves(value: object, path: ConfigPath) -> Iterator[tuple[ConfigPath, str]]:
     """Yield the settings that have no others in them, as texts."""
     if isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from _leaves(getattr(value, name), (*path, name))
+        for name, field in type(value).model_fields.items():
+            yield from _leaves(getattr(value, name), (*path, field.alias or name))
     elif isinstance(value, Mapping):
         for name, inner in value.items():
             yield from _leaves(inner, (*path, str(name)))

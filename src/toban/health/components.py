@@ -21,7 +21,7 @@ class Component:
     """
     A part of a shop: its key in translations, the targets and the metrics by which it is known, and its key figure.
 
-    An alert belongs to it when its rule reads a metric with one of the prefixes, or it is about one of the targets.
+    An alert belongs to the first component one of whose targets it is about, or one of whose metrics its rule reads.
     """
 
     key: str

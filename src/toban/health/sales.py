@@ -1,13 +1,14 @@
 """Orders and revenue of today by the hour, against the same hours of the last weeks."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from statistics import median
 from typing import Final
 
 from toban.core.ports import Clock, QueryEngine
 from toban.core.samples import MetricFamily, milliseconds
+from toban.health.key_figures import CounterFigure, increase_since
 from toban.instruments.metric_families import ORDERS_CREATED, REVENUE
 
 WEEKS: Final = 4
@@ -77,19 +78,19 @@ class Day:
 
     at_hours: Sequence[float | None]
     until_now: float | None
+    this_hour: float | None = None
+    """The increase within the hour of now, where that is today."""
 
     def increase(self, hour: int) -> float | None:
-        """Return the increase within an hour, or within the part of it that has passed."""
+        """Return the increase within a full hour."""
         first, last = self.at_hours[hour], self.at_hours[hour + 1]
-        if last is None and all(it is None for it in self.at_hours[hour + 1 :]):
-            last = self.until_now
         return None if first is None or last is None else max(0.0, last - first)
 
     @property
     def so_far(self) -> float | None:
         """The increase since midnight, or since it is counted."""
         first = next((it for it in self.at_hours if it is not None), None)
-        return None if first is None or self.until_now is None else max(0.0, self.until_now - first)
+        return self.this_hour if first is None or self.until_now is None else max(0.0, self.until_now - first)
 
 
 class SalesReport:
@@ -111,13 +112,16 @@ class SalesReport:
         orders, revenue = await self._day(begin, now, many)
         if "" not in orders:
             return None
+        hour_begin = begin + (now - begin) // HOUR * HOUR
+        orders = await self._with_this_hour(ORDERS_CREATED, "", orders, hour_begin)
+        revenue = await self._with_this_hour(REVENUE, "currency", revenue, hour_begin)
         past = await self._weeks(begin, now, many)
         weeks = [it[""] for it, _ in past if "" in it]
         passed = (now - begin) // HOUR
         shown = []
         for hour in range(many):
             usual = [it for it in (week.increase(hour) for week in weeks) if it is not None]
-            increase = orders[""].increase(hour) if hour <= passed else None
+            increase = orders[""].this_hour if hour == passed else orders[""].increase(hour)
             shown.append(SalesHour(begin + hour * HOUR, increase, UsualRange.of(usual) if usual else None))
         return Sales(
             shown,
@@ -127,6 +131,18 @@ class SalesReport:
                 for currency, day in sorted(revenue.items())
             },
         )
+
+    async def _with_this_hour(
+        self, counter: MetricFamily, by: str, days: Mapping[str, Day], begin: datetime
+    ) -> dict[str, Day]:
+        """Return days with the exact increase since the last full hour, before which there may be no sample."""
+        figure = CounterFigure("", counter, by)
+        result = await self._engine.instant(figure.expression, milliseconds(self._clock.now()))
+        sums = dict.fromkeys(days, 0.0)
+        for points in result.series:
+            of = points.labels.get(by, "") if by else ""
+            sums[of] = sums.get(of, 0.0) + increase_since(points, milliseconds(begin))
+        return {of: replace(day, this_hour=sums[of]) for of, day in days.items()}
 
     async def _weeks(
         self, begin: datetime, now: datetime, many: int

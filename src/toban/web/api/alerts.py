@@ -101,7 +101,8 @@ class AlertsApi:
     async def why(self, request: WhyRequest, actor: Actor) -> WhyResponse:
         """Explain why somebody was or wasn't notified of an alert, stage by stage, and what its rule's data is now."""
         evaluation, notifications = self._evaluation.report(), self._notifications.report()
-        known = {it.fingerprint: it for it in evaluation.alerts} | notifications.alerts()
+        # Those of evaluation are newer: notifications learn of each change a moment later.
+        known = notifications.alerts() | {it.fingerprint: it for it in evaluation.alerts}
         found = [it for it in known.values() if request.alert in (it.name, it.fingerprint)]
         rules = await self._evaluation.explain(request.alert)
         if not found and not rules:

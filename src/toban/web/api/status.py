@@ -188,6 +188,7 @@ class StatusApi:
                 for alert in firing
                 if alert.labels.get("job") in jobs or figure.component.owns_rule(self._metrics_of(alert.name))
             ]
+            firing = [alert for alert in firing if alert not in alerting]
             state = component_state(figure, [it.state for it in own], is_alerting=bool(alerting))
             found.append(ComponentStatus(figure.component, state, alerting, figure.values))
         return found

@@ -6,7 +6,7 @@ const body = document.body;
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
 if (!document.cookie.split("; ").includes(`toban_timezone=${zone}`)) {
   document.cookie = `toban_timezone=${zone}; path=/; max-age=31536000; samesite=lax`;
-  if (document.querySelector("#content time")) body.addEventListener("htmx:after:init", ask, { once: true });
+  if (document.cookie.includes("toban_timezone=")) location.reload();
 }
 
 function ask() {
