@@ -20,15 +20,17 @@ os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "data" / "authority.pe
 
 
 class Sharing(LoadScopeScheduling):
-    """Schedules each test on a free worker, but all tests of a file that starts a shop on one: they share it."""
+    """Schedules each test on a free worker, but all tests of a file that starts a shop or a browser on one."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return file if _has_shop(file) else nodeid
+        return file if _shares(file) else nodeid
 
 
 @cache
-def _has_shop(file: str) -> bool:
+def _shares(file: str) -> bool:
+    if file.startswith("tests/browser/"):
+        return True
     return "from tests.vendure_shop import" in (Path(__file__).parents[1] / file).read_text(encoding="utf-8")
 
 

@@ -219,7 +219,7 @@ class _Renderer:
         facts = [(self.say("priority"), urgent), *((one_line(name), one_line(value)) for name, value in chosen)]
         return [Fact(truncate(name, _NAME), truncate(value, _VALUE)) for name, value in facts[:FACTS]]
 
-    def links(self, alerts: Iterable[Alert], address: str) -> list[Link]:
+    def links(self, alerts: Sequence[Alert], address: str) -> list[Link]:
         """Return where to look: what to do first, toban last."""
         found: dict[str, str] = {}
         for alert in alerts:
@@ -233,7 +233,7 @@ class _Renderer:
         order = ("runbook", "dashboard", "source")
         chosen = sorted(found.items(), key=lambda pair: order.index(pair[1]))[: LINKS - 1]
         if is_web(address):
-            chosen.append((address, "toban"))
+            chosen.append((page_of([alert.fingerprint for alert in alerts], address), "toban"))
         return [Link(self.say(key), href) for href, key in chosen]
 
     def time(self, at: datetime) -> str:
@@ -268,3 +268,8 @@ def _number(value: float) -> str:
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:,.0f}" if 10_000 <= abs(value) < 1e15 else f"{value:.4g}"
+
+
+def page_of(fingerprints: Sequence[str], address: str) -> str:
+    """Return the page of toban that shows some alerts: that of the only one, or the list."""
+    return f"{address.rstrip('/')}/alerts" + (f"/{fingerprints[0]}" if len(fingerprints) == 1 else "")

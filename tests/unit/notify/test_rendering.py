@@ -74,7 +74,7 @@ def test_a_message_has_value_limit_start_and_action():
     assert found.links == (
         ("Runbook", "https://wiki.example/orders"),
         ("Query", "https://toban.example/query"),
-        ("toban", "https://toban.example/"),
+        ("toban", "https://toban.example/alerts/d3d3228e7d6a1435"),
     )
 
 

@@ -1,0 +1,110 @@
+"""A real browser before a running toban."""
+
+import json
+import os
+import shutil
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.browser.shop_history import write_history
+from tests.needs import need
+from tests.program import Program, toban
+
+CONFIGURATION = """
+channels:
+  ops: {kind: webhook, url: "http://127.0.0.1:9/hook"}
+notify:
+  timezone: Asia/Tokyo
+  maintenance_windows:
+    - {name: backup, cron: "0 3 * * *", for: 30m, matchers: ['alertname="backup_too_old"']}
+"""
+DESK, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Run a browser without a window."""
+    program = need("chromium", shutil.which("chromium"))
+    with sync_playwright() as playwright:
+        # Root has no sandbox.
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def post_alert(url: str, name: str, *, severity: str = "critical", ends_in: int = 3_600, **annotations: str) -> None:
+    """Post an alert as Alertmanager's clients do."""
+    ends = (datetime.now(UTC) + timedelta(seconds=ends_in)).isoformat()
+    labels = {"alertname": name, "severity": severity, "instance": "web-1"}
+    body = json.dumps([{"labels": labels, "annotations": annotations, "endsAt": ends}]).encode()
+    request = urllib.request.Request(f"{url}/api/v2/alerts", body, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30):
+        pass
+
+
+@pytest.fixture(scope="module")
+def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """Run toban with the history of a shop, and two alerts."""
+    folder: Path = tmp_path_factory.mktemp("console")
+    (folder / "toban.yaml").write_text(CONFIGURATION, encoding="utf-8")
+    write_history(folder / "history.om", datetime.now(UTC))
+    with toban(folder / "data", TZ="UTC") as program:
+        program.until("is on duty")
+        imported = program.run("import", str(folder / "history.om"))
+        assert imported.returncode == 0, imported.stderr
+        post_alert(
+            program.url,
+            "disk_usage_high",
+            summary="The disk of web-1 is nearly full",
+            summary_ja="web-1 のディスクが逼迫しています",
+            value="91 %",
+            limit="85 %",
+            action="Delete old logs, or enlarge the volume.",
+        )
+        post_alert(program.url, "queue_growing", severity="warning", summary="Jobs pile up in send-email")
+        yield program
+
+
+class Visitor:
+    """Somebody with a browser; what the browser complains about is collected."""
+
+    def __init__(self, browser: Browser, url: str, *, language: str = "en", dark: bool = False, phone: bool = False):
+        self.context = browser.new_context(
+            base_url=url,
+            locale={"en": "en-US", "ja": "ja-JP"}[language],
+            color_scheme="dark" if dark else "light",
+            viewport=PHONE if phone else DESK,
+            timezone_id="Asia/Tokyo",
+            reduced_motion="reduce",
+        )
+        self.page: Page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.foreign: list[str] = []
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", lambda it: self.complaints.append(it.text) if it.type in {"error", "warning"} else None)
+        self.page.on("request", lambda it: self.foreign.append(it.url) if not it.url.startswith(url) else None)
+
+    def open(self, path: str) -> Page:
+        """Open a page, with the reader's time zone known."""
+        self.page.goto(path)
+        self.page.wait_for_function("document.cookie.includes('toban_timezone') && document.readyState === 'complete'")
+        return self.page
+
+    def picture(self, name: str) -> bytes:
+        """Take a picture of the whole page; keep it in the folder that TOBAN_PICTURES names."""
+        folder = os.environ.get("TOBAN_PICTURES")
+        path = Path(folder) / f"{name}.png" if folder else None
+        return self.page.screenshot(full_page=True, path=path)
+
+
+@pytest.fixture
+def visitor(browser: Browser, console: Program) -> Iterator[Visitor]:
+    """Open a browser at a desk, in English."""
+    visitor = Visitor(browser, console.url)
+    yield visitor
+    visitor.context.close()

@@ -1,0 +1,126 @@
+"""Each page in a real browser: accessible, quiet, within its width, in both languages and themes."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.browser.conftest import Visitor, post_alert
+
+PAGES = [
+    "/",
+    "/alerts",
+    "/silences",
+    "/silences/new",
+    "/rules",
+    "/rules/disk_usage_high",
+    "/targets",
+    "/channels",
+    "/dashboards",
+    "/dashboards/toban",
+    "/dashboards/toban?view=table",
+    "/logs",
+    "/settings?defaults=1",
+    "/audit",
+    "/about",
+    "/alerts/none",
+]
+VARIANTS = {"desk": {}, "phone": {"language": "ja", "dark": True, "phone": True}}
+RULES = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_is_accessible_quiet_and_fits(browser, console, path, variant):
+    """
+    No violation of WCAG 2.2 A and AA, nothing in the browser's console, nothing asked elsewhere, no scrolling sideways.
+    """
+    visitor = Visitor(browser, console.url, **VARIANTS[variant])
+    page = visitor.open(path)
+    page.wait_for_load_state("load")
+    found = Axe().run(page, options=RULES)
+    assert len(found.response["passes"]) > 10
+    assert found.violations_count == 0, found.generate_report()
+    assert visitor.complaints == [] or path == "/alerts/none"  # which is not found
+    assert visitor.foreign == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert len(visitor.picture(f"{variant}{path.replace('/', '_').partition('?')[0]}")) > 10_000
+    visitor.context.close()
+
+
+def test_a_change_is_on_an_open_page_at_once(visitor, console):
+    """
+    By the stream of changes, without anybody asking.
+    """
+    page = visitor.open("/alerts")
+    post_alert(console.url, "came_later", summary="It came later")
+    page.get_by_role("link", name="It came later").wait_for()
+    assert visitor.complaints == []
+
+
+def test_theme_and_language_are_chosen_and_kept(visitor):
+    page = visitor.open("/rules")
+    page.get_by_text("More", exact=True).click()
+    page.get_by_role("button", name="Dark").click()
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 26)"
+    page.get_by_text("More", exact=True).click()
+    page.get_by_role("button", name="日本語").click()
+    assert page.url.endswith("/rules")
+    assert page.locator("html").get_attribute("lang") == "ja"
+    visitor.open("/")
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+
+
+def test_the_keyboard_alone_acknowledges_silences_and_moves(visitor):
+    """
+    With the shortcuts that `?` lists, Tab and Enter.
+    """
+    page = visitor.open("/")
+    page.keyboard.press("?")
+    assert page.get_by_role("dialog").is_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("g")
+    page.keyboard.press("a")
+    page.wait_for_url("**/alerts")
+    page.keyboard.press("/")
+    page.keyboard.type('alertname="disk_usage_high"')
+    page.keyboard.press("Enter")
+    page.wait_for_url("**filter=**")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/alerts/*")
+    page.get_by_label("Comment").focus()
+    page.keyboard.type("on it")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.get_by_text("acknowledged by anonymous").wait_for()
+    page.get_by_role("link", name="Silence", exact=True).focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/silences/new**")
+    page.get_by_label("Comment").focus()
+    page.keyboard.type("a new disk comes")
+    page.keyboard.press("Enter")
+    page.get_by_text("The silence was created.").wait_for()
+    page.keyboard.press("g")
+    page.keyboard.press("o")
+    page.get_by_text("silenced by").first.wait_for()
+    assert visitor.complaints == []
+
+
+def test_a_silence_shows_what_it_would_match_while_it_is_written(visitor):
+    page = visitor.open("/silences/new")
+    page.get_by_label("Matchers").fill('severity="warning", alertname=~"queue_.*"')
+    page.get_by_text("It would match 1 of the alerts of now").wait_for()
+    assert visitor.complaints == []
+
+
+def test_without_scripts_every_page_shows_its_content(browser, console):
+    context = browser.new_context(base_url=console.url, java_script_enabled=False)
+    page = context.new_page()
+    for path in PAGES:
+        page.goto(path)
+        assert page.locator("h1").first.inner_text()
+    page.goto("/silences/new")
+    page.get_by_label("Matchers").fill('alertname="queue_growing"')
+    page.get_by_role("button", name="Preview").click()
+    assert page.get_by_text("It would match 1 of the alerts of now").is_visible()
+    context.close()
