@@ -46,8 +46,7 @@ class Occurrence:
     """A time in which an alert fired, to a quarter of an hour."""
 
     begin: datetime
-    end: datetime | None
-    """None while it fires."""
+    end: datetime
 
 
 class AlertsPages:
@@ -154,11 +153,14 @@ class AlertsPages:
             own = [it for it in result.series if _belongs(it.labels, alert)]
             if own:
                 limit = float(comparison.limit.series[0].value) if comparison.limit.series else None
-                return ThresholdChart.of(own[0].times.tolist(), own[0].values.tolist(), limit, start, end, alert.starts)
+                # Where there is no older sample, the chart begins with the first one.
+                first = datetime.fromtimestamp(own[0].times[0] / 1000, UTC)
+                times, values = own[0].times.tolist(), own[0].values.tolist()
+                return ThresholdChart.of(times, values, limit, min(max(start, first), alert.starts), end, alert.starts)
         return None
 
     async def _occurrences(self, alert: ExplainedAlert) -> Sequence[Occurrence]:
-        """Return when the alert fired before, newest first."""
+        """Return when the alert fired before and ended, newest first."""
         now = self._clock.now()
         step = HISTORY_STEP // timedelta(milliseconds=1)
         end = milliseconds(now) // step * step
@@ -173,11 +175,12 @@ class AlertsPages:
 
 
 def _occurrences(times: Sequence[int], step: int, end: int) -> Iterator[Occurrence]:
-    """Yield the runs of neighbouring times, oldest first."""
+    """Yield the runs of neighbouring times that have ended, oldest first."""
     for _, run in groupby(enumerate(times), lambda it: it[1] - it[0] * step):
         members = [time for _, time in run]
-        last = None if members[-1] >= end else datetime.fromtimestamp(members[-1] / 1000, UTC)
-        yield Occurrence(datetime.fromtimestamp((members[0] - step) / 1000, UTC), last)
+        if members[-1] < end:
+            begin, last = members[0] - step, members[-1]
+            yield Occurrence(datetime.fromtimestamp(begin / 1000, UTC), datetime.fromtimestamp(last / 1000, UTC))
 
 
 def _belongs(labels: Labels, alert: AlertModel) -> bool:

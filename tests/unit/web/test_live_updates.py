@@ -1,0 +1,65 @@
+"""The stream of changes to open pages."""
+
+from starlette.requests import Request
+
+from tests.fakes import FakeClock
+from toban.web.live_updates import KEEP_ALIVE, MAX_STREAMS, LiveUpdates
+
+
+class Shown:
+    """What is shown, by topic; each look at it is counted."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, object] = {"alerts": 1, "targets": 1}
+        self.looks = 0
+
+    def __call__(self) -> dict[str, object]:
+        self.looks += 1
+        return dict(self.versions)
+
+
+async def opened(live: LiveUpdates):
+    response = await live.stream(Request({"type": "http", "method": "GET", "headers": []}))
+    return response, response.body_iterator if response.status_code == 200 else None
+
+
+async def test_a_change_is_sent_with_its_topics():
+    shown, clock = Shown(), FakeClock()
+    _, events = await opened(LiveUpdates(shown, clock))
+    assert await anext(events) == "retry: 2000\n\n"
+    shown.versions = {"alerts": 2, "targets": 1}
+    assert await anext(events) == "event: changed\ndata: alerts\n\n"
+    shown.versions = {"alerts": 3, "targets": 2}
+    assert await anext(events) == "event: changed\ndata: alerts targets\n\n"
+
+
+async def test_without_changes_a_comment_keeps_the_connection_open():
+    clock = FakeClock()
+    _, events = await opened(LiveUpdates(Shown(), clock))
+    await anext(events)
+    began = clock.monotonic()
+    assert await anext(events) == ":\n\n"
+    assert clock.monotonic() - began >= KEEP_ALIVE
+
+
+async def test_many_open_pages_share_one_look():
+    shown, clock = Shown(), FakeClock()
+    live = LiveUpdates(shown, clock)
+    streams = [(await opened(live))[1] for _ in range(20)]
+    for events in streams:
+        await anext(events)
+    assert shown.looks == 1
+
+
+async def test_streams_end_when_their_services_are_replaced_and_are_limited_in_number():
+    live = LiveUpdates(Shown(), FakeClock())
+    streams = [(await opened(live))[1] for _ in range(MAX_STREAMS)]
+    for events in streams:
+        await anext(events)
+    refused, _ = await opened(live)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "30")
+    live.end()
+    for events in streams:
+        assert [it async for it in events] == []
+    again, _ = await opened(live)
+    assert again.status_code == 200
