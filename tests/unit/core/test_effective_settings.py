@@ -43,7 +43,7 @@ def test_each_setting_has_its_path_its_value_and_its_place():
     assert found["token"] == (HIDDEN, "TOKEN in the environment")
     assert found["hosts"] == ("a, b", "toban.yaml:2")
     assert found["windows.0.url"] == ("x", "toban.yaml:4")
-    assert found["windows.0.for"] == ("90s", "toban.yaml:5")
+    assert found["windows.0.for"] == ("1m30s", "toban.yaml:5")
     assert found["inner.for"] == ("5m", "default")
     assert found["enabled"] == ("true", "default")
     assert found["channels"] == ("", "default")
