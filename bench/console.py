@@ -20,6 +20,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from statistics import median
 from urllib.parse import urlsplit
@@ -27,7 +28,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from health import spent
 from memory import Run
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Request, sync_playwright
 
 from toban.core.clock import SystemClock
 from toban.core.labels import Labels
@@ -65,7 +66,7 @@ async def fill(path: Path) -> None:
     times = [now - timedelta(days=DAYS) + it * timedelta(minutes=10) for it in range(DAYS * 144 - 36)]
     times += [now - timedelta(hours=6) + it * timedelta(seconds=15) for it in range(6 * 240)]
     settings = TsdbSettings()
-    async with Store(path, settings, SystemClock(), MetricRegistry()) as store:
+    with Store(path, settings, SystemClock(), MetricRegistry()) as store:
         for at in times:
             totals += random.poisson(2.0, SERIES)
             await store.append([Batch(layout, milliseconds(at), totals.copy())])
@@ -131,7 +132,7 @@ def drawn(run: Run, prometheus: str) -> None:
             for _ in range(6):
                 page = context.new_page()
                 if not took:
-                    page.on("requestfinished", lambda it: sent.append(sum(_size(it))))
+                    page.on("requestfinished", partial(_count, sent))
                 began = time.monotonic()
                 page.goto(address, wait_until="commit")
                 page.locator(mark).first.wait_for()
@@ -142,14 +143,15 @@ def drawn(run: Run, prometheus: str) -> None:
         browser.close()
 
 
-def _size(request: object) -> tuple[int, int]:
-    sizes = request.sizes()  # type: ignore[attr-defined]  # Playwright's request
-    return sizes["responseBodySize"], sizes["responseHeadersSize"]
+def _count(sent: list[int], request: Request) -> None:
+    """Note how many bytes a response has on the wire."""
+    sizes = request.sizes()
+    sent.append(sizes["responseBodySize"] + sizes["responseHeadersSize"])
 
 
 @contextmanager
 def prometheus(data: Path) -> Iterator[str]:
-    """Run Debian's Prometheus with what toban has of the expression's metric in the last six hours; yield its address."""
+    """Run Debian's Prometheus with the metric of the expression as toban has it; yield its address."""
     with folder() as path:
         exported, blocks = path / "samples.om", path / "data"
         toban = [sys.executable, "-m", "toban", "export", "openmetrics", str(exported), "--data", str(data)]
