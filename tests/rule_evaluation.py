@@ -9,7 +9,7 @@ from tests.fakes import FakeClock, ListSink
 from tests.promql_scripts import ScriptSource
 from toban.alerting.alert_store import AlertStore
 from toban.alerting.rule_file import RuleGroup, parse_rule_file
-from toban.alerting.service import EvaluationService
+from toban.alerting.service import CollectedTargets, EvaluationService
 from toban.core.alerts import TOPIC, AlertChange
 from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import HealthStatus
@@ -89,8 +89,7 @@ class RuleEvaluation:
             clock,
             MetricRegistry(),
             health=lambda: self.health_statuses,
-            targets=targets,
-            last_error=lambda labels: self.errors.get(labels.get("job", ""), ""),
+            targets=CollectedTargets(targets, last_error=lambda labels: self.errors.get(labels.get("job", ""), "")),
         )
 
     async def until(self, seconds: float, interval: float = 15) -> None:

@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 import httpx2
 
 import toban
-from toban.alerting.acknowledge_commands import AcknowledgeCommands
 from toban.alerting.alert_store import AlertStore
+from toban.alerting.assembly import Alerting, AlertingPorts, open_alerting
 from toban.alerting.external_alerts import ExternalAlerts
-from toban.alerting.service import EvaluationService
+from toban.alerting.service import CollectedTargets, EvaluationService
 from toban.alerting.templating.template import External
-from toban.collect import default_collectors
+from toban.collect.assembly import open_collection
 from toban.collect.collectors.vendure_db.payment_declines import PaymentDeclineCounter
 from toban.collect.service import CollectionService
 from toban.collect.tools import CollectorTools
@@ -31,9 +31,7 @@ from toban.engines import Engines
 from toban.health.checks import checks
 from toban.health.service import HealthService
 from toban.health.shop_report import ShopReport
-from toban.ingest.business_events import BusinessEventReceiver
-from toban.ingest.otlp_receiver import OtlpReceiver
-from toban.ingest.remote_write_receiver import RemoteWriteReceiver
+from toban.ingest.assembly import Ingest, IngestPorts, open_ingest
 from toban.logs.fly_log_stream import FlyLogStream
 from toban.logs.recent_lines import RecentLines
 from toban.notify.assembly import Notifications, channel_tools, open_notifications, policy
@@ -58,7 +56,7 @@ class ServiceGeneration:
     shop: AsyncExitStack
     """Closes the connections to the shop; handed on while their settings stay the same."""
     collection: CollectionService
-    otlp: OtlpReceiver
+    ingest: Ingest
     evaluation: EvaluationService
     web: Web
     services: Sequence[Service]
@@ -116,43 +114,47 @@ class GenerationBuilder:
             tools = before.tools
         else:
             tools = replace(base.tools, shop=await shop.enter_async_context(open_connections(settings.shop)))
-        collection = CollectionService(
-            default_collectors.with_defaults(settings.collect, settings.shop),
-            base.engines.store,
-            tools,
-            before.collection if before and before.tools is tools else None,
+        store = base.engines.store
+        goes_on = before if before and before.tools is tools else None
+        collection = open_collection(
+            settings.collect, settings.shop, store, tools, goes_on.collection if goes_on else None
         )
-        if before and before.settings.shop.services == settings.shop.services:
-            otlp = before.otlp
-        else:
-            otlp = OtlpReceiver(tools.pushed, settings.shop.services, base.log_lines, clock, meters, base.declines)
+        same_services = before and before.settings.shop.services == settings.shop.services
+        ports = IngestPorts(store, tools.pushed, base.log_lines, base.declines, base.state, clock, meters)
+        otlp = before.ingest.otlp if before and same_services else None
+        ingest = open_ingest(settings.shop.services, settings.metrics, ports, otlp)
 
         def health_of_others() -> Iterable[tuple[str, HealthStatus]]:
-            return health_by_service(it for it in running if it is not evaluation)
+            return health_by_service(it for it in running if it is not alerting.evaluation)
 
         remote = settings.metrics.remote
-        evaluation = EvaluationService(
+        alerting = open_alerting(
+            settings.alerting,
             groups,
-            settings.alerting.evaluation_interval,
-            base.alerts,
-            base.engines.rules,
-            base.engines.store,
-            base.state,
-            clock,
-            meters,
-            health=health_of_others,
-            outside=base.engines.outside_rules,
-            first_collection=None if before else collection.first_collection,
-            targets=[target.name for target in collection.targets()],
-            last_error=collection.last_error,
-            external=External(
+            AlertingPorts(
+                base.alerts,
+                base.external_alerts,
+                base.engines.rules,
+                base.engines.outside_rules,
+                store,
+                base.state,
+                clock,
+                meters,
+            ),
+            CollectedTargets(
+                [target.name for target in collection.targets()],
+                None if before else collection.first_collection,
+                collection.last_error,
+            ),
+            health_of_others,
+            External(
                 (settings.notify.address or f"http://{settings.web.listen}").rstrip("/"),
                 remote.labels if remote else {},
             ),
         )
 
         def missing() -> str:
-            if not evaluation.is_on_time:
+            if not alerting.evaluation.is_on_time:
                 return "rules are not evaluated in time"
             if not base.notifications.is_delivering:
                 return "notifications are not delivered"
@@ -162,17 +164,23 @@ class GenerationBuilder:
             settings.notify, settings.channels, base.notifications, base.state, tools.http, missing, clock, meters
         )
         streams = log_streams(settings, base.log_lines, clock, meters)
-        services: list[Service] = [collection, otlp, *streams, evaluation, *notifications.services]
+        services: list[Service] = [
+            collection,
+            ingest.otlp,
+            *streams,
+            alerting.evaluation,
+            *notifications.services,
+        ]
         running = (*self._outliving, *services)
-        web = self._open_web(settings, collection, otlp, evaluation, notifications, running)
-        return ServiceGeneration(settings, tools, shop, collection, otlp, evaluation, web, services)
+        web = self._open_web(settings, collection, ingest, alerting, notifications, running)
+        return ServiceGeneration(settings, tools, shop, collection, ingest, alerting.evaluation, web, services)
 
     def _open_web(
         self,
         settings: Settings,
         collection: CollectionService,
-        otlp: OtlpReceiver,
-        evaluation: EvaluationService,
+        ingest: Ingest,
+        alerting: Alerting,
         notifications: Notifications,
         running: Sequence[Service],
     ) -> Web:
@@ -188,15 +196,11 @@ class GenerationBuilder:
             queries=engines.queries,
             client_queries=engines.client_queries,
             collection=collection,
-            otlp=otlp,
-            events=BusinessEventReceiver(base.state, clock, meters, base.declines),
-            remote_write=RemoteWriteReceiver(engines.store, settings.metrics, clock, meters),
+            ingest=ingest,
             log_lines=base.log_lines,
             health=HealthService(*checks(settings.shop), engines.health, clock),
             shop=ShopReport(engines.queries, clock, ZoneInfo(settings.notify.timezone)),
-            evaluation=evaluation,
-            acknowledgements=AcknowledgeCommands(base.alerts, clock),
-            external_alerts=base.external_alerts,
+            alerting=alerting,
             notifications=notifications,
             services=running,
             boards=Boards(settings.dashboards),

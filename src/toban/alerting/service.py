@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -53,6 +53,22 @@ FIRST_COLLECTION_TIMEOUT: Final = 60
 """Seconds for which the first evaluation waits for the first collection of slow targets."""
 
 
+@dataclass(frozen=True, slots=True)
+class CollectedTargets:
+    """
+    What evaluation asks of collection: the names of the targets, and why one could not be read.
+
+    The first evaluation waits for ``first_collection``.
+    """
+
+    names: Sequence[str] = ()
+    first_collection: Callable[[], Awaitable[None]] | None = None
+    last_error: Callable[[Labels], str] = lambda labels: ""
+
+
+NO_TARGETS: Final = CollectedTargets()
+
+
 class EvaluationService:
     """
     Evaluates all rules, and keeps their alerts in the alert store.
@@ -76,10 +92,8 @@ class EvaluationService:
         *,
         health: Callable[[], Iterable[tuple[str, HealthStatus]]] = tuple,
         outside: RuleEngine | None = None,
-        first_collection: Callable[[], Awaitable[None]] | None = None,
-        targets: Iterable[str] = (),
+        targets: CollectedTargets = NO_TARGETS,
         external: External = NO_EXTERNAL,
-        last_error: Callable[[Labels], str] = lambda labels: "",
     ) -> None:
         self.groups = [GroupState(group, every) for group in groups]
         self.store = ledger
@@ -90,10 +104,8 @@ class EvaluationService:
         self._clock = clock
         self._meters = meters
         self._health_of_services = health
-        self._first_collection = first_collection
-        self._targets = sorted(set(targets))
+        self._targets = targets
         self._external = external
-        self._last_error = last_error
         self._with_data: dict[str, datetime] = {}
         self._removed_targets: set[str] = set()
         self._started = clock.now()
@@ -104,10 +116,10 @@ class EvaluationService:
 
     async def run(self) -> None:
         """Evaluate until cancelled; it was opened before."""
-        if self._first_collection:
+        if self._targets.first_collection:
             try:
                 async with asyncio.timeout(FIRST_COLLECTION_TIMEOUT):
-                    await self._first_collection()
+                    await self._targets.first_collection()
             except TimeoutError:
                 log.info("evaluation starts before the first collection of every target")
         async with asyncio.TaskGroup() as tasks:
@@ -175,7 +187,9 @@ class EvaluationService:
 
     async def _restore(self) -> None:
         def work(connection: Connection) -> tuple[dict[str, datetime], set[str]]:
-            return repository.rules_with_data(connection), repository.replace_targets(connection, self._targets)
+            return repository.rules_with_data(connection), repository.replace_targets(
+                connection, sorted(set(self._targets.names))
+            )
 
         try:
             self._with_data, self._removed_targets = await self._state.transaction(work)
@@ -276,7 +290,7 @@ class EvaluationService:
 
     def _with_error(self, labels: Labels, result: RuleResult) -> RuleResult:
         """Add the error of the last collection of an alert's target."""
-        error = self._last_error(labels)
+        error = self._targets.last_error(labels)
         return replace(result, annotations={**result.annotations, "error": error}) if error else result
 
     async def _health(self, rule: AlertRule, presence: DataPresence, now: datetime) -> RuleHealth:

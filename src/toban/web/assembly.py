@@ -7,9 +7,7 @@ from typing import Protocol
 
 from starlette.types import ASGIApp
 
-from toban.alerting.acknowledge_commands import AcknowledgeCommands
-from toban.alerting.external_alerts import ExternalAlerts
-from toban.alerting.service import EvaluationService
+from toban.alerting.assembly import Alerting
 from toban.collect.service import CollectionService
 from toban.core.actor import Actor
 from toban.core.effective_settings import EffectiveSetting
@@ -18,9 +16,7 @@ from toban.core.ports import Clock, QueryEngine, Service
 from toban.dashboards.board_loader import Boards
 from toban.health.service import HealthService
 from toban.health.shop_report import ShopReport
-from toban.ingest.business_events import BusinessEventReceiver
-from toban.ingest.otlp_receiver import OtlpReceiver
-from toban.ingest.remote_write_receiver import RemoteWriteReceiver
+from toban.ingest.assembly import Ingest
 from toban.logs.recent_lines import RecentLines
 from toban.notify.assembly import Notifications
 from toban.notify.report import stage_history
@@ -82,15 +78,11 @@ class Features:
     """Runs toban's own queries."""
     client_queries: QueryEngine
     collection: CollectionService
-    otlp: OtlpReceiver
-    events: BusinessEventReceiver
-    remote_write: RemoteWriteReceiver
+    ingest: Ingest
     log_lines: RecentLines
     health: HealthService
     shop: ShopReport
-    evaluation: EvaluationService
-    acknowledgements: AcknowledgeCommands
-    external_alerts: ExternalAlerts
+    alerting: Alerting
     notifications: Notifications
     services: Sequence[Service]
     boards: Boards
@@ -115,49 +107,54 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
     quarantine = it.state.quarantine
     status = StatusApi(
         it.process,
-        lambda: it.evaluation.report().alerts,
+        lambda: it.alerting.evaluation.report().alerts,
         lambda: notifications.service.report().suppressed(),
         it.collection.targets,
         it.health,
         it.services,
         it.shop,
-        it.evaluation.metrics_of,
+        it.alerting.evaluation.metrics_of,
         quarantine,
     )
     history = partial(stage_history, it.state)
     alerts = AlertsApi(
-        it.evaluation,
+        it.alerting.evaluation,
         notifications.service,
         history,
-        it.acknowledgements,
+        it.alerting.acknowledgements,
         notifications.channels,
         notifications.drills,
         clock,
     )
     alertmanager = AlertmanagerApi(
-        it.evaluation, it.external_alerts, notifications.service, notifications.silences, quarantine, clock
+        it.alerting.evaluation,
+        it.alerting.external_alerts,
+        notifications.service,
+        notifications.silences,
+        quarantine,
+        clock,
     )
-    logs, rules = LogsApi(it.log_lines), RulesApi(it.evaluation)
+    logs, rules = LogsApi(it.log_lines), RulesApi(it.alerting.evaluation)
     silences = SilencesApi(notifications.silences, clock)
     audit_log = partial(recent_entries, it.state)
     instance = InstanceApi(it.process, it.flags, it.settings, audit_log, it.services, it.queries, clock)
     live = LiveUpdates(partial(_versions, it), clock)
     apis: list[HasRoutes] = [
-        IngestApi(it.otlp, it.events, it.remote_write, settings.body_limit),
+        IngestApi(it.ingest.otlp, it.ingest.events, it.ingest.remote_write, settings.body_limit),
         logs,
         rules,
         instance,
-        PrometheusRulesApi(it.evaluation),
+        PrometheusRulesApi(it.alerting.evaluation),
         alerts,
         alertmanager,
         silences,
-        UptimerobotWebhook(it.external_alerts, clock),
+        UptimerobotWebhook(it.alerting.external_alerts, clock),
         QuarantineApi(QuarantineCommands(it.state), quarantine),
         ReloadApi(it.reload),
         BoardsApi(it.boards, it.client_queries, clock),
         OverviewPage(status),
         AlertsPages(alerts, it.queries, clock),
-        SilencesPages(silences, lambda: it.evaluation.report().alerts, notifications.service.report),
+        SilencesPages(silences, lambda: it.alerting.evaluation.report().alerts, notifications.service.report),
         RulesPages(rules, alerts),
         TargetsPage(status),
         ChannelsPage(alerts),
@@ -187,7 +184,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
 
 def _versions(features: Features) -> dict[str, object]:
     """Return what open pages show, in a form that can be compared."""
-    alerts = [(it.fingerprint, it.status, it.acknowledged) for it in features.evaluation.report().alerts]
+    alerts = [(it.fingerprint, it.status, it.acknowledged) for it in features.alerting.evaluation.report().alerts]
     notifications = features.notifications.service.report()
     return {
         "alerts": (alerts, notifications.suppressed()),
