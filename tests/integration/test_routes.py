@@ -7,23 +7,23 @@ from tempfile import TemporaryDirectory
 import pytest
 from starlette.routing import Match
 
+from toban.access.permissions import Permission
 from toban.core.clock import SystemClock
 from toban.daemon import open_daemon
 from toban.settings import build_settings
-from toban.web.endpoint import FORM, JSON, SAFE, Endpoint, Permission
+from toban.web.endpoint import FORM, JSON, SAFE, Endpoint
 
 PUBLIC = {"/health", "/health/readiness", "/health/liveness", "/-/healthy", "/-/ready"}
 CHANGING = {
-    "/-/reload",
     "/api/alerts/acknowledge",
     "/api/alerts/test",
     "/api/alerts/drill",
     "/api/silences",
     "/api/silences/expire",
-    "/api/quarantine/forget",
     "/api/v2/silences",
     "/api/v2/silence/{id}",
 }
+CONFIGURING = {"/-/reload", "/api/quarantine/forget"}
 PUSHED = {
     "/v1/traces",
     "/v1/metrics",
@@ -62,6 +62,7 @@ def test_every_endpoint_declares_permission_and_body_limit(routes):
     assert all(isinstance(route, Endpoint) for route in routes)
     assert {route.path for route in routes if route.permission is Permission.PUBLIC} == PUBLIC
     assert {route.path for route in routes if route.permission is Permission.ACT} == CHANGING
+    assert {route.path for route in routes if route.permission is Permission.CONFIGURE} == CONFIGURING
     assert {route.path for route in routes if route.permission is Permission.PUSH} == PUSHED
     for route in routes:
         unsafe = route.methods - SAFE
@@ -70,7 +71,7 @@ def test_every_endpoint_declares_permission_and_body_limit(routes):
             assert not unsafe or (unsafe, route.takes) == ({"POST"}, FORM), route
         else:
             assert not route.methods & SAFE, route
-        if route.permission is Permission.ACT:
+        if route.permission in {Permission.ACT, Permission.CONFIGURE}:
             assert route.takes == (JSON if "POST" in unsafe else frozenset()), route
 
 

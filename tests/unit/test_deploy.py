@@ -15,11 +15,11 @@ import pytest
 import yaml
 
 from tests.needs import need
+from toban.access.permissions import Permission
 from toban.cli.program import program
 from toban.core.lifecycle import PROCESS_STOP_SECONDS
 from toban.settings import load_settings
 from toban.web import health_api
-from toban.web.endpoint import Permission
 from toban.web.listener import DESCRIPTORS
 from toban.web.settings import split
 

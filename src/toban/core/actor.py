@@ -9,18 +9,21 @@ class Actor:
     """
     A principal that authentication established, and the way by which it came; never a name that a request claims.
 
-    ``via`` is ``local socket``, ``token``, ``loopback`` (no token is set), ``signal`` or ``toban``.
+    ``via`` is ``session``, ``API token``, ``local socket``, ``token``, ``loopback`` (nobody needs to sign in),
+    ``signal`` or ``toban``.
     """
 
     name: str
     via: str
+    address: str = ""
+    """The address that a request came from; empty for the local socket."""
 
     def __str__(self) -> str:
         return f"{self.name} ({self.via})"
 
 
 ANONYMOUS: Final = Actor("anonymous", "loopback")
-"""Whoever sends a request where no token is set: toban listens on loopback then."""
+"""Whoever sends a request and shows no credentials."""
 
 TOKEN_HOLDER: Final = Actor("web.token", "token")
 """Whoever shows the token of the settings."""
@@ -33,3 +36,6 @@ TOBAN: Final = Actor("toban", "toban")
 
 DRILL: Final = Actor("drill", "toban")
 """The weekly drill."""
+
+FIXED: Final = (ANONYMOUS, TOKEN_HOLDER, SIGNAL, TOBAN, DRILL)
+"""The principals that are no user; no user may have their names."""

@@ -20,6 +20,7 @@ AUDIT_LOG: Final = Table(
     Column("action", SafeString(200), nullable=False),
     Column("facts", Json, nullable=False),
     Column("via", SafeString(50), nullable=False, server_default=""),
+    Column("address", SafeString(100), nullable=False, server_default=""),
     Index("audit_log_actor", "actor", "id"),
 )
 
@@ -37,21 +38,22 @@ class AuditEntry:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
-        actor = {"name": self.actor.name, "via": self.actor.via}
+        actor = {"name": self.actor.name, "via": self.actor.via, "address": self.actor.address}
         return {"at": self.at.isoformat(), "actor": actor, "action": self.action, "facts": dict(self.facts)}
 
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> Self:
         """Return the entry that `as_dict` wrote."""
-        actor = Actor(body["actor"]["name"], body["actor"]["via"])
+        actor = body["actor"]
+        actor = Actor(actor["name"], actor["via"], actor.get("address", ""))  # toban 0.1 wrote no address
         return cls(datetime.fromisoformat(body["at"]), actor, body["action"], body["facts"])
 
 
 def record(connection: Connection, entry: AuditEntry) -> None:
     """Write a row, in the transaction of the change; automation writes it before it acts."""
     actor = entry.actor
-    values = {"at": entry.at, "actor": actor.name, "via": actor.via, "action": entry.action, "facts": dict(entry.facts)}
-    connection.execute(insert(AUDIT_LOG).values(**values))
+    who = {"actor": actor.name, "via": actor.via, "address": actor.address[:100]}
+    connection.execute(insert(AUDIT_LOG).values(at=entry.at, action=entry.action, facts=dict(entry.facts), **who))
 
 
 def recent(connection: Connection, limit: int = 50, before: int | None = None, actor: str = "") -> list[AuditEntry]:
@@ -65,7 +67,7 @@ def recent(connection: Connection, limit: int = 50, before: int | None = None, a
 
 
 def _parse(row: Row[Any]) -> AuditEntry:
-    return AuditEntry(row.at, Actor(row.actor, row.via), row.action, row.facts, row.id)
+    return AuditEntry(row.at, Actor(row.actor, row.via, row.address), row.action, row.facts, row.id)
 
 
 def prune(connection: Connection, before: datetime) -> int:

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import toban
+from toban.access.permissions import Permission
 from toban.alerting.external_alerts import ExternalAlerts, PostedAlert
 from toban.alerting.service import EvaluationService
 from toban.core.alerts import Alert, AlertStatus
@@ -43,7 +44,7 @@ from toban.web.alertmanager_schema import (
     silence_json,
     source_of,
 )
-from toban.web.endpoint import JSON, Endpoint, Permission, actor
+from toban.web.endpoint import JSON, Endpoint, actor
 from toban.web.json_response import JsonResponse
 
 MAX_ALERTS: Final = 10_000

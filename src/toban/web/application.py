@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
 
+from toban.access.permissions import Permission
 from toban.collect.service import CollectionService
 from toban.core.ports import Clock, QueryEngine, SeriesSource, Service
 from toban.health.service import HealthService
@@ -16,7 +17,7 @@ from toban.web import health_api as health_pages
 from toban.web import static_files
 from toban.web.api.openapi import OpenApi
 from toban.web.api.status import StatusApi
-from toban.web.endpoint import CHALLENGE, UNAUTHORIZED, Endpoint, Permission, is_trusted, unauthorized
+from toban.web.endpoint import CHALLENGE, UNAUTHORIZED, Endpoint, is_trusted, unauthorized
 from toban.web.fair_streaming import FairStreaming
 from toban.web.metrics_pages import MetricsPages
 from toban.web.problem_details import problem

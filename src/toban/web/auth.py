@@ -10,10 +10,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from toban.access.permissions import EVERYTHING, PUBLIC
 from toban.core.actor import ANONYMOUS, TOKEN_HOLDER, Actor
 from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import counter
-from toban.web.endpoint import SAFE, Permission
+from toban.web.endpoint import SAFE
 from toban.web.http_protocol import PEER_USER
 from toban.web.request_bodies import BodyBuffer
 from toban.web.settings import WebSettings, split
@@ -33,9 +34,6 @@ REASONS: Final = {
 """Which statuses are counted as rejected, and under which reason."""
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-
-EVERYTHING: Final = frozenset(Permission)
-PUBLIC: Final = frozenset({Permission.PUBLIC})
 
 HEADERS: Final = {
     "content-security-policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from enum import StrEnum
 from inspect import getdoc
 from typing import Any, Final, Self
 
@@ -13,6 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from toban.access.permissions import PUBLIC, Permission
 from toban.core.actor import Actor
 from toban.web.problem_details import problem
 from toban.web.request_bodies import BodyError
@@ -29,19 +29,6 @@ LARGEST: Final = 2**20
 
 UNAUTHORIZED: Final = "Show the token of toban's web.token as `Authorization: Bearer ...`."
 CHALLENGE: Final = {"www-authenticate": 'Bearer realm="toban"'}
-
-
-class Permission(StrEnum):
-    """What a route requires; `auth.py` grants it."""
-
-    PUBLIC = "public"
-    """Nothing: anybody may use it, and sees names and states but no details."""
-    READ = "read"
-    """Seeing samples, alerts, log lines, settings."""
-    PUSH = "push"
-    """Sending telemetry, events, samples, and alerts that were evaluated elsewhere."""
-    ACT = "act"
-    """Changing something: silences, acknowledgements, test notifications, drills."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +49,7 @@ class Operation:
 
 def permissions(connection: HTTPConnection) -> frozenset[Permission]:
     """Return what the client may do; only what is public, where no authentication took place."""
-    found: frozenset[Permission] = connection.scope.get("state", {}).get("permissions", frozenset({Permission.PUBLIC}))
+    found: frozenset[Permission] = connection.scope.get("state", {}).get("permissions", PUBLIC)
     return found
 
 

@@ -6,11 +6,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from toban.access.permissions import Permission
 from toban.core.item_isolation import health_by_service
 from toban.core.ports import HealthStatus, Service
 from toban.health.checks import Endpoints
 from toban.health.service import CheckResult, HealthService
-from toban.web.endpoint import Endpoint, Permission, is_trusted
+from toban.web.endpoint import Endpoint, is_trusted
 from toban.web.json_response import JsonResponse
 
 NO_CACHE = {"cache-control": "no-cache, no-store, must-revalidate"}

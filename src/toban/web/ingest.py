@@ -8,6 +8,7 @@ from pydantic import RootModel
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from toban.access.permissions import Permission
 from toban.core.errors import StateError, StoreError
 from toban.ingest.business_events import BusinessEventReceiver, Event, EventsError
 from toban.ingest.otlp_model import OtlpSignal
@@ -16,7 +17,7 @@ from toban.ingest.otlp_response import INVALID, Encoding, OtlpResponse, error_re
 from toban.ingest.remote_write_receiver import RemoteWriteReceiver, SamplesRejectedError
 from toban.remote.remote_write_model import RemoteWriteDecodeError
 from toban.web.api.models import EventsResponse
-from toban.web.endpoint import Endpoint, Operation, Permission
+from toban.web.endpoint import Endpoint, Operation
 from toban.web.json_response import JsonResponse
 from toban.web.problem_details import FieldError, problem
 from toban.web.request_bodies import RETRY_AFTER, BodyError, read_body, read_compressed

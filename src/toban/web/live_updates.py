@@ -6,8 +6,9 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
+from toban.access.permissions import Permission
 from toban.core.ports import Clock
-from toban.web.endpoint import Endpoint, Permission
+from toban.web.endpoint import Endpoint
 
 INTERVAL: Final = 1.0
 """Seconds between two looks at what is shown."""

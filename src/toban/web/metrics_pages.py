@@ -13,6 +13,7 @@ from starlette.concurrency import iterate_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from toban.access.permissions import Permission
 from toban.core.errors import BadQueryError, TobanError
 from toban.core.labels import NAME, Labels, common_labels
 from toban.core.matchers import Matcher, MatchOperator
@@ -23,7 +24,7 @@ from toban.core.single_flight import SingleFlight
 from toban.exposition.openmetrics_dump import write_dump
 from toban.exposition.writer import Format, SampleLine, families, negotiate_format, sample_lines, write_page
 from toban.promql.parser import selector
-from toban.web.endpoint import Endpoint, Permission
+from toban.web.endpoint import Endpoint
 from toban.web.fair_streaming import FairStreaming
 from toban.web.prometheus_api import query_error
 from toban.web.query_parameters import FIRST, LAST, QueryParameters

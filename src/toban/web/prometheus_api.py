@@ -11,6 +11,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from toban.access.permissions import Permission
 from toban.collect.service import TargetStatus
 from toban.core.config_types import format_duration
 from toban.core.errors import BadQueryError, QueryError, StoreError, TobanError
@@ -20,7 +21,7 @@ from toban.core.query_result import QueryResult, ResultType
 from toban.core.samples import milliseconds
 from toban.promql.parser import ParseError, format_query, parse, selector
 from toban.web.disconnect import cancel_on_disconnect
-from toban.web.endpoint import FORM, NOTHING, Endpoint, Permission
+from toban.web.endpoint import FORM, NOTHING, Endpoint
 from toban.web.fair_streaming import FairStreaming
 from toban.web.json_response import JsonResponse
 from toban.web.prometheus_json import join_pieces, json_list, scalar_text, series_array, timestamp_seconds

@@ -6,12 +6,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from toban.access.permissions import Permission
 from toban.alerting.report import GroupReport, RuleReport
 from toban.alerting.rule_file import AlertRule
 from toban.alerting.rule_state import RuleHealth
 from toban.alerting.service import EvaluationService
 from toban.core.alerts import Alert, AlertStatus
-from toban.web.endpoint import Endpoint, Permission
+from toban.web.endpoint import Endpoint
 from toban.web.json_response import JsonResponse
 
 _HEALTH = {RuleHealth.OK: "ok", RuleHealth.INACTIVE: "ok", RuleHealth.NO_DATA: "ok", RuleHealth.FAILED: "err"}

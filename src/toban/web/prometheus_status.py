@@ -15,10 +15,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import toban
+from toban.access.permissions import Permission
 from toban.core.labels import Labels
 from toban.core.ports import Clock, SeriesSource
 from toban.core.samples import milliseconds
-from toban.web.endpoint import Endpoint, Permission
+from toban.web.endpoint import Endpoint
 from toban.web.prometheus_api import Handler, success, with_prometheus_errors
 from toban.web.query_parameters import FIRST, LAST, QueryParameters
 

@@ -11,7 +11,8 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from toban.web.endpoint import Endpoint, Permission
+from toban.access.permissions import Permission
+from toban.web.endpoint import Endpoint
 
 FILES: Final = {
     "icon.svg": "image/svg+xml",

@@ -11,9 +11,10 @@ import re2
 from starlette.requests import Request
 from starlette.responses import Response
 
+from toban.access.permissions import Permission
 from toban.alerting.external_alerts import ExternalAlerts, PostedAlert, posted_alert
 from toban.core.ports import Clock
-from toban.web.endpoint import FORM, JSON, Endpoint, Permission, actor
+from toban.web.endpoint import FORM, JSON, Endpoint, actor
 from toban.web.problem_details import problem
 from toban.web.request_bodies import read_body
 

@@ -9,10 +9,11 @@ import pytest
 from starlette.requests import HTTPConnection
 from starlette.routing import Route
 
+from toban.access.permissions import Permission
 from toban.core.metric_registry import MetricRegistry
 from toban.web.application import _application
 from toban.web.auth import NetworkAccess, TrustedAccess, parse_authority
-from toban.web.endpoint import Endpoint, Permission, actor
+from toban.web.endpoint import Endpoint, actor
 from toban.web.http_protocol import peer_user
 from toban.web.request_bodies import BodyBuffer, BodyError, RequestBody
 from toban.web.settings import WebSettings

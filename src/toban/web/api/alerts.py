@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Awaitable, Callable, Sequence
 
+from toban.access.permissions import Permission
 from toban.alerting.acknowledge_commands import AcknowledgeCommands
 from toban.alerting.rule_state import RuleHealth
 from toban.alerting.service import EvaluationService
@@ -32,7 +33,7 @@ from toban.web.api.models import (
     WhyRequest,
     WhyResponse,
 )
-from toban.web.endpoint import Endpoint, Permission
+from toban.web.endpoint import Endpoint
 
 
 class AlertsApi:

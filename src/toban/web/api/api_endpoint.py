@@ -7,9 +7,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from toban.access.permissions import Permission
 from toban.core.actor import Actor
 from toban.core.errors import InvalidCommandError, NotFoundError, StateError
-from toban.web.endpoint import JSON, NOTHING, Endpoint, Operation, Permission, actor
+from toban.web.endpoint import JSON, NOTHING, Endpoint, Operation, actor
 from toban.web.problem_details import FieldError, invalid_request, problem
 from toban.web.request_bodies import RETRY_AFTER
 

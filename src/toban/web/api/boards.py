@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, Json, StringConstraints
 
+from toban.access.permissions import Permission
 from toban.core.actor import Actor
 from toban.core.config_types import Zone
 from toban.core.errors import InvalidCommandError
@@ -14,7 +15,7 @@ from toban.dashboards.board_data import BoardData, board_data
 from toban.dashboards.board_loader import Boards
 from toban.dashboards.time_range import MAX_TEXT, TimeRangeError, parse_range
 from toban.web.api.api_endpoint import ApiEndpoint, NoParameters, RequestModel, ResponseModel
-from toban.web.endpoint import Endpoint, Permission
+from toban.web.endpoint import Endpoint
 
 Name = Annotated[str, StringConstraints(max_length=40)]
 TimeText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 import toban
+from toban.access.permissions import Permission
 from toban.core.actor import Actor
 from toban.core.effective_settings import EffectiveSetting
 from toban.core.errors import TobanError
@@ -20,7 +21,7 @@ from toban.state.audit_report import AuditEntry
 from toban.web.api.api_endpoint import ApiEndpoint, NoParameters, RequestModel, ResponseModel
 from toban.web.api.models import OptionalName, ServiceModel
 from toban.web.api.status import ProcessInfo
-from toban.web.endpoint import Endpoint, Permission
+from toban.web.endpoint import Endpoint
 
 SIZES: Final = {
     "memory_bytes": "sum(process_resident_memory_bytes{job='toban'})",

@@ -1,10 +1,11 @@
 """The newest log lines, in toban's own API."""
 
+from toban.access.permissions import Permission
 from toban.core.actor import Actor
 from toban.logs.recent_lines import RecentLines, as_json
 from toban.web.api.api_endpoint import ApiEndpoint
 from toban.web.api.models import LogLineModel, LogsRequest, LogsResponse
-from toban.web.endpoint import Endpoint, Permission
+from toban.web.endpoint import Endpoint
 
 
 class LogsApi:

@@ -10,9 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import toban
+from toban.access.permissions import Permission
 from toban.core.config_types import ConfigSchema
 from toban.web.api.api_endpoint import NoParameters
-from toban.web.endpoint import Endpoint, Operation, Permission
+from toban.web.endpoint import Endpoint, Operation
 from toban.web.problem_details import MEDIA_TYPE, Problem
 
 PATH: Final = "/api/openapi.json"

@@ -1,5 +1,6 @@
 """Rows of state that can't be read, in toban's own API."""
 
+from toban.access.permissions import Permission
 from toban.core.actor import Actor
 from toban.state.quarantine import Quarantine
 from toban.state.quarantine_commands import QuarantineCommands
@@ -10,7 +11,7 @@ from toban.web.api.models import (
     QuarantinedRowModel,
     QuarantineResponse,
 )
-from toban.web.endpoint import Endpoint, Permission
+from toban.web.endpoint import Endpoint
 
 
 class QuarantineApi:
@@ -22,10 +23,10 @@ class QuarantineApi:
 
     def routes(self) -> list[Endpoint]:
         """Return the routes."""
-        path, read, act = "/api/quarantine", Permission.READ, Permission.ACT
+        path, read, configure = "/api/quarantine", Permission.READ, Permission.CONFIGURE
         return [
             ApiEndpoint(path, self.rows, read, NoParameters, QuarantineResponse),
-            ApiEndpoint(f"{path}/forget", self.forget, act, DeleteRowRequest, DeleteRowResponse, method="POST"),
+            ApiEndpoint(f"{path}/forget", self.forget, configure, DeleteRowRequest, DeleteRowResponse, method="POST"),
         ]
 
     async def rows(self, _: NoParameters, actor: Actor) -> QuarantineResponse:

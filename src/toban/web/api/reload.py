@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
+from toban.access.permissions import Permission
 from toban.core.actor import Actor
-from toban.web.endpoint import JSON, Endpoint, Permission, actor
+from toban.web.endpoint import JSON, Endpoint, actor
 from toban.web.json_response import JsonResponse
 from toban.web.problem_details import problem
 
@@ -20,7 +21,7 @@ class ReloadApi:
 
     def routes(self) -> list[Endpoint]:
         """Return the routes."""
-        return [Endpoint("/-/reload", self.respond, Permission.ACT, methods=["POST"], takes=JSON)]
+        return [Endpoint("/-/reload", self.respond, Permission.CONFIGURE, methods=["POST"], takes=JSON)]
 
     async def respond(self, request: Request) -> Response:
         """Reload the configuration, and return the result."""

@@ -3,6 +3,7 @@
 from collections import Counter
 from datetime import datetime
 
+from toban.access.permissions import Permission
 from toban.alerting.report import RuleReport
 from toban.alerting.rule_file import AlertRule
 from toban.alerting.rule_state import RuleHealth
@@ -11,7 +12,7 @@ from toban.core.actor import Actor
 from toban.core.alerts import AlertStatus
 from toban.core.config_types import format_duration
 from toban.web.api.api_endpoint import ApiEndpoint, NoParameters, ResponseModel
-from toban.web.endpoint import Endpoint, Permission
+from toban.web.endpoint import Endpoint
 
 
 class RuleStatusModel(ResponseModel):

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from toban.access.permissions import Permission
 from toban.core.actor import Actor
 from toban.core.errors import InvalidCommandError
 from toban.core.input_limits import checked_time
@@ -17,7 +18,7 @@ from toban.web.api.models import (
     SilenceModel,
     SilencesResponse,
 )
-from toban.web.endpoint import Endpoint, Permission
+from toban.web.endpoint import Endpoint
 
 
 class SilencesApi:

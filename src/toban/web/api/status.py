@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeVar
 
+from toban.access.permissions import Permission
 from toban.collect.service import TargetStatus
 from toban.core.actor import Actor
 from toban.core.alerts import Alert, AlertStatus
@@ -33,7 +34,7 @@ from toban.web.api.models import (
     TargetModel,
     UnavailableCheckModel,
 )
-from toban.web.endpoint import Endpoint, Permission
+from toban.web.endpoint import Endpoint
 from toban.web.pages.i18n import texts
 
 T = TypeVar("T")

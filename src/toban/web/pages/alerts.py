@@ -9,6 +9,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from toban.access.permissions import Permission
 from toban.core.actor import Actor
 from toban.core.alerts import AlertStatus
 from toban.core.errors import NotFoundError, TobanError
@@ -20,7 +21,7 @@ from toban.notify.matcher_syntax import parse_matchers
 from toban.web.api.alerts import AlertsApi
 from toban.web.api.api_endpoint import NoParameters
 from toban.web.api.models import AcknowledgeRequest, AlertModel, ExplainedAlert, RuleModel, WhyRequest
-from toban.web.endpoint import Endpoint, Permission, actor
+from toban.web.endpoint import Endpoint, actor
 from toban.web.pages.charts import ThresholdChart
 from toban.web.pages.forms import FormEndpoint, FormState
 from toban.web.pages.preferences import local_path

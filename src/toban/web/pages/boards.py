@@ -9,13 +9,14 @@ from zoneinfo import ZoneInfo
 from starlette.requests import Request
 from starlette.responses import Response
 
+from toban.access.permissions import Permission
 from toban.core.errors import NotFoundError
 from toban.core.ports import Clock, QueryEngine
 from toban.dashboards.board import Board, Panel
 from toban.dashboards.board_data import PanelData, board_data
 from toban.dashboards.board_loader import Boards
 from toban.dashboards.time_range import TimeRangeError, parse_range
-from toban.web.endpoint import Endpoint, Permission
+from toban.web.endpoint import Endpoint
 from toban.web.pages.number_format import MISSING, format_value
 from toban.web.pages.rendering import language_of, page
 

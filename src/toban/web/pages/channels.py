@@ -3,10 +3,11 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from toban.access.permissions import Permission
 from toban.web.api.alerts import AlertsApi
 from toban.web.api.api_endpoint import NoParameters
 from toban.web.api.models import ChannelTestRequest
-from toban.web.endpoint import Endpoint, Permission, actor
+from toban.web.endpoint import Endpoint, actor
 from toban.web.pages.forms import FormEndpoint, FormState
 from toban.web.pages.rendering import page
 

@@ -9,10 +9,11 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from toban.access.permissions import Permission
 from toban.core.actor import Actor
 from toban.core.errors import InvalidCommandError, NotFoundError, StateError
 from toban.web.api.api_endpoint import RequestModel, ResponseModel
-from toban.web.endpoint import FORM, Endpoint, Permission, actor
+from toban.web.endpoint import FORM, Endpoint, actor
 from toban.web.problem_details import readable_fields
 
 Q = TypeVar("Q", bound=RequestModel)

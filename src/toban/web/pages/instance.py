@@ -7,9 +7,10 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from toban.access.permissions import Permission
 from toban.web.api.api_endpoint import NoParameters
 from toban.web.api.instance import AuditEntryModel, AuditRequest, InstanceApi, SettingModel
-from toban.web.endpoint import Endpoint, Permission, actor
+from toban.web.endpoint import Endpoint, actor
 from toban.web.pages.rendering import page
 from toban.web.problem_details import readable_fields
 

@@ -6,10 +6,11 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from toban.access.permissions import Permission
 from toban.core.log_line import LogLevel
 from toban.web.api.logs import LogsApi
 from toban.web.api.models import LogLineModel, LogsRequest
-from toban.web.endpoint import Endpoint, Permission, actor
+from toban.web.endpoint import Endpoint, actor
 from toban.web.pages.rendering import page
 from toban.web.problem_details import readable_fields
 

@@ -6,12 +6,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import toban
+from toban.access.permissions import Permission
 from toban.core.alerts import AlertStatus
 from toban.core.ports import HealthState
 from toban.health.checks import UnavailableCheck
 from toban.web.api.models import AlertModel
 from toban.web.api.status import Overview, StatusApi, remedy
-from toban.web.endpoint import Endpoint, Permission
+from toban.web.endpoint import Endpoint
 from toban.web.pages.charts import SalesChart
 from toban.web.pages.i18n import texts
 from toban.web.pages.rendering import language_of, page

@@ -9,8 +9,9 @@ from zoneinfo import ZoneInfo
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from toban.access.permissions import Permission
 from toban.core.message_catalogue import LANGUAGES
-from toban.web.endpoint import FORM, Endpoint, Permission
+from toban.web.endpoint import FORM, Endpoint
 from toban.web.pages.i18n import negotiate_language
 
 THEMES: Final = ("system", "light", "dark")

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from starlette.requests import Request
 from starlette.responses import Response
 
+from toban.access.permissions import Permission
 from toban.core.errors import NotFoundError
 from toban.web.api.alerts import AlertsApi
 from toban.web.api.api_endpoint import NoParameters
 from toban.web.api.models import AlertModel, RuleModel, WhyRequest
 from toban.web.api.rules import RulesApi
-from toban.web.endpoint import Endpoint, Permission, actor
+from toban.web.endpoint import Endpoint, actor
 from toban.web.pages.rendering import page
 
 

@@ -6,6 +6,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from toban.access.permissions import Permission
 from toban.core.alerts import Alert, AlertStatus
 from toban.core.matchers import Matcher, matches_all
 from toban.notify.matcher_syntax import parse_matchers
@@ -13,7 +14,7 @@ from toban.notify.report import NotificationReport
 from toban.web.api.api_endpoint import NoParameters
 from toban.web.api.models import AlertModel, CreateSilenceRequest, ExpireSilenceRequest, ExtendSilenceRequest
 from toban.web.api.silences import SilencesApi
-from toban.web.endpoint import Endpoint, Permission, actor
+from toban.web.endpoint import Endpoint, actor
 from toban.web.pages.forms import Fields, FormEndpoint, FormState
 from toban.web.pages.rendering import page
 

@@ -3,9 +3,10 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from toban.access.permissions import Permission
 from toban.web.api.api_endpoint import NoParameters
 from toban.web.api.status import StatusApi
-from toban.web.endpoint import Endpoint, Permission, actor
+from toban.web.endpoint import Endpoint, actor
 from toban.web.pages.rendering import page
 
 

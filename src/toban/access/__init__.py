@@ -1,0 +1,1 @@
+"""Who may use toban: users, their sessions, API tokens, roles and permissions."""

@@ -1,0 +1,48 @@
+"""What somebody may do: permissions, and the roles that grant them."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+
+class Permission(StrEnum):
+    """What a route requires, and an API token is limited to."""
+
+    PUBLIC = "public"
+    """Nothing: anybody may use it, and sees names and states but no details."""
+    READ = "read"
+    """Seeing samples, alerts, log lines, settings."""
+    PUSH = "push"
+    """Sending telemetry, events, samples, and alerts that were evaluated elsewhere."""
+    ACT = "act"
+    """Changing something: silences, acknowledgements, test notifications, drills."""
+    CONFIGURE = "configure"
+    """Reloading the settings, and deleting rows of state that can't be read."""
+    ADMIN = "admin"
+    """Changing who may use toban: users, their sessions, API tokens."""
+
+
+class Role(StrEnum):
+    """What a user may do."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        """The permissions that it grants."""
+        return _GRANTED[self]
+
+
+PUBLIC: Final = frozenset({Permission.PUBLIC})
+EVERYTHING: Final = frozenset(Permission)
+MACHINE: Final = EVERYTHING - {Permission.ADMIN}
+"""What the token of the settings grants: many programs hold it, and none of them may let somebody else in."""
+
+_VIEWER: Final = PUBLIC | {Permission.READ}
+_GRANTED: Final[Mapping[Role, frozenset[Permission]]] = {
+    Role.VIEWER: _VIEWER,
+    Role.OPERATOR: _VIEWER | {Permission.ACT},
+    Role.ADMIN: EVERYTHING,
+}
