@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 
 import toban
+from toban.access.assembly import Access, open_access
 from toban.alerting.alert_store import AlertStore
 from toban.alerting.external_alerts import ExternalAlerts
 from toban.collect.collectors.vendure_db.payment_declines import PaymentDeclineCounter
@@ -43,6 +44,7 @@ from toban.state.database import State
 from toban.web.api.status import Overview, ProcessInfo
 from toban.web.http_server import HttpService, open_http_service
 from toban.web.listener import raise_descriptors
+from toban.web.settings import is_loopback, split
 
 log = structlog.get_logger("toban.daemon")
 
@@ -61,6 +63,8 @@ class Daemon:
     first_collection: Callable[[], Awaitable[None]]
     overview: Callable[[], Awaitable[Overview]]
     reload: Callable[[], None]
+    first_admin_link: str
+    """The address of the page that makes the first admin; empty where none is needed."""
 
 
 @asynccontextmanager
@@ -81,18 +85,21 @@ async def open_daemon(
         http = await stack.enter_async_context(open_http_client())
         engines = await open_engines(stack, settings.metrics, settings.data / "tsdb", http, clock, meters)
         tools = CollectorTools(http, clock, meters, ShopConnections(None, None), state=state)
-        foundation = _open_foundation(settings, state, engines, web, tools)
+        access = await open_access(stack, state, settings.data, clock, meters)
+        foundation = _open_foundation(settings, state, engines, access, web, tools)
         reloads = ReloadService(read or (lambda: settings), partial(write_audit_entry, state), clock, meters)
         builder = GenerationBuilder(foundation, reloads.reload, reloads)
         stack.push_async_callback(reloads.close)
         first = await reloads.begin(settings, builder.build, builder.take_over)
         await stack.enter_async_context(record_start_and_stop(state, clock))
         services = [*foundation.services, reloads]
-        yield Daemon(services, first.collection.first_collection, first.web.overview, partial(reloads.request, SIGNAL))
+        link = await first_admin_link(access, settings, web.address)
+        reload = partial(reloads.request, SIGNAL)
+        yield Daemon(services, first.collection.first_collection, first.web.overview, reload, link)
 
 
 def _open_foundation(
-    settings: Settings, state: State, engines: Engines, web: HttpService, tools: CollectorTools
+    settings: Settings, state: State, engines: Engines, access: Access, web: HttpService, tools: CollectorTools
 ) -> Foundation:
     clock, meters = tools.clock, tools.meters
     notifications = NotificationService(
@@ -114,17 +121,19 @@ def _open_foundation(
         notifications,
         alerts,
         ExternalAlerts(alerts, clock, meters),
+        access,
         web,
     )
 
 
 async def serve(
-    settings: Settings, greet: Callable[[Overview], None], read: Callable[[], Settings] | None = None
+    settings: Settings, greet: Callable[[Overview, str], None], read: Callable[[], Settings] | None = None
 ) -> None:
     """
     Run until SIGTERM or Ctrl-C, or until a service fails; SIGHUP reloads the settings, by ``read``.
 
-    ``greet`` is called after the first collection of every target, or after five seconds.
+    ``greet`` is called after the first collection of every target, or after five seconds, with the link that makes the
+    first admin where one is needed.
     """
     limit_arenas()
     sys.setswitchinterval(SWITCH_INTERVAL)
@@ -143,13 +152,24 @@ async def serve(
         await run_services(jobs, stop)
 
 
-async def _greet(daemon: Daemon, greet: Callable[[Overview], None]) -> None:
+async def _greet(daemon: Daemon, greet: Callable[[Overview, str], None]) -> None:
     try:
         async with asyncio.timeout(GREETING_TIMEOUT):
             await daemon.first_collection()
     except TimeoutError:
         log.info("first collection not finished")
-    greet(await daemon.overview())
+    greet(await daemon.overview(), daemon.first_admin_link)
+
+
+async def first_admin_link(access: Access, settings: Settings, address: str) -> str:
+    """Return the address of the page that makes the first admin; nothing where toban can be used without one."""
+    if settings.web.token or is_loopback(split(settings.web.listen)[0]) or access.service.has_users:
+        return ""
+    try:
+        secret = await access.users.first_admin_link(TOBAN)
+    except StateError:
+        return ""  # state reports it; `toban user add` makes one later
+    return f"{(settings.notify.address or address).rstrip('/')}/welcome/{secret}"
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import httpx2
 
 import toban
+from toban.access.assembly import Access
 from toban.alerting.alert_store import AlertStore
 from toban.alerting.assembly import Alerting, AlertingPorts, open_alerting
 from toban.alerting.external_alerts import ExternalAlerts
@@ -84,13 +85,15 @@ class Foundation:
     notifications: NotificationService
     alerts: AlertStore
     external_alerts: ExternalAlerts
+    access: Access
     http: HttpService
 
     @property
     def services(self) -> list[Service]:
         """The services that outlive a configuration."""
         state, engines = self.state, self.engines
-        return [state, state.quarantine, *engines.services, self.notifications, self.external_alerts, self.http]
+        lasting = self.notifications, self.external_alerts, self.access.service, self.http
+        return [state, state.quarantine, *engines.services, *lasting]
 
 
 class GenerationBuilder:
@@ -219,7 +222,14 @@ class GenerationBuilder:
         await after.evaluation.open(before.evaluation if before else None)
         if before:
             await after.collection.take_over(before.collection)
-        base.http.configure(after.web.app, settings.web, allowed_hosts(settings), after.web.metrics_app)
+        base.http.configure(
+            after.web.app,
+            settings.web,
+            allowed_hosts(settings),
+            after.web.metrics_app,
+            base.access.service,
+            settings.notify.address or "",
+        )
 
 
 def allowed_hosts(settings: Settings) -> list[str]:

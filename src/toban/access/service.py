@@ -138,6 +138,10 @@ class AccessService:
         self._used_tokens[found.id] = self._clock.now()
         return found
 
+    def is_confirmed(self, session: Session) -> bool:
+        """Tell whether the password of a session was given in the last minutes."""
+        return session.is_confirmed(self._clock.now())
+
     def link(self, secret: str) -> SignInLink | None:
         """Return a one-time link that is valid."""
         found = self._accounts.links.get(digest(secret))

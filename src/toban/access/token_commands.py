@@ -39,8 +39,8 @@ class TokenCommands:
             label = input_limits.checked_text(name.strip(), input_limits.PERSON_LENGTH)
         except ValueError as error:
             raise InvalidCommandError(str(error), "name") from error
-        if not label:
-            raise InvalidCommandError("is empty: name the program that uses it", "name")
+        if not label or not label.isprintable():
+            raise InvalidCommandError("must be the name of the program that uses it, in one line", "name")
         granted = frozenset(scopes) | PUBLIC
         if granted == PUBLIC:
             raise InvalidCommandError("at least one is required", "scopes")

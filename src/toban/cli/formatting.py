@@ -26,8 +26,8 @@ OVERALL: Final = {
 }
 
 
-def start_summary(status: Mapping[str, Any]) -> str:
-    """Return the greeting: targets, addresses, and which targets failed and why."""
+def start_summary(status: Mapping[str, Any], first_admin_link: str = "") -> str:
+    """Return the greeting: targets, addresses, which targets failed and why, and how the first admin is made."""
     lines = [f"toban {status['version']} is on duty.", "", *_targets(status["targets"]), ""]
     failed = [target for target in status["targets"] if not target["up"]]
     if failed:
@@ -39,8 +39,10 @@ def start_summary(status: Mapping[str, Any]) -> str:
         f"Metrics   {status['pages']}/metrics",
         f"Data      {status['data']}",
         "",
-        "Next: `toban status`, `toban query EXPR`; Ctrl-C stops it.",
     ]
+    if first_admin_link:
+        lines += ["No user exists yet. Make the first admin within 15 minutes:", first_admin_link, ""]
+    lines.append("Next: `toban status`, `toban query EXPR`; Ctrl-C stops it.")
     return "\n".join(lines)
 
 

@@ -17,9 +17,10 @@ from toban.web import health_api as health_pages
 from toban.web import static_files
 from toban.web.api.openapi import OpenApi
 from toban.web.api.status import StatusApi
-from toban.web.endpoint import CHALLENGE, UNAUTHORIZED, Endpoint, is_trusted, unauthorized
+from toban.web.endpoint import Endpoint, is_navigation, is_trusted, unauthorized
 from toban.web.fair_streaming import FairStreaming
 from toban.web.metrics_pages import MetricsPages
+from toban.web.pages.rendering import page
 from toban.web.problem_details import problem
 from toban.web.prometheus_api import PrometheusApi
 from toban.web.prometheus_status import PrometheusStatusApi
@@ -77,7 +78,9 @@ def _application(routes: Sequence[BaseRoute]) -> Starlette:
     for route in routes:
         if not isinstance(route, Endpoint):
             raise TypeError(f"{route!r} declares no permission: make it an Endpoint")
-    app = Starlette(routes=routes, exception_handlers={404: _not_found, 405: _method_not_allowed, 500: _failed})
+    app = Starlette(
+        routes=routes, exception_handlers={403: _forbidden, 404: _not_found, 405: _method_not_allowed, 500: _failed}
+    )
     # A path with a slash too many is not found, like any other: no redirects.
     app.router.redirect_slashes = False
     return app
@@ -90,9 +93,20 @@ def _is_own_api(request: Request) -> bool:
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
+    if not is_trusted(request):
+        return unauthorized(is_own_api=_is_own_api(request))
     if _is_own_api(request):
-        return problem(404, "no such path") if is_trusted(request) else problem(401, UNAUTHORIZED, headers=CHALLENGE)
-    return PlainTextResponse("404 page not found\n", 404) if is_trusted(request) else unauthorized()
+        return problem(404, "no such path")
+    return PlainTextResponse("404 page not found\n", 404)
+
+
+async def _forbidden(request: Request, error: Exception) -> Response:
+    detail = error.detail if isinstance(error, HTTPException) else ""
+    if _is_own_api(request):
+        return problem(403, detail)
+    if is_navigation(request):
+        return page(request, "forbidden.html", 403)
+    return PlainTextResponse(f"{detail}\n", 403)
 
 
 async def _method_not_allowed(request: Request, error: Exception) -> Response:

@@ -1,7 +1,5 @@
 """Authentication, and protection from other origins: what comes before every route."""
 
-import hmac
-import ipaddress
 from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
@@ -10,10 +8,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from toban.access.permissions import EVERYTHING, PUBLIC
-from toban.core.actor import ANONYMOUS, TOKEN_HOLDER, Actor
+from toban.access.permissions import EVERYTHING
+from toban.access.principal import Principal
+from toban.access.service import AccessService
+from toban.core.actor import Actor
 from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import counter
+from toban.web.credentials import Credentials, parse_ip
 from toban.web.endpoint import SAFE
 from toban.web.http_protocol import PEER_USER
 from toban.web.request_bodies import BodyBuffer
@@ -25,7 +26,7 @@ REJECTED: Final = counter(
 
 REASONS: Final = {
     401: "token",
-    403: "cross_site",
+    403: "permission",
     408: "too_slow",
     413: "body_too_large",
     415: "media_type",
@@ -54,7 +55,14 @@ class TrustedAccess:
         self.app = app
         self._room = BodyBuffer()
 
-    def configure(self, app: ASGIApp, settings: WebSettings, hosts: Iterable[str] = ()) -> None:
+    def configure(
+        self,
+        app: ASGIApp,
+        settings: WebSettings,
+        hosts: Iterable[str] = (),
+        access: AccessService | None = None,
+        address: str = "",
+    ) -> None:
         """Pass requests to another application from now on."""
         self.app = app
 
@@ -62,7 +70,7 @@ class TrustedAccess:
         """Handle a request."""
         state = scope.get("state", {})
         actor = Actor(state.get(PEER_USER) or "unknown user", "local socket")
-        scope["state"] = {**state, "permissions": EVERYTHING, "actor": actor, "room": self._room}
+        scope["state"] = {**state, "principal": Principal(actor, EVERYTHING), "room": self._room}
         await self.app(scope, receive, send)
 
 
@@ -70,10 +78,10 @@ class NetworkAccess:
     """
     Authenticates clients of the network, and rejects requests that a browser sends for another site.
 
-    Without a token everybody may do everything, for toban listens on loopback then; with one, whoever sends it. That a
-    request comes from loopback proves nothing. Also on loopback, and with a token, two attacks through a browser are
-    prevented: a foreign name that resolves to toban (DNS rebinding, 421), and a page of another origin (403, as Go's
-    ``http.CrossOriginProtection``).
+    Where only this machine reaches toban, and there is no token and no user, everybody may do everything; else
+    `Credentials` says who may. That a request comes from loopback proves nothing. Also on loopback, and with
+    credentials, two attacks through a browser are prevented: a foreign name that resolves to toban (DNS rebinding,
+    421), and a page of another origin (403, as Go's ``http.CrossOriginProtection``).
     """
 
     def __init__(
@@ -89,10 +97,21 @@ class NetworkAccess:
         self._room = room or BodyBuffer()
         self._meters = meters
 
-    def configure(self, app: ASGIApp, settings: WebSettings, hosts: Iterable[str] = ()) -> None:
-        """Use other settings and another application from now on."""
+    def configure(
+        self,
+        app: ASGIApp,
+        settings: WebSettings,
+        hosts: Iterable[str] = (),
+        access: AccessService | None = None,
+        address: str = "",
+    ) -> None:
+        """
+        Use other settings and another application from now on.
+
+        ``access`` knows users and API tokens; ``address`` is the URL at which people reach toban.
+        """
         self.app = app
-        self._token = settings.token.get_secret_value().encode() if settings.token else b""
+        self._credentials = Credentials(settings, access, address)
         self._further = frozenset(name.lower() for name in (*settings.hosts, *hosts))
         self._hosts = self._further | LOOPBACK | {split(settings.listen)[0].lower()}
 
@@ -101,20 +120,29 @@ class NetworkAccess:
         if scope["type"] != "http":
             raise TypeError(f"{scope['type']} is not supported")
         headers = Headers(scope=scope)
-        actor = TOKEN_HOLDER if self._token and self._has_token(headers) else ANONYMOUS
-        granted = PUBLIC if self._token and actor is ANONYMOUS else EVERYTHING
-        scope["state"] = {**scope.get("state", {}), "permissions": granted, "actor": actor, "room": self._room}
+        host = headers.get("host", "")
+        host_name, _ = parse_authority(host)
+        is_same_origin = self._is_same_origin(scope, headers, host)
+        scope["state"] = {
+            **scope.get("state", {}),
+            "principal": self._credentials.principal(scope, headers, host_name, is_same_origin=is_same_origin),
+            "is_open": self._credentials.is_open,
+            "cookie": self._credentials.cookie_name(host_name),
+            "room": self._room,
+        }
+
+        rejection = self._rejection(scope, headers)
 
         async def secured(message: Message) -> None:
             if message["type"] == "http.response.start":
                 response_headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     response_headers.setdefault(name, value)
-                if reason := REASONS.get(message["status"]):
+                reason = "cross_site" if rejection and message["status"] == 403 else REASONS.get(message["status"])
+                if reason:
                     self._meters.add(REJECTED, 1, reason=reason)
             await send(message)
 
-        rejection = self._rejection(scope, headers)
         await (rejection or self.app)(scope, receive, secured)
 
     def _rejection(self, scope: Scope, headers: Headers) -> Response | None:
@@ -137,7 +165,7 @@ class NetworkAccess:
             return True
         # An IP address is accepted where it is the one that the connection was made to.
         server = scope.get("server")
-        return bool(name and server and _address(name) is not None and _address(name) == _address(server[0]))
+        return bool(name and server and parse_ip(name) is not None and parse_ip(name) == parse_ip(server[0]))
 
     def _is_cross_origin(self, scope: Scope, headers: Headers, host: str) -> bool:
         """Tell whether a browser sends a request for a page of another origin."""
@@ -158,9 +186,22 @@ class NetworkAccess:
         host_name, host_port = parse_authority(host)
         return bool(name) and (name, port or default) == (host_name, host_port or default)
 
-    def _has_token(self, headers: Headers) -> bool:
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(token.encode(), self._token)
+    def _is_same_origin(self, scope: Scope, headers: Headers, host: str) -> bool:
+        """
+        Tell whether a browser says that it sends a request for a page of toban's: then a cookie counts for changes.
+
+        More is demanded than that it is not cross-origin. Under a name of `web.hosts` another program may listen at
+        another port, and browsers send it the same cookies: there, the port must be the default one, as behind a proxy.
+        """
+        site, origin = headers.getlist("sec-fetch-site"), headers.getlist("origin")
+        if site:
+            return site == ["same-origin"]
+        if len(origin) != 1 or not self._is_own_origin(origin[0], scope["scheme"], host):
+            return False
+        scheme, _, authority = origin[0].partition("://")
+        default = 443 if scheme == "https" else 80
+        port, host_port = parse_authority(authority)[1] or default, parse_authority(host)[1] or default
+        return port in {host_port, default}
 
 
 def parse_authority(text: str) -> tuple[str, int]:
@@ -171,12 +212,3 @@ def parse_authority(text: str) -> tuple[str, int]:
     except ValueError:
         return "", 0
     return (name, port) if parts.netloc == text and "@" not in text else ("", 0)
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        found = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return mapped or found

@@ -4,15 +4,18 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from inspect import getdoc
 from typing import Any, Final, Self
+from urllib.parse import urlencode
 
 from pydantic import BaseModel
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from toban.access.permissions import PUBLIC, Permission
+from toban.access.principal import Principal
 from toban.core.actor import Actor
 from toban.web.problem_details import problem
 from toban.web.request_bodies import BodyError
@@ -27,7 +30,8 @@ NOTHING: Final = frozenset[str]()
 LARGEST: Final = 2**20
 """Bytes that a body may have, unless its route declares another limit."""
 
-UNAUTHORIZED: Final = "Show the token of toban's web.token as `Authorization: Bearer ...`."
+UNAUTHORIZED: Final = "Sign in at /sign-in, or send a token: `Authorization: Bearer ...`."
+CONFIRM: Final = "Give your password again at /sign-in?again: this needs one that was given in the last 15 minutes."
 CHALLENGE: Final = {"www-authenticate": 'Bearer realm="toban"'}
 
 
@@ -47,16 +51,20 @@ class Operation:
         return cls(summary.removesuffix("."), description.strip(), request_model, response_model)
 
 
+def principal(connection: HTTPConnection) -> Principal:
+    """Return who sends a request, as authentication established it."""
+    found: Principal = connection.scope["state"]["principal"]
+    return found
+
+
 def permissions(connection: HTTPConnection) -> frozenset[Permission]:
     """Return what the client may do; only what is public, where no authentication took place."""
-    found: frozenset[Permission] = connection.scope.get("state", {}).get("permissions", PUBLIC)
-    return found
+    return principal(connection).permissions if "principal" in connection.scope.get("state", {}) else PUBLIC
 
 
 def actor(connection: HTTPConnection) -> Actor:
     """Return who sends a request, as authentication established it."""
-    found: Actor = connection.scope["state"]["actor"]
-    return found
+    return principal(connection).actor
 
 
 def is_trusted(connection: HTTPConnection) -> bool:
@@ -64,9 +72,25 @@ def is_trusted(connection: HTTPConnection) -> bool:
     return Permission.READ in permissions(connection)
 
 
-def unauthorized() -> Response:
-    """Return the response to a client without permission."""
+def unauthorized(*, is_own_api: bool = False) -> Response:
+    """Return the response to a client that shows no valid credentials."""
+    if is_own_api:
+        return problem(401, UNAUTHORIZED, headers=CHALLENGE)
     return PlainTextResponse(f"{UNAUTHORIZED}\n", 401, CHALLENGE)
+
+
+def is_navigation(connection: HTTPConnection) -> bool:
+    """Tell whether a browser wants to show the response to a person."""
+    path: str = connection.scope["path"]
+    return "text/html" in connection.headers.get("accept", "") and not path.startswith("/api/")
+
+
+def sign_in_page(connection: HTTPConnection, *, again: bool = False) -> Response:
+    """Return the redirect to the page for signing in, which leads back to a page; a form that was sent is lost."""
+    url = connection.url
+    back = {"next": f"{url.path}?{url.query}" if url.query else url.path}
+    query = urlencode(back if connection.scope["method"] in SAFE else {})
+    return RedirectResponse("/sign-in?" + "&".join(it for it in ("again" if again else "", query) if it), 303)
 
 
 class Endpoint(Route):
@@ -101,9 +125,9 @@ class Endpoint(Route):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond, or refuse a client without permission and a body that is not accepted."""
-        if self.permission not in permissions(HTTPConnection(scope)):
-            response = problem(401, UNAUTHORIZED, headers=CHALLENGE) if self.operation else unauthorized()
-            await response(scope, receive, send)
+        connection = HTTPConnection(scope)
+        if self.permission not in permissions(connection):
+            await self._refusal(connection)(scope, receive, send)
             return
         if self.methods and scope["method"] not in self.methods:
             await super().handle(scope, receive, send)  # which is 405
@@ -119,6 +143,21 @@ class Endpoint(Route):
             await refusal(scope, receive, send)
         except ClientDisconnect:
             return  # there is no client to respond to
+
+    def _refusal(self, connection: HTTPConnection) -> Response:
+        """
+        Return the response to a client without the permission.
+
+        A person is led to the page for signing in. Raises ``HTTPException`` for one who is signed in.
+        """
+        client = principal(connection)
+        must_confirm = client.must_confirm and self.permission is Permission.ADMIN
+        if is_navigation(connection) and (must_confirm or not client.is_authenticated):
+            return sign_in_page(connection, again=must_confirm)
+        if not client.is_authenticated:
+            return unauthorized(is_own_api=self.operation is not None)
+        detail = CONFIRM if must_confirm else f"{client.actor} has no permission to {self.permission} here"
+        raise HTTPException(403, detail)
 
     def _check_type(self, headers: Headers) -> None:
         """Raise ``BodyError`` for a body of a type that is not accepted."""

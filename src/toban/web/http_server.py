@@ -14,6 +14,7 @@ import uvicorn
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp
 
+from toban.access.service import AccessService
 from toban.core.errors import SettingsError
 from toban.core.metric_registry import MetricRegistry
 from toban.core.paths import SOCKET
@@ -76,12 +77,28 @@ class HttpService:
         self._meters = meters
         self._reserve = DescriptorReserve()
 
-    def configure(self, app: ASGIApp, settings: WebSettings, hosts: Sequence[str], metrics: ASGIApp) -> None:
-        """Serve these applications from now on; requests that are being handled finish. ``hosts`` are toban's names."""
-        for served, application, web in zip(
-            self._sockets, (app, app, metrics), (settings, settings, _public(settings)), strict=False
+    def configure(
+        self,
+        app: ASGIApp,
+        settings: WebSettings,
+        hosts: Sequence[str],
+        metrics: ASGIApp,
+        access: AccessService,
+        address: str,
+    ) -> None:
+        """
+        Serve these applications from now on; requests that are being handled finish.
+
+        ``hosts`` are toban's names, ``address`` is the URL at which people reach it.
+        """
+        for served, application, web, known in zip(
+            self._sockets,
+            (app, app, metrics),
+            (settings, settings, _public(settings)),
+            (access, access, None),
+            strict=False,
         ):
-            served.app.configure(application, web, hosts)
+            served.app.configure(application, web, hosts, known, address)
 
     async def run(self) -> None:
         """Serve until cancelled; then let requests finish, for two seconds at most."""

@@ -2,9 +2,9 @@
 
 import ipaddress
 import re
-from typing import Annotated, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, SecretStr, field_validator
 
 from toban.core.config_types import Secret, Section, Size
 from toban.core.redaction import redact_url
@@ -45,11 +45,19 @@ def _host(name: str) -> str:
     return name.lower()
 
 
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        raise ValueError(f"invalid address {redact_url(text)!r}: write it like 127.0.0.1 or 10.0.0.0/8") from None
+
+
 class WebSettings(Section):
     """toban's own pages and APIs."""
 
     listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:9119"
-    """HOST:PORT. On an address that other machines reach, a token is required."""
+    """HOST:PORT. On an address that other machines reach, a token or a user is required: before there is one, toban
+    serves only the one-time link that makes the first admin."""
 
     hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = ()
     """Names under which toban is reached, like toban.example.com: requests for other names are refused (421), so that
@@ -57,13 +65,20 @@ class WebSettings(Section):
     and addresses need no mention."""
 
     token: Secret | None = None
-    """The token that clients send as `Authorization: Bearer …`; only `/health` and `/-/healthy` need none. Required
-    where other machines reach toban, and once it is set, on this machine too. Commands use a socket in the data
-    folder."""
+    """The token that programs send as `Authorization: Bearer …`; only `/health` and `/-/healthy` need none. It may do
+    everything but change users and API tokens. Once it is set, it or a sign-in is required on this machine too.
+    Commands use a socket in the data folder."""
 
     metrics: Annotated[str, AfterValidator(_address)] | None = None
     """HOST:PORT that serves `/metrics` alone, without a token: for a Prometheus that sends none, like Fly's. Whoever
     reaches it reads the shop's metrics."""
+
+    trusted_proxies: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
+    """Addresses and networks of reverse proxies, like 127.0.0.1 or 10.0.0.0/8: a request from there has the client's
+    address in `client_address_header`. The audit log shows it, and sign-in attempts are limited by it."""
+
+    client_address_header: Literal["X-Forwarded-For", "Fly-Client-IP"] = "X-Forwarded-For"
+    """The header in which a trusted proxy names the client."""
 
     body_limit: Size = 4 * 2**20
     """The largest body that is accepted (OTLP, events), decompressed."""
@@ -76,10 +91,3 @@ class WebSettings(Section):
                 "it is empty, begins or ends with a space, or has a character that no header can carry (a line break?)"
             )
         return token
-
-    @model_validator(mode="after")
-    def _guarded(self) -> Self:
-        host, _ = split(self.listen)
-        if not is_loopback(host) and not self.token:
-            raise ValueError(f"{self.listen} is reachable from other machines: set web.token, or listen on 127.0.0.1")
-        return self

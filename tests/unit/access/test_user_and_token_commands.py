@@ -146,7 +146,8 @@ async def test_a_token_grants_its_scopes_until_it_is_revoked_or_expires(access, 
 @pytest.mark.parametrize(
     ("name", "scopes", "valid", "error"),
     [
-        ("", {Permission.READ}, None, "name: is empty"),
+        ("", {Permission.READ}, None, "name: must be the name of the program"),
+        ("a\nb", {Permission.READ}, None, "name: must be the name of the program"),
         ("x" * 201, {Permission.READ}, None, "name: has 201 characters"),
         ("x\0", {Permission.READ}, None, "name: contains an invalid character"),
         ("x", set(), None, "scopes: at least one is required"),

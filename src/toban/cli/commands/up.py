@@ -56,13 +56,15 @@ def command(config: Path | None, data: Path | None, listen: str | None) -> int:
     return 0
 
 
-def _printed(overview: Overview) -> None:
+def _printed(overview: Overview, first_admin_link: str) -> None:
     """Print the greeting."""
-    echo(start_summary(status_response(overview).model_dump(mode="json")))
+    echo(start_summary(status_response(overview).model_dump(mode="json"), first_admin_link))
 
 
-def _logged(overview: Overview) -> None:
-    """Log the same."""
+def _logged(overview: Overview, first_admin_link: str) -> None:
+    """Log the same, without the link: logs are kept, and others read them."""
+    if first_admin_link:
+        log.warning("no user exists yet", remedy="toban user add NAME --role admin --link")
     about, targets = overview.about, overview.targets
     failed = {target.name: target.error or "no response yet" for target in targets if not target.up}
     names = [target.name for target in targets]

@@ -80,7 +80,7 @@ def openapi(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
                 "security": [] if endpoint.permission is Permission.PUBLIC else [{"token": []}],
                 "x-toban-permission": endpoint.permission.value,
             }
-    token = {"type": "http", "scheme": "bearer", "description": "The token of `web.token`, where one is set."}
+    token = {"type": "http", "scheme": "bearer", "description": "An API token (`/api/tokens`), or that of `web.token`."}
     return {
         "openapi": "3.1.0",
         "info": {"title": "toban", "version": toban.__version__, "description": DESCRIPTION},

@@ -1,7 +1,7 @@
 """Pages of the console, rendered from templates: everything that is inserted is escaped."""
 
 import gzip
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from toban.access.permissions import Permission
 from toban.core.item_isolation import ItemIsolation
 from toban.core.message_catalogue import LANGUAGES
 from toban.core.terminal_escapes import escape_controls
 from toban.dashboards.board import Unit
-from toban.web.endpoint import actor, permissions
+from toban.web.endpoint import actor, permissions, principal
 from toban.web.pages.charts import sparkline
 from toban.web.pages.i18n import texts
 from toban.web.pages.number_format import format_money, format_value
@@ -43,6 +44,27 @@ GZIP_LEVEL: Final = 4
 
 REPORT_FAILURES: Final = "report_failures"
 """The name, in the application's state, of the function that reports the parts of a page that could not be shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who looks at a page, and what pages may offer."""
+
+    name: str
+    """Empty where nobody is signed in."""
+    role: str
+    permissions: Collection[Permission]
+    """What the role grants, also what takes the password again."""
+    is_open: bool
+    """Whether everybody on this machine may do everything: there is no user and no token."""
+
+
+def viewer_of(request: Request) -> Viewer:
+    """Return who looks at a page."""
+    client, is_open = principal(request), bool(request.scope["state"].get("is_open"))
+    if user := client.user:
+        return Viewer(user.name, user.role, user.role.permissions, is_open)
+    return Viewer("", "", client.permissions, is_open)
 
 
 @cache
@@ -158,6 +180,7 @@ def page(request: Request, template: str, status: int = 200, **content: Any) -> 
             address=request.url.path + (f"?{request.url.query}" if request.url.query else ""),
             actor=actor(request),
             permissions=permissions(request),
+            viewer=viewer_of(request),
             part=_isolated(isolation, say["unshown"]),
             **content,
         )

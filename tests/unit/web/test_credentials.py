@@ -1,0 +1,267 @@
+"""Who a request comes from, by what it shows."""
+
+import httpx2
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+
+from tests.unit.access.conftest import PASSWORD, ROOT, access, clock, meters, migrated, quick_hashes, state
+from toban.access.accounts import CONFIRMED_FOR
+from toban.access.permissions import EVERYTHING, MACHINE, PUBLIC, Permission, Role
+from toban.access.sign_in_commands import Client
+from toban.core.metric_registry import MetricRegistry
+from toban.web.application import _application
+from toban.web.auth import NetworkAccess, TrustedAccess
+from toban.web.credentials import COOKIE, SECURE_COOKIE, Credentials
+from toban.web.endpoint import FORM, Endpoint, principal
+from toban.web.settings import WebSettings
+
+__all__ = ["access", "clock", "meters", "migrated", "quick_hashes", "state"]
+
+HERE = Client("192.0.2.7")
+READ = Permission.READ
+BROWSER = {"accept": "text/html,*/*;q=0.8"}
+
+
+async def who(request):
+    found = principal(request)
+    return PlainTextResponse(f"{found.actor} from {found.actor.address}: {', '.join(sorted(found.permissions))}")
+
+
+def app() -> Starlette:
+    """A route for each permission, as pages and as forms."""
+    return _application(
+        [Endpoint(f"/{permission}", who, permission, methods=["GET", "POST"], takes=FORM) for permission in Permission]
+    )
+
+
+def client(access, address="http://localhost", peer="192.0.2.7", public="", **settings):
+    guarded = NetworkAccess(app(), WebSettings(), MetricRegistry())
+    guarded.configure(app(), WebSettings(**settings), ["toban.example"], access and access.service, public)
+    transport = httpx2.ASGITransport(guarded, client=(peer, 5000))
+    return httpx2.AsyncClient(transport=transport, base_url=address, follow_redirects=False)
+
+
+@pytest.fixture
+async def sessions(access):
+    """The cookie's value of a user with each role."""
+    for role in Role:
+        await access.users.add_user(f"the-{role}", role, PASSWORD, ROOT)
+    return {role: await access.sign_in.sign_in(f"the-{role}", PASSWORD, HERE) for role in Role}
+
+
+def cookie(value, name=COOKIE, **headers):
+    return {"cookie": f"{name}={value}", **headers}
+
+
+async def test_nobody_may_do_everything_on_loopback_until_there_is_a_user(access):
+    async with client(access) as asked:
+        assert (await asked.get("/admin")).text.startswith("anonymous (loopback) from 192.0.2.7: act, admin")
+        await access.users.add_user("ann", Role.VIEWER, PASSWORD, ROOT)
+        assert (await asked.get("/public")).text == "anonymous (loopback) from 192.0.2.7: public"
+        for permission in EVERYTHING - PUBLIC:
+            response = await asked.get(f"/{permission}")
+            assert (response.status_code, response.headers["www-authenticate"]) == (401, 'Bearer realm="toban"')
+
+
+async def test_nobody_may_do_anything_where_other_machines_reach_toban(access):
+    """
+    Also before there is a user, and from this machine too.
+    """
+    async with client(access, "http://0.0.0.0:9119", "127.0.0.1", listen="0.0.0.0:9119") as asked:
+        assert (await asked.get("/public")).status_code == 200
+        for permission in EVERYTHING - PUBLIC:
+            assert (await asked.get(f"/{permission}")).status_code == 401
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_a_session_grants_what_the_role_of_its_user_grants(access, sessions, role):
+    async with client(access) as asked:
+        for permission in Permission:
+            response = await asked.get(f"/{permission}", headers=cookie(sessions[role]))
+            assert response.status_code == (200 if permission in role.permissions else 403)
+            if response.status_code == 403:
+                assert response.text == f"the-{role} (session) has no permission to {permission} here\n"
+
+
+async def test_roles_include_each_other():
+    assert PUBLIC < Role.VIEWER.permissions < Role.OPERATOR.permissions < Role.ADMIN.permissions == EVERYTHING
+    assert READ in Role.VIEWER.permissions
+    assert Permission.ADMIN not in Role.OPERATOR.permissions | MACHINE
+
+
+async def test_the_token_of_the_settings_does_everything_but_let_others_in(access):
+    async with client(access, token="hush") as asked:
+        for permission in Permission:
+            response = await asked.get(f"/{permission}", headers={"authorization": "Bearer hush"})
+            assert response.status_code == (403 if permission is Permission.ADMIN else 200)
+
+
+async def test_an_api_token_grants_its_scopes(access, sessions):
+    """
+    And nothing once it is revoked: a browser's session beside it does not count.
+    """
+    token, text = await access.tokens.create("ci", {Permission.PUSH}, None, ROOT)
+    shown = {"authorization": f"Bearer {text}"}
+    async with client(access) as asked:
+        assert (await asked.get("/push", headers=shown)).text == "ci (API token) from 192.0.2.7: public, push"
+        response = await asked.get("/read", headers=shown)
+        assert (response.status_code, response.text) == (403, "ci (API token) has no permission to read here\n")
+        await access.tokens.revoke(token.id, ROOT)
+        assert (await asked.get("/push", headers=shown)).status_code == 401
+        assert (await asked.get("/read", headers=shown | cookie(sessions[Role.ADMIN]))).status_code == 401
+
+
+async def test_a_revoked_token_is_nobody_also_where_everybody_may_do_everything(access):
+    _, text = await access.tokens.create("ci", {Permission.PUSH}, None, ROOT)
+    async with client(access) as asked:
+        assert (await asked.get("/act", headers={"authorization": f"Bearer {text}x"})).status_code == 401
+        assert (await asked.get("/act", headers={"authorization": "Bearer of-something-else"})).status_code == 200
+
+
+async def test_tokens_count_in_the_header_alone(access, sessions):
+    """
+    Not in addresses, which logs keep.
+    """
+    _, text = await access.tokens.create("ci", {READ}, None, ROOT)
+    async with client(access) as asked:
+        for query in (f"token={text}", f"access_token={text}", f"{COOKIE}={sessions[Role.ADMIN]}"):
+            assert (await asked.get(f"/read?{query}")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"sec-fetch-site": "same-origin"}, 200),
+        ({"origin": "http://localhost"}, 200),
+        ({"origin": "http://localhost", "sec-fetch-site": "same-origin"}, 200),
+        ({}, 401),
+        ({"sec-fetch-site": "none"}, 401),
+        ({"sec-fetch-site": "same-site"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "none", "origin": "http://localhost"}, 401),
+        ({"origin": "http://localhost:8080"}, 403),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://toban.example:8080"}, 401),
+        ({"origin": "https://toban.example"}, 200),
+    ],
+)
+async def test_a_cookie_counts_for_changes_only_where_toban_s_own_page_sends_them(access, sessions, headers, status):
+    """
+    Other programs at other ports of a name get the same cookies.
+    """
+    async with client(access) as asked:
+        response = await asked.post("/act", headers=cookie(sessions[Role.OPERATOR], **headers))
+        assert response.status_code == status
+
+
+@pytest.mark.parametrize("forged", ["x-forwarded-host", "x-forwarded-proto", "forwarded", "x-real-ip", "remote-user"])
+async def test_forwarded_headers_are_believed_by_nobody(access, sessions, forged):
+    """
+    Uptime Kuma believed `X-Forwarded-Host`.
+    """
+    async with client(access) as asked:
+        headers = {"origin": "http://evil.example", forged: "evil.example"}
+        assert (await asked.post("/act", headers=cookie(sessions[Role.ADMIN], **headers))).status_code == 403
+        assert (await asked.get("/read", headers={forged: "the-admin"})).status_code == 401
+
+
+async def test_under_an_https_address_the_cookie_belongs_to_this_host_alone(access, sessions):
+    """
+    The other name does not count there, for other hosts of the domain can set it.
+    """
+    secret = sessions[Role.VIEWER]
+    async with client(access, "http://toban.example", public="https://toban.example/") as asked:
+        assert (await asked.get("/read", headers=cookie(secret, SECURE_COOKIE))).status_code == 200
+        assert (await asked.get("/read", headers=cookie(secret))).status_code == 401
+    async with client(access, public="https://toban.example/") as asked:
+        assert (await asked.get("/read", headers=cookie(secret))).status_code == 200
+        assert (await asked.get("/read", headers=cookie(secret, SECURE_COOKIE))).status_code == 401
+
+
+async def test_two_different_cookies_are_none(access, sessions):
+    async with client(access) as asked:
+        both = f"{COOKIE}={sessions[Role.VIEWER]}; {COOKIE}={sessions[Role.ADMIN]}"
+        assert (await asked.get("/read", headers={"cookie": both})).status_code == 401
+
+
+@pytest.mark.parametrize("value", ["", "x", "\x80", "a" * 10_000, '"', "=;="])
+async def test_a_cookie_that_is_no_session_is_nobody(access, sessions, value):
+    async with client(access) as asked:
+        headers = [(b"cookie", f"{COOKIE}={value}".encode("latin-1"))]
+        assert (await asked.get("/read", headers=headers)).status_code == 401
+
+
+async def test_what_only_admins_may_do_takes_a_password_of_the_last_15_minutes(access, sessions, clock):
+    """
+    Else 403 in words; a browser is led to the page for it. An API token is exempt.
+    """
+    clock.advance(CONFIRMED_FOR.total_seconds())
+    shown = cookie(sessions[Role.ADMIN])
+    _, text = await access.tokens.create("terraform", {Permission.ADMIN}, None, ROOT)
+    async with client(access) as asked:
+        response = await asked.get("/admin", headers=shown)
+        assert response.status_code == 403
+        assert "Give your password again at /sign-in?again" in response.text
+        response = await asked.get("/admin?x=1", headers=shown | BROWSER)
+        assert (response.status_code, response.headers["location"]) == (303, "/sign-in?again&next=%2Fadmin%3Fx%3D1")
+        response = await asked.post("/admin", headers=shown | BROWSER | {"sec-fetch-site": "same-origin"})
+        assert (response.status_code, response.headers["location"]) == (303, "/sign-in?again")
+        assert (await asked.get("/act", headers=shown)).status_code == 200
+        assert (await asked.get("/admin", headers={"authorization": f"Bearer {text}"})).status_code == 200
+
+
+async def test_a_browser_is_led_to_the_sign_in_and_back(access, sessions):
+    async with client(access) as asked:
+        response = await asked.get("/read?range=6h&q=a%26b", headers=BROWSER)
+        assert response.status_code == 303
+        assert response.headers["location"] == "/sign-in?next=%2Fread%3Frange%3D6h%26q%3Da%2526b"
+        assert (await asked.get("/read")).status_code == 401
+        forbidden = await asked.get("/admin", headers=cookie(sessions[Role.VIEWER]) | BROWSER)
+        assert forbidden.status_code == 403
+        assert "the-viewer" in forbidden.text
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "address"),
+    [
+        ("198.51.100.1", ["192.0.2.7"], "198.51.100.1"),
+        ("10.0.0.2", ["192.0.2.7"], "192.0.2.7"),
+        ("::ffff:10.0.0.2", ["192.0.2.7"], "192.0.2.7"),
+        ("10.0.0.2", ["192.0.2.99, 192.0.2.7"], "192.0.2.7"),
+        ("10.0.0.2", ["192.0.2.99", "192.0.2.7, 10.0.0.3"], "192.0.2.7"),
+        ("10.0.0.2", ["2001:db8::1"], "2001:db8::1"),
+        ("10.0.0.2", ["unknown"], "10.0.0.2"),
+        ("10.0.0.2", ["192.0.2.99, rubbish"], "10.0.0.2"),
+        ("10.0.0.2", ["10.0.0.4"], "10.0.0.2"),
+        ("10.0.0.2", [], "10.0.0.2"),
+    ],
+)
+async def test_a_trusted_proxy_names_the_client(peer, forwarded, address):
+    """
+    The last address that no trusted proxy has: what stands before it the client may have written.
+    """
+    async with client(None, peer=peer, trusted_proxies=["10.0.0.0/8"]) as asked:
+        headers = [("x-forwarded-for", it) for it in forwarded]
+        assert f"from {address}:" in (await asked.get("/public", headers=headers)).text
+
+
+async def test_the_header_that_names_the_client_is_a_setting():
+    async with client(
+        None, peer="172.16.0.1", trusted_proxies=["172.16.0.0/12"], client_address_header="Fly-Client-IP"
+    ) as asked:
+        headers = {"x-forwarded-for": "203.0.113.1", "fly-client-ip": "192.0.2.7"}
+        assert "from 192.0.2.7:" in (await asked.get("/public", headers=headers)).text
+
+
+async def test_the_socket_in_the_data_folder_may_do_everything():
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(TrustedAccess(app())), base_url="http://toban"
+    ) as asked:
+        for permission in Permission:
+            assert (await asked.post(f"/{permission}")).status_code == 200
+
+
+def test_a_connection_without_an_address_has_none():
+    assert Credentials(WebSettings(), None, "").client_address({"client": None}, None) == ""
