@@ -207,6 +207,7 @@ class GenerationBuilder:
             notifications=notifications,
             services=running,
             boards=Boards(settings.dashboards),
+            access=base.access,
             reload=self._reload,
         )
         return open_web(settings.web, features, clock, meters)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from starlette.types import ASGIApp
 
+from toban.access.assembly import Access
 from toban.alerting.assembly import Alerting
 from toban.collect.service import CollectionService
 from toban.core.actor import Actor
@@ -47,8 +48,10 @@ from toban.web.pages.overview import OverviewPage
 from toban.web.pages.preferences import PreferencesPage
 from toban.web.pages.rendering import REPORT_FAILURES
 from toban.web.pages.rules import RulesPages
+from toban.web.pages.sign_in import SignInPages
 from toban.web.pages.silences import SilencesPages
 from toban.web.pages.targets import TargetsPage
+from toban.web.pages.users import UsersPages
 from toban.web.prometheus_rules import PrometheusRulesApi
 from toban.web.prometheus_status import PrometheusStatusApi
 from toban.web.settings import WebSettings
@@ -86,6 +89,7 @@ class Features:
     notifications: Notifications
     services: Sequence[Service]
     boards: Boards
+    access: Access
     reload: Callable[[Actor], Awaitable[str]]
 
 
@@ -163,6 +167,8 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         BoardsPages(it.boards, it.client_queries, clock),
         PreferencesPage(),
         live,
+        SignInPages(it.access),
+        UsersPages(it.access, it.address, clock),
     ]
     runtime = PrometheusStatusApi(it.process.started, it.flags, it.store, clock, lambda: meters.value(CORRUPTIONS))
     app = application(

@@ -65,7 +65,7 @@ def address(name: str) -> str:
 
 def route() -> Endpoint:
     """Return the route of all files."""
-    return Endpoint("/static/{path:path}", _serve, Permission.READ)
+    return Endpoint("/static/{path:path}", _serve, Permission.PUBLIC)
 
 
 async def _serve(request: Request) -> Response:

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final, TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
@@ -20,6 +20,9 @@ Q = TypeVar("Q", bound=RequestModel)
 R = TypeVar("R", bound=ResponseModel)
 
 Fields = Mapping[str, str]
+
+LARGEST_FORM: Final = 64 * 1024
+"""Bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,4 +72,4 @@ class FormEndpoint(Endpoint):
                 return await show(request, FormState(fields, str(error), 503))
             return RedirectResponse(then(result, fields), 303)
 
-        super().__init__(path, respond, permission, methods=["POST"], takes=FORM, largest=64 * 1024)
+        super().__init__(path, respond, permission, methods=["POST"], takes=FORM, largest=LARGEST_FORM)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Final, Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
@@ -17,6 +17,8 @@ from toban.web.pages.i18n import negotiate_language
 THEMES: Final = ("system", "light", "dark")
 UTC: Final = ZoneInfo("UTC")
 COOKIE: Final = "toban_{name}"
+START_PAGE: Final = "/"
+"""The page to go on with, unless another one led to a form."""
 YEAR: Final = 365 * 24 * 3600
 
 
@@ -54,10 +56,19 @@ def _is_zone(name: str) -> bool:
 
 
 def local_path(text: str) -> str:
-    """Return the path to go on with after a form; the first page, where a text would lead to another site."""
-    parts = urlsplit(text)
-    is_local = text.startswith("/") and not text.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
-    return text if is_local and text.isprintable() and "\\" not in text else "/"
+    """
+    Return a path of toban to go on with; the first page where a text could lead to another site.
+
+    That is what browsers, or a proxy that decodes or joins paths, would take for `//another-site`.
+    """
+    decoded = text
+    for _ in range(3):
+        parts = urlsplit(decoded)
+        is_local = decoded.startswith("/") and decoded[1:2] not in {"/", "\\"} and not parts.scheme and not parts.netloc
+        if not is_local or not decoded.isprintable() or "\\" in parts.path:
+            return START_PAGE
+        decoded = unquote(decoded)
+    return text
 
 
 class PreferencesPage:
