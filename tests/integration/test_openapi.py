@@ -42,6 +42,7 @@ def program(tmp_path_factory):
         eventually(lambda: any(it["name"] == "always" for it in program.json("/api/alerts")["alerts"]))
         silence = {"matchers": ['severity="info"'], "comment": "tea"}
         assert program.post("/api/silences", json.dumps(silence).encode())[0] == 200
+        assert program.run("token", "add", "ci", "--scope", "push", "--expires", "30d").returncode == 0
         yield program
 
 
@@ -129,6 +130,7 @@ def test_the_tested_responses_are_not_empty(program):
     assert eventually(lambda: program.json("/api/alerts/why", alert="always")["alerts"][0]["stages"])
     assert program.json("/api/status")["targets"]
     assert program.json("/api/silences")["silences"]
+    assert program.json("/api/tokens")["tokens"]
     gauges = eventually(
         lambda: program.json("/api/boards/data", name="toban", **{"from": "now-5m"})["panels"][0]["series"]
     )
@@ -144,6 +146,14 @@ def test_the_tested_responses_are_not_empty(program):
         ("POST", "/api/alerts/acknowledge", {"alert": "nope"}, 404),
         ("POST", "/api/alerts/test", {"channel": "nope"}, 404),
         ("POST", "/api/quarantine/forget", {"id": 7}, 404),
+        ("POST", "/api/users", {"name": "a b", "role": "admin"}, 400),
+        ("POST", "/api/users", {"name": "ann", "role": "admin", "password": "short"}, 400),
+        ("POST", "/api/users", {"name": "ann", "role": "emperor"}, 400),
+        ("POST", "/api/users/disable", {"name": "nope"}, 404),
+        ("POST", "/api/tokens", {"name": "grafana", "scopes": []}, 400),
+        ("POST", "/api/tokens", {"name": "grafana", "scopes": ["read"], "expires": "soon"}, 400),
+        ("POST", "/api/tokens/revoke", {"id": "nope"}, 404),
+        ("POST", "/api/sessions/end", {"id": "nope"}, 404),
         ("POST", "/api/events", {"type": "nope"}, 422),
         ("POST", "/api/status", {}, 405),
         ("GET", "/api/alerts/why?alert=nope", None, 404),

@@ -49,6 +49,17 @@ ADMIN = {
     "/users/role",
     "/users/tokens/create",
     "/users/tokens/revoke",
+    "/api/users",
+    "/api/users/disable",
+    "/api/users/enable",
+    "/api/users/role",
+    "/api/users/password",
+    "/api/users/link",
+    "/api/tokens",
+    "/api/tokens/revoke",
+    "/api/sessions",
+    "/api/sessions/end",
+    "/api/sessions/end-all",
 }
 PUSHED = {
     "/v1/traces",

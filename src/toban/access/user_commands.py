@@ -29,6 +29,10 @@ class UserCommands:
         self._passwords = passwords
         self._clock = clock
 
+    def get(self, name: str) -> User:
+        """Return a user. Raises ``NotFoundError``."""
+        return found_user(self._service.accounts, name)
+
     async def add_user(self, name: str, role: Role, password: str | None, actor: Actor) -> User:
         """
         Add a user; without a password the user chooses one by a one-time link.

@@ -26,6 +26,7 @@ from toban.state.database import State
 from toban.state.quarantine_commands import QuarantineCommands
 from toban.tsdb.store import CORRUPTIONS, Store
 from toban.web.alertmanager_api import AlertmanagerApi
+from toban.web.api.access import AccessApi
 from toban.web.api.alerts import AlertsApi
 from toban.web.api.boards import BoardsApi
 from toban.web.api.instance import InstanceApi
@@ -167,6 +168,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         BoardsPages(it.boards, it.client_queries, clock),
         PreferencesPage(),
         live,
+        AccessApi(it.access, it.address or it.process.pages),
         SignInPages(it.access),
         UsersPages(it.access, it.address, clock),
     ]

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from toban.access.passwords import BusyError
 from toban.access.permissions import Permission
 from toban.core.actor import Actor
 from toban.core.errors import InvalidCommandError, NotFoundError, StateError
@@ -68,7 +69,7 @@ class ApiEndpoint(Endpoint):
                 return problem(400, str(error), fields)
             except NotFoundError as error:
                 return problem(404, str(error))
-            except StateError as error:
+            except (StateError, BusyError) as error:
                 return problem(503, str(error), headers={"retry-after": str(RETRY_AFTER)})
             return Response(result.model_dump_json(), media_type="application/json")
 
