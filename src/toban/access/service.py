@@ -1,6 +1,5 @@
 """Users, sessions and API tokens in memory, so that a request needs no transaction, and in state, to survive."""
 
-import asyncio
 import hmac
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -58,7 +57,6 @@ class AccessService:
         self._used_sessions: dict[str, datetime] = {}
         self._used_tokens: dict[str, datetime] = {}
         """When they were used last, as far as that is not written yet."""
-        self._changed = asyncio.Event()
 
     async def open(self) -> None:
         """Load everything; while state is unavailable, that is tried again each minute."""
@@ -83,8 +81,6 @@ class AccessService:
         self._used_sessions = {key: at for key, at in self._used_sessions.items() if key in self._accounts.sessions}
         self._used_tokens = {key: at for key, at in self._used_tokens.items() if key in self._accounts.tokens}
         self._meters.set(SESSIONS, len(self._accounts.sessions))
-        self._changed.set()
-        self._changed = asyncio.Event()
         return result
 
     def _mark(self) -> None:
@@ -123,11 +119,12 @@ class AccessService:
 
     def session(self, secret: str) -> tuple[Session, User] | None:
         """Return the session of a secret, with its user, and note that it is used; none where it has ended."""
-        session = self._valid_session(digest(secret))
-        if not session:
+        session = self._accounts.sessions.get(digest(secret))
+        if not session or not self._is_valid(session):
             return None
+        used = self._session(session)
         self._used_sessions[session.id] = self._clock.now()
-        return session, self._accounts.users[session.user]
+        return used, self._accounts.users[session.user]
 
     def token(self, text: str) -> ApiToken | None:
         """Return the API token of a text, and note that it is used; none where it is unknown or has expired."""
@@ -146,19 +143,6 @@ class AccessService:
         """Return a one-time link that is valid."""
         found = self._accounts.links.get(digest(secret))
         return found if found and self._clock.now() < found.expires else None
-
-    async def ended(self, session_id: str) -> None:
-        """Return when a session has ended, also by an expiry; what is sent over it ends then."""
-        while session := self._valid_session(session_id):
-            changed = self._changed
-            left = (session.expires - self._clock.now()).total_seconds()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await changed.wait()
-
-    def _valid_session(self, session_id: str) -> Session | None:
-        session = self._accounts.sessions.get(session_id)
-        return self._session(session) if session and self._is_valid(session) else None
 
     def _session(self, session: Session) -> Session:
         return replace(session, last_used=self._used_sessions.get(session.id, session.last_used))

@@ -1,6 +1,7 @@
 """Authentication, and protection from other origins: what comes before every route."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -70,7 +71,8 @@ class TrustedAccess:
         """Handle a request."""
         state = scope.get("state", {})
         actor = Actor(state.get(PEER_USER) or "unknown user", "local socket")
-        scope["state"] = {**state, "principal": Principal(actor, EVERYTHING), "room": self._room}
+        client = Principal(actor, EVERYTHING)
+        scope["state"] = {**state, "principal": client, "authenticate": lambda: client, "room": self._room}
         await self.app(scope, receive, send)
 
 
@@ -123,9 +125,11 @@ class NetworkAccess:
         host = headers.get("host", "")
         host_name, _ = parse_authority(host)
         is_same_origin = self._is_same_origin(scope, headers, host)
+        authenticate = partial(self._credentials.principal, scope, headers, host_name, is_same_origin=is_same_origin)
         scope["state"] = {
             **scope.get("state", {}),
-            "principal": self._credentials.principal(scope, headers, host_name, is_same_origin=is_same_origin),
+            "principal": authenticate(),
+            "authenticate": authenticate,
             "is_open": self._credentials.is_open,
             "cookie": self._credentials.cookie_name(host_name),
             "room": self._room,

@@ -62,6 +62,16 @@ def permissions(connection: HTTPConnection) -> frozenset[Permission]:
     return principal(connection).permissions if "principal" in connection.scope.get("state", {}) else PUBLIC
 
 
+def is_still_permitted(connection: HTTPConnection, permission: Permission) -> bool:
+    """
+    Tell whether a client may do something now: its session may have ended, its token may be revoked.
+
+    For responses that last; an open page uses its session.
+    """
+    current: Principal = connection.scope["state"]["authenticate"]()
+    return permission in current.permissions
+
+
 def actor(connection: HTTPConnection) -> Actor:
     """Return who sends a request, as authentication established it."""
     return principal(connection).actor

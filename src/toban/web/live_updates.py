@@ -8,7 +8,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from toban.access.permissions import Permission
 from toban.core.ports import Clock
-from toban.web.endpoint import Endpoint
+from toban.web.endpoint import Endpoint, is_still_permitted
 
 INTERVAL: Final = 1.0
 """Seconds between two looks at what is shown."""
@@ -49,15 +49,17 @@ class LiveUpdates:
         """Return the stream of changes."""
         if self._streams >= MAX_STREAMS:
             return PlainTextResponse(f"{MAX_STREAMS} streams are open\n", 503, {"retry-after": "30"})
-        return StreamingResponse(self._events(), media_type="text/event-stream", headers=HEADERS)
+        return StreamingResponse(self._events(request), media_type="text/event-stream", headers=HEADERS)
 
-    async def _events(self) -> AsyncIterator[str]:
+    async def _events(self, request: Request) -> AsyncIterator[str]:
         self._streams += 1
         try:
             seen, sent = self._current(), self._clock.monotonic()
             yield "retry: 2000\n\n"
             while not self._ended:
                 await self._clock.sleep(INTERVAL)
+                if not is_still_permitted(request, Permission.READ):
+                    return
                 current, now = self._current(), self._clock.monotonic()
                 changed = [topic for topic, version in current.items() if version != seen.get(topic)]
                 seen = current

@@ -1,6 +1,5 @@
 """Users, sessions and tokens in memory and in state."""
 
-import asyncio
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
@@ -128,25 +127,3 @@ async def test_without_users_nothing_is_marked(access, tmp_path):
     assert not access.service.has_users
     assert not (tmp_path / MARKER).exists()
     assert access.service.health().ok
-
-
-@pytest.mark.parametrize("cause", ["sign out", "disabled", "expired"])
-async def test_what_is_sent_over_a_session_ends_with_it(access, secret, clock, cause):
-    """
-    As a stream of server-sent events, which asks for nothing any more.
-    """
-    await access.users.add_user("root", Role.ADMIN, PASSWORD, ROOT)
-    session, _ = access.service.session(secret)
-    waiting = asyncio.create_task(access.service.ended(session.id))
-    await asyncio.sleep(0)
-    await access.sign_in.sign_in("root", PASSWORD, HERE)
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    if cause == "sign out":
-        await access.sign_in.sign_out(session, ROOT)
-    elif cause == "disabled":
-        await access.users.disable("ann", ROOT)
-    else:
-        clock.advance(ABSOLUTE.total_seconds())
-        await access.service._write()
-    await asyncio.wait_for(waiting, 1)

@@ -1,8 +1,12 @@
 """Who a request comes from, by what it shows."""
 
+from functools import partial
+
 import httpx2
 import pytest
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
 from tests.unit.access.conftest import PASSWORD, ROOT, access, clock, meters, migrated, quick_hashes, state
@@ -14,6 +18,7 @@ from toban.web.application import _application
 from toban.web.auth import NetworkAccess, TrustedAccess
 from toban.web.credentials import COOKIE, SECURE_COOKIE, Credentials
 from toban.web.endpoint import FORM, Endpoint, principal
+from toban.web.live_updates import LiveUpdates
 from toban.web.settings import WebSettings
 
 __all__ = ["access", "clock", "meters", "migrated", "quick_hashes", "state"]
@@ -265,3 +270,33 @@ async def test_the_socket_in_the_data_folder_may_do_everything():
 
 def test_a_connection_without_an_address_has_none():
     assert Credentials(WebSettings(), None, "").client_address({"client": None}, None) == ""
+
+
+@pytest.mark.parametrize("shown", ["session", "API token", "nothing"])
+async def test_a_stream_of_events_ends_with_what_it_was_opened_with(access, clock, shown):
+    """
+    With the session, with the token, and with the time in which everybody could read.
+    """
+    token, text = await access.tokens.create("wall", {READ}, None, ROOT)
+    headers = Headers({"authorization": f"Bearer {text}"} if shown == "API token" else {})
+    if shown == "session":
+        await access.users.add_user("root", Role.ADMIN, PASSWORD, ROOT)
+        await access.users.add_user("ann", Role.VIEWER, PASSWORD, ROOT)
+        headers = Headers(cookie(await access.sign_in.sign_in("ann", PASSWORD, HERE)))
+    credentials = Credentials(WebSettings(), access.service, "")
+    scope = {"type": "http", "method": "GET", "client": ("192.0.2.7", 1)}
+    authenticate = partial(credentials.principal, scope, headers, "localhost", is_same_origin=False)
+    versions = {"alerts": 0}
+    updates = LiveUpdates(lambda: dict(versions), clock)
+    stream = updates._events(Request({**scope, "state": {"authenticate": authenticate}}))
+    assert await anext(stream) == "retry: 2000\n\n"
+    versions["alerts"] = 1
+    assert await anext(stream) == "event: changed\ndata: alerts\n\n"
+    if shown == "session":
+        await access.users.set_role("ann", Role.OPERATOR, ROOT)
+    elif shown == "API token":
+        await access.tokens.revoke(token.id, ROOT)
+    else:
+        await access.users.add_user("ann", Role.ADMIN, PASSWORD, ROOT)
+    versions["alerts"] = 2
+    assert [event async for event in stream] == []

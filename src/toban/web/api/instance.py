@@ -67,6 +67,8 @@ class AuditEntryModel(ResponseModel):
     actor: str
     via: str
     """How the actor was authenticated: `local socket`, `token`, `session`, …"""
+    address: str
+    """From where; empty for the local socket."""
     action: str
     facts: dict[str, Any]
 
@@ -136,7 +138,13 @@ class InstanceApi:
         return AuditResponse(
             entries=[
                 AuditEntryModel(
-                    id=it.id, at=it.at, actor=it.actor.name, via=it.actor.via, action=it.action, facts=dict(it.facts)
+                    id=it.id,
+                    at=it.at,
+                    actor=it.actor.name,
+                    via=it.actor.via,
+                    address=it.actor.address,
+                    action=it.action,
+                    facts=dict(it.facts),
                 )
                 for it in entries
             ]
