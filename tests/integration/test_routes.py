@@ -25,7 +25,15 @@ from toban.settings import build_settings
 from toban.web.credentials import COOKIE
 from toban.web.endpoint import FORM, JSON, SAFE, Endpoint
 
-PUBLIC = {"/health", "/health/readiness", "/health/liveness", "/-/healthy", "/-/ready", "/static/{path:path}"}
+PUBLIC = {
+    "/health",
+    "/health/readiness",
+    "/health/liveness",
+    "/-/healthy",
+    "/-/ready",
+    "/static/{path:path}",
+    "/preferences",
+}
 SIGN_IN = {"/sign-in", "/sign-out", "/welcome/{secret}"}
 OWN_ACCOUNT = {"/account/password", "/account/sessions/end", "/account/sessions/end-all"}
 """What changes only the session and the account of whoever sends it."""
@@ -35,8 +43,17 @@ CHANGING = {
     "/api/alerts/drill",
     "/api/silences",
     "/api/silences/expire",
+    "/api/silences/extend",
     "/api/v2/silences",
     "/api/v2/silence/{id}",
+}
+CHANGING_FORMS = {
+    "/alerts/acknowledge",
+    "/channels/test",
+    "/channels/drill",
+    "/silences/create",
+    "/silences/extend",
+    "/silences/expire",
 }
 CONFIGURING = {"/-/reload", "/api/quarantine/forget"}
 ADMIN = {
@@ -98,7 +115,7 @@ def test_every_endpoint_declares_permission_and_body_limit(routes):
     """
     assert all(isinstance(route, Endpoint) for route in routes)
     assert {route.path for route in routes if route.permission is Permission.PUBLIC} == PUBLIC | SIGN_IN
-    assert {route.path for route in routes if route.permission is Permission.ACT} == CHANGING
+    assert {route.path for route in routes if route.permission is Permission.ACT} == CHANGING | CHANGING_FORMS
     assert {route.path for route in routes if route.permission is Permission.CONFIGURE} == CONFIGURING
     assert {route.path for route in routes if route.permission is Permission.PUSH} == PUSHED
     assert {route.path for route in routes if route.permission is Permission.ADMIN} == ADMIN
@@ -111,7 +128,9 @@ def test_every_endpoint_declares_permission_and_body_limit(routes):
             assert not unsafe or (unsafe, route.takes) == ({"POST"}, FORM), route
         elif route.permission is not Permission.ADMIN:
             assert not route.methods & SAFE, route
-        if route.permission in {Permission.ACT, Permission.CONFIGURE}:
+        if route.path in CHANGING_FORMS:
+            assert (unsafe, route.takes) == ({"POST"}, FORM), route
+        elif route.permission in {Permission.ACT, Permission.CONFIGURE}:
             assert route.takes == (JSON if "POST" in unsafe else frozenset()), route
 
 
