@@ -20,8 +20,8 @@ from toban.web.pages.sign_in import field_of, status_of, words_for
 
 PATH: Final = "/users"
 SCOPES: Final = [it for it in Permission if it not in PUBLIC]
-LIFETIMES: Final = ("90d", "30d", "365d", "")
-"""For how long an API token may be valid; empty for ever."""
+LIFETIMES: Final = (90, 30, 365, 0)
+"""For how many days an API token may be valid; 0 for ever."""
 
 Fields = Mapping[str, str]
 
