@@ -96,7 +96,10 @@ def is_navigation(connection: HTTPConnection) -> bool:
 
 
 def sign_in_page(connection: HTTPConnection, *, again: bool = False) -> Response:
-    """Return the redirect to the page for signing in, which leads back to a page; a form that was sent is lost."""
+    """Return what leads a browser to the page for signing in, and from there back; a form that was sent is lost."""
+    if "hx-request" in connection.headers:
+        # Part of an open page: the browser loads the whole of it again, and is led from there.
+        return PlainTextResponse(f"{UNAUTHORIZED}\n", 401, {**CHALLENGE, "hx-refresh": "true"})
     url = connection.url
     back = {"next": f"{url.path}?{url.query}" if url.query else url.path}
     query = urlencode(back if connection.scope["method"] in SAFE else {})

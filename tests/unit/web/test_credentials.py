@@ -223,6 +223,8 @@ async def test_a_browser_is_led_to_the_sign_in_and_back(access, sessions):
         assert response.status_code == 303
         assert response.headers["location"] == "/sign-in?next=%2Fread%3Frange%3D6h%26q%3Da%2526b"
         assert (await asked.get("/read")).status_code == 401
+        part = await asked.get("/read", headers=BROWSER | {"hx-request": "true"})
+        assert (part.status_code, part.headers["hx-refresh"]) == (401, "true")
         forbidden = await asked.get("/admin", headers=cookie(sessions[Role.VIEWER]) | BROWSER)
         assert forbidden.status_code == 403
         assert "the-viewer" in forbidden.text
