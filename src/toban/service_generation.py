@@ -40,6 +40,7 @@ from toban.notify.service import NotificationService
 from toban.settings import Settings, load_rules
 from toban.shop.connections import open_connections
 from toban.state.database import State
+from toban.status_page.commands import StatusPage
 from toban.web.api.status import ProcessInfo
 from toban.web.assembly import Features, Web, open_web
 from toban.web.http_server import HttpService
@@ -208,6 +209,7 @@ class GenerationBuilder:
             services=running,
             boards=Boards(settings.dashboards),
             access=base.access,
+            status_page=StatusPage(settings.status_page, base.state, clock),
             reload=self._reload,
         )
         return open_web(settings.web, features, clock, meters)

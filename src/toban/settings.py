@@ -39,6 +39,7 @@ from toban.promql.query_limits import QueryLimits
 from toban.remote.settings import RemoteSettings
 from toban.shop.connections import invalid_addresses
 from toban.shop.settings import ENVIRONMENT, ShopSettings, from_variables
+from toban.status_page.settings import StatusPageSettings
 from toban.tsdb.settings import TsdbSettings
 from toban.web.settings import WebSettings
 
@@ -104,6 +105,8 @@ class Settings(Section):
     notify: NotifySettings = NotifySettings()
 
     dashboards: DashboardSettings = DashboardSettings()
+
+    status_page: StatusPageSettings = StatusPageSettings()
 
     _origins: Mapping[ConfigPath, str] = PrivateAttr(default_factory=dict)
 

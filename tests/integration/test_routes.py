@@ -33,6 +33,7 @@ PUBLIC = {
     "/-/ready",
     "/static/{path:path}",
     "/preferences",
+    "/status",
 }
 SIGN_IN = {"/sign-in", "/sign-out", "/welcome/{secret}"}
 OWN_ACCOUNT = {"/account/password", "/account/sessions/end", "/account/sessions/end-all"}
@@ -44,6 +45,8 @@ CHANGING = {
     "/api/silences",
     "/api/silences/expire",
     "/api/silences/extend",
+    "/api/status-page/publish",
+    "/api/status-page/update",
     "/api/v2/silences",
     "/api/v2/silence/{id}",
 }
@@ -52,6 +55,8 @@ CHANGING_FORMS = {
     "/channels/test",
     "/channels/drill",
     "/silences/create",
+    "/status-page/publish",
+    "/status-page/update",
     "/silences/extend",
     "/silences/expire",
 }

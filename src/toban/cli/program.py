@@ -17,21 +17,21 @@ from toban.core.gc_pause import collection_paused
 
 class CommandGroup(click.Group):
     """
-    The commands, one file each.
+    The commands, one file each: `status-page` is `status_page.py`.
 
     `--help` reads the first line of each file without importing it: with everything imported it took seconds.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
-        return sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
+        return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(commands.__path__))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
         if cmd_name not in self.list_commands(ctx):
             return None
         with collection_paused():
-            command: click.Command = importlib.import_module(f"{commands.__name__}.{cmd_name}").command
+            command: click.Command = importlib.import_module(f"{commands.__name__}.{_module(cmd_name)}").command
         options.inherit_options(command)
         return command
 
@@ -54,8 +54,12 @@ class CommandGroup(click.Group):
             formatter.write_dl([(name, _about(name)) for name in self.list_commands(ctx)])
 
 
+def _module(name: str) -> str:
+    return name.replace("-", "_")
+
+
 def _about(name: str) -> str:
-    source = Path(commands.__path__[0], f"{name}.py").read_text(encoding="utf-8")
+    source = Path(commands.__path__[0], f"{_module(name)}.py").read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 

@@ -24,6 +24,7 @@ from toban.notify.report import stage_history
 from toban.state.audit_report import recent_entries
 from toban.state.database import State
 from toban.state.quarantine_commands import QuarantineCommands
+from toban.status_page.commands import StatusPage
 from toban.tsdb.store import CORRUPTIONS, Store
 from toban.web.alertmanager_api import AlertmanagerApi
 from toban.web.api.access import AccessApi
@@ -36,6 +37,7 @@ from toban.web.api.reload import ReloadApi
 from toban.web.api.rules import RulesApi
 from toban.web.api.silences import SilencesApi
 from toban.web.api.status import Overview, ProcessInfo, StatusApi
+from toban.web.api.status_page import StatusPageApi
 from toban.web.application import application, metrics_alone
 from toban.web.endpoint import Endpoint
 from toban.web.ingest import IngestApi
@@ -46,11 +48,12 @@ from toban.web.pages.channels import ChannelsPage
 from toban.web.pages.instance import InstancePages
 from toban.web.pages.logs import LogsPage
 from toban.web.pages.overview import OverviewPage
-from toban.web.pages.preferences import PreferencesPage
+from toban.web.pages.preferences import TIMEZONE, PreferencesPage
 from toban.web.pages.rendering import REPORT_FAILURES
 from toban.web.pages.rules import RulesPages
 from toban.web.pages.sign_in import SignInPages
 from toban.web.pages.silences import SilencesPages
+from toban.web.pages.status_page import StatusPages
 from toban.web.pages.targets import TargetsPage
 from toban.web.pages.users import UsersPages
 from toban.web.prometheus_rules import PrometheusRulesApi
@@ -91,6 +94,7 @@ class Features:
     services: Sequence[Service]
     boards: Boards
     access: Access
+    status_page: StatusPage
     reload: Callable[[Actor], Awaitable[str]]
 
 
@@ -143,6 +147,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
     silences = SilencesApi(notifications.silences, clock)
     audit_log = partial(recent_entries, it.state)
     instance = InstanceApi(it.process, it.flags, it.settings, audit_log, it.services, it.queries, clock)
+    status_page = StatusPageApi(it.status_page)
     live = LiveUpdates(partial(_versions, it), clock)
     apis: list[HasRoutes] = [
         IngestApi(it.ingest.otlp, it.ingest.events, it.ingest.remote_write, settings.body_limit),
@@ -165,6 +170,8 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         ChannelsPage(alerts),
         LogsPage(logs),
         InstancePages(instance),
+        status_page,
+        StatusPages(status_page, clock),
         BoardsPages(it.boards, it.client_queries, clock),
         PreferencesPage(),
         live,
@@ -187,6 +194,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         it.address,
     )
     setattr(app.state, REPORT_FAILURES, quarantine.report)
+    setattr(app.state, TIMEZONE, notifications.service.report().policy.settings.timezone)
     return Web(app, metrics_alone(it.collection, it.queries, it.store, clock), status.overview, live.end)
 
 

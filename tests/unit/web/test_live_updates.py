@@ -3,6 +3,9 @@
 from starlette.requests import Request
 
 from tests.fakes import FakeClock
+from toban.access.permissions import Permission
+from toban.access.principal import Principal
+from toban.core.actor import ANONYMOUS
 from toban.web.live_updates import KEEP_ALIVE, MAX_STREAMS, LiveUpdates
 
 
@@ -18,8 +21,12 @@ class Shown:
         return dict(self.versions)
 
 
-async def opened(live: LiveUpdates):
-    response = await live.stream(Request({"type": "http", "method": "GET", "headers": []}))
+READER = Principal(ANONYMOUS, frozenset({Permission.READ}))
+
+
+async def opened(live: LiveUpdates, authenticate=lambda: READER):
+    state = {"authenticate": authenticate}
+    response = await live.stream(Request({"type": "http", "method": "GET", "headers": [], "state": state}))
     return response, response.body_iterator if response.status_code == 200 else None
 
 
@@ -63,3 +70,9 @@ async def test_streams_end_when_their_services_are_replaced_and_are_limited_in_n
         assert [it async for it in events] == []
     again, _ = await opened(live)
     assert again.status_code == 200
+
+
+async def test_a_stream_ends_with_the_session_that_opened_it():
+    readers = [READER, READER, Principal(ANONYMOUS, frozenset())]
+    _, events = await opened(LiveUpdates(Shown(), FakeClock()), lambda: readers.pop(0))
+    assert [it async for it in events] == ["retry: 2000\n\n"]

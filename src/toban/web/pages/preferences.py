@@ -15,7 +15,9 @@ from toban.web.endpoint import FORM, Endpoint
 from toban.web.pages.i18n import negotiate_language
 
 THEMES: Final = ("system", "light", "dark")
-UTC: Final = ZoneInfo("UTC")
+TIMEZONE: Final = "timezone"
+"""The name, in the application's state, of the time zone of readers whose browser has not said one."""
+
 COOKIE: Final = "toban_{name}"
 START_PAGE: Final = "/"
 """The page to go on with, unless another one led to a form."""
@@ -38,7 +40,7 @@ class Preferences:
             cookies["language"]
             if cookies["language"] in LANGUAGES
             else negotiate_language(request.headers.get("accept-language", "")),
-            cookies["timezone"] if _is_zone(cookies["timezone"]) else "UTC",
+            cookies["timezone"] if _is_zone(cookies["timezone"]) else _default_timezone(request),
             cookies["theme"] if cookies["theme"] in THEMES else THEMES[0],
         )
 
@@ -46,6 +48,11 @@ class Preferences:
     def zone(self) -> tzinfo:
         """The time zone; a browser says its own by a script."""
         return ZoneInfo(self.timezone)
+
+
+def _default_timezone(request: Request) -> str:
+    app = request.scope.get("app")
+    return str(getattr(app.state, TIMEZONE, "UTC")) if app else "UTC"
 
 
 def _is_zone(name: str) -> bool:

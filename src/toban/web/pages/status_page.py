@@ -1,0 +1,81 @@
+"""The status page: what customers read, and where operators write it."""
+
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from toban.access.permissions import Permission
+from toban.core.ports import Clock
+from toban.status_page.posts import PostStatus
+from toban.web.api.status_page import PublishRequest, StatusPageApi, UpdateRequest
+from toban.web.endpoint import Endpoint
+from toban.web.pages.forms import FormEndpoint, FormState
+from toban.web.pages.preferences import Preferences
+from toban.web.pages.rendering import page
+
+CACHE_SECONDS: Final = 15.0
+"""Seconds for which a rendered page is served again: an outage brings many readers."""
+
+
+class StatusPages:
+    """Shows the status page to customers, and its editor to operators."""
+
+    def __init__(self, api: StatusPageApi, clock: Clock) -> None:
+        self._api = api
+        self._clock = clock
+        self._cached: dict[tuple[str, str, bool], tuple[float, Response]] = {}
+
+    def routes(self) -> list[Endpoint]:
+        """Return the routes."""
+        return [
+            Endpoint("/status", self.show, Permission.PUBLIC),
+            Endpoint("/status-page", self.edit, Permission.READ),
+            FormEndpoint(
+                "/status-page/publish",
+                self._api.publish,
+                PublishRequest,
+                lambda fields: {
+                    "title": fields.get("title", ""),
+                    "text": fields.get("text", ""),
+                    "components": [name.removeprefix("affects-") for name in fields if name.startswith("affects-")],
+                },
+                lambda *_: "/status-page",
+                self.edit,
+            ),
+            FormEndpoint(
+                "/status-page/update",
+                self._api.update,
+                UpdateRequest,
+                lambda fields: {name: fields.get(name, "") for name in ("id", "status", "text")},
+                lambda *_: "/status-page",
+                self.edit,
+            ),
+        ]
+
+    async def show(self, request: Request) -> Response:
+        """Show the page that customers read; there is none unless it is enabled."""
+        preferences, now = Preferences.of(request), self._clock.monotonic()
+        key = preferences.language, preferences.timezone, "gzip" in request.headers.get("accept-encoding", "")
+        if key in self._cached and now - self._cached[key][0] < CACHE_SECONDS:
+            return self._cached[key][1]
+        content = await self._api.content()
+        if not content.enabled:
+            return page(request, "not_found.html", 404)
+        response = page(request, "status.html", content=content, checked=self._clock.now())
+        response.headers["cache-control"] = f"public, max-age={CACHE_SECONDS:.0f}"
+        if len(self._cached) >= 100:  # of as many zones
+            self._cached.clear()
+        self._cached[key] = now, response
+        return response
+
+    async def edit(self, request: Request, form: FormState | None = None) -> Response:
+        """Show the editor."""
+        return page(
+            request,
+            "status_editor.html",
+            form.status if form else 200,
+            content=await self._api.content(),
+            statuses=[it.value for it in PostStatus],
+            form=form or FormState(),
+        )
