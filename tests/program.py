@@ -7,15 +7,18 @@ import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
+
+from tests.fork_server import ForkedProcess, base_environment, fork_server
 
 TOBAN = [sys.executable, "-m", "toban"]
 PATIENCE = 60
@@ -39,8 +42,49 @@ def eventually(ask: Callable[[], T], well: Callable[[T], object] = bool) -> T:
         time.sleep(0.02)
 
 
+def start(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path,
+    standard: tuple[IO[Any], IO[Any], IO[Any]],
+    *,
+    fresh: bool = False,
+) -> ForkedProcess | subprocess.Popen[bytes]:
+    """Start a command with the given standard input, output and error: toban's own by the fork server."""
+    stdin, stdout, stderr = standard
+    server = fork_server()
+    if not fresh and [*command[: len(TOBAN)]] == TOBAN and server.can_start(environment):
+        files = (stdin.fileno(), stdout.fileno(), stderr.fileno())
+        return server.start(command[len(TOBAN) :], environment, folder, files)
+    return subprocess.Popen(command, env=environment, cwd=folder, stdin=stdin, stdout=stdout, stderr=stderr)
+
+
+def run(
+    command: Sequence[str], environment: Mapping[str, str], folder: Path, given: str = ""
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command to its end, with a text as its standard input."""
+    with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        stdin.write(given.encode())
+        stdin.seek(0)
+        process = start(command, environment, folder, (stdin, stdout, stderr))
+        try:
+            code = process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        for file in (stdout, stderr):
+            file.seek(0)
+        return subprocess.CompletedProcess(command, code, stdout.read().decode(), stderr.read().decode())
+
+
 class Program:
-    """A running `toban up`; ``under`` is a command that runs it otherwise than usual, ``command`` another toban."""
+    """
+    A running `toban up`.
+
+    ``under`` is a command that runs it otherwise than usual, ``command`` another toban. ``fresh`` is for what tests
+    the start itself, or measures memory: it starts a Python of its own instead of a fork of one that has all imported.
+    """
 
     def __init__(
         self,
@@ -48,34 +92,33 @@ class Program:
         *arguments: str,
         under: Sequence[str] = (),
         command: Sequence[str] = TOBAN,
+        fresh: bool = False,
         **environment: str,
     ) -> None:
         self.data = data
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONDONTWRITEBYTECODE") if name in os.environ}
         self._command = command
-        self.environment = {**kept, "TOBAN_DATA": str(data), **environment}
-        self.process = subprocess.Popen(
-            [*under, *command, "up", "--listen", "127.0.0.1:0", *arguments],
-            env=self.environment,
-            cwd=data.parent,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self.environment = {**base_environment(), "TOBAN_DATA": str(data), **environment}
         self.said: list[str] = []
         self.logged: list[str] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
-        self._readers = [
-            threading.Thread(target=self._read, args=(self.process.stdout, self.said), daemon=True),
-            threading.Thread(target=self._read, args=(self.process.stderr, self.logged), daemon=True),
-        ]
+        self._readers = []
+        outputs = []
+        for into in (self.said, self.logged):
+            reading, writing = os.pipe()
+            outputs.append(os.fdopen(writing, "wb"))
+            stream = os.fdopen(reading, encoding="utf-8")
+            self._readers.append(threading.Thread(target=self._read, args=(stream, into), daemon=True))
+        words = [*under, *command, "up", "--listen", "127.0.0.1:0", *arguments]
+        with Path(os.devnull).open("rb") as nothing, outputs[0] as stdout, outputs[1] as stderr:
+            self.process = start(words, self.environment, data.parent, (nothing, stdout, stderr), fresh=fresh)
         for reader in self._readers:
             reader.start()
 
-    def _read(self, stream: Any, into: list[str]) -> None:
-        for line in stream:
-            into.append(line.rstrip("\n"))
-            self._lines.put(line)
+    def _read(self, stream: IO[str], into: list[str]) -> None:
+        with stream:
+            for line in stream:
+                into.append(line.rstrip("\n"))
+                self._lines.put(line)
         self._lines.put(None)
 
     def until(self, words: str) -> None:
@@ -140,18 +183,9 @@ class Program:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return next(int(it.split()[1]) * 1024 for it in status.splitlines() if it.startswith(line))
 
-    def run(self, *arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run another command of toban's beside it."""
-        return subprocess.run(
-            [*self._command, *arguments],
-            env=self.environment,
-            cwd=self.data.parent,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-            **options,
-        )
+        return run([*self._command, *arguments], self.environment, self.data.parent)
 
     def stop(self, name: signal.Signals = signal.SIGTERM, within: float = PATIENCE) -> int:
         """Ask it to end, and return its exit code."""
@@ -169,15 +203,14 @@ class Program:
         """Leave nothing behind."""
         if self.process.poll() is None:
             self.kill()
-        for stream in (self.process.stdout, self.process.stderr):
-            if stream:
-                stream.close()
 
 
 @contextmanager
-def toban(data: Path, *arguments: str, under: Sequence[str] = (), **environment: str) -> Iterator[Program]:
+def toban(
+    data: Path, *arguments: str, under: Sequence[str] = (), fresh: bool = False, **environment: str
+) -> Iterator[Program]:
     """Run toban as long as the block lasts."""
-    program = Program(data, *arguments, under=under, **environment)
+    program = Program(data, *arguments, under=under, fresh=fresh, **environment)
     try:
         yield program
     finally:

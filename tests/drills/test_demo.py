@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from tests import servers
-from tests.program import PATIENCE, TOBAN, eventually
+from tests.program import PATIENCE, TOBAN, eventually, run
 from tests.vendure_shop import SLOW, ShopProcesses, ShopVariant, run_vendure
 from toban.cli.commands.demo import Progress
 from toban.demo import message_inbox, storefront
@@ -119,9 +119,7 @@ def test_without_node_the_demo_names_what_to_install(tmp_path):
         ([], 1, "the shop needs Node.js 20 or newer, with npm"),
         (["--listen", "here"], 2, "--listen: 'here' is not HOST:PORT"),
     ):
-        done = subprocess.run(
-            [*TOBAN, "demo", *arguments], env=nothing, capture_output=True, text=True, check=False, timeout=60
-        )
+        done = run([*TOBAN, "demo", *arguments], nothing, tmp_path)
         assert done.returncode == code
         assert words in done.stderr
         assert "Traceback" not in done.stderr

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.fork_server import base_environment
 from tests.needs import need
 from tests.page_server import Page, serve_page
-from tests.program import TOBAN, eventually, toban
+from tests.program import TOBAN, eventually, run, toban
 from tests.servers import alertmanager, free_port, prometheus
 from tests.webhook_receiver import WebhookReceiver
 from toban.core.labels import Labels
@@ -69,7 +70,7 @@ def many(tmp_path: Path) -> Path:
 def export(configuration: Path, what: str, *more: str, code: int = 0) -> str:
     """Export beside the configuration and return what was said."""
     arguments = [*TOBAN, "export", what, str(configuration.parent / "out"), "--config", str(configuration), *more]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    done = run(arguments, base_environment(), configuration.parent)
     assert done.returncode == code, done.stderr
     return done.stdout + done.stderr
 

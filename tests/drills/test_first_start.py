@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.program import TOBAN, eventually, toban
+from tests.fork_server import base_environment
+from tests.program import TOBAN, eventually, run, toban
 
 PROMISED_END = 5
 """Seconds within which toban ends when it is asked to (issue and DESIGN): a promise, not a measurement."""
@@ -26,7 +27,8 @@ def test_without_configuration_the_machine_is_monitored(data):
     """
     The pages answer, the numbers are there, and the terminal's views say the same.
     """
-    with toban(data) as program:
+    # A process of its own: this is the test of what a user starts.
+    with toban(data, fresh=True) as program:
         program.until("is on duty")
         assert program.get("/health/liveness") == (200, '{"status":"ok","info":{},"error":{},"details":{}}')
         assert json.loads(program.get("/health")[1])["info"] == {"storage": {"status": "up"}}
@@ -74,7 +76,8 @@ def test_standard_output_has_the_greeting_only(data, environment, greets):
     """
     And the log on standard error, a JSON object a line.
     """
-    with toban(data, **environment) as program:
+    # A process of its own: what its imports write would stand in the way.
+    with toban(data, fresh=True, **environment) as program:
         program.until("is on duty" if greets else '"on duty"')
         assert program.stop() == 0
     logged = [json.loads(line) for line in program.logged]
@@ -150,9 +153,7 @@ def test_commands_without_a_running_toban_are_an_error(data):
     """
     Exit code 1, and what to do.
     """
-    asked = subprocess.run(
-        [*TOBAN, "status", "--data", str(data)], capture_output=True, text=True, check=False, timeout=60
-    )
+    asked = run([*TOBAN, "status", "--data", str(data)], base_environment(), data.parent)
     assert asked.returncode == 1
     assert "is `toban up` running there?" in asked.stderr
 

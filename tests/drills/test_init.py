@@ -1,6 +1,5 @@
 """`toban init` and `toban check`, as a new user runs them."""
 
-import os
 import subprocess
 from contextlib import closing
 from pathlib import Path
@@ -8,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests import program
+from tests.fork_server import base_environment
 from tests.program import TOBAN
 from tests.servers import free_port
 from tests.webhook_receiver import WebhookReceiver
@@ -16,16 +17,8 @@ from tests.webhook_receiver import WebhookReceiver
 @pytest.fixture
 def run(tmp_path: Path):
     def run(*arguments: str, answers: str = "", **environment: str) -> "subprocess.CompletedProcess[str]":
-        kept = {name: os.environ[name] for name in ("PATH", "PYTHONDONTWRITEBYTECODE") if name in os.environ}
-        return subprocess.run(
-            [*TOBAN, *arguments],
-            cwd=tmp_path,
-            env={**kept, "HOME": str(tmp_path), **environment},
-            input=answers,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
+        return program.run(
+            [*TOBAN, *arguments], {**base_environment(), "HOME": str(tmp_path), **environment}, tmp_path, answers
         )
 
     return run

@@ -79,7 +79,8 @@ def test_no_run_is_missed_beside_three_dashboards(tmp_path):
     with serve_page(Page(exporter(), media="text/plain; version=0.0.4")) as page:
         settings["collect"].append({"kind": "scrape", "name": "large", "url": page.url, "limit": 20_000})
         (tmp_path / "toban.yaml").write_text(yaml.safe_dump(settings))
-        with toban(tmp_path / "data", "--config", str(tmp_path / "toban.yaml")) as program:
+        # A process of its own: its memory is measured.
+        with toban(tmp_path / "data", "--config", str(tmp_path / "toban.yaml"), fresh=True) as program:
             program.until("is on duty")
             stop, took = threading.Event(), list[float]()
             viewers = [threading.Thread(target=viewer, args=(program.url, stop, took)) for _ in range(3)]

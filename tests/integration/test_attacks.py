@@ -3,17 +3,16 @@
 import gzip
 import http.client
 import json
-import os
 import re
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.attacks import SILENCE, asked, connect, held, read_until_closed, reset, sent, written
-from tests.program import Program, eventually, toban
+from tests.fork_server import base_environment
+from tests.program import TOBAN, Program, eventually, run, toban
 from toban.alerting.external_alerts import MAX_ALERTS
 
 JSON = {"content_type": "application/json"}
@@ -23,7 +22,7 @@ MIB = 2**20
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
     """A toban on loopback, without a token."""
-    with toban(tmp_path_factory.mktemp("attacks") / "data") as program:
+    with toban(tmp_path_factory.mktemp("attacks") / "data", fresh=True) as program:  # its memory is measured
         program.until("is on duty")
         yield program
 
@@ -388,13 +387,7 @@ def test_commands_show_no_passwords(tmp_path):
     Of an address that it refuses, or where nobody answers.
     """
     for url in ("ftp://u:hunter2@h/", "http://u:hunter2@127.0.0.1:1", "http://u:hunt/er2@h", "u:hunter2@h:9119"):
-        done = subprocess.run(
-            [sys.executable, "-m", "toban", "status"],
-            env={"PATH": os.environ["PATH"], "TOBAN_URL": url},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run([*TOBAN, "status"], {**base_environment(), "TOBAN_URL": url}, tmp_path)
         assert done.returncode in {1, 2}
         assert "hunter2" not in done.stdout + done.stderr
         assert "er2" not in done.stdout + done.stderr

@@ -1,7 +1,6 @@
 """Dashboards that are pushed to a Grafana."""
 
 import asyncio
-import os
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,8 +8,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests import program
 from tests.fake_grafana import FakeGrafana
 from tests.fake_http import Trouble, broken, busy, half, late, reset, unchanged
+from tests.fork_server import base_environment
 from tests.program import TOBAN
 from toban.dashboards import grafana_client
 from toban.dashboards.board_loader import shipped_boards
@@ -94,13 +95,10 @@ async def test_the_command_pushes_and_writes_files(grafana, tmp_path: Path):
     """
     With the token of the environment; without one it says which is missing.
     """
-    environment = {name: value for name, value in os.environ.items() if name != "GRAFANA_TOKEN"}
 
-    def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         command = [*TOBAN, "export", "grafana", *arguments]
-        return subprocess.run(
-            command, capture_output=True, text=True, check=False, cwd=tmp_path, env={**environment, **more}
-        )
+        return program.run(command, {**base_environment(), **environment}, tmp_path)
 
     written = await asyncio.to_thread(run, "out", "--language", "ja", "--schema", "42")
     assert written.returncode == 0, written.stderr
