@@ -183,9 +183,9 @@ class Program:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return next(int(it.split()[1]) * 1024 for it in status.splitlines() if it.startswith(line))
 
-    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run another command of toban's beside it."""
-        return run([*self._command, *arguments], self.environment, self.data.parent)
+    def run(self, *arguments: str, given: str = "") -> "subprocess.CompletedProcess[str]":
+        """Run another command of toban's beside it, with a text as its standard input."""
+        return run([*self._command, *arguments], self.environment, self.data.parent, given)
 
     def stop(self, name: signal.Signals = signal.SIGTERM, within: float = PATIENCE) -> int:
         """Ask it to end, and return its exit code."""

@@ -20,7 +20,7 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     with toban(tmp_path_factory.mktemp("closed") / "data", TZ="UTC") as program:
         program.until("is on duty")
         for name, role in (("ann", "admin"), ("bob", "operator")):
-            done = program.run("user", "add", name, "--role", role, input=f"{PASSWORD}\n")
+            done = program.run("user", "add", name, "--role", role, given=f"{PASSWORD}\n")
             assert done.returncode == 0, done.stderr
         assert program.run("user", "add", "carol", "--role", "viewer", "--link").returncode == 0
         yield program
@@ -101,7 +101,7 @@ def test_an_open_page_is_led_to_the_sign_in_when_its_session_ends_and_back(brows
     page = visitor.open("/alerts?x=1")
     sign_in(page, "bob")
     expect(page).to_have_url(re.compile(r"/alerts\?x=1$"))
-    assert closed.run("user", "password", "bob", input=f"{PASSWORD}\n").returncode == 0
+    assert closed.run("user", "password", "bob", given=f"{PASSWORD}\n").returncode == 0
     expect(page).to_have_url(re.compile("/sign-in"), timeout=15_000)
     sign_in(page, "bob")
     expect(page).to_have_url(re.compile(r"/alerts\?x=1$"))

@@ -81,16 +81,16 @@ def test_users_and_tokens_are_managed_at_a_terminal(program, tmp_path):
     """
     assert program.run("user", "list").stdout == "no users\n"
     assert program.run("token", "list").stdout == "no API tokens\n"
-    assert program.run("user", "add", "ann", "--role", "admin", input=f"{PASSWORD}\n").stdout == "ann is admin\n"
+    assert program.run("user", "add", "ann", "--role", "admin", given=f"{PASSWORD}\n").stdout == "ann is admin\n"
     added = program.run("user", "add", "bob", "--role", "viewer", "--link")
     assert re.fullmatch(
         r"bob is viewer\nValid once, for 15 minutes:\nhttp://0\.0\.0\.0:\d+/welcome/\S{43}\n", added.stdout
     )
-    refused = program.run("user", "add", "ann", "--role", "admin", input=f"{PASSWORD}\n")
+    refused = program.run("user", "add", "ann", "--role", "admin", given=f"{PASSWORD}\n")
     assert (refused.returncode, refused.stderr) == (1, "name: user ann exists already\n")
-    assert "at least 12 are required" in program.run("user", "password", "bob", input="short\n").stderr
+    assert "at least 12 are required" in program.run("user", "password", "bob", given="short\n").stderr
     for arguments in (("password", "bob"), ("role", "bob", "operator"), ("disable", "bob"), ("enable", "bob")):
-        done = program.run("user", *arguments, input="another password\n")
+        done = program.run("user", *arguments, given="another password\n")
         assert done.returncode == 0, done.stderr
     assert "/welcome/" in program.run("user", "link", "bob").stdout
     assert "is the only admin" in program.run("user", "disable", "ann").stderr
@@ -124,7 +124,7 @@ def test_toban_stays_closed_when_its_state_is_lost(tmp_path):
     """
     with toban(tmp_path / "data") as program:
         assert program.get("/api/status")[0] == 200
-        assert program.run("user", "add", "ann", "--role", "admin", input=f"{PASSWORD}\n").returncode == 0
+        assert program.run("user", "add", "ann", "--role", "admin", given=f"{PASSWORD}\n").returncode == 0
         assert program.get("/api/status")[0] == 401
         assert program.stop() == 0
     for file in (tmp_path / "data").glob("toban.db*"):
@@ -133,6 +133,6 @@ def test_toban_stays_closed_when_its_state_is_lost(tmp_path):
     with toban(tmp_path / "data") as program:
         assert program.get("/api/status")[0] == 401
         assert program.run("user", "list").stdout == "no users\n"
-        assert program.run("user", "add", "ann", "--role", "admin", input=f"{PASSWORD}\n").returncode == 0
+        assert program.run("user", "add", "ann", "--role", "admin", given=f"{PASSWORD}\n").returncode == 0
         with browser(program) as client:
             assert client.post("/sign-in", data={"name": "ann", "password": PASSWORD}).status_code == 303
