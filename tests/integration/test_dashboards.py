@@ -110,6 +110,17 @@ def test_a_range_that_is_none_is_said_on_the_page(program):
     assert "write it like now-6h" in page(program, "/dashboards/hosts?view=table&from=yesterday").text
 
 
+def test_a_board_on_a_wall_is_followed_by_the_next_one(program):
+    """
+    After the last comes the first; a time that is none is said.
+    """
+    [wall] = [it for _, it in page(program, "/dashboards/worker?kiosk&rotate=90s").found if "data-kiosk" in it]
+    assert (wall["data-rotate"], wall["data-next"]) == ("90", "/dashboards/api")
+    [board] = [it for _, it in page(program, "/dashboards/worker").found if it.get("id") == "board"]
+    assert "data-kiosk" not in board
+    assert "rotate: " in page(program, "/dashboards/worker?kiosk&rotate=soon").text
+
+
 def test_what_a_board_says_is_text_and_never_html(program):
     """
     Also what is in the address; a panel that can't be queried says why.

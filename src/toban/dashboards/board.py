@@ -112,6 +112,9 @@ class Query(Section):
     legend_ja: str = ""
     """The same in Japanese; the English one where it is empty."""
 
+    fill_below_to: str = ""
+    """The legend of another query of the panel: the area between the two is filled, from this one down to that."""
+
     def legend_in(self, language: str) -> str:
         """Return the legend in a language."""
         return localized(self.legend, self.legend_ja, language)
@@ -170,6 +173,14 @@ class Panel(Described):
     def _thresholds_ascend(self) -> Self:
         if any(later.value <= earlier.value for earlier, later in pairwise(self.thresholds)):
             raise ValueError(f"panel {self.title!r}: thresholds must ascend")
+        return self
+
+    @model_validator(mode="after")
+    def _areas_have_two_sides(self) -> Self:
+        legends = {query.legend for query in self.queries}
+        for query in self.queries:
+            if query.fill_below_to and (query.fill_below_to not in legends or query.fill_below_to == query.legend):
+                raise ValueError(f"panel {self.title!r}: no other query has the legend {query.fill_below_to!r}")
         return self
 
 

@@ -16,7 +16,7 @@ from toban.core.labels import NAME, Labels, quote
 from toban.core.ports import QueryEngine
 from toban.core.query_result import QueryResult
 from toban.core.samples import milliseconds
-from toban.dashboards.board import Board, Panel, Query, Variable, expanded
+from toban.dashboards.board import Board, Panel, Variable, expanded
 from toban.dashboards.time_range import TimeRange
 
 MAX_SERIES: Final = 50
@@ -40,6 +40,8 @@ class PanelSeries:
     name: str
     labels: Mapping[str, str]
     values: Sequence[float | None]
+    query: int = 0
+    """The place of its query among those of the panel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class PanelData:
     """How many series more there are."""
     error: str = ""
     warnings: Sequence[str] = ()
+    expressions: Sequence[str] = ()
+    """The expressions that were run, with the values of their variables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +113,19 @@ class _BoardRun:
         found: list[PanelSeries] = []
         warnings: dict[str, None] = {}
         is_instant = panel.type.is_instant
-        for query in panel.queries:
-            result = await self._run(expanded(query.expr, self._values), is_instant=is_instant)
+        expressions = [expanded(query.expr, self._values) for query in panel.queries]
+        for place, expression in enumerate(expressions):
+            result = await self._run(expression, is_instant=is_instant)
             if not isinstance(result, QueryResult):
-                return PanelData(title, error=str(result))
+                return PanelData(title, error=str(result), expressions=expressions)
             warnings |= dict.fromkeys(result.warnings)
-            found += self._series(result, query, is_instant=is_instant)
+            found += self._series(result, panel, place)
             await asyncio.sleep(0)
         hidden = max(0, len(found) - MAX_SERIES)
         if hidden:
             largest = sorted(range(len(found)), key=lambda place: -_largest(found[place]))[:MAX_SERIES]
             found = [found[place] for place in sorted(largest)]
-        return PanelData(title, found, hidden, warnings=tuple(warnings))
+        return PanelData(title, found, hidden, warnings=tuple(warnings), expressions=expressions)
 
     async def _run(self, query: str, *, is_instant: bool) -> QueryResult | QueryError | StoreError:
         """Run a query unless it was run for another panel."""
@@ -138,17 +143,18 @@ class _BoardRun:
                 self._results[key] = error
         return self._results[key]
 
-    def _series(self, result: QueryResult, query: Query, *, is_instant: bool) -> list[PanelSeries]:
-        legend = query.legend_in(self._language)
+    def _series(self, result: QueryResult, panel: Panel, place: int) -> list[PanelSeries]:
+        """Return the series of one of the panel's queries."""
+        legend = panel.queries[place].legend_in(self._language)
         found = []
         for series in result.series:
             name = _legend(legend, series.labels)
-            if is_instant:
+            if panel.type.is_instant:
                 values = [_finite(series.last)]
             else:
                 by_time = dict(zip(series.times.tolist(), series.values.tolist(), strict=True))
                 values = [_finite(by_time.get(at)) for at in self.times]
-            found.append(PanelSeries(name, dict(series.labels), values))
+            found.append(PanelSeries(name, dict(series.labels), values, place))
         return found
 
 

@@ -132,7 +132,7 @@ def _panel(panel: Panel, language: str) -> dict[str, Any]:
         "description": panel.description_in(language),
         "datasource": DATASOURCE,
         "targets": list(_targets(panel, language)),
-        "fieldConfig": {"defaults": {**defaults, **limits}, "overrides": []},
+        "fieldConfig": {"defaults": {**defaults, **limits}, "overrides": list(_overrides(panel, language))},
         "options": _options(panel),
     }
 
@@ -154,6 +154,17 @@ def _targets(panel: Panel, language: str) -> Iterator[dict[str, Any]]:
             "range": not is_instant,
             "format": {PanelType.HEATMAP: "heatmap", PanelType.TABLE: "table"}.get(panel.type, "time_series"),
         }
+
+
+def _overrides(panel: Panel, language: str) -> Iterator[dict[str, Any]]:
+    """Return what holds for one series alone: to which other one the area below it is filled."""
+    names = {query.legend: query.legend_in(language) for query in panel.queries}
+    for query in panel.queries:
+        if query.fill_below_to:
+            yield {
+                "matcher": {"id": "byName", "options": names[query.legend]},
+                "properties": [{"id": "custom.fillBelowTo", "value": names[query.fill_below_to]}],
+            }
 
 
 def _custom(panel: Panel) -> dict[str, Any]:

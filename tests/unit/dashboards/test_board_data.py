@@ -75,6 +75,14 @@ async def test_a_query_is_run_once_and_one_that_fails_costs_its_panel_alone():
     ]
 
 
+async def test_a_series_names_the_query_it_is_of():
+    """
+    By its place among those of the panel.
+    """
+    data, _ = await found(board({"title": "Heat", "queries": [{"expr": "sum(heat)"}, {"expr": "heat"}]}))
+    assert [it.query for it in data.panels[0].series] == [0, 1, 1]
+
+
 async def test_a_gauge_has_the_value_at_the_end():
     """
     And Japanese words where there are some.
@@ -104,6 +112,7 @@ async def test_a_variable_has_the_values_of_its_label_and_chooses_among_series()
     assert [it.name for it in everything.panels[0].series] == ["place=attic", "place=cellar"]
     one, _ = await found(of, {"place": ["cellar"]})
     assert [it.name for it in one.panels[0].series] == ["place=cellar"]
+    assert one.panels[0].expressions == ['heat{place=~"cellar"}']
     for hostile in ('"} or vector(1) or heat{place="', ".*", "a|cellar", "\\", "a\nb", "(", "$place"):
         nothing, _ = await found(of, {"place": [hostile]})
         assert (nothing.panels[0].error, list(nothing.panels[0].series)) == ("", []), hostile

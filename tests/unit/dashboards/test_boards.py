@@ -1,12 +1,14 @@
 """The shipped boards, and boards of one's own."""
 
 import pytest
+from pydantic import ValidationError
 
 from toban.cli.metric_catalog import declared_families, declared_metrics
 from toban.core.errors import SettingsError
 from toban.core.labels import NAME
 from toban.dashboards.board import Board, with_placeholders
 from toban.dashboards.board_loader import load_boards, parse_board, shipped_boards
+from toban.dashboards.grafana_export import dashboard
 from toban.dashboards.settings import DashboardSettings
 from toban.promql import parser
 from toban.promql.syntax_tree import selectors
@@ -174,3 +176,18 @@ def test_a_mistake_in_a_board_is_a_mistake_of_the_settings(tmp_path):
         load_settings(tmp_path / "toban.yaml", {})
     assert "sales.yaml: panels.0.queries.0.expr" in str(caught.value)
     assert "port" in str(caught.value)
+
+
+def test_an_area_is_filled_down_to_another_query_of_the_panel():
+    """
+    In Grafana, too, by the name that is shown; a legend that no other query has is refused.
+    """
+    high = {"expr": "a", "legend": "high", "legend_ja": "高", "fill_below_to": "low"}
+    low = {"expr": "b", "legend": "low", "legend_ja": "低"}
+    board = Board.model_validate({"name": "b", "title": "B", "panels": [{"title": "T", "queries": [high, low]}]})
+    [override] = dashboard(board, language="ja")["panels"][0]["fieldConfig"]["overrides"]
+    assert override["matcher"]["options"] == "高"
+    assert override["properties"] == [{"id": "custom.fillBelowTo", "value": "低"}]
+    for wrong in ([high], [{**high, "fill_below_to": "high"}, low]):
+        with pytest.raises(ValidationError, match="no other query has the legend"):
+            Board.model_validate({"name": "b", "title": "B", "panels": [{"title": "T", "queries": wrong}]})

@@ -61,6 +61,7 @@ BOARD = Board(
                     expr=f"histogram_quantile({quantile}, sum by (le)"
                     f" (rate(vendure_api_latency_seconds_bucket{{{ENDPOINT}}}[$__rate_interval])))",
                     legend=f"p{quantile * 100:g}",
+                    fill_below_to="p50" if quantile == 0.95 else "",
                 )
                 for quantile in (0.5, 0.95, 0.99)
             ),

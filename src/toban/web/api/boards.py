@@ -72,6 +72,8 @@ class PanelSeriesModel(ResponseModel):
     name: str
     labels: dict[str, str]
     values: list[float | None]
+    query: int
+    """The place of its query among those of the panel."""
 
 
 class PanelDataModel(ResponseModel):
@@ -84,6 +86,8 @@ class PanelDataModel(ResponseModel):
     error: str
     """Why it could not be queried."""
     warnings: list[str]
+    expressions: list[str]
+    """The expressions that were run, with the values of their variables."""
 
 
 class BoardDataResponse(ResponseModel):

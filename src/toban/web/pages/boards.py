@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -10,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from toban.access.permissions import Permission
+from toban.core.config_types import parse_duration
 from toban.core.errors import NotFoundError
 from toban.core.ports import Clock, QueryEngine
 from toban.dashboards.board import Board, Panel
@@ -18,7 +20,7 @@ from toban.dashboards.board_loader import Boards
 from toban.dashboards.time_range import TimeRangeError, parse_range
 from toban.web.endpoint import Endpoint
 from toban.web.pages.number_format import MISSING, format_value
-from toban.web.pages.rendering import language_of, page
+from toban.web.pages.rendering import language_of, page, script_texts
 
 RANGES: Final = (
     ("now-15m", "now"),
@@ -41,6 +43,36 @@ REFRESH: Final = ("", "10s", "30s", "1m", "5m")
 
 POINTS: Final = 60
 """How many points of a series are looked at for a table."""
+
+
+ROTATION: Final = (timedelta(seconds=5), timedelta(hours=1))
+"""How long a board stands on a wall before the next one, at least and at most."""
+
+SCRIPT_TEXTS: Final = (
+    "chart-label",
+    "close",
+    "earlier",
+    "explore",
+    "full-screen",
+    "highest",
+    "keys",
+    "kiosk",
+    "last",
+    "later",
+    "leave",
+    "legend-table",
+    "lowest",
+    "mean",
+    "more-series",
+    "not-live",
+    "nothing-in-range",
+    "panel-menu",
+    "refresh-now",
+    "series",
+    "total",
+    "zoom-out",
+)
+"""The keys of the texts that the script shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +137,11 @@ class BoardsPages:
                 tables = await self._tables(board, begin, end, language)
             except TimeRangeError as invalid:
                 error = str(invalid)
+        rotate = 0.0
+        try:
+            rotate = _rotation(query.get("rotate", ""))
+        except ValueError as invalid:
+            error = f"rotate: {invalid}"
         span = {"from": begin, "to": end}
         return page(
             request,
@@ -121,9 +158,18 @@ class BoardsPages:
             ranges=RANGES if (begin, end) in RANGES else [*RANGES, (begin, end)],
             refresh=query.get("refresh", board.refresh),
             refreshes=REFRESH,
+            texts=script_texts(language, SCRIPT_TEXTS),
+            kiosk="kiosk" in query,
+            rotate=f"{rotate:g}",
+            next=f"/dashboards/{self._after(board.name)}",
             as_table=f"?{urlencode({**span, 'view': 'table'})}",
             as_charts=f"?{urlencode(span)}",
         )
+
+    def _after(self, name: str) -> str:
+        """Return the name of the board after another one; after the last comes the first."""
+        names = list(self._boards.by_name)
+        return names[(names.index(name) + 1) % len(names)]
 
     async def _tables(self, board: Board, begin: str, end: str, language: str) -> list[PanelTable]:
         span = parse_range(begin, end, self._clock.now(), ZoneInfo("UTC"), POINTS)
@@ -132,6 +178,14 @@ class BoardsPages:
             PanelTable(data, [_row(panel, it.name, it.values, language) for it in data.series])
             for panel, data in zip(board.all_panels, found.panels, strict=True)
         ]
+
+
+def _rotation(text: str) -> float:
+    """Return after how many seconds the next board is shown; zero for never. Raises ``ValueError``."""
+    if not text:
+        return 0
+    least, most = ROTATION
+    return min(max(parse_duration(text), least), most).total_seconds()
 
 
 def _row(panel: Panel, name: str, values: Sequence[float | None], language: str) -> TableRow:

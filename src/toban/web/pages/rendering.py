@@ -1,7 +1,9 @@
 """Pages of the console, rendered from templates: everything that is inserted is escaped."""
 
 import gzip
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+import json
+
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -155,6 +157,12 @@ class Translator:
 def language_of(request: Request) -> str:
     """Return the language of a reader."""
     return Preferences.of(request).language
+
+
+def script_texts(language: str, keys: Iterable[str]) -> str:
+    """Return the texts that a script of a page shows, as JSON."""
+    say = texts(language)
+    return json.dumps({key: say[key] for key in keys}, ensure_ascii=False)
 
 
 def page(request: Request, template: str, status: int = 200, **content: Any) -> Response:

@@ -1,47 +1,20 @@
-// Draws the panels of a board. Texts from outside become text nodes, never HTML.
+// Draws the panels of a board.
 
+import { clock, drawTimeSeries, last, toImage } from "./chart.js";
+import { openControls } from "./controls.js";
+import { bindKeys, download, element, fetchJson, fill } from "./dom.js";
 import { formatValue } from "./format.js";
 
 const root = document.getElementById("board");
-const controls = document.getElementById("controls");
 const note = document.getElementById("note");
+const form = document.getElementById("controls");
 const language = root.dataset.language;
+const texts = JSON.parse(root.dataset.texts);
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
-const COLORS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C6BB1", "#7F7F7F"];
-const DASHES = [[], [8, 4], [2, 3]];
-const RATIO = { s: 1, m: 60, h: 3600 };
+const DAYS = { "1d": 1, "7d": 7 };
+const DAY = 86_400_000;
 
-const state = { board: null, data: null, charts: [], isolated: new Map(), timer: 0, request: null, fetched: 0 };
-
-function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
-    else if (value !== null && value !== false) made.setAttribute(key, value === true ? "" : value);
-  }
-  made.append(...children);
-  return made;
-}
-
-function hash(text) {
-  let found = 2166136261;
-  for (const letter of text) found = Math.imul(found ^ letter.codePointAt(0), 16777619);
-  return found >>> 0;
-}
-
-// The colour of a series follows from its name: it is the same on every panel and after each refresh.
-function looks(names) {
-  const taken = new Set();
-  return names.map((name) => {
-    let place = hash(name) % COLORS.length, dash = 0;
-    while (taken.has(`${place} ${dash}`) && taken.size < COLORS.length * DASHES.length) {
-      place = (place + 1) % COLORS.length;
-      if (place === hash(name) % COLORS.length) dash = (dash + 1) % DASHES.length;
-    }
-    taken.add(`${place} ${dash}`);
-    return { color: COLORS[place], dash: DASHES[dash] };
-  });
-}
+const state = { board: null, data: null, before: null, charts: new Map(), chosen: new Map(), tables: new Set(), request: null, fetched: 0, full: null };
 
 function level(panel, value) {
   let found = panel.base_level;
@@ -52,292 +25,150 @@ function level(panel, value) {
 const format = (panel, value) => formatValue(value, panel.unit, language);
 // What has no value at the end of the range has ended, and is not shown as if it were now.
 const isLive = (series) => series.values.slice(-2).some((it) => it !== null);
-const last = (values) => { for (let i = values.length - 1; i >= 0; i--) if (values[i] !== null) return values[i]; return null; };
-
-function clock(milliseconds) {
-  return new Date(milliseconds).toLocaleString(language, { dateStyle: "short", timeStyle: "medium", hourCycle: "h23" });
-}
+const figureOf = (place) => root.querySelector(`[data-panel="${place}"]`);
+const titleOf = (panel) => (language === "ja" && panel.title_ja) || panel.title;
 
 // What the address says.
 
-function range() {
-  return { from: controls.elements.from.value, to: controls.elements.to.value };
-}
+const selects = () => form.querySelectorAll("[data-variable]");
 
-function chosen() {
+function variables() {
   const found = {};
-  for (const select of controls.querySelectorAll("[data-variable]")) if (select.value) found[select.dataset.variable] = [select.value];
+  for (const select of selects()) if (select.value) found[select.dataset.variable] = [select.value];
   return found;
 }
 
-function remember(push) {
-  const address = new URL(location.href);
-  const { from, to } = range();
-  address.searchParams.set("from", from);
-  address.searchParams.set("to", to);
-  address.searchParams.set("refresh", controls.elements.refresh.value);
-  for (const select of controls.querySelectorAll("[data-variable]")) {
-    if (select.value) address.searchParams.set(`var-${select.dataset.variable}`, select.value);
-    else address.searchParams.delete(`var-${select.dataset.variable}`);
-  }
-  if (push && address.href !== location.href) history.pushState(null, "", address);
+function write(parameters) {
+  const put = (name, value) => { if (value) parameters.set(name, value); else parameters.delete(name); };
+  for (const select of selects()) put(`var-${select.dataset.variable}`, select.value);
+  put("compare", form.elements.compare.value);
+  put("panel", state.full === null ? "" : String(state.full));
 }
 
-function recall() {
-  const parameters = new URL(location.href).searchParams;
-  controls.elements.from.value = parameters.get("from") || root.dataset.from;
-  controls.elements.to.value = parameters.get("to") || root.dataset.to;
-  for (const select of controls.querySelectorAll("[data-variable]")) {
+function read(parameters) {
+  for (const select of selects()) {
     const value = parameters.get(`var-${select.dataset.variable}`) || "";
     if (value && ![...select.options].some((it) => it.value === value)) select.append(new Option(value, value));
     select.value = value;
   }
+  form.elements.compare.value = parameters.get("compare") in DAYS ? parameters.get("compare") : "";
+  const panel = Number(parameters.get("panel") ?? NaN);
+  showFull(figureOf(panel) ? panel : null);
 }
 
-function setRange(from, to) {
-  controls.elements.from.value = from;
-  controls.elements.to.value = to;
-  remember(true);
-  load();
-}
+const controls = openControls(form, {
+  load, write, read,
+  span: () => state.data && [state.data.times[0], state.data.times.at(-1)],
+  isBusy: () => [...state.charts.values()].some((it) => it.isBusy()),
+});
 
 // Loading.
 
+function query(range, request) {
+  const points = Math.max(60, Math.min(600, Math.round(root.clientWidth / 3)));
+  const parameters = { name: root.dataset.board, ...range, points, timezone: zone, language, variables: JSON.stringify(variables()) };
+  return fetchJson("/api/boards/data", parameters, request.signal);
+}
+
 async function load() {
-  if (state.request) state.request.abort();
+  state.request?.abort();
   const request = state.request = new AbortController();
   const waiting = setTimeout(() => root.querySelectorAll(".panel").forEach((it) => it.classList.add("waiting")), 300);
   try {
-    if (!state.board) state.board = (await ask("/api/boards/board", { name: root.dataset.board }, request)).board;
-    const points = Math.max(60, Math.min(600, Math.round(root.clientWidth / 3)));
-    const variables = JSON.stringify(chosen());
-    const parameters = { name: root.dataset.board, ...range(), points, timezone: zone, language, variables };
-    state.data = await ask("/api/boards/data", parameters, request);
-    state.fetched = Date.now();
+    if (!state.board) state.board = (await fetchJson("/api/boards/board", { name: root.dataset.board }, request.signal)).board;
+    const data = await query(controls.range(), request);
+    const days = DAYS[form.elements.compare.value];
+    const before = days ? await query({ from: data.times[0] - days * DAY, to: data.times.at(-1) - days * DAY }, request) : null;
+    Object.assign(state, { data, before, fetched: Date.now() });
     note.hidden = true;
     draw();
   } catch (error) {
     if (error.name === "AbortError") return;
-    const since = state.fetched ? clock(state.fetched) : "–";
-    note.textContent = root.dataset.stale.replace("{since}", since).replace("{reason}", error.message);
+    const since = state.fetched ? clock(state.fetched, language) : "–";
+    note.textContent = fill(texts["not-live"], { since, reason: error.message });
     note.hidden = false;
   } finally {
     clearTimeout(waiting);
     if (state.request === request) {
       root.querySelectorAll(".waiting").forEach((it) => it.classList.remove("waiting"));
       state.request = null;
-      schedule();
+      controls.schedule();
     }
   }
 }
 
-async function ask(path, parameters, request) {
-  const response = await fetch(`${path}?${new URLSearchParams(parameters)}`, { signal: request.signal, cache: "no-store" });
-  const body = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(body.detail || `HTTP ${response.status}`);
-  return body;
-}
-
-function schedule() {
-  clearTimeout(state.timer);
-  const found = /^(\d+)([smh])$/.exec(controls.elements.refresh.value);
-  if (!found || !range().to.startsWith("now") || document.hidden) return;
-  state.timer = setTimeout(load, found[1] * RATIO[found[2]] * 1000);
-}
-
 // Drawing.
 
-function panels() {
-  return [...state.board.panels, ...state.board.rows.flatMap((row) => row.panels)];
-}
+const panels = () => [...state.board.panels, ...state.board.rows.flatMap((row) => row.panels)];
 
 function draw() {
-  for (const chart of state.charts) chart.destroy();
-  state.charts = [];
+  const focus = document.activeElement, series = focus?.dataset?.series, focused = focus?.closest?.("[data-panel]")?.dataset.panel;
   for (const [name, values] of Object.entries(state.data.variables)) offer(name, values);
-  panels().forEach((panel, place) => {
-    const figure = root.querySelector(`[data-panel="${place}"]`);
-    const plot = figure.querySelector(".plot");
-    const data = state.data.panels[place];
-    plot.replaceChildren();
-    plot.classList.toggle("chart", panel.type === "timeseries" && data.series.length > 0);
-    figure.querySelector(".legend")?.remove();
-    if (data.error) plot.append(element("p", { class: "error" }, data.error));
-    else if (!data.series.length) plot.append(element("p", { class: "empty" }, root.dataset.nothing));
-    else (DRAWN[panel.type] || timeSeries)(panel, data, plot, figure, place);
-    // What scrolls is reached by the keyboard.
-    for (const it of [plot, figure.querySelector(".legend")]) if (it) it.tabIndex = it.scrollHeight > it.clientHeight ? 0 : -1;
-  });
+  panels().forEach(drawPanel);
+  if (series !== undefined && !document.contains(focus)) {
+    [...figureOf(focused).querySelectorAll("[data-series]")].find((it) => it.dataset.series === series)?.focus();
+  }
+}
+
+function drawPanel(panel, place) {
+  const figure = figureOf(place), plot = figure.querySelector(".plot"), data = state.data.panels[place];
+  state.charts.get(place)?.destroy();
+  state.charts.delete(place);
+  plot.replaceChildren();
+  plot.classList.toggle("chart", panel.type === "timeseries" && data.series.length > 0);
+  if (!figure.querySelector(".menu")) addMenu(figure, panel, place);
+  if (data.error) plot.append(element("p", { class: "error" }, data.error));
+  else if (!data.series.length) plot.append(element("p", { class: "empty" }, texts["nothing-in-range"]));
+  else if (panel.type in DRAWN) DRAWN[panel.type](panel, data, plot);
+  else { timeSeries(panel, data, plot, place); return; }
+  // What scrolls is reached by the keyboard.
+  if (plot.scrollHeight > plot.clientHeight) plot.tabIndex = 0; else plot.removeAttribute("tabindex");
 }
 
 function offer(name, values) {
-  const select = controls.querySelector(`[data-variable="${name}"]`);
+  const select = [...selects()].find((it) => it.dataset.variable === name);
   if (!select) return;
   select.closest("label").hidden = false;
   const known = new Set([...select.options].map((it) => it.value));
   for (const value of values) if (!known.has(value)) select.append(new Option(value, value));
 }
 
-function timeSeries(panel, data, plot, figure, place) {
-  const times = state.data.times.map((it) => it / 1000);
-  const style = looks(data.series.map((it) => it.name));
-  const isolated = state.isolated.get(place);
-  const stacked = panel.style === "stacked";
-  const shown = data.series.map((it) => !isolated || isolated.has(it.name));
-  const columns = stacked ? stack(data.series, shown) : data.series.map((it) => it.values);
-  const css = getComputedStyle(document.documentElement);
-  const text = css.getPropertyValue("--faint").trim(), line = css.getPropertyValue("--line").trim();
-  const axis = { stroke: text, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "11px system-ui" };
-  const tip = element("div", { class: "tip", hidden: true });
-  figure.append(legend(panel, data, style, shown, place));  // first: the chart fills what is left
-  const options = {
-    width: Math.max(120, plot.clientWidth), height: Math.max(80, plot.clientHeight),
-    legend: { show: false },
-    padding: [8, 8, 0, 0],
-    cursor: { sync: { key: "board", setSeries: false }, drag: { x: true, y: false, dist: 10, setScale: false }, bind: { dblclick: () => null } },
-    scales: { x: { time: true, range: () => [times[0], times.at(-1)] }, y: { distr: panel.logarithmic ? 3 : 1, range: (_, low, high) => limits(panel, low, high) } },
-    axes: [
-      { ...axis, space: 60, values: (_, ticks, __, ___, step) => tickTimes(ticks, step) },
-      { ...axis, size: widest, ...(BINARY.has(panel.unit) ? { incrs: BINARY_STEPS } : {}), values: (_, ticks) => ticks.map((it) => (it === null ? "" : format(panel, it))), label: panel.axis_label || null, labelSize: panel.axis_label ? 18 : 0, labelFont: "11px system-ui" },
-    ],
-    series: [{}, ...data.series.map((it, i) => ({
-      label: it.name, show: shown[i], stroke: style[i].color, dash: style[i].dash, width: 1.5,
-      fill: stacked ? `${style[i].color}55` : undefined,
-      paths: panel.style === "bars" ? uPlot.paths.bars({ size: [0.8, 40] }) : undefined,
-      points: { show: (u, s, from, to) => lonely(u.data[s], from, to) },
-    }))],
-    hooks: {
-      draw: [(u) => thresholds(u, panel, css)],
-      setSelect: [(u) => {
-        if (u.select.width < 10) return;
-        const from = u.posToVal(u.select.left, "x"), to = u.posToVal(u.select.left + u.select.width, "x");
-        u.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
-        setRange(String(Math.round(from * 1000)), String(Math.round(to * 1000)));
-      }],
-      setCursor: [(u) => point(u, panel, data, shown, style, tip)],
-    },
-  };
-  const chart = new uPlot(options, [times, ...columns], plot);
-  plot.append(tip);
-  chart.over.addEventListener("dblclick", () => history.back());
-  chart.over.addEventListener("mouseleave", () => { tip.hidden = true; });
-  state.charts.push(chart);
-}
-
-// Hours and minutes; the date below where a day begins, or at the first one.
-function tickTimes(ticks, step) {
-  const shown = { hour: "2-digit", minute: "2-digit", hourCycle: "h23", ...(step < 60 ? { second: "2-digit" } : {}) };
-  let day = "";
-  return ticks.map((tick) => {
-    const at = new Date(tick * 1000), date = at.toLocaleDateString(language, { month: "numeric", day: "numeric" });
-    if (step >= 86400) return date;
-    const text = at.toLocaleTimeString(language, shown), isNew = date !== day;
-    day = date;
-    return isNew ? `${text}\n${date}` : text;
+function timeSeries(panel, data, plot, place) {
+  const shift = state.before ? state.data.times[0] - DAYS[form.elements.compare.value] * DAY : 0;
+  const at = new Map(state.before?.times.map((it, i) => [it - shift, i]));
+  const identity = (it) => `${it.query} ${JSON.stringify(it.labels)}`;
+  const past = new Map(state.before?.panels[place].series.map((it) => [identity(it), it.values]));
+  const series = data.series.map((it) => {
+    const values = past.get(identity(it));
+    return { ...it, before: values && state.data.times.map((time) => values[at.get(time - state.data.times[0])] ?? null) };
   });
-}
-
-const BINARY = new Set(["bytes", "binBps"]);
-const BINARY_STEPS = Array.from({ length: 56 }, (_, power) => 2 ** power);
-
-function widest(u, labels) {
-  const longest = Math.max(0, ...(labels || []).map((it) => it.length));
-  return Math.max(40, 16 + longest * 6.5);
-}
-
-function lonely(values, from, to) {
-  for (let i = from; i <= to; i++) if (values[i] !== null && values[i - 1] == null && values[i + 1] == null) return true;
-  return false;
-}
-
-function stack(series, shown) {
-  const sums = state.data.times.map(() => 0);
-  return series.map((it, place) => it.values.map((value, i) => {
-    if (!shown[place]) return value;
-    sums[i] += value || 0;
-    return sums[i];
+  const seriesOf = (legend) => {
+    const query = panel.queries.findIndex((it) => it.legend === legend);
+    return series.findIndex((it) => it.query === query);
+  };
+  const bands = panel.queries.filter((it) => it.fill_below_to).map((it) => [seriesOf(it.legend), seriesOf(it.fill_below_to)]);
+  state.charts.set(place, drawTimeSeries(plot, { ...panel, title: titleOf(panel) }, {
+    times: state.data.times, series, hidden: data.hidden, bands: bands.filter((it) => it.every((found) => found >= 0)),
+  }, {
+    language, texts, sync: "board",
+    zoom: controls.setRange, zoomOut: () => history.back(),
+    chosen: state.chosen.get(place) || null,
+    choose: (names) => { if (names) state.chosen.set(place, names); else state.chosen.delete(place); },
+    legend: legendForm(place),
   }));
 }
 
-function limits(panel, low, high) {
-  let bottom = panel.min ?? Math.min(low ?? 0, 0), top = panel.max ?? high ?? 1;
-  if (panel.logarithmic) return [Math.max(low ?? 0.1, 1e-9), Math.max(high ?? 1, 1e-8)];
-  if (panel.min === null && low !== null && low > 0 && low > 0.75 * high) bottom = low - (high - low || high * 0.1);
-  if (top <= bottom) top = bottom + 1;
-  return [bottom, panel.max ?? top + (top - bottom) * 0.08];
-}
-
-function thresholds(u, panel, css) {
-  const { ctx } = u;
-  ctx.save();
-  ctx.lineWidth = devicePixelRatio;
-  ctx.setLineDash([6, 4]);
-  for (const threshold of panel.thresholds) {
-    const y = u.valToPos(threshold.value, "y", true);
-    if (y < u.bbox.top || y > u.bbox.top + u.bbox.height) continue;
-    ctx.strokeStyle = css.getPropertyValue(`--${threshold.level}`).trim();
-    ctx.beginPath();
-    ctx.moveTo(u.bbox.left, y);
-    ctx.lineTo(u.bbox.left + u.bbox.width, y);
-    ctx.stroke();
-  }
-  ctx.restore();
-}
-
-function point(u, panel, data, shown, style, tip) {
-  const { idx, left, top } = u.cursor;
-  if (idx === null || idx === undefined || left < 0 || !u.over.matches(":hover")) { tip.hidden = true; return; }
-  const rows = data.series
-    .map((it, i) => ({ name: it.name, value: it.values[idx], color: style[i].color, shown: shown[i] }))
-    .filter((it) => it.shown && it.value !== null)
-    .sort((a, b) => b.value - a.value)
-    .slice(0, 12);
-  const value = u.posToVal(top, "y");
-  const near = rows.reduce((best, it) => (best && Math.abs(best.value - value) <= Math.abs(it.value - value) ? best : it), null);
-  const body = element("tbody", {}, ...rows.map((it) => {
-    const swatch = element("span", { class: "swatch" });
-    swatch.style.setProperty("--swatch", it.color);
-    return element("tr", { class: it === near ? "near" : "" }, element("td", {}, swatch), element("td", {}, it.name), element("td", {}, format(panel, it.value)));
-  }));
-  tip.replaceChildren(element("div", {}, clock(state.data.times[idx])), element("table", {}, body));
-  tip.hidden = false;
-  const x = left + u.over.offsetLeft, isRight = x > u.width / 2;
-  tip.style.transform = `translate(${isRight ? x - tip.offsetWidth - 12 : x + 12}px, ${Math.max(0, Math.min(top, u.height - tip.offsetHeight))}px)`;
-}
-
-// A click shows one series alone, a second one all again; with Ctrl it adds or takes away one.
-function legend(panel, data, style, shown, place) {
-  const isolate = (name, adds) => {
-    let now = state.isolated.get(place);
-    if (adds) {
-      now = new Set(now || data.series.map((it) => it.name));
-      if (now.has(name)) now.delete(name); else now.add(name);
-    } else {
-      now = now && now.size === 1 && now.has(name) ? null : new Set([name]);
-    }
-    if (now && now.size && now.size < data.series.length) state.isolated.set(place, now); else state.isolated.delete(place);
-    draw();
-  };
-  const entries = data.series.map((it, i) => {
-    const swatch = element("span", { class: "swatch" });
-    swatch.style.setProperty("--swatch", style[i].color);
-    const value = element("span", { class: "value" }, format(panel, last(it.values)));
-    const button = element("button", { type: "button", "aria-pressed": String(shown[i]), onclick: (event) => isolate(it.name, event.ctrlKey || event.metaKey) }, swatch, it.name, value);
-    return element("li", {}, button);
-  });
-  if (data.hidden) entries.push(element("li", { class: "value" }, root.dataset.hidden.replace("{count}", data.hidden)));
-  return element("ul", { class: "legend" }, ...entries);
-}
+const legendForm = (place) => (state.tables.has(place) !== (state.full === place) ? "table" : "list");
 
 function stats(panel, data, plot) {
   const live = data.series.filter(isLive);
-  if (!live.length) { plot.append(element("p", { class: "empty" }, root.dataset.nothing)); return; }
+  if (!live.length) { plot.append(element("p", { class: "empty" }, texts["nothing-in-range"])); return; }
   const made = live.map((it) => {
     const value = last(it.values);
     const filled = panel.colored_background ? " filled" : "";
     const kind = panel.thresholds.length && value !== null ? `level-${level(panel, value)}${filled}` : "";
-    const name = live.length > 1 ? [element("span", {}, it.name)] : [];
-    return element("div", { class: `stat ${kind}` }, element("strong", {}, format(panel, value)), ...name, sparkline(it.values));
+    const name = live.length > 1 ? element("span", {}, it.name) : null;
+    return element("div", { class: `stat ${kind}` }, element("strong", {}, format(panel, value)), name, sparkline(it.values));
   });
   plot.append(element("div", { class: "stats" }, ...made));
 }
@@ -454,35 +285,142 @@ function shorten(context, text, width) {
   return found === text ? text : `${found.slice(0, -1)}…`;
 }
 
-const DRAWN = { timeseries: timeSeries, stat: stats, gauge: stats, bargauge: bars, table, heatmap, "state-timeline": stateTimeline };
+const DRAWN = { stat: stats, gauge: stats, bargauge: bars, table, heatmap, "state-timeline": stateTimeline };
 
-// Controls.
+// The menu of a panel.
 
-function span() {
-  const { times } = state.data;
-  return [times[0], times.at(-1)];
+const fileName = (panel) => `${root.dataset.board}-${panel.title}`.replace(/[^\p{L}\p{N}]+/gu, "-").toLowerCase();
+
+function addMenu(figure, panel, place) {
+  const heading = figure.querySelector("h2, h3");
+  const entry = (text, run) => element("li", {}, element("button", { type: "button", onclick: () => { menu.open = false; run(); } }, text));
+  const isChart = panel.type === "timeseries", isDrawn = isChart || panel.type === "heatmap" || panel.type === "state-timeline";
+  const menu = element("details", { class: "menu" },
+    element("summary", { "aria-label": fill(texts["panel-menu"], { title: titleOf(panel) }) }, "⋮"),
+    element("ul", {},
+      entry(texts.explore, () => explore(place)),
+      entry(texts["full-screen"], () => toggleFull(place)),
+      isChart && entry(texts["legend-table"], () => toggleLegend(place)),
+      isDrawn && entry("PNG", () => savePicture(panel, place)),
+      entry("CSV", () => download(`${fileName(panel)}.csv`, "text/csv", asCsv(state.data.panels[place]))),
+      entry("JSON", () => download(`${fileName(panel)}.json`, "application/json", JSON.stringify({ times: state.data.times, ...state.data.panels[place] }, null, 2)))));
+  heading.after(menu);
+  menu.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !menu.open) return;
+    menu.open = false;
+    menu.firstElementChild.focus();
+    event.stopPropagation();
+  });
 }
 
-const ACTS = {
-  back: () => { const [from, to] = span(); const half = (to - from) / 2; setRange(String(from - half), String(to - half)); },
-  forward: () => { const [from, to] = span(); const half = (to - from) / 2; setRange(String(from + half), String(to + half)); },
-  out: () => { const [from, to] = span(); const half = (to - from) / 2; setRange(String(Math.round(from - half)), String(Math.round(to + half))); },
-};
+document.addEventListener("click", (event) => {
+  for (const it of document.querySelectorAll(".menu[open]")) if (!it.contains(event.target)) it.open = false;
+});
 
-controls.querySelector(".group").hidden = false;
-controls.addEventListener("click", (event) => {
-  const act = event.target.closest("[data-act]")?.dataset.act;
-  if (act && state.data) ACTS[act]();
-});
-controls.addEventListener("submit", (event) => { event.preventDefault(); remember(true); load(); });
-controls.addEventListener("change", (event) => {
-  if (event.target.matches("select")) { remember(true); load(); }
-});
-addEventListener("popstate", () => { recall(); load(); });
-document.addEventListener("visibilitychange", () => { if (document.hidden) clearTimeout(state.timer); else load(); });
+function explore(place) {
+  const parameters = new URLSearchParams(controls.range());
+  for (const expression of state.data.panels[place].expressions) parameters.append("q", expression);
+  location.assign(`/explore?${parameters}`);
+}
+
+function toggleLegend(place) {
+  if (!state.tables.delete(place)) state.tables.add(place);
+  state.charts.get(place)?.setLegend(legendForm(place));
+}
+
+async function savePicture(panel, place) {
+  const chosen = state.chosen.get(place), { series } = state.data.panels[place];
+  const names = panel.type === "timeseries" ? series.map((it) => it.name).filter((name) => !chosen || chosen.has(name)) : [];
+  const picture = await toImage(figureOf(place).querySelector(".plot"), titleOf(panel), names);
+  if (picture) download(`${fileName(panel)}.png`, "image/png", picture);
+}
+
+// Times, then a column for each series. A cell that a spreadsheet would take for a formula begins with an apostrophe.
+function asCsv(data) {
+  const cell = (text) => {
+    const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+    return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  };
+  const isInstant = data.series.every((it) => it.values.length === 1);
+  const times = isInstant ? [state.data.times.at(-1)] : state.data.times;
+  const rows = times.map((at, i) => [new Date(at).toISOString(), ...data.series.map((it) => it.values[i] ?? "")].join(","));
+  return [["time", ...data.series.map((it) => cell(it.name))].join(","), ...rows, ""].join("\r\n");
+}
+
+// One panel alone, and the whole board on a wall.
+
+function showFull(place) {
+  if (place === state.full) return;
+  const before = state.full;
+  state.full = place;
+  root.classList.toggle("one", place !== null);
+  for (const it of root.querySelectorAll("[data-panel]")) it.classList.toggle("full", Number(it.dataset.panel) === place);
+  if (state.data) for (const it of [before, place]) if (it !== null) drawPanel(panels()[it], it);
+}
+
+function toggleFull(place) {
+  showFull(state.full === place ? null : place);
+  controls.remember();
+}
+
+let pointed = null;
+root.addEventListener("pointerover", (event) => { pointed = event.target.closest("[data-panel]"); });
+root.addEventListener("pointerleave", () => { pointed = null; });
+
+// The panel that has the focus, or the pointer.
+function current(run) {
+  const found = state.full ?? (document.activeElement?.closest("[data-panel]") || pointed)?.dataset.panel;
+  if (found === undefined || !state.data) return false;
+  run(Number(found));
+  return true;
+}
+
+function toggleKiosk() {
+  const address = new URL(location.href);
+  if (address.searchParams.has("kiosk")) { address.searchParams.delete("kiosk"); address.searchParams.delete("rotate"); }
+  else address.searchParams.set("kiosk", "");
+  location.assign(address);
+}
+
+function leave() {
+  if (document.querySelector(".menu[open]")) return false;
+  if (state.full !== null) { toggleFull(state.full); return true; }
+  if ("kiosk" in root.dataset) { toggleKiosk(); return true; }
+  return false;
+}
+
+// On a wall: the time, and the next board after a while; one that can't be reached is tried again later.
+function runKiosk() {
+  const time = document.getElementById("kiosk-time");
+  const tick = () => { time.textContent = clock(Date.now(), language); };
+  tick();
+  setInterval(tick, 1000);
+  const seconds = Number(root.dataset.rotate);
+  if (!seconds) return;
+  const next = new URL(root.dataset.next, location.href);
+  for (const [name, value] of new URL(location.href).searchParams) {
+    if (["kiosk", "rotate", "from", "to", "refresh"].includes(name)) next.searchParams.set(name, value);
+  }
+  setInterval(async () => {
+    const response = await fetch(next, { cache: "no-store" }).catch(() => null);
+    if (response?.ok) location.replace(next);
+  }, seconds * 1000);
+}
+
+bindKeys([
+  ...controls.keys(texts),
+  { keys: "v", text: texts["full-screen"], run: () => current(toggleFull) },
+  { keys: "e", text: texts.explore, run: () => current(explore) },
+  { keys: "p l", text: texts["legend-table"], run: () => current(toggleLegend) },
+  { keys: "d k", text: texts.kiosk, run: toggleKiosk },
+  { keys: "Escape", text: texts.leave, run: leave },
+], texts);
+
 let resizing = 0;
-addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(() => { if (state.data) draw(); }, 150); });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (state.data) draw(); });
+const redraw = () => { if (state.data) panels().forEach((panel, place) => { if (!state.charts.has(place)) drawPanel(panel, place); }); };
+addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(redraw, 150); });
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+if ("kiosk" in root.dataset) runKiosk();
 
-recall();
+controls.recall();
 load();
