@@ -1,11 +1,13 @@
-"""Dashboards in the browser, as a running toban serves them."""
+"""Dashboards and queries in the browser, as a running toban serves them."""
 
 import base64
 import gzip
 import hashlib
+import json
 import re
 import tomllib
 import urllib.error
+import urllib.parse
 import urllib.request
 from html.parser import HTMLParser
 from pathlib import Path
@@ -137,6 +139,49 @@ def test_what_a_board_says_is_text_and_never_html(program):
         assert all((it.get("src") or "").startswith("/static/") for it in scripts)
         assert not [it for _, attributes in shown.found for it in attributes if it.startswith("on") or it == "style"]
     assert "<img src=x onerror=alert(1)>" in page(program, "/dashboards/sales").text
+
+
+def explore(*queries: str, **more: str) -> str:
+    return "/explore?" + urllib.parse.urlencode([*(("q", query) for query in queries), *more.items()])
+
+
+def test_without_a_script_queries_have_tables(program):
+    """
+    With units; an error is marked at its place, and costs the other queries nothing.
+    """
+    shown = page(program, explore("system_memory_size_bytes", "sum(\nrate(up))", "nope", view="table"))
+    assert re.search(r"system_memory_size_bytes\{.*\d GiB", shown.text, re.DOTALL)
+    assert "rate(up))\n^" in shown.text
+    assert "expected type range vector" in shown.text
+    assert "No series at this time" in shown.text
+    assert not [tag for tag, _ in shown.found if tag == "script"]
+    fields = [attributes for tag, attributes in shown.found if tag == "textarea"]
+    assert len(fields) == 4  # with room for one more
+
+
+def test_an_address_keeps_queries_and_range(program):
+    """
+    As text, whatever it is.
+    """
+    hostile = '"><script>alert(1)</script></textarea><img src=x>'
+    for view in ({}, {"view": "table"}):
+        shown = page(program, explore("up", hostile, **{"from": "now-2h", "to": hostile}, **view))
+        assert "img" not in {tag for tag, _ in shown.found}
+        assert all((it.get("src") or "").startswith("/static/") for tag, it in shown.found if tag == "script")
+        assert hostile in shown.text
+        assert {"now-2h", hostile} <= {it.get("value") for tag, it in shown.found if tag == "input"}
+
+
+def test_what_can_be_written_in_a_query_is_known_to_the_page(program):
+    """
+    All functions, operators and keywords of the engine.
+    """
+    [words] = [it["data-words"] for _, it in page(program, "/explore").found if "data-words" in it]
+    known = json.loads(words or "")
+    for function in ("rate", "histogram_quantile", "time", "scalar"):
+        assert function in known["functions"]
+    assert {"sum", "topk", "count_values"} <= set(known["aggregations"])
+    assert {"by", "offset", "unless"} <= set(known["keywords"])
 
 
 def test_a_page_runs_only_scripts_of_its_own(program):

@@ -13,6 +13,7 @@ PARAMETERS = {
     "/api/alerts/why": {"alert": "always"},
     "/api/logs": {"level": "info", "limit": "5"},
     "/api/boards/board": {"name": "commerce"},
+    "/api/queries/describe": {"queries": '["sum(up)", "rate("]', "from": "now-1h", "to": "now"},
     "/api/boards/data": {"name": "toban", "from": "now-5m", "points": "50", "variables": "{}"},
 }
 """What the operations that need parameters are asked."""

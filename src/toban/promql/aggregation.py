@@ -150,3 +150,6 @@ _NON_STREAMING: Final[dict[str, Callable[[Evaluator, Aggregation, StepGrid], Ite
     "quantile": _quantile,
     "topk": _extremes,
 }
+
+OPERATORS: Final = AGGREGATIONS.keys() | _NON_STREAMING.keys()
+"""The names of all aggregation operators."""

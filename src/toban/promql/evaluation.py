@@ -46,6 +46,9 @@ FUNCTIONS: Final[dict[str, Function]] = {
 }
 """All functions over vectors, by name."""
 
+FUNCTION_NAMES: Final = FUNCTIONS.keys() | elementwise_functions.SCALARS.keys()
+"""The names of all functions."""
+
 
 _STEP_COST: Final = 8
 """What a step of a subquery costs of the query's budget, in samples: its time, and the indexes of samples."""

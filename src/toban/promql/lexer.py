@@ -17,6 +17,11 @@ MAX_OPERATIONS: Final = 500
 SET_OPERATORS: Final = frozenset({"and", "or", "unless", "atan2"})
 """Binary operators that are written as words."""
 
+GROUPING: Final = frozenset({"by", "without", "on", "ignoring", "group_left", "group_right"})
+"""What stands before labels in parentheses."""
+
+KEYWORDS: Final = SET_OPERATORS | GROUPING | {"bool", "offset"}
+
 
 class TokenKind(StrEnum):
     """The kind of a token."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from toban.core.labels import quote
-from toban.promql.lexer import Token, TokenKind
+from toban.promql.lexer import GROUPING, Token, TokenKind
 
 INVALID: Final = "invalid promql query"
 """The parser's message for tokens in a wrong order."""
@@ -13,7 +13,6 @@ INVALID: Final = "invalid promql query"
 MAX_CALLS: Final = 50
 """How count calls are parsed again, each by itself, to find the invalid one."""
 
-_GROUPING: Final = frozenset({"by", "without", "on", "ignoring", "group_left", "group_right"})
 _ARITHMETIC: Final = frozenset("+-*/%^<>") | {"==", "!=", "<=", ">="}
 _MATCHED: Final = frozenset({"=", "!=", "=~", "!~"})
 _TYPES: Final = {"matrix": "range vector", "vector": "instant vector"}
@@ -159,7 +158,7 @@ class _TokenOrder:
             self._at += 1
             if self._text() == "bool":
                 self._at += 1
-            while self._text() in _GROUPING:
+            while self._text() in GROUPING:
                 if not self._grouping():
                     return None
             return True

@@ -33,6 +33,7 @@ from toban.web.api.boards import BoardsApi
 from toban.web.api.instance import InstanceApi
 from toban.web.api.logs import LogsApi
 from toban.web.api.quarantine import QuarantineApi
+from toban.web.api.queries import QueriesApi
 from toban.web.api.reload import ReloadApi
 from toban.web.api.rules import RulesApi
 from toban.web.api.silences import SilencesApi
@@ -56,6 +57,7 @@ from toban.web.pages.silences import SilencesPages
 from toban.web.pages.status_page import StatusPages
 from toban.web.pages.targets import TargetsPage
 from toban.web.pages.users import UsersPages
+from toban.web.pages.explore import ExplorePage
 from toban.web.prometheus_rules import PrometheusRulesApi
 from toban.web.prometheus_status import PrometheusStatusApi
 from toban.web.settings import WebSettings
@@ -178,6 +180,8 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         AccessApi(it.access, it.address or it.process.pages),
         SignInPages(it.access),
         UsersPages(it.access, it.address, clock),
+        QueriesApi(it.store, clock),
+        ExplorePage(it.client_queries, it.store, clock),
     ]
     runtime = PrometheusStatusApi(it.process.started, it.flags, it.store, clock, lambda: meters.value(CORRUPTIONS))
     app = application(

@@ -25,6 +25,8 @@ FILES: Final = {
     "board.js": "text/javascript",
     "vendor/htmx.min.js": "text/javascript",
     "vendor/hx-sse.min.js": "text/javascript",
+    "completion.js": "text/javascript",
+    "explore.js": "text/javascript",
     "vendor/uPlot.iife.min.js": "text/javascript",
     "vendor/uPlot.min.css": "text/css",
 }

@@ -83,7 +83,7 @@ export function limits(panel, low, high) {
     return [bottom, Math.max(10 ** Math.ceil(Math.log10(Math.max(high ?? 1, 1e-9))), bottom * 10)];
   }
   let bottom = panel.min ?? Math.min(low ?? 0, 0);
-  const isNarrow = (panel.min ?? null) === null && low !== null && low > 0 && low > 0.75 * high && panel.style !== "stacked";
+  const isNarrow = (panel.min ?? null) === null && low !== null && low > 0 && high > low && low > 0.75 * high && panel.style !== "stacked";
   if (isNarrow) bottom = low - (high - low || high * 0.1);
   let top = panel.max ?? high ?? 1;
   if (top <= bottom) top = bottom + 1;

@@ -75,10 +75,64 @@ def test_the_axis_of_values_begins_at_zero_unless_they_vary_little(scripts):
         scripts,
         "chart.js",
         """[[{}, 10, 100], [{}, 99, 100], [{style: "stacked"}, 99, 100], [{min: 0, max: 1}, 0.9, 0.95],
-            [{logarithmic: true}, 3, 250], [{}, 0, 0]].map((given) => it.limits(...given))""",
+            [{logarithmic: true}, 3, 250], [{}, 0, 0], [{}, 5, 5]].map((given) => it.limits(...given))""",
     )
-    assert found == [[0, 108], [98, 100.16], [0, 108], [0, 1], [1, 1000], [0, 1.08]]
+    assert found == [[0, 108], [98, 100.16], [0, 108], [0, 1], [1, 1000], [0, 1.08], [0, 5.4]]
 
 
 def test_texts_are_filled_with_what_is_known(scripts):
     assert run(scripts, "dom.js", 'it.fill("{count} of {all}", {count: 3})') == "3 of {all}"
+
+
+WORDS = '{functions: ["rate"], aggregations: ["sum"], keywords: ["by", "on"], grouping: ["by", "on"]}'
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("", ("name", "", "", "")),
+        ("su", ("name", "su", "", "")),
+        ("sum(rate(vend", ("name", "vend", "", "")),
+        ("up{", ("label", "", "up", "")),
+        ("up{jo", ("label", "jo", "up", "")),
+        ('up{job="x",ins', ("label", "ins", "up", "job")),
+        ('up{job="sh', ("value", "sh", "up", "job")),
+        ('up{job=~"a\\"b', ("value", 'a\\"b', "up", "job")),
+        ("up{job='", ("value", "", "up", "job")),
+        ("up{job", ("label", "job", "up", "")),
+        ('up{job="x"', (None, "", "up", "job")),
+        ("sum by (", ("grouping", "", "", "")),
+        ("sum(rate(orders_total[5m])) by (cha", ("grouping", "cha", "orders_total", "")),
+        ("a_total * on (j", ("grouping", "j", "a_total", "")),
+        ("rate(up[", ("duration", "", "up", "")),
+        ("rate(up[5", ("duration", "5", "up", "")),
+        ("up * 10", (None, "10", "up", "")),
+        ("up # not", (None, None, None, None)),
+        ('label_replace(up, "a', (None, "a", "up", "")),
+    ],
+)
+def test_what_can_be_completed_follows_from_what_stands_before(scripts, written, expected):
+    """
+    In every place of an expression.
+    """
+    found = run(scripts, "completion.js", f"it.completionContext({json.dumps(written)}, {len(written)}, {WORDS})")
+    assert tuple(found.get(key) for key in ("kind", "word", "metric", "label")) == expected
+
+
+def test_a_word_is_replaced_as_a_whole_and_a_value_within_its_quotes(scripts):
+    expression = f"""[["sum(rat(up))", 6], ['up{{job="shop"}}', 9]].map(([text, cursor]) => {{
+        const found = it.completionContext(text, cursor, {WORDS});
+        return text.slice(found.from, found.to);
+    }})"""
+    assert run(scripts, "completion.js", expression) == ["rat", "shop"]
+
+
+def test_completions_that_begin_with_the_word_come_first(scripts):
+    """
+    Then those that hold all its parts, in any order.
+    """
+    candidates = '["api_orders_total", "orders_total", "orders_failed", "x"].map((text) => ({ text }))'
+    found = run(scripts, "completion.js", f'it.matching({candidates}, "ord_tot").map((one) => one.text)')
+    assert found == ["api_orders_total", "orders_total"]
+    found = run(scripts, "completion.js", f'it.matching({candidates}, "ord").map((one) => one.text)')
+    assert found == ["orders_total", "orders_failed", "api_orders_total"]
