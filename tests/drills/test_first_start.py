@@ -49,7 +49,9 @@ def test_without_configuration_the_machine_is_monitored(data):
         status = program.run("status", "--json")
         assert (status.returncode, json.loads(status.stdout)["state"]) == (0, "not configured")
         assert "system_memory_size_bytes" in program.run("query", "system_memory_size_bytes").stdout
-        assert "▁" in program.run("query", "up", "--range", "1m").stdout or program.run("query", "up").stdout
+        chart = program.run("query", "up", "--range", "1m").stdout
+        assert "┤" in chart
+        assert 'up{instance="local", job="toban"}' in chart
         wrong = program.run("query", "rate(")
         assert (wrong.returncode, "parse error" in wrong.stderr) == (1, True)
         assert program.stop() == 0

@@ -34,8 +34,8 @@ json_option = shared_option("as_json")
 class _Local(http.client.HTTPConnection):
     """HTTP over the socket in the data folder."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("toban", timeout=TIMEOUT)
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("toban", timeout=timeout)
         self._path = str(path)
 
     def connect(self) -> None:
@@ -52,6 +52,11 @@ def get(path: str, data: Path | None, /, **parameters: str) -> Any:
     Raises ``TobanError`` when it can't be reached, and with the error that it returns.
     """
     return _request("GET", f"{path}?{urlencode(parameters)}" if parameters else path, data, None)
+
+
+def get_within(seconds: float, path: str, data: Path | None) -> Any:
+    """Send a GET request like `get`, to which toban must respond within so many seconds."""
+    return _request("GET", path, data, None, seconds)
 
 
 def post(path: str, data: Path | None, /, **body: Any) -> Any:
@@ -81,9 +86,9 @@ def download(path: str, data: Path | None, /, **parameters: str | Sequence[str])
             yield chunk
 
 
-def _request(method: str, target: str, data: Path | None, content: bytes | None) -> Any:
+def _request(method: str, target: str, data: Path | None, content: bytes | None, timeout: float = TIMEOUT) -> Any:
     headers = {} if content is None else {"content-type": "application/json"}
-    with _response(method, target, data, content, headers) as (response, where):
+    with _response(method, target, data, content, headers, timeout) as (response, where):
         return _read(_whole(response, where), response.status, where)
 
 
@@ -107,10 +112,15 @@ def _read(body: bytes, status: int, where: str) -> Any:
 
 @contextmanager
 def _response(
-    method: str, target: str, data: Path | None, content: bytes | None = None, headers: Mapping[str, str] | None = None
+    method: str,
+    target: str,
+    data: Path | None,
+    content: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout: float = TIMEOUT,
 ) -> Iterator[tuple[http.client.HTTPResponse, str]]:
     """Open a response, with the address it comes from."""
-    connection, where = _connection(data)
+    connection, where = _connection(data, timeout)
     token = strip_copied(os.environ.get("TOBAN_TOKEN", ""))
     shown = {"authorization": f"Bearer {token}"} if token else {}
     try:
@@ -122,7 +132,7 @@ def _response(
         connection.close()
 
 
-def _connection(data: Path | None) -> tuple[http.client.HTTPConnection, str]:
+def _connection(data: Path | None, timeout: float) -> tuple[http.client.HTTPConnection, str]:
     url = strip_copied(os.environ.get("TOBAN_URL", ""))
     if url and data is None:
         invalid = f"TOBAN_URL: {redact_url(url)!r} is not a valid URL: write it like https://toban.example:9119"
@@ -134,9 +144,9 @@ def _connection(data: Path | None) -> tuple[http.client.HTTPConnection, str]:
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise SettingsError(invalid)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        return kind(parts.hostname, parts.port, timeout=TIMEOUT), redact_url(url)
+        return kind(parts.hostname, parts.port, timeout=timeout), redact_url(url)
     socket_file = (data or _configured_data()) / SOCKET
-    return _Local(socket_file), str(socket_file)
+    return _Local(socket_file, timeout), str(socket_file)
 
 
 def current_user() -> str:

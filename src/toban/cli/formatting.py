@@ -1,19 +1,17 @@
 """Responses as text for a terminal."""
 
-import math
+import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from itertools import pairwise
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, TextIO, TypeAlias
 
 import click
 
 from toban.core.labels import Labels
 from toban.core.terminal_escapes import escape_controls, escape_line
 
-BLOCKS: Final = "▁▂▃▄▅▆▇█"
-WIDTH: Final = 60
+Segment: TypeAlias = tuple[str, str]
+"""A part of a line, and its colour; empty for the usual one."""
 
 MARKS: Final = {"healthy": "●", "unhealthy": "▲", "not configured": "○", "no data yet": "◌"}
 """The marks of states."""
@@ -124,82 +122,80 @@ def _targets(targets: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def format_result(found: Mapping[str, Any]) -> str:
-    """Return the result of a query: a table, or a sparkline for each series over time."""
+    """Return the result of an instant query as a table."""
     data = found["data"]
-    notes = [f"note: {note}" for note in [*found.get("warnings", ()), *found.get("infos", ())]]
     if data["resultType"] in {"scalar", "string"}:
-        return "\n".join([str(data["result"][1]), *notes])
+        return "\n".join([str(data["result"][1]), *query_notes(found)])
     if not data["result"]:
-        return "\n".join(["no series: nothing has this name and these labels in the last five minutes", *notes])
-    rows = [
-        (
-            str(Labels(series["metric"])),
-            *(_over_time(series["values"]) if "values" in series else (series["value"][1],)),
-        )
-        for series in data["result"]
-    ]
-    if data["resultType"] == "matrix":
-        times = [float(at) for series in data["result"] for at, _ in series["values"]]
-        notes.insert(0, f"{_clock(min(times))} to {_clock(max(times))} UTC: trend, min, max, last")
-    return "\n".join([*align_columns(rows), *notes])
+        return "\n".join([NO_SERIES, *query_notes(found)])
+    rows = [(str(Labels(series["metric"])), series["value"][1]) for series in data["result"]]
+    return "\n".join([*align_columns(rows), *query_notes(found)])
 
 
-def _over_time(values: Sequence[tuple[float, str]]) -> tuple[str, str, str, str]:
-    numbers = [float(value) for _, value in values]
-    finite = [number for number in numbers if math.isfinite(number)] or [math.nan]
-    return sparkline(numbers), f"{min(finite):.6g}", f"{max(finite):.6g}", f"{numbers[-1]:.6g}"
+NO_SERIES: Final = "no series: nothing has this name and these labels in the last five minutes"
 
 
-def sparkline(numbers: Sequence[float], width: int = WIDTH) -> str:
-    """Draw numbers as blocks between their minimum and maximum; what is not finite is a gap."""
-    if len(numbers) > width:
-        edges = [round(place * len(numbers) / width) for place in range(width + 1)]
-        parts = [numbers[first:last] for first, last in pairwise(edges)]
-        # The maximum of each part: a short peak must be seen.
-        numbers = [max((n for n in part if math.isfinite(n)), default=math.nan) for part in parts]
-    finite = [number for number in numbers if math.isfinite(number)]
-    if not finite:
-        return " " * len(numbers)
-    low, high = min(finite), max(finite)
-    # Halved: the difference of two of the largest floats overflows.
-    span = (high / 2 - low / 2) or 1.0
-    return "".join(
-        BLOCKS[min(int((number / 2 - low / 2) / span * len(BLOCKS)), len(BLOCKS) - 1)] if math.isfinite(number) else " "
-        for number in numbers
-    )
+def query_notes(found: Mapping[str, Any]) -> list[str]:
+    """Return the warnings of a result."""
+    return [f"note: {note}" for note in [*found.get("warnings", ()), *found.get("infos", ())]]
 
 
 def _mark(up: bool) -> str:
     return "●" if up else "▲"
 
 
-def _clock(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%m-%d %H:%M")
-
-
 def align_columns(rows: Iterable[Sequence[str]]) -> list[str]:
     """Align cells in columns, each row on one line."""
     table = [tuple(escape_line(cell) for cell in row) for row in rows]
-    widths = [max(map(_width, column)) for column in zip(*table, strict=True)]
+    widths = [max(map(text_width, column)) for column in zip(*table, strict=True)]
     return [
-        "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
+        "  ".join(cell + " " * (width - text_width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in table
     ]
 
 
-def _width(text: str) -> int:
+def text_width(text: str) -> int:
     """Return how many columns a text takes: a Japanese character takes two."""
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
+def cut_text(text: str, columns: int, end: str = "…") -> str:
+    """Return a text that takes so many columns at most."""
+    if text_width(text) <= columns:
+        return text
+    while text and text_width(text) + len(end) > columns:
+        text = text[:-1]
+    return text + end
+
+
 def echo(text: str, *, err: bool = False) -> None:
     """Print a text. All output of commands goes through here: no text from outside controls the terminal."""
-    click.echo(escape_controls(text), err=err)
+    click.echo(_encodable(escape_controls(text), sys.stderr if err else sys.stdout), err=err)
+
+
+def echo_segments(lines: Iterable[Sequence[Segment]], *, has_colors: bool) -> None:
+    """Print lines of coloured parts, each escaped as in `echo`."""
+    for line in lines:
+        parts = ((_encodable(escape_line(text), sys.stdout), color) for text, color in line)
+        text = "".join(click.style(text, fg=color) if has_colors and color else text for text, color in parts)
+        click.echo(text.rstrip(), color=has_colors)
+
+
+def _encodable(text: str, file: TextIO) -> str:
+    r"""Return a text in which what the encoding of a file lacks is written like ``\u25cf``."""
+    encoding = file.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def echo_over(text: str) -> None:
     """Print a text over the last line."""
-    click.echo(f"\r\x1b[K{escape_line(text)}", nl=False)
+    echo_control(f"\r\x1b[K{escape_line(text)}")
+
+
+def echo_control(sequence: str) -> None:
+    """Print control sequences of toban's own; texts from outside in them are escaped already."""
+    click.echo(sequence, nl=False)
+    sys.stdout.flush()
 
 
 def echo_bytes(pieces: Iterable[bytes], file: BinaryIO) -> None:
