@@ -68,6 +68,12 @@ def page(program: Program, path: str, **headers: str) -> Elements:
     return Elements(body.decode())
 
 
+def scripts(shown: Elements) -> set[str]:
+    """Return the names of a page's scripts."""
+    sources = [attributes.get("src") or "" for tag, attributes in shown.found if tag == "script"]
+    return {source.rpartition("/")[2].partition(".")[0] for source in sources}
+
+
 def test_all_boards_are_listed_in_the_readers_language(program):
     """
     With links to each.
@@ -101,6 +107,7 @@ def test_without_a_script_a_board_is_shown_as_tables(program):
     assert re.search(r"\d (GiB|%|B/s|KiB/s)", shown.text)
     assert "Nothing in this range" in shown.text
     assert not [it for _, it in shown.found if re.search(r"board|uPlot", it.get("src") or "")]
+    assert not {"board", "explore"} & scripts(shown)
     charts = page(program, "/dashboards/hosts")
     assert [attributes for tag, attributes in charts.found if (attributes.get("href") or "").startswith("?from=now-6h")]
 
@@ -142,7 +149,7 @@ def test_what_a_board_says_is_text_and_never_html(program):
 
 
 def explore(*queries: str, **more: str) -> str:
-    return "/explore?" + urllib.parse.urlencode([*(("q", query) for query in queries), *more.items()])
+    return "/explore?" + urllib.parse.urlencode([*(("expr", query) for query in queries), *more.items()])
 
 
 def test_without_a_script_queries_have_tables(program):
@@ -154,7 +161,7 @@ def test_without_a_script_queries_have_tables(program):
     assert "rate(up))\n^" in shown.text
     assert "expected type range vector" in shown.text
     assert "No series at this time" in shown.text
-    assert not [tag for tag, _ in shown.found if tag == "script"]
+    assert not {"board", "explore"} & scripts(shown)
     fields = [attributes for tag, attributes in shown.found if tag == "textarea"]
     assert len(fields) == 4  # with room for one more
 

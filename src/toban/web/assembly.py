@@ -46,6 +46,7 @@ from toban.web.live_updates import LiveUpdates
 from toban.web.pages.alerts import AlertsPages
 from toban.web.pages.boards import BoardsPages
 from toban.web.pages.channels import ChannelsPage
+from toban.web.pages.explore import ExplorePage
 from toban.web.pages.instance import InstancePages
 from toban.web.pages.logs import LogsPage
 from toban.web.pages.overview import OverviewPage

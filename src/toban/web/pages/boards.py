@@ -19,6 +19,8 @@ from toban.dashboards.board_data import PanelData, board_data
 from toban.dashboards.board_loader import Boards
 from toban.dashboards.time_range import TimeRangeError, parse_range
 from toban.web.endpoint import Endpoint
+from toban.instruments.metric_sources import MetricSource
+from toban.web.endpoint import Endpoint, Permission
 from toban.web.pages.number_format import MISSING, format_value
 from toban.web.pages.rendering import language_of, page, script_texts
 
@@ -45,17 +47,15 @@ POINTS: Final = 60
 """How many points of a series are looked at for a table."""
 
 
-ROTATION: Final = (timedelta(seconds=5), timedelta(hours=1))
+ROTATION: Final = (timedelta(seconds=2), timedelta(hours=1))
 """How long a board stands on a wall before the next one, at least and at most."""
 
 SCRIPT_TEXTS: Final = (
     "chart-label",
-    "close",
     "earlier",
     "explore",
     "full-screen",
     "highest",
-    "keys",
     "kiosk",
     "last",
     "later",
@@ -63,14 +63,18 @@ SCRIPT_TEXTS: Final = (
     "legend-table",
     "lowest",
     "mean",
+    "metric-with",
     "more-series",
     "not-live",
+    "no-metric",
     "nothing-in-range",
+    "or",
     "panel-menu",
     "refresh-now",
     "series",
     "total",
     "zoom-out",
+    *(f"source-{source.name.lower()}" for source in MetricSource),
 )
 """The keys of the texts that the script shows."""
 

@@ -34,13 +34,11 @@ SCRIPT_TEXTS: Final = (
     "add-query",
     "chart-label",
     "clear",
-    "close",
     "completions",
     "earlier",
     "expression",
     "hide-query",
     "highest",
-    "keys",
     "last",
     "later",
     "link-copied",
@@ -103,7 +101,7 @@ class ExplorePage:
         """Show the form, and with ``view=table`` the results at the end of the range."""
         language, parameters = language_of(request), request.query_params
         begin, end = parameters.get("from") or INITIAL[0], parameters.get("to") or INITIAL[1]
-        queries = [it for it in parameters.getlist("q") if it.strip()][:MAX_QUERIES]
+        queries = [it for it in parameters.getlist("expr") if it.strip()][:MAX_QUERIES]
         is_table = parameters.get("view") == "table"
         tables: list[QueryTable] = []
         error = ""
@@ -113,7 +111,7 @@ class ExplorePage:
                 tables = [await self._table(query, milliseconds(span.end), language) for query in queries]
             except TimeRangeError as invalid:
                 error = str(invalid)
-        address = [("from", begin), ("to", end), *(("q", query) for query in queries)]
+        address = [("from", begin), ("to", end), *(("expr", query) for query in queries)]
         return page(
             request,
             "explore.html",

@@ -1,6 +1,6 @@
 // Draws the panels of a board.
 
-import { clock, drawTimeSeries, last, toImage } from "./chart.js";
+import { clock, drawTimeSeries, last, missingMetrics, pageColor, toImage } from "./chart.js";
 import { openControls } from "./controls.js";
 import { bindKeys, download, element, fetchJson, fill } from "./dom.js";
 import { formatValue } from "./format.js";
@@ -13,8 +13,10 @@ const texts = JSON.parse(root.dataset.texts);
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
 const DAYS = { "1d": 1, "7d": 7 };
 const DAY = 86_400_000;
+const DESCRIBED = 20;  // queries that are described at once
+const REASONS = 2;
 
-const state = { board: null, data: null, before: null, charts: new Map(), chosen: new Map(), tables: new Set(), request: null, fetched: 0, full: null };
+const state = { board: null, data: null, before: null, charts: new Map(), chosen: new Map(), tables: new Set(), described: new Map(), request: null, fetched: 0, full: null };
 
 function level(panel, value) {
   let found = panel.base_level;
@@ -74,6 +76,10 @@ async function load() {
   state.request?.abort();
   const request = state.request = new AbortController();
   const waiting = setTimeout(() => root.querySelectorAll(".panel").forEach((it) => it.classList.add("waiting")), 300);
+  const loaded = () => {
+    clearTimeout(waiting);
+    root.querySelectorAll(".waiting").forEach((it) => it.classList.remove("waiting"));
+  };
   try {
     if (!state.board) state.board = (await fetchJson("/api/boards/board", { name: root.dataset.board }, request.signal)).board;
     const data = await query(controls.range(), request);
@@ -81,16 +87,20 @@ async function load() {
     const before = days ? await query({ from: data.times[0] - days * DAY, to: data.times.at(-1) - days * DAY }, request) : null;
     Object.assign(state, { data, before, fetched: Date.now() });
     note.hidden = true;
+    controls.mark(null);
     draw();
+    loaded();
+    await explainEmpty(request);
   } catch (error) {
     if (error.name === "AbortError") return;
+    controls.mark(error);
     const since = state.fetched ? clock(state.fetched, language) : "–";
     note.textContent = fill(texts["not-live"], { since, reason: error.message });
     note.hidden = false;
   } finally {
     clearTimeout(waiting);
     if (state.request === request) {
-      root.querySelectorAll(".waiting").forEach((it) => it.classList.remove("waiting"));
+      loaded();
       state.request = null;
       controls.schedule();
     }
@@ -116,13 +126,29 @@ function drawPanel(panel, place) {
   state.charts.delete(place);
   plot.replaceChildren();
   plot.classList.toggle("chart", panel.type === "timeseries" && data.series.length > 0);
-  if (!figure.querySelector(".menu")) addMenu(figure, panel, place);
+  if (!figure.querySelector(".panel-menu")) addMenu(figure, panel, place);
   if (data.error) plot.append(element("p", { class: "error" }, data.error));
   else if (!data.series.length) plot.append(element("p", { class: "empty" }, texts["nothing-in-range"]));
   else if (panel.type in DRAWN) DRAWN[panel.type](panel, data, plot);
   else { timeSeries(panel, data, plot, place); return; }
   // What scrolls is reached by the keyboard.
   if (plot.scrollHeight > plot.clientHeight) plot.tabIndex = 0; else plot.removeAttribute("tabindex");
+}
+
+// Says below "Nothing in this range" which metrics there are none of at all, and what provides them.
+async function explainEmpty(request) {
+  const empty = state.data.panels.map((data, place) => ({ data, place })).filter(({ data }) => !data.error && !data.series.length);
+  const unknown = [...new Set(empty.flatMap(({ data }) => data.expressions))].filter((it) => !state.described.has(it));
+  for (let i = 0; i < unknown.length; i += DESCRIBED) {
+    const queries = unknown.slice(i, i + DESCRIBED);
+    const found = await fetchJson("/api/queries/describe", { queries: JSON.stringify(queries) }, request.signal);
+    queries.forEach((it, place) => state.described.set(it, found.queries[place].metrics));
+  }
+  for (const { data, place } of empty) {
+    const metrics = new Map(data.expressions.flatMap((it) => state.described.get(it)).map((it) => [it.name, it]));
+    const reasons = missingMetrics([...metrics.values()], texts).slice(0, REASONS);
+    figureOf(place).querySelector(".plot > .empty")?.append(...reasons.map((it) => element("small", {}, it)));
+  }
 }
 
 function offer(name, values) {
@@ -217,45 +243,43 @@ function canvas(plot, height) {
   const context = made.getContext("2d");
   context.scale(devicePixelRatio, devicePixelRatio);
   context.font = "11px system-ui";
-  context.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--faint").trim();
+  context.fillStyle = pageColor("faint");
   plot.append(made);
   return { context, width };
 }
 
 // A band for each series, coloured by the level of its value at each time.
 function stateTimeline(panel, data, plot) {
-  const css = getComputedStyle(document.documentElement);
   const height = 22, labels = Math.min(180, plot.clientWidth * 0.35);
   const { context, width } = canvas(plot, data.series.length * height + 18);
   const count = state.data.times.length, step = (width - labels) / count;
   data.series.forEach((it, row) => {
-    context.fillStyle = css.getPropertyValue("--text").trim();
+    context.fillStyle = pageColor("text");
     context.fillText(shorten(context, it.name, labels - 8), 0, row * height + 14);
     it.values.forEach((value, i) => {
       if (value === null) return;
-      context.fillStyle = css.getPropertyValue(`--${level(panel, value)}`).trim();
+      context.fillStyle = pageColor(level(panel, value));
       const left = Math.floor(labels + i * step), right = Math.floor(labels + (i + 1) * step);
       context.fillRect(left, row * height + 3, right - left, height - 6);
     });
   });
-  context.fillStyle = css.getPropertyValue("--faint").trim();
+  context.fillStyle = pageColor("faint");
   timeAxis(context, labels, width, data.series.length * height + 14);
 }
 
 function heatmap(panel, data, plot) {
   const bounds = data.series.map((it) => ({ upper: it.labels.le === "+Inf" ? Infinity : Number(it.labels.le), values: it.values })).filter((it) => !Number.isNaN(it.upper)).sort((a, b) => a.upper - b.upper);
-  const css = getComputedStyle(document.documentElement);
   const cells = bounds.map((it, row) => it.values.map((value, i) => (value === null ? null : Math.max(0, value - (row ? bounds[row - 1].values[i] ?? 0 : 0)))));
   const most = Math.max(...cells.flat().filter((it) => it !== null), 0) || 1;
   const labels = 64, height = Math.max(8, Math.min(20, (plot.clientHeight - 24) / bounds.length));
   const { context, width } = canvas(plot, bounds.length * height + 18);
   const step = (width - labels) / state.data.times.length;
-  const color = css.getPropertyValue("--accent").trim();
+  const color = pageColor("accent");
   cells.forEach((row, place) => {
     const top = (bounds.length - 1 - place) * height;
     if (height >= 11 || place % 2 === 0) {
       context.globalAlpha = 1;
-      context.fillStyle = css.getPropertyValue("--faint").trim();
+      context.fillStyle = pageColor("faint");
       context.fillText(formatValue(bounds[place].upper, panel.unit, language), 0, top + height - 2);
     }
     context.fillStyle = color;
@@ -266,7 +290,7 @@ function heatmap(panel, data, plot) {
     });
   });
   context.globalAlpha = 1;
-  context.fillStyle = css.getPropertyValue("--faint").trim();
+  context.fillStyle = pageColor("faint");
   timeAxis(context, labels, width, bounds.length * height + 14);
 }
 
@@ -295,7 +319,7 @@ function addMenu(figure, panel, place) {
   const heading = figure.querySelector("h2, h3");
   const entry = (text, run) => element("li", {}, element("button", { type: "button", onclick: () => { menu.open = false; run(); } }, text));
   const isChart = panel.type === "timeseries", isDrawn = isChart || panel.type === "heatmap" || panel.type === "state-timeline";
-  const menu = element("details", { class: "menu" },
+  const menu = element("details", { class: "panel-menu" },
     element("summary", { "aria-label": fill(texts["panel-menu"], { title: titleOf(panel) }) }, "⋮"),
     element("ul", {},
       entry(texts.explore, () => explore(place)),
@@ -314,12 +338,12 @@ function addMenu(figure, panel, place) {
 }
 
 document.addEventListener("click", (event) => {
-  for (const it of document.querySelectorAll(".menu[open]")) if (!it.contains(event.target)) it.open = false;
+  for (const it of document.querySelectorAll(".panel-menu[open]")) if (!it.contains(event.target)) it.open = false;
 });
 
 function explore(place) {
   const parameters = new URLSearchParams(controls.range());
-  for (const expression of state.data.panels[place].expressions) parameters.append("q", expression);
+  for (const expression of state.data.panels[place].expressions) parameters.append("expr", expression);
   location.assign(`/explore?${parameters}`);
 }
 
@@ -383,7 +407,7 @@ function toggleKiosk() {
 }
 
 function leave() {
-  if (document.querySelector(".menu[open]")) return false;
+  if (document.querySelector(".panel-menu[open]")) return false;
   if (state.full !== null) { toggleFull(state.full); return true; }
   if ("kiosk" in root.dataset) { toggleKiosk(); return true; }
   return false;
@@ -414,7 +438,7 @@ bindKeys([
   { keys: "p l", text: texts["legend-table"], run: () => current(toggleLegend) },
   { keys: "d k", text: texts.kiosk, run: toggleKiosk },
   { keys: "Escape", text: texts.leave, run: leave },
-], texts);
+]);
 
 let resizing = 0;
 const redraw = () => { if (state.data) panels().forEach((panel, place) => { if (!state.charts.has(place)) drawPanel(panel, place); }); };

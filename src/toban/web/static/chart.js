@@ -4,6 +4,7 @@ import { announce, element, fill } from "./dom.js";
 import { formatValue } from "./format.js";
 
 const DARK = matchMedia("(prefers-color-scheme: dark)");
+const isDark = () => (document.documentElement.dataset.theme || (DARK.matches ? "dark" : "light")) === "dark";
 // Okabe and Ito's colours; two of them are darker on a light ground, where they would be hard to see.
 const COLORS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C6BB1", "#7F7F7F"];
 const ON_LIGHT = { "#E69F00": "#C98500", "#56B4E9": "#3F97D1" };
@@ -11,6 +12,7 @@ const DASHES = [[], [8, 4], [2, 3]];
 const BINARY = new Set(["bytes", "binBps"]);
 const BINARY_STEPS = Array.from({ length: 56 }, (_, power) => 2 ** power);
 const TOOLTIP_ROWS = 12;
+const READING = 10_000;  // milliseconds after which a tooltip counts as read
 
 function hash(text) {
   let found = 2166136261;
@@ -29,7 +31,7 @@ export function seriesStyles(names) {
       if (place === first) dash = (dash + 1) % DASHES.length;
     }
     taken.add(`${place} ${dash}`);
-    return { color: (!DARK.matches && ON_LIGHT[COLORS[place]]) || COLORS[place], dash: DASHES[dash] };
+    return { color: (!isDark() && ON_LIGHT[COLORS[place]]) || COLORS[place], dash: DASHES[dash] };
   });
 }
 
@@ -58,6 +60,15 @@ export function stacked(series, shown) {
     if (!shown[place]) return value;
     return sums[i] += value ?? 0;
   }));
+}
+
+// Which metrics of a description there are none of, and what provides them.
+export function missingMetrics(metrics, texts) {
+  return metrics.filter((it) => it.oldest === null).map((it) => {
+    const sources = it.sources.map((source) => texts[`source-${source}`]).join(texts.or);
+    const text = fill(texts["no-metric"], { metric: it.name });
+    return sources ? `${text} ${fill(texts["metric-with"], { sources })}` : text;
+  });
 }
 
 export function clock(milliseconds, language) {
@@ -100,6 +111,14 @@ function widest(u, labels) {
   return Math.max(40, 16 + longest * 6.5);
 }
 
+// A colour of the page, as a canvas takes it: the variables hold a pair for light and dark.
+const probe = globalThis.document?.createElement?.("span");
+export function pageColor(name) {
+  if (!probe.isConnected) { probe.hidden = true; document.body.append(probe); }
+  probe.style.color = `var(--${name})`;
+  return getComputedStyle(probe).color;
+}
+
 function swatch(color, dash = []) {
   const made = element("span", { class: dash.length ? "swatch dashed" : "swatch" });
   made.style.setProperty("--swatch", color);
@@ -120,7 +139,7 @@ export function drawTimeSeries(plot, panel, data, options) {
   const format = (value) => formatValue(value, panel.unit, language);
   const times = data.times.map((it) => it / 1000);
   const isStacked = panel.style === "stacked";
-  let chosen = options.chosen ?? null, form = options.legend, chart = null, styles = [], legend = null, at = -1;
+  let moved = 0, chosen = options.chosen ?? null, form = options.legend, chart = null, styles = [], legend = null, at = -1;
   const tip = element("div", { class: "tip", hidden: true });
   const isShown = (it) => !chosen || chosen.has(it.name);
 
@@ -148,8 +167,7 @@ export function drawTimeSeries(plot, panel, data, options) {
   function build() {
     chart?.destroy();
     styles = seriesStyles(data.series.map((it) => it.name));
-    const css = getComputedStyle(document.documentElement);
-    const text = css.getPropertyValue("--faint").trim(), line = css.getPropertyValue("--line").trim();
+    const text = pageColor("faint"), line = pageColor("line");
     const axis = { stroke: text, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "11px system-ui" };
     const points = { show: (u, s, from, to) => lonely(u.data[s], from, to) };
     const past = { label: "", width: 1, dash: [4, 4], points: { show: false } };
@@ -189,7 +207,7 @@ export function drawTimeSeries(plot, panel, data, options) {
       ],
       bands: bands(),
       hooks: {
-        draw: [(u) => thresholds(u, css)],
+        draw: [thresholds],
         setSelect: [select],
         setCursor: [point],
       },
@@ -200,7 +218,7 @@ export function drawTimeSeries(plot, panel, data, options) {
     chart.over.addEventListener("mouseleave", () => { tip.hidden = true; });
   }
 
-  function thresholds(u, css) {
+  function thresholds(u) {
     const { ctx } = u;
     ctx.save();
     ctx.lineWidth = devicePixelRatio;
@@ -208,7 +226,7 @@ export function drawTimeSeries(plot, panel, data, options) {
     for (const threshold of panel.thresholds || []) {
       const y = u.valToPos(threshold.value, "y", true);
       if (!(y >= u.bbox.top && y <= u.bbox.top + u.bbox.height)) continue;
-      ctx.strokeStyle = css.getPropertyValue(`--${threshold.level}`).trim();
+      ctx.strokeStyle = pageColor(threshold.level);
       ctx.beginPath();
       ctx.moveTo(u.bbox.left, y);
       ctx.lineTo(u.bbox.left + u.bbox.width, y);
@@ -236,6 +254,7 @@ export function drawTimeSeries(plot, panel, data, options) {
     const { idx, left, top } = u.cursor;
     const isKeyboard = plot.matches(":focus-visible") && at >= 0;
     if (idx === null || idx === undefined || left < 0 || !(isKeyboard || u.over.matches(":hover"))) { tip.hidden = true; return; }
+    moved = Date.now();
     const rows = rowsAt(idx), value = u.posToVal(top, "y");
     const near = rows.reduce((best, it) => (best && Math.abs(best.value - value) <= Math.abs(it.value - value) ? best : it), null);
     const hasBefore = rows.some((it) => it.before !== null);
@@ -346,7 +365,8 @@ export function drawTimeSeries(plot, panel, data, options) {
   DARK.addEventListener("change", restyle);
 
   return {
-    isBusy: () => !tip.hidden || chart.select.width > 0,
+    // A pointer that rests on a chart must not keep it from being refreshed.
+    isBusy: () => chart.select.width > 0 || (!tip.hidden && Date.now() - moved < READING),
     setLegend: (other) => { form = other; placeLegend(); },
     destroy: () => {
       observer.disconnect();
@@ -366,7 +386,7 @@ export function drawTimeSeries(plot, panel, data, options) {
 export function toImage(plot, title, names) {
   const source = plot.querySelector("canvas");
   if (!source) return Promise.resolve(null);
-  const css = getComputedStyle(document.documentElement), ratio = devicePixelRatio, line = 18 * ratio, edge = 12 * ratio;
+  const ratio = devicePixelRatio, line = 18 * ratio, edge = 12 * ratio;
   const styles = seriesStyles(names), made = document.createElement("canvas");
   made.width = source.width + 2 * edge;
   const context = made.getContext("2d"), font = `${12 * ratio}px system-ui, sans-serif`;
@@ -380,9 +400,9 @@ export function toImage(plot, title, names) {
     x += width;
   }
   made.height = source.height + 2 * edge + line * (names.length ? row + 3 : 2);
-  context.fillStyle = css.getPropertyValue("--panel").trim();
+  context.fillStyle = pageColor("panel");
   context.fillRect(0, 0, made.width, made.height);
-  context.fillStyle = css.getPropertyValue("--text").trim();
+  context.fillStyle = pageColor("text");
   context.font = `600 ${13 * ratio}px system-ui, sans-serif`;
   context.fillText(title, edge, edge + line * 0.7);
   context.drawImage(source, edge, edge + line);
@@ -391,7 +411,7 @@ export function toImage(plot, title, names) {
     const [left, place] = places[i], y = edge + line * (place + 2) + source.height;
     context.fillStyle = styles[i].color;
     context.fillRect(left, y - line * 0.35, line * 0.8, 4 * ratio);
-    context.fillStyle = css.getPropertyValue("--text").trim();
+    context.fillStyle = pageColor("text");
     context.fillText(name, left + line, y);
   });
   return new Promise((resolve) => made.toBlob(resolve, "image/png"));

@@ -131,7 +131,11 @@ export function attachCompletion(area, source, texts, run) {
       inserted += isEmpty ? "()" : "(";
       back = isEmpty ? 1 : 0;
     }
-    if (context.kind === "label" && !/^\s*(=|!)/.test(rest)) { inserted += '=""'; back = 1; }
+    if (context.kind === "label" && !/^\s*(=|!)/.test(rest)) {
+      const isOpen = !rest.includes("}");
+      inserted += isOpen ? '=""}' : '=""';
+      back = isOpen ? 2 : 1;
+    }
     if (context.kind === "value") {
       inserted = context.quote === "`" ? text : text.replaceAll("\\", "\\\\").replaceAll(context.quote, `\\${context.quote}`).replaceAll("\n", "\\n");
       if (context.isClosed) back = -1; else inserted += context.quote;

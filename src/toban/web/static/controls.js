@@ -5,7 +5,7 @@ const BUSY_SECONDS = 2;
 
 /*
 Binds a form with the fields `from`, `to` and perhaps `refresh`. Returns the controls: `range()`, `setRange(from, to)`,
-`remember()`, `recall()`, `schedule()`, `shift(halves)`, `zoomOut()`, `keys(texts)`.
+`mark(error)`, `remember()`, `recall()`, `schedule()`, `shift(halves)`, `zoomOut()`, `keys(texts)`.
 
 `load()`      is called when something has changed
 `span()`      returns the shown times in milliseconds, null while nothing is shown
@@ -68,6 +68,12 @@ export function openControls(form, { load, span, isBusy = () => false, write = (
     timer = setTimeout(() => (isBusy() ? schedule(BUSY_SECONDS) : load()), (seconds || found[1] * SECONDS[found[2]]) * 1000);
   }
 
+  // Marks the range where it is why something failed; with no error it is valid.
+  function mark(error) {
+    const isWrong = error?.fields?.some((it) => it === "from" || it === "to") ?? false;
+    for (const it of [fields.from, fields.to]) if (isWrong) it.setAttribute("aria-invalid", "true"); else it.removeAttribute("aria-invalid");
+  }
+
   const acts = { back: () => shift(-1), forward: () => shift(1), out: zoomOut };
   for (const it of form.querySelectorAll(".group")) it.hidden = false;
   form.addEventListener("click", (event) => acts[event.target.closest("[data-act]")?.dataset.act]?.());
@@ -82,5 +88,5 @@ export function openControls(form, { load, span, isBusy = () => false, write = (
     { keys: "t z", text: texts["zoom-out"], run: acts.out },
     { keys: "d r", text: texts["refresh-now"], run: load },
   ];
-  return { range, setRange, remember, recall, schedule, shift, zoomOut, keys };
+  return { range, setRange, mark, remember, recall, schedule, shift, zoomOut, keys };
 }

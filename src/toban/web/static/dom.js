@@ -19,7 +19,10 @@ export async function fetchJson(path, parameters, signal) {
   const response = await fetch(`${path}?${new URLSearchParams(parameters)}`, { signal, cache: "no-store" });
   const body = await response.json().catch(() => ({}));
   // Problem details have `detail`, errors of Prometheus' API have `error`.
-  if (!response.ok) throw new Error(body.detail || body.error || `HTTP ${response.status}`);
+  if (!response.ok) {
+    const fields = (body.errors || []).map((it) => it.field);
+    throw Object.assign(new Error(body.detail || body.error || `HTTP ${response.status}`), { fields });
+  }
   return body;
 }
 
@@ -42,27 +45,22 @@ export function announce(text) {
 
 const SHOWN_KEYS = { ArrowLeft: "←", ArrowRight: "→", Escape: "Esc" };
 
-// Keys like "t z" or "v", each `{ keys, text, run }`; "?" lists them. None acts while somebody writes.
-export function bindKeys(bindings, texts) {
+// Keys like "t z" or "v", each `{ keys, text, run }`, which the list of shortcuts names. None acts while somebody writes,
+// or where single keys are switched off.
+export function bindKeys(bindings) {
+  const single = document.getElementById("single-keys");
+  for (const { keys, text } of bindings) {
+    const shown = keys.split(" ").flatMap((key) => [element("kbd", {}, SHOWN_KEYS[key] || key), " "]);
+    document.querySelector("#shortcuts .keys").append(element("div", {}, element("dt", {}, ...shown), element("dd", {}, text)));
+  }
   let before = "", since = 0;
-  const help = () => {
-    const rows = bindings.filter((it) => it.text).map((it) => element("tr", {},
-      element("td", {}, ...it.keys.split(" ").flatMap((key) => [element("kbd", {}, SHOWN_KEYS[key] || key), " "])),
-      element("td", {}, it.text)));
-    const dialog = element("dialog", { class: "keys", "aria-label": texts.keys, onclose: () => dialog.remove() },
-      element("h2", {}, texts.keys), element("table", {}, element("tbody", {}, ...rows)),
-      element("form", { method: "dialog" }, element("button", {}, texts.close)));
-    document.querySelector("main").append(dialog);
-    dialog.showModal();
-  };
-  const all = [...bindings, { keys: "?", run: help }];
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-    if (document.querySelector("dialog[open]")) return;
+    if (document.querySelector("dialog[open]") || (!single.checked && event.key !== "Escape")) return;
     if (event.key !== "Escape" && event.target.closest("input, textarea, select, [contenteditable]")) return;
     const sequence = before && Date.now() - since < 1500 ? `${before} ${event.key}` : event.key;
-    const found = all.find((it) => it.keys === sequence);
-    before = found || !all.some((it) => it.keys.startsWith(`${sequence} `)) ? "" : sequence;
+    const found = bindings.find((it) => it.keys === sequence);
+    before = found || !bindings.some((it) => it.keys.startsWith(`${sequence} `)) ? "" : sequence;
     since = Date.now();
     if (!found || found.run(event) === false) return;
     event.preventDefault();

@@ -1,6 +1,6 @@
 // Runs queries that somebody writes, and shows their results as a chart or a table.
 
-import { clock, drawTimeSeries, last } from "./chart.js";
+import { clock, drawTimeSeries, last, missingMetrics } from "./chart.js";
 import { attachCompletion } from "./completion.js";
 import { openControls } from "./controls.js";
 import { announce, bindKeys, element, fetchJson, fill } from "./dom.js";
@@ -11,7 +11,7 @@ const form = document.getElementById("controls");
 const rows = document.getElementById("queries");
 const note = document.getElementById("note");
 const pane = document.getElementById("pane");
-const facts = root.querySelector(".facts");
+const facts = root.querySelector(".result-facts");
 const language = root.dataset.language;
 const texts = JSON.parse(root.dataset.texts);
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
@@ -21,9 +21,10 @@ const SERIES = 500;  // series of a query that are fetched
 const TABLE_ROWS = 200;
 const METRICS = 200;  // rows of the list of metrics
 const REMEMBERED = 50;
+const WRITING = 10_000;  // milliseconds after which somebody counts as not writing any more
 const HISTORY = "toban-queries";
 
-const state = { tab: "graph", chart: null, chosen: null, results: [], described: null, request: null, shown: null, fetched: 0, active: null, made: 0 };
+const state = { tab: "graph", chart: null, chosen: null, results: [], described: null, request: null, shown: null, fetched: 0, typed: 0, active: null, made: 0 };
 
 // Metrics, labels and values, each fetched once.
 
@@ -58,7 +59,7 @@ const letter = (place) => String.fromCharCode(65 + place);
 const written = () => areas().map((it) => it.value.trim()).filter(Boolean);
 
 function addRow(expression = "", before = null) {
-  const row = before || element("div", { class: "query" }, element("textarea", { name: "q", rows: 1, "aria-label": texts.expression, spellcheck: "false", autocomplete: "off", autocapitalize: "off" }));
+  const row = before || element("div", { class: "query" }, element("textarea", { name: "expr", rows: 1, "aria-label": texts.expression, spellcheck: "false", autocomplete: "off", autocapitalize: "off" }));
   const area = row.querySelector("textarea");
   if (!before) { area.value = expression; rows.append(row); }
   area.id = `query-${state.made += 1}`;
@@ -79,7 +80,7 @@ function addRow(expression = "", before = null) {
   );
   attachCompletion(area, source, texts, changed);
   area.addEventListener("focus", () => { state.active = area; });
-  area.addEventListener("input", () => fit(area));
+  area.addEventListener("input", () => { state.typed = Date.now(); fit(area); });
   fit(area);
   return area;
 }
@@ -102,14 +103,14 @@ function number() {
 // What the address says.
 
 function write(parameters) {
-  parameters.delete("q");
+  parameters.delete("expr");
   parameters.delete("view");
-  for (const query of written()) parameters.append("q", query);
+  for (const query of written()) parameters.append("expr", query);
   parameters.set("tab", state.tab);
 }
 
 function read(parameters) {
-  const queries = parameters.getAll("q").filter((it) => it.trim()), all = areas();
+  const queries = parameters.getAll("expr").filter((it) => it.trim()), all = areas();
   const wanted = queries.length ? queries : [""];
   wanted.forEach((query, place) => {
     if (!all[place]) addRow(query);
@@ -123,11 +124,10 @@ function read(parameters) {
 const controls = openControls(form, {
   load, write, read,
   span: () => state.shown,
-  isBusy: () => state.chart?.isBusy() || areas().includes(document.activeElement),
+  isBusy: () => state.chart?.isBusy() || Date.now() - state.typed < WRITING,
 });
 
 function changed() {
-  remember(written());
   controls.remember();
   load();
 }
@@ -146,9 +146,12 @@ async function load() {
     const results = await Promise.all(queries.map((query, place) => run(query, described, described.queries[place], signal)));
     Object.assign(state, { described, results, shown: [described.start, described.end], fetched: Date.now(), chosen: null });
     note.hidden = true;
+    controls.mark(null);
+    remember(results.filter((it) => it.query && !it.error).map((it) => it.query));
     show();
   } catch (error) {
     if (error.name === "AbortError") return;
+    controls.mark(error);
     note.textContent = state.fetched ? fill(texts["not-live"], { since: clock(state.fetched, language), reason: error.message }) : error.message;
     note.hidden = false;
   } finally {
@@ -269,12 +272,9 @@ function about(area, result) {
   }
   for (const note_ of result.notes) place.append(element("p", { class: "note" }, note_));
   if (result.series.length >= SERIES) place.append(element("p", { class: "note" }, fill(texts["rows-cut"], { count: SERIES })));
-  for (const metric of result.metrics.slice(0, 3)) {
-    if (metric.oldest === null) {
-      const sources = metric.sources.map((it) => texts[`source-${it}`]).join(texts.or);
-      const text = fill(texts["no-metric"], { metric: metric.name });
-      place.append(element("p", { class: "fault" }, sources ? `${text} ${fill(texts["metric-with"], { sources })}` : text));
-    } else if (!result.series.length) {
+  for (const text of missingMetrics(result.metrics, texts)) place.append(element("p", { class: "fault" }, text));
+  for (const metric of result.metrics.filter((it) => it.oldest !== null).slice(0, 3)) {
+    if (!result.series.length) {
       place.append(element("p", { class: "note" }, fill(texts["metric-since"], { metric: metric.name, since: clock(metric.oldest, language) })));
     } else if (metric.help) {
       place.append(element("p", { class: "help" }, element("code", {}, metric.name), ` ${metric.type} · ${metric.help}`));
@@ -388,9 +388,8 @@ form.querySelector("[data-link]").addEventListener("click", async () => {
 form.querySelector('[name="view"]').remove();
 form.querySelector(".explore-buttons").hidden = false;
 for (const row of rows.querySelectorAll(".query")) addRow("", row);
-bindKeys([
-  ...controls.keys(texts),
-  { keys: "/", text: texts.expression, run: () => areas()[0].focus() },
-], texts);
-controls.recall();
+bindKeys(controls.keys(texts));
+// The fields are as the address says already, or as somebody has begun to write.
+number();
+choose(new URL(location.href).searchParams.get("tab") === "table" ? "table" : "graph");
 load();

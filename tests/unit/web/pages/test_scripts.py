@@ -26,6 +26,7 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(scripts: Path, module: str, expression: str):
     """Return the value of an expression in which the module is `it`; its theme is a light one."""
     program = f"""
+        globalThis.document = {{ documentElement: {{ dataset: {{}} }} }};
         globalThis.matchMedia = () => ({{ matches: false }});
         const it = await import({json.dumps((scripts / module).as_uri())});
         console.log(JSON.stringify({expression}));
