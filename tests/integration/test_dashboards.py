@@ -260,3 +260,15 @@ def test_vendored_files_are_what_they_were_fetched_as():
         for name, file in library["files"].items():
             digest = hashlib.sha384((folder / name).read_bytes()).digest()
             assert file["hash"] == f"sha384-{base64.b64encode(digest).decode()}", name
+
+
+def test_addresses_of_prometheus_page_lead_to_explore(program):
+    """
+    Alerts and templates link there; the expression stays what it is.
+    """
+    expression = 'up{job="a&b"} == 0'
+    asked = urllib.parse.urlencode({"g0.expr": expression, "g0.tab": 1, "g0.range_input": "6h", "g1.expr": "up"})
+    shown = page(program, f"/graph?{asked}")
+    values = [it.get("value") for _, it in shown.found] + [shown.text]
+    assert any(expression in (value or "") for value in values)
+    assert "now-6h" in values

@@ -58,7 +58,6 @@ from toban.web.pages.silences import SilencesPages
 from toban.web.pages.status_page import StatusPages
 from toban.web.pages.targets import TargetsPage
 from toban.web.pages.users import UsersPages
-from toban.web.pages.explore import ExplorePage
 from toban.web.prometheus_rules import PrometheusRulesApi
 from toban.web.prometheus_status import PrometheusStatusApi
 from toban.web.settings import WebSettings

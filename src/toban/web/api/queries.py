@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, Json, StringConstraints
 
+from toban.access.permissions import Permission
 from toban.core.actor import Actor
 from toban.core.config_types import Zone
 from toban.core.errors import InvalidCommandError
@@ -22,7 +23,7 @@ from toban.instruments.metric_sources import COVERAGE
 from toban.promql.lexer import MAX_LENGTH
 from toban.promql.parser import ParseError
 from toban.web.api.api_endpoint import ApiEndpoint, RequestModel, ResponseModel
-from toban.web.endpoint import Endpoint, Permission
+from toban.web.endpoint import Endpoint
 
 MAX_QUERIES: Final = 26
 """How many queries are described, and explored, at once."""

@@ -18,9 +18,8 @@ from toban.dashboards.board import Board, Panel
 from toban.dashboards.board_data import PanelData, board_data
 from toban.dashboards.board_loader import Boards
 from toban.dashboards.time_range import TimeRangeError, parse_range
-from toban.web.endpoint import Endpoint
 from toban.instruments.metric_sources import MetricSource
-from toban.web.endpoint import Endpoint, Permission
+from toban.web.endpoint import Endpoint
 from toban.web.pages.number_format import MISSING, format_value
 from toban.web.pages.rendering import language_of, page, script_texts
 

@@ -8,8 +8,9 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
+from toban.access.permissions import Permission
 from toban.core.errors import QueryError, StoreError
 from toban.core.ports import Clock, QueryEngine, SeriesSource
 from toban.core.query_result import ResultType
@@ -20,7 +21,7 @@ from toban.instruments.metric_sources import MetricSource
 from toban.promql import aggregation, evaluation, lexer
 from toban.promql.parser import ParseError
 from toban.web.api.queries import MAX_QUERIES, POSITION
-from toban.web.endpoint import Endpoint, Permission
+from toban.web.endpoint import Endpoint
 from toban.web.pages.boards import POINTS, RANGES, REFRESH
 from toban.web.pages.number_format import format_value
 from toban.web.pages.rendering import language_of, page, script_texts
@@ -95,7 +96,17 @@ class ExplorePage:
 
     def routes(self) -> list[Endpoint]:
         """Return the routes."""
-        return [Endpoint("/explore", self.show, Permission.READ)]
+        return [
+            Endpoint("/explore", self.show, Permission.READ),
+            Endpoint("/graph", self.graph, Permission.READ),
+        ]
+
+    async def graph(self, request: Request) -> Response:
+        """Lead the addresses of Prometheus' own page here: links in alerts and rules are written for that."""
+        found = request.query_params
+        queries = [("expr", found[f"g{it}.expr"]) for it in range(MAX_QUERIES) if found.get(f"g{it}.expr")]
+        span = [("from", f"now-{found['g0.range_input']}")] if found.get("g0.range_input") else []
+        return RedirectResponse(f"/explore?{urlencode([*queries, *span])}", 302)
 
     async def show(self, request: Request) -> Response:
         """Show the form, and with ``view=table`` the results at the end of the range."""

@@ -1,9 +1,8 @@
 """Pages of the console, rendered from templates: everything that is inserted is escaped."""
 
 import gzip
-from collections.abc import Callable, Collection, Iterable, Mapping
 import json
-
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
