@@ -25,6 +25,7 @@ PAGES = [
     "/settings?defaults=1",
     "/audit",
     "/about",
+    "/status-page",
     "/alerts/none",
 ]
 VARIANTS = {"desk": {}, "phone": {"language": "ja", "dark": True, "phone": True}}
