@@ -302,7 +302,8 @@ def test_invalid_requests_do_not_fill_the_log(program):
         with connect(program) as connection:
             sent(connection, [written("POST", "/api/silences", b"{", **JSON)[:-1]])
     goes_on(program)
-    assert len(program.logged) - before < 5
+    # Other tests' alerts are notified of meanwhile.
+    assert len([line for line in program.logged[before:] if '"alert firing"' not in line]) < 5
 
 
 def test_commands_work_without_free_file_descriptors(tmp_path):

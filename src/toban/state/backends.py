@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +36,7 @@ class StateBackend(ABC):
 
     def __init__(self, url: URL) -> None:
         self._url = url
-        self._engine: Engine | None = None
+        self._is_open = False
 
     @property
     @abstractmethod
@@ -47,33 +48,42 @@ class StateBackend(ABC):
         """Return whether a transaction failed because of a concurrent one of another instance."""
 
     @abstractmethod
-    def _open(self) -> Engine:
-        """Return an engine; it may connect later."""
+    def _create_engine(self) -> Engine:
+        """Return an engine that connects later."""
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Prepare what a first connection needs."""
 
     @abstractmethod
     def _check(self) -> None:
         """Check that the open database still exists."""
 
+    # One for all connections: it holds the compiled statements.
+    @cached_property
+    def _engine(self) -> Engine:
+        return self._create_engine()
+
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """Yield a connection in a transaction: the end of the block commits, an exception rolls back."""
         self._check()
-        if self._engine is None:
-            engine = self._open()
+        if not self._is_open:
             try:
-                upgrade_schema(engine)
+                self._open()
+                upgrade_schema(self._engine)
             except BaseException:
-                engine.dispose()
+                self._engine.dispose()
                 raise
-            self._engine = engine
+            self._is_open = True
         with self._engine.begin() as connection:
             yield connection
 
     def close(self) -> None:
         """Close all connections."""
-        if self._engine:
+        if self._is_open:
             self._engine.dispose()
-            self._engine = None
+            self._is_open = False
 
     def reset(self) -> None:
         """Close a connection after an error: it may not recover. SQLite's would stay read-only."""
@@ -117,8 +127,7 @@ class SqliteBackend(StateBackend):
         """Return False: BEGIN IMMEDIATE waits for other transactions."""
         return False
 
-    def _open(self) -> Engine:
-        self._move_if_corrupt()
+    def _create_engine(self) -> Engine:
         # One connection stays open: there is one thread, and a deleted file can be restored from it.
         engine = create_engine(
             self._url, poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": LOCK_TIMEOUT}
@@ -138,15 +147,18 @@ class SqliteBackend(StateBackend):
             # Without IMMEDIATE, two transactions that read and then write lose one of the writes or fail.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-        with engine.connect():
-            self._inode = self._path.stat().st_ino
         return engine
+
+    def _open(self) -> None:
+        self._move_if_corrupt()
+        with self._engine.connect():
+            self._inode = self._path.stat().st_ino
 
     def _check(self) -> None:
         # SQLite would allow transactions that only read: state would alternate between available and not.
         if self._path.exists() and not os.access(self._path, os.W_OK):
             raise StateError("attempt to write a readonly database")
-        if self._engine is None:
+        if not self._is_open:
             return
         if self._is_deleted():
             self._save()
@@ -184,8 +196,6 @@ class SqliteBackend(StateBackend):
 
     @contextmanager
     def _raw(self) -> Iterator[sqlite3.Connection]:
-        if self._engine is None:
-            raise StateError("state is not open")
         with closing(self._engine.raw_connection()) as proxy:
             connection: Any = proxy.driver_connection
             yield connection
@@ -226,7 +236,10 @@ class PostgresBackend(StateBackend):
     def _check(self) -> None:
         """Do nothing: the pool checks a connection before it is used."""
 
-    def _open(self) -> Engine:
+    def _open(self) -> None:
+        """Do nothing: the pool connects."""
+
+    def _create_engine(self) -> Engine:
         return create_engine(
             self._url,
             isolation_level="SERIALIZABLE",
