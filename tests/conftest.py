@@ -11,12 +11,23 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
+from tests import empty_state
+from toban.state import schema_version
+
 # A machine that has other things to do fails no test.
 settings.register_profile("toban", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("toban")
 
 # Reading a machine's hundred authorities takes 50 ms, in every client and every program that a test starts.
 os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "data" / "authority.pem")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def schema_at_once():
+    """Give an empty state its schema without migrations, in the tests' own process; `test_migrations.py` has both."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema_version, "migrate", empty_state.migrate)
+        yield
 
 
 class Sharing(LoadScopeScheduling):

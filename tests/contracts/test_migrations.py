@@ -3,8 +3,9 @@
 import json
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 
+from tests import empty_state
 from tests.fakes import FakeClock
 from toban.alerting import repository as alert_repository
 from toban.alerting.states import ActiveAlert
@@ -35,6 +36,21 @@ def write(connection, rows):
         names = ", ".join(f'"{name}"' for name in row)
         values = ", ".join(json_type if name == "body" else f":{name}" for name in row)
         connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({values})").bindparams(**row))
+
+
+def test_the_schema_of_the_tests_is_that_of_the_migrations():
+    """
+    With the rows that migrations insert.
+    """
+    dumps = []
+    for way in (empty_state.MIGRATE, empty_state.migrate):
+        engine = create_engine("sqlite://")
+        with engine.begin() as connection:
+            way(connection)
+            dumps.append(list(connection.connection.driver_connection.iterdump()))
+        engine.dispose()
+    assert dumps[0] == dumps[1]
+    assert any("toban_schema" in statement for statement in dumps[1])
 
 
 async def test_counters_of_the_shop_continue_after_a_migration(opening, monkeypatch):
