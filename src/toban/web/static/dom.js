@@ -19,6 +19,7 @@ export async function fetchJson(path, parameters, signal) {
   const response = await fetch(`${path}?${new URLSearchParams(parameters)}`, { signal, cache: "no-store" });
   const body = await response.json().catch(() => ({}));
   // Problem details have `detail`, errors of Prometheus' API have `error`.
+  if (response.status === 401) location.reload();  // the session has ended: the page leads to the sign-in
   if (!response.ok) {
     const fields = (body.errors || []).map((it) => it.field);
     throw Object.assign(new Error(body.detail || body.error || `HTTP ${response.status}`), { fields });
