@@ -26,6 +26,9 @@ from toban.web.pages.boards import POINTS, RANGES, REFRESH
 from toban.web.pages.number_format import format_value
 from toban.web.pages.rendering import language_of, page, script_texts
 
+MAX_LENGTH: Final = 20_000
+"""How many characters a query may have: it stands in an address."""
+
 MAX_ROWS: Final = 200
 """How many series of a query a table shows."""
 
@@ -36,6 +39,7 @@ SCRIPT_TEXTS: Final = (
     "chart-label",
     "clear",
     "completions",
+    "completions-count",
     "earlier",
     "expression",
     "hide-query",
@@ -137,7 +141,7 @@ class ExplorePage:
             ranges=RANGES if (begin, end) in RANGES else [*RANGES, (begin, end)],
             refresh=parameters.get("refresh", ""),
             refreshes=REFRESH,
-            max_length=lexer.MAX_LENGTH,
+            max_length=MAX_LENGTH,
             max_queries=MAX_QUERIES,
             as_table=f"?{urlencode([*address, ('view', 'table')])}",
             as_charts=f"?{urlencode(address)}",

@@ -1,6 +1,6 @@
 // Completes PromQL while somebody writes it: metrics, functions, keywords, labels and their values.
 
-import { element } from "./dom.js";
+import { announce, element, fill } from "./dom.js";
 
 const TOKEN = /\s+|#[^\n]*|"(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|`[^`]*`?|[0-9][\w.]*|[a-zA-Z_:][\w:]*|==|!=|=~|!~|<=|>=|./gsu;
 const IS_WORD = /^[a-zA-Z_:][\w:]*$/;
@@ -109,6 +109,7 @@ export function attachCompletion(area, source, texts, run) {
       onpointerdown: (event) => { event.preventDefault(); accept(i); },
     }, element("span", {}, it.text), element("span", { class: "detail" }, it.detail))));
     list.hidden = false;
+    announce(fill(texts["completions-count"], { count: offered.length, first: offered[0].text }));
     // What is a whole word already is not replaced by Enter.
     select(found.word && offered[0].text !== found.word ? 0 : -1);
   }

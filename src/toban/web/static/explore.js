@@ -59,7 +59,7 @@ const letter = (place) => String.fromCharCode(65 + place);
 const written = () => areas().map((it) => it.value.trim()).filter(Boolean);
 
 function addRow(expression = "", before = null) {
-  const row = before || element("div", { class: "query" }, element("textarea", { name: "expr", rows: 1, "aria-label": texts.expression, spellcheck: "false", autocomplete: "off", autocapitalize: "off" }));
+  const row = before || element("div", { class: "query" }, element("textarea", { name: "expr", rows: 1, maxlength: areas()[0]?.maxLength, "aria-label": texts.expression, spellcheck: "false", autocomplete: "off", autocapitalize: "off" }));
   const area = row.querySelector("textarea");
   if (!before) { area.value = expression; rows.append(row); }
   area.id = `query-${state.made += 1}`;
@@ -265,7 +265,14 @@ function about(area, result) {
   if (result.error) {
     area.setAttribute("aria-invalid", "true");
     const line = result.line ? result.query.split("\n")[result.line - 1] ?? "" : null;
-    if (line !== null) place.append(element("pre", { class: "marked" }, `${line}\n${" ".repeat(result.column - 1)}^`));
+    if (line !== null) {
+      const marked = element("pre", { class: "marked" }, `${line}\n${" ".repeat(result.column - 1)}^`);
+      place.append(marked);
+      if (marked.scrollWidth > marked.clientWidth) {
+        marked.tabIndex = 0;  // what scrolls is reached by the keyboard
+        marked.scrollLeft = (marked.scrollWidth * result.column) / (line.length + 1) - marked.clientWidth / 2;
+      }
+    }
     place.append(element("p", { class: "fault" }, result.error));
     announce(result.error);
     return;
