@@ -26,7 +26,8 @@ notify:
 DESK, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while Playwright runs, so does its event loop, and asyncio tests on the same worker fail.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Run a browser without a window."""
     program = need("chromium", shutil.which("chromium"))
