@@ -23,8 +23,8 @@ def test_the_commands_of_the_guide_are_those_of_the_program():
     It names every command, and none that is not there.
     """
     guide = (ROOT / "docs/get-started.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`toban (\w+)[^`]*`", guide))
-    there = {path.stem for path in (ROOT / "src/toban/cli/commands").glob("[a-z]*.py")}
+    named = set(re.findall(r"`toban ([\w-]+)[^`]*`", guide))
+    there = {path.stem.replace("_", "-") for path in (ROOT / "src/toban/cli/commands").glob("[a-z]*.py")}
 
     assert named == there
 
