@@ -12,6 +12,7 @@ import httpx2
 
 import toban
 from toban.access.assembly import Access
+from toban.access.oidc import OidcProvider
 from toban.alerting.alert_store import AlertStore
 from toban.alerting.assembly import Alerting, AlertingPorts, open_alerting
 from toban.alerting.external_alerts import ExternalAlerts
@@ -209,6 +210,7 @@ class GenerationBuilder:
             services=running,
             boards=Boards(settings.dashboards),
             access=base.access,
+            oidc=OidcProvider(settings.sign_in.oidc, base.tools.http, clock) if settings.sign_in.oidc else None,
             status_page=StatusPage(settings.status_page, base.state, clock),
             reload=self._reload,
         )

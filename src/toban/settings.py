@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
+from toban.access.settings import SignInSettings
 from toban.alerting import rule_loader
 from toban.alerting.rule_file import RuleGroup
 from toban.alerting.settings import AlertingSettings
@@ -105,6 +106,8 @@ class Settings(Section):
     notify: NotifySettings = NotifySettings()
 
     dashboards: DashboardSettings = DashboardSettings()
+
+    sign_in: SignInSettings = SignInSettings()
 
     status_page: StatusPageSettings = StatusPageSettings()
 

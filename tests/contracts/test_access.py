@@ -35,7 +35,9 @@ async def test_what_is_stored_is_loaded(state):
         repository.add_token(connection, TOKEN)
         for link in (SignInLink("1", None, LATER), SignInLink("2", user.id, LATER), SignInLink("3", user.id, LATER)):
             repository.add_link(connection, link)
+        repository.add_identity(connection, "https://login.example", "248289", user.id)
         found = repository.load(connection)
+        assert found.identities == {("https://login.example", "248289"): user.id}
         assert found.users == {user.id: disabled}
         assert found.sessions == {"s" * 64: replace(session, last_used=LATER, agent=session.agent[:200])}
         assert found.tokens == {"abc": TOKEN}

@@ -35,7 +35,7 @@ PUBLIC = {
     "/preferences",
     "/status",
 }
-SIGN_IN = {"/sign-in", "/sign-out", "/welcome/{secret}"}
+SIGN_IN = {"/sign-in", "/sign-in/oidc", "/sign-in/oidc/callback", "/sign-out", "/welcome/{secret}"}
 OWN_ACCOUNT = {"/account/password", "/account/sessions/end", "/account/sessions/end-all"}
 """What changes only the session and the account of whoever sends it."""
 CHANGING = {

@@ -112,6 +112,15 @@ def test_variables_are_expanded_in_secrets_and_urls():
         ("collect: [{kind: files, path: /a}, {kind: files, path: /b}]", "duplicate name 'files': give each a `name`"),
         ("shop: {database: 'mysql://x'}", "shop.database: the URL must begin with postgres:// or postgresql://"),
         ("shop: {database: '${NOPE}'}", "shop.database: ${NOPE} is not set in the environment"),
+        (
+            "sign_in: {oidc: {issuer: 'http://x.example', client_id: x}}",
+            "sign_in.oidc.issuer: the issuer must begin with",
+        ),
+        ("sign_in: {oidc: {issuer: 'https://x.example'}}", "sign_in.oidc.client_id: is missing"),
+        (
+            "sign_in: {oidc: {issuer: 'https://x.example', client_id: x, allow_domains: [ann@x]}}",
+            "sign_in.oidc.allow_domains.0: 'ann@x' is not a domain: write it like example.com",
+        ),
         ("web: {listen: 9119}", "web.listen: '9119' is not HOST:PORT"),
         ("web: {listen: '9119'}", "web.listen: '9119' is not HOST:PORT: write it like 127.0.0.1:9119"),
         ("web: {trusted_proxies: [proxy]}", "web.trusted_proxies.0: invalid address 'proxy': write it like 127.0.0.1"),

@@ -144,6 +144,8 @@ class Accounts:
     tokens: Mapping[str, ApiToken] = field(default_factory=dict)
     links: Mapping[str, SignInLink] = field(default_factory=dict)
     """By the digest of their secret."""
+    identities: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """The users of identities of an OpenID Connect provider, by issuer and subject."""
 
     def user(self, name: str) -> User | None:
         """Return a user by name."""

@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from toban.access.oidc import PendingSignIns
 from toban.access.passwords import Passwords
 from toban.access.service import AccessService
 from toban.access.sign_in_commands import SignInCommands
@@ -22,6 +23,8 @@ class Access:
     users: UserCommands
     tokens: TokenCommands
     sign_in: SignInCommands
+    pending: PendingSignIns
+    """Sign-ins that were begun at an OpenID Connect provider."""
 
 
 async def open_access(
@@ -36,4 +39,5 @@ async def open_access(
         UserCommands(service, passwords, clock),
         TokenCommands(service, clock),
         SignInCommands(service, passwords, clock, meters),
+        PendingSignIns(clock),
     )

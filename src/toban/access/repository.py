@@ -56,6 +56,13 @@ SIGN_IN_LINKS: Final = Table(
     Column("user_id", Id, nullable=True),
     Column("expires", Timestamp, nullable=False),
 )
+IDENTITIES: Final = Table(
+    "identities",
+    metadata,
+    Column("issuer", SafeString(500), primary_key=True),
+    Column("subject", SafeString(255), primary_key=True),
+    Column("user_id", Id, nullable=False),
+)
 
 
 def load(connection: Connection) -> Accounts:
@@ -66,6 +73,7 @@ def load(connection: Connection) -> Accounts:
         sessions={it.id: it for it in _all(connection, SESSIONS, _session)},
         tokens={it.id: it for it in _all(connection, API_TOKENS, _token)},
         links={it.digest: it for it in _all(connection, SIGN_IN_LINKS, _link)},
+        identities=dict(_all(connection, IDENTITIES, lambda row: ((row.issuer, row.subject), row.user_id))),
     )
 
 
@@ -123,6 +131,11 @@ def save_session(connection: Connection, session: Session) -> None:
             agent=session.agent[:200],
         )
     )
+
+
+def add_identity(connection: Connection, issuer: str, subject: str, user: int) -> None:
+    """Let an identity sign in as a user."""
+    connection.execute(insert(IDENTITIES).values(issuer=issuer, subject=subject, user_id=user))
 
 
 def end_sessions(connection: Connection, ids: Iterable[str]) -> None:

@@ -11,6 +11,8 @@ from sqlalchemy import Connection
 
 from toban.access import repository
 from toban.access.accounts import (
+    CONFIRMED_FOR,
+    USER_NAME,
     Accounts,
     Session,
     SignInLink,
@@ -20,11 +22,13 @@ from toban.access.accounts import (
     new_secret,
     user_name,
 )
+from toban.access.oidc import Identity
 from toban.access.passwords import BusyError, Passwords, checked_password
 from toban.access.permissions import Role
 from toban.access.service import AccessService
+from toban.access.settings import OidcSettings
 from toban.access.throttle import SignInThrottle, network_of
-from toban.access.user_commands import found_user, insert_user
+from toban.access.user_commands import found_user, insert_user, is_last_admin
 from toban.core import input_limits
 from toban.core.actor import Actor
 from toban.core.errors import NotFoundError, TobanError
@@ -51,6 +55,14 @@ class SignInError(TobanError):
 
     def __init__(self) -> None:
         super().__init__("the name or the password is wrong")
+
+
+class UnknownIdentityError(TobanError):
+    """An identity of a provider belongs to no user who may sign in."""
+
+    def __init__(self, identity: Identity) -> None:
+        who = identity.email or f"subject {identity.subject}"
+        super().__init__(f"no user may sign in as {who}: an admin adds one under this verified e-mail address")
 
 
 class ThrottledError(TobanError):
@@ -105,6 +117,44 @@ class SignInCommands:
             audit_log.record(connection, AuditEntry(now, actor, "signed in", {"agent": client.agent[:200]}))
 
         await self._service.change(work)
+        return secret
+
+    async def sign_in_identity(
+        self, identity: Identity, settings: OidcSettings, client: Client, before: str = ""
+    ) -> str:
+        """
+        Return the secret of a new session of the user whom a provider has identified.
+
+        An identity that is new belongs to the user who was added under its verified e-mail address and has never signed
+        in, or to a new user where its domain is allowed. Raises ``UnknownIdentityError``, ``StateError``.
+        """
+        secret, now = new_secret(), self._clock.now()
+        confirmed = min(now, identity.authenticated or now - CONFIRMED_FOR)
+        granted = [settings.groups[it] for it in identity.groups if it in settings.groups]
+        role = max(granted, key=list(Role).index, default=None)
+
+        def work(connection: Connection) -> None:
+            if settings.groups and not role:
+                raise UnknownIdentityError(identity)
+            accounts = repository.load(connection)
+            user = _user_of(connection, accounts, identity, settings, client, now)
+            actor = Actor(user.name, "OpenID Connect", client.address)
+            if role and role is not user.role and not is_last_admin(accounts, user):
+                facts = {"user": user.name, "role": role}
+                audit_log.record(connection, AuditEntry(now, actor, "changed the role of a user", facts))
+                repository.end_sessions_of(connection, user.id)
+                user = replace(user, role=role)
+            repository.save_user(connection, replace(user, last_sign_in=now))
+            repository.end_sessions(connection, [before])
+            _begin(connection, accounts, secret, user.id, client, now, confirmed)
+            audit_log.record(connection, AuditEntry(now, actor, "signed in", {"agent": client.agent[:200]}))
+
+        try:
+            await self._service.change(work)
+        except UnknownIdentityError:
+            self._meters.add(SIGN_INS, result="failed")
+            raise
+        self._meters.add(SIGN_INS, result="success")
         return secret
 
     async def _verified(self, name: str, password: str, client: Client) -> User:
@@ -257,8 +307,49 @@ def _linked_user(accounts: Accounts, link: SignInLink) -> User:
     return user
 
 
-def _begin(connection: Connection, accounts: Accounts, secret: str, user: int, client: Client, now: datetime) -> None:
+def _user_of(
+    connection: Connection,
+    accounts: Accounts,
+    identity: Identity,
+    settings: OidcSettings,
+    client: Client,
+    now: datetime,
+) -> User:
+    """Return the user of an identity; a new one gets its user here. Raises ``UnknownIdentityError``."""
+    email = identity.email
+    found = accounts.identities.get((identity.issuer, identity.subject))
+    user = accounts.users.get(found) if found is not None else None
+    if found is None:
+        namesake = accounts.user(email) if email else None
+        if namesake and _is_invited(accounts, namesake):
+            user = namesake
+        elif not namesake and email.rpartition("@")[2] in settings.allow_domains and USER_NAME.fullmatch(email):
+            actor = Actor(email, "OpenID Connect", client.address)
+            user = insert_user(connection, User(0, email, Role.VIEWER, now), actor)
+        if user and user.enabled:
+            repository.add_identity(connection, identity.issuer, identity.subject, user.id)
+            repository.delete_links(connection, user.id)
+    if not user or not user.enabled:
+        raise UnknownIdentityError(identity)
+    return user
+
+
+def _is_invited(accounts: Accounts, user: User) -> bool:
+    """Tell whether a user was added, and has never signed in: an account in use is not given to an e-mail address."""
+    return not user.password and user.last_sign_in is None and user.id not in accounts.identities.values()
+
+
+def _begin(
+    connection: Connection,
+    accounts: Accounts,
+    secret: str,
+    user: int,
+    client: Client,
+    now: datetime,
+    confirmed: datetime | None = None,
+) -> None:
     """Begin a session; where a user has too many, those that were used the longest ago end."""
     agent = input_limits.repair_surrogates(client.agent)
     repository.end_sessions(connection, [it.id for it in accounts.sessions_of(user)[MAX_SESSIONS - 1 :]])
-    repository.save_session(connection, Session(digest(secret), user, now, now, now, client.address, agent))
+    session = Session(digest(secret), user, now, now, confirmed or now, client.address, agent)
+    repository.save_session(connection, session)

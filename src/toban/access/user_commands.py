@@ -156,9 +156,13 @@ def _raise_if_taken(accounts: Accounts, name: str) -> None:
         raise InvalidCommandError(f"there are {MAX_USERS} users already")
 
 
+def is_last_admin(accounts: Accounts, user: User) -> bool:
+    """Tell whether nobody else could change who uses toban."""
+    return [it for it in accounts.users.values() if it.role is Role.ADMIN and it.enabled] == [user]
+
+
 def _raise_if_last_admin(accounts: Accounts, user: User) -> None:
-    admins = [it for it in accounts.users.values() if it.role is Role.ADMIN and it.enabled]
-    if admins == [user]:
+    if is_last_admin(accounts, user):
         raise InvalidCommandError(f"{user.name} is the only admin: make somebody else admin first", "name")
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from starlette.types import ASGIApp
 
 from toban.access.assembly import Access
+from toban.access.oidc import OidcProvider
 from toban.alerting.assembly import Alerting
 from toban.collect.service import CollectionService
 from toban.core.actor import Actor
@@ -96,6 +97,7 @@ class Features:
     services: Sequence[Service]
     boards: Boards
     access: Access
+    oidc: OidcProvider | None
     status_page: StatusPage
     reload: Callable[[Actor], Awaitable[str]]
 
@@ -178,7 +180,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         PreferencesPage(),
         live,
         AccessApi(it.access, it.address or it.process.pages),
-        SignInPages(it.access),
+        SignInPages(it.access, it.oidc, it.address),
         UsersPages(it.access, it.address, clock),
         QueriesApi(it.store, clock),
         ExplorePage(it.client_queries, it.store, clock),

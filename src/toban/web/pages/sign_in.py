@@ -1,15 +1,18 @@
 """Pages for signing in and out, for one-time links, and for one's own account."""
 
 from collections.abc import Mapping
+from typing import Final
 
+import structlog
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from toban.access.accounts import ABSOLUTE
 from toban.access.assembly import Access
+from toban.access.oidc import PENDING_SECONDS, OidcError, OidcProvider
 from toban.access.passwords import RETRY_AFTER, BusyError
 from toban.access.permissions import Permission
-from toban.access.sign_in_commands import Client, SignInError, ThrottledError
+from toban.access.sign_in_commands import Client, SignInError, ThrottledError, UnknownIdentityError
 from toban.core.errors import InvalidCommandError, NotFoundError, StateError, TobanError
 from toban.web.credentials import SECURE_COOKIE
 from toban.web.endpoint import FORM, Endpoint, actor, principal
@@ -18,12 +21,21 @@ from toban.web.pages.i18n import texts
 from toban.web.pages.preferences import START_PAGE, local_path
 from toban.web.pages.rendering import language_of, page
 
+log = structlog.get_logger("toban.web")
+
+CALLBACK: Final = "/sign-in/oidc/callback"
+PENDING_COOKIE: Final = "_oidc"
+"""How the name of the cookie of a pending sign-in ends."""
+
 
 class SignInPages:
     """Signs users in and out, and shows them their account."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, oidc: OidcProvider | None = None, address: str = "") -> None:
+        """``oidc`` is another way to sign in; ``address`` is the URL at which people reach toban."""
         self._access = access
+        self._oidc = oidc
+        self._address = address.rstrip("/")
 
     def routes(self) -> list[Endpoint]:
         """Return the routes. What changes something changes the own session and account alone."""
@@ -38,6 +50,8 @@ class SignInPages:
         )
         return [
             Endpoint("/sign-in", self.show_sign_in, public),
+            Endpoint("/sign-in/oidc", self.lead_to_provider, public),
+            Endpoint(CALLBACK, self.return_from_provider, public),
             Endpoint("/welcome/{secret}", self.show_welcome, public),
             Endpoint("/account", self.show_account, read),
             *(
@@ -73,11 +87,54 @@ class SignInPages:
             fields=fields,
             error=words_for(request, error),
             is_again="again" in request.query_params,
-            query=request.url.query,
-            can_sign_in=self._access.service.can_sign_in,
+            query=request.url.query if request.url.path == "/sign-in" else "",
+            can_sign_in=self._access.service.can_sign_in or self._oidc,
+            provider=self._oidc.settings.name if self._oidc else "",
         )
         response.headers.update(headers)
         return response
+
+    async def lead_to_provider(self, request: Request) -> Response:
+        """Lead to the OpenID Connect provider; a cookie remembers what must come back."""
+        if not self._oidc:
+            return self._sign_in_page(request, {}, NotFoundError("sign_in.oidc is not set"))
+        target = local_path(request.query_params.get("next", START_PAGE))
+        pending = self._access.pending.begin(target, again="again" in request.query_params)
+        try:
+            url = await self._oidc.authorization_url(pending, self._redirect_uri(request))
+        except OidcError as error:
+            return self._sign_in_page(request, {}, error)
+        response = RedirectResponse(url, 303)
+        _set_cookie(request, response, self._access.pending.seal(pending), PENDING_SECONDS, PENDING_COOKIE)
+        return response
+
+    async def return_from_provider(self, request: Request) -> Response:
+        """Begin the session of whom the provider has identified. A GET begins it, as the protocol has it, and once."""
+        if not self._oidc:
+            return self._sign_in_page(request, {}, NotFoundError("sign_in.oidc is not set"))
+        try:
+            response = await self._identified(request, self._oidc)
+        except TobanError as error:
+            response = self._sign_in_page(request, {}, error)
+        _forget_cookie(request, response, PENDING_COOKIE)
+        return response
+
+    async def _identified(self, request: Request, oidc: OidcProvider) -> Response:
+        """Return the response to somebody whom the provider has identified. Raises ``TobanError``."""
+        query, before = request.query_params, principal(request).session
+        cookie = request.cookies.get(_cookie_name(request, PENDING_COOKIE), "")
+        pending = self._access.pending.redeem(cookie, query.get("state", ""))
+        if "error" in query or not query.get("code"):
+            raise OidcError(f"the provider answered {query.get('error', 'without a code')[:100]!r}")
+        uri = self._redirect_uri(request)
+        identity = await oidc.identity(query["code"], query.get("iss", ""), pending, uri)
+        secret = await self._access.sign_in.sign_in_identity(
+            identity, oidc.settings, client_of(request), before.id if before else ""
+        )
+        return _with_session(request, secret, RedirectResponse(pending.next, 303))
+
+    def _redirect_uri(self, request: Request) -> str:
+        return (self._address or str(request.base_url).rstrip("/")) + CALLBACK
 
     async def sign_out(self, request: Request) -> Response:
         """End the session of this browser."""
@@ -191,22 +248,24 @@ def client_of(request: Request) -> Client:
 
 def _with_session(request: Request, secret: str, response: Response) -> Response:
     """Give the browser the cookie of a session."""
-    name: str = request.scope["state"]["cookie"]
-    response.set_cookie(
-        name,
-        secret,
-        max_age=round(ABSOLUTE.total_seconds()),
-        path="/",
-        secure=name == SECURE_COOKIE,
-        httponly=True,
-        samesite="lax",
-    )
+    _set_cookie(request, response, secret, round(ABSOLUTE.total_seconds()))
     return response
 
 
-def _forget_cookie(request: Request, response: Response) -> None:
-    name: str = request.scope["state"]["cookie"]
-    response.delete_cookie(name, path="/", secure=name == SECURE_COOKIE, httponly=True, samesite="lax")
+def _cookie_name(request: Request, ending: str) -> str:
+    return f"{request.scope['state']['cookie']}{ending}"
+
+
+def _set_cookie(request: Request, response: Response, value: str, seconds: int, ending: str = "") -> None:
+    name = _cookie_name(request, ending)
+    is_secure = name.startswith(SECURE_COOKIE)
+    response.set_cookie(name, value, max_age=seconds, path="/", secure=is_secure, httponly=True, samesite="lax")
+
+
+def _forget_cookie(request: Request, response: Response, ending: str = "") -> None:
+    name = _cookie_name(request, ending)
+    is_secure = name.startswith(SECURE_COOKIE)
+    response.delete_cookie(name, path="/", secure=is_secure, httponly=True, samesite="lax")
 
 
 def _check_repetition(fields: Mapping[str, str]) -> None:
@@ -228,7 +287,7 @@ def status_of(error: TobanError | None) -> tuple[int, dict[str, str]]:
         return 200, {}
     if isinstance(error, ThrottledError):
         return 429, {"retry-after": str(error.after)}
-    if isinstance(error, BusyError | StateError):
+    if isinstance(error, BusyError | StateError | OidcError):
         return 503, {"retry-after": str(RETRY_AFTER)}
     return 404 if isinstance(error, NotFoundError) else 400, {}
 
@@ -238,6 +297,8 @@ def words_for(request: Request, error: TobanError | None) -> str:
     if error is None:
         return ""
     say = texts(language_of(request))
+    if isinstance(error, OidcError | UnknownIdentityError):
+        log.warning("sign-in failed", provider="OpenID Connect", error=str(error))
     if isinstance(error, ThrottledError):
         return say["sign-in-throttled"].format(seconds=error.after)
     field = error.field if isinstance(error, InvalidCommandError) else ""
@@ -246,6 +307,10 @@ def words_for(request: Request, error: TobanError | None) -> str:
         words = "sign-in-wrong"
     elif isinstance(error, BusyError):
         words = "sign-in-busy"
+    elif isinstance(error, OidcError):
+        words = "sign-in-provider-failed"
+    elif isinstance(error, UnknownIdentityError):
+        words = "sign-in-unknown"
     elif isinstance(error, StateError):
         words = "sign-in-no-state"
     return say[words] if words else error.reason if isinstance(error, InvalidCommandError) else str(error)
