@@ -21,6 +21,7 @@ from toban.dashboards.time_range import TimeRangeError, parse_range
 from toban.instruments.metric_sources import MetricSource
 from toban.web.endpoint import Endpoint
 from toban.web.pages.number_format import MISSING, format_value
+from toban.web.pages.preferences import Preferences
 from toban.web.pages.rendering import language_of, page, script_texts
 
 RANGES: Final = (
@@ -137,7 +138,7 @@ class BoardsPages:
         is_table = query.get("view") == "table"
         if is_table:
             try:
-                tables = await self._tables(board, begin, end, language)
+                tables = await self._tables(board, begin, end, Preferences.of(request).zone, language)
             except TimeRangeError as invalid:
                 error = str(invalid)
         rotate = 0.0
@@ -174,8 +175,8 @@ class BoardsPages:
         names = list(self._boards.by_name)
         return names[(names.index(name) + 1) % len(names)]
 
-    async def _tables(self, board: Board, begin: str, end: str, language: str) -> list[PanelTable]:
-        span = parse_range(begin, end, self._clock.now(), ZoneInfo("UTC"), POINTS)
+    async def _tables(self, board: Board, begin: str, end: str, zone: ZoneInfo, language: str) -> list[PanelTable]:
+        span = parse_range(begin, end, self._clock.now(), zone, POINTS)
         found = await board_data(board, self._engine, span, {}, language)
         return [
             PanelTable(data, [_row(panel, it.name, it.values, language) for it in data.series])

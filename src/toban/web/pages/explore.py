@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
-from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -24,6 +23,7 @@ from toban.web.api.queries import MAX_QUERIES, POSITION
 from toban.web.endpoint import Endpoint
 from toban.web.pages.boards import POINTS, RANGES, REFRESH
 from toban.web.pages.number_format import format_value
+from toban.web.pages.preferences import Preferences
 from toban.web.pages.rendering import language_of, page, script_texts
 
 MAX_LENGTH: Final = 20_000
@@ -122,7 +122,7 @@ class ExplorePage:
         error = ""
         if is_table:
             try:
-                span = parse_range(begin, end, self._clock.now(), ZoneInfo("UTC"), POINTS)
+                span = parse_range(begin, end, self._clock.now(), Preferences.of(request).zone, POINTS)
                 tables = [await self._table(query, milliseconds(span.end), language) for query in queries]
             except TimeRangeError as invalid:
                 error = str(invalid)

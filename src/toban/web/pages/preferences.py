@@ -1,7 +1,6 @@
 """How somebody reads the console: in which language, time zone and theme."""
 
 from dataclasses import dataclass
-from datetime import tzinfo
 from typing import Final, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 from zoneinfo import ZoneInfo
@@ -45,7 +44,7 @@ class Preferences:
         )
 
     @property
-    def zone(self) -> tzinfo:
+    def zone(self) -> ZoneInfo:
         """The time zone; a browser says its own by a script."""
         return ZoneInfo(self.timezone)
 
