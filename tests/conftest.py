@@ -1,6 +1,7 @@
 """The tests as a whole: distribution over workers, and figures in the summary."""
 
 import os
+import signal
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,11 @@ def schema_at_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(schema_version, "migrate", empty_state.migrate)
         yield
+
+
+# A shell that runs the tests in the background lets them ignore Ctrl-C, and they would hand that on.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Sharing(LoadScopeScheduling):

@@ -22,7 +22,8 @@ INSERT INTO alert VALUES ('r', 'f', '{"labels": {}}');
 INSERT INTO event SELECT COALESCE(MAX(position), 0) + 1, 0, 'alert', '{"alert": 5}' FROM event;
 INSERT INTO outbox VALUES (NULL, 'channel:hook', 'k', '5', 0, 0, 0, '', '', 0);
 INSERT INTO outbox VALUES (NULL, 'channel:gone', 'k', '5', 0, 0, 0, '', '', 0);
-INSERT INTO audit_log VALUES (NULL, 4102444800000, 'drill', 'drilled', '{"reached": 5}', 'toban');
+INSERT INTO audit_log (at, actor, action, facts, via)
+VALUES (4102444800000, 'drill', 'drilled', '{"reached": 5}', 'toban');
 """
 """Rows as no toban writes them, or as only an older one did."""
 PLANTED = {"notify_silence", "notify_alert", "notify_group", "alert", "event", "outbox", "audit_log", "alerts.jsonl"}
