@@ -3,7 +3,8 @@ How fast the console is: ``python bench/console.py``.
 
 toban with 90 days of data (2,000 series, a sample each ten minutes, the last six hours each 15 s) serves its pages: the
 server's time to the last byte, processor time, bytes as they are sent, queries of the boards, and the time until
-Chromium has drawn them. Debian's Prometheus shows the same expression in its own page, in the same run and browser.
+Chromium has drawn them. Debian's Prometheus shows the same expression in the page that it has, the classic one, in the
+same run and browser.
 """
 
 import asyncio
@@ -126,27 +127,31 @@ def drawn(run: Run, prometheus: str) -> None:
         own = urllib.parse.urlencode({"expr": EXPRESSION, "from": "now-6h", "to": "now"})
         addresses = {path: (run.pages.rstrip("/") + path, mark) for path, mark in DRAWN.items()}
         addresses["/explore, one query"] = (f"{run.pages}explore?{own}", "canvas")
-        addresses["Prometheus, the same"] = (f"{prometheus}/graph?{peer}", "canvas")
+        addresses["Prometheus, the same"] = (f"{prometheus}/classic/graph?{peer}", ".rickshaw_graph svg path")
         for name, (address, mark) in addresses.items():
-            context, took, sent = browser.new_context(), list[float](), list[int]()
+            context, took, requests = browser.new_context(), list[float](), list[Request]()
+            sent = 0
             for _ in range(6):
                 page = context.new_page()
                 if not took:
-                    page.on("requestfinished", partial(_count, sent))
+                    page.on("requestfinished", partial(list.append, requests))
                 began = time.monotonic()
                 page.goto(address, wait_until="commit")
                 page.locator(mark).first.wait_for()
                 took.append((time.monotonic() - began) * 1000)
+                if len(took) == 1:
+                    page.wait_for_timeout(1000)
+                    sent = sum(_sent(it) for it in requests)
                 page.close()
-            print(f"{name:>26}{took[0]:>11.0f}{median(took[1:]):>12.0f}{sum(sent) / 1000:>11.0f}")
+            print(f"{name:>26}{took[0]:>11.0f}{median(took[1:]):>12.0f}{sent / 1000:>11.0f}", flush=True)
             context.close()
         browser.close()
 
 
-def _count(sent: list[int], request: Request) -> None:
-    """Note how many bytes a response has on the wire."""
+def _sent(request: Request) -> int:
+    """Return how many bytes a response has on the wire."""
     sizes = request.sizes()
-    sent.append(sizes["responseBodySize"] + sizes["responseHeadersSize"])
+    return sizes["responseBodySize"] + sizes["responseHeadersSize"]
 
 
 @contextmanager

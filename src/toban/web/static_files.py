@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from toban.access.permissions import Permission
+from toban.web.compression import accepts_gzip
 from toban.web.endpoint import Endpoint
 
 FILES: Final = {
@@ -79,6 +80,6 @@ async def _serve(request: Request) -> Response:
         return PlainTextResponse("404 page not found\n", 404)
     headers = {"cache-control": "public, max-age=31536000, immutable", "vary": "accept-encoding"}
     headers["x-content-type-options"] = "nosniff"
-    if "gzip" in request.headers.get("accept-encoding", ""):
+    if accepts_gzip(request):
         return Response(file.compressed, media_type=file.type, headers={**headers, "content-encoding": "gzip"})
     return Response(file.content, media_type=file.type, headers=headers)

@@ -11,6 +11,7 @@ from toban.access.passwords import BusyError
 from toban.access.permissions import Permission
 from toban.core.actor import Actor
 from toban.core.errors import InvalidCommandError, NotFoundError, StateError
+from toban.web.compression import compress_any
 from toban.web.endpoint import JSON, NOTHING, Endpoint, Operation, actor
 from toban.web.problem_details import FieldError, invalid_request, problem
 from toban.web.request_bodies import RETRY_AFTER
@@ -71,7 +72,9 @@ class ApiEndpoint(Endpoint):
                 return problem(404, str(error))
             except (StateError, BusyError) as error:
                 return problem(503, str(error), headers={"retry-after": str(RETRY_AFTER)})
-            return Response(result.model_dump_json(), media_type="application/json")
+            body, headers = await compress_any(request, result.model_dump_json().encode())
+            headers["vary"] = "accept-encoding"
+            return Response(body, headers=headers, media_type="application/json")
 
         super().__init__(
             path,

@@ -419,6 +419,12 @@ class TargetModel(ResponseModel):
     samples: int
 
 
+class TargetsResponse(ResponseModel):
+    """All targets."""
+
+    targets: list[TargetModel]
+
+
 class CheckModel(ResponseModel):
     """A health check of the shop."""
 

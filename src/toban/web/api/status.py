@@ -32,6 +32,7 @@ from toban.web.api.models import (
     ServiceModel,
     StatusResponse,
     TargetModel,
+    TargetsResponse,
     UnavailableCheckModel,
 )
 from toban.web.endpoint import Endpoint
@@ -143,7 +144,10 @@ class StatusApi:
 
     def routes(self) -> list[Endpoint]:
         """Return the routes."""
-        return [ApiEndpoint("/api/status", self.status, Permission.READ, NoParameters, StatusResponse)]
+        return [
+            ApiEndpoint("/api/status", self.status, Permission.READ, NoParameters, StatusResponse),
+            ApiEndpoint("/api/targets", self.targets, Permission.READ, NoParameters, TargetsResponse),
+        ]
 
     async def overview(self) -> Overview:
         """Return the status of everything; a part that fails is left out and reported."""
@@ -193,6 +197,10 @@ class StatusApi:
             state = component_state(figure, [it.state for it in own], is_alerting=bool(alerting))
             found.append(ComponentStatus(figure.component, state, alerting, figure.values))
         return found
+
+    async def targets(self, _: NoParameters, actor: Actor) -> TargetsResponse:
+        """Return the targets, each with its last collection."""
+        return TargetsResponse(targets=[_target(it) for it in self._targets()])
 
     async def status(self, _: NoParameters, actor: Actor) -> StatusResponse:
         """Return the status of everything."""

@@ -1,6 +1,5 @@
 """Pages of the console, rendered from templates: everything that is inserted is escaped."""
 
-import gzip
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from toban.core.item_isolation import ItemIsolation
 from toban.core.message_catalogue import LANGUAGES
 from toban.core.terminal_escapes import escape_controls
 from toban.dashboards.board import Unit
+from toban.web.compression import compress
 from toban.web.endpoint import actor, permissions, principal
 from toban.web.pages.charts import sparkline
 from toban.web.pages.i18n import texts
@@ -39,9 +39,6 @@ HEADERS: Final = {
     "cross-origin-resource-policy": "same-origin",
 }
 """The headers of every page."""
-
-GZIP_LEVEL: Final = 4
-"""As small as a page need be, in a millisecond."""
 
 REPORT_FAILURES: Final = "report_failures"
 """The name, in the application's state, of the function that reports the parts of a page that could not be shown."""
@@ -195,14 +192,8 @@ def page(request: Request, template: str, status: int = 200, **content: Any) -> 
     if report := getattr(request.app.state, REPORT_FAILURES, None):
         report(f"page {template}", isolation.failures)
     # Characters that hide or reverse text, and halves of surrogate pairs, are shown as what they are.
-    return _compressed(request, escape_controls(html).encode(), status)
-
-
-def _compressed(request: Request, html: bytes, status: int) -> Response:
-    if "gzip" not in request.headers.get("accept-encoding", ""):
-        return Response(html, status, HEADERS, media_type="text/html")
-    headers = {**HEADERS, "content-encoding": "gzip"}
-    return Response(gzip.compress(html, GZIP_LEVEL, mtime=0), status, headers, media_type="text/html")
+    body, headers = compress(request, escape_controls(html).encode())
+    return Response(body, status, {**HEADERS, **headers}, media_type="text/html")
 
 
 def _isolated(isolation: ItemIsolation, unshown: str) -> "Callable[..., Markup]":

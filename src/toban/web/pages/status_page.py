@@ -9,6 +9,7 @@ from toban.access.permissions import Permission
 from toban.core.ports import Clock
 from toban.status_page.posts import PostStatus
 from toban.web.api.status_page import PublishRequest, StatusPageApi, UpdateRequest
+from toban.web.compression import accepts_gzip
 from toban.web.endpoint import Endpoint
 from toban.web.pages.forms import FormEndpoint, FormState
 from toban.web.pages.preferences import Preferences
@@ -56,7 +57,7 @@ class StatusPages:
     async def show(self, request: Request) -> Response:
         """Show the page that customers read; there is none unless it is enabled."""
         preferences, now = Preferences.of(request), self._clock.monotonic()
-        key = preferences.language, preferences.timezone, "gzip" in request.headers.get("accept-encoding", "")
+        key = preferences.language, preferences.timezone, accepts_gzip(request)
         if key in self._cached and now - self._cached[key][0] < CACHE_SECONDS:
             return self._cached[key][1]
         content = await self._api.content()

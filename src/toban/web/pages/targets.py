@@ -22,5 +22,5 @@ class TargetsPage:
 
     async def show(self, request: Request) -> Response:
         """Show all targets."""
-        found = await self._status.status(NoParameters(), actor(request))
+        found = await self._status.targets(NoParameters(), actor(request))
         return page(request, "targets.html", targets=sorted(found.targets, key=lambda it: (it.up, it.name)))
