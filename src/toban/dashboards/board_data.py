@@ -3,9 +3,10 @@
 import asyncio
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import groupby
 from typing import Final
 
 import re2
@@ -21,6 +22,9 @@ from toban.dashboards.time_range import TimeRange
 
 MAX_SERIES: Final = 50
 """How many series a panel shows: those with the largest values."""
+
+MAX_ANNOTATIONS: Final = 200
+"""How many times a board marks."""
 
 MAX_VALUES: Final = 500
 """How many values of a variable can be chosen from."""
@@ -59,13 +63,24 @@ class PanelData:
 
 
 @dataclass(frozen=True, slots=True)
+class Annotation:
+    """A time that the charts of a board mark: from its begin to its end an alert fired (milliseconds)."""
+
+    begin: int
+    end: int
+    title: str
+    severity: str
+
+
+@dataclass(frozen=True, slots=True)
 class BoardData:
-    """What all panels of a board show, and the values that its variables have."""
+    """What all panels of a board show, the values that its variables have, and what its charts mark."""
 
     times: Sequence[int]
     """Milliseconds since the epoch."""
     panels: Sequence[PanelData]
     variables: Mapping[str, Sequence[str]]
+    annotations: Sequence[Annotation] = ()
 
 
 async def board_data(
@@ -75,7 +90,7 @@ async def board_data(
     run = _BoardRun(engine, span, chosen, language)
     values = {variable.name: await run.values_of(variable) for variable in board.variables}
     panels = [await run.panel(panel) for panel in board.all_panels]
-    return BoardData(run.times, panels, values)
+    return BoardData(run.times, panels, values, await run.alerts())
 
 
 class _BoardRun:
@@ -106,6 +121,20 @@ class _BoardRun:
         if not isinstance(result, QueryResult):
             return ()
         return sorted({value for it in result.series if (value := it.labels.get(variable.label))})[:MAX_VALUES]
+
+    async def alerts(self) -> list[Annotation]:
+        """Return when alerts fired in the range; none where that can't be queried."""
+        length = format_duration(timedelta(milliseconds=self._step))
+        query = f'max by (alertname, severity) (last_over_time(ALERTS{{alertstate="firing"}}[{length}]))'
+        result = await self._run(query, is_instant=False)
+        if not isinstance(result, QueryResult):
+            return []
+        found = [
+            Annotation(begin, end, it.labels.get("alertname", ""), it.labels.get("severity", ""))
+            for it in result.series
+            for begin, end in _runs(it.times.tolist(), self._step)
+        ]
+        return sorted(found, key=lambda it: (it.begin, it.title))[:MAX_ANNOTATIONS]
 
     async def panel(self, panel: Panel) -> PanelData:
         """Return what a panel shows."""
@@ -156,6 +185,13 @@ class _BoardRun:
                 values = [_finite(by_time.get(at)) for at in self.times]
             found.append(PanelSeries(name, dict(series.labels), values, place))
         return found
+
+
+def _runs(times: Sequence[int], step: int) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last of each run of neighbouring times."""
+    for _, run in groupby(enumerate(times), lambda it: it[1] - it[0] * step):
+        members = [time for _, time in run]
+        yield members[0], members[-1]
 
 
 def _largest(series: PanelSeries) -> float:

@@ -67,7 +67,7 @@ async def test_a_query_is_run_once_and_one_that_fails_costs_its_panel_alone():
     twice = {"queries": [{"expr": "sum(heat)"}]}
     lost = {"title": "Lost", "queries": [{"expr": "heat"}, {"expr": "sum(lost)"}]}
     data, ran = await found(board({"title": "One", **twice}, lost, {"title": "Two", **twice}))
-    assert ran == 3
+    assert ran == 4  # and that of the alerts
     assert [(it.title, len(it.series), it.error) for it in data.panels] == [
         ("One", 1, ""),
         ("Lost", 0, "the store is away"),
@@ -141,3 +141,18 @@ async def test_intervals_follow_from_the_range(expr, shown):
     data, _ = await found(board({"title": "T", "queries": [{"expr": query}]}))
     assert data.panels[0].error == ""
     assert data.panels[0].series
+
+
+async def test_a_board_marks_when_alerts_fired():
+    """
+    Each time of its own where an alert ended in between; what is pending is not marked.
+    """
+    samples, at = source(), milliseconds(END)
+    labels = {"__name__": "ALERTS", "alertname": "too_hot", "severity": "critical", "job": "j"}
+    times = [at - 4 * MINUTE, at - MINUTE, at - MINUTE // 2, at]
+    samples.add({**labels, "alertstate": "firing"}, [(time, 1.0) for time in times])
+    samples.add({**labels, "alertname": "soon", "alertstate": "pending"}, [(at, 1.0)])
+    async with QueryExecutor(PromqlEngine(samples)) as engine:
+        data = await board_data(board({"title": "Heat", "queries": [{"expr": "heat"}]}), engine, SPAN, {})
+    marks = [((it.begin - at) // MINUTE, (it.end - at) // MINUTE, it.title, it.severity) for it in data.annotations]
+    assert marks == [(-4, -4, "too_hot", "critical"), (-1, 0, "too_hot", "critical")]

@@ -90,6 +90,17 @@ class PanelDataModel(ResponseModel):
     """The expressions that were run, with the values of their variables."""
 
 
+class AnnotationModel(ResponseModel):
+    """A time in which an alert fired."""
+
+    begin: int
+    """Milliseconds since the epoch."""
+    end: int
+    title: str
+    """The name of the alert."""
+    severity: str
+
+
 class BoardDataResponse(ResponseModel):
     """What all panels of a board show."""
 
@@ -98,6 +109,8 @@ class BoardDataResponse(ResponseModel):
     panels: list[PanelDataModel]
     variables: dict[str, list[str]]
     """The values that each variable has."""
+    annotations: list[AnnotationModel]
+    """What charts mark, by time."""
 
 
 class BoardsApi:
@@ -153,4 +166,5 @@ def _response(found: BoardData) -> BoardDataResponse:
         times=list(found.times),
         panels=[PanelDataModel.model_validate(it) for it in found.panels],
         variables={name: list(values) for name, values in found.variables.items()},
+        annotations=[AnnotationModel.model_validate(it) for it in found.annotations],
     )

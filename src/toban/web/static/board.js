@@ -175,6 +175,7 @@ function timeSeries(panel, data, plot, place) {
   const bands = panel.queries.filter((it) => it.fill_below_to).map((it) => [seriesOf(it.legend), seriesOf(it.fill_below_to)]);
   state.charts.set(place, drawTimeSeries(plot, { ...panel, title: titleOf(panel) }, {
     times: state.data.times, series, hidden: data.hidden, bands: bands.filter((it) => it.every((found) => found >= 0)),
+    annotations: state.data.annotations,
   }, {
     language, texts, sync: "board",
     zoom: controls.setRange, zoomOut: () => history.back(),

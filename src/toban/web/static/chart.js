@@ -130,7 +130,8 @@ Draws time series into `plot`, and their legend after it. Returns `destroy()`, `
 
 `panel`   unit, min, max, thresholds, style ("line", "bars", "stacked"), logarithmic, axis_label, title
 `data`    times (milliseconds, ascending), series (name, values with null for gaps, perhaps `before`: the values of the
-          time before), bands (pairs of places, the upper series first), hidden (how many series are left out)
+          time before), bands (pairs of places, the upper series first), hidden (how many series are left out),
+          annotations (begin, end, title, severity: when alerts fired)
 `options` language, texts, sync (charts with the same key share the crosshair), zoom(from, to), zoomOut(),
           chosen (a Set of the names that are shown, null for all), choose(set or null), legend ("list" or "table")
 */
@@ -207,6 +208,7 @@ export function drawTimeSeries(plot, panel, data, options) {
       ],
       bands: bands(),
       hooks: {
+        drawClear: [annotations],
         draw: [thresholds],
         setSelect: [select],
         setCursor: [point],
@@ -233,6 +235,34 @@ export function drawTimeSeries(plot, panel, data, options) {
       ctx.stroke();
     }
     ctx.restore();
+  }
+
+  const annotationLevel = (it) => (it.severity === "critical" ? "critical" : "warning");
+
+  function annotations(u) {
+    const { ctx } = u, right = u.bbox.left + u.bbox.width;
+    ctx.save();
+    for (const it of data.annotations || []) {
+      const from = Math.max(u.bbox.left, u.valToPos(it.begin / 1000, "x", true));
+      const to = Math.min(right, u.valToPos(it.end / 1000, "x", true));
+      if (from > right || to < u.bbox.left) continue;
+      ctx.fillStyle = ctx.strokeStyle = pageColor(annotationLevel(it));
+      ctx.globalAlpha = 0.1;
+      ctx.fillRect(from, u.bbox.top, Math.max(1, to - from), u.bbox.height);
+      ctx.globalAlpha = 0.8;
+      ctx.beginPath();
+      ctx.moveTo(from, u.bbox.top);
+      ctx.lineTo(from, u.bbox.top + u.bbox.height);
+      ctx.stroke();
+    }
+    ctx.restore();
+  }
+
+  // The alerts that fired at a time, by name.
+  function annotationsAt(index) {
+    const time = data.times[index];
+    const found = (data.annotations || []).filter((it) => it.begin <= time && time <= it.end);
+    return [...new Map(found.map((it) => [it.title, it])).values()].slice(0, TOOLTIP_ROWS);
   }
 
   function select(u) {
@@ -265,7 +295,8 @@ export function drawTimeSeries(plot, panel, data, options) {
       const total = rows.reduce((sum, it) => sum + it.value, 0);
       body.push(element("tr", {}, element("td", {}), element("td", {}, texts.total), element("td", {}, format(total))));
     }
-    tip.replaceChildren(element("div", {}, clock(data.times[idx], language)), element("table", {}, element("tbody", {}, ...body)));
+    const firing = annotationsAt(idx).map((it) => element("div", { class: `level-${annotationLevel(it)}` }, `▲ ${it.title}`));
+    tip.replaceChildren(element("div", {}, clock(data.times[idx], language)), element("table", {}, element("tbody", {}, ...body)), ...firing);
     tip.hidden = false;
     const x = left + u.over.offsetLeft, isRight = x > u.width / 2;
     tip.style.transform = `translate(${isRight ? Math.max(0, x - tip.offsetWidth - 12) : x + 12}px, ${Math.max(0, Math.min(top, u.height - tip.offsetHeight))}px)`;
@@ -283,7 +314,7 @@ export function drawTimeSeries(plot, panel, data, options) {
     const rows = rowsAt(at);
     const top = rows.length ? chart.valToPos(rows[0].value, "y") : 0;
     chart.setCursor({ left: chart.valToPos(times[at], "x"), top: Number.isFinite(top) ? top : 0 }, true, true);
-    const values = rows.slice(0, 5).map((it) => `${it.name} ${format(it.value)}`).join(", ");
+    const values = [...rows.slice(0, 5).map((it) => `${it.name} ${format(it.value)}`), ...annotationsAt(at).map((it) => it.title)].join(", ");
     announce(`${clock(data.times[at], language)}: ${values || texts["nothing-in-range"]}`);
   }
 
