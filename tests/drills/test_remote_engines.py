@@ -88,7 +88,7 @@ def test_a_remote_engine_has_every_sample_once_after_downtime(name, away, tmp_pa
             engine.start()
             eventually(lambda: program.get("/-/healthy")[0] == 200)
             at = newest(program)
-            query = f'{{job="page", __name__=~"a_total|b|scrape_samples_scraped"}}[{away + 60}s]'
+            query = f'{{job="page", __name__=~"a_total|b|scrape_samples_scraped"}}[{away + 300}s]'
             held = samples(program.url, query, at)
             eventually(lambda: samples(address(engine), query, at), lambda found: found == held)
             assert all(len({at for at, _ in values}) == len(values) > 12 for values in held.values())
