@@ -40,7 +40,8 @@ class ChannelProcess:
     def __init__(self, channel, folder, clock):
         self.clock = clock
         self.state = State(SqliteBackend(folder / "toban.db"), clock, MetricRegistry())
-        self.http = httpx2.AsyncClient(timeout=0.3)
+        # Servers that hang must not last for long; on a busy machine a connection may.
+        self.http = httpx2.AsyncClient(timeout=httpx2.Timeout(1.0, connect=20))
         self.worker = ChannelWorker(
             channel, "spare", self.state, ChannelTools(self.http, clock), MetricRegistry(), lambda _: None
         )
