@@ -239,20 +239,23 @@ export function drawTimeSeries(plot, panel, data, options) {
 
   const annotationLevel = (it) => (it.severity === "critical" ? "critical" : "warning");
 
+  // Shaded once, however many fire; a line where each began.
   function annotations(u) {
-    const { ctx } = u, right = u.bbox.left + u.bbox.width;
+    const { ctx } = u, { left, top, height } = u.bbox, right = left + u.bbox.width;
+    const place = (time) => Math.min(right, Math.max(left, u.valToPos(time / 1000, "x", true)));
+    let shaded = left;
     ctx.save();
     for (const it of data.annotations || []) {
-      const from = Math.max(u.bbox.left, u.valToPos(it.begin / 1000, "x", true));
-      const to = Math.min(right, u.valToPos(it.end / 1000, "x", true));
-      if (from > right || to < u.bbox.left) continue;
+      if (u.valToPos(it.begin / 1000, "x", true) > right || u.valToPos(it.end / 1000, "x", true) < left) continue;
+      const from = place(it.begin), to = Math.max(from + 1, place(it.end));
       ctx.fillStyle = ctx.strokeStyle = pageColor(annotationLevel(it));
-      ctx.globalAlpha = 0.1;
-      ctx.fillRect(from, u.bbox.top, Math.max(1, to - from), u.bbox.height);
-      ctx.globalAlpha = 0.8;
+      ctx.globalAlpha = 0.12;
+      if (to > shaded) ctx.fillRect(Math.max(from, shaded), top, to - Math.max(from, shaded), height);
+      shaded = Math.max(shaded, to);
+      ctx.globalAlpha = 0.7;
       ctx.beginPath();
-      ctx.moveTo(from, u.bbox.top);
-      ctx.lineTo(from, u.bbox.top + u.bbox.height);
+      ctx.moveTo(from, top);
+      ctx.lineTo(from, top + height);
       ctx.stroke();
     }
     ctx.restore();
