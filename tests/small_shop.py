@@ -1,9 +1,12 @@
 """A small shop whose parts a test can break: real servers, and pages with given responses."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
 
 from tests import servers
 from tests.page_server import Page, serve_page
@@ -30,6 +33,13 @@ collect:
   - {kind: shop_api, name: vendure, url: "${SHOP_API_URL}", interval: 1s}
 """
 """The targets that the environment names, scraped each second."""
+
+
+def write_fast_rules(folder: Path) -> None:
+    """Write the shipped rules into a folder, with a `for` of seconds instead of minutes."""
+    for name in ("vendure.yaml", "infrastructure.yaml"):
+        text = files("toban.alerting").joinpath("rules", name).read_text(encoding="utf-8")
+        (folder / name).write_text(re.sub(r"for: \d+[ms]\n", "for: 3s\n", text))
 
 
 @dataclass

@@ -5,9 +5,8 @@ import re
 import yaml
 
 from tests.browser.conftest import Visitor
-from tests.drills.test_alerts import hurried
 from tests.program import eventually, toban
-from tests.small_shop import COLLECT_EACH_SECOND, shop
+from tests.small_shop import COLLECT_EACH_SECOND, shop, write_fast_rules
 from tests.webhook_receiver import WebhookReceiver
 
 
@@ -16,7 +15,7 @@ def test_a_night_on_the_phone(browser, tmp_path):
     Each step is in the audit log.
     """
     receiver = WebhookReceiver()
-    hurried(tmp_path)
+    write_fast_rules(tmp_path)
     settings = yaml.safe_load(COLLECT_EACH_SECOND) | {
         "alerting": {"rules": ["vendure.yaml", "infrastructure.yaml"], "evaluation_interval": "1s"},
         "channels": {"pager": {"kind": "slack", "webhook": receiver.url}},

@@ -2,8 +2,6 @@
 
 import asyncio
 import random
-import re
-from importlib.resources import files
 
 import pytest
 import yaml
@@ -13,19 +11,12 @@ from tests.fake_pagerduty import FakePagerDuty
 from tests.fake_slack import FakeSlack
 from tests.fake_smtp import FakeSmtp
 from tests.program import eventually, toban
-from tests.small_shop import CATALOGUE, COLLECT_EACH_SECOND, DATABASE_ERROR, shop
-
-
-def hurried(folder):
-    """Write the shipped rules down with times of seconds instead of minutes."""
-    for name in ("vendure.yaml", "infrastructure.yaml"):
-        text = files("toban.alerting").joinpath("rules", name).read_text(encoding="utf-8")
-        (folder / name).write_text(re.sub(r"for: \d+[ms]\n", "for: 3s\n", text))
+from tests.small_shop import CATALOGUE, COLLECT_EACH_SECOND, DATABASE_ERROR, shop, write_fast_rules
 
 
 def configured(folder, slack, mail, pagerduty):
     """Write a configuration with all three channels of the original."""
-    hurried(folder)
+    write_fast_rules(folder)
     settings = yaml.safe_load(COLLECT_EACH_SECOND) | {
         "alerting": {"rules": ["vendure.yaml", "infrastructure.yaml"], "evaluation_interval": "1s"},
         "channels": {

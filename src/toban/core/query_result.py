@@ -1,7 +1,9 @@
 """The results of PromQL queries."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,12 @@ class ResultSeries:
     def last(self) -> float:
         """The newest value; in a vector the only one."""
         return float(self.values[-1])
+
+    def runs(self, step: int) -> Iterator[tuple[int, int]]:
+        """Yield the first and the last time of each run of points that are a step (milliseconds) apart."""
+        for _, run in groupby(enumerate(self.times.tolist()), lambda it: it[1] - it[0] * step):
+            times = [time for _, time in run]
+            yield times[0], times[-1]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

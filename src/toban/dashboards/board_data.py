@@ -3,10 +3,9 @@
 import asyncio
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import groupby
 from typing import Final
 
 import re2
@@ -132,7 +131,7 @@ class _BoardRun:
         found = [
             Annotation(begin, end, it.labels.get("alertname", ""), it.labels.get("severity", ""))
             for it in result.series
-            for begin, end in _runs(it.times.tolist(), self._step)
+            for begin, end in it.runs(self._step)
         ]
         return sorted(found, key=lambda it: (it.begin, it.title))[:MAX_ANNOTATIONS]
 
@@ -185,13 +184,6 @@ class _BoardRun:
                 values = [_finite(by_time.get(at)) for at in self.times]
             found.append(PanelSeries(name, dict(series.labels), values, place))
         return found
-
-
-def _runs(times: Sequence[int], step: int) -> Iterator[tuple[int, int]]:
-    """Yield the first and the last of each run of neighbouring times."""
-    for _, run in groupby(enumerate(times), lambda it: it[1] - it[0] * step):
-        members = [time for _, time in run]
-        yield members[0], members[-1]
 
 
 def _largest(series: PanelSeries) -> float:

@@ -111,6 +111,7 @@ async def client(
             health,
             [collecting],
             ShopReport(engine, clock, UTC),
+            lambda _: (),
         )
         app = application(
             own,

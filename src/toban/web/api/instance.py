@@ -19,8 +19,9 @@ from toban.core.ports import Clock, InstantQueryEngine, Service
 from toban.core.samples import milliseconds
 from toban.state.audit_report import AuditEntry
 from toban.web.api.api_endpoint import ApiEndpoint, NoParameters, RequestModel, ResponseModel
-from toban.web.api.models import OptionalName, ServiceModel
+from toban.web.api.models import OptionalName
 from toban.web.api.status import ProcessInfo
+from toban.web.api.status_models import ServiceModel
 from toban.web.endpoint import Endpoint
 
 SIZES: Final = {

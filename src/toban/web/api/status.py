@@ -20,8 +20,8 @@ from toban.health.shop_report import ShopReport
 from toban.instruments.metric_sources import Coverage
 from toban.state.quarantine import Quarantine
 from toban.web.api.api_endpoint import ApiEndpoint, NoParameters
-from toban.web.api.models import (
-    AlertModel,
+from toban.web.api.models import AlertModel
+from toban.web.api.status_models import (
     AmountModel,
     CheckModel,
     ComponentModel,
@@ -128,7 +128,7 @@ class StatusApi:
         health: HealthService,
         services: Sequence[Service],
         shop: ShopReport,
-        metrics_of: Callable[[str], Sequence[str]] = lambda _: (),
+        metrics_of: Callable[[str], Sequence[str]],
         quarantine: Quarantine | None = None,
     ) -> None:
         """``metrics_of`` returns the metrics that the rule of an alert reads, by its name."""

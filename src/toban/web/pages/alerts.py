@@ -1,9 +1,8 @@
 """Alerts in the console: the list, and one alert with its value, its history and its messages."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import groupby
+from datetime import datetime, timedelta
 from typing import Final
 
 from starlette.requests import Request
@@ -16,7 +15,7 @@ from toban.core.errors import NotFoundError, TobanError
 from toban.core.labels import Labels
 from toban.core.matchers import Matcher, MatchOperator, matches_all
 from toban.core.ports import Clock, QueryEngine
-from toban.core.samples import milliseconds
+from toban.core.samples import milliseconds, moment
 from toban.notify.matcher_syntax import parse_matchers
 from toban.web.api.alerts import AlertsApi
 from toban.web.api.api_endpoint import NoParameters
@@ -155,7 +154,7 @@ class AlertsPages:
             if own:
                 limit = float(comparison.limit.series[0].value) if comparison.limit.series else None
                 # Where there is no older sample, the chart begins with the first one.
-                first = datetime.fromtimestamp(own[0].times[0] / 1000, UTC)
+                first = moment(int(own[0].times[0]))
                 times, values = own[0].times.tolist(), own[0].values.tolist()
                 return ThresholdChart.of(times, values, limit, min(max(start, first), alert.starts), end, alert.starts)
         return None
@@ -171,17 +170,9 @@ class AlertsPages:
             result = await self._engine.range(expression, end - HISTORY // timedelta(milliseconds=1), end, step)
         except TobanError:
             return ()
-        times = result.series[0].times.tolist() if result.series else []
-        return list(_occurrences(times, step, end))[::-1][:20]
-
-
-def _occurrences(times: Sequence[int], step: int, end: int) -> Iterator[Occurrence]:
-    """Yield the runs of neighbouring times that have ended, oldest first."""
-    for _, run in groupby(enumerate(times), lambda it: it[1] - it[0] * step):
-        members = [time for _, time in run]
-        if members[-1] < end:
-            begin, last = members[0] - step, members[-1]
-            yield Occurrence(datetime.fromtimestamp(begin / 1000, UTC), datetime.fromtimestamp(last / 1000, UTC))
+        runs = list(result.series[0].runs(step)) if result.series else []
+        ended = [Occurrence(moment(first - step), moment(last)) for first, last in runs if last < end]
+        return ended[::-1][:20]
 
 
 def _belongs(labels: Labels, alert: AlertModel) -> bool:

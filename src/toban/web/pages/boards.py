@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
@@ -157,11 +157,7 @@ class BoardsPages:
             tables=tables,
             error=error,
             is_table=is_table,
-            begin=begin,
-            end=end,
-            ranges=RANGES if (begin, end) in RANGES else [*RANGES, (begin, end)],
-            refresh=query.get("refresh", board.refresh),
-            refreshes=REFRESH,
+            **range_controls(begin, end, query.get("refresh", board.refresh)),
             texts=script_texts(language, SCRIPT_TEXTS),
             kiosk="kiosk" in query,
             rotate=f"{rotate:g}",
@@ -182,6 +178,12 @@ class BoardsPages:
             PanelTable(data, [_row(panel, it.name, it.values, language) for it in data.series])
             for panel, data in zip(board.all_panels, found.panels, strict=True)
         ]
+
+
+def range_controls(begin: str, end: str, refresh: str) -> dict[str, Any]:
+    """Return what `range_controls.html` shows: the range and the interval of refresh, with those to choose from."""
+    ranges = RANGES if (begin, end) in RANGES else [*RANGES, (begin, end)]
+    return {"begin": begin, "end": end, "ranges": ranges, "refresh": refresh, "refreshes": REFRESH}
 
 
 def _rotation(text: str) -> float:

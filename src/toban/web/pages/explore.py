@@ -21,7 +21,7 @@ from toban.promql import aggregation, evaluation, lexer
 from toban.promql.parser import ParseError
 from toban.web.api.queries import MAX_QUERIES, POSITION
 from toban.web.endpoint import Endpoint
-from toban.web.pages.boards import POINTS, RANGES, REFRESH
+from toban.web.pages.boards import POINTS, range_controls
 from toban.web.pages.number_format import format_value
 from toban.web.pages.preferences import Preferences
 from toban.web.pages.rendering import language_of, page, script_texts
@@ -136,11 +136,7 @@ class ExplorePage:
             tables=tables,
             error=error,
             is_table=is_table,
-            begin=begin,
-            end=end,
-            ranges=RANGES if (begin, end) in RANGES else [*RANGES, (begin, end)],
-            refresh=parameters.get("refresh", ""),
-            refreshes=REFRESH,
+            **range_controls(begin, end, parameters.get("refresh", "")),
             max_length=MAX_LENGTH,
             max_queries=MAX_QUERIES,
             as_table=f"?{urlencode([*address, ('view', 'table')])}",

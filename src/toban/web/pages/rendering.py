@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -26,8 +27,6 @@ from toban.web.static_files import address
 if TYPE_CHECKING:
     from jinja2 import Environment
     from jinja2.runtime import Context, Macro
-    from markupsafe import Markup
-
 HEADERS: Final = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
     " connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -90,12 +89,10 @@ def _environment() -> "Environment":
     return found
 
 
-def _time(context: "Context", at: datetime | None) -> "Markup | str":
+def _time(context: "Context", at: datetime | None) -> Markup | str:
     """Show a time in the reader's zone: the clock alone today, the date too otherwise; UTC on hover."""
     if at is None:
         return ""
-    from markupsafe import Markup
-
     preferences: Preferences = context["preferences"]
     local, today = at.astimezone(preferences.zone), datetime.now(preferences.zone).date()
     day = "%Y/%m/%d" if preferences.language == "ja" else "%Y-%m-%d"
@@ -142,10 +139,8 @@ class Translator:
 
     texts: Mapping[str, str]
 
-    def __call__(self, key: str, **values: object) -> "Markup":
+    def __call__(self, key: str, **values: object) -> Markup:
         """Return a text as HTML; values are escaped unless they are HTML already."""
-        from markupsafe import Markup
-
         text = Markup.escape(self.texts[key])
         return text.format(**{name: it if isinstance(it, Markup) else str(it) for name, it in values.items()})
 
@@ -196,10 +191,8 @@ def page(request: Request, template: str, status: int = 200, **content: Any) -> 
     return Response(body, status, {**HEADERS, **headers}, media_type="text/html")
 
 
-def _isolated(isolation: ItemIsolation, unshown: str) -> "Callable[..., Markup]":
-    def part(name: object, macro: "Macro", *arguments: object) -> "Markup":
-        from markupsafe import Markup
-
+def _isolated(isolation: ItemIsolation, unshown: str) -> Callable[..., Markup]:
+    def part(name: object, macro: "Macro", *arguments: object) -> Markup:
         with isolation.item("page part", str(name)):
             html: Markup = macro(*arguments)  # type: ignore[assignment]  # the stubs say str
             return html

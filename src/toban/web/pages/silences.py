@@ -71,9 +71,8 @@ class SilencesPages:
             (it, _matching(alerts, parse_matchers(it.matchers)) if it.state == "active" else [])
             for it in sorted(found.silences, key=lambda it: (it.state == "expired", it.ends))
         ]
-        policy = self._notifications().policy
-        windows = policy.settings.maintenance_windows
-        open_windows = {it.name: it for it in policy.windows.open(self._notifications().at)}
+        report = self._notifications()
+        policy = report.policy
         return page(
             request,
             "silences.html",
@@ -81,8 +80,8 @@ class SilencesPages:
             silences=shown,
             created=request.query_params.get("created", ""),
             durations=DURATIONS,
-            windows=windows,
-            open_windows=open_windows,
+            windows=policy.settings.maintenance_windows,
+            open_windows={it.name: it for it in policy.windows.open(report.at)},
             zone=policy.settings.timezone,
             form=form or FormState(),
         )
