@@ -18,10 +18,10 @@ from toban.alerting.rule_file import parse_rule_file
 from toban.alerting.service import EvaluationService
 from toban.core.errors import DeliveryError, StateError
 from toban.core.metric_registry import MetricRegistry
+from toban.core.notification import Notification, NotificationKind
 from toban.notify.channel import Channel, ChannelTools, ConnectionCheck, Handle
 from toban.notify.inhibition import Inhibitor
 from toban.notify.maintenance_windows import MaintenanceWindows
-from toban.notify.notification import Notification, NotificationKind
 from toban.notify.pipeline_run import Policy
 from toban.notify.routing import Routing
 from toban.notify.service import NotificationService

@@ -6,7 +6,7 @@ from typing import Any
 
 from toban.core.alerts import Alert, AlertStatus
 from toban.core.labels import Labels
-from toban.notify.notification import Fact, Link, Notification, NotificationKind
+from toban.core.notification import Fact, Link, Notification, NotificationKind
 
 NIGHT = datetime(2026, 3, 1, 18, 12, tzinfo=UTC)
 """Shortly after three in the morning in Tokyo."""

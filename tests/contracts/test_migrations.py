@@ -17,10 +17,10 @@ from toban.core.actor import Actor
 from toban.core.alerts import Alert, AlertStatus
 from toban.core.labels import Labels
 from toban.core.metric_registry import MetricRegistry
+from toban.core.notification import Notification, NotificationKind
 from toban.instruments.metric_families import ORDERS_CREATED, ORDERS_FAILED, PAYMENTS_FAILED
 from toban.notify import repository as notify_repository
 from toban.notify.flap_detection import ReportedAs
-from toban.notify.notification import Notification, NotificationKind
 from toban.notify.pipeline_run import StageNote
 from toban.state import audit_log, durable_counters, event_log, outbox, quarantine
 from toban.state.database import State

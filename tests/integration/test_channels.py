@@ -19,13 +19,13 @@ from tests.fakes import FakeClock
 from toban.core.alerts import Alert, AlertStatus
 from toban.core.errors import DeliveryError
 from toban.core.labels import Labels
+from toban.core.notification import Fact, Link, Notification, NotificationKind
 from toban.notify.channel import ChannelTools
 from toban.notify.channels.apprise import Apprise
 from toban.notify.channels.email import Email
 from toban.notify.channels.pagerduty import Pagerduty
 from toban.notify.channels.slack import Slack
 from toban.notify.channels.webhook import Webhook
-from toban.notify.notification import Fact, Link, Notification, NotificationKind
 
 AT = datetime(2026, 1, 1, 3, tzinfo=UTC)
 EVIL = "<!channel> & <https://evil|click>\r\nBcc: everybody@example.com"

@@ -16,6 +16,7 @@ from tests.fakes import FakeClock
 from tests.integration.test_channels import AT, Listening, message
 from toban.core.errors import DeliveryError
 from toban.core.metric_registry import MetricRegistry
+from toban.core.notification import Notification, NotificationKind
 from toban.notify import channel_worker
 from toban.notify.channel import ChannelTools
 from toban.notify.channel_worker import REROUTE_AFTER, ChannelWorker
@@ -24,7 +25,6 @@ from toban.notify.channels.email import Email
 from toban.notify.channels.pagerduty import Pagerduty
 from toban.notify.channels.slack import Slack
 from toban.notify.channels.webhook import Webhook
-from toban.notify.notification import Notification, NotificationKind
 from toban.notify.queued_notifications import queue_of
 from toban.state import outbox
 from toban.state.backends import SqliteBackend

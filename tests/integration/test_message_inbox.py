@@ -5,9 +5,9 @@ import pytest
 
 from tests.fakes import FakeClock
 from tests.notifications import NIGHT, notification
+from toban.core.notification import NotificationKind
 from toban.demo import message_inbox
 from toban.notify.channel import Channel, ChannelTools
-from toban.notify.notification import NotificationKind
 from toban.settings import build_settings
 from toban.web.pages.i18n import texts
 

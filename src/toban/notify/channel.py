@@ -10,11 +10,11 @@ import httpx2
 from pydantic import SecretStr
 
 from toban.core.config_types import Duration
+from toban.core.notification import Notification
 from toban.core.plugins import Plugin, PluginRegistry
 from toban.core.ports import Clock
 from toban.notify.delivery_attempt import DeliveryAttempt
 from toban.notify.http_delivery import HttpDelivery, secret_parts
-from toban.notify.notification import Notification
 
 Handle = Mapping[str, Any]
 """What a channel remembers of a notification group, as plain data: its first message's id, the service's key."""

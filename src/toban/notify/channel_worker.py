@@ -13,16 +13,16 @@ from sqlalchemy import Connection
 
 from toban.core.errors import DeliveryError, StateError
 from toban.core.metric_registry import MetricRegistry
+from toban.core.notification import Notification
 from toban.core.periodic import raise_if_cancelled
 from toban.core.redaction import redact_text
 from toban.core.samples import counter, gauge
+from toban.core.wakeup import Wakeup
 from toban.notify import queued_notifications, repository
 from toban.notify.channel import Channel, ChannelTools, Handle
 from toban.notify.delivery_attempt import DeliveryAttempt
-from toban.notify.notification import Notification
 from toban.notify.queued_notifications import parse_notification, queue_of, reroute
 from toban.notify.repository import ChannelFailure, RefusedRecipient
-from toban.notify.wakeup import Wakeup
 from toban.state import outbox
 from toban.state.database import State
 from toban.state.outbox import Finish, OutboxMessage, QueueBacklog

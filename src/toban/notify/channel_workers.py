@@ -9,9 +9,9 @@ from sqlalchemy import Connection
 
 from toban.core.lifecycle import SERVICE_STOP_SECONDS
 from toban.core.metric_registry import MetricRegistry
+from toban.core.notification import Notification
 from toban.notify.channel import Channel, ChannelTools
 from toban.notify.channel_worker import ChannelWorker
-from toban.notify.notification import Notification
 from toban.notify.queued_notifications import CHANNEL_QUEUES, queue_of, reroute
 from toban.state import outbox
 from toban.state.database import State

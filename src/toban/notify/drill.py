@@ -14,8 +14,8 @@ from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock, HealthStatus
 from toban.core.samples import gauge
 from toban.core.schedule import next_occurrence
+from toban.core.wakeup import Wakeup
 from toban.notify.settings import Drill
-from toban.notify.wakeup import Wakeup
 from toban.state import audit_log
 from toban.state.audit_log import AuditEntry
 from toban.state.database import State

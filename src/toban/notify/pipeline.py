@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Final
 
 from toban.core.item_isolation import ItemFailure, ItemIsolation
+from toban.core.notification import Notification
 from toban.notify.flap_detection import TrackedAlert, is_forgettable, settle
-from toban.notify.notification import Notification
 from toban.notify.notification_group import NotificationGroup
 from toban.notify.pipeline_run import SOON, PipelineRun, PipelineState, Policy
 from toban.notify.silences import Silence

@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
+from toban.core.notification import Notification, NotificationKind
 from toban.notify.flap_detection import ReportedAs, TrackedAlert
 from toban.notify.inhibition import Inhibitor
 from toban.notify.maintenance_windows import MaintenanceWindows
-from toban.notify.notification import Notification, NotificationKind
 from toban.notify.notification_group import NotificationGroup
 from toban.notify.rendering import local
 from toban.notify.routing import Destination, GroupTiming, Routing

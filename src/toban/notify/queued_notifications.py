@@ -7,10 +7,10 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from toban.core.notification import COPY_SEPARATOR, Notification
 from toban.notify import repository
 from toban.notify.channel import Channel
 from toban.notify.delivery_attempt import DeliveryAttempt
-from toban.notify.notification import COPY_SEPARATOR, Notification
 from toban.notify.texts import texts
 from toban.state import outbox
 from toban.state.outbox import OutboxMessage

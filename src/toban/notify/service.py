@@ -14,20 +14,20 @@ from toban.core.errors import StateError
 from toban.core.failure_log import FailureLog
 from toban.core.item_isolation import ItemFailure, ItemIsolation
 from toban.core.metric_registry import MetricRegistry
+from toban.core.notification import Notification
 from toban.core.ports import Clock, HealthStatus
+from toban.core.wakeup import Wakeup
 from toban.notify import repository
 from toban.notify.alert_changes import apply_changes, change_id, log_changes
 from toban.notify.channel import Channel, ChannelTools
 from toban.notify.channel_worker import ChannelWorker
 from toban.notify.channel_workers import ChannelWorkers
 from toban.notify.group_quarantine import PART, GroupQuarantine
-from toban.notify.notification import Notification
 from toban.notify.pipeline import Decision, decide
 from toban.notify.pipeline_run import PipelineRun, PipelineState, Policy
 from toban.notify.report import ChannelReport, NotificationReport
 from toban.notify.silences import Silence
 from toban.notify.system_notices import silence_end_notices
-from toban.notify.wakeup import Wakeup
 from toban.state import audit_log, event_log, quarantine
 from toban.state.audit_log import AuditEntry
 from toban.state.database import State

@@ -8,7 +8,7 @@ from toban.core.alerts import Alert, AlertStatus
 from toban.core.item_isolation import ItemIsolation
 from toban.core.labels import Labels
 from toban.core.matchers import matches_all
-from toban.notify.notification import Notification, NotificationKind
+from toban.core.notification import Notification, NotificationKind
 from toban.notify.pipeline_run import PipelineState, Policy
 from toban.notify.silences import Silence
 from toban.notify.texts import texts

@@ -7,8 +7,8 @@ import pytest
 from tests.timelines import Timeline
 from toban.alerting.rule_loader import shipped_groups
 from toban.core.alerts import priority
+from toban.core.notification import NotificationKind
 from toban.notify.default_inhibitions import CAUSES, INHIBITIONS
-from toban.notify.notification import NotificationKind
 
 ALERTS = {rule.name: rule for group in shipped_groups() for rule in group.alerts}
 SPECIFIC = {"method": "card", "queue": "mails", "task": "clean-sessions", "instance": "one", "mount": "/data"}

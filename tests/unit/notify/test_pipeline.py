@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.timelines import BEGAN, Timeline, alert_of
-from toban.notify.notification import NotificationKind
+from toban.core.notification import NotificationKind
 from toban.notify.pipeline import decide
 
 

@@ -13,8 +13,8 @@ from tests.notifications import NIGHT, alert
 from toban.core.alerts import Acknowledgement, Alert, AlertStatus
 from toban.core.labels import Labels
 from toban.core.message_catalogue import LANGUAGES
+from toban.core.notification import NotificationKind
 from toban.notify import rendering
-from toban.notify.notification import NotificationKind
 from toban.notify.rendering import render
 from toban.notify.texts import texts
 

@@ -12,7 +12,7 @@ import yaml
 from toban.core.alerts import Alert, AlertStatus
 from toban.core.labels import Labels
 from toban.core.message_catalogue import LANGUAGES
-from toban.notify.notification import NotificationKind
+from toban.core.notification import NotificationKind
 from toban.notify.rendering import RenderedText, render
 
 TESTS = Path(__file__).parents[2] / "rules"

@@ -8,8 +8,8 @@ from typing import Any, Final, Literal
 from toban.core.backoff import RETRYABLE_STATUSES
 from toban.core.config_types import Secret
 from toban.core.errors import DeliveryError
+from toban.core.notification import Notification
 from toban.notify.channel import Channel, ChannelTools, ConnectionCheck, Handle
-from toban.notify.notification import Notification
 from toban.notify.text_limits import one_line, safe_text
 from toban.notify.texts import texts
 

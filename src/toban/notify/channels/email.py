@@ -16,8 +16,8 @@ from pydantic import BeforeValidator, model_validator
 from toban.core.config_types import Duration, Host, Secret, Text
 from toban.core.errors import DeliveryError
 from toban.core.http_client import client_context
+from toban.core.notification import Notification, NotificationKind
 from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, SecretFile
-from toban.notify.notification import Notification, NotificationKind
 from toban.notify.smtp import MAIL_POLICY, Server, SmtpSession, envelope
 from toban.notify.text_limits import is_web, one_line, truncate
 from toban.notify.texts import texts

@@ -8,9 +8,9 @@ from pydantic import SecretStr, model_validator
 
 from toban.core.config_types import Address, Secret, SecretAddress, Text
 from toban.core.errors import DeliveryError
+from toban.core.notification import Link, Notification, NotificationKind
 from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, SecretFile
 from toban.notify.connectivity import check_reachable
-from toban.notify.notification import Link, Notification, NotificationKind
 from toban.notify.slack_api import (
     TEMPORARY_ERRORS,
     MessageGoneError,

@@ -11,9 +11,9 @@ from pydantic import Field
 from toban.core.alerts import Alert, AlertStatus
 from toban.core.config_types import Address, Secret, Text
 from toban.core.labels import common_labels
+from toban.core.notification import Notification
 from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, SecretFile
 from toban.notify.connectivity import check_reachable
-from toban.notify.notification import Notification
 
 MAX_ALERTS: Final = 500
 """How many alerts one body holds; `truncatedAlerts` counts the rest."""

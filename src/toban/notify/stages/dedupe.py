@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from toban.core.item_isolation import ItemIsolation
+from toban.core.notification import NotificationKind
 from toban.notify.flap_detection import ReportedAs, next_change, reported_as
-from toban.notify.notification import NotificationKind
 from toban.notify.notification_group import NotificationGroup
 from toban.notify.pipeline_run import PendingNotification, PipelineRun
 from toban.notify.routing import GroupTiming

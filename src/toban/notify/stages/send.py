@@ -7,8 +7,8 @@ from itertools import islice
 
 from toban.core.alerts import Alert, AlertStatus
 from toban.core.item_isolation import ItemIsolation
+from toban.core.notification import Notification, NotificationKind, worst
 from toban.notify.flap_detection import ReportedAs
-from toban.notify.notification import Notification, NotificationKind, worst
 from toban.notify.notification_group import NotificationGroup
 from toban.notify.pipeline_run import SOON, PendingNotification, PipelineRun
 from toban.notify.rendering import OTHERS, RenderedText, render, render_fallback, urgency
