@@ -38,7 +38,12 @@ PUBLIC = {
 SIGN_IN = {"/sign-in", "/sign-in/oidc", "/sign-in/oidc/callback", "/sign-out", "/welcome/{secret}"}
 OWN_ACCOUNT = {"/account/password", "/account/sessions/end", "/account/sessions/end-all"}
 """What changes only the session and the account of whoever sends it."""
+INCIDENT_COMMANDS = (
+    "acknowledge unacknowledge snooze note assign escalate priority resolve reopen merge split summary action-item tick"
+).split()
 CHANGING = {
+    "/api/incidents/declare",
+    *(f"/api/incidents/{command}" for command in INCIDENT_COMMANDS),
     "/api/alerts/acknowledge",
     "/api/alerts/test",
     "/api/alerts/drill",
@@ -51,6 +56,8 @@ CHANGING = {
     "/api/v2/silence/{id}",
 }
 CHANGING_FORMS = {
+    "/incidents/declare",
+    *(f"/incidents/act/{command}" for command in INCIDENT_COMMANDS),
     "/alerts/acknowledge",
     "/channels/test",
     "/channels/drill",
