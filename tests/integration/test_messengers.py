@@ -1,5 +1,6 @@
 """Messengers, SMS and calls against fakes on loopback, which are as strict as the services."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable
@@ -515,6 +516,30 @@ async def test_a_status_that_can_not_be_read_is_not_bad_news(attempt) -> None:
         fake.next(Trouble("none", done=True), broken)
         await twilio(fake).send(message(), {}, tools)
     assert (tools.attempt.accepted, tools.attempt.unanswered) == ({PHONE}, False)
+
+
+class BlockedClock(FakeClock):
+    """A clock on which nobody wakes up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asleep = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        self.asleep.set()
+        await asyncio.Event().wait()
+
+
+async def test_a_message_may_have_arrived_when_toban_stops_while_it_asks(http: httpx2.AsyncClient) -> None:
+    async with FakeTwilio() as fake:
+        clock = BlockedClock()
+        tools = ChannelTools(http, clock)
+        task = asyncio.create_task(twilio(fake).send(message(), {}, tools))
+        await clock.asleep.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert tools.attempt.unanswered
 
 
 # Checks without sending

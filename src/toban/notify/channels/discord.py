@@ -109,7 +109,7 @@ class Discord(Channel):
 
     def receiver(self, secret_file: SecretFile) -> AlertmanagerReceiver:
         """Return it as `discord_configs`."""
-        lost = "a message that is updated; each change is a new one"
+        lost = "a message that is updated: each change is a new one; needs Alertmanager 0.28 or newer"
         return AlertmanagerReceiver("discord_configs", {"webhook_url_file": secret_file(self.name, self.webhook)}, lost)
 
 

@@ -1,6 +1,6 @@
 """Microsoft Teams, by a workflow that posts an Adaptive Card: https://adaptivecards.io/explorer/."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
 import orjson
@@ -47,6 +47,8 @@ class Teams(Channel):
 
     kind: Literal["teams"] = "teams"
 
+    proves_delivery: ClassVar[bool] = False
+
     url: Annotated[SecretAddress, AfterValidator(_workflow)]
     """The URL of the workflow, with its whole query string; it is a secret."""
 
@@ -65,7 +67,8 @@ class Teams(Channel):
 
     def receiver(self, secret_file: SecretFile) -> AlertmanagerReceiver:
         """Return it as `msteamsv2_configs`."""
-        return AlertmanagerReceiver("msteamsv2_configs", {"webhook_url_file": secret_file(self.name, self.url)})
+        parts = {"webhook_url_file": secret_file(self.name, self.url)}
+        return AlertmanagerReceiver("msteamsv2_configs", parts, "needs Alertmanager 0.28 or newer")
 
 
 def render_message(parts: MessageParts) -> dict[str, Any]:

@@ -129,10 +129,13 @@ class Twilio(Channel):
                 errors.append(error)
                 attempt.refused[number] = RecipientRefusal(str(error), error.permanent)
                 unanswered |= attempt.unanswered
+        # Who stops toban now must know that the message may have arrived.
+        attempt.unanswered = bool(pending)
         # A status that can't be read in time is not bad news.
         with suppress(TimeoutError):
             async with asyncio.timeout(self.confirmation.total_seconds()):
                 await self._watch(what, pending, tools)
+        attempt.unanswered = False
         if wanted and not attempt.accepted:
             attempt.unanswered = unanswered
             raise DeliveryError(
