@@ -61,7 +61,7 @@ async def send_test(settings: Settings, name: str) -> ConnectionCheck:
     """Send a test message through a channel; return what came of it."""
     channel, clock, notify = settings.channels[name], SystemClock(), settings.notify
     now = clock.now()
-    message = channel_test_notification(policy(notify, {name: channel}), name, f"test-{now.isoformat()}", now)
+    message = channel_test_notification(policy(notify, {name: channel}), name, now.isoformat(), now)
     async with AsyncExitStack() as stack:
         tools = await open_collector_tools(stack, settings, clock, MetricRegistry())
         given = ChannelTools(tools.http, clock, notify.address or "")

@@ -393,6 +393,19 @@ async def test_nobody_is_called_because_an_alert_is_resolved(attempt) -> None:
     assert (len(fake.calls), len(fake.messages)) == (2, 2)
 
 
+@pytest.mark.parametrize(
+    ("severity", "group", "calls"), [("info", "silence-1", 0), ("critical", "incident-1", 1), ("info", "test-1", 1)]
+)
+async def test_a_notice_is_a_call_if_it_is_critical_or_a_test(attempt, severity: str, group: str, calls: int) -> None:
+    """
+    The end of a silence is none; an incident that somebody is assigned to is one.
+    """
+    async with FakeTwilio() as fake:
+        told = message(NotificationKind.NOTICE, severity=severity, group_id=group)
+        await twilio(fake, by="call").send(told, {}, attempt())
+    assert (len(fake.calls), len(fake.messages)) == (calls, 1 - calls)
+
+
 # What else may happen at each service
 
 

@@ -28,8 +28,8 @@ UNDECIDED: Final = frozenset({"accepted", "scheduled", "queued", "sending", "ini
 """The statuses of messages that the carrier does not have yet, and of calls that nobody has answered yet."""
 
 VOICES: Final = {"en": ("en-US", "Polly.Joanna"), "ja": ("ja-JP", "Polly.Mizuki")}
-CALLED: Final = frozenset({NotificationKind.FIRING, NotificationKind.REMINDER, NotificationKind.NOTICE})
-"""What is worth a call; nobody is called because an alert is resolved."""
+CALLED: Final = frozenset({NotificationKind.FIRING, NotificationKind.REMINDER})
+"""What is worth a call, beside critical notices; nobody is called because an alert is resolved or a silence ends."""
 
 POLL_SECONDS: Final = 2.0
 
@@ -93,7 +93,7 @@ class Twilio(Channel):
     """The numbers, like +81901234567: a list, or one text separated by commas."""
 
     by: Literal["sms", "call"] = "sms"
-    """How: with `call`, firing alerts and reminders are calls, and what follows is an SMS."""
+    """How: with `call`, firing alerts, reminders and critical notices are calls, and the rest is an SMS."""
 
     confirmation: Duration = timedelta(seconds=45)
     """How long to ask what became of a message or call; after that it counts as delivered."""
@@ -115,7 +115,7 @@ class Twilio(Channel):
         """Send it to each number, then ask what became of it."""
         wanted = [number for number in self.to if not notification.recipients or number in notification.recipients]
         parts = message_parts(notification, tools.shop)
-        by_call = self.by == "call" and notification.kind in CALLED
+        by_call = self.by == "call" and _is_worth_a_call(notification)
         what = "Calls" if by_call else "Messages"
         form = {"Twiml": render_call(parts, notification.language)} if by_call else {"Body": render_sms(parts)}
         sender = "MessagingServiceSid" if self.sender.startswith("MG") and not by_call else "From"
@@ -209,6 +209,11 @@ class Twilio(Channel):
     def _access(self) -> dict[str, str]:
         pair = f"{self.key or self.account}:{self.token.get_secret_value()}"
         return {"authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+
+
+def _is_worth_a_call(notification: Notification) -> bool:
+    is_urgent = notification.kind is NotificationKind.NOTICE and notification.severity == "critical"
+    return notification.kind in CALLED or is_urgent or notification.is_test
 
 
 def render_sms(parts: MessageParts) -> str:
