@@ -1,13 +1,18 @@
 """Who is on call, as escalations ask for it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from toban.core.wall_clock import first_instant, last_instant
+from toban.incidents.rotation import Shift
+from toban.incidents.schedule import Schedule
 from toban.incidents.settings import Person, QuietHours
+
+LOOK_AHEAD: Final = timedelta(days=60)
+"""How far ahead whoever is on call next is looked for."""
 
 
 class Duty(Protocol):
@@ -43,6 +48,46 @@ class AlwaysOnDuty:
     def next_change(self, at: datetime) -> datetime | None:
         """Return nothing: it never changes."""
         return None
+
+
+class ScheduledDuty:
+    """
+    The duty of an on-call schedule, as it is now.
+
+    The shifts of the next weeks are kept until the schedule changes.
+    """
+
+    def __init__(self, schedule: Callable[[], Schedule]) -> None:
+        self._schedule = schedule
+        self._kept: tuple[Schedule, datetime, datetime, Sequence[Shift]] | None = None
+
+    def on_call(self, at: datetime) -> tuple[str, ...]:
+        """Return who is on call at a time; nobody in a gap."""
+        return next((it.people for it in self._shifts(at) if it.start <= at < it.end), ())
+
+    def next_on_call(self, at: datetime) -> tuple[str, ...]:
+        """Return who is on call after those of a time, of those who are not on call then."""
+        now = self.on_call(at)
+        for shift in self._shifts(at):
+            others = tuple(person for person in shift.people if person not in now)
+            if shift.start > at and others:
+                return others
+        return ()
+
+    def next_change(self, at: datetime) -> datetime | None:
+        """Return when a shift begins or ends next."""
+        times = (time for it in self._shifts(at) for time in (it.start, it.end))
+        return next((time for time in times if at < time < self._end(at)), None)
+
+    def _end(self, at: datetime) -> datetime:
+        return self._kept[2] if self._kept else at
+
+    def _shifts(self, at: datetime) -> Sequence[Shift]:
+        schedule = self._schedule()
+        if self._kept is None or self._kept[0] is not schedule or not self._kept[1] <= at < self._kept[2] - LOOK_AHEAD:
+            start, end = at - timedelta(days=1), at + LOOK_AHEAD + timedelta(days=1)
+            self._kept = schedule, start, end, schedule.shifts(start, end)
+        return self._kept[3]
 
 
 def quiet_until(quiet: QuietHours, zone: ZoneInfo, now: datetime) -> datetime | None:

@@ -5,9 +5,10 @@ from datetime import date, time, timedelta
 from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from toban.core.config_types import Duration, Section, Zone
+from toban.incidents.schedule_settings import MAX_LAYERS, MAX_OVERRIDES, Layer, OverrideSetting, TimeOfDay, Weekdays
 
 Priority = Literal["P1", "P2", "P3", "P4"]
 
@@ -16,37 +17,6 @@ NEXT: Final = "next"
 EVERYONE: Final = "everyone"
 TARGETS: Final = (ON_CALL, NEXT, EVERYONE)
 """Whom a step of an escalation may name, beside people: who is on call then, who is on call after them, everyone."""
-
-WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-
-
-def _clock_time(value: object) -> object:
-    if isinstance(value, int):
-        raise ValueError('a time of day needs quotes: "09:00"')  # noqa: TRY004  # YAML 1.1 reads 09:00 as a number
-    return value
-
-
-def _weekdays(value: object) -> object:
-    """Read weekdays as `mon-fri`, `mon,wed` or a list of these."""
-    parts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple):
-        return value
-    days: list[str] = []
-    for part in parts:
-        first, _, last = str(part).strip().lower().partition("-")
-        if first not in WEEKDAYS or (last and last not in WEEKDAYS):
-            raise ValueError(f"invalid weekdays {part!r}: write them like mon-fri, or mon, wed, sat")
-        place = WEEKDAYS.index(first)
-        count = (WEEKDAYS.index(last) - place) % 7 + 1 if last else 1
-        days += [WEEKDAYS[(place + step) % 7] for step in range(count)]
-    return tuple(dict.fromkeys(days))
-
-
-Weekdays = Annotated[tuple[str, ...], BeforeValidator(_weekdays)]
-"""Days of the week, like `mon-fri`."""
-
-TimeOfDay = Annotated[time, BeforeValidator(_clock_time)]
-"""A time of day, like `"09:00"`."""
 
 
 class Deadlines(Section):
@@ -149,8 +119,24 @@ class OnCallSettings(Section):
 
     working_hours: WorkingHours = WorkingHours()
 
+    layers: tuple[Layer, ...] = Field(default=(), max_length=MAX_LAYERS)
+    """The on-call schedule; default: everybody is always on call. A later layer has precedence over an earlier one."""
+
+    overrides: tuple[OverrideSetting, ...] = Field(default=(), max_length=MAX_OVERRIDES)
+    """Who is on call in place of others, above all layers; a later one has precedence over an earlier one."""
+
     fallback: tuple[str, ...] = ()
     """Who is notified when nobody else can be: people by name; default: everyone."""
+
+    @model_validator(mode="after")
+    def _overrides_a_schedule(self) -> "OnCallSettings":
+        if self.overrides and not self.layers:
+            raise ValueError("`overrides` need `layers`: without a schedule everybody is always on call")
+        return self
+
+    def layer_name(self, number: int) -> str:
+        """Return the name of a layer, counted from 0."""
+        return self.layers[number].name or f"layer {number + 1}"
 
 
 DEADLINES: Final[Mapping[Priority, Deadlines]] = {
@@ -243,12 +229,26 @@ def unknown_names(
                 yield ("on_call", "people", name, "channels"), message
         if name in TARGETS:
             yield ("on_call", "people", name), f"{name!r} has a meaning of its own in escalations: choose another name"
-    for name in on_call.fallback:
+    for path, name in _people_named(on_call):
         if name not in on_call.people:
-            yield ("on_call", "fallback"), f"unknown person {name!r}: `on_call.people` has {people}"
+            yield ("on_call", *path), f"unknown person {name!r}: `on_call.people` has {people}"
     for priority, steps in incidents.escalation.items():
         for place, step in enumerate(steps):
             for name in step.notify:
                 if name not in TARGETS and name not in on_call.people:
                     known = f"`on_call.people` has {people}, and there are {', '.join(TARGETS)}"
                     yield ("incidents", "escalation", priority, place, "notify"), f"unknown person {name!r}: {known}"
+
+
+def _people_named(on_call: OnCallSettings) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield the people whom the schedule and the fallback name, each with its place."""
+    for name in on_call.fallback:
+        yield ("fallback",), name
+    for number, layer in enumerate(on_call.layers):
+        for turn in layer.turns:
+            for name in turn:
+                yield ("layers", number, "people"), name
+    for number, override in enumerate(on_call.overrides):
+        yield ("overrides", number, "person"), override.person
+        if override.instead_of:
+            yield ("overrides", number, "instead_of"), override.instead_of

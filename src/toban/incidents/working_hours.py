@@ -7,7 +7,8 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from toban.core.wall_clock import first_instant, last_instant
-from toban.incidents.settings import WEEKDAYS, WorkingHours
+from toban.incidents.schedule_settings import WEEKDAYS
+from toban.incidents.settings import WorkingHours
 
 LONGEST: Final = 400
 """Days after which a search for working hours ends: so long nobody is on holiday."""
