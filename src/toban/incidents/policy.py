@@ -1,11 +1,12 @@
 """What the configuration says about incidents."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from toban.incidents.duty import Duty, quiet_until
+from toban.incidents.holiday_calendar import holiday_calendar
 from toban.incidents.settings import IncidentSettings, OnCallSettings, Priority
 from toban.incidents.working_hours import WorkingTime
 
@@ -25,12 +26,11 @@ class IncidentPolicy:
     zone: ZoneInfo
     language: str = "en"
     address: str = ""
-    is_holiday: Callable[[date], bool] = lambda _: False
 
     def working_time(self, priority: Priority) -> WorkingTime:
         """Return the time in which the deadlines of a priority run."""
         always = priority in self.settings.around_the_clock
-        return WorkingTime(self.on_call.working_hours, self.zone, self.is_holiday, always)
+        return WorkingTime(self.on_call.working_hours, self.zone, holiday_calendar(self.on_call.holidays), always)
 
     def channels_of(self, person: str, attempts: int) -> list[str]:
         """Return the channels by which a person is tried who was tried so often before; one more each time."""

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
+from importlib.util import find_spec
 from typing import Annotated, Final
 from zoneinfo import ZoneInfo
 
@@ -124,6 +125,8 @@ class Layer(Section):
             raise ValueError("`from` is missing: the day of the first turn, like 2026-01-05")
         if self.starts and self.until and self.until <= self.starts:
             raise ValueError("`until` must be later than `from`")
+        if self.calendar and find_spec("recurring_ical_events") is None:
+            raise ValueError("`calendar` needs the libraries of iCalendar: install toban[ical]")
         if self.calendar and self.interval < timedelta(minutes=1):
             raise ValueError("`interval` must be at least 1m")
         if self.calendar and (self.restrictions or self.handoff or self.starts or self.until):

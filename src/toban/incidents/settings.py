@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, model_validator
 
 from toban.core.config_types import Duration, Section, Zone
+from toban.incidents.holiday_calendar import holiday_calendar
 from toban.incidents.schedule_settings import MAX_LAYERS, MAX_OVERRIDES, Layer, OverrideSetting, TimeOfDay, Weekdays
 
 Priority = Literal["P1", "P2", "P3", "P4"]
@@ -108,6 +109,11 @@ def _known_zone(value: str) -> str:
     return value
 
 
+def _known_country(value: str) -> str:
+    holiday_calendar(value)
+    return value
+
+
 class OnCallSettings(Section):
     """The people who can be on call, and when."""
 
@@ -118,6 +124,9 @@ class OnCallSettings(Section):
     """The time zone of shifts and working hours; default: that of `notify`."""
 
     working_hours: WorkingHours = WorkingHours()
+
+    holidays: Annotated[str, AfterValidator(_known_country)] = ""
+    """Whose holidays are days without work: `jp`; or another country like `de` or `de-BY`, by `toban[holidays]`."""
 
     layers: tuple[Layer, ...] = Field(default=(), max_length=MAX_LAYERS)
     """The on-call schedule; default: everybody is always on call. A later layer has precedence over an earlier one."""

@@ -1,19 +1,18 @@
 """Working hours: how long a deadline has run, and when it will be over."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from toban.core.wall_clock import first_instant, last_instant
+from toban.incidents.holiday_calendar import IsHoliday
 from toban.incidents.schedule_settings import WEEKDAYS
 from toban.incidents.settings import WorkingHours
 
 LONGEST: Final = 400
 """Days after which a search for working hours ends: so long nobody is on holiday."""
-
-IsHoliday = Callable[[date], bool]
 
 
 @dataclass(frozen=True, slots=True)
