@@ -13,6 +13,8 @@ from toban.core.errors import CollectError, DeliveryError
 from toban.core.metric_registry import MetricRegistry
 from toban.core.redaction import redact_url
 from toban.health.checks import UnavailableCheck, checks, unreported
+from toban.incidents.schedule_report import schedule_problems
+from toban.incidents.schedule_service import read_schedule
 from toban.instruments.cardinality import CardinalityLimits
 from toban.logs.recent_lines import RecentLines
 from toban.notify.assembly import policy
@@ -20,7 +22,7 @@ from toban.notify.channel import ChannelTools, ConnectionCheck
 from toban.notify.system_notices import channel_test_notification
 from toban.remote.query_client import RemoteQueryClient
 from toban.remote.remote_write import EmptySampleLog, RemoteWriteService
-from toban.service_generation import log_streams, open_collector_tools
+from toban.service_generation import log_streams, on_call_zone, open_collector_tools, open_http_client
 from toban.settings import Settings
 from toban.shop.connections import open_connections
 from toban.shop.grants import missing_grants
@@ -105,6 +107,17 @@ async def check_streams(settings: Settings) -> list[tuple[str, str]]:
     clock, meters = SystemClock(), MetricRegistry()
     found = log_streams(settings, RecentLines(meters, CardinalityLimits(meters)), clock, meters)
     return [(redact_url(one.server), await one.check_connection()) for one in found]
+
+
+async def check_schedule(settings: Settings) -> list[str]:
+    """Read the calendars of the on-call schedule once; return what is wrong with the next 30 days."""
+    if not settings.on_call.people:
+        return []
+    now = SystemClock().now()
+    async with open_http_client() as http:
+        schedule, problems = await read_schedule(settings.on_call, on_call_zone(settings), http, now)
+    pages = {name: channel.pages for name, channel in settings.channels.items()}
+    return [*problems, *schedule_problems(schedule, settings.on_call, pages, now)]
 
 
 async def missing_rights(settings: Settings) -> list[str]:

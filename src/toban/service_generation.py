@@ -38,7 +38,9 @@ from toban.health.service import HealthService
 from toban.health.shop_report import ShopReport
 from toban.incidents.assembly import Incidents, incident_policy, open_incidents
 from toban.incidents.book import Suppression
+from toban.incidents.duty import Duty
 from toban.incidents.policy import personal_channels
+from toban.incidents.schedule_service import OnCallService
 from toban.incidents.service import IncidentPorts, IncidentService
 from toban.ingest.assembly import Ingest, IngestPorts, open_ingest
 from toban.logs.fly_log_stream import FlyLogStream
@@ -185,9 +187,11 @@ class GenerationBuilder:
             job = alert.labels.get("job", "")
             return component_of(kinds.get(job, job), alerting.evaluation.metrics_of(alert.name))
 
+        on_call = OnCallService(settings.on_call, on_call_zone(settings), base.state, tools.http, clock, meters)
         incidents = open_incidents(
             base.incidents,
-            incident_ports(settings, base.notifications, base.alerts, clock, component),
+            incident_ports(settings, base.notifications, base.alerts, clock, component, on_call.duty),
+            on_call,
             base.state,
             clock,
             meters,
@@ -254,6 +258,7 @@ class GenerationBuilder:
             tools = channel_tools(settings.notify, settings.shop.title, after.tools.http, after.tools.clock)
             rules = policy(settings.notify, settings.channels, personal_channels(settings.on_call))
             await base.notifications.configure(rules, settings.channels, tools)
+        await after.incidents.on_call.load()
         await base.incidents.configure(after.incidents.ports)
         await after.evaluation.open(before.evaluation if before else None)
         if before:
@@ -274,6 +279,7 @@ def incident_ports(
     alerts: AlertStore,
     clock: Clock,
     component: Callable[[Alert], str] = lambda _: "",
+    duty: Duty | None = None,
 ) -> IncidentPorts:
     """Return what incidents use under some settings; ``component`` returns the part of the shop of an alert."""
     policy = incident_policy(
@@ -283,6 +289,7 @@ def incident_ports(
         settings.notify.timezone,
         settings.notify.language,
         settings.notify.address or "",
+        duty,
     )
 
     def suppression() -> Suppression:
@@ -290,6 +297,11 @@ def incident_ports(
         return Suppression(run.inhibited_by, frozenset((*run.silenced_by, *run.muted_by)), component)
 
     return IncidentPorts(policy, suppression, AcknowledgeCommands(alerts, clock))
+
+
+def on_call_zone(settings: Settings) -> ZoneInfo:
+    """Return the time zone of the on-call schedule."""
+    return ZoneInfo(settings.on_call.timezone or settings.notify.timezone)
 
 
 def allowed_hosts(settings: Settings) -> list[str]:

@@ -8,8 +8,10 @@ from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock, Service
 from toban.incidents.auditor import IncidentAuditor
 from toban.incidents.commands import IncidentCommands
-from toban.incidents.duty import AlwaysOnDuty
+from toban.incidents.duty import AlwaysOnDuty, Duty
 from toban.incidents.policy import IncidentPolicy
+from toban.incidents.schedule_commands import OnCallCommands
+from toban.incidents.schedule_service import OnCallService
 from toban.incidents.service import IncidentPorts, IncidentService
 from toban.incidents.settings import IncidentSettings, OnCallSettings
 from toban.state.database import State
@@ -23,11 +25,13 @@ class Incidents:
     commands: IncidentCommands
     ports: IncidentPorts
     auditor: IncidentAuditor
+    on_call: OnCallService
+    on_call_commands: OnCallCommands
 
     @property
     def services(self) -> Sequence[Service]:
         """The services of a configuration; the incident service outlives it."""
-        return (self.auditor,)
+        return (self.on_call, self.auditor)
 
 
 def incident_policy(
@@ -37,15 +41,27 @@ def incident_policy(
     timezone: str,
     language: str,
     address: str,
+    duty: Duty | None = None,
 ) -> IncidentPolicy:
-    """Return the policy of some settings; ``channels`` are the configured ones, each with whether it pages."""
+    """
+    Return the policy of some settings.
+
+    ``channels`` are the configured ones, each with whether it pages; without a ``duty`` everybody is always on call.
+    """
     zone = ZoneInfo(on_call.timezone or timezone)
-    return IncidentPolicy(settings, on_call, AlwaysOnDuty(on_call.people), channels, zone, language, address)
+    known = duty or AlwaysOnDuty(on_call.people)
+    return IncidentPolicy(settings, on_call, known, channels, zone, language, address)
 
 
 def open_incidents(
-    service: IncidentService, ports: IncidentPorts, state: State, clock: Clock, meters: MetricRegistry
+    service: IncidentService,
+    ports: IncidentPorts,
+    on_call: OnCallService,
+    state: State,
+    clock: Clock,
+    meters: MetricRegistry,
 ) -> Incidents:
     """Return what some settings ask for; the service is configured with these ports when their services start."""
     auditor = IncidentAuditor(service, state, clock, meters)
-    return Incidents(service, IncidentCommands(service, state, clock), ports, auditor)
+    commands = OnCallCommands(on_call, state, clock, service.decided)
+    return Incidents(service, IncidentCommands(service, state, clock), ports, auditor, on_call, commands)

@@ -24,7 +24,11 @@ def calendar_feed(schedule: Schedule, person: str, name: str, now: datetime, lan
         f"X-WR-CALNAME:{_escaped(title)}",
         "REFRESH-INTERVAL;VALUE=DURATION:PT1H",
     ]
-    for start, end in own_shifts(schedule.shifts(now - BACK, now + AHEAD), person):
+    # From a fixed day of the month on: where a shift without an end is cut, its UID stays the same.
+    first = (now - BACK).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    for start, end in own_shifts(schedule.shifts(first, now + AHEAD), person):
+        if end <= now - BACK:
+            continue
         uid = hashlib.sha256(f"{person} {start:%Y%m%dT%H%M%SZ}".encode()).hexdigest()[:32]
         lines += [
             "BEGIN:VEVENT",

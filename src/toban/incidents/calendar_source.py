@@ -42,6 +42,16 @@ class CalendarShifts:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class CalendarCopy:
+    """The last good copy of a calendar, and when the calendar was read last."""
+
+    key: str
+    read: datetime
+    etag: str
+    content: str
+
+
 def read_calendar(
     content: str, people: Mapping[str, Person], zone: ZoneInfo, start: datetime, end: datetime
 ) -> CalendarShifts:

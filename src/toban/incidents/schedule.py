@@ -53,6 +53,36 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredOverride:
+    """
+    An override or a swap that somebody made.
+
+    A swap is offered by ``instead_of``; ``person`` is empty until somebody takes it.
+    """
+
+    id: int
+    starts: datetime
+    ends: datetime
+    decided: datetime
+    """When it was made, or taken: a later one is applied after an earlier one."""
+    person: str
+    instead_of: str
+    is_swap: bool
+    created_by: str
+    comment: str
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is a swap that nobody has taken."""
+        return self.is_swap and not self.person
+
+    @property
+    def override(self) -> Override:
+        """What it means to the schedule."""
+        return Override(self.starts, self.ends, self.person, self.instead_of)
+
+
+@dataclass(frozen=True, slots=True)
 class Schedule:
     """
     Layers, each above the one before it, and overrides above all, each applied after the one before it.

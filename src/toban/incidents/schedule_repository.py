@@ -1,13 +1,13 @@
 """Tables of the on-call schedule: overrides and swaps, the last copies of calendars, the tokens of feeds."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Boolean, Column, Connection, Index, Row, Table, Text, delete, insert, select, update
 
-from toban.incidents.schedule import Override
+from toban.incidents.calendar_source import CalendarCopy
+from toban.incidents.schedule import StoredOverride
 from toban.state.column_types import Id, SafeString, Timestamp, metadata
 from toban.state.quarantine import readable_rows
 
@@ -40,46 +40,6 @@ FEEDS: Final = Table(
     Column("digest", SafeString(64), nullable=False),
     Column("created", Timestamp, nullable=False),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class StoredOverride:
-    """
-    An override or a swap that somebody made.
-
-    A swap is offered by ``instead_of``; ``person`` is empty until somebody takes it.
-    """
-
-    id: int
-    starts: datetime
-    ends: datetime
-    decided: datetime
-    """When it was made, or taken: a later one is applied after an earlier one."""
-    person: str
-    instead_of: str
-    is_swap: bool
-    created_by: str
-    comment: str
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it is a swap that nobody has taken."""
-        return self.is_swap and not self.person
-
-    @property
-    def override(self) -> Override:
-        """What it means to the schedule."""
-        return Override(self.starts, self.ends, self.person, self.instead_of)
-
-
-@dataclass(frozen=True, slots=True)
-class CalendarCopy:
-    """The last good copy of a calendar, and when the calendar was read last."""
-
-    key: str
-    read: datetime
-    etag: str
-    content: str
 
 
 def overrides(connection: Connection, since: datetime) -> list[StoredOverride]:

@@ -69,8 +69,8 @@ def metrics_alone(collection: CollectionService, engine: QueryEngine, source: Se
     return _application([Endpoint("/metrics", pages.metrics, Permission.PUBLIC)])
 
 
-COMPATIBLE: Final = ("/api/v1/", "/api/v2/")
-"""The paths below `/api/` that belong to the APIs of Prometheus and Alertmanager."""
+COMPATIBLE: Final = ("/api/v1/", "/api/v2/", "/api/oncall.ics")
+"""The paths below `/api/` that belong to the APIs of Prometheus and Alertmanager, and to programs for calendars."""
 
 
 def _application(routes: Sequence[BaseRoute]) -> Starlette:

@@ -35,6 +35,7 @@ from toban.web.api.boards import BoardsApi
 from toban.web.api.incidents import IncidentsApi
 from toban.web.api.instance import InstanceApi
 from toban.web.api.logs import LogsApi
+from toban.web.api.oncall import OnCallApi
 from toban.web.api.quarantine import QuarantineApi
 from toban.web.api.queries import QueriesApi
 from toban.web.api.reload import ReloadApi
@@ -53,6 +54,7 @@ from toban.web.pages.explore import ExplorePage
 from toban.web.pages.incidents import IncidentsPages
 from toban.web.pages.instance import InstancePages
 from toban.web.pages.logs import LogsPage
+from toban.web.pages.oncall import OnCallPages
 from toban.web.pages.overview import OverviewPage
 from toban.web.pages.preferences import TIMEZONE, PreferencesPage
 from toban.web.pages.rendering import REPORT_FAILURES
@@ -157,6 +159,13 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
     instance = InstanceApi(it.process, it.flags, it.settings, audit_log, it.services, it.queries, clock)
     status_page = StatusPageApi(it.status_page)
     incidents = IncidentsApi(it.incidents.commands, lambda: it.incidents.service.policy, clock)
+    on_call = OnCallApi(
+        it.incidents.on_call,
+        it.incidents.on_call_commands,
+        lambda: it.incidents.service.policy,
+        it.address or it.process.pages,
+        clock,
+    )
     live = LiveUpdates(partial(_versions, it), clock)
     apis: list[HasRoutes] = [
         IngestApi(it.ingest.otlp, it.ingest.events, it.ingest.remote_write, settings.body_limit),
@@ -168,12 +177,14 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         alertmanager,
         silences,
         incidents,
+        on_call,
         UptimerobotWebhook(it.alerting.external_alerts, clock),
         QuarantineApi(QuarantineCommands(it.state), quarantine),
         ReloadApi(it.reload),
         BoardsApi(it.boards, it.client_queries, clock),
         OverviewPage(status),
         IncidentsPages(incidents),
+        OnCallPages(on_call, clock),
         AlertsPages(alerts, it.queries, clock),
         SilencesPages(silences, lambda: it.alerting.evaluation.report().alerts, notifications.service.report),
         RulesPages(rules, alerts),
@@ -218,6 +229,7 @@ def _versions(features: Features) -> dict[str, object]:
     return {
         "alerts": (alerts, notifications.suppressed()),
         "incidents": [(it.id, it.updated) for it in features.incidents.service.book.incidents.values()],
+        "on_call": features.incidents.on_call.overrides,
         "targets": [(it.name, it.state) for it in features.collection.targets()],
         "channels": [(it.name, it.waiting, it.error) for it in notifications.channels],
     }

@@ -1,6 +1,7 @@
 """Check the configuration and test each connection."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ from toban.cli.client import config_option
 from toban.cli.formatting import align_columns, echo
 from toban.core.lifecycle import run
 from toban.core.log_setup import configure_logging
-from toban.preflight import check_channels, check_remote, check_streams, probe_targets, unproven
+from toban.preflight import check_channels, check_remote, check_schedule, check_streams, probe_targets, unproven
 from toban.settings import load_rules, load_settings
 
 
@@ -52,8 +53,16 @@ def command(config: Path | None) -> int:
         echo(line)
     if warning := unproven(settings):
         echo(warning)
+    _show_schedule(run(check_schedule(settings)))
     all_up = all([*(target.up for target in targets), *(proof.ok for _, proof in proofs)])
     return 0 if all_up and not any(trouble for _, trouble in [*remote, *logs]) else 1
+
+
+def _show_schedule(problems: Sequence[str]) -> None:
+    if problems:
+        echo("\nOn-call schedule:")
+    for problem in problems:
+        echo(f"▲ {problem}")
 
 
 def _channels(count: int) -> str:
