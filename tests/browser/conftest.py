@@ -18,6 +18,13 @@ from tests.program import Program, toban
 CONFIGURATION = """
 channels:
   ops: {kind: webhook, url: "http://127.0.0.1:9/hook"}
+on_call:
+  people:
+    ann: {name: Ann}
+    hana: {name: 花}
+  layers:
+    - {name: weeks, people: [ann, hana], from: 2026-01-05, restrictions: [{from: "09:00", to: "07:00"}]}
+    - {name: saturdays, people: [hana], restrictions: [{days: sat}]}
 notify:
   timezone: Asia/Tokyo
   maintenance_windows:

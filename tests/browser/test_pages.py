@@ -8,6 +8,7 @@ from tests.browser.conftest import Visitor, post_alert
 PAGES = [
     "/",
     "/alerts",
+    "/oncall",
     "/silences",
     "/silences/new",
     "/rules",

@@ -1,7 +1,7 @@
 """The OpenAPI document of toban's own API, against the routes and the responses of a running toban."""
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -13,6 +13,7 @@ PARAMETERS = {
     "/api/alerts/why": {"alert": "always"},
     "/api/incidents/details": {"id": "1"},
     "/api/incidents/report": {"id": "1", "language": "ja"},
+    "/api/oncall": {"at": "2026-08-10T18:00:00+09:00", "days": "3"},
     "/api/logs": {"level": "info", "limit": "5"},
     "/api/boards/board": {"name": "commerce"},
     "/api/queries/describe": {"queries": '["sum(up)", "rate("]', "from": "now-1h", "to": "now"},
@@ -38,6 +39,12 @@ def program(tmp_path_factory):
         "alerting": {"rules": ["rules.yaml"], "evaluation_interval": "1s"},
         "channels": {"hook": {"kind": "webhook", "url": "http://127.0.0.1:9/x"}},
         "notify": {"group_wait": "1s"},
+        "on_call": {
+            "people": {"ann": {"channels": ["hook"]}, "ben": {}},
+            "layers": [
+                {"people": ["ann", "ben"], "from": "2026-01-05", "restrictions": [{"from": "09:00", "to": "08:00"}]}
+            ],
+        },
     }
     (folder / "toban.yaml").write_text(json.dumps(settings))
     with toban(folder / "data", "--config", str(folder / "toban.yaml")) as program:
@@ -47,6 +54,11 @@ def program(tmp_path_factory):
         assert program.post("/api/silences", json.dumps(silence).encode())[0] == 200
         declared = {"title": "Customers call", "text": "they can't pay"}
         assert program.post("/api/incidents/declare", json.dumps(declared).encode())[0] == 200
+        override = {"person": "ben", "starts": "2026-08-11T18:00", "ends": "2199-01-01T00:00"}
+        assert program.post("/api/oncall/override", json.dumps(override).encode())[0] == 400
+        override["ends"] = (datetime.now() + timedelta(days=2)).isoformat()
+        override["starts"] = datetime.now().isoformat()
+        assert program.post("/api/oncall/override", json.dumps(override).encode())[0] == 200
         assert program.run("token", "add", "ci", "--scope", "push", "--expires", "30d").returncode == 0
         yield program
 
@@ -133,6 +145,8 @@ def test_the_tested_responses_are_not_empty(program):
     why = program.json("/api/alerts/why", alert="always")
     assert why["rules"][0]["comparisons"][0]["value"]["series"]
     assert eventually(lambda: program.json("/api/alerts/why", alert="always")["alerts"][0]["stages"])
+    schedule = program.json("/api/oncall", at="2026-08-10T18:00:00+09:00", days="3")
+    assert schedule["final"] and schedule["layers"][0]["shifts"] and schedule["gaps"] and schedule["overrides"]
     assert program.json("/api/status")["targets"]
     assert program.json("/api/silences")["silences"]
     assert program.json("/api/tokens")["tokens"]
@@ -161,6 +175,10 @@ def test_the_tested_responses_are_not_empty(program):
         ("POST", "/api/sessions/end", {"id": "nope"}, 404),
         ("POST", "/api/events", {"type": "nope"}, 422),
         ("POST", "/api/status", {}, 405),
+        ("POST", "/api/oncall/take", {"id": 7, "by": "ann"}, 404),
+        ("POST", "/api/oncall/cover", {"person": "ann", "by": "ann"}, 400),
+        ("GET", "/api/oncall?at=tomorrow", None, 400),
+        ("GET", "/api/oncall?at=9999-12-31T00:00:00", None, 400),
         ("GET", "/api/alerts/why?alert=nope", None, 404),
         ("GET", "/api/logs?limit=0", None, 400),
         ("GET", "/api/boards/board?name=nope", None, 404),

@@ -34,14 +34,18 @@ PUBLIC = {
     "/static/{path:path}",
     "/preferences",
     "/status",
+    "/api/oncall.ics",
 }
 SIGN_IN = {"/sign-in", "/sign-in/oidc", "/sign-in/oidc/callback", "/sign-out", "/welcome/{secret}"}
 OWN_ACCOUNT = {"/account/password", "/account/sessions/end", "/account/sessions/end-all"}
 """What changes only the session and the account of whoever sends it."""
 INCIDENT_COMMANDS = (
-    "acknowledge unacknowledge snooze note assign escalate priority resolve reopen merge split summary action-item tick"
-).split()
+    *("acknowledge", "unacknowledge", "snooze", "note", "assign", "escalate", "priority", "resolve", "reopen"),
+    *("merge", "split", "summary", "action-item", "tick"),
+)
+ON_CALL_COMMANDS = ("cover", "override", "swap", "take", "cancel", "feed")
 CHANGING = {
+    *(f"/api/oncall/{command}" for command in ON_CALL_COMMANDS),
     "/api/incidents/declare",
     *(f"/api/incidents/{command}" for command in INCIDENT_COMMANDS),
     "/api/alerts/acknowledge",
@@ -56,6 +60,7 @@ CHANGING = {
     "/api/v2/silence/{id}",
 }
 CHANGING_FORMS = {
+    *(f"/oncall/act/{command}" for command in ON_CALL_COMMANDS),
     "/incidents/declare",
     *(f"/incidents/act/{command}" for command in INCIDENT_COMMANDS),
     "/alerts/acknowledge",
