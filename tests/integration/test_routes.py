@@ -39,8 +39,9 @@ SIGN_IN = {"/sign-in", "/sign-in/oidc", "/sign-in/oidc/callback", "/sign-out", "
 OWN_ACCOUNT = {"/account/password", "/account/sessions/end", "/account/sessions/end-all"}
 """What changes only the session and the account of whoever sends it."""
 INCIDENT_COMMANDS = (
-    "acknowledge unacknowledge snooze note assign escalate priority resolve reopen merge split summary action-item tick"
-).split()
+    *("acknowledge", "unacknowledge", "snooze", "note", "assign", "escalate", "priority", "resolve", "reopen"),
+    *("merge", "split", "summary", "action-item", "tick"),
+)
 CHANGING = {
     "/api/incidents/declare",
     *(f"/api/incidents/{command}" for command in INCIDENT_COMMANDS),
