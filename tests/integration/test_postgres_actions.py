@@ -79,12 +79,16 @@ class Sessions:
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
-        for _ in range(100):
-            query = "SELECT count(*) FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
-            if self._server.query(query)[0][0]:
-                return thread
-            time.sleep(0.05)  # a real server, in a thread of its own
-        raise AssertionError("it does not wait")
+        self.until("cardinality(pg_blocking_pids(pid)) > 0")
+        return thread
+
+    def until(self, condition: str) -> None:
+        """Wait until the server has a session that meets a condition."""
+        for _ in range(200):
+            if self._server.query(f"SELECT count(*) FROM pg_stat_activity WHERE {condition}")[0][0]:
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"no session with {condition}")
 
     def is_there(self, connection: psycopg.Connection[tuple[object, ...]]) -> bool:
         query = f"SELECT count(*) FROM pg_stat_activity WHERE pid = {connection.info.backend_pid}"
