@@ -37,6 +37,7 @@ from toban.dashboards.board_loader import Boards
 from toban.engines import Engines
 from toban.health.checks import checks
 from toban.health.components import component_of
+from toban.health.impact import ShopImpact
 from toban.health.service import HealthService
 from toban.health.shop_report import ShopReport
 from toban.incidents.assembly import Incidents, incident_policy, open_incidents
@@ -208,6 +209,7 @@ class GenerationBuilder:
         incidents = open_incidents(
             base.incidents,
             incident_ports(settings, base.notifications, base.alerts, clock, component),
+            ShopImpact(base.engines.queries, clock).estimate,
             base.state,
             clock,
             meters,
