@@ -14,6 +14,7 @@ PARAMETERS = {
     "/api/incidents/details": {"id": "1"},
     "/api/incidents/report": {"id": "1", "language": "ja"},
     "/api/oncall": {"at": "2026-08-10T18:00:00+09:00", "days": "3"},
+    "/api/runbooks/run": {"id": "1"},
     "/api/logs": {"level": "info", "limit": "5"},
     "/api/boards/board": {"name": "commerce"},
     "/api/queries/describe": {"queries": '["sum(up)", "rate("]', "from": "now-1h", "to": "now"},
@@ -59,6 +60,8 @@ def program(tmp_path_factory):
         override["ends"] = (datetime.now() + timedelta(days=2)).isoformat()
         override["starts"] = datetime.now().isoformat()
         assert program.post("/api/oncall/override", json.dumps(override).encode())[0] == 200
+        started = {"runbook": "application_down", "dry": True}
+        assert program.post("/api/runbooks/start", json.dumps(started).encode())[0] == 200
         assert program.run("token", "add", "ci", "--scope", "push", "--expires", "30d").returncode == 0
         yield program
 

@@ -44,8 +44,10 @@ INCIDENT_COMMANDS = (
     *("merge", "split", "summary", "action-item", "tick"),
 )
 ON_CALL_COMMANDS = ("cover", "override", "swap", "take", "cancel", "feed")
+RUNBOOK_COMMANDS = ("start", "approve", "refuse", "tick", "stop", "resume")
 CHANGING = {
     *(f"/api/oncall/{command}" for command in ON_CALL_COMMANDS),
+    *(f"/api/runbooks/{command}" for command in RUNBOOK_COMMANDS),
     "/api/incidents/declare",
     *(f"/api/incidents/{command}" for command in INCIDENT_COMMANDS),
     "/api/alerts/acknowledge",
@@ -61,6 +63,7 @@ CHANGING = {
 }
 CHANGING_FORMS = {
     *(f"/oncall/act/{command}" for command in ON_CALL_COMMANDS),
+    *(f"/runbooks/act/{command}" for command in RUNBOOK_COMMANDS),
     "/incidents/declare",
     *(f"/incidents/act/{command}" for command in INCIDENT_COMMANDS),
     "/alerts/acknowledge",

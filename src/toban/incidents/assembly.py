@@ -9,6 +9,7 @@ from toban.core.ports import Clock, Service
 from toban.incidents.auditor import IncidentAuditor
 from toban.incidents.commands import IncidentCommands
 from toban.incidents.duty import AlwaysOnDuty, Duty
+from toban.incidents.impact_updates import Estimate, ImpactUpdater
 from toban.incidents.policy import IncidentPolicy
 from toban.incidents.schedule_commands import OnCallCommands
 from toban.incidents.schedule_service import OnCallService
@@ -27,11 +28,12 @@ class Incidents:
     auditor: IncidentAuditor
     on_call: OnCallService
     on_call_commands: OnCallCommands
+    impact: ImpactUpdater
 
     @property
     def services(self) -> Sequence[Service]:
         """The services of a configuration; the incident service outlives it."""
-        return (self.on_call, self.auditor)
+        return (self.on_call, self.auditor, self.impact)
 
 
 def incident_policy(
@@ -57,11 +59,17 @@ def open_incidents(
     service: IncidentService,
     ports: IncidentPorts,
     on_call: OnCallService,
+    estimate: Estimate,
     state: State,
     clock: Clock,
     meters: MetricRegistry,
 ) -> Incidents:
-    """Return what some settings ask for; the service is configured with these ports when their services start."""
+    """
+    Return what some settings ask for; the service is configured with these ports when their services start.
+
+    ``estimate`` returns what is missing in the shop between two times.
+    """
     auditor = IncidentAuditor(service, state, clock, meters)
     commands = OnCallCommands(on_call, state, clock, service.decided)
-    return Incidents(service, IncidentCommands(service, state, clock), ports, auditor, on_call, commands)
+    impact = ImpactUpdater(service, estimate, state, clock, meters)
+    return Incidents(service, IncidentCommands(service, state, clock), ports, auditor, on_call, commands, impact)

@@ -23,6 +23,7 @@ from toban.ingest.assembly import Ingest
 from toban.logs.recent_lines import RecentLines
 from toban.notify.assembly import Notifications
 from toban.notify.report import stage_history
+from toban.runbooks.assembly import Runbooks
 from toban.state.audit_report import recent_entries
 from toban.state.database import State
 from toban.state.quarantine_commands import QuarantineCommands
@@ -40,6 +41,7 @@ from toban.web.api.quarantine import QuarantineApi
 from toban.web.api.queries import QueriesApi
 from toban.web.api.reload import ReloadApi
 from toban.web.api.rules import RulesApi
+from toban.web.api.runbooks import RunbooksApi
 from toban.web.api.silences import SilencesApi
 from toban.web.api.status import Overview, ProcessInfo, StatusApi
 from toban.web.api.status_page import StatusPageApi
@@ -59,6 +61,7 @@ from toban.web.pages.overview import OverviewPage
 from toban.web.pages.preferences import TIMEZONE, PreferencesPage
 from toban.web.pages.rendering import REPORT_FAILURES
 from toban.web.pages.rules import RulesPages
+from toban.web.pages.runbooks import RunbooksPages
 from toban.web.pages.sign_in import SignInPages
 from toban.web.pages.silences import SilencesPages
 from toban.web.pages.status_page import StatusPages
@@ -100,6 +103,7 @@ class Features:
     alerting: Alerting
     notifications: Notifications
     incidents: Incidents
+    runbooks: Runbooks
     services: Sequence[Service]
     boards: Boards
     access: Access
@@ -166,6 +170,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         it.address or it.process.pages,
         clock,
     )
+    runbooks = RunbooksApi(it.runbooks.commands)
     live = LiveUpdates(partial(_versions, it), clock)
     apis: list[HasRoutes] = [
         IngestApi(it.ingest.otlp, it.ingest.events, it.ingest.remote_write, settings.body_limit),
@@ -178,6 +183,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         silences,
         incidents,
         on_call,
+        runbooks,
         UptimerobotWebhook(it.alerting.external_alerts, clock),
         QuarantineApi(QuarantineCommands(it.state), quarantine),
         ReloadApi(it.reload),
@@ -185,6 +191,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         OverviewPage(status),
         IncidentsPages(incidents),
         OnCallPages(on_call, clock),
+        RunbooksPages(runbooks),
         AlertsPages(alerts, it.queries, clock),
         SilencesPages(silences, lambda: it.alerting.evaluation.report().alerts, notifications.service.report),
         RulesPages(rules, alerts),
