@@ -153,6 +153,7 @@ def test_each_plugin_says_what_it_was_tried_against(section):
 
 VALUES = {
     "REDIS_URL": "redis://cache:6379",
+    "ROTA_ICS_URL": "https://calendar.example/rota.ics",
     "SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/x",
     "PAGERDUTY_INTEGRATION_KEY": "0" * 32,
     "TEAMS_WORKFLOW_URL": "https://x.logic.azure.com/workflows/x",

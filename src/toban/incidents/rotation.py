@@ -60,7 +60,7 @@ class Rotation:
         anchor = first - timedelta(days=back) + timedelta(days=back) // layer.every * layer.every
         return cls(
             name,
-            layer.turns,
+            layer.people,
             layer.every,
             anchor,
             first if layer.starts else None,

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import Annotated, Final
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from toban.core.config_types import Duration, SecretAddress, Section
 from toban.core.wall_clock import first_instant, last_instant
@@ -18,13 +18,42 @@ MAX_TURNS: Final = 100
 MAX_OVERRIDES: Final = 200
 
 _HOUR: Final = timedelta(hours=1)
-_HANDOFF: Final = re.compile(r"(?:([a-z]{3}) )?(\d{1,2}):(\d{2})")
+_CLOCK: Final = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::00)?")
+_HANDOFF: Final = re.compile(r"(?:([a-z]{3}) )?([0-9]{1,2}):([0-9]{2})")
 
 
 def _clock_time(value: object) -> object:
     if isinstance(value, int):
         raise ValueError('a time of day needs quotes: "09:00"')  # noqa: TRY004  # YAML 1.1 reads 09:00 as a number
-    return value
+    if isinstance(value, time):
+        return value
+    found = _CLOCK.fullmatch(value.strip()) if isinstance(value, str) else None
+    if not found or int(found[1]) > 23 or int(found[2]) > 59:
+        raise ValueError(f'invalid time of day {value!r:.60}: write it like "09:00"')
+    return time(int(found[1]), int(found[2]))
+
+
+def _wall_time(value: object) -> object:
+    try:
+        return value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    except ValueError as error:
+        raise ValueError(f"invalid time {value!r:.60}: write it like 2026-08-10T18:00") from error
+
+
+def _day(value: object) -> object:
+    try:
+        return value if isinstance(value, date) and not isinstance(value, datetime) else date.fromisoformat(str(value))
+    except ValueError as error:
+        raise ValueError(f"invalid day {value!r:.60}: write it like 2026-01-05") from error
+
+
+def _turn(value: object) -> object:
+    """Read a turn of one person as that of a list of one."""
+    if isinstance(value, str):
+        return (str(value),)
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(it, str) for it in value):
+        raise ValueError("must be a person, or a list of people who are on call together, like [hana, jonas]")
+    return tuple(str(it) for it in value)
 
 
 def _weekdays(value: object) -> object:
@@ -48,6 +77,19 @@ Weekdays = Annotated[tuple[str, ...], BeforeValidator(_weekdays)]
 
 TimeOfDay = Annotated[time, BeforeValidator(_clock_time)]
 """A time of day, like `"09:00"`."""
+
+Day = Annotated[date, BeforeValidator(_day)]
+"""A day, like `2026-01-05`."""
+
+WallTime = Annotated[datetime, BeforeValidator(_wall_time)]
+"""A time like `2026-08-10T18:00`, on the wall clock where it has no zone."""
+
+Turn = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_turn),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
+"""Who is on call in a turn: one person, or several together."""
 
 
 def parse_handoff(text: str) -> tuple[str, time]:
@@ -89,7 +131,7 @@ class Layer(Section):
     name: str = Field(default="", max_length=100)
     """The name that is shown; default: its number."""
 
-    people: tuple[str | tuple[str, ...], ...] = Field(default=(), max_length=MAX_TURNS)
+    people: tuple[Turn, ...] = Field(default=(), max_length=MAX_TURNS)
     """Who takes turns, in this order; those in an inner list are on call together."""
 
     every: Duration = timedelta(weeks=1)
@@ -98,10 +140,10 @@ class Layer(Section):
     handoff: Annotated[str, AfterValidator(_handoff)] = ""
     """When turns begin, like `"mon 10:00"` or `"09:00"`; default: when the first restriction begins, else 09:00."""
 
-    starts: date | None = Field(default=None, alias="from")
+    starts: Day | None = Field(default=None, alias="from")
     """The day of the first turn: it begins at the hand-off time of this day. Needed where people take turns."""
 
-    until: date | None = None
+    until: Day | None = None
     """The day on which the layer ends, at the hand-off time: the day on which its next version begins."""
 
     restrictions: tuple[Restriction, ...] = Field(default=(), max_length=20)
@@ -117,8 +159,6 @@ class Layer(Section):
     def _has_turns_or_a_calendar(self) -> "Layer":
         if bool(self.people) == (self.calendar is not None):
             raise ValueError("give either `people` or a `calendar`")
-        if any(not turn for turn in self.people):
-            raise ValueError("`people` must not have an empty list")
         if self.every < _HOUR or self.every % _HOUR or self.every > timedelta(weeks=53):
             raise ValueError("`every` must be whole hours, at most 53 weeks")
         if len(self.people) > 1 and self.starts is None:
@@ -132,11 +172,6 @@ class Layer(Section):
         if self.calendar and (self.restrictions or self.handoff or self.starts or self.until):
             raise ValueError("a `calendar` says itself when people are on call")
         return self
-
-    @property
-    def turns(self) -> tuple[tuple[str, ...], ...]:
-        """The people of each turn."""
-        return tuple((turn,) if isinstance(turn, str) else turn for turn in self.people)
 
     @property
     def handoff_time(self) -> time:
@@ -157,10 +192,10 @@ class OverrideSetting(Section):
     person: str
     """Who is on call."""
 
-    starts: datetime = Field(alias="from")
+    starts: WallTime = Field(alias="from")
     """From when, like `2026-08-10T18:00`, in the zone of `on_call`."""
 
-    ends: datetime = Field(alias="to")
+    ends: WallTime = Field(alias="to")
     """Until when."""
 
     instead_of: str = ""

@@ -1,15 +1,23 @@
 """Settings of incidents: what belongs together, deadlines, escalation; and of people who are on call."""
 
 from collections.abc import Collection, Iterator, Mapping
-from datetime import date, time, timedelta
+from datetime import time, timedelta
 from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from toban.core.config_types import Duration, Section, Zone
 from toban.incidents.holiday_calendar import holiday_calendar
-from toban.incidents.schedule_settings import MAX_LAYERS, MAX_OVERRIDES, Layer, OverrideSetting, TimeOfDay, Weekdays
+from toban.incidents.schedule_settings import (
+    MAX_LAYERS,
+    MAX_OVERRIDES,
+    Day,
+    Layer,
+    OverrideSetting,
+    TimeOfDay,
+    Weekdays,
+)
 
 Priority = Literal["P1", "P2", "P3", "P4"]
 
@@ -52,7 +60,7 @@ class WorkingHours(Section):
     ends: TimeOfDay = Field(default=time(18), alias="to")
     """When work ends, like `"18:00"`."""
 
-    closed: tuple[date, ...] = ()
+    closed: tuple[Day, ...] = ()
     """Days without work, in addition to the holidays of `on_call.holidays`."""
 
     @model_validator(mode="after")
@@ -179,6 +187,16 @@ ESCALATION: Final[Mapping[Priority, tuple[EscalationStep, ...]]] = {
 }
 
 
+def _known_priorities(value: object) -> object:
+    unknown = [key for key in value if key not in DEADLINES] if isinstance(value, Mapping) else []
+    if unknown:
+        raise ValueError(f"unknown priority {unknown[0]!r:.60}: there are {', '.join(DEADLINES)}")
+    return value
+
+
+_KnownPriorities: Final = BeforeValidator(_known_priorities)
+
+
 class IncidentSettings(Section):
     """How alerts become incidents, and how people are reached."""
 
@@ -197,19 +215,19 @@ class IncidentSettings(Section):
     reopen_within: Duration = timedelta(minutes=15)
     """How soon after it was resolved an alert that fires again re-opens an incident."""
 
-    deadlines: Mapping[Priority, Deadlines] = Field(default_factory=dict)
+    deadlines: Annotated[Mapping[Priority, Deadlines], _KnownPriorities] = Field(default_factory=dict)
     """Deadlines by priority, where they differ from the defaults."""
 
     around_the_clock: tuple[Priority, ...] = ("P1",)
     """The priorities whose deadlines always run; those of the others stand still outside working hours."""
 
-    acknowledged_for: Mapping[Priority, Duration] = Field(default_factory=dict)
+    acknowledged_for: Annotated[Mapping[Priority, Duration], _KnownPriorities] = Field(default_factory=dict)
     """How long an acknowledgement lasts by priority, where it differs from the defaults; then toban asks again."""
 
     answer_within: Duration = timedelta(minutes=5)
     """How long toban waits for the answer to that before it escalates again."""
 
-    escalation: Mapping[Priority, tuple[EscalationStep, ...]] = Field(default_factory=dict)
+    escalation: Annotated[Mapping[Priority, tuple[EscalationStep, ...]], _KnownPriorities] = Field(default_factory=dict)
     """Steps of the escalation by priority, where they differ from the defaults."""
 
     def deadlines_of(self, priority: Priority) -> Deadlines:
@@ -254,7 +272,7 @@ def _people_named(on_call: OnCallSettings) -> Iterator[tuple[tuple[str | int, ..
     for name in on_call.fallback:
         yield ("fallback",), name
     for number, layer in enumerate(on_call.layers):
-        for turn in layer.turns:
+        for turn in layer.people:
             for name in turn:
                 yield ("layers", number, "people"), name
     for number, override in enumerate(on_call.overrides):

@@ -53,7 +53,7 @@ class MinuteModel:
             ]
             for start, stop in here:
                 for place in self.covered(max(start, first), min(stop, end)):
-                    found[place] += layer.turns[worked % len(layer.turns)]
+                    found[place] += layer.people[worked % len(layer.people)]
             is_worked = bool(here) if turn <= first else bool(runs(layer, turn, turn + layer.every))
             worked += is_worked
             turn += layer.every
@@ -382,7 +382,7 @@ def test_an_override_in_settings_is_on_the_wall_clock():
         ({}, "give either `people` or a `calendar`"),
         ({"people": ["ann"], "calendar": "https://x.example/a.ics"}, "give either"),
         ({"people": ["ann", "ben"]}, "`from` is missing"),
-        ({"people": [[]]}, "empty list"),
+        ({"people": [[]]}, "must be a person"),
         ({"people": ["ann"], "every": "90m"}, "whole hours"),
         ({"people": ["ann"], "every": "30m"}, "whole hours"),
         ({"people": ["ann"], "handoff": "monday"}, "invalid hand-off 'monday'"),
