@@ -8,6 +8,7 @@ from typing import Final
 from toban.core.alerts import Alert, AlertChange, AlertStatus, priority
 from toban.core.item_isolation import ItemFailure, ItemIsolation
 from toban.core.notification import Notification
+from toban.incidents.held_calls import released_calls, summarized
 from toban.incidents.incident import EntryKind, Incident, IncidentState, TimelineEntry, most_urgent
 from toban.incidents.incident_messages import summary_of
 from toban.incidents.lifecycle import Change, acknowledged, joined, opened, reopened, unacknowledged
@@ -118,17 +119,22 @@ def advance(
     3. Each open incident settles, lapses, warns, is handed over, and escalates.
     """
     run, isolation = _Run(book, now), ItemIsolation()
-    for change in changes:
-        with isolation.item("alert of an incident", change.alert.fingerprint):
-            _track(policy, run, change)
+    for it in changes:
+        with isolation.item("alert of an incident", it.alert.fingerprint):
+            _track(policy, run, it)
     if policy.settings.enabled:
         _open(policy, run, suppression, isolation)
+    released: list[tuple[Incident, Notification]] = []
     for number in list(run.incidents):
         with isolation.item("incident", str(number)):
-            run.take(_pass_time(policy, run.incidents[number], suppression, now))
+            before = run.incidents[number]
+            change = _pass_time(policy, before, suppression, now)
+            run.take(change)
+            released += [(change.incident, message) for message in released_calls(before, change)]
+    messages = summarized(run.messages, released, policy.language)
     later = [at for at in run.wake_at if at > now]
     return Advance(
-        run.book, run.entries, run.messages, frozenset(run.withdrawn), min(later, default=None), isolation.failures
+        run.book, run.entries, messages, frozenset(run.withdrawn), min(later, default=None), isolation.failures
     )
 
 

@@ -1,13 +1,18 @@
 """Who is called, when, and when nobody is any more."""
 
 from dataclasses import replace
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from tests.incident_timeline import Night, Shifts, policy
 from toban.incidents import lifecycle
 from toban.incidents.book import Suppression
+from toban.incidents.duty import ScheduledDuty
 from toban.incidents.incident import EntryKind, IncidentState
+from toban.incidents.policy import IncidentPolicy
+from toban.incidents.schedule import schedule_of
+from toban.incidents.settings import OnCallSettings
 
 TEAM = {
     "people": {
@@ -206,3 +211,67 @@ def test_deadlines_outside_working_hours_stand_still() -> None:
     assert any("80 %" in line for line in night.sent())
     night.at("5d 9:31")
     assert any("time to respond is over" in line for line in night.sent())
+
+
+QUIET = {"people": {"ann": {"channels": ["phone"], "quiet": {"from": "22:00", "to": "07:00"}}}}
+
+
+def test_what_quiet_hours_held_back_is_one_message_of_the_most_urgent_and_lists_the_others() -> None:
+    night = Night(policy(QUIET, {"deadlines": {"P3": {"respond": "1w", "resolve": "2w"}}}))
+    night.at("1:00").fires("hint_one", severity="info").at("2:00").fires("slow", severity="warning")
+    night.at("3:00").fires("hint_two", severity="info").at("7:00:01")
+    called = [it for it in night.messages if it.kind.value == "firing"]
+    assert [(f"{it.at:%H:%M}", it.receiver, it.title) for it in called] == [("07:00", "phone", "Slow")]
+    assert called[0].lines[-3:] == (
+        "2 more incidents were held back until now:",
+        "• #1 P3 Hint one",
+        "• #3 P3 Hint two",
+    )
+    paged = [it.incident for it in night.entries if it.kind is EntryKind.PAGED]
+    assert sorted(paged) == [1, 2, 3]
+
+
+def test_one_held_call_and_those_to_other_channels_stay_as_they_are() -> None:
+    people = {"people": {**QUIET["people"], "ben": {"channels": ["mail"], "quiet": {"from": "22:00", "to": "06:00"}}}}
+    steps = {"escalation": {"P3": [{"notify": ["ann"], "wait": "1d"}], "P2": [{"notify": ["ben"], "wait": "1d"}]}}
+    night = Night(policy(people, steps))
+    night.at("1:00").fires("hint_one", severity="info").at("2:00").fires("slow", severity="warning").at("7:30")
+    called = [(f"{it.at:%H:%M}", it.receiver, len(it.lines)) for it in night.messages if it.kind.value == "firing"]
+    assert called == [("06:00", "mail", 3), ("07:00", "phone", 3)]
+
+
+def test_a_hand_over_in_the_second_of_an_answer_leaves_the_incident_with_who_answered(night: Night) -> None:
+    night.at("9:58").fires("application_down").at("9:59")
+    night.sent()
+    night.at("10:00").acknowledges("ann").at("10:20")
+    assert night.sent() == [
+        "10:00 phone notice: The shift has changed: Ben is on call now, after Ann.",
+        "10:00 mail notice: The shift has changed: Ben is on call now, after Ann.",
+        "10:00 phone acknowledged: Ann has acknowledged it, until 10:30 UTC.",
+        "10:00 mail acknowledged: Ann has acknowledged it, until 10:30 UTC.",
+    ]
+
+
+def test_whoever_follows_a_gap_of_the_schedule_hears_of_what_is_open() -> None:
+    gap = Shifts(("0:00", ("ann",)), ("3:00", ()), ("4:00", ("ben",)))
+    night = Night(policy(TEAM, {"acknowledged_for": {"P1": "12h"}}, duty=gap))
+    night.at("2:14").fires("application_down").at("2:16").acknowledges("ann").at("3:30")
+    assert night.book.incidents[1].on_duty == ("ann",)
+    night.sent()
+    night.at("4:01")
+    assert "04:00 mail notice: Your shift has begun with this open incident; Ann works on it." in night.sent()
+
+
+def test_a_person_who_was_removed_while_on_duty_is_followed_by_the_layer_below() -> None:
+    layers = {"layers": [{"people": ["ben"]}, {"people": ["ann"]}]}
+    night = Night(scheduled({**TEAM, **layers}))
+    night.at("2:14").fires("application_down").at("2:15")
+    assert [line.split()[1] for line in night.sent()] == ["phone"]
+    night.policy = scheduled({"people": {"ben": TEAM["people"]["ben"]}, "layers": [layers["layers"][0]]})
+    night.at("2:20")
+    assert {line.split()[1] for line in night.sent()} == {"mail"}
+
+
+def scheduled(on_call: dict[str, object]) -> IncidentPolicy:
+    schedule = schedule_of(OnCallSettings.model_validate(on_call), ZoneInfo("UTC"))
+    return policy(on_call, duty=ScheduledDuty(lambda: schedule))

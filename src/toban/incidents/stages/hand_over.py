@@ -17,15 +17,15 @@ def hand_over(policy: IncidentPolicy, change: Change) -> Change:
     duty = policy.duty.on_call(now)
     if change_at := policy.duty.next_change(now):
         change = change.waking(change_at)
-    if duty == incident.on_duty:
-        return change
+    if not duty or duty == incident.on_duty:
+        return change  # in a gap of the schedule those before it are the last ones
     before = incident.on_duty
     change = change.with_fields(on_duty=duty)
     new = [person for person in duty if person not in before]
-    if not before or not new:
+    is_answered = incident.state is IncidentState.ACKNOWLEDGED and incident.answer is not None
+    if not new or not (before or is_answered):
         return change
     change = change.noted(EntryKind.HANDED_OVER, before=list(before), after=list(duty))
-    is_answered = incident.state is IncidentState.ACKNOWLEDGED and incident.answer is not None
     told = new if is_answered else [*before, *new]
     channels = [
         channel

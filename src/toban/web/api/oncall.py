@@ -91,8 +91,7 @@ class OnCallApi:
 
     def _time(self, text: str) -> datetime:
         try:
-            # A plus in a query is a space.
-            at = datetime.fromisoformat(text.replace(" 0", "+0") if "T" in text else text)
+            at = datetime.fromisoformat(text)
             return checked_time(at if at.tzinfo else first_instant(at.date(), at.time(), self._service.zone))
         except (ValueError, OverflowError) as error:
             raise InvalidCommandError(f"{text!r} is not a valid time, like 2026-08-10T18:00", "at") from error
