@@ -213,6 +213,7 @@ class GenerationBuilder:
             base.incidents,
             incident_ports(settings, base.notifications, base.alerts, clock, component, on_call.duty),
             on_call,
+            base.notifications,
             ShopImpact(base.engines.queries, clock).estimate,
             base.state,
             clock,

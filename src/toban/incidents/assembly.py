@@ -13,7 +13,7 @@ from toban.incidents.impact_updates import Estimate, ImpactUpdater
 from toban.incidents.policy import IncidentPolicy
 from toban.incidents.schedule_commands import OnCallCommands
 from toban.incidents.schedule_service import OnCallService
-from toban.incidents.service import IncidentPorts, IncidentService
+from toban.incidents.service import IncidentPorts, IncidentService, MessageQueue
 from toban.incidents.settings import IncidentSettings, OnCallSettings
 from toban.state.database import State
 
@@ -59,6 +59,7 @@ def open_incidents(
     service: IncidentService,
     ports: IncidentPorts,
     on_call: OnCallService,
+    queue: MessageQueue,
     estimate: Estimate,
     state: State,
     clock: Clock,
@@ -70,6 +71,8 @@ def open_incidents(
     ``estimate`` returns what is missing in the shop between two times.
     """
     auditor = IncidentAuditor(service, state, clock, meters)
-    commands = OnCallCommands(on_call, state, clock, service.decided)
+    on_call_commands = OnCallCommands(on_call, lambda: service.policy, queue, state, clock, service.decided)
     impact = ImpactUpdater(service, estimate, state, clock, meters)
-    return Incidents(service, IncidentCommands(service, state, clock), ports, auditor, on_call, commands, impact)
+    return Incidents(
+        service, IncidentCommands(service, state, clock), ports, auditor, on_call, on_call_commands, impact
+    )

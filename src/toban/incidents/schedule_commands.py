@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -14,9 +14,12 @@ from toban.core.errors import InvalidCommandError, NotFoundError
 from toban.core.ports import Clock
 from toban.incidents import schedule_repository
 from toban.incidents.calendar_feed import calendar_feed
+from toban.incidents.policy import IncidentPolicy
 from toban.incidents.schedule import StoredOverride
+from toban.incidents.schedule_notices import schedule_notices
 from toban.incidents.schedule_service import OnCallService
 from toban.incidents.schedule_settings import wall_period
+from toban.incidents.service import MessageQueue
 from toban.incidents.settings import Person
 from toban.state import audit_log
 from toban.state.audit_log import AuditEntry
@@ -29,17 +32,25 @@ MAX_OPEN: Final = 500
 
 class OnCallCommands:
     """
-    Changes the schedule; each change and its row of the audit log are one transaction.
+    Changes the schedule; each change, its messages and its row of the audit log are one transaction.
 
     Times without a zone are on the wall clock of the schedule's. All raise ``NotFoundError``, ``InvalidCommandError``
     and ``StateError``.
     """
 
     def __init__(
-        self, service: OnCallService, state: State, clock: Clock, changed: Callable[[], Awaitable[None]]
+        self,
+        service: OnCallService,
+        policy: Callable[[], IncidentPolicy],
+        queue: MessageQueue,
+        state: State,
+        clock: Clock,
+        changed: Callable[[], Awaitable[None]],
     ) -> None:
         """``changed`` is called after each change."""
         self._service = service
+        self._policy = policy
+        self._queue = queue
         self._state = state
         self._clock = clock
         self._changed = changed
@@ -88,7 +99,9 @@ class OnCallCommands:
                 raise InvalidCommandError("nobody takes their own shifts", "by")
             schedule_repository.take(connection, number, by, now)
             self._audit(connection, actor, "took a swap", number=number, by=by, person=found.instead_of)
-            return _found(connection, number)
+            taken = _found(connection, number)
+            self._tell(connection, "took", taken, (by, found.instead_of), actor)
+            return taken
 
         return await self._done(await self._state.transaction(work))
 
@@ -106,6 +119,9 @@ class OnCallCommands:
                 schedule_repository.end_override(connection, number, now)
             facts = {"person": found.person, "instead_of": found.instead_of}
             self._audit(connection, actor, "cancelled an on-call override", number=number, **facts)
+            if not found.is_open:
+                reason = "cancelled" if found.instead_of else "cancelled-alone"
+                self._tell(connection, reason, found, (found.person, found.instead_of), actor)
             return found
 
         return await self._done(await self._state.transaction(work))
@@ -149,6 +165,13 @@ class OnCallCommands:
             comment = input_limits.checked_text(comment.strip(), input_limits.COMMENT_LENGTH)
         except ValueError as error:
             raise InvalidCommandError(str(error), "comment") from error
+        if is_swap:
+            reason, concerned = "offered", [it for it in self._service.settings.people if it != instead_of]
+        else:
+            # Without one whom it replaces, it replaces everybody who would be on call then.
+            replaced = [one for it in self._service.schedule.shifts(begin, end) for one in it.people]
+            reason, concerned = ("covered", [instead_of]) if instead_of else ("overrode", replaced)
+            concerned = [person, *concerned]
         made = StoredOverride(0, begin, end, now, person, instead_of, is_swap, actor.name, comment)
 
         def work(connection: Connection) -> StoredOverride:
@@ -158,11 +181,20 @@ class OnCallCommands:
             period = {"starts": begin.isoformat(), "ends": end.isoformat()}
             facts = {"number": stored.id, "person": person, "instead_of": instead_of, **period, "comment": comment}
             self._audit(connection, actor, action, **facts)
+            self._tell(connection, reason, stored, concerned, actor)
             return stored
 
         return await self._done(await self._state.transaction(work))
 
+    def _tell(
+        self, connection: Connection, reason: str, made: StoredOverride, people: Iterable[str], actor: Actor
+    ) -> None:
+        now = self._clock.now()
+        messages = schedule_notices(self._policy(), reason, made, people, actor.name, now)
+        self._queue.enqueue_messages(connection, messages, now)
+
     async def _done(self, changed: StoredOverride) -> StoredOverride:
+        self._queue.wake_channels()
         await self._service.load()
         await self._changed()
         return changed

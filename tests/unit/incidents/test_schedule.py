@@ -1,6 +1,6 @@
 """Schedules, against a slow model that looks at every minute."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from itertools import accumulate, pairwise
@@ -35,8 +35,9 @@ class MinuteModel:
         self.coming = list(accumulate(reversed(self.wall), min))[::-1]
 
     def covered(self, begins: datetime, ends: datetime) -> range:
-        """The minutes of a period on the wall clock: from when clocks first show it, until they last do not end it."""
-        return range(bisect_left(self.shown, begins), bisect_left(self.coming, ends))
+        """The minutes of a period on the wall clock: from the first instant of its begin to the last one of its end."""
+        last = bisect_right(self.coming, ends) - 1  # the last minute that is not after the end
+        return range(bisect_left(self.shown, begins), last if self.wall[last] == ends else last + 1)
 
     def people(self, layer: Layer) -> list[list[str]]:
         """Who is on call on a layer in each minute."""

@@ -1,5 +1,6 @@
 """The schedule as it is now: commands, restarts, calendars that fail, state that is unavailable."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -11,6 +12,7 @@ from tests.incident_timeline import policy
 from toban.core.actor import Actor
 from toban.core.errors import InvalidCommandError, NotFoundError, StateError
 from toban.core.metric_registry import MetricRegistry
+from toban.core.notification import Notification
 from toban.incidents.schedule_commands import OnCallCommands
 from toban.incidents.schedule_report import on_call_report, schedule_problems
 from toban.incidents.schedule_service import CALENDAR_AGE, NEXT_GAP, OnCallService
@@ -22,7 +24,7 @@ from toban.state.database import State
 
 ANN = Actor("ann", "session")
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)  # a Wednesday
-PEOPLE = {"ann": {"channels": ["phone"]}, "ben": {"channels": ["mail"]}, "cat": {}}
+PEOPLE = {"ann": {"name": "Ann", "channels": ["phone"]}, "ben": {"channels": ["mail"]}, "cat": {}}
 WEEKLY = {"people": ["ann", "ben"], "from": "2026-03-02", "handoff": "mon 09:00"}
 CHANNELS = {"phone": True, "mail": False}
 
@@ -56,12 +58,24 @@ class Life:
         self.meters = MetricRegistry()
         self.settings = OnCallSettings.model_validate({"people": PEOPLE, "layers": layers})
         self.woken = 0
+        self.sent: list[Notification] = []
         self.restart()
 
     def restart(self) -> None:
         args = (self.settings, ZoneInfo("UTC"), self.state, self.http, self.clock, self.meters)
         self.service = OnCallService(*args)
-        self.commands = OnCallCommands(self.service, self.state, self.clock, self._changed)
+        found = policy({"people": PEOPLE}, duty=self.service.duty)
+        self.commands = OnCallCommands(self.service, lambda: found, self, self.state, self.clock, self._changed)
+
+    def enqueue_messages(self, connection: object, messages: Sequence[Notification], now: datetime) -> None:
+        self.sent += messages
+
+    def wake_channels(self) -> None:
+        pass
+
+    def told(self) -> list[str]:
+        sent, self.sent = self.sent, []
+        return [f"{it.receiver}: {it.title}" for it in sent]
 
     async def _changed(self) -> None:
         self.woken += 1
@@ -119,6 +133,24 @@ async def test_what_has_begun_ends_now_when_it_is_cancelled(start):
     assert life.on_call() == ("ann",)
     with pytest.raises(InvalidCommandError, match="it has ended"):
         await life.commands.cancel(made.id, ANN)
+
+
+async def test_whoever_is_concerned_hears_of_a_change_but_who_made_it(start):
+    life = start(WEEKLY)
+    period = "from 2026-03-04 13:00 UTC to 2026-03-04 15:00 UTC"
+    made = await life.commands.cover("ann", "ben", *hours(1, 3), Actor("root", "session"))
+    assert life.told() == [
+        f"mail: ben is on call in place of Ann {period}",
+        f"phone: ben is on call in place of Ann {period}",
+    ]
+    await life.commands.cancel(made.id, ANN)
+    assert life.told() == [f"mail: Cancelled: ben in place of Ann {period}"]
+    swap = await life.commands.swap("ann", *hours(1, 3), ANN)
+    assert life.told() == [f"mail: Ann looks for somebody to be on call {period}"]
+    await life.commands.take(swap.id, "ben", Actor("ben", "session"))
+    assert life.told() == [f"phone: ben has taken the shift of Ann {period}"]
+    await life.commands.override("cat", *hours(1, 3), ANN)
+    assert life.told() == [f"mail: cat alone is on call {period}"]
 
 
 async def test_an_untaken_swap_changes_nothing_and_a_taken_one_does(start):
@@ -284,8 +316,8 @@ async def test_the_report_has_layers_gaps_and_who_can_not_be_reached(start):
 async def test_a_feed_is_read_with_its_secret_alone_and_a_new_one_ends_it(start):
     life = start(WEEKLY)
     secret = await life.commands.new_feed("ann", ANN)
-    assert "SUMMARY:On call: ann" in await life.commands.feed(secret)
-    assert "SUMMARY:当番: ann" in await life.commands.feed(secret, "ja")
+    assert "SUMMARY:On call: Ann" in await life.commands.feed(secret)
+    assert "SUMMARY:当番: Ann" in await life.commands.feed(secret, "ja")
     again = await life.commands.new_feed("ann", ANN)
     for wrong in (secret, "", again[:-1], "\udc00"):
         with pytest.raises(NotFoundError):
