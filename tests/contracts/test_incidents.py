@@ -10,8 +10,7 @@ from toban.incidents.book import IncidentBook
 from toban.incidents.incident import ActionItem, EntryKind, TimelineEntry
 from toban.runbooks import repository as runs
 from toban.runbooks.action import Plan
-from toban.runbooks.repository import StopSwitch
-from toban.runbooks.run import Run, RunState, StepRecord
+from toban.runbooks.run import Run, RunState, StepRecord, StopSwitch
 
 NOW = datetime(2026, 3, 4, 2, 14, tzinfo=UTC)
 
