@@ -18,7 +18,7 @@ from toban.web.api.api_endpoint import ApiEndpoint, NoParameters, RequestModel, 
 from toban.web.endpoint import Endpoint
 
 Name = Annotated[str, StringConstraints(max_length=40)]
-TimeText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
+TimeText = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
 Value = Annotated[str, StringConstraints(max_length=1_024)]
 Language = Annotated[str, StringConstraints(pattern=f"^({'|'.join(LANGUAGES)})$")]
 
