@@ -60,6 +60,7 @@ CHANGING_FORMS = {
     "/silences/extend",
     "/silences/expire",
 }
+LOG_LINES = {"/logs", "/api/logs"}
 CONFIGURING = {"/-/reload", "/api/quarantine/forget"}
 ADMIN = {
     "/users",
@@ -123,12 +124,13 @@ def test_every_endpoint_declares_permission_and_body_limit(routes):
     assert {route.path for route in routes if route.permission is Permission.ACT} == CHANGING | CHANGING_FORMS
     assert {route.path for route in routes if route.permission is Permission.CONFIGURE} == CONFIGURING
     assert {route.path for route in routes if route.permission is Permission.PUSH} == PUSHED
+    assert {route.path for route in routes if route.permission is Permission.LOGS} == LOG_LINES
     assert {route.path for route in routes if route.permission is Permission.ADMIN} == ADMIN
     for route in routes:
         unsafe = route.methods - SAFE
         if route.path in SIGN_IN | OWN_ACCOUNT:
             assert not unsafe or (unsafe, route.takes) == ({"POST"}, FORM), route
-        elif route.permission in {Permission.PUBLIC, Permission.READ}:
+        elif route.permission in {Permission.PUBLIC, Permission.READ, Permission.LOGS}:
             # What is asked by POST only asks: by a form, as Prometheus has it.
             assert not unsafe or (unsafe, route.takes) == ({"POST"}, FORM), route
         elif route.permission is not Permission.ADMIN:
@@ -142,10 +144,10 @@ def test_every_endpoint_declares_permission_and_body_limit(routes):
 GRANTED = {
     "nobody": {"public"},
     "viewer": {"public", "read"},
-    "operator": {"public", "read", "act"},
-    "admin": {"public", "read", "act", "push", "configure", "admin"},
-    "admin whose password is old": {"public", "read", "act", "push", "configure"},
-    "web.token": {"public", "read", "act", "push", "configure"},
+    "operator": {"public", "read", "logs", "act"},
+    "admin": {"public", "read", "logs", "act", "push", "configure", "admin"},
+    "admin whose password is old": {"public", "read", "logs", "act", "push", "configure"},
+    "web.token": {"public", "read", "logs", "act", "push", "configure"},
     "API token to read": {"public", "read"},
     "API token to push": {"public", "push"},
 }

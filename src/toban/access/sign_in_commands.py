@@ -90,6 +90,7 @@ class SignInCommands:
         self._throttle = SignInThrottle()
         self._clock = clock
         self._meters = meters
+        meters.add(SIGN_INS, 0, result="failed")  # so that the rule about failed ones has something to read
 
     async def sign_in(self, name: str, password: str, client: Client, before: str = "") -> str:
         """

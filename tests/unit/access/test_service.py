@@ -34,6 +34,13 @@ async def test_a_session_ends_twelve_hours_after_its_last_use(access, secret, cl
     assert access.service.session(secret) is None
 
 
+async def test_a_page_that_is_left_open_does_not_keep_its_session(access, secret, clock):
+    clock.advance(IDLE.total_seconds() - 1)
+    assert access.service.session(secret, is_use=False)
+    clock.advance(1)
+    assert access.service.session(secret, is_use=False) is None
+
+
 async def test_a_session_ends_after_fourteen_days_however_it_is_used(access, secret, clock):
     hours = 0
     while access.service.session(secret):

@@ -8,7 +8,7 @@ import click
 from toban.cli.client import data_option, get, json_option, post
 from toban.cli.formatting import align_columns, echo
 
-SCOPES = ("read", "push", "act", "configure", "admin")
+SCOPES = ("read", "logs", "push", "act", "configure", "admin")
 
 
 @click.group
