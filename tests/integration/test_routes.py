@@ -14,7 +14,8 @@ from toban.access import repository
 from toban.access.accounts import CONFIRMED_FOR, Session, digest, new_secret
 from toban.access.passwords import Passwords
 from toban.access.permissions import Permission, Role
-from toban.access.sign_in_commands import Client, SignInCommands
+from toban.access.sessions import Client
+from toban.access.sign_in_commands import SignInCommands
 from toban.access.token_commands import TokenCommands
 from toban.access.user_commands import UserCommands
 from toban.core.actor import TOBAN
@@ -35,8 +36,14 @@ PUBLIC = {
     "/preferences",
     "/status",
 }
-SIGN_IN = {"/sign-in", "/sign-in/oidc", "/sign-in/oidc/callback", "/sign-out", "/welcome/{secret}"}
-OWN_ACCOUNT = {"/account/password", "/account/sessions/end", "/account/sessions/end-all"}
+SIGN_IN = {"/sign-in", "/sign-in/oidc", "/sign-in/oidc/callback", "/sign-in/passkey", "/sign-out", "/welcome/{secret}"}
+OWN_ACCOUNT = {
+    "/account/password",
+    "/account/passkeys/add",
+    "/account/passkeys/remove",
+    "/account/sessions/end",
+    "/account/sessions/end-all",
+}
 """What changes only the session and the account of whoever sends it."""
 CHANGING = {
     "/api/alerts/acknowledge",
@@ -83,6 +90,8 @@ ADMIN = {
     "/api/sessions",
     "/api/sessions/end",
     "/api/sessions/end-all",
+    "/api/passkeys",
+    "/api/passkeys/remove",
 }
 PUSHED = {
     "/v1/traces",

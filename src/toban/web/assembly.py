@@ -51,6 +51,7 @@ from toban.web.pages.explore import ExplorePage
 from toban.web.pages.instance import InstancePages
 from toban.web.pages.logs import LogsPage
 from toban.web.pages.overview import OverviewPage
+from toban.web.pages.passkeys import PasskeyPages
 from toban.web.pages.preferences import TIMEZONE, PreferencesPage
 from toban.web.pages.rendering import REPORT_FAILURES
 from toban.web.pages.rules import RulesPages
@@ -152,7 +153,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
     audit_log = partial(recent_entries, it.state)
     instance = InstanceApi(it.process, it.flags, it.settings, audit_log, it.services, it.queries, clock)
     status_page = StatusPageApi(it.status_page)
-    live = LiveUpdates(partial(_versions, it), clock)
+    live, sign_in = LiveUpdates(partial(_versions, it), clock), SignInPages(it.access, it.oidc, it.address)
     apis: list[HasRoutes] = [
         IngestApi(it.ingest.otlp, it.ingest.events, it.ingest.remote_write, settings.body_limit),
         logs,
@@ -180,7 +181,8 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         PreferencesPage(),
         live,
         AccessApi(it.access, it.address or it.process.pages),
-        SignInPages(it.access, it.oidc, it.address),
+        sign_in,
+        PasskeyPages(it.access, sign_in, it.address),
         UsersPages(it.access, it.address, clock),
         QueriesApi(it.store, clock),
         ExplorePage(it.client_queries, it.store, clock),

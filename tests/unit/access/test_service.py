@@ -10,7 +10,7 @@ from toban.access.accounts import ABSOLUTE, CONFIRMED_FOR, IDLE
 from toban.access.assembly import open_access
 from toban.access.permissions import Permission, Role
 from toban.access.service import MARKER
-from toban.access.sign_in_commands import Client
+from toban.access.sessions import Client
 from toban.core.errors import StateError
 
 HERE = Client("192.0.2.7")

@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse
 from tests.unit.access.conftest import PASSWORD, ROOT, access, clock, meters, migrated, quick_hashes, state
 from toban.access.accounts import CONFIRMED_FOR, IDLE
 from toban.access.permissions import EVERYTHING, MACHINE, PUBLIC, Permission, Role
-from toban.access.sign_in_commands import Client
+from toban.access.sessions import Client
 from toban.core.metric_registry import MetricRegistry
 from toban.web.application import _application
 from toban.web.auth import NetworkAccess, TrustedAccess
