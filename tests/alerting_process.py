@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,12 +13,19 @@ import httpx2
 from tests.fakes import FakeClock, ListSink
 from tests.promql_scripts import ScriptSource
 from tests.rule_evaluation import ImmediateEngine
+from toban.alerting.acknowledge_commands import AcknowledgeCommands
 from toban.alerting.alert_store import AlertStore
 from toban.alerting.rule_file import parse_rule_file
 from toban.alerting.service import EvaluationService
+from toban.core.alerts import AlertChange
 from toban.core.errors import DeliveryError, StateError
 from toban.core.metric_registry import MetricRegistry
 from toban.core.notification import Notification, NotificationKind
+from toban.incidents.auditor import IncidentAuditor
+from toban.incidents.book import Suppression
+from toban.incidents.commands import IncidentCommands
+from toban.incidents.policy import IncidentPolicy, personal_channels
+from toban.incidents.service import IncidentPorts, IncidentService
 from toban.notify.channel import Channel, ChannelTools, ConnectionCheck, Handle
 from toban.notify.inhibition import Inhibitor
 from toban.notify.maintenance_windows import MaintenanceWindows
@@ -96,18 +103,30 @@ class AlertingProcess:
         folder: Path,
         clock: FakeClock,
         channels: Sequence[str] = ("slack",),
+        incidents: IncidentPolicy | None = None,
         **settings: Any,
     ) -> None:
+        """``incidents`` opens incidents under a policy; without one there are none."""
         self.clock = clock
         self.state = State(SqliteBackend(folder / "toban.db"), clock, MetricRegistry())
         memory_channels = {name: MemoryChannel(name=name) for name in channels}
         self._tools = ChannelTools(httpx2.AsyncClient(), clock)
+        personal = personal_channels(incidents.on_call) if incidents else frozenset()
         self.notification = NotificationService(
-            _policy(memory_channels, settings), memory_channels, self.state, self._tools, clock, MetricRegistry()
+            _policy(memory_channels, settings, personal),
+            memory_channels,
+            self.state,
+            self._tools,
+            clock,
+            MetricRegistry(),
         )
-        self.alert_store = AlertStore(
-            self.state, folder, self.notification.wake, self.notification.decide_without_state
-        )
+        self.alert_store = AlertStore(self.state, folder, self.notification.wake, self._change_without_state)
+        self.incidents: IncidentService | None = None
+        if incidents:
+            ports = IncidentPorts(incidents, self._suppression, AcknowledgeCommands(self.alert_store, clock))
+            self.incidents = IncidentService(ports, self.notification, self.state, clock, MetricRegistry())
+            self.commands = IncidentCommands(self.incidents, self.state, clock)
+            self.auditor = IncidentAuditor(self.incidents, self.state, clock, MetricRegistry())
         self.evaluation = EvaluationService(
             parse_rule_file(rules, "rules.yaml"),
             timedelta(seconds=15),
@@ -120,6 +139,15 @@ class AlertingProcess:
         )
         self._evaluate_at = clock.now()
         self._opened = False
+
+    async def _change_without_state(self, changes: Sequence[AlertChange]) -> None:
+        await self.notification.decide_without_state(changes)
+        if self.incidents:
+            await self.incidents.change_without_state(changes)
+
+    def _suppression(self) -> Suppression:
+        run = self.notification.last_run
+        return Suppression(run.inhibited_by, frozenset((*run.silenced_by, *run.muted_by)))
 
     async def reload(self, channels: Sequence[str], **settings: Any) -> None:
         """Reload other channels and settings of `notify`."""
@@ -138,6 +166,8 @@ class AlertingProcess:
                 await self.evaluation.evaluate_self()
                 self._evaluate_at = self.clock.now() + timedelta(seconds=interval)
             decide_at = await self.notification.decide()
+            if self.incidents:
+                decide_at = min(decide_at, await self.incidents.decide())
             waits = [await self._send(worker) for worker in self.notification.workers.values()]
             now = self.clock.now()
             following = min([self._evaluate_at, decide_at, *(now + timedelta(seconds=wait) for wait in waits)])
@@ -155,9 +185,11 @@ class AlertingProcess:
         await self.state.__aexit__(None, None, None)
 
 
-def _policy(channels: Mapping[str, MemoryChannel], settings: Mapping[str, Any]) -> Policy:
+def _policy(
+    channels: Mapping[str, MemoryChannel], settings: Mapping[str, Any], personal: Collection[str] = ()
+) -> Policy:
     notify = NotifySettings.model_validate(settings)
-    routing = Routing(notify, {name: name == "pagerduty" for name in channels})
+    routing = Routing(notify, {name: name == "pagerduty" for name in channels}, personal)
     return Policy(notify, routing, Inhibitor(notify.inhibit), MaintenanceWindows(notify))
 
 

@@ -19,6 +19,7 @@ from toban.alerting.external_alerts import ExternalAlerts
 from toban.collect.collectors.vendure_db.payment_declines import PaymentDeclineCounter
 from toban.collect.tools import CollectorTools
 from toban.core.actor import SIGNAL, TOBAN
+from toban.core.alerts import AlertChange
 from toban.core.clock import SystemClock
 from toban.core.data_folder import lock_data_folder
 from toban.core.errors import StateError
@@ -28,13 +29,15 @@ from toban.core.metric_registry import MetricRegistry
 from toban.core.paths import OTHERS_MODE
 from toban.core.ports import Clock, Service
 from toban.engines import Engines, open_engines
+from toban.incidents.policy import personal_channels
+from toban.incidents.service import IncidentService
 from toban.ingest import business_events
 from toban.instruments.cardinality import CardinalityLimits
 from toban.logs.recent_lines import RecentLines
 from toban.notify.assembly import channel_tools, policy
 from toban.notify.service import NotificationService
 from toban.reload import ReloadService
-from toban.service_generation import Foundation, GenerationBuilder, open_http_client
+from toban.service_generation import Foundation, GenerationBuilder, incident_ports, open_http_client
 from toban.settings import Settings
 from toban.shop.connections import ShopConnections
 from toban.state import audit_log
@@ -103,14 +106,25 @@ def _open_foundation(
 ) -> Foundation:
     clock, meters = tools.clock, tools.meters
     notifications = NotificationService(
-        policy(settings.notify, settings.channels),
+        policy(settings.notify, settings.channels, personal_channels(settings.on_call)),
         settings.channels,
         state,
         channel_tools(settings.notify, settings.shop.title, tools.http, clock),
         clock,
         meters,
     )
-    alerts = AlertStore(state, settings.data, notifications.wake, notifications.decide_without_state)
+
+    def wake() -> None:
+        notifications.wake()
+        incidents.wake()
+
+    async def change_without_state(changes: Sequence[AlertChange]) -> None:
+        await notifications.decide_without_state(changes)
+        await incidents.change_without_state(changes)
+
+    alerts = AlertStore(state, settings.data, wake, change_without_state)
+    ports = incident_ports(settings, notifications, alerts, clock)
+    incidents = IncidentService(ports, notifications, state, clock, meters)
     return Foundation(
         ProcessInfo(clock.now(), str(settings.data), web.address),
         tools,
@@ -119,6 +133,7 @@ def _open_foundation(
         RecentLines(tools.pushed, CardinalityLimits(meters)),
         PaymentDeclineCounter(state, clock, meters, business_events.COUNTER_OWNER),
         notifications,
+        incidents,
         alerts,
         ExternalAlerts(alerts, clock, meters),
         access,

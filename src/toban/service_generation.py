@@ -13,6 +13,7 @@ import httpx2
 import toban
 from toban.access.assembly import Access
 from toban.access.oidc import OidcProvider
+from toban.alerting.acknowledge_commands import AcknowledgeCommands
 from toban.alerting.alert_store import AlertStore
 from toban.alerting.assembly import Alerting, AlertingPorts, open_alerting
 from toban.alerting.external_alerts import ExternalAlerts
@@ -23,6 +24,7 @@ from toban.collect.collectors.vendure_db.payment_declines import PaymentDeclineC
 from toban.collect.service import CollectionService
 from toban.collect.tools import CollectorTools
 from toban.core.actor import Actor
+from toban.core.alerts import Alert
 from toban.core.item_isolation import health_by_service
 from toban.core.lifecycle import ResourceStack
 from toban.core.metric_registry import MetricRegistry
@@ -31,8 +33,13 @@ from toban.core.ports import Clock, HealthStatus, LineSink, Service
 from toban.dashboards.board_loader import Boards
 from toban.engines import Engines
 from toban.health.checks import checks
+from toban.health.components import component_of
 from toban.health.service import HealthService
 from toban.health.shop_report import ShopReport
+from toban.incidents.assembly import Incidents, incident_policy, open_incidents
+from toban.incidents.book import Suppression
+from toban.incidents.policy import personal_channels
+from toban.incidents.service import IncidentPorts, IncidentService
 from toban.ingest.assembly import Ingest, IngestPorts, open_ingest
 from toban.logs.fly_log_stream import FlyLogStream
 from toban.logs.recent_lines import RecentLines
@@ -61,6 +68,7 @@ class ServiceGeneration:
     collection: CollectionService
     ingest: Ingest
     evaluation: EvaluationService
+    incidents: Incidents
     web: Web
     services: Sequence[Service]
 
@@ -85,6 +93,7 @@ class Foundation:
     log_lines: RecentLines
     declines: PaymentDeclineCounter
     notifications: NotificationService
+    incidents: IncidentService
     alerts: AlertStore
     external_alerts: ExternalAlerts
     access: Access
@@ -94,7 +103,7 @@ class Foundation:
     def services(self) -> list[Service]:
         """The services that outlive a configuration."""
         state, engines = self.state, self.engines
-        lasting = self.notifications, self.external_alerts, self.access.service, self.http
+        lasting = self.notifications, self.incidents, self.external_alerts, self.access.service, self.http
         return [state, state.quarantine, *engines.services, *lasting]
 
 
@@ -163,10 +172,25 @@ class GenerationBuilder:
                 return "rules are not evaluated in time"
             if not base.notifications.is_delivering:
                 return "notifications are not delivered"
+            if problem := incidents.auditor.problem:
+                return f"incidents are not escalated: {problem}"
             return "" if base.state.health().ok else "state is unavailable"
 
         notifications = open_notifications(
             settings.notify, settings.channels, base.notifications, base.state, tools.http, missing, clock, meters
+        )
+        kinds = {it.labels.get("job", ""): it.kind for it in collection.targets()}
+
+        def component(alert: Alert) -> str:
+            job = alert.labels.get("job", "")
+            return component_of(kinds.get(job, job), alerting.evaluation.metrics_of(alert.name))
+
+        incidents = open_incidents(
+            base.incidents,
+            incident_ports(settings, base.notifications, base.alerts, clock, component),
+            base.state,
+            clock,
+            meters,
         )
         streams = log_streams(settings, base.log_lines, clock, meters)
         services: list[Service] = [
@@ -175,10 +199,13 @@ class GenerationBuilder:
             *streams,
             alerting.evaluation,
             *notifications.services,
+            *incidents.services,
         ]
         running = (*self._outliving, *services)
-        web = self._open_web(settings, collection, ingest, alerting, notifications, running)
-        return ServiceGeneration(settings, tools, shop, collection, ingest, alerting.evaluation, web, services)
+        web = self._open_web(settings, collection, ingest, alerting, notifications, incidents, running)
+        return ServiceGeneration(
+            settings, tools, shop, collection, ingest, alerting.evaluation, incidents, web, services
+        )
 
     def _open_web(
         self,
@@ -187,6 +214,7 @@ class GenerationBuilder:
         ingest: Ingest,
         alerting: Alerting,
         notifications: Notifications,
+        incidents: Incidents,
         running: Sequence[Service],
     ) -> Web:
         base, clock, meters = self._foundation, self._foundation.tools.clock, self._foundation.tools.meters
@@ -207,6 +235,7 @@ class GenerationBuilder:
             shop=ShopReport(engines.queries, clock, ZoneInfo(settings.notify.timezone)),
             alerting=alerting,
             notifications=notifications,
+            incidents=incidents,
             services=running,
             boards=Boards(settings.dashboards),
             access=base.access,
@@ -223,7 +252,9 @@ class GenerationBuilder:
         settings, base = after.settings, self._foundation
         if before:
             tools = channel_tools(settings.notify, settings.shop.title, after.tools.http, after.tools.clock)
-            await base.notifications.configure(policy(settings.notify, settings.channels), settings.channels, tools)
+            rules = policy(settings.notify, settings.channels, personal_channels(settings.on_call))
+            await base.notifications.configure(rules, settings.channels, tools)
+        await base.incidents.configure(after.incidents.ports)
         await after.evaluation.open(before.evaluation if before else None)
         if before:
             await after.collection.take_over(before.collection)
@@ -235,6 +266,30 @@ class GenerationBuilder:
             base.access.service,
             settings.notify.address or "",
         )
+
+
+def incident_ports(
+    settings: Settings,
+    notifications: NotificationService,
+    alerts: AlertStore,
+    clock: Clock,
+    component: Callable[[Alert], str] = lambda _: "",
+) -> IncidentPorts:
+    """Return what incidents use under some settings; ``component`` returns the part of the shop of an alert."""
+    policy = incident_policy(
+        settings.incidents,
+        settings.on_call,
+        {name: channel.pages for name, channel in settings.channels.items()},
+        settings.notify.timezone,
+        settings.notify.language,
+        settings.notify.address or "",
+    )
+
+    def suppression() -> Suppression:
+        run = notifications.last_run
+        return Suppression(run.inhibited_by, frozenset((*run.silenced_by, *run.muted_by)), component)
+
+    return IncidentPorts(policy, suppression, AcknowledgeCommands(alerts, clock))
 
 
 def allowed_hosts(settings: Settings) -> list[str]:

@@ -29,6 +29,7 @@ from toban.core.paths import CONFIGURATION, data_folder, read_text
 from toban.core.plugins import PluginRegistry
 from toban.dashboards.board_loader import load_boards
 from toban.dashboards.settings import DashboardSettings
+from toban.incidents.settings import IncidentSettings, OnCallSettings, unknown_names
 from toban.logs.settings import LogSettings
 from toban.notify import environment_channels as notify_defaults
 from toban.notify.channel import CHANNELS, Channel
@@ -104,6 +105,10 @@ class Settings(Section):
     """Notification channels, by the names that rules and routes use."""
 
     notify: NotifySettings = NotifySettings()
+
+    incidents: IncidentSettings = IncidentSettings()
+
+    on_call: OnCallSettings = OnCallSettings()
 
     dashboards: DashboardSettings = DashboardSettings()
 
@@ -344,6 +349,7 @@ def _cross_checks(
             yield ("collect",), f"duplicate name {name!r}: give each a `name` of its own"
     for message in unknown_channels(settings.notify, channels):
         yield (), message
+    yield from unknown_names(settings.incidents, settings.on_call, channels)
     if settings.logs.fly and not (settings.shop.fly_token and settings.shop.fly_org) and "shop" not in incomplete:
         yield ("logs", "fly"), "it needs shop.fly_token and shop.fly_org"
     for part, message in invalid_addresses(settings.shop):

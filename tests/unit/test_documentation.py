@@ -3,7 +3,7 @@
 import copy
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +43,18 @@ def settings_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
         path = f"{prefix}{field.alias or name}"
         yield path
-        for inner in models_in(field.annotation):
-            many = "[]" if typing.get_origin(field.annotation) in {tuple, list} else ""
-            yield from settings_of(inner, f"{path}{many}.")
+        for inner, place in places_of(field.annotation):
+            yield from settings_of(inner, f"{path}{place}.")
+
+
+def places_of(annotation: Any) -> Iterator[tuple[type[BaseModel], str]]:
+    """Yield the models in an annotation, each with how its place is written: `[]` in a list, `.NAME` among names."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation, ""
+    own = {tuple: "[]", list: "[]", Mapping: ".NAME"}.get(typing.get_origin(annotation), "")
+    for inner in typing.get_args(annotation):
+        for model, place in places_of(inner):
+            yield model, f"{own}{place}"
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -147,3 +147,50 @@ def worst(severities: Sequence[str]) -> str:
     """Return the worst of some severities; an unknown one counts as a warning."""
     known = [severity if severity in SEVERITIES else "warning" for severity in severities]
     return min(known, key=SEVERITIES.index, default="warning")
+
+
+DELIVERY_TOPIC: Final = "delivery"
+"""The topic of deliveries in the event log; their bodies are `Delivery.as_dict`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """
+    That a channel accepted a notification, or that it finally did not (``error``).
+
+    ``thread`` is the notification's group, ``alerts`` the fingerprints of its alerts.
+    """
+
+    thread: str
+    channel: str
+    kind: str
+    title: str
+    at: datetime
+    alerts: tuple[str, ...] = ()
+    error: str = ""
+
+    @classmethod
+    def of(cls, notification: Notification, channel: str, at: datetime, error: str = "") -> Self:
+        """Return the delivery of a notification."""
+        alerts = tuple(alert.fingerprint for alert in notification.alerts[:100])
+        return cls(notification.group_id, channel, notification.kind.value, notification.title, at, alerts, error)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data, for the event log."""
+        return {
+            "thread": self.thread,
+            "channel": self.channel,
+            "kind": self.kind,
+            "title": self.title,
+            "at": self.at.isoformat(),
+            "alerts": list(self.alerts),
+            "error": self.error,
+        }
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> Self:
+        """Return it from what ``as_dict`` returned."""
+        at = datetime.fromisoformat(body["at"])
+        return cls(
+            body["thread"], body["channel"], body["kind"], body["title"], at, tuple(body["alerts"]), body["error"]
+        )

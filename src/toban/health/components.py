@@ -143,3 +143,9 @@ async def evaluate_components(engine: QueryEngine, clock: Clock) -> list[Compone
                 values[place] = value if np.isfinite(value) else None
         found.append(ComponentFigure(component, values if result.series else ()))
     return found
+
+
+def component_of(kind: str, metrics: Collection[str]) -> str:
+    """Return the component that an alert is about, by the kind of its target and the metrics that its rule reads."""
+    found = (it.key for it in COMPONENTS if it.owns_target(kind, kind) or it.owns_rule(metrics))
+    return next(found, "")

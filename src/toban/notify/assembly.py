@@ -1,6 +1,6 @@
 """Assembles notification from its settings: the policy, the service, and what belongs to one configuration."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -35,11 +35,11 @@ class Notifications:
     """Drills, and the heartbeat where it is configured; the notification service outlives a configuration."""
 
 
-def policy(settings: NotifySettings, channels: Mapping[str, Channel]) -> Policy:
-    """Return the policy of some settings, with the shipped inhibit rules."""
+def policy(settings: NotifySettings, channels: Mapping[str, Channel], personal: Collection[str] = ()) -> Policy:
+    """Return the policy of some settings, with the shipped inhibit rules; ``personal`` channels belong to people."""
     return Policy(
         settings,
-        Routing(settings, {name: channel.pages for name, channel in channels.items()}),
+        Routing(settings, {name: channel.pages for name, channel in channels.items()}, personal),
         Inhibitor([*INHIBITIONS, *settings.inhibit]),
         MaintenanceWindows(settings),
     )

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from toban.core.errors import DeliveryError, StateError
 from toban.core.metric_registry import MetricRegistry
-from toban.core.notification import Notification
+from toban.core.notification import DELIVERY_TOPIC, Delivery, Notification
 from toban.core.periodic import raise_if_cancelled
 from toban.core.redaction import redact_text
 from toban.core.samples import counter, gauge
@@ -23,7 +23,7 @@ from toban.notify.channel import Channel, ChannelTools, Handle
 from toban.notify.delivery_attempt import DeliveryAttempt
 from toban.notify.queued_notifications import parse_notification, queue_of, reroute
 from toban.notify.repository import ChannelFailure, RefusedRecipient
-from toban.state import outbox
+from toban.state import event_log, outbox
 from toban.state.database import State
 from toban.state.outbox import Finish, OutboxMessage, QueueBacklog
 
@@ -310,6 +310,8 @@ class ChannelWorker:
             repository.save_handle(connection, notification.group_id, self.name, delivered.handle, now)
             repository.clear_channel_failure(connection, self.name)
             repository.record_recipients(connection, self.name, attempt, now)
+            if delivered.attempt.accepted or not delivered.behind:
+                event_log.append(connection, DELIVERY_TOPIC, Delivery.of(notification, self.name, now).as_dict(), now)
             for_now = (name for name, refusal in attempt.refused.items() if not refusal.permanent)
             for recipient in (*for_now, *delivered.behind):
                 queued_notifications.enqueue_for_recipient(connection, self.name, notification, recipient, now)
@@ -414,6 +416,9 @@ class ChannelWorker:
         repository.record_channel_failure(connection, self.name, str(error), now, permanent=error.permanent)
         repository.record_recipients(connection, self.name, attempt, now)
         queued_notifications.record_attempt(connection, queued, self.channel, attempt, self._unconfirmed[queued.key])
+        if error.permanent:
+            failed = Delivery.of(notification, self.name, now, redact_text(str(error))[:300])
+            event_log.append(connection, DELIVERY_TOPIC, failed.as_dict(), now)
         if error.permanent or now - queued.enqueued >= REROUTE_AFTER:
             self._reroute(connection, queued, str(error))
 

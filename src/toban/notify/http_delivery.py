@@ -17,9 +17,9 @@ from toban.core.backoff import RETRYABLE_STATUSES, retry_after
 from toban.core.errors import DeliveryError, ResponseTooLargeError
 from toban.core.http_client import error_reason, read_body
 from toban.core.ports import Clock
+from toban.core.text_limits import safe_text
 from toban.core.untyped_json import as_mapping
 from toban.notify.delivery_attempt import DeliveryAttempt
-from toban.notify.text_limits import safe_text
 
 MAX_RESPONSE_BYTES: Final = 4 * 1024 * 1024
 """Two hundred messages of a Slack channel fit."""

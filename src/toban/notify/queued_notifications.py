@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from toban.core.notification import COPY_SEPARATOR, Notification
+from toban.core.notification import COPY_SEPARATOR, Notification, NotificationKind
 from toban.notify import repository
 from toban.notify.channel import Channel
 from toban.notify.delivery_attempt import DeliveryAttempt
@@ -22,6 +22,15 @@ CHANNEL_QUEUES: Final = "channel:"
 def queue_of(channel: str) -> str:
     """Return the name of a channel's queue in the outbox."""
     return f"{CHANNEL_QUEUES}{channel}"
+
+
+def withdraw(connection: Connection, thread: str) -> int:
+    """Remove the calls of a notification group that are not being sent now; return how many."""
+    calls = {NotificationKind.FIRING.value, NotificationKind.REMINDER.value}
+    found = [it for it in outbox.unclaimed(connection, CHANNEL_QUEUES, thread) if it.body.get("kind") in calls]
+    for message in found:
+        outbox.drop(connection, message, "answered")
+    return len(found)
 
 
 def log_fields(channel: str, notification: Notification, number: int) -> dict[str, object]:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from toban.core.alerts import ALERTNAME, Acknowledgement, Alert, AlertStatus, priority
 from toban.core.labels import common_labels
 from toban.core.notification import SEVERITIES, Fact, Link, NotificationKind, worst
-from toban.notify.text_limits import is_web, one_line, truncate
+from toban.core.text_limits import is_web, one_line, truncate
 from toban.notify.texts import texts
 
 TITLE: Final = 200

@@ -60,11 +60,13 @@ class Routing:
     3. By severity: critical alerts go to every channel, the rest to those that page nobody.
 
     Channels that are not configured are skipped. What is most urgent (P1) also goes to the channels that page.
+    Channels of one person alone (``personal``) are only used where they are named: escalations of incidents reach them.
     """
 
-    def __init__(self, settings: NotifySettings, channels: Mapping[str, bool]) -> None:
+    def __init__(self, settings: NotifySettings, channels: Mapping[str, bool], personal: Collection[str] = ()) -> None:
         """``channels`` are the configured ones, each with whether it pages somebody."""
         self._channels = channels
+        self._shared = {name: pages for name, pages in channels.items() if name not in personal} or channels
         self._timing = GroupTiming(settings.group_wait, settings.group_interval, settings.repeat_interval)
         self._group_by = settings.group_by
         self._routes = [self._compile(route, place) for place, route in enumerate(settings.routes, 1)]
@@ -104,9 +106,9 @@ class Routing:
         if any(name in self._channels for name in named):
             return self._destination(named, self._group_by, self._timing, labels, "its label `channels`")
         severity = labels.get("severity", "warning")
-        channels = tuple(name for name, pages in self._channels.items() if severity == "critical" or not pages)
+        channels = tuple(name for name, pages in self._shared.items() if severity == "critical" or not pages)
         return self._destination(
-            channels or tuple(self._channels), self._group_by, self._timing, labels, f"its severity {severity}"
+            channels or tuple(self._shared), self._group_by, self._timing, labels, f"its severity {severity}"
         )
 
     def _destination(
@@ -114,7 +116,7 @@ class Routing:
     ) -> Destination:
         chosen = [name for name in channels if name in self._channels]
         if chosen and priority(labels) == "P1":
-            chosen += [name for name, pages in self._channels.items() if pages and name not in chosen]
+            chosen += [name for name, pages in self._shared.items() if pages and name not in chosen]
         chosen = list(dict.fromkeys(chosen))
         group_labels = labels if "..." in group_by else labels.keep(*group_by)
         text = ",".join(f"{name}={quote(value)}" for name, value in group_labels.items())

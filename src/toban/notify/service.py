@@ -17,7 +17,7 @@ from toban.core.metric_registry import MetricRegistry
 from toban.core.notification import Notification
 from toban.core.ports import Clock, HealthStatus
 from toban.core.wakeup import Wakeup
-from toban.notify import repository
+from toban.notify import queued_notifications, repository
 from toban.notify.alert_changes import apply_changes, change_id, log_changes
 from toban.notify.channel import Channel, ChannelTools
 from toban.notify.channel_worker import ChannelWorker
@@ -316,6 +316,24 @@ class NotificationService:
         """Return what is known of channels and of the alerts that are notified now."""
         channels = [ChannelReport.of(worker) for worker in self.workers.values()]
         return NotificationReport(channels, self.policy, self._current, self._run, self._clock.now())
+
+    def enqueue_messages(self, connection: Connection, messages: Sequence[Notification], now: datetime) -> None:
+        """Put messages that another part of toban wrote in the outbox, in its transaction."""
+        for message in messages:
+            self._workers.enqueue(connection, message, now)
+
+    def withdraw_messages(self, connection: Connection, thread: str) -> int:
+        """Remove the calls of a thread that are not being sent; return how many."""
+        return queued_notifications.withdraw(connection, thread)
+
+    def send_from_memory(self, messages: Sequence[Notification]) -> None:
+        """Send messages while state is unavailable; they are put in the outbox when it is back."""
+        for message in messages:
+            self._workers.send_from_memory(message)
+
+    def wake_channels(self) -> None:
+        """Let the channels look for new messages."""
+        self._workers.wake()
 
     async def send_notice(self, message: Notification, audit: AuditEntry) -> None:
         """Send a message that belongs to no alert, and write who asked for it. Raises ``StateError``."""

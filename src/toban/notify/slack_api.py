@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 import orjson
 
 from toban.core.errors import DeliveryError
+from toban.core.text_limits import safe_text
 from toban.notify.http_delivery import DeliveryResponse, HttpDelivery
-from toban.notify.text_limits import safe_text
 
 TEMPORARY_ERRORS: Final = frozenset(
     {

@@ -31,8 +31,8 @@ from aiosmtplib.protocol import normalize_message_line_endings
 
 from toban.core.errors import DeliveryError
 from toban.core.http_client import error_reason
+from toban.core.text_limits import safe_text
 from toban.notify.delivery_attempt import DeliveryAttempt, RecipientRefusal
-from toban.notify.text_limits import safe_text
 
 MAIL_POLICY: Final = policy.SMTP.clone(cte_type="7bit")
 """Serialization of mails that servers without 8BITMIME accept, too."""

@@ -243,13 +243,24 @@ def is_pending(connection: Connection, queue: str, ordering_key: str) -> bool:
     )
 
 
+def unclaimed(connection: Connection, queue_prefix: str, ordering_key: str) -> list[OutboxMessage]:
+    """Return the messages with an ordering key, in queues whose names begin so, that nobody is sending now."""
+    rows = connection.execute(
+        select(OUTBOX)
+        .where(
+            OUTBOX.c.queue.startswith(queue_prefix, autoescape=True),
+            OUTBOX.c.ordering_key == ordering_key,
+            OUTBOX.c.leased.is_(False),
+        )
+        .order_by(OUTBOX.c.id)
+    )
+    return [_message(row) for row in rows]
+
+
 def peek(connection: Connection, queue: str, limit: int = 100) -> list[OutboxMessage]:
     """Return the oldest messages of a queue, due or not, without claiming them: for when nothing can be written."""
     rows = connection.execute(select(OUTBOX).where(OUTBOX.c.queue == queue).order_by(OUTBOX.c.id).limit(limit))
-    return [
-        OutboxMessage(row.id, row.queue, row.key, row.body, row.enqueued, row.due, row.attempts, row.ordering_key)
-        for row in rows
-    ]
+    return [_message(row) for row in rows]
 
 
 def queues(connection: Connection, prefix: str) -> list[str]:

@@ -18,6 +18,7 @@ from toban.core.ports import Clock, QueryEngine, Service
 from toban.dashboards.board_loader import Boards
 from toban.health.service import HealthService
 from toban.health.shop_report import ShopReport
+from toban.incidents.assembly import Incidents
 from toban.ingest.assembly import Ingest
 from toban.logs.recent_lines import RecentLines
 from toban.notify.assembly import Notifications
@@ -95,6 +96,7 @@ class Features:
     shop: ShopReport
     alerting: Alerting
     notifications: Notifications
+    incidents: Incidents
     services: Sequence[Service]
     boards: Boards
     access: Access

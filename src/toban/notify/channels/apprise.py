@@ -9,8 +9,8 @@ from toban.core.backoff import RETRYABLE_STATUSES
 from toban.core.config_types import Secret
 from toban.core.errors import DeliveryError
 from toban.core.notification import Notification
+from toban.core.text_limits import one_line, safe_text
 from toban.notify.channel import Channel, ChannelTools, ConnectionCheck, Handle
-from toban.notify.text_limits import one_line, safe_text
 from toban.notify.texts import texts
 
 EXTRA: Final = "pip install 'toban[apprise]'"

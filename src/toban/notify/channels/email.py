@@ -17,9 +17,9 @@ from toban.core.config_types import Duration, Host, Secret, Text
 from toban.core.errors import DeliveryError
 from toban.core.http_client import client_context
 from toban.core.notification import Notification, NotificationKind
+from toban.core.text_limits import is_web, one_line, truncate
 from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, SecretFile
 from toban.notify.smtp import MAIL_POLICY, Server, SmtpSession, envelope
-from toban.notify.text_limits import is_web, one_line, truncate
 from toban.notify.texts import texts
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})

@@ -10,9 +10,9 @@ from pydantic import AfterValidator, SecretStr
 from toban.core.alerts import Alert
 from toban.core.config_types import Address, Secret
 from toban.core.notification import Notification, NotificationKind
+from toban.core.text_limits import truncate
 from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, SecretFile
 from toban.notify.connectivity import check_reachable
-from toban.notify.text_limits import truncate
 
 log = structlog.get_logger("toban.notify")
 

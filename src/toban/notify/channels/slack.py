@@ -9,6 +9,7 @@ from pydantic import SecretStr, model_validator
 from toban.core.config_types import Address, Secret, SecretAddress, Text
 from toban.core.errors import DeliveryError
 from toban.core.notification import Link, Notification, NotificationKind
+from toban.core.text_limits import is_web, truncate
 from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, SecretFile
 from toban.notify.connectivity import check_reachable
 from toban.notify.slack_api import (
@@ -19,7 +20,6 @@ from toban.notify.slack_api import (
     missing_scopes,
     webhook_error,
 )
-from toban.notify.text_limits import is_web, truncate
 from toban.notify.texts import texts
 
 log = structlog.get_logger("toban.notify")

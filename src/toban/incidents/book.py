@@ -1,0 +1,243 @@
+"""All incidents that matter now, and the alerts that have not opened one yet."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final
+
+from toban.core.alerts import Alert, AlertChange, AlertStatus, priority
+from toban.core.item_isolation import ItemFailure, ItemIsolation
+from toban.core.notification import Notification
+from toban.incidents.incident import EntryKind, Incident, IncidentState, TimelineEntry, most_urgent
+from toban.incidents.incident_messages import summary_of
+from toban.incidents.lifecycle import Change, acknowledged, joined, opened, reopened, unacknowledged
+from toban.incidents.policy import IncidentPolicy
+from toban.incidents.stages.escalate import escalate
+from toban.incidents.stages.hand_over import hand_over
+from toban.incidents.stages.lapse import lapse
+from toban.incidents.stages.settle import settle
+from toban.incidents.stages.warn import warn
+
+MAX_WAITING: Final = 2_000
+"""How many alerts wait at most; of more, those that wait already."""
+
+MAX_OPEN: Final = 100
+"""How many incidents alerts may open; of more, the alerts are notified and wait."""
+
+DRILLS: Final = "toban_drill"
+"""The alert of the drill: it tests channels, and calls nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """
+    Which alerts send no notifications, and what alerts are about, as the notification pipeline and the rules know it.
+
+    ``inhibited_by`` names the alert that explains another; ``muted`` are those that are silenced or in a maintenance
+    window. ``component`` returns the part of the shop that an alert is about; empty where that is not known.
+    """
+
+    inhibited_by: Mapping[str, str] = field(default_factory=dict)
+    muted: frozenset[str] = frozenset()
+    component: Callable[[Alert], str] = lambda _: ""
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentBook:
+    """
+    The incidents that are open or were resolved lately, by number, and the alerts that fire without one.
+
+    ``next_id`` is the number of the next one.
+    """
+
+    incidents: Mapping[int, Incident] = field(default_factory=dict)
+    waiting: Mapping[str, Alert] = field(default_factory=dict)
+    next_id: int = 1
+
+    @property
+    def open(self) -> list[Incident]:
+        """The open incidents."""
+        return [it for it in self.incidents.values() if it.is_open]
+
+    def of_alert(self, fingerprint: str) -> Incident | None:
+        """Return the open incident that holds an alert."""
+        return next((it for it in self.open if fingerprint in it.alerts), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """The book after time has passed, and what follows from it."""
+
+    book: IncidentBook
+    entries: Sequence[TimelineEntry]
+    messages: Sequence[Notification]
+    withdrawn: frozenset[int]
+    """The incidents whose calls that were not sent yet must not be sent."""
+    run_again: datetime | None
+    failures: Sequence[ItemFailure]
+
+
+class _Run:
+    """Collects what one run does to a book."""
+
+    def __init__(self, book: IncidentBook, now: datetime) -> None:
+        self.incidents = dict(book.incidents)
+        self.waiting = dict(book.waiting)
+        self.next_id = book.next_id
+        self.now = now
+        self.entries: list[TimelineEntry] = []
+        self.messages: list[Notification] = []
+        self.withdrawn: set[int] = set()
+        self.wake_at: list[datetime] = []
+
+    @property
+    def book(self) -> IncidentBook:
+        return IncidentBook(self.incidents, self.waiting, self.next_id)
+
+    def take(self, change: Change) -> None:
+        self.incidents[change.incident.id] = change.incident
+        self.entries += change.entries
+        self.messages += change.messages
+        self.wake_at += change.wake_at
+        if change.withdraws:
+            self.withdrawn.add(change.incident.id)
+
+
+def advance(
+    policy: IncidentPolicy,
+    book: IncidentBook,
+    changes: Sequence[AlertChange],
+    suppression: Suppression,
+    now: datetime,
+) -> Advance:
+    """
+    Apply changes of alerts, and let time pass.
+
+    1. Alerts that belong to an incident change there; others wait, as long as they are suppressed.
+    2. A waiting alert joins the incident of what explains it, of its own name, or of its component; or opens one.
+    3. Each open incident settles, lapses, warns, is handed over, and escalates.
+    """
+    run, isolation = _Run(book, now), ItemIsolation()
+    for change in changes:
+        with isolation.item("alert of an incident", change.alert.fingerprint):
+            _track(policy, run, change)
+    if policy.settings.enabled:
+        _open(policy, run, suppression, isolation)
+    for number in list(run.incidents):
+        with isolation.item("incident", str(number)):
+            run.take(_pass_time(policy, run.incidents[number], suppression, now))
+    later = [at for at in run.wake_at if at > now]
+    return Advance(
+        run.book, run.entries, run.messages, frozenset(run.withdrawn), min(later, default=None), isolation.failures
+    )
+
+
+def _pass_time(policy: IncidentPolicy, incident: Incident, suppression: Suppression, now: datetime) -> Change:
+    change = Change(incident, now)
+    if not incident.is_open:
+        return change
+    change = settle(policy, change)
+    if not change.incident.is_open:
+        return change
+    change = hand_over(policy, warn(policy, lapse(policy, change)))
+    firing = [alert.fingerprint for alert in change.incident.firing]
+    is_suppressed = bool(firing) and all(name in suppression.muted for name in firing)
+    return escalate(policy, change, is_suppressed=is_suppressed)
+
+
+def _track(policy: IncidentPolicy, run: _Run, change: AlertChange) -> None:
+    """Apply the change of an alert to its incident; an alert without one waits, or is forgotten at its end."""
+    alert, name = change.alert, change.alert.fingerprint
+    incident = run.book.of_alert(name)
+    if alert.status is AlertStatus.FIRING and incident is None:
+        if name in run.waiting or len(run.waiting) < MAX_WAITING:
+            run.waiting[name] = alert
+        return
+    if alert.status is AlertStatus.RESOLVED:
+        run.waiting.pop(name, None)
+    if incident is None or alert.status is AlertStatus.PENDING:
+        return
+    before = incident.alerts[name]
+    if alert.status is AlertStatus.RESOLVED:
+        if before.status is AlertStatus.FIRING:
+            found = Change(incident, run.now).with_fields(alerts={**incident.alerts, name: alert})
+            run.take(
+                found.noted(
+                    EntryKind.ALERT_RESOLVED,
+                    alert=alert.name,
+                    fingerprint=name,
+                    summary=summary_of(alert, policy.language),
+                )
+            )
+        return
+    found = joined(Change(incident, run.now), alert, policy.language)
+    run.take(found)
+    incident, given = found.incident, alert.acknowledged
+    if given and incident.state is IncidentState.TRIGGERED and given != before.acknowledged:
+        run.take(acknowledged(policy, incident, given.by, run.now, given.comment, from_alert=True))
+    elif before.acknowledged and not given and incident.state is IncidentState.ACKNOWLEDGED:
+        run.take(unacknowledged(incident, before.acknowledged.by, run.now))
+
+
+def _open(policy: IncidentPolicy, run: _Run, suppression: Suppression, isolation: ItemIsolation) -> None:
+    """Let waiting alerts join an incident or open one; the most urgent first, so that it gives its name."""
+    for alert in sorted(run.waiting.values(), key=lambda it: (priority(it.labels), it.starts, it.fingerprint)):
+        name = alert.fingerprint
+        with isolation.item("alert of an incident", name):
+            if alert.name == DRILLS:
+                del run.waiting[name]
+                continue
+            if name in suppression.muted:
+                continue
+            cause = suppression.inhibited_by.get(name)
+            if cause and run.book.of_alert(cause) is None and cause in run.waiting and cause not in suppression.muted:
+                continue  # its cause opens the incident
+            due = (alert.fired or alert.starts) + policy.settings.delay
+            if run.now < min(due, run.now + policy.settings.delay):
+                run.wake_at.append(due)
+                continue
+            if change := _joined_or_opened(policy, run, alert, suppression):
+                del run.waiting[name]
+                run.take(change)
+
+
+def _joined_or_opened(policy: IncidentPolicy, run: _Run, alert: Alert, suppression: Suppression) -> Change | None:
+    component = suppression.component(alert)
+    if incident := _incident_for(policy, run, alert, component, suppression):
+        change = Change(incident, run.now) if incident.is_open else reopened(incident, run.now)
+        if not change.incident.component:
+            change = change.with_fields(component=component)
+        return joined(change, alert, policy.language)
+    if len(run.book.open) >= MAX_OPEN:
+        return None
+    number, run.next_id = run.next_id, run.next_id + 1
+    title = summary_of(alert, policy.language)
+    change = opened(number, title, most_urgent([alert]), alert.starts, run.now, component=component)
+    change = joined(change, alert, policy.language)
+    change = change.with_fields(on_duty=policy.duty.on_call(run.now))
+    if given := alert.acknowledged:
+        after = acknowledged(policy, change.incident, given.by, run.now, given.comment, from_alert=True)
+        return replace(after, entries=(*change.entries, *after.entries))
+    return change
+
+
+def _incident_for(
+    policy: IncidentPolicy, run: _Run, alert: Alert, component: str, suppression: Suppression
+) -> Incident | None:
+    """Return the incident that an alert belongs to, if there is one."""
+    name, found = alert.fingerprint, run.book.open
+    cause = suppression.inhibited_by.get(name)
+    if incident := next((it for it in found if cause in it.alerts), None):
+        return incident
+    explained = {target for target, source in suppression.inhibited_by.items() if source == name}
+    for incident in found:
+        if explained & incident.alerts.keys() or any(it.name == alert.name for it in incident.firing):
+            return incident
+    recent = run.now - policy.settings.window
+    for incident in found:
+        last = max((it.fired or it.starts for it in incident.alerts.values()), default=incident.opened)
+        if component and incident.component == component and max(last, incident.opened) >= recent:
+            return incident
+    reopening = run.now - policy.settings.reopen_within
+    closed = [it for it in run.incidents.values() if it.resolved and it.resolved >= reopening and not it.merged_into]
+    return next((it for it in closed if name in it.alerts and it.alerts[name].status is not AlertStatus.FIRING), None)

@@ -1,0 +1,344 @@
+"""Commands on incidents. The API, the CLI, the console and the answers of channels execute the same ones."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from toban.core import input_limits
+from toban.core.actor import Actor
+from toban.core.errors import InvalidCommandError, NotFoundError
+from toban.core.input_limits import repair_surrogates
+from toban.core.notification import NotificationKind
+from toban.core.ports import Clock
+from toban.incidents import lifecycle, repository
+from toban.incidents.incident import (
+    ActionItem,
+    EntryKind,
+    Incident,
+    IncidentState,
+    TimelineEntry,
+    checked_priority,
+    most_urgent,
+)
+from toban.incidents.incident_messages import summary_of
+from toban.incidents.lifecycle import Change
+from toban.incidents.service import IncidentService
+from toban.state import audit_log
+from toban.state.audit_log import AuditEntry
+from toban.state.database import State
+
+TITLE_LENGTH: Final = 200
+MAX_ACTION_ITEMS: Final = 50
+MAX_DECLARED: Final = 100
+"""Incidents that may be open when another one is declared."""
+LONGEST_SNOOZE: Final = timedelta(days=7)
+SUMMARY_LENGTH: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentDetails:
+    """An incident and its timeline, oldest first."""
+
+    incident: Incident
+    timeline: Sequence[TimelineEntry]
+
+
+class IncidentCommands:
+    """
+    Changes incidents; each change, its timeline, its messages and its row of the audit log are one transaction.
+
+    ``by`` is the name of a person that a command acts for; without it, the actor's. All raise ``NotFoundError``,
+    ``InvalidCommandError`` and ``StateError``.
+    """
+
+    def __init__(self, service: IncidentService, state: State, clock: Clock) -> None:
+        self._service = service
+        self._state = state
+        self._clock = clock
+
+    async def incidents(self, limit: int = 50, before: int | None = None) -> list[Incident]:
+        """Return the newest incidents, newest first."""
+        return await self._state.transaction(lambda connection: repository.incidents(connection, limit, before))
+
+    async def details(self, number: int) -> IncidentDetails:
+        """Return one incident with its timeline."""
+
+        def work(connection: Connection) -> IncidentDetails:
+            return IncidentDetails(_found(connection, number), repository.timeline(connection, number))
+
+        return await self._state.transaction(work)
+
+    async def acknowledge(self, number: int, actor: Actor, comment: str = "", by: str = "") -> Incident:
+        """Acknowledge an open incident: nobody else is called."""
+        comment, policy = _text("comment", comment), self._service.policy
+
+        def change(incident: Incident, now: datetime) -> Change:
+            return lifecycle.acknowledged(policy, _open(incident), by or actor.name, now, comment)
+
+        return await self._change(number, change, actor, "acknowledged an incident", comment=comment)
+
+    async def unacknowledge(self, number: int, actor: Actor, by: str = "") -> Incident:
+        """Take an acknowledgement back: people are called again."""
+
+        def change(incident: Incident, now: datetime) -> Change:
+            if _open(incident).state is not IncidentState.ACKNOWLEDGED:
+                raise InvalidCommandError(f"incident {incident.id} is not acknowledged")
+            return lifecycle.unacknowledged(incident, by or actor.name, now)
+
+        return await self._change(number, change, actor, "unacknowledged an incident")
+
+    async def snooze(self, number: int, duration: timedelta, actor: Actor, comment: str = "", by: str = "") -> Incident:
+        """Let nobody be called for a while; then the escalation begins again."""
+        comment, policy = _text("comment", comment), self._service.policy
+        if not timedelta(minutes=1) <= duration <= LONGEST_SNOOZE:
+            raise InvalidCommandError("must be between 1m and 7d", "duration")
+
+        def change(incident: Incident, now: datetime) -> Change:
+            return lifecycle.acknowledged(policy, _open(incident), by or actor.name, now, comment, until=now + duration)
+
+        facts = {"seconds": duration.total_seconds(), "comment": comment}
+        return await self._change(number, change, actor, "snoozed an incident", **facts)
+
+    async def note(self, number: int, text: str, actor: Actor, by: str = "") -> Incident:
+        """Add a note to the timeline; whoever writes one still works on the incident."""
+        text, policy = _text("text", text, required=True), self._service.policy
+
+        def change(incident: Incident, now: datetime) -> Change:
+            noted = Change(incident, now).with_fields().noted(EntryKind.NOTE, by or actor.name, text=text)
+            return lifecycle.still_working(policy, noted)
+
+        return await self._change(number, change, actor, "added a note to an incident")
+
+    async def assign(self, number: int, person: str, actor: Actor, by: str = "") -> Incident:
+        """Assign an incident to a person; they are told."""
+        policy = self._service.policy
+        known = policy.on_call.people
+        if known and person not in known:
+            raise InvalidCommandError(f"unknown person {person[:100]!r}: known are {', '.join(known)}", "person")
+        person = _text("person", person, input_limits.PERSON_LENGTH, required=True)
+
+        def change(incident: Incident, now: datetime) -> Change:
+            found = Change(_open(incident), now).with_fields(assignee=person)
+            found = found.noted(EntryKind.ASSIGNED, by or actor.name, person=person)
+            return found.sent(
+                policy,
+                NotificationKind.NOTICE,
+                policy.channels_of(person, 0),
+                "assigned",
+                by=policy.name_of(by or actor.name),
+                person=policy.name_of(person),
+            )
+
+        return await self._change(number, change, actor, "assigned an incident", person=person)
+
+    async def escalate(self, number: int, actor: Actor, by: str = "") -> Incident:
+        """Call everybody now."""
+        policy = self._service.policy
+
+        def change(incident: Incident, now: datetime) -> Change:
+            last = max(len(policy.settings.steps_of(incident.priority)) - 1, 0)
+            found = Change(_open(incident), now).noted(EntryKind.ESCALATED, by or actor.name)
+            found = lifecycle.triggered_again(found)
+            if found.incident.escalation:
+                found = found.with_fields(escalation=replace(found.incident.escalation, step=last, number=1))
+            return found
+
+        return await self._change(number, change, actor, "escalated an incident")
+
+    async def set_priority(self, number: int, priority: str, actor: Actor, by: str = "") -> Incident:
+        """Change the priority of an open incident; raising it calls people again."""
+        try:
+            checked = checked_priority(priority)
+        except ValueError as error:
+            raise InvalidCommandError(str(error), "priority") from error
+
+        def change(incident: Incident, now: datetime) -> Change:
+            return lifecycle.with_priority(Change(_open(incident), now), checked, by or actor.name)
+
+        return await self._change(number, change, actor, "changed the priority of an incident", priority=priority)
+
+    async def resolve(self, number: int, actor: Actor, comment: str = "", by: str = "") -> Incident:
+        """Resolve an incident, whatever its alerts do; one that fires on calls nobody until it fires anew."""
+        comment, policy = _text("comment", comment), self._service.policy
+
+        def change(incident: Incident, now: datetime) -> Change:
+            return lifecycle.resolved(policy, _open(incident), now, by or actor.name, comment)
+
+        return await self._change(number, change, actor, "resolved an incident", comment=comment)
+
+    async def reopen(self, number: int, actor: Actor, by: str = "") -> Incident:
+        """Open a resolved incident again."""
+
+        def change(incident: Incident, now: datetime) -> Change:
+            if incident.is_open:
+                raise InvalidCommandError(f"incident {incident.id} is open")
+            if incident.merged_into:
+                raise InvalidCommandError(f"incident {incident.id} was merged into {incident.merged_into}")
+            return lifecycle.reopened(incident, now, by or actor.name)
+
+        return await self._change(number, change, actor, "re-opened an incident")
+
+    async def declare(self, title: str, priority: str, actor: Actor, text: str = "", by: str = "") -> Incident:
+        """Declare an incident that no alert has seen; people are called as for any other."""
+        title = _text("title", title, TITLE_LENGTH, required=True)
+        text = _text("text", text)
+        try:
+            checked = checked_priority(priority)
+        except ValueError as error:
+            raise InvalidCommandError(str(error), "priority") from error
+        now = self._clock.now()
+
+        def work(connection: Connection) -> Incident:
+            known = repository.load(connection, now)
+            if len(known.open) >= MAX_DECLARED:
+                raise InvalidCommandError(f"{MAX_DECLARED} incidents are open: resolve some of them first")
+            change = lifecycle.opened(known.next_id, title, checked, now, now, by or actor.name)
+            if text:
+                change = change.noted(EntryKind.NOTE, by or actor.name, text=text)
+            self._service.apply(connection, change)
+            facts = {"incident": change.incident.id, "title": title, "priority": priority}
+            audit_log.record(connection, AuditEntry(now, actor, "declared an incident", facts))
+            return change.incident
+
+        incident = await self._state.transaction(work)
+        await self._service.decided()
+        return incident
+
+    async def merge(self, number: int, into: int, actor: Actor, by: str = "") -> Incident:
+        """Move the alerts and the timeline of an incident to another one, and close it."""
+        now, policy = self._clock.now(), self._service.policy
+        if number == into:
+            raise InvalidCommandError("an incident can't be merged into itself", "into")
+
+        def work(connection: Connection) -> Incident:
+            source, target = _found(connection, number), _open(_found(connection, into))
+            if source.merged_into:
+                raise InvalidCommandError(f"incident {number} was merged into {source.merged_into}")
+            alerts = list(source.alerts.values())
+            change = Change(target, now).with_fields(
+                alerts={**source.alerts, **target.alerts}, starts=min(source.starts, target.starts)
+            )
+            change = change.noted(EntryKind.MERGED, by or actor.name, source=number)
+            urgent = most_urgent(alerts, target.priority)
+            if urgent < target.priority:
+                change = lifecycle.with_priority(change, urgent, by or actor.name)
+            closed = (
+                lifecycle.resolved(policy, source, now, by or actor.name) if source.is_open else Change(source, now)
+            )
+            closed = closed.with_fields(merged_into=into, alerts={}, is_out_of_step=False)
+            repository.move_entries(connection, number, into)
+            self._service.apply(connection, closed)
+            self._service.apply(connection, change)
+            facts = {"incident": number, "into": into}
+            audit_log.record(connection, AuditEntry(now, actor, "merged an incident", facts))
+            return change.incident
+
+        incident = await self._state.transaction(work)
+        await self._service.decided()
+        return incident
+
+    async def split(self, number: int, alert: str, actor: Actor, by: str = "") -> Incident:
+        """Take the alerts of a name or fingerprint out of an incident, into a new one; return that."""
+        now, policy = self._clock.now(), self._service.policy
+
+        def work(connection: Connection) -> Incident:
+            source = _open(_found(connection, number))
+            moved = {key: it for key, it in source.alerts.items() if alert in (it.name, key)}
+            if not moved:
+                raise NotFoundError(f"incident {number} has no alert {repair_surrogates(alert)[:100]!r}")
+            if len(moved) == len(source.alerts):
+                raise InvalidCommandError(f"incident {number} has no other alerts: there is nothing to split")
+            first = min(moved.values(), key=lambda it: it.starts)
+            next_id = repository.load(connection, now).next_id
+            title = summary_of(first, policy.language)
+            change = lifecycle.opened(
+                next_id, title, most_urgent(list(moved.values())), first.starts, now, component=source.component
+            )
+            change = change.with_fields(alerts=moved).noted(EntryKind.SPLIT, by or actor.name, source=number)
+            rest = {key: it for key, it in source.alerts.items() if key not in moved}
+            left = Change(source, now).with_fields(alerts=rest)
+            self._service.apply(connection, left.noted(EntryKind.SPLIT, by or actor.name, into=next_id))
+            self._service.apply(connection, change)
+            facts = {"incident": number, "into": next_id, "alert": alert}
+            audit_log.record(connection, AuditEntry(now, actor, "split an incident", facts))
+            return change.incident
+
+        incident = await self._state.transaction(work)
+        await self._service.decided()
+        return incident
+
+    async def set_summary(self, number: int, text: str, actor: Actor) -> Incident:
+        """Write what happened, for the report."""
+        text = _text("text", text, SUMMARY_LENGTH)
+
+        def change(incident: Incident, now: datetime) -> Change:
+            return Change(incident, now).with_fields(summary=text)
+
+        return await self._change(number, change, actor, "wrote the summary of an incident")
+
+    async def add_action_item(self, number: int, text: str, actor: Actor, owner: str = "", by: str = "") -> Incident:
+        """Add something to do; it stays open until it is ticked."""
+        text, owner = _text("text", text, required=True), _text("owner", owner, input_limits.PERSON_LENGTH)
+
+        def change(incident: Incident, now: datetime) -> Change:
+            if len(incident.action_items) >= MAX_ACTION_ITEMS:
+                raise InvalidCommandError(f"it has {MAX_ACTION_ITEMS} action items")
+            items = (*incident.action_items, ActionItem(text, owner))
+            found = Change(incident, now).with_fields(action_items=items)
+            return found.noted(EntryKind.ACTION_ITEM, by or actor.name, text=text, owner=owner)
+
+        return await self._change(number, change, actor, "added an action item", text=text, owner=owner)
+
+    async def tick_action_item(self, number: int, item: int, actor: Actor, by: str = "") -> Incident:
+        """Tick an action item (its number, from 1)."""
+
+        def change(incident: Incident, now: datetime) -> Change:
+            if not 1 <= item <= len(incident.action_items):
+                raise NotFoundError(f"incident {number} has no action item {item}")
+            items = list(incident.action_items)
+            items[item - 1] = replace(items[item - 1], done=now)
+            found = Change(incident, now).with_fields(action_items=tuple(items))
+            return found.noted(EntryKind.ACTION_ITEM, by or actor.name, text=items[item - 1].text, done=True)
+
+        return await self._change(number, change, actor, "ticked an action item", item=item)
+
+    async def _change(
+        self, number: int, change: Callable[[Incident, datetime], Change], actor: Actor, action: str, **facts: Any
+    ) -> Incident:
+        now = self._clock.now()
+
+        def work(connection: Connection) -> Incident:
+            after = change(_found(connection, number), now)
+            self._service.apply(connection, after)
+            audit_log.record(connection, AuditEntry(now, actor, action, {"incident": number, **facts}))
+            return after.incident
+
+        incident = await self._state.transaction(work)
+        await self._service.decided()
+        return incident
+
+
+def _found(connection: Connection, number: int) -> Incident:
+    found = repository.incident(connection, number) if abs(number) < 2**62 else None
+    if found is None:
+        raise NotFoundError(f"incident {number} not found")
+    return found
+
+
+def _open(incident: Incident) -> Incident:
+    if not incident.is_open:
+        raise InvalidCommandError(f"incident {incident.id} is resolved: re-open it first")
+    return incident
+
+
+def _text(field: str, text: str, longest: int = input_limits.COMMENT_LENGTH, *, required: bool = False) -> str:
+    try:
+        checked = input_limits.checked_text(text.strip(), longest)
+    except ValueError as error:
+        raise InvalidCommandError(str(error), field) from error
+    if required and not checked:
+        raise InvalidCommandError("must not be empty", field)
+    return checked

@@ -1,0 +1,1 @@
+"""What can happen to an open incident as time passes, one stage each."""
