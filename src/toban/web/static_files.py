@@ -22,6 +22,7 @@ FILES: Final = {
     "dom.js": "text/javascript",
     "console.js": "text/javascript",
     "passkeys.js": "text/javascript",
+    "touch.js": "text/javascript",
     "chart.js": "text/javascript",
     "controls.js": "text/javascript",
     "board.js": "text/javascript",
