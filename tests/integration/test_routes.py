@@ -35,6 +35,7 @@ PUBLIC = {
     "/static/{path:path}",
     "/preferences",
     "/status",
+    "/status.atom",
 }
 SIGN_IN = {"/sign-in", "/sign-in/oidc", "/sign-in/oidc/callback", "/sign-in/passkey", "/sign-out", "/welcome/{secret}"}
 OWN_ACCOUNT = {

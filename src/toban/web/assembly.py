@@ -154,7 +154,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
     silences = SilencesApi(notifications.silences, clock)
     audit_log = partial(recent_entries, it.state)
     instance = InstanceApi(it.process, it.flags, it.settings, audit_log, it.services, it.queries, clock)
-    status_page = StatusPageApi(it.status_page)
+    status_page = StatusPageApi(it.status_page, clock)
     live, sign_in = LiveUpdates(partial(_versions, it), clock), SignInPages(it.access, it.oidc, it.address)
     apis: list[HasRoutes] = [
         IngestApi(it.ingest.otlp, it.ingest.events, it.ingest.remote_write, settings.body_limit),
@@ -178,7 +178,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         LogsPage(logs),
         InstancePages(instance),
         status_page,
-        StatusPages(status_page, clock),
+        StatusPages(status_page, clock, it.address),
         BoardsPages(it.boards, it.client_queries, clock),
         PreferencesPage(),
         live,
