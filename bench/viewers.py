@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 from urllib.parse import urlsplit
@@ -44,14 +44,12 @@ def look(run: Run, number: int, refresh: float, stop: threading.Event, took: lis
 def live(run: Run, number: int, stop: threading.Event, took: list[float]) -> None:
     """Have a live page open: its stream, and the page again whenever the stream says so, or each 30 seconds."""
     path, port = ("/", "/alerts", "/targets")[number % 3], urlsplit(run.pages).port or 0
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=1)) as stream:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as stream:
         stream.request("GET", "/live", headers={"accept": "text/event-stream"})
         events = stream.getresponse()
         asked = 0.0
         while not stop.is_set():
-            line = b""
-            with suppress(TimeoutError):
-                line = events.readline()
+            line = events.readline()  # a comment each 15 seconds at least
             if line.startswith(b"event: changed") or time.monotonic() - asked > 30:
                 asked = time.monotonic()
                 with urllib.request.urlopen(run.pages.rstrip("/") + path, timeout=60) as response:

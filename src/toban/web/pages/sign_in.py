@@ -23,6 +23,7 @@ from toban.web.pages.i18n import texts
 from toban.web.pages.preferences import START_PAGE, local_path
 from toban.web.pages.relying_party import relying_party
 from toban.web.pages.rendering import language_of, page
+from toban.web.pages.translations import translate
 
 log = structlog.get_logger("toban.web")
 
@@ -325,4 +326,6 @@ def words_for(request: Request, error: TobanError | None) -> str:
         words = "sign-in-unknown"
     elif isinstance(error, StateError):
         words = "sign-in-no-state"
-    return say[words] if words else error.reason if isinstance(error, InvalidCommandError) else str(error)
+    if words:
+        return say[words]
+    return translate(error.reason if isinstance(error, InvalidCommandError) else str(error), language_of(request))
