@@ -15,11 +15,11 @@ from datetime import UTC, datetime, timedelta
 from toban.core.alerts import Acknowledgement, Alert, AlertChange, AlertStatus
 from toban.core.config_types import format_duration, parse_duration
 from toban.core.labels import Labels
+from toban.core.matcher_syntax import parse_matchers
 from toban.core.notification import Notification
 from toban.notify.flap_detection import TrackedAlert, track_change
 from toban.notify.inhibition import Inhibitor
 from toban.notify.maintenance_windows import MaintenanceWindows
-from toban.notify.matcher_syntax import parse_matchers
 from toban.notify.notification_group import NotificationGroup
 from toban.notify.pipeline import Decision, decide
 from toban.notify.pipeline_run import PipelineState, Policy

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import Final
 
 from toban.collect import default_collectors
 from toban.collect.preflight import ProbeResult, probe
@@ -22,6 +24,9 @@ from toban.service_generation import log_streams, open_collector_tools
 from toban.settings import Settings
 from toban.shop.connections import open_connections
 from toban.shop.grants import missing_grants
+
+TEST_LIMIT: Final = timedelta(minutes=1)
+"""How long a test notification may take at most, while somebody waits for its result."""
 
 
 async def probe_targets(settings: Settings) -> tuple[Sequence[ProbeResult], Sequence[UnavailableCheck]]:
@@ -44,25 +49,33 @@ async def check_channels(settings: Settings) -> list[tuple[str, ConnectionCheck]
     return list(zip(settings.channels, proofs, strict=True))
 
 
+def unproven(settings: Settings) -> str:
+    """Say so when no channel can tell whether a notification arrived; empty otherwise."""
+    channels = settings.channels
+    if not channels or any(channel.proves_delivery for channel in channels.values()):
+        return ""
+    return f"No channel can tell whether a notification arrived ({', '.join(channels)}): add one of another kind."
+
+
 async def send_test(settings: Settings, name: str) -> ConnectionCheck:
     """Send a test message through a channel; return what came of it."""
     channel, clock, notify = settings.channels[name], SystemClock(), settings.notify
     now = clock.now()
-    message = channel_test_notification(policy(notify, {name: channel}), name, f"test-{now.isoformat()}", now)
+    message = channel_test_notification(policy(notify, {name: channel}), name, now.isoformat(), now)
     async with AsyncExitStack() as stack:
         tools = await open_collector_tools(stack, settings, clock, MetricRegistry())
         given = ChannelTools(tools.http, clock, notify.address or "")
+        limit = min(channel.max_duration, TEST_LIMIT).total_seconds()
         try:
-            async with asyncio.timeout(channel.timeout.total_seconds()):
-                handle = await channel.send(message, {}, given)
+            async with asyncio.timeout(limit):
+                await channel.send(message, {}, given)
         except TimeoutError:
-            return ConnectionCheck(ok=False, message=f"no answer within {channel.timeout.total_seconds():g} s")
+            return ConnectionCheck(ok=False, message=f"no answer within {limit:g} s")
         except DeliveryError as error:
             return ConnectionCheck(ok=False, message=str(error))
-    if handle.get("refused"):
-        return ConnectionCheck(
-            ok=False, message=f"refused for {', '.join(f'{it}: {why}' for it, why in handle['refused'].items())}"
-        )
+    if refused := given.attempt.refused:
+        reasons = ", ".join(f"{recipient}: {refusal.message}" for recipient, refusal in refused.items())
+        return ConnectionCheck(ok=False, message=f"refused for {reasons}")
     return ConnectionCheck(ok=True, message="the test message was accepted: look whether it is there")
 
 

@@ -11,6 +11,8 @@ from toban.web.application import COMPATIBLE
 
 PARAMETERS = {
     "/api/alerts/why": {"alert": "always"},
+    "/api/incidents/details": {"id": "1"},
+    "/api/incidents/report": {"id": "1", "language": "ja"},
     "/api/logs": {"level": "info", "limit": "5"},
     "/api/boards/board": {"name": "commerce"},
     "/api/queries/describe": {"queries": '["sum(up)", "rate("]', "from": "now-1h", "to": "now"},
@@ -43,6 +45,8 @@ def program(tmp_path_factory):
         eventually(lambda: any(it["name"] == "always" for it in program.json("/api/alerts")["alerts"]))
         silence = {"matchers": ['severity="info"'], "comment": "tea"}
         assert program.post("/api/silences", json.dumps(silence).encode())[0] == 200
+        declared = {"title": "Customers call", "text": "they can't pay"}
+        assert program.post("/api/incidents/declare", json.dumps(declared).encode())[0] == 200
         assert program.run("token", "add", "ci", "--scope", "push", "--expires", "30d").returncode == 0
         yield program
 

@@ -46,7 +46,13 @@ OWN_ACCOUNT = {
     "/account/sessions/end-all",
 }
 """What changes only the session and the account of whoever sends it."""
+INCIDENT_COMMANDS = (
+    *("acknowledge", "unacknowledge", "snooze", "note", "assign", "escalate", "priority", "resolve", "reopen"),
+    *("merge", "split", "summary", "action-item", "tick"),
+)
 CHANGING = {
+    "/api/incidents/declare",
+    *(f"/api/incidents/{command}" for command in INCIDENT_COMMANDS),
     "/api/alerts/acknowledge",
     "/api/alerts/test",
     "/api/alerts/drill",
@@ -59,6 +65,8 @@ CHANGING = {
     "/api/v2/silence/{id}",
 }
 CHANGING_FORMS = {
+    "/incidents/declare",
+    *(f"/incidents/act/{command}" for command in INCIDENT_COMMANDS),
     "/alerts/acknowledge",
     "/channels/test",
     "/channels/drill",

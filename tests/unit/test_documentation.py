@@ -154,6 +154,8 @@ VALUES = {
     "REDIS_URL": "redis://cache:6379",
     "SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/x",
     "PAGERDUTY_INTEGRATION_KEY": "0" * 32,
+    "TEAMS_WORKFLOW_URL": "https://x.logic.azure.com/workflows/x",
+    "DISCORD_WEBHOOK_URL": "https://discord.com/api/webhooks/1/x",
 }
 """Values of the variables that take only some."""
 

@@ -12,6 +12,7 @@ from toban.core.errors import SettingsError
 from toban.core.lifecycle import run
 from toban.core.terminal_escapes import escape_controls
 from toban.notify import environment_channels
+from toban.notify.channel import CHANNELS
 from toban.preflight import send_test
 from toban.settings import Settings, build_settings
 
@@ -32,13 +33,30 @@ QUESTIONS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
             "to": "The recipients, separated by commas",
         },
     ),
-    "pagerduty": ("pagerduty", {"key": "The integration key of a service (Events API V2)"}),
-    "webhook": ("webhook", {"url": "Where to post (https://...)"}),
 }
-"""For each choice the kind of channel, and the questions about its settings."""
+"""The kinds of which more is asked than the settings they need: for each choice the kind, and the questions."""
 
-SECRET: Final = frozenset({"token", "password", "key"})
-"""Settings that are hidden while they are typed."""
+
+def questions_by_choice() -> dict[str, tuple[str, Mapping[str, str]]]:
+    """Return for each choice the kind of channel, and the questions about its settings."""
+    asked = {kind for kind, _ in QUESTIONS.values()}
+    return {**QUESTIONS, **{kind: (kind, _required(kind)) for kind in CHANNELS.names() if kind not in asked}}
+
+
+def _required(kind: str) -> dict[str, str]:
+    """Return the settings that a kind can't do without, and what they mean."""
+    fields = CHANNELS.load(kind).model_fields.items()
+    return {
+        name: (field.description or name).strip().partition("\n")[0].rstrip(".")
+        for name, field in fields
+        if field.is_required() and name != "kind"
+    }
+
+
+def is_secret(kind: str, setting: str) -> bool:
+    """Tell whether a setting is hidden while it is typed; an address is shown, so that one sees what was pasted."""
+    field = CHANNELS.load(kind).model_fields[setting]
+    return "SecretStr" in str(field.annotation) and setting not in {"url", "webhook"}
 
 
 def prompt(question: str, default: str = "", *, hidden: bool = False) -> str | None:
@@ -72,14 +90,15 @@ def prompt_for_channel() -> tuple[str, dict[str, str], bool]:
     Return its name, its settings (none where none is chosen), and whether its test succeeded.
     """
     while True:
-        which = prompt(f"Where should notifications go? ({', '.join([*QUESTIONS, NONE])})", NONE)
+        choices = questions_by_choice()
+        which = prompt(f"Where should notifications go? ({', '.join([*choices, NONE])})", NONE)
         if which in {None, "", NONE}:
             return "", {}, True
-        if which not in QUESTIONS:
+        if which not in choices:
             echo(f"  unknown channel {which!r}")
             continue
-        kind, questions = QUESTIONS[which]
-        answers = {name: prompt(question, hidden=name in SECRET) for name, question in questions.items()}
+        kind, questions = choices[which]
+        answers = {name: prompt(question, hidden=is_secret(kind, name)) for name, question in questions.items()}
         channel = {"kind": kind, **{name: answer for name, answer in answers.items() if answer}}
         is_end = None in answers.values()
         try:

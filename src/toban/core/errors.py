@@ -94,3 +94,11 @@ class DeliveryError(TobanError):
         super().__init__(message)
         self.permanent = permanent
         self.after = after
+
+
+class ActionError(TobanError):
+    """
+    An action of a runbook can't or must not be done, or had no effect.
+
+    The message is a sentence for the timeline, with the remedy where there is one.
+    """

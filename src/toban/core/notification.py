@@ -41,6 +41,9 @@ class Fact(NamedTuple):
     value: str
 
 
+TEST_PREFIX: Final = "test-"
+"""Begins the group id of a test notification."""
+
 COPY_SEPARATOR: Final = "~"
 """Stands in the key of a copy between the message's key and the copy's channel or recipient."""
 
@@ -87,6 +90,11 @@ class Notification:
     def is_resolved(self) -> bool:
         """Whether it closes its group."""
         return self.kind is NotificationKind.RESOLVED
+
+    @property
+    def is_test(self) -> bool:
+        """Whether somebody sent it to see whether the channel works."""
+        return self.group_id.startswith(TEST_PREFIX)
 
     @property
     def message(self) -> str:

@@ -27,19 +27,29 @@ def one_line(text: str) -> str:
     return " ".join("".join(" " if kind in _SPACES else each for kind, each in kinds if kind != _INVISIBLE).split())
 
 
-def truncate(text: str, most: int, escaped: Callable[[str], str] = str) -> str:
+def utf8_bytes(text: str) -> int:
+    """Return how many bytes a text has in UTF-8."""
+    return len(text.encode("utf-8", "replace"))
+
+
+def utf16_units(text: str) -> int:
+    """Return how many characters a text has where an emoji counts as two."""
+    return len(text.encode("utf-16-le", "replace")) // 2
+
+
+def truncate(text: str, most: int, escaped: Callable[[str], str] = str, size: Callable[[str], int] = len) -> str:
     """
-    Return a text of at most `most` characters after ``escaped`` was applied to it.
+    Return a text of at most `most` characters after ``escaped`` was applied to it; ``size`` counts them otherwise.
 
     A text that was cut ends with an ellipsis, and is never cut within an escape sequence.
     """
     whole = escaped(text)
-    if len(whole) <= most:
+    if size(whole) <= most:
         return whole
-    room, kept = most - len(ELLIPSIS), []
+    room, kept = most - size(ELLIPSIS), []
     for character in text:
         piece = escaped(character)
-        room -= len(piece)
+        room -= size(piece)
         if room < 0:
             break
         kept.append(piece)

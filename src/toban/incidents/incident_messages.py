@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from toban.core.alerts import Alert
 from toban.core.config_types import format_duration
+from toban.core.labels import Labels
 from toban.core.message_catalogue import catalogue
 from toban.core.notification import Fact, Link, Notification, NotificationKind
 from toban.core.text_limits import one_line, truncate
@@ -61,6 +62,7 @@ def incident_messages(
             since=incident.opened,
             language=policy.language,
             alerts=tuple(incident.firing[:LISTED]),
+            group_labels=Labels(incident=str(incident.id)),
             receiver=channel,
         )
         for channel in dict.fromkeys(channels)

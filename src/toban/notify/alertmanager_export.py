@@ -11,9 +11,9 @@ from pydantic import SecretStr
 from toban.core.alerts import ALERTNAME, PRIORITIES, PRIORITY_OF_NAME
 from toban.core.config_types import format_duration as length
 from toban.core.labels import quote
+from toban.core.matcher_syntax import parse_matchers
 from toban.notify.channel import AlertmanagerReceiver, Channel, SecretFile
 from toban.notify.default_inhibitions import INHIBITIONS
-from toban.notify.matcher_syntax import parse_matchers
 from toban.notify.routing import CHANNELS
 from toban.notify.settings import NotifySettings, Window
 

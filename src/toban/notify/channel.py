@@ -70,6 +70,9 @@ class Channel(Plugin, ABC):
     pages: ClassVar[bool] = False
     """Whether it wakes somebody: P1 alerts go there whatever their rule says."""
 
+    proves_delivery: ClassVar[bool] = True
+    """Whether the service's response says that it has the message, and not just that it will try."""
+
     timeout: Duration = timedelta(seconds=10)
     """How long the receiver may take to respond."""
 

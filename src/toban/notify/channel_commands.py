@@ -25,7 +25,7 @@ class ChannelCommands:
             known = f"configured are {', '.join(channels)}" if channels else "no channel is configured"
             raise NotFoundError(f"unknown channel {repair_surrogates(channel)[:100]!r}: {known}")
         now = self._clock.now()
-        message = channel_test_notification(self._notifications.policy, channel, f"test-{uuid.uuid4().hex[:12]}", now)
+        message = channel_test_notification(self._notifications.policy, channel, uuid.uuid4().hex[:12], now)
         facts = {"channel": channel, "key": message.key}
         await self._notifications.send_notice(message, AuditEntry(now, actor, "sent a test notification", facts))
         return message.key

@@ -2,13 +2,14 @@
 Delivery over HTTP: posts a message and says what the response means for it.
 
 A receiver that answers 2xx has the message, unless its response says otherwise in words that its kind is known for.
-408, 425, 429 and 5xx are worth another attempt; all else is a permanent rejection.
+408, 425, 429 and 5xx are worth another attempt; all else is a permanent rejection. The receiver may ask for a delay: in
+`Retry-After`, in the headers of its rate limit, or in the body.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx2
 import orjson
@@ -26,6 +27,9 @@ MAX_RESPONSE_BYTES: Final = 4 * 1024 * 1024
 
 _ERROR_FIELDS: Final = ("error", "message", "detail", "description", "errors")
 """The fields in which services say in JSON what is wrong."""
+
+_EPOCH: Final = 1e9
+"""From here on a number of seconds is a time, not a delay: services write either into `X-RateLimit-Reset`."""
 
 
 class HttpDelivery:
@@ -53,6 +57,31 @@ class HttpDelivery:
 
         Raises ``DeliveryError`` when no response came, or too large a one.
         """
+        return await self.request("POST", url, body, headers)
+
+    async def get(self, url: str, headers: Mapping[str, str] | None = None) -> "DeliveryResponse":
+        """
+        Get what a receiver says about itself or about a message; return the response, whatever its status.
+
+        Raises ``DeliveryError`` when no response came. What the attempt knows of the message stays.
+        """
+        unanswered = self.attempt.unanswered
+        try:
+            return await self.request("GET", url, b"", headers)
+        finally:
+            self.attempt.unanswered = unanswered
+
+    async def post_form(
+        self, url: str, fields: Mapping[str, str], headers: Mapping[str, str] | None = None
+    ) -> "DeliveryResponse":
+        """Post fields as a form. Raises ``DeliveryError`` as `post` does."""
+        form = {"content-type": "application/x-www-form-urlencoded", **(headers or {})}
+        return await self.request("POST", url, urlencode(fields).encode(), form)
+
+    async def request(
+        self, method: str, url: str, body: bytes | Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> "DeliveryResponse":
+        """Send a request of any method. Raises ``DeliveryError`` as `post` does."""
         content = body if isinstance(body, bytes) else orjson.dumps(body)
         # On a connection of its own: a kept one may just be closed by the receiver, and whether the message arrived
         # is not known then.
@@ -63,7 +92,7 @@ class HttpDelivery:
                 self.attempt.unanswered = True
 
         secrets = [*secret_parts(url), *self.secrets]
-        request = self._http.stream("POST", url, content=content, headers=sent, extensions={"trace": progress})
+        request = self._http.stream(method, url, content=content, headers=sent, extensions={"trace": progress})
         try:
             async with request as response:
                 self.attempt.unanswered = response.is_success
@@ -123,8 +152,16 @@ class DeliveryResponse:
 
     @property
     def requested_delay(self) -> float | None:
-        """How many seconds the receiver asks to wait."""
-        return retry_after(self.headers.get("retry-after", ""), self._delivery.clock.now())
+        """How many seconds the receiver asks to wait: by the header for it, its rate limit, or its body."""
+        now = self._delivery.clock.now()
+        if (header := retry_after(self.headers.get("retry-after", ""), now)) is not None or self.status != 429:
+            return header
+        in_body = [self.fields.get("retry_after"), as_mapping(self.fields.get("parameters")).get("retry_after")]
+        resets = [self.headers.get(f"x-ratelimit-reset{part}") for part in ("-after", "")]
+        for seconds in map(_seconds, (*in_body, *resets)):
+            if seconds is not None:
+                return max(0.0, seconds - now.timestamp()) if seconds >= _EPOCH else seconds
+        return None
 
     def error(self, message: str = "", *, permanent: bool | None = None) -> DeliveryError:
         """
@@ -149,6 +186,8 @@ class DeliveryResponse:
     def raise_for_page(self, service: str) -> None:
         """Raise ``DeliveryError`` when a page for people came instead of a response of the service."""
         if self.is_page:
+            # Behind it some receiver may have the message all the same.
+            self._delivery.attempt.unanswered = True
             raise DeliveryError(
                 f"{self._delivery.name}: answered {self.status} with a page for people, which is not {service}'s:"
                 " is there a proxy or a log-in between?"
@@ -162,9 +201,22 @@ def secret_parts(url: str) -> list[str]:
     except ValueError:
         return [url]
     path = f"{parts.path}?{parts.query}" if parts.query else parts.path
-    return [url, *(part for part in (path, parts.path, parts.query, *parts.path.split("/")) if len(part) >= 9)]
+    values = [value for _, value in parse_qsl(parts.query)]
+    found = (path, parts.path, parts.query, *parts.path.split("/"), *values)
+    return [url, *(part for part in found if len(part) >= 9)]
 
 
 def _texts(value: object) -> list[str]:
     """Return the texts of a field that is one, or a list of them."""
     return [part for part in (value if isinstance(value, list) else [value]) if isinstance(part, str) and part]
+
+
+def _seconds(value: object) -> float | None:
+    """Return a number of seconds that a service wrote as a number or a text; None if it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        seconds = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return seconds if 0 <= seconds < 1e11 else None

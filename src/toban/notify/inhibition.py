@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 from toban.core.alerts import Alert, AlertStatus
 from toban.core.item_isolation import NOT_ISOLATED, ItemIsolation
 from toban.core.labels import Labels
+from toban.core.matcher_syntax import parse_matchers
 from toban.core.matchers import Matcher, matches_all
-from toban.notify.matcher_syntax import parse_matchers
 from toban.notify.settings import Inhibition
 
 DETECTION_DELAY: Final = timedelta(minutes=1)

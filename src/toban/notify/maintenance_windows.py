@@ -6,9 +6,9 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from toban.core.item_isolation import NOT_ISOLATED, ItemIsolation
+from toban.core.matcher_syntax import parse_matchers
 from toban.core.matchers import Matcher
 from toban.core.schedule import next_occurrence, occurrences
-from toban.notify.matcher_syntax import parse_matchers
 from toban.notify.settings import NotifySettings, Window
 
 

@@ -20,10 +20,10 @@ from sqlalchemy import (
 )
 
 from toban.core.item_isolation import ItemFailure
+from toban.core.matcher_syntax import parse_matchers
 from toban.notify.channel import Handle
 from toban.notify.delivery_attempt import DeliveryAttempt
 from toban.notify.flap_detection import TrackedAlert
-from toban.notify.matcher_syntax import parse_matchers
 from toban.notify.notification_group import NotificationGroup
 from toban.notify.pipeline_run import PipelineState, StageNote
 from toban.notify.silences import Silence

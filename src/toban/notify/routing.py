@@ -7,8 +7,8 @@ from typing import Final
 
 from toban.core.alerts import priority
 from toban.core.labels import Labels, quote
+from toban.core.matcher_syntax import parse_matchers
 from toban.core.matchers import Matcher, matches_all
-from toban.notify.matcher_syntax import parse_matchers
 from toban.notify.settings import NotifySettings, Route
 
 CHANNELS: Final = "channels"

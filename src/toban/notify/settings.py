@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from toban.core.config_types import Address, Duration, Section, Zone
+from toban.core.matcher_syntax import MatcherText
 from toban.core.schedule import Schedule
-from toban.notify.matcher_syntax import MatcherText
 
 
 class Route(Section):

@@ -8,7 +8,7 @@ from toban.core.alerts import Alert, AlertStatus
 from toban.core.item_isolation import ItemIsolation
 from toban.core.labels import Labels
 from toban.core.matchers import matches_all
-from toban.core.notification import Notification, NotificationKind
+from toban.core.notification import TEST_PREFIX, Notification, NotificationKind
 from toban.notify.pipeline_run import PipelineState, Policy
 from toban.notify.silences import Silence
 from toban.notify.texts import texts
@@ -78,6 +78,6 @@ def notice(
 
 
 def channel_test_notification(policy: Policy, channel: str, name: str, now: datetime) -> Notification:
-    """Return a message that tests a channel."""
+    """Return a message that tests a channel; ``name`` distinguishes it from other tests."""
     say = texts(policy.settings.language)
-    return notice(policy, channel, name, say["test"], (say["test-explanation"],), now)
+    return notice(policy, channel, TEST_PREFIX + name, say["test"], (say["test-explanation"],), now)

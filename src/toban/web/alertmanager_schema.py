@@ -17,8 +17,8 @@ from toban.core.input_limits import (
     parse_time,
     repair_surrogates,
 )
+from toban.core.matcher_syntax import make_matcher, parse_matcher
 from toban.core.matchers import Matcher, MatchOperator, compile_regex
-from toban.notify.matcher_syntax import make_matcher, parse_matcher
 from toban.notify.silence_commands import SilenceSpec
 from toban.notify.silences import Silence
 from toban.web.json_response import JsonResponse

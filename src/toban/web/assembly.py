@@ -32,6 +32,7 @@ from toban.web.alertmanager_api import AlertmanagerApi
 from toban.web.api.access import AccessApi
 from toban.web.api.alerts import AlertsApi
 from toban.web.api.boards import BoardsApi
+from toban.web.api.incidents import IncidentsApi
 from toban.web.api.instance import InstanceApi
 from toban.web.api.logs import LogsApi
 from toban.web.api.quarantine import QuarantineApi
@@ -49,6 +50,7 @@ from toban.web.pages.alerts import AlertsPages
 from toban.web.pages.boards import BoardsPages
 from toban.web.pages.channels import ChannelsPage
 from toban.web.pages.explore import ExplorePage
+from toban.web.pages.incidents import IncidentsPages
 from toban.web.pages.instance import InstancePages
 from toban.web.pages.logs import LogsPage
 from toban.web.pages.overview import OverviewPage
@@ -156,6 +158,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
     instance = InstanceApi(it.process, it.flags, it.settings, audit_log, it.services, it.queries, clock)
     status_page = StatusPageApi(it.status_page, clock)
     live, sign_in = LiveUpdates(partial(_versions, it), clock), SignInPages(it.access, it.oidc, it.address)
+    incidents = IncidentsApi(it.incidents.commands, lambda: it.incidents.service.policy, clock)
     apis: list[HasRoutes] = [
         IngestApi(it.ingest.otlp, it.ingest.events, it.ingest.remote_write, settings.body_limit),
         logs,
@@ -165,11 +168,13 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         alerts,
         alertmanager,
         silences,
+        incidents,
         UptimerobotWebhook(it.alerting.external_alerts, clock),
         QuarantineApi(QuarantineCommands(it.state), quarantine),
         ReloadApi(it.reload),
         BoardsApi(it.boards, it.client_queries, clock),
         OverviewPage(status),
+        IncidentsPages(incidents),
         AlertsPages(alerts, it.queries, clock),
         SilencesPages(silences, lambda: it.alerting.evaluation.report().alerts, notifications.service.report),
         RulesPages(rules, alerts),
@@ -214,6 +219,7 @@ def _versions(features: Features) -> dict[str, object]:
     notifications = features.notifications.service.report()
     return {
         "alerts": (alerts, notifications.suppressed()),
+        "incidents": [(it.id, it.updated) for it in features.incidents.service.book.incidents.values()],
         "targets": [(it.name, it.state) for it in features.collection.targets()],
         "channels": [(it.name, it.waiting, it.error) for it in notifications.channels],
     }

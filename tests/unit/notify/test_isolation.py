@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tests.timelines import BEGAN, alert_of, policy
 from toban.core.labels import Labels
+from toban.core.matcher_syntax import parse_matchers
 from toban.notify.flap_detection import TrackedAlert
-from toban.notify.matcher_syntax import parse_matchers
 from toban.notify.notification_group import NotificationGroup
 from toban.notify.pipeline import decide
 from toban.notify.pipeline_run import PipelineState

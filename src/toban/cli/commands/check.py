@@ -9,7 +9,7 @@ from toban.cli.client import config_option
 from toban.cli.formatting import align_columns, echo
 from toban.core.lifecycle import run
 from toban.core.log_setup import configure_logging
-from toban.preflight import check_channels, check_remote, check_streams, probe_targets
+from toban.preflight import check_channels, check_remote, check_streams, probe_targets, unproven
 from toban.settings import load_rules, load_settings
 
 
@@ -50,6 +50,8 @@ def command(config: Path | None) -> int:
     echo(f"\n{sum(len(group.rules) for group in groups)} rules loaded. {_channels(len(proofs))}")
     for line in align_columns(("●" if proof.ok else "▲", name, proof.message) for name, proof in proofs):
         echo(line)
+    if warning := unproven(settings):
+        echo(warning)
     all_up = all([*(target.up for target in targets), *(proof.ok for _, proof in proofs)])
     return 0 if all_up and not any(trouble for _, trouble in [*remote, *logs]) else 1
 

@@ -163,8 +163,6 @@ class Slack(Channel):
         url = self.webhook.get_secret_value() if self.webhook else ""
         response = await self.http(tools).post(url, body)
         response.raise_for_status()
-        # Behind a page some receiver may have the message all the same.
-        tools.attempt.unanswered = response.is_page
         response.raise_for_page("Slack")
         if error := webhook_error(response):
             raise response.error(error, permanent=error not in TEMPORARY_ERRORS)

@@ -6,8 +6,8 @@ from toban.access.permissions import Permission
 from toban.core.actor import Actor
 from toban.core.errors import InvalidCommandError
 from toban.core.input_limits import checked_time
+from toban.core.matcher_syntax import parse_matchers
 from toban.core.ports import Clock
-from toban.notify.matcher_syntax import parse_matchers
 from toban.notify.silence_commands import SilenceCommands, SilenceSpec
 from toban.web.api.api_endpoint import ApiEndpoint, NoParameters
 from toban.web.api.models import (

@@ -13,10 +13,10 @@ from toban.core.actor import Actor
 from toban.core.alerts import AlertStatus
 from toban.core.errors import NotFoundError, TobanError
 from toban.core.labels import Labels
+from toban.core.matcher_syntax import parse_matchers
 from toban.core.matchers import Matcher, MatchOperator, matches_all
 from toban.core.ports import Clock, QueryEngine
 from toban.core.samples import milliseconds, moment
-from toban.notify.matcher_syntax import parse_matchers
 from toban.web.api.alerts import AlertsApi
 from toban.web.api.api_endpoint import NoParameters
 from toban.web.api.models import AcknowledgeRequest, AlertModel, ExplainedAlert, RuleModel, WhyRequest

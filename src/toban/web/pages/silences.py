@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from toban.access.permissions import Permission
 from toban.core.alerts import Alert, AlertStatus
+from toban.core.matcher_syntax import parse_matchers
 from toban.core.matchers import Matcher, matches_all
-from toban.notify.matcher_syntax import parse_matchers
 from toban.notify.report import NotificationReport
 from toban.web.api.api_endpoint import NoParameters
 from toban.web.api.models import AlertModel, CreateSilenceRequest, ExpireSilenceRequest, ExtendSilenceRequest

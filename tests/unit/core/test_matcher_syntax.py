@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from toban.core.matcher_syntax import parse_matcher, parse_matchers
 from toban.core.matchers import Matcher, MatchOperator
-from toban.notify.matcher_syntax import parse_matcher, parse_matchers
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,202 @@
+"""Incidents: list, show, acknowledge, note, snooze, assign, resolve, declare, report."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from toban.cli.client import current_user, data_option, get, json_option, post
+from toban.cli.formatting import align_columns, echo
+
+
+@click.group(invoke_without_command=True)
+@click.option("--all", "show_all", is_flag=True, help="Also those that are resolved.")
+@json_option
+@data_option
+@click.pass_context
+def command(context: click.Context, data: Path | None, as_json: bool, show_all: bool) -> None:
+    """List open incidents, or act on one by its number ID."""
+    if context.invoked_subcommand:
+        return
+    found = get("/api/incidents", data, limit="200")["incidents"]
+    found = found if show_all else [it for it in found if it["state"] != "resolved"]
+    if as_json:
+        echo(json.dumps({"incidents": found}, indent=2, ensure_ascii=False))
+        return
+    echo("\n".join(align_columns(_row(it) for it in found)) or "no open incident")
+
+
+def _row(it: dict[str, Any]) -> tuple[str, ...]:
+    who = f"by {it['answer']['by']}" if it["answer"] else ""
+    due = next((f"{step['name']} by {_time(step['due'])}" for step in it["deadlines"]), "")
+    return f"#{it['id']}", it["priority"], it["state"], f"since {_time(it['starts'])}", who, due, it["title"]
+
+
+def _time(text: str) -> str:
+    return text[:16].replace("T", " ") + "Z"
+
+
+@command.command("show")
+@click.argument("number", metavar="ID", type=int)
+@json_option
+@data_option
+def show(data: Path | None, as_json: bool, number: int) -> None:
+    """Show an incident with its timeline."""
+    it = get("/api/incidents/details", data, id=str(number))
+    if as_json:
+        echo(json.dumps(it, indent=2, ensure_ascii=False))
+        return
+    lines = [" ".join(part for part in _row(it) if part)]
+    if impact := it["impact"]:
+        lines.append(f"about {impact['missing']:,.0f} {impact['currency']} of revenue missing")
+    lines += [f"  {alert['status']} {alert['name']}" for alert in it["members"]]
+    lines += ["", *align_columns((_time(entry["at"]), entry["text"]) for entry in it["timeline"])]
+    for place, item in enumerate(it["action_items"], 1):
+        lines.append(f"{place}. [{'x' if item['done'] else ' '}] {item['text']} {item['owner']}".rstrip())
+    echo("\n".join(lines))
+
+
+@command.command("report")
+@click.argument("number", metavar="ID", type=int)
+@click.option("--language", type=click.Choice(["en", "ja"]), default="en", show_default=True)
+@data_option
+def report(data: Path | None, number: int, language: str) -> None:
+    """Print the report of an incident as Markdown."""
+    echo(get("/api/incidents/report", data, id=str(number), language=language)["markdown"])
+
+
+def _act(path: str, data: Path | None, number: int, said: str, **fields: Any) -> None:
+    it = post(f"/api/incidents/{path}", data, id=number, by=current_user(), **fields)
+    until = _time(it["answer"]["until"]) if it["answer"] else ""
+    echo(f"#{it['id']} {said.format(**it, until=until)}")
+
+
+@command.command("ack")
+@click.argument("number", metavar="ID", type=int)
+@click.option("--comment", default="", help="What you do about it.")
+@click.option("--undo", is_flag=True, help="Take the acknowledgement back: people are called again.")
+@data_option
+def acknowledge(data: Path | None, number: int, comment: str, undo: bool) -> None:
+    """Acknowledge an incident: nobody else is called."""
+    if undo:
+        _act("unacknowledge", data, number, "is no longer acknowledged")
+    else:
+        _act("acknowledge", data, number, "is acknowledged until {until}", comment=comment)
+
+
+@command.command("note")
+@click.argument("number", metavar="ID", type=int)
+@click.argument("text")
+@data_option
+def note(data: Path | None, number: int, text: str) -> None:
+    """Add a note to the timeline."""
+    _act("note", data, number, "has a note", text=text)
+
+
+@command.command("snooze")
+@click.argument("number", metavar="ID", type=int)
+@click.option("--for", "duration", default="30m", show_default=True, help="How long: 15m, 2h.")
+@click.option("--comment", default="", help="Why.")
+@data_option
+def snooze(data: Path | None, number: int, duration: str, comment: str) -> None:
+    """Let nobody be called for a while."""
+    _act("snooze", data, number, "is snoozed until {until}", duration=duration, comment=comment)
+
+
+@command.command("assign")
+@click.argument("number", metavar="ID", type=int)
+@click.argument("person")
+@data_option
+def assign(data: Path | None, number: int, person: str) -> None:
+    """Assign an incident to PERSON."""
+    _act("assign", data, number, "is assigned to {assignee}", person=person)
+
+
+@command.command("escalate")
+@click.argument("number", metavar="ID", type=int)
+@data_option
+def escalate(data: Path | None, number: int) -> None:
+    """Call everybody now."""
+    _act("escalate", data, number, "is escalated")
+
+
+@command.command("priority")
+@click.argument("number", metavar="ID", type=int)
+@click.argument("priority", type=click.Choice(["P1", "P2", "P3", "P4"]))
+@data_option
+def set_priority(data: Path | None, number: int, priority: str) -> None:
+    """Change the priority; raising it calls people again."""
+    _act("priority", data, number, "is {priority}", priority=priority)
+
+
+@command.command("resolve")
+@click.argument("number", metavar="ID", type=int)
+@click.option("--comment", default="", help="What ended it.")
+@data_option
+def resolve(data: Path | None, number: int, comment: str) -> None:
+    """Resolve an incident, whatever its alerts do."""
+    _act("resolve", data, number, "is resolved", comment=comment)
+
+
+@command.command("reopen")
+@click.argument("number", metavar="ID", type=int)
+@data_option
+def reopen(data: Path | None, number: int) -> None:
+    """Open a resolved incident again."""
+    _act("reopen", data, number, "is open")
+
+
+@command.command("merge")
+@click.argument("number", metavar="ID", type=int)
+@click.argument("into", type=int)
+@data_option
+def merge(data: Path | None, number: int, into: int) -> None:
+    """Merge an incident INTO another one."""
+    _act("merge", data, number, f"holds the alerts of #{number} now", into=into)
+
+
+@command.command("split")
+@click.argument("number", metavar="ID", type=int)
+@click.argument("alert")
+@data_option
+def split(data: Path | None, number: int, alert: str) -> None:
+    """Take ALERT (a name or fingerprint) out of an incident, into a new one."""
+    _act("split", data, number, "is the new incident", alert=alert)
+
+
+@command.command("declare")
+@click.argument("title")
+@click.option("--priority", type=click.Choice(["P1", "P2", "P3", "P4"]), default="P2", show_default=True)
+@click.option("--text", default="", help="What is known.")
+@data_option
+def declare(data: Path | None, title: str, priority: str, text: str) -> None:
+    """Declare an incident that no alert has seen; people are called as for any other."""
+    it = post("/api/incidents/declare", data, title=title, priority=priority, text=text, by=current_user())
+    echo(f"#{it['id']} is declared")
+
+
+@command.command("summary")
+@click.argument("number", metavar="ID", type=int)
+@click.argument("text")
+@data_option
+def summary(data: Path | None, number: int, text: str) -> None:
+    """Write what happened, for the report."""
+    post("/api/incidents/summary", data, id=number, text=text)
+    echo(f"#{number} has a summary")
+
+
+@command.command("action")
+@click.argument("number", metavar="ID", type=int)
+@click.argument("text", required=False)
+@click.option("--owner", default="", help="Who does it.")
+@click.option("--done", type=int, help="Tick the action item with this number.")
+@data_option
+def action(data: Path | None, number: int, text: str | None, owner: str, done: int | None) -> None:
+    """Add an action item, or tick one."""
+    if done is not None:
+        _act("tick", data, number, "has {open_action_items} open action items", item=done)
+    elif text:
+        _act("action-item", data, number, "has {open_action_items} open action items", text=text, owner=owner)
+    else:
+        raise click.UsageError("give the TEXT of an action item, or --done NUMBER")

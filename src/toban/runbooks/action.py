@@ -1,0 +1,121 @@
+"""An action does one thing about an alert: it says what it would do, does it, and looks whether it helped."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import httpx2
+
+from toban.core.alerts import Alert
+from toban.core.config_types import Duration
+from toban.core.plugins import Plugin, PluginRegistry
+from toban.core.ports import Clock, InstantQueryEngine
+from toban.shop.connections import ShopConnections
+
+if TYPE_CHECKING:
+    from toban.shop.admin_database import AdminDatabase
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """
+    What an action would do now.
+
+    ``description`` is one sentence for the person who approves it. ``state`` is what it was decided on, like the
+    versions of machines or the start of a session: an act is void when that has changed. ``targets`` are the things
+    that it acts on, each by a name: cooldowns and budgets count them. ``facts`` are the action's own, as plain data.
+    """
+
+    description: str
+    state: str = ""
+    targets: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {
+            "description": self.description,
+            "state": self.state,
+            "targets": list(self.targets),
+            "facts": dict(self.facts),
+        }
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> "Plan":
+        """Return the plan that ``as_dict`` returned."""
+        return cls(body["description"], body["state"], tuple(body["targets"]), dict(body["facts"]))
+
+
+@dataclass(frozen=True, slots=True)
+class ActionContext:
+    """
+    What an action acts in: the alert, the run and its key, and since when the run is going on.
+
+    ``key`` is the same for all attempts of one act: whoever accepts an idempotency key gets it.
+    """
+
+    alert: Alert
+    run: int
+    key: str
+    started: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ActionTools:
+    """What actions may use."""
+
+    http: httpx2.AsyncClient
+    clock: Clock
+    shop: ShopConnections
+    queries: InstantQueryEngine
+    """Runs queries over toban's own samples."""
+    is_firing: Callable[[str], bool]
+    """Tells whether an alert fires, by its fingerprint."""
+    notify: Callable[[str, str], Awaitable[None]]
+    """Sends a text to a channel, by its name."""
+    silence: Callable[[Alert, timedelta, str], Awaitable[str]]
+    """Silences an alert for a while, with a comment; returns the id of the silence."""
+    address: str = ""
+    """The URL of toban's pages; empty where people can't reach them."""
+
+    @property
+    def database(self) -> "AdminDatabase":
+        """The connection for acting on the shop's database. Raises ``ActionError`` where there is none."""
+        return self.shop.admin_database
+
+
+class Action(Plugin, ABC):
+    """
+    Does one thing in a runbook. Cooldown, attempts, approval and dry run belong to the guard around it.
+
+    1. `plan` looks and changes nothing. It raises ``ActionError`` where the action can't or must not be done.
+    2. `run` does what was planned, looks again whether it had an effect, and returns one sentence for the timeline.
+    3. `look` is asked after a crash between the two: whether it was done. What is not known is never repeated.
+    """
+
+    acts: ClassVar[bool] = True
+    """Whether it changes something in the shop: then the brakes count it, and it needs approval."""
+
+    timeout: Duration = timedelta(minutes=5)
+    """How long it may take in all."""
+
+    @abstractmethod
+    async def plan(self, context: ActionContext, tools: ActionTools) -> Plan:
+        """Return what it would do now. Raises ``ActionError``."""
+
+    @abstractmethod
+    async def run(self, plan: Plan, context: ActionContext, tools: ActionTools) -> str:
+        """Do it, see that it had an effect, and return a sentence about that. Raises ``ActionError``."""
+
+    async def look(self, plan: Plan, context: ActionContext, tools: ActionTools) -> str | None:
+        """Return a sentence about what was done, None where that can't be known. Raises ``ActionError``."""
+        return None
+
+    async def missing(self, tools: ActionTools) -> str:
+        """Return what keeps it from working here, with the remedy: a setting, a right; empty where nothing does."""
+        return ""
+
+
+ACTIONS: Final = PluginRegistry("toban.runbooks.actions", Action, "action")  # type: ignore[type-abstract]  # the root of the family is never made itself

@@ -1,0 +1,1 @@
+"""The actions of runbooks, one module each."""

@@ -1,0 +1,100 @@
+"""
+A fake of LINE's Messaging API.
+
+    async with FakeLine() as line:
+        line.url, line.token, line.group    # what a channel is given
+        line.messages                       # what was accepted, each message once
+
+It refuses what LINE refuses, knows retry keys, and counts messages against a quota; made from LINE's OpenAPI documents.
+"""
+
+import json
+import re
+from typing import Any
+
+from tests.fake_http import Asked, FakeService, Reply
+
+
+class FakeLine(FakeService):
+    """An official account with one group of three members."""
+
+    token = "line-channel-access-token"
+    group = "C" + "0123456789abcdef" * 2
+
+    def __init__(self, quota: int = 200) -> None:
+        super().__init__()
+        self.messages: list[dict[str, Any]] = []
+        self.quota = quota
+        self.used = 0
+        self._keys: dict[str, str] = {}
+
+    def answer(self, asked: Asked) -> Reply:
+        """Accept a push, or tell about the account."""
+        if asked.headers.get("authorization") != f"Bearer {self.token}":
+            return _error(401, "Authentication failed due to the following reason: invalid token.")
+        facts = {
+            "/v2/bot/info": {"userId": "U" + "f" * 32, "displayName": "Toban"},
+            "/v2/bot/message/quota": {"type": "limited", "value": self.quota},
+            "/v2/bot/message/quota/consumption": {"totalUsage": self.used},
+        }
+        if asked.method == "GET" and asked.path in facts:
+            return Reply.json(facts[asked.path])
+        if (asked.method, asked.path) != ("POST", "/v2/bot/message/push"):
+            return _error(404, "Not found")
+        key = asked.headers.get("x-line-retry-key", "")
+        if not re.fullmatch(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", key):
+            self.mistakes.append(f"the retry key is {key!r}")
+        if key in self._keys:
+            reply = _error(409, "The retry key is already accepted")
+            reply.headers["x-line-accepted-request-id"] = self._keys[key]
+            return reply
+        body = asked.json
+        if details := list(self._problems(body)):
+            return Reply.json({"message": f"The request body has {len(details)} error(s)", "details": details}, 400)
+        if self.used + 3 > self.quota:
+            return _error(429, "You have reached your monthly limit.")
+        self.used += 3
+        self._keys[key] = f"request-{len(self._keys)}"
+        self.messages.append(body["messages"][0])
+        return Reply.json({"sentMessages": [{"id": "461230966842064897", "quoteToken": "IStG5h1Tz7b"}]})
+
+    def pretended(self, asked: Asked) -> Reply:
+        """Accept it for somebody who has blocked the account."""
+        return Reply.json({"sentMessages": [{"id": "461230966842064898"}]})
+
+    def _problems(self, body: dict[str, Any]) -> Any:
+        if unknown := set(body) - {"to", "messages", "notificationDisabled", "customAggregationUnits"}:
+            self.mistakes.append(f"unknown fields {unknown}")
+        if body.get("to") != self.group:
+            yield {"message": "The property, 'to', is invalid", "property": "to"}
+        for number, message in enumerate(body.get("messages", [])):
+            at = f"messages[{number}]"
+            if message.get("type") != "flex" or not 1 <= _units(message.get("altText", "")) <= 400:
+                yield {"message": "Length must be between 1 and 400", "property": f"{at}.altText"}
+            if len(json.dumps(message["contents"], ensure_ascii=False).encode()) > 30_000:
+                yield {"message": "may not be larger than 30 KB", "property": f"{at}.contents"}
+            for part in _parts(message["contents"]):
+                if part.get("type") == "text" and not 1 <= _units(part.get("text", "")) <= 5_000:
+                    yield {"message": "May not be empty", "property": f"{at}.text"}
+                if part.get("type") == "uri" and (
+                    not 1 <= _units(part["label"]) <= 20 or not re.fullmatch(r"https?://\S{1,990}", part["uri"])
+                ):
+                    yield {"message": "invalid uri scheme", "property": f"{at}.uri"}
+
+
+def _parts(value: Any) -> Any:
+    """Yield each object of a Flex message."""
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            yield from _parts(each)
+
+
+def _units(text: str) -> int:
+    return len(text.encode("utf-16-le")) // 2
+
+
+def _error(status: int, message: str) -> Reply:
+    return Reply.json({"message": message}, status)
