@@ -37,6 +37,7 @@ from toban.logs.recent_lines import RecentLines
 from toban.notify.assembly import channel_tools, policy
 from toban.notify.service import NotificationService
 from toban.reload import ReloadService
+from toban.runbooks.service import RunbookService
 from toban.service_generation import Foundation, GenerationBuilder, incident_ports, open_http_client
 from toban.settings import Settings
 from toban.shop.connections import ShopConnections
@@ -134,6 +135,7 @@ def _open_foundation(
         PaymentDeclineCounter(state, clock, meters, business_events.COUNTER_OWNER),
         notifications,
         incidents,
+        RunbookService(settings.data, state, clock, meters),
         alerts,
         ExternalAlerts(alerts, clock, meters),
         access,

@@ -4,6 +4,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -23,10 +24,12 @@ from toban.collect.assembly import open_collection
 from toban.collect.collectors.vendure_db.payment_declines import PaymentDeclineCounter
 from toban.collect.service import CollectionService
 from toban.collect.tools import CollectorTools
-from toban.core.actor import Actor
-from toban.core.alerts import Alert
+from toban.core.actor import RUNBOOKS, Actor
+from toban.core.alerts import Alert, AlertStatus
 from toban.core.item_isolation import health_by_service
 from toban.core.lifecycle import ResourceStack
+from toban.core.matcher_syntax import make_matcher
+from toban.core.matchers import MatchOperator
 from toban.core.metric_registry import MetricRegistry
 from toban.core.paths import host_names
 from toban.core.ports import Clock, HealthStatus, LineSink, Service
@@ -45,8 +48,16 @@ from toban.logs.fly_log_stream import FlyLogStream
 from toban.logs.recent_lines import RecentLines
 from toban.notify.assembly import Notifications, channel_tools, open_notifications, policy
 from toban.notify.service import NotificationService
+from toban.notify.silence_commands import SilenceCommands, SilenceSpec
+from toban.notify.system_notices import notice
+from toban.runbooks.action import ActionTools
+from toban.runbooks.assembly import Runbooks, open_runbooks
+from toban.runbooks.service import RunbookService
+from toban.runbooks.settings import load_runbooks
+from toban.runbooks.situation import RunbookPorts
 from toban.settings import Settings, load_rules
 from toban.shop.connections import open_connections
+from toban.state.audit_log import AuditEntry
 from toban.state.database import State
 from toban.status_page.commands import StatusPage
 from toban.web.api.status import ProcessInfo
@@ -69,6 +80,7 @@ class ServiceGeneration:
     ingest: Ingest
     evaluation: EvaluationService
     incidents: Incidents
+    runbooks: Runbooks
     web: Web
     services: Sequence[Service]
 
@@ -94,6 +106,7 @@ class Foundation:
     declines: PaymentDeclineCounter
     notifications: NotificationService
     incidents: IncidentService
+    runbooks: RunbookService
     alerts: AlertStore
     external_alerts: ExternalAlerts
     access: Access
@@ -103,7 +116,14 @@ class Foundation:
     def services(self) -> list[Service]:
         """The services that outlive a configuration."""
         state, engines = self.state, self.engines
-        lasting = self.notifications, self.incidents, self.external_alerts, self.access.service, self.http
+        lasting = (
+            self.notifications,
+            self.incidents,
+            self.runbooks,
+            self.external_alerts,
+            self.access.service,
+            self.http,
+        )
         return [state, state.quarantine, *engines.services, *lasting]
 
 
@@ -192,6 +212,12 @@ class GenerationBuilder:
             clock,
             meters,
         )
+        runbooks = open_runbooks(
+            base.runbooks,
+            runbook_ports(settings, base, tools, notifications.silences, missing),
+            base.state,
+            clock,
+        )
         streams = log_streams(settings, base.log_lines, clock, meters)
         services: list[Service] = [
             collection,
@@ -202,9 +228,9 @@ class GenerationBuilder:
             *incidents.services,
         ]
         running = (*self._outliving, *services)
-        web = self._open_web(settings, collection, ingest, alerting, notifications, incidents, running)
+        web = self._open_web(settings, collection, ingest, alerting, notifications, incidents, runbooks, running)
         return ServiceGeneration(
-            settings, tools, shop, collection, ingest, alerting.evaluation, incidents, web, services
+            settings, tools, shop, collection, ingest, alerting.evaluation, incidents, runbooks, web, services
         )
 
     def _open_web(
@@ -215,6 +241,7 @@ class GenerationBuilder:
         alerting: Alerting,
         notifications: Notifications,
         incidents: Incidents,
+        runbooks: Runbooks,
         running: Sequence[Service],
     ) -> Web:
         base, clock, meters = self._foundation, self._foundation.tools.clock, self._foundation.tools.meters
@@ -236,6 +263,7 @@ class GenerationBuilder:
             alerting=alerting,
             notifications=notifications,
             incidents=incidents,
+            runbooks=runbooks,
             services=running,
             boards=Boards(settings.dashboards),
             access=base.access,
@@ -255,6 +283,7 @@ class GenerationBuilder:
             rules = policy(settings.notify, settings.channels, personal_channels(settings.on_call))
             await base.notifications.configure(rules, settings.channels, tools)
         await base.incidents.configure(after.incidents.ports)
+        base.runbooks.configure(after.runbooks.ports)
         await after.evaluation.open(before.evaluation if before else None)
         if before:
             await after.collection.take_over(before.collection)
@@ -290,6 +319,52 @@ def incident_ports(
         return Suppression(run.inhibited_by, frozenset((*run.silenced_by, *run.muted_by)), component)
 
     return IncidentPorts(policy, suppression, AcknowledgeCommands(alerts, clock))
+
+
+def runbook_ports(
+    settings: Settings,
+    base: Foundation,
+    tools: CollectorTools,
+    silences: SilenceCommands,
+    doubts: Callable[[], str],
+) -> RunbookPorts:
+    """Return what runbooks use under some settings; ``doubts`` says why toban does not trust what it knows."""
+    notifications, clock = base.notifications, tools.clock
+
+    async def notify(channel: str, text: str) -> None:
+        at = clock.now()
+        message = notice(notifications.policy, channel, f"runbook-{at.timestamp()}", text, (), at)
+        await notifications.send_notice(message, AuditEntry(at, RUNBOOKS, "sent a message", {"channel": channel}))
+
+    async def silence(alert: Alert, duration: timedelta, comment: str) -> str:
+        matchers = [make_matcher(name, MatchOperator.EQUAL, value) for name, value in alert.labels.items()]
+        spec = SilenceSpec(matchers, clock.now() + duration, comment)
+        return (await silences.create(spec, RUNBOOKS)).id
+
+    def is_firing(fingerprint: str) -> bool:
+        return any(it.fingerprint == fingerprint and it.status is AlertStatus.FIRING for it in base.alerts.alerts())
+
+    def maintenance() -> str:
+        windows = notifications.policy.windows.open(clock.now())
+        return f"the maintenance window {windows[0].name} is open" if windows else ""
+
+    return RunbookPorts(
+        settings.runbooks,
+        load_runbooks(settings.runbooks),
+        ActionTools(
+            tools.http,
+            clock,
+            tools.shop,
+            base.engines.rules,
+            is_firing,
+            notify,
+            silence,
+            settings.notify.address or "",
+        ),
+        base.alerts.alerts,
+        doubts,
+        maintenance,
+    )
 
 
 def allowed_hosts(settings: Settings) -> list[str]:

@@ -39,6 +39,7 @@ from toban.notify.settings import NotifySettings
 from toban.promql.engine import LOOKBACK
 from toban.promql.query_limits import QueryLimits
 from toban.remote.settings import RemoteSettings
+from toban.runbooks.settings import RunbookSettings, load_runbooks
 from toban.shop.connections import invalid_addresses
 from toban.shop.settings import ENVIRONMENT, ShopSettings, from_variables
 from toban.status_page.settings import StatusPageSettings
@@ -109,6 +110,8 @@ class Settings(Section):
     incidents: IncidentSettings = IncidentSettings()
 
     on_call: OnCallSettings = OnCallSettings()
+
+    runbooks: RunbookSettings = RunbookSettings()
 
     dashboards: DashboardSettings = DashboardSettings()
 
@@ -255,6 +258,11 @@ def _assemble(
     if with_rules and "metrics" not in incomplete:
         try:
             load_rules(found, channels)
+        except SettingsError as error:
+            messages.append(str(error))
+    if with_rules and found.runbooks != RunbookSettings():
+        try:
+            load_runbooks(found.runbooks)
         except SettingsError as error:
             messages.append(str(error))
     if with_rules and found.dashboards.boards:

@@ -39,5 +39,8 @@ TOBAN: Final = Actor("toban", "toban")
 DRILL: Final = Actor("drill", "toban")
 """The weekly drill."""
 
-FIXED: Final = (ANONYMOUS, TOKEN_HOLDER, SIGNAL, TOBAN, DRILL)
+RUNBOOKS: Final = Actor("runbooks", "toban")
+"""Whoever acts in a runbook; its row names who approved it."""
+
+FIXED: Final = (ANONYMOUS, TOKEN_HOLDER, SIGNAL, TOBAN, DRILL, RUNBOOKS)
 """The principals that are no user; no user may have their names."""

@@ -16,14 +16,16 @@ from toban.core.failure_log import FailureLog
 from toban.core.metric_registry import MetricRegistry
 from toban.core.notification import DELIVERY_TOPIC, Delivery, Notification
 from toban.core.ports import Clock, HealthStatus
+from toban.core.runbook_events import TOPIC as RUNBOOK_TOPIC
+from toban.core.runbook_events import RunbookEvent
 from toban.core.samples import counter, gauge
 from toban.core.wakeup import Wakeup
 from toban.incidents import repository
 from toban.incidents.book import MAX_OPEN, Advance, IncidentBook, Suppression, advance
-from toban.incidents.delivery_entries import delivery_entries
 from toban.incidents.incident import Incident, IncidentState
 from toban.incidents.lifecycle import Change
 from toban.incidents.policy import IncidentPolicy
+from toban.incidents.reactions import delivery_entries, runbook_change
 from toban.state import event_log
 from toban.state.database import State
 from toban.state.quarantine import readable_rows
@@ -202,13 +204,19 @@ class IncidentService:
             book = IncidentBook(merged, self._book.waiting, max(saved.next_id, self._book.next_id))
         alerts = [event for event in events if event.topic == TOPIC]
         changes = readable_rows(connection, event_log.EVENTS, alerts, lambda event: AlertChange.from_dict(event.body))
-        result = advance(policy, book, changes, self._ports.suppression(), now)
         deliveries = readable_rows(
             connection,
             event_log.EVENTS,
             [event for event in events if event.topic == DELIVERY_TOPIC],
             lambda event: Delivery.from_dict(event.body),
         )
+        runs = readable_rows(
+            connection,
+            event_log.EVENTS,
+            [event for event in events if event.topic == RUNBOOK_TOPIC],
+            lambda event: RunbookEvent.from_dict(event.body),
+        )
+        result = self._with_runs(advance(policy, book, changes, self._ports.suppression(), now), runs, now)
         for number in result.withdrawn:
             self._queue.withdraw_messages(connection, result.book.incidents[number].thread)
         self._queue.enqueue_messages(connection, result.messages, now)
@@ -217,6 +225,20 @@ class IncidentService:
         if events:
             event_log.commit(connection, CONSUMER, events[-1].position)
         return result, len(events)
+
+    def _with_runs(self, result: Advance, events: Sequence[RunbookEvent], now: datetime) -> Advance:
+        """Return it with what runbooks did for the alerts of its incidents."""
+        for event in events:
+            incident = next((it for it in result.book.incidents.values() if event.alert in it.alerts), None)
+            if incident:
+                change = runbook_change(self._ports.policy, incident, event, now)
+                result = replace(
+                    result,
+                    book=replace(result.book, incidents={**result.book.incidents, incident.id: change.incident}),
+                    entries=(*result.entries, *change.entries),
+                    messages=(*result.messages, *change.messages),
+                )
+        return result
 
     def _decide_from_memory(self, now: datetime) -> datetime:
         changes, self._direct = self._direct, []

@@ -98,6 +98,9 @@ class Action(Plugin, ABC):
     acts: ClassVar[bool] = True
     """Whether it changes something in the shop: then the brakes count it, and it needs approval."""
 
+    asks: ClassVar[bool] = False
+    """Whether a person must say yes before it goes on, in every mode."""
+
     timeout: Duration = timedelta(minutes=5)
     """How long it may take in all."""
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from toban.core.errors import SettingsError
+from toban.core.errors import ActionError, SettingsError
 from toban.shop.settings import ShopSettings
 
 if TYPE_CHECKING:
+    from toban.shop.admin_database import AdminDatabase
     from toban.shop.database import ShopDatabase
     from toban.shop.redis import ShopRedis
 
@@ -22,6 +23,15 @@ class ShopConnections:
     database: "ShopDatabase | None" = None
     redis: "ShopRedis | None" = None
     settings: ShopSettings = field(default_factory=ShopSettings)
+
+    @property
+    def admin_database(self) -> "AdminDatabase":
+        """What acts on the shop's database. Raises ``ActionError`` where it is not configured."""
+        if self.settings.database_admin is None:
+            raise ActionError("shop.database_admin is not set: toban has no role to act on the database")
+        from toban.shop.admin_database import AdminDatabase
+
+        return AdminDatabase(self.settings.database_admin)
 
 
 def invalid_addresses(settings: ShopSettings) -> Iterator[tuple[str, str]]:

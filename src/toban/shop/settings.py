@@ -68,6 +68,11 @@ class ShopSettings(Section):
     ) = None
     """The shop's PostgreSQL, with a read-only role: postgresql://toban:…@host:5432/vendure."""
 
+    database_admin: (
+        Annotated[Secret, require_scheme("postgres", "postgresql"), AfterValidator(connection_urls.libpq_url)] | None
+    ) = None
+    """The same PostgreSQL with the role by which runbooks and maintenance act; without it, they don't."""
+
     redis: Annotated[Secret, require_scheme("redis", "rediss"), AfterValidator(connection_urls.redis_url)] | None = None
     """The shop's Redis, Valkey or Upstash: redis://… or rediss://… (TLS)."""
 

@@ -23,6 +23,7 @@ from toban.ingest.assembly import Ingest
 from toban.logs.recent_lines import RecentLines
 from toban.notify.assembly import Notifications
 from toban.notify.report import stage_history
+from toban.runbooks.assembly import Runbooks
 from toban.state.audit_report import recent_entries
 from toban.state.database import State
 from toban.state.quarantine_commands import QuarantineCommands
@@ -99,6 +100,7 @@ class Features:
     alerting: Alerting
     notifications: Notifications
     incidents: Incidents
+    runbooks: Runbooks
     services: Sequence[Service]
     boards: Boards
     access: Access
