@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from toban.cli.client import data_option, get, json_option, post
-from toban.cli.formatting import align_columns, echo
+from toban.cli.formatting import align_columns, echo, short_time
 
 ROLES = ("viewer", "operator", "admin")
 
@@ -45,7 +45,7 @@ def show(data: Path | None, as_json: bool) -> None:
             it["role"],
             "disabled" if not it["enabled"] else "" if it["has_password"] else "has no password yet",
             f"{it['sessions']} sessions",
-            f"last sign-in {_time(it['last_sign_in'])}" if it["last_sign_in"] else "never signed in",
+            f"last sign-in {short_time(it['last_sign_in'])}" if it["last_sign_in"] else "never signed in",
         )
         for it in response["users"]
     ]
@@ -111,7 +111,7 @@ def passkeys(data: Path | None, as_json: bool) -> None:
             it["id"],
             it["user"],
             it["name"],
-            f"last used {_time(it['last_used'])}" if it["last_used"] else "never used",
+            f"last used {short_time(it['last_used'])}" if it["last_used"] else "never used",
         )
         for it in response["passkeys"]
     ]
@@ -125,10 +125,6 @@ def remove_passkey(data: Path | None, passkey: str) -> None:
     """Remove PASSKEY (its id): nobody can sign in with it any more."""
     post("/api/passkeys/remove", data, id=passkey)
     echo(f"{passkey} is removed")
-
-
-def _time(text: str) -> str:
-    return text[:16].replace("T", " ") + "Z"
 
 
 def _password() -> str:
