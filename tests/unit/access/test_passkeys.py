@@ -4,15 +4,20 @@ import base64
 import json
 
 import pytest
+from starlette.requests import Request
 
 from tests.unit.access.conftest import PASSWORD, ROOT
+from toban.access import passkeys, repository
 from toban.access.accounts import Passkey
+from toban.access.passkey_commands import MAX_PASSKEYS
 from toban.access.passkeys import CHALLENGE_SECONDS, MAX_CHALLENGES, Challenges, PasskeyError, RelyingParty, Response
 from toban.access.permissions import Role
 from toban.access.sessions import Client
-from toban.access.sign_in_commands import ThrottledError
+from toban.access.sign_in_commands import SIGN_INS, ThrottledError
 from toban.access.throttle import FREE_FAILURES
 from toban.core.errors import InvalidCommandError, NotFoundError
+from toban.state import audit_log
+from toban.web.pages.relying_party import relying_party
 
 PARTY = RelyingParty("localhost", "http://localhost:9119")
 HERE = Client("192.0.2.7")
@@ -37,8 +42,6 @@ async def session(access):
 
 async def store(access, session, key=b"key", name="phone"):
     """Store a passkey that no device has."""
-    from toban.access import repository
-
     passkey = Passkey(encoded(key), session.user, name, encoded(b"public"), 0, session.created)
     await access.service.change(lambda connection: repository.add_passkey(connection, passkey))
     return passkey
@@ -145,3 +148,82 @@ async def test_whoever_resets_a_password_removes_the_passkeys_too(access, sessio
     assert len(access.service.accounts.passkeys) == 1
     await access.users.set_password("ann", PASSWORD, ROOT)
     assert access.service.accounts.passkeys == {}
+
+
+@pytest.fixture
+def signed(access, monkeypatch):
+    """Return a function that makes a response whose signature is valid, used for so many times."""
+
+    async def make(key=b"key", uses=1):
+        monkeypatch.setattr(passkeys, "verify_use", lambda read, party, passkey: uses)
+        options = json.loads(await access.passkeys.request_options(PARTY))
+        return response(base64.urlsafe_b64decode(options["challenge"] + "=="), key)
+
+    return make
+
+
+async def test_a_passkey_begins_a_session_as_a_password_does(access, session, state, clock, meters, signed):
+    """
+    It counts as given lately; the session that the browser had ends.
+    """
+    await store(access, session)
+    clock.advance(3_600)
+    secret = await access.passkeys.sign_in(await signed(), PARTY, Client("192.0.2.9", "Firefox"), session.id)
+    [begun] = access.service.accounts.sessions.values()
+    assert access.service.session(secret)[1].name == "ann"
+    assert (begun.address, begun.agent, access.service.is_confirmed(begun)) == ("192.0.2.9", "Firefox", True)
+    [passkey] = access.service.accounts.passkeys.values()
+    assert (passkey.uses, passkey.last_used) == (1, clock.now())
+    newest = (await state.transaction(audit_log.recent))[0]
+    assert (newest.actor.via, newest.action) == ("passkey", "signed in")
+    assert meters.value(SIGN_INS, result="success") == 2
+
+
+async def test_a_response_counts_once(access, session, signed):
+    await store(access, session)
+    made = await signed()
+    await access.passkeys.sign_in(made, PARTY, HERE)
+    with pytest.raises(PasskeyError, match="used already"):
+        await access.passkeys.sign_in(made, PARTY, HERE)
+
+
+async def test_a_passkey_of_a_disabled_user_signs_nobody_in(access, session, signed):
+    await access.users.add_user("root", Role.ADMIN, PASSWORD, ROOT)
+    await store(access, session)
+    await access.users.disable("ann", ROOT)
+    with pytest.raises(PasskeyError, match="disabled"):
+        await access.passkeys.sign_in(await signed(), PARTY, HERE)
+    assert access.service.accounts.sessions == {}
+
+
+async def test_a_user_has_ten_passkeys_at_most(access, session, monkeypatch):
+    for number in range(MAX_PASSKEYS):
+        await store(access, session, f"key {number}".encode())
+    monkeypatch.setattr(passkeys, "verify_creation", lambda read, party: ("new", "public", 0))
+    options = json.loads(await access.passkeys.creation_options(session, PARTY))
+    assert len(options["excludeCredentials"]) == MAX_PASSKEYS
+    made = response(base64.urlsafe_b64decode(options["challenge"] + "=="))
+    with pytest.raises(InvalidCommandError, match="you have 10 passkeys already"):
+        await access.passkeys.add(session, "phone", made, PARTY, ROOT)
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "found"),
+    [
+        ("toban.example", "https://toban.example/", ("toban.example", "https://toban.example")),
+        ("TOBAN.example", "https://toban.example", ("toban.example", "https://toban.example")),
+        ("toban.example:8443", "https://toban.example:8443", ("toban.example", "https://toban.example:8443")),
+        ("localhost:9119", "", ("localhost", "http://localhost:9119")),
+        ("localhost:9119", "https://toban.example", ("localhost", "http://localhost:9119")),
+        ("toban.example", "http://toban.example", None),
+        ("other.example", "https://toban.example", None),
+        ("192.0.2.7", "https://192.0.2.7", None),
+        ("[::1]:9119", "", None),
+        ("127.0.0.1:9119", "", None),
+        ("", "", None),
+    ],
+)
+def test_passkeys_are_for_a_name_under_https_or_on_this_machine(host, address, found):
+    scope = {"type": "http", "method": "GET", "scheme": "http", "path": "/", "headers": [(b"host", host.encode())]}
+    party = relying_party(Request(scope), address)
+    assert (party and (party.id, party.origin)) == found
