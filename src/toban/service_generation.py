@@ -364,6 +364,7 @@ def runbook_ports(
         base.alerts.alerts,
         doubts,
         maintenance,
+        told=base.incidents.wake,
     )
 
 

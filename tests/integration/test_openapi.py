@@ -13,6 +13,7 @@ PARAMETERS = {
     "/api/alerts/why": {"alert": "always"},
     "/api/incidents/details": {"id": "1"},
     "/api/incidents/report": {"id": "1", "language": "ja"},
+    "/api/runbooks/run": {"id": "1"},
     "/api/logs": {"level": "info", "limit": "5"},
     "/api/boards/board": {"name": "commerce"},
     "/api/queries/describe": {"queries": '["sum(up)", "rate("]', "from": "now-1h", "to": "now"},
@@ -47,6 +48,8 @@ def program(tmp_path_factory):
         assert program.post("/api/silences", json.dumps(silence).encode())[0] == 200
         declared = {"title": "Customers call", "text": "they can't pay"}
         assert program.post("/api/incidents/declare", json.dumps(declared).encode())[0] == 200
+        started = {"runbook": "application_down", "dry": True}
+        assert program.post("/api/runbooks/start", json.dumps(started).encode())[0] == 200
         assert program.run("token", "add", "ci", "--scope", "push", "--expires", "30d").returncode == 0
         yield program
 

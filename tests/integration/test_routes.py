@@ -50,7 +50,9 @@ INCIDENT_COMMANDS = (
     *("acknowledge", "unacknowledge", "snooze", "note", "assign", "escalate", "priority", "resolve", "reopen"),
     *("merge", "split", "summary", "action-item", "tick"),
 )
+RUNBOOK_COMMANDS = ("start", "approve", "refuse", "tick", "stop", "resume")
 CHANGING = {
+    *(f"/api/runbooks/{command}" for command in RUNBOOK_COMMANDS),
     "/api/incidents/declare",
     *(f"/api/incidents/{command}" for command in INCIDENT_COMMANDS),
     "/api/alerts/acknowledge",
@@ -65,6 +67,7 @@ CHANGING = {
     "/api/v2/silence/{id}",
 }
 CHANGING_FORMS = {
+    *(f"/runbooks/act/{command}" for command in RUNBOOK_COMMANDS),
     "/incidents/declare",
     *(f"/incidents/act/{command}" for command in INCIDENT_COMMANDS),
     "/alerts/acknowledge",

@@ -13,6 +13,7 @@ from tools import reference
 
 from toban.core.config_file import parse
 from toban.dashboards.board_loader import parse_board
+from toban.runbooks.settings import parse_runbook
 from toban.settings import Settings, build_settings, plugin_registries
 
 ROOT = Path(__file__).parents[2]
@@ -173,6 +174,12 @@ def test_configuration_on_a_page_is_accepted(page):
         tree = {**tree, **document.tree}
         environment = {name: VALUES.get(name, "x") for name in re.findall(r"\$\{(\w+)\}", text)}
         build_settings(copy.deepcopy(tree), environment, str(page), ROOT)
+
+
+@pytest.mark.parametrize("page", ["docs/incidents.md", "docs/ja/incidents.md"])
+def test_the_runbook_on_the_page_about_incidents_is_accepted(page):
+    (block,) = re.findall(r"(?ms)^```yaml runbook\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"))
+    assert parse_runbook(block, page).name == "restart_worker"
 
 
 def test_the_board_on_the_page_about_dashboards_is_accepted():

@@ -116,6 +116,7 @@ class RunbookCommands:
 
         run = await self._state.transaction(work)
         self._service.resume(run)
+        self._service.answered()
         return run
 
     async def refuse(self, number: int, actor: Actor, comment: str = "") -> Run:
@@ -133,7 +134,7 @@ class RunbookCommands:
             return ended
 
         run = await self._state.transaction(work)
-        self._service.wake()
+        self._service.answered()
         return run
 
     async def tick(self, number: int, actor: Actor, comment: str = "") -> Run:
@@ -154,7 +155,13 @@ class RunbookCommands:
 
         run = await self._state.transaction(work)
         self._service.resume(run)
+        self._service.answered()
         return run
+
+    @property
+    def has_stop_file(self) -> bool:
+        """Whether the file in the data folder stops automation."""
+        return self._service.has_stop_file
 
     async def switch(self) -> StopSwitch:
         """Return the stop switch. Raises ``StateError``."""

@@ -182,6 +182,7 @@ class RunExecutor:
             return ended
 
         if ended := await self._state.transaction(work):
+            self._ports().told()
             self._meters.add(RUNS, runbook=ended.runbook, outcome=state.value)
             write = log.warning if state in FAILURES else log.info
             write("runbook ended", runbook=ended.runbook, run=number, outcome=state.value, reason=text)
@@ -214,6 +215,7 @@ class RunExecutor:
                 audit_log.record(connection, AuditEntry(self._clock.now(), RUNBOOKS, audit, facts))
 
         await self._state.transaction(work)
+        self._ports().told()
 
     def _context(self, run: Run) -> ActionContext:
         return ActionContext(run.alert, run.id, f"run-{run.id}.{run.step}", run.started)

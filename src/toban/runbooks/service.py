@@ -63,14 +63,24 @@ class RunbookService:
         """The runbooks by name."""
         return {it.name: it for it in self.ports.runbooks}
 
+    @property
+    def has_stop_file(self) -> bool:
+        """Whether the file in the data folder stops automation."""
+        return self._situations.has_stop_file
+
     def configure(self, ports: RunbookPorts) -> None:
         """Go on with another configuration; runs of runbooks that were changed become void at their next step."""
         self.ports = ports
         self.wake()
 
     def wake(self) -> None:
-        """Wake the service: an alert may have changed, or somebody answered."""
+        """Wake the service: an alert may have changed."""
         self._wakeup.set()
+
+    def answered(self) -> None:
+        """Wake the service and those who follow its runs: somebody answered one."""
+        self.wake()
+        self.ports.told()
 
     async def run(self) -> None:
         """Start and execute runs until cancelled."""
@@ -112,6 +122,7 @@ class RunbookService:
             return written
 
         written = await self._state.transaction(work)
+        self.ports.told()
         log.info("runbook started", runbook=runbook.name, run=written.id, mode=mode.value, alert=alert.name)
         self.resume(written)
         return written
@@ -214,6 +225,6 @@ class RunbookService:
         if self._unknown:
             it = self._unknown[-1]
             return HealthStatus(False, f"{it.runbook} (run {it.id}): {it.text}")
-        if self._situations.has_stop_file:
+        if self.has_stop_file:
             return HealthStatus(True, f"automation is stopped by the file {STOP_FILE}")
         return HealthStatus(True, f"{len(self.ports.runbooks)} runbooks")

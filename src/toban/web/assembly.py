@@ -40,6 +40,7 @@ from toban.web.api.quarantine import QuarantineApi
 from toban.web.api.queries import QueriesApi
 from toban.web.api.reload import ReloadApi
 from toban.web.api.rules import RulesApi
+from toban.web.api.runbooks import RunbooksApi
 from toban.web.api.silences import SilencesApi
 from toban.web.api.status import Overview, ProcessInfo, StatusApi
 from toban.web.api.status_page import StatusPageApi
@@ -59,6 +60,7 @@ from toban.web.pages.passkeys import PasskeyPages
 from toban.web.pages.preferences import TIMEZONE, PreferencesPage
 from toban.web.pages.rendering import REPORT_FAILURES
 from toban.web.pages.rules import RulesPages
+from toban.web.pages.runbooks import RunbooksPages
 from toban.web.pages.sign_in import SignInPages
 from toban.web.pages.silences import SilencesPages
 from toban.web.pages.status_page import StatusPages
@@ -161,6 +163,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
     status_page = StatusPageApi(it.status_page, clock)
     live, sign_in = LiveUpdates(partial(_versions, it), clock), SignInPages(it.access, it.oidc, it.address)
     incidents = IncidentsApi(it.incidents.commands, lambda: it.incidents.service.policy, clock)
+    runbooks = RunbooksApi(it.runbooks.commands)
     apis: list[HasRoutes] = [
         IngestApi(it.ingest.otlp, it.ingest.events, it.ingest.remote_write, settings.body_limit),
         logs,
@@ -171,12 +174,14 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         alertmanager,
         silences,
         incidents,
+        runbooks,
         UptimerobotWebhook(it.alerting.external_alerts, clock),
         QuarantineApi(QuarantineCommands(it.state), quarantine),
         ReloadApi(it.reload),
         BoardsApi(it.boards, it.client_queries, clock),
         OverviewPage(status),
         IncidentsPages(incidents),
+        RunbooksPages(runbooks),
         AlertsPages(alerts, it.queries, clock),
         SilencesPages(silences, lambda: it.alerting.evaluation.report().alerts, notifications.service.report),
         RulesPages(rules, alerts),

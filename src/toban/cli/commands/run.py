@@ -1,0 +1,105 @@
+"""Runbooks: start one, answer what it asks, stop automation."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from toban.cli.client import data_option, get, json_option, post
+from toban.cli.formatting import align_columns, echo
+
+POLL_SECONDS: Final = 0.5
+PATIENCE: Final = 1_800
+"""Seconds that the command follows a run; it goes on without it."""
+
+
+@click.command
+@click.argument("runbook", required=False)
+@click.option("--alert", default="", help="The firing alert that it is for: its name or fingerprint.")
+@click.option("--dry", is_flag=True, help="Only say what it would do.")
+@click.option("--yes", is_flag=True, help="Approve what it asks for without a question.")
+@click.option("--approve", type=int, metavar="RUN", help="Answer a run that asks or waits.")
+@click.option("--stop", is_flag=True, help="Stop automation: nothing acts any more.")
+@click.option("--resume", is_flag=True, help="Start automation again.")
+@click.option("--reason", default="", help="Why automation is stopped.")
+@json_option
+@data_option
+def command(
+    data: Path | None,
+    as_json: bool,
+    runbook: str | None,
+    alert: str,
+    dry: bool,
+    yes: bool,
+    approve: int | None,
+    stop: bool,
+    resume: bool,
+    reason: str,
+) -> None:
+    """
+    Start RUNBOOK, and answer what it asks; without a name, list all runbooks.
+
+    It shows what it would do before it acts, and goes on when you say yes. The exit code is 1 when it fails.
+    """
+    if stop or resume:
+        switch = post(f"/api/runbooks/{'stop' if stop else 'resume'}", data, reason=reason)
+        echo("automation is stopped" if switch["is_stopped"] else "automation runs")
+    elif approve is not None:
+        _follow(get("/api/runbooks/run", data, id=str(approve)), data, yes)
+    elif runbook:
+        _follow(post("/api/runbooks/start", data, runbook=runbook, alert=alert, dry=dry), data, yes)
+    else:
+        _list(get("/api/runbooks", data), as_json)
+
+
+def _list(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    if found["switch"]["is_stopped"]:
+        echo(f"automation is stopped {found['switch']['reason']}".rstrip())
+    rows = [(it["name"], it["mode"], ", ".join(it["when"]), it["title"]) for it in found["runbooks"]]
+    echo("\n".join(align_columns(rows)) or "no runbooks")
+    for it in found["runbooks"]:
+        for run in it["runs"]:
+            if run["ended"] is None:
+                echo(f"run {run['id']} of {it['name']} {run['state']}: {run['question']}")
+
+
+def _follow(run: dict[str, Any], data: Path | None, yes: bool) -> None:
+    """Show a run until it ends, and answer its questions."""
+    shown, until = 0, time.monotonic() + PATIENCE
+    while True:
+        for step in run["steps"][shown:]:
+            if step["ended"] is None:
+                break
+            shown += 1
+            echo(f"{'✓' if step['ok'] else '✗'} {step['kind']}: {step['text']}")
+        if run["ended"]:
+            break
+        if run["state"] in {"asked", "waiting"}:
+            run = _answered(run, data, yes)
+            continue
+        if time.monotonic() > until:
+            echo(f"run {run['id']} goes on: toban run --approve {run['id']} shows it")
+            return
+        time.sleep(POLL_SECONDS)
+        run = get("/api/runbooks/run", data, id=str(run["id"]))
+    echo(f"run {run['id']} {run['state']}: {run['text']}")
+    if run["state"] not in {"succeeded", "dry"}:
+        raise SystemExit(1)
+
+
+def _answered(run: dict[str, Any], data: Path | None, yes: bool) -> dict[str, Any]:
+    targets = f" ({', '.join(run['targets'])})" if run["targets"] else ""
+    question = f"{run['question']}{targets}: {'do it' if run['state'] == 'asked' else 'done'}?"
+    answered: dict[str, Any]
+    if not (yes or click.confirm(question, err=True)):
+        answered = post("/api/runbooks/refuse", data, id=run["id"])
+    elif run["state"] == "asked":
+        answered = post("/api/runbooks/approve", data, id=run["id"], approval=run["approval"])
+    else:
+        answered = post("/api/runbooks/tick", data, id=run["id"])
+    return answered

@@ -1,0 +1,47 @@
+"""End the session for which others wait in the shop's PostgreSQL."""
+
+from typing import Literal
+
+from toban.core.errors import ActionError
+from toban.runbooks import postgres_sessions
+from toban.runbooks.action import Action, ActionContext, ActionTools, Plan
+
+
+class PostgresEndBlocker(Action):
+    """End the session at the root of a lock chain: its transaction is rolled back."""
+
+    kind: Literal["postgres_end_blocker"] = "postgres_end_blocker"
+
+    user: str = ""
+    """The role whose sessions these are; default: the owner of Vendure's tables."""
+
+    async def plan(self, context: ActionContext, tools: ActionTools) -> Plan:
+        """Find the root. Raises ``ActionError`` where no session of the shop that may be ended blocks others."""
+        found = postgres_sessions.blockers(await postgres_sessions.sessions(tools, self.user))
+        if not found:
+            raise ActionError("no session of the shop that may be ended blocks others")
+        root = found[0]
+        return Plan(
+            f"end session {root.described(tools.clock.now())}; its transaction is rolled back",
+            f"{root.pid} {root.backend_start}",
+            (root.name,),
+            {"session": root.as_dict()},
+        )
+
+    async def run(self, plan: Plan, context: ActionContext, tools: ActionTools) -> str:
+        """End it if it still does what it did. Raises ``ActionError``."""
+        session = plan.facts["session"]
+        if await postgres_sessions.end(tools, [session]):
+            return f"ended session {session['pid']}"
+        if not await postgres_sessions.present(tools, [session]):
+            return f"session {session['pid']} had ended before"
+        raise ActionError(f"session {session['pid']} goes on: it does something else now, or does not end")
+
+    async def look(self, plan: Plan, context: ActionContext, tools: ActionTools) -> str | None:
+        """Look whether the session has ended."""
+        session = plan.facts["session"]
+        return None if await postgres_sessions.present(tools, [session]) else f"session {session['pid']} has ended"
+
+    async def missing(self, tools: ActionTools) -> str:
+        """Return the grants that its role lacks."""
+        return await postgres_sessions.missing_rights(tools)

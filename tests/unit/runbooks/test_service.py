@@ -1,0 +1,427 @@
+"""Runs from an alert to their end: asked, approved, acted, interrupted, stopped; each act is counted."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import httpx2
+import pytest
+
+from tests.fakes import FakeClock
+from toban.core.actor import Actor
+from toban.core.alerts import Alert, AlertStatus
+from toban.core.errors import ActionError, InvalidCommandError, NotFoundError, StateError
+from toban.core.labels import Labels
+from toban.core.metric_registry import MetricRegistry
+from toban.core.query_result import QueryResult
+from toban.runbooks.action import Action, ActionContext, ActionTools, Plan
+from toban.runbooks.commands import RunbookCommands
+from toban.runbooks.run import RunState
+from toban.runbooks.runbook import Guard, Mode, Runbook, TextStep
+from toban.runbooks.service import RunbookService
+from toban.runbooks.settings import RunbookSettings
+from toban.runbooks.situation import STOP_FILE, RunbookPorts
+from toban.shop.connections import ShopConnections
+from toban.state import audit_log
+from toban.state.backends import SqliteBackend
+from toban.state.database import State
+
+ANN = Actor("ann", "session")
+
+
+class Killed(BaseException):
+    """The process was killed here."""
+
+
+@dataclass
+class Machine:
+    """What the action acts on: its version, how often it was acted on, and what happens when it is."""
+
+    version: int = 1
+    acts: list[str] = field(default_factory=list)
+    outcome: Callable[[], str] = lambda: "restarted"
+    found: str | None = None
+
+
+MACHINE = Machine()
+
+
+class Restart(Action):
+    """Restart the machine of the test."""
+
+    kind: Literal["restart"] = "restart"
+
+    acts: ClassVar[bool] = True
+
+    async def plan(self, context: ActionContext, tools: ActionTools) -> Plan:
+        if MACHINE.version == 0:
+            raise ActionError("it is the last healthy machine")
+        return Plan("restart m1", str(MACHINE.version), ("m1",))
+
+    async def run(self, plan: Plan, context: ActionContext, tools: ActionTools) -> str:
+        MACHINE.acts.append(context.key)
+        return MACHINE.outcome()
+
+    async def look(self, plan: Plan, context: ActionContext, tools: ActionTools) -> str | None:
+        return MACHINE.found
+
+
+class Queries:
+    """Answers every query with nothing, or with an error."""
+
+    async def instant(self, query: str, at: int, *, time_limit: timedelta | None = None) -> QueryResult:
+        raise AssertionError(query)
+
+
+class Process:
+    """The runbooks of one toban process, over a folder and a clock that outlive it."""
+
+    def __init__(self, folder: Path, clock: FakeClock, runbook: Runbook, settings: RunbookSettings | None = None):
+        self.clock = clock
+        self.folder = folder
+        self.alerts: list[Alert] = []
+        self.doubts = ""
+        self.state = State(SqliteBackend(folder / "toban.db"), clock, MetricRegistry())
+        self.service = RunbookService(folder, self.state, clock, MetricRegistry())
+        self.commands = RunbookCommands(self.service, self.state, clock)
+        tools = ActionTools(
+            httpx2.AsyncClient(), clock, ShopConnections(), Queries(), self.is_firing, self._nothing, self._nothing
+        )
+        self.service.configure(
+            RunbookPorts(
+                settings or RunbookSettings(),
+                [runbook],
+                tools,
+                lambda: self.alerts,
+                lambda: self.doubts,
+                lambda: "",
+            )
+        )
+
+    def is_firing(self, fingerprint: str) -> bool:
+        return any(it.fingerprint == fingerprint and it.status is AlertStatus.FIRING for it in self.alerts)
+
+    async def _nothing(self, *_: Any) -> str:
+        return ""
+
+    def fires(self, name: str = "memory", **labels: str) -> None:
+        now = self.clock.now()
+        self.alerts.append(Alert(Labels(alertname=name, **labels), {}, AlertStatus.FIRING, now, now))
+
+    def resolves(self) -> None:
+        self.alerts = []
+
+    async def passes(self, minutes: float, step: float = 10) -> None:
+        """Let time pass; the service looks at the alerts every ten seconds."""
+        end = self.clock.now() + timedelta(minutes=minutes)
+        while self.clock.now() < end:
+            self.clock.advance(step)
+            await self.service.once()
+            await self.service.settled()
+
+    async def state_of(self, number: int = 1) -> str:
+        return (await self.commands.run(number)).state.value
+
+    async def close(self) -> None:
+        await self.state.__aexit__(None, None, None)
+
+
+def runbook(*steps: Any, **guard: Any) -> Runbook:
+    found = Guard.model_validate({"mode": "auto", **guard})
+    return Runbook(name="fix", title="Fix it", when=('alertname="memory"',), guard=found, steps=steps or (Restart(),))
+
+
+@pytest.fixture(autouse=True)
+def machine():
+    MACHINE.__init__()  # type: ignore[misc]  # as new
+    return MACHINE
+
+
+@pytest.fixture
+def start(tmp_path):
+    clock = FakeClock()
+    opened = []
+
+    def make(book: Runbook | None = None, settings: RunbookSettings | None = None) -> Process:
+        opened.append(Process(tmp_path, clock, book or runbook(), settings))
+        return opened[-1]
+
+    return make
+
+
+async def test_an_automatic_runbook_acts_once_after_the_dwell_time(start):
+    life = start()
+    life.fires()
+    await life.passes(0.8)
+    assert MACHINE.acts == []
+    await life.passes(5)
+    assert MACHINE.acts == ["run-1.0"]
+    assert await life.state_of() == "succeeded"
+    rows = await life.state.transaction(lambda connection: audit_log.recent(connection, 5, actor="runbooks"))
+    assert [(row.action, row.facts["key"], row.facts["targets"]) for row in rows] == [
+        ("acted", "run-1.0", ["m1"]),
+        ("begins to act", "run-1.0", ["m1"]),
+    ]
+
+
+async def test_a_flapping_alert_for_an_hour_leads_to_the_acts_of_its_cooldown(start):
+    life = start()
+    for _ in range(60):
+        life.fires()
+        await life.passes(1.5, step=30)
+        life.resolves()
+        await life.passes(0.5, step=30)
+    assert 1 <= len(MACHINE.acts) <= 4  # two hours, a cooldown of half an hour
+
+
+async def test_an_api_that_says_yes_and_does_nothing_is_a_failure_and_not_repeated(start):
+    life = start()
+
+    def nothing() -> str:
+        raise ActionError("accepted, and no event followed within 5 minutes")
+
+    MACHINE.outcome = nothing
+    life.fires()
+    await life.passes(60, step=30)
+    assert len(MACHINE.acts) == 1
+    run = await life.commands.run(1)
+    assert (run.state, run.text) == (RunState.FAILED, "restart: accepted, and no event followed within 5 minutes")
+
+
+async def test_two_failures_in_a_week_turn_auto_into_ask(start):
+    life = start()
+
+    def fails() -> str:
+        raise ActionError("no")
+
+    MACHINE.outcome = fails
+    for _ in range(3):
+        life.fires()
+        await life.passes(3, step=30)
+        life.resolves()
+        await life.passes(40, step=300)
+    assert len(MACHINE.acts) == 2
+    assert (await life.commands.run(3)).mode == "ask"
+
+
+async def test_a_question_is_approved_for_exactly_what_was_read(start):
+    life = start(runbook(mode="ask"))
+    life.fires()
+    await life.passes(2)
+    run = await life.commands.run(1)
+    assert run.state is RunState.ASKED
+    assert run.question is not None
+    assert run.question.description == "restart m1"
+    with pytest.raises(InvalidCommandError, match="has changed since"):
+        await life.commands.approve(1, "1.other.0.1", ANN)
+    await life.commands.approve(1, run.approval, ANN)
+    await life.service.settled()
+    assert MACHINE.acts == ["run-1.0"]
+    with pytest.raises(InvalidCommandError, match="asks for nothing: it is succeeded"):
+        await life.commands.approve(1, run.approval, ANN)
+    assert len(MACHINE.acts) == 1
+
+
+async def test_an_approval_of_what_has_changed_meanwhile_is_void(start):
+    life = start(runbook(mode="ask"))
+    life.fires()
+    await life.passes(2)
+    MACHINE.version = 2
+    await life.commands.approve(1, (await life.commands.run(1)).approval, ANN)
+    await life.service.settled()
+    assert MACHINE.acts == []
+    assert await life.state_of() == "void"
+
+
+async def test_an_approval_that_comes_too_late_does_nothing(start):
+    life = start(runbook(mode="ask"))
+    life.fires()
+    await life.passes(2)
+    approval = (await life.commands.run(1)).approval
+    life.clock.advance(16 * 60)
+    with pytest.raises(InvalidCommandError, match="expired"):
+        await life.commands.approve(1, approval, ANN)
+    await life.passes(1)
+    assert await life.state_of() == "expired"
+    assert MACHINE.acts == []
+
+
+async def test_a_refusal_holds_for_this_occurrence(start):
+    life = start(runbook(mode="ask"))
+    life.fires()
+    await life.passes(2)
+    await life.commands.refuse(1, ANN, "not now")
+    await life.passes(60, step=60)
+    with pytest.raises(NotFoundError):
+        await life.commands.run(2)
+
+
+async def test_a_question_ends_with_its_alert(start):
+    life = start(runbook(mode="ask"))
+    life.fires()
+    await life.passes(2)
+    life.resolves()
+    await life.passes(1)
+    assert await life.state_of() == "void"
+
+
+async def test_a_dry_run_says_what_it_would_do_once(start):
+    life = start(runbook(mode="dry"))
+    life.fires()
+    await life.passes(60, step=60)
+    assert MACHINE.acts == []
+    run = await life.commands.run(1)
+    assert (run.state, run.steps[0].text) == (RunState.DRY, "would restart m1")
+    with pytest.raises(NotFoundError):
+        await life.commands.run(2)
+
+
+async def test_the_stop_switch_counts_between_two_steps_and_so_does_the_file(start):
+    life = start(runbook(Restart(), TextStep(text="look"), Restart()))
+    life.fires()
+    await life.passes(2)
+    assert await life.state_of() == "waiting"
+    await life.commands.stop(ANN, "strange")
+    await life.commands.tick(1, ANN)
+    await life.service.settled()
+    assert await life.state_of() == "stopped"
+    assert len(MACHINE.acts) == 1
+    await life.commands.resume(ANN)
+    (life.folder / STOP_FILE).touch()
+    life.resolves()
+    await life.passes(40, step=60)
+    life.fires()
+    await life.passes(10, step=60)
+    assert len(MACHINE.acts) == 1
+    assert "stopped by the file" in life.service.health().message
+
+
+@pytest.mark.parametrize(
+    ("found", "state", "acts"), [("it was restarted at 02:14", "succeeded", 1), (None, "unknown", 1)]
+)
+async def test_a_crash_between_act_and_result_is_looked_at_and_never_repeated(start, found, state, acts):
+    life = start()
+
+    def dies() -> str:
+        raise Killed
+
+    MACHINE.outcome = dies
+    MACHINE.found = found
+    life.fires()
+    await life.passes(1)
+    assert len(MACHINE.acts) == acts
+    MACHINE.outcome = lambda: "restarted"
+    after = start()
+    after.alerts = life.alerts
+    await after.passes(5)
+    assert await after.state_of() == state
+    assert len(MACHINE.acts) == acts
+    assert after.service.health().ok is (state == "succeeded")
+
+
+async def test_a_crash_between_intent_and_act_is_looked_at_too(start, monkeypatch):
+    life = start()
+
+    async def dies(*_: Any) -> str:
+        raise Killed
+
+    life.fires()
+    with monkeypatch.context() as patch:
+        patch.setattr(Restart, "run", dies)
+        await life.passes(1)
+    after = start()
+    after.alerts = life.alerts
+    await after.passes(5)
+    assert await after.state_of() == "unknown"
+    assert MACHINE.acts == []
+
+
+async def test_many_machines_failing_together_are_not_restarted_by_themselves(start):
+    life = start()
+    for number in range(3):
+        life.fires(instance=str(number))
+    await life.passes(5)
+    assert MACHINE.acts == []
+    assert {run.mode for run in await life.commands.runs()} == {"ask"}
+
+
+async def test_two_alerts_for_one_machine_lead_to_one_act(start):
+    life = start()
+    life.fires(instance="a")
+    life.fires(instance="b")
+    await life.passes(10)
+    assert len(MACHINE.acts) == 1
+    states = sorted(run.state.value for run in await life.commands.runs())
+    assert states[0] == "succeeded"
+    assert "void" in states
+
+
+async def test_an_action_that_must_not_be_done_fails_without_an_act(start):
+    life = start()
+    MACHINE.version = 0
+    life.fires()
+    await life.passes(2)
+    assert MACHINE.acts == []
+    assert (await life.commands.run(1)).text == "restart: it is the last healthy machine"
+
+
+async def test_doubt_asks(start):
+    life = start()
+    life.doubts = "rules are not evaluated in time"
+    life.fires()
+    await life.passes(2)
+    assert await life.state_of() == "asked"
+
+
+async def test_without_state_nothing_is_done(start, monkeypatch):
+    life = start()
+    life.fires()
+    await life.passes(0.5)
+
+    async def fails(work: Any) -> None:
+        raise StateError("disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(life.state, "transaction", fails)
+        await life.passes(5)
+        assert not life.service.health().ok
+    assert MACHINE.acts == []
+    await life.passes(1)
+    assert MACHINE.acts == ["run-1.0"]
+
+
+async def test_a_runbook_that_was_changed_meanwhile_is_void(start):
+    life = start(runbook(mode="ask"))
+    life.fires()
+    await life.passes(2)
+    changed = runbook(Restart(timeout="1m"), mode="ask")
+    life.service.configure(replace(life.service.ports, runbooks=[changed]))
+    await life.commands.approve(1, (await life.commands.run(1)).approval, ANN)
+    await life.service.settled()
+    assert MACHINE.acts == []
+    assert await life.state_of() == "void"
+
+
+async def test_by_hand_it_asks_whoever_started_it(start):
+    life = start()
+    run = await life.commands.start("fix", ANN)
+    await life.service.settled()
+    asked = await life.commands.run(run.id)
+    assert (asked.state, asked.by, asked.alert.source) == (RunState.ASKED, "ann", "by hand")
+    dry = await life.commands.start("fix", ANN, dry=True)
+    await life.service.settled()
+    assert await life.state_of(dry.id) == "dry"
+    with pytest.raises(NotFoundError, match="no runbook 'fxi': there are fix"):
+        await life.commands.start("fxi", ANN)
+    with pytest.raises(NotFoundError, match="no firing alert 'x'"):
+        await life.commands.start("fix", ANN, "x")
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+async def test_text_steps_wait_for_a_person_in_every_mode_but_dry(start, mode):
+    life = start(runbook(TextStep(text="look"), mode=mode.value))
+    life.fires()
+    await life.passes(2)
+    assert await life.state_of() == ("dry" if mode is Mode.DRY else "waiting")
