@@ -23,7 +23,7 @@ from console import BOARDS, fill, opened
 from health import spent
 from memory import Run
 
-SECONDS = 180
+SECONDS = 120
 BOARD_VIEWERS, PAGE_VIEWERS = 20, 10
 DUTY = ("toban_job_missed_runs_total", "toban_job_timeouts_total")
 
