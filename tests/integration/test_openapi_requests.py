@@ -92,7 +92,7 @@ def operations(document):
 
 
 @pytest.mark.parametrize("mode", GenerationMode)
-@pytest.mark.parametrize("examples", [5, pytest.param(500, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
+@pytest.mark.parametrize("examples", [5, pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
 def test_every_operation_answers_generated_requests_as_documented(program, document, headers, mode, examples):
     answered = {}
     for operation in operations(document):
