@@ -40,6 +40,11 @@ class FakeFly(FakeService):
         self.volumes: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.leases: dict[str, dict[str, Any]] = {}
         self.per_minute = Counter[datetime]()
+        self.is_writable = False
+        """Whether the token may act on machines."""
+        self.takes_effect = True
+        """Whether acts have an effect; otherwise they are answered alike."""
+        self.restarted: list[str] = []
         self._victoria = victoria
         self._lately: dict[str, list[datetime]] = defaultdict(list)
 
@@ -111,14 +116,15 @@ class FakeFly(FakeService):
         if asked.headers.get("authorization") != self.token:
             return Reply.json({"error": "unauthorized"}, 401)
         parts = urllib.parse.urlsplit(asked.path)
-        if asked.method != "GET":
+        if asked.method != "GET" and not self.is_writable:
             self.mistakes.append(f"{asked.method} {asked.path}")
         if parts.path.startswith("/prometheus/"):
             return self._asked_of_prometheus(parts)
         if self._too_often(parts.path):
             self.mistakes.append(f"too often: {parts.path} at {self.clock.now()}")
             return Reply.json({"error": "rate limit exceeded"}, 429)
-        return self._machines_api(parts.path.removeprefix("/v1/").split("/"), parts.query)
+        path = parts.path.removeprefix("/v1/").split("/")
+        return self._machines_api(path, parts.query) if asked.method == "GET" else self._act(asked, path)
 
     def pretended(self, asked: Asked) -> Reply:
         """Answer with nothing in it."""
@@ -135,12 +141,42 @@ class FakeFly(FakeService):
                 return Reply.json({"name": app, "status": "deployed", "organization": of})
             case ["apps", app, "machines"] if app in self.machines:
                 return Reply.json(self.machines[app])
+            case ["apps", app, "machines", id] if any(it["id"] == id for it in self.machines.get(app, ())):
+                return Reply.json(next(it for it in self.machines[app] if it["id"] == id))
             case ["apps", app, "volumes"] if app in self.machines:
                 return Reply.json(self.volumes[app])
             case ["apps", app, "machines", id, "lease"] if any(it["id"] == id for it in self.machines.get(app, ())):
                 held = self.leases.get(id)
                 told = {"status": "success", "data": held} if held else {"error": "no lease"}
                 return Reply.json(told, 200 if held else 404)
+        return Reply.json({"error": "not found"}, 404)
+
+    def _act(self, asked: Asked, path: list[str]) -> Reply:
+        """Do something with a machine, as whoever holds its lease."""
+        found = next((it for of in self.machines.values() for it in of if it["id"] in path), None)
+        if found is None or len(path) < 5:
+            return Reply.json({"error": "not found"}, 404)
+        name, held, nonce = found["id"], self.leases.get(found["id"]), asked.headers.get("fly-machine-lease-nonce")
+        if held and held["nonce"] != nonce:
+            return Reply.json({"error": f"lease currently held by {held['owner']}"}, 409)
+        match asked.method, path[4]:
+            case "POST", "lease":
+                expires = int(self.clock.now().timestamp()) + asked.json["ttl"]
+                self.leases[name] = {"nonce": f"n{len(self.requests)}", "expires_at": expires, "owner": "toban@shop"}
+                return Reply.json({"status": "success", "data": self.leases[name]}, 201)
+            case "DELETE", "lease":
+                del self.leases[name]
+                return Reply.json({"ok": True})
+            case "POST", "restart":
+                self.restarted.append(name)
+                if self.takes_effect:
+                    self.happen(found, "restart", "restarting")
+                    self.happen(found, "start", "started")
+                return Reply.json({"ok": True})
+            case "POST", "start":
+                if self.takes_effect:
+                    self.happen(found, "start", "started")
+                return Reply.json({"previous_state": "stopped", "migrated": False, "new_host": ""})
         return Reply.json({"error": "not found"}, 404)
 
     def _asked_of_prometheus(self, parts: urllib.parse.SplitResult) -> Reply:

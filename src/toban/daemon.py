@@ -28,6 +28,7 @@ from toban.core.malloc_trim import limit_arenas, trim_periodically
 from toban.core.metric_registry import MetricRegistry
 from toban.core.paths import OTHERS_MODE
 from toban.core.ports import Clock, Service
+from toban.deploys.service import DeployService
 from toban.engines import Engines, open_engines
 from toban.incidents.policy import personal_channels
 from toban.incidents.service import IncidentService
@@ -136,6 +137,7 @@ def _open_foundation(
         notifications,
         incidents,
         RunbookService(settings.data, state, clock, meters),
+        DeployService(state, clock, meters),
         alerts,
         ExternalAlerts(alerts, clock, meters),
         access,

@@ -4,7 +4,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -17,15 +17,16 @@ from toban.access.oidc import OidcProvider
 from toban.alerting.acknowledge_commands import AcknowledgeCommands
 from toban.alerting.alert_store import AlertStore
 from toban.alerting.assembly import Alerting, AlertingPorts, open_alerting
-from toban.alerting.external_alerts import ExternalAlerts
+from toban.alerting.external_alerts import ExternalAlerts, posted_alert
 from toban.alerting.service import CollectedTargets, EvaluationService
 from toban.alerting.templating.template import External
 from toban.collect.assembly import open_collection
 from toban.collect.collectors.vendure_db.payment_declines import PaymentDeclineCounter
 from toban.collect.service import CollectionService
 from toban.collect.tools import CollectorTools
-from toban.core.actor import RUNBOOKS, Actor
+from toban.core.actor import RUNBOOKS, TOBAN, Actor
 from toban.core.alerts import Alert, AlertStatus
+from toban.core.deploys import Deploy
 from toban.core.item_isolation import health_by_service
 from toban.core.lifecycle import ResourceStack
 from toban.core.matcher_syntax import make_matcher
@@ -34,9 +35,12 @@ from toban.core.metric_registry import MetricRegistry
 from toban.core.paths import host_names
 from toban.core.ports import Clock, HealthStatus, LineSink, Service
 from toban.dashboards.board_loader import Boards
+from toban.deploys.guard import Regression
+from toban.deploys.service import DeployPorts, DeployService
 from toban.engines import Engines
 from toban.health.checks import checks
 from toban.health.components import component_of
+from toban.health.impact import ShopImpact
 from toban.health.service import HealthService
 from toban.health.shop_report import ShopReport
 from toban.incidents.assembly import Incidents, incident_policy, open_incidents
@@ -107,6 +111,7 @@ class Foundation:
     notifications: NotificationService
     incidents: IncidentService
     runbooks: RunbookService
+    deploys: DeployService
     alerts: AlertStore
     external_alerts: ExternalAlerts
     access: Access
@@ -120,6 +125,7 @@ class Foundation:
             self.notifications,
             self.incidents,
             self.runbooks,
+            self.deploys,
             self.external_alerts,
             self.access.service,
             self.http,
@@ -208,6 +214,7 @@ class GenerationBuilder:
         incidents = open_incidents(
             base.incidents,
             incident_ports(settings, base.notifications, base.alerts, clock, component),
+            ShopImpact(base.engines.queries, clock).estimate,
             base.state,
             clock,
             meters,
@@ -264,6 +271,8 @@ class GenerationBuilder:
             notifications=notifications,
             incidents=incidents,
             runbooks=runbooks,
+            deploys=base.deploys,
+            github_secret=lambda: settings.deploys.github_secret,
             services=running,
             boards=Boards(settings.dashboards),
             access=base.access,
@@ -284,6 +293,7 @@ class GenerationBuilder:
             await base.notifications.configure(rules, settings.channels, tools)
         await base.incidents.configure(after.incidents.ports)
         base.runbooks.configure(after.runbooks.ports)
+        base.deploys.configure(deploy_ports(settings, base))
         await after.evaluation.open(before.evaluation if before else None)
         if before:
             await after.collection.take_over(before.collection)
@@ -364,8 +374,28 @@ def runbook_ports(
         base.alerts.alerts,
         doubts,
         maintenance,
+        deployed=lambda: base.deploys.last.at if base.deploys.last else None,
         told=base.incidents.wake,
     )
+
+
+def deploy_ports(settings: Settings, base: Foundation) -> DeployPorts:
+    """Return what deploys use under some settings."""
+
+    async def report(deploy: Deploy, found: Sequence[Regression], until: datetime) -> None:
+        texts = "; ".join(it.text for it in found)
+        labels = {"alertname": "deploy_regression", "version": deploy.version, "severity": "warning"}
+        annotations = {
+            "summary": f"Worse since the deploy of {deploy.version}",
+            "summary_ja": f"{deploy.version} のデプロイ以降、悪化しています",
+            "value": texts,
+            "action": "Compare with the time before on the dashboard `api`; toban rolls nothing back by itself.",
+            "action_ja": "ダッシュボード api でデプロイ前と比較してください。toban は自動でロールバックしません。",
+        }
+        posted = posted_alert(labels, annotations, deploy.at, until, deploy.url)
+        await base.external_alerts.post("deploy guard", [posted], TOBAN)
+
+    return DeployPorts(settings.deploys, base.engines.rules, report, base.incidents.wake)
 
 
 def allowed_hosts(settings: Settings) -> list[str]:

@@ -29,6 +29,7 @@ from toban.core.paths import CONFIGURATION, data_folder, read_text
 from toban.core.plugins import PluginRegistry
 from toban.dashboards.board_loader import load_boards
 from toban.dashboards.settings import DashboardSettings
+from toban.deploys.settings import DeploySettings
 from toban.incidents.settings import IncidentSettings, OnCallSettings, unknown_names
 from toban.logs.settings import LogSettings
 from toban.notify import environment_channels as notify_defaults
@@ -112,6 +113,8 @@ class Settings(Section):
     on_call: OnCallSettings = OnCallSettings()
 
     runbooks: RunbookSettings = RunbookSettings()
+
+    deploys: DeploySettings = DeploySettings()
 
     dashboards: DashboardSettings = DashboardSettings()
 

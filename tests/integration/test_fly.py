@@ -20,12 +20,12 @@ from tests.vendure_shop import SLOW
 from toban.alerting.rule_file import RuleGroup
 from toban.alerting.rule_loader import shipped_groups
 from toban.collect.collectors.fly.fly import Fly
-from toban.collect.collectors.fly.machines_api import authorization
 from toban.collect.service import ScrapeLoop
 from toban.collect.tools import CollectorTools
 from toban.core.errors import CollectError
 from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import milliseconds
+from toban.shop.fly import authorization
 from toban.state.backends import SqliteBackend
 from toban.state.database import State
 from toban.tsdb.settings import TsdbSettings

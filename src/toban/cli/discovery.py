@@ -8,13 +8,13 @@ from typing import Final
 
 import httpx2
 
-from toban.collect.collectors.fly import machines_api
 from toban.collect.collectors.fly.machines_api import MachinesApi
 from toban.collect.tools import CollectorTools
 from toban.core.clock import SystemClock
 from toban.core.errors import CollectError
 from toban.core.metric_registry import MetricRegistry
 from toban.shop.connections import ShopConnections
+from toban.shop.fly import MACHINES_API
 
 CONNECT_TIMEOUT: Final = 2.0
 """Seconds that a machine of the same private network may take to accept a connection."""
@@ -68,7 +68,7 @@ async def discover(environment: Mapping[str, str]) -> Discovery | None:
 
 async def _organisation(environment: Mapping[str, str]) -> tuple[str, list[str]]:
     """Return the organisation of this machine's app, and its apps. Raises ``CollectError``."""
-    address = environment.get("FLY_FLAPS_BASE_URL") or machines_api.ADDRESS
+    address = environment.get("FLY_FLAPS_BASE_URL") or MACHINES_API
     async with httpx2.AsyncClient() as http:
         tools = CollectorTools(http, SystemClock(), MetricRegistry(), ShopConnections(None, None))
         api = MachinesApi(tools, "fly", address, environment["FLY_API_TOKEN"])

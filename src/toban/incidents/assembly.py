@@ -9,6 +9,7 @@ from toban.core.ports import Clock, Service
 from toban.incidents.auditor import IncidentAuditor
 from toban.incidents.commands import IncidentCommands
 from toban.incidents.duty import AlwaysOnDuty
+from toban.incidents.impact_updates import Estimate, ImpactUpdater
 from toban.incidents.policy import IncidentPolicy
 from toban.incidents.service import IncidentPorts, IncidentService
 from toban.incidents.settings import IncidentSettings, OnCallSettings
@@ -23,11 +24,12 @@ class Incidents:
     commands: IncidentCommands
     ports: IncidentPorts
     auditor: IncidentAuditor
+    impact: ImpactUpdater
 
     @property
     def services(self) -> Sequence[Service]:
         """The services of a configuration; the incident service outlives it."""
-        return (self.auditor,)
+        return (self.auditor, self.impact)
 
 
 def incident_policy(
@@ -44,8 +46,18 @@ def incident_policy(
 
 
 def open_incidents(
-    service: IncidentService, ports: IncidentPorts, state: State, clock: Clock, meters: MetricRegistry
+    service: IncidentService,
+    ports: IncidentPorts,
+    estimate: Estimate,
+    state: State,
+    clock: Clock,
+    meters: MetricRegistry,
 ) -> Incidents:
-    """Return what some settings ask for; the service is configured with these ports when their services start."""
+    """
+    Return what some settings ask for; the service is configured with these ports when their services start.
+
+    ``estimate`` returns what is missing in the shop between two times.
+    """
     auditor = IncidentAuditor(service, state, clock, meters)
-    return Incidents(service, IncidentCommands(service, state, clock), ports, auditor)
+    impact = ImpactUpdater(service, estimate, state, clock, meters)
+    return Incidents(service, IncidentCommands(service, state, clock), ports, auditor, impact)

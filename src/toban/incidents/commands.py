@@ -63,6 +63,10 @@ class IncidentCommands:
         """Return the newest incidents, newest first."""
         return await self._state.transaction(lambda connection: repository.incidents(connection, limit, before))
 
+    def open_now(self) -> list[Incident]:
+        """Return the open incidents, as the last decision left them."""
+        return self._service.book.open
+
     async def details(self, number: int) -> IncidentDetails:
         """Return one incident with its timeline."""
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Final, Self, cast
 
 from toban.core.alerts import PRIORITIES, Alert, AlertStatus, priority
+from toban.core.impact import Impact
 from toban.incidents.settings import Priority
 
 MAX_ALERTS: Final = 200
@@ -151,41 +152,6 @@ class ActionItem:
     text: str
     owner: str = ""
     done: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Impact:
-    """
-    What an incident costs: revenue that is missing against the same hours of the last weeks, in one currency.
-
-    ``least`` and ``most`` are how uncertain it is; ``per_minute`` is what it costs now.
-    """
-
-    currency: str
-    missing: float
-    least: float
-    most: float
-    per_minute: float
-    orders: float
-    """Orders that are missing."""
-    at: datetime
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return {
-            "currency": self.currency,
-            "missing": self.missing,
-            "least": self.least,
-            "most": self.most,
-            "per_minute": self.per_minute,
-            "orders": self.orders,
-            "at": self.at.isoformat(),
-        }
-
-    @classmethod
-    def from_dict(cls, body: Mapping[str, Any]) -> Self:
-        """Return it from what ``as_dict`` returned."""
-        return cls(**{**body, "at": datetime.fromisoformat(body["at"])})
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
+from toban.core.deploys import Deploy
 from toban.core.notification import Delivery, NotificationKind
 from toban.core.runbook_events import RunbookEvent
 from toban.incidents.book import IncidentBook
@@ -27,6 +28,15 @@ def delivery_entries(book: IncidentBook, deliveries: Iterable[Delivery]) -> list
                 facts["error"] = delivery.error
             found.append(TimelineEntry(incident.id, delivery.at, kind, facts=facts))
     return found
+
+
+def deploy_entries(book: IncidentBook, deploys: Iterable[Deploy]) -> list[TimelineEntry]:
+    """Return an entry for each deploy in the incidents that are open."""
+    return [
+        TimelineEntry(incident.id, deploy.at, EntryKind.DEPLOY, deploy.by, {"text": f"{deploy.version} {deploy.text}"})
+        for deploy in deploys
+        for incident in book.open
+    ]
 
 
 def runbook_change(policy: IncidentPolicy, incident: Incident, event: RunbookEvent, now: datetime) -> Change:

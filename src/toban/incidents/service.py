@@ -1,16 +1,18 @@
 """The incident service: reads changes of alerts and deliveries, decides, and lets the messages be sent."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 from sqlalchemy import Connection
 
 from toban.core.actor import TOBAN, Actor
 from toban.core.alerts import TOPIC, AlertChange
+from toban.core.deploys import TOPIC as DEPLOY_TOPIC
+from toban.core.deploys import Deploy
 from toban.core.errors import NotFoundError, StateError
 from toban.core.failure_log import FailureLog
 from toban.core.metric_registry import MetricRegistry
@@ -25,12 +27,14 @@ from toban.incidents.book import MAX_OPEN, Advance, IncidentBook, Suppression, a
 from toban.incidents.incident import Incident, IncidentState
 from toban.incidents.lifecycle import Change
 from toban.incidents.policy import IncidentPolicy
-from toban.incidents.reactions import delivery_entries, runbook_change
+from toban.incidents.reactions import delivery_entries, deploy_entries, runbook_change
 from toban.state import event_log
 from toban.state.database import State
+from toban.state.event_log import LoggedEvent
 from toban.state.quarantine import readable_rows
 
 log = structlog.get_logger("toban.incidents")
+T = TypeVar("T")
 
 CONSUMER: Final = "incidents"
 BATCH: Final = 2_000
@@ -202,26 +206,19 @@ class IncidentService:
             # What was decided while state was unavailable is newer.
             merged = {**saved.incidents, **self._book.incidents}
             book = IncidentBook(merged, self._book.waiting, max(saved.next_id, self._book.next_id))
-        alerts = [event for event in events if event.topic == TOPIC]
-        changes = readable_rows(connection, event_log.EVENTS, alerts, lambda event: AlertChange.from_dict(event.body))
-        deliveries = readable_rows(
-            connection,
-            event_log.EVENTS,
-            [event for event in events if event.topic == DELIVERY_TOPIC],
-            lambda event: Delivery.from_dict(event.body),
-        )
-        runs = readable_rows(
-            connection,
-            event_log.EVENTS,
-            [event for event in events if event.topic == RUNBOOK_TOPIC],
-            lambda event: RunbookEvent.from_dict(event.body),
-        )
+        changes = _parsed(connection, events, TOPIC, AlertChange.from_dict)
+        runs = _parsed(connection, events, RUNBOOK_TOPIC, RunbookEvent.from_dict)
         result = self._with_runs(advance(policy, book, changes, self._ports.suppression(), now), runs, now)
+        entries = [
+            *delivery_entries(result.book, _parsed(connection, events, DELIVERY_TOPIC, Delivery.from_dict)),
+            *deploy_entries(result.book, _parsed(connection, events, DEPLOY_TOPIC, Deploy.from_dict)),
+            *result.entries,
+        ]
         for number in result.withdrawn:
             self._queue.withdraw_messages(connection, result.book.incidents[number].thread)
         self._queue.enqueue_messages(connection, result.messages, now)
         repository.save(connection, saved, result.book)
-        repository.add_entries(connection, [*delivery_entries(result.book, deliveries), *result.entries])
+        repository.add_entries(connection, entries)
         if events:
             event_log.commit(connection, CONSUMER, events[-1].position)
         return result, len(events)
@@ -327,3 +324,11 @@ def _in_step(connection: Connection, incident: Incident) -> None:
     current = repository.incident(connection, incident.id)
     if current and current.answer == incident.answer:
         repository.save_incident(connection, replace(current, is_out_of_step=False))
+
+
+def _parsed(
+    connection: Connection, events: Sequence[LoggedEvent], topic: str, parse: Callable[[Mapping[str, Any]], T]
+) -> list[T]:
+    """Return the events of a topic; one that can't be read is set aside."""
+    found = [event for event in events if event.topic == topic]
+    return readable_rows(connection, event_log.EVENTS, found, lambda event: parse(event.body))

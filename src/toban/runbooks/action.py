@@ -32,6 +32,8 @@ class Plan:
     state: str = ""
     targets: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    needs_approval: bool = False
+    """Whether a person must approve it even where its runbook acts by itself."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -40,12 +42,15 @@ class Plan:
             "state": self.state,
             "targets": list(self.targets),
             "facts": dict(self.facts),
+            "needs_approval": self.needs_approval,
         }
 
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> "Plan":
         """Return the plan that ``as_dict`` returned."""
-        return cls(body["description"], body["state"], tuple(body["targets"]), dict(body["facts"]))
+        return cls(
+            body["description"], body["state"], tuple(body["targets"]), dict(body["facts"]), body["needs_approval"]
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,7 @@ from toban.core.labels import Labels
 from toban.core.ports import Clock
 from toban.core.runbook_events import TOPIC, RunbookEvent
 from toban.runbooks import repository
-from toban.runbooks.repository import StopSwitch
-from toban.runbooks.run import Run, RunState, StepRecord
+from toban.runbooks.run import Run, RunState, StepRecord, StopSwitch
 from toban.runbooks.runbook import Mode, Runbook
 from toban.runbooks.service import RunbookService
 from toban.state import audit_log, event_log

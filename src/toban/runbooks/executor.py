@@ -127,7 +127,7 @@ class RunExecutor:
 
     async def _approved(self, runbook: Runbook, run: Run, action: Action, plan: Plan) -> Run:
         """Return the run once a person has approved this plan; where nobody has, ask and wait."""
-        needs_answer = action.asks or (action.acts and run.mode == Mode.ASK)
+        needs_answer = action.asks or plan.needs_approval or (action.acts and run.mode == Mode.ASK)
         if not needs_answer:
             return run
         if not run.approved_by or (action.asks and run.question is None):

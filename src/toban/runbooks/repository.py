@@ -1,13 +1,13 @@
 """Tables of runbooks: the runs, and the stop switch."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Boolean, Column, Connection, Index, Row, Table, delete, func, insert, or_, select, update
 
-from toban.runbooks.run import OPEN, Run
+from toban.runbooks.run import OPEN, Run, StopSwitch
 from toban.state.column_types import Id, Json, SafeString, Timestamp, metadata
 from toban.state.quarantine import readable_rows
 
@@ -30,16 +30,6 @@ SWITCH: Final = Table(
     Column("by", SafeString(200), nullable=False),
     Column("reason", SafeString(2000), nullable=False),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class StopSwitch:
-    """Whether automation is stopped, since when, by whom, and why."""
-
-    is_stopped: bool
-    at: datetime | None = None
-    by: str = ""
-    reason: str = ""
 
 
 def recent_runs(connection: Connection, since: datetime) -> list[Run]:

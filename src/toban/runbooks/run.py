@@ -180,3 +180,13 @@ class Run:
             datetime.fromisoformat(body["ended"]) if body["ended"] else None,
             body["text"],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class StopSwitch:
+    """Whether automation is stopped, since when, by whom, and why."""
+
+    is_stopped: bool
+    at: datetime | None = None
+    by: str = ""
+    reason: str = ""

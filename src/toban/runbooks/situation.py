@@ -15,8 +15,7 @@ from toban.core.samples import gauge
 from toban.runbooks import repository
 from toban.runbooks.action import ActionTools
 from toban.runbooks.brakes import WEEK, Situation
-from toban.runbooks.repository import StopSwitch
-from toban.runbooks.run import Run
+from toban.runbooks.run import Run, StopSwitch
 from toban.runbooks.runbook import Runbook
 from toban.runbooks.settings import RunbookSettings
 from toban.state.database import State

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 
 from toban.core import connection_urls
 from toban.core.config_types import Address, Secret, Section, Text, Zone, require_scheme
+from toban.shop.fly import MACHINES_API
 
 ENVIRONMENT: Final = {
     "database": "DATABASE_URL",
@@ -81,6 +82,12 @@ class ShopSettings(Section):
 
     fly_token: Secret | None = None
     """A read-only Fly token, where the shop runs there: `fly tokens create readonly ORGANISATION`."""
+
+    fly_admin_token: Secret | None = None
+    """A Fly token by which runbooks restart machines: `fly tokens create deploy -a APP`; without it, they don't."""
+
+    fly_api: Address = MACHINES_API
+    """The address of Fly's Machines API for that."""
 
     fly_org: Text = ""
     """The organisation's slug; by default that of the apps, or of the machine that toban runs on."""

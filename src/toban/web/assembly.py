@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from pydantic import SecretStr
 from starlette.types import ASGIApp
 
 from toban.access.assembly import Access
@@ -16,6 +17,7 @@ from toban.core.effective_settings import EffectiveSetting
 from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock, QueryEngine, Service
 from toban.dashboards.board_loader import Boards
+from toban.deploys.service import DeployService
 from toban.health.service import HealthService
 from toban.health.shop_report import ShopReport
 from toban.incidents.assembly import Incidents
@@ -33,6 +35,7 @@ from toban.web.alertmanager_api import AlertmanagerApi
 from toban.web.api.access import AccessApi
 from toban.web.api.alerts import AlertsApi
 from toban.web.api.boards import BoardsApi
+from toban.web.api.deploys import DeploysApi
 from toban.web.api.incidents import IncidentsApi
 from toban.web.api.instance import InstanceApi
 from toban.web.api.logs import LogsApi
@@ -103,6 +106,8 @@ class Features:
     notifications: Notifications
     incidents: Incidents
     runbooks: Runbooks
+    deploys: DeployService
+    github_secret: Callable[[], SecretStr | None]
     services: Sequence[Service]
     boards: Boards
     access: Access
@@ -164,6 +169,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
     live, sign_in = LiveUpdates(partial(_versions, it), clock), SignInPages(it.access, it.oidc, it.address)
     incidents = IncidentsApi(it.incidents.commands, lambda: it.incidents.service.policy, clock)
     runbooks = RunbooksApi(it.runbooks.commands)
+    deploys = DeploysApi(it.deploys, it.github_secret, clock)
     apis: list[HasRoutes] = [
         IngestApi(it.ingest.otlp, it.ingest.events, it.ingest.remote_write, settings.body_limit),
         logs,
@@ -175,11 +181,12 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         silences,
         incidents,
         runbooks,
+        deploys,
         UptimerobotWebhook(it.alerting.external_alerts, clock),
         QuarantineApi(QuarantineCommands(it.state), quarantine),
         ReloadApi(it.reload),
-        BoardsApi(it.boards, it.client_queries, clock),
-        OverviewPage(status),
+        BoardsApi(it.boards, it.client_queries, clock, deploys.between),
+        OverviewPage(status, incidents.open_now, deploys.latest),
         IncidentsPages(incidents),
         RunbooksPages(runbooks),
         AlertsPages(alerts, it.queries, clock),

@@ -22,12 +22,18 @@ from toban.health.shop_report import ShopReport
 from toban.promql.engine import PromqlEngine
 from toban.promql.executor import QueryExecutor
 from toban.shop.settings import ShopSettings
+from toban.web.api.deploys import DeployModel
 from toban.web.api.status import ProcessInfo, StatusApi
 from toban.web.application import application
 from toban.web.auth import NetworkAccess
 from toban.web.pages.overview import OverviewPage
 from toban.web.prometheus_status import PrometheusStatusApi
 from toban.web.settings import WebSettings
+
+
+async def nothing_deployed() -> list[DeployModel]:
+    return []
+
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 AT = round(NOW.timestamp() * 1000)
@@ -123,7 +129,7 @@ async def client(
             [collecting],
             clock,
             PrometheusStatusApi(NOW, FLAGS, source, clock, lambda: 0),
-            OverviewPage(own).routes(),
+            OverviewPage(own, list, nothing_deployed).routes(),
         )
         app.state.report_failures = lambda owner, found: failures.extend(found)
         transport = httpx2.ASGITransport(NetworkAccess(app, settings, MetricRegistry()))

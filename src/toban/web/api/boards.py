@@ -1,5 +1,7 @@
 """Boards and what they show, in toban's own API."""
 
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -8,13 +10,15 @@ from pydantic import Field, Json, StringConstraints
 from toban.access.permissions import Permission
 from toban.core.actor import Actor
 from toban.core.config_types import Zone
-from toban.core.errors import InvalidCommandError
+from toban.core.errors import InvalidCommandError, StateError
 from toban.core.message_catalogue import LANGUAGES
 from toban.core.ports import Clock, QueryEngine
+from toban.core.samples import milliseconds
 from toban.dashboards.board_data import BoardData, board_data
 from toban.dashboards.board_loader import Boards
 from toban.dashboards.time_range import MAX_TEXT, TimeRangeError, parse_range
 from toban.web.api.api_endpoint import ApiEndpoint, NoParameters, RequestModel, ResponseModel
+from toban.web.api.deploys import DeployModel
 from toban.web.endpoint import Endpoint
 
 Name = Annotated[str, StringConstraints(max_length=40)]
@@ -91,14 +95,15 @@ class PanelDataModel(ResponseModel):
 
 
 class AnnotationModel(ResponseModel):
-    """A time in which an alert fired."""
+    """A time in which an alert fired, or at which something was deployed."""
 
     begin: int
     """Milliseconds since the epoch."""
     end: int
     title: str
-    """The name of the alert."""
+    """The name of the alert, or the version that was deployed."""
     severity: str
+    """That of the alert; `deploy` for a deploy."""
 
 
 class BoardDataResponse(ResponseModel):
@@ -116,7 +121,14 @@ class BoardDataResponse(ResponseModel):
 class BoardsApi:
     """Lists boards, and queries what they show."""
 
-    def __init__(self, boards: Boards, engine: QueryEngine, clock: Clock) -> None:
+    def __init__(
+        self,
+        boards: Boards,
+        engine: QueryEngine,
+        clock: Clock,
+        deploys: Callable[[datetime, datetime], Awaitable[Sequence[DeployModel]]],
+    ) -> None:
+        self._deploys = deploys
         self._boards = boards
         self._engine = engine
         self._clock = clock
@@ -158,7 +170,16 @@ class BoardsApi:
             span = parse_range(begin, end, self._clock.now(), ZoneInfo(request.timezone), request.points)
         except TimeRangeError as error:
             raise InvalidCommandError(str(error), "from") from error
-        return _response(await board_data(board, self._engine, span, request.variables, request.language))
+        found = _response(await board_data(board, self._engine, span, request.variables, request.language))
+        try:
+            deploys = await self._deploys(span.begin, span.end)
+        except StateError:
+            return found  # state reports it; charts do without
+        marks = [
+            AnnotationModel(begin=milliseconds(it.at), end=milliseconds(it.at), title=it.version, severity="deploy")
+            for it in deploys
+        ]
+        return found.model_copy(update={"annotations": sorted([*found.annotations, *marks], key=lambda it: it.begin)})
 
 
 def _response(found: BoardData) -> BoardDataResponse:

@@ -84,6 +84,11 @@ class IncidentsApi:
         found = await self._commands.incidents(min(int(request.limit), MOST), before)
         return IncidentsResponse(incidents=[self._model(it) for it in found])
 
+    def open_now(self) -> list[IncidentModel]:
+        """Return the open incidents from memory, the most urgent first."""
+        found = self._commands.open_now()
+        return [self._model(it) for it in sorted(found, key=lambda it: (it.priority, it.opened))]
+
     async def details(self, request: IncidentRequest, actor: Actor) -> IncidentDetailsModel:
         """Return one incident with its alerts and its timeline."""
         return await self.detailed(int(request.id))

@@ -7,8 +7,7 @@ from typing import Annotated, Self
 from pydantic import StringConstraints
 
 from toban.runbooks.commands import RunbookReport
-from toban.runbooks.repository import StopSwitch
-from toban.runbooks.run import Run, RunState, StepRecord
+from toban.runbooks.run import Run, RunState, StepRecord, StopSwitch
 from toban.runbooks.runbook import Mode, TextStep
 from toban.web.api.api_endpoint import RequestModel, ResponseModel
 from toban.web.api.incident_models import Number

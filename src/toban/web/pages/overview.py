@@ -1,6 +1,6 @@
 """The first page: is the shop well, what does it sell, what fires, and how is each of its components."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,6 +10,8 @@ from toban.access.permissions import Permission
 from toban.core.alerts import AlertStatus
 from toban.core.ports import HealthState
 from toban.health.checks import UnavailableCheck
+from toban.web.api.deploys import DeployModel
+from toban.web.api.incident_models import IncidentModel
 from toban.web.api.models import AlertModel
 from toban.web.api.status import Overview, StatusApi, remedy
 from toban.web.endpoint import Endpoint
@@ -19,10 +21,18 @@ from toban.web.pages.rendering import language_of, page
 
 
 class OverviewPage:
-    """Shows the same as `toban status`."""
+    """Shows the same as `toban status`, the open incidents, and the latest deploys."""
 
-    def __init__(self, status: StatusApi) -> None:
+    def __init__(
+        self,
+        status: StatusApi,
+        incidents: Callable[[], Sequence[IncidentModel]],
+        deploys: Callable[[], Awaitable[Sequence[DeployModel]]],
+    ) -> None:
+        """``incidents`` returns the open ones, ``deploys`` the latest."""
         self._status = status
+        self._incidents = incidents
+        self._deploys = deploys
 
     def routes(self) -> list[Endpoint]:
         """Return the routes."""
@@ -46,6 +56,8 @@ class OverviewPage:
             at_risk=_at_risk(overview),
             missing=_missing(overview, texts(language)),
             version=toban.__version__,
+            incidents=self._incidents(),
+            deploys=await self._deploys(),
         )
 
 

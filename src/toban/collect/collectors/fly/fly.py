@@ -14,7 +14,7 @@ from toban.collect import backfill, repository
 from toban.collect.collector import Collector, Scraper, ScrapeResult
 from toban.collect.collectors.fly import machines_api, managed_prometheus
 from toban.collect.collectors.fly.machines import EXITS, Machine, release_samples
-from toban.collect.collectors.fly.machines_api import REMEDY, MachinesApi, authorization
+from toban.collect.collectors.fly.machines_api import REMEDY, MachinesApi
 from toban.collect.collectors.fly.managed_prometheus import EdgeCounters, MachineMetrics
 from toban.collect.intervals import is_due
 from toban.collect.rest_client import RestClient
@@ -24,6 +24,7 @@ from toban.core.config_types import Address, Duration, Secret, Text
 from toban.core.errors import CollectError, StateError
 from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import Batch, Sample, milliseconds
+from toban.shop.fly import MACHINES_API, authorization
 from toban.state import durable_counters
 
 T = TypeVar("T")
@@ -80,7 +81,7 @@ class Fly(Collector):
     org: Text = ""
     """The organisation's slug; by default that of the first app, or of the machine that toban runs on."""
 
-    api: Address = machines_api.ADDRESS
+    api: Address = MACHINES_API
     """Address of the Machines API."""
 
     metrics: Address = "https://api.fly.io/prometheus"

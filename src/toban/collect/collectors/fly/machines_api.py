@@ -9,8 +9,7 @@ from toban.collect.rest_client import RestClient
 from toban.collect.tools import HasHttp
 from toban.core.errors import CollectError
 from toban.core.samples import Sample
-
-ADDRESS: Final = "https://api.machines.dev"
+from toban.shop.fly import authorization
 
 REMEDY: Final = "use a read-only token of the organisation: fly tokens create readonly"
 
@@ -74,10 +73,3 @@ class MachinesApi:
     async def _get(self, path: str, missing: Any = None) -> Any:
         context, url = f"{self._name}: GET {path}", f"{self._address}/v1/{path}"
         return await self._client.call(context, "GET", url, self._headers, missing=missing)
-
-
-def authorization(token: str) -> str:
-    """Return the header for a token: macaroons have the scheme FlyV1, with or without saying so."""
-    if token.startswith("FlyV1 "):
-        return token
-    return f"FlyV1 {token}" if token.startswith("fm") else f"Bearer {token}"

@@ -1,0 +1,194 @@
+"""Machines at Fly: one is restarted, never the last healthy one, under its lease, and looked at afterwards."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import httpx2
+import pytest
+
+from tests.fake_fly import FakeFly, incomplete
+from tests.fake_http import says
+from tests.fakes import FakeClock
+from toban.core.alerts import Alert, AlertStatus
+from toban.core.errors import ActionError
+from toban.core.labels import Labels
+from toban.core.query_result import QueryResult
+from toban.runbooks.action import ActionContext, ActionTools
+from toban.runbooks.actions.fly_restart import FlyRestart
+from toban.runbooks.actions.fly_start import FlyStart
+from toban.shop.connections import ShopConnections
+from toban.shop.settings import ShopSettings
+
+NOW = datetime(2026, 3, 4, 2, 14, tzinfo=UTC)
+ALERT = Alert(Labels(alertname="high_memory_usage", instance="148e001"), {}, AlertStatus.FIRING, NOW, NOW)
+CONTEXT = ActionContext(ALERT, 7, "run-7.0", NOW)
+
+
+class Selling:
+    """Answers whether the shop can sell."""
+
+    def __init__(self) -> None:
+        self.can_sell = True
+
+    async def instant(self, query: str, at: int, *, time_limit: object = None) -> QueryResult:
+        assert query == 'min(up{job="vendure"}) == 1'
+        return QueryResult("vector", [1] if self.can_sell else [])  # type: ignore[list-item]  # only whether there is one
+
+
+@pytest.fixture
+async def fly() -> AsyncIterator[FakeFly]:
+    async with FakeFly(FakeClock(NOW)) as service:
+        service.is_writable = True
+        service.add("shop", "148e001")
+        service.add("shop", "148e002")
+        service.clock.advance(3_600)  # type: ignore[attr-defined]  # it is a FakeClock
+        yield service
+
+
+@pytest.fixture
+def selling() -> Selling:
+    return Selling()
+
+
+@pytest.fixture
+async def tools(fly: FakeFly, selling: Selling) -> AsyncIterator[ActionTools]:
+    settings = ShopSettings.model_validate({"fly_admin_token": fly.token, "fly_apps": ["shop"], "fly_api": fly.url})
+
+    async def nothing(*_: object) -> str:
+        return ""
+
+    async with httpx2.AsyncClient() as http:
+        yield ActionTools(
+            http, fly.clock, ShopConnections(settings=settings), selling, lambda _: True, nothing, nothing
+        )
+
+
+async def test_one_machine_is_restarted_under_its_lease_and_its_events_prove_it(
+    fly: FakeFly, tools: ActionTools
+) -> None:
+    action = FlyRestart()
+    plan = await action.plan(CONTEXT, tools)
+    assert plan.description == "restart machine 148e001 of shop; 1 others of app are healthy"
+    assert not plan.needs_approval
+    fly.clock.advance(1)  # type: ignore[attr-defined]  # it is a FakeClock
+    text = await action.run(plan, CONTEXT, tools)
+    assert text == "restarted machine 148e001 of shop: it is started, and its checks pass"
+    assert fly.restarted == ["148e001"]
+    assert not fly.leases
+    acts = [(it.method, it.path.rpartition("/")[2]) for it in fly.requests if it.method != "GET"]
+    assert acts == [("POST", "lease"), ("POST", "restart?timeout=30s&signal=SIGINT"), ("DELETE", "lease")]
+    assert await action.look(plan, CONTEXT, tools) == "machine 148e001 was restarted at 03:14:01 UTC, it is started"
+
+
+async def test_an_answer_without_an_event_is_no_restart(fly: FakeFly, tools: ActionTools) -> None:
+    fly.takes_effect = False
+    action = FlyRestart()
+    plan = await action.plan(CONTEXT, tools)
+    with pytest.raises(ActionError, match="machine 148e001 is not back after 5 minutes: started, no checks"):
+        await action.run(plan, CONTEXT, tools)
+    assert not fly.leases
+    assert await action.look(plan, CONTEXT, tools) is None
+
+
+async def test_an_event_that_comes_late_counts(fly: FakeFly, tools: ActionTools) -> None:
+    fly.takes_effect = False
+    machine = fly.machines["shop"][0]
+    sleep = fly.clock.sleep
+
+    async def sleeps(seconds: float) -> None:
+        await sleep(seconds)
+        if (fly.clock.now() - NOW).total_seconds() > 3_670:
+            fly.happen(machine, "start", "started")
+
+    fly.clock.sleep = sleeps  # type: ignore[method-assign]  # until it is there
+    plan = await FlyRestart().plan(CONTEXT, tools)
+    assert (await FlyRestart().run(plan, CONTEXT, tools)).startswith("restarted machine 148e001")
+
+
+async def test_a_request_without_an_answer_that_was_done_counts_and_is_not_repeated(
+    fly: FakeFly, tools: ActionTools
+) -> None:
+    plan = await FlyRestart().plan(CONTEXT, tools)
+    fly.clock.advance(1)  # type: ignore[attr-defined]  # it is a FakeClock
+    answer = fly.answer
+
+    def cut(asked):  # type: ignore[no-untyped-def]  # as `answer`
+        reply = answer(asked)
+        if "/restart" in asked.path:
+            reply.status = 502
+        return reply
+
+    fly.answer = cut  # type: ignore[method-assign]  # done, and answered by a proxy
+    assert (await FlyRestart().run(plan, CONTEXT, tools)).startswith("restarted machine 148e001")
+    assert fly.restarted == ["148e001"]
+
+
+async def test_the_last_healthy_machine_is_restarted_only_when_the_shop_can_not_sell_and_with_approval(
+    fly: FakeFly, tools: ActionTools, selling: Selling
+) -> None:
+    fly.exit(fly.machines["shop"][1])
+    with pytest.raises(ActionError, match="machine 148e001 is the last healthy one of app, and the shop sells"):
+        await FlyRestart().plan(CONTEXT, tools)
+    selling.can_sell = False
+    plan = await FlyRestart().plan(CONTEXT, tools)
+    assert plan.needs_approval
+    assert plan.description.endswith("no other one is healthy")
+
+
+async def test_a_machine_that_changed_after_the_decision_is_left_alone(fly: FakeFly, tools: ActionTools) -> None:
+    plan = await FlyRestart().plan(CONTEXT, tools)
+    fly.clock.advance(1)  # type: ignore[attr-defined]  # it is a FakeClock
+    fly.deploy("shop", 64)
+    with pytest.raises(ActionError, match="changed since this was decided"):
+        await FlyRestart().run(plan, CONTEXT, tools)
+    assert fly.restarted == []
+    assert not fly.leases
+
+
+async def test_a_lease_of_somebody_else_is_respected(fly: FakeFly, tools: ActionTools) -> None:
+    fly.leases["148e001"] = {"nonce": "theirs", "expires_at": 0, "owner": "ci@shop"}
+    plan = await FlyRestart().plan(CONTEXT, tools)
+    with pytest.raises(ActionError, match="answered 409: lease currently held by ci@shop: somebody else works on it"):
+        await FlyRestart().run(plan, CONTEXT, tools)
+    assert fly.leases["148e001"]["nonce"] == "theirs"
+
+
+@pytest.mark.parametrize(
+    ("happens", "reason"),
+    [
+        (lambda fly, it: incomplete(it, "unreachable"), "the host of machine 148e001 is unreachable"),
+        (lambda fly, it: fly.happen(it, "stop", "stopped"), "is stopped: only a started machine"),
+        (
+            lambda fly, it: (fly.exit(it, "started", oom_killed=True), fly.happen(it, "start", "started")),
+            "give it more memory",
+        ),
+        (
+            lambda fly, it: (fly.exit(it, "started", restarts=4), fly.happen(it, "start", "started")),
+            "restarted 4 times in a row",
+        ),
+    ],
+)
+async def test_restarting_is_refused_where_it_helps_nobody(fly: FakeFly, tools: ActionTools, happens, reason) -> None:  # type: ignore[no-untyped-def]  # functions of the table
+    happens(fly, fly.machines["shop"][0])
+    with pytest.raises(ActionError, match=reason):
+        await FlyRestart().plan(CONTEXT, tools)
+
+
+async def test_a_stopped_machine_is_started(fly: FakeFly, tools: ActionTools) -> None:
+    fly.exit(fly.machines["shop"][0])
+    fly.clock.advance(1)  # type: ignore[attr-defined]  # it is a FakeClock
+    plan = await FlyStart().plan(CONTEXT, tools)
+    assert await FlyStart().run(plan, CONTEXT, tools) == "started machine 148e001 of shop: its checks pass"
+    with pytest.raises(ActionError, match="is started: only a stopped machine is started"):
+        await FlyStart().plan(CONTEXT, tools)
+
+
+async def test_errors_name_the_remedy(fly: FakeFly, tools: ActionTools) -> None:
+    fly.next(says(403, b'{"error": "unauthorized"}'))
+    with pytest.raises(ActionError, match="answered 403: unauthorized: the token may not do this: `fly tokens create"):
+        await FlyRestart().plan(CONTEXT, tools)
+    fly.next(says(200, b"<html>"))
+    with pytest.raises(ActionError, match="the response is no JSON"):
+        await FlyRestart().plan(CONTEXT, tools)
+    with pytest.raises(ActionError, match="no machine 'nothing' in shop"):
+        await FlyRestart(machine="nothing").plan(CONTEXT, tools)
