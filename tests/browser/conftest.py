@@ -81,7 +81,16 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
 class Visitor:
     """Somebody with a browser; what the browser complains about is collected."""
 
-    def __init__(self, browser: Browser, url: str, *, language: str = "en", dark: bool = False, phone: bool = False):
+    def __init__(
+        self,
+        browser: Browser,
+        url: str,
+        *,
+        language: str = "en",
+        dark: bool = False,
+        phone: bool = False,
+        touch: bool = False,
+    ):
         self.context = browser.new_context(
             base_url=url,
             locale={"en": "en-US", "ja": "ja-JP"}[language],
@@ -89,6 +98,7 @@ class Visitor:
             viewport=PHONE if phone else DESK,
             timezone_id="Asia/Tokyo",
             reduced_motion="reduce",
+            has_touch=touch,
         )
         self.page: Page = self.context.new_page()
         self.complaints: list[str] = []

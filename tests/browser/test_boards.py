@@ -120,3 +120,51 @@ def test_on_a_wall_one_board_follows_the_other(visitor):
     page.wait_for_url(lambda url: "kiosk" not in url)
     assert page.get_by_role("navigation").is_visible()
     assert visitor.complaints == []
+
+
+def test_a_range_is_copied_on_one_page_and_pasted_on_another(visitor):
+    visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = visitor.open("/dashboards/production?from=now-3h&to=now-1h")
+    panel(page, "Redis Memory Usage")
+    page.keyboard.press("t")
+    page.keyboard.press("c")
+    page.locator("[aria-live]", has_text="The range is copied.").wait_for(state="attached")
+    visitor.open("/explore?from=now-1h&to=now")
+    page.keyboard.press("t")
+    page.keyboard.press("v")
+    page.wait_for_url("**from=now-3h&to=now-1h*")
+    page.evaluate("navigator.clipboard.writeText('a shopping list')")
+    page.get_by_role("button", name="Paste a range").click()
+    page.locator("[aria-live]", has_text="The clipboard has no range").wait_for(state="attached")
+    assert page.get_by_label("From").input_value() == "now-3h"
+    assert visitor.complaints == []
+
+
+def test_a_finger_that_drags_to_the_side_selects_a_range(browser, console):
+    """
+    Up and down stays a scroll, and a second finger is a gesture of the browser.
+    """
+    visitor = Visitor(browser, console.url, phone=True, touch=True)
+    page = visitor.open("/dashboards/production?from=now-1h&to=now")
+    over = panel(page, "Redis Memory Usage").locator(".u-over")
+    over.scroll_into_view_if_needed()
+    box = over.bounding_box()
+    assert box
+    fingers = visitor.context.new_cdp_session(page)
+
+    def touch(kind, *points):
+        places = [{"x": box["x"] + x, "y": box["y"] + y, "id": number} for number, (x, y) in enumerate(points)]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
+
+    touch("touchStart", (40, 40))
+    touch("touchMove", (60, 40))
+    touch("touchStart", (60, 40), (100, 60))
+    touch("touchEnd")
+    assert "from=now-1h" in page.url
+    touch("touchStart", (40, 40))
+    for x in (60, 90, 140):
+        touch("touchMove", (x, 42))
+    touch("touchEnd")
+    page.wait_for_url("**from=1*")
+    assert visitor.complaints == []
+    visitor.context.close()

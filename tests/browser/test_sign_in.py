@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, CDPSession, Page, expect
 
 from tests.browser.conftest import Visitor
 from tests.browser.test_pages import RULES, VARIANTS
@@ -105,4 +105,87 @@ def test_an_open_page_is_led_to_the_sign_in_when_its_session_ends_and_back(brows
     expect(page).to_have_url(re.compile("/sign-in"), timeout=15_000)
     sign_in(page, "bob")
     expect(page).to_have_url(re.compile(r"/alerts\?x=1$"))
+    visitor.context.close()
+
+
+@pytest.fixture
+def device(browser, closed) -> Iterator[tuple[Visitor, CDPSession]]:
+    """Open a browser under a name that has passkeys, on a device that keeps some and knows its user."""
+    visitor = Visitor(browser, closed.url.replace("127.0.0.1", "localhost"))
+    session = visitor.context.new_cdp_session(visitor.page)
+    session.send("WebAuthn.enable")
+    kept = {"protocol": "ctap2", "transport": "internal", "hasResidentKey": True, "hasUserVerification": True}
+    options = {**kept, "isUserVerified": True, "automaticPresenceSimulation": True}
+    session.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+    yield visitor, session
+    visitor.context.close()
+
+
+def test_a_passkey_is_added_signs_in_and_is_removed(device, closed):
+    """
+    Instead of name and password; it counts as given lately, so that an admin goes on to the users.
+    """
+    visitor, _ = device
+    page = visitor.open("/account")
+    sign_in(page, "ann")
+    page.get_by_label("Name of the passkey").fill("my phone")
+    checked(visitor, "passkeys")
+    page.get_by_role("button", name="Add a passkey").click()
+    expect(page.get_by_text("The passkey is added.")).to_be_visible()
+    expect(page.get_by_role("cell", name="my phone")).to_be_visible()
+    page.get_by_label("Name of the passkey").fill("again")
+    page.get_by_role("button", name="Add a passkey").click()
+    expect(page.get_by_text("This device has a passkey for you already.")).to_be_visible()
+    page.locator(".user-menu summary").click()
+    page.locator(".user-menu form button").click()
+    visitor.open("/users")
+    checked(visitor, "passkey_sign_in")
+    page.get_by_role("button", name="Sign in with a passkey").click()
+    expect(page).to_have_url(re.compile("/users$"))
+    entries = page.request.get("/api/audit").json()["entries"]
+    assert [(it["actor"], it["via"], it["action"]) for it in entries if it["actor"] == "ann"][:3] == [
+        ("ann", "passkey", "signed in"),
+        ("ann", "session", "signed out"),
+        ("ann", "session", "added a passkey"),
+    ]
+    listed = closed.run("user", "passkeys")
+    assert re.fullmatch(r"\w{16}\s+ann\s+my phone\s+last used .*Z\n", listed.stdout)
+    assert closed.run("user", "remove-passkey", listed.stdout.split()[0]).returncode == 0
+    visitor.open("/account")
+    assert page.get_by_role("cell", name="my phone").count() == 0
+    page.locator(".user-menu summary").click()
+    page.locator(".user-menu form button").click()
+    visitor.open("/sign-in")
+    page.get_by_role("button", name="Sign in with a passkey").click()
+    expect(page.get_by_text("This passkey is not accepted")).to_be_visible()
+
+
+def test_passkeys_are_offered_under_a_name_alone(browser, closed):
+    """
+    Browsers have none for IP addresses: the page says what to do.
+    """
+    visitor = Visitor(browser, closed.url)
+    page = visitor.open("/account")
+    assert page.get_by_role("button", name="Sign in with a passkey").count() == 0
+    sign_in(page, "ann")
+    expect(page.get_by_text("Browsers use passkeys under a name with https alone")).to_be_visible()
+    visitor.context.close()
+
+
+def test_a_page_that_nobody_touches_says_so(browser, closed):
+    """
+    So that its requests don't keep the session from ending.
+    """
+    visitor = Visitor(browser, closed.url)
+    visitor.page.clock.install()
+    page = visitor.open("/alerts")
+    sign_in(page, "ann")
+    expect(page).to_have_url(re.compile("/alerts$"))
+    sent = []
+    page.on("request", lambda it: sent.append(it.headers.get("x-toban-background")) if "/alerts" in it.url else None)
+    with page.expect_response(lambda it: "/alerts" in it.url):
+        page.clock.run_for(31_000)
+    with page.expect_response(lambda it: "/alerts" in it.url):
+        page.clock.run_for(31_000)
+    assert sent[:2] == [None, "1"]
     visitor.context.close()

@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tests.fakes import FakeClock
 from toban.access import repository
-from toban.access.accounts import IDLE, ApiToken, Session, SignInLink, User
+from toban.access.accounts import IDLE, ApiToken, Passkey, Session, SignInLink, User
 from toban.access.permissions import Permission, Role
 from toban.core.actor import Actor
 from toban.core.metric_registry import MetricRegistry
@@ -106,3 +106,23 @@ async def test_rows_of_the_audit_log_from_before_have_no_address(opening, monkey
         newest, oldest = await state.transaction(audit_log.recent)
         assert (newest.actor, oldest.actor) == (entry.actor, Actor("ann", "token", ""))
         assert AuditEntry.from_dict(newest.as_dict()).actor == entry.actor
+
+
+async def test_passkeys_are_stored_used_and_deleted(state):
+    def work(connection):
+        user = replace(ANN, id=repository.add_user(connection, ANN))
+        passkey = Passkey("k" * 1364, user.id, "phone", "p" * 700, 2**32 - 1, AT)
+        other = replace(passkey, id="other")
+        for it in (passkey, other):
+            repository.add_passkey(connection, it)
+        used = replace(passkey, uses=7, last_used=LATER)
+        repository.use_passkey(connection, used)
+        assert repository.load(connection).passkeys == {passkey.id: used, "other": other}
+        repository.delete_passkey(connection, "other")
+        assert repository.load(connection).passkeys_of(user.id) == [used]
+        repository.save_password(connection, user, "$argon2id$", keep_passkeys=True)
+        assert repository.load(connection).passkeys
+        repository.save_password(connection, user, "$argon2id$")
+        assert repository.load(connection).passkeys == {}
+
+    await state.transaction(work)

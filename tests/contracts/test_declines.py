@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+import pytest
+
 from toban.collect.collectors.vendure_db import payment_attempts
 from toban.collect.collectors.vendure_db.payment_attempts import FailedAttempt
 from toban.collect.collectors.vendure_db.payment_declines import PaymentDeclineCounter
@@ -22,3 +24,16 @@ async def test_a_reported_decline_counts_once_and_the_order_stays_open(state, cl
     open_ = await state.transaction(payment_attempts.open_attempts)
     assert counted.value(PAYMENTS_FAILED, method="stripe", error="declined") == 2
     assert open_ == {"ABC": FailedAttempt("ABC", "stripe", first + timedelta(minutes=5))}
+
+
+@pytest.mark.parametrize("order", ["A\0B", "\ud800", "x" * 120])
+async def test_an_order_with_a_code_that_no_database_stores_counts_once_too(state, clock, order):
+    """
+    It is found again as it was stored.
+    """
+    declining = PaymentDeclineCounter(state, clock, MetricRegistry(), "events")
+    for _ in range(2):
+        await declining.record(order, "stripe", "Your card was declined.", clock.now())
+    counted = await state.transaction(lambda connection: durable_counters.load(connection, "events", [PAYMENTS_FAILED]))
+    assert counted.value(PAYMENTS_FAILED, method="stripe", error="declined") == 1
+    assert len(await state.transaction(payment_attempts.open_attempts)) == 1

@@ -56,7 +56,7 @@ async def test_what_was_read_once_is_shown_while_state_can_not_be_read(page, sta
 
     monkeypatch.setattr(state, "transaction", broken)
     assert len(await page.posts()) == 1
-    assert await StatusPage(SETTINGS, state, page._clock).posts() == ()
+    assert await StatusPage(SETTINGS, state, page._clock).posts() == []
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from toban.access import repository
 from toban.access.accounts import CONFIRMED_FOR, Session, digest, new_secret
 from toban.access.passwords import Passwords
 from toban.access.permissions import Permission, Role
-from toban.access.sign_in_commands import Client, SignInCommands
+from toban.access.sessions import Client
+from toban.access.sign_in_commands import SignInCommands
 from toban.access.token_commands import TokenCommands
 from toban.access.user_commands import UserCommands
 from toban.core.actor import TOBAN
@@ -35,11 +36,18 @@ PUBLIC = {
     "/preferences",
     "/status",
     "/api/oncall.ics",
+    "/status.atom",
 }
 SIGNED = {"/hooks/github"}
 """What is public because its sender has no token of toban's: a signature of the body is checked instead."""
-SIGN_IN = {"/sign-in", "/sign-in/oidc", "/sign-in/oidc/callback", "/sign-out", "/welcome/{secret}"}
-OWN_ACCOUNT = {"/account/password", "/account/sessions/end", "/account/sessions/end-all"}
+SIGN_IN = {"/sign-in", "/sign-in/oidc", "/sign-in/oidc/callback", "/sign-in/passkey", "/sign-out", "/welcome/{secret}"}
+OWN_ACCOUNT = {
+    "/account/password",
+    "/account/passkeys/add",
+    "/account/passkeys/remove",
+    "/account/sessions/end",
+    "/account/sessions/end-all",
+}
 """What changes only the session and the account of whoever sends it."""
 INCIDENT_COMMANDS = (
     *("acknowledge", "unacknowledge", "snooze", "note", "assign", "escalate", "priority", "resolve", "reopen"),
@@ -77,6 +85,7 @@ CHANGING_FORMS = {
     "/silences/extend",
     "/silences/expire",
 }
+LOG_LINES = {"/logs", "/api/logs"}
 CONFIGURING = {"/-/reload", "/api/quarantine/forget"}
 ADMIN = {
     "/users",
@@ -99,6 +108,8 @@ ADMIN = {
     "/api/sessions",
     "/api/sessions/end",
     "/api/sessions/end-all",
+    "/api/passkeys",
+    "/api/passkeys/remove",
 }
 PUSHED = {
     "/api/deploys",
@@ -141,6 +152,7 @@ def test_every_endpoint_declares_permission_and_body_limit(routes):
     assert {route.path for route in routes if route.permission is Permission.ACT} == CHANGING | CHANGING_FORMS
     assert {route.path for route in routes if route.permission is Permission.CONFIGURE} == CONFIGURING
     assert {route.path for route in routes if route.permission is Permission.PUSH} == PUSHED
+    assert {route.path for route in routes if route.permission is Permission.LOGS} == LOG_LINES
     assert {route.path for route in routes if route.permission is Permission.ADMIN} == ADMIN
     for route in routes:
         unsafe = route.methods - SAFE
@@ -148,7 +160,7 @@ def test_every_endpoint_declares_permission_and_body_limit(routes):
             assert not unsafe or (unsafe, route.takes) == ({"POST"}, FORM), route
         elif route.path in SIGNED:
             assert (unsafe, route.methods & SAFE, route.takes) == ({"POST"}, set(), JSON), route
-        elif route.permission in {Permission.PUBLIC, Permission.READ}:
+        elif route.permission in {Permission.PUBLIC, Permission.READ, Permission.LOGS}:
             # What is asked by POST only asks: by a form, as Prometheus has it.
             assert not unsafe or (unsafe, route.takes) == ({"POST"}, FORM), route
         elif route.permission is not Permission.ADMIN:
@@ -162,10 +174,10 @@ def test_every_endpoint_declares_permission_and_body_limit(routes):
 GRANTED = {
     "nobody": {"public"},
     "viewer": {"public", "read"},
-    "operator": {"public", "read", "act"},
-    "admin": {"public", "read", "act", "push", "configure", "admin"},
-    "admin whose password is old": {"public", "read", "act", "push", "configure"},
-    "web.token": {"public", "read", "act", "push", "configure"},
+    "operator": {"public", "read", "logs", "act"},
+    "admin": {"public", "read", "logs", "act", "push", "configure", "admin"},
+    "admin whose password is old": {"public", "read", "logs", "act", "push", "configure"},
+    "web.token": {"public", "read", "logs", "act", "push", "configure"},
     "API token to read": {"public", "read"},
     "API token to push": {"public", "push"},
 }

@@ -83,8 +83,10 @@ def test_users_and_tokens_are_managed_at_a_terminal(program, tmp_path):
     assert program.run("token", "list").stdout == "no API tokens\n"
     assert program.run("user", "add", "ann", "--role", "admin", given=f"{PASSWORD}\n").stdout == "ann is admin\n"
     added = program.run("user", "add", "bob", "--role", "viewer", "--link")
+    host = urlsplit(program.url).hostname
+    assert host != "0.0.0.0"
     assert re.fullmatch(
-        r"bob is viewer\nValid once, for 15 minutes:\nhttp://0\.0\.0\.0:\d+/welcome/\S{43}\n", added.stdout
+        rf"bob is viewer\nValid once, for 15 minutes:\nhttp://{re.escape(host)}:\d+/welcome/\S{{43}}\n", added.stdout
     )
     refused = program.run("user", "add", "ann", "--role", "admin", given=f"{PASSWORD}\n")
     assert (refused.returncode, refused.stderr) == (1, "name: user ann exists already\n")

@@ -102,6 +102,28 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class Passkey:
+    """A key pair in a user's device: toban has the public key, and what is signed with the other proves the user."""
+
+    id: str
+    """The credential's id, in base64url."""
+    user: int
+    name: str
+    """As the user calls it."""
+    public_key: str
+    """In COSE's form, in base64url."""
+    uses: int
+    """The signature counter; 0 where the device has none."""
+    created: datetime
+    last_used: datetime | None = None
+
+    @property
+    def short_id(self) -> str:
+        """By which lists and commands call it."""
+        return digest(self.id)[:16]
+
+
+@dataclass(frozen=True, slots=True)
 class ApiToken:
     """What a program shows: it may do what its scopes say."""
 
@@ -146,6 +168,8 @@ class Accounts:
     """By the digest of their secret."""
     identities: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """The users of identities of an OpenID Connect provider, by issuer and subject."""
+    passkeys: Mapping[str, Passkey] = field(default_factory=dict)
+    """By the id of their credential."""
 
     def user(self, name: str) -> User | None:
         """Return a user by name."""
@@ -156,3 +180,7 @@ class Accounts:
         """Return the sessions of a user, the one used last first."""
         found = [it for it in self.sessions.values() if it.user == user]
         return sorted(found, key=lambda it: it.last_used, reverse=True)
+
+    def passkeys_of(self, user: int) -> list[Passkey]:
+        """Return the passkeys of a user, the oldest first."""
+        return sorted((it for it in self.passkeys.values() if it.user == user), key=lambda it: it.created)

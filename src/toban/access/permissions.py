@@ -11,13 +11,15 @@ class Permission(StrEnum):
     PUBLIC = "public"
     """Nothing: anybody may use it, and sees names and states but no details."""
     READ = "read"
-    """Seeing samples, alerts, log lines, settings."""
+    """Seeing samples, alerts, settings."""
+    LOGS = "logs"
+    """Seeing log lines: they are redacted, and yet a shop may write into them what concerns its customers."""
     PUSH = "push"
     """Sending telemetry, events, samples, and alerts that were evaluated elsewhere."""
     ACT = "act"
-    """Changing something: silences, acknowledgements, test notifications, drills."""
+    """Changing something: silences for up to a day, acknowledgements, test notifications, drills."""
     CONFIGURE = "configure"
-    """Reloading the settings, and deleting rows of state that can't be read."""
+    """Reloading the settings, longer silences, and deleting rows of state that can't be read."""
     ADMIN = "admin"
     """Changing who may use toban: users, their sessions, API tokens."""
 
@@ -43,6 +45,6 @@ MACHINE: Final = EVERYTHING - {Permission.ADMIN}
 _VIEWER: Final = PUBLIC | {Permission.READ}
 _GRANTED: Final[Mapping[Role, frozenset[Permission]]] = {
     Role.VIEWER: _VIEWER,
-    Role.OPERATOR: _VIEWER | {Permission.ACT},
+    Role.OPERATOR: _VIEWER | {Permission.LOGS, Permission.ACT},
     Role.ADMIN: EVERYTHING,
 }

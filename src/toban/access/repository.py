@@ -5,9 +5,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Boolean, Column, Connection, Row, Table, delete, insert, or_, select, true, update
+from sqlalchemy import BigInteger, Boolean, Column, Connection, Row, Table, delete, insert, or_, select, true, update
 
-from toban.access.accounts import ABSOLUTE, IDLE, Accounts, ApiToken, Session, SignInLink, User
+from toban.access.accounts import ABSOLUTE, IDLE, Accounts, ApiToken, Passkey, Session, SignInLink, User
 from toban.access.permissions import Permission, Role
 from toban.state.column_types import Id, Json, SafeString, Timestamp, metadata
 from toban.state.quarantine import readable_rows
@@ -64,6 +64,18 @@ IDENTITIES: Final = Table(
     Column("user_id", Id, nullable=False),
 )
 
+PASSKEYS: Final = Table(
+    "passkeys",
+    metadata,
+    Column("id", SafeString(1400), primary_key=True),
+    Column("user_id", Id, nullable=False),
+    Column("name", SafeString(60), nullable=False),
+    Column("public_key", SafeString(4000), nullable=False),
+    Column("uses", BigInteger, nullable=False),
+    Column("created", Timestamp, nullable=False),
+    Column("last_used", Timestamp, nullable=True),
+)
+
 
 def load(connection: Connection) -> Accounts:
     """Return everything. A row that can't be read is left out: it grants nothing."""
@@ -74,6 +86,7 @@ def load(connection: Connection) -> Accounts:
         tokens={it.id: it for it in _all(connection, API_TOKENS, _token)},
         links={it.digest: it for it in _all(connection, SIGN_IN_LINKS, _link)},
         identities=dict(_all(connection, IDENTITIES, lambda row: ((row.issuer, row.subject), row.user_id))),
+        passkeys={it.id: it for it in _all(connection, PASSKEYS, _passkey)},
     )
 
 
@@ -97,6 +110,10 @@ def _token(row: Row[Any]) -> ApiToken:
 
 def _link(row: Row[Any]) -> SignInLink:
     return SignInLink(row.digest, row.user_id, row.expires)
+
+
+def _passkey(row: Row[Any]) -> Passkey:
+    return Passkey(row.id, row.user_id, row.name, row.public_key, row.uses, row.created, row.last_used)
 
 
 def add_user(connection: Connection, user: User) -> int:
@@ -148,11 +165,38 @@ def end_sessions_of(connection: Connection, user: int) -> None:
     connection.execute(delete(SESSIONS).where(SESSIONS.c.user_id == user))
 
 
-def save_password(connection: Connection, user: User, hashed: str) -> None:
-    """Write the hash of a user's new password; sessions and one-time links of the old one end."""
+def save_password(connection: Connection, user: User, hashed: str, *, keep_passkeys: bool = False) -> None:
+    """Write the hash of a user's new password; sessions and one-time links of the old one end, and passkeys go."""
     save_user(connection, replace(user, password=hashed))
     delete_links(connection, user.id)
     end_sessions_of(connection, user.id)
+    if not keep_passkeys:
+        connection.execute(delete(PASSKEYS).where(PASSKEYS.c.user_id == user.id))
+
+
+def add_passkey(connection: Connection, passkey: Passkey) -> None:
+    """Add a passkey."""
+    connection.execute(
+        insert(PASSKEYS).values(
+            id=passkey.id,
+            user_id=passkey.user,
+            name=passkey.name,
+            public_key=passkey.public_key,
+            uses=passkey.uses,
+            created=passkey.created,
+        )
+    )
+
+
+def use_passkey(connection: Connection, passkey: Passkey) -> None:
+    """Write the signature counter of a passkey, and when it was used last."""
+    used = {"uses": passkey.uses, "last_used": passkey.last_used}
+    connection.execute(update(PASSKEYS).where(PASSKEYS.c.id == passkey.id).values(**used))
+
+
+def delete_passkey(connection: Connection, passkey_id: str) -> None:
+    """Delete a passkey."""
+    connection.execute(delete(PASSKEYS).where(PASSKEYS.c.id == passkey_id))
 
 
 def add_token(connection: Connection, token: ApiToken) -> None:

@@ -117,13 +117,18 @@ class AccessService:
         }
         return replace(stored, sessions=sessions, tokens=tokens)
 
-    def session(self, secret: str) -> tuple[Session, User] | None:
-        """Return the session of a secret, with its user, and note that it is used; none where it has ended."""
+    def session(self, secret: str, *, is_use: bool = True) -> tuple[Session, User] | None:
+        """
+        Return the session of a secret, with its user; none where it has ended.
+
+        It is noted as used, unless an open page asks by itself.
+        """
         session = self._accounts.sessions.get(digest(secret))
         if not session or not self._is_valid(session):
             return None
         used = self._session(session)
-        self._used_sessions[session.id] = self._clock.now()
+        if is_use:
+            self._used_sessions[session.id] = self._clock.now()
         return used, self._accounts.users[session.user]
 
     def token(self, text: str) -> ApiToken | None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -26,10 +26,10 @@ from toban.access.oidc import Identity
 from toban.access.passwords import BusyError, Passwords, checked_password
 from toban.access.permissions import Role
 from toban.access.service import AccessService
+from toban.access.sessions import Client, begin_session
 from toban.access.settings import OidcSettings
 from toban.access.throttle import SignInThrottle, network_of
 from toban.access.user_commands import found_user, insert_user, is_last_admin
-from toban.core import input_limits
 from toban.core.actor import Actor
 from toban.core.errors import NotFoundError, TobanError
 from toban.core.metric_registry import MetricRegistry
@@ -45,9 +45,6 @@ SIGN_INS: Final = counter(
     "Attempts to sign in, by result: success, failed, throttled (too many failures), busy (too many at once).",
     labels=("result",),
 )
-
-MAX_SESSIONS: Final = 20
-"""Sessions of one user; a further one ends the one that was used the longest ago."""
 
 
 class SignInError(TobanError):
@@ -73,23 +70,23 @@ class ThrottledError(TobanError):
         super().__init__(f"too many failed attempts: retry in {self.after} seconds")
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
-    """Who signs in: the address and the browser."""
-
-    address: str
-    agent: str = ""
-
-
 class SignInCommands:
     """Begins and ends sessions; each change and its row of the audit log are one transaction."""
 
-    def __init__(self, service: AccessService, passwords: Passwords, clock: Clock, meters: MetricRegistry) -> None:
+    def __init__(
+        self,
+        service: AccessService,
+        passwords: Passwords,
+        clock: Clock,
+        meters: MetricRegistry,
+        throttle: SignInThrottle | None = None,
+    ) -> None:
         self._service = service
         self._passwords = passwords
-        self._throttle = SignInThrottle()
+        self._throttle = throttle or SignInThrottle()
         self._clock = clock
         self._meters = meters
+        meters.add(SIGN_INS, 0, result="failed")  # so that the rule about failed ones has something to read
 
     async def sign_in(self, name: str, password: str, client: Client, before: str = "") -> str:
         """
@@ -113,7 +110,7 @@ class SignInCommands:
             saved = replace(current, last_sign_in=now, password=rehashed or current.password)
             repository.save_user(connection, saved)
             repository.end_sessions(connection, [before])
-            _begin(connection, accounts, secret, user.id, client, now)
+            begin_session(connection, accounts, secret, user.id, client, now)
             audit_log.record(connection, AuditEntry(now, actor, "signed in", {"agent": client.agent[:200]}))
 
         await self._service.change(work)
@@ -146,7 +143,7 @@ class SignInCommands:
                 user = replace(user, role=role)
             repository.save_user(connection, replace(user, last_sign_in=now))
             repository.end_sessions(connection, [before])
-            _begin(connection, accounts, secret, user.id, client, now, confirmed)
+            begin_session(connection, accounts, secret, user.id, client, now, confirmed)
             audit_log.record(connection, AuditEntry(now, actor, "signed in", {"agent": client.agent[:200]}))
 
         try:
@@ -222,7 +219,7 @@ class SignInCommands:
                 audit_log.record(connection, AuditEntry(now, actor, "set the password of a user", {"user": user.name}))
             repository.delete_links(connection, link.user)
             repository.save_user(connection, replace(user, password=hashed, last_sign_in=now))
-            _begin(connection, accounts, session, user.id, client, now)
+            begin_session(connection, accounts, session, user.id, client, now)
             audit_log.record(connection, AuditEntry(now, actor, "signed in", {"agent": client.agent[:200]}))
 
         await self._service.change(work)
@@ -262,8 +259,8 @@ class SignInCommands:
             owner = accounts.users.get(user.id)
             if not owner or not owner.enabled or owner.password != user.password:
                 raise SignInError
-            repository.save_password(connection, owner, hashed)
-            _begin(connection, accounts, secret, owner.id, client, now)
+            repository.save_password(connection, owner, hashed, keep_passkeys=True)
+            begin_session(connection, accounts, secret, owner.id, client, now)
             audit_log.record(connection, AuditEntry(now, actor, "changed the own password", {"user": owner.name}))
 
         await self._service.change(work)
@@ -337,19 +334,3 @@ def _user_of(
 def _is_invited(accounts: Accounts, user: User) -> bool:
     """Tell whether a user was added, and has never signed in: an account in use is not given to an e-mail address."""
     return not user.password and user.last_sign_in is None and user.id not in accounts.identities.values()
-
-
-def _begin(
-    connection: Connection,
-    accounts: Accounts,
-    secret: str,
-    user: int,
-    client: Client,
-    now: datetime,
-    confirmed: datetime | None = None,
-) -> None:
-    """Begin a session; where a user has too many, those that were used the longest ago end."""
-    agent = input_limits.repair_surrogates(client.agent)
-    repository.end_sessions(connection, [it.id for it in accounts.sessions_of(user)[MAX_SESSIONS - 1 :]])
-    session = Session(digest(secret), user, now, now, confirmed or now, client.address, agent)
-    repository.save_session(connection, session)

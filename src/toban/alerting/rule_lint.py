@@ -21,6 +21,7 @@ from toban.promql.syntax_tree import (
     Range,
     Selector,
     children,
+    metric_of,
     selectors,
     walk,
 )
@@ -192,11 +193,6 @@ def unit_of(node: Node) -> str:
 def unit_of_inner(node: Node) -> str:
     """Return the unit of the first metric in an expression that has one."""
     return next((unit for selector in selectors(node) if (unit := unit_of(selector))), "")
-
-
-def metric_of(selector: Selector) -> str:
-    """Return a selector's metric name, or an empty string."""
-    return next((it.value for it in selector.matchers if it.name == NAME and it.operator is MatchOperator.EQUAL), "")
 
 
 def metrics_read(root: Node) -> list[str]:

@@ -24,6 +24,11 @@ OVERALL: Final = {
 }
 
 
+def short_time(text: str) -> str:
+    """Return a time of a response, to the minute."""
+    return text[:16].replace("T", " ") + "Z"
+
+
 def start_summary(status: Mapping[str, Any], first_admin_link: str = "") -> str:
     """Return the greeting: targets, addresses, which targets failed and why, and how the first admin is made."""
     lines = [f"toban {status['version']} is on duty.", "", *_targets(status["targets"]), ""]

@@ -1,6 +1,6 @@
 """Who acts on toban: the principal of every command, and of every row of the audit log."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 
@@ -17,6 +17,8 @@ class Actor:
     via: str
     address: str = ""
     """The address that a request came from; empty for the local socket."""
+    is_limited: bool = field(default=False, compare=False)
+    """Whether it may only change what ends by itself within a day."""
 
     def __str__(self) -> str:
         return f"{self.name} ({self.via})"

@@ -6,6 +6,7 @@ from typing import Final
 CONTROL_CHARACTERS: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, but tab and line feed
     "\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # what reverses or hides text
+    "\ufffe\uffff"  # no characters: XML can't have them
     "\ud800-\udfff\U000e0000-\U000e0fff]"  # invisible: surrogates, tags
 )
 

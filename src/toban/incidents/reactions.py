@@ -45,8 +45,8 @@ def runbook_change(policy: IncidentPolicy, incident: Incident, event: RunbookEve
     change = Change(incident, now).noted(EntryKind.RUNBOOK, event.by, **facts)
     if event.event in ANSWERS:
         return still_working(policy, change)
-    if event.event != "asked" or not incident.is_open:
-        return change
+    if event.event != "asked" or event.by or not incident.is_open:
+        return change  # who started it by hand sees the question
     by = incident.answer.by if incident.answer else ""
     channels = policy.channels_of(by, 0) if by else list(incident.paged)
     return change.sent(

@@ -3,8 +3,8 @@
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import TypeVar
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection
 
@@ -20,6 +20,9 @@ from toban.state.audit_log import AuditEntry
 from toban.state.database import State
 
 T = TypeVar("T")
+
+LIMITED_TO: Final = timedelta(days=1)
+"""How long silences of those last who may only change what ends by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,8 @@ class SilenceCommands:
             raise InvalidCommandError("start time must be before end time", "starts")
         if spec.ends <= now:
             raise InvalidCommandError("end time can't be in the past", "ends")
+        if actor.is_limited and spec.ends - max(now, spec.starts or now) > LIMITED_TO:
+            raise InvalidCommandError("more than 24 hours takes the permission to configure: ask an admin", "duration")
         if len(spec.matchers) > input_limits.MATCHERS:
             raise InvalidCommandError(
                 f"{len(spec.matchers)} matchers: at most {input_limits.MATCHERS} are accepted", "matchers"

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from toban.core.matchers import Matcher
+from toban.core.labels import NAME
+from toban.core.matchers import Matcher, MatchOperator
 from toban.core.query_result import ResultType
 
 
@@ -179,6 +180,11 @@ def walk(node: Node) -> Iterator[Node]:
 def selectors(node: Node) -> Iterator[Selector]:
     """Return all selectors in a node."""
     return (it for it in walk(node) if isinstance(it, Selector))
+
+
+def metric_of(selector: Selector) -> str:
+    """Return a selector's metric name, or an empty string."""
+    return next((it.value for it in selector.matchers if it.name == NAME and it.operator is MatchOperator.EQUAL), "")
 
 
 def reach(node: Node, lookback: int) -> int:

@@ -9,12 +9,16 @@ from sqlalchemy import Connection
 from toban.core import input_limits
 from toban.core.actor import Actor
 from toban.core.alerts import ALERTNAME, Alert, AlertStatus
-from toban.core.errors import InvalidCommandError, NotFoundError
+from toban.core.errors import InvalidCommandError, NotFoundError, QueryError, StoreError
 from toban.core.input_limits import repair_surrogates
 from toban.core.labels import Labels
 from toban.core.ports import Clock
 from toban.core.runbook_events import TOPIC, RunbookEvent
+from toban.core.samples import milliseconds
+from toban.promql.parser import parse
+from toban.promql.syntax_tree import metric_of, selectors
 from toban.runbooks import repository
+from toban.runbooks.action import Action
 from toban.runbooks.run import Run, RunState, StepRecord, StopSwitch
 from toban.runbooks.runbook import Mode, Runbook
 from toban.runbooks.service import RunbookService
@@ -57,8 +61,25 @@ class RunbookCommands:
     async def missing(self, runbook: Runbook) -> list[str]:
         """Return what keeps the actions of a runbook from working here, with the remedy."""
         tools = self._service.ports.tools
-        found = [await step.missing(tools) for step in runbook.steps if not hasattr(step, "text")]
+        found = [await step.missing(tools) for step in runbook.steps if isinstance(step, Action)]
+        found += [await self._never_seen(it) for it in (runbook.guard.unless, runbook.guard.second_signal) if it]
         return [it for it in dict.fromkeys(found) if it]
+
+    async def _never_seen(self, expression: str) -> str:
+        """Return which metrics of an expression have no samples of the last hour: it never has a result then."""
+        unseen = []
+        for selector in selectors(parse(expression).root):
+            metric = metric_of(selector)
+            if metric:
+                try:
+                    counted = await self._service.ports.tools.queries.instant(
+                        f"count(last_over_time({metric}[1h]))", milliseconds(self._clock.now())
+                    )
+                except (QueryError, StoreError) as error:
+                    return f"{metric} can't be queried: {error}"
+                if not counted.series:
+                    unseen.append(metric)
+        return f"the guard reads {', '.join(dict.fromkeys(unseen))}, which has no samples here" if unseen else ""
 
     async def runs(self, limit: int = LISTED) -> list[Run]:
         """Return the newest runs. Raises ``StateError``."""

@@ -201,7 +201,7 @@ class RunExecutor:
         def work(connection: Connection) -> None:
             repository.save_run(connection, run)
             if event:
-                tell(connection, run, event, text, self._clock, run.approved_by)
+                tell(connection, run, event, text, self._clock, run.approved_by or run.by)
             if audit and record and record.acts:
                 facts = {
                     "runbook": run.runbook,

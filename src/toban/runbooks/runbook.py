@@ -6,12 +6,14 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationInfo, model_validator
 
 from toban.core.alerts import Alert
 from toban.core.config_types import Duration, Section
+from toban.core.errors import BadQueryError
 from toban.core.matcher_syntax import MatcherText, parse_matchers
 from toban.core.matchers import Matcher, matches_all
+from toban.promql.parser import parse
 from toban.runbooks.action import ACTIONS, Action
 
 MAX_STEPS: Final = 30
@@ -66,6 +68,20 @@ Step = Annotated[Any, BeforeValidator(_read_step)]
 """An action, or a sentence for people."""
 
 
+def _parsed(text: str) -> str:
+    """Return an expression that PromQL accepts. Raises ``ValueError``."""
+    if text:
+        try:
+            parse(text)
+        except BadQueryError as error:
+            raise ValueError(str(error)) from error
+    return text
+
+
+Expression = Annotated[str, AfterValidator(_parsed)]
+"""A PromQL expression; empty for none."""
+
+
 class Guard(Section):
     """The brakes of a runbook; those of all runbooks together are in `runbooks`."""
 
@@ -81,10 +97,10 @@ class Guard(Section):
     dwell: Duration = timedelta(minutes=1)
     """How long the alert fires before it runs."""
 
-    unless: str = ""
+    unless: Expression = ""
     """A PromQL expression: while it has a result, the runbook does not run."""
 
-    second_signal: str = ""
+    second_signal: Expression = ""
     """A PromQL expression that must have a result too before it acts by itself."""
 
     expires: Duration = timedelta(minutes=15)

@@ -62,15 +62,20 @@ class Timestamp(TypeDecorator[datetime]):
             return UnreadableValue(error)  # type: ignore[return-value]  # any use of it raises
 
 
+def storable(text: str) -> str:
+    """Return a text as it is stored: with U+FFFD for what no database stores, NUL and lone surrogates."""
+    return repair_surrogates(text).replace("\0", "\ufffd")
+
+
 class SafeString(TypeDecorator[str]):
-    """A text of limited length, with U+FFFD for what no database stores: NUL and lone surrogates."""
+    """A text of limited length, which is made `storable`."""
 
     impl = String
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """Return the stored value."""
-        return None if value is None else repair_surrogates(value).replace("\0", "\ufffd")
+        return None if value is None else storable(value)
 
 
 class Json(TypeDecorator[Any]):

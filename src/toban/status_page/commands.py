@@ -46,13 +46,17 @@ class StatusPage:
 
     async def posts(self) -> Sequence[StatusPost]:
         """Return the open posts and those that ended lately, newest first; none while they were never read."""
+        since = self._clock.now() - self.settings.history
+        return [it for it in await self.all_posts() if it.ends is None or it.ends >= since]
+
+    async def all_posts(self) -> Sequence[StatusPost]:
+        """Return the posts of the last year, newest first; none while they were never read."""
         if self._posts is None:
             try:
                 self._posts = await self._state.transaction(repository.posts)
             except StateError:
                 return ()
-        since = self._clock.now() - self.settings.history
-        return [it for it in self._posts if it.ends is None or it.ends >= since]
+        return self._posts
 
     async def publish(self, title: str, text: str, components: Sequence[str], actor: Actor) -> StatusPost:
         """Publish a post. Raises ``InvalidCommandError``, ``StateError``."""

@@ -61,6 +61,7 @@ from toban.web.pages.instance import InstancePages
 from toban.web.pages.logs import LogsPage
 from toban.web.pages.oncall import OnCallPages
 from toban.web.pages.overview import OverviewPage
+from toban.web.pages.passkeys import PasskeyPages
 from toban.web.pages.preferences import TIMEZONE, PreferencesPage
 from toban.web.pages.rendering import REPORT_FAILURES
 from toban.web.pages.rules import RulesPages
@@ -166,7 +167,8 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
     silences = SilencesApi(notifications.silences, clock)
     audit_log = partial(recent_entries, it.state)
     instance = InstanceApi(it.process, it.flags, it.settings, audit_log, it.services, it.queries, clock)
-    status_page = StatusPageApi(it.status_page)
+    status_page = StatusPageApi(it.status_page, clock)
+    live, sign_in = LiveUpdates(partial(_versions, it), clock), SignInPages(it.access, it.oidc, it.address)
     incidents = IncidentsApi(it.incidents.commands, lambda: it.incidents.service.policy, clock)
     on_call = OnCallApi(
         it.incidents.on_call,
@@ -177,7 +179,6 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
     )
     runbooks = RunbooksApi(it.runbooks.commands)
     deploys = DeploysApi(it.deploys, it.github_secret, clock)
-    live = LiveUpdates(partial(_versions, it), clock)
     apis: list[HasRoutes] = [
         IngestApi(it.ingest.otlp, it.ingest.events, it.ingest.remote_write, settings.body_limit),
         logs,
@@ -207,12 +208,13 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         LogsPage(logs),
         InstancePages(instance),
         status_page,
-        StatusPages(status_page, clock),
+        StatusPages(status_page, clock, it.address),
         BoardsPages(it.boards, it.client_queries, clock),
         PreferencesPage(),
         live,
         AccessApi(it.access, it.address or it.process.pages),
-        SignInPages(it.access, it.oidc, it.address),
+        sign_in,
+        PasskeyPages(it.access, sign_in, it.address),
         UsersPages(it.access, it.address, clock),
         QueriesApi(it.store, clock),
         ExplorePage(it.client_queries, it.store, clock),

@@ -35,6 +35,9 @@ REASONS: Final = {
 }
 """Which statuses are counted as rejected, and under which reason."""
 
+BACKGROUND: Final = "x-toban-background"
+"""The header of requests that an open page sends by itself: they don't keep its session from ending."""
+
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 HEADERS: Final = {
@@ -128,8 +131,8 @@ class NetworkAccess:
         authenticate = partial(self._credentials.principal, scope, headers, host_name, is_same_origin=is_same_origin)
         scope["state"] = {
             **scope.get("state", {}),
-            "principal": authenticate(),
-            "authenticate": authenticate,
+            "principal": authenticate(is_use=not _is_background(headers)),
+            "authenticate": partial(authenticate, is_use=False),
             "is_open": self._credentials.is_open,
             "cookie": self._credentials.cookie_name(host_name),
             "room": self._room,
@@ -206,6 +209,11 @@ class NetworkAccess:
         default = 443 if scheme == "https" else 80
         port, host_port = parse_authority(authority)[1] or default, parse_authority(host)[1] or default
         return port in {host_port, default}
+
+
+def _is_background(headers: Headers) -> bool:
+    """Tell whether an open page sends a request by itself, while nobody uses it."""
+    return BACKGROUND in headers or "text/event-stream" in headers.get("accept", "")
 
 
 def parse_authority(text: str) -> tuple[str, int]:

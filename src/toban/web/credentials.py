@@ -51,12 +51,14 @@ class Credentials:
         """Return the name of the session's cookie under a host name."""
         return SECURE_COOKIE if host and host == self._secure_host else COOKIE
 
-    def principal(self, scope: Scope, headers: Headers, host: str, *, is_same_origin: bool) -> Principal:
+    def principal(
+        self, scope: Scope, headers: Headers, host: str, *, is_same_origin: bool, is_use: bool = True
+    ) -> Principal:
         """
         Return who sends a request.
 
         ``is_same_origin``: a browser says that one of toban's own pages sends it. Without that, a cookie counts for
-        requests that change nothing only.
+        requests that change nothing only. ``is_use``: it counts as a use of the session, which then ends later.
         """
         address = self.client_address(scope, headers)
         scheme, _, shown = headers.get("authorization", "").partition(" ")
@@ -66,7 +68,7 @@ class Credentials:
                 return found
         elif self._access and (is_same_origin or scope["method"] in SAFE):
             secret = _cookie(headers, self.cookie_name(host))
-            if secret and (found := self._signed_in(self._access, secret, address)):
+            if secret and (found := self._signed_in(self._access, secret, address, is_use=is_use)):
                 return found
         anonymous = Actor(ANONYMOUS.name, ANONYMOUS.via, address)
         is_refused = token.startswith(API_TOKEN)  # revoked or expired: it must not go on by being nobody
@@ -77,19 +79,20 @@ class Credentials:
         if self._token and hmac.compare_digest(token.encode(errors="replace"), self._token):
             return Principal(Actor(TOKEN_HOLDER.name, TOKEN_HOLDER.via, address), MACHINE)
         if self._access and token.startswith(API_TOKEN) and (found := self._access.token(token)):
-            return Principal(Actor(found.name, "API token", address), found.scopes)
+            is_limited = Permission.CONFIGURE not in found.scopes
+            return Principal(Actor(found.name, "API token", address, is_limited), found.scopes)
         return None
 
     @staticmethod
-    def _signed_in(access: AccessService, secret: str, address: str) -> Principal | None:
-        found = access.session(secret)
+    def _signed_in(access: AccessService, secret: str, address: str, *, is_use: bool) -> Principal | None:
+        found = access.session(secret, is_use=is_use)
         if not found:
             return None
         session, user = found
         granted = user.role.permissions
         must_confirm = Permission.ADMIN in granted and not access.is_confirmed(session)
         return Principal(
-            Actor(user.name, "session", address),
+            Actor(user.name, "session", address, Permission.CONFIGURE not in granted),
             granted - {Permission.ADMIN} if must_confirm else granted,
             user,
             session,

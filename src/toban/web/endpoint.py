@@ -66,7 +66,7 @@ def is_still_permitted(connection: HTTPConnection, permission: Permission) -> bo
     """
     Tell whether a client may do something now: its session may have ended, its token may be revoked.
 
-    For responses that last; an open page uses its session.
+    For responses that last; they don't count as a use of the session.
     """
     current: Principal = connection.scope["state"]["authenticate"]()
     return permission in current.permissions

@@ -1,6 +1,7 @@
 """The HTTP service."""
 
 import asyncio
+import ipaddress
 import logging
 import socket
 from collections.abc import Iterator, Sequence
@@ -220,6 +221,19 @@ def local(path: Path) -> Iterator[socket.socket]:
 
 
 def address_of(opened: socket.socket) -> str:
-    """Return the base URL of a listening socket."""
+    """Return the base URL at which a listening socket is reached."""
     host, port = opened.getsockname()[:2]
+    if ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
+        host = _outer_address(opened.family)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _outer_address(family: int) -> str:
+    """Return the address with which this machine reaches others; that of loopback where it reaches none."""
+    elsewhere = "2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1"
+    try:
+        with closing(socket.socket(family, socket.SOCK_DGRAM)) as probe:
+            probe.connect((elsewhere, 9))  # which sends nothing
+            return str(probe.getsockname()[0])
+    except OSError:
+        return "::1" if family == socket.AF_INET6 else "127.0.0.1"

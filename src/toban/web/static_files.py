@@ -18,9 +18,11 @@ from toban.web.endpoint import Endpoint
 FILES: Final = {
     "icon.svg": "image/svg+xml",
     "console.css": "text/css",
-    "console.js": "text/javascript",
     "format.js": "text/javascript",
     "dom.js": "text/javascript",
+    "console.js": "text/javascript",
+    "passkeys.js": "text/javascript",
+    "touch.js": "text/javascript",
     "chart.js": "text/javascript",
     "controls.js": "text/javascript",
     "board.js": "text/javascript",

@@ -10,7 +10,7 @@ from toban.access.accounts import ABSOLUTE, CONFIRMED_FOR, IDLE
 from toban.access.assembly import open_access
 from toban.access.permissions import Permission, Role
 from toban.access.service import MARKER
-from toban.access.sign_in_commands import Client
+from toban.access.sessions import Client
 from toban.core.errors import StateError
 
 HERE = Client("192.0.2.7")
@@ -32,6 +32,13 @@ async def test_a_session_ends_twelve_hours_after_its_last_use(access, secret, cl
         assert access.service.session(secret)
     clock.advance(IDLE.total_seconds())
     assert access.service.session(secret) is None
+
+
+async def test_a_page_that_is_left_open_does_not_keep_its_session(access, secret, clock):
+    clock.advance(IDLE.total_seconds() - 1)
+    assert access.service.session(secret, is_use=False)
+    clock.advance(1)
+    assert access.service.session(secret, is_use=False) is None
 
 
 async def test_a_session_ends_after_fourteen_days_however_it_is_used(access, secret, clock):

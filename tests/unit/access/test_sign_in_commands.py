@@ -9,7 +9,8 @@ from toban.access import passwords
 from toban.access.accounts import LINK_VALID
 from toban.access.passwords import UNKNOWN_USER, BusyError
 from toban.access.permissions import Role
-from toban.access.sign_in_commands import MAX_SESSIONS, SIGN_INS, Client, SignInError, ThrottledError
+from toban.access.sessions import MAX_SESSIONS, Client
+from toban.access.sign_in_commands import SIGN_INS, SignInError, ThrottledError
 from toban.core.actor import Actor
 from toban.core.errors import InvalidCommandError, NotFoundError
 from toban.state import audit_log

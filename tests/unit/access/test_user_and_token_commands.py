@@ -8,7 +8,8 @@ from tests.unit.access.conftest import PASSWORD, ROOT
 from toban.access import token_commands, user_commands
 from toban.access.accounts import TOKEN_FORM
 from toban.access.permissions import Permission, Role
-from toban.access.sign_in_commands import Client, SignInError
+from toban.access.sessions import Client
+from toban.access.sign_in_commands import SignInError
 from toban.core.errors import InvalidCommandError, NotFoundError
 from toban.state import audit_log
 

@@ -187,7 +187,7 @@ def test_layers_and_overrides_say_of_every_minute_what_the_slow_model_says(data)
 
 @pytest.mark.soak
 @given(data=st.data())
-@settings(max_examples=2_000, deadline=None)
+@settings(max_examples=1_000, deadline=None)
 def test_many_layers_and_overrides_say_of_every_minute_what_the_slow_model_says(data):
     check_against_the_model(data)
 

@@ -1,5 +1,6 @@
 """Commands on silences, with a state in a file."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -122,6 +123,21 @@ async def test_an_invalid_silence_changes_nothing(commands, state, clock, fields
         await commands.replace(silence.id, spec(clock, **fields), ANN)
     assert await commands.all() == [silence]
     assert len(await audit(state)) == 1
+
+
+async def test_who_is_limited_silences_for_a_day_at_most(commands, clock):
+    """
+    Neither longer at once, nor by extending what exists.
+    """
+    limited = replace(ANN, is_limited=True)
+    long = await commands.create(spec(clock, hours=25), ANN)
+    with pytest.raises(InvalidCommandError, match="duration: more than 24 hours takes the permission to configure"):
+        await commands.create(spec(clock, hours=25), limited)
+    with pytest.raises(InvalidCommandError, match="duration: more than 24 hours"):
+        await commands.replace(long.id, replace(spec(clock, hours=25), starts=long.starts), limited)
+    day = await commands.create(spec(clock, hours=24), limited)
+    assert {it.id for it in await commands.all()} == {day.id, long.id}
+    await commands.expire(long.id, limited)
 
 
 async def test_unknown_silences_are_not_found(commands, state, clock):

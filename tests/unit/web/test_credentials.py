@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
 from tests.unit.access.conftest import PASSWORD, ROOT, access, clock, meters, migrated, quick_hashes, state
-from toban.access.accounts import CONFIRMED_FOR
+from toban.access.accounts import CONFIRMED_FOR, IDLE
 from toban.access.permissions import EVERYTHING, MACHINE, PUBLIC, Permission, Role
-from toban.access.sign_in_commands import Client
+from toban.access.sessions import Client
 from toban.core.metric_registry import MetricRegistry
 from toban.web.application import _application
 from toban.web.auth import NetworkAccess, TrustedAccess
@@ -302,3 +302,41 @@ async def test_a_stream_of_events_ends_with_what_it_was_opened_with(access, cloc
         await access.users.add_user("ann", Role.ADMIN, PASSWORD, ROOT)
     versions["alerts"] = 2
     assert [event async for event in stream] == []
+
+
+async def test_only_requests_of_somebody_are_a_use_of_the_session(access, sessions, clock):
+    """
+    What an open page sends by itself, and a stream of events, are none: the session ends beside them.
+    """
+    shown = cookie(sessions[Role.VIEWER])
+    by_itself = [{"x-toban-background": "1"}, {"accept": "text/html, text/event-stream"}]
+    async with client(access) as asked:
+        for headers in by_itself:
+            clock.advance(IDLE.total_seconds() / 3)
+            assert (await asked.get("/read", headers=shown | headers)).status_code == 200
+        assert (await asked.get("/read", headers=shown)).status_code == 200
+        clock.advance(IDLE.total_seconds() / 2)
+        assert (await asked.get("/read", headers=shown | by_itself[0])).status_code == 200
+        clock.advance(IDLE.total_seconds() / 2)
+        assert (await asked.get("/read", headers=shown)).status_code == 401
+
+
+@pytest.mark.parametrize(("role", "is_limited"), [(Role.OPERATOR, True), (Role.ADMIN, False)])
+async def test_who_may_not_configure_is_limited_to_what_ends_by_itself(access, sessions, clock, role, is_limited):
+    """
+    An admin whose password is old is not.
+    """
+    clock.advance(CONFIRMED_FOR.total_seconds())
+    _, act = await access.tokens.create("act", {Permission.ACT}, None, ROOT)
+    _, both = await access.tokens.create("both", {Permission.ACT, Permission.CONFIGURE}, None, ROOT)
+    credentials = Credentials(WebSettings(), access.service, "")
+    scope = {"type": "http", "method": "GET", "client": None}
+    shown = {
+        cookie(sessions[role])["cookie"]: is_limited,
+        f"Bearer {act}": True,
+        f"Bearer {both}": False,
+    }
+    for value, expected in shown.items():
+        headers = Headers({"authorization" if value.startswith("Bearer") else "cookie": value})
+        found = credentials.principal(scope, headers, "localhost", is_same_origin=False)
+        assert found.actor.is_limited is expected

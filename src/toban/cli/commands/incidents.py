@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from toban.cli.client import current_user, data_option, get, json_option, post
-from toban.cli.formatting import align_columns, echo
+from toban.cli.formatting import align_columns, echo, short_time
 
 
 @click.group(invoke_without_command=True)
@@ -29,12 +29,8 @@ def command(context: click.Context, data: Path | None, as_json: bool, show_all: 
 
 def _row(it: dict[str, Any]) -> tuple[str, ...]:
     who = f"by {it['answer']['by']}" if it["answer"] else ""
-    due = next((f"{step['name']} by {_time(step['due'])}" for step in it["deadlines"]), "")
-    return f"#{it['id']}", it["priority"], it["state"], f"since {_time(it['starts'])}", who, due, it["title"]
-
-
-def _time(text: str) -> str:
-    return text[:16].replace("T", " ") + "Z"
+    due = next((f"{step['name']} by {short_time(step['due'])}" for step in it["deadlines"]), "")
+    return f"#{it['id']}", it["priority"], it["state"], f"since {short_time(it['starts'])}", who, due, it["title"]
 
 
 @command.command("show")
@@ -51,7 +47,7 @@ def show(data: Path | None, as_json: bool, number: int) -> None:
     if impact := it["impact"]:
         lines.append(f"about {impact['missing']:,.0f} {impact['currency']} of revenue missing")
     lines += [f"  {alert['status']} {alert['name']}" for alert in it["members"]]
-    lines += ["", *align_columns((_time(entry["at"]), entry["text"]) for entry in it["timeline"])]
+    lines += ["", *align_columns((short_time(entry["at"]), entry["text"]) for entry in it["timeline"])]
     for place, item in enumerate(it["action_items"], 1):
         lines.append(f"{place}. [{'x' if item['done'] else ' '}] {item['text']} {item['owner']}".rstrip())
     echo("\n".join(lines))
@@ -68,7 +64,7 @@ def report(data: Path | None, number: int, language: str) -> None:
 
 def _act(path: str, data: Path | None, number: int, said: str, **fields: Any) -> None:
     it = post(f"/api/incidents/{path}", data, id=number, by=current_user(), **fields)
-    until = _time(it["answer"]["until"]) if it["answer"] else ""
+    until = short_time(it["answer"]["until"]) if it["answer"] else ""
     echo(f"#{it['id']} {said.format(**it, until=until)}")
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 
 from toban.cli.client import data_option, get, json_option, post
-from toban.cli.formatting import align_columns, echo
+from toban.cli.formatting import align_columns, echo, short_time
 
-SCOPES = ("read", "push", "act", "configure", "admin")
+SCOPES = ("read", "logs", "push", "act", "configure", "admin")
 
 
 @click.group
@@ -42,8 +42,8 @@ def show(data: Path | None, as_json: bool) -> None:
             it["name"],
             ",".join(it["scopes"]),
             f"created by {it['created_by']}",
-            f"last used {_time(it['last_used'])}" if it["last_used"] else "never used",
-            f"expires {_time(it['expires'])}" if it["expires"] else "does not expire",
+            f"last used {short_time(it['last_used'])}" if it["last_used"] else "never used",
+            f"expires {short_time(it['expires'])}" if it["expires"] else "does not expire",
         )
         for it in response["tokens"]
     ]
@@ -57,7 +57,3 @@ def revoke(data: Path | None, token: str) -> None:
     """Revoke TOKEN (its id)."""
     post("/api/tokens/revoke", data, id=token)
     echo(f"{token} is revoked")
-
-
-def _time(text: str) -> str:
-    return text[:16].replace("T", " ") + "Z"

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from toban.cli.client import data_option, get, json_option, post
-from toban.cli.formatting import align_columns, echo
+from toban.cli.formatting import align_columns, echo, short_time
 
 ROLES = ("viewer", "operator", "admin")
 
@@ -45,7 +45,7 @@ def show(data: Path | None, as_json: bool) -> None:
             it["role"],
             "disabled" if not it["enabled"] else "" if it["has_password"] else "has no password yet",
             f"{it['sessions']} sessions",
-            f"last sign-in {it['last_sign_in'][:16].replace('T', ' ')}Z" if it["last_sign_in"] else "never signed in",
+            f"last sign-in {short_time(it['last_sign_in'])}" if it["last_sign_in"] else "never signed in",
         )
         for it in response["users"]
     ]
@@ -95,6 +95,36 @@ def set_password(data: Path | None, name: str) -> None:
 def link(data: Path | None, name: str) -> None:
     """Print a one-time link by which NAME chooses a password."""
     _print_link(post("/api/users/link", data, name=name))
+
+
+@command.command("passkeys")
+@json_option
+@data_option
+def passkeys(data: Path | None, as_json: bool) -> None:
+    """List the passkeys of all users."""
+    response = get("/api/passkeys", data)
+    if as_json:
+        echo(json.dumps(response, indent=2, ensure_ascii=False))
+        return
+    rows = [
+        (
+            it["id"],
+            it["user"],
+            it["name"],
+            f"last used {short_time(it['last_used'])}" if it["last_used"] else "never used",
+        )
+        for it in response["passkeys"]
+    ]
+    echo("\n".join(align_columns(rows)) or "no passkeys")
+
+
+@command.command("remove-passkey")
+@click.argument("passkey")
+@data_option
+def remove_passkey(data: Path | None, passkey: str) -> None:
+    """Remove PASSKEY (its id): nobody can sign in with it any more."""
+    post("/api/passkeys/remove", data, id=passkey)
+    echo(f"{passkey} is removed")
 
 
 def _password() -> str:

@@ -10,6 +10,9 @@ from toban.web.api.access_models import (
     CreateTokenResponse,
     EndSessionRequest,
     EndSessionsResponse,
+    PasskeyModel,
+    PasskeysResponse,
+    RemovePasskeyRequest,
     RevokeTokenRequest,
     RevokeTokenResponse,
     SessionModel,
@@ -38,7 +41,7 @@ class AccessApi:
     def routes(self) -> list[Endpoint]:
         """Return the routes."""
         users, tokens, sessions, admin = "/api/users", "/api/tokens", "/api/sessions", Permission.ADMIN
-        ended = EndSessionsResponse
+        ended, keys, passkeys = EndSessionsResponse, "/api/passkeys", PasskeysResponse
         return [
             ApiEndpoint(users, self.list_users, admin, NoParameters, UsersResponse),
             ApiEndpoint(users, self.add_user, admin, AddUserRequest, UserResponse, method="POST"),
@@ -55,6 +58,8 @@ class AccessApi:
             ApiEndpoint(sessions, self.list_sessions, admin, NoParameters, SessionsResponse),
             ApiEndpoint(f"{sessions}/end", self.end_session, admin, EndSessionRequest, ended, method="POST"),
             ApiEndpoint(f"{sessions}/end-all", self.end_sessions, admin, UserRequest, ended, method="POST"),
+            ApiEndpoint(keys, self.list_passkeys, admin, NoParameters, passkeys),
+            ApiEndpoint(f"{keys}/remove", self.remove_passkey, admin, RemovePasskeyRequest, passkeys, method="POST"),
         ]
 
     async def list_users(self, _: NoParameters, actor: Actor) -> UsersResponse:
@@ -122,6 +127,17 @@ class AccessApi:
         """End all sessions of a user."""
         await self._access.sign_in.end_sessions_of(request.name, actor)
         return self._sessions()
+
+    async def list_passkeys(self, _: NoParameters, actor: Actor) -> PasskeysResponse:
+        """Return all passkeys."""
+        accounts = self._access.service.accounts
+        found = sorted(accounts.passkeys.values(), key=lambda it: (accounts.users[it.user].name, it.created))
+        return PasskeysResponse(passkeys=[PasskeyModel.of(it, accounts.users[it.user].name) for it in found])
+
+    async def remove_passkey(self, request: RemovePasskeyRequest, actor: Actor) -> PasskeysResponse:
+        """Remove a passkey; return what is left."""
+        await self._access.passkeys.remove(request.id, actor)
+        return await self.list_passkeys(NoParameters(), actor)
 
     def _sessions(self) -> EndSessionsResponse:
         return EndSessionsResponse(sessions=len(self._access.service.accounts.sessions))

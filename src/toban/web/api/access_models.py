@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import StringConstraints
 
-from toban.access.accounts import ApiToken, Session, User
+from toban.access.accounts import ApiToken, Passkey, Session, User
 from toban.access.permissions import PUBLIC, Permission, Role
 from toban.core.config_types import Duration
 from toban.web.api.api_endpoint import RequestModel, ResponseModel
@@ -187,3 +187,36 @@ class EndSessionsResponse(ResponseModel):
 
     sessions: int
     """How many sessions there are still, of all users."""
+
+
+class PasskeyModel(ResponseModel):
+    """A passkey."""
+
+    id: str
+    user: str
+    name: str
+    created: datetime
+    last_used: datetime | None
+
+    @classmethod
+    def of(cls, passkey: Passkey, user: str) -> Self:
+        """Return the model of a passkey."""
+        return cls(
+            id=passkey.short_id,
+            user=user,
+            name=passkey.name,
+            created=passkey.created,
+            last_used=passkey.last_used,
+        )
+
+
+class PasskeysResponse(ResponseModel):
+    """All passkeys."""
+
+    passkeys: list[PasskeyModel]
+
+
+class RemovePasskeyRequest(RequestModel):
+    """Which passkey."""
+
+    id: Name

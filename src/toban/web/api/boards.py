@@ -22,7 +22,7 @@ from toban.web.api.deploys import DeployModel
 from toban.web.endpoint import Endpoint
 
 Name = Annotated[str, StringConstraints(max_length=40)]
-TimeText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
+TimeText = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
 Value = Annotated[str, StringConstraints(max_length=1_024)]
 Language = Annotated[str, StringConstraints(pattern=f"^({'|'.join(LANGUAGES)})$")]
 

@@ -16,7 +16,7 @@ class LogsApi:
 
     def routes(self) -> list[Endpoint]:
         """Return the routes."""
-        return [ApiEndpoint("/api/logs", self.lines, Permission.READ, LogsRequest, LogsResponse)]
+        return [ApiEndpoint("/api/logs", self.lines, Permission.LOGS, LogsRequest, LogsResponse)]
 
     async def lines(self, request: LogsRequest, actor: Actor) -> LogsResponse:
         """Return the newest log lines."""

@@ -40,8 +40,8 @@ RANGES: Final = (
 )
 """The ranges to choose from."""
 
-REFRESH: Final = ("", "10s", "30s", "1m", "5m")
-"""The intervals of refresh to choose from; empty for none."""
+REFRESH: Final = ("", "auto", "5s", "10s", "30s", "1m", "5m", "15m", "30m", "1h")
+"""The intervals of refresh to choose from; empty for none, `auto` for one that fits the range."""
 
 POINTS: Final = 60
 """How many points of a series are looked at for a table."""
@@ -52,6 +52,7 @@ ROTATION: Final = (timedelta(seconds=2), timedelta(hours=1))
 
 SCRIPT_TEXTS: Final = (
     "chart-label",
+    "copy-range",
     "earlier",
     "explore",
     "full-screen",
@@ -67,8 +68,11 @@ SCRIPT_TEXTS: Final = (
     "more-series",
     "not-live",
     "no-metric",
+    "no-range",
     "nothing-in-range",
     "or",
+    "paste-range",
+    "range-copied",
     "panel-menu",
     "refresh-now",
     "series",

@@ -23,7 +23,7 @@ class LogsPage:
 
     def routes(self) -> list[Endpoint]:
         """Return the routes."""
-        return [Endpoint("/logs", self.show, Permission.READ)]
+        return [Endpoint("/logs", self.show, Permission.LOGS)]
 
     async def show(self, request: Request) -> Response:
         """Show lines of a level or more severe, of a service, with a text."""

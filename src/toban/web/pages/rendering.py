@@ -22,6 +22,7 @@ from toban.web.pages.charts import sparkline
 from toban.web.pages.i18n import texts
 from toban.web.pages.number_format import format_money, format_value
 from toban.web.pages.preferences import THEMES, Preferences
+from toban.web.pages.translations import translate
 from toban.web.static_files import address
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def _environment() -> "Environment":
     found.filters["value"] = pass_context(_value)
     found.filters["amount"] = pass_context(_amount)
     found.filters["localized"] = pass_context(_localized)
+    found.filters["translated"] = pass_context(_translated)
     found.filters["web_link"] = _web_link
     found.globals["sparkline"] = sparkline
     return found
@@ -117,6 +119,11 @@ def _amount(context: "Context", value: float | None, currency: str = "") -> str:
     """Show a number of orders, or an amount of money in a currency."""
     language = context["preferences"].language
     return format_money(value, currency, language) if currency else format_value(value, Unit.SHORT, language)
+
+
+def _translated(context: "Context", text: str) -> str:
+    """Show what a command or the notification pipeline says, in the reader's language."""
+    return translate(text, context["preferences"].language)
 
 
 def _localized(context: "Context", annotations: Mapping[str, str], name: str) -> str:

@@ -10,16 +10,20 @@ from starlette.responses import RedirectResponse, Response
 from toban.access.accounts import ABSOLUTE
 from toban.access.assembly import Access
 from toban.access.oidc import PENDING_SECONDS, OidcError, OidcProvider
+from toban.access.passkeys import PasskeyError, is_installed
 from toban.access.passwords import RETRY_AFTER, BusyError
 from toban.access.permissions import Permission
-from toban.access.sign_in_commands import Client, SignInError, ThrottledError, UnknownIdentityError
+from toban.access.sessions import Client
+from toban.access.sign_in_commands import SignInError, ThrottledError, UnknownIdentityError
 from toban.core.errors import InvalidCommandError, NotFoundError, StateError, TobanError
 from toban.web.credentials import SECURE_COOKIE
 from toban.web.endpoint import FORM, Endpoint, actor, principal
 from toban.web.pages.forms import LARGEST_FORM, read_fields
 from toban.web.pages.i18n import texts
 from toban.web.pages.preferences import START_PAGE, local_path
+from toban.web.pages.relying_party import relying_party
 from toban.web.pages.rendering import language_of, page
+from toban.web.pages.translations import translate
 
 log = structlog.get_logger("toban.web")
 
@@ -65,7 +69,7 @@ class SignInPages:
         user, is_again = principal(request).user, "again" in request.query_params
         if user and not is_again:
             return RedirectResponse(local_path(request.query_params.get("next", START_PAGE)), 303)
-        return self._sign_in_page(request, {"name": user.name if user else ""})
+        return self.sign_in_page(request, {"name": user.name if user else ""})
 
     async def sign_in(self, request: Request) -> Response:
         """Sign in, and go on to the page that led here."""
@@ -74,11 +78,12 @@ class SignInPages:
         try:
             secret = await self._access.sign_in.sign_in(name, password, client_of(request), before.id if before else "")
         except TobanError as error:
-            return self._sign_in_page(request, {"name": name}, error)
+            return self.sign_in_page(request, {"name": name}, error)
         target = request.query_params.get("next", START_PAGE)
-        return _with_session(request, secret, RedirectResponse(local_path(target), 303))
+        return with_session(request, secret, RedirectResponse(local_path(target), 303))
 
-    def _sign_in_page(self, request: Request, fields: Mapping[str, str], error: TobanError | None = None) -> Response:
+    def sign_in_page(self, request: Request, fields: Mapping[str, str], error: TobanError | None = None) -> Response:
+        """Return the page for signing in."""
         status, headers = status_of(error)
         response = page(
             request,
@@ -87,7 +92,8 @@ class SignInPages:
             fields=fields,
             error=words_for(request, error),
             is_again="again" in request.query_params,
-            query=request.url.query if request.url.path == "/sign-in" else "",
+            query=request.url.query if request.url.path in {"/sign-in", "/sign-in/passkey"} else "",
+            has_passkeys=bool(relying_party(request, self._address)) and is_installed(),
             can_sign_in=self._access.service.can_sign_in or self._oidc,
             provider=self._oidc.settings.name if self._oidc else "",
         )
@@ -97,13 +103,13 @@ class SignInPages:
     async def lead_to_provider(self, request: Request) -> Response:
         """Lead to the OpenID Connect provider; a cookie remembers what must come back."""
         if not self._oidc:
-            return self._sign_in_page(request, {}, NotFoundError("sign_in.oidc is not set"))
+            return self.sign_in_page(request, {}, NotFoundError("sign_in.oidc is not set"))
         target = local_path(request.query_params.get("next", START_PAGE))
         pending = self._access.pending.begin(target, again="again" in request.query_params)
         try:
             url = await self._oidc.authorization_url(pending, self._redirect_uri(request))
         except OidcError as error:
-            return self._sign_in_page(request, {}, error)
+            return self.sign_in_page(request, {}, error)
         response = RedirectResponse(url, 303)
         _set_cookie(request, response, self._access.pending.seal(pending), PENDING_SECONDS, PENDING_COOKIE)
         return response
@@ -111,11 +117,11 @@ class SignInPages:
     async def return_from_provider(self, request: Request) -> Response:
         """Begin the session of whom the provider has identified. A GET begins it, as the protocol has it, and once."""
         if not self._oidc:
-            return self._sign_in_page(request, {}, NotFoundError("sign_in.oidc is not set"))
+            return self.sign_in_page(request, {}, NotFoundError("sign_in.oidc is not set"))
         try:
             response = await self._identified(request, self._oidc)
         except TobanError as error:
-            response = self._sign_in_page(request, {}, error)
+            response = self.sign_in_page(request, {}, error)
         _forget_cookie(request, response, PENDING_COOKIE)
         return response
 
@@ -131,7 +137,7 @@ class SignInPages:
         secret = await self._access.sign_in.sign_in_identity(
             identity, oidc.settings, client_of(request), before.id if before else ""
         )
-        return _with_session(request, secret, RedirectResponse(pending.next, 303))
+        return with_session(request, secret, RedirectResponse(pending.next, 303))
 
     def _redirect_uri(self, request: Request) -> str:
         return (self._address or str(request.base_url).rstrip("/")) + CALLBACK
@@ -142,7 +148,7 @@ class SignInPages:
             try:
                 await self._access.sign_in.sign_out(session, actor(request))
             except StateError as error:
-                return self._sign_in_page(request, {}, error)
+                return self.sign_in_page(request, {}, error)
         response = RedirectResponse("/sign-in", 303)
         _forget_cookie(request, response)
         return response
@@ -161,7 +167,7 @@ class SignInPages:
             )
         except TobanError as error:
             return self._welcome_page(request, fields, error)
-        return _with_session(request, secret, RedirectResponse(START_PAGE, 303))
+        return with_session(request, secret, RedirectResponse(START_PAGE, 303))
 
     def _welcome_page(self, request: Request, fields: Mapping[str, str], error: TobanError | None = None) -> Response:
         try:
@@ -184,17 +190,22 @@ class SignInPages:
 
     async def show_account(self, request: Request) -> Response:
         """Show the own account: the password, and the sessions."""
-        return self._account_page(request)
+        return self.account_page(request)
 
-    def _account_page(self, request: Request, error: TobanError | None = None) -> Response:
+    def account_page(self, request: Request, error: TobanError | None = None) -> Response:
+        """Return the page of the own account."""
         client, (status, headers) = principal(request), status_of(error)
-        sessions = self._access.service.accounts.sessions_of(client.user.id) if client.user else []
+        service, user = self._access.service, client.user.id if client.user else 0
         response = page(
             request,
             "account.html",
             status,
-            sessions=sessions,
+            sessions=service.accounts.sessions_of(user),
             own=client.session,
+            passkeys=service.accounts.passkeys_of(user),
+            can_have_passkeys=bool(relying_party(request, self._address)),
+            is_installed=is_installed(),
+            is_confirmed=client.session is not None and service.is_confirmed(client.session),
             error=words_for(request, error),
             field=field_of(error) if error else "",
             done=request.query_params.get("done", ""),
@@ -206,36 +217,36 @@ class SignInPages:
         """Change the own password; all other sessions end."""
         fields, session = await read_fields(request), principal(request).session
         if not session:
-            return self._account_page(request)
+            return self.account_page(request)
         try:
             _check_repetition(fields)
             secret = await self._access.sign_in.change_own_password(
                 session, fields.get("current", ""), fields.get("password", ""), client_of(request)
             )
         except TobanError as error:
-            return self._account_page(request, error)
-        return _with_session(request, secret, RedirectResponse("/account?done=password", 303))
+            return self.account_page(request, error)
+        return with_session(request, secret, RedirectResponse("/account?done=password", 303))
 
     async def end_session(self, request: Request) -> Response:
         """End one of the own sessions."""
         fields, client = await read_fields(request), principal(request)
         if not client.user:
-            return self._account_page(request)
+            return self.account_page(request)
         try:
             await self._access.sign_in.end_session(fields.get("id", ""), client.actor, client.user.id)
         except TobanError as error:
-            return self._account_page(request, error)
+            return self.account_page(request, error)
         return RedirectResponse("/account?done=session", 303)
 
     async def end_sessions(self, request: Request) -> Response:
         """End all of the own sessions, this one too."""
         client = principal(request)
         if not client.user:
-            return self._account_page(request)
+            return self.account_page(request)
         try:
             await self._access.sign_in.end_sessions_of(client.user.name, client.actor)
         except TobanError as error:
-            return self._account_page(request, error)
+            return self.account_page(request, error)
         response = RedirectResponse("/sign-in", 303)
         _forget_cookie(request, response)
         return response
@@ -246,7 +257,7 @@ def client_of(request: Request) -> Client:
     return Client(actor(request).address, request.headers.get("user-agent", ""))
 
 
-def _with_session(request: Request, secret: str, response: Response) -> Response:
+def with_session(request: Request, secret: str, response: Response) -> Response:
     """Give the browser the cookie of a session."""
     _set_cookie(request, response, secret, round(ABSOLUTE.total_seconds()))
     return response
@@ -305,6 +316,8 @@ def words_for(request: Request, error: TobanError | None) -> str:
     words = {"password": "password-rule", "repeated": "password-differs"}.get(field, "")
     if isinstance(error, SignInError):
         words = "sign-in-wrong"
+    elif isinstance(error, PasskeyError):
+        words = "passkey-refused"
     elif isinstance(error, BusyError):
         words = "sign-in-busy"
     elif isinstance(error, OidcError):
@@ -313,4 +326,6 @@ def words_for(request: Request, error: TobanError | None) -> str:
         words = "sign-in-unknown"
     elif isinstance(error, StateError):
         words = "sign-in-no-state"
-    return say[words] if words else error.reason if isinstance(error, InvalidCommandError) else str(error)
+    if words:
+        return say[words]
+    return translate(error.reason if isinstance(error, InvalidCommandError) else str(error), language_of(request))

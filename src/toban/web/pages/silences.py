@@ -19,7 +19,8 @@ from toban.web.pages.forms import Fields, FormEndpoint, FormState
 from toban.web.pages.rendering import page
 
 DURATIONS: Final = ("15m", "1h", "2h", "4h", "8h", "1d", "3d", "7d")
-"""The durations to choose from."""
+"""The durations to choose from; a day is the longest for those who may not configure."""
+LIMITED_DURATIONS: Final = DURATIONS[: DURATIONS.index("1d") + 1]
 
 
 class SilencesPages:
@@ -79,7 +80,7 @@ class SilencesPages:
             form.status if form else 200,
             silences=shown,
             created=request.query_params.get("created", ""),
-            durations=DURATIONS,
+            durations=_durations(request),
             windows=policy.settings.maintenance_windows,
             open_windows={it.name: it for it in policy.windows.open(report.at)},
             zone=policy.settings.timezone,
@@ -103,12 +104,16 @@ class SilencesPages:
             fields=state.fields,
             matching=matching,
             has_matchers=bool(text.strip()),
-            durations=DURATIONS,
+            durations=_durations(request),
             error=error,
         )
 
     def _firing(self) -> list[Alert]:
         return [it for it in self._alerts() if it.status is not AlertStatus.RESOLVED]
+
+
+def _durations(request: Request) -> Sequence[str]:
+    return LIMITED_DURATIONS if actor(request).is_limited else DURATIONS
 
 
 def _creation(fields: Fields) -> dict[str, object]:

@@ -18,19 +18,25 @@ from toban.web.pages.rendering import page
 CACHE_SECONDS: Final = 15.0
 """Seconds for which a rendered page is served again: an outage brings many readers."""
 
+LONG_SECONDS: Final = 3_600
+"""Seconds after which a day of a component is shown as one that was disturbed for long."""
+
 
 class StatusPages:
     """Shows the status page to customers, and its editor to operators."""
 
-    def __init__(self, api: StatusPageApi, clock: Clock) -> None:
+    def __init__(self, api: StatusPageApi, clock: Clock, address: str) -> None:
+        """``address`` is the URL at which people reach toban; empty where that is how they reach this page."""
         self._api = api
         self._clock = clock
-        self._cached: dict[tuple[str, str, bool], tuple[float, Response]] = {}
+        self._address = address.rstrip("/")
+        self._cached: dict[tuple[object, ...], tuple[float, Response]] = {}
 
     def routes(self) -> list[Endpoint]:
         """Return the routes."""
         return [
             Endpoint("/status", self.show, Permission.PUBLIC),
+            Endpoint("/status.atom", self.feed, Permission.PUBLIC),
             Endpoint("/status-page", self.edit, Permission.READ),
             FormEndpoint(
                 "/status-page/publish",
@@ -56,14 +62,27 @@ class StatusPages:
 
     async def show(self, request: Request) -> Response:
         """Show the page that customers read; there is none unless it is enabled."""
+        return await self._published(request, "status.html", "text/html; charset=utf-8")
+
+    async def feed(self, request: Request) -> Response:
+        """Show the posts as an Atom feed (RFC 4287), an entry for each, which changes with each of its messages."""
+        return await self._published(request, "status_feed.xml", "application/atom+xml; charset=utf-8")
+
+    async def _published(self, request: Request, template: str, media_type: str) -> Response:
         preferences, now = Preferences.of(request), self._clock.monotonic()
-        key = preferences.language, preferences.timezone, accepts_gzip(request)
+        base = self._address or str(request.base_url).rstrip("/")
+        key = template, base, preferences.language, preferences.timezone, accepts_gzip(request)
         if key in self._cached and now - self._cached[key][0] < CACHE_SECONDS:
             return self._cached[key][1]
-        content = await self._api.content()
+        content = await self._api.content(preferences.zone)
         if not content.enabled:
             return page(request, "not_found.html", 404)
-        response = page(request, "status.html", content=content, checked=self._clock.now())
+        checked = self._clock.now()
+        updated = max((it.updates[-1].at for it in content.posts), default=checked)
+        response = page(
+            request, template, content=content, checked=checked, updated=updated, base=base, long_seconds=LONG_SECONDS
+        )
+        response.headers["content-type"] = media_type
         response.headers["cache-control"] = f"public, max-age={CACHE_SECONDS:.0f}"
         if len(self._cached) >= 100:  # of as many zones
             self._cached.clear()
@@ -76,7 +95,7 @@ class StatusPages:
             request,
             "status_editor.html",
             form.status if form else 200,
-            content=await self._api.content(),
+            content=await self._api.content(Preferences.of(request).zone),
             statuses=[it.value for it in PostStatus],
             form=form or FormState(),
         )

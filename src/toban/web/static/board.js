@@ -59,7 +59,7 @@ function read(parameters) {
 }
 
 const controls = openControls(form, {
-  load, write, read,
+  texts, load, write, read,
   span: () => state.data && [state.data.times[0], state.data.times.at(-1)],
   isBusy: () => [...state.charts.values()].some((it) => it.isBusy()),
 });
@@ -433,7 +433,7 @@ function runKiosk() {
 }
 
 bindKeys([
-  ...controls.keys(texts),
+  ...controls.keys(),
   { keys: "v", text: texts["full-screen"], run: () => current(toggleFull) },
   { keys: "e", text: texts.explore, run: () => current(explore) },
   { keys: "p l", text: texts["legend-table"], run: () => current(toggleLegend) },

@@ -2,6 +2,7 @@
 
 import { announce, element, fill } from "./dom.js";
 import { formatValue } from "./format.js";
+import { bindTouch } from "./touch.js";
 
 const DARK = matchMedia("(prefers-color-scheme: dark)");
 const isDark = () => (document.documentElement.dataset.theme || (DARK.matches ? "dark" : "light")) === "dark";
@@ -216,6 +217,7 @@ export function drawTimeSeries(plot, panel, data, options) {
     };
     chart = new uPlot(settings, [times, ...all], plot);
     plot.append(tip);
+    bindTouch(chart);
     chart.over.addEventListener("dblclick", () => options.zoomOut?.());
     chart.over.addEventListener("mouseleave", () => { tip.hidden = true; });
   }

@@ -1,5 +1,7 @@
 // What every page has: live updates, shortcuts, the reader's time zone.
 
+import { background } from "./dom.js";
+
 const body = document.body;
 
 // The server shows times in the reader's zone, which only the browser knows.
@@ -8,6 +10,8 @@ if (!document.cookie.split("; ").includes(`toban_timezone=${zone}`)) {
   document.cookie = `toban_timezone=${zone}; path=/; max-age=31536000; samesite=lax`;
   if (document.cookie.includes("toban_timezone=")) location.reload();
 }
+
+body.addEventListener("htmx:config:request", (event) => Object.assign(event.detail.ctx.request.headers, background()));
 
 function ask() {
   body.dispatchEvent(new Event("refresh"));

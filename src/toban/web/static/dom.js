@@ -15,8 +15,15 @@ export function fill(text, values) {
   return text.replace(/\{(\w+)\}/g, (all, name) => (name in values ? values[name] : all));
 }
 
+// Requests of a page that nobody has used for a minute say so: they don't keep the session from ending.
+let used = Date.now();
+for (const name of ["pointerdown", "pointermove", "keydown", "wheel"]) {
+  globalThis.addEventListener?.(name, () => { used = Date.now(); }, { passive: true, capture: true });
+}
+export const background = () => (Date.now() - used > 60_000 ? { "x-toban-background": "1" } : {});
+
 export async function fetchJson(path, parameters, signal) {
-  const response = await fetch(`${path}?${new URLSearchParams(parameters)}`, { signal, cache: "no-store" });
+  const response = await fetch(`${path}?${new URLSearchParams(parameters)}`, { signal, cache: "no-store", headers: background() });
   const body = await response.json().catch(() => ({}));
   // Problem details have `detail`, errors of Prometheus' API have `error`.
   if (response.status === 401) location.reload();  // the session has ended: the page leads to the sign-in

@@ -122,7 +122,7 @@ function read(parameters) {
 }
 
 const controls = openControls(form, {
-  load, write, read,
+  texts, load, write, read,
   span: () => state.shown,
   isBusy: () => state.chart?.isBusy() || Date.now() - state.typed < WRITING,
 });
@@ -395,7 +395,7 @@ form.querySelector("[data-link]").addEventListener("click", async () => {
 form.querySelector('[name="view"]').remove();
 form.querySelector(".explore-buttons").hidden = false;
 for (const row of rows.querySelectorAll(".query")) addRow("", row);
-bindKeys(controls.keys(texts));
+bindKeys(controls.keys());
 // The fields are as the address says already, or as somebody has begun to write.
 number();
 choose(new URL(location.href).searchParams.get("tab") === "table" ? "table" : "graph");

@@ -11,8 +11,8 @@ from tests.fake_oidc import CLIENT, ISSUER, SECRET, FakeOidc
 from tests.unit.access.conftest import PASSWORD, ROOT, access, clock, meters, migrated, quick_hashes, state
 from toban.access.oidc import PENDING_SECONDS, OidcProvider
 from toban.access.permissions import Role
+from toban.access.sessions import Client
 from toban.access.settings import OidcSettings
-from toban.access.sign_in_commands import Client
 from toban.core.metric_registry import MetricRegistry
 from toban.state import audit_log
 from toban.web.application import _application

@@ -137,3 +137,41 @@ def test_completions_that_begin_with_the_word_come_first(scripts):
     assert found == ["api_orders_total", "orders_total"]
     found = run(scripts, "completion.js", f'it.matching({candidates}, "ord").map((one) => one.text)')
     assert found == ["orders_total", "orders_failed", "api_orders_total"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "hours", "seconds"),
+    [
+        ("", 1, 0),
+        ("5s", 1, 5),
+        ("15m", 1, 900),
+        ("1h", 1, 3_600),
+        ("soon", 1, 0),
+        ("auto", 1, 30),
+        ("auto", 24, 86),
+        ("auto", 24 * 90, 3_600),
+        ("auto", 0, 30),
+    ],
+)
+def test_a_board_is_refreshed_as_chosen_or_as_often_as_its_range_shows(scripts, choice, hours, seconds):
+    expression = f"it.refreshSeconds({json.dumps(choice)}, {hours * 3_600_000}, 1000)"
+    assert run(scripts, "controls.js", expression) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"from":"now-6h","to":"now"}', {"from": "now-6h", "to": "now"}),
+        ('{"from": 1764547200000, "to": 1764550800000}', {"from": "1764547200000", "to": "1764550800000"}),
+        ('{"from":"2026-12-01 10:00:00","to":"now","x":1}', {"from": "2026-12-01 10:00:00", "to": "now"}),
+        ('{"from":"now-6h"}', None),
+        ('{"from":"","to":"now"}', None),
+        ('{"from":{},"to":"now"}', None),
+        ("null", None),
+        ("now-6h", None),
+        ("", None),
+        (json.dumps({"from": "x" * 61, "to": "now"}), None),
+    ],
+)
+def test_a_range_is_pasted_as_it_is_copied_here_or_in_grafana(scripts, text, found):
+    assert run(scripts, "controls.js", f"it.parseRange({json.dumps(text)})") == found

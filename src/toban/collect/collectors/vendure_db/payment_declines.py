@@ -14,6 +14,7 @@ from toban.instruments.cardinality import CardinalityLimits
 from toban.instruments.error_classes import payment_error
 from toban.instruments.metric_families import PAYMENTS_FAILED
 from toban.state import durable_counters
+from toban.state.column_types import storable
 from toban.state.database import State
 
 STREAM: Final = "declines"
@@ -40,7 +41,7 @@ class PaymentDeclineCounter:
 
     async def record(self, order: str, method: str, error: str, at: datetime) -> None:
         """Count a failed payment attempt of an order, once. Raises ``StateError``."""
-        key = f"{order} {int(at.timestamp()) // DUPLICATE_SECONDS}"
+        key = f"{storable(order)} {int(at.timestamp()) // DUPLICATE_SECONDS}"
         oldest = self._clock.now() - KEPT
 
         def work(connection: Connection) -> None:

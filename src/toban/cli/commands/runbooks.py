@@ -1,0 +1,30 @@
+"""Runbooks: check whether they can work here."""
+
+from pathlib import Path
+
+import click
+
+from toban.cli.client import data_option, get
+from toban.cli.formatting import echo
+
+
+@click.group
+def command() -> None:
+    """Check runbooks; `toban run` starts one."""
+
+
+@command.command("check")
+@data_option
+def check(data: Path | None) -> None:
+    """
+    Say what keeps runbooks from working here: missing settings, rights with the grants to give, unknown metrics.
+
+    The exit code is 1 when something is missing.
+    """
+    found = get("/api/runbooks", data)["runbooks"]
+    for it in found:
+        echo(f"{'▲' if it['missing'] else '●'} {it['name']} ({it['mode']})")
+        for problem in it["missing"]:
+            echo(f"  {problem}")
+    if any(it["missing"] for it in found):
+        raise SystemExit(1)
