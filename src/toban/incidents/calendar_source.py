@@ -60,10 +60,12 @@ def read_calendar(
 
     Raises ``CalendarError``.
     """
-    # They take 10 MB and half a second: only where a calendar is configured.
-    import icalendar
-    import recurring_ical_events
-
+    try:
+        # They take 10 MB and half a second: only where a calendar is configured.
+        import icalendar
+        import recurring_ical_events
+    except ImportError as error:
+        raise CalendarError("it needs the libraries of iCalendar: install toban[ical]") from error
     text = _EXACT_DURATION.sub(rf"\1\r\n{EXACT}:TRUE", _FOLDED.sub("", content.removeprefix("\ufeff")))
     try:
         calendar = icalendar.Calendar.from_ical(text)
