@@ -78,7 +78,7 @@ def test_the_demo_starts_and_ctrl_c_leaves_nothing_running(tmp_path):
     """
     Shop, servers and toban are its children; after Ctrl-C all are gone, and it ends well. toban has seen the shop.
     """
-    with demo(tmp_path, "--visitors", "600", "--break", "payments", "--after", "2", "--for", "4") as process:
+    with demo(tmp_path, "--visitors", "60", "--break", "payments", "--after", "2", "--for", "4") as process:
         eventually(lambda: "toban is on duty" in output(tmp_path))
         children = psutil.Process(process.pid).children(recursive=True)
         for part in ("postgres", "valkey", "server.js", "worker.js", "toban up"):

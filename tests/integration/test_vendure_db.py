@@ -118,7 +118,7 @@ async def test_all_metrics_equal_the_ground_truth(shop: ShopProcesses, watch: Sh
     quarter of an hour later, orders that did. A restart at each look changes nothing.
     """
     before = await watch.look()
-    ground_truth = await place_orders(shop, seed=7, orders=30)
+    ground_truth = await place_orders(shop, seed=7, orders=15)
     watch.clock.advance((datetime.now(UTC) - watch.clock.now()).total_seconds())
     after = await watch.look()
     assert before == {}
@@ -254,7 +254,7 @@ async def test_the_precision_of_money_is_read_from_the_admin_api(tmp_path: Path)
     with run_vendure(ShopVariant(precision=0)) as shop:
         async with httpx2.AsyncClient() as http:
             key = await api_key(http, shop)
-        ground_truth = await place_orders(shop, seed=4, orders=5)
+        ground_truth = await place_orders(shop, seed=4, orders=2)
         for secret, place in ((key, "right.db"), ("1:nonsense", "wrong.db")):
             async with collector_tools(database=shop.database_url) as tools:
                 settings = ShopSettings.model_validate({"admin_api": shop.admin_api, "admin_api_key": secret})
