@@ -125,13 +125,13 @@ async def test_messages_of_a_channel_removed_by_a_reload_are_rerouted(tmp_path, 
     assert (tally.dropped, tally.waiting) == ({"channel removed": 1}, 0)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(1))
 async def test_reloads_at_any_time_lose_and_repeat_no_message(seed, tmp_path, receivers):
     await reloading(seed, tmp_path, receivers)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("seed", range(2, 50))
+@pytest.mark.parametrize("seed", range(1, 50))
 async def test_reloads_at_any_time_lose_and_repeat_no_message_soak(seed, tmp_path, receivers):
     await reloading(seed, tmp_path, receivers)
 
@@ -290,7 +290,7 @@ async def test_queued_messages_are_sent_while_state_is_read_only(tmp_path, recei
     claim = outbox.claim
 
     def claimed(connection, queue, now, lease, limit=1):
-        if at(30) < now < at(2400):
+        if at(30) < now < at(1200):
             raise StateError("the disk is full")
         return claim(connection, queue, now, lease, limit)
 
@@ -302,9 +302,9 @@ async def test_queued_messages_are_sent_while_state_is_read_only(tmp_path, recei
         return [it.kind.value for _, it in receivers["slack"].received if it.title == "web is down"]
 
     life = AlertingProcess(DOWN_RULE, load_series('up{job="web"} 1x4 0x20 1x100'), tmp_path, clock)
-    await life.until(at(2300))
+    await life.until(at(1100))
     assert told() == ["firing", "resolved"]
-    await life.until(at(3000))
+    await life.until(at(1500))
     assert told() == ["firing", "resolved"]
     assert await life.state.transaction(lambda connection: outbox.peek(connection, "channel:slack")) == []
     await life.close()
@@ -351,13 +351,13 @@ async def test_the_end_of_a_silence_with_suppressed_alerts_is_announced(tmp_path
     assert receivers["slack"].received[0][1].lines == ("Still firing: down.", "Created by ann: deploy")
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 async def test_every_notification_is_delivered_whenever_the_process_is_killed(seed, tmp_path, receivers):
     await dying(seed, tmp_path, receivers)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("seed", range(3, 1003))
+@pytest.mark.parametrize("seed", range(2, 1002))
 async def test_every_notification_is_delivered_whenever_the_process_is_killed_soak(seed, tmp_path, receivers):
     await dying(seed, tmp_path, receivers)
 
