@@ -1,11 +1,14 @@
-"""A large exporter beside busy dashboards: no run is missed, and memory stays."""
+"""Large exporters, busy dashboards and thousands of alerts: no run is missed, memory stays, health responds."""
 
+import json
 import os
 import random
 import threading
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import yaml
 
 from tests.page_server import Page, serve_page
 from tests.program import toban
+from toban.alerting.external_alerts import MAX_ALERTS
 
 SERIES, MINUTES = 10_000, 30
 BOUNDS = ("0.1", "0.3", "0.5", "0.7", "1.0", "3.0", "5.0", "7.0", "10.0", "+Inf")
@@ -106,3 +110,37 @@ def test_no_run_is_missed_beside_three_dashboards(tmp_path):
             assert program.value('scrape_samples_scraped{job="large"}') == SERIES
             assert program.value('min_over_time(up{job="large"}[30m])') == 1
             assert sizes[-1] < 1.2 * sizes[len(sizes) // 3] + 15
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+def test_health_responds_within_a_quarter_of_a_second_beside_thousands_of_alerts(tmp_path):
+    """
+    As a Prometheus with 5,000 alerts posts them: each 15 seconds all of them. 99 of 100 responses.
+    """
+    labels = [{"alertname": f"load{n % 50}", "severity": "warning", "instance": f"web-{n}"} for n in range(MAX_ALERTS)]
+    body = json.dumps([{"labels": it, "annotations": {"summary": f"{it['instance']} is slow"}} for it in labels])
+    with toban(tmp_path / "data", fresh=True) as program:
+        program.until("is on duty")
+        stop, seconds = threading.Event(), list[float]()
+
+        def check() -> None:
+            while not stop.wait(0.02):
+                began = time.monotonic()
+                with suppress(urllib.error.HTTPError), urllib.request.urlopen(f"{program.url}/health") as response:
+                    response.read()
+                seconds.append(time.monotonic() - began)
+
+        checking = threading.Thread(target=check)
+        checking.start()
+        for _ in range(6):
+            headers = {"content-type": "application/json"}
+            request = urllib.request.Request(f"{program.url}/api/v2/alerts", body.encode(), headers)
+            with urllib.request.urlopen(request) as response:
+                assert response.status == 200
+            stop.wait(15)
+        stop.set()
+        checking.join()
+        assert f"{MAX_ALERTS} external alerts" in program.get("/-/healthy")[1]
+    seconds.sort()
+    assert seconds[len(seconds) * 99 // 100] < 0.25
