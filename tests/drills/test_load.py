@@ -133,14 +133,16 @@ def test_health_responds_within_a_quarter_of_a_second_beside_thousands_of_alerts
 
         checking = threading.Thread(target=check)
         checking.start()
-        for _ in range(6):
-            headers = {"content-type": "application/json"}
-            request = urllib.request.Request(f"{program.url}/api/v2/alerts", body.encode(), headers)
-            with urllib.request.urlopen(request) as response:
-                assert response.status == 200
-            stop.wait(15)
-        stop.set()
-        checking.join()
+        try:
+            for _ in range(6):
+                headers = {"content-type": "application/json"}
+                request = urllib.request.Request(f"{program.url}/api/v2/alerts", body.encode(), headers)
+                with urllib.request.urlopen(request) as response:
+                    assert response.status == 200
+                stop.wait(15)
+        finally:
+            stop.set()
+            checking.join()
         assert f"{MAX_ALERTS} external alerts" in program.get("/-/healthy")[1]
     seconds.sort()
     assert seconds[len(seconds) * 99 // 100] < 0.25

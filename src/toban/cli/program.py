@@ -12,7 +12,7 @@ import click
 
 import toban
 from toban.cli import commands, error_reporting, options
-from toban.core.garbage_collector import collection_paused
+from toban.core.gc_pause import collection_paused
 
 
 class CommandGroup(click.Group):

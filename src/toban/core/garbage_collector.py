@@ -1,8 +1,6 @@
 """Python's garbage collector: its pauses are kept short."""
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final, NoReturn
 
 from toban.core.ports import Clock
@@ -15,22 +13,6 @@ FREEZES: Final = 60
 
 RARELY: Final = 1_000
 """Collections of the middle generation before a full one begins by itself: as a rule none does within the interval."""
-
-
-@contextmanager
-def collection_paused() -> Iterator[None]:
-    """
-    Pause the garbage collector: it would search thousands of new objects for cycles again and again; there are none.
-
-    They are not frozen (``gc.freeze``) afterwards: garbage elsewhere would be frozen with them.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 async def freeze_periodically(clock: Clock) -> NoReturn:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from toban.core.garbage_collector import collection_paused
+from toban.core.gc_pause import collection_paused
 
 PIECE: Final = 2**19
 """Bytes that are parsed without a pause: orjson takes some 5 ms."""

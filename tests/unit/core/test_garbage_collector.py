@@ -7,7 +7,8 @@ import weakref
 import pytest
 
 from toban.core import garbage_collector
-from toban.core.garbage_collector import FREEZE_INTERVAL, FREEZES, collection_paused, freeze_periodically
+from toban.core.garbage_collector import FREEZE_INTERVAL, FREEZES, freeze_periodically
+from toban.core.gc_pause import collection_paused
 
 
 class Sleeps:
