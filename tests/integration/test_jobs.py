@@ -31,12 +31,12 @@ async def done(shop: ShopProcesses, path: Path) -> dict[tuple[str, ...], float |
     clock, sink = FakeClock(datetime.now(UTC)), ListSink()
     async with collector_tools(**address) as tools, State(SqliteBackend(path), clock, MetricRegistry()) as state:
         parts = {"clock": clock, "state": state, "shop": replace(tools.shop, settings=ShopSettings())}
-        watch = ScrapeLoop(WHERE[shop.variant.jobs](), sink, replace(tools, **parts))
+        loop = ScrapeLoop(WHERE[shop.variant.jobs](), sink, replace(tools, **parts))
         end = time.monotonic() + 60
         last = False
         while True:
-            await watch.collect()
-            assert watch.status.up, watch.status.error
+            await loop.collect()
+            assert loop.status.up, loop.status.error
             found = {
                 series: value for series, value in sample_values(sink.batches).items() if "vendure_jobs_" in series
             }
