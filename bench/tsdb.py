@@ -100,7 +100,7 @@ async def main(series: int, hours: int, folder: Path) -> None:
     with Store(folder, settings, clock, MetricRegistry()) as store:
         idle: list[float] = []
         for scrape in range(hours * 240):
-            batch = exporter.look(clock.at)
+            batch = exporter.scrape(clock.at)
             began = time.perf_counter()
             await store.append([batch])
             idle.append(time.perf_counter() - began)
@@ -134,7 +134,7 @@ async def main(series: int, hours: int, folder: Path) -> None:
         removed = time.perf_counter() + 0.5
         while not sealing.is_set() or time.perf_counter() < removed:
             clock.at += timedelta(milliseconds=50)
-            batch = exporter.look(clock.at)
+            batch = exporter.scrape(clock.at)
             began = time.perf_counter()
             await store.append([batch])
             during.append(time.perf_counter() - began)
