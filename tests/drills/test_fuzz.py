@@ -20,7 +20,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.attacks import QUIET, responses
+from tests.attacks import QUIET, responds
 from tests.program import Program, toban
 from toban.core.labels import Labels
 from toban.remote.remote_write_model import RemoteSample
@@ -399,7 +399,7 @@ def test_toban_stays_healthy_and_restarts_after_any_input(tmp_path: Path, seed: 
             slow = max(took, default=0) if len(took) < 100 else sorted(took)[len(took) * 99 // 100]
             grown = program.memory() - size
             print(f"{name}: {len(bodies)} in {time.monotonic() - began:.0f} s, {grown:+.1f} MB, /health {slow:.3f} s")
-        responses(program)
+        responds(program)
         grown = program.memory() - before
         assert program.stop() == 0
     assert not wrong
@@ -407,5 +407,5 @@ def test_toban_stays_healthy_and_restarts_after_any_input(tmp_path: Path, seed: 
     assert grown < GROWTH
     with toban(tmp_path / "data", "--config", str(tmp_path / "toban.yaml")) as program:
         program.until("Ctrl-C stops it")
-        responses(program)
+        responds(program)
         assert program.json("/api/quarantine")["rows"] == []

@@ -16,9 +16,9 @@ from tests.webhook_receiver import WebhookReceiver
 
 @pytest.fixture
 def run(tmp_path: Path):
-    def run(*arguments: str, responses: str = "", **environment: str) -> "subprocess.CompletedProcess[str]":
+    def run(*arguments: str, answers: str = "", **environment: str) -> "subprocess.CompletedProcess[str]":
         return program.run(
-            [*TOBAN, *arguments], {**base_environment(), "HOME": str(tmp_path), **environment}, tmp_path, responses
+            [*TOBAN, *arguments], {**base_environment(), "HOME": str(tmp_path), **environment}, tmp_path, answers
         )
 
     return run
@@ -97,8 +97,8 @@ def test_init_ends_with_a_test_notification(run, tmp_path):
     """
     with closing(WebhookReceiver()) as hook:
         nowhere = f"http://127.0.0.1:{free_port()}/"
-        responses = f"fax\nwebhook\nnowhere\nwebhook\n{nowhere}\nagain\nwebhook\n{hook.url}\n"
-        done = run("init", answers="\n" * 5 + responses)
+        answers = f"fax\nwebhook\nnowhere\nwebhook\n{nowhere}\nagain\nwebhook\n{hook.url}\n"
+        done = run("init", answers="\n" * 5 + answers)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "unknown channel 'fax'" in done.stdout

@@ -11,7 +11,7 @@ FREEZE_INTERVAL: Final = 60.0
 FREEZES: Final = 60
 """How many times objects are exempted before all are searched again: within an hour, all garbage is freed."""
 
-RARELY: Final = 1_000
+RARELY: Final = 100
 """Collections of the middle generation before a full one begins by itself: as a rule none does within the interval."""
 
 
