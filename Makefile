@@ -62,9 +62,10 @@ demo: $(DEMO) ## Run a real Vendure shop with customers, monitored by toban (ARG
 wheel: $(READY) ## Build dist/toban-*.whl, for pipx, uv tool or pip
 	@$(RUN)/uv build --quiet --wheel --build-constraints requirements-dev.lock --require-hashes --out-dir dist
 
+# pytest compiles test files by itself, and each worker compiles all of them unless bytecode may be written.
 test: $(TOOLS) debian ## Run the tests (ARGS="-k name ...")
-	@$(RUN)/python -m compileall -q src tests
-	@$(RUN)/pytest -n $(WORKERS) $(ARGS)
+	@$(RUN)/python -m compileall -q -x '/(test_[^/]*|conftest)\.py$$' src tests
+	@PYTHONDONTWRITEBYTECODE= $(RUN)/pytest -n $(WORKERS) $(ARGS)
 
 lint: $(TOOLS) ## Check the code with ruff and mypy
 	@$(RUN)/ruff format --check .

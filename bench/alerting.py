@@ -63,8 +63,8 @@ class Page(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_POST(self) -> None:
-        told = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        TOLD.append((time.monotonic(), len(told["alerts"]) + told.get("truncatedAlerts", 0)))
+        posted = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        TOLD.append((time.monotonic(), len(posted["alerts"]) + posted.get("truncatedAlerts", 0)))
         self.send_response(200)
         self.send_header("content-length", "0")
         self.end_headers()

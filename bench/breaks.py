@@ -136,8 +136,8 @@ def fired(address: str) -> list[str]:
     return sorted(f"{clock(it['values'][0][0])} to {clock(it['values'][-1][0])} {it['metric']}" for it in found)
 
 
-def row(part: str, said: list[str]) -> str:
-    events = [(int(m[1]), m[2], m[3], m[4]) for line in said if (m := LINE.match(line))]
+def row(part: str, printed: list[str]) -> str:
+    events = [(int(m[1]), m[2], m[3], m[4]) for line in printed if (m := LINE.match(line))]
     broken = [it for it in events if it[1] == "broken"]
     fixed = [it for it in events if it[1] == "fixed"]
     first = broken[0] if broken else None
@@ -175,21 +175,24 @@ def day(part: str, calm: float) -> None:
             *given,
         ]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        said: list[str] = []
+        printed: list[str] = []
         ends = None
         for line in process.stdout or ():
-            said.append(line.rstrip("\n"))
+            printed.append(line.rstrip("\n"))
             if ends is None and "on duty" in line:
                 ends = time.monotonic() + (BEFORE + BROKEN + AFTER if part else calm * 60)
             if ends and time.monotonic() > ends:
                 break
         if not ends or time.monotonic() < ends:
-            raise SystemExit("\n".join([f"{part}: the demo ended by itself", *said]))
+            raise SystemExit("\n".join([f"{part}: the demo ended by itself", *printed]))
         found = [*books(folder, f"http://127.0.0.1:{port}"), *fired(f"http://127.0.0.1:{port}")]
         process.send_signal(signal.SIGINT)
         process.wait(60)
-    print(row(part or "none", said), flush=True)
-    for line in [*found, *(it for it in said if LINE.match(it) or it.startswith(("Slack", "Mail", "PagerDuty")))]:
+    print(row(part or "none", printed), flush=True)
+    for line in [
+        *found,
+        *(it for it in printed if LINE.match(it) or it.startswith(("Slack", "Mail", "PagerDuty"))),
+    ]:
         print(f"    {line}", flush=True)
 
 
@@ -197,11 +200,11 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("parts", nargs="*", help=f"what breaks: {', '.join(FAULTS)}; all unless named")
     arguments.add_argument("--calm", type=float, default=0.0, help="minutes without a break, instead")
-    asked = arguments.parse_args()
+    options = arguments.parse_args()
     print("| break | first message | paged | incidents | messages | after the mend | last resolved |")
     print("|---|---|---|---|---|---|---|", flush=True)
-    for part in [""] if asked.calm else asked.parts or list(FAULTS):
-        day(part, asked.calm)
+    for part in [""] if options.calm else options.parts or list(FAULTS):
+        day(part, options.calm)
 
 
 if __name__ == "__main__":

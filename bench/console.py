@@ -112,8 +112,8 @@ def queried(run: Run) -> None:
         took = []
         for _ in range(5):
             began = time.monotonic()
-            asked = urllib.parse.urlencode({"name": name, "from": "now-6h", "to": "now", "points": 400})
-            urllib.request.urlopen(f"{run.pages}api/boards/data?{asked}").read()
+            parameters = urllib.parse.urlencode({"name": name, "from": "now-6h", "to": "now", "points": 400})
+            urllib.request.urlopen(f"{run.pages}api/boards/data?{parameters}").read()
             took.append((time.monotonic() - began) * 1000)
         print(f"{name:>26}{sum(len(it['queries']) for it in panels):>9}{median(took):>12.0f}")
 

@@ -89,15 +89,15 @@ def run(telemetry: Literal["off", "enriched"], watched: bool) -> tuple[list[floa
 
 if __name__ == "__main__":
     times: dict[str, list[float]] = defaultdict(list)
-    asked: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    queried: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for _ in range(2):
         for case, how in CASES.items():
             found, calls, spent = run(*how)
             times[case] += found
-            asked[case].append((calls, spent))
+            queried[case].append((calls, spent))
     for case, seconds in times.items():
         half, most = np.percentile(np.array(seconds) * 1000, [50, 95])
-        calls, spent = np.mean(asked[case], axis=0)
+        calls, spent = np.mean(queried[case], axis=0)
         print(
             f"{case}: p50 {half:.1f} ms, p95 {most:.1f} ms of {len(seconds)} answers;"
             f" toban asked {calls:.0f} queries a minute, {spent:.0f} ms of the database's time"

@@ -98,10 +98,10 @@ class Engine:
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
         connection.request("POST", "/api/v1/write", body, dict(HEADERS))
         response = connection.getresponse()
-        said = response.read()
+        content = response.read()
         connection.close()
         if response.status not in {200, 204}:
-            raise RuntimeError(f"{self.name}: {response.status} {said[:200]!r}")
+            raise RuntimeError(f"{self.name}: {response.status} {content[:200]!r}")
         self.ingest += time.perf_counter() - began
 
     def ask(self, query: str, *, instant: bool) -> float:

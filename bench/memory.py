@@ -76,8 +76,10 @@ class Run:
     def ask(self) -> int:
         """Ask for a chart of an hour; return how many series it has."""
         now = time.time()
-        asked = urllib.parse.urlencode({"query": QUESTIONS[self.name], "start": now - HOUR, "end": now, "step": STEP})
-        with urllib.request.urlopen(f"{self.pages}api/v1/query_range?{asked}") as response:
+        parameters = urllib.parse.urlencode(
+            {"query": QUESTIONS[self.name], "start": now - HOUR, "end": now, "step": STEP}
+        )
+        with urllib.request.urlopen(f"{self.pages}api/v1/query_range?{parameters}") as response:
             return len(json.load(response)["data"]["result"])
 
 
@@ -119,10 +121,10 @@ def main(minutes: float) -> None:
             time.sleep(max(0.0, min(60.0, minutes * 60 - passed * 60 + 0.1)))
         for run in runs:
             figures, aim = run.figures(), AIMS[run.name]
-            said = "within" if figures["VmRSS"] <= aim else "over"
+            verdict = "within" if figures["VmRSS"] <= aim else "over"
             print(
                 f"{run.name}: {figures['VmRSS']:.1f} MB resident at the end ({figures['RssAnon']:.1f} of it its own),"
-                f" {figures['VmHWM']:.1f} at most: {said} the aim of {aim} MB; {run.ask()} series in the last answer"
+                f" {figures['VmHWM']:.1f} at most: {verdict} the aim of {aim} MB; {run.ask()} series in the last answer"
             )
     server.shutdown()
 

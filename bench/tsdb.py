@@ -59,7 +59,7 @@ class Exporter:
         self.values = np.floor(self.random.exponential(1000, series))
         self.whole = self.gauges & (np.arange(series) % 2 == 0)
 
-    def look(self, at: datetime) -> Batch:
+    def scrape(self, at: datetime) -> Batch:
         size = len(self.values)
         self.values += np.where(self.buckets, self.random.poisson(self.rates * 0.3, size), 0)
         self.values += np.where(self.counts, self.random.poisson(self.rates * 3, size), 0)
@@ -99,13 +99,13 @@ async def main(series: int, hours: int, folder: Path) -> None:
     say("resident before", resident(), "MiB")
     with Store(folder, settings, clock, MetricRegistry()) as store:
         idle: list[float] = []
-        for look in range(hours * 240):
-            batch = exporter.look(clock.at)
+        for scrape in range(hours * 240):
+            batch = exporter.scrape(clock.at)
             began = time.perf_counter()
             await store.append([batch])
             idle.append(time.perf_counter() - began)
             clock.at += timedelta(seconds=15)
-            if look % 40 == 0 and look < (hours - 2) * 240:
+            if scrape % 40 == 0 and scrape < (hours - 2) * 240:
                 await store.maintain()
         percentiles(f"append of {series} series", idle)
         say("resident with two hours in the head", resident(), "MiB")
@@ -134,7 +134,7 @@ async def main(series: int, hours: int, folder: Path) -> None:
         removed = time.perf_counter() + 0.5
         while not sealing.is_set() or time.perf_counter() < removed:
             clock.at += timedelta(milliseconds=50)
-            batch = exporter.look(clock.at)
+            batch = exporter.scrape(clock.at)
             began = time.perf_counter()
             await store.append([batch])
             during.append(time.perf_counter() - began)

@@ -15,9 +15,9 @@ alerting: {shipped: false}
 channels: {hook: {kind: webhook, url: "http://127.0.0.1:9/x"}}
 notify: {drill: {enabled: false, channels: [hook]}}
 """
-"""A toban.yaml with nothing that speaks by itself."""
+"""A toban.yaml without rules and notifications."""
 PAGES = ["/", "/api/status", "/api/alerts", "/api/silences", "/api/v2/silences", "/api/v2/alerts", "/-/ready"]
-"""What shows all that was taken in: one odd thing in it must not take a page away."""
+"""Pages that show all that was received: one unusual value must not break a page."""
 
 SILENCE = json.dumps(
     {"matchers": ['severity=~".+"'], "duration": "30d", "created_by": "somebody", "comment": "x"}
@@ -49,16 +49,16 @@ def reset(connection: socket.socket) -> None:
     connection.close()
 
 
-def asked(program: Program, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, str]:
+def send_request(program: Program, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, str]:
     """Ask with exactly these headers; the status and the body of the answer."""
     with connect(program) as connection:
         connection.sendall(written(method, path, body, **headers))
-        answer = http.client.HTTPResponse(connection, method=method)
-        answer.begin()
-        return answer.status, answer.read().decode()
+        response = http.client.HTTPResponse(connection, method=method)
+        response.begin()
+        return response.status, response.read().decode()
 
 
-def answers(program: Program) -> None:
+def responds(program: Program) -> None:
     """Ask for every page."""
     for page in PAGES:
         assert program.get(page)[0] == 200, page

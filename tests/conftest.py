@@ -37,7 +37,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 class Sharing(LoadScopeScheduling):
-    """Schedules each test on a free worker, but all tests of a file that starts a shop or a browser on one."""
+    """Schedules each test on a free worker, but all tests of a file that share servers, a shop or a browser on one."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
@@ -48,12 +48,13 @@ class Sharing(LoadScopeScheduling):
 def _shares(file: str) -> bool:
     if file.startswith("tests/browser/"):
         return True
-    return "from tests.vendure_shop import" in (Path(__file__).parents[1] / file).read_text(encoding="utf-8")
+    text = (Path(__file__).parents[1] / file).read_text(encoding="utf-8")
+    return 'scope="module"' in text or "from tests.vendure_shop import" in text
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Sharing | None:
-    """Share shops, unless another way was asked for."""
+    """Share what tests of a file share, unless another way was asked for."""
     return Sharing(config, log) if config.getvalue("dist") == "load" else None
 
 

@@ -10,7 +10,7 @@ It takes forms only and refuses what Chatwork refuses; made from Chatwork's docu
 
 from urllib.parse import parse_qsl
 
-from tests.fake_http import Asked, FakeService, Reply
+from tests.fake_http import FakeService, ReceivedRequest, Reply
 
 
 class FakeChatwork(FakeService):
@@ -29,22 +29,22 @@ class FakeChatwork(FakeService):
         """Where the API is."""
         return f"{self.url}/v2"
 
-    def answer(self, asked: Asked) -> Reply:
+    def respond(self, received: ReceivedRequest) -> Reply:
         """Post a message, or tell about the room."""
-        if asked.headers.get("x-chatworktoken") != self.token:
+        if received.headers.get("x-chatworktoken") != self.token:
             return Reply.json({"errors": ["Invalid API token"]}, 401)
-        if (asked.method, asked.path) == ("GET", f"/v2/rooms/{self.room}"):
+        if (received.method, received.path) == ("GET", f"/v2/rooms/{self.room}"):
             return Reply.json({"room_id": int(self.room), "name": "Shop alerts", "role": self.role})
-        if (asked.method, asked.path) != ("POST", f"/v2/rooms/{self.room}/messages"):
+        if (received.method, received.path) != ("POST", f"/v2/rooms/{self.room}/messages"):
             return Reply.json({"errors": ["You don't have permission to access this room."]}, 403)
-        if asked.headers.get("content-type") != "application/x-www-form-urlencoded":
-            self.mistakes.append(f"content-type {asked.headers.get('content-type')}")
-        form = dict(parse_qsl(asked.body.decode()))
+        if received.headers.get("content-type") != "application/x-www-form-urlencoded":
+            self.mistakes.append(f"content-type {received.headers.get('content-type')}")
+        form = dict(parse_qsl(received.body.decode()))
         if not form.get("body") or len(form["body"]) > 40_000:
             return Reply.json({"errors": ["Message can't be blank"]}, 400)
         self.messages.append(form["body"])
         return Reply.json({"message_id": str(1_000_000 + len(self.messages))})
 
-    def pretended(self, asked: Asked) -> Reply:
+    def pretended(self, received: ReceivedRequest) -> Reply:
         """Say that it was posted."""
         return Reply.json({"message_id": "999"})

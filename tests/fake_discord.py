@@ -13,7 +13,7 @@ import re
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from tests.fake_http import Asked, FakeService, Reply
+from tests.fake_http import FakeService, ReceivedRequest, Reply
 
 MESSAGE = {"content", "embeds", "components", "allowed_mentions", "username"}
 LINK_BUTTON = {"type", "style", "label", "url"}
@@ -36,24 +36,24 @@ class FakeDiscord(FakeService):
         """The URL of the webhook."""
         return f"{self.url}/api/webhooks/1100000000000000001/{self.secret}"
 
-    def answer(self, asked: Asked) -> Reply:
+    def respond(self, received: ReceivedRequest) -> Reply:
         """Post or change a message, or tell about the webhook."""
-        path, query = urlsplit(asked.path).path, dict(parse_qsl(urlsplit(asked.path).query))
+        path, query = urlsplit(received.path).path, dict(parse_qsl(urlsplit(received.path).query))
         base, separator, message = path.partition("/messages/")
         if self.deleted or base != self.webhook.removeprefix(self.url):
             return _error(404, "Unknown Webhook", 10015)
-        if asked.method == "GET":
+        if received.method == "GET":
             return Reply.json({"type": 1, "name": "toban", "channel_id": "1", "token": self.secret})
         if separator and message not in self.messages:
             return _error(404, "Unknown Message", 10008)
-        body = asked.json
+        body = received.json
         if errors := self._errors(body):
             return Reply.json({"message": "Invalid Form Body", "code": 50035, "errors": errors}, 400)
         if body.get("components") and query.get("with_components") != "true":
             self.mistakes.append("components without with_components are dropped")
         if body.get("allowed_mentions") != {"parse": []}:
             self.mistakes.append("somebody may be mentioned")
-        if asked.method == "PATCH":
+        if received.method == "PATCH":
             self.messages[message] = body
             return Reply.json({"id": message})
         if query.get("wait") != "true":
@@ -63,7 +63,7 @@ class FakeDiscord(FakeService):
         self.threads.append(query.get("thread_id", ""))
         return Reply.json({"id": posted, "type": 0})
 
-    def pretended(self, asked: Asked) -> Reply:
+    def pretended(self, received: ReceivedRequest) -> Reply:
         """Say that it was posted."""
         return Reply.json({"id": "1200000000000000000"})
 

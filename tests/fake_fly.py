@@ -3,12 +3,12 @@ A fake of Fly.io: the Machines API, and its managed Prometheus in front of a rea
 
     async with FakeFly(clock) as fly:
         fly.api, fly.metrics, fly.token, fly.org   # what a collector is given
-        machine = fly.add("shop", "148e001")       # a machine, as the API tells of it
-        fly.exit(machine, oom_killed=True)         # what happens to it
-        fly.next(busy(30))                         # what the next request meets
+        machine = fly.add("shop", "148e001")       # a machine, as the API returns it
+        fly.exit(machine, oom_killed=True)         # an event of it
+        fly.next(busy(30))                         # the fault of the next request
 
-Requests are counted by action and app in virtual time: more than Fly allows is answered 429, and is a mistake of who
-asks. So is everything but reading. Made from Fly's documentation and client libraries, not recorded.
+Requests are counted by action and app in virtual time: more than Fly allows is answered 429, and is a mistake of the
+client. So is every request that writes. Made from Fly's documentation and client libraries, not recorded.
 """
 
 import json
@@ -19,7 +19,7 @@ from collections import Counter, defaultdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from tests.fake_http import Asked, FakeService, Reply
+from tests.fake_http import FakeService, ReceivedRequest, Reply
 from toban.core.ports import Clock
 
 Machine = dict[str, Any]
@@ -99,8 +99,8 @@ class FakeFly(FakeService):
         self, machine: Machine, state: str = "stopped", restarts: int = 0, *, old: bool = False, **ended: Any
     ) -> None:
         """End its program. ``old`` puts what is told of it where some of Fly's hosts do."""
-        told = {"exit_code": 0, "guest_exit_code": 0, "oom_killed": False, "requested_stop": False, **ended}
-        where = {"MonitorEvent": {"exit_event": told}} if old else {"exit_event": told}
+        fields = {"exit_code": 0, "guest_exit_code": 0, "oom_killed": False, "requested_stop": False, **ended}
+        where = {"MonitorEvent": {"exit_event": fields}} if old else {"exit_event": fields}
         self.happen(machine, "exit", state, **where, restart_count=restarts)
 
     def deploy(self, app: str, release: int) -> None:
@@ -110,23 +110,23 @@ class FakeFly(FakeService):
             machine["image_ref"]["tag"] = f"deployment-{release}"
             self.happen(machine, "launch", "started")
 
-    def answer(self, asked: Asked) -> Reply:
+    def respond(self, received: ReceivedRequest) -> Reply:
         """Answer a question."""
         self.per_minute[self.clock.now().replace(second=0, microsecond=0)] += 1
-        if asked.headers.get("authorization") != self.token:
+        if received.headers.get("authorization") != self.token:
             return Reply.json({"error": "unauthorized"}, 401)
-        parts = urllib.parse.urlsplit(asked.path)
-        if asked.method != "GET" and not self.is_writable:
-            self.mistakes.append(f"{asked.method} {asked.path}")
+        parts = urllib.parse.urlsplit(received.path)
+        if received.method != "GET" and not self.is_writable:
+            self.mistakes.append(f"{received.method} {received.path}")
         if parts.path.startswith("/prometheus/"):
             return self._asked_of_prometheus(parts)
         if self._too_often(parts.path):
             self.mistakes.append(f"too often: {parts.path} at {self.clock.now()}")
             return Reply.json({"error": "rate limit exceeded"}, 429)
         path = parts.path.removeprefix("/v1/").split("/")
-        return self._machines_api(path, parts.query) if asked.method == "GET" else self._act(asked, path)
+        return self._machines_api(path, parts.query) if received.method == "GET" else self._act(received, path)
 
-    def pretended(self, asked: Asked) -> Reply:
+    def pretended(self, received: ReceivedRequest) -> Reply:
         """Answer with nothing in it."""
         return Reply.json([])
 
@@ -146,22 +146,22 @@ class FakeFly(FakeService):
             case ["apps", app, "volumes"] if app in self.machines:
                 return Reply.json(self.volumes[app])
             case ["apps", app, "machines", id, "lease"] if any(it["id"] == id for it in self.machines.get(app, ())):
-                held = self.leases.get(id)
-                told = {"status": "success", "data": held} if held else {"error": "no lease"}
-                return Reply.json(told, 200 if held else 404)
+                lease = self.leases.get(id)
+                fields = {"status": "success", "data": lease} if lease else {"error": "no lease"}
+                return Reply.json(fields, 200 if lease else 404)
         return Reply.json({"error": "not found"}, 404)
 
-    def _act(self, asked: Asked, path: list[str]) -> Reply:
+    def _act(self, received: ReceivedRequest, path: list[str]) -> Reply:
         """Do something with a machine, as whoever holds its lease."""
         found = next((it for of in self.machines.values() for it in of if it["id"] in path), None)
         if found is None or len(path) < 5:
             return Reply.json({"error": "not found"}, 404)
-        name, held, nonce = found["id"], self.leases.get(found["id"]), asked.headers.get("fly-machine-lease-nonce")
+        name, held, nonce = found["id"], self.leases.get(found["id"]), received.headers.get("fly-machine-lease-nonce")
         if held and held["nonce"] != nonce:
             return Reply.json({"error": f"lease currently held by {held['owner']}"}, 409)
-        match asked.method, path[4]:
+        match received.method, path[4]:
             case "POST", "lease":
-                expires = int(self.clock.now().timestamp()) + asked.json["ttl"]
+                expires = int(self.clock.now().timestamp()) + received.json["ttl"]
                 self.leases[name] = {"nonce": f"n{len(self.requests)}", "expires_at": expires, "owner": "toban@shop"}
                 return Reply.json({"status": "success", "data": self.leases[name]}, 201)
             case "DELETE", "lease":
@@ -217,5 +217,5 @@ def _text(at: datetime) -> str:
 
 def line(name: str, labels: dict[str, str], value: float, at: datetime) -> str:
     """Write a sample as VictoriaMetrics imports it."""
-    told = ",".join(f"{label}={json.dumps(text)}" for label, text in labels.items())
-    return f"{name}{{{told}}} {value} {int(at.timestamp() * 1000)}"
+    fields = ",".join(f"{label}={json.dumps(text)}" for label, text in labels.items())
+    return f"{name}{{{fields}}} {value} {int(at.timestamp() * 1000)}"

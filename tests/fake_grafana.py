@@ -1,10 +1,10 @@
 """
-A stand-in for Grafana's HTTP API: folders, dashboards, tokens of service accounts.
+A fake of Grafana's HTTP API: folders, dashboards, tokens of service accounts.
 
     async with FakeGrafana() as grafana:
         grafana.url, grafana.token   # what a client is given
-        grafana.dashboards           # what there is, by uid
-        grafana.next(unchanged)      # what the next request meets
+        grafana.dashboards           # the stored dashboards, by uid
+        grafana.next(unchanged)      # the fault of the next request
 
 Made from its documentation, not recorded.
 """
@@ -12,7 +12,7 @@ Made from its documentation, not recorded.
 from typing import Any
 
 from tests import grafana_validator
-from tests.fake_http import Asked, FakeService, Reply
+from tests.fake_http import FakeService, ReceivedRequest, Reply
 
 FIELDS = {"dashboard", "folderUid", "message", "overwrite"}
 
@@ -29,24 +29,24 @@ class FakeGrafana(FakeService):
         self.provisioned: set[str] = set()
         """The uids of dashboards that come from files."""
 
-    def answer(self, asked: Asked) -> Reply:
+    def respond(self, request: ReceivedRequest) -> Reply:
         """Do what the real service does."""
-        shown = asked.headers.get("authorization", "").removeprefix("Bearer ")
+        shown = request.headers.get("authorization", "").removeprefix("Bearer ")
         if shown not in {self.token, self.viewer}:
             return Reply.json({"message": "Invalid API key"}, 401)
-        if asked.method == "GET":
-            return self._get(asked.path)
+        if request.method == "GET":
+            return self._get(request.path)
         if shown == self.viewer:
             return Reply.json({"message": "You'll need additional permissions to perform this action."}, 403)
-        if asked.path == "/api/folders":
-            return self._folder(asked.json)
-        if asked.path == "/api/dashboards/db":
-            return self._save(asked.json)
+        if request.path == "/api/folders":
+            return self._folder(request.json)
+        if request.path == "/api/dashboards/db":
+            return self._save(request.json)
         return Reply.json({"message": "Not found"}, 404)
 
-    def pretended(self, asked: Asked) -> Reply:
+    def pretended(self, request: ReceivedRequest) -> Reply:
         """Answer as if it was stored."""
-        uid = asked.json.get("dashboard", {}).get("uid", "")
+        uid = request.json.get("dashboard", {}).get("uid", "")
         return Reply.json({"id": 1, "uid": uid, "url": f"/d/{uid}/x", "status": "success", "version": 1, "slug": "x"})
 
     def _get(self, path: str) -> Reply:

@@ -1,9 +1,9 @@
 """
-What the fakes of web services have in common: a real socket, strictness, and trouble on demand.
+What the fakes of web services have in common: a real socket, strict parsing, and faults on demand.
 
-A fake keeps what it was asked (`asked`) and does to its state what the real service would. `next(…)` lines up trouble
-for the coming requests, one each: `busy`, `broken`, `says`, `late`, `half`, `reset`, `unchanged`. What a client sends
-that the real service would drop without a word is noted in `mistakes`; leaving the block with one there fails.
+A fake stores the requests that it received (`requests`) and changes its state as the real service would. `next(…)`
+queues faults for the next requests, one each: `busy`, `broken`, `says`, `late`, `half`, `reset`, `unchanged`. What a
+client sends that the real service would drop silently is added to `mistakes`; leaving the block with one there fails.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from typing import Any, Self
 
 
 @dataclass
-class Asked:
-    """One request."""
+class ReceivedRequest:
+    """A request that was received."""
 
     method: str
     path: str
@@ -27,13 +27,13 @@ class Asked:
 
     @property
     def json(self) -> Any:
-        """Its body."""
+        """The parsed body."""
         return json.loads(self.body)
 
 
 @dataclass
 class Reply:
-    """One answer."""
+    """A response."""
 
     status: int = 200
     body: bytes = b""
@@ -42,66 +42,66 @@ class Reply:
 
     @classmethod
     def json(cls, fields: Any, status: int = 200) -> Self:
-        """An answer in JSON."""
+        """Return a JSON response."""
         return cls(status, json.dumps(fields).encode(), "application/json; charset=utf-8")
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """What goes wrong with one request, and whether the service did what it was asked before that."""
+class Fault:
+    """What fails in one request, and whether the service handled the request before that."""
 
     name: str
     done: bool = False
     reply: Reply | None = None
 
 
-late = Trouble("late", done=True)
-"""Done, but the answer never comes: who asked gives up."""
-half = Trouble("half", done=True)
-"""Done, but the connection ends in the middle of the answer."""
-reset = Trouble("reset")
-"""The connection is reset before anything was done."""
-unchanged = Trouble("unchanged")
-"""Answered as if it was done, and nothing was."""
-broken = Trouble("says", reply=Reply(500, b"<html><body><h1>Oops</h1></body></html>", "text/html"))
-"""A page for people instead of an answer."""
+late = Fault("late", done=True)
+"""Handled, but the response is never sent: the client times out."""
+half = Fault("half", done=True)
+"""Handled, but the connection ends in the middle of the response."""
+reset = Fault("reset")
+"""The connection is reset before the request is handled."""
+unchanged = Fault("unchanged")
+"""The response is that of success, but nothing was changed."""
+broken = Fault("says", reply=Reply(500, b"<html><body><h1>Oops</h1></body></html>", "text/html"))
+"""An HTML page instead of a response of the API."""
 
 
-def busy(after: int | str | None = 7) -> Trouble:
-    """Too many requests; come back after so many seconds, or at a date."""
+def busy(after: int | str | None = 7) -> Fault:
+    """Too many requests; retry after so many seconds, or at a date."""
     return says(429, b"slow down", **({"retry-after": str(after)} if after is not None else {}))
 
 
-def says(status: int, body: bytes = b"", **headers: str) -> Trouble:
-    """Something else than the service would say."""
-    return Trouble("says", reply=Reply(status, body, headers={k.replace("_", "-"): v for k, v in headers.items()}))
+def says(status: int, body: bytes = b"", **headers: str) -> Fault:
+    """Another response than that of the service."""
+    return Fault("says", reply=Reply(status, body, headers={k.replace("_", "-"): v for k, v in headers.items()}))
 
 
 class FakeService:
     """A web service on a free port of this machine, while the block lasts."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        self.requests: list[Asked] = []
+        self.requests: list[ReceivedRequest] = []
         self.mistakes: list[str] = []
         self._tls = tls
-        self._troubles: deque[Trouble] = deque()
+        self._faults: deque[Fault] = deque()
         self._busy: set[asyncio.Task[None]] = set()
         self.url = ""
 
-    def next(self, *troubles: Trouble) -> None:
-        """Let the coming requests meet these, one each."""
-        self._troubles.extend(troubles)
+    def next(self, *faults: Fault) -> None:
+        """Inject these faults into the next requests, one each."""
+        self._faults.extend(faults)
 
-    def forget_troubles(self) -> None:
-        """Answer as usual from now on."""
-        self._troubles.clear()
+    def clear_faults(self) -> None:
+        """Respond without faults from now on."""
+        self._faults.clear()
 
-    def answer(self, asked: Asked) -> Reply:
-        """Do what is asked and answer as the real service does."""
+    def respond(self, request: ReceivedRequest) -> Reply:
+        """Handle a request and respond as the real service does."""
         raise NotImplementedError
 
-    def pretended(self, asked: Asked) -> Reply:
-        """Answer as if it was done; nothing is."""
+    def pretended(self, request: ReceivedRequest) -> Reply:
+        """Return the response of success without handling the request."""
         raise NotImplementedError
 
     async def __aenter__(self) -> Self:
@@ -137,23 +137,25 @@ class FakeService:
         start, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().rstrip().split("\r\n")
         method, path, _ = start.split(" ")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        asked = Asked(method, path, headers, await reader.readexactly(int(headers.get("content-length", 0))))
-        self.requests.append(asked)
-        trouble = self._troubles.popleft() if self._troubles else None
-        if trouble is None or trouble.done:
-            reply = self.answer(asked)
-        elif trouble.reply:
-            reply = trouble.reply
-        elif trouble is unchanged:
-            reply = self.pretended(asked)
+        request = ReceivedRequest(
+            method, path, headers, await reader.readexactly(int(headers.get("content-length", 0)))
+        )
+        self.requests.append(request)
+        fault = self._faults.popleft() if self._faults else None
+        if fault is None or fault.done:
+            reply = self.respond(request)
+        elif fault.reply:
+            reply = fault.reply
+        elif fault is unchanged:
+            reply = self.pretended(request)
         else:
             writer.transport.abort()
             return False
-        if trouble is late:
+        if fault is late:
             await asyncio.Event().wait()
         head = {"content-type": reply.kind, "content-length": str(len(reply.body)), **reply.headers}
         text = "".join(f"{name}: {value}\r\n" for name, value in head.items())
         whole = f"HTTP/1.1 {reply.status} .\r\n{text}\r\n".encode() + reply.body
-        writer.write(whole[: -max(len(reply.body) // 2, 1)] if trouble is half else whole)
+        writer.write(whole[: -max(len(reply.body) // 2, 1)] if fault is half else whole)
         await writer.drain()
-        return trouble is not half
+        return fault is not half

@@ -12,7 +12,7 @@ import json
 import re
 from typing import Any
 
-from tests.fake_http import Asked, FakeService, Reply
+from tests.fake_http import FakeService, ReceivedRequest, Reply
 
 
 class FakeLine(FakeService):
@@ -28,27 +28,27 @@ class FakeLine(FakeService):
         self.used = 0
         self._keys: dict[str, str] = {}
 
-    def answer(self, asked: Asked) -> Reply:
+    def respond(self, received: ReceivedRequest) -> Reply:
         """Accept a push, or tell about the account."""
-        if asked.headers.get("authorization") != f"Bearer {self.token}":
+        if received.headers.get("authorization") != f"Bearer {self.token}":
             return _error(401, "Authentication failed due to the following reason: invalid token.")
         facts = {
             "/v2/bot/info": {"userId": "U" + "f" * 32, "displayName": "Toban"},
             "/v2/bot/message/quota": {"type": "limited", "value": self.quota},
             "/v2/bot/message/quota/consumption": {"totalUsage": self.used},
         }
-        if asked.method == "GET" and asked.path in facts:
-            return Reply.json(facts[asked.path])
-        if (asked.method, asked.path) != ("POST", "/v2/bot/message/push"):
+        if received.method == "GET" and received.path in facts:
+            return Reply.json(facts[received.path])
+        if (received.method, received.path) != ("POST", "/v2/bot/message/push"):
             return _error(404, "Not found")
-        key = asked.headers.get("x-line-retry-key", "")
+        key = received.headers.get("x-line-retry-key", "")
         if not re.fullmatch(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", key):
             self.mistakes.append(f"the retry key is {key!r}")
         if key in self._keys:
             reply = _error(409, "The retry key is already accepted")
             reply.headers["x-line-accepted-request-id"] = self._keys[key]
             return reply
-        body = asked.json
+        body = received.json
         if details := list(self._problems(body)):
             return Reply.json({"message": f"The request body has {len(details)} error(s)", "details": details}, 400)
         if self.used + 3 > self.quota:
@@ -58,7 +58,7 @@ class FakeLine(FakeService):
         self.messages.append(body["messages"][0])
         return Reply.json({"sentMessages": [{"id": "461230966842064897", "quoteToken": "IStG5h1Tz7b"}]})
 
-    def pretended(self, asked: Asked) -> Reply:
+    def pretended(self, received: ReceivedRequest) -> Reply:
         """Accept it for somebody who has blocked the account."""
         return Reply.json({"sentMessages": [{"id": "461230966842064898"}]})
 

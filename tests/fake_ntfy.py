@@ -11,7 +11,7 @@ It refuses what ntfy refuses, with its codes; made from ntfy's documentation.
 import re
 from typing import Any
 
-from tests.fake_http import Asked, FakeService, Reply
+from tests.fake_http import FakeService, ReceivedRequest, Reply
 
 PUBLISH = {"topic", "message", "title", "tags", "priority", "actions", "click", "sequence_id", "markdown"}
 
@@ -28,12 +28,12 @@ class FakeNtfy(FakeService):
         self.sounds = 0
         self.day_is_used_up = False
 
-    def answer(self, asked: Asked) -> Reply:
+    def respond(self, received: ReceivedRequest) -> Reply:
         """Publish a message as JSON."""
-        if (asked.method, asked.path) != ("POST", "/") or len(asked.body) > 8_192:
-            return _error(413 if asked.path == "/" else 404, 41301, "message too large")
-        body = asked.json
-        if asked.headers.get("authorization") != f"Bearer {self.token}" or body.get("topic") != self.topic:
+        if (received.method, received.path) != ("POST", "/") or len(received.body) > 8_192:
+            return _error(413 if received.path == "/" else 404, 41301, "message too large")
+        body = received.json
+        if received.headers.get("authorization") != f"Bearer {self.token}" or body.get("topic") != self.topic:
             return _error(403, 40301, "forbidden")
         if self.day_is_used_up:
             return _error(429, 42908, "limit reached: daily message quota reached")
@@ -50,7 +50,7 @@ class FakeNtfy(FakeService):
         self.sounds += 1
         return Reply.json({"id": f"hwQ2YpKdmg{self.sounds}", "event": "message", "topic": self.topic})
 
-    def pretended(self, asked: Asked) -> Reply:
+    def pretended(self, received: ReceivedRequest) -> Reply:
         """Say that it was published."""
         return Reply.json({"id": "hwQ2YpKdmg", "event": "message", "topic": self.topic})
 

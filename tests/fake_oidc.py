@@ -1,4 +1,4 @@
-"""A strict OpenID Connect provider: it answers only what the specifications allow."""
+"""A strict OpenID Connect provider: it accepts only what the specifications allow."""
 
 import base64
 import hashlib
@@ -53,17 +53,21 @@ class FakeOidc:
     def authorize(self, url: str) -> str:
         """Sign somebody in at the address where toban leads, and return the address that leads back."""
         parts = urlsplit(url)
-        asked = dict(parse_qsl(parts.query, strict_parsing=True))
+        parameters = dict(parse_qsl(parts.query, strict_parsing=True))
         assert f"{parts.scheme}://{parts.netloc}{parts.path}" == self.metadata["authorization_endpoint"]
-        assert (asked["response_type"], asked["client_id"], asked["redirect_uri"]) == ("code", CLIENT, CALLBACK)
-        assert "openid" in asked["scope"].split()
-        assert asked["code_challenge_method"] == "S256"
-        assert min(len(asked[name]) for name in ("state", "nonce", "code_challenge")) >= 43
-        if asked.get("max_age") == "0":
+        assert (parameters["response_type"], parameters["client_id"], parameters["redirect_uri"]) == (
+            "code",
+            CLIENT,
+            CALLBACK,
+        )
+        assert "openid" in parameters["scope"].split()
+        assert parameters["code_challenge_method"] == "S256"
+        assert min(len(parameters[name]) for name in ("state", "nonce", "code_challenge")) >= 43
+        if parameters.get("max_age") == "0":
             self.claims["auth_time"] = int(self._now())
         code = f"code{len(self._codes)}"
-        self._codes[code] = asked
-        return f"{asked['redirect_uri']}?{urlencode({'code': code, 'state': asked['state'], 'iss': ISSUER})}"
+        self._codes[code] = parameters
+        return f"{parameters['redirect_uri']}?{urlencode({'code': code, 'state': parameters['state'], 'iss': ISSUER})}"
 
     async def _discovery(self, request: Request) -> Response:
         self.requests.append("discovery")
@@ -76,19 +80,26 @@ class FakeOidc:
     async def _token(self, request: Request) -> Response:
         self.requests.append("token")
         form = dict(parse_qsl((await request.body()).decode()))
-        asked = self._codes.pop(form["code"], None)  # each counts once
+        parameters = self._codes.pop(form["code"], None)  # each counts once
         basic = base64.b64encode(f"{CLIENT}:{quote_plus(SECRET)}".encode()).decode()
         is_right = (
-            asked
+            parameters
             and request.headers.get("authorization") == f"Basic {basic}"
             and form["grant_type"] == "authorization_code"
-            and form["redirect_uri"] == asked["redirect_uri"]
-            and plain(hashlib.sha256(form["code_verifier"].encode()).digest()) == asked["code_challenge"]
+            and form["redirect_uri"] == parameters["redirect_uri"]
+            and plain(hashlib.sha256(form["code_verifier"].encode()).digest()) == parameters["code_challenge"]
         )
-        if not asked or not is_right:
+        if not parameters or not is_right:
             return JSONResponse({"error": "invalid_grant", "error_description": SECRET}, 400)
         now = int(self._now())
-        claims = {"iss": ISSUER, "aud": CLIENT, "nonce": asked["nonce"], "iat": now, "exp": now + 300, **self.claims}
+        claims = {
+            "iss": ISSUER,
+            "aud": CLIENT,
+            "nonce": parameters["nonce"],
+            "iat": now,
+            "exp": now + 300,
+            **self.claims,
+        }
         token = self.forge(claims) if self.forge else self.sign(claims)
         return JSONResponse({"id_token": token, "access_token": "x", "token_type": "Bearer"})
 

@@ -3,11 +3,11 @@ A fake of PagerDuty's Events API v2.
 
     async with FakePagerDuty() as pagerduty:
         pagerduty.url, pagerduty.key        # what a channel is given
-        pagerduty.alerts                    # by (key, dedup key): what stands where
+        pagerduty.alerts                    # incidents by (key, dedup key)
         pagerduty.changes                   # change events
-        pagerduty.next(busy(None), broken)  # what the next two requests meet
+        pagerduty.next(busy(None), broken)  # the faults of the next two requests
 
-It refuses what PagerDuty refuses, and drops in silence what it drops; made from its documentation, not recorded.
+It refuses what PagerDuty refuses, and drops silently what it drops; made from its documentation, not recorded.
 """
 
 import json
@@ -15,7 +15,7 @@ import ssl
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.fake_http import Asked, FakeService, Reply
+from tests.fake_http import FakeService, ReceivedRequest, Reply
 
 EVENT = {"routing_key", "event_action", "dedup_key", "payload", "client", "client_url", "links", "images"}
 PAYLOAD = {"summary", "source", "severity", "timestamp", "component", "group", "class", "custom_details"}
@@ -23,7 +23,7 @@ PAYLOAD = {"summary", "source", "severity", "timestamp", "component", "group", "
 
 @dataclass
 class Incident:
-    """What became of one alert: each time it was opened, what was said; `paged` counts the calls."""
+    """An incident: the payload of each trigger; `paged` counts the pages."""
 
     status: str
     triggers: list[dict[str, Any]] = field(default_factory=list)
@@ -42,28 +42,28 @@ class FakePagerDuty(FakeService):
         self.changes: list[dict[str, Any]] = []
         self.dropped: list[dict[str, Any]] = []
 
-    def answer(self, asked: Asked) -> Reply:
+    def respond(self, request: ReceivedRequest) -> Reply:
         """Take an event."""
-        if len(asked.body) > 512_000:
+        if len(request.body) > 512_000:
             return Reply(413, b"<html>Request Entity Too Large</html>", "text/html")
         try:
-            event = json.loads(asked.body)
+            event = json.loads(request.body)
         except ValueError:
             return _refused("JSON parse error", "Unrecognized object")
-        wrong = self._wrong(event, changes=asked.path == "/v2/change/enqueue")
+        wrong = self._wrong(event, changes=request.path == "/v2/change/enqueue")
         if wrong:
             return _refused(*wrong)
-        if asked.path == "/v2/change/enqueue":
+        if request.path == "/v2/change/enqueue":
             self.changes.append(event)
             return Reply.json({"status": "success", "message": "Change event processed"}, 202)
-        if asked.path != "/v2/enqueue":
+        if request.path != "/v2/enqueue":
             return Reply(404, b"<html>not found</html>", "text/html")
         self._take(event)
-        return self.pretended(asked)
+        return self.pretended(request)
 
-    def pretended(self, asked: Asked) -> Reply:
+    def pretended(self, request: ReceivedRequest) -> Reply:
         """Say that it was taken."""
-        dedup = asked.json.get("dedup_key", "made-up")
+        dedup = request.json.get("dedup_key", "made-up")
         return Reply.json({"status": "success", "message": "Event processed", "dedup_key": dedup}, 202)
 
     def _take(self, event: dict[str, Any]) -> None:

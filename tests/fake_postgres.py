@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 TLS_WANTED: Final = (80877103, 80877104)
-"""What is asked before a session begins: whether the server speaks TLS, or GSSAPI."""
+"""The requests before a session: whether the server supports TLS, or GSSAPI."""
 
 
 @asynccontextmanager
@@ -29,8 +29,8 @@ async def refusing(code: str, words: str, severity: str = "致命的エラー") 
                     break
                 writer.write(b"N")
             fields = (f"S{severity}", "VFATAL", f"C{code}", f"M{words}", "")
-            said = b"".join(field.encode() + b"\0" for field in fields)
-            writer.write(b"E" + struct.pack("!I", len(said) + 4) + said)
+            data = b"".join(field.encode() + b"\0" for field in fields)
+            writer.write(b"E" + struct.pack("!I", len(data) + 4) + data)
             await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # whoever asked went away

@@ -6,14 +6,14 @@ A fake engine that receives remote write and responds to queries, stricter than 
         engine.samples              # received samples: (series, time, value), in order of arrival
         engine.next(busy(3), late)  # how the next two requests fail
 
-A sample that is received twice is there twice, so that it shows. Queries are responded to by ``answers``, in order.
+A sample that is received twice is there twice, so that it shows. Queries are responded to by ``responses``, in order.
 """
 
 import struct
 from collections import deque
 from urllib.parse import parse_qs
 
-from tests.fake_http import Asked, FakeService, Reply
+from tests.fake_http import FakeService, ReceivedRequest, Reply
 from toban.core.labels import Labels
 from toban.remote.remote_write_model import HEADERS, RemoteWriteDecodeError
 from toban.remote.remote_write_protobuf import Decoder
@@ -25,21 +25,21 @@ class FakeRemote(FakeService):
     def __init__(self) -> None:
         super().__init__()
         self.samples: list[tuple[Labels, int, float]] = []
-        self.answers: deque[Reply] = deque()
+        self.responses: deque[Reply] = deque()
         self.queries: list[dict[str, str]] = []
         self._decoder = Decoder()
 
-    def answer(self, asked: Asked) -> Reply:
+    def respond(self, request: ReceivedRequest) -> Reply:
         """Receive samples, or respond to a query."""
-        if asked.path.startswith("/api/v1/query"):
-            self.queries.append({name: value for name, (value,) in parse_qs(asked.body.decode()).items()})
-            return self.answers.popleft()
-        wrong = {name: value for name, value in HEADERS.items() if asked.headers.get(name) != value}
-        if asked.path != "/api/v1/write" or wrong:
-            self.mistakes.append(f"{asked.path}: {wrong}")
+        if request.path.startswith("/api/v1/query"):
+            self.queries.append({name: value for name, (value,) in parse_qs(request.body.decode()).items()})
+            return self.responses.popleft()
+        wrong = {name: value for name, value in HEADERS.items() if request.headers.get(name) != value}
+        if request.path != "/api/v1/write" or wrong:
+            self.mistakes.append(f"{request.path}: {wrong}")
             return Reply(400, b"bad")
         try:
-            found = [(it.labels, it.at, it.value) for it in self._decoder.decode(asked.body, 2**26)[0]]
+            found = [(it.labels, it.at, it.value) for it in self._decoder.decode(request.body, 2**26)[0]]
         except RemoteWriteDecodeError as error:
             self.mistakes.append(str(error))
             return Reply(400, str(error).encode())
@@ -51,7 +51,7 @@ class FakeRemote(FakeService):
         self.samples += found
         return Reply(204)
 
-    def pretended(self, asked: Asked) -> Reply:
+    def pretended(self, request: ReceivedRequest) -> Reply:
         """Respond that the samples were accepted."""
         return Reply(204)
 

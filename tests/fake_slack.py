@@ -3,10 +3,10 @@ A fake of Slack: an incoming webhook and the parts of the Web API that toban use
 
     async with FakeSlack() as slack:
         slack.webhook, slack.api, slack.token   # what a channel is given
-        slack.messages                          # what people see, the replies in each
-        slack.next(busy(3), broken)             # what the next two requests meet
+        slack.messages                          # the visible messages, with their replies
+        slack.next(busy(3), broken)             # the faults of the next two requests
 
-It refuses what Slack refuses, with Slack's words; made from Slack's documentation, not recorded.
+It refuses what Slack refuses, with Slack's errors; made from Slack's documentation, not recorded.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-from tests.fake_http import Asked, FakeService, Reply
+from tests.fake_http import FakeService, ReceivedRequest, Reply
 
 MESSAGE = {
     *("text", "blocks", "attachments", "thread_ts", "mrkdwn", "link_names", "unfurl_links", "unfurl_media"),
@@ -44,8 +44,8 @@ class Message:
     @property
     def marks(self) -> dict[str, Any]:
         """Its metadata: what a change does not name stays."""
-        told = next((each for each in (self.body, *self.before[::-1]) if "metadata" in each), {})
-        return {"metadata": told["metadata"]} if told else {}
+        posted = next((each for each in (self.body, *self.before[::-1]) if "metadata" in each), {})
+        return {"metadata": posted["metadata"]} if posted else {}
 
     @property
     def attachment(self) -> dict[str, Any]:
@@ -84,12 +84,12 @@ class FakeSlack(FakeService):
         """Forget every message, as when somebody deletes them."""
         self.messages.clear()
 
-    def answer(self, asked: Asked) -> Reply:
+    def respond(self, request: ReceivedRequest) -> Reply:
         """Do what is asked."""
-        if asked.path.startswith("/services/"):
-            return self._posted_to_webhook(asked)
-        method = asked.path.removeprefix("/api/")
-        if self.revoked or asked.headers.get("authorization") != f"Bearer {self.token}":
+        if request.path.startswith("/services/"):
+            return self._posted_to_webhook(request)
+        method = request.path.removeprefix("/api/")
+        if self.revoked or request.headers.get("authorization") != f"Bearer {self.token}":
             return _error("token_revoked" if self.revoked else "invalid_auth")
         if method == "auth.test":
             who = Reply.json({"ok": True, "url": "https://shop.slack.com/", "team": "Shop", "user": "toban"})
@@ -101,34 +101,34 @@ class FakeSlack(FakeService):
             "conversations.replies": self._replies,
         }
         if method in reading:
-            if asked.headers["content-type"] != "application/x-www-form-urlencoded":
-                self.mistakes.append(f"content-type {asked.headers['content-type']}")
-            return reading[method](dict(parse_qsl(asked.body.decode())))
+            if request.headers["content-type"] != "application/x-www-form-urlencoded":
+                self.mistakes.append(f"content-type {request.headers['content-type']}")
+            return reading[method](dict(parse_qsl(request.body.decode())))
         try:
-            body = asked.json
+            body = request.json
         except ValueError:
             return _error("invalid_json")
-        if not asked.headers["content-type"].startswith("application/json; charset=utf-8"):
-            self.mistakes.append(f"content-type {asked.headers['content-type']}")
+        if not request.headers["content-type"].startswith("application/json; charset=utf-8"):
+            self.mistakes.append(f"content-type {request.headers['content-type']}")
         known = {"chat.postMessage": self._posted, "chat.update": self._updated}
         return known[method](body) if method in known else _error("unknown_method")
 
-    def pretended(self, asked: Asked) -> Reply:
+    def pretended(self, request: ReceivedRequest) -> Reply:
         """Say yes and do nothing."""
-        if asked.path.startswith("/services/"):
+        if request.path.startswith("/services/"):
             return Reply(body=b"ok", kind="text/html")
-        body = asked.json
+        body = request.json
         return Reply.json({"ok": True, "channel": self.channels["#vendure-alerts"], "ts": body.get("ts", "1.000001")})
 
-    def _posted_to_webhook(self, asked: Asked) -> Reply:
-        if self.revoked or asked.path != f"/services/{self.secret}":
+    def _posted_to_webhook(self, request: ReceivedRequest) -> Reply:
+        if self.revoked or request.path != f"/services/{self.secret}":
             return Reply(404, b"no_service")
         try:
-            body = asked.json
+            body = request.json
         except ValueError:
             return Reply(400, b"invalid_payload")
-        if trouble := self._wrong(body):
-            return Reply(400, trouble.encode())
+        if fault := self._wrong(body):
+            return Reply(400, fault.encode())
         # A webhook of an app knows its channel and name; what is asked for is ignored.
         self._keep(self.channels["#vendure-alerts"], body)
         return Reply(body=b"ok", kind="text/html")
@@ -143,8 +143,8 @@ class FakeSlack(FakeService):
             ({"username", "icon_url"} & set(body)) - self.scopes and ("chat:write.customize" not in self.scopes)
         ):
             return _error("missing_scope")
-        if trouble := self._wrong(body):
-            return _error(trouble)
+        if fault := self._wrong(body):
+            return _error(fault)
         if "thread_ts" in body:
             root = self._find(channel, body["thread_ts"])
             if not root:
@@ -165,8 +165,8 @@ class FakeSlack(FakeService):
         found = self._find(body["channel"], body.get("ts"))
         if not found:
             return _error("message_not_found")
-        if trouble := self._wrong(body):
-            return _error(trouble)
+        if fault := self._wrong(body):
+            return _error(fault)
         found.before.append(found.body)
         found.body = body
         return Reply.json({"ok": True, "channel": found.channel, "ts": found.ts, "text": body.get("text", "")})
@@ -228,8 +228,8 @@ class FakeSlack(FakeService):
         if len(body.get("text", "")) > 40_000:
             return "msg_too_long"
         for attachment in attachments:
-            if trouble := self._wrong_attachment(attachment):
-                return trouble
+            if fault := self._wrong_attachment(attachment):
+                return fault
         return ""
 
     def _wrong_attachment(self, attachment: dict[str, Any]) -> str:

@@ -1,11 +1,11 @@
 """
-A mail server that speaks real SMTP: STARTTLS or TLS with a certificate of its own authority, log-in, and bad days.
+A fake mail server with real SMTP: STARTTLS or TLS with a certificate of its own authority, sign-in, faults on demand.
 
     async with FakeSmtp(folder) as mail:
         mail.port, mail.ca, mail.user, mail.password   # what a channel is given
         mail.mails                                     # what was accepted: envelope and message
         mail.refuse["bob@example.com"] = "550 5.1.1 unknown"
-        mail.next("451 4.3.0 try again", "drop")       # what the next two mails are answered, after DATA
+        mail.next("451 4.3.0 try again", "drop")       # the replies to the next two mails, after DATA
 """
 
 import asyncio
@@ -67,9 +67,9 @@ class FakeSmtp:
         assert self._server
         return int(self._server.sockets[0].getsockname()[1])
 
-    def next(self, *answers: str) -> None:
+    def next(self, *responses: str) -> None:
         """Let the coming mails be answered so; ``drop`` ends the connection instead, after the mail was taken."""
-        self._answers.extend(answers)
+        self._answers.extend(responses)
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -107,13 +107,13 @@ class FakeSmtp:
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         self.tries += 1
-        answer = self._answers.popleft() if self._answers else "250 2.0.0 queued as 1"
-        if answer.startswith("250") or answer == "drop":
+        response = self._answers.popleft() if self._answers else "250 2.0.0 queued as 1"
+        if response.startswith("250") or response == "drop":
             message = message_from_bytes(envelope.content, policy=policy.default)
             self.mails.append(Mail(envelope.mail_from, list(envelope.rcpt_tos), message))
-        if answer == "drop":
+        if response == "drop":
             server.transport.abort()
-        return answer
+        return response
 
 
 def _certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
@@ -184,7 +184,7 @@ class ScriptedSmtp:
         """Where it listens."""
         return int(self._server.sockets[0].getsockname()[1])
 
-    def said(self, command: str) -> int:
+    def count(self, command: str) -> int:
         """Return how often a command was given."""
         return sum(each.startswith(command) for each in self.commands)
 

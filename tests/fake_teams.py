@@ -10,7 +10,7 @@ It answers 202 to whatever is JSON, also when nothing is posted, and writes why 
 
 from typing import Any
 
-from tests.fake_http import Asked, FakeService, Reply
+from tests.fake_http import FakeService, ReceivedRequest, Reply
 
 TEXT_RUN = {"type", "text", "weight", "size", "color", "isSubtle", "italic", "highlight", "fontType"}
 
@@ -30,17 +30,17 @@ class FakeTeams(FakeService):
         query = f"api-version=2016-06-01&sp=%2Ftriggers%2Fmanual%2Frun&sv=1.0&sig={self.secret}"
         return f"{self.url}/workflows/0a1b/triggers/manual/paths/invoke?{query}"
 
-    def answer(self, asked: Asked) -> Reply:
+    def respond(self, received: ReceivedRequest) -> Reply:
         """Start the workflow; what becomes of it nobody is told."""
-        if asked.path != self.workflow.removeprefix(self.url):
+        if received.path != self.workflow.removeprefix(self.url):
             return Reply.json(
                 {"error": {"code": "DirectApiAuthorizationRequired", "message": "invalid signature"}}, 401
             )
-        if len(asked.body) > 28_000:
-            self.mistakes.append(f"the card has {len(asked.body)} bytes: Teams does not show it")
-        (attachment,) = asked.json["attachments"]
+        if len(received.body) > 28_000:
+            self.mistakes.append(f"the card has {len(received.body)} bytes: Teams does not show it")
+        (attachment,) = received.json["attachments"]
         card = attachment["content"]
-        if (asked.json["type"], attachment["contentType"], card["type"]) != (
+        if (received.json["type"], attachment["contentType"], card["type"]) != (
             "message",
             "application/vnd.microsoft.card.adaptive",
             "AdaptiveCard",
@@ -52,7 +52,7 @@ class FakeTeams(FakeService):
         self.posted.append(card)
         return Reply(202)
 
-    def pretended(self, asked: Asked) -> Reply:
+    def pretended(self, received: ReceivedRequest) -> Reply:
         """Answer as ever; the workflow fails later."""
         return Reply(202)
 

@@ -12,7 +12,7 @@ import html
 import re
 from typing import Any
 
-from tests.fake_http import Asked, FakeService, Reply
+from tests.fake_http import FakeService, ReceivedRequest, Reply
 
 SEND = {
     *("chat_id", "message_thread_id", "text", "parse_mode", "link_preview_options", "reply_markup"),
@@ -34,12 +34,12 @@ class FakeTelegram(FakeService):
         self.moved_to: int | None = None
         self.blocked = False
 
-    def answer(self, asked: Asked) -> Reply:
+    def respond(self, received: ReceivedRequest) -> Reply:
         """Call a method."""
         prefix = f"/bot{self.token}/"
-        if not asked.path.startswith(prefix):
+        if not received.path.startswith(prefix):
             return _error(401, "Unauthorized")
-        method, body = asked.path.removeprefix(prefix), asked.json
+        method, body = received.path.removeprefix(prefix), received.json
         if method == "getMe":
             return _result({"id": 123456789, "is_bot": True, "username": "toban_bot"})
         if self.moved_to and str(body.get("chat_id")) == self.chat:
@@ -72,7 +72,7 @@ class FakeTelegram(FakeService):
         self.messages[body["message_id"]] = body
         return _result({"message_id": body["message_id"], "chat": chat})
 
-    def pretended(self, asked: Asked) -> Reply:
+    def pretended(self, received: ReceivedRequest) -> Reply:
         """Say that it was sent."""
         return _result({"message_id": 77, "chat": {"id": int(self.chat)}})
 

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 from xml.etree import ElementTree as ET
 
-from tests.fake_http import Asked, FakeService, Reply
+from tests.fake_http import FakeService, ReceivedRequest, Reply
 
 
 class FakeTwilio(FakeService):
@@ -35,23 +35,23 @@ class FakeTwilio(FakeService):
         self.unsubscribed: set[str] = set()
         self._created: dict[str, list[str]] = {}
 
-    def answer(self, asked: Asked) -> Reply:
+    def respond(self, received: ReceivedRequest) -> Reply:
         """Create a message or call, or tell what became of one."""
         pair = base64.b64encode(f"{self.account}:{self.token}".encode()).decode()
-        if asked.headers.get("authorization") != f"Basic {pair}":
+        if received.headers.get("authorization") != f"Basic {pair}":
             return _error(401, 20003, "Authenticate")
         base = f"/2010-04-01/Accounts/{self.account}"
-        if (asked.method, asked.path) == ("GET", f"{base}.json"):
+        if (received.method, received.path) == ("GET", f"{base}.json"):
             return Reply.json({"sid": self.account, "friendly_name": "Shop", "status": self.status, "type": "Full"})
-        found = re.fullmatch(rf"{base}/(Messages|Calls)(?:/(\w+))?\.json", asked.path)
+        found = re.fullmatch(rf"{base}/(Messages|Calls)(?:/(\w+))?\.json", received.path)
         if not found:
             return _error(404, 20404, "The requested resource was not found")
-        if asked.method == "GET":
+        if received.method == "GET":
             status, *later = self._created[found[2]]
             if later:
                 self._created[found[2]] = later
             return Reply.json({"sid": found[2], **_state(status)})
-        form = dict(parse_qsl(asked.body.decode()))
+        form = dict(parse_qsl(received.body.decode()))
         if problem := self._problem(found[1], form):
             return _error(400, *problem)
         (self.messages if found[1] == "Messages" else self.calls).append(form)
@@ -60,7 +60,7 @@ class FakeTwilio(FakeService):
         self._created[sid] = self.becomes.get(form["To"], usual)
         return Reply.json({"sid": sid, "status": "queued", "error_code": None}, 201)
 
-    def pretended(self, asked: Asked) -> Reply:
+    def pretended(self, received: ReceivedRequest) -> Reply:
         """Create one that the carrier will not deliver."""
         sid = f"SM{len(self._created):032x}"
         self._created[sid] = ["undelivered"]

@@ -3,10 +3,10 @@ A fake of Upstash's developer API: one database, its statistics and its backups.
 
     async with FakeUpstash() as upstash:
         upstash.url, upstash.email, upstash.key, upstash.id    # what a collector is given
-        upstash.database, upstash.stats, upstash.backups       # what it answers
-        upstash.next(busy(30))                                 # what the next request meets
+        upstash.database, upstash.stats, upstash.backups       # its responses
+        upstash.next(busy(30))                                 # the fault of the next request
 
-Who does not ask for credentials to be hidden gets them, and has made a mistake. Made from its documentation, not
+A client that does not request hidden credentials receives them, and that is a mistake. Made from its documentation, not
 recorded.
 """
 
@@ -14,7 +14,7 @@ from base64 import b64encode
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.fake_http import Asked, FakeService, Reply
+from tests.fake_http import FakeService, ReceivedRequest, Reply
 
 
 def series(*values: float) -> list[dict[str, Any]]:
@@ -57,15 +57,15 @@ class FakeUpstash(FakeService):
         }
         self.backups: list[dict[str, Any]] = []
 
-    def answer(self, asked: Asked) -> Reply:
+    def respond(self, request: ReceivedRequest) -> Reply:
         """Answer a question; nothing can be changed here."""
         shown = b64encode(f"{self.email}:{self.key}".encode()).decode()
-        if asked.headers.get("authorization") != f"Basic {shown}":
+        if request.headers.get("authorization") != f"Basic {shown}":
             return Reply.json("Unauthorized", 401)
-        parts = urlsplit(asked.path)
+        parts = urlsplit(request.path)
         _, _, _, kind, name = parts.path.split("/")
-        if asked.method != "GET":
-            self.mistakes.append(f"{asked.method} {asked.path}")
+        if request.method != "GET":
+            self.mistakes.append(f"{request.method} {request.path}")
         if name != self.id:
             return Reply.json("database not found", 404)
         if kind == "database":
@@ -75,6 +75,6 @@ class FakeUpstash(FakeService):
             return Reply.json({**self.database, "password": "secret", "rest_token": "secret"})
         return Reply.json({"stats": self.stats, "list-backup": self.backups}[kind])
 
-    def pretended(self, asked: Asked) -> Reply:
+    def pretended(self, request: ReceivedRequest) -> Reply:
         """Answer with nothing in it."""
         return Reply.json({})

@@ -5,8 +5,10 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from toban.collect.service import CollectionService
+from toban.core.errors import StoreError
 from toban.core.log_line import LogLine
 from toban.core.samples import Batch, is_stale
+from toban.logs.recent_lines import redacted_line
 
 
 class FakeClock:
@@ -56,6 +58,37 @@ class ListSink:
             self._appended.notify_all()
 
 
+class ListSampleLog:
+    """Stores appended batches until they are committed; raises ``StoreError`` with ``error`` if there is one."""
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self.error = ""
+        self._batches: list[Batch] = []
+        self._committed = 0
+
+    def append(self, batches: Sequence[Batch]) -> None:
+        self._batches.extend(batches)
+
+    def pending(self, samples: int) -> list[tuple[int, Batch]]:
+        self._check()
+        found = []
+        for position, batch in enumerate(self._batches[self._committed :], self._committed + 1):
+            if samples <= 0:
+                break
+            found.append((position, batch))
+            samples -= len(batch.layout)
+        return found
+
+    def commit(self, position: int) -> None:
+        self._check()
+        self._committed = max(self._committed, position)
+
+    def _check(self) -> None:
+        if self.error:
+            raise StoreError(self.error)
+
+
 def sample_values(batches: Sequence[Batch]) -> dict[str, float | str]:
     """Return the values of batches by series, without the metrics of the scrape."""
     return {
@@ -69,13 +102,13 @@ def sample_values(batches: Sequence[Batch]) -> dict[str, float | str]:
 
 
 class ListLineSink:
-    """Stores log lines."""
+    """Stores log lines, redacted."""
 
     def __init__(self) -> None:
         self.lines: list[LogLine] = []
 
     def write(self, lines: Sequence[LogLine]) -> None:
-        self.lines.extend(lines)
+        self.lines.extend(map(redacted_line, lines))
 
 
 async def collect_once(service: CollectionService) -> None:

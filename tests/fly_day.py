@@ -49,7 +49,7 @@ class Day:
     def __init__(self, fly: FakeFly) -> None:
         self.fly = fly
         self.began: datetime = fly.clock.now()
-        self.told: dict[str, MachineUsage] = {}
+        self.usage: dict[str, MachineUsage] = {}
         self.edges: dict[tuple[str, str], EdgeProxy] = {}
         self.failing: dict[str, float] = {}
         self.visits: dict[datetime, dict[str, dict[str, float]]] = {}
@@ -64,9 +64,9 @@ class Day:
             ("storefront", "f2", {"services": AUTOSTOP}),
             ("shop-db", "d1", {}),
         ):
-            self.told[name] = MachineUsage()
+            self.usage[name] = MachineUsage()
             fly.add(app, name, **more)
-        self.told["d1"].volume, self.told["d1"].used = 10e9, 0.6
+        self.usage["d1"].volume, self.usage["d1"].used = 10e9, 0.6
         fly.volumes["shop-db"].append(
             {
                 "id": "vol_1",
@@ -94,33 +94,33 @@ class Day:
                     yield from self._machine(app, machine, now)
 
     def _machine(self, app: str, machine: Machine, now: datetime) -> Iterator[str]:
-        told = self.told[machine["id"]]
+        usage = self.usage[machine["id"]]
         at = {"app": app, "region": machine["region"], "host": "9f2a", "instance": machine["id"]}
 
         def one(name: str, value: float, **labels: str) -> str:
             return line(f"fly_instance_{name}", {**at, **labels}, value, now)
 
         for core in ("0", "1"):
-            for mode, share in (("user", told.busy), ("idle", 0.9 - told.busy), ("iowait", 0.1)):
+            for mode, share in (("user", usage.busy), ("idle", 0.9 - usage.busy), ("iowait", 0.1)):
                 key = core, mode
-                told.cpu[key] = told.cpu.get(key, 0) + share * 1500
-                yield one("cpu", told.cpu[key], cpu_id=core, mode=mode)
-        told.received += 15_000
+                usage.cpu[key] = usage.cpu.get(key, 0) + share * 1500
+                yield one("cpu", usage.cpu[key], cpu_id=core, mode=mode)
+        usage.received += 15_000
         yield one("up", 1)
         yield one("memory_mem_total", GIB)
-        yield one("memory_mem_available", GIB * (1 - told.memory))
-        yield one("load_average", told.busy * 2, minutes="5")
-        yield one("net_recv_bytes", told.received, device="eth0")
+        yield one("memory_mem_available", GIB * (1 - usage.memory))
+        yield one("load_average", usage.busy * 2, minutes="5")
+        yield one("net_recv_bytes", usage.received, device="eth0")
         yield one("net_recv_bytes", 5, device="lo")
-        mounts = {"/": (8e9, 0.3), **({"/data": (told.volume, told.used)} if told.volume else {})}
+        mounts = {"/": (8e9, 0.3), **({"/data": (usage.volume, usage.used)} if usage.volume else {})}
         for mount, (size, used) in mounts.items():
             yield one("filesystem_block_size", 4096, mount=mount)
             yield one("filesystem_blocks", size / 4096, mount=mount)
             yield one("filesystem_blocks_free", size * (1 - used) / 4096, mount=mount)
             yield one("filesystem_blocks_avail", size * (1 - used) / 4096, mount=mount)
-        if told.volume:
+        if usage.volume:
             volume = {"app": app, "region": "fra", "host": "9f2a", "id": "vol_1"}
-            yield line("fly_volume_used_pct", volume, told.used * 100, now)
+            yield line("fly_volume_used_pct", volume, usage.used * 100, now)
 
     def _edge(self, app: str, host: str, now: datetime) -> Iterator[str]:
         edge = self.edges.setdefault((app, host), EdgeProxy())
@@ -147,12 +147,12 @@ class Day:
         """Do what the script says for this minute."""
         for what in DAY.get(minute, ()):
             what(self)
-        db = self.told["d1"]
+        db = self.usage["d1"]
         if clock("14:00") <= minute < clock("20:00"):
             db.used = 0.6 + 0.3 * (minute - clock("14:00")) / 360  # 60 to 90 %
         if clock("09:30") <= minute < clock("10:00"):
-            self.told["w1"].memory = 0.5 + 0.47 * min((minute - clock("09:30")) / 20, 1)
-        self.told["s1"].busy = 0.3 + 0.2 * math.sin(minute / 1440 * 2 * math.pi)
+            self.usage["w1"].memory = 0.5 + 0.47 * min((minute - clock("09:30")) / 20, 1)
+        self.usage["s1"].busy = 0.3 + 0.2 * math.sin(minute / 1440 * 2 * math.pi)
 
     # What happens.
 
@@ -171,14 +171,14 @@ class Day:
     def end_deploy(self, release: int) -> None:
         self.fly.deploy("shop", release)
         for machine in self.fly.machines["shop"]:
-            self.told[machine["id"]].cpu.clear()
+            self.usage[machine["id"]].cpu.clear()
         self.fly.leases.clear()
 
     def out_of_memory(self, id: str) -> None:
         machine = self.machine(id)
         self.fly.exit(machine, restarts=1, exit_code=137, guest_signal=9, oom_killed=True)
         self.fly.happen(machine, "start", "started")
-        self.told[id].memory = 0.4
+        self.usage[id].memory = 0.4
 
     def crash(self, id: str, times: int, old: bool = False) -> None:
         machine = self.machine(id)
@@ -196,7 +196,7 @@ class Day:
         complete(self.machine(id))
 
     def enlarge(self) -> None:
-        self.told["d1"].volume, self.told["d1"].used = 20e9, 0.45
+        self.usage["d1"].volume, self.usage["d1"].used = 20e9, 0.45
         self.fly.volumes["shop-db"][0]["size_gb"] = 20
 
 

@@ -50,10 +50,10 @@ class ForkedProcess:
         self.pid = self._integer()
 
     def _integer(self) -> int:
-        said = os.read(self._report, INTEGER)
-        if not said:
+        data = os.read(self._report, INTEGER)
+        if not data:
             raise RuntimeError(f"the fork server ended: {fork_server().error()}")
-        return int.from_bytes(said, "big", signed=True)
+        return int.from_bytes(data, "big", signed=True)
 
     def poll(self) -> int | None:
         """Return the exit code, or None while it runs; a negative one is the signal that ended it."""

@@ -27,18 +27,18 @@ PATIENCE = 60
 T = TypeVar("T")
 
 
-def eventually(ask: Callable[[], T], well: Callable[[T], object] = bool) -> T:
-    """Ask again and again until the answer is as hoped, and return it; what is asked may refuse or break off."""
+def eventually(function: Callable[[], T], condition: Callable[[T], object] = bool) -> T:
+    """Call a function until its result meets a condition; return the result. Network and parse errors are retried."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            answer = ask()
-            if well(answer):
-                return answer
-            said = repr(answer)
+            result = function()
+            if condition(result):
+                return result
+            last = repr(result)
         except (OSError, http.client.HTTPException, LookupError, ValueError) as error:
-            said = repr(error)
-        assert time.monotonic() < deadline, f"still {said}"
+            last = repr(error)
+        assert time.monotonic() < deadline, f"still {last}"
         time.sleep(0.02)
 
 
@@ -98,12 +98,12 @@ class Program:
         self.data = data
         self._command = command
         self.environment = {**base_environment(), "TOBAN_DATA": str(data), **environment}
-        self.said: list[str] = []
+        self.output: list[str] = []
         self.logged: list[str] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._readers = []
         outputs = []
-        for into in (self.said, self.logged):
+        for into in (self.output, self.logged):
             reading, writing = os.pipe()
             outputs.append(os.fdopen(writing, "wb"))
             stream = os.fdopen(reading, encoding="utf-8")
@@ -122,26 +122,26 @@ class Program:
         self._lines.put(None)
 
     def until(self, words: str) -> None:
-        """Wait until it has said or logged something."""
+        """Wait until its output or its log contains some words."""
         ended = 0
-        while not any(words in line for line in [*self.said, *self.logged]):
+        while not any(words in line for line in [*self.output, *self.logged]):
             if self._lines.get(timeout=PATIENCE) is None:
                 ended += 1
             if ended == len(self._readers):
-                raise AssertionError(f"it ended without {words!r}: {self.said} {self.logged}")
+                raise AssertionError(f"it ended without {words!r}: {self.output} {self.logged}")
 
     @property
     def url(self) -> str:
-        """Where its pages are."""
+        """The address of its pages."""
         self.until("Ctrl-C stops it")
-        return next(line.split()[1].removesuffix("/") for line in self.said if line.startswith("Pages"))
+        return next(line.split()[1].removesuffix("/") for line in self.output if line.startswith("Pages"))
 
     def get(self, path: str, **headers: str) -> tuple[int, str]:
-        """Ask for a page: its status and its text."""
+        """Get a page: its status and its text."""
         return self._exchange(urllib.request.Request(self.url + path, headers=headers))
 
     def post(self, path: str, body: bytes, kind: str = "application/json") -> tuple[int, str]:
-        """Post a body: the status and the text of the answer."""
+        """Post a body: the status and the text of the response."""
         return self._exchange(urllib.request.Request(self.url + path, body, {"content-type": kind}))
 
     def _exchange(self, request: urllib.request.Request) -> tuple[int, str]:
@@ -153,26 +153,26 @@ class Program:
                 return error.code, error.read().decode()
 
     def json(self, path: str, /, **parameters: str) -> Any:
-        """Ask for JSON, whatever the status."""
+        """Get JSON, whatever the status."""
         return json.loads(self.get(f"{path}?{urllib.parse.urlencode(parameters)}")[1])
 
     def health(self, part: str = "") -> tuple[int, dict[str, str]]:
-        """Ask how the shop is: the status, and the state of each part."""
+        """Get the health of the shop: the status, and the state of each check."""
         code, body = self.get(f"/health{part}")
         return code, {name: it["status"] for name, it in json.loads(body)["details"].items()}
 
     def value(self, expression: str) -> float:
-        """Ask for one number. Raises ``ValueError`` when there are more or none."""
+        """Return the value of the only series of a query. Raises ``ValueError`` when there are more or none."""
         [one] = self.query(expression)
         return float(one["value"][1])
 
     def status(self) -> tuple[int, dict[str, Any]]:
-        """Ask with `toban status --json`: its exit code and what it says."""
+        """Run `toban status --json`: its exit code and its output."""
         done = self.run("status", "--json")
         return done.returncode, json.loads(done.stdout)
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """Ask a question in PromQL."""
+        """Return the result of an instant query."""
         status, body = self.get("/api/v1/query?" + urllib.parse.urlencode({"query": expression}))
         assert status == 200, body
         result: list[dict[str, Any]] = json.loads(body)["data"]["result"]
@@ -188,7 +188,7 @@ class Program:
         return run([*self._command, *arguments], self.environment, self.data.parent, given)
 
     def stop(self, name: signal.Signals = signal.SIGTERM, within: float = PATIENCE) -> int:
-        """Ask it to end, and return its exit code."""
+        """Send it a signal to stop, and return its exit code."""
         self.process.send_signal(name)
         code = self.process.wait(within)
         for reader in self._readers:

@@ -264,7 +264,7 @@ def run_script(
     Positions at the end of expected messages are not compared. Raises ``ScriptError``.
     """
     source = source or ScriptSource()
-    asked = engine(source)
+    evaluator = engine(source)
     native: list[Labels] = []
     for command in parse_script(script):
         match command:
@@ -275,7 +275,7 @@ def run_script(
                 source.add_load(command)
                 native.extend(command.native)
             case EvalCommand():
-                yield _play(command, asked, native)
+                yield _play(command, evaluator, native)
 
 
 def check_script(script: str, *, source: ScriptSource | None = None) -> None:
@@ -296,13 +296,13 @@ def _play(case: EvalCommand, engine: PromqlEngine, native: Sequence[Labels]) -> 
     expected = case.expects("fail")
     try:
         if case.step:
-            answer = engine.range(case.query, case.start, case.end, case.step)
+            result = engine.range(case.query, case.start, case.end, case.step)
         else:
-            answer = engine.instant(case.query, case.start)
+            result = engine.instant(case.query, case.start)
     except QueryError as error:
         reason = _mismatch([str(error)], expected.text, expected.pattern) if expected else f"it failed: {error}"
     else:
-        reason = "it should have failed" if expected else _difference(case, answer)
+        reason = "it should have failed" if expected else _difference(case, result)
     return CaseResult(case.line, case.query, Verdict.FAILED if reason else Verdict.PASSED, reason)
 
 
@@ -321,30 +321,30 @@ def _unsupported(case: EvalCommand, engine: PromqlEngine, native: Sequence[Label
     return ""
 
 
-def _difference(case: EvalCommand, answer: QueryResult) -> str:
+def _difference(case: EvalCommand, result: QueryResult) -> str:
     """Tell how an answer differs from what was expected; nothing when it doesn't."""
     for expectation in case.expectations:
-        said = answer.warnings if expectation.what.endswith("warn") else answer.infos
-        if expectation.what in {"no_warn", "no_info"} and said:
-            return f"it said {said}"
+        annotations = result.warnings if expectation.what.endswith("warn") else result.infos
+        if expectation.what in {"no_warn", "no_info"} and annotations:
+            return f"it said {annotations}"
         if expectation.what in {"warn", "info"}:
-            trouble = _mismatch(said, expectation.text, expectation.pattern)
-            if trouble:
-                return trouble
-        if expectation.what == "string" and answer.text != expectation.text:
-            return f"it said {answer.text!r}"
-    if answer.type is ResultType.STRING:
+            failure = _mismatch(annotations, expectation.text, expectation.pattern)
+            if failure:
+                return failure
+        if expectation.what == "string" and result.text != expectation.text:
+            return f"it said {result.text!r}"
+    if result.type is ResultType.STRING:
         return ""
     if case.scalar is not None:
-        value = answer.series[0].last if answer.type is ResultType.SCALAR else None
+        value = result.series[0].last if result.type is ResultType.SCALAR else None
         return "" if value is not None and _alike(value, case.scalar) else f"{value} is not {case.scalar}"
-    return _series_difference(case, answer)
+    return _series_difference(case, result)
 
 
-def _series_difference(case: EvalCommand, answer: QueryResult) -> str:
-    found = {points.labels: points for points in answer.series}
+def _series_difference(case: EvalCommand, result: QueryResult) -> str:
+    found = {points.labels: points for points in result.series}
     expected = dict(case.series)
-    if len(found) != len(answer.series):
+    if len(found) != len(result.series):
         return "a series came twice"
     if found.keys() != expected.keys():
         return f"{[str(labels) for labels in found]} are not {[str(labels) for labels in expected]}"
@@ -386,11 +386,11 @@ def _alike(found: float, wanted: float) -> bool:
     return apart / min(size, float(np.finfo(np.float64).max)) < _TOLERANCE
 
 
-def _mismatch(said: Sequence[str], text: str, pattern: str) -> str:
-    if not said:
+def _mismatch(annotations: Sequence[str], text: str, pattern: str) -> str:
+    if not annotations:
         return f"it said nothing, not {text or pattern or 'something'}"
-    if text and _POSITION.sub("", text) not in said:
-        return f"it said {said}, not {text!r}"
-    if pattern and not any(re.search(_POSITION.sub("", pattern), each) for each in said):
-        return f"it said {said}, not {pattern!r}"
+    if text and _POSITION.sub("", text) not in annotations:
+        return f"it said {annotations}, not {text!r}"
+    if pattern and not any(re.search(_POSITION.sub("", pattern), each) for each in annotations):
+        return f"it said {annotations}, not {pattern!r}"
     return ""

@@ -23,7 +23,7 @@ MESSAGES = {
 
 @dataclass
 class ReceivedRequest:
-    """One thing that came."""
+    """A request that was received."""
 
     path: str
     headers: dict[str, str]

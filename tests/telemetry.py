@@ -48,7 +48,7 @@ def span(
     id: str = "",
     failed: str | None = None,
     events: Iterable[tuple[str, Mapping[str, Any]]] = (),
-    **told: Any,
+    **fields: Any,
 ) -> dict[str, Any]:
     """A span that began ``at`` and ``took`` so many milliseconds; ``failed`` is the class of its exception."""
     start = START + int(at * 1e6)
@@ -62,7 +62,7 @@ def span(
         "kind": kind,
         "startTimeUnixNano": str(start),
         "endTimeUnixNano": str(start + int(took * 1e6)),
-        "attributes": attributes({key.replace("__", "."): one for key, one in told.items()}),
+        "attributes": attributes({key.replace("__", "."): one for key, one in fields.items()}),
         "events": [{"name": name, "attributes": attributes(found)} for name, found in happened],
         "status": {"code": 0 if failed is None else 2},
     }
@@ -70,38 +70,38 @@ def span(
 
 def request(route: str = "/shop-api", status: int = 200, **options: Any) -> dict[str, Any]:
     """A SERVER span."""
-    told = {"http__route": route, "http__method": "POST", "http__status_code": status}
-    return span(f"POST {route}", HTTP, kind=2, **{**told, **options})
+    fields = {"http__route": route, "http__method": "POST", "http__status_code": status}
+    return span(f"POST {route}", HTTP, kind=2, **{**fields, **options})
 
 
 def operation(name: str = "Search", *, at: float = 1, took: float = 5, **options: Any) -> dict[str, Any]:
     """The span of a GraphQL operation."""
-    told = {"graphql__operation__type": "query", **({"graphql__operation__name": name} if name else {})}
-    return span(f"query {name}".strip(), GRAPHQL, at=at, took=took, **told, **options)
+    fields = {"graphql__operation__type": "query", **({"graphql__operation__name": name} if name else {})}
+    return span(f"query {name}".strip(), GRAPHQL, at=at, took=took, **fields, **options)
 
 
 def traces(*spans: dict[str, Any], service: str = "vendure", **resource: Any) -> bytes:
     """A body with spans of one process."""
-    told = {"service.name": service, "host.name": "vm", "process.pid": 7, **resource}
+    fields = {"service.name": service, "host.name": "vm", "process.pid": 7, **resource}
     scopes = [{"scope": {"name": one["scope"]}, "spans": [one]} for one in spans]
-    return orjson.dumps({"resourceSpans": [{"resource": {"attributes": attributes(told)}, "scopeSpans": scopes}]})
+    return orjson.dumps({"resourceSpans": [{"resource": {"attributes": attributes(fields)}, "scopeSpans": scopes}]})
 
 
 def metrics(*found: dict[str, Any], service: str = "vendure", scope: str = PG, **resource: Any) -> bytes:
     """A body with metrics of one process."""
-    told = {"service.name": service, "service.instance.id": "m1", **resource}
+    fields = {"service.name": service, "service.instance.id": "m1", **resource}
     scopes = [{"scope": {"name": scope}, "metrics": list(found)}]
-    return orjson.dumps({"resourceMetrics": [{"resource": {"attributes": attributes(told)}, "scopeMetrics": scopes}]})
+    return orjson.dumps({"resourceMetrics": [{"resource": {"attributes": attributes(fields)}, "scopeMetrics": scopes}]})
 
 
-def logs(*records: tuple[int, str], service: str = "vendure", **told: Any) -> bytes:
+def logs(*records: tuple[int, str], service: str = "vendure", **fields: Any) -> bytes:
     """A body with log records: severity and message."""
     found = [
         {
             "timeUnixNano": str(START),
             "severityNumber": severity,
             "body": {"stringValue": message},
-            "attributes": attributes(told),
+            "attributes": attributes(fields),
         }
         for severity, message in records
     ]

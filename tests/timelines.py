@@ -147,8 +147,8 @@ class Timeline:
 
     def hear(self, change: AlertChange) -> None:
         name = change.alert.fingerprint
-        heard = track_change(self.state.alerts.get(name), change, self.policy.settings.flapping)
-        self.state = replace(self.state, alerts={**self.state.alerts, name: heard})
+        tracked = track_change(self.state.alerts.get(name), change, self.policy.settings.flapping)
+        self.state = replace(self.state, alerts={**self.state.alerts, name: tracked})
 
     def _shown(self, messages: list[Notification]) -> str:
         first = messages[0]
@@ -169,6 +169,6 @@ def alert_of(name: str, labels: Mapping[str, str], when: datetime) -> Alert:
 def reread(state: PipelineState) -> PipelineState:
     """Return a state as it is read after it was written."""
     return PipelineState(
-        {name: TrackedAlert.from_dict(heard.as_dict()) for name, heard in state.alerts.items()},
+        {name: TrackedAlert.from_dict(tracked.as_dict()) for name, tracked in state.alerts.items()},
         {name: NotificationGroup.from_dict(thread.as_dict()) for name, thread in state.groups.items()},
     )

@@ -90,7 +90,7 @@ class Upstash:
                 self.billed.append(words[0].upper())
                 if words[0].upper() == "AUTH":
                     known = words[1:] == ["default", self.password]
-                writer.write(self.answer(known, words))
+                writer.write(self.reply(known, words))
                 await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
@@ -98,7 +98,7 @@ class Upstash:
             self._writers.discard(writer)
             writer.close()
 
-    def answer(self, known: bool, words: list[str]) -> bytes:
+    def reply(self, known: bool, words: list[str]) -> bytes:
         """Return the reply to one command."""
         command, *rest = words[0].upper(), *words[1:]
         if command == "AUTH":

@@ -6,7 +6,7 @@ with vendure(postgres) as shop:
     shop.order("A1", at=ago(minutes=5))
 ```
 
-What a real one writes is tested with a real one (`tests.vendure_shop`); here it is what takes many rows, or odd ones.
+What a real one writes is tested with a real one (`tests.vendure_shop`); this is for many rows, or unusual ones.
 """
 
 import itertools

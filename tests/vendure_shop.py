@@ -7,19 +7,24 @@ with receiving() as receiver, run_vendure(ShopVariant(telemetry="enriched"), rec
 ```
 
 A start takes some five seconds and 400 MB: tests of a file should share a shop, and one worker runs them all. The
-first of all takes a minute more, so a test that starts one is marked ``SLOW``.
+first of all takes a minute more, so a test that starts one is marked ``SLOW``. The shops of a worker have databases of
+their own in one PostgreSQL.
 """
 
+import atexit
 import shutil
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import cache
 
 import pytest
 
+from tests import servers
 from tests.needs import need
-from toban.demo import servers, shop_processes
+from toban.demo import shop_processes
 from toban.demo.customers import open_shop, run_visits
 from toban.demo.ground_truth import GroundTruth
-from toban.demo.servers import Postgres, Server
+from toban.demo.servers import Postgres, Server, wheel_postgres, wheel_valkey
 from toban.demo.shop_processes import ShopProcesses, ShopVariant
 from toban.demo.traffic_model import BUSY, CustomerHabits, plan_visits
 
@@ -40,9 +45,30 @@ def run_vendure(
     """Run a variant of the shop; its telemetry goes to a URL, by default an unused one."""
     need("Node.js", shutil.which("node"))
     need("npm", shutil.which("npm"))
-    need("PostgreSQL 18", servers.wheel_postgres())
-    need("valkey-server", servers.wheel_valkey())
-    return shop_processes.run_shop(variant, telemetry, postgresql=postgresql, redis=redis, **environment)
+    need("PostgreSQL 18", wheel_postgres())
+    need("valkey-server", wheel_valkey())
+    return _run_shop(variant, telemetry, postgresql, redis, environment)
+
+
+@contextmanager
+def _run_shop(
+    variant: ShopVariant,
+    telemetry: str,
+    postgresql: Postgres | None,
+    redis: Server | None,
+    environment: Mapping[str, str],
+) -> Iterator[ShopProcesses]:
+    server = postgresql or _postgres()
+    with shop_processes.run_shop(variant, telemetry, postgresql=server, redis=redis, **environment) as shop:
+        yield shop
+
+
+@cache
+def _postgres() -> Postgres:
+    """Return the PostgreSQL of this worker's shops. It ends with the tests; a test that kills it starts it again."""
+    place = ExitStack()
+    atexit.register(place.close)
+    return place.enter_context(servers.postgres())
 
 
 async def place_orders(shop: ShopProcesses, seed: int, orders: int = 50, habits: CustomerHabits = BUSY) -> GroundTruth:

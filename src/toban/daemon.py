@@ -23,6 +23,7 @@ from toban.core.alerts import AlertChange
 from toban.core.clock import SystemClock
 from toban.core.data_folder import lock_data_folder
 from toban.core.errors import StateError
+from toban.core.garbage_collector import freeze_periodically
 from toban.core.lifecycle import ResourceStack, StoppedError, abort_on, run_services, stop_event
 from toban.core.malloc_trim import limit_arenas, trim_periodically
 from toban.core.metric_registry import MetricRegistry
@@ -167,7 +168,9 @@ async def serve(
             return
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, daemon.reload)
         jobs = [(service.name, service.run()) for service in daemon.services]
-        jobs += [("greeting", _greet(daemon, greet)), ("memory", trim_periodically(SystemClock()))]
+        clock = SystemClock()
+        jobs += [("memory", trim_periodically(clock)), ("garbage collection", freeze_periodically(clock))]
+        jobs.append(("greeting", _greet(daemon, greet)))
         await run_services(jobs, stop)
 
 

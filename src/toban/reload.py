@@ -8,6 +8,7 @@ import structlog
 
 from toban.core.actor import Actor
 from toban.core.errors import SettingsError
+from toban.core.garbage_collector import unfreeze
 from toban.core.lifecycle import SERVICE_STOP_SECONDS
 from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock, HealthStatus, Service
@@ -166,6 +167,7 @@ class ReloadService:
         self.generation = after
         self._start(group)
         await before.close()
+        unfreeze()
         self._succeeded()
         log.info("configuration reloaded")
         return ""

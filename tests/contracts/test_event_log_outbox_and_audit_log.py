@@ -69,7 +69,7 @@ async def put(state, clock, *keys):
         )
 
 
-async def tally(state):
+async def counts(state):
     return await state.transaction(lambda connection: outbox.counts(connection, "ops"))
 
 
@@ -86,7 +86,7 @@ async def test_a_sent_message_is_not_sent_again(state, clock):
     assert await outbox.drain(state, "ops", send, clock=clock) == 2
     assert await outbox.drain(state, "ops", send, clock=clock) == 0
     assert sent == ["a", "b"]
-    assert await tally(state) == outbox.QueueCounts(sent=2)
+    assert await counts(state) == outbox.QueueCounts(sent=2)
 
 
 async def test_a_failed_message_is_retried_and_blocks_no_other(state, clock):
@@ -103,7 +103,7 @@ async def test_a_failed_message_is_retried_and_blocks_no_other(state, clock):
 
     await outbox.drain(state, "ops", send, clock=clock)
     assert sent == [("b", 1)]
-    assert (await tally(state)).waiting == 1
+    assert (await counts(state)).waiting == 1
     for _ in range(2):
         clock.advance(30)
         await outbox.drain(state, "ops", send, clock=clock)
@@ -120,7 +120,7 @@ async def test_a_permanent_failure_is_dropped_and_counted(state, clock):
         raise DeliveryError("ops: answered 404", permanent=True)
 
     await outbox.drain(state, "ops", send, clock=clock)
-    counted = await tally(state)
+    counted = await counts(state)
     assert counted == outbox.QueueCounts(dropped={"rejected": 1})
     assert counted.enqueued == 1
 
@@ -142,7 +142,7 @@ async def test_a_message_is_sent_again_after_its_lease_expires(state, clock):
     assert (again.key, again.attempts) == ("a", 2)
     await state.transaction(lambda connection: outbox.mark_delivered(connection, lost))
     await state.transaction(lambda connection: outbox.mark_delivered(connection, again))
-    assert await tally(state) == outbox.QueueCounts(sent=1)
+    assert await counts(state) == outbox.QueueCounts(sent=1)
 
 
 async def test_an_exclusive_instance_releases_leases_of_a_crash(state, clock):
@@ -175,7 +175,7 @@ async def test_a_hanging_send_is_cancelled_at_the_end_of_its_lease(state, clock)
         await asyncio.Event().wait()
 
     await outbox.drain(state, "ops", send, clock=clock, lease=timedelta(milliseconds=10))
-    assert (await tally(state)).waiting == 1
+    assert (await counts(state)).waiting == 1
 
 
 async def test_messages_of_an_ordering_key_stay_in_order(state, clock):
@@ -205,7 +205,7 @@ async def test_the_outcome_and_its_effects_are_one_transaction(state, clock):
     """
     What the sender returns is done when it was sent; what its trouble causes, when it is postponed or dropped.
     """
-    told = []
+    failures = []
 
     async def send(message):
         if message.key == "bad":
@@ -215,18 +215,18 @@ async def test_the_outcome_and_its_effects_are_one_transaction(state, clock):
         )
 
     def on_failure(connection, message, error):
-        told.append((message.key, str(error), error.permanent))
+        failures.append((message.key, str(error), error.permanent))
         outbox.enqueue(connection, "other", message.key, {}, clock.now())
 
     def fill(connection):
         for key in ("bad", "good"):
             outbox.enqueue(connection, "ops", key, {}, clock.now())
 
-    def look(connection):
+    def scrape(connection):
         return [entry.facts["key"] for entry in audit_log.recent(connection)], outbox.backlog(connection, "other").size
 
     await state.transaction(fill)
     await outbox.drain(state, "ops", send, clock=clock, on_failure=on_failure)
-    assert told == [("bad", "no such room", True)]
-    assert await state.transaction(look) == (["good"], 1)
+    assert failures == [("bad", "no such room", True)]
+    assert await state.transaction(scrape) == (["good"], 1)
     assert await state.transaction(lambda connection: outbox.next_due(connection, "ops")) is None

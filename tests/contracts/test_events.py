@@ -20,10 +20,10 @@ class Declines:
     """Is told of payments that failed."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, str, str, datetime]] = []
+        self.recorded: list[tuple[str, str, str, datetime]] = []
 
     async def record(self, *facts: object) -> None:
-        self.told.append(facts)  # type: ignore[arg-type]  # four of them
+        self.recorded.append(facts)  # type: ignore[arg-type]  # four of them
 
 
 class Tools:
@@ -38,9 +38,9 @@ def lines(*events: dict[str, object]) -> bytes:
 
 
 async def numbers(state, clock, collector: Collector | None = None) -> dict[str, float | str]:
-    look = await (collector or Collector(instance="here")).collect(Tools(state, clock))
+    scrape = await (collector or Collector(instance="here")).collect(Tools(state, clock))
     own = r'(, )?(instance="here"|job="events")'
-    return {re.sub(own, "", key).replace("{, ", "{"): one for key, one in sample_values(look.batches).items()}
+    return {re.sub(own, "", key).replace("{, ", "{"): one for key, one in sample_values(scrape.batches).items()}
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ async def test_a_failed_payment_is_recorded_with_its_order(state, clock):
     event = {"type": "payment_failed", "order": "A", "method": "stripe", "error": "no money", "at": at}
     assert await events.accept(lines(event, VIEW)) == (2, 0)
 
-    assert declines.told == [("A", "stripe", "no money", datetime(2026, 1, 1, 1, tzinfo=UTC))]
+    assert declines.recorded == [("A", "stripe", "no money", datetime(2026, 1, 1, 1, tzinfo=UTC))]
     assert not [key for key in await numbers(state, clock) if "payments" in key]
 
 
@@ -193,7 +193,7 @@ async def test_a_new_series_has_a_zero_sample_before_its_first_event(events, sta
     clock.advance(15)
     second = await scraper.collect()
 
-    assert [len(look.batches) for look in (first, second)] == [1, 2]
+    assert [len(scrape.batches) for scrape in (first, second)] == [1, 2]
     nought, now = second.batches
     assert now.at - nought.at == timedelta(seconds=15) / timedelta(milliseconds=1)
     assert nought.values.tolist() == [0]

@@ -63,18 +63,18 @@ async def test_every_written_row_is_readable(state, word):
         annotations={word: word},
         acknowledged=Acknowledgement(word, AT, word),
     )
-    heard = TrackedAlert(about, AT, (AT,), False, about.fingerprint)
+    tracked = TrackedAlert(about, AT, (AT,), False, about.fingerprint)
     thread = NotificationGroup("t", word, (word,), about.labels, AT, members=frozenset({about.fingerprint}))
-    told = notification(title=word, lines=(word,), alerts=(about,))
+    message_sent = notification(title=word, lines=(word,), alerts=(about,))
     kept = word.replace("\0", "\ufffd")
 
     def story(connection: Connection) -> None:
-        repository.save(connection, PipelineState(), PipelineState({about.fingerprint: heard}, {"t": thread}))
+        repository.save(connection, PipelineState(), PipelineState({about.fingerprint: tracked}, {"t": thread}))
         alerts.save(
             connection, [AlertRecord(word, about.fingerprint, ActiveAlert(about), AlertChange(about, AT, word))]
         )
         event_log.subscribe(connection, "notify", from_start=True)
-        outbox.enqueue(connection, "channel:x", word, told.as_dict(), AT, word)
+        outbox.enqueue(connection, "channel:x", word, message_sent.as_dict(), AT, word)
         audit_log.record(connection, AuditEntry(AT, Actor(word, "token"), word, {"fact": word}))
         repository.record_channel_failure(connection, word, word, AT, permanent=False)
         repository.save_notes(connection, [("f", StageNote("route", word))], AT)
@@ -82,11 +82,11 @@ async def test_every_written_row_is_readable(state, word):
         payment_attempts.record_attempt(connection, payment_attempts.FailedAttempt(word[:90], word, AT))
         shop.record_counted(connection, "b", {word: AT}, AT)
 
-        assert repository.load(connection) == PipelineState({about.fingerprint: heard}, {"t": thread})
+        assert repository.load(connection) == PipelineState({about.fingerprint: tracked}, {"t": thread})
         assert alerts.load(connection) == {kept: {about.labels: ActiveAlert(about)}}
         assert AlertChange.from_dict(event_log.read(connection, "notify")[0].body) == AlertChange(about, AT, word)
-        (parcel,) = outbox.claim(connection, "channel:x", AT, timedelta(minutes=1))
-        assert type(told).from_dict(parcel.body) == told
+        (message,) = outbox.claim(connection, "channel:x", AT, timedelta(minutes=1))
+        assert type(message_sent).from_dict(message.body) == message_sent
         assert [(entry.actor.name, entry.facts) for entry in audit_log.recent(connection)] == [(kept, {"fact": word})]
         assert repository.channel_failures(connection)[kept].message == kept
         assert repository.notes(connection, "f") == [(AT, StageNote("route", kept))]
@@ -173,10 +173,10 @@ async def test_an_unreadable_message_does_not_block_the_queue(state, clock):
     """
     sent = []
 
-    async def send(parcel: outbox.OutboxMessage) -> None:
-        if not isinstance(parcel.body, dict):
+    async def send(message: outbox.OutboxMessage) -> None:
+        if not isinstance(message.body, dict):
             raise outbox.UnreadableMessageError("no message")
-        sent.append(parcel.key)
+        sent.append(message.key)
 
     def put(connection: Connection) -> None:
         for key, body in (("a", 5), ("b", {})):

@@ -78,7 +78,7 @@ def test_the_demo_starts_and_ctrl_c_leaves_nothing_running(tmp_path):
     """
     Shop, servers and toban are its children; after Ctrl-C all are gone, and it ends well. toban has seen the shop.
     """
-    with demo(tmp_path, "--visitors", "600", "--break", "payments", "--after", "2", "--for", "4") as process:
+    with demo(tmp_path, "--visitors", "60", "--break", "payments", "--after", "2", "--for", "4") as process:
         eventually(lambda: "toban is on duty" in output(tmp_path))
         children = psutil.Process(process.pid).children(recursive=True)
         for part in ("postgres", "valkey", "server.js", "worker.js", "toban up"):
@@ -142,16 +142,16 @@ async def test_each_fault_is_injected_and_fixed(shop, page):
     """
     One after the other, on one shop; and each says what it is.
     """
-    async with open_shop(shop.shop_api) as door:
-        traffic = CustomerTraffic(door, 1, visitors_per_minute=1)
+    async with open_shop(shop.shop_api) as shop_client:
+        traffic = CustomerTraffic(shop_client, 1, visitors_per_minute=1)
         scene = FaultTarget(shop, traffic, page)
-        visitor = Visitor(door)
+        visitor = Visitor(shop_client)
         async with FAULTS["database"](scene) as words:
             assert "PostgreSQL was killed" in words
             with pytest.raises(RequestFailedError):
                 await visitor.request(SEARCH)
         assert await visitor.request(SEARCH)
-        assert door.ground_truth.statuses == {200: 2}
+        assert shop_client.ground_truth.statuses == {200: 2}
         async with FAULTS["redis"](scene):
             assert shop.valkey
             assert shop.valkey.process.poll() is not None
@@ -174,10 +174,10 @@ async def test_hanging_and_blocked_servers_respond_again_after_the_fault(shop, p
     """
     A stopped process, a lock on a table, an event loop that has no time: customers wait, and then they don't.
     """
-    async with open_shop(shop.shop_api) as door:
-        scene = FaultTarget(shop, CustomerTraffic(door, 1, visitors_per_minute=1), page)
-        visitor = Visitor(door)
-        add = partial(visitor.request, ADD, variant=door.catalogue["sencha"].variants[0], quantity=1)
+    async with open_shop(shop.shop_api) as shop_client:
+        scene = FaultTarget(shop, CustomerTraffic(shop_client, 1, visitors_per_minute=1), page)
+        visitor = Visitor(shop_client)
+        add = partial(visitor.request, ADD, variant=shop_client.catalogue["sencha"].variants[0], quantity=1)
         for part, request in (("hang", partial(visitor.request, SEARCH)), ("locks", add)):
             async with FAULTS[part](scene):
                 asked = asyncio.create_task(request())
@@ -198,19 +198,19 @@ async def test_faults_without_errors_are_visible(shop, page):
         async with httpx2.AsyncClient() as http:
             return len((await http.get(page.url)).content)
 
-    async with open_shop(shop.shop_api) as door:
-        scene = FaultTarget(shop, CustomerTraffic(door, 1, visitors_per_minute=1), page)
+    async with open_shop(shop.shop_api) as shop_client:
+        scene = FaultTarget(shop, CustomerTraffic(shop_client, 1, visitors_per_minute=1), page)
         before = await size()
         async with FAULTS["storefront"](scene):
             assert await size() < before / 10
         assert await size() == before
 
         async with FAULTS["checkout"](scene):
-            await run_visits(door, plan_visits(3, 1))
-        assert door.ground_truth.error_results["Ship", "INELIGIBLE_SHIPPING_METHOD_ERROR"]
-        assert not door.ground_truth.orders
-        await run_visits(door, plan_visits(4, 1))
-        assert door.ground_truth.orders
+            await run_visits(shop_client, plan_visits(3, 1))
+        assert shop_client.ground_truth.error_results["Ship", "INELIGIBLE_SHIPPING_METHOD_ERROR"]
+        assert not shop_client.ground_truth.orders
+        await run_visits(shop_client, plan_visits(4, 1))
+        assert shop_client.ground_truth.orders
 
         async with FAULTS["connections"](scene) as words:
             assert "accepts no more" in words

@@ -79,7 +79,7 @@ def test_prometheus_and_alertmanager_accept_the_export(many):
     """
     Secrets lie in files that only their owner reads; what has no words there is named; nothing is written over.
     """
-    said = export(many, "prometheus") + export(many, "alertmanager")
+    output = export(many, "prometheus") + export(many, "alertmanager")
     out = many.parent / "out"
     for command in (
         ("promtool", "check", "config", out / "prometheus.yml"),
@@ -88,12 +88,12 @@ def test_prometheus_and_alertmanager_accept_the_export(many):
     ):
         done = subprocess.run([program(command[0]), *command[1:]], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-    assert not [secret for secret in ("a secret", "xoxb-1", "01234567", "hush") if secret in said]
+    assert not [secret for secret in ("a secret", "xoxb-1", "01234567", "hush") if secret in output]
     assert {path.name: path.stat().st_mode & 0o777 for path in (out / "secrets").iterdir()} == dict.fromkeys(
         ("toban", "slack", "bot", "email", "pager"), 0o600
     )
     for lost in ("hook: the signature", "window odd: ", "window some: ", "flap detection", "toban_component_unhealthy"):
-        assert lost in said
+        assert lost in output
     assert "exists already: --force overwrites it" in export(many, "alertmanager", code=2)
     export(many, "alertmanager", "--force")
     times = yaml.safe_load((out / "alertmanager.yml").read_text())["time_intervals"]

@@ -84,7 +84,7 @@ def test_standard_output_has_the_greeting_only(data, environment, greets):
         assert program.stop() == 0
     logged = [json.loads(line) for line in program.logged]
     assert any(line["event"] == "stopping" for line in logged)
-    assert bool(program.said) is greets
+    assert bool(program.output) is greets
     if not greets:
         (duty,) = (line for line in logged if line["event"] == "on duty")
         assert duty["pages"].startswith("http://127.0.0.1:")
@@ -155,9 +155,9 @@ def test_commands_without_a_running_toban_are_an_error(data):
     """
     Exit code 1, and what to do.
     """
-    asked = run([*TOBAN, "status", "--data", str(data)], base_environment(), data.parent)
-    assert asked.returncode == 1
-    assert "is `toban up` running there?" in asked.stderr
+    done = run([*TOBAN, "status", "--data", str(data)], base_environment(), data.parent)
+    assert done.returncode == 1
+    assert "is `toban up` running there?" in done.stderr
 
 
 def test_other_machines_need_a_token(data):
@@ -198,8 +198,8 @@ def test_metrics_may_be_public_on_an_address_of_their_own(tmp_path):
     with toban(tmp_path / "data", "--config", str(tmp_path / "toban.yaml"), "--listen", "0.0.0.0:0") as program:
         program.until("is on duty")
         alone = f"http://127.0.0.1:{port}"
-        with urllib.request.urlopen(f"{alone}/metrics") as answer:
-            assert b"process_start_time_seconds" in answer.read()
+        with urllib.request.urlopen(f"{alone}/metrics") as response:
+            assert b"process_start_time_seconds" in response.read()
         for path in ("/", "/api/v1/query?query=up", "/federate", "/api/status", "/health"):
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 urllib.request.urlopen(f"{alone}{path}")

@@ -20,7 +20,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.attacks import QUIET, answers
+from tests.attacks import QUIET, responds
 from tests.program import Program, toban
 from toban.core.labels import Labels
 from toban.remote.remote_write_model import RemoteSample
@@ -339,7 +339,7 @@ DOORS = {
 
 
 @contextmanager
-def health_asked(program: Program) -> Iterator[list[float]]:
+def health_polled(program: Program) -> Iterator[list[float]]:
     """Ask how the shop is again and again as long as the block lasts; the list holds the seconds of each answer."""
     took, stop = list[float](), threading.Event()
 
@@ -358,17 +358,17 @@ def health_asked(program: Program) -> Iterator[list[float]]:
         asking.join()
 
 
-def posted(program: Program, door: FuzzedEndpoint, bodies: list[bytes]) -> list[str]:
+def posted(program: Program, endpoint: FuzzedEndpoint, bodies: list[bytes]) -> list[str]:
     """Post them one after the other, and return what was answered that should not have been."""
     wrong = []
     with closing(http.client.HTTPConnection("127.0.0.1", urlsplit(program.url).port or 0, timeout=60)) as connection:
         for body in bodies:
             try:
-                connection.request("POST", door.path, body, door.headers)
-                with connection.getresponse() as answer:
-                    said = answer.read()
-                    if answer.status >= 500 and answer.status != 503:
-                        wrong.append(f"{answer.status} {said[:200]!r} to {body[:500]!r}")
+                connection.request("POST", endpoint.path, body, endpoint.headers)
+                with connection.getresponse() as response:
+                    content = response.read()
+                    if response.status >= 500 and response.status != 503:
+                        wrong.append(f"{response.status} {content[:200]!r} to {body[:500]!r}")
             except (OSError, http.client.HTTPException) as error:
                 wrong.append(f"{error!r} to {body[:500]!r}")
                 connection.close()
@@ -385,21 +385,21 @@ def test_toban_stays_healthy_and_restarts_after_any_input(tmp_path: Path, seed: 
     wrong = {}
     # A process of its own: its memory is measured.
     with toban(tmp_path / "data", "--config", str(tmp_path / "toban.yaml"), fresh=True) as program:
-        for name, door in DOORS.items():
+        for name, endpoint in DOORS.items():
             chance = random.Random(f"{seed} {name}")
-            posted(program, door, [door.request(chance) for _ in range(20)])
+            posted(program, endpoint, [endpoint.request(chance) for _ in range(20)])
         before = program.memory()
-        for name, door in DOORS.items():
+        for name, endpoint in DOORS.items():
             chance = random.Random(f"{seed} {name}")
-            bodies = [*KNOWN.get(name, ()), *(door.request(chance) for _ in range(many))]
+            bodies = [*KNOWN.get(name, ()), *(endpoint.request(chance) for _ in range(many))]
             began, size = time.monotonic(), program.memory()
-            with health_asked(program) as took:
-                if found := posted(program, door, bodies):
+            with health_polled(program) as took:
+                if found := posted(program, endpoint, bodies):
                     wrong[name] = found[:5]
             slow = max(took, default=0) if len(took) < 100 else sorted(took)[len(took) * 99 // 100]
             grown = program.memory() - size
             print(f"{name}: {len(bodies)} in {time.monotonic() - began:.0f} s, {grown:+.1f} MB, /health {slow:.3f} s")
-        answers(program)
+        responds(program)
         grown = program.memory() - before
         assert program.stop() == 0
     assert not wrong
@@ -407,5 +407,5 @@ def test_toban_stays_healthy_and_restarts_after_any_input(tmp_path: Path, seed: 
     assert grown < GROWTH
     with toban(tmp_path / "data", "--config", str(tmp_path / "toban.yaml")) as program:
         program.until("Ctrl-C stops it")
-        answers(program)
+        responds(program)
         assert program.json("/api/quarantine")["rows"] == []

@@ -64,17 +64,17 @@ def test_the_response_equals_that_of_prometheus(pair, method, path, parameters):
     """
     ours, theirs, end = pair
 
-    def told(url):
+    def response_of(url):
         return request_api(url, path, filled, method)
 
     times = {"{start}": f"{end - 5400}.4", "{end}": f"{end - 60}.4"}
     filled = {name: value if isinstance(value, list) else times.get(value, value) for name, value in parameters.items()}
-    (code, found), (wanted, expected) = told(ours), told(theirs)
-    for said in (found, expected):
-        said.pop("error", None)
-        said.pop("infos", None)
-        if path in {"query", "query_range"} and said.get("data", {}).get("resultType") in {"vector", "matrix"}:
-            said["data"]["result"].sort(key=lambda it: sorted(it["metric"].items()))
+    (code, found), (wanted, expected) = response_of(ours), response_of(theirs)
+    for response in (found, expected):
+        response.pop("error", None)
+        response.pop("infos", None)
+        if path in {"query", "query_range"} and response.get("data", {}).get("resultType") in {"vector", "matrix"}:
+            response["data"]["result"].sort(key=lambda it: sorted(it["metric"].items()))
     assert (code, found) == (wanted, expected)
 
 

@@ -113,8 +113,8 @@ def value(expression: str) -> float:
     """Query the running toban over IPv6, and return the only value."""
     url = f"http://[::1]:9119/api/v1/query?query={urllib.request.quote(expression)}"
     request = urllib.request.Request(url, headers={"authorization": f"Bearer {TOKEN}"})
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        (one,) = json.load(answer)["data"]["result"]
+    with urllib.request.urlopen(request, timeout=20) as response:
+        (one,) = json.load(response)["data"]["result"]
     return float(one["value"][1])
 
 

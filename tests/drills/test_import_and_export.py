@@ -26,12 +26,12 @@ QUESTIONS = [
 ]
 
 
-def answers(url, end):
+def results(url, end):
     window = {"start": str(end - HOURS * 3600), "end": str(end), "step": "60"}
-    told = [
+    lines = [
         request_api(url, "query_range", {"query": query, **window})[1]["data"]["result"] for query in QUESTIONS[:-1]
     ]
-    return [sorted(one, key=lambda it: sorted(it["metric"].items())) for one in told]
+    return [sorted(one, key=lambda it: sorted(it["metric"].items())) for one in lines]
 
 
 def test_an_export_is_imported_by_toban_and_by_prometheus(archived, tmp_path):
@@ -40,14 +40,14 @@ def test_an_export_is_imported_by_toban_and_by_prometheus(archived, tmp_path):
     """
     file, end = archived
     with servers.prometheus(prepare=block_writer(file)) as prometheus:
-        expected = answers(f"http://127.0.0.1:{prometheus.port}", end)
+        expected = results(f"http://127.0.0.1:{prometheus.port}", end)
     assert all(expected)
     second = tmp_path / "second.txt"
     with toban(tmp_path / "one") as program:
         program.until("is on duty")
         done = program.run("import", str(file))
         assert (done.returncode, done.stdout.splitlines()[-1][-17:]) == (0, "samples imported."), done
-        assert answers(program.url, end) == expected
+        assert results(program.url, end) == expected
         chosen = [f"--match={name}" for name in ("seen_total", "load", '{__name__=~"took_seconds.*"}')]
         assert program.run("export", "openmetrics", str(second), *chosen).returncode == 0
         assert program.run("export", "openmetrics", "--match=load").stdout.startswith("# TYPE load gauge\nload 0 ")
@@ -60,7 +60,7 @@ def test_an_export_is_imported_by_toban_and_by_prometheus(archived, tmp_path):
     with toban(tmp_path / "two") as program:
         program.until("is on duty")
         assert program.run("import", str(second)).returncode == 0
-        assert answers(program.url, end) == expected
+        assert results(program.url, end) == expected
     block_writer(second)(tmp_path)
 
 
@@ -75,10 +75,10 @@ def test_a_killed_import_can_be_repeated(archived, tmp_path):
         program.kill()
     with toban(tmp_path / "data") as program:
         program.until("is on duty")
-        before = answers(program.url, end)
+        before = results(program.url, end)
         assert all(before)
         assert program.run("import", str(file)).returncode == 0
-        assert answers(program.url, end) == before
+        assert results(program.url, end) == before
 
 
 @pytest.mark.parametrize(

@@ -73,12 +73,12 @@ def test_amtool_works_unmodified(shop, webhook):
     am("silence", "expire", silence)
     assert silence not in am("silence", "query")
     eventually(lambda: webhook.kinds("hushed"))
-    said = subprocess.run(
+    reason = subprocess.run(
         [amtool, f"--alertmanager.url={shop.url}", "silence", "add", "alertname=~.*", "--comment=x"],
         capture_output=True,
         text=True,
     )
-    assert "at least one matcher must not match the empty string" in said.stderr
+    assert "at least one matcher must not match the empty string" in reason.stderr
 
 
 def test_amtool_updates_a_silence_under_the_id_that_it_has(shop):
@@ -119,8 +119,8 @@ def test_valid_alerts_of_a_request_are_accepted_and_others_reported(shop, webhoo
     ]
     status, text = shop.post("/api/v2/alerts", json.dumps([good[0], *bad, good[1]]).encode())
     assert status == 400
-    for said in ("at least one label pair", "object with labels", "with string values", "before end time", "range"):
-        assert said in text
+    for reason in ("at least one label pair", "object with labels", "with string values", "before end time", "range"):
+        assert reason in text
     eventually(lambda: webhook.kinds("good") and webhook.kinds("too"))
     assert {it["labels"]["alertname"] for it in shop.json("/api/v2/alerts", filter='"チーム"="倉庫"')} == {"good"}
     hooked = {"receiver": "x", "alerts": [{**one, "status": "firing"} for one in (*good, bad[0])]}
@@ -175,7 +175,7 @@ def test_invalid_alerts_are_rejected_as_by_alertmanager(shop):
     """
     With its words; and what a flood or garbage costs is that request.
     """
-    for body, kind, status, said in [
+    for body, kind, status, reason in [
         (b"{}", "application/json", 400, "must be an array"),
         (b"[{}]", "application/json", 400, "object with labels"),
         (b'[{"labels": {}}]', "application/json", 400, "at least one label pair required"),
@@ -186,4 +186,4 @@ def test_invalid_alerts_are_rejected_as_by_alertmanager(shop):
         (b" " * 9_000_000, "application/json", 413, "more than 2000000 bytes"),
     ]:
         answered, text = shop.post("/api/v2/alerts", body, kind)
-        assert (answered, said in text) == (status, True), text
+        assert (answered, reason in text) == (status, True), text

@@ -1,5 +1,6 @@
-"""A large exporter beside busy dashboards: no run is missed, and memory stays."""
+"""Large exporters, busy dashboards and thousands of alerts: no run is missed, memory stays, health responds."""
 
+import json
 import os
 import random
 import threading
@@ -14,6 +15,7 @@ import yaml
 
 from tests.page_server import Page, serve_page
 from tests.program import toban
+from toban.alerting.external_alerts import MAX_ALERTS
 
 SERIES, MINUTES = 10_000, 30
 BOUNDS = ("0.1", "0.3", "0.5", "0.7", "1.0", "3.0", "5.0", "7.0", "10.0", "+Inf")
@@ -32,20 +34,20 @@ DASHBOARD = [
 
 def exporter():
     """Return what writes the page of 10,000 series: each time it is read, they have gone on."""
-    looks, chance = count(1), random.Random(7)
+    scrapes, chance = count(1), random.Random(7)
 
     def page():
-        look = next(looks)
+        scrape = next(scrapes)
         lines = [
-            f'vendure_api_duration_seconds_bucket{{endpoint="/{endpoint}",le="{bound}"}} {look * (place + 1)}'
+            f'vendure_api_duration_seconds_bucket{{endpoint="/{endpoint}",le="{bound}"}} {scrape * (place + 1)}'
             for endpoint in range(SERIES * 6 // 10 // len(BOUNDS))
             for place, bound in enumerate(BOUNDS)
         ]
         for number in range(SERIES * 3 // 10):
             labels = f'endpoint="/{number // 4}",status="{(200, 302, 404, 500)[number % 4]}"'
-            lines.append(f"vendure_api_requests_total{{{labels}}} {look * 3}")
-        lines += [f'vendure_orders_created_total{{channel="{number}"}} {look}' for number in range(10)]
-        lines += [f'load{{place="{number}"}} {chance.gauss(look, 9):.3f}' for number in range(SERIES - len(lines))]
+            lines.append(f"vendure_api_requests_total{{{labels}}} {scrape * 3}")
+        lines += [f'vendure_orders_created_total{{channel="{number}"}} {scrape}' for number in range(10)]
+        lines += [f'load{{place="{number}"}} {chance.gauss(scrape, 9):.3f}' for number in range(SERIES - len(lines))]
         return "\n".join([*lines, ""])
 
     return page
@@ -106,3 +108,38 @@ def test_no_run_is_missed_beside_three_dashboards(tmp_path):
             assert program.value('scrape_samples_scraped{job="large"}') == SERIES
             assert program.value('min_over_time(up{job="large"}[30m])') == 1
             assert sizes[-1] < 1.2 * sizes[len(sizes) // 3] + 15
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+def test_health_responds_within_a_quarter_of_a_second_beside_thousands_of_alerts(tmp_path):
+    """
+    As a Prometheus with 5,000 alerts posts them: each 15 seconds all of them. 99 of 100 responses.
+    """
+    labels = [{"alertname": f"load{n % 50}", "severity": "warning", "instance": f"web-{n}"} for n in range(MAX_ALERTS)]
+    body = json.dumps([{"labels": it, "annotations": {"summary": f"{it['instance']} is slow"}} for it in labels])
+    with toban(tmp_path / "data", fresh=True) as program:
+        program.until("is on duty")
+        stop, seconds = threading.Event(), list[float]()
+
+        def check() -> None:
+            while not stop.wait(0.02):
+                began = time.monotonic()
+                program.get("/health")
+                seconds.append(time.monotonic() - began)
+
+        checking = threading.Thread(target=check)
+        checking.start()
+        try:
+            for _ in range(6):
+                headers = {"content-type": "application/json"}
+                request = urllib.request.Request(f"{program.url}/api/v2/alerts", body.encode(), headers)
+                with urllib.request.urlopen(request) as response:
+                    assert response.status == 200
+                stop.wait(15)
+        finally:
+            stop.set()
+            checking.join()
+        assert f"{MAX_ALERTS} external alerts" in program.get("/-/healthy")[1]
+    seconds.sort()
+    assert seconds[len(seconds) * 99 // 100] < 0.25

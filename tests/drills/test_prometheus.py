@@ -67,23 +67,23 @@ def promtool(*arguments: str, given: str = "") -> "subprocess.CompletedProcess[s
 
 
 def vector(url: str, query: str, at: float) -> dict[tuple[tuple[str, str], ...], str]:
-    code, said = request_api(url, "query", {"query": query, "time": f"{at:.3f}"})
-    assert code == 200, said
-    return {tuple(sorted(one["metric"].items())): one["value"][1] for one in said["data"]["result"]}
+    code, body = request_api(url, "query", {"query": query, "time": f"{at:.3f}"})
+    assert code == 200, body
+    return {tuple(sorted(one["metric"].items())): one["value"][1] for one in body["data"]["result"]}
 
 
 def matrix(url: str, query: str) -> dict[tuple[tuple[str, str], ...], list[Any]]:
-    code, said = request_api(url, "query", {"query": query})
-    assert code == 200, said
-    return {tuple(sorted(one["metric"].items())): one["values"] for one in said["data"]["result"]}
+    code, body = request_api(url, "query", {"query": query})
+    assert code == 200, body
+    return {tuple(sorted(one["metric"].items())): one["values"] for one in body["data"]["result"]}
 
 
 def test_promtool_finds_no_problems_on_the_metrics_page(program):
     """
     Not even that a name is against the custom.
     """
-    said = promtool("check", "metrics", given=program.get("/metrics")[1])
-    assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
+    body = promtool("check", "metrics", given=program.get("/metrics")[1])
+    assert (body.returncode, body.stdout, body.stderr) == (0, "", "")
 
 
 def test_promtool_queries_toban(program):

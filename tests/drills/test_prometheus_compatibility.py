@@ -159,17 +159,17 @@ def prometheus(program: Program) -> Iterator[str]:
         yield address
 
 
-def shape(said: Any, name: str = "") -> Any:
+def shape(json_value: Any, name: str = "") -> Any:
     """Return an answer with sorts in place of leaves; the first of a list stands for all, and labels for labels."""
-    if isinstance(said, dict) and name in {"metric", "labels", "discoveredLabels"}:
+    if isinstance(json_value, dict) and name in {"metric", "labels", "discoveredLabels"}:
         return "labels"
-    if isinstance(said, dict):
-        return {key: shape(value, key) for key, value in said.items()}
-    if isinstance(said, list) and all(isinstance(one, list | dict | str) for one in said):
-        return [shape(one) for one in said[:1]]
-    if isinstance(said, list):
-        return [shape(one) for one in said]
-    return "number" if isinstance(said, int | float) else type(said).__name__
+    if isinstance(json_value, dict):
+        return {key: shape(value, key) for key, value in json_value.items()}
+    if isinstance(json_value, list) and all(isinstance(one, list | dict | str) for one in json_value):
+        return [shape(one) for one in json_value[:1]]
+    if isinstance(json_value, list):
+        return [shape(one) for one in json_value]
+    return "number" if isinstance(json_value, int | float) else type(json_value).__name__
 
 
 def holds(ours: Any, theirs: Any) -> bool:

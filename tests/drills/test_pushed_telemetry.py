@@ -39,9 +39,9 @@ def config(folder: Path) -> str:
 
 def pushed(program: Program, path: str, body: str, **headers: str) -> tuple[int, str]:
     headers = {"content-type": "application/json", "authorization": f"Bearer {TOKEN}", **headers}
-    asked = urllib.request.Request(program.url + path, body.encode(), headers, method="POST")
+    sent = urllib.request.Request(program.url + path, body.encode(), headers, method="POST")
     try:
-        with urllib.request.urlopen(asked) as response:
+        with urllib.request.urlopen(sent) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -66,8 +66,8 @@ def test_opentelemetry_sdk_exports_to_toban(tmp_path, compression):
         logs = LoggerProvider(resource)
         logs.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter(f"{program.url}/v1/logs", **sending)))
 
-        asked = {"http.request.method": "POST", "http.route": "/shop-api", "http.response.status_code": 200}
-        with tracer.start_as_current_span("POST /shop-api", kind=SpanKind.SERVER, attributes=asked):
+        sent = {"http.request.method": "POST", "http.route": "/shop-api", "http.response.status_code": 200}
+        with tracer.start_as_current_span("POST /shop-api", kind=SpanKind.SERVER, attributes=sent):
             tracer.start_span("query Hello", attributes={"graphql.operation.type": "query"}).end()
         logs.get_logger("test").emit(body="hello from jane@mail.example", severity_number=SeverityNumber.ERROR)
         for provider in (spans, meters, logs):

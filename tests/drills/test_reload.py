@@ -71,10 +71,10 @@ def test_a_reload_keeps_alerts_and_applies_changes(duty, house, webhook):
     a collector that are gone end.
     """
     since = eventually(lambda: fires(duty))["always"]
-    eventually(lambda: webhook.kinds("always"), lambda told: told == ["firing"])
+    eventually(lambda: webhook.kinds("always"), lambda kinds: kinds == ["firing"])
     duty.run("silence", "add", 'alertname="other"', "--comment", "x")
     duty.run("alerts", "ack", "always")
-    eventually(lambda: webhook.kinds("always"), lambda told: told == ["firing", "acknowledged"])
+    eventually(lambda: webhook.kinds("always"), lambda kinds: kinds == ["firing", "acknowledged"])
 
     with closing(WebhookReceiver()) as second:
         rule = {"alert": "second", "expr": "vector(1)", "labels": {"severity": "warning", "channels": "new"}}
@@ -86,7 +86,7 @@ def test_a_reload_keeps_alerts_and_applies_changes(duty, house, webhook):
         )
         done = duty.run("reload")
         assert (done.returncode, done.stdout) == (0, "The configuration was reloaded.\n"), done.stderr
-        eventually(lambda: second.kinds("second"), lambda told: told == ["firing"])
+        eventually(lambda: second.kinds("second"), lambda kinds: kinds == ["firing"])
     assert fires(duty)["always"] == since
     assert webhook.kinds("always") == ["firing", "acknowledged"]
     assert "other" in duty.run("silence", "list").stdout
@@ -98,7 +98,7 @@ def test_a_reload_keeps_alerts_and_applies_changes(duty, house, webhook):
         alerting={"shipped": False, "rules": ["mine.yaml"]},
     )
     duty.process.send_signal(signal.SIGHUP)
-    eventually(lambda: webhook.kinds("always"), lambda told: told[-1:] == ["resolved"])
+    eventually(lambda: webhook.kinds("always"), lambda kinds: kinds[-1:] == ["resolved"])
     eventually(lambda: fires(duty), lambda found: found == {})
     eventually(lambda: duty.query('ALERTS{alertname="always"}'), lambda found: found == [])
 
@@ -160,7 +160,7 @@ def test_many_concurrent_reloads_lose_nothing(duty, house, webhook):
     """
     Signals, commands and requests at once, while rules are judged and pages asked: one message, no gap, no end.
     """
-    eventually(lambda: webhook.kinds("always"), lambda told: told == ["firing"])
+    eventually(lambda: webhook.kinds("always"), lambda kinds: kinds == ["firing"])
     since = fires(duty)["always"]
 
     def ask(number: int) -> int:
@@ -172,8 +172,8 @@ def test_many_concurrent_reloads_lose_nothing(duty, house, webhook):
         return duty.post(path, b"")[0] if number % 2 else duty.get(path)[0]
 
     with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(ask, range(60)))
-    assert set(answers) == {200}
+        responses = list(pool.map(ask, range(60)))
+    assert set(responses) == {200}
     house.write()
     assert duty.run("reload").returncode == 0
     assert fires(duty)["always"] == since

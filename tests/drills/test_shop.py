@@ -48,10 +48,10 @@ def test_four_variables_are_enough_to_monitor_a_shop(tmp_path, other_redis):
             "vendure": f"{piece.api.url}/shop-api",
         }.items():
             assert f'up{{instance="{instance}",job="{job}"}} 1\n' in metrics
-        code, said = program.status()
-        assert (code, said["state"]) == (0, "healthy")
-        assert {it["name"]: it["up"] for it in said["targets"]} == dict.fromkeys(jobs, True)
-        assert all(asked.startswith("toban/") for asked in piece.api.requests + piece.storefront.requests)
+        code, status = program.status()
+        assert (code, status["state"]) == (0, "healthy")
+        assert {it["name"]: it["up"] for it in status["targets"]} == dict.fromkeys(jobs, True)
+        assert all(user_agent.startswith("toban/") for user_agent in piece.api.requests + piece.storefront.requests)
         assert program.stop() == 0
 
 
@@ -65,9 +65,9 @@ def test_a_killed_database_and_its_recovery_are_detected(tmp_path):
         piece.postgres.kill()
         eventually(program.health, lambda found: found == (503, {**ALL_UP, "database": "down"}))
         assert up(program, "postgres") == 0
-        code, said = program.status()
-        [target] = [it for it in said["targets"] if it["name"] == "postgres"]
-        assert (code, said["state"], target["up"]) == (1, "unhealthy", False)
+        code, status = program.status()
+        [target] = [it for it in status["targets"] if it["name"] == "postgres"]
+        assert (code, status["state"], target["up"]) == (1, "unhealthy", False)
         assert target["error"]
         assert program.get("/health/readiness")[0] == 503
         assert program.get("/-/healthy")[0] == 200
@@ -102,7 +102,7 @@ def test_a_shop_with_errors_and_status_200_is_down(tmp_path):
     with shop() as piece, on_duty(tmp_path, piece, COLLECT_EACH_SECOND) as program:
         assert up(program, "vendure") == 1
 
-        def told(words: str) -> None:
+        def notified(words: str) -> None:
             eventually(lambda: up(program, "vendure"), lambda found: found == 0)
             eventually(lambda: [it for it in program.status()[1]["targets"] if words in it["error"]])
             assert up(program, "storefront") == 1
@@ -111,15 +111,15 @@ def test_a_shop_with_errors_and_status_200_is_down(tmp_path):
             eventually(lambda: up(program, "vendure"), lambda found: found == 1)
 
         piece.api.body = DATABASE_ERROR
-        told("answered 200, but with the error without a code at search")
+        notified("answered 200, but with the error without a code at search")
         piece.api.body = CATALOGUE
         well_again()
         piece.api.status = 500
-        told("answered 500")
+        notified("answered 500")
         piece.api.status = 200
         well_again()
         piece.api.responding.clear()
-        told("collection timed out after 1 s")
+        notified("collection timed out after 1 s")
         piece.api.responding.set()
         well_again()
         assert program.stop() == 0

@@ -66,9 +66,9 @@ def test_toban_stops_in_time_under_load(tmp_path):
 
     with shop() as piece, toban(tmp_path / "data", **piece.environment) as program:
         program.until("is on duty")
-        asked = len(piece.api.requests)
+        request_count = len(piece.api.requests)
         piece.api.responding.clear()
-        eventually(lambda: len(piece.api.requests) > asked)
+        eventually(lambda: len(piece.api.requests) > request_count)
         with start_reading(program) as asking:
             waiting = threading.Thread(target=wait_for_the_heavy_one)
             waiting.start()

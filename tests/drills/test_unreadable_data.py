@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.attacks import QUIET, answers
+from tests.attacks import QUIET, responds
 from tests.program import eventually, toban
 
 TIMES = ["9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59-14:00", "1900-01-01T00:00:00Z"]
@@ -56,8 +56,8 @@ def test_no_request_crashes_toban_or_a_later_start(folder):
         for at in TIMES:
             status, text = program.post("/api/v2/silences", as_json({**SILENCE, "matchers": [matcher], "endsAt": at}))
             assert (status, "accepted" in text) == (400, True), text
-            said = {"matchers": ["a=b"], "comment": "c", "ends": at}
-            assert program.post("/api/silences", as_json(said))[0] == 400
+            fields = {"matchers": ["a=b"], "comment": "c", "ends": at}
+            assert program.post("/api/silences", as_json(fields))[0] == 400
             failed = {"type": "payment_failed", "order": "A", "method": "card", "at": at}
             assert program.post("/api/events", as_json(failed))[0] == 422
         assert program.post("/api/events", as_json({"type": "payment_failed", "order": "A\0", "method": "x"}))[0] == 200
@@ -69,11 +69,11 @@ def test_no_request_crashes_toban_or_a_later_start(folder):
             assert program.post("/api/silences", as_json(created))[0] == 400
         for match in (["\ud800=x"], "a=b", 5, [5], [], {"a": 1}, ['a=~"("'], [f"a{n}=b" for n in range(200)]):
             assert program.post("/api/silences", as_json({"matchers": match, "comment": "c"}))[0] == 400
-        answers(program)
+        responds(program)
         assert program.stop() == 0
     with opened(folder) as program:
         program.until("Ctrl-C stops it")
-        answers(program)
+        responds(program)
         assert len(program.json("/api/v2/silences")) == 4
         assert '"service.name"=~"shop.*"' in program.run("silence", "list").stdout
 
@@ -91,7 +91,7 @@ def test_unreadable_rows_are_quarantined_at_the_start(folder):
     (folder / "data" / "alerts.jsonl").write_bytes(b'{"number": 1, "rule": 5}\n{"torn')
     with opened(folder) as program:
         program.until("Ctrl-C stops it")
-        answers(program)
+        responds(program)
         rows = eventually(
             lambda: program.json("/api/quarantine")["rows"],
             lambda found: {row["source"] for row in found} == PLANTED and len(found) == 9,

@@ -48,8 +48,8 @@ def test_a_firing_alert_is_listed_explained_acknowledged_and_silenced(folder):
     By the commands; an unknown name is said to be one.
     """
     with toban(folder / "data", "--config", str(folder / "toban.yaml")) as program:
-        said = eventually(lambda: program.run("alerts"), lambda done: "It is up" in done.stdout)
-        assert (said.returncode, "firing" in said.stdout) == (1, True)
+        listed = eventually(lambda: program.run("alerts"), lambda done: "It is up" in done.stdout)
+        assert (listed.returncode, "firing" in listed.stdout) == (1, True)
         sleeps = re.compile(r'storefront_down +up\{job="storefront"\}\n')
         eventually(lambda: program.run("alerts").stdout, sleeps.search)
         why = eventually(lambda: program.run("why", "always").stdout, lambda text: "send" in text)

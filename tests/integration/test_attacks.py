@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks import SILENCE, asked, connect, held, read_until_closed, reset, sent, written
+from tests.attacks import SILENCE, connect, held, read_until_closed, reset, send_request, sent, written
 from tests.fork_server import base_environment
 from tests.program import TOBAN, Program, eventually, run, toban
 from toban.alerting.external_alerts import MAX_ALERTS
@@ -44,8 +44,8 @@ def silences(program: Program) -> list[object]:
 
 def goes_on(program: Program) -> None:
     """It answers, on the network and to commands."""
-    assert asked(program, "GET", "/-/ready") == (200, "toban is ready.\n")
-    assert asked(program, "GET", "/health")[0] in {200, 503}
+    assert send_request(program, "GET", "/-/ready") == (200, "toban is ready.\n")
+    assert send_request(program, "GET", "/health")[0] in {200, 503}
     assert program.run("status").returncode in {0, 1}
 
 
@@ -58,7 +58,7 @@ def test_a_reset_connection_is_not_taken_for_a_local_socket(guarded):
         connection.sendall(written("POST", "/api/silences", SILENCE, **JSON))
         reset(connection)
     for _ in range(3):
-        assert asked(guarded, "POST", "/api/silences", SILENCE, **JSON)[0] == 401
+        assert send_request(guarded, "POST", "/api/silences", SILENCE, **JSON)[0] == 401
 
     assert silences(guarded) == []
 
@@ -69,11 +69,11 @@ def test_the_token_is_required_on_loopback(tmp_path):
     """
     with toban(tmp_path / "data", TOBAN_TOKEN="hush") as program:
         program.until("is on duty")
-        assert asked(program, "GET", "/api/status")[0] == 401
-        assert asked(program, "GET", "/nowhere")[0] == 401
-        assert asked(program, "POST", "/api/silences", SILENCE, **JSON)[0] == 401
-        assert asked(program, "GET", "/api/status", authorization="Bearer hush")[0] == 200
-        assert asked(program, "GET", "/health") == (200, asked(program, "GET", "/health")[1])
+        assert send_request(program, "GET", "/api/status")[0] == 401
+        assert send_request(program, "GET", "/nowhere")[0] == 401
+        assert send_request(program, "POST", "/api/silences", SILENCE, **JSON)[0] == 401
+        assert send_request(program, "GET", "/api/status", authorization="Bearer hush")[0] == 200
+        assert send_request(program, "GET", "/health") == (200, send_request(program, "GET", "/health")[1])
         assert program.run("status").returncode == 0
 
 
@@ -106,7 +106,7 @@ def test_cross_site_requests_can_not_create_silences(program, headers, status):
     Not by a form, not by a script, not by a name that leads here.
     """
     before = len(silences(program))
-    assert asked(program, "POST", "/api/silences", SILENCE, **{**JSON, **headers})[0] == status
+    assert send_request(program, "POST", "/api/silences", SILENCE, **{**JSON, **headers})[0] == status
     assert len(silences(program)) - before == (status == 200)
 
 
@@ -115,14 +115,14 @@ def test_dns_rebinding_reads_nothing(program, path):
     """
     DNS rebinding, for reading.
     """
-    assert asked(program, "GET", path, host="evil.example")[0] == 421
+    assert send_request(program, "GET", path, host="evil.example")[0] == 421
 
 
 def test_get_requests_change_nothing(program):
     """
     GET changes nothing anywhere.
     """
-    assert asked(program, "GET", "/hooks/uptimerobot?monitorID=1&alertType=1")[0] == 405
+    assert send_request(program, "GET", "/hooks/uptimerobot?monitorID=1&alertType=1")[0] == 405
     assert program.json("/api/v1/alerts")["data"]["alerts"] == []
 
 
@@ -136,10 +136,10 @@ def test_host_names_of_toban_are_configurable(tmp_path):
     with toban(tmp_path / "data", "--config", str(tmp_path / "toban.yaml")) as program:
         program.until("is on duty")
         for host in ("toban.lan", "TOBAN.lan:80", "toban.example.com"):
-            assert asked(program, "GET", "/health", host=host)[0] == 200
-        told = {"host": "toban.example.com", "origin": "https://toban.example.com"}
-        assert asked(program, "POST", "/api/silences", SILENCE, **JSON, **told)[0] == 200
-        assert asked(program, "GET", "/health", host="other.lan")[0] == 421
+            assert send_request(program, "GET", "/health", host=host)[0] == 200
+        proxied = {"host": "toban.example.com", "origin": "https://toban.example.com"}
+        assert send_request(program, "POST", "/api/silences", SILENCE, **JSON, **proxied)[0] == 200
+        assert send_request(program, "GET", "/health", host="other.lan")[0] == 421
 
 
 @pytest.mark.parametrize(
@@ -164,8 +164,8 @@ def test_an_endless_body_takes_no_memory(program, path, kind):
     with connect(program) as connection:
         connection.sendall(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n")
         sent(connection, (b"100000\r\n" + b"a" * MIB + b"\r\n" for _ in range(100)))
-        answer = read_until_closed(connection)
-    assert not answer or b" 413 " in answer.partition(b"\r\n")[0]
+        response = read_until_closed(connection)
+    assert not response or b" 413 " in response.partition(b"\r\n")[0]
     assert program.memory("VmHWM") - before < 30 * MIB
     goes_on(program)
 
@@ -190,9 +190,9 @@ def test_endless_headers_take_no_memory(program, where):
     piece = b"x: y\r\n" * 10_000 if where == "many headers" else b"a" * 60_000
     with connect(program) as connection:
         sent(connection, [beginnings[where], *[piece] * 800])
-        answer = read_until_closed(connection)
+        response = read_until_closed(connection)
     # In the middle of a request the connection is broken off.
-    assert answer.startswith(b"HTTP/1.1 431 ") or (where == "trailer" and not answer)
+    assert response.startswith(b"HTTP/1.1 431 ") or (where == "trailer" and not response)
     assert program.memory("VmHWM") - before < 30 * MIB
     goes_on(program)
 
@@ -224,7 +224,7 @@ def test_stalled_uploads_do_not_block_others(program):
     """
     size = 4 * MIB
     with held(program, 5, written("POST", "/v1/traces", b" " * size, **JSON)[:-1]):
-        eventually(lambda: asked(program, "POST", "/v1/traces", b" " * (MIB - 2) + b"{}", **JSON)[0] == 200)
+        eventually(lambda: send_request(program, "POST", "/v1/traces", b" " * (MIB - 2) + b"{}", **JSON)[0] == 200)
         assert program.run("status").returncode in {0, 1}
     goes_on(program)
 
@@ -238,9 +238,9 @@ def test_an_early_response_closes_the_connection(program, path, headers):
     """
     with connect(program) as connection:
         connection.sendall(written("POST", path, b"", **{**headers, "content_length": str(50 * MIB)}) + b"a" * 1_000)
-        answer = http.client.HTTPResponse(connection, method="POST")
-        answer.begin()
-    assert (answer.status >= 400, answer.getheader("connection")) == (True, "close")
+        response = http.client.HTTPResponse(connection, method="POST")
+        response.begin()
+    assert (response.status >= 400, response.getheader("connection")) == (True, "close")
 
 
 def test_floods_of_external_alerts_are_limited(program):
@@ -248,8 +248,8 @@ def test_floods_of_external_alerts_are_limited(program):
     A flood is refused before it is read; as many as may be are kept, the rest is counted.
     """
     many = [{"labels": {"alertname": "flood", "severity": "info", "n": str(n)}} for n in range(MAX_ALERTS + 1_000)]
-    assert asked(program, "POST", "/api/v2/alerts", json.dumps(many * 10).encode(), **JSON)[0] == 413
-    assert asked(program, "POST", "/api/v2/alerts", json.dumps(many).encode(), **JSON)[0] == 200
+    assert send_request(program, "POST", "/api/v2/alerts", json.dumps(many * 10).encode(), **JSON)[0] == 413
+    assert send_request(program, "POST", "/api/v2/alerts", json.dumps(many).encode(), **JSON)[0] == 200
 
     assert f"{MAX_ALERTS} external alerts" in program.get("/-/healthy")[1]
     refused = r"^toban_external_alerts_rejected_total\S* 1000$"
@@ -272,7 +272,7 @@ def test_bodies_are_parsed_in_linear_time(program, body):
     """
     An expression that goes back and forth took half a minute for one of these.
     """
-    assert asked(program, "POST", "/hooks/uptimerobot", body, **JSON)[0] == 400
+    assert send_request(program, "POST", "/hooks/uptimerobot", body, **JSON)[0] == 400
 
 
 @pytest.mark.parametrize("path", ["/api/silences", "/api/v2/alerts", "/api/events", "/v1/metrics", "/api/alerts/test"])
@@ -283,9 +283,9 @@ def test_deeply_nested_json_is_rejected(program, path):
     for body in (b"[" * 100_000, b'{"a":' * 100_000, b'{"match":' * 900 + b"1" + b"}" * 900):
         if path == "/v1/metrics" and body.endswith(b"}"):
             continue  # what it does not know is no mistake
-        assert 400 <= asked(program, "POST", path, body, **JSON)[0] < 500
+        assert 400 <= send_request(program, "POST", path, body, **JSON)[0] < 500
     packed = gzip.compress(b"[" * 3_000_000)
-    assert 400 <= asked(program, "POST", path, packed, **JSON, content_encoding="gzip")[0] < 500
+    assert 400 <= send_request(program, "POST", path, packed, **JSON, content_encoding="gzip")[0] < 500
 
 
 def test_invalid_requests_do_not_fill_the_log(program):
@@ -317,7 +317,7 @@ def test_commands_work_without_free_file_descriptors(tmp_path):
             assert len(list(hoard.iterdir())) < 96
             for _ in range(5):
                 assert program.run("status").returncode in {0, 1}
-                assert asked(program, "GET", "/-/ready")[0] == 200
+                assert send_request(program, "GET", "/-/ready")[0] == 200
             subprocess.run(
                 ["prlimit", "--pid", str(program.process.pid), f"--nofile={len(list(hoard.iterdir()))}:96"], check=True
             )
@@ -374,7 +374,7 @@ def test_secrets_in_external_alerts_are_not_stored(tmp_path):
     }
     with toban(tmp_path / "data") as program:
         program.until("is on duty")
-        assert asked(program, "POST", "/api/v2/alerts", json.dumps([alert]).encode(), **JSON)[0] == 200
+        assert send_request(program, "POST", "/api/v2/alerts", json.dumps([alert]).encode(), **JSON)[0] == 200
         found = program.get("/api/v2/alerts")[1]
         assert '"alertname":"leak"' in found
         assert program.stop() == 0

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from pydantic import ValidationError
 
-from tests.fake_http import Asked, FakeService, Reply, broken, busy, half, reset, says
+from tests.fake_http import FakeService, ReceivedRequest, Reply, broken, busy, half, reset, says
 from tests.fakes import FakeClock
 from tests.integration.scraping import collector_tools, open_scraper
 from toban.collect.collectors.files import s3
@@ -101,8 +101,8 @@ async def test_a_bucket_is_summed_page_by_page(storage, tools):
     """
     What lies beneath the prefix; the newest is of today.
     """
-    trouble, found = await scrape_once(collector(storage, prefix="assets/"), tools)
-    assert trouble == ""
+    fault, found = await scrape_once(collector(storage, prefix="assets/"), tools)
+    assert fault == ""
     assert (found["folder_files"], found["folder_size_bytes"]) == (MANY, 5 * MANY)
     assert abs(found["folder_newest_timestamp_seconds"] - tools.clock.now().timestamp()) < 300
 
@@ -131,37 +131,37 @@ async def _noted(sent, request):
 
 
 @pytest.mark.parametrize(
-    ("sample", "type", "said"),
+    ("sample", "type", "body"),
     [
         ("assets/00007 ä+&.jpg", "image/", ""),
         ("other", "image/", "HEAD other: is text/html, not image/"),
         ("gone", "", "HEAD gone: answered 404"),
     ],
 )
-async def test_the_sample_object_must_have_the_expected_type(storage, tools, sample, type, said):
+async def test_the_sample_object_must_have_the_expected_type(storage, tools, sample, type, body):
     """
     A storage that hands out pages of errors as images is of no use to a shop.
     """
-    trouble, found = await scrape_once(collector(storage, sample=sample, type=type), tools)
-    assert trouble.endswith(said)
-    assert found["folder_sample_up"] == (not said)
-    assert ("folder_sample_seconds" in found) is not said
+    fault, found = await scrape_once(collector(storage, sample=sample, type=type), tools)
+    assert fault.endswith(body)
+    assert found["folder_sample_up"] == (not body)
+    assert ("folder_sample_seconds" in found) is not body
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "body"),
     [
         ({"secret": "wrong"}, "answered 403: SignatureDoesNotMatch: the secret access key is wrong"),
         ({"key": "AKIANOBODY"}, "answered 403: InvalidAccessKeyId: the access key does not exist"),
         ({"name": "nothing"}, "answered 404: NoSuchBucket: there is no bucket of this name"),
     ],
 )
-async def test_a_rejected_request_has_the_reason_and_the_remedy(storage, tools, fields, said):
+async def test_a_rejected_request_has_the_reason_and_the_remedy(storage, tools, fields, body):
     """
     With the remedy, and without the secret.
     """
-    trouble, found = await scrape_once(collector(storage, **fields), tools)
-    assert trouble == f"files assets: GET s3://{fields.get('name', 'shop-assets')}/: {said}"
+    fault, found = await scrape_once(collector(storage, **fields), tools)
+    assert fault == f"files assets: GET s3://{fields.get('name', 'shop-assets')}/: {body}"
     assert found == {}
 
 
@@ -169,29 +169,29 @@ class ScriptedStorage(FakeService):
     """A storage that answers what a test says."""
 
     key, secret = "AKIA", "secret"
-    said = b""
+    body = b""
 
-    def answer(self, asked: Asked) -> Reply:
-        return Reply(200, self.said, "application/xml")
+    def respond(self, received: ReceivedRequest) -> Reply:
+        return Reply(200, self.body, "application/xml")
 
 
 GOOD = """<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><IsTruncated>false</IsTruncated>
 <Contents><Key>a</Key><Size>7</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents></ListBucketResult>"""
 
 
-@pytest.mark.parametrize("trouble", [busy(60), broken, half, reset, says(503, b"<Error/>", retry_after="60")])
-async def test_the_last_listing_is_kept_while_the_storage_fails(tools, trouble):
+@pytest.mark.parametrize("fault", [busy(60), broken, half, reset, says(503, b"<Error/>", retry_after="60")])
+async def test_the_last_listing_is_kept_while_the_storage_fails(tools, fault):
     """
     It goes on where it was; while the storage wants a rest nothing is asked.
     """
     async with ScriptedStorage() as strange:
-        strange.said = GOOD.encode()
+        strange.body = GOOD.encode()
         one = collector(strange)
         assert (await scrape_once(one, tools))[1]["folder_size_bytes"] == 7
         tools.clock.advance(3600)
-        strange.next(trouble)
-        said, found = await scrape_once(one, tools)
-        assert said
+        strange.next(fault)
+        body, found = await scrape_once(one, tools)
+        assert body
         assert found["folder_size_bytes"] == 7
         tools.clock.advance(120)
         assert (await scrape_once(one, tools))[0] == ""
@@ -200,15 +200,15 @@ async def test_the_last_listing_is_kept_while_the_storage_fails(tools, trouble):
 NONE = (b"", b"<html>", b"<Other/>", *(GOOD.replace(*it).encode() for it in (("7", "many"), ("2026-01", "2026-13"))))
 
 
-@pytest.mark.parametrize("said", NONE)
-async def test_an_invalid_listing_is_an_error(tools, said):
+@pytest.mark.parametrize("body", NONE)
+async def test_an_invalid_listing_is_an_error(tools, body):
     """
     A page for people, half of one, numbers that are none.
     """
     async with ScriptedStorage() as strange:
-        strange.said = said
-        trouble, found = await scrape_once(collector(strange), tools)
-        assert "the response is no listing" in trouble
+        strange.body = body
+        fault, found = await scrape_once(collector(strange), tools)
+        assert "the response is no listing" in fault
         assert found == {}
 
 

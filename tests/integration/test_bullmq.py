@@ -104,18 +104,18 @@ async def test_jobs_in_redis_and_in_the_database_have_the_same_metrics(
     now = datetime.now(UTC).replace(microsecond=0)
     at = now - timedelta(minutes=1)
     write(server, at)
-    async with watching(Bullmq(), tmp_path / "r.db", now, redis=f"redis://127.0.0.1:{server.port}") as (watch, sink, _):
-        await watch.collect()
-        assert watch.status.up, watch.status.error
+    async with watching(Bullmq(), tmp_path / "r.db", now, redis=f"redis://127.0.0.1:{server.port}") as (loop, sink, _):
+        await loop.collect()
+        assert loop.status.up, loop.status.error
         in_redis = numbers(sink)
     with vendure(postgres) as shop:
         for queue, state, tries in JOBS:
             ended = at if state in {"COMPLETED", "FAILED"} else None
             started = at - timedelta(minutes=1) if tries else None
             shop.job(queue, state, at - timedelta(minutes=2), started=started, ended=ended, attempts=tries)
-        async with watching(VendureDb(), tmp_path / "p.db", now, database=shop.url) as (watch, sink, _):
-            await watch.collect()
-            assert watch.status.up, watch.status.error
+        async with watching(VendureDb(), tmp_path / "p.db", now, database=shop.url) as (loop, sink, _):
+            await loop.collect()
+            assert loop.status.up, loop.status.error
             assert numbers(sink) == in_redis
     mail = [in_redis[f'vendure_jobs_{name} queue="mail"'] for name in ("waiting", "completed_total", "failed_total")]
     assert mail == [2, 2, 1]
@@ -135,8 +135,8 @@ async def test_a_job_without_start_time_is_not_the_oldest(server: servers.Server
         redis.hset(f"{KEY}:new", mapping={"name": "index", "timestamp": stamp(now)})
         redis.lpush(f"{KEY}:active", "new")
     address = f"redis://127.0.0.1:{server.port}"
-    async with watching(Bullmq(), tmp_path / "n.db", now, redis=address) as (watch, sink, _):
-        await watch.collect()
+    async with watching(Bullmq(), tmp_path / "n.db", now, redis=address) as (loop, sink, _):
+        await loop.collect()
         assert numbers(sink)['vendure_jobs_longest_running_seconds queue="index"'] == 1
         assert numbers(sink)['vendure_jobs_running queue="index"'] == 2
 
@@ -146,24 +146,24 @@ async def test_a_scrape_is_one_command_and_reads_no_job_data(server: servers.Ser
     Where there is no queue it is one in ten minutes; jobs that ended count once, also for another process of toban's.
     """
     address, now = f"redis://127.0.0.1:{server.port}", datetime.now(UTC)
-    async with watching(Bullmq(), tmp_path / "s.db", now, redis=address) as (watch, sink, clock):
+    async with watching(Bullmq(), tmp_path / "s.db", now, redis=address) as (loop, sink, clock):
         for _ in range(9):
-            await watch.collect()
-            assert watch.status.up
-            assert (watch.status.samples, scripts(server)) == (0, 1)
+            await loop.collect()
+            assert loop.status.up
+            assert (loop.status.samples, scripts(server)) == (0, 1)
             clock.advance(60)
         write(server, clock.now() - timedelta(minutes=1))
         clock.advance(60)
         for commands in (2, 3):
-            await watch.collect()
+            await loop.collect()
             assert scripts(server) == commands
             assert numbers(sink)['vendure_jobs_completed_total queue="mail"'] == 2
             clock.advance(60)
-    async with watching(Bullmq(), tmp_path / "s.db", now, redis=address) as (watch, sink, _):
-        await watch.collect()
+    async with watching(Bullmq(), tmp_path / "s.db", now, redis=address) as (loop, sink, _):
+        await loop.collect()
         assert numbers(sink)['vendure_jobs_completed_total queue="mail"'] == 2
-    with client(server) as asked:
-        assert asked.info("commandstats").keys().isdisjoint({"cmdstat_hgetall", "cmdstat_hget"})
+    with client(server) as redis_client:
+        assert redis_client.info("commandstats").keys().isdisjoint({"cmdstat_hgetall", "cmdstat_hget"})
 
 
 async def test_a_user_with_the_printed_permissions_can_read(server: servers.Server, tmp_path: Path):
@@ -177,12 +177,12 @@ async def test_a_user_with_the_printed_permissions_can_read(server: servers.Serv
         owner.execute_command("ACL", "SETUSER", "poor", "on", ">pw", "%R~bull:*", "+eval")
     now = datetime.now(UTC)
     write(server, now - timedelta(minutes=1))
-    for user, path, trouble in (("toban", "a.db", ""), ("poor", "b.db", "exists")):
+    for user, path, error in (("toban", "a.db", ""), ("poor", "b.db", "exists")):
         address = f"redis://{user}:pw@127.0.0.1:{server.port}"
-        async with watching(Bullmq(), tmp_path / path, now, redis=address) as (watch, _, _clock):
-            await watch.collect()
-            assert watch.status.up == (not trouble)
-            assert trouble in watch.status.error
+        async with watching(Bullmq(), tmp_path / path, now, redis=address) as (loop, _, _clock):
+            await loop.collect()
+            assert loop.status.up == (not error)
+            assert error in loop.status.error
 
 
 async def test_a_key_of_another_type_is_an_error_with_the_remedy(server: servers.Server, tmp_path: Path):
@@ -195,13 +195,13 @@ async def test_a_key_of_another_type_is_an_error_with_the_remedy(server: servers
         redis.delete(f"{KEY}:wait")
         redis.set(f"{KEY}:wait", "odd")
     async with watching(Bullmq(), tmp_path / "w.db", now, redis=f"redis://127.0.0.1:{server.port}") as (
-        watch,
+        loop,
         _,
         _clock,
     ):
-        await watch.collect()
-        assert "WRONGTYPE" in watch.status.error
-        assert "TYPE shows which of them it is; see `prefix` and `queue`" in watch.status.error
+        await loop.collect()
+        assert "WRONGTYPE" in loop.status.error
+        assert "TYPE shows which of them it is; see `prefix` and `queue`" in loop.status.error
 
 
 async def test_a_user_without_permissions_for_jobs_has_a_note_and_is_up(server: servers.Server, tmp_path: Path):
@@ -213,21 +213,21 @@ async def test_a_user_without_permissions_for_jobs_has_a_note_and_is_up(server: 
         now = datetime.now(UTC)
         write(server, now - timedelta(minutes=1))
         address = f"redis://seer:pw@127.0.0.1:{server.port}"
-        async with watching(Bullmq(), tmp_path / "a.db", now, redis=address) as (watch, _, clock):
-            await watch.collect()
-            assert watch.status.up
-            (note,) = (await watch.scraper.check()).notes
+        async with watching(Bullmq(), tmp_path / "a.db", now, redis=address) as (loop, _, clock):
+            await loop.collect()
+            assert loop.status.up
+            (note,) = (await loop.scraper.check()).notes
             assert "ACL SETUSER seer +eval" in note
             assert "+zrangebyscore %R~bull:*" in note
             owner.execute_command("ACL", "SETUSER", "seer", "+@all")
             for _ in range(2):
                 clock.advance(60)
-                await watch.collect()
-            assert watch.status.samples
+                await loop.collect()
+            assert loop.status.samples
             owner.execute_command("ACL", "SETUSER", "seer", "-@all", "+info")
             clock.advance(60)
-            await watch.collect()
-            assert not watch.status.up
+            await loop.collect()
+            assert not loop.status.up
 
 
 async def test_jobs_beyond_the_limit_count_as_other(server: servers.Server, tmp_path: Path):
@@ -246,15 +246,15 @@ async def test_jobs_beyond_the_limit_count_as_other(server: servers.Server, tmp_
                 line.lpush(f"{KEY}:wait", number)
         line.execute()
     address = f"redis://127.0.0.1:{server.port}"
-    async with watching(Bullmq(), tmp_path / "m.db", now, redis=address) as (watch, sink, clock):
-        await watch.collect()
+    async with watching(Bullmq(), tmp_path / "m.db", now, redis=address) as (loop, sink, clock):
+        await loop.collect()
         found = numbers(sink)
         assert found['vendure_jobs_waiting queue="mail"'] == 1000
         assert found['vendure_jobs_waiting queue="other"'] == 500
         assert found['vendure_jobs_oldest_waiting_seconds queue="mail"'] == round(5000 / 60)
         for _ in range(2):
             clock.advance(60)
-            await watch.collect()
+            await loop.collect()
         assert numbers(sink)['vendure_jobs_completed_total queue="mail"'] == 3500
 
 

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from pydantic import ValidationError
 
-from tests.fake_http import Asked, FakeService, Reply, broken, busy, half, late, reset, says, unchanged
+from tests.fake_http import FakeService, ReceivedRequest, Reply, broken, busy, half, late, reset, says, unchanged
 from tests.fake_pagerduty import FakePagerDuty
 from tests.fake_slack import FakeSlack
 from tests.fake_smtp import FakeSmtp
@@ -124,9 +124,9 @@ async def test_a_deleted_slack_message_is_posted_again(tools):
         assert len(slack.messages) == 1
 
 
-@pytest.mark.parametrize("trouble", [late, half])
+@pytest.mark.parametrize("fault", [late, half])
 @pytest.mark.parametrize("before", [0, 1])
-async def test_a_slack_message_whose_response_was_lost_is_found(tools, trouble, before):
+async def test_a_slack_message_whose_response_was_lost_is_found(tools, fault, before):
     """
     The message, or the reply to it: neither stands there twice.
     """
@@ -137,7 +137,7 @@ async def test_a_slack_message_whose_response_was_lost_is_found(tools, trouble, 
         await channel.send(message(group_id="another"), {}, tools)
         quick = replace(tools, http=httpx2.AsyncClient(timeout=0.2))
         story = message(STORY[before], before)
-        slack.next(trouble)
+        slack.next(fault)
         with pytest.raises(DeliveryError):
             await channel.send(story, handle, quick)
         await quick.http.aclose()
@@ -197,7 +197,7 @@ async def test_texts_are_escaped_for_slack(tools):
 
 
 @pytest.mark.parametrize(
-    ("trouble", "permanent", "after"),
+    ("fault", "permanent", "after"),
     [
         (busy(7), False, 7.0),
         (broken, False, None),
@@ -210,12 +210,12 @@ async def test_texts_are_escaped_for_slack(tools):
         (half, False, None),
     ],
 )
-async def test_slack_errors_are_permanent_or_retried(tools, trouble, permanent, after):
+async def test_slack_errors_are_permanent_or_retried(tools, fault, permanent, after):
     """
     What may end otherwise is tried again, when Slack asks for it; the address is told to nobody.
     """
     async with FakeSlack() as slack:
-        slack.next(trouble)
+        slack.next(fault)
         with pytest.raises(DeliveryError) as caught:
             await Slack(webhook=slack.webhook, name="ops").send(message(), {}, tools)
         assert (caught.value.permanent, caught.value.after) == (permanent, after)
@@ -237,7 +237,7 @@ async def test_a_missing_response_times_out(tools):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "checked"),
     [
         (lambda slack: slack.archived.add("C0000000001"), "is_archived"),
         (lambda slack: slack.channels.clear(), "channel_not_found: name a channel that there is"),
@@ -245,13 +245,13 @@ async def test_a_missing_response_times_out(tools):
         (lambda slack: setattr(slack, "revoked", True), "token_revoked"),
     ],
 )
-async def test_slack_errors_with_status_200_are_errors(tools, spoil, said):
+async def test_slack_errors_with_status_200_are_errors(tools, spoil, checked):
     """
     And ends the try for good, with a word of what to do.
     """
     async with FakeSlack() as slack:
         spoil(slack)
-        with pytest.raises(DeliveryError, match=said) as caught:
+        with pytest.raises(DeliveryError, match=checked) as caught:
             await Slack(token=slack.token, api=slack.api).send(message(), {}, tools)
         assert caught.value.permanent
 
@@ -329,15 +329,15 @@ async def test_a_large_pagerduty_event_is_sent_without_details(tools):
 
 
 @pytest.mark.parametrize(
-    ("trouble", "permanent"),
+    ("fault", "permanent"),
     [(busy(None), False), (broken, False), (says(400, b'{"status": "invalid event"}'), True), (reset, False)],
 )
-async def test_pagerduty_errors_are_permanent_or_retried(tools, trouble, permanent):
+async def test_pagerduty_errors_are_permanent_or_retried(tools, fault, permanent):
     """
     The key is told to nobody.
     """
     async with FakePagerDuty() as pagerduty:
-        pagerduty.next(trouble)
+        pagerduty.next(fault)
         with pytest.raises(DeliveryError) as caught:
             await Pagerduty(key=pagerduty.key, api=pagerduty.url).send(message(), {}, tools)
         assert caught.value.permanent is permanent
@@ -350,10 +350,10 @@ async def test_pagerduty_errors_are_permanent_or_retried(tools, trouble, permane
 class Listening(FakeService):
     """Takes everything."""
 
-    def answer(self, asked: Asked) -> Reply:
+    def respond(self, request: ReceivedRequest) -> Reply:
         return Reply(200)
 
-    pretended = answer
+    pretended = respond
 
 
 async def test_a_webhook_gets_alertmanagers_payload_signed(tools):
@@ -377,15 +377,15 @@ async def test_a_webhook_gets_alertmanagers_payload_signed(tools):
 
 
 @pytest.mark.parametrize(
-    ("trouble", "permanent"),
+    ("fault", "permanent"),
     [(busy(3), False), (broken, False), (says(503), False), (says(410), True), (says(302), True), (unchanged, None)],
 )
-async def test_webhook_errors_are_permanent_or_retried(tools, trouble, permanent):
+async def test_webhook_errors_are_permanent_or_retried(tools, fault, permanent):
     """
     A redirection is not followed: what is posted would be lost on the way.
     """
     async with Listening() as service:
-        service.next(trouble)
+        service.next(fault)
         if permanent is None:
             await Webhook(url=service.url).send(message(), {}, tools)
             return
@@ -463,14 +463,14 @@ async def test_a_rejected_recipient_does_not_affect_the_others(tools, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("answer", "permanent"), [("451 4.3.0 try again", False), ("554 5.7.1 looks like spam", True), ("drop", False)]
+    ("response", "permanent"), [("451 4.3.0 try again", False), ("554 5.7.1 looks like spam", True), ("drop", False)]
 )
-async def test_smtp_errors_are_permanent_or_retried(tools, tmp_path, answer, permanent):
+async def test_smtp_errors_are_permanent_or_retried(tools, tmp_path, response, permanent):
     """
     A mail whose answer was lost is sent again under the same Message-ID.
     """
     async with FakeSmtp(tmp_path) as mail:
-        mail.next(answer)
+        mail.next(response)
         with pytest.raises(DeliveryError) as caught:
             await mailer(mail).send(message(), {}, tools)
         assert caught.value.permanent is permanent
@@ -504,15 +504,15 @@ async def test_the_mail_server_connection_is_checked_with_login(tools, tmp_path)
     """
     async with FakeSmtp(tmp_path) as mail:
         assert (await mailer(mail).check_connection(tools)).ok
-        said = await mailer(mail, password="wrong").check_connection(tools)
-        assert (said.ok, "user and password" in said.message) == (False, True)
+        checked = await mailer(mail, password="wrong").check_connection(tools)
+        assert (checked.ok, "user and password" in checked.message) == (False, True)
         assert mail.tries == 0
         gone = mailer(mail, port=9)
     assert not (await gone.check_connection(tools)).ok
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "checked"),
     [
         (lambda: Slack(), "needs either `webhook` or `token`"),
         (lambda: Slack(webhook="https://x", token="xoxb"), "needs either `webhook` or `token`"),
@@ -522,11 +522,11 @@ async def test_the_mail_server_connection_is_checked_with_login(tools, tmp_path)
         (lambda: Email(host="mail.example", sender="nobody", to=("a@b.c",)), "'nobody' is an invalid e-mail address"),
     ],
 )
-def test_an_invalid_channel_is_rejected(make, said):
+def test_an_invalid_channel_is_rejected(make, checked):
     """
     With what to do.
     """
-    with pytest.raises(ValidationError, match=said):
+    with pytest.raises(ValidationError, match=checked):
         make()
 
 
@@ -538,7 +538,7 @@ async def test_apprise_gets_title_body_and_type(tools):
         place = service.url.removeprefix("http://")
         channel = Apprise(name="line", url=f"json://user:s3cret@{place}/")
         await send_story(channel, tools, (NotificationKind.FIRING, NotificationKind.RESOLVED))
-        first, last = (asked.json for asked in service.requests)
+        first, last = (request.json for request in service.requests)
         service.next(broken)
         with pytest.raises(DeliveryError) as failed:
             await channel.send(message(), {}, tools)

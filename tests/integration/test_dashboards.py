@@ -267,8 +267,8 @@ def test_addresses_of_prometheus_page_lead_to_explore(program):
     Alerts and templates link there; the expression stays what it is.
     """
     expression = 'up{job="a&b"} == 0'
-    asked = urllib.parse.urlencode({"g0.expr": expression, "g0.tab": 1, "g0.range_input": "6h", "g1.expr": "up"})
-    shown = page(program, f"/graph?{asked}")
+    parameters = urllib.parse.urlencode({"g0.expr": expression, "g0.tab": 1, "g0.range_input": "6h", "g1.expr": "up"})
+    shown = page(program, f"/graph?{parameters}")
     values = [it.get("value") for _, it in shown.found] + [shown.text]
     assert any(expression in (value or "") for value in values)
     assert "now-6h" in values

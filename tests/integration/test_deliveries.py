@@ -133,8 +133,8 @@ async def test_a_mail_without_response_is_sent_twice_at_most(tmp_path, clock, en
             assert len(mail.mails) == 2
             assert "it was sent twice and may have arrived" in life.worker.problem
             assert life.worker.waiting.size == 0
-            (told,) = await life.elsewhere()
-            assert "may have arrived" in told.lines[-1]
+            (sent,) = await life.elsewhere()
+            assert "may have arrived" in sent.lines[-1]
             await life.put(message(NotificationKind.RESOLVED, 1))
             await life.tries()
             assert mail.received(ANN) == ["firing", "firing", "resolved"]
@@ -169,12 +169,12 @@ async def test_a_shutdown_that_coincides_with_a_response_is_obeyed(tmp_path, clo
     """
     `asyncio.wait_for` of Python 3.11 drops such a cancel, and the worker went on for ever.
     """
-    received, told = SMTPProtocol.data_received, []
+    received, sent = SMTPProtocol.data_received, []
 
     def data_received(self, data):
         received(self, data)
-        told.append(data)
-        if len(told) == nth:
+        sent.append(data)
+        if len(sent) == nth:
             running.cancel()
 
     monkeypatch.setattr(SMTPProtocol, "data_received", data_received)
@@ -223,7 +223,7 @@ async def test_a_permanently_rejected_mail_is_attempted_once(tmp_path, clock, st
             assert "554 5.7.1 your address is blocked" in life.worker.problem
             assert life.worker.waiting.size == 0
             assert len(await life.elsewhere()) == 1
-        assert mail.said("EHLO") <= 1
+        assert mail.count("EHLO") <= 1
 
 
 # Each recipient's fate
@@ -248,7 +248,7 @@ async def test_a_temporarily_rejected_recipient_gets_the_mail_later(tmp_path, cl
             await life.tries(2)
             assert (mail.received(ANN), mail.received(BOB)) == (["firing", "resolved"], ["firing", "resolved"])
             assert (life.worker.waiting.size, life.worker.problem) == (0, "")
-        assert mail.said(f"RCPT TO:<{ANN}>") == 2
+        assert mail.count(f"RCPT TO:<{ANN}>") == 2
         ids = {mail.message["Message-ID"] for mail in mail.mails}
         assert len(ids) == 2
 
@@ -262,7 +262,7 @@ async def test_a_permanently_rejected_recipient_is_reported(tmp_path, clock):
         async with ChannelProcess(channel, tmp_path, clock) as life:
             await life.put(message())
             await life.tries(3)
-            assert mail.said("MAIL") == 1
+            assert mail.count("MAIL") == 1
         async with ChannelProcess(channel, tmp_path, clock) as life:
             await life.tries()
             assert life.worker.problem == f"{BOB} is rejected: 550 5.1.1 user unknown"
@@ -279,7 +279,7 @@ async def test_only_temporarily_rejected_recipients_are_retried(tmp_path, clock)
         await life.put(message())
         await life.tries(3)
         assert mail.received(ANN) == ["firing"]
-        assert (mail.said(f"RCPT TO:<{ANN}>"), mail.said(f"RCPT TO:<{BOB}>")) == (2, 1)
+        assert (mail.count(f"RCPT TO:<{ANN}>"), mail.count(f"RCPT TO:<{BOB}>")) == (2, 1)
         assert life.worker.problem == f"{BOB} is rejected: 550 5.1.1 user unknown"
 
 
@@ -328,7 +328,7 @@ async def test_a_rejected_login_has_the_servers_message(tmp_path, clock, reply, 
         async with ChannelProcess(channel, tmp_path, clock) as life:
             await life.put(message())
             await life.worker.drain()
-            assert mail.said("AUTH") == 1
+            assert mail.count("AUTH") == 1
             assert words in life.worker.problem
             assert "s3cr3t" not in life.worker.problem
             assert life.worker.failure.permanent is permanent
@@ -357,14 +357,14 @@ async def test_a_server_without_known_login_methods_is_a_permanent_error(tmp_pat
             await life.put(message())
             await life.tries(2)
             assert "it offers XOAUTH2" in life.worker.problem
-        assert mail.said("EHLO") == 1
+        assert mail.count("EHLO") == 1
 
 
 # Services
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         Reply(200, b"ok"),
         Reply(200, b"ok\n"),
@@ -379,8 +379,8 @@ async def test_a_server_without_known_login_methods_is_a_permanent_error(tmp_pat
         Reply(200, b"posted to your channel"),
     ],
 )
-async def test_a_slack_compatible_receiver_with_2xx_has_the_message(tmp_path, clock, answer):
-    service = ConstantService(answer)
+async def test_a_slack_compatible_receiver_with_2xx_has_the_message(tmp_path, clock, response):
+    service = ConstantService(response)
     async with service, ChannelProcess(Slack(webhook=f"{service.url}/hooks/1", name="ops"), tmp_path, clock) as life:
         await life.put(message())
         await life.tries(3)
@@ -389,7 +389,7 @@ async def test_a_slack_compatible_receiver_with_2xx_has_the_message(tmp_path, cl
 
 
 @pytest.mark.parametrize(
-    ("answer", "words", "permanent"),
+    ("response", "words", "permanent"),
     [
         (Reply(200, b"invalid_payload"), "answered 200: invalid_payload", True),
         (Reply(200, b'{"ok":false,"error":"channel_not_found"}'), "answered 200: channel_not_found", True),
@@ -400,8 +400,8 @@ async def test_a_slack_compatible_receiver_with_2xx_has_the_message(tmp_path, cl
         (Reply(500, b"server_error"), "answered 500: server_error", False),
     ],
 )
-async def test_the_error_of_a_slack_compatible_receiver_is_reported(tmp_path, clock, answer, words, permanent):
-    service = ConstantService(answer)
+async def test_the_error_of_a_slack_compatible_receiver_is_reported(tmp_path, clock, response, words, permanent):
+    service = ConstantService(response)
     async with service:
         channel = Slack(webhook=f"{service.url}/services/abcdefghijkl", name="ops")
         async with ChannelProcess(channel, tmp_path, clock) as life:
@@ -413,10 +413,10 @@ async def test_the_error_of_a_slack_compatible_receiver_is_reported(tmp_path, cl
             assert len(service.requests) == (1 if permanent else 3)
 
 
-@pytest.mark.parametrize("trouble", [late, half, says(200, b"<!DOCTYPE html><title>Log in</title>")])
-async def test_an_unconfirmed_slack_webhook_message_is_sent_twice_at_most(tmp_path, clock, trouble):
+@pytest.mark.parametrize("fault", [late, half, says(200, b"<!DOCTYPE html><title>Log in</title>")])
+async def test_an_unconfirmed_slack_webhook_message_is_sent_twice_at_most(tmp_path, clock, fault):
     async with FakeSlack() as slack:
-        slack.next(*[trouble] * 9)
+        slack.next(*[fault] * 9)
         async with ChannelProcess(Slack(webhook=slack.webhook, name="ops"), tmp_path, clock) as life:
             await life.put(message())
             await life.tries(4)
@@ -424,20 +424,20 @@ async def test_an_unconfirmed_slack_webhook_message_is_sent_twice_at_most(tmp_pa
             assert len(await life.elsewhere()) == 1
 
 
-@pytest.mark.parametrize("trouble", [late, half])
-async def test_idempotent_receivers_are_retried_until_they_respond(tmp_path, clock, trouble):
+@pytest.mark.parametrize("fault", [late, half])
+async def test_idempotent_receivers_are_retried_until_they_respond(tmp_path, clock, fault):
     """
     PagerDuty by its key, a webhook by the header that says that it is the same.
     """
     async with FakePagerDuty() as pagerduty:
-        pagerduty.next(*[trouble] * 3)
+        pagerduty.next(*[fault] * 3)
         async with ChannelProcess(Pagerduty(key=pagerduty.key, api=pagerduty.url, name="ops"), tmp_path, clock) as life:
             await life.put(message())
             await life.tries(4)
             assert (life.worker.waiting.size, len(pagerduty.requests), len(pagerduty.alerts)) == (0, 4, 1)
     (tmp_path / "toban.db").unlink()
     async with Listening() as service:
-        service.next(*[trouble] * 3)
+        service.next(*[fault] * 3)
         async with ChannelProcess(Webhook(url=service.url, name="ops"), tmp_path, clock) as life:
             await life.put(message())
             await life.tries(4)
@@ -446,7 +446,7 @@ async def test_idempotent_receivers_are_retried_until_they_respond(tmp_path, clo
 
 
 @pytest.mark.parametrize(
-    ("answer", "posts", "words"),
+    ("response", "posts", "words"),
     [
         (Reply(200, b'{"status":"success"}'), 1, ""),
         (Reply(202, b'{"status":"success","warnings":["severity is deprecated"]}'), 1, ""),
@@ -456,8 +456,8 @@ async def test_idempotent_receivers_are_retried_until_they_respond(tmp_path, clo
         (Reply(400, b'{"message":"Event object is invalid","errors":["no payload"]}'), 1, "is invalid: no payload"),
     ],
 )
-async def test_any_2xx_of_pagerduty_counts_as_accepted(tmp_path, clock, answer, posts, words):
-    service = ConstantService(answer)
+async def test_any_2xx_of_pagerduty_counts_as_accepted(tmp_path, clock, response, posts, words):
+    service = ConstantService(response)
     async with service, ChannelProcess(Pagerduty(key="0" * 32, api=service.url, name="ops"), tmp_path, clock) as life:
         await life.put(message())
         await life.tries(2)
@@ -482,5 +482,5 @@ class ConstantService(FakeService):
         super().__init__()
         self.reply = reply
 
-    def answer(self, asked):
+    def respond(self, request):
         return self.reply

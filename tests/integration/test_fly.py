@@ -57,23 +57,23 @@ class FlyMonitoring:
     ) -> None:
         self.store, self.fly, self.clock = store, fly, clock
         self.watch = ScrapeLoop(collector(fly), store, replace(tools, clock=clock, state=state))
-        self.judged = RuleEvaluation(rules(), store, state, folder, clock)
+        self.evaluated = RuleEvaluation(rules(), store, state, folder, clock)
 
     async def minute(self) -> None:
         await self.watch.collect()
-        for bench in self.judged.evaluation.groups:
-            await self.judged.evaluation.evaluate(bench)
+        for bench in self.evaluated.evaluation.groups:
+            await self.evaluated.evaluation.evaluate(bench)
         if self.clock.now().minute == 0:
             await self.store.maintain()
 
-    def told(self, query: str, *by: str) -> dict[tuple[str, ...], float]:
+    def usage(self, query: str, *by: str) -> dict[tuple[str, ...], float]:
         """Ask PromQL, and return the values by some labels."""
-        answer = self.judged.engine.engine.instant(query, milliseconds(self.clock.now()))
-        return {tuple(one.labels.get(name, "") for name in by): float(one.values[-1]) for one in answer.series}
+        response = self.evaluated.engine.engine.instant(query, milliseconds(self.clock.now()))
+        return {tuple(one.labels.get(name, "") for name in by): float(one.values[-1]) for one in response.series}
 
     def one(self, query: str) -> float:
         """Return the only value."""
-        (only,) = self.told(query, "instance", "app").values()
+        (only,) = self.usage(query, "instance", "app").values()
         return only
 
 
@@ -87,7 +87,7 @@ async def living(folder: Path, victoria: str, start: datetime) -> AsyncIterator[
         state = await stack.enter_async_context(State(SqliteBackend(folder / "toban.db"), clock, meters))
         store = stack.enter_context(Store(folder / "tsdb", TsdbSettings(), clock, meters))
         life = FlyMonitoring(store, state, tools, fly, clock, folder)
-        await life.judged.evaluation.open()
+        await life.evaluated.evaluation.open()
         yield life, Day(fly)
 
 
@@ -118,23 +118,23 @@ MACHINES = ("s1", "s2", "s3", "w1", "f1", "f2", "d1")
 
 def quiet(life: FlyMonitoring, day: Day) -> None:
     """Look at every number of a minute in which nothing happens."""
-    told = {name: day.told[name] for name in MACHINES}
-    assert life.told("system_memory_usage_bytes", "instance") == {
-        (name,): pytest.approx(it.memory * GIB, abs=1) for name, it in told.items()
+    usage = {name: day.usage[name] for name in MACHINES}
+    assert life.usage("system_memory_usage_bytes", "instance") == {
+        (name,): pytest.approx(it.memory * GIB, abs=1) for name, it in usage.items()
     }
-    assert life.told("system_cpu_usage_percent", "instance") == {
-        (name,): pytest.approx(100 * it.busy, abs=0.5) for name, it in told.items()
+    assert life.usage("system_cpu_usage_percent", "instance") == {
+        (name,): pytest.approx(100 * it.busy, abs=0.5) for name, it in usage.items()
     }
-    assert set(life.told("system_cpus", "instance").values()) == {2}
+    assert set(life.usage("system_cpus", "instance").values()) == {2}
     assert life.one('avg by (app) (system_disk_size_bytes{mount="/",app="storefront"})') == pytest.approx(8e9, abs=4096)
     assert life.one('system_disk_usage_bytes{mount="/data"}') == pytest.approx(6e9, abs=4096)
     assert life.one('fly_volume_used_ratio{volume="vol_1"}') == pytest.approx(0.6)
     assert life.one("fly_volume_attached") == 1
     assert life.one('rate(system_network_receive_bytes_total{instance="s1"}[5m])') == pytest.approx(1000)
-    assert life.told("fly_machine_as_wanted", "instance", "app", "group")["w1", "shop", "worker"] == 1
-    assert set(life.told("fly_machine_as_wanted", "instance").values()) == {1}
-    assert life.told("fly_app_release", "app") == dict.fromkeys([("shop",), ("shop-db",), ("storefront",)], 63)
-    assert life.told("sum by (app) (rate(fly_edge_http_responses_count[5m]))", "app") == {
+    assert life.usage("fly_machine_as_wanted", "instance", "app", "group")["w1", "shop", "worker"] == 1
+    assert set(life.usage("fly_machine_as_wanted", "instance").values()) == {1}
+    assert life.usage("fly_app_release", "app") == dict.fromkeys([("shop",), ("shop-db",), ("storefront",)], 63)
+    assert life.usage("sum by (app) (rate(fly_edge_http_responses_count[5m]))", "app") == {
         (app,): pytest.approx(8, rel=0.01) for app in ("shop", "storefront")
     }
     half = "histogram_quantile(0.5, sum by (le) (rate(fly_edge_http_response_time_seconds_bucket[5m])))"
@@ -146,25 +146,25 @@ def quiet(life: FlyMonitoring, day: Day) -> None:
 
 def resting(life: FlyMonitoring, day: Day) -> None:
     """A machine that rests is well, and has no numbers of a running one."""
-    assert life.told('fly_machine_state{state="stopped"}', "instance") == {("s3",): 1, ("f2",): 1}
-    assert set(life.told("fly_machine_as_wanted", "instance").values()) == {1}
-    assert {name for (name,) in life.told("system_memory_usage_bytes", "instance")} == {*MACHINES} - {"s3", "f2"}
+    assert life.usage('fly_machine_state{state="stopped"}', "instance") == {("s3",): 1, ("f2",): 1}
+    assert set(life.usage("fly_machine_as_wanted", "instance").values()) == {1}
+    assert {name for (name,) in life.usage("system_memory_usage_bytes", "instance")} == {*MACHINES} - {"s3", "f2"}
 
 
 def deploying(life: FlyMonitoring, day: Day) -> None:
     """Somebody holds the machines, which are on their way."""
-    assert {name for (name,) in life.told("fly_machine_lease_expiry_timestamp_seconds", "instance")} == {
+    assert {name for (name,) in life.usage("fly_machine_lease_expiry_timestamp_seconds", "instance")} == {
         *("s1", "s2", "s3", "w1")
     }
-    assert set(life.told("fly_machine_as_wanted", "instance").values()) == {1}
+    assert set(life.usage("fly_machine_as_wanted", "instance").values()) == {1}
 
 
 def deployed(life: FlyMonitoring, day: Day) -> None:
     """The release has changed, once; nobody holds anything."""
     assert life.one('fly_app_release{app="shop"}') == 64
     assert life.one('changes(fly_app_release{app="shop"}[1h])') == 1
-    assert life.told('fly_machine_info{instance="s1"}', "image", "release") == {("shop:deployment-64", "64"): 1}
-    assert life.told("fly_machine_lease_expiry_timestamp_seconds", "instance") == {}
+    assert life.usage('fly_machine_info{instance="s1"}', "image", "release") == {("shop:deployment-64", "64"): 1}
+    assert life.usage("fly_machine_lease_expiry_timestamp_seconds", "instance") == {}
 
 
 def proxies_anew(life: FlyMonitoring, day: Day) -> None:
@@ -196,7 +196,7 @@ def evening(life: FlyMonitoring, day: Day) -> None:
     """What visitors met all day is complete, also what was asked for after the trouble."""
     first, last = BEGAN + timedelta(seconds=30), life.clock.now() - timedelta(seconds=30)
     for app in ("shop", "storefront"):
-        for (status,), value in life.told(f'fly_edge_http_responses_count{{app="{app}"}}', "status").items():
+        for (status,), value in life.usage(f'fly_edge_http_responses_count{{app="{app}"}}', "status").items():
             met = day.visits[last][app][status] - day.visits[first][app].get(status, 0)
             assert value == pytest.approx(met, abs=1), (app, status)
 
@@ -236,16 +236,16 @@ async def test_a_day_of_seven_machines(
                     lines += day.move(life.clock.now())
                 await scraped(victoria, lines)
                 if clock("16:00") <= minute < clock("16:15"):
-                    trouble = late if minute == clock("16:09") else (busy(60), broken, half, reset)[minute % 4]
-                    life.fly.next(*[trouble] * 3)
+                    fault = late if minute == clock("16:09") else (busy(60), broken, half, reset)[minute % 4]
+                    life.fly.next(*[fault] * 3)
                 await life.minute()
                 if minute in CHECKS:
                     CHECKS[minute](life, day)
-            changes = await life.judged.changes()
+            changes = await life.evaluated.changes()
             record_property("requests a minute", max(life.fly.per_minute.values()))
-    told = [(change.alert, f"{change.at:%H:%M} {change.alert.status.value} {change.alert.name}") for change in changes]
+    usage = [(change.alert, f"{change.at:%H:%M} {change.alert.status.value} {change.alert.name}") for change in changes]
     expected = [line for line in ALERTS.splitlines()[1:] if begin <= line[:5] < end]
-    assert [f"{what} {alert.labels.get('instance') or alert.labels['app']}" for alert, what in told] == expected
+    assert [f"{what} {alert.labels.get('instance') or alert.labels['app']}" for alert, what in usage] == expected
     assert max(life.fly.per_minute.values()) <= 20
 
 
@@ -314,8 +314,8 @@ async def test_a_token_without_permission_is_an_error_with_the_remedy(fly, tools
     assert "fm2_other" not in str(caught.value)
 
 
-@pytest.mark.parametrize("answer", [b"[]", b"{}", b"null", b'"machines"', b'[1, {}, {"id": 5}]', b'{"apps": [{}, 3]}'])
-async def test_an_invalid_response_of_fly_is_an_error(fly, tools, answer):
+@pytest.mark.parametrize("body", [b"[]", b"{}", b"null", b'"machines"', b'[1, {}, {"id": 5}]', b'{"apps": [{}, 3]}'])
+async def test_an_invalid_response_of_fly_is_an_error(fly, tools, body):
     """
     Wherever it comes; the next look is well.
     """
@@ -323,10 +323,10 @@ async def test_an_invalid_response_of_fly_is_an_error(fly, tools, answer):
     one = collector(fly)
     await open_scraper(one, tools).collect()
     fly.clock.advance(300)
-    fly.next(*[says(200, answer)] * 8)
+    fly.next(*[says(200, body)] * 8)
     found = await open_scraper(one, tools).collect()
     assert found.error
-    fly.forget_troubles()
+    fly.clear_faults()
     fly.clock.advance(60)
     assert (await scrape_once(one, tools))[1]["fly_machine_as_wanted", "s1"] == 1
 

@@ -110,15 +110,15 @@ async def test_a_request_without_an_answer_that_was_done_counts_and_is_not_repea
 ) -> None:
     plan = await FlyRestart().plan(CONTEXT, tools)
     fly.clock.advance(1)  # type: ignore[attr-defined]  # it is a FakeClock
-    answer = fly.answer
+    respond = fly.respond
 
-    def cut(asked):  # type: ignore[no-untyped-def]  # as `answer`
-        reply = answer(asked)
-        if "/restart" in asked.path:
+    def cut(received):  # type: ignore[no-untyped-def]  # as `respond`
+        reply = respond(received)
+        if "/restart" in received.path:
             reply.status = 502
         return reply
 
-    fly.answer = cut  # type: ignore[method-assign]  # done, and answered by a proxy
+    fly.respond = cut  # type: ignore[method-assign]  # done, and answered by a proxy
     assert (await FlyRestart().run(plan, CONTEXT, tools)).startswith("restarted machine 148e001")
     assert fly.restarted == ["148e001"]
 

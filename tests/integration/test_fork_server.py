@@ -58,8 +58,8 @@ def test_exit_codes_and_texts_are_those_of_the_command(tmp_path):
         forked = run([*TOBAN, *command], base_environment(), tmp_path)
         alone = subprocess.run([*TOBAN, *command], cwd=tmp_path, env=base_environment(), capture_output=True, text=True)
         assert (forked.returncode, forked.stdout, forked.stderr) == (alone.returncode, alone.stdout, alone.stderr)
-    asked = run([*TOBAN, "init"], base_environment(), tmp_path, "\n\n\n\n\n\n\nnone\n")
-    assert asked.returncode == 0, asked.stderr
+    initialized = run([*TOBAN, "init"], base_environment(), tmp_path, "\n\n\n\n\n\n\nnone\n")
+    assert initialized.returncode == 0, initialized.stderr
 
 
 @pytest.fixture

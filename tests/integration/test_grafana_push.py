@@ -10,7 +10,7 @@ import pytest
 
 from tests import program
 from tests.fake_grafana import FakeGrafana
-from tests.fake_http import Trouble, broken, busy, half, late, reset, unchanged
+from tests.fake_http import Fault, broken, busy, half, late, reset, unchanged
 from tests.fork_server import base_environment
 from tests.program import TOBAN
 from toban.dashboards import grafana_client
@@ -45,7 +45,7 @@ async def test_dashboards_are_created_and_then_updated(grafana):
 
 
 @pytest.mark.parametrize(
-    ("trouble", "message"),
+    ("fault", "message"),
     [
         (busy(7), "answered 429: slow down: try again in 7 s"),
         (broken, "refused the folder: answered 500"),
@@ -53,14 +53,14 @@ async def test_dashboards_are_created_and_then_updated(grafana):
         (half, "can't be reached"),
         (late, "did not respond within 0.2 s"),
     ],
-    ids=lambda it: it.name if isinstance(it, Trouble) else "",
+    ids=lambda it: it.name if isinstance(it, Fault) else "",
 )
-async def test_a_grafana_in_trouble_is_named_with_what_it_did(grafana, trouble, message, monkeypatch):
+async def test_a_grafana_in_trouble_is_named_with_what_it_did(grafana, fault, message, monkeypatch):
     """
     And with its address.
     """
-    monkeypatch.setattr(grafana_client, "TIMEOUT", 0.2 if trouble is late else 15.0)
-    grafana.next(trouble)
+    monkeypatch.setattr(grafana_client, "TIMEOUT", 0.2 if fault is late else 15.0)
+    grafana.next(fault)
     with pytest.raises(GrafanaError) as caught:
         await push(grafana)
     assert grafana.url in str(caught.value)

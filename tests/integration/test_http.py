@@ -14,12 +14,12 @@ from toban.core.errors import CollectError
 GRAPHQL = {"body": {"query": "{ __typename }"}, "method": "POST", "present": "data.__typename", "absent": "errors"}
 
 
-async def scrape_server(answer, *, path="/", host="127.0.0.1", **fields):
+async def scrape_server(respond, *, path="/", host="127.0.0.1", **fields):
     """Return a look's numbers, and what the server was asked."""
-    async with scripted_server(answer, host) as server, collector_tools() as tools:
+    async with scripted_server(respond, host) as server, collector_tools() as tools:
         place = f"[{host}]" if ":" in host else host
-        numbers = await scrape(Http(url=f"http://{place}:{server.port}{path}", **fields), tools)
-        return numbers, server.requests
+        samples = await scrape(Http(url=f"http://{place}:{server.port}{path}", **fields), tools)
+        return samples, server.requests
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -27,19 +27,21 @@ async def test_a_response_is_measured(host):
     """
     Its status, its length after inflation, and each phase; an IPv6 address is an address.
     """
-    numbers, [asked] = await scrape_server(respond_with(gzip.compress(b"x" * 500), content_encoding="gzip"), host=host)
+    samples, [requests] = await scrape_server(
+        respond_with(gzip.compress(b"x" * 500), content_encoding="gzip"), host=host
+    )
 
-    assert numbers.error == ""
-    assert numbers.one("probe_http_status_code") == 200
-    assert numbers.one("probe_http_uncompressed_body_length") == 500
-    assert {dict(labels)["phase"] for labels in numbers["probe_http_duration_seconds"]} == {
+    assert samples.error == ""
+    assert samples.one("probe_http_status_code") == 200
+    assert samples.one("probe_http_uncompressed_body_length") == 500
+    assert {dict(labels)["phase"] for labels in samples["probe_http_duration_seconds"]} == {
         "resolve", "connect", "processing", "transfer",
     }  # fmt: skip
-    assert asked.startswith("GET / HTTP/1.1")
+    assert requests.startswith("GET / HTTP/1.1")
 
 
 @pytest.mark.parametrize(
-    ("body", "trouble"),
+    ("body", "error"),
     [
         ('{"data": {"__typename": "Query"}}', ""),
         ('{"errors": [{"message": "no database for Hanako"}], "data": null}', "answered 200, but with 'errors'"),
@@ -49,19 +51,19 @@ async def test_a_response_is_measured(host):
         ('{"data": "' + "x" * MAX_BODY + '"}', "answered 200, but the body is not JSON so far"),
     ],
 )
-async def test_a_graphql_response_with_errors_is_down(body, trouble):
+async def test_a_graphql_response_with_errors_is_down(body, error):
     """
     Its status says nothing; what it says stays out of the message, for it may be a customer's.
     """
-    numbers, [asked] = await scrape_server(respond_with(body), path="/shop-api", **GRAPHQL)
+    samples, [requests] = await scrape_server(respond_with(body), path="/shop-api", **GRAPHQL)
 
-    assert numbers.error == trouble
-    assert asked.lower().count("content-type: application/json") == 1
-    assert asked.endswith('{"query":"{ __typename }"}')
+    assert samples.error == error
+    assert requests.lower().count("content-type: application/json") == 1
+    assert requests.endswith('{"query":"{ __typename }"}')
 
 
 @pytest.mark.parametrize(
-    ("status", "fields", "trouble"),
+    ("status", "fields", "error"),
     [
         ("500 Oops", {}, "answered 500"),
         ("500 Oops", {"status": [500]}, ""),
@@ -70,14 +72,14 @@ async def test_a_graphql_response_with_errors_is_down(body, trouble):
         ("200 OK", {"match": "^ill"}, "answered 200, but nothing in the body matches '^ill'"),
     ],
 )
-async def test_an_unexpected_status_or_body_is_down(status, fields, trouble):
+async def test_an_unexpected_status_or_body_is_down(status, fields, error):
     """
     The numbers are there either way.
     """
-    numbers, _ = await scrape_server(respond_with("all is well", status), **fields)
+    samples, _ = await scrape_server(respond_with("all is well", status), **fields)
 
-    assert numbers.error == trouble
-    assert numbers.one("probe_http_status_code") == int(status[:3])
+    assert samples.error == error
+    assert samples.one("probe_http_status_code") == int(status[:3])
 
 
 async def test_the_error_of_a_health_endpoint_names_what_is_down():
@@ -85,9 +87,9 @@ async def test_the_error_of_a_health_endpoint_names_what_is_down():
     The names of what is down, in Terminus' words.
     """
     body = '{"status": "error", "info": {}, "error": {"redis": {}, "database": {}}, "details": {"redis": {}}}'
-    numbers, _ = await scrape_server(respond_with(body, "503 Service Unavailable"))
+    samples, _ = await scrape_server(respond_with(body, "503 Service Unavailable"))
 
-    assert numbers.error == "answered 503: database, redis down"
+    assert samples.error == "answered 503: database, redis down"
 
 
 async def test_redirects_are_followed_if_configured():
@@ -97,15 +99,15 @@ async def test_redirects_are_followed_if_configured():
     moved = respond_with(status="302 Found", location="/there")
     well = respond_with("here")
 
-    async def answer(request, writer):
+    async def respond(request, writer):
         await (well if request.startswith("GET /there") else moved)(request, writer)
 
-    numbers, asked = await scrape_server(answer)
-    assert (numbers.error, numbers.one("probe_http_status_code"), len(asked)) == ("", 200, 2)
-    numbers, asked = await scrape_server(answer, redirects=False)
-    assert (numbers.error, len(asked)) == ("answered 302", 1)
-    numbers, asked = await scrape_server(answer, redirects=False, status=[302])
-    assert numbers.error == ""
+    samples, requests = await scrape_server(respond)
+    assert (samples.error, samples.one("probe_http_status_code"), len(requests)) == ("", 200, 2)
+    samples, requests = await scrape_server(respond, redirects=False)
+    assert (samples.error, len(requests)) == ("answered 302", 1)
+    samples, requests = await scrape_server(respond, redirects=False, status=[302])
+    assert samples.error == ""
 
 
 async def test_a_redirect_loop_is_down():
@@ -127,8 +129,8 @@ async def test_an_endless_body_is_read_up_to_the_limit():
             writer.write(b"x" * 65536)
             await writer.drain()
 
-    numbers, _ = await scrape_server(flood)
-    assert numbers.one("probe_http_uncompressed_body_length") == MAX_BODY
+    samples, _ = await scrape_server(flood)
+    assert samples.one("probe_http_uncompressed_body_length") == MAX_BODY
 
 
 async def half(request, writer):
@@ -157,7 +159,7 @@ async def slow(request, writer):
 
 
 @pytest.mark.parametrize(
-    ("answer", "trouble"),
+    ("respond", "error"),
     [
         (never_respond, "accepts connections but does not answer: it hangs"),
         (slow, "the response did not end in time"),
@@ -169,12 +171,12 @@ async def slow(request, writer):
         (respond_with(b"no gzip", content_encoding="gzip"), "."),
     ],
 )
-async def test_missing_truncated_and_invalid_responses_are_down(answer, trouble):
+async def test_missing_truncated_and_invalid_responses_are_down(respond, error):
     """
     The message names who was asked, without the query, which may hold a secret, and says why in no words of Python.
     """
-    with pytest.raises(CollectError, match=f"http shop: GET http://127.0.0.1:[0-9]+/: .*{trouble}") as caught:
-        await scrape_server(answer, name="shop", path="/?token=secret", timeout="200ms")
+    with pytest.raises(CollectError, match=f"http shop: GET http://127.0.0.1:[0-9]+/: .*{error}") as caught:
+        await scrape_server(respond, name="shop", path="/?token=secret", timeout="200ms")
     assert "secret" not in str(caught.value)
 
 
@@ -202,15 +204,15 @@ async def test_an_empty_page_is_down_unless_expected(status, fields, well):
     """
     A storefront that answers 200 and nothing shows nothing to its customers.
     """
-    numbers, _ = await scrape_server(respond_with("", status=status), **fields)
-    assert (numbers.error == "") is well
+    samples, _ = await scrape_server(respond_with("", status=status), **fields)
+    assert (samples.error == "") is well
 
 
 def redirecting(status, to):
-    async def answer(request, writer):
+    async def respond(request, writer):
         await respond_with("moved", status=status, location=to)(request, writer)
 
-    return answer
+    return respond
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -231,13 +233,13 @@ async def test_credentials_are_not_sent_to_another_host(status, fields):
                 await scrape(page, tools)
             assert other.requests == []
             return
-        numbers = await scrape(page, tools)
-    assert numbers.one("probe_http_status_code") == 200
+        samples = await scrape(page, tools)
+    assert samples.one("probe_http_status_code") == 200
     assert "hush" in first.requests[0]
-    [asked] = other.requests
-    assert asked.startswith("GET /there ")
-    assert "hush" not in asked
-    assert "4111" not in asked
+    [requests] = other.requests
+    assert requests.startswith("GET /there ")
+    assert "hush" not in requests
+    assert "4111" not in requests
 
 
 async def test_a_redirect_on_the_same_host_keeps_headers_and_body():
@@ -245,17 +247,17 @@ async def test_a_redirect_on_the_same_host_keeps_headers_and_body():
     As far as there are not too many.
     """
 
-    async def answer(request, writer):
+    async def respond(request, writer):
         if request.startswith("GET /a"):
             await respond_with("x")(request, writer)
         else:
             await redirecting(302, "/a" if "/b" in request.partition("\r\n")[0] else "/loop")(request, writer)
 
-    numbers, asked = await scrape_server(answer, path="/b", headers={"X-Api-Key": "hush"})
-    assert numbers.one("probe_http_status_code") == 200
-    assert all("hush" in one for one in asked)
+    samples, requests = await scrape_server(respond, path="/b", headers={"X-Api-Key": "hush"})
+    assert samples.one("probe_http_status_code") == 200
+    assert all("hush" in one for one in requests)
     with pytest.raises(CollectError, match="redirects"):
-        await scrape_server(answer, path="/loop")
+        await scrape_server(respond, path="/loop")
 
 
 @pytest.mark.parametrize("charset", ["Shift_JIS", "EUC-JP", "UTF-16"])
@@ -272,8 +274,8 @@ async def test_a_pattern_beyond_the_read_limit_is_reported():
     """
     A megabyte is read.
     """
-    numbers, _ = await scrape_server(respond_with("x" * MAX_BODY + "Returns"), match="Returns")
-    assert numbers.error == "answered 200, but nothing in the first 1,000,000 bytes of the body matches 'Returns'"
+    samples, _ = await scrape_server(respond_with("x" * MAX_BODY + "Returns"), match="Returns")
+    assert samples.error == "answered 200, but nothing in the first 1,000,000 bytes of the body matches 'Returns'"
 
 
 @pytest.mark.parametrize(
@@ -291,17 +293,17 @@ async def test_truncated_gzip_is_down(body, words):
     """
     What came of it looks like a page; several in a row are one, and zeros after the last are nothing.
     """
-    answer = respond_with(body, content_encoding="gzip")
+    respond = respond_with(body, content_encoding="gzip")
     if words:
         with pytest.raises(CollectError, match=words):
-            await scrape_server(answer)
+            await scrape_server(respond)
     else:
-        assert (await scrape_server(answer))[0].one("probe_http_uncompressed_body_length") == 500
+        assert (await scrape_server(respond))[0].one("probe_http_uncompressed_body_length") == 500
 
 
 async def test_json_with_a_byte_order_mark_is_parsed():
     """
     As browsers have it.
     """
-    numbers, _ = await scrape_server(respond_with(b"\xef\xbb\xbf" + b'{"data": {"__typename": "Query"}}'), **GRAPHQL)
-    assert numbers.error == ""
+    samples, _ = await scrape_server(respond_with(b"\xef\xbb\xbf" + b'{"data": {"__typename": "Query"}}'), **GRAPHQL)
+    assert samples.error == ""

@@ -22,10 +22,10 @@ async def test_the_inbox_shows_messages_as_the_services_would(http):
     """
     One Slack message that changes, with replies; one incident, one conversation by mail, each from firing to resolved.
     """
-    said: list[str] = []
+    lines: list[str] = []
     with message_inbox.open_inbox() as letters:
         channels: dict[str, Channel] = build_settings({"channels": letters.channels()}, {}, "the demo's").channels
-        async with letters.served(said.append) as box:
+        async with letters.served(lines.append) as box:
             tools = ChannelTools(http, FakeClock(NIGHT), shop="Demo shop")
             for name, channel in channels.items():
                 assert (await channel.check_connection(tools)).ok, name
@@ -42,7 +42,7 @@ async def test_the_inbox_shows_messages_as_the_services_would(http):
     assert kept["slack"][0].color == "#36a64f"
     assert kept["pagerduty"][0].state == "resolved"
     assert all(len(messages[0].steps) >= 2 for messages in kept.values())
-    assert {line.split(":")[0] for line in said} == {"Slack", "PagerDuty", "Mail"}
+    assert {line.split(":")[0] for line in lines} == {"Slack", "PagerDuty", "Mail"}
     assert "Orders fail" in page
     assert texts("ja")["post"] in japanese
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from tests import fake_teams, fake_twilio
 from tests.fake_chatwork import FakeChatwork
 from tests.fake_discord import FakeDiscord
-from tests.fake_http import Trouble, broken, busy, half, late, reset, says, unchanged
+from tests.fake_http import Fault, broken, busy, half, late, reset, says, unchanged
 from tests.fake_line import FakeLine
 from tests.fake_ntfy import FakeNtfy
 from tests.fake_teams import FakeTeams
@@ -158,7 +158,7 @@ PAGE = b"<!doctype html><title>Sign in to the guest network</title>"
 async def test_errors_are_permanent_or_retried(
     messenger: Messenger,
     attempt: Callable[[], ChannelTools],
-    trouble: Trouble,
+    trouble: Fault,
     permanent: bool,
     after: float | None,
     maybe_arrived: bool,
@@ -221,7 +221,7 @@ async def test_what_is_accepted_and_not_delivered(messenger: Messenger, attempt)
         (says(500, b'{"retry_after":9}', x_ratelimit_reset_after="9"), None),
     ],
 )
-async def test_the_delay_that_a_service_asks_for_is_honoured(attempt, answer: Trouble, after: float | None) -> None:
+async def test_the_delay_that_a_service_asks_for_is_honoured(attempt, answer: Fault, after: float | None) -> None:
     """
     Discord writes it into the body, Telegram too, Chatwork into a header as a time.
     """
@@ -526,7 +526,7 @@ async def test_a_call_that_nobody_answers_is_rejected(attempt, status: str, reac
 async def test_a_status_that_can_not_be_read_is_not_bad_news(attempt) -> None:
     async with FakeTwilio() as fake:
         tools = attempt()
-        fake.next(Trouble("none", done=True), broken)
+        fake.next(Fault("none", done=True), broken)
         await twilio(fake).send(message(), {}, tools)
     assert (tools.attempt.accepted, tools.attempt.unanswered) == ({PHONE}, False)
 

@@ -201,8 +201,8 @@ async def test_missing_pg_monitor_is_logged_once(postgres: servers.Postgres) -> 
     assert seen.one("postgres_hidden_sessions") >= 1
     assert seen.one("postgres_table_live_rows", schema="public", table="goods") == 0
     assert seen.one("postgres_database_size_bytes") > 0
-    told = [line["error"] for line in logs if line["event"] == "partial data"]
-    assert told == [
+    errors = [line["error"] for line in logs if line["event"] == "partial data"]
+    assert errors == [
         "other roles' sessions are hidden: GRANT pg_monitor TO plain shows them",
         "the costliest statements can't be read: CREATE EXTENSION pg_stat_statements shows them",
     ]
@@ -246,8 +246,8 @@ async def test_unreadable_pg_stat_statements_has_a_remedy(postgres: servers.Post
                 assert "postgres_statement_calls_total" in seen
     assert not without.error
     assert "postgres_statement_calls_total" not in without
-    told = [line["error"] for line in logs if line.get("part") == "statements" and line["event"] == "partial data"]
-    assert told == [f"the costliest statements can't be read: {NEEDS[taken]} shows them"]
+    errors = [line["error"] for line in logs if line.get("part") == "statements" and line["event"] == "partial data"]
+    assert errors == [f"the costliest statements can't be read: {NEEDS[taken]} shows them"]
     postgres.execute(f"DROP DATABASE {name} (FORCE)", 'DROP ROLE "re-ader"')
 
 
@@ -318,13 +318,13 @@ async def test_a_server_that_is_killed_is_down_and_up_again() -> None:
     with servers.postgres() as server, capture_logs() as logs:
         sink = ListSink()
         async with collector_tools(database=server.address()) as tools:
-            watch = ScrapeLoop(Postgres(), sink, tools)
-            await watch.collect()
-            assert watch.status.up
-            assert watch.status.labels == {"job": "postgres", "instance": f"127.0.0.1:{server.port}/postgres"}
+            loop = ScrapeLoop(Postgres(), sink, tools)
+            await loop.collect()
+            assert loop.status.up
+            assert loop.status.labels == {"job": "postgres", "instance": f"127.0.0.1:{server.port}/postgres"}
             server.kill()
-            await watch.collect()
-            assert not watch.status.up
+            await loop.collect()
+            assert not loop.status.up
             ended = {
                 labels[NAME]
                 for batch in sink.batches
@@ -334,8 +334,8 @@ async def test_a_server_that_is_killed_is_down_and_up_again() -> None:
             assert {"postgres_active_connections", "postgres_database_size_bytes"} <= ended
             assert "postgres_connection_failed" not in ended
             server.start()
-            await watch.collect()
-            assert watch.status.up, watch.status.error
+            await loop.collect()
+            assert loop.status.up, loop.status.error
     assert [line["event"] for line in logs if "part" not in line] == ["run failed", "run recovered"]
 
 

@@ -232,8 +232,8 @@ def theirs(address, path, form):
         with urllib.request.urlopen(f"{address}/{path}", urllib.parse.urlencode(form).encode()) as response:
             data = json.load(response)["data"]
     except urllib.error.HTTPError as error:
-        said = json.load(error)
-        assert said["errorType"] in {"bad_data", "execution"}, said
+        outcome = json.load(error)
+        assert outcome["errorType"] in {"bad_data", "execution"}, outcome
         return None
     if data["resultType"] == "scalar":
         return {(): {round(data["result"][0] * 1000): float(data["result"][1])}}
@@ -256,17 +256,17 @@ def ours(ask):
     }
 
 
-def difference(said, wanted):
+def difference(outcome, wanted):
     """Tell how two answers differ."""
-    if said is None or wanted is None:
-        return "" if said is wanted else f"ours is {said}, theirs is {wanted}"
-    if said.keys() != wanted.keys():
-        return f"series: only ours {list(said.keys() - wanted)[:3]}, only theirs {list(wanted.keys() - said)[:3]}"
+    if outcome is None or wanted is None:
+        return "" if outcome is wanted else f"ours is {outcome}, theirs is {wanted}"
+    if outcome.keys() != wanted.keys():
+        return f"series: only ours {list(outcome.keys() - wanted)[:3]}, only theirs {list(wanted.keys() - outcome)[:3]}"
     for labels, points in wanted.items():
-        if said[labels].keys() != points.keys():
-            return f"{labels}: times: {sorted(said[labels].keys() ^ points.keys())[:5]}"
+        if outcome[labels].keys() != points.keys():
+            return f"{labels}: times: {sorted(outcome[labels].keys() ^ points.keys())[:5]}"
         for at, value in points.items():
-            one = said[labels][at]
+            one = outcome[labels][at]
             same = one == value or (math.isnan(one) and math.isnan(value))
             if not same and not math.isclose(one, value, rel_tol=1e-9, abs_tol=1e-9):
                 return f"{labels} at {at}: {one} and {value}"
@@ -288,14 +288,14 @@ async def test_results_equal_those_of_prometheus(engines, many):
         query = author.question()
         at = author.pick(START, STOP, START + 20 * STEP)
         form = {"query": query, "time": at / 1000}
-        said, wanted = ours(lambda query=query, at=at: engine.instant(query, at)), theirs(address, "query", form)
-        if told := difference(said, wanted):
+        outcome, wanted = ours(lambda query=query, at=at: engine.instant(query, at)), theirs(address, "query", form)
+        if told := difference(outcome, wanted):
             different.append(f"{query} at {at}: {told}")
         form = {"query": query, "start": START / 1000, "end": STOP / 1000, "step": STEP / 1000}
-        said = ours(lambda query=query: engine.range(query, START, STOP, STEP))
+        outcome = ours(lambda query=query: engine.range(query, START, STOP, STEP))
         wanted = theirs(address, "query_range", form)
         empty += not wanted
-        if told := difference(said, wanted):
+        if told := difference(outcome, wanted):
             different.append(f"{query}: {told}")
     assert different == []
     assert empty < many * 2 // 3

@@ -99,10 +99,10 @@ Table = dict[tuple[tuple[str, str], ...], dict[int, float]]
 
 
 def theirs(address: str, query: str) -> Table:
-    asked = urllib.parse.urlencode(
+    form = urllib.parse.urlencode(
         {"query": query, "start": START / 1000, "end": END / 1000, "step": STEP / 1000}
     ).encode()
-    with urllib.request.urlopen(f"{address}/api/v1/query_range", asked) as response:
+    with urllib.request.urlopen(f"{address}/api/v1/query_range", form) as response:
         result = json.load(response)["data"]["result"]
     return {
         tuple(sorted(series["metric"].items())): {round(at * 1000): float(value) for at, value in series["values"]}

@@ -178,18 +178,18 @@ async def test_a_server_that_is_killed_is_down_and_up_again(server: servers.Serv
     """
     sink = ListSink()
     async with collector_tools(redis=address(server)) as tools:
-        watch = ScrapeLoop(Redis(), sink, tools)
+        loop = ScrapeLoop(Redis(), sink, tools)
         ups = []
-        await watch.collect()
-        ups.append(watch.status.up)
+        await loop.collect()
+        ups.append(loop.status.up)
         server.kill()
-        await watch.collect()
-        ups.append(watch.status.up)
+        await loop.collect()
+        ups.append(loop.status.up)
         server.start()
-        await watch.collect()
-        ups.append(watch.status.up)
+        await loop.collect()
+        ups.append(loop.status.up)
     assert ups == [True, False, True]
-    assert watch.status.labels == {"job": "redis", "instance": f"127.0.0.1:{server.port}"}
+    assert loop.status.labels == {"job": "redis", "instance": f"127.0.0.1:{server.port}"}
 
 
 async def test_a_replica_reports_its_link(server: servers.Server, kind: str) -> None:

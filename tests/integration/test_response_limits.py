@@ -42,14 +42,14 @@ SECRET = {"authorization": "Bearer hush", "x-key": "hush"}
 def endless(status: str = "200 OK", *, head: bool = False):
     """Answer without an end: in the body, or already in the headers."""
 
-    async def answer(request: str, writer: asyncio.StreamWriter) -> None:
+    async def respond(request: str, writer: asyncio.StreamWriter) -> None:
         writer.write(f"HTTP/1.1 {status}\r\n".encode() + (b"" if head else b"\r\n"))
         line = b"x-more: " + b"x" * 4_000 + b"\r\n"
         while True:
             writer.write(line * 16)
             await writer.drain()
 
-    return answer
+    return respond
 
 
 @contextmanager
@@ -87,9 +87,9 @@ async def test_a_heartbeat_reads_only_the_status(head):
 async def test_remote_write_reads_only_the_reported_excerpt(status, wanted):
     async with scripted_server(endless(status)) as server, httpx2.AsyncClient() as http:
         with at_most(2 * MIB):
-            said = await writing(server, http).send(b"")
-        assert wanted in said
-        assert len(said) < ERROR_BYTES + 100
+            error = await writing(server, http).send(b"")
+        assert wanted in error
+        assert len(error) < ERROR_BYTES + 100
 
 
 async def test_heartbeat_and_remote_write_follow_no_redirects():

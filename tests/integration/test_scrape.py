@@ -17,16 +17,16 @@ PAGE = '# TYPE heat gauge\nheat{room="a"} 20\nheat{room="b"} 21\n'
 
 async def scraped(*pages, **fields):
     """Look once for each answer, through the collecting service; return what was handed over each time."""
-    answers = list(pages)
+    responses = list(pages)
 
-    async def answer(request, writer):
-        page = answers.pop(0)
+    async def respond(request, writer):
+        page = responses.pop(0)
         await (page if callable(page) else respond_with(page, content_type="text/plain; version=0.0.4"))(
             request, writer
         )
 
     sink, handed = ListSink(), []
-    async with scripted_server(answer) as server, collector_tools() as tools:
+    async with scripted_server(respond) as server, collector_tools() as tools:
         scrape = Scrape(name="x", job="x", instance="i", url=f"http://127.0.0.1:{server.port}/metrics", **fields)
         collecting = CollectionService([scrape], sink, tools)
         for _ in pages:
@@ -94,10 +94,10 @@ async def test_a_chunked_page_behind_a_redirect_is_scraped():
 
     moved = respond_with(status="301 Moved Permanently", location="/there")
 
-    async def answer(request, writer):
+    async def respond(request, writer):
         await (respond_with(PAGE) if request.startswith("GET /there") else moved)(request, writer)
 
-    async with scripted_server(answer) as server, collector_tools() as tools:
+    async with scripted_server(respond) as server, collector_tools() as tools:
         look = await Scrape(url=f"http://127.0.0.1:{server.port}/").collect(tools)
     assert [len(batch.layout) for batch in look.batches] == [2]
 
@@ -138,7 +138,7 @@ async def test_of_duplicate_series_the_first_counts():
 
 
 @pytest.mark.parametrize(
-    ("answer", "fields", "words"),
+    ("respond", "fields", "words"),
     [
         (respond_with("no", "503 Service Unavailable"), {}, "answered 503"),
         ("heat 1\nnot a sample\n", {}, "line 2"),
@@ -160,11 +160,11 @@ async def test_of_duplicate_series_the_first_counts():
         ),
     ],
 )
-async def test_an_invalid_page_is_down(answer, fields, words):
+async def test_an_invalid_page_is_down(respond, fields, words):
     """
     Nothing of it is kept.
     """
-    [found], target, *_ = await scraped(answer, **fields)
+    [found], target, *_ = await scraped(respond, **fields)
 
     assert found == {UP: 0}
     assert words in target.error

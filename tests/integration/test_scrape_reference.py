@@ -89,8 +89,8 @@ async def theirs(address: str, well: dict[str, bool], client: httpx2.AsyncClient
     """Return all series that Prometheus has once its targets are as expected."""
 
     async def health() -> dict[str, str]:
-        answer = await client.get(f"{address}/api/v1/targets")
-        found = answer.json()["data"]["activeTargets"] if answer.is_success else []  # it is still starting
+        response = await client.get(f"{address}/api/v1/targets")
+        found = response.json()["data"]["activeTargets"] if response.is_success else []  # it is still starting
         return {target["scrapePool"]: target["health"] for target in found}
 
     await poll_until(health, lambda found: found == {name: "up" if up else "down" for name, up in well.items()})

@@ -30,8 +30,8 @@ def shop() -> Iterator[ShopProcesses]:
 def registered(shop: ShopProcesses) -> None:
     """Let a customer register, who may log in at once."""
     variables = {"who": WHO, "password": PASSWORD}
-    answer = httpx2.post(shop.shop_api, json={"query": REGISTER, "variables": variables})
-    assert answer.json()["data"]["registerCustomerAccount"]["__typename"] == "Success"
+    response = httpx2.post(shop.shop_api, json={"query": REGISTER, "variables": variables})
+    assert response.json()["data"]["registerCustomerAccount"]["__typename"] == "Success"
 
 
 @pytest.fixture

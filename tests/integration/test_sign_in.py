@@ -25,8 +25,10 @@ def browser(program):
 def first_admin_link(program):
     """Return the path of the link that was printed."""
     _ = program.url
-    [line] = [it for it in program.said if "/welcome/" in it]
-    assert program.said[program.said.index(line) - 1] == "No user exists yet. Make the first admin within 15 minutes:"
+    [line] = [it for it in program.output if "/welcome/" in it]
+    assert (
+        program.output[program.output.index(line) - 1] == "No user exists yet. Make the first admin within 15 minutes:"
+    )
     return urlsplit(line).path
 
 
@@ -68,7 +70,7 @@ def test_the_first_admin_is_made_by_the_link_that_toban_prints(program, tmp_path
         assert client.get("/").status_code == 303
         client.cookies.update(cookies)
         assert client.get("/").status_code == 200
-        assert not any("/welcome/" in line for line in again.said)
+        assert not any("/welcome/" in line for line in again.output)
     assert audited(tmp_path) == [
         ("ann", "one-time link", "127.0.0.1", "added a user"),
         ("ann", "one-time link", "127.0.0.1", "signed in"),
@@ -114,7 +116,7 @@ def test_users_and_tokens_are_managed_at_a_terminal(program, tmp_path):
         assert client.post("/api/silences", json={}).status_code == 403
         assert program.run("token", "revoke", token_id).returncode == 0
         assert client.get("/api/status").status_code == 401
-    written = "".join([*program.said, *program.logged])
+    written = "".join([*program.output, *program.logged])
     assert not any(it in written for it in (PASSWORD, "another password", secret))
     actions = [action for *_, action in audited(tmp_path)]
     assert actions[-3:] == ["signed in", "created an API token", "revoked an API token"]

@@ -79,12 +79,12 @@ async def test_a_tls_timeout_names_the_handshake(kind, server, words):
 
 
 @asynccontextmanager
-async def ending(said: bytes = b"") -> AsyncIterator[int]:
+async def ending(greeting: bytes = b"") -> AsyncIterator[int]:
     """A server that reads a little, says something, and ends the connection."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(10)
-        writer.write(said)
+        writer.write(greeting)
         writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
@@ -101,13 +101,13 @@ TLS_SAID = {
 
 
 @pytest.mark.parametrize("kind", TLS)
-@pytest.mark.parametrize("said", TLS_SAID, ids=["ends", "http", "refuses", "name"])
-async def test_tls_errors_have_readable_reasons(kind, said):
+@pytest.mark.parametrize("greeting", TLS_SAID, ids=["ends", "http", "refuses", "name"])
+async def test_tls_errors_have_readable_reasons(kind, greeting):
     """
     Not with a class of Python's, nor with OpenSSL's abbreviations.
     """
-    async with ending(said) as port:
-        assert re.search(TLS_SAID[said], await trouble(TLS[kind](port)))
+    async with ending(greeting) as port:
+        assert re.search(TLS_SAID[greeting], await trouble(TLS[kind](port)))
 
 
 @pytest.fixture

@@ -122,21 +122,21 @@ async def test_expiry_and_issuer_of_a_certificate(authority, tmp_path, host):
 
 
 @pytest.mark.parametrize(
-    ("names", "days", "trusted", "matches", "trouble"),
+    ("names", "days", "trusted", "matches", "error"),
     [
         (["127.0.0.1"], -3, 0, 1, "certificate has expired"),
         (["127.0.0.2", "shop.example"], 5, 1, 0, "IP address mismatch, certificate is not valid for '127.0.0.1'"),
         (["shop.example"], -3, 0, 0, "IP address mismatch, certificate is not valid for '127.0.0.1'"),
     ],
 )
-async def test_all_faults_of_a_certificate_are_reported(authority, tmp_path, names, days, trusted, matches, trouble):
+async def test_all_faults_of_a_certificate_are_reported(authority, tmp_path, names, days, trusted, matches, error):
     """
     Each of its faults has a number of its own: OpenSSL stops at the first.
     """
     ends = NOW + days * DAY
     numbers = await scrape_server(authority.server(tmp_path, *names, ends=ends))
 
-    assert numbers.error == trouble
+    assert numbers.error == error
     assert found(numbers) == (trusted, matches, ends.timestamp(), 1)
 
 
@@ -152,14 +152,14 @@ async def test_a_certificate_of_an_unknown_issuer_is_down(tmp_path, names, match
     assert found(numbers) == (0, matches, ends.timestamp(), 1)
 
 
-@pytest.mark.parametrize(("days", "trouble"), [(5, ""), (-1, "certificate has expired")])
-async def test_the_earliest_expiry_of_the_chain_is_reported(authority, tmp_path, days, trouble):
+@pytest.mark.parametrize(("days", "error"), [(5, ""), (-1, "certificate has expired")])
+async def test_the_earliest_expiry_of_the_chain_is_reported(authority, tmp_path, days, error):
     """
     The shop is refused when what signed its certificate ends, however long that one itself has left.
     """
     between = Authority(authority, NOW + days * DAY)
     numbers = await scrape_server(between.server(tmp_path, "127.0.0.1", ends=NOW + 9 * DAY))
-    assert numbers.error == trouble
+    assert numbers.error == error
     assert numbers.one("probe_ssl_earliest_cert_expiry") == (NOW + days * DAY).timestamp()
 
 

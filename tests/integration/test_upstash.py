@@ -35,8 +35,8 @@ def collector(upstash, **fields):
 
 
 async def scrape_once(upstash, tools, **fields):
-    look = await collector(upstash, **fields).collect(tools)
-    return {sample.family.name: sample.value for sample in look.samples}
+    scrape = await collector(upstash, **fields).collect(tools)
+    return {sample.family.name: sample.value for sample in scrape.samples}
 
 
 async def test_the_statistics_are_read(upstash, tools):
@@ -110,19 +110,19 @@ async def test_the_newest_backup_is_reported_if_configured(backups, newest, upst
     assert (found["backup_newest_timestamp_seconds"], found["backup_age_limit_seconds"]) == (newest, 26 * 3600)
 
 
-@pytest.mark.parametrize("trouble", [broken, half, reset, says(500), says(200, b"[]"), unchanged])
-async def test_an_error_fails_one_scrape(trouble, upstash, tools):
+@pytest.mark.parametrize("fault", [broken, half, reset, says(500), says(200, b"[]"), unchanged])
+async def test_an_error_fails_one_scrape(fault, upstash, tools):
     """
     Half an answer, none, a page for people, or an answer in which nothing stands.
     """
     one = collector(upstash)
-    upstash.next(trouble, trouble)
-    if trouble is unchanged:
+    upstash.next(fault, fault)
+    if fault is unchanged:
         assert (await open_scraper(one, tools).collect()).samples == []
     else:
         with pytest.raises(CollectError, match="upstash: GET database"):
             await open_scraper(one, tools).collect()
-    upstash.forget_troubles()
+    upstash.clear_faults()
     assert (await open_scraper(one, tools).collect()).samples
 
 

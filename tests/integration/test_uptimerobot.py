@@ -86,7 +86,7 @@ async def test_a_monitor_that_was_not_created_is_reported(robot, tools):
 
 
 @pytest.mark.parametrize(
-    ("trouble", "words"),
+    ("fault", "words"),
     [
         (broken, "answered 500"),
         (half, "GET "),
@@ -97,14 +97,14 @@ async def test_a_monitor_that_was_not_created_is_reported(robot, tools):
         (says(401), "use a main API key"),
     ],
 )
-async def test_errors_of_the_api_show_no_key(robot, tools, trouble, words):
+async def test_errors_of_the_api_show_no_key(robot, tools, fault, words):
     """
     Whatever it answers.
     """
-    robot.next(trouble)
-    with pytest.raises(CollectError, match=words) as told:
+    robot.next(fault)
+    with pytest.raises(CollectError, match=words) as raised:
         await collector(robot).collect(tools)
-    assert robot.key not in str(told.value)
+    assert robot.key not in str(raised.value)
 
 
 async def test_retry_after_of_uptimerobot_is_obeyed(robot, tools):

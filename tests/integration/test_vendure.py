@@ -56,7 +56,7 @@ def plain_shop(plain_receiver: Receiver) -> Iterator[ShopProcesses]:
         yield it
 
 
-class Asked:
+class GraphqlResponse:
     """What came of a request: HTTP's status, and what stood in the body."""
 
     def __init__(self, shop: ShopProcesses, document: str, *, raw: bytes = b"", api: str = "", token: str = "") -> None:
@@ -64,17 +64,17 @@ class Asked:
         headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
         request = urllib.request.Request(api or shop.shop_api, body, headers)
         try:
-            answer = urllib.request.urlopen(request, timeout=60)
+            response = urllib.request.urlopen(request, timeout=60)
         except urllib.error.HTTPError as error:
-            answer = error
-        with answer:
-            self.status = answer.status
-            self.token = answer.headers.get("vendure-auth-token") or token
-            self.said = json.load(answer)
+            response = error
+        with response:
+            self.status = response.status
+            self.token = response.headers.get("vendure-auth-token") or token
+            self.body = json.load(response)
 
     @property
     def codes(self) -> list[str | None]:
-        return [error.get("extensions", {}).get("code") for error in self.said.get("errors", [])]
+        return [error.get("extensions", {}).get("code") for error in self.body.get("errors", [])]
 
 
 def span_of(receiver: Receiver, operation: str) -> Span:
@@ -95,8 +95,8 @@ async def booked(shop: ShopProcesses, receiver: Receiver, seed: int, orders: int
 
     before = len(theirs())
     ground_truth = await place_orders(shop, seed, orders)
-    asked = sum(ground_truth.requests.values()) + 1  # the catalogue
-    spans = eventually(theirs, lambda found: len(found) - before >= asked)[before:]
+    request_count = sum(ground_truth.requests.values()) + 1  # the catalogue
+    spans = eventually(theirs, lambda found: len(found) - before >= request_count)[before:]
     return ground_truth, [span for span in spans if span.attributes.get("graphql.operation.name") != "Catalogue"]
 
 
@@ -110,12 +110,12 @@ async def test_request_spans_have_operations_errors_and_views(shop, receiver):
     assert len(ground_truth.orders) == 8
     assert Counter(span.attributes["graphql.operation.name"] for span in spans) == ground_truth.requests
     assert ground_truth.error_results
-    told = Counter(
+    codes_by_operation = Counter(
         (span.attributes["graphql.operation.name"], code)
         for span in spans
         for code in span.attributes.get("vendure.error_result.codes", [])
     )
-    assert told == ground_truth.error_results
+    assert codes_by_operation == ground_truth.error_results
     views = [attributes["product.id"] for span in spans for name, attributes in span.events]
     assert Counter(views) == ground_truth.views
     assert {name for span in spans for name, _ in span.events} == {"vendure.product_view"}
@@ -126,7 +126,7 @@ def test_product_views_inside_fragments_are_found(shop, receiver):
     Each view counts once, whatever the client calls it and however often it asks; a list is no view, and neither is
     the Admin API.
     """
-    Asked(
+    GraphqlResponse(
         shop,
         """
         query Fragments {
@@ -141,8 +141,8 @@ def test_product_views_inside_fragments_are_found(shop, receiver):
     assert span.attributes["graphql.root_fields"] == ["product", "products", "activeOrder"]
     assert span.events == [("vendure.product_view", {"product.id": "2"})]
 
-    staff = Asked(shop, superadmin(), api=shop.admin_api).token
-    Asked(shop, "query Staff { product(id: 2) { id } }", api=shop.admin_api, token=staff)
+    staff = GraphqlResponse(shop, superadmin(), api=shop.admin_api).token
+    GraphqlResponse(shop, "query Staff { product(id: 2) { id } }", api=shop.admin_api, token=staff)
     assert span_of(receiver, "Staff").events == []
 
 
@@ -157,15 +157,15 @@ def test_errors_with_status_200_are_on_the_span(shop, receiver):
     """
     refused = 'mutation Refused { login(username: "a@customer.example", password: "b") { __typename } }'
     missing = 'mutation Missing { addItemToOrder(productVariantId: "4711", quantity: 1) { __typename } }'
-    assert Asked(shop, refused).said == {"data": {"login": {"__typename": "InvalidCredentialsError"}}}
+    assert GraphqlResponse(shop, refused).body == {"data": {"login": {"__typename": "InvalidCredentialsError"}}}
     forbidden = "query Forbidden { orders { totalItems } }"
-    for answer, status, code in (
-        (Asked(shop, missing), 200, "ENTITY_NOT_FOUND"),
-        (Asked(shop, forbidden, api=shop.admin_api), 200, "FORBIDDEN"),
-        (Asked(shop, "query Broken { nope }"), 400, "GRAPHQL_VALIDATION_FAILED"),
+    for response, status, code in (
+        (GraphqlResponse(shop, missing), 200, "ENTITY_NOT_FOUND"),
+        (GraphqlResponse(shop, forbidden, api=shop.admin_api), 200, "FORBIDDEN"),
+        (GraphqlResponse(shop, "query Broken { nope }"), 400, "GRAPHQL_VALIDATION_FAILED"),
     ):
-        assert (answer.status, answer.codes) == (status, [code])
-    assert Asked(shop, "", raw=b"no json").status == 400
+        assert (response.status, response.codes) == (status, [code])
+    assert GraphqlResponse(shop, "", raw=b"no json").status == 400
 
     assert span_of(receiver, "Refused").attributes["vendure.error_result.codes"] == ["INVALID_CREDENTIALS_ERROR"]
     span = span_of(receiver, "Missing")
@@ -238,10 +238,12 @@ async def test_no_secrets_or_personal_data_are_sent(shop, receiver):
     """
     Session tokens, e-mail addresses and job data are in nothing that was sent. What toban does not read is not sent.
     """
-    token = Asked(shop, 'mutation { addItemToOrder(productVariantId: "1", quantity: 1) { __typename } }').token
+    token = GraphqlResponse(
+        shop, 'mutation { addItemToOrder(productVariantId: "1", quantity: 1) { __typename } }'
+    ).token
     assert len(token) == 64
-    staff = Asked(shop, superadmin(), api=shop.admin_api).token
-    Asked(shop, "mutation Reindex { reindex { id } }", api=shop.admin_api, token=staff)
+    staff = GraphqlResponse(shop, superadmin(), api=shop.admin_api).token
+    GraphqlResponse(shop, "mutation Reindex { reindex { id } }", api=shop.admin_api, token=staff)
     await booked(shop, receiver, seed=4, orders=1)
     span_of(receiver, "Reindex")
     sent = b"".join(post.body for post in receiver.posts)
@@ -259,7 +261,7 @@ def test_the_plugin_alone_does_not_report_error_results(plain_shop, plain_receiv
     Traces come as JSON and logs as protobuf. Of a wrong password nothing is told: no code, no error, no span of ours.
     """
     wrong = 'mutation Wrong { login(username: "a@customer.example", password: "b") { __typename } }'
-    assert Asked(plain_shop, wrong).said == {"data": {"login": {"__typename": "InvalidCredentialsError"}}}
+    assert GraphqlResponse(plain_shop, wrong).body == {"data": {"login": {"__typename": "InvalidCredentialsError"}}}
 
     [operation] = eventually(lambda: [it for it in plain_receiver.spans() if it.name == "mutation Wrong"])
     assert operation.attributes["graphql.operation.type"] == "mutation"
@@ -276,8 +278,8 @@ def test_the_plugin_alone_sends_secrets(plain_shop, plain_receiver):
     The trap that `instrumentation.js` closes: a job's data holds the request that made it, with the token of whoever
     made it, and goes out in a span of Redis. toban leaves it out where it comes in.
     """
-    staff = Asked(plain_shop, superadmin(), api=plain_shop.admin_api).token
-    Asked(plain_shop, "mutation { reindex { id } }", api=plain_shop.admin_api, token=staff)
+    staff = GraphqlResponse(plain_shop, superadmin(), api=plain_shop.admin_api).token
+    GraphqlResponse(plain_shop, "mutation { reindex { id } }", api=plain_shop.admin_api, token=staff)
 
     def leaks() -> list[str]:
         return [it.name for it in plain_receiver.spans() if staff in json.dumps(it.attributes)]
@@ -358,8 +360,10 @@ async def test_times_in_the_tables_have_two_time_zones(shop, receiver):
     theirs = {"createdAt": database, "updatedAt": database}
     assert wall_clocks("order") == {**theirs, "orderPlacedAt": process}
     assert wall_clocks("payment") == theirs
-    staff = Asked(shop, superadmin(), api=shop.admin_api).token
-    Asked(shop, 'mutation { runScheduledTask(id: "clean-sessions") { success } }', api=shop.admin_api, token=staff)
+    staff = GraphqlResponse(shop, superadmin(), api=shop.admin_api).token
+    GraphqlResponse(
+        shop, 'mutation { runScheduledTask(id: "clean-sessions") { success } }', api=shop.admin_api, token=staff
+    )
     eventually(lambda: shop.query('SELECT FROM scheduled_task_record WHERE "lastExecutedAt" IS NOT NULL'))
     eventually(lambda: shop.query("""SELECT FROM job_record WHERE "queueName" = 'clean-sessions' AND "isSettled" """))
     assert wall_clocks("job_record") == {**theirs, "startedAt": process, "settledAt": process}
@@ -390,8 +394,8 @@ def test_a_shop_without_database_responds_200_and_healthy(shop, receiver):
     question = "query Down { products(options: {take: 1}) { totalItems } }"
     shop.postgres.kill()
     try:
-        answer = Asked(shop, question)
-        assert (answer.status, answer.codes, answer.said["data"]) == (200, [None], None)
+        response = GraphqlResponse(shop, question)
+        assert (response.status, response.codes, response.body["data"]) == (200, [None], None)
         with urllib.request.urlopen(f"{shop.url}/health") as health:
             assert (health.status, json.load(health)) == (200, {"status": "ok"})
         with urllib.request.urlopen(shop.worker_health) as health:
@@ -400,7 +404,7 @@ def test_a_shop_without_database_responds_200_and_healthy(shop, receiver):
         shop.postgres.start()
     span = span_of(receiver, "Down")
     assert (span.status, span.attributes["graphql.error.codes"]) == (0, ["UNKNOWN"])
-    eventually(lambda: Asked(shop, question.replace("Down", "Up")).said.get("data"))
+    eventually(lambda: GraphqlResponse(shop, question.replace("Down", "Up")).body.get("data"))
 
 
 @pytest.mark.parametrize("which", ["shop", "plain_shop"])
@@ -410,7 +414,7 @@ def test_the_shop_stops_within_seconds_and_sends_its_last_telemetry(which, reque
     """
     shop: ShopProcesses = request.getfixturevalue(which)
     receiver: Receiver = request.getfixturevalue("receiver" if which == "shop" else "plain_receiver")
-    Asked(shop, "query LastWords { collections { totalItems } }")
+    GraphqlResponse(shop, "query LastWords { collections { totalItems } }")
     began = time.monotonic()
     shop.stop()
     assert time.monotonic() - began < 8

@@ -44,7 +44,7 @@ class ShopMonitoring:
     """toban looking at a shop, with what it stored."""
 
     tools: CollectorTools
-    watch: ScrapeLoop
+    scraping: ScrapeLoop
     sink: ListSink
     collector: VendureDb
     _read: int = field(default=0)
@@ -58,20 +58,20 @@ class ShopMonitoring:
     def now(self) -> datetime:
         return self.clock.now()
 
-    async def look(self, after: timedelta = EVERY) -> None:
+    async def scrape(self, after: timedelta = EVERY) -> None:
         """Look once, a while later."""
         self.clock.advance(after.total_seconds())
-        await self.watch.collect()
+        await self.scraping.collect()
 
     async def catch_up(self) -> int:
         """Look until nothing is behind, and return how many looks it took."""
-        looks = 1
-        await self.look()
+        scrapes = 1
+        await self.scrape()
         while self.value("vendure_db_behind_seconds"):
-            assert self.watch.status.up, self.watch.status.error
-            await self.look()
-            looks += 1
-        return looks
+            assert self.scraping.status.up, self.scraping.status.error
+            await self.scrape()
+            scrapes += 1
+        return scrapes
 
     def points(self, name: str, **labels: str) -> list[tuple[int, float]]:
         """Return what was stored of a metric, summed over its series at each time; the later append counts."""
@@ -154,7 +154,7 @@ async def test_a_first_start_backfills_old_orders_at_their_own_times(shop: Vendu
     )
     shop.execute('INSERT INTO order_channels_channel SELECT id, %s FROM "order"', [channel])
     shop.execute("ANALYZE")
-    books = Counter(
+    ground_truth = Counter(
         {
             int(day.timestamp()) // 86400: many
             for day, many in shop.execute(
@@ -163,15 +163,15 @@ async def test_a_first_start_backfills_old_orders_at_their_own_times(shop: Vendu
         }
     )
     async with on_duty(shop, state) as duty:
-        looks = await duty.catch_up()
-        record_property("first start beside 100,000 orders: looks", looks)
-        assert duty.watch.status.up, duty.watch.status.error
+        scrapes = await duty.catch_up()
+        record_property("first start beside 100,000 orders: looks", scrapes)
+        assert duty.scraping.status.up, duty.scraping.status.error
         assert duty.value("vendure_orders_created_total", channel="default", customerType="general") == 100_000
         assert duty.value("vendure_revenue_total", currency="USD") == pytest.approx(100_000)
         found = rises(duty.points("vendure_orders_created_total"), timedelta(days=1))
-        assert set(found) == set(books)
+        assert set(found) == set(ground_truth)
         # An order of the last minutes of a day may be told at the first step of the next.
-        assert all(abs(found[day] - many) <= 5 for day, many in books.items())
+        assert all(abs(found[day] - many) <= 5 for day, many in ground_truth.items())
         assert max(rises(duty.points("vendure_orders_created_total"), timedelta(minutes=5)).values()) <= 10
 
 
@@ -214,7 +214,7 @@ async def test_rows_visible_late_or_out_of_order_count_once(shop: Vendure, state
         shop.payment(order, now - timedelta(minutes=minutes), "Error")
         async with on_duty(shop, state, at=now + number * EVERY) as duty:
             for _ in range(3):
-                await duty.look(timedelta(seconds=5))
+                await duty.scrape(timedelta(seconds=5))
             assert duty.value("vendure_orders_created_total") == number + 1
             assert duty.value("vendure_payments_failed_total") == number + 1
 
@@ -277,9 +277,9 @@ async def test_an_order_a_minute_is_counted_in_any_zone(
             for minute in range(minutes):
                 order = shop.order(f"Z{minute}", duty.now)
                 shop.payment(order, duty.now)
-                await duty.look(timedelta(minutes=1))
+                await duty.scrape(timedelta(minutes=1))
                 assert duty.value("vendure_db_behind_seconds") == 0
-            assert duty.watch.status.up
+            assert duty.scraping.status.up
             assert [value for _, value in duty.points("vendure_orders_created_total")][-1] == minutes
             assert duty.value("vendure_payments_failed_total") == minutes
 
@@ -325,7 +325,7 @@ async def test_the_order_of_a_reported_decline_fails_like_any_other(shop: Vendur
         for order in ("WORD", "WORD", "OTHER"):
             await declining.record(order, "stripe", "Your card was declined.", duty.now)
         for _ in range(40):
-            await duty.look()
+            await duty.scrape()
         assert duty.value("vendure_orders_failed_total", method="stripe") == 2
 
 
@@ -376,7 +376,7 @@ async def test_jobs_are_counted_by_queue(shop: Vendure, state: Path):
         assert duty.value("vendure_jobs_oldest_waiting_seconds", queue="index") == 0
         assert duty.value("vendure_jobs_retrying", queue="index") == 1
         shop.execute("DELETE FROM job_record")  # as Vendure's own clean-up does
-        await duty.look()
+        await duty.scrape()
         assert duty.value("vendure_jobs_completed_total", queue="mail") == 2
 
 
@@ -389,7 +389,7 @@ async def test_totals_are_exact_after_a_kill_between_counting_and_storing(shop: 
         await duty.catch_up()
         shop.order("K1", duty.now)
         duty.clock.advance(30)
-        await duty.watch.scraper.collect()  # counted, and killed before it was told
+        await duty.scraping.scraper.collect()  # counted, and killed before it was told
     shop.order("K2", duty.now + timedelta(seconds=10))
     async with on_duty(shop, state, at=duty.now, sink=sink) as duty:
         await duty.catch_up()
@@ -404,15 +404,15 @@ async def test_a_missing_column_means_general_and_a_hidden_one_is_an_error(postg
         shop.order("T", NOON - timedelta(minutes=1), status="gold")
         shop.execute(f'REVOKE SELECT ("customFieldsCustomerstatus") ON customer FROM {READER}')
         async with on_duty(shop, state) as duty:
-            await duty.look()
+            await duty.scrape()
             grant = f'GRANT SELECT ("customFieldsCustomerstatus") ON "customer" TO "{READER}";'
-            assert not duty.watch.status.up
-            assert grant in duty.watch.status.error
+            assert not duty.scraping.status.up
+            assert grant in duty.scraping.status.error
             assert duty.has_now("vendure_newest_order_age_seconds")
             assert not duty.has_now("vendure_orders_created_total")
             shop.execute(grant)
             await duty.catch_up()
-            assert duty.watch.status.up
+            assert duty.scraping.status.up
             assert duty.value("vendure_orders_created_total", customerType="gold") == 1
     with vendure(postgres) as shop:
         shop.execute('ALTER TABLE customer DROP COLUMN "customFieldsCustomerstatus"')
@@ -433,11 +433,11 @@ async def test_the_printed_grants_suffice(postgres: servers.Postgres, state: Pat
         async with on_duty(shop, state) as duty:
             found = await VendureDb().open(replace(duty.tools, state=None)).check()
             assert "`toban init` prints all" in found.error
-            await duty.look()
-            assert not duty.watch.status.up
+            await duty.scrape()
+            assert not duty.scraping.status.up
             shop.grant()
             await duty.catch_up()
-            assert duty.watch.status.up, duty.watch.status.error
+            assert duty.scraping.status.up, duty.scraping.status.error
             found = await VendureDb().open(replace(duty.tools, state=None)).check()
             assert not found.error
             for column, table in (
@@ -457,17 +457,17 @@ async def test_a_database_without_shop_has_no_samples_and_a_former_shop_is_down(
     """
     with vendure(postgres) as shop:
         async with on_duty(shop, state.with_name("plain.db"), url=postgres.address("postgres")) as duty:
-            await duty.look()
-            assert duty.watch.status.up
-            assert duty.watch.status.samples == 0
+            await duty.scrape()
+            assert duty.scraping.status.up
+            assert duty.scraping.status.samples == 0
         async with on_duty(shop, state) as duty:
             await duty.catch_up()
             shop.execute("DROP SCHEMA public CASCADE")
             shop.execute("CREATE SCHEMA public")
-            await duty.look(timedelta(minutes=10))
-            await duty.look()
-            assert not duty.watch.status.up
-            assert "gone" in duty.watch.status.error
+            await duty.scrape(timedelta(minutes=10))
+            await duty.scrape()
+            assert not duty.scraping.status.up
+            assert "gone" in duty.scraping.status.error
 
 
 async def test_layouts_are_reused(shop: Vendure, state: Path):
@@ -480,7 +480,7 @@ async def test_layouts_are_reused(shop: Vendure, state: Path):
         seen = []
         for _ in range(3):
             duty.clock.advance(30)
-            found = await duty.watch.scraper.collect()
+            found = await duty.scraping.scraper.collect()
             assert isinstance(found, ScrapeResult)
             seen.append({id(batch.layout): batch for batch in found.batches})
         assert seen[1].keys() == seen[2].keys()
@@ -497,12 +497,12 @@ async def test_payment_attempts_are_counted_over_all_methods(shop: Vendure, stat
         order = shop.order(f"A{place}", state="ArrangingPayment")
         shop.payment(order, now - timedelta(minutes=40 - place), method=f"method-{place}")
     async with on_duty(shop, state, at=now) as duty:
-        await duty.look()
+        await duty.scrape()
         assert duty.value("vendure_payments_failing_orders", method="method-3") == 1
         assert duty.value("vendure_payments_overall_failing_orders") == 8
         assert duty.value("vendure_payments_overall_newest_failed") == 8
         shop.payment(order, now - timedelta(minutes=1), state="Settled", method="card")
-        await duty.look()
+        await duty.scrape()
         assert duty.value("vendure_payments_overall_failing_orders") == 0
         assert duty.value("vendure_payments_overall_newest_failed") == 8
 

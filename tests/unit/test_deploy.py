@@ -55,9 +55,9 @@ def options(command: list[str]) -> dict[str, object]:
 
 
 def test_the_configuration_for_fly_is_valid_with_the_secrets_that_the_page_sets():
-    asked = set(re.findall(r"\$\{(\w+)\}", (DEPLOY / "fly.toban.yaml").read_text(encoding="utf-8")))
+    variables = set(re.findall(r"\$\{(\w+)\}", (DEPLOY / "fly.toban.yaml").read_text(encoding="utf-8")))
     document = (ROOT / "docs" / "run-on-fly.md").read_text(encoding="utf-8")
-    assert asked == set(SECRETS) <= set(re.findall(r"(?m)^  (\w+)=", document))
+    assert variables == set(SECRETS) <= set(re.findall(r"(?m)^  (\w+)=", document))
     assert settings().shop.database
 
 

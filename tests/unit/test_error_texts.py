@@ -70,8 +70,8 @@ def test_each_error_has_a_readable_text(section):
             section.model_validate(written, context={"folder": Path("/")})
         except ValidationError as error:
             for details in error.errors(include_url=False):
-                said = readable_error(details)
+                text = readable_error(details)
                 assert details["type"] in {*_ERROR_TEXTS, *OURS}, details
                 # What is wrong with PromQL is said in Prometheus' words.
-                assert not [word for word in FOREIGN if word in said.lower().partition("parse error: ")[0]], said
+                assert not [word for word in FOREIGN if word in text.lower().partition("parse error: ")[0]], text
                 assert not [step for step in details["loc"] if set("[]()") & set(str(step))], details

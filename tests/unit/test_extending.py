@@ -19,8 +19,9 @@ BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL
 @pytest.fixture
 def project(tmp_path):
     """Copy what the pages add files to."""
+    ignored = shutil.ignore_patterns("__pycache__", "browser", "contracts", "drills", "integration")
     for name in ("src", "tests"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "drills"))
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path
 

@@ -172,7 +172,7 @@ def test_errors_of_all_stages_are_reported_at_once(tmp_path):
     )
     with pytest.raises(SettingsError) as caught:
         load_settings(path, {**ENVIRONMENT, "DATABASE_URL": "postgres://u:p@h/db?sslmod=x", "TOBAN_TOKEN": "a\nb"})
-    said = str(caught.value)
+    message = str(caught.value)
     for words in (
         "line 2: duplicate name 'shop'",
         "line 1: shop.storefront: ${NOPE} is not set",
@@ -188,8 +188,8 @@ def test_errors_of_all_stages_are_reported_at_once(tmp_path):
         "missing.yaml': no such file",
         "unknown rule 'nothing'",
     ):
-        assert words in said, said
-    assert "unknown channel 'ops'" not in said
+        assert words in message, message
+    assert "unknown channel 'ops'" not in message
 
 
 def test_an_unknown_channel_of_a_rule_is_reported_beside_other_errors(tmp_path):

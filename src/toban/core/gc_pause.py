@@ -10,8 +10,7 @@ def collection_paused() -> Iterator[None]:
     """
     Pause the garbage collector: it would search thousands of new objects for cycles again and again; there are none.
 
-    They are not frozen (``gc.freeze``) afterwards: that would reset the collector's counts each time, and garbage
-    elsewhere would stay.
+    They are not frozen (``gc.freeze``) afterwards: garbage elsewhere would be frozen with them.
     """
     was_enabled = gc.isenabled()
     gc.disable()

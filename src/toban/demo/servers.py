@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -226,15 +226,27 @@ class Postgres(Server):
         run(self.programs / program, "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", *arguments, **options)
 
 
+def create_cluster(programs: Path, data: Path) -> None:
+    """Create an empty PostgreSQL database cluster. Raises ``DemoError``."""
+    options = ["--no-sync", "--locale=C", "-E", "UTF8", "--wal-segsize=1", "-U", "postgres"]
+    run(programs / "initdb", *options, "-D", data, cwd=data.parent)
+
+
 @contextmanager
-def postgres(programs: Path | None = None, **settings: str) -> Iterator[Postgres]:
-    """Run PostgreSQL with these settings, by default the one of the wheel. Raises ``DemoError``."""
+def postgres(
+    programs: Path | None = None, *, create: Callable[[Path, Path], None] = create_cluster, **settings: str
+) -> Iterator[Postgres]:
+    """
+    Run PostgreSQL with these settings, by default the one of the wheel. Raises ``DemoError``.
+
+    ``create`` creates its database cluster, from the folder of the programs, in a folder that does not exist.
+    """
     programs = programs or wheel_postgres()
     if not programs:
         raise DemoError(f"PostgreSQL is missing: {INSTALL_EXTRA}")
     with folder() as path:
         data, rules, port = path / "data", path / "pg_hba.conf", free_port()
-        run(programs / "initdb", "--no-sync", "--locale=C", "-E", "UTF8", "-U", "postgres", "-D", data, cwd=path)
+        create(programs, data)
         rules.write_text("host all guarded all scram-sha-256\nhost all,replication all all trust\n")
         rules.chmod(0o644)
         given = {

@@ -26,8 +26,8 @@ class ShopReport:
         """Return the figures of the components; none while they can't be queried."""
         return await self._components.get()
 
-    async def sales(self) -> Sequence[Sales]:
-        """Return the sales of today; nothing where no orders are counted, or while they can't be queried."""
+    async def sales(self) -> Sales | None:
+        """Return the sales of today; None where no orders are counted, or while they can't be queried."""
         return await self._sales.get()
 
     async def _find_components(self) -> Sequence[ComponentFigure]:
@@ -35,8 +35,7 @@ class ShopReport:
             return await evaluate_components(self._engine, self._clock)
         return []
 
-    async def _find_sales(self) -> Sequence[Sales]:
+    async def _find_sales(self) -> Sales | None:
         with contextlib.suppress(TobanError):  # the checks report the error
-            found = await self._report.today()
-            return [found] if found else []
-        return []
+            return await self._report.today()
+        return None

@@ -19,7 +19,6 @@ import structlog
 from sqlalchemy import (
     Boolean,
     Column,
-    ColumnElement,
     Connection,
     Index,
     Integer,
@@ -68,6 +67,13 @@ FINISHED: Final = Table(
     Column("messages", Id, nullable=False),
 )
 SENT: Final = "sent"
+
+# Built once: every channel reads the outbox each second.
+_OLDER: Final = OUTBOX.alias("older")
+_IS_FIRST: Final = (OUTBOX.c.ordering_key == "") | ~exists().where(
+    _OLDER.c.queue == OUTBOX.c.queue, _OLDER.c.ordering_key == OUTBOX.c.ordering_key, _OLDER.c.id < OUTBOX.c.id
+)
+"""The condition that no older message with the same ordering key waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +146,7 @@ def claim(connection: Connection, queue: str, now: datetime, lease: timedelta, l
     ahead = (OUTBOX.c.queue == queue) & (OUTBOX.c.enqueued > now) & OUTBOX.c.leased.is_(False)
     connection.execute(update(OUTBOX).where(ahead).values(enqueued=now, due=now))
     due = (
-        select(OUTBOX)
-        .where(OUTBOX.c.queue == queue, OUTBOX.c.due <= now, _is_first())
-        .order_by(OUTBOX.c.id)
-        .limit(limit)
+        select(OUTBOX).where(OUTBOX.c.queue == queue, OUTBOX.c.due <= now, _IS_FIRST).order_by(OUTBOX.c.id).limit(limit)
     )
     messages = [
         OutboxMessage(
@@ -170,14 +173,6 @@ def release_leases(connection: Connection, queue: str, now: datetime) -> None:
 def update_body(connection: Connection, message: OutboxMessage, body: Any) -> None:
     """Change a waiting message: the next attempt knows the result of this one, also after a restart."""
     connection.execute(update(OUTBOX).where(OUTBOX.c.id == message.id).values(body=body))
-
-
-def _is_first() -> ColumnElement[bool]:
-    """Return the condition that no older message with the same ordering key waits."""
-    older = OUTBOX.alias("older")
-    return (OUTBOX.c.ordering_key == "") | ~exists().where(
-        older.c.queue == OUTBOX.c.queue, older.c.ordering_key == OUTBOX.c.ordering_key, older.c.id < OUTBOX.c.id
-    )
 
 
 def mark_delivered(connection: Connection, message: OutboxMessage) -> None:
@@ -273,7 +268,7 @@ def queues(connection: Connection, prefix: str) -> list[str]:
 
 def next_due(connection: Connection, queue: str) -> datetime | None:
     """Return when the next message of a queue is due; nothing when none waits."""
-    return connection.execute(select(func.min(OUTBOX.c.due)).where(OUTBOX.c.queue == queue, _is_first())).scalar()
+    return connection.execute(select(func.min(OUTBOX.c.due)).where(OUTBOX.c.queue == queue, _IS_FIRST)).scalar()
 
 
 def _end(connection: Connection, message: OutboxMessage, outcome: str) -> None:

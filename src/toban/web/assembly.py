@@ -32,12 +32,13 @@ from toban.state.quarantine_commands import QuarantineCommands
 from toban.status_page.commands import StatusPage
 from toban.tsdb.store import CORRUPTIONS, Store
 from toban.web.alertmanager_api import AlertmanagerApi
+from toban.web.api.about import AboutApi
 from toban.web.api.access import AccessApi
 from toban.web.api.alerts import AlertsApi
+from toban.web.api.audit import AuditApi
 from toban.web.api.boards import BoardsApi
 from toban.web.api.deploys import DeploysApi
 from toban.web.api.incidents import IncidentsApi
-from toban.web.api.instance import InstanceApi
 from toban.web.api.logs import LogsApi
 from toban.web.api.oncall import OnCallApi
 from toban.web.api.quarantine import QuarantineApi
@@ -45,6 +46,7 @@ from toban.web.api.queries import QueriesApi
 from toban.web.api.reload import ReloadApi
 from toban.web.api.rules import RulesApi
 from toban.web.api.runbooks import RunbooksApi
+from toban.web.api.settings import SettingsApi
 from toban.web.api.silences import SilencesApi
 from toban.web.api.status import Overview, ProcessInfo, StatusApi
 from toban.web.api.status_page import StatusPageApi
@@ -52,12 +54,13 @@ from toban.web.application import application, metrics_alone
 from toban.web.endpoint import Endpoint
 from toban.web.ingest import IngestApi
 from toban.web.live_updates import LiveUpdates
+from toban.web.pages.about import AboutPage
 from toban.web.pages.alerts import AlertsPages
+from toban.web.pages.audit import AuditPage
 from toban.web.pages.boards import BoardsPages
 from toban.web.pages.channels import ChannelsPage
 from toban.web.pages.explore import ExplorePage
 from toban.web.pages.incidents import IncidentsPages
-from toban.web.pages.instance import InstancePages
 from toban.web.pages.logs import LogsPage
 from toban.web.pages.oncall import OnCallPages
 from toban.web.pages.overview import OverviewPage
@@ -66,6 +69,7 @@ from toban.web.pages.preferences import TIMEZONE, PreferencesPage
 from toban.web.pages.rendering import REPORT_FAILURES
 from toban.web.pages.rules import RulesPages
 from toban.web.pages.runbooks import RunbooksPages
+from toban.web.pages.settings import SettingsPage
 from toban.web.pages.sign_in import SignInPages
 from toban.web.pages.silences import SilencesPages
 from toban.web.pages.status_page import StatusPages
@@ -165,8 +169,8 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
     )
     logs, rules = LogsApi(it.log_lines), RulesApi(it.alerting.evaluation)
     silences = SilencesApi(notifications.silences, clock)
-    audit_log = partial(recent_entries, it.state)
-    instance = InstanceApi(it.process, it.flags, it.settings, audit_log, it.services, it.queries, clock)
+    effective_settings, audit = SettingsApi(it.settings), AuditApi(partial(recent_entries, it.state))
+    about = AboutApi(it.process, it.flags, it.services, it.queries, clock)
     status_page = StatusPageApi(it.status_page, clock)
     live, sign_in = LiveUpdates(partial(_versions, it), clock), SignInPages(it.access, it.oidc, it.address)
     incidents = IncidentsApi(it.incidents.commands, lambda: it.incidents.service.policy, clock)
@@ -183,7 +187,9 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         IngestApi(it.ingest.otlp, it.ingest.events, it.ingest.remote_write, settings.body_limit),
         logs,
         rules,
-        instance,
+        effective_settings,
+        audit,
+        about,
         PrometheusRulesApi(it.alerting.evaluation),
         alerts,
         alertmanager,
@@ -206,7 +212,9 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         TargetsPage(status),
         ChannelsPage(alerts),
         LogsPage(logs),
-        InstancePages(instance),
+        SettingsPage(effective_settings),
+        AuditPage(audit),
+        AboutPage(about),
         status_page,
         StatusPages(status_page, clock, it.address),
         BoardsPages(it.boards, it.client_queries, clock),

@@ -41,18 +41,18 @@ async def test_presence_is_that_of_the_selected_samples(query):
     """
     Selector by selector, with its offset and its range.
     """
-    asked = ImmediateEngine(load_series(SERIES))
-    ours = asked.engine.presence(query, AT)
-    assert await RemoteRuleEngine(asked, LOOKBACK).presence(query, AT) == ours
+    engine = ImmediateEngine(load_series(SERIES))
+    ours = engine.engine.presence(query, AT)
+    assert await RemoteRuleEngine(engine, LOOKBACK).presence(query, AT) == ours
 
 
 async def test_an_error_of_the_remote_engine_is_an_error_of_the_rule():
     """
     It is no answer, and no absence either.
     """
-    asked = ImmediateEngine(load_series(SERIES))
-    asked.error = StoreError("gone")
+    engine = ImmediateEngine(load_series(SERIES))
+    engine.error = StoreError("gone")
     with pytest.raises(StoreError, match="gone"):
-        await RemoteRuleEngine(asked, timedelta(minutes=5)).presence("up", AT)
+        await RemoteRuleEngine(engine, timedelta(minutes=5)).presence("up", AT)
     with pytest.raises(StoreError, match="gone"):
-        await RemoteRuleEngine(asked, timedelta(minutes=5)).instant("up", AT)
+        await RemoteRuleEngine(engine, timedelta(minutes=5)).instant("up", AT)

@@ -53,7 +53,7 @@ def test_a_rule_file_is_read():
 
 
 @pytest.mark.parametrize(
-    ("rule", "said"),
+    ("rule", "accepted"),
     [
         ("{alert: A, expr: 'up =='}", "rule 1 (A): expr: 1:6: parse error"),
         ("{expr: up}", "rule 1 (without a name): it must have either `alert` or `record`"),
@@ -70,14 +70,14 @@ def test_a_rule_file_is_read():
         ("{alert: A, expr: up, annotations: {s: [1]}}", "is not a string"),
     ],
 )
-def test_an_error_names_file_group_and_rule(rule, said):
+def test_an_error_names_file_group_and_rule(rule, accepted):
     """
     The file, the group, the rule and what is wrong with it.
     """
     with pytest.raises(SettingsError) as error:
         parse_rule_file(f"groups: [{{name: shop, rules: [{rule}]}}]", "mine.yaml")
     assert str(error.value).startswith("mine.yaml: ")
-    assert said in str(error.value)
+    assert accepted in str(error.value)
 
 
 def test_all_errors_are_reported_at_once():
@@ -150,13 +150,13 @@ def test_promtool_accepts_and_rejects_the_same_rule_files(tmp_path):
     Prometheus is the judge of what a rule file is.
     """
     promtool = need("promtool", shutil.which("promtool"))
-    said = {}
+    accepted = {}
     for what, text in {**TAKEN, **REFUSED}.items():
         (tmp_path / "r.yaml").write_text(text)
         done = subprocess.run([promtool, "check", "rules", "r.yaml"], cwd=tmp_path, capture_output=True, check=False)
-        said[what] = done.returncode == 0
+        accepted[what] = done.returncode == 0
 
-    assert said == dict.fromkeys(TAKEN, True) | dict.fromkeys(REFUSED, False)
+    assert accepted == dict.fromkeys(TAKEN, True) | dict.fromkeys(REFUSED, False)
 
 
 WRITTEN = {

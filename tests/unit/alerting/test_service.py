@@ -95,9 +95,9 @@ async def test_no_data_and_failing_queries_resolve_no_alert(tmp_path, clock):
         life.engine.error = None
         await life.until(1500)
         assert health(life) == [RuleHealth.NO_DATA]
-        told = await life.transitions()
-    assert ("resolved", "down") not in told
-    assert told[1] == ("firing", "rule_evaluation_failed")
+        transitions = await life.transitions()
+    assert ("resolved", "down") not in transitions
+    assert transitions[1] == ("firing", "rule_evaluation_failed")
 
 
 async def test_a_rule_without_data_since_the_start_is_inactive(tmp_path, clock):
@@ -136,7 +136,7 @@ async def test_alerts_of_removed_targets_resolve(tmp_path, clock):
 
 
 @pytest.mark.parametrize(
-    ("edit", "told"),
+    ("edit", "transitions"),
     [
         (DOWN_RULE.replace("for: 1m", "for: 5m").replace("up == 0", "up < 1").replace("is down", "is away"), []),
         (DOWN_RULE.replace("alert: down", "alert: away"), [("resolved", "down"), ("firing", "away")]),
@@ -145,7 +145,7 @@ async def test_alerts_of_removed_targets_resolve(tmp_path, clock):
         (DOWN_RULE.replace("name: shop", "name: moved"), []),
     ],
 )
-async def test_an_edited_rule_keeps_its_alerts_and_a_removed_one_resolves_them(tmp_path, clock, edit, told):
+async def test_an_edited_rule_keeps_its_alerts_and_a_removed_one_resolves_them(tmp_path, clock, edit, transitions):
     """
     Query, time and text may change, and where it stands; with another name or other labels it is another alert.
     """
@@ -154,7 +154,7 @@ async def test_an_edited_rule_keeps_its_alerts_and_a_removed_one_resolves_them(t
         await life.until(300)
     async with rule_evaluation(edit, source, tmp_path, clock) as life:
         await life.until(600)
-        assert await life.transitions() == [("firing", "down"), *told]
+        assert await life.transitions() == [("firing", "down"), *transitions]
 
 
 async def test_without_state_alerts_are_evaluated_sent_and_stored_in_the_fallback_file(tmp_path, clock, monkeypatch):

@@ -130,13 +130,13 @@ def test_every_rule_has_its_annotations_in_both_languages():
     """
     for group in shipped_groups():
         for rule in group.alerts:
-            told = set(rule.annotations)
-            assert {"summary", "summary_ja", "action", "action_ja"} <= told, rule.name
-            bare = {it: re.sub(r"{{.*?}}", "", rule.annotations[it].source) for it in told & {"value", "limit"}}
+            keys = set(rule.annotations)
+            assert {"summary", "summary_ja", "action", "action_ja"} <= keys, rule.name
+            bare = {it: re.sub(r"{{.*?}}", "", rule.annotations[it].source) for it in keys & {"value", "limit"}}
             worded = {it for it, text in bare.items() if re.search(r"[a-z]{4}", text)}
-            assert {f"{it}_ja" for it in worded} == told & {"value_ja", "limit_ja"}, rule.name
-            assert ("description" in told) is ("description_ja" in told), rule.name
-            assert ("value" in told) is ("limit" in told), rule.name
+            assert {f"{it}_ja" for it in worded} == keys & {"value_ja", "limit_ja"}, rule.name
+            assert ("description" in keys) is ("description_ja" in keys), rule.name
+            assert ("value" in keys) is ("limit" in keys), rule.name
             assert rule.severity in {"critical", "warning", "info"}
 
 

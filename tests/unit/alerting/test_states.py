@@ -21,15 +21,15 @@ SIGHTS = st.lists(
 
 def lived(sights, hold, keep, *, forgetful=False):
     """Return the changes of a history; a forgetful one is written down and read again after each step."""
-    standings, now, told = {}, BEGAN, []
+    standings, now, changes = {}, BEGAN, []
     for after, found in sights:
         now += after
         done = step(standings, {labels: RuleResult(1.0, {}) for labels in found}, now, hold, keep)
         standings = done.after
         if forgetful:
             standings = {labels: repository.parse_alert(repository.dump_alert(it)) for labels, it in standings.items()}
-        told += done.changes
-    return standings, told
+        changes += done.changes
+    return standings, changes
 
 
 @given(SIGHTS, LENGTHS, LENGTHS)
@@ -37,9 +37,9 @@ def test_each_alert_fires_and_resolves_in_turn(sights, hold, keep):
     """
     Each firing is followed by at most one resolved before the next, and there is no resolved without a firing.
     """
-    _, told = lived(sights, hold, keep)
+    _, changes = lived(sights, hold, keep)
     for labels in LABELS:
-        words = [change.alert.status for change in told if change.alert.labels == labels]
+        words = [change.alert.status for change in changes if change.alert.labels == labels]
         assert words == [AlertStatus.FIRING, AlertStatus.RESOLVED] * (len(words) // 2) + [AlertStatus.FIRING] * (
             len(words) % 2
         )
@@ -50,20 +50,20 @@ def test_an_alert_fires_after_for_and_resolves_after_keep_firing_for(sights, hol
     """
     Found at every look for as long as ``for`` says before it fires; at none for as long as it is kept before it ends.
     """
-    looks, now = [], BEGAN
+    scrapes, now = [], BEGAN
     for after, found in sights:
         now += after
-        looks.append((now, found))
+        scrapes.append((now, found))
     for change in lived(sights, hold, keep)[1]:
         if change.alert.status is AlertStatus.FIRING:
-            span = [found for at, found in looks if change.alert.starts <= at <= change.at]
+            span = [found for at, found in scrapes if change.alert.starts <= at <= change.at]
             assert all(change.alert.labels in found for found in span)
             assert change.at - change.alert.starts >= hold
         else:
-            last = max((at for at, found in looks if at < change.at and change.alert.labels in found), default=None)
+            last = max((at for at, found in scrapes if at < change.at and change.alert.labels in found), default=None)
             assert last is not None
             # Time is counted from the first look that no longer found it.
-            first = min(at for at, _ in looks if at > last)
+            first = min(at for at, _ in scrapes if at > last)
             assert change.at - first >= keep
 
 

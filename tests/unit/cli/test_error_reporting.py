@@ -172,14 +172,14 @@ def test_a_usage_error_is_one_readable_line(files, capsys, arguments, words):
 
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list of the sockets that commands will look for, and let none be there."""
-    asked: list[str] = []
+    sockets: list[str] = []
 
     def connect(self: client._Local) -> None:
-        asked.append(self._path)
+        sockets.append(self._path)
         raise ConnectionRefusedError
 
     monkeypatch.setattr(client._Local, "connect", connect)
-    return asked
+    return sockets
 
 
 @pytest.mark.parametrize(
@@ -194,16 +194,16 @@ def test_options_are_accepted_before_and_after_the_command(files, monkeypatch, c
     Also the configuration, which names the data folder.
     """
     Path("c.yaml").write_text("data: ${HOME}/there")
-    asked = connections(monkeypatch)
+    sockets = connections(monkeypatch)
     run(arguments.split(" "))
-    assert [Path(path).parent.name for path in asked] == ["there"]
+    assert [Path(path).parent.name for path in sockets] == ["there"]
 
 
 def test_options_of_a_group_apply_to_its_commands(files, monkeypatch):
     """
     Wherever they stand between the words.
     """
-    asked = connections(monkeypatch)
+    sockets = connections(monkeypatch)
     for arguments in (
         "--data d alerts ack X",
         "alerts --data d ack X",
@@ -211,7 +211,7 @@ def test_options_of_a_group_apply_to_its_commands(files, monkeypatch):
         "alerts ack X --data d",
     ):
         run(arguments.split(" "))
-    assert asked == ["d/toban.sock"] * 4
+    assert sockets == ["d/toban.sock"] * 4
 
 
 def broken(error: BaseException):

@@ -94,8 +94,8 @@ class GroundTruthStream:
                 break
         else:
             return None
-        told = (one.event for one in self.events if one.seen_from <= turn and one.event.at <= moment(at))
-        return sum((_worth(name, event) for event in told), Decimal(0))
+        emitted = (one.event for one in self.events if one.seen_from <= turn and one.event.at <= moment(at))
+        return sum((_worth(name, event) for event in emitted), Decimal(0))
 
 
 def _worth(name: str, event: PlacedOrder | EndedJob) -> Decimal:
@@ -145,7 +145,7 @@ class Scenario:
         self.slow = timedelta(0)
         self.within: list[Callable[[GroundTruthStream], Any]] = []
         """What happens while something is read, once each."""
-        self.told: list[Batch] = []
+        self.emitted: list[Batch] = []
         self.state.counted = self.counted
         self.watch = self.begun()
 
@@ -197,20 +197,20 @@ class Scenario:
 
         return read
 
-    async def look(self, watch: ScrapeLoop | None = None) -> None:
+    async def scrape(self, watch: ScrapeLoop | None = None) -> None:
         """Look once; what a look is cut off by ends it."""
         try:
             await (watch or self.watch).collect()
         except asyncio.CancelledError:
             await (watch or self.watch).record_timeout()
 
-    def counted(self, told: Totals) -> None:
+    def counted(self, emitted: Totals) -> None:
         """Note how far a slice went that was counted, and what it told."""
         of, turn, whole = self.reads
-        since, until = of.read[-1][1] if of.read else 0, milliseconds(told.position.until)
+        since, until = of.read[-1][1] if of.read else 0, milliseconds(emitted.position.until)
         if whole or since < until:
             of.read.append((since, until, turn))
-        self.told.extend(told.batches)
+        self.emitted.extend(emitted.batches)
 
     async def killed(self) -> None:
         """Be killed between counting and telling, and begin anew."""
@@ -263,14 +263,14 @@ class Scenario:
                 self.happen(timedelta(seconds=self.chance.choice((0, 0, 0.5, 20, 200))))
             if self.chance.random() < 0.3:
                 await self.befall()
-            await self.look()
+            await self.scrape()
         self.clock.advance(3600)
         await self.caught_up()
 
     def set_back(self) -> float:
         """Return how far the clock may be set back, in seconds: what was told then lies an hour ahead at most."""
-        told = max(one.read[-1][1] for one in self.books)
-        return 3500 - max(0.0, (moment(told) - self.clock.now()).total_seconds())
+        emitted = max(one.read[-1][1] for one in self.books)
+        return 3500 - max(0.0, (moment(emitted) - self.clock.now()).total_seconds())
 
     def counted_of(self, of: GroundTruthStream) -> float:
         """Return how many events of a stream stand in state."""
@@ -285,7 +285,7 @@ class Scenario:
         self.within.clear()
         for _ in range(500):
             self.clock.advance(61)
-            await self.look()
+            await self.scrape()
             if all(self.counted_of(of) == len(of.events) for of in self.books):
                 return
         raise AssertionError("it never catches up")
@@ -303,7 +303,7 @@ class Scenario:
                     due = of.total(labels.name, at)
                     if due is None or float(due) != value:
                         yield f"{labels.name} at {at}: {value}, {due} in the books"
-        for batch in self.told:
+        for batch in self.emitted:
             for labels, value in zip(batch.layout.series, batch.values.tolist(), strict=True):
                 if dict(found.get(labels, ())).get(batch.at) != value:
                     yield f"{labels.name} at {batch.at}: {value} is not in the store"
@@ -347,7 +347,7 @@ def placed(world: Scenario, late: timedelta = timedelta(0)) -> None:
 async def scrape_after(world: Scenario, *after: float) -> None:
     for seconds in after:
         world.clock.advance(seconds)
-        await world.look()
+        await world.scrape()
 
 
 @pytest.fixture

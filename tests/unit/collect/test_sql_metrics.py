@@ -175,7 +175,7 @@ def test_the_order_of_rows_does_not_matter(rows: list[tuple[str, float]], random
 
 
 @pytest.mark.parametrize(
-    ("columns", "rows", "trouble"),
+    ("columns", "rows", "error"),
     [
         (["label_a-b", "value"], [("x", 1)], "'label_a-b' makes no label name"),
         (["value"], [("text",)], "'value' has text, not a number"),
@@ -184,11 +184,11 @@ def test_the_order_of_rows_does_not_matter(rows: list[tuple[str, float]], random
         (["value"], [(1,), (2,)], "two rows are labelled nothing"),
     ],
 )
-def test_a_result_without_numbers_is_an_error(columns: list[str], rows: list[tuple[object, ...]], trouble: str) -> None:
+def test_a_result_without_numbers_is_an_error(columns: list[str], rows: list[tuple[object, ...]], error: str) -> None:
     """
     The message names the column, or what two rows share.
     """
-    with pytest.raises(CollectError, match=trouble):
+    with pytest.raises(CollectError, match=error):
         row_samples({"value": column_family("shop", "value", "Help.")}, columns, rows)
 
 

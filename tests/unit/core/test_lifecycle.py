@@ -27,14 +27,14 @@ async def until_stopped(*jobs):
     """Run jobs, and stop them when each has begun."""
     stop, begun = asyncio.Event(), list[str]()
 
-    async def told(job):
+    async def announced(job):
         begun.append(job.__name__)
         if len(begun) == len(jobs):
             stop.set()
         await job()
 
     with capture_logs() as logged:
-        await run_services([(job.__name__, told(job)) for job in jobs], stop)
+        await run_services([(job.__name__, announced(job)) for job in jobs], stop)
     return [line["service"] for line in logged if line["event"].endswith("abandoned")]
 
 
@@ -51,11 +51,11 @@ async def test_a_service_that_swallows_its_cancellation_is_cancelled_again():
             except asyncio.CancelledError:
                 swallowed.append(1)
 
-    async def lanes():
+    async def queues():
         async with asyncio.TaskGroup() as group:
             group.create_task(deaf())
 
-    assert await until_stopped(lanes) == []
+    assert await until_stopped(queues) == []
     assert len(swallowed) == 3
 
 
@@ -99,13 +99,13 @@ async def test_raise_if_cancelled_raises_a_swallowed_cancellation():
     As `asyncio.wait_for` of Python 3.11 does it: the answer is there, and the cancel is dropped.
     """
 
-    async def lane():
+    async def queue():
         while True:
             with suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
             raise_if_cancelled()
 
-    task = asyncio.create_task(lane())
+    task = asyncio.create_task(queue())
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.wait([task], timeout=PATIENCE)

@@ -61,15 +61,15 @@ async def test_a_run_longer_than_the_interval_is_cancelled():
     """
     It is counted and told; the next one comes.
     """
-    clock, meters, told = FakeClock(), MetricRegistry(), []
+    clock, meters, called = FakeClock(), MetricRegistry(), []
 
     async def job():
-        if told:
+        if called:
             raise EnoughError
         await asyncio.Event().wait()
 
     async def on_timeout():
-        told.append(True)
+        called.append(True)
 
     with pytest.raises(EnoughError):
         await run_periodically(

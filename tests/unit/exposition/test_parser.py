@@ -250,14 +250,14 @@ GARBAGE = st.lists(SNIPPETS, max_size=30).map("".join) | st.text(max_size=60)
 def never_crashes(before: str, text: str, openmetrics: bool) -> None:
     """A named error or a right answer, and the same whether the reader has seen pages before or not."""
     reader = PageParser(100)
-    answers: list[object] = []
+    responses: list[object] = []
     for fresh in (False, True):
         if fresh:
             reader = PageParser(100)
         else:
             with_trouble(reader, before, openmetrics=False)
-        answers.append(with_trouble(reader, text, openmetrics=openmetrics))
-    assert answers[0] == answers[1]
+        responses.append(with_trouble(reader, text, openmetrics=openmetrics))
+    assert responses[0] == responses[1]
 
 
 def with_trouble(reader: PageParser, text: str, *, openmetrics: bool) -> object:

@@ -21,11 +21,11 @@ from toban.web.pages.i18n import texts
 class Answering:
     """An engine that knows the answers to some questions."""
 
-    def __init__(self, **answers):
-        self.answers = answers
+    def __init__(self, **responses):
+        self.responses = responses
 
     async def instant(self, query, at, *, time_limit=None):
-        value = next((value for part, value in self.answers.items() if part in query), None)
+        value = next((value for part, value in self.responses.items() if part in query), None)
         series = () if value is None else (ResultSeries(Labels(), np.array([at]), np.array([float(value)])),)
         return QueryResult(ResultType.VECTOR, series)
 

@@ -90,6 +90,6 @@ def test_payments_that_fail_by_all_methods_are_one_incident(first):
     for method in methods:
         it.at("10m").ends("payments_failing", **given, **({"method": method} if method else {}))
     it.want("1h")
-    told = [message for message in it.messages if message.receiver == "pagerduty"]
-    assert len({message.group_id for message in told}) == 1
-    assert len(told) == (2 if first == "" else 5)
+    pages = [message for message in it.messages if message.receiver == "pagerduty"]
+    assert len({message.group_id for message in pages}) == 1
+    assert len(pages) == (2 if first == "" else 5)

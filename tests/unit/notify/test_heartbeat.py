@@ -15,21 +15,21 @@ async def test_a_heartbeat_is_suppressed_while_toban_is_unhealthy():
     """
     And says what; an address that refuses it is trouble too.
     """
-    asked, answers, missing = [], [200, 500], ["messages do not leave"]
+    requests, responses, missing = [], [200, 500], ["messages do not leave"]
 
-    def answer(request):
-        asked.append(str(request.url))
-        return httpx2.Response(answers.pop(0))
+    def respond(request):
+        requests.append(str(request.url))
+        return httpx2.Response(responses.pop(0))
 
     meters = MetricRegistry()
-    async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as http:
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(respond)) as http:
         settings = Heartbeat(url="https://watch.example/ping", interval=timedelta(minutes=1))
         beating = HeartbeatService(settings, lambda: missing[0], http, FakeClock(), meters)
         await beating.once()
-        assert (asked, beating.health().message) == ([], "heartbeat not sent: messages do not leave")
+        assert (requests, beating.health().message) == ([], "heartbeat not sent: messages do not leave")
         missing[0] = ""
         await beating.once()
-        assert (asked, beating.health().ok) == (["https://watch.example/ping"], True)
+        assert (requests, beating.health().ok) == (["https://watch.example/ping"], True)
         await beating.once()
         assert beating.health().message == "heartbeat not sent: answered 500"
     assert [meters.value(HEARTBEATS, outcome=it) for it in ("suppressed", "sent", "failed")] == [1, 1, 1]

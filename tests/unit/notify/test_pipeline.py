@@ -158,7 +158,7 @@ def test_a_flapping_alert_that_stays_is_notified_as_firing():
         at.fires("web")
     for at in line.between("1m", "11m", "2m"):
         at.ends("web")
-    assert [told.partition(" ")[2] for told in line.want("30m")] == ["firing web", "flapping web", "firing web"]
+    assert [sent.partition(" ")[2] for sent in line.want("30m")] == ["firing web", "flapping web", "firing web"]
 
 
 def test_p1_alerts_go_to_a_paging_channel():
@@ -171,7 +171,7 @@ def test_p1_alerts_go_to_a_paging_channel():
 
 
 @pytest.mark.parametrize(
-    ("labels", "told"),
+    ("labels", "sent"),
     [
         ({"channels": "", "severity": "critical"}, " to slack,email,pagerduty"),
         ({"channels": "", "severity": "warning"}, " to slack,email"),
@@ -182,7 +182,7 @@ def test_p1_alerts_go_to_a_paging_channel():
         ({"team": "both"}, " to email|"),
     ],
 )
-def test_an_alert_is_routed_by_route_then_label_then_severity(labels, told):
+def test_an_alert_is_routed_by_route_then_label_then_severity(labels, sent):
     """
     The first route that fits and those below it while it says so; an unknown channel is passed over.
     """
@@ -194,8 +194,8 @@ def test_an_alert_is_routed_by_route_then_label_then_severity(labels, told):
     ]
     line = Timeline(routes=routes)
     line.at("0s").fires("disk", **labels)
-    found = "|".join(told.removeprefix("10s firing disk") for told in line.want("1m"))
-    assert found == ("" if told is None else told)
+    found = "|".join(sent.removeprefix("10s firing disk") for sent in line.want("1m"))
+    assert found == ("" if sent is None else sent)
 
 
 @pytest.mark.parametrize(
@@ -245,10 +245,10 @@ POLICY = {
 }
 
 
-def played(steps, restarts=lambda: False, looks=()):
+def played(steps, restarts=lambda: False, scrapes=()):
     line = Timeline(restarts=restarts, **POLICY)
-    for look in looks:
-        line.at(f"{look}s").nothing()
+    for scrape in scrapes:
+        line.at(f"{scrape}s").nothing()
     seconds, state = 0, {}
     for after, what, name in steps:
         seconds += after
@@ -263,8 +263,8 @@ def played(steps, restarts=lambda: False, looks=()):
             at.acknowledged(name)
         elif what == "hush":
             at.silence(f'alertname="{name}"', "5m")
-    told = line.want("2d")
-    return line, told, state
+    sent = line.want("2d")
+    return line, sent, state
 
 
 @given(STEPS, st.lists(st.booleans(), min_size=1))
@@ -273,18 +273,18 @@ def test_a_restart_at_any_step_changes_no_notification(steps, restarts):
     What is written down after a decision is enough to go on from.
     """
     turns = iter(restarts * 1000)
-    one, told, _ = played(steps)
+    one, sent, _ = played(steps)
     other, again, _ = played(steps, lambda: next(turns))
-    assert told == again
+    assert sent == again
     assert one.messages == other.messages
 
 
 @given(STEPS, st.lists(st.integers(1, 20_000), max_size=20))
-def test_deciding_more_often_changes_no_notification(steps, looks):
+def test_deciding_more_often_changes_no_notification(steps, scrapes):
     """
     When something is decided depends on what happened alone.
     """
-    assert played(steps)[0].messages == played(steps, looks=looks)[0].messages
+    assert played(steps)[0].messages == played(steps, scrapes=scrapes)[0].messages
 
 
 @example([(0, "fires", "a"), (0, "fires", "b"), (0, "fires", "c"), (0, "ack", "c"), (11, "ends", "a")])

@@ -133,8 +133,8 @@ def test_other_firing_alerts_are_listed_with_their_times():
     """
     others = [alert("locks", annotations={"summary": f"Thing {n}"}) for n in range(7)]
 
-    said = "Also firing: " + ", ".join(f"Thing {n} (since 2026-03-02 03:12 JST)" for n in range(5)) + "."
-    assert say(alert(), others=others).lines[-1] == said
+    expected = "Also firing: " + ", ".join(f"Thing {n} (since 2026-03-02 03:12 JST)" for n in range(5)) + "."
+    assert say(alert(), others=others).lines[-1] == expected
     assert not any("Also firing" in line for line in say(alert(), others=others, kind=NotificationKind.RESOLVED).lines)
 
 
@@ -170,11 +170,11 @@ def test_each_kind_of_notification_begins_with_its_change():
     """
     Who acknowledged it; how long it has been firing; that it is flapping; what it inhibits.
     """
-    told = Acknowledgement("Yuki", LATER, "on it")
+    acknowledgement = Acknowledgement("Yuki", LATER, "on it")
     now = NIGHT + timedelta(days=1, hours=2)
 
     assert (
-        say(alert(), kind=NotificationKind.ACKNOWLEDGED, acknowledged=told).lines[0]
+        say(alert(), kind=NotificationKind.ACKNOWLEDGED, acknowledged=acknowledgement).lines[0]
         == "Acknowledged by Yuki at 2026-03-02 03:19 JST: on it"
     )
     assert say(alert(), kind=NotificationKind.REMINDER, now=now).lines[0] == "Still firing after 1 d 2 h."

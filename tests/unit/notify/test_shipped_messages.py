@@ -25,9 +25,9 @@ def alerts() -> Iterator[Any]:
     """Return an alert for each test of a shipped rule that fires."""
     for path in sorted(TESTS.glob("*.test.yaml")):
         for test in yaml.safe_load(path.read_text("utf-8"))["tests"]:
-            for asked in test.get("alert_rule_test", ()):
-                for place, expected in enumerate(asked["exp_alerts"]):
-                    labels = Labels({"alertname": asked["alertname"], **expected["exp_labels"]})
+            for case in test.get("alert_rule_test", ()):
+                for place, expected in enumerate(case["exp_alerts"]):
+                    labels = Labels({"alertname": case["alertname"], **expected["exp_labels"]})
                     began = NOW - timedelta(minutes=4)
                     found = Alert(labels, expected["exp_annotations"], AlertStatus.FIRING, began, fired=NOW, value=0.0)
                     yield pytest.param(found, id=f"{test['name']} {place}")
@@ -46,8 +46,8 @@ def test_a_shipped_message_is_complete_and_has_no_placeholders(alert):
     What, how bad against which limit, since when, what to do; nothing that is empty, unknown, or a program's.
     """
     for language in LANGUAGES:
-        said = message(alert, language)
-        text = "\n".join([said.title, *said.lines])
+        rendered = message(alert, language)
+        text = "\n".join([rendered.title, *rendered.lines])
         assert "2026-11-30 03:00 UTC" in text
         assert alert.annotation("action", language) in text
         assert not re.search(r"\[unknown\]|<no value>|None|\{\{|%!|NaN|\(\)|[:,;、:] *$|  ", text, re.MULTILINE), text
@@ -60,8 +60,8 @@ def test_a_japanese_message_is_japanese(alert):
     """
     Its title and each of its lines, but for names and commands.
     """
-    said = message(alert, "ja")
-    for text in [said.title, *said.lines]:
+    rendered = message(alert, "ja")
+    for text in [rendered.title, *rendered.lines]:
         bare = re.sub(r"`[^`]*`", "", text)
         assert JAPANESE.search(bare), text
         assert not ASCII.search(bare), text

@@ -56,11 +56,11 @@ async def test_the_loop_is_free_while_a_query_runs():
     """
     source = GatedSource()
     async with QueryExecutor(PromqlEngine(source)) as querying:
-        asked = asyncio.create_task(querying.instant("x", 0))
+        running = asyncio.create_task(querying.instant("x", 0))
         await asyncio.to_thread(source.entered.wait)
-        assert not asked.done()
+        assert not running.done()
         source.gate.set()
-        assert not (await asked).series
+        assert not (await running).series
 
 
 async def test_cancelling_the_request_cancels_the_query():
@@ -68,11 +68,11 @@ async def test_cancelling_the_request_cancels_the_query():
     The thread gives up, and the next question is answered.
     """
     async with QueryExecutor(PromqlEngine(ScriptSource())) as querying:
-        asked = asyncio.create_task(endless(querying))
+        running = asyncio.create_task(endless(querying))
         await asyncio.sleep(0)
-        asked.cancel()
+        running.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asked
+            await running
         assert (await querying.instant("1", 0)).series[0].last == 1.0
 
 
@@ -98,12 +98,12 @@ async def test_a_full_queue_rejects_queries():
     """
     source = GatedSource()
     async with QueryExecutor(PromqlEngine(source), waiting=1) as querying:
-        asked = [asyncio.create_task(querying.instant("x", 0)) for _ in range(2)]
+        running = [asyncio.create_task(querying.instant("x", 0)) for _ in range(2)]
         await asyncio.to_thread(source.entered.wait)
         with pytest.raises(QueryError, match="waiting already"):
             await querying.instant("1", 0)
         source.gate.set()
-        await asyncio.gather(*asked)
+        await asyncio.gather(*running)
         await querying.instant("1", 0)
 
 
@@ -112,10 +112,10 @@ async def test_closing_cancels_running_and_queued_queries():
     Who asked is told that the query was canceled, and so is who comes too late.
     """
     querying = QueryExecutor(PromqlEngine(ScriptSource()))
-    asked = [asyncio.create_task(endless(querying)) for _ in range(3)]
+    running = [asyncio.create_task(endless(querying)) for _ in range(3)]
     await asyncio.sleep(0)
     await querying.close()
-    for outcome in await asyncio.gather(*asked, return_exceptions=True):
+    for outcome in await asyncio.gather(*running, return_exceptions=True):
         assert isinstance(outcome, QueryCanceledError)
     with pytest.raises(QueryCanceledError):
         await querying.instant("1", 0)

@@ -114,7 +114,7 @@ def test_range_functions_equal_a_plain_loop(
     Whatever is missing, ends, resets or is infinite, and however the series are grouped.
     """
     answer = PromqlEngine(source(found, shared=shared)).range(f"{function}(x_total[2m])", -120_000, 480_000, STEP)
-    said = {
+    printed = {
         (points.labels["shop"], at): value
         for points in answer.series
         for at, value in zip(points.times.tolist(), points.values.tolist(), strict=True)
@@ -127,9 +127,9 @@ def test_range_functions_equal_a_plain_loop(
             if value is not None:
                 wanted[str(number), end] = value
 
-    assert said.keys() == wanted.keys()
+    assert printed.keys() == wanted.keys()
     np.testing.assert_allclose(
-        [said[key] for key in wanted], list(wanted.values()), rtol=1e-9, atol=1e-9, equal_nan=True
+        [printed[key] for key in wanted], list(wanted.values()), rtol=1e-9, atol=1e-9, equal_nan=True
     )
 
 

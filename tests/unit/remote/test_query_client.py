@@ -39,7 +39,7 @@ async def test_an_instant_query_returns_a_vector(engine, client):
     With its warnings and infos.
     """
     vector = [{"metric": {"__name__": "up"}, "value": [4.25, "+Inf"]}]
-    engine.answers.append(success("vector", vector, warnings=["careful"], infos=["by the way"]))
+    engine.responses.append(success("vector", vector, warnings=["careful"], infos=["by the way"]))
 
     result = await client.instant("up", 4250)
 
@@ -52,7 +52,7 @@ async def test_a_range_query_returns_a_matrix(engine, client):
     """
     Times are seconds on the wire and milliseconds in the result.
     """
-    engine.answers.append(success("matrix", [{"metric": {}, "values": [[1, "1"], [2.5, "-0.5"]]}]))
+    engine.responses.append(success("matrix", [{"metric": {}, "values": [[1, "1"], [2.5, "-0.5"]]}]))
 
     result = await client.range("sum(up)", 1000, 2500, 1500, time_limit=timedelta(seconds=5))
 
@@ -65,7 +65,7 @@ async def test_scalars_and_strings(engine, client):
     """
     They have no labels.
     """
-    engine.answers += [success("scalar", [7, "2"]), success("string", [7, "words"])]
+    engine.responses += [success("scalar", [7, "2"]), success("string", [7, "words"])]
 
     assert series(await client.instant("2", 7000)) == [({}, [7000], [2])]
     assert (await client.instant('"words"', 7000)).text == "words"
@@ -86,7 +86,7 @@ async def test_errors_are_raised_as_the_embedded_engine_raises_them(error_type, 
     """
     With the remote engine's message.
     """
-    engine.answers.append(Reply.json({"status": "error", "errorType": error_type, "error": "no such thing"}, status))
+    engine.responses.append(Reply.json({"status": "error", "errorType": error_type, "error": "no such thing"}, status))
     with pytest.raises(raised, match="no such thing") as caught:
         await client.instant("x", 0)
     assert type(caught.value) is raised
@@ -98,7 +98,7 @@ async def test_a_broken_connection_is_a_store_error(failure, engine, client):
     Samples can't be read at the moment.
     """
     engine.next(failure)
-    engine.answers.append(success("vector", []))
+    engine.responses.append(success("vector", []))
     with pytest.raises(StoreError, match="remote engine"):
         await client.instant("x", 0)
 
@@ -120,7 +120,7 @@ async def test_an_invalid_response_is_a_store_error(reply, engine, client):
     """
     With the beginning of the response.
     """
-    engine.answers.append(reply)
+    engine.responses.append(reply)
     with pytest.raises(StoreError, match="invalid response"):
         await client.instant("x", 0)
 
@@ -130,7 +130,7 @@ async def test_a_query_times_out(engine, client):
     After the caller's timeout.
     """
     engine.next(late)
-    engine.answers.append(success("vector", []))
+    engine.responses.append(success("vector", []))
     with pytest.raises(QueryTimeoutError):
         await client.instant("x", 0, time_limit=timedelta(milliseconds=50))
 
@@ -140,6 +140,6 @@ async def test_a_response_that_is_too_large_is_an_error(engine, client, monkeypa
     It would take all memory.
     """
     monkeypatch.setattr(query_client, "MAX_RESPONSE", 100)
-    engine.answers.append(success("vector", [{"metric": {"x": "y" * 200}, "value": [1, "1"]}]))
+    engine.responses.append(success("vector", [{"metric": {"x": "y" * 200}, "value": [1, "1"]}]))
     with pytest.raises(QueryError, match="more than 100 bytes"):
         await client.instant("x", 0)

@@ -6,8 +6,7 @@ import pytest
 
 from tests.fake_http import broken, busy, half, late, reset, says
 from tests.fake_remote import FakeRemote
-from tests.fakes import FakeClock
-from toban.core.errors import StoreError
+from tests.fakes import FakeClock, ListSampleLog
 from toban.core.labels import Labels
 from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import Batch, Layout, milliseconds
@@ -18,32 +17,17 @@ from toban.remote.settings import RemoteSettings
 LAYOUT = Layout([Labels(__name__="a"), Labels(__name__="b")])
 
 
-class Source:
-    """A sample log in memory."""
-
-    def __init__(self, clock):
-        self.clock, self.batches, self.dropped, self.error = clock, [], 0, ""
-
-    def append(self, *values):
-        self.batches.append(Batch(LAYOUT, milliseconds(self.clock.now()), np.array(values, np.float64)))
-
-    def pending(self, samples):
-        if self.error:
-            raise StoreError(self.error)
-        return list(enumerate(self.batches, 1))[: samples // 2]
-
-    def commit(self, sequence):
-        del self.batches[:sequence]
-
-
 class Setup:
     """The service, its sample log and the remote engine."""
 
     def __init__(self, engine, http, **settings):
         self.clock, self.meters, self.engine = FakeClock(), MetricRegistry(), engine
-        self.source = Source(self.clock)
+        self.log = ListSampleLog()
         remote = RemoteSettings(write_url=f"{engine.url}/api/v1/write", **settings)
-        self.service = RemoteWriteService(remote, self.source, http, self.clock, self.meters)
+        self.service = RemoteWriteService(remote, self.log, http, self.clock, self.meters)
+
+    def append(self, *values):
+        self.log.append([Batch(LAYOUT, milliseconds(self.clock.now()), np.array(values, np.float64))])
 
     @property
     def received(self):
@@ -60,9 +44,9 @@ async def test_pending_samples_are_sent_in_order(setup):
     """
     Then the next check is in a second.
     """
-    setup.source.append(1, 2)
+    setup.append(1, 2)
     await setup.clock.sleep(1)
-    setup.source.append(3, 4)
+    setup.append(3, 4)
 
     assert await setup.service.once() == 0
     assert await setup.service.once() == 1
@@ -89,7 +73,7 @@ async def test_samples_wait_while_requests_fail(failure, delay, setup):
     None is lost, even if the key or the address is wrong.
     """
     setup.engine.next(failure)
-    setup.source.append(1, 2)
+    setup.append(1, 2)
 
     assert 0.7 * delay <= await setup.service.once() <= delay
     health = setup.service.health()
@@ -108,7 +92,7 @@ async def test_a_request_without_response_is_sent_again(failure, setup, monkeypa
     """
     monkeypatch.setattr(remote_write, "REQUEST_SECONDS", 0.05)
     setup.engine.next(failure)
-    setup.source.append(1, 2)
+    setup.append(1, 2)
 
     await setup.service.once()
     assert not setup.service.health().ok
@@ -122,13 +106,13 @@ async def test_permanently_rejected_samples_are_skipped_and_counted(setup):
     They would block all later ones.
     """
     setup.engine.next(says(400, b"out of order\n sample"))
-    setup.source.append(1, 2)
+    setup.append(1, 2)
 
     assert await setup.service.once() == 0
     assert setup.meters.value(remote_write.REJECTED) == 2
     assert setup.service.health().ok
     assert "answered 400: out of order sample" in setup.service.health().message
-    setup.source.append(3, 4)
+    setup.append(3, 4)
     await setup.service.once()
     assert setup.received == [3, 4]
     assert setup.service.health().message == "samples are sent without delay"
@@ -139,14 +123,14 @@ async def test_backoff_grows_up_to_a_minute(setup):
     And is reset by a success.
     """
     setup.engine.next(*[says(500)] * 10)
-    setup.source.append(1, 2)
+    setup.append(1, 2)
 
     delays = [await setup.service.once() for _ in range(10)]
     assert delays == sorted(delays)
     assert delays[-1] == 60
     await setup.service.once()
     setup.engine.next(says(500))
-    setup.source.append(1, 2)
+    setup.append(1, 2)
     assert await setup.service.once() <= 1
 
 
@@ -154,7 +138,7 @@ async def test_dropped_samples_are_counted(setup):
     """
     Once.
     """
-    setup.source.dropped = 5
+    setup.log.dropped = 5
     await setup.service.once()
     await setup.service.once()
     assert setup.meters.value(remote_write.DROPPED) == 5
@@ -164,7 +148,7 @@ async def test_health_reports_catching_up(setup):
     """
     With the time of the oldest sample that waits.
     """
-    setup.source.append(1, 2)
+    setup.append(1, 2)
     await setup.clock.sleep(3600)
     await setup.service.once()
     assert setup.meters.value(remote_write.LAG) == 3600
@@ -175,7 +159,7 @@ async def test_an_error_of_the_store_does_not_make_remote_write_unhealthy(setup)
     """
     The store reports it itself.
     """
-    setup.source.error = "the disk is gone"
+    setup.log.error = "the disk is gone"
     assert await setup.service.once() == 1
     assert setup.service.health().ok
 
@@ -197,7 +181,7 @@ async def test_requests_are_authenticated(auth, headers):
     """
     async with FakeRemote() as engine, httpx2.AsyncClient() as http:
         setup = Setup(engine, http, auth=auth)
-        setup.source.append(1, 2)
+        setup.append(1, 2)
         await setup.service.once()
         assert headers.items() <= engine.requests[0].headers.items()
 

@@ -19,8 +19,8 @@ BORN = 100 * HOUR
 class FakeRemoteEngine:
     """An engine that says that it was asked."""
 
-    def __init__(self, trouble=None):
-        self.error = trouble
+    def __init__(self, error=None):
+        self.error = error
 
     async def instant(self, query, at, *, time_limit=None):
         if self.error:
@@ -60,8 +60,8 @@ async def test_queries_beyond_local_retention_run_on_the_remote_engine(query, st
     """
     async with QueryExecutor(PromqlEngine(ScriptSource())) as inside:
         engine = TieredEngine(inside, FakeRemoteEngine(), oldest)
-        answer = await engine.range(query, start, end, 60_000)
-        assert (answer.text or "inside") == where
+        response = await engine.range(query, start, end, 60_000)
+        assert (response.text or "inside") == where
         if start == end:
             assert ((await engine.instant(query, start)).text or "inside") == where
 
@@ -71,8 +71,8 @@ async def test_without_the_remote_engine_local_samples_are_returned_with_a_warni
     With a warning: it is not all.
     """
     async with QueryExecutor(PromqlEngine(ScriptSource())) as inside:
-        answer = await TieredEngine(inside, FakeRemoteEngine(StoreError("outside: refused")), oldest).instant("x", 0)
-        assert answer.warnings == ("outside: refused; what toban itself no longer holds is missing here",)
+        response = await TieredEngine(inside, FakeRemoteEngine(StoreError("outside: refused")), oldest).instant("x", 0)
+        assert response.warnings == ("outside: refused; what toban itself no longer holds is missing here",)
 
 
 async def test_an_error_of_the_remote_engine_is_raised():

@@ -7,8 +7,8 @@ import pytest
 from toban.shop.graphql import GraphqlError, execute, parse_data
 
 
-def body(**answer):
-    return orjson.dumps(answer)
+def body(**response):
+    return orjson.dumps(response)
 
 
 def test_a_response_with_data_and_without_errors_succeeds():

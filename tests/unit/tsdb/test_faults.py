@@ -192,10 +192,10 @@ async def filled(opened, clock) -> dict[str, dict[int, int]]:
         # The writer removes flushed rows in the background; a store on a copy finds all of them or some.
         killed = store._folder.with_name("killed")
         shutil.copytree(store._folder, killed)
-        answer = bits_by_series(store.select(ALL, *EVER))
+        response = bits_by_series(store.select(ALL, *EVER))
     shutil.rmtree(store._folder)
     killed.rename(store._folder)
-    return answer
+    return response
 
 
 @pytest.mark.parametrize("seed", [pytest.param(seed, marks=[pytest.mark.soak] * (seed > 5)) for seed in range(250)])
@@ -224,16 +224,16 @@ async def test_damage_is_found_and_never_makes_a_wrong_sample(opened, clock, fol
         with opened() as store:
             await store.maintain()
             await store.maintain()
-            answer = bits_by_series(store.select(ALL, *EVER))
+            response = bits_by_series(store.select(ALL, *EVER))
             families = store.families()
 
         where = f"{path.name} at {place}"
-        for series, found in answer.items():
+        for series, found in response.items():
             assert found.items() <= truth[series].items(), where
-        if answer != truth:
+        if response != truth:
             assert meters.value(CORRUPTIONS) > found_before, where
         assert set(families) <= {"temperature"}, where
-        assert sum(map(len, answer.values())) > 0.4 * sum(map(len, truth.values())), where
+        assert sum(map(len, response.values())) > 0.4 * sum(map(len, truth.values())), where
 
 
 @pytest.mark.parametrize("cut", [1, 100, 0.5])
@@ -248,12 +248,12 @@ async def test_a_truncated_block_is_quarantined(opened, clock, folder, cut):
 
     with opened() as store:
         assert path.name in store.health().message
-        answer = bits_by_series(store.select(ALL, *EVER))
+        response = bits_by_series(store.select(ALL, *EVER))
 
     assert path.with_name(path.name + ".broken").exists()
     assert not path.exists()
-    assert answer != truth
-    assert all(found.items() <= truth[series].items() for series, found in answer.items())
+    assert response != truth
+    assert all(found.items() <= truth[series].items() for series, found in response.items())
 
 
 async def test_a_damaged_tile_costs_its_series_only(opened, clock, folder, meters):

@@ -63,16 +63,16 @@ def test_acknowledged_samples_survive_kill(tmp_path, seed):
     with Store(tmp_path / "tsdb", TsdbSettings(), clock, meters, window=WINDOW) as store:
         groups = store.select(LOAD, 0, 2**52)
         print(f"open to first answer: {(time.perf_counter() - began) * 1000:.0f} ms")
-    answer = {
+    response = {
         (int(name.partition('place="')[2].removesuffix('"}')), at): bits
         for name, found in bits_by_series(groups).items()
         for at, bits in found.items()
     }
 
-    assert answer.keys() <= begun.keys()
+    assert response.keys() <= begun.keys()
     for key, written in begun.items():
         last = max((number for number in written if number in done), default=None)
         allowed = {bits for number, bits in written.items() if last is None or number >= last}
-        assert key in answer or last is None
-        assert key not in answer or answer[key] in allowed
+        assert key in response or last is None
+        assert key not in response or response[key] in allowed
     assert meters.value(CORRUPTIONS) == 0

@@ -51,7 +51,7 @@ def test_each_series_is_in_one_group_with_its_latest_samples(sparse, some, tile)
     """
     Whatever overlaps, joined or split, read at once or tile by tile.
     """
-    answer: dict[tuple[int, int], float] = {}
+    response: dict[tuple[int, int], float] = {}
     seen: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(series_merge, "SPARSE", sparse)
@@ -65,10 +65,10 @@ def test_each_series_is_in_one_group_with_its_latest_samples(sparse, some, tile)
                 ids = group.ids[row : row + tile]
                 values = group.values(ids, first, last)
                 for place, column in zip(*np.nonzero(~is_absent(values)), strict=True):
-                    answer[int(ids[place]), int(group.times[first + column])] = float(values[place, column])
+                    response[int(ids[place]), int(group.times[first + column])] = float(values[place, column])
 
     assert len(seen) == len(set(seen)) == len({int(one) for piece in some for one in piece.ids})
-    assert answer == expected(some)
+    assert response == expected(some)
 
 
 def test_pieces_without_common_series_are_separate_groups():

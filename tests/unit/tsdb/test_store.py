@@ -87,11 +87,11 @@ async def test_one_source_stays_one_group_when_series_come_and_go(opened):
         groups = store.select(ALL, *EVER)
 
     assert len(groups) == 1
-    answer = samples(groups)
-    assert answer["hall"] == {0: 1, 1: 3, 2: 7}
-    assert answer["roof"] == {1: 5, 2: 6}
-    assert np.isnan(answer["cellar"].pop(2))
-    assert answer["cellar"] == {0: 2, 1: 4}
+    response = samples(groups)
+    assert response["hall"] == {0: 1, 1: 3, 2: 7}
+    assert response["roof"] == {1: 5, 2: 6}
+    assert np.isnan(response["cellar"].pop(2))
+    assert response["cellar"] == {0: 2, 1: 4}
 
 
 async def test_late_samples_are_accepted(opened, clock):
@@ -190,8 +190,8 @@ async def test_retention_removes_the_oldest_and_never_the_newest(opened, clock):
             clock.advance(24 * 3600)
             await store.maintain()
         await store.maintain()
-        answer = samples(store.select(ALL, *EVER))
-        assert sorted(answer) == ["day 3", "day 4", "day 5", "hall"]
+        response = samples(store.select(ALL, *EVER))
+        assert sorted(response) == ["day 3", "day 4", "day 5", "hall"]
         assert len(store._index) == 4
     with opened(size=1) as store:
         await store.maintain()

@@ -19,7 +19,7 @@ from toban.web.request_bodies import BodyBuffer, BodyError, RequestBody
 from toban.web.settings import WebSettings
 
 
-async def answer(request):
+async def respond(request):
     raise AssertionError
 
 
@@ -28,11 +28,11 @@ def test_an_endpoint_without_permission_is_an_error_at_the_start():
     Nobody is let in by oversight.
     """
     with pytest.raises(TypeError, match="declares no permission"):
-        _application([Route("/x", answer)])
+        _application([Route("/x", respond)])
     with pytest.raises(TypeError):
-        Endpoint("/x", answer)
+        Endpoint("/x", respond)
     with pytest.raises(TypeError, match="which types it accepts"):
-        Endpoint("/x", answer, Permission.ACT, methods=["POST"])
+        Endpoint("/x", respond, Permission.ACT, methods=["POST"])
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_an_address_is_toban_s_where_the_connection_went_to_it(listen, server, h
     """
     Whatever addresses this machine has, and gets.
     """
-    access = NetworkAccess(answer, WebSettings(listen=listen, token="hush"), None)
+    access = NetworkAccess(respond, WebSettings(listen=listen, token="hush"), None)
     assert access._is_own_host(host, {"server": server and (server, 9119)}) is fits
 
 
@@ -131,7 +131,7 @@ def test_an_invalid_content_length_is_rejected():
     A number that is none, or larger than any memory, is no trouble.
     """
     for length, is_too_long in (("", False), ("x", False), ("10", False), ("11", True), ("9" * 5_000, True)):
-        assert RequestBody(BodyBuffer(), answer, 10, length)._is_too_long is is_too_long
+        assert RequestBody(BodyBuffer(), respond, 10, length)._is_too_long is is_too_long
 
 
 async def _actor_of(access, headers=(), **state):
@@ -151,12 +151,12 @@ async def test_the_actor_is_the_authenticated_principal():
     Not who a request says that it is.
     """
     shown = [(b"authorization", b"Bearer hush")]
-    guarded = NetworkAccess(answer, WebSettings(token="hush"), MetricRegistry())
+    guarded = NetworkAccess(respond, WebSettings(token="hush"), MetricRegistry())
     assert await _actor_of(guarded, shown) == "web.token (token)"
     assert await _actor_of(guarded) == "anonymous (loopback)"
-    assert await _actor_of(NetworkAccess(answer, WebSettings(), MetricRegistry()), shown) == "anonymous (loopback)"
-    assert await _actor_of(TrustedAccess(answer), peer_user="ann") == "ann (local socket)"
-    assert await _actor_of(NetworkAccess(answer, WebSettings(), MetricRegistry()), peer_user="ann") == (
+    assert await _actor_of(NetworkAccess(respond, WebSettings(), MetricRegistry()), shown) == "anonymous (loopback)"
+    assert await _actor_of(TrustedAccess(respond), peer_user="ann") == "ann (local socket)"
+    assert await _actor_of(NetworkAccess(respond, WebSettings(), MetricRegistry()), peer_user="ann") == (
         "anonymous (loopback)"
     )
 

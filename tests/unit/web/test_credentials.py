@@ -60,12 +60,12 @@ def cookie(value, name=COOKIE, **headers):
 
 
 async def test_nobody_may_do_everything_on_loopback_until_there_is_a_user(access):
-    async with client(access) as asked:
-        assert (await asked.get("/admin")).text.startswith("anonymous (loopback) from 192.0.2.7: act, admin")
+    async with client(access) as http:
+        assert (await http.get("/admin")).text.startswith("anonymous (loopback) from 192.0.2.7: act, admin")
         await access.users.add_user("ann", Role.VIEWER, PASSWORD, ROOT)
-        assert (await asked.get("/public")).text == "anonymous (loopback) from 192.0.2.7: public"
+        assert (await http.get("/public")).text == "anonymous (loopback) from 192.0.2.7: public"
         for permission in EVERYTHING - PUBLIC:
-            response = await asked.get(f"/{permission}")
+            response = await http.get(f"/{permission}")
             assert (response.status_code, response.headers["www-authenticate"]) == (401, 'Bearer realm="toban"')
 
 
@@ -73,17 +73,17 @@ async def test_nobody_may_do_anything_where_other_machines_reach_toban(access):
     """
     Also before there is a user, and from this machine too.
     """
-    async with client(access, "http://0.0.0.0:9119", "127.0.0.1", listen="0.0.0.0:9119") as asked:
-        assert (await asked.get("/public")).status_code == 200
+    async with client(access, "http://0.0.0.0:9119", "127.0.0.1", listen="0.0.0.0:9119") as http:
+        assert (await http.get("/public")).status_code == 200
         for permission in EVERYTHING - PUBLIC:
-            assert (await asked.get(f"/{permission}")).status_code == 401
+            assert (await http.get(f"/{permission}")).status_code == 401
 
 
 @pytest.mark.parametrize("role", Role)
 async def test_a_session_grants_what_the_role_of_its_user_grants(access, sessions, role):
-    async with client(access) as asked:
+    async with client(access) as http:
         for permission in Permission:
-            response = await asked.get(f"/{permission}", headers=cookie(sessions[role]))
+            response = await http.get(f"/{permission}", headers=cookie(sessions[role]))
             assert response.status_code == (200 if permission in role.permissions else 403)
             if response.status_code == 403:
                 assert response.text == f"the-{role} (session) has no permission to {permission} here\n"
@@ -96,9 +96,9 @@ async def test_roles_include_each_other():
 
 
 async def test_the_token_of_the_settings_does_everything_but_let_others_in(access):
-    async with client(access, token="hush") as asked:
+    async with client(access, token="hush") as http:
         for permission in Permission:
-            response = await asked.get(f"/{permission}", headers={"authorization": "Bearer hush"})
+            response = await http.get(f"/{permission}", headers={"authorization": "Bearer hush"})
             assert response.status_code == (403 if permission is Permission.ADMIN else 200)
 
 
@@ -108,20 +108,20 @@ async def test_an_api_token_grants_its_scopes(access, sessions):
     """
     token, text = await access.tokens.create("ci", {Permission.PUSH}, None, ROOT)
     shown = {"authorization": f"Bearer {text}"}
-    async with client(access) as asked:
-        assert (await asked.get("/push", headers=shown)).text == "ci (API token) from 192.0.2.7: public, push"
-        response = await asked.get("/read", headers=shown)
+    async with client(access) as http:
+        assert (await http.get("/push", headers=shown)).text == "ci (API token) from 192.0.2.7: public, push"
+        response = await http.get("/read", headers=shown)
         assert (response.status_code, response.text) == (403, "ci (API token) has no permission to read here\n")
         await access.tokens.revoke(token.id, ROOT)
-        assert (await asked.get("/push", headers=shown)).status_code == 401
-        assert (await asked.get("/read", headers=shown | cookie(sessions[Role.ADMIN]))).status_code == 401
+        assert (await http.get("/push", headers=shown)).status_code == 401
+        assert (await http.get("/read", headers=shown | cookie(sessions[Role.ADMIN]))).status_code == 401
 
 
 async def test_a_revoked_token_is_nobody_also_where_everybody_may_do_everything(access):
     _, text = await access.tokens.create("ci", {Permission.PUSH}, None, ROOT)
-    async with client(access) as asked:
-        assert (await asked.get("/act", headers={"authorization": f"Bearer {text}x"})).status_code == 401
-        assert (await asked.get("/act", headers={"authorization": "Bearer of-something-else"})).status_code == 200
+    async with client(access) as http:
+        assert (await http.get("/act", headers={"authorization": f"Bearer {text}x"})).status_code == 401
+        assert (await http.get("/act", headers={"authorization": "Bearer of-something-else"})).status_code == 200
 
 
 async def test_tokens_count_in_the_header_alone(access, sessions):
@@ -129,9 +129,9 @@ async def test_tokens_count_in_the_header_alone(access, sessions):
     Not in addresses, which logs keep.
     """
     _, text = await access.tokens.create("ci", {READ}, None, ROOT)
-    async with client(access) as asked:
+    async with client(access) as http:
         for query in (f"token={text}", f"access_token={text}", f"{COOKIE}={sessions[Role.ADMIN]}"):
-            assert (await asked.get(f"/read?{query}")).status_code == 401
+            assert (await http.get(f"/read?{query}")).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -156,8 +156,8 @@ async def test_a_cookie_counts_for_changes_only_where_toban_s_own_page_sends_the
     """
     Other programs at other ports of a name get the same cookies.
     """
-    async with client(access) as asked:
-        response = await asked.post("/act", headers=cookie(sessions[Role.OPERATOR], **headers))
+    async with client(access) as http:
+        response = await http.post("/act", headers=cookie(sessions[Role.OPERATOR], **headers))
         assert response.status_code == status
 
 
@@ -166,10 +166,10 @@ async def test_forwarded_headers_are_believed_by_nobody(access, sessions, forged
     """
     Uptime Kuma believed `X-Forwarded-Host`.
     """
-    async with client(access) as asked:
+    async with client(access) as http:
         headers = {"origin": "http://evil.example", forged: "evil.example"}
-        assert (await asked.post("/act", headers=cookie(sessions[Role.ADMIN], **headers))).status_code == 403
-        assert (await asked.get("/read", headers={forged: "the-admin"})).status_code == 401
+        assert (await http.post("/act", headers=cookie(sessions[Role.ADMIN], **headers))).status_code == 403
+        assert (await http.get("/read", headers={forged: "the-admin"})).status_code == 401
 
 
 async def test_under_an_https_address_the_cookie_belongs_to_this_host_alone(access, sessions):
@@ -177,25 +177,25 @@ async def test_under_an_https_address_the_cookie_belongs_to_this_host_alone(acce
     The other name does not count there, for other hosts of the domain can set it.
     """
     secret = sessions[Role.VIEWER]
-    async with client(access, "http://toban.example", public="https://toban.example/") as asked:
-        assert (await asked.get("/read", headers=cookie(secret, SECURE_COOKIE))).status_code == 200
-        assert (await asked.get("/read", headers=cookie(secret))).status_code == 401
-    async with client(access, public="https://toban.example/") as asked:
-        assert (await asked.get("/read", headers=cookie(secret))).status_code == 200
-        assert (await asked.get("/read", headers=cookie(secret, SECURE_COOKIE))).status_code == 401
+    async with client(access, "http://toban.example", public="https://toban.example/") as http:
+        assert (await http.get("/read", headers=cookie(secret, SECURE_COOKIE))).status_code == 200
+        assert (await http.get("/read", headers=cookie(secret))).status_code == 401
+    async with client(access, public="https://toban.example/") as http:
+        assert (await http.get("/read", headers=cookie(secret))).status_code == 200
+        assert (await http.get("/read", headers=cookie(secret, SECURE_COOKIE))).status_code == 401
 
 
 async def test_two_different_cookies_are_none(access, sessions):
-    async with client(access) as asked:
+    async with client(access) as http:
         both = f"{COOKIE}={sessions[Role.VIEWER]}; {COOKIE}={sessions[Role.ADMIN]}"
-        assert (await asked.get("/read", headers={"cookie": both})).status_code == 401
+        assert (await http.get("/read", headers={"cookie": both})).status_code == 401
 
 
 @pytest.mark.parametrize("value", ["", "x", "\x80", "a" * 10_000, '"', "=;="])
 async def test_a_cookie_that_is_no_session_is_nobody(access, sessions, value):
-    async with client(access) as asked:
+    async with client(access) as http:
         headers = [(b"cookie", f"{COOKIE}={value}".encode("latin-1"))]
-        assert (await asked.get("/read", headers=headers)).status_code == 401
+        assert (await http.get("/read", headers=headers)).status_code == 401
 
 
 async def test_what_only_admins_may_do_takes_a_password_of_the_last_15_minutes(access, sessions, clock):
@@ -205,27 +205,27 @@ async def test_what_only_admins_may_do_takes_a_password_of_the_last_15_minutes(a
     clock.advance(CONFIRMED_FOR.total_seconds())
     shown = cookie(sessions[Role.ADMIN])
     _, text = await access.tokens.create("terraform", {Permission.ADMIN}, None, ROOT)
-    async with client(access) as asked:
-        response = await asked.get("/admin", headers=shown)
+    async with client(access) as http:
+        response = await http.get("/admin", headers=shown)
         assert response.status_code == 403
         assert "Give your password again at /sign-in?again" in response.text
-        response = await asked.get("/admin?x=1", headers=shown | BROWSER)
+        response = await http.get("/admin?x=1", headers=shown | BROWSER)
         assert (response.status_code, response.headers["location"]) == (303, "/sign-in?again&next=%2Fadmin%3Fx%3D1")
-        response = await asked.post("/admin", headers=shown | BROWSER | {"sec-fetch-site": "same-origin"})
+        response = await http.post("/admin", headers=shown | BROWSER | {"sec-fetch-site": "same-origin"})
         assert (response.status_code, response.headers["location"]) == (303, "/sign-in?again")
-        assert (await asked.get("/act", headers=shown)).status_code == 200
-        assert (await asked.get("/admin", headers={"authorization": f"Bearer {text}"})).status_code == 200
+        assert (await http.get("/act", headers=shown)).status_code == 200
+        assert (await http.get("/admin", headers={"authorization": f"Bearer {text}"})).status_code == 200
 
 
 async def test_a_browser_is_led_to_the_sign_in_and_back(access, sessions):
-    async with client(access) as asked:
-        response = await asked.get("/read?range=6h&q=a%26b", headers=BROWSER)
+    async with client(access) as http:
+        response = await http.get("/read?range=6h&q=a%26b", headers=BROWSER)
         assert response.status_code == 303
         assert response.headers["location"] == "/sign-in?next=%2Fread%3Frange%3D6h%26q%3Da%2526b"
-        assert (await asked.get("/read")).status_code == 401
-        part = await asked.get("/read", headers=BROWSER | {"hx-request": "true"})
+        assert (await http.get("/read")).status_code == 401
+        part = await http.get("/read", headers=BROWSER | {"hx-request": "true"})
         assert (part.status_code, part.headers["hx-refresh"]) == (401, "true")
-        forbidden = await asked.get("/admin", headers=cookie(sessions[Role.VIEWER]) | BROWSER)
+        forbidden = await http.get("/admin", headers=cookie(sessions[Role.VIEWER]) | BROWSER)
         assert forbidden.status_code == 403
         assert "the-viewer" in forbidden.text
 
@@ -249,25 +249,25 @@ async def test_a_trusted_proxy_names_the_client(peer, forwarded, address):
     """
     The last address that no trusted proxy has: what stands before it the client may have written.
     """
-    async with client(None, peer=peer, trusted_proxies=["10.0.0.0/8"]) as asked:
+    async with client(None, peer=peer, trusted_proxies=["10.0.0.0/8"]) as http:
         headers = [("x-forwarded-for", it) for it in forwarded]
-        assert f"from {address}:" in (await asked.get("/public", headers=headers)).text
+        assert f"from {address}:" in (await http.get("/public", headers=headers)).text
 
 
 async def test_the_header_that_names_the_client_is_a_setting():
     async with client(
         None, peer="172.16.0.1", trusted_proxies=["172.16.0.0/12"], client_address_header="Fly-Client-IP"
-    ) as asked:
+    ) as http:
         headers = {"x-forwarded-for": "203.0.113.1", "fly-client-ip": "192.0.2.7"}
-        assert "from 192.0.2.7:" in (await asked.get("/public", headers=headers)).text
+        assert "from 192.0.2.7:" in (await http.get("/public", headers=headers)).text
 
 
 async def test_the_socket_in_the_data_folder_may_do_everything():
     async with httpx2.AsyncClient(
         transport=httpx2.ASGITransport(TrustedAccess(app())), base_url="http://toban"
-    ) as asked:
+    ) as http:
         for permission in Permission:
-            assert (await asked.post(f"/{permission}")).status_code == 200
+            assert (await http.post(f"/{permission}")).status_code == 200
 
 
 def test_a_connection_without_an_address_has_none():

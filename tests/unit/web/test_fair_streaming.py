@@ -16,15 +16,15 @@ async def test_long_responses_write_one_chunk_for_each_loop_iteration():
             written[0] += 1
             yield number
 
-    async def answer():
+    async def respond():
         return [piece async for piece in turns.pieces(pieces())]
 
-    answers = [asyncio.create_task(answer()) for _ in range(20)]
-    while not all(it.done() for it in answers):
+    responses = [asyncio.create_task(respond()) for _ in range(20)]
+    while not all(it.done() for it in responses):
         before = written[0]
         await asyncio.sleep(0)
         most[0] = max(most[0], written[0] - before)
-    assert [it.result() for it in answers] == [list(range(30))] * 20
+    assert [it.result() for it in responses] == [list(range(30))] * 20
     assert most[0] <= 2
 
 

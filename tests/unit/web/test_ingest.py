@@ -211,9 +211,9 @@ async def test_concurrent_bodies_are_all_counted(client, ingest):
     One after the other is read; none waits for ever.
     """
     bodies = [traces(request(trace=number)) for number in range(30)]
-    answers = await asyncio.gather(*(client.post("/v1/traces", content=one, headers=JSON) for one in bodies))
+    responses = await asyncio.gather(*(client.post("/v1/traces", content=one, headers=JSON) for one in bodies))
 
-    assert {answer.status_code for answer in answers} == {200}
+    assert {answer.status_code for answer in responses} == {200}
     assert list(ingest.values("vendure_api_requests_total").values()) == [30]
 
 
@@ -257,16 +257,16 @@ async def test_log_lines_are_filtered():
 
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost") as client:
 
-        async def messages(**asked: str) -> list[str]:
-            response = await client.get("/api/logs", params=asked)
+        async def messages(**parameters: str) -> list[str]:
+            response = await client.get("/api/logs", params=parameters)
             return [line["message"] for line in response.json()["lines"]]
 
         assert await messages() == ["three", "two", "one"]
         assert await messages(level="warn", limit="1") == ["three"]
         assert await messages(text="ONE") == ["one"]
         assert await messages(service="other") == []
-        for asked in ({"level": "loud"}, {"limit": "0"}, {"limit": "x"}, {"limit": "9" * 50}):
-            assert (await client.get("/api/logs", params=asked)).status_code == 400
+        for parameters in ({"level": "loud"}, {"limit": "0"}, {"limit": "x"}, {"limit": "9" * 50}):
+            assert (await client.get("/api/logs", params=parameters)).status_code == 400
 
 
 def numbers(at: int, *names: str) -> bytes:

@@ -182,7 +182,7 @@ async def test_firing_alerts_are_first_on_the_overview_page(client, alerts):
     alerts.append(Alert(Labels({"alertname": "over"}), {"summary": "long over"}, AlertStatus.RESOLVED, NOW))
     text = (await client.get("/")).text
     japanese = (await client.get("/", headers={"accept-language": "ja"})).text
-    told = (await client.get("/api/status")).json()
+    status = (await client.get("/api/status")).json()
 
     for phrase in (
         "P2",
@@ -196,8 +196,8 @@ async def test_firing_alerts_are_first_on_the_overview_page(client, alerts):
     assert text.index(">Disk &lt;full&gt;</a>") < text.index(">soon</a>") < text.index(">Target<")
     assert "long over" not in text
     assert "ディスク逼迫" in japanese
-    assert [it["name"] for it in told["alerts"]] == ["disk_usage_high"] * 2
-    assert told["state"] == "unhealthy"
+    assert [it["name"] for it in status["alerts"]] == ["disk_usage_high"] * 2
+    assert status["state"] == "unhealthy"
 
 
 async def test_a_part_that_fails_to_render_does_not_affect_the_others(client, collecting, failures):
@@ -234,9 +234,9 @@ async def test_a_part_without_status_is_left_out_of_the_status(client, collectin
 
     monkeypatch.setattr(collecting, "health", lambda: 1 / 0)
     monkeypatch.setattr("toban.health.service.HealthService.figures", figures)
-    told = (await client.get("/api/status")).json()
-    assert [it["name"] for it in told["targets"]] == ["host", "postgres", "late"]
-    assert told["services"] == [
+    status = (await client.get("/api/status")).json()
+    assert [it["name"] for it in status["targets"]] == ["host", "postgres", "late"]
+    assert status["services"] == [
         {
             "name": "collect",
             "state": "unhealthy",

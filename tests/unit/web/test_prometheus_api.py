@@ -17,7 +17,7 @@ from toban.web.prometheus_json import sample_text
 SECONDS = AT // 1000
 
 
-async def asked(client, path, code=200, /, **parameters):
+async def get_json(client, path, code=200, /, **parameters):
     response = await client.get(path, params=parameters)
     assert response.status_code == code, response.text
     return response.json()
@@ -27,7 +27,7 @@ async def test_an_instant_query_returns_a_vector_with_text_values(client):
     """
     Times are numbers, values are texts.
     """
-    found = await asked(client, "/api/v1/query", query="up", time=str(SECONDS))
+    found = await get_json(client, "/api/v1/query", query="up", time=str(SECONDS))
 
     assert found == {
         "status": "success",
@@ -60,7 +60,7 @@ async def test_a_range_query_returns_a_matrix_with_both_ends(client):
     """
     Start and end included.
     """
-    found = await asked(
+    found = await get_json(
         client, "/api/v1/query_range", query="sum(up)", start=str(SECONDS - 30), end=str(SECONDS), step="15s"
     )
     assert found["data"] == {
@@ -73,7 +73,7 @@ async def test_a_range_selector_keeps_its_own_times(client):
     """
     An instant query of `up[1m]` is a matrix.
     """
-    found = await asked(client, "/api/v1/query", query="up[31s]", time=f"{SECONDS}.5")
+    found = await get_json(client, "/api/v1/query", query="up[31s]", time=f"{SECONDS}.5")
     assert found["data"]["result"][0]["values"] == [[SECONDS - 30, "1"], [SECONDS, "0"]]
 
 
@@ -81,7 +81,7 @@ async def test_results_over_the_limit_are_truncated_with_a_warning(client):
     """
     Whoever asks for one series is told that there are more.
     """
-    found = await asked(client, "/api/v1/query", query="up", limit="1")
+    found = await get_json(client, "/api/v1/query", query="up", limit="1")
     assert len(found["data"]["result"]) == 1
     assert found["warnings"] == ["results truncated due to limit"]
 
@@ -90,20 +90,20 @@ async def test_series_labels_and_values(client):
     """
     Sorted, chosen by selectors, over all time unless said otherwise.
     """
-    series = await asked(client, "/api/v1/series", **{"match[]": 'up{job="host"}'})
+    series = await get_json(client, "/api/v1/series", **{"match[]": 'up{job="host"}'})
     assert series["data"] == [{"__name__": "up", **UP}]
-    assert (await asked(client, "/api/v1/labels"))["data"] == ["__name__", "instance", "job", "mount"]
-    assert (await asked(client, "/api/v1/label/job/values"))["data"] == ["host", "postgres"]
-    chosen = await asked(client, "/api/v1/label/job/values", **{"match[]": "system_disk_usage_bytes"})
+    assert (await get_json(client, "/api/v1/labels"))["data"] == ["__name__", "instance", "job", "mount"]
+    assert (await get_json(client, "/api/v1/label/job/values"))["data"] == ["host", "postgres"]
+    chosen = await get_json(client, "/api/v1/label/job/values", **{"match[]": "system_disk_usage_bytes"})
     assert chosen["data"] == ["host"]
-    assert (await asked(client, "/api/v1/label/job/values", end="1"))["data"] == []
+    assert (await get_json(client, "/api/v1/label/job/values", end="1"))["data"] == []
 
 
 async def test_targets_have_the_result_of_their_last_scrape(client):
     """
     Up, down with the reason, and not known yet.
     """
-    found = (await asked(client, "/api/v1/targets"))["data"]["activeTargets"]
+    found = (await get_json(client, "/api/v1/targets"))["data"]["activeTargets"]
     assert [(one["scrapePool"], one["health"], one["lastError"]) for one in found] == [
         ("host", "up", ""),
         ("postgres", "down", "<b>wrong password</b>"),
@@ -115,7 +115,7 @@ async def test_the_build_information_is_that_of_prometheus(client):
     """
     Without `features`, or Grafana would take toban for Mimir.
     """
-    found = (await asked(client, "/api/v1/status/buildinfo"))["data"]
+    found = (await get_json(client, "/api/v1/status/buildinfo"))["data"]
     assert found["application"] == "toban"
     assert "features" not in found
 
@@ -149,7 +149,7 @@ async def test_errors_have_prometheus_types_and_status_codes(client, path, param
     """
     The same codes, kinds and, where others match on them, words.
     """
-    found = await asked(client, f"/api/v1/{path}", code, **parameters)
+    found = await get_json(client, f"/api/v1/{path}", code, **parameters)
     assert (found["status"], found["errorType"]) == ("error", kind)
     assert words in found["error"]
 

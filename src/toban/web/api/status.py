@@ -85,8 +85,8 @@ class Overview:
     missing: Sequence[Coverage]
     services: Sequence[tuple[str, HealthStatus]]
     components: Sequence[ComponentStatus]
-    sales: Sequence[Sales]
-    """The sales of today; nothing where no orders are counted."""
+    sales: Sales | None
+    """The sales of today; None where no orders are counted."""
 
     @property
     def state(self) -> HealthState:
@@ -158,6 +158,11 @@ class StatusApi:
                 return await pending
             return ()
 
+        async def sales() -> Sales | None:
+            with isolation.item("overview", "sales"):
+                return await self._shop.sales()
+            return None
+
         async def alerts() -> Sequence[Alert]:
             return [alert for alert in self._alerts() if alert.status is not AlertStatus.RESOLVED]
 
@@ -176,7 +181,7 @@ class StatusApi:
             await part("missing", self._health.missing()),
             health_by_service(self._services),
             await part("components", self._components(firing, collected)),
-            await part("sales", self._shop.sales()),
+            await sales(),
         )
         if self._quarantine:
             self._quarantine.report("overview", isolation.failures)
@@ -243,7 +248,7 @@ def status_response(overview: Overview) -> StatusResponse:
             )
             for it in overview.components
         ],
-        sales=_sales(overview.sales[0]) if overview.sales else None,
+        sales=_sales(overview.sales) if overview.sales else None,
     )
 
 

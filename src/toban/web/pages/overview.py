@@ -42,7 +42,7 @@ class OverviewPage:
         """Show the status of everything, in the reader's language."""
         overview, language = await self._status.overview(), language_of(request)
         alerts = [AlertModel.of(it, overview.suppressed.get(it.fingerprint, ())) for it in overview.alerts]
-        sales = overview.sales[0] if overview.sales else None
+        sales = overview.sales
         return page(
             request,
             "overview.html",
@@ -71,7 +71,8 @@ def _verdict(overview: Overview) -> str:
 
 def _at_risk(overview: Overview) -> Mapping[str, float]:
     """Return the revenue of today that is missing against the least of the last weeks, by currency."""
-    return {currency: it.missing for sales in overview.sales for currency, it in sales.revenue.items() if it.missing}
+    revenue = overview.sales.revenue if overview.sales else {}
+    return {currency: it.missing for currency, it in revenue.items() if it.missing}
 
 
 def _missing(overview: Overview, say: Mapping[str, str]) -> Sequence[tuple[str, str]]:

@@ -40,10 +40,10 @@ async def test_a_backup_folder_has_the_time_of_the_newest_file(made, tmp_path, t
         (tmp_path / str(at)).touch()
         os.utime(tmp_path / str(at), (at, at))
 
-    told = {it.family.name: it.value for it in (await Files(path=tmp_path, backup="26h").collect(tools)).samples}
+    values = {it.family.name: it.value for it in (await Files(path=tmp_path, backup="26h").collect(tools)).samples}
 
-    assert told["backup_newest_timestamp_seconds"] == max(made, default=0)
-    assert told["backup_age_limit_seconds"] == 26 * 3600
+    assert values["backup_newest_timestamp_seconds"] == max(made, default=0)
+    assert values["backup_age_limit_seconds"] == 26 * 3600
 
 
 async def test_an_empty_folder_has_no_newest_timestamp(tmp_path, tools):

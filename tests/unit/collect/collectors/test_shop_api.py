@@ -25,19 +25,19 @@ class Api:
     """A Shop API that says what a test wants, and remembers what it was asked."""
 
     def __init__(self):
-        self.answers = dict(WELL)
+        self.responses = dict(WELL)
         self.requests = []
 
     def __call__(self, request):
         sent = orjson.loads(request.content)
         operation = re.search(r"(?:query|mutation) (\w+)", sent["query"])[1]
         self.requests.append((operation, sent["variables"], request.headers.get("authorization", "")))
-        answer = self.answers[operation]
-        if isinstance(answer, httpx2.Response):
-            return answer
-        said = {"errors": answer} if isinstance(answer, list) else {"data": answer}
+        response = self.responses[operation]
+        if isinstance(response, httpx2.Response):
+            return response
+        body = {"errors": response} if isinstance(response, list) else {"data": response}
         return httpx2.Response(
-            200, json=said, headers={"vendure-auth-token": "s3ss"} if operation == "TobanLogin" else {}
+            200, json=body, headers={"vendure-auth-token": "s3ss"} if operation == "TobanLogin" else {}
         )
 
     def operations(self):
@@ -55,9 +55,11 @@ async def tools(tools, api):
         yield replace(tools, http=http)
 
 
-def steps(look):
+def steps(scrape):
     return {
-        sample.labels["step"]: bool(sample.value) for sample in look.samples if sample.family.name.endswith("check_up")
+        sample.labels["step"]: bool(sample.value)
+        for sample in scrape.samples
+        if sample.family.name.endswith("check_up")
     }
 
 
@@ -69,10 +71,10 @@ async def test_a_shop_with_all_steps_is_up(tools, api):
     """
     The catalogue answers; what it offers is searched for, looked at and priced.
     """
-    look = await collector().collect(tools)
+    scrape = await collector().collect(tools)
 
-    assert look.samples[0].value == 54
-    assert steps(look) == {"search": True, "product": True, "price": True}
+    assert scrape.samples[0].value == 54
+    assert steps(scrape) == {"search": True, "product": True, "price": True}
     assert [variables for _, variables, _ in api.requests[1:]] == [{"term": "Lamp"}, {"slug": "lamp"}]
 
 
@@ -82,19 +84,19 @@ async def test_a_response_with_errors_is_down(tools, api):
     """
     shop = collector().open(tools)
     await shop.collect()
-    api.answers["TobanCatalogue"] = [{"message": "connect ECONNREFUSED 127.0.0.1:5432", "path": ["products"]}]
+    api.responses["TobanCatalogue"] = [{"message": "connect ECONNREFUSED 127.0.0.1:5432", "path": ["products"]}]
 
-    look = await shop.collect()
-    assert look.error == (
+    scrape = await shop.collect()
+    assert scrape.error == (
         "shop_api vendure: http://shop/shop-api: answered 200, but with the error ECONNREFUSED at products"
     )
-    assert steps(look) == {"search": False, "product": False, "price": False}
-    api.answers = dict(WELL)
+    assert steps(scrape) == {"search": False, "product": False, "price": False}
+    api.responses = dict(WELL)
     assert steps(await shop.collect()) == {"search": True, "product": True, "price": True}
 
 
 async def test_an_empty_catalogue_is_down(tools, api):
-    api.answers["TobanCatalogue"] = {"products": {"totalItems": 0, "items": []}}
+    api.responses["TobanCatalogue"] = {"products": {"totalItems": 0, "items": []}}
     assert "it has no product" in (await collector().collect(tools)).error
 
 
@@ -102,18 +104,18 @@ async def test_steps_fail_independently(tools, api):
     """
     A search that finds nothing, a product without price: the shop is up, the step is not.
     """
-    api.answers["TobanSearch"] = {"search": {"totalItems": 0, "items": []}}
-    api.answers["TobanProduct"] = {"product": {"id": "1", "variants": [{"id": "7", "priceWithTax": None}]}}
+    api.responses["TobanSearch"] = {"search": {"totalItems": 0, "items": []}}
+    api.responses["TobanProduct"] = {"product": {"id": "1", "variants": [{"id": "7", "priceWithTax": None}]}}
     assert steps(await collector(product="lamp").collect(tools)) == {"search": False, "product": True, "price": False}
 
     for price in (0, -100):
-        api.answers["TobanProduct"] = {"product": {"id": "1", "variants": [{"id": "7", "priceWithTax": price}]}}
+        api.responses["TobanProduct"] = {"product": {"id": "1", "variants": [{"id": "7", "priceWithTax": price}]}}
         assert steps(await collector(product="lamp").collect(tools))["price"] is False
 
-    api.answers["TobanProduct"] = {"product": None}
+    api.responses["TobanProduct"] = {"product": None}
     assert steps(await collector().collect(tools)) == {"search": False, "product": False, "price": False}
 
-    api.answers["TobanSearch"] = {"elsewhere": 1}
+    api.responses["TobanSearch"] = {"elsewhere": 1}
     assert steps(await collector().collect(tools))["search"] is False
 
 
@@ -122,12 +124,12 @@ async def test_steps_run_at_their_own_interval(tools, api):
     Between two tries their newest result stands.
     """
     shop = collector().open(tools)
-    looks = []
+    scrapes = []
     for _ in range(5):
-        looks.append(steps(await shop.collect()))
+        scrapes.append(steps(await shop.collect()))
         tools.clock.advance(15)
 
-    assert looks == [{"search": True, "product": True, "price": True}] * 5
+    assert scrapes == [{"search": True, "product": True, "price": True}] * 5
     assert api.operations().count("TobanSearch") == 2
 
 
@@ -140,7 +142,7 @@ async def test_the_session_of_a_customer_is_reused(tools, api):
     assert api.requests[1][1] == {"name": "b2b@example.com", "password": "p4ss"}
     assert api.requests[2][2] == "Bearer s3ss"
 
-    api.answers["TobanProduct"] = [{"message": "no", "extensions": {"code": "FORBIDDEN"}}]
+    api.responses["TobanProduct"] = [{"message": "no", "extensions": {"code": "FORBIDDEN"}}]
     tools.clock.advance(60)
     assert steps(await shop.collect())["product"] is False
     tools.clock.advance(60)
@@ -152,12 +154,12 @@ async def test_a_rejected_login_fails_the_step_login(tools, api):
     """
     Vendure says so with 200 and an ErrorResult.
     """
-    api.answers["TobanLogin"] = {
+    api.responses["TobanLogin"] = {
         "login": {"__typename": "InvalidCredentialsError", "errorCode": "INVALID_CREDENTIALS_ERROR"}
     }
-    look = await collector(customer="b2b@example.com", password="wrong").collect(tools)
+    scrape = await collector(customer="b2b@example.com", password="wrong").collect(tools)
 
-    assert steps(look) == {"login": False, "search": True, "product": True, "price": True}
+    assert steps(scrape) == {"login": False, "search": True, "product": True, "price": True}
 
 
 async def test_the_cart_step_adds_and_removes_an_item(tools, api):
@@ -170,7 +172,7 @@ async def test_the_cart_step_adds_and_removes_an_item(tools, api):
     assert steps(await collector(cart=True).collect(tools))["cart"] is True
     assert api.operations()[-2:] == ["TobanAdd", "TobanEmpty"]
 
-    api.answers["TobanAdd"] = {
+    api.responses["TobanAdd"] = {
         "addItemToOrder": {"__typename": "InsufficientStockError", "errorCode": "INSUFFICIENT_STOCK_ERROR"}
     }
     assert steps(await collector(cart=True).collect(tools))["cart"] is False
@@ -183,6 +185,6 @@ async def test_an_invalid_response_is_an_error(tools, api, garbage):
     """
     It is said, and nothing else happens.
     """
-    api.answers["TobanCatalogue"] = garbage
+    api.responses["TobanCatalogue"] = garbage
     with pytest.raises(CollectError, match="no catalogue of Vendure"):
         await collector().collect(tools)

@@ -18,11 +18,11 @@ AUTOSTOP = {"services": [{"autostop": "suspend"}]}
 def machine(state="started", ended=None, **config):
     """Return a machine that came to a state, perhaps by an end of its program."""
     fly = FakeFly(FakeClock(BEGAN))
-    told = fly.add("shop", "s1", **config)
+    expected = fly.add("shop", "s1", **config)
     if ended is not None:
-        fly.exit(told, state, **ended)
-    fly.happen(told, "update", state)
-    return Machine.parse("shop", told)
+        fly.exit(expected, state, **ended)
+    fly.happen(expected, "update", state)
+    return Machine.parse("shop", expected)
 
 
 @pytest.mark.parametrize(
@@ -96,18 +96,18 @@ def test_unknown_fields_of_a_machine_are_ignored(fields, config, events):
     """
     The API is not versioned: what is strange is left out.
     """
-    told = {
+    expected = {
         "id": "s1",
         "state": "started",
         "config": config,
         "events": [{"type": "exit", **one} for one in events],
         **fields,
     }
-    assert list(Machine.parse("shop", told).samples(BEGAN))
+    assert list(Machine.parse("shop", expected).samples(BEGAN))
     assert list(volume_samples("shop", fields)) == []
 
 
-@pytest.mark.parametrize("told", [None, [], {}, {"id": 5, "state": "started"}, {"id": "s1"}])
-def test_item_without_id_or_state_is_refused(told):
+@pytest.mark.parametrize("expected", [None, [], {}, {"id": 5, "state": "started"}, {"id": "s1"}])
+def test_item_without_id_or_state_is_refused(expected):
     with pytest.raises(CollectError, match="no machine"):
-        Machine.parse("shop", told)
+        Machine.parse("shop", expected)

@@ -8,7 +8,7 @@ WELL = {"status": "ok", "info": {"database": {"status": "up"}}, "error": {}, "de
 
 
 @pytest.mark.parametrize(
-    ("answer", "wanted"),
+    ("response", "wanted"),
     [
         (WELL, ""),
         ({**WELL, "status": "error", "error": {"redis": {"status": "down"}, "database": {}}}, "database, redis down"),
@@ -21,11 +21,11 @@ WELL = {"status": "ok", "info": {"database": {"status": "up"}}, "error": {}, "de
         (None, ""),
     ],
 )
-def test_the_error_names_the_parts_that_are_down(answer, wanted):
+def test_the_error_names_the_parts_that_are_down(response, wanted):
     """
     And what isn't said in Terminus' words is no complaint.
     """
-    assert health_error(answer) == wanted
+    assert health_error(response) == wanted
 
 
 def test_the_error_is_short_for_any_response():
