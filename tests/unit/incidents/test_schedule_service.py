@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from random import Random
 from zoneinfo import ZoneInfo
 
 import httpx2
@@ -333,3 +334,59 @@ async def test_escalations_ask_the_schedule_when_a_step_is_made(start):
     assert targets(found, ["on_call", "next"], NOW) == ["ann", "ben"]
     await life.commands.cover("ann", "cat", *hours(0, 1), ANN)
     assert targets(found, ["on_call", "next"], NOW) == ["cat", "ann"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_any_sequence_of_commands_says_of_each_hour_what_a_plain_list_says(start, seed):
+    """
+    The list has the changes in the order in which they were decided; an open swap is none.
+    """
+    life, random = start(WEEKLY), Random(seed)
+    changes: dict[int, tuple[int, int, str, str]] = {}
+    offers: dict[int, tuple[int, int, str]] = {}
+    for step in range(40):
+        life.clock.advance(1)
+        begin = random.randrange(1, 90)
+        end = begin + random.randrange(1, 30)
+        person, other = random.sample(sorted(PEOPLE), 2)
+        try:
+            match random.choice(["cover", "cover", "swap", "swap", "take", "take", "override", "cancel"]):
+                case "cover":
+                    made = await life.commands.cover(person, other, *hours(begin, end), ANN)
+                    changes[made.id] = begin, end, other, person
+                case "override":
+                    made = await life.commands.override(person, *hours(begin, end), ANN)
+                    changes[made.id] = begin, end, person, ""
+                case "swap":
+                    made = await life.commands.swap(person, *hours(begin, end), ANN)
+                    offers[made.id] = begin, end, person
+                case "take" if offers:
+                    number = random.choice(sorted(offers))
+                    await life.commands.take(number, person, ANN)
+                    begin, end, whose = offers.pop(number)
+                    changes[number] = begin, end, person, whose
+                case "cancel" if changes or offers:
+                    number = random.choice([*changes, *offers])
+                    await life.commands.cancel(number, ANN)
+                    changes.pop(number, None)
+                    offers.pop(number, None)
+        except InvalidCommandError as error:
+            assert any(text in str(error) for text in ("is not on call", "takes their own"))
+        if step % 10 == 9:
+            life.restart()
+            await life.service.load()
+        expected = []
+        for hour in range(120):
+            people = ["ann"] if NOW + timedelta(hours=hour) < datetime(2026, 3, 9, 9, tzinfo=UTC) else ["ben"]
+            for first, last, who, whose in changes.values():
+                if first <= hour < last:
+                    people = [who if one == whose else one for one in people] if whose else [who]
+            expected.append(tuple(people))
+        assert [life.service.duty.on_call(NOW + timedelta(hours=hour)) for hour in range(120)] == expected
+    assert set(await life.audit()) == {
+        "ann covered a shift",
+        "ann overrode the on-call schedule",
+        "ann offered a swap",
+        "ann took a swap",
+        "ann cancelled an on-call override",
+    }
