@@ -65,6 +65,9 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
         program.until("is on duty")
         imported = program.run("import", str(folder / "history.om"))
         assert imported.returncode == 0, imported.stderr
+        declared = program.run("incidents", "declare", "Customers can't pay", "--text", "PayPal answers 503")
+        assert declared.stdout == "#1 is declared\n", declared.stderr
+        assert program.run("run", "application_down", "--dry").returncode == 0
         post_alert(
             program.url,
             "disk_usage_high",

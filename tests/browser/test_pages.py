@@ -7,6 +7,9 @@ from tests.browser.conftest import Visitor, post_alert
 
 PAGES = [
     "/",
+    "/incidents",
+    "/incidents/1",
+    "/runbooks",
     "/alerts",
     "/oncall",
     "/silences",
