@@ -55,8 +55,15 @@ def test_a_lock_names_no_index(name):
 
 
 def imports(path: Path) -> Iterator[tuple[str, bool]]:
-    """Return each imported module, and whether an ImportError is caught around it."""
+    """Return each imported module, and whether its absence is handled: by ``except ImportError``, or ``find_spec``."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
+    sought = {
+        str(argument.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("find_spec")
+        for argument in node.args
+        if isinstance(argument, ast.Constant)
+    }
     guarded = {
         inner
         for node in ast.walk(tree)
@@ -68,7 +75,7 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
         if isinstance(node, ast.Import):
             yield from ((alias.name, node in guarded) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-            yield node.module, node in guarded
+            yield node.module, node in guarded or node.module.partition(".")[0] in sought
 
 
 def files(requirements: set[str]) -> set[str]:
