@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -209,9 +210,12 @@ class GenerationBuilder:
         )
         kinds = {it.labels.get("job", ""): it.kind for it in collection.targets()}
 
+        @lru_cache(1_000)
+        def component_of_rule(job: str, name: str) -> str:
+            return component_of(kinds.get(job, job), alerting.evaluation.metrics_of(name))
+
         def component(alert: Alert) -> str:
-            job = alert.labels.get("job", "")
-            return component_of(kinds.get(job, job), alerting.evaluation.metrics_of(alert.name))
+            return component_of_rule(alert.labels.get("job", "")[:100], alert.name)
 
         on_call = OnCallService(settings.on_call, on_call_zone(settings), base.state, tools.http, clock, meters)
         incidents = open_incidents(

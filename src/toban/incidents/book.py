@@ -79,10 +79,16 @@ class Advance:
 
 
 class _Run:
-    """Collects what one run does to a book."""
+    """Collects what one run does to a book; which incident holds an alert is looked up, not searched."""
 
     def __init__(self, book: IncidentBook, now: datetime) -> None:
         self.incidents = dict(book.incidents)
+        self.many_open = 0
+        self._holders: dict[str, int] = {}
+        self._by_name: dict[str, int] = {}
+        for incident in book.open:
+            self._index(incident)
+            self.many_open += 1
         self.waiting = dict(book.waiting)
         self.next_id = book.next_id
         self.now = now
@@ -95,7 +101,26 @@ class _Run:
     def book(self) -> IncidentBook:
         return IncidentBook(self.incidents, self.waiting, self.next_id)
 
+    def _index(self, incident: Incident) -> None:
+        for name, alert in incident.alerts.items():
+            self._holders[name] = incident.id
+            self._by_name[alert.name] = incident.id
+
+    def of_alert(self, fingerprint: str) -> Incident | None:
+        """Return the open incident that holds an alert."""
+        found = self.incidents.get(self._holders.get(fingerprint, 0))
+        return found if found and found.is_open and fingerprint in found.alerts else None
+
+    def of_name(self, name: str) -> Incident | None:
+        """Return the open incident in which alerts of a name fire."""
+        found = self.incidents.get(self._by_name.get(name, 0))
+        return found if found and found.is_open and any(it.name == name for it in found.firing) else None
+
     def take(self, change: Change) -> None:
+        before = self.incidents.get(change.incident.id)
+        self.many_open += change.incident.is_open - (before is not None and before.is_open)
+        if before is None or before.alerts is not change.incident.alerts:
+            self._index(change.incident)
         self.incidents[change.incident.id] = change.incident
         self.entries += change.entries
         self.messages += change.messages
@@ -154,7 +179,7 @@ def _pass_time(policy: IncidentPolicy, incident: Incident, suppression: Suppress
 def _track(policy: IncidentPolicy, run: _Run, change: AlertChange) -> None:
     """Apply the change of an alert to its incident; an alert without one waits, or is forgotten at its end."""
     alert, name = change.alert, change.alert.fingerprint
-    incident = run.book.of_alert(name)
+    incident = run.of_alert(name)
     if alert.status is AlertStatus.FIRING and incident is None:
         if name in run.waiting or len(run.waiting) < MAX_WAITING:
             run.waiting[name] = alert
@@ -187,6 +212,9 @@ def _track(policy: IncidentPolicy, run: _Run, change: AlertChange) -> None:
 
 def _open(policy: IncidentPolicy, run: _Run, suppression: Suppression, isolation: ItemIsolation) -> None:
     """Let waiting alerts join an incident or open one; the most urgent first, so that it gives its name."""
+    explains: dict[str, list[str]] = {}
+    for target, source in suppression.inhibited_by.items():
+        explains.setdefault(source, []).append(target)
     for alert in sorted(run.waiting.values(), key=lambda it: (priority(it.labels), it.starts, it.fingerprint)):
         name = alert.fingerprint
         with isolation.item("alert of an incident", name):
@@ -196,25 +224,28 @@ def _open(policy: IncidentPolicy, run: _Run, suppression: Suppression, isolation
             if name in suppression.muted:
                 continue
             cause = suppression.inhibited_by.get(name)
-            if cause and run.book.of_alert(cause) is None and cause in run.waiting and cause not in suppression.muted:
+            if cause and run.of_alert(cause) is None and cause in run.waiting and cause not in suppression.muted:
                 continue  # its cause opens the incident
             due = (alert.fired or alert.starts) + policy.settings.delay
             if run.now < min(due, run.now + policy.settings.delay):
                 run.wake_at.append(due)
                 continue
-            if change := _joined_or_opened(policy, run, alert, suppression):
+            if change := _joined_or_opened(policy, run, alert, suppression, explains.get(name, ())):
                 del run.waiting[name]
                 run.take(change)
 
 
-def _joined_or_opened(policy: IncidentPolicy, run: _Run, alert: Alert, suppression: Suppression) -> Change | None:
+def _joined_or_opened(
+    policy: IncidentPolicy, run: _Run, alert: Alert, suppression: Suppression, explained: Sequence[str]
+) -> Change | None:
     component = suppression.component(alert)
-    if incident := _incident_for(policy, run, alert, component, suppression):
+    cause = suppression.inhibited_by.get(alert.fingerprint, "")
+    if incident := _incident_for(policy, run, alert, component, [cause, *explained]):
         change = Change(incident, run.now) if incident.is_open else reopened(incident, run.now)
         if not change.incident.component:
             change = change.with_fields(component=component)
         return joined(change, alert, policy.language)
-    if len(run.book.open) >= MAX_OPEN:
+    if run.many_open >= MAX_OPEN:
         return None
     number, run.next_id = run.next_id, run.next_id + 1
     title = summary_of(alert, policy.language)
@@ -228,22 +259,28 @@ def _joined_or_opened(policy: IncidentPolicy, run: _Run, alert: Alert, suppressi
 
 
 def _incident_for(
-    policy: IncidentPolicy, run: _Run, alert: Alert, component: str, suppression: Suppression
+    policy: IncidentPolicy, run: _Run, alert: Alert, component: str, related: Sequence[str]
 ) -> Incident | None:
-    """Return the incident that an alert belongs to, if there is one."""
-    name, found = alert.fingerprint, run.book.open
-    cause = suppression.inhibited_by.get(name)
-    if incident := next((it for it in found if cause in it.alerts), None):
-        return incident
-    explained = {target for target, source in suppression.inhibited_by.items() if source == name}
-    for incident in found:
-        if explained & incident.alerts.keys() or any(it.name == alert.name for it in incident.firing):
-            return incident
+    """Return the incident that an alert belongs to, if there is one; ``related`` explain it, or are explained by it."""
+    found = next(filter(None, map(run.of_alert, related)), None) or run.of_name(alert.name)
+    if found:
+        return found
     recent = run.now - policy.settings.window
-    for incident in found:
-        last = max((it.fired or it.starts for it in incident.alerts.values()), default=incident.opened)
-        if component and incident.component == component and max(last, incident.opened) >= recent:
+    name, reopening = alert.fingerprint, run.now - policy.settings.reopen_within
+    for incident in run.incidents.values():
+        if component and incident.component == component and incident.is_open and _changed(incident) >= recent:
             return incident
-    reopening = run.now - policy.settings.reopen_within
-    closed = [it for it in run.incidents.values() if it.resolved and it.resolved >= reopening and not it.merged_into]
-    return next((it for it in closed if name in it.alerts and it.alerts[name].status is not AlertStatus.FIRING), None)
+    for incident in run.incidents.values():
+        if (
+            name in incident.alerts
+            and incident.resolved
+            and incident.resolved >= reopening
+            and not incident.merged_into
+        ):
+            return incident if incident.alerts[name].status is not AlertStatus.FIRING else None
+    return None
+
+
+def _changed(incident: Incident) -> datetime:
+    """Return when an alert fired in an incident last, or when it was opened."""
+    return max([incident.opened, *(it.fired or it.starts for it in incident.alerts.values())])

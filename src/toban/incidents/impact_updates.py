@@ -53,6 +53,7 @@ class ImpactUpdater:
             def work(connection: Connection, number: int = incident.id, found: Impact = impact) -> None:
                 if current := repository.incident(connection, number):
                     repository.save_incident(connection, replace(current, impact=found))
+                    self._service.invalidate()
 
             try:
                 await self._state.transaction(work)

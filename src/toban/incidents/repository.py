@@ -55,13 +55,15 @@ def load(connection: Connection, resolved_since: datetime) -> IncidentBook:
 def save(connection: Connection, before: IncidentBook, after: IncidentBook) -> None:
     """Write the differences between two books."""
     for number, incident in after.incidents.items():
-        if before.incidents.get(number) != incident:
+        known = before.incidents.get(number)
+        if known is not incident and known != incident:
             save_incident(connection, incident)
     gone = [name for name in before.waiting if name not in after.waiting]
     if gone:
         connection.execute(delete(WAITING).where(WAITING.c.fingerprint.in_(gone)))
     for name, alert in after.waiting.items():
-        if before.waiting.get(name) != alert:
+        waited = before.waiting.get(name)
+        if waited is not alert and waited != alert:
             connection.execute(delete(WAITING).where(WAITING.c.fingerprint == name))
             connection.execute(insert(WAITING).values(fingerprint=name, body=alert.as_dict()))
 

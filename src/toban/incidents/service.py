@@ -120,6 +120,8 @@ class IncidentService:
         """Changes that came while state was unavailable."""
         self._unsaved = False
         """Whether the book in memory is newer than that of state."""
+        self._is_stale = True
+        """Whether state may be newer than the book in memory."""
         self._failure = FailureLog(log, "state unavailable, incidents go on from memory", "state available again")
         self._pruned: datetime | None = None
         self.decided_at: datetime | None = None
@@ -200,8 +202,7 @@ class IncidentService:
         now, policy = self._clock.now(), self._ports.policy
         event_log.subscribe(connection, CONSUMER)
         events = event_log.read(connection, CONSUMER, BATCH)
-        saved = repository.load(connection, now - policy.settings.reopen_within)
-        book = saved
+        saved = book = self._load(connection, now - policy.settings.reopen_within)
         if self._unsaved:
             # What was decided while state was unavailable is newer.
             merged = {**saved.incidents, **self._book.incidents}
@@ -222,6 +223,18 @@ class IncidentService:
         if events:
             event_log.commit(connection, CONSUMER, events[-1].position)
         return result, len(events)
+
+    def _load(self, connection: Connection, resolved_since: datetime) -> IncidentBook:
+        """Return the book of state: from memory, unless a command or another copy of toban may have changed it."""
+        if self._is_stale or self._unsaved or not self._state.is_exclusive:
+            self._is_stale = False
+            return repository.load(connection, resolved_since)
+        kept = {number: it for number, it in self._book.incidents.items() if _matters(it, resolved_since)}
+        return replace(self._book, incidents=kept)
+
+    def invalidate(self) -> None:
+        """Say that incidents were changed in state: called in the transaction that changes them."""
+        self._is_stale = True
 
     def _with_runs(self, result: Advance, events: Sequence[RunbookEvent], now: datetime) -> Advance:
         """Return it with what runbooks did for the alerts of its incidents."""
@@ -288,7 +301,7 @@ class IncidentService:
                 except NotFoundError:
                     continue  # it does not fire any more
             try:
-                await self._state.transaction(lambda connection, it=incident: _in_step(connection, it))  # type: ignore[misc]  # bound at once
+                await self._state.transaction(lambda connection, it=incident: self._in_step(connection, it))  # type: ignore[misc]  # bound at once
             except StateError:
                 return
 
@@ -300,6 +313,12 @@ class IncidentService:
             except StateError as error:
                 log.debug("not pruned", error=str(error))
 
+    def _in_step(self, connection: Connection, incident: Incident) -> None:
+        current = repository.incident(connection, incident.id)
+        if current and current.answer == incident.answer:
+            repository.save_incident(connection, replace(current, is_out_of_step=False))
+            self.invalidate()
+
     def apply(self, connection: Connection, change: Change) -> None:
         """Write the change that a command made, with its timeline and messages, in the command's transaction."""
         if change.withdraws:
@@ -307,6 +326,7 @@ class IncidentService:
         self._queue.enqueue_messages(connection, change.messages, change.now)
         repository.save_incident(connection, change.incident)
         repository.add_entries(connection, change.entries)
+        self.invalidate()
 
     def health(self) -> HealthStatus:
         """Return whether people are called as they should."""
@@ -320,10 +340,8 @@ class IncidentService:
         return HealthStatus(True, f"{many} open" if many else "no open incident")
 
 
-def _in_step(connection: Connection, incident: Incident) -> None:
-    current = repository.incident(connection, incident.id)
-    if current and current.answer == incident.answer:
-        repository.save_incident(connection, replace(current, is_out_of_step=False))
+def _matters(incident: Incident, resolved_since: datetime) -> bool:
+    return incident.is_open or (incident.resolved is not None and incident.resolved >= resolved_since)
 
 
 def _parsed(
