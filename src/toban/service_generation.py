@@ -388,7 +388,7 @@ def runbook_ports(
             silence,
             settings.notify.address or "",
         ),
-        base.alerts.alerts,
+        lambda: [it.alert for _, it in base.alerts.all()],
         doubts,
         maintenance,
         deployed=lambda: base.deploys.last.at if base.deploys.last else None,

@@ -30,6 +30,8 @@ INTERVAL: Final = timedelta(seconds=10)
 """How long the service waits at most before it looks at the alerts again."""
 RETENTION: Final = timedelta(days=400)
 PRUNE_INTERVAL: Final = timedelta(hours=6)
+SLICE: Final = 200
+"""How many alerts are looked at before the event loop runs other tasks."""
 MAX_RUNNING: Final = 10
 """How many runs go on at once."""
 REPORTED_FOR: Final = timedelta(days=1)
@@ -158,7 +160,9 @@ class RunbookService:
         recent = situation.now - REPORTED_FOR
         self._unknown = [it for it in situation.runs if it.state is RunState.UNKNOWN and it.started > recent]
         held: dict[tuple[str, str], str] = {}
-        for alert in situation.firing:
+        for place, alert in enumerate(situation.firing, 1):
+            if place % SLICE == 0:
+                await asyncio.sleep(0)  # thousands of alerts must not block the loop
             for runbook in self.ports.runbooks:
                 if not runbook.applies_to(alert) or len(self._tasks) >= MAX_RUNNING:
                     continue
