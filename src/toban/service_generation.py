@@ -231,6 +231,7 @@ class GenerationBuilder:
             lambda: channel_tools(settings.notify, settings.shop.title, tools.http, clock),
             incidents,
             runbooks,
+            tools.http,
             base.state,
             clock,
             meters,
@@ -243,7 +244,7 @@ class GenerationBuilder:
             alerting.evaluation,
             *notifications.services,
             *incidents.services,
-            answers.service,
+            *answers.services,
         ]
         running = (*self._outliving, *services)
         web = self._open_web(

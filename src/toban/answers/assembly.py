@@ -1,14 +1,17 @@
 """Assembles the answers from channels under one configuration."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+import httpx2
 
 from toban.answers.executor import AnswerExecutor
 from toban.answers.pagerduty import PagerdutyAnswers
 from toban.answers.service import AnswerService, AnswerSource
 from toban.answers.slack import SlackAnswers
+from toban.answers.slack_socket import SlackSocket
 from toban.core.metric_registry import MetricRegistry
-from toban.core.ports import Clock
+from toban.core.ports import Clock, Service
 from toban.incidents.assembly import Incidents
 from toban.notify.channel import Channel, ChannelTools
 from toban.notify.channels.pagerduty import Pagerduty
@@ -22,8 +25,14 @@ class Answers:
     """The service of answers, and the secrets that prove who sends one, by channel."""
 
     service: AnswerService
+    sockets: Sequence[SlackSocket]
     slack_secrets: Mapping[str, str]
     pagerduty_secrets: Mapping[str, str]
+
+    @property
+    def services(self) -> Sequence[Service]:
+        """The services of a configuration."""
+        return (self.service, *self.sockets)
 
 
 def open_answers(
@@ -31,6 +40,7 @@ def open_answers(
     tools: Callable[[], ChannelTools],
     incidents: Incidents,
     runbooks: Runbooks,
+    http: httpx2.AsyncClient,
     state: State,
     clock: Clock,
     meters: MetricRegistry,
@@ -48,4 +58,10 @@ def open_answers(
         elif isinstance(channel, Pagerduty) and channel.webhook_secret:
             sources[name] = PagerdutyAnswers(policy.on_call, executor, state, clock)
             pagerduty_secrets[name] = channel.webhook_secret.get_secret_value()
-    return Answers(AnswerService(sources, state, clock, meters), slack_secrets, pagerduty_secrets)
+    service = AnswerService(sources, state, clock, meters)
+    sockets = [
+        SlackSocket(channel, tools, service, http, clock, meters)
+        for channel in channels.values()
+        if isinstance(channel, Slack) and channel.app_token
+    ]
+    return Answers(service, sockets, slack_secrets, pagerduty_secrets)

@@ -54,7 +54,12 @@ def parse_request(body: bytes) -> dict[str, Any]:
     """Return the payload of a request: JSON in the field ``payload``, or the fields of a command. Raises ValueError."""
     fields = dict(parse_qsl(body.decode("utf-8", "replace"), max_num_fields=MAX_FIELDS))
     found = as_mapping(orjson.loads(fields["payload"])) if "payload" in fields else {"type": "slash_commands", **fields}
-    return {name: value for name, value in found.items() if name in KEPT}
+    return kept_fields(found)
+
+
+def kept_fields(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is written down of a payload."""
+    return {name: value for name, value in payload.items() if name in KEPT}
 
 
 def idempotency_key(payload: Mapping[str, Any]) -> str:

@@ -96,6 +96,11 @@ class WebApi:
         response = await self._call("auth.test", b"", "application/x-www-form-urlencoded")
         return str(response.fields.get("team_id", ""))
 
+    async def socket_url(self) -> str:
+        """Return the address of a new connection of Socket Mode, which is a secret; for an app-level token."""
+        response = await self._call("apps.connections.open", b"", "application/x-www-form-urlencoded")
+        return str(response.fields.get("url", ""))
+
     async def email(self, member: str) -> str:
         """Return the e-mail address of a member; empty where the bot may not read it (users:read.email)."""
         form = urlencode({"user": member}).encode()

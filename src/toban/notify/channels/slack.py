@@ -82,6 +82,12 @@ class Slack(Channel):
     The signing secret of the bot's app: messages of incidents get buttons, and Slack sends clicks to `/hooks/slack`.
     """
 
+    app_token: Secret | None = None
+    """
+    An app-level token (xapp-…, scope connections:write): messages get buttons, and toban fetches clicks from Slack
+    by Socket Mode, without a public address.
+    """
+
     api: Address = "https://slack.com/api"
     """Where Slack's Web API is."""
 
@@ -89,8 +95,10 @@ class Slack(Channel):
     def _one_way(self) -> Self:
         if (self.webhook is None) is (self.token is None):
             raise ValueError("it needs either `webhook` or `token`")
-        if self.signing_secret and self.token is None:
-            raise ValueError("`signing_secret` needs `token`: an incoming webhook can't show buttons")
+        if (self.signing_secret or self.app_token) and self.token is None:
+            raise ValueError("`signing_secret` and `app_token` need `token`: an incoming webhook can't show buttons")
+        if self.signing_secret and self.app_token:
+            raise ValueError("it needs either `signing_secret` or `app_token`: an app sends its clicks in one way")
         return self
 
     @property
@@ -178,7 +186,12 @@ class Slack(Channel):
     @property
     def takes_answers(self) -> bool:
         """Whether people can answer from its messages."""
-        return self.signing_secret is not None
+        return self.signing_secret is not None or self.app_token is not None
+
+    async def socket_url(self, tools: ChannelTools) -> str:
+        """Return the address of a new connection of Socket Mode. Raises ``DeliveryError``."""
+        token = self.app_token.get_secret_value() if self.app_token else ""
+        return await WebApi(self.http(tools), self.api, token).socket_url()
 
     def web_api(self, tools: ChannelTools) -> WebApi:
         """Return Slack's Web API with the bot's token."""
