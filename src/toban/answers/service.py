@@ -64,6 +64,8 @@ class AnswerService:
         self._clock = clock
         self._meters = meters
         self._wakeup = Wakeup(clock)
+        self._begun: set[int] = set()
+        """What this process has begun: a retry while state is unavailable is no further attempt."""
         self._failure = FailureLog(log, "state unavailable, answers wait", "state available again")
 
     async def receive(self, source: str, key: str, body: Mapping[str, Any]) -> bool:
@@ -94,19 +96,22 @@ class AnswerService:
         return timedelta() if len(found) == BATCH else IDLE
 
     async def _execute(self, answer: ReceivedAnswer) -> None:
-        source, attempts = self._sources.get(answer.source), answer.attempts + 1
+        source = self._sources.get(answer.source)
+        attempts = answer.attempts + (answer.id not in self._begun)
         if source is None or attempts > MAX_ATTEMPTS:
             reason = "its channel takes no answers any more" if source is None else "toban ended while it was executed"
             log.error("answer dropped", channel=answer.source, received=answer.at.isoformat(), reason=reason)
             outcome = "dropped"
         else:
             await self._state.transaction(lambda connection: repository.count_attempt(connection, answer.id, attempts))
+            self._begun.add(answer.id)
             outcome = await source.execute(answer.body, answer.at)
 
         def finish(connection: Connection) -> None:
             repository.finish(connection, answer.id, self._clock.now())
 
         await self._state.transaction(finish)
+        self._begun.discard(answer.id)
         self._meters.add(ANSWERS, source=source.kind if source else "removed", outcome=outcome)
 
     def health(self) -> HealthStatus:
