@@ -21,6 +21,7 @@ from toban.alerting.assembly import Alerting, AlertingPorts, open_alerting
 from toban.alerting.external_alerts import ExternalAlerts, posted_alert
 from toban.alerting.service import CollectedTargets, EvaluationService
 from toban.alerting.templating.template import External
+from toban.answers.assembly import Answers, open_answers
 from toban.collect.assembly import open_collection
 from toban.collect.collectors.vendure_db.payment_declines import PaymentDeclineCounter
 from toban.collect.service import CollectionService
@@ -234,6 +235,16 @@ class GenerationBuilder:
             base.state,
             clock,
         )
+        answers = open_answers(
+            settings.channels,
+            lambda: channel_tools(settings.notify, settings.shop.title, tools.http, clock),
+            incidents,
+            runbooks,
+            tools.http,
+            base.state,
+            clock,
+            meters,
+        )
         streams = log_streams(settings, base.log_lines, clock, meters)
         services: list[Service] = [
             collection,
@@ -242,9 +253,12 @@ class GenerationBuilder:
             alerting.evaluation,
             *notifications.services,
             *incidents.services,
+            *answers.services,
         ]
         running = (*self._outliving, *services)
-        web = self._open_web(settings, collection, ingest, alerting, notifications, incidents, runbooks, running)
+        web = self._open_web(
+            settings, collection, ingest, alerting, notifications, incidents, runbooks, answers, running
+        )
         return ServiceGeneration(
             settings, tools, shop, collection, ingest, alerting.evaluation, incidents, runbooks, web, services
         )
@@ -258,6 +272,7 @@ class GenerationBuilder:
         notifications: Notifications,
         incidents: Incidents,
         runbooks: Runbooks,
+        answers: Answers,
         running: Sequence[Service],
     ) -> Web:
         base, clock, meters = self._foundation, self._foundation.tools.clock, self._foundation.tools.meters
@@ -280,6 +295,7 @@ class GenerationBuilder:
             notifications=notifications,
             incidents=incidents,
             runbooks=runbooks,
+            answers=answers,
             deploys=base.deploys,
             github_secret=lambda: settings.deploys.github_secret,
             services=running,

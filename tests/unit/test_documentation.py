@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import BaseModel
 from tools import reference
 
@@ -181,6 +182,20 @@ def test_configuration_on_a_page_is_accepted(page):
 def test_the_runbook_on_the_page_about_incidents_is_accepted(page):
     (block,) = re.findall(r"(?ms)^```yaml runbook\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"))
     assert parse_runbook(block, page).name == "restart_worker"
+
+
+@pytest.mark.parametrize("page", ["docs/incidents.md", "docs/ja/incidents.md"])
+def test_the_manifest_of_the_slack_app_asks_for_what_toban_uses(page):
+    """
+    With the limits of slackapi/manifest-schema 2.0.0.
+    """
+    (block,) = re.findall(r"(?ms)^```yaml manifest.yaml\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"))
+    manifest = yaml.safe_load(block)
+    assert len(manifest["display_information"]["name"]) <= 35
+    assert len(manifest["display_information"]["description"]) <= 140
+    (command,) = manifest["features"]["slash_commands"]
+    assert (command["command"], command["url"]) == ("/toban", manifest["settings"]["interactivity"]["request_url"])
+    assert {"chat:write", "commands", "users:read.email"} <= set(manifest["oauth_config"]["scopes"]["bot"])
 
 
 def test_the_board_on_the_page_about_dashboards_is_accepted():

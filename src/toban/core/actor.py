@@ -10,7 +10,7 @@ class Actor:
     A principal that authentication established, and the way by which it came; never a name that a request claims.
 
     ``via`` is ``session``, ``API token``, ``local socket``, ``token``, ``loopback`` (nobody needs to sign in),
-    ``signal`` or ``toban``.
+    ``signal``, ``slack``, ``pagerduty`` or ``toban``.
     """
 
     name: str

@@ -41,6 +41,29 @@ class Fact(NamedTuple):
     value: str
 
 
+class OfferKind(StrEnum):
+    """What a person can do from a message."""
+
+    ACKNOWLEDGE = "acknowledge"
+    SNOOZE = "snooze"
+    NOTE = "note"
+    RESOLVE = "resolve"
+    APPROVE = "approve"
+    REFUSE = "refuse"
+
+
+class Offer(NamedTuple):
+    """
+    Something that a message lets people do, in channels that can show buttons.
+
+    ``value`` names the incident or the run of a runbook, and its version. It is readable by everybody in the channel
+    and gives no right: who answers is checked when they do.
+    """
+
+    kind: OfferKind
+    value: str
+
+
 TEST_PREFIX: Final = "test-"
 """Begins the group id of a test notification."""
 
@@ -83,6 +106,8 @@ class Notification:
     """The recipients of the channel that still have to get it; empty means all."""
     unconfirmed: int = 0
     """How many attempts were sent completely and got no response: each of them may have arrived."""
+    offers: tuple[Offer, ...] = ()
+    """What people can do from it."""
     is_retry: bool = False
     """Whether it was attempted before, and may have arrived. Belongs to an attempt, not to the message."""
 
@@ -121,6 +146,7 @@ class Notification:
             "receiver": self.receiver,
             "recipients": list(self.recipients),
             "unconfirmed": self.unconfirmed,
+            "offers": [[offer.kind.value, offer.value] for offer in self.offers],
         }
 
     @classmethod
@@ -144,6 +170,8 @@ class Notification:
             receiver=body["receiver"],
             recipients=tuple(body["recipients"]),
             unconfirmed=body["unconfirmed"],
+            # Messages that an older version put in the outbox have none.
+            offers=tuple(Offer(OfferKind(kind), value) for kind, value in body.get("offers", ())),
         )
 
 

@@ -14,7 +14,8 @@ class RunbookEvent:
     """
     Something that a run did: it was started, asks, acted, helped, failed.
 
-    ``alert`` is the fingerprint of its alert; ``by`` the person who started, approved or refused it.
+    ``alert`` is the fingerprint of its alert; ``by`` the person who started, approved or refused it; ``approval``
+    identifies what it asks to approve.
     """
 
     run: int
@@ -24,6 +25,7 @@ class RunbookEvent:
     alert: str
     at: datetime
     by: str = ""
+    approval: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -35,6 +37,7 @@ class RunbookEvent:
             "alert": self.alert,
             "at": self.at.isoformat(),
             "by": self.by,
+            "approval": self.approval,
         }
 
     @classmethod

@@ -1,6 +1,6 @@
 """The messages of an incident: whom it calls, who answered, that it is over."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -8,7 +8,7 @@ from toban.core.alerts import Alert
 from toban.core.config_types import format_duration
 from toban.core.labels import Labels
 from toban.core.message_catalogue import catalogue
-from toban.core.notification import Fact, Link, Notification, NotificationKind
+from toban.core.notification import Fact, Link, Notification, NotificationKind, Offer, OfferKind
 from toban.core.text_limits import one_line, truncate
 from toban.incidents.incident import Incident
 from toban.incidents.policy import IncidentPolicy
@@ -25,12 +25,14 @@ def incident_messages(
     channels: Iterable[str],
     reason: str,
     now: datetime,
+    offers: Sequence[Offer] = (),
     **facts: Any,
 ) -> list[Notification]:
     """
     Return one message for each channel.
 
-    ``reason`` is the key of the sentence that says why the message comes; ``facts`` are for its places.
+    ``reason`` is the key of the sentence that says why the message comes; ``facts`` are for its places. ``offers`` are
+    what people can do beside answering the incident.
     """
     say = catalogue("toban.incidents", policy.language)
     lines = [say[f"message-{reason}"].format(**facts)]
@@ -64,9 +66,19 @@ def incident_messages(
             alerts=tuple(incident.firing[:LISTED]),
             group_labels=Labels(incident=str(incident.id)),
             receiver=channel,
+            offers=(*incident_offers(incident), *offers),
         )
         for channel in dict.fromkeys(channels)
     ]
+
+
+def incident_offers(incident: Incident) -> tuple[Offer, ...]:
+    """Return the answers to an incident; none once it is resolved. Their value is its number and its last message's."""
+    if not incident.is_open:
+        return ()
+    value = f"i{incident.id}.v{incident.messages}"
+    answers = (OfferKind.ACKNOWLEDGE, OfferKind.SNOOZE, OfferKind.NOTE, OfferKind.RESOLVE)
+    return tuple(Offer(kind, value) for kind in answers)
 
 
 def _alerts(incident: Incident, policy: IncidentPolicy, say: Any) -> list[str]:

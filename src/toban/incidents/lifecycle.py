@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from toban.core.alerts import Alert, AlertStatus
-from toban.core.notification import Notification, NotificationKind
+from toban.core.notification import Notification, NotificationKind, Offer
 from toban.incidents.incident import (
     MAX_ALERTS,
     Answer,
@@ -48,12 +48,18 @@ class Change:
         return replace(self, incident=self.incident.changed(self.now, **fields))
 
     def sent(
-        self, policy: IncidentPolicy, kind: NotificationKind, channels: Sequence[str], reason: str, **facts: Any
+        self,
+        policy: IncidentPolicy,
+        kind: NotificationKind,
+        channels: Sequence[str],
+        reason: str,
+        offers: Sequence[Offer] = (),
+        **facts: Any,
     ) -> Self:
         """Return it with a message to some channels."""
         if not channels:
             return self
-        found = incident_messages(policy, self.incident, kind, channels, reason, self.now, **facts)
+        found = incident_messages(policy, self.incident, kind, channels, reason, self.now, offers, **facts)
         paged = tuple(dict.fromkeys((*self.incident.paged, *channels)))
         changed = self.with_fields(messages=self.incident.messages + 1, paged=paged)
         return replace(changed, messages=(*self.messages, *found))

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from toban.core.deploys import Deploy
-from toban.core.notification import Delivery, NotificationKind
+from toban.core.notification import Delivery, NotificationKind, Offer, OfferKind
 from toban.core.runbook_events import RunbookEvent
 from toban.incidents.book import IncidentBook
 from toban.incidents.incident import EntryKind, Incident, TimelineEntry
@@ -47,6 +47,8 @@ def runbook_change(policy: IncidentPolicy, incident: Incident, event: RunbookEve
         return still_working(policy, change)
     if event.event != "asked" or event.by or not incident.is_open:
         return change  # who started it by hand sees the question
+    value = f"r{event.run}.{event.approval}"
+    offers = [Offer(kind, value) for kind in (OfferKind.APPROVE, OfferKind.REFUSE)] if event.approval else []
     by = incident.answer.by if incident.answer else ""
     channels = policy.channels_of(by, 0) if by else list(incident.paged)
     return change.sent(
@@ -54,6 +56,7 @@ def runbook_change(policy: IncidentPolicy, incident: Incident, event: RunbookEve
         NotificationKind.NOTICE,
         channels or policy.shared_channels,
         "runbook-asks",
+        offers,
         runbook=event.runbook,
         text=event.text,
         run=event.run,

@@ -9,6 +9,7 @@ import orjson
 
 from toban.core.errors import DeliveryError
 from toban.core.text_limits import safe_text
+from toban.core.untyped_json import as_mapping
 from toban.notify.http_delivery import DeliveryResponse, HttpDelivery
 
 TEMPORARY_ERRORS: Final = frozenset(
@@ -89,6 +90,23 @@ class WebApi:
         fields = response.fields
         scopes = frozenset(scope.strip() for scope in response.headers.get("x-oauth-scopes", "").split(","))
         return f"{fields.get('user', 'a bot')} at {fields.get('team', 'Slack')}", scopes
+
+    async def team(self) -> str:
+        """Return the ID of the bot's workspace."""
+        response = await self._call("auth.test", b"", "application/x-www-form-urlencoded")
+        return str(response.fields.get("team_id", ""))
+
+    async def socket_url(self) -> str:
+        """Return the address of a new connection of Socket Mode, which is a secret; for an app-level token."""
+        response = await self._call("apps.connections.open", b"", "application/x-www-form-urlencoded")
+        return str(response.fields.get("url", ""))
+
+    async def email(self, member: str) -> str:
+        """Return the e-mail address of a member; empty where the bot may not read it (users:read.email)."""
+        form = urlencode({"user": member}).encode()
+        response = await self._call("users.info", form, "application/x-www-form-urlencoded")
+        user = as_mapping(response.fields.get("user"))
+        return str(as_mapping(user.get("profile")).get("email", ""))
 
     async def channel(self, name: str) -> str:
         """Return the ID of a channel that the bot is a member of, by its name or its ID."""

@@ -227,7 +227,8 @@ class RunExecutor:
 
 def tell(connection: Connection, run: Run, event: str, text: str, clock: Clock, by: str = "") -> None:
     """Append what a run does to the event log: incidents write it in their timelines."""
-    told = RunbookEvent(run.id, run.runbook, event, text[:1000], run.alert.fingerprint, clock.now(), by)
+    approval = run.approval_digest if run.state is RunState.ASKED else ""
+    told = RunbookEvent(run.id, run.runbook, event, text[:1000], run.alert.fingerprint, clock.now(), by, approval)
     event_log.append(connection, TOPIC, told.as_dict(), told.at)
 
 

@@ -1,5 +1,6 @@
 """One run of a runbook: how far it is, what it did, and who approved it."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -127,6 +128,11 @@ class Run:
     def approval(self) -> str:
         """Identifies what is to be approved: the run, the version of its runbook, and the state it was decided on."""
         return f"{self.id}.{self.version}.{self.step}.{self.question.state if self.question else ''}"
+
+    @property
+    def approval_digest(self) -> str:
+        """A short form of ``approval``, for buttons: it identifies the same."""
+        return hashlib.sha256(self.approval.encode()).hexdigest()[:16]
 
     @property
     def acts(self) -> list[StepRecord]:

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from toban.access.assembly import Access
 from toban.access.oidc import OidcProvider
 from toban.alerting.assembly import Alerting
+from toban.answers.assembly import Answers
 from toban.collect.service import CollectionService
 from toban.core.actor import Actor
 from toban.core.effective_settings import EffectiveSetting
@@ -32,6 +33,7 @@ from toban.state.quarantine_commands import QuarantineCommands
 from toban.status_page.commands import StatusPage
 from toban.tsdb.store import CORRUPTIONS, Store
 from toban.web.alertmanager_api import AlertmanagerApi
+from toban.web.answer_hooks import AnswerHooks
 from toban.web.api.about import AboutApi
 from toban.web.api.access import AccessApi
 from toban.web.api.alerts import AlertsApi
@@ -112,6 +114,7 @@ class Features:
     notifications: Notifications
     incidents: Incidents
     runbooks: Runbooks
+    answers: Answers
     deploys: DeployService
     github_secret: Callable[[], SecretStr | None]
     services: Sequence[Service]
@@ -198,6 +201,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         on_call,
         runbooks,
         deploys,
+        AnswerHooks(it.answers, clock),
         UptimerobotWebhook(it.alerting.external_alerts, clock),
         QuarantineApi(QuarantineCommands(it.state), quarantine),
         ReloadApi(it.reload),

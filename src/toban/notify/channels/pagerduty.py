@@ -43,6 +43,11 @@ class Pagerduty(Channel):
     key: Annotated[Secret, AfterValidator(_key)]
     """The integration key of a service (Events API V2)."""
 
+    webhook_secret: Secret | None = None
+    """
+    The secret of a webhook subscription (v3) to `/hooks/pagerduty`: what people do at PagerDuty is then done here too.
+    """
+
     api: Address = "https://events.pagerduty.com"
     """Where events go; https://events.eu.pagerduty.com for accounts in the EU."""
 

@@ -1,5 +1,6 @@
 """Slack, by an incoming webhook or as a bot: https://api.slack.com/messaging."""
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, Literal, Self
 
@@ -8,7 +9,7 @@ from pydantic import SecretStr, model_validator
 
 from toban.core.config_types import Address, Secret, SecretAddress, Text
 from toban.core.errors import DeliveryError
-from toban.core.notification import Link, Notification, NotificationKind
+from toban.core.notification import Link, Notification, NotificationKind, Offer, OfferKind
 from toban.core.text_limits import is_web, truncate
 from toban.notify.channel import AlertmanagerReceiver, Channel, ChannelTools, ConnectionCheck, Handle, SecretFile
 from toban.notify.connectivity import check_reachable
@@ -38,6 +39,11 @@ LOOKUP_TIME: Final = timedelta(minutes=2)
 """How long a message waits until Slack can say whether it has it; twice is better than late."""
 SKEW: Final = timedelta(minutes=10)
 """How far Slack's clock may be from this machine's."""
+
+SNOOZES: Final = ("30m", "1h", "4h")
+"""How long an incident can be snoozed from a message."""
+QUESTIONS: Final = frozenset({OfferKind.APPROVE, OfferKind.REFUSE})
+"""What answers the question of a runbook."""
 
 _TITLE: Final = 300
 _TEXT: Final = 2_900
@@ -71,6 +77,17 @@ class Slack(Channel):
     username: Text = "Vendure Monitor"
     """The name to write under. The webhook of an app knows its own."""
 
+    signing_secret: Secret | None = None
+    """
+    The signing secret of the bot's app: messages of incidents get buttons, and Slack sends clicks to `/hooks/slack`.
+    """
+
+    app_token: Secret | None = None
+    """
+    An app-level token (xapp-…, scope connections:write): messages get buttons, and toban fetches clicks from Slack
+    by Socket Mode, without a public address.
+    """
+
     api: Address = "https://slack.com/api"
     """Where Slack's Web API is."""
 
@@ -78,6 +95,10 @@ class Slack(Channel):
     def _one_way(self) -> Self:
         if (self.webhook is None) is (self.token is None):
             raise ValueError("it needs either `webhook` or `token`")
+        if (self.signing_secret or self.app_token) and self.token is None:
+            raise ValueError("`signing_secret` and `app_token` need `token`: an incoming webhook can't show buttons")
+        if self.signing_secret and self.app_token:
+            raise ValueError("it needs either `signing_secret` or `app_token`: an app sends its clicks in one way")
         return self
 
     @property
@@ -95,7 +116,9 @@ class Slack(Channel):
         if self.webhook:
             await self._to_webhook({"channel": self.channel, "username": self.username, **body}, tools)
             return {}
-        api = self._api(tools)
+        api = self.web_api(tools)
+        if self.takes_answers and notification.offers:
+            body["attachments"].append(render_offers(notification.offers, notification.language))
         body |= message_metadata({"group_id": notification.group_id, "key": notification.key})
         if notification.is_retry:
             handle = await self._find_earlier(api, notification, handle, tools)
@@ -126,6 +149,10 @@ class Slack(Channel):
             "reply_broadcast": notification.kind is NotificationKind.REMINDER,
             "metadata": body["metadata"],
         }
+        questions = [offer for offer in notification.offers if offer.kind in QUESTIONS]
+        if self.takes_answers and questions:
+            # The next message of the incident replaces the buttons of the updated one; these stay.
+            reply["attachments"] = [render_offers(questions, notification.language)]
         await api.post("chat.postMessage", reply)
         return _handle(handle["channel"], handle["ts"], notification.key)
 
@@ -156,7 +183,18 @@ class Slack(Channel):
                 return _handle(where, ts, marks.get("key", ""))
         return handle
 
-    def _api(self, tools: ChannelTools) -> WebApi:
+    @property
+    def takes_answers(self) -> bool:
+        """Whether people can answer from its messages."""
+        return self.signing_secret is not None or self.app_token is not None
+
+    async def socket_url(self, tools: ChannelTools) -> str:
+        """Return the address of a new connection of Socket Mode. Raises ``DeliveryError``."""
+        token = self.app_token.get_secret_value() if self.app_token else ""
+        return await WebApi(self.http(tools), self.api, token).socket_url()
+
+    def web_api(self, tools: ChannelTools) -> WebApi:
+        """Return Slack's Web API with the bot's token."""
         return WebApi(self.http(tools), self.api, self.token.get_secret_value() if self.token else "")
 
     async def _to_webhook(self, body: dict[str, Any], tools: ChannelTools) -> None:
@@ -174,7 +212,7 @@ class Slack(Channel):
                 self.webhook.get_secret_value(), "send a test notification to see whether the webhook is valid"
             )
         try:
-            who, scopes = await self._api(tools).myself()
+            who, scopes = await self.web_api(tools).myself()
         except DeliveryError as error:
             return ConnectionCheck(ok=False, message=str(error))
         message = f"the token is valid ({who}); send a test notification to see whether it may write to {self.channel}"
@@ -241,6 +279,47 @@ def render_message(notification: Notification, shop: str) -> dict[str, Any]:
             }
         ],
     }
+
+
+def render_offers(offers: Sequence[Offer], language: str) -> dict[str, Any]:
+    """Return buttons, as an attachment of their own: fields and blocks don't mix in one."""
+    say = texts(language)
+    elements = [_snooze(offer, say) if offer.kind is OfferKind.SNOOZE else _button(offer, say) for offer in offers]
+    fallback = " · ".join(say[f"offer-{offer.kind.value}"] for offer in offers)
+    return {"fallback": fallback, "blocks": [{"type": "actions", "elements": elements}]}
+
+
+def _button(offer: Offer, say: Mapping[str, str]) -> dict[str, Any]:
+    label = say[f"offer-{offer.kind.value}"]
+    button: dict[str, Any] = {
+        "type": "button",
+        "action_id": f"toban.{offer.kind.value}",
+        "text": _plain(label),
+        "value": offer.value,
+    }
+    if offer.kind in {OfferKind.ACKNOWLEDGE, OfferKind.APPROVE}:
+        button["style"] = "primary"
+    if offer.kind in {OfferKind.APPROVE, OfferKind.RESOLVE}:
+        button["confirm"] = {
+            "title": _plain(label),
+            "text": _plain(say[f"confirm-{offer.kind.value}"]),
+            "confirm": _plain(label),
+            "deny": _plain(say["confirm-cancel"]),
+        }
+    return button
+
+
+def _snooze(offer: Offer, say: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "type": "static_select",
+        "action_id": f"toban.{offer.kind.value}",
+        "placeholder": _plain(say["offer-snooze"]),
+        "options": [{"text": _plain(length), "value": f"{offer.value}.{length}"} for length in SNOOZES],
+    }
+
+
+def _plain(text: str) -> dict[str, str]:
+    return {"type": "plain_text", "text": text}
 
 
 def _link(link: Link) -> str:

@@ -1,0 +1,67 @@
+"""Assembles the answers from channels under one configuration."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import httpx2
+
+from toban.answers.executor import AnswerExecutor
+from toban.answers.pagerduty import PagerdutyAnswers
+from toban.answers.service import AnswerService, AnswerSource
+from toban.answers.slack import SlackAnswers
+from toban.answers.slack_socket import SlackSocket
+from toban.core.metric_registry import MetricRegistry
+from toban.core.ports import Clock, Service
+from toban.incidents.assembly import Incidents
+from toban.notify.channel import Channel, ChannelTools
+from toban.notify.channels.pagerduty import Pagerduty
+from toban.notify.channels.slack import Slack
+from toban.runbooks.assembly import Runbooks
+from toban.state.database import State
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The service of answers, and the secrets that prove who sends one, by channel."""
+
+    service: AnswerService
+    sockets: Sequence[SlackSocket]
+    slack_secrets: Mapping[str, str]
+    pagerduty_secrets: Mapping[str, str]
+
+    @property
+    def services(self) -> Sequence[Service]:
+        """The services of a configuration."""
+        return (self.service, *self.sockets)
+
+
+def open_answers(
+    channels: Mapping[str, Channel],
+    tools: Callable[[], ChannelTools],
+    incidents: Incidents,
+    runbooks: Runbooks,
+    http: httpx2.AsyncClient,
+    state: State,
+    clock: Clock,
+    meters: MetricRegistry,
+) -> Answers:
+    """Return what some settings ask for; ``tools`` returns the tools of one request to a channel's service."""
+    policy = incidents.ports.policy
+    executor = AnswerExecutor(incidents.commands, runbooks.commands, lambda: policy, clock)
+    sources: dict[str, AnswerSource] = {}
+    slack_secrets, pagerduty_secrets = dict[str, str](), dict[str, str]()
+    for name, channel in channels.items():
+        if isinstance(channel, Slack) and channel.takes_answers:
+            sources[name] = SlackAnswers(channel, tools, policy.on_call, executor, state, clock)
+            if channel.signing_secret:
+                slack_secrets[name] = channel.signing_secret.get_secret_value()
+        elif isinstance(channel, Pagerduty) and channel.webhook_secret:
+            sources[name] = PagerdutyAnswers(policy.on_call, executor, state, clock)
+            pagerduty_secrets[name] = channel.webhook_secret.get_secret_value()
+    service = AnswerService(sources, state, clock, meters)
+    sockets = [
+        SlackSocket(channel, tools, service, http, clock, meters)
+        for channel in channels.values()
+        if isinstance(channel, Slack) and channel.app_token
+    ]
+    return Answers(service, sockets, slack_secrets, pagerduty_secrets)

@@ -1,0 +1,23 @@
+"""Who answers: the people of `on_call`, by what names them at Slack and at PagerDuty."""
+
+from toban.incidents.settings import OnCallSettings
+
+
+def person_at_slack(on_call: OnCallSettings, member: str) -> str:
+    """Return the person with a member ID; empty if nobody has it."""
+    return next((name for name, it in on_call.people.items() if it.slack and it.slack == member), "")
+
+
+def person_with_email(on_call: OnCallSettings, email: str) -> str:
+    """Return the person with an e-mail address; empty if nobody has it."""
+    wanted = email.strip().casefold()
+    return next((name for name, it in on_call.people.items() if wanted and it.email.casefold() == wanted), "")
+
+
+def person_at_pagerduty(on_call: OnCallSettings, user: str, email: str) -> str:
+    """Return the person with a user ID or an e-mail address at PagerDuty; empty if nobody has it."""
+    ids = {it for it in (user, email.strip().casefold()) if it}
+    for name, it in on_call.people.items():
+        if it.pagerduty and (it.pagerduty in ids or it.pagerduty.casefold() in ids):
+            return name
+    return person_with_email(on_call, email)

@@ -1,0 +1,80 @@
+"""The signed requests by which Slack and PagerDuty pass on what people answer."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from toban.access.permissions import Permission
+from toban.answers import pagerduty, slack
+from toban.answers.assembly import Answers
+from toban.core.errors import StateError
+from toban.core.ports import Clock
+from toban.core.untyped_json import as_mapping
+from toban.web.endpoint import FORM, JSON, Endpoint
+from toban.web.problem_details import problem
+from toban.web.request_bodies import RETRY_AFTER, read_body
+
+MAX_BYTES: Final = 4 * 2**20
+"""A click carries its whole message."""
+
+
+class AnswerHooks:
+    """Checks signatures, and writes answers down before it responds: neither service sends a click again."""
+
+    def __init__(self, answers: Answers, clock: Clock) -> None:
+        self._answers = answers
+        self._clock = clock
+
+    def routes(self) -> list[Endpoint]:
+        """Return the routes."""
+        # Their senders have no token of toban's: signatures are checked instead.
+        public, post = Permission.PUBLIC, ["POST"]
+        return [
+            Endpoint("/hooks/slack", self.slack, public, methods=post, takes=FORM, largest=MAX_BYTES),
+            Endpoint("/hooks/pagerduty", self.pagerduty, public, methods=post, takes=JSON, largest=MAX_BYTES),
+        ]
+
+    async def slack(self, request: Request) -> Response:
+        """Receive a click, a sent modal or a command."""
+        body = await read_body(request)
+        stamp = request.headers.get("x-slack-request-timestamp", "")
+        given, now = request.headers.get("x-slack-signature", ""), self._clock.now()
+        secrets = self._answers.slack_secrets
+        if not secrets:
+            return problem(403, "no channel of kind slack has a signing_secret")
+        channel = next((it for it in secrets if slack.is_signed(secrets[it], stamp, body, given, now)), None)
+        if channel is None:
+            return problem(403, "the signature is wrong or older than 5 minutes: check signing_secret and the clock")
+        try:
+            payload = slack.parse_request(body)
+        except ValueError as error:
+            return problem(400, f"the payload is no JSON: {error}")
+        if payload.get("ssl_check"):
+            return Response(status_code=200)
+        return await self._receive(channel, slack.idempotency_key(payload), payload)
+
+    async def pagerduty(self, request: Request) -> Response:
+        """Receive an event."""
+        body = await read_body(request)
+        given, secrets = request.headers.get("x-pagerduty-signature", ""), self._answers.pagerduty_secrets
+        if not secrets:
+            return problem(403, "no channel of kind pagerduty has a webhook_secret")
+        channel = next((it for it in secrets if pagerduty.is_signed(secrets[it], body, given)), None)
+        if channel is None:
+            return problem(403, "the signature is wrong: is webhook_secret the one of the subscription?")
+        try:
+            event = as_mapping(as_mapping(orjson.loads(body)).get("event"))
+        except ValueError as error:
+            return problem(400, f"the event is no JSON: {error}")
+        return await self._receive(channel, pagerduty.idempotency_key(channel, event), event)
+
+    async def _receive(self, channel: str, key: str, body: Mapping[str, Any]) -> Response:
+        try:
+            if key:
+                await self._answers.service.receive(channel, key, body)
+        except StateError as error:
+            return problem(503, str(error), headers={"retry-after": str(RETRY_AFTER)})
+        return Response(status_code=200)
