@@ -125,7 +125,7 @@ def test_on_a_wall_one_board_follows_the_other(visitor):
 def test_a_range_is_copied_on_one_page_and_pasted_on_another(visitor):
     visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = visitor.open("/dashboards/production?from=now-3h&to=now-1h")
-    panel(page, "Redis Memory Usage")
+    page.get_by_role("button", name="Paste a range").wait_for()
     page.keyboard.press("t")
     page.keyboard.press("c")
     page.locator("[aria-live]", has_text="The range is copied.").wait_for(state="attached")

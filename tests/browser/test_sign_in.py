@@ -183,9 +183,8 @@ def test_a_page_that_nobody_touches_says_so(browser, closed):
     expect(page).to_have_url(re.compile("/alerts$"))
     sent = []
     page.on("request", lambda it: sent.append(it.headers.get("x-toban-background")) if "/alerts" in it.url else None)
-    with page.expect_response(lambda it: "/alerts" in it.url):
-        page.clock.run_for(31_000)
-    with page.expect_response(lambda it: "/alerts" in it.url):
-        page.clock.run_for(31_000)
-    assert sent[:2] == [None, "1"]
+    for _ in range(4):  # a minute after the last touch
+        with page.expect_response(lambda it: "/alerts" in it.url):
+            page.clock.run_for(31_000)
+    assert (sent[0], sent[-1]) == (None, "1")
     visitor.context.close()

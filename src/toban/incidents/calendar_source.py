@@ -196,13 +196,24 @@ def _who(event: Any, names: Iterable[tuple[str, str]]) -> tuple[int, tuple[str, 
     return level, next((found for text in texts if (found := _named(text, names))), ())
 
 
+def _places(text: str, name: str) -> list[int]:
+    """Return where a name stands in a text: as a word of its own, or anywhere if it is no ASCII."""
+    found, at = list[int](), text.find(name)
+    while at >= 0:
+        before, after = text[at - 1 : at] if at else "", text[at + len(name) : at + len(name) + 1]
+        # Japanese has no spaces between words.
+        joins = before.isalnum() or after.isalnum() or before in {*"_@.-"} or after in {*"_@-"}
+        if not joins or not name.isascii():
+            found.append(at)
+        at = text.find(name, at + len(name) if found and found[-1] == at else at + 1)
+    return found
+
+
 def _named(text: str, names: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     """Return the people whom a text names, in its order; a name inside a longer one that is known does not count."""
     rest, found = text.casefold(), list[tuple[int, str]]()
     for name, person in names:
-        # Japanese has no spaces between words.
-        pattern = rf"(?<![\w@.-]){re.escape(name)}(?![\w@-])" if name.isascii() else re.escape(name)
-        for match in re.finditer(pattern, rest):
-            found.append((match.start(), person))
-        rest = re.sub(pattern, lambda match: "\0" * len(match[0]), rest)
+        for at in _places(rest, name):
+            found.append((at, person))
+            rest = rest[:at] + "\0" * len(name) + rest[at + len(name) :]
     return tuple(dict.fromkeys(person for _, person in sorted(found)))

@@ -74,9 +74,9 @@ class Line(Channel):
 
     async def check_connection(self, tools: ChannelTools) -> ConnectionCheck:
         """Ask who the account is, and how many of the month's messages are left."""
-        http = self.http(tools)
+        delivery = self.http(tools)
         try:
-            answers = [await http.get(f"{self._url}/{path}", self._access) for path in _QUESTIONS]
+            answers = [await delivery.get(f"{self._url}/{path}", self._access) for path in _QUESTIONS]
             for response in answers:
                 response.raise_for_status(_error(response))
                 response.raise_for_page("LINE")

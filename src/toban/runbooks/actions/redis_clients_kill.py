@@ -63,11 +63,11 @@ class RedisClientsKill(Action):
         return "" if tools.shop.redis else "shop.redis is not set"
 
 
-def _is_plain(client: Mapping[str, str]) -> bool:
+def _is_plain(it: Mapping[str, str]) -> bool:
     """Tell whether a connection waits for nothing: it is no replica, subscriber, or worker in a blocking command."""
-    is_normal = set(client.get("flags", "")) <= {"N"}
-    subscribes = any(client.get(name, "0") != "0" for name in ("sub", "psub", "ssub"))
-    return is_normal and not subscribes and client.get("name", "") != "toban"
+    is_normal = set(it.get("flags", "")) <= {"N"}
+    subscribes = any(it.get(name, "0") != "0" for name in ("sub", "psub", "ssub"))
+    return is_normal and not subscribes and it.get("name", "") != "toban"
 
 
 async def _clients(tools: ActionTools) -> list[dict[str, str]]:
