@@ -30,6 +30,7 @@ notify:
   maintenance_windows:
     - {name: backup, cron: "0 3 * * *", for: 30m, matchers: ['alertname="backup_too_old"']}
 """
+ZONE = "Asia/Tokyo"
 DESK, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -82,7 +83,9 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
 
 
 class Visitor:
-    """Somebody with a browser; what the browser complains about is collected."""
+    """
+    Somebody who was here before, so that the time zone is known; what the browser complains about is collected.
+    """
 
     def __init__(
         self,
@@ -99,10 +102,11 @@ class Visitor:
             locale={"en": "en-US", "ja": "ja-JP"}[language],
             color_scheme="dark" if dark else "light",
             viewport=PHONE if phone else DESK,
-            timezone_id="Asia/Tokyo",
+            timezone_id=ZONE,
             reduced_motion="reduce",
             has_touch=touch,
         )
+        self.context.add_cookies([{"name": "toban_timezone", "value": ZONE, "url": url}])
         self.page: Page = self.context.new_page()
         self.complaints: list[str] = []
         self.foreign: list[str] = []
@@ -111,9 +115,7 @@ class Visitor:
         self.page.on("request", lambda it: self.foreign.append(it.url) if not it.url.startswith(url) else None)
 
     def open(self, path: str) -> Page:
-        """Open a page, with the reader's time zone known."""
         self.page.goto(path)
-        self.page.wait_for_function("document.cookie.includes('toban_timezone') && document.readyState === 'complete'")
         return self.page
 
     def picture(self, name: str) -> bytes:

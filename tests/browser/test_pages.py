@@ -122,6 +122,14 @@ def test_a_silence_shows_what_it_would_match_while_it_is_written(visitor):
     assert visitor.complaints == []
 
 
+def test_a_first_visit_shows_the_times_of_the_readers_zone(browser, console):
+    context = browser.new_context(base_url=console.url, locale="en-US", timezone_id="America/New_York")
+    page = context.new_page()
+    page.goto("/")
+    page.get_by_text("Times are in America/New_York").wait_for()
+    context.close()
+
+
 def test_without_scripts_every_page_shows_its_content(browser, console):
     context = browser.new_context(base_url=console.url, java_script_enabled=False)
     page = context.new_page()
