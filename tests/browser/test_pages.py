@@ -59,7 +59,8 @@ def test_a_change_is_on_an_open_page_at_once(visitor, console):
     """
     By the stream of changes, without anybody asking.
     """
-    page = visitor.open("/alerts")
+    with visitor.page.expect_response("**/live"):
+        page = visitor.open("/alerts")
     post_alert(console.url, "came_later", summary="It came later")
     page.get_by_role("link", name="It came later").wait_for()
     assert visitor.complaints == []
