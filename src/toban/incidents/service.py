@@ -1,6 +1,5 @@
 """The incident service: reads changes of alerts and deliveries, decides, and lets the messages be sent."""
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -11,6 +10,7 @@ from sqlalchemy import Connection
 
 from toban.core.actor import TOBAN, Actor
 from toban.core.alerts import TOPIC, AlertChange
+from toban.core.decision_loop import DecisionLoop
 from toban.core.deploys import TOPIC as DEPLOY_TOPIC
 from toban.core.deploys import Deploy
 from toban.core.errors import NotFoundError, StateError
@@ -21,7 +21,6 @@ from toban.core.ports import Clock, HealthStatus
 from toban.core.runbook_events import TOPIC as RUNBOOK_TOPIC
 from toban.core.runbook_events import RunbookEvent
 from toban.core.samples import counter, gauge
-from toban.core.wakeup import Wakeup
 from toban.incidents import repository
 from toban.incidents.book import MAX_OPEN, Advance, IncidentBook, Suppression, advance
 from toban.incidents.incident import Incident, IncidentState
@@ -45,8 +44,6 @@ STATE_RETRY: Final = timedelta(seconds=2)
 RETENTION: Final = timedelta(days=761)
 """How long resolved incidents are kept: 25 months."""
 PRUNE_INTERVAL: Final = timedelta(hours=6)
-READ_BACK: Final = 1.0
-"""Seconds that a command waits for the decision that follows from it."""
 
 OPEN: Final = gauge("toban_incidents", "Open incidents, by priority and state.", labels=("priority", "state"))
 PAGES: Final = counter(
@@ -110,10 +107,7 @@ class IncidentService:
         self._state = state
         self._clock = clock
         self._meters = meters
-        self._wakeup = Wakeup(clock)
-        self._deciding = asyncio.Lock()
-        self._waiting: list[asyncio.Future[None]] = []
-        self._is_running = False
+        self._loop = DecisionLoop(self._decide, clock)
         self._book = IncidentBook()
         self._opened = False
         self._direct: list[AlertChange] = []
@@ -139,22 +133,17 @@ class IncidentService:
 
     async def configure(self, ports: IncidentPorts) -> None:
         """Go on with another configuration; incidents stay."""
-        async with self._deciding:
+        async with self._loop.lock:
             self._ports = ports
         self.wake()
 
     def wake(self) -> None:
         """Wake the service: there may be new events."""
-        self._wakeup.set()
+        self._loop.wake()
 
     async def decided(self) -> None:
         """Wake the service, and return once what was committed before this call is part of a decision, or soon."""
-        if not self._is_running:
-            return
-        waiting = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiting)
-        self.wake()
-        await asyncio.wait([waiting], timeout=READ_BACK)
+        await self._loop.decided()
 
     async def change_without_state(self, changes: Sequence[AlertChange]) -> None:
         """Take changes directly while state is unavailable; they are in the event log when it is back."""
@@ -163,24 +152,11 @@ class IncidentService:
 
     async def run(self) -> None:
         """Decide until cancelled."""
-        self._is_running = True
-        try:
-            while True:
-                run_again = await self.decide()
-                await self._wakeup.wait(max(0.0, (run_again - self._clock.now()).total_seconds()))
-        finally:
-            self._is_running = False
+        await self._loop.run()
 
     async def decide(self) -> datetime:
         """Read events, decide, enqueue the messages; return when to decide again at the latest."""
-        async with self._deciding:
-            waiting, self._waiting = self._waiting, []
-            try:
-                return await self._decide()
-            finally:
-                for it in waiting:
-                    if not it.done():
-                        it.set_result(None)
+        return await self._loop.decide()
 
     async def _decide(self) -> datetime:
         now = self._clock.now()

@@ -10,13 +10,13 @@ import structlog
 from sqlalchemy import Connection
 
 from toban.core.alerts import TOPIC, AlertChange
+from toban.core.decision_loop import DecisionLoop
 from toban.core.errors import StateError
 from toban.core.failure_log import FailureLog
 from toban.core.item_isolation import ItemFailure, ItemIsolation
 from toban.core.metric_registry import MetricRegistry
 from toban.core.notification import Notification
 from toban.core.ports import Clock, HealthStatus
-from toban.core.wakeup import Wakeup
 from toban.notify import queued_notifications, repository
 from toban.notify.alert_changes import apply_changes, change_id, log_changes
 from toban.notify.channel import Channel, ChannelTools
@@ -47,8 +47,6 @@ RETENTION: Final = timedelta(days=30)
 PRUNE_INTERVAL: Final = timedelta(hours=1)
 BUSY: Final = 0.25
 """Seconds: after a decision that took longer, the next one waits as long as that took."""
-READ_BACK: Final = 1.0
-"""Seconds that a command waits for the decision that follows from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +84,7 @@ class NotificationService:
         self._clock = clock
         self._workers = ChannelWorkers(state, meters)
         self._workers.set_channels(channels, policy.settings.fallback, tools)
-        self._deciding = asyncio.Lock()
-        """Held while it decides, and while it is reconfigured."""
-        self._wakeup = Wakeup(clock)
-        self._is_running = False
-        self._waiting: list[asyncio.Future[None]] = []
-        """Commands that wait for a decision that begins after them."""
+        self._loop = DecisionLoop(self._decide, clock, busy=BUSY)
         self._current = PipelineState()
         self._saved = PipelineState()
         """The state as the database has it."""
@@ -117,7 +110,7 @@ class NotificationService:
         Alerts, groups and messages stay; unchanged channels are not interrupted, and what waits for one that is gone is
         rerouted.
         """
-        async with self._deciding:
+        async with self._loop.lock:
             self.policy = policy
             if await self._workers.replace_channels(channels, policy.settings.fallback, tools):
                 self._opened = False  # reroutes, as at a start
@@ -140,44 +133,21 @@ class NotificationService:
 
     def wake(self) -> None:
         """Wake the service: there may be new events or silences."""
-        self._wakeup.set()
+        self._loop.wake()
 
     async def decided(self) -> None:
         """Wake the service, and return once what was committed before this call is part of a decision, or soon."""
-        if not self._is_running:
-            return
-        waiting = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiting)
-        self.wake()
-        await asyncio.wait([waiting], timeout=READ_BACK)
+        await self._loop.decided()
 
     async def run(self) -> None:
         """Decide and send until cancelled."""
         async with asyncio.TaskGroup() as group:
             self._workers.start(group)
-            self._is_running = True
-            try:
-                while True:
-                    started = self._clock.monotonic()
-                    run_again = await self.decide()
-                    took = self._clock.monotonic() - started
-                    if took > BUSY:
-                        # One change after the other must not keep the state thread busy with whole decisions.
-                        await self._clock.sleep(took)
-                    await self._wakeup.wait(max(0.0, (run_again - self._clock.now()).total_seconds()))
-            finally:
-                self._is_running = False
+            await self._loop.run()
 
     async def decide(self) -> datetime:
         """Read events, decide, enqueue the messages; return when to decide again at the latest."""
-        async with self._deciding:
-            waiting, self._waiting = self._waiting, []
-            try:
-                return await self._decide()
-            finally:
-                for it in waiting:
-                    if not it.done():
-                        it.set_result(None)
+        return await self._loop.decide()
 
     async def _decide(self) -> datetime:
         now = self._clock.now()
