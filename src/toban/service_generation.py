@@ -408,7 +408,7 @@ def runbook_ports(
         doubts,
         maintenance,
         deployed=lambda: base.deploys.last.at if base.deploys.last else None,
-        told=base.incidents.wake,
+        on_events=base.incidents.wake,
     )
 
 

@@ -61,11 +61,13 @@ async def test_every_metric_is_present_and_correct_under_load(load: servers.Post
             lambda: scrape(collector, tools), lambda seen: seen.one("postgres_connection_pool_size", state="total") == 4
         )
         advance(tools, 600)
+        # Each client's numbers come when its session hands them in, not all with the same scrape.
         seen = await poll_until(
             lambda: scrape(collector, tools),
             lambda seen: (
                 seen.one("postgres_database_transactions_committed_total")
                 > first.one("postgres_database_transactions_committed_total") + 20
+                and seen.one("postgres_database_rows_updated_total") > 60
             ),
         )
 
@@ -80,7 +82,6 @@ async def test_every_metric_is_present_and_correct_under_load(load: servers.Post
     assert 0 <= seen.one("postgres_active_connections") <= 4
     assert 0.5 < seen.one("postgres_database_cache_hit_ratio") <= 1
     assert seen.one("postgres_database_blocks_hit_total") > first.one("postgres_database_blocks_hit_total")
-    assert seen.one("postgres_database_rows_updated_total") > 60
     assert seen.one("postgres_table_live_rows", schema="public", table="pgbench_accounts") == pytest.approx(1e5, 0.1)
     assert seen.one("postgres_table_size_bytes", schema="public", table="pgbench_accounts") > 10_000_000
     assert seen.one("postgres_database_size_bytes") > 10_000_000

@@ -41,6 +41,8 @@ def report_error(error: BaseException, arguments: Sequence[str], data: Path | No
     if isinstance(error, click.ClickException):
         shown = io.StringIO()
         error.show(shown)
+        if isinstance(error, click.NoSuchCommand) and error.ctx and isinstance(error.ctx.command, click.Group):
+            shown.write(f"The commands are {', '.join(error.ctx.command.list_commands(error.ctx))}.\n")
         echo(shown.getvalue().rstrip("\n"), err=True)
         return USAGE
     errors = list(_single(error))

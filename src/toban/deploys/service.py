@@ -42,12 +42,12 @@ ReportRegressions = Callable[[Deploy, Sequence[Regression], datetime], Awaitable
 
 @dataclass(frozen=True, slots=True)
 class DeployPorts:
-    """What deploys use under one configuration; ``told`` is called when there are new events."""
+    """What deploys use under one configuration; ``on_events`` is called when there are new events."""
 
     settings: DeploySettings
     queries: InstantQueryEngine
     report: ReportRegressions
-    told: Callable[[], None]
+    on_events: Callable[[], None]
 
 
 class DeployService:
@@ -117,7 +117,7 @@ class DeployService:
             log.info("deployed", version=checked.version, source=checked.source)
             if self.last is None or checked.at >= self.last.at:
                 self._show(checked)
-            self.ports.told()
+            self.ports.on_events()
         return is_new
 
     def _show(self, deploy: Deploy | None) -> None:

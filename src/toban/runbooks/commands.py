@@ -210,8 +210,8 @@ class RunbookCommands:
     def _answered(self, connection: Connection, run: Run, event: str, text: str, actor: Actor, action: str) -> None:
         """Write an answer to the audit log, and tell others about it."""
         now = self._clock.now()
-        told = RunbookEvent(run.id, run.runbook, event, text[:1000], run.alert.fingerprint, now, actor.name)
-        event_log.append(connection, TOPIC, told.as_dict(), now)
+        appended = RunbookEvent(run.id, run.runbook, event, text[:1000], run.alert.fingerprint, now, actor.name)
+        event_log.append(connection, TOPIC, appended.as_dict(), now)
         facts = {"runbook": run.runbook, "run": run.id, "text": text[:1000]}
         audit_log.record(connection, AuditEntry(now, actor, action, facts))
 

@@ -57,12 +57,15 @@ class RunExecutor:
         state: State,
         clock: Clock,
         meters: MetricRegistry,
+        changed: Callable[[], None],
     ) -> None:
+        """``changed`` is called whenever a run was written."""
         self._ports = ports
         self._situations = situations
         self._state = state
         self._clock = clock
         self._meters = meters
+        self._changed = changed
 
     async def execute(self, run: Run) -> None:
         """Execute a run from its next step on, until it ends or waits for a person. Raises ``StateError``."""
@@ -182,7 +185,7 @@ class RunExecutor:
             return ended
 
         if ended := await self._state.transaction(work):
-            self._ports().told()
+            self._changed()
             self._meters.add(RUNS, runbook=ended.runbook, outcome=state.value)
             write = log.warning if state in FAILURES else log.info
             write("runbook ended", runbook=ended.runbook, run=number, outcome=state.value, reason=text)
@@ -215,7 +218,7 @@ class RunExecutor:
                 audit_log.record(connection, AuditEntry(self._clock.now(), RUNBOOKS, audit, facts))
 
         await self._state.transaction(work)
-        self._ports().told()
+        self._changed()
 
     def _context(self, run: Run) -> ActionContext:
         return ActionContext(run.alert, run.id, f"run-{run.id}.{run.step}", run.started)
@@ -228,8 +231,8 @@ class RunExecutor:
 def tell(connection: Connection, run: Run, event: str, text: str, clock: Clock, by: str = "") -> None:
     """Append what a run does to the event log: incidents write it in their timelines."""
     approval = run.approval_digest if run.state is RunState.ASKED else ""
-    told = RunbookEvent(run.id, run.runbook, event, text[:1000], run.alert.fingerprint, clock.now(), by, approval)
-    event_log.append(connection, TOPIC, told.as_dict(), told.at)
+    appended = RunbookEvent(run.id, run.runbook, event, text[:1000], run.alert.fingerprint, clock.now(), by, approval)
+    event_log.append(connection, TOPIC, appended.as_dict(), appended.at)
 
 
 def _reason(action: Action, error: Exception) -> str:

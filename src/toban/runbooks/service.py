@@ -49,10 +49,12 @@ class RunbookService:
         """What it uses under the configuration of now."""
         self.held: Mapping[tuple[str, str], str] = {}
         """By runbook and alert, why a runbook does not run although its alert fires."""
+        self.changes = 0
+        """How often a run or the stop switch has changed since the start."""
         self._state = state
         self._clock = clock
         self._situations = SituationReader(lambda: self.ports, folder, state, clock, meters)
-        self._executor = RunExecutor(lambda: self.ports, self._situations, state, clock, meters)
+        self._executor = RunExecutor(lambda: self.ports, self._situations, state, clock, meters, self._changed)
         self._wakeup = Wakeup(clock)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._failure = FailureLog(log, "state unavailable: no runbook runs", "state available again")
@@ -82,7 +84,11 @@ class RunbookService:
     def answered(self) -> None:
         """Wake the service and those who follow its runs: somebody answered one."""
         self.wake()
-        self.ports.told()
+        self._changed()
+
+    def _changed(self) -> None:
+        self.changes += 1
+        self.ports.on_events()
 
     async def run(self) -> None:
         """Start and execute runs until cancelled."""
@@ -124,7 +130,7 @@ class RunbookService:
             return written
 
         written = await self._state.transaction(work)
-        self.ports.told()
+        self._changed()
         log.info("runbook started", runbook=runbook.name, run=written.id, mode=mode.value, alert=alert.name)
         self.resume(written)
         return written

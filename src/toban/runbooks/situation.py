@@ -42,7 +42,7 @@ class RunbookPorts:
     doubts: Callable[[], str]
     maintenance: Callable[[], str]
     deployed: Callable[[], datetime | None] = lambda: None
-    told: Callable[[], None] = lambda: None
+    on_events: Callable[[], None] = lambda: None
     """Called when there are new events of runbooks in the event log."""
 
 

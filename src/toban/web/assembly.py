@@ -55,7 +55,7 @@ from toban.web.api.status_page import StatusPageApi
 from toban.web.application import application, metrics_alone
 from toban.web.endpoint import Endpoint
 from toban.web.ingest import IngestApi
-from toban.web.live_updates import LiveUpdates
+from toban.web.live_updates import LiveUpdates, PageState
 from toban.web.pages.about import AboutPage
 from toban.web.pages.alerts import AlertsPages
 from toban.web.pages.audit import AuditPage
@@ -245,6 +245,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         [route for api in apis for route in api.routes()],
         it.address,
     )
+    app.add_middleware(PageState, live=live)
     setattr(app.state, REPORT_FAILURES, quarantine.report)
     setattr(app.state, TIMEZONE, notifications.service.report().policy.settings.timezone)
     return Web(app, metrics_alone(it.collection, it.queries, it.store, clock), status.overview, live.end)
@@ -258,6 +259,8 @@ def _versions(features: Features) -> dict[str, object]:
         "alerts": (alerts, notifications.suppressed()),
         "incidents": [(it.id, it.updated) for it in features.incidents.service.book.incidents.values()],
         "on_call": features.incidents.on_call.overrides,
+        "runbooks": (features.runbooks.service.changes, features.runbooks.service.held),
+        "deploys": features.deploys.last,
         "targets": [(it.name, it.state) for it in features.collection.targets()],
         "channels": [(it.name, it.waiting, it.error) for it in notifications.channels],
     }

@@ -1,14 +1,16 @@
 """Tells open pages what has changed, by server-sent events: a page then asks for itself again."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from secrets import token_hex
 from typing import Final
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from toban.access.permissions import Permission
 from toban.core.ports import Clock
-from toban.web.endpoint import Endpoint, is_still_permitted
+from toban.web.endpoint import Endpoint, is_navigation, is_still_permitted
 
 INTERVAL: Final = 1.0
 """Seconds between two looks at what is shown."""
@@ -19,6 +21,9 @@ KEEP_ALIVE: Final = 15.0
 MAX_STREAMS: Final = 100
 """Streams that may be open at once."""
 
+LIVE_STATE: Final = "live_state"
+"""Where the state of a request holds what its page shows."""
+
 HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 
@@ -27,13 +32,15 @@ class LiveUpdates:
     Streams the names of what has changed.
 
     ``versions`` returns, by topic (``alerts``, ``targets``), a value that differs whenever what is shown differs; it
-    is asked once in an interval, however many pages are open, and never while none is.
+    is asked once in an interval, however many pages are open, and never while none is. A stream starts from the state
+    that its page shows: what changed between the request for the page and that for the stream is sent at once.
     """
 
     def __init__(self, versions: Callable[[], Mapping[str, object]], clock: Clock) -> None:
         self._versions = versions
         self._clock = clock
         self._latest: tuple[float, Mapping[str, object]] | None = None
+        self._start, self._changes = token_hex(4), 0
         self._streams = 0
         self._ended = False
 
@@ -54,8 +61,11 @@ class LiveUpdates:
     async def _events(self, request: Request) -> AsyncIterator[str]:
         self._streams += 1
         try:
+            is_current = request.query_params.get("since") in {None, self.state()}
             seen, sent = self._current(), self._clock.monotonic()
             yield "retry: 2000\n\n"
+            if not is_current:
+                yield _changed(seen)
             while not self._ended:
                 await self._clock.sleep(INTERVAL)
                 if not is_still_permitted(request, Permission.READ):
@@ -64,7 +74,7 @@ class LiveUpdates:
                 changed = [topic for topic, version in current.items() if version != seen.get(topic)]
                 seen = current
                 if changed:
-                    yield f"event: changed\ndata: {' '.join(changed)}\n\n"
+                    yield _changed(changed)
                 elif now - sent >= KEEP_ALIVE:
                     yield ":\n\n"
                 else:
@@ -73,8 +83,40 @@ class LiveUpdates:
         finally:
             self._streams -= 1
 
+    def state(self) -> str:
+        """Return the name of what is shown now; a page that was rendered under another one may be out of date."""
+        self._current()
+        return f"{self._start}-{self._changes}"
+
     def _current(self) -> Mapping[str, object]:
         now = self._clock.monotonic()
         if self._latest is None or now - self._latest[0] >= INTERVAL / 2:
-            self._latest = now, self._versions()
+            versions = self._versions()
+            if self._latest is None or versions != self._latest[1]:
+                self._changes += 1
+            self._latest = now, versions
         return self._latest[1]
+
+
+class PageState:
+    """Notes, at the begin of each request for a page, the state that the page will show, or one before it."""
+
+    def __init__(self, app: ASGIApp, live: LiveUpdates) -> None:
+        self._app = app
+        self._live = live
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        if scope["type"] == "http" and is_navigation(HTTPConnection(scope)):
+            scope["state"][LIVE_STATE] = self._live.state()
+        await self._app(scope, receive, send)
+
+
+def live_state(request: Request) -> str:
+    """Return the state that a page shows, or one before it."""
+    state: str = request.scope["state"].get(LIVE_STATE, "")
+    return state
+
+
+def _changed(topics: Iterable[str]) -> str:
+    return f"event: changed\ndata: {' '.join(topics)}\n\n"

@@ -266,3 +266,10 @@ def test_a_file_that_can_not_be_opened_is_named(files, monkeypatch, capsys):
     monkeypatch.setattr(status, "get", broken(OSError(28, "No space left on device", "/data/x")))
     assert run(["status"]) == 2
     assert capsys.readouterr().err == "/data/x: No space left on device\n"
+
+
+def test_an_unknown_command_is_answered_with_the_names_of_all(capsys):
+    assert run(["incidents", "acknowledge", "1"]) == 2
+    shown = capsys.readouterr().err
+    assert "No such command 'acknowledge'." in shown
+    assert "The commands are ack, " in shown

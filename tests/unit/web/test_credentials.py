@@ -286,7 +286,7 @@ async def test_a_stream_of_events_ends_with_what_it_was_opened_with(access, cloc
         await access.users.add_user("ann", Role.VIEWER, PASSWORD, ROOT)
         headers = Headers(cookie(await access.sign_in.sign_in("ann", PASSWORD, HERE)))
     credentials = Credentials(WebSettings(), access.service, "")
-    scope = {"type": "http", "method": "GET", "client": ("192.0.2.7", 1)}
+    scope = {"type": "http", "method": "GET", "client": ("192.0.2.7", 1), "query_string": b""}
     authenticate = partial(credentials.principal, scope, headers, "localhost", is_same_origin=False)
     versions = {"alerts": 0}
     updates = LiveUpdates(lambda: dict(versions), clock)

@@ -6,7 +6,7 @@ from tests.fakes import FakeClock
 from toban.access.permissions import Permission
 from toban.access.principal import Principal
 from toban.core.actor import ANONYMOUS
-from toban.web.live_updates import KEEP_ALIVE, MAX_STREAMS, LiveUpdates
+from toban.web.live_updates import KEEP_ALIVE, MAX_STREAMS, LiveUpdates, PageState, live_state
 
 
 class Shown:
@@ -24,9 +24,9 @@ class Shown:
 READER = Principal(ANONYMOUS, frozenset({Permission.READ}))
 
 
-async def opened(live: LiveUpdates, authenticate=lambda: READER):
-    state = {"authenticate": authenticate}
-    response = await live.stream(Request({"type": "http", "method": "GET", "headers": [], "state": state}))
+async def opened(live: LiveUpdates, authenticate=lambda: READER, query: str = ""):
+    scope = {"type": "http", "method": "GET", "headers": [], "query_string": query.encode()}
+    response = await live.stream(Request({**scope, "state": {"authenticate": authenticate}}))
     return response, response.body_iterator if response.status_code == 200 else None
 
 
@@ -38,6 +38,41 @@ async def test_a_change_is_sent_with_its_topics():
     assert await anext(events) == "event: changed\ndata: alerts\n\n"
     shown.versions = {"alerts": 3, "targets": 2}
     assert await anext(events) == "event: changed\ndata: alerts targets\n\n"
+
+
+async def test_what_changed_between_the_page_and_its_stream_is_sent_at_once():
+    """
+    So is everything after a restart, whose states have other names.
+    """
+    shown, clock = Shown(), FakeClock()
+    live = LiveUpdates(shown, clock)
+    before = live.state()
+    _, events = await opened(live, query=f"since={before}")
+    await anext(events)
+    assert await anext(events) == ":\n\n", "nothing has changed"
+    shown.versions = {"alerts": 2, "targets": 1}
+    clock.advance(1)
+    for updates in (live, LiveUpdates(shown, clock)):
+        _, events = await opened(updates, query=f"since={before}")
+        assert await anext(events) == "retry: 2000\n\n"
+        assert await anext(events) == "event: changed\ndata: alerts targets\n\n"
+    assert live.state() != before
+
+
+async def test_a_page_carries_the_state_from_before_its_content_was_gathered():
+    shown, clock = Shown(), FakeClock()
+    live, pages = LiveUpdates(shown, clock), []
+    before = live.state()
+
+    async def application(scope, receive, send):
+        shown.versions = {"alerts": 2, "targets": 1}
+        clock.advance(1)
+        pages.append(live_state(Request(scope)))
+
+    for accept in ("text/html", "application/json"):
+        scope = {"type": "http", "path": "/alerts", "headers": [(b"accept", accept.encode())], "state": {}}
+        await PageState(application, live)(scope, None, None)
+    assert pages == [before, ""]
 
 
 async def test_without_changes_a_comment_keeps_the_connection_open():

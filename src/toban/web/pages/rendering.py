@@ -18,6 +18,7 @@ from toban.core.terminal_escapes import escape_controls
 from toban.dashboards.board import Unit
 from toban.web.compression import compress
 from toban.web.endpoint import actor, permissions, principal
+from toban.web.live_updates import live_state
 from toban.web.pages.charts import sparkline
 from toban.web.pages.i18n import texts
 from toban.web.pages.number_format import format_money, format_value
@@ -183,6 +184,7 @@ def page(request: Request, template: str, status: int = 200, **content: Any) -> 
             themes=THEMES,
             language=preferences.language,
             path=request.url.path,
+            live_state=live_state(request),
             address=request.url.path + (f"?{request.url.query}" if request.url.query else ""),
             actor=actor(request),
             permissions=permissions(request),

@@ -1,6 +1,6 @@
 // What every page has: live updates, shortcuts, the reader's time zone.
 
-import { background } from "./dom.js";
+import { background, isTyping } from "./dom.js";
 
 const body = document.body;
 
@@ -12,10 +12,6 @@ if (!document.cookie.split("; ").includes(`toban_timezone=${zone}`)) {
 }
 
 body.addEventListener("htmx:config:request", (event) => Object.assign(event.detail.ctx.request.headers, background()));
-
-function ask() {
-  body.dispatchEvent(new Event("refresh"));
-}
 
 // Live updates: what the stream says, and when it is lost.
 
@@ -32,7 +28,6 @@ body.addEventListener("htmx:sse:error", (event) => {
   live.textContent = live.dataset.lost.replace("{since}", lost).replace(": {reason}", "");
 });
 body.addEventListener("htmx:sse:after:connection", () => {
-  if (lost) ask();
   lost = live.textContent = "";
 });
 
@@ -85,8 +80,7 @@ document.addEventListener("keydown", (event) => {
     }
     return;
   }
-  const inField = event.target.closest("input, textarea, select, [contenteditable]");
-  if (inField || event.ctrlKey || event.metaKey || event.altKey || !single.checked || dialog.open) return;
+  if (isTyping(event) || event.ctrlKey || event.metaKey || event.altKey || !single.checked || dialog.open) return;
   if (prefix === "g") {
     prefix = "";
     const target = document.querySelector(`nav a[data-key="${CSS.escape(event.key)}"]`);

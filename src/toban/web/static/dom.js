@@ -53,6 +53,12 @@ export function announce(text) {
 
 const SHOWN_KEYS = { ArrowLeft: "←", ArrowRight: "→", Escape: "Esc" };
 
+// Whether a key belongs to the field that has the focus. A box that is ticked takes no letters: one in a dialog that
+// was just closed has the focus for a moment longer.
+export function isTyping(event) {
+  return Boolean(event.target.closest("input:not([type=checkbox], [type=radio], [type=button], [type=submit]), textarea, select, [contenteditable]"));
+}
+
 // Keys like "t z" or "v", each `{ keys, text, run }`, which the list of shortcuts names. None acts while somebody writes,
 // or where single keys are switched off.
 export function bindKeys(bindings) {
@@ -65,7 +71,7 @@ export function bindKeys(bindings) {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     if (document.querySelector("dialog[open]") || (!single.checked && event.key !== "Escape")) return;
-    if (event.key !== "Escape" && event.target.closest("input, textarea, select, [contenteditable]")) return;
+    if (event.key !== "Escape" && isTyping(event)) return;
     const sequence = before && Date.now() - since < 1500 ? `${before} ${event.key}` : event.key;
     const found = bindings.find((it) => it.keys === sequence);
     before = found || !bindings.some((it) => it.keys.startsWith(`${sequence} `)) ? "" : sequence;
