@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class LogLevel(StrEnum):
@@ -22,7 +23,8 @@ class LogLine:
     One line of a log, of whatever program.
 
     ``context`` is the part of the program that speaks (Vendure's logger context), ``trace`` a stack trace,
-    ``category`` one of business, security and performance or nothing; ``facts`` is what else it says.
+    ``category`` one of business, security and performance or nothing; ``facts`` is what else it says. ``trace_id`` is
+    the trace that it belongs to, in hex.
     """
 
     at: datetime
@@ -34,4 +36,21 @@ class LogLine:
     instance: str = ""
     category: str = ""
     trace: str = ""
+    trace_id: str = ""
     facts: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def stream(self) -> "LogStream":
+        """The stream that the line belongs to."""
+        return LogStream(self.service, self.environment, self.instance, self.context, self.category, self.level.value)
+
+
+class LogStream(NamedTuple):
+    """The labels of a stream, as Loki names them: what lines have in common. Empty labels are none."""
+
+    service: str = ""
+    environment: str = ""
+    instance: str = ""
+    context: str = ""
+    category: str = ""
+    level: str = LogLevel.INFO.value

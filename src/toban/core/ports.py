@@ -88,10 +88,19 @@ class Recorder(Protocol):
 
 
 class LineSink(Protocol):
-    """Accepts log lines."""
+    """Accepts log lines, and redacts them before anything else sees them."""
 
     def write(self, lines: Sequence[LogLine]) -> None:
-        """Store them, redacted. This never waits and never fails: lines that can't be stored are counted."""
+        """Store them soon. This never waits and never fails: lines that can't be stored are counted."""
+        ...
+
+    async def append(self, lines: Sequence[LogLine], source: str, cursors: Mapping[str, str] | None = None) -> None:
+        """
+        Store lines, and the cursors of their source, in one transaction; when it returns, they are durable.
+
+        A line that two sources bring (a file and Fly's stream) is stored once. Raises ``StoreError`` when nothing of it
+        was stored, and waits while more lines are on their way than memory may hold.
+        """
         ...
 
 
