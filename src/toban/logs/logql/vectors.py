@@ -93,7 +93,8 @@ def _stdvar(values: Floats, present: Flags) -> Floats:
 
 
 def _stddev(values: Floats, present: Flags) -> Floats:
-    return np.sqrt(_stdvar(values, present))
+    deviations: Floats = np.sqrt(_stdvar(values, present))
+    return deviations
 
 
 _AGGREGATIONS: Final[dict[str, Callable[[Floats, Flags], Floats]]] = {

@@ -227,7 +227,7 @@ async def test_a_search_that_nobody_waits_for_is_closed():
 
 async def test_limits_are_kept():
     store = FakeLineStore([line(it, "x" * 100, facts={"id": it}) for it in range(50)])
-    limits = LogqlLimits(lines=20, bytes=500, series=2, steps=10, samples=30)
+    limits = LogqlLimits(lines=20, bytes=500, series=2, steps=10, samples=45)
     async with LogqlEngine(store, limits) as engine:
         query = parse_log_query('{service="api"}')
         with pytest.raises(BadQueryError, match=r"max entries limit per query exceeded, .*\(21 > 20\)"):
@@ -300,7 +300,7 @@ FUNCTIONS: dict[str, Callable[[list[LogLine], float], float]] = {
     "count_over_time({} [{}])": lambda lines, seconds: len(lines),
     "rate({} [{}])": lambda lines, seconds: len(lines) / seconds,
     "bytes_over_time({} [{}])": lambda lines, seconds: sum(len(it.message.encode()) for it in lines),
-    "sum_over_time({} | unwrap n [{}])": lambda lines, seconds: sum(it.facts["n"] for it in lines),
+    "sum_over_time({} | unwrap m [{}])": lambda lines, seconds: sum(it.facts["m"] for it in lines),
 }
 GROUPS: dict[str, Callable[[LogLine], dict[str, str]]] = {
     "sum by () ({})": lambda it: {},
@@ -311,7 +311,7 @@ GROUPS: dict[str, Callable[[LogLine], dict[str, str]]] = {
 random_lines = st.lists(
     st.builds(
         lambda at, level, message, service, n: LogLine(
-            START + timedelta(milliseconds=at), level, message, service=service, facts={"n": n}
+            START + timedelta(milliseconds=at), level, message, service=service, facts={"n": n, "m": n + 0.5}
         ),
         st.integers(0, 120).map(lambda at: at * 500) | st.integers(0, 60_000),
         st.sampled_from([LogLevel.INFO, LogLevel.ERROR]),

@@ -127,8 +127,9 @@ def test_matchers_alone_may_select_everything():
 _PARTS = st.sampled_from(
     [
         "{", "}", "(", ")", ",", "=", "!=", "=~", "!~", "|=", "|~", "|", ">", "<=", "==", "+", "-", "^", "by",
-        "or", "and",         "a", "level", "sum", "topk", "rate", "count_over_time", "quantile_over_time", "vector", "json", "logfmt",
-        "pattern", "regexp", "drop", "keep", "label_format", "line_format", "unwrap", "offset", "bool", "duration",
+        "or", "and", "a", "level", "sum", "topk", "rate", "count_over_time", "quantile_over_time", "vector",
+        "json", "logfmt", "pattern", "regexp", "drop", "keep", "label_format", "line_format", "unwrap", "offset",
+        "bool", "duration",
         '"b"', "`c`", '"{{.x}}"', '"<a> <b>"', '"("', "[5m]", "[]", "[5", "10s", "5KB", "1.5", "3", '"', "`", "\\", " ",
     ]
 )  # fmt: skip  # a table reads better than a column
