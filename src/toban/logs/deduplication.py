@@ -4,13 +4,12 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from toban.core.log_line import LogLine
+from toban.core.log_line import OTLP, LogLine
 from toban.core.samples import milliseconds
 
 WINDOW: Final = 30_000
 """How many lines are remembered."""
 
-OTLP: Final = "otlp"
 OTLP_TOLERANCE: Final = 10
 """Milliseconds between the time that a logger writes in its line, and the one that its OpenTelemetry exporter takes."""
 

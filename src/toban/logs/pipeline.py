@@ -4,7 +4,8 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
@@ -44,6 +45,10 @@ INTERVAL: Final = 1.0
 """Seconds after which lines are stored that nobody waits for."""
 
 MAINTENANCE_INTERVAL: Final = 60.0
+
+EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+AHEAD: Final = timedelta(minutes=10)
+"""How far ahead of toban's clock a line's time may be: with another time it is stored under that of its arrival."""
 
 LINE_SIZE: Final = 300
 """Characters that a line takes in memory besides its texts."""
@@ -196,6 +201,9 @@ class LogPipeline:
 
     def _redacted(self, line: LogLine) -> LogLine | None:
         """Return a line without secrets; None for one that can't be searched for them: it is not stored."""
+        now = self._clock.now()
+        if not EARLIEST <= line.at <= now + AHEAD:
+            line = replace(line, at=now, facts={**line.facts, "timestamp": line.at.isoformat()})
         try:
             return self.redactor.redacted(line)
         except Exception:  # a line from outside must not end what stores all others

@@ -7,8 +7,8 @@ from itertools import groupby
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toban.core.log_line import LogLevel, LogLine
-from toban.logs.deduplication import OTLP, Deduplicator
+from toban.core.log_line import OTLP, LogLevel, LogLine
+from toban.logs.deduplication import Deduplicator
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
