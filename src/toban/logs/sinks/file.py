@@ -13,9 +13,9 @@ from toban.core.config_types import Size
 from toban.core.errors import DeliveryError
 from toban.core.log_line import LogLevel
 from toban.core.untyped_json import as_mapping
+from toban.core.winston_json import winston_json
 from toban.logs.line_store import StoredLine
 from toban.logs.sink import Sink, SinkTools
-from toban.logs.winston_json import winston_json
 
 COMBINED: Final = "combined.log"
 ERRORS: Final = "error.log"
