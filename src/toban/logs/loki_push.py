@@ -10,7 +10,8 @@ import orjson
 from toban.core.config_types import Address, Secret, Text
 from toban.logs.line_store import StoredLine
 from toban.logs.sink import HttpSink, SinkRequest
-from toban.logs.text_fields import full_text, metadata
+from toban.logs.text_fields import metadata
+from toban.logs.text_filter import shown_text
 
 
 class LokiPushSink(HttpSink, ABC):
@@ -48,7 +49,7 @@ class LokiPushSink(HttpSink, ABC):
         for stored in sorted(lines, key=lambda it: it.position):
             found = {name: value for name, value in stored.line.stream._asdict().items() if value}
             values = streams.setdefault(tuple(sorted({**self.labels, **found}.items())), [])
-            values.append([str(stored.position.nanoseconds), full_text(stored.line), metadata(stored.line)])
+            values.append([str(stored.position.nanoseconds), shown_text(stored.line), metadata(stored.line)])
         body = orjson.dumps({"streams": [{"stream": dict(key), "values": it} for key, it in streams.items()]})
         headers: dict[str, str] = {self.tenant_header: self.tenant} if self.tenant else {}
         if self.user and self.password:

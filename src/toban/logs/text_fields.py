@@ -1,13 +1,8 @@
-"""A line as other systems take it: one text, and what else it says as texts by name."""
+"""What a line says besides its text, for systems that take texts by name."""
 
 import orjson
 
 from toban.core.log_line import LogLine
-
-
-def full_text(line: LogLine) -> str:
-    """Return the message, and the stack trace below it."""
-    return f"{line.message}\n{line.trace}" if line.trace else line.message
 
 
 def metadata(line: LogLine) -> dict[str, str]:
