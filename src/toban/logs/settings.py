@@ -1,10 +1,11 @@
-"""Settings of log sources."""
+"""Settings of log lines: the store, and the sources."""
 
-from typing import Annotated
+from datetime import timedelta
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
-from toban.core.config_types import Section
+from toban.core.config_types import Duration, Section, Size
 
 
 def _nats(value: str) -> str:
@@ -14,7 +15,16 @@ def _nats(value: str) -> str:
 
 
 class LogSettings(Section):
-    """Sources of log lines; those that the shop sends by OpenTelemetry need no setting."""
+    """Log lines: how long they are kept, and their sources; what the shop sends by OpenTelemetry needs no setting."""
+
+    retention: Duration = timedelta(days=30)
+    """How long lines are kept, by whole blocks: a day each, or about a million lines."""
+
+    retention_size: Size = 2**30
+    """Bytes that lines may take on disk. The oldest blocks are removed first."""
+
+    synchronous: Literal["normal", "full"] = "normal"
+    """`normal`: a crash of toban loses nothing, a power cut the last seconds at most. `full`: nor does a power cut."""
 
     fly: bool | None = None
     """
