@@ -1,17 +1,39 @@
 """Settings of log lines: the store, and the sources."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+import re2
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from toban.core.config_types import Duration, Section, Size
+from toban.core.config_types import Duration, Section, Size, Text
+from toban.core.plugins import named_by_key
+from toban.logs.sink import SINKS, Sink
 
 
 def _nats(value: str) -> str:
     if value.partition("://")[0] not in {"nats", "tls"}:
         raise ValueError("the URL must begin with nats:// or tls://")
     return value
+
+
+def _expression(value: str) -> str:
+    try:
+        re2.compile(value)
+    except re2.error as error:
+        raise ValueError(f"no expression of RE2: {error}") from None
+    return value
+
+
+class RedactionSettings(Section):
+    """What is redacted in log lines besides what always is: passwords, tokens, keys, cookies, cards, e-mail addresses."""
+
+    keys: Sequence[Text] = ()
+    """Further names of secret fields, in any spelling: `licenceKey` is `licence_key` too."""
+
+    patterns: Sequence[Annotated[str, AfterValidator(_expression)]] = ()
+    """Further expressions (RE2); what they match is redacted."""
 
 
 class LogSettings(Section):
@@ -25,6 +47,11 @@ class LogSettings(Section):
 
     synchronous: Literal["normal", "full"] = "normal"
     """`normal`: a crash of toban loses nothing, a power cut the last seconds at most. `full`: nor does a power cut."""
+
+    redaction: RedactionSettings = RedactionSettings()
+
+    sinks: Annotated[dict[str, Annotated[Sink, SINKS]], BeforeValidator(named_by_key)] = Field(default_factory=dict)
+    """Where lines are sent, besides being stored here; by names of your own."""
 
     fly: bool | None = None
     """
