@@ -72,7 +72,8 @@ def _sum(values: Floats, present: Flags) -> Floats:
 
 
 def _count(values: Floats, present: Flags) -> Floats:
-    return present.sum(axis=0).astype(np.float64)
+    counts: Floats = present.sum(axis=0).astype(np.float64)
+    return counts
 
 
 def _avg(values: Floats, present: Flags) -> Floats:
