@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from toban.core.log_levels import LEVELS
 from toban.core.log_line import LogLevel, LogLine
 from toban.core.ports import Clock
 from toban.core.redaction import redact_text
@@ -28,17 +29,6 @@ DECLINED: Final = re.compile(r"Payment for order (\S{1,50}) failed\b[:.]?\s*(.{0
 
 LINE_ATTRIBUTES: Final = frozenset({"context", "service_name", "exception.stacktrace"})
 """Attributes that become fields of the line; the others are its facts."""
-
-
-LEVELS: Final = {
-    **dict.fromkeys(("trace", "finest", "finer", "fine", "debug", "silly"), LogLevel.DEBUG),
-    "verbose": LogLevel.VERBOSE,
-    **dict.fromkeys(("warn", "warning"), LogLevel.WARN),
-    **dict.fromkeys(
-        ("error", "err", "severe", "fatal", "critical", "crit", "alert", "emerg", "emergency", "panic"), LogLevel.ERROR
-    ),
-}
-"""Level names of loggers; others (info, notice, log) are info."""
 
 BATCH_CHARACTERS: Final = 20_000
 """Characters of lines that are read without a pause for other tasks."""

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 import re2
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from toban.core.config_types import Duration, Section, Size, Text
+from toban.core.config_types import Duration, FilePattern, Section, Size, Text, Zone
 from toban.core.plugins import named_by_key
+from toban.logs.line_parser import AUTO, PARSERS
 from toban.logs.sink import SINKS, Sink
 
 
@@ -34,6 +35,56 @@ class RedactionSettings(Section):
 
     patterns: Sequence[Annotated[str, AfterValidator(_expression)]] = ()
     """Further expressions (RE2); what they match is redacted."""
+
+
+def _log_format(value: str) -> str:
+    return value if value == AUTO else PARSERS.check(value)
+
+
+def _file_pattern(value: str) -> str:
+    if not value.strip() or value.endswith("/"):
+        raise ValueError("it names no files: write it like /app/logs/*.log")
+    return value
+
+
+class LogFiles(Section):
+    """Log files to read, by a pattern."""
+
+    path: Annotated[FilePattern, AfterValidator(_file_pattern)]
+    """
+    Pattern of the paths, like `/app/logs/*.log`; `**` stands for folders of any depth.
+
+    Where files are rotated by copying and truncating, let it match the copies too: then no line is lost.
+    """
+
+    format: Annotated[str, AfterValidator(_log_format)] = AUTO
+    """
+    Format of the lines; `auto` decides line by line.
+
+    `winston` is JSON, `vendure` its default logger, `nest` that of NestJS, `node` are crashes and warnings of Node.js,
+    `plain` is anything.
+    """
+
+    service: Annotated[Text, Field(max_length=200)] = ""
+    """The service of lines that name none; by default the name of the file, without date and number."""
+
+    environment: Annotated[Text, Field(max_length=200)] = ""
+    """The environment of lines that name none."""
+
+    instance: Annotated[Text, Field(max_length=200)] = ""
+    """The instance of lines that name none; by default this machine."""
+
+    timezone: Zone | None = None
+    """Time zone of times that are written without one; by default this machine's."""
+
+    exclude: Sequence[str] = ("*.gz", "*-audit.json")
+    """Patterns of names to leave out, or of whole paths if they contain a `/`."""
+
+    read_from: Literal["beginning", "end"] = "beginning"
+    """Where to begin in files that exist when toban reads the pattern for the first time; later ones are read whole."""
+
+    ignore_older: Duration = timedelta(days=7)
+    """Files that were not written for so long before they are seen first are not read."""
 
 
 class LogSettings(Section):
@@ -62,3 +113,6 @@ class LogSettings(Section):
 
     fly_server: Annotated[str, AfterValidator(_nats)] = "nats://[fdaa::3]:4223"
     """Address of the stream."""
+
+    files: Sequence[LogFiles] = ()
+    """Log files of the shop's processes on this machine."""
