@@ -52,8 +52,8 @@ from toban.incidents.policy import personal_channels
 from toban.incidents.schedule_service import OnCallService
 from toban.incidents.service import IncidentPorts, IncidentService
 from toban.ingest.assembly import Ingest, IngestPorts, open_ingest
+from toban.logs.assembly import Logs, open_shippers, redactor
 from toban.logs.fly_log_stream import FlyLogStream
-from toban.logs.recent_lines import RecentLines
 from toban.notify.assembly import Notifications, channel_tools, open_notifications, policy
 from toban.notify.service import NotificationService
 from toban.notify.silence_commands import SilenceCommands, SilenceSpec
@@ -110,7 +110,7 @@ class Foundation:
     tools: CollectorTools
     state: State
     engines: Engines
-    log_lines: RecentLines
+    logs: Logs
     declines: PaymentDeclineCounter
     notifications: NotificationService
     incidents: IncidentService
@@ -131,6 +131,7 @@ class Foundation:
             self.runbooks,
             self.deploys,
             self.external_alerts,
+            self.logs.pipeline,
             self.access.service,
             self.http,
         )
@@ -164,7 +165,7 @@ class GenerationBuilder:
             settings.collect, settings.shop, store, tools, goes_on.collection if goes_on else None
         )
         same_services = before and before.settings.shop.services == settings.shop.services
-        ports = IngestPorts(store, tools.pushed, base.log_lines, base.declines, base.state, clock, meters)
+        ports = IngestPorts(store, tools.pushed, base.logs.pipeline, base.declines, base.state, clock, meters)
         otlp = before.ingest.otlp if before and same_services else None
         ingest = open_ingest(settings.shop.services, settings.metrics, ports, otlp)
 
@@ -245,11 +246,13 @@ class GenerationBuilder:
             clock,
             meters,
         )
-        streams = log_streams(settings, base.log_lines, clock, meters)
+        streams = log_streams(settings, base.logs.pipeline, clock, meters)
+        shippers = open_shippers(settings.logs, base.logs, settings.data, tools.http, clock, meters)
         services: list[Service] = [
             collection,
             ingest.otlp,
             *streams,
+            *shippers,
             alerting.evaluation,
             *notifications.services,
             *incidents.services,
@@ -288,7 +291,7 @@ class GenerationBuilder:
             client_queries=engines.client_queries,
             collection=collection,
             ingest=ingest,
-            log_lines=base.log_lines,
+            logs=base.logs,
             health=HealthService(*checks(settings.shop), engines.health, clock),
             shop=ShopReport(engines.queries, clock, ZoneInfo(settings.notify.timezone)),
             alerting=alerting,
@@ -323,6 +326,7 @@ class GenerationBuilder:
         await after.evaluation.open(before.evaluation if before else None)
         if before:
             await after.collection.take_over(before.collection)
+        base.logs.pipeline.redactor = redactor(settings.logs.redaction)
         base.http.configure(
             after.web.app,
             settings.web,

@@ -35,6 +35,13 @@ class Plugin(Section):
 P = TypeVar("P", bound=Plugin)
 
 
+def named_by_key(value: object) -> object:
+    """Return a mapping of plugins as it is written, each with its key as its name."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: {"name": name, **it} if isinstance(it, Mapping) else it for name, it in value.items()}
+
+
 class PluginRegistry(Generic[P]):
     """
     The plugins of one package.
@@ -71,10 +78,14 @@ class PluginRegistry(Generic[P]):
             raise PydanticCustomError(
                 "kind_missing", "`kind` is missing: write `kind: {known}`", {"known": self._known()}
             )
-        kind = value["kind"]
-        if kind not in self.names():
-            raise PydanticCustomError("kind_unknown", "{problem}", {"problem": self._unknown(str(kind))})
+        kind = self.check(value["kind"])
         return self.load(kind).model_validate(dict(value), context=info.context)
+
+    def check(self, kind: object) -> str:
+        """Return a kind that there is; the error about another one names what is near."""
+        if kind in self.names():
+            return str(kind)
+        raise PydanticCustomError("kind_unknown", "{problem}", {"problem": self._unknown(str(kind))})
 
     def _known(self) -> str:
         return ", ".join(self.names())

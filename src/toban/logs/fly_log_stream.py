@@ -6,12 +6,10 @@ It is a NATS subscription without history and without delivery guarantees, so ga
 
 import asyncio
 import random
-import re
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 import structlog
@@ -19,11 +17,13 @@ import structlog
 from toban.core.backoff import retry_delay
 from toban.core.failure_log import FailureLog
 from toban.core.http_client import error_reason
+from toban.core.log_levels import known_level
 from toban.core.log_line import LogLevel, LogLine
 from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock, HealthStatus, LineSink
 from toban.core.samples import counter, gauge
 from toban.core.untyped_json import as_mapping, as_time
+from toban.logs.line_parser import Reading, line_format
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -54,23 +54,6 @@ PING_INTERVAL: Final = 20
 """Seconds between pings of the server."""
 UNHEALTHY_AFTER: Final = 300.0
 """Seconds without a connection after which the stream is unhealthy."""
-
-ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
-
-LEVELS: Final = {
-    **{level.value: level for level in LogLevel},
-    **dict.fromkeys(("fatal", "panic", "critical", "err"), LogLevel.ERROR),
-    "warning": LogLevel.WARN,
-    "notice": LogLevel.INFO,
-    "trace": LogLevel.DEBUG,
-    "silly": LogLevel.DEBUG,
-}
-PINO: Final = ((50, LogLevel.ERROR), (40, LogLevel.WARN), (30, LogLevel.INFO))
-"""Pino writes its levels as numbers."""
-LINE_FIELDS: Final = frozenset(
-    {"level", "message", "msg", "context", "stack", "trace", "timestamp", "time", "category"}
-)
-"""Fields of a program's JSON that become fields of the line; the others are its facts."""
 
 
 class FlyLogStream:
@@ -235,23 +218,11 @@ def _reason(error: BaseException) -> str:
     return "shop.fly_org or shop.fly_token is wrong" if "authorization" in reason.lower() else reason[:200]
 
 
-@dataclass(frozen=True, slots=True)
-class _ProgramLine:
-    """The line that a program wrote."""
-
-    message: str
-    level: LogLevel | None = None
-    context: str = ""
-    trace: str = ""
-    category: str = ""
-    facts: Mapping[str, object] | None = None
-
-
 def parse_message(data: bytes, now: datetime) -> LogLine | None:
     """
     Return the line in a message of the stream, or None when there is none.
 
-    The program's own line is a text in it; if that is JSON, it is parsed too.
+    The program's own line is a text in it, in any format.
     """
     try:
         content = orjson.loads(data)
@@ -262,44 +233,18 @@ def parse_message(data: bytes, now: datetime) -> LogLine | None:
     fly = as_mapping(content.get("fly"))
     app = as_mapping(fly.get("app"))
     provider = str(as_mapping(content.get("event")).get("provider") or "app")
-    line = _parse_program_line(content["message"])
+    line = line_format().parse(content["message"], Reading(now))
     return LogLine(
         at=as_time(content.get("timestamp")) or now,
-        level=line.level or _level(as_mapping(content.get("log")).get("level")) or LogLevel.INFO,
+        level=line.level or known_level(as_mapping(content.get("log")).get("level")) or LogLevel.INFO,
         message=line.message,
         # Lines of Fly itself have no context of a program.
         context=line.context or ("" if provider == "app" else f"fly {provider}"),
         service=str(app.get("name", "")),
+        environment=line.environment,
         instance=str(app.get("instance", "")),
         category=line.category,
         trace=line.trace,
-        facts={**(line.facts or {}), **({"region": fly["region"]} if "region" in fly else {})},
+        trace_id=line.trace_id,
+        facts={**line.facts, **({"region": fly["region"]} if "region" in fly else {})},
     )
-
-
-def _parse_program_line(text: str) -> _ProgramLine:
-    text = ANSI.sub("", text).rstrip()
-    if not text.startswith("{"):
-        return _ProgramLine(text)
-    try:
-        fields = orjson.loads(text)
-    except ValueError:
-        return _ProgramLine(text)
-    message = fields.get("message", fields.get("msg"))
-    if not isinstance(message, str):
-        return _ProgramLine(text, _level(fields.get("level")))
-    category = fields.get("category")
-    return _ProgramLine(
-        message,
-        _level(fields.get("level")),
-        str(fields.get("context") or ""),
-        str(fields.get("stack") or fields.get("trace") or ""),
-        category if category in {"business", "security", "performance"} else "",
-        {name: value for name, value in fields.items() if name not in LINE_FIELDS},
-    )
-
-
-def _level(value: Any) -> LogLevel | None:
-    if isinstance(value, int):
-        return next((level for number, level in PINO if value >= number), LogLevel.DEBUG)
-    return LEVELS.get(str(value).lower())

@@ -1,10 +1,16 @@
-"""Settings of log sources."""
+"""Settings of log lines: the store, and the sources."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+import re2
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from toban.core.config_types import Section
+from toban.core.config_types import Duration, FilePattern, Section, Size, Text, Zone
+from toban.core.plugins import named_by_key
+from toban.logs.line_parser import AUTO, PARSERS
+from toban.logs.sink import SINKS, Sink
 
 
 def _nats(value: str) -> str:
@@ -13,8 +19,90 @@ def _nats(value: str) -> str:
     return value
 
 
+def _expression(value: str) -> str:
+    try:
+        re2.compile(value)
+    except re2.error as error:
+        raise ValueError(f"no expression of RE2: {error}") from None
+    return value
+
+
+class RedactionSettings(Section):
+    """What is redacted in log lines besides what always is: passwords, tokens, keys, cookies, cards, e-mail addresses."""
+
+    keys: Sequence[Text] = ()
+    """Further names of secret fields, in any spelling: `licenceKey` is `licence_key` too."""
+
+    patterns: Sequence[Annotated[str, AfterValidator(_expression)]] = ()
+    """Further expressions (RE2); what they match is redacted."""
+
+
+def _log_format(value: str) -> str:
+    return value if value == AUTO else PARSERS.check(value)
+
+
+def _file_pattern(value: str) -> str:
+    if not value.strip() or value.endswith("/"):
+        raise ValueError("it names no files: write it like /app/logs/*.log")
+    return value
+
+
+class LogFiles(Section):
+    """Log files to read, by a pattern."""
+
+    path: Annotated[FilePattern, AfterValidator(_file_pattern)]
+    """
+    Pattern of the paths, like `/app/logs/*.log`; `**` stands for folders of any depth.
+
+    Where files are rotated by copying and truncating, let it match the copies too: then no line is lost.
+    """
+
+    format: Annotated[str, AfterValidator(_log_format)] = AUTO
+    """
+    Format of the lines; `auto` decides line by line.
+
+    `winston` is JSON, `vendure` its default logger, `nest` that of NestJS, `node` are crashes and warnings of Node.js,
+    `plain` is anything.
+    """
+
+    service: Annotated[Text, Field(max_length=200)] = ""
+    """The service of lines that name none; by default the name of the file, without date and number."""
+
+    environment: Annotated[Text, Field(max_length=200)] = ""
+    """The environment of lines that name none."""
+
+    instance: Annotated[Text, Field(max_length=200)] = ""
+    """The instance of lines that name none; by default this machine."""
+
+    timezone: Zone | None = None
+    """Time zone of times that are written without one; by default this machine's."""
+
+    exclude: Sequence[str] = ("*.gz", "*-audit.json")
+    """Patterns of names to leave out, or of whole paths if they contain a `/`."""
+
+    read_from: Literal["beginning", "end"] = "beginning"
+    """Where to begin in files that exist when toban reads the pattern for the first time; later ones are read whole."""
+
+    ignore_older: Duration = timedelta(days=7)
+    """Files that were not written for so long before they are seen first are not read."""
+
+
 class LogSettings(Section):
-    """Sources of log lines; those that the shop sends by OpenTelemetry need no setting."""
+    """Log lines: how long they are kept, and their sources; what the shop sends by OpenTelemetry needs no setting."""
+
+    retention: Duration = timedelta(days=30)
+    """How long lines are kept, by whole blocks: a day each, or about a million lines."""
+
+    retention_size: Size = 2**30
+    """Bytes that lines may take on disk. The oldest blocks are removed first."""
+
+    synchronous: Literal["normal", "full"] = "normal"
+    """`normal`: a crash of toban loses nothing, a power cut the last seconds at most. `full`: nor does a power cut."""
+
+    redaction: RedactionSettings = RedactionSettings()
+
+    sinks: Annotated[dict[str, Annotated[Sink, SINKS]], BeforeValidator(named_by_key)] = Field(default_factory=dict)
+    """Where lines are sent, besides being stored here; by names of your own."""
 
     fly: bool | None = None
     """
@@ -25,3 +113,6 @@ class LogSettings(Section):
 
     fly_server: Annotated[str, AfterValidator(_nats)] = "nats://[fdaa::3]:4223"
     """Address of the stream."""
+
+    files: Sequence[LogFiles] = ()
+    """Log files of the shop's processes on this machine."""

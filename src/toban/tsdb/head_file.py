@@ -90,7 +90,7 @@ class HeadFile:
 
     def write(self, rows: Iterable[HeadRow], layouts: Mapping[int, bytes], families: Iterable[MetricFamily]) -> None:
         """Store rows, and the layouts and families that they need, in one transaction."""
-        with _Transaction(self._connection):
+        with Transaction(self._connection):
             self._connection.executemany(
                 "insert or replace into layouts values (?, ?, ?)",
                 [(number, packed, _layout_checksum(number, packed)) for number, packed in layouts.items()],
@@ -112,7 +112,7 @@ class HeadFile:
         In order of their sequence numbers, so that a crash in between never leaves a sample that was overwritten
         without the one that overwrote it.
         """
-        with _Transaction(self._connection):
+        with Transaction(self._connection):
             removed = self._connection.execute(
                 "select turn from rows where turn > ? and turn <= ? and at >= ? and at < ? order by turn limit ?",
                 (after, last_sequence, start, end, limit),
@@ -130,7 +130,7 @@ class HeadFile:
 
     def remove_unused_layouts(self) -> None:
         """Remove layouts that no row refers to."""
-        with _Transaction(self._connection):
+        with Transaction(self._connection):
             self._connection.execute("delete from layouts where number not in (select layout from rows)")
         self.layouts = {number for (number,) in self._connection.execute("select number from layouts")}
 
@@ -162,7 +162,7 @@ class HeadFile:
 
     def quarantine(self, sequences: Iterable[int]) -> None:
         """Move damaged rows to a table that keeps them unread."""
-        with _Transaction(self._connection):
+        with Transaction(self._connection):
             for sequence in sequences:
                 self._connection.execute("insert into broken select * from rows where turn = ?", (sequence,))
                 self._connection.execute("delete from rows where turn = ?", (sequence,))
@@ -176,7 +176,7 @@ class HeadFile:
         return [(stat.st_dev, stat.st_ino) for stat in stats]
 
 
-class _Transaction:
+class Transaction:
     """A transaction around a block: committed at its end, rolled back when it raises."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:

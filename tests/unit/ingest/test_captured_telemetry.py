@@ -222,5 +222,5 @@ async def test_log_records_become_lines():
         (LogLevel.WARN, "", "vendure-worker"),
     ]
     assert lines[0].message == "connect ECONNREFUSED 127.0.0.1:55432"
-    assert str(lines[0].facts["traceId"]).startswith("58338132")
+    assert lines[0].trace_id.startswith("58338132")
     assert lines[3].message == "Job 145 [apply-collection-filters] failed and will not retry."

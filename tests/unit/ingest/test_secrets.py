@@ -55,7 +55,7 @@ async def test_no_token_of_any_captured_body_is_stored():
 
     assert len(secrets) > 3
     assert not [secret for secret in secrets if secret in page]
-    assert "vendure-session-cache:[redacted]" in page
+    assert "vendure-session-cache:[REDACTED]" in page
 
 
 async def test_secrets_in_names_are_redacted_in_labels():

@@ -26,10 +26,10 @@ from toban.collect.system_metrics import (
     cpu_percent,
 )
 from toban.collect.tools import HasClock
-from toban.collect.worker_thread import WorkerThread
 from toban.core.paths import instance_name
 from toban.core.ports import Clock
 from toban.core.samples import Sample
+from toban.core.worker_thread import WorkerThread
 
 READ_ONLY: Final = frozenset({"squashfs", "erofs", "iso9660"})
 """File systems that are always full."""

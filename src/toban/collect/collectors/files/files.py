@@ -18,10 +18,10 @@ from toban.collect.collectors.files.s3 import Bucket
 from toban.collect.intervals import is_due
 from toban.collect.rest_client import RestClient, RestResponse
 from toban.collect.tools import HasHttp
-from toban.collect.worker_thread import WorkerThread
 from toban.core.config_types import Duration
 from toban.core.errors import CollectError
 from toban.core.samples import Sample, gauge
+from toban.core.worker_thread import WorkerThread
 
 BYTES: Final = gauge("folder_size_bytes", "Total size of the files.", "bytes")
 COUNT: Final = gauge("folder_files", "Number of files.")

@@ -10,12 +10,12 @@ from pydantic import Field
 from toban.collect.collector import Collector, Scraper, ScrapeResult
 from toban.collect.collectors.scrape.exposition_batches import PageReader
 from toban.collect.tools import HasHttp, HasMeters
-from toban.collect.worker_thread import WorkerThread
 from toban.core.config_types import Address, Duration, Secret, Size
 from toban.core.errors import CollectError, ResponseTooLargeError
 from toban.core.http_client import RequestProgress, error_reason, follow_redirects, read_body, request_timeout
 from toban.core.labels import LabelLimits
 from toban.core.samples import counter, milliseconds
+from toban.core.worker_thread import WorkerThread
 from toban.exposition.parser import ExpositionError
 
 DUPLICATES: Final = counter(

@@ -6,30 +6,32 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from toban.core.errors import CollectError
+from toban.core.errors import CollectError, TobanError
 
 T = TypeVar("T")
 
 
 class WorkerThread:
     """
-    Runs one collector's blocking calls in a thread of its own, one at a time.
+    Runs one user's blocking calls in a thread of its own, one at a time.
 
-    A call that hangs (on a disk) blocks its thread for ever: in a shared pool it would take one thread per collection,
-    until not even names could be resolved. Here it fails only this collector, and toban can still stop.
+    A call that hangs (on a disk) blocks its thread for ever: in a shared pool it would take one thread per call, until
+    not even names could be resolved. Here it fails only its own user, with ``error``, and toban can still stop.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "collector", error: type[TobanError] = CollectError) -> None:
+        self._name = name
+        self._error = error
         self._busy = False
 
     async def run(self, work: Callable[[], T]) -> T:
         """
         Call ``work``, and return or raise its result.
 
-        Raises ``CollectError`` while an earlier call has not returned.
+        Raises the ``error`` of this thread while an earlier call has not returned.
         """
         if self._busy:
-            raise CollectError("an earlier collection still hangs")
+            raise self._error("an earlier call still hangs")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
 
@@ -54,8 +56,8 @@ class WorkerThread:
 
         self._busy = True
         try:
-            threading.Thread(target=run, name="collector", daemon=True).start()
+            threading.Thread(target=run, name=self._name, daemon=True).start()
         except RuntimeError as error:
             self._busy = False
-            raise CollectError(f"no thread could be started: {error}") from error
+            raise self._error(f"no thread could be started: {error}") from error
         return await done

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from toban.collect.worker_thread import WorkerThread
 from toban.core.errors import CollectError
+from toban.core.worker_thread import WorkerThread
 
 
 async def test_work_runs_in_order():

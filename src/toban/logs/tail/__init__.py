@@ -1,0 +1,1 @@
+"""Reads log files as they grow."""

@@ -1,0 +1,424 @@
+"""Finds log files, and reads them in turn. Synchronous: it is called in a thread."""
+
+import os
+import re
+import stat
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path, PurePath
+from threading import Lock
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from toban.core.log_line import LogLevel, LogLine
+from toban.logs.entries import Entry
+from toban.logs.line_parser import line_format
+from toban.logs.settings import LogFiles
+from toban.logs.tail.copies import Copies
+from toban.logs.tail.file_paths import FilePaths
+from toban.logs.tail.position import PREFIX, Position
+from toban.logs.tail.tailed_file import ChangedFileError, TailedFile
+
+FIND_INTERVAL: Final = 5.0
+"""Seconds between two searches for new files."""
+
+BATCH_LINES: Final = 1_000
+"""Lines after which a batch takes no further file."""
+BATCH_BYTES: Final = 2**20
+"""Bytes of files after which a batch takes no further one."""
+
+MAX_OPEN: Final = 128
+"""Files that are open at the same time."""
+
+MAX_FILES: Final = 10_000
+"""Files that are read."""
+
+MAX_PATHS: Final = 100_000
+"""Paths that one search looks at."""
+
+MAX_LOST: Final = 1_000
+"""Positions in content that is gone, which are kept to recognise it elsewhere."""
+
+FORGET_AFTER: Final = 7 * 86_400
+"""Seconds after which the cursor of a file that is gone is deleted."""
+
+LAST_LINE: Final = 65_536
+"""Bytes at the end of a file in which its last line break is looked for."""
+
+SEEN: Final = f"{PREFIX}pattern/"
+"""What the names of cursors begin with that tell that a pattern was looked at before."""
+
+NUMBERING: Final = re.compile(r"[-_.]?[0-9][-_0-9]*$")
+"""The date or the number at the end of a file's name."""
+
+
+class SkipReason(StrEnum):
+    """Why a file that matches is not read."""
+
+    UNREADABLE = "unreadable"
+    NOT_REGULAR = "no regular file"
+    OLD = "old"
+    COPY = "copy"
+    TOO_MANY = "too many files"
+
+
+@dataclass(slots=True)
+class Batch:
+    """
+    Lines, the cursors that are stored with them, and those to delete.
+
+    ``has_more`` tells that there is more to read at once. ``counts`` has the number of lines that were cut, replaced
+    or repeated, ``formats`` that of lines by format.
+    """
+
+    lines: list[LogLine] = field(default_factory=list)
+    bytes: int = 0
+    cursors: dict[str, str] = field(default_factory=dict)
+    forgotten: list[str] = field(default_factory=list)
+    has_more: bool = False
+    counts: Counter[str] = field(default_factory=Counter)
+    formats: Counter[str] = field(default_factory=Counter)
+
+
+class _Source:
+    """The files of one pattern."""
+
+    def __init__(self, settings: LogFiles, *, is_new: bool) -> None:
+        self.settings = settings
+        self.paths = FilePaths(settings.path, settings.exclude)
+        self.formats = line_format(settings.format)
+        self.zone = ZoneInfo(settings.timezone) if settings.timezone else None
+        self.is_new = is_new
+
+
+@dataclass(frozen=True, slots=True)
+class _NewFile:
+    """A file that was found, and is not read yet."""
+
+    source: _Source
+    path: str
+    found: os.stat_result
+
+    @property
+    def position(self) -> Position:
+        return Position(self.found.st_dev, self.found.st_ino, self.path, self.source.settings.path)
+
+
+class LogFileReader:
+    """
+    Reads the files of all patterns, from the positions that the cursors tell.
+
+    A file is known by its device and inode, wherever it is moved to in its folder. ``skipped`` are the paths that match
+    and are not read, and why; ``unreadable`` are those among them that can't be read.
+    """
+
+    def __init__(self, settings: Sequence[LogFiles], instance: str, cursors: Mapping[str, str]) -> None:
+        self._sources = [_Source(one, is_new=f"{SEEN}{one.path}" not in cursors) for one in settings]
+        self._instance = instance
+        self._files: OrderedDict[tuple[int, int], tuple[TailedFile, _Source]] = OrderedDict()
+        self._open: OrderedDict[tuple[int, int], TailedFile] = OrderedDict()
+        self._lost: deque[Position] = deque(maxlen=MAX_LOST)
+        self._gone: dict[str, float] = {}
+        self._damaged = set[str]()
+        self._copies: dict[tuple[int, int], tuple[int, int]] = {}
+        self._find_at = float("-inf")
+        self._reading = Lock()
+        self._is_closed = False
+        self.skipped: dict[str, SkipReason] = {}
+        self.unreadable: dict[str, str] = {}
+        self._load(cursors)
+
+    @property
+    def files(self) -> int:
+        """How many files are read."""
+        return len(self._files)
+
+    @property
+    def lag(self) -> int:
+        """How many bytes are not read yet."""
+        return sum(file.lag for file, _ in self._files.values())
+
+    def read(self, now: float, clock: datetime) -> Batch:
+        """Return the next lines of all files; ``now`` is on the monotonic clock."""
+        try:
+            with self._reading:
+                return self._read(now, clock)
+        finally:
+            if self._is_closed:
+                self.close()
+
+    def close(self) -> None:
+        """Close all files: at once, or as soon as the thread that reads them is done."""
+        self._is_closed = True
+        if self._reading.acquire(blocking=False):
+            for file in self._open.values():
+                file.close()
+            self._open.clear()
+            self._reading.release()
+
+    def _read(self, now: float, clock: datetime) -> Batch:
+        batch = Batch()
+        if now >= self._find_at:
+            self._find(batch, now, clock)
+            self._find_at = now + FIND_INTERVAL
+        for key, (file, source) in list(self._files.items()):
+            if len(batch.lines) >= BATCH_LINES or batch.bytes >= BATCH_BYTES:
+                batch.has_more = True
+                break
+            if file.is_active:
+                self._read_file(key, file, source, batch, now, clock)
+            if file.is_idle(now):
+                self._close(file)
+        return batch
+
+    def _close(self, file: TailedFile) -> None:
+        self._open.pop(file.position.key, None)
+        file.close()
+
+    def _load(self, cursors: Mapping[str, str]) -> None:
+        sources = {source.settings.path: source for source in self._sources}
+        for name, value in cursors.items():
+            if name.startswith(SEEN):
+                continue
+            position = Position.decoded(name, value)
+            if not position:
+                self._damaged.add(name)
+            elif (source := sources.get(position.pattern)) and not source.paths.excludes(position.path):
+                self._files[position.key] = self._tailed(source, position), source
+            else:
+                self._gone[name] = position.stored
+
+    def _tailed(self, source: _Source, position: Position) -> TailedFile:
+        return TailedFile(position, source.formats, source.zone)
+
+    def _read_file(
+        self, key: tuple[int, int], file: TailedFile, source: _Source, batch: Batch, now: float, clock: datetime
+    ) -> None:
+        before = file.position
+        try:
+            if not self._look(file, now):
+                return
+            found = file.read(now, clock)
+        except ChangedFileError:
+            self._lost.append(file.restart())
+            # Before it is read again its old content is looked for in copies.
+            self._find_at, batch.has_more = now, True
+            return
+        except FileNotFoundError:
+            self._find_at = now  # it was moved or removed
+            return
+        except OSError as error:
+            self._skip(file.position.path, error)
+            return
+        batch.lines.extend(self._line(entry, source, before.path, found.read_at) for entry in found.entries)
+        batch.counts.update(found.counts)
+        batch.formats.update(entry.format for entry in found.entries)
+        batch.bytes += file.position.offset - before.offset
+        if file.position != before:
+            batch.cursors[before.cursor] = file.position.encoded(clock.timestamp())
+        if found.has_more:
+            batch.has_more = True
+            self._files.move_to_end(key)
+
+    def _line(self, entry: Entry, source: _Source, path: str, read_at: datetime) -> LogLine:
+        line, settings = entry.line, source.settings
+        return LogLine(
+            at=line.at or read_at,
+            level=line.level or LogLevel.INFO,
+            message=line.message,
+            context=line.context,
+            service=line.service or settings.service or service_of(path),
+            environment=line.environment or settings.environment,
+            instance=line.instance or settings.instance or self._instance,
+            category=line.category,
+            trace=line.trace,
+            trace_id=line.trace_id,
+            facts=line.facts,
+        )
+
+    def _find(self, batch: Batch, now: float, clock: datetime) -> None:
+        """
+        Find new files, and files that were moved, truncated or removed.
+
+        What is known is looked at first: the content of a file that was truncated since is looked for in new ones.
+        """
+        self.skipped, self.unreadable = {}, {}
+        missing = {key for key, (file, _) in self._files.items() if not self._is_there(file, now)}
+        new = self._matching(missing)
+        self._relocate(missing, clock)
+        copies = Copies(self._lost, [file.position for file, _ in self._files.values()])
+        for one in sorted(new, key=lambda one: one.found.st_mtime_ns):
+            self._start(one, copies, batch, clock)
+        for source in self._sources:
+            if source.is_new:
+                source.is_new = False
+                batch.cursors[f"{SEEN}{source.settings.path}"] = str(int(clock.timestamp()))
+        self._forget(batch, clock)
+
+    def _is_there(self, file: TailedFile, now: float) -> bool:
+        """Return whether a file is where it was; a closed one that was changed is read next."""
+        try:
+            if file.file is None:
+                found = Path(file.position.path).stat()
+                if (found.st_dev, found.st_ino) != file.position.key:
+                    return False
+                file.is_pending |= (found.st_size, found.st_mtime_ns) != file.seen
+            if file.is_active:
+                self._look(file, now)
+        except ChangedFileError:
+            self._lost.append(file.restart())
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            self._skip(file.position.path, error)
+        return True
+
+    def _matching(self, missing: set[tuple[int, int]]) -> list[_NewFile]:
+        """Return the files that match and are not known, and note where those are that are."""
+        new: list[_NewFile] = []
+        seen = set[tuple[int, int]]()
+        for source in self._sources:
+            for path in islice(source.paths.find(self._skip), MAX_PATHS):
+                try:
+                    found = Path(path).stat()
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    self._skip(path, error)
+                    continue
+                key = (found.st_dev, found.st_ino)
+                if not stat.S_ISREG(found.st_mode):
+                    self.skipped[path] = SkipReason.NOT_REGULAR
+                elif key not in seen:
+                    seen.add(key)
+                    if known := self._files.get(key):
+                        known[0].position = replace(known[0].position, path=path)
+                        missing.discard(key)
+                    else:
+                        new.append(_NewFile(source, path, found))
+        return new
+
+    def _relocate(self, missing: set[tuple[int, int]], clock: datetime) -> None:
+        """Look for files in their folders under another name; those that are gone are not read any more."""
+        listings: dict[str, dict[int, str]] = {}
+        for key in missing:
+            file, _ = self._files[key]
+            folder = file.position.folder
+            if folder not in listings:
+                listings[folder] = self._listing(folder)
+            path = listings[folder].get(file.position.inode)
+            if path and _key(path) == key:
+                file.position = replace(file.position, path=path)
+                file.is_pending = True
+                continue
+            del self._files[key]
+            self._close(file)
+            self._lost.append(file.position)
+            was_read = file.seen is not None
+            self._gone[file.position.cursor] = clock.timestamp() if was_read else file.position.stored
+
+    def _listing(self, folder: str) -> dict[int, str]:
+        try:
+            with os.scandir(folder) as entries:
+                return {entry.inode(): entry.path for entry in islice(entries, MAX_PATHS)}
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            self._skip(folder, error)
+            return {}
+
+    def _start(self, new: _NewFile, copies: Copies, batch: Batch, clock: datetime) -> None:
+        """Read a new file from now on, from where it is to begin; leave it out if it is old or a copy."""
+        if len(self._files) >= MAX_FILES:
+            self.skipped[new.path] = SkipReason.TOO_MANY
+            return
+        try:
+            with _opened(new.path) as file:
+                position = self._first_position(new, file, copies, clock)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._skip(new.path, error)
+            return
+        if not position:
+            return
+        tailed = self._tailed(new.source, position)
+        if position.cursor in self._damaged:
+            self._damaged.discard(position.cursor)
+            tailed.repeated_until = new.found.st_size
+        self._files[position.key] = tailed, new.source
+        self._gone.pop(position.cursor, None)
+        if position.offset:
+            batch.cursors[position.cursor] = position.encoded(clock.timestamp())
+
+    def _first_position(self, new: _NewFile, file: int, copies: Copies, clock: datetime) -> Position | None:
+        position, size = new.position, os.fstat(file).st_size
+        if adopted := copies.adopted(position, file, size):
+            self._copies.pop(position.key, None)
+            return adopted
+        if original := copies.original(position, file, size):
+            self._copies[position.key] = original.key
+            self.skipped[new.path] = SkipReason.COPY
+            return None
+        if self._copies.pop(position.key, None):
+            # Its original is gone, and was read further than this copy goes.
+            return position.at(file, size)
+        age = clock.timestamp() - new.found.st_mtime
+        if age > new.source.settings.ignore_older.total_seconds():
+            self.skipped[new.path] = SkipReason.OLD
+            return None
+        if new.source.is_new and new.source.settings.read_from == "end":
+            start = max(0, size - LAST_LINE)
+            last = os.pread(file, size - start, start).rfind(b"\n") + 1
+            return position.at(file, start + last if last else size)
+        return position
+
+    def _forget(self, batch: Batch, clock: datetime) -> None:
+        now = clock.timestamp()
+        batch.forgotten = [name for name, stored in self._gone.items() if now - stored > FORGET_AFTER]
+        for name in batch.forgotten:
+            del self._gone[name]
+
+    def _skip(self, path: str, error: OSError) -> None:
+        self.skipped[path] = SkipReason.UNREADABLE
+        self.unreadable[path] = error.strerror or str(error)
+
+    def _look(self, file: TailedFile, now: float) -> bool:
+        """Look at a file; the one that has been open longest without a change is closed where there are too many."""
+        if file.file is None:
+            file.open()
+            self._open[file.position.key] = file
+        has_more = file.look(now)
+        if has_more:
+            self._open.move_to_end(file.position.key)
+        while len(self._open) > MAX_OPEN:
+            self._open.popitem(last=False)[1].close()
+        return has_more
+
+
+def service_of(path: str) -> str:
+    """Return the service that a file is named by: `server` for `server-2026-01-31.log`."""
+    stem = PurePath(path).name.lstrip(".").split(".")[0]
+    return NUMBERING.sub("", stem) or stem
+
+
+def _key(path: str) -> tuple[int, int] | None:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[int]:
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        yield file
+    finally:
+        os.close(file)
