@@ -52,8 +52,8 @@ from toban.incidents.policy import personal_channels
 from toban.incidents.schedule_service import OnCallService
 from toban.incidents.service import IncidentPorts, IncidentService
 from toban.ingest.assembly import Ingest, IngestPorts, open_ingest
-from toban.logs.assembly import Logs, open_shippers, redactor
-from toban.logs.fly_log_stream import FlyLogStream
+from toban.logs.assembly import Logs, open_shippers, open_tails, redactor
+from toban.logs.fly_log_stream import FlyLogConnection, FlyLogStream
 from toban.notify.assembly import Notifications, channel_tools, open_notifications, policy
 from toban.notify.service import NotificationService
 from toban.notify.silence_commands import SilenceCommands, SilenceSpec
@@ -247,11 +247,13 @@ class GenerationBuilder:
             meters,
         )
         streams = log_streams(settings, base.logs.pipeline, clock, meters)
+        tails = open_tails(settings.logs, base.logs, clock, meters)
         shippers = open_shippers(settings.logs, base.logs, settings.data, tools.http, clock, meters)
         services: list[Service] = [
             collection,
             ingest.otlp,
             *streams,
+            *tails,
             *shippers,
             alerting.evaluation,
             *notifications.services,
@@ -443,12 +445,17 @@ def allowed_hosts(settings: Settings) -> list[str]:
 
 def log_streams(settings: Settings, lines: LineSink, clock: Clock, meters: MetricRegistry) -> list[FlyLogStream]:
     """Return the services that read log lines from elsewhere."""
-    shop, own_app = settings.shop, os.environ.get("FLY_APP_NAME", "")
-    is_enabled = bool(own_app) if settings.logs.fly is None else settings.logs.fly
+    connection, own_app = fly_log_connection(settings), os.environ.get("FLY_APP_NAME", "")
+    return [FlyLogStream(connection, settings.shop.fly_apps, own_app, lines, clock, meters)] if connection else []
+
+
+def fly_log_connection(settings: Settings) -> FlyLogConnection | None:
+    """Return the connection to Fly's log stream, where lines are read from it."""
+    shop = settings.shop
+    is_enabled = "FLY_APP_NAME" in os.environ if settings.logs.fly is None else settings.logs.fly
     if not (shop.fly_token and shop.fly_org) or not is_enabled:
-        return []
-    token = shop.fly_token.get_secret_value()
-    return [FlyLogStream(settings.logs.fly_server, shop.fly_org, token, shop.fly_apps, own_app, lines, clock, meters)]
+        return None
+    return FlyLogConnection(settings.logs.fly_server, shop.fly_org, shop.fly_token.get_secret_value())
 
 
 def open_http_client() -> httpx2.AsyncClient:

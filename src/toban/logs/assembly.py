@@ -1,5 +1,7 @@
 """Assembles what receives, keeps, searches and ships log lines."""
 
+import os
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,15 +11,16 @@ import httpx2
 
 from toban.core.metric_registry import MetricRegistry
 from toban.core.ports import Clock, Recorder
+from toban.logs.line_feed import LineFeed
 from toban.logs.line_redaction import LineRedactor
 from toban.logs.line_store import LineStore
 from toban.logs.logql.engine import LogqlEngine
-from toban.logs.line_feed import LineFeed
 from toban.logs.pipeline import LogPipeline
 from toban.logs.settings import LogSettings, RedactionSettings
 from toban.logs.shipping import LineShipper
 from toban.logs.sink import SinkTools
 from toban.logs.store.store import EmbeddedLineStore
+from toban.logs.tail.service import FileTail
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,12 @@ async def open_logs(
 def redactor(settings: RedactionSettings) -> LineRedactor:
     """Return what redacts lines under some settings."""
     return LineRedactor(settings.keys, settings.patterns)
+
+
+def open_tails(settings: LogSettings, logs: Logs, clock: Clock, meters: MetricRegistry) -> Sequence[FileTail]:
+    """Return what reads log files, if there are any to read."""
+    instance = os.environ.get("FLY_MACHINE_ID") or socket.gethostname()
+    return [FileTail(settings.files, instance, logs.pipeline, logs.pipeline, clock, meters)] if settings.files else []
 
 
 def open_shippers(

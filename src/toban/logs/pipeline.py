@@ -121,6 +121,14 @@ class LogPipeline:
         self._wakeup.set()
         await stored
 
+    async def cursors(self, prefix: str) -> Mapping[str, str]:
+        """Return all cursors whose names begin with a prefix. Raises ``StoreError``."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._store.cursors, prefix)
+
+    async def forget_cursors(self, names: Sequence[str]) -> None:
+        """Delete cursors. Raises ``StoreError``."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._store.forget_cursors, names)
+
     async def run(self) -> None:
         """Store lines until cancelled; then those that have arrived."""
         maintained = self._clock.monotonic()

@@ -28,7 +28,7 @@ def _expression(value: str) -> str:
 
 
 class RedactionSettings(Section):
-    """What is redacted in log lines besides what always is: passwords, tokens, keys, cookies, cards, e-mail addresses."""
+    """What is redacted in log lines besides passwords, tokens, keys, cookies, cards and e-mail addresses."""
 
     keys: Sequence[Text] = ()
     """Further names of secret fields, in any spelling: `licenceKey` is `licence_key` too."""
