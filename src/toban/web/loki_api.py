@@ -1,6 +1,7 @@
 """The HTTP API of Loki: https://grafana.com/docs/loki/latest/reference/loki-http-api/."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import aclosing
 from functools import partial
 from itertools import chain
 from typing import Any, Final
@@ -209,13 +210,13 @@ class LokiApi:
     ) -> dict[tuple[Group, int], Volume]:
         matchers = parse_matchers(parameters.text("query"))
         found: dict[tuple[Group, int], Volume] = {}
-        async for part in self._engine.slices(
-            lambda store, check: volumes(store, matchers, names, start, end, step, check)
-        ):
-            for key, volume in part.items():
-                found.setdefault(key, Volume()).add(volume)
-            if len(found) > MAX_VOLUMES:
-                raise BadQueryError(f"more than {MAX_VOLUMES} volumes: ask for a larger step or fewer labels")
+        slices = self._engine.slices(lambda store, check: volumes(store, matchers, names, start, end, step, check))
+        async with aclosing(slices):
+            async for part in slices:
+                for key, volume in part.items():
+                    found.setdefault(key, Volume()).add(volume)
+                if len(found) > MAX_VOLUMES:
+                    raise BadQueryError(f"more than {MAX_VOLUMES} volumes: ask for a larger step or fewer labels")
         return found
 
     def _streamed(self, written: Iterator[bytes]) -> Response:
