@@ -35,7 +35,7 @@ Line = dict[str, Any]
 @click.option("--since", default="", help="The start: how long ago, like 1h, or a time.")
 @click.option("--until", default="", help="The end: how long ago, or a time.")
 @click.option("--follow", "-f", is_flag=True, help="Show new lines as they are stored, until Ctrl-C.")
-@click.option("--context", "-C", default=0, type=click.IntRange(0, 500), help="Lines around each, of whatever program.")
+@click.option("--context", "-C", default=0, type=click.IntRange(0, 500), help="Lines around each one.")
 @click.option("--level", type=click.Choice(LEVELS), default="info", show_default=True, help="This level, and worse.")
 @click.option("--service", default="", help="The process, like vendure-worker.")
 @click.option(
@@ -84,7 +84,7 @@ def command(
 def _search(data: Path | None, parameters: dict[str, str], limit: int) -> list[Line]:
     """Return lines, the newest last, page by page: a slow search says how far back it has looked."""
     found: list[Line] = []
-    cursor, is_slow = "", False
+    cursor = ""
     while True:
         page = {"cursor": cursor} if cursor else {}
         response = get("/api/logs", data, **parameters, **page, limit=str(limit - len(found)))
@@ -93,10 +93,7 @@ def _search(data: Path | None, parameters: dict[str, str], limit: int) -> list[L
         if not cursor or len(found) >= limit:
             break
         if sys.stderr.isatty():
-            click.echo(f"\r\x1b[Klooked back to {response['reached'][:19]}Z ...", nl=False, err=True)
-            is_slow = True
-    if is_slow:
-        click.echo("\r\x1b[K", nl=False, err=True)
+            echo(f"looked back to {response['reached'][:19]}Z ...", err=True)
     return found[::-1]
 
 
