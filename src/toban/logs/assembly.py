@@ -16,6 +16,7 @@ from toban.logs.line_redaction import LineRedactor
 from toban.logs.line_store import LineStore
 from toban.logs.logql.engine import LogqlEngine
 from toban.logs.pipeline import LogPipeline
+from toban.logs.push.receiver import LogPushReceiver
 from toban.logs.settings import LogSettings, RedactionSettings
 from toban.logs.shipping import LineShipper
 from toban.logs.sink import SinkTools
@@ -31,6 +32,7 @@ class Logs:
     pipeline: LogPipeline
     engine: LogqlEngine
     feed: LineFeed
+    receiver: LogPushReceiver
 
 
 @asynccontextmanager
@@ -42,7 +44,7 @@ async def open_logs(
         feed = LineFeed()
         pipeline = LogPipeline(store, redactor(settings.redaction), feed.publish, recorder, clock, meters)
         async with LogqlEngine(store) as engine:
-            yield Logs(store, pipeline, engine, feed)
+            yield Logs(store, pipeline, engine, feed, LogPushReceiver(pipeline, settings.retention, clock))
 
 
 def redactor(settings: RedactionSettings) -> LineRedactor:

@@ -46,10 +46,15 @@ class LineFeed:
         for subscription in self._subscriptions:
             subscription.offer(lines)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether as many follow as may."""
+        return len(self._subscriptions) >= MAX_SUBSCRIPTIONS
+
     @contextmanager
     def subscribe(self, query: LogQuery) -> Iterator["Subscription"]:
         """Subscribe to the lines that a query finds. Raises ``QueryError`` when too many follow."""
-        if len(self._subscriptions) >= MAX_SUBSCRIPTIONS:
+        if self.is_full:
             raise QueryError(f"{MAX_SUBSCRIPTIONS} readers follow the log already: try again later")
         subscription = Subscription(query)
         self._subscriptions.add(subscription)

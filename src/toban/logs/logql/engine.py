@@ -3,9 +3,9 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -97,23 +97,26 @@ class LogqlEngine:
         times = np.arange(start, end + 1, step, dtype=np.int64)
         return await self._evaluate(root, times, ResultType.MATRIX, time_limit)
 
-    async def search(self, wanted: LineSearch, *, time_limit: timedelta | None = None) -> AsyncIterator[FoundSlice]:
+    async def search(self, wanted: LineSearch, *, time_limit: timedelta | None = None) -> AsyncGenerator[FoundSlice]:
         """
         Find lines, and yield them slice by slice, also empty slices, to tell how far back the search has looked.
 
         Its time limit counts the time in which it searches, not that in which the caller reads.
         """
         self.limits.check_lines(wanted.limit)
-        async for part in self.slices(lambda store, check: search(store, wanted, check), time_limit=time_limit):
-            yield part
+        slices = self.slices(lambda store, check: search(store, wanted, check), time_limit=time_limit)
+        async with aclosing(slices):
+            async for part in slices:
+                yield part
 
     async def lines(self, wanted: LineSearch, *, time_limit: timedelta | None = None) -> Sequence[FoundLine]:
         """Return all lines of a search together."""
         found, size = list[FoundLine](), 0
-        async for part in self.search(wanted, time_limit=time_limit):
-            found += part.lines
-            size += sum(len(line.text) for line in part.lines)
-            self.limits.check_bytes(size)
+        async with aclosing(self.search(wanted, time_limit=time_limit)) as slices:
+            async for part in slices:
+                found += part.lines
+                size += sum(len(line.text) for line in part.lines)
+                self.limits.check_bytes(size)
         return found
 
     async def slices(
@@ -121,7 +124,7 @@ class LogqlEngine:
         work: Callable[[LineStore, Callable[[], None]], Iterator[T]],
         *,
         time_limit: timedelta | None = None,
-    ) -> AsyncIterator[T]:
+    ) -> AsyncGenerator[T]:
         """Run an iteration over the store in the threads; it often calls the function that it is given."""
         async with self._admitted(time_limit) as budget:
             items = work(self._store, budget.check)

@@ -45,6 +45,7 @@ class LineSearch:
     A search for lines: newest first, or oldest first.
 
     ``start`` is inclusive, ``end`` exclusive (milliseconds); ``before`` and ``after`` are positions to go on from.
+    ``nanoseconds`` are the same bounds where they are finer (`LinePosition.nanoseconds`).
     """
 
     query: LogQuery
@@ -54,6 +55,7 @@ class LineSearch:
     direction: Direction = Direction.BACKWARD
     before: LinePosition | None = None
     after: LinePosition | None = None
+    nanoseconds: range | None = None
 
 
 def search(store: LineStore, wanted: LineSearch, check: Callable[[], None]) -> Iterator[FoundSlice]:
@@ -61,7 +63,8 @@ def search(store: LineStore, wanted: LineSearch, check: Callable[[], None]) -> I
     found = plan(wanted.query)
     pipeline, left = LinePipeline(found.stages), wanted.limit
     selection = found.selection(wanted.start, wanted.end, wanted.before, wanted.after)
-    limit = ALL if found.stages else left
+    bounds = wanted.nanoseconds
+    limit = ALL if found.stages or bounds else left
     with closed(store.search(selection, limit, wanted.direction)) as slices:
         for part in slices:
             check()
@@ -69,6 +72,8 @@ def search(store: LineStore, wanted: LineSearch, check: Callable[[], None]) -> I
             for place, stored in enumerate(part.lines):
                 if place % CHECK_EVERY == 0:
                     check()
+                if bounds and stored.position.nanoseconds not in bounds:
+                    continue
                 if record := pipeline.run(stored):
                     lines.append(found_line(stored, record))
                     left -= 1
