@@ -2,10 +2,10 @@
 How fast and how small the store of log lines is, beside grep and SQLite's FTS5: `python bench/logs.py [LINES]`.
 
 The lines are seeded and in winston's shape: requests, SQL, orders, jobs and mails in Japanese, 2 % errors with a stack
-trace; seven days, the last hour with 7 % of them. A million lines by default (10_000_000 takes a quarter of an hour); the
-peers have the first million. Ingest is CPU time of appends of 200 lines each and of all maintenance; searches run in a
-process of their own, each five times, and print the medians of time on the wall and of CPU time. Memory is over that
-of the same process with nothing but its imports.
+trace; seven days, the last hour with 7 % of them. A million lines by default (10_000_000 takes a quarter of an hour);
+the peers have the first million. Ingest is CPU time of appends of 200 lines each and of all maintenance; searches run
+in a process of their own, each five times, and print the medians of time on the wall and of CPU time. Memory is over
+that of the same process with nothing but its imports.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from toban.core.log_line import LogLevel, LogLine
 from toban.core.metric_registry import MetricRegistry
@@ -34,17 +35,25 @@ from toban.logs.store.store import EmbeddedLineStore
 END = datetime(2026, 1, 8, 12, tzinfo=UTC)
 HOUR, DAY = 3_600_000, 86_400_000
 SERVICES = ("vendure-api", "vendure-api", "vendure-api", "vendure-worker")
-OPERATIONS = ("addItemToOrder", "activeOrder", "products", "search", "collection", "adjustOrderLine", "setCustomerForOrder")
+OPERATIONS = (
+    "addItemToOrder",
+    "activeOrder",
+    "products",
+    "search",
+    "collection",
+    "adjustOrderLine",
+    "setCustomerForOrder",
+)
 TABLES = ("order", "order_line", "product_variant", "stock_level", "session", "customer", "channel", "job_record")
 STATES = ("AddingItems", "ArrangingPayment", "PaymentAuthorized", "PaymentSettled", "Shipped", "Delivered")
 QUEUES = ("send-email", "apply-collection-filters", "update-search-index", "sync-erp")
+PATH = "/app/node_modules/@vendure/core/dist/service/services"
 STACK = (
-    "    at PaymentService.createPayment (/app/node_modules/@vendure/core/dist/service/services/payment.service.js:{}:23)\n"
+    "    at PaymentService.createPayment ({path}/payment.service.js:{payment}:23)\n"
     "    at process.processTicksAndRejections (node:internal/process/task_queues:95:5)\n"
-    "    at async OrderService.addPaymentToOrder (/app/node_modules/@vendure/core/dist/service/services/order.service.js:{}:29)"
+    "    at async OrderService.addPaymentToOrder ({path}/order.service.js:{order}:29)"
 )
 PEER_LINES = 1_000_000
-WARM = ("newest 200", "newest 200, warnings and errors")
 
 
 class Clock:
@@ -113,7 +122,9 @@ def line(number: int, count: int, at: datetime, chance: random.Random, trace_id:
     else:
         level, context = LogLevel.ERROR, "PaymentService"
         message = f"Payment for order {code} declined: insufficient_funds (attempt {chance.randrange(1, 4)})"
-        trace = f"Error: {message}\n" + STACK.format(chance.choice((71, 95, 130)), chance.choice((880, 1042)))
+        trace = f"Error: {message}\n" + STACK.format(
+            path=PATH, payment=chance.choice((71, 95, 130)), order=chance.choice((880, 1042))
+        )
     return LogLine(at, level, message, context, service, "production", f"{service}-1", "", trace, trace_id, facts)
 
 
@@ -133,7 +144,10 @@ def say(what: str, *figures: str) -> None:
 def ingest(count: int, folder: Path, raw: Path) -> None:
     """Append all lines; the day and the blocks go by as they would."""
     clock, spent, sealing, lines, written = Clock(END - timedelta(days=7)), 0.0, 0.0, corpus(count), 0
-    with EmbeddedLineStore(folder, LogSettings(retention_size=2**40), clock, MetricRegistry()) as store, raw.open("w") as file:
+    with (
+        EmbeddedLineStore(folder, LogSettings(retention_size=2**40), clock, MetricRegistry()) as store,
+        raw.open("w") as file,
+    ):
         maintained = clock.at
         while batch := list(islice(lines, 200)):
             began = time.process_time()
@@ -171,11 +185,11 @@ def search(folder: Path, count: int) -> None:
         end = milliseconds(END) + 1
         trace_id = next(it.trace_id for it in islice(corpus(count), count // 3, None) if it.trace_id)
 
-        def lines(limit: int = 200, start: int = 0, **more: object) -> int:
-            selection = LineSelection(start, end, **more)  # type: ignore[arg-type]  # by name
+        def lines(limit: int = 200, start: int = 0, **more: Any) -> int:
+            selection = LineSelection(start, end, **more)
             return sum(len(part.lines) for part in store.search(selection, limit))
 
-        def having(text: str, *, is_regex: bool = False, ignore_case: bool = False) -> dict[str, object]:
+        def having(text: str, *, is_regex: bool = False, ignore_case: bool = False) -> dict[str, Any]:
             return {"filters": (TextFilter((text,), is_regex=is_regex, ignore_case=ignore_case),)}
 
         def counts(back: int) -> int:
@@ -195,7 +209,9 @@ def search(folder: Path, count: int) -> None:
             "frequent word, newest 200": lambda: lines(**having("completed")),
             "absent digits, last hour": lambda: lines(start=end - HOUR, **having("987654321098")),
             "expression, last hour": lambda: lines(start=end - HOUR, **having(r"in [4-9]\d{5}ms", is_regex=True)),
-            "expression with a word, over all": lambda: lines(**having(r"the zanzibar \w+ as [0-9A-F]+", is_regex=True)),
+            "expression with a word, over all": lambda: lines(
+                **having(r"the zanzibar \w+ as [0-9A-F]+", is_regex=True)
+            ),
             "absent digits, over all": lambda: lines(**having("987654321098")),
             "expression without a word, over all": lambda: lines(**having(r"in [4-9]\d{5}ms", is_regex=True)),
             "counts a minute by stream, 24 hours": lambda: counts(DAY),

@@ -49,6 +49,8 @@ def test_acknowledged_lines_survive_kill(folder, seed):
             next_number = store.report().next_number
             assert next_number in ({first + count} if word == "done" else {first, first + count})
             stored = store.numbered(0, 100_000)
-            assert [(it.position.number, it.line) for it in stored] == list(enumerate(some_lines(next_number - 1, 1), 1))
+            assert [(it.position.number, it.line) for it in stored] == list(
+                enumerate(some_lines(next_number - 1, 1), 1)
+            )
             assert store.cursor("source") == (str(next_number) if before or next_number > 1 else "")
         assert meters.value(CORRUPTIONS) == 0

@@ -25,21 +25,25 @@ from toban.logs.store.store import CORRUPTIONS, EmbeddedLineStore
 
 PIECES = [
     "order", "Order", "ORDER", " ", "_", "7", "1234", "timeout", "desk", "Kiosk", "\n", "\r\n", "\t", "\x1c", "\x1d",
-    "\x1e", "\x1f", "\x00", "*", ">", "|", ".", "(a)", "[b]", "\\", "注文", "注", "文書", "確定、", "カート", "é", "É", "straße",
-    "\u212aelvin", "я", "Я", "😀😀", "\ud800", '"', "at Foo (x.ts:1)", "a", "b",
+    "\x1e", "\x1f", "\x00", "*", ">", "|", ".", "(a)", "[b]", "\\", "注文", "注", "文書", "確定、", "カート", "é", "É",
+    "straße", "\u212aelvin", "я", "Я", "😀😀", "\ud800", '"', "at Foo (x.ts:1)", "a", "b",
 ]  # fmt: skip
 TEXT = st.lists(st.sampled_from(PIECES), max_size=5).map("".join)
 PATTERNS = [
     "order", "Order.*at Foo", "^order", "order$", r"\Aorder", r"order\z", "(?m)^at", "(?m)$", r"\s", r"a\sb", r"\S+",
-    r"[\s]7", r"[^\s]", r"\d+", r"[^a]", "a|b", "(?i)ORDER", "x*", "注文?", "[注確]文", r"\bdesk\b", r"\border\n", "a\nb", r"\x1e",
-    "[[:space:]]", "[[:cntrl:]]", r"\pL+", r"\p{Han}", "(?s)a.b", "(?-s)a.b", "(order|timeout)7", "(?:a)(b)", "o{1,2}rder",
-    r"\Qa.b\E", ".", "^$", "^.$", r"\(a\)", "[[]b]", "[]b]", r"[\]b]", "[^]]7", "time(out)?", "(?P<x>desk)", r"\.", "\x1d.",
-    r"[^\S]7", r"\W", r"[\t-\r]", "K", "(?i)kiosk", "é", r"^order$",
+    r"[\s]7", r"[^\s]", r"\d+", r"[^a]", "a|b", "(?i)ORDER", "x*", "注文?", "[注確]文", r"\bdesk\b", r"\border\n",
+    "a\nb", r"\x1e", "[[:space:]]", "[[:cntrl:]]", r"\pL+", r"\p{Han}", "(?s)a.b", "(?-s)a.b", "(order|timeout)7",
+    "(?:a)(b)", "o{1,2}rder", r"\Qa.b\E", ".", "^$", "^.$", r"\(a\)", "[[]b]", "[]b]", r"[\]b]", "[^]]7", "time(out)?",
+    "(?P<x>desk)", r"\.", "\x1d.", r"[^\S]7", r"\W", r"[\t-\r]", "K", "(?i)kiosk", "é", r"^order$",
 ]  # fmt: skip
 FACTS = st.dictionaries(
     TEXT,
     st.recursive(
-        st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**70), 2**70)
+        | st.floats(-1e6, 1e6).map(lambda it: round(it, 2))
+        | TEXT,
         lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2),
         max_leaves=4,
     ),
@@ -69,7 +73,9 @@ FILTERS = st.builds(
     is_negated=st.booleans(),
     ignore_case=st.booleans(),
 )
-POSITIONS = st.none() | st.builds(LinePosition, st.integers(0, 30).map(lambda it: START + it * 1000), st.integers(1, 60))
+POSITIONS = st.none() | st.builds(
+    LinePosition, st.integers(0, 30).map(lambda it: START + it * 1000), st.integers(1, 60)
+)
 SELECTIONS = st.builds(
     LineSelection,
     st.sampled_from([-(2**53), START, START + 2000]),
@@ -186,9 +192,7 @@ def live(steps: list, most_in_memory: int) -> None:
                         store.maintain(now)
                         kept = {line.position.number for line in store.numbered(0, 100_000)}
                         model = [
-                            line
-                            for line in model
-                            if line.position.number in kept or line.position.at >= now - 2 * DAY
+                            line for line in model if line.position.number in kept or line.position.at >= now - 2 * DAY
                         ]
                     elif isinstance(step, str):
                         clock.advance({"hour": 3600, "day": 86400}[step])
