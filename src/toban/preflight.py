@@ -20,7 +20,7 @@ from toban.notify.channel import ChannelTools, ConnectionCheck
 from toban.notify.system_notices import channel_test_notification
 from toban.remote.query_client import RemoteQueryClient
 from toban.remote.remote_write import EmptySampleLog, RemoteWriteService
-from toban.service_generation import on_call_zone, open_collector_tools, open_http_client
+from toban.service_generation import fly_log_connection, on_call_zone, open_collector_tools, open_http_client
 from toban.settings import Settings
 from toban.shop.connections import open_connections
 from toban.shop.grants import missing_grants

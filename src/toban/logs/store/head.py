@@ -117,6 +117,10 @@ class Head:
                     self._restore_batch(batch)
                 else:
                     self._drop(first)
+            damaged = self.file.damaged_cursors()
+            for name in damaged:
+                self._report(CorruptionError(f"logs: head.db: the cursor {name!r} is damaged"))
+            self.file.forget_cursors(damaged)
 
     def chunks(self) -> tuple[HeadChunk, ...]:
         """Return what is in the head now."""

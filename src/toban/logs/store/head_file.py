@@ -42,6 +42,8 @@ _INSERT: Final = {
     "numbers": "insert or ignore into numbers values (?, ?, ?)",
 }
 _PLACES: Final = 8
+_VERSIONS: Final = (b"\1\1", b"\2\2")
+"""Write and read version in the file's header, without and with a write-ahead log."""
 
 
 EncodedLine = tuple[int, int, str, str]
@@ -64,6 +66,7 @@ class HeadFile:
     """
 
     def __init__(self, path: Path, *, full: bool) -> None:
+        self._path = path
         self._connection = _connect(path)
         try:
             self._connection.execute(f"pragma page_size = {PAGE}")
@@ -89,7 +92,10 @@ class HeadFile:
             raise
         except sqlite3.DatabaseError as error:
             return str(error)
-        return "" if result == "ok" else str(result)
+        with self._path.open("rb") as file:
+            versions = file.read(20)[18:]
+        # SQLite opens a file with an unknown write version, but only for reading.
+        return str(result) if result != "ok" else "" if versions in _VERSIONS else "unknown version of the file format"
 
     def recovered_frames(self) -> int:
         """Return how many frames of the write-ahead log SQLite recovered when it opened the file."""
@@ -133,6 +139,11 @@ class HeadFile:
         with self._reading:
             rows = self._reader.execute("select name, checksum, value from cursors order by name").fetchall()
         return {name: value for name, checksum, value in rows if _checksum(name, value) == checksum}
+
+    def damaged_cursors(self) -> list[str]:
+        """Return the names of cursors whose values are damaged."""
+        rows = self._connection.execute("select name, checksum, value from cursors").fetchall()
+        return [name for name, checksum, value in rows if _checksum(name, value) != checksum]
 
     def forget_cursors(self, names: Iterable[str]) -> None:
         """Delete cursors."""

@@ -52,9 +52,10 @@ def _open(path: Path, report: Callable[[CorruptionError], None], *, full: bool) 
     log_before = wal.read_bytes() if wal.exists() else b""
     try:
         file = HeadFile(path, full=full)
-    except sqlite3.OperationalError:
-        raise
     except sqlite3.DatabaseError as error:
+        # "unsupported file format" is an operational error too, without a name of its own.
+        if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorname != "SQLITE_ERROR":
+            raise
         return _salvaged(path, str(error), report, full=full), True
     try:
         cut = committed_frames(log_before) > file.recovered_frames()
