@@ -1,6 +1,7 @@
 """Log lines in the whole program: pushed, searched, followed."""
 
 import json
+import socket
 import time
 import urllib.parse
 import urllib.request
@@ -47,3 +48,65 @@ def test_pushed_lines_are_found_and_followed(tmp_path):
         assert [it["message"] for it in rest["lines"]] == ["payment 0 failed"]
         shown = program.run("logs", "payment -2", "--since", "1h").stdout.splitlines()
         assert [line.split(": ")[1] for line in shown] == ["payment 0 failed", "payment 1 failed"]
+
+
+def upgrade(program, path: str, *headers: str) -> tuple[socket.socket, bytes]:
+    """Open a WebSocket; return the connection, and the beginning of the response."""
+    parts = urllib.parse.urlsplit(program.url)
+    connection = socket.create_connection((parts.hostname, parts.port), timeout=30)
+    key = "dGhlIHNhbXBsZSBub25jZQ=="
+    head = [f"GET {path} HTTP/1.1", f"Host: {parts.netloc}", "Connection: Upgrade", "Upgrade: websocket"]
+    head += ["Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}", *headers]
+    connection.sendall("\r\n".join([*head, "", ""]).encode())
+    response = b""
+    while b"\r\n\r\n" not in response:
+        received = connection.recv(1)
+        assert received, response
+        response += received
+    return connection, response
+
+
+def frame(connection: socket.socket) -> bytes:
+    """Return the content of the next frame of text."""
+    file = connection.makefile("rb")
+    while True:
+        first, length = file.read(2)
+        if length == 126:
+            length = int.from_bytes(file.read(2))
+        content = file.read(length)
+        if first == 0x81:
+            return content
+
+
+def test_lines_are_followed_by_web_socket(tmp_path):
+    """
+    First those that are there, then new ones, as logcli and Grafana read them.
+    """
+    with toban(tmp_path / "data", "--listen", "127.0.0.1:0") as program:
+        assert program.post("/api/logs", b'{"message": "first"}')[0] == 200
+        path = "/loki/api/v1/tail?" + urllib.parse.urlencode({"query": '{level="info"} |~ "first|second"'})
+        connection, response = upgrade(program, path)
+        with connection:
+            assert response.startswith(b"HTTP/1.1 101")
+            assert json.loads(frame(connection))["streams"][0]["values"][0][1] == "first"
+            assert program.post("/api/logs", b'{"message": "second"}')[0] == 200
+            streams = json.loads(frame(connection))["streams"]
+            assert [value[1] for stream in streams for value in stream["values"]] == ["second"]
+        assert program.stop() == 0
+
+
+def test_a_web_socket_needs_the_permission_and_toban_s_own_origin(tmp_path):
+    with toban(tmp_path / "data", "--listen", "127.0.0.1:0") as program:
+        path = "/loki/api/v1/tail?" + urllib.parse.urlencode({"query": '{level="info"}'})
+        for target, headers, status in (
+            (path, ["Origin: https://evil.example"], b"403"),
+            (path, ["Sec-Fetch-Site: cross-site"], b"403"),
+            (path, [f"Origin: {program.url}"], b"101"),
+            ("/loki/api/v1/tail?query=%7B", [], b"400"),
+            ("/live", [], b"403"),
+            ("/nowhere", [], b"403"),
+        ):
+            connection, response = upgrade(program, target, *headers)
+            connection.close()
+            assert response.split(b" ", 2)[1] == status, (target, headers, response)
+        assert program.get("/loki/api/v1/tail") == (400, "this path is a WebSocket\n")

@@ -100,6 +100,7 @@ LOG_LINES = {
     "/loki/api/v1/index/volume",
     "/loki/api/v1/index/volume_range",
     "/loki/api/v1/detected_fields",
+    "/loki/api/v1/tail",
 }
 CONFIGURING = {"/-/reload", "/api/quarantine/forget"}
 ADMIN = {
