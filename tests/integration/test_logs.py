@@ -110,3 +110,32 @@ def test_a_web_socket_needs_the_permission_and_toban_s_own_origin(tmp_path):
             connection.close()
             assert response.split(b" ", 2)[1] == status, (target, headers, response)
         assert program.get("/loki/api/v1/tail") == (400, "this path is a WebSocket\n")
+
+
+def test_a_web_socket_needs_credentials_where_there_are_some(tmp_path):
+    token = "t" * 40
+    path = "/loki/api/v1/tail?" + urllib.parse.urlencode({"query": '{level="info"}'})
+    with toban(tmp_path / "data", "--listen", "127.0.0.1:0", TOBAN_TOKEN=token) as program:
+        for headers, status in (
+            ([], b"401"),
+            (["Authorization: Bearer wrong"], b"401"),
+            ([f"Authorization: Bearer {token}"], b"101"),
+            ([f"Authorization: Bearer {token}", "Origin: https://evil.example"], b"403"),
+        ):
+            connection, response = upgrade(program, path, *headers)
+            connection.close()
+            assert response.split(b" ", 2)[1] == status, (headers, response)
+
+
+def test_a_web_socket_takes_no_large_messages(tmp_path):
+    with toban(tmp_path / "data", "--listen", "127.0.0.1:0") as program:
+        connection, _ = upgrade(program, "/loki/api/v1/tail?" + urllib.parse.urlencode({"query": '{level="info"}'}))
+        with connection:
+            head = b"\x81\xff" + (2**20).to_bytes(8) + bytes(4)
+            try:
+                connection.sendall(head + b"a" * 2**20)
+                while connection.recv(2**16):
+                    pass
+            except ConnectionError:
+                pass  # it was closed before everything was sent
+        assert program.get("/loki/api/v1/status/buildinfo")[0] == 200
