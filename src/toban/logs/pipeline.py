@@ -86,6 +86,8 @@ class LogPipeline:
     ) -> None:
         """``publish`` is called with lines when they are durable."""
         self.redactor = redactor
+        self.stored = 0
+        """How many lines were stored since the start."""
         self._store = store
         self._publish = publish
         self._recorder = recorder
@@ -163,6 +165,7 @@ class LogPipeline:
                 arrival.stored.set_result(None)
         for (source, outcome), count in outcomes.items():
             self._meters.add(LINES, count, source=source, outcome=outcome)
+        self.stored += len(stored)
         if stored:
             count_lines([it.line for it in stored], self._recorder, self._limits)
             self._publish(stored)
