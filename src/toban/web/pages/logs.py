@@ -99,7 +99,7 @@ class LogsPage:
             error=error,
             bars=bars,
             is_live=is_live,
-            link=lambda **changes: _link(asked, changes),
+            searched=lambda **changes: _link(asked, changes),
             narrowed=lambda name, value: _narrowed(asked, name, value),
             export=f"/api/logs?{urlencode({**selection, 'limit': 5_000})}",
             is_table=True,
