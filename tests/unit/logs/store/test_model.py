@@ -82,7 +82,7 @@ SELECTIONS = st.builds(
     st.sampled_from([START + 2001, START + 20_000, 2**53]),
     st.sampled_from([lambda _: True, lambda it: it.level in {"error", "warn"}, lambda it: it.service == "api"]),
     st.lists(FILTERS, max_size=2).map(tuple),
-    st.sampled_from(["", "", "a" * 32, "注文"]),
+    st.sampled_from(["", "", "a" * 32, "注文", "x\ud800"]),
     POSITIONS,
     POSITIONS,
 )
@@ -142,7 +142,7 @@ def selected(stored: StoredLine, by: LineSelection) -> bool:
     return (
         by.start <= position.at < by.end
         and by.selects(line.stream)
-        and (not by.trace_id or by.trace_id == line.trace_id)
+        and (not by.trace_id or clean(by.trace_id) == line.trace_id)
         and (by.before is None or position < by.before)
         and (by.after is None or position > by.after)
         and all(any(has(line, text, it) for text in it.texts) != it.is_negated for it in by.filters)

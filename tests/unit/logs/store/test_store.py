@@ -41,7 +41,9 @@ def test_numbers_go_on_after_all_lines_were_deleted(opened, clock):
 
 def test_lines_and_cursors_are_stored_together(opened):
     with opened() as store:
-        store.append(some_lines(1), {"file a": "10", "fly": "x"})
+        store.append(some_lines(1), {"file a": "10", "fly": "x", "path \udcff": "5"})
+        assert store.cursor("path \udcff") == "5"
+        store.forget_cursors(["path \udcff"])
         store.append([], {"file b": "20"})
         store.forget_cursors(["fly", "unknown"])
     with opened() as store:
