@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fakes import FakeClock
-from tests.unit.logs.store.conftest import DAY, EVER, START, lines_of, make_small
+from tests.unit.logs.store.conftest import DAY, EVER, START, lines_of
+from tests.unit.logs.store.lines import make_small
 from toban.core.log_line import LogLevel, LogLine
 from toban.core.matchers import compile_regex
 from toban.core.metric_registry import MetricRegistry
@@ -182,7 +183,7 @@ def live(steps: list, most_in_memory: int) -> None:
     clock, meters, model, next_number = FakeClock(), MetricRegistry(), list[StoredLine](), 1
     left = steps[::-1]
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        make_small(patch)
+        make_small(patch.setattr)
         patch.setattr(text_matcher, "FEW_ROWS", most_in_memory)
         while True:
             with EmbeddedLineStore(Path(name), LogSettings(retention="2d"), clock, meters) as store:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import FakeClock
-from tests.unit.logs.store.conftest import DAY, EVER, START, found, lines_of, log_line, some_lines
+from tests.unit.logs.store.conftest import DAY, EVER, START, found, lines_of
+from tests.unit.logs.store.lines import log_line, some_lines
 from toban.core.errors import BadQueryError
 from toban.core.log_line import LogLevel, LogStream
 from toban.core.samples import milliseconds
