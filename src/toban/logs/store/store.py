@@ -248,14 +248,12 @@ class EmbeddedLineStore:
         steady = min(now, opened + round((self._clock.monotonic() - since) * 1000))
         oldest = steady - self._settings.retention // timedelta(milliseconds=1)
         # A line of the future would keep its block for ever: when it was sealed counts too.
-        expired = [block for block in self._blocks if min(block.newest, block.sealed_at) < oldest]
-        size = sum(block.size for block in self._blocks) + self._head_bytes()
-        for block in self._blocks:
-            if size <= self._settings.retention_size:
-                break
-            size -= block.size
-            expired.append(block)
-        self._blocks = tuple(block for block in self._blocks if block not in expired)
+        kept = [block for block in self._blocks if min(block.newest, block.sealed_at) >= oldest]
+        size = sum(block.size for block in kept) + self._head_bytes()
+        while kept and size > self._settings.retention_size:
+            size -= kept.pop(0).size
+        expired = [block for block in self._blocks if block not in kept]
+        self._blocks = tuple(kept)
         for block in expired:
             block.path.unlink(missing_ok=True)
         if expired:
