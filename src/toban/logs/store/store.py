@@ -178,7 +178,7 @@ class EmbeddedLineStore:
             self._expire(now)
             for block in self._blocks:
                 if block.damaged:
-                    self._rewrite(block, now)
+                    self._rewrite(block)
             self._head.shrink()
         except HeadDamagedError:
             self._reopen_head()
@@ -221,7 +221,9 @@ class EmbeddedLineStore:
             if first:
                 path = write_block(self._folder, name, itertools.chain([first], intact), now)
                 block = self._open_block(path)
-                self._blocks = (*self._blocks, block) if block else self._blocks
+                if not block:
+                    raise StoreError(f"logs: {path.name}: can't be read after it was written: check the disk")
+                self._blocks = (*self._blocks, block)
             self._head.drop(chunks)
             self._head.remove(name)
         if ends:
@@ -246,38 +248,44 @@ class EmbeddedLineStore:
         steady = min(now, opened + round((self._clock.monotonic() - since) * 1000))
         oldest = steady - self._settings.retention // timedelta(milliseconds=1)
         # A line of the future would keep its block for ever: when it was sealed counts too.
-        expired = [block for block in self._blocks if min(block.newest, block.sealed_at) < oldest]
-        size = sum(block.size for block in self._blocks) + self._head_bytes()
-        for block in self._blocks:
-            if size <= self._settings.retention_size:
-                break
-            size -= block.size
-            expired.append(block)
-        self._blocks = tuple(block for block in self._blocks if block not in expired)
+        kept = [block for block in self._blocks if min(block.newest, block.sealed_at) >= oldest]
+        size = sum(block.size for block in kept) + self._head_bytes()
+        while kept and size > self._settings.retention_size:
+            size -= kept.pop(0).size
+        expired = [block for block in self._blocks if block not in kept]
+        self._blocks = tuple(kept)
         for block in expired:
             block.path.unlink(missing_ok=True)
         if expired:
             fsync_folder(self._folder)
 
-    def _rewrite(self, block: Block, now: int) -> None:
+    def _rewrite(self, block: Block) -> None:
         """Write the intact chunks of a damaged block anew, and keep the damaged file under another name."""
         intact = self._intact(block)
         first = next(intact, None)
         quarantined = quarantine_name(block.path)
         os.link(block.path, quarantined)
         rewritten = None
-        if first:
-            rewritten = self._open_block(
-                write_block(self._folder, block.name, itertools.chain([first], intact), block.sealed_at)
-            )
-        else:
-            block.path.unlink()
+        try:
+            if first:
+                path = write_block(self._folder, block.name, itertools.chain([first], intact), block.sealed_at)
+                rewritten = self._open_block(path)
+            else:
+                block.path.unlink()
+        except BaseException:
+            quarantined.unlink()
+            raise
         log.warning("damaged block quarantined and rewritten without the damage", file=str(quarantined))
         others = [rewritten if one is block else one for one in self._blocks]
         self._blocks = tuple(one for one in others if one)
 
     def _intact(self, block: Block) -> Iterator[PackedChunk]:
-        for chunk in block.chunks():
+        """Yield what is stored of the intact chunks of a block."""
+        try:
+            chunks = block.chunks()
+        except CorruptionError:
+            return
+        for chunk in chunks:
             with suppress(CorruptionError):
                 columns = [chunk.read(column) for column in Column]
                 texts = [chunk.text(column).data for column in (Column.LOUD, Column.QUIET)]
@@ -330,7 +338,10 @@ class EmbeddedLineStore:
         self._meters.set(LINES, report.lines)
         self._meters.set(BYTES, report.bytes)
         self._meters.set(BLOCKS, len(self._blocks))
-        self._meters.set(OLDEST, (report.oldest or 0) / 1000)
+        if report.oldest is None:
+            self._meters.remove(OLDEST)
+        else:
+            self._meters.set(OLDEST, report.oldest / 1000)
 
     def _head_bytes(self) -> int:
         return sum(path.stat().st_size for path in self._folder.glob("head.db*"))

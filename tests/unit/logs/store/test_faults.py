@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.logs.store.conftest import EVER, found, lines_of, log_line, some_lines
+from tests.unit.logs.store.conftest import EVER, found, lines_of
+from tests.unit.logs.store.lines import log_line, some_lines
 from toban.core.errors import StoreError
 from toban.core.samples import milliseconds
 from toban.logs.line_store import Direction, TextFilter
@@ -44,8 +45,8 @@ def full(size: int):
 def filled(opened, clock, folder) -> Path:
     """Fill a store: three blocks, two chunks and some lines in the head, as a killed process leaves it."""
     with opened() as store:
-        for number in range(COUNT):
-            store.append(some_lines(1, number), {"source": str(number)})
+        for number in range(0, COUNT, 3):
+            store.append(some_lines(3, number), {"source": str(number)})
         maintain(store, clock)
         shutil.copytree(folder, killed := folder.with_name("killed"))
     shutil.rmtree(folder)

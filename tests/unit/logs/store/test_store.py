@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import FakeClock
-from tests.unit.logs.store.conftest import DAY, EVER, START, found, lines_of, log_line, some_lines
+from tests.unit.logs.store.conftest import DAY, EVER, START, found, lines_of
+from tests.unit.logs.store.lines import log_line, some_lines
 from toban.core.errors import BadQueryError
 from toban.core.log_line import LogLevel, LogStream
 from toban.core.samples import milliseconds
@@ -41,7 +42,9 @@ def test_numbers_go_on_after_all_lines_were_deleted(opened, clock):
 
 def test_lines_and_cursors_are_stored_together(opened):
     with opened() as store:
-        store.append(some_lines(1), {"file a": "10", "fly": "x"})
+        store.append(some_lines(1), {"file a": "10", "fly": "x", "path \udcff": "5"})
+        assert store.cursor("path \udcff") == "5"
+        store.forget_cursors(["path \udcff"])
         store.append([], {"file b": "20"})
         store.forget_cursors(["fly", "unknown"])
     with opened() as store:
