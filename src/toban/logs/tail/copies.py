@@ -60,9 +60,8 @@ def _by_folder(positions: Iterable[Position]) -> dict[str, list[Position]]:
 def _candidates(known: dict[str, list[Position]], new: Position, file: int, size: int) -> Iterable[Position]:
     """Yield the positions of files in the same folder, with the same head, and whose name begins as the new one's."""
     heads: dict[int, str] = {}
-    name = PurePath(new.path).name
     for position in known.get(new.folder, ()):
-        if position.window > size or not name.startswith(_stem(position.path)):
+        if position.window > size or not is_generation(new.path, position.path):
             continue
         if position.window not in heads:
             heads[position.window] = digest(os.pread(file, position.window, 0))
@@ -70,8 +69,9 @@ def _candidates(known: dict[str, list[Position]], new: Position, file: int, size
             yield position
 
 
-def _stem(path: str) -> str:
-    return PurePath(path).name.split(".")[0]
+def is_generation(path: str, original: str) -> bool:
+    """Return whether a file is named as a rotated generation of another: `app.log.1` or `app-20260131.log`."""
+    return PurePath(path).name.startswith(PurePath(original).name.split(".")[0])
 
 
 def _bytes(position: Position, size: int, offset: int) -> bytes:
