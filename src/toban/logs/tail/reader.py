@@ -253,17 +253,14 @@ class LogFileReader:
         """
         self.skipped, self.unreadable = {}, {}
         files = list(self._files.items())
-        missing = {key for key, (file, source) in files if not self._is_there(file, source, now, clock)}
-        for key in missing:
-            file, source = self._files[key]
-            if not file.position.offset:
-                # Nothing in it tells whether what has its inode now is the same file.
-                self._changed[key] = file.position, source
-                self._lose(file, clock)
-        missing &= self._files.keys()
-        new = self._matching(missing)
-        listings = _Listings(self._skip)
-        self._relocate(missing, listings, batch, clock)
+        missing = [key for key, (file, source) in files if not self._is_there(file, source, now, clock)]
+        found, listings = self._matching(), _Listings(self._skip)
+        for key, one in found.items():
+            if key in self._files:
+                file, _ = self._files[key]
+                file.position = replace(file.position, path=one.path)
+        self._relocate(missing, found, listings, batch, now, clock)
+        new = {key: one for key, one in found.items() if key not in self._files}
         new.update(self._unmatched(new, listings, batch, clock))
         copies = Copies(self._lost, [file.position for file, _ in self._files.values()])
         for one in sorted(new.values(), key=lambda one: one.found.st_mtime_ns):
@@ -294,10 +291,9 @@ class LogFileReader:
             self._skip(file.position.path, error)
         return True
 
-    def _matching(self, missing: set[tuple[int, int]]) -> dict[tuple[int, int], _NewFile]:
-        """Return the files that match and are not known, and note where those are that are."""
-        new: dict[tuple[int, int], _NewFile] = {}
-        seen = set[tuple[int, int]]()
+    def _matching(self) -> dict[tuple[int, int], _NewFile]:
+        """Return the files that match."""
+        matching: dict[tuple[int, int], _NewFile] = {}
         for source in self._sources:
             for path in islice(source.paths.find(self._skip), MAX_PATHS):
                 try:
@@ -307,26 +303,33 @@ class LogFileReader:
                 except OSError as error:
                     self._skip(path, error)
                     continue
-                key = (found.st_dev, found.st_ino)
-                if not stat.S_ISREG(found.st_mode):
+                if stat.S_ISREG(found.st_mode):
+                    matching.setdefault((found.st_dev, found.st_ino), _NewFile(source, path, found))
+                else:
                     self.skipped[path] = SkipReason.NOT_REGULAR
-                elif key not in seen:
-                    seen.add(key)
-                    if known := self._files.get(key):
-                        known[0].position = replace(known[0].position, path=path)
-                        known[0].is_pending |= key in missing
-                        missing.discard(key)
-                    else:
-                        new[key] = _NewFile(source, path, found)
-        return new
+        return matching
 
-    def _relocate(self, missing: set[tuple[int, int]], listings: "_Listings", batch: Batch, clock: datetime) -> None:
-        """Look for files in their folders under another name; those that are gone are not read any more."""
+    def _relocate(
+        self,
+        missing: Sequence[tuple[int, int]],
+        found: Mapping[tuple[int, int], _NewFile],
+        listings: "_Listings",
+        batch: Batch,
+        now: float,
+        clock: datetime,
+    ) -> None:
+        """Look for files under another name; those that are gone are not read any more."""
         for key in missing:
-            file, _ = self._files[key]
-            if path := listings.path(file.position):
+            file, source = self._files[key]
+            path = found[key].path if key in found else listings.path(file.position)
+            if not file.position.offset:
+                # Nothing in it tells whether what has its inode now is the same file.
+                self._changed[key] = file.position, source
+                self._lose(file, clock)
+            elif path:
                 file.position = replace(file.position, path=path)
                 file.is_pending = True
+                self._is_there(file, source, now, clock)
             else:
                 self._lose(file, clock)
                 self._note_gone(file.position, batch, clock)
