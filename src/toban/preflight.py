@@ -17,6 +17,7 @@ from toban.incidents.schedule_report import schedule_problems
 from toban.incidents.schedule_service import read_schedule
 from toban.instruments.cardinality import CardinalityLimits
 from toban.logs.recent_lines import RecentLines
+from toban.logs.tail.preflight import PatternCheck, check_files
 from toban.notify.assembly import policy
 from toban.notify.channel import ChannelTools, ConnectionCheck
 from toban.notify.system_notices import channel_test_notification
@@ -107,6 +108,11 @@ async def check_streams(settings: Settings) -> list[tuple[str, str]]:
     clock, meters = SystemClock(), MetricRegistry()
     found = log_streams(settings, RecentLines(meters, CardinalityLimits(meters)), clock, meters)
     return [(redact_url(one.server), await one.check_connection()) for one in found]
+
+
+async def check_log_files(settings: Settings) -> list[PatternCheck]:
+    """Try each pattern of log files."""
+    return await asyncio.to_thread(check_files, settings.logs.files)
 
 
 async def check_schedule(settings: Settings) -> list[str]:
