@@ -68,6 +68,12 @@ class Position:
         head = self.head if self.offset >= WINDOW else digest(data[: min(WINDOW, offset)])
         return replace(self, offset=offset, head=head, before=before, in_cut_line=in_cut_line, is_gone=False)
 
+    def moved_to(self, file: "Position") -> "Position":
+        """Return the same position in another file, of which ``file`` is a position."""
+        return replace(
+            file, offset=self.offset, head=self.head, before=self.before, in_cut_line=self.in_cut_line, is_gone=False
+        )
+
     def at(self, file: int, offset: int) -> "Position":
         """Return a position in an open file. Raises ``OSError``."""
         window = min(WINDOW, offset)

@@ -408,11 +408,15 @@ class LogFileReader:
             self._copies.pop(position.key, None)
             return adopted
         if original := copies.original(position, file, size):
+            if size > original.offset == self._files[original.key][0].fresh_size():
+                # It goes on where its original ends: somebody copied it, and writes to the copy.
+                return original.moved_to(position)
             self._copies[position.key] = original.key
             self.skipped[new.path] = SkipReason.COPY
             return None
-        if self._copies.pop(position.key, None):
-            # Its original is gone, and was read further than this copy goes.
+        original_key = self._copies.pop(position.key, None)
+        if any(lost.key == original_key and lost.offset >= size for lost in self._lost):
+            # Its original was read further than this copy goes.
             return position.at(file, size)
         age = clock.timestamp() - new.found.st_mtime
         if age > new.source.settings.ignore_older.total_seconds():

@@ -158,6 +158,10 @@ class TailedFile:
         """Whether it may have something to read."""
         return self.file is not None or self.is_pending or self._has_more or self._holds
 
+    def fresh_size(self) -> int:
+        """Return the size of the file now, or when it was last seen if it is not open. Raises ``OSError``."""
+        return self.size if self.file is None else os.fstat(self.file).st_size
+
     def is_finished(self, now: float) -> bool:
         """Return whether it was removed and nothing is written to it any more; while it is open it takes up space."""
         is_read = not self._holds and not self._has_more
