@@ -74,7 +74,10 @@ def _has_beginning(position: Position, copy: int, most: int) -> bool:
     except OSError:
         return False
     try:
-        end = min(os.fstat(original).st_size, os.fstat(copy).st_size, most)
+        found = os.fstat(original)
+        if (found.st_dev, found.st_ino) != position.key:
+            return False  # it was renamed, and the new file may have its name
+        end = min(found.st_size, os.fstat(copy).st_size, most)
         window = min(WINDOW, end)
         offsets = (0, end - window)
         return end > 0 and all(os.pread(original, window, at) == os.pread(copy, window, at) for at in offsets)
