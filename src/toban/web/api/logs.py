@@ -117,7 +117,8 @@ class LogsApi:
                 lines += part.lines
                 reached = part.reached
                 size += sum(len(line.text) for line in part.lines)
-                if size > CHARACTERS or self._clock.monotonic() - started > SECONDS or len(lines) >= request.limit:
+                is_slow = size > CHARACTERS or self._clock.monotonic() - started > SECONDS
+                if len(lines) >= request.limit or (is_slow and reached > wanted.start):
                     is_complete = False
                     break
         models = [line_model(line) for line in lines]
