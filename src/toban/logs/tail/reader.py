@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path, PurePath
 from threading import Lock
 from typing import Final
@@ -57,6 +57,10 @@ NUMBERING: Final = re.compile(r"[-_.]?[0-9][-_0-9]*$")
 """The date or the number at the end of a file's name."""
 
 
+SOURCE: Final = "files"
+"""Begins the names of these sources of lines."""
+
+
 class SkipReason(StrEnum):
     """Why a file that matches is not read."""
 
@@ -70,13 +74,14 @@ class SkipReason(StrEnum):
 @dataclass(slots=True)
 class Batch:
     """
-    Lines, the cursors that are stored with them, and those to delete.
+    Lines with the file of each, the cursors that are stored with them, and those to delete.
 
     ``has_more`` tells that there is more to read at once. ``counts`` has the number of lines that were cut, replaced
     or repeated, ``formats`` that of lines by format.
     """
 
     lines: list[LogLine] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
     bytes: int = 0
     cursors: dict[str, str] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
@@ -220,6 +225,7 @@ class LogFileReader:
             self._skip(file.position.path, error)
             return
         batch.lines.extend(self._line(entry, source, before.path, found.read_at) for entry in found.entries)
+        batch.sources.extend(repeat(f"{SOURCE}:{before.path}", len(found.entries)))
         batch.counts.update(found.counts)
         batch.formats.update(entry.format for entry in found.entries)
         batch.bytes += file.position.offset - before.offset
