@@ -89,7 +89,7 @@ def test_new_lines_appear_until_the_page_is_paused(visitor, logged):
     assert visitor.complaints == []
 
 
-@pytest.mark.parametrize("query", ["{", '{service="api"} |~ "("', "level:" + "x" * 3000])
+@pytest.mark.parametrize("query", ["{", '{service="api"} |~ "("'])
 def test_a_query_that_is_not_valid_is_answered_with_what_is_wrong(visitor, logged, query):
     page = visitor.page
     page.goto("/logs")
