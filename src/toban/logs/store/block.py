@@ -158,10 +158,6 @@ class Block:
             self._cache.put(self._cache_id, index)
         return index
 
-    def chunks(self) -> list[StoredChunk]:
-        """Return all chunks."""
-        return [self.chunk(number) for number in range(len(self.index.numbers))]
-
     def chunk(self, number: int) -> StoredChunk:
         """Return a chunk; reading its columns raises ``CorruptionError`` when they are damaged."""
         return StoredChunk(self.index.info(number), partial(self.column, number))

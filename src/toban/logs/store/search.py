@@ -214,9 +214,11 @@ def _each_chunk(query: Query, view: StoreView) -> Iterator[Chunk]:
             yield one.chunk()
             continue
         try:
-            yield from query.chunks_of(one)
+            chunks = query.chunks_of(one)
         except CorruptionError:
             continue
+        while chunks:  # what is read of a chunk is kept as long as the chunk
+            yield chunks.pop()
 
 
 def _count(chunk: Chunk, places: Int64Array, step: int, counts: dict[tuple[LogStream, int], tuple[int, int]]) -> None:

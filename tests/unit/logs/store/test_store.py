@@ -16,6 +16,7 @@ from toban.core.samples import milliseconds
 from toban.logs.line_store import Direction, LineSelection, TextFilter
 from toban.logs.settings import LogSettings
 from toban.logs.store import block as block_module
+from toban.logs.store import block_set as block_set_module
 from toban.logs.store import search as search_module
 from toban.logs.store import store as store_module
 from toban.logs.store.store import APPENDED, BLOCKS, BYTES, LINES, OLDEST
@@ -245,7 +246,7 @@ def test_searches_are_complete_while_lines_are_appended_and_sealed(opened, clock
         for thread in threads:
             thread.join()
         assert not failures
-        assert len(store._blocks) > 10
+        assert len(store._block_set.blocks) > 10
 
 
 def test_a_search_goes_on_while_its_lines_are_deleted(opened, clock):
@@ -266,12 +267,12 @@ def test_indexes_of_blocks_take_bounded_memory(opened, clock, monkeypatch):
     """
     What is not kept is read again.
     """
-    monkeypatch.setattr(store_module, "INDEX_BYTES", 50_000)
+    monkeypatch.setattr(block_set_module, "INDEX_BYTES", 50_000)
     with opened() as store:
         store.append(some_lines(32 * 6), {})
         maintain(store, clock)
         assert len(found(store)) == 192
-        assert len(store._cache._values) == 1
+        assert len(store._block_set._cache._values) == 1
 
 
 def test_a_block_of_a_newer_toban_is_named(opened, clock, folder: Path):
