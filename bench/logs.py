@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import random
-import resource
 import sqlite3
 import subprocess
 import sys
@@ -141,8 +140,14 @@ def say(what: str, *figures: str) -> None:
     print(f"{what:<44} " + " ".join(f"{figure:>16}" for figure in figures), flush=True)
 
 
+def memory(name: str) -> float:
+    (text,) = (one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith(name))
+    return int(text.split()[1]) / 1024
+
+
 def ingest(count: int, folder: Path, raw: Path) -> None:
     """Append all lines; the day and the blocks go by as they would."""
+    base = memory("VmRSS")
     clock, spent, sealing, lines, written = Clock(END - timedelta(days=7)), 0.0, 0.0, corpus(count), 0
     with (
         EmbeddedLineStore(folder, LogSettings(retention_size=2**40), clock, MetricRegistry()) as store,
@@ -163,16 +168,13 @@ def ingest(count: int, folder: Path, raw: Path) -> None:
                 file.writelines(as_winston(one) + "\n" for one in batch)
             written += len(batch)
         size = store.report().bytes
-        blocks = sum(block.size for block in store._blocks) / max(1, sum(block.lines for block in store._blocks))
+        blocks = sum(block.size for block in store._block_set.blocks) / max(
+            1, sum(block.lines for block in store._block_set.blocks)
+        )
     raw_size = raw.stat().st_size / min(count, PEER_LINES)
     say("bytes a line: in blocks, with the head, raw", f"{blocks:.1f}", f"{size / count:.1f}", f"{raw_size:.0f}")
     say("CPU a line: appended, sealed", f"{spent / count * 1e6:.1f} µs", f"{sealing / count * 1e6:.1f} µs")
-    say("largest resident memory of it all", f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
-
-
-def memory(name: str) -> float:
-    (text,) = (one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith(name))
-    return int(text.split()[1]) / 1024
+    say("memory at most, while writing", f"+{memory('VmHWM') - base:.1f} MiB")
 
 
 def search(folder: Path, count: int) -> None:

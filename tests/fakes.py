@@ -110,7 +110,9 @@ class ListLineSink:
     def write(self, lines: Sequence[LogLine]) -> None:
         self.lines.extend(map(LineRedactor().redacted, lines))
 
-    async def append(self, lines: Sequence[LogLine], source: str, cursors: Mapping[str, str] | None = None) -> None:
+    async def append(
+        self, lines: Sequence[LogLine], source: str | list[str], cursors: Mapping[str, str] | None = None
+    ) -> None:
         self.write(lines)
 
 

@@ -15,6 +15,7 @@ from toban.core.redaction import redact_url
 from toban.health.checks import UnavailableCheck, checks, unreported
 from toban.incidents.schedule_report import schedule_problems
 from toban.incidents.schedule_service import read_schedule
+from toban.logs.tail.preflight import PatternCheck, check_files
 from toban.notify.assembly import policy
 from toban.notify.channel import ChannelTools, ConnectionCheck
 from toban.notify.system_notices import channel_test_notification
@@ -104,6 +105,11 @@ async def check_streams(settings: Settings) -> list[tuple[str, str]]:
     """Try the stream of log lines, taking none; return what is wrong with it, or nothing."""
     stream = fly_log_connection(settings)
     return [(redact_url(stream.server), await stream.check())] if stream else []
+
+
+async def check_log_files(settings: Settings) -> list[PatternCheck]:
+    """Try each pattern of log files."""
+    return await asyncio.to_thread(check_files, settings.logs.files)
 
 
 async def check_schedule(settings: Settings) -> list[str]:

@@ -1,7 +1,6 @@
 """Recognises lines that come by more than one way: from a file and from Fly's stream, from two files of one logger."""
 
 from collections import deque
-from collections.abc import Sequence
 from typing import Final
 
 from toban.core.log_line import OTLP, LogLine
@@ -29,11 +28,8 @@ class Deduplicator:
         self._order: deque[int] = deque()
         self._has_otlp = False
 
-    def new(self, source: str, lines: Sequence[LogLine]) -> list[LogLine]:
-        """Return the lines that no other source has brought, and remember them."""
-        return [line for line in lines if self._is_new(source, line)]
-
-    def _is_new(self, source: str, line: LogLine) -> bool:
+    def is_new(self, source: str, line: LogLine) -> bool:
+        """Tell whether no other source has brought a line, and remember it."""
         self._has_otlp = self._has_otlp or source == OTLP
         at = milliseconds(line.at)
         tolerance = OTLP_TOLERANCE if self._has_otlp else 0

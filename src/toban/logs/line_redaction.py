@@ -1,5 +1,6 @@
 """Redacts log lines, before anything else sees them."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -128,4 +129,7 @@ def _normalized(name: str) -> str:
 
 
 def _as_json(value: Any) -> str:
-    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    try:
+        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # integers beyond 64 bits, halves of surrogate pairs
+        return json.dumps(value, default=str, ensure_ascii=False, separators=(",", ":"))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from typing import Final
 
 import structlog
@@ -59,7 +60,7 @@ class _Arrival:
     """Lines on their way, and who waits for them."""
 
     lines: Sequence[LogLine]
-    source: str
+    source: str | list[str]
     size: int
     cursors: Mapping[str, str] = field(default_factory=dict)
     stored: asyncio.Future[None] | None = None
@@ -86,6 +87,8 @@ class LogPipeline:
     ) -> None:
         """``publish`` is called with lines when they are durable."""
         self.redactor = redactor
+        self.stored = 0
+        """How many lines were stored since the start."""
         self._store = store
         self._publish = publish
         self._recorder = recorder
@@ -108,7 +111,9 @@ class LogPipeline:
             return
         self._add(_Arrival(lines, OWN, size))
 
-    async def append(self, lines: Sequence[LogLine], source: str, cursors: Mapping[str, str] | None = None) -> None:
+    async def append(
+        self, lines: Sequence[LogLine], source: str | list[str], cursors: Mapping[str, str] | None = None
+    ) -> None:
         """Store lines and cursors, and return when they are durable. Raises ``StoreError``."""
         if not lines and not cursors:
             return
@@ -163,6 +168,7 @@ class LogPipeline:
                 arrival.stored.set_result(None)
         for (source, outcome), count in outcomes.items():
             self._meters.add(LINES, count, source=source, outcome=outcome)
+        self.stored += len(stored)
         if stored:
             count_lines([it.line for it in stored], self._recorder, self._limits)
             self._publish(stored)
@@ -193,14 +199,17 @@ class LogPipeline:
         cursors: dict[str, str] = {}
         outcomes = Counter[tuple[str, str]]()
         for arrival in batch:
-            kind = arrival.source.partition(":")[0]
-            readable = [line for line in map(self._redacted, arrival.lines) if line]
-            kept = self._deduplicator.new(arrival.source, readable)
-            new += kept
             cursors.update(arrival.cursors)
-            outcomes[kind, "stored"] += len(kept)
-            outcomes[kind, "duplicate"] += len(readable) - len(kept)
-            outcomes[kind, "unreadable"] += len(arrival.lines) - len(readable)
+            sources = repeat(arrival.source) if isinstance(arrival.source, str) else arrival.source
+            for line, source in zip(arrival.lines, sources, strict=False):
+                redacted = self._redacted(line)
+                outcome = "unreadable"
+                if redacted:
+                    is_new = self._deduplicator.is_new(source, redacted)
+                    outcome = "stored" if is_new else "duplicate"
+                    if is_new:
+                        new.append(redacted)
+                outcomes[source.partition(":")[0], outcome] += 1
         first = self._store.append(new, cursors)
         stored = [
             StoredLine(LinePosition(milliseconds(line.at), number), line) for number, line in enumerate(new, first)

@@ -203,21 +203,22 @@ def committed_frames(log: bytes) -> int:
     A last commit that overwrites a frame of an earlier log is not certain: its page is written after its header, and a
     crash between the two leaves the old page there.
     """
-    frames = (len(log) - WAL_HEADER.size) // (WAL_FRAME.size + PAGE)
-    commits, salt = [0], None
-    for number in range(frames):
-        _, commit, *own, _, _ = WAL_FRAME.unpack_from(log, WAL_HEADER.size + number * (WAL_FRAME.size + PAGE))
-        salt = salt or own
-        if own != salt:
-            # A frame from before the log was restarted.
-            if commits[-1] == number:
-                commits.pop()
-            break
-        if commit:
-            commits.append(number + 1)
+    count = (len(log) - WAL_HEADER.size) // (WAL_FRAME.size + PAGE)
+    if count <= 0:
+        return 0
+    frames = [WAL_FRAME.unpack_from(log, WAL_HEADER.size + number * (WAL_FRAME.size + PAGE)) for number in range(count)]
+    salts = [frame[2:4] for frame in frames]
+    next_salt = WAL_HEADER.unpack_from(log)[4:6]
+    salt = next_salt if next_salt in salts else salts[0]
     # A restarted log has the next salt in its header before its first frame: what follows is in the file already.
-    restarted = salt and WAL_HEADER.unpack_from(log)[4] == (salt[0] + 1) % 2**32
-    return 0 if restarted else commits[-1]
+    if next_salt[0] == (salt[0] + 1) % 2**32:
+        return 0
+    own = [number for number, one in enumerate(salts) if one == salt]
+    commits = [0, *(number + 1 for number in own if frames[number][1])]
+    # Behind the last frame are those from before the log was restarted. A frame with another salt before it is damaged.
+    if commits[-1] == own[-1] + 1 < count:
+        commits.pop()
+    return commits[-1]
 
 
 def encode_layout(lines: Iterable[bytes]) -> bytes:

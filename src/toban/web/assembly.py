@@ -56,7 +56,7 @@ from toban.web.application import application, metrics_alone
 from toban.web.endpoint import Endpoint
 from toban.web.fair_streaming import FairStreaming
 from toban.web.ingest import IngestApi
-from toban.web.live_updates import LiveUpdates, PageState
+from toban.web.live_updates import LOGS, LiveUpdates, PageState
 from toban.web.log_push import LogPushApi
 from toban.web.log_tail import LogTail
 from toban.web.loki_api import LokiApi
@@ -226,7 +226,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         RulesPages(rules, alerts),
         TargetsPage(status),
         ChannelsPage(alerts),
-        LogsPage(logs),
+        LogsPage(logs, clock),
         SettingsPage(effective_settings),
         AuditPage(audit),
         AboutPage(about),
@@ -278,6 +278,7 @@ def _versions(features: Features) -> dict[str, object]:
         "on_call": features.incidents.on_call.overrides,
         "runbooks": (features.runbooks.service.changes, features.runbooks.service.held),
         "deploys": features.deploys.last,
+        LOGS: features.logs.pipeline.stored,
         "targets": [(it.name, it.state) for it in features.collection.targets()],
         "channels": [(it.name, it.waiting, it.error) for it in notifications.channels],
     }

@@ -60,7 +60,9 @@ class Sink:
     def write(self, lines: Sequence[LogLine]) -> None:
         raise AssertionError("a push must wait until its lines are durable")
 
-    async def append(self, lines: Sequence[LogLine], source: str, cursors: Mapping[str, str] | None = None) -> None:
+    async def append(
+        self, lines: Sequence[LogLine], source: str | list[str], cursors: Mapping[str, str] | None = None
+    ) -> None:
         if self.error:
             raise StoreError(self.error)
         self.lines += lines

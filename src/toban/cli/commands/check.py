@@ -10,7 +10,16 @@ from toban.cli.client import config_option
 from toban.cli.formatting import align_columns, echo
 from toban.core.lifecycle import run
 from toban.core.log_setup import configure_logging
-from toban.preflight import check_channels, check_remote, check_schedule, check_streams, probe_targets, unproven
+from toban.logs.tail.preflight import PatternCheck
+from toban.preflight import (
+    check_channels,
+    check_log_files,
+    check_remote,
+    check_schedule,
+    check_streams,
+    probe_targets,
+    unproven,
+)
 from toban.settings import load_rules, load_settings
 
 
@@ -47,6 +56,8 @@ def command(config: Path | None) -> int:
             echo(f"\n{title}")
         for line in align_columns(("▲" if trouble else "●", url, trouble or healthy) for url, trouble in found):
             echo(line)
+    files = run(check_log_files(settings))
+    _show_files(files)
     proofs = run(check_channels(settings))
     echo(f"\n{sum(len(group.rules) for group in groups)} rules loaded. {_channels(len(proofs))}")
     for line in align_columns(("●" if proof.ok else "▲", name, proof.message) for name, proof in proofs):
@@ -55,7 +66,17 @@ def command(config: Path | None) -> int:
         echo(warning)
     _show_schedule(run(check_schedule(settings)))
     all_up = all([*(target.up for target in targets), *(proof.ok for _, proof in proofs)])
-    return 0 if all_up and not any(trouble for _, trouble in [*remote, *logs]) else 1
+    troubles = [*(trouble for _, trouble in [*remote, *logs]), *(one.errors for one in files)]
+    return 0 if all_up and not any(troubles) else 1
+
+
+def _show_files(checks: Sequence[PatternCheck]) -> None:
+    if checks:
+        echo("\nLog files:")
+    for line in align_columns(
+        ("●" if check.readable and not check.errors else "▲", check.pattern, check.message) for check in checks
+    ):
+        echo(line)
 
 
 def _show_schedule(problems: Sequence[str]) -> None:

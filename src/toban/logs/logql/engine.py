@@ -94,6 +94,12 @@ class LogqlEngine:
                 f"exceeded maximum resolution of {self.limits.steps:,} points per timeseries. "
                 "Try decreasing the query resolution (?step=XX)"
             )
+        return await self.evaluate(root, start, end, step, time_limit=time_limit)
+
+    async def evaluate(
+        self, root: MetricQuery, start: int, end: int, step: int, *, time_limit: timedelta | None = None
+    ) -> QueryResult:
+        """Return the matrix of a query that was parsed already, or built."""
         times = np.arange(start, end + 1, step, dtype=np.int64)
         return await self._evaluate(root, times, ResultType.MATRIX, time_limit)
 

@@ -151,13 +151,12 @@ class Block:
         """Its index. Raises ``CorruptionError``."""
         index = self._cache.get(self._cache_id)
         if index is None:
-            index = self._read_index()
+            try:
+                index = self._read_index()
+            except CorruptionError as damage:
+                raise self._damage(damage) from damage
             self._cache.put(self._cache_id, index)
         return index
-
-    def chunks(self) -> list[StoredChunk]:
-        """Return all chunks."""
-        return [self.chunk(number) for number in range(len(self.index.numbers))]
 
     def chunk(self, number: int) -> StoredChunk:
         """Return a chunk; reading its columns raises ``CorruptionError`` when they are damaged."""
@@ -177,14 +176,6 @@ class Block:
         except CorruptionError:
             found[:] = True
         return found
-
-    def verify(self) -> None:
-        """Read everything once. Raises ``CorruptionError``."""
-        for chunk in range(len(self.index.numbers)):
-            for column in Column:
-                self.column(chunk, column)
-        for page in range(PAGES):
-            self._page(page)
 
     def _have_all(self, places: Sequence[int]) -> Flags:
         have = np.ones(len(self.index.numbers), np.bool_)
@@ -213,11 +204,14 @@ class Block:
             raise StoreError(f"logs: {self.path.name}: {error}") from error
         if len(data) == extent.length and crc32(data, seed) == extent.checksum:
             return data
-        damage = CorruptionError(f"logs: {self.path.name}: damaged at byte {extent.offset}")
+        raise self._damage(CorruptionError(f"logs: {self.path.name}: damaged at byte {extent.offset}"))
+
+    def _damage(self, error: CorruptionError) -> CorruptionError:
+        """Report the first damage of the block."""
         if not self.damaged:
             self.damaged = True
-            self._report(damage)
-        raise damage
+            self._report(error)
+        return error
 
     def _read_index(self) -> BlockIndex:
         try:

@@ -158,7 +158,7 @@ class Head:
                     packed.append(target.pack())
                     target, batch, places = OpenLines(number), LineBatch(number, [], []), {}
             with _errors("writing"):
-                self.file.write(packed, batch, cursors, first + len(lines))
+                self.file.write(packed, batch, _valid(cursors), first + len(lines))
         except BaseException:
             before.truncate(kept)
             raise
@@ -216,7 +216,7 @@ class Head:
     def cursor(self, name: str) -> str:
         """Return a cursor, empty where there is none."""
         with _errors("reading"):
-            return self.file.cursor(name) or ""
+            return self.file.cursor(valid(name)) or ""
 
     def cursors(self) -> Mapping[str, str]:
         """Return all cursors."""
@@ -226,7 +226,7 @@ class Head:
     def forget_cursors(self, names: Sequence[str]) -> None:
         """Delete cursors."""
         with _errors("writing"):
-            self.file.forget_cursors(names)
+            self.file.forget_cursors(map(valid, names))
 
     def _restore_batch(self, batch: LineBatch) -> None:
         lines, count = self._open
@@ -270,6 +270,10 @@ class Head:
 def encode(line: LogLine, stream: int) -> EncodedLine:
     """Return a line as it is stored in a batch."""
     return min(milliseconds(line.at), LAST_TIME), stream, valid(line.trace_id), encode_row(line)
+
+
+def _valid(cursors: Mapping[str, str]) -> dict[str, str]:
+    return {valid(name): valid(value) for name, value in cursors.items()}
 
 
 @contextmanager

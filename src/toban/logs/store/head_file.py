@@ -196,7 +196,8 @@ class HeadFile:
 
     def close(self) -> None:
         """Close the file."""
-        self._reader.close()
+        with self._reading:
+            self._reader.close()
         self._connection.close()
 
     def _put_chunks(self, chunks: Sequence[PackedChunk]) -> None:

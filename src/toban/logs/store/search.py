@@ -11,7 +11,8 @@ import numpy as np
 from toban.core.log_line import LogStream
 from toban.logs.line_store import Direction, LineSelection, SearchSlice, StoredLine, StreamCount
 from toban.logs.store.block import Block
-from toban.logs.store.chunk import Chunk, ChunkDeletedError, ChunkInfo, Column, Int64Array
+from toban.logs.store.chunk import Chunk, ChunkDeletedError, ChunkInfo, Column, Flags, Int64Array
+from toban.logs.store.row_codec import valid
 from toban.logs.store.signature import Terms, may_hold, trace_term
 from toban.logs.store.text_matcher import FilterMatcher, all_match
 from toban.tsdb.corruption import CorruptionError
@@ -51,8 +52,9 @@ class Query:
         self._required: list[Sequence[Terms]] = [
             one.alternatives for one in self._filters if one.alternatives is not None
         ]
-        if selection.trace_id:
-            self._required.append([np.array([trace_term(selection.trace_id)], np.uint64)])
+        self._trace_id = valid(selection.trace_id)
+        if self._trace_id:
+            self._required.append([np.array([trace_term(self._trace_id)], np.uint64)])
         self._selected: dict[LogStream, bool] = {}
 
     def chunks(self, view: StoreView) -> list[Block | HeadChunk]:
@@ -76,8 +78,8 @@ class Query:
         matching = self._in_range(chunk)
         selected = np.array([self._selects(stream) for stream in chunk.info.streams], np.bool_)
         matching &= selected[chunk.streams]
-        if self._selection.trace_id and matching.any():
-            matching &= chunk.trace_ids.equal(self._selection.trace_id)
+        if self._trace_id and matching.any():
+            matching &= chunk.trace_ids.equal(self._trace_id)
         if self._filters and matching.any():
             rows = matching[chunk.order]
             for column in (Column.LOUD, Column.QUIET):
@@ -87,7 +89,7 @@ class Query:
             matching[chunk.order] = rows
         return np.flatnonzero(matching)
 
-    def _in_range(self, chunk: Chunk) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+    def _in_range(self, chunk: Chunk) -> Flags:
         times = chunk.times
         inside = (times >= self.start) & (times < self.end)
         numbers = np.arange(chunk.info.first, chunk.info.first + chunk.info.count)
@@ -212,9 +214,11 @@ def _each_chunk(query: Query, view: StoreView) -> Iterator[Chunk]:
             yield one.chunk()
             continue
         try:
-            yield from query.chunks_of(one)
+            chunks = query.chunks_of(one)
         except CorruptionError:
             continue
+        while chunks:  # what is read of a chunk is kept as long as the chunk
+            yield chunks.pop()
 
 
 def _count(chunk: Chunk, places: Int64Array, step: int, counts: dict[tuple[LogStream, int], tuple[int, int]]) -> None:

@@ -1,7 +1,5 @@
 """The store of log lines: appends, searches, and keeps within its limits."""
 
-import itertools
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -19,14 +17,13 @@ from toban.core.ports import Clock
 from toban.core.samples import counter, gauge, milliseconds
 from toban.logs.line_store import Direction, LineSelection, SearchSlice, StoredLine, StoreReport, StreamCount
 from toban.logs.settings import LogSettings
-from toban.logs.store.block import MAX_CHUNKS, MAX_STREAMS, SUFFIX, Block, BlockName, IndexCache
-from toban.logs.store.block_writer import UNFINISHED, PackedChunk, write_block
-from toban.logs.store.chunk import Chunk, ChunkDeletedError, Column
+from toban.logs.store.block import MAX_CHUNKS, MAX_STREAMS, BlockName
+from toban.logs.store.block_set import BlockSet
+from toban.logs.store.chunk import Chunk, ChunkDeletedError
 from toban.logs.store.head import Head, HeadDamagedError
 from toban.logs.store.head_recovery import log, open_head_file
 from toban.logs.store.search import HeadChunk, LineSearch, Query, StoreView, count_lines
-from toban.logs.store.signature import sign
-from toban.tsdb.corruption import CorruptionError, fsync_folder, quarantine, quarantine_name
+from toban.tsdb.corruption import CorruptionError
 
 APPENDED: Final = counter("toban_log_store_lines_appended_total", "Log lines appended and durable.")
 FAILURES: Final = counter("toban_log_store_append_failures_total", "Appends of log lines that failed.")
@@ -39,9 +36,6 @@ BLOCKS: Final = gauge("toban_log_store_blocks", "Blocks of log lines on disk.")
 OLDEST: Final = gauge(
     "toban_log_store_oldest_timestamp_seconds", "Time of the oldest log line in the store.", "seconds"
 )
-
-INDEX_BYTES: Final = 6 * 2**20
-"""Bytes of block indexes that are kept in memory."""
 
 DAY_MILLISECONDS: Final = 86_400_000
 
@@ -59,19 +53,15 @@ class EmbeddedLineStore:
         self._settings = settings
         self._clock = clock
         self._meters = meters
-        self._cache = IndexCache(INDEX_BYTES)
-        self._blocks: tuple[Block, ...] = ()
+        self._block_set = BlockSet(folder, self._record_damage)
         self._reporting = Lock()
 
     def __enter__(self) -> Self:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            for path in self._folder.glob(f"*{UNFINISHED}"):
-                path.unlink()
-            opened = [self._open_block(path) for path in self._folder.glob(f"*{SUFFIX}")]
+            self._block_set.open()
         except OSError as error:
             raise StoreError(f"logs: opening {self._folder}: {error}") from error
-        self._blocks = tuple(sorted((block for block in opened if block), key=lambda block: block.name))
         self._opened = self._now(), self._clock.monotonic()
         self._head = self._open_head()
         self._update_metrics()
@@ -80,7 +70,7 @@ class EmbeddedLineStore:
     def __exit__(
         self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._blocks = ()
+        self._block_set.close()
         self._head.file.close()
 
     def append(self, lines: Sequence[LogLine], cursors: Mapping[str, str]) -> int:
@@ -161,7 +151,7 @@ class EmbeddedLineStore:
         times = [(one.oldest, one.newest) for one in view.blocks] + [(one.oldest, one.newest) for one in infos]
         return StoreReport(
             lines=sum(block.lines for block in view.blocks) + sum(info.count for info in infos),
-            bytes=sum(block.size for block in view.blocks) + self._head_bytes(),
+            bytes=self._block_set.size() + self._head_bytes(),
             oldest=min((oldest for oldest, _ in times), default=None),
             newest=max((newest for _, newest in times), default=None),
             next_number=self._head.next_number,
@@ -176,9 +166,7 @@ class EmbeddedLineStore:
         try:
             self._seal(now)
             self._expire(now)
-            for block in self._blocks:
-                if block.damaged:
-                    self._rewrite(block, now)
+            self._block_set.repair()
             self._head.shrink()
         except HeadDamagedError:
             self._reopen_head()
@@ -191,7 +179,7 @@ class EmbeddedLineStore:
     def _view(self) -> StoreView:
         # The head before the blocks: what is sealed in between is found twice at most, and then in its block only.
         head = self._head.chunks()
-        blocks = self._blocks
+        blocks = self._block_set.blocks
         sealed = blocks[-1].name.last if blocks else 0
         return StoreView(blocks, tuple(chunk for chunk in head if chunk.info.first > sealed))
 
@@ -216,12 +204,7 @@ class EmbeddedLineStore:
             self._head.complete_open()
         while chunks := self._next_block(whole=not ends):
             name = BlockName(chunks[0].info.first, chunks[-1].info.last)
-            intact = self._head.packed(chunks)
-            first = next(intact, None)
-            if first:
-                path = write_block(self._folder, name, itertools.chain([first], intact), now)
-                block = self._open_block(path)
-                self._blocks = (*self._blocks, block) if block else self._blocks
+            self._block_set.add(name, self._head.packed(chunks), now)
             self._head.drop(chunks)
             self._head.remove(name)
         if ends:
@@ -240,65 +223,20 @@ class EmbeddedLineStore:
         return chunks if len(chunks) == MAX_CHUNKS or not whole else []
 
     def _expire(self, now: int) -> None:
-        """Delete blocks that are too old, and the oldest while there is too much."""
+        """Delete what is too old, and the oldest while there is too much."""
         opened, since = self._opened
         # A clock that jumps ahead must not expire everything at once.
         steady = min(now, opened + round((self._clock.monotonic() - since) * 1000))
         oldest = steady - self._settings.retention // timedelta(milliseconds=1)
-        # A line of the future would keep its block for ever: when it was sealed counts too.
-        expired = [block for block in self._blocks if min(block.newest, block.sealed_at) < oldest]
-        size = sum(block.size for block in self._blocks) + self._head_bytes()
-        for block in self._blocks:
-            if size <= self._settings.retention_size:
-                break
-            size -= block.size
-            expired.append(block)
-        self._blocks = tuple(block for block in self._blocks if block not in expired)
-        for block in expired:
-            block.path.unlink(missing_ok=True)
-        if expired:
-            fsync_folder(self._folder)
-
-    def _rewrite(self, block: Block, now: int) -> None:
-        """Write the intact chunks of a damaged block anew, and keep the damaged file under another name."""
-        intact = self._intact(block)
-        first = next(intact, None)
-        quarantined = quarantine_name(block.path)
-        os.link(block.path, quarantined)
-        rewritten = None
-        if first:
-            rewritten = self._open_block(
-                write_block(self._folder, block.name, itertools.chain([first], intact), block.sealed_at)
-            )
-        else:
-            block.path.unlink()
-        log.warning("damaged block quarantined and rewritten without the damage", file=str(quarantined))
-        others = [rewritten if one is block else one for one in self._blocks]
-        self._blocks = tuple(one for one in others if one)
-
-    def _intact(self, block: Block) -> Iterator[PackedChunk]:
-        for chunk in block.chunks():
-            with suppress(CorruptionError):
-                columns = [chunk.read(column) for column in Column]
-                texts = [chunk.text(column).data for column in (Column.LOUD, Column.QUIET)]
-                trace_ids = chunk.trace_ids.at(np.arange(chunk.info.count))
-                yield chunk.info, columns, sign(texts, trace_ids)
-
-    def _open_block(self, path: Path) -> Block | None:
-        try:
-            return Block(path, self._cache, self._record_damage)
-        except CorruptionError as error:
-            self._record_damage(error)
-            log.warning("damaged block quarantined", file=str(quarantine(path)))
-            return None
+        self._block_set.expire(oldest, self._settings.retention_size - self._head_bytes())
 
     def _open_head(self) -> Head:
         full = self._settings.synchronous == "full"
         file, next_number = open_head_file(self._folder / "head.db", self._record_damage, self._now(), full=full)
-        head = Head(file, self._column_in_block, self._record_damage)
+        head = Head(file, self._block_set.column, self._record_damage)
         try:
             # A crash between the two: the lines of a finished block are still in the head.
-            for block in self._blocks:
+            for block in self._block_set.blocks:
                 head.remove(block.name)
             head.restore(next_number)
             head.day(self._now() // DAY_MILLISECONDS)
@@ -312,14 +250,6 @@ class EmbeddedLineStore:
         self._head.file.close()
         self._head = self._open_head()
 
-    def _column_in_block(self, first: int, column: Column) -> bytes:
-        """Return a column of the chunk with a first number. Raises ``ChunkDeletedError``, ``CorruptionError``."""
-        for block in self._blocks:
-            if block.name.first <= first <= block.name.last:
-                for number in np.flatnonzero(block.index.numbers[:, 0] == first).tolist():
-                    return block.column(number, column)
-        raise ChunkDeletedError(f"logs: the lines from {first} on are deleted")
-
     def _record_damage(self, error: CorruptionError) -> None:
         with self._reporting:
             self._meters.add(CORRUPTIONS)
@@ -329,8 +259,11 @@ class EmbeddedLineStore:
         report = self.report()
         self._meters.set(LINES, report.lines)
         self._meters.set(BYTES, report.bytes)
-        self._meters.set(BLOCKS, len(self._blocks))
-        self._meters.set(OLDEST, (report.oldest or 0) / 1000)
+        self._meters.set(BLOCKS, len(self._block_set.blocks))
+        if report.oldest is None:
+            self._meters.remove(OLDEST)
+        else:
+            self._meters.set(OLDEST, report.oldest / 1000)
 
     def _head_bytes(self) -> int:
         return sum(path.stat().st_size for path in self._folder.glob("head.db*"))

@@ -280,10 +280,3 @@ def all_match(filters: Sequence[FilterMatcher], text: ChunkText, wanted: Flags) 
             break
         wanted = one.rows(text, wanted)
     return wanted
-
-
-def required(filters: Sequence[FilterMatcher]) -> Iterator[Sequence[Terms]]:
-    """Yield for each filter that has some its alternatives of terms."""
-    for one in filters:
-        if one.alternatives is not None:
-            yield one.alternatives

@@ -7,7 +7,6 @@ What was written between the last look and the truncation is in the copy only, s
 import os
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import PurePath
 
 from toban.logs.tail.position import WINDOW, Position, digest
@@ -22,29 +21,24 @@ class Copies:
     """
 
     def __init__(self, lost: Iterable[Position], read: Iterable[Position]) -> None:
-        self._lost = _by_folder(lost)
+        self._lost = _by_folder(position for position in lost if position.offset)
         self._read = _by_folder(read)
 
     def adopted(self, new: Position, file: int, size: int) -> Position | None:
         """Return where a new file goes on that has the content of one that is gone. Raises ``OSError``."""
         for position in _candidates(self._lost, new, file, size):
             if position.offset <= size and position.is_in(file):
-                return replace(
-                    new,
-                    offset=position.offset,
-                    head=position.head,
-                    before=position.before,
-                    in_cut_line=position.in_cut_line,
-                )
+                return position.moved_to(new)
         return None
 
     def original(self, new: Position, file: int, size: int) -> Position | None:
         """Return the file that is read and of which a new one is a copy, perhaps up to a part. Raises ``OSError``."""
         for position in _candidates(self._read, new, file, size):
-            end = min(position.offset, size)
-            window = min(WINDOW, end)
-            mine = os.pread(file, window, end - window)
-            if position.follows(mine) if end == position.offset else mine == _bytes(position, window, end - window):
+            if position.offset and position.offset <= size:
+                is_copy = position.is_in(file)
+            else:
+                is_copy = _has_beginning(position, file, position.offset or size)
+            if is_copy:
                 return position
         return None
 
@@ -52,17 +46,15 @@ class Copies:
 def _by_folder(positions: Iterable[Position]) -> dict[str, list[Position]]:
     found = defaultdict[str, list[Position]](list)
     for position in positions:
-        if position.offset:
-            found[position.folder].append(position)
+        found[position.folder].append(position)
     return found
 
 
 def _candidates(known: dict[str, list[Position]], new: Position, file: int, size: int) -> Iterable[Position]:
     """Yield the positions of files in the same folder, with the same head, and whose name begins as the new one's."""
     heads: dict[int, str] = {}
-    name = PurePath(new.path).name
     for position in known.get(new.folder, ()):
-        if position.window > size or not name.startswith(_stem(position.path)):
+        if position.window > size or not is_generation(new.path, position.path):
             continue
         if position.window not in heads:
             heads[position.window] = digest(os.pread(file, position.window, 0))
@@ -70,17 +62,24 @@ def _candidates(known: dict[str, list[Position]], new: Position, file: int, size
             yield position
 
 
-def _stem(path: str) -> str:
-    return PurePath(path).name.split(".")[0]
+def is_generation(path: str, original: str) -> bool:
+    """Return whether a file is named as a rotated generation of another: `app.log.1` or `app-20260131.log`."""
+    return PurePath(path).name.startswith(PurePath(original).name.split(".")[0])
 
 
-def _bytes(position: Position, size: int, offset: int) -> bytes:
-    """Return bytes of the file that a position is in, none when it is gone."""
+def _has_beginning(position: Position, copy: int, most: int) -> bool:
+    """Return whether an open file has the same bytes as another one, as far as both go; not where one is empty."""
     try:
-        file = os.open(position.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        original = os.open(position.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return b""
+        return False
     try:
-        return os.pread(file, size, offset)
+        found = os.fstat(original)
+        if (found.st_dev, found.st_ino) != position.key:
+            return False  # it was renamed, and the new file may have its name
+        end = min(found.st_size, os.fstat(copy).st_size, most)
+        window = min(WINDOW, end)
+        offsets = (0, end - window)
+        return end > 0 and all(os.pread(original, window, at) == os.pread(copy, window, at) for at in offsets)
     finally:
-        os.close(file)
+        os.close(original)

@@ -1,5 +1,6 @@
 """Splits the bytes of a file into lines."""
 
+from codecs import BOM_UTF8
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -33,6 +34,7 @@ class SplitLines:
         if len(raw) > MAX_LINE:
             self.cut.append(end)
             raw = raw[: cut_length(raw)]
+        raw = raw.removeprefix(BOM_UTF8)
         try:
             text = raw.decode()
         except UnicodeDecodeError:

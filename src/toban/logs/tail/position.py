@@ -21,8 +21,8 @@ class Position:
 
     ``head`` and ``before`` are digests of the first bytes, and of those before the offset, up to ``WINDOW`` of them:
     a file of the same device and inode with others is a new one, or was truncated. ``in_cut_line`` tells that the rest
-    of a line is to be skipped. ``pattern`` is that of the settings; ``stored`` is the time when it was stored, in
-    seconds since the epoch.
+    of a line is to be skipped, ``is_gone`` that the file was removed. ``pattern`` is that of the settings; ``stored``
+    is the time when it was stored, in seconds since the epoch.
     """
 
     device: int
@@ -33,6 +33,7 @@ class Position:
     head: str = ""
     before: str = ""
     in_cut_line: bool = False
+    is_gone: bool = False
     stored: int = 0
 
     @property
@@ -57,19 +58,21 @@ class Position:
 
     def encoded(self, now: float) -> str:
         """Return the value of the cursor."""
-        fields = (self.path, self.pattern, self.offset, self.head, self.before, self.in_cut_line, int(now))
-        return json.dumps(fields)
-
-    def restarted(self) -> "Position":
-        """Return the beginning of the same file."""
-        return replace(self, offset=0, head="", before="", in_cut_line=False)
+        flags = (self.in_cut_line, self.is_gone)
+        return json.dumps([self.path, self.pattern, self.offset, self.head, self.before, *flags, int(now)])
 
     def moved(self, offset: int, data: bytes, *, in_cut_line: bool = False) -> "Position":
         """Return a position further on; ``data`` is what was read, from the first of the bytes before this one on."""
         start = self.offset - self.window
         before = digest(data[max(0, offset - WINDOW) - start : offset - start])
         head = self.head if self.offset >= WINDOW else digest(data[: min(WINDOW, offset)])
-        return replace(self, offset=offset, head=head, before=before, in_cut_line=in_cut_line)
+        return replace(self, offset=offset, head=head, before=before, in_cut_line=in_cut_line, is_gone=False)
+
+    def moved_to(self, file: "Position") -> "Position":
+        """Return the same position in another file, of which ``file`` is a position."""
+        return replace(
+            file, offset=self.offset, head=self.head, before=self.before, in_cut_line=self.in_cut_line, is_gone=False
+        )
 
     def at(self, file: int, offset: int) -> "Position":
         """Return a position in an open file. Raises ``OSError``."""
@@ -94,10 +97,10 @@ class Position:
         """Return the position of a cursor; None when it can't be read."""
         try:
             device, inode = map(int, name.removeprefix(PREFIX).split(":"))
-            path, pattern, offset, head, before, in_cut_line, stored = json.loads(value)
+            path, pattern, offset, head, before, in_cut_line, is_gone, stored = json.loads(value)
         except (ValueError, TypeError):
             return None
-        return cls(device, inode, path, pattern, offset, head, before, in_cut_line, stored)
+        return cls(device, inode, path, pattern, offset, head, before, in_cut_line, is_gone, stored)
 
 
 def digest(data: bytes) -> str:

@@ -4,12 +4,12 @@ import os
 import re
 import stat
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path, PurePath
 from threading import Lock
 from typing import Final
@@ -19,7 +19,7 @@ from toban.core.log_line import LogLevel, LogLine
 from toban.logs.entries import Entry
 from toban.logs.line_parser import line_format
 from toban.logs.settings import LogFiles
-from toban.logs.tail.copies import Copies
+from toban.logs.tail.copies import Copies, is_generation
 from toban.logs.tail.file_paths import FilePaths
 from toban.logs.tail.position import PREFIX, Position
 from toban.logs.tail.tailed_file import ChangedFileError, TailedFile
@@ -57,6 +57,10 @@ NUMBERING: Final = re.compile(r"[-_.]?[0-9][-_0-9]*$")
 """The date or the number at the end of a file's name."""
 
 
+SOURCE: Final = "files"
+"""Begins the names of these sources of lines."""
+
+
 class SkipReason(StrEnum):
     """Why a file that matches is not read."""
 
@@ -70,13 +74,14 @@ class SkipReason(StrEnum):
 @dataclass(slots=True)
 class Batch:
     """
-    Lines, the cursors that are stored with them, and those to delete.
+    Lines with the file of each, the cursors that are stored with them, and those to delete.
 
     ``has_more`` tells that there is more to read at once. ``counts`` has the number of lines that were cut, replaced
     or repeated, ``formats`` that of lines by format.
     """
 
     lines: list[LogLine] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
     bytes: int = 0
     cursors: dict[str, str] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
@@ -125,6 +130,8 @@ class LogFileReader:
         self._lost: deque[Position] = deque(maxlen=MAX_LOST)
         self._gone: dict[str, float] = {}
         self._damaged = set[str]()
+        self._changed: dict[tuple[int, int], tuple[Position, _Source]] = {}
+        self._edited: dict[tuple[int, int], int] = {}
         self._copies: dict[tuple[int, int], tuple[int, int]] = {}
         self._find_at = float("-inf")
         self._reading = Lock()
@@ -172,7 +179,7 @@ class LogFileReader:
                 break
             if file.is_active:
                 self._read_file(key, file, source, batch, now, clock)
-            if file.is_idle(now):
+            if file.is_finished(now):
                 self._close(file)
         return batch
 
@@ -188,9 +195,12 @@ class LogFileReader:
             position = Position.decoded(name, value)
             if not position:
                 self._damaged.add(name)
-            elif (source := sources.get(position.pattern)) and not source.paths.excludes(position.path):
+            elif not (source := sources.get(position.pattern)) or source.paths.excludes(position.path):
+                self._gone[name] = position.stored
+            elif position.offset:
                 self._files[position.key] = self._tailed(source, position), source
             else:
+                self._changed[position.key] = position, source
                 self._gone[name] = position.stored
 
     def _tailed(self, source: _Source, position: Position) -> TailedFile:
@@ -205,8 +215,7 @@ class LogFileReader:
                 return
             found = file.read(now, clock)
         except ChangedFileError:
-            self._lost.append(file.restart())
-            # Before it is read again its old content is looked for in copies.
+            self._restart(file, source, clock)
             self._find_at, batch.has_more = now, True
             return
         except FileNotFoundError:
@@ -216,6 +225,7 @@ class LogFileReader:
             self._skip(file.position.path, error)
             return
         batch.lines.extend(self._line(entry, source, before.path, found.read_at) for entry in found.entries)
+        batch.sources.extend(repeat(f"{SOURCE}:{before.path}", len(found.entries)))
         batch.counts.update(found.counts)
         batch.formats.update(entry.format for entry in found.entries)
         batch.bytes += file.position.offset - before.offset
@@ -248,19 +258,28 @@ class LogFileReader:
         What is known is looked at first: the content of a file that was truncated since is looked for in new ones.
         """
         self.skipped, self.unreadable = {}, {}
-        missing = {key for key, (file, _) in self._files.items() if not self._is_there(file, now)}
-        new = self._matching(missing)
-        self._relocate(missing, clock)
+        files = list(self._files.items())
+        missing = [key for key, (file, source) in files if not self._is_there(file, source, now, clock)]
+        found, listings = self._matching(), _Listings(self._skip)
+        for key, one in found.items():
+            if key in self._files:
+                file, _ = self._files[key]
+                file.position = replace(file.position, path=one.path)
+        self._relocate(missing, found, listings, batch, now, clock)
+        new = {key: one for key, one in found.items() if key not in self._files}
+        new.update(self._unmatched(new, listings, batch, clock))
         copies = Copies(self._lost, [file.position for file, _ in self._files.values()])
-        for one in sorted(new, key=lambda one: one.found.st_mtime_ns):
+        for one in sorted(new.values(), key=lambda one: one.found.st_mtime_ns):
             self._start(one, copies, batch, clock)
+        for key in self._changed.keys() - self._copies.keys():
+            del self._changed[key]
         for source in self._sources:
             if source.is_new:
                 source.is_new = False
                 batch.cursors[f"{SEEN}{source.settings.path}"] = str(int(clock.timestamp()))
         self._forget(batch, clock)
 
-    def _is_there(self, file: TailedFile, now: float) -> bool:
+    def _is_there(self, file: TailedFile, source: _Source, now: float, clock: datetime) -> bool:
         """Return whether a file is where it was; a closed one that was changed is read next."""
         try:
             if file.file is None:
@@ -271,17 +290,16 @@ class LogFileReader:
             if file.is_active:
                 self._look(file, now)
         except ChangedFileError:
-            self._lost.append(file.restart())
+            self._restart(file, source, clock)
         except FileNotFoundError:
             return False
         except OSError as error:
             self._skip(file.position.path, error)
         return True
 
-    def _matching(self, missing: set[tuple[int, int]]) -> list[_NewFile]:
-        """Return the files that match and are not known, and note where those are that are."""
-        new: list[_NewFile] = []
-        seen = set[tuple[int, int]]()
+    def _matching(self) -> dict[tuple[int, int], _NewFile]:
+        """Return the files that match."""
+        matching: dict[tuple[int, int], _NewFile] = {}
         for source in self._sources:
             for path in islice(source.paths.find(self._skip), MAX_PATHS):
                 try:
@@ -291,46 +309,79 @@ class LogFileReader:
                 except OSError as error:
                     self._skip(path, error)
                     continue
-                key = (found.st_dev, found.st_ino)
-                if not stat.S_ISREG(found.st_mode):
+                if stat.S_ISREG(found.st_mode):
+                    matching.setdefault((found.st_dev, found.st_ino), _NewFile(source, path, found))
+                else:
                     self.skipped[path] = SkipReason.NOT_REGULAR
-                elif key not in seen:
-                    seen.add(key)
-                    if known := self._files.get(key):
-                        known[0].position = replace(known[0].position, path=path)
-                        missing.discard(key)
-                    else:
-                        new.append(_NewFile(source, path, found))
-        return new
+        return matching
 
-    def _relocate(self, missing: set[tuple[int, int]], clock: datetime) -> None:
-        """Look for files in their folders under another name; those that are gone are not read any more."""
-        listings: dict[str, dict[int, str]] = {}
+    def _relocate(
+        self,
+        missing: Sequence[tuple[int, int]],
+        found: Mapping[tuple[int, int], _NewFile],
+        listings: "_Listings",
+        batch: Batch,
+        now: float,
+        clock: datetime,
+    ) -> None:
+        """Look for files under another name; those that are gone are not read any more."""
         for key in missing:
-            file, _ = self._files[key]
-            folder = file.position.folder
-            if folder not in listings:
-                listings[folder] = self._listing(folder)
-            path = listings[folder].get(file.position.inode)
-            if path and _key(path) == key:
+            file, source = self._files[key]
+            path = found[key].path if key in found else listings.path(file.position)
+            if not file.position.offset:
+                # Nothing in it tells whether what has its inode now is the same file.
+                self._changed[key] = file.position, source
+                self._lose(file, clock)
+            elif path:
                 file.position = replace(file.position, path=path)
                 file.is_pending = True
-                continue
-            del self._files[key]
-            self._close(file)
-            self._lost.append(file.position)
-            was_read = file.seen is not None
-            self._gone[file.position.cursor] = clock.timestamp() if was_read else file.position.stored
+                self._is_there(file, source, now, clock)
+            else:
+                self._lose(file, clock)
+                self._note_gone(file.position, batch, clock)
 
-    def _listing(self, folder: str) -> dict[int, str]:
-        try:
-            with os.scandir(folder) as entries:
-                return {entry.inode(): entry.path for entry in islice(entries, MAX_PATHS)}
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            self._skip(folder, error)
-            return {}
+    def _unmatched(
+        self, new: Collection[tuple[int, int]], listings: "_Listings", batch: Batch, clock: datetime
+    ) -> Iterator[tuple[tuple[int, int], _NewFile]]:
+        """
+        Yield the files that were truncated and then renamed so that no pattern matches any more.
+
+        One whose name begins differently is another file, which got the same inode; so is one whose inode was free.
+        """
+        for key, (position, source) in list(self._changed.items()):
+            if key in new:
+                continue
+            path = listings.path(position)
+            if path and is_generation(path, position.path) and not position.is_gone:
+                yield key, _NewFile(source, path, Path(path).stat())
+            else:
+                del self._changed[key]
+                self._note_gone(position, batch, clock)
+
+    def _note_gone(self, position: Position, batch: Batch, clock: datetime) -> None:
+        """Store that a file is gone: what gets its inode is not taken for it."""
+        if not position.is_gone:
+            batch.cursors[position.cursor] = replace(position, is_gone=True).encoded(clock.timestamp())
+
+    def _restart(self, file: TailedFile, source: _Source, clock: datetime) -> None:
+        """
+        Begin again with a file whose content is gone: it was truncated, or another file has its inode.
+
+        It counts as a new one, because its old content may be in a copy, or it may be a copy itself.
+        """
+        if file.is_edited():
+            self._edited[file.position.key] = file.position.offset
+        self._changed[file.position.key] = file.position, source
+        self._lose(file, clock)
+
+    def _lose(self, file: TailedFile, clock: datetime) -> None:
+        """Stop reading a file that is gone, or whose content is."""
+        position = file.position
+        self._close(file)
+        del self._files[position.key]
+        self._lost.append(position)
+        was_read = file.seen is not None
+        self._gone[position.cursor] = clock.timestamp() if was_read else position.stored
 
     def _start(self, new: _NewFile, copies: Copies, batch: Batch, clock: datetime) -> None:
         """Read a new file from now on, from where it is to begin; leave it out if it is old or a copy."""
@@ -348,13 +399,14 @@ class LogFileReader:
         if not position:
             return
         tailed = self._tailed(new.source, position)
+        tailed.repeated_until = self._edited.pop(position.key, 0)
         if position.cursor in self._damaged:
             self._damaged.discard(position.cursor)
             tailed.repeated_until = new.found.st_size
         self._files[position.key] = tailed, new.source
         self._gone.pop(position.cursor, None)
-        if position.offset:
-            batch.cursors[position.cursor] = position.encoded(clock.timestamp())
+        # Also at the beginning: when the file is renamed before the next start, it is found by its inode.
+        batch.cursors[position.cursor] = position.encoded(clock.timestamp())
 
     def _first_position(self, new: _NewFile, file: int, copies: Copies, clock: datetime) -> Position | None:
         position, size = new.position, os.fstat(file).st_size
@@ -362,11 +414,15 @@ class LogFileReader:
             self._copies.pop(position.key, None)
             return adopted
         if original := copies.original(position, file, size):
+            if size > original.offset == self._files[original.key][0].fresh_size():
+                # It goes on where its original ends: somebody copied it, and writes to the copy.
+                return original.moved_to(position)
             self._copies[position.key] = original.key
             self.skipped[new.path] = SkipReason.COPY
             return None
-        if self._copies.pop(position.key, None):
-            # Its original is gone, and was read further than this copy goes.
+        original_key = self._copies.pop(position.key, None)
+        if any(lost.key == original_key and lost.offset >= size for lost in self._lost):
+            # Its original was read further than this copy goes.
             return position.at(file, size)
         age = clock.timestamp() - new.found.st_mtime
         if age > new.source.settings.ignore_older.total_seconds():
@@ -390,9 +446,7 @@ class LogFileReader:
 
     def _look(self, file: TailedFile, now: float) -> bool:
         """Look at a file; the one that has been open longest without a change is closed where there are too many."""
-        if file.file is None:
-            file.open()
-            self._open[file.position.key] = file
+        self._open.setdefault(file.position.key, file)
         has_more = file.look(now)
         if has_more:
             self._open.move_to_end(file.position.key)
@@ -407,12 +461,34 @@ def service_of(path: str) -> str:
     return NUMBERING.sub("", stem) or stem
 
 
-def _key(path: str) -> tuple[int, int] | None:
-    try:
-        found = Path(path).stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+class _Listings:
+    """Where the files of some folders are now."""
+
+    def __init__(self, unreadable: Callable[[str, OSError], None]) -> None:
+        self._unreadable = unreadable
+        self._paths: dict[str, dict[int, str]] = {}
+
+    def path(self, position: Position) -> str:
+        """Return the path of a file in its folder, empty when it is not there."""
+        folder = position.folder
+        if folder not in self._paths:
+            self._paths[folder] = self._listed(folder)
+        path = self._paths[folder].get(position.inode, "")
+        try:
+            found = Path(path).stat()
+        except OSError:
+            return ""
+        return path if (found.st_dev, found.st_ino) == position.key else ""
+
+    def _listed(self, folder: str) -> dict[int, str]:
+        try:
+            with os.scandir(folder) as entries:
+                return {entry.inode(): entry.path for entry in islice(entries, MAX_PATHS)}
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            self._unreadable(folder, error)
+            return {}
 
 
 @contextmanager

@@ -46,9 +46,6 @@ POLL_INTERVAL: Final = 1.0
 MAX_RETRY: Final = 30.0
 """Seconds between two attempts to store lines, at most."""
 
-SOURCE: Final = "files"
-"""The name of this source of lines."""
-
 SHOWN: Final = 20
 """Skipped files that are logged or shown at a time."""
 
@@ -128,7 +125,7 @@ class FileTail:
     async def _store(self, batch: Batch) -> None:
         """Store a batch, however long that takes; its lines are counted once they are stored."""
         if batch.lines or batch.cursors:
-            await self._retried(lambda: self._lines.append(batch.lines, SOURCE, batch.cursors))
+            await self._retried(lambda: self._lines.append(batch.lines, batch.sources, batch.cursors))
         if batch.forgotten:
             await self._retried(lambda: self._cursors.forget_cursors(batch.forgotten))
         for name, amount in batch.counts.items():

@@ -21,8 +21,8 @@ LARGE_CHUNK: Final = 4 * MAX_ENTRY + MAX_LINE + CHUNK
 HOLD: Final = 3.0
 """Seconds that the end of a file waits for the rest of its line, or for the next line of its stack trace."""
 
-IDLE: Final = 60.0
-"""Seconds after which a file is closed when nothing is written to it."""
+FINISHED: Final = 60.0
+"""Seconds after which a file that was removed is closed when nothing is written to it."""
 
 
 class ChangedFileError(Exception):
@@ -70,7 +70,8 @@ class TailedFile:
         """
         Return the descriptor of the file, which is opened if it is not open yet.
 
-        Raises ``FileNotFoundError`` where there is none or another one, and ``OSError``.
+        Raises ``FileNotFoundError`` where there is none or another one, ``ChangedFileError`` when it has other content
+        than before, and ``OSError``.
         """
         if self.file is not None:
             return self.file
@@ -79,7 +80,9 @@ class TailedFile:
         if (found.st_dev, found.st_ino) != self.position.key or not stat.S_ISREG(found.st_mode):
             os.close(file)
             raise FileNotFoundError(self.position.path)
-        self.file = file
+        self.file, self.size = file, found.st_size
+        if not self.position.is_in(file):
+            raise ChangedFileError
         return file
 
     def close(self) -> None:
@@ -92,7 +95,7 @@ class TailedFile:
         """
         Look at the file; return whether there is something to read.
 
-        Raises ``ChangedFileError`` when it is shorter than what was read of it, and ``OSError``.
+        Raises ``ChangedFileError`` when it has other content than before, and ``OSError``.
         """
         file = self.open()
         self.is_pending = False
@@ -142,24 +145,27 @@ class TailedFile:
         )
         return FileSlice(entries, reading.at, is_full, counts)
 
-    def restart(self) -> Position:
-        """Go back to the beginning, and return the position before."""
-        before = self.position
-        # One that still has its head was perhaps edited: it is not sure that it was truncated.
-        is_edited = self.size >= before.offset and before.has_head(self.open())
-        self.repeated_until = before.offset if is_edited else 0
-        self.position = before.restarted()
-        self._has_more, self.seen = True, None
-        return before
+    def is_edited(self) -> bool:
+        """
+        Return whether a file whose content has changed still has its head. Raises ``OSError``.
+
+        Then it is not sure that it was truncated, and that its lines are new.
+        """
+        return self.size >= self.position.offset and self.position.has_head(self.open())
 
     @property
     def is_active(self) -> bool:
         """Whether it may have something to read."""
         return self.file is not None or self.is_pending or self._has_more or self._holds
 
-    def is_idle(self, now: float) -> bool:
-        """Return whether it is open although nothing was written for a while."""
-        return self.file is not None and not self._holds and not self._has_more and now - self.changed_at >= IDLE
+    def fresh_size(self) -> int:
+        """Return the size of the file now, or when it was last seen if it is not open. Raises ``OSError``."""
+        return self.size if self.file is None else os.fstat(self.file).st_size
+
+    def is_finished(self, now: float) -> bool:
+        """Return whether it was removed and nothing is written to it any more; while it is open it takes up space."""
+        is_read = not self._holds and not self._has_more
+        return self.is_deleted and is_read and now - self.changed_at >= FINISHED
 
     @property
     def lag(self) -> int:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from toban.access.permissions import Permission
@@ -17,14 +17,22 @@ from toban.core.log_line import LogLevel
 from toban.core.matchers import Matcher, MatchOperator
 from toban.core.ports import Clock
 from toban.core.samples import milliseconds, moment
+from toban.dashboards.time_range import STEPS
 from toban.logs.line_store import Direction, LinePosition, TextFilter
 from toban.logs.logql.engine import LogqlEngine
 from toban.logs.logql.search import FoundLine, LineSearch
 from toban.logs.logql.simple_search import parse_search
-from toban.logs.logql.syntax_tree import LineFilter, LogQuery
+from toban.logs.logql.syntax_tree import Grouping, LineFilter, LogQuery, RangeAggregation, VectorAggregation
 from toban.logs.text_filter import shown_text
 from toban.web.api.api_endpoint import ApiEndpoint
-from toban.web.api.models import LogLineModel, LogsRequest, LogsResponse
+from toban.web.api.models import (
+    LogHistogramBar,
+    LogHistogramRequest,
+    LogHistogramResponse,
+    LogLineModel,
+    LogsRequest,
+    LogsResponse,
+)
 from toban.web.endpoint import Endpoint
 
 BY_SEVERITY: Final = tuple(LogLevel)
@@ -32,6 +40,8 @@ BY_SEVERITY: Final = tuple(LogLevel)
 
 SECONDS: Final = 2.0
 """After so many seconds a search responds with what it has found so far."""
+
+HISTOGRAM_LIMIT: Final = timedelta(seconds=5)
 
 CHARACTERS: Final = 4 * 2**20
 """Characters of lines after which a page is full."""
@@ -49,7 +59,12 @@ class LogsApi:
 
     def routes(self) -> list[Endpoint]:
         """Return the routes."""
-        return [ApiEndpoint("/api/logs", self.lines, Permission.LOGS, LogsRequest, LogsResponse)]
+        return [
+            ApiEndpoint("/api/logs", self.lines, Permission.LOGS, LogsRequest, LogsResponse),
+            ApiEndpoint(
+                "/api/logs/histogram", self.histogram, Permission.LOGS, LogHistogramRequest, LogHistogramResponse
+            ),
+        ]
 
     async def lines(self, request: LogsRequest, actor: Actor) -> LogsResponse:
         """Return the newest log lines that a search finds, page by page; or the lines around one."""
@@ -59,6 +74,31 @@ class LogsApi:
             return await self._page(request)
         except QueryError as error:
             raise InvalidCommandError(str(error), "query") from error
+
+    async def histogram(self, request: LogHistogramRequest, actor: Actor) -> LogHistogramResponse:
+        """Count the lines that a search finds over time, by level; by default of the last hour."""
+        now = self._clock.now()
+        start = time_of(request.since or "1h", "since", now)
+        end = time_of(request.until, "until", now) if request.until else now
+        step = next((it for it in STEPS if (end - start) / it <= request.bars), STEPS[-1])
+        span = step // timedelta(milliseconds=1)
+        try:
+            query = log_query(request.query, request.level, request.service, request.context, request.text)
+            counted = RangeAggregation("count_over_time", query, span)
+            root = VectorAggregation("sum", counted, Grouping(("level",)))
+            # A window includes its end: the last millisecond of a step.
+            first = (milliseconds(start) // span + 1) * span - 1
+            last = max(first, milliseconds(end) + span - 1)
+            found = await self._engine.evaluate(root, first, last, span, time_limit=HISTOGRAM_LIMIT)
+        except QueryError as error:
+            raise InvalidCommandError(str(error), "query") from error
+        bars: dict[int, dict[LogLevel, int]] = {}
+        for series in found.series:
+            level = LogLevel(series.labels.get("level", LogLevel.INFO))
+            for at, value in zip(series.times.tolist(), series.values.tolist(), strict=True):
+                bars.setdefault(at + 1 - span, {})[level] = round(value)
+        models = [LogHistogramBar(at=moment(at), lines=bars[at]) for at in sorted(bars)]
+        return LogHistogramResponse(step=step.total_seconds(), bars=models)
 
     async def _page(self, request: LogsRequest) -> LogsResponse:
         now = self._clock.now()

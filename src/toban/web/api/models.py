@@ -357,8 +357,8 @@ class DeleteRowResponse(ResponseModel):
     id: int
 
 
-class LogsRequest(RequestModel):
-    """Which log lines are returned."""
+class LogSelection(RequestModel):
+    """Which log lines a request is about."""
 
     query: str = ""
     """Words that a line contains, like `payment failed service:worker`, or a query in LogQL."""
@@ -366,11 +366,6 @@ class LogsRequest(RequestModel):
     """The start: a time, or how long ago, like `1h`; by default the oldest line."""
     until: str = ""
     """The end (exclusive): a time, or how long ago; by default now."""
-    limit: Annotated[int, Field(ge=1, le=5_000)] = 100
-    cursor: str = ""
-    """Where a search goes on: the `cursor` of the response before."""
-    around: str = ""
-    """The `position` of a line: return it, and up to `limit` lines before and after it."""
     level: LogLevel = LogLevel.DEBUG
     """This level and worse ones."""
     context: str = ""
@@ -378,6 +373,40 @@ class LogsRequest(RequestModel):
     service: str = ""
     text: str = ""
     """What a line contains, in upper or lower case."""
+
+
+class LogHistogramRequest(LogSelection):
+    """Which log lines are counted."""
+
+    bars: Annotated[int, Field(ge=1, le=500)] = 60
+    """How many steps of time at most."""
+
+
+class LogHistogramBar(ResponseModel):
+    """How many lines a step of time has, by level."""
+
+    at: datetime
+    """The begin of the step."""
+    lines: dict[LogLevel, int]
+
+
+class LogHistogramResponse(ResponseModel):
+    """How many lines there are over time."""
+
+    step: float
+    """Seconds of a step."""
+    bars: list[LogHistogramBar]
+    """The steps that have lines."""
+
+
+class LogsRequest(LogSelection):
+    """Which log lines are returned."""
+
+    limit: Annotated[int, Field(ge=1, le=5_000)] = 100
+    cursor: str = ""
+    """Where a search goes on: the `cursor` of the response before."""
+    around: str = ""
+    """The `position` of a line: return it, and up to `limit` lines before and after it."""
 
 
 class LogLineModel(ResponseModel):

@@ -2,19 +2,16 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.fakes import FakeClock
-from toban.core.log_line import LogLevel, LogLine
+from tests.unit.logs.store.lines import make_small
 from toban.core.metric_registry import MetricRegistry
 from toban.core.samples import milliseconds
 from toban.logs.line_store import Direction, LineSelection, SearchSlice, StoredLine
 from toban.logs.settings import LogSettings
-from toban.logs.store import head as head_module
-from toban.logs.store import store as store_module
 from toban.logs.store.store import EmbeddedLineStore
 
 Opened = Callable[..., AbstractContextManager[EmbeddedLineStore]]
@@ -44,12 +41,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make chunks of 8 lines, and blocks of 4 chunks."""
-    make_small(monkeypatch)
-
-
-def make_small(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(head_module, "CHUNK_LINES", 8)
-    patch.setattr(store_module, "MAX_CHUNKS", 4)
+    make_small(monkeypatch.setattr)
 
 
 @pytest.fixture
@@ -62,21 +54,6 @@ def opened(folder: Path, clock: FakeClock, meters: MetricRegistry) -> Opened:
             yield store
 
     return open_store
-
-
-def log_line(message: str = "", seconds: float = 0, level: LogLevel = LogLevel.INFO, **more: object) -> LogLine:
-    """Return a line some seconds after the start."""
-    return LogLine(datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds), level, message, **more)
-
-
-def some_lines(count: int, first: int = 0) -> list[LogLine]:
-    """Return lines that tell their numbers, a second apart; each fifth is an error."""
-    return [
-        log_line(
-            f"order {number} placed", number, LogLevel.INFO if number % 5 else LogLevel.ERROR, trace_id=f"{number:032x}"
-        )
-        for number in range(first, first + count)
-    ]
 
 
 def lines_of(slices: Iterable[SearchSlice]) -> list[StoredLine]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.logs.store.conftest import EVER, found, lines_of, log_line, some_lines
+from tests.unit.logs.store.conftest import EVER, found, lines_of
+from tests.unit.logs.store.lines import log_line, some_lines
 from toban.core.errors import StoreError
 from toban.core.samples import milliseconds
 from toban.logs.line_store import Direction, TextFilter
@@ -44,8 +45,8 @@ def full(size: int):
 def filled(opened, clock, folder) -> Path:
     """Fill a store: three blocks, two chunks and some lines in the head, as a killed process leaves it."""
     with opened() as store:
-        for number in range(COUNT):
-            store.append(some_lines(1, number), {"source": str(number)})
+        for number in range(0, COUNT, 3):
+            store.append(some_lines(3, number), {"source": str(number)})
         maintain(store, clock)
         shutil.copytree(folder, killed := folder.with_name("killed"))
     shutil.rmtree(folder)
@@ -123,7 +124,7 @@ def test_a_damaged_column_costs_its_chunk_only(filled, opened, clock, meters, co
     """
     path = filled / "33-64.lines"
     with opened() as store:
-        offset, length, _ = store._blocks[1].index.extents[2, column].tolist()
+        offset, length, _ = store._block_set.blocks[1].index.extents[2, column].tolist()
     flip(path, offset + length // 2)
     with opened() as store:
         assert set(range(1, COUNT + 1)) - {it.position.number for it in store.numbered(0, 1000)} == set(range(49, 57))
@@ -136,7 +137,7 @@ def test_a_damaged_column_costs_its_chunk_only(filled, opened, clock, meters, co
 
 def test_a_damaged_signature_costs_nothing(filled, opened, clock, meters):
     with opened() as store:
-        start = store._blocks[1].index.signatures
+        start = store._block_set.blocks[1].index.signatures
     data = bytearray((filled / "33-64.lines").read_bytes())
     data[start : start + 4096] = bytes(4096)
     data[start + 4096 : start + 8192 * 4] = bytes(8192 * 4 - 4096)
@@ -146,7 +147,7 @@ def test_a_damaged_signature_costs_nothing(filled, opened, clock, meters):
         assert meters.value(CORRUPTIONS) == 1
         maintain(store, clock)
         assert found(store, replace(EVER, filters=(TextFilter(("order 50",)),))) == ["order 50 placed"]
-        assert not any(block.damaged for block in store._blocks)
+        assert not any(block.damaged for block in store._block_set.blocks)
     assert survives(opened, clock, meters) == TRUTH
 
 

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fakes import FakeClock
-from tests.unit.logs.store.conftest import DAY, EVER, START, lines_of, make_small
+from tests.unit.logs.store.conftest import DAY, EVER, START, lines_of
+from tests.unit.logs.store.lines import make_small
 from toban.core.log_line import LogLevel, LogLine
 from toban.core.matchers import compile_regex
 from toban.core.metric_registry import MetricRegistry
@@ -82,7 +83,7 @@ SELECTIONS = st.builds(
     st.sampled_from([START + 2001, START + 20_000, 2**53]),
     st.sampled_from([lambda _: True, lambda it: it.level in {"error", "warn"}, lambda it: it.service == "api"]),
     st.lists(FILTERS, max_size=2).map(tuple),
-    st.sampled_from(["", "", "a" * 32, "注文"]),
+    st.sampled_from(["", "", "a" * 32, "注文", "x\ud800"]),
     POSITIONS,
     POSITIONS,
 )
@@ -142,7 +143,7 @@ def selected(stored: StoredLine, by: LineSelection) -> bool:
     return (
         by.start <= position.at < by.end
         and by.selects(line.stream)
-        and (not by.trace_id or by.trace_id == line.trace_id)
+        and (not by.trace_id or clean(by.trace_id) == line.trace_id)
         and (by.before is None or position < by.before)
         and (by.after is None or position > by.after)
         and all(any(has(line, text, it) for text in it.texts) != it.is_negated for it in by.filters)
@@ -182,7 +183,7 @@ def live(steps: list, most_in_memory: int) -> None:
     clock, meters, model, next_number = FakeClock(), MetricRegistry(), list[StoredLine](), 1
     left = steps[::-1]
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        make_small(patch)
+        make_small(patch.setattr)
         patch.setattr(text_matcher, "FEW_ROWS", most_in_memory)
         while True:
             with EmbeddedLineStore(Path(name), LogSettings(retention="2d"), clock, meters) as store:

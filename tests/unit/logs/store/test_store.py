@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import FakeClock
-from tests.unit.logs.store.conftest import DAY, EVER, START, found, lines_of, log_line, some_lines
+from tests.unit.logs.store.conftest import DAY, EVER, START, found, lines_of
+from tests.unit.logs.store.lines import log_line, some_lines
 from toban.core.errors import BadQueryError
 from toban.core.log_line import LogLevel, LogStream
 from toban.core.samples import milliseconds
 from toban.logs.line_store import Direction, LineSelection, TextFilter
 from toban.logs.settings import LogSettings
 from toban.logs.store import block as block_module
+from toban.logs.store import block_set as block_set_module
 from toban.logs.store import search as search_module
 from toban.logs.store import store as store_module
 from toban.logs.store.store import APPENDED, BLOCKS, BYTES, LINES, OLDEST
@@ -41,7 +43,9 @@ def test_numbers_go_on_after_all_lines_were_deleted(opened, clock):
 
 def test_lines_and_cursors_are_stored_together(opened):
     with opened() as store:
-        store.append(some_lines(1), {"file a": "10", "fly": "x"})
+        store.append(some_lines(1), {"file a": "10", "fly": "x", "path \udcff": "5"})
+        assert store.cursor("path \udcff") == "5"
+        store.forget_cursors(["path \udcff"])
         store.append([], {"file b": "20"})
         store.forget_cursors(["fly", "unknown"])
     with opened() as store:
@@ -242,7 +246,7 @@ def test_searches_are_complete_while_lines_are_appended_and_sealed(opened, clock
         for thread in threads:
             thread.join()
         assert not failures
-        assert len(store._blocks) > 10
+        assert len(store._block_set.blocks) > 10
 
 
 def test_a_search_goes_on_while_its_lines_are_deleted(opened, clock):
@@ -263,12 +267,12 @@ def test_indexes_of_blocks_take_bounded_memory(opened, clock, monkeypatch):
     """
     What is not kept is read again.
     """
-    monkeypatch.setattr(store_module, "INDEX_BYTES", 50_000)
+    monkeypatch.setattr(block_set_module, "INDEX_BYTES", 50_000)
     with opened() as store:
         store.append(some_lines(32 * 6), {})
         maintain(store, clock)
         assert len(found(store)) == 192
-        assert len(store._cache._values) == 1
+        assert len(store._block_set._cache._values) == 1
 
 
 def test_a_block_of_a_newer_toban_is_named(opened, clock, folder: Path):
