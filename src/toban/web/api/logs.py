@@ -46,6 +46,9 @@ HISTOGRAM_LIMIT: Final = timedelta(seconds=5)
 CHARACTERS: Final = 4 * 2**20
 """Characters of lines after which a page is full."""
 
+AHEAD: Final = timedelta(days=1)
+"""How far in the future a line may be that is found without an end: the clocks of programs differ."""
+
 _LAST_NUMBER: Final = 2**62
 _POSITION: Final = re.compile(r"(-?[0-9]{1,15})-([0-9]{1,19})")
 
@@ -105,8 +108,7 @@ class LogsApi:
         wanted = LineSearch(
             log_query(request.query, request.level, request.service, request.context, request.text),
             milliseconds(time_of(request.since, "since", now)) if request.since else 0,
-            # Lines of this millisecond too.
-            milliseconds(time_of(request.until, "until", now)) if request.until else milliseconds(now) + 1,
+            milliseconds(time_of(request.until, "until", now) if request.until else now + AHEAD),
             request.limit,
             before=position_of(request.cursor, "cursor") if request.cursor else None,
         )
@@ -132,7 +134,7 @@ class LogsApi:
         position = position_of(request.around, "around")
         wanted = LineSearch(LogQuery(), 0, position.at + 1, request.limit, before=position)
         before = await self._engine.lines(wanted)
-        end = milliseconds(self._clock.now()) + 1
+        end = milliseconds(self._clock.now() + AHEAD)
         after = await self._engine.lines(
             replace(
                 wanted,
