@@ -60,6 +60,7 @@ from toban.web.live_updates import LOGS, LiveUpdates, PageState
 from toban.web.log_push import LogPushApi
 from toban.web.log_tail import LogTail
 from toban.web.loki_api import LokiApi
+from toban.web.loki_tail import LokiTail
 from toban.web.pages.about import AboutPage
 from toban.web.pages.alerts import AlertsPages
 from toban.web.pages.audit import AuditPage
@@ -175,6 +176,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         clock,
     )
     logs, log_tail = LogsApi(it.logs.engine, clock), LogTail(it.logs.feed, clock)
+    loki_tail = LokiTail(it.logs.engine, it.logs.feed, clock)
     rules = RulesApi(it.alerting.evaluation)
     silences = SilencesApi(notifications.silences, clock)
     effective_settings, audit = SettingsApi(it.settings), AuditApi(partial(recent_entries, it.state))
@@ -197,6 +199,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
         log_tail,
         LogPushApi(it.logs.receiver, settings.body_limit),
         LokiApi(it.logs.engine, clock, FairStreaming()),
+        loki_tail,
         rules,
         effective_settings,
         audit,
@@ -260,6 +263,7 @@ def open_web(settings: WebSettings, features: Features, clock: Clock, meters: Me
     def end_streams() -> None:
         live.end()
         log_tail.end()
+        loki_tail.end()
 
     return Web(app, metrics_alone(it.collection, it.queries, it.store, clock), status.overview, end_streams)
 

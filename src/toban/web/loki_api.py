@@ -1,5 +1,6 @@
 """The HTTP API of Loki: https://grafana.com/docs/loki/latest/reference/loki-http-api/."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -21,7 +22,7 @@ from toban.web.disconnect import cancel_on_disconnect
 from toban.web.endpoint import FORM, Endpoint
 from toban.web.fair_streaming import FairStreaming
 from toban.web.json_response import JsonResponse
-from toban.web.loki_json import CATEGORIZE, success, written_lines, written_result
+from toban.web.loki_json import CATEGORIZE, streams, success, written_lines, written_result
 from toban.web.loki_parameters import MILLISECOND, LokiParameters
 from toban.web.prometheus_json import join_pieces, sample_text, timestamp_seconds
 from toban.web.query_parameters import QueryParameters
@@ -92,7 +93,9 @@ class LokiApi:
                     nanoseconds=range(start, end) if start % MILLISECOND or end % MILLISECOND else None,
                 )
             )
-            return self._streamed(written_lines(lines, categorize=_categorizes(request)))
+            categorize = _categorizes(request)
+            found = await asyncio.to_thread(streams, lines, categorize=categorize)
+            return self._streamed(written_lines(found, categorize=categorize))
         step = parameters.step(start, end)
         # Loki aligns both ends to the step too.
         first = start // MILLISECOND // step * step
@@ -126,9 +129,9 @@ class LokiApi:
         """Return how many streams, lines and bytes a selector chooses."""
         start, end = parameters.milliseconds()
         found = await self._volumes(parameters, (), start, end, max(end - start, 1))
-        streams = len({group for group, _ in found})
+        count = len({group for group, _ in found})
         lines, size = (sum(getattr(volume, name) for volume in found.values()) for name in ("lines", "bytes"))
-        return JsonResponse({"streams": streams, "chunks": streams, "entries": lines, "bytes": size})
+        return JsonResponse({"streams": count, "chunks": count, "entries": lines, "bytes": size})
 
     async def volume(self, parameters: LokiParameters, request: Request) -> Response:
         """Return the bytes of each group of streams."""
@@ -170,7 +173,7 @@ class LokiApi:
         lines = await self._engine.lines(LineSearch(query, start, end, FIELD_LINES))
         fields = [
             {"label": it.name, "type": it.types.most_common(1)[0][0], "cardinality": len(it.values), "parsers": []}
-            for it in detected_fields(lines, limit)
+            for it in await asyncio.to_thread(detected_fields, lines, limit)
         ]
         return JsonResponse({"fields": fields, "limit": limit})
 

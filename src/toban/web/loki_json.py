@@ -1,7 +1,7 @@
 """Lines as JSON of Loki's HTTP API, written many at a time."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import orjson
 
@@ -12,6 +12,9 @@ from toban.web.prometheus_json import scalar_text, series_array, timestamp_secon
 CATEGORIZE: Final = "categorize-labels"
 """The flag of clients that want to know where the labels of a line come from."""
 
+Streams: TypeAlias = dict[tuple[tuple[str, str], ...], list[FoundLine]]
+"""Lines by their label sets."""
+
 VALUES: Final = 250
 """Lines that are written without a pause for other tasks."""
 
@@ -21,9 +24,9 @@ def success(data: Any) -> dict[str, Any]:
     return {"status": "success", "data": data} if data else {"status": "success"}
 
 
-def streams(lines: Sequence[FoundLine], *, categorize: bool) -> dict[tuple[tuple[str, str], ...], list[FoundLine]]:
+def streams(lines: Sequence[FoundLine], *, categorize: bool) -> Streams:
     """Return lines by their label sets, in their order; with ``categorize``, by those of their streams."""
-    found: dict[tuple[tuple[str, str], ...], list[FoundLine]] = {}
+    found: Streams = {}
     for line in lines:
         labels = line.stream if categorize else line.labels
         found.setdefault(tuple(sorted(labels.items())), []).append(line)
@@ -39,14 +42,14 @@ def value(line: FoundLine, *, categorize: bool) -> list[Any]:
     return entry
 
 
-def written_lines(lines: Sequence[FoundLine], *, categorize: bool) -> Iterator[bytes]:
+def written_lines(found: Streams, *, categorize: bool) -> Iterator[bytes]:
     """Write the response to a query for lines."""
     yield b'{"status":"success","data":{"resultType":"streams",'
     if categorize:
         yield b'"encodingFlags":["categorize-labels"],'
     yield b'"result":['
     separator = b""
-    for labels, entries in streams(lines, categorize=categorize).items():
+    for labels, entries in found.items():
         yield b'%s{"stream":%s,"values":[' % (separator, orjson.dumps(dict(labels)))
         for first in range(0, len(entries), VALUES):
             some = [value(line, categorize=categorize) for line in entries[first : first + VALUES]]

@@ -8,8 +8,8 @@ from typing import Final
 
 from toban.core.errors import BadQueryError
 
-MAX_LENGTH: Final = 100_000
-"""How many characters a query may have."""
+MAX_LENGTH: Final = 20_000
+"""How many characters a query may have: it is parsed on the event loop."""
 
 
 class TokenKind(StrEnum):

@@ -1,5 +1,6 @@
 """Log lines, in toban's own API."""
 
+import asyncio
 import re
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -121,7 +122,7 @@ class LogsApi:
                 if len(lines) >= request.limit or (is_slow and reached > wanted.start):
                     is_complete = False
                     break
-        models = [line_model(line) for line in lines]
+        models = await asyncio.to_thread(_models, lines)
         if is_complete:
             return LogsResponse(lines=models)
         return LogsResponse(lines=models, cursor=_text(_next(lines, reached)), reached=moment(reached))
@@ -143,7 +144,7 @@ class LogsApi:
                 after=LinePosition(position.at, position.number - 1),
             )
         )
-        return LogsResponse(lines=[line_model(line) for line in (*reversed(after), *before)])
+        return LogsResponse(lines=await asyncio.to_thread(_models, [*reversed(after), *before]))
 
 
 def log_query(query: str, level: LogLevel, service: str, context: str, text: str) -> LogQuery:
@@ -189,6 +190,10 @@ def _next(lines: Sequence[FoundLine], reached: int) -> LinePosition:
     if lines and lines[-1].position.at <= reached:
         return lines[-1].position
     return LinePosition(reached, _LAST_NUMBER)
+
+
+def _models(lines: Sequence[FoundLine]) -> list[LogLineModel]:
+    return [line_model(line) for line in lines]
 
 
 def line_model(found: FoundLine) -> LogLineModel:
