@@ -29,10 +29,10 @@ def _expression(value: str) -> str:
 class RedactionSettings(Section):
     """What is redacted in log lines besides passwords, tokens, keys, cookies, cards and e-mail addresses."""
 
-    keys: Sequence[Text] = ()
+    keys: tuple[Text, ...] = ()
     """Further names of secret fields, in any spelling: `licenceKey` is `licence_key` too."""
 
-    patterns: Sequence[Annotated[str, AfterValidator(_expression)]] = ()
+    patterns: tuple[Annotated[str, AfterValidator(_expression)], ...] = ()
     """Further expressions (RE2); what they match is redacted."""
 
 
