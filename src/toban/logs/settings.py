@@ -1,6 +1,5 @@
 """Settings of log lines: the store, and the sources."""
 
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Literal
 
@@ -30,10 +29,10 @@ def _expression(value: str) -> str:
 class RedactionSettings(Section):
     """What is redacted in log lines besides passwords, tokens, keys, cookies, cards and e-mail addresses."""
 
-    keys: Sequence[Text] = ()
+    keys: tuple[Text, ...] = ()
     """Further names of secret fields, in any spelling: `licenceKey` is `licence_key` too."""
 
-    patterns: Sequence[Annotated[str, AfterValidator(_expression)]] = ()
+    patterns: tuple[Annotated[str, AfterValidator(_expression)], ...] = ()
     """Further expressions (RE2); what they match is redacted."""
 
 
@@ -77,7 +76,7 @@ class LogFiles(Section):
     timezone: Zone | None = None
     """Time zone of times that are written without one; by default this machine's."""
 
-    exclude: Sequence[str] = ("*.gz", "*-audit.json")
+    exclude: tuple[str, ...] = ("*.gz", "*-audit.json")
     """Patterns of names to leave out, or of whole paths if they contain a `/`."""
 
     read_from: Literal["beginning", "end"] = "beginning"
@@ -114,5 +113,5 @@ class LogSettings(Section):
     fly_server: Annotated[str, AfterValidator(_nats)] = "nats://[fdaa::3]:4223"
     """Address of the stream."""
 
-    files: Sequence[LogFiles] = ()
+    files: tuple[LogFiles, ...] = ()
     """Log files of the shop's processes on this machine."""

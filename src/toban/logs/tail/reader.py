@@ -195,6 +195,7 @@ class LogFileReader:
             position = Position.decoded(name, value)
             if not position:
                 self._damaged.add(name)
+                self._gone[name] = 0.0
             elif not (source := sources.get(position.pattern)) or source.paths.excludes(position.path):
                 self._gone[name] = position.stored
             elif position.offset:
@@ -216,7 +217,7 @@ class LogFileReader:
             found = file.read(now, clock)
         except ChangedFileError:
             self._restart(file, source, clock)
-            self._find_at, batch.has_more = now, True
+            self._find_at = now
             return
         except FileNotFoundError:
             self._find_at = now  # it was moved or removed
@@ -271,8 +272,9 @@ class LogFileReader:
         copies = Copies(self._lost, [file.position for file, _ in self._files.values()])
         for one in sorted(new.values(), key=lambda one: one.found.st_mtime_ns):
             self._start(one, copies, batch, clock)
-        for key in self._changed.keys() - self._copies.keys():
-            del self._changed[key]
+        self._edited.clear()
+        self._copies = {key: original for key, original in self._copies.items() if key in new}
+        self._changed = {key: one for key, one in self._changed.items() if key in self._copies}
         for source in self._sources:
             if source.is_new:
                 source.is_new = False
@@ -301,7 +303,10 @@ class LogFileReader:
         """Return the files that match."""
         matching: dict[tuple[int, int], _NewFile] = {}
         for source in self._sources:
-            for path in islice(source.paths.find(self._skip), MAX_PATHS):
+            for number, path in enumerate(source.paths.find(self._skip)):
+                if number >= MAX_PATHS:
+                    self.skipped[source.settings.path] = SkipReason.TOO_MANY
+                    break
                 try:
                     found = Path(path).stat()
                 except FileNotFoundError:
@@ -327,13 +332,12 @@ class LogFileReader:
         """Look for files under another name; those that are gone are not read any more."""
         for key in missing:
             file, source = self._files[key]
-            path = found[key].path if key in found else listings.path(file.position)
             if not file.position.offset:
                 # Nothing in it tells whether what has its inode now is the same file.
                 self._changed[key] = file.position, source
                 self._lose(file, clock)
-            elif path:
-                file.position = replace(file.position, path=path)
+            elif one := found.get(key) or listings.find(file.position, source):
+                file.position = replace(file.position, path=one.path)
                 file.is_pending = True
                 self._is_there(file, source, now, clock)
             else:
@@ -351,9 +355,9 @@ class LogFileReader:
         for key, (position, source) in list(self._changed.items()):
             if key in new:
                 continue
-            path = listings.path(position)
-            if path and is_generation(path, position.path) and not position.is_gone:
-                yield key, _NewFile(source, path, Path(path).stat())
+            found = listings.find(position, source)
+            if found and is_generation(found.path, position.path) and not position.is_gone:
+                yield key, found
             else:
                 del self._changed[key]
                 self._note_gone(position, batch, clock)
@@ -369,8 +373,11 @@ class LogFileReader:
 
         It counts as a new one, because its old content may be in a copy, or it may be a copy itself.
         """
-        if file.is_edited():
-            self._edited[file.position.key] = file.position.offset
+        try:
+            if file.is_edited():
+                self._edited[file.position.key] = file.position.offset
+        except OSError as error:
+            self._skip(file.position.path, error)
         self._changed[file.position.key] = file.position, source
         self._lose(file, clock)
 
@@ -389,7 +396,7 @@ class LogFileReader:
             self.skipped[new.path] = SkipReason.TOO_MANY
             return
         try:
-            with _opened(new.path) as file:
+            with _opened(new) as file:
                 position = self._first_position(new, file, copies, clock)
         except FileNotFoundError:
             return
@@ -468,17 +475,22 @@ class _Listings:
         self._unreadable = unreadable
         self._paths: dict[str, dict[int, str]] = {}
 
-    def path(self, position: Position) -> str:
-        """Return the path of a file in its folder, empty when it is not there."""
+    def find(self, position: Position, source: _Source) -> _NewFile | None:
+        """Return where a file is in its folder, None when it is not there."""
         folder = position.folder
         if folder not in self._paths:
             self._paths[folder] = self._listed(folder)
-        path = self._paths[folder].get(position.inode, "")
+        path = self._paths[folder].get(position.inode)
+        if not path:
+            return None
         try:
             found = Path(path).stat()
-        except OSError:
-            return ""
-        return path if (found.st_dev, found.st_ino) == position.key else ""
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self._unreadable(path, error)
+            return None
+        return _NewFile(source, path, found) if (found.st_dev, found.st_ino) == position.key else None
 
     def _listed(self, folder: str) -> dict[int, str]:
         try:
@@ -492,9 +504,13 @@ class _Listings:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[int]:
-    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+def _opened(new: _NewFile) -> Iterator[int]:
+    """Open a file that was found. Raises ``FileNotFoundError`` when there is another one now, and ``OSError``."""
+    file = os.open(new.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
+        found = os.fstat(file)
+        if (found.st_dev, found.st_ino) != new.position.key:
+            raise FileNotFoundError(new.path)
         yield file
     finally:
         os.close(file)

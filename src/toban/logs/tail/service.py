@@ -46,6 +46,9 @@ POLL_INTERVAL: Final = 1.0
 MAX_RETRY: Final = 30.0
 """Seconds between two attempts to store lines, at most."""
 
+HANGS_AFTER: Final = 60.0
+"""Seconds after which reading one batch counts as hanging."""
+
 SHOWN: Final = 20
 """Skipped files that are logged or shown at a time."""
 
@@ -90,6 +93,7 @@ class FileTail:
         self._skipped: Mapping[str, SkipReason] = {}
         self._unreadable: Mapping[str, str] = {}
         self._files, self._lag = 0, 0
+        self._reading_since: float | None = None
         for family in COUNTS.values():
             meters.add(family, 0)
 
@@ -101,9 +105,11 @@ class FileTail:
         try:
             while True:
                 raise_if_cancelled()
+                self._reading_since = self._clock.monotonic()
                 batch = await self._retried(
                     lambda: thread.run(lambda: reader.read(self._clock.monotonic(), self._clock.now()))
                 )
+                self._reading_since = None
                 self._report(reader)
                 await self._store(batch)
                 if not batch.has_more:
@@ -115,6 +121,8 @@ class FileTail:
         """Return whether all files can be read and their lines be stored."""
         if self._failure.error:
             return HealthStatus(False, self._failure.error)
+        if self._reading_since is not None and self._clock.monotonic() - self._reading_since > HANGS_AFTER:
+            return HealthStatus(False, "reading log files hangs: does their disk answer?")
         if self._unreadable:
             some = ", ".join(f"{path}: {error}" for path, error in islice(self._unreadable.items(), SHOWN))
             return HealthStatus(False, f"{len(self._unreadable)} log files can't be read: {some}")
@@ -153,14 +161,14 @@ class FileTail:
         self._files, self._lag = reader.files, reader.lag
         self._meters.set(FILES, self._files)
         self._meters.set(LAG, self._lag)
-        if reader.skipped is self._skipped:
+        if (reader.skipped, reader.unreadable) == (self._skipped, self._unreadable):
             return
         new = (path for path, reason in reader.skipped.items() if self._skipped.get(path) != reason)
         for path in islice(new, SHOWN):
             reason = reader.skipped[path]
             show = log.info if reason in {SkipReason.OLD, SkipReason.COPY} else log.warning
             show("log file skipped", path=path, reason=reason.value, error=reader.unreadable.get(path, ""))
-        self._skipped, self._unreadable = reader.skipped, reader.unreadable
+        self._skipped, self._unreadable = dict(reader.skipped), dict(reader.unreadable)
         for reason in SkipReason:
             amount = sum(one is reason for one in self._skipped.values())
             self._meters.set(SKIPPED, amount, reason=reason.value)

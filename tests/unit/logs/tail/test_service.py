@@ -1,6 +1,7 @@
 """The service: what it waits for, what it says, and when it ends."""
 
 import asyncio
+import threading
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -12,7 +13,7 @@ from toban.core.config_types import readable_error
 from toban.core.metric_registry import MetricRegistry
 from toban.logs.settings import LogFiles
 from toban.logs.tail.preflight import check_files
-from toban.logs.tail.reader import SkipReason
+from toban.logs.tail.reader import LogFileReader, SkipReason
 from toban.logs.tail.service import CUT, FILES, LAG, LINES, SKIPPED, FileTail
 
 
@@ -127,6 +128,30 @@ async def test_health_names_what_can_not_be_read(tmp_path):
         (tmp_path / "a.log").write_text("one\n")
         await running.has(1)
         await running.clock.until(lambda: running.service.health().ok)
+
+
+async def test_health_tells_when_reading_hangs(tmp_path, monkeypatch):
+    """
+    A disk that does not answer holds the thread, and nothing else.
+    """
+    (tmp_path / "a.log").write_text("one\n")
+    begun, released = threading.Event(), threading.Event()
+    read = LogFileReader.read
+
+    def hang(*arguments):
+        begun.set()
+        released.wait(20)
+        return read(*arguments)
+
+    monkeypatch.setattr(LogFileReader, "read", hang)
+    async with Running(tmp_path, FakeLineStore()).run() as running:
+        assert await asyncio.to_thread(begun.wait, 20)
+        assert running.service.health().ok
+        running.clock.advance(100)
+        assert "hangs" in running.service.health().message
+        assert not running.service.health().ok
+        released.set()
+        assert await running.has(1) == ["one"]
 
 
 def test_health_names_a_pattern_without_files(tmp_path):
