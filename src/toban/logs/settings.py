@@ -65,6 +65,13 @@ class LogFiles(Section):
     """Files that were not written for so long before they are seen first are not read."""
 
 
+def _distinct(files: tuple[LogFiles, ...]) -> tuple[LogFiles, ...]:
+    for number, one in enumerate(files):
+        if any(one.path == other.path for other in files[:number]):
+            raise ValueError(f"duplicate path {one.path}: give each pattern once")
+    return files
+
+
 class LogSettings(Section):
     """Sources of log lines; those that the shop sends by OpenTelemetry need no setting."""
 
@@ -78,5 +85,5 @@ class LogSettings(Section):
     fly_server: Annotated[str, AfterValidator(_nats)] = "nats://[fdaa::3]:4223"
     """Address of the stream."""
 
-    files: tuple[LogFiles, ...] = ()
+    files: Annotated[tuple[LogFiles, ...], AfterValidator(_distinct)] = ()
     """Log files of the shop's processes on this machine."""
