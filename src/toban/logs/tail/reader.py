@@ -89,7 +89,8 @@ class LogFileReader:
         self._damaged = set[str]()
         self._changed: dict[tuple[int, int], tuple[Position, Source]] = {}
         self._edited: dict[tuple[int, int], int] = {}
-        self._copies: dict[tuple[int, int], tuple[int, int]] = {}
+        # Of each copy that waits: its original, and how far that was read when its content was lost.
+        self._copies: dict[tuple[int, int], tuple[tuple[int, int], int]] = {}
         self._find_at = float("-inf")
         self._reading = Lock()
         self._is_closed = False
@@ -321,6 +322,9 @@ class LogFileReader:
         self._close(file)
         del self._files[position.key]
         self._lost.append(position)
+        for copy, (original, _) in self._copies.items():
+            if original == position.key:
+                self._copies[copy] = original, position.offset
         was_read = file.seen is not None
         self._gone[position.cursor] = clock.timestamp() if was_read else position.stored
 
@@ -358,11 +362,11 @@ class LogFileReader:
             if size > original.offset == self._files[original.key][0].fresh_size():
                 # It goes on where its original ends: somebody copied it, and writes to the copy.
                 return original.moved_to(position)
-            self._copies[position.key] = original.key
+            self._copies[position.key] = original.key, -1
             self.skipped.reasons[new.path] = SkipReason.COPY
             return None
-        original_key = self._copies.pop(position.key, None)
-        if any(lost.key == original_key and lost.offset >= size for lost in self._lost):
+        _, end = self._copies.pop(position.key, (None, -1))
+        if end >= size:
             # Its original was read further than this copy goes.
             return position.at(file, size)
         age = clock.timestamp() - new.found.st_mtime

@@ -16,7 +16,7 @@ from toban.logs.tail import reader
 from toban.logs.tail.found_files import SkipReason, service_of
 from toban.logs.tail.lines import MAX_LINE, split_lines
 from toban.logs.tail.position import PREFIX
-from toban.logs.tail.reader import FORGET_AFTER, MAX_OPEN
+from toban.logs.tail.reader import FIND_INTERVAL, FORGET_AFTER, MAX_OPEN
 from toban.logs.tail.tailed_file import HOLD
 
 
@@ -217,6 +217,26 @@ def test_a_file_that_goes_on_in_a_copy_is_read_there(tmp_path):
     tail.write("a-copy.log", "two\n")
     tail.settle()
     assert tail.store.messages == ["one", "two"]
+    tail.reader.close()
+
+
+def test_a_copy_of_what_was_not_read_before_it_was_truncated_is_read(tmp_path):
+    """
+    Although more was read of the same file before it was truncated the last time.
+    """
+    tail = Tailing(tmp_path, "*.log*", format="plain")
+    tail.write("a.log", "old\n" * 100)
+    tail.settle()
+    os.truncate(tail.path("a.log"), 0)
+    tail.settle()
+    tail.write("a.log", "new")
+    tail.write("a.log.1", "new")
+    tail.now += FIND_INTERVAL
+    tail.looks()
+    assert tail.reader.skipped.reasons == {str(tail.path("a.log.1")): SkipReason.COPY}
+    os.truncate(tail.path("a.log"), 0)
+    tail.settle()
+    assert tail.store.messages == ["old"] * 100 + ["new"]
     tail.reader.close()
 
 
