@@ -4,12 +4,10 @@ from datetime import timedelta
 from typing import Annotated, Literal
 
 import re2
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
 from toban.core.config_types import Duration, FilePattern, Section, Size, Text, Zone
-from toban.core.plugins import named_by_key
 from toban.logs.line_parser import AUTO, PARSERS
-from toban.logs.sink import SINKS, Sink
 
 
 def _nats(value: str) -> str:
@@ -86,6 +84,13 @@ class LogFiles(Section):
     """Files that were not written for so long before they are seen first are not read."""
 
 
+def _distinct(files: tuple[LogFiles, ...]) -> tuple[LogFiles, ...]:
+    for number, one in enumerate(files):
+        if any(one.path == other.path for other in files[:number]):
+            raise ValueError(f"duplicate path {one.path}: give each pattern once")
+    return files
+
+
 class LogSettings(Section):
     """Log lines: how long they are kept, and their sources; what the shop sends by OpenTelemetry needs no setting."""
 
@@ -100,9 +105,6 @@ class LogSettings(Section):
 
     redaction: RedactionSettings = RedactionSettings()
 
-    sinks: Annotated[dict[str, Annotated[Sink, SINKS]], BeforeValidator(named_by_key)] = Field(default_factory=dict)
-    """Where lines are sent, besides being stored here; by names of your own."""
-
     fly: bool | None = None
     """
     Whether to read Fly's log stream, of `shop.fly_apps` or of all apps; needs `shop.fly_token` and `shop.fly_org`.
@@ -113,5 +115,5 @@ class LogSettings(Section):
     fly_server: Annotated[str, AfterValidator(_nats)] = "nats://[fdaa::3]:4223"
     """Address of the stream."""
 
-    files: tuple[LogFiles, ...] = ()
+    files: Annotated[tuple[LogFiles, ...], AfterValidator(_distinct)] = ()
     """Log files of the shop's processes on this machine."""

@@ -1,26 +1,29 @@
 """Finds log files, and reads them in turn. Synchronous: it is called in a thread."""
 
 import os
-import re
-import stat
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import StrEnum
-from itertools import islice, repeat
-from pathlib import Path, PurePath
+from itertools import repeat
+from pathlib import Path
 from threading import Lock
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from toban.core.log_line import LogLevel, LogLine
 from toban.logs.entries import Entry
-from toban.logs.line_parser import line_format
 from toban.logs.settings import LogFiles
 from toban.logs.tail.copies import Copies, is_generation
-from toban.logs.tail.file_paths import FilePaths
+from toban.logs.tail.found_files import (
+    FolderListings,
+    FoundFile,
+    SkippedFiles,
+    SkipReason,
+    Source,
+    find_files,
+    opened,
+    service_of,
+)
 from toban.logs.tail.position import PREFIX, Position
 from toban.logs.tail.tailed_file import ChangedFileError, TailedFile
 
@@ -38,9 +41,6 @@ MAX_OPEN: Final = 128
 MAX_FILES: Final = 10_000
 """Files that are read."""
 
-MAX_PATHS: Final = 100_000
-"""Paths that one search looks at."""
-
 MAX_LOST: Final = 1_000
 """Positions in content that is gone, which are kept to recognise it elsewhere."""
 
@@ -53,22 +53,8 @@ LAST_LINE: Final = 65_536
 SEEN: Final = f"{PREFIX}pattern/"
 """What the names of cursors begin with that tell that a pattern was looked at before."""
 
-NUMBERING: Final = re.compile(r"[-_.]?[0-9][-_0-9]*$")
-"""The date or the number at the end of a file's name."""
-
-
 SOURCE: Final = "files"
 """Begins the names of these sources of lines."""
-
-
-class SkipReason(StrEnum):
-    """Why a file that matches is not read."""
-
-    UNREADABLE = "unreadable"
-    NOT_REGULAR = "no regular file"
-    OLD = "old"
-    COPY = "copy"
-    TOO_MANY = "too many files"
 
 
 @dataclass(slots=True)
@@ -90,54 +76,30 @@ class Batch:
     formats: Counter[str] = field(default_factory=Counter)
 
 
-class _Source:
-    """The files of one pattern."""
-
-    def __init__(self, settings: LogFiles, *, is_new: bool) -> None:
-        self.settings = settings
-        self.paths = FilePaths(settings.path, settings.exclude)
-        self.formats = line_format(settings.format)
-        self.zone = ZoneInfo(settings.timezone) if settings.timezone else None
-        self.is_new = is_new
-
-
-@dataclass(frozen=True, slots=True)
-class _NewFile:
-    """A file that was found, and is not read yet."""
-
-    source: _Source
-    path: str
-    found: os.stat_result
-
-    @property
-    def position(self) -> Position:
-        return Position(self.found.st_dev, self.found.st_ino, self.path, self.source.settings.path)
-
-
 class LogFileReader:
     """
     Reads the files of all patterns, from the positions that the cursors tell.
 
-    A file is known by its device and inode, wherever it is moved to in its folder. ``skipped`` are the paths that match
-    and are not read, and why; ``unreadable`` are those among them that can't be read.
+    A file is known by its device and inode, wherever it is moved to in its folder. ``skipped`` are the files that match
+    and are not read.
     """
 
     def __init__(self, settings: Sequence[LogFiles], instance: str, cursors: Mapping[str, str]) -> None:
-        self._sources = [_Source(one, is_new=f"{SEEN}{one.path}" not in cursors) for one in settings]
+        self._sources = [Source(one, is_new=f"{SEEN}{one.path}" not in cursors) for one in settings]
         self._instance = instance
-        self._files: OrderedDict[tuple[int, int], tuple[TailedFile, _Source]] = OrderedDict()
+        self._files: OrderedDict[tuple[int, int], tuple[TailedFile, Source]] = OrderedDict()
         self._open: OrderedDict[tuple[int, int], TailedFile] = OrderedDict()
         self._lost: deque[Position] = deque(maxlen=MAX_LOST)
         self._gone: dict[str, float] = {}
         self._damaged = set[str]()
-        self._changed: dict[tuple[int, int], tuple[Position, _Source]] = {}
+        self._changed: dict[tuple[int, int], tuple[Position, Source]] = {}
         self._edited: dict[tuple[int, int], int] = {}
-        self._copies: dict[tuple[int, int], tuple[int, int]] = {}
+        # Of each copy that waits: its original, and how far that was read when its content was lost.
+        self._copies: dict[tuple[int, int], tuple[tuple[int, int], int]] = {}
         self._find_at = float("-inf")
         self._reading = Lock()
         self._is_closed = False
-        self.skipped: dict[str, SkipReason] = {}
-        self.unreadable: dict[str, str] = {}
+        self.skipped = SkippedFiles()
         self._load(cursors)
 
     @property
@@ -204,11 +166,11 @@ class LogFileReader:
                 self._changed[position.key] = position, source
                 self._gone[name] = position.stored
 
-    def _tailed(self, source: _Source, position: Position) -> TailedFile:
+    def _tailed(self, source: Source, position: Position) -> TailedFile:
         return TailedFile(position, source.formats, source.zone)
 
     def _read_file(
-        self, key: tuple[int, int], file: TailedFile, source: _Source, batch: Batch, now: float, clock: datetime
+        self, key: tuple[int, int], file: TailedFile, source: Source, batch: Batch, now: float, clock: datetime
     ) -> None:
         before = file.position
         try:
@@ -223,7 +185,7 @@ class LogFileReader:
             self._find_at = now  # it was moved or removed
             return
         except OSError as error:
-            self._skip(file.position.path, error)
+            self.skipped.add_unreadable(file.position.path, error)
             return
         batch.lines.extend(self._line(entry, source, before.path, found.read_at) for entry in found.entries)
         batch.sources.extend(repeat(f"{SOURCE}:{before.path}", len(found.entries)))
@@ -236,7 +198,7 @@ class LogFileReader:
             batch.has_more = True
             self._files.move_to_end(key)
 
-    def _line(self, entry: Entry, source: _Source, path: str, read_at: datetime) -> LogLine:
+    def _line(self, entry: Entry, source: Source, path: str, read_at: datetime) -> LogLine:
         line, settings = entry.line, source.settings
         return LogLine(
             at=line.at or read_at,
@@ -258,10 +220,10 @@ class LogFileReader:
 
         What is known is looked at first: the content of a file that was truncated since is looked for in new ones.
         """
-        self.skipped, self.unreadable = {}, {}
+        self.skipped = SkippedFiles()
         files = list(self._files.items())
         missing = [key for key, (file, source) in files if not self._is_there(file, source, now, clock)]
-        found, listings = self._matching(), _Listings(self._skip)
+        found, listings = find_files(self._sources, self.skipped), FolderListings(self.skipped)
         for key, one in found.items():
             if key in self._files:
                 file, _ = self._files[key]
@@ -281,7 +243,7 @@ class LogFileReader:
                 batch.cursors[f"{SEEN}{source.settings.path}"] = str(int(clock.timestamp()))
         self._forget(batch, clock)
 
-    def _is_there(self, file: TailedFile, source: _Source, now: float, clock: datetime) -> bool:
+    def _is_there(self, file: TailedFile, source: Source, now: float, clock: datetime) -> bool:
         """Return whether a file is where it was; a closed one that was changed is read next."""
         try:
             if file.file is None:
@@ -296,35 +258,14 @@ class LogFileReader:
         except FileNotFoundError:
             return False
         except OSError as error:
-            self._skip(file.position.path, error)
+            self.skipped.add_unreadable(file.position.path, error)
         return True
-
-    def _matching(self) -> dict[tuple[int, int], _NewFile]:
-        """Return the files that match."""
-        matching: dict[tuple[int, int], _NewFile] = {}
-        for source in self._sources:
-            for number, path in enumerate(source.paths.find(self._skip)):
-                if number >= MAX_PATHS:
-                    self.skipped[source.settings.path] = SkipReason.TOO_MANY
-                    break
-                try:
-                    found = Path(path).stat()
-                except FileNotFoundError:
-                    continue
-                except OSError as error:
-                    self._skip(path, error)
-                    continue
-                if stat.S_ISREG(found.st_mode):
-                    matching.setdefault((found.st_dev, found.st_ino), _NewFile(source, path, found))
-                else:
-                    self.skipped[path] = SkipReason.NOT_REGULAR
-        return matching
 
     def _relocate(
         self,
         missing: Sequence[tuple[int, int]],
-        found: Mapping[tuple[int, int], _NewFile],
-        listings: "_Listings",
+        found: Mapping[tuple[int, int], FoundFile],
+        listings: FolderListings,
         batch: Batch,
         now: float,
         clock: datetime,
@@ -345,8 +286,8 @@ class LogFileReader:
                 self._note_gone(file.position, batch, clock)
 
     def _unmatched(
-        self, new: Collection[tuple[int, int]], listings: "_Listings", batch: Batch, clock: datetime
-    ) -> Iterator[tuple[tuple[int, int], _NewFile]]:
+        self, new: Collection[tuple[int, int]], listings: FolderListings, batch: Batch, clock: datetime
+    ) -> Iterator[tuple[tuple[int, int], FoundFile]]:
         """
         Yield the files that were truncated and then renamed so that no pattern matches any more.
 
@@ -367,7 +308,7 @@ class LogFileReader:
         if not position.is_gone:
             batch.cursors[position.cursor] = replace(position, is_gone=True).encoded(clock.timestamp())
 
-    def _restart(self, file: TailedFile, source: _Source, clock: datetime) -> None:
+    def _restart(self, file: TailedFile, source: Source, clock: datetime) -> None:
         """
         Begin again with a file whose content is gone: it was truncated, or another file has its inode.
 
@@ -377,7 +318,7 @@ class LogFileReader:
             if file.is_edited():
                 self._edited[file.position.key] = file.position.offset
         except OSError as error:
-            self._skip(file.position.path, error)
+            self.skipped.add_unreadable(file.position.path, error)
         self._changed[file.position.key] = file.position, source
         self._lose(file, clock)
 
@@ -387,21 +328,24 @@ class LogFileReader:
         self._close(file)
         del self._files[position.key]
         self._lost.append(position)
+        for copy, (original, _) in self._copies.items():
+            if original == position.key:
+                self._copies[copy] = original, position.offset
         was_read = file.seen is not None
         self._gone[position.cursor] = clock.timestamp() if was_read else position.stored
 
-    def _start(self, new: _NewFile, copies: Copies, batch: Batch, clock: datetime) -> None:
+    def _start(self, new: FoundFile, copies: Copies, batch: Batch, clock: datetime) -> None:
         """Read a new file from now on, from where it is to begin; leave it out if it is old or a copy."""
         if len(self._files) >= MAX_FILES:
-            self.skipped[new.path] = SkipReason.TOO_MANY
+            self.skipped.reasons[new.path] = SkipReason.TOO_MANY
             return
         try:
-            with _opened(new) as file:
+            with opened(new) as file:
                 position = self._first_position(new, file, copies, clock)
         except FileNotFoundError:
             return
         except OSError as error:
-            self._skip(new.path, error)
+            self.skipped.add_unreadable(new.path, error)
             return
         if not position:
             return
@@ -415,7 +359,7 @@ class LogFileReader:
         # Also at the beginning: when the file is renamed before the next start, it is found by its inode.
         batch.cursors[position.cursor] = position.encoded(clock.timestamp())
 
-    def _first_position(self, new: _NewFile, file: int, copies: Copies, clock: datetime) -> Position | None:
+    def _first_position(self, new: FoundFile, file: int, copies: Copies, clock: datetime) -> Position | None:
         position, size = new.position, os.fstat(file).st_size
         if adopted := copies.adopted(position, file, size):
             self._copies.pop(position.key, None)
@@ -424,16 +368,16 @@ class LogFileReader:
             if size > original.offset == self._files[original.key][0].fresh_size():
                 # It goes on where its original ends: somebody copied it, and writes to the copy.
                 return original.moved_to(position)
-            self._copies[position.key] = original.key
-            self.skipped[new.path] = SkipReason.COPY
+            self._copies[position.key] = original.key, -1
+            self.skipped.reasons[new.path] = SkipReason.COPY
             return None
-        original_key = self._copies.pop(position.key, None)
-        if any(lost.key == original_key and lost.offset >= size for lost in self._lost):
+        _, end = self._copies.pop(position.key, (None, -1))
+        if end >= size:
             # Its original was read further than this copy goes.
             return position.at(file, size)
         age = clock.timestamp() - new.found.st_mtime
         if age > new.source.settings.ignore_older.total_seconds():
-            self.skipped[new.path] = SkipReason.OLD
+            self.skipped.reasons[new.path] = SkipReason.OLD
             return None
         if new.source.is_new and new.source.settings.read_from == "end":
             start = max(0, size - LAST_LINE)
@@ -447,10 +391,6 @@ class LogFileReader:
         for name in batch.forgotten:
             del self._gone[name]
 
-    def _skip(self, path: str, error: OSError) -> None:
-        self.skipped[path] = SkipReason.UNREADABLE
-        self.unreadable[path] = error.strerror or str(error)
-
     def _look(self, file: TailedFile, now: float) -> bool:
         """Look at a file; the one that has been open longest without a change is closed where there are too many."""
         self._open.setdefault(file.position.key, file)
@@ -460,57 +400,3 @@ class LogFileReader:
         while len(self._open) > MAX_OPEN:
             self._open.popitem(last=False)[1].close()
         return has_more
-
-
-def service_of(path: str) -> str:
-    """Return the service that a file is named by: `server` for `server-2026-01-31.log`."""
-    stem = PurePath(path).name.lstrip(".").split(".")[0]
-    return NUMBERING.sub("", stem) or stem
-
-
-class _Listings:
-    """Where the files of some folders are now."""
-
-    def __init__(self, unreadable: Callable[[str, OSError], None]) -> None:
-        self._unreadable = unreadable
-        self._paths: dict[str, dict[int, str]] = {}
-
-    def find(self, position: Position, source: _Source) -> _NewFile | None:
-        """Return where a file is in its folder, None when it is not there."""
-        folder = position.folder
-        if folder not in self._paths:
-            self._paths[folder] = self._listed(folder)
-        path = self._paths[folder].get(position.inode)
-        if not path:
-            return None
-        try:
-            found = Path(path).stat()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            self._unreadable(path, error)
-            return None
-        return _NewFile(source, path, found) if (found.st_dev, found.st_ino) == position.key else None
-
-    def _listed(self, folder: str) -> dict[int, str]:
-        try:
-            with os.scandir(folder) as entries:
-                return {entry.inode(): entry.path for entry in islice(entries, MAX_PATHS)}
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            self._unreadable(folder, error)
-            return {}
-
-
-@contextmanager
-def _opened(new: _NewFile) -> Iterator[int]:
-    """Open a file that was found. Raises ``FileNotFoundError`` when there is another one now, and ``OSError``."""
-    file = os.open(new.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    try:
-        found = os.fstat(file)
-        if (found.st_dev, found.st_ino) != new.position.key:
-            raise FileNotFoundError(new.path)
-        yield file
-    finally:
-        os.close(file)

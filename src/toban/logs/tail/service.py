@@ -14,8 +14,9 @@ from toban.core.ports import Clock, HealthStatus, LineSink
 from toban.core.samples import counter, gauge
 from toban.core.worker_thread import WorkerThread
 from toban.logs.settings import LogFiles
+from toban.logs.tail.found_files import SkippedFiles, SkipReason
 from toban.logs.tail.position import PREFIX
-from toban.logs.tail.reader import Batch, LogFileReader, SkipReason
+from toban.logs.tail.reader import Batch, LogFileReader
 
 T = TypeVar("T")
 
@@ -90,8 +91,7 @@ class FileTail:
         self._clock = clock
         self._meters = meters
         self._failure = FailureLog(log, "log files not read", "log files read again")
-        self._skipped: Mapping[str, SkipReason] = {}
-        self._unreadable: Mapping[str, str] = {}
+        self._skipped = SkippedFiles()
         self._files, self._lag = 0, 0
         self._reading_since: float | None = None
         for family in COUNTS.values():
@@ -123,9 +123,9 @@ class FileTail:
             return HealthStatus(False, self._failure.error)
         if self._reading_since is not None and self._clock.monotonic() - self._reading_since > HANGS_AFTER:
             return HealthStatus(False, "reading log files hangs: does their disk answer?")
-        if self._unreadable:
-            some = ", ".join(f"{path}: {error}" for path, error in islice(self._unreadable.items(), SHOWN))
-            return HealthStatus(False, f"{len(self._unreadable)} log files can't be read: {some}")
+        if errors := self._skipped.errors:
+            some = ", ".join(f"{path}: {error}" for path, error in islice(errors.items(), SHOWN))
+            return HealthStatus(False, f"{len(errors)} log files can't be read: {some}")
         if not self._files:
             return HealthStatus(True, f"no log file matches {', '.join(one.path for one in self._settings)}")
         return HealthStatus(True, f"{self._files} log files are read, {self._lag} bytes are not read yet")
@@ -161,14 +161,17 @@ class FileTail:
         self._files, self._lag = reader.files, reader.lag
         self._meters.set(FILES, self._files)
         self._meters.set(LAG, self._lag)
-        if (reader.skipped, reader.unreadable) == (self._skipped, self._unreadable):
+        if reader.skipped == self._skipped:
             return
-        new = (path for path, reason in reader.skipped.items() if self._skipped.get(path) != reason)
+        before = self._skipped
+        # A copy: the thread goes on with its own.
+        skipped = SkippedFiles(dict(reader.skipped.reasons), dict(reader.skipped.errors))
+        self._skipped = skipped
+        new = (path for path, reason in skipped.reasons.items() if before.reasons.get(path) is not reason)
         for path in islice(new, SHOWN):
-            reason = reader.skipped[path]
+            reason = skipped.reasons[path]
             show = log.info if reason in {SkipReason.OLD, SkipReason.COPY} else log.warning
-            show("log file skipped", path=path, reason=reason.value, error=reader.unreadable.get(path, ""))
-        self._skipped, self._unreadable = dict(reader.skipped), dict(reader.unreadable)
+            show("log file skipped", path=path, reason=reason.value, error=skipped.errors.get(path, ""))
         for reason in SkipReason:
-            amount = sum(one is reason for one in self._skipped.values())
+            amount = sum(one is reason for one in skipped.reasons.values())
             self._meters.set(SKIPPED, amount, reason=reason.value)

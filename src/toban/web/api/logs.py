@@ -89,8 +89,8 @@ class LogsApi:
             query = log_query(request.query, request.level, request.service, request.context, request.text)
             counted = RangeAggregation("count_over_time", query, span)
             root = VectorAggregation("sum", counted, Grouping(("level",)))
-            # A window includes its end: the last millisecond of a step.
-            first = (milliseconds(start) // span + 1) * span - 1
+            # A point counts the step before it.
+            first = (milliseconds(start) // span + 1) * span
             last = max(first, milliseconds(end) + span - 1)
             found = await self._engine.evaluate(root, first, last, span, time_limit=HISTOGRAM_LIMIT)
         except QueryError as error:
@@ -99,7 +99,7 @@ class LogsApi:
         for series in found.series:
             level = LogLevel(series.labels.get("level", LogLevel.INFO))
             for at, value in zip(series.times.tolist(), series.values.tolist(), strict=True):
-                bars.setdefault(at + 1 - span, {})[level] = round(value)
+                bars.setdefault(at - span, {})[level] = round(value)
         models = [LogHistogramBar(at=moment(at), lines=bars[at]) for at in sorted(bars)]
         return LogHistogramResponse(step=step.total_seconds(), bars=models)
 

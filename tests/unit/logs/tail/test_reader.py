@@ -1,5 +1,6 @@
 """What files may hold, and what may be done to them."""
 
+import errno
 import os
 import random
 import time
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 
 from tests.unit.logs.tail.tailing import Tailing
 from toban.logs.tail import reader
+from toban.logs.tail.found_files import SkipReason, service_of
 from toban.logs.tail.lines import MAX_LINE, split_lines
 from toban.logs.tail.position import PREFIX
-from toban.logs.tail.reader import FORGET_AFTER, MAX_OPEN, SkipReason, service_of
+from toban.logs.tail.reader import FIND_INTERVAL, FORGET_AFTER, MAX_OPEN
 from toban.logs.tail.tailed_file import HOLD
 
 
@@ -211,10 +213,30 @@ def test_a_file_that_goes_on_in_a_copy_is_read_there(tmp_path):
     tail.settle()
     tail.write("a-copy.log", "one\n")
     tail.settle()
-    assert tail.reader.skipped == {str(tail.path("a-copy.log")): SkipReason.COPY}
+    assert tail.reader.skipped.reasons == {str(tail.path("a-copy.log")): SkipReason.COPY}
     tail.write("a-copy.log", "two\n")
     tail.settle()
     assert tail.store.messages == ["one", "two"]
+    tail.reader.close()
+
+
+def test_a_copy_of_what_was_not_read_before_it_was_truncated_is_read(tmp_path):
+    """
+    Although more was read of the same file before it was truncated the last time.
+    """
+    tail = Tailing(tmp_path, "*.log*", format="plain")
+    tail.write("a.log", "old\n" * 100)
+    tail.settle()
+    os.truncate(tail.path("a.log"), 0)
+    tail.settle()
+    tail.write("a.log", "new")
+    tail.write("a.log.1", "new")
+    tail.now += FIND_INTERVAL
+    tail.looks()
+    assert tail.reader.skipped.reasons == {str(tail.path("a.log.1")): SkipReason.COPY}
+    os.truncate(tail.path("a.log"), 0)
+    tail.settle()
+    assert tail.store.messages == ["old"] * 100 + ["new"]
     tail.reader.close()
 
 
@@ -232,13 +254,39 @@ def test_what_is_no_file_is_named_and_skipped(tail):
     os.link(tail.path("a.log"), tail.path("c.log"))
     tail.settle()
     assert tail.store.messages == ["one"]
-    assert {path.rpartition("/")[2]: reason for path, reason in tail.reader.skipped.items()} == {
+    assert {path.rpartition("/")[2]: reason for path, reason in tail.reader.skipped.reasons.items()} == {
         "fifo.log": SkipReason.NOT_REGULAR,
         "folder.log": SkipReason.NOT_REGULAR,
         "device.log": SkipReason.NOT_REGULAR,
         "loop.log": SkipReason.UNREADABLE,
     }
-    assert list(tail.reader.unreadable) == [str(tail.path("loop.log"))]
+    assert list(tail.reader.skipped.errors) == [str(tail.path("loop.log"))]
+
+
+def test_a_file_whose_disk_fails_is_named_and_read_later(tail, monkeypatch):
+    """
+    The others are read.
+    """
+    tail.write("a.log", "one\n")
+    tail.settle()
+    real = os.pread
+
+    def fail(file, size, offset):
+        if os.fstat(file).st_ino == broken:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(file, size, offset)
+
+    broken = tail.path("a.log").stat().st_ino
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pread", fail)
+        tail.write("a.log", "two\n")
+        tail.write("b.log", "three\n")
+        tail.settle()
+        assert tail.store.messages == ["one", "three"]
+        assert tail.reader.skipped.errors == {str(tail.path("a.log")): "Input/output error"}
+    tail.settle()
+    assert tail.store.messages == ["one", "three", "two"]
+    assert tail.reader.skipped.errors == {}
 
 
 def test_folders_of_any_depth(tmp_path):
@@ -281,7 +329,7 @@ def test_old_files_are_left_out_until_they_are_written_to(tail):
     tail.write("a.log", "one\n")
     os.utime(tail.path("a.log"), (0, time.time() - 8 * 86_400))
     tail.settle()
-    assert (tail.store.messages, tail.reader.skipped) == ([], {str(tail.path("a.log")): SkipReason.OLD})
+    assert (tail.store.messages, tail.reader.skipped.reasons) == ([], {str(tail.path("a.log")): SkipReason.OLD})
     tail.write("a.log", "two\n")
     tail.settle()
     assert tail.store.messages == ["one", "two"]
@@ -332,7 +380,7 @@ def test_no_more_files_are_read_than_the_limit(tail, monkeypatch):
         tail.write(f"{number}.log", f"{number}\n")
     tail.settle()
     assert len(tail.store.lines) == 3
-    assert list(tail.reader.skipped.values()) == [SkipReason.TOO_MANY] * 2
+    assert list(tail.reader.skipped.reasons.values()) == [SkipReason.TOO_MANY] * 2
 
 
 def test_a_large_file_is_read_in_batches(tail):

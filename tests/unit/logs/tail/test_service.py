@@ -11,9 +11,10 @@ from tests.fakes import FakeClock
 from tests.unit.logs.tail.tailing import FakeLineStore
 from toban.core.config_types import readable_error
 from toban.core.metric_registry import MetricRegistry
-from toban.logs.settings import LogFiles
+from toban.logs.settings import LogFiles, LogSettings
+from toban.logs.tail.found_files import SkipReason
 from toban.logs.tail.preflight import check_files
-from toban.logs.tail.reader import LogFileReader, SkipReason
+from toban.logs.tail.reader import LogFileReader
 from toban.logs.tail.service import CUT, FILES, LAG, LINES, SKIPPED, FileTail
 
 
@@ -175,6 +176,14 @@ def test_mistakes_in_settings_are_named(settings, error):
     with pytest.raises(ValidationError) as raised:
         LogFiles.model_validate(settings)
     assert [f"{details['loc'][0]}: {readable_error(details)}" for details in raised.value.errors()] == [error]
+
+
+def test_a_pattern_is_given_once():
+    """
+    The position of a file belongs to one pattern.
+    """
+    with pytest.raises(ValidationError, match="duplicate path /a: give each pattern once"):
+        LogSettings.model_validate({"files": [{"path": "/a"}, {"path": "/b"}, {"path": "/a", "format": "plain"}]})
 
 
 def test_the_preflight_check_tells_missing_from_unreadable(tmp_path):
