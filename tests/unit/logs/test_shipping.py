@@ -82,8 +82,11 @@ async def shipping(sink):
 
 @asynccontextmanager
 async def datadog(**settings):
-    async with FakeDatadogLogs(**settings) as server, shipping(Datadog(url=server.url, api_key=server.key)) as it:
-        yield server, it
+    async with (
+        FakeDatadogLogs(**settings) as fake_datadog,
+        shipping(Datadog(url=fake_datadog.url, api_key=fake_datadog.key)) as it,
+    ):
+        yield fake_datadog, it
 
 
 async def test_lines_arrive_at_datadog_as_in_the_original():
@@ -151,11 +154,11 @@ async def test_what_datadog_would_not_take_is_dropped_with_a_reason():
 
 
 async def test_lines_below_the_level_are_filtered():
-    async with FakeLoki() as server, shipping(Loki(url=server.url, level=LogLevel.WARN)) as it:
+    async with FakeLoki() as fake_loki, shipping(Loki(url=fake_loki.url, level=LogLevel.WARN)) as it:
         await it.begin("info")
         it.store.append([line("warn", LogLevel.WARN)], {})
         await it.all()
-        assert server.messages == ["warn"]
+        assert fake_loki.messages == ["warn"]
         assert it.account.outcomes == {"shipped": 1, "filtered": 1}
 
 
@@ -224,72 +227,75 @@ async def test_the_balance_is_exact_over_any_history_of_faults(seed):
 
 
 async def test_loki_gets_streams_in_the_order_of_time():
-    async with FakeLoki() as server, shipping(Loki(url=server.url, tenant="shop", user="u", password="hush")) as it:
+    async with (
+        FakeLoki() as fake_loki,
+        shipping(Loki(url=fake_loki.url, tenant="shop", user="u", password="hush")) as it,
+    ):
         await it.begin()
         late = line("late", at=NOW - timedelta(seconds=5), trace="Error\n  at x", facts={"rows": 3}, trace_id="ab")
         it.store.append([line("first"), late], {})
         await it.all()
-        assert [stored["message"] for stored in server.lines] == ["late\nError\n  at x", "first"]
-        assert server.lines[0]["labels"] == {
+        assert [stored["message"] for stored in fake_loki.lines] == ["late\nError\n  at x", "first"]
+        assert fake_loki.lines[0]["labels"] == {
             "service": "api", "environment": "production", "instance": "d1", "level": "info",
         }  # fmt: skip
-        assert server.lines[0]["metadata"] == {"rows": "3", "trace_id": "ab"}
-        assert server.requests[0].headers["x-scope-orgid"] == "shop"
-        assert server.requests[0].headers["authorization"] == "Basic dTpodXNo"
+        assert fake_loki.lines[0]["metadata"] == {"rows": "3", "trace_id": "ab"}
+        assert fake_loki.requests[0].headers["x-scope-orgid"] == "shop"
+        assert fake_loki.requests[0].headers["authorization"] == "Basic dTpodXNo"
 
 
 async def test_victorialogs_takes_the_same_at_its_path():
     path = "/insert/loki/api/v1/push"
-    async with FakeLoki(path) as server, shipping(VictoriaLogs(url=server.url)) as it:
+    async with FakeLoki(path) as fake_victorialogs, shipping(VictoriaLogs(url=fake_victorialogs.url)) as it:
         await it.begin("one")
         await it.all()
-        assert server.messages == ["one"]
+        assert fake_victorialogs.messages == ["one"]
 
 
 async def test_elasticsearch_stores_a_line_once_however_often_it_is_sent():
-    async with FakeElasticsearch() as server, shipping(Elasticsearch(url=server.url)) as it:
+    async with FakeElasticsearch() as fake_elasticsearch, shipping(Elasticsearch(url=fake_elasticsearch.url)) as it:
         await it.begin("one", "two", "three")
-        server.next(fake_http.half)
+        fake_elasticsearch.next(fake_http.half)
         await it.shipper.once()
-        server.statuses = [409, 429]
+        fake_elasticsearch.statuses = [409, 429]
         assert await it.shipper.once() > 0
-        server.statuses = [409, 409, 400]
+        fake_elasticsearch.statuses = [409, 409, 400]
         await it.all()
-        assert server.messages == ["one", "two", "three"]
+        assert fake_elasticsearch.messages == ["one", "two", "three"]
         assert it.account.outcomes == {"shipped": 2, "rejected": 1}
-        server.next(fake_http.unchanged)
+        fake_elasticsearch.next(fake_http.unchanged)
         it.store.append([line("four")], {})
         assert await it.shipper.once() > 0
         await it.all()
-        assert server.messages[-1] == "four"
+        assert fake_elasticsearch.messages[-1] == "four"
 
 
 async def test_a_collector_gets_records_by_resource_and_may_reject_some():
-    async with FakeOtlpLogs() as server, shipping(Otlp(url=server.url)) as it:
+    async with FakeOtlpLogs() as fake_otlp, shipping(Otlp(url=fake_otlp.url)) as it:
         trace = "0af7651916cd43dd8448eb211c80319c"
         await it.begin()
         it.store.append([line("one", LogLevel.ERROR, trace_id=trace, context="Mails"), line("two")], {})
         await it.all()
-        assert [(it["message"], it["severity"], it["trace_id"]) for it in server.lines] == [
+        assert [(it["message"], it["severity"], it["trace_id"]) for it in fake_otlp.lines] == [
             ("one", 17, trace),
             ("two", 9, ""),
         ]
-        assert server.lines[0]["resource"]["service.name"] == "api"
-        server.success = fake_http.Reply.json({"partialSuccess": {"rejectedLogRecords": "1"}})
+        assert fake_otlp.lines[0]["resource"]["service.name"] == "api"
+        fake_otlp.success = fake_http.Reply.json({"partialSuccess": {"rejectedLogRecords": "1"}})
         it.store.append([line("three"), line("four")], {})
         await it.all()
         assert it.account.outcomes == {"shipped": 3, "rejected": 1}
 
 
 async def test_errors_are_events_of_sentry():
-    async with FakeSentry() as server, shipping(Sentry(dsn=server.dsn)) as it:
+    async with FakeSentry() as fake_sentry, shipping(Sentry(dsn=fake_sentry.dsn)) as it:
         await it.begin("info")
         it.store.append([line("declined", LogLevel.ERROR, context="Payments", trace="Error: x\n  at pay")], {})
-        server.next(fake_http.half)
+        fake_sentry.next(fake_http.half)
         assert await it.shipper.once() == 0
         assert await it.shipper.once() > 0
         await it.all()
-        (event,) = server.lines
+        (event,) = fake_sentry.lines
         assert (event["message"], event["level"], event["logger"]) == ("declined", "error", "Payments")
         assert event["extra"]["stack"] == "Error: x\n  at pay"
 
